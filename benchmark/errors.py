@@ -1,0 +1,104 @@
+"""Every error that a user can meet, as one tree; each knows the exit code it ends the command with.
+
+    BenchError                1   a defect of ours
+    ├── UserError             2   usage, matrix, selection: the message names the cure
+    │   ├── MatrixError       2   all problems of a matrix at once
+    │   └── NotFoundError     2   a name or id that is not there
+    ├── CellsFailedError      3   some cells failed
+    ├── StorageError          4   database or disk
+    │   └── SchemaError       4   the database is older, newer, or not ours
+    ├── BusyError            75   another `bench run` holds this database
+    └── InterruptedRunError  130, 143
+
+A message has four parts: what went wrong and where, what was expected, what was found, what to do next.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+
+class BenchError(Exception):
+    """Base of all errors that end a command with a message instead of a traceback."""
+
+    exit_code = 1
+
+
+class UserError(BenchError):
+    """The user's mistake: wrong usage, a wrong name, a wrong file."""
+
+    exit_code = 2
+
+
+class NotFoundError(UserError):
+    """A cell, run, name or file that the user asked for is not there."""
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """One mistake in a matrix file or in a setting given on the command line.
+
+    Attributes:
+        where: Path of the key, such as `strategy.two_phase.stage[1].train`.
+        expected: What is allowed there, in words.
+        found: What stands there, as the user wrote it; empty when something is missing.
+        line: Line in the file, counted from 1; None when the value did not come from the file.
+        column: Column in that line, counted from 1, where it is known (syntax errors).
+        hint: The nearest known name, or another cure; empty when there is none.
+    """
+
+    where: str
+    expected: str
+    found: str = ""
+    line: int | None = None
+    column: int | None = None
+    hint: str = ""
+
+    def describe(self, path: str) -> str:
+        """`path:line:column: where: expected …, got …; hint` in one line."""
+        place = ":".join(str(part) for part in (path, self.line, self.column) if part is not None)
+        got = f", got {self.found}" if self.found else ""
+        hint = f"; {self.hint}" if self.hint else ""
+        return f"{place}: {self.where}: expected {self.expected}{got}{hint}"
+
+
+class MatrixError(UserError):
+    """Everything that is wrong with one matrix, reported at once."""
+
+    def __init__(self, path: str, problems: Sequence[Problem]) -> None:
+        self.path = path
+        self.problems = tuple(problems)
+        lines = [problem.describe(path) for problem in self.problems]
+        count = f"{len(lines)} problem{'s' if len(lines) != 1 else ''} in {path}"
+        super().__init__("\n".join([count, *(f"  {line}" for line in lines)]))
+
+
+class CellsFailedError(BenchError):
+    """Some cells failed, in this run or earlier and not retried."""
+
+    exit_code = 3
+
+
+class StorageError(BenchError):
+    """The database or the disk cannot be used; nothing that was recorded is lost by it."""
+
+    exit_code = 4
+
+
+class SchemaError(StorageError):
+    """The database has another schema version than this program, or was not made by bench at all."""
+
+
+class BusyError(BenchError):
+    """Another `bench run` holds this database."""
+
+    exit_code = 75
+
+
+class InterruptedRunError(BenchError):
+    """The run was asked to stop by a signal; unfinished cells go on in the next `bench run`."""
+
+    def __init__(self, message: str, exit_code: int) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code

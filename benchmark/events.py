@@ -1,0 +1,367 @@
+"""What scheduler and worker say to each other: plain frozen values, one JSON line each.
+
+A worker is told one `Job` and answers with events over a pipe of its own (not stdout: TensorFlow prints there).
+Nothing is pickled; NaN and infinities are tagged, so that a line is always strict JSON; a line that is not one of
+these values is a `ProtocolError` and ends that attempt only.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import types
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, TypeAlias
+
+LINE_LIMIT_BYTES = 1 << 20
+"""No message may be longer; a longer line is a protocol error."""
+
+
+class ProtocolError(ValueError):
+    """A line that is not an event: broken JSON, an unknown kind, a missing or wrong field."""
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """What one attempt is told.
+
+    Attributes:
+        attempt_id: Number of the attempt in the database.
+        cell: `Cell.to_dict()`.
+        directory: The attempt's own folder for artifacts and its state file; exists already.
+        earlier_directories: Folders of earlier attempts of the same execution, newest first: where to resume from.
+        data_directory: The prepared dataset (see `training/preparation.py`); None for the fake backend.
+        parent_weights: Kept weights of the parent cell, or None.
+        parent_weights_sha256: Their expected digest.
+        cores: Processors to pin the worker to; empty leaves it to the kernel.
+        gpu: Index of the GPU that the worker may see; None hides all GPUs.
+        isolation: `fork` or `spawn`: how the process was made.
+    """
+
+    attempt_id: int
+    cell: dict[str, Any]
+    directory: str
+    earlier_directories: tuple[str, ...]
+    data_directory: str | None
+    parent_weights: str | None
+    parent_weights_sha256: str | None
+    cores: tuple[int, ...]
+    gpu: int | None
+    isolation: str
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """From the guardian: the pair of processes exists."""
+
+    guardian_pid: int
+    worker_pid: int
+    worker_start_ticks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Started:
+    """The worker reads its job. Observed facts, not wishes."""
+
+    backend_version: str
+    keras_version: str
+    threads: int
+    device_name: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelBuilt:
+    """Data are open and the model stands.
+
+    Attributes:
+        data_fingerprint: sha256 of the decoded arrays.
+        weights_sha256: Digest of the weights the cell started from; None when random.
+        compute_dtype: As observed on a layer of the model.
+        setup_seconds: From the worker's first line to here.
+    """
+
+    parameters: int
+    trainable_parameters: int
+    train_examples: int
+    validation_examples: int
+    test_examples: int
+    data_fingerprint: str
+    weights_sha256: str | None
+    compute_dtype: str
+    setup_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Resumed:
+    """The worker goes on from a state file; the epochs up to `epoch` follow once more as `EpochFinished`."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageStarted:
+    stage: int
+    epochs: int
+    trainable_parameters: int
+
+
+@dataclass(frozen=True, slots=True)
+class Progress:
+    """The training thread is alive: sent at most five times a second. `epoch` counts from 1 over the whole cell."""
+
+    stage: int
+    epoch: int
+    batch: int
+    batches: int
+
+
+@dataclass(frozen=True, slots=True)
+class EpochFinished:
+    """One epoch: losses are means over examples, accuracies fractions 0..1, validation None without a split.
+
+    Attributes:
+        stage: Counts from 1.
+        epoch: Counts from 1 over the whole cell.
+        stage_epoch: Counts from 1 within the stage.
+        train_accuracy, train_loss: Running means over the epoch's batches, as Keras reports them.
+        learning_rate: That the epoch was trained with.
+        seconds: Training and validation of this epoch.
+        input_seconds, step_seconds, validation_seconds, checkpoint_seconds: Its phases; `step_seconds` includes
+            tracing in the first epoch of a stage.
+        images_per_second: Training images over `input_seconds + step_seconds`.
+        traced: Whether this epoch contained tracing (the first of each stage and the first after a resume).
+        improved: Whether its weights are the best so far.
+        replayed: Whether it was told before, by an earlier attempt, and is only told again after a resume.
+    """
+
+    stage: int
+    epoch: int
+    stage_epoch: int
+    train_accuracy: float
+    train_loss: float
+    val_accuracy: float | None
+    val_loss: float | None
+    learning_rate: float
+    seconds: float
+    input_seconds: float
+    step_seconds: float
+    validation_seconds: float
+    checkpoint_seconds: float
+    images_per_second: float
+    traced: bool
+    improved: bool
+    replayed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class CheckpointFailed:
+    """The state could not be written (disk full, say); training goes on, the previous state stays."""
+
+    epoch: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactWritten:
+    """A file that stays. `name` is relative to the attempt's directory; kinds: weights, history, figure, log."""
+
+    kind: str
+    name: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluated:
+    """The test set was evaluated, once, with the kept weights. `best_epoch` is the epoch they come from."""
+
+    test_accuracy: float
+    test_loss: float
+    best_epoch: int
+    seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Completed:
+    """The last word of a cell that ran to its end.
+
+    Attributes:
+        epochs: Epochs trained over all stages.
+        fit_seconds: Sum of the epochs' `seconds`, over all attempts of the execution.
+        total_seconds: This attempt, from its first line to here.
+        peak_device_bytes: Peak memory on the GPU; None on the CPU.
+    """
+
+    epochs: int
+    fit_seconds: float
+    total_seconds: float
+    peak_device_bytes: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diverged:
+    """A loss became NaN or infinite at this epoch and batch; its epoch was told before this."""
+
+    epoch: int
+    batch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted:
+    """SIGTERM was obeyed: the state is saved up to `epoch`."""
+
+    epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """An exception ended the attempt.
+
+    Attributes:
+        cause: `failed`, `data_error`, `oom` or `device_lost`.
+        error_type, message, traceback: Of the exception.
+    """
+
+    cause: str
+    error_type: str
+    message: str
+    traceback: str
+
+
+@dataclass(frozen=True, slots=True)
+class Exited:
+    """From the guardian, always last: the worker is gone. `signal` is 0 unless a signal ended it."""
+
+    exit_code: int
+    signal: int
+    peak_rss_bytes: int
+    user_seconds: float
+    system_seconds: float
+
+
+Event: TypeAlias = (
+    Launched
+    | Started
+    | ModelBuilt
+    | Resumed
+    | StageStarted
+    | Progress
+    | EpochFinished
+    | CheckpointFailed
+    | ArtifactWritten
+    | Evaluated
+    | Completed
+    | Diverged
+    | Interrupted
+    | Failed
+    | Exited
+)
+
+_KINDS: dict[str, type] = {kind.__name__: kind for kind in typing.get_args(Event)}
+_NONFINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
+
+
+def to_line(event: Event | Job) -> bytes:
+    """The event as one line of strict JSON, with its kind first and non-finite numbers as `{"float": "nan"}`."""
+    record = {"kind": type(event).__name__}
+    record.update({field.name: _tagged(getattr(event, field.name)) for field in fields(event)})
+    return json.dumps(record, allow_nan=False, ensure_ascii=True).encode() + b"\n"
+
+
+def from_line(line: bytes) -> Event:
+    """The event that `to_line` wrote.
+
+    Raises:
+        ProtocolError: The line is too long, not JSON, of an unknown kind, or its fields are missing or wrong.
+    """
+    record = _parsed(line)
+    kind = _KINDS.get(str(record.pop("kind", None)))
+    if kind is None:
+        raise ProtocolError("unknown kind of event")
+    return typing.cast("Event", _build(kind, record))
+
+
+def job_from_line(line: bytes) -> Job:
+    """The job that `to_line` wrote.
+
+    Raises:
+        ProtocolError: As `from_line`.
+    """
+    record = _parsed(line)
+    if record.pop("kind", None) != "Job":
+        raise ProtocolError("not a job")
+    return typing.cast("Job", _build(Job, record))
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    if len(line) > LINE_LIMIT_BYTES:
+        raise ProtocolError(f"a line of {len(line)} bytes; at most {LINE_LIMIT_BYTES} are allowed")
+    try:
+        record = json.loads(line, parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise ProtocolError(f"not a JSON line: {error}") from error
+    if not isinstance(record, dict):
+        raise ProtocolError("not a JSON object")
+    return record
+
+
+def _refuse_constant(name: str) -> float:
+    raise ProtocolError(f"bare {name} in JSON")
+
+
+def _build(kind: type, record: Mapping[str, Any]) -> Any:
+    expected = _field_types(kind)
+    required = {field.name for field in fields(kind) if field.default is field.default_factory}
+    if not required <= record.keys() <= expected.keys():
+        raise ProtocolError(f"{kind.__name__}: wrong fields {sorted(record.keys() ^ expected.keys())}")
+    return kind(**{name: _checked(kind, name, expected[name], value) for name, value in record.items()})
+
+
+_FIELD_TYPES: dict[type, dict[str, Any]] = {}
+
+
+def _field_types(kind: type) -> dict[str, Any]:
+    if kind not in _FIELD_TYPES:
+        _FIELD_TYPES[kind] = typing.get_type_hints(kind)
+    return _FIELD_TYPES[kind]
+
+
+def _checked(kind: type, name: str, expected: Any, value: Any) -> Any:
+    value = _untagged(value)
+    if typing.get_origin(expected) is tuple:
+        item = typing.get_args(expected)[0]
+        if isinstance(value, list) and all(_is(element, item) for element in value):
+            return tuple(value)
+    elif typing.get_origin(expected) in {types.UnionType, typing.Union}:
+        if any(_is(value, option) for option in typing.get_args(expected)):
+            return float(value) if float in typing.get_args(expected) and value is not None else value
+    elif _is(value, typing.get_origin(expected) or expected):
+        return float(value) if expected is float else value
+    raise ProtocolError(f"{kind.__name__}.{name}: wrong value {value!r:.80}")
+
+
+def _is(value: Any, expected: Any) -> bool:
+    if isinstance(value, bool):
+        return expected is bool
+    if expected is float:
+        return isinstance(value, int | float)
+    if expected is int:
+        return isinstance(value, int) and -(2**63) <= value < 2**63
+    return isinstance(value, expected)
+
+
+def _tagged(value: Any) -> Any:
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"float": "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"}
+    return value
+
+
+def _untagged(value: Any) -> Any:
+    if isinstance(value, dict) and value.keys() == {"float"}:
+        try:
+            return _NONFINITE[value["float"]]
+        except (KeyError, TypeError) as error:
+            raise ProtocolError("unknown non-finite number") from error
+    return value

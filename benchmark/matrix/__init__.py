@@ -1,0 +1,1 @@
+"""From `matrix.toml` to cells: grammar, expansion, identity. All validation of user input lives here."""

@@ -1,0 +1,211 @@
+"""A cell: one fully resolved combination, frozen. Plain dataclasses, so that a worker can read one in no time.
+
+Nothing here validates: values were checked when the matrix was read. `to_dict` and `from_dict` are exact inverses;
+the dictionary is JSON-safe and is what the database keeps beside its columns and what a worker is given.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeAlias
+
+Scalar: TypeAlias = str | int | float | bool | None
+Parameters: TypeAlias = tuple[tuple[str, Any], ...]
+"""Sorted (name, value) pairs; lists inside are tuples."""
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """Which images a cell sees, and how they are prepared.
+
+    Attributes:
+        source: What the examples come from: `digits`, `tfds:NAME`, `folder:PATH`, `npz:PATH`.
+        classes: Labels of the source that are kept, in this order (the new labels are 0, 1, …); None keeps all.
+        num_classes: How many classes the model tells apart.
+        image_size: Height and width in pixels after resizing.
+        color: `grey` (one channel) or `rgb` (three).
+        train_examples: Training and validation examples together, stratified and seeded; None takes all.
+        test_examples: Test examples, stratified and seeded; None takes all.
+        validation_fraction: Share of the training examples set apart for validation, 0 ≤ fraction < 1.
+    """
+
+    source: str
+    classes: tuple[int, ...] | None
+    num_classes: int
+    image_size: int
+    color: str
+    train_examples: int | None
+    test_examples: int | None
+    validation_fraction: float
+
+    @property
+    def channels(self) -> int:
+        return 1 if self.color == "grey" else 3
+
+
+@dataclass(frozen=True, slots=True)
+class Architecture:
+    """Which network is built.
+
+    Attributes:
+        name: A builder of `training/models.py`, such as `simple_cnn`, `resnet18`, `vgg16`.
+        parameters: What the builder is given, such as `filters`, `dense_units`, `dropout`; sorted by name.
+    """
+
+    name: str
+    parameters: Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Weights:
+    """Where the weights come from before the first stage.
+
+    Attributes:
+        origin: `none` (random, from the seed), `imagenet`, `file`, or `parent`.
+        path: The weights file when the origin is `file`.
+        parent_cell_id: The cell whose kept weights are the start when the origin is `parent`.
+    """
+
+    origin: str
+    path: str | None = None
+    parent_cell_id: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EarlyStopping:
+    """Stop the stage when `monitor` has not improved by more than `min_delta` for `patience` epochs."""
+
+    monitor: str
+    patience: int
+    min_delta: float
+
+
+@dataclass(frozen=True, slots=True)
+class ReduceLearningRate:
+    """Multiply the learning rate by `factor` when `monitor` has not improved for `patience` epochs."""
+
+    monitor: str
+    factor: float
+    patience: int
+    min_learning_rate: float
+
+
+@dataclass(frozen=True, slots=True)
+class Stage:
+    """Consecutive epochs with the same trainable layers, optimizer and callbacks.
+
+    Attributes:
+        train: Which layers learn: `head`, `last:N` (the head and the last N layers of the backbone), or `all`.
+        epochs: At most so many epochs.
+        batch_size: Images in a batch; the last batch of an epoch may be smaller.
+        optimizer: `adam`, `adamw`, `sgd` or `rmsprop`.
+        learning_rate: At the start of the stage.
+        momentum: Of `sgd` and `rmsprop`; None for the others.
+        weight_decay: Decoupled weight decay, 0 for none.
+        label_smoothing: 0 ≤ smoothing < 1.
+        augment: Random transformations of the training images, sorted by name; empty for none.
+        early_stopping, reduce_learning_rate: None when switched off.
+    """
+
+    train: str
+    epochs: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    momentum: float | None
+    weight_decay: float
+    label_smoothing: float
+    augment: Parameters
+    early_stopping: EarlyStopping | None
+    reduce_learning_rate: ReduceLearningRate | None
+
+
+@dataclass(frozen=True, slots=True)
+class Cell:
+    """One combination of a matrix, fully resolved.
+
+    Attributes:
+        cell_id: Hash of all that determines the result (see `matrix/identity.py`); names and labels are not in it.
+        dataset, model, strategy: The names in the matrix.
+        strategy_label: How reports call the strategy; the name when the matrix gives no label.
+        seed: Seeds the split, the initial weights, the order of the data, dropout and augmentation.
+        keep: Which epoch's weights are kept: `best` (by `monitor`) or `last`.
+        monitor: `val_accuracy` or `val_loss`; decides the best epoch. Ties go to the lower validation loss,
+            then to the earlier epoch.
+        labels: `integer` or `one_hot`: how labels reach the loss.
+        threads: Intra- and inter-op threads of the worker.
+        precision: `float32`, `mixed_bfloat16` or `mixed_float16`.
+        backend: `tensorflow`, `jax` or `torch` (or `fake`, which trains nothing, for rehearsals).
+        device: As asked for: `auto`, `cpu`, `gpu` or `gpu:N`.
+        device_kind: What that means on this machine: `cpu` or `gpu`.
+        deterministic: Whether operations must be bit-repeatable.
+    """
+
+    cell_id: str
+    dataset: str
+    model: str
+    strategy: str
+    strategy_label: str
+    seed: int
+    data: Data
+    architecture: Architecture
+    weights: Weights
+    stages: tuple[Stage, ...]
+    keep: str
+    monitor: str
+    labels: str
+    threads: int
+    precision: str
+    backend: str
+    device: str
+    device_kind: str
+    deterministic: bool
+
+    @property
+    def parent_cell_id(self) -> str | None:
+        return self.weights.parent_cell_id
+
+    @property
+    def epochs(self) -> int:
+        """The most epochs that all stages together can take."""
+        return sum(stage.epochs for stage in self.stages)
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, record: Mapping[str, Any]) -> Cell:
+        """The cell that `to_dict` made `record` of, also after a round trip through JSON."""
+        data = dict(record["data"])
+        data["classes"] = None if data["classes"] is None else tuple(data["classes"])
+        architecture = record["architecture"]
+        return cls(
+            **{
+                **record,
+                "data": Data(**data),
+                "architecture": Architecture(architecture["name"], _pairs(architecture["parameters"])),
+                "weights": Weights(**record["weights"]),
+                "stages": tuple(_stage(stage) for stage in record["stages"]),
+            }
+        )
+
+
+def _stage(record: Mapping[str, Any]) -> Stage:
+    stop, reduce = record["early_stopping"], record["reduce_learning_rate"]
+    return Stage(
+        **{
+            **record,
+            "augment": _pairs(record["augment"]),
+            "early_stopping": None if stop is None else EarlyStopping(**stop),
+            "reduce_learning_rate": None if reduce is None else ReduceLearningRate(**reduce),
+        }
+    )
+
+
+def _pairs(pairs: Any) -> Parameters:
+    return tuple((name, _frozen(value)) for name, value in pairs)
+
+
+def _frozen(value: Any) -> Any:
+    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value

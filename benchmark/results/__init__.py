@@ -1,0 +1,1 @@
+"""The results database: every SQL statement of the project lives here."""

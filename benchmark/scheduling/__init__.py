@@ -1,0 +1,1 @@
+"""Which cell runs when and where: the graph of cells, resources, processes, retries."""

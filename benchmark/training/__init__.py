@@ -1,0 +1,1 @@
+"""Training one cell in a process of its own: the only package that imports Keras."""

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import json
+import math
+import typing
+from dataclasses import fields
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from benchmark import events
+
+KINDS = typing.get_args(events.Event)
+INTEGERS = st.integers(-(2**63), 2**63 - 1)
+
+
+def values_of(kind: type) -> st.SearchStrategy[typing.Any]:
+    plain = {int: INTEGERS, float: st.floats(), str: st.text(), bool: st.booleans(), type(None): st.none()}
+
+    def strategy(annotation: typing.Any) -> st.SearchStrategy[typing.Any]:
+        options = typing.get_args(annotation) or (annotation,)
+        return st.one_of([plain[option] for option in options])
+
+    hints = typing.get_type_hints(kind)
+    return st.builds(kind, **{field.name: strategy(hints[field.name]) for field in fields(kind)})
+
+
+def same(left: object, right: object) -> bool:
+    if isinstance(left, float) and isinstance(right, float):
+        return left == right or (math.isnan(left) and math.isnan(right))
+    return left == right
+
+
+@given(st.one_of([values_of(kind) for kind in KINDS]))
+def test_every_event_survives_the_pipe(event):
+    line = events.to_line(event)
+    assert line.endswith(b"\n")
+    assert b"NaN" not in line
+    assert b"Infinity" not in line
+    again = events.from_line(line)
+    assert type(again) is type(event)
+    assert all(same(getattr(event, field.name), getattr(again, field.name)) for field in fields(event))
+
+
+@given(st.binary())
+def test_no_bytes_whatsoever_get_past_the_reader_as_anything_but_an_event(line):
+    try:
+        event = events.from_line(line)
+    except events.ProtocolError:
+        return
+    assert type(event) in KINDS
+
+
+@given(st.dictionaries(st.text(), st.recursive(st.none() | st.floats(allow_nan=False) | st.text(), st.lists)))
+def test_wrong_fields_are_a_protocol_error(record):
+    line = json.dumps({**record, "kind": "Resumed", "epoch": "three"}).encode()
+    with pytest.raises(events.ProtocolError):
+        events.from_line(line)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        b"",
+        b"[]",
+        b'{"kind": "Resumed"}',
+        b'{"kind": "Resumed", "epoch": true}',
+        b'{"kind": "Resumed", "epoch": 1.5}',
+        b'{"kind": "Resumed", "epoch": 1, "more": 2}',
+        b'{"kind": "Resumed", "epoch": 9223372036854775808}',
+        b'{"kind": "Job", "epoch": 1}',
+        b'{"kind": "Evaluated", "test_accuracy": NaN, "test_loss": 1, "best_epoch": 1, "seconds": 1}',
+        b'{"kind": "Evaluated", "test_accuracy": {"float": "-nan"}, "test_loss": 1, "best_epoch": 1, "seconds": 1}',
+        b"[" * 100_000,
+        b'"' + b"x" * events.LINE_LIMIT_BYTES + b'"',
+    ],
+)
+def test_a_broken_line_is_a_protocol_error_and_nothing_else(line):
+    with pytest.raises(events.ProtocolError):
+        events.from_line(line)
+
+
+def test_a_job_survives_the_pipe():
+    job = events.Job(7, {"seed": 1}, "d", ("e", "f"), None, None, None, (0, 1), None, "fork")
+    assert events.job_from_line(events.to_line(job)) == job
