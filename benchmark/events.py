@@ -260,12 +260,15 @@ Event: TypeAlias = (
 )
 
 _KINDS: dict[str, type] = {kind.__name__: kind for kind in typing.get_args(Event)}
+_TAG = "event"
+"""The field of a line that says which value it is; no value has a field of this name."""
+
 _NONFINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def to_line(event: Event | Job) -> bytes:
-    """The event as one line of strict JSON, with its kind first and non-finite numbers as `{"float": "nan"}`."""
-    record = {"kind": type(event).__name__}
+    """The event as one line of strict JSON, with its name first and non-finite numbers as `{"float": "nan"}`."""
+    record = {_TAG: type(event).__name__}
     record.update({field.name: _tagged(getattr(event, field.name)) for field in fields(event)})
     return json.dumps(record, allow_nan=False, ensure_ascii=True).encode() + b"\n"
 
@@ -277,7 +280,7 @@ def from_line(line: bytes) -> Event:
         ProtocolError: The line is too long, not JSON, of an unknown kind, or its fields are missing or wrong.
     """
     record = _parsed(line)
-    kind = _KINDS.get(str(record.pop("kind", None)))
+    kind = _KINDS.get(str(record.pop(_TAG, None)))
     if kind is None:
         raise ProtocolError("unknown kind of event")
     return typing.cast("Event", _build(kind, record))
@@ -290,7 +293,7 @@ def job_from_line(line: bytes) -> Job:
         ProtocolError: As `from_line`.
     """
     record = _parsed(line)
-    if record.pop("kind", None) != "Job":
+    if record.pop(_TAG, None) != "Job":
         raise ProtocolError("not a job")
     return typing.cast("Job", _build(Job, record))
 

@@ -54,7 +54,7 @@ def test_no_bytes_whatsoever_get_past_the_reader_as_anything_but_an_event(line):
 
 @given(st.dictionaries(st.text(), st.recursive(st.none() | st.floats(allow_nan=False) | st.text(), st.lists)))
 def test_wrong_fields_are_a_protocol_error(record):
-    line = json.dumps({**record, "kind": "Resumed", "epoch": "three"}).encode()
+    line = json.dumps({**record, "event": "Resumed", "epoch": "three"}).encode()
     with pytest.raises(events.ProtocolError):
         events.from_line(line)
 
@@ -64,14 +64,14 @@ def test_wrong_fields_are_a_protocol_error(record):
     [
         b"",
         b"[]",
-        b'{"kind": "Resumed"}',
-        b'{"kind": "Resumed", "epoch": true}',
-        b'{"kind": "Resumed", "epoch": 1.5}',
-        b'{"kind": "Resumed", "epoch": 1, "more": 2}',
-        b'{"kind": "Resumed", "epoch": 9223372036854775808}',
-        b'{"kind": "Job", "epoch": 1}',
-        b'{"kind": "Evaluated", "test_accuracy": NaN, "test_loss": 1, "best_epoch": 1, "seconds": 1}',
-        b'{"kind": "Evaluated", "test_accuracy": {"float": "-nan"}, "test_loss": 1, "best_epoch": 1, "seconds": 1}',
+        b'{"event": "Resumed"}',
+        b'{"event": "Resumed", "epoch": true}',
+        b'{"event": "Resumed", "epoch": 1.5}',
+        b'{"event": "Resumed", "epoch": 1, "more": 2}',
+        b'{"event": "Resumed", "epoch": 9223372036854775808}',
+        b'{"event": "Job", "epoch": 1}',
+        b'{"event": "Evaluated", "test_accuracy": NaN, "test_loss": 1, "best_epoch": 1, "seconds": 1}',
+        b'{"event": "Evaluated", "test_accuracy": {"float": "-nan"}, "test_loss": 1, "best_epoch": 1, "seconds": 1}',
         b"[" * 100_000,
         b'"' + b"x" * events.LINE_LIMIT_BYTES + b'"',
     ],

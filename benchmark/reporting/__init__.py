@@ -1,1 +1,1 @@
-"""Rows of the database become statistics, tables and figures, and one writer for each format."""
+"""Rows of the database → groups of seeds → statistics → tables → one writer for each format. Nothing here asks SQL."""

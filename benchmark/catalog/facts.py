@@ -1,0 +1,169 @@
+"""Known facts about data sources and architectures, so that nothing needs TensorFlow to be planned or listed.
+
+Each fact is checked against the thing itself by a test: sizes and class names against the prepared data, layers and
+limits against the built network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFacts:
+    """What a data source holds.
+
+    Attributes:
+        class_names: Names of the labels 0, 1, ….
+        image_size: Height and width as they come, in pixels; of Imagenette's varying sizes the shorter side.
+        channels: 1 or 3.
+        train_per_class, test_per_class: How many examples of each label the two splits have.
+    """
+
+    class_names: tuple[str, ...]
+    image_size: int
+    channels: int
+    train_per_class: tuple[int, ...]
+    test_per_class: tuple[int, ...]
+
+    @property
+    def train_examples(self) -> int:
+        return sum(self.train_per_class)
+
+    @property
+    def test_examples(self) -> int:
+        return sum(self.test_per_class)
+
+
+_DIGITS = tuple(str(digit) for digit in range(10))
+_CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
+_IMAGENETTE = (
+    "tench",
+    "English springer",
+    "cassette player",
+    "chain saw",
+    "church",
+    "French horn",
+    "garbage truck",
+    "gas pump",
+    "golf ball",
+    "parachute",
+)
+
+SOURCES: Mapping[str, SourceFacts] = {
+    "digits": SourceFacts(
+        _DIGITS,
+        image_size=8,
+        channels=1,
+        train_per_class=(142, 146, 142, 146, 145, 145, 145, 143, 139, 144),
+        test_per_class=(36, 36, 35, 37, 36, 37, 36, 36, 35, 36),
+    ),
+    "tfds:mnist": SourceFacts(
+        _DIGITS,
+        image_size=28,
+        channels=1,
+        train_per_class=(5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
+        test_per_class=(980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
+    ),
+    "tfds:cifar10": SourceFacts(
+        _CIFAR10, image_size=32, channels=3, train_per_class=(5000,) * 10, test_per_class=(1000,) * 10
+    ),
+    "tfds:imagenette": SourceFacts(
+        _IMAGENETTE,
+        image_size=160,
+        channels=3,
+        train_per_class=(963, 955, 993, 858, 941, 956, 961, 931, 951, 960),
+        test_per_class=(387, 395, 357, 386, 409, 394, 389, 419, 399, 390),
+    ),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class ArchitectureFacts:
+    """What a network builder takes and can do.
+
+    Attributes:
+        parameters: What it must be given, beside `dropout`, which every architecture takes.
+        preprocessing: Family of input scaling: `unit` (0..1), `caffe` (BGR, ImageNet means subtracted).
+        imagenet: Whether ImageNet weights exist; they take three channels.
+        size_dependent: Whether the shape of some weights follows from the image size (a Flatten before Dense), so
+            that weights only fit images of the same size.
+        minimum_image_size: The smallest images it takes, in pixels, for given parameters.
+        backbone_layers: Layers before the head, for given parameters: what `last:N` counts.
+        blocks: How many numbers `filters` must have; None leaves it free.
+    """
+
+    parameters: tuple[str, ...]
+    preprocessing: str
+    imagenet: bool
+    size_dependent: bool
+    minimum_image_size: Callable[[Mapping[str, Any]], int]
+    backbone_layers: Callable[[Mapping[str, Any]], int]
+    blocks: int | None = None
+
+
+def _valid_convolutions(parameters: Mapping[str, Any]) -> int:
+    """One pixel must be left after each unpadded convolution and its halving, backwards from the last."""
+    size = 1
+    for _ in parameters["filters"]:
+        size = 2 * size + parameters["kernel_size"] - 1
+    return size
+
+
+def _halvings(parameters: Mapping[str, Any]) -> int:
+    return int(2 ** len(parameters["filters"]))
+
+
+ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
+    "simple_cnn": ArchitectureFacts(
+        parameters=("filters", "kernel_size", "dense_units"),
+        preprocessing="unit",
+        imagenet=False,
+        size_dependent=True,
+        minimum_image_size=_valid_convolutions,
+        backbone_layers=lambda parameters: 2 * len(parameters["filters"]),
+    ),
+    "advanced_cnn": ArchitectureFacts(
+        parameters=("filters", "stage_dropout", "dense_units"),
+        preprocessing="unit",
+        imagenet=False,
+        size_dependent=True,
+        minimum_image_size=_halvings,
+        backbone_layers=lambda parameters: 8 * len(parameters["filters"]),
+    ),
+    "basic_cnn": ArchitectureFacts(
+        parameters=("filters", "dense_units"),
+        preprocessing="unit",
+        imagenet=False,
+        size_dependent=True,
+        minimum_image_size=_halvings,
+        backbone_layers=lambda parameters: 2 * len(parameters["filters"]),
+    ),
+    "resnet18": ArchitectureFacts(
+        parameters=("filters",),
+        preprocessing="unit",
+        imagenet=False,
+        size_dependent=False,
+        minimum_image_size=lambda _: 8,
+        backbone_layers=lambda _: 71,
+        blocks=4,
+    ),
+    "vgg16": ArchitectureFacts(
+        parameters=("dense_units",),
+        preprocessing="caffe",
+        imagenet=True,
+        size_dependent=False,
+        minimum_image_size=lambda _: 32,
+        backbone_layers=lambda _: 18,
+    ),
+    "resnet50": ArchitectureFacts(
+        parameters=("dense_units",),
+        preprocessing="caffe",
+        imagenet=True,
+        size_dependent=False,
+        minimum_image_size=lambda _: 32,
+        backbone_layers=lambda _: 174,
+    ),
+}

@@ -1,0 +1,48 @@
+"""The texts that come with bench: built-in definitions and presets. `matrix` reads the definitions; nobody else does."""
+
+from __future__ import annotations
+
+import difflib
+from importlib import resources
+
+from benchmark.errors import NotFoundError
+
+FAMILIES = ("dataset", "model", "strategy")
+"""The kinds of things that can be defined; each has a file of built-in definitions."""
+
+_SUFFIX = ".toml"
+
+
+def definitions_text(family: str) -> str:
+    """The built-in definitions of one family, in the grammar of users' own."""
+    return _read(f"{family}s" if family != "strategy" else "strategies")
+
+
+def preset_names() -> tuple[str, ...]:
+    """All presets, the default one first."""
+    folder = resources.files(__package__) / "presets"
+    names = {entry.name.removesuffix(_SUFFIX) for entry in folder.iterdir() if entry.name.endswith(_SUFFIX)}
+    return tuple(sorted(names, key=lambda name: (name != "default", name == "all", name)))
+
+
+def preset_text(name: str) -> str:
+    """The commented matrix file that `bench init --preset NAME` writes.
+
+    Raises:
+        NotFoundError: There is no such preset; the message names the nearest one.
+    """
+    names = preset_names()
+    if name not in names:
+        close = difflib.get_close_matches(name[:200], names, n=1)
+        hint = f"did you mean {close[0]!r}? " if close else ""
+        raise NotFoundError(f"preset: expected {', '.join(names)}, got {name[:80]!r}; {hint}`bench list presets`")
+    return _read(f"presets/{name}")
+
+
+def preset_summary(name: str) -> str:
+    """The preset in one line: the first line of its file, without the comment sign."""
+    return preset_text(name).partition("\n")[0].lstrip("# ").rstrip()
+
+
+def _read(stem: str) -> str:
+    return (resources.files(__package__) / f"{stem}{_SUFFIX}").read_text(encoding="utf-8")

@@ -1,0 +1,81 @@
+"""The one place where an exception becomes a message and an exit code.
+
+click.ClickException   2   usage: click's own wording
+BenchError             its own `exit_code`
+KeyboardInterrupt    130
+BrokenPipeError        0   the reader of our data has seen enough
+OSError: disk full     4
+anything else          1   a defect of ours
+"""
+
+from __future__ import annotations
+
+import errno
+import shlex
+import sys
+
+import click
+
+from benchmark.cli import streams
+from benchmark.errors import BenchError
+
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+
+
+def exit_code_for(error: BaseException, *, debug: bool) -> int:
+    """Tell the user about `error` on stderr and say which code the command ends with."""
+    if isinstance(error, BrokenPipeError):
+        streams.mute(sys.stdout)
+        return 0
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        streams.say("interrupted")
+        return 130
+    if debug and not isinstance(error, click.ClickException):
+        _print_traceback(error)
+    if isinstance(error, click.ClickException):
+        _explain_usage(error)
+        return error.exit_code
+    if isinstance(error, BenchError):
+        _complain(str(error))
+        return error.exit_code
+    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+        _complain(
+            f"{error.filename or 'output'}: {error.strerror}\n  free some space or write elsewhere, then try again"
+        )
+        return 4
+    _complain(_defect(error, debug=debug))
+    return 1
+
+
+def _explain_usage(error: click.ClickException) -> None:
+    context = error.ctx if isinstance(error, click.UsageError) else None
+    if isinstance(error, click.exceptions.NoArgsIsHelpError) or context is None:
+        error.show()
+        return
+    streams.say(context.get_usage())
+    _complain(f"{error.format_message()}\n  `{context.command_path} --help` lists what is allowed")
+
+
+def _complain(message: str) -> None:
+    from rich.text import Text
+
+    text = Text("error: ", style="bold red")
+    text.append(streams.printable(message), style="default not bold")
+    try:
+        streams.err().print(text, soft_wrap=True)
+    except BrokenPipeError:
+        streams.mute(sys.stderr)
+
+
+def _defect(error: BaseException, *, debug: bool) -> str:
+    what = f"bench has a defect: {type(error).__name__}: {error}"
+    if debug:
+        return f"{what}\n  please report it with the traceback above"
+    again = shlex.join(["bench", *sys.argv[1:], "--debug"])
+    return f"{what}\n  please report it with the traceback that this command prints:\n  {again}"
+
+
+def _print_traceback(error: BaseException) -> None:
+    import traceback
+
+    streams.say("".join(traceback.format_exception(error)).rstrip())

@@ -1,0 +1,60 @@
+"""`bench init`: a commented matrix file to start from."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from pathlib import Path
+
+import click
+
+from benchmark.cli import verbosity
+from benchmark.cli.options import CONTEXT, common_options, examples
+from benchmark.errors import UserError
+
+
+@click.command(
+    "init",
+    context_settings=CONTEXT,
+    epilog=examples("bench init", "bench init --preset default --matrix experiments/first.toml"),
+)
+@click.option(
+    "--preset",
+    default="default",
+    show_default=True,
+    metavar="NAME",
+    help="What to start from; see `bench list presets`.",
+)
+@click.option("--matrix", "path", default="matrix.toml", show_default=True, metavar="PATH", help="File to write.")
+@common_options
+def command(preset: str, path: str) -> None:
+    """Write a commented matrix.toml to start from; a file that exists is never overwritten."""
+    from benchmark.catalog.library import preset_text
+
+    write_new(Path(path), preset_text(preset))
+    option = "" if path == "matrix.toml" else f" --matrix {path}"
+    verbosity.inform(f"wrote {path}\n  bench plan{option}   shows what it would do\n  bench run{option}    does it")
+
+
+def write_new(path: Path, text: str) -> None:
+    """Write a file that is not there yet, whole or not at all.
+
+    Raises:
+        UserError: The file exists, or its folder does not.
+    """
+    try:
+        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+    except OSError as error:
+        raise UserError(f"{path}: cannot write here: {error.strerror}; make the folder {path.parent} first") from error
+    try:
+        with os.fdopen(handle, "w", encoding="utf-8") as file:
+            file.write(text)
+        umask = os.umask(0)
+        os.umask(umask)
+        Path(aside).chmod(0o666 & ~umask)
+        # a link, unlike a rename, refuses to replace what is there
+        os.link(aside, path)
+    except FileExistsError as error:
+        raise UserError(f"{path} exists and is left as it is; name another file with --matrix") from error
+    finally:
+        Path(aside).unlink()

@@ -1,0 +1,57 @@
+"""`bench`: the command line as a whole. Each verb is a module of this package, imported when it is called."""
+
+from __future__ import annotations
+
+import click
+
+from benchmark import __version__
+from benchmark.cli.group import VerbGroup
+from benchmark.cli.options import common_options
+
+VERBS = {
+    name: (f"benchmark.cli.{name}", summary)
+    for name, summary in {
+        "init": "Write a commented matrix.toml to start from.",
+        "plan": "Show what `bench run` would do, and how long it would take.",
+        "prepare": "Download and prepare the datasets that a matrix needs.",
+        "run": "Run the matrix: finished cells are skipped, unfinished ones go on.",
+        "status": "Show the progress of the current or last run.",
+        "list": "List cells, runs, datasets, models, strategies or presets.",
+        "show": "Show everything about one cell.",
+        "report": "Print comparison tables of the recorded results.",
+        "compare": "Compare two selections of results, paired.",
+        "query": "Ask the database one reading SQL statement.",
+        "db": "Look after the database: check, upgrade, back up.",
+        "doctor": "Check devices, versions, caches and data of this machine.",
+    }.items()
+}
+
+EPILOG = """\b
+Start with two commands:
+  bench init
+  bench run
+
+\b
+Exit codes: 0 all good, 1 a defect of bench, 2 usage or matrix, 3 cells failed,
+4 database or disk, 75 another run holds the database, 130/143 interrupted."""
+
+
+@click.group(
+    cls=VerbGroup,
+    verbs=VERBS,
+    epilog=EPILOG,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(__version__, prog_name="bench")
+@common_options
+def bench() -> None:
+    """Benchmark matrices of image classifiers: one file in, honest comparison tables out."""
+
+
+def main() -> None:
+    """The entry point that `bench` and `python -m benchmark` share."""
+    bench(prog_name="bench")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,51 @@
+"""How cells are called in text, and how the one that a user means is found."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.matrix.cell import Cell
+
+_IN_EVERY_LABEL = {"dataset", "model", "strategy", "seed"}
+
+
+def cell_label(cell: Cell, axes: Sequence[str] = ()) -> str:
+    """`digits simple_cnn scratch seed 0`, and the values of the settings that are axes of the matrix."""
+    return f"{cell.dataset} {cell.model} {cell.strategy} seed {cell.seed}{_settings(cell, axes)}"
+
+
+def brief_label(cell: Cell, axes: Sequence[str]) -> str:
+    """The model and whatever else tells the cells of a matrix apart, for narrow places."""
+    dataset = f"{cell.dataset} " if "dataset" in axes else ""
+    strategy = f" {cell.strategy}" if "strategy" in axes else ""
+    seed = f" seed {cell.seed}" if "seed" in axes else ""
+    return f"{dataset}{cell.model}{strategy}{seed}{_settings(cell, axes)}"
+
+
+def _settings(cell: Cell, axes: Sequence[str]) -> str:
+    more = [axis for axis in axes if axis not in _IN_EVERY_LABEL]
+    if not more:
+        return ""
+    from benchmark.matrix.settings import cell_settings
+
+    settings = cell_settings(cell)
+    return "".join(f" {axis}={_short(settings[axis])}" for axis in more if axis in settings)
+
+
+def short_id(cell_id: str) -> str:
+    """The first eight digits: enough to tell cells apart by eye, and to be typed for CELL."""
+    return cell_id[:8]
+
+
+def last_line(detail: str) -> str:
+    """The last line that says something: of a traceback, the exception."""
+    lines = detail.strip().splitlines()
+    return lines[-1] if lines else ""
+
+
+def _short(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, dict):
+        return "+".join(value) or "off"
+    return str(value)

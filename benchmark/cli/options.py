@@ -1,0 +1,146 @@
+"""The options that commands share, as decorators, so that they are the same everywhere."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from benchmark.cli import verbosity
+
+if TYPE_CHECKING:
+    from benchmark.matrix.plan import MachineKind, Plan
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+"""Settings of every command: click does not hand down all of those of the group."""
+
+
+def examples(*lines: str) -> str:
+    """The epilog of a command: lines that can be typed as they stand. A test does."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+@dataclass(frozen=True, slots=True)
+class MatrixRequest:
+    """Which cells of which matrix a command is about."""
+
+    path: str
+    select: tuple[str, ...]
+    exclude: tuple[str, ...]
+    overrides: tuple[str, ...]
+
+    def load(self) -> Plan:
+        """The plan for this machine.
+
+        Raises:
+            UserError: The file is missing or wrong; all its problems are named.
+        """
+        from benchmark.matrix.document import load_matrix
+
+        return load_matrix(
+            Path(self.path),
+            overrides=self.overrides,
+            select=self.select,
+            exclude=self.exclude,
+            machine_kind=machine_kind(),
+        )
+
+
+def machine_kind() -> MachineKind:
+    """What this machine has, as far as it decides which cells are possible."""
+    from benchmark import machine
+    from benchmark.matrix.plan import MachineKind
+
+    return MachineKind(gpus=machine.gpu_count(), cores=machine.cpu_cores())
+
+
+def matrix_options(function: Function) -> Function:
+    """`--matrix`, `--select`, `--exclude`, `--set`, handed on as `matrix: MatrixRequest`."""
+
+    @click.option("--matrix", "path", default="matrix.toml", show_default=True, metavar="PATH", help="Matrix file.")
+    @_select
+    @_exclude
+    @click.option(
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Overrule a setting in every cell; repeatable."
+    )
+    @functools.wraps(function)
+    def with_matrix(*args: Any, path: str, select: Any, exclude: Any, overrides: Any, **others: Any) -> Any:
+        return function(*args, matrix=MatrixRequest(path, select, exclude, overrides), **others)
+
+    return with_matrix  # type: ignore[return-value]
+
+
+_select = click.option(
+    "--select",
+    multiple=True,
+    metavar="EXPR",
+    help="Only cells that match, such as model=resnet*,seed=0; repeatable (union).",
+)
+_exclude = click.option("--exclude", multiple=True, metavar="EXPR", help="Not the cells that match; repeatable.")
+
+
+def selection_options(function: Function) -> Function:
+    """`--select` and `--exclude` for commands that read recorded cells."""
+    return _select(_exclude(function))
+
+
+database_option = click.option(
+    "--db",
+    "database",
+    envvar="BENCH_DB",
+    default="results.sqlite",
+    show_default=True,
+    show_envvar=True,
+    metavar="PATH|URL",
+    help="Results database: an SQLite file or a PostgreSQL URL.",
+)
+
+
+def machine_option(function: Function) -> Function:
+    """`--machine`, the name that timings belong to."""
+    return click.option(
+        "--machine",
+        envvar="BENCH_MACHINE",
+        default=None,
+        show_envvar=True,
+        metavar="NAME",
+        help="Name of the machine that timings belong to.  [default: the host name]",
+    )(function)
+
+
+def format_option(*formats: str, default: str = "table") -> Callable[[Function], Function]:
+    """`--format`, with `table`, `json` and `csv` unless others are named."""
+    return click.option(
+        "--format",
+        "output_format",
+        type=click.Choice(formats or ("table", "json", "csv")),
+        default=default,
+        show_default=True,
+        help="How data are printed on stdout.",
+    )
+
+
+def common_options(function: Function) -> Function:
+    """`-q`, `-v`, `--debug` of every command."""
+
+    def more(context: click.Context, _parameter: click.Parameter, count: int) -> None:
+        verbosity.change(context, count)
+
+    def less(context: click.Context, _parameter: click.Parameter, quiet: bool) -> None:
+        verbosity.change(context, -1 if quiet else 0)
+
+    function = click.option("--debug", is_flag=True, expose_value=False, help="Print a traceback with an error.")(
+        function
+    )
+    function = click.option(
+        "-v", "--verbose", count=True, expose_value=False, callback=more, help="Say more; repeatable."
+    )(function)
+    return click.option(
+        "-q", "--quiet", is_flag=True, expose_value=False, callback=less, help="Say only errors and data."
+    )(function)

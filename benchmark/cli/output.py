@@ -1,0 +1,172 @@
+"""Rows to stdout, as a table for people, or as CSV or one JSON document for programs."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.cli import streams
+
+Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a printed table.
+
+    Attributes:
+        key: Where the value stands in a row.
+        title: Heading; the key when empty.
+        show: Makes text of a value that is not None.
+        right: Whether numbers are lined up at the right.
+        style: Of the whole column.
+    """
+
+    key: str
+    title: str = ""
+    show: Callable[[Any], str] = str
+    right: bool = False
+    style: str = ""
+
+
+def write_rows(rows: Sequence[Row], columns: Sequence[Column], output_format: str, *, empty: str = "") -> None:
+    """Print rows; `json` and `csv` carry every key of them, the table only its columns.
+
+    Args:
+        rows: All with the same keys.
+        columns: What the table shows.
+        output_format: `table`, `json` or `csv`.
+        empty: Said on stderr when there are no rows.
+    """
+    if output_format == "json":
+        write_json(list(rows))
+    elif output_format == "csv":
+        write_csv(list(rows[0]) if rows else [column.key for column in columns], rows)
+    elif rows:
+        write_table(rows, columns)
+    else:
+        streams.say(empty)
+
+
+def write_json(document: Any) -> None:
+    """One strict JSON document: NaN and infinities, which JSON has no words for, become null."""
+    text = json.dumps(plain(document), indent=2, allow_nan=False, ensure_ascii=streams.wants_ascii())
+    sys.stdout.write(text + "\n")
+
+
+def write_csv(header: Sequence[str], rows: Iterable[Row]) -> None:
+    """Comma separated values with a header; None is an empty field, NaN stays `nan`."""
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer.writerow(header)
+    writer.writerows([_csv_field(row.get(key)) for key in header] for row in rows)
+
+
+def write_table(rows: Sequence[Row], columns: Sequence[Column], title: str | None = None) -> None:
+    """A table as wide as the terminal allows; long fields are folded, never cut."""
+    streams.out().print(table(rows, columns, title))
+
+
+def table(rows: Sequence[Row], columns: Sequence[Column], title: str | None = None) -> Any:
+    """The rows as a rich table without markup."""
+    from rich import box
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
+    for column in columns:
+        drawn.add_column(
+            Text(column.title or column.key.replace("_", " ")),
+            justify="right" if column.right else "left",
+            style=column.style or None,
+            overflow="fold",
+        )
+    for row in rows:
+        drawn.add_row(
+            *(Text(_shown(row.get(column.key), column), style=_status_style(column, row)) for column in columns)
+        )
+    return drawn
+
+
+STATUS_STYLES = {
+    "completed": "green",
+    "running": "cyan",
+    "failed": "red",
+    "diverged": "yellow",
+    "blocked": "yellow",
+    "interrupted": "yellow",
+    "pending": "dim",
+    "left out": "dim",
+}
+
+
+def _status_style(column: Column, row: Row) -> str:
+    return STATUS_STYLES.get(str(row.get("status")), "") if column.key == "status" else ""
+
+
+def _shown(value: Any, column: Column) -> str:
+    return "" if value is None else streams.printable(column.show(value))
+
+
+def plain(value: Any) -> Any:
+    """The value as JSON can hold it, containers included."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [plain(item) for item in value]
+    return value if value is None or isinstance(value, str | int | bool) else str(value)
+
+
+def _csv_field(value: Any) -> Any:
+    if isinstance(value, Mapping | list | tuple):
+        return json.dumps(plain(value), allow_nan=False)
+    if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
+        # a spreadsheet would take such a text for a formula
+        return "'" + value
+    return value
+
+
+def seconds(value: float) -> str:
+    """A duration for people: `15 ms`, `0.8 s`, `42 s`, `3:05 min`, `2:10 h`."""
+    if value < 0 or not math.isfinite(value):
+        return "?"
+    if 0 < value < 0.1:
+        return f"{value * 1000:.0f} ms"
+    if value < 10:
+        return f"{value:.1f} s"
+    if value < 60:
+        return f"{value:.0f} s"
+    minutes, rest = divmod(round(value), 60)
+    if minutes < 60:
+        return f"{minutes}:{rest:02d} min"
+    return f"{minutes // 60}:{minutes % 60:02d} h"
+
+
+def size(value: float) -> str:
+    """A number of bytes for people, in binary units."""
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if abs(value) < 1024:
+            return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
+        value /= 1024
+    return f"{value:.1f} TiB"
+
+
+def number(value: float) -> str:
+    """A measured number with four significant digits; `nan` and `inf` by name."""
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def fraction(value: float) -> str:
+    """An accuracy, 0..1, with four decimals."""
+    return f"{value:.4f}"
+
+
+def plural(count: int, noun: str) -> str:
+    """`1 cell`, `2 cells`."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"

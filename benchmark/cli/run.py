@@ -1,0 +1,234 @@
+"""`bench run`: runs the matrix, and says at the end what to look at next."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchmark.cli import output, streams, verbosity
+from benchmark.cli.names import last_line, short_id
+from benchmark.cli.options import (
+    CONTEXT,
+    MatrixRequest,
+    common_options,
+    database_option,
+    examples,
+    format_option,
+    machine_option,
+    matrix_options,
+)
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.cli.board import Board, FinishedCell
+    from benchmark.cli.live import LiveDisplay
+    from benchmark.cli.plain import PlainLog
+    from benchmark.matrix.plan import Plan
+    from benchmark.scheduling.options import RunOptions, RunSummary
+
+MANY_CELLS = 10_000
+"""Above so many cells a run wants to hear their number once more: a comma too many can cost a month."""
+
+SHOWN_FAILURES = 10
+
+STATUSES = ("completed", "diverged", "failed", "blocked", "interrupted", "running", "pending", "skipped")
+"""The order in which counts are told."""
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, or a number with a unit: `90`, `45s`, `15m`, `2h`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(value))
+        seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+        if seconds <= 0:
+            self.fail(f"{value!r} is no duration above zero; write seconds, or 45s, 15m, 2h", param, ctx)
+        return seconds
+
+
+@click.command(
+    "run",
+    context_settings=CONTEXT,
+    epilog=examples(
+        "bench run",
+        "bench run --select dataset=digits,seed=0 --set epochs=2",
+        'bench run --jobs 2 --timeout 15m --name "first try"',
+    ),
+)
+@matrix_options
+@database_option
+@machine_option
+@click.option(
+    "--jobs", type=click.IntRange(min=1), metavar="N", help="At most so many cells at once.  [default: as cores allow]"
+)
+@click.option("--executor", type=click.Choice(["local"]), default="local", show_default=True, help="Where cells run.")
+@click.option("--name", metavar="TEXT", help="Name of this run, for lists and reports.")
+@click.option("--rerun", is_flag=True, help="Run finished cells again, as new executions.")
+@click.option("--retry-failed", is_flag=True, help="Go on with cells that failed earlier.")
+@click.option("--fail-fast", is_flag=True, help="Stop at the first cell that fails.")
+@click.option("--timeout", type=Duration(), metavar="TIME", help="Longest time of one attempt: 90, 45s, 15m, 2h.")
+@click.option("--exclusive", is_flag=True, help="One cell at a time, so that timings have no neighbours.")
+@click.option(
+    "--isolation",
+    type=click.Choice(["auto", "fork", "spawn"]),
+    default="auto",
+    show_default=True,
+    help="How each worker process is made.",
+)
+@click.option("--offline", is_flag=True, help="Never download anything.")
+@click.option("--dry-run", is_flag=True, help="Only show the plan, as `bench plan` does.")
+@click.option(
+    "--yes-n-cells",
+    type=int,
+    metavar="N",
+    help=f"Confirm a matrix of more than {MANY_CELLS:,} cells by its number of cells.",
+)
+@format_option()
+@common_options
+def command(matrix: MatrixRequest, database: str, machine: str | None, output_format: str, **given: Any) -> int:
+    """Run the matrix: finished cells are skipped, unfinished ones go on where they stopped.
+
+    Ctrl-C stops gracefully: running cells save their state, and the next `bench run` goes on. Progress goes to stderr;
+    `--format` is for `--dry-run`.
+    """
+    plan = matrix.load()
+    if given["dry_run"]:
+        from benchmark.cli.plan import show_plan
+
+        show_plan(plan, database, machine, given["jobs"], output_format)
+        return 0
+    confirm_size(plan, given["yes_n_cells"])
+    return run(plan, database, _options(database, machine, given))
+
+
+def confirm_size(plan: Plan, confirmed: int | None) -> None:
+    """Let a large matrix pass only when its number of cells was named.
+
+    Raises:
+        UserError: The number is missing or another one.
+    """
+    count = len(plan.cells)
+    if confirmed is not None and confirmed != count:
+        raise UserError(
+            f"--yes-n-cells says {confirmed} cells, {plan.path} has {count}; look at `bench plan` once more"
+        )
+    if count > MANY_CELLS and confirmed is None:
+        raise UserError(
+            f"{plan.path} has {count} cells, more than {MANY_CELLS}; if that is meant, add --yes-n-cells {count}, "
+            "or take fewer with --select"
+        )
+
+
+def run(plan: Plan, database: str, options: RunOptions) -> int:
+    """Run a plan under the display that suits stderr, and say how it went.
+
+    Returns:
+        The exit code.
+
+    Side effects: everything that a run does; see `benchmark/scheduling/loop.py`.
+    """
+    from benchmark.results.database import lock_database, open_database
+    from benchmark.scheduling.loop import run_matrix
+
+    _announce(plan)
+    with lock_database(database), open_database(database, mode="write") as opened, _display() as display:
+        summary = run_matrix(plan, opened, options, display)
+    _conclude(display.board, summary, options, database)
+    return summary.exit_code
+
+
+def _announce(plan: Plan) -> None:
+    left_out = f", {len(plan.left_out):,} left out" if plan.left_out else ""
+    verbosity.inform(f"{plan.path}: {output.plural(len(plan.cells), 'cell')}{left_out}")
+    for note in plan.notes:
+        verbosity.inform(f"note: {note}", "dim")
+
+
+def _display() -> LiveDisplay | PlainLog:
+    console = streams.err()
+    if console.is_terminal and not console.is_dumb_terminal and not verbosity.is_quiet():
+        from benchmark.cli.live import LiveDisplay
+
+        return LiveDisplay(console)
+    from benchmark.cli.plain import PlainLog
+
+    return PlainLog()
+
+
+def _options(database: str, machine: str | None, given: dict[str, Any]) -> RunOptions:
+    from benchmark.catalog.cache import default_cache_root
+    from benchmark.machine import default_machine_name
+    from benchmark.results.location import artifacts_root
+    from benchmark.scheduling.options import RunOptions
+
+    return RunOptions(
+        machine=machine or default_machine_name(),
+        artifacts_root=artifacts_root(database),
+        cache_root=default_cache_root(),
+        name=given["name"],
+        jobs=given["jobs"],
+        exclusive=given["exclusive"],
+        rerun=given["rerun"],
+        retry_failed=given["retry_failed"],
+        fail_fast=given["fail_fast"],
+        timeout_seconds=given["timeout"],
+        isolation=given["isolation"],
+        command=command_line(),
+        offline=given["offline"],
+    )
+
+
+def command_line() -> str:
+    """What the user typed, for the record; passwords in URLs are hidden."""
+    return _without_password(shlex.join(["bench", *sys.argv[1:]]))
+
+
+def _without_password(text: str) -> str:
+    return re.sub(r"(://[^:/@\s']*):[^@\s']*@", r"\1:***@", text)
+
+
+def _conclude(board: Board, summary: RunSummary, options: RunOptions, database: str) -> None:
+    """The closing words: counts, the failures, and the commands to go on with."""
+    counts = ", ".join(f"{summary.counts[status]:,} {status}" for status in STATUSES if summary.counts.get(status))
+    reused = f" ({len(summary.reused):,} from earlier runs)" if summary.reused else ""
+    verbosity.inform(f"\n{counts or 'nothing to do'}{reused} in {output.seconds(summary.seconds)}", "bold")
+    if summary.stopped:
+        verbosity.inform(f"stopped: {summary.stopped}")
+    failed = [ended for ended in board.finished if ended.status in {"failed", "blocked"}]
+    _tell_failures(failed)
+    for line in _next_commands(summary, options, database, failed):
+        verbosity.inform(f"  {line}")
+
+
+def _tell_failures(failed: Sequence[FinishedCell]) -> None:
+    for ended in failed[:SHOWN_FAILURES]:
+        cause = f" ({ended.cause})" if ended.cause not in {None, ended.status} else ""
+        detail = f": {last_line(ended.detail)}" if ended.detail else ""
+        streams.say(f"  {short_id(ended.cell.cell_id)} {ended.label}: {ended.status}{cause}{detail}", "red")
+    if len(failed) > SHOWN_FAILURES:
+        streams.say(f"  and {len(failed) - SHOWN_FAILURES} more")
+
+
+def _next_commands(
+    summary: RunSummary, options: RunOptions, database: str, failed: Sequence[FinishedCell]
+) -> list[str]:
+    """What to type next, most useful first."""
+    option = "" if database == "results.sqlite" else f" --db {shlex.quote(_without_password(database))}"
+    lines = []
+    if summary.stopped or summary.exit_code in {130, 143}:
+        # with --rerun it would begin all over
+        lines.append(f"{options.command.replace(' --rerun', '')}   goes on from here")
+    if summary.counts.get("completed"):
+        lines.append(f"bench report{option}   compares the results")
+    if summary.exit_code == 3:
+        cell = short_id(failed[0].cell.cell_id) if failed else "CELL"
+        lines.append(f"bench show {cell}{option}   shows the log and traceback of a failed cell")
+        lines.append("bench run --retry-failed   tries failed cells again")
+    return lines

@@ -1,0 +1,145 @@
+"""The two streams that the command line writes: data to stdout, everything else to stderr.
+
+Decides once what each stream can show: colour (`NO_COLOR`, `CLICOLOR`, `CLICOLOR_FORCE`, `TERM=dumb`), Unicode or plain
+ASCII (`LANG=C`), and how wide a line may be. Names that users and files give never become markup or escape sequences.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import os
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TextIO
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+UNBOUNDED_COLUMNS = 10_000
+"""Width of a stream that is no terminal: a file or another program wants whole lines."""
+
+_ASCII = {
+    "±": "+/-", "\N{MULTIPLICATION SIGN}": "x", "·": "-", "…": "...", "\N{EN DASH}": "-", "—": "-", "→": "->", "←": "<-",
+    "≥": ">=", "≤": "<=", "✓": "ok", "✗": "x", "\N{LEFT SINGLE QUOTATION MARK}": "'",
+    "\N{RIGHT SINGLE QUOTATION MARK}": "'", "“": '"', "”": '"', "Δ": "d", "µ": "u", "\N{MINUS SIGN}": "-",
+    "▁": "_", "▂": ".", "▃": "-", "▄": "=", "▅": "+", "▆": "*", "▇": "%", "█": "#", "•": "*", "▶": ">",
+}  # fmt: skip
+
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+
+
+def prepare() -> None:
+    """Make stdin, stdout and stderr safe to use, whatever the caller left of them.
+
+    Side effects: opens `/dev/null` in place of a closed standard stream, so that no database or pipe can ever get the
+    number of one; sets the error handler (and for `LANG=C` the encoding) of stdout and stderr.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)
+    sys.stdout = sys.stdout or _nowhere()
+    sys.stderr = sys.stderr or _nowhere()
+    codecs.register_error("ascii_art", _to_ascii)
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(**_text_options(stream))
+
+
+def _nowhere() -> TextIO:
+    # Python has no stream object at all for a descriptor that was closed when it started
+    return Path(os.devnull).open("w", encoding="utf-8")
+
+
+def _text_options(stream: Any) -> dict[str, str]:
+    if wants_ascii() or not str(stream.encoding).lower().startswith("utf"):
+        return {"encoding": "ascii", "errors": "ascii_art"}
+    return {"errors": "replace"}
+
+
+def _to_ascii(error: UnicodeError) -> tuple[str, int]:
+    assert isinstance(error, UnicodeEncodeError)
+    return "".join(_ASCII.get(character, "?") for character in error.object[error.start : error.end]), error.end
+
+
+def wants_ascii() -> bool:
+    """Whether the user's locale is the C locale: no character outside ASCII may then reach the terminal.
+
+    `LC_CTYPE` is not asked: Python itself sets it when it starts in the C locale (PEP 538).
+    """
+    return (os.environ.get("LC_ALL") or os.environ.get("LANG", "")) in {"C", "POSIX"}
+
+
+def out() -> Console:
+    """The console for data."""
+    return _console(stderr=False)
+
+
+def err() -> Console:
+    """The console for progress, notes and errors."""
+    return _console(stderr=True)
+
+
+def _console(*, stderr: bool) -> Console:
+    from rich.console import Console
+
+    class PipeAwareConsole(Console):
+        def on_broken_pipe(self) -> None:
+            # rich would end the process with 1, our code for a defect
+            raise BrokenPipeError
+
+    interactive = (sys.stderr if stderr else sys.stdout).isatty()
+    return PipeAwareConsole(
+        stderr=stderr,
+        width=None if interactive else int(os.environ.get("COLUMNS") or 0) or UNBOUNDED_COLUMNS,
+        force_terminal=True if os.environ.get("CLICOLOR_FORCE", "0") != "0" else None,
+        no_color=True if "NO_COLOR" in os.environ or os.environ.get("CLICOLOR") == "0" else None,
+        markup=False,
+        emoji=False,
+        highlight=False,
+    )
+
+
+def printable(text: str) -> str:
+    r"""The text with control, escape and direction characters shown as `\x1b`, so that it cannot steer the terminal."""
+    return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+_shared: list[Console] = []
+"""The console that draws a live display on stderr: whatever else is said must pass through it, or it breaks the picture."""
+
+
+@contextlib.contextmanager
+def messages_through(console: Console) -> Iterator[None]:
+    """Let `say` use this console meanwhile."""
+    _shared.append(console)
+    try:
+        yield
+    finally:
+        _shared.remove(console)
+
+
+def say(text: str = "", style: str | None = None) -> None:
+    """One message on stderr; never wrapped by us, never fails because nobody reads it any more."""
+    try:
+        console = _shared[-1] if _shared else err()
+        console.print(printable(text), style=style, soft_wrap=True)
+    except BrokenPipeError:
+        mute(sys.stderr)
+
+
+def mute(stream: Any) -> None:
+    """Send the rest of what a stream is given nowhere: its reader is gone.
+
+    Side effects: the stream's file descriptor points at `/dev/null` from now on.
+    """
+    try:
+        target = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(target, stream.fileno())
+        os.close(target)
+    except (OSError, ValueError, AttributeError):
+        return

@@ -1,0 +1,281 @@
+"""Kinds of values: each reads one TOML value into its normal, hashable form, or notes what was expected there.
+
+Normal forms compare and hash by meaning: whole numbers stay integers, fractions become floats, tables become sorted
+pairs or the frozen values of `cell.py`. A truth value is never taken for a number.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
+from benchmark.matrix.problems import KeyPath, Problems, nearest_hint, normal_name, unfit_name
+
+LARGEST_INTEGER = 2**63 - 1
+
+
+class _Invalid:
+    """What a kind gives back for a value that it noted as a problem."""
+
+
+INVALID = _Invalid()
+
+
+class Kind(Protocol):
+    """Reads values of one kind."""
+
+    @property
+    def expected(self) -> str:
+        """What is allowed, in words."""
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        """The normal form of `value`, or `INVALID` after noting why."""
+
+
+def is_integer(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+@dataclass(frozen=True)
+class Integer:
+    """A whole number in a closed range; `word`, when there is one, stands for None."""
+
+    minimum: int
+    maximum: int = LARGEST_INTEGER
+    word: str = ""
+
+    @property
+    def expected(self) -> str:
+        limit = f"≥ {self.minimum}" if self.maximum == LARGEST_INTEGER else f"from {self.minimum} to {self.maximum}"
+        return f"an integer {limit}" + (f', or "{self.word}"' if self.word else "")
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        if self.word and value == self.word:
+            return None
+        if is_integer(value) and self.minimum <= value <= self.maximum:
+            return value
+        problems.add(path, self.expected, value, _number_hint(value))
+        return INVALID
+
+
+@dataclass(frozen=True)
+class Number:
+    """A finite number; `above` excludes the minimum itself, `below` the maximum."""
+
+    minimum: float
+    maximum: float = math.inf
+    above: bool = False
+    below: bool = False
+
+    @property
+    def expected(self) -> str:
+        low = f"{'>' if self.above else '≥'} {self.minimum:g}"
+        high = f" and {'<' if self.below else '≤'} {self.maximum:g}" if self.maximum < math.inf else ""
+        return f"a number {low}{high}"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        number = _as_float(value)
+        if number is not None and self._allows(number):
+            return number + 0.0  # -0.0 and 0.0 are one value
+        problems.add(path, self.expected, value, _number_hint(value))
+        return INVALID
+
+    def _allows(self, number: float) -> bool:
+        low = number > self.minimum if self.above else number >= self.minimum
+        return low and (number < self.maximum if self.below else number <= self.maximum) and math.isfinite(number)
+
+
+def _as_float(value: Any) -> float | None:
+    if isinstance(value, float):
+        return value
+    try:
+        return float(value) if is_integer(value) else None
+    except OverflowError:
+        return None
+
+
+def _number_hint(value: Any) -> str:
+    if isinstance(value, str) and re.fullmatch(r"\s*[-+]?[0-9.][0-9_.eE+-]*\s*", value):
+        return "write numbers without quotes"
+    return ""
+
+
+@dataclass(frozen=True)
+class Boolean:
+    """true or false."""
+
+    expected: str = "true or false"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        if isinstance(value, bool):
+            return value
+        problems.add(path, self.expected, value)
+        return INVALID
+
+
+@dataclass(frozen=True)
+class Choice:
+    """One word of a closed list; `hidden` words are allowed while bench itself is tested."""
+
+    options: tuple[str, ...]
+    hidden: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> str:
+        return " or ".join(filter(None, [", ".join(self.options[:-1]), self.options[-1]]))
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        hidden = self.hidden if os.environ.get("BENCH_TESTING") == "1" else ()
+        if isinstance(value, str) and value in (*self.options, *hidden):
+            return value
+        hint = nearest_hint(value, self.options) if isinstance(value, str) else ""
+        problems.add(path, self.expected, value, hint if hint.startswith("did") else "")
+        return INVALID
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """A word of a certain form."""
+
+    pattern: str
+    expected: str
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        if isinstance(value, str) and len(value) <= 4096 and re.fullmatch(self.pattern, value):
+            return value
+        problems.add(path, self.expected, value)
+        return INVALID
+
+
+@dataclass(frozen=True)
+class Name:
+    """A text that is shown, stored and compared, never used as a path."""
+
+    expected: str = "a text"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        reason = unfit_name(value) if isinstance(value, str) else self.expected
+        if not reason:
+            return normal_name(value)
+        problems.add(path, reason, value)
+        return INVALID
+
+
+@dataclass(frozen=True)
+class Sequenced:
+    """A list of values of one kind, with at least one."""
+
+    item: Kind
+
+    @property
+    def expected(self) -> str:
+        return f"a list, each {self.item.expected}"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        if not isinstance(value, list) or not value:
+            problems.add(path, self.expected, value)
+            return INVALID
+        items = tuple(self.item.read(item, (*path, index), problems) for index, item in enumerate(value))
+        return INVALID if INVALID in items else items
+
+
+def read_fields(
+    fields: Mapping[str, Kind], table: Mapping[str, Any], path: KeyPath, problems: Problems
+) -> dict[str, Any]:
+    """The fields of a table that are known and right; every other one is noted."""
+    values = {}
+    for key, value in table.items():
+        kind = fields.get(key)
+        if kind is None:
+            problems.add((*path, key), "a known key", hint=nearest_hint(key, fields))
+            continue
+        normal = kind.read(value, (*path, key), problems)
+        if normal is not INVALID:
+            values[key] = normal
+    return values
+
+
+AUGMENTATIONS: dict[str, Kind] = {
+    "flip": Choice(("horizontal", "vertical", "both")),
+    "rotation": Number(0, 1),
+    "zoom": Number(0, 1),
+    "translation": Number(0, 1),
+    "contrast": Number(0, 1),
+    "brightness": Number(0, 1),
+    "color_jitter": Number(0, 1),
+}
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A table of random transformations; strengths of 0 are the same as not naming them."""
+
+    expected: str = f"false, or a table of {', '.join(AUGMENTATIONS)}"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        if value is False:
+            return ()
+        if not isinstance(value, dict):
+            problems.add(path, self.expected, value)
+            return INVALID
+        before = len(problems)
+        fields = read_fields(AUGMENTATIONS, value, path, problems)
+        return INVALID if len(problems) > before else tuple(sorted((k, v) for k, v in fields.items() if v != 0))
+
+
+MONITOR = Choice(("val_accuracy", "val_loss"))
+PATIENCE = Integer(0, 1_000_000)
+
+
+@dataclass(frozen=True)
+class Patience:
+    """false, a patience in epochs, or a table with `patience` and other fields, each with a default."""
+
+    make: type[EarlyStopping | ReduceLearningRate]
+    fields: tuple[tuple[str, Kind], ...]
+    defaults: tuple[tuple[str, Any], ...]
+
+    @property
+    def expected(self) -> str:
+        return f"false, a patience in epochs (integer ≥ 0), or a table of {', '.join(dict(self.fields))}"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        if value is False:
+            return None
+        if is_integer(value) and 0 <= value <= PATIENCE.maximum:
+            value = {"patience": value}
+        if not isinstance(value, dict):
+            problems.add(path, self.expected, value)
+            return INVALID
+        before = len(problems)
+        fields = read_fields(dict(self.fields), value, path, problems)
+        if "patience" not in value:
+            problems.add((*path, "patience"), f"{PATIENCE.expected}; it is missing")
+        return INVALID if len(problems) > before else self.make(**{**dict(self.defaults), **fields})
+
+
+EARLY_STOPPING = Patience(
+    EarlyStopping,
+    (("monitor", MONITOR), ("patience", PATIENCE), ("min_delta", Number(0))),
+    (("monitor", "val_loss"), ("min_delta", 0.0)),
+)
+REDUCE_LEARNING_RATE = Patience(
+    ReduceLearningRate,
+    (
+        ("monitor", MONITOR),
+        ("factor", Number(0, 1, above=True, below=True)),
+        ("patience", PATIENCE),
+        ("min_learning_rate", Number(0)),
+    ),
+    (("monitor", "val_loss"), ("factor", 0.5), ("min_learning_rate", 0.0)),
+)
+
+
+def one_or_many(value: Any) -> Sequence[Any]:
+    """A scalar stands for a list of one."""
+    return value if isinstance(value, list) else [value]

@@ -1,0 +1,117 @@
+"""What `bench list datasets|models|strategies|presets` shows: everything that has a name, of bench and, if wanted, of a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from benchmark.catalog.facts import ARCHITECTURES, SOURCES
+from benchmark.catalog.library import preset_names, preset_summary
+from benchmark.errors import BenchError, MatrixError
+from benchmark.matrix.builtin import builtin_definitions
+from benchmark.matrix.chaining import chain_library
+from benchmark.matrix.definitions import Chained, read_definitions
+from benchmark.matrix.problems import Problems
+from benchmark.matrix.resolution import native
+from benchmark.matrix.settings import DEFAULTS, of_stages, plain
+from benchmark.matrix.source import parse_toml, read_text
+from benchmark.matrix.weights import NO_WEIGHTS, Origin
+
+Row = dict[str, Any]
+"""Flat and JSON-safe; `name` and `summary` first, then facts, then `extends` and `defined_in`."""
+
+
+def list_datasets(matrix: str | None = None) -> list[Row]:
+    """Datasets: source, classes, sizes, and how the images come to the model.
+
+    Args:
+        matrix: A matrix file whose definitions are listed too. Mistakes in it are for `bench plan` to tell: what
+            cannot be known because of them is None.
+    """
+    return _rows("dataset", _dataset_facts, matrix)
+
+
+def list_models(matrix: str | None = None) -> list[Row]:
+    """Models: parameters, smallest images, layers that `last:N` counts, ImageNet weights; `matrix` as above."""
+    return _rows("model", _model_facts, matrix)
+
+
+def list_strategies(matrix: str | None = None) -> list[Row]:
+    """Strategies: label, weights, and what each stage trains; `matrix` as above."""
+    return _rows("strategy", _strategy_facts, matrix)
+
+
+def list_presets() -> list[Row]:
+    """Presets of `bench init`: name and summary."""
+    return [{"name": name, "summary": preset_summary(name)} for name in preset_names()]
+
+
+def _rows(family: str, facts_of: Callable[[Chained], Row], matrix: str | None) -> list[Row]:
+    problems = Problems()
+    document = parse_toml(read_text(matrix), matrix) if matrix is not None else {}
+    library = chain_library(builtin_definitions(), read_definitions(document, problems, builtin=False), problems)
+    if problems and matrix is None:
+        raise BenchError(str(MatrixError("built-in definitions", problems.located({}))))
+    return [
+        {
+            "name": one.name,
+            "summary": one.own.get("summary", ""),
+            **facts_of(one),
+            "extends": one.definition.extends,
+            "defined_in": "bench" if one.definition.builtin else matrix,
+        }
+        for one in library.chained[family].values()
+    ]
+
+
+def _dataset_facts(dataset: Chained) -> Row:
+    source = dataset.own.get("source")
+    facts = SOURCES.get(str(source))
+    settings = {**(native(dataset) if source else {}), **dataset.builtin[0], **dataset.user[0]}
+    known = range(len(facts.class_names)) if facts else range(0)
+    labels = [label for label in dataset.own.get("classes", known) if label in known]
+    return {
+        "source": source,
+        "classes": len(labels) if facts else dataset.own.get("num_classes"),
+        "class_names": ", ".join(facts.class_names[label] for label in labels) if facts else None,
+        "train_examples": sum(facts.train_per_class[label] for label in labels) if facts else None,
+        "test_examples": sum(facts.test_per_class[label] for label in labels) if facts else None,
+        "image_size": settings.get("image_size"),
+        "color": settings.get("color"),
+    }
+
+
+def _model_facts(model: Chained) -> Row:
+    architecture = model.own.get("architecture")
+    facts = ARCHITECTURES.get(str(architecture))
+    given = {**model.own, **model.builtin[0], **model.user[0]}
+    parameters = {name: given[name] for name in (*(facts.parameters if facts else ()), "dropout") if name in given}
+    whole = facts is not None and parameters.keys() == {*facts.parameters, "dropout"}
+    return {
+        "architecture": architecture,
+        "parameters": ", ".join(f"{name} = {_text(value)}" for name, value in parameters.items()),
+        "minimum_image_size": facts.minimum_image_size(parameters) if facts and whole else None,
+        "backbone_layers": facts.backbone_layers(parameters) if facts and whole else None,
+        "imagenet_weights": facts.imagenet if facts else None,
+    }
+
+
+def _text(value: Any) -> str:
+    return str(list(value)) if isinstance(value, tuple) else str(value)
+
+
+def _strategy_facts(strategy: Chained) -> Row:
+    stages = [{**DEFAULTS, **builtin, **user} for builtin, user in zip(strategy.builtin, strategy.user, strict=True)]
+    return {
+        "label": strategy.own.get("label", strategy.name),
+        "weights": _weights_text(strategy.own.get("weights", NO_WEIGHTS)),
+        "stages": len(stages),
+        **{key: plain(of_stages(stage[key] for stage in stages)) for key in ("train", "epochs", "learning_rate")},
+        "sets": ", ".join(sorted({key for stage in (*strategy.builtin, *strategy.user) for key in stage})),
+    }
+
+
+def _weights_text(origin: Origin) -> str:
+    if origin.origin == "parent":
+        return "parent: " + ", ".join(f"{key} = {value}" for key, value in origin.names.items())
+    return f"file:{origin.path}" if origin.path else origin.origin

@@ -1,0 +1,74 @@
+"""What a matrix comes to on this machine: its cells, and what was left out and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from benchmark.matrix.cell import Cell
+
+
+@dataclass(frozen=True, slots=True)
+class MachineKind:
+    """What of a machine decides which cells are possible on it: how many GPUs and processor cores it has."""
+
+    gpus: int
+    cores: int
+
+
+@dataclass(frozen=True, slots=True)
+class LeftOut:
+    """A combination that is impossible, and the reason, which names the cure."""
+
+    dataset: str
+    model: str
+    strategy: str
+    seed: int
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSpec:
+    """A comparison to print: the strategy that starts from other weights against the one from scratch."""
+
+    fine_tuned: str
+    scratch: str
+    dataset: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSpec:
+    """Which comparisons the matrix asks for.
+
+    Attributes:
+        transfer: Fine-tuned against scratch.
+        progression: Each a list of strategies, to be compared each with the one before.
+    """
+
+    transfer: tuple[TransferSpec, ...] = ()
+    progression: tuple[tuple[str, ...], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """All that `bench run` needs to know of a matrix.
+
+    Attributes:
+        name: Of the matrix, if it has one.
+        path: Of the file.
+        text: Of the file.
+        cells: Parents before their children, otherwise in the order of the matrix.
+        left_out: Impossible combinations.
+        notes: Remarks for the user: merged duplicates, parents that came back, rules that match nothing.
+        axes: Names of the axes on which the cells have more than one value.
+        report: The comparisons that the matrix asks for.
+    """
+
+    name: str | None
+    path: str
+    text: str
+    cells: tuple[Cell, ...]
+    left_out: tuple[LeftOut, ...] = ()
+    notes: tuple[str, ...] = ()
+    axes: tuple[str, ...] = ()
+    report: ReportSpec = field(default_factory=ReportSpec)

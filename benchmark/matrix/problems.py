@@ -1,0 +1,136 @@
+"""Collecting every mistake before telling any, and wording them alike: where, expected, found, nearest name."""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+import unicodedata
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
+
+from benchmark.errors import Problem
+
+KeyPath: TypeAlias = tuple[str | int, ...]
+"""Where a value stands in the document: keys, and positions (from 0) in arrays."""
+
+NAME_LIMIT = 200
+_BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
+_FORBIDDEN_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
+_NOTHING = object()
+_SHOWN_CHARACTERS = 80
+
+
+class Problems:
+    """The mistakes found so far."""
+
+    def __init__(self) -> None:
+        self._entries: dict[tuple[KeyPath, str, str, str], None] = {}
+
+    def __len__(self) -> int:
+        return len(self._entries)
+
+    def add(self, path: KeyPath, expected: str, found: Any = _NOTHING, hint: str = "") -> None:
+        """Note one mistake, once; `found` is the value as TOML gave it, left out when something is missing."""
+        shown = "" if found is _NOTHING else shown_value(found)
+        self._entries[path, expected, shown, hint] = None
+
+    def located(self, lines: Mapping[KeyPath, int]) -> tuple[Problem, ...]:
+        """All mistakes with their lines, in the order of the file."""
+        found = [
+            Problem(path_text(path), expected, shown, line=_line(path, lines), hint=hint)
+            for path, expected, shown, hint in self._entries
+        ]
+        return tuple(sorted(found, key=lambda problem: problem.line or 0))
+
+
+def _line(path: KeyPath, lines: Mapping[KeyPath, int]) -> int | None:
+    """The line of the nearest enclosing thing that stands in the file."""
+    for length in range(len(path), 0, -1):
+        if path[:length] in lines:
+            return lines[path[:length]]
+    return None
+
+
+def path_text(path: KeyPath) -> str:
+    """`strategy.two_phase.stage[1].train`; keys that are not bare are quoted, unprintable characters escaped."""
+    text = ""
+    for part in path:
+        if isinstance(part, int):
+            text += f"[{part}]"
+        else:
+            text += f".{_key_text(part)}" if text else _key_text(part)
+    return text
+
+
+def _key_text(key: str) -> str:
+    # an option such as `--set epochs` stands as it was typed
+    return key if _BARE_KEY.fullmatch(key) else printable(key) if key.startswith("--") else quoted(key)
+
+
+def quoted(text: str) -> str:
+    """The text in double quotes, safe to print anywhere."""
+    return printable(json.dumps(text, ensure_ascii=False))
+
+
+def printable(text: str) -> str:
+    """The text with all that is invisible or steers a terminal written as an escape."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def shown_value(value: Any) -> str:
+    """A value the way TOML writes it, cut to a readable length."""
+    text = _toml_text(value)
+    return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
+
+
+def _toml_text(value: Any) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return quoted(value[: _SHOWN_CHARACTERS + 1])
+    if isinstance(value, int):
+        # str() of an integer of thousands of digits raises
+        return str(value) if value.bit_length() <= 256 else f"an integer of {value.bit_length()} bits"
+    if isinstance(value, list | tuple):
+        return "[" + ", ".join(_toml_text(item) for item in value[:20]) + "]"
+    if isinstance(value, Mapping):
+        items = list(value.items())[:20]
+        return "{" + ", ".join(f"{_key_text(str(key))} = {_toml_text(item)}" for key, item in items) + "}"
+    return printable(str(value))
+
+
+def nearest_hint(name: Any, known: Iterable[str], listing: str = "") -> str:
+    """`did you mean 'resnet18'?` for a mistyped name, and where all names are listed.
+
+    Args:
+        name: What was found; anything but a text has no nearest name.
+        known: The names that would have been right.
+        listing: A command that lists them; short sets of names are listed in the hint itself without one.
+    """
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name[:NAME_LIMIT], names, n=1, cutoff=0.5) if isinstance(name, str) else []
+    parts = [f"did you mean {close[0]!r}?"] if close else []
+    if listing:
+        parts.append(f"`{listing}` shows all")
+    elif not close and names:
+        parts.append("known: " + ", ".join(names))
+    return "; ".join(parts)
+
+
+def unfit_name(name: str) -> str:
+    """Why this text cannot be a name, or nothing: names are shown, stored and compared, never used as paths."""
+    if not name.strip():
+        return "a name that is not empty"
+    if len(name) > NAME_LIMIT:
+        return f"a name of at most {NAME_LIMIT} characters"
+    if any(unicodedata.category(character) in _FORBIDDEN_CATEGORIES for character in name):
+        return "a name without control characters, line breaks or lone surrogates"
+    return ""
+
+
+def normal_name(name: str) -> str:
+    """The name in Unicode's composed form, so that two ways of typing é are one name."""
+    return unicodedata.normalize("NFC", name)

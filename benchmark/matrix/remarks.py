@@ -1,0 +1,54 @@
+"""What a plan remarks upon, in words: nothing here is a mistake, all of it may be a surprise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+Names: TypeAlias = tuple[str, str, str]
+"""Dataset, model and strategy."""
+
+_SHOWN = 20
+_TIMES = " \N{MULTIPLICATION SIGN} "
+
+
+def combination(dataset: str, model: str, strategy: str) -> str:
+    """How three names are written together."""
+    return _TIMES.join((dataset, model, strategy))
+
+
+def merged(counts: Mapping[tuple[Names, Names], int]) -> Sequence[str]:
+    """Cells that stand twice, under one name or two; keys are the names kept and the names dropped."""
+    return _shortened([_merged(kept, dropped, count) for (kept, dropped), count in counts.items()])
+
+
+def _merged(kept: Names, dropped: Names, count: int) -> str:
+    if kept == dropped:
+        return f"{_cells(count)} of {combination(*kept)} merged: they differ in nothing that decides the numbers"
+    other = f"{combination(*kept)}, which is the same under another name"
+    return f"{_cells(count)} of {combination(*dropped)} merged into {other}"
+
+
+def returned(counts: Mapping[Names, int]) -> Sequence[str]:
+    """Cells that were dropped and are parents all the same."""
+    reason = "excluded or not selected, but back because others need them as parents"
+    return _shortened([f"{_cells(count)} of {combination(*names)} {reason}" for names, count in counts.items()])
+
+
+def added(counts: Mapping[Names, int]) -> Sequence[str]:
+    """Cells that only their children ask for."""
+    return _shortened([f"{_cells(count)} of {combination(*names)} added as parents" for names, count in counts.items()])
+
+
+def idle(table: str, hits: Sequence[int]) -> Iterator[str]:
+    """Rules of `[[matrix.TABLE]]` that match nothing."""
+    return (f"matrix.{table}[{number}] matches no cell" for number, count in enumerate(hits) if not count)
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell{'s' if count != 1 else ''}"
+
+
+def _shortened(notes: Sequence[str]) -> Sequence[str]:
+    more = len(notes) - _SHOWN
+    return notes if more <= 0 else [*notes[:_SHOWN], f"… and {more} more like this"]

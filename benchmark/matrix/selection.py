@@ -1,0 +1,180 @@
+"""Which cells are meant: `--select model=resnet*,seed=0`, and the rules of a matrix that match by the same keys.
+
+An expression is a small grammar, not code and not SQL: `key=value[,key=value]`, all must hold; several expressions
+are a union. A value may be a glob; `a|b` means either.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import json
+import re
+import tomllib
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.errors import UserError
+from benchmark.matrix.problems import Problems, nearest_hint, normal_name, path_text, quoted, unfit_name
+from benchmark.matrix.settings import SETTINGS, plain
+
+NAME_KEYS = ("dataset", "model", "strategy")
+RECORDED_KEYS = (
+    "cell_id",
+    "parent_cell_id",
+    "strategy_label",
+    "weights",
+    "device_kind",
+    "machine",
+    "run_id",
+    "run_name",
+    "status",
+    "cause",
+)
+KEYS = (*NAME_KEYS, *SETTINGS, *RECORDED_KEYS)
+_BETWEEN_TERMS = re.compile(r",(?=\s*[A-Za-z_]+\s*=)")
+_GLOB = re.compile(r"[*?\[]")
+
+
+def is_glob(value: Any) -> bool:
+    return isinstance(value, str) and _GLOB.search(value) is not None
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a table such as `when = { model = "resnet*", seed = [0, 1] }` asks: every key, any of its values.
+
+    Attributes:
+        terms: (key, wanted values in normal form, texts may be globs).
+    """
+
+    terms: tuple[tuple[str, tuple[Any, ...]], ...]
+
+    def matches(self, value_of: Callable[[str], Any]) -> bool:
+        return all(_is_wanted(value_of(key), wanted) for key, wanted in self.terms)
+
+    def for_names(self, names: Mapping[str, str]) -> Rule | None:
+        """What is left to ask when dataset, model and strategy are known; None when they rule it out."""
+        rest = []
+        for key, wanted in self.terms:
+            if key not in names:
+                rest.append((key, wanted))
+            elif not _is_wanted(names[key], wanted):
+                return None
+        return Rule(tuple(rest))
+
+
+def _is_wanted(actual: Any, wanted: tuple[Any, ...]) -> bool:
+    """Whether a value, or that of any stage when stages disagree, is one of those wanted."""
+    values = actual if isinstance(actual, list) else (actual,)
+    for value in values:
+        if value in wanted:
+            return True
+        if isinstance(value, str) and any(is_glob(glob) and fnmatch.fnmatchcase(value, glob) for glob in wanted):
+            return True
+    return False
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Expressions of `--select` or `--exclude`, parsed.
+
+    Attributes:
+        alternatives: Each is a list of (key, texts) that must all hold; any alternative will do.
+    """
+
+    alternatives: tuple[tuple[tuple[str, tuple[str, ...]], ...], ...] = ()
+
+    def __bool__(self) -> bool:
+        """Whether anything was asked."""
+        return bool(self.alternatives)
+
+    def matches(self, record: Mapping[str, Any]) -> bool:
+        """Whether the record is meant; without any expression every record is.
+
+        A key that the record lacks never matches. A setting on which stages disagree is a list, and matches when one
+        of its entries does.
+        """
+        return not self.alternatives or any(
+            all(key in record and _text_matches(record[key], texts) for key, texts in terms)
+            for terms in self.alternatives
+        )
+
+
+def parse_selection(expressions: Sequence[str]) -> Selection:
+    """Reads expressions of `--select`.
+
+    Raises:
+        UserError: An expression is not `key=value`, a key is unknown, or a value can never be one of that key.
+    """
+    return Selection(tuple(_parse(expression) for expression in expressions))
+
+
+def _parse(expression: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    return tuple(_parse_term(term, expression) for term in _BETWEEN_TERMS.split(expression))
+
+
+def _parse_term(term: str, expression: str) -> tuple[str, tuple[str, ...]]:
+    key, equals, text = (part.strip() for part in term.partition("="))
+    shown = quoted(expression[:200])
+    if not equals or not key or not text:
+        raise UserError(f"selection {shown}: expected key=value[,key=value], got {quoted(term[:80])}")
+    if key not in KEYS:
+        hint = nearest_hint(key, KEYS)
+        raise UserError(f"selection {shown}: expected a known key, got {quoted(key[:80])}; {hint}")
+    # a name may contain a bar or a star itself: the whole text is tried first
+    texts = tuple(dict.fromkeys([normal_name(text), *(normal_name(part.strip()) for part in text.split("|"))]))
+    for part in texts[1:] or texts:
+        _check_value(key, part, shown)
+    return key, texts
+
+
+def _check_value(key: str, text: str, shown: str) -> None:
+    if unfit_name(text):
+        raise UserError(f"selection {shown}: {key}: expected {unfit_name(text)}")
+    if key not in SETTINGS or is_glob(text) or text in {"none", "all"}:
+        return
+    problems = Problems()
+    SETTINGS[key].kind.read(typed(text), (key,), problems)
+    for problem in problems.located({}):
+        hint = f"; {problem.hint}" if problem.hint else ""
+        raise UserError(
+            f"selection {shown}: {path_text((key,))}: expected {problem.expected}, got {quoted(text)}{hint}"
+        )
+
+
+def typed(text: str) -> Any:
+    """A text from the command line as the TOML value that it spells, or as the text itself."""
+    try:
+        document = tomllib.loads(f"value = {text}")
+    except (ValueError, RecursionError):
+        return text
+    return document["value"] if document.keys() == {"value"} else text
+
+
+def _text_matches(actual: Any, texts: tuple[str, ...]) -> bool:
+    values = actual if isinstance(actual, list | tuple) else (actual,)
+    return any(_one_matches(value, text) for value in values for text in texts)
+
+
+def _one_matches(value: Any, text: str) -> bool:
+    if value is None:
+        return text in {"none", "all", "false", "*"}
+    if isinstance(value, bool):
+        return fnmatch.fnmatchcase("true" if value else "false", text)
+    if isinstance(value, str):
+        return value == text or fnmatch.fnmatchcase(value, text)
+    if isinstance(value, int | float):
+        return _number_matches(value, text)
+    return fnmatch.fnmatchcase(json.dumps(plain(value), sort_keys=True), text)
+
+
+def _number_matches(value: float, text: str) -> bool:
+    if is_glob(text):
+        return fnmatch.fnmatchcase(str(value), text)
+    if text in {"true", "false"}:  # databases keep truth values as numbers
+        return value == (text == "true")
+    try:
+        return float(text) == value
+    except ValueError:
+        return False

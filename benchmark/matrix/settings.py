@@ -1,0 +1,236 @@
+"""Every training setting: its kind of value, its default, where it belongs, and what it does.
+
+This table is the one place that knows them. Reading a matrix, `--set`, selections, the cell's flat record and the
+reference in `docs/matrix.md` are all made from it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from benchmark.matrix.cell import Cell
+from benchmark.matrix.kinds import (
+    EARLY_STOPPING,
+    MONITOR,
+    REDUCE_LEARNING_RATE,
+    Augmentation,
+    Boolean,
+    Choice,
+    Integer,
+    Kind,
+    Number,
+    Pattern,
+    Sequenced,
+)
+
+Level = Literal["cell", "data", "model", "stage"]
+UNSET = "…"
+"""The default of a setting whose value comes from the definitions of the dataset or the model."""
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One training setting.
+
+    Attributes:
+        name: The key in the file.
+        level: What it describes: the whole `cell`, its `data`, its `model`, or each `stage` for itself.
+        kind: Which values it takes.
+        default: Its value, in normal form, when nothing sets it; `UNSET` when the definitions do.
+        default_text: The default as the reference shows it.
+        doc: What it does, in a line.
+    """
+
+    name: str
+    level: Level
+    kind: Kind
+    default: Any
+    default_text: str
+    doc: str
+
+
+_TABLE = (
+    Setting("seed", "cell", Integer(0), 0, "0", "seeds split, initial weights, order, dropout and augmentation"),
+    Setting("threads", "cell", Integer(1, 4096), 1, "1", "intra-op and inter-op threads of the worker"),
+    Setting(
+        "precision",
+        "cell",
+        Choice(("float32", "mixed_bfloat16", "mixed_float16")),
+        "float32",
+        "float32",
+        "what the network computes in; its weights and the last layer stay float32",
+    ),
+    Setting(
+        "device",
+        "cell",
+        Pattern("auto|cpu|gpu|gpu:[0-9]{1,4}", "auto, cpu, gpu or gpu:N"),
+        "auto",
+        "auto",
+        "auto takes a GPU when there is one; gpu:N takes that one",
+    ),
+    Setting(
+        "backend",
+        "cell",
+        Choice(("tensorflow", "jax", "torch"), hidden=("fake",)),
+        "tensorflow",
+        "tensorflow",
+        "which library Keras computes with",
+    ),
+    Setting(
+        "keep",
+        "cell",
+        Choice(("best", "last")),
+        UNSET,
+        "best; last without validation data",
+        "which epoch's weights are kept and tested",
+    ),
+    Setting("monitor", "cell", MONITOR, "val_accuracy", "val_accuracy", "what decides which epoch is the best"),
+    Setting(
+        "labels", "cell", Choice(("integer", "one_hot")), "integer", "integer", "how the labels are given to the loss"
+    ),
+    Setting("deterministic", "cell", Boolean(), True, "true", "whether operations must repeat bit for bit"),
+    Setting(
+        "image_size",
+        "data",
+        Integer(8, 1024),
+        UNSET,
+        "of the dataset",
+        "height and width of the images after resizing, in pixels",
+    ),
+    Setting(
+        "color",
+        "data",
+        Choice(("grey", "rgb")),
+        UNSET,
+        "of the dataset",
+        "one channel or three; grey images become three equal channels",
+    ),
+    Setting(
+        "train_examples",
+        "data",
+        Integer(1, word="all"),
+        None,
+        "all",
+        "how many training examples to take, validation included; stratified and seeded",
+    ),
+    Setting(
+        "test_examples",
+        "data",
+        Integer(1, word="all"),
+        None,
+        "all",
+        "how many test examples to take; stratified, the same for every seed",
+    ),
+    Setting(
+        "validation_fraction",
+        "data",
+        Number(0, 1, below=True),
+        0.1,
+        "0.1",
+        "share of the training examples set apart for validation; seeded",
+    ),
+    Setting(
+        "dropout", "model", Number(0, 1, below=True), UNSET, "of the model", "dropout before the last layer; 0 for none"
+    ),
+    Setting(
+        "train",
+        "stage",
+        Pattern("head|all|last:[1-9][0-9]{0,5}", "head, last:N or all"),
+        "all",
+        "all",
+        "which layers learn: the head, the head and the last N layers of the backbone, or all",
+    ),
+    Setting("epochs", "stage", Integer(1, 1_000_000), 10, "10", "at most so many epochs"),
+    Setting("batch_size", "stage", Integer(1, 1_000_000), 64, "64", "images in a batch"),
+    Setting(
+        "optimizer", "stage", Choice(("adam", "adamw", "sgd", "rmsprop")), "adam", "adam", "how the weights are updated"
+    ),
+    Setting(
+        "learning_rate", "stage", Number(0, 1000, above=True), 1e-3, "0.001", "learning rate at the start of the stage"
+    ),
+    Setting("momentum", "stage", Number(0, 1, below=True), 0.0, "0", "of sgd and rmsprop; the others have none"),
+    Setting("weight_decay", "stage", Number(0, 1), 0.0, "0", "decoupled weight decay; 0 for none"),
+    Setting("label_smoothing", "stage", Number(0, 1, below=True), 0.0, "0", "share of the label spread over all"),
+    Setting(
+        "augment",
+        "stage",
+        Augmentation(),
+        (),
+        "false",
+        "random transformations of the training images; rotation is a fraction of a turn",
+    ),
+    Setting(
+        "early_stopping", "stage", EARLY_STOPPING, None, "false", "end the stage when the monitored value stands still"
+    ),
+    Setting(
+        "reduce_learning_rate",
+        "stage",
+        REDUCE_LEARNING_RATE,
+        None,
+        "false",
+        "multiply the learning rate by `factor` when the monitored value stands still",
+    ),
+)
+
+SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _TABLE}
+DEFAULTS: dict[str, Any] = {setting.name: setting.default for setting in _TABLE if setting.default is not UNSET}
+
+
+def names_of(*levels: Level) -> frozenset[str]:
+    """The names of all settings of these levels."""
+    return frozenset(setting.name for setting in _TABLE if setting.level in levels)
+
+
+STAGE_SETTINGS = names_of("stage")
+DATA_SETTINGS = names_of("data")
+
+_COUNT = Integer(1, 65536)
+PARAMETER_KINDS: dict[str, Kind] = {
+    "filters": Sequenced(_COUNT),
+    "kernel_size": Integer(1, 15),
+    "dense_units": Integer(0, 1_000_000),
+    "stage_dropout": Sequenced(Number(0, 1, below=True)),
+}
+"""What an architecture can be given beside `dropout`, which is a setting."""
+
+
+def cell_settings(cell: Cell) -> dict[str, Any]:
+    """Every setting of a cell as one flat, JSON-safe record.
+
+    A setting of stages is a scalar when all stages agree, else a list with one entry for each stage. `augment`,
+    `early_stopping` and `reduce_learning_rate` are tables, or None when switched off. `weights` says in a word where
+    the weights come from (`none`, `imagenet`, `file:PATH`, `parent`).
+    """
+    record = {name: setting_of(cell, name) for name in SETTINGS}
+    record["weights"] = f"file:{cell.weights.path}" if cell.weights.origin == "file" else cell.weights.origin
+    return record
+
+
+def setting_of(cell: Cell, name: str) -> Any:
+    """One setting of a cell, as `cell_settings` has it."""
+    match SETTINGS[name].level:
+        case "cell":
+            return getattr(cell, name)
+        case "data":
+            return getattr(cell.data, name)
+        case "model":
+            return dict(cell.architecture.parameters).get(name)
+        case _:
+            return of_stages(plain(getattr(stage, name)) for stage in cell.stages)
+
+
+def plain(value: Any) -> Any:
+    """The JSON-safe form of a normal value; switched-off tables are None."""
+    if value == ():
+        return None
+    if isinstance(value, tuple):
+        return dict(value)
+    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
+
+
+def of_stages(values: Iterable[Any]) -> Any:
+    """One value when all stages agree, else the list of them."""
+    entries = list(values)
+    return entries[0] if all(entry == entries[0] for entry in entries) else entries

@@ -1,0 +1,128 @@
+"""How numbers are written for people: as many digits as the interval leaves standing, and no more."""
+
+from __future__ import annotations
+
+import math
+from typing import NamedTuple
+
+from benchmark.reporting.statistics import Difference, Measurement
+from benchmark.reporting.tables import Kind, Tally, Value
+
+MISSING = "-"
+
+
+class _Digits(NamedTuple):
+    """Decimals of a number: at least and at most beside an interval, and without one."""
+
+    least: int
+    most: int
+    alone: int
+
+
+_DIGITS: dict[Kind, _Digits] = {
+    "accuracy": _Digits(2, 4, 4),
+    "loss": _Digits(1, 4, 4),
+    "seconds": _Digits(0, 2, 2),
+    "rate": _Digits(0, 1, 1),
+    "count": _Digits(0, 1, 0),
+}
+_LARGEST_PLAIN = 1e9
+
+
+def written(value: Value, kind: Kind, *, known_n: int | None = None) -> str:
+    """A cell as text.
+
+    Args:
+        value: What to write.
+        kind: What it is.
+        known_n: The n that the reader sees beside the cell anyway; another n is written into the cell.
+    """
+    if value is None:
+        return MISSING
+    if isinstance(value, str):
+        return value or MISSING
+    if isinstance(value, Tally):
+        return str(value.completed) if value.completed == value.planned else f"{value.completed}/{value.planned}"
+    if isinstance(value, Measurement):
+        text = _measurement(value, kind)
+        return text if value.n == known_n else f"{text} (n={value.n})"
+    if isinstance(value, Difference):
+        text = _around(value.mean, value.half_width, kind, sign="+")
+        return text if value.n == known_n else f"{text} (n={value.n})"
+    return number(float(value), kind)
+
+
+def _measurement(value: Measurement, kind: Kind) -> str:
+    if kind == "count":
+        return _range(value)
+    if kind == "bytes":
+        # what has to fit is the largest
+        return size(max(value.values))
+    return _around(value.mean, value.half_width, kind)
+
+
+def _range(value: Measurement) -> str:
+    least, most = min(value.values), max(value.values)
+    return number(least, "count") if least == most else f"{number(least, 'count')}-{number(most, 'count')}"
+
+
+def _around(mean: float, half_width: float | None, kind: Kind, *, sign: str = "") -> str:
+    if half_width is None or not math.isfinite(half_width) or not math.isfinite(mean):
+        return number(mean, kind, sign=sign)
+    decimals = decimals_beside(half_width, kind)
+    half = f"{half_width:,.{decimals}f}"
+    if half_width > 0 and float(half.replace(",", "")) == 0:
+        # an interval that is not zero never looks like zero
+        half = f"{10.0**-decimals:.{decimals}f}"
+    return f"{_fixed(mean, decimals, sign)} ± {half}"
+
+
+def decimals_beside(half_width: float, kind: Kind) -> int:
+    """Decimals that give the half width two significant digits, within what is sensible for the kind."""
+    digits = _DIGITS.get(kind, _Digits(0, 2, 2))
+    if half_width <= 0:
+        return min(3, digits.alone)
+    return min(max(1 - math.floor(math.log10(half_width)), digits.least), digits.most)
+
+
+def number(value: float, kind: Kind, *, sign: str = "") -> str:
+    """A number that stands alone."""
+    if math.isnan(value):
+        return "nan"
+    if math.isinf(value):
+        return "inf" if value > 0 else "-inf"
+    if kind == "bytes":
+        return size(value)
+    if kind == "count":
+        return _fixed(value, 0 if value == int(value) else 1, sign)
+    if kind == "p":
+        return "<0.001" if value < 0.001 else f"{value:.3f}"
+    if abs(value) >= _LARGEST_PLAIN:
+        return f"{value:{sign}.3g}"
+    return _fixed(value, _decimals_alone(value, kind), sign)
+
+
+def _decimals_alone(value: float, kind: Kind) -> int:
+    decimals = _DIGITS.get(kind, _Digits(0, 2, 3)).alone
+    whole_digits = 0 if abs(value) < 1 else int(math.log10(abs(value))) + 1
+    return decimals if kind == "accuracy" else max(0, min(decimals, 4 - whole_digits))
+
+
+def _fixed(value: float, decimals: int, sign: str = "") -> str:
+    if abs(value) >= 1e15:
+        return f"{value:{sign}.3g}"
+    text = f"{value:{sign},.{decimals}f}"
+    # what rounds to zero has no sign worth showing
+    return text.lstrip("+-") if float(text.replace(",", "")) == 0 else text
+
+
+def size(count: float) -> str:
+    """Bytes in binary units with three significant digits: `512 MiB`, `1.25 GiB`."""
+    if abs(count) < 1024 or not math.isfinite(count):
+        return f"{count:.0f} B"
+    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):
+        count /= 1024
+        if abs(count) < 1023.5 or unit == "PiB":
+            break
+    whole_digits = len(str(int(abs(count))))
+    return f"{count:,.{max(0, 3 - whole_digits)}f} {unit}"

@@ -1,0 +1,143 @@
+"""From database rows to a report: the one function that commands call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.errors import UserError
+from benchmark.matrix.plan import ReportSpec
+from benchmark.reporting.comparison import note_on_few_seeds, note_on_mixtures
+from benchmark.reporting.groups import Group, group_cells
+from benchmark.reporting.progression import progression_tables
+from benchmark.reporting.selection import (
+    ResultRow,
+    choose_machine,
+    latest_executions,
+    note_on_other_machines,
+    with_environment,
+)
+from benchmark.reporting.summary import summary_table
+from benchmark.reporting.tables import Report, Table, differences_in, holds_numbers
+from benchmark.reporting.transfer import default_transfers, transfer_tables
+
+TABLES = ("summary", "transfer", "progression")
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """What a report is to show.
+
+    Attributes:
+        machine: Whose results; None takes those of the last run.
+        last_machine: The machine of the last run, which `run_cells` belongs to; None when it is not known.
+        tables: Which of `TABLES`; all when empty.
+        only_run: Leave out cells that are not among `run_cells`.
+    """
+
+    machine: str | None = None
+    last_machine: str | None = None
+    tables: tuple[str, ...] = ()
+    only_run: bool = False
+
+
+def build_report(
+    rows: Sequence[ResultRow],
+    run_cells: Sequence[Mapping[str, Any]],
+    report_spec: ReportSpec | None,
+    options: ReportOptions | None = None,
+    *,
+    runs: Sequence[Mapping[str, Any]] = (),
+) -> Report:
+    """The tables asked for.
+
+    Args:
+        rows: Executions: the columns of the view `results`, and where they can be had `execution_id`, `detail`,
+            `resumed`, `strategy_label`, `spec` (the cell as a dictionary or JSON), the numbers of examples, and the
+            environment (`selection.PROVENANCE`). Any machines, any order.
+        run_cells: What the last run was about: `cell_id` (None for left out), `dataset`, `model`, `strategy`, `seed`,
+            `outcome`, `reason`, and where it can be had `spec`; in the order of the matrix.
+        report_spec: `[report]` of the matrix; None or an empty one compares what offers itself.
+        options: What to show.
+        runs: The runs that the rows name in `run_id`; what they know of versions and hardware counts for their rows.
+
+    Raises:
+        UserError: A table is asked for that does not exist.
+    """
+    options = options or ReportOptions()
+    wanted = _wanted(options.tables)
+    rows = with_environment(rows, runs)
+    machine = choose_machine(rows, options.machine, options.last_machine)
+    planned = run_cells if options.last_machine in {None, machine} else ()
+    groups = group_cells(_chosen(rows, planned, machine, options), planned)
+    spec = report_spec if report_spec is not None and (report_spec.transfer or report_spec.progression) else None
+    tables: list[Table] = [summary_table(groups)] if "summary" in wanted else []
+    notes: list[str] = []
+    if "transfer" in wanted:
+        found, said = _transfers(groups, spec)
+        tables, notes = tables + found, notes + said
+    if "progression" in wanted:
+        found, said = _progressions(groups, spec)
+        tables, notes = tables + found, notes + said
+    tables, empty = _with_results(tables)
+    notes += empty
+    about = [*note_on_other_machines(rows, machine), *note_on_mixtures(groups), *_note_on_intervals(groups)]
+    about += note_on_few_seeds(differences_in(tables))
+    return Report(tuple(tables), (*notes, *about), machine)
+
+
+def _wanted(tables: Sequence[str]) -> tuple[str, ...]:
+    for name in tables:
+        if name not in TABLES:
+            raise UserError(f"--table: expected one of {', '.join(TABLES)}, got {name!r}")
+    return tuple(tables) or TABLES
+
+
+def _chosen(
+    rows: Sequence[ResultRow], planned: Sequence[Mapping[str, Any]], machine: str | None, options: ReportOptions
+) -> list[ResultRow]:
+    chosen = latest_executions([row for row in rows if row.get("machine") == machine])
+    if not options.only_run:
+        return chosen
+    ids = {cell.get("cell_id") for cell in planned}
+    return [row for row in chosen if row["cell_id"] in ids]
+
+
+def _transfers(groups: Sequence[Group], spec: ReportSpec | None) -> tuple[list[Table], list[str]]:
+    if spec is None:
+        return transfer_tables(groups, default_transfers(groups)), []
+    notes = [
+        f"Transfer of {each.fine_tuned} against {each.scratch}: no cell of {each.fine_tuned} in what is shown here."
+        for each in spec.transfer
+        if not transfer_tables(groups, [each])
+    ]
+    return transfer_tables(groups, spec.transfer), notes
+
+
+def _progressions(groups: Sequence[Group], spec: ReportSpec | None) -> tuple[list[Table], list[str]]:
+    tables: list[Table] = []
+    notes: list[str] = []
+    for versions in spec.progression if spec else ():
+        found = progression_tables(groups, versions)
+        tables += found
+        if not found:
+            notes.append(f"Progression {', '.join(versions)}: fewer than two of them in what is shown here.")
+    return tables, notes
+
+
+def _with_results(tables: Sequence[Table]) -> tuple[list[Table], list[str]]:
+    """Comparisons that hold no number at all become a note; the summary has their cells and the reasons."""
+    kept = [table for table in tables if table.name == "summary" or holds_numbers(table)]
+    return kept, [f"{table.title}: no results yet." for table in tables if table not in kept]
+
+
+def _note_on_intervals(groups: Sequence[Group]) -> list[str]:
+    if not any(len(group.completed) > 1 for group in groups):
+        return []
+    return [
+        (
+            "± is half of a 95 % t interval of the mean over n seeds. It covers what changes with the seed "
+            "(validation split, weights, order, augmentation), not which images happen to be in the test set."
+        )
+    ]

@@ -1,0 +1,66 @@
+"""Which executions a report is about: the latest of each cell, on one machine, never blended with another's."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+ResultRow: TypeAlias = Mapping[str, Any]
+"""A row of the view `results`, with the cell's settings and where it can be had its run's environment."""
+
+PROVENANCE = (
+    "package_version", "git_commit", "python_version", "backend_version", "keras_version", "numpy_version",
+    "os", "cpu_model", "cpu_cores", "gpu_names", "gpu_driver",
+)  # fmt: skip
+"""What an execution was made with; where rows have these columns, a difference is said."""
+
+UNFINISHED = frozenset({"pending", "running", "interrupted"})
+
+
+def with_environment(rows: Sequence[ResultRow], runs: Sequence[Mapping[str, Any]]) -> list[ResultRow]:
+    """The rows with what their run knows of versions and hardware; what a row says itself stays."""
+    known = {run["run_id"]: run for run in runs}
+    environments = {run_id: {name: run[name] for name in PROVENANCE if name in run} for run_id, run in known.items()}
+    return [{**environments.get(row.get("run_id") or 0, {}), **row} for row in rows]
+
+
+def choose_machine(rows: Sequence[ResultRow], asked: str | None, last: str | None) -> str | None:
+    """The machine asked for, else that of the last run, else that of the row that moved last."""
+    if asked is not None:
+        return asked
+    if last is not None and any(row.get("machine") == last for row in rows):
+        return last
+    return max(rows, key=lambda row: row.get("run_id") or 0)["machine"] if rows else last
+
+
+def latest_executions(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """One row for each cell and machine: its latest execution.
+
+    An execution that has not come to an end yet does not take the place of an earlier one that completed (`--rerun`
+    that is still going on); one that failed or diverged does.
+    """
+    latest: dict[tuple[Any, Any], ResultRow] = {}
+    for row in in_order(rows):
+        key = row.get("machine"), row["cell_id"]
+        before = latest.get(key)
+        if before is not None and before["status"] == "completed" and row["status"] in UNFINISHED:
+            continue
+        latest[key] = row
+    return list(latest.values())
+
+
+def in_order(rows: Sequence[ResultRow]) -> list[ResultRow]:
+    """Oldest execution first. Ids decide, never clocks: a clock may have been set back."""
+    return sorted(rows, key=lambda row: (row.get("execution_id") or 0, row.get("run_id") or 0))
+
+
+def note_on_other_machines(rows: Sequence[ResultRow], machine: str | None) -> list[str]:
+    """One note when the database holds results of machines that the tables leave out."""
+    counts: dict[str, set[str]] = {}
+    for row in rows:
+        if row.get("machine") != machine:
+            counts.setdefault(str(row.get("machine")), set()).add(row["cell_id"])
+    if not counts:
+        return []
+    others = ", ".join(f"{name} ({len(cells)} cell{'s' if len(cells) != 1 else ''})" for name, cells in counts.items())
+    return [f"These are the results of machine {machine} alone. The database also holds: {others}; see --machine."]

@@ -1,0 +1,85 @@
+"""The settings of a cell as one flat record, so that two cells can be compared key by key."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+NAMING = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", "seed", "device"})
+"""Keys of a cell that are not settings: names, the seed, and how the device was asked for (`device_kind` counts)."""
+
+COLUMNS = (
+    "backend", "device_kind", "threads", "precision", "image_size", "color", "batch_size", "epochs_planned",
+    "learning_rate", "optimizer",
+)  # fmt: skip
+"""Settings that are columns of their own, for rows that come without the whole cell."""
+
+
+def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
+    """Every setting of a row's cell but its seed, by name.
+
+    A setting of the stages is one value when all stages agree, else a list with one entry for each stage.
+
+    Args:
+        row: Its `spec` is `Cell.to_dict()`, or that as JSON text; without one the settings columns are taken.
+    """
+    spec = row.get("spec")
+    record = json.loads(spec) if isinstance(spec, str) else spec
+    if not record:
+        return {name: row[name] for name in COLUMNS if row.get(name) is not None}
+    nested = {"data", "architecture", "weights", "stages"}
+    return {
+        **{key: value for key, value in record.items() if key not in NAMING | nested},
+        **{key: value for key, value in record["data"].items() if key != "num_classes"},
+        "architecture": record["architecture"]["name"],
+        **dict(_plain(record["architecture"]["parameters"])),
+        "weights": record["weights"]["path"] or record["weights"]["origin"],
+        **_stage_settings(record["stages"]),
+    }
+
+
+def _stage_settings(stages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
+    found = [{key: _plain(value) for key, value in stage.items()} for stage in stages]
+    columns = {key: [stage[key] for stage in found] for key in (found[0] if found else ())}
+    return {key: values[0] if _all_equal(values) else values for key, values in columns.items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value
+
+
+def _all_equal(values: list[Any]) -> bool:
+    return all(value == values[0] for value in values)
+
+
+def key_of(settings: Mapping[str, Any]) -> str:
+    """The same text for the same settings, whatever their order."""
+    return json.dumps(settings, sort_keys=True, default=str)
+
+
+def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
+    """The names of the settings in which two records differ; one that stands in one record only is different."""
+    names = [*first, *(name for name in second if name not in first)]
+    return [name for name in names if not _same(first.get(name), second.get(name))]
+
+
+def _same(first: Any, second: Any) -> bool:
+    return key_of({"": _plain(first)}) == key_of({"": _plain(second)})
+
+
+def describe(value: Any) -> str:
+    """A setting as a person would write it: `none`, `0.001 then 1e-05`, `flip=horizontal, rotation=0.05`."""
+    if value is None or value in ([], {}, ()):
+        return "none"
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key}={describe(item)}" for key, item in value.items())
+    if isinstance(value, list | tuple):
+        if all(isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str) for item in value):
+            return ", ".join(f"{key}={describe(item)}" for key, item in value)
+        return " then ".join(f"{describe(item)}" for item in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,0 +1,241 @@
+"""Means, intervals, differences and verdicts: the only place where the report does statistics.
+
+Everything rests on Student's t, because seeds are few. Sources:
+
+- interval of a mean, paired and unpaired tests: Student, "The probable error of a mean", Biometrika 6 (1908);
+  B. L. Welch, "The generalization of Student's problem", Biometrika 34 (1947), with Satterthwaite's degrees of freedom.
+- several comparisons: S. Holm, "A simple sequentially rejective multiple test procedure", Scand. J. Statist. 6 (1979).
+- sign flips: R. A. Fisher, "The Design of Experiments" (1935), section 21, carried out over all 2^n signs.
+
+SciPy is imported when it is first needed (0.3 s), and only its special functions: `scipy.stats` costs much more.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+
+CONFIDENCE = 0.95
+ALPHA = 1 - CONFIDENCE
+MOST_SIGN_FLIPS = 16
+"""Above so many differences the 2^n signs are not enumerated any more, and nobody needs it."""
+
+BETTER, WORSE, NOT_RESOLVED = "better", "worse", "not resolved"
+
+
+@dataclass(frozen=True, slots=True)
+class Measurement:
+    """One quantity over the seeds of a group.
+
+    Attributes:
+        values: What was measured, in the order of the seeds; never empty.
+        mean: Arithmetic mean; not finite as soon as one value is not.
+        sd: Sample standard deviation (divisor n - 1); None for n = 1 or when a value is not finite.
+        half_width: Half of the 95 % t interval of the mean; None where `sd` is None.
+    """
+
+    values: tuple[float, ...]
+    mean: float
+    sd: float | None
+    half_width: float | None
+
+    @property
+    def n(self) -> int:
+        return len(self.values)
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How much a second group lies above a first one.
+
+    Attributes:
+        mean: Second minus first.
+        half_width: Half of the single (uncorrected) 95 % interval; None when it cannot be known.
+        n: Pairs of seeds; for an unpaired difference the size of the smaller group.
+        method: `paired` (by seed) or `unpaired` (Welch).
+        p: Two-sided p of the t test; None where there is no interval.
+        adjusted_p: `p` after Holm's correction over `comparisons` comparisons; equal to `p` when there is one.
+        comparisons: How many comparisons were corrected for.
+        sign_flip_p: Two-sided p of the exact sign-flip test of the pairs, which assumes symmetry but no normality.
+        verdict: `better`, `worse` or `not resolved`; None for quantities that have no better or worse.
+    """
+
+    mean: float
+    half_width: float | None
+    n: int
+    method: str
+    p: float | None
+    adjusted_p: float | None
+    comparisons: int = 1
+    sign_flip_p: float | None = None
+    verdict: str | None = NOT_RESOLVED
+
+    @property
+    def least_sign_flip_p(self) -> float | None:
+        """What the sign-flip test gives at the very least with so few pairs."""
+        return None if self.sign_flip_p is None else 2.0 ** (1 - self.n)
+
+
+def measure(values: Iterable[float]) -> Measurement | None:
+    """Mean, spread and 95 % interval of the mean, `mean ± t(0.975, n - 1) · sd / √n`; None when there is no value."""
+    found = tuple(float(value) for value in values)
+    if not found:
+        return None
+    if not all(map(math.isfinite, found)):
+        return Measurement(found, sum(found), None, None)
+    mean = _mean(found)
+    if len(found) == 1:
+        return Measurement(found, mean, None, None)
+    sd = _sample_deviation(found, mean)
+    return Measurement(found, mean, sd, t_quantile(len(found) - 1) * sd / math.sqrt(len(found)))
+
+
+def compare(first: Mapping[int, float], second: Mapping[int, float], *, step: float = 0.0) -> Difference | None:
+    """Second minus first, paired by seed where two seeds pair, else by Welch's test.
+
+    Args:
+        first: Values by seed; those that are not finite take no part.
+        second: The same of the other side.
+        step: The smallest difference that one value can make, 1/m for an accuracy counted on m images. A spread
+            below what rounding to such steps gives (`step / √12` for each value) is taken to be that, so that two
+            seeds that agree by chance do not look like certainty.
+
+    Returns:
+        None when one side has no finite value.
+    """
+    one, two = _finite(first), _finite(second)
+    if not one or not two:
+        return None
+    common = sorted(one.keys() & two.keys())
+    unpaired_knows_more = len(common) < 2 <= min(len(one), len(two))
+    if common and not unpaired_knows_more:
+        return _paired([two[seed] - one[seed] for seed in common], step)
+    return _unpaired(list(one.values()), list(two.values()), step)
+
+
+def _paired(differences: Sequence[float], step: float) -> Difference:
+    n = len(differences)
+    mean = _mean(differences)
+    if n < 2 or not all(map(math.isfinite, differences)):
+        return Difference(mean, None, n, "paired", None, None)
+    error = max(_sample_deviation(differences, mean), step / math.sqrt(6)) / math.sqrt(n)
+    p = _two_sided_p(mean, error, n - 1)
+    half_width = t_quantile(n - 1) * error
+    return Difference(mean, half_width, n, "paired", p, p, sign_flip_p=sign_flip_p(differences))
+
+
+def _unpaired(first: Sequence[float], second: Sequence[float], step: float) -> Difference:
+    sizes, means = (len(first), len(second)), (_mean(first), _mean(second))
+    mean = means[1] - means[0]
+    if min(sizes) < 2:
+        return Difference(mean, None, min(sizes), "unpaired", None, None)
+    groups = zip((first, second), means, strict=True)
+    errors = [max(_sample_deviation(group, m), step / math.sqrt(12)) / math.sqrt(len(group)) for group, m in groups]
+    error = math.hypot(*errors)
+    freedom = _satterthwaite(errors, sizes)
+    p = _two_sided_p(mean, error, freedom)
+    return Difference(mean, t_quantile(freedom) * error, min(sizes), "unpaired", p, p)
+
+
+def _satterthwaite(errors: Sequence[float], sizes: Sequence[int]) -> float:
+    """Degrees of freedom of a sum of two variances, from their standard errors; only their ratio matters."""
+    largest = max(errors)
+    if largest == 0 or math.isinf(largest):
+        return sum(sizes) - 2
+    shares = [(error / largest) ** 2 for error in errors]
+    return sum(shares) ** 2 / sum(share**2 / (size - 1) for share, size in zip(shares, sizes, strict=True))
+
+
+def judge(differences: Sequence[Difference | None], *, higher_is_better: bool | None) -> list[Difference | None]:
+    """Give each comparison of one family its verdict, after Holm's correction for their number.
+
+    `better` or `worse` needs an adjusted p below 0.05, which for a single comparison is the same as an interval
+    that leaves 0 out; everything else is `not resolved`.
+    """
+    adjusted = holm([None if each is None else each.p for each in differences])
+    tested = sum(p is not None for p in adjusted)
+    return [
+        None if each is None else _judged(replace(each, adjusted_p=p, comparisons=max(tested, 1)), higher_is_better)
+        for each, p in zip(differences, adjusted, strict=True)
+    ]
+
+
+def _judged(difference: Difference, higher_is_better: bool | None) -> Difference:
+    if higher_is_better is None:
+        return replace(difference, verdict=None)
+    if difference.adjusted_p is None or difference.adjusted_p >= ALPHA:
+        return replace(difference, verdict=NOT_RESOLVED)
+    return replace(difference, verdict=BETTER if (difference.mean > 0) == higher_is_better else WORSE)
+
+
+def holm(probabilities: Sequence[float | None]) -> list[float | None]:
+    """Holm's step-down adjusted p values: the k-th smallest of m times (m - k + 1), made monotone, at most 1.
+
+    A None (a comparison that could not be tested) stays None and does not count.
+    """
+    order = sorted((p, index) for index, p in enumerate(probabilities) if p is not None)
+    adjusted: list[float | None] = [None] * len(probabilities)
+    highest = 0.0
+    for rank, (p, index) in enumerate(order):
+        highest = max(highest, min(1.0, p * (len(order) - rank)))
+        adjusted[index] = highest
+    return adjusted
+
+
+def sign_flip_p(differences: Sequence[float]) -> float | None:
+    """Two-sided p of the exact sign-flip test: the share of all 2^n signs whose sum is at least as far from 0.
+
+    None for more than 16 differences. With n pairs it is never below 2^(1-n): 0.25 for three, 0.03125 for six.
+    """
+    if not 1 <= len(differences) <= MOST_SIGN_FLIPS:
+        return None
+    import numpy as np
+
+    largest = max(map(abs, differences))
+    scaled = [difference / largest for difference in differences] if largest else list(differences)
+    sums = np.zeros(1)
+    for difference in scaled:
+        sums = np.concatenate([sums + difference, sums - difference])
+    # sums that differ by rounding alone count as equal
+    return float(np.mean(np.abs(sums) >= abs(math.fsum(scaled)) - 1e-9))
+
+
+def t_quantile(freedom: float) -> float:
+    """The factor of a 95 % interval: the 0.975 quantile of Student's t."""
+    from scipy.special import stdtrit
+
+    return float(stdtrit(freedom, 1 - ALPHA / 2))
+
+
+def _two_sided_p(mean: float, error: float, freedom: float) -> float:
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(freedom, -abs(mean) / error))
+
+
+def _mean(values: Sequence[float]) -> float:
+    if _are_equal(values):
+        return values[0]
+    try:
+        return math.fsum(values) / len(values)
+    except OverflowError:
+        # the loss of a model that runs away may be near the largest float
+        return math.fsum(value / len(values) for value in values)
+
+
+def _are_equal(values: Sequence[float]) -> bool:
+    """Whether values differ by no more than rounding: 0.9 - 0.8 and 0.8 - 0.7 are one difference, not two."""
+    return max(values) - min(values) <= 1e-12 * max(map(abs, values))
+
+
+def _sample_deviation(values: Sequence[float], mean: float) -> float:
+    if _are_equal(values):
+        return 0.0
+    return math.hypot(*(value - mean for value in values)) / math.sqrt(len(values) - 1)
+
+
+def _finite(values: Mapping[int, float]) -> dict[int, float]:
+    return {seed: value for seed, value in values.items() if math.isfinite(value)}

@@ -1,0 +1,1 @@
+"""One writer for each format: a report in, one string out."""

@@ -1,0 +1,54 @@
+"""A report as LaTeX tables for a paper; they need the package `booktabs`."""
+
+from __future__ import annotations
+
+import re
+
+from benchmark.reporting.cells import footnotes, heading, is_number, text_of
+from benchmark.reporting.plain import plain
+from benchmark.reporting.tables import Report, Table
+
+_SPECIAL = {
+    "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",
+    "^": r"\textasciicircum{}", "~": r"\textasciitilde{}", "<": r"\textless{}", ">": r"\textgreater{}",
+    "|": r"\textbar{}", '"': r"\textquotedbl{}", "±": r"$\pm$", "[": "{[}", "]": "{]}", "…": r"\dots{}",
+}  # fmt: skip
+_ANY_SPECIAL = re.compile("[" + re.escape("".join(_SPECIAL)) + "]")
+
+
+def render(report: Report) -> str:
+    """The tables one after another, notes as comments-free text below each."""
+    parts = ["% needs \\usepackage{booktabs}"]
+    parts += [_table(table) for table in report.tables]
+    if report.notes:
+        parts.append("\n\n".join(escape(note) for note in report.notes))
+    return "\n\n".join(parts) + "\n"
+
+
+def escape(text: str) -> str:
+    """Text that LaTeX sets as it is."""
+    return _ANY_SPECIAL.sub(lambda found: _SPECIAL[found.group()], plain(text))
+
+
+def _table(table: Table) -> str:
+    alignment = "".join("r" if is_number(column) else "l" for column in table.columns)
+    lines = [[escape(heading(column)) for column in table.columns]]
+    lines += [[escape(text_of(row, column)) for column in table.columns] for row in table.rows]
+    head, *body = [f"    {' & '.join(line)} \\\\" for line in lines]
+    notes = [escape(text) for text in (*footnotes(table), *table.notes)]
+    return "\n".join(
+        [
+            r"\begin{table}",
+            r"  \centering",
+            rf"  \caption{{{escape(table.title)}}}",
+            rf"  \begin{{tabular}}{{{alignment}}}",
+            r"    \toprule",
+            head,
+            r"    \midrule",
+            *body,
+            r"    \bottomrule",
+            r"  \end{tabular}",
+            *(rf"  \par\small {note}" for note in notes),
+            r"\end{table}",
+        ]
+    )

@@ -1,0 +1,164 @@
+"""Where a results database is: a path or a URL, how messages call it, and what lies beside it.
+
+Nothing here opens a file. A plain `open(path).close()` on a SQLite database drops the locks that this process holds
+on it, and a second writer gets in: committed rows were lost that way. So files are only looked at with `os.stat`.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from benchmark.errors import StorageError, UserError
+
+if TYPE_CHECKING:
+    import sqlalchemy as sa
+
+log = logging.getLogger(__name__)
+
+NETWORK_FILE_SYSTEMS = frozenset({"9p", "afs", "ceph", "cifs", "fuse.sshfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"})
+"""Where several machines may see one file: the shared memory that SQLite's WAL needs does not reach across."""
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A results database by its address.
+
+    Attributes:
+        path: The file, with symbolic links resolved; None for a server.
+        url: Address of the server; None for a file.
+        name: How messages call it: the path as given, or the URL without password and query.
+    """
+
+    path: Path | None
+    url: sa.URL | None
+    name: str
+
+
+def locate(target: str | os.PathLike[str]) -> Location:
+    """What a path or URL given with `--db` means.
+
+    Raises:
+        UserError: It is a URL that cannot be parsed, of a database other than SQLite and PostgreSQL, or not a file.
+    """
+    text = os.fspath(target)
+    if "://" not in text:
+        return _file(text)
+    import sqlalchemy as sa
+
+    try:
+        url = sa.make_url(text)
+    except (sa.exc.ArgumentError, ValueError) as error:
+        raise UserError(
+            "--db: expected a path or a URL such as postgresql://user@host/name; got a broken URL"
+        ) from error
+    if url.get_backend_name() == "sqlite":
+        return _file(url.database or "")
+    if url.get_backend_name() != "postgresql":
+        raise UserError(f"--db: expected SQLite or PostgreSQL, got {url.get_backend_name()}")
+    plain = url.set(query={}, drivername="postgresql").render_as_string(hide_password=True)
+    return Location(None, url.set(drivername="postgresql+psycopg"), plain)
+
+
+def _file(text: str) -> Location:
+    if not text or text == ":memory:" or "\0" in text:
+        raise UserError(f"--db: expected the path of a file, got {text!r}")
+    return Location(Path(os.path.realpath(text)), None, text)
+
+
+def artifacts_root(target: str | os.PathLike[str]) -> Path:
+    """The folder of the artifacts: `results.artifacts` beside `results.sqlite`; for a server in the working directory."""
+    path = locate(target).path
+    return Path("results.artifacts") if path is None else path.with_suffix(".artifacts")
+
+
+def identity(path: Path) -> tuple[int, int] | None:
+    """Device and inode of the file; None when there is none."""
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return None
+    return status.st_dev, status.st_ino
+
+
+def side_file(path: Path, ending: str) -> Path:
+    """The file that SQLite keeps beside a database: `-wal`, `-shm` or `-journal`."""
+    return path.with_name(path.name + ending)
+
+
+def check_file(path: Path, name: str) -> bool:
+    """Whether there is a database file to open, having looked at its kind and not inside.
+
+    Returns:
+        False when there is nothing, or an empty file, which SQLite takes for a new database.
+
+    Raises:
+        StorageError: It is a folder, a pipe or the like, cannot be reached, or is empty beside artifacts.
+    """
+    try:
+        status = path.stat()
+    except FileNotFoundError:
+        return False
+    except OSError as error:
+        raise StorageError(f"{name}: cannot be reached: {error.strerror}. Give another path with --db") from error
+    if not stat.S_ISREG(status.st_mode):
+        raise StorageError(
+            f"{name}: expected a database file, got {_kind(status.st_mode)}. Give another path with --db"
+        )
+    if status.st_size == 0:
+        _refuse_empty(path, name)
+        return False
+    return True
+
+
+def _refuse_empty(path: Path, name: str) -> None:
+    artifacts = path.with_suffix(".artifacts")
+    if artifacts.is_dir() and any(artifacts.iterdir()):
+        raise StorageError(
+            f"{name}: the file is empty, but {artifacts.name} beside it is not: its results were lost, not never made. "
+            f"Put a backup in its place, or move {artifacts.name} away to begin anew"
+        )
+
+
+def _kind(mode: int) -> str:
+    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+    return next((kind for test, kind in kinds if test(mode)), "a device")
+
+
+def check_writable(path: Path, name: str) -> None:
+    """Refuse at once what the first commit would refuse after an hour of training.
+
+    Raises:
+        StorageError: The file or its folder is missing or cannot be written.
+    """
+    folder = path.parent
+    if not folder.is_dir():
+        raise StorageError(f"{name}: the folder {folder} does not exist. Make it with: mkdir -p '{folder}'")
+    for place, what in ((path, "the file"), (folder, "its folder")):
+        if place.exists() and not os.access(place, os.W_OK):
+            raise StorageError(
+                f"{name}: {what} is read-only, and a run must write there. Change its permissions, or give another "
+                f"path with --db; `bench report` and `bench query` work as it is"
+            )
+    if path.exists() and path.stat().st_nlink > 1:
+        log.warning("%s has %d hard links; runs under its other names are not kept apart", name, path.stat().st_nlink)
+
+
+def network_file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
+    """The kind of network file system that the path is on; None when it is local or cannot be told."""
+    try:
+        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return None
+    found = {}
+    for line in lines:
+        fields, _, tail = line.partition(" - ")
+        point = fields.split()[4].encode("utf-8", "surrogateescape").decode("unicode_escape")
+        if path.is_relative_to(point):
+            found[point] = tail.split()[0]
+    kind = found[max(found, key=len)] if found else None
+    return kind if kind in NETWORK_FILE_SYSTEMS else None

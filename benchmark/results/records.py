@@ -1,0 +1,119 @@
+"""What goes into the recorder and comes out of it, as frozen values."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunFacts:
+    """What a run knows of itself when it begins; the columns of `run` of the same names say what each means."""
+
+    machine: str
+    executor: str = "local"
+    name: str | None = None
+    matrix_name: str | None = None
+    matrix_path: str | None = None
+    matrix_text: str | None = None
+    command: str | None = None
+    jobs: int | None = None
+    package_version: str | None = None
+    git_commit: str | None = None
+    git_dirty: bool | None = None
+    python_version: str | None = None
+    backend_version: str | None = None
+    keras_version: str | None = None
+    numpy_version: str | None = None
+    os: str | None = None
+    cpu_model: str | None = None
+    cpu_cores: int | None = None
+    memory_bytes: int | None = None
+    gpu_names: str | None = None
+    gpu_driver: str | None = None
+    pid: int | None = None
+    boot_id: str | None = None
+    process_start_ticks: int | None = None
+
+
+class LeftOut(Protocol):
+    """A combination of the matrix that is impossible, and why."""
+
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def model(self) -> str: ...
+    @property
+    def strategy(self) -> str: ...
+    @property
+    def seed(self) -> int: ...
+    @property
+    def reason(self) -> str: ...
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptStart:
+    """An attempt that was entered as running.
+
+    Attributes:
+        attempt_id: Its number, which also names its folder.
+        execution_id: The execution that it goes on with or begins.
+        number: Which attempt of that execution, from 1.
+        earlier_attempt_ids: The others of that execution, newest first: where a state to resume from may lie.
+    """
+
+    attempt_id: int
+    execution_id: int
+    number: int
+    earlier_attempt_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class StaleAttempt:
+    """An attempt that a dead run left as running, with what tells whether its processes still live.
+
+    Attributes:
+        alive: What the caller's own test said of it; False when it gave none.
+    """
+
+    attempt_id: int
+    execution_id: int
+    cell_id: str
+    run_id: int
+    boot_id: str | None
+    guardian_pid: int | None
+    worker_pid: int | None
+    worker_start_ticks: int | None
+    alive: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ArtifactRow:
+    """A file that an attempt left; `path` is relative to the artifacts folder."""
+
+    attempt_id: int
+    kind: str
+    path: str
+    sha256: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class CellState:
+    """The newest execution of a cell on one machine.
+
+    Attributes:
+        attempts: How many attempts it has had.
+        artifacts: What its newest attempt left.
+    """
+
+    execution_id: int
+    run_id: int
+    status: str
+    cause: str | None
+    detail: str | None
+    attempts: int
+    epochs: int | None
+    data_fingerprint: str | None
+    total_seconds: float | None
+    artifacts: tuple[ArtifactRow, ...] = ()

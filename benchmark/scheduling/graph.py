@@ -1,0 +1,110 @@
+"""Which cell is next: parents before children, and the longest chain of work first."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+from benchmark.matrix.cell import Cell
+
+T = TypeVar("T")
+
+PATIENCE = 8
+"""How often smaller cells may overtake one that waits for cores before it is kept waiting no longer."""
+
+
+@dataclass(slots=True)
+class _Lane:
+    """Ready cells that need the same things, most urgent first, as (minus urgency, position, cell id)."""
+
+    heap: list[tuple[float, int, str]] = field(default_factory=list)
+    overtaken: int = 0
+
+
+class CellGraph:
+    """The cells that are to run in this run, and how far each has come.
+
+    Args:
+        cells: In the order of the matrix, parents before children. A parent that is not among them is finished.
+        seconds: Expected duration of a cell, in any unit, the same for all.
+        lane: What a cell needs; cells of one lane fit or do not fit together.
+    """
+
+    def __init__(
+        self, cells: Sequence[Cell], seconds: Callable[[Cell], float], lane: Callable[[Cell], Hashable]
+    ) -> None:
+        self._cells = {cell.cell_id: cell for cell in cells}
+        self._position = {cell.cell_id: position for position, cell in enumerate(cells)}
+        self._children: dict[str, list[str]] = {}
+        self._lanes: dict[Hashable, _Lane] = {}
+        self._lane_of = lane
+        for cell in cells:
+            if cell.parent_cell_id in self._cells:
+                self._children.setdefault(str(cell.parent_cell_id), []).append(cell.cell_id)
+        self._urgency = self._longest_chains(cells, seconds)
+        self.unfinished = set(self._cells)
+        for cell in cells:
+            if cell.parent_cell_id not in self._cells:
+                self.enqueue(cell)
+
+    def _longest_chains(self, cells: Sequence[Cell], seconds: Callable[[Cell], float]) -> dict[str, float]:
+        chains: dict[str, float] = {}
+        for cell in reversed(cells):
+            after = max((chains[child] for child in self._children.get(cell.cell_id, ())), default=0.0)
+            chains[cell.cell_id] = seconds(cell) + after
+        return chains
+
+    def enqueue(self, cell: Cell) -> None:
+        """Makes the cell ready (again)."""
+        lane = self._lanes.setdefault(self._lane_of(cell), _Lane())
+        heapq.heappush(lane.heap, (-self._urgency[cell.cell_id], self._position[cell.cell_id], cell.cell_id))
+
+    def heads(self) -> Iterable[tuple[Hashable, Cell]]:
+        """The most urgent cell of every lane, the most urgent lane first."""
+        for lane in self._lanes.values():
+            while lane.heap and lane.heap[0][2] not in self.unfinished:
+                heapq.heappop(lane.heap)
+        order = sorted((lane.heap[0], key) for key, lane in self._lanes.items() if lane.heap)
+        return [(key, self._cells[entry[2]]) for entry, key in order]
+
+    def next(self, may_start: Callable[[Cell], bool], take: Callable[[Cell], T | None]) -> tuple[Cell, T] | None:
+        """Takes out the most urgent cell that can begin now, with what `take` lent it.
+
+        Args:
+            may_start: Whether all that the cell needs is prepared; one that is not is passed by.
+            take: Lends the cell what it runs on, or None; a cell passed by for that reason is overtaken, and holds
+                everything back once that has happened too often.
+        """
+        waiting: list[_Lane] = []
+        for key, cell in self.heads():
+            if not may_start(cell):
+                continue
+            lent = take(cell)
+            if lent is not None:
+                for lane in waiting:
+                    lane.overtaken += 1
+                heapq.heappop(self._lanes[key].heap)
+                self._lanes[key].overtaken = 0
+                return cell, lent
+            waiting.append(self._lanes[key])
+            if self._lanes[key].overtaken >= PATIENCE:
+                return None
+        return None
+
+    def finish(self, cell_id: str) -> None:
+        """The cell has its result: its children become ready."""
+        self.unfinished.discard(cell_id)
+        for child in self._children.get(cell_id, ()):
+            if child in self.unfinished:
+                self.enqueue(self._cells[child])
+
+    def drop(self, cell_id: str) -> list[Cell]:
+        """The cell has no result: it leaves the run, and so do its descendants, which are returned, nearest first."""
+        self.unfinished.discard(cell_id)
+        lost: list[Cell] = []
+        for child in self._children.get(cell_id, ()):
+            if child in self.unfinished:
+                lost += [self._cells[child], *self.drop(child)]
+        return lost

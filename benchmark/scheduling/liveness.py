@@ -1,0 +1,69 @@
+"""Is a worker still getting on? Judged by its batches and a monotonic clock, never by a heartbeat or by wall time."""
+
+from __future__ import annotations
+
+from benchmark.events import (
+    EpochFinished,
+    Evaluated,
+    Event,
+    Launched,
+    ModelBuilt,
+    Progress,
+    Resumed,
+    StageStarted,
+    Started,
+)
+from benchmark.scheduling.options import RunOptions
+
+_SIGNS = (Launched, Started, ModelBuilt, Resumed, StageStarted, EpochFinished, Evaluated)
+_BEFORE_TRACING = (Launched, Started, ModelBuilt, Resumed, StageStarted)
+
+
+class Liveness:
+    """When one attempt must be given up. Times are monotonic seconds.
+
+    A stage's first batch may take long, because it is traced or compiled then; after it, a batch must finish every
+    `stall_seconds`. An attempt may also have a limit as a whole.
+    """
+
+    def __init__(self, options: RunOptions, started: float) -> None:
+        self._options = options
+        self._started = started
+        self._last_sign = started
+        self._first_batch = True
+        self._place = "at the start"
+        self._position: tuple[int, int] | None = None
+
+    def note(self, event: Event, now: float) -> None:
+        """Takes a sign of life; a `Progress` that tells the same batch again is none."""
+        if isinstance(event, Progress):
+            if (event.epoch, event.batch) != self._position:
+                self._position = (event.epoch, event.batch)
+                self._first_batch = False
+                self._place = f"after epoch {event.epoch}, batch {event.batch} of {event.batches}"
+                self._last_sign = now
+        elif isinstance(event, _SIGNS):
+            self._last_sign = now
+            self._first_batch = isinstance(event, _BEFORE_TRACING)
+            if isinstance(event, EpochFinished):
+                self._place = f"after epoch {event.epoch}"
+
+    def deadline(self) -> float:
+        """When `overdue` will first say something unless there is another sign of life."""
+        end = self._last_sign + self._patience()
+        limit = self._options.timeout_seconds
+        return end if limit is None else min(end, self._started + limit)
+
+    def overdue(self, now: float) -> str | None:
+        """Which limit is broken, in words; None for none."""
+        limit = self._options.timeout_seconds
+        if limit is not None and now >= self._started + limit:
+            return f"longer than the limit of {limit:g} s for one cell (--timeout)"
+        if now < self._last_sign + self._patience():
+            return None
+        kind = "no first batch" if self._first_batch else "no further batch"
+        return f"stall: {kind} within {self._patience():g} s {self._place}"
+
+    def _patience(self) -> float:
+        options = self._options
+        return options.first_batch_seconds if self._first_batch else options.stall_seconds

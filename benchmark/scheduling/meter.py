@@ -1,0 +1,81 @@
+"""Was a timing disturbed? Our own processor time is told apart from that of strangers on the same machine."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from pathlib import Path
+
+from benchmark import machine
+from benchmark.events import Exited
+from benchmark.machine import LoadSample
+
+RESOLUTION_SECONDS = 0.05
+"""The kernel counts in ticks of 10 ms, for every process and every core: less than a few of them says nothing."""
+
+_CGROUPS = Path("/sys/fs/cgroup")
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """The machine's load, and how much of it was ours, at one moment."""
+
+    load: LoadSample
+    own_seconds: float
+
+
+class Meter:
+    """Readings before and after an attempt.
+
+    Args:
+        pids: Calls back for the processes of this run that live now.
+    """
+
+    def __init__(self, pids: Callable[[], Iterable[int]], cores: int) -> None:
+        self._pids = pids
+        self._cores = cores
+        self._ended_seconds = 0.0
+
+    def read(self) -> Reading:
+        return Reading(machine.load_sample(), self._ended_seconds + processor_seconds(self._pids()))
+
+    def count_ended(self, exited: Exited | None) -> None:
+        """Keeps the processor time of a process that has ended and that `pids` names no more."""
+        if exited is not None:
+            self._ended_seconds += exited.user_seconds + exited.system_seconds
+
+    def disturbance(self, before: Reading) -> str | None:
+        """Why a timing since `before` cannot be trusted; None when nothing disturbed it."""
+        after = self.read()
+        own = after.own_seconds - before.own_seconds + RESOLUTION_SECONDS
+        return machine.disturbance(before.load, after.load, own, self._cores)
+
+
+def processor_seconds(pids: Iterable[int]) -> float:
+    """User and system seconds of this process and of the processes `pids`, where they still are."""
+    return time.process_time() + sum(_ticks(pid) for pid in pids) / os.sysconf("SC_CLK_TCK")
+
+
+def _ticks(pid: int) -> int:
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+    except OSError:
+        return 0
+    # utime, stime, cutime, cstime: fields 14 to 17 of proc_pid_stat(5)
+    return sum(int(field) for field in fields[11:15])
+
+
+def oom_kills() -> int:
+    """Processes of our control group that the kernel has killed for memory so far; 0 where it does not say.
+
+    Source: `oom_kill` in `memory.events`, control group v2 (Linux admin guide, cgroup-v2).
+    """
+    try:
+        group = Path("/proc/self/cgroup").read_text(encoding="ascii").strip().rpartition("::")[2]
+        events = (_CGROUPS / group.lstrip("/") / "memory.events").read_text(encoding="ascii")
+    except (OSError, ValueError):
+        return 0
+    counts = dict(line.split() for line in events.splitlines())
+    return int(counts.get("oom_kill", 0))

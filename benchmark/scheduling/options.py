@@ -1,0 +1,132 @@
+"""What a run is asked to do, whom it tells, and what it answers: the border between scheduling and the command line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal, Protocol, TypeAlias
+
+from benchmark.events import EpochFinished, Progress
+from benchmark.matrix.cell import Cell
+from benchmark.matrix.plan import Plan
+
+Isolation: TypeAlias = Literal["auto", "fork", "spawn"]
+
+Forecast: TypeAlias = Callable[[], float | None]
+"""Seconds that the run still needs, as far as is known at the time of the call; None while nothing is known."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """How a matrix is run.
+
+    Attributes:
+        machine: The name that timings belong to; finished cells are reused on the same machine only.
+        artifacts_root: Holds `<cell_id>/<attempt_id>/…`.
+        cache_root: Holds the prepared datasets.
+        name: Of the run, for people; None for none.
+        jobs: At most so many cells at once; None takes as many as the cores allow.
+        exclusive: One cell at a time, so that timings have no neighbours.
+        rerun: Run finished cells again, as new executions.
+        retry_failed: Go on with cells that failed in an earlier run.
+        fail_fast: Stop the run at the first cell that fails for good.
+        timeout_seconds: The longest that one attempt may take; None for no limit.
+        stall_seconds: The longest without a finished batch.
+        first_batch_seconds: The longest until the first batch of a stage, tracing and compilation included.
+        grace_seconds: How long workers may take to save their state when the run is asked to stop.
+        isolation: `fork` from the template process, `spawn` a fresh interpreter, or whichever is safe here.
+        command: The command line, for the record and for the hint how to go on.
+        offline: Never fetch anything.
+    """
+
+    machine: str
+    artifacts_root: Path
+    cache_root: Path
+    name: str | None = None
+    jobs: int | None = None
+    exclusive: bool = False
+    rerun: bool = False
+    retry_failed: bool = False
+    fail_fast: bool = False
+    timeout_seconds: float | None = None
+    stall_seconds: float = 300.0
+    first_batch_seconds: float = 900.0
+    grace_seconds: float = 20.0
+    isolation: Isolation = "auto"
+    command: str = "bench run"
+    offline: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class RunSummary:
+    """How a run ended.
+
+    Attributes:
+        counts: Cells of the plan by status, reused ones included under their status.
+        reused: Ids of the cells whose finished result was taken.
+        exit_code: 0 all good, 3 some cells failed or are blocked, 130 and 143 interrupted.
+        stopped: Why the run ended before its last cell; None when it did not.
+        seconds: From the start of the run to its end.
+    """
+
+    run_id: int
+    counts: Mapping[str, int]
+    reused: Collection[str]
+    exit_code: int
+    stopped: str | None = None
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptFacts:
+    """One attempt as it begins.
+
+    Attributes:
+        number: Counts from 1 within the execution.
+        cores: Processors that it is pinned to; empty when the kernel places it.
+        resumes: Whether earlier attempts may have left a state to go on from.
+    """
+
+    attempt_id: int
+    number: int
+    isolation: str
+    cores: tuple[int, ...]
+    gpu: int | None
+    directory: Path
+    resumes: bool
+
+
+class Observer(Protocol):
+    """Whom a run tells what happens; the command line draws it. An error raised here silences it, never the run."""
+
+    def run_started(self, run_id: int, plan: Plan, reused: Collection[str], forecast: Forecast) -> None:
+        """All that is known before the first cell; `forecast` may be called at any time."""
+
+    def cell_started(self, cell: Cell, attempt: AttemptFacts) -> None: ...
+
+    def progress(self, cell: Cell, event: Progress) -> None: ...
+
+    def epoch(self, cell: Cell, event: EpochFinished) -> None: ...
+
+    def cell_finished(self, cell: Cell, status: str, cause: str | None, seconds: float, detail: str | None) -> None:
+        """The cell is through for this run; `seconds` are those of all its attempts in this run."""
+
+    def note(self, text: str) -> None: ...
+
+    def run_finished(self, summary: RunSummary) -> None: ...
+
+
+@dataclass(slots=True)
+class GuardedObserver:
+    """Passes everything on until the observer raises (a closed terminal, say); from then on the run goes on unseen."""
+
+    inner: Observer
+    silenced: BaseException | None = field(default=None)
+
+    def tell(self, method: str, *arguments: object) -> None:
+        if self.silenced is None:
+            try:
+                getattr(self.inner, method)(*arguments)
+            except Exception as error:  # noqa: BLE001  whatever a display does, results come first
+                self.silenced = error

@@ -1,0 +1,95 @@
+"""Is the template fit to be forked? A first child looks round; the scheduler judges what it found."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+CHILD_SECONDS = 10
+_HARMLESS_THREADS = frozenset({"jemalloc_bg_thd"})
+_DATABASE_ENDINGS = (".sqlite", ".sqlite-wal", ".sqlite-shm", ".sqlite.lock", ".db")
+
+
+def findings_of_child(backend: str) -> dict[str, Any]:
+    """What a child forked here finds; threads are counted in the parent, since no fork inherits them.
+
+    Side effects: forks once and waits at most ten seconds.
+    """
+    threads = thread_names()
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(CHILD_SECONDS)
+        os.close(read)
+        os.write(write, json.dumps(_look_round(backend)).encode())
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        said = pipe.read()
+    os.waitpid(child, 0)
+    return {"threads": threads, **(json.loads(said) if said else {"child": "no answer"})}
+
+
+def objections(backend: str, findings: Mapping[str, Any]) -> list[str]:
+    """Why attempts should not be forked from the template that found this; empty when they may."""
+    found = [f"a thread {name!r} runs" for name in _strangers(findings.get("threads", ()))]
+    if "child" in findings:
+        return [*found, "a process forked from it did not answer"]
+    if backend == "tensorflow" and not findings["tensorflow"]:
+        found.append("TensorFlow is not imported")
+    if findings["context"]:
+        found.append("TensorFlow is initialised already")
+    return found + [f"it holds {path}" for path in findings["files"] if _is_foreign(path)]
+
+
+def _strangers(threads: Sequence[str]) -> list[str]:
+    return [name for name in threads[1:] if name not in _HARMLESS_THREADS]
+
+
+def _is_foreign(path: str) -> bool:
+    return path.startswith("/dev/nvidia") or path.endswith(_DATABASE_ENDINGS)
+
+
+def thread_names() -> list[str]:
+    """Names of this process's threads, native ones too, the main thread first; empty where there is no /proc."""
+    try:
+        numbers = sorted(int(name) for name in os.listdir("/proc/self/task"))  # noqa: PTH208
+    except OSError:
+        return []
+    names = []
+    for number in numbers:
+        with open(f"/proc/self/task/{number}/comm", encoding="utf-8", errors="replace") as comm:  # noqa: PTH123
+            names.append(comm.read().strip())
+    return names
+
+
+def _look_round(backend: str) -> dict[str, Any]:
+    return {
+        "tensorflow": "tensorflow" in sys.modules and "keras" in sys.modules,
+        "context": _tensorflow_is_initialised(),
+        "files": _open_files(),
+        "backend": backend,
+    }
+
+
+def _tensorflow_is_initialised() -> bool:
+    module = sys.modules.get("tensorflow.python.eager.context")
+    context = getattr(module, "_context", None)
+    return bool(getattr(context, "_initialized", False) or getattr(context, "_context_handle", None) is not None)
+
+
+def _open_files() -> list[str]:
+    paths = []
+    try:
+        for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
+            try:
+                paths.append(os.readlink(f"/proc/self/fd/{name}"))  # noqa: PTH115
+            except OSError:
+                continue
+    except OSError:
+        return []
+    return paths

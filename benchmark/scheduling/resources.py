@@ -1,0 +1,81 @@
+"""Cores and GPUs as they are lent to cells: disjoint sets of cores, one cell for each GPU."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmark.matrix.cell import Cell
+
+
+@dataclass(frozen=True, slots=True)
+class Grant:
+    """What one running cell holds; `counts` is False for work that is not a cell (a preparation)."""
+
+    cores: tuple[int, ...]
+    gpu: int | None
+    counts: bool = True
+
+
+class Slots:
+    """What is free on this machine.
+
+    Args:
+        cores: Numbers of the processors that may be used.
+        gpus: Indexes of the GPUs that may be used.
+        jobs: At most so many cells at once; None for as many as the cores allow.
+    """
+
+    def __init__(self, cores: Sequence[int], gpus: Sequence[int], jobs: int | None) -> None:
+        self.cores = tuple(cores)
+        self.gpus = set(gpus)
+        self.jobs = len(self.cores) if jobs is None else max(1, min(jobs, len(self.cores)))
+        self.running = 0
+        self._free_cores = set(cores)
+        self._free_gpus = set(gpus)
+
+    def width(self, cell: Cell) -> int:
+        """How many cores the cell takes: its threads, but never more than there are."""
+        return min(cell.threads, len(self.cores))
+
+    def take(self, cell: Cell) -> Grant | None:
+        """Cores (and a GPU) for the cell, or None when they are not free now."""
+        if self.running >= self.jobs or self.width(cell) > len(self._free_cores):
+            return None
+        gpu = None
+        if cell.device_kind == "gpu":
+            gpu = next(iter(sorted(self._free_gpus & self._suitable(cell))), None)
+            if gpu is None:
+                return None
+            self._free_gpus.discard(gpu)
+        self.running += 1
+        return Grant(self._take_cores(self.width(cell)), gpu)
+
+    def take_core(self) -> Grant | None:
+        """One core for work that is not a cell, or None."""
+        return Grant(self._take_cores(1), None, counts=False) if self._free_cores else None
+
+    def give(self, grant: Grant) -> None:
+        self._free_cores.update(grant.cores)
+        if grant.gpu in self.gpus:
+            self._free_gpus.add(grant.gpu)
+        self.running -= grant.counts
+
+    def possible(self, cell: Cell) -> bool:
+        """Whether the cell could ever run with what is left."""
+        return cell.device_kind != "gpu" or bool(self._suitable(cell))
+
+    def quarantine(self, gpu: int) -> None:
+        """Lends this GPU to nobody any more."""
+        self.gpus.discard(gpu)
+        self._free_gpus.discard(gpu)
+
+    def _suitable(self, cell: Cell) -> set[int]:
+        _, _, index = cell.device.partition(":")
+        return self.gpus & {int(index)} if index else self.gpus
+
+    def _take_cores(self, count: int) -> tuple[int, ...]:
+        # Neighbouring numbers together: on most machines they share a cache.
+        chosen = tuple(sorted(self._free_cores)[:count])
+        self._free_cores.difference_update(chosen)
+        return chosen

@@ -1,0 +1,64 @@
+"""Signals become a count and a readable descriptor; what to do about them is decided in the loop."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import threading
+from types import FrameType, TracebackType
+from typing import Any, Self
+
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+class StopSignals:
+    """Inside `with`, Ctrl-C, SIGTERM and SIGHUP are only counted, and SIGPIPE is ignored.
+
+    Attributes:
+        count: How many stop signals have come.
+        fd: Becomes readable when one comes, so that the loop wakes up.
+        exit_code: 130 after Ctrl-C first, 143 after another one.
+    """
+
+    def __init__(self) -> None:
+        self.count = 0
+        self.first: int | None = None
+        self.fd, self._write = os.pipe()
+        os.set_blocking(self.fd, False)
+        os.set_blocking(self._write, False)
+        self._before: dict[int, Any] = {}
+        self._wakeup_before = -1
+
+    @property
+    def exit_code(self) -> int:
+        return 130 if self.first == signal.SIGINT else 143
+
+    def __enter__(self) -> Self:
+        # Python delivers signals to the main thread only; elsewhere the caller's handlers stay.
+        if threading.current_thread() is threading.main_thread():
+            self._wakeup_before = signal.set_wakeup_fd(self._write, warn_on_full_buffer=False)
+            for number in STOP_SIGNALS:
+                if signal.getsignal(number) is not signal.SIG_IGN or number == signal.SIGINT:
+                    self._before[number] = signal.signal(number, self._count)
+            self._before[signal.SIGPIPE] = signal.signal(signal.SIGPIPE, signal.SIG_IGN)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        if self._before:
+            signal.set_wakeup_fd(self._wakeup_before)
+        os.close(self.fd)
+        os.close(self._write)
+
+    def drain(self) -> None:
+        """Makes `fd` unreadable until the next signal."""
+        with contextlib.suppress(BlockingIOError):
+            os.read(self.fd, 512)
+
+    def _count(self, number: int, _frame: FrameType | None) -> None:
+        self.count += 1
+        self.first = self.first or number

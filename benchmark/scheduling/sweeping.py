@@ -1,0 +1,52 @@
+"""What an earlier run left alive is ended before this one begins, and nobody else's processes are touched."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterable
+from typing import Protocol
+
+from benchmark import machine
+
+
+class Leftover(Protocol):
+    """An attempt that a dead run left as running."""
+
+    @property
+    def guardian_pid(self) -> int | None: ...
+    @property
+    def worker_pid(self) -> int | None: ...
+    @property
+    def worker_start_ticks(self) -> int | None: ...
+    @property
+    def boot_id(self) -> str | None: ...
+
+
+def kill_leftovers(
+    leftovers: Iterable[Leftover],
+    *,
+    boot_id: Callable[[], str] = machine.boot_id,
+    start_ticks: Callable[[int], int | None] = machine.process_start_ticks,
+    group_of: Callable[[int], int] = os.getpgid,
+    kill_group: Callable[[int, int], None] = os.killpg,
+) -> int:
+    """Kills the process group of each worker that is provably still the recorded one.
+
+    A process id alone proves nothing: after a reboot, or after enough processes, it is a stranger's. So boot, process
+    id and start time must all agree, and the worker must be in its guardian's group.
+
+    Returns:
+        How many groups were killed.
+    """
+    killed = 0
+    for leftover in leftovers:
+        worker, guardian = leftover.worker_pid, leftover.guardian_pid
+        if worker is None or guardian is None or leftover.boot_id != boot_id():
+            continue
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            if start_ticks(worker) == leftover.worker_start_ticks and group_of(worker) == guardian:
+                kill_group(guardian, signal.SIGKILL)
+                killed += 1
+    return killed

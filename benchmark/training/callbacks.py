@@ -1,0 +1,164 @@
+"""Early stopping, learning-rate reduction, and the keeper of the best weights, each with a state that JSON can hold.
+
+Keras's own callbacks forget their counters when a run resumes. These are given one finished epoch after the other
+and can be put back to where they were.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from numpy.typing import NDArray
+
+from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
+
+WeightArrays: TypeAlias = dict[str, NDArray[Any]]
+
+
+@dataclass(frozen=True, slots=True)
+class Score:
+    """What callbacks may watch of one epoch. Validation values are None without a validation split."""
+
+    train_accuracy: float
+    train_loss: float
+    val_accuracy: float | None
+    val_loss: float | None
+
+    def gain(self, monitor: str) -> float:
+        """The monitored value with the sign that makes larger better; minus infinity when it is not there."""
+        value = getattr(self, monitor)
+        if value is None or not math.isfinite(value):
+            return -math.inf
+        return -float(value) if monitor.endswith("loss") else float(value)
+
+
+class Patience:
+    """Counts epochs since `monitor` last improved by more than `min_delta`."""
+
+    def __init__(self, monitor: str, patience: int, min_delta: float = 0.0) -> None:
+        self._monitor = monitor
+        self._patience = patience
+        self._min_delta = min_delta
+        self._best = -math.inf
+        self._waited = 0
+
+    def exhausted_by(self, score: Score) -> bool:
+        """Takes the next epoch in; True when as many epochs as `patience` have passed without improvement."""
+        gain = score.gain(self._monitor)
+        if gain > self._best + self._min_delta:
+            self._best, self._waited = gain, 0
+            return False
+        self._waited += 1
+        return self._waited >= self._patience
+
+    def restart(self) -> None:
+        """Begins to count anew, against the same best value."""
+        self._waited = 0
+
+    def state(self) -> dict[str, Any]:
+        return {"best": self._best if math.isfinite(self._best) else None, "waited": self._waited}
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self._best = -math.inf if state["best"] is None else state["best"]
+        self._waited = state["waited"]
+
+
+class StageCallbacks:
+    """Early stopping and learning-rate reduction of one stage.
+
+    Attributes:
+        learning_rate: For the next epoch.
+        stopped: Whether early stopping has ended the stage.
+    """
+
+    def __init__(
+        self, learning_rate: float, early_stopping: EarlyStopping | None, reduce: ReduceLearningRate | None
+    ) -> None:
+        self.learning_rate = learning_rate
+        self.stopped = False
+        self._reduce = reduce
+        self._stop_patience = (
+            Patience(early_stopping.monitor, early_stopping.patience, early_stopping.min_delta)
+            if early_stopping
+            else None
+        )
+        self._reduce_patience = Patience(reduce.monitor, reduce.patience) if reduce else None
+
+    def update(self, score: Score) -> None:
+        """Takes a finished epoch in and decides about the next one."""
+        if self._stop_patience and self._stop_patience.exhausted_by(score):
+            self.stopped = True
+        if self._reduce and self._reduce_patience and self._reduce_patience.exhausted_by(score):
+            self.learning_rate = max(self.learning_rate * self._reduce.factor, self._reduce.min_learning_rate)
+            self._reduce_patience.restart()
+
+    def state(self) -> dict[str, Any]:
+        return {
+            "learning_rate": self.learning_rate,
+            "stopped": self.stopped,
+            "early_stopping": self._stop_patience.state() if self._stop_patience else None,
+            "reduce_learning_rate": self._reduce_patience.state() if self._reduce_patience else None,
+        }
+
+    def restore(self, state: Mapping[str, Any]) -> None:
+        self.learning_rate = state["learning_rate"]
+        self.stopped = state["stopped"]
+        if self._stop_patience:
+            self._stop_patience.restore(state["early_stopping"])
+        if self._reduce_patience:
+            self._reduce_patience.restore(state["reduce_learning_rate"])
+
+
+class BestWeights:
+    """Keeps the weights of the best epoch of a cell, over all its stages.
+
+    Better is a higher `monitor`; a tie of `val_accuracy` goes to the lower validation loss, any other to the earlier
+    epoch. With `keep = "last"`, or without a validation split, the latest weights are the ones that count.
+
+    Attributes:
+        epoch: Where the kept weights come from; 0 before the first epoch.
+        weights: Arrays by variable path; empty before the first epoch.
+    """
+
+    def __init__(self, keep: str, monitor: str) -> None:
+        self._last = keep == "last"
+        self._monitor = monitor
+        self._best: tuple[float, float] | None = None
+        self.epoch = 0
+        self.weights: WeightArrays = {}
+
+    def update(self, epoch: int, score: Score, weights: WeightArrays) -> bool:
+        """Takes a finished epoch in; True when it is the best so far.
+
+        Args:
+            epoch: Counts from 1 over the whole cell.
+            score: Its metrics.
+            weights: Copies that nobody changes later.
+        """
+        rank = (score.gain(self._monitor), score.gain("val_loss"))
+        # without validation every rank is minus infinity: then each later epoch counts as better
+        improved = self._best is None or rank > self._best or score.val_loss is None
+        if improved:
+            self._best = rank
+        if improved or self._last:
+            self.epoch, self.weights = epoch, weights
+        return improved
+
+    def state(self) -> dict[str, Any]:
+        return {"best": None if self._best is None else [_finite(value) for value in self._best], "epoch": self.epoch}
+
+    def restore(self, state: Mapping[str, Any], weights: WeightArrays) -> None:
+        best = state["best"]
+        self._best = None if best is None else (_or_minus_infinity(best[0]), _or_minus_infinity(best[1]))
+        self.epoch, self.weights = state["epoch"], weights
+
+
+def _finite(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _or_minus_infinity(value: float | None) -> float:
+    return -math.inf if value is None else value

@@ -1,0 +1,258 @@
+"""The loop over stages, epochs and batches: trains, tells, checkpoints, and goes on where an earlier attempt ended."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from time import perf_counter
+from typing import Any
+
+import keras
+
+from benchmark.events import CheckpointFailed, EpochFinished, Event, Progress, StageStarted
+from benchmark.matrix.cell import Cell, Stage
+from benchmark.matrix.identity import TRAINING_VERSION
+from benchmark.training import interrupt
+from benchmark.training.augmentation import reseed
+from benchmark.training.callbacks import BestWeights, Score, StageCallbacks, WeightArrays
+from benchmark.training.causes import DivergedError
+from benchmark.training.checkpoints import State, StateWriter
+from benchmark.training.data import Dataset, shuffled
+from benchmark.training.evaluation import Scores, evaluate
+from benchmark.training.models import Network
+from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
+from benchmark.training.steps import BatchResult, Steps, compiled_steps
+from benchmark.training.weights import assign_weights, copied, weight_arrays
+
+Emit = Callable[[Event], object]
+_PROGRESS_EVERY_SECONDS = 0.2
+
+
+@dataclass(slots=True)
+class _Sums:
+    """What one pass over the training examples adds up to."""
+
+    examples: int = 0
+    loss: float = 0.0
+    correct: int = 0
+    input_seconds: float = 0.0
+    step_seconds: float = 0.0
+
+    def add(self, result: BatchResult) -> bool:
+        """Waits for a batch and adds it; False when its loss is NaN or infinite."""
+        loss = float(result.loss)
+        self.examples += result.examples
+        self.loss += loss * result.examples
+        self.correct += int(result.correct)
+        return math.isfinite(loss)
+
+
+@dataclass(slots=True)
+class _Stage:
+    """A stage that is being trained."""
+
+    number: int
+    spec: Stage
+    callbacks: StageCallbacks
+    model: keras.Model
+    optimizer: Any
+    steps: Steps
+    fresh: bool = True
+
+
+class Pulse:
+    """Tells `Progress` from the training thread, at most five times a second, and obeys SIGTERM between batches."""
+
+    def __init__(self, emit: Emit) -> None:
+        self._emit = emit
+        self._told = -math.inf
+
+    def beat(self, stage: int, epoch: int, batch: int, batches: int) -> None:
+        interrupt.check()
+        now = perf_counter()
+        if now - self._told >= _PROGRESS_EVERY_SECONDS:
+            self._told = now
+            self._emit(Progress(stage, epoch, batch, batches))
+
+
+class Fitting:
+    """Trains one cell. After `run`, `network.core` holds the last weights and `best` the kept ones.
+
+    Args:
+        cell: What to train.
+        network: Its model, with the weights to start from.
+        dataset: Its data.
+        writer: Where states go.
+        emit: Told every event, in the order of what happened.
+        resume: The state to go on from; its epochs are told again, marked as replayed.
+    """
+
+    def __init__(
+        self, cell: Cell, network: Network, dataset: Dataset, writer: StateWriter, emit: Emit, resume: State | None
+    ) -> None:
+        self._cell = cell
+        self._network = network
+        self._dataset = dataset
+        self._writer = writer
+        self._emit = emit
+        self._resume = resume
+        self._one_hot = is_one_hot(cell.labels, cell.stages)
+        self.pulse = Pulse(emit)
+        self.best = BestWeights(cell.keep, cell.monitor)
+        self.history: list[EpochFinished] = []
+        self.steps: Steps | None = None
+
+    def run(self) -> None:
+        """All stages from where the cell stands.
+
+        Raises:
+            DivergedError: A loss became NaN or infinite; that epoch has been told.
+            StopRequestedError: SIGTERM came; the state of the last whole epoch waits in the writer.
+        """
+        self._restore()
+        last = self._resume
+        for number, spec in enumerate(self._cell.stages, 1):
+            if last and (number < last.stage or (number == last.stage and last.stage_done)):
+                continue
+            stage = self._begin(number, spec, last if last and number == last.stage else None)
+            self._run_stage(stage)
+        if self.steps is None:
+            self.steps = self._begin(len(self._cell.stages), self._cell.stages[-1], None).steps
+
+    def _restore(self) -> None:
+        if self._resume is None:
+            return
+        assign_weights(self._network.core, self._resume.weights)
+        self.best.restore(self._resume.best, self._resume.best_weights)
+        self.history = list(self._resume.history)
+        for epoch in self.history:
+            self._emit(replace(epoch, replayed=True))
+
+    def _begin(self, number: int, spec: Stage, state: State | None) -> _Stage:
+        set_trainable(self._network, spec.train)
+        model = training_model(self._network, spec)
+        optimizer = optimizer_of(spec, self._cell.precision)
+        steps = compiled_steps(
+            model, self._network.core, optimizer, loss_of(spec, one_hot=self._one_hot), one_hot=self._one_hot
+        )
+        callbacks = StageCallbacks(spec.learning_rate, spec.early_stopping, spec.reduce_learning_rate)
+        if state:
+            for variable, array in zip(optimizer.variables, state.optimizer, strict=True):
+                variable.assign(array)
+            callbacks.restore(state.callbacks)
+        self.steps = steps
+        return _Stage(number, spec, callbacks, model, optimizer, steps)
+
+    def _run_stage(self, stage: _Stage) -> None:
+        trainable = sum(math.prod(variable.shape) for variable in self._network.core.trainable_variables)
+        self._emit(StageStarted(stage.number, stage.spec.epochs, trainable))
+        done = sum(epoch.stage == stage.number for epoch in self.history)
+        for stage_epoch in range(done + 1, stage.spec.epochs + 1):
+            self._run_epoch(stage, stage_epoch)
+            if stage.callbacks.stopped:
+                break
+
+    def _run_epoch(self, stage: _Stage, stage_epoch: int) -> None:
+        epoch = len(self.history) + 1
+        reseed(stage.model, self._cell.seed, epoch)
+        stage.optimizer.learning_rate = stage.callbacks.learning_rate
+        sums, bad_batch = self._train(stage, epoch)
+        began = perf_counter()
+        validation = self._validate(stage, epoch) if not bad_batch else None
+        row = _row(stage, epoch, stage_epoch, sums, validation, perf_counter() - began)
+        if bad_batch or (validation and not math.isfinite(validation.loss)):
+            self._emit(row)
+            raise DivergedError(epoch, bad_batch or self._batches(stage))
+        self._finish(stage, row)
+        stage.fresh = False
+
+    def _train(self, stage: _Stage, epoch: int) -> tuple[_Sums, int]:
+        """The sums of an epoch, and the first batch whose loss was not finite (0 when all were)."""
+        training, batch_size = self._dataset.training, stage.spec.batch_size
+        order = shuffled(len(training), self._cell.seed, epoch)
+        batches, sums = self._batches(stage), _Sums()
+        waiting: BatchResult | None = None
+        asked = perf_counter()
+        for batch, (images, labels) in enumerate(training.batches(batch_size, order), 1):
+            given = perf_counter()
+            sums.input_seconds += given - asked
+            result = stage.steps.train(images, labels)
+            # looked at one batch late: a GPU works on the new batch meanwhile
+            if waiting and not sums.add(waiting):
+                return sums, batch - 1
+            waiting = result
+            asked = perf_counter()
+            sums.step_seconds += asked - given
+            self.pulse.beat(stage.number, epoch, batch, batches)
+        given = perf_counter()
+        finite = waiting is None or sums.add(waiting)
+        sums.step_seconds += perf_counter() - given
+        return sums, 0 if finite else batches
+
+    def _validate(self, stage: _Stage, epoch: int) -> Scores | None:
+        if not len(self._dataset.validation):
+            return None
+        batches = self._batches(stage)
+        return evaluate(
+            stage.steps,
+            self._dataset.validation,
+            stage.spec.batch_size,
+            lambda: self.pulse.beat(stage.number, epoch, batches, batches),
+        )
+
+    def _batches(self, stage: _Stage) -> int:
+        return math.ceil(len(self._dataset.training) / stage.spec.batch_size)
+
+    def _finish(self, stage: _Stage, row: EpochFinished) -> None:
+        """Callbacks, then the checkpoint, then the event: what is told can be gone on from or is computed again."""
+        score = Score(row.train_accuracy, row.train_loss, row.val_accuracy, row.val_loss)
+        stage.callbacks.update(score)
+        began = perf_counter()
+        weights = weight_arrays(self._network.core)
+        row = replace(row, improved=self.best.update(row.epoch, score, weights))
+        self.history.append(row)
+        try:
+            self._writer.offer(self._state(stage, row, weights))
+        except OSError as error:
+            self._emit(CheckpointFailed(row.epoch, f"{type(error).__name__}: {error}"))
+        self._emit(replace(row, checkpoint_seconds=perf_counter() - began))
+
+    def _state(self, stage: _Stage, row: EpochFinished, weights: WeightArrays) -> State:
+        return State(
+            cell_id=self._cell.cell_id,
+            training_version=TRAINING_VERSION,
+            stage=stage.number,
+            stage_epoch=row.stage_epoch,
+            stage_done=stage.callbacks.stopped or row.stage_epoch == stage.spec.epochs,
+            callbacks=stage.callbacks.state(),
+            best=self.best.state(),
+            history=tuple(self.history),
+            weights=weights,
+            optimizer=[copied(variable) for variable in stage.optimizer.variables],
+            best_weights=self.best.weights,
+        )
+
+
+def _row(
+    stage: _Stage, epoch: int, stage_epoch: int, sums: _Sums, validation: Scores | None, validation_seconds: float
+) -> EpochFinished:
+    spent = sums.input_seconds + sums.step_seconds
+    return EpochFinished(
+        stage=stage.number,
+        epoch=epoch,
+        stage_epoch=stage_epoch,
+        train_accuracy=sums.correct / sums.examples,
+        train_loss=sums.loss / sums.examples,
+        val_accuracy=validation.accuracy if validation else None,
+        val_loss=validation.loss if validation else None,
+        learning_rate=stage.callbacks.learning_rate,
+        seconds=spent + validation_seconds,
+        input_seconds=sums.input_seconds,
+        step_seconds=sums.step_seconds,
+        validation_seconds=validation_seconds if validation else 0.0,
+        checkpoint_seconds=0.0,
+        images_per_second=sums.examples / spent,
+        traced=stage.fresh,
+        improved=False,
+    )

@@ -1,0 +1,180 @@
+"""Prepared datasets: decoded, resized and recoloured once, then shared by every worker as memory-mapped arrays.
+
+A prepared dataset is a folder that appears whole or not at all:
+
+    train_images.npy  uint8 [n, h, w, c], 0..255     test_images.npy
+    train_labels.npy  int32 [n]                      test_labels.npy
+    meta.json         source, sizes, class names, versions, and the fingerprint: sha256 of the four arrays
+
+As a program, `python -m benchmark.training.preparation '{"source": …, "image_size": …, "color": …, "cache_root": …}'`
+prints `{"directory": …, "fingerprint": …}` and exits 0, or prints `{"error": …}` and exits 3. Optional keys:
+`offline` (no download is tried), `manual_directory` (a folder with the original archives, verified by TFDS) and
+`data_directory` (where TFDS keeps its datasets; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import json
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from benchmark.catalog.cache import PREPARATION_VERSION, prepared_directory
+from benchmark.training.causes import DataError
+from benchmark.training.digits import prepare_digits
+from benchmark.training.files import sync_directory
+from benchmark.training.sources import Wanted
+
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+EXIT_DATA_ERROR = 3
+
+
+Prepare = Callable[[Wanted, Path], list[str]]
+"""Writes the four arrays into a folder and returns the class names."""
+
+
+def prepare(
+    source: str,
+    image_size: int,
+    color: str,
+    cache_root: str | os.PathLike[str],
+    offline: bool = False,
+    manual_directory: str | None = None,
+    data_directory: str | None = None,
+) -> Path:
+    """Makes sure that a prepared dataset is there, and returns its folder.
+
+    Several processes may ask for the same one: one prepares it, the others wait and use it.
+
+    Raises:
+        DataError: The source is unknown, not there, or damaged; the message names the cure.
+        OSError: The cache cannot be written.
+    """
+    directory = prepared_directory(source, image_size, color, cache_root)
+    # before any lock, so that a finished dataset can be used from a read-only cache
+    if is_complete(directory):
+        return directory
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{directory}.lock"):
+        if not is_complete(directory):
+            _build(Wanted(source, image_size, color, offline, manual_directory, data_directory), directory)
+    return directory
+
+
+def is_complete(directory: Path) -> bool:
+    """Whether the folder holds a whole prepared dataset: every file there, of the size its meta says."""
+    try:
+        meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
+        return all((directory / f"{name}.npy").stat().st_size == meta["file_bytes"][name] for name in ARRAYS)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def fingerprint_of(directory: Path) -> str:
+    """sha256 over the decoded arrays, in the order train images, train labels, test images, test labels."""
+    digest = hashlib.sha256()
+    for name in ARRAYS:
+        array = np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        for start in range(0, len(array), 1024):
+            digest.update(np.ascontiguousarray(array[start : start + 1024]).data)
+    return digest.hexdigest()
+
+
+def _build(wanted: Wanted, directory: Path) -> None:
+    for leftover in directory.parent.glob(f".{directory.name}.*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)  # we hold the lock: nobody is writing there
+    aside = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
+    aside.mkdir()
+    try:
+        class_names = _preparer(wanted.source)(wanted, aside)
+        meta = json.dumps(_meta(wanted, aside, class_names), indent=1).encode()
+        (aside / "meta.json").write_bytes(meta)
+        for path in aside.iterdir():
+            _sync(path)
+        sync_directory(aside)
+        shutil.rmtree(directory, ignore_errors=True)  # an incomplete one of an older time
+        aside.rename(directory)
+        sync_directory(directory.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _preparer(source: str) -> Prepare:
+    if source == "digits":
+        return prepare_digits_into
+    if source.startswith("tfds:"):
+        from benchmark.training.tfds import prepare_tfds
+
+        return prepare_tfds
+    raise DataError(f"unknown data source {source!r}: expected `digits` or `tfds:NAME`; see `bench list datasets`")
+
+
+def prepare_digits_into(wanted: Wanted, directory: Path) -> list[str]:
+    """scikit-learn's digits; needs nothing but the installed package."""
+    arrays, class_names = prepare_digits(wanted.image_size, wanted.channels)
+    for name, array in arrays.items():
+        np.save(directory / f"{name}.npy", array)
+    return class_names
+
+
+def _meta(wanted: Wanted, directory: Path, class_names: list[str]) -> dict[str, Any]:
+    shapes = {name: np.load(directory / f"{name}.npy", mmap_mode="r").shape for name in ARRAYS}
+    return {
+        "preparation_version": PREPARATION_VERSION,
+        "source": wanted.source,
+        "image_size": wanted.image_size,
+        "color": wanted.color,
+        "class_names": class_names,
+        "shapes": shapes,
+        "file_bytes": {name: (directory / f"{name}.npy").stat().st_size for name in ARRAYS},
+        "fingerprint": fingerprint_of(directory),
+        "versions": {"python": platform.python_version(), **_versions()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in ("numpy", "scikit-learn", "tensorflow", "tensorflow-datasets"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def main(arguments: list[str]) -> int:
+    """The program: one JSON object in, one JSON line out."""
+    try:
+        with redirect_stdout(sys.stderr):  # TFDS prints what it does
+            directory = prepare(**json.loads(arguments[0]))
+    except (DataError, OSError) as error:
+        answer: dict[str, str] = {"error": str(error)}
+        code = EXIT_DATA_ERROR
+    else:
+        meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
+        answer = {"directory": str(directory), "fingerprint": meta["fingerprint"]}
+        code = 0
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,96 @@
+"""One training step and one prediction, compiled once for each stage and backend.
+
+On TensorFlow both are traced with an open batch dimension: Keras's own `fit` and `train_on_batch` trace a first time
+for full batches and again when the last, smaller one comes, and tracing is what small cells spend most time on.
+Other backends go through Keras's public `train_on_batch` and `predict_on_batch`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """Mean loss and number of correct predictions of one batch, as scalars of the backend that may not be there yet."""
+
+    examples: int
+    loss: Any
+    correct: Any
+
+
+class Steps(Protocol):
+    """What a stage needs of a backend."""
+
+    def train(self, images: NDArray[np.uint8], labels: NDArray[Any]) -> BatchResult:
+        """Updates the weights by one batch; does not wait for a device that works in the background."""
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        """Class probabilities [b, classes], with dropout and augmentation off."""
+
+
+def compiled_steps(model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool) -> Steps:
+    """Steps that train `model` (the core behind its augmentation) and predict with `core`.
+
+    Side effects:
+        Builds the optimizer for the variables that are trainable now.
+    """
+    optimizer.build(model.trainable_variables)
+    if keras.backend.backend() == "tensorflow":
+        return _TensorFlowSteps(model, core, optimizer, loss, one_hot=one_hot)
+    return _KerasSteps(model, core, optimizer, loss, one_hot=one_hot)
+
+
+class _TensorFlowSteps:
+    def __init__(self, model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool) -> None:
+        import tensorflow as tf
+
+        images = tf.TensorSpec((None, *core.input_shape[1:]), tf.uint8)
+        classes = core.output_shape[-1]
+        labels = tf.TensorSpec((None, classes), tf.float32) if one_hot else tf.TensorSpec((None,), tf.int32)
+        variables = model.trainable_variables
+
+        def train(x: Any, y: Any) -> tuple[Any, Any]:
+            with tf.GradientTape() as tape:
+                probabilities = model(tf.cast(x, tf.float32), training=True)
+                value = loss(y, probabilities)
+                total = tf.add_n([value, *model.losses]) if model.losses else value
+                scaled = optimizer.scale_loss(total)
+            optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
+            truth = tf.argmax(y, axis=-1, output_type=tf.int32) if one_hot else y
+            hits = tf.equal(tf.argmax(probabilities, axis=-1, output_type=tf.int32), truth)
+            return total, tf.reduce_sum(tf.cast(hits, tf.int32))
+
+        def predict(x: Any) -> Any:
+            return core(tf.cast(x, tf.float32), training=False)
+
+        self._train = tf.function(train, input_signature=(images, labels), autograph=False)
+        self._predict = tf.function(predict, input_signature=(images,), autograph=False)
+
+    def train(self, images: NDArray[np.uint8], labels: NDArray[Any]) -> BatchResult:
+        loss, correct = self._train(images, labels)
+        return BatchResult(len(images), loss, correct)
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.asarray(self._predict(images), dtype=np.float32)
+
+
+class _KerasSteps:
+    def __init__(self, model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool) -> None:
+        kind = keras.metrics.CategoricalAccuracy if one_hot else keras.metrics.SparseCategoricalAccuracy
+        model.compile(optimizer=optimizer, loss=loss, metrics=[kind(name="accuracy")], auto_scale_loss=False)
+        self._model = model
+        self._core = core
+
+    def train(self, images: NDArray[np.uint8], labels: NDArray[Any]) -> BatchResult:
+        self._model.reset_metrics()  # Keras tells running means; batches are added up here, by their sizes
+        logs = self._model.train_on_batch(images, labels, return_dict=True)
+        return BatchResult(len(images), logs["loss"], round(float(logs["accuracy"]) * len(images)))
+
+    def predict(self, images: NDArray[np.uint8]) -> NDArray[np.float32]:
+        return np.asarray(self._core.predict_on_batch(images), dtype=np.float32)

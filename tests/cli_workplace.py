@@ -1,0 +1,102 @@
+"""A folder with a matrix of the fake backend, and the command line in it: what tests of several commands share."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from click.testing import CliRunner, Result
+
+ROOT = Path(__file__).resolve().parent.parent
+
+MATRIX = """
+[matrix]
+name = "rehearsal"
+dataset = "digits"
+model = ["simple_cnn", "net[/]"]
+strategy = ["scratch", "regularized"]
+seed = [0, 1, 2]
+backend = "fake"
+
+[defaults]
+epochs = 4
+
+[model."net[/]"]
+extends = "simple_cnn"
+filters = [8, 8]
+
+[[matrix.include]]
+dataset = "digits_high"
+model = "simple_cnn"
+strategy = "from_low_digits"
+seed = 0
+
+[[matrix.include]]
+dataset = "digits"
+model = "vgg16"
+strategy = "scratch"
+seed = 0
+
+[report]
+progression = [["scratch", "regularized"]]
+"""
+
+
+@dataclass
+class Workplace:
+    """A folder to work in; `run` starts a real process, `call` stays in this one."""
+
+    directory: Path
+
+    @property
+    def environment(self) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith(("BENCH_", "CLICOLOR"))}
+        return {
+            **kept,
+            "BENCH_TESTING": "1",
+            "BENCH_MACHINE": "tester",
+            "BENCH_CACHE": str(self.directory / "cache"),
+            "PYTHONPATH": str(ROOT),
+            "LANG": "C.UTF-8",
+        }
+
+    def write(self, text: str, name: str = "matrix.toml") -> None:
+        (self.directory / name).write_text(text, encoding="utf-8")
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "benchmark", *arguments]
+
+    def run(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.directory,
+            env={**self.environment, **variables},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+
+    def call(self, *arguments: str) -> Result:
+        from benchmark.cli.main import bench
+
+        before = Path.cwd()
+        os.chdir(self.directory)
+        try:
+            return CliRunner(env=self.environment).invoke(bench, arguments, prog_name="bench")
+        finally:
+            os.chdir(before)
+
+    def document(self, *arguments: str) -> Any:
+        done = self.call(*arguments, "--format", "json")
+        assert done.exit_code == 0, done.stderr
+        return json.loads(done.stdout, parse_constant=_refuse)
+
+
+def _refuse(name: str) -> None:
+    raise AssertionError(f"{name} is not JSON")

@@ -1,0 +1,121 @@
+"""Writes the pages and tables of `docs/` that are made from the code; `tests/test_docs.py` compares them.
+
+Run it as `make docs`, or `python -m tests.generate_docs`.
+"""
+
+from __future__ import annotations
+
+import inspect
+import re
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from benchmark.cli.main import bench
+
+ROOT = Path(__file__).resolve().parent.parent
+COMMANDS = ROOT / "docs" / "commands"
+NOTE = "<!-- made from the code by tests/generate_docs.py; do not edit -->"
+REGION = re.compile(r"(<!-- generated: (?P<name>\w+) -->\n).*?(<!-- end generated -->)", re.DOTALL)
+
+
+def pages() -> dict[Path, str]:
+    """Every generated file with the text that it should have."""
+    context = click.Context(bench, info_name="bench")
+    found = {COMMANDS / "index.md": _index(context)}
+    for name in bench.list_commands(context):
+        command = bench.get_command(context, name)
+        assert command is not None
+        found[COMMANDS / f"{name}.md"] = "\n".join([NOTE, *_page(command, f"bench {name}", 1)])
+    for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
+        if path.exists() and REGION.search(text := path.read_text(encoding="utf-8")):
+            found[path] = REGION.sub(lambda region: region[1] + TABLES[region["name"]]() + region[3], text)
+    return found
+
+
+def _index(context: click.Context) -> str:
+    rows = [f"| [`bench {name}`]({name}.md) | {summary} |" for name, (_, summary) in bench.verbs.items()]
+    epilog = _plain(bench.epilog or "").split("\n\n")[-1]
+    del context
+    return "\n".join([NOTE, "# Commands", "", "| command | does |", "|---|---|", *rows, "", epilog, ""])
+
+
+def _page(command: click.Command, path: str, level: int) -> Iterator[str]:
+    context = click.Context(command, info_name=path, **command.context_settings)
+    pieces = " ".join(command.collect_usage_pieces(context))
+    yield from (f"{'#' * level} {path}", "", _plain(command.help or ""), "", "```text", f"{path} {pieces}", "```", "")
+    options = [parameter for parameter in command.get_params(context) if isinstance(parameter, click.Option)]
+    if options:
+        yield from ("| option | meaning | default |", "|---|---|---|")
+        yield from (_row(option, context) for option in options)
+        yield ""
+    if command.epilog:
+        yield from ("```bash", *(line.strip() for line in _plain(command.epilog).splitlines()[1:]), "```", "")
+    if isinstance(command, click.Group):
+        for name in command.list_commands(context):
+            child = command.get_command(context, name)
+            assert child is not None
+            yield from _page(child, f"{path} {name}", level + 1)
+
+
+def _row(option: click.Option, context: click.Context) -> str:
+    names = ", ".join(f"`{name}`" for name in (*option.opts, *option.secondary_opts))
+    value = "" if option.is_flag or option.count else f" `{_escaped(option.make_metavar(context).strip('[]'))}`"
+    variable = f" Environment: `{option.envvar}`." if option.envvar else ""
+    default = option.get_default(context)
+    shown = f"`{default}`" if option.show_default and default not in {None, ()} else ""
+    help_text = re.sub(r"\s*\[default: (.*?)\]", "", option.help or "")
+    implied = re.search(r"\[default: (.*?)\]", option.help or "")
+    return f"| {names}{value} | {_escaped(help_text)}{variable} | {shown or (implied[1] if implied else '')} |"
+
+
+def _plain(text: str) -> str:
+    return inspect.cleandoc(re.sub(r"\x08\n?", "", text))
+
+
+def _escaped(text: str) -> str:
+    return text.replace("|", "\\|")
+
+
+def settings_table() -> str:
+    """All training settings, for `docs/matrix.md`."""
+    from benchmark.matrix.settings import SETTINGS
+
+    rows = [
+        f"| `{one.name}` | {one.level} | {_escaped(one.kind.expected)} | {_escaped(one.default_text)} | {_escaped(one.doc)} |"
+        for one in SETTINGS.values()
+    ]
+    return "\n".join(["| setting | of | values | default | meaning |", "|---|---|---|---|---|", *rows, ""])
+
+
+def database_tables() -> str:
+    """All tables of the database with their columns, for `docs/database.md`."""
+    from benchmark.results.schema import TABLES as SCHEMA
+
+    lines = []
+    for table in SCHEMA:
+        lines += [f"### `{table.name}`", "", "| column | type | meaning |", "|---|---|---|"]
+        lines += [f"| `{one.name}` | {one.type} | {_escaped(one.doc or '')} |" for one in table.columns]
+        lines.append("")
+    return "\n".join(lines)
+
+
+TABLES = {"settings": settings_table, "tables": database_tables}
+"""What can stand between `<!-- generated: NAME -->` and `<!-- end generated -->` in a page."""
+
+
+def main() -> None:
+    """Write all pages; those of commands that are gone are removed."""
+    texts = pages()
+    COMMANDS.mkdir(parents=True, exist_ok=True)
+    for stale in set(COMMANDS.glob("*.md")) - texts.keys():
+        stale.unlink()
+    for path, text in texts.items():
+        path.write_text(text, encoding="utf-8")
+        sys.stdout.write(f"{path.relative_to(ROOT)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,169 @@
+"""A `Run`: the real command line on a matrix of cells that train nothing, and what must be true after any fault."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from scheduling_runs import Place
+
+from benchmark.matrix.document import MachineKind, load_matrix
+
+ROOT = Path(__file__).resolve().parent.parent
+
+MATRIX = """\
+[matrix]
+dataset = "digits_low"
+model = "simple_cnn"
+strategy = ["scratch"]
+seed = [0, 1]
+backend = "fake"
+
+[[matrix.include]]
+dataset = "digits"
+strategy = "continued"
+model = "simple_cnn"
+
+[defaults]
+epochs = 4
+
+[strategy.continued]
+weights = { dataset = "digits_low", strategy = "scratch" }
+"""
+
+
+class Run:
+    """A folder with a matrix and its results. Every process that comes of it carries its mark in the environment."""
+
+    def __init__(self, folder: Path, matrix: str = MATRIX) -> None:
+        self.folder = folder
+        self.mark = uuid.uuid4().hex
+        self.database = folder / "results.sqlite"
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "matrix.toml").write_text(matrix)
+
+    # ---- starting
+
+    def environment(self, **extra: str) -> dict[str, str]:
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("BENCH_")}
+        own = {"BENCH_TESTING": "1", "BENCH_RUN_MARK": self.mark, "BENCH_CACHE": str(self.folder / "cache")}
+        return {**kept, **own, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1", **extra}
+
+    def start(self, *arguments: str, **extra: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "benchmark", *(arguments or ("run", "--machine", "test"))]
+        return subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=self.environment(**extra),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+
+    def bench(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
+        process = self.start(*arguments, **extra)
+        try:
+            stdout, stderr = process.communicate(timeout=60)
+        except subprocess.TimeoutExpired:
+            self.kill_everything()
+            raise
+        return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
+
+    def resume(self) -> int:
+        """`bench run` once more, in this process to save the time; gives the exit code."""
+        with pytest.MonkeyPatch.context() as patch:
+            for name, value in self.environment().items():
+                patch.setenv(name, value)
+            patch.chdir(self.folder)
+            plan = load_matrix("matrix.toml", machine_kind=MachineKind(gpus=0, cores=2))
+            place = Place(self.folder)
+            return place.run(list(plan.cells)).exit_code
+
+    # ---- looking
+
+    def rows(self, statement: str, *values: object) -> list[tuple]:
+        with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=5)) as connection:
+            return connection.execute(statement, values).fetchall()
+
+    def wait_for(self, statement: str, seconds: float = 20.0) -> None:
+        """Waits until a statement on the database gives a first value that is true."""
+        until = time.monotonic() + seconds
+        while time.monotonic() < until:
+            with contextlib.suppress(sqlite3.OperationalError):
+                if self.rows(statement)[0][0]:
+                    return
+            time.sleep(0.01)
+        raise AssertionError(f"not within {seconds} s: {statement}")
+
+    def processes(self) -> list[int]:
+        """Processes that carry the mark, zombies left out."""
+        found = []
+        for folder in Path("/proc").iterdir():
+            if folder.name.isdigit() and int(folder.name) != os.getpid():
+                with contextlib.suppress(OSError):
+                    if self.mark.encode() in (folder / "environ").read_bytes():
+                        found.append(int(folder.name))
+        return found
+
+    def wait_until_alone(self, seconds: float) -> float:
+        """Waits until no process of this run lives; returns how long that took."""
+        begun = time.monotonic()
+        while self.processes():
+            if time.monotonic() > begun + seconds:
+                raise AssertionError(f"after {seconds} s still alive: {self.processes()}")
+            time.sleep(0.005)
+        return time.monotonic() - begun
+
+    def kill_everything(self) -> None:
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+
+    def epochs(self) -> dict[tuple, tuple]:
+        """Every recorded epoch that was not timed: its numbers must stay for ever."""
+        columns = "execution_id, epoch, stage, stage_epoch, train_loss, train_accuracy, val_loss, val_accuracy"
+        return {row[:2]: row[2:] for row in self.rows(f"select {columns} from epoch")}
+
+    def digests(self) -> dict[str, str]:
+        """Digest of the newest completed execution of each cell."""
+        done = "select cell_id, digest from execution where status = 'completed' order by execution_id"
+        return dict(self.rows(done))
+
+    # ---- the invariants
+
+    def check(self, clean: dict[str, str], before: dict[tuple, tuple] | None = None) -> None:
+        """All that must hold after a fault and one more undisturbed run.
+
+        I1 the file is sound, I2 no recorded epoch is lost or changed, I3 nothing counts as running, I4 nothing lives,
+        I5 and I6 every cell is complete, with the digest of a run in which nothing happened.
+        """
+        assert self.rows("pragma quick_check") == [("ok",)]
+        assert self.rows("pragma foreign_key_check") == []
+        now = self.epochs()
+        for key, numbers in (before or {}).items():
+            assert now.get(key) == numbers, f"epoch {key} is lost or changed"
+        assert self.rows("select count(*) from attempt where state = 'running'") == [(0,)]
+        assert self.rows("select count(*) from execution where status = 'running'") == [(0,)]
+        assert self.processes() == []
+        assert self.digests() == clean
+        doubled = "select 1 from epoch group by execution_id having count(*) != max(epoch) or min(epoch) != 1"
+        assert self.rows(doubled) == []
+
+
+def running(folder: Path, matrix: str = MATRIX) -> Iterator[Run]:
+    """A run that leaves nothing alive behind, whatever the test did."""
+    run = Run(folder, matrix)
+    try:
+        yield run
+    finally:
+        run.kill_everything()

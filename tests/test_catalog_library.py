@@ -1,0 +1,61 @@
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from benchmark.catalog.library import FAMILIES, definitions_text, preset_names, preset_summary, preset_text
+from benchmark.errors import NotFoundError
+from benchmark.matrix.document import MachineKind, parse_matrix
+from benchmark.matrix.listing import list_datasets, list_models, list_strategies
+
+ROOT = Path(__file__).resolve().parent.parent
+MACHINE = MachineKind(gpus=0, cores=2)
+
+
+def test_the_matrix_of_the_repository_is_the_default_preset():
+    assert (ROOT / "matrix.toml").read_text(encoding="utf-8") == preset_text("default")
+
+
+@pytest.mark.parametrize("name", preset_names())
+def test_every_preset_is_planned_without_a_complaint(name):
+    plan = parse_matrix(preset_text(name), f"{name}.toml", machine_kind=MACHINE)
+    assert plan.cells
+    assert plan.report != type(plan.report)()
+    assert not plan.left_out
+    assert not [note for note in plan.notes if "matches no" in note]
+    assert preset_summary(name)
+    assert preset_names()[0] == "default"
+
+
+def test_the_default_tour_shows_what_the_tool_is_for():
+    plan = parse_matrix(preset_text("default"), "matrix.toml", machine_kind=MACHINE)
+    assert {cell.model for cell in plan.cells} >= {"simple_cnn", "resnet18"}
+    assert {cell.seed for cell in plan.cells} == {0, 1, 2}
+    assert {cell.data.source for cell in plan.cells} == {"digits"}
+    assert {cell.threads for cell in plan.cells} == {1}
+    assert any(cell.parent_cell_id for cell in plan.cells)
+    assert plan.report.progression == (("v1", "v2", "v3", "v4"),)
+
+
+def test_an_unknown_preset_names_the_nearest():
+    with pytest.raises(NotFoundError, match="did you mean 'default'"):
+        preset_text("defualt")
+    for name in ("../datasets", "/etc/passwd", "", "x" * 1000):
+        with pytest.raises(NotFoundError, match="bench list presets"):
+            preset_text(name)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_definitions_of_every_family_come_with_bench(family):
+    assert f"[{family}." in definitions_text(family)
+
+
+def test_every_definition_can_be_used():
+    for key, rows in (("dataset", list_datasets()), ("model", list_models()), ("strategy", list_strategies())):
+        names = {"dataset": "digits", "model": "simple_cnn", "strategy": "scratch", key: [row["name"] for row in rows]}
+        text = "[matrix]\n" + "\n".join(f"{name} = {value!r}" for name, value in names.items())
+        plan = parse_matrix(text, "m", machine_kind=MACHINE)
+        assert len(
+            {*(getattr(cell, key) for cell in plan.cells), *(getattr(out, key) for out in plan.left_out)}
+        ) == len(rows)

@@ -1,0 +1,67 @@
+"""`bench doctor` looks and changes nothing."""
+
+from __future__ import annotations
+
+import pytest
+from cli_workplace import Workplace
+
+from benchmark import machine
+from benchmark.cli import examination
+
+
+@pytest.fixture
+def place(tmp_path) -> Workplace:
+    return Workplace(tmp_path)
+
+
+def test_everything_is_looked_at(place):
+    findings = place.document("doctor")
+    assert {finding["area"] for finding in findings} == {"machine", "versions", "files", "datasets", "weights"}
+    names = {finding["name"] for finding in findings}
+    assert {"processor", "memory", "keras", "sqlite", "importlib_resources", "digits", "mnist"} <= names
+    assert not list(place.directory.iterdir())
+
+
+def test_what_must_be_cured_ends_with_2(place, monkeypatch):
+    monkeypatch.setattr(machine, "package_versions", lambda _names: {"keras": "3.12.0"})
+    done = place.call("doctor")
+    assert done.exit_code == 2
+    assert "pip install 'keras>=3.13.2'" in done.stdout
+    assert "pip install importlib_resources (tensorflow-datasets imports it without declaring it)" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("version", "sound"),
+    [
+        ("3.6.23", True), ("3.7.0", False), ("3.40.1", False), ("3.44.5", False), ("3.44.6", True), ("3.45.0", False),
+        ("3.50.6", False), ("3.50.7", True), ("3.51.2", False), ("3.51.3", True), ("3.52.0", True), ("4.0", True),
+    ],
+)  # fmt: skip
+def test_the_wal_reset_bug_is_known_by_version(version, sound):
+    assert (examination.sqlite_finding(version).verdict == "good") is sound
+
+
+def test_versions_are_compared_by_number():
+    assert examination.numbers("3.15.1rc0") == (3, 15, 1)
+    assert examination.numbers("3.9") < examination.numbers("3.13.2")
+
+
+def test_datasets_and_weights_that_are_there_are_found(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    (tmp_path / "tfds/mnist/3.0.1").mkdir(parents=True)
+    (tmp_path / "tfds/mnist/3.0.1/dataset_info.json").touch()
+    (tmp_path / "keras/models").mkdir(parents=True)
+    (tmp_path / "keras/models/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5").write_bytes(b"x" * 2048)
+    verdicts = {finding.name: finding.verdict for finding in examination.examine("results.sqlite")}
+    assert verdicts["mnist"] == "good"
+    assert verdicts["cifar10"] == "missing"
+    assert verdicts["vgg16"] == "good"
+    assert verdicts["resnet50 (imagenet)"] == "missing"
+
+
+def test_doctor_imports_no_tensorflow(place):
+    done = place.run("doctor", PYTHONPROFILEIMPORTTIME="1")
+    assert done.returncode == 0
+    assert "| tensorflow" not in done.stderr
+    assert "keras.src" not in done.stderr

@@ -1,0 +1,209 @@
+"""The command line as a whole: start-up, help, suggestions, and how every failure ends."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import click
+import pytest
+from cli_workplace import ROOT, Workplace
+from click.testing import CliRunner
+
+from benchmark import __version__
+from benchmark.cli import failures
+from benchmark.cli.group import VerbGroup
+from benchmark.cli.main import VERBS, bench
+from benchmark.errors import BusyError, CellsFailedError, InterruptedRunError, MatrixError, Problem, StorageError
+
+
+@pytest.fixture
+def place(tmp_path) -> Workplace:
+    return Workplace(tmp_path)
+
+
+def failing(error: BaseException, *arguments: str):
+    """What becomes of a command that raises `error`."""
+
+    def fail() -> None:
+        raise error
+
+    group = VerbGroup("bench", verbs={"fail": ("unused", "Fail.")})
+    group.get_command = lambda _context, _name: click.Command("fail", callback=fail, params=[DEBUG])
+    return CliRunner().invoke(group, ["fail", *arguments], prog_name="bench")
+
+
+DEBUG = click.Option(["--debug"], is_flag=True, expose_value=False)
+
+
+def test_help_lists_every_verb_without_importing_one(place):
+    done = place.call("--help")
+    assert done.exit_code == 0
+    assert all(f"  {name} " in done.stdout for name in VERBS)
+
+
+def test_help_is_there_within_three_tenths_of_a_second(place):
+    times = []
+    for _ in range(5):
+        started = time.perf_counter()
+        assert place.run("--help").returncode == 0
+        times.append(time.perf_counter() - started)
+    assert min(times) < 0.3
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_of_a_verb_loads_nothing_heavy(verb, place):
+    code = f"import sys; from benchmark.cli.main import bench\ntry: bench(['{verb}', '--help'])\nfinally: print(*sys.modules)"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
+    loaded = {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
+    assert not loaded & {"tensorflow", "keras", "pandas", "matplotlib", "sqlalchemy", "pydantic", "numpy"}
+
+
+def test_every_verb_can_be_loaded():
+    context = click.Context(bench)
+    for name in VERBS:
+        assert bench.get_command(context, name).name == name
+
+
+def test_version_is_told(place):
+    assert place.call("--version").stdout.strip() == f"bench, version {__version__}"
+
+
+@pytest.mark.parametrize("option", ["-h", "--help"])
+@pytest.mark.parametrize("verb", [[], ["run"], ["db"], ["db", "check"]])
+def test_help_has_a_short_form_everywhere(verb, option, place):
+    done = place.call(*verb, option)
+    assert (done.exit_code, done.stderr) == (0, "")
+
+
+def test_no_command_is_a_usage_error_with_help(place):
+    done = place.call()
+    assert done.exit_code == 2
+    assert "Commands:" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "suggestion"),
+    [
+        (["rum"], "did you mean 'run'?"),
+        (["stats"], "did you mean 'status'?"),
+        (["db", "chek"], "did you mean 'check'?"),
+        (["plan", "--formt"], "--format"),
+        (["xyzzy"], "known commands: init, plan"),
+    ],
+)
+def test_a_slip_of_the_fingers_is_answered_with_the_nearest_name(words, suggestion, place):
+    done = place.call(*words)
+    assert done.exit_code == 2
+    assert suggestion in done.stderr
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "code"),
+    [
+        (MatrixError("m.toml", [Problem("matrix.model", "a model", "'x'")]), 2),
+        (CellsFailedError("3 cells failed"), 3),
+        (StorageError("disk full"), 4),
+        (BusyError("held by pid 7"), 75),
+        (InterruptedRunError("stopped", 130), 130),
+        (InterruptedRunError("stopped", 143), 143),
+        (OSError(errno.ENOSPC, "No space left on device", "x"), 4),
+        (KeyboardInterrupt(), 130),
+        (ValueError("a slip of ours"), 1),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else str(value),
+)
+def test_every_failure_ends_with_its_exit_code_and_no_traceback(error, code):
+    done = failing(error)
+    assert done.exit_code == code
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_broken_pipe_is_no_failure(monkeypatch):
+    # in this process stdout is the test's own: it must not be sent nowhere
+    monkeypatch.setattr("benchmark.cli.streams.mute", lambda _stream: None)
+    done = failing(BrokenPipeError())
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_debug_prints_the_traceback_of_any_error():
+    done = failing(StorageError("disk full"), "--debug")
+    assert "Traceback" in done.stderr
+    assert "error: disk full" in done.stderr
+
+
+def test_a_defect_asks_for_a_report_with_the_command_to_repeat():
+    done = failing(ValueError("a slip of ours"))
+    assert "ValueError: a slip of ours" in done.stderr
+    assert "--debug" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["resnet[v2]", "net[/]", "[red]x", "a\x1b[31mb"])
+def test_names_in_errors_are_printed_verbatim(name):
+    done = failing(StorageError(f"model {name} is odd"))
+    assert "model " + name.replace("\x1b", "\\x1b") + " is odd" in done.stderr
+
+
+def test_usage_errors_say_where_to_look(place):
+    done = place.call("run", "--jobs", "many")
+    assert done.exit_code == 2
+    assert "'--jobs'" in done.stderr
+    assert "`bench run --help` lists what is allowed" in done.stderr
+
+
+def test_a_full_disk_behind_stdout_is_said(place):
+    with Path("/dev/full").open("w", encoding="utf-8") as full:
+        done = subprocess.run(
+            place.command("list", "presets"), cwd=place.directory, env=place.environment, stdout=full,
+            stderr=subprocess.PIPE, text=True, check=False,
+        )  # fmt: skip
+    assert done.returncode == 4
+    assert "No space left on device" in done.stderr
+
+
+@pytest.mark.parametrize("closed", ["1>&-", "2>&-", "0<&-", "1>&- 2>&- 0<&-"])
+def test_closed_streams_are_no_failure(closed, place):
+    done = subprocess.run(
+        ["sh", "-c", f'exec "$@" {closed}', "sh", *place.command("list", "models")],
+        cwd=place.directory, env=place.environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(place):
+    code = 'exec 3>&1; { "$@"; echo "code $?" >&3; } | true'
+    for _ in range(3):
+        done = subprocess.run(
+            ["sh", "-c", code, "sh", *place.command("list", "models")],
+            cwd=place.directory, env=place.environment, capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.stdout == "code 0\n"
+        assert done.stderr == ""
+
+
+def test_python_m_benchmark_is_bench(place):
+    assert place.run("--version").stdout == place.call("--version").stdout
+
+
+def test_no_color_and_no_terminal_mean_no_escapes(place):
+    for variables in ({"NO_COLOR": "1"}, {"TERM": "dumb"}, {}):
+        done = place.run("list", "models", **variables)
+        assert "\x1b" not in done.stdout + done.stderr
+
+
+def test_the_c_locale_gets_ascii(place):
+    done = place.run("list", "datasets", LANG="C", LC_ALL="C")
+    assert done.stdout.isascii()
+    assert "8x8 pixels" in done.stdout
+
+
+def test_muting_survives_a_stream_without_a_descriptor():
+    failures.streams.mute(None)
+    assert os.fstat(1)

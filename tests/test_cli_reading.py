@@ -1,0 +1,258 @@
+"""The commands that read the database: list, status, show, report, compare, query, db."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+
+import pytest
+from cli_workplace import MATRIX, Workplace
+
+from benchmark.cli import status as status_verb
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Workplace:
+    place = Workplace(tmp_path_factory.mktemp("finished"))
+    place.write(MATRIX)
+    done = place.run("run", "--name", "[first]")
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.fixture
+def copy(finished, tmp_path) -> Workplace:
+    """The same, to be changed."""
+    shutil.copytree(finished.directory, tmp_path, dirs_exist_ok=True)
+    return Workplace(tmp_path)
+
+
+READING = [
+    ["status"], ["list", "cells"], ["list", "runs"], ["show", "seed=0,model=net*,strategy=scratch"], ["report"],
+    ["query", "select * from results"], ["compare", "strategy=scratch", "strategy=regularized"], ["db", "check"],
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("arguments", READING, ids=lambda words: words[0])
+@pytest.mark.parametrize("output_format", ["table", "json", "csv"])
+def test_every_reading_command_speaks_table_json_and_csv(finished, arguments, output_format):
+    done = finished.call(*arguments, "--format", output_format)
+    assert done.exit_code == 0, done.stderr
+    if output_format == "json":
+        json.loads(done.stdout)
+    elif arguments[0] != "db" or output_format == "table":
+        assert done.stdout
+    assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("arguments", READING, ids=lambda words: words[0])
+def test_without_a_database_the_cure_is_named(tmp_path, arguments):
+    done = Workplace(tmp_path).call(*arguments)
+    assert done.exit_code == 2
+    assert "bench run" in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_list_cells_takes_selections_on_any_setting(finished):
+    rows = finished.document("list", "cells", "--select", "model=net*,seed=0", "--select", "strategy=from_low_digits")
+    assert {(row["model"], row["seed"]) for row in rows} == {("net[/]", 0), ("simple_cnn", 0)}
+    assert len(rows) == 3
+    assert finished.document("list", "cells", "--select", "batch_size=64,epochs=4", "--exclude", "seed=0|1") == (
+        finished.document("list", "cells", "--select", "seed=2")
+    )
+
+
+def test_list_cells_of_another_machine_is_empty(finished):
+    done = finished.call("list", "cells", "--machine", "elsewhere")
+    assert (done.exit_code, done.stdout) == (0, "")
+    assert "no recorded cell matches" in done.stderr
+
+
+@pytest.mark.parametrize("kind", ["datasets", "models", "strategies", "presets"])
+def test_what_can_be_named_is_listed_without_a_database(kind, tmp_path):
+    rows = Workplace(tmp_path).document("list", kind)
+    assert all(row["name"] and row["summary"] for row in rows)
+
+
+def test_definitions_of_the_matrix_are_listed_too(finished):
+    names = {row["name"]: row["defined_in"] for row in finished.document("list", "models")}
+    assert (names["net[/]"], names["resnet18"]) == ("matrix.toml", "bench")
+
+
+def test_runs_have_their_names_and_counts(finished):
+    (run,) = finished.document("list", "runs")
+    assert (run["name"], run["machine"], run["planned"], run["left_out"]) == ("[first]", "tester", 14, 1)
+    assert "[first]" in finished.call("list", "runs").stdout
+
+
+def test_status_counts_the_cells_of_the_run(finished):
+    document = finished.document("status")
+    assert document["counts"] == {"completed": 14, "skipped": 1}
+    assert document["alive"] is False
+    assert "14/14 cells: 14 completed, 1 left out" in finished.call("status").stdout
+
+
+def test_follow_ends_with_the_run(finished):
+    done = finished.call("status", "--follow")
+    assert done.exit_code == 0
+    assert "14 completed" in done.stdout
+
+
+def test_follow_refuses_a_format(finished):
+    assert finished.call("status", "--follow", "--format", "json").exit_code == 2
+
+
+def test_a_run_that_is_not_there_is_the_users_mistake(finished):
+    done = finished.call("status", "--run", "99")
+    assert done.exit_code == 2
+    assert "bench list runs" in done.stderr
+
+
+def running(**changes):
+    from benchmark import machine
+
+    pid = changes.get("pid", 1)
+    return {
+        "run_id": 1, "name": None, "state": "running", "machine": "tester", "boot_id": machine.boot_id(), "pid": pid,
+        "process_start_ticks": machine.process_start_ticks(1), "started_utc": "2026-01-01T00:00:00.000Z",
+        "finished_utc": None, **changes,
+    }  # fmt: skip
+
+
+def test_a_dead_run_is_not_taken_for_a_running_one():
+    assert status_verb.is_alive(running(), served=False)
+    assert not status_verb.is_alive(running(state="completed"), served=False)
+    assert not status_verb.is_alive(running(process_start_ticks=-1), served=False)
+    assert not status_verb.is_alive(running(pid=2**22 + 1), served=False)
+    assert not status_verb.is_alive(running(boot_id="another"), served=False)
+    assert status_verb.is_alive(running(boot_id="another"), served=True)
+
+
+def test_show_has_everything_of_a_cell(finished):
+    record = finished.document("show", "strategy=from_low_digits")
+    assert record["settings"]["weights"] == "parent"
+    assert [row["epoch"] for row in record["epochs"]] == [1, 2, 3, 4]
+    assert record["execution"]["status"] == "completed"
+    assert record["environment"]["machine"] == "tester"
+    assert [row["kind"] for row in record["artifacts"]] == ["weights"]
+    text = finished.call("show", record["cell"]["cell_id"][:6]).stdout
+    for heading in ("settings", "results", "epochs", "attempts", "environment", "artifacts"):
+        assert f"\n{heading}\n" in text
+    assert "val_accuracy" in text
+    assert "kept" in text
+
+
+@pytest.mark.parametrize(
+    ("meant", "words"),
+    [("abc", "4 digits"), ("zzzzzz", "no cell"), ("model=simple_cnn", "matches 8"), ("seed=7", "no recorded cell")],
+)
+def test_a_cell_that_is_not_one_cell_is_refused(finished, meant, words):
+    done = finished.call("show", meant)
+    assert done.exit_code == 2
+    assert words in done.stderr
+
+
+def test_show_on_a_machine_without_results_names_those_with(finished):
+    done = finished.call("show", "strategy=from_low_digits", "--machine", "elsewhere")
+    assert done.exit_code == 2
+    assert "tester" in done.stderr
+
+
+def test_show_csv_has_one_row_for_each_epoch(finished):
+    rows = list(
+        csv.DictReader(io.StringIO(finished.call("show", "strategy=from_low_digits", "--format", "csv").stdout))
+    )
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+
+
+def test_rewritten_lines_of_a_log_are_shown_once(finished):
+    from benchmark.cli.show import _as_lines
+
+    assert _as_lines("1/3\r2/3\r3/3\ndone\r\n") == "3/3\ndone"
+
+
+@pytest.mark.parametrize("output_format", ["table", "markdown", "html", "csv", "json", "latex"])
+def test_report_has_its_formats(finished, output_format):
+    done = finished.call("report", "--format", output_format)
+    assert done.exit_code == 0, done.stderr
+    assert "regularized" in done.stdout.replace("\\", "")
+
+
+def test_report_prints_one_table_when_asked(finished):
+    tables = finished.document("report", "--table", "progression")["tables"]
+    assert tables
+    assert all("rogression" in json.dumps(table) for table in tables)
+
+
+def test_report_writes_a_file_and_checks_it_later(copy):
+    assert copy.call("report", "--output", "report.md").exit_code == 0
+    text = (copy.directory / "report.md").read_text()
+    assert text.startswith("# Report")
+    assert copy.call("report", "--check", "report.md").exit_code == 0
+    (copy.directory / "report.md").write_text(text + "x")
+    done = copy.call("report", "--check", "report.md")
+    assert done.exit_code == 2
+    assert "out of date" in done.stderr
+
+
+def test_report_never_replaces_the_database(copy):
+    done = copy.call("report", "--output", "results.sqlite")
+    assert done.exit_code == 2
+    assert copy.call("db", "check").exit_code == 0
+
+
+def test_report_takes_other_comparisons_from_a_file(copy):
+    copy.write(
+        MATRIX.replace("[report]", "[report]\ntransfer = [{fine_tuned='regularized', scratch='scratch'}]"), "b.toml"
+    )
+    assert (
+        "transfer" in json.dumps(copy.document("report", "--matrix", "b.toml", "--table", "transfer")["tables"]).lower()
+    )
+
+
+def test_compare_can_fail_a_build(finished):
+    arguments = ["compare", "strategy=scratch", "strategy=regularized"]
+    assert "not resolved" in finished.call(*arguments).stdout
+    assert finished.call(*arguments, "--fail-if", "worse").exit_code == 0
+    done = finished.call("compare", "strategy=scratch", "strategy=nothing")
+    assert done.exit_code == 2
+
+
+def test_query_reads_and_does_not_write(finished):
+    rows = finished.document("query", "select model, count(*) as n from results group by model order by model")
+    assert rows == [{"model": "net[/]", "n": 6}, {"model": "simple_cnn", "n": 8}]
+    for sql in ("drop table run", "delete from epoch", "select 1; select 2", "attach 'x' as y", "selec 1", ""):
+        done = finished.call("query", sql)
+        assert done.exit_code == 2, sql
+        assert done.stdout == ""
+
+
+def test_query_keeps_columns_of_the_same_name_apart(finished):
+    assert finished.document("query", "select 1 as a, 2 as a") == [{"a": 1, "a_2": 2}]
+
+
+def test_db_check_finds_what_was_changed(copy):
+    (weights, *_) = (copy.directory / "results.artifacts").rglob("weights.npz")
+    weights.write_bytes(b"other")
+    done = copy.call("db", "check", "--format", "json")
+    assert done.exit_code == 4
+    assert "artifact" in done.stdout
+
+
+def test_db_backup_makes_a_database_and_overwrites_nothing(copy):
+    assert copy.call("db", "backup", "copy.sqlite").exit_code == 0
+    assert copy.document("list", "cells", "--db", "copy.sqlite") == copy.document("list", "cells")
+    assert copy.call("db", "backup", "copy.sqlite").exit_code == 2
+
+
+def test_db_upgrade_of_the_newest_schema_does_nothing(copy):
+    done = copy.call("db", "upgrade")
+    assert done.exit_code == 0
+    assert "nothing to do" in done.stderr
+
+
+def test_plan_knows_what_is_done_on_this_machine_only(finished):
+    assert {cell["status"] for cell in finished.document("plan")["cells"]} == {"completed"}
+    assert {cell["status"] for cell in finished.document("plan", "--machine", "other")["cells"]} == {"pending"}

@@ -1,0 +1,184 @@
+"""`bench run` as a user sees it: what it asks, says and ends with. The scheduler itself is tested elsewhere."""
+
+from __future__ import annotations
+
+import os
+import pty
+import re
+import select
+import signal
+import sqlite3
+import subprocess
+import time
+
+import click
+import pytest
+from cli_workplace import MATRIX, Workplace
+
+from benchmark.cli import run as run_verb
+
+ONE_CELL = "seed=0,model=simple_cnn,strategy=scratch,dataset=digits"
+
+
+@pytest.fixture
+def place(tmp_path) -> Workplace:
+    place = Workplace(tmp_path)
+    place.write(MATRIX)
+    return place
+
+
+def test_a_run_says_what_it_does_and_what_to_do_next(place):
+    done = place.run("run")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout == ""
+    assert "matrix.toml: 14 cells, 1 left out" in done.stderr
+    assert done.stderr.count(": completed in ") == 14
+    assert "net[/]" in done.stderr
+    assert "14 completed in " in done.stderr
+    assert "bench report" in done.stderr
+    again = place.run("run")
+    assert "14 completed (14 from earlier runs)" in again.stderr
+    assert again.returncode == 0
+
+
+def test_quiet_says_nothing_when_all_is_well(place):
+    done = place.run("run", "-q", "--select", ONE_CELL)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+
+
+def test_failed_cells_end_with_3_now_and_until_they_are_retried(place):
+    done = place.run("run", "--select", ONE_CELL, BENCH_FAULT="epoch.sent:2:raise:ValueError")
+    assert done.returncode == 3
+    assert "ValueError" in done.stderr
+    assert "bench run --retry-failed" in done.stderr
+    shown = re.search(r"bench show ([0-9a-f]{8})", done.stderr)
+    traceback = place.call("show", shown[1]).stdout
+    assert "Traceback" in traceback
+    assert "ValueError" in traceback
+    assert place.run("run", "--select", ONE_CELL).returncode == 3
+    retried = place.run("run", "--retry-failed", "--select", ONE_CELL)
+    assert retried.returncode == 0, retried.stderr
+
+
+def test_the_command_line_is_recorded_without_passwords(monkeypatch):
+    monkeypatch.setattr("sys.argv", ["bench", "run", "--db", "postgresql://me:secret@host/db", "--name", "a b"])
+    assert run_verb.command_line() == "bench run --db postgresql://me:***@host/db --name 'a b'"
+
+
+@pytest.mark.parametrize(
+    ("text", "seconds"), [("90", 90), ("45s", 45), ("15m", 900), ("2h", 7200), ("1.5 h", 5400), ("0.5", 0.5)]
+)
+def test_durations_have_units(text, seconds):
+    assert run_verb.Duration().convert(text, None, None) == seconds
+
+
+@pytest.mark.parametrize("text", ["", "0", "-1", "5d", "ten", "1e3"])
+def test_other_durations_are_refused(text):
+    with pytest.raises(click.BadParameter):
+        run_verb.Duration().convert(text, None, None)
+
+
+MANY = MATRIX.replace("seed = [0, 1, 2]", f"seed = {list(range(2501))}")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"), [([], "--yes-n-cells 10006"), (["--yes-n-cells", "7"], "says 7 cells")]
+)
+def test_more_than_ten_thousand_cells_must_be_meant(place, arguments, words):
+    place.write(MANY)
+    done = place.call("run", *arguments)
+    assert done.exit_code == 2
+    assert words in done.stderr
+    assert [path.name for path in place.directory.iterdir()] == ["matrix.toml"]
+
+
+def test_a_large_matrix_passes_when_its_number_is_named(place, monkeypatch):
+    place.write(MANY)
+    monkeypatch.setenv("BENCH_TESTING", "1")
+    from benchmark.cli.options import MatrixRequest
+
+    plan = MatrixRequest(str(place.directory / "matrix.toml"), (), (), ()).load()
+    run_verb.confirm_size(plan, len(plan.cells))
+
+
+def wait_for_epochs(place: Workplace, count: int) -> None:
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            with sqlite3.connect(f"file:{place.directory / 'results.sqlite'}?mode=ro", uri=True) as connection:
+                found = connection.execute("select count(*) from history").fetchone()[0]
+            connection.close()
+            if found >= count:
+                return
+        except sqlite3.OperationalError:
+            pass  # not there yet
+        time.sleep(0.05)
+    raise AssertionError(f"{count} epochs were not recorded")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_says_how_to_go_on(place, number, code):
+    environment = {**place.environment, "BENCH_FAKE_EPOCH_SECONDS": "0.3"}
+    running = subprocess.Popen(
+        place.command("run", "--name", "first try"), cwd=place.directory, env=environment,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    wait_for_epochs(place, 2)
+    running.send_signal(number)
+    out, log = running.communicate(timeout=30)
+    assert running.returncode == code, log
+    assert (out, "Traceback" in log) == ("", False)
+    assert "bench run --name 'first try'   goes on from here" in log
+
+
+def test_the_reader_of_the_log_may_leave(place):
+    """`bench run 2>&1 | head -1`: the run goes on to its end."""
+    done = subprocess.run(
+        ["sh", "-c", 'exec 3>&1; { "$@" 2>&1; echo "code $?" >&3; } | head -1 >/dev/null', "sh", *place.command("run", "--select", ONE_CELL)],
+        cwd=place.directory, env=place.environment, capture_output=True, text=True, timeout=60, check=False,
+    )  # fmt: skip
+    assert done.stdout == "code 0\n"
+    assert {row["status"] for row in place.document("list", "cells")} == {"completed"}
+
+
+def on_a_terminal(place: Workplace, *arguments: str, columns: int = 80, **variables: str) -> tuple[str, int]:
+    """What a command writes to a terminal, and its exit code."""
+    ours, theirs = pty.openpty()
+    environment = {**place.environment, "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "24", **variables}
+    running = subprocess.Popen(
+        place.command(*arguments), cwd=place.directory, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
+    )
+    os.close(theirs)
+    written = b""
+    while True:
+        ready, _, _ = select.select([ours], [], [], 0.2)
+        try:
+            chunk = os.read(ours, 65536) if ready else b""
+        except OSError:  # Linux says EIO when the other side is gone
+            break
+        written += chunk
+        if not chunk and running.poll() is not None:
+            break
+    os.close(ours)
+    return written.decode(errors="replace"), running.wait(timeout=30)
+
+
+@pytest.mark.parametrize("columns", [60, 100])
+def test_a_terminal_gets_a_live_display(place, columns):
+    text, code = on_a_terminal(
+        place, "run", "--select", "seed=0,model=simple_cnn", columns=columns, BENCH_FAKE_EPOCH_SECONDS="0.15"
+    )
+    assert code == 0
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
+    assert re.search(r"\d/4 ", plain)
+    assert re.search(r"[1-4]/4 cells", plain)
+    assert "✓ digits simple_cnn scratch seed 0  completed" in plain
+    assert plain.count("\x07") == 0
+    assert "4 completed in" in plain
+
+
+def test_a_dumb_terminal_gets_the_plain_log(place):
+    text, code = on_a_terminal(place, "run", "--select", ONE_CELL, TERM="dumb")
+    assert code == 0
+    assert "\x1b" not in text
+    assert text.count(": completed in") == 1

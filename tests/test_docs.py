@@ -1,0 +1,186 @@
+"""Documentation cannot drift: pages are compared with the code, and what they tell people to type is tried."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import click
+import pytest
+
+from benchmark.cli.main import VERBS, bench
+
+ROOT = Path(__file__).resolve().parent.parent
+LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)#\s]+)[^)]*\)")
+
+
+def _generator():
+    spec = importlib.util.spec_from_file_location("generate_docs", ROOT / "tests" / "generate_docs.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+GENERATED = _generator().pages()
+PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
+
+
+@dataclass(frozen=True)
+class Block:
+    """A fenced piece of a page; `runs` says that it is about the committed results, and so can be run."""
+
+    path: Path
+    line: int
+    language: str
+    code: str
+    runs: bool
+
+
+def blocks(*languages: str) -> list:
+    found = []
+    for path in PAGES:
+        lines = path.read_text(encoding="utf-8").splitlines()
+        start = None
+        for number, line in enumerate(lines):
+            if start is None and line.lstrip().startswith("```"):
+                start, language = number, line.strip().strip("`").split(" ")[0]
+            elif start is not None and line.strip() == "```":
+                code = "\n".join(lines[start + 1 : number])
+                if language in languages:
+                    runs = "results.sqlite" in code
+                    where = f"{path.relative_to(ROOT)}:{start + 1}"
+                    found.append(pytest.param(Block(path, start + 1, language, code, runs), id=where))
+                start = None
+    return found
+
+
+def every_command():
+    """Paths and commands of the whole tree."""
+    context = click.Context(bench, info_name="bench")
+    for name in bench.list_commands(context):
+        command = bench.get_command(context, name)
+        yield (name,), command
+        if isinstance(command, click.Group):
+            yield from (((name, child), command.commands[child]) for child in command.commands)
+
+
+COMMANDS = dict(every_command())
+
+
+@pytest.mark.parametrize("path", GENERATED, ids=lambda path: str(path.relative_to(ROOT)))
+def test_generated_pages_are_up_to_date(path):
+    assert path.exists(), "run: make docs"
+    assert path.read_text(encoding="utf-8") == GENERATED[path], "run: make docs"
+
+
+def test_no_page_is_left_of_a_command_that_is_gone():
+    assert set((ROOT / "docs" / "commands").glob("*.md")) <= GENERATED.keys()
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_every_command_and_option_is_documented(path):
+    command = COMMANDS[path]
+    page = GENERATED[ROOT / "docs" / "commands" / f"{path[0]}.md"]
+    assert command.help
+    assert f"# bench {' '.join(path)}\n" in page
+    for parameter in command.get_params(click.Context(command)):
+        if isinstance(parameter, click.Option):
+            assert parameter.help, parameter
+            assert all(f"`{name}`" in page for name in parameter.opts), parameter
+
+
+@pytest.mark.parametrize("name", VERBS)
+def test_the_summary_in_help_is_the_first_line_of_the_command(name):
+    assert COMMANDS[(name,)].name == name
+    assert VERBS[name][1].endswith(".")
+
+
+def bench_lines(code: str) -> list[list[str]]:
+    """The invocations of bench in a shell block, each as its words."""
+    found = []
+    for line in code.replace("\\\n", " ").splitlines():
+        words = shlex.split(line.strip().removeprefix("$ "), comments=True)
+        for part in _commands(words):
+            while part and re.fullmatch(r"[A-Z_]+=.*", part[0]):
+                part.pop(0)
+            if part and Path(part[0]).name == "bench":
+                found.append(part[1:])
+    return found
+
+
+def _commands(words: list[str]) -> list[list[str]]:
+    parts: list[list[str]] = [[]]
+    skip = False
+    for word in words:
+        if skip:
+            skip = False
+        elif word in {"|", "&&", "||", ";"}:
+            parts.append([])
+        elif word in {">", ">>", "2>", "<"}:
+            skip = True
+        else:
+            parts[-1].append(word)
+    return parts
+
+
+def check_invocation(words: list[str]) -> None:
+    """Let click parse the words as it would, without running the command."""
+    context = bench.make_context("bench", [*words] or ["--help"], resilient_parsing=not words)
+    if words and not words[0].startswith("-"):
+        name, command, rest = bench.resolve_command(context, list(words))
+        while isinstance(command, click.Group) and rest and not rest[0].startswith("-"):
+            context = click.Context(command, info_name=name, parent=context)
+            name, command, rest = command.resolve_command(context, rest)
+        if not {"--help", "-h"} & set(rest):
+            command.make_context(name, [word.replace("…", "") or "x" for word in rest], parent=context)
+
+
+@pytest.mark.parametrize("block", blocks("bash", "sh", "shell", "console"))
+def test_commands_in_pages_can_be_typed(block):
+    for words in bench_lines(block.code):
+        check_invocation(words)
+
+
+@pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
+def test_the_examples_in_help_can_be_typed(path):
+    for words in bench_lines("\n".join((COMMANDS[path].epilog or "").splitlines()[2:])):
+        check_invocation(words)
+
+
+def test_a_command_that_cannot_be_typed_is_found():
+    for line in ("bench rum", "FOO=1 bench plan --formt json", "make && bench run --jobs many | head"):
+        with pytest.raises(click.UsageError):
+            check_invocation(bench_lines(line)[0])
+
+
+@pytest.mark.parametrize("block", blocks("python"))
+def test_python_in_pages_compiles_and_runs_on_the_committed_results(block, tmp_path, monkeypatch):
+    code = compile(block.code, f"{block.path.name}:{block.line}", "exec")
+    if block.runs:
+        shutil.copy(ROOT / "results.sqlite", tmp_path)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setattr(sys, "argv", ["example"])
+        exec(code, {"__name__": "__main__"})
+
+
+@pytest.mark.parametrize("block", blocks("toml"))
+def test_matrices_in_pages_are_valid(block):
+    from benchmark.matrix.document import parse_matrix
+    from benchmark.matrix.plan import MachineKind
+
+    if "[matrix]" in block.code:
+        where = f"{block.path.name}:{block.line}"
+        assert parse_matrix(block.code, where, machine_kind=MachineKind(gpus=0, cores=2)).cells
+
+
+@pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_links_in_pages_lead_somewhere(path):
+    for link in LINK.finditer(path.read_text(encoding="utf-8")):
+        target = link["target"]
+        if not re.match(r"[a-z]+:", target):
+            assert (path.parent / target).exists(), target

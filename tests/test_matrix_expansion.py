@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+import pytest
+
+from benchmark.errors import MatrixError
+from benchmark.matrix.document import MachineKind, Plan, parse_matrix
+
+MACHINE = MachineKind(gpus=0, cores=2)
+ONE = '[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "scratch"\n'
+
+
+def plan_of(text: str, **options) -> Plan:
+    return parse_matrix(text, "matrix.toml", machine_kind=MACHINE, **options)
+
+
+def seen(plan: Plan, *keys: str) -> list[tuple]:
+    return [tuple(value(cell, key) for key in keys) for cell in plan.cells]
+
+
+def value(cell, key):
+    return getattr(cell, key) if hasattr(cell, key) else getattr(cell.stages[0], key)
+
+
+def test_scalars_are_lists_of_one_and_seed_is_zero_when_it_is_left_out():
+    plan = plan_of(ONE)
+    assert seen(plan, "dataset", "model", "strategy", "seed") == [("digits", "simple_cnn", "scratch", 0)]
+    assert plan.axes == ()
+
+
+def test_the_first_axis_of_the_file_is_the_slowest():
+    text = '[matrix]\nseed = [0, 1]\nmodel = ["simple_cnn", "basic_cnn"]\ndataset = "digits"\nstrategy = "scratch"'
+    assert seen(plan_of(text), "seed", "model") == [
+        (0, "simple_cnn"),
+        (0, "basic_cnn"),
+        (1, "simple_cnn"),
+        (1, "basic_cnn"),
+    ]
+
+
+def test_any_setting_may_be_an_axis():
+    text = ONE + (
+        "batch_size = [16, 32]\nearly_stopping = [false, 3, { patience = 5, min_delta = 0.1 }]\n"
+        'augment = [{}, { flip = "both" }]\nimage_size = [16, 20]\ndropout = [0, 0.5]\nlabels = ["integer", "one_hot"]\n'
+        'train_examples = [100, "all"]\nweight_decay = [0, 1e-4]\n'
+    )
+    assert len(plan_of(text).cells) == 2 * 3 * 2 * 2 * 2 * 2 * 2 * 2
+
+
+def test_equal_values_on_an_axis_merge_without_a_word():
+    plan = plan_of(ONE + "seed = [1, 0, 1]\nlearning_rate = [1, 1.0, 1e0]\naugment = [{}, false, { rotation = 0 }]\n")
+    assert seen(plan, "seed") == [(1,), (0,)]
+    assert plan.notes == ()
+    assert plan.axes == ("seed",)
+
+
+def test_zipped_axes_move_together_and_zips_multiply():
+    text = ONE + (
+        "[[matrix.zip]]\nbatch_size = [32, 64]\nlearning_rate = [0.1, 0.2]\n"
+        '[[matrix.zip]]\noptimizer = ["sgd", "adam"]\nepochs = [1, 2]\n'
+    )
+    assert seen(plan_of(text), "batch_size", "learning_rate", "optimizer", "epochs") == [
+        (32, 0.1, "sgd", 1),
+        (32, 0.1, "adam", 2),
+        (64, 0.2, "sgd", 1),
+        (64, 0.2, "adam", 2),
+    ]
+
+
+def test_names_may_be_zipped():
+    text = (
+        '[matrix]\nstrategy = "scratch"\n[[matrix.zip]]\n'
+        'dataset = ["digits", "mnist"]\nmodel = ["simple_cnn", "vgg16"]\nimage_size = [16, 32]\n'
+    )
+    assert seen(plan_of(text), "dataset", "model") == [("digits", "simple_cnn"), ("mnist", "vgg16")]
+
+
+def test_included_rows_take_seeds_and_settings_of_the_axes_where_they_name_none():
+    text = ONE + (
+        "seed = [0, 1]\nepochs = [1, 2]\n"
+        '[[matrix.include]]\nmodel = ["basic_cnn", "resnet18"]\nepochs = 7\n'
+        '[[matrix.include]]\ndataset = "digits_high"\nmodel = "simple_cnn"\nstrategy = "v1"\nseed = 5\n'
+    )
+    plan = plan_of(text)
+    assert seen(plan, "dataset", "model", "seed", "epochs")[4:] == [
+        ("digits", "basic_cnn", 0, 7),
+        ("digits", "basic_cnn", 1, 7),
+        ("digits", "resnet18", 0, 7),
+        ("digits", "resnet18", 1, 7),
+        ("digits_high", "simple_cnn", 5, 1),
+        ("digits_high", "simple_cnn", 5, 2),
+    ]
+
+
+def test_a_matrix_may_consist_of_included_rows_alone():
+    text = (
+        '[matrix]\nseed = [0, 1]\n[[matrix.include]]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = ["v1", "v2"]'
+    )
+    assert seen(plan_of(text), "strategy", "seed") == [("v1", 0), ("v1", 1), ("v2", 0), ("v2", 1)]
+
+
+def test_an_included_row_without_a_name_that_no_axis_has_is_a_mistake():
+    with pytest.raises(MatrixError, match=r"matrix\.include\[0\]\.strategy: expected a strategy; it is missing"):
+        plan_of('[matrix]\n[[matrix.include]]\ndataset = "digits"\nmodel = "simple_cnn"')
+
+
+def test_an_included_row_that_names_a_part_of_a_zip_takes_the_rest_from_the_rows_that_agree():
+    zipped = ONE + "[[matrix.zip]]\nbatch_size = [32, 64, 64]\nlearning_rate = [0.1, 0.2, 0.3]\n"
+    included = seen(plan_of(zipped + '[[matrix.include]]\nmodel = "basic_cnn"\nbatch_size = 64'), "learning_rate")[3:]
+    assert included == [(0.2,), (0.3,)]
+    whole = zipped + '[[matrix.include]]\nmodel = "basic_cnn"\nbatch_size = 8\nlearning_rate = 0.9'
+    assert seen(plan_of(whole), "batch_size", "learning_rate")[3:] == [(8, 0.9)]
+    with pytest.raises(MatrixError, match="expected a value that the zip of batch_size, learning_rate has"):
+        plan_of(zipped + '[[matrix.include]]\nmodel = "basic_cnn"\nbatch_size = 8')
+
+
+def test_a_billion_cells_are_refused_before_they_are_made():
+    axes = "".join(f"{key} = {list(range(1, 101))}\n" for key in ("seed", "batch_size", "epochs", "train_examples"))
+    with pytest.raises(MatrixError, match="expected at most 1,000,000 cells, got 100,000,000"):
+        plan_of(ONE + axes)

@@ -1,0 +1,76 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+
+import pytest
+
+from benchmark.matrix.cell import Cell, Data, Stage
+from benchmark.matrix.document import MachineKind, parse_matrix
+from benchmark.matrix.kinds import INVALID
+from benchmark.matrix.problems import Problems
+from benchmark.matrix.settings import DEFAULTS, SETTINGS, cell_settings, names_of, plain
+
+MATRIX = """
+[matrix]
+dataset = "digits"
+model = "simple_cnn"
+strategy = "two"
+[strategy.two]
+[[strategy.two.stage]]
+epochs = 3
+augment = { flip = "both", zoom = 0.1 }
+[[strategy.two.stage]]
+epochs = 2
+early_stopping = 4
+"""
+
+
+@pytest.fixture
+def cell() -> Cell:
+    return parse_matrix(MATRIX, "m", machine_kind=MachineKind(gpus=0, cores=2)).cells[0]
+
+
+def test_every_field_of_a_cell_is_a_setting_or_comes_from_a_definition():
+    fields = {field.name for kind in (Cell, Data, Stage) for field in dataclasses.fields(kind)}
+    definitions = {
+        "cell_id", "dataset", "model", "strategy", "strategy_label", "data", "architecture", "weights", "stages",
+        "device_kind", "source", "classes", "num_classes",
+    }  # fmt: skip
+    assert fields - definitions == set(SETTINGS) - {"dropout"}
+    assert names_of("stage") == {field.name for field in dataclasses.fields(Stage)}
+
+
+def test_defaults_are_values_of_their_kind():
+    for name, default in DEFAULTS.items():
+        written = {None: False, (): False}.get(default, default)
+        written = "all" if name.endswith("_examples") else written
+        problems = Problems()
+        assert SETTINGS[name].kind.read(written, (name,), problems) is not INVALID
+        assert not problems
+
+
+def test_the_flat_record_has_every_setting_and_is_json(cell):
+    record = cell_settings(cell)
+    assert set(SETTINGS) <= set(record)
+    assert json.loads(json.dumps(record, allow_nan=False)) == record
+
+
+def test_a_setting_on_which_stages_disagree_is_a_list_with_an_entry_for_each(cell):
+    record = cell_settings(cell)
+    assert record["epochs"] == [3, 2]
+    assert record["batch_size"] == 64
+    assert record["augment"] == [{"flip": "both", "zoom": 0.1}, None]
+    assert record["early_stopping"] == [None, {"monitor": "val_loss", "patience": 4, "min_delta": 0.0}]
+    assert record["reduce_learning_rate"] is None
+    assert record["weights"] == "none"
+
+
+def test_plain_values_are_json_safe():
+    assert plain(()) is None
+    assert plain((("zoom", 0.1),)) == {"zoom": 0.1}
+    assert plain("adam") == "adam"
+
+
+def test_a_cell_survives_the_round_trip_through_json(cell):
+    assert Cell.from_dict(json.loads(json.dumps(cell.to_dict()))) == cell

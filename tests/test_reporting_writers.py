@@ -1,0 +1,274 @@
+"""The formats: nothing that comes from a name becomes markup, a formula, an escape sequence or a broken table."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import re
+from html.parser import HTMLParser
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from markdown_it import MarkdownIt
+from rich.cells import cell_len
+
+from benchmark.errors import StorageError, UserError
+from benchmark.reporting.plain import encodable, plain
+from benchmark.reporting.report import build_report
+from benchmark.reporting.statistics import measure
+from benchmark.reporting.tables import Column, Report, Row, Table
+from benchmark.reporting.writers.markdown import escape
+from benchmark.reporting.writing import FORMATS, render, save
+from tests.reporting_samples import SPEC, row, tour
+
+HOSTILE = [
+    "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "javascript:alert(1)", "</table><h1>x", "<!-- x",
+    "&lt;b&gt;", "a|b", "a\\|b", "`code`", "**bold**", "_em_", "~~gone~~", "[x](http://evil)", "![x](http://evil)",
+    "http://evil.example", "www.evil.example", "<http://evil>", "me@evil.example", "@everyone", "# heading", "- item",
+    "1. item", "> quote", "a\nb", "a\r\nb", "\ttab", "\x1b[31mred\x1b[0m", "\x1b]8;;http://evil\x07x", "\x9b31m",
+    "\u202egpj.exe", "\u2066x\u2069", "a\u2028b", "=1+1", "+1", "-1+cmd|' /C calc'!A0", "@SUM(A1)", "\r=1", "' =1",
+    "$lr_{x$", "resnet[v2]", "net[/]", "[bold]x[/bold]", ":smile:", "%s{0}", "\\input{x}", "\ud800", "日本語モデル",
+    "👨‍👩‍👧‍👦", "e\u0301" * 20, "x" * 300, "", " ", "\x00", '"quoted"', "a,b;c", "\ufeffbom", "$$x^2$$", "^[a",
+]  # fmt: skip
+
+
+def report_with(name):
+    """The name wherever a name can stand: in keys, footnotes, notes, title and machine."""
+    columns = (
+        Column("dataset", "dataset", "text", identifies=True, heads=True),
+        Column("strategy", "strategy", "text", identifies=True),
+        Column("label", "label", "text"),
+        Column("test_accuracy", "test accuracy", "accuracy"),
+    )
+    cells = {"dataset": name, "strategy": name, "label": name, "test_accuracy": measure([0.5, -0.25])}
+    rows = (Row(cells, {"label": (0,)}, remark=name), Row({**cells, "dataset": "other"}))
+    table = Table("summary", f"Summary of {name}", columns, rows, {"about": name}, (f"why {name}",), (name,))
+    return Report((table,), (name,), name)
+
+
+NAMES = st.sampled_from(HOSTILE) | st.text(max_size=40) | st.text("|`<[*_\n\\#-+=@\x1b'\"&>~$:/w. ", max_size=20)
+
+
+@given(NAMES)
+@settings(max_examples=150, deadline=None)
+def test_no_format_lets_a_control_character_through(name):
+    report = report_with(name)
+    for output_format in FORMATS:
+        text = render(report, output_format)
+        found = re.findall(r"[\x00-\x09\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]", text)
+        assert not found, output_format
+        text.encode("utf-8")
+
+
+@given(NAMES)
+@settings(max_examples=150, deadline=None)
+def test_markdown_shows_every_name_as_text(name):
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(render(report_with(name), "markdown"))
+    blocks = [token.type for token in tokens if token.type.endswith("_open")]
+    assert blocks.count("heading_open") == 3
+    assert blocks.count("table_open") == 1
+    assert blocks.count("tr_open") == 3
+    assert blocks.count("td_open") == 8
+    assert blocks.count("bullet_list_open") == 2
+    assert not {"blockquote_open", "ordered_list_open"} & set(blocks)
+    assert "html_block" not in [token.type for token in tokens]
+    inline = {child.type for token in tokens for child in token.children or ()}
+    assert inline <= {"text", "text_special", "softbreak"}, inline
+
+
+@given(NAMES)
+@settings(deadline=None)
+def test_what_markdown_shows_is_the_name(name):
+    tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(f"x {escape(name)} x")
+    shown = "".join(child.content for child in tokens[1].children or ())
+    assert " ".join(shown.split()) == " ".join(f"x {plain(name)} x".split())
+
+
+def test_markdown_makes_no_link_of_a_bare_address():
+    for name in ("http://evil.example", "www.evil.example", "me@evil.example", "HTTPS://x.y", "xmpp:a@b"):
+        shown = escape(name)
+        assert "://" not in shown
+        assert "www." not in shown.lower()
+        assert "@" not in shown
+
+
+class Parser(HTMLParser):
+    def __init__(self):
+        super().__init__()
+        self.tags, self.attributes, self.data = set(), {}, []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.add(tag)
+        self.attributes.update(attrs)
+
+    def handle_data(self, data):
+        self.data.append(data)
+
+
+@given(NAMES)
+@settings(max_examples=150, deadline=None)
+def test_html_holds_no_element_that_we_did_not_write(name):
+    parser = Parser()
+    parser.feed(render(report_with(name), "html"))
+    allowed = {"html", "head", "meta", "title", "style", "body", "h1", "h2", "div", "table", "thead", "tbody", "tr",
+               "th", "td", "ul", "li"}  # fmt: skip
+    assert parser.tags <= allowed
+    assert set(parser.attributes) <= {"lang", "charset", "http-equiv", "content", "name", "class"}
+    assert plain(name) in "".join(parser.data)
+
+
+def test_html_forbids_everything_by_its_policy():
+    assert "default-src 'none'" in render(report_with("x"), "html")
+
+
+@given(NAMES)
+@settings(max_examples=150, deadline=None)
+def test_csv_is_rectangular_and_holds_no_formula(name):
+    lines = list(csv.reader(io.StringIO(render(report_with(name), "csv"))))
+    assert {len(line) for line in lines} == {len(lines[0])}
+    numbers = [index for index, key in enumerate(lines[0]) if key.endswith(("_mean", "_half_width", "_n"))]
+    for line in lines[1:]:
+        assert float(line[numbers[0]]) == 0.125
+        texts = [field for index, field in enumerate(line) if index not in numbers]
+        assert not [field for field in texts if field.lstrip().startswith(("=", "+", "-", "@"))]
+
+
+def test_csv_does_not_touch_negative_numbers():
+    table = Table("t", "t", (Column("p", "p", "p"), Column("x", "x", "text")), (Row({"p": -0.5, "x": "-0.5"}),))
+    assert render(Report((table,)), "csv").splitlines()[1] == "t,1,-0.5,'-0.5,"
+
+
+def test_csv_reads_as_one_typed_frame():
+    import pandas as pd
+
+    rows, run_cells = tour()
+    frame = pd.read_csv(io.StringIO(render(build_report(rows, run_cells, SPEC), "csv")))
+    summary = frame[frame["table"] == "summary"]
+    assert len(summary) == 10
+    assert summary["test_accuracy_mean"].dtype == float
+    assert summary["n"].sum() == 26
+    assert "2 failed" in str(summary["remark"].tolist())
+    assert set(frame["table"]) == {"summary", "transfer", "progression"}
+
+
+@given(NAMES)
+@settings(deadline=None)
+def test_json_keeps_every_name_exactly(name):
+    text = render(report_with(name), "json")
+    assert text.isascii()
+    document = json.loads(text)
+    assert document["tables"][0]["rows"][0]["strategy"] == name
+    assert document["tables"][0]["rows"][0]["test_accuracy"]["values"] == [0.5, -0.25]
+
+
+@given(st.lists(st.floats(), min_size=1, max_size=4))
+@settings(deadline=None)
+def test_json_says_which_numbers_are_not_finite(values):
+    table = Table("t", "t", (Column("x", "x", "loss"),), (Row({"x": measure(values)}),))
+
+    def refuse(text):
+        raise AssertionError(text)
+
+    document = json.loads(render(Report((table,)), "json"), parse_constant=refuse)
+    found = document["tables"][0]["rows"][0]["x"]
+    if all(map(math.isfinite, values)):
+        assert found["values"] == values
+    else:
+        assert found["mean"] is None
+        assert found["nonfinite"]["mean"] in {"nan", "inf", "-inf"}
+
+
+@given(NAMES, st.integers(1, 200))
+@settings(max_examples=200, deadline=None)
+def test_a_terminal_line_is_never_wider_than_the_terminal(name, width):
+    lines = render(report_with(name), "table", width=width).splitlines()
+    assert max(map(cell_len, lines)) <= max(width, 24)
+
+
+@pytest.mark.parametrize("width", [24, 30, 40, 50, 60, 80, 100, 120, 200, 10_000])
+def test_numbers_are_whole_at_every_width(width):
+    rows, run_cells = tour()
+    report = build_report(rows, run_cells, SPEC)
+    text = render(report, "table", width=width)
+    wide = re.findall(r"\S+ ± \S+", render(report, "table", width=10_000).split("Which step")[0])
+    for number in wide:
+        assert number in text
+
+
+def test_a_terminal_without_unicode_gets_ascii():
+    rows, run_cells = tour()
+    text = render(build_report(rows, run_cells, SPEC), "table", width=80, encoding="ascii")
+    assert text.isascii()
+    assert "+/-" in text
+    assert "?" not in text.replace("return?", "")
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_colour_is_written_only_when_asked_for():
+    rows, run_cells = tour()
+    report = build_report(rows, run_cells, SPEC)
+    assert "\x1b" not in render(report, "table")
+    colored = render(report, "table", color=True)
+    assert "\x1b[32mbetter" in colored
+    assert re.sub(r"\x1b\[[0-9;]*m", "", colored).replace(" ", "") == render(report, "table").replace(" ", "")
+
+
+@pytest.mark.parametrize("output_format", ["markdown", "csv", "table"])
+def test_text_formats_obey_an_encoding(output_format):
+    assert render(report_with("日本 ±"), output_format, encoding="ascii").isascii()
+
+
+def test_unknown_formats_are_refused_by_name():
+    with pytest.raises(UserError, match="expected one of table, markdown"):
+        render(Report(()), "yaml")
+
+
+@given(st.text())
+@settings(deadline=None)
+def test_plain_text_is_stable(text):
+    assert plain(plain(text)) == plain(text)
+    assert encodable(plain(text), "ascii").isascii()
+
+
+def test_a_report_is_saved_whole_and_replaces_the_old_one(tmp_path):
+    path = tmp_path / "report.md"
+    path.write_text("old")
+    save("new ±\n", path)
+    assert path.read_text(encoding="utf-8") == "new ±\n"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_an_old_report_stays_when_the_new_one_cannot_be_written(tmp_path):
+    path = tmp_path / "report.md"
+    path.write_text("old")
+    with pytest.raises(UnicodeEncodeError):
+        save("\ud800", path)
+    assert path.read_text() == "old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_report_never_replaces_a_database_or_a_directory(tmp_path):
+    database = tmp_path / "mine.results"
+    database.write_text("precious")
+    (tmp_path / "link").symlink_to(database)
+    for path in (tmp_path, database, tmp_path / "link", tmp_path / "results.sqlite"):
+        with pytest.raises(UserError, match="expected a file"):
+            save("text", path, protected=[database])
+    assert database.read_text() == "precious"
+
+
+def test_a_folder_that_is_not_there_is_said(tmp_path):
+    with pytest.raises(StorageError, match="No such file"):
+        save("text", tmp_path / "no" / "report.md")
+
+
+def test_a_large_report_is_written_in_time():
+    import time
+
+    rows = [row(f"s{number}", seed, 0.9) for number in range(600) for seed in (0, 1)]
+    start = time.process_time()
+    render(build_report(rows, [], None), "table", width=120)
+    assert time.process_time() - start < 5

@@ -1,0 +1,573 @@
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+import stat
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from contextlib import closing
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import sqlalchemy as sa
+from results_samples import MACHINE, begin, cell, epoch, run_cell, set_up
+
+from benchmark.errors import NotFoundError, SchemaError, StorageError, UserError
+from benchmark.results import engine, journal
+from benchmark.results.backup import backup
+from benchmark.results.database import open_database
+from benchmark.results.location import artifacts_root, locate, network_file_system
+from benchmark.results.queries import results
+from benchmark.results.schema import APPLICATION_ID, SCHEMA_VERSION
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "results.sqlite"
+
+
+@pytest.fixture
+def filled(path):
+    """A closed database with one completed cell."""
+    with open_database(path, mode="write") as database:
+        recorder, run_id = begin(database, [cell()])
+        run_cell(recorder, run_id, cell())
+        recorder.finish_run(run_id, "completed", 0)
+    return path
+
+
+@pytest.fixture
+def shared_folder():
+    """A folder that other users may enter, unlike pytest's own."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o755)
+        yield Path(name)
+        Path(name).chmod(0o755)
+
+
+def files_of(folder) -> set[str]:
+    return {entry.name for entry in Path(folder).iterdir()}
+
+
+def as_nobody(action) -> str:
+    """What `action` answers in a forked process without root's powers, which see through permissions."""
+    if os.geteuid() != 0:
+        return action()
+    reading, writing = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        try:
+            os.setgroups([])
+            os.setgid(65534)
+            os.setuid(65534)
+            answer = str(action())
+        except BaseException as error:  # noqa: BLE001  the parent shows it
+            answer = f"{type(error).__name__}: {error}"
+        os.write(writing, answer.encode()[:4000])
+        os._exit(0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        answer = pipe.read()
+    os.waitpid(pid, 0)
+    return answer
+
+
+def query(path, sql):
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_a_new_database_is_marked_as_ours_with_its_version(path):
+    open_database(path, mode="write").close()
+    assert query(path, "PRAGMA application_id") == [(APPLICATION_ID,)]
+    assert query(path, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
+    assert query(path, "SELECT version_num FROM schema_version") == [(f"{SCHEMA_VERSION:04}",)]
+
+
+def test_creating_takes_well_below_a_second_and_reading_loads_no_migrations(path):
+    code = (
+        "import sys, time; start = time.perf_counter()\n"
+        "from benchmark.results.database import open_database\n"
+        f"open_database({str(path)!r}, mode='write').close()\n"
+        "took = time.perf_counter() - start\n"
+        "print('alembic' in sys.modules, took)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    loaded, took = done.stdout.split()
+    assert loaded == "True"
+    assert float(took) < 3
+    code = code.replace("'write'", "'read'")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=env, check=True)
+    assert done.stdout.startswith("False")
+
+
+def test_the_writer_has_the_pragmas_that_keep_data_safe(path):
+    with open_database(path, mode="write") as database, closing(database.engine.raw_connection()) as connection:
+        cursor = connection.cursor()
+        found = {
+            name: cursor.execute(f"PRAGMA {name}").fetchone()[0]
+            for name in ("journal_mode", "synchronous", "foreign_keys", "trusted_schema", "cell_size_check")
+        }
+        assert found == {
+            "journal_mode": "wal",
+            "synchronous": 2,
+            "foreign_keys": 1,
+            "trusted_schema": 0,
+            "cell_size_check": 1,
+        }
+        assert cursor.execute("PRAGMA busy_timeout").fetchone()[0] == 30_000
+
+
+def test_after_a_clean_end_the_database_is_one_file(filled):
+    assert files_of(filled.parent) == {"results.sqlite"}
+    assert query(filled, "PRAGMA journal_mode") == [("delete",)]
+
+
+def test_a_reader_leaves_nothing_beside_the_file(filled):
+    with open_database(filled, mode="read") as database:
+        assert len(results(database)) == 1
+    assert files_of(filled.parent) == {"results.sqlite"}
+
+
+def test_the_one_file_opens_in_a_read_only_folder_with_plain_sqlite3_and_with_us(filled, shared_folder):
+    place = shared_folder / "results.sqlite"
+    backup_of(filled, place)
+    place.chmod(0o444)
+    shared_folder.chmod(0o555)
+
+    def read():
+        with closing(sqlite3.connect(place)) as connection:
+            (plain,) = connection.execute("SELECT status FROM results").fetchone()
+        frame = pd.read_sql("select * from results", f"sqlite:///{place}")
+        with open_database(place, mode="read") as database:
+            return plain, len(frame), results(database)[0]["status"]
+
+    assert as_nobody(read) == str(("completed", 1, "completed"))
+
+
+def backup_of(source, destination):
+    with open_database(source, mode="read") as database:
+        return backup(database, destination)
+
+
+def test_a_run_in_a_read_only_folder_or_on_a_read_only_file_is_refused_at_once(filled, shared_folder):
+    place = shared_folder / "results.sqlite"
+    backup_of(filled, place)
+    place.chmod(0o666)
+    shared_folder.chmod(0o555)
+    answer = as_nobody(lambda: open_database(place, mode="write"))
+    assert answer.startswith("StorageError")
+    assert "its folder is read-only" in answer
+    shared_folder.chmod(0o777)
+    place.chmod(0o444)
+    answer = as_nobody(lambda: open_database(place, mode="write"))
+    assert answer.startswith("StorageError")
+    assert "the file is read-only" in answer
+
+
+def test_pandas_reads_the_views_by_url(filled):
+    frame = pd.read_sql("select * from results", f"sqlite:///{filled}")
+    assert frame.loc[0, "test_accuracy"] == 0.9
+    assert len(pd.read_sql("select * from history", f"sqlite:///{filled}")) == 3
+
+
+def test_a_reader_sees_every_epoch_while_a_run_writes(path):
+    with open_database(path, mode="write") as database:
+        recorder, run_id = begin(database, [cell()])
+        start = recorder.start_attempt(run_id, cell().cell_id, MACHINE)
+        for number in (1, 2, 3):
+            recorder.record(start.attempt_id, epoch(number))
+            with open_database(path, mode="read") as reader:
+                assert results(reader)[0]["epochs"] == number
+
+
+def test_a_reader_cannot_write(filled):
+    with (
+        open_database(filled, mode="read") as database,
+        pytest.raises(sa.exc.OperationalError, match="readonly"),
+        database.engine.begin() as connection,
+    ):
+        connection.exec_driver_sql("DELETE FROM artifact")
+
+
+def test_with_a_reader_still_there_the_wal_stays_and_the_next_run_clears_it(path, caplog, monkeypatch):
+    monkeypatch.setattr(journal, "LEAVING_SECONDS", 0)
+    with open_database(path, mode="write") as database:
+        begin(database, [cell()])
+        reader = sqlite3.connect(path, isolation_level=None)
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM cell").fetchone()
+    assert "another program still has it open" in caplog.text
+    reader.close()
+    with open_database(path, mode="read") as database:
+        assert results(database) == []
+    open_database(path, mode="write").close()
+    assert files_of(path.parent) == {"results.sqlite"}
+    assert query(path, "SELECT count(*) FROM cell") == [(1,)]
+
+
+def test_a_killed_writer_loses_nothing_and_its_database_can_be_read_at_once(path):
+    code = (
+        "import os, signal, sys\n"
+        "from results_samples import *\n"
+        "from benchmark.results.database import open_database\n"
+        "database = open_database(sys.argv[1], mode='write')\n"
+        "recorder, run_id = begin(database, [cell()])\n"
+        "start = recorder.start_attempt(run_id, cell().cell_id, MACHINE)\n"
+        "for number in range(1, 8): recorder.record(start.attempt_id, epoch(number))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
+    assert subprocess.run([sys.executable, "-c", code, path], env=env, check=False).returncode == -9
+    with open_database(path, mode="read") as database:
+        row = results(database)[0]
+        assert (row["status"], row["epochs"]) == ("running", 7)
+    with open_database(path, mode="write") as database:
+        begin(database)
+        row = results(database)[0]
+        assert (row["status"], row["cause"], row["epochs"]) == ("interrupted", "abandoned", 7)
+    assert files_of(path.parent) == {"results.sqlite"}
+
+
+@pytest.mark.parametrize("point", ["migrate.step:1", "db.commit:1", "db.commit:2"])
+def test_killed_in_a_migration_or_in_a_commit_the_database_is_old_or_new(path, point):
+    code = (
+        "import sys\n"
+        "from results_samples import *\n"
+        "from benchmark.results.database import open_database\n"
+        "begin(open_database(sys.argv[1], mode='write'), [cell()])\n"
+    )
+    env = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(p for p in sys.path if p),
+        "BENCH_TESTING": "1",
+        "BENCH_FAULT": f"{point}:kill9",
+    }
+    assert subprocess.run([sys.executable, "-c", code, path], env=env, check=False).returncode == -9
+    with open_database(path, mode="write") as database:
+        begin(database, [cell()])
+        assert results(database) == []
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+
+
+def test_a_lost_wal_is_noticed(path, caplog):
+    database = open_database(path, mode="write")
+    begin(database, [cell()])
+    copy = path.with_name("copy.sqlite")
+    # in another process: opening the file in this one would drop SQLite's locks
+    subprocess.run(["cp", path, copy], check=True)
+    database.close()
+    caplog.clear()
+    open_database(copy, mode="write").close()
+    assert "its -wal file is missing" in caplog.text
+    caplog.clear()
+    open_database(path, mode="write").close()
+    assert not caplog.text
+
+
+def test_reading_what_is_not_there_names_the_command_that_makes_it(path):
+    with pytest.raises(NotFoundError, match="bench run"):
+        open_database(path, mode="read")
+    assert not path.exists()
+    path.touch()
+    with pytest.raises(NotFoundError, match="bench run"):
+        open_database(path, mode="read")
+
+
+def test_an_empty_file_is_a_new_database_unless_artifacts_lie_beside_it(path):
+    path.touch()
+    open_database(path, mode="write").close()
+    path.unlink()
+    path.touch()
+    root = artifacts_root(path)
+    root.mkdir()
+    open_database(path, mode="write").close()
+    path.write_bytes(b"")
+    (root / "abc").mkdir()
+    for mode in ("write", "read"):
+        with pytest.raises(StorageError, match=r"the file is empty, but results\.artifacts beside it is not"):
+            open_database(path, mode=mode)
+    assert path.stat().st_size == 0
+
+
+def damaged(kind, path):
+    match kind:
+        case "text":
+            path.write_text("This is not a database, but it is long enough to be taken for one. " * 20)
+        case "truncated":
+            os.truncate(path, path.stat().st_size // 2)
+        case "page":
+            with path.open("r+b") as file:
+                file.seek(4096 * 3)
+                file.write(b"\xff" * 4096)
+        case "schema page":
+            with path.open("r+b") as file:
+                file.seek(100)
+                file.write(b"\xff" * 3996)
+
+
+@pytest.mark.parametrize("kind", ["text", "truncated", "page", "schema page"])
+def test_a_damaged_file_is_refused_with_its_name_and_not_touched(filled, kind):
+    damaged(kind, filled)
+    before = hashlib.sha256(filled.read_bytes()).digest()
+    with pytest.raises(StorageError, match=r"results\.sqlite: .*(not a SQLite database|damaged)") as caught:
+        open_database(filled, mode="write")
+    assert caught.value.exit_code == 4
+    assert hashlib.sha256(filled.read_bytes()).digest() == before
+    assert files_of(filled.parent) == {"results.sqlite"}
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [(Path.mkdir, "got a folder"), (os.mkfifo, "got a pipe"), (lambda path: path.symlink_to("/dev/null"), "a device")],
+)
+def test_what_is_no_file_is_refused_by_its_kind(path, make, said):
+    make(path)
+    for mode in ("read", "write"):
+        with pytest.raises(StorageError, match=said):
+            open_database(path, mode=mode)
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(StorageError, match=r"does not exist.*mkdir"):
+        open_database(tmp_path / "nowhere" / "results.sqlite", mode="write")
+
+
+def test_a_foreign_database_is_never_touched(path):
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("CREATE TABLE run (a)")
+        connection.commit()
+    before = path.read_bytes()
+    for mode in ("read", "write"):
+        with pytest.raises(SchemaError, match="not one that bench made"):
+            open_database(path, mode=mode)
+    query(path, "PRAGMA application_id = 1196444487")
+    with pytest.raises(SchemaError, match="0x47504b47"):
+        open_database(path, mode="write")
+    assert query(path, "SELECT name FROM sqlite_schema") == [("run",)]
+    assert len(before) == path.stat().st_size
+
+
+@pytest.mark.parametrize("mode", ["read", "write"])
+def test_a_newer_schema_names_the_version_and_an_older_one_the_command(filled, mode):
+    query(filled, f"PRAGMA user_version = {SCHEMA_VERSION + 4}")
+    with pytest.raises(SchemaError, match=rf"version {SCHEMA_VERSION + 4}, this bench knows .* {SCHEMA_VERSION}\b"):
+        open_database(filled, mode=mode)
+    query(filled, "PRAGMA user_version = 0")
+    with pytest.raises(SchemaError, match="bench db upgrade"):
+        open_database(filled, mode=mode)
+
+
+def test_a_database_whose_tables_were_replaced_is_refused(filled):
+    with closing(sqlite3.connect(filled)) as connection:
+        connection.executescript("DROP TABLE artifact; CREATE VIEW artifact AS SELECT 1; DROP VIEW history;")
+    with pytest.raises(SchemaError, match=r"table artifact \(is a view\), view history \(missing\)"):
+        open_database(filled, mode="read")
+
+
+def test_deleted_in_the_middle_the_file_is_missed_before_the_next_commit_and_saved_under_a_new_name(path):
+    database = open_database(path, mode="write")
+    recorder, run_id = begin(database, [cell()])
+    start = recorder.start_attempt(run_id, cell().cell_id, MACHINE)
+    recorder.record(start.attempt_id, epoch(1))
+    path.unlink()
+    with pytest.raises(StorageError, match=r"deleted, renamed or replaced.*recovered-.*sqlite.*mv "):
+        recorder.record(start.attempt_id, epoch(2))
+    with pytest.raises(StorageError, match="deleted"):
+        recorder.record(start.attempt_id, epoch(3))
+    database.close()
+    (saved,) = path.parent.glob("results.recovered-*.sqlite")
+    with open_database(saved, mode="read") as reader:
+        assert results(reader)[0]["epochs"] == 2
+    assert not path.exists()
+
+
+def test_replaced_in_the_middle_the_other_file_is_not_written(filled):
+    database = open_database(filled, mode="write")
+    other = filled.with_name("other.sqlite")
+    open_database(other, mode="write").close()
+    other.replace(filled)
+    with pytest.raises(StorageError, match="replaced"):
+        begin(database, [cell(1)])
+    database.close()
+    side = filled.with_name("results.sqlite-wal")
+    side.unlink(missing_ok=True)
+    assert query(filled, "SELECT count(*) FROM run") == [(0,)]
+
+
+def test_a_full_disk_is_said_and_what_could_not_be_written_waits(path):
+    with open_database(path, mode="write") as database:
+        recorder, run_id = begin(database, [cell()])
+        start = recorder.start_attempt(run_id, cell().cell_id, MACHINE)
+        set_up(recorder, start.attempt_id)
+        limit_pages(database, 0)
+        numbers = iter(range(1, 2000))
+        with pytest.raises(StorageError, match=r"the disk is full\. Nothing that was recorded is lost"):
+            record_all(recorder, start.attempt_id, numbers)
+        last = next(numbers) - 1
+        assert results(database)[0]["epochs"] == last - 1
+        limit_pages(database, 1000)
+        recorder.flush()
+        assert results(database)[0]["epochs"] == last
+
+
+def record_all(recorder, attempt_id, numbers):
+    for number in numbers:
+        recorder.record(attempt_id, epoch(number))
+
+
+def limit_pages(database, more):
+    """Let the pooled connection's file grow by so many pages and no further."""
+    with closing(database.engine.raw_connection()) as connection:
+        cursor = connection.cursor()
+        pages = cursor.execute("PRAGMA page_count").fetchone()[0]
+        cursor.execute(f"PRAGMA max_page_count = {pages + more}")
+
+
+def test_a_lock_held_too_long_is_said(path, monkeypatch):
+    monkeypatch.setattr(engine, "BUSY_SECONDS", 0.2)
+    with open_database(path, mode="write") as database, closing(sqlite3.connect(path)) as other:
+        other.isolation_level = None
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(StorageError, match="another program has kept it locked"):
+            begin(database)
+
+
+def test_a_short_lock_is_waited_for(path):
+    with open_database(path, mode="write") as database:
+        other = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        other.execute("BEGIN IMMEDIATE")
+        thread = threading.Timer(0.3, lambda: other.execute("COMMIT"))
+        thread.start()
+        begun = time.perf_counter()
+        begin(database)
+        assert time.perf_counter() - begun > 0.2
+        thread.join()
+        other.close()
+
+
+def test_a_forked_process_cannot_use_the_connection(path):
+    with open_database(path, mode="write") as database:
+        recorder, _ = begin(database)
+
+        def use():
+            recorder.sweep()
+
+        reading, writing = os.pipe()
+        pid = os.fork()
+        if pid == 0:
+            try:
+                use()
+            except AssertionError:
+                os.write(writing, b"refused")
+            database.close()
+            os._exit(0)
+        os.close(writing)
+        with os.fdopen(reading) as pipe:
+            assert pipe.read() == "refused"
+        os.waitpid(pid, 0)
+        recorder.sweep()
+    assert files_of(path.parent) == {"results.sqlite"}
+
+
+def test_nothing_in_the_package_opens_the_database_file_itself():
+    folder = Path(engine.__file__).parent
+    opening = [
+        f"{file.name}:{number}"
+        for file in folder.rglob("*.py")
+        for number, line in enumerate(file.read_text().splitlines(), 1)
+        if any(word in line for word in (" open(", ".open(", "os.open(", "read_bytes", "write_bytes", "copyfile"))
+    ]
+    places = {entry.split(":")[0] for entry in opening}
+    # the lock file, the finished copy of a backup, and artifacts
+    assert places <= {"lock.py", "backup.py", "verification.py"}, opening
+
+
+def test_symbolic_links_are_followed_and_hard_links_warned_of(filled, caplog):
+    link = filled.with_name("link.sqlite")
+    link.symlink_to(filled)
+    assert locate(link).path == locate(filled).path
+    os.link(filled, filled.with_name("hard.sqlite"))
+    open_database(link, mode="write").close()
+    assert "2 hard links" in caplog.text
+
+
+def test_hostile_file_names_are_only_names(tmp_path):
+    for name in ("a?mode=memory&b#c.sqlite", "100%25.sqlite", "ünï' or 1=1;--.sqlite", "sp ace.sqlite"):
+        place = tmp_path / name
+        open_database(place, mode="write").close()
+        assert place.exists()
+        assert files_of(tmp_path) == {name}
+        with open_database(place, mode="read") as database:
+            copy = backup(database, tmp_path / f"copy {name}")
+        copy.unlink()
+        place.unlink()
+
+
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        ("mysql://root@localhost/x", "expected SQLite or PostgreSQL, got mysql"),
+        ("sqlite://", "path of a file"),
+        (":memory:", "path of a file"),
+        ("://", "URL"),
+        ("a\0b", "path of a file"),
+    ],
+)
+def test_targets_that_are_neither_file_nor_server_are_the_users_mistake(target, said):
+    with pytest.raises(UserError, match=said):
+        open_database(target, mode="write")
+
+
+def test_names_of_servers_show_no_secrets():
+    location = locate("postgresql://joe:secret@host:5/db?sslpassword=canary")
+    assert location.name == "postgresql://joe:***@host:5/db"
+
+
+def test_a_server_that_does_not_answer_is_a_storage_error(tmp_path):
+    pytest.importorskip("psycopg")
+    with pytest.raises(StorageError, match="the server does not answer") as caught:
+        open_database(f"postgresql://joe:secret@/db?host={tmp_path}", mode="write")
+    assert "secret" not in str(caught.value)
+
+
+def test_network_file_systems_are_told_by_their_type(tmp_path, path, monkeypatch, caplog):
+    mounts = tmp_path / "mounts"
+    mounts.write_text(
+        "1 0 8:1 / / rw - ext4 /dev/sda rw\n2 1 0:5 / /home/a\\040b rw shared:1 - nfs4 server:/x rw\n"
+        "3 1 0:6 / /home/a\\040b/local rw - tmpfs tmpfs rw\n"
+    )
+    assert network_file_system(Path("/home/a b/c.sqlite"), mounts) == "nfs4"
+    assert network_file_system(Path("/home/a b/local/c.sqlite"), mounts) is None
+    assert network_file_system(Path("/srv/c.sqlite"), mounts) is None
+    assert network_file_system(Path("/srv/c.sqlite"), tmp_path / "none") is None
+    monkeypatch.setattr(journal, "network_file_system", lambda _: "nfs4")
+    with open_database(path, mode="write") as database:
+        assert "network file system (nfs4)" in caplog.text
+        with closing(database.engine.raw_connection()) as connection:
+            assert connection.cursor().execute("PRAGMA journal_mode").fetchone()[0] == "truncate"
+        begin(database, [cell()])
+    assert files_of(path.parent) == {"results.sqlite", "mounts"}
+
+
+def test_a_backup_is_whole_one_file_and_never_overwrites(path, tmp_path):
+    with open_database(path, mode="write") as database:
+        recorder, run_id = begin(database, [cell()])
+        run_cell(recorder, run_id, cell())
+        copy = tmp_path / "copy.sqlite"
+        assert backup(database, copy) == copy
+        with pytest.raises(UserError, match="found a file"):
+            backup(database, copy)
+        with pytest.raises(StorageError):
+            backup(database, tmp_path / "nowhere" / "copy.sqlite")
+    assert files_of(tmp_path) == {"results.sqlite", "copy.sqlite"}
+    with open_database(copy, mode="read") as database:
+        assert results(database)[0]["status"] == "completed"
+    assert query(copy, "PRAGMA application_id") == [(APPLICATION_ID,)]
+    assert stat.S_ISREG(copy.stat().st_mode)

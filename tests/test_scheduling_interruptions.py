@@ -1,0 +1,156 @@
+"""The real command line, killed and interrupted: everything dies with it, nothing is lost, the next run goes on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+from harness import Run, running
+
+SLOW = {"BENCH_FAKE_EPOCH_SECONDS": "0.1"}
+ENDLESS = {"BENCH_FAKE_EPOCH_SECONDS": "60"}
+TRAINS = "select count(*) from attempt where state = 'running' and worker_pid is not null"
+HAS_EPOCHS = "select count(*) > 1 from epoch"
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    with contextlib.contextmanager(running)(tmp_path_factory.mktemp("clean")) as run:
+        done = run.bench()
+        assert done.returncode == 0, done.stderr
+        assert run.processes() == []
+        return run.digests()
+
+
+@pytest.fixture
+def run(tmp_path):
+    yield from running(tmp_path)
+
+
+def finish(run: Run, clean: dict[str, str]) -> None:
+    """One more undisturbed run makes everything whole."""
+    before = run.epochs() if run.database.exists() else {}
+    assert run.resume() == 0
+    run.check(clean, before)
+
+
+@pytest.mark.parametrize("fault", ["expand:1", "launch:1", "launch:2", "commit:1", "commit:4"])
+def test_a_command_that_is_killed_takes_everything_with_it_and_loses_nothing(run, clean, fault):
+    done = run.bench(BENCH_FAULT=f"{fault}:kill9")
+    assert done.returncode == -signal.SIGKILL
+    run.wait_until_alone(1.0)
+    finish(run, clean)
+
+
+def test_everything_is_dead_100_milliseconds_after_the_command_is_killed(run):
+    process = run.start(**ENDLESS)
+    run.wait_for(TRAINS)
+    assert len(run.processes()) >= 4
+    process.kill()
+    seconds = run.wait_until_alone(1.0)
+    process.communicate()
+    assert seconds < 0.1 * _slack()
+
+
+def test_an_attempt_of_a_killed_command_is_abandoned_and_goes_on(run, clean):
+    process = run.start(**SLOW)
+    run.wait_for(HAS_EPOCHS)
+    process.kill()
+    process.communicate()
+    finish(run, clean)
+    assert run.rows("select count(*) > 0 from attempt where state = 'abandoned'") == [(1,)]
+    assert run.rows("select count(*) > 0 from attempt where resumed_from_epoch > 0") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)], ids=str
+)
+def test_a_signal_lets_workers_save_their_state(run, clean, number, code):
+    process = run.start(**SLOW)
+    run.wait_for(HAS_EPOCHS)
+    os.kill(process.pid, number)
+    begun = time.monotonic()
+    _, stderr = process.communicate(timeout=20)
+    assert time.monotonic() - begun < 10
+    assert process.returncode == code
+    assert "Traceback" not in stderr
+    assert "bench run" in stderr or "benchmark" in stderr
+    assert run.processes() == []
+    states = run.rows("select state, detail from attempt where state not in ('completed')")
+    assert states
+    assert {state for state, _ in states} == {"interrupted"}
+    assert any("state is saved up to epoch" in detail for _, detail in states)
+    finish(run, clean)
+
+
+def test_a_second_signal_does_not_wait(run, clean):
+    process = run.start(BENCH_FAULT="batch:2:deaf", BENCH_FAULT_MARK=str(run.folder / "struck"), **ENDLESS)
+    run.wait_for(TRAINS)
+    time.sleep(0.5)
+    os.kill(process.pid, signal.SIGINT)
+    time.sleep(0.3)
+    os.kill(process.pid, signal.SIGINT)
+    begun = time.monotonic()
+    process.communicate(timeout=20)
+    assert time.monotonic() - begun < 3
+    assert process.returncode == 130
+    assert run.processes() == []
+    finish(run, clean)
+
+
+def test_a_terminal_that_goes_away_stops_nothing(run, clean):
+    process = run.start(**SLOW)
+    process.stdout.close()
+    process.stderr.close()
+    assert process.wait(timeout=30) in {0, 1}
+    finish(run, clean)
+
+
+def test_a_template_that_is_killed_harms_no_running_worker(run, clean):
+    process = run.start("run", "--machine", "test", "-v", **SLOW)
+    run.wait_for(TRAINS)
+    (template,) = [pid for pid in run.processes() if _is_template(pid)]
+    os.kill(template, signal.SIGKILL)
+    _, stderr = process.communicate(timeout=30)
+    assert process.returncode == 0, stderr
+    assert "template process died" in stderr
+    assert run.rows("select count(*) from attempt where state != 'completed'") == [(0,)]
+    run.check(clean)
+
+
+def test_after_three_deaths_of_the_template_workers_are_spawned(run, clean):
+    done = run.bench("run", "--machine", "test", "-v", BENCH_FAULT="template.fork:1:kill9")
+    assert done.returncode == 0, done.stderr
+    assert "died 3 times" in done.stderr
+    run.check(clean)
+
+
+def test_a_template_that_cannot_import_is_not_forked(run, clean):
+    done = run.bench("run", "--machine", "test", "-v", BENCH_FAULT="template.preload:1:raise:ImportError")
+    assert done.returncode == 0, done.stderr
+    assert "unfit" in done.stderr
+    run.check(clean)
+
+
+def test_spawned_workers_give_the_same_numbers(run, clean):
+    done = run.bench("run", "--machine", "test", "--isolation", "spawn")
+    assert done.returncode == 0, done.stderr
+    run.check(clean)
+
+
+def _is_template(pid: int) -> bool:
+    # Its guardians and workers have its command line too, but also a parent that has it.
+    def says(number: int) -> bool:
+        return b"template_process" in Path(f"/proc/{number}/cmdline").read_bytes()
+
+    parent = int(Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()[1])
+    return says(pid) and not says(parent)
+
+
+def _slack() -> float:
+    """More when other programs keep this machine busy."""
+    return 1.0 + 2.0 * os.getloadavg()[0] / (os.cpu_count() or 1)

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from benchmark.scheduling.environment import template_environment
+from benchmark.scheduling.probe import findings_of_child, objections
+
+FIT = {"threads": ["python"], "tensorflow": True, "context": False, "files": ["/dev/null", "pipe:[1]"]}
+
+
+def test_a_fit_template_meets_no_objection():
+    assert objections("tensorflow", FIT) == []
+    assert objections("tensorflow", {**FIT, "threads": ["python", "jemalloc_bg_thd"]}) == []
+    assert objections("fake", {**FIT, "tensorflow": False}) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"threads": ["python", "python"]}, "a thread 'python' runs"),
+        ({"tensorflow": False}, "not imported"),
+        ({"context": True}, "initialised already"),
+        ({"files": ["/dev/nvidia0"]}, "/dev/nvidia0"),
+        ({"files": ["/home/me/results.sqlite-wal"]}, "results.sqlite-wal"),
+        ({"child": "no answer"}, "did not answer"),
+    ],
+)
+def test_an_unfit_template_is_refused_with_the_reason(change, words):
+    (reason,) = objections("tensorflow", {**FIT, **change})
+    assert words in reason
+
+
+def findings_after(statement: str) -> dict:
+    code = (
+        f"import json; {statement}\n"
+        "from benchmark.scheduling.probe import findings_of_child\n"
+        "print(json.dumps(findings_of_child('tensorflow')))"
+    )
+    environment = template_environment(os.environ, "tensorflow")
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    import json
+
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_a_thread_is_found():
+    found = findings_after("import threading, time; threading.Thread(target=time.sleep, args=(2,), daemon=True).start()")
+    assert len(found["threads"]) == 2
+
+
+def test_an_open_database_is_found(tmp_path):
+    found = findings_after(f"import sqlite3; c = sqlite3.connect({str(tmp_path / 'r.sqlite')!r}); c.execute('create table t(x)')")
+    assert any("r.sqlite" in reason for reason in objections("fake", found))
+
+
+def test_the_child_that_looks_round_is_waited_for():
+    findings_of_child("fake")
+    with pytest.raises(ChildProcessError):
+        os.waitpid(-1, os.WNOHANG)
+
+
+@pytest.mark.tf
+@pytest.mark.slow
+def test_the_real_template_is_fit_and_becomes_unfit_by_an_operation():
+    imports = "import tensorflow as tf, keras, benchmark.training.worker"
+    assert objections("tensorflow", findings_after(imports)) == []
+    reasons = objections("tensorflow", findings_after(f"{imports}; tf.zeros(3) + 1"))
+    assert "TensorFlow is initialised already" in reasons

@@ -1,0 +1,60 @@
+from __future__ import annotations
+
+from hypothesis import given
+from hypothesis import strategies as st
+from scheduling_plans import fake_cell
+
+from benchmark.scheduling.resources import Slots
+
+
+@given(st.integers(1, 8), st.integers(1, 9), st.lists(st.integers(1, 12), max_size=20), st.randoms())
+def test_cores_are_never_lent_twice_and_all_come_back(count, jobs, wishes, random):
+    slots = Slots(range(count), (), jobs)
+    held = []
+    for threads in wishes:
+        grant = slots.take(fake_cell(threads=threads))
+        if grant is not None:
+            assert len(grant.cores) == min(threads, count)
+            held.append(grant)
+        elif held and random.random() < 0.5:
+            slots.give(held.pop(random.randrange(len(held))))
+        lent = [core for grant in held for core in grant.cores]
+        assert len(lent) == len(set(lent))
+        assert len(held) == slots.running <= slots.jobs
+    for grant in held:
+        slots.give(grant)
+    assert slots.take(fake_cell(threads=99)).cores == tuple(range(count))
+
+
+def test_one_job_at_a_time_when_asked():
+    slots = Slots(range(4), (), 1)
+    grant = slots.take(fake_cell())
+    assert slots.take(fake_cell(seed=1)) is None
+    slots.give(grant)
+    assert slots.take(fake_cell(seed=1)) is not None
+
+
+def test_work_that_is_no_cell_takes_a_core_but_no_job():
+    slots = Slots(range(2), (), 1)
+    assert slots.take_core().cores == (0,)
+    assert slots.take(fake_cell()).cores == (1,)
+    assert slots.take_core() is None
+
+
+def test_a_gpu_serves_one_cell_and_its_number_is_respected():
+    slots = Slots(range(8), (0, 1), None)
+    assert slots.take(fake_cell(device="gpu:1")).gpu == 1
+    assert slots.take(fake_cell(device="gpu:1", seed=1)) is None
+    assert slots.take(fake_cell(device="gpu", seed=2)).gpu == 0
+    assert slots.take(fake_cell(device="gpu", seed=3)) is None
+    assert slots.take(fake_cell(seed=4)).gpu is None
+
+
+def test_a_gpu_in_quarantine_is_lent_no_more():
+    slots = Slots(range(2), (0,), None)
+    grant = slots.take(fake_cell(device="gpu"))
+    slots.quarantine(0)
+    slots.give(grant)
+    assert slots.take(fake_cell(device="gpu")) is None
+    assert not slots.possible(fake_cell(device="gpu"))
+    assert slots.possible(fake_cell())

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+from training_cells import DIGITS, architecture, stage
+
+from benchmark.training.models import build_network
+from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
+from benchmark.training.steps import _KerasSteps, _TensorFlowSteps, compiled_steps
+
+pytestmark = pytest.mark.tf
+
+
+def made(kind, spec, *, one_hot=False, precision="float32"):
+    keras.utils.set_random_seed(0)
+    network = build_network(architecture("basic_cnn", filters=(4, 4), dense_units=8, dropout=0.0), DIGITS)
+    set_trainable(network, spec.train)
+    optimizer = optimizer_of(spec, precision)
+    model = training_model(network, spec)
+    return kind(model, network.core, optimizer, loss_of(spec, one_hot=one_hot), one_hot=one_hot), network
+
+
+def batches(count=6):
+    random = np.random.default_rng(0)
+    for size in [8] * (count - 1) + [3]:
+        yield random.integers(0, 256, (size, 16, 16, 1), dtype=np.uint8), random.integers(0, 10, size).astype(np.int32)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"optimizer": "sgd", "momentum": 0.9, "learning_rate": 0.01},
+        {"optimizer": "rmsprop", "momentum": 0.0},
+        {"optimizer": "adamw", "weight_decay": 0.01},
+        {"train": "last:2"},
+    ],
+)
+def test_our_step_and_kerass_own_train_alike(changes):
+    ours, network = made(compiled_steps, stage(**changes))
+    theirs, other = made(_KerasSteps, stage(**changes))
+    assert isinstance(ours, _TensorFlowSteps)
+    for images, labels in batches():
+        a, b = ours.train(images, labels), theirs.train(images, labels)
+        assert float(a.loss) == pytest.approx(float(b.loss), rel=1e-4)
+        assert int(a.correct) == b.correct
+    for one, two in zip(network.core.weights, other.core.weights, strict=True):
+        assert np.allclose(keras.ops.convert_to_numpy(one), keras.ops.convert_to_numpy(two), atol=1e-4)
+    images = next(batches())[0]
+    assert np.allclose(ours.predict(images), theirs.predict(images), atol=1e-4)
+
+
+def test_labels_as_vectors_give_the_same_loss_as_integers():
+    integers, _ = made(compiled_steps, stage())
+    vectors, _ = made(compiled_steps, stage(), one_hot=True)
+    for images, labels in batches():
+        a = integers.train(images, labels)
+        b = vectors.train(images, np.eye(10, dtype=np.float32)[labels])
+        assert float(a.loss) == pytest.approx(float(b.loss), rel=1e-4)
+        assert int(a.correct) == int(b.correct)
+
+
+def test_smoothing_needs_vectors():
+    assert is_one_hot("integer", (stage(), stage(label_smoothing=0.1)))
+    assert is_one_hot("one_hot", (stage(),))
+    assert not is_one_hot("integer", (stage(),))
+
+
+def test_a_step_is_traced_once_for_all_batch_sizes():
+    steps, _ = made(compiled_steps, stage(augment=(("flip", "horizontal"), ("rotation", 0.1))))
+    for images, labels in batches():
+        steps.train(images, labels)
+        steps.predict(images)
+    assert steps._train.experimental_get_tracing_count() == 1
+    assert steps._predict.experimental_get_tracing_count() == 1
+
+
+def test_weight_decay_leaves_biases_and_norms_alone():
+    spec = stage(weight_decay=0.1)
+    optimizer = optimizer_of(spec, "float32")
+    network = build_network(architecture("advanced_cnn", filters=(4,), stage_dropout=(0.0,)), DIGITS)
+    optimizer.build(network.core.trainable_variables)
+    decayed = {v.path for v in network.core.trainable_variables if optimizer._use_weight_decay(v)}
+    assert decayed == {path for path in (v.path for v in network.core.trainable_variables) if path.endswith("kernel")}
+
+
+def test_float16_scales_its_loss():
+    assert isinstance(optimizer_of(stage(), "mixed_float16"), keras.optimizers.LossScaleOptimizer)
+    assert not isinstance(optimizer_of(stage(), "mixed_bfloat16"), keras.optimizers.LossScaleOptimizer)

@@ -1,0 +1,301 @@
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+from training_cells import KILLED, architecture, cell, history, job, run_worker, stage
+
+from benchmark import events
+from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate, Weights
+from benchmark.training.files import sha256_of
+from benchmark.training.preparation import prepare
+
+pytestmark = pytest.mark.tf
+
+# everything that has a memory of its own: dropout, batch normalisation, augmentation, two stages with other layers
+# and optimizers, early stopping, learning-rate reduction
+INTRICATE = cell(
+    architecture=architecture("advanced_cnn", filters=(4, 8), stage_dropout=(0.2, 0.3), dense_units=8),
+    stages=(
+        stage(
+            train="last:8",
+            epochs=3,
+            augment=(("flip", "horizontal"), ("rotation", 0.1), ("contrast", 0.2)),
+            reduce_learning_rate=ReduceLearningRate("val_loss", 0.5, 1, 1e-6),
+            early_stopping=EarlyStopping("val_accuracy", 2, 0.0),
+        ),
+        stage(train="all", epochs=3, optimizer="sgd", momentum=0.9, learning_rate=0.05, weight_decay=1e-3),
+    ),
+)
+
+
+@pytest.fixture(scope="session")
+def digits(tmp_path_factory):
+    return prepare("digits", 16, "grey", tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="session")
+def finished(digits, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("finished") / "1"
+    return run_worker(job(cell(), directory, digits)), directory
+
+
+@pytest.fixture(scope="session")
+def intricate(digits, tmp_path_factory):
+    directory = tmp_path_factory.mktemp("intricate") / "1"
+    return run_worker(job(INTRICATE, directory, digits)), directory
+
+
+def test_a_cell_tells_its_whole_life_in_order(finished):
+    run, _ = finished
+    kinds = [type(event).__name__ for event in run.told if not isinstance(event, events.Progress)]
+    assert run.exit_code == 0, run.log
+    assert kinds == [
+        "Started",
+        "ModelBuilt",
+        "StageStarted",
+        "EpochFinished",
+        "EpochFinished",
+        "Evaluated",
+        "ArtifactWritten",
+        "ArtifactWritten",
+        "Completed",
+    ]
+
+
+def test_what_is_told_are_facts(finished):
+    run, directory = finished
+    built, completed = run.one(events.ModelBuilt), run.one(events.Completed)
+    assert (built.train_examples, built.validation_examples, built.test_examples) == (270, 30, 100)
+    assert built.parameters == built.trainable_parameters == 2_458
+    assert built.compute_dtype == "float32"
+    assert built.weights_sha256 is None
+    assert run.one(events.Started).threads == 1
+    assert completed.epochs == 2
+    assert completed.fit_seconds == pytest.approx(sum(epoch.seconds for epoch in run.epochs()))
+    assert completed.total_seconds > completed.fit_seconds
+    for artifact in run.all(events.ArtifactWritten):
+        path = directory / artifact.name
+        assert (sha256_of(path), path.stat().st_size) == (artifact.sha256, artifact.size_bytes)
+
+
+def test_an_epoch_says_where_its_time_went(finished):
+    first, second = finished[0].epochs()
+    assert first.traced
+    assert not second.traced
+    for epoch in (first, second):
+        parts = epoch.input_seconds + epoch.step_seconds + epoch.validation_seconds
+        assert epoch.seconds == pytest.approx(parts)
+        assert epoch.images_per_second == pytest.approx(270 / (epoch.input_seconds + epoch.step_seconds))
+
+
+def test_nothing_but_artifacts_stays_behind(finished):
+    _, directory = finished
+    assert sorted(path.name for path in directory.iterdir()) == ["history.json", "weights.npz"]
+    told = json.loads((directory / "history.json").read_text())
+    assert [epoch["epoch"] for epoch in told["epochs"]] == [1, 2]
+
+
+def test_a_fresh_interpreter_and_a_fork_come_to_the_same_bits(finished, digits, tmp_path):
+    run, directory = finished
+    again = run_worker(job(cell(), tmp_path / "1", digits), fresh=True)
+    assert history(again) == history(run)
+    assert sha256_of(tmp_path / "1" / "weights.npz") == sha256_of(directory / "weights.npz")
+
+
+def test_another_seed_comes_to_other_numbers(finished, digits, tmp_path):
+    other = run_worker(job(cell(seed=1), tmp_path / "1", digits))
+    assert history(other) != history(finished[0])
+
+
+def test_two_stages_tell_their_own_trainable_layers(intricate):
+    run, _ = intricate
+    first, second = run.all(events.StageStarted)
+    assert run.exit_code == 0, run.log
+    assert first.trainable_parameters < second.trainable_parameters == run.one(events.ModelBuilt).trainable_parameters
+    assert [epoch.epoch for epoch in run.epochs()] == list(range(1, len(run.epochs()) + 1))
+    assert [epoch.stage_epoch for epoch in run.epochs() if epoch.stage == 2] == [1, 2, 3]
+
+
+@pytest.mark.parametrize("place", ["after-epoch", "in-epoch"])
+@pytest.mark.parametrize("epoch", [1, 2, 3, 4, 5])
+def test_a_killed_cell_goes_on_to_the_same_bits(place, epoch, intricate, digits, tmp_path):
+    clean, clean_directory = intricate
+    dying = run_worker(job(INTRICATE, tmp_path / "1", digits), faults=f"kill-{place}:{epoch}")
+    assert dying.exit_code == KILLED, dying.log
+    second = job(INTRICATE, tmp_path / "2", digits, earlier_directories=(str(tmp_path / "1"),))
+    resumed = run_worker(second)
+    assert resumed.exit_code == 0, resumed.log
+    assert history(resumed) == history(clean)
+    assert sha256_of(tmp_path / "2" / "weights.npz") == sha256_of(clean_directory / "weights.npz")
+    for kind in (events.Evaluated, events.ModelBuilt):
+        assert _without_seconds(resumed.one(kind)) == _without_seconds(clean.one(kind))
+    # what the dead attempt told is what the next one tells again
+    told = history(dying)
+    assert history(resumed)[: len(told)] == told
+    assert not list((tmp_path / "1").iterdir())
+
+
+def _without_seconds(event):
+    return replace(event, **{name: 0.0 for name in ("seconds", "setup_seconds") if hasattr(event, name)})
+
+
+@pytest.mark.parametrize("faults", ["stop-in-epoch:4", "stop-after-epoch:3", "stop-in-epoch:4,no-writes"])
+def test_sigterm_saves_the_last_whole_epoch(faults, intricate, digits, tmp_path):
+    clean, clean_directory = intricate
+    stopped = run_worker(job(INTRICATE, tmp_path / "1", digits), faults=faults)
+    assert stopped.exit_code == 0, stopped.log
+    assert stopped.told[-1] == events.Interrupted(3)
+    second = job(INTRICATE, tmp_path / "2", digits, earlier_directories=(str(tmp_path / "1"),))
+    resumed = run_worker(second)
+    assert resumed.one(events.Resumed).epoch == 3
+    assert [epoch.replayed for epoch in resumed.epochs()][:4] == [True, True, True, False]
+    assert history(resumed) == history(clean)
+    assert sha256_of(tmp_path / "2" / "weights.npz") == sha256_of(clean_directory / "weights.npz")
+
+
+def test_sigterm_before_the_first_epoch_ends_leaves_nothing_to_resume(digits, tmp_path):
+    stopped = run_worker(job(cell(), tmp_path / "1", digits), faults="stop-in-epoch:1")
+    assert (stopped.exit_code, stopped.told[-1]) == (0, events.Interrupted(0))
+    resumed = run_worker(job(cell(), tmp_path / "2", digits, earlier_directories=(str(tmp_path / "1"),)))
+    assert not resumed.all(events.Resumed)
+    assert resumed.one(events.Completed).epochs == 2
+
+
+def test_a_state_of_another_cell_or_a_damaged_one_is_ignored_and_said(finished, digits, tmp_path):
+    run_worker(job(cell(cell_id="f" * 20), tmp_path / "1", digits), faults="stop-after-epoch:1")
+    run_worker(job(cell(), tmp_path / "2", digits), faults="stop-after-epoch:1")
+    path = tmp_path / "2" / "state.npz"
+    content = bytearray(path.read_bytes())
+    content[len(content) // 2] ^= 1
+    path.write_bytes(content)
+    earlier = (str(tmp_path / "2"), str(tmp_path / "1"))
+    run = run_worker(job(cell(), tmp_path / "3", digits, earlier_directories=earlier))
+    damaged, foreign = run.all(events.CheckpointFailed)
+    assert "damaged" in damaged.reason
+    assert "belongs to cell " + "f" * 20 in foreign.reason
+    assert not run.all(events.Resumed)
+    assert history(run) == history(finished[0])
+
+
+def test_a_nan_loss_is_told_with_its_epoch_and_ends_the_cell_as_diverged(digits, tmp_path):
+    # five batches of 64 in an epoch of 270 images
+    run = run_worker(job(cell(), tmp_path / "1", digits), faults="nan-loss:8")
+    last = run.epochs()[-1]
+    assert run.exit_code == 0
+    assert run.told[-1] == events.Diverged(epoch=2, batch=3)
+    assert (last.epoch, last.improved) == (2, False)
+    assert np.isnan(last.train_loss)
+    assert not run.all(events.Completed)
+
+
+def test_weights_go_to_a_child_and_its_classes_get_a_new_last_layer(finished, digits, tmp_path):
+    run, directory = finished
+    digest = next(event.sha256 for event in run.all(events.ArtifactWritten) if event.kind == "weights")
+    high = replace(cell().data, classes=(5, 6, 7, 8, 9), num_classes=5, train_examples=50, test_examples=50)
+    child = cell(data=high, weights=Weights("parent", None, cell().cell_id), stages=(stage(train="head", epochs=1),))
+    done = run_worker(
+        job(
+            child,
+            tmp_path / "1",
+            digits,
+            parent_weights=str(directory / "weights.npz"),
+            parent_weights_sha256=digest,
+        )
+    )
+    assert done.exit_code == 0, done.told
+    assert done.one(events.ModelBuilt).weights_sha256 == digest
+    before, after = (np.load(place / "weights.npz") for place in (directory, tmp_path / "1"))
+    assert np.array_equal(before["conv1/kernel"], after["conv1/kernel"])
+    assert not np.array_equal(before["dense/kernel"], after["dense/kernel"])
+    assert after["predictions/kernel"].shape == (16, 5)
+
+
+def test_changed_parent_weights_are_a_data_error(finished, digits, tmp_path):
+    _, directory = finished
+    child = cell(weights=Weights("parent", None, cell().cell_id))
+    wrong = job(
+        child,
+        tmp_path / "1",
+        digits,
+        parent_weights=str(directory / "weights.npz"),
+        parent_weights_sha256="0" * 64,
+    )
+    failed = run_worker(wrong)
+    assert failed.exit_code == 1
+    assert failed.told[-1].cause == "data_error"
+    assert "expected sha256 0000" in failed.told[-1].message
+
+
+def test_a_missing_dataset_is_a_data_error_that_names_bench_prepare(tmp_path):
+    failed = run_worker(job(cell(), tmp_path / "1", tmp_path / "nowhere"))
+    assert failed.told[-1].cause == "data_error"
+    assert "bench prepare" in failed.told[-1].message
+    assert failed.told[-1].traceback
+
+
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+def test_precision_is_observed_on_the_model(precision, digits, tmp_path):
+    low = cell(precision=precision, data=replace(cell().data, train_examples=100))
+    run = run_worker(job(low, tmp_path / "1", digits), faults="kill-after-epoch:1")
+    run = run_worker(job(low, tmp_path / "2", digits, earlier_directories=(str(tmp_path / "1"),)))
+    assert run.one(events.ModelBuilt).compute_dtype == precision.removeprefix("mixed_")
+    assert run.one(events.Completed).epochs == 2
+
+
+def test_one_hot_labels_and_smoothing_train_and_are_tested_by_plain_cross_entropy(digits, tmp_path):
+    smooth = cell(labels="one_hot", stages=(stage(label_smoothing=0.1, epochs=4),))
+    run = run_worker(job(smooth, tmp_path / "1", digits))
+    assert run.one(events.Evaluated).test_accuracy > 0.2
+    # a smoothed loss is larger than the plain one of the same predictions: they differ by what is left unsmoothed
+    assert all(epoch.val_loss is not None for epoch in run.epochs())
+
+
+def test_without_validation_the_last_epoch_is_kept(digits, tmp_path):
+    blind = cell(data=replace(cell().data, validation_fraction=0.0), keep="last")
+    run = run_worker(job(blind, tmp_path / "1", digits))
+    assert [(epoch.val_accuracy, epoch.val_loss) for epoch in run.epochs()] == [(None, None)] * 2
+    assert run.one(events.Evaluated).best_epoch == 2
+
+
+_QUIET_IMPORT = """
+import threading, os, sys
+import tensorflow, keras
+before = len(os.listdir("/proc/self/task"))
+from benchmark.training import worker
+from tensorflow.python.eager import context
+assert len(os.listdir("/proc/self/task")) == before, "a thread was started"
+assert [thread.name for thread in threading.enumerate()] == ["MainThread"]
+assert context.context()._context_handle is None, "an operation ran or a device was asked for"
+opened = [os.readlink(f"/proc/self/fd/{fd}") for fd in os.listdir("/proc/self/fd") if os.path.exists(f"/proc/self/fd/{fd}")]
+assert not [path for path in opened if "nvidia" in path or path.endswith(".sqlite")], opened
+assert not {"sqlalchemy", "sqlite3", "pandas", "matplotlib", "tensorflow_datasets"} & sys.modules.keys()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs /proc")
+def test_importing_the_worker_runs_nothing():
+    done = subprocess.run(
+        [sys.executable, "-c", _QUIET_IMPORT],
+        env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"},
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def test_a_worker_cannot_reach_the_network():
+    program = (
+        "import urllib.request\n"
+        "from benchmark.training.runtime import forbid_network\n"
+        "forbid_network()\n"
+        "urllib.request.urlopen('http://192.0.2.1/weights.h5', timeout=5)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, check=False, text=True)
+    assert "downloads are made by `bench prepare` only" in done.stderr
