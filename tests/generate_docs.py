@@ -102,7 +102,19 @@ def database_tables() -> str:
     return "\n".join(lines)
 
 
-TABLES = {"settings": settings_table, "tables": database_tables}
+def database_views() -> str:
+    """The columns of the two views, for `docs/database.md`."""
+    from benchmark.results.views import HISTORY, RESULTS
+
+    lines = []
+    for name, columns in (("results", RESULTS), ("history", HISTORY)):
+        lines += [f"### `{name}`", "", "| column | type | meaning |", "|---|---|---|"]
+        lines += [f"| `{key}` | {one.type} | {_escaped(one.doc or '')} |" for key, one in columns.items()]
+        lines.append("")
+    return "\n".join(lines)
+
+
+TABLES = {"settings": settings_table, "tables": database_tables, "views": database_views}
 """What can stand between `<!-- generated: NAME -->` and `<!-- end generated -->` in a page."""
 
 

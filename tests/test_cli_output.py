@@ -48,6 +48,14 @@ def test_json_is_one_strict_document_without_nan(capsys):
     assert document == [{"name": "resnet[v2]", "accuracy": 0.5}, {"name": "net[/]", "accuracy": None}]
 
 
+def test_rows_in_a_document_are_written_as_they_come(capsys):
+    rows = [{"a": 1, "b": math.nan}, {"a": "ü", "b": None}]
+    output.write_json({"none": iter(()), "rows": iter(rows), "nested": {"x": [1]}})
+    text = capsys.readouterr().out
+    assert json.loads(text) == {"none": [], "rows": [{"a": 1, "b": None}, rows[1]], "nested": {"x": [1]}}
+    assert '    {"a": 1, "b": null},\n' in text
+
+
 def test_csv_has_a_header_and_all_keys(capsys):
     output.write_rows(ROWS, COLUMNS[:1], "csv")
     assert capsys.readouterr().out == "name,accuracy\nresnet[v2],0.5\nnet[/],nan\n"
@@ -102,7 +110,7 @@ def test_a_sparkline_is_never_wider_than_asked(values):
 
 
 def test_a_sparkline_rises_with_its_values():
-    assert sparkline([1.0, 2.0, 3.0, math.nan]) == "▁▅█!"
+    assert sparkline([0.0, 1.0, 7.0, math.nan]) == "▁▂█!"
 
 
 def test_the_c_locale_gets_ascii_only(monkeypatch):

@@ -168,7 +168,7 @@ def test_show_csv_has_one_row_for_each_epoch(finished):
 
 
 def test_rewritten_lines_of_a_log_are_shown_once(finished):
-    from benchmark.cli.show import _as_lines
+    from benchmark.cli.portrait import _as_lines
 
     assert _as_lines("1/3\r2/3\r3/3\ndone\r\n") == "3/3\ndone"
 

@@ -34,7 +34,7 @@ from benchmark.events import (
     StageStarted,
 )
 from benchmark.matrix.cell import Weights
-from benchmark.results import queries
+from benchmark.results import queries, statement
 from benchmark.results.database import lock_database, open_database
 from benchmark.results.recorder import Recorder
 from benchmark.results.schema import VERSION_TABLE, execution, metadata, run
@@ -770,6 +770,12 @@ class TestReading:
         sql = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
         with pytest.raises(UserError, match=r"longer than 0\.3 seconds"):
             queries.read_only_query(filled, sql, limit_seconds=0.3)
+
+    def test_an_answer_without_end_is_broken_off(self, filled, monkeypatch):
+        monkeypatch.setattr(statement, "MOST_ROWS", 3)
+        assert len(queries.read_only_query(filled, "SELECT epoch FROM history LIMIT 3")[1]) == 3
+        with pytest.raises(UserError, match="more than 3 rows"):
+            queries.read_only_query(filled, "SELECT epoch FROM history")
 
 
 class TestLock:

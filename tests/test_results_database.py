@@ -77,6 +77,21 @@ def as_nobody(action) -> str:
     return answer
 
 
+def killed_in_the_middle(path):
+    """What a run that was killed after 7 epochs leaves: the file, `-wal` and `-shm`."""
+    code = (
+        "import os, signal, sys\n"
+        "from results_samples import *\n"
+        "from benchmark.results.database import open_database\n"
+        "recorder, run_id = begin(open_database(sys.argv[1], mode='write'), [cell()])\n"
+        "start = recorder.start_attempt(run_id, cell().cell_id, MACHINE)\n"
+        "for number in range(1, 8): recorder.record(start.attempt_id, epoch(number))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry)}
+    assert subprocess.run([sys.executable, "-c", code, path], env=environment, check=False).returncode == -9
+
+
 def query(path, sql):
     with closing(sqlite3.connect(path)) as connection:
         return connection.execute(sql).fetchall()
@@ -213,18 +228,7 @@ def test_with_a_reader_still_there_the_wal_stays_and_the_next_run_clears_it(path
 
 
 def test_a_killed_writer_loses_nothing_and_its_database_can_be_read_at_once(path):
-    code = (
-        "import os, signal, sys\n"
-        "from results_samples import *\n"
-        "from benchmark.results.database import open_database\n"
-        "database = open_database(sys.argv[1], mode='write')\n"
-        "recorder, run_id = begin(database, [cell()])\n"
-        "start = recorder.start_attempt(run_id, cell().cell_id, MACHINE)\n"
-        "for number in range(1, 8): recorder.record(start.attempt_id, epoch(number))\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    env = {**os.environ, "PYTHONPATH": os.pathsep.join(p for p in sys.path if p)}
-    assert subprocess.run([sys.executable, "-c", code, path], env=env, check=False).returncode == -9
+    killed_in_the_middle(path)
     with open_database(path, mode="read") as database:
         row = results(database)[0]
         assert (row["status"], row["epochs"]) == ("running", 7)
@@ -571,3 +575,28 @@ def test_a_backup_is_whole_one_file_and_never_overwrites(path, tmp_path):
         assert results(database)[0]["status"] == "completed"
     assert query(copy, "PRAGMA application_id") == [(APPLICATION_ID,)]
     assert stat.S_ISREG(copy.stat().st_mode)
+
+
+def test_what_a_killed_run_left_can_be_read_in_a_read_only_folder_or_says_what_to_do(shared_folder):
+    path = shared_folder / "results.sqlite"
+    killed_in_the_middle(path)
+    assert files_of(shared_folder) == {"results.sqlite", "results.sqlite-wal", "results.sqlite-shm"}
+    for file in shared_folder.iterdir():
+        file.chmod(0o444)
+    shared_folder.chmod(0o555)
+
+    def read():
+        with open_database(path, mode="read") as database:
+            return [row["epochs"] for row in results(database)]
+
+    assert str(as_nobody(read)) == "[7]"
+    shared_folder.chmod(0o755)
+    (shared_folder / "results.sqlite-shm").unlink()
+    shared_folder.chmod(0o555)
+    answer = str(as_nobody(read))
+    assert answer == "[7]" or "copy all of them to a folder that can be written" in answer
+    shared_folder.chmod(0o755)
+    (shared_folder / "results.sqlite-wal").unlink()
+    shared_folder.chmod(0o555)
+    # the one file alone: older, but whole
+    assert str(as_nobody(read)) == "[]"

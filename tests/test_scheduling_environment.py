@@ -5,7 +5,12 @@ from pathlib import Path
 import pytest
 
 import benchmark
-from benchmark.scheduling.environment import THREAD_VARIABLES, base_environment, template_environment, worker_environment
+from benchmark.scheduling.environment import (
+    THREAD_VARIABLES,
+    base_environment,
+    template_environment,
+    worker_environment,
+)
 
 SHELL = {
     "PATH": "/bin",

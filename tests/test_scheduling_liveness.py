@@ -32,13 +32,12 @@ def test_after_it_batches_must_follow():
     assert "no further batch within 10 s after epoch 1, batch 1 of 8" in liveness.overdue(60.0)
 
 
-def test_the_same_batch_again_is_no_sign_of_life():
+def test_batches_of_an_evaluation_repeat_the_position_and_are_signs_of_life():
     liveness = Liveness(OPTIONS, 0.0)
-    liveness.note(progress(1), 1.0)
-    liveness.note(progress(1), 9.0)
-    assert liveness.overdue(11.0) is not None
-    liveness.note(progress(2), 10.5)
-    assert liveness.overdue(11.0) is None
+    liveness.note(progress(8), 1.0)
+    liveness.note(progress(8), 9.0)
+    assert liveness.overdue(18.9) is None
+    assert liveness.overdue(19.0) is not None
 
 
 def test_a_new_stage_is_traced_again():

@@ -71,7 +71,9 @@ def test_a_state_means_a_status_and_a_cause(state, status):
 
 
 def test_the_place_of_an_error_is_its_innermost_frame():
-    trace = 'Traceback:\n  File "a.py", line 1, in main\n    f()\n  File "b.py", line 22, in build\n    boom\nValueError: 5'
+    trace = (
+        'Traceback:\n  File "a.py", line 1, in main\n    f()\n  File "b.py", line 22, in build\n    boom\nValueError: 5'
+    )
     assert top_frame(trace) == "b.py:22:build"
     assert top_frame("no frames") == ""
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -34,26 +35,29 @@ def test_an_unfit_template_is_refused_with_the_reason(change, words):
     assert words in reason
 
 
-def findings_after(statement: str) -> dict:
-    code = (
-        f"import json; {statement}\n"
-        "from benchmark.scheduling.probe import findings_of_child\n"
-        "print(json.dumps(findings_of_child('tensorflow')))"
-    )
+def findings_after(*statements: str) -> list[dict]:
+    """What is found in one process after each of these."""
+    look = "print(json.dumps(findings_of_child('tensorflow')), flush=True)"
+    lines = ["import json", "from benchmark.scheduling.probe import findings_of_child"]
+    for statement in statements:
+        lines += [statement, look]
     environment = template_environment(os.environ, "tensorflow")
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
-    import json
-
-    return json.loads(done.stdout.splitlines()[-1])
+    command = [sys.executable, "-c", "\n".join(lines)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
+    return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 def test_a_thread_is_found():
-    found = findings_after("import threading, time; threading.Thread(target=time.sleep, args=(2,), daemon=True).start()")
+    (found,) = findings_after(
+        "import threading, time; threading.Thread(target=time.sleep, args=(2,), daemon=True).start()"
+    )
     assert len(found["threads"]) == 2
 
 
 def test_an_open_database_is_found(tmp_path):
-    found = findings_after(f"import sqlite3; c = sqlite3.connect({str(tmp_path / 'r.sqlite')!r}); c.execute('create table t(x)')")
+    (found,) = findings_after(
+        f"import sqlite3; c = sqlite3.connect({str(tmp_path / 'r.sqlite')!r}); c.execute('create table t(x)')"
+    )
     assert any("r.sqlite" in reason for reason in objections("fake", found))
 
 
@@ -64,9 +68,8 @@ def test_the_child_that_looks_round_is_waited_for():
 
 
 @pytest.mark.tf
-@pytest.mark.slow
 def test_the_real_template_is_fit_and_becomes_unfit_by_an_operation():
     imports = "import tensorflow as tf, keras, benchmark.training.worker"
-    assert objections("tensorflow", findings_after(imports)) == []
-    reasons = objections("tensorflow", findings_after(f"{imports}; tf.zeros(3) + 1"))
-    assert "TensorFlow is initialised already" in reasons
+    before, after = findings_after(imports, "tf.zeros(3) + 1")
+    assert objections("tensorflow", before) == []
+    assert "TensorFlow is initialised already" in objections("tensorflow", after)

@@ -8,9 +8,16 @@ import pytest
 from training_cells import DIGITS, architecture
 
 from benchmark.training.causes import DataError
-from benchmark.training.imagenet import PUBLISHED, PublishedWeights, load_imagenet, verified_path
+from benchmark.training.imagenet import PUBLISHED, PublishedWeights, verified_path
 from benchmark.training.models import build_network
-from benchmark.training.weights import assign_weights, load_weights, read_weights, weight_arrays, write_weights
+from benchmark.training.weights import (
+    assign_weights,
+    load_published,
+    load_weights,
+    read_weights,
+    weight_arrays,
+    write_weights,
+)
 
 pytestmark = pytest.mark.tf
 NAMES = tuple("0123456789")
@@ -96,27 +103,6 @@ def test_weights_that_are_not_finite_are_refused(saved):
         load_weights(network(2), read_weights(path), NAMES, "parent")
 
 
-def test_missing_imagenet_weights_name_address_digest_and_place_and_nothing_is_downloaded(tmp_path, monkeypatch):
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    with pytest.raises(DataError) as caught:
-        verified_path("vgg16")
-    message = str(caught.value)
-    assert PUBLISHED["vgg16"].url in message
-    assert PUBLISHED["vgg16"].md5 in message
-    assert str(tmp_path / "models" / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5") in message
-    assert "bench prepare" in message
-
-
-def test_a_damaged_cache_file_is_said_and_stays(tmp_path, monkeypatch):
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    path = PUBLISHED["vgg16"].path
-    path.parent.mkdir()
-    path.write_bytes(b"half a download")
-    with pytest.raises(DataError, match=f"expected md5 {PUBLISHED['vgg16'].md5}"):
-        verified_path("vgg16")
-    assert path.exists()
-
-
 def test_published_weights_land_in_the_backbone_and_leave_the_head_alone(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     keras.utils.set_random_seed(5)
@@ -130,7 +116,7 @@ def test_published_weights_land_in_the_backbone_and_leave_the_head_alone(tmp_pat
     keras.utils.set_random_seed(6)
     target = build_network(architecture("vgg16"), DIGITS.__class__("x", None, 10, 32, "rgb", None, None, 0.1))
     head = weight_arrays(target.core)["predictions/kernel"]
-    assert load_imagenet(target) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert load_published(target, verified_path("vgg16")) == hashlib.sha256(path.read_bytes()).hexdigest()
     loaded = weight_arrays(target.core)
     for weight in original.weights:
         assert np.array_equal(loaded[weight.path], np.asarray(weight))

@@ -3,12 +3,14 @@
 `kill-after-epoch:N`  SIGKILL as soon as epoch N was told      `kill-in-epoch:N`   SIGKILL between its batches
 `stop-after-epoch:N`  SIGTERM as soon as epoch N was told      `stop-in-epoch:N`   SIGTERM between its batches
 `no-writes`           states are never affordable              `nan-loss:B`        training's B-th batch gives a NaN loss
+`ask-network`         connects to another host while training
 """
 
 from __future__ import annotations
 
 import os
 import signal
+import socket
 from typing import Any
 
 from benchmark.events import EpochFinished
@@ -27,6 +29,8 @@ def before(faults: str) -> None:
             _signal_in_epoch(int(number), _SIGNALS[action])
         elif name == "no-writes":
             _never_write()
+        elif name == "ask-network":
+            _ask_network()
         else:
             assert name == "nan-loss"
             _spoil_batch(int(number))
@@ -48,6 +52,12 @@ def _signal_in_epoch(epoch: int, number: int) -> None:
         beat(self, stage, at, batch, batches)
 
     fit.Pulse.beat = beat_and_die
+
+
+def _ask_network() -> None:
+    from benchmark.training import fit
+
+    fit.Pulse.beat = lambda *_: socket.create_connection(("192.0.2.1", 80), timeout=5)
 
 
 def _never_write() -> None:

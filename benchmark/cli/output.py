@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import csv
+import itertools
 import json
 import math
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,9 +55,38 @@ def write_rows(rows: Sequence[Row], columns: Sequence[Column], output_format: st
 
 
 def write_json(document: Any) -> None:
-    """One strict JSON document: NaN and infinities, which JSON has no words for, become null."""
-    text = json.dumps(plain(document), indent=2, allow_nan=False, ensure_ascii=streams.wants_ascii())
-    sys.stdout.write(text + "\n")
+    """One strict JSON document: NaN and infinities, which JSON has no words for, become null.
+
+    An iterator among the values of the document is written row by row, each on a line, and never held whole.
+    """
+    if not isinstance(document, Mapping) or not any(isinstance(value, Iterator) for value in document.values()):
+        sys.stdout.write(_json(document, indent=2) + "\n")
+        return
+    separator = "{\n"
+    for key, value in document.items():
+        sys.stdout.write(f"{separator}  {_json(key)}: ")
+        if isinstance(value, Iterator):
+            _write_json_lines(value)
+        else:
+            sys.stdout.write(_json(value, indent=2).replace("\n", "\n  "))
+        separator = ",\n"
+    sys.stdout.write("\n}\n")
+
+
+def _write_json_lines(rows: Iterator[Any]) -> None:
+    separator = "[\n    "
+    for row in rows:
+        sys.stdout.write(separator + _json(row))
+        separator = ",\n    "
+    sys.stdout.write("[]" if separator.startswith("[") else "\n  ]")
+
+
+def _json(value: Any, indent: int | None = None) -> str:
+    ascii_only = streams.wants_ascii()
+    try:
+        return json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=ascii_only)
+    except (ValueError, TypeError):
+        return json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=ascii_only)
 
 
 def write_csv(header: Sequence[str], rows: Iterable[Row]) -> None:
@@ -64,6 +94,13 @@ def write_csv(header: Sequence[str], rows: Iterable[Row]) -> None:
     writer = csv.writer(sys.stdout, lineterminator="\n")
     writer.writerow(header)
     writer.writerows([_csv_field(row.get(key)) for key in header] for row in rows)
+
+
+def write_csv_rows(rows: Iterator[Row]) -> None:
+    """Rows that are made one after another; the first one has the header."""
+    first = next(rows, None)
+    if first is not None:
+        write_csv(list(first), itertools.chain([first], rows))
 
 
 def write_table(rows: Sequence[Row], columns: Sequence[Column], title: str | None = None) -> None:

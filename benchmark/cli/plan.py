@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchmark.cli import output, streams
-from benchmark.cli.expectation import Expectation, expect, history
+from benchmark.cli.expectation import History, expect, history
 from benchmark.cli.names import short_id
 from benchmark.cli.options import (
     CONTEXT,
@@ -55,15 +55,13 @@ def show_plan(plan: Plan, database: str, machine: str | None, jobs: int | None, 
     from benchmark.machine import default_machine_name
 
     known = history(database, machine or default_machine_name())
-    rows = [_row(cell, known.statuses) for cell in plan.cells]
+    rows = (_row(cell, known.statuses) for cell in plan.cells)
     if output_format == "csv":
-        output.write_rows(rows, _columns(plan), "csv")
-        return
-    forecast = expect(plan.cells, known, jobs)
-    if output_format == "json":
-        output.write_json(_document(plan, rows, forecast))
+        output.write_csv_rows(rows)
+    elif output_format == "json":
+        output.write_json(_document(plan, rows, known, jobs))
     else:
-        _print(plan, rows, forecast)
+        _print(plan, rows, known, jobs)
 
 
 def _row(cell: Cell, statuses: Mapping[str, str]) -> dict[str, Any]:
@@ -79,16 +77,20 @@ def _row(cell: Cell, statuses: Mapping[str, str]) -> dict[str, Any]:
     }
 
 
-def _document(plan: Plan, rows: list[dict[str, Any]], forecast: Expectation) -> dict[str, Any]:
+def _document(plan: Plan, rows: Iterator[dict[str, Any]], known: History, jobs: int | None) -> dict[str, Any]:
     return {
         "matrix": plan.path,
         "name": plan.name,
-        "counts": dict(Counter(row["status"] for row in rows)),
+        "counts": dict(Counter(_statuses(plan, known))),
         "cells": rows,
         "left_out": [_left_out(left) for left in plan.left_out],
         "notes": list(plan.notes),
-        "forecast": asdict(forecast),
+        "forecast": asdict(expect(plan.cells, known, jobs)),
     }
+
+
+def _statuses(plan: Plan, known: History) -> Iterator[str]:
+    return (known.statuses.get(cell.cell_id, "pending") for cell in plan.cells)
 
 
 def _left_out(left: LeftOut) -> dict[str, Any]:
@@ -96,33 +98,38 @@ def _left_out(left: LeftOut) -> dict[str, Any]:
     return {key: getattr(left, key) for key in keys}
 
 
-def _print(plan: Plan, rows: list[dict[str, Any]], forecast: Expectation) -> None:
-    console = streams.out()
-    if len(rows) > SHOWN_CELLS:
-        output.write_table(_grouped(rows), [*map(output.Column, ("dataset", "model", "strategy")), *COUNTS])
-    elif rows:
-        output.write_table(rows, _columns(plan))
+def _print(plan: Plan, rows: Iterator[dict[str, Any]], known: History, jobs: int | None) -> None:
+    if len(plan.cells) > SHOWN_CELLS:
+        columns = [*map(output.Column, GROUP), *(output.Column(key, right=True) for key in ("cells", "pending"))]
+        output.write_table(_grouped(plan, known), columns)
+    elif plan.cells:
+        output.write_table(list(rows), _columns(plan))
     for reason, count in Counter(left.reason for left in plan.left_out).items():
-        console.print(streams.printable(f"left out: {output.plural(count, 'cell')}: {reason}"), soft_wrap=True)
+        _line(f"left out: {output.plural(count, 'cell')}: {reason}")
     for note in plan.notes:
-        console.print(streams.printable(f"note: {note}"), soft_wrap=True)
-    counts = Counter(row["status"] for row in rows)
-    by_status = ", ".join(f"{count:,} {status}" for status, count in counts.items())
+        _line(f"note: {note}")
+    counts = ", ".join(f"{count:,} {status}" for status, count in Counter(_statuses(plan, known)).items())
     left_out = f"; {len(plan.left_out):,} left out" if plan.left_out else ""
-    console.print(f"{output.plural(len(rows), 'cell')}: {by_status or 'none'}{left_out}", style="bold", soft_wrap=True)
-    console.print(forecast.in_words(), soft_wrap=True)
+    _line(f"{output.plural(len(plan.cells), 'cell')}: {counts or 'none'}{left_out}", style="bold")
+    _line(expect(plan.cells, known, jobs).in_words())
 
 
-COUNTS = [output.Column("cells", right=True), output.Column("pending", right=True)]
+def _line(text: str, style: str | None = None) -> None:
+    streams.out().print(streams.printable(text), style=style, soft_wrap=True)
 
 
-def _grouped(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+GROUP = ("dataset", "model", "strategy")
+
+
+def _grouped(plan: Plan, known: History) -> list[dict[str, Any]]:
     """One row for each dataset, model and strategy, for matrices too large to list."""
-    keys = ("dataset", "model", "strategy")
-    cells = Counter(tuple(row[key] for key in keys) for row in rows)
-    pending = Counter(tuple(row[key] for key in keys) for row in rows if row["status"] == "pending")
+    groups = [(cell.dataset, cell.model, cell.strategy) for cell in plan.cells]
+    pending = Counter(
+        group for group, status in zip(groups, _statuses(plan, known), strict=True) if status == "pending"
+    )
     return [
-        {**dict(zip(keys, group, strict=True)), "cells": n, "pending": pending[group]} for group, n in cells.items()
+        {**dict(zip(GROUP, group, strict=True)), "cells": count, "pending": pending[group]}
+        for group, count in Counter(groups).items()
     ]
 
 

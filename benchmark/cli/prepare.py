@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import selectors
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -17,22 +18,29 @@ if TYPE_CHECKING:
 
 @click.command("prepare", context_settings=CONTEXT)
 @matrix_options
+@click.option(
+    "--manual-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Take original files that you put here, instead of downloading them; their digests are verified.",
+)
 @click.option("--offline", is_flag=True, help="Never download anything: only prepare what is here already.")
 @common_options
-def command(matrix: MatrixRequest, offline: bool) -> None:
+def command(matrix: MatrixRequest, manual_dir: Path | None, offline: bool) -> None:
     """Download and prepare the datasets that a matrix needs, into the cache that all runs share.
 
     `bench run` does the same for what is missing; this makes it a step of its own, for machines that train offline.
     """
     plan = matrix.load()
-    problems = prepare(plan, offline=offline)
+    problems = prepare(plan, offline=offline, manual_directory=manual_dir)
     if problems:
         raise UserError("\n".join(problems))
-    count = len({(cell.data.source, cell.data.image_size, cell.data.color) for cell in plan.cells})
+    needed = [cell.data for cell in plan.cells if cell.backend != "fake"]
+    count = len({(data.source, data.image_size, data.color) for data in needed})
     verbosity.inform(f"{output.plural(count, 'dataset')} ready")
 
 
-def prepare(plan: Plan, *, offline: bool) -> list[str]:
+def prepare(plan: Plan, *, offline: bool = False, manual_directory: Path | None = None) -> list[str]:
     """Prepare every dataset of the plan that is not ready, several at once.
 
     Returns:
@@ -53,6 +61,7 @@ def prepare(plan: Plan, *, offline: bool) -> list[str]:
         artifacts_root=artifacts_root("results.sqlite"),
         cache_root=default_cache_root(),
         offline=offline,
+        manual_directory=manual_directory,
     )
 
     def ended(_cells: set[str], problem: str) -> None:

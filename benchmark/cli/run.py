@@ -5,13 +5,12 @@ from __future__ import annotations
 import re
 import shlex
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchmark.cli import output, streams, verbosity
-from benchmark.cli.names import last_line, short_id
+from benchmark.cli.closing import conclude, without_password
 from benchmark.cli.options import (
     CONTEXT,
     MatrixRequest,
@@ -25,19 +24,13 @@ from benchmark.cli.options import (
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
-    from benchmark.cli.board import Board, FinishedCell
     from benchmark.cli.live import LiveDisplay
     from benchmark.cli.plain import PlainLog
     from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.options import RunOptions, RunSummary
+    from benchmark.scheduling.options import RunOptions
 
 MANY_CELLS = 10_000
 """Above so many cells a run wants to hear their number once more: a comma too many can cost a month."""
-
-SHOWN_FAILURES = 10
-
-STATUSES = ("completed", "diverged", "failed", "blocked", "interrupted", "running", "pending", "skipped")
-"""The order in which counts are told."""
 
 
 class Duration(click.ParamType[float]):
@@ -140,7 +133,7 @@ def run(plan: Plan, database: str, options: RunOptions) -> int:
     _announce(plan)
     with lock_database(database), open_database(database, mode="write") as opened, _display() as display:
         summary = run_matrix(plan, opened, options, display)
-    _conclude(display.board, summary, options, database)
+    conclude(display.board, summary, options.command, database)
     return summary.exit_code
 
 
@@ -187,48 +180,4 @@ def _options(database: str, machine: str | None, given: dict[str, Any]) -> RunOp
 
 def command_line() -> str:
     """What the user typed, for the record; passwords in URLs are hidden."""
-    return _without_password(shlex.join(["bench", *sys.argv[1:]]))
-
-
-def _without_password(text: str) -> str:
-    return re.sub(r"(://[^:/@\s']*):[^@\s']*@", r"\1:***@", text)
-
-
-def _conclude(board: Board, summary: RunSummary, options: RunOptions, database: str) -> None:
-    """The closing words: counts, the failures, and the commands to go on with."""
-    counts = ", ".join(f"{summary.counts[status]:,} {status}" for status in STATUSES if summary.counts.get(status))
-    reused = f" ({len(summary.reused):,} from earlier runs)" if summary.reused else ""
-    verbosity.inform(f"\n{counts or 'nothing to do'}{reused} in {output.seconds(summary.seconds)}", "bold")
-    if summary.stopped:
-        verbosity.inform(f"stopped: {summary.stopped}")
-    failed = [ended for ended in board.finished if ended.status in {"failed", "blocked"}]
-    _tell_failures(failed)
-    for line in _next_commands(summary, options, database, failed):
-        verbosity.inform(f"  {line}")
-
-
-def _tell_failures(failed: Sequence[FinishedCell]) -> None:
-    for ended in failed[:SHOWN_FAILURES]:
-        cause = f" ({ended.cause})" if ended.cause not in {None, ended.status} else ""
-        detail = f": {last_line(ended.detail)}" if ended.detail else ""
-        streams.say(f"  {short_id(ended.cell.cell_id)} {ended.label}: {ended.status}{cause}{detail}", "red")
-    if len(failed) > SHOWN_FAILURES:
-        streams.say(f"  and {len(failed) - SHOWN_FAILURES} more")
-
-
-def _next_commands(
-    summary: RunSummary, options: RunOptions, database: str, failed: Sequence[FinishedCell]
-) -> list[str]:
-    """What to type next, most useful first."""
-    option = "" if database == "results.sqlite" else f" --db {shlex.quote(_without_password(database))}"
-    lines = []
-    if summary.stopped or summary.exit_code in {130, 143}:
-        # with --rerun it would begin all over
-        lines.append(f"{options.command.replace(' --rerun', '')}   goes on from here")
-    if summary.counts.get("completed"):
-        lines.append(f"bench report{option}   compares the results")
-    if summary.exit_code == 3:
-        cell = short_id(failed[0].cell.cell_id) if failed else "CELL"
-        lines.append(f"bench show {cell}{option}   shows the log and traceback of a failed cell")
-        lines.append("bench run --retry-failed   tries failed cells again")
-    return lines
+    return without_password(shlex.join(["bench", *sys.argv[1:]]))

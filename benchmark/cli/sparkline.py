@@ -15,6 +15,9 @@ def sparkline(values: Sequence[float | None], width: int = 60) -> str:
     More values than `width` are thinned out evenly, first and last always kept.
     """
     shown = [None if value is None or not math.isfinite(value) else value for value in _thinned(values, width)]
+    scale = max((abs(value) for value in shown if value is not None), default=0.0) or 1.0
+    # to -1..1 first: the span of two huge losses is more than a float can hold
+    shown = [None if value is None else value / scale for value in shown]
     known = [value for value in shown if value is not None]
     low, span = (min(known), max(known) - min(known)) if known else (0.0, 0.0)
     return "".join(MISSING if value is None else BARS[_level(value - low, span)] for value in shown)

@@ -125,9 +125,11 @@ def messages_through(console: Console) -> Iterator[None]:
 
 def say(text: str = "", style: str | None = None) -> None:
     """One message on stderr; never wrapped by us, never fails because nobody reads it any more."""
+    from rich.text import Text
+
     try:
         console = _shared[-1] if _shared else err()
-        console.print(printable(text), style=style, soft_wrap=True)
+        console.print(Text(printable(text), style=style or ""), soft_wrap=True)
     except BrokenPipeError:
         mute(sys.stderr)
 

@@ -123,7 +123,8 @@ def _parse_term(term: str, expression: str) -> tuple[str, tuple[str, ...]]:
         hint = nearest_hint(key, KEYS)
         raise UserError(f"selection {shown}: expected a known key, got {quoted(key[:80])}; {hint}")
     # a name may contain a bar or a star itself: the whole text is tried first
-    texts = tuple(dict.fromkeys([normal_name(text), *(normal_name(part.strip()) for part in text.split("|"))]))
+    parts = [part.strip() for part in text.split("|") if part.strip()]
+    texts = tuple(dict.fromkeys(normal_name(part) for part in [text, *parts]))
     for part in texts[1:] or texts:
         _check_value(key, part, shown)
     return key, texts

@@ -19,6 +19,9 @@ Table = tuple[list[str], list[tuple[Any, ...]]]
 
 LIMIT_SECONDS = 60.0
 LARGEST_VALUE_BYTES = 100_000_000
+MOST_ROWS = 2_000_000
+"""More would fill the memory before the time is over."""
+
 _STEPS_BETWEEN_LOOKS = 10_000
 
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
@@ -65,7 +68,7 @@ def _sqlite(connection: sqlite3.Connection, sql: str, limit_seconds: float) -> T
         cursor = connection.execute(sql)
         if cursor.description is None:
             raise UserError(f"query: expected a statement that reads, found one that returns no rows. {_CURE}")
-        return [column[0] for column in cursor.description], cursor.fetchall()
+        return [column[0] for column in cursor.description], _rows(cursor)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
             raise _too_long(limit_seconds) from error
@@ -107,7 +110,7 @@ def _postgresql(database: Database, sql: str, limit_seconds: float) -> Table:
                 cursor.execute(sql.encode(), prepare=True)
                 if cursor.description is None:
                     raise UserError(f"query: expected a statement that reads, found one that returns no rows. {_CURE}")
-                return [column.name for column in cursor.description], cursor.fetchall()
+                return [column.name for column in cursor.description], _rows(cursor)
             except psycopg.errors.QueryCanceled as error:
                 raise _too_long(limit_seconds) from error
             except psycopg.Error as error:
@@ -116,6 +119,13 @@ def _postgresql(database: Database, sql: str, limit_seconds: float) -> Table:
                 raise UserError(f"query: {str(error).splitlines()[0]}. {_CURE}") from error
             finally:
                 raw.rollback()
+
+
+def _rows(cursor: Any) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = cursor.fetchmany(MOST_ROWS + 1)
+    if len(rows) > MOST_ROWS:
+        raise UserError(f"query: the answer has more than {MOST_ROWS:,} rows. Ask for less, or add LIMIT")
+    return rows
 
 
 def _too_long(limit_seconds: float) -> UserError:

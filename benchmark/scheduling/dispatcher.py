@@ -83,7 +83,9 @@ class Dispatcher:
 
     def _timeout(self) -> float:
         now = time.monotonic()
-        ends = [now + IDLE_SECONDS, *(attempt.deadline() for attempt in self._running.values())]
+        ends = [now + IDLE_SECONDS]
+        for attempt in self._running.values():
+            ends.append(attempt.deadline() if attempt.launched else attempt.started + LAUNCH_SECONDS)
         if (wait := self._desk.book.seconds_to_flush()) is not None:
             ends.append(now + wait)
         if self._starter.not_before > now:
@@ -139,7 +141,8 @@ class Dispatcher:
             self._starter.launch_again(attempt)
         else:
             self.outcomes.conclude(attempt, stopping=self.stopped is not None)
-            self.outcomes.drop_impossible({running.cell.cell_id for running in self._running.values()})
+            if self.outcomes.lost_a_gpu:
+                self.outcomes.drop_impossible({running.cell.cell_id for running in self._running.values()})
 
     def _forget(self, attempt: Attempt) -> None:
         for reader in (attempt.lines.report, attempt.lines.events):

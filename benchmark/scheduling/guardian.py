@@ -85,7 +85,8 @@ def guard(report: int, life: int, log_path: str, become_worker: Callable[[], NoR
     if select.select([life], [], [], 0)[0]:
         # Nobody wants this worker any more: it ends before any code of the cell runs.
         _obey(worker, os.read(life, 64))
-    os.write(gate_write, b"+")
+    with contextlib.suppress(BrokenPipeError):
+        os.write(gate_write, b"+")
     os.close(gate_write)
     _watch(worker, report, life, log_read, BoundedLog(log_path))
 

@@ -32,16 +32,17 @@ class Liveness:
         self._last_sign = started
         self._first_batch = True
         self._place = "at the start"
-        self._position: tuple[int, int] | None = None
 
     def note(self, event: Event, now: float) -> None:
-        """Takes a sign of life; a `Progress` that tells the same batch again is none."""
+        """Takes a sign of life.
+
+        `Progress` is told between batches by the thread that trains, never by a heartbeat; batches of validation and
+        evaluation repeat the position of the last training batch.
+        """
         if isinstance(event, Progress):
-            if (event.epoch, event.batch) != self._position:
-                self._position = (event.epoch, event.batch)
-                self._first_batch = False
-                self._place = f"after epoch {event.epoch}, batch {event.batch} of {event.batches}"
-                self._last_sign = now
+            self._first_batch = False
+            self._place = f"after epoch {event.epoch}, batch {event.batch} of {event.batches}"
+            self._last_sign = now
         elif isinstance(event, _SIGNS):
             self._last_sign = now
             self._first_batch = isinstance(event, _BEFORE_TRACING)

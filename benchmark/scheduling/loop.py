@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import benchmark
@@ -28,6 +30,8 @@ from benchmark.scheduling.signals import StopSignals
 from benchmark.scheduling.sweeping import kill_leftovers
 
 FAILED_EXIT_CODE = 3
+
+_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Observer) -> RunSummary:
@@ -64,20 +68,21 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
             recorder.register(run_id, plan.cells, plan.left_out, assignment.reused)
             book = Book(recorder, run_id, options.machine)
             known = Durations(durations(database, options.machine))
-            dispatcher = Dispatcher(lay_out(assignment, book, options, told, known), signals)
-            try:
-                told.tell("run_started", run_id, plan, assignment.reused, dispatcher.forecast)
-                _tell_beginning(assignment, killed, told, book)
-                dispatcher.run()
-            finally:
-                dispatcher.close()
+            with _exhaustion_named():
+                dispatcher = Dispatcher(lay_out(assignment, book, options, told, known), signals)
+                try:
+                    told.tell("run_started", run_id, plan, assignment.reused, dispatcher.forecast)
+                    _tell_beginning(assignment, killed, told, book)
+                    dispatcher.run()
+                finally:
+                    dispatcher.close()
             if book.error is not None:
                 raise book.error
         except BaseException as error:
             finish.badly(error)
             raise
         code = signals.exit_code if signals.count else _exit_code(assignment, dispatcher)
-        finish.well(code)
+        finish.well(code, stopped=dispatcher.stopped is not None)
     summary = _summary(plan.cells, assignment, dispatcher, run_id, code, time.monotonic() - begun)
     told.tell("run_finished", summary)
     return summary
@@ -90,8 +95,8 @@ class _Finish:
         self._recorder = recorder
         self._run_id = run_id
 
-    def well(self, code: int) -> None:
-        state = "interrupted" if code in {130, 143} else "completed"
+    def well(self, code: int, *, stopped: bool) -> None:
+        state = "interrupted" if code in {130, 143} else "failed" if stopped else "completed"
         self._recorder.finish_run(self._run_id, state, code)
 
     def badly(self, error: BaseException) -> None:
@@ -100,6 +105,20 @@ class _Finish:
         except StorageError:
             # The database says so itself to the next run: it finds this one unfinished.
             return
+
+
+@contextmanager
+def _exhaustion_named() -> Iterator[None]:
+    """A system that gives no more descriptors, processes, memory or disk is no defect of ours."""
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in _EXHAUSTED:
+            raise
+        raise StorageError(
+            f"this system gives no more: {error}. Raise the limits of this shell (ulimit -n, ulimit -u), free disk and "
+            "memory, and run again: nothing that was recorded is lost"
+        ) from error
 
 
 def _check_folder(folder: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Literal, Protocol, TypeAlias
 from benchmark.events import EpochFinished, Progress
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
+
+log = logging.getLogger(__name__)
 
 Isolation: TypeAlias = Literal["auto", "fork", "spawn"]
 
@@ -38,6 +41,7 @@ class RunOptions:
         isolation: `fork` from the template process, `spawn` a fresh interpreter, or whichever is safe here.
         command: The command line, for the record and for the hint how to go on.
         offline: Never fetch anything.
+        manual_directory: A folder with the original files of datasets, for machines that cannot download them.
     """
 
     machine: str
@@ -56,6 +60,7 @@ class RunOptions:
     isolation: Isolation = "auto"
     command: str = "bench run"
     offline: bool = False
+    manual_directory: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,5 +133,9 @@ class GuardedObserver:
         if self.silenced is None:
             try:
                 getattr(self.inner, method)(*arguments)
-            except Exception as error:  # noqa: BLE001  whatever a display does, results come first
+            except OSError as error:
+                # The terminal or the pipe has gone away.
+                self.silenced = error
+            except Exception as error:
+                log.exception("the display failed; the run goes on without it")
                 self.silenced = error

@@ -25,6 +25,7 @@ class Outcomes:
     Attributes:
         statuses: Status of each cell that was settled in this run.
         weights: Kept weights of finished cells: path and digest by cell id.
+        lost_a_gpu: Whether a GPU was given up, and cells may be left that nothing can run.
         stop_reason: Why the run should stop now; None while there is no reason.
         breaker: Watches for a run in which everything fails alike.
     """
@@ -32,6 +33,7 @@ class Outcomes:
     def __init__(self, desk: Desk, meter: Meter) -> None:
         self.statuses: dict[str, str] = {}
         self.weights: dict[str, tuple[Path, str]] = dict(desk.assignment.weights)
+        self.lost_a_gpu = False
         self.stop_reason: str | None = None
         self.breaker = Breaker(len({(cell.dataset, cell.model, cell.strategy) for cell in desk.assignment.run}))
         self._desk = desk
@@ -93,6 +95,7 @@ class Outcomes:
 
     def drop_impossible(self, busy: Collection[str] = ()) -> None:
         """Cells for which no GPU is left stay pending; `busy` ones still hold theirs."""
+        self.lost_a_gpu = False
         desk = self._desk
         for cell in desk.assignment.run:
             if cell.cell_id in desk.graph.unfinished and cell.cell_id not in busy and not desk.slots.possible(cell):
@@ -134,6 +137,7 @@ class Outcomes:
         self._losses[gpu] += 1
         if self._losses[gpu] == LOST_DEVICES:
             self._desk.slots.quarantine(gpu)
+            self.lost_a_gpu = True
             self._desk.note(f"GPU {gpu} was lost {self._losses[gpu]} times; nothing more runs on it in this run")
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import selectors
@@ -17,11 +18,12 @@ from benchmark.matrix.cell import Cell
 from benchmark.scheduling.environment import worker_environment
 from benchmark.scheduling.launcher import Lines, start_guarded
 from benchmark.scheduling.options import RunOptions
+from benchmark.scheduling.policy import signal_name
 from benchmark.scheduling.resources import Grant, Slots
 
 FINGERPRINT_FILE = "meta.json"
 COMMAND = (sys.executable, "-m", "benchmark.training.preparation")
-"""Is given the wish as JSON; says on stderr what is wrong and ends with another status than 0."""
+"""Is given the wish as JSON; its last line is JSON again, with `error` when it ends with another status than 0."""
 
 _LOG_TAIL_CHARACTERS = 8 << 10
 
@@ -122,6 +124,7 @@ class Preparations:
             "color": task.color,
             "cache_root": str(self._options.cache_root),
             "offline": self._options.offline,
+            "manual_directory": self._options.manual_directory and str(self._options.manual_directory),
         }
         command = [*COMMAND, json.dumps(wish)]
         environment = worker_environment(os.environ, "tensorflow", threads=1, gpu=None)
@@ -154,13 +157,30 @@ class Preparations:
             task.lines = None
 
     def _explain(self, task: _Task, exited: Exited | None) -> str:
-        try:
+        words = ""
+        with contextlib.suppress(OSError):
             words = task.log_path.read_text(errors="replace").strip()[-_LOG_TAIL_CHARACTERS:]
-        except OSError:
-            words = ""
         if exited is not None and exited.signal:
-            words = f"{words}\npreparing {task.name} was ended by signal {exited.signal}"
-        return words.strip() or f"preparing {task.name} failed without a word; try: bench prepare"
+            words += f"\npreparing {task.name} was ended by {signal_name(exited.signal)}"
+        return _error_in(words) or words.strip() or f"preparing {task.name} failed without a word; try: bench prepare"
+
+
+def _error_in(output: str) -> str | None:
+    """The message in the last line, where that is what the program answers when it knows what is wrong."""
+    try:
+        answer = json.loads(output.splitlines()[-1])
+        return str(answer["error"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _told_error(words: str) -> str | None:
+    """What the program itself said was wrong: its last line is `{"error": "…"}`."""
+    try:
+        answer = json.loads(words.rpartition("\n")[2])
+    except ValueError:
+        return None
+    return str(answer["error"]) if isinstance(answer, dict) and "error" in answer else None
 
 
 def fingerprint(directory: Path) -> str | None:

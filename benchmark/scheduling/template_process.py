@@ -18,6 +18,7 @@ import signal
 import socket
 import sys
 import traceback
+import warnings
 
 from benchmark import faults
 from benchmark.scheduling.guardian import die_with_parent
@@ -92,6 +93,8 @@ def main() -> None:
     # Ctrl-C reaches the whole foreground group of the terminal; stopping is the scheduler's decision.
     for stop in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(stop, signal.SIG_IGN)
+    # From Python 3.12 on a fork beside any thread is warned of; the probe has looked at the only ones there are.
+    warnings.filterwarnings("ignore", message=r".*multi-threaded, use of fork", category=DeprecationWarning)
     with socket.socket(fileno=number) as link:
         serve(backend, link)
 

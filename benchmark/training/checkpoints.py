@@ -22,6 +22,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark import faults
 from benchmark.events import EpochFinished
 from benchmark.training.files import write_whole
 
@@ -135,10 +136,14 @@ def write_state(directory: Path, state: State) -> None:
 
     def write(file: Any) -> None:
         # zipfile and np.lib.format by hand: np.savez would copy each array once more
+        faults.point("ckpt.write")
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
-            for name, array in [(_HEADER, encoded), *members]:
+            for number, (name, array) in enumerate([(_HEADER, encoded), *members]):
+                if number == len(members) // 2:
+                    faults.point("ckpt.write")
                 with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
                     np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+        faults.point("ckpt.write")
 
     write_whole(directory / STATE_NAME, write, keep_previous=directory / PREVIOUS_NAME)
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import keras
 
+from benchmark import faults
 from benchmark.events import CheckpointFailed, EpochFinished, Event, Progress, StageStarted
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.matrix.identity import TRAINING_VERSION
@@ -69,6 +70,7 @@ class Pulse:
         self._told = -math.inf
 
     def beat(self, stage: int, epoch: int, batch: int, batches: int) -> None:
+        faults.point("batch")
         interrupt.check()
         now = perf_counter()
         if now - self._told >= _PROGRESS_EVERY_SECONDS:
@@ -145,6 +147,7 @@ class Fitting:
         return _Stage(number, spec, callbacks, model, optimizer, steps)
 
     def _run_stage(self, stage: _Stage) -> None:
+        faults.point("stage")
         trainable = sum(math.prod(variable.shape) for variable in self._network.core.trainable_variables)
         self._emit(StageStarted(stage.number, stage.spec.epochs, trainable))
         done = sum(epoch.stage == stage.number for epoch in self.history)
@@ -216,7 +219,9 @@ class Fitting:
             self._writer.offer(self._state(stage, row, weights))
         except OSError as error:
             self._emit(CheckpointFailed(row.epoch, f"{type(error).__name__}: {error}"))
+        faults.point("ckpt.done")
         self._emit(replace(row, checkpoint_seconds=perf_counter() - began))
+        faults.point("epoch.sent")
 
     def _state(self, stage: _Stage, row: EpochFinished, weights: WeightArrays) -> State:
         return State(

@@ -1,24 +1,22 @@
-"""ImageNet weights of Keras Applications: found in the cache, verified by md5, given to Keras as a path.
+"""ImageNet weights of Keras Applications: found in the cache, verified by md5, given to Keras as a path. Imports no Keras itself.
 
 Keras itself would delete a cached file whose digest does not match, and then try to download it. It is never let near
-an unverified file here, and a worker downloads nothing.
+an unverified file here, and a worker downloads nothing: `bench prepare` does, through `fetch`.
 """
 
 from __future__ import annotations
 
 import hashlib
+import http.client
 import os
+import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
 
-import keras
-
 from benchmark.training.causes import DataError
-from benchmark.training.files import sha256_of
-from benchmark.training.models import Network
-from benchmark.training.weights import check_finite
 
 _BASE_URL = "https://storage.googleapis.com/tensorflow/keras-applications"
+_TIMEOUT_SECONDS = 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,9 +50,7 @@ def verified_path(name: str) -> Path:
     Raises:
         DataError: None is published, or it is missing or damaged; the message names address, digest and place.
     """
-    published = PUBLISHED.get(name)
-    if published is None:
-        raise DataError(f"no ImageNet weights are published for {name}; they exist for {', '.join(sorted(PUBLISHED))}")
+    published = _published(name)
     path = published.path
     cure = (
         f"run `bench prepare` on a machine with internet, or download {published.url} to {path} (md5 {published.md5})"
@@ -69,18 +65,46 @@ def verified_path(name: str) -> Path:
     return path
 
 
-def load_imagenet(network: Network) -> str:
-    """Loads the published weights into the backbone; returns the file's sha256.
+def _published(name: str) -> PublishedWeights:
+    if name not in PUBLISHED:
+        raise DataError(f"no ImageNet weights are published for {name}; they exist for {', '.join(sorted(PUBLISHED))}")
+    return PUBLISHED[name]
+
+
+def fetch(name: str) -> Path:
+    """The verified weights file of `name`, downloaded into Keras's cache when it is not there.
 
     Raises:
-        DataError: See `verified_path`; or the file does not fit.
+        DataError: It cannot be downloaded, or what came is not the published file, which is then thrown away; a file
+            that was there before stays as it is.
     """
-    path = verified_path(network.core.name)
-    digest = sha256_of(path)
-    features = network.core.get_layer(network.backbone[-1]).output
+    published = _published(name)
+    if published.path.exists():
+        return verified_path(name)
+    aside = published.path.with_name(f".{published.path.name}.{os.getpid()}.partial")
+    published.path.parent.mkdir(parents=True, exist_ok=True)
     try:
-        keras.Model(network.core.input, features).load_weights(path)
-    except (ValueError, OSError) as error:
-        raise DataError(f"{path} does not fit {network.core.name}: {error}") from error
-    check_finite(network.core, str(path))
-    return digest
+        digest = _download(published.url, aside)
+        if digest != published.md5:
+            raise DataError(f"{published.url} gave a file with md5 {digest}, expected {published.md5}; try again")
+        aside.replace(published.path)
+    except (OSError, http.client.HTTPException) as error:
+        raise DataError(
+            f"the ImageNet weights of {name} could not be downloaded ({error}); put {published.url} "
+            f"(md5 {published.md5}) at {published.path}"
+        ) from error
+    finally:
+        aside.unlink(missing_ok=True)
+    return published.path
+
+
+def _download(url: str, path: Path) -> str:
+    """Fetches `url` into `path`, synced to disk; returns its md5."""
+    digest = hashlib.md5(usedforsecurity=False)
+    with urllib.request.urlopen(url, timeout=_TIMEOUT_SECONDS) as answer, path.open("wb") as file:  # noqa: S310  https
+        while piece := answer.read(1 << 20):
+            digest.update(piece)
+            file.write(piece)
+        file.flush()
+        os.fsync(file.fileno())
+    return digest.hexdigest()

@@ -10,6 +10,8 @@ As a program, `python -m benchmark.training.preparation '{"source": …, "image_
 prints `{"directory": …, "fingerprint": …}` and exits 0, or prints `{"error": …}` and exits 3. Optional keys:
 `offline` (no download is tried), `manual_directory` (a folder with the original archives, verified by TFDS) and
 `data_directory` (where TFDS keeps its datasets; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`).
+`{"imagenet": NAME}` instead makes sure that the published weights of a network are in Keras's cache and whole, and
+answers with `{"path": …}`; it too takes `offline`.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ from benchmark.catalog.cache import PREPARATION_VERSION, prepared_directory
 from benchmark.training.causes import DataError
 from benchmark.training.digits import prepare_digits
 from benchmark.training.files import sync_directory
+from benchmark.training.imagenet import fetch, verified_path
 from benchmark.training.sources import Wanted
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
@@ -159,18 +162,25 @@ def _sync(path: Path) -> None:
         os.close(descriptor)
 
 
+def _dataset(**wish: Any) -> dict[str, str]:
+    directory = prepare(**wish)
+    meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
+    return {"directory": str(directory), "fingerprint": meta["fingerprint"]}
+
+
+def _weights(imagenet: str, offline: bool = False) -> dict[str, str]:
+    return {"path": str(verified_path(imagenet) if offline else fetch(imagenet))}
+
+
 def main(arguments: list[str]) -> int:
     """The program: one JSON object in, one JSON line out."""
+    wish = json.loads(arguments[0])
     try:
         with redirect_stdout(sys.stderr):  # TFDS prints what it does
-            directory = prepare(**json.loads(arguments[0]))
-    except (DataError, OSError) as error:
-        answer: dict[str, str] = {"error": str(error)}
-        code = EXIT_DATA_ERROR
-    else:
-        meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
-        answer = {"directory": str(directory), "fingerprint": meta["fingerprint"]}
+            answer = _weights(**wish) if "imagenet" in wish else _dataset(**wish)
         code = 0
+    except (DataError, OSError) as error:
+        answer, code = {"error": str(error)}, EXIT_DATA_ERROR
     sys.stdout.write(json.dumps(answer) + "\n")
     sys.stdout.flush()
     return code

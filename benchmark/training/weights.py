@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmark.training.callbacks import WeightArrays
 from benchmark.training.causes import DataError
-from benchmark.training.files import write_whole
+from benchmark.training.files import sha256_of, write_whole
 from benchmark.training.models import PREDICTIONS, Network
 
 _HEADER = "header"
@@ -125,6 +125,21 @@ def load_weights(network: Network, file: WeightsFile, class_names: tuple[str, ..
             "They must come from the same model at an image size and colour with the same layer shapes"
         )
     check_finite(network.core, source)
+
+
+def load_published(network: Network, path: Path) -> str:
+    """Loads a file of Keras Applications, already verified, into the backbone; returns its sha256.
+
+    Raises:
+        DataError: The file does not fit.
+    """
+    features = network.core.get_layer(network.backbone[-1]).output
+    try:
+        keras.Model(network.core.input, features).load_weights(path)
+    except (ValueError, OSError) as error:
+        raise DataError(f"{path} does not fit {network.core.name}: {error}") from error
+    check_finite(network.core, str(path))
+    return sha256_of(path)
 
 
 def _fits(weight: Any, array: Any) -> bool:

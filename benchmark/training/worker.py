@@ -16,6 +16,7 @@ from time import perf_counter
 
 import keras
 
+from benchmark import faults
 from benchmark.events import (
     ArtifactWritten,
     CheckpointFailed,
@@ -39,12 +40,18 @@ from benchmark.training.data import Dataset, open_dataset
 from benchmark.training.evaluation import evaluate
 from benchmark.training.files import sha256_of, write_whole
 from benchmark.training.fit import Fitting
-from benchmark.training.imagenet import load_imagenet
+from benchmark.training.imagenet import verified_path
 from benchmark.training.models import Network, build_network
 from benchmark.training.network import forbid_network
 from benchmark.training.runtime import peak_device_bytes, prepare_process
 from benchmark.training.stages import is_one_hot, set_trainable
-from benchmark.training.weights import assign_weights, load_weights, read_weights, write_weights
+from benchmark.training.weights import (
+    assign_weights,
+    load_published,
+    load_weights,
+    read_weights,
+    write_weights,
+)
 
 Emit = Callable[[Event], object]
 
@@ -88,11 +95,14 @@ class _Attempt:
         self._state_directories = [self._directory, *map(Path, job.earlier_directories)]
 
     def run(self) -> None:
+        faults.in_cell(self._cell.cell_id)
+        faults.point("start")
         interrupt.install()
         forbid_network()
         runtime = prepare_process(self._job, self._cell)
         self._emit(Started(runtime.backend_version, runtime.keras_version, runtime.threads, runtime.device_name))
         dataset = self._open_data()
+        faults.point("build")
         network, digest = self._build(dataset)
         self._emit(self._built(network, dataset, digest))
         state = self._find_state()
@@ -122,7 +132,7 @@ class _Attempt:
         if weights.origin == "none":
             return None
         if weights.origin == "imagenet":
-            return load_imagenet(network)
+            return load_published(network, verified_path(network.core.name))
         if weights.origin == "parent":
             if self._job.parent_weights is None:
                 raise DataError(f"the weights of the parent cell {weights.parent_cell_id} are missing; run it first")
@@ -164,13 +174,16 @@ class _Attempt:
 
     def _complete(self, fitting: Fitting, network: Network, dataset: Dataset) -> None:
         fitting.run()
+        faults.point("evaluate")
         assign_weights(network.core, fitting.best.weights)
         self._emit(self._evaluated(fitting, dataset))
+        faults.point("artifact")
         write_weights(self._directory / WEIGHTS_NAME, fitting.best.weights, self._cell.cell_id, dataset.class_names)
         self._write_history(fitting)
         for kind, name in (("weights", WEIGHTS_NAME), ("history", HISTORY_NAME)):
             path = self._directory / name
             self._emit(ArtifactWritten(kind, name, sha256_of(path), path.stat().st_size))
+        faults.point("complete")
         self._emit(
             Completed(
                 epochs=len(fitting.history),

@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from benchmark.errors import BusyError, StorageError
+from benchmark.results.lock import lock_database
+
+HOLD = (
+    "import sys, time\n"
+    "from benchmark.errors import BusyError\n"
+    "from benchmark.results.lock import lock_database\n"
+    "try:\n"
+    "    with lock_database(sys.argv[1], command='bench run --name ' + sys.argv[2]):\n"
+    "        print('holds', flush=True); time.sleep(float(sys.argv[3]))\n"
+    "except BusyError as error:\n"
+    "    print(error, flush=True); sys.exit(error.exit_code)\n"
+)
+
+
+def hold(path, name="first", seconds="60"):
+    return subprocess.Popen([sys.executable, "-c", HOLD, path, name, seconds], stdout=subprocess.PIPE, text=True)
+
+
+def test_the_message_names_process_host_start_and_command(tmp_path):
+    path = tmp_path / "results.sqlite"
+    with hold(path) as holder:
+        assert holder.stdout.readline() == "holds\n"
+        with pytest.raises(BusyError) as caught, lock_database(path):
+            pass
+        holder.kill()
+    message = str(caught.value)
+    assert f"process {holder.pid} on {os.uname().nodename}, since 20" in message
+    assert "bench run --name first" in message
+
+
+def test_a_killed_holder_frees_the_lock_and_leaves_its_name(tmp_path):
+    path = tmp_path / "results.sqlite"
+    with hold(path) as holder:
+        holder.stdout.readline()
+        holder.send_signal(signal.SIGKILL)
+    left = json.loads((tmp_path / "results.sqlite.lock").read_text())
+    assert (left["pid"], left["command"]) == (holder.pid, "bench run --name first")
+    with lock_database(path):
+        pass
+
+
+def test_the_same_file_by_another_name_is_the_same_lock(tmp_path, monkeypatch):
+    path = tmp_path / "results.sqlite"
+    link = tmp_path / "link.sqlite"
+    link.symlink_to(path)
+    monkeypatch.chdir(tmp_path)
+    with lock_database(path):
+        for name in (link, "results.sqlite", "./results.sqlite", f"sqlite:///{path}"):
+            with pytest.raises(BusyError), lock_database(name):
+                pass
+
+
+def test_of_many_that_start_at_once_exactly_one_wins(tmp_path):
+    path = tmp_path / "results.sqlite"
+    racers = [hold(path, f"racer{number}", "1.5") for number in range(4)]
+    answers = [racer.communicate()[0] for racer in racers]
+    # whoever comes after the winner has left may win as well; at no moment two do
+    refused = [answer for answer in answers if "another bench run holds this database" in answer]
+    assert answers.count("holds\n") >= 1
+    assert len(refused) + answers.count("holds\n") == 4
+    assert all("bench run --name racer" in answer for answer in refused)
+
+
+def test_waiting_takes_the_lock_when_it_is_free(tmp_path):
+    path = tmp_path / "results.sqlite"
+    with hold(path, seconds="0.5") as holder:
+        holder.stdout.readline()
+        began = time.monotonic()
+        with lock_database(path, wait=True):
+            assert time.monotonic() - began > 0.1
+
+
+def test_a_folder_that_cannot_hold_the_lock_is_named(tmp_path):
+    with (
+        pytest.raises(StorageError, match=r"the lock file .* cannot be made"),
+        lock_database(tmp_path / "no" / "x.sqlite"),
+    ):
+        pass

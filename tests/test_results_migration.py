@@ -1,0 +1,183 @@
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from contextlib import closing
+from functools import partial
+from pathlib import Path
+
+import pytest
+from results_samples import MACHINE, begin, cell, run_cell
+
+from benchmark.errors import BusyError, NotFoundError, SchemaError
+from benchmark.results import migration, upgrade, versions
+from benchmark.results.database import lock_database, open_database
+from benchmark.results.queries import cell_detail, history, results, run_cells, runs
+from benchmark.results.schema import SCHEMA_VERSION, TABLES
+from benchmark.results.upgrade import upgrade_database
+from benchmark.results.verification import check_database
+
+FIXTURES = Path(__file__).with_name("fixtures") / "schema"
+
+# rebuilds the table that all others refer to, which is where SQLite has its traps
+SECOND = """
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0002"
+down_revision = "0001"
+
+
+def upgrade():
+    found = op.get_bind().exec_driver_sql("SELECT name, sql FROM sqlite_schema WHERE type = 'view'").fetchall()
+    for name, _ in found:
+        op.execute(f"DROP VIEW {name}")
+    with op.batch_alter_table("run", recreate="always") as table:
+        table.add_column(sa.Column("mood", sa.Text))
+    for _, sql in found:
+        op.execute(sql)
+    MORE
+"""
+
+
+@pytest.fixture
+def path(tmp_path):
+    return Path(shutil.copy(FIXTURES / "v1.sqlite", tmp_path / "results.sqlite"))
+
+
+@pytest.fixture
+def next_version(tmp_path, monkeypatch):
+    """A program that is one schema version ahead; returns a function that adds lines to its migration."""
+
+    def install(more="pass"):
+        scripts = tmp_path / "scripts"
+        shutil.copytree(migration.SCRIPTS, scripts, dirs_exist_ok=True)
+        (scripts / "versions" / "0002_mood.py").write_text(SECOND.replace("MORE", more))
+        monkeypatch.setattr(migration, "migrate", partial(migration.migrate, scripts=scripts))
+        monkeypatch.setattr(versions, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+        monkeypatch.setattr(upgrade, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
+
+    return install
+
+
+def query(path, sql):
+    with closing(sqlite3.connect(path)) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def test_the_newest_migration_is_the_version_that_the_program_names():
+    numbers = [int(file.name[:4]) for file in (migration.SCRIPTS / "versions").glob("0*.py")]
+    assert sorted(numbers) == list(range(1, SCHEMA_VERSION + 1))
+    assert tuple(table.name for table in TABLES) == versions.TABLE_NAMES
+
+
+def test_there_is_a_database_of_every_released_version():
+    assert sorted(file.name for file in FIXTURES.iterdir()) == [f"v{n}.sqlite" for n in range(1, SCHEMA_VERSION + 1)]
+
+
+@pytest.mark.parametrize("file", sorted(FIXTURES.glob("v*.sqlite")), ids=lambda file: file.stem)
+def test_databases_of_all_released_versions_can_be_upgraded_read_and_written(file, tmp_path):
+    path = Path(shutil.copy(file, tmp_path / "results.sqlite"))
+    upgrade_database(path)
+    with open_database(path, mode="read") as database:
+        rows = {row["seed"]: row for row in results(database)}
+        assert [rows[seed]["status"] for seed in range(5)] == [
+            "completed",
+            "interrupted",
+            "diverged",
+            "failed",
+            "blocked",
+        ]
+        assert rows[0]["test_accuracy"] == 0.9
+        told = history(database, [rows[2]["execution_id"]])
+        assert repr([one["train_loss"] for one in told]) == "[1.0, nan]"
+        assert told[1]["val_loss"] == float("inf")
+        assert run_cells(database, 1)[-1]["status"] == "skipped"
+        assert cell_detail(database, cell(3).cell_id).attempts[0]["traceback"] == "Traceback …"
+        assert check_database(database, None) == []
+    with open_database(path, mode="write") as database:
+        recorder, run_id = begin(database, [cell(1)])
+        assert run_cell(recorder, run_id, cell(1)).number == 2
+        assert results(database, seed=1)[0]["status"] == "completed"
+
+
+def test_an_older_database_is_refused_until_it_is_upgraded_and_a_copy_is_kept(path, next_version):
+    next_version()
+    for mode in ("read", "write"):
+        with pytest.raises(SchemaError, match="bench db upgrade"):
+            open_database(path, mode=mode)
+    assert path.read_bytes() == (FIXTURES / "v1.sqlite").read_bytes()
+    done = upgrade_database(path)
+    assert (done.old, done.new, done.backup.name) == (1, 2, "results.sqlite.v1.bak")
+    assert query(done.backup, "PRAGMA user_version") == [(1,)]
+    assert query(path, "PRAGMA user_version") == [(2,)]
+    assert query(path, "SELECT mood FROM run") == [(None,)]
+    # the trap of rebuilding a table: what refers to it must still be there
+    for table in ("execution", "attempt", "epoch", "run_cell"):
+        count = f"SELECT count(*) FROM {table}"
+        assert query(path, count) == query(done.backup, count) != [(0,)]
+    assert query(path, "PRAGMA foreign_key_check") == []
+    with open_database(path, mode="write") as database:
+        begin(database, [cell()])
+        assert len(runs(database)) == 2
+    again = upgrade_database(path)
+    assert (again.old, again.new, again.backup) == (2, 2, None)
+
+
+@pytest.mark.parametrize(
+    "more", ["raise RuntimeError('in the middle')", "op.execute('DELETE FROM cell')"], ids=["raises", "orphans"]
+)
+def test_an_upgrade_that_fails_changes_nothing(path, next_version, more):
+    next_version(more)
+    before = query(path, "SELECT sql FROM sqlite_schema")
+    with pytest.raises((RuntimeError, SchemaError), match=r"in the middle|without what they refer to"):
+        upgrade_database(path)
+    assert query(path, "SELECT sql FROM sqlite_schema") == before
+    assert query(path, "PRAGMA user_version") == [(1,)]
+    assert query(path, "SELECT count(*) FROM cell") == [(5,)]
+
+
+def test_an_upgrade_killed_in_the_middle_leaves_the_old_schema(path, next_version, tmp_path):
+    next_version()
+    code = (
+        "import sys; from pathlib import Path; from functools import partial\n"
+        "from benchmark.results import migration, upgrade, versions\n"
+        "migration.migrate = partial(migration.migrate, scripts=Path(sys.argv[2]))\n"
+        "versions.SCHEMA_VERSION = upgrade.SCHEMA_VERSION = 2\n"
+        "upgrade.upgrade_database(sys.argv[1])\n"
+    )
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(entry for entry in sys.path if entry),
+        "BENCH_TESTING": "1",
+        "BENCH_FAULT": "migrate.step:1:kill9",
+    }
+    command = [sys.executable, "-c", code, path, tmp_path / "scripts"]
+    assert subprocess.run(command, env=environment, check=False).returncode == -9
+    assert query(path, "PRAGMA user_version") == [(1,)]
+    assert query(path, "PRAGMA integrity_check") == [("ok",)]
+    assert upgrade_database(path).new == 2
+
+
+def test_a_database_in_use_is_not_upgraded(path):
+    with lock_database(path), pytest.raises(BusyError):
+        upgrade_database(path)
+
+
+def test_what_is_not_there_cannot_be_upgraded(tmp_path):
+    with pytest.raises(NotFoundError, match="bench run"):
+        upgrade_database(tmp_path / "none.sqlite")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_fixture_is_what_the_script_makes(tmp_path):
+    from make_schema_fixture import make
+
+    made = tmp_path / "made.sqlite"
+    make(made)
+    schema = "SELECT type, name, sql FROM sqlite_schema ORDER BY name"
+    assert query(made, schema) == query(FIXTURES / f"v{SCHEMA_VERSION}.sqlite", schema)
+    assert query(made, "SELECT machine FROM run") == [(MACHINE,)]
