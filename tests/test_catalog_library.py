@@ -17,15 +17,46 @@ def test_the_matrix_of_the_repository_is_the_default_preset():
     assert (ROOT / "matrix.toml").read_text(encoding="utf-8") == preset_text("default")
 
 
+def plan_of(name: str):
+    return parse_matrix(preset_text(name), f"{name}.toml", machine_kind=MACHINE)
+
+
 @pytest.mark.parametrize("name", preset_names())
 def test_every_preset_is_planned_without_a_complaint(name):
-    plan = parse_matrix(preset_text(name), f"{name}.toml", machine_kind=MACHINE)
+    plan = plan_of(name)
     assert plan.cells
-    assert plan.report != type(plan.report)()
     assert not plan.left_out
-    assert not [note for note in plan.notes if "matches no" in note]
+    assert not [note for note in plan.notes if "matches no" in note or "merged" in note]
     assert preset_summary(name)
-    assert preset_names()[0] == "default"
+    assert "`bench prepare`" in preset_text(name) or {cell.data.source for cell in plan.cells} == {"digits"}
+
+
+def test_presets_are_listed_with_the_default_first_and_all_second():
+    assert preset_names() == (
+        "default",
+        "all",
+        "cifar10-four-models",
+        "cpu-cnns",
+        "resnet18-transfer",
+        "resnet50-v1-v4",
+        "vgg-resnet",
+    )
+
+
+def test_the_preset_of_all_has_every_cell_and_comparison_of_the_others():
+    together = plan_of("all")
+    others = [plan_of(name) for name in preset_names() if name not in ("default", "all")]
+    assert {cell.cell_id for cell in together.cells} == {cell.cell_id for plan in others for cell in plan.cells}
+    assert set(together.report.transfer) == {item for plan in others for item in plan.report.transfer}
+    assert set(together.report.progression) == {item for plan in others for item in plan.report.progression}
+
+
+def test_the_cnn_of_the_cpu_preset_has_the_published_shape():
+    cell = next(cell for cell in plan_of("cpu-cnns").cells if cell.dataset == "mnist")
+    assert (cell.data.image_size, cell.data.channels, cell.threads, cell.labels) == (28, 1, 4, "one_hot")
+    assert cell.architecture.name == "simple_cnn"
+    (stage,) = cell.stages
+    assert (stage.epochs, stage.batch_size) == (5, 64)
 
 
 def test_the_default_tour_shows_what_the_tool_is_for():

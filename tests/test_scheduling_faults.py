@@ -9,6 +9,8 @@ import pytest
 from scheduling_plans import fake_cell
 from scheduling_runs import Place
 
+pytestmark = pytest.mark.slow
+
 RETRIED = {
     "start:1:kill9": "crashed",
     "build:1:segv": "crashed",

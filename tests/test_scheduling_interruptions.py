@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
+import subprocess
 import time
 from pathlib import Path
+from random import Random
 
 import pytest
 from harness import Run, running
+
+pytestmark = pytest.mark.slow
 
 SLOW = {"BENCH_FAKE_EPOCH_SECONDS": "0.1"}
 ENDLESS = {"BENCH_FAKE_EPOCH_SECONDS": "60"}
@@ -154,3 +159,33 @@ def _is_template(pid: int) -> bool:
 def _slack() -> float:
     """More when other programs keep this machine busy."""
     return 1.0 + 2.0 * os.getloadavg()[0] / (os.cpu_count() or 1)
+
+
+KILLS = int(os.environ.get("BENCH_TEST_KILLS", "6"))
+
+
+def test_random_kills_of_anything_lose_nothing(run, clean):
+    """`BENCH_TEST_KILLS=500` makes a night of it."""
+    random = Random(20)
+    acknowledged: dict[tuple, tuple] = {}
+    for _ in range(KILLS):
+        process = run.start(BENCH_FAKE_EPOCH_SECONDS="0.08")
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.communicate(timeout=random.uniform(0.3, 1.2) * _slack())
+        victims = run.processes()
+        if victims:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(random.choice(victims), signal.SIGKILL)
+            time.sleep(random.uniform(0.0, 0.1))
+        process.kill()
+        process.communicate()
+        run.wait_until_alone(2.0)
+        if run.database.exists():
+            now = run.epochs()
+            assert {key: now[key] for key in acknowledged} == acknowledged
+            acknowledged = now
+        if process.returncode in {0, 3}:
+            shutil.rmtree(run.folder / "results.artifacts")
+            run.database.unlink()
+            acknowledged = {}
+    finish(run, clean)

@@ -22,7 +22,7 @@ def preset_names() -> tuple[str, ...]:
     """All presets, the default one first."""
     folder = resources.files(__package__) / "presets"
     names = {entry.name.removesuffix(_SUFFIX) for entry in folder.iterdir() if entry.name.endswith(_SUFFIX)}
-    return tuple(sorted(names, key=lambda name: (name != "default", name == "all", name)))
+    return tuple(sorted(names, key=lambda name: (name != "default", name)))
 
 
 def preset_text(name: str) -> str:

@@ -14,7 +14,7 @@ from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
 from benchmark.matrix.settings import PARAMETER_KINDS
 from benchmark.matrix.weights import NO_WEIGHTS, PARENT_NAMES
 
-_SOURCE = re.compile(r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?|(folder|npz):[^\n]+")
+_SOURCE = re.compile(r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?")
 _NOT_INHERITED = {"extends", "summary", "label"}
 
 Definitions = Mapping[str, Sequence[Definition]]
@@ -128,7 +128,7 @@ def _check_dataset(dataset: Chained, chain: Sequence[Definition], problems: Prob
         return
     facts = SOURCES.get(source)
     if facts is None and not _SOURCE.fullmatch(source):
-        problems.add(place, "digits, tfds:NAME, folder:PATH or npz:PATH", source, nearest_hint(source, SOURCES))
+        problems.add(place, "digits or tfds:NAME", source, nearest_hint(source, SOURCES))
         return
     declared = dataset.own.get("num_classes")
     if facts is None:

@@ -23,7 +23,7 @@ _TEXTS: dict[str, Kind] = {"extends": Name("the name of another definition"), "s
 OWN_KEYS: dict[str, dict[str, Kind]] = {
     "dataset": {
         **_TEXTS,
-        "source": Name("a data source: digits, tfds:NAME, folder:PATH or npz:PATH"),
+        "source": Name("a data source: digits or tfds:NAME"),
         "classes": Sequenced(Integer(0, 65535)),
         "num_classes": Integer(2, 65536),
     },

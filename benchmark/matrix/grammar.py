@@ -185,6 +185,8 @@ class Reader:
             for key in NAME_KEYS:
                 if key not in given and key not in on_axes:
                     self._problems.add((*path, key), f"a {key}; it is missing, and [matrix] has none")
+            if not row:
+                self._problems.add(path, "at least one key")
             self._check_zips(given, axes, path)
             yield given
 

@@ -192,6 +192,9 @@ class Planner:
             *remarks.added(added - self._returned),
             *remarks.idle("exclude", self._exclude_hits),
             *remarks.idle("override", self._resolver.override_hits),
+            *remarks.crowded(
+                max((cell.threads for cell in self.cells.values()), default=0), self._resolver.machine.cores
+            ),
         )
 
 

@@ -45,6 +45,12 @@ def idle(table: str, hits: Sequence[int]) -> Iterator[str]:
     return (f"matrix.{table}[{number}] matches no cell" for number, count in enumerate(hits) if not count)
 
 
+def crowded(threads: int, cores: int) -> Iterator[str]:
+    """Cells that ask for more threads than the machine has cores."""
+    if threads > cores:
+        yield f"threads = {threads} is more than this machine's {cores} cores: such cells run slower than they could"
+
+
 def _cells(count: int) -> str:
     return f"{count} cell{'s' if count != 1 else ''}"
 

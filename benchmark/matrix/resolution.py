@@ -69,7 +69,7 @@ class Resolver:
     def __init__(self, library: Library, specification: Specification, machine: MachineKind) -> None:
         self._library = library
         self._specification = specification
-        self._machine = machine
+        self.machine = machine
         self._bases: dict[tuple[str, str, str], Base] = {}
         self._shapes: dict[Hashable, tuple[Shape, str | None]] = {}
         self._parts: dict[Hashable, tuple[Any, str]] = {}
@@ -121,7 +121,7 @@ class Resolver:
                 self._parts.clear()
                 self._cells.clear()
             shape = self._make_shape(base, assigned)
-            self._shapes[key] = (shape, impossible(shape, base.origin.origin, self._machine))
+            self._shapes[key] = (shape, impossible(shape, base.origin.origin, self.machine))
         return self._shapes[key]
 
     def _make_shape(self, base: Base, assigned: Mapping[str, Any]) -> Shape:
@@ -148,7 +148,7 @@ class Resolver:
 
     def _device_kind(self, device: str) -> str:
         if device == "auto":
-            return "gpu" if self._machine.gpus else "cpu"
+            return "gpu" if self.machine.gpus else "cpu"
         return device.partition(":")[0]
 
     def _part(self, key: Hashable, make: Callable[[], Part]) -> tuple[Part, str]:

@@ -83,9 +83,13 @@ class Dispatcher:
 
     def _timeout(self) -> float:
         now = time.monotonic()
-        ends = [now + IDLE_SECONDS]
-        for attempt in self._running.values():
-            ends.append(attempt.deadline() if attempt.launched else attempt.started + LAUNCH_SECONDS)
+        ends = [
+            now + IDLE_SECONDS,
+            *(
+                attempt.deadline() if attempt.launched else attempt.started + LAUNCH_SECONDS
+                for attempt in self._running.values()
+            ),
+        ]
         if (wait := self._desk.book.seconds_to_flush()) is not None:
             ends.append(now + wait)
         if self._starter.not_before > now:
