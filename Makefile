@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
 
-.PHONY: run test lint docs reference clean
+.PHONY: run test soak lint docs reference perf clean
 
 run: $(VENV)/.installed
 	$(BIN)/bench run --matrix matrix.toml
@@ -12,10 +12,25 @@ run: $(VENV)/.installed
 test: lint
 	$(BIN)/python -m pytest -q
 
+# faults by the hundred: kills, damaged databases, a thousand forks; about half an hour on two quiet cores
+soak: $(VENV)/.installed-test
+	$(BIN)/python tests/soak.py
+
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+# measurements against what a user would do instead, appended to perf/results.md: about half an hour on two quiet cores
+perf: $(VENV)/.installed
+	$(BIN)/python perf/orchestration.py
+	$(BIN)/python perf/start.py
+	$(BIN)/python perf/packing.py
+	$(BIN)/python perf/features.py
+	$(BIN)/python perf/data.py
+	$(BIN)/python perf/step.py
+	$(BIN)/python perf/scale.py
+	$(BIN)/python perf/tour.py --select seed=0
 
 # regenerates the pages under docs/commands and the tables that are made from the code
 docs: $(VENV)/.installed-test

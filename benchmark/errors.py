@@ -6,6 +6,7 @@
     │   └── NotFoundError     2   a name or id that is not there
     ├── CellsFailedError      3   some cells failed
     ├── StorageError          4   database or disk
+    │   ├── DiskError         4   the disk is full or gave an error: what a while may cure
     │   └── SchemaError       4   the database is older, newer, or not ours
     ├── BusyError            75   another `bench run` holds this database
     └── InterruptedRunError  130, 143
@@ -84,6 +85,10 @@ class StorageError(BenchError):
     """The database or the disk cannot be used; nothing that was recorded is lost by it."""
 
     exit_code = 4
+
+
+class DiskError(StorageError):
+    """The disk is full or gave an error while the database was written; the same write may succeed later."""
 
 
 class SchemaError(StorageError):

@@ -38,6 +38,7 @@ class Job:
         cores: Processors to pin the worker to; empty leaves it to the kernel.
         gpu: Index of the GPU that the worker may see; None hides all GPUs.
         isolation: `fork` or `spawn`: how the process was made.
+        allow_plugins: Whether plug-ins may run that the trust file does not name (see `matrix/trust.py`).
     """
 
     attempt_id: int
@@ -50,6 +51,7 @@ class Job:
     cores: tuple[int, ...]
     gpu: int | None
     isolation: str
+    allow_plugins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,9 +104,21 @@ class Resumed:
 
 @dataclass(frozen=True, slots=True)
 class StageStarted:
+    """A stage begins; what its frozen layers make of the images is there, where that is reused.
+
+    Attributes:
+        features: Whether this stage and those before it `computed` such features, only `reused` those of other cells,
+            or had `none`.
+        features_seconds: What that took them, all together.
+        features_alone_seconds: What it would have taken without other cells.
+    """
+
     stage: int
     epochs: int
     trainable_parameters: int
+    features: str = "none"
+    features_seconds: float = 0.0
+    features_alone_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +179,10 @@ class CheckpointFailed:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactWritten:
-    """A file that stays. `name` is relative to the attempt's directory; kinds: weights, history, figure, log."""
+    """A file that stays. `name` is relative to the attempt's directory.
+
+    Kinds: weights, history, predictions, figure, log; and of the setting `save` model, architecture, h5.
+    """
 
     kind: str
     name: str
@@ -175,12 +192,33 @@ class ArtifactWritten:
 
 @dataclass(frozen=True, slots=True)
 class Evaluated:
-    """The test set was evaluated, once, with the kept weights. `best_epoch` is the epoch they come from."""
+    """The test set was evaluated, once, with the kept weights.
+
+    Attributes:
+        best_epoch: The epoch that the weights come from.
+        tta_accuracy, tta_loss: Of the probabilities averaged over augmented views; None without `tta`.
+    """
 
     test_accuracy: float
     test_loss: float
     best_epoch: int
     seconds: float
+    tta_accuracy: float | None = None
+    tta_loss: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """The artifact `name` holds the predictions for the test set; told after its `ArtifactWritten`.
+
+    Attributes:
+        examples: Images of the test set.
+        class_names: Of the outputs, in their order.
+    """
+
+    name: str
+    examples: int
+    class_names: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,7 +227,7 @@ class Completed:
 
     Attributes:
         epochs: Epochs trained over all stages.
-        fit_seconds: Sum of the epochs' `seconds`, over all attempts of the execution.
+        fit_seconds: Sum of the epochs' `seconds`, over all attempts of the execution, and `features_seconds`.
         total_seconds: This attempt, from its first line to here.
         peak_device_bytes: Peak memory on the GPU; None on the CPU.
     """
@@ -252,6 +290,7 @@ Event: TypeAlias = (
     | CheckpointFailed
     | ArtifactWritten
     | Evaluated
+    | Predicted
     | Completed
     | Diverged
     | Interrupted

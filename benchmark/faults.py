@@ -5,22 +5,26 @@ time in a process (one that works at this cell, when an id is given), and only i
 `BENCH_FAULT_MARK=<file>` each acts once over all processes: a file is created, and whoever finds it does nothing.
 
 Points of a worker: start, build, stage, batch, ckpt.write (three times for each state file: empty, half, whole),
-ckpt.done, epoch.sent, artifact, evaluate, complete, leave. Of the scheduler: expand, launch, commit, report.
-Of the template: template.preload, template.fork.
+ckpt.done, epoch.sent, artifact, evaluate, complete, leave, features (after each piece that is kept). Of the scheduler:
+expand, launch, commit, report. Of the template: template.preload, template.fork. Of the database: migrate.step,
+db.commit.
 
-Actions: kill9, segv, exit (status 0), hang (in Python), spin (in C, holding the interpreter's lock), hog (memory),
-stop (SIGSTOP), deaf (SIGTERM ignored, then hang), child (leaves a sleeping grandchild), junk (64 MB on stderr),
-enospc, and raise:<exception of builtins>.
+Actions: kill9, segv, exit (status 0), hang (in Python), spin (in C, holding the interpreter's lock), hog (memory, up to
+a limit of its own), gorge (a gibibyte, for control groups that have less), stop (SIGSTOP), half (half an event, then
+SIGSTOP), deaf (SIGTERM ignored, then hang), child (leaves a sleeping grandchild), junk (64 MB on stderr), enospc, and
+raise:<exception of builtins>.
 """
 
 from __future__ import annotations
 
 import builtins
+import contextlib
 import ctypes
 import errno
 import os
 import resource
 import signal
+import stat
 import sys
 import time
 from collections import Counter
@@ -93,6 +97,21 @@ def _hog() -> None:
     bytearray(256 << 20)
 
 
+def _gorge() -> None:
+    eaten = []
+    for _ in range(64):
+        eaten.append(bytearray(os.urandom(1 << 12) * (1 << 12)))  # noqa: PERF401  each must stay
+
+
+def _half() -> None:
+    # A worker holds one pipe beside its standard streams: that of its events.
+    for descriptor in range(3, 64):
+        with contextlib.suppress(OSError):
+            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+                os.write(descriptor, b'{"event": "EpochFinis')
+    os.kill(os.getpid(), signal.SIGSTOP)
+
+
 def _deaf() -> None:
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     _hang()
@@ -117,6 +136,8 @@ _ACTIONS: dict[str, Callable[[], object]] = {
     "segv": lambda: ctypes.string_at(0),
     "exit": lambda: os._exit(0),
     "hang": _hang,
+    "gorge": _gorge,
+    "half": _half,
     "spin": _spin,
     "hog": _hog,
     "deaf": _deaf,

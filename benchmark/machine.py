@@ -6,6 +6,7 @@ found out is None (or empty), never an exception: a benchmark must not fail beca
 
 from __future__ import annotations
 
+import contextlib
 import os
 import platform
 import re
@@ -89,7 +90,7 @@ def facts() -> MachineFacts:
     return MachineFacts(
         os=platform.platform(),
         python_version=platform.python_version(),
-        cpu_model=_cpu_model(),
+        cpu_model=cpu_model(),
         cpu_cores=cpu_cores(),
         memory_bytes=_memory_bytes(),
         gpus=gpus,
@@ -122,13 +123,16 @@ def default_machine_name() -> str:
 
 @cache
 def boot_id() -> str:
-    """Identity of this boot: the kernel's random id, or the boot time where there is none."""
+    """Identity of this boot: the kernel's random id, or the boot time where there is none; empty when nobody knows."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
         import psutil
 
-        return f"{psutil.boot_time():.0f}"
+        # without /proc psutil knows nothing on Linux
+        with contextlib.suppress(OSError):
+            return f"{psutil.boot_time():.0f}"
+        return ""
 
 
 def process_start_ticks(pid: int) -> int | None:
@@ -142,6 +146,31 @@ def process_start_ticks(pid: int) -> int | None:
         return _start_ticks_without_proc(pid)
     # the command name may hold spaces and parentheses; what follows the last one is safe to split
     return int(stat.rpartition(")")[2].split()[19])
+
+
+def lock_holders(paths: Iterable[Path]) -> list[str]:
+    """Programs other than this one that hold a lock for writing on one of these files, as `process 123 (sqlite3)`.
+
+    Source: `/proc/locks`, proc(5); empty where there is none, or where nobody holds one.
+    """
+    wanted = set()
+    for path in paths:
+        with contextlib.suppress(OSError):
+            status = path.stat()
+            wanted.add(f"{os.major(status.st_dev):02x}:{os.minor(status.st_dev):02x}:{status.st_ino}")
+    try:
+        lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    except OSError:
+        return []
+    pids = {int(line[4]) for line in lines if line[3] == "WRITE" and line[5] in wanted}
+    return [f"process {pid} ({_command_name(pid)})" for pid in sorted(pids - {0, -1, os.getpid()})]
+
+
+def _command_name(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/comm").read_text(errors="replace").strip()
+    except OSError:
+        return "gone"
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
@@ -217,11 +246,12 @@ def _start_ticks_without_proc(pid: int) -> int | None:
 
     try:
         return int(psutil.Process(pid).create_time() * 100)
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return None
 
 
-def _cpu_model() -> str:
+def cpu_model() -> str:
+    """Name of the processor."""
     try:
         match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
@@ -232,7 +262,11 @@ def _cpu_model() -> str:
 def _memory_bytes() -> int:
     import psutil
 
-    physical = int(psutil.virtual_memory().total)
+    try:
+        physical = int(psutil.virtual_memory().total)
+    except OSError:
+        # no /proc: the C library asks the kernel itself
+        physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
     try:
         limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
     except OSError:

@@ -48,6 +48,7 @@ class Run:
         self.folder = folder
         self.mark = uuid.uuid4().hex
         self.database = folder / "results.sqlite"
+        self._started: list[subprocess.Popen[str]] = []
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "matrix.toml").write_text(matrix)
 
@@ -60,7 +61,7 @@ class Run:
 
     def start(self, *arguments: str, **extra: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "benchmark", *(arguments or ("run", "--machine", "test"))]
-        return subprocess.Popen(
+        process = subprocess.Popen(
             command,
             cwd=self.folder,
             env=self.environment(**extra),
@@ -69,6 +70,8 @@ class Run:
             text=True,
             start_new_session=True,
         )
+        self._started.append(process)
+        return process
 
     def bench(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments, **extra)
@@ -128,6 +131,12 @@ class Run:
         for pid in self.processes():
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
+        for process in self._started:
+            if process.returncode is None:
+                process.kill()
+                process.wait()
+            for stream in (process.stdout, process.stderr):
+                stream.close()
 
     def epochs(self) -> dict[tuple, tuple]:
         """Every recorded epoch that was not timed: its numbers must stay for ever."""

@@ -62,7 +62,7 @@ def row(
         "cell_id": cell_id, "execution_id": columns.get("execution_id", 1), "run_id": 1, "run_name": None,
         "machine": "lab", "dataset": dataset, "model": model, "strategy": strategy,
         "strategy_label": spec["strategy_label"], "seed": seed, "status": "completed", "cause": None, "detail": None,
-        "parent_cell_id": spec["weights"]["parent_cell_id"], "spec": json.dumps(spec), "timing_valid": completed,
+        "parent_cell_id": spec["weights"]["parent_cell_id"], "spec": json.dumps({**spec, "cell_id": cell_id}), "timing_valid": completed,
         "resumed": False, "package_version": "0.1.0", "git_commit": "abcdef0123456789",
         **(result if completed else dict.fromkeys(result)),
         **columns,

@@ -5,6 +5,8 @@ from __future__ import annotations
 import hashlib
 from dataclasses import replace
 
+import numpy as np
+
 from benchmark.events import (
     ArtifactWritten,
     Completed,
@@ -18,7 +20,8 @@ from benchmark.events import (
 from benchmark.matrix.cell import Architecture, Cell, Data, Stage, Weights
 from benchmark.results.database import Database
 from benchmark.results.recorder import Recorder
-from benchmark.results.records import RunFacts
+from benchmark.results.records import PredictionRow, RunFacts
+from benchmark.training.predictions import packed
 
 MACHINE = "lab"
 DATA = Data("digits", None, 10, 16, "grey", None, None, 0.1)
@@ -26,6 +29,18 @@ ARCHITECTURE = Architecture("simple_cnn", (("filters", (32, 64)),))
 STAGE = Stage("all", 5, 64, "adam", 1e-3, None, 0.0, 0.0, (("flip", "horizontal"),), None, None)
 FACTS = RunFacts(machine=MACHINE, name="tour", matrix_path="m.toml", matrix_text="[matrix]\n", package_version="1.2.3")
 EXITED = Exited(0, 0, 300_000_000, 2.5, 0.25)
+
+
+def predictions(labels=(0, 0, 1, 1), predicted=(0, 1, 1, 1), names=("cat", "dog"), tta=None) -> PredictionRow:
+    """A row as the scheduler makes it of a worker's file: 80 % for what is predicted."""
+    kinds = np.arange(len(names))
+    rows = [np.where(kinds == np.array(one)[:, None], 0.8, 0.2 / (len(names) - 1)) for one in (predicted, tta or [])]
+    averaged = rows[1].astype(np.float32) if tta else None
+    content = packed(np.arange(len(labels)), np.array(labels), rows[0].astype(np.float32), averaged)
+    return PredictionRow(len(labels), tuple(names), hashlib.sha256(content).hexdigest(), content)
+
+
+PREDICTIONS = predictions()
 
 
 def cell(seed: int = 0, **changes) -> Cell:
@@ -96,7 +111,8 @@ def complete(
     recorder.record(attempt_id, ArtifactWritten("weights", "weights.npz", "0" * 64, 12))
     recorder.record(attempt_id, Evaluated(0.9, 0.3, best or epochs, 0.2))
     recorder.record(attempt_id, Completed(epochs, float(epochs), seconds))
-    assert recorder.finish_attempt(attempt_id, state="completed", exited=EXITED, disturbed=False)
+    done = {"state": "completed", "exited": EXITED, "disturbed": False, "predictions": PREDICTIONS}
+    assert recorder.finish_attempt(attempt_id, **done)
 
 
 def run_cell(recorder: Recorder, run_id: int, one: Cell, *, epochs: int = 3, **options):

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import pytest
 
+from benchmark.catalog.applications import PREFIX
 from benchmark.catalog.facts import ARCHITECTURES, SOURCES
 from benchmark.matrix.document import MachineKind, parse_matrix
 from benchmark.matrix.listing import list_models
@@ -35,7 +36,11 @@ def test_the_digits_are_those_of_scikit_learn():
     assert facts.class_names == tuple(str(name) for name in digits.target_names)
 
 
-@pytest.mark.parametrize("name", ARCHITECTURES)
+OWN_NAMES = [name for name in ARCHITECTURES if not name.startswith(PREFIX)]
+"""Those of Keras Applications that are no models of bench are in test_training_applications.py."""
+
+
+@pytest.mark.parametrize("name", OWN_NAMES)
 def test_every_architecture_is_a_model_with_complete_parameters(name):
     assert set(ARCHITECTURES[name].parameters) <= set(PARAMETER_KINDS)
     assert any(row["architecture"] == name for row in list_models())
@@ -56,7 +61,7 @@ WIDE = {
 
 
 @pytest.mark.tf
-@pytest.mark.parametrize(("name", "changed"), [*((name, "") for name in ARCHITECTURES), *WIDE.items()])
+@pytest.mark.parametrize(("name", "changed"), [*((name, "") for name in OWN_NAMES), *WIDE.items()])
 def test_layers_and_smallest_images_are_those_of_the_built_network(name, changed):
     from benchmark.training.models import build_network
 

@@ -28,7 +28,7 @@ def test_every_preset_is_planned_without_a_complaint(name):
     assert not plan.left_out
     assert not [note for note in plan.notes if "matches no" in note or "merged" in note]
     assert preset_summary(name)
-    assert "`bench prepare`" in preset_text(name) or {cell.data.source for cell in plan.cells} == {"digits"}
+    assert "bench prepare" in preset_text(name) or {cell.data.source for cell in plan.cells} == {"digits"}
 
 
 def test_presets_are_listed_with_the_default_first_and_all_second():

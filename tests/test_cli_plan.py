@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import csv
 import io
+import json
+import re
 import time
 
 import pytest
@@ -114,32 +116,71 @@ def cells():
     return parse_matrix(MATRIX.replace('"fake"', '"tensorflow"'), "m", machine_kind=MachineKind(0, 2)).cells
 
 
-def duration(cell, seconds: float) -> dict:
+def effort(cell, seconds: float) -> dict:
     return {
-        "cell_id": cell.cell_id, "dataset": cell.dataset, "model": cell.model, "epochs_planned": cell.epochs,
-        "total_seconds": seconds, "peak_rss_bytes": 1 << 30,
+        "spec": json.dumps(cell.to_dict()), "executions": 1, "epochs": cell.epochs, "setup_seconds": 0.1,
+        "first_epoch_seconds": 2.0, "fit_seconds": seconds - 1, "total_seconds": seconds, "peak_rss_bytes": 1 << 30,
     }  # fmt: skip
 
 
-def test_nothing_is_forecast_from_nothing():
+def test_a_machine_without_a_record_is_told_what_is_usual(monkeypatch):
+    monkeypatch.setattr("benchmark.machine.available_cores", lambda: (0, 1))
     found = expect(cells(), History(), None)
-    assert (found.known_cells, found.wall_seconds, found.peak_rss_bytes) == (0, None, None)
-    assert "not known before the first cells have run" in found.in_words()
+    assert (found.known_cells, found.cells) == (0, len(cells()))
+    assert 5 < found.wall_seconds < 120
+    assert "no cell of these models has been measured on this machine yet" in "\n".join(found.in_words())
 
 
 def test_like_cells_make_a_forecast(monkeypatch):
     monkeypatch.setattr("benchmark.machine.available_cores", lambda: (0, 1))
-    some = [cell for cell in cells() if cell.model == "simple_cnn" and cell.dataset == "digits"]
-    known = History(durations=[duration(some[0], 10.0)], peaks={"simple_cnn": 1 << 30})
+    some = [cell for cell in cells() if (cell.model, cell.dataset) == ("simple_cnn", "digits")]
+    known = History(efforts=[effort(cell, 10.0) for cell in (some[0], some[-1])])
     found = expect(some, known, None)
     assert (found.cells, found.known_cells, found.work_seconds) == (6, 6, 60.0)
-    assert found.wall_seconds == pytest.approx(30.0)
-    assert found.in_words() == "forecast: about 30 s, 2 cells at once, up to 2.0 GiB of memory"
-    assert expect(some, known, 1).wall_seconds == pytest.approx(60.0)
+    assert found.wall_seconds == pytest.approx(34, abs=1)
+    words = found.in_words()
+    assert len(words) == 1
+    assert re.fullmatch(
+        r"forecast: about 34 s, 2 cells at once, up to 2\.0 GiB of memory, \d\.\d MiB on the disk", words[0]
+    )
+    assert expect(some, known, 1).wall_seconds == pytest.approx(64, abs=1)
+
+
+def test_a_budget_names_the_cells_that_fit(monkeypatch):
+    monkeypatch.setattr("benchmark.machine.available_cores", lambda: (0, 1))
+    some = [cell for cell in cells() if (cell.model, cell.dataset) == ("simple_cnn", "digits")]
+    known = History(efforts=[effort(some[0], 10.0), effort(some[-1], 20.0)])
+    found = expect(some, known, None, 30.0)
+    # 26 s after the imports are enough for two long ones or four short ones
+    assert {found.of_cell(cell.cell_id)["fits"] for cell in some[:3]} == {False}
+    assert sum(found.of_cell(cell.cell_id)["fits"] for cell in some[3:]) == 2
+    assert found.budget.shortest_first == 3
+    assert found.in_words()[-1] == "  30 s are enough for 2 of 6 cells; with the shortest first for 3"
+    assert expect(some, known, None, 600.0).in_words()[-1] == "  all of it fits into 10:00 min"
+
+
+def test_the_plan_says_of_each_cell_what_it_will_take(place):
+    document = place.document("plan", "--budget", "2h")
+    assert all(cell["forecast_seconds"] > 0 and cell["fits"] for cell in document["cells"])
+    assert all(cell["forecast_basis"] == "usual" for cell in document["cells"])
+    assert document["forecast"]["bases"] == {"usual": len(document["cells"])}
+    assert document["forecast"]["budget"]["fitting_cells"] == len(document["cells"])
+    text = place.call("plan", "--budget", "2h").stdout
+    assert "all of it fits into 2:00 h" in text
+
+
+def test_a_run_says_how_good_its_forecast_was(place):
+    assert "about" in place.run("run", "--select", "seed=0").stderr
+    done = place.run("run", "--rerun")
+    assert re.search(r"the forecast was [\d.]+ m?s: ", done.stderr)
+    query = place.document("query", "SELECT forecast_seconds FROM run ORDER BY run_id")
+    assert all(row["forecast_seconds"] > 0 for row in query)
+    settled = place.document("plan", "--select", "seed=0")
+    assert {cell["forecast_seconds"] for cell in settled["cells"] if cell["status"] == "completed"} == {None}
 
 
 def test_settled_cells_cost_nothing():
     some = cells()
     known = History(statuses=dict.fromkeys((cell.cell_id for cell in some), "completed"))
-    assert expect(some, known, None).in_words() == "forecast: nothing to do"
+    assert expect(some, known, None).in_words() == ["forecast: nothing to do"]
     assert "diverged" in expectation.SETTLED

@@ -22,7 +22,7 @@ def test_datasets_are_prepared_once(place):
     place.write(MATRIX.format(dataset="digits"))
     done = place.run("prepare")
     assert done.returncode == 0, done.stderr
-    assert done.stderr == "preparing digits, 16 pixels, grey\n1 dataset ready\n"
+    assert done.stderr == "preparing digits, 16 pixels, grey\nready: digits, 16 pixels, grey\n1 dataset ready\n"
     assert len(list(place.directory.glob("cache/prepared/digits-16-grey-*/meta.json"))) == 1
     assert place.run("prepare").stderr == "1 dataset ready\n"
 

@@ -179,7 +179,8 @@ def test_matrices_in_pages_are_valid(block):
     from benchmark.matrix.document import parse_matrix
     from benchmark.matrix.plan import MachineKind
 
-    if "[matrix]" in block.code:
+    # those of your-own.md need files beside them; tests/test_your_own.py runs them
+    if "[matrix]" in block.code and block.path.name != "your-own.md":
         where = f"{block.path.name}:{block.line}"
         assert parse_matrix(block.code, where, machine_kind=MachineKind(gpus=0, cores=2)).cells
 

@@ -20,6 +20,8 @@ def values_of(kind: type) -> st.SearchStrategy[typing.Any]:
 
     def strategy(annotation: typing.Any) -> st.SearchStrategy[typing.Any]:
         options = typing.get_args(annotation) or (annotation,)
+        if typing.get_origin(annotation) is tuple:
+            return st.lists(plain[options[0]]).map(tuple)
         return st.one_of([plain[option] for option in options])
 
     hints = typing.get_type_hints(kind)

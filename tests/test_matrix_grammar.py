@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import MatrixError
-from benchmark.matrix.document import MachineKind, Plan, parse_matrix
+from benchmark.matrix.document import EnsembleSpec, MachineKind, Plan, parse_matrix
 
 MACHINE = MachineKind(gpus=1, cores=2)
 
@@ -108,7 +108,7 @@ def test_the_whole_grammar_is_a_plan():
     assert plan.axes == ("dataset", "model", "strategy", "seed", "batch_size", "learning_rate")
     assert plan.report.progression == (("v1", "v2", "v3", "v4"),)
     assert plan.report.transfer[0].fine_tuned == "from_low_digits"
-    assert any("plug-ins" in note for note in plan.notes)
+    assert "plugins.models: there is no file my_models.py" in plan.notes
 
 
 @pytest.mark.parametrize(
@@ -147,8 +147,8 @@ def test_the_whole_grammar_is_a_plan():
         ("patience = 3, ", "", "defaults.early_stopping.patience: expected an integer from 0 to 1000000; it is missing"),
         ("reduce_learning_rate = 2", "reduce_learning_rate = true", "defaults.reduce_learning_rate: expected false, a patience"),
         ('extends = "digits"', 'extends = "digit"', ":38: dataset.few_digits.extends: expected the name of another dataset, got \"digit\"; did you mean 'digits'?"),
-        ('extends = "digits"', 'source = "digits2"', "dataset.few_digits.source: expected digits or tfds:NAME"),
-        ('extends = "digits"', 'source = "folder:/etc"', 'dataset.few_digits.source: expected digits or tfds:NAME, got "folder:/etc"'),
+        ('extends = "digits"', 'source = "digits2"', "dataset.few_digits.source: expected digits, tfds:NAME, folder:PATH or npz:PATH"),
+        ('extends = "digits"', 'source = "folder:/no/such"', "dataset.few_digits.num_classes: expected `num_classes`, because nothing can be told from /no/such (No such file or directory)"),
         ('extends = "digits"', "", "dataset.few_digits.source: expected a data source; it is missing"),
         ('extends = "digits"', 'source = "tfds:svhn"', "dataset.few_digits.num_classes: expected `num_classes`, because tfds:svhn is not a source that bench knows"),
         ("classes = [0, 1, 2]", "classes = [0, 10]", "dataset.few_digits.classes: expected labels from 0 to 9, as digits has, got [0, 10]"),
@@ -309,3 +309,38 @@ def test_any_key_may_be_wrong_in_any_way_without_a_traceback(path):
 @settings(max_examples=150, deadline=None)
 def test_any_value_at_any_key_is_a_plan_or_a_matrix_error(path, value):
     assert is_plan_or_matrix_error(mutated(path, value, "replace"))
+
+
+ENSEMBLE = """
+[matrix]
+dataset = "digits"
+model = ["simple_cnn", "basic_cnn"]
+strategy = "scratch"
+[report]
+ensemble = [{{ {} }}]
+"""
+
+
+def test_ensembles_are_selections_with_a_label():
+    plan = parse_matrix(
+        ENSEMBLE.format('cells = "model=simple_cnn|basic_cnn,dataset=digits", label = "Both"'), "m.toml",
+        machine_kind=MachineKind(0, 2),
+    )  # fmt: skip
+    assert plan.report.ensemble == (EnsembleSpec(("model=simple_cnn|basic_cnn,dataset=digits",), "Both"),)
+
+
+@pytest.mark.parametrize(
+    ("inside", "words"),
+    [
+        ('label = "Both"', "report.ensemble[0]: expected a table such as"),
+        ("cells = 3", "report.ensemble[0].cells: expected a selection"),
+        ("cells = []", "report.ensemble[0].cells: expected a selection"),
+        ('cells = "modle=a"', "did you mean 'model'"),
+        ('cells = "model"', "expected key=value"),
+        ('cells = "seed=0", lable = "x"', "did you mean 'label'"),
+    ],
+)
+def test_an_ensemble_that_is_none_is_refused(inside, words):
+    with pytest.raises(MatrixError) as caught:
+        parse_matrix(ENSEMBLE.format(inside), "m.toml", machine_kind=MachineKind(0, 2))
+    assert words in str(caught.value)

@@ -178,3 +178,25 @@ def test_changed_keys_are_dotted_and_sorted():
     one, two = {"a": [{"b": 1}], "c": 1}, {"a": [{"b": 2}, {}], "d": 1}
     assert changed_keys(one, two) == ["a", "c", "d"]
     assert changed_keys({"x": (1, 2)}, {"x": [1, 2]}) == []
+
+
+def test_views_and_saved_files_are_part_of_the_id_only_where_they_are_asked_for():
+    (plain, _) = plan_of(SMALL).cells
+    for line in ("tta = 0", "save = false", 'save = "weights"', 'save = ["history", "weights"]'):
+        assert plan_of(f"{SMALL}{line}").cells[0].cell_id == plain.cell_id
+    asked = [plan_of(f"{SMALL}{line}").cells[0] for line in ("tta = 3", 'save = "model"', 'save = ["h5", "model"]')]
+    assert len({plain.cell_id, *(cell.cell_id for cell in asked)}) == 4
+    for cell in (plain, *asked):
+        assert cell_id_of(identity_parts(cell)) == cell.cell_id
+        assert type(cell).from_dict(json.loads(json.dumps(cell.to_dict()))) == cell
+    assert asked[2].save == ("model", "h5")
+
+
+SMALL = """
+[matrix]
+dataset = "digits"
+model = "simple_cnn"
+strategy = "scratch"
+seed = [0, 1]
+[defaults]
+"""

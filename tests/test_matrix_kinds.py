@@ -19,6 +19,7 @@ from benchmark.matrix.kinds import (
     Number,
     Pattern,
     Sequenced,
+    Words,
 )
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.settings import SETTINGS
@@ -36,6 +37,11 @@ def read(kind, value):
 @pytest.mark.parametrize(
     ("kind", "value", "normal"),
     [
+        (Words(("model", "h5"), ("weights",)), ["h5", "weights", "model", "h5"], ("model", "h5")),
+        (Words(("model", "h5"), ("weights",)), "model", ("model",)),
+        (Words(("model", "h5"), ("weights",)), False, ()),
+        (Words(("model", "h5"), ("weights",)), ["pickle"], INVALID),
+        (Words(("model", "h5"), ("weights",)), 3, INVALID),
         (Integer(0), 3, 3),
         (Integer(0), True, INVALID),
         (Integer(0), 3.0, INVALID),

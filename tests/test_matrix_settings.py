@@ -35,7 +35,7 @@ def test_every_field_of_a_cell_is_a_setting_or_comes_from_a_definition():
     fields = {field.name for kind in (Cell, Data, Stage) for field in dataclasses.fields(kind)}
     definitions = {
         "cell_id", "dataset", "model", "strategy", "strategy_label", "data", "architecture", "weights", "stages",
-        "device_kind", "source", "classes", "num_classes",
+        "device_kind", "source", "classes", "num_classes", "location", "test_fraction", "class_names", "version",
     }  # fmt: skip
     assert fields - definitions == set(SETTINGS) - {"dropout"}
     assert names_of("stage") == {field.name for field in dataclasses.fields(Stage)}

@@ -18,7 +18,7 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from results_samples import EXITED, FACTS, MACHINE, begin, cell, complete, epoch, run_cell, set_up
+from results_samples import EXITED, FACTS, MACHINE, PREDICTIONS, begin, cell, complete, epoch, run_cell, set_up
 
 from benchmark.errors import BusyError, NotFoundError, SchemaError, UserError
 from benchmark.events import (
@@ -37,7 +37,7 @@ from benchmark.matrix.cell import Weights
 from benchmark.results import queries, statement
 from benchmark.results.database import lock_database, open_database
 from benchmark.results.recorder import Recorder
-from benchmark.results.schema import VERSION_TABLE, execution, metadata, run
+from benchmark.results.schema import VERSION_TABLE, execution, metadata, prediction, run
 from benchmark.results.schema import epoch as epoch_table
 from benchmark.results.upgrade import upgrade_database
 from benchmark.results.verification import check_database
@@ -314,6 +314,18 @@ class TestRecording:
         assert (row["fit_seconds"], row["parameters"], row["test_accuracy"]) == (2.0, 225_034, None)
         assert row["timing_valid"] is False
         assert recorder.progress(start.attempt_id) == Progress(1, 3, 7, 20)
+
+    def test_what_became_of_features_is_shown_and_their_seconds_are_part_of_fitting(self, database):
+        recorder, run_id = begin(database, [cell()])
+        start = recorder.start_attempt(run_id, cell().cell_id, MACHINE)
+        set_up(recorder, start.attempt_id)
+        assert only(database)["features"] is None
+        recorder.record(start.attempt_id, StageStarted(1, 5, 10, "reused", 0.25, 8.0))
+        recorder.record(start.attempt_id, epoch(1))
+        shown = ("features", "features_seconds", "features_alone_seconds", "fit_seconds")
+        assert tuple(only(database)[name] for name in shown) == ("reused", 0.25, 8.0, 1.25)
+        recorder.finish_attempt(start.attempt_id, state="failed")
+        assert tuple(only(database)[name] for name in shown) == ("reused", 0.25, 8.0, 1.25)
 
     @pytest.mark.parametrize(
         ("state", "will_retry", "status", "cause"),
@@ -793,6 +805,59 @@ class TestLock:
             raise RuntimeError
         with lock_database(target, wait=True):
             pass
+
+
+class TestPredictions:
+    def test_a_completed_cell_keeps_what_it_predicted(self, database):
+        recorder, run_id = begin(database, [cell(0), cell(1)])
+        start = run_cell(recorder, run_id, cell(0))
+        assert queries.predictions(database, [start.execution_id, 99]) == {start.execution_id: PREDICTIONS}
+
+    def test_nothing_else_does(self, database):
+        recorder, run_id = begin(database, [cell()])
+        for state in ("failed", "interrupted", "diverged"):
+            start = recorder.start_attempt(run_id, cell().cell_id, MACHINE)
+            recorder.record(start.attempt_id, epoch(1))
+            recorder.finish_attempt(start.attempt_id, state=state, predictions=PREDICTIONS)
+            assert queries.predictions(database, [start.execution_id]) == {}
+
+    def test_they_never_change_and_none_are_added_afterwards(self, database):
+        recorder, run_id = begin(database, [cell()])
+        start = run_cell(recorder, run_id, cell())
+        one = prediction.c.execution_id == start.execution_id
+        values = {"examples": 4, "classes": 2, "class_names": "[]", "sha256": "", "content": b""}
+        bare = recorder.start_attempt(run_id, cell().cell_id, MACHINE, fresh=True)
+        recorder.record(bare.attempt_id, epoch(1))
+        recorder.finish_attempt(bare.attempt_id, state="completed")
+        later = prediction.insert().values(execution_id=bare.execution_id, **values)
+        for change in (prediction.update().where(one).values(content=b"x"), later):
+            with pytest.raises(sa.exc.IntegrityError), database.transaction() as connection:
+                connection.execute(change)
+
+    def test_a_byte_that_changed_is_found(self, database):
+        recorder, run_id = begin(database, [cell()])
+        start = run_cell(recorder, run_id, cell())
+        with database.transaction() as connection:
+            drop = "DROP TRIGGER prediction_is_final_update"
+            drop = "DROP TRIGGER prediction_is_final ON prediction" if connection.dialect.name == "postgresql" else drop
+            connection.exec_driver_sql(drop)
+            connection.execute(prediction.update().values(content=PREDICTIONS.content[:-1] + b"x"))
+        (finding,) = check_database(database, None)
+        assert finding.kind == "prediction"
+        assert finding.where == f"cell {cell().cell_id}, execution {start.execution_id}"
+
+    def test_scores_of_views_are_columns_of_the_execution_and_not_of_the_view(self, database):
+        recorder, run_id = begin(database, [cell()])
+        start = recorder.start_attempt(run_id, cell().cell_id, MACHINE)
+        recorder.record(start.attempt_id, epoch(1))
+        recorder.record(start.attempt_id, Evaluated(0.9, 0.3, 1, 0.1, tta_accuracy=0.91, tta_loss=math.nan))
+        recorder.record(start.attempt_id, Completed(1, 1.0, 2.0))
+        recorder.finish_attempt(start.attempt_id, state="completed")
+        (row,) = queries.results(database)
+        assert row["tta_accuracy"] == 0.91
+        assert math.isnan(row["tta_loss"])
+        assert not {"tta_accuracy", "tta_loss"} & RESULTS.keys()
+        assert check_database(database, None) == []
 
 
 class TestChecking:

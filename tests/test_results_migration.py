@@ -15,7 +15,7 @@ from results_samples import MACHINE, begin, cell, run_cell
 from benchmark.errors import BusyError, NotFoundError, SchemaError
 from benchmark.results import migration, upgrade, versions
 from benchmark.results.database import lock_database, open_database
-from benchmark.results.queries import cell_detail, history, results, run_cells, runs
+from benchmark.results.queries import cell_detail, history, predictions, results, run_cells, runs
 from benchmark.results.schema import SCHEMA_VERSION, TABLES
 from benchmark.results.upgrade import upgrade_database
 from benchmark.results.verification import check_database
@@ -98,6 +98,7 @@ def test_databases_of_all_released_versions_can_be_upgraded_read_and_written(fil
         assert run_cells(database, 1)[-1]["status"] == "skipped"
         assert cell_detail(database, cell(3).cell_id).attempts[0]["traceback"] == "Traceback …"
         assert check_database(database, None) == []
+        assert predictions(database, [rows[0]["execution_id"]])[rows[0]["execution_id"]].examples == 4
     with open_database(path, mode="write") as database:
         recorder, run_id = begin(database, [cell(1)])
         assert run_cell(recorder, run_id, cell(1)).number == 2

@@ -73,7 +73,7 @@ def test_digests_do_not_change_between_versions():
     row = {**ROW, "test_loss": math.nan, "val_loss": None, "train_loss": math.inf, "epochs": 3, "status": "completed"}
     assert (
         execution_digest("c", row, [EPOCH, {**EPOCH, "epoch": 2}])
-        == "7a5bd6813f60cc2ab691b3859b5120ecfa46be011a5e4efe7e71f062d3dc137a"
+        == "ea2b8a6e76974298c56f19dc4a23a680ed25dd8f7a8c50b2acfc4c76070e1e4f"
     )
 
 

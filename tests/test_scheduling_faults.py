@@ -34,6 +34,7 @@ RETRIED = {
     "batch:5:spin": "timeout",
     "batch:5:stop": "timeout",
     "batch:5:deaf": "timeout",
+    "batch:5:half": "timeout",
 }
 """Faults after which a cell goes on, and the state in which the struck attempt ends."""
 

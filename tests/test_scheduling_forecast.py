@@ -1,56 +1,187 @@
 from __future__ import annotations
 
+import json
+from dataclasses import replace
+
 import pytest
 from scheduling_plans import fake_cell
 
-from benchmark.scheduling.forecast import Durations, Remaining
+from benchmark.events import EpochFinished
+from benchmark.matrix.cell import Architecture
+from benchmark.scheduling.forecast import Durations, Remaining, pioneers, run_seconds
+from benchmark.scheduling.resources import Slots
+
+SMALL = Architecture("simple_cnn", (("dense_units", 128), ("filters", (32, 64)), ("kernel_size", 3)))
+LARGE = Architecture("resnet18", (("filters", (64, 128, 256, 512)),))
+
+
+def small(**changes):
+    return replace(fake_cell(backend="tensorflow", **changes), architecture=SMALL)
+
+
+def large(**changes):
+    return replace(fake_cell(backend="tensorflow", model="resnet18", **changes), architecture=LARGE)
+
+
+def with_epochs(cell, epochs):
+    (stage,) = cell.stages
+    return replace(cell, cell_id=f"{epochs:020x}", stages=(replace(stage, epochs=epochs),))
 
 
 def past(cell, seconds):
-    names = {"cell_id": cell.cell_id, "dataset": cell.dataset, "model": cell.model}
-    return {**names, "epochs_planned": cell.epochs, "total_seconds": seconds}
+    return {"cell_id": cell.cell_id, "total_seconds": seconds}
 
 
-CELL = fake_cell(epochs=4)
-LONGER = fake_cell(epochs=8, seed=1)
-STRANGER = fake_cell(model="resnet18", epochs=2)
+def effort(cell, seconds, *, first=None, executions=3, epochs=None):
+    """What `results.past.efforts` says of like cells that took so long, a second of it outside the epochs."""
+    first = first if first is not None else seconds / 4
+    return {
+        "spec": json.dumps(cell.to_dict()), "executions": executions, "epochs": epochs or cell.epochs,
+        "setup_seconds": 0.1, "first_epoch_seconds": first, "fit_seconds": seconds - 1, "total_seconds": seconds,
+        "peak_rss_bytes": 700 << 20,
+    }  # fmt: skip
 
 
-def test_nothing_known_is_said_as_nothing():
-    assert Durations().seconds(CELL) is None
+def finished(epoch, seconds, *, traced=False, stage=1, replayed=False):
+    return EpochFinished(
+        stage, epoch, epoch, 0.5, 1.0, 0.5, 1.0, 1e-3, seconds, 0.0, seconds, 0.0, 0.0, 100.0, traced, True, replayed
+    )
 
 
-def test_the_same_cell_counts_most_then_its_kind_then_this_run():
-    durations = Durations([past(CELL, 10.0), past(CELL, 12.0)])
-    assert durations.seconds(CELL) == 12.0
-    assert durations.seconds(LONGER) == pytest.approx(22.0)
-    assert durations.seconds(STRANGER) is None
-    durations.learn(LONGER, 40.0)
-    assert durations.seconds(LONGER) == 40.0
-    assert durations.seconds(STRANGER) == pytest.approx(10.0)
+def test_without_a_record_large_networks_take_longer_than_small_ones():
+    durations = Durations()
+    assert durations.estimate(small()).basis == "usual"
+    assert durations.seconds(large()) > 3 * durations.seconds(small())
+    assert durations.estimate(large()).peak_rss_bytes > 1.5 * durations.estimate(small()).peak_rss_bytes
+    # 11 million parameters of four bytes
+    assert durations.estimate(large()).disk_bytes == pytest.approx(45e6, rel=0.01)
+
+
+def test_the_same_cell_counts_most_then_its_shape_then_its_kind_then_the_cost_model():
+    cell = small(epochs=4)
+    durations = Durations([past(cell, 12.0)], [effort(cell, 10.0)])
+    assert (durations.seconds(cell), durations.estimate(cell).basis) == (12.0, "same cell")
+    other_seed = small(epochs=4, seed=1)
+    assert (durations.seconds(other_seed), durations.estimate(other_seed).basis) == (10.0, "same shape")
+    longer = with_epochs(cell, 40)
+    assert durations.estimate(longer).basis == "same model"
+    assert 10.0 < durations.seconds(longer) < 100.0
+    assert durations.estimate(large()).basis == "cost model"
+    assert durations.seconds(large()) > 2 * Durations().seconds(large())
+
+
+def test_a_slow_machine_is_slow_in_everything():
+    usual = Durations()
+    slow = Durations((), [effort(cell, 3 * usual.seconds(cell)) for cell in (small(), small(epochs=9))])
+    assert slow.seconds(large()) == pytest.approx(3 * usual.seconds(large()), rel=0.3)
+
+
+def test_cells_that_stop_early_are_forecast_by_what_they_took():
+    cell = small(epochs=50)
+    durations = Durations((), [effort(cell, 10.0, epochs=10)])
+    assert durations.seconds(small(epochs=50, seed=9)) == 10.0
+    assert durations.seconds(with_epochs(cell, 100)) > 50.0
 
 
 def test_an_execution_without_a_duration_teaches_nothing():
-    assert Durations([past(CELL, None)]).seconds(CELL) is None
+    assert Durations([past(small(), None)]).estimate(small()).basis == "usual"
 
 
-def remaining(work, durations, cores=2, jobs=2):
-    return Remaining(durations, lambda: work, lambda cell: min(cell.threads, cores), cores, jobs)()
+def test_what_this_run_measures_counts_more_than_the_past():
+    cells = [small(seed=seed) for seed in range(4)]
+    durations = Durations([past(cell, 10.0) for cell in cells], [effort(cells[0], 10.0)])
+    durations.learn(cells[0], 20.0)
+    assert durations.seconds(cells[1]) == pytest.approx(20.0)
 
 
-def test_work_is_shared_by_what_runs_side_by_side():
-    durations = Durations([past(CELL, 10.0)])
-    cells = [(CELL, 0.0)] * 6
-    assert remaining(cells, durations) == pytest.approx(30.0)
-    assert remaining(cells, durations, jobs=1) == pytest.approx(60.0)
-    assert remaining([(CELL, 4.0), (CELL, 12.0)], durations) == pytest.approx(6.0)
-    assert remaining([], durations) == 0.0
+def test_a_machine_that_is_busy_today_makes_all_cells_slower():
+    cells = [small(seed=seed) for seed in range(3)]
+    durations = Durations([past(large(), 60.0)], [effort(cells[0], 10.0), effort(large(), 60.0)])
+    for cell in cells:
+        durations.learn(cell, 20.0)
+    assert 70.0 < durations.seconds(large()) < 120.0
 
 
-def test_a_wide_cell_takes_all_cores():
-    wide = fake_cell(threads=2)
-    assert remaining([(wide, 0.0)] * 2, Durations([past(wide, 10.0)])) == pytest.approx(20.0)
+def test_a_running_cell_is_expected_to_go_on_at_its_pace():
+    cell = large(epochs=10)
+    durations = Durations()
+    durations.follow(cell, finished(1, 9.0, traced=True), 10.0)
+    for epoch in range(2, 6):
+        durations.follow(cell, finished(epoch, 4.0), 10.0 + 4 * (epoch - 1))
+    assert durations.left(cell, 26.0) == pytest.approx(20.0, abs=1.0)
+    # and the others like it before the first of them has ended
+    assert durations.seconds(large(epochs=10, seed=5)) == pytest.approx(46.0, rel=0.25)
 
 
-def test_one_unknown_cell_makes_the_sum_unknown():
-    assert remaining([(CELL, 0.0), (STRANGER, 0.0)], Durations([past(CELL, 10.0)])) is None
+def test_one_disturbed_epoch_does_not_spoil_the_pace():
+    cell = large(epochs=10)
+    durations = Durations()
+    for epoch, seconds in enumerate((9.0, 1.0, 1.0, 20.0, 1.0), 1):
+        durations.follow(cell, finished(epoch, seconds, traced=epoch == 1), 30.0)
+    assert durations.left(cell, 30.0) < 7
+
+
+def test_later_stages_are_not_forgotten():
+    cell = replace(large(epochs=[2, 5]), cell_id="a" * 20)
+    durations = Durations()
+    durations.follow(cell, finished(1, 9.0, traced=True), 10.0)
+    durations.follow(cell, finished(2, 4.0), 14.0)
+    assert durations.left(cell, 14.0) > 20.0
+
+
+def test_a_resumed_cell_says_nothing_of_the_others():
+    cell = large(epochs=10)
+    durations = Durations()
+    before = durations.seconds(large(seed=3, epochs=10))
+    for epoch in range(1, 9):
+        durations.follow(cell, finished(epoch, 1.0, replayed=True), 0.1)
+    durations.learn(cell, 2.0)
+    assert durations.seconds(large(seed=3, epochs=10)) == before
+
+
+def test_a_cell_that_is_overdue_is_never_quite_done():
+    durations = Durations([past(small(), 10.0)])
+    assert durations.left(small(), 4.0) == pytest.approx(6.0)
+    assert durations.left(small(), 40.0) == pytest.approx(4.0)
+
+
+def test_what_only_a_user_knows_is_forecast_once_it_was_measured():
+    cell = replace(small(), architecture=Architecture("plugin:mine", (("table", {"a": 1}),)))
+    durations = Durations()
+    assert durations.seconds(cell) > 0
+    durations.learn(cell, 50.0)
+    assert durations.seconds(replace(cell, cell_id="b" * 20, seed=4)) == pytest.approx(50.0)
+
+
+def test_one_cell_of_each_kind_not_measured_goes_first():
+    parent = small(strategy="base")
+    child = replace(large(strategy="child"), weights=replace(large().weights, parent_cell_id=parent.cell_id))
+    cells = [parent, small(seed=1), with_epochs(small(seed=2), 7), large(), large(seed=1), child]
+    assert pioneers(cells, Durations()) == {parent.cell_id, large().cell_id}
+    assert pioneers(cells, Durations((), [effort(small(seed=8), 3.0)])) == {large().cell_id}
+
+
+def test_the_time_left_is_what_the_work_takes_side_by_side():
+    cells = [small(seed=seed) for seed in range(6)]
+    durations = Durations([past(cell, 10.0) for cell in cells])
+    two, one = Slots([0, 1], (), None), Slots([0, 1], (), 1)
+    # and four seconds until the first cell begins
+    assert run_seconds(cells, durations, two) == pytest.approx(34.0, abs=0.5)
+    assert run_seconds(cells, durations, one) == pytest.approx(64.0, abs=0.5)
+    assert run_seconds([], durations, one) is None
+    assert Remaining(durations, lambda: [(cells[0], 4.0), (cells[1], 12.0)], two)() == pytest.approx(6.0, abs=0.5)
+    wide = [replace(cell, threads=2) for cell in cells]
+    assert run_seconds(wide, durations, two) == pytest.approx(64.0, abs=0.5)
+
+
+def test_a_large_matrix_is_not_summed_up_at_every_question(monkeypatch):
+    cells, asked = [small(seed=seed) for seed in range(50)], []
+
+    def work():
+        asked.append(1)
+        return [(cell, 0.0 if cell is cells[0] else None) for cell in cells]
+
+    remaining = Remaining(Durations(), work, Slots([0, 1], (), None))
+    answers = {remaining() for _ in range(20)}
+    assert len(asked) < 20
+    assert len(answers) == len(asked)

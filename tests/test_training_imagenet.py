@@ -12,8 +12,9 @@ from threading import Thread
 
 import pytest
 
+from benchmark.catalog.applications import PUBLISHED, PublishedWeights
 from benchmark.training.causes import DataError
-from benchmark.training.imagenet import PUBLISHED, PublishedWeights, fetch, verified_path
+from benchmark.training.imagenet import fetch, verified_path
 
 
 def test_missing_imagenet_weights_name_address_digest_and_place_and_nothing_is_downloaded(tmp_path, monkeypatch):
@@ -22,7 +23,7 @@ def test_missing_imagenet_weights_name_address_digest_and_place_and_nothing_is_d
         verified_path("vgg16")
     message = str(caught.value)
     assert PUBLISHED["vgg16"].url in message
-    assert PUBLISHED["vgg16"].md5 in message
+    assert PUBLISHED["vgg16"].digest in message
     assert str(tmp_path / "models" / "vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5") in message
     assert "bench prepare" in message
 
@@ -32,7 +33,7 @@ def test_a_damaged_cache_file_is_said_and_stays(tmp_path, monkeypatch):
     path = PUBLISHED["vgg16"].path
     path.parent.mkdir()
     path.write_bytes(b"half a download")
-    with pytest.raises(DataError, match=f"expected md5 {PUBLISHED['vgg16'].md5}"):
+    with pytest.raises(DataError, match=f"expected md5 {PUBLISHED['vgg16'].digest}"):
         verified_path("vgg16")
     assert path.exists()
 
@@ -75,7 +76,7 @@ def test_a_file_with_another_digest_is_thrown_away(server):
 
 def test_a_failed_download_says_what_to_put_where(server):
     (server / "w.h5").unlink()
-    with pytest.raises(DataError, match=f"md5 {PUBLISHED['vgg16'].md5}"):
+    with pytest.raises(DataError, match=f"md5 {PUBLISHED['vgg16'].digest}"):
         fetch("vgg16")
 
 
@@ -87,4 +88,4 @@ def test_the_program_of_bench_prepare_tells_missing_weights(tmp_path):
         env={**os.environ, "KERAS_HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parent.parent)},
     )
     assert done.returncode == 3
-    assert PUBLISHED["resnet50"].md5 in json.loads(done.stdout)["error"]
+    assert PUBLISHED["resnet50"].digest in json.loads(done.stdout)["error"]

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 from training_cells import DIGITS, architecture
 
+from benchmark.catalog.applications import PUBLISHED, PublishedWeights
 from benchmark.training.causes import DataError
-from benchmark.training.imagenet import PUBLISHED, PublishedWeights, verified_path
+from benchmark.training.imagenet import verified_content
 from benchmark.training.models import build_network
 from benchmark.training.weights import (
     assign_weights,
@@ -116,7 +117,9 @@ def test_published_weights_land_in_the_backbone_and_leave_the_head_alone(tmp_pat
     keras.utils.set_random_seed(6)
     target = build_network(architecture("vgg16"), DIGITS.__class__("x", None, 10, 32, "rgb", None, None, 0.1))
     head = weight_arrays(target.core)["predictions/kernel"]
-    assert load_published(target, verified_path("vgg16")) == hashlib.sha256(path.read_bytes()).hexdigest()
+    assert (
+        load_published(target, verified_content("vgg16"), "ImageNet") == hashlib.sha256(path.read_bytes()).hexdigest()
+    )
     loaded = weight_arrays(target.core)
     for weight in original.weights:
         assert np.array_equal(loaded[weight.path], np.asarray(weight))

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ from training_cells import KILLED, architecture, cell, history, job, run_worker,
 
 from benchmark import events
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate, Weights
+from benchmark.reporting.predictions import decode, loss
+from benchmark.results.records import PredictionRow
 from benchmark.training.files import sha256_of
 from benchmark.training.preparation import prepare
 
@@ -65,6 +68,8 @@ def test_a_cell_tells_its_whole_life_in_order(finished):
         "Evaluated",
         "ArtifactWritten",
         "ArtifactWritten",
+        "ArtifactWritten",
+        "Predicted",
         "Completed",
     ]
 
@@ -97,7 +102,7 @@ def test_an_epoch_says_where_its_time_went(finished):
 
 def test_nothing_but_artifacts_stays_behind(finished):
     _, directory = finished
-    assert sorted(path.name for path in directory.iterdir()) == ["history.json", "weights.npz"]
+    assert sorted(path.name for path in directory.iterdir()) == ["history.json", "predictions.npz", "weights.npz"]
     told = json.loads((directory / "history.json").read_text())
     assert [epoch["epoch"] for epoch in told["epochs"]] == [1, 2]
 
@@ -300,3 +305,81 @@ def test_a_worker_cannot_reach_the_network(digits, tmp_path):
     failed = run_worker(job(cell(), tmp_path / "1", digits), faults="ask-network")
     assert failed.told[-1].cause == "data_error"
     assert "downloads are made by `bench prepare` only" in failed.told[-1].message
+
+
+def predictions_of(run, directory):
+    told = run.one(events.Predicted)
+    content = (directory / told.name).read_bytes()
+    return decode(PredictionRow(told.examples, told.class_names, sha256(content).hexdigest(), content))
+
+
+def test_predictions_come_to_the_scores_that_were_told(finished, digits):
+    run, directory = finished
+    found, told = predictions_of(run, directory), run.one(events.Evaluated)
+    assert found.class_names == tuple("0123456789")
+    assert (found.predicted == found.labels).mean() == told.test_accuracy
+    assert loss(found.probabilities, found.labels) == pytest.approx(told.test_loss, rel=1e-3)
+    # the indices lead back to the images
+    assert np.array_equal(np.load(digits / "test_labels.npy")[found.indices], found.labels)
+    assert found.tta_probabilities is None
+    assert told.tta_accuracy is None
+
+
+@pytest.fixture(scope="session")
+def rich(digits, tmp_path_factory):
+    """The same cell, averaged over views, and saved in every form."""
+    directory = tmp_path_factory.mktemp("rich") / "1"
+    return run_worker(job(cell(tta=2, save=("model", "h5", "architecture")), directory, digits)), directory
+
+
+def test_views_and_saved_models_change_nothing_of_the_training(rich, finished):
+    assert rich[0].exit_code == 0, rich[0].log
+    assert history(rich[0]) == history(finished[0])
+    assert sha256_of(rich[1] / "weights.npz") == sha256_of(finished[1] / "weights.npz")
+    plain, told = finished[0].one(events.Evaluated), rich[0].one(events.Evaluated)
+    assert (told.test_accuracy, told.test_loss) == (plain.test_accuracy, plain.test_loss)
+
+
+def test_test_time_augmentation_is_told_beside_the_plain_scores(rich):
+    run, directory = rich
+    found, told = predictions_of(run, directory), run.one(events.Evaluated)
+    assert (found.tta_predicted == found.labels).mean() == told.tta_accuracy
+    assert loss(found.tta_probabilities, found.labels) == pytest.approx(told.tta_loss, rel=1e-3)
+    assert not np.array_equal(found.tta_probabilities, found.probabilities)
+
+
+def test_the_same_cell_draws_the_same_views_again(rich, digits, tmp_path):
+    again = run_worker(job(cell(tta=2), tmp_path / "1", digits))
+    assert _without_seconds(again.one(events.Evaluated)) == _without_seconds(rich[0].one(events.Evaluated))
+    assert sha256_of(tmp_path / "1" / "predictions.npz") == sha256_of(rich[1] / "predictions.npz")
+
+
+def test_saved_files_are_artifacts_and_load_to_the_same_predictions(rich, digits):
+    run, directory = rich
+    files = {artifact.kind: artifact.name for artifact in run.all(events.ArtifactWritten)}
+    assert files == {
+        "weights": "weights.npz",
+        "history": "history.json",
+        "predictions": "predictions.npz",
+        "model": "model.keras",
+        "h5": "model.weights.h5",
+        "architecture": "architecture.json",
+    }
+    # by a user's own program, who has nothing but Keras
+    code = """
+import sys, json, keras, numpy as np
+folder, images = sys.argv[1], np.load(sys.argv[2]).astype("float32")
+whole = keras.saving.load_model(f"{folder}/model.keras")
+assert getattr(whole, "optimizer", None) is None
+rebuilt = keras.models.model_from_json(open(f"{folder}/architecture.json").read())
+rebuilt.load_weights(f"{folder}/model.weights.h5")
+print(json.dumps([model.predict(images, verbose=0).tolist() for model in (whole, rebuilt)]))
+"""
+    found = predictions_of(run, directory)
+    images = directory / "images.npy"
+    np.save(images, np.load(digits / "test_images.npy")[found.indices])
+    command = [sys.executable, "-c", code, directory, images]
+    done = subprocess.run(command, capture_output=True, check=True, text=True)
+    images.unlink()
+    for probabilities in json.loads(done.stdout.splitlines()[-1]):
+        assert np.allclose(probabilities, found.probabilities, atol=1e-3)

@@ -6,8 +6,10 @@ made up: coloured squares whose place tells the class.
 
 from __future__ import annotations
 
+import gzip
 import io
 import json
+import struct
 import tarfile
 from pathlib import Path
 
@@ -43,6 +45,21 @@ def put_cifar10(data_directory: Path, per_batch: int, test: int) -> None:
     )
 
 
+def put_mnist(data_directory: Path, train: int, test: int) -> None:
+    """MNIST's four IDX files, gzipped. TFDS insists on 60,000 and 10,000 images: black zeros follow the real ones."""
+    random = np.random.default_rng(0)
+    for part, count, whole in (("train", train, 60_000), ("t10k", test, 10_000)):
+        labels = np.zeros(whole, dtype=np.uint8)
+        labels[:count] = np.arange(count) % 10
+        images = np.zeros((whole, 28, 28), dtype=np.uint8)
+        for number in range(count):
+            images[number] = picture(int(labels[number]), 28, random).max(axis=-1)
+        header = struct.pack(">IIII", 2051, whole, 28, 28)
+        _keep(data_directory, "mnist", f"{part}-images-idx3-ubyte.gz", gzip.compress(header + images.tobytes(), 1))
+        header = struct.pack(">II", 2049, whole)
+        _keep(data_directory, "mnist", f"{part}-labels-idx1-ubyte.gz", gzip.compress(header + labels.tobytes(), 1))
+
+
 def put_imagenette(data_directory: Path, train: int, test: int) -> None:
     """Imagenette's tar of JPEG files of varying shapes, in a folder for each WordNet id."""
     from PIL import Image
@@ -71,7 +88,32 @@ def put_imagenette(data_directory: Path, train: int, test: int) -> None:
     _put(data_directory, "imagenette", "imagenette2-160.tgz", files)
 
 
+def put_flowers(data_directory: Path, count: int) -> None:
+    """The tar of tf_flowers: JPEG files in a folder for each of five flowers; TFDS has one split of them."""
+    from PIL import Image
+
+    random = np.random.default_rng(0)
+    files = {}
+    for number in range(count):
+        name = ("dandelion", "daisy", "tulips", "sunflowers", "roses")[number % 5]
+        encoded = io.BytesIO()
+        Image.fromarray(picture(number % 5, 80, random)).resize((90, 60)).save(encoded, "JPEG", quality=95)
+        files[f"flower_photos/{name}/{number}.jpg"] = encoded.getvalue()
+    _put(data_directory, "tf_flowers", "flower_photos.tgz", files)
+
+
 def _put(data_directory: Path, dataset: str, archive: str, files: dict[str, bytes]) -> None:
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as tar:
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+    _keep(data_directory, dataset, archive, packed.getvalue())
+
+
+def _keep(data_directory: Path, dataset: str, archive: str, content: bytes) -> None:
+    """A file in TFDS's download cache, under the name that stands for its address and its registered digest."""
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import resource
 
@@ -80,11 +122,7 @@ def _put(data_directory: Path, dataset: str, archive: str, files: dict[str, byte
     folder = data_directory / "downloads" / dataset
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / resource.get_dl_fname(url, info.checksum)
-    with tarfile.open(path, "w:gz") as tar:
-        for name, content in files.items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+    path.write_bytes(content)
     about = {
         "dataset_names": [dataset],
         "original_fname": archive,

@@ -112,17 +112,20 @@ class Run:
         return self.all(events.EpochFinished)
 
 
-def run_worker(jobs: events.Job | list[events.Job], *, faults: str = "", fresh: bool = False) -> Run:
+def run_worker(
+    jobs: events.Job | list[events.Job], *, faults: str = "", fresh: bool = False, **environment: str
+) -> Run:
     """Runs jobs one after the other in one process, with faults of `training_faults.py` injected.
 
     The process is forked from one that has imported the worker and nothing more, as in real runs; with `fresh` it is
-    a new interpreter.
+    a new interpreter. `environment` is added to its variables.
     """
     jobs = [jobs] if isinstance(jobs, events.Job) else jobs
     with tempfile.TemporaryDirectory() as folder:
         order = {
             "jobs": [events.to_line(job).decode() for job in jobs],
             "faults": faults,
+            "environment": environment,
             "events": f"{folder}/events",
             "log": f"{folder}/log",
         }
@@ -140,6 +143,7 @@ class Nursery:
 
     def __init__(self) -> None:
         here = Path(__file__).parent
+        self._cache = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
             [sys.executable, here / "training_nursery.py"],
             stdin=subprocess.PIPE,
@@ -147,6 +151,7 @@ class Nursery:
             env={
                 **os.environ,
                 "TF_CPP_MIN_LOG_LEVEL": "3",
+                "BENCH_CACHE": self._cache.name,
                 "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)]),
             },
         )
@@ -160,6 +165,7 @@ class Nursery:
 
     def close(self) -> None:
         self._process.communicate()
+        self._cache.cleanup()
 
 
 @functools.cache

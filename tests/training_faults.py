@@ -4,6 +4,7 @@
 `stop-after-epoch:N`  SIGTERM as soon as epoch N was told      `stop-in-epoch:N`   SIGTERM between its batches
 `no-writes`           states are never affordable              `nan-loss:B`        training's B-th batch gives a NaN loss
 `ask-network`         connects to another host while training
+`stop-at-piece:N`     SIGTERM while the N-th batch of features is computed
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import types
 from typing import Any
 
 from benchmark.events import EpochFinished
@@ -27,6 +29,8 @@ def before(faults: str) -> None:
             _after[int(number)] = _SIGNALS[action]
         elif place == "in-epoch":
             _signal_in_epoch(int(number), _SIGNALS[action])
+        elif name == "stop-at-piece":
+            _signal_at_piece(int(number), signal.SIGTERM)
         elif name == "no-writes":
             _never_write()
         elif name == "ask-network":
@@ -52,6 +56,18 @@ def _signal_in_epoch(epoch: int, number: int) -> None:
         beat(self, stage, at, batch, batches)
 
     fit.Pulse.beat = beat_and_die
+
+
+def _signal_at_piece(piece: int, number: int) -> None:
+    from benchmark.training import feature_store
+
+    def point(_name: str) -> None:
+        nonlocal piece
+        piece -= 1
+        if not piece:
+            os.kill(os.getpid(), number)
+
+    feature_store.faults = types.SimpleNamespace(point=point)
 
 
 def _ask_network() -> None:

@@ -23,6 +23,7 @@ def live(order: dict[str, Any]) -> int:
             told.write(events.to_line(event))
             training_faults.after(event)
 
+        os.environ.update(order["environment"])
         training_faults.before(order["faults"])
         return max([worker.main(events.job_from_line(line.encode()), emit) for line in order["jobs"]])
 

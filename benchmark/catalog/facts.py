@@ -7,8 +7,10 @@ limits against the built network.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from benchmark.catalog.applications import APPLICATIONS, Application
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +22,8 @@ class SourceFacts:
         image_size: Height and width as they come, in pixels; of Imagenette's varying sizes the shorter side.
         channels: 1 or 3.
         train_per_class, test_per_class: How many examples of each label the two splits have.
+        enlarged_in_network: Whether all images have that size and are kept so where cells ask for larger ones: the
+            network then begins with the enlarging, and the cache holds each pixel once.
     """
 
     class_names: tuple[str, ...]
@@ -27,6 +31,7 @@ class SourceFacts:
     channels: int
     train_per_class: tuple[int, ...]
     test_per_class: tuple[int, ...]
+    enlarged_in_network: bool = False
 
     @property
     def train_examples(self) -> int:
@@ -66,9 +71,15 @@ SOURCES: Mapping[str, SourceFacts] = {
         channels=1,
         train_per_class=(5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949),
         test_per_class=(980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009),
+        enlarged_in_network=True,
     ),
     "tfds:cifar10": SourceFacts(
-        _CIFAR10, image_size=32, channels=3, train_per_class=(5000,) * 10, test_per_class=(1000,) * 10
+        _CIFAR10,
+        image_size=32,
+        channels=3,
+        train_per_class=(5000,) * 10,
+        test_per_class=(1000,) * 10,
+        enlarged_in_network=True,
     ),
     "tfds:imagenette": SourceFacts(
         _IMAGENETTE,
@@ -80,19 +91,26 @@ SOURCES: Mapping[str, SourceFacts] = {
 }
 
 
+def prepared_size(source: str, image_size: int) -> int:
+    """The size at which images of a source are prepared and kept for cells that ask for `image_size`."""
+    facts = SOURCES.get(source)
+    return min(image_size, facts.image_size) if facts and facts.enlarged_in_network else image_size
+
+
 @dataclass(frozen=True, slots=True)
 class ArchitectureFacts:
     """What a network builder takes and can do.
 
     Attributes:
         parameters: What it must be given, beside `dropout`, which every architecture takes.
-        preprocessing: Family of input scaling: `unit` (0..1), `caffe` (BGR, ImageNet means subtracted).
+        preprocessing: Family of input scaling: `unit` (0..1), or one of `applications.Application`.
         imagenet: Whether ImageNet weights exist; they take three channels.
         size_dependent: Whether the shape of some weights follows from the image size (a Flatten before Dense), so
             that weights only fit images of the same size.
         minimum_image_size: The smallest images it takes, in pixels, for given parameters.
         backbone_layers: Layers before the head, for given parameters: what `last:N` counts.
         blocks: How many numbers `filters` must have; None leaves it free.
+        defaults: Values of parameters that a definition need not give, `dropout` among them.
     """
 
     parameters: tuple[str, ...]
@@ -102,6 +120,29 @@ class ArchitectureFacts:
     minimum_image_size: Callable[[Mapping[str, Any]], int]
     backbone_layers: Callable[[Mapping[str, Any]], int]
     blocks: int | None = None
+    defaults: Mapping[str, Any] = field(default_factory=dict)
+
+
+PLUGIN = "plugin:"
+"""Before the name of an architecture: a user's own function builds it."""
+
+_PLUGIN_FACTS = ArchitectureFacts(
+    parameters=(),
+    preprocessing="its own",
+    imagenet=False,
+    size_dependent=False,
+    minimum_image_size=lambda _: 1,
+    backbone_layers=lambda _: 1_000_000,
+)
+
+
+def architecture_facts(name: str) -> ArchitectureFacts:
+    """What is known of an architecture; of a user's own nothing that would forbid anything.
+
+    Raises:
+        KeyError: There is no such architecture.
+    """
+    return _PLUGIN_FACTS if name.startswith(PLUGIN) else ARCHITECTURES[name]
 
 
 def _valid_convolutions(parameters: Mapping[str, Any]) -> int:
@@ -114,6 +155,18 @@ def _valid_convolutions(parameters: Mapping[str, Any]) -> int:
 
 def _halvings(parameters: Mapping[str, Any]) -> int:
     return int(2 ** len(parameters["filters"]))
+
+
+def _application(one: Application) -> ArchitectureFacts:
+    return ArchitectureFacts(
+        parameters=("dense_units",),
+        preprocessing=one.preprocessing,
+        imagenet=True,
+        size_dependent=False,
+        minimum_image_size=lambda _: one.minimum_image_size,
+        backbone_layers=lambda _: one.layers,
+        defaults={"dense_units": 0, "dropout": 0.0},
+    )
 
 
 ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
@@ -150,20 +203,5 @@ ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
         backbone_layers=lambda _: 71,
         blocks=4,
     ),
-    "vgg16": ArchitectureFacts(
-        parameters=("dense_units",),
-        preprocessing="caffe",
-        imagenet=True,
-        size_dependent=False,
-        minimum_image_size=lambda _: 32,
-        backbone_layers=lambda _: 18,
-    ),
-    "resnet50": ArchitectureFacts(
-        parameters=("dense_units",),
-        preprocessing="caffe",
-        imagenet=True,
-        size_dependent=False,
-        minimum_image_size=lambda _: 32,
-        backbone_layers=lambda _: 174,
-    ),
+    **{name: _application(one) for name, one in APPLICATIONS.items()},
 }

@@ -152,7 +152,10 @@ class Board:
 
     @property
     def share(self) -> float:
-        """How much of the run is done, 0..1; each cell counts as much as its epochs."""
+        """How much of the run is done, 0..1: of its time where a forecast is known, else of its epochs."""
+        if self.expected_end is not None:
+            left = max(self.expected_end - self.clock(), 0.0)
+            return self.elapsed / (self.elapsed + left) if left or self.elapsed else 0.0
         done = float(sum(ended.cell.epochs for ended in self.finished))
         done += sum(running.share * running.cell.epochs for running in list(self.running.values()))
         return min(done / self._epochs, 1.0) if self._epochs else 0.0

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from benchmark.scheduling.options import RunSummary
 
 SHOWN_FAILURES = 10
+SHOWN_CELLS = 3
+"""How many reasons are told, and how many cells are named with each."""
 
 STATUSES = ("completed", "diverged", "failed", "blocked", "interrupted", "running", "pending", "skipped")
 """The order in which counts are told."""
@@ -27,19 +29,35 @@ def conclude(board: Board, summary: RunSummary, command: str, database: str) -> 
     verbosity.inform(f"\n{counts or 'nothing to do'}{reused} in {output.seconds(summary.seconds)}", "bold")
     if summary.stopped:
         verbosity.inform(f"stopped: {summary.stopped}")
+    elif summary.forecast_seconds:
+        verbosity.inform(f"  {forecast_in_words(summary.forecast_seconds, summary.seconds)}", "dim")
     failed = [ended for ended in board.finished if ended.status in {"failed", "blocked"}]
     _tell_failures(failed)
     for line in _next_commands(summary, command, database, failed):
         verbosity.inform(f"  {line}")
 
 
+def forecast_in_words(expected: float, took: float) -> str:
+    """How the forecast compares with what it came to: `the forecast was 2:05 min, 12 % too short`."""
+    wrong = expected / took - 1 if took > 0 else 0.0
+    side = "long" if wrong > 0 else "short"
+    judged = "about right" if abs(wrong) < 0.05 else f"{abs(wrong):.0%} too {side}".replace("%", " %")
+    return f"the forecast was {output.seconds(expected)}: {judged}"
+
+
 def _tell_failures(failed: Sequence[FinishedCell]) -> None:
-    for ended in failed[:SHOWN_FAILURES]:
+    """Each reason once, with the cells it ended."""
+    reasons: dict[str, list[FinishedCell]] = {}
+    for ended in failed:
         cause = f" ({ended.cause})" if ended.cause not in {None, ended.status} else ""
         detail = f": {last_line(ended.detail)}" if ended.detail else ""
-        streams.say(f"  {short_id(ended.cell.cell_id)} {ended.label}: {ended.status}{cause}{detail}", "red")
-    if len(failed) > SHOWN_FAILURES:
-        streams.say(f"  and {len(failed) - SHOWN_FAILURES} more")
+        reasons.setdefault(f"{ended.status}{cause}{detail}", []).append(ended)
+    for reason, cells in list(reasons.items())[:SHOWN_FAILURES]:
+        names = [f"{short_id(ended.cell.cell_id)} {ended.label}" for ended in cells[:SHOWN_CELLS]]
+        more = f" and {len(cells) - SHOWN_CELLS} more" if len(cells) > SHOWN_CELLS else ""
+        streams.say(f"  {', '.join(names)}{more}: {reason}", "red")
+    if len(reasons) > SHOWN_FAILURES:
+        streams.say(f"  and {len(reasons) - SHOWN_FAILURES} more reasons")
 
 
 def _next_commands(summary: RunSummary, command: str, database: str, failed: Sequence[FinishedCell]) -> list[str]:

@@ -51,7 +51,7 @@ class Finding:
 
 def examine(database: str) -> list[Finding]:
     """All findings, in the order in which they are shown."""
-    return [*_machine(), *_versions(), *_files(database), *_datasets(), *_weights()]
+    return [*_machine(), *_versions(), *_files(database), *_datasets(), *_weights(), *_plugins()]
 
 
 def _machine() -> Iterator[Finding]:
@@ -170,13 +170,55 @@ def _is_prepared(name: str) -> bool:
 
 
 def _weights() -> Iterator[Finding]:
-    from benchmark.catalog.facts import ARCHITECTURES
+    """Published weights that are there, and of the most used ones also that they are not."""
+    from benchmark.catalog.applications import PREFIX, PUBLISHED
 
-    for name in (name for name, facts in ARCHITECTURES.items() if facts.imagenet):
-        folder = keras_root() / "models"
-        found = sorted(folder.glob(f"{name}_weights*_notop.h5"))
-        if found:
-            yield Finding("weights", name, f"{found[0]}, {output.size(found[0].stat().st_size)}")
-        else:
-            cure = f"the first `bench run` that needs them downloads them to {folder}"
+    for name, published in PUBLISHED.items():
+        if published.path.exists():
+            yield Finding("weights", name, f"{published.path}, {output.size(published.path.stat().st_size)}")
+        elif not name.startswith(PREFIX):
+            cure = (
+                f"`bench prepare`, or the first `bench run` that needs them, downloads them to {published.path.parent}"
+            )
             yield Finding("weights", f"{name} (imagenet)", "not downloaded yet", "missing", cure)
+
+
+def _plugins(matrix: str = "matrix.toml") -> Iterator[Finding]:
+    """Consent to plug-ins: the trust file, models of installed packages, and the files of the matrix in this folder."""
+    from benchmark.errors import UserError
+    from benchmark.matrix.plugins import entry_points
+    from benchmark.matrix.trust import trust_file, trusted_digests
+
+    try:
+        digests = trusted_digests()
+        there = output.plural(len(digests), "trusted plug-in") if trust_file().exists() else "not made yet"
+        yield Finding("plug-ins", "trust file", f"{trust_file()}, {there}", "note")
+    except UserError as error:
+        digests = frozenset()
+        yield Finding("plug-ins", "trust file", str(error), "bad", "correct it, or remove it")
+    for point in entry_points():
+        package = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+        yield Finding("plug-ins", f"plugin:{point.name}", f"of the installed package {package}")
+    yield from _plugin_files(matrix, digests)
+
+
+def _plugin_files(matrix: str, digests: frozenset[str]) -> Iterator[Finding]:
+    from benchmark.errors import UserError
+    from benchmark.matrix.plugins import read_plugins
+    from benchmark.matrix.problems import Problems
+    from benchmark.matrix.source import parse_toml, read_text
+    from benchmark.matrix.trust import exposure, trust_file
+
+    try:
+        document = parse_toml(read_text(matrix), matrix)
+    except UserError:
+        return  # no matrix here, or one that `bench plan` explains
+    for file in read_plugins(document, Path.cwd(), Problems()).files:
+        if exposed := exposure(file.file):
+            cure = f"it is not run: chmod o-w {exposed}"
+            yield Finding("plug-ins", file.written, f"{exposed} can be written by anybody", "bad", cure)
+        elif file.sha256 in digests:
+            yield Finding("plug-ins", file.written, "trusted")
+        else:
+            cure = f'read it; then `bench run --allow-plugins`, or add sha256 = "{file.sha256}" to {trust_file()}'
+            yield Finding("plug-ins", file.written, "not trusted, so it is not run", "missing", cure)

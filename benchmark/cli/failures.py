@@ -63,7 +63,7 @@ def _complain(message: str) -> None:
     text.append(streams.printable(message), style="default not bold")
     try:
         streams.err().print(text, soft_wrap=True)
-    except BrokenPipeError:
+    except OSError:
         streams.mute(sys.stderr)
 
 

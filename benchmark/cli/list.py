@@ -122,14 +122,37 @@ def _definitions(family: str, matrix: str) -> list[dict[str, Any]]:
 
     own = _own_definitions(family, matrix)
     builtin = [one for one in builtin_definitions()[family] if one.name not in {other.name for other in own}]
-    return [
+    rows = [
         {
             "name": one.name,
             "extends": one.extends,
-            "summary": one.own.get("summary", one.own.get("label", "")),
+            "summary": _summary(one),
             "defined_in": "bench" if one.builtin else matrix,
         }
         for one in [*builtin, *own]
+    ]
+    return [*rows, *_packaged()] if family == "model" else rows
+
+
+def _summary(definition: Definition) -> Any:
+    """In its own words, else what it is made of."""
+    keys = ("summary", "label", "source", "architecture")
+    return next((definition.own[key] for key in keys if key in definition.own), "")
+
+
+def _packaged() -> list[dict[str, Any]]:
+    """Models of installed packages, as a definition names them."""
+    from benchmark.catalog.facts import PLUGIN
+    from benchmark.matrix.plugins import entry_points
+
+    return [
+        {
+            "name": f"{PLUGIN}{point.name}",
+            "extends": None,
+            "summary": f'for architecture = "{PLUGIN}{point.name}" in a definition',
+            "defined_in": f"{point.dist.name} {point.dist.version}" if point.dist else point.value,
+        }
+        for point in entry_points()
     ]
 
 

@@ -18,10 +18,15 @@ VERBS = {
         "status": "Show the progress of the current or last run.",
         "list": "List cells, runs, datasets, models, strategies or presets.",
         "show": "Show everything about one cell.",
+        "predict": "Say what trained cells see on pictures.",
+        "explain": "Show where in an image a trained cell saw the evidence.",
         "report": "Print comparison tables of the recorded results.",
         "compare": "Compare two selections of results, paired.",
+        "why": "Say why a cell ran again, or would.",
+        "reproduce": "Run a cell again and say whether it came out the same.",
         "query": "Ask the database one reading SQL statement.",
-        "db": "Look after the database: check, upgrade, back up.",
+        "db": "Look after the database: check, upgrade, back up, salvage, merge, export.",
+        "gc": "Show or delete the files that nothing needs any more.",
         "doctor": "Check devices, versions, caches and data of this machine.",
     }.items()
 }

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import itertools
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Any, TextIO
 
 from benchmark.cli import streams
 
@@ -89,9 +92,33 @@ def _json(value: Any, indent: int | None = None) -> str:
         return json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=ascii_only)
 
 
-def write_csv(header: Sequence[str], rows: Iterable[Row]) -> None:
+def save_rows(path: Path, header: Sequence[str], rows: Iterator[Row], output_format: str) -> None:
+    """Write rows to a file, which appears whole or not at all: CSV, or JSON as an array with a row on each line.
+
+    Raises:
+        OSError: The file cannot be written; what was there before is still there.
+    """
+    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
+    try:
+        with aside.open("w", encoding="utf-8", newline="") as file:
+            if output_format == "csv":
+                write_csv(header, rows, file)
+            else:
+                separator = "[\n"
+                for row in rows:
+                    file.write(f"{separator}  {_json(row)}")
+                    separator = ",\n"
+                file.write("[]\n" if separator.startswith("[") else "\n]\n")
+            file.flush()
+            os.fsync(file.fileno())
+        aside.replace(path)
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def write_csv(header: Sequence[str], rows: Iterable[Row], file: TextIO | None = None) -> None:
     """Comma separated values with a header; None is an empty field, NaN stays `nan`."""
-    writer = csv.writer(sys.stdout, lineterminator="\n")
+    writer = csv.writer(sys.stdout if file is None else file, lineterminator="\n")
     writer.writerow(header)
     writer.writerows([_csv_field(row.get(key)) for key in header] for row in rows)
 
@@ -146,23 +173,29 @@ def _status_style(column: Column, row: Row) -> str:
 
 
 def _shown(value: Any, column: Column) -> str:
+    if isinstance(value, bytes):
+        return plural(len(value), "byte")
     return "" if value is None else streams.printable(column.show(value))
 
 
 def plain(value: Any) -> Any:
-    """The value as JSON can hold it, containers included."""
+    """The value as JSON can hold it, containers included; bytes are written in base64."""
     if isinstance(value, float):
         return value if math.isfinite(value) else None
     if isinstance(value, Mapping):
         return {str(key): plain(item) for key, item in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [plain(item) for item in value]
+    if isinstance(value, bytes):
+        return base64.b64encode(value).decode()
     return value if value is None or isinstance(value, str | int | bool) else str(value)
 
 
 def _csv_field(value: Any) -> Any:
     if isinstance(value, Mapping | list | tuple):
         return json.dumps(plain(value), allow_nan=False)
+    if isinstance(value, bytes):
+        return plain(value)
     if isinstance(value, str) and value[:1] in {"=", "+", "-", "@", "\t", "\r"}:
         # a spreadsheet would take such a text for a formula
         return "'" + value

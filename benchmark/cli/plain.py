@@ -63,7 +63,11 @@ class PlainLog:
         why = f" ({cause})" if cause not in {None, status} else ""
         last = f", {_epoch_line(running, running.last)}" if running is not None and running.last else ""
         text = f": {streams.printable(last_line(detail))}" if detail and status != "completed" else ""
-        self._line(f"{place} {ended.label}: {status}{why} in {output.seconds(seconds)}{last}{text}")
+        left = self.board.left_seconds if self.board.expected_end is not None else None
+        time_left = (
+            f"; about {output.seconds(left)} left" if left and len(self.board.finished) < self.board.total else ""
+        )
+        self._line(f"{place} {ended.label}: {status}{why} in {output.seconds(seconds)}{last}{text}{time_left}")
 
     def note(self, text: str) -> None:
         self._line(text)

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchmark.cli import output, streams
-from benchmark.cli.expectation import History, expect, history
+from benchmark.cli.expectation import Expectation, History, expect, history
 from benchmark.cli.names import short_id
 from benchmark.cli.options import (
     CONTEXT,
@@ -22,6 +22,7 @@ from benchmark.cli.options import (
     machine_option,
     matrix_options,
 )
+from benchmark.cli.run import Duration
 
 if TYPE_CHECKING:
     from benchmark.matrix.cell import Cell
@@ -34,50 +35,91 @@ SHOWN_CELLS = 200
 @click.command(
     "plan",
     context_settings=CONTEXT,
-    epilog=examples("bench plan", "bench plan --select model=resnet* --set epochs=2", "bench plan --format json"),
+    epilog=examples(
+        "bench plan", "bench plan --select model=resnet* --set epochs=2", "bench plan --budget 2h --jobs 4"
+    ),
 )
 @matrix_options
 @database_option
 @machine_option
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Forecast for so many cells at once.")
+@click.option("--budget", type=Duration(), metavar="TIME", help="Say which cells fit into it: 90, 45s, 15m, 2h.")
 @format_option()
 @common_options
-def command(matrix: MatrixRequest, database: str, machine: str | None, jobs: int | None, output_format: str) -> None:
+def command(
+    matrix: MatrixRequest,
+    database: str,
+    machine: str | None,
+    jobs: int | None,
+    budget: float | None,
+    output_format: str,
+) -> None:
     """Show what `bench run` would do: cells, what is done already, what is left out and why, and a forecast.
 
-    Nothing is written, and no database is made.
+    The forecast of time, memory and disk goes by what this machine has recorded: the same cell, cells like it, or a
+    cost model fitted to all. With --budget the plan says which cells will have ended by then. Nothing is written, and
+    no database is made.
     """
-    show_plan(matrix.load(), database, machine, jobs, output_format)
+    show_plan(matrix.load(), database, machine, jobs, output_format, budget)
 
 
-def show_plan(plan: Plan, database: str, machine: str | None, jobs: int | None, output_format: str) -> None:
+def show_plan(
+    plan: Plan,
+    database: str,
+    machine: str | None,
+    jobs: int | None,
+    output_format: str,
+    budget: float | None = None,
+) -> None:
     """Print a plan on stdout, with the status that each cell has on this machine, and a forecast."""
     from benchmark.machine import default_machine_name
 
     known = history(database, machine or default_machine_name())
-    rows = (_row(cell, known.statuses) for cell in plan.cells)
+    expected = expect(plan.cells, known, jobs, budget)
+    row = _Rows(known.statuses).row
+    rows = ({**row(cell), **expected.of_cell(cell.cell_id)} for cell in plan.cells)
     if output_format == "csv":
         output.write_csv_rows(rows)
     elif output_format == "json":
-        output.write_json(_document(plan, rows, known, jobs))
+        output.write_json(_document(plan, rows, known, expected))
     else:
-        _print(plan, rows, known, jobs)
+        _print(plan, rows, known, expected)
 
 
-def _row(cell: Cell, statuses: Mapping[str, str]) -> dict[str, Any]:
-    from benchmark.matrix.settings import cell_settings
+class _Rows:
+    """Cells as flat records. Cells that share their parts share the settings too, which are collected once."""
 
-    named = {"cell_id": cell.cell_id, "dataset": cell.dataset, "model": cell.model, "strategy": cell.strategy}
-    return {
-        **named,
-        "seed": cell.seed,
-        **{key: value for key, value in cell_settings(cell).items() if key not in named},
-        "status": statuses.get(cell.cell_id, "pending"),
-        "parent_cell_id": cell.parent_cell_id,
-    }
+    def __init__(self, statuses: Mapping[str, str]) -> None:
+        from benchmark.matrix.settings import names_of
+
+        self._statuses = statuses
+        self._scalars = attrgetter(*sorted(names_of("cell") - {"seed"}))
+        self._shared: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    def row(self, cell: Cell) -> dict[str, Any]:
+        return {
+            "cell_id": cell.cell_id,
+            "dataset": cell.dataset,
+            "model": cell.model,
+            "strategy": cell.strategy,
+            "seed": cell.seed,
+            **self._settings(cell),
+            "status": self._statuses.get(cell.cell_id, "pending"),
+            "parent_cell_id": cell.parent_cell_id,
+        }
+
+    def _settings(self, cell: Cell) -> dict[str, Any]:
+        from benchmark.matrix.settings import cell_settings
+
+        weights = (cell.weights.origin, cell.weights.path)
+        key = (id(cell.data), id(cell.architecture), *map(id, cell.stages), *self._scalars(cell), *weights)
+        if key not in self._shared:
+            own = {"cell_id", "dataset", "model", "strategy", "seed", "status", "parent_cell_id"}
+            self._shared[key] = {name: value for name, value in cell_settings(cell).items() if name not in own}
+        return self._shared[key]
 
 
-def _document(plan: Plan, rows: Iterator[dict[str, Any]], known: History, jobs: int | None) -> dict[str, Any]:
+def _document(plan: Plan, rows: Iterator[dict[str, Any]], known: History, expected: Expectation) -> dict[str, Any]:
     return {
         "matrix": plan.path,
         "name": plan.name,
@@ -85,7 +127,7 @@ def _document(plan: Plan, rows: Iterator[dict[str, Any]], known: History, jobs: 
         "cells": rows,
         "left_out": [_left_out(left) for left in plan.left_out],
         "notes": list(plan.notes),
-        "forecast": asdict(expect(plan.cells, known, jobs)),
+        "forecast": expected.totals(),
     }
 
 
@@ -98,12 +140,12 @@ def _left_out(left: LeftOut) -> dict[str, Any]:
     return {key: getattr(left, key) for key in keys}
 
 
-def _print(plan: Plan, rows: Iterator[dict[str, Any]], known: History, jobs: int | None) -> None:
+def _print(plan: Plan, rows: Iterator[dict[str, Any]], known: History, expected: Expectation) -> None:
     if len(plan.cells) > SHOWN_CELLS:
         columns = [*map(output.Column, GROUP), *(output.Column(key, right=True) for key in ("cells", "pending"))]
-        output.write_table(_grouped(plan, known), columns)
+        output.write_table(_grouped(plan, known, expected), [*columns, FORECAST])
     elif plan.cells:
-        output.write_table(list(rows), _columns(plan))
+        output.write_table(list(rows), _columns(plan, expected))
     for reason, count in Counter(left.reason for left in plan.left_out).items():
         _line(f"left out: {output.plural(count, 'cell')}: {reason}")
     for note in plan.notes:
@@ -111,7 +153,8 @@ def _print(plan: Plan, rows: Iterator[dict[str, Any]], known: History, jobs: int
     counts = ", ".join(f"{count:,} {status}" for status, count in Counter(_statuses(plan, known)).items())
     left_out = f"; {len(plan.left_out):,} left out" if plan.left_out else ""
     _line(f"{output.plural(len(plan.cells), 'cell')}: {counts or 'none'}{left_out}", style="bold")
-    _line(expect(plan.cells, known, jobs).in_words())
+    for text in expected.in_words():
+        _line(text)
 
 
 def _line(text: str, style: str | None = None) -> None:
@@ -119,23 +162,34 @@ def _line(text: str, style: str | None = None) -> None:
 
 
 GROUP = ("dataset", "model", "strategy")
+FORECAST = output.Column("forecast_seconds", "forecast", show=output.seconds, right=True)
 
 
-def _grouped(plan: Plan, known: History) -> list[dict[str, Any]]:
+def _grouped(plan: Plan, known: History, expected: Expectation) -> list[dict[str, Any]]:
     """One row for each dataset, model and strategy, for matrices too large to list."""
     groups = [(cell.dataset, cell.model, cell.strategy) for cell in plan.cells]
     pending = Counter(
         group for group, status in zip(groups, _statuses(plan, known), strict=True) if status == "pending"
     )
+    seconds = dict.fromkeys(groups, 0.0)
+    for cell, group in zip(plan.cells, groups, strict=True):
+        if (estimate := expected.estimates.get(cell.cell_id)) is not None:
+            seconds[group] += estimate.seconds
     return [
-        {**dict(zip(GROUP, group, strict=True)), "cells": count, "pending": pending[group]}
+        {
+            **dict(zip(GROUP, group, strict=True)),
+            "cells": count,
+            "pending": pending[group],
+            "forecast_seconds": seconds[group] or None,
+        }
         for group, count in Counter(groups).items()
     ]
 
 
-def _columns(plan: Plan) -> list[output.Column]:
+def _columns(plan: Plan, expected: Expectation) -> list[output.Column]:
     """Names, the settings that are axes, and what is known of each cell."""
     first = ("dataset", "model", "strategy", "seed")
+    fits = [] if expected.budget is None else [output.Column("fits", show=lambda fits: "yes" if fits else "no")]
     axes = [axis for axis in plan.axes if axis not in first]
     return [
         output.Column("cell_id", "cell", show=short_id, style="dim"),
@@ -143,6 +197,8 @@ def _columns(plan: Plan) -> list[output.Column]:
         *(output.Column(axis, show=str) for axis in axes),
         output.Column("epochs", right=True, show=epochs_in_words),
         output.Column("status"),
+        FORECAST,
+        *fits,
         output.Column("parent_cell_id", "starts from", show=short_id, style="dim"),
     ]
 

@@ -12,8 +12,10 @@ from benchmark.cli.sparkline import sparkline
 
 RESULTS = (
     "epochs", "best_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss",
-    "parameters", "trainable_parameters", "train_examples", "validation_examples", "test_examples", "compute_dtype",
-    "setup_seconds", "first_epoch_seconds", "fit_seconds", "evaluate_seconds", "total_seconds", "images_per_second",
+    "tta_accuracy", "tta_loss", "parameters", "trainable_parameters",
+    "train_examples", "validation_examples", "test_examples", "compute_dtype",
+    "setup_seconds", "first_epoch_seconds", "fit_seconds", "features", "features_seconds",
+    "features_alone_seconds", "evaluate_seconds", "total_seconds", "images_per_second",
     "peak_rss_bytes", "peak_device_bytes", "timing_valid", "resumed", "started_utc", "finished_utc",
     "data_fingerprint", "weights_sha256", "digest",
 )  # fmt: skip
@@ -31,6 +33,17 @@ EPOCH_COLUMNS = (
     Column("seconds", "s", show=lambda value: f"{value:.2f}", right=True),
     Column("images_per_second", "img/s", show=lambda value: f"{value:.0f}", right=True),
     Column("remark"),
+)
+
+CONFUSION_CLASSES = 20
+"""With more classes the matrix is wider than a terminal; `bench report --table confusion` folds it."""
+
+CLASS_COLUMNS = (
+    Column("name", "class"),
+    Column("precision", show=output.fraction, right=True),
+    Column("recall", show=output.fraction, right=True),
+    Column("f1", "F1", show=output.fraction, right=True),
+    Column("support", "images", right=True),
 )
 
 ATTEMPT_COLUMNS = (
@@ -78,13 +91,16 @@ def portray(record: Mapping[str, Any], database: str) -> None:
         _line(f"  starts from cell {short_id(cell['parent_cell_id'])}")
     if execution is not None:
         _pairs("results", {key: execution.get(key) for key in RESULTS})
+        _phases(record["phases"])
         _epochs(record["epochs"], execution)
+        _classes(record["classes"], record["confusion"])
         _section("attempts")
         output.write_table(
             record["attempts"], [column for column in ATTEMPT_COLUMNS if _used(record["attempts"], column)]
         )
         _pairs("environment", record["environment"])
         _artifacts(record["artifacts"], database)
+        _figures(record["figures"])
         _ending(record["attempts"])
     if len(record["executions"]) > 1:
         _section("all executions")
@@ -130,6 +146,15 @@ def _readable(key: str, value: Any) -> str:
     return number(value)
 
 
+def _phases(phases: Mapping[str, float]) -> None:
+    from benchmark.reporting.phases import bottleneck, in_words
+
+    if phases:
+        _section("where the time went")
+        _line(f"  {in_words(phases)}")
+        _line(f"  bottleneck: {bottleneck(phases)}")
+
+
 def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any]) -> None:
     if not epochs:
         return
@@ -141,6 +166,23 @@ def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any]) -
             _line(f"  {name:<14} {sparkline(values, 40)}  {ends}")
     rows = [{**row, "remark": _remark(row, execution)} for row in epochs]
     output.write_table(rows, [column for column in EPOCH_COLUMNS if _used(rows, column)])
+
+
+def _classes(classes: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[int]]) -> None:
+    """The scores of each class on the test images, and the confusion matrix or, of many classes, what stands out."""
+    if not classes:
+        return
+    _section("classes, on the test images")
+    output.write_table(classes, CLASS_COLUMNS)
+    names = [one["name"] for one in classes]
+    if len(names) <= CONFUSION_CLASSES:
+        _section("confusion, true classes as rows and predicted ones as columns")
+        columns = [Column(str(index), name, right=True) for index, name in enumerate(names)]
+        rows = [
+            {"true": name, **{str(index): count or None for index, count in enumerate(row)}}
+            for name, row in zip(names, confusion, strict=True)
+        ]
+        output.write_table(rows, [Column("true", "true class", style="bold"), *columns])
 
 
 def _remark(row: Mapping[str, Any], execution: Mapping[str, Any]) -> str:
@@ -157,8 +199,16 @@ def _artifacts(artifacts: Sequence[Mapping[str, Any]], database: str) -> None:
 
     if artifacts:
         _section("artifacts")
+    width = max((len(row["kind"]) for row in artifacts), default=0)
     for row in artifacts:
-        _line(f"  {row['kind']:<8} {artifacts_root(database) / row['path']}  {output.size(row['size_bytes'])}")
+        _line(f"  {row['kind']:<{width}}  {artifacts_root(database) / row['path']}  {output.size(row['size_bytes'])}")
+
+
+def _figures(figures: Sequence[Mapping[str, Any]]) -> None:
+    if figures:
+        _section("figures")
+    for row in figures:
+        _line(f"  {row['kind']:<11} {row['path']}")
 
 
 def _ending(attempts: Sequence[Mapping[str, Any]]) -> None:

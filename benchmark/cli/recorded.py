@@ -10,6 +10,7 @@ from benchmark.cli.names import short_id
 from benchmark.errors import NotFoundError, UserError
 
 if TYPE_CHECKING:
+    from benchmark.reporting.classes import Load
     from benchmark.results.database import Database
 
 SHOWN_CANDIDATES = 8
@@ -45,6 +46,14 @@ def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
     from benchmark.matrix.settings import cell_settings
 
     return {**row, **cell_settings(Cell.from_dict(json.loads(row["spec"])))}
+
+
+def stored_predictions(database: Database) -> Load:
+    """Reads recorded test predictions when they are asked for, while the database is open."""
+    from benchmark.reporting.predictions import decode
+    from benchmark.results import queries
+
+    return lambda ids: {key: decode(row) for key, row in queries.predictions(database, ids).items()}
 
 
 def find_cell(database: Database, meant: str) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 FORMATS = ("table", "markdown", "html", "csv", "json", "latex")
 ENDINGS = {".md": "markdown", ".html": "html", ".htm": "html", ".csv": "csv", ".json": "json", ".tex": "latex"}
-TABLES = ("summary", "transfer", "progression")
+TABLES = ("summary", "transfer", "progression", "published", "classes", "confusion")
 FILE_COLUMNS = 110
 """Width of a table that goes to a file or another program."""
 
@@ -32,18 +32,32 @@ FILE_COLUMNS = 110
         "bench report",
         "bench report --format markdown --output report.md",
         "bench report --select model=resnet* --table summary",
+        "bench report --figures pictures",
     ),
 )
 @database_option
 @click.option("--matrix", metavar="PATH", help="Take [report] from this file.  [default: as it was in the last run]")
 @machine_option
 @selection_options
-@click.option("--table", "tables", type=click.Choice(TABLES), multiple=True, help="Only this table; repeatable.")
+@click.option(
+    "--table",
+    "tables",
+    type=click.Choice(TABLES),
+    multiple=True,
+    help="Only this table; repeatable. Classes and confusion come only so.",
+)
+@click.option("--ensembles", is_flag=True, help="Add rows for the averaged predictions of each row's seeds.")
 @click.option("--last-run", is_flag=True, help="Only the cells of the last run.")
 @click.option(
     "--format", "output_format", type=click.Choice(FORMATS), help="[default: by the ending of --output, else table]"
 )
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to a file, whole or not at all.")
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Also draw pictures, as PNG and SVG files in this folder.",
+)
 @click.option(
     "--check",
     type=click.Path(path_type=Path),
@@ -58,12 +72,17 @@ def command(
     select: Sequence[str],
     exclude: Sequence[str],
     tables: Sequence[str],
+    ensembles: bool,
     last_run: bool,
     output_format: str | None,
     output: Path | None,
+    figures: Path | None,
     check: Path | None,
 ) -> int:
     """Print comparison tables of the recorded results: summary, transfer and progression.
+
+    Per-class figures and confusion matrices are printed for `--table classes` and `--table confusion`, one table for
+    each row of the summary.
 
     Several seeds are shown as mean ± 95 % interval with their number; failed and left-out cells stay, with their
     reason. Without --machine the machine of the last run is shown. With --check the exit code is 2 when FILE is out of
@@ -71,7 +90,9 @@ def command(
     """
     if output is not None and check is not None:
         raise UserError("--output writes a file and --check only compares one; give one of them")
-    report = _build(database, matrix, machine, select, exclude, tables, last_run=last_run)
+    if figures is not None and check is not None:
+        raise UserError("--figures writes files and --check only compares one; give one of them")
+    report = _build(database, matrix, machine, select, exclude, tables, figures, last_run=last_run, ensembles=ensembles)
     file = output or check
     chosen = output_format or (ENDINGS.get(file.suffix.lower(), "table") if file else "table")
     if check is not None:
@@ -90,11 +111,13 @@ def _build(
     select: Sequence[str],
     exclude: Sequence[str],
     tables: Sequence[str],
+    figures: Path | None,
     *,
     last_run: bool,
+    ensembles: bool,
 ) -> Report:
-    from benchmark.cli.recorded import selected_results
-    from benchmark.reporting.report import ReportOptions, build_report
+    from benchmark.cli.recorded import selected_results, stored_predictions
+    from benchmark.reporting.report import ReportOptions, build_report, shown_groups, shown_transfers
     from benchmark.results import queries
     from benchmark.results.database import open_database
 
@@ -104,13 +127,23 @@ def _build(
         last = [run for run in runs if machine is None or run["machine"] == machine][-1:]
         planned = queries.run_cells(opened, last[0]["run_id"]) if last else []
         stored = queries.latest_matrix_text(opened, machine)
-    options = ReportOptions(
-        machine=machine,
-        last_machine=last[0]["machine"] if last else None,
-        tables=tuple(tables),
-        only_run=last_run,
-    )
-    return build_report(rows, [] if select or exclude else planned, _comparisons(matrix, stored), options)
+        options = ReportOptions(
+            machine=machine,
+            last_machine=last[0]["machine"] if last else None,
+            tables=tuple(tables),
+            only_run=last_run,
+            ensembles=ensembles,
+        )
+        shown = [] if select or exclude else planned
+        load = stored_predictions(opened)
+        spec = _comparisons(matrix, stored)
+        report = build_report(rows, shown, spec, options, predictions=load)
+        if figures is None:
+            return report
+        from benchmark.cli.drawing import with_figures
+
+        groups = shown_groups(rows, shown, options)[1]
+        return with_figures(report, groups, shown_transfers(groups, spec), figures, opened, database)
 
 
 def with_environment(rows: Sequence[Row], runs: Sequence[Row]) -> list[Row]:

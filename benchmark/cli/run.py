@@ -76,6 +76,10 @@ class Duration(click.ParamType[float]):
     help="How each worker process is made.",
 )
 @click.option("--offline", is_flag=True, help="Never download anything.")
+@click.option(
+    "--allow-plugins", is_flag=True, help="Let the Python files of [plugins] run that you have not trusted for good."
+)
+@click.option("--wait", is_flag=True, help="Wait while another run holds the database, instead of ending with 75.")
 @click.option("--dry-run", is_flag=True, help="Only show the plan, as `bench plan` does.")
 @click.option(
     "--yes-n-cells",
@@ -91,6 +95,8 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     Ctrl-C stops gracefully: running cells save their state, and the next `bench run` goes on. Progress goes to stderr;
     `--format` is for `--dry-run`.
     """
+    from benchmark.matrix.trust import require_consent
+
     plan = matrix.load()
     if given["dry_run"]:
         from benchmark.cli.plan import show_plan
@@ -98,7 +104,8 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
         show_plan(plan, database, machine, given["jobs"], output_format)
         return 0
     confirm_size(plan, given["yes_n_cells"])
-    return run(plan, database, _options(database, machine, given))
+    require_consent(plan.cells, command_line(), allowed=given["allow_plugins"])
+    return run(plan, database, _options(database, machine, given), wait=given["wait"])
 
 
 def confirm_size(plan: Plan, confirmed: int | None) -> None:
@@ -119,7 +126,7 @@ def confirm_size(plan: Plan, confirmed: int | None) -> None:
         )
 
 
-def run(plan: Plan, database: str, options: RunOptions) -> int:
+def run(plan: Plan, database: str, options: RunOptions, *, wait: bool = False) -> int:
     """Run a plan under the display that suits stderr, and say how it went.
 
     Returns:
@@ -131,7 +138,7 @@ def run(plan: Plan, database: str, options: RunOptions) -> int:
     from benchmark.scheduling.loop import run_matrix
 
     _announce(plan)
-    with lock_database(database), open_database(database, mode="write") as opened, _display() as display:
+    with lock_database(database, wait=wait), open_database(database, mode="write") as opened, _display() as display:
         summary = run_matrix(plan, opened, options, display)
     conclude(display.board, summary, options.command, database)
     return summary.exit_code
@@ -175,6 +182,7 @@ def _options(database: str, machine: str | None, given: dict[str, Any]) -> RunOp
         isolation=given["isolation"],
         command=command_line(),
         offline=given["offline"],
+        allow_plugins=given["allow_plugins"],
     )
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,6 +13,9 @@ from benchmark.cli import output
 from benchmark.cli.names import short_id
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
 from benchmark.cli.portrait import EPOCH_COLUMNS, portray
+
+if TYPE_CHECKING:
+    from benchmark.reporting.predictions import Predictions
 
 ENVIRONMENT = (
     "machine", "os", "cpu_model", "cpu_cores", "memory_bytes", "gpu_names", "gpu_driver", "python_version",
@@ -31,7 +35,7 @@ ENVIRONMENT = (
 @format_option()
 @common_options
 def command(cell: str, database: str, machine: str | None, output_format: str) -> None:
-    """Show everything about one cell: settings, epochs, environment, attempts, artifacts, log and traceback.
+    """Show everything about one cell: settings, epochs, classes, attempts, environment, artifacts, log and traceback.
 
     CELL is the beginning of a cell's id (four digits or more), or a selection that matches one cell. Of several
     executions the newest is shown in full, on --machine if one is named. CSV has one row for each epoch.
@@ -47,26 +51,54 @@ def command(cell: str, database: str, machine: str | None, output_format: str) -
 
 def _load(database: str, meant: str, machine: str | None) -> dict[str, Any]:
     """The newest execution of the cell with all that belongs to it, and the others in short."""
-    from benchmark.cli.recorded import find_cell
+    from benchmark.cli.recorded import find_cell, stored_predictions
     from benchmark.matrix.cell import Cell
     from benchmark.matrix.settings import cell_settings
+    from benchmark.reporting.phases import phases_of
     from benchmark.results import queries
     from benchmark.results.database import open_database
 
     with open_database(database, mode="read") as opened:
         detail = queries.cell_detail(opened, find_cell(opened, meant))
         runs = {row["run_id"]: row for row in queries.runs(opened)}
-    chosen = _choose(detail.executions, machine, detail.cell["cell_id"])
+        chosen = _choose(detail.executions, machine, detail.cell["cell_id"])
+        predicted = stored_predictions(opened)([chosen["execution_id"]]) if chosen else {}
     run = runs.get(chosen["run_id"], {}) if chosen else {}
+    epochs = _of(detail.epochs, chosen)
     return {
         "cell": {key: value for key, value in detail.cell.items() if key != "spec"},
         "settings": cell_settings(Cell.from_dict(json.loads(detail.cell["spec"]))),
         "execution": chosen,
         "attempts": _of(detail.attempts, chosen),
-        "epochs": _of(detail.epochs, chosen),
+        "epochs": epochs,
+        "phases": phases_of(chosen, epochs) if chosen else {},
         "artifacts": _of(detail.artifacts, chosen),
+        **_of_classes(next(iter(predicted.values()), None)),
         "environment": {key: run.get(key) for key in ENVIRONMENT},
+        "figures": _figures(database, detail.cell["cell_id"]),
         "executions": detail.executions,
+    }
+
+
+def _figures(database: str, cell_id: str) -> list[dict[str, str]]:
+    """Pictures of the cell that `bench report --figures` and `bench explain` left, where they still are."""
+    from benchmark.reporting.figures.register import figures_of
+    from benchmark.results.location import artifacts_root
+
+    found = figures_of(artifacts_root(database), cell_id)
+    return [{"kind": entry.kind, "title": entry.title, "path": str(entry.path)} for entry in found]
+
+
+def _of_classes(predictions: Predictions | None) -> dict[str, Any]:
+    """The scores of each class, and how often each true class (row) was taken for each class (column)."""
+    from benchmark.reporting.classes import class_scores, confusion_counts
+
+    if predictions is None:
+        return {"classes": [], "confusion": []}
+    counts = confusion_counts(predictions)
+    return {
+        "classes": [asdict(scores) for scores in class_scores(counts, predictions.class_names)],
+        "confusion": counts,
     }
 
 

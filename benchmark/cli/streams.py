@@ -124,13 +124,14 @@ def messages_through(console: Console) -> Iterator[None]:
 
 
 def say(text: str = "", style: str | None = None) -> None:
-    """One message on stderr; never wrapped by us, never fails because nobody reads it any more."""
+    """One message on stderr; never wrapped by us, and never fails because it cannot be written."""
     from rich.text import Text
 
     try:
         console = _shared[-1] if _shared else err()
         console.print(Text(printable(text), style=style or ""), soft_wrap=True)
-    except BrokenPipeError:
+    except OSError:
+        # nobody reads it any more, or the disk that it goes to is full: no reason to end a run
         mute(sys.stderr)
 
 

@@ -28,6 +28,10 @@ class Data:
         train_examples: Training and validation examples together, stratified and seeded; None takes all.
         test_examples: Test examples, stratified and seeded; None takes all.
         validation_fraction: Share of the training examples set apart for validation, 0 ≤ fraction < 1.
+        location: Where the files of `folder:PATH` and `npz:PATH` lie, absolute; None for other sources.
+        test_fraction: Share of each class that is split off for the test set where a source has none; None for 0.2.
+        class_names: Names of the labels as the matrix gives them; None when the source knows them.
+        version: Stands for the content of a user's source instead of its path; None for none.
     """
 
     source: str
@@ -38,6 +42,10 @@ class Data:
     train_examples: int | None
     test_examples: int | None
     validation_fraction: float
+    location: str | None = None
+    test_fraction: float | None = None
+    class_names: tuple[str, ...] | None = None
+    version: str | None = None
 
     @property
     def channels(self) -> int:
@@ -49,12 +57,16 @@ class Architecture:
     """Which network is built.
 
     Attributes:
-        name: A builder of `training/models.py`, such as `simple_cnn`, `resnet18`, `vgg16`.
+        name: A builder of `training/models.py`, such as `simple_cnn`, `resnet18`, `vgg16`; or `plugin:NAME`.
         parameters: What the builder is given, such as `filters`, `dense_units`, `dropout`; sorted by name.
+        code: Of a plug-in: sha256 of its file, or name and version of its package; None for our own builders.
+        file: Where the plug-in's file lies, absolute; None when it comes from an installed package.
     """
 
     name: str
     parameters: Parameters
+    code: str | None = None
+    file: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,6 +152,9 @@ class Cell:
         device: As asked for: `auto`, `cpu`, `gpu` or `gpu:N`.
         device_kind: What that means on this machine: `cpu` or `gpu`.
         deterministic: Whether operations must be bit-repeatable.
+        tta: Augmented views that test predictions are averaged over, beside the plain one; 0 for none.
+        save: What is written beside weights and history: `model`, `h5`, `architecture`.
+        reuse_features: Whether the output of frozen layers is computed once for a stage, where it cannot change.
     """
 
     cell_id: str
@@ -161,6 +176,9 @@ class Cell:
     device: str
     device_kind: str
     deterministic: bool
+    tta: int = 0
+    save: tuple[str, ...] = ()
+    reuse_features: bool = True
 
     @property
     def parent_cell_id(self) -> str | None:
@@ -178,15 +196,18 @@ class Cell:
     def from_dict(cls, record: Mapping[str, Any]) -> Cell:
         """The cell that `to_dict` made `record` of, also after a round trip through JSON."""
         data = dict(record["data"])
-        data["classes"] = None if data["classes"] is None else tuple(data["classes"])
-        architecture = record["architecture"]
+        for key in ("classes", "class_names"):
+            data[key] = None if data.get(key) is None else tuple(data[key])
+        architecture = dict(record["architecture"])
+        architecture["parameters"] = _pairs(architecture["parameters"])
         return cls(
             **{
                 **record,
                 "data": Data(**data),
-                "architecture": Architecture(architecture["name"], _pairs(architecture["parameters"])),
+                "architecture": Architecture(**architecture),
                 "weights": Weights(**record["weights"]),
                 "stages": tuple(_stage(stage) for stage in record["stages"]),
+                "save": tuple(record.get("save", ())),
             }
         )
 

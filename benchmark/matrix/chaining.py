@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmark.catalog.facts import ARCHITECTURES, SOURCES
+from benchmark.catalog.applications import canonical
+from benchmark.catalog.facts import ARCHITECTURES, PLUGIN, SOURCES
 from benchmark.catalog.library import FAMILIES
 from benchmark.matrix.definitions import CHAIN_LIMIT, Chained, Definition, Library
+from benchmark.matrix.files import LOCATION, SKETCH, Sketch, declared_classes, parameters_of
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
-from benchmark.matrix.settings import PARAMETER_KINDS
+from benchmark.matrix.settings import SETTINGS
 from benchmark.matrix.weights import NO_WEIGHTS, PARENT_NAMES
 
-_SOURCE = re.compile(r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?")
+_SOURCE = re.compile(r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?|(folder|npz):[^\n]+")
+_SOURCES_TEXT = "digits, tfds:NAME, folder:PATH or npz:PATH"
+_FILES_ONLY = ("class_names", "version")
 _NOT_INHERITED = {"extends", "summary", "label"}
 
 Definitions = Mapping[str, Sequence[Definition]]
@@ -31,7 +35,7 @@ def chain_library(builtin: Definitions, user: Definitions, problems: Problems) -
         names = _Names({d.name: d for d in builtin[family]}, {d.name: d for d in user[family]})
         for definition in {**names.builtin, **names.user}.values():
             chain, whole = _ancestry(definition, names, problems)
-            chained = _merged(chain)
+            chained = _completed(_merged(chain)) if family == "model" else _merged(chain)
             chains[family][definition.name] = chained
             if whole:
                 _CHECKS[family](chained, chain, problems)
@@ -98,6 +102,18 @@ def _merged(chain: Sequence[Definition]) -> Chained:
     )
 
 
+def _completed(model: Chained) -> Chained:
+    """The model with the one name of its architecture, and with the parameters that need not be given."""
+    name = canonical(str(model.own.get("architecture")))
+    facts = ARCHITECTURES.get(name)
+    if facts is None:
+        return model
+    defaults = {key: value for key, value in facts.defaults.items() if key not in SETTINGS}
+    settings = {key: value for key, value in facts.defaults.items() if key in SETTINGS}
+    builtin = tuple({**settings, **layer} for layer in model.builtin)
+    return replace(model, own={**defaults, **model.own, "architecture": name}, builtin=builtin)
+
+
 def _layer(chain: Sequence[Definition], staged: Definition | None, number: int, *, builtin: bool) -> dict[str, Any]:
     """Settings of one stage: child over parent, and within a definition the stage's entry over what stands above it."""
     values: dict[str, Any] = {}
@@ -128,17 +144,57 @@ def _check_dataset(dataset: Chained, chain: Sequence[Definition], problems: Prob
         return
     facts = SOURCES.get(source)
     if facts is None and not _SOURCE.fullmatch(source):
-        problems.add(place, "digits or tfds:NAME", source, nearest_hint(source, SOURCES))
+        problems.add(place, _SOURCES_TEXT, source, nearest_hint(source, SOURCES))
         return
+    _check_users_keys(dataset, chain, known=facts is not None, problems=problems)
     declared = dataset.own.get("num_classes")
     if facts is None:
-        settings = {**dataset.builtin[0], **dataset.user[0]}
-        needed = {"num_classes": declared, "image_size": settings.get("image_size"), "color": settings.get("color")}
-        for key in [key for key, value in needed.items() if value is None]:
-            problems.add(_place(chain, key, "source"), f"`{key}`, because {source} is not a source that bench knows")
+        _check_unknown_source(dataset, chain, problems)
     elif declared not in (None, len(facts.class_names)):
         problems.add(_place(chain, "num_classes", "source"), f"{len(facts.class_names)}, as {source} has", declared)
-    _check_classes(dataset, chain, len(facts.class_names) if facts else declared, problems)
+    _check_classes(dataset, chain, len(facts.class_names) if facts else declared_classes(dataset.own), problems)
+
+
+def _check_users_keys(dataset: Chained, chain: Sequence[Definition], *, known: bool, problems: Problems) -> None:
+    """Keys that only a user's own files can have, or only sources that bench does not know."""
+    own = dataset.own
+    for key in _FILES_ONLY:
+        if key in own and own.get(LOCATION) is None:
+            problems.add(_place(chain, key, "source"), f"no `{key}`, which is for folder:PATH and npz:PATH")
+    if known and "test_fraction" in own:
+        problems.add(_place(chain, "test_fraction"), f"no `test_fraction`: {own['source']} has a test set")
+    names, count = own.get("class_names"), own.get("num_classes")
+    if names and (len(names) < 2 or len(set(names)) < len(names)):
+        problems.add(_place(chain, "class_names"), "at least two names, each once", names)
+    elif names and count not in (None, len(names)):
+        problems.add(_place(chain, "num_classes", "class_names"), f"{len(names)}, as there are class_names", count)
+
+
+def _check_unknown_source(dataset: Chained, chain: Sequence[Definition], problems: Problems) -> None:
+    """All that bench must know before any image is opened is written, or seen from outside."""
+    own, found = dataset.own, dataset.own.get(SKETCH)
+    settings = {**dataset.builtin[0], **dataset.user[0]}
+    seen = found or Sketch()
+    count = declared_classes(own)
+    needed = {
+        "num_classes": count,
+        "image_size": settings.get("image_size", seen.image_size),
+        "color": settings.get("color", seen.color),
+    }
+    why = f"because {own['source']} is not a source that bench knows"
+    if found is not None:
+        reason = f"nothing can be told from {own[LOCATION]}" + (f" ({seen.problem})" if seen.problem else " alone")
+        why = f"because {reason}"
+    for key in [key for key, value in needed.items() if value is None]:
+        problems.add(_place(chain, key, "source"), f"`{key}`, {why}")
+    if count is not None and count < 2:
+        problems.add(_place(chain, "source"), f"at least two class folders in {own[LOCATION]}", count)
+    elif seen.classes not in (None, count):
+        problems.add(
+            _place(chain, "num_classes", "class_names", "source"),
+            f"{seen.classes}, the class folders of {own[LOCATION]}",
+            count,
+        )
 
 
 def _check_classes(dataset: Chained, chain: Sequence[Definition], available: int | None, problems: Problems) -> None:
@@ -157,12 +213,14 @@ def _check_model(model: Chained, chain: Sequence[Definition], problems: Problems
         hint = 'extend a model, such as extends = "simple_cnn"'
         problems.add(_place(chain, "architecture"), "an architecture; it is missing", hint=hint)
         return
+    if name.startswith(PLUGIN):
+        return  # its function takes what it takes; `plugins` has looked for it
     facts = ARCHITECTURES.get(name)
     if facts is None:
         hint = nearest_hint(name, ARCHITECTURES)
         problems.add(_place(chain, "architecture"), "the name of an architecture", name, hint)
         return
-    given = {key for key in model.own if key in PARAMETER_KINDS}
+    given = parameters_of(model.own).keys()
     for key in sorted(given - set(facts.parameters)):
         allowed = ", ".join([*facts.parameters, "dropout"])
         problems.add(_place(chain, key, "architecture"), f"a parameter of {name}: {allowed}", model.own[key])

@@ -11,8 +11,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.catalog.facts import PLUGIN
 from benchmark.catalog.library import FAMILIES
-from benchmark.matrix.kinds import INVALID, Integer, Kind, Name, Sequenced
+from benchmark.matrix.kinds import INVALID, Integer, Kind, Name, Number, Parameter, Sequenced, Text
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint, normal_name, unfit_name
 from benchmark.matrix.settings import PARAMETER_KINDS, SETTINGS, STAGE_SETTINGS
 from benchmark.matrix.weights import WEIGHTS
@@ -23,14 +24,20 @@ _TEXTS: dict[str, Kind] = {"extends": Name("the name of another definition"), "s
 OWN_KEYS: dict[str, dict[str, Kind]] = {
     "dataset": {
         **_TEXTS,
-        "source": Name("a data source: digits or tfds:NAME"),
+        "source": Text("a data source: digits, tfds:NAME, folder:PATH or npz:PATH"),
         "classes": Sequenced(Integer(0, 65535)),
         "num_classes": Integer(2, 65536),
+        "class_names": Sequenced(Name()),
+        "test_fraction": Number(0, 1, above=True, below=True),
+        "version": Name(),
     },
     "model": {**_TEXTS, "architecture": Name("the name of an architecture"), **PARAMETER_KINDS},
     "strategy": {**_TEXTS, "label": Name(), "weights": WEIGHTS},
 }
 """What each family can say beside training settings and, for strategies, stages."""
+
+_PLUGIN_KEYS: dict[str, Kind] = {key: OWN_KEYS["model"][key] for key in ("extends", "summary", "architecture")}
+"""Of a model that a plug-in builds; every other key that is no setting is a parameter of its function."""
 
 
 @dataclass(frozen=True)
@@ -108,16 +115,35 @@ def _read_family(family: str, document: Mapping[str, Any], problems: Problems, b
             problems.add(path, "names that differ by more than the way an accent is encoded")
         else:
             seen.add(name)
-            yield _read_definition(family, name, table, path, problems, builtin)
+            kinds = _PLUGIN_KEYS if family == "model" and _is_plugin(table, tables) else OWN_KEYS[family]
+            yield _read_definition(family, name, table, path, problems, builtin, kinds)
+
+
+def _is_plugin(table: Mapping[str, Any], tables: Mapping[str, Any]) -> bool:
+    """Whether a model is built by a plug-in, itself or by what it extends in the same file."""
+    for _ in range(CHAIN_LIMIT):
+        if "architecture" in table:
+            return str(table["architecture"]).startswith(PLUGIN)
+        parent = table.get("extends")
+        above = tables.get(parent) if isinstance(parent, str) else None
+        if not isinstance(above, dict) or above is table:
+            return False
+        table = above
+    return False
 
 
 def _read_definition(
-    family: str, name: str, table: Mapping[str, Any], path: KeyPath, problems: Problems, builtin: bool
+    family: str,
+    name: str,
+    table: Mapping[str, Any],
+    path: KeyPath,
+    problems: Problems,
+    builtin: bool,
+    kinds: Mapping[str, Kind],
 ) -> Definition:
     own: dict[str, Any] = {}
     settings: dict[str, Any] = {}
     stages = None
-    kinds = OWN_KEYS[family]
     for key, value in table.items():
         where = (*path, key)
         if key == "stage" and family == "strategy":
@@ -126,6 +152,8 @@ def _read_definition(
             _keep(own, key, kinds[key].read(value, where, problems))
         elif key in SETTINGS:
             _keep(settings, key, SETTINGS[key].kind.read(value, where, problems))
+        elif kinds is _PLUGIN_KEYS:
+            _keep(own, key, Parameter(key).read(value, where, problems))
         else:
             known = [*kinds, *SETTINGS, *(["stage"] if family == "strategy" else [])]
             problems.add(where, f"a key of a {family}", value, _unknown_key_hint(family, key, known))

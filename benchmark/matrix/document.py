@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -11,16 +12,27 @@ from benchmark.matrix.builtin import builtin_definitions
 from benchmark.matrix.chaining import chain_library
 from benchmark.matrix.definitions import Library, read_definitions
 from benchmark.matrix.expansion import count_coordinates
+from benchmark.matrix.files import located
 from benchmark.matrix.grammar import Reader, Specification
-from benchmark.matrix.plan import LeftOut, MachineKind, Plan, ReportSpec, TransferSpec
+from benchmark.matrix.plan import EnsembleSpec, LeftOut, MachineKind, Plan, ReportSpec, TransferSpec
 from benchmark.matrix.planning import Planner
+from benchmark.matrix.plugins import read_plugins
 from benchmark.matrix.positions import Scanner
 from benchmark.matrix.problems import Problems, nearest_hint
 from benchmark.matrix.resolution import Resolver
 from benchmark.matrix.selection import NAME_KEYS, Selection, is_glob, parse_selection
 from benchmark.matrix.source import parse_toml, read_text
 
-__all__ = ["LeftOut", "MachineKind", "Plan", "ReportSpec", "TransferSpec", "load_matrix", "parse_matrix"]
+__all__ = [
+    "EnsembleSpec",
+    "LeftOut",
+    "MachineKind",
+    "Plan",
+    "ReportSpec",
+    "TransferSpec",
+    "load_matrix",
+    "parse_matrix",
+]
 
 CELL_LIMIT = 1_000_000
 
@@ -60,11 +72,11 @@ def parse_matrix(
     exclude: Sequence[str] = (),
     machine_kind: MachineKind,
 ) -> Plan:
-    """As `load_matrix`, for a text that is at hand; `path` only names it in messages."""
+    """As `load_matrix`, for a text that is at hand; `path` names it in messages, and relative paths in it start there."""
     selected, excluded = parse_selection(select), parse_selection(exclude)
     document = parse_toml(text, path)
     problems = Problems()
-    library, specification = _checked(document, overrides, problems)
+    library, specification = _checked(document, Path(path).parent.absolute(), overrides, problems)
     _check_names(selected, "--select", library, problems)
     _check_names(excluded, "--exclude", library, problems)
     if problems:
@@ -87,11 +99,14 @@ def parse_matrix(
 
 
 def _checked(
-    document: Mapping[str, Any], overrides: Sequence[str], problems: Problems
+    document: Mapping[str, Any], base: Path, overrides: Sequence[str], problems: Problems
 ) -> tuple[Library, Specification]:
-    definitions = read_definitions(document, problems, builtin=False)
+    """All that a document says; `base` is its folder, which users' own files are looked for in."""
+    plugins = read_plugins(document, base, problems)
+    definitions = located(read_definitions(document, problems, builtin=False), base, plugins, problems)
     library = chain_library(builtin_definitions(), definitions, problems)
-    return library, Reader(document, library, problems).read(overrides)
+    specification = Reader(document, library, problems).read(overrides)
+    return library, replace(specification, notes=(*plugins.notes, *specification.notes))
 
 
 def _check_names(selection: Selection, option: str, library: Library, problems: Problems) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
-from benchmark.catalog.facts import ARCHITECTURES, SOURCES
+from benchmark.catalog.facts import SOURCES, architecture_facts
 from benchmark.matrix.cell import Architecture, Cell, Data
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.shape import Shape
@@ -42,23 +42,23 @@ def _of_device(shape: Shape, machine: MachineKind) -> Iterator[str]:
 
 def _of_images(shape: Shape) -> Iterator[str]:
     name, size = shape.architecture.name, shape.data.image_size
-    smallest = ARCHITECTURES[name].minimum_image_size(dict(shape.architecture.parameters))
+    smallest = architecture_facts(name).minimum_image_size(dict(shape.architecture.parameters))
     if size < smallest:
         yield f"{name} needs images of at least {smallest} pixels, these have {size}; set image_size = {smallest} or more"
 
 
 def _of_imagenet(shape: Shape) -> Iterator[str]:
     name = shape.architecture.name
-    if not ARCHITECTURES[name].imagenet:
-        have = ", ".join(other for other, facts in ARCHITECTURES.items() if facts.imagenet)
-        yield f'there are no ImageNet weights for {name}; use one of {have}, or weights = "none"'
+    if not architecture_facts(name).imagenet:
+        have = "a network of Keras Applications (vgg16, resnet50, keras:NAME)"
+        yield f'there are no ImageNet weights for {name}; use {have}, or weights = "none"'
     elif shape.data.color != "rgb":
         yield 'ImageNet weights need three channels, these images are grey; set color = "rgb"'
 
 
 def _of_layers(shape: Shape) -> Iterator[str]:
     name = shape.architecture.name
-    layers = ARCHITECTURES[name].backbone_layers(dict(shape.architecture.parameters))
+    layers = architecture_facts(name).backbone_layers(dict(shape.architecture.parameters))
     for stage in shape.stages:
         last = int(stage.train.removeprefix("last:")) if stage.train.startswith("last:") else 0
         if last > layers:
@@ -117,7 +117,7 @@ def unfit_parent(child: Cell, parent: Cell) -> str | None:
     if child.data.color != parent.data.color:
         return f"its parent sees {parent.data.color} images, it sees {child.data.color}; set the same color for both"
     sizes = child.data.image_size, parent.data.image_size
-    if ARCHITECTURES[child.architecture.name].size_dependent and sizes[0] != sizes[1]:
+    if architecture_facts(child.architecture.name).size_dependent and sizes[0] != sizes[1]:
         return (
             f"{child.model} has weights that depend on the image size: {sizes[1]} in its parent, {sizes[0]} here; "
             "set the same image_size for both"

@@ -6,14 +6,17 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.errors import UserError
 from benchmark.matrix.definitions import Library
 from benchmark.matrix.kinds import INVALID, Choice, Name, one_or_many, read_fields
-from benchmark.matrix.plan import ReportSpec, TransferSpec
+from benchmark.matrix.plan import EnsembleSpec, ReportSpec, TransferSpec
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint, normal_name
-from benchmark.matrix.selection import NAME_KEYS, Rule, is_glob, typed
+from benchmark.matrix.published import PublishedTable, read_published
+from benchmark.matrix.selection import NAME_KEYS, Rule, is_glob, parse_selection, typed
 from benchmark.matrix.settings import SETTINGS
 
 _SECTIONS = ("matrix", "defaults", "dataset", "model", "strategy", "report", "plugins")
+_COMPARISONS = ("transfer", "progression", "ensemble", "published")
 _RULES = ("exclude", "include", "zip", "override")
 _LISTINGS = {"dataset": "bench list datasets", "model": "bench list models", "strategy": "bench list strategies"}
 
@@ -72,8 +75,7 @@ class Reader:
             self._problems.add(("matrix",), "a table [matrix]; it is missing")
         matrix = self._table("matrix")
         axes = self._axes(matrix)
-        if self._table("plugins"):
-            self._notes.append("[plugins] is not used: this version of bench runs no plug-ins")
+        self._table("plugins")
         name = Name().read(matrix["name"], ("matrix", "name"), self._problems) if "name" in matrix else None
         return Specification(
             name=name,
@@ -149,11 +151,10 @@ class Reader:
         return tuple(dict.fromkeys(read)) if distinct and INVALID not in read else tuple(read)
 
     def _value(self, key: str, value: Any, path: KeyPath) -> Any:
-        return (
-            self._name(key, value, path) if key in NAME_KEYS else SETTINGS[key].kind.read(value, path, self._problems)
-        )
+        return self.name(key, value, path) if key in NAME_KEYS else SETTINGS[key].kind.read(value, path, self._problems)
 
-    def _name(self, family: str, value: Any, path: KeyPath) -> Any:
+    def name(self, family: str, value: Any, path: KeyPath) -> Any:
+        """The normal form of the name of something that exists, or `INVALID` after noting that it does not."""
         known = self._library.chained[family]
         if isinstance(value, str) and normal_name(value) in known:
             return normal_name(value)
@@ -266,12 +267,13 @@ class Reader:
     def _report(self) -> ReportSpec:
         table, path = self._table("report"), ("report",)
         for key in table:
-            if key not in ("transfer", "progression"):
-                hint = nearest_hint(key, ("transfer", "progression"))
-                self._problems.add((*path, key), "transfer or progression", hint=hint)
+            if key not in _COMPARISONS:
+                self._problems.add((*path, key), Choice(_COMPARISONS).expected, hint=nearest_hint(key, _COMPARISONS))
         transfer = self._items(table.get("transfer", []), (*path, "transfer"), "a list of tables", self._transfer)
         steps = self._items(table.get("progression", []), (*path, "progression"), "a list of lists", self._progression)
-        return ReportSpec(tuple(transfer), tuple(steps))
+        ensembles = self._items(table.get("ensemble", []), (*path, "ensemble"), "a list of tables", self._ensemble)
+        published = self._items(table.get("published", []), (*path, "published"), "a list of tables", self._published)
+        return ReportSpec(tuple(transfer), tuple(steps), tuple(ensembles), tuple(published))
 
     def _items(self, value: Any, path: KeyPath, expected: str, read: Callable[[Any, KeyPath], Any]) -> list[Any]:
         if not isinstance(value, list):
@@ -288,7 +290,7 @@ class Reader:
         names: dict[str, Any] = {"dataset": None, "model": None}
         for key, value in item.items():
             if key in families:
-                names[key] = self._name(families[key], value, (*path, key))
+                names[key] = self.name(families[key], value, (*path, key))
             else:
                 self._problems.add(
                     (*path, key), "fine_tuned, scratch, dataset or model", hint=nearest_hint(key, families)
@@ -299,11 +301,47 @@ class Reader:
                 return None
         return TransferSpec(**names)
 
+    def _published(self, item: Any, path: KeyPath) -> PublishedTable | None:
+        families = {family: _Named(self, family) for family in NAME_KEYS}
+        return read_published(item, path, self._problems, families)
+
+    def _ensemble(self, item: Any, path: KeyPath) -> EnsembleSpec | None:
+        if not isinstance(item, dict) or "cells" not in item:
+            self._problems.add(path, 'a table such as { cells = "model=simple_cnn|resnet18,dataset=digits" }', item)
+            return None
+        for key in item.keys() - {"cells", "label"}:
+            self._problems.add((*path, key), "cells or label", hint=nearest_hint(key, ("cells", "label")))
+        label = Name().read(item["label"], (*path, "label"), self._problems) if "label" in item else ""
+        expressions = one_or_many(item["cells"])
+        if not expressions or not all(isinstance(expression, str) for expression in expressions):
+            self._problems.add((*path, "cells"), "a selection such as model=resnet*, or a list of them", item["cells"])
+            return None
+        try:
+            parse_selection(expressions)
+        except UserError as error:
+            self._problems.add((*path, "cells"), "a selection as for --select", item["cells"], str(error))
+        return EnsembleSpec(tuple(expressions), str(label))
+
     def _progression(self, item: Any, path: KeyPath) -> tuple[str, ...] | None:
         if not isinstance(item, list) or len(item) < 2:
             self._problems.add(path, "a list of at least two strategies", item)
             return None
-        return tuple(self._name("strategy", name, (*path, number)) for number, name in enumerate(item))
+        return tuple(self.name("strategy", name, (*path, number)) for number, name in enumerate(item))
+
+
+@dataclass(frozen=True)
+class _Named:
+    """The name of a dataset, model or strategy that exists."""
+
+    reader: Reader
+    family: str
+
+    @property
+    def expected(self) -> str:
+        return f"the name of a {self.family}"
+
+    def read(self, value: Any, path: KeyPath, _problems: Problems) -> Any:
+        return self.reader.name(self.family, value, path)
 
 
 def _section_hint(key: str) -> str:

@@ -1,7 +1,9 @@
 """The identity of a cell: a hash of all that determines its numbers, and of nothing else.
 
 Names, labels and the order of keys are not in it; neither is the device asked for, only its kind. A parent's id is
-part of its children's, so that whatever changes a parent changes them too.
+part of its children's, so that whatever changes a parent changes them too. `tta` and `save` change no training, but what
+a finished cell leaves: they are part of the id where they ask for something, so that a result without it is never
+taken for one with it. `reuse_features` may change numbers by rounding, and is part of the id where it is switched off.
 """
 
 from __future__ import annotations
@@ -19,6 +21,13 @@ TRAINING_VERSION = 1
 
 ID_DIGITS = 20
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
+WHEN_ASKED: Mapping[str, Any] = {"tta": 0, "save": (), "reuse_features": True}
+"""Settings that are part of the identity unless they have this value."""
+
+_PLACES = frozenset({"location", "file"})
+_OF_USERS = frozenset({"test_fraction", "class_names", "version", "code"})
+"""Facts of users' own datasets and models, which are part of the identity only of these."""
+
 _NAMED_ONLY = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", "device"})
 
 
@@ -33,8 +42,26 @@ def canonical_json(value: Any) -> str:
 
 def identity_parts(cell: Cell) -> dict[str, Any]:
     """What of a cell determines its numbers."""
-    parts = {key: value for key, value in asdict(cell).items() if key not in _NAMED_ONLY}
+    parts = {key: value for key, value in asdict(cell).items() if key not in _NAMED_ONLY and is_asked(key, value)}
+    parts |= {key: deciding(parts[key]) for key in ("data", "architecture")}
     return {**parts, "training_version": TRAINING_VERSION}
+
+
+def is_asked(key: str, value: Any) -> bool:
+    """Whether a part of a cell belongs to its identity: all do, but those of `WHEN_ASKED` only when set."""
+    return key not in WHEN_ASKED or value != WHEN_ASKED[key]
+
+
+def deciding(part: Mapping[str, Any]) -> dict[str, Any]:
+    """What of the data or the architecture of a cell determines its numbers.
+
+    Not where files lie: of a user's source its path as it is written, or its `version` instead where it has one; of a
+    plug-in its code.
+    """
+    record = {key: value for key, value in part.items() if key not in _PLACES and (key not in _OF_USERS or value)}
+    if record.get("version"):
+        record["source"] = record["source"].partition(":")[0]
+    return record
 
 
 def cell_id_of(parts: Mapping[str, Any]) -> str:

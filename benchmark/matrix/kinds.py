@@ -6,6 +6,7 @@ pairs or the frozen values of `cell.py`. A truth value is never taken for a numb
 
 from __future__ import annotations
 
+import keyword
 import math
 import os
 import re
@@ -139,6 +140,26 @@ class Choice:
 
 
 @dataclass(frozen=True)
+class Words:
+    """false, one word of a closed list, or several in a list; kept in the order of `options`, without those in `implied`."""
+
+    options: tuple[str, ...]
+    implied: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> str:
+        return f"false, {Choice((*self.options, *self.implied)).expected}, or a list of these"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        if value is False:
+            return ()
+        word = Choice((*self.options, *self.implied))
+        paths = [(*path, number) for number in range(len(value))] if isinstance(value, list) else [path]
+        read = [word.read(item, place, problems) for item, place in zip(one_or_many(value), paths, strict=True)]
+        return INVALID if INVALID in read else tuple(option for option in self.options if option in read)
+
+
+@dataclass(frozen=True)
 class Pattern:
     """A word of a certain form."""
 
@@ -164,6 +185,46 @@ class Name:
             return normal_name(value)
         problems.add(path, reason, value)
         return INVALID
+
+
+@dataclass(frozen=True)
+class Text:
+    """A printable text that stays as it stands, such as one with a path in it."""
+
+    expected: str
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        if isinstance(value, str) and 0 < len(value) <= 4096 and value.isprintable():
+            return value
+        problems.add(path, self.expected, value)
+        return INVALID
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A keyword argument of a user's own function: a plain value, or a list of these, in lists up to three deep."""
+
+    name: str
+    expected: str = "a number, a text, true, false, or a list of these"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        if not self.name.isidentifier() or keyword.iskeyword(self.name) or self.name in {"input_shape", "num_classes"}:
+            problems.add(path, "the name of a keyword argument other than input_shape and num_classes")
+            return INVALID
+        read = _argument(value, 3)
+        if read is INVALID:
+            problems.add(path, self.expected, value)
+        return read
+
+
+def _argument(value: Any, depth: int) -> Any:
+    if isinstance(value, list) and depth:
+        items = tuple(_argument(item, depth - 1) for item in value)
+        return INVALID if INVALID in items else items
+    if isinstance(value, float):
+        return value + 0.0 if math.isfinite(value) else INVALID
+    fits = isinstance(value, str | bool) or (is_integer(value) and abs(value) <= LARGEST_INTEGER)
+    return value if fits else INVALID
 
 
 @dataclass(frozen=True)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
-from benchmark.catalog.facts import ARCHITECTURES, SOURCES
+from benchmark.catalog.facts import ARCHITECTURES, PLUGIN, SOURCES
 from benchmark.catalog.library import preset_names, preset_summary
 from benchmark.errors import BenchError, MatrixError
 from benchmark.matrix.builtin import builtin_definitions
 from benchmark.matrix.chaining import chain_library
 from benchmark.matrix.definitions import Chained, read_definitions
+from benchmark.matrix.files import declared_classes, located, parameters_of
+from benchmark.matrix.plugins import read_plugins
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.resolution import native
 from benchmark.matrix.settings import DEFAULTS, of_stages, plain
@@ -49,7 +52,10 @@ def list_presets() -> list[Row]:
 def _rows(family: str, facts_of: Callable[[Chained], Row], matrix: str | None) -> list[Row]:
     problems = Problems()
     document = parse_toml(read_text(matrix), matrix) if matrix is not None else {}
-    library = chain_library(builtin_definitions(), read_definitions(document, problems, builtin=False), problems)
+    base = Path(matrix or "").parent.absolute()
+    plugins = read_plugins(document, base, problems)
+    own = located(read_definitions(document, problems, builtin=False), base, plugins, problems)
+    library = chain_library(builtin_definitions(), own, problems)
     if problems and matrix is None:
         raise BenchError(str(MatrixError("built-in definitions", problems.located({}))))
     return [
@@ -72,7 +78,7 @@ def _dataset_facts(dataset: Chained) -> Row:
     labels = [label for label in dataset.own.get("classes", known) if label in known]
     return {
         "source": source,
-        "classes": len(labels) if facts else dataset.own.get("num_classes"),
+        "classes": len(labels) if facts else declared_classes(dataset.own),
         "class_names": ", ".join(facts.class_names[label] for label in labels) if facts else None,
         "train_examples": sum(facts.train_per_class[label] for label in labels) if facts else None,
         "test_examples": sum(facts.test_per_class[label] for label in labels) if facts else None,
@@ -85,7 +91,8 @@ def _model_facts(model: Chained) -> Row:
     architecture = model.own.get("architecture")
     facts = ARCHITECTURES.get(str(architecture))
     given = {**model.own, **model.builtin[0], **model.user[0]}
-    parameters = {name: given[name] for name in (*(facts.parameters if facts else ()), "dropout") if name in given}
+    names = facts.parameters if facts else parameters_of(model.own) if str(architecture).startswith(PLUGIN) else ()
+    parameters = {name: given[name] for name in (*names, "dropout") if name in given}
     whole = facts is not None and parameters.keys() == {*facts.parameters, "dropout"}
     return {
         "architecture": architecture,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from benchmark.matrix.cell import Cell
+from benchmark.matrix.published import PublishedTable
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +38,33 @@ class TransferSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class EnsembleSpec:
+    """A row to add to the summary: the averaged predictions of cells of one dataset.
+
+    Attributes:
+        cells: Selections, as for `--select`; the ensemble is made of what any of them matches.
+        label: How the row is called; empty for a name made from its members.
+    """
+
+    cells: tuple[str, ...]
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ReportSpec:
     """Which comparisons the matrix asks for.
 
     Attributes:
         transfer: Fine-tuned against scratch.
         progression: Each a list of strategies, to be compared each with the one before.
+        ensemble: Cells whose predictions are averaged.
+        published: Tables of others, to be shown beside what is measured here.
     """
 
     transfer: tuple[TransferSpec, ...] = ()
     progression: tuple[tuple[str, ...], ...] = ()
+    ensemble: tuple[EnsembleSpec, ...] = ()
+    published: tuple[PublishedTable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

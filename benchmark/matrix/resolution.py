@@ -15,8 +15,9 @@ from benchmark.catalog.facts import SOURCES
 from benchmark.matrix.cell import Architecture, Data, EarlyStopping, ReduceLearningRate, Stage
 from benchmark.matrix.definitions import Chained, Library
 from benchmark.matrix.feasibility import impossible
+from benchmark.matrix.files import CODE, FILE, LOCATION, SKETCH, Sketch, declared_classes, parameters_of
 from benchmark.matrix.grammar import Override, Specification
-from benchmark.matrix.identity import canonical_json
+from benchmark.matrix.identity import canonical_json, deciding, is_asked
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.selection import Rule
 from benchmark.matrix.settings import DATA_SETTINGS, DEFAULTS, STAGE_SETTINGS, of_stages
@@ -26,7 +27,9 @@ from benchmark.matrix.weights import NO_WEIGHTS, Origin
 _KEPT_SHAPES = 20_000
 """Shapes are forgotten beyond this number, so that memory stays bounded however many axes there are."""
 
-_CELL_SETTINGS = ("backend", "deterministic", "device", "labels", "monitor", "precision", "threads")
+_CELL_SETTINGS = (
+    "backend", "deterministic", "device", "labels", "monitor", "precision", "reuse_features", "save", "threads", "tta",
+)  # fmt: skip
 _WITH_MOMENTUM = {"sgd", "rmsprop"}
 _NESTED = (EarlyStopping, ReduceLearningRate)
 
@@ -128,7 +131,7 @@ class Resolver:
         merged = [{**stage, **assigned} for stage in base.stages]
         values = merged[0]
         data, data_json = self._data(base.dataset, values)
-        architecture, architecture_json = self._architecture(base.model, values["dropout"])
+        architecture, architecture_json = self._architecture(base.model, values.get("dropout"))
         stages = [self._stage(stage) for stage in merged]
         cell, cell_json = self._cell(values, "best" if data.validation_fraction > 0 else "last")
         stages_json = "[" + ",".join(text for _, text in stages) + "]"
@@ -142,7 +145,8 @@ class Resolver:
         key = tuple(settings.values())
         if key not in self._cells:
             settings["device_kind"] = self._device_kind(settings["device"])
-            texts = {name: canonical_json(value) for name, value in settings.items() if name != "device"}
+            deciding = (name for name in settings if name != "device" and is_asked(name, settings[name]))
+            texts = {name: canonical_json(settings[name]) for name in deciding}
             self._cells[key] = (settings, texts)
         return self._cells[key]
 
@@ -154,26 +158,32 @@ class Resolver:
     def _part(self, key: Hashable, make: Callable[[], Part]) -> tuple[Part, str]:
         if key not in self._parts:
             part = make()
-            self._parts[key] = (part, canonical_json(_record(part)))
+            self._parts[key] = (part, canonical_json(deciding(_record(part))))
         return self._parts[key]
 
     def _data(self, dataset: Chained, values: Mapping[str, Any]) -> tuple[Data, str]:
-        settings = {name: values[name] for name in sorted(DATA_SETTINGS)}
+        settings: dict[str, Any] = {name: values[name] for name in sorted(DATA_SETTINGS)}
         return self._part(
             ("data", dataset.name, *settings.values()),
             lambda: Data(
                 source=dataset.own["source"],
                 classes=dataset.own.get("classes"),
                 num_classes=_class_count(dataset.own),
+                location=dataset.own.get(LOCATION),
+                test_fraction=dataset.own.get("test_fraction"),
+                class_names=dataset.own.get("class_names"),
+                version=dataset.own.get("version"),
                 **settings,
             ),
         )
 
-    def _architecture(self, model: Chained, dropout: float) -> tuple[Architecture, str]:
+    def _architecture(self, model: Chained, dropout: float | None) -> tuple[Architecture, str]:
         def make() -> Architecture:
-            unlike = ("architecture", "extends", "summary")
-            parameters = {key: value for key, value in model.own.items() if key not in unlike}
-            return Architecture(model.own["architecture"], tuple(sorted({**parameters, "dropout": dropout}.items())))
+            parameters = parameters_of(model.own)
+            if dropout is not None:
+                parameters["dropout"] = dropout
+            code, file = model.own.get(CODE), model.own.get(FILE)
+            return Architecture(model.own["architecture"], tuple(sorted(parameters.items())), code, file)
 
         return self._part(("architecture", model.name, dropout), make)
 
@@ -195,12 +205,13 @@ def _class_count(own: Mapping[str, Any]) -> int:
     if "classes" in own:
         return len(own["classes"])
     facts = SOURCES.get(own["source"])
-    return len(facts.class_names) if facts else int(own["num_classes"])
+    return len(facts.class_names) if facts else int(declared_classes(own) or 0)
 
 
 def native(dataset: Chained) -> dict[str, Any]:
     """Size and colour of a known source's own images, for definitions that say neither."""
     facts = SOURCES.get(dataset.own["source"])
     if facts is None:
-        return {}
+        found = dataset.own.get(SKETCH) or Sketch()
+        return {key: value for key in ("image_size", "color") if (value := getattr(found, key)) is not None}
     return {"image_size": max(8, facts.image_size), "color": "grey" if facts.channels == 1 else "rgb"}

@@ -23,6 +23,7 @@ from benchmark.matrix.kinds import (
     Number,
     Pattern,
     Sequenced,
+    Words,
 )
 
 Level = Literal["cell", "data", "model", "stage"]
@@ -91,6 +92,32 @@ _TABLE = (
         "labels", "cell", Choice(("integer", "one_hot")), "integer", "integer", "how the labels are given to the loss"
     ),
     Setting("deterministic", "cell", Boolean(), True, "true", "whether operations must repeat bit for bit"),
+    Setting(
+        "reuse_features",
+        "cell",
+        Boolean(),
+        True,
+        "true",
+        "whether the output of frozen layers is computed once and kept where it cannot change: no augmentation, no "
+        "dropout among them, more than one epoch",
+    ),
+    Setting(
+        "tta",
+        "cell",
+        Integer(0, 64),
+        0,
+        "0",
+        "test-time augmentation: views that test predictions are averaged over, beside the plain one; 0 for none",
+    ),
+    Setting(
+        "save",
+        "cell",
+        Words(("model", "h5", "architecture"), implied=("weights", "history")),
+        (),
+        "weights, history",
+        "what is written beside weights and history, which always are: the whole model as `.keras`, its weights as "
+        "`.weights.h5`, its architecture as JSON",
+    ),
     Setting(
         "image_size",
         "data",
@@ -212,7 +239,8 @@ def setting_of(cell: Cell, name: str) -> Any:
     """One setting of a cell, as `cell_settings` has it."""
     match SETTINGS[name].level:
         case "cell":
-            return getattr(cell, name)
+            value = getattr(cell, name)
+            return list(value) or None if isinstance(value, tuple) else value
         case "data":
             return getattr(cell.data, name)
         case "model":

@@ -22,7 +22,9 @@ def text_of(row: Row, column: Column) -> str:
 
 
 def heading(column: Column) -> str:
-    return column.title if column.n is None else f"{column.title} (n={column.n})"
+    # a title may be the name of a class
+    title = plain(column.title)
+    return title if column.n is None else f"{title} (n={column.n})"
 
 
 def _known_n(row: Row, column: Column) -> int | None:

@@ -43,6 +43,8 @@ TEST_ACCURACY = Metric("test_accuracy", "test accuracy", "accuracy", higher_is_b
 TRAIN_LOSS = Metric("train_loss", "train loss", "loss", higher_is_better=False)
 VAL_LOSS = Metric("val_loss", "validation loss", "loss", higher_is_better=False)
 TEST_LOSS = Metric("test_loss", "test loss", "loss", higher_is_better=False)
+TTA_ACCURACY = Metric("tta_accuracy", "TTA accuracy", "accuracy", higher_is_better=True, counted_on="test_examples")
+TTA_LOSS = Metric("tta_loss", "TTA loss", "loss", higher_is_better=False)
 PARAMETERS = Metric("parameters", "parameters", "count")
 FIT_SECONDS = Metric("fit_seconds", "fit seconds", "seconds", "s", higher_is_better=False, is_timing=True)
 RATE = Metric("images_per_second", "images/s", "rate", "images/s", higher_is_better=True, is_timing=True)

@@ -6,7 +6,7 @@ import math
 from typing import NamedTuple
 
 from benchmark.reporting.statistics import Difference, Measurement
-from benchmark.reporting.tables import Kind, Tally, Value
+from benchmark.reporting.tables import Kind, Published, Tally, Value
 
 MISSING = "-"
 
@@ -21,6 +21,7 @@ class _Digits(NamedTuple):
 
 _DIGITS: dict[Kind, _Digits] = {
     "accuracy": _Digits(2, 4, 4),
+    "percent": _Digits(0, 2, 2),
     "loss": _Digits(1, 4, 4),
     "seconds": _Digits(0, 2, 2),
     "rate": _Digits(0, 1, 1),
@@ -43,6 +44,8 @@ def written(value: Value, kind: Kind, *, known_n: int | None = None) -> str:
         return value or MISSING
     if isinstance(value, Tally):
         return str(value.completed) if value.completed == value.planned else f"{value.completed}/{value.planned}"
+    if isinstance(value, Published):
+        return value.value if isinstance(value.value, str) else f"{value.value:,.{value.decimals}f}"
     if isinstance(value, Measurement):
         text = _measurement(value, kind)
         return text if value.n == known_n else f"{text} (n={value.n})"
@@ -105,7 +108,7 @@ def number(value: float, kind: Kind, *, sign: str = "") -> str:
 def _decimals_alone(value: float, kind: Kind) -> int:
     decimals = _DIGITS.get(kind, _Digits(0, 2, 3)).alone
     whole_digits = 0 if abs(value) < 1 else int(math.log10(abs(value))) + 1
-    return decimals if kind == "accuracy" else max(0, min(decimals, 4 - whole_digits))
+    return decimals if kind in {"accuracy", "percent"} else max(0, min(decimals, 4 - whole_digits))
 
 
 def _fixed(value: float, decimals: int, sign: str = "") -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.matrix.plan import ReportSpec
+from benchmark.reporting.classes import Load, class_tables, confusion_tables, note_on_unrecorded
 from benchmark.reporting.comparison import note_on_few_seeds, note_on_mixtures
+from benchmark.reporting.ensembles import asked_ensembles, seed_ensembles
 from benchmark.reporting.groups import Group, group_cells
+from benchmark.reporting.predictions import Predictions
 from benchmark.reporting.progression import progression_tables
+from benchmark.reporting.published import published_tables
 from benchmark.reporting.selection import (
     ResultRow,
     choose_machine,
@@ -20,9 +24,11 @@ from benchmark.reporting.selection import (
 )
 from benchmark.reporting.summary import summary_table
 from benchmark.reporting.tables import Report, Table, differences_in, holds_numbers
-from benchmark.reporting.transfer import default_transfers, transfer_tables
+from benchmark.reporting.transfer import Pair, default_transfers, transfer_pairs, transfer_tables
 
-TABLES = ("summary", "transfer", "progression")
+TABLES = ("summary", "transfer", "progression", "published")
+ON_REQUEST = ("classes", "confusion")
+"""Tables that are shown only when they are asked for by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,14 +38,20 @@ class ReportOptions:
     Attributes:
         machine: Whose results; None takes those of the last run.
         last_machine: The machine of the last run, which `run_cells` belongs to; None when it is not known.
-        tables: Which of `TABLES`; all when empty.
+        tables: Which of `TABLES` and `ON_REQUEST`; all of `TABLES` when empty.
         only_run: Leave out cells that are not among `run_cells`.
+        ensembles: Add the average of its seeds to the summary, for each group.
     """
 
     machine: str | None = None
     last_machine: str | None = None
     tables: tuple[str, ...] = ()
     only_run: bool = False
+    ensembles: bool = False
+
+
+def _no_predictions(_ids: Iterable[int]) -> dict[int, Predictions]:
+    return {}
 
 
 def build_report(
@@ -49,6 +61,7 @@ def build_report(
     options: ReportOptions | None = None,
     *,
     runs: Sequence[Mapping[str, Any]] = (),
+    predictions: Load = _no_predictions,
 ) -> Report:
     """The tables asked for.
 
@@ -61,6 +74,7 @@ def build_report(
         report_spec: `[report]` of the matrix; None or an empty one compares what offers itself.
         options: What to show.
         runs: The runs that the rows name in `run_id`; what they know of versions and hardware counts for their rows.
+        predictions: Gives stored predictions; asked only for ensembles and tables of `ON_REQUEST`.
 
     Raises:
         UserError: A table is asked for that does not exist.
@@ -68,12 +82,14 @@ def build_report(
     options = options or ReportOptions()
     wanted = _wanted(options.tables)
     rows = with_environment(rows, runs)
-    machine = choose_machine(rows, options.machine, options.last_machine)
-    planned = run_cells if options.last_machine in {None, machine} else ()
-    groups = group_cells(_chosen(rows, planned, machine, options), planned)
+    machine, groups = shown_groups(rows, run_cells, options)
     spec = report_spec if report_spec is not None and (report_spec.transfer or report_spec.progression) else None
-    tables: list[Table] = [summary_table(groups)] if "summary" in wanted else []
+    tables: list[Table] = []
     notes: list[str] = []
+    if "summary" in wanted:
+        ensembles, notes = asked_ensembles(groups, report_spec.ensemble if report_spec else (), predictions)
+        ensembles += seed_ensembles(groups, predictions) if options.ensembles else []
+        tables = [summary_table(groups, ensembles)]
     if "transfer" in wanted:
         found, said = _transfers(groups, spec)
         tables, notes = tables + found, notes + said
@@ -82,15 +98,40 @@ def build_report(
         tables, notes = tables + found, notes + said
     tables, empty = _with_results(tables)
     notes += empty
+    if "published" in wanted and report_spec is not None:
+        found, said = published_tables(groups, report_spec.published)
+        tables, notes = tables + found, notes + said
+    if "classes" in wanted:
+        tables += class_tables(groups, predictions)
+    if "confusion" in wanted:
+        tables += confusion_tables(groups, predictions)
+    if set(ON_REQUEST) & set(wanted):
+        notes += note_on_unrecorded(groups, predictions)
     about = [*note_on_other_machines(rows, machine), *note_on_mixtures(groups), *_note_on_intervals(groups)]
     about += note_on_few_seeds(differences_in(tables))
     return Report(tuple(tables), (*notes, *about), machine)
 
 
+def shown_groups(
+    rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]], options: ReportOptions
+) -> tuple[str | None, list[Group]]:
+    """The machine that a report is about, and the groups of its latest executions; arguments as `build_report`."""
+    machine = choose_machine(rows, options.machine, options.last_machine)
+    planned = run_cells if options.last_machine in {None, machine} else ()
+    return machine, group_cells(_chosen(rows, planned, machine, options), planned)
+
+
+def shown_transfers(groups: Sequence[Group], report_spec: ReportSpec | None) -> list[Pair]:
+    """The comparisons of a report: those of `[report]`, else what offers itself."""
+    if report_spec is not None and (report_spec.transfer or report_spec.progression):
+        return transfer_pairs(groups, report_spec.transfer)
+    return transfer_pairs(groups, default_transfers(groups))
+
+
 def _wanted(tables: Sequence[str]) -> tuple[str, ...]:
     for name in tables:
-        if name not in TABLES:
-            raise UserError(f"--table: expected one of {', '.join(TABLES)}, got {name!r}")
+        if name not in (*TABLES, *ON_REQUEST):
+            raise UserError(f"--table: expected one of {', '.join((*TABLES, *ON_REQUEST))}, got {name!r}")
     return tuple(tables) or TABLES
 
 

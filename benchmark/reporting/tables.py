@@ -11,8 +11,8 @@ from typing import Literal, TypeAlias
 
 from benchmark.reporting.statistics import Difference, Measurement
 
-Kind: TypeAlias = Literal["text", "verdict", "count", "accuracy", "loss", "seconds", "rate", "bytes", "p"]
-"""What a column holds. `accuracy` is a fraction 0..1, `rate` is images per second, `p` a probability."""
+Kind: TypeAlias = Literal["text", "verdict", "count", "accuracy", "loss", "seconds", "rate", "bytes", "p", "percent"]
+"""What a column holds. `accuracy` is a fraction 0..1, `percent` one of 0..100, `rate` is images per second, `p` a probability."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,7 +23,15 @@ class Tally:
     planned: int
 
 
-Value: TypeAlias = str | int | float | Measurement | Difference | Tally | None
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A figure of others, as they published it: a number and its decimals, or a text where it was no bare number."""
+
+    value: float | str
+    decimals: int = 0
+
+
+Value: TypeAlias = str | int | float | Measurement | Difference | Tally | Published | None
 """A cell of a table; None is written as `-`."""
 
 
@@ -72,7 +80,7 @@ class Table:
     """One table.
 
     Attributes:
-        name: `summary`, `transfer`, `progression` or `compare`; several tables may share a name.
+        name: `summary`, `transfer`, `progression`, `classes`, `confusion` or `compare`; several tables may share a name.
         title: The heading.
         columns, rows: In the order to print.
         about: What holds for the whole table, such as its dataset, by name; a column each in CSV.
@@ -90,12 +98,38 @@ class Table:
 
 
 @dataclass(frozen=True, slots=True)
+class FigureFile:
+    """A picture that was drawn with the report: what it shows, of which cells (ids), and its file."""
+
+    kind: str
+    title: str
+    cells: tuple[str, ...]
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class MissingFigure:
+    """A picture that could not be drawn, and why."""
+
+    kind: str
+    title: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Report:
-    """All tables of one machine, and what holds for all of them."""
+    """All tables of one machine, and what holds for all of them.
+
+    Attributes:
+        tables, notes, machine: What the report says.
+        figures, missing_figures: Pictures, where they were asked for; None where they were not.
+    """
 
     tables: tuple[Table, ...]
     notes: tuple[str, ...] = ()
     machine: str | None = None
+    figures: tuple[FigureFile, ...] | None = None
+    missing_figures: tuple[MissingFigure, ...] = ()
 
 
 class Footnotes:

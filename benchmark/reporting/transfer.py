@@ -42,7 +42,9 @@ METRICS = (
 
 
 @dataclass(frozen=True, slots=True)
-class _Pair:
+class Pair:
+    """Two groups that are compared: one started from weights, the other, where there is one, did not."""
+
     fine_tuned: Group
     scratch: Group | None
 
@@ -55,13 +57,19 @@ class _Pair:
 def transfer_tables(groups: Sequence[Group], specs: Sequence[TransferSpec]) -> list[Table]:
     """The tables of all comparisons asked for; verdicts in one metric are corrected for the number of tables."""
     varying = varying_settings(groups)
-    pairs = [_Pair(fine, _scratch_for(fine, groups, spec, varying)) for spec in specs for fine in _fine(groups, spec)]
+    pairs = transfer_pairs(groups, specs)
     judged = {metric.key: judge_all([pair.both for pair in pairs], metric) for metric in METRICS}
     rows = {row["cell_id"]: row for group in groups for row in group.completed.values()}
     return [
         _table(pair, {key: found[index] for key, found in judged.items()}, varying, rows)
         for index, pair in enumerate(pairs)
     ]
+
+
+def transfer_pairs(groups: Sequence[Group], specs: Sequence[TransferSpec]) -> list[Pair]:
+    """Every fine-tuned group that the comparisons ask for, with the group from scratch that it is set against."""
+    varying = varying_settings(groups)
+    return [Pair(fine, _scratch_for(fine, groups, spec, varying)) for spec in specs for fine in _fine(groups, spec)]
 
 
 def _fine(groups: Iterable[Group], spec: TransferSpec) -> list[Group]:
@@ -112,7 +120,7 @@ def _scratch_like(group: Group, groups: Iterable[Group]) -> str | None:
 
 
 def _table(
-    pair: _Pair, differences: Mapping[str, Difference | None], varying: Sequence[str], rows: Mapping[str, ResultRow]
+    pair: Pair, differences: Mapping[str, Difference | None], varying: Sequence[str], rows: Mapping[str, ResultRow]
 ) -> Table:
     footnotes = Footnotes()
     fine, scratch = pair.fine_tuned, pair.scratch
@@ -141,7 +149,7 @@ def _table(
     )
 
 
-def _row(metric: Metric, pair: _Pair, difference: Difference | None, footnotes: Footnotes) -> Row:
+def _row(metric: Metric, pair: Pair, difference: Difference | None, footnotes: Footnotes) -> Row:
     fine, scratch = pair.fine_tuned, pair.scratch
     texts = remarks_on(difference, *pair.both, metric)
     cells = {
@@ -154,7 +162,7 @@ def _row(metric: Metric, pair: _Pair, difference: Difference | None, footnotes: 
     return Row(cells, {"difference": footnotes.mark(*texts)} if texts else {}, metric.kind, "; ".join(texts))
 
 
-def _notes(pair: _Pair, rows: Mapping[str, ResultRow]) -> tuple[str, ...]:
+def _notes(pair: Pair, rows: Mapping[str, ResultRow]) -> tuple[str, ...]:
     fine, scratch = pair.fine_tuned, pair.scratch
     notes = [f"Fine-tuned is {_named(fine)}; from scratch is {_named(scratch) if scratch else 'not in this database'}."]
     notes += [f"{group.strategy}: {text}." for group in (fine, scratch) if group for text in reasons(group)]

@@ -73,22 +73,27 @@ def save(text: str, path: Path, *, protected: Iterable[Path] = ()) -> None:
     """
     _refuse(path, protected)
     try:
-        with tempfile.NamedTemporaryFile(
-            "w", encoding="utf-8", newline="", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
-        ) as aside:
-            try:
-                aside.write(text)
-                aside.flush()
-                os.fsync(aside.fileno())
-                Path(aside.name).chmod(0o666 & ~_umask())
-                Path(aside.name).replace(path)
-            except BaseException:
-                Path(aside.name).unlink(missing_ok=True)
-                raise
+        write_whole(text.encode(), path)
     except OSError as error:
         raise StorageError(
             f"cannot write the report to {path}: {error.strerror or error}; give another --output"
         ) from error
+
+
+def write_whole(content: bytes, path: Path) -> None:
+    """Makes `path` a file of this content, or leaves everything as it was; raises `OSError`."""
+    with tempfile.NamedTemporaryFile(
+        "wb", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
+    ) as aside:
+        try:
+            aside.write(content)
+            aside.flush()
+            os.fsync(aside.fileno())
+            Path(aside.name).chmod(0o666 & ~_umask())
+            Path(aside.name).replace(path)
+        except BaseException:
+            Path(aside.name).unlink(missing_ok=True)
+            raise
 
 
 def _refuse(path: Path, protected: Iterable[Path]) -> None:

@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from benchmark.events import ArtifactWritten, ProtocolError
 from benchmark.results import outcome
 from benchmark.results.progress import RunningAttempt, load_known, update_attempt
-from benchmark.results.records import AttemptStart, StaleAttempt
-from benchmark.results.schema import FINAL_STATUSES, artifact, attempt, cell, epoch, execution, run
+from benchmark.results.records import AttemptStart, PredictionRow, StaleAttempt
+from benchmark.results.schema import FINAL_STATUSES, artifact, attempt, cell, epoch, execution, prediction, run
 
 
 def start(
@@ -67,7 +67,13 @@ def insert_artifact(connection: sa.Connection, running: RunningAttempt, event: A
 
 
 def finish(
-    connection: sa.Connection, running: RunningAttempt, columns: dict[str, Any], *, now: str, will_retry: bool
+    connection: sa.Connection,
+    running: RunningAttempt,
+    columns: dict[str, Any],
+    *,
+    now: str,
+    will_retry: bool,
+    predictions: PredictionRow | None = None,
 ) -> bool:
     """End an attempt and move its execution on; False when it had ended before."""
     last = sa.select(sa.func.max(epoch.c.epoch)).where(
@@ -80,8 +86,21 @@ def finish(
     moved = outcome.execution_columns(connection, running, state, columns["detail"], will_retry=will_retry)
     if moved["status"] not in {"pending", "interrupted"}:
         moved["finished_utc"] = now
+    if predictions is not None and moved["status"] == "completed":
+        _insert_predictions(connection, running.execution_id, predictions)
     connection.execute(execution.update().where(execution.c.execution_id == running.execution_id).values(**moved))
     return True
+
+
+def _insert_predictions(connection: sa.Connection, execution_id: int, row: PredictionRow) -> None:
+    values = {
+        "examples": row.examples,
+        "classes": len(row.class_names),
+        "class_names": json.dumps(row.class_names),
+        "sha256": row.sha256,
+        "content": row.content,
+    }
+    connection.execute(prediction.insert().values(execution_id=execution_id, **values))
 
 
 def block(connection: sa.Connection, run_id: int, cell_id: str, machine: str, reason: str) -> None:

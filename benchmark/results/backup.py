@@ -53,16 +53,17 @@ def copy_into(connection: sa.Connection, destination: Path) -> None:
     try:
         # on the driver's connection: SQLAlchemy would begin a transaction, in which SQLite does not copy
         raw.cursor().execute("VACUUM INTO ?", (str(aside),))
-        _sync(aside)
+        sync(aside)
         aside.replace(destination)
-        _sync(destination.parent)
+        sync(destination.parent)
     except OSError as error:
         raise StorageError(f"{destination}: cannot be written: {error.strerror}. Give another path") from error
     finally:
         aside.unlink(missing_ok=True)
 
 
-def _sync(path: Path) -> None:
+def sync(path: Path) -> None:
+    """Make a file, or the names in a folder, survive a power loss."""
     handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)

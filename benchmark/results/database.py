@@ -59,6 +59,7 @@ class Database:
         self._owner = os.getpid()
         self._identity = None if location.path is None else identity(location.path)
         self._lost: StorageError | None = None
+        self._warned_of_wal = False
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -85,7 +86,7 @@ class Database:
         self._check_owner()
         if self._lost is not None:
             raise self._lost
-        with storage_errors(self.display_name), self.engine.connect() as connection:
+        with storage_errors(self.display_name, self.path), self.engine.connect() as connection:
             with connection.begin():
                 yield connection
                 # an INSERT into a deleted file succeeds without a word, so somebody has to look
@@ -94,6 +95,8 @@ class Database:
             if lost:
                 self._lost = self._save_lost(connection)
                 raise self._lost
+        if self.path is not None and not self._warned_of_wal:
+            self._warned_of_wal = journal.warn_of_long_wal(self.location)
 
     def close(self) -> None:
         """Close all connections; after writing, leave one file without `-wal` and `-shm` beside it."""
@@ -149,7 +152,7 @@ def open_database(target: str | os.PathLike[str], *, mode: Literal["read", "writ
     location = locate(target)
     if location.path is None:
         return _open_server(location, writable=mode == "write")
-    with storage_errors(location.name):
+    with storage_errors(location.name, location.path):
         return _open_to_write(location, location.path) if mode == "write" else _open_to_read(location, location.path)
 
 
@@ -157,8 +160,10 @@ def _open_to_read(location: Location, path: Path) -> Database:
     if not check_file(path, location.name):
         raise _nothing_there(location)
     immutable = journal.is_frozen(path)
+    had_wal = side_file(path, "-wal").exists()
     with journal.recovered(location, immutable=immutable) as connection:
         version = versions.sqlite_version(connection, location.name)
+        journal.warn_of_lost_wal(connection, location, had_wal=had_wal)
     if version is None:
         raise _nothing_there(location)
     versions.check_version(version, location.name)

@@ -31,6 +31,8 @@ RESULT_FIELDS = (
     "val_loss",
     "test_accuracy",
     "test_loss",
+    "tta_accuracy",
+    "tta_loss",
     "parameters",
     "trainable_parameters",
     "train_examples",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import sqlite3
 from functools import partial
 from typing import Any
@@ -12,13 +13,16 @@ from benchmark.errors import UserError
 from benchmark.results.location import Location
 
 SQLITE_VERSION = sqlite3.sqlite_version
-"""The SQLite library that Python was linked with; `bench doctor` knows which ones to warn of."""
-
-SQLITE_VERSION = sqlite3.sqlite_version
 """Of the library that Python uses, which need not be that of the `sqlite3` command."""
 
 BUSY_SECONDS = 30.0
 """How long a connection waits for a lock that another program holds."""
+
+READING_STEPS = 50_000
+"""So many times `STEPS_AT_ONCE` steps of SQLite's machine one reading transaction may take: ten minutes or so. What
+bench asks of ten million epochs takes a hundredth of that; a file that was made to keep its reader busy takes more."""
+
+STEPS_AT_ONCE = 1_000_000
 
 _PRAGMAS = (
     "PRAGMA foreign_keys=ON",
@@ -92,6 +96,10 @@ def _begin_immediate(connection: sa.Connection) -> None:
 
 
 def _begin_deferred(connection: sa.Connection) -> None:
+    raw = connection.connection.dbapi_connection
+    assert raw is not None
+    left = itertools.count(READING_STEPS, -1)
+    raw.set_progress_handler(lambda: next(left) <= 0, STEPS_AT_ONCE)
     connection.exec_driver_sql("BEGIN")
 
 

@@ -23,6 +23,10 @@ LEAVING_SECONDS = 2
 """How long a clean end waits for readers to go before it leaves the `-wal` file to the next run."""
 
 
+LONG_WAL_BYTES = 256 << 20
+"""A `-wal` file of this size is no use to anybody: somebody has been reading for hours and keeps it from being emptied."""
+
+
 def enter_wal(engine: sa.Engine, location: Location) -> None:
     """Switch the file to WAL mode, in which readers and the writer do not wait for each other.
 
@@ -92,7 +96,7 @@ def check_pages(connection: sqlite3.Connection, location: Location) -> None:
     if found != ["ok"]:
         raise StorageError(
             f"{location.name}: the file is damaged ({'; '.join(found)}). It was not touched; put a backup in its place, "
-            f"or save what can be read with SQLite's own shell: sqlite3 '{location.path}' .recover | sqlite3 rescued.sqlite"
+            f"or save what can be read with: bench db salvage '{location.name}' rescued.sqlite"
         )
 
 
@@ -111,6 +115,24 @@ def warn_of_lost_wal(connection: sqlite3.Connection, location: Location, *, had_
             "while a run writes it, use: bench db backup",
             location.name,
         )
+
+
+def warn_of_long_wal(location: Location) -> bool:
+    """Say when a reader keeps the `-wal` file growing; returns whether it was said."""
+    assert location.path is not None
+    try:
+        size = side_file(location.path, "-wal").stat().st_size
+    except OSError:
+        return False
+    if size <= LONG_WAL_BYTES:
+        return False
+    log.warning(
+        "%s-wal has grown to %d MiB, because another program has been reading the database for long without an end. "
+        "Nothing is lost, and the file is emptied when the run ends; close that program to save the space",
+        location.name,
+        size >> 20,
+    )
+    return True
 
 
 def is_frozen(path: Path) -> bool:

@@ -16,8 +16,13 @@ from benchmark.results.schema import APPLICATION_ID
 SCRIPTS = Path(__file__).with_name("migrations")
 
 
-def migrate(engine: sa.Engine, scripts: Path = SCRIPTS) -> None:
+def migrate(engine: sa.Engine, scripts: Path = SCRIPTS, *, version: int | None = None) -> None:
     """Bring the database to the newest schema of `scripts`, from whatever version, an empty one included.
+
+    Args:
+        engine: Of the database.
+        scripts: Where the migrations are.
+        version: The schema to stop at, if it is not the newest.
 
     Side effects:
         On SQLite, marks the file as ours and with its version, in the same transaction.
@@ -33,7 +38,7 @@ def migrate(engine: sa.Engine, scripts: Path = SCRIPTS) -> None:
             _switch_foreign_keys(connection, on=False)
         try:
             with connection.begin():
-                _apply(connection, scripts)
+                _apply(connection, scripts, "head" if version is None else f"{version:04}")
                 faults.point("migrate.step")
                 if sqlite:
                     _mark(connection)
@@ -42,7 +47,7 @@ def migrate(engine: sa.Engine, scripts: Path = SCRIPTS) -> None:
                 _switch_foreign_keys(connection, on=True)
 
 
-def _apply(connection: sa.Connection, scripts: Path) -> None:
+def _apply(connection: sa.Connection, scripts: Path, revision: str) -> None:
     from alembic import command
     from alembic.config import Config
 
@@ -50,7 +55,7 @@ def _apply(connection: sa.Connection, scripts: Path) -> None:
     # the option is read through a ConfigParser, to which % is special
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
-    command.upgrade(config, "head")
+    command.upgrade(config, revision)
 
 
 def _mark(connection: sa.Connection) -> None:

@@ -16,6 +16,8 @@ from benchmark.results.schema import FINAL_STATUSES, attempt, epoch, execution
 
 log = logging.getLogger(__name__)
 
+TEST_METRICS = ("test_accuracy", "test_loss", "tta_accuracy", "tta_loss")
+
 _CAUSED_STATUS = {"completed": "completed", "diverged": "diverged", "interrupted": "interrupted"}
 
 
@@ -85,7 +87,7 @@ def execution_columns(
         "detail": None if status == "completed" else detail,
         "epochs": len(epochs) or None,
         **_kept(running, epochs, found),
-        **_timings(running, epochs, attempts),
+        **_timings(running, epochs, attempts, found["features_seconds"] or 0.0),
         "resumed": newest["resumed_from_epoch"] is not None,
         "timing_valid": status == "completed" and newest["resumed_from_epoch"] is None and not newest["disturbed"],
     }
@@ -132,18 +134,22 @@ def _kept(running: RunningAttempt, epochs: Sequence[Mapping[str, Any]], found: M
     best = running.kept.get("best_epoch", found["best_epoch"])
     row = next((row for row in epochs if row["epoch"] == best), None)
     metrics = {name: None if row is None else row[name] for name in KEPT_METRICS}
-    test = {name: running.kept.get(name, found[name]) for name in ("test_accuracy", "test_loss")}
+    test = {name: running.kept.get(name, found[name]) for name in TEST_METRICS}
     return {"best_epoch": best if row is not None else None, **metrics, **test}
 
 
 def _timings(
-    running: RunningAttempt, epochs: Sequence[Mapping[str, Any]], attempts: Sequence[Mapping[Any, Any]]
+    running: RunningAttempt,
+    epochs: Sequence[Mapping[str, Any]],
+    attempts: Sequence[Mapping[Any, Any]],
+    features_seconds: float,
 ) -> dict[str, Any]:
+    trained = features_seconds + sum(row["seconds"] for row in epochs) if epochs else None
     first = next((row["seconds"] for row in epochs if row["epoch"] == 1), None)
     told = running.completed
     return {
         "first_epoch_seconds": first,
-        "fit_seconds": told.fit_seconds if told else sum(row["seconds"] for row in epochs) if epochs else None,
+        "fit_seconds": told.fit_seconds if told else trained,
         "total_seconds": sum(row["total_seconds"] or 0.0 for row in attempts),
         "images_per_second": images_per_second(epochs),
         "peak_rss_bytes": max((row["peak_rss_bytes"] for row in attempts if row["peak_rss_bytes"]), default=None),

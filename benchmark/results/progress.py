@@ -20,12 +20,14 @@ from benchmark.events import (
     ModelBuilt,
     Progress,
     Resumed,
+    StageStarted,
     Started,
 )
 from benchmark.results.digest import EPOCH_FIELDS, exact
 from benchmark.results.nonfinite import NAN_COLUMN, restored, stored
 from benchmark.results.schema import attempt, epoch, execution
 
+FEATURE_COLUMNS = ("features", "features_seconds", "features_alone_seconds")
 KEPT_METRICS = ("train_accuracy", "train_loss", "val_accuracy", "val_loss")
 
 
@@ -53,6 +55,7 @@ class RunningAttempt:
     seconds: dict[int, float] = field(default_factory=dict)
     epochs: int | None = None
     fit_seconds: float = 0.0
+    features_seconds: float = 0.0
     kept: dict[str, Any] = field(default_factory=dict)
     pending: list[dict[str, Any]] = field(default_factory=list)
     pending_since: float = 0.0
@@ -102,7 +105,7 @@ class RunningAttempt:
         """What the `execution` row says after the epochs told so far."""
         return {
             "epochs": self.epochs,
-            "fit_seconds": self.fit_seconds if self.seconds else None,
+            "fit_seconds": self.features_seconds + self.fit_seconds if self.seconds else None,
             **stored(self.kept),
         }
 
@@ -118,6 +121,8 @@ def columns_of(event: object) -> tuple[dict[str, Any], dict[str, Any]] | None:
             return {}, asdict(event)
         case Resumed():
             return {"resumed_from_epoch": event.epoch}, {"resumed": True}
+        case StageStarted():
+            return {}, {name: getattr(event, name) for name in FEATURE_COLUMNS}
         case Evaluated():
             return {}, {"evaluate_seconds": event.seconds}
         case _:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -11,8 +12,9 @@ import sqlalchemy as sa
 from benchmark.errors import NotFoundError, UserError
 from benchmark.results.database import Database
 from benchmark.results.nonfinite import NAN_COLUMN
+from benchmark.results.records import PredictionRow
 from benchmark.results.run_queries import RunProgress, run_cells, run_progress, runs
-from benchmark.results.schema import artifact, attempt, cell, epoch, execution, run
+from benchmark.results.schema import artifact, attempt, cell, epoch, execution, prediction, run
 from benchmark.results.select import Row, fetch, labelled, rows_of
 from benchmark.results.statement import read_only_query
 from benchmark.results.states import newest_executions
@@ -22,10 +24,12 @@ __all__ = [
     "CellDetail",
     "RunProgress",
     "cell_detail",
+    "cell_specs",
     "durations",
     "history",
     "latest_matrix_text",
     "machines",
+    "predictions",
     "read_only_query",
     "results",
     "run_cells",
@@ -50,6 +54,8 @@ _MORE_RESULTS = {
         cell.c.learning_rate,
         cell.c.optimizer,
         execution.c.detail,
+        execution.c.tta_accuracy,
+        execution.c.tta_loss,
         execution.c.train_examples,
         execution.c.validation_examples,
         execution.c.test_examples,
@@ -58,6 +64,9 @@ _MORE_RESULTS = {
         execution.c.compute_dtype,
         execution.c.setup_seconds,
         execution.c.first_epoch_seconds,
+        execution.c.features,
+        execution.c.features_seconds,
+        execution.c.features_alone_seconds,
         execution.c.evaluate_seconds,
         execution.c.peak_device_bytes,
         execution.c.resumed,
@@ -123,6 +132,21 @@ def history(database: Database, execution_ids: Iterable[int]) -> list[Row]:
     return found
 
 
+def predictions(database: Database, execution_ids: Iterable[int]) -> dict[int, PredictionRow]:
+    """What these executions predicted for their test sets, by execution; those without predictions are left out.
+
+    `reporting/predictions.py` makes arrays of them.
+    """
+    ids = sorted(set(execution_ids))
+    found: dict[int, PredictionRow] = {}
+    for first in range(0, len(ids), _IDS_AT_ONCE):
+        some = prediction.c.execution_id.in_(ids[first : first + _IDS_AT_ONCE])
+        for row in fetch(database, rows_of(prediction, some, prediction.c.execution_id)):
+            names = tuple(json.loads(row["class_names"]))
+            found[row["execution_id"]] = PredictionRow(row["examples"], names, row["sha256"], row["content"])
+    return found
+
+
 @dataclass(frozen=True, slots=True)
 class CellDetail:
     """Everything about one cell: its row, and those of its executions, attempts, epochs and artifacts, oldest first."""
@@ -167,6 +191,14 @@ def _cell(database: Database, id_prefix: str) -> Row:
         ids = ", ".join(row["cell_id"] for row in found[:5])
         raise UserError(f"cell {id_prefix!r}: expected the beginning of one id, found several: {ids}")
     return found[0]
+
+
+def cell_specs(database: Database, **filters: Any) -> dict[str, str]:
+    """The specifications, as JSON, of the cells whose columns have these values (or one of a list), by cell id."""
+    rows = sa.select(cell.c.cell_id, cell.c.spec).order_by(cell.c.cell_id)
+    for name, wanted in filters.items():
+        rows = rows.where(_matches(cell.c[name], wanted))
+    return {row["cell_id"]: row["spec"] for row in fetch(database, rows)}
 
 
 def machines(database: Database) -> list[Row]:

@@ -20,6 +20,7 @@ from benchmark.events import (
     Exited,
     Failed,
     Progress,
+    StageStarted,
 )
 from benchmark.matrix.cell import Cell
 from benchmark.results import attempts, outcome, registration, states
@@ -33,7 +34,7 @@ from benchmark.results.progress import (
     update_execution,
     write_epochs,
 )
-from benchmark.results.records import AttemptStart, CellState, LeftOut, RunFacts, StaleAttempt
+from benchmark.results.records import AttemptStart, CellState, LeftOut, PredictionRow, RunFacts, StaleAttempt
 
 log = logging.getLogger(__name__)
 
@@ -143,7 +144,7 @@ class Recorder:
             case EpochFinished():
                 self._record_epoch(running, event)
             case Evaluated():
-                running.kept.update(test_accuracy=event.test_accuracy, test_loss=event.test_loss)
+                running.kept.update({name: getattr(event, name) for name in outcome.TEST_METRICS})
                 running.kept["best_epoch"] = event.best_epoch
                 self._update(running, {}, {"evaluate_seconds": event.seconds, **running.execution_columns()})
             case ArtifactWritten():
@@ -151,6 +152,9 @@ class Recorder:
                     attempts.insert_artifact(connection, running, event)
             case Progress():
                 running.progress = event
+            case StageStarted():
+                running.features_seconds = event.features_seconds
+                self._record_facts(running, event)
             case Completed():
                 running.completed = event
             case Diverged():
@@ -188,6 +192,7 @@ class Recorder:
         error: Failed | None = None,
         disturbed: bool | None = None,
         will_retry: bool = False,
+        predictions: PredictionRow | None = None,
     ) -> bool:
         """End an attempt and derive its execution's status, cause, results, timings and digest.
 
@@ -200,6 +205,7 @@ class Recorder:
             error: The exception that ended it; the one that was recorded by default.
             disturbed: Whether other load disturbed its timings; None when that is not known.
             will_retry: Whether the scheduler will try again, so that the cell is not failed yet.
+            predictions: What it predicted for the test set; kept when it completed.
 
         Returns:
             Whether this call ended it; False when it had ended before.
@@ -211,7 +217,9 @@ class Recorder:
         columns = outcome.attempt_columns(running, exited, error, detail, self._monotonic() - running.began)
         columns |= {"state": state, "log_tail": log_tail, "disturbed": disturbed}
         with self._writing() as connection:
-            won = attempts.finish(connection, running, columns, now=self._now(), will_retry=will_retry)
+            won = attempts.finish(
+                connection, running, columns, now=self._now(), will_retry=will_retry, predictions=predictions
+            )
         del self._running[attempt_id]
         return won
 

@@ -34,6 +34,7 @@ class RunFacts:
     pid: int | None = None
     boot_id: str | None = None
     process_start_ticks: int | None = None
+    forecast_seconds: float | None = None
 
 
 class LeftOut(Protocol):
@@ -88,6 +89,23 @@ class StaleAttempt:
 
 
 @dataclass(frozen=True, slots=True)
+class PredictionRow:
+    """What a completed cell predicted for its test set.
+
+    Attributes:
+        examples: Images of the test set.
+        class_names: Of the outputs, in their order.
+        sha256: Of the content.
+        content: The file `predictions.npz` (see `training/predictions.py`); `reporting/predictions.py` reads it.
+    """
+
+    examples: int
+    class_names: tuple[str, ...]
+    sha256: str
+    content: bytes
+
+
+@dataclass(frozen=True, slots=True)
 class ArtifactRow:
     """A file that an attempt left; `path` is relative to the artifacts folder."""
 
@@ -105,6 +123,7 @@ class CellState:
     Attributes:
         attempts: How many attempts it has had.
         artifacts: What its newest attempt left.
+        weights_sha256: Digest of the weights it started from; None when random, or when it never came so far.
     """
 
     execution_id: int
@@ -117,3 +136,4 @@ class CellState:
     data_fingerprint: str | None
     total_seconds: float | None
     artifacts: tuple[ArtifactRow, ...] = ()
+    weights_sha256: str | None = None

@@ -40,7 +40,7 @@ def insert_cells(
     reused: Collection[str],
 ) -> None:
     """Enter what the run is made of; cells that are known keep their row and take the newest names."""
-    _insert(connection, cell_table, _cell_rows(run_id, cells), renewed=_RENEWED)
+    _insert(connection, cell_table, cell_rows(run_id, cells), renewed=_RENEWED)
     _insert(connection, run_cell, _planned_rows(run_id, cells, frozenset(reused)))
     _insert(connection, run_cell, _left_out_rows(run_id, left_out, len(cells)))
 
@@ -65,7 +65,8 @@ def _insert(
         connection.exec_driver_sql(text, batch)
 
 
-def _cell_rows(run_id: int, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
+def cell_rows(run_id: int, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
+    """The rows of `cell` for cells that a run was the first to have."""
     spec = SpecWriter()
     for cell in cells:
         last = cell.stages[-1] if cell.stages else None

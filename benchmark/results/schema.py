@@ -122,6 +122,7 @@ run = sa.Table(
     _whole("pid", "Process id of the command."),
     _text("boot_id", "Which start of the computer that process id belongs to."),
     _big("process_start_ticks", "When that process began, in clock ticks since the computer started."),
+    _real("forecast_seconds", "How long the run was expected to take when it began; NULL when nothing was to do."),
     _one_of("state", RUN_STATES),
     sqlite_autoincrement=True,
 )
@@ -190,6 +191,8 @@ execution = sa.Table(
     _real("val_loss", "Mean validation loss in the best epoch; NULL without validation."),
     _real("test_accuracy", "Fraction 0..1 on the test images, with the kept weights, measured once."),
     _real("test_loss", "Mean test loss with the kept weights."),
+    _real("tta_accuracy", "Fraction 0..1 on the test images, averaged over augmented views; NULL without `tta`."),
+    _real("tta_loss", "Mean test loss of these averages; NULL without `tta`."),
     _big("parameters", "Parameters of the model."),
     _big("trainable_parameters", "Parameters that the first stage trains."),
     _whole("train_examples", "Images that were trained on."),
@@ -200,7 +203,14 @@ execution = sa.Table(
     _text("compute_dtype", "Type that the model computes in, as observed."),
     _real("setup_seconds", "From the worker's first line to the model being built."),
     _real("first_epoch_seconds", "First epoch, tracing included."),
-    _real("fit_seconds", "Sum of the epochs' seconds."),
+    _real("fit_seconds", "Sum of the epochs' seconds, and `features_seconds`."),
+    _text(
+        "features",
+        "What became of the output of frozen layers: `computed` once for a stage, `reused` from other cells, or "
+        "`none`; NULL before the first stage.",
+    ),
+    _real("features_seconds", "What that took this execution; part of `fit_seconds`."),
+    _real("features_alone_seconds", "What it would have taken without other cells' features."),
     _real("evaluate_seconds", "Evaluation on the test set."),
     _real("total_seconds", "All attempts that the result was made in, from their first line to their last."),
     _real("images_per_second", "Training images over input and step seconds of the epochs without tracing."),
@@ -308,12 +318,34 @@ artifact = sa.Table(
     _key("artifact_id", "Number of the artifact."),
     _refers("execution_id", "execution.execution_id", "The execution.", nullable=False, index=True),
     _refers("attempt_id", "attempt.attempt_id", "The attempt that left it.", nullable=False),
-    _text("kind", "`weights`, `history`, `figure`, `log`, …", nullable=False),
+    _text("kind", "`weights`, `history`, `predictions`, `model`, `figure`, …", nullable=False),
     _text("path", "`<cell_id>/<attempt_id>/<name>` in the artifacts folder.", nullable=False),
     _text("sha256", "sha256 of the file.", nullable=False),
     _big("size_bytes", "Size of the file in bytes.", nullable=False),
     sa.UniqueConstraint("attempt_id", "path"),
 )
 
-TABLES = (run, cell, run_cell, execution, attempt, epoch, artifact)
+prediction = sa.Table(
+    "prediction",
+    metadata,
+    sa.Column(
+        "execution_id",
+        sa.Integer,
+        sa.ForeignKey("execution.execution_id"),
+        primary_key=True,
+        doc="The execution, completed.",
+    ),
+    _whole("examples", "Images of the test set.", nullable=False),
+    _whole("classes", "Classes that the model tells apart.", nullable=False),
+    _text("class_names", "Their names in the order of the outputs, as a JSON list.", nullable=False),
+    _text("sha256", "sha256 of the content.", nullable=False),
+    sa.Column(
+        "content",
+        sa.LargeBinary,
+        nullable=False,
+        doc="The file `predictions.npz`: for each test image its index, label, predicted label and probabilities.",
+    ),
+)
+
+TABLES = (run, cell, run_cell, execution, attempt, epoch, artifact, prediction)
 """In the order in which they refer to each other."""

@@ -38,6 +38,7 @@ def cell_states(connection: sa.Connection, machine: str) -> dict[str, CellState]
             execution.c.epochs,
             execution.c.data_fingerprint,
             execution.c.total_seconds,
+            execution.c.weights_sha256,
         )
         .join(newest, newest.c.execution_id == execution.c.execution_id)
         .outerjoin(tries, tries.c.execution_id == execution.c.execution_id)

@@ -19,7 +19,7 @@ from benchmark.results.database import Database
 from benchmark.results.digest import execution_digest
 from benchmark.results.engine import connect_sqlite
 from benchmark.results.nonfinite import restored
-from benchmark.results.schema import artifact, attempt, epoch, execution
+from benchmark.results.schema import artifact, attempt, epoch, execution, prediction
 
 _EXECUTIONS_AT_ONCE = 200
 
@@ -30,7 +30,8 @@ class Finding:
 
     Attributes:
         kind: `file` (pages of the database), `reference` (a row without the row it belongs to), `digest` (numbers of
-            an execution have changed), `artifact` (a file is missing or has changed).
+            an execution have changed), `prediction` (its predictions have), `artifact` (a file is missing or has
+            changed).
         where: The execution, attempt, table or file.
         detail: What was expected and what was found.
     """
@@ -41,7 +42,7 @@ class Finding:
 
 
 def check_database(database: Database, artifacts_root: Path | None) -> list[Finding]:
-    """Look at everything: the file's pages, references between rows, digests, and the artifacts' sha256.
+    """Look at everything: the file's pages, references between rows, digests, predictions, the artifacts' sha256.
 
     Args:
         database: An open one.
@@ -59,6 +60,7 @@ def check_database(database: Database, artifacts_root: Path | None) -> list[Find
         return findings
     with database.reading() as connection:
         findings += _check_digests(connection)
+        findings += _check_predictions(connection)
         if artifacts_root is not None:
             findings += _check_artifacts(connection, artifacts_root)
     return findings
@@ -97,6 +99,17 @@ def _check_digests(connection: sa.Connection) -> Iterator[Finding]:
                     f"cell {row['cell_id']}, execution {row['execution_id']}, attempt {last}",
                     f"its numbers have changed since it was recorded: expected {row['digest']}, got {digest}",
                 )
+
+
+def _check_predictions(connection: sa.Connection) -> Iterator[Finding]:
+    rows = sa.select(prediction.c.execution_id, prediction.c.sha256, prediction.c.content, execution.c.cell_id)
+    rows = rows.join(execution, execution.c.execution_id == prediction.c.execution_id)
+    for row in connection.execute(rows.order_by(prediction.c.execution_id)):
+        found = hashlib.sha256(row.content).hexdigest()
+        if found != row.sha256:
+            where = f"cell {row.cell_id}, execution {row.execution_id}"
+            words = f"its predictions have changed since they were recorded: expected {row.sha256}, got {found}"
+            yield Finding("prediction", where, words)
 
 
 def _last_attempt(connection: sa.Connection, execution_id: int) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import sqlite3
 
 import sqlalchemy as sa
@@ -9,8 +10,24 @@ import sqlalchemy as sa
 from benchmark.errors import SchemaError
 from benchmark.results.schema import APPLICATION_ID, SCHEMA_VERSION, VERSION_TABLE
 
-TABLE_NAMES = ("run", "cell", "run_cell", "execution", "attempt", "epoch", "artifact")
+TABLE_NAMES = ("run", "cell", "run_cell", "execution", "attempt", "epoch", "artifact", "prediction")
 VIEW_NAMES = ("results", "history")
+
+
+PROGRAMS: dict[str, str] = {
+    "history": "d4458055e80e8a88",
+    "results": "8d5d1f7786742a29",
+    "attempt_is_final": "c53da83c2dcf0b5d",
+    "epoch_is_final_insert": "060e6d6ab4455afa",
+    "epoch_is_final_update": "63522dd4be4a2815",
+    "execution_is_final": "cc0fd138c7a6f6bc",
+    "prediction_is_final_insert": "0936ca291d6efd88",
+    "prediction_is_final_update": "c86e2dce48f0116e",
+}
+"""What the views and triggers of this schema version say: by name, the first digits of the sha256 of their SQL without
+its line breaks. A file whose views or triggers say something else would make its readers run what they did not ask for."""
+
+_DIGITS = 16
 
 
 def sqlite_version(connection: sqlite3.Connection, name: str) -> int | None:
@@ -32,6 +49,7 @@ def sqlite_version(connection: sqlite3.Connection, name: str) -> int | None:
     version = _pragma(connection, "user_version")
     if version == SCHEMA_VERSION:
         _check_kinds(kinds, name)
+        _check_programs(connection, name)
     return version
 
 
@@ -87,4 +105,37 @@ def _check_kinds(kinds: dict[str, str], name: str) -> None:
         raise SchemaError(
             f"{name}: marked as a bench database, but not one: expected {', '.join(wrong)}. "
             "It was not touched; put a backup in its place, or give another path with --db"
+        )
+
+
+def program_digest(sql: str) -> str:
+    """How `PROGRAMS` knows the SQL of a view or trigger."""
+    return hashlib.sha256(" ".join(sql.split()).encode()).hexdigest()[:_DIGITS]
+
+
+def _check_programs(connection: sqlite3.Connection, name: str) -> None:
+    """Refuse views and triggers of others before anything is read that could call them.
+
+    A view that a user added stays: nothing of bench reads it. A trigger that is missing can do no harm.
+
+    Raises:
+        SchemaError: A view of ours says something else, a trigger is not ours, or a table computes its values.
+    """
+    found = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE type IN ('view', 'trigger')").fetchall()
+    foreign = [
+        f"{kind} {one}"
+        for kind, one, sql in found
+        if (kind == "trigger" or one in VIEW_NAMES) and program_digest(sql or "") != PROGRAMS.get(one)
+    ]
+    for table in TABLE_NAMES:
+        sql = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0]
+        if not str(sql).upper().startswith("CREATE TABLE") or any(
+            hidden for *_, hidden in connection.execute(f"PRAGMA table_xinfo({table})")
+        ):
+            foreign.append(f"table {table}")
+    if foreign:
+        raise SchemaError(
+            f"{name}: expected the views, triggers and tables that bench makes, found others: {', '.join(foreign)!r:.300}. "
+            "Nothing was read: the file may have been made to harm its readers; put a backup in its place, or take its "
+            "rows over with: bench db salvage"
         )

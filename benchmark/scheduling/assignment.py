@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from benchmark.catalog.cache import prepared_directory
+from benchmark.catalog.cache import PreparedDirectories
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.options import RunOptions
 from benchmark.scheduling.reuse import Before, Decision, decide, kept_weights, problem_of
@@ -22,6 +22,8 @@ class Assignment:
         settled: Status of every cell that is not run: `completed`, `diverged`, `failed`, `blocked`.
         blocked: Cells whose parent has no weights to give, with that parent's status.
         weights: Path and digest of the kept weights of reused parents.
+        standing: Of finished cells whose parent runs again: the digest of the weights they started from. Each is in
+            `run`, but its result stands when the parent comes to these weights once more.
         notes: What the user should know.
     """
 
@@ -30,6 +32,7 @@ class Assignment:
     settled: dict[str, str] = field(default_factory=dict)
     blocked: list[tuple[Cell, str]] = field(default_factory=list)
     weights: dict[str, tuple[Path, str]] = field(default_factory=dict)
+    standing: dict[str, str] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -51,21 +54,47 @@ def assign(cells: Sequence[Cell], before: Mapping[str, Before], options: RunOpti
     """
     assignment = Assignment()
     decisions = _decisions(cells, before, options, assignment.notes)
+    running: set[str] = set()
     for cell in cells:
         decision = decisions[cell.cell_id]
         parent = cell.parent_cell_id
+        if decision is Decision.REUSE:
+            decision = _decide_by_parent(cell, before[cell.cell_id], assignment, running)
         if decision in {Decision.REUSE, Decision.LEAVE}:
             assignment.settled[cell.cell_id] = before[cell.cell_id].status
-            if (weights := kept_weights(before[cell.cell_id].artifacts, options.artifacts_root)) is not None:
-                assignment.weights[cell.cell_id] = weights
         elif parent is not None and (status := assignment.settled.get(parent, "completed")) != "completed":
             assignment.settled[cell.cell_id] = "blocked"
             assignment.blocked.append((cell, status))
         else:
+            running.add(cell.cell_id)
             assignment.run.append(cell)
             if decision is Decision.AGAIN:
                 assignment.again.add(cell.cell_id)
+        if cell.cell_id in assignment.standing or cell.cell_id in assignment.settled:
+            _take_weights(cell, before, assignment, options)
     return assignment
+
+
+def _take_weights(cell: Cell, before: Mapping[str, Before], assignment: Assignment, options: RunOptions) -> None:
+    past = before.get(cell.cell_id)
+    weights = None if past is None else kept_weights(past.artifacts, options.artifacts_root)
+    if weights is not None:
+        assignment.weights[cell.cell_id] = weights
+
+
+def _decide_by_parent(cell: Cell, before: Before, assignment: Assignment, running: Collection[str]) -> Decision:
+    """A finished cell started from its parent's kept weights; when these are other ones now, it begins anew."""
+    began, parent = before.weights_sha256, cell.parent_cell_id
+    if began is None or parent is None or before.status != "completed":
+        return Decision.REUSE
+    if parent in running:
+        assignment.standing[cell.cell_id] = began
+        return Decision.AGAIN
+    now = assignment.weights.get(parent)
+    if now is None or now[1] == began:
+        return Decision.REUSE
+    assignment.notes.append(_again(cell, "the weights of its parent have changed"))
+    return Decision.AGAIN
 
 
 def _decisions(
@@ -73,20 +102,22 @@ def _decisions(
 ) -> dict[str, Decision]:
     decisions: dict[str, Decision] = {}
     needed: set[str] = set()
+    data = PreparedDirectories(options.cache_root)
     # Children first: a parent whose weights are needed must have kept some.
     for cell in reversed(cells):
         past = before.get(cell.cell_id)
-        decision = decide(past, options, lambda known, cell=cell: _problem(known, cell, options, needed, notes))  # type: ignore[misc]
+        asked = replace(options, rerun=True) if cell.cell_id in options.rerun_cells else options
+        decision = decide(past, asked, lambda known, cell=cell: _problem(known, cell, data, options, needed, notes))  # type: ignore[misc]
         decisions[cell.cell_id] = decision
         if decision in {Decision.RUN, Decision.AGAIN} and cell.parent_cell_id is not None:
             needed.add(cell.parent_cell_id)
     return decisions
 
 
-def _problem(before: Before, cell: Cell, options: RunOptions, needed: set[str], notes: list[str]) -> str | None:
-    prepared = None
-    if cell.backend != "fake":
-        prepared = prepared_directory(cell.data.source, cell.data.image_size, cell.data.color, options.cache_root)
+def _problem(
+    before: Before, cell: Cell, data: PreparedDirectories, options: RunOptions, needed: set[str], notes: list[str]
+) -> str | None:
+    prepared = data.of(cell.data) if cell.backend != "fake" else None
     reason = problem_of(before, options.artifacts_root, prepared)
     if (
         reason is None
@@ -96,5 +127,9 @@ def _problem(before: Before, cell: Cell, options: RunOptions, needed: set[str], 
     ):
         reason = "it kept no weights, and another cell starts from them"
     if reason is not None:
-        notes.append(f"{cell.cell_id} {cell.dataset}/{cell.model}/{cell.strategy} runs again: {reason}")
+        notes.append(_again(cell, reason))
     return reason
+
+
+def _again(cell: Cell, reason: str) -> str:
+    return f"{cell.cell_id} {cell.dataset}/{cell.model}/{cell.strategy} runs again: {reason}"

@@ -17,6 +17,7 @@ from benchmark.events import (
     Failed,
     Interrupted,
     Launched,
+    Predicted,
     ProtocolError,
     from_line,
 )
@@ -72,6 +73,7 @@ class Attempt:
     kill_at: float | None = None
     force_at: float | None = None
     artifacts: list[ArtifactWritten] = field(default_factory=list)
+    predicted: Predicted | None = None
 
     @property
     def attempt_id(self) -> int:
@@ -125,6 +127,8 @@ class Attempt:
             self.kill_at = min(now + LEAVE_SECONDS, self.kill_at or now + LEAVE_SECONDS)
         elif isinstance(event, ArtifactWritten):
             self.artifacts.append(event)
+        elif isinstance(event, Predicted):
+            self.predicted = event
 
     def stop(self, now: float, grace: float) -> None:
         """Asks the worker to save its state and stop; kills it when the grace is over."""
@@ -161,7 +165,8 @@ class Attempt:
         if self.launched is not None:
             with contextlib.suppress(ProcessLookupError, PermissionError):
                 os.killpg(self.launched.guardian_pid, signal.SIGKILL)
-        self.lines.report.close()
+        # only marked: the loop still has its descriptor registered
+        self.lines.report.closed = True
 
     def evidence(self, oom_kills: int, memory_bytes: int | None) -> Evidence:
         return Evidence(
@@ -169,10 +174,21 @@ class Attempt:
             exited=self.exited,
             protocol=self.protocol,
             overdue=self.overdue,
+            missing=None if self.protocol is not None else self._missing(),
             stopping=self.stopping,
             oom_kills=oom_kills - self.oom_kills,
             memory_bytes=memory_bytes,
         )
+
+    def _missing(self) -> str | None:
+        for artifact in self.artifacts:
+            try:
+                size = (self.directory / artifact.name).stat().st_size
+            except OSError as error:
+                return f"{artifact.name} was written and cannot be found: {error.strerror}"
+            if size != artifact.size_bytes:
+                return f"{artifact.name}: expected {artifact.size_bytes} bytes, found {size}"
+        return None
 
     def log_tail(self) -> str | None:
         """The end of the worker's output; None when it said nothing."""

@@ -1,7 +1,9 @@
 """The record of a run as the loop keeps it: every line goes to the database at once, until the database fails.
 
-A database that cannot be written (a full disk, a file that was taken away) ends the run, but not at once: workers are
-asked to save their states, and what they tell meanwhile is told again when the next run resumes them.
+A full disk, or one that gives errors, may be cured in a minute: the same line is tried again, ever less often, and
+meanwhile nothing starts and nobody is heard; workers go on until their pipes are full and then wait. What is not
+cured, or cannot be (a file that was taken away, a lock that is kept), ends the run, but not at once: workers are asked
+to save their states, and what they tell meanwhile is told again when the next run resumes them.
 """
 
 from __future__ import annotations
@@ -10,27 +12,49 @@ from collections.abc import Callable
 from typing import TypeVar
 
 from benchmark import faults, machine
-from benchmark.errors import StorageError
+from benchmark.errors import DiskError, StorageError
 from benchmark.events import EpochFinished, Event, Exited, Failed
 from benchmark.matrix.cell import Cell
 from benchmark.results.recorder import Recorder
-from benchmark.results.records import AttemptStart
+from benchmark.results.records import AttemptStart, PredictionRow
 from benchmark.scheduling.policy import Verdict
 
 T = TypeVar("T")
+
+PATIENCE_SECONDS = 60.0
+"""How long a disk has to recover before it ends the run."""
+
+FIRST_PAUSE_SECONDS = 0.25
 
 
 class Book:
     """Writes what happens in one run.
 
+    Args:
+        recorder: Of the open database.
+        run_id: Of this run.
+        machine: Whose timings these are.
+        note: Told why the run pauses.
+        pause: Waits for so many seconds; answers whether the user will not wait any longer.
+
     Attributes:
         error: Why nothing is written any more; None while all is well.
     """
 
-    def __init__(self, recorder: Recorder, run_id: int, machine: str) -> None:
+    def __init__(
+        self,
+        recorder: Recorder,
+        run_id: int,
+        machine: str,
+        note: Callable[[str], None] = lambda _: None,
+        pause: Callable[[float], bool] = lambda _: True,
+    ) -> None:
         self._recorder = recorder
         self.run_id = run_id
         self._machine = machine
+        self._note = note
+        self._pause = pause
+        self._has_paused = False
         self.error: StorageError | None = None
 
     def start(
@@ -59,7 +83,9 @@ class Book:
         )
 
     def record(self, attempt_id: int, event: Event) -> None:
-        self._write(lambda: self._recorder.record(attempt_id, event))
+        # an epoch that could not be written waits in the recorder, and must not be told to it twice
+        again = self._recorder.flush if isinstance(event, EpochFinished) else None
+        self._write(lambda: self._recorder.record(attempt_id, event), again)
         if isinstance(event, EpochFinished):
             faults.point("commit")
 
@@ -73,6 +99,7 @@ class Book:
         log_tail: str | None = None,
         disturbed: bool = False,
         will_retry: bool = False,
+        predictions: PredictionRow | None = None,
     ) -> bool | None:
         """Enters how an attempt ended; None when nothing can be written any more."""
         return self._write(
@@ -85,6 +112,7 @@ class Book:
                 error=error,
                 disturbed=disturbed,
                 will_retry=will_retry,
+                predictions=predictions,
             )
         )
 
@@ -100,10 +128,35 @@ class Book:
         """When `flush` has something to do; None while nothing waits."""
         return None if self.error is not None else self._recorder.seconds_to_flush()
 
-    def _write(self, action: Callable[[], T]) -> T | None:
-        if self.error is None:
+    def has_paused(self) -> bool:
+        """Whether there was a pause since this was asked last: what was not heard meanwhile is nobody's fault."""
+        paused, self._has_paused = self._has_paused, False
+        return paused
+
+    def _write(self, action: Callable[[], T], again: Callable[[], T] | None = None) -> T | None:
+        """Does `action`; after a pause once more, or `again` in its place."""
+        if self.error is not None:
+            return None
+        try:
+            return action()
+        except DiskError as error:
+            return self._retry(again or action, error)
+        except StorageError as error:
+            self.error = error
+        return None
+
+    def _retry(self, action: Callable[[], T], error: StorageError) -> T | None:
+        self._note(f"{error}; trying again for {PATIENCE_SECONDS:g} s")
+        self._has_paused = True
+        waited, pause = 0.0, FIRST_PAUSE_SECONDS
+        while isinstance(error, DiskError) and waited < PATIENCE_SECONDS and not self._pause(pause):
+            waited, pause = waited + pause, min(2 * pause, PATIENCE_SECONDS / 8)
             try:
-                return action()
-            except StorageError as error:
-                self.error = error
+                answer = action()
+            except StorageError as still:
+                error = still
+            else:
+                self._note("the database can be written again; the run goes on")
+                return answer
+        self.error = error
         return None

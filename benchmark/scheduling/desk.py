@@ -9,7 +9,7 @@ from benchmark import machine
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.assignment import Assignment
 from benchmark.scheduling.book import Book
-from benchmark.scheduling.forecast import Durations
+from benchmark.scheduling.forecast import Durations, pioneers
 from benchmark.scheduling.graph import CellGraph
 from benchmark.scheduling.options import GuardedObserver, RunOptions
 from benchmark.scheduling.resources import Slots
@@ -35,27 +35,31 @@ def lay_out(
     assignment: Assignment, book: Book, options: RunOptions, observer: GuardedObserver, durations: Durations
 ) -> Desk:
     """The desk at the beginning of a run on this machine."""
-
-    def expected(cell: Cell) -> float:
-        seconds = durations.seconds(cell)
-        return float(cell.epochs) if seconds is None else seconds
-
-    jobs = 1 if options.exclusive else options.jobs
     return Desk(
         assignment=assignment,
         options=options,
         book=book,
         observer=observer,
         durations=durations,
-        graph=CellGraph(assignment.run, expected, lane_of),
-        slots=Slots(machine.available_cores(), range(machine.gpu_count()), jobs),
+        graph=CellGraph(assignment.run, durations.seconds, lane_of, first=pioneers(assignment.run, durations)),
+        slots=slots_of(options),
     )
+
+
+def slots_of(options: RunOptions) -> Slots:
+    """What this machine has for a run with these options."""
+    jobs = 1 if options.exclusive else options.jobs
+    return Slots(machine.available_cores(), range(machine.gpu_count()), jobs)
 
 
 def lane_of(cell: Cell) -> Hashable:
     """Everything that decides whether a cell can start now: cells of one lane can, or cannot, together."""
     data = cell.data
-    return (cell.backend, cell.device, cell.device_kind, cell.threads, data.source, data.image_size, data.color)
+    weights = cell.architecture.name if cell.weights.origin == "imagenet" else None
+    return (
+        cell.backend, cell.device, cell.device_kind, cell.threads, data.source, data.location,
+        data.test_fraction, data.class_names, data.image_size, data.color, weights,
+    )  # fmt: skip
 
 
 def name_of(cell: Cell) -> str:

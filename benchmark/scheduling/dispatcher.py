@@ -52,7 +52,7 @@ class Dispatcher:
         self._starter = Starter(
             desk, self._launcher, self._preparations, meter, self.outcomes.weights, self._running, self._began
         )
-        self.forecast = Remaining(desk.durations, self._work, desk.slots.width, cores, desk.slots.jobs)
+        self.forecast = Remaining(desk.durations, self._work, desk.slots)
 
     def run(self) -> None:
         """Goes round until every cell is settled, or until the run was stopped and all workers are gone.
@@ -66,7 +66,8 @@ class Dispatcher:
             for key, _ in self._selector.select(self._timeout()):
                 key.data()
             self._obey_signals()
-            self._enforce()
+            if not self._desk.book.has_paused():
+                self._enforce()
             self._desk.book.flush()
             self._stop_for_a_reason()
 
@@ -82,6 +83,9 @@ class Dispatcher:
         return not self._running and (self.stopped is not None or not self._desk.graph.unfinished)
 
     def _timeout(self) -> float:
+        if self._desk.book.error is not None and self.stopped is None:
+            # found while starting cells: nobody is going to say anything before the run stops for it
+            return 0.0
         now = time.monotonic()
         ends = [
             now + IDLE_SECONDS,
@@ -134,6 +138,7 @@ class Dispatcher:
         if isinstance(event, Progress):
             self._desk.observer.tell("progress", attempt.cell, event)
         elif isinstance(event, EpochFinished):
+            self._desk.durations.follow(attempt.cell, event, time.monotonic() - attempt.started)
             self._desk.observer.tell("epoch", attempt.cell, event)
 
     def _conclude(self, attempt: Attempt) -> None:
@@ -145,6 +150,7 @@ class Dispatcher:
             self._starter.launch_again(attempt)
         else:
             self.outcomes.conclude(attempt, stopping=self.stopped is not None)
+            self._desk.durations.forget(attempt.cell)
             if self.outcomes.lost_a_gpu:
                 self.outcomes.drop_impossible({running.cell.cell_id for running in self._running.values()})
 
@@ -214,9 +220,9 @@ class Dispatcher:
             if attempt.launched is not None:
                 yield from (attempt.launched.guardian_pid, attempt.launched.worker_pid)
 
-    def _work(self) -> Iterator[tuple[Cell, float]]:
+    def _work(self) -> Iterator[tuple[Cell, float | None]]:
         now = time.monotonic()
         spent = {attempt.cell.cell_id: now - attempt.started for attempt in self._running.values()}
         for cell in self._desk.assignment.run:
             if cell.cell_id in self._desk.graph.unfinished:
-                yield cell, spent.get(cell.cell_id, 0.0)
+                yield cell, spent.get(cell.cell_id)

@@ -1,9 +1,9 @@
-"""Which cell is next: parents before children, and the longest chain of work first."""
+"""Which cell is next: parents before children, pioneers before all others, and then the longest chain of work first."""
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
@@ -17,9 +17,9 @@ PATIENCE = 8
 
 @dataclass(slots=True)
 class _Lane:
-    """Ready cells that need the same things, most urgent first, as (minus urgency, position, cell id)."""
+    """Ready cells that need the same things, most urgent first, as (not first, minus urgency, position, cell id)."""
 
-    heap: list[tuple[float, int, str]] = field(default_factory=list)
+    heap: list[tuple[bool, float, int, str]] = field(default_factory=list)
     overtaken: int = 0
 
 
@@ -30,16 +30,22 @@ class CellGraph:
         cells: In the order of the matrix, parents before children. A parent that is not among them is finished.
         seconds: Expected duration of a cell, in any unit, the same for all.
         lane: What a cell needs; cells of one lane fit or do not fit together.
+        first: Ids of cells that go before all others.
     """
 
     def __init__(
-        self, cells: Sequence[Cell], seconds: Callable[[Cell], float], lane: Callable[[Cell], Hashable]
+        self,
+        cells: Sequence[Cell],
+        seconds: Callable[[Cell], float],
+        lane: Callable[[Cell], Hashable],
+        first: Collection[str] = (),
     ) -> None:
         self._cells = {cell.cell_id: cell for cell in cells}
         self._position = {cell.cell_id: position for position, cell in enumerate(cells)}
         self._children: dict[str, list[str]] = {}
         self._lanes: dict[Hashable, _Lane] = {}
         self._lane_of = lane
+        self._first = frozenset(first)
         for cell in cells:
             if cell.parent_cell_id in self._cells:
                 self._children.setdefault(str(cell.parent_cell_id), []).append(cell.cell_id)
@@ -59,15 +65,16 @@ class CellGraph:
     def enqueue(self, cell: Cell) -> None:
         """Makes the cell ready (again)."""
         lane = self._lanes.setdefault(self._lane_of(cell), _Lane())
-        heapq.heappush(lane.heap, (-self._urgency[cell.cell_id], self._position[cell.cell_id], cell.cell_id))
+        name = cell.cell_id
+        heapq.heappush(lane.heap, (name not in self._first, -self._urgency[name], self._position[name], name))
 
     def heads(self) -> Iterable[tuple[Hashable, Cell]]:
         """The most urgent cell of every lane, the most urgent lane first."""
         for lane in self._lanes.values():
-            while lane.heap and lane.heap[0][2] not in self.unfinished:
+            while lane.heap and lane.heap[0][-1] not in self.unfinished:
                 heapq.heappop(lane.heap)
         order = sorted((lane.heap[0], key) for key, lane in self._lanes.items() if lane.heap)
-        return [(key, self._cells[entry[2]]) for entry, key in order]
+        return [(key, self._cells[entry[-1]]) for entry, key in order]
 
     def next(self, may_start: Callable[[Cell], bool], take: Callable[[Cell], T | None]) -> tuple[Cell, T] | None:
         """Takes out the most urgent cell that can begin now, with what `take` lent it.
@@ -92,6 +99,10 @@ class CellGraph:
             if self._lanes[key].overtaken >= PATIENCE:
                 return None
         return None
+
+    def children(self, cell_id: str) -> list[Cell]:
+        """The cells of this run that start from this one and have no result yet."""
+        return [self._cells[child] for child in self._children.get(cell_id, ()) if child in self.unfinished]
 
     def finish(self, cell_id: str) -> None:
         """The cell has its result: its children become ready."""

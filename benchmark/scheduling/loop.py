@@ -16,14 +16,16 @@ from benchmark.errors import StorageError
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
 from benchmark.results.database import Database
+from benchmark.results.past import efforts
 from benchmark.results.queries import durations
 from benchmark.results.recorder import Recorder
 from benchmark.results.records import RunFacts
 from benchmark.scheduling.assignment import Assignment, assign
 from benchmark.scheduling.book import Book
-from benchmark.scheduling.desk import lay_out
+from benchmark.scheduling.desk import lay_out, slots_of
 from benchmark.scheduling.dispatcher import Dispatcher
-from benchmark.scheduling.forecast import Durations
+from benchmark.scheduling.forecast import Durations, run_seconds
+from benchmark.scheduling.freshness import refresh
 from benchmark.scheduling.options import GuardedObserver, Observer, RunOptions, RunSummary
 from benchmark.scheduling.outcomes import blocked_reason
 from benchmark.scheduling.signals import StopSignals
@@ -61,13 +63,16 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
         _check_folder(options.artifacts_root)
         recorder = Recorder(database)
         killed = kill_leftovers(recorder.sweep())
-        assignment = assign(plan.cells, recorder.cell_states(options.machine), options)
-        run_id = recorder.begin_run(_facts(plan, options))
+        before = recorder.cell_states(options.machine)
+        refresh(plan.cells, before, options, lambda text: told.tell("note", text), signals)
+        assignment = assign(plan.cells, before, options)
+        known = Durations(durations(database, options.machine), efforts(database, options.machine))
+        expected = run_seconds(assignment.run, known, slots_of(options))
+        run_id = recorder.begin_run(_facts(plan, options, expected))
         finish = _Finish(recorder, run_id)
         try:
             recorder.register(run_id, plan.cells, plan.left_out, assignment.reused)
-            book = Book(recorder, run_id, options.machine)
-            known = Durations(durations(database, options.machine))
+            book = Book(recorder, run_id, options.machine, lambda text: told.tell("note", text), signals.wait)
             with _exhaustion_named():
                 dispatcher = Dispatcher(lay_out(assignment, book, options, told, known), signals)
                 try:
@@ -82,8 +87,10 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
             finish.badly(error)
             raise
         code = signals.exit_code if signals.count else _exit_code(assignment, dispatcher)
+        faults.point("report")
         finish.well(code, stopped=dispatcher.stopped is not None)
-    summary = _summary(plan.cells, assignment, dispatcher, run_id, code, time.monotonic() - begun)
+    seconds = time.monotonic() - begun
+    summary = _summary(plan.cells, assignment, dispatcher, run_id, code, seconds, expected)
     told.tell("run_finished", summary)
     return summary
 
@@ -154,14 +161,20 @@ def _exit_code(assignment: Assignment, dispatcher: Dispatcher) -> int:
 
 
 def _summary(
-    cells: Sequence[Cell], assignment: Assignment, dispatcher: Dispatcher, run_id: int, code: int, seconds: float
+    cells: Sequence[Cell],
+    assignment: Assignment,
+    dispatcher: Dispatcher,
+    run_id: int,
+    code: int,
+    seconds: float,
+    forecast_seconds: float | None,
 ) -> RunSummary:
     statuses = {**assignment.settled, **dispatcher.outcomes.statuses}
     counts = Counter(statuses.get(cell.cell_id, "pending") for cell in cells)
-    return RunSummary(run_id, dict(counts), assignment.reused, code, dispatcher.stopped, seconds)
+    return RunSummary(run_id, dict(counts), assignment.reused, code, dispatcher.stopped, seconds, forecast_seconds)
 
 
-def _facts(plan: Plan, options: RunOptions) -> RunFacts:
+def _facts(plan: Plan, options: RunOptions, forecast_seconds: float | None) -> RunFacts:
     here = machine.facts()
     git = machine.git_state(Path.cwd())
     versions = machine.package_versions(["tensorflow", "keras", "numpy"])
@@ -189,4 +202,5 @@ def _facts(plan: Plan, options: RunOptions) -> RunFacts:
         pid=os.getpid(),
         boot_id=here.boot_id,
         process_start_ticks=machine.process_start_ticks(os.getpid()),
+        forecast_seconds=forecast_seconds,
     )

@@ -70,12 +70,24 @@ def _ticks(pid: int) -> int:
 def oom_kills() -> int:
     """Processes of our control group that the kernel has killed for memory so far; 0 where it does not say.
 
-    Source: `oom_kill` in `memory.events`, control group v2 (Linux admin guide, cgroup-v2).
+    Source: `oom_kill` in `memory.events` of control groups v2, and in `memory.oom_control` of v1 (Linux admin guide).
     """
+    for line in _lines(Path("/proc/self/cgroup")):
+        _, controllers, group = line.split(":", 2)
+        if controllers == "memory":
+            place = _CGROUPS / "memory" / group.lstrip("/") / "memory.oom_control"
+        elif not controllers:
+            place = _CGROUPS / group.lstrip("/") / "memory.events"
+        else:
+            continue
+        counts = dict(line.split() for line in _lines(place))
+        if "oom_kill" in counts:
+            return int(counts["oom_kill"])
+    return 0
+
+
+def _lines(path: Path) -> list[str]:
     try:
-        group = Path("/proc/self/cgroup").read_text(encoding="ascii").strip().rpartition("::")[2]
-        events = (_CGROUPS / group.lstrip("/") / "memory.events").read_text(encoding="ascii")
-    except (OSError, ValueError):
-        return 0
-    counts = dict(line.split() for line in events.splitlines())
-    return int(counts.get("oom_kill", 0))
+        return path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+    except OSError:
+        return []

@@ -32,6 +32,7 @@ class RunOptions:
         jobs: At most so many cells at once; None takes as many as the cores allow.
         exclusive: One cell at a time, so that timings have no neighbours.
         rerun: Run finished cells again, as new executions.
+        rerun_cells: Ids of cells that are run again, whatever `rerun` says.
         retry_failed: Go on with cells that failed in an earlier run.
         fail_fast: Stop the run at the first cell that fails for good.
         timeout_seconds: The longest that one attempt may take; None for no limit.
@@ -42,6 +43,7 @@ class RunOptions:
         command: The command line, for the record and for the hint how to go on.
         offline: Never fetch anything.
         manual_directory: A folder with the original files of datasets, for machines that cannot download them.
+        allow_plugins: Let plug-ins run that the trust file does not name.
     """
 
     machine: str
@@ -51,6 +53,7 @@ class RunOptions:
     jobs: int | None = None
     exclusive: bool = False
     rerun: bool = False
+    rerun_cells: frozenset[str] = frozenset()
     retry_failed: bool = False
     fail_fast: bool = False
     timeout_seconds: float | None = None
@@ -61,6 +64,7 @@ class RunOptions:
     command: str = "bench run"
     offline: bool = False
     manual_directory: Path | None = None
+    allow_plugins: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +77,7 @@ class RunSummary:
         exit_code: 0 all good, 3 some cells failed or are blocked, 130 and 143 interrupted.
         stopped: Why the run ended before its last cell; None when it did not.
         seconds: From the start of the run to its end.
+        forecast_seconds: How long that was expected to take when it began; None when nothing was to do.
     """
 
     run_id: int
@@ -81,6 +86,7 @@ class RunSummary:
     exit_code: int
     stopped: str | None = None
     seconds: float = 0.0
+    forecast_seconds: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

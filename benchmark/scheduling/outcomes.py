@@ -10,10 +10,12 @@ from pathlib import Path
 from benchmark import machine
 from benchmark.events import Failed
 from benchmark.matrix.cell import Cell
+from benchmark.results.records import PredictionRow
 from benchmark.scheduling.attempt import Attempt
 from benchmark.scheduling.desk import Desk, name_of
 from benchmark.scheduling.meter import Meter, oom_kills
 from benchmark.scheduling.policy import Breaker, Verdict, judge, retries, status_of, top_frame
+from benchmark.scheduling.predicted import predictions_of
 
 LOST_DEVICES = 2
 """After so many losses of a GPU nothing runs on it any more in this run."""
@@ -35,7 +37,11 @@ class Outcomes:
         self.weights: dict[str, tuple[Path, str]] = dict(desk.assignment.weights)
         self.lost_a_gpu = False
         self.stop_reason: str | None = None
-        self.breaker = Breaker(len({(cell.dataset, cell.model, cell.strategy) for cell in desk.assignment.run}))
+        cells = desk.assignment.run
+        self.breaker = Breaker(
+            len({(cell.dataset, cell.model, cell.strategy) for cell in cells}),
+            frozenset(cell.architecture.code for cell in cells),
+        )
         self._desk = desk
         self._meter = meter
         self._memory_bytes = machine.facts().memory_bytes
@@ -74,6 +80,7 @@ class Outcomes:
         self._desk.observer.tell("cell_finished", cell, status, cause, self._seconds[cell.cell_id], detail)
         if status == "completed":
             self._desk.graph.finish(cell.cell_id)
+            self._let_stand(cell)
         else:
             lost = self._desk.graph.drop(cell.cell_id)
             if status != "interrupted":
@@ -111,15 +118,35 @@ class Outcomes:
             log_tail=None if verdict.state == "completed" else attempt.log_tail(),
             disturbed=self._meter.disturbance(attempt.reading) is not None,
             will_retry=again,
+            predictions=self._predictions(attempt) if verdict.state == "completed" else None,
         )
+
+    def _predictions(self, attempt: Attempt) -> PredictionRow | None:
+        try:
+            return predictions_of(attempt)
+        except OSError as error:
+            # the result stands without them; the next run finds the damaged artifact and does the cell again
+            self._desk.note(f"{name_of(attempt.cell)}: its test predictions cannot be read: {error}")
+            return None
 
     def _keep_weights(self, attempt: Attempt) -> None:
         for artifact in attempt.artifacts:
             if artifact.kind == "weights":
                 self.weights[attempt.cell.cell_id] = (attempt.directory / artifact.name, artifact.sha256)
 
+    def _let_stand(self, parent: Cell) -> None:
+        """Children that had finished from the very weights that their parent has come to again keep their result."""
+        kept = self.weights.get(parent.cell_id)
+        for cell in self._desk.graph.children(parent.cell_id):
+            if kept is not None and self._desk.assignment.standing.get(cell.cell_id) == kept[1]:
+                self.settle(cell, "completed", None)
+
     def _block(self, parent: Cell, status: str, cells: Collection[Cell]) -> None:
         for cell in cells:
+            if cell.cell_id in self._desk.assignment.standing:
+                # nothing has been shown against its result
+                self.statuses[cell.cell_id] = "completed"
+                continue
             reason = blocked_reason(cell, status if cell.parent_cell_id == parent.cell_id else "blocked")
             self._desk.book.block(cell, reason)
             self.statuses[cell.cell_id] = "blocked"

@@ -30,6 +30,7 @@ class Evidence:
         exited: The guardian's record; None when the guardian died first.
         protocol: What was wrong with a message; None when nothing was.
         overdue: Which time limit it broke; None for none.
+        missing: What is wrong with a file that it said it had written; None when nothing is.
         stopping: Whether the run had asked it to stop.
         oom_kills: Processes that the kernel killed for memory in our control group meanwhile.
         memory_bytes: Memory of the machine or of the control group.
@@ -39,6 +40,7 @@ class Evidence:
     exited: Exited | None
     protocol: str | None = None
     overdue: str | None = None
+    missing: str | None = None
     stopping: bool = False
     oom_kills: int = 0
     memory_bytes: int | None = None
@@ -57,6 +59,8 @@ def judge(evidence: Evidence) -> Verdict:
     result = evidence.result
     if evidence.protocol is not None:
         return Verdict("protocol", f"the worker broke the protocol: {evidence.protocol}")
+    if isinstance(result, Completed) and evidence.missing is not None:
+        return Verdict("failed", f"artifact: {evidence.missing}")
     if isinstance(result, Completed):
         return Verdict("completed")
     if isinstance(result, Diverged):
@@ -121,14 +125,17 @@ class Breaker:
     """Stops a run in which everything fails alike: three cells, one cause, one place, in the first minute.
 
     Seeds of one combination are one witness, because a model that cannot work must not stop the others; where the
-    whole plan has fewer than three combinations, so many suffice. Once a cell has completed it never trips.
+    whole plan has fewer than three combinations, so many suffice. Once a cell has completed it never trips. A user's own
+    model ends its own cells only, unless there are no others.
 
     Attributes:
         combinations: How many different (dataset, model, strategy) the plan has.
+        codes: The plug-ins of all cells; None among them stands for our own models.
         started: Monotonic seconds when the first attempt began; None before.
     """
 
     combinations: int
+    codes: frozenset[str | None] = frozenset({None})
     started: float | None = None
     tripped: str | None = None
     _completed: bool = False
@@ -139,6 +146,8 @@ class Breaker:
         if state == "completed":
             self._completed = True
         if self._completed or state in {"completed", "diverged", "interrupted", "data_error"}:
+            return
+        if cell.architecture.code is not None and len(self.codes) > 1:
             return
         if self.started is not None and now - self.started > BREAKER_SECONDS:
             return

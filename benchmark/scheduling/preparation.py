@@ -1,4 +1,4 @@
-"""Datasets are prepared before the cells that need them: once each, by a process of its own, while other cells run."""
+"""Datasets and published weights are had before the cells that need them: once each, by a process of its own, while other cells run."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import os
 import selectors
 import sys
 import tempfile
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from benchmark.catalog.cache import prepared_directory
+from benchmark.catalog.cache import PreparedDirectories
+from benchmark.catalog.facts import prepared_size
 from benchmark.events import Exited, Launched, from_line
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.environment import worker_environment
@@ -27,16 +29,25 @@ COMMAND = (sys.executable, "-m", "benchmark.training.preparation")
 
 _LOG_TAIL_CHARACTERS = 8 << 10
 
+_OF_USERS = ("location", "test_fraction", "class_names")
+"""What the program is told of users' own sources."""
+
 
 @dataclass(slots=True)
 class _Task:
-    """One dataset at one size and colour. States: waiting, running, ready, failed."""
+    """Something that cells need: a dataset at one size and colour, or the ImageNet weights of one network.
 
-    source: str
-    image_size: int
-    color: str
-    directory: Path
+    Attributes:
+        name: How it is called.
+        wish: What the program that prepares is asked for.
+        directory: Of a dataset: the folder that it is to lie in.
+        state: `waiting`, `running`, `ready` or `failed`.
+    """
+
+    name: str
+    wish: Mapping[str, Any]
     log_path: Path
+    directory: Path | None = None
     state: str = "waiting"
     problem: str = ""
     lines: Lines | None = None
@@ -44,19 +55,16 @@ class _Task:
     pid: int = 0
     cells: set[str] = field(default_factory=set)
 
-    @property
-    def name(self) -> str:
-        return f"{self.source}, {self.image_size} pixels, {self.color}"
-
 
 class Preparations:
-    """The datasets that the cells of this run need, and whether they stand.
+    """What the cells of this run need beside processors, and whether it is there.
 
     Args:
         cells: Those that will run.
         options: Where the cache lies, and whether anything may be fetched.
         selector: Calls back when a preparation ends.
         ended: Called with the ids of the cells concerned and the problem ("" for none).
+        finished: Called with the name of what has been made ready.
     """
 
     def __init__(
@@ -65,22 +73,45 @@ class Preparations:
         options: RunOptions,
         selector: selectors.BaseSelector,
         ended: Callable[[set[str], str], None],
+        finished: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._options = options
         self._selector = selector
         self._ended = ended
+        self._finished = finished
         self._logs = tempfile.TemporaryDirectory(prefix="bench-")
-        self._tasks: dict[tuple[str, int, str], _Task] = {}
+        self._directories = PreparedDirectories(options.cache_root)
+        self._tasks: dict[Hashable, _Task] = {}
         for cell in cells:
-            if cell.backend != "fake":
-                self._task(cell).cells.add(cell.cell_id)
+            for task in self._needs(cell):
+                task.cells.add(cell.cell_id)
 
     def directory(self, cell: Cell) -> Path | None:
         """Where the prepared dataset of the cell lies; None for a backend that reads none."""
-        return None if cell.backend == "fake" else self._task(cell).directory
+        return None if cell.backend == "fake" else self._directories.of(cell.data)
 
     def is_ready(self, cell: Cell) -> bool:
-        return cell.backend == "fake" or self._task(cell).state == "ready"
+        return all(task.state == "ready" for task in self._needs(cell))
+
+    @property
+    def names(self) -> list[str]:
+        """Everything that is needed, ready or not."""
+        return [task.name for task in self._tasks.values()]
+
+    @property
+    def datasets(self) -> int:
+        """How many prepared datasets are needed, ready or not."""
+        return len(self._tasks) - self.weights
+
+    @property
+    def weights(self) -> int:
+        """How many files of published weights are needed, ready or not."""
+        return sum("imagenet" in task.wish for task in self._tasks.values())
+
+    def progress(self) -> dict[str, str]:
+        """What is being prepared, by name, and how far it has come in words (maybe none)."""
+        running = [task for task in self._tasks.values() if task.state == "running"]
+        return {task.name: _progress_in(_tail(task.log_path)) for task in running}
 
     @property
     def pids(self) -> list[int]:
@@ -88,7 +119,7 @@ class Preparations:
         return [task.pid for task in self._tasks.values() if task.lines is not None and task.pid]
 
     def start(self, slots: Slots, note: Callable[[str], None]) -> None:
-        """Starts what waits, one dataset on each free core.
+        """Starts what waits, one thing on each free core.
 
         Raises:
             OSError: No descriptors or no processes are left.
@@ -97,7 +128,7 @@ class Preparations:
             if task.state == "waiting" and (grant := slots.take_core()) is not None:
                 note(f"preparing {task.name}")
                 try:
-                    self._begin(task, grant, slots)
+                    self._begin(task, grant, slots, note)
                 except BaseException:
                     slots.give(grant)
                     raise
@@ -108,32 +139,53 @@ class Preparations:
             self._let_go(task)
         self._logs.cleanup()
 
-    def _task(self, cell: Cell) -> _Task:
-        key = (cell.data.source, cell.data.image_size, cell.data.color)
+    def _needs(self, cell: Cell) -> list[_Task]:
+        if cell.backend == "fake":
+            return []
+        weights = [self._weights(cell.architecture.name)] if cell.weights.origin == "imagenet" else []
+        return [self._dataset(cell), *weights]
+
+    def _dataset(self, cell: Cell) -> _Task:
+        data = cell.data
+        size = prepared_size(data.source, data.image_size)
+        key = directory = self._directories.of(data)
         if key not in self._tasks:
-            directory = prepared_directory(*key, self._options.cache_root)
-            task = _Task(*key, directory, Path(self._logs.name) / f"{len(self._tasks)}.txt")
-            task.state = "ready" if (directory / FINGERPRINT_FILE).exists() else "waiting"
-            self._tasks[key] = task
+            wish = {
+                "source": data.source,
+                "image_size": size,
+                "color": data.color,
+                "cache_root": str(self._options.cache_root),
+                **{key: value for key in _OF_USERS if (value := getattr(data, key)) is not None},
+            }
+            task = self._tasks[key] = self._task(f"{data.source}, {size} pixels, {data.color}", wish)
+            task.directory = directory
+            if (directory / FINGERPRINT_FILE).exists():
+                task.state = "ready"
         return self._tasks[key]
 
-    def _begin(self, task: _Task, grant: Grant, slots: Slots) -> None:
-        wish = {
-            "source": task.source,
-            "image_size": task.image_size,
-            "color": task.color,
-            "cache_root": str(self._options.cache_root),
+    def _weights(self, architecture: str) -> _Task:
+        # looked at in every run: a file that was ready yesterday may be half deleted today
+        key = ("imagenet", architecture)
+        if key not in self._tasks:
+            self._tasks[key] = self._task(f"ImageNet weights of {architecture}", {"imagenet": architecture})
+        return self._tasks[key]
+
+    def _task(self, name: str, wish: Mapping[str, Any]) -> _Task:
+        where_from = {
             "offline": self._options.offline,
             "manual_directory": self._options.manual_directory and str(self._options.manual_directory),
         }
-        command = [*COMMAND, json.dumps(wish)]
+        return _Task(name, {**wish, **where_from}, Path(self._logs.name) / f"{len(self._tasks)}.txt")
+
+    def _begin(self, task: _Task, grant: Grant, slots: Slots, note: Callable[[str], None]) -> None:
+        command = [*COMMAND, json.dumps(task.wish)]
         environment = worker_environment(os.environ, "tensorflow", threads=1, gpu=None)
         task.lines = start_guarded(command, environment, task.log_path)
         task.grant, task.state = grant, "running"
         report = task.lines.report
-        self._selector.register(report.fd, selectors.EVENT_READ, lambda: self._hear(task, slots))
+        self._selector.register(report.fd, selectors.EVENT_READ, lambda: self._hear(task, slots, note))
 
-    def _hear(self, task: _Task, slots: Slots) -> None:
+    def _hear(self, task: _Task, slots: Slots, note: Callable[[str], None]) -> None:
         assert task.lines is not None
         assert task.grant is not None
         exited = None
@@ -148,6 +200,13 @@ class Preparations:
         done = exited is not None and exited.exit_code == 0 and exited.signal == 0
         task.state = "ready" if done else "failed"
         task.problem = "" if done else self._explain(task, exited)
+        if done and task.directory is not None and not (task.directory / FINGERPRINT_FILE).exists():
+            done, task.state = False, "failed"
+            task.problem = f"the files of {task.name} changed when the run had begun; run again when they rest"
+        if done:
+            self._finished(task.name)
+            for remark in remarks(task.directory) if task.directory else ():
+                note(remark)
         self._ended(task.cells, task.problem)
 
     def _let_go(self, task: _Task) -> None:
@@ -174,20 +233,41 @@ def _error_in(output: str) -> str | None:
         return None
 
 
-def _told_error(words: str) -> str | None:
-    """What the program itself said was wrong: its last line is `{"error": "…"}`."""
+def _tail(path: Path) -> str:
     try:
-        answer = json.loads(words.rpartition("\n")[2])
-    except ValueError:
-        return None
-    return str(answer["error"]) if isinstance(answer, dict) and "error" in answer else None
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LOG_TAIL_CHARACTERS))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _progress_in(output: str) -> str:
+    """The last line `{"progress": …}`, where that is how the program tells how far it has come."""
+    for line in reversed(output.splitlines()):
+        if line.startswith('{"progress"'):
+            try:
+                return str(json.loads(line)["progress"])
+            except (KeyError, TypeError, ValueError):
+                return ""
+    return ""
 
 
 def fingerprint(directory: Path) -> str | None:
     """The digest of the prepared arrays, as their builder wrote it down; None when there are none."""
+    value = _record(directory).get("fingerprint")
+    return value if isinstance(value, str) else None
+
+
+def remarks(directory: Path) -> list[str]:
+    """What the builder of a prepared dataset noted on its source, such as files that it skipped."""
+    value = _record(directory).get("notes")
+    return [str(remark) for remark in value] if isinstance(value, list) else []
+
+
+def _record(directory: Path) -> dict[str, Any]:
     try:
         record = json.loads((directory / FINGERPRINT_FILE).read_text(encoding="utf-8"))
     except (OSError, ValueError):
-        return None
-    value = record.get("fingerprint") if isinstance(record, dict) else None
-    return value if isinstance(value, str) else None
+        return {}
+    return record if isinstance(record, dict) else {}

@@ -35,6 +35,8 @@ class Before(Protocol):
     @property
     def data_fingerprint(self) -> str | None: ...
     @property
+    def weights_sha256(self) -> str | None: ...
+    @property
     def artifacts(self) -> Iterable[Stored]: ...
 
 
@@ -80,6 +82,8 @@ def problem_of(before: Before, root: Path, prepared: Path | None) -> str | None:
     if now is not None and before.data_fingerprint is not None and now != before.data_fingerprint:
         return "its data have changed"
     for artifact in before.artifacts:
+        if not (root / artifact.path).resolve().is_relative_to(root.resolve()):
+            return f"{artifact.path} leads out of the artifacts folder"
         if (reason := _damage(root / artifact.path, artifact)) is not None:
             return f"{artifact.path} {reason}"
     return None

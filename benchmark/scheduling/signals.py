@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import threading
 from types import FrameType, TracebackType
@@ -53,6 +54,12 @@ class StopSignals:
             signal.set_wakeup_fd(self._wakeup_before)
         os.close(self.fd)
         os.close(self._write)
+
+    def wait(self, seconds: float) -> bool:
+        """Waits so long, or until a stop signal comes or has come; whether one has."""
+        if self.count == 0:
+            select.select([self.fd], [], [], seconds)
+        return self.count > 0
 
     def drain(self) -> None:
         """Makes `fd` unreadable until the next signal."""

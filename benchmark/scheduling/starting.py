@@ -126,6 +126,13 @@ class Starter:
 
     def _launch(self, ticket: Ticket) -> None:
         directory = self._directory(ticket.cell, ticket.start.attempt_id)
+        if not directory.resolve().is_relative_to(self._desk.options.artifacts_root.resolve()):
+            self._tickets.append(ticket)
+            self._desk.book.error = StorageError(
+                f"{directory}: expected a folder inside the artifacts folder, found a link that leads to "
+                f"{directory.resolve()}. Nothing was written there; delete the link"
+            )
+            return
         try:
             directory.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -193,6 +200,7 @@ class Starter:
             cores=ticket.grant.cores if hasattr(os, "sched_setaffinity") else (),
             gpu=ticket.grant.gpu,
             isolation=self._launcher.isolation,
+            allow_plugins=self._desk.options.allow_plugins,
         )
         return to_line(job).decode()
 

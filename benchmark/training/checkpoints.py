@@ -24,6 +24,7 @@ from numpy.typing import NDArray
 
 from benchmark import faults
 from benchmark.events import EpochFinished
+from benchmark.training.features import FeatureUse
 from benchmark.training.files import write_whole
 
 STATE_NAME = "state.npz"
@@ -54,6 +55,9 @@ class State:
         weights: Of the core model, by variable path.
         optimizer: The optimizer's variables in its own order.
         best_weights: By variable path; the same object as `weights` when the last epoch is the kept one.
+        on_features: Whether the stage trains on features of its frozen layers.
+        features: How the stages so far came by them.
+        data_fingerprint: Of the data that it was trained on; a user's own files may have changed since.
     """
 
     cell_id: str
@@ -67,6 +71,9 @@ class State:
     weights: dict[str, NDArray[Any]] = field(repr=False)
     optimizer: list[NDArray[Any]] = field(repr=False)
     best_weights: dict[str, NDArray[Any]] = field(repr=False)
+    on_features: bool = False
+    features: FeatureUse = field(default_factory=FeatureUse)
+    data_fingerprint: str = ""
 
     @property
     def epoch(self) -> int:
@@ -222,6 +229,9 @@ def _header(state: State) -> dict[str, Any]:
         "best": state.best,
         "history": [asdict(epoch) for epoch in state.history],
         "best_is_last": state.best_weights is state.weights,
+        "on_features": state.on_features,
+        "features": asdict(state.features),
+        "data_fingerprint": state.data_fingerprint,
         "members": [name for name, _ in _members(state)],
     }
 
@@ -240,6 +250,9 @@ def _state(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> State:
         weights=weights,
         optimizer=list(_below("optimizer/", arrays).values()),
         best_weights=weights if header["best_is_last"] else _below("best/", arrays),
+        on_features=header["on_features"],
+        features=FeatureUse(**header["features"]),
+        data_fingerprint=header.get("data_fingerprint", ""),
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.catalog.facts import prepared_size
 from benchmark.matrix.cell import Data
 from benchmark.training.causes import DataError
 from benchmark.training.splits import Indices, Split, split_test, split_training
@@ -78,7 +79,8 @@ def open_dataset(directory: Path, data: Data, seed: int, *, one_hot: bool) -> Da
             `bench prepare`.
     """
     meta, arrays = _read(directory)
-    shape = (data.image_size, data.image_size, data.channels)
+    size = prepared_size(data.source, data.image_size)
+    shape = (size, size, data.channels)
     for part in ("train", "test"):
         _check(directory, f"{part}_images.npy", arrays[f"{part}_images"], shape, len(arrays[f"{part}_labels"]))
     training, validation = split_training(arrays["train_labels"], data, seed)
@@ -116,4 +118,12 @@ def _check(directory: Path, name: str, images: NDArray[Any], shape: tuple[int, .
 
 
 def _names(names: list[str], data: Data) -> tuple[str, ...]:
-    return tuple(names) if data.classes is None else tuple(names[label] for label in data.classes)
+    if data.classes is not None:
+        return tuple(names[label] for label in data.classes)
+    if len(names) != data.num_classes:
+        shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+        raise DataError(
+            f"{data.source}: expected {data.num_classes} classes, as the matrix says, found {len(names)}: {shown}; "
+            f"set num_classes = {len(names)} in the definition of the dataset"
+        )
+    return tuple(names)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.training.data import Examples
+from benchmark.training.data import Examples, Images
 from benchmark.training.steps import Steps
 
 _SMALLEST = 1e-7
@@ -36,20 +36,35 @@ def evaluate(steps: Steps, examples: Examples, batch_size: int, on_batch: Callab
         batch_size: Images in one forward pass.
         on_batch: Called after each batch; may raise to stop.
     """
-    correct, loss = 0, 0.0
-    labels = examples.split.labels
-    start = 0
+    return scores_of(predict(steps, examples, batch_size, on_batch), examples.split.labels)
+
+
+def predict(
+    steps: Steps,
+    examples: Examples,
+    batch_size: int,
+    on_batch: Callable[[], object],
+    change: Callable[[Images], Images] | None = None,
+) -> NDArray[np.float32]:
+    """Probabilities [n, classes] of the current weights, in the order of the examples.
+
+    Arguments as `evaluate`; `change` makes of each batch of images what is predicted on, the images themselves by
+    default.
+    """
+    parts = []
     for images, _ in examples.batches(batch_size):
-        probabilities = steps.predict(images)
-        truth = labels[start : start + len(images)]
-        start += len(images)
-        correct += int((probabilities.argmax(axis=-1) == truth).sum())
-        loss += float(cross_entropies(probabilities, truth).sum())
+        parts.append(steps.predict(images if change is None else change(images)))
         on_batch()
-    return Scores(correct / len(examples), loss / len(examples))
+    return np.concatenate(parts)
 
 
-def cross_entropies(probabilities: NDArray[np.float32], labels: NDArray[Any]) -> NDArray[np.float64]:
+def scores_of(probabilities: NDArray[Any], labels: NDArray[Any]) -> Scores:
+    """What probabilities [n, classes] come to on labels [n]; the first class wins a tie."""
+    hits = probabilities.argmax(axis=-1) == labels
+    return Scores(float(hits.mean()), float(cross_entropies(probabilities, labels).mean()))
+
+
+def cross_entropies(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
     """-ln p(label) for each row of `probabilities` [n, classes]; NaN where the probability is NaN."""
     of_label = probabilities[np.arange(len(labels)), labels].astype(np.float64)
     return -np.log(np.clip(of_label, _SMALLEST, 1 - _SMALLEST))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from time import perf_counter
 from typing import Any
 
@@ -19,9 +20,11 @@ from benchmark.training.augmentation import reseed
 from benchmark.training.callbacks import BestWeights, Score, StageCallbacks, WeightArrays
 from benchmark.training.causes import DivergedError
 from benchmark.training.checkpoints import State, StateWriter
-from benchmark.training.data import Dataset, shuffled
+from benchmark.training.data import Dataset, Examples, shuffled
 from benchmark.training.evaluation import Scores, evaluate
+from benchmark.training.features import Features, FeatureSource, FeatureUse
 from benchmark.training.models import Network
+from benchmark.training.runtime import Runtime
 from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
 from benchmark.training.steps import BatchResult, Steps, compiled_steps
 from benchmark.training.weights import assign_weights, copied, weight_arrays
@@ -51,11 +54,13 @@ class _Sums:
 
 @dataclass(slots=True)
 class _Stage:
-    """A stage that is being trained."""
+    """A stage that is being trained, on images or on the features of its frozen layers."""
 
     number: int
     spec: Stage
     callbacks: StageCallbacks
+    dataset: Dataset
+    on_features: bool
     model: keras.Model
     optimizer: Any
     steps: Steps
@@ -81,21 +86,33 @@ class Pulse:
 class Fitting:
     """Trains one cell. After `run`, `network.core` holds the last weights and `best` the kept ones.
 
+    Attributes:
+        features: How the stages so far came by the features of their frozen layers.
+
     Args:
         cell: What to train.
         network: Its model, with the weights to start from.
         dataset: Its data.
+        runtime: What the process really has.
         writer: Where states go.
         emit: Told every event, in the order of what happened.
         resume: The state to go on from; its epochs are told again, marked as replayed.
     """
 
     def __init__(
-        self, cell: Cell, network: Network, dataset: Dataset, writer: StateWriter, emit: Emit, resume: State | None
+        self,
+        cell: Cell,
+        network: Network,
+        dataset: Dataset,
+        runtime: Runtime,
+        writer: StateWriter,
+        emit: Emit,
+        resume: State | None,
     ) -> None:
         self._cell = cell
         self._network = network
-        self._dataset = dataset
+        self._images = dataset
+        self._runtime = runtime
         self._writer = writer
         self._emit = emit
         self._resume = resume
@@ -103,7 +120,9 @@ class Fitting:
         self.pulse = Pulse(emit)
         self.best = BestWeights(cell.keep, cell.monitor)
         self.history: list[EpochFinished] = []
-        self.steps: Steps | None = None
+        self._steps: Steps | None = None
+        self._dataset = dataset
+        self.features = FeatureUse()
 
     def run(self) -> None:
         """All stages from where the cell stands.
@@ -119,8 +138,28 @@ class Fitting:
                 continue
             stage = self._begin(number, spec, last if last and number == last.stage else None)
             self._run_stage(stage)
-        if self.steps is None:
-            self.steps = self._begin(len(self._cell.stages), self._cell.stages[-1], None).steps
+        if self._steps is None:
+            self._begin(len(self._cell.stages), self._cell.stages[-1], last)
+
+    def tested(self) -> tuple[Steps, Examples]:
+        """What predicts for the test set with the kept weights, once the network has them, and what it is given.
+
+        Features of the last stage serve weights of that stage only: in an earlier one its frozen layers may have
+        learnt.
+        """
+        assert self._steps is not None
+        kept = self.history[self.best.epoch - 1]
+        if self._dataset is not self._images and kept.stage == len(self._cell.stages):
+            return self._steps, self._dataset.test
+        return self.steps_on_images(), self._images.test
+
+    def steps_on_images(self) -> Steps:
+        """Those of the last stage, or others of the same network when it was trained on features."""
+        if self._steps is not None and self._dataset is self._images:
+            return self._steps
+        core, spec = self._network.core, self._cell.stages[-1]
+        optimizer = optimizer_of(spec, self._cell.precision)
+        return compiled_steps(core, core, optimizer, loss_of(spec, one_hot=self._one_hot), one_hot=self._one_hot)
 
     def _restore(self) -> None:
         if self._resume is None:
@@ -128,28 +167,48 @@ class Fitting:
         assign_weights(self._network.core, self._resume.weights)
         self.best.restore(self._resume.best, self._resume.best_weights)
         self.history = list(self._resume.history)
+        self.features = self._resume.features
         for epoch in self.history:
             self._emit(replace(epoch, replayed=True))
 
     def _begin(self, number: int, spec: Stage, state: State | None) -> _Stage:
         set_trainable(self._network, spec.train)
-        model = training_model(self._network, spec)
         optimizer = optimizer_of(spec, self._cell.precision)
-        steps = compiled_steps(
-            model, self._network.core, optimizer, loss_of(spec, one_hot=self._one_hot), one_hot=self._one_hot
-        )
+        loss = loss_of(spec, one_hot=self._one_hot)
+        features = self._features_of(number, spec, state)
+        if features:
+            # random states are set and counted as in the whole network
+            model, self._dataset = self._network.core, features.dataset
+            self._steps = compiled_steps(
+                features.rest, features.rest, optimizer, loss, one_hot=self._one_hot, given=features.dtype
+            )
+        else:
+            model, self._dataset = training_model(self._network, spec), self._images
+            self._steps = compiled_steps(model, self._network.core, optimizer, loss, one_hot=self._one_hot)
         callbacks = StageCallbacks(spec.learning_rate, spec.early_stopping, spec.reduce_learning_rate)
         if state:
             for variable, array in zip(optimizer.variables, state.optimizer, strict=True):
                 variable.assign(array)
             callbacks.restore(state.callbacks)
-        self.steps = steps
-        return _Stage(number, spec, callbacks, model, optimizer, steps)
+        return _Stage(number, spec, callbacks, self._dataset, features is not None, model, optimizer, self._steps)
+
+    def _features_of(self, number: int, spec: Stage, state: State | None) -> Features | None:
+        if state and not state.on_features:
+            return None  # what trained on images goes on so, even if there is room by now
+        beat = partial(self.pulse.beat, number, len(self.history) + 1, 0, self._batches(spec))
+        source = FeatureSource(self._cell, self._runtime, beat)
+        features = source.of_stage(self._network, spec, self._images, is_last=number == len(self._cell.stages))
+        if features:
+            # of a resumed stage the state has counted them before
+            again = replace(features.use, alone_seconds=features.use.seconds)
+            self.features = self.features.and_then(again if state else features.use)
+        return features
 
     def _run_stage(self, stage: _Stage) -> None:
         faults.point("stage")
         trainable = sum(math.prod(variable.shape) for variable in self._network.core.trainable_variables)
-        self._emit(StageStarted(stage.number, stage.spec.epochs, trainable))
+        used = self.features
+        self._emit(StageStarted(stage.number, stage.spec.epochs, trainable, used.how, used.seconds, used.alone_seconds))
         done = sum(epoch.stage == stage.number for epoch in self.history)
         for stage_epoch in range(done + 1, stage.spec.epochs + 1):
             self._run_epoch(stage, stage_epoch)
@@ -166,15 +225,15 @@ class Fitting:
         row = _row(stage, epoch, stage_epoch, sums, validation, perf_counter() - began)
         if bad_batch or (validation and not math.isfinite(validation.loss)):
             self._emit(row)
-            raise DivergedError(epoch, bad_batch or self._batches(stage))
+            raise DivergedError(epoch, bad_batch or self._batches(stage.spec))
         self._finish(stage, row)
         stage.fresh = False
 
     def _train(self, stage: _Stage, epoch: int) -> tuple[_Sums, int]:
         """The sums of an epoch, and the first batch whose loss was not finite (0 when all were)."""
-        training, batch_size = self._dataset.training, stage.spec.batch_size
+        training, batch_size = stage.dataset.training, stage.spec.batch_size
         order = shuffled(len(training), self._cell.seed, epoch)
-        batches, sums = self._batches(stage), _Sums()
+        batches, sums = self._batches(stage.spec), _Sums()
         waiting: BatchResult | None = None
         asked = perf_counter()
         for batch, (images, labels) in enumerate(training.batches(batch_size, order), 1):
@@ -194,18 +253,18 @@ class Fitting:
         return sums, 0 if finite else batches
 
     def _validate(self, stage: _Stage, epoch: int) -> Scores | None:
-        if not len(self._dataset.validation):
+        if not len(stage.dataset.validation):
             return None
-        batches = self._batches(stage)
+        batches = self._batches(stage.spec)
         return evaluate(
             stage.steps,
-            self._dataset.validation,
+            stage.dataset.validation,
             stage.spec.batch_size,
             lambda: self.pulse.beat(stage.number, epoch, batches, batches),
         )
 
-    def _batches(self, stage: _Stage) -> int:
-        return math.ceil(len(self._dataset.training) / stage.spec.batch_size)
+    def _batches(self, spec: Stage) -> int:
+        return math.ceil(len(self._images.training) / spec.batch_size)
 
     def _finish(self, stage: _Stage, row: EpochFinished) -> None:
         """Callbacks, then the checkpoint, then the event: what is told can be gone on from or is computed again."""
@@ -236,6 +295,9 @@ class Fitting:
             weights=weights,
             optimizer=[copied(variable) for variable in stage.optimizer.variables],
             best_weights=self.best.weights,
+            on_features=stage.on_features,
+            features=self.features,
+            data_fingerprint=self._images.fingerprint,
         )
 
 

@@ -14,14 +14,17 @@ from typing import Any, TypeAlias
 import keras
 from keras import layers
 
+from benchmark.catalog.applications import APPLICATIONS
+from benchmark.catalog.facts import PLUGIN, prepared_size
 from benchmark.matrix.cell import Architecture, Data
 from benchmark.training.applications import application
+from benchmark.training.plugins import check_core, layers_of, place_of, plugin_model
 from benchmark.training.resnet import resnet18_features
 
 Tensor: TypeAlias = Any
 
 PREDICTIONS = "predictions"
-"""Name of the last layer of every network."""
+"""Name of the last layer of every network of ours."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,11 +35,13 @@ class Network:
         core: Images [b, h, w, c] with values 0..255 to probabilities [b, classes], float32 in any precision.
         backbone: Names of the layers that compute features, in the order of the graph.
         head: Names of the layers from the features to the probabilities.
+        classifier: Path of the layer whose weights belong to single classes: the last one.
     """
 
     core: keras.Model
     backbone: tuple[str, ...]
     head: tuple[str, ...]
+    classifier: str = PREDICTIONS
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,15 +53,23 @@ class _Graph:
     probabilities: Tensor
 
 
-def build_network(architecture: Architecture, data: Data) -> Network:
+def build_network(architecture: Architecture, data: Data, *, allow_plugins: bool = False) -> Network:
     """The network of a cell, with fresh weights drawn from Keras's current seed, under the current dtype policy.
+
+    Args:
+        architecture: What to build.
+        data: What it is built for.
+        allow_plugins: Whether users' own functions may run that the trust file does not name.
 
     Raises:
         KeyError: No such architecture; matrices are validated before, so this is a defect.
+        PluginError: A user's own function may not run, or does not build a network for these data.
     """
-    images = keras.Input((data.image_size, data.image_size, data.channels), name="images", dtype="float32")
-    graph = BUILDERS[architecture.name](images, data.num_classes, **dict(architecture.parameters))
-    core = keras.Model(images, graph.probabilities, name=architecture.name)
+    images, sized = _sized_images(data)
+    if architecture.name.startswith(PLUGIN):
+        return _of_plugin(architecture, data, images, sized, allowed=allow_plugins)
+    graph = BUILDERS[architecture.name](sized, data.num_classes, **dict(architecture.parameters))
+    core = keras.Model(images, graph.probabilities, name=architecture.name.replace(":", "_"))
     before = _names(keras.Model(images, graph.scaled))
     features = _names(keras.Model(images, graph.features))
     return Network(
@@ -64,6 +77,26 @@ def build_network(architecture: Architecture, data: Data) -> Network:
         backbone=tuple(name for name in features if name not in before),
         head=tuple(name for name in _names(core) if name not in features),
     )
+
+
+def _of_plugin(architecture: Architecture, data: Data, images: Tensor, sized: Tensor, *, allowed: bool) -> Network:
+    model, probabilities = plugin_model(architecture, data, sized, allowed=allowed)
+    core = keras.Model(images, probabilities, name=architecture.name.replace(":", "_"))
+    backbone, head, classifier = layers_of(model, core)
+    check_core(core, place_of(architecture))
+    return Network(core, backbone, head, classifier)
+
+
+def _sized_images(data: Data) -> tuple[Tensor, Tensor]:
+    """The input [b, h, w, c], and the images at the size of the cell.
+
+    Where the prepared images are smaller, the network begins with enlarging them (bilinear), and takes any size.
+    """
+    if prepared_size(data.source, data.image_size) == data.image_size:
+        images = keras.Input((data.image_size, data.image_size, data.channels), name="images", dtype="float32")
+        return images, images
+    images = keras.Input((None, None, data.channels), name="images", dtype="float32")
+    return images, layers.Resizing(data.image_size, data.image_size, dtype="float32", name="resize")(images)
 
 
 def _names(model: keras.Model) -> list[str]:
@@ -150,6 +183,5 @@ BUILDERS: dict[str, Callable[..., _Graph]] = {
     "basic_cnn": _basic_cnn,
     "advanced_cnn": _advanced_cnn,
     "resnet18": _resnet18,
-    "vgg16": _application("vgg16"),
-    "resnet50": _application("resnet50"),
+    **{name: _application(name) for name in APPLICATIONS},
 }

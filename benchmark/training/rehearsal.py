@@ -39,12 +39,14 @@ from benchmark.events import (
     Interrupted,
     Job,
     ModelBuilt,
+    Predicted,
     Progress,
     Resumed,
     StageStarted,
     Started,
 )
 from benchmark.matrix.cell import Cell
+from benchmark.training.predictions import PREDICTIONS_NAME, packed
 
 BATCHES = 4
 EXAMPLES = 256
@@ -130,7 +132,7 @@ def _play(job: Job, cell: Cell, emit: Emit, stop: _StopFlag, saved: list[EpochFi
             emit(replace(told, replayed=True))
     saved += state.history
     _train(job, cell, state, emit, stop, saved)
-    _finish(job, state, emit, begun)
+    _finish(job, cell, state, emit, begun)
 
 
 def _build(job: Job, cell: Cell, emit: Emit, begun: float) -> None:
@@ -295,13 +297,30 @@ def _write_whole(path: Path, content: bytes, place: str) -> None:
         os.close(folder)
 
 
-def _finish(job: Job, state: _State, emit: Emit, begun: float) -> None:
+def _finish(job: Job, cell: Cell, state: _State, emit: Emit, begun: float) -> None:
     faults.point("evaluate")
     loss, accuracy = _measure(state.weights)
-    emit(Evaluated(accuracy, loss, state.best.epoch, 0.0))
-    content = _packed(weights=state.weights)
-    _write_whole(Path(job.directory) / WEIGHTS_NAME, content, "artifact")
-    emit(ArtifactWritten("weights", WEIGHTS_NAME, hashlib.sha256(content).hexdigest(), len(content)))
+    views = {"tta_accuracy": accuracy, "tta_loss": loss} if cell.tta else {}
+    emit(Evaluated(accuracy, loss, state.best.epoch, 0.0, **views))
+    files = (
+        ("weights", WEIGHTS_NAME, _packed(weights=state.weights), "artifact"),
+        ("predictions", PREDICTIONS_NAME, _predictions(cell, accuracy), "prediction"),
+    )
+    for kind, name, content, place in files:
+        _write_whole(Path(job.directory) / name, content, place)
+        emit(ArtifactWritten(kind, name, hashlib.sha256(content).hexdigest(), len(content)))
+    names = tuple(f"class {number}" for number in range(cell.data.num_classes))
+    emit(Predicted(PREDICTIONS_NAME, EXAMPLES, names))
     faults.point("complete")
     fit_seconds = sum(epoch.seconds for epoch in state.history)
     emit(Completed(len(state.history), fit_seconds, time.perf_counter() - begun))
+
+
+def _predictions(cell: Cell, accuracy: float) -> bytes:
+    """About `accuracy` of the images right, the others taken for the next class."""
+    classes = cell.data.num_classes
+    labels = np.arange(EXAMPLES) % classes
+    right = default_rng([cell.seed, EXAMPLES]).random(EXAMPLES) < accuracy
+    probabilities = np.full((EXAMPLES, classes), 0.2 / max(classes - 1, 1), dtype=np.float32)
+    probabilities[np.arange(EXAMPLES), np.where(right, labels, (labels + 1) % classes)] = 0.8
+    return packed(np.arange(EXAMPLES), labels, probabilities, probabilities if cell.tta else None)

@@ -36,11 +36,16 @@ def prepare_process(job: Job, cell: Cell) -> Runtime:
     """
     if job.cores and hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, job.cores)
-    os.environ["CUDA_VISIBLE_DEVICES"] = "-1" if job.gpu is None else str(job.gpu)
+    return prepare_backend(cell, job.gpu)
+
+
+def prepare_backend(cell: Cell, gpu: int | None) -> Runtime:
+    """Threads, device and determinism of this process, for good; raises as `prepare_process` does."""
+    os.environ["CUDA_VISIBLE_DEVICES"] = "-1" if gpu is None else str(gpu)
     backend = keras.backend.backend()
     if backend != cell.backend:
         raise RuntimeError(f"the cell needs the backend {cell.backend}, but Keras was imported with {backend}")
-    device_name = _PREPARE[backend](cell, job.gpu)
+    device_name = _PREPARE[backend](cell, gpu)
     return Runtime(importlib.metadata.version(backend), keras.__version__, cell.threads, device_name)
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.matrix.cell import Data
+from benchmark.matrix.shares import stratified_shares
 from benchmark.training.causes import DataError
 
 Indices = NDArray[np.int64]
@@ -75,11 +76,7 @@ def stratified(labels: NDArray[Any], count: int, random: np.random.Generator | n
     classes, totals = np.unique(labels, return_counts=True)
     if count == 0:
         return np.zeros(0, dtype=np.int64)
-    shares = totals * count / len(labels)
-    takes = np.floor(shares).astype(np.int64)
-    # a stable sort, so that equal remainders go to the lower class on every machine
-    for position in np.argsort(-(shares - takes), kind="stable")[: count - takes.sum()]:
-        takes[position] += 1
+    takes = stratified_shares(totals.tolist(), count)
     picks = [
         random.permutation(np.flatnonzero(labels == kind))[:take] for kind, take in zip(classes, takes, strict=True)
     ]

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import hashlib
+import logging
 import os
 from contextlib import nullcontext
 from pathlib import Path
@@ -19,16 +20,20 @@ from filelock import FileLock
 from benchmark.catalog.facts import SOURCES
 from benchmark.training.causes import DataError
 from benchmark.training.network import forbidden_network
-from benchmark.training.sources import Wanted
+from benchmark.training.sources import Content, Wanted, split_off
 
 _CONFIGS = {"imagenette": "imagenette/160px-v2"}
 """Where a dataset comes in several sizes, the one that a bare name means."""
 
 _BATCH = 256
+_LOGGER = logging.getLogger(__name__)
 
 
-def prepare_tfds(wanted: Wanted, directory: Path) -> list[str]:
-    """Writes the four arrays of a prepared dataset into `directory`; returns the class names.
+def prepare_tfds(wanted: Wanted, directory: Path) -> Content:
+    """Writes the four arrays of a prepared dataset into `directory`.
+
+    The test set is the split `test`, else `validation`; of a dataset that has neither a share of each class of `train`
+    is split off, always the same.
 
     Raises:
         DataError: No such dataset, it is not there and cannot be downloaded, it is damaged, or it holds no labelled
@@ -37,13 +42,16 @@ def prepare_tfds(wanted: Wanted, directory: Path) -> list[str]:
     # TFDS reads it at import; it must not reach for a terminal it does not have
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     name = wanted.source.removeprefix("tfds:")
-    builder = _builder(name, wanted)
     with FileLock(f"{directory.parent}/tfds-{hashlib.sha256(name.encode()).hexdigest()[:12]}.lock"):
+        # made under the lock: a builder knows only of what had been prepared when it was made
+        builder = _builder(name, wanted)
         if not builder.is_prepared():
             _make(name, builder, wanted)
-    for part, split in (("train", "train"), ("test", _test_split(name, builder))):
+    test = _test_split(name, builder)
+    for part, split in (("train", "train"), ("test", test)):
         try:
-            _write_split(builder, split, part, wanted, directory)
+            if split is not None:
+                _write_split(builder, split, part, wanted, directory)
         except Exception as error:
             if not _is_damage(error):
                 raise
@@ -52,7 +60,21 @@ def prepare_tfds(wanted: Wanted, directory: Path) -> list[str]:
                 "delete that folder and run `bench prepare`"
             ) from error
     known = SOURCES.get(wanted.source)
-    return list(known.class_names) if known else list(builder.info.features[_keys(name, builder)[1]].names)
+    names = list(known.class_names) if known else list(builder.info.features[_keys(name, builder)[1]].names)
+    if test is None:
+        _divide(directory, wanted, names)
+    return Content(names)
+
+
+def _divide(directory: Path, wanted: Wanted, names: list[str]) -> None:
+    """Splits a test set off the arrays of all examples, which stand where those of the training set belong."""
+    whole = directory / "all_images.npy"
+    (directory / "train_images.npy").rename(whole)
+    images, labels = np.load(whole, mmap_mode="r", allow_pickle=False), np.load(directory / "train_labels.npy")
+    for part, positions in zip(("train", "test"), split_off(labels, wanted, names), strict=True):
+        np.save(directory / f"{part}_images.npy", images[positions])
+        np.save(directory / f"{part}_labels.npy", labels[positions])
+    whole.unlink()
 
 
 def _builder(name: str, wanted: Wanted) -> Any:
@@ -67,7 +89,8 @@ def _builder(name: str, wanted: Wanted) -> Any:
         with forbidden_network():
             return tfds.builder(_CONFIGS.get(name, name), data_dir=data_directory)
     except tfds.core.registered.DatasetNotFoundError as error:
-        near = difflib.get_close_matches(name, tfds.list_builders(), 1)
+        # the message of TFDS lists all of its hundreds of datasets
+        near = difflib.get_close_matches(name.partition("/")[0].partition(":")[0], tfds.list_builders(), 1)
         hint = f"; did you mean `tfds:{near[0]}`?" if near else ""
         raise DataError(f"TFDS has no dataset {name!r}{hint}") from error
     except (ValueError, KeyError) as error:
@@ -78,6 +101,7 @@ def _make(name: str, builder: Any, wanted: Wanted) -> None:
     import tensorflow_datasets as tfds
 
     config = tfds.download.DownloadConfig(manual_dir=wanted.manual_directory)
+    _LOGGER.info("downloading and verifying %s into %s", name, builder.data_path)
     try:
         with forbidden_network() if wanted.offline else nullcontext():
             builder.download_and_prepare(download_config=config)
@@ -113,22 +137,32 @@ def _downloads(builder: Any) -> dict[str, Any]:
 def _keys(name: str, builder: Any) -> tuple[str, str]:
     import tensorflow_datasets as tfds
 
-    keys = builder.info.supervised_keys
     features = builder.info.features
-    if (
-        not keys
-        or not isinstance(features[keys[0]], tfds.features.Image)
-        or not isinstance(features[keys[1]], tfds.features.ClassLabel)
-    ):
-        raise DataError(f"the TFDS dataset {name!r} does not hold labelled images: its features are {features!s:.300}")
-    return keys[0], keys[1]
+    images = _features_of(features, tfds.features.Image)
+    labels = _features_of(features, tfds.features.ClassLabel)
+    keys = builder.info.supervised_keys
+    if keys and keys[0] in images and keys[1] in labels:
+        return keys[0], keys[1]
+    found = [
+        usual if usual in candidates else candidates[0] if len(candidates) == 1 else None
+        for usual, candidates in (("image", images), ("label", labels))
+    ]
+    if found[0] is None or found[1] is None:
+        raise DataError(
+            f"the TFDS dataset {name!r} does not hold images with one label each: its features are {features!s:.300}"
+        )
+    return found[0], found[1]
 
 
-def _test_split(name: str, builder: Any) -> str:
-    for split in ("test", "validation"):
-        if split in builder.info.splits:
-            return split
-    raise DataError(f"the TFDS dataset {name!r} has no test split; it has {sorted(builder.info.splits)}")
+def _features_of(features: Any, kind: type) -> list[str]:
+    return [key for key, feature in dict(features).items() if isinstance(feature, kind)]
+
+
+def _test_split(name: str, builder: Any) -> str | None:
+    splits = builder.info.splits
+    if "train" not in splits:
+        raise DataError(f"the TFDS dataset {name!r} has no split `train`; it has {', '.join(sorted(splits))[:300]}")
+    return next((split for split in ("test", "validation") if split in splits), None)
 
 
 def _write_split(builder: Any, split: str, part: str, wanted: Wanted, directory: Path) -> None:
@@ -159,10 +193,13 @@ def _write_split(builder: Any, split: str, part: str, wanted: Wanted, directory:
         images[filled : filled + len(x)] = x
         labels[filled : filled + len(x)] = y
         filled += len(x)
+        _LOGGER.info("decoded %d of %d images of %s", filled, count, split)
     if filled != count:
         raise DataError(
             f"{builder.data_path} holds {filled} of {count} examples of {split}; delete it, `bench prepare`"
         )
+    if labels.size and labels.min() < 0:
+        raise DataError(f"the split {split} of the TFDS dataset {builder.name!r} has images without a label")
     images.flush()
     np.save(directory / f"{part}_labels.npy", labels)
 

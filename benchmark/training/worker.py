@@ -10,7 +10,8 @@ import json
 import math
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from time import perf_counter
 
@@ -28,6 +29,7 @@ from benchmark.events import (
     Interrupted,
     Job,
     ModelBuilt,
+    Predicted,
     Resumed,
     Started,
 )
@@ -37,14 +39,18 @@ from benchmark.training import interrupt
 from benchmark.training.causes import DataError, DivergedError, StopRequestedError, cause_of
 from benchmark.training.checkpoints import State, StateWriter, delete_states, newest_state
 from benchmark.training.data import Dataset, open_dataset
-from benchmark.training.evaluation import evaluate
+from benchmark.training.evaluation import predict, scores_of
 from benchmark.training.files import sha256_of, write_whole
 from benchmark.training.fit import Fitting
-from benchmark.training.imagenet import verified_path
+from benchmark.training.imagenet import verified_content
 from benchmark.training.models import Network, build_network
 from benchmark.training.network import forbid_network
+from benchmark.training.plugins import line_named
+from benchmark.training.predictions import PREDICTIONS_NAME, packed
 from benchmark.training.runtime import peak_device_bytes, prepare_process
+from benchmark.training.saving import save_network
 from benchmark.training.stages import is_one_hot, set_trainable
+from benchmark.training.views import Viewer, averaged
 from benchmark.training.weights import (
     assign_weights,
     load_published,
@@ -57,6 +63,9 @@ Emit = Callable[[Event], object]
 
 WEIGHTS_NAME = "weights.npz"
 HISTORY_NAME = "history.json"
+
+_SAMPLE = 32
+"""Test images on which a saved model is compared with the network it was made of."""
 
 
 def main(job: Job, emit: Emit) -> int:
@@ -83,6 +92,14 @@ def main(job: Job, emit: Emit) -> int:
     return 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Test:
+    """What the test set came to: what is told, and the content of the file of predictions."""
+
+    told: Evaluated
+    predictions: bytes
+
+
 class _Attempt:
     """One run of `main`."""
 
@@ -105,10 +122,11 @@ class _Attempt:
         faults.point("build")
         network, digest = self._build(dataset)
         self._emit(self._built(network, dataset, digest))
-        state = self._find_state()
+        state = self._find_state(dataset)
         writer = StateWriter(self._directory, state.epoch if state else 0)
         try:
-            self._complete(Fitting(self._cell, network, dataset, writer, self._emit, state), network, dataset)
+            fitting = Fitting(self._cell, network, dataset, runtime, writer, self._emit, state)
+            self._complete(fitting, network, dataset)
         except StopRequestedError:
             self._stop(writer)
 
@@ -124,7 +142,7 @@ class _Attempt:
         keras.backend.clear_session()
         keras.utils.set_random_seed(self._cell.seed)
         keras.config.set_dtype_policy(self._cell.precision)
-        network = build_network(self._cell.architecture, self._cell.data)
+        network = build_network(self._cell.architecture, self._cell.data, allow_plugins=self._job.allow_plugins)
         return network, self._load_start(network, dataset)
 
     def _load_start(self, network: Network, dataset: Dataset) -> str | None:
@@ -132,14 +150,16 @@ class _Attempt:
         if weights.origin == "none":
             return None
         if weights.origin == "imagenet":
-            return load_published(network, verified_path(network.core.name))
+            name = self._cell.architecture.name
+            return load_published(network, verified_content(name), f"ImageNet for {name}")
         if weights.origin == "parent":
             if self._job.parent_weights is None:
                 raise DataError(f"the weights of the parent cell {weights.parent_cell_id} are missing; run it first")
             path, source = Path(self._job.parent_weights), f"the parent cell {weights.parent_cell_id}"
         else:
             path, source = Path(weights.path or ""), str(weights.path)
-        file = read_weights(path, self._job.parent_weights_sha256 if weights.origin == "parent" else None)
+        digest = self._job.parent_weights_sha256 if weights.origin == "parent" else None
+        file = read_weights(path, digest, network if weights.origin == "file" else None)
         load_weights(network, file, dataset.class_names, source)
         return file.sha256
 
@@ -153,12 +173,14 @@ class _Attempt:
             test_examples=len(dataset.test),
             data_fingerprint=dataset.fingerprint,
             weights_sha256=digest,
-            compute_dtype=next(layer.compute_dtype for layer in map(core.get_layer, network.backbone) if layer.weights),
+            compute_dtype=_compute_dtype(network),
             setup_seconds=perf_counter() - self._began,
         )
 
-    def _find_state(self) -> State | None:
+    def _find_state(self, dataset: Dataset) -> State | None:
         state, refused = newest_state(self._state_directories, self._cell.cell_id, TRAINING_VERSION)
+        if state and state.data_fingerprint not in {"", dataset.fingerprint}:
+            state, refused = None, [*refused, "it was trained on other data; they have changed since"]
         for reason in refused:
             self._emit(CheckpointFailed(state.epoch if state else 0, f"not resumed from: {reason}"))
         if state:
@@ -173,39 +195,60 @@ class _Attempt:
         self._emit(Interrupted(writer.written_epoch))
 
     def _complete(self, fitting: Fitting, network: Network, dataset: Dataset) -> None:
-        fitting.run()
+        with line_named(self._cell.architecture):
+            fitting.run()
         faults.point("evaluate")
         assign_weights(network.core, fitting.best.weights)
-        self._emit(self._evaluated(fitting, dataset))
+        test = self._test(fitting, dataset)
+        self._emit(test.told)
         faults.point("artifact")
         write_weights(self._directory / WEIGHTS_NAME, fitting.best.weights, self._cell.cell_id, dataset.class_names)
+        self._tell_written("weights", WEIGHTS_NAME)
         self._write_history(fitting)
-        for kind, name in (("weights", WEIGHTS_NAME), ("history", HISTORY_NAME)):
-            path = self._directory / name
-            self._emit(ArtifactWritten(kind, name, sha256_of(path), path.stat().st_size))
+        self._tell_written("history", HISTORY_NAME)
+        write_whole(self._directory / PREDICTIONS_NAME, lambda file: file.write(test.predictions))
+        self._tell_written("predictions", PREDICTIONS_NAME)
+        self._emit(Predicted(PREDICTIONS_NAME, len(dataset.test), dataset.class_names))
+        for kind in self._cell.save:
+            sample, _ = next(dataset.test.batches(_SAMPLE))
+            self._tell_written(kind, save_network(network.core, kind, self._directory, sample))
         faults.point("complete")
         self._emit(
             Completed(
                 epochs=len(fitting.history),
-                fit_seconds=math.fsum(epoch.seconds for epoch in fitting.history),
+                fit_seconds=math.fsum([fitting.features.seconds, *(epoch.seconds for epoch in fitting.history)]),
                 total_seconds=perf_counter() - self._began,
                 peak_device_bytes=peak_device_bytes(self._cell),
             )
         )
         delete_states(self._state_directories)
 
-    def _evaluated(self, fitting: Fitting, dataset: Dataset) -> Evaluated:
-        assert fitting.steps is not None
+    def _tell_written(self, kind: str, name: str) -> None:
+        path = self._directory / name
+        self._emit(ArtifactWritten(kind, name, sha256_of(path), path.stat().st_size))
+
+    def _test(self, fitting: Fitting, dataset: Dataset) -> _Test:
+        """The test set, once, with the weights that the network has now."""
+        test = dataset.test
         began, last = perf_counter(), fitting.history[-1]
         batch_size = self._cell.stages[-1].batch_size
         batches = math.ceil(len(dataset.training) / batch_size)
-        scores = evaluate(
-            fitting.steps,
-            dataset.test,
-            batch_size,
-            lambda: fitting.pulse.beat(last.stage, last.epoch, batches, batches),
-        )
-        return Evaluated(scores.accuracy, scores.loss, fitting.best.epoch, perf_counter() - began)
+
+        def beat() -> None:
+            fitting.pulse.beat(last.stage, last.epoch, batches, batches)
+
+        labels = test.split.labels
+        plain = predict(*fitting.tested(), batch_size, beat)
+        scores = scores_of(plain, labels)
+        told = Evaluated(scores.accuracy, scores.loss, fitting.best.epoch, perf_counter() - began)
+        mean = None
+        if self._cell.tta:
+            viewer = Viewer(test.images.shape[1:], self._cell.seed)
+            predict_all = partial(predict, fitting.steps_on_images(), test, batch_size, beat)
+            mean = averaged(plain, predict_all, viewer, self._cell.tta)
+            of_views = scores_of(mean, labels)
+            told = replace(told, tta_accuracy=of_views.accuracy, tta_loss=of_views.loss)
+        return _Test(told, packed(test.split.indices, labels, plain, mean))
 
     def _write_history(self, fitting: Fitting) -> None:
         record = {
@@ -215,3 +258,9 @@ class _Attempt:
         }
         content = json.dumps(record, indent=1, allow_nan=False).encode()
         write_whole(self._directory / HISTORY_NAME, lambda file: file.write(content))
+
+
+def _compute_dtype(network: Network) -> str:
+    """Of the first layer with weights: those of the head may compute in float32 whatever the precision."""
+    layers = map(network.core.get_layer, (*network.backbone, *network.head))
+    return str(next(layer.compute_dtype for layer in layers if layer.weights))

@@ -2,7 +2,7 @@
 
 The header is the union of the columns of all tables, so that `pandas.read_csv` takes the whole file; the first column
 names the table, and what a table does not have is empty. A measured quantity becomes `…_mean`, `…_half_width` and
-`…_n`, a difference also `…_p` (corrected), `…_sign_flip_p` and `…_method`.
+`…_n`, a difference also `…_p` (corrected), `…_sign_flip_p` and `…_method`; a figure of others becomes `…_published`.
 """
 
 from __future__ import annotations
@@ -13,11 +13,12 @@ from typing import TypeAlias
 
 from benchmark.reporting.plain import encodable, plain
 from benchmark.reporting.statistics import Difference, Measurement
-from benchmark.reporting.tables import Report, Row, Table, Tally, Value
+from benchmark.reporting.tables import Published, Report, Row, Table, Tally, Value
 
 Field: TypeAlias = str | int | float | None
 _MEASURED = ("mean", "half_width", "n")
 _COMPARED = (*_MEASURED, "p", "sign_flip_p", "method")
+_SPECIAL = (Tally, Measurement, Difference, Published)
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -44,16 +45,21 @@ def _record(table: Table, row: Row, number: int) -> dict[str, Field]:
     if table.name != "summary":
         record["position"] = number + 1
     for column in table.columns:
-        record.update(_fields(column.key, row.cells.get(column.key), _shape(table, column.key)))
+        for shape in _shapes(table, column.key):
+            record.update(_fields(column.key, row.cells.get(column.key), shape))
     return {**record, "remark": row.remark}
 
 
-def _shape(table: Table, key: str) -> type | None:
-    """What a column holds in any of its rows, so that a missing value has the same fields as a present one."""
-    return next((type(row.cells[key]) for row in table.rows if row.cells.get(key) is not None), None)
+def _shapes(table: Table, key: str) -> list[type | None]:
+    """What a column holds in its rows, so that a missing value has the same fields as a present one."""
+    shapes = list(dict.fromkeys(type(row.cells[key]) for row in table.rows if row.cells.get(key) is not None))
+    special = [shape for shape in shapes if shape in _SPECIAL]
+    return [*special] or [None]
 
 
 def _fields(key: str, value: Value, shape: type | None) -> dict[str, Field]:
+    if shape is Published:
+        return {f"{key}_published": value.value if isinstance(value, Published) else None}
     if shape is Tally:
         tally = value if isinstance(value, Tally) else Tally(0, 0)
         return {key: tally.completed, f"{key}_planned": tally.planned}

@@ -1,5 +1,7 @@
 """A report as one JSON document `{"machine": …, "tables": […], "notes": […]}` with raw numbers.
 
+Reports with pictures have `figures` and `missing_figures` too.
+
 JSON has no NaN and no infinity: such a number is null, and the object that held it names it under `nonfinite`.
 All text is ASCII with escapes, so that no control character or direction mark reaches a terminal.
 """
@@ -8,19 +10,23 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import asdict
 from typing import Any
 
 from benchmark.reporting.statistics import Difference, Measurement
-from benchmark.reporting.tables import Column, Report, Row, Table, Tally, Value
+from benchmark.reporting.tables import Column, Published, Report, Row, Table, Tally, Value
 
 
 def render(report: Report) -> str:
     """The report as JSON text, indented."""
-    document = {
+    document: dict[str, Any] = {
         "machine": report.machine,
         "tables": [_table(table) for table in report.tables],
         "notes": list(report.notes),
     }
+    if report.figures is not None:
+        document["figures"] = [asdict(figure) for figure in report.figures]
+        document["missing_figures"] = [asdict(figure) for figure in report.missing_figures]
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 
 
@@ -72,6 +78,8 @@ def _value(value: Value) -> Any:
                 "verdict": value.verdict,
             }
         )
+    if isinstance(value, Published):
+        return {"published": value.value}
     if isinstance(value, Tally):
         return {"completed": value.completed, "planned": value.planned}
     if isinstance(value, float) and not math.isfinite(value):

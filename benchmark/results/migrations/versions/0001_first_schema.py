@@ -1,4 +1,4 @@
-"""The first schema: runs, cells, executions, attempts, epochs, artifacts, and the views `results` and `history`.
+"""The first schema: runs, cells, executions, attempts, epochs, artifacts, predictions, and the views `results` and `history`.
 
 A migration never changes once it was released, and imports nothing of the program: what it builds stays what it was.
 """
@@ -54,6 +54,7 @@ def create_tables() -> None:
         sa.Column("pid", sa.Integer()),
         sa.Column("boot_id", sa.Text()),
         sa.Column("process_start_ticks", sa.BigInteger()),
+        sa.Column("forecast_seconds", sa.Double()),
         sa.CheckConstraint(
             "state IN ('running', 'completed', 'interrupted', 'failed', 'abandoned')", name=op.f("ck_run_state")
         ),
@@ -103,6 +104,8 @@ def create_tables() -> None:
         sa.Column("val_loss", sa.Double()),
         sa.Column("test_accuracy", sa.Double()),
         sa.Column("test_loss", sa.Double()),
+        sa.Column("tta_accuracy", sa.Double()),
+        sa.Column("tta_loss", sa.Double()),
         sa.Column("parameters", sa.BigInteger()),
         sa.Column("trainable_parameters", sa.BigInteger()),
         sa.Column("train_examples", sa.Integer()),
@@ -114,6 +117,9 @@ def create_tables() -> None:
         sa.Column("setup_seconds", sa.Double()),
         sa.Column("first_epoch_seconds", sa.Double()),
         sa.Column("fit_seconds", sa.Double()),
+        sa.Column("features", sa.Text()),
+        sa.Column("features_seconds", sa.Double()),
+        sa.Column("features_alone_seconds", sa.Double()),
         sa.Column("evaluate_seconds", sa.Double()),
         sa.Column("total_seconds", sa.Double()),
         sa.Column("images_per_second", sa.Double()),
@@ -258,6 +264,17 @@ def create_tables() -> None:
         sa.PrimaryKeyConstraint("execution_id", "epoch", name=op.f("pk_epoch")),
         sqlite_with_rowid=False,
     )
+    op.create_table(
+        "prediction",
+        sa.Column("execution_id", sa.Integer(), nullable=False),
+        sa.Column("examples", sa.Integer(), nullable=False),
+        sa.Column("classes", sa.Integer(), nullable=False),
+        sa.Column("class_names", sa.Text(), nullable=False),
+        sa.Column("sha256", sa.Text(), nullable=False),
+        sa.Column("content", sa.LargeBinary(), nullable=False),
+        sa.ForeignKeyConstraint(["execution_id"], ["execution.execution_id"], name=op.f("fk_prediction_execution_id")),
+        sa.PrimaryKeyConstraint("execution_id", name=op.f("pk_prediction")),
+    )
 
 
 VIEWS = (
@@ -311,6 +328,15 @@ TRIGGERS = {
         WHEN (SELECT status FROM execution WHERE execution_id = OLD.execution_id) IN ('completed', 'diverged')
         BEGIN SELECT RAISE(ABORT, 'the epochs of a final execution do not change'); END
         """,
+        """
+        CREATE TRIGGER prediction_is_final_insert BEFORE INSERT ON prediction
+        WHEN (SELECT status FROM execution WHERE execution_id = NEW.execution_id) IN ('completed', 'diverged')
+        BEGIN SELECT RAISE(ABORT, 'the predictions of a final execution do not change'); END
+        """,
+        """
+        CREATE TRIGGER prediction_is_final_update BEFORE UPDATE ON prediction
+        BEGIN SELECT RAISE(ABORT, 'predictions do not change'); END
+        """,
     ),
     "postgresql": (
         """
@@ -344,6 +370,20 @@ TRIGGERS = {
         """
         CREATE TRIGGER epoch_is_final BEFORE INSERT OR UPDATE ON epoch FOR EACH ROW
         EXECUTE FUNCTION refuse_final_epoch()
+        """,
+        """
+        CREATE FUNCTION refuse_final_prediction() RETURNS trigger LANGUAGE plpgsql AS $$
+        BEGIN
+            IF (SELECT status FROM execution WHERE execution_id = NEW.execution_id) IN ('completed', 'diverged') THEN
+                RAISE EXCEPTION 'the predictions of a final execution do not change'
+                USING ERRCODE = 'integrity_constraint_violation';
+            END IF;
+            RETURN NEW;
+        END $$
+        """,
+        """
+        CREATE TRIGGER prediction_is_final BEFORE INSERT OR UPDATE ON prediction FOR EACH ROW
+        EXECUTE FUNCTION refuse_final_prediction()
         """,
     ),
 }

@@ -1,0 +1,54 @@
+"""`.npz` archives seen from outside: which arrays they hold, of which shape and type. NumPy is not needed for that."""
+
+from __future__ import annotations
+
+import ast
+import struct
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+_MAGIC = b"\x93NUMPY"
+_HEADER_LIMIT = 1 << 16
+
+
+@dataclass(frozen=True, slots=True)
+class ArrayFacts:
+    """Shape and NumPy's type code (`|u1`, `<f4`, …) of one array."""
+
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def array_facts(path: Path) -> dict[str, ArrayFacts]:
+    """The arrays of an archive by name; members that are no plain arrays are left out.
+
+    Raises:
+        OSError: The file is not there, or cannot be read.
+        ValueError: It is not an archive.
+    """
+    found = {}
+    try:
+        with zipfile.ZipFile(path) as archive:
+            for member in archive.namelist():
+                with archive.open(member) as file:
+                    facts = _facts(file)
+                if facts is not None:
+                    found[member.removesuffix(".npy")] = facts
+    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+        raise ValueError(f"{path} is not a readable .npz archive: {error}") from error
+    return found
+
+
+def _facts(file: IO[bytes]) -> ArrayFacts | None:
+    """From the header of the format NPY: magic, version, length, and a Python literal."""
+    start = file.read(8)
+    if not start.startswith(_MAGIC):
+        return None
+    (length,) = struct.unpack("<H", file.read(2)) if start[6] == 1 else struct.unpack("<I", file.read(4))
+    try:
+        header = ast.literal_eval(file.read(min(length, _HEADER_LIMIT)).decode("utf-8"))
+        return ArrayFacts(tuple(int(size) for size in header["shape"]), str(header["descr"]))
+    except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError):
+        return None

@@ -1,0 +1,159 @@
+"""Why a cell would run, or is left alone, and which recorded cells are nearest to it: what `bench why` prints."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.matrix.cell import Cell
+from benchmark.matrix.identity import changed_keys, identity_parts
+
+SHOWN_NEIGHBOURS = 3
+_NAMES = ("dataset", "model", "strategy")
+_PARENT = "weights.parent_cell_id"
+
+
+@dataclass(frozen=True, slots=True)
+class Reason:
+    """What the next `bench run` would do with a cell, and why.
+
+    Attributes:
+        verdict: `reused`, `left alone`, `goes on` or `runs`.
+        why: In words.
+    """
+
+    verdict: str
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class Neighbour:
+    """A recorded cell that another one is compared with.
+
+    Attributes:
+        cell: As it was recorded.
+        changed: Key, value as recorded, value now; the parent's changes stand under `parent.…`.
+    """
+
+    cell: Cell
+    changed: tuple[tuple[str, Any, Any], ...]
+
+
+def reason_of(
+    execution: Mapping[str, Any] | None, elsewhere: Sequence[str], problem: str | None, *, known: bool
+) -> Reason:
+    """What the next run does with a cell.
+
+    Args:
+        execution: Its newest execution on this machine; None without one.
+        elsewhere: Other machines that it has finished executions on.
+        problem: Why its finished result cannot be taken; None when it can.
+        known: Whether the database knows the cell at all.
+    """
+    if execution is None:
+        if elsewhere:
+            return Reason("runs", f"it was run on {', '.join(elsewhere)} only, and timings belong to a machine")
+        return Reason("runs", "it was planned and never begun" if known else "no cell like it was ever recorded")
+    status, run_id = execution["status"], execution["run_id"]
+    cause = f" ({execution['cause']})" if execution["cause"] not in {None, status} else ""
+    if status in {"completed", "diverged"}:
+        if problem is None:
+            return Reason("reused", f"it {status} in run {run_id}, and its files and data are as they were recorded")
+        return Reason("runs", f"it {status} in run {run_id}, but {problem}")
+    if status == "failed":
+        return Reason("left alone", f"it failed{cause} in run {run_id}; `bench run --retry-failed` tries again")
+    if status == "blocked":
+        return Reason("runs", f"it was blocked in run {run_id}: {execution['detail'] or 'its parent gave no weights'}")
+    epochs = f" after {execution['epochs']} epochs" if execution["epochs"] else ""
+    return Reason("goes on", f"it is {status}{cause} in run {run_id}{epochs}")
+
+
+def neighbours(cell: Cell, recorded: Mapping[str, Cell], now: Mapping[str, Cell]) -> list[Neighbour]:
+    """The recorded cells with the same names that differ least from a cell, nearest first.
+
+    Args:
+        cell: The one that is asked about.
+        recorded: Cells of the database by id.
+        now: Cells of the matrix by id, for the parents.
+    """
+    alike = [
+        other
+        for other in recorded.values()
+        if other.cell_id != cell.cell_id and all(getattr(other, name) == getattr(cell, name) for name in _NAMES)
+    ]
+    same_seed = [other for other in alike if other.seed == cell.seed] or alike
+    found = [Neighbour(other, tuple(changes(other, cell, recorded, now))) for other in same_seed]
+    return sorted(found, key=lambda one: len(one.changed))[:SHOWN_NEIGHBOURS]
+
+
+def changes(
+    before: Cell, now: Cell, recorded: Mapping[str, Cell], planned: Mapping[str, Cell]
+) -> list[tuple[str, Any, Any]]:
+    """What of a cell's identity is not as it was: dotted keys with both values; a parent's changes in its place."""
+    old, new = identity_parts(before), identity_parts(now)
+    found = []
+    for key in changed_keys(old, new):
+        parents = recorded.get(before.parent_cell_id or ""), planned.get(now.parent_cell_id or "")
+        if key == _PARENT and parents[0] is not None and parents[1] is not None:
+            found += [(f"parent.{one}", *values) for one, *values in changes(*parents, recorded, planned)]  # type: ignore[arg-type]
+        else:
+            found.append((key, value_at(old, key), value_at(new, key)))
+    # the numbers of a cell are those of a training version, which its record does not hold
+    return found or [("training_version", "an earlier one", new["training_version"])]
+
+
+def value_at(record: Any, key: str) -> Any:
+    """The value under a dotted key such as `stages[1].epochs`; None when there is none."""
+    for part in key.replace("[", ".[").split("."):
+        if part.startswith("["):
+            number = int(part[1:-1])
+            record = record[number] if number < len(record) else None
+        else:
+            table = dict(record) if isinstance(record, list | tuple) else record
+            record = table.get(part) if isinstance(table, Mapping) else None
+    return record
+
+
+def history_of(executions: Sequence[Mapping[str, Any]], runs: Mapping[int, Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Each execution of a cell with why it began: what had changed since the one before it on the same machine."""
+    rows = []
+    newest: dict[str, Mapping[str, Any]] = {}
+    for row in executions:
+        before = newest.get(row["machine"])
+        run = runs.get(row["first_run_id"], {})
+        rows.append(
+            {
+                **{key: row[key] for key in ("execution_id", "machine", "run_id", "status", "cause")},
+                "began": "the first on this machine" if before is None else _why_again(before, row, run),
+            }
+        )
+        newest[row["machine"]] = row
+    return rows
+
+
+def _why_again(before: Mapping[str, Any], now: Mapping[str, Any], run: Mapping[str, Any]) -> str:
+    command = str(run.get("command") or "")
+    if "--rerun" in command.split() or command.startswith("bench reproduce"):
+        return f"asked for: {command}"
+    old, new = before["data_fingerprint"], now["data_fingerprint"]
+    if old is not None and new is not None and old != new:
+        return f"its data had changed: fingerprint {old[:12]} before, {new[:12]} then"
+    if before["weights_sha256"] != now["weights_sha256"] and None not in {
+        before["weights_sha256"],
+        now["weights_sha256"],
+    }:
+        return "the weights of its parent had changed"
+    return "a file of the one before was missing or damaged, or a child needed its weights"
+
+
+def cells_of(specs: Mapping[str, str]) -> dict[str, Cell]:
+    """Recorded cells by id; those of an older shape, which cannot be read any more, are left out."""
+    found = {}
+    for cell_id, spec in specs.items():
+        try:
+            found[cell_id] = Cell.from_dict(json.loads(spec))
+        except (KeyError, TypeError, ValueError):
+            continue
+    return found

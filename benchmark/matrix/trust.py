@@ -1,0 +1,141 @@
+"""Consent to plug-ins: a file that a matrix names is inert until the user says that it may run.
+
+Either for one run (`bench run --allow-plugins`), or for good by its digest in a file outside of any repository:
+
+    # trusted.toml in the user's configuration folder for bench
+    [[plugin]]
+    path = "/home/me/my_models.py"        # for people; only the digest counts
+    sha256 = "…"
+
+Entry points of installed packages need no more consent than their installation. Files that others can write to are
+never run.
+"""
+
+from __future__ import annotations
+
+import stat
+import tomllib
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import platformdirs
+
+from benchmark.errors import UserError
+from benchmark.matrix.cell import Cell
+from benchmark.matrix.problems import quoted
+
+_DIGEST_DIGITS = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Whether a plug-in file may run.
+
+    Attributes:
+        models: Names of the models that need it.
+        trusted: Whether its digest stands in the trust file.
+        exposed: Which file or folder others can write to; empty when none.
+    """
+
+    file: Path
+    sha256: str
+    models: tuple[str, ...]
+    trusted: bool
+    exposed: str
+
+
+def trust_file() -> Path:
+    """Where digests of trusted plug-ins stand; it may not exist."""
+    return platformdirs.user_config_path("bench") / "trusted.toml"
+
+
+def trusted_digests() -> frozenset[str]:
+    """The sha256 of all plug-ins that the user trusts for good.
+
+    Raises:
+        UserError: The trust file is damaged, or others can write to it.
+    """
+    path = trust_file()
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return frozenset()
+    except (OSError, ValueError) as error:
+        raise UserError(f"{path}: expected a TOML file that can be read, got: {error}; correct or remove it") from error
+    if exposed := exposure(path):
+        raise UserError(f"{path}: expected a file that only you can write to; {exposed} can be written by anybody")
+    return frozenset(_digest(entry, path) for entry in document.get("plugin", []))
+
+
+def _digest(entry: Any, path: Path) -> str:
+    digest = entry.get("sha256") if isinstance(entry, dict) else None
+    if not isinstance(digest, str) or len(digest) != _DIGEST_DIGITS:
+        raise UserError(f"{path}: expected tables [[plugin]] with a sha256 of 64 digits, got {str(entry)[:100]!r}")
+    return digest.lower()
+
+
+def exposure(file: Path) -> str:
+    """The file, or the folder on the way to it, that anybody can write to; empty when there is none.
+
+    A folder such as `/tmp`, where everybody may write but nobody may replace another's files, is fine on the way, but
+    not as the folder of the file itself.
+    """
+    for place in (file, *file.absolute().parents):
+        try:
+            mode = place.stat().st_mode
+        except OSError as error:
+            return f"{place} ({error.strerror})"
+        shared = bool(mode & stat.S_ISVTX) and place not in {file, file.absolute().parent}
+        if mode & stat.S_IWOTH and not shared:
+            return str(place)
+    return ""
+
+
+def standings(cells: Iterable[Cell]) -> list[Standing]:
+    """All plug-in files that cells need."""
+    models: dict[tuple[str, str], set[str]] = defaultdict(set)
+    for cell in cells:
+        if cell.architecture.file is not None and cell.backend != "fake":
+            models[cell.architecture.file, str(cell.architecture.code)].add(cell.model)
+    digests = trusted_digests() if models else frozenset()
+    return [
+        Standing(Path(file), code, tuple(sorted(names)), code in digests, exposure(Path(file)))
+        for (file, code), names in models.items()
+    ]
+
+
+def require_consent(cells: Iterable[Cell], command: str, *, allowed: bool) -> None:
+    """Refuses cells whose plug-ins may not run.
+
+    Args:
+        cells: What is about to run.
+        command: What the user typed; shown with `--allow-plugins` as one way to consent.
+        allowed: Whether the user has said that plug-ins may run.
+
+    Raises:
+        UserError: Some may not; the message tells what to type or to write where.
+    """
+    found = standings(cells)
+    if exposed := [one for one in found if one.exposed]:
+        lines = [f"{one.file}: {one.exposed} can be written by anybody; `chmod o-w {one.exposed}`" for one in exposed]
+        raise UserError("\n  ".join(["plug-ins are not run from places that others can write to:", *lines]))
+    strange = [] if allowed else [one for one in found if not one.trusted]
+    if strange:
+        raise UserError(_explained(strange, command))
+
+
+def _explained(strange: list[Standing], command: str) -> str:
+    names = "\n".join(f"  {one.file} (model {', '.join(one.models)})" for one in strange)
+    entries = "\n".join(
+        f"\n  [[plugin]]\n  path = {quoted(str(one.file))}\n  sha256 = {quoted(one.sha256)}" for one in strange
+    )
+    return (
+        "this matrix asks to run Python files that you have not trusted yet:\n"
+        f"{names}\n"
+        "A plug-in is a program and runs with your rights. Read it. Then, to trust it for one run:\n"
+        f"  {command} --allow-plugins\n"
+        f"or, to trust exactly this content for good, add to {trust_file()}:{entries}"
+    )

@@ -1,0 +1,87 @@
+"""Confusion matrices: which classes are taken for which."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from benchmark.reporting.classes import confusion_counts
+from benchmark.reporting.figures import lettering
+from benchmark.reporting.figures.style import LABEL_POINTS, SMALL_POINTS, finished, sheet, styled
+from benchmark.reporting.predictions import Predictions
+
+MOST_NUMBERED = 25
+"""With more classes the cells are too small for their numbers, and not every class is named."""
+
+_NAME_INCHES = 1.2
+_MATRIX_INCHES = 4.0
+
+
+def added_up(members: Sequence[Predictions]) -> NDArray[np.int64]:
+    """Counts [true class, predicted class], added up over several predictions of the same classes."""
+    counts: NDArray[np.int64] = np.sum([confusion_counts(member) for member in members], axis=0, dtype=np.int64)
+    return counts
+
+
+@styled
+def draw_confusion(title: str, members: Sequence[Predictions]) -> Figure:
+    """The counts as numbers, and the share of each true class as shade.
+
+    Args:
+        title: Which cells.
+        members: The predictions of each seed.
+    """
+    counts = added_up(members)
+    classes = len(counts)
+    accuracy = counts.trace() / counts.sum()
+    body = sheet(
+        _MATRIX_INCHES + 0.9, f"{title}: confusion on the test data", f"{describe_n(members)}; accuracy {accuracy:.4f}"
+    )
+    axes = body.add_subplot()
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    shade = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
+    step = -(-classes // MOST_NUMBERED)
+    shown = list(range(0, classes, step))
+    names = lettering.cut_apart([members[0].class_names[label] for label in shown], SMALL_POINTS, _NAME_INCHES)
+    column = _MATRIX_INCHES / len(shown)
+    upright = all(lettering.width(name, SMALL_POINTS) < column * 0.9 for name in names)
+    axes.set_xticks(shown, names, rotation=0 if upright else 90)
+    axes.set_yticks(shown, names)
+    axes.set_xlabel("predicted class")
+    axes.set_ylabel("true class")
+    axes.spines[:].set_visible(True)
+    if step == 1:
+        _number(axes, counts, shares, column)
+    bar = body.colorbar(shade, ax=axes, shrink=0.8, pad=0.02, format=lambda value, _: f"{value:.0%}")
+    bar.set_label("share of the true class", fontsize=LABEL_POINTS)
+    bar.outline.set_visible(False)
+    return finished(body)
+
+
+def _number(axes: Axes, counts: NDArray[np.int64], shares: NDArray[np.float64], column_inches: float) -> None:
+    longest = lettering.width(str(counts.max()), 1.0)
+    points = min(LABEL_POINTS, 0.88 * column_inches / longest, column_inches * 72 * 0.6)
+    for true, predicted in np.argwhere(counts):
+        axes.text(
+            predicted,
+            true,
+            str(counts[true, predicted]),
+            ha="center",
+            va="center",
+            fontsize=points,
+            color="white" if shares[true, predicted] > 0.5 else "black",
+        )
+
+
+def describe_n(members: Sequence[Predictions]) -> str:
+    """`n = 3 seeds x 360 images`."""
+    sizes = [len(member.labels) for member in members]
+    if len(members) == 1:
+        return f"n = {sizes[0]:,} images, one seed"
+    if len(set(sizes)) == 1:
+        return f"n = {sizes[0]:,} images x {len(members)} seeds, added up"
+    return f"n = {sum(sizes):,} predictions of {len(members)} seeds, added up"

@@ -1,0 +1,113 @@
+"""Test images that were not recognised, those first about which the network was surest."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from matplotlib.figure import Figure
+
+from benchmark.reporting.figures import lettering
+from benchmark.reporting.figures.confusion import describe_n
+from benchmark.reporting.figures.mosaic import Tiling, lay_out, show
+from benchmark.reporting.figures.prepared import Images
+from benchmark.reporting.figures.style import SHEET_INCHES, finished, sheet, styled
+from benchmark.reporting.predictions import Predictions
+
+COLUMNS, MOST_ROWS = 5, 4
+_TILE_INCHES = 0.92
+_CAPTION_INCHES = 0.62
+_POINTS = 7.0
+
+
+@dataclass(frozen=True, slots=True)
+class Mistake:
+    """An image that some seeds took for another class.
+
+    Attributes:
+        index: Its place in the prepared test set.
+        label, predicted: True class, and the class that a seed was surest of.
+        confidence: How sure that seed was, 0..1.
+        seeds: How many seeds were wrong about it, whichever class they took it for.
+    """
+
+    index: int
+    label: int
+    predicted: int
+    confidence: float
+    seeds: int
+
+
+def mistakes(members: Sequence[Predictions]) -> list[Mistake]:
+    """Every image that at least one of several predictions got wrong, the most confident mistake first."""
+    worst: dict[int, Mistake] = {}
+    for member in members:
+        confidence = member.confidence
+        for row in member.wrong.tolist():
+            index = int(member.indices[row])
+            before = worst.get(index)
+            seeds = before.seeds + 1 if before else 1
+            here = Mistake(index, int(member.labels[row]), int(member.predicted[row]), float(confidence[row]), seeds)
+            if before is not None and before.confidence >= here.confidence:
+                here = Mistake(index, before.label, before.predicted, before.confidence, seeds)
+            worst[index] = here
+    return sorted(worst.values(), key=lambda each: (-each.confidence, each.index))
+
+
+@styled
+def draw_mistakes(title: str, members: Sequence[Predictions], images: Images) -> Figure:
+    """The most confident mistakes, each with its true class, the class it was taken for, and how sure that was.
+
+    Args:
+        title: Which cells.
+        members: The predictions of each seed.
+        images: The prepared dataset that the predictions' indices point into.
+    """
+    found = mistakes(members)
+    shown = found[: COLUMNS * MOST_ROWS]
+    rows = max(-(-len(shown) // COLUMNS), 1)
+    column_inches = SHEET_INCHES / COLUMNS
+    side = images.side
+    pixels = side / _TILE_INCHES
+    tiling = Tiling(rows, COLUMNS, side, (column_inches - _TILE_INCHES) * pixels * 0.97, _CAPTION_INCHES * pixels)
+    body = sheet(
+        rows * (_TILE_INCHES + _CAPTION_INCHES) + 0.1,
+        f"{title}: mistakes on the test data",
+        _subtitle(len(found), len(shown), members),
+    )
+    axes = body.add_subplot()
+    lay_out(axes, tiling)
+    if not shown:
+        axes.text(0.5, 0.5, "no mistakes", transform=axes.transAxes, ha="center", va="center")
+    for number, mistake in enumerate(shown):
+        row, column = divmod(number, COLUMNS)
+        show(axes, images.test[mistake.index], tiling, row, column)
+        left, top = tiling.corner(row, column)
+        text = "\n".join(_caption(mistake, members, column_inches * 0.95))
+        axes.text(left + side / 2, top + side * 1.03, text, fontsize=_POINTS, ha="center", va="top", linespacing=1.15)
+    return finished(body)
+
+
+def _caption(mistake: Mistake, members: Sequence[Predictions], inches: float) -> list[str]:
+    names = members[0].class_names
+    of_seeds = f", {mistake.seeds}/{len(members)} seeds" if len(members) > 1 else ""
+    return [
+        lettering.cut(f"true: {names[mistake.label]}", _POINTS, inches),
+        lettering.cut(f"said: {names[mistake.predicted]}", _POINTS, inches),
+        lettering.cut(f"{percent(mistake.confidence)} sure{of_seeds}", _POINTS, inches),
+        lettering.cut(f"test:{mistake.index}", _POINTS, inches),
+    ]
+
+
+def percent(share: float) -> str:
+    """A probability in whole percent; nothing here is certain, so it never reads 100 %."""
+    if share >= 0.995:
+        return "> 99 %"
+    return f"{share:.0%}".replace("%", " %")
+
+
+def _subtitle(found: int, shown: int, members: Sequence[Predictions]) -> str:
+    images = "image" if found == 1 else "images"
+    which = f"the {shown} with the surest wrong answer are shown" if found > shown else "all are shown, surest first"
+    by = "" if len(members) == 1 else " by at least one seed"
+    return f"{found:,} {images} mistaken{by}; {which if found else 'nothing to show'}; {describe_n(members)}"

@@ -1,0 +1,123 @@
+"""Stored predictions as arrays: what confusion, per-class figures, misclassified images and ensembles are made of.
+
+NumPy is imported when the first predictions are read, not before.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from benchmark.errors import StorageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from benchmark.results.records import PredictionRow
+
+SMALLEST = 1e-7
+"""Probabilities are clipped to [1e-7, 1 - 1e-7] before the logarithm, as in training."""
+
+
+@dataclass(frozen=True, slots=True)
+class Predictions:
+    """What one cell predicted for its n test images.
+
+    Attributes:
+        indices: Position of each image in the prepared test set, [n].
+        labels: True classes, counted from 0, [n].
+        predicted: Most probable classes, [n].
+        probabilities: Rounded to float16, given as float32 [n, classes].
+        class_names: Of the classes, in their order.
+        tta_predicted, tta_probabilities: The same of the average over augmented views; None without `tta`.
+    """
+
+    indices: NDArray[Any]
+    labels: NDArray[Any]
+    predicted: NDArray[Any]
+    probabilities: NDArray[np.float32]
+    class_names: tuple[str, ...]
+    tta_predicted: NDArray[Any] | None = None
+    tta_probabilities: NDArray[np.float32] | None = None
+
+    @property
+    def wrong(self) -> NDArray[Any]:
+        """Rows whose image was not recognised, those with the most confidence in the wrong class first, [m]."""
+        import numpy as np
+
+        rows = np.flatnonzero(self.predicted != self.labels)
+        return rows[np.argsort(-self.confidence[rows], kind="stable")]
+
+    @property
+    def confidence(self) -> NDArray[np.float32]:
+        """The probability of the predicted class, [n]."""
+        import numpy as np
+
+        found: NDArray[np.float32] = self.probabilities[np.arange(len(self.predicted)), self.predicted]
+        return found
+
+
+def decode(row: PredictionRow) -> Predictions:
+    """The arrays of a row of `prediction` (see `queries.predictions`).
+
+    Raises:
+        StorageError: The content is not what was recorded.
+    """
+    import numpy as np
+
+    if hashlib.sha256(row.content).hexdigest() != row.sha256:
+        raise StorageError(
+            f"stored predictions: expected the sha256 {row.sha256}, found another one: the database is damaged; "
+            "see: bench db check"
+        )
+    with np.load(io.BytesIO(row.content), allow_pickle=False) as archive:
+        arrays = {name: archive[name] for name in archive.files}
+    averaged = arrays.get("tta_probabilities")
+    averaged_predicted = arrays.get("tta_predicted")
+    return Predictions(
+        indices=arrays["indices"].astype(np.int64),
+        labels=arrays["labels"].astype(np.int64),
+        predicted=arrays["predicted"].astype(np.int64),
+        probabilities=arrays["probabilities"].astype(np.float32),
+        class_names=row.class_names,
+        tta_predicted=None if averaged_predicted is None else averaged_predicted.astype(np.int64),
+        tta_probabilities=None if averaged is None else averaged.astype(np.float32),
+    )
+
+
+def share_test_set(members: Sequence[Predictions]) -> bool:
+    """Whether all were made for the same images, in the same order, with the same classes."""
+    import numpy as np
+
+    first = members[0]
+    return all(
+        each.class_names == first.class_names
+        and np.array_equal(each.indices, first.indices)
+        and np.array_equal(each.labels, first.labels)
+        for each in members[1:]
+    )
+
+
+def average(members: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
+    """The mean of several probabilities [n, classes]."""
+    import numpy as np
+
+    mean: NDArray[np.float64] = np.mean(np.stack(members), axis=0, dtype=np.float64)
+    return mean
+
+
+def accuracy(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
+    """The share of images, 0..1, whose most probable class is the true one; the first class wins a tie."""
+    return float((probabilities.argmax(axis=-1) == labels).mean())
+
+
+def loss(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Mean cross-entropy in nats."""
+    import numpy as np
+
+    of_label = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.clip(of_label, SMALLEST, 1 - SMALLEST)).mean())

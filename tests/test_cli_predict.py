@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import csv
+import io
+import json
+import shutil
+
+import pytest
+from cli_workplace import MATRIX, Workplace
+
+from benchmark.scheduling import prediction
+from benchmark.scheduling.prediction import Predicted
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Workplace:
+    place = Workplace(tmp_path_factory.mktemp("finished"))
+    place.write(MATRIX)
+    done = place.run("run")
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+@pytest.fixture
+def place(finished, tmp_path, monkeypatch) -> Workplace:
+    """The same with a picture; its cells say that they are real, and are answered for without a process."""
+    shutil.copytree(finished.directory, tmp_path, dirs_exist_ok=True)
+    import sqlite3
+
+    connection = sqlite3.connect(tmp_path / "results.sqlite")
+    connection.execute("""update cell set spec = replace(spec, '"fake"', '"tensorflow"')""")
+    connection.commit()
+    connection.close()
+    (tmp_path / "one.png").write_bytes(b"")
+
+    def predict(trained, images, views):
+        rows = [[0.1, 0.6 - 0.4 * (one.cell.seed == 1), 0.3 + 0.4 * (one.cell.seed == 1)] for one in trained]
+        names = ("cat", "dog", "eel")
+        return [Predicted(one.cell, names, [row] * len(images)) for one, row in zip(trained, rows, strict=True)]
+
+    monkeypatch.setattr(prediction, "predict", predict)
+    return Workplace(tmp_path)
+
+
+def test_a_cell_says_what_it_sees(place):
+    document = place.document("predict", "model=simple_cnn,strategy=scratch,dataset=digits,seed=0", "one.png")
+    (image,) = document["images"]
+    assert (image["image"], image["prediction"], image["confidence"]) == ("one.png", "dog", 0.6)
+    assert [each["class"] for each in image["classes"]] == ["dog", "eel", "cat"]
+    (cell,) = document["cells"]
+    assert place.document("predict", cell["cell_id"][:6], "one.png")["images"] == document["images"]
+
+
+def test_several_cells_are_averaged_each_once(place):
+    ids = [row["cell_id"] for row in place.document("list", "cells", "--select", "seed=0|1,strategy=regularized")]
+    document = place.document("predict", "seed=0|1,strategy=regularized", ids[0], "one.png", "--top", "1")
+    assert [cell["cell_id"] for cell in document["cells"]] == ids
+    (image,) = document["images"]
+    assert (image["prediction"], image["agreeing_cells"]) == ("eel", 2)
+    assert image["confidence"] == pytest.approx((0.3 + 0.7) / 2)
+    assert len(image["classes"]) == 1
+
+
+def test_csv_has_a_row_for_each_class(place):
+    done = place.call("predict", "seed=0,strategy=regularized", "one.png", "--format", "csv", "--top", "2")
+    rows = list(csv.DictReader(io.StringIO(done.stdout)))
+    assert [(row["image"], row["rank"], row["class"]) for row in rows] == [
+        ("one.png", "1", "dog"),
+        ("one.png", "2", "eel"),
+    ]
+
+
+def test_the_table_names_the_confidence(place):
+    done = place.call("predict", "seed=0,strategy=regularized", "one.png")
+    assert "dog" in done.stdout
+    assert "0.6000" in done.stdout
+    assert "eel 0.3000" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["seed=0", "two.png"], "IMAGE: expected a PNG or JPEG file, found nothing at 'two.png'"),
+        (["seed=0"], "IMAGE: expected at least one"),
+        (["one.png"], "CELL: expected at least one cell"),
+        (["zzzz", "one.png"], "no cell"),
+        (["seed=9", "one.png"], "no finished cell matches"),
+        (["seed=0", "one.png", "--machine", "elsewhere"], "no finished cell matches"),
+        (["seed=0", "one.png", "--tta", "-1"], "--tta"),
+    ],
+)
+def test_mistakes_are_the_users_and_named(place, arguments, words):
+    done = place.call("predict", *arguments)
+    assert done.exit_code == 2
+    assert words in done.stderr
+
+
+def test_a_rehearsal_predicts_nothing(finished, tmp_path):
+    (finished.directory / "x.png").write_bytes(b"")
+    done = finished.call("predict", "seed=0,strategy=regularized", "x.png")
+    assert done.exit_code == 2
+    assert "a rehearsal (backend = fake)" in done.stderr
+
+
+def test_weights_that_are_gone_name_the_cure(place):
+    for path in (place.directory / "results.artifacts").rglob("weights.npz"):
+        path.unlink()
+    done = place.call("predict", "seed=0,strategy=regularized", "one.png")
+    assert done.exit_code == 2
+    assert "bench run --rerun --select cell_id=" in done.stderr
+
+
+def test_cells_of_other_classes_are_not_averaged(place, monkeypatch):
+    def predict(trained, images, views):
+        return [Predicted(one.cell, (f"{number}", "x"), [[0.5, 0.5]]) for number, one in enumerate(trained)]
+
+    monkeypatch.setattr(prediction, "predict", predict)
+    done = place.call("predict", "seed=0,strategy=regularized", "one.png")
+    assert done.exit_code == 2
+    assert "only cells that tell the same classes apart can be averaged" in done.stderr
+
+
+def test_classes_and_confusion_are_shown_and_reported(finished):
+    record = finished.document("show", "seed=0,strategy=from_low_digits")
+    assert [one["name"] for one in record["classes"]] == [f"class {number}" for number in range(5)]
+    assert sum(map(sum, record["confusion"])) == sum(one["support"] for one in record["classes"]) == 256
+    text = finished.call("show", "seed=0,strategy=from_low_digits").stdout
+    assert "\nclasses, on the test images\n" in text
+    assert "\nconfusion, true classes as rows" in text
+    tables = finished.document("report", "--table", "classes", "--table", "confusion")["tables"]
+    assert [table["name"] for table in tables] == ["classes"] * 6 + ["confusion"] * 6
+    assert "seeds averaged" in finished.call("report", "--ensembles").stdout
+
+
+def test_the_predictions_in_the_database_can_be_asked_for(finished):
+    (row, *_) = finished.document("query", "select * from prediction")
+    assert json.loads(row["class_names"])[0] == "class 0"
+    import base64
+
+    assert base64.b64decode(row["content"])[:2] == b"PK"
+    assert " bytes" in finished.call("query", "select content from prediction").stdout
+    assert finished.call("db", "check").exit_code == 0

@@ -1,0 +1,348 @@
+"""Rows 7, 24, 66, 67, 68, 69, 70 and 77: machines that lack something, and templates that cannot be trusted."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from harness import Run, running
+from scheduling_plans import fake_cell
+from scheduling_runs import Listener, Place
+
+from benchmark.catalog.cache import default_cache_root
+from benchmark.errors import StorageError
+from benchmark.scheduling import book
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    with contextlib.contextmanager(running)(tmp_path_factory.mktemp("clean")) as run:
+        assert run.bench().returncode == 0
+        return run.digests()
+
+
+@pytest.fixture
+def run(tmp_path):
+    yield from running(tmp_path)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_TESTING", "1")
+    return Place(tmp_path)
+
+
+def shell(run: Run, words: str, *, without: tuple[str, ...] = (), **extra: str) -> subprocess.CompletedProcess[str]:
+    """`bench` is the command line; root may make namespaces around it."""
+    environment = {name: value for name, value in run.environment(**extra).items() if name not in without}
+    script = f'bench() {{ "{sys.executable}" -m benchmark "$@"; }}; export -f bench; {words}'
+    return subprocess.run(
+        ["bash", "-c", script], cwd=run.folder, env=environment, capture_output=True, text=True, timeout=90, check=False
+    )
+
+
+def in_namespace(run: Run, words: str, kind: str = "--mount") -> subprocess.CompletedProcess[str]:
+    if shell(run, "unshare --mount --pid --fork true").returncode != 0:
+        pytest.skip("needs namespaces")
+    return shell(run, f"unshare {kind} bash -c '{words}'")
+
+
+# ---- 67: what a shell may look like
+
+
+@pytest.mark.parametrize(
+    "environment",
+    [
+        {"LANG": "C", "LC_ALL": "C", "NO_COLOR": "1"},
+        {"LANG": "de_DE.ISO-8859-1", "LC_ALL": "", "PYTHONIOENCODING": "latin-1", "COLUMNS": "20", "TERM": "dumb"},
+    ],
+    ids=["C", "latin1 and narrow"],
+)
+def test_a_run_and_its_report_in_any_shell(run, clean, environment):
+    done = shell(run, "bench run --machine test && bench report", **environment)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr
+    if environment.get("LC_ALL") == "C":
+        assert done.stdout.isascii()
+        assert done.stderr.isascii()
+    run.check(clean)
+
+
+# ---- 68: limits
+
+
+@pytest.mark.parametrize(
+    ("words", "without"),
+    [
+        ("ulimit -n 64; umask 077; TMPDIR=/nonexistent bench run --machine test", ("HOME", "USER", "LOGNAME")),
+        ("HOME=/nonexistent bench run --machine test", ("BENCH_CACHE",)),
+    ],
+    ids=["64 descriptors and no HOME", "HOME that is not there"],
+)
+def test_a_run_in_a_poor_shell(run, clean, words, without):
+    done = shell(run, words, without=without)
+    assert done.returncode == 0, done.stderr
+    run.check(clean)
+
+
+def test_too_few_descriptors_for_anything_end_with_a_message_and_cells_stay_pending(run, clean):
+    done = shell(run, "ulimit -n 14; bench run --machine test")
+    assert done.returncode in {0, 4}, done.stderr
+    assert "Traceback" not in done.stderr
+    if done.returncode == 4:
+        assert "ulimit -n" in done.stderr or "cannot be opened" in done.stderr
+    assert run.resume() == 0
+    run.check(clean)
+
+
+def test_a_full_folder_for_temporary_files(run, clean):
+    words = "mkdir full; mount -t tmpfs -o size=4k none full; head -c 9k /dev/zero > full/x; "
+    done = in_namespace(run, words + "TMPDIR=$PWD/full bench run --machine test --isolation spawn")
+    assert done.returncode in {0, 4}, done.stderr
+    assert "Traceback" not in done.stderr
+    if done.returncode == 4:
+        assert "no worker process can be started" in done.stderr
+    assert run.resume() == 0
+    run.check(clean)
+
+
+def test_no_descriptor_is_left_open_by_a_cell(place, monkeypatch):
+    monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.001")
+    counts = []
+
+    class Counter(Listener):
+        def cell_finished(self, cell, *_):
+            counts.append(len(list(Path("/proc/self/fd").iterdir())))
+
+    assert place.run([fake_cell(seed=seed, epochs=1) for seed in range(60)], Counter()).exit_code == 0
+    assert max(counts[30:]) <= max(counts[:30])
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become somebody whom the system does not know")
+def test_a_user_without_a_name_and_a_home_is_told_to_name_a_cache():
+    assert default_cache_root()  # imports what this user may read and the other may not
+    reading, writing = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            for name in ("HOME", "BENCH_CACHE", "XDG_CACHE_HOME"):
+                os.environ.pop(name, None)
+            os.setuid(54321)
+            default_cache_root()
+        except BaseException as error:  # noqa: BLE001  the parent shows it
+            os.write(writing, f"{type(error).__name__}: {error}".encode())
+        os._exit(0)
+    os.waitpid(child, 0)
+    os.close(writing)
+    with os.fdopen(reading) as pipe:
+        said = pipe.read()
+    assert said.startswith("UserError")
+    assert "BENCH_CACHE" in said
+
+
+# ---- 69: systems that lack something
+
+
+def test_a_run_in_a_bare_system(run, clean):
+    words = "mount -t tmpfs none /proc; mount -t tmpfs -o size=4k,mode=000 none /dev/shm; bench run --machine test"
+    done = in_namespace(run, words)
+    assert done.returncode == 0, done.stderr
+    run.check(clean)
+
+
+def test_a_run_as_the_first_process_of_a_container(run, clean):
+    words = f"exec {sys.executable} -m benchmark run --machine test"
+    done = in_namespace(run, words, "--pid --fork --mount-proc")
+    assert done.returncode == 0, done.stderr
+    run.check(clean)
+
+
+# ---- 24, 25: a file system that is really full
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    if subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "none", disk], check=False).returncode != 0:
+        pytest.skip("needs to mount a file system")
+    yield disk
+    subprocess.run(["umount", "--lazy", disk], check=True)
+
+
+def test_a_full_file_system_ends_the_run_and_room_lets_the_next_one_go_on(small_disk, monkeypatch, tmp_path):
+    monkeypatch.setenv("BENCH_TESTING", "1")
+    monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.06")
+    monkeypatch.setattr(book, "PATIENCE_SECONDS", 0.5)
+    cells = [fake_cell(seed=seed, epochs=15) for seed in range(3)]
+    place = Place(small_disk)
+
+    class Filler(Listener):
+        def epoch(self, cell, event):
+            if event.epoch == 5:
+                with contextlib.suppress(OSError), (small_disk / "filler").open("ab", buffering=0) as file:
+                    while file.write(bytes(4096)):
+                        pass
+
+    with pytest.raises(StorageError, match=r"the disk (is full|gave an error)"):
+        place.run(cells, Filler())
+    (small_disk / "filler").unlink()
+    before = set(place.rows("select cell_id, epoch, epoch.train_loss from epoch join execution using (execution_id)"))
+    assert before
+    subprocess.run(["mount", "-o", "remount,size=20m", small_disk], check=True)
+    assert place.run(cells).exit_code == 0
+    now = place.rows("select cell_id, epoch, epoch.train_loss from epoch join execution using (execution_id)")
+    assert before <= set(now)
+    undisturbed = Place(tmp_path)
+    undisturbed.run(cells)
+    assert place.digests() == undisturbed.digests()
+
+
+LIMITED = """
+import resource, sys
+from pathlib import Path
+from scheduling_plans import fake_cell
+from scheduling_runs import Place
+from benchmark.scheduling import book
+book.PATIENCE_SECONDS = 0.5
+place = Place(Path(sys.argv[1]))
+place.run([fake_cell(seed=9, epochs=1)])
+cells = [fake_cell(seed=seed, epochs=60) for seed in range(2)]
+resource.setrlimit(resource.RLIMIT_FSIZE, (place.database.stat().st_size + 80_000, resource.RLIM_INFINITY))
+try:
+    print(place.run(cells).counts)
+except Exception as error:
+    print(type(error).__name__, error)
+resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+print(place.run(cells).counts)
+"""
+
+
+def test_a_limit_on_the_size_of_files_is_a_disk_error(tmp_path):
+    tests = Path(__file__).parent
+    environment = {**os.environ, "PYTHONPATH": f"{tests.parent}:{tests}", "BENCH_TESTING": "1"}
+    command = [sys.executable, "-c", LIMITED, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, env=environment, check=False)
+    limited, free = done.stdout.splitlines()
+    assert limited.startswith("DiskError"), done.stderr
+    assert free == "{'completed': 2}"
+
+
+# ---- 7: the kernel's killer
+
+
+@pytest.fixture
+def tight_group():
+    """A control group with 300 MiB, v1 or v2."""
+    for root, limit in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+        group = Path(root) / f"bench-test-{os.getpid()}"
+        try:
+            group.mkdir()
+        except OSError:
+            continue
+        try:
+            (group / limit).write_text(str(300 << 20))
+        except OSError:
+            group.rmdir()
+            continue
+        yield group
+        group.rmdir()
+        return
+    pytest.skip("needs a control group of its own")
+
+
+def test_a_worker_that_the_kernel_kills_for_memory_is_oom_and_the_others_go_on(run, clean, tight_group):
+    words = f"echo $BASHPID > {tight_group}/cgroup.procs; exec {sys.executable} -m benchmark run --machine test"
+    done = shell(run, f"({words} --jobs 1)", BENCH_FAULT="batch:6:gorge", BENCH_FAULT_MARK=str(run.folder / "struck"))
+    assert done.returncode == 0, done.stderr
+    ((state, detail),) = run.rows("select state, detail from attempt where state != 'completed'")
+    assert (state, detail) == ("oom", "killed by the kernel, which ran out of memory")
+    run.check(clean)
+
+
+# ---- 66, 77: templates
+
+
+def library(run: Run, name: str, text: str) -> str:
+    """A module that every process of the run finds first; returns the PYTHONPATH."""
+    folder = run.folder / "library"
+    folder.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    return os.pathsep.join([run.environment()["PYTHONPATH"], str(folder)])
+
+
+IN_TEMPLATE = "import sys\nif 'benchmark.scheduling.template_process' in sys.orig_argv:\n    "
+
+
+@pytest.mark.parametrize(
+    ("leaves", "said"),
+    [
+        ("import threading, time; threading.Thread(target=time.sleep, args=(60,), daemon=True).start()", "a thread"),
+        ("import sqlite3; kept = sqlite3.connect('/tmp/x.sqlite'); kept.execute('pragma user_version')", "it holds"),
+    ],
+    ids=["thread", "database"],
+)
+def test_a_template_that_is_not_clean_is_not_forked(run, clean, leaves, said):
+    leaves = leaves.replace("/tmp/x.sqlite", str(run.folder / "other.sqlite"))
+    path = library(run, "sitecustomize.py", IN_TEMPLATE + leaves)
+    done = run.bench("run", "--machine", "test", "-v", PYTHONPATH=path)
+    assert done.returncode == 0, done.stderr
+    assert re.search(rf"the template process is unfit: {said}", done.stderr)
+    assert run.rows("select distinct isolation from attempt") == [("spawn",)]
+    run.check(clean)
+
+
+BROKEN = """\
+[matrix]
+dataset = "digits"
+model = "simple_cnn"
+strategy = "scratch"
+seed = [0, 1]
+
+[defaults]
+epochs = 1
+"""
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("raise ImportError('libcudart.so: cannot open shared object file')", "libcudart.so"),
+        ("__version__ = '0.1'", "tensorflow"),
+    ],
+    ids=["broken", "mismatched"],
+)
+def test_a_broken_tensorflow_is_said_and_every_cell_says_it(tmp_path, text, said):
+    with contextlib.contextmanager(running)(tmp_path, BROKEN) as run:
+        path = library(run, "tensorflow.py", text)
+        done = run.bench("run", "--machine", "test", PYTHONPATH=path)
+        assert done.returncode == 3, done.stderr
+        assert "the template process is unfit: its imports failed" in done.stderr
+        assert said in done.stderr
+        causes = run.rows("select status, cause, detail from execution")
+        assert {row[:2] for row in causes} == {("failed", "failed")}
+        assert all(said in detail for *_, detail in causes)
+        shown = run.bench("show", run.rows("select cell_id from cell")[0][0], PYTHONPATH=path)
+        assert said in shown.stdout
+
+
+# ---- 70: other programs
+
+
+def test_what_other_programs_do_meanwhile_is_recorded_and_their_timings_do_not_count(place, monkeypatch):
+    monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.2")
+    burn = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(2)]
+    try:
+        assert place.run([fake_cell(epochs=5)]).exit_code == 0
+    finally:
+        for process in burn:
+            process.kill()
+            process.wait()
+    assert place.rows("select disturbed, timing_valid from attempt join execution using (execution_id)") == [(1, 0)]

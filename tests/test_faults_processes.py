@@ -1,0 +1,273 @@
+"""Rows 4, 5, 11, 16, 17, 18 and 29 of the fault matrix: processes that die, stop, or do not listen, at awkward moments."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import pty
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from harness import Run, running
+from scheduling_plans import fake_cell
+from scheduling_runs import Listener, Place
+
+pytestmark = pytest.mark.slow
+
+SLOW = {"BENCH_FAKE_EPOCH_SECONDS": "0.1"}
+ENDLESS = {"BENCH_FAKE_EPOCH_SECONDS": "60"}
+TRAINS = "select count(*) from attempt where state = 'running' and worker_pid is not null"
+HAS_EPOCHS = "select count(*) > 1 from epoch"
+VICTIM = fake_cell(seed=0, epochs=4)
+OTHER = fake_cell(seed=1, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def clean(tmp_path_factory):
+    with contextlib.contextmanager(running)(tmp_path_factory.mktemp("clean")) as run:
+        assert run.bench().returncode == 0
+        return run.digests()
+
+
+@pytest.fixture
+def run(tmp_path):
+    yield from running(tmp_path)
+
+
+@pytest.fixture
+def place(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_TESTING", "1")
+    monkeypatch.setenv("BENCH_RUN_MARK", tmp_path.name)
+    return Place(tmp_path)
+
+
+def finish(run: Run, clean: dict[str, str]) -> None:
+    before = run.epochs() if run.database.exists() else {}
+    assert run.resume() == 0
+    run.check(clean, before)
+
+
+def test_killed_when_all_is_done_but_said_to_nobody(run, clean):
+    done = run.bench(BENCH_FAULT="report:1:kill9")
+    assert done.returncode == -signal.SIGKILL
+    run.wait_until_alone(1.0)
+    finish(run, clean)
+    assert run.rows("select count(*) from attempt") == [(len(clean),)]
+
+
+# ---- 5: the guardian
+
+
+class Killer(Listener):
+    """Kills the guardian of the first cell that finishes an epoch."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self._place = place
+        self._done = False
+
+    def epoch(self, cell, event):
+        if not self._done:
+            self._done = True
+            rows = self._place.rows("select guardian_pid from attempt where state = 'running' order by attempt_id")
+            os.kill(rows[0][0], signal.SIGKILL)
+
+
+def test_a_killed_guardian_leaves_not_even_a_grandchild(place, monkeypatch):
+    monkeypatch.setenv("BENCH_FAULT", "batch:2:child")
+    monkeypatch.setenv("BENCH_FAULT_MARK", str(place.folder / "struck"))
+    assert place.run([VICTIM], Killer(place), jobs=1).exit_code == 0
+    assert [state for state, _ in place.attempts()] == ["crashed", "completed"]
+    mark = f"BENCH_RUN_MARK={place.folder.name}".encode()
+    alive = [
+        folder.name
+        for folder in Path("/proc").iterdir()
+        if folder.name.isdigit() and int(folder.name) != os.getpid() and mark in _environ(folder)
+    ]
+    assert alive == []
+
+
+def _environ(folder: Path) -> bytes:
+    try:
+        return (folder / "environ").read_bytes()
+    except OSError:
+        return b""
+
+
+# ---- 11: workers that do not listen when the run is asked to stop
+
+
+class Interrupter(Listener):
+    """Asks the run to stop as soon as a cell has finished an epoch."""
+
+    def epoch(self, cell, event):
+        if event.epoch == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+
+@pytest.mark.parametrize("fault", ["deaf", "stop", "hang", "spin"])
+def test_a_worker_that_ignores_the_end_is_killed_when_its_grace_is_over(place, monkeypatch, fault):
+    monkeypatch.setenv("BENCH_FAULT", f"batch:5:{fault}")
+    monkeypatch.setenv("BENCH_FAULT_MARK", str(place.folder / "struck"))
+    begun = time.monotonic()
+    assert place.run([VICTIM], Interrupter(), grace_seconds=0.5).exit_code == 143
+    assert time.monotonic() - begun < 8
+    assert place.attempts() == [("interrupted", "asked to stop; it ended without saving a newer state")]
+    monkeypatch.delenv("BENCH_FAULT")
+    assert place.run([VICTIM]).exit_code == 0
+    assert place.rows("select resumed_from_epoch from attempt where state = 'completed'") == [(1,)]
+
+
+def test_a_stopped_guardian_is_killed_with_its_group(place, monkeypatch):
+    monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.2")
+
+    class Stopper(Listener):
+        def epoch(self, cell, event):
+            for (pid,) in place.rows("select guardian_pid from attempt where state = 'running'"):
+                os.kill(pid, signal.SIGSTOP)
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    begun = time.monotonic()
+    assert place.run([VICTIM], Stopper(), grace_seconds=0.5).exit_code == 143
+    assert time.monotonic() - begun < 10
+    assert place.run([VICTIM]).exit_code == 0
+
+
+# ---- 16: Ctrl-C, as often as one likes, wherever it strikes
+
+
+def on_terminal(run: Run, *arguments: str, **extra: str) -> tuple[subprocess.Popen[bytes], int]:
+    """The command in the foreground of a terminal of its own, and the terminal's other end."""
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", _FOREGROUND, sys.executable, "-m", "benchmark", *(arguments or ("run",))],
+        cwd=run.folder,
+        env={**run.environment(**extra), "BENCH_MACHINE": "test", "TERM": "xterm"},
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    return process, ours
+
+
+_FOREGROUND = """
+import fcntl, os, sys, termios
+fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+os.execv(sys.argv[1], sys.argv[1:])
+"""
+
+
+def read_all(terminal: int) -> str:
+    """What was written to the terminal by everybody who has let go of it."""
+    text = b""
+    with contextlib.suppress(OSError):
+        while chunk := os.read(terminal, 1 << 16):
+            text += chunk
+    os.close(terminal)
+    return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.decode(errors="replace"))
+
+
+@pytest.mark.parametrize("times", [1, 2, 3])
+def test_ctrl_c_on_a_terminal(run, clean, times):
+    process, terminal = on_terminal(run, **SLOW)
+    run.wait_for(HAS_EPOCHS)
+    for _ in range(times):
+        os.write(terminal, b"\x03")
+        time.sleep(0.05)
+    code = process.wait(timeout=20)
+    said = read_all(terminal)
+    assert code == 130, said
+    assert "Traceback" not in said
+    assert "goes on from here" in said or times > 1
+    assert run.processes() == []
+    finish(run, clean)
+
+
+def test_ctrl_c_at_any_moment_ends_with_130_and_no_traceback(run, clean):
+    codes = set()
+    for delay in (0.2, 0.35, 0.5, 0.65):
+        process, terminal = on_terminal(run, BENCH_FAKE_EPOCH_SECONDS="0.02")
+        time.sleep(delay)
+        os.write(terminal, b"\x03")
+        codes.add(process.wait(timeout=20))
+        said = read_all(terminal)
+        # Python itself may still be starting, and then it is Python that shows where
+        assert "Traceback" not in said or "benchmark" not in said, said
+        assert run.processes() == []
+    # before the command line listens the kernel ends the process itself: 130 for a shell
+    assert codes <= {0, 130, -signal.SIGINT}
+    finish(run, clean)
+
+
+# ---- 17: pipes that nobody reads
+
+
+@pytest.mark.parametrize("pipe", ["2>&1 | head -n 1", "2>&1 | true", ">&- 2>&-", "< /dev/null > /dev/full 2>&1", "<&-"])
+def test_nobody_reads_and_the_run_goes_on_to_its_end(run, clean, pipe):
+    shell = f'set -o pipefail; "{sys.executable}" -m benchmark run --machine test {pipe}'
+    done = subprocess.run(
+        ["bash", "-c", shell], cwd=run.folder, env=run.environment(), capture_output=True, timeout=60, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert b"Traceback" not in done.stderr
+    run.check(clean)
+
+
+# ---- 18: the undead
+
+
+def test_what_was_stopped_and_wakes_up_after_its_replacement_is_dead_before_it_can_speak(run, clean):
+    process = run.start(**ENDLESS)
+    run.wait_for(TRAINS)
+    rows = run.rows("select guardian_pid, worker_pid from attempt where state = 'running' and worker_pid is not null")
+    for pids in rows:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+    process.kill()
+    process.communicate()
+    time.sleep(0.2)
+    undead = {pid for pids in rows for pid in pids}
+    assert undead & set(run.processes())
+    finish(run, clean)
+    for pid in undead:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+    time.sleep(0.1)
+    run.check(clean)
+
+
+# ---- 29: many at once
+
+STARTS = int(os.environ.get("BENCH_TEST_STARTS", "6"))
+"""`make soak` starts twenty."""
+
+
+def test_of_many_runs_that_start_at_once_exactly_one_runs(run, clean):
+    runs = [run.start(**ENDLESS) for _ in range(STARTS)]
+    until = time.monotonic() + 120
+    while sum(process.poll() is None for process in runs) > 1 and time.monotonic() < until:
+        time.sleep(0.05)
+    (winner,) = [process for process in runs if process.poll() is None]
+    run.wait_for(TRAINS)
+    winner.terminate()
+    said = [process.communicate(timeout=20)[1] for process in runs]
+    assert sorted(process.returncode for process in runs) == [*[75] * (STARTS - 1), 143]
+    assert all(f"process {winner.pid} on " in words for words, one in zip(said, runs, strict=True) if one is not winner)
+    finish(run, clean)
+
+
+def test_a_run_may_wait_for_another(run, clean):
+    first = run.start(BENCH_FAKE_EPOCH_SECONDS="0.15")
+    run.wait_for(TRAINS)
+    done = run.bench("run", "--machine", "test", "--wait")
+    assert first.wait(timeout=20) == 0
+    assert done.returncode == 0, done.stderr
+    assert run.rows("select count(*) from run") == [(2,)]
+    run.check(clean)

@@ -1,0 +1,100 @@
+from __future__ import annotations
+
+import json
+import warnings
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from reporting_samples import row
+from results_samples import predictions
+
+from benchmark.reporting.classes import MOST_COLUMNS, class_scores, confusion_counts
+from benchmark.reporting.predictions import decode
+from benchmark.reporting.report import ReportOptions, build_report
+from benchmark.reporting.writing import render
+
+
+def decoded(*arguments, **options):
+    return decode(predictions(*arguments, **options))
+
+
+@settings(deadline=None)
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
+def test_the_scores_are_those_of_scikit_learn(pairs):
+    from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
+
+    labels, predicted = zip(*pairs, strict=True)
+    counts = confusion_counts(decoded(labels, predicted, "abcd"))
+    assert counts == confusion_matrix(labels, predicted, labels=range(4)).tolist()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        expected = precision_recall_fscore_support(labels, predicted, labels=range(4), zero_division=np.nan)
+    for index, found in enumerate(class_scores(counts, "abcd")):
+        assert found.support == expected[3][index]
+        for value, column in zip((found.precision, found.recall, found.f1), expected, strict=False):
+            other = column[index]
+            assert (value is None and (np.isnan(other) or other == 0)) or value == pytest.approx(other)
+
+
+def test_what_cannot_be_known_is_none():
+    cat, dog, eel = class_scores(
+        confusion_counts(decoded((0, 1), (0, 0), ("cat", "dog", "eel"))), ("cat", "dog", "eel")
+    )
+    assert (cat.precision, cat.recall, cat.f1) == (0.5, 1.0, pytest.approx(2 / 3))
+    assert (dog.precision, dog.recall, dog.f1, dog.support) == (None, 0.0, 0.0, 1)
+    assert (eel.precision, eel.recall, eel.f1, eel.support) == (None, None, None, 0)
+
+
+def report(stored, *tables, **options):
+    rows = [{**row(seed=seed), "execution_id": seed} for seed in stored]
+    load = lambda ids: {key: decode(stored[key]) for key in ids if stored.get(key)}  # noqa: E731
+    return build_report(rows, [], None, ReportOptions(tables=tables, **options), predictions=load)
+
+
+STORED = {0: predictions((0, 0, 1, 1), (0, 1, 1, 1)), 1: predictions((0, 0, 1, 1), (0, 0, 1, 1))}
+
+
+def test_classes_are_means_over_seeds_with_their_interval():
+    (table,) = report(STORED, "classes").tables
+    cat, dog, mean = table.rows
+    assert table.title == "Classes: digits, simple_cnn, scratch"
+    assert (cat.cells["class"], dog.cells["class"], mean.cells["class"]) == ("cat", "dog", "mean over classes")
+    assert cat.cells["recall"].values == (0.5, 1.0)
+    assert dog.cells["precision"].values == pytest.approx((2 / 3, 1.0))
+    assert mean.cells["recall"].values == (0.75, 1.0)
+    assert (cat.cells["support"], mean.cells["support"]) == (2, 4)
+
+
+def test_confusion_adds_the_seeds_up():
+    (table,) = report(STORED, "confusion").tables
+    assert [[each.cells[f"predicted_{index}"] for index in range(2)] for each in table.rows] == [[3, 1], [0, 4]]
+    assert [column.title for column in table.columns] == ["true class", "cat", "dog"]
+    assert "2 seeds added up" in table.notes[0]
+
+
+def test_of_many_classes_the_most_frequent_mistakes_are_listed():
+    names = [f"class {index}" for index in range(MOST_COLUMNS + 1)]
+    (table,) = report({0: predictions((0, 0, 5, 7), (1, 1, 6, 7), names)}, "confusion").tables
+    assert [tuple(each.cells.values()) for each in table.rows] == [("class 0", "class 1", 2), ("class 5", "class 6", 1)]
+
+
+@pytest.mark.parametrize("output_format", ["table", "markdown", "csv", "json", "html", "latex"])
+def test_they_are_written_in_every_format(output_format):
+    hostile = {0: predictions(names=("=cat|<b>", "\x1b[31mdog"))}
+    text = render(report(hostile, "classes", "confusion"), output_format)
+    assert "\x1b" not in text
+    assert "<b>" not in text or output_format not in {"html", "markdown"}
+    if output_format == "json":
+        assert {table["name"] for table in json.loads(text)["tables"]} == {"classes", "confusion"}
+
+
+def test_results_without_predictions_are_counted_in_a_note():
+    found = report({**STORED, 2: None}, "classes")
+    assert any(note.startswith("1 of 3 results have no test predictions") for note in found.notes)
+    assert len(found.tables) == 1
+
+
+def test_they_are_shown_only_when_asked_for():
+    assert {table.name for table in report(STORED).tables} == {"summary"}

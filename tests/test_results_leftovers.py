@@ -1,0 +1,147 @@
+"""`bench gc`: what nothing needs any more is found, and nothing else."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+from results_samples import MACHINE, begin, cell, complete, epoch, set_up
+
+from benchmark.errors import UserError
+from benchmark.results.database import artifacts_root, open_database
+from benchmark.results.leftovers import OLD_SECONDS, cache_leftovers, leftovers
+
+
+@pytest.fixture
+def database(tmp_path):
+    with open_database(tmp_path / "results.sqlite", mode="write") as opened:
+        yield opened
+
+
+@pytest.fixture
+def recorded(database):
+    """A recorder with one run of three cells."""
+    return begin(database, [cell(seed) for seed in range(3)])
+
+
+def folder_of(database, attempt_id: int, seed: int, *names: str) -> Path:
+    folder = artifacts_root(database.path) / cell(seed).cell_id / str(attempt_id)
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"12345")
+    return folder
+
+
+def found(database) -> dict[str, str]:
+    root = artifacts_root(database.path)
+    return {str(one.path.relative_to(root)): one.kind for one in leftovers(database, root)}
+
+
+STATES = ("state.npz", "state.previous.npz")
+
+
+def test_of_a_finished_cell_all_but_registered_files_and_logs_goes(database, recorded):
+    recorder, run_id = recorded
+    start = recorder.start_attempt(run_id, cell(0).cell_id, MACHINE)
+    set_up(recorder, start.attempt_id)
+    recorder.record(start.attempt_id, epoch(1))
+    folder = folder_of(
+        database, start.attempt_id, 0, "weights.npz", "log.txt", *STATES, ".weights.npz.77.partial", "x.npz"
+    )
+    # while it runs everything is its own
+    assert found(database) == {}
+    complete(recorder, start.attempt_id, 1)
+    inside = f"{cell(0).cell_id}/{start.attempt_id}"
+    assert found(database) == {
+        f"{inside}/state.npz": "state",
+        f"{inside}/state.previous.npz": "state",
+        f"{inside}/.weights.npz.77.partial": "temporary",
+        f"{inside}/x.npz": "orphan",
+    }
+    assert {one.size_bytes for one in leftovers(database, artifacts_root(database.path))} == {5}
+    assert (folder / "weights.npz").exists()
+
+
+def test_the_states_of_a_cell_that_will_go_on_stay(database, recorded):
+    recorder, run_id = recorded
+    for seed, state in ((0, "interrupted"), (1, "failed")):
+        start = recorder.start_attempt(run_id, cell(seed).cell_id, MACHINE)
+        recorder.finish_attempt(start.attempt_id, state=state)
+        folder_of(database, start.attempt_id, seed, *STATES, "state.npz.new")
+    assert set(found(database).values()) == {"temporary"}
+    # a new execution goes on without the states of the old one
+    again = recorder.start_attempt(run_id, cell(1).cell_id, MACHINE, fresh=True)
+    recorder.finish_attempt(again.attempt_id, state="interrupted")
+    assert sorted(kind for place, kind in found(database).items() if place.startswith(cell(1).cell_id)) == [
+        "state", "state", "temporary",
+    ]  # fmt: skip
+
+
+def test_folders_of_attempts_that_nobody_knows_are_orphans_as_a_whole(database, recorded):
+    folder_of(database, 99, 0, "weights.npz", "log.txt")
+    (one,) = leftovers(database, artifacts_root(database.path))
+    assert (one.kind, one.path.name, one.size_bytes) == ("orphan", "99", 10)
+
+
+def test_an_attempt_in_the_folder_of_another_cell_is_an_orphan_but_never_with_a_registered_file(database, recorded):
+    recorder, run_id = recorded
+    start = recorder.start_attempt(run_id, cell(0).cell_id, MACHINE)
+    set_up(recorder, start.attempt_id)
+    recorder.record(start.attempt_id, epoch(1))
+    folder_of(database, start.attempt_id, 1, "weights.npz")
+    complete(recorder, start.attempt_id, 1)
+    assert found(database) == {f"{cell(1).cell_id}/{start.attempt_id}": "orphan"}
+    database.close()
+    import sqlite3
+
+    connection = sqlite3.connect(database.path)
+    connection.execute("UPDATE artifact SET path = ?", (f"{cell(1).cell_id}/{start.attempt_id}/weights.npz",))
+    connection.commit()
+    connection.close()
+    with open_database(database.path, mode="read") as opened:
+        assert found(opened) == {}
+
+
+def test_what_bench_did_not_make_and_what_links_lead_to_is_left_alone(database, recorded, tmp_path):
+    root = artifacts_root(database.path)
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "7").mkdir(parents=True)
+    (elsewhere / "7" / "thesis.tex").write_text("years")
+    root.mkdir()
+    (root / cell(0).cell_id).symlink_to(elsewhere)
+    (root / "notes").mkdir()
+    (root / "notes" / "1").mkdir()
+    (root / "README").write_text("mine")
+    (root / cell(1).cell_id).mkdir()
+    (root / cell(1).cell_id / "7").symlink_to(elsewhere / "7")
+    (root / cell(1).cell_id / "figures").mkdir()
+    assert found(database) == {}
+
+
+def test_half_copies_beside_the_database_go_when_they_are_old(database, recorded):
+    part = database.path.with_name(".results.sqlite.0123.part")
+    part.write_bytes(b"123")
+    assert leftovers(database, artifacts_root(database.path)) == []
+    then = part.stat().st_mtime - OLD_SECONDS - 60
+    os.utime(part, (then, then))
+    (one,) = leftovers(database, artifacts_root(database.path))
+    assert (one.kind, one.path) == ("temporary", part)
+
+
+def test_a_folder_that_two_databases_share_is_left_alone(database, recorded):
+    database.path.with_name("results.backup.sqlite").touch()
+    assert leftovers(database, artifacts_root(database.path)) == []
+    database.path.with_name("results.db").touch()
+    with pytest.raises(UserError, match=r"results\.db beside it"):
+        leftovers(database, artifacts_root(database.path))
+
+
+def test_caches_are_what_can_be_made_again(tmp_path):
+    (tmp_path / "prepared" / "digits-16").mkdir(parents=True)
+    (tmp_path / "prepared" / "digits-16" / "train.npy").write_bytes(b"123")
+    (tmp_path / "mine").mkdir()
+    assert [(one.kind, one.path.name, one.size_bytes) for one in cache_leftovers(tmp_path)] == [
+        ("cache", "digits-16", 3)
+    ]
+    assert cache_leftovers(tmp_path / "nowhere") == []

@@ -1,0 +1,360 @@
+"""Users' folders and archives made into prepared datasets, and what is said when they are not as they should be."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from benchmark.catalog.cache import PreparedDirectories
+from benchmark.matrix.cell import Data
+from benchmark.training.causes import DataError
+from benchmark.training.data import open_dataset
+from benchmark.training.images import decoded
+from benchmark.training.preparation import prepare
+
+
+def draw(path: Path, value: int = 100, size: tuple[int, int] = (12, 10), mode: str = "RGB", **options) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new(mode, size, value if len(mode) == 1 else (value,) * len(mode)).save(path, **options)
+
+
+def classes(root: Path, counts: dict[str, int]) -> Path:
+    """Class folders with so many pictures, each of its own brightness."""
+    for label, (name, count) in enumerate(counts.items()):
+        for number in range(count):
+            draw(root / name / f"{number:02}.png", 10 * label + number)
+    return root
+
+
+def prepared(root: Path, cache: Path, source: str = "folder:own", **changes):
+    wish = {"image_size": 8, "color": "grey", **changes}
+    directory = prepare(source, wish.pop("image_size"), wish.pop("color"), cache, location=str(root), **wish)
+    arrays = {path.stem: np.load(path) for path in directory.glob("*.npy")}
+    return arrays, json.loads((directory / "meta.json").read_text())
+
+
+def refusal(root: Path, cache: Path, source: str = "folder:own", **changes) -> str:
+    with pytest.raises(DataError) as caught:
+        prepared(root, cache, source, **changes)
+    return str(caught.value)
+
+
+# ---- folders
+
+
+def test_class_folders_become_labels_and_a_share_of_each_is_for_the_test(tmp_path):
+    root = classes(tmp_path / "own", {"b": 10, "a": 20, "ç": 2})
+    arrays, meta = prepared(root, tmp_path)
+    assert meta["class_names"] == ["a", "b", "ç"]
+    assert np.bincount(arrays["train_labels"]).tolist() == [16, 8, 1]
+    assert np.bincount(arrays["test_labels"]).tolist() == [4, 2, 1]
+    assert arrays["train_images"].shape == (25, 8, 8, 1)
+    # every picture once: a has brightness 10 … 29, b 0 … 9, ç 20 and 21
+    values = [*arrays["train_images"][:, 0, 0, 0], *arrays["test_images"][:, 0, 0, 0]]
+    assert sorted(values) == sorted([*range(10), *range(10, 30), 20, 21])
+
+
+def test_the_split_is_the_same_wherever_the_folder_lies_and_one_class_does_not_move_another(tmp_path):
+    first, _ = prepared(classes(tmp_path / "one", {"a": 20, "b": 10}), tmp_path)
+    second, _ = prepared(classes(tmp_path / "two", {"a": 20, "b": 13}), tmp_path)
+    third, meta = prepared(classes(tmp_path / "three", {"a": 20, "b": 10}), tmp_path)
+    assert first["test_images"].tobytes() == third["test_images"].tobytes()
+    assert (first["test_images"][first["test_labels"] == 0] == second["test_images"][second["test_labels"] == 0]).all()
+    assert len(meta["fingerprint"]) == 64
+
+
+def test_the_test_fraction_is_the_users(tmp_path):
+    root = classes(tmp_path / "own", {"a": 20, "b": 10})
+    arrays, _ = prepared(root, tmp_path, test_fraction=0.5)
+    assert np.bincount(arrays["test_labels"]).tolist() == [10, 5]
+
+
+@pytest.mark.parametrize("name", ["test", "val", "valid", "validation"])
+def test_folders_of_training_and_test_images_are_taken_as_they_are(tmp_path, name):
+    classes(tmp_path / "own" / "train", {"a": 3, "b": 2})
+    classes(tmp_path / "own" / name, {"b": 1})
+    classes(tmp_path / "own" / "other", {"a": 1})
+    arrays, meta = prepared(tmp_path / "own", tmp_path, test_fraction=0.5)
+    assert arrays["train_labels"].tolist() == [0, 0, 0, 1, 1]
+    assert arrays["test_labels"].tolist() == [1]
+    assert meta["notes"] == [
+        "folder:own: the folder other is not used",
+        f"folder:own: test_fraction is not used, for there is a folder {name}",
+    ]
+
+
+def test_a_class_may_be_called_train_and_pictures_without_a_class_are_no_test_set(tmp_path):
+    arrays, meta = prepared(classes(tmp_path / "own", {"plane": 3, "test": 2, "train": 4}), tmp_path)
+    assert meta["class_names"] == ["plane", "test", "train"]
+    classes(tmp_path / "contest" / "train", {"a": 5, "b": 5})
+    draw(tmp_path / "contest" / "test" / "1.png")
+    arrays, meta = prepared(tmp_path / "contest", tmp_path)
+    assert meta["class_names"] == ["a", "b"]
+    assert len(arrays["test_labels"]) == 2
+    assert meta["notes"] == ["folder:own: the folder test is not used"]
+
+
+def test_what_is_no_picture_is_skipped_with_a_note(tmp_path):
+    root = classes(tmp_path / "own", {"a": 3, "b": 3})
+    (root / ".git").mkdir()
+    (root / "a" / ".hidden.png").touch()
+    (root / "a" / "Thumbs.db").touch()
+    (root / "b" / "more").mkdir()
+    (root / "readme.md").touch()
+    arrays, meta = prepared(root, tmp_path)
+    assert len(arrays["train_labels"]) + len(arrays["test_labels"]) == 6
+    assert meta["notes"] == [f"{root}: 3 skipped, hidden or neither JPEG nor PNG: a/.hidden.png, a/Thumbs.db, b/more"]
+
+
+def test_class_names_give_the_order_of_the_labels(tmp_path):
+    root = classes(tmp_path / "own", {"a": 4, "b": 2})
+    arrays, meta = prepared(root, tmp_path, class_names=["b", "a"])
+    assert meta["class_names"] == ["b", "a"]
+    assert np.bincount(arrays["train_labels"]).tolist() == [1, 3]
+    assert "these stand on one side only: b, c" in refusal(root, tmp_path, class_names=["a", "c"])
+
+
+def test_damaged_pictures_are_named_all_at_once(tmp_path):
+    root = classes(tmp_path / "own", {"a": 9, "b": 3})
+    for number in range(7):
+        (root / "a" / f"{number:02}.png").write_bytes(b"no picture")
+    draw(root / "b" / "cut.jpg", size=(200, 200))
+    (root / "b" / "cut.jpg").write_bytes((root / "b" / "cut.jpg").read_bytes()[:500])
+    Image.new("RGB", (5, 5)).save(root / "b" / "other.png", "GIF")
+    told = refusal(root, tmp_path)
+    assert told.count("cannot be read as JPEG or PNG") == 5
+    assert "… and 4 more" in told
+    assert not list((tmp_path / "prepared").glob("own*"))
+
+
+@pytest.mark.parametrize(
+    ("counts", "expected"),
+    [
+        ({}, "expected at least two class folders"),
+        ({"a": 2}, "expected at least two class folders"),
+        ({"a": 2, "b": 1}, "expected at least two images of b"),
+    ],
+)
+def test_a_folder_with_too_little_in_it_is_refused(tmp_path, counts, expected):
+    root = tmp_path / "own"
+    root.mkdir()
+    assert expected in refusal(classes(root, counts), tmp_path)
+
+
+def test_a_folder_that_is_not_there_or_does_not_fit_is_refused(tmp_path):
+    assert f"expected a folder of class folders at {tmp_path / 'own'}, got: No such file" in refusal(
+        tmp_path / "own", tmp_path
+    )
+    classes(tmp_path / "new" / "train", {"a": 2, "b": 2})
+    classes(tmp_path / "new" / "test", {"c": 2})
+    assert "folders of classes that the training images do not have: c" in refusal(tmp_path / "new", tmp_path)
+    classes(tmp_path / "bare" / "train", {"a": 2})
+    (tmp_path / "bare" / "train" / "b").mkdir()
+    classes(tmp_path / "bare" / "test", {"a": 2})
+    assert "found none in b" in refusal(tmp_path / "bare", tmp_path)
+
+
+def test_what_is_prepared_belongs_to_the_files_as_they_are(tmp_path):
+    root = classes(tmp_path / "own", {"a": 4, "b": 4})
+    data = Data("folder:own", None, 2, 8, "grey", None, None, 0.1, location=str(root))
+
+    def place() -> Path:
+        return PreparedDirectories(tmp_path).of(data)
+
+    first = place()
+    assert first == prepare("folder:own", 8, "grey", tmp_path, location=str(root))
+    draw(root / "a" / "new.png")
+    second = place()
+    os.utime(root / "b" / "01.png", ns=(5, 5))
+    third = place()
+    (root / "b" / "notes.txt").touch()
+    assert len({first, second, third}) == 3
+    assert place() == third
+    moved = root.rename(tmp_path / "moved")
+    assert place() != third
+    assert str(moved) not in str(place())
+
+
+def test_the_matrix_and_the_folder_must_agree_on_the_number_of_classes(tmp_path):
+    root = classes(tmp_path / "own", {"a": 8, "b": 8})
+    directory = prepare("folder:own", 8, "grey", tmp_path, location=str(root))
+    data = Data("folder:own", None, 3, 8, "grey", None, None, 0.25, location=str(root))
+    with pytest.raises(DataError, match="expected 3 classes, as the matrix says, found 2: a, b; set num_classes = 2"):
+        open_dataset(directory, data, 0, one_hot=False)
+
+
+# ---- pictures
+
+
+def test_pictures_of_every_kind_come_out_alike(tmp_path):
+    for number, (mode, name) in enumerate(
+        [
+            ("L", "a.png"),
+            ("RGB", "b.png"),
+            ("RGBA", "c.png"),
+            ("CMYK", "d.jpg"),
+            ("1", "e.png"),
+            ("P", "f.png"),
+            ("LA", "g.png"),
+        ]
+    ):
+        draw(tmp_path / name, 0 if mode in {"1", "P"} else 50 + number, mode=mode)
+        for channels in (1, 3):
+            assert decoded(tmp_path / name, 9, channels).shape == (9, 9, channels)
+
+
+def test_sixteen_bits_keep_their_range(tmp_path):
+    values = np.array([[0, 257], [25700, 65535]], dtype=np.uint16)
+    Image.fromarray(values).save(tmp_path / "deep.png")
+    assert decoded(tmp_path / "deep.png", 2, 1)[..., 0].tolist() == [[0, 1], [100, 255]]
+
+
+def test_photographs_stand_upright(tmp_path):
+    picture = Image.new("RGB", (20, 10))
+    picture.paste((255, 255, 255), (0, 0, 10, 10))
+    exif = picture.getexif()
+    exif[0x0112] = 6  # the camera was turned: the left side of the file is the top of the picture
+    picture.save(tmp_path / "turned.jpg", exif=exif, quality=100)
+    upright = decoded(tmp_path / "turned.jpg", 10, 1)[..., 0]
+    assert upright[:4].min() > 200
+    assert upright[6:].max() < 50
+
+
+def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
+    draw(tmp_path / "big.png", size=(300, 300))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
+    with pytest.raises(DataError, match=r"big.png cannot be read"):
+        decoded(tmp_path / "big.png", 8, 3)
+
+
+# ---- archives
+
+X = np.arange(12 * 9 * 9, dtype=np.int64).reshape(12, 9, 9) % 256
+Y = np.arange(12) % 3
+
+
+def packed(folder: Path, **arrays) -> Path:
+    np.savez(folder / "own.npz", **arrays)
+    return folder / "own.npz"
+
+
+def test_an_archive_with_a_test_set_is_taken_as_it_is(tmp_path):
+    path = packed(tmp_path, x_train=X.astype(np.uint8), y_train=Y, x_test=X[:3], y_test=Y[:3, None])
+    arrays, meta = prepared(path, tmp_path, "npz:own.npz", image_size=9)
+    assert (arrays["train_images"][..., 0] == X).all()
+    assert (arrays["test_images"][..., 0] == X[:3]).all()
+    assert arrays["test_labels"].tolist() == [0, 1, 2]
+    assert arrays["test_labels"].dtype == np.int32
+    assert meta["class_names"] == ["0", "1", "2"]
+    assert meta["notes"] == []
+
+
+def test_floats_are_taken_for_shares_of_full_brightness_when_none_is_above_one(tmp_path):
+    whole, _ = prepared(packed(tmp_path, x=X, y=Y), tmp_path, "npz:own.npz", image_size=9)
+    shares, _ = prepared(packed(tmp_path, x=(X / 255).astype(np.float32), y=Y), tmp_path, "npz:own.npz", image_size=9)
+    floats, _ = prepared(packed(tmp_path, x=X.astype(np.float64), y=Y), tmp_path, "npz:own.npz", image_size=9)
+    assert whole["train_images"].tobytes() == shares["train_images"].tobytes() == floats["train_images"].tobytes()
+
+
+def test_images_of_an_archive_are_resized_and_coloured(tmp_path):
+    colour = np.zeros((12, 6, 4, 3), np.uint8)
+    colour[..., 1] = 100
+    arrays, meta = prepared(
+        packed(tmp_path, x=colour, y=Y), tmp_path, "npz:own.npz", image_size=16, class_names=["a", "b", "c", "d"]
+    )
+    assert arrays["train_images"].shape[1:] == (16, 16, 1)
+    assert set(np.unique(arrays["train_images"])) == {59}  # 0.587 of green
+    assert meta["class_names"] == ["a", "b", "c", "d"]
+    assert meta["notes"] == ["npz:own.npz: no training image of d"]
+
+
+NAN = np.full((12, 9, 9), np.nan)
+
+
+@pytest.mark.parametrize(
+    ("arrays", "expected"),
+    [
+        ({"x": X}, "expected the arrays x_train, y_train, x_test, y_test, or x and y; found x"),
+        ({"x": X[0], "y": Y}, "x: expected images [n, h, w], [n, h, w, 1] or [n, h, w, 3], found shape (9, 9)"),
+        ({"x": X[..., None].repeat(4, -1), "y": Y}, "found shape (12, 9, 9, 4)"),
+        ({"x": X - 1, "y": Y}, "expected values 0..255 (or floats 0..1), found -1 to 254"),
+        ({"x": X * 3, "y": Y}, "found 0 to 765"),
+        ({"x": NAN, "y": Y}, "found nan to nan"),
+        ({"x": X.astype(str), "y": Y}, "expected integers 0..255 or floats, found <U21"),
+        ({"x": X > 5, "y": Y}, "expected integers 0..255 or floats, found bool"),
+        ({"x": X, "y": Y[:5]}, "expected as many labels as images, found 12 in x and 5"),
+        ({"x": X, "y": np.eye(3)[Y]}, "for one-hot vectors save y.argmax(axis=1)"),
+        ({"x": X, "y": Y - 1}, "expected labels 0, 1, …, found -1 to 1"),
+        ({"x": X, "y": np.array([object()] * 12)}, "cannot be read as an .npz archive of plain arrays"),
+    ],
+)
+def test_arrays_that_are_no_labelled_images_are_refused(tmp_path, arrays, expected):
+    assert expected in refusal(packed(tmp_path, **arrays), tmp_path, "npz:own.npz")
+
+
+def test_archives_that_are_missing_damaged_or_none_are_refused(tmp_path):
+    path = tmp_path / "own.npz"
+    assert f"there is no file {path}" in refusal(path, tmp_path, "npz:own.npz")
+    path.write_bytes(b"PK\x03\x04 and no more")
+    assert "expected an .npz archive, found something else" in refusal(path, tmp_path, "npz:own.npz")
+    with path.open("wb") as file:
+        np.save(file, X)
+    assert "write it with numpy.savez" in refusal(path, tmp_path, "npz:own.npz")
+    packed(tmp_path, x=X, y=Y)
+    content = path.read_bytes()
+    path.write_bytes(content[:200] + b"\xff" * 50 + content[250:])
+    assert "cannot be read as an .npz archive" in refusal(path, tmp_path, "npz:own.npz")
+    assert "found 2" in refusal(packed(tmp_path, x=X, y=Y), tmp_path, "npz:own.npz", class_names=["a", "b"])
+
+
+# ---- TFDS
+
+
+@pytest.mark.tf
+def test_a_tfds_dataset_without_a_test_set_is_split(tmp_path):
+    from training_archives import put_flowers
+
+    put_flowers(tmp_path / "tfds", 40)
+    directory = prepare(
+        "tfds:tf_flowers", 16, "rgb", tmp_path, data_directory=str(tmp_path / "tfds"), test_fraction=0.25
+    )
+    labels = {part: np.load(directory / f"{part}_labels.npy") for part in ("train", "test")}
+    assert np.bincount(labels["train"]).tolist() == [6] * 5
+    assert np.bincount(labels["test"]).tolist() == [2] * 5
+    assert np.load(directory / "test_images.npy").shape == (10, 16, 16, 3)
+    assert json.loads((directory / "meta.json").read_text())["class_names"][0] == "dandelion"
+    assert not (directory / "all_images.npy").exists()
+
+
+@pytest.mark.tf
+def test_image_and_label_are_found_among_the_features(tmp_path):
+    import tensorflow_datasets as tfds
+
+    from benchmark.training.tfds import _keys
+
+    class About:
+        def __init__(self, features, supervised):
+            self.info = self
+            self.features, self.supervised_keys = tfds.features.FeaturesDict(features), supervised
+
+    image, label, text = tfds.features.Image(), tfds.features.ClassLabel(num_classes=3), tfds.features.Text()
+    assert _keys("x", About({"image": image, "label": label}, ("image", "label"))) == ("image", "label")
+    assert _keys("x", About({"photo": image, "kind": label, "text": text}, None)) == ("photo", "kind")
+    assert _keys("x", About({"image": image, "mask": image, "label": label}, ("image", "mask"))) == ("image", "label")
+    with pytest.raises(DataError, match="does not hold images with one label each"):
+        _keys("x", About({"image": image, "text": text}, ("image", "text")))
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize(("name", "near"), [("tf_flower", "tf_flowers"), ("beens/x:1.0.0", "beans"), ("qqqqqq", None)])
+def test_an_unknown_name_gives_the_nearest_and_not_hundreds(tmp_path, name, near):
+    with pytest.raises(DataError) as caught:
+        prepare(f"tfds:{name}", 16, "rgb", tmp_path, offline=True)
+    told = str(caught.value)
+    assert len(told) < 200
+    assert (f"did you mean `tfds:{near}`?" in told) == (near is not None)

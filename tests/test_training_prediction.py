@@ -1,0 +1,96 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from PIL import Image
+from training_cells import architecture, cell, job, run_worker
+
+from benchmark import events
+from benchmark.errors import BenchError, UserError
+from benchmark.scheduling import prediction
+from benchmark.scheduling.prediction import Trained, predict
+from benchmark.training.files import sha256_of
+from benchmark.training.preparation import prepare
+
+pytestmark = pytest.mark.tf
+
+OTHER = cell(
+    cell_id="ffff56789abcdef01234",
+    architecture=architecture("basic_cnn", filters=(4, 8), dense_units=8),
+    precision="mixed_bfloat16",
+    stages=(replace(cell().stages[0], epochs=1),),
+)
+
+
+@pytest.fixture(scope="module")
+def digits(tmp_path_factory):
+    return prepare("digits", 16, "grey", tmp_path_factory.mktemp("cache"))
+
+
+@pytest.fixture(scope="module")
+def trained(digits, tmp_path_factory):
+    """Two finished cells, of other networks and precisions."""
+    found = []
+    for one in (cell(), OTHER):
+        directory = tmp_path_factory.mktemp("cell") / "1"
+        run = run_worker(job(one, directory, digits))
+        assert run.one(events.Completed)
+        found.append(Trained(one, directory / "weights.npz", sha256_of(directory / "weights.npz")))
+    return found
+
+
+@pytest.fixture(scope="module")
+def images(digits, tmp_path_factory, trained):
+    """The first test images of the cells, as pictures."""
+    folder = tmp_path_factory.mktemp("images")
+    with np.load(trained[0].weights.with_name("predictions.npz")) as stored:
+        indices = stored["indices"][:5]
+    for number, array in enumerate(np.load(digits / "test_images.npy")[indices]):
+        Image.fromarray(array[..., 0]).save(folder / f"{number}.png")
+    return sorted(folder.iterdir())
+
+
+def test_pictures_of_the_test_set_give_the_recorded_predictions(trained, images):
+    for one, found in zip(trained, predict(trained, images), strict=True):
+        with np.load(one.weights.with_name("predictions.npz")) as stored:
+            assert np.allclose(found.probabilities, stored["probabilities"][:5], atol=5e-3)
+        assert found.class_names == tuple("0123456789")
+        assert found.cell == one.cell
+
+
+def test_views_change_the_predictions_and_are_the_same_each_time(trained, images):
+    plain, once, again = (predict(trained[:1], images, views)[0].probabilities for views in (0, 2, 2))
+    assert once == again
+    assert not np.allclose(plain, once)
+    assert np.allclose(np.sum(once, axis=1), 1, atol=1e-4)
+
+
+def test_changed_weights_are_refused_before_they_are_used(trained, images, tmp_path):
+    bent = tmp_path / "weights.npz"
+    content = bytearray(trained[0].weights.read_bytes())
+    content[len(content) // 2] ^= 1
+    bent.write_bytes(content)
+    with pytest.raises(UserError, match="has been changed or damaged"):
+        predict([replace(trained[0], weights=bent)], images)
+
+
+def test_weights_of_another_network_are_refused(trained, images):
+    wrong = replace(trained[0], weights=trained[1].weights, sha256=trained[1].sha256)
+    with pytest.raises(UserError, match="does not hold the weights of simple_cnn"):
+        predict([wrong], images)
+
+
+def test_a_file_that_is_no_picture_is_refused_in_words(trained, tmp_path):
+    place = tmp_path / "x.png"
+    place.write_bytes(b"hello")
+    with pytest.raises(UserError, match=r"x\.png cannot be read as JPEG or PNG"):
+        predict(trained[:1], [place])
+
+
+def test_a_process_that_dies_is_told_of_with_its_last_words(trained, images, monkeypatch):
+    code = "import os, sys; print('so long', flush=True); os.kill(os.getpid(), 9)"
+    monkeypatch.setattr(prediction, "COMMAND", (prediction.sys.executable, "-c", code))
+    with pytest.raises(BenchError, match=r"ended by SIGKILL without an answer:\nso long"):
+        predict(trained[:1], images)

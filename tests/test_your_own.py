@@ -1,0 +1,162 @@
+"""The page docs/your-own.md, followed from top to bottom as a reader would, with fewer epochs."""
+
+from __future__ import annotations
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from cli_workplace import ROOT, Workplace
+from training_archives import put_flowers
+
+PAGE = (ROOT / "docs" / "your-own.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
+MATRICES = [code for language, code in BLOCKS if language == "toml" and "[matrix]" in code]
+SCRIPTS = {code.splitlines()[0].removeprefix("# "): code for language, code in BLOCKS if language == "python"}
+
+
+class Reader(Workplace):
+    """A reader's folder with the files of the page, and the command line in it."""
+
+    def bench(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
+        home = {"XDG_CONFIG_HOME": str(self.directory / "config"), "TFDS_DATA_DIR": str(self.directory / "tfds")}
+        return subprocess.run(
+            self.command(*arguments),
+            cwd=self.directory,
+            env={**self.environment, **home, **variables},
+            capture_output=True,
+            text=True,
+            timeout=240,
+            check=False,
+        )
+
+    def short(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        return self.bench("run", "--set", "epochs=1", *arguments)
+
+    def results(self) -> list[dict[str, object]]:
+        return json.loads(self.bench("list", "cells", "--format", "json").stdout)
+
+
+@pytest.fixture
+def reader(tmp_path):
+    place = Reader(tmp_path)
+    for name, code in SCRIPTS.items():
+        place.write(code, name)
+    subprocess.run([sys.executable, "make_images.py"], cwd=tmp_path, check=True)
+    return place
+
+
+def matrix_with(word: str) -> str:
+    (found,) = [code for code in MATRICES if word in code]
+    return found
+
+
+def test_every_matrix_of_the_page_is_tried_here():
+    assert len(MATRICES) == 4
+    assert set(SCRIPTS) == {"make_images.py", "my_models.py"}
+
+
+@pytest.mark.tf
+def test_a_folder_of_images_is_trained_on_and_what_changes_in_it_is_noticed(reader):
+    reader.write(matrix_with("folder:pictures"))
+    done = reader.short()
+    assert done.returncode == 0, done.stderr
+    assert "4 completed" in done.stderr
+    rows = reader.results()
+    assert {row["dataset"] for row in rows} == {"parity"}
+    assert all(0.4 <= row["test_accuracy"] <= 1 for row in rows)
+
+    (reader.directory / "pictures" / "odd" / "001.png").touch()
+    assert "4 completed (4 from earlier runs)" in reader.short().stderr
+
+    (reader.directory / "pictures" / "odd" / "001.png").unlink()
+    (reader.directory / "pictures" / "odd" / "notes.txt").write_text("one fewer")
+    again = reader.short("--select", "seed=0,model=simple_cnn")
+    assert "its data have changed" in again.stderr
+    assert "1 skipped, hidden or neither JPEG nor PNG: odd/notes.txt" in again.stderr
+    assert "1 completed" in again.stderr
+    assert "from earlier runs" not in again.stderr
+
+
+@pytest.mark.tf
+def test_an_archive_is_trained_on(reader):
+    reader.write(matrix_with("npz:digits.npz"))
+    done = reader.bench("run", "--set", "epochs=20")
+    assert done.returncode == 0, done.stderr
+    (row,) = reader.results()
+    # 450 real digits to learn from, 150 to test on
+    assert row["test_accuracy"] > 0.8
+
+
+@pytest.mark.tf
+def test_a_dataset_of_tfds_that_bench_does_not_know_is_trained_on(reader):
+    put_flowers(reader.directory / "tfds", 60)
+    reader.write(matrix_with("tfds:tf_flowers"))
+    done = reader.short("--offline")
+    assert done.returncode == 0, done.stderr
+    assert "1 completed" in done.stderr
+
+
+@pytest.mark.tf
+def test_a_model_needs_consent_and_then_is_a_model_like_any_other(reader):
+    reader.write(matrix_with("plugin:my_net"))
+    planned = reader.bench("plan", "--format", "json")
+    # two models x (2 datasets x 2 strategies)
+    assert len(json.loads(planned.stdout)["cells"]) == 8
+    refused = reader.short()
+    assert refused.returncode == 2
+    assert "my_models.py (model my_net, my_wide_net)" in refused.stderr
+    assert "bench run --set epochs=1 --allow-plugins" in refused.stderr.replace("'", "")
+    assert not (reader.directory / "results.sqlite").exists()
+    assert "not trusted, so it is not run" in reader.bench("doctor").stdout
+
+    entry = refused.stderr[refused.stderr.index("[[plugin]]") :]
+    trust = reader.directory / "config" / "bench" / "trusted.toml"
+    trust.parent.mkdir(parents=True)
+    trust.write_text(entry)
+    assert "my_models.py             trusted" in reader.bench("doctor").stdout
+    done = reader.short("--set", "train_examples=300")
+    assert done.returncode == 0, done.stderr
+    assert "8 completed" in done.stderr
+
+    # another content is another program, and needs consent of its own
+    with (reader.directory / "my_models.py").open("a") as file:
+        file.write("\n# a remark\n")
+    assert "have not trusted yet" in reader.short("--set", "train_examples=300").stderr
+    changed = reader.short(
+        "--set", "train_examples=300", "--allow-plugins", "--select", "model=my_net,dataset=digits_low"
+    )
+    assert changed.returncode == 0, changed.stderr
+    assert "from earlier runs" not in changed.stderr
+
+
+def test_lists_show_what_the_matrix_adds(reader):
+    reader.write(matrix_with("plugin:my_net"))
+    listed = json.loads(reader.bench("list", "models", "--format", "json").stdout)
+    assert {"name": "my_net", "extends": None, "summary": "plugin:my_net", "defined_in": "matrix.toml"} in listed
+    reader.write(matrix_with("folder:pictures"))
+    listed = json.loads(reader.bench("list", "datasets", "--format", "json").stdout)
+    assert [row["summary"] for row in listed if row["name"] == "parity"] == ["folder:pictures"]
+
+
+def test_the_strategies_of_the_page_extend_each_other(reader):
+    (last,) = [code for language, code in BLOCKS if language == "toml" and "gentle_augmented" in code]
+    reader.write(matrix_with("plugin:my_net").replace('"gentle"]', '"gentle", "gentle_augmented"]') + last)
+    cells = json.loads(reader.bench("plan", "--format", "json").stdout)["cells"]
+    (cell,) = [
+        cell
+        for cell in cells
+        if (cell["strategy"], cell["dataset"], cell["model"]) == ("gentle_augmented", "digits_high", "my_net")
+    ]
+    assert cell["train"] == ["head", "all"]
+    assert cell["augment"] == {"rotation": 0.05, "translation": 0.1}
+
+
+def test_the_packages_table_of_the_page_names_the_group_that_is_read():
+    from benchmark.matrix.plugins import GROUP
+
+    assert f'[project.entry-points."{GROUP}"]' in PAGE
+    assert Path(ROOT / "docs" / "your-own.md").exists()
