@@ -124,7 +124,7 @@ def main() -> None:
     parser.add_argument("--threads", type=int, default=1)
     options = parser.parse_args()
     data = Data("digits", None, 10, options.image_size, "rgb", options.examples, 64, 0.1)
-    arguments = f"--rounds {options.rounds} --image-size {options.image_size} --examples {options.examples}"
+    arguments = f"--rounds {options.rounds} --image-size {options.image_size} --examples {options.examples} --threads {options.threads}"
     with tempfile.TemporaryDirectory() as name:
         prepared = prepare("digits", options.image_size, "rgb", name)
         for model in options.model:

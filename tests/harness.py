@@ -8,9 +8,11 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -139,7 +141,9 @@ class Run:
                 stream.close()
 
     def epochs(self) -> dict[tuple, tuple]:
-        """Every recorded epoch that was not timed: its numbers must stay for ever."""
+        """Every recorded epoch, without what a clock measured: its numbers must stay for ever."""
+        if not self.database.exists() or not self.rows("select 1 from sqlite_schema where name = 'epoch'"):
+            return {}
         columns = "execution_id, epoch, stage, stage_epoch, train_loss, train_accuracy, val_loss, val_accuracy"
         return {row[:2]: row[2:] for row in self.rows(f"select {columns} from epoch")}
 
@@ -167,6 +171,14 @@ class Run:
         assert self.digests() == clean
         doubled = "select 1 from epoch group by execution_id having count(*) != max(epoch) or min(epoch) != 1"
         assert self.rows(doubled) == []
+
+
+@cache
+def undisturbed() -> dict[str, str]:
+    """The digests of `MATRIX` when nothing happens; computed once for all tests."""
+    with tempfile.TemporaryDirectory() as folder, contextlib.contextmanager(running)(Path(folder)) as run:
+        assert run.resume() == 0
+        return run.digests()
 
 
 def running(folder: Path, matrix: str = MATRIX) -> Iterator[Run]:

@@ -120,7 +120,7 @@ def one_run(run: Run, kills: int, random: Random, tally: Tally) -> tuple[bool, i
         if victim is None or process.poll() is not None:
             break
         time.sleep(random.uniform(0.0, 0.15))
-        before = epochs_of(run)
+        before = run.epochs()
         with contextlib.suppress(ProcessLookupError):
             os.kill(victim, signal.SIGKILL)
             struck += 1
@@ -129,7 +129,7 @@ def one_run(run: Run, kills: int, random: Random, tally: Tally) -> tuple[bool, i
         if kind == "scheduler":
             with tally.lock:
                 tally.dead_seconds.append(run.wait_until_alone(5.0))
-        now = epochs_of(run)
+        now = run.epochs()
         tally.blame("lost", sum(now.get(key) != row for key, row in before.items()), f"after the {kind} was killed")
     process.communicate(timeout=120)
     # 3: the same cell was struck more often than it is tried again
@@ -161,15 +161,6 @@ def parent_of(pid: int) -> int:
 
 def line(pid: int) -> str:
     return Path(f"/proc/{pid}/cmdline").read_bytes().decode(errors="replace")
-
-
-def epochs_of(run: Run) -> dict[tuple, tuple]:
-    if not run.database.exists():
-        return {}
-    try:
-        return run.epochs()
-    except sqlite3.OperationalError:
-        return {}  # its tables are being made
 
 
 def judge(run: Run, clean: dict[str, str], tally: Tally) -> None:

@@ -15,7 +15,7 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from harness import Run, running
+from harness import Run, running, undisturbed
 from scheduling_plans import fake_cell
 from scheduling_runs import Listener, Place
 from wal_damage import Casualty, wal_of
@@ -34,10 +34,8 @@ CELLS = [fake_cell(seed=seed, epochs=6) for seed in range(3)]
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory):
-    with contextlib.contextmanager(running)(tmp_path_factory.mktemp("clean")) as run:
-        assert run.bench().returncode == 0
-        return run.digests()
+def clean():
+    return undisturbed()
 
 
 @pytest.fixture
@@ -52,7 +50,7 @@ def place(tmp_path, monkeypatch):
 
 
 def finish(run: Run, clean: dict[str, str]) -> None:
-    before = run.epochs() if run.database.exists() else {}
+    before = run.epochs()
     assert run.resume() == 0
     run.check(clean, before)
 

@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from harness import Run, running
+from harness import Run, running, undisturbed
 from scheduling_plans import fake_cell
 from scheduling_runs import Listener, Place
 
@@ -22,10 +22,8 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def clean(tmp_path_factory):
-    with contextlib.contextmanager(running)(tmp_path_factory.mktemp("clean")) as run:
-        assert run.bench().returncode == 0
-        return run.digests()
+def clean():
+    return undisturbed()
 
 
 @pytest.fixture
@@ -181,7 +179,7 @@ def test_a_full_file_system_ends_the_run_and_room_lets_the_next_one_go_on(small_
     monkeypatch.setenv("BENCH_TESTING", "1")
     monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.06")
     monkeypatch.setattr(book, "PATIENCE_SECONDS", 0.5)
-    cells = [fake_cell(seed=seed, epochs=15) for seed in range(3)]
+    cells = [fake_cell(seed=seed, epochs=9) for seed in range(3)]
     place = Place(small_disk)
 
     class Filler(Listener):

@@ -89,10 +89,10 @@ def test_settings_that_change_nothing_merge_with_a_note():
 def test_rules_that_match_nothing_are_noted():
     text = (
         TWO
-        + '[[matrix.exclude]]\nmodel = "mobile*"\n[[matrix.override]]\nwhen = { dataset = "mnist" }\nset = { epochs = 1 }\n'
+        + '[[matrix.exclude]]\nmodel = "nomodel*"\n[[matrix.override]]\nwhen = { dataset = "mnist" }\nset = { epochs = 1 }\n'
     )
     notes = plan_of(text).notes
-    assert "matrix.exclude: model = 'mobile*' matches no model that exists" in notes
+    assert "matrix.exclude: model = 'nomodel*' matches no model that exists" in notes
     assert "matrix.exclude[0] matches no cell" in notes
     assert "matrix.override[0] matches no cell" in notes
 

@@ -414,11 +414,10 @@ def material(tmp_path, **changes):
     groups = group_cells(rows)
     found = images(side=16)
     write_prepared(PreparedDirectories(tmp_path / "cache").of(found.data), found)
-    numbers = {row["execution_id"] for row in rows}
     usual = {
         "groups": groups,
         "transfers": transfer_pairs(groups, [TransferSpec("from_low_digits", "scratch", "digits_high", None)]),
-        "epochs": lambda ids: {number: curve().epochs for number in ids if number in numbers},
+        "epochs": lambda ids: {number: curve().epochs for number in ids},
         "predictions": lambda ids: {number: predictions() for number in ids},
         "cache_root": tmp_path / "cache",
         "artifacts_root": tmp_path / "results.artifacts",

@@ -125,6 +125,13 @@ def test_orders_become_signals(guarded, order, number):
     assert said(lines, Exited).signal == number
 
 
+def test_an_order_that_comes_before_the_worker_is_ready_is_not_lost(guarded):
+    for _ in range(5):
+        lines = guarded("import time; time.sleep(60)")
+        lines.order(guardian.TERMINATE)
+        assert said(lines, Exited).signal == signal.SIGTERM
+
+
 def test_signals_for_everybody_do_not_end_the_guardian(guarded):
     lines = guarded("import time; time.sleep(60)")
     launched = said(lines, Launched)

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from system_data import environment
 
-pytestmark = pytest.mark.tf
+pytestmark = [pytest.mark.tf, pytest.mark.exhaustive]
 
 ROOT = Path(__file__).resolve().parent.parent
 REDUCED = ["epochs=1", "train_examples=40", "test_examples=20", "threads=1", "batch_size=20", "image_size=32", "tta=0"]

@@ -72,7 +72,7 @@ def guard(report: int, life: int, log_path: str, become_worker: Callable[[], NoR
     Side effects: forks; makes a session; kills its own process group at the end, itself included.
     """
     os.setsid()
-    _settle_signals()
+    _let_orders_through()
     guardian = os.getpid()
     log_read, log_write = os.pipe()
     gate_read, gate_write = os.pipe()
@@ -80,6 +80,7 @@ def guard(report: int, life: int, log_path: str, become_worker: Callable[[], NoR
     if worker == 0:
         _enter_worker(guardian, gate_read, gate_write, log_write)
         become_worker()
+    _settle_signals()
     close_all_but({0, 1, 2, report, life, log_read, gate_write})
     _say(report, "Launched", guardian_pid=guardian, worker_pid=worker, worker_start_ticks=start_ticks(worker))
     if select.select([life], [], [], 0)[0]:
@@ -91,11 +92,18 @@ def guard(report: int, life: int, log_path: str, become_worker: Callable[[], NoR
     _watch(worker, report, life, log_read, BoundedLog(log_path))
 
 
+def _let_orders_through() -> None:
+    # The worker is born with these: an order that reaches it before its own handlers stand ends it, and is not lost.
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+
+
 def _settle_signals() -> None:
     # The guardian outlives whatever ends the worker; only SIGKILL and the life pipe end it.
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1):
+    for number in (signal.SIGTERM, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
 
 
 def _enter_worker(guardian: int, gate_read: int, gate_write: int, log_write: int) -> None:
@@ -103,8 +111,6 @@ def _enter_worker(guardian: int, gate_read: int, gate_write: int, log_write: int
     os.close(gate_write)
     os.dup2(log_write, 1)
     os.dup2(log_write, 2)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    signal.signal(signal.SIGUSR1, signal.SIG_DFL)
     # No code of the cell runs before the scheduler could read who runs it.
     if os.read(gate_read, 1) != b"+":
         os._exit(1)
