@@ -16,7 +16,14 @@ def place(tmp_path) -> Workplace:
 
 def test_everything_is_looked_at(place):
     findings = place.document("doctor")
-    assert {finding["area"] for finding in findings} == {"machine", "versions", "files", "datasets", "weights", "plug-ins"}
+    assert {finding["area"] for finding in findings} == {
+        "machine",
+        "versions",
+        "files",
+        "datasets",
+        "weights",
+        "plug-ins",
+    }
     names = {finding["name"] for finding in findings}
     assert {"processor", "memory", "keras", "sqlite", "importlib_resources", "digits", "mnist"} <= names
     assert not list(place.directory.iterdir())

@@ -88,3 +88,8 @@ def test_weight_decay_leaves_biases_and_norms_alone():
 def test_float16_scales_its_loss():
     assert isinstance(optimizer_of(stage(), "mixed_float16"), keras.optimizers.LossScaleOptimizer)
     assert not isinstance(optimizer_of(stage(), "mixed_bfloat16"), keras.optimizers.LossScaleOptimizer)
+
+
+def test_adamw_without_decay_trains_like_adam():
+    assert type(optimizer_of(stage(optimizer="adamw", weight_decay=0.0), "float32")) is keras.optimizers.Adam
+    assert type(optimizer_of(stage(optimizer="adamw", weight_decay=1e-4), "float32")) is keras.optimizers.AdamW

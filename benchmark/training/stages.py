@@ -51,8 +51,10 @@ def training_model(network: Network, stage: Stage) -> keras.Model:
 def optimizer_of(stage: Stage, precision: str) -> Any:
     """The stage's optimizer, not yet built. float16 scales the loss, as its gradients would else vanish."""
     decay = stage.weight_decay or None
+    # AdamW refuses to be without decay; without it, it is Adam
+    name = "adam" if stage.optimizer == "adamw" and decay is None else stage.optimizer
     momentum = {} if stage.momentum is None else {"momentum": stage.momentum}
-    optimizer = _OPTIMIZERS[stage.optimizer](stage.learning_rate, weight_decay=decay, **momentum)
+    optimizer = _OPTIMIZERS[name](stage.learning_rate, weight_decay=decay, **momentum)
     if decay:
         optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
