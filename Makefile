@@ -17,6 +17,10 @@ test: lint
 soak: $(VENV)/.installed-test
 	$(BIN)/python tests/soak.py
 
+# what needs neither TensorFlow nor a process of its own: for every save
+test-fast: $(VENV)/.installed-test
+	$(BIN)/python -m pytest -q -n 2 -m "not (tf or slow or postgres or process or exhaustive)"
+
 # the same and what takes minutes: every preset on made-up data in the true formats
 test-all: lint
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m ""

@@ -3,10 +3,29 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
+from pathlib import Path
+
+import pytest
+
+STARTS_PROCESSES = re.compile(
+    r"^(from|import) (subprocess|harness|scheduling_runs|cli_workplace|training_nursery|multiprocessing)\b",
+    re.MULTILINE,
+)
 
 for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "BENCH_DB", "BENCH_MACHINE"):
     os.environ.pop(name, None)
 
 # under nohup SIGHUP is ignored, and so would the commands under test, rightly
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Marks tests whose module starts real processes, so that `make test-fast` can leave them out."""
+    starts: dict[Path, bool] = {}
+    for item in items:
+        if item.path not in starts:
+            starts[item.path] = STARTS_PROCESSES.search(item.path.read_text()) is not None
+        if starts[item.path]:
+            item.add_marker("process")
