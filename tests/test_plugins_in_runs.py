@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from cli_workplace import Workplace
+from PIL import Image
 
 pytestmark = pytest.mark.tf
 
@@ -21,6 +22,9 @@ import keras
 from keras import layers
 def good(input_shape, num_classes, dropout=0.0):
     return keras.Sequential([keras.Input(input_shape), layers.Rescaling(1 / 255), layers.Flatten(),
+                             layers.Dense(num_classes, activation="softmax")])
+def seeing(input_shape, num_classes, **_):
+    return keras.Sequential([keras.Input(input_shape), layers.Rescaling(1 / 255), layers.Conv2D(4, 3), layers.Flatten(),
                              layers.Dense(num_classes, activation="softmax")])
 def leaves(**_):
     os._exit(0)
@@ -117,6 +121,19 @@ def test_when_everything_there_is_fails_alike_the_run_stops(place):
     assert done.returncode == 3
     assert "3 cells failed alike within the first minute" in done.stderr
     assert "1 pending" in done.stderr
+
+
+def test_consent_given_on_the_command_line_reaches_predict_and_explain(place):
+    assert run(place, "seeing", select="model=seeing,dataset=digits,strategy=scratch").returncode == 0
+    Image.new("L", (12, 12), 200).save(place.directory / "square.png")
+    for verb in ("predict", "explain"):
+        words = (verb, "model=seeing,strategy=scratch", "square.png")
+        refused = place.run(*words)
+        assert refused.returncode == 2
+        assert f"bench {verb} --allow-plugins" in refused.stderr
+        done = place.run(*words, "--allow-plugins", "--format", "json")
+        assert done.returncode == 0, done.stderr
+        assert json.loads(done.stdout)["images"][0]["image"].endswith("square.png")
 
 
 def test_a_package_serves_its_models_to_every_matrix(place):

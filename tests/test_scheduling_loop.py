@@ -213,10 +213,11 @@ def test_workers_see_the_threads_of_their_cell_and_no_secret(place, monkeypatch)
     class Spy(Listener):
         def epoch(self, cell, event):
             for (pid,) in place.rows("select worker_pid from attempt where state = 'running'"):
-                if pid is not None:
+                if pid is not None and not seen:
                     seen.append(Path(f"/proc/{pid}/environ").read_bytes())
 
-    place.run([fake_cell(threads=2, epochs=3)], Spy(), isolation="spawn")
+    # epochs enough that the worker still lives when its first is told, on a busy machine too
+    place.run([fake_cell(threads=2, epochs=200)], Spy(), isolation="spawn")
     assert seen
     assert all(b"canary" not in environ and b"OMP_NUM_THREADS=2" in environ for environ in seen)
 

@@ -14,7 +14,7 @@ from training_cells import DIGITS, PARAMETERS, architecture, cell
 
 from benchmark.matrix.cell import Architecture
 from benchmark.training.causes import DataError
-from benchmark.training.explanation import Explainer, enlarged, evidence_layer, main
+from benchmark.training.explanation import Explainer, enlarged, main
 from benchmark.training.models import Network, build_network
 from benchmark.training.preparation import prepare
 from benchmark.training.weights import weight_arrays, write_weights
@@ -92,9 +92,10 @@ def test_with_a_pooled_linear_head_the_map_is_the_class_activation_map():
     network = build_network(architecture("resnet18", filters=(8, 8, 16, 16)), replace(DIGITS, image_size=96))
     image = np.random.default_rng(0).integers(0, 256, (96, 96, 1)).astype(np.uint8)
     kernel = network.core.get_layer("predictions").kernel.numpy()
-    layer = evidence_layer(network)
+    explainer = Explainer(network)
+    layer = network.core.get_layer(explainer.layer)
     features = keras.Model(network.core.input, layer.output)(image[None].astype(np.float32))[0].numpy()
-    found = Explainer(network).explain(image, lambda _: range(10))
+    found = explainer.explain(image, lambda _: range(10))
     assert features.shape == (3, 3, 16)
     for label in range(10):
         expected = np.maximum((features * kernel[:, label]).sum(axis=-1), 0) / 9
@@ -152,7 +153,7 @@ def test_an_activation_in_a_branch_is_passed_over():
     flat = layers.Flatten(name="flat")(layers.Add(name="sum")(pools))
     core = keras.Model(images, layers.Dense(3, activation="softmax", name="predictions")(flat))
     network = Network(core, ("trunk", "branch", "pool0", "pool1", "sum"), ("flat", "predictions"))
-    assert evidence_layer(network).name == "trunk"
+    assert Explainer(network).layer == "trunk"
 
 
 def test_a_network_without_positions_cannot_be_explained():
@@ -211,6 +212,7 @@ def ask(place, monkeypatch, **changes):
         "data_directory": str(directory),
         "data_fingerprint": None,
         "result": str(folder / "result.npz"),
+        "allow_plugins": False,
         **changes,
     }
     (folder / "request.json").write_text(json.dumps(request))

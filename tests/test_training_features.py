@@ -338,8 +338,8 @@ def test_views_of_test_images_go_through_the_whole_network(digits, parent, tmp_p
     ("built", "train", "precision"),
     [
         (architecture("vgg16"), "head", "float32"),
-        (architecture("vgg16", dropout=0.3), "last:4", "mixed_bfloat16"),
-        (architecture("resnet50"), "head", "float32"),
+        pytest.param(architecture("vgg16", dropout=0.3), "last:4", "mixed_bfloat16", marks=pytest.mark.exhaustive),
+        pytest.param(architecture("resnet50"), "head", "float32", marks=pytest.mark.exhaustive),
         (SMALL_RESNET, "last:4", "float32"),
     ],
     ids=["vgg16 head", "vgg16 partly frozen in bfloat16", "resnet50 head", "resnet18 partly frozen"],

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from training_cells import cell, job, run_worker, stage
 
-from benchmark.events import Completed, Evaluated, Failed, ModelBuilt, Resumed
+from benchmark.events import Completed, Evaluated, Failed, ModelBuilt, Resumed, StageStarted
 from benchmark.matrix.cell import Architecture, Weights
 from benchmark.training.preparation import prepare
 
@@ -248,12 +248,55 @@ SHAPES = {
 }
 
 
-@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+@pytest.mark.parametrize("precision", ["float32", pytest.param("mixed_bfloat16", marks=pytest.mark.exhaustive)])
 @pytest.mark.parametrize("code", SHAPES.values(), ids=SHAPES.keys())
 def test_every_way_to_write_a_model_is_trained(tmp_path, digits, code, precision):
     run = trained(tmp_path, digits, plugged(tmp_path, code), precision=precision)
     assert run.one(Completed)
     assert run.one(ModelBuilt).compute_dtype == precision.removeprefix("mixed_")
+
+
+OWN_LAYER = """\
+    import keras
+    class Halved(keras.layers.Layer):
+        def __init__(self, how, **options):
+            super().__init__(**options)
+            self.how = how
+        def call(self, x):
+            return x / 2
+    def net(input_shape, num_classes):
+        return keras.Sequential([keras.Input(input_shape), keras.layers.Rescaling(1 / 255), keras.layers.Conv2D(4, 3),
+                                 Halved("by two"), keras.layers.GlobalAveragePooling2D(),
+                                 keras.layers.Dense(num_classes, activation="softmax")])
+    """
+
+
+CALLED_TWICE = """\
+    import keras
+    def net(input_shape, num_classes):
+        images = keras.Input(input_shape)
+        shared = keras.layers.Conv2D(1, 3, padding="same")
+        once = shared(keras.layers.Rescaling(1 / 255)(images))
+        both = keras.layers.Concatenate()([once, shared(once)])
+        pooled = keras.layers.GlobalAveragePooling2D()(both)
+        return keras.Model(images, keras.layers.Dense(num_classes, activation="softmax")(pooled))
+    """
+
+
+@pytest.mark.parametrize(
+    "code",
+    [GOOD, SHAPES["any size"], OWN_LAYER, CALLED_TWICE],
+    ids=["graph", "any size", "own layer", "layer called twice"],
+)
+def test_frozen_layers_of_a_plugin_are_computed_once_and_come_to_the_same_weights(tmp_path, digits, code):
+    head = (stage(epochs=3, train="head"),)
+    with_, without = (
+        trained(tmp_path / str(reuse), digits, plugged(tmp_path / str(reuse), code), stages=head, reuse_features=reuse)
+        for reuse in (True, False)
+    )
+    assert [run.one(StageStarted).features for run in (with_, without)] == ["computed", "none"]
+    losses = [[epoch.train_loss for epoch in run.epochs()] for run in (with_, without)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-4)
 
 
 def test_weights_pass_between_cells_of_one_plugin_and_the_last_layer_is_replaced(tmp_path, digits):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -89,6 +89,7 @@ def command(
     with open_database(database, mode="read") as opened:
         subject = _subject(opened, cell, images, machine, class_name, database)
     require_consent([subject.question.trained.cell], "bench explain", allowed=allow_plugins)
+    subject = replace(subject, question=replace(subject.question, allow_plugins=allow_plugins))
     place = folder or subject.question.trained.weights.parent / "figures"
     rows, files = _explain(subject, place, "--output" if folder else "the folder of artifacts", keep=folder is None)
     _register(subject, files, database)

@@ -80,7 +80,7 @@ def command(
         trained = _trained(opened, meant.cells, machine, database)
     require_consent([one.cell for one in trained], "bench predict", allowed=allow_plugins)
     verbosity.inform(f"loading {output.plural(len(trained), 'cell')}")
-    document = _document(predict(trained, meant.images, views), meant.images, views, top)
+    document = _document(predict(trained, meant.images, views, allow_plugins=allow_plugins), meant.images, views, top)
     if output_format == "json":
         output.write_json(document)
     elif output_format == "csv":

@@ -24,6 +24,7 @@ class Question:
         class_name: The class to explain; None for the one that the network says.
         data_directory: The prepared dataset of the cell; None when it is not in the cache.
         data_fingerprint: That of the data that the cell was tested on; None when nobody knows.
+        allow_plugins: Whether a plug-in may make the network that the trust file does not name.
     """
 
     trained: Trained
@@ -31,6 +32,7 @@ class Question:
     class_name: str | None
     data_directory: Path | None
     data_fingerprint: str | None
+    allow_plugins: bool = False
 
 
 def explain(question: Question, result: Path) -> list[dict[str, Any]]:
@@ -52,5 +54,6 @@ def explain(question: Question, result: Path) -> list[dict[str, Any]]:
         "data_directory": question.data_directory and str(question.data_directory.absolute()),
         "data_fingerprint": question.data_fingerprint,
         "result": str(result.absolute()),
+        "allow_plugins": question.allow_plugins,
     }
     return ask(COMMAND, request, "tensorflow", threads=1)

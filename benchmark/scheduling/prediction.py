@@ -44,13 +44,16 @@ class Predicted:
     probabilities: list[list[float]]
 
 
-def predict(trained: Sequence[Trained], images: Sequence[Path], views: int = 0) -> list[Predicted]:
+def predict(
+    trained: Sequence[Trained], images: Sequence[Path], views: int = 0, *, allow_plugins: bool = False
+) -> list[Predicted]:
     """What each cell makes of each image, on the CPU.
 
     Args:
         trained: At least one, of any backends that are installed.
         images: PNG or JPEG files of any size.
         views: Augmented views to average each image over, beside the plain one.
+        allow_plugins: Whether plug-ins may make networks that the trust file does not name.
 
     Raises:
         UserError: An image or the weights of a cell are missing or damaged.
@@ -70,6 +73,7 @@ def predict(trained: Sequence[Trained], images: Sequence[Path], views: int = 0) 
             ],
             "images": [str(image.absolute()) for image in images],
             "views": views,
+            "allow_plugins": allow_plugins,
         }
         answers = ask(COMMAND, request, backend, max(one.cell.threads for one in cells))
         for one, answer in zip(cells, answers, strict=True):

@@ -11,6 +11,7 @@ As a program, `python -m benchmark.training.explanation REQUEST ANSWER`. REQUEST
     class_name               the class to explain; null for the one that the network says
     data_directory, data_fingerprint    the prepared dataset of the cell; null when only files are explained
     result                   where the arrays go, an .npz file
+    allow_plugins            whether a plug-in may make the network that the trust file does not name
 
 ANSWER becomes `[{"image", "label", "prediction", "confidence", "class", "class_confidence", "peak"}, …]`, or
 `{"error": …}` with exit status 3. Networks run in TensorFlow on the CPU in float32, whatever the cell was trained with.
@@ -36,7 +37,7 @@ from benchmark.training.causes import DataError
 from benchmark.training.data import Dataset, open_dataset
 from benchmark.training.files import write_whole
 from benchmark.training.images import decoded
-from benchmark.training.models import Network
+from benchmark.training.models import Layout, Network, laid_out
 from benchmark.training.network import forbid_network
 from benchmark.training.prediction import EXIT_DATA_ERROR, trained_network
 from benchmark.training.runtime import prepare_backend
@@ -80,10 +81,10 @@ class Explainer:
     """
 
     def __init__(self, network: Network) -> None:
-        layer = evidence_layer(network)
-        self.layer = layer.name
-        self._features = keras.Model(network.core.input, layer.output)
-        self._rest = keras.Model(layer.output, _scores(network))
+        layout = laid_out(network.core)
+        self.layer = _evidence_layer(network, layout)
+        self._features = keras.Model(layout.whole.input, layout.outputs[self.layer])
+        self._rest = keras.Model(layout.outputs[self.layer], _scores(network, layout))
         self.grid: tuple[int, int] = (0, 0)
 
     def explain(self, image: NDArray[np.uint8], choose: Callable[[NDArray[np.float32]], Iterable[int]]) -> Explanation:
@@ -99,7 +100,7 @@ class Explainer:
         return Explanation(probabilities, maps)
 
 
-def evidence_layer(network: Network) -> Any:
+def _evidence_layer(network: Network, layout: Layout) -> str:
     """The layer that made the last activation [b, h, w, k] of the backbone with more than one position.
 
     Poolings, paddings and dropout behind it are passed over. Everything that the head learns of the image must come
@@ -108,40 +109,35 @@ def evidence_layer(network: Network) -> Any:
     Raises:
         DataError: There is none.
     """
-    shapes = _shapes(network)
     for name in reversed(network.backbone):
-        layer = network.core.get_layer(name)
-        if name in shapes and not isinstance(layer, _NO_ACTIVATION) and _everything_passes(layer, network):
-            return layer
+        activation = layout.outputs.get(name)
+        passed_over = isinstance(network.core.get_layer(name), _NO_ACTIVATION)
+        if _has_positions(activation) and not passed_over and _everything_passes(activation, layout):
+            return name
     raise DataError(
         f"{network.core.name} has no activation with several positions, so there is nothing that Grad-CAM could show; "
         "explain a convolutional network, at an image size that leaves more than one position"
     )
 
 
-def _shapes(network: Network) -> set[str]:
-    """Names of the layers of the backbone whose output has height, width and more than one position.
+def _has_positions(activation: Any) -> bool:
+    """Whether a tensor has height, width and more than one position.
 
     Shapes that the input leaves open, because a network takes images of any size, count as several positions.
     """
-    found = set()
-    for name in network.backbone:
-        output = network.core.get_layer(name).output
-        shape: tuple[int | None, ...] = getattr(output, "shape", ())
-        if len(shape) == 4 and shape[1:3] != (1, 1):
-            found.add(name)
-    return found
+    shape: tuple[int | None, ...] = getattr(activation, "shape", ())
+    return len(shape) == 4 and shape[1:3] != (1, 1)
 
 
-def _everything_passes(layer: Any, network: Network) -> bool:
+def _everything_passes(activation: Any, layout: Layout) -> bool:
     try:
-        keras.Model(layer.output, network.core.output)
+        keras.Model(activation, layout.whole.output)
     except ValueError:  # the graph reaches the output on another way too
         return False
     return True
 
 
-def _scores(network: Network) -> Any:
+def _scores(network: Network, layout: Layout) -> Any:
     """The output of the network before its softmax; the logarithm of the probabilities where it has none.
 
     Side effects: takes the softmax out of the last layer where it is part of it.
@@ -149,11 +145,11 @@ def _scores(network: Network) -> Any:
     last = network.core.get_layer(network.head[-1])
     if getattr(last, "activation", None) is keras.activations.softmax:
         last.activation = keras.activations.linear
-        return network.core.output
+        return layout.whole.output
     if isinstance(last, layers.Softmax):
-        return last.input
+        return layout.inputs[last.name]
     # here the gradient also counts what speaks against the other classes
-    return keras.ops.log(network.core.output + 1e-7)
+    return keras.ops.log(layout.whole.output + 1e-7)
 
 
 def _weighted(activation: Any, gradient: Any) -> Map:
@@ -232,7 +228,9 @@ def _explained(request: Mapping[str, Any]) -> list[dict[str, Any]]:
     )
     forbid_network()
     prepare_backend(cell, None)
-    network, names = trained_network(cell, Path(request["weights"]), request["sha256"])
+    network, names = trained_network(
+        cell, Path(request["weights"]), request["sha256"], allow_plugins=request["allow_plugins"]
+    )
     asked = _class_number(request["class_name"], names)
     explainer = Explainer(network)
     found = [_one(explainer, subject, asked) for subject in _subjects(request, cell)]

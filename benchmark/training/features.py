@@ -34,7 +34,7 @@ from benchmark.catalog.facts import PLUGIN
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.data import Dataset, Examples
 from benchmark.training.feature_store import FeatureStore, Found, Wanted
-from benchmark.training.models import Network
+from benchmark.training.models import Network, laid_out
 from benchmark.training.runtime import Runtime
 from benchmark.training.splits import Indices, Split
 from benchmark.training.steps import compiled_forward
@@ -105,6 +105,11 @@ class Features:
     use: FeatureUse
 
 
+def deciding_environment() -> dict[str, str]:
+    """The environment variables that choose between ways to compute."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_DECIDING)}
+
+
 def cut_of(network: Network) -> Cut | None:
     """Where the frozen layers of a network end, as its layers are trainable now; None when nothing is gained.
 
@@ -119,10 +124,16 @@ def cut_of(network: Network) -> Cut | None:
     position = _last_bottleneck(operations, end)
     if position is None or not any(map(_has_weights, operations[: position + 1])):
         return None
-    layer = operations[position]
+    layer = operations[position].name
+    layout = laid_out(network.core)
+    features = layout.outputs[layer]
     # named, for names that Keras numbers would make equal models unequal
-    frozen = keras.Model(network.core.inputs, layer.output, name="frozen")
-    return Cut(layer.name, frozen, keras.Model(layer.output, network.core.output, name="rest"))
+    frozen = keras.Model(layout.whole.inputs, features, name="frozen")
+    try:
+        rest = keras.Model(features, layout.whole.output, name="rest")
+    except ValueError:  # a plug-in calls a layer twice, and this was not its last output that is needed
+        return None
+    return Cut(layer, frozen, rest)
 
 
 def _has_weights(step: Any) -> bool:
@@ -186,11 +197,14 @@ class FeatureSource:
         cut = cut_of(network)
         if cut is None:
             return None
-        parts = _parts(dataset, tested=is_last)
+        parts = _parts(dataset)
         wanted = self._wanted(cut, dataset.fingerprint, parts)
         try:
+            # the test set counts in every stage: a stage must not depend on those after it, for cells share it
             if not self._store.has_room_for(sum(one.size_bytes for one in wanted)):
                 return None
+            parts = parts if is_last else parts[:1]
+            wanted = wanted[: len(parts)]
             found = self._find(cut, parts, wanted)
         except OSError as error:
             log.warning("features cannot be kept, the stage computes them in every epoch: %s", error)
@@ -218,13 +232,21 @@ class FeatureSource:
     def _batch_size(self) -> int:
         return min(max(_MOST_PIXELS // self._cell.data.image_size**2, 1), _MOST_IMAGES)
 
+    def _description(self, cut: Cut) -> str:
+        """What the frozen layers are, weights apart."""
+        architecture = self._cell.architecture
+        if architecture.name.startswith(PLUGIN):
+            # a user's own layers need not be able to tell what they are
+            return json.dumps({"plugin": asdict(architecture), "cut": cut.layer})
+        return hashlib.sha256(cut.frozen.to_json().encode()).hexdigest()
+
     def _wanted(self, cut: Cut, fingerprint: str, parts: Sequence[_Part]) -> list[Wanted]:
         cell, runtime = self._cell, self._runtime
         shape, dtype = tuple(cut.rest.input_shape[1:]), cut.rest.inputs[0].dtype
         made_of = {
             "version": FEATURES_VERSION,
             "data": fingerprint,
-            "frozen": hashlib.sha256(cut.frozen.to_json().encode()).hexdigest(),
+            "frozen": self._description(cut),
             "weights": _weights_digest(cut.frozen),
             "precision": cell.precision,
             "backend": [cell.backend, runtime.backend_version, runtime.keras_version],
@@ -232,11 +254,8 @@ class FeatureSource:
             "threads": runtime.threads,
             "deterministic": cell.deterministic,
             "batch": self._batch_size,
-            "environment": {name: value for name, value in os.environ.items() if name.startswith(_DECIDING)},
+            "environment": deciding_environment(),
         }
-        if cell.architecture.name.startswith(PLUGIN):
-            # of a user's own layers the configuration does not tell all
-            made_of["plugin"] = asdict(cell.architecture)
         people = {"architecture": cell.architecture.name, "layer": cut.layer, "source": cell.data.source}
         wanted = []
         for part in parts:
@@ -262,12 +281,12 @@ class _Part:
     indices: Indices
 
 
-def _parts(dataset: Dataset, *, tested: bool) -> list[_Part]:
+def _parts(dataset: Dataset) -> list[_Part]:
     seen = np.sort(np.concatenate([dataset.training.split.indices, dataset.validation.split.indices]))
-    parts = [_Part("train", dataset.training.images, seen)]
-    if tested:
-        parts.append(_Part("test", dataset.test.images, np.sort(dataset.test.split.indices)))
-    return parts
+    return [
+        _Part("train", dataset.training.images, seen),
+        _Part("test", dataset.test.images, np.sort(dataset.test.split.indices)),
+    ]
 
 
 def _with_features(dataset: Dataset, parts: Sequence[_Part], found: Sequence[Found]) -> Dataset:

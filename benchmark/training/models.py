@@ -79,6 +79,38 @@ def build_network(architecture: Architecture, data: Data, *, allow_plugins: bool
     )
 
 
+@dataclass(frozen=True, slots=True)
+class Layout:
+    """The layers of a network as a graph of its own.
+
+    A layer's own `input` and `output` belong to the graph in which it was called first: of a plug-in, the one that the
+    plug-in made, and not the one that is trained.
+
+    Attributes:
+        whole: The network; its layers are those of the core, not copies.
+        inputs: The first tensor that each layer is given, by its name.
+        outputs: What each layer makes of it, by its name.
+    """
+
+    whole: keras.Model
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+
+
+def laid_out(core: keras.Model) -> Layout:
+    """The same layers once more, where every tensor between them is known."""
+    inputs: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
+
+    def call(layer: Any, *tensors: Tensor, **options: Any) -> Tensor:
+        inputs[layer.name] = keras.tree.flatten((tensors, options))[0]
+        outputs[layer.name] = layer(*tensors, **options)
+        return outputs[layer.name]
+
+    whole = keras.models.clone_model(core, clone_function=lambda layer: layer, call_function=call)
+    return Layout(whole, inputs, outputs)
+
+
 def _of_plugin(architecture: Architecture, data: Data, images: Tensor, sized: Tensor, *, allowed: bool) -> Network:
     model, probabilities = plugin_model(architecture, data, sized, allowed=allowed)
     core = keras.Model(images, probabilities, name=architecture.name.replace(":", "_"))

@@ -1,6 +1,7 @@
 """Pictures through trained cells, as a program: `python -m benchmark.training.prediction REQUEST ANSWER`.
 
-REQUEST is a file of JSON: `{"cells": [{"cell": …, "weights": PATH, "sha256": …}], "images": [PATH, …], "views": N}`.
+REQUEST is a file of JSON: `{"cells": [{"cell": …, "weights": PATH, "sha256": …}], "images": [PATH, …], "views": N,
+"allow_plugins": …}`.
 ANSWER becomes one: `[{"class_names": […], "probabilities": [[…], …]}, …]`, for each cell its classes and for each
 image a row; or `{"error": …}` with exit status 3.
 
@@ -38,8 +39,10 @@ EXIT_DATA_ERROR = 3
 _BATCH = 64
 
 
-def trained_network(cell: Cell, weights: Path, sha256: str) -> tuple[Network, tuple[str, ...]]:
+def trained_network(cell: Cell, weights: Path, sha256: str, *, allow_plugins: bool) -> tuple[Network, tuple[str, ...]]:
     """The network of a finished cell with the weights that it kept, and the names of its classes.
+
+    A user's own model is made by the user's function: `allow_plugins` is as in `models.build_network`.
 
     Raises:
         DataError: The weights are missing, changed, damaged, or of another network.
@@ -52,7 +55,7 @@ def trained_network(cell: Cell, weights: Path, sha256: str) -> tuple[Network, tu
     keras.backend.clear_session()
     keras.utils.set_random_seed(cell.seed)
     keras.config.set_dtype_policy(cell.precision)
-    network = build_network(cell.architecture, cell.data)
+    network = build_network(cell.architecture, cell.data, allow_plugins=allow_plugins)
     restore_weights(network, file, str(weights))
     names = file.class_names or tuple(str(number) for number in range(cell.data.num_classes))
     return network, names
@@ -84,7 +87,9 @@ def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
         shape = prepared_size(cell.data.source, cell.data.image_size), cell.data.channels
         if shape not in pictures:
             pictures[shape] = _pictures(request["images"], *shape)
-        network, names = trained_network(cell, Path(item["weights"]), item["sha256"])
+        network, names = trained_network(
+            cell, Path(item["weights"]), item["sha256"], allow_plugins=request["allow_plugins"]
+        )
         probabilities = predict_pictures(network, pictures[shape], request["views"], cell.seed)
         answers.append({"class_names": names, "probabilities": probabilities.astype(float).tolist()})
     return answers
