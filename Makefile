@@ -39,6 +39,7 @@ perf: $(VENV)/.installed
 	$(BIN)/python perf/data.py
 	$(BIN)/python perf/step.py
 	$(BIN)/python perf/scale.py
+	$(BIN)/python perf/full_size.py
 	$(BIN)/python perf/tour.py --select seed=0
 
 # regenerates the pages under docs/commands and the tables that are made from the code

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import statistics
 import subprocess
 import time
@@ -45,6 +46,13 @@ def run(command: Sequence[str], folder: Path, environment: Mapping[str, str] | N
         tail = (folder / "output.txt").read_text(errors="replace")[-3000:]
         raise SystemExit(f"{' '.join(map(str, command))} ended with {process.returncode}:\n{tail}")
     return Spent(wall, used.ru_utime + used.ru_stime, used.ru_maxrss * 1024)
+
+
+def of_attempts(database: Path) -> float:
+    """CPU seconds of all workers of a database: their parents are templates, whose children nobody's clock counts."""
+    with sqlite3.connect(database) as connection:
+        ((seconds,),) = connection.execute("select sum(user_seconds + system_seconds) from attempt")
+    return seconds or 0.0
 
 
 def interleaved(sides: Mapping[str, Callable[[int], Spent]], rounds: int) -> dict[str, list[Spent]]:

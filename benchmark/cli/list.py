@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -21,11 +21,11 @@ from benchmark.cli.options import (
 )
 from benchmark.cli.output import Column
 
-if TYPE_CHECKING:
-    from benchmark.matrix.definitions import Definition
 
-FAMILIES = {"datasets": "dataset", "models": "model", "strategies": "strategy"}
-KINDS = ("cells", "runs", *FAMILIES, "presets")
+def _each_stage(value: Any) -> str:
+    """A setting that may have a value for each stage."""
+    return ", then ".join(map(str, value)) if isinstance(value, list) else str(value)
+
 
 CELL_COLUMNS = (
     Column("cell_id", "cell", show=short_id, style="dim"),
@@ -54,13 +54,40 @@ RUN_COLUMNS = (
     Column("exit_code", "exit", right=True),
 )
 
+NAME = Column("name", style="bold")
+SUMMARY = Column("summary")
+DEFINED_IN = Column("defined_in", "defined in", style="dim")
+NAMED_COLUMNS = {
+    "datasets": (
+        Column("classes", right=True),
+        Column("train_examples", "train", right=True),
+        Column("test_examples", "test", right=True),
+        Column("image_size", "size", right=True),
+        Column("color"),
+        SUMMARY,
+    ),
+    "models": (
+        Column("minimum_image_size", "smallest images", right=True),
+        Column("backbone_layers", "backbone layers", right=True),
+        Column("imagenet_weights", "ImageNet weights", show=lambda exist: "yes" if exist else "no"),
+        SUMMARY,
+    ),
+    "strategies": (
+        Column("weights"),
+        Column("train", show=_each_stage),
+        SUMMARY,
+    ),
+    "presets": (SUMMARY,),
+}
+"""What the tables show; `--format json` and `csv` have all that is known."""
+
 
 @click.command(
     "list",
     context_settings=CONTEXT,
     epilog=examples("bench list cells --select model=resnet*,status=failed", "bench list runs", "bench list models"),
 )
-@click.argument("kind", type=click.Choice(KINDS))
+@click.argument("kind", type=click.Choice(("cells", "runs", *NAMED_COLUMNS)))
 @click.option(
     "--matrix", default="matrix.toml", show_default=True, metavar="PATH", help="Also list what this file defines."
 )
@@ -88,8 +115,9 @@ def command(
     elif kind == "runs":
         output.write_rows(_runs(database), RUN_COLUMNS, output_format, empty="no runs yet")
     else:
-        rows = _presets() if kind == "presets" else _definitions(FAMILIES[kind], matrix)
-        columns = [Column(key, style="bold" if key == "name" else "") for key in rows[0]]
+        rows = _named(kind, matrix)
+        elsewhere = any(row.get("defined_in", "bench") != "bench" for row in rows)
+        columns = (NAME, *NAMED_COLUMNS[kind], *((DEFINED_IN,) if elsewhere else ()))
         output.write_rows(rows, columns, output_format)
 
 
@@ -110,58 +138,14 @@ def _runs(database: str) -> list[dict[str, Any]]:
         return queries.runs(opened)
 
 
-def _presets() -> list[dict[str, Any]]:
-    from benchmark.catalog.library import preset_names, preset_summary
+def _named(kind: str, matrix: str) -> list[dict[str, Any]]:
+    """What is built in, and what the matrix file defines itself, where there is one."""
+    from benchmark.matrix import listing
 
-    return [{"name": name, "summary": preset_summary(name)} for name in preset_names()]
-
-
-def _definitions(family: str, matrix: str) -> list[dict[str, Any]]:
-    """What is built in, and what the matrix file defines itself."""
-    from benchmark.matrix.builtin import builtin_definitions
-
-    own = _own_definitions(family, matrix)
-    builtin = [one for one in builtin_definitions()[family] if one.name not in {other.name for other in own}]
-    rows = [
-        {
-            "name": one.name,
-            "extends": one.extends,
-            "summary": _summary(one),
-            "defined_in": "bench" if one.builtin else matrix,
-        }
-        for one in [*builtin, *own]
-    ]
-    return [*rows, *_packaged()] if family == "model" else rows
-
-
-def _summary(definition: Definition) -> Any:
-    """In its own words, else what it is made of."""
-    keys = ("summary", "label", "source", "architecture")
-    return next((definition.own[key] for key in keys if key in definition.own), "")
-
-
-def _packaged() -> list[dict[str, Any]]:
-    """Models of installed packages, as a definition names them."""
-    from benchmark.catalog.facts import PLUGIN
-    from benchmark.matrix.plugins import entry_points
-
-    return [
-        {
-            "name": f"{PLUGIN}{point.name}",
-            "extends": None,
-            "summary": f'for architecture = "{PLUGIN}{point.name}" in a definition',
-            "defined_in": f"{point.dist.name} {point.dist.version}" if point.dist else point.value,
-        }
-        for point in entry_points()
-    ]
-
-
-def _own_definitions(family: str, matrix: str) -> Sequence[Definition]:
-    from benchmark.matrix.definitions import read_definitions
-    from benchmark.matrix.problems import Problems
-    from benchmark.matrix.source import parse_toml, read_text
-
-    if not Path(matrix).exists():
-        return []
-    # mistakes inside definitions are for `bench plan` to tell; here what can be read is listed
-    return read_definitions(parse_toml(read_text(matrix), matrix), Problems(), builtin=False)[family]
+    own = matrix if Path(matrix).exists() else None
+    return {
+        "datasets": lambda: listing.list_datasets(own),
+        "models": lambda: listing.list_models(own),
+        "strategies": lambda: listing.list_strategies(own),
+        "presets": listing.list_presets,
+    }[kind]()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from benchmark.matrix.builtin import builtin_definitions
 from benchmark.matrix.chaining import chain_library
 from benchmark.matrix.definitions import Chained, read_definitions
 from benchmark.matrix.files import declared_classes, located, parameters_of
-from benchmark.matrix.plugins import read_plugins
+from benchmark.matrix.plugins import entry_points, read_plugins
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.resolution import native
 from benchmark.matrix.settings import DEFAULTS, of_stages, plain
@@ -35,8 +36,12 @@ def list_datasets(matrix: str | None = None) -> list[Row]:
 
 
 def list_models(matrix: str | None = None) -> list[Row]:
-    """Models: parameters, smallest images, layers that `last:N` counts, ImageNet weights; `matrix` as above."""
-    return _rows("model", _model_facts, matrix)
+    """Models: parameters, smallest images, layers that `last:N` counts, ImageNet weights; `matrix` as above.
+
+    Models of installed packages come last, under the name that a definition gives as its architecture.
+    """
+    rows = _rows("model", _model_facts, matrix)
+    return [*rows, *map(_packaged, entry_points())]
 
 
 def list_strategies(matrix: str | None = None) -> list[Row]:
@@ -61,13 +66,32 @@ def _rows(family: str, facts_of: Callable[[Chained], Row], matrix: str | None) -
     return [
         {
             "name": one.name,
-            "summary": one.own.get("summary", ""),
+            "summary": _summary(one),
             **facts_of(one),
             "extends": one.definition.extends,
             "defined_in": "bench" if one.definition.builtin else matrix,
         }
         for one in library.chained[family].values()
     ]
+
+
+def _summary(chained: Chained) -> str:
+    """Its own words; those of what it extends would be untrue of it."""
+    own = chained.definition.own
+    return str(own.get("summary", own.get("label", "")))
+
+
+def _packaged(point: EntryPoint) -> Row:
+    name = f"{PLUGIN}{point.name}"
+    facts = dict.fromkeys(("parameters", "minimum_image_size", "backbone_layers", "imagenet_weights"))
+    return {
+        "name": name,
+        "summary": f'for architecture = "{name}" in a definition',
+        "architecture": name,
+        **facts,
+        "extends": None,
+        "defined_in": f"{point.dist.name} {point.dist.version}" if point.dist else point.value,
+    }
 
 
 def _dataset_facts(dataset: Chained) -> Row:
