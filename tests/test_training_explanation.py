@@ -156,12 +156,13 @@ def test_an_activation_in_a_branch_is_passed_over():
     assert Explainer(network).layer == "trunk"
 
 
-def test_a_network_without_positions_cannot_be_explained():
+@pytest.mark.parametrize("scaled", [False, True], ids=["", "whose images are scaled first"])
+def test_a_network_without_positions_cannot_be_explained(scaled):
     images = keras.Input((8, 8, 1))
-    flat = layers.Flatten(name="flat")(images)
+    flat = layers.Flatten(name="flat")(layers.Rescaling(1 / 255, name="scale")(images) if scaled else images)
     core = keras.Model(images, layers.Dense(3, activation="softmax", name="predictions")(flat))
     with pytest.raises(DataError, match="several positions"):
-        Explainer(Network(core, ("flat",), ("predictions",)))
+        Explainer(Network(core, ("scale", "flat") if scaled else ("flat",), ("predictions",)))
 
 
 def test_a_softmax_layer_of_its_own_is_left_out_too():

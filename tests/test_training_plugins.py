@@ -283,6 +283,15 @@ CALLED_TWICE = """\
     """
 
 
+def test_a_model_that_cannot_be_saved_is_refused_before_it_trains(tmp_path, digits):
+    run = trained(tmp_path, digits, plugged(tmp_path, OWN_LAYER), save=("model",))
+    assert not run.epochs()
+    message = run.one(Failed).message
+    assert "`save` asks for files of plugin_net" in message
+    assert "register_keras_serializable" in message
+    assert len(message) < 900
+
+
 @pytest.mark.parametrize(
     "code",
     [GOOD, SHAPES["any size"], OWN_LAYER, CALLED_TWICE],

@@ -109,7 +109,9 @@ def _evidence_layer(network: Network, layout: Layout) -> str:
     Raises:
         DataError: There is none.
     """
-    for name in reversed(network.backbone):
+    weighted = [bool(network.core.get_layer(name).weights) for name in network.backbone]
+    # what stands before the first weights has found nothing yet
+    for name in reversed(network.backbone[weighted.index(True) :] if any(weighted) else ()):
         activation = layout.outputs.get(name)
         passed_over = isinstance(network.core.get_layer(name), _NO_ACTIVATION)
         if _has_positions(activation) and not passed_over and _everything_passes(activation, layout):

@@ -33,6 +33,22 @@ class SavedModelError(RuntimeError):
     """A file that was just written does not give the same predictions when it is read again."""
 
 
+def check_savable(core: keras.Model) -> None:
+    """Whether a network can be made again from what its layers say of themselves; found before hours of training.
+
+    Raises:
+        SavedModelError: A layer of the user's own cannot.
+    """
+    try:
+        keras.models.model_from_json(keras.models.clone_model(core).to_json())
+    except Exception as error:
+        reason = str(error).partition(" Full object config:")[0].strip()[:600]
+        raise SavedModelError(
+            f"`save` asks for files of {core.name}, and it cannot be made again from them: {reason}\n"
+            "give layers of your own `get_config` and @keras.saving.register_keras_serializable(), or leave `save` out"
+        ) from error
+
+
 def save_network(core: keras.Model, kind: str, directory: Path, sample: Images) -> str:
     """Writes one file into `directory`, whole or not at all, checks it, and returns its name.
 
