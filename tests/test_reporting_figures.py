@@ -450,6 +450,19 @@ def test_what_cannot_be_drawn_is_named_with_its_cure(tmp_path):
     assert "no epoch" in reasons["curves"]
 
 
+def test_how_a_cell_diverged_is_drawn_though_it_has_no_result(tmp_path):
+    rows = [
+        row("scratch", seed, None, status="diverged", cause="diverged", epochs=epochs)
+        for seed, epochs in ((0, 3), (1, 0))
+    ]
+    asked = []
+    made = material(tmp_path, epochs=lambda ids: asked.extend(ids) or {number: curve().epochs for number in ids})
+    (picture,) = find_pictures(replace(made, groups=group_cells(rows), transfers=()))
+    assert (picture.kind, picture.cells) == ("curves", (rows[0]["cell_id"],))
+    written, left_out = draw_all([picture], tmp_path, lambda _: None)
+    assert (len(written), left_out, len(asked)) == (2, [], 1)
+
+
 def test_images_of_another_dataset_are_never_shown_as_mistakes(tmp_path):
     made = material(tmp_path)
     rows = [{**row("scratch", 0, 0.9), "data_fingerprint": "another"}]

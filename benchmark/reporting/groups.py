@@ -22,11 +22,13 @@ class Missing:
         seed: Which one.
         what: `failed (oom)`, `diverged`, `pending`, `left out`, …
         reason: More about it; may be empty.
+        row: How far it came; None when it never began.
     """
 
     seed: int
     what: str
     reason: str
+    row: ResultRow | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,7 @@ def _group(rows: Sequence[ResultRow], settings: Mapping[str, Any], variant: int)
 def _missing(row: ResultRow) -> Missing:
     status, cause = row["status"], row.get("cause")
     what = f"{status} ({cause})" if cause and cause not in {status, "parent"} else str(status)
-    return Missing(row["seed"], what, _short(row.get("detail")))
+    return Missing(row["seed"], what, _short(row.get("detail")), row)
 
 
 def _short(reason: Any) -> str:

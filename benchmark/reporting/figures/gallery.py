@@ -29,6 +29,7 @@ from benchmark.reporting.incidents import reasons
 from benchmark.reporting.matching import where
 from benchmark.reporting.metrics import TEST_ACCURACY
 from benchmark.reporting.predictions import Predictions
+from benchmark.reporting.selection import ResultRow
 from benchmark.reporting.transfer import Pair
 
 EXPLANATION_FILE = "figures/explanation.npz"
@@ -76,6 +77,8 @@ def find_pictures(material: Material) -> Iterator[Picture]:
     for group in material.groups:
         if group.completed:
             yield from _of_group(material, group, varying)
+        else:
+            yield from _of_unfinished(material, group, varying)
     for pair in material.transfers:
         if pair.scratch is not None and pair.scratch.completed and pair.fine_tuned.completed:
             yield _transfer(material, pair, varying)
@@ -161,15 +164,26 @@ def _of_group(material: Material, group: Group, varying: Sequence[str]) -> Itera
             yield Picture("explanation", name, f"Grad-CAM of {of_seed}", (row["cell_id"],), draw)
 
 
+def _of_unfinished(material: Material, group: Group, varying: Sequence[str]) -> Iterator[Picture]:
+    """The curves of a group without any result: how it diverged, or how far it came."""
+    begun = {each.seed: each.row for each in group.missing if each.row and each.row.get("epochs")}
+    if begun:
+        title = f"{where(group, varying)}, {group.strategy}"
+        cells = tuple(row["cell_id"] for row in begun.values())
+        name = file_stem("curves", *group.names, distinction=cells[0][:8])
+        draw = partial(_draw_curves, material, group, f"{title}, not completed", begun)
+        yield Picture("curves", name, f"curves of {title}, not completed", cells, draw)
+
+
 def _execution_ids(group: Group) -> list[int]:
     return [row["execution_id"] for row in group.completed.values()]
 
 
-def _curves(material: Material, group: Group) -> list[SeedCurve]:
-    epochs = material.epochs(_execution_ids(group))
+def _curves(material: Material, rows: Mapping[int, ResultRow]) -> list[SeedCurve]:
+    epochs = material.epochs([row["execution_id"] for row in rows.values()])
     found = [
         SeedCurve(seed, epochs[row["execution_id"]], row.get("best_epoch"))
-        for seed, row in group.completed.items()
+        for seed, row in rows.items()
         if epochs.get(row["execution_id"])
     ]
     if not found:
@@ -177,10 +191,11 @@ def _curves(material: Material, group: Group) -> list[SeedCurve]:
     return found
 
 
-def _draw_curves(material: Material, group: Group, title: str) -> Figure:
-    row = next(iter(group.completed.values()))
+def _draw_curves(material: Material, group: Group, title: str, rows: Mapping[int, ResultRow] | None = None) -> Figure:
+    rows = rows or group.completed
+    row = next(iter(rows.values()))
     trained = [stage.train for stage in _cell(row).stages] if row.get("spec") else []
-    return draw_curves(title, _curves(material, group), trained, reasons(group))
+    return draw_curves(title, _curves(material, rows), trained, reasons(group))
 
 
 def _predictions(material: Material, group: Group) -> list[Predictions]:
@@ -238,7 +253,7 @@ def _transfer(material: Material, pair: Pair, varying: Sequence[str]) -> Picture
 
 
 def _side(material: Material, group: Group) -> Side:
-    return Side(group.strategy, _curves(material, group), list(group.values(TEST_ACCURACY).values()))
+    return Side(group.strategy, _curves(material, group.completed), list(group.values(TEST_ACCURACY).values()))
 
 
 def _times(material: Material, varying: Sequence[str]) -> Iterator[Picture]:
