@@ -287,9 +287,10 @@ def test_a_model_that_cannot_be_saved_is_refused_before_it_trains(tmp_path, digi
     run = trained(tmp_path, digits, plugged(tmp_path, OWN_LAYER), save=("model",))
     assert not run.epochs()
     message = run.one(Failed).message
-    assert "`save` asks for files of plugin_net" in message
+    assert "save = 'model': plugin_net cannot be made again" in message
     assert "register_keras_serializable" in message
     assert len(message) < 900
+    assert not list((tmp_path / "1").glob("*model*"))
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ process that has just written it, with `safe_mode`, and compared.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -33,20 +33,34 @@ class SavedModelError(RuntimeError):
     """A file that was just written does not give the same predictions when it is read again."""
 
 
-def check_savable(core: keras.Model) -> None:
-    """Whether a network can be made again from what its layers say of themselves; found before hours of training.
+def check_savable(core: keras.Model, kinds: Iterable[str], directory: Path, sample: Images) -> None:
+    """Saves a network of a user's own layers before it trains, so that a layer that cannot be saved costs no hours.
+
+    Args:
+        core: The network, not trained yet.
+        kinds: What is going to be saved.
+        directory: The attempt's own folder.
+        sample: Some images [n, h, w, c].
 
     Raises:
-        SavedModelError: A layer of the user's own cannot.
+        SavedModelError: A file cannot be written or read again; the message has the cure.
+
+    Side effects: writes files into `directory`, and takes them away again.
     """
-    try:
-        keras.models.model_from_json(keras.models.clone_model(core).to_json())
-    except Exception as error:
-        reason = str(error).partition(" Full object config:")[0].strip()[:600]
-        raise SavedModelError(
-            f"`save` asks for files of {core.name}, and it cannot be made again from them: {reason}\n"
-            "give layers of your own `get_config` and @keras.saving.register_keras_serializable(), or leave `save` out"
-        ) from error
+    for kind in kinds:
+        try:
+            save_network(core, kind, directory, sample)
+        except OSError:
+            raise
+        except Exception as error:
+            reason = str(error).partition(" Full object config:")[0].strip()[:600]
+            raise SavedModelError(
+                f"save = {kind!r}: {core.name} cannot be made again from what it saves: {reason}\n"
+                f"give layers of your own `get_config` and @keras.saving.register_keras_serializable(), or leave "
+                f"{kind!r} out of `save`"
+            ) from error
+        finally:
+            (directory / FILE_NAMES[kind]).unlink(missing_ok=True)
 
 
 def save_network(core: keras.Model, kind: str, directory: Path, sample: Images) -> str:
