@@ -36,8 +36,10 @@ perf: $(VENV)/.installed
 	$(BIN)/python perf/start.py
 	$(BIN)/python perf/packing.py
 	$(BIN)/python perf/features.py
+	$(BIN)/python perf/stages.py
 	$(BIN)/python perf/data.py
 	$(BIN)/python perf/step.py
+	$(BIN)/python perf/siblings.py
 	$(BIN)/python perf/scale.py
 	$(BIN)/python perf/full_size.py
 	$(BIN)/python perf/tour.py --select seed=0

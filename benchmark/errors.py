@@ -16,6 +16,7 @@ A message has four parts: what went wrong and where, what was expected, what was
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -107,3 +108,29 @@ class InterruptedRunError(BenchError):
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
         self.exit_code = exit_code
+
+
+_EXHAUSTED = {
+    errno.EMFILE,
+    errno.ENFILE,
+    errno.EAGAIN,
+    errno.ENOMEM,
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EFBIG,
+    errno.EROFS,
+}
+
+
+def exhaustion(error: BaseException) -> StorageError | None:
+    """What to tell the user when the system gives no more; None when `error` is about something else."""
+    gone = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)
+    # of all that does not exist only this has no file name: `tempfile` has looked everywhere
+    homeless = isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error)
+    if not gone and not homeless:
+        return None
+    return StorageError(
+        f"this system gives no more: {str(error) or 'no memory is left'}. Raise the limits of this shell (ulimit -n, -u, -v, "
+        "-f), free disk and memory, or name a folder for temporary files in TMPDIR, and run again: nothing that was "
+        "recorded is lost"
+    )

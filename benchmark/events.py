@@ -12,7 +12,7 @@ import math
 import types
 import typing
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from typing import Any, TypeAlias
 
 LINE_LIMIT_BYTES = 1 << 20
@@ -39,6 +39,11 @@ class Job:
         gpu: Index of the GPU that the worker may see; None hides all GPUs.
         isolation: `fork` or `spawn`: how the process was made.
         allow_plugins: Whether plug-ins may run that the trust file does not name (see `matrix/trust.py`).
+        trial_seconds: None trains the cell; a number times a few steps of it for so long, until SIGTERM at most.
+        trial_stages: The stages to try, counted from 1.
+        shared_stages: Where the states at the ends of stages lie that other cells of the run have too: folders, by the
+            number of first stages, in decimal digits.
+        stored_stages: Those of these numbers whose state others wait for: it is stored there when it is reached.
     """
 
     attempt_id: int
@@ -52,6 +57,10 @@ class Job:
     gpu: int | None
     isolation: str
     allow_plugins: bool = False
+    trial_seconds: float | None = None
+    trial_stages: tuple[int, ...] = ()
+    shared_stages: dict[str, str] = field(default_factory=dict)
+    stored_stages: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,14 +112,33 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
+class StagesTaken:
+    """The worker begins where another cell ended its first `stages` stages; their epochs follow as `EpochFinished`."""
+
+    stages: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageStored:
+    """The end of a stage is reached from which other cells go on; `stored` says whether they find its state."""
+
+    stage: int
+    stored: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StageStarted:
     """A stage begins; what its frozen layers make of the images is there, where that is reused.
+
+    Of the last stage it is told also when no epoch is left to be trained.
 
     Attributes:
         features: Whether this stage and those before it `computed` such features, only `reused` those of other cells,
             or had `none`.
         features_seconds: What that took them, all together.
         features_alone_seconds: What it would have taken without other cells.
+        shared_epochs: Epochs of earlier stages that another cell trained.
+        shared_seconds: What they took it, features included.
     """
 
     stage: int
@@ -119,6 +147,8 @@ class StageStarted:
     features: str = "none"
     features_seconds: float = 0.0
     features_alone_seconds: float = 0.0
+    shared_epochs: int = 0
+    shared_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +177,7 @@ class EpochFinished:
         images_per_second: Training images over `input_seconds + step_seconds`.
         traced: Whether this epoch contained tracing (the first of each stage and the first after a resume).
         improved: Whether its weights are the best so far.
-        replayed: Whether it was told before, by an earlier attempt, and is only told again after a resume.
+        replayed: Whether this attempt did not train it: an earlier one did and told it before, or another cell did.
     """
 
     stage: int
@@ -227,7 +257,8 @@ class Completed:
 
     Attributes:
         epochs: Epochs trained over all stages.
-        fit_seconds: Sum of the epochs' `seconds`, over all attempts of the execution, and `features_seconds`.
+        fit_seconds: Sum of the epochs' `seconds`, over all attempts of the execution and with those that another cell
+            trained, and `features_seconds`.
         total_seconds: This attempt, from its first line to here.
         peak_device_bytes: Peak memory on the GPU; None on the CPU.
     """
@@ -251,6 +282,24 @@ class Interrupted:
     """SIGTERM was obeyed: the state is saved up to `epoch`."""
 
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class Tried:
+    """The last word of a trial: what a few real steps took; nothing of them is kept. One entry for each stage tried.
+
+    Attributes:
+        tracing_seconds: From the begin of the stage to the end of its first step and first prediction, less what these
+            take later.
+        step_seconds: Of a steady step of a full batch, input included: the median.
+        predict_seconds: Of a prediction for as many images.
+        step_ends: When each step of the last of these stages ended, in monotonic seconds; the first is the begin.
+    """
+
+    tracing_seconds: tuple[float, ...]
+    step_seconds: tuple[float, ...]
+    predict_seconds: tuple[float, ...]
+    step_ends: tuple[float, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -284,6 +333,8 @@ Event: TypeAlias = (
     | Started
     | ModelBuilt
     | Resumed
+    | StagesTaken
+    | StageStored
     | StageStarted
     | Progress
     | EpochFinished
@@ -294,6 +345,7 @@ Event: TypeAlias = (
     | Completed
     | Diverged
     | Interrupted
+    | Tried
     | Failed
     | Exited
 )
@@ -374,8 +426,9 @@ def _checked(kind: type, name: str, expected: Any, value: Any) -> Any:
     value = _untagged(value)
     if typing.get_origin(expected) is tuple:
         item = typing.get_args(expected)[0]
-        if isinstance(value, list) and all(_is(element, item) for element in value):
-            return tuple(value)
+        elements = [_untagged(element) for element in value] if isinstance(value, list) else [value]
+        if isinstance(value, list) and all(_is(element, item) for element in elements):
+            return tuple(map(float, elements) if item is float else elements)
     elif typing.get_origin(expected) in {types.UnionType, typing.Union}:
         if any(_is(value, option) for option in typing.get_args(expected)):
             return float(value) if float in typing.get_args(expected) and value is not None else value
@@ -395,6 +448,8 @@ def _is(value: Any, expected: Any) -> bool:
 
 
 def _tagged(value: Any) -> Any:
+    if isinstance(value, tuple):
+        return [_tagged(element) for element in value]
     if isinstance(value, float) and not math.isfinite(value):
         return {"float": "nan" if math.isnan(value) else "inf" if value > 0 else "-inf"}
     return value

@@ -11,8 +11,8 @@ db.commit.
 
 Actions: kill9, segv, exit (status 0), hang (in Python), spin (in C, holding the interpreter's lock), hog (memory, up to
 a limit of its own), gorge (a gibibyte, for control groups that have less), stop (SIGSTOP), half (half an event, then
-SIGSTOP), deaf (SIGTERM ignored, then hang), child (leaves a sleeping grandchild), junk (64 MB on stderr), enospc, and
-raise:<exception of builtins>.
+SIGSTOP), deaf (SIGTERM ignored, then hang), child (leaves a sleeping grandchild), junk (64 MB on stderr), enospc, lost
+and full_gpu (what backends raise when a GPU is lost, or has no memory left), and raise:<exception of builtins>.
 """
 
 from __future__ import annotations
@@ -45,6 +45,7 @@ def point(name: str) -> None:
 
     Raises:
         OSError: The action is `enospc`.
+        RuntimeError: The action is `lost` or `full_gpu`.
         Exception: The action is `raise:<cls>`.
     """
     wanted = os.environ.get("BENCH_FAULT")
@@ -130,6 +131,14 @@ def _full() -> None:
     raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
+def _lose_gpu() -> None:
+    raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS: fault point")
+
+
+def _fill_gpu() -> None:
+    raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate: fault point")
+
+
 _ACTIONS: dict[str, Callable[[], object]] = {
     "kill9": _signal_self(signal.SIGKILL),
     "stop": _signal_self(signal.SIGSTOP),
@@ -144,4 +153,6 @@ _ACTIONS: dict[str, Callable[[], object]] = {
     "child": _leave_child,
     "junk": _junk,
     "enospc": _full,
+    "lost": _lose_gpu,
+    "full_gpu": _fill_gpu,
 }

@@ -7,17 +7,20 @@ found out is None (or empty), never an exception: a benchmark must not fail beca
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import importlib.util
 import os
 import platform
 import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 STEAL_LIMIT = 0.05
 """A timing counts as disturbed when the hypervisor took more than this share of the cores' time away."""
@@ -31,11 +34,17 @@ SUSPEND_LIMIT_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU as NVML names it; `index` is what `device = "gpu:N"` means."""
+    """One GPU as NVML names it.
+
+    Attributes:
+        index: What `device = "gpu:N"` means: its place among those that this process may use.
+        uuid: What CUDA knows it by, whatever the order; empty when it has none.
+    """
 
     index: int
     name: str
     memory_bytes: int
+    uuid: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,8 +121,14 @@ def available_cores() -> tuple[int, ...]:
 
 
 def gpu_count() -> int:
-    """How many GPUs NVML knows; 0 without a driver."""
+    """How many GPUs this process may use; 0 without a driver."""
     return len(_gpus()[0])
+
+
+def cuda_name(gpu: int) -> str:
+    """What `CUDA_VISIBLE_DEVICES` must say so that a process sees the GPU of this index and no other."""
+    uuids = [one.uuid for one in _gpus()[0] if one.index == gpu]
+    return uuids[0] if uuids and uuids[0] else str(gpu)
 
 
 def default_machine_name() -> str:
@@ -148,8 +163,12 @@ def process_start_ticks(pid: int) -> int | None:
     return int(stat.rpartition(")")[2].split()[19])
 
 
-def lock_holders(paths: Iterable[Path]) -> list[str]:
-    """Programs other than this one that hold a lock for writing on one of these files, as `process 123 (sqlite3)`.
+def lock_holders(paths: Iterable[Path], kinds: frozenset[str] = frozenset({"WRITE"})) -> list[str]:
+    """Programs other than this one that hold a lock on one of these files, as `process 123 (sqlite3)`.
+
+    Args:
+        paths: Of the files; they are known by device and inode, whatever their names.
+        kinds: Of locks: `READ`, `WRITE`.
 
     Source: `/proc/locks`, proc(5); empty where there is none, or where nobody holds one.
     """
@@ -162,7 +181,7 @@ def lock_holders(paths: Iterable[Path]) -> list[str]:
         lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
     except OSError:
         return []
-    pids = {int(line[4]) for line in lines if line[3] == "WRITE" and line[5] in wanted}
+    pids = {int(line[4]) for line in lines if line[3] in kinds and line[5] in wanted}
     return [f"process {pid} ({_command_name(pid)})" for pid in sorted(pids - {0, -1, os.getpid()})]
 
 
@@ -182,6 +201,15 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
+
+
+BACKENDS = ("tensorflow", "jax", "torch")
+"""Libraries that Keras computes with, by the names of their modules and of our settings."""
+
+
+def installed_backends() -> tuple[str, ...]:
+    """Those of `BACKENDS` that can be imported here, as far as can be told without importing them."""
+    return tuple(name for name in BACKENDS if importlib.util.find_spec(name) is not None)
 
 
 def git_state(directory: Path) -> GitState:
@@ -259,6 +287,16 @@ def cpu_model() -> str:
     return match.group(1).strip() if match else platform.processor() or platform.machine()
 
 
+def processor_digest() -> str:
+    """Tells processors apart for which programs are compiled differently: model and features, hashed."""
+    try:
+        found = re.search(r"^(flags|Features)\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+    except OSError:
+        found = None
+    features = found.group(2) if found else ""
+    return hashlib.sha256(f"{platform.machine()} {cpu_model()} {features}".encode()).hexdigest()[:12]
+
+
 def _memory_bytes() -> int:
     import psutil
 
@@ -276,7 +314,14 @@ def _memory_bytes() -> int:
 
 @cache
 def _gpus() -> tuple[tuple[Gpu, ...], str | None]:
-    """GPUs and driver version through NVML, which counts devices without creating a CUDA context."""
+    """GPUs and driver version through NVML, which counts devices without creating a CUDA context.
+
+    Where `CUDA_VISIBLE_DEVICES` is set, by a cluster's scheduler for example, only what it names is there.
+    """
+    invented = os.environ.get("BENCH_TEST_GPUS")
+    if invented is not None and os.environ.get("BENCH_TESTING") == "1":
+        names = invented.split(",") if invented else ()
+        return tuple(Gpu(number, name, 1 << 30, f"GPU-{name}") for number, name in enumerate(names)), "0"
     try:
         import pynvml
 
@@ -286,15 +331,52 @@ def _gpus() -> tuple[tuple[Gpu, ...], str | None]:
     try:
         driver = str(pynvml.nvmlSystemGetDriverVersion())
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+        uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
+        wanted = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), uuids)
+        # a slice of a GPU (MIG) is not counted, but known by its name
+        known = dict(zip(uuids, handles, strict=True))
         gpus = tuple(
-            Gpu(index, str(pynvml.nvmlDeviceGetName(handle)), int(pynvml.nvmlDeviceGetMemoryInfo(handle).total))
-            for index, handle in enumerate(handles)
+            _gpu(index, uuid, known[uuid] if uuid in known else pynvml.nvmlDeviceGetHandleByUUID(uuid))
+            for index, uuid in enumerate(wanted)
         )
     except pynvml.NVMLError:
         return (), None
     finally:
         pynvml.nvmlShutdown()
     return gpus, driver
+
+
+def _gpu(index: int, uuid: str, handle: Any) -> Gpu:
+    import pynvml
+
+    return Gpu(index, str(pynvml.nvmlDeviceGetName(handle)), int(pynvml.nvmlDeviceGetMemoryInfo(handle).total), uuid)
+
+
+def visible_devices(setting: str | None, uuids: Sequence[str]) -> list[str]:
+    """UUIDs of the devices that a value of `CUDA_VISIBLE_DEVICES` leaves visible; None leaves all.
+
+    As CUDA reads it (CUDA C++ Programming Guide, "CUDA Environment Variables"): numbers, and beginnings of UUIDs, in
+    the order given; the first that is none of them, and everything behind it, is invisible.
+
+    Args:
+        setting: The value.
+        uuids: Of all GPUs, in the order of their numbers on the PCI bus.
+    """
+    if setting is None:
+        return list(uuids)
+    visible: list[str] = []
+    for entry in setting.split(","):
+        name = entry.strip()
+        if name.startswith("MIG-"):
+            found = [name]
+        elif name.startswith("GPU-"):
+            found = [uuid for uuid in uuids if uuid.startswith(name)]
+        else:
+            found = [uuids[int(name)]] if name.isdecimal() and int(name) < len(uuids) else []
+        if len(found) != 1 or found[0] in visible:
+            break
+        visible += found
+    return visible
 
 
 def _git(directory: Path, *arguments: str) -> str | None:

@@ -3,11 +3,13 @@
     python perf/packing.py [--cells 6] [--model advanced_cnn] [--epochs 3] [--rounds 2]
 
 Wall time is that from the start of the first cell to the end of the last; the imports before are the same for both.
+Beside them stands what `threads = "auto"` comes to, measured anew.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
 import sqlite3
 import sys
 import tempfile
@@ -49,6 +51,18 @@ def bench(folder: Path, options: argparse.Namespace, threads: int, jobs: int) ->
     return Spent(wall, cpu, memory)
 
 
+def chosen(folder: Path, options: argparse.Namespace) -> tuple[int, Spent]:
+    """What `threads = "auto"` comes to, and what measuring it took."""
+    (folder / "matrix.toml").write_text(
+        MATRIX.format(model=options.model, threads='"auto"', seeds=[0], epochs=options.epochs)
+    )
+    command = [sys.executable, "-m", "benchmark", "plan", "-q", "--probe", "--format", "json"]
+    with (folder / "plan.json").open("w") as plan:
+        spent = run(command, folder, {"BENCH_CACHE": str(folder / "cache")}, stdout=plan)
+    (cell,) = json.loads((folder / "plan.json").read_text())["cells"]
+    return cell["threads"], spent
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cells", type=int, default=6)
@@ -67,9 +81,12 @@ def main() -> None:
 
     found = interleaved({"packed": side(1, cores), "in turn": side(cores, 1)}, options.rounds)
     packed, turn = found["packed"], found["in turn"]
+    with tempfile.TemporaryDirectory() as name:
+        threads, measuring = chosen(Path(name), options)
     text = (
         f"{options.cells} cells of {options.model}: {told(f'{cores} at once with 1 thread', packed)}; "
-        f"{told(f'one after another with {cores} threads', turn)}; ratio **{ratio(packed, turn):.2f}** wall"
+        f"{told(f'one after another with {cores} threads', turn)}; ratio **{ratio(packed, turn):.2f}** wall; "
+        f'`threads = "auto"` chose {threads} in {measuring.wall:.1f} s'
     )
     append_result("packing", text, "python perf/packing.py")
 

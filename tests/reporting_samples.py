@@ -37,7 +37,7 @@ def spec_of(dataset: str, model: str, strategy: str, seed: int, changes: Mapping
         },
         "stages": [stage],
         "keep": "best", "monitor": "val_accuracy", "labels": "integer", "threads": changes.get("threads", 1),
-        "precision": "float32", "backend": "tensorflow", "device": "auto", "device_kind": "cpu", "deterministic": True,
+        "precision": "float32", "backend": changes.get("backend", "tensorflow"), "device": "auto", "device_kind": "cpu", "deterministic": True,
     }  # fmt: skip
 
 

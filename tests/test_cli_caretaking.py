@@ -179,3 +179,51 @@ def test_a_missing_or_changed_artifact_is_named_and_its_cell_runs_again(damage, 
     done = place.run("run")
     assert done.returncode == 0
     assert "14 completed (13 from earlier runs)" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("change", "words", "said"),
+    [
+        ("update cell set spec = '{'", ["report"], "spec: expected the settings of a cell as JSON"),
+        ("update run set memory_bytes = 'nan'", ["show", "dataset=digits_high"], "memory_bytes: expected integer"),
+        ("update run set started_utc = 'x'", ["status"], "started_utc: expected a date and time"),
+        ("update cell set spec = '[]'", ["db", "merge", "all.sqlite", "results.sqlite"], "spec: expected the settings"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_a_row_that_somebody_edited_is_damage_of_the_database_and_no_defect_of_ours(place, change, words, said):
+    with closing(sqlite3.connect(place.directory / "results.sqlite")) as connection:
+        connection.execute(change)
+        connection.commit()
+    done = place.call(*words)
+    assert done.exit_code == 4, done.stderr
+    assert said in done.stderr
+    assert "bench db salvage" in done.stderr
+    assert "defect" not in done.stderr
+    assert place.call("db", "check").exit_code == 4
+
+
+def test_a_defect_of_ours_is_not_blamed_on_a_sound_database(place, monkeypatch):
+    def slip(*_, **__):
+        raise ValueError("a slip of ours")
+
+    monkeypatch.setattr("benchmark.results.queries.results", slip)
+    done = place.call("report")
+    assert done.exit_code == 1
+    assert "ValueError: a slip of ours" in done.stderr
+
+
+def test_what_somebody_edited_is_salvaged_as_far_as_the_rest_tells_it(place):
+    clean = query(place, "select cell_id, spec from cell order by cell_id")
+    with closing(sqlite3.connect(place.directory / "results.sqlite")) as connection:
+        connection.execute("update cell set spec = '{' where rowid = 1")
+        connection.execute("update run set started_utc = 'yesterday'")
+        connection.commit()
+    done = place.call("db", "salvage", "results.sqlite", "rescued.sqlite")
+    assert done.exit_code == 0, done.stderr
+    assert place.call("report", "--db", "rescued.sqlite").exit_code == 0
+    assert query(place, "select cell_id, spec from cell order by cell_id", "rescued.sqlite") == clean
+    # a moment is no number of a result
+    assert query(place, "select count(*) from execution", "rescued.sqlite") == query(
+        place, "select count(*) from execution"
+    )

@@ -113,6 +113,11 @@ def test_a_slip_of_the_fingers_is_answered_with_the_nearest_name(words, suggesti
         (InterruptedRunError("stopped", 130), 130),
         (InterruptedRunError("stopped", 143), 143),
         (OSError(errno.ENOSPC, "No space left on device", "x"), 4),
+        (OSError(errno.EFBIG, "File too large"), 4),
+        (OSError(errno.EMFILE, "Too many open files", "x"), 4),
+        (OSError(errno.EAGAIN, "Resource temporarily unavailable"), 4),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), 4),
+        (MemoryError(), 4),
         (KeyboardInterrupt(), 130),
         (ValueError("a slip of ours"), 1),
     ],
@@ -123,6 +128,27 @@ def test_every_failure_ends_with_its_exit_code_and_no_traceback(error, code):
     assert done.exit_code == code
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "cure"),
+    [
+        (OSError(errno.EMFILE, "Too many open files"), "ulimit -n"),
+        (MemoryError(), "-v"),
+        (FileNotFoundError(errno.ENOENT, "No usable temporary directory found in ['/tmp']"), "TMPDIR"),
+    ],
+    ids=["descriptors", "memory", "temporary folder"],
+)
+def test_a_system_that_gives_no_more_is_named_with_the_cure_and_is_no_defect(error, cure):
+    done = failing(error)
+    assert cure in done.stderr
+    assert "defect" not in done.stderr
+
+
+def test_a_message_is_said_even_when_there_is_no_memory_to_load_what_prints_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich.text", None)
+    done = failing(StorageError("disk full"))
+    assert (done.exit_code, done.stderr) == (4, "error: disk full\n")
 
 
 def test_a_broken_pipe_is_no_failure(monkeypatch):
@@ -196,6 +222,12 @@ def test_no_color_and_no_terminal_mean_no_escapes(place):
     for variables in ({"NO_COLOR": "1"}, {"TERM": "dumb"}, {}):
         done = place.run("list", "models", **variables)
         assert "\x1b" not in done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("columns", ["abc", "-5", "1"])
+def test_any_width_that_the_shell_may_claim_is_survived(columns, place):
+    done = place.run("list", "models", COLUMNS=columns)
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_c_locale_gets_ascii(place):

@@ -98,6 +98,15 @@ json_values = st.recursive(
 )
 
 
+def test_json_means_the_same_and_steers_no_terminal(capsys, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "C.UTF-8")
+    name = "é\u202egnp\u200b\x1b[31m\x9b\n"
+    output.write_json({"name": name})
+    said = capsys.readouterr().out
+    assert json.loads(said) == {"name": name}
+    assert "é\\u202egnp\\u200b\\u001b[31m\\u009b\\n" in said
+
+
 @given(json_values)
 def test_everything_becomes_strict_json(value):
     json.dumps(output.plain(value), allow_nan=False)

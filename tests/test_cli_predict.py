@@ -33,7 +33,7 @@ def place(finished, tmp_path, monkeypatch) -> Workplace:
     connection.close()
     (tmp_path / "one.png").write_bytes(b"")
 
-    def predict(trained, images, views):
+    def predict(trained, images, views, *, allow_plugins):
         rows = [[0.1, 0.6 - 0.4 * (one.cell.seed == 1), 0.3 + 0.4 * (one.cell.seed == 1)] for one in trained]
         names = ("cat", "dog", "eel")
         return [Predicted(one.cell, names, [row] * len(images)) for one, row in zip(trained, rows, strict=True)]
@@ -111,7 +111,7 @@ def test_weights_that_are_gone_name_the_cure(place):
 
 
 def test_cells_of_other_classes_are_not_averaged(place, monkeypatch):
-    def predict(trained, images, views):
+    def predict(trained, images, views, *, allow_plugins):
         return [Predicted(one.cell, (f"{number}", "x"), [[0.5, 0.5]]) for number, one in enumerate(trained)]
 
     monkeypatch.setattr(prediction, "predict", predict)

@@ -104,8 +104,9 @@ def test_follow_refuses_a_format(finished):
     assert finished.call("status", "--follow", "--format", "json").exit_code == 2
 
 
-def test_a_run_that_is_not_there_is_the_users_mistake(finished):
-    done = finished.call("status", "--run", "99")
+@pytest.mark.parametrize("number", ["99", "9" * 20, "-1"])
+def test_a_run_that_is_not_there_is_the_users_mistake(number, finished):
+    done = finished.call("status", "--run", number)
     assert done.exit_code == 2
     assert "bench list runs" in done.stderr
 

@@ -29,6 +29,8 @@ def values_of(kind: type) -> st.SearchStrategy[typing.Any]:
 
 
 def same(left: object, right: object) -> bool:
+    if isinstance(left, tuple) and isinstance(right, tuple):
+        return len(left) == len(right) and all(map(same, left, right))
     if isinstance(left, float) and isinstance(right, float):
         return left == right or (math.isnan(left) and math.isnan(right))
     return left == right

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -125,7 +126,7 @@ def opened(monkeypatch):
 
     engines = []
     monkeypatch.setattr(
-        database, "writing_engine", lambda location: engines.append(engine.writing_engine(location)) or engines[-1]
+        database, "writing_engine", lambda *given: engines.append(engine.writing_engine(*given)) or engines[-1]
     )
     return lambda: engines[-1]
 
@@ -295,6 +296,23 @@ def test_a_lock_that_is_kept_ends_the_run_and_names_who_holds_it(place, monkeypa
     assert len(place.digests()) == len(CELLS)
 
 
+def test_ctrl_c_is_heard_while_another_program_keeps_the_database_locked(run, clean):
+    process = run.start(**SLOW)
+    run.wait_for(HAS_EPOCHS)
+    before = run.epochs()
+    with hold_lock(run.database, 600) as holder:
+        time.sleep(0.5)
+        begun = time.monotonic()
+        process.send_signal(signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+        assert time.monotonic() - begun < 15, stderr
+        holder.kill()
+    assert process.returncode == 4, stderr
+    assert "another program has kept it locked" in stderr
+    assert run.resume() == 0
+    run.check(clean, before)
+
+
 # ---- 30: one file, several names
 
 
@@ -306,6 +324,19 @@ def test_one_file_by_another_name_is_refused(run):
     for name in ("link.sqlite", "./elsewhere/results.sqlite", str(run.database.resolve())):
         done = run.bench("run", "--db", name)
         assert done.returncode == 75, (name, done.stderr)
+
+
+def test_one_file_by_a_hard_link_is_refused_while_a_run_writes_it(run, clean):
+    process = run.start(**ENDLESS)
+    run.wait_for(TRAINS)
+    os.link(run.database, run.folder / "hard.sqlite")
+    second = run.bench("run", "--machine", "test", "--db", "hard.sqlite")
+    assert second.returncode == 75, second.stderr
+    assert f"process {process.pid} (" in second.stderr
+    process.kill()
+    run.wait_until_alone(3.0)
+    assert run.resume() == 0
+    run.check(clean)
 
 
 def test_one_file_by_a_bind_mount_is_refused(run):
@@ -330,13 +361,18 @@ def test_one_file_by_a_bind_mount_is_refused(run):
 # ---- 31: the file is taken away
 
 
-@pytest.mark.parametrize("how", ["deleted", "replaced"])
-def test_a_file_that_is_taken_away_stops_the_run_and_what_it_held_is_saved(run, clean, how):
-    process = run.start(**SLOW)
+@pytest.mark.parametrize("how", ["deleted", "replaced", "without its wal", "with its folder"])
+def test_a_file_that_is_taken_away_stops_the_run_and_what_it_held_is_saved(run, clean, how, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    process = run.start(**SLOW, TMPDIR=str(elsewhere))
     run.wait_for(HAS_EPOCHS)
     before = run.epochs()
     if how == "deleted":
         run.database.unlink()
+    elif how == "without its wal":
+        wal_of(run.database).unlink()
+    elif how == "with its folder":
+        run.folder.rename(run.folder.with_name("elsewhere"))
     else:
         with contextlib.closing(sqlite3.connect(run.folder / "other.sqlite")) as other:
             other.execute("create table t(x)")
@@ -345,9 +381,11 @@ def test_a_file_that_is_taken_away_stops_the_run_and_what_it_held_is_saved(run, 
     assert process.returncode == 4, stderr
     assert "deleted, renamed or replaced" in stderr
     assert run.processes() == []
-    (saved,) = run.folder.glob("results.recovered-*.sqlite")
+    (saved,) = [*run.folder.glob("results.recovered-*.sqlite"), *elsewhere.glob("results.recovered-*.sqlite")]
+    if how == "with its folder":
+        run.folder.with_name("elsewhere").rename(run.folder)
     for path in (wal_of(run.database), run.database.with_name("results.sqlite-shm")):
         path.unlink(missing_ok=True)
-    saved.rename(run.database)
+    shutil.move(saved, run.database)
     assert set(before.items()) <= set(run.epochs().items())
     finish(run, clean)

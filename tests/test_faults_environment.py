@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -98,6 +99,29 @@ def test_too_few_descriptors_for_anything_end_with_a_message_and_cells_stay_pend
         assert "ulimit -n" in done.stderr or "cannot be opened" in done.stderr
     assert run.resume() == 0
     run.check(clean)
+
+
+@pytest.fixture
+def public_run():
+    """In a folder that every user reaches."""
+    with tempfile.TemporaryDirectory() as name:
+        Path(name).chmod(0o777)
+        yield from running(Path(name))
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root, to become a user whose processes are counted")
+@pytest.mark.parametrize("limit", [pytest.param(2, marks=pytest.mark.exhaustive), 3])
+def test_a_limit_on_processes_ends_the_run_with_the_cure_and_not_in_an_endless_wait(public_run, clean, limit):
+    # a user whom nobody else is, who may still read what belongs to root
+    somebody = f"setpriv --reuid {61000 + os.getpid() % 4000} --clear-groups"
+    allowed = "--inh-caps=+dac_override --ambient-caps=+dac_override"
+    command = f"{sys.executable} -m benchmark run --machine test"
+    done = shell(public_run, f"{somebody} {allowed} bash -c 'ulimit -u {limit}; exec {command}'")
+    assert done.returncode == 4, done.stderr
+    assert "no worker process can be started" in done.stderr
+    assert "ulimit -u" in done.stderr
+    assert public_run.resume() == 0
+    public_run.check(clean)
 
 
 def test_a_full_folder_for_temporary_files(run, clean):
@@ -329,6 +353,22 @@ def test_a_broken_tensorflow_is_said_and_every_cell_says_it(tmp_path, text, said
         assert all(said in detail for *_, detail in causes)
         shown = run.bench("show", run.rows("select cell_id from cell")[0][0], PYTHONPATH=path)
         assert said in shown.stdout
+
+
+def test_libraries_that_are_upgraded_in_mid_run_are_said_and_the_template_imports_the_new_ones(place, monkeypatch):
+    installed = {"keras": "3.13"}
+    monkeypatch.setattr("benchmark.scheduling.template.installed_versions", lambda _: dict(installed))
+    monkeypatch.setattr("benchmark.scheduling.launcher.installed_versions", lambda _: dict(installed))
+
+    class Upgrade(Listener):
+        def cell_finished(self, *_):
+            installed["keras"] = "3.14"
+
+    listener = Upgrade()
+    assert place.run([fake_cell(seed=seed) for seed in range(3)], listener, jobs=1).counts == {"completed": 3}
+    assert listener.notes.count("installed libraries have changed while this run went on (keras 3.14)") == 1
+    assert "died" not in listener.notes
+    assert place.rows("select distinct isolation from attempt") == [("fork",)]
 
 
 # ---- 70: other programs

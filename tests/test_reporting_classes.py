@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import warnings
 
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from reporting_samples import row
 from results_samples import predictions
 
+from benchmark.errors import StorageError
 from benchmark.reporting.classes import MOST_COLUMNS, class_scores, confusion_counts
 from benchmark.reporting.predictions import decode
 from benchmark.reporting.report import ReportOptions, build_report
@@ -98,3 +101,12 @@ def test_results_without_predictions_are_counted_in_a_note():
 
 def test_they_are_shown_only_when_asked_for():
     assert {table.name for table in report(STORED).tables} == {"summary"}
+
+
+@pytest.mark.parametrize("content", [b"", b"PK\x05\x06" + bytes(18), b"not an archive"])
+def test_predictions_that_were_changed_together_with_their_digest_are_damage_of_the_database(content):
+    row = dataclasses.replace(
+        predictions((0, 1), (0, 1), "ab"), content=content, sha256=hashlib.sha256(content).hexdigest()
+    )
+    with pytest.raises(StorageError, match="changed by hand"):
+        decode(row)

@@ -51,6 +51,13 @@ def test_columns_of_a_result_tell_about_the_same():
     assert phases_in_sum({**ROW, "total_seconds": None}) == {}
 
 
+def test_epochs_that_another_cell_trained_count_as_the_own_ones():
+    ours = {**ROW, "total_seconds": 8.0, "shared_seconds": 12.0}
+    assert phases_in_sum(ours) == phases_in_sum(ROW)
+    epochs = [epoch(1, step=5.0), epoch(2)]
+    assert phases_of({**EXECUTION, "total_seconds": 6.0, "shared_seconds": 8.0}, epochs) == phases_of(EXECUTION, epochs)
+
+
 def test_words_begin_with_the_bottleneck_and_leave_out_what_is_small():
     assert in_words({"steps": 60.0, "tracing": 39.9, "input": 0.1}) == "training steps 60 %, tracing 40 %"
 
@@ -64,3 +71,9 @@ def test_the_note_names_models_with_another_bottleneck():
     assert note.startswith("Where the time went, 100 s of work in 5 cells: training steps ")
     assert note.endswith("Most of small is tracing.")
     assert note_on_phases([group("x", total_seconds=None)]) == []
+
+
+def test_the_note_says_what_sharing_saved():
+    (note,) = note_on_phases([group("m"), group("m", total_seconds=8.0, shared_seconds=12.0)])
+    assert note.startswith("Where the time went, 40 s of work in 2 cells: ")
+    assert note.endswith(" 12 s of that were not spent: another cell had trained these stages.")

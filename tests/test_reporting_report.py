@@ -77,6 +77,17 @@ def test_mixed_versions_are_said():
     assert any("keras_version (3.14.0, 3.15.1)" in note for note in build_report(rows, [], None).notes)
 
 
+def test_that_one_backend_is_not_another_is_no_mixture_of_versions():
+    rows = [
+        row("scratch", seed, changes={"backend": backend}, backend_version=version)
+        for backend, version in (("tensorflow", "2.21.0"), ("jax", "0.10.2"))
+        for seed in range(2)
+    ]
+    assert not any("made alike" in note for note in build_report(rows, [], None).notes)
+    rows[0] = {**rows[0], "backend_version": "2.20.0"}
+    assert "differ in backend_version (2.20.0, 2.21.0)." in " ".join(build_report(rows, [], None).notes)
+
+
 def test_versions_are_taken_from_the_runs():
     rows = [row(seed=0, run_id=1), row(seed=1, run_id=2)]
     runs = [{"run_id": 1, "keras_version": "3.14.0"}, {"run_id": 2, "keras_version": "3.15.1"}]

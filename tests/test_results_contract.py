@@ -31,6 +31,7 @@ from benchmark.events import (
     Progress,
     ProtocolError,
     Resumed,
+    StagesTaken,
     StageStarted,
 )
 from benchmark.matrix.cell import Weights
@@ -326,6 +327,22 @@ class TestRecording:
         assert tuple(only(database)[name] for name in shown) == ("reused", 0.25, 8.0, 1.25)
         recorder.finish_attempt(start.attempt_id, state="failed")
         assert tuple(only(database)[name] for name in shown) == ("reused", 0.25, 8.0, 1.25)
+
+    def test_what_another_cell_trained_is_shown_until_the_cell_trains_it_itself(self, database):
+        recorder, run_id = begin(database, [cell()])
+        start = recorder.start_attempt(run_id, cell().cell_id, MACHINE)
+        set_up(recorder, start.attempt_id)
+        assert only(database)["shared_epochs"] is None
+        recorder.record(start.attempt_id, StagesTaken(1))
+        for number in (1, 2):
+            recorder.record(start.attempt_id, epoch(number, replayed=True))
+        recorder.record(start.attempt_id, StageStarted(2, 5, 10, "none", 0.0, 0.0, 2, 2.0))
+        shown = ("shared_epochs", "shared_seconds", "fit_seconds", "epochs", "resumed")
+        assert tuple(only(database)[name] for name in shown) == (2, 2.0, 2.0, 2, False)
+        recorder.finish_attempt(start.attempt_id, state="crashed", will_retry=True)
+        again = recorder.start_attempt(run_id, cell().cell_id, MACHINE)
+        recorder.record(again.attempt_id, StageStarted(1, 5, 10))
+        assert tuple(only(database)[name] for name in shown) == (0, 0.0, 2.0, 2, False)
 
     @pytest.mark.parametrize(
         ("state", "will_retry", "status", "cause"),

@@ -314,9 +314,13 @@ def damaged(kind, path):
             with path.open("r+b") as file:
                 file.seek(100)
                 file.write(b"\xff" * 3996)
+        case "letter of the schema":
+            content = path.read_bytes()
+            assert b"prediction_is_final_insert" in content
+            path.write_bytes(content.replace(b"prediction_is_final_insert", b"prediction_is_f\xf4nal_insert"))
 
 
-@pytest.mark.parametrize("kind", ["text", "truncated", "page", "schema page"])
+@pytest.mark.parametrize("kind", ["text", "truncated", "page", "schema page", "letter of the schema"])
 def test_a_damaged_file_is_refused_with_its_name_and_not_touched(filled, kind):
     damaged(kind, filled)
     before = hashlib.sha256(filled.read_bytes()).digest()
@@ -522,6 +526,7 @@ def test_hostile_file_names_are_only_names(tmp_path):
         (":memory:", "path of a file"),
         ("://", "URL"),
         ("a\0b", "path of a file"),
+        ("/", "path of a file"),
     ],
 )
 def test_targets_that_are_neither_file_nor_server_are_the_users_mistake(target, said):

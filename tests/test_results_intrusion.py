@@ -47,6 +47,7 @@ HOSTILE = {
         "DROP TRIGGER execution_is_final; CREATE TRIGGER execution_is_final BEFORE UPDATE ON execution "
         "BEGIN DELETE FROM attempt; END;"
     ),
+    "table artifact without size_bytes": "ALTER TABLE artifact DROP COLUMN size_bytes;",
     "table artifact": "ALTER TABLE artifact ADD COLUMN more TEXT GENERATED ALWAYS AS (hex(zeroblob(100000000)));",
 }
 

@@ -78,6 +78,21 @@ def test_the_states_of_a_cell_that_will_go_on_stay(database, recorded):
     ]  # fmt: skip
 
 
+def test_stages_that_cells_share_go_when_no_cell_is_left_to_be_resumed(database, recorded):
+    recorder, run_id = recorded
+    place = artifacts_root(database.path) / "stages" / cell(0).cell_id / "77"
+    place.mkdir(parents=True)
+    (place / "state.npz").write_bytes(b"12345")
+    (place.parent.parent / "mine").mkdir()
+    start = recorder.start_attempt(run_id, cell(1).cell_id, MACHINE)
+    recorder.finish_attempt(start.attempt_id, state="interrupted")
+    assert found(database) == {}
+    again = recorder.start_attempt(run_id, cell(1).cell_id, MACHINE)
+    recorder.finish_attempt(again.attempt_id, state="diverged")
+    assert found(database) == {f"stages/{cell(0).cell_id}": "state"}
+    assert [one.size_bytes for one in leftovers(database, artifacts_root(database.path))] == [5]
+
+
 def test_folders_of_attempts_that_nobody_knows_are_orphans_as_a_whole(database, recorded):
     folder_of(database, 99, 0, "weights.npz", "log.txt")
     (one,) = leftovers(database, artifacts_root(database.path))

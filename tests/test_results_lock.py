@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -88,3 +89,28 @@ def test_a_folder_that_cannot_hold_the_lock_is_named(tmp_path):
         lock_database(tmp_path / "no" / "x.sqlite"),
     ):
         pass
+
+
+def test_a_link_in_the_place_of_the_lock_file_is_refused_and_what_it_leads_to_is_not_touched(tmp_path):
+    precious = tmp_path / "precious.txt"
+    precious.write_text("mine")
+    (tmp_path / "results.sqlite.lock").symlink_to(precious)
+    with pytest.raises(StorageError, match=r"results\.sqlite\.lock: expected a file of bench, found a link"):
+        lock_database(tmp_path / "results.sqlite").__enter__()
+    assert precious.read_text() == "mine"
+
+
+def test_a_pipe_in_the_place_of_the_lock_file_is_refused(tmp_path):
+    os.mkfifo(tmp_path / "results.sqlite.lock")
+    with pytest.raises(StorageError, match=r"results\.sqlite\.lock: expected a file of bench, found a pipe"):
+        lock_database(tmp_path / "results.sqlite").__enter__()
+
+
+def test_a_full_disk_takes_the_holders_name_and_not_the_lock(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("benchmark.results.lock.os.pwrite", full)
+    path = tmp_path / "results.sqlite"
+    with lock_database(path), pytest.raises(BusyError, match="has not said who it is"):
+        lock_database(path).__enter__()

@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime, timedelta
 
+import sqlalchemy as sa
 from results_samples import MACHINE, begin, cell, run_cell
 
 from benchmark.matrix.cell import Cell
 from benchmark.results import past
 from benchmark.results.database import open_database
+from benchmark.results.schema import attempt, run
 
 
 def test_like_executions_are_averaged_and_the_newest_tells_their_settings(tmp_path):
@@ -25,3 +28,24 @@ def test_like_executions_are_averaged_and_the_newest_tells_their_settings(tmp_pa
         assert past.efforts(database, "elsewhere") == []
         expected = {one.cell_id: "completed" for one in (cell(0), cell(1), other)}
         assert past.statuses(database, MACHINE) == {**expected, cell(5).cell_id: "running"}
+
+
+def test_the_start_of_a_run_is_that_of_its_first_attempt_and_the_shortest_counts(tmp_path):
+    with open_database(tmp_path / "r.sqlite", mode="write") as database:
+        for number in range(3):
+            recorder, run_id = begin(database, [cell(number)])
+            run_cell(recorder, run_id, cell(number))
+        assert past.starts(database, "elsewhere") == {}
+        for run_id, seconds in ((1, 59), (2, 7), (3, 9)):
+            begin_before_attempt(database, run_id, seconds)
+        assert past.starts(database, MACHINE) == {cell(0).backend: 7.0}
+        begin_before_attempt(database, 2, None)
+        assert past.starts(database, MACHINE) == {cell(0).backend: 9.0}
+
+
+def begin_before_attempt(database, run_id, seconds):
+    """Has a run begin so many seconds before its first attempt; None for a moment that is none."""
+    with database.transaction() as connection:
+        first = connection.execute(sa.select(attempt.c.started_utc).where(attempt.c.run_id == run_id)).scalar_one()
+        begun = "once" if seconds is None else (datetime.fromisoformat(first) - timedelta(seconds=seconds)).isoformat()
+        connection.execute(sa.update(run).where(run.c.run_id == run_id).values(started_utc=begun))

@@ -8,6 +8,7 @@ import sqlite3
 import subprocess
 import sys
 from contextlib import closing
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -184,13 +185,17 @@ def pages_of(path: Path, table: str) -> list[tuple[int]]:
         return [(number,) for number in pages.visited - before]
 
 
-def test_lost_cells_are_made_again_from_the_text_of_their_matrix(tmp_path):
+@pytest.mark.parametrize("threads", [1, 2])
+def test_lost_cells_are_made_again_from_the_text_of_their_matrix(tmp_path, threads):
     path = tmp_path / "results.sqlite"
-    cells = parse_matrix(MATRIX, "m.toml", overrides=["epochs=3"], machine_kind=KIND).cells
+    matrix = MATRIX + 'threads = "auto"\n'
+    kinds = parse_matrix(matrix, "m.toml", machine_kind=KIND).undecided
+    chosen = replace(KIND, threads=dict.fromkeys(kinds, threads))
+    cells = parse_matrix(matrix, "m.toml", overrides=["epochs=3"], machine_kind=chosen).cells
     facts = RunFacts(
         machine=MACHINE,
         matrix_path="m.toml",
-        matrix_text=MATRIX,
+        matrix_text=matrix,
         cpu_cores=2,
         command="bench run --set epochs=3 --jobs 2",
     )

@@ -93,3 +93,22 @@ def test_the_artifacts_of_a_database_are_checked_against_its_rows(tmp_path):
     file.write_bytes(b"weightz")
     (finding,) = check(path, root)
     assert (finding.kind, finding.where) == ("artifact", f"{cell().cell_id}/{start.attempt_id}/weights.npz")
+
+
+@pytest.mark.parametrize(
+    ("change", "where", "detail"),
+    [
+        ("update run set memory_bytes = 'nan'", "run row 1", "memory_bytes: expected integer, got text"),
+        ("update run set started_utc = 'yesterday'", "run row 1", "started_utc: expected a date and time"),
+        ("update run set command = x'ff00'", "run row 1", "command: expected text, got blob"),
+        ("update run set command = cast(x'ff41' as text)", "run", "UTF-8"),
+        ("update cell set spec = '{}'", f"cell row {cell(0).cell_id}", "spec: expected the settings of a cell as JSON"),
+        ("update cell set spec = '{'", f"cell row {cell(0).cell_id}", "spec: expected the settings"),
+    ],
+)
+def test_a_value_that_bench_never_writes_is_found_and_named(filled, change, where, detail):
+    with closing(sqlite3.connect(filled)) as connection:
+        connection.execute(change)
+        connection.commit()
+    found = [finding for finding in check(filled) if finding.kind == "value"]
+    assert any(finding.where == where and detail in finding.detail for finding in found), found

@@ -34,7 +34,7 @@ def test_threads_come_from_the_plan_whatever_the_shell_says(name):
 
 def test_a_cpu_cell_sees_no_gpu_and_a_gpu_cell_one():
     assert worker_environment(SHELL, "tensorflow", 1, None)["CUDA_VISIBLE_DEVICES"] == "-1"
-    assert worker_environment(SHELL, "tensorflow", 1, 1)["CUDA_VISIBLE_DEVICES"] == "1"
+    assert worker_environment(SHELL, "tensorflow", 1, "GPU-1")["CUDA_VISIBLE_DEVICES"] == "GPU-1"
 
 
 @pytest.mark.parametrize("make", [base_environment, template_environment])

@@ -57,6 +57,15 @@ def test_without_a_record_large_networks_take_longer_than_small_ones():
     assert durations.estimate(large()).disk_bytes == pytest.approx(45e6, rel=0.01)
 
 
+def test_shared_epochs_shorten_cells_of_the_same_shape_and_make_no_other_cheaper():
+    shared = {**effort(small(), 60.0), "total_seconds": 4.0, "shared_seconds": 56.0}
+    seen, alone = Durations(efforts=[shared]), Durations(efforts=[effort(small(), 60.0)])
+    assert seen.seconds(replace(small(), seed=99, cell_id="9" * 20)) == pytest.approx(4.0)
+    longer = with_epochs(small(), 3 * small().epochs)
+    assert seen.seconds(longer) == pytest.approx(alone.seconds(longer))
+    assert seen.seconds(large()) == pytest.approx(alone.seconds(large()))
+
+
 def test_the_same_cell_counts_most_then_its_shape_then_its_kind_then_the_cost_model():
     cell = small(epochs=4)
     durations = Durations([past(cell, 12.0)], [effort(cell, 10.0)])
@@ -185,3 +194,11 @@ def test_a_large_matrix_is_not_summed_up_at_every_question(monkeypatch):
     answers = {remaining() for _ in range(20)}
     assert len(asked) < 20
     assert len(answers) == len(asked)
+
+
+def test_the_start_of_earlier_runs_counts_but_not_what_they_prepared():
+    cells = [small(epochs=4)]
+    assert Durations().start_seconds(cells) == 4.0
+    assert Durations(starts={"tensorflow": 9.0}).start_seconds(cells) == 9.0
+    assert Durations(starts={"tensorflow": 600.0}).start_seconds(cells) == 12.0
+    assert Durations(starts={"tensorflow": 9.0}).start_seconds([]) == 0.0

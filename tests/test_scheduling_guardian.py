@@ -111,6 +111,32 @@ def test_what_a_worker_leaves_is_killed_with_its_end(guarded, tmp_path):
     assert gone(int((tmp_path / "log.txt").read_text()))
 
 
+ESCAPE = """
+import os, time
+if not os.fork():
+    os.setsid()
+    if not os.fork():
+        print(os.getpid(), flush=True)
+        time.sleep(60)
+    os._exit(0)
+time.sleep({})
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere a process that makes a session of its own has left")
+@pytest.mark.parametrize("end", ["the worker's", "the scheduler's"])
+def test_a_grandchild_in_a_session_of_its_own_is_killed_too(guarded, tmp_path, end):
+    lines = guarded(ESCAPE.format(0.3 if end == "the worker's" else 60))
+    up(tmp_path / "log.txt")
+    escaped = int((tmp_path / "log.txt").read_text())
+    if end == "the worker's":
+        said(lines, Exited)
+    else:
+        os.close(lines.life)
+        lines.life = -1
+    assert gone(escaped)
+
+
 def test_a_worker_dies_with_its_guardian(guarded):
     launched = said(guarded("import time; time.sleep(60)"), Launched)
     os.kill(launched.guardian_pid, signal.SIGKILL)

@@ -164,6 +164,7 @@ def _slack() -> float:
 KILLS = int(os.environ.get("BENCH_TEST_KILLS", "3"))
 
 
+@pytest.mark.exhaustive
 def test_random_kills_of_anything_lose_nothing(run, clean):
     """`make soak` makes half an hour of it."""
     random = Random(20)

@@ -8,6 +8,7 @@ import pytest
 from scheduling_plans import fake_cell
 from scheduling_runs import Place
 
+from benchmark import machine
 from benchmark.catalog.cache import prepared_directory
 from benchmark.scheduling import preparation
 from benchmark.scheduling.preparation import fingerprint
@@ -33,6 +34,7 @@ open(directory / "meta.json", "w").write(json.dumps({"fingerprint": wish["source
 def place(tmp_path, monkeypatch):
     """A place whose datasets are built by a program of this test."""
     monkeypatch.setenv("BENCH_TESTING", "1")
+    monkeypatch.setattr(machine, "installed_backends", lambda: ("played",))
     (tmp_path / "builder.py").write_text(BUILDER)
     monkeypatch.setattr(preparation, "COMMAND", (sys.executable, str(tmp_path / "builder.py")))
     return Place(tmp_path)

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -10,21 +11,21 @@ import pytest
 from benchmark.scheduling.environment import template_environment
 from benchmark.scheduling.probe import findings_of_child, objections
 
-FIT = {"threads": ["python"], "tensorflow": True, "context": False, "files": ["/dev/null", "pipe:[1]"]}
+FIT = {"threads": ["python"], "imported": True, "initialised": False, "files": ["/dev/null", "pipe:[1]"]}
 
 
 def test_a_fit_template_meets_no_objection():
     assert objections("tensorflow", FIT) == []
     assert objections("tensorflow", {**FIT, "threads": ["python", "jemalloc_bg_thd"]}) == []
-    assert objections("fake", {**FIT, "tensorflow": False}) == []
+    assert objections("fake", {**FIT, "imported": False}) == []
 
 
 @pytest.mark.parametrize(
     ("change", "words"),
     [
         ({"threads": ["python", "python"]}, "a thread 'python' runs"),
-        ({"tensorflow": False}, "not imported"),
-        ({"context": True}, "initialised already"),
+        ({"imported": False}, "TensorFlow is not imported"),
+        ({"initialised": True}, "TensorFlow is initialised already"),
         ({"files": ["/dev/nvidia0"]}, "/dev/nvidia0"),
         ({"files": ["/home/me/results.sqlite-wal"]}, "results.sqlite-wal"),
         ({"child": "no answer"}, "did not answer"),
@@ -35,13 +36,13 @@ def test_an_unfit_template_is_refused_with_the_reason(change, words):
     assert words in reason
 
 
-def findings_after(*statements: str) -> list[dict]:
+def findings_after(*statements: str, backend: str = "tensorflow") -> list[dict]:
     """What is found in one process after each of these."""
-    look = "print(json.dumps(findings_of_child('tensorflow')), flush=True)"
+    look = f"print(json.dumps(findings_of_child({backend!r})), flush=True)"
     lines = ["import json", "from benchmark.scheduling.probe import findings_of_child"]
     for statement in statements:
         lines += [statement, look]
-    environment = template_environment(os.environ, "tensorflow")
+    environment = template_environment(os.environ, backend)
     command = [sys.executable, "-c", "\n".join(lines)]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment)
     return [json.loads(line) for line in done.stdout.splitlines()]
@@ -68,8 +69,19 @@ def test_the_child_that_looks_round_is_waited_for():
 
 
 @pytest.mark.tf
-def test_the_real_template_is_fit_and_becomes_unfit_by_an_operation():
-    imports = "import tensorflow as tf, keras, benchmark.training.worker"
-    before, after = findings_after(imports, "tf.zeros(3) + 1")
-    assert objections("tensorflow", before) == []
-    assert "TensorFlow is initialised already" in objections("tensorflow", after)
+@pytest.mark.parametrize(
+    ("backend", "operation", "words"),
+    [
+        ("tensorflow", "tensorflow.zeros(3) + 1", "TensorFlow is initialised already"),
+        ("jax", "jax.numpy.zeros(3) + 1", "JAX is initialised already"),
+        # on the CPU PyTorch has no state of its own, but threads as soon as it computes on more than one
+        ("torch", "torch.set_num_threads(2); torch.ones(512, 512) @ torch.ones(512, 512)", "a thread "),
+    ],
+)
+def test_the_real_template_is_fit_and_becomes_unfit_by_an_operation(backend, operation, words):
+    if importlib.util.find_spec(backend) is None:
+        pytest.skip(f"the extra [{backend}] is not installed")
+    imports = f"import {backend}, keras, benchmark.training.worker"
+    before, after = findings_after(imports, operation, backend=backend)
+    assert objections(backend, before) == []
+    assert any(reason.startswith(words) for reason in objections(backend, after)), after

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from collections import Counter
+
 from hypothesis import given
 from hypothesis import strategies as st
 from scheduling_plans import fake_cell
@@ -48,6 +50,24 @@ def test_a_gpu_serves_one_cell_and_its_number_is_respected():
     assert slots.take(fake_cell(device="gpu", seed=2)).gpu == 0
     assert slots.take(fake_cell(device="gpu", seed=3)) is None
     assert slots.take(fake_cell(seed=4)).gpu is None
+
+
+@given(st.integers(1, 3), st.integers(1, 3), st.lists(st.sampled_from(["cpu", "gpu", "gpu:0", "gpu:1"]), max_size=20))
+def test_a_gpu_is_never_lent_to_more_cells_than_may_share_it(count, share, devices):
+    slots = Slots(range(20), range(count), None, share)
+    held = []
+    for seed, device in enumerate(devices):
+        cell = fake_cell(device=device, seed=seed)
+        on = Counter(grant.gpu for grant in held if grant.gpu is not None)
+        wanted = [int(device[4:])] if ":" in device else range(count)
+        room = [gpu for gpu in wanted if gpu < count and on[gpu] < share]
+        grant = slots.take(cell)
+        assert (grant is None) == (device != "cpu" and not room)
+        if grant is not None:
+            assert (grant.gpu is None) if device == "cpu" else on[grant.gpu] == min(on[gpu] for gpu in room)
+            held.append(grant)
+        if len(held) > 4:
+            slots.give(held.pop(0))
 
 
 def test_a_gpu_in_quarantine_is_lent_no_more():

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -66,6 +67,18 @@ def test_a_cut_file_is_a_data_error(tmp_path):
     path = directory / "train_images.npy"
     path.write_bytes(path.read_bytes()[:-1000])
     with pytest.raises(DataError, match="cannot be read"):
+        open_dataset(directory, DIGITS, 0, one_hot=False)
+
+
+@pytest.mark.parametrize("name", ["train_images", "test_labels"])
+def test_a_bit_that_somebody_changed_in_the_cache_is_a_data_error_and_a_copy_of_it_is_none(name, tmp_path):
+    directory = prepare("digits", 16, "grey", tmp_path)
+    copy = shutil.copytree(directory, tmp_path / "copy", copy_function=shutil.copyfile)
+    assert open_dataset(copy, DIGITS, 0, one_hot=False).fingerprint
+    content = bytearray((directory / f"{name}.npy").read_bytes())
+    content[-1000] ^= 1
+    (directory / f"{name}.npy").write_bytes(content)
+    with pytest.raises(DataError, match=r"has changed since it was made.*delete that folder and run `bench prepare`"):
         open_dataset(directory, DIGITS, 0, one_hot=False)
 
 

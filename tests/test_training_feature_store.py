@@ -66,7 +66,7 @@ def test_what_fails_while_it_is_made_leaves_nothing(store, tmp_path):
     assert store.get(wanted("aa"), pieces()).computed
 
 
-@pytest.mark.parametrize("damage", ["truncated", "no meta", "other shape"])
+@pytest.mark.parametrize("damage", ["truncated", "no meta", "other shape", "one bit"])
 def test_a_damaged_entry_is_made_anew(damage, store, tmp_path):
     store.get(wanted("aa"), pieces())
     entry = tmp_path / "features" / "aa"
@@ -74,6 +74,10 @@ def test_a_damaged_entry_is_made_anew(damage, store, tmp_path):
         os.truncate(entry / "features.npy", 1000)
     elif damage == "no meta":
         (entry / "meta.json").unlink()
+    elif damage == "one bit":
+        content = bytearray((entry / "features.npy").read_bytes())
+        content[-9] ^= 1
+        (entry / "features.npy").write_bytes(content)
     else:
         np.save(entry / "features.npy", ROWS[:2])
     again = store.get(wanted("aa"), pieces())

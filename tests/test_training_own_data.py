@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import os
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -310,6 +312,17 @@ def test_archives_that_are_missing_damaged_or_none_are_refused(tmp_path):
     path.write_bytes(content[:200] + b"\xff" * 50 + content[250:])
     assert "cannot be read as an .npz archive" in refusal(path, tmp_path, "npz:own.npz")
     assert "found 2" in refusal(packed(tmp_path, x=X, y=Y), tmp_path, "npz:own.npz", class_names=["a", "b"])
+
+
+def test_an_archive_that_claims_more_than_any_memory_holds_is_refused(tmp_path):
+    claim = io.BytesIO()
+    np.lib.format.write_array_header_1_0(claim, {"descr": "|u1", "fortran_order": False, "shape": (10**9, 1000, 1000)})
+    path = packed(tmp_path, y=Y)
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr("x.npy", claim.getvalue())
+    assert "cannot be read as an .npz archive of plain arrays: Unable to allocate" in refusal(
+        path, tmp_path, "npz:own.npz"
+    )
 
 
 # ---- TFDS

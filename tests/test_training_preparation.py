@@ -16,7 +16,8 @@ from benchmark.catalog.cache import prepared_directory
 from benchmark.catalog.facts import SOURCES
 from benchmark.training.causes import DataError
 from benchmark.training.digits import enlarge, prepare_digits
-from benchmark.training.preparation import fingerprint_of, is_complete, prepare
+from benchmark.training.fingerprint import fingerprint_of
+from benchmark.training.preparation import is_complete, prepare
 from benchmark.training.tfds import prepare_tfds  # noqa: F401  imports no TensorFlow by itself
 
 

@@ -113,7 +113,12 @@ class Run:
 
 
 def run_worker(
-    jobs: events.Job | list[events.Job], *, faults: str = "", fresh: bool = False, **environment: str
+    jobs: events.Job | list[events.Job],
+    *,
+    faults: str = "",
+    fresh: bool = False,
+    backend: str = "tensorflow",
+    **environment: str,
 ) -> Run:
     """Runs jobs one after the other in one process, with faults of `training_faults.py` injected.
 
@@ -129,7 +134,7 @@ def run_worker(
             "events": f"{folder}/events",
             "log": f"{folder}/log",
         }
-        nursery = Nursery() if fresh else _shared_nursery()
+        nursery = Nursery(backend) if fresh else _shared_nursery(backend)
         exit_code = nursery.run(order)
         if fresh:
             nursery.close()
@@ -141,7 +146,7 @@ def run_worker(
 class Nursery:
     """A process that has the worker imported and forks a child for each order; see `training_nursery.py`."""
 
-    def __init__(self) -> None:
+    def __init__(self, backend: str = "tensorflow") -> None:
         here = Path(__file__).parent
         self._cache = tempfile.TemporaryDirectory()
         self._process = subprocess.Popen(
@@ -151,6 +156,8 @@ class Nursery:
             env={
                 **os.environ,
                 "TF_CPP_MIN_LOG_LEVEL": "3",
+                "OPENBLAS_NUM_THREADS": "1",
+                "KERAS_BACKEND": backend,
                 "BENCH_CACHE": self._cache.name,
                 "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)]),
             },
@@ -169,8 +176,8 @@ class Nursery:
 
 
 @functools.cache
-def _shared_nursery() -> Nursery:
-    nursery = Nursery()
+def _shared_nursery(backend: str) -> Nursery:
+    nursery = Nursery(backend)
     atexit.register(nursery.close)
     return nursery
 

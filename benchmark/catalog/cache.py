@@ -63,6 +63,11 @@ def prepared_directory(
     return Path(cache_root) / "prepared" / f"{readable}-{image_size}-{color}-{digest}"
 
 
+def compiled_directory(cache_root: str | os.PathLike[str]) -> Path:
+    """Where JAX keeps what it has compiled, for other processes."""
+    return Path(cache_root) / "compiled"
+
+
 def features_directory(cache_root: str | os.PathLike[str]) -> Path:
     """The folder of what frozen layers made of images; see `training/feature_store.py`."""
     return Path(cache_root) / "features"

@@ -11,7 +11,7 @@ import click
 
 from benchmark.cli import output, streams, verbosity
 from benchmark.cli.group import SuggestingGroup
-from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option
+from benchmark.cli.options import CONTEXT, common_options, damage_named, database_option, examples, format_option
 from benchmark.cli.output import Column
 from benchmark.errors import StorageError, UserError
 
@@ -123,13 +123,15 @@ def merge(target: str, sources: Sequence[str], output_format: str) -> None:
     from benchmark.results.database import artifacts_root, lock_database, open_database
     from benchmark.results.location import locate
     from benchmark.results.merging import merge as add
+    from benchmark.results.verification import require_sound
 
     rows = []
     with lock_database(target), open_database(target, mode="write") as destination:
         for source in sources:
             if locate(source) == locate(target) or locate(source).path == destination.path is not None:
                 raise UserError(f"{source}: expected another database than the one it is merged into")
-            with open_database(source, mode="read") as opened:
+            with damage_named(source), open_database(source, mode="read") as opened:
+                require_sound(opened)
                 done = add(destination, opened, artifacts_root(target), artifacts_root(source))
             rows.append({"source": opened.display_name, **done.added, "renewed": done.renewed, "files": done.files})
             _tell(opened.display_name, done)

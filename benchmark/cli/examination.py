@@ -20,6 +20,9 @@ PACKAGES = (
     "alembic", "pandas", "matplotlib", "pydantic", "click", "rich",
 )  # fmt: skip
 
+EXTRAS = ("jax", "torch", "psycopg")
+"""What an extra of this package installs; not missed where it is not there."""
+
 KERAS_FLOOR = (3, 13, 2)
 """Older ones load model files that run code or exhaust memory: CVE-2025-1550, -8747, -9905, -9906, CVE-2026-0897, -1462, -1669."""
 
@@ -74,6 +77,8 @@ def _versions() -> Iterator[Finding]:
     yield Finding("versions", "python", machine.facts().python_version, "note")
     for name in PACKAGES:
         yield _package(name, facts.get(name))
+    for name, version in machine.package_versions(EXTRAS).items():
+        yield Finding("versions", name, version)
     yield sqlite_finding(_sqlite_version())
 
 

@@ -13,12 +13,13 @@ from benchmark.matrix.cell import Cell
 if TYPE_CHECKING:
     from benchmark.scheduling.forecast import Durations, Estimate
     from benchmark.scheduling.resources import Slots
+    from benchmark.scheduling.trials import Find
 
 SETTLED = {"completed", "diverged", "failed", "blocked"}
 """Statuses of cells that a run leaves as they are, unless it is told to retry."""
 
-MEASURED = {"same cell", "same shape", "same model"}
-"""What an estimate may follow from when this machine has recorded a cell of the same model."""
+MEASURED = {"same cell", "same shape", "same model", "trial"}
+"""What an estimate may follow from when this machine has recorded a cell of the same model, or tried one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,22 @@ class History:
         statuses: Of the newest execution of each cell.
         durations: See `results.queries.durations`.
         efforts: See `results.past.efforts`.
+        trials: See `scheduling.trials`; None to do without.
+        starts: See `results.past.starts`.
     """
 
     statuses: Mapping[str, str] = field(default_factory=dict)
     durations: Sequence[Mapping[str, Any]] = ()
     efforts: Sequence[Mapping[str, Any]] = ()
+    trials: Find | None = None
+    starts: Mapping[str, float] = field(default_factory=dict)
+
+    def durations_known(self) -> Durations:
+        """Expectations that follow from all this."""
+        from benchmark.scheduling.forecast import Durations
+        from benchmark.scheduling.trials import no_trial
+
+        return Durations(self.durations, self.efforts, self.trials or no_trial, self.starts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +70,7 @@ class Expectation:
     Attributes:
         estimates: Of each pending cell, by its id.
         cells: How many will run.
-        known_cells: For how many of them the machine has recorded a cell of the same model.
+        known_cells: For how many of them the machine has recorded, or tried, a cell of the same model.
         wall_seconds: Of the whole run.
         work_seconds: Sum over the cells.
         jobs: So many run at once.
@@ -137,9 +149,10 @@ def history(database: str, machine: str) -> History:
     """What is known of the machine; nothing when there is no database. Makes none."""
     from benchmark.results.location import locate
 
+    trials = _trials()
     path = locate(database).path
     if path is not None and not path.exists():
-        return History()
+        return History(trials=trials)
     from benchmark.errors import NotFoundError
     from benchmark.results import past, queries
     from benchmark.results.database import open_database
@@ -147,22 +160,38 @@ def history(database: str, machine: str) -> History:
     try:
         opened = open_database(database, mode="read")
     except NotFoundError:
-        return History()
+        return History(trials=trials)
     with opened:
         return History(
-            past.statuses(opened, machine), queries.durations(opened, machine), past.efforts(opened, machine)
+            past.statuses(opened, machine),
+            queries.durations(opened, machine),
+            past.efforts(opened, machine),
+            trials,
+            past.starts(opened, machine),
         )
+
+
+def _trials() -> Find | None:
+    from benchmark.catalog.cache import default_cache_root
+    from benchmark.errors import UserError
+    from benchmark.scheduling.trials import TrialStore
+
+    try:
+        return TrialStore(default_cache_root()).find
+    except UserError:
+        # without a home folder there is no cache, and nothing in it
+        return None
 
 
 def expect(cells: Sequence[Cell], known: History, jobs: int | None, budget_seconds: float | None = None) -> Expectation:
     """What those of the cells that are not finished will take."""
     from benchmark import machine
-    from benchmark.scheduling.forecast import Durations, run_seconds
+    from benchmark.scheduling.forecast import run_seconds
     from benchmark.scheduling.resources import Slots
 
     pending = [cell for cell in cells if known.statuses.get(cell.cell_id) not in SETTLED]
     slots = Slots(machine.available_cores(), range(machine.gpu_count()), jobs)
-    durations = Durations(known.durations, known.efforts)
+    durations = known.durations_known()
     estimates = {cell.cell_id: durations.estimate(cell) for cell in pending}
     peaks = sorted((estimate.peak_rss_bytes for estimate in estimates.values()), reverse=True)
     return Expectation(
@@ -179,11 +208,11 @@ def expect(cells: Sequence[Cell], known: History, jobs: int | None, budget_secon
 
 
 def _budget(pending: Sequence[Cell], durations: Durations, slots: Slots, seconds: float) -> Budget:
-    from benchmark.scheduling.forecast import room_of, start_seconds, work_left
+    from benchmark.scheduling.forecast import room_of, work_left
     from benchmark.scheduling.makespan import ends
 
     work = work_left(((cell, None) for cell in pending), durations, slots)
-    left = seconds - start_seconds(pending)
+    left = seconds - durations.start_seconds(pending)
     fitting = (cell_id for cell_id, end in ends(work, room_of(slots)).items() if end <= left)
     short = ends(work, room_of(slots), shortest_first=True).values()
     return Budget(seconds, frozenset(fitting), sum(end <= left for end in short))

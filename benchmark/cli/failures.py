@@ -5,6 +5,8 @@ BenchError             its own `exit_code`
 KeyboardInterrupt    130
 BrokenPipeError        0   the reader of our data has seen enough
 OSError: disk full     4
+no memory, processes,
+files that may be open 4
 anything else          1   a defect of ours
 """
 
@@ -17,9 +19,9 @@ import sys
 import click
 
 from benchmark.cli import streams
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, exhaustion
 
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS}
+DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 
 
 def exit_code_for(error: BaseException, *, debug: bool) -> int:
@@ -43,6 +45,10 @@ def exit_code_for(error: BaseException, *, debug: bool) -> int:
             f"{error.filename or 'output'}: {error.strerror}\n  free some space or write elsewhere, then try again"
         )
         return 4
+    named = exhaustion(error)
+    if named is not None:
+        _complain(str(named))
+        return named.exit_code
     _complain(_defect(error, debug=debug))
     return 1
 
@@ -57,12 +63,15 @@ def _explain_usage(error: click.ClickException) -> None:
 
 
 def _complain(message: str) -> None:
-    from rich.text import Text
-
-    text = Text("error: ", style="bold red")
-    text.append(streams.printable(message), style="default not bold")
     try:
+        from rich.text import Text
+
+        text = Text("error: ", style="bold red")
+        text.append(streams.printable(message), style="default not bold")
         streams.err().print(text, soft_wrap=True)
+    except (ImportError, MemoryError):
+        # no memory is left to load what prints in colour
+        sys.stderr.write(f"error: {streams.printable(message)}\n")
     except OSError:
         streams.mute(sys.stderr)
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -11,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from benchmark.cli import verbosity
+from benchmark.errors import BenchError
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import MachineKind, Plan
@@ -35,8 +37,11 @@ class MatrixRequest:
     exclude: tuple[str, ...]
     overrides: tuple[str, ...]
 
-    def load(self) -> Plan:
+    def load(self, threads: Mapping[str, int] | None = None) -> Plan:
         """The plan for this machine.
+
+        Args:
+            threads: What `threads = "auto"` comes to, by pace, beside what has been chosen on this machine before.
 
         Raises:
             UserError: The file is missing or wrong; all its problems are named.
@@ -48,16 +53,24 @@ class MatrixRequest:
             overrides=self.overrides,
             select=self.select,
             exclude=self.exclude,
-            machine_kind=machine_kind(),
+            machine_kind=machine_kind(threads),
         )
 
 
-def machine_kind() -> MachineKind:
-    """What this machine has, as far as it decides which cells are possible."""
+def machine_kind(threads: Mapping[str, int] | None = None) -> MachineKind:
+    """What this machine has, as far as it decides which cells a matrix comes to; `threads` as for `load`."""
     from benchmark import machine
+    from benchmark.catalog.cache import default_cache_root
+    from benchmark.errors import UserError
     from benchmark.matrix.plan import MachineKind
+    from benchmark.scheduling.choices import stored_choices
 
-    return MachineKind(gpus=machine.gpu_count(), cores=machine.cpu_cores())
+    chosen: dict[str, int] = {}
+    # without a home folder there is no cache, and nothing in it
+    with contextlib.suppress(UserError):
+        chosen = stored_choices(default_cache_root())
+    decided = {**chosen, **(threads or {})}
+    return MachineKind(machine.gpu_count(), machine.cpu_cores(), decided, machine.installed_backends())
 
 
 def matrix_options(function: Function) -> Function:
@@ -90,16 +103,47 @@ def selection_options(function: Function) -> Function:
     return _select(_exclude(function))
 
 
-database_option = click.option(
-    "--db",
-    "database",
-    envvar="BENCH_DB",
-    default="results.sqlite",
-    show_default=True,
-    show_envvar=True,
-    metavar="PATH|URL",
-    help="Results database: an SQLite file or a PostgreSQL URL.",
-)
+def database_option(function: Function) -> Function:
+    """`--db`. An error that nothing but damage of that database explains is said as such."""
+
+    @click.option(
+        "--db",
+        "database",
+        envvar="BENCH_DB",
+        default="results.sqlite",
+        show_default=True,
+        show_envvar=True,
+        metavar="PATH|URL",
+        help="Results database: an SQLite file or a PostgreSQL URL.",
+    )
+    @functools.wraps(function)
+    def with_database(*args: Any, database: str, **others: Any) -> Any:
+        with damage_named(database):
+            return function(*args, database=database, **others)
+
+    return with_database  # type: ignore[return-value]
+
+
+@contextlib.contextmanager
+def damage_named(database: str) -> Iterator[None]:
+    """Blames a database for an error that its damage explains: a row that was edited, a bit that flipped.
+
+    It is looked at only after an error that would count as a defect of ours: reading a sound one costs nothing.
+
+    Raises:
+        StorageError: There was such an error, and something is wrong with the database.
+    """
+    try:
+        yield
+    except (BenchError, OSError, MemoryError, click.ClickException, click.exceptions.Exit, click.Abort):
+        raise
+    except Exception as error:
+        from benchmark.results.verification import first_damage
+
+        damage = first_damage(database)
+        if damage is None:
+            raise
+        raise damage.as_error(database) from error
 
 
 def machine_option(function: Function) -> Function:

@@ -87,9 +87,10 @@ def _write_json_lines(rows: Iterator[Any]) -> None:
 def _json(value: Any, indent: int | None = None) -> str:
     ascii_only = streams.wants_ascii()
     try:
-        return json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=ascii_only)
+        text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=ascii_only)
     except (ValueError, TypeError):
-        return json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=ascii_only)
+        text = json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=ascii_only)
+    return streams.json_printable(text)
 
 
 def save_rows(path: Path, header: Sequence[str], rows: Iterator[Row], output_format: str) -> None:

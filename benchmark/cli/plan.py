@@ -36,13 +36,19 @@ SHOWN_CELLS = 200
     "plan",
     context_settings=CONTEXT,
     epilog=examples(
-        "bench plan", "bench plan --select model=resnet* --set epochs=2", "bench plan --budget 2h --jobs 4"
+        "bench plan",
+        "bench plan --select model=resnet* --set epochs=2",
+        "bench plan --budget 2h --jobs 4",
+        "bench plan --probe",
     ),
 )
 @matrix_options
 @database_option
 @machine_option
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Forecast for so many cells at once.")
+@click.option(
+    "--probe", is_flag=True, help="First try a cell of each kind that this machine has never run, for a few seconds."
+)
 @click.option("--budget", type=Duration(), metavar="TIME", help="Say which cells fit into it: 90, 45s, 15m, 2h.")
 @format_option()
 @common_options
@@ -51,16 +57,41 @@ def command(
     database: str,
     machine: str | None,
     jobs: int | None,
+    probe: bool,
     budget: float | None,
     output_format: str,
 ) -> None:
     """Show what `bench run` would do: cells, what is done already, what is left out and why, and a forecast.
 
-    The forecast of time, memory and disk goes by what this machine has recorded: the same cell, cells like it, or a
-    cost model fitted to all. With --budget the plan says which cells will have ended by then. Nothing is written, and
-    no database is made.
+    The forecast of time, memory and disk goes by what this machine has recorded: the same cell, cells like it, a trial
+    of a few steps (--probe), or a cost model fitted to all. With --budget the plan says which cells will have ended by
+    then. Nothing is written but what --probe measures, which is kept in the cache; no database is made.
     """
-    show_plan(matrix.load(), database, machine, jobs, output_format, budget)
+    plan = matrix.load()
+    if probe:
+        plan = _probed(matrix, plan, database, machine, jobs)
+    show_plan(plan, database, machine, jobs, output_format, budget)
+
+
+def _probed(matrix: MatrixRequest, plan: Plan, database: str, machine: str | None, jobs: int | None) -> Plan:
+    """The plan once the machine has been measured for it; see `measuring.py`."""
+    from benchmark.catalog.cache import default_cache_root
+    from benchmark.cli.measuring import decide_threads, probe
+    from benchmark.cli.run import command_line
+    from benchmark.machine import default_machine_name
+    from benchmark.results.location import artifacts_root
+    from benchmark.scheduling.options import RunOptions
+
+    options = RunOptions(
+        machine=machine or default_machine_name(),
+        artifacts_root=artifacts_root(database),
+        cache_root=default_cache_root(),
+        jobs=jobs,
+        command=command_line(),
+    )
+    plan = decide_threads(matrix, plan, database, options)
+    probe(plan.cells, history(database, options.machine), options)
+    return plan
 
 
 def show_plan(
@@ -198,6 +229,7 @@ def _columns(plan: Plan, expected: Expectation) -> list[output.Column]:
         output.Column("epochs", right=True, show=epochs_in_words),
         output.Column("status"),
         FORECAST,
+        output.Column("forecast_basis", "by", style="dim"),
         *fits,
         output.Column("parent_cell_id", "starts from", show=short_id, style="dim"),
     ]

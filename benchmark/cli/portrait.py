@@ -15,7 +15,8 @@ RESULTS = (
     "tta_accuracy", "tta_loss", "parameters", "trainable_parameters",
     "train_examples", "validation_examples", "test_examples", "compute_dtype",
     "setup_seconds", "first_epoch_seconds", "fit_seconds", "features", "features_seconds",
-    "features_alone_seconds", "evaluate_seconds", "total_seconds", "images_per_second",
+    "features_alone_seconds", "shared_epochs", "shared_seconds", "evaluate_seconds", "total_seconds",
+    "images_per_second",
     "peak_rss_bytes", "peak_device_bytes", "timing_valid", "resumed", "started_utc", "finished_utc",
     "data_fingerprint", "weights_sha256", "digest",
 )  # fmt: skip
@@ -187,6 +188,7 @@ def _classes(classes: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[
 
 def _remark(row: Mapping[str, Any], execution: Mapping[str, Any]) -> str:
     remarks = ["kept"] if row["epoch"] == execution["best_epoch"] else []
+    remarks += ["shared"] if row["epoch"] <= (execution.get("shared_epochs") or 0) else []
     return ", ".join([*remarks, *(["traced"] if row["traced"] else [])])
 
 

@@ -61,6 +61,14 @@ class Duration(click.ParamType[float]):
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="At most so many cells at once.  [default: as cores allow]"
 )
+@click.option(
+    "--gpu-share",
+    type=click.IntRange(1, 64),
+    default=1,
+    show_default=True,
+    metavar="N",
+    help="At most so many cells on one GPU at once; timings of more than one do not count.",
+)
 @click.option("--executor", type=click.Choice(["local"]), default="local", show_default=True, help="Where cells run.")
 @click.option("--name", metavar="TEXT", help="Name of this run, for lists and reports.")
 @click.option("--rerun", is_flag=True, help="Run finished cells again, as new executions.")
@@ -103,9 +111,21 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
 
         show_plan(plan, database, machine, given["jobs"], output_format)
         return 0
-    confirm_size(plan, given["yes_n_cells"])
     require_consent(plan.cells, command_line(), allowed=given["allow_plugins"])
-    return run(plan, database, _options(database, machine, given), wait=given["wait"])
+    options = _options(database, machine, given)
+    if plan.undecided:
+        plan = _decided(matrix, plan, database, options, wait=given["wait"])
+    confirm_size(plan, given["yes_n_cells"])
+    return run(plan, database, options, wait=given["wait"])
+
+
+def _decided(matrix: MatrixRequest, plan: Plan, database: str, options: RunOptions, *, wait: bool) -> Plan:
+    """The plan once the machine has been measured for `threads = "auto"`, while no other run of this database is."""
+    from benchmark.cli.measuring import decide_threads
+    from benchmark.results.database import lock_database
+
+    with lock_database(database, wait=wait):
+        return decide_threads(matrix, plan, database, options)
 
 
 def confirm_size(plan: Plan, confirmed: int | None) -> None:
@@ -174,6 +194,7 @@ def _options(database: str, machine: str | None, given: dict[str, Any]) -> RunOp
         cache_root=default_cache_root(),
         name=given["name"],
         jobs=given["jobs"],
+        gpu_share=given["gpu_share"],
         exclusive=given["exclusive"],
         rerun=given["rerun"],
         retry_failed=given["retry_failed"],

@@ -65,16 +65,19 @@ def _load(database: str, meant: str, machine: str | None) -> dict[str, Any]:
         predicted = stored_predictions(opened)([chosen["execution_id"]]) if chosen else {}
     run = runs.get(chosen["run_id"], {}) if chosen else {}
     epochs = _of(detail.epochs, chosen)
+    attempts = _of(detail.attempts, chosen)
+    # the run knows TensorFlow's version, a worker that of the backend it computed with
+    seen = {key: row[key] for row in attempts for key in ("backend_version", "keras_version") if row[key] is not None}
     return {
         "cell": {key: value for key, value in detail.cell.items() if key != "spec"},
         "settings": cell_settings(Cell.from_dict(json.loads(detail.cell["spec"]))),
         "execution": chosen,
-        "attempts": _of(detail.attempts, chosen),
+        "attempts": attempts,
         "epochs": epochs,
         "phases": phases_of(chosen, epochs) if chosen else {},
         "artifacts": _of(detail.artifacts, chosen),
         **_of_classes(next(iter(predicted.values()), None)),
-        "environment": {key: run.get(key) for key in ENVIRONMENT},
+        "environment": {key: seen.get(key, run.get(key)) for key in ENVIRONMENT},
         "figures": _figures(database, detail.cell["cell_id"]),
         "executions": detail.executions,
     }

@@ -95,7 +95,7 @@ def _console(*, stderr: bool) -> Console:
     interactive = (sys.stderr if stderr else sys.stdout).isatty()
     return PipeAwareConsole(
         stderr=stderr,
-        width=None if interactive else int(os.environ.get("COLUMNS") or 0) or UNBOUNDED_COLUMNS,
+        width=None if interactive else _claimed_columns() or UNBOUNDED_COLUMNS,
         force_terminal=True if os.environ.get("CLICOLOR_FORCE", "0") != "0" else None,
         no_color=True if "NO_COLOR" in os.environ or os.environ.get("CLICOLOR") == "0" else None,
         markup=False,
@@ -104,9 +104,20 @@ def _console(*, stderr: bool) -> Console:
     )
 
 
+def _claimed_columns() -> int:
+    """`COLUMNS`, or 0 where it says nothing that could be a width."""
+    claimed = os.environ.get("COLUMNS", "")
+    return int(claimed) if claimed.isdecimal() else 0
+
+
 def printable(text: str) -> str:
     r"""The text with control, escape and direction characters shown as `\x1b`, so that it cannot steer the terminal."""
     return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+def json_printable(text: str) -> str:
+    """A JSON document of the same meaning, in which direction and other invisible characters are escaped."""
+    return text if text.isascii() else _CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 _shared: list[Console] = []

@@ -155,6 +155,7 @@ class Cell:
         tta: Augmented views that test predictions are averaged over, beside the plain one; 0 for none.
         save: What is written beside weights and history: `model`, `h5`, `architecture`.
         reuse_features: Whether the output of frozen layers is computed once for a stage, where it cannot change.
+        share_stages: Whether first stages that other cells of a run have too are trained once for all of them.
     """
 
     cell_id: str
@@ -179,6 +180,7 @@ class Cell:
     tta: int = 0
     save: tuple[str, ...] = ()
     reuse_features: bool = True
+    share_stages: bool = True
 
     @property
     def parent_cell_id(self) -> str | None:

@@ -95,6 +95,8 @@ def parse_matrix(
         notes=(*specification.notes, *planner.notes()),
         axes=planner.axes(),
         report=specification.report,
+        auto={pace: tuple(ids) for pace, ids in planner.auto.items()},
+        undecided=planner.undecided(),
     )
 
 

@@ -20,6 +20,7 @@ def impossible(shape: Shape, origin: str, machine: MachineKind) -> str | None:
 
 
 def _reasons(shape: Shape, origin: str, machine: MachineKind) -> Iterator[str]:
+    yield from _of_backend(shape, machine)
     yield from _of_device(shape, machine)
     yield from _of_images(shape)
     if origin == "imagenet":
@@ -27,6 +28,19 @@ def _reasons(shape: Shape, origin: str, machine: MachineKind) -> Iterator[str]:
     yield from _of_layers(shape)
     yield from _of_validation(shape)
     yield from _of_counts(shape.data)
+
+
+def _of_backend(shape: Shape, machine: MachineKind) -> Iterator[str]:
+    backend = shape.cell["backend"]
+    if backend != "fake" and machine.backends is not None and backend not in machine.backends:
+        yield missing_backend(backend)
+
+
+def missing_backend(backend: str) -> str:
+    """That a backend is not installed here, and the cure."""
+    name = {"jax": "JAX", "torch": "PyTorch"}.get(backend, "TensorFlow")
+    package = f"'benchmark-matrix[{backend}]'" if backend in {"jax", "torch"} else backend
+    return f'backend = "{backend}", but {name} is not installed here; pip install {package}'
 
 
 def _of_device(shape: Shape, machine: MachineKind) -> Iterator[str]:

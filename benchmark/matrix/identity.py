@@ -3,7 +3,8 @@
 Names, labels and the order of keys are not in it; neither is the device asked for, only its kind. A parent's id is
 part of its children's, so that whatever changes a parent changes them too. `tta` and `save` change no training, but what
 a finished cell leaves: they are part of the id where they ask for something, so that a result without it is never
-taken for one with it. `reuse_features` may change numbers by rounding, and is part of the id where it is switched off.
+taken for one with it. `reuse_features` may change numbers by rounding, and is part of the id where it is switched off,
+and so is `share_stages`, which changes only what timings are made of.
 """
 
 from __future__ import annotations
@@ -21,14 +22,15 @@ TRAINING_VERSION = 1
 
 ID_DIGITS = 20
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-WHEN_ASKED: Mapping[str, Any] = {"tta": 0, "save": (), "reuse_features": True}
+WHEN_ASKED: Mapping[str, Any] = {"tta": 0, "save": (), "reuse_features": True, "share_stages": True}
 """Settings that are part of the identity unless they have this value."""
 
 _PLACES = frozenset({"location", "file"})
 _OF_USERS = frozenset({"test_fraction", "class_names", "version", "code"})
 """Facts of users' own datasets and models, which are part of the identity only of these."""
 
-_NAMED_ONLY = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", "device"})
+NAMED_ONLY = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", "device"})
+"""Fields of a cell that determine none of its numbers."""
 
 
 def canonical_json(value: Any) -> str:
@@ -42,7 +44,7 @@ def canonical_json(value: Any) -> str:
 
 def identity_parts(cell: Cell) -> dict[str, Any]:
     """What of a cell determines its numbers."""
-    parts = {key: value for key, value in asdict(cell).items() if key not in _NAMED_ONLY and is_asked(key, value)}
+    parts = {key: value for key, value in asdict(cell).items() if key not in NAMED_ONLY and is_asked(key, value)}
     parts |= {key: deciding(parts[key]) for key in ("data", "architecture")}
     return {**parts, "training_version": TRAINING_VERSION}
 

@@ -44,11 +44,12 @@ def is_integer(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Integer:
-    """A whole number in a closed range; `word`, when there is one, stands for None."""
+    """A whole number in a closed range; `word`, when there is one, stands for `meaning`."""
 
     minimum: int
     maximum: int = LARGEST_INTEGER
     word: str = ""
+    meaning: str | None = None
 
     @property
     def expected(self) -> str:
@@ -57,7 +58,7 @@ class Integer:
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         if self.word and value == self.word:
-            return None
+            return self.meaning
         if is_integer(value) and self.minimum <= value <= self.maximum:
             return value
         problems.add(path, self.expected, value, _number_hint(value))

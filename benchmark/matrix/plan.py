@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from benchmark.matrix.cell import Cell
@@ -10,10 +11,18 @@ from benchmark.matrix.published import PublishedTable
 
 @dataclass(frozen=True, slots=True)
 class MachineKind:
-    """What of a machine decides which cells are possible on it: how many GPUs and processor cores it has."""
+    """What of a machine decides which cells a matrix comes to on it.
+
+    Attributes:
+        gpus, cores: How many GPUs and processor cores it has.
+        threads: What `threads = "auto"` comes to there, as far as that has been measured, by pace (see `pace.py`).
+        backends: Libraries that Keras can compute with there; None where that does not matter.
+    """
 
     gpus: int
     cores: int
+    threads: Mapping[str, int] = field(default_factory=dict)
+    backends: tuple[str, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +89,8 @@ class Plan:
         notes: Remarks for the user: merged duplicates, parents that came back, rules that match nothing.
         axes: Names of the axes on which the cells have more than one value.
         report: The comparisons that the matrix asks for.
+        auto: Ids of the cells whose threads are `auto`, by pace.
+        undecided: Those paces of them for which the machine has not been measured; one thread is assumed.
     """
 
     name: str | None
@@ -90,3 +101,5 @@ class Plan:
     notes: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()
     report: ReportSpec = field(default_factory=ReportSpec)
+    auto: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    undecided: tuple[str, ...] = ()

@@ -25,12 +25,17 @@ _SHOWN_PROBLEMS = 50
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What coordinates come to: a cell, its parent's outcome, and why it is impossible, if it is."""
+    """What coordinates come to: a cell, its parent's outcome, and why it is impossible, if it is.
+
+    Attributes:
+        pace: Of a cell whose threads are `auto`; see `shape.Shape`.
+    """
 
     cell: Cell
     parent: Outcome | None
     reason: str | None
     excluded: bool
+    pace: str | None
 
 
 class Planner:
@@ -49,10 +54,11 @@ class Planner:
         self._weights_json: dict[Weights, str] = {}
         self.cells: dict[str, Cell] = {}
         self.left_out: list[LeftOut] = []
+        self.auto: dict[str, dict[str, None]] = {}
         self.asked = 0
 
     def walk(self) -> Planner:
-        """Fills `cells` and `left_out`; `asked` counts the coordinates that no rule and no selection dropped."""
+        """Fills `cells`, `left_out` and `auto`; `asked` counts the coordinates that no rule and no selection dropped."""
         for place in coordinates(self._specification):
             outcome = self._outcome(place)
             if (outcome.excluded and not place.included) or not self._is_selected(outcome.cell):
@@ -76,7 +82,7 @@ class Planner:
         cell = self._cell(base, shape, seed, weights)
         if reason is None and parent is not None:
             reason = _parent_reason(cell, parent)
-        return Outcome(cell, parent, reason, self._is_excluded(base, shape, seed))
+        return Outcome(cell, parent, reason, self._is_excluded(base, shape, seed), shape.pace)
 
     def _parent(self, base: Base, settings: Mapping[str, Any], seed: int) -> Outcome:
         """The parent has the child's coordinates but for what `weights` names; its seed is the child's own."""
@@ -135,6 +141,7 @@ class Planner:
 
     def _add(self, outcome: Outcome) -> None:
         cell = outcome.cell
+        self._note_pace(outcome)
         if cell.cell_id in self._in_matrix:
             self._merged[_names(self.cells[cell.cell_id]), _names(cell)] += 1
             return
@@ -150,9 +157,14 @@ class Planner:
             parent = parent.parent
         for ancestor in reversed(generations):
             if ancestor.cell.cell_id not in self.cells:
+                self._note_pace(ancestor)
                 self.cells[ancestor.cell.cell_id] = ancestor.cell
                 if ancestor.excluded or not self._is_selected(ancestor.cell):
                     self._returned[_names(ancestor.cell)] += 1
+
+    def _note_pace(self, outcome: Outcome) -> None:
+        if outcome.pace is not None:
+            self.auto.setdefault(outcome.pace, {})[outcome.cell.cell_id] = None
 
     def _leave_out(self, cell: Cell, reason: str) -> None:
         self.left_out.append(LeftOut(cell.dataset, cell.model, cell.strategy, cell.seed, reason))
@@ -170,6 +182,13 @@ class Planner:
         )
         problems = [Problem(place, "a possible combination", hint=reason) for place, reason in places]
         raise MatrixError(path, problems[:_SHOWN_PROBLEMS])
+
+    def undecided(self) -> tuple[str, ...]:
+        """Paces of `auto` for which this machine has not been measured."""
+        return tuple(pace for pace in self.auto if pace not in self._resolver.machine.threads)
+
+    def _counted_paces(self) -> dict[str, Counter[str]]:
+        return {pace: Counter(self.cells[cell_id].model for cell_id in ids) for pace, ids in self.auto.items()}
 
     def axes(self) -> tuple[str, ...]:
         """Keys of the file's axes on which the cells differ."""
@@ -192,6 +211,7 @@ class Planner:
             *remarks.added(added - self._returned),
             *remarks.idle("exclude", self._exclude_hits),
             *remarks.idle("override", self._resolver.override_hits),
+            *remarks.threads(self._counted_paces(), self._resolver.machine.threads),
             *remarks.crowded(
                 max((cell.threads for cell in self.cells.values()), default=0), self._resolver.machine.cores
             ),

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from benchmark.matrix.pace import ASSUMED_THREADS
+
 Names: TypeAlias = tuple[str, str, str]
 """Dataset, model and strategy."""
 
@@ -49,6 +51,35 @@ def crowded(threads: int, cores: int) -> Iterator[str]:
     """Cells that ask for more threads than the machine has cores."""
     if threads > cores:
         yield f"threads = {threads} is more than this machine's {cores} cores: such cells run slower than they could"
+
+
+def threads(auto: Mapping[str, Mapping[str, int]], decided: Mapping[str, int]) -> Iterator[str]:
+    """What `threads = "auto"` came to.
+
+    Args:
+        auto: Cells of each model, by pace.
+        decided: What was measured, by pace.
+    """
+    found: dict[int, list[Mapping[str, int]]] = {}
+    for pace, models in auto.items():
+        if pace in decided:
+            found.setdefault(decided[pace], []).append(models)
+    if found:
+        told = ", ".join(f"{count} for {_of_models(*models)}" for count, models in sorted(found.items()))
+        yield f'threads = "auto" is, as measured on this machine, {told}'
+    open_ = [models for pace, models in auto.items() if pace not in decided]
+    if open_:
+        yield (
+            f'threads = "auto" has not been measured on this machine for {_of_models(*open_)}: {ASSUMED_THREADS} is assumed '
+            "until `bench run` or `bench plan --probe` measures it, which may give these cells other ids"
+        )
+
+
+def _of_models(*counts: Mapping[str, int]) -> str:
+    """`12 cells of simple_cnn and resnet18`."""
+    names = list(dict.fromkeys(name for models in counts for name in models))
+    shown = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return f"{_cells(sum(sum(models.values()) for models in counts))} of {shown}"
 
 
 def _cells(count: int) -> str:

@@ -18,6 +18,7 @@ from benchmark.matrix.feasibility import impossible
 from benchmark.matrix.files import CODE, FILE, LOCATION, SKETCH, Sketch, declared_classes, parameters_of
 from benchmark.matrix.grammar import Override, Specification
 from benchmark.matrix.identity import canonical_json, deciding, is_asked
+from benchmark.matrix.pace import ASSUMED_THREADS, AUTO, pace_of
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.selection import Rule
 from benchmark.matrix.settings import DATA_SETTINGS, DEFAULTS, STAGE_SETTINGS, of_stages
@@ -28,7 +29,8 @@ _KEPT_SHAPES = 20_000
 """Shapes are forgotten beyond this number, so that memory stays bounded however many axes there are."""
 
 _CELL_SETTINGS = (
-    "backend", "deterministic", "device", "labels", "monitor", "precision", "reuse_features", "save", "threads", "tta",
+    "backend", "deterministic", "device", "labels", "monitor", "precision", "reuse_features", "save",
+    "share_stages", "threads", "tta",
 )  # fmt: skip
 _WITH_MOMENTUM = {"sgd", "rmsprop"}
 _NESTED = (EarlyStopping, ReduceLearningRate)
@@ -133,10 +135,15 @@ class Resolver:
         data, data_json = self._data(base.dataset, values)
         architecture, architecture_json = self._architecture(base.model, values.get("dropout"))
         stages = [self._stage(stage) for stage in merged]
+        pace = None
+        if values["threads"] == AUTO:
+            settings = {**values, "device_kind": self._device_kind(values["device"])}
+            pace = pace_of(data, architecture, [stage for stage, _ in stages], settings)
+            values = {**values, "threads": self.machine.threads.get(pace, ASSUMED_THREADS)}
         cell, cell_json = self._cell(values, "best" if data.validation_fraction > 0 else "last")
         stages_json = "[" + ",".join(text for _, text in stages) + "]"
         canonical = {**cell_json, "data": data_json, "architecture": architecture_json, "stages": stages_json}
-        return Shape(data, architecture, tuple(stage for stage, _ in stages), cell, "keep" in values, canonical)
+        return Shape(data, architecture, tuple(stage for stage, _ in stages), cell, "keep" in values, canonical, pace)
 
     def _cell(self, values: Mapping[str, Any], keep: str) -> tuple[Mapping[str, Any], Mapping[str, str]]:
         """Settings of the whole cell, and the canonical JSON of those that are part of its identity."""

@@ -25,6 +25,7 @@ from benchmark.matrix.kinds import (
     Sequenced,
     Words,
 )
+from benchmark.matrix.pace import AUTO
 
 Level = Literal["cell", "data", "model", "stage"]
 UNSET = "…"
@@ -54,7 +55,15 @@ class Setting:
 
 _TABLE = (
     Setting("seed", "cell", Integer(0), 0, "0", "seeds split, initial weights, order, dropout and augmentation"),
-    Setting("threads", "cell", Integer(1, 4096), 1, "1", "intra-op and inter-op threads of the worker"),
+    Setting(
+        "threads",
+        "cell",
+        Integer(1, 4096, word=AUTO, meaning=AUTO),
+        1,
+        "1",
+        "intra-op and inter-op threads of the worker; auto takes what this machine, kept busy, was measured to do most "
+        "with",
+    ),
     Setting(
         "precision",
         "cell",
@@ -100,6 +109,14 @@ _TABLE = (
         "true",
         "whether the output of frozen layers is computed once and kept where it cannot change: no augmentation, no "
         "dropout among them, more than one epoch",
+    ),
+    Setting(
+        "share_stages",
+        "cell",
+        Boolean(),
+        True,
+        "true",
+        "whether first stages that cells of a run have in common are trained once, and the others begin where they end",
     ),
     Setting(
         "tta",

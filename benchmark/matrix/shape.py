@@ -18,6 +18,7 @@ class Shape:
         cell: Settings of the whole cell, `keep` and `device_kind` among them.
         explicit_keep: Whether anything says which epoch to keep.
         canonical: Canonical JSON of each part that decides the cell's identity.
+        pace: Where its threads are `auto`: the key by which they are looked up; None where they are a number.
     """
 
     data: Data
@@ -26,6 +27,7 @@ class Shape:
     cell: Mapping[str, Any]
     explicit_keep: bool
     canonical: Mapping[str, str]
+    pace: str | None = None
 
     def value_of(self, key: str) -> Any:
         """A setting in normal form; a list when stages disagree."""

@@ -66,11 +66,20 @@ def note_on_mixtures(groups: Sequence[Group]) -> list[str]:
     """One note when the results were not all made with the same versions and hardware."""
     mixed = []
     for name in PROVENANCE:
-        values = provenance(groups, name)
+        values = _mixed_backends(groups) if name == "backend_version" else provenance(groups, name)
         if len(values) > 1:
             shown = ", ".join(values[:4]) + (f" and {len(values) - 4} more" if len(values) > 4 else "")
             mixed.append(f"{name} ({shown})")
     return [f"Not all results were made alike; they differ in {'; '.join(mixed)}."] if mixed else []
+
+
+def _mixed_backends(groups: Sequence[Group]) -> list[str]:
+    """The versions of backends of which there are several; that one backend is not another is no mixture."""
+    versions: dict[object, list[str]] = {}
+    for backend in {group.settings.get("backend") for group in groups}:
+        alike = [group for group in groups if group.settings.get("backend") == backend]
+        versions[backend] = provenance(alike, "backend_version")
+    return sorted(version for found in versions.values() if len(found) > 1 for version in found)
 
 
 def remarks_on(result: Difference | None, first: Group | None, second: Group | None, metric: Metric) -> list[str]:

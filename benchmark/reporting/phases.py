@@ -32,8 +32,10 @@ def phases_of(execution: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]])
     What a traced epoch took beyond the mean of the other epochs of its stage is tracing; in a stage of a single epoch
     tracing cannot be told from the steps, and counts as steps.
 
+    Epochs that another cell trained count as if this one had.
+
     Args:
-        execution: `setup_seconds`, `evaluate_seconds` and `total_seconds` where they are known.
+        execution: `setup_seconds`, `evaluate_seconds`, `total_seconds` and `shared_seconds` where they are known.
         epochs: Rows of `epoch`.
     """
     if not epochs:
@@ -47,8 +49,12 @@ def phases_of(execution: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]])
         found["tracing"] += tracing
     found["start"] = execution.get("setup_seconds") or 0.0
     found["evaluation"] = execution.get("evaluate_seconds") or 0.0
-    found["rest"] = max((execution.get("total_seconds") or 0.0) - sum(found.values()), 0.0)
+    found["rest"] = max(_total_alone(execution) - sum(found.values()), 0.0)
     return found
+
+
+def _total_alone(row: Mapping[str, Any]) -> float:
+    return (row.get("total_seconds") or 0.0) + (row.get("shared_seconds") or 0.0)
 
 
 def _beyond_steady(epochs: Sequence[Mapping[str, Any]], key: str) -> float:
@@ -66,9 +72,8 @@ def phases_in_sum(row: Mapping[str, Any]) -> dict[str, float]:
 
     Empty for a result without timings.
     """
-    first, fit, epochs, total = (
-        row.get(key) for key in ("first_epoch_seconds", "fit_seconds", "epochs", "total_seconds")
-    )
+    first, fit, epochs = (row.get(key) for key in ("first_epoch_seconds", "fit_seconds", "epochs"))
+    total = row.get("total_seconds") and _total_alone(row)
     if not total or not fit or first is None or not epochs:
         return {}
     steady = (fit - first) / (epochs - 1) if epochs > 1 else first
@@ -104,11 +109,12 @@ def bottleneck(phases: Mapping[str, float]) -> str | None:
 def note_on_phases(groups: Sequence[Group]) -> list[str]:
     """One note: where the time of all cells went, and which models have another bottleneck than the whole."""
     of_model: dict[str, dict[str, float]] = {}
-    count = 0
+    count, shared = 0, 0.0
     for group in groups:
         for row in group.completed.values():
             found = phases_in_sum(row)
             count += bool(found)
+            shared += (row.get("shared_seconds") or 0.0) if found else 0.0
             sums = of_model.setdefault(group.model, {})
             for name, seconds in found.items():
                 sums[name] = sums.get(name, 0.0) + seconds
@@ -122,5 +128,7 @@ def note_on_phases(groups: Sequence[Group]) -> list[str]:
         if (most := str(bottleneck(sums))) != bottleneck(everything):
             others.setdefault(most, []).append(model)
     more = [f" Most of {' and '.join(models)} is {most}." for most, models in others.items()]
+    if shared:
+        more.append(f" {shared:.3g} s of that were not spent: another cell had trained these stages.")
     work = f"{sum(everything.values()):.3g} s of work in {count} cell{'s' if count > 1 else ''}"
     return [f"Where the time went, {work}: {in_words(everything)}.{''.join(more)}"]

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import hashlib
 import io
-from collections.abc import Sequence
+import zipfile
+import zlib
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -74,8 +76,21 @@ def decode(row: PredictionRow) -> Predictions:
             f"stored predictions: expected the sha256 {row.sha256}, found another one: the database is damaged; "
             "see: bench db check"
         )
-    with np.load(io.BytesIO(row.content), allow_pickle=False) as archive:
-        arrays = {name: archive[name] for name in archive.files}
+    try:
+        with np.load(io.BytesIO(row.content), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        return _of_arrays(arrays, row.class_names)
+    except (OSError, ValueError, TypeError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        # its sha256 was written by whoever wrote the content
+        raise StorageError(
+            f"stored predictions: expected the arrays of a predictions.npz, found something else ({error!s:.200}): the "
+            "database was changed by hand; put a backup in its place"
+        ) from error
+
+
+def _of_arrays(arrays: Mapping[str, NDArray[Any]], class_names: tuple[str, ...]) -> Predictions:
+    import numpy as np
+
     averaged = arrays.get("tta_probabilities")
     averaged_predicted = arrays.get("tta_predicted")
     return Predictions(
@@ -83,7 +98,7 @@ def decode(row: PredictionRow) -> Predictions:
         labels=arrays["labels"].astype(np.int64),
         predicted=arrays["predicted"].astype(np.int64),
         probabilities=arrays["probabilities"].astype(np.float32),
-        class_names=row.class_names,
+        class_names=class_names,
         tta_predicted=None if averaged_predicted is None else averaged_predicted.astype(np.int64),
         tta_probabilities=None if averaged is None else averaged.astype(np.float32),
     )

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
+import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
@@ -21,7 +23,7 @@ from benchmark import faults
 from benchmark.errors import NotFoundError, StorageError
 from benchmark.results import journal, versions
 from benchmark.results.backup import backup, copy_into
-from benchmark.results.engine import connect_sqlite, reading_engine, writing_engine
+from benchmark.results.engine import Patience, connect_sqlite, reading_engine, writing_engine
 from benchmark.results.failures import storage_errors
 from benchmark.results.location import (
     Location,
@@ -48,16 +50,22 @@ class Database:
         path: The file; None for PostgreSQL.
         display_name: How messages call it; holds no password.
         writable: Whether it was opened to be written.
+        patience: How its transactions wait for another program's lock.
     """
 
-    def __init__(self, location: Location, engine: sa.Engine, *, writable: bool) -> None:
+    def __init__(
+        self, location: Location, engine: sa.Engine, *, writable: bool, patience: Patience | None = None
+    ) -> None:
         self.location = location
         self.engine = engine
         self.path = location.path
         self.display_name = location.name
         self.writable = writable
+        self.patience = patience or Patience()
         self._owner = os.getpid()
-        self._identity = None if location.path is None else identity(location.path)
+        # of the -wal file too: it holds rows that the other does not have yet
+        files = [] if location.path is None else [location.path, side_file(location.path, "-wal")]
+        self._identities = {file: found for file in files if (found := identity(file)) is not None}
         self._lost: StorageError | None = None
         self._warned_of_wal = False
 
@@ -90,7 +98,7 @@ class Database:
             with connection.begin():
                 yield connection
                 # an INSERT into a deleted file succeeds without a word, so somebody has to look
-                lost = self.path is not None and identity(self.path) != self._identity
+                lost = self._is_taken_away()
                 faults.point("db.commit")
             if lost:
                 self._lost = self._save_lost(connection)
@@ -102,7 +110,7 @@ class Database:
         """Close all connections; after writing, leave one file without `-wal` and `-shm` beside it."""
         if os.getpid() != self._owner:
             return
-        if self.writable and self.path is not None and identity(self.path) == self._identity:
+        if self.writable and self.path is not None and not self._is_taken_away():
             journal.leave_wal(self.engine, self.location)
         self.engine.dispose()
         self.writable = False
@@ -118,18 +126,27 @@ class Database:
     def _check_owner(self) -> None:
         assert os.getpid() == self._owner, "a database connection must not be used in a forked process"
 
+    def _is_taken_away(self) -> bool:
+        return any(identity(file) != known for file, known in self._identities.items())
+
     def _save_lost(self, connection: sa.Connection) -> StorageError:
         assert self.path is not None
         stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
-        rescue = self.path.with_name(f"{self.path.stem}.recovered-{stamp}.sqlite")
-        what = f"{self.display_name}: the file was deleted, renamed or replaced while it was written"
-        try:
-            copy_into(connection, rescue)
-        except (sa.exc.DBAPIError, StorageError, OSError) as error:
-            return StorageError(f"{what}, and what it held could not be saved ({error})")
-        return StorageError(
-            f"{what}. All that was recorded is now in {rescue}; put it back with: mv '{rescue}' '{self.path}'"
-        )
+        name = f"{self.path.stem}.recovered-{stamp}.sqlite"
+        what = f"{self.display_name}: the file, or the -wal file beside it, was deleted, renamed or replaced while it was written"
+        problem: Exception | None = None
+        # its folder may have gone with it
+        for folder in (self.path.parent, Path(tempfile.gettempdir())):
+            rescue = folder / name
+            try:
+                copy_into(connection, rescue)
+            except (sa.exc.DBAPIError, sqlite3.Error, StorageError, OSError) as error:
+                problem = problem or error
+            else:
+                return StorageError(
+                    f"{what}. All that was recorded is now in {rescue}; put it back with: mv '{rescue}' '{self.path}'"
+                )
+        return StorageError(f"{what}, and what it held could not be saved ({problem})")
 
 
 def open_database(target: str | os.PathLike[str], *, mode: Literal["read", "write"]) -> Database:
@@ -183,7 +200,8 @@ def _open_to_write(location: Location, path: Path) -> Database:
             journal.warn_of_lost_wal(connection, location, had_wal=had_wal)
     finally:
         connection.close()
-    engine = writing_engine(location)
+    patience = Patience()
+    engine = writing_engine(location, patience)
     try:
         if version is None:
             _create(engine)
@@ -191,7 +209,7 @@ def _open_to_write(location: Location, path: Path) -> Database:
     except BaseException:
         engine.dispose()
         raise
-    return Database(location, engine, writable=True)
+    return Database(location, engine, writable=True, patience=patience)
 
 
 def _open_server(location: Location, *, writable: bool) -> Database:

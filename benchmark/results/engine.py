@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import sqlite3
+import time
+from collections.abc import Callable
 from functools import partial
 from typing import Any
 
@@ -17,6 +19,12 @@ SQLITE_VERSION = sqlite3.sqlite_version
 
 BUSY_SECONDS = 30.0
 """How long a connection waits for a lock that another program holds."""
+
+HURRIED_SECONDS = 2.0
+"""How long a writer waits for one when somebody wants it to end."""
+
+_SLICE_SECONDS = 0.25
+"""After so much waiting Python may run: only then it hears a signal."""
 
 READING_STEPS = 50_000
 """So many times `STEPS_AT_ONCE` steps of SQLite's machine one reading transaction may take: ten minutes or so. What
@@ -33,7 +41,22 @@ _PRAGMAS = (
 )
 
 
-def writing_engine(location: Location) -> sa.Engine:
+class Patience:
+    """How a writer waits for a lock that another program holds.
+
+    Attributes:
+        is_short: Asked while it waits: whether somebody wants it to end, so that `HURRIED_SECONDS` are enough.
+    """
+
+    def __init__(self) -> None:
+        self.is_short: Callable[[], bool] = lambda: False
+
+    def is_over(self, waited: float) -> bool:
+        """Whether so many seconds of waiting are enough."""
+        return waited >= min(BUSY_SECONDS, HURRIED_SECONDS if self.is_short() else BUSY_SECONDS)
+
+
+def writing_engine(location: Location, patience: Patience | None = None) -> sa.Engine:
     """An engine whose transactions may write.
 
     SQLite transactions begin with `BEGIN IMMEDIATE`: one that reads first and writes then would not wait for a lock,
@@ -45,7 +68,7 @@ def writing_engine(location: Location) -> sa.Engine:
     if location.path is None:
         return _postgresql(location, read_only=False)
     engine = _sqlite(partial(connect_sqlite, location, "rwc"))
-    sa.event.listen(engine, "begin", _begin_immediate)
+    sa.event.listen(engine, "begin", partial(_begin_immediate, patience or Patience()))
     return engine
 
 
@@ -90,9 +113,29 @@ def _sqlite(creator: Any) -> sa.Engine:
     return sa.create_engine("sqlite+pysqlite://", creator=creator, poolclass=sa.QueuePool, pool_size=1)
 
 
-def _begin_immediate(connection: sa.Connection) -> None:
-    reading = connection.get_execution_options().get("reading", False)
-    connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")
+def _begin_immediate(patience: Patience, connection: sa.Connection) -> None:
+    if connection.get_execution_options().get("reading", False):
+        connection.exec_driver_sql("BEGIN")
+        return
+    raw = connection.connection.dbapi_connection
+    assert raw is not None
+    begun = time.monotonic()
+    raw.execute(f"PRAGMA busy_timeout={_SLICE_SECONDS * 1000:.0f}")
+    try:
+        while not _has_begun(connection, final=patience.is_over(time.monotonic() - begun)):
+            continue
+    finally:
+        raw.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")
+
+
+def _has_begun(connection: sa.Connection, *, final: bool) -> bool:
+    try:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
+    except sa.exc.OperationalError as error:
+        if final or getattr(error.orig, "sqlite_errorcode", 0) & 0xFF != sqlite3.SQLITE_BUSY:
+            raise
+        return False
+    return True
 
 
 def _begin_deferred(connection: sa.Connection) -> None:

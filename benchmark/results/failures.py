@@ -59,13 +59,19 @@ def storage_errors(name: str, path: Path | None = None) -> Iterator[None]:
         holders = _holders(path) if _code(original) == sqlite3.SQLITE_BUSY else ""
         cure = cure.replace("FILE", f"'{name}'")
         raise kind(f"{name}: {cure} ({str(original).strip()}{holders})") from error
+    except UnicodeDecodeError as error:
+        # where the schema itself is damaged, the driver fails at its own message
+        cure = _SQLITE_CURES[sqlite3.SQLITE_CORRUPT].replace("FILE", f"'{name}'")
+        raise StorageError(f"{name}: {cure} ({error})") from error
 
 
 def cure_of(error: sa.exc.DBAPIError | sqlite3.Error) -> str | None:
     """What happened and what to do, in words; None when the error is not about storage."""
     original = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     if isinstance(original, sqlite3.Error):
-        return _SQLITE_CURES.get(_code(original))
+        # the driver's own finding, without a code of SQLite's
+        code = sqlite3.SQLITE_CORRUPT if "decode to UTF-8" in str(original) else _code(original)
+        return _SQLITE_CURES.get(code)
     if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
         return "the server does not answer or has ended the connection. Check it, and run again"
     return None

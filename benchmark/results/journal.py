@@ -63,6 +63,7 @@ def leave_wal(engine: sa.Engine, location: Location) -> None:
     While somebody still reads it this cannot be done: then the `-wal` file stays beside it and nothing is lost.
     """
     assert location.path is not None
+    busy = True
     try:
         with closing(connect_sqlite(location, "rw")) as connection:
             connection.execute(f"PRAGMA busy_timeout={LEAVING_SECONDS * 1000}")
@@ -76,11 +77,12 @@ def leave_wal(engine: sa.Engine, location: Location) -> None:
                 _switch(connection, "truncate")
             found = _switch(connection, "delete")
     except sqlite3.Error as error:
-        found = str(error)
+        found, busy = str(error), error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN
     if found != "delete":
         log.warning(
-            "%s: another program still has it open, so that %s-wal stays beside it (%s)",
+            "%s: %s, so that %s-wal stays beside it (%s)",
             location.name,
+            "another program still has it open" if busy else "it could not be opened once more",
             location.name,
             found,
         )

@@ -25,12 +25,15 @@ OLD_SECONDS = 24 * 3600.0
 """Temporary files of a database's own copies are left alone for so long: somebody may be making one now."""
 
 _CELL = re.compile(r"[0-9a-f]{20}")
+"""Name of the folder of a cell, and of a stage."""
 _STATES = ("state.npz", "state.previous.npz")
 _LOGS = ("log.txt", "log.old.txt")
 _TEMPORARY = re.compile(r"\..*\.partial|.*\.new")
 _COPIES = ".{name}.*.part"
 _DATABASES = {".sqlite", ".sqlite3", ".db", ".db3"}
-_CACHES = ("prepared", "features")
+_CACHES = ("prepared", "features", "compiled")
+STAGES = "stages"
+"""Folder in the artifacts folder for the states at the ends of stages that cells share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,7 +41,8 @@ class Leftover:
     """A file or a folder that nothing needs any more.
 
     Attributes:
-        kind: `orphan` (of no attempt in the database), `state` (to resume a cell that will not be resumed),
+        kind: `orphan` (of no attempt in the database), `state` (to resume a cell that will not be resumed, or of a stage
+            that cells share, when none is left to be resumed),
             `temporary` (half a file that a killed process left), `cache` (can be made again).
         size_bytes: Of the file, or of all that is in the folder.
     """
@@ -71,7 +75,7 @@ def leftovers(database: Database, root: Path) -> list[Leftover]:
         files: defaultdict[int, set[str]] = defaultdict(set)
         for attempt_id, path in connection.execute(sa.select(artifact.c.attempt_id, artifact.c.path)):
             files[attempt_id].add(path)
-    return [*_in_folder(root, owners, files), *_beside(database.path)]
+    return [*_in_folder(root, owners, files), *_stages(root, owners), *_beside(database.path)]
 
 
 def _owners(connection: sa.Connection) -> dict[int, _Owner]:
@@ -118,6 +122,16 @@ def _in_attempt(root: Path, folder: Path, owner: _Owner, registered: set[str]) -
             yield Leftover("orphan", path, size)
 
 
+def _stages(root: Path, owners: dict[int, _Owner]) -> Iterator[Leftover]:
+    """States that an interrupted run has left for cells that share their first stages."""
+    place = root / STAGES
+    if place.is_symlink() or any(owner.running or owner.may_resume for owner in owners.values()):
+        return
+    for folder in _folders(place):
+        if _CELL.fullmatch(folder.name):
+            yield Leftover("state", folder, size_of(folder))
+
+
 def _beside(path: Path | None) -> Iterator[Leftover]:
     if path is None:
         return
@@ -133,7 +147,7 @@ def _escaped(name: str) -> str:
 
 
 def cache_leftovers(cache_root: Path) -> list[Leftover]:
-    """Everything in the cache that can be made again: prepared datasets and frozen features."""
+    """Everything in the cache that can be made again: prepared datasets, frozen features, compiled programs."""
     return [Leftover("cache", entry, size_of(entry)) for kind in _CACHES for entry in _folders(cache_root / kind)]
 
 

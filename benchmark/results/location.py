@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark.errors import StorageError, UserError
+from benchmark import machine
+from benchmark.errors import BusyError, StorageError, UserError
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -67,7 +68,10 @@ def locate(target: str | os.PathLike[str]) -> Location:
 def _file(text: str) -> Location:
     if not text or text == ":memory:" or "\0" in text:
         raise UserError(f"--db: expected the path of a file, got {text!r}")
-    return Location(Path(os.path.realpath(text)), None, text)
+    path = Path(os.path.realpath(text))
+    if not path.name:
+        raise UserError(f"--db: expected the path of a file, got the root folder {text!r}")
+    return Location(path, None, text)
 
 
 def artifacts_root(target: str | os.PathLike[str]) -> Path:
@@ -107,8 +111,10 @@ def check_file(path: Path, name: str) -> bool:
         raise StorageError(f"{name}: cannot be reached: {error.strerror}. Give another path with --db") from error
     if not stat.S_ISREG(status.st_mode):
         raise StorageError(
-            f"{name}: expected a database file, got {_kind(status.st_mode)}. Give another path with --db"
+            f"{name}: expected a database file, got {kind_of(status.st_mode)}. Give another path with --db"
         )
+    if not os.access(path, os.R_OK):
+        raise StorageError(f"{name}: cannot be read. Change its permissions, or give another path with --db")
     if status.st_size == 0:
         _refuse_empty(path, name)
         return False
@@ -124,8 +130,14 @@ def _refuse_empty(path: Path, name: str) -> None:
         )
 
 
-def _kind(mode: int) -> str:
-    kinds = ((stat.S_ISDIR, "a folder"), (stat.S_ISFIFO, "a pipe"), (stat.S_ISSOCK, "a socket"))
+def kind_of(mode: int) -> str:
+    """What is no regular file, in words."""
+    kinds = (
+        (stat.S_ISLNK, "a link"),
+        (stat.S_ISDIR, "a folder"),
+        (stat.S_ISFIFO, "a pipe"),
+        (stat.S_ISSOCK, "a socket"),
+    )
     return next((kind for test, kind in kinds if test(mode)), "a device")
 
 
@@ -134,6 +146,7 @@ def check_writable(path: Path, name: str) -> None:
 
     Raises:
         StorageError: The file or its folder is missing or cannot be written.
+        BusyError: It has hard links, and another program has it open, perhaps under another name.
     """
     folder = path.parent
     if not folder.is_dir():
@@ -145,6 +158,13 @@ def check_writable(path: Path, name: str) -> None:
                 f"path with --db; `bench report` and `bench query` work as it is"
             )
     if path.exists() and path.stat().st_nlink > 1:
+        # the -wal file goes by name: what is written under one name, readers under another do not see
+        holders = machine.lock_holders([path], frozenset({"READ", "WRITE"}))
+        if holders:
+            raise BusyError(
+                f"{name}: the file is open under another of its {path.stat().st_nlink} names: {', '.join(holders)}. "
+                "Wait for that to end; keep one of the names, and make copies with: bench db backup"
+            )
         log.warning("%s has %d hard links; runs under its other names are not kept apart", name, path.stat().st_nlink)
 
 

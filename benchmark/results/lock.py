@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
 import shlex
 import socket
+import stat
 import sys
 import time
 from collections.abc import Iterator
@@ -21,7 +23,7 @@ from benchmark import machine
 from benchmark.errors import BusyError, StorageError
 from benchmark.results.engine import writing_engine
 from benchmark.results.failures import storage_errors
-from benchmark.results.location import Location, locate
+from benchmark.results.location import Location, kind_of, locate
 from benchmark.results.schema import APPLICATION_ID
 
 POLL_SECONDS = 0.2
@@ -72,8 +74,9 @@ def lock_database(target: str | os.PathLike[str], *, command: str | None = None,
 @contextmanager
 def _file_lock(location: Location, path: Path, command: str, *, wait: bool) -> Iterator[None]:
     lock = path.with_name(f"{path.name}.lock")
+    _check_kind(lock, location.name)
     try:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o666)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
     except OSError as error:
         raise StorageError(
             f"{location.name}: the lock file {lock} cannot be made: {error.strerror}. "
@@ -90,6 +93,17 @@ def _file_lock(location: Location, path: Path, command: str, *, wait: bool) -> I
         os.close(handle)
 
 
+def _check_kind(lock: Path, name: str) -> None:
+    # it is emptied and written: a link would lead to a file of somebody else's
+    with contextlib.suppress(OSError):
+        mode = lock.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            raise StorageError(
+                f"{name}: {lock}: expected a file of bench, found {kind_of(mode)}. It was not touched; take it away, or "
+                "give another path with --db"
+            )
+
+
 def _taken(handle: int) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -101,8 +115,10 @@ def _taken(handle: int) -> bool:
 def _write_holder(handle: int, command: str) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     holder = Holder(os.getpid(), socket.gethostname(), machine.boot_id(), now, command)
-    os.ftruncate(handle, 0)
-    os.pwrite(handle, json.dumps(asdict(holder)).encode() + b"\n", 0)
+    # on a full disk the lock holds without a name
+    with contextlib.suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(asdict(holder)).encode() + b"\n", 0)
 
 
 def _read_holder(handle: int) -> Holder | None:

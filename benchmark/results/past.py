@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import sqlalchemy as sa
 
 from benchmark.results.database import Database
-from benchmark.results.schema import cell, execution
+from benchmark.results.schema import attempt, cell, execution, run
 from benchmark.results.select import Row, fetch
 from benchmark.results.states import newest_executions
 
@@ -23,7 +25,9 @@ _ALIKE = (
     ),
 )  # fmt: skip
 
-_MEANS = ("epochs", "setup_seconds", "first_epoch_seconds", "fit_seconds", "total_seconds")
+_MEANS = ("epochs", "setup_seconds", "first_epoch_seconds", "fit_seconds", "shared_seconds", "total_seconds")
+
+_RECENT_RUNS = 5
 
 
 def statuses(database: Database, machine: str) -> dict[str, str]:
@@ -39,8 +43,8 @@ def statuses(database: Database, machine: str) -> dict[str, str]:
 def efforts(database: Database, machine: str) -> list[Row]:
     """Completed executions on a machine, one row for all that are alike in what decides their time.
 
-    Columns: `executions` (how many), the means `epochs`, `setup_seconds`, `first_epoch_seconds`, `fit_seconds` and
-    `total_seconds`, the largest `peak_rss_bytes`, and `spec`, the newest of these cells as JSON.
+    Columns: `executions` (how many), the means `epochs`, `setup_seconds`, `first_epoch_seconds`, `fit_seconds`,
+    `shared_seconds` and `total_seconds`, the largest `peak_rss_bytes`, and `spec`, the newest of these cells as JSON.
     """
     alike = (
         sa.select(
@@ -62,3 +66,44 @@ def efforts(database: Database, machine: str) -> list[Row]:
         .order_by(alike.c.newest)
     )
     return fetch(database, rows)
+
+
+def starts(database: Database, machine: str) -> dict[str, float]:
+    """Seconds from the begin of a run to its first attempt, by backend: the shortest of the last few runs on a machine.
+
+    The shortest, because a run may have had data to prepare first. Runs of several backends say nothing.
+    """
+    recent = (
+        sa.select(run.c.run_id, run.c.started_utc)
+        .where(run.c.machine == machine)
+        .order_by(run.c.run_id.desc())
+        .limit(_RECENT_RUNS)
+        .subquery("recent")
+    )
+    rows = (
+        sa.select(
+            recent.c.started_utc.label("begun"),
+            sa.func.min(attempt.c.started_utc).label("first"),
+            sa.func.min(cell.c.backend).label("backend"),
+        )
+        .join(attempt, attempt.c.run_id == recent.c.run_id)
+        .join(execution, execution.c.execution_id == attempt.c.execution_id)
+        .join(cell, cell.c.cell_id == execution.c.cell_id)
+        .group_by(recent.c.run_id, recent.c.started_utc)
+        .having(sa.func.min(cell.c.backend) == sa.func.max(cell.c.backend))
+    )
+    found: dict[str, float] = {}
+    with database.reading() as connection:
+        for row in connection.execute(rows):
+            seconds = _seconds_between(row.begun, row.first)
+            if seconds is not None and seconds >= 0:
+                found[row.backend] = min(seconds, found.get(row.backend, seconds))
+    return found
+
+
+def _seconds_between(begin: str, end: str) -> float | None:
+    """None where one of the moments is none."""
+    try:
+        return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
+    except (TypeError, ValueError):
+        return None

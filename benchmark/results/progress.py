@@ -27,7 +27,9 @@ from benchmark.results.digest import EPOCH_FIELDS, exact
 from benchmark.results.nonfinite import NAN_COLUMN, restored, stored
 from benchmark.results.schema import attempt, epoch, execution
 
-FEATURE_COLUMNS = ("features", "features_seconds", "features_alone_seconds")
+ORIGIN_COLUMNS = ("features", "features_seconds", "features_alone_seconds", "shared_epochs", "shared_seconds")
+"""What other cells did of the training, and what they saved it."""
+
 KEPT_METRICS = ("train_accuracy", "train_loss", "val_accuracy", "val_loss")
 
 
@@ -122,7 +124,7 @@ def columns_of(event: object) -> tuple[dict[str, Any], dict[str, Any]] | None:
         case Resumed():
             return {"resumed_from_epoch": event.epoch}, {"resumed": True}
         case StageStarted():
-            return {}, {name: getattr(event, name) for name in FEATURE_COLUMNS}
+            return {}, {name: getattr(event, name) for name in ORIGIN_COLUMNS}
         case Evaluated():
             return {}, {"evaluate_seconds": event.seconds}
         case _:

@@ -67,12 +67,23 @@ _MORE_RESULTS = {
         execution.c.features,
         execution.c.features_seconds,
         execution.c.features_alone_seconds,
+        execution.c.shared_epochs,
+        execution.c.shared_seconds,
         execution.c.evaluate_seconds,
         execution.c.peak_device_bytes,
         execution.c.resumed,
         execution.c.digest,
     )
 }
+
+_BACKEND_VERSION = (
+    sa.select(attempt.c.backend_version)
+    .where(attempt.c.execution_id == execution.c.execution_id, attempt.c.backend_version.is_not(None))
+    .order_by(attempt.c.number.desc())
+    .limit(1)
+    .scalar_subquery()
+)
+"""As the last worker saw it; a run knows TensorFlow's alone."""
 
 
 def results(database: Database, *, newest: bool = False, spec: bool = False, **filters: Any) -> list[Row]:
@@ -90,7 +101,7 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
     Raises:
         UserError: A filter names no column.
     """
-    columns = RESULTS | _MORE_RESULTS | ({"spec": cell.c.spec} if spec else {})
+    columns = RESULTS | _MORE_RESULTS | {"backend_version": _BACKEND_VERSION} | ({"spec": cell.c.spec} if spec else {})
     rows = labelled({**columns, NAN_COLUMN: execution.c.nan_metrics}).select_from(
         execution.join(cell, cell.c.cell_id == execution.c.cell_id).join(run, run.c.run_id == execution.c.run_id)
     )

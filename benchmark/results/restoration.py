@@ -5,6 +5,8 @@ from __future__ import annotations
 import shlex
 import sqlite3
 from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -178,15 +180,20 @@ def _rows_of_matrix(
     run_id: int, path: str | None, text: str, command: str | None, gpu_names: str | None, cores: int | None
 ) -> list[dict[str, Any]]:
     from benchmark.matrix.document import parse_matrix
+    from benchmark.matrix.pace import possible_threads
     from benchmark.matrix.plan import MachineKind
     from benchmark.results.registration import cell_rows
 
     kind = MachineKind(gpus=len(gpu_names.split(", ")) if gpu_names else 0, cores=cores or 1)
+    parse = partial(parse_matrix, text, path or "matrix.toml", overrides=_overrides(command or ""))
     try:
-        plan = parse_matrix(text, path or "matrix.toml", overrides=_overrides(command or ""), machine_kind=kind)
+        plan = parse(machine_kind=kind)
+        # nobody remembers what `threads = "auto"` came to: all that it may have been
+        counts = possible_threads(kind.cores) if plan.undecided else []
+        plans = [plan, *(parse(machine_kind=replace(kind, threads=dict.fromkeys(plan.undecided, n))) for n in counts)]
     except BenchError:
         return []
-    return list(cell_rows(run_id, plan.cells))
+    return list(cell_rows(run_id, list({cell.cell_id: cell for one in plans for cell in one.cells}.values())))
 
 
 def _overrides(command: str) -> list[str]:

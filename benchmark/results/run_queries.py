@@ -13,6 +13,8 @@ from benchmark.results.schema import attempt, cell, execution, run, run_cell
 from benchmark.results.select import Row, fetch, labelled, rows_of
 from benchmark.results.states import newest_executions
 
+_NUMBERS = 1 << 31
+
 
 def runs(database: Database) -> list[Row]:
     """All runs, oldest first, without the text of their matrix, with the number of cells of each outcome."""
@@ -127,7 +129,8 @@ def _running(database: Database, run_id: int) -> list[Row]:
 
 
 def _run(database: Database, run_id: int) -> Row:
-    found = fetch(database, rows_of(run, run.c.run_id == run_id, run.c.run_id))
+    # no database takes a larger number, not even to say that it is not there
+    found = fetch(database, rows_of(run, run.c.run_id == run_id, run.c.run_id)) if abs(run_id) < _NUMBERS else []
     if not found:
         raise NotFoundError(f"run {run_id}: {database.display_name} has no such run; see: bench list runs")
     return found[0]

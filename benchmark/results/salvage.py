@@ -23,8 +23,9 @@ from benchmark.results.failures import storage_errors
 from benchmark.results.location import Location, artifacts_root, check_writable, locate
 from benchmark.results.lock import lock_database
 from benchmark.results.pages import DamagedError, PageFile, Record, page_file
-from benchmark.results.restoration import Gaps, drop_homeless, rebuild
+from benchmark.results.restoration import UNKNOWN_TIME, Gaps, drop_homeless, rebuild
 from benchmark.results.schema import APPLICATION_ID, SCHEMA_VERSION
+from benchmark.results.values import problem_of
 from benchmark.results.versions import TABLE_NAMES
 
 _KINDS = {
@@ -201,7 +202,23 @@ class _Shape:
         values = record.values + (None,) * short
         if self.by_rowid:
             values = (record.rowid, *values[1:])
-        return values if all(map(_fits, values, self.columns)) else None
+        if not all(map(_fits, values, self.columns)):
+            return None
+        told = tuple(map(_meant, values, self.columns))
+        return None if _NOTHING in told else told
+
+
+_NOTHING = object()
+
+
+def _meant(value: Any, column: tuple[str, tuple[type, ...], bool]) -> Any:
+    """The value, or what can stand for text that means nothing: a moment can be unknown, the settings of a cell cannot."""
+    name, _, may_be_null = column
+    if not isinstance(value, str) or problem_of(name, value) is None:
+        return value
+    if not name.endswith("_utc"):
+        return _NOTHING
+    return None if may_be_null else UNKNOWN_TIME
 
 
 def _fits(value: Any, column: tuple[str, tuple[type, ...], bool]) -> bool:

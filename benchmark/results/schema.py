@@ -203,14 +203,18 @@ execution = sa.Table(
     _text("compute_dtype", "Type that the model computes in, as observed."),
     _real("setup_seconds", "From the worker's first line to the model being built."),
     _real("first_epoch_seconds", "First epoch, tracing included."),
-    _real("fit_seconds", "Sum of the epochs' seconds, and `features_seconds`."),
+    _real("fit_seconds", "Sum of the epochs' seconds, shared ones too, and `features_seconds`."),
     _text(
         "features",
         "What became of the output of frozen layers: `computed` once for a stage, `reused` from other cells, or "
         "`none`; NULL before the first stage.",
     ),
-    _real("features_seconds", "What that took this execution; part of `fit_seconds`."),
+    _real("features_seconds", "What that took this execution and its shared epochs; part of `fit_seconds`."),
     _real("features_alone_seconds", "What it would have taken without other cells' features."),
+    _whole("shared_epochs", "Epochs of its first stages that another cell trained; NULL before the first stage."),
+    _real(
+        "shared_seconds", "What these took that cell, features included; part of `fit_seconds`, not of `total_seconds`."
+    ),
     _real("evaluate_seconds", "Evaluation on the test set."),
     _real("total_seconds", "All attempts that the result was made in, from their first line to their last."),
     _real("images_per_second", "Training images over input and step seconds of the epochs without tracing."),
@@ -291,8 +295,8 @@ epoch = sa.Table(
         "execution_id", sa.Integer, sa.ForeignKey("execution.execution_id"), primary_key=True, doc="The execution."
     ),
     sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False, doc="From 1 over the whole cell."),
-    _refers("attempt_id", "attempt.attempt_id", "Attempt that trained it.", nullable=False),
-    _refers("run_id", "run.run_id", "Run that trained it.", nullable=False),
+    _refers("attempt_id", "attempt.attempt_id", "Attempt that trained it, or took it over.", nullable=False),
+    _refers("run_id", "run.run_id", "Run that trained it, or took it over.", nullable=False),
     _whole("stage", "Stage, from 1.", nullable=False),
     _whole("stage_epoch", "From 1 within the stage.", nullable=False),
     _real("train_accuracy", "Fraction 0..1, mean over the epoch's batches."),

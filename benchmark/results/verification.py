@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
@@ -14,12 +15,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmark.errors import BenchError, StorageError
 from benchmark.results import journal
-from benchmark.results.database import Database
+from benchmark.results.database import Database, open_database
 from benchmark.results.digest import execution_digest
 from benchmark.results.engine import connect_sqlite
 from benchmark.results.nonfinite import restored
 from benchmark.results.schema import artifact, attempt, epoch, execution, prediction
+from benchmark.results.values import foreign_values
 
 _EXECUTIONS_AT_ONCE = 200
 
@@ -29,9 +32,9 @@ class Finding:
     """Something that is not as it was recorded.
 
     Attributes:
-        kind: `file` (pages of the database), `reference` (a row without the row it belongs to), `digest` (numbers of
-            an execution have changed), `prediction` (its predictions have), `artifact` (a file is missing or has
-            changed).
+        kind: `file` (pages of the database), `value` (one that bench never writes), `reference` (a row without the row
+            it belongs to), `digest` (numbers of an execution have changed), `prediction` (its predictions have),
+            `artifact` (a file is missing or has changed).
         where: The execution, attempt, table or file.
         detail: What was expected and what was found.
     """
@@ -40,9 +43,17 @@ class Finding:
     where: str
     detail: str
 
+    def as_error(self, target: str | os.PathLike[str]) -> StorageError:
+        """What a command says that cannot go on because of it."""
+        return StorageError(
+            f"{target}: it holds what bench did not write there: {self.where}: {self.detail}. It was not touched; put a "
+            f"backup in its place, or see all of it with: bench db check --db '{target}', and save the rest with: "
+            f"bench db salvage '{target}' rescued.sqlite"
+        )
+
 
 def check_database(database: Database, artifacts_root: Path | None) -> list[Finding]:
-    """Look at everything: the file's pages, references between rows, digests, predictions, the artifacts' sha256.
+    """Look at everything: the file's pages, values, references, digests, predictions, the artifacts' sha256.
 
     Args:
         database: An open one.
@@ -59,6 +70,10 @@ def check_database(database: Database, artifacts_root: Path | None) -> list[Find
         # rows of a damaged file cannot be trusted to be read to their end
         return findings
     with database.reading() as connection:
+        if database.path is not None:
+            findings += [Finding("value", *found) for found in foreign_values(connection)]
+        if any(finding.kind == "value" for finding in findings):
+            return findings
         findings += _check_digests(connection)
         findings += _check_predictions(connection)
         if artifacts_root is not None:
@@ -122,6 +137,33 @@ def _check_artifacts(connection: sa.Connection, root: Path) -> Iterator[Finding]
         problem = artifact_problem(root, row.path, row.sha256, row.size_bytes)
         if problem:
             yield Finding("artifact", row.path, problem)
+
+
+def require_sound(database: Database) -> None:
+    """Let only what bench has written pass into another database; results whose digest is another one are seen there too.
+
+    Raises:
+        StorageError: Pages, values or references of this one are damaged.
+    """
+    for finding in check_database(database, None):
+        if finding.kind in {"file", "value", "reference"}:
+            raise finding.as_error(database.display_name)
+
+
+def first_damage(target: str | os.PathLike[str]) -> Finding | None:
+    """What is wrong with a database, if anything; artifacts are left out.
+
+    Args:
+        target: Path or URL.
+
+    Returns:
+        The first finding; None when all is well, and when the database cannot be looked at.
+    """
+    try:
+        with open_database(target, mode="read") as database:
+            return next(iter(check_database(database, None)), None)
+    except (BenchError, sa.exc.SQLAlchemyError, sqlite3.Error):
+        return None
 
 
 def artifact_problem(root: Path, path: str, sha256: str, size_bytes: int) -> str | None:

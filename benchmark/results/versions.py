@@ -8,7 +8,7 @@ import sqlite3
 import sqlalchemy as sa
 
 from benchmark.errors import SchemaError
-from benchmark.results.schema import APPLICATION_ID, SCHEMA_VERSION, VERSION_TABLE
+from benchmark.results.schema import APPLICATION_ID, SCHEMA_VERSION, VERSION_TABLE, metadata
 
 TABLE_NAMES = ("run", "cell", "run_cell", "execution", "attempt", "epoch", "artifact", "prediction")
 VIEW_NAMES = ("results", "history")
@@ -129,10 +129,11 @@ def _check_programs(connection: sqlite3.Connection, name: str) -> None:
     ]
     for table in TABLE_NAMES:
         sql = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0]
-        if not str(sql).upper().startswith("CREATE TABLE") or any(
-            hidden for *_, hidden in connection.execute(f"PRAGMA table_xinfo({table})")
-        ):
+        columns = {name: hidden for _, name, *_, hidden in connection.execute(f"PRAGMA table_xinfo({table})")}
+        if not str(sql).upper().startswith("CREATE TABLE") or any(columns.values()):
             foreign.append(f"table {table}")
+        elif missing := [name for name in metadata.tables[table].columns.keys() if name not in columns]:  # noqa: SIM118
+            foreign.append(f"table {table} without {', '.join(missing)}")
     if foreign:
         raise SchemaError(
             f"{name}: expected the views, triggers and tables that bench makes, found others: {', '.join(foreign)!r:.300}. "

@@ -13,6 +13,7 @@ from benchmark.scheduling.forecast import Durations, pioneers
 from benchmark.scheduling.graph import CellGraph
 from benchmark.scheduling.options import GuardedObserver, RunOptions
 from benchmark.scheduling.resources import Slots
+from benchmark.scheduling.sharing import Sharing
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,30 +27,38 @@ class Desk:
     durations: Durations
     graph: CellGraph
     slots: Slots
+    sharing: Sharing
 
     def note(self, text: str) -> None:
         self.observer.tell("note", text)
 
 
 def lay_out(
-    assignment: Assignment, book: Book, options: RunOptions, observer: GuardedObserver, durations: Durations
+    assignment: Assignment,
+    book: Book,
+    options: RunOptions,
+    observer: GuardedObserver,
+    durations: Durations,
+    sharing: Sharing,
 ) -> Desk:
     """The desk at the beginning of a run on this machine."""
+    first = pioneers(assignment.run, durations)
     return Desk(
         assignment=assignment,
         options=options,
         book=book,
         observer=observer,
         durations=durations,
-        graph=CellGraph(assignment.run, durations.seconds, lane_of, first=pioneers(assignment.run, durations)),
+        graph=CellGraph(assignment.run, durations.seconds, lane_of, first, sharing.awaited),
         slots=slots_of(options),
+        sharing=sharing,
     )
 
 
 def slots_of(options: RunOptions) -> Slots:
     """What this machine has for a run with these options."""
     jobs = 1 if options.exclusive else options.jobs
-    return Slots(machine.available_cores(), range(machine.gpu_count()), jobs)
+    return Slots(machine.available_cores(), range(machine.gpu_count()), jobs, options.gpu_share)
 
 
 def lane_of(cell: Cell) -> Hashable:

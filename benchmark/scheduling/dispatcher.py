@@ -70,6 +70,8 @@ class Dispatcher:
                 self._enforce()
             self._desk.book.flush()
             self._stop_for_a_reason()
+        if self.stopped is None:
+            self._desk.sharing.tidy(self._desk.graph.unfinished)
 
     def close(self) -> None:
         """Ends everything that still runs; nothing of this run is alive afterwards."""
@@ -114,6 +116,7 @@ class Dispatcher:
             return
         for event in attempt.hear_guardian():
             if isinstance(event, Launched):
+                self._starter.has_begun()
                 self._desk.book.record(attempt.attempt_id, event)
                 attempt.liveness.note(event, time.monotonic())
         self._take_in(attempt)
@@ -131,8 +134,12 @@ class Dispatcher:
             except ProtocolError as error:
                 attempt.break_off(str(error), time.monotonic())
                 break
+            self._desk.sharing.hear(attempt.cell, event, lambda: self._is_clean(attempt))
             self._show(attempt, event)
         return bool(said)
+
+    def _is_clean(self, attempt: Attempt) -> bool:
+        return not attempt.start.earlier_attempt_ids and self.outcomes.is_undisturbed(attempt)
 
     def _show(self, attempt: Attempt, event: Event) -> None:
         if isinstance(event, Progress):

@@ -6,10 +6,14 @@ So every variable that decides about threads or devices comes from the plan, and
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import benchmark
+from benchmark import machine
+from benchmark.errors import UserError
+from benchmark.matrix.cell import Cell
+from benchmark.matrix.feasibility import missing_backend
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -33,6 +37,21 @@ _INHERITED_PREFIXES = ("LC_", "XDG_", "BENCH_", "TF_", "XLA_", "CUDA_", "NVIDIA_
 _KEPT_BACK = frozenset({"BENCH_DB", *THREAD_VARIABLES})
 """The database's address may hold a password, and no worker needs it."""
 
+_KERAS_TORCH_DEVICE = "KERAS_TORCH_DEVICE"
+"""Where Keras puts tensors of PyTorch: read once, when it is imported."""
+
+
+def require_backends(cells: Iterable[Cell]) -> None:
+    """Lets pass only what can be computed here: cells of a database may come from a machine with other libraries.
+
+    Raises:
+        UserError: The backend of a cell is not installed.
+    """
+    there = {"fake", *machine.installed_backends()}
+    for backend in dict.fromkeys(cell.backend for cell in cells):
+        if backend not in there:
+            raise UserError(missing_backend(backend))
+
 
 def base_environment(inherited: Mapping[str, str], backend: str) -> dict[str, str]:
     """What every process of a run is given, whatever its cell: the template, preparations, workers."""
@@ -47,15 +66,33 @@ def base_environment(inherited: Mapping[str, str], backend: str) -> dict[str, st
 
 def template_environment(inherited: Mapping[str, str], backend: str) -> dict[str, str]:
     """For a template: OpenBLAS would start its threads at import, and a process with threads is not safe to fork."""
-    return {**base_environment(inherited, backend), "OPENBLAS_NUM_THREADS": "1"}
+    # Keras asks PyTorch for GPUs when it is imported, which starts CUDA: a process that has done so is not safe to fork
+    own = {"OPENBLAS_NUM_THREADS": "1", _KERAS_TORCH_DEVICE: "cpu"}
+    return {**base_environment(inherited, backend), **own}
 
 
-def worker_environment(inherited: Mapping[str, str], backend: str, threads: int, gpu: int | None) -> dict[str, str]:
-    """For one worker: `threads` in every dialect, and at most one visible GPU (CUDA's numbers, in PCI order)."""
+def forks_safely(backend: str, device_kind: str) -> bool:
+    """Whether a worker for such a cell may be forked from the template of its backend (see `template_environment`)."""
+    return not (backend == "torch" and device_kind == "gpu")
+
+
+def worker_environment(inherited: Mapping[str, str], backend: str, threads: int, gpu: str | None) -> dict[str, str]:
+    """For one worker: `threads` in every dialect, and at most one visible GPU.
+
+    Args:
+        inherited: Variables of this process.
+        backend: Of the cell.
+        threads: Of the cell.
+        gpu: What CUDA calls the GPU (see `machine.cuda_name`); None hides all of them.
+    """
     environment = base_environment(inherited, backend)
     environment.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
     environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
-    environment["CUDA_VISIBLE_DEVICES"] = "-1" if gpu is None else str(gpu)
+    environment["CUDA_VISIBLE_DEVICES"] = "-1" if gpu is None else gpu
+    environment[_KERAS_TORCH_DEVICE] = "cpu" if gpu is None else "cuda"
+    if backend == "jax":
+        # it would take three quarters of a GPU's memory at once, which others may share
+        environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
     return environment
 
 

@@ -1,8 +1,8 @@
 """What cells will take: seconds, memory and disk, from what this machine has recorded, and while they run.
 
 For each cell the nearest thing that is known counts: the same cell; cells of the same shape (all but the seed); cells
-of the same kind (the same network and batches), by how much more or less the cell has to do; and else the cost model
-(`costs.py`, `regression.py`), fitted to everything this machine has recorded. A machine without any record is taken
+of the same kind (the same network and batches), by how much more or less the cell has to do; a trial of that kind
+(`trials.py`); and else the cost model (`costs.py`, `regression.py`), fitted to everything this machine has recorded. A machine without any record is taken
 for the one that the usual coefficients were measured on: 2 cores of a Zen 4 server, TensorFlow 2.21, two cells of one
 thread side by side.
 """
@@ -29,11 +29,12 @@ from benchmark.scheduling.makespan import Room, Work, ends
 from benchmark.scheduling.regression import Fit
 from benchmark.scheduling.resources import Slots
 from benchmark.scheduling.shapes import Shape, Shapes
+from benchmark.scheduling.trials import Find, Trial, no_trial, seconds_by
 
 if TYPE_CHECKING:
     from benchmark.events import EpochFinished
 
-Basis: TypeAlias = Literal["same cell", "same shape", "same model", "cost model", "usual"]
+Basis: TypeAlias = Literal["same cell", "same shape", "same model", "trial", "cost model", "usual"]
 
 USUAL_SECONDS: Mapping[str, Mapping[str, float]] = {
     "cpu": {
@@ -55,7 +56,10 @@ USUAL_BYTES = (4.0e8, 3e5, 18e6, 30e6, 8e6)
 _FAKE_BYTES = (3e7, 0.0, 0.0, 0.0, 0.0)
 
 START_SECONDS: Mapping[str, float] = {"tensorflow": 4.0, "jax": 4.0, "torch": 6.0, "fake": 0.3}
-"""From the begin of a run to its first worker: the imports of the template process."""
+"""From the begin of a run to its first worker: the imports of the template process, where no run was recorded."""
+
+_LONGEST_START = 3.0
+"""Of a recorded run that took more than so many times as long, most went into preparing its data."""
 
 BETWEEN_SECONDS = 0.05
 """From the end of one worker to the first line of the next, and back."""
@@ -76,8 +80,8 @@ class Estimate:
         seconds: From its start to its end.
         peak_rss_bytes: Most main memory of its process.
         disk_bytes: What it leaves on the disk.
-        basis: What the seconds follow from: `same cell`, `same shape`, `same model`, the `cost model` of this
-            machine, or the `usual` costs elsewhere.
+        basis: What the seconds follow from: `same cell`, `same shape`, `same model`, a `trial`, the `cost model` of
+            this machine, or the `usual` costs elsewhere.
     """
 
     seconds: float
@@ -175,9 +179,20 @@ class Durations:
     Args:
         known: Completed executions of cells, oldest first: `cell_id`, `total_seconds`.
         efforts: What like executions took on average; see `results.past.efforts`.
+        trials: Finds what trials have measured; asked for kinds of cells that have not been recorded.
+        starts: Seconds from the begin of a run to its first worker, by backend; see `results.past.starts`.
     """
 
-    def __init__(self, known: Iterable[Mapping[str, Any]] = (), efforts: Iterable[Mapping[str, Any]] = ()) -> None:
+    def __init__(
+        self,
+        known: Iterable[Mapping[str, Any]] = (),
+        efforts: Iterable[Mapping[str, Any]] = (),
+        trials: Find = no_trial,
+        starts: Mapping[str, float] | None = None,
+    ) -> None:
+        self._starts = {**START_SECONDS, **_without_data(starts or {})}
+        self._find_trial = trials
+        self._trials: dict[Hashable, Trial | None] = {}
         self._shapes = Shapes()
         self._fits: dict[Hashable, Fit] = {}
         self._memory: dict[bool, Fit] = {}
@@ -234,9 +249,11 @@ class Durations:
         cell = Cell.from_dict(json.loads(row["spec"]))
         shape = self._shapes.of(cell)
         count = min(float(row["executions"]), _MOST_WEIGHT)
-        epochs, seconds = row["epochs"], row["total_seconds"]
-        if not seconds or not epochs:
+        epochs, own = row["epochs"], row["total_seconds"]
+        if not own or not epochs:
             return
+        # what others trained for it is no reason to take its work for less
+        seconds = own + (row.get("shared_seconds") or 0.0)
         fit, work = self._fit(shape), shape.work
         steady = _steady_seconds(row) if len(work.stages) == 1 else None
         if steady is None or steady * epochs >= seconds:
@@ -244,13 +261,14 @@ class Durations:
         else:
             fit.add(scaled(work.stages[0].epoch, epochs), steady * epochs, count)
             fit.add(added(work.start, work.stages[0].begin, work.end), seconds - steady * epochs, count)
-        self._note(shape, work.total(epochs), seconds, count)
+        self._note(shape, work.total(epochs), seconds, count, own)
         if row["peak_rss_bytes"]:
             self._memory_fit(cell).add(peak_work_of(cell), row["peak_rss_bytes"], count)
             self._peaks[shape.kind] = max(self._peaks.get(shape.kind, 0), row["peak_rss_bytes"])
 
-    def _note(self, shape: Shape, total: Quantities, seconds: float, count: float) -> None:
-        self._of_shape.setdefault(shape, _Kind()).add(total, seconds, count)
+    def _note(self, shape: Shape, total: Quantities, seconds: float, count: float, own: float | None = None) -> None:
+        # cells of the same shape will share their stages as these did
+        self._of_shape.setdefault(shape, _Kind()).add(total, seconds if own is None else own, count)
         self._of_kind.setdefault(shape.kind, _Kind()).add(total, seconds, count)
         self._version += 1
 
@@ -276,8 +294,9 @@ class Durations:
         shape = self._shapes.of(cell)
         seconds, basis = self._expected(cell, shape)
         if shape not in self._sizes:
-            peak = self._peaks.get(shape.kind) or round(self._memory_fit(cell).value(peak_work_of(cell)))
-            self._sizes[shape] = (peak, stored_bytes(cell))
+            trial = None if shape.kind in self._peaks else self._trial(cell, shape)
+            peak = self._peaks.get(shape.kind) or (trial and trial.peak_rss_bytes)
+            self._sizes[shape] = (peak or round(self._memory_fit(cell).value(peak_work_of(cell))), stored_bytes(cell))
         return Estimate(seconds, *self._sizes[shape], basis)
 
     def left(self, cell: Cell, spent: float | None) -> float:
@@ -291,6 +310,22 @@ class Durations:
             expected = going.total(self._fit(going.shape), self._factor(going.shape))
         return expected - spent if expected > spent else _OVERDUE * spent
 
+    def start_seconds(self, cells: Iterable[Cell]) -> float:
+        """What a run of these cells takes before its first one begins."""
+        return max((self._starts.get(backend, 4.0) for backend in {cell.backend for cell in cells}), default=0.0)
+
+    def begin_seconds(self, cell: Cell) -> float:
+        """Seconds from the cell's first line to the steady steps of its stages, by the cost model: building, tracing."""
+        shape = self._shapes.of(cell)
+        return self._fit(shape).value(added(shape.work.start, *(stage.begin for stage in shape.work.stages)))
+
+    def heaviest_stage(self, cell: Cell) -> int:
+        """The number of the stage that takes longest, counted from 1."""
+        shape = self._shapes.of(cell)
+        fit = self._fit(shape)
+        spent = [stage.epochs * fit.value(stage.epoch) for stage in shape.work.stages]
+        return spent.index(max(spent)) + 1
+
     def is_measured(self, cell: Cell) -> bool:
         """Whether any cell of its kind, itself included, has been measured on this machine."""
         return cell.cell_id in self._cells or self._shapes.of(cell).kind in self._of_kind
@@ -302,8 +337,9 @@ class Durations:
     def _expected(self, cell: Cell, shape: Shape) -> tuple[float, Basis]:
         recorded = self._recorded(cell, shape)
         if recorded is not None:
-            return recorded * self._pace.factor, "same cell" if cell.cell_id in self._cells else self._of(shape)[1]
-        return self._of(shape)
+            basis: Basis = "same cell" if cell.cell_id in self._cells else self._of(cell, shape)[1]
+            return recorded * self._pace.factor, basis
+        return self._of(cell, shape)
 
     def _recorded(self, cell: Cell, shape: Shape) -> float | None:
         """What earlier runs say of the cell; None where they say nothing, or this run says something itself."""
@@ -311,15 +347,15 @@ class Durations:
             return None
         if cell.cell_id in self._cells:
             return self._cells[cell.cell_id]
-        return self._of(shape)[0] if shape.kind in self._of_kind else None
+        return self._of(cell, shape)[0] if shape.kind in self._of_kind else None
 
-    def _of(self, shape: Shape) -> tuple[float, Basis]:
+    def _of(self, cell: Cell, shape: Shape) -> tuple[float, Basis]:
         known = self._cache.get(shape)
         if known is None or known[0] != self._version:
-            known = self._cache[shape] = (self._version, *self._computed(shape))
+            known = self._cache[shape] = (self._version, *self._computed(cell, shape))
         return known[1:]
 
-    def _computed(self, shape: Shape) -> tuple[float, Basis]:
+    def _computed(self, cell: Cell, shape: Shape) -> tuple[float, Basis]:
         if shape in self._of_shape:
             of_shape = self._of_shape[shape]
             return of_shape.seconds / of_shape.count, "same shape"
@@ -327,7 +363,15 @@ class Durations:
         modelled = self._factor(shape) * fit.value(shape.total)
         if shape.kind in self._of_kind:
             return modelled, "same model"
+        trial = self._trial(cell, shape)
+        if trial is not None:
+            return seconds_by(trial, cell, fit.value), "trial"
         return modelled, "cost model" if fit.rows else "usual"
+
+    def _trial(self, cell: Cell, shape: Shape) -> Trial | None:
+        if shape.kind not in self._trials:
+            self._trials[shape.kind] = self._find_trial(cell)
+        return self._trials[shape.kind]
 
     def _factor(self, shape: Shape) -> float:
         """How many times as long as the cost model says cells of this kind take; running ones count in need."""
@@ -346,6 +390,12 @@ def _steady_seconds(row: Mapping[str, Any]) -> float | None:
     if first is None or fit is None or epochs <= 1 or fit <= first:
         return None
     return float((fit - first) / (epochs - 1))
+
+
+def _without_data(starts: Mapping[str, float]) -> dict[str, float]:
+    return {
+        backend: min(seconds, _LONGEST_START * START_SECONDS.get(backend, 4.0)) for backend, seconds in starts.items()
+    }
 
 
 def _epochs_done(going: _Going) -> float | None:
@@ -403,12 +453,12 @@ class Remaining:
         tasks = work_left(work, self._durations, self._slots)
         seconds = max(ends(tasks, room_of(self._slots)).values(), default=0.0)
         begun = any(spent is not None for _, spent in work)
-        return seconds if begun else seconds + start_seconds(cell for cell, _ in work)
+        return seconds if begun else seconds + self._durations.start_seconds(cell for cell, _ in work)
 
 
 def room_of(slots: Slots) -> Room:
     """All that there is to share, lent out or not."""
-    return Room(len(slots.cores), slots.jobs, len(slots.gpus))
+    return Room(len(slots.cores), slots.jobs, len(slots.gpus) * slots.gpu_share)
 
 
 def run_seconds(cells: Iterable[Cell], durations: Durations, slots: Slots) -> float | None:
@@ -430,8 +480,3 @@ def work_left(work: Iterable[tuple[Cell, float | None]], durations: Durations, s
         )
         for cell, spent in work
     ]
-
-
-def start_seconds(cells: Iterable[Cell]) -> float:
-    """What a run takes before its first cell begins."""
-    return max((START_SECONDS.get(backend, 4.0) for backend in {cell.backend for cell in cells}), default=0.0)

@@ -1,4 +1,7 @@
-"""Which cell is next: parents before children, pioneers before all others, and then the longest chain of work first."""
+"""Which cell is next: parents before children, pioneers before all others, and then the longest chain of work first.
+
+A cell whose work another one is doing at the moment is set aside until that is done; cells behind it go on.
+"""
 
 from __future__ import annotations
 
@@ -31,6 +34,7 @@ class CellGraph:
         seconds: Expected duration of a cell, in any unit, the same for all.
         lane: What a cell needs; cells of one lane fit or do not fit together.
         first: Ids of cells that go before all others.
+        awaited: What another cell is doing for this one; None when it waits for nothing.
     """
 
     def __init__(
@@ -39,6 +43,7 @@ class CellGraph:
         seconds: Callable[[Cell], float],
         lane: Callable[[Cell], Hashable],
         first: Collection[str] = (),
+        awaited: Callable[[Cell], Hashable | None] = lambda _: None,
     ) -> None:
         self._cells = {cell.cell_id: cell for cell in cells}
         self._position = {cell.cell_id: position for position, cell in enumerate(cells)}
@@ -46,6 +51,8 @@ class CellGraph:
         self._lanes: dict[Hashable, _Lane] = {}
         self._lane_of = lane
         self._first = frozenset(first)
+        self._awaited = awaited
+        self._aside: dict[Hashable, list[Cell]] = {}
         for cell in cells:
             if cell.parent_cell_id in self._cells:
                 self._children.setdefault(str(cell.parent_cell_id), []).append(cell.cell_id)
@@ -70,11 +77,27 @@ class CellGraph:
 
     def heads(self) -> Iterable[tuple[Hashable, Cell]]:
         """The most urgent cell of every lane, the most urgent lane first."""
+        self._take_back()
         for lane in self._lanes.values():
-            while lane.heap and lane.heap[0][-1] not in self.unfinished:
+            while lane.heap and not self._is_ready(lane.heap[0][-1]):
                 heapq.heappop(lane.heap)
         order = sorted((lane.heap[0], key) for key, lane in self._lanes.items() if lane.heap)
         return [(key, self._cells[entry[-1]]) for entry, key in order]
+
+    def _is_ready(self, cell_id: str) -> bool:
+        if cell_id not in self.unfinished:
+            return False
+        cell = self._cells[cell_id]
+        awaited = self._awaited(cell)
+        if awaited is not None:
+            self._aside.setdefault(awaited, []).append(cell)
+        return awaited is None
+
+    def _take_back(self) -> None:
+        """What the cells set aside have waited for is the same for all of them: the first one speaks for them."""
+        for what in [what for what, cells in self._aside.items() if self._awaited(cells[0]) != what]:
+            for cell in self._aside.pop(what):
+                self.enqueue(cell)
 
     def next(self, may_start: Callable[[Cell], bool], take: Callable[[Cell], T | None]) -> tuple[Cell, T] | None:
         """Takes out the most urgent cell that can begin now, with what `take` lent it.

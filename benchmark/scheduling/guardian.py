@@ -3,7 +3,8 @@
 It leads a session of its own, starts the worker in it, and then waits for three things: orders or silence from the
 scheduler (the life pipe), output of the worker (into a log of bounded size), and the worker's end. When the life pipe
 closes, because the scheduler is gone however it went, the whole group is killed. When the worker is gone, its exit
-status and resource usage are reported and the rest of the group is killed.
+status and resource usage are reported and the rest of the group is killed. On Linux that includes whoever has left the
+group for a session of its own: the guardian inherits the orphans of its descendants.
 
 Only the standard library, and nothing of this package: with `spawn` this file runs as a script by `python -I -S`.
 
@@ -20,6 +21,7 @@ import resource
 import select
 import signal
 import sys
+import time
 from collections.abc import Callable, Collection
 from typing import Any, NoReturn
 
@@ -30,6 +32,8 @@ LOG_LIMIT_BYTES = 1 << 20
 """A log grows to this size, then becomes `log.old.txt` and begins again: at most twice this stays."""
 
 _PR_SET_PDEATHSIG = 1
+_PR_SET_CHILD_SUBREAPER = 36
+_FAREWELL_SECONDS = 1.0
 _ORDERS = {TERMINATE: signal.SIGTERM, KILL: signal.SIGKILL, DUMP: signal.SIGUSR1}
 
 
@@ -72,6 +76,8 @@ def guard(report: int, life: int, log_path: str, become_worker: Callable[[], NoR
     Side effects: forks; makes a session; kills its own process group at the end, itself included.
     """
     os.setsid()
+    if sys.platform == "linux":
+        ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
     _let_orders_through()
     guardian = os.getpid()
     log_read, log_write = os.pipe()
@@ -177,8 +183,28 @@ def _obey(worker: int, orders: bytes) -> None:
 
 
 def _end_group() -> NoReturn:
+    until = time.monotonic() + _FAREWELL_SECONDS
+    # those whose parent dies become children of ours, whatever session they are in
+    while (children := _children()) and time.monotonic() < until:
+        for child in children:
+            with contextlib.suppress(OSError):
+                os.kill(child, signal.SIGKILL)
+        with contextlib.suppress(ChildProcessError):
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                continue
+        time.sleep(0.001)
     os.killpg(0, signal.SIGKILL)
     os._exit(0)
+
+
+def _children() -> list[int]:
+    """Of this process; none where the system does not tell."""
+    me = os.getpid()
+    try:
+        with open(f"/proc/{me}/task/{me}/children", "rb") as children:  # noqa: PTH123
+            return [int(pid) for pid in children.read().split()]
+    except OSError:
+        return []
 
 
 def _drain(log_read: int, log: BoundedLog, chunks: int) -> bool:

@@ -7,20 +7,22 @@ import selectors
 import subprocess
 import sys
 import tempfile
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark import faults
+from benchmark.matrix.cell import Cell
 from benchmark.scheduling import guardian
-from benchmark.scheduling.environment import template_environment
+from benchmark.scheduling.environment import forks_safely, template_environment
 from benchmark.scheduling.options import Isolation
 from benchmark.scheduling.pipes import LineReader
-from benchmark.scheduling.template import Template
+from benchmark.scheduling.template import Template, installed_versions
 from benchmark.scheduling.worker_process import Order
 
 TEMPLATE_DEATHS = 3
-"""After so many deaths of templates in one run, every further worker is spawned."""
+"""After so many deaths of a backend's templates in one run, every further worker for it is spawned."""
 
 FAREWELL_SECONDS = 3.0
 IMPORT_SECONDS = 300.0
@@ -72,7 +74,7 @@ class Launcher:
     """Starts workers for the backends of a run.
 
     Attributes:
-        isolation: What is used for the next worker: `fork` or `spawn`.
+        isolation: How workers are made where nothing forbids it: `fork` or `spawn`.
     """
 
     def __init__(self, isolation: Isolation, selector: selectors.BaseSelector, note: Callable[[str], None]) -> None:
@@ -80,15 +82,22 @@ class Launcher:
         self._selector = selector
         self._note = note
         self._templates: dict[str, Template] = {}
-        self._deaths = 0
+        self._deaths: Counter[str] = Counter()
+        self._never_again: set[str] = set()
+        """Backends that no template is started for any more."""
 
-    def is_ready(self, backend: str) -> bool:
+    def isolation_of(self, cell: Cell) -> str:
+        """How the next worker for the cell is made: `fork` or `spawn`."""
+        forks = cell.backend not in self._never_again and forks_safely(cell.backend, cell.device_kind)
+        return self.isolation if forks else "spawn"
+
+    def is_ready(self, cell: Cell) -> bool:
         """Whether a worker can be started now; starts the template that it needs."""
-        if self.isolation == "spawn":
+        if self.isolation_of(cell) == "spawn":
             return True
-        template = self._templates.get(backend)
+        template = self._templates.get(cell.backend)
         if template is None:
-            self._start_template(backend)
+            self._start_template(cell.backend)
             return False
         return template.state == "ready"
 
@@ -97,15 +106,18 @@ class Launcher:
         """Of the templates."""
         return [template.pid for template in self._templates.values()]
 
-    def launch(self, order: Order) -> tuple[Lines, str] | None:
+    def launch(self, cell: Cell, order: Order) -> tuple[Lines, str] | None:
         """A guardian and its worker: our ends of their pipes, and how they were made. None when no template took it.
 
         Raises:
             OSError: No descriptors or no processes are left.
         """
-        isolation = self.isolation
+        isolation = self.isolation_of(cell)
         ours, theirs = _pipes()
         try:
+            if isolation == "fork" and self._is_outdated(order.backend):
+                ours.close()
+                return None
             if isolation == "spawn":
                 ours.process = _spawn(_worker_command, order.log_path, order.environment, theirs, order.encode())
             elif not self._templates[order.backend].fork(order, *theirs):
@@ -145,21 +157,34 @@ class Launcher:
         self._templates[backend] = template
         self._selector.register(template.reader.fd, selectors.EVENT_READ, lambda: self._hear(template))
 
+    def _is_outdated(self, backend: str) -> bool:
+        """Gives up a template whose libraries were upgraded since it has imported them: spawned workers use the new ones."""
+        versions = installed_versions(backend)
+        if self._templates[backend].versions == versions:
+            return False
+        now = ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or "none is left"
+        self._note(f"installed libraries have changed while this run went on ({now}): cells from here on use them")
+        self._remove(backend)
+        return True
+
     def _hear(self, template: Template) -> None:
         template.hear()
         if template.state == "unfit":
-            self._note(f"workers are started one by one, because the template process is unfit: {template.problem}")
-            self.isolation = "spawn"
+            why = f"the template process is unfit: {template.problem}"
+            self._note(f"workers for {template.backend} are started one by one, because {why}")
+            self._never_again.add(template.backend)
             self._remove(template.backend)
         elif template.state == "dead":
             self._bury(template)
 
     def _bury(self, template: Template) -> None:
-        self._deaths += 1
-        self._remove(template.backend)
-        if self._deaths >= TEMPLATE_DEATHS:
-            self.isolation = "spawn"
-            self._note(f"the template process died {self._deaths} times; workers are started one by one from here on")
+        backend = template.backend
+        self._deaths[backend] += 1
+        self._remove(backend)
+        if self._deaths[backend] >= TEMPLATE_DEATHS:
+            self._never_again.add(backend)
+            died = f"the template process died {self._deaths[backend]} times"
+            self._note(f"{died}; workers for {backend} are started one by one from here on")
         else:
             self._note(f"the template process died ({template.problem}); a new one is started")
 

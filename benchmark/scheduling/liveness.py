@@ -10,13 +10,15 @@ from benchmark.events import (
     ModelBuilt,
     Progress,
     Resumed,
+    StagesTaken,
     StageStarted,
+    StageStored,
     Started,
 )
 from benchmark.scheduling.options import RunOptions
 
-_SIGNS = (Launched, Started, ModelBuilt, Resumed, StageStarted, EpochFinished, Evaluated)
-_BEFORE_TRACING = (Launched, Started, ModelBuilt, Resumed, StageStarted)
+_BEFORE_TRACING = (Launched, Started, ModelBuilt, Resumed, StagesTaken, StageStored, StageStarted)
+_SIGNS = (*_BEFORE_TRACING, EpochFinished, Evaluated)
 
 
 class Liveness:

@@ -2,38 +2,38 @@
 
 from __future__ import annotations
 
-import errno
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
 import benchmark
 from benchmark import faults, machine
-from benchmark.errors import StorageError
+from benchmark.errors import StorageError, exhaustion
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
 from benchmark.results.database import Database
-from benchmark.results.past import efforts
+from benchmark.results.past import efforts, starts
 from benchmark.results.queries import durations
 from benchmark.results.recorder import Recorder
-from benchmark.results.records import RunFacts
+from benchmark.results.records import CellState, RunFacts
 from benchmark.scheduling.assignment import Assignment, assign
 from benchmark.scheduling.book import Book
 from benchmark.scheduling.desk import lay_out, slots_of
 from benchmark.scheduling.dispatcher import Dispatcher
+from benchmark.scheduling.environment import require_backends
 from benchmark.scheduling.forecast import Durations, run_seconds
 from benchmark.scheduling.freshness import refresh
 from benchmark.scheduling.options import GuardedObserver, Observer, RunOptions, RunSummary
 from benchmark.scheduling.outcomes import blocked_reason
+from benchmark.scheduling.sharing import Sharing
 from benchmark.scheduling.signals import StopSignals
 from benchmark.scheduling.sweeping import kill_leftovers
+from benchmark.scheduling.trials import TrialStore
 
 FAILED_EXIT_CODE = 3
-
-_EXHAUSTED = {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM, errno.ENOSPC, errno.EDQUOT, errno.EROFS}
 
 
 def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Observer) -> RunSummary:
@@ -52,6 +52,7 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
 
     Raises:
         StorageError: The database or the artifacts folder cannot be written (any more).
+        UserError: A cell needs a backend that is not installed.
 
     Side effects: starts and ends processes, writes the database and the artifacts folder, and handles SIGINT, SIGTERM
     and SIGHUP while it runs. Nothing that it started is alive when it returns or raises.
@@ -59,14 +60,22 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
     begun = time.monotonic()
     told = GuardedObserver(observer)
     with StopSignals() as signals:
+        # whoever has asked the run to stop does not want to wait for another program's lock as well
+        database.patience.is_short = lambda: signals.count > 0
         faults.point("expand")
         _check_folder(options.artifacts_root)
+        require_backends(plan.cells)
         recorder = Recorder(database)
         killed = kill_leftovers(recorder.sweep())
         before = recorder.cell_states(options.machine)
         refresh(plan.cells, before, options, lambda text: told.tell("note", text), signals)
         assignment = assign(plan.cells, before, options)
-        known = Durations(durations(database, options.machine), efforts(database, options.machine))
+        known = Durations(
+            durations(database, options.machine),
+            efforts(database, options.machine),
+            TrialStore(options.cache_root).find,
+            starts(database, options.machine),
+        )
         expected = run_seconds(assignment.run, known, slots_of(options))
         run_id = recorder.begin_run(_facts(plan, options, expected))
         finish = _Finish(recorder, run_id)
@@ -74,7 +83,8 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
             recorder.register(run_id, plan.cells, plan.left_out, assignment.reused)
             book = Book(recorder, run_id, options.machine, lambda text: told.tell("note", text), signals.wait)
             with _exhaustion_named():
-                dispatcher = Dispatcher(lay_out(assignment, book, options, told, known), signals)
+                sharing = _sharing(plan.cells, before, assignment, options)
+                dispatcher = Dispatcher(lay_out(assignment, book, options, told, known, sharing), signals)
                 try:
                     told.tell("run_started", run_id, plan, assignment.reused, dispatcher.forecast)
                     _tell_beginning(assignment, killed, told, book)
@@ -84,6 +94,8 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
             if book.error is not None:
                 raise book.error
         except BaseException as error:
+            # a lock that has ended the run is not waited for once more
+            database.patience.is_short = lambda: True
             finish.badly(error)
             raise
         code = signals.exit_code if signals.count else _exit_code(assignment, dispatcher)
@@ -93,6 +105,13 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
     summary = _summary(plan.cells, assignment, dispatcher, run_id, code, seconds, expected)
     told.tell("run_finished", summary)
     return summary
+
+
+def _sharing(
+    cells: Sequence[Cell], before: Mapping[str, CellState], assignment: Assignment, options: RunOptions
+) -> Sharing:
+    begun = {name for name, past in before.items() if past.epochs and name not in assignment.again}
+    return Sharing(cells, begun, assignment.again, options.artifacts_root)
 
 
 class _Finish:
@@ -119,13 +138,11 @@ def _exhaustion_named() -> Iterator[None]:
     """A system that gives no more descriptors, processes, memory or disk is no defect of ours."""
     try:
         yield
-    except OSError as error:
-        if error.errno not in _EXHAUSTED:
+    except (OSError, MemoryError) as error:
+        named = exhaustion(error)
+        if named is None:
             raise
-        raise StorageError(
-            f"this system gives no more: {error}. Raise the limits of this shell (ulimit -n, ulimit -u), free disk and "
-            "memory, and run again: nothing that was recorded is lost"
-        ) from error
+        raise named from error
 
 
 def _check_folder(folder: Path) -> None:

@@ -29,7 +29,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Room:
-    """What a machine has for cells side by side."""
+    """What a machine has for cells side by side; `gpus` counts the places on them."""
 
     cores: int
     jobs: int

@@ -30,6 +30,7 @@ class RunOptions:
         cache_root: Holds the prepared datasets.
         name: Of the run, for people; None for none.
         jobs: At most so many cells at once; None takes as many as the cores allow.
+        gpu_share: At most so many cells on one GPU at once; timings of more than one do not count.
         exclusive: One cell at a time, so that timings have no neighbours.
         rerun: Run finished cells again, as new executions.
         rerun_cells: Ids of cells that are run again, whatever `rerun` says.
@@ -51,6 +52,7 @@ class RunOptions:
     cache_root: Path
     name: str | None = None
     jobs: int | None = None
+    gpu_share: int = 1
     exclusive: bool = False
     rerun: bool = False
     rerun_cells: frozenset[str] = frozenset()

@@ -53,6 +53,7 @@ class Outcomes:
         """Judges an attempt that is over, writes it down, and tries the cell again or settles it."""
         cell = attempt.cell
         self._meter.count_ended(attempt.exited)
+        self._desk.sharing.end(cell)
         self._seconds[cell.cell_id] += time.monotonic() - attempt.started
         verdict = judge(attempt.evidence(oom_kills(), self._memory_bytes))
         self._failures[cell.cell_id, verdict.state] += 1
@@ -72,6 +73,8 @@ class Outcomes:
                 self._keep_weights(attempt)
                 self._desk.durations.learn(cell, self._seconds[cell.cell_id])
             self.settle(cell, verdict.state, verdict.detail, attempt.error)
+            if not stopping:
+                self._desk.sharing.tidy(self._desk.graph.unfinished, cell)
 
     def settle(self, cell: Cell, state: str, detail: str | None, error: Failed | None = None) -> None:
         """The cell is through for this run."""
@@ -116,10 +119,15 @@ class Outcomes:
             exited=attempt.exited,
             error=attempt.error,
             log_tail=None if verdict.state == "completed" else attempt.log_tail(),
-            disturbed=self._meter.disturbance(attempt.reading) is not None,
+            disturbed=not self.is_undisturbed(attempt) or self._desk.sharing.is_disturbed(attempt.cell),
             will_retry=again,
             predictions=self._predictions(attempt) if verdict.state == "completed" else None,
         )
+
+    def is_undisturbed(self, attempt: Attempt) -> bool:
+        """Whether nothing has disturbed the timings of an attempt so far; who may share a GPU is disturbed."""
+        shares = attempt.grant.gpu is not None and self._desk.slots.gpu_share > 1
+        return not shares and self._meter.disturbance(attempt.reading) is None
 
     def _predictions(self, attempt: Attempt) -> PredictionRow | None:
         try:

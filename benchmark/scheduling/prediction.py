@@ -16,7 +16,7 @@ from typing import Any
 from benchmark.errors import BenchError, UserError
 from benchmark.events import Exited, from_line
 from benchmark.matrix.cell import Cell
-from benchmark.scheduling.environment import worker_environment
+from benchmark.scheduling.environment import require_backends, worker_environment
 from benchmark.scheduling.launcher import Lines, start_guarded
 from benchmark.scheduling.policy import signal_name
 
@@ -56,11 +56,12 @@ def predict(
         allow_plugins: Whether plug-ins may make networks that the trust file does not name.
 
     Raises:
-        UserError: An image or the weights of a cell are missing or damaged.
+        UserError: An image or the weights of a cell are missing or damaged, or its backend is not installed.
         BenchError: The process ended without an answer.
 
     Side effects: starts processes, and ends them when it is interrupted.
     """
+    require_backends(one.cell for one in trained)
     backends: dict[str, list[Trained]] = {}
     for one in trained:
         backends.setdefault(one.cell.backend, []).append(one)

@@ -10,6 +10,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 CHILD_SECONDS = 10
+BACKEND_NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 _HARMLESS_THREADS = frozenset({"jemalloc_bg_thd"})
 _DATABASE_ENDINGS = (".sqlite", ".sqlite-wal", ".sqlite-shm", ".sqlite.lock", ".db")
 
@@ -39,10 +40,11 @@ def objections(backend: str, findings: Mapping[str, Any]) -> list[str]:
     found = [f"a thread {name!r} runs" for name in _strangers(findings.get("threads", ()))]
     if "child" in findings:
         return [*found, "a process forked from it did not answer"]
-    if backend == "tensorflow" and not findings["tensorflow"]:
-        found.append("TensorFlow is not imported")
-    if findings["context"]:
-        found.append("TensorFlow is initialised already")
+    name = BACKEND_NAMES.get(backend)
+    if name is not None and not findings["imported"]:
+        found.append(f"{name} is not imported")
+    if name is not None and findings["initialised"]:
+        found.append(f"{name} is initialised already")
     return found + [f"it holds {path}" for path in findings["files"] if _is_foreign(path)]
 
 
@@ -69,10 +71,9 @@ def thread_names() -> list[str]:
 
 def _look_round(backend: str) -> dict[str, Any]:
     return {
-        "tensorflow": "tensorflow" in sys.modules and "keras" in sys.modules,
-        "context": _tensorflow_is_initialised(),
+        "imported": backend in sys.modules and "keras" in sys.modules,
+        "initialised": any(is_initialised() for is_initialised in _INITIALISED.values()),
         "files": _open_files(),
-        "backend": backend,
     }
 
 
@@ -80,6 +81,19 @@ def _tensorflow_is_initialised() -> bool:
     module = sys.modules.get("tensorflow.python.eager.context")
     context = getattr(module, "_context", None)
     return bool(getattr(context, "_initialized", False) or getattr(context, "_context_handle", None) is not None)
+
+
+def _jax_is_initialised() -> bool:
+    # its client has threads of its own; it is made by the first operation or question about devices
+    return bool(getattr(sys.modules.get("jax._src.xla_bridge"), "_backends", None))
+
+
+def _torch_is_initialised() -> bool:
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    return cuda is not None and bool(cuda.is_initialized())
+
+
+_INITIALISED = {"tensorflow": _tensorflow_is_initialised, "jax": _jax_is_initialised, "torch": _torch_is_initialised}
 
 
 def _open_files() -> list[str]:

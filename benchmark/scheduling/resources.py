@@ -1,4 +1,4 @@
-"""Cores and GPUs as they are lent to cells: disjoint sets of cores, one cell for each GPU."""
+"""Cores and GPUs as they are lent to cells: disjoint sets of cores, one cell for each GPU unless more are asked for."""
 
 from __future__ import annotations
 
@@ -24,15 +24,17 @@ class Slots:
         cores: Numbers of the processors that may be used.
         gpus: Indexes of the GPUs that may be used.
         jobs: At most so many cells at once; None for as many as the cores allow.
+        gpu_share: At most so many cells on one GPU at once.
     """
 
-    def __init__(self, cores: Sequence[int], gpus: Sequence[int], jobs: int | None) -> None:
+    def __init__(self, cores: Sequence[int], gpus: Sequence[int], jobs: int | None, gpu_share: int = 1) -> None:
         self.cores = tuple(cores)
         self.gpus = set(gpus)
+        self.gpu_share = gpu_share
         self.jobs = len(self.cores) if jobs is None else max(1, min(jobs, len(self.cores)))
         self.running = 0
         self._free_cores = set(cores)
-        self._free_gpus = set(gpus)
+        self._free_places = dict.fromkeys(gpus, gpu_share)
 
     def width(self, cell: Cell) -> int:
         """How many cores the cell takes: its threads, but never more than there are."""
@@ -44,10 +46,11 @@ class Slots:
             return None
         gpu = None
         if cell.device_kind == "gpu":
-            gpu = next(iter(sorted(self._free_gpus & self._suitable(cell))), None)
-            if gpu is None:
+            # the emptiest one: cells share a GPU only when there are more of them than GPUs
+            gpu = min(self._suitable(cell), key=lambda one: (-self._free_places[one], one), default=None)
+            if gpu is None or not self._free_places[gpu]:
                 return None
-            self._free_gpus.discard(gpu)
+            self._free_places[gpu] -= 1
         self.running += 1
         return Grant(self._take_cores(self.width(cell)), gpu)
 
@@ -57,8 +60,8 @@ class Slots:
 
     def give(self, grant: Grant) -> None:
         self._free_cores.update(grant.cores)
-        if grant.gpu in self.gpus:
-            self._free_gpus.add(grant.gpu)
+        if grant.gpu is not None:
+            self._free_places[grant.gpu] += 1
         self.running -= grant.counts
 
     def possible(self, cell: Cell) -> bool:
@@ -68,7 +71,6 @@ class Slots:
     def quarantine(self, gpu: int) -> None:
         """Lends this GPU to nobody any more."""
         self.gpus.discard(gpu)
-        self._free_gpus.discard(gpu)
 
     def _suitable(self, cell: Cell) -> set[int]:
         _, _, index = cell.device.partition(":")

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark import machine
 from benchmark.errors import StorageError
 from benchmark.events import Job, to_line
 from benchmark.matrix.cell import Cell
@@ -99,6 +100,10 @@ class Starter:
         else:
             self._postpone(ticket, "its guardian ended before it began")
 
+    def has_begun(self) -> None:
+        """A guardian has reported its worker: processes can be had."""
+        self._failures = 0
+
     def give_up(self) -> list[Ticket]:
         """The attempts that wait for a process; they will get none."""
         tickets, self._tickets = self._tickets, []
@@ -106,13 +111,13 @@ class Starter:
 
     def _may_start(self, cell: Cell) -> bool:
         # The template first: its imports and the preparation of data then overlap.
-        return self._launcher.is_ready(cell.backend) and self._preparations.is_ready(cell)
+        return self._launcher.is_ready(cell) and self._preparations.is_ready(cell)
 
     def _begin(self, cell: Cell, grant: Grant) -> None:
         again = self._desk.assignment.again
         start = self._desk.book.start(
             cell,
-            isolation=self._launcher.isolation,
+            isolation=self._launcher.isolation_of(cell),
             cores=grant.cores,
             gpu=grant.gpu,
             neighbours=len(self._running),
@@ -122,6 +127,7 @@ class Starter:
             self._desk.slots.give(grant)
             return
         again.discard(cell.cell_id)
+        self._desk.sharing.start(cell)
         self._launch(Ticket(cell, start, grant))
 
     def _launch(self, ticket: Ticket) -> None:
@@ -143,8 +149,8 @@ class Starter:
             return
         try:
             launched = None
-            if self._launcher.is_ready(ticket.cell.backend):
-                launched = self._launcher.launch(self._order(ticket, directory))
+            if self._launcher.is_ready(ticket.cell):
+                launched = self._launcher.launch(ticket.cell, self._order(ticket, directory))
         except OSError as error:
             self._postpone(ticket, str(error))
             return
@@ -182,7 +188,8 @@ class Starter:
 
     def _order(self, ticket: Ticket, directory: Path) -> Order:
         cell = ticket.cell
-        environment = worker_environment(os.environ, cell.backend, cell.threads, ticket.grant.gpu)
+        gpu = None if ticket.grant.gpu is None else machine.cuda_name(ticket.grant.gpu)
+        environment = worker_environment(os.environ, cell.backend, cell.threads, gpu)
         return Order(self._job(ticket, directory), cell.backend, environment, str(directory / "log.txt"))
 
     def _job(self, ticket: Ticket, directory: Path) -> str:
@@ -199,8 +206,10 @@ class Starter:
             parent_weights_sha256=None if weights is None else weights[1],
             cores=ticket.grant.cores if hasattr(os, "sched_setaffinity") else (),
             gpu=ticket.grant.gpu,
-            isolation=self._launcher.isolation,
+            isolation=self._launcher.isolation_of(cell),
             allow_plugins=self._desk.options.allow_plugins,
+            shared_stages={str(stages): str(folder) for stages, folder in self._desk.sharing.folders(cell).items()},
+            stored_stages=self._desk.sharing.to_store(cell, self._desk.graph.unfinished),
         )
         return to_line(job).decode()
 
@@ -214,7 +223,9 @@ class Starter:
 
     def _no_process(self, reason: str) -> None:
         self.not_before = time.monotonic() + RELAUNCH_SECONDS
-        self._failures = 0 if self._running else self._failures + 1
+        # one that was launched and has no guardian yet is no sign that processes can be had
+        others = any(attempt.launched is not None for attempt in self._running.values())
+        self._failures = 0 if others else self._failures + 1
         if self._failures >= LAUNCHES:
             self._desk.book.error = StorageError(
                 f"no worker process can be started: {reason}. Raise the limits of this shell (ulimit -n, ulimit -u) "

@@ -12,12 +12,19 @@ import tempfile
 import time
 from collections.abc import Mapping
 
+from benchmark import machine
 from benchmark.scheduling.pipes import LineReader
 from benchmark.scheduling.probe import objections
+from benchmark.scheduling.template_process import PRELOADS
 from benchmark.scheduling.worker_process import Order
 
 SEND_SECONDS = 5.0
 _STDERR_TAIL_BYTES = 4096
+
+
+def installed_versions(backend: str) -> dict[str, str]:
+    """Of what a template of this backend imports, by name; nothing is imported to find out."""
+    return machine.package_versions(PRELOADS.get(backend, ()))
 
 
 class Template:
@@ -29,6 +36,7 @@ class Template:
         pid: Of the process.
         started: Monotonic seconds when it was started.
         reader: Becomes readable when it says something or dies.
+        versions: Of the libraries that it imports, as installed when it was started.
     """
 
     def __init__(self, backend: str, environment: Mapping[str, str]) -> None:
@@ -36,6 +44,7 @@ class Template:
         self.state = "starting"
         self.problem = ""
         self.started = time.monotonic()
+        self.versions = installed_versions(backend)
         self._link, theirs = socket.socketpair()
         self._link.settimeout(SEND_SECONDS)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the process

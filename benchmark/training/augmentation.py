@@ -94,3 +94,8 @@ def reseed(model: keras.Model, seed: int, epoch: int) -> None:
     for index, state in enumerate(states):
         words = np.random.SeedSequence([seed, epoch, index]).generate_state(2) % (2**31 - 1)
         state.assign(words.astype(keras.backend.standardize_dtype(state.dtype)))
+    if keras.backend.backend() == "torch":
+        import torch
+
+        # there dropout without a seed of its own draws from the global generator, whatever its state says
+        torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))

@@ -40,11 +40,19 @@ _GUESSED_SECONDS = 0.004
 
 
 @dataclass(frozen=True, slots=True)
+class Taken:
+    """What another cell trained of a state's epochs: how many, and what they took it, features included."""
+
+    epochs: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
 class State:
     """What is true at the end of one epoch.
 
     Attributes:
-        cell_id: Whose state it is.
+        cell_id: Whose state it is; of a stored stage what determines it.
         training_version: Of the code that made it; another version might go on to other numbers.
         stage: The stage of the last epoch, from 1.
         stage_epoch: The last epoch within its stage, from 1.
@@ -58,6 +66,7 @@ class State:
         on_features: Whether the stage trains on features of its frozen layers.
         features: How the stages so far came by them.
         data_fingerprint: Of the data that it was trained on; a user's own files may have changed since.
+        taken: What of it another cell trained.
     """
 
     cell_id: str
@@ -74,6 +83,7 @@ class State:
     on_features: bool = False
     features: FeatureUse = field(default_factory=FeatureUse)
     data_fingerprint: str = ""
+    taken: Taken = field(default_factory=Taken)
 
     @property
     def epoch(self) -> int:
@@ -232,6 +242,7 @@ def _header(state: State) -> dict[str, Any]:
         "on_features": state.on_features,
         "features": asdict(state.features),
         "data_fingerprint": state.data_fingerprint,
+        "taken": asdict(state.taken),
         "members": [name for name, _ in _members(state)],
     }
 
@@ -253,6 +264,7 @@ def _state(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> State:
         on_features=header["on_features"],
         features=FeatureUse(**header["features"]),
         data_fingerprint=header.get("data_fingerprint", ""),
+        taken=Taken(**header.get("taken", {})),
     )
 
 

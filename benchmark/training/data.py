@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 from benchmark.catalog.facts import prepared_size
 from benchmark.matrix.cell import Data
 from benchmark.training.causes import DataError
+from benchmark.training.fingerprint import ARRAYS, check_unchanged
 from benchmark.training.splits import Indices, Split, split_test, split_training
 
 Images = NDArray[np.uint8]
@@ -75,8 +76,8 @@ def open_dataset(directory: Path, data: Data, seed: int, *, one_hot: bool) -> Da
     """Maps the prepared arrays and computes the cell's splits.
 
     Raises:
-        DataError: The folder is missing, incomplete, or holds images of another shape; the message names
-            `bench prepare`.
+        DataError: The folder is missing, incomplete, was changed, or holds images of another shape; the message
+            names `bench prepare`.
     """
     meta, arrays = _read(directory)
     size = prepared_size(data.source, data.image_size)
@@ -95,13 +96,13 @@ def open_dataset(directory: Path, data: Data, seed: int, *, one_hot: bool) -> Da
 
 
 def _read(directory: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
-    names = ("train_images", "train_labels", "test_images", "test_labels")
     try:
         meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
         # a plain view: indexing an np.memmap builds a subclass object for each batch
         arrays = {
-            name: np.asarray(np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)) for name in names
+            name: np.asarray(np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)) for name in ARRAYS
         }
+        check_unchanged(directory, meta)
     except (OSError, ValueError) as error:
         raise DataError(
             f"the prepared dataset in {directory} cannot be read ({error}); delete that folder and run `bench prepare`"

@@ -126,9 +126,11 @@ class FeatureStore:
             # a plain view: indexing an np.memmap builds a subclass object for each batch
             array = np.asarray(np.load(directory / _ARRAY, mmap_mode="r", allow_pickle=False))
             seconds = float(meta["seconds"])
+            # written to since it was made: whatever it holds now, it is not what the key says
+            touched = (directory / _ARRAY).stat().st_mtime_ns != meta["modified_ns"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        if array.shape != wanted.shape or array.dtype != _stored_type(wanted.dtype):
+        if touched or array.shape != wanted.shape or array.dtype != _stored_type(wanted.dtype):
             return None
         with suppress(OSError):  # a cache that may only be read
             os.utime(directory / _META)
@@ -154,7 +156,9 @@ class FeatureStore:
                 file.truncate()
                 file.flush()
                 os.fsync(file.fileno())
-            self._finish(aside, directory, {**wanted.notes, "seconds": perf_counter() - began})
+            modified = (aside / _ARRAY).stat().st_mtime_ns
+            notes = {**wanted.notes, "modified_ns": modified, "seconds": perf_counter() - began}
+            self._finish(aside, directory, notes)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
 

@@ -12,14 +12,14 @@ from typing import Any
 import keras
 
 from benchmark import faults
-from benchmark.events import CheckpointFailed, EpochFinished, Event, Progress, StageStarted
+from benchmark.events import CheckpointFailed, EpochFinished, Event, Progress, StageStarted, StageStored
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.matrix.identity import TRAINING_VERSION
 from benchmark.training import interrupt
 from benchmark.training.augmentation import reseed
 from benchmark.training.callbacks import BestWeights, Score, StageCallbacks, WeightArrays
 from benchmark.training.causes import DivergedError
-from benchmark.training.checkpoints import State, StateWriter
+from benchmark.training.checkpoints import State, StateWriter, Taken
 from benchmark.training.data import Dataset, Examples, shuffled
 from benchmark.training.evaluation import Scores, evaluate
 from benchmark.training.features import Features, FeatureSource, FeatureUse
@@ -27,6 +27,7 @@ from benchmark.training.models import Network
 from benchmark.training.runtime import Runtime
 from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
 from benchmark.training.steps import BatchResult, Steps, compiled_steps
+from benchmark.training.stored_stages import StoredStages
 from benchmark.training.weights import assign_weights, copied, weight_arrays
 
 Emit = Callable[[Event], object]
@@ -95,6 +96,7 @@ class Fitting:
         dataset: Its data.
         runtime: What the process really has.
         writer: Where states go.
+        stored: Where the ends of stages go that other cells begin with.
         emit: Told every event, in the order of what happened.
         resume: The state to go on from; its epochs are told again, marked as replayed.
     """
@@ -106,6 +108,7 @@ class Fitting:
         dataset: Dataset,
         runtime: Runtime,
         writer: StateWriter,
+        stored: StoredStages,
         emit: Emit,
         resume: State | None,
     ) -> None:
@@ -114,6 +117,7 @@ class Fitting:
         self._images = dataset
         self._runtime = runtime
         self._writer = writer
+        self._stored = stored
         self._emit = emit
         self._resume = resume
         self._one_hot = is_one_hot(cell.labels, cell.stages)
@@ -123,6 +127,7 @@ class Fitting:
         self._steps: Steps | None = None
         self._dataset = dataset
         self.features = FeatureUse()
+        self._taken = Taken()
 
     def run(self) -> None:
         """All stages from where the cell stands.
@@ -139,7 +144,7 @@ class Fitting:
             stage = self._begin(number, spec, last if last and number == last.stage else None)
             self._run_stage(stage)
         if self._steps is None:
-            self._begin(len(self._cell.stages), self._cell.stages[-1], last)
+            self._tell(self._begin(len(self._cell.stages), self._cell.stages[-1], last))
 
     def tested(self) -> tuple[Steps, Examples]:
         """What predicts for the test set with the kept weights, once the network has them, and what it is given.
@@ -168,6 +173,7 @@ class Fitting:
         self.best.restore(self._resume.best, self._resume.best_weights)
         self.history = list(self._resume.history)
         self.features = self._resume.features
+        self._taken = self._resume.taken
         for epoch in self.history:
             self._emit(replace(epoch, replayed=True))
 
@@ -206,14 +212,18 @@ class Fitting:
 
     def _run_stage(self, stage: _Stage) -> None:
         faults.point("stage")
-        trainable = sum(math.prod(variable.shape) for variable in self._network.core.trainable_variables)
-        used = self.features
-        self._emit(StageStarted(stage.number, stage.spec.epochs, trainable, used.how, used.seconds, used.alone_seconds))
+        self._tell(stage)
         done = sum(epoch.stage == stage.number for epoch in self.history)
         for stage_epoch in range(done + 1, stage.spec.epochs + 1):
             self._run_epoch(stage, stage_epoch)
             if stage.callbacks.stopped:
                 break
+
+    def _tell(self, stage: _Stage) -> None:
+        trainable = sum(math.prod(variable.shape) for variable in self._network.core.trainable_variables)
+        used, taken = self.features, self._taken
+        origin = (used.how, used.seconds, used.alone_seconds, taken.epochs, taken.seconds)
+        self._emit(StageStarted(stage.number, stage.spec.epochs, trainable, *origin))
 
     def _run_epoch(self, stage: _Stage, stage_epoch: int) -> None:
         epoch = len(self.history) + 1
@@ -274,13 +284,28 @@ class Fitting:
         weights = weight_arrays(self._network.core)
         row = replace(row, improved=self.best.update(row.epoch, score, weights))
         self.history.append(row)
+        state = self._state(stage, row, weights)
         try:
-            self._writer.offer(self._state(stage, row, weights))
+            self._writer.offer(state)
         except OSError as error:
             self._emit(CheckpointFailed(row.epoch, f"{type(error).__name__}: {error}"))
+        stored = self._store(state)
         faults.point("ckpt.done")
         self._emit(replace(row, checkpoint_seconds=perf_counter() - began))
+        if stored is not None:
+            self._emit(StageStored(stage.number, stored))
         faults.point("epoch.sent")
+
+    def _store(self, state: State) -> bool | None:
+        """Leaves the end of a stage for other cells; whether that worked, and None when nobody waits for it."""
+        if not self._stored.are_to_get(state):
+            return None
+        try:
+            self._stored.store(state)
+        except OSError as error:
+            self._emit(CheckpointFailed(state.epoch, f"not stored for other cells: {type(error).__name__}: {error}"))
+            return False
+        return True
 
     def _state(self, stage: _Stage, row: EpochFinished, weights: WeightArrays) -> State:
         return State(
@@ -298,6 +323,7 @@ class Fitting:
             on_features=stage.on_features,
             features=self.features,
             data_fingerprint=self._images.fingerprint,
+            taken=self._taken,
         )
 
 

@@ -8,6 +8,7 @@ value is above 1 and for 0..255 otherwise. Labels are integers [n] from 0.
 from __future__ import annotations
 
 import zipfile
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +69,7 @@ def _read(wanted: Wanted) -> Arrays:
             f"{wanted.source}: there is no file {path}; put it there, or correct the path (relative ones start at the "
             "matrix file)"
         ) from error
-    except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         raise DataError(f"{path} cannot be read as an .npz archive of plain arrays: {error!s:.300}") from error
 
 

@@ -31,7 +31,7 @@ from benchmark.training.files import write_whole
 from benchmark.training.images import decoded
 from benchmark.training.models import Network, build_network
 from benchmark.training.network import forbid_network
-from benchmark.training.runtime import prepare_backend
+from benchmark.training.runtime import prepare_backend, seed_process
 from benchmark.training.views import Viewer, averaged
 from benchmark.training.weights import read_weights, restore_weights
 
@@ -53,7 +53,7 @@ def trained_network(cell: Cell, weights: Path, sha256: str, *, allow_plugins: bo
     file = read_weights(weights, sha256)
     # in this order: clear_session resets the policy
     keras.backend.clear_session()
-    keras.utils.set_random_seed(cell.seed)
+    seed_process(cell.seed)
     keras.config.set_dtype_policy(cell.precision)
     network = build_network(cell.architecture, cell.data, allow_plugins=allow_plugins)
     restore_weights(network, file, str(weights))

@@ -18,7 +18,6 @@ lines `{"progress": …}`.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import json
 import logging
@@ -39,10 +38,10 @@ from benchmark.catalog.facts import prepared_size
 from benchmark.training.causes import DataError
 from benchmark.training.digits import prepare_digits
 from benchmark.training.files import sync_directory
+from benchmark.training.fingerprint import ARRAYS, fingerprint_of, modified_ns
 from benchmark.training.imagenet import fetch
 from benchmark.training.sources import Content, Wanted
 
-ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 EXIT_DATA_ERROR = 3
 
 
@@ -94,17 +93,6 @@ def is_complete(directory: Path) -> bool:
         return all((directory / f"{name}.npy").stat().st_size == meta["file_bytes"][name] for name in ARRAYS)
     except (OSError, ValueError, KeyError, TypeError):
         return False
-
-
-def fingerprint_of(directory: Path) -> str:
-    """sha256 over the decoded arrays, in the order train images, train labels, test images, test labels."""
-    digest = hashlib.sha256()
-    for name in ARRAYS:
-        array = np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        for start in range(0, len(array), 1024):
-            digest.update(np.ascontiguousarray(array[start : start + 1024]).data)
-    return digest.hexdigest()
 
 
 def _build(wanted: Wanted, directory: Path, state: str) -> None:
@@ -168,6 +156,7 @@ def _meta(wanted: Wanted, directory: Path, content: Content) -> dict[str, Any]:
         "notes": list(content.notes),
         "shapes": shapes,
         "file_bytes": {name: (directory / f"{name}.npy").stat().st_size for name in ARRAYS},
+        "modified_ns": modified_ns(directory),
         "fingerprint": fingerprint_of(directory),
         "versions": {"python": platform.python_version(), **_versions()},
     }

@@ -1,7 +1,7 @@
 """The `fake` backend: everything a worker does except training. For rehearsals and for tests of all that surrounds it.
 
-The weights are 64 numbers that walk about, one epoch of 5 ms each (`BENCH_FAKE_EPOCH_SECONDS`), and the losses come
-from them; so an epoch's numbers follow from the seed and from the weights before it, and a cell that goes on from a
+The weights are 64 numbers that walk about, one epoch of 5 ms each (`BENCH_FAKE_EPOCH_SECONDS`, for one thread; t
+threads take that over t to the power `BENCH_FAKE_THREADS_EXPONENT`, which is 0), and the losses come from them; so an epoch's numbers follow from the seed and from the weights before it, and a cell that goes on from a
 wrong state shows it. `BENCH_TESTING=1` opens the fault points of `benchmark/faults.py`.
 """
 
@@ -42,15 +42,20 @@ from benchmark.events import (
     Predicted,
     Progress,
     Resumed,
+    StagesTaken,
     StageStarted,
+    StageStored,
     Started,
+    Tried,
 )
 from benchmark.matrix.cell import Cell
+from benchmark.training.causes import cause_of
 from benchmark.training.predictions import PREDICTIONS_NAME, packed
 
 BATCHES = 4
 EXAMPLES = 256
 PARAMETERS = 64
+_LEAST_TRIED = 3
 STATE_NAME = "state.npz"
 PREVIOUS_STATE_NAME = "state.previous.npz"
 WEIGHTS_NAME = "weights.npz"
@@ -65,6 +70,7 @@ class _State:
 
     weights: Weights
     history: list[EpochFinished]
+    taken: int = 0
 
     @property
     def best(self) -> EpochFinished:
@@ -93,14 +99,16 @@ def main(job: Job, emit: Emit) -> int:
     stop = _StopFlag()
     saved: list[EpochFinished] = []
     try:
-        _play(job, cell, emit, stop, saved, begun)
+        if job.trial_seconds is None:
+            _play(job, cell, emit, stop, saved, begun)
+        else:
+            _try_out(job, cell, job.trial_seconds, emit, stop, begun)
     except _StopRequestedError:
         emit(Interrupted(len(saved)))
     except _DivergedError as diverged:
         emit(Diverged(diverged.epoch, 1))
     except Exception as error:  # noqa: BLE001  whatever it is, the scheduler is told
-        cause = "oom" if isinstance(error, MemoryError) else "failed"
-        emit(Failed(cause, type(error).__name__, str(error), traceback.format_exc()))
+        emit(Failed(cause_of(error), type(error).__name__, str(error), traceback.format_exc()))
         return 1
     faults.point("leave")
     return 0
@@ -116,23 +124,53 @@ class _StopFlag:
     def _note(self, _number: int, _frame: FrameType | None) -> None:
         self._set = True
 
+    @property
+    def is_set(self) -> bool:
+        return self._set
+
     def check(self) -> None:
         if self._set:
             raise _StopRequestedError
 
 
+def _try_out(job: Job, cell: Cell, seconds: float, emit: Emit, stop: _StopFlag, begun: float) -> None:
+    """The same as `training/trial.py`, with steps as long as the epochs say."""
+    faults.point("start")
+    emit(Started("fake", "fake", cell.threads, _device()))
+    _build(job, cell, emit, begun)
+    training = EXAMPLES - round(EXAMPLES * cell.data.validation_fraction)
+    step = _epoch_seconds(cell) * cell.stages[job.trial_stages[-1] - 1].batch_size / training
+    emit(Progress(job.trial_stages[-1], 1, 0, BATCHES))
+    ends = [time.monotonic()]
+    while len(ends) < _LEAST_TRIED or (ends[-1] - ends[0] < seconds and not stop.is_set):
+        faults.point("batch")
+        time.sleep(step)
+        ends.append(time.monotonic())
+    batches = [_epoch_seconds(cell) * cell.stages[number - 1].batch_size / training for number in job.trial_stages]
+    nothing = tuple(0.0 for _ in batches)
+    emit(Tried(nothing, tuple(batches), nothing, tuple(ends)))
+
+
 def _play(job: Job, cell: Cell, emit: Emit, stop: _StopFlag, saved: list[EpochFinished], begun: float) -> None:
     faults.point("start")
-    emit(Started("fake", "fake", cell.threads, "fake"))
+    emit(Started("fake", "fake", cell.threads, _device()))
     state = _resumed(job, cell)
     _build(job, cell, emit, begun)
     if state.history:
         emit(Resumed(len(state.history)))
-        for told in state.history:
-            emit(replace(told, replayed=True))
+    else:
+        state = _taken(job, emit) or state
+    for told in state.history:
+        emit(replace(told, replayed=True))
     saved += state.history
     _train(job, cell, state, emit, stop, saved)
     _finish(job, cell, state, emit, begun)
+
+
+def _device() -> str:
+    """The GPU that CUDA would see, by its name there."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "-1")
+    return "fake" if visible == "-1" else visible
 
 
 def _build(job: Job, cell: Cell, emit: Emit, begun: float) -> None:
@@ -161,7 +199,7 @@ def _train(job: Job, cell: Cell, state: _State, emit: Emit, stop: _StopFlag, sav
             if stage != entered:
                 entered = stage
                 faults.point("stage")
-                emit(StageStarted(stage, plan.epochs, PARAMETERS))
+                _tell_stage(cell, stage, state, emit)
             told = _epoch(cell, state, stage, epoch, stage_epoch, emit, stop)
             state.history.append(told)
             _checkpoint(job, cell, state, emit, saved)
@@ -169,12 +207,22 @@ def _train(job: Job, cell: Cell, state: _State, emit: Emit, stop: _StopFlag, sav
             faults.point("epoch.sent")
             if math.isnan(told.train_loss):
                 raise _DivergedError(epoch)
+        if entered == stage and stage in job.stored_stages:
+            emit(StageStored(stage, _store(job, stage, state, emit)))
+    if not entered:
+        _tell_stage(cell, len(cell.stages), state, emit)
+
+
+def _tell_stage(cell: Cell, stage: int, state: _State, emit: Emit) -> None:
+    seconds = math.fsum(told.seconds for told in state.history[: state.taken])
+    epochs = cell.stages[stage - 1].epochs
+    emit(StageStarted(stage, epochs, PARAMETERS, shared_epochs=state.taken, shared_seconds=seconds))
 
 
 def _epoch(
     cell: Cell, state: _State, stage: int, epoch: int, stage_epoch: int, emit: Emit, stop: _StopFlag
 ) -> EpochFinished:
-    length = float(os.environ.get("BENCH_FAKE_EPOCH_SECONDS", "0.005"))
+    length = _epoch_seconds(cell)
     begun = time.perf_counter()
     for batch in range(1, BATCHES + 1):
         stop.check()
@@ -208,6 +256,11 @@ def _epoch(
         traced=stage_epoch == 1,
         improved=not state.history or cell.keep == "last" or accuracy > best,
     )
+
+
+def _epoch_seconds(cell: Cell) -> float:
+    length = float(os.environ.get("BENCH_FAKE_EPOCH_SECONDS", "0.005"))
+    return length / cell.threads ** float(os.environ.get("BENCH_FAKE_THREADS_EXPONENT", "0"))
 
 
 def _step(weights: Weights, seed: int, epoch: int) -> Weights:
@@ -247,8 +300,38 @@ def _checkpoint(job: Job, cell: Cell, state: _State, emit: Emit, saved: list[Epo
         faults.point("ckpt.done")
 
 
+def _store(job: Job, stage: int, state: _State, emit: Emit) -> bool:
+    """Leaves the end of a stage for other cells, as `training/stored_stages.py` does."""
+    folder = _stored(job, stage)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _save(folder, folder.parent.name, _State(state.weights, state.history))
+    except OSError as error:
+        emit(CheckpointFailed(len(state.history), f"not stored for other cells: {error}"))
+        return False
+    return True
+
+
+def _taken(job: Job, emit: Emit) -> _State | None:
+    """Where another cell ended the most stages of this one."""
+    for stages in sorted(map(int, job.shared_stages), reverse=True):
+        folder = _stored(job, stages)
+        state = _load(folder / STATE_NAME, folder.parent.name)
+        if state is not None:
+            emit(StagesTaken(stages))
+            return _State(state.weights, state.history, len(state.history))
+        if (folder / STATE_NAME).exists():
+            emit(CheckpointFailed(0, f"not begun from: {folder / STATE_NAME} is damaged"))
+    return None
+
+
+def _stored(job: Job, stages: int) -> Path:
+    return Path(job.shared_stages[str(stages)]) / (job.parent_weights_sha256 or "none")[:16]
+
+
 def _save(directory: Path, cell_id: str, state: _State) -> None:
-    header = {"cell_id": cell_id, "history": [asdict(epoch) for epoch in state.history]}
+    epochs = [asdict(epoch) for epoch in state.history]
+    header = {"cell_id": cell_id, "history": epochs, "taken": state.taken}
     content = _packed(weights=state.weights, header=np.array(json.dumps(header)))
     path = directory / STATE_NAME
     if path.exists():
@@ -268,7 +351,7 @@ def _load(path: Path, cell_id: str) -> _State | None:
         weights = np.asarray(stored["weights"], dtype=np.float64)
     if header["cell_id"] != cell_id:
         return None
-    return _State(weights, [EpochFinished(**epoch) for epoch in header["history"]])
+    return _State(weights, [EpochFinished(**epoch) for epoch in header["history"]], header["taken"])
 
 
 def _packed(**arrays: npt.NDArray[Any]) -> bytes:
@@ -279,7 +362,7 @@ def _packed(**arrays: npt.NDArray[Any]) -> bytes:
 
 def _write_whole(path: Path, content: bytes, place: str) -> None:
     """The file appears whole or not at all, and stays after a power cut. `place` is its fault point, reached thrice."""
-    aside = path.with_name(path.name + ".new")
+    aside = path.with_name(f"{path.name}.{os.getpid()}.new")
     with aside.open("wb") as file:
         faults.point(place)
         file.write(content[: len(content) // 2])

@@ -2,7 +2,7 @@
 
 On TensorFlow both are traced with an open batch dimension: Keras's own `fit` and `train_on_batch` trace a first time
 for full batches and again when the last, smaller one comes, and tracing is what small cells spend most time on.
-Other backends go through Keras's public `train_on_batch` and `predict_on_batch`.
+The other backends have modules of their own, which are imported where they are used: `jax_steps.py`, `torch_steps.py`.
 """
 
 from __future__ import annotations
@@ -52,22 +52,36 @@ def compiled_steps(
         Builds the optimizer for the variables that are trainable now.
     """
     optimizer.build(model.trainable_variables)
-    if keras.backend.backend() == "tensorflow":
-        return _TensorFlowSteps(model, core, optimizer, loss, one_hot=one_hot, given=given)
-    return _KerasSteps(model, core, optimizer, loss, one_hot=one_hot)
+    backend = keras.backend.backend()
+    if backend == "jax":
+        from benchmark.training.jax_steps import JaxSteps
+
+        return JaxSteps(model, core, optimizer, loss, one_hot=one_hot)
+    if backend == "torch":
+        from benchmark.training.torch_steps import TorchSteps
+
+        return TorchSteps(model, core, optimizer, loss, one_hot=one_hot)
+    return _TensorFlowSteps(model, core, optimizer, loss, one_hot=one_hot, given=given)
 
 
 def compiled_forward(model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
     """Images [b, h, w, c] to the output of `model` in its own type, with dropout off."""
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
+    backend = keras.backend.backend()
+    if backend == "jax":
+        from benchmark.training.jax_steps import forward_pass
 
-        images = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
-        forward = tf.function(
-            lambda x: model(tf.cast(x, tf.float32), training=False), input_signature=(images,), autograph=False
-        )
-        return lambda batch: np.asarray(forward(batch))
-    return lambda batch: np.asarray(model.predict_on_batch(batch))
+        return forward_pass(model)
+    if backend == "torch":
+        from benchmark.training.torch_steps import forward_pass
+
+        return forward_pass(model)
+    import tensorflow as tf
+
+    images = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
+    forward = tf.function(
+        lambda x: model(tf.cast(x, tf.float32), training=False), input_signature=(images,), autograph=False
+    )
+    return lambda batch: np.asarray(forward(batch))
 
 
 class _TensorFlowSteps:
@@ -105,19 +119,3 @@ class _TensorFlowSteps:
 
     def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
         return np.asarray(self._predict(images), dtype=np.float32)
-
-
-class _KerasSteps:
-    def __init__(self, model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool) -> None:
-        kind = keras.metrics.CategoricalAccuracy if one_hot else keras.metrics.SparseCategoricalAccuracy
-        model.compile(optimizer=optimizer, loss=loss, metrics=[kind(name="accuracy")], auto_scale_loss=False)
-        self._model = model
-        self._core = core
-
-    def train(self, images: NDArray[Any], labels: NDArray[Any]) -> BatchResult:
-        self._model.reset_metrics()  # Keras tells running means; batches are added up here, by their sizes
-        logs = self._model.train_on_batch(images, labels, return_dict=True)
-        return BatchResult(len(images), logs["loss"], round(float(logs["accuracy"]) * len(images)))
-
-    def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        return np.asarray(self._core.predict_on_batch(images), dtype=np.float32)

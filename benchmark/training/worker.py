@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import traceback
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
+from typing import Any
 
 import keras
+import numpy as np
 
-from benchmark import faults
+from benchmark import faults, machine
+from benchmark.catalog.facts import PLUGIN
 from benchmark.events import (
     ArtifactWritten,
     CheckpointFailed,
@@ -31,6 +35,7 @@ from benchmark.events import (
     ModelBuilt,
     Predicted,
     Resumed,
+    StagesTaken,
     Started,
 )
 from benchmark.matrix.cell import Cell
@@ -40,6 +45,8 @@ from benchmark.training.causes import DataError, DivergedError, StopRequestedErr
 from benchmark.training.checkpoints import State, StateWriter, delete_states, newest_state
 from benchmark.training.data import Dataset, open_dataset
 from benchmark.training.evaluation import predict, scores_of
+from benchmark.training.feature_store import LIMIT_VARIABLE
+from benchmark.training.features import deciding_environment
 from benchmark.training.files import sha256_of, write_whole
 from benchmark.training.fit import Fitting
 from benchmark.training.imagenet import verified_content
@@ -47,9 +54,11 @@ from benchmark.training.models import Network, build_network
 from benchmark.training.network import forbid_network
 from benchmark.training.plugins import line_named
 from benchmark.training.predictions import PREDICTIONS_NAME, packed
-from benchmark.training.runtime import peak_device_bytes, prepare_process
-from benchmark.training.saving import save_network
+from benchmark.training.runtime import Runtime, peak_device_bytes, prepare_process, seed_process
+from benchmark.training.saving import check_savable, save_network
 from benchmark.training.stages import is_one_hot, set_trainable
+from benchmark.training.stored_stages import StoredStages
+from benchmark.training.trial import try_stages
 from benchmark.training.views import Viewer, averaged
 from benchmark.training.weights import (
     assign_weights,
@@ -69,7 +78,7 @@ _SAMPLE = 32
 
 
 def main(job: Job, emit: Emit) -> int:
-    """Runs a job to its end and tells how it ended; no exception leaves this function.
+    """Runs a job (or only tries it) to its end and tells how it ended; no exception leaves this function.
 
     Args:
         job: What to do.
@@ -83,7 +92,11 @@ def main(job: Job, emit: Emit) -> int:
         Writes artifacts and states into `job.directory`.
     """
     try:
-        _Attempt(job, emit).run()
+        attempt = _Attempt(job, emit)
+        if job.trial_seconds is None:
+            attempt.run()
+        else:
+            attempt.try_out(job.trial_seconds)
     except DivergedError as error:
         emit(Diverged(error.epoch, error.batch))
     except Exception as error:  # noqa: BLE001  every failure is told, with its cause
@@ -112,6 +125,23 @@ class _Attempt:
         self._state_directories = [self._directory, *map(Path, job.earlier_directories)]
 
     def run(self) -> None:
+        runtime, dataset, network, digest = self._set_up()
+        stored = StoredStages(self._job, self._cell.cell_id, _circumstances(runtime, dataset, digest))
+        state = self._find_state(dataset) or self._take_stages(stored)
+        writer = StateWriter(self._directory, state.epoch if state else 0)
+        try:
+            fitting = Fitting(self._cell, network, dataset, runtime, writer, stored, self._emit, state)
+            self._complete(fitting, network, dataset)
+        except StopRequestedError:
+            self._stop(writer)
+
+    def try_out(self, seconds: float) -> None:
+        """Times a few steps of the stages that the job names; leaves nothing."""
+        _, dataset, network, _ = self._set_up()
+        self._emit(try_stages(self._cell, network, dataset, self._job.trial_stages, seconds, self._emit))
+
+    def _set_up(self) -> tuple[Runtime, Dataset, Network, str | None]:
+        """All that training needs, and the sha256 of the weights to start from."""
         faults.in_cell(self._cell.cell_id)
         faults.point("start")
         interrupt.install()
@@ -122,13 +152,7 @@ class _Attempt:
         faults.point("build")
         network, digest = self._build(dataset)
         self._emit(self._built(network, dataset, digest))
-        state = self._find_state(dataset)
-        writer = StateWriter(self._directory, state.epoch if state else 0)
-        try:
-            fitting = Fitting(self._cell, network, dataset, runtime, writer, self._emit, state)
-            self._complete(fitting, network, dataset)
-        except StopRequestedError:
-            self._stop(writer)
+        return runtime, dataset, network, digest
 
     def _open_data(self) -> Dataset:
         if self._job.data_directory is None:
@@ -140,9 +164,12 @@ class _Attempt:
         """The network with the weights it starts from, and their sha256."""
         # in this order: clear_session resets the policy, and building draws from the seed
         keras.backend.clear_session()
-        keras.utils.set_random_seed(self._cell.seed)
+        seed_process(self._cell.seed)
         keras.config.set_dtype_policy(self._cell.precision)
         network = build_network(self._cell.architecture, self._cell.data, allow_plugins=self._job.allow_plugins)
+        if self._cell.save and self._cell.architecture.name.startswith(PLUGIN):
+            sample, _ = next(dataset.test.batches(_SAMPLE))
+            check_savable(network.core, self._cell.save, self._directory, sample)
         return network, self._load_start(network, dataset)
 
     def _load_start(self, network: Network, dataset: Dataset) -> str | None:
@@ -185,6 +212,15 @@ class _Attempt:
             self._emit(CheckpointFailed(state.epoch if state else 0, f"not resumed from: {reason}"))
         if state:
             self._emit(Resumed(state.epoch))
+        return state
+
+    def _take_stages(self, stored: StoredStages) -> State | None:
+        """Where another cell ended the first stages of this one."""
+        state, refused = stored.longest()
+        for reason in refused:
+            self._emit(CheckpointFailed(0, f"not begun from: {reason}"))
+        if state:
+            self._emit(StagesTaken(state.stage))
         return state
 
     def _stop(self, writer: StateWriter) -> None:
@@ -258,6 +294,18 @@ class _Attempt:
         }
         content = json.dumps(record, indent=1, allow_nan=False).encode()
         write_whole(self._directory / HISTORY_NAME, lambda file: file.write(content))
+
+
+def _circumstances(runtime: Runtime, dataset: Dataset, weights_sha256: str | None) -> dict[str, Any]:
+    """What besides the cell decides the bits of its training."""
+    return {
+        "data": dataset.fingerprint,
+        "weights": weights_sha256,
+        "backend": [runtime.backend_version, runtime.keras_version, np.__version__],
+        "device": [runtime.device_name, machine.cpu_model()],
+        "environment": deciding_environment(),
+        "features": os.environ.get(LIMIT_VARIABLE),
+    }
 
 
 def _compute_dtype(network: Network) -> str:

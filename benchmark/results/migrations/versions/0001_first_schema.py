@@ -120,6 +120,8 @@ def create_tables() -> None:
         sa.Column("features", sa.Text()),
         sa.Column("features_seconds", sa.Double()),
         sa.Column("features_alone_seconds", sa.Double()),
+        sa.Column("shared_epochs", sa.Integer()),
+        sa.Column("shared_seconds", sa.Double()),
         sa.Column("evaluate_seconds", sa.Double()),
         sa.Column("total_seconds", sa.Double()),
         sa.Column("images_per_second", sa.Double()),

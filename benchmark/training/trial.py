@@ -1,0 +1,153 @@
+"""A trial of a cell: a few real steps of its stages on its real data, timed. Nothing of them is kept."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from statistics import median
+from time import monotonic
+from typing import Any
+
+from numpy.typing import NDArray
+
+from benchmark import faults
+from benchmark.events import Event, Progress, Tried
+from benchmark.matrix.cell import Cell, Stage
+from benchmark.training import interrupt
+from benchmark.training.augmentation import reseed
+from benchmark.training.causes import StopRequestedError
+from benchmark.training.data import Dataset, Examples, shuffled
+from benchmark.training.models import Network
+from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
+from benchmark.training.steps import Steps, compiled_steps
+
+_LEAST_STEPS = 2
+"""Beside the first, which is traced."""
+
+_MOST_ENDS = 20_000
+"""So many steps are told at most: a line to the scheduler has its limit, and more steps tell nothing new."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Timed:
+    """One stage, as the entries of `Tried` have it."""
+
+    tracing: float
+    step: float
+    predict: float
+    ends: tuple[float, ...]
+
+
+def try_stages(
+    cell: Cell,
+    network: Network,
+    dataset: Dataset,
+    numbers: Sequence[int],
+    seconds: float,
+    emit: Callable[[Event], object],
+) -> Tried:
+    """Times the stages `numbers` (counted from 1), each for so long or until SIGTERM comes.
+
+    At the begin of its steady steps each stage is told by one `Progress`. Images go through the whole network: features
+    of frozen layers are neither computed nor reused.
+    """
+    timed = [_Trial(cell, network, dataset, number).run(seconds, emit) for number in numbers]
+    return Tried(
+        tracing_seconds=tuple(one.tracing for one in timed),
+        step_seconds=tuple(one.step for one in timed),
+        predict_seconds=tuple(one.predict for one in timed),
+        step_ends=timed[-1].ends,
+    )
+
+
+class _Trial:
+    """One stage that is tried."""
+
+    def __init__(self, cell: Cell, network: Network, dataset: Dataset, number: int) -> None:
+        self._cell = cell
+        self._number = number
+        self._spec: Stage = cell.stages[number - 1]
+        self._dataset = dataset
+        self._network = network
+        self._full = min(self._spec.batch_size, len(dataset.training))
+
+    def run(self, seconds: float, emit: Callable[[Event], object]) -> _Timed:
+        began = monotonic()
+        steps = self._steps()
+        batches = self._batches()
+        images, labels = next(batches)
+        _wait(steps.train(images, labels))
+        checked = self._some_images()
+        steps.predict(checked)
+        traced = monotonic()
+        emit(Progress(self._number, 1, 0, 1))
+        ends = [traced, *itertools.islice(self._ends(steps, batches, traced + seconds), _MOST_ENDS)]
+        step = median(after - before for before, after in itertools.pairwise(ends))
+        predict = self._predict_seconds(steps, checked)
+        # what is told is for full batches, also where there are not enough images for one
+        scale = self._spec.batch_size / self._full
+        return _Timed(max(traced - began - step - predict, 0.0), step * scale, predict * scale, tuple(ends))
+
+    def _steps(self) -> Steps:
+        """As `fit.py` makes them for a stage on images."""
+        cell, spec = self._cell, self._spec
+        one_hot = is_one_hot(cell.labels, cell.stages)
+        set_trainable(self._network, spec.train)
+        model = training_model(self._network, spec)
+        reseed(model, cell.seed, 1)
+        optimizer = optimizer_of(spec, cell.precision)
+        return compiled_steps(model, self._network.core, optimizer, loss_of(spec, one_hot=one_hot), one_hot=one_hot)
+
+    def _batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+        """Full batches of one epoch after the other, without end."""
+        training = self._dataset.training
+        for epoch in itertools.count(1):
+            order = shuffled(len(training), self._cell.seed, epoch)
+            whole = len(order) // self._full * self._full
+            yield from training.batches(self._full, order[:whole])
+
+    def _some_images(self) -> NDArray[Any]:
+        """As many as a batch has, of the validation examples or else of those for training."""
+        examples: Examples = self._dataset.validation
+        if len(examples) < self._full:
+            examples = self._dataset.training
+        images, _ = next(examples.batches(self._full))
+        return images
+
+    def _ends(
+        self, steps: Steps, batches: Iterator[tuple[NDArray[Any], NDArray[Any]]], until: float
+    ) -> Iterator[float]:
+        """The end of each step; as in an epoch each is waited for when the next is on its way."""
+        waiting = None
+        for number, (images, labels) in enumerate(batches):
+            faults.point("batch")
+            result = steps.train(images, labels)
+            if waiting is not None:
+                _wait(waiting)
+                yield monotonic()
+            waiting = result
+            if number >= _LEAST_STEPS and (monotonic() >= until or _is_told_to_stop()):
+                break
+        _wait(waiting)
+        yield monotonic()
+
+    def _predict_seconds(self, steps: Steps, images: NDArray[Any]) -> float:
+        times = []
+        for _ in range(2):
+            began = monotonic()
+            steps.predict(images)
+            times.append(monotonic() - began)
+        return min(times)
+
+
+def _wait(result: Any) -> None:
+    float(result.loss)
+
+
+def _is_told_to_stop() -> bool:
+    try:
+        interrupt.check()
+    except StopRequestedError:
+        return True
+    return False
