@@ -172,7 +172,7 @@ def read_all(terminal: int) -> str:
     return re.sub(r"\x1b\[[0-9;?]*[a-zA-Z]", "", text.decode(errors="replace"))
 
 
-@pytest.mark.parametrize("times", [1, 3])
+@pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.exhaustive), 3])
 def test_ctrl_c_on_a_terminal(run, clean, times):
     process, terminal = on_terminal(run, **SLOW)
     run.wait_for(HAS_EPOCHS)

@@ -97,7 +97,9 @@ def faults(run: Run, seeds) -> str:
     return ",".join(f"{FAULTS[seed]}@{cells[seed]}" for seed in seeds)
 
 
-@pytest.mark.parametrize(("isolation", "seeds"), [("fork", [0, 1, 2]), ("spawn", [1, 3])])
+@pytest.mark.parametrize(
+    ("isolation", "seeds"), [("fork", [0, 1, 2]), pytest.param("spawn", [1, 3], marks=pytest.mark.exhaustive)]
+)
 def test_a_killed_cell_goes_on_to_the_same_bits(run, clean, cache, isolation, seeds):
     """The undisturbed cells were forked: so both ways of making a worker give the same bits, whatever came before."""
     options = ("--isolation", isolation, *(part for seed in seeds for part in ("--select", f"seed={seed}")))

@@ -23,9 +23,6 @@ from keras import layers
 def good(input_shape, num_classes, dropout=0.0):
     return keras.Sequential([keras.Input(input_shape), layers.Rescaling(1 / 255), layers.Flatten(),
                              layers.Dense(num_classes, activation="softmax")])
-def seeing(input_shape, num_classes, **_):
-    return keras.Sequential([keras.Input(input_shape), layers.Rescaling(1 / 255), layers.Conv2D(4, 3), layers.Flatten(),
-                             layers.Dense(num_classes, activation="softmax")])
 def leaves(**_):
     os._exit(0)
 def hangs(**_):
@@ -39,6 +36,9 @@ class Broken(keras.layers.Layer):
 def late(input_shape, num_classes, **_):
     model = good(input_shape, num_classes)
     return keras.Sequential([keras.Input(input_shape), Broken(), *model.layers])
+def seeing(input_shape, num_classes, **_):
+    return keras.Sequential([keras.Input(input_shape), layers.Rescaling(1 / 255), layers.Conv2D(4, 3), layers.Flatten(),
+                             layers.Dense(num_classes, activation="softmax")])
 """
 MATRIX = """\
 [matrix]
@@ -110,6 +110,7 @@ def test_faults_of_plugins_end_their_own_cells_and_are_said_once(place):
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
 
 
+@pytest.mark.exhaustive
 def test_a_plugin_that_is_slow_without_end_is_ended_by_the_time_limit(place):
     done = run(place, "hangs", timeout="5s", select="dataset=digits,strategy=scratch")
     assert done.returncode == 3
@@ -123,17 +124,17 @@ def test_when_everything_there_is_fails_alike_the_run_stops(place):
     assert "1 pending" in done.stderr
 
 
-def test_consent_given_on_the_command_line_reaches_predict_and_explain(place):
+@pytest.mark.parametrize("verb", ["predict", pytest.param("explain", marks=pytest.mark.exhaustive)])
+def test_consent_given_on_the_command_line_reaches_what_looks_at_pictures(place, verb):
     assert run(place, "seeing", select="model=seeing,dataset=digits,strategy=scratch").returncode == 0
     Image.new("L", (12, 12), 200).save(place.directory / "square.png")
-    for verb in ("predict", "explain"):
-        words = (verb, "model=seeing,strategy=scratch", "square.png")
-        refused = place.run(*words)
-        assert refused.returncode == 2
-        assert f"bench {verb} --allow-plugins" in refused.stderr
-        done = place.run(*words, "--allow-plugins", "--format", "json")
-        assert done.returncode == 0, done.stderr
-        assert json.loads(done.stdout)["images"][0]["image"].endswith("square.png")
+    words = (verb, "model=seeing,strategy=scratch", "square.png")
+    refused = place.run(*words)
+    assert refused.returncode == 2
+    assert f"bench {verb} --allow-plugins" in refused.stderr
+    done = place.run(*words, "--allow-plugins", "--format", "json")
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["images"][0]["image"].endswith("square.png")
 
 
 def test_a_package_serves_its_models_to_every_matrix(place):

@@ -72,7 +72,13 @@ def test_an_attempt_of_a_killed_command_is_abandoned_and_goes_on(run, clean):
 
 
 @pytest.mark.parametrize(
-    ("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 143)], ids=str
+    ("number", "code"),
+    [
+        pytest.param(signal.SIGINT, 130, marks=pytest.mark.exhaustive),
+        (signal.SIGTERM, 143),
+        pytest.param(signal.SIGHUP, 143, marks=pytest.mark.exhaustive),
+    ],
+    ids=str,
 )
 def test_a_signal_lets_workers_save_their_state(run, clean, number, code):
     process = run.start(**SLOW)

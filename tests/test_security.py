@@ -470,7 +470,9 @@ def test_the_password_of_a_database_is_masked_everywhere(tmp_path):
 # ---- the rest of the table
 
 
-@pytest.mark.parametrize(("mask", "forbidden"), [(0o077, 0o077), (0o022, 0o022)])
+@pytest.mark.parametrize(
+    ("mask", "forbidden"), [(0o077, 0o077), pytest.param(0o022, 0o022, marks=pytest.mark.exhaustive)]
+)
 def test_files_obey_the_umask(mask, forbidden, tmp_path):
     place = Workplace(tmp_path / "inner")
     place.directory.mkdir()

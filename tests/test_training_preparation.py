@@ -227,6 +227,7 @@ def test_a_misspelt_dataset_gets_the_nearest_name(tmp_path):
 
 
 @pytest.mark.tf
+@pytest.mark.exhaustive
 def test_a_damaged_tfds_dataset_is_said_with_its_folder(archives, tmp_path):
     data = tmp_path / "tfds"
     put_cifar10(data, per_batch=10, test=10)

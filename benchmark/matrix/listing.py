@@ -76,9 +76,9 @@ def _rows(family: str, facts_of: Callable[[Chained], Row], matrix: str | None) -
 
 
 def _summary(chained: Chained) -> str:
-    """Its own words; those of what it extends would be untrue of it."""
+    """In its own words, else what it is made of; the words of what it extends would be untrue of it."""
     own = chained.definition.own
-    return str(own.get("summary", own.get("label", "")))
+    return str(next((own[key] for key in ("summary", "label", "source", "architecture") if key in own), ""))
 
 
 def _packaged(point: EntryPoint) -> Row:

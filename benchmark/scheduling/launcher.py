@@ -158,13 +158,14 @@ class Launcher:
         self._selector.register(template.reader.fd, selectors.EVENT_READ, lambda: self._hear(template))
 
     def _is_outdated(self, backend: str) -> bool:
-        """Gives up a template whose libraries were upgraded since it has imported them: spawned workers use the new ones."""
+        """Replaces a template whose libraries were upgraded since it has imported them: spawned workers use the new ones."""
         versions = installed_versions(backend)
         if self._templates[backend].versions == versions:
             return False
         now = ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or "none is left"
         self._note(f"installed libraries have changed while this run went on ({now}): cells from here on use them")
         self._remove(backend)
+        self._start_template(backend)
         return True
 
     def _hear(self, template: Template) -> None:
