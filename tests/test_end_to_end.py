@@ -212,6 +212,7 @@ def test_a_run_killed_again_and_again_ends_with_the_same_numbers(finished, tmp_p
     assert bench.rows("select count(*) from results where status = 'completed'") == [(6,)]
 
 
+@pytest.mark.exhaustive  # with the fake backend in test_faults_processes.py
 def test_ctrl_c_stops_gracefully_and_the_next_run_goes_on(finished, tmp_path, cache):
     bench = Bench(tmp_path, cache)
     running = bench.start("run")
@@ -226,6 +227,7 @@ def test_ctrl_c_stops_gracefully_and_the_next_run_goes_on(finished, tmp_path, ca
     assert bench.numbers() == finished.numbers()
 
 
+@pytest.mark.exhaustive  # with the fake backend in test_faults_processes.py
 def test_a_second_run_on_the_same_database_is_refused(tmp_path, cache):
     bench = Bench(tmp_path, cache)
     running = bench.start("run")

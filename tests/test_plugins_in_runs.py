@@ -117,6 +117,7 @@ def test_a_plugin_that_is_slow_without_end_is_ended_by_the_time_limit(place):
     assert ended(place) == {"hangs": {("failed", "timeout")}, "simple_cnn": {("completed", None)}}
 
 
+@pytest.mark.exhaustive
 def test_when_everything_there_is_fails_alike_the_run_stops(place):
     done = run(place, "absent", select="model=absent", jobs="1")
     assert done.returncode == 3

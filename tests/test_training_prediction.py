@@ -64,6 +64,9 @@ def in_this_process(tmp_path, monkeypatch):
         assert code == EXIT_DATA_ERROR
         raise UserError(json.loads((tmp_path / "answer.json").read_text())["error"])
 
+    # what only a process of its own can bear: it settles threads for good, and closes the network
+    monkeypatch.setattr("benchmark.training.prediction.prepare_backend", lambda *_: None)
+    monkeypatch.setattr("benchmark.training.prediction.forbid_network", lambda: None)
     monkeypatch.setattr(prediction, "ask", ask)
 
 
@@ -75,6 +78,7 @@ def test_pictures_of_the_test_set_give_the_recorded_predictions(trained, images)
         assert found.cell == one.cell
 
 
+@pytest.mark.exhaustive
 def test_views_change_the_predictions_and_are_the_same_each_time(trained, images):
     with np.load(trained[0].weights.with_name("predictions.npz")) as stored:
         plain = stored["probabilities"][:5]

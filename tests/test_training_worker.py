@@ -158,7 +158,10 @@ def _without_seconds(event):
     return replace(event, **{name: 0.0 for name in ("seconds", "setup_seconds") if hasattr(event, name)})
 
 
-@pytest.mark.parametrize("faults", ["stop-in-epoch:4", "stop-after-epoch:3", "stop-in-epoch:4,no-writes"])
+@pytest.mark.parametrize(
+    "faults",
+    ["stop-in-epoch:4", "stop-after-epoch:3", pytest.param("stop-in-epoch:4,no-writes", marks=pytest.mark.exhaustive)],
+)
 def test_sigterm_saves_the_last_whole_epoch(faults, intricate, digits, tmp_path):
     clean, clean_directory = intricate
     stopped = run_worker(job(INTRICATE, tmp_path / "1", digits), faults=faults)

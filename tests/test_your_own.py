@@ -126,11 +126,6 @@ def test_a_model_needs_consent_and_then_is_a_model_like_any_other(reader):
     with (reader.directory / "my_models.py").open("a") as file:
         file.write("\n# a remark\n")
     assert "have not trusted yet" in reader.short("--set", "train_examples=300").stderr
-    changed = reader.short(
-        "--set", "train_examples=300", "--allow-plugins", "--select", "model=my_net,dataset=digits_low"
-    )
-    assert changed.returncode == 0, changed.stderr
-    assert "from earlier runs" not in changed.stderr
 
 
 def test_lists_show_what_the_matrix_adds(reader):
