@@ -8,17 +8,31 @@ import signal
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 STARTS_PROCESSES = re.compile(
     r"^(from|import) (subprocess|harness|scheduling_runs|cli_workplace|training_nursery|multiprocessing)\b",
     re.MULTILINE,
 )
 
+WHOLLY_TENSORFLOW = re.compile(r"^pytestmark = .*\bmark\.tf\b", re.MULTILINE)
+
 for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "BENCH_DB", "BENCH_MACHINE"):
     os.environ.pop(name, None)
 
+# the same examples in every `make test`, so that it fails for a change and not by chance; `make test-all` draws new ones
+settings.register_profile("repeatable", derandomize=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
+
 # under nohup SIGHUP is ignored, and so would the commands under test, rightly
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
+    """Spares `make test-fast` the import of modules that it leaves out whole: Keras alone takes seconds."""
+    if collection_path.suffix != ".py" or "not (tf or " not in config.getoption("markexpr"):
+        return None
+    return WHOLLY_TENSORFLOW.search(collection_path.read_text()) is not None or None
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

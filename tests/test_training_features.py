@@ -11,7 +11,8 @@ from training_cells import DIGITS, KILLED, architecture, cell, history, job, run
 
 from benchmark import events
 from benchmark.matrix.cell import Weights
-from benchmark.training.features import FeatureUse, cut_of
+from benchmark.training.feature_store import FeatureUse
+from benchmark.training.features import cut_of
 from benchmark.training.files import sha256_of
 from benchmark.training.models import build_network
 from benchmark.training.preparation import prepare

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 
 from benchmark import faults
 from benchmark.events import EpochFinished
-from benchmark.training.features import FeatureUse
+from benchmark.training.feature_store import FeatureUse
 from benchmark.training.files import write_whole
 
 STATE_NAME = "state.npz"

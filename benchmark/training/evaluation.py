@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.training.data import Examples, Images
-from benchmark.training.steps import Steps
+
+if TYPE_CHECKING:
+    from benchmark.training.steps import Steps
 
 _SMALLEST = 1e-7
 """Probabilities are clipped to [1e-7, 1 - 1e-7] before the logarithm, as Keras does."""

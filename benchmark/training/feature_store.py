@@ -42,6 +42,26 @@ log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
+class FeatureUse:
+    """How stages came by the features of their frozen layers.
+
+    Attributes:
+        how: `none`, `computed` (at least once), or `reused`.
+        seconds: Spent on it: looking up, waiting for another cell, computing and writing.
+        alone_seconds: The same as it would have been with an empty cache.
+    """
+
+    how: str = "none"
+    seconds: float = 0.0
+    alone_seconds: float = 0.0
+
+    def and_then(self, later: FeatureUse) -> FeatureUse:
+        """Both together."""
+        how = next((how for how in ("computed", "reused") if how in {self.how, later.how}), "none")
+        return FeatureUse(how, self.seconds + later.seconds, self.alone_seconds + later.alone_seconds)
+
+
+@dataclass(frozen=True, slots=True)
 class Wanted:
     """An array to be found or made.
 

@@ -33,7 +33,7 @@ from benchmark.catalog.cache import default_cache_root, features_directory
 from benchmark.catalog.facts import PLUGIN
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.data import Dataset, Examples
-from benchmark.training.feature_store import FeatureStore, Found, Wanted
+from benchmark.training.feature_store import FeatureStore, FeatureUse, Found, Wanted
 from benchmark.training.models import Network, laid_out
 from benchmark.training.runtime import Runtime
 from benchmark.training.splits import Indices, Split
@@ -51,26 +51,6 @@ _DECIDING = ("TF_ENABLE_", "TF_XLA_", "XLA_")
 """Beginnings of environment variables that choose between ways to compute."""
 
 log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class FeatureUse:
-    """How stages came by the features of their frozen layers.
-
-    Attributes:
-        how: `none`, `computed` (at least once), or `reused`.
-        seconds: Spent on it: looking up, waiting for another cell, computing and writing.
-        alone_seconds: The same as it would have been with an empty cache.
-    """
-
-    how: str = "none"
-    seconds: float = 0.0
-    alone_seconds: float = 0.0
-
-    def and_then(self, later: FeatureUse) -> FeatureUse:
-        """Both together."""
-        how = next((how for how in ("computed", "reused") if how in {self.how, later.how}), "none")
-        return FeatureUse(how, self.seconds + later.seconds, self.alone_seconds + later.alone_seconds)
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,8 @@ from benchmark.training.causes import DivergedError
 from benchmark.training.checkpoints import State, StateWriter, Taken
 from benchmark.training.data import Dataset, Examples, shuffled
 from benchmark.training.evaluation import Scores, evaluate
-from benchmark.training.features import Features, FeatureSource, FeatureUse
+from benchmark.training.feature_store import FeatureUse
+from benchmark.training.features import Features, FeatureSource
 from benchmark.training.models import Network
 from benchmark.training.runtime import Runtime
 from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
