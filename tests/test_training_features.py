@@ -175,7 +175,7 @@ def test_the_timings_say_what_was_spent_and_what_was_saved(undisturbed, repeated
         ({"data": replace(PARENT.data, train_examples=None, test_examples=None), "seed": 1}, "computed"),
         ({"stages": (stage(train="last:2", epochs=2),)}, "computed"),
         ({"threads": 2}, "computed"),
-        ({"precision": "mixed_bfloat16"}, "computed"),
+        pytest.param({"precision": "mixed_bfloat16"}, "computed", marks=pytest.mark.exhaustive),
         ({"stages": (stage(train="head", epochs=2, augment=(("flip", "horizontal"),)),)}, "none"),
         ({"stages": (stage(train="head", epochs=1),)}, "none"),
         ({"stages": (stage(train="all", epochs=2),)}, "none"),
@@ -216,10 +216,10 @@ def test_seeds_share_the_features_of_all_examples(digits, parent, tmp_path):
 @pytest.mark.parametrize(
     ("faults", "evicted"),
     [
-        ("kill-in-epoch:1", False),
+        pytest.param("kill-in-epoch:1", False, marks=pytest.mark.exhaustive),
         ("kill-after-epoch:2", False),
         ("kill-in-epoch:4", True),
-        ("stop-after-epoch:4", True),
+        pytest.param("stop-after-epoch:4", True, marks=pytest.mark.exhaustive),
     ],
 )
 def test_a_killed_stage_on_features_goes_on_to_the_same_bits(faults, evicted, undisturbed, digits, parent, tmp_path):
