@@ -186,7 +186,7 @@ test_examples = 60
 
 
 @pytest.mark.tf
-@pytest.mark.slow
+@pytest.mark.exhaustive
 def test_a_trained_cell_is_explained_and_drawn(tmp_path):
     place = Workplace(tmp_path)
     place.write(REAL)

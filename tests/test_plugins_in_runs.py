@@ -85,6 +85,7 @@ def ended(place: Workplace) -> dict[str, set[tuple[str, str | None]]]:
     return found
 
 
+@pytest.mark.exhaustive
 def test_faults_of_plugins_end_their_own_cells_and_are_said_once(place):
     done = run(place, "good", "leaves", "late", "absent")
     assert done.returncode == 3, done.stderr
@@ -138,6 +139,7 @@ def test_consent_given_on_the_command_line_reaches_what_looks_at_pictures(place,
     assert json.loads(done.stdout)["images"][0]["image"].endswith("square.png")
 
 
+@pytest.mark.exhaustive
 def test_a_package_serves_its_models_to_every_matrix(place):
     site = place.directory / "site"
     about = site / "flower_models-1.2.dist-info"

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.tf
 EVERY = os.environ.get("BENCH_TEST_APPLICATIONS") == "all"
 """All of them take a quarter of an hour and 8 GiB."""
 
-FEW = ["vgg16", "keras:EfficientNetB0", "keras:MobileNetV2"]
+FEW = ["vgg16", "keras:MobileNetV2"]
 NAMES = sorted(APPLICATIONS) if EVERY else FEW
 MORE = sorted(APPLICATIONS) if EVERY else [*FEW, "keras:MobileNetV3Small"]
 

@@ -92,6 +92,7 @@ def test_an_archive_is_trained_on(reader):
 
 
 @pytest.mark.tf
+@pytest.mark.exhaustive
 def test_a_dataset_of_tfds_that_bench_does_not_know_is_trained_on(reader):
     put_flowers(reader.directory / "tfds", 60)
     reader.write(matrix_with("tfds:tf_flowers"))
