@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -100,3 +101,18 @@ class Workplace:
 
 def _refuse(name: str) -> None:
     raise AssertionError(f"{name} is not JSON")
+
+
+def finished_place(folder: Path, matrix: str) -> Workplace:
+    """A folder in which a matrix has been run."""
+    place = Workplace(folder)
+    place.write(matrix)
+    done = place.run("run")
+    assert done.returncode == 0, done.stderr
+    return place
+
+
+def copied_place(finished: Workplace, folder: Path) -> Workplace:
+    """The same in another folder, to be changed."""
+    shutil.copytree(finished.directory, folder, dirs_exist_ok=True)
+    return Workplace(folder)

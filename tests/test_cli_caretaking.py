@@ -5,29 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import sqlite3
 import struct
 from contextlib import closing
 from pathlib import Path
 
 import pytest
-from cli_workplace import MATRIX, Workplace
+from cli_workplace import MATRIX, Workplace, copied_place, finished_place
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Workplace:
-    place = Workplace(tmp_path_factory.mktemp("finished"))
-    place.write(MATRIX)
-    done = place.run("run")
-    assert done.returncode == 0, done.stderr
-    return place
+    return finished_place(tmp_path_factory.mktemp("finished"), MATRIX)
 
 
 @pytest.fixture
 def place(finished, tmp_path) -> Workplace:
-    shutil.copytree(finished.directory, tmp_path, dirs_exist_ok=True)
-    return Workplace(tmp_path)
+    return copied_place(finished, tmp_path)
 
 
 def query(place: Workplace, sql: str, database: str = "results.sqlite") -> list:

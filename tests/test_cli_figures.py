@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-import shutil
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
-from cli_workplace import MATRIX, Workplace
+from cli_workplace import MATRIX, Workplace, copied_place, finished_place
 from figure_samples import images, write_prepared
 
 from benchmark.catalog.cache import PreparedDirectories
@@ -20,17 +19,12 @@ CELL = "model=simple_cnn,strategy=scratch,dataset=digits,seed=0"
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Workplace:
-    place = Workplace(tmp_path_factory.mktemp("finished"))
-    place.write(MATRIX)
-    done = place.run("run")
-    assert done.returncode == 0, done.stderr
-    return place
+    return finished_place(tmp_path_factory.mktemp("finished"), MATRIX)
 
 
 @pytest.fixture
 def place(finished, tmp_path) -> Workplace:
-    shutil.copytree(finished.directory, tmp_path, dirs_exist_ok=True)
-    return Workplace(tmp_path)
+    return copied_place(finished, tmp_path)
 
 
 def test_report_draws_figures_and_says_where_and_what_is_missing(place):

@@ -5,12 +5,11 @@ from __future__ import annotations
 import csv
 import io
 import json
-import shutil
 import sqlite3
 from contextlib import closing
 
 import pytest
-from cli_workplace import Workplace
+from cli_workplace import Workplace, copied_place, finished_place
 
 MATRIX = """
 [matrix]
@@ -38,18 +37,13 @@ FIRST = "strategy=scratch,seed=0"
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Workplace:
-    place = Workplace(tmp_path_factory.mktemp("finished"))
-    place.write(MATRIX)
-    done = place.run("run")
-    assert done.returncode == 0, done.stderr
-    return place
+    return finished_place(tmp_path_factory.mktemp("finished"), MATRIX)
 
 
 @pytest.fixture
 def place(finished, tmp_path) -> Workplace:
     """The same, to be changed."""
-    shutil.copytree(finished.directory, tmp_path, dirs_exist_ok=True)
-    return Workplace(tmp_path)
+    return copied_place(finished, tmp_path)
 
 
 def change(place: Workplace, old: str, new: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import zipfile
 from dataclasses import replace
@@ -364,3 +365,20 @@ def test_a_model_of_an_installed_package_needs_no_file_and_is_not_imported(packa
     (tmp_path / "my.py").write_text("def flower_net(): ...")
     assert only(tmp_path, PLUGIN.replace("plugin:net", "plugin:flower_net")).architecture.file is not None
     assert "did you mean 'flower_net'?" in problems(tmp_path, text.replace("flower_net", "flowernet"))
+
+
+def test_an_archive_with_any_damaged_byte_is_read_or_refused_in_words(tmp_path):
+    path = tmp_path / "own.npz"
+    np.savez_compressed(path, x=np.arange(200, dtype=np.uint8), y=np.arange(20))
+    whole = path.read_bytes()
+    for place in range(len(whole)):
+        path.write_bytes(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+        with contextlib.suppress(ValueError, OSError):
+            array_facts(path)
+
+
+@pytest.mark.parametrize("start", [b"\x93NUMPY", b"\x93NUMPY\x01\x00\x10", b"\x93NUMPY\x02\x00\x10"])
+def test_a_member_that_ends_in_its_header_is_no_array(start, tmp_path):
+    with zipfile.ZipFile(tmp_path / "own.npz", "w") as archive:
+        archive.writestr("x.npy", start)
+    assert array_facts(tmp_path / "own.npz") == {}

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import zipfile
+
 import h5py
 import keras
 import numpy as np
@@ -9,6 +13,7 @@ import pytest
 from training_cells import DIGITS, architecture
 
 from benchmark.training.causes import DataError
+from benchmark.training.hdf5 import hdf5_content
 from benchmark.training.models import build_network
 from benchmark.training.weights import load_weights, read_weights, weight_arrays
 from tests.weights_files import FORMATS, randomised, write_legacy, written
@@ -118,3 +123,13 @@ def test_no_array_larger_than_its_weight_is_read(tmp_path):
         file.create_dataset("dense/dense/0:0", shape=(1 << 40,), dtype="f4", chunks=(1024,))
     with pytest.raises(DataError, match="found 1099511627776"):
         load(network(), path)
+
+
+def test_a_keras_archive_with_any_damaged_byte_is_read_or_refused_in_words():
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("model.weights.h5", bytes(number * 7 % 61 for number in range(400)))
+    whole = packed.getvalue()
+    for place in range(len(whole)):
+        with contextlib.suppress(DataError):
+            hdf5_content(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])

@@ -5,12 +5,16 @@ from __future__ import annotations
 import ast
 import struct
 import zipfile
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
 _MAGIC = b"\x93NUMPY"
 _HEADER_LIMIT = 1 << 16
+
+DAMAGE = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
+"""What `zipfile` raises besides OSError and ValueError when an archive is damaged, encrypted or packed otherwise."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +40,7 @@ def array_facts(path: Path) -> dict[str, ArrayFacts]:
                     facts = _facts(file)
                 if facts is not None:
                     found[member.removesuffix(".npy")] = facts
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError, EOFError) as error:
+    except DAMAGE as error:
         raise ValueError(f"{path} is not a readable .npz archive: {error}") from error
     return found
 
@@ -46,9 +50,9 @@ def _facts(file: IO[bytes]) -> ArrayFacts | None:
     start = file.read(8)
     if not start.startswith(_MAGIC):
         return None
-    (length,) = struct.unpack("<H", file.read(2)) if start[6] == 1 else struct.unpack("<I", file.read(4))
     try:
+        (length,) = struct.unpack("<H", file.read(2)) if start[6] == 1 else struct.unpack("<I", file.read(4))
         header = ast.literal_eval(file.read(min(length, _HEADER_LIMIT)).decode("utf-8"))
         return ArrayFacts(tuple(int(size) for size in header["shape"]), str(header["descr"]))
-    except (ValueError, SyntaxError, KeyError, TypeError, MemoryError, RecursionError):
+    except (ValueError, SyntaxError, LookupError, TypeError, MemoryError, RecursionError, struct.error):
         return None

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import hashlib
 import io
-import zipfile
-import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from benchmark.catalog.archives import DAMAGE
 from benchmark.errors import StorageError
 
 if TYPE_CHECKING:
@@ -80,7 +79,7 @@ def decode(row: PredictionRow) -> Predictions:
         with np.load(io.BytesIO(row.content), allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in archive.files}
         return _of_arrays(arrays, row.class_names)
-    except (OSError, ValueError, TypeError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, TypeError, KeyError, MemoryError, *DAMAGE) as error:
         # its sha256 was written by whoever wrote the content
         raise StorageError(
             f"stored predictions: expected the arrays of a predictions.npz, found something else ({error!s:.200}): the "

@@ -39,7 +39,7 @@ from benchmark.training.files import write_whole
 from benchmark.training.images import decoded
 from benchmark.training.models import Layout, Network, laid_out
 from benchmark.training.network import forbid_network
-from benchmark.training.prediction import EXIT_DATA_ERROR, trained_network
+from benchmark.training.prediction import run_program, trained_network
 from benchmark.training.runtime import prepare_backend
 
 Map = NDArray[np.float32]
@@ -311,16 +311,8 @@ def _class_number(name: str | None, names: Sequence[str]) -> int | None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The program: a request in, an answer out."""
-    request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-    answer: Any
-    try:
-        answer, code = _explained(request), 0
-    except DataError as error:
-        answer, code = {"error": str(error)}, EXIT_DATA_ERROR
-    content = json.dumps(answer).encode()
-    write_whole(Path(arguments[1]), lambda file: file.write(content))
-    return code
+    """The program."""
+    return run_program(arguments, _explained)
 
 
 if __name__ == "__main__":

@@ -19,6 +19,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.catalog.archives import DAMAGE
 from benchmark.training.causes import DataError
 from benchmark.training.models import PREDICTIONS, Network
 
@@ -58,7 +59,7 @@ def hdf5_content(content: bytes) -> bytes | None:
                     f"{_ARCHIVE_MEMBER} inside is packed more than a hundred times, which weights never are"
                 )
             return archive.read(_ARCHIVE_MEMBER)
-    except (zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+    except (OSError, ValueError, *DAMAGE) as error:
         raise DataError(f"a damaged archive: {error}") from error
 
 

@@ -8,13 +8,13 @@ value is above 1 and for 0..255 otherwise. Labels are integers [n] from 0.
 from __future__ import annotations
 
 import zipfile
-import zlib
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.catalog.archives import DAMAGE
 from benchmark.training.causes import DataError
 from benchmark.training.images import fitted_array
 from benchmark.training.sources import Content, Wanted, split_off
@@ -69,7 +69,7 @@ def _read(wanted: Wanted) -> Arrays:
             f"{wanted.source}: there is no file {path}; put it there, or correct the path (relative ones start at the "
             "matrix file)"
         ) from error
-    except (OSError, ValueError, EOFError, KeyError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+    except (OSError, ValueError, KeyError, MemoryError, *DAMAGE) as error:
         raise DataError(f"{path} cannot be read as an .npz archive of plain arrays: {error!s:.300}") from error
 
 

@@ -99,17 +99,30 @@ def _pictures(paths: Sequence[str], image_size: int, channels: int) -> Images:
     return np.stack([decoded(Path(path), image_size, channels) for path in paths])
 
 
-def main(arguments: Sequence[str]) -> int:
-    """The program: a request in, an answer out."""
+def run_program(arguments: Sequence[str], answer: Callable[[Mapping[str, Any]], list[dict[str, Any]]]) -> int:
+    """A request in, an answer out: both are files, the two arguments; what `scheduling.prediction.ask` starts.
+
+    Args:
+        arguments: Paths of the request, and of the answer that is written.
+        answer: Makes the one of the other; a `DataError` becomes `{"error": …}`.
+
+    Returns:
+        The exit status.
+    """
     request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-    answer: Any
+    told: Any
     try:
-        answer, code = _answer(request), 0
+        told, code = answer(request), 0
     except DataError as error:
-        answer, code = {"error": str(error)}, EXIT_DATA_ERROR
-    content = json.dumps(answer).encode()
+        told, code = {"error": str(error)}, EXIT_DATA_ERROR
+    content = json.dumps(told).encode()
     write_whole(Path(arguments[1]), lambda file: file.write(content))
     return code
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The program."""
+    return run_program(arguments, _answer)
 
 
 if __name__ == "__main__":
