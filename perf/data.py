@@ -24,7 +24,7 @@ from perf_clock import interleaved, ratio, run, told
 from perf_notes import append_result
 from synthetic import BASES, cell_of, job_of, write_dataset
 
-from benchmark.training.data import open_dataset
+from benchmark.training.data.batches import open_dataset
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
@@ -113,7 +113,7 @@ def first_preparation(dataset: str, rounds: int) -> str:
     def prepare(_round: int):
         with tempfile.TemporaryDirectory() as name:
             told_to = json.dumps({**wish, "cache_root": name})
-            return run([sys.executable, "-m", "benchmark.training.preparation", told_to], Path(name))
+            return run([sys.executable, "-m", "benchmark.training.programs.prepare", told_to], Path(name))
 
     def read(_round: int):
         with tempfile.TemporaryDirectory() as name:

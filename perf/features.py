@@ -26,7 +26,7 @@ from perf_notes import append_result
 from benchmark import events
 from benchmark.matrix.cell import Architecture, Cell, Data, Stage, Weights
 from benchmark.training import worker
-from benchmark.training.preparation import prepare
+from benchmark.training.programs.prepare import prepare
 
 HEAD = Stage("head", 1, 32, "adam", 1e-3, None, 0.0, 0.0, (), None, None)
 

@@ -55,7 +55,7 @@ def script(cell_file: str) -> None:
     import tensorflow_datasets as tfds
 
     from benchmark.matrix.cell import Cell
-    from benchmark.training.models import build_network
+    from benchmark.training.networks.models import build_network
 
     cell = Cell.from_dict(json.loads(Path(cell_file).read_text()))
     tf.config.threading.set_intra_op_parallelism_threads(cell.threads)
@@ -88,7 +88,7 @@ def compare(dataset: str, options: argparse.Namespace, folder: Path) -> str:
         return perf_clock.Spent(spent.wall, spent.cpu + perf_clock.of_attempts(database), spent.memory)
 
     def theirs(number: int) -> perf_clock.Spent:
-        from benchmark.matrix.document import MachineKind, load_matrix
+        from benchmark.matrix.load import MachineKind, load_matrix
 
         (cell,) = load_matrix(matrix(number), machine_kind=MachineKind(gpus=0, cores=options.threads)).cells
         file = folder / "cell.json"

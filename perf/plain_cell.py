@@ -25,8 +25,8 @@ import numpy as np
 import tensorflow as tf
 
 from benchmark.matrix.cell import Cell
-from benchmark.training.data import open_dataset
-from benchmark.training.models import build_network
+from benchmark.training.data.batches import open_dataset
+from benchmark.training.networks.models import build_network
 from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
 
 

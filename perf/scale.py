@@ -51,11 +51,11 @@ def repeated(rounds: int, action) -> Spent:
 
 def fill(folder: Path, epochs_of_cell: int) -> None:
     """A database in which every cell of the matrix has completed, written in bulk."""
-    from benchmark.matrix.document import MachineKind, load_matrix
-    from benchmark.results import schema
-    from benchmark.results.database import open_database
-    from benchmark.results.recorder import Recorder
+    from benchmark.matrix.load import MachineKind, load_matrix
     from benchmark.results.records import RunFacts
+    from benchmark.results.schema import tables
+    from benchmark.results.store.database import open_database
+    from benchmark.results.write.recorder import Recorder
 
     plan = load_matrix(folder / "matrix.toml", machine_kind=MachineKind(gpus=0, cores=2))
     with open_database(folder / "results.sqlite", mode="write") as database:
@@ -66,13 +66,13 @@ def fill(folder: Path, epochs_of_cell: int) -> None:
             for first in range(0, len(plan.cells), 500):
                 some = list(enumerate(plan.cells[first : first + 500], first + 1))
                 connection.execute(
-                    schema.execution.insert(), [execution(run_id, number, cell) for number, cell in some]
+                    tables.execution.insert(), [execution(run_id, number, cell) for number, cell in some]
                 )
-                connection.execute(schema.attempt.insert(), [attempt(run_id, number) for number, _ in some])
+                connection.execute(tables.attempt.insert(), [attempt(run_id, number) for number, _ in some])
                 rows = [epoch(run_id, number, at) for number, _ in some for at in range(1, epochs_of_cell + 1)]
-                connection.execute(schema.epoch.insert(), rows)
+                connection.execute(tables.epoch.insert(), rows)
             # only now: epochs of a finished execution cannot be added to
-            connection.execute(schema.execution.update().values(status="completed"))
+            connection.execute(tables.execution.update().values(status="completed"))
         recorder.finish_run(run_id, "completed", 0)
 
 
@@ -109,9 +109,9 @@ def epoch(run_id: int, number: int, at: int) -> dict[str, object]:
 def recording(folder: Path, count: int = 300) -> tuple[float, float]:
     """Milliseconds for one epoch: recorded, and as a synced line of CSV; taken in turn."""
     from benchmark.events import EpochFinished
-    from benchmark.results.database import open_database
-    from benchmark.results.recorder import Recorder
     from benchmark.results.records import RunFacts
+    from benchmark.results.store.database import open_database
+    from benchmark.results.write.recorder import Recorder
 
     ours = theirs = 0.0
     with open_database(folder / "results.sqlite", mode="write") as database, (folder / "epochs.csv").open("a") as file:

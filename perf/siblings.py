@@ -35,11 +35,11 @@ def train(cell, data: Path, seeds: Sequence[int]) -> dict[int, str]:
     import keras
 
     from benchmark.training.augmentation import reseed
-    from benchmark.training.data import open_dataset, shuffled
-    from benchmark.training.models import build_network
-    from benchmark.training.runtime import prepare_backend
+    from benchmark.training.data.batches import open_dataset, shuffled
+    from benchmark.training.networks.models import build_network
+    from benchmark.training.process.runtime import prepare_backend
     from benchmark.training.stages import loss_of, optimizer_of, set_trainable, training_model
-    from benchmark.training.steps import compiled_steps
+    from benchmark.training.steps.base import compiled_steps
 
     prepare_backend(cell, None)
     (stage,) = cell.stages

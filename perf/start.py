@@ -35,11 +35,11 @@ def worker(cell, data: Path, forked: float) -> dict[str, float]:
     marks = [forked, time.perf_counter()]
     import keras
 
-    from benchmark.training.data import open_dataset
-    from benchmark.training.models import build_network
-    from benchmark.training.runtime import prepare_backend
+    from benchmark.training.data.batches import open_dataset
+    from benchmark.training.networks.models import build_network
+    from benchmark.training.process.runtime import prepare_backend
     from benchmark.training.stages import loss_of, optimizer_of, set_trainable, training_model
-    from benchmark.training.steps import compiled_steps
+    from benchmark.training.steps.base import compiled_steps
 
     def mark() -> None:
         marks.append(time.perf_counter())
@@ -90,7 +90,7 @@ import json, sys, keras, numpy as np, tensorflow as tf
 tf.config.threading.set_intra_op_parallelism_threads(1); tf.config.threading.set_inter_op_parallelism_threads(1)
 imported = time.perf_counter()
 from benchmark.matrix.cell import Cell
-from benchmark.training.models import build_network
+from benchmark.training.networks.models import build_network
 cell = Cell.from_dict(json.loads(sys.stdin.read()))
 model = build_network(cell.architecture, cell.data).core
 built = time.perf_counter()

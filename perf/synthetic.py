@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmark.events import Job
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.document import MachineKind, parse_matrix
+from benchmark.matrix.load import MachineKind, parse_matrix
 
 MATRIX = """
 [matrix]
@@ -35,7 +35,7 @@ BASES = {1: ("mnist", 60_000, 10_000), 3: ("cifar10", 50_000, 10_000)}
 
 
 def write_dataset(folder: Path, size: int, channels: int, train: int, test: int) -> Path:
-    """Random images [n, size, size, channels] and labels 0..9, as `training/preparation.py` would leave them."""
+    """Random images [n, size, size, channels] and labels 0..9, as `training/programs/prepare.py` would leave them."""
     folder.mkdir(parents=True, exist_ok=True)
     random = np.random.default_rng(0)
     for part, count in (("train", train), ("test", test)):

@@ -12,9 +12,9 @@ from matplotlib.text import Text
 
 from benchmark.matrix.cell import Data
 from benchmark.reporting.figures.curves import SeedCurve
-from benchmark.reporting.figures.prepared import Images
-from benchmark.reporting.figures.saving import png, svg
-from benchmark.reporting.predictions import Predictions
+from benchmark.reporting.figures.drawing.figure_files import png, svg
+from benchmark.reporting.figures.drawing.prepared_images import Images
+from benchmark.reporting.rows.predictions import Predictions
 
 SVG = "{http://www.w3.org/2000/svg}"
 NAMES = (
@@ -125,7 +125,7 @@ def check_files(figure: Figure) -> str:
 
 
 def write_prepared(directory: Path, found: Images) -> None:
-    """A prepared dataset as `training/preparation.py` writes it."""
+    """A prepared dataset as `training/programs/prepare.py` writes it."""
     import json
 
     directory.mkdir(parents=True)

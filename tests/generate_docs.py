@@ -92,7 +92,7 @@ def settings_table() -> str:
 
 def database_tables() -> str:
     """All tables of the database with their columns, for `docs/database.md`."""
-    from benchmark.results.schema import TABLES as SCHEMA
+    from benchmark.results.schema.tables import TABLES as SCHEMA
 
     lines = []
     for table in SCHEMA:
@@ -104,7 +104,7 @@ def database_tables() -> str:
 
 def database_views() -> str:
     """The columns of the two views, for `docs/database.md`."""
-    from benchmark.results.views import HISTORY, RESULTS
+    from benchmark.results.schema.views import HISTORY, RESULTS
 
     lines = []
     for name, columns in (("results", RESULTS), ("history", HISTORY)):

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 from scheduling_runs import Place
 
-from benchmark.matrix.document import MachineKind, load_matrix
+from benchmark.matrix.load import MachineKind, load_matrix
 
 ROOT = Path(__file__).resolve().parent.parent
 

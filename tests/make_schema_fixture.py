@@ -21,7 +21,7 @@ def make(path: Path) -> None:
 
     from benchmark.events import Diverged, Failed
     from benchmark.matrix.cell import Weights
-    from benchmark.results.database import open_database
+    from benchmark.results.store.database import open_database
 
     child = cell(4, weights=Weights("parent", None, cell(3).cell_id), strategy="from_parent")
     with open_database(path, mode="write") as database:
@@ -49,7 +49,7 @@ class _LeftOut:
 
 def main() -> None:
     sys.path.insert(0, str(Path(__file__).parent))
-    from benchmark.results.schema import SCHEMA_VERSION
+    from benchmark.results.schema.tables import SCHEMA_VERSION
 
     path = FOLDER / f"v{SCHEMA_VERSION}.sqlite"
     if path.exists():

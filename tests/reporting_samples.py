@@ -10,7 +10,7 @@ from typing import Any
 
 from benchmark.matrix.plan import ReportSpec, TransferSpec
 from benchmark.reporting.report import build_report
-from benchmark.reporting.writing import render
+from benchmark.reporting.writers.formats import render
 
 STAGE = {
     "train": "all", "epochs": 8, "batch_size": 64, "optimizer": "adam", "learning_rate": 0.001, "momentum": None,

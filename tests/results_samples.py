@@ -18,10 +18,10 @@ from benchmark.events import (
     Started,
 )
 from benchmark.matrix.cell import Architecture, Cell, Data, Stage, Weights
-from benchmark.results.database import Database
-from benchmark.results.recorder import Recorder
 from benchmark.results.records import PredictionRow, RunFacts
-from benchmark.training.predictions import packed
+from benchmark.results.store.database import Database
+from benchmark.results.write.recorder import Recorder
+from benchmark.training.artifacts.prediction_file import packed
 
 MACHINE = "lab"
 DATA = Data("digits", None, 10, 16, "grey", None, None, 0.1)

@@ -11,9 +11,9 @@ from typing import Any
 from scheduling_plans import plan_of
 
 from benchmark.matrix.cell import Cell
-from benchmark.results.database import lock_database, open_database
-from benchmark.scheduling.loop import run_matrix
+from benchmark.results.store.database import lock_database, open_database
 from benchmark.scheduling.options import RunOptions, RunSummary
+from benchmark.scheduling.run import run_matrix
 
 
 @dataclass

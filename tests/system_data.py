@@ -19,7 +19,7 @@ MNIST_EXAMPLES = 400
 _CUSTOMIZE = """
 import json, pathlib
 from dataclasses import replace
-from benchmark.catalog.applications import PUBLISHED
+from benchmark.catalog.keras_applications import PUBLISHED
 for name, digest in json.loads((pathlib.Path(__file__).parent / "digests.json").read_text()).items():
     PUBLISHED[name] = replace(PUBLISHED[name], digest=digest)
 """
@@ -53,7 +53,7 @@ def make_weights(folder: Path, names: tuple[str, ...] = ("vgg16", "resnet50")) -
     import keras
     import numpy as np
 
-    from benchmark.catalog.applications import APPLICATIONS, PUBLISHED
+    from benchmark.catalog.keras_applications import APPLICATIONS, PUBLISHED
 
     digests = {}
     for name in names:

@@ -18,12 +18,12 @@ from training_cells import DIGITS, KILLED, architecture, cell, history, job, run
 
 from benchmark import events, machine
 from benchmark.errors import UserError
-from benchmark.matrix.document import MachineKind, parse_matrix
-from benchmark.scheduling.environment import require_backends
-from benchmark.scheduling.launcher import Launcher
-from benchmark.scheduling.prediction import Trained, predict
-from benchmark.training.files import sha256_of
-from benchmark.training.preparation import prepare
+from benchmark.matrix.load import MachineKind, parse_matrix
+from benchmark.scheduling.processes.environment import require_backends
+from benchmark.scheduling.processes.launcher import Launcher
+from benchmark.scheduling.programs.inference import Trained, predict
+from benchmark.training.programs.prepare import prepare
+from benchmark.training.whole_files import sha256_of
 
 HERE = Path(__file__).parent
 
@@ -97,7 +97,7 @@ def test_an_unfit_template_is_given_up_for_its_own_backend_alone():
 
 @pytest.mark.tf
 def test_code_is_taken_only_from_a_folder_that_nobody_else_can_write_into(tmp_path):
-    from benchmark.training.runtime import _is_ours_alone
+    from benchmark.training.process.runtime import _is_ours_alone
 
     folder = tmp_path / "compiled"
     folder.mkdir(mode=0o700)

@@ -2,10 +2,10 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.catalog.applications import PREFIX
 from benchmark.catalog.facts import ARCHITECTURES, SOURCES
-from benchmark.matrix.document import MachineKind, parse_matrix
+from benchmark.catalog.keras_applications import PREFIX
 from benchmark.matrix.listing import list_models
+from benchmark.matrix.load import MachineKind, parse_matrix
 from benchmark.matrix.settings import PARAMETER_KINDS
 
 KNOWN_SIZES = {
@@ -63,7 +63,7 @@ WIDE = {
 @pytest.mark.tf
 @pytest.mark.parametrize(("name", "changed"), [*((name, "") for name in OWN_NAMES), *WIDE.items()])
 def test_layers_and_smallest_images_are_those_of_the_built_network(name, changed):
-    from benchmark.training.models import build_network
+    from benchmark.training.networks.models import build_network
 
     definition = f'[model.one]\nextends = "{name}"\n{changed}\n' if changed else ""
     model = "one" if changed else name

@@ -6,8 +6,8 @@ import pytest
 
 from benchmark.catalog.library import FAMILIES, definitions_text, preset_names, preset_summary, preset_text
 from benchmark.errors import NotFoundError
-from benchmark.matrix.document import MachineKind, parse_matrix
 from benchmark.matrix.listing import list_datasets, list_models, list_strategies
+from benchmark.matrix.load import MachineKind, parse_matrix
 
 ROOT = Path(__file__).resolve().parent.parent
 MACHINE = MachineKind(gpus=0, cores=2)

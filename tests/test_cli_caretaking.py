@@ -125,7 +125,7 @@ def test_gc_takes_caches_only_when_asked_and_refuses_while_a_run_goes_on(place):
     cached.mkdir(parents=True)
     assert "cache" not in {row["kind"] for row in place.document("gc")}
     assert "cache" in {row["kind"] for row in place.document("gc", "--caches")}
-    from benchmark.results.lock import lock_database
+    from benchmark.results.store.lock import lock_database
 
     with lock_database(place.directory / "results.sqlite"):
         assert place.call("gc").exit_code == 0
@@ -201,7 +201,7 @@ def test_a_defect_of_ours_is_not_blamed_on_a_sound_database(place, monkeypatch):
     def slip(*_, **__):
         raise ValueError("a slip of ours")
 
-    monkeypatch.setattr("benchmark.results.queries.results", slip)
+    monkeypatch.setattr("benchmark.results.read.queries.results", slip)
     done = place.call("report")
     assert done.exit_code == 1
     assert "ValueError: a slip of ours" in done.stderr

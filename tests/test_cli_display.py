@@ -11,9 +11,9 @@ import pytest
 from rich.console import Console
 
 from benchmark.cli import streams
-from benchmark.cli.board import Board
-from benchmark.cli.live import LiveDisplay, Picture
-from benchmark.cli.plain import PlainLog
+from benchmark.cli.progress.board import Board
+from benchmark.cli.progress.log import PlainLog
+from benchmark.cli.progress.terminal import LiveDisplay, Picture
 from benchmark.events import EpochFinished, Progress, Resumed, StageStarted
 from benchmark.matrix.cell import Architecture, Cell, Data, Stage, Weights
 
@@ -245,7 +245,7 @@ def test_the_plain_log_tells_long_epochs_and_leaves_out_short_ones(board, clock)
 
 
 def test_a_label_names_the_settings_that_are_axes():
-    from benchmark.cli.names import cell_label
+    from benchmark.cli.cell_names import cell_label
 
     label = cell_label(cell(), ("model", "batch_size", "learning_rate"))
     assert label == "digits simple_cnn scratch seed 0 batch_size=32 learning_rate=0.001"

@@ -6,7 +6,7 @@ import pytest
 from cli_workplace import Workplace
 
 from benchmark import machine
-from benchmark.cli import examination
+from benchmark.cli.texts import doctor_checks
 
 
 @pytest.fixture
@@ -45,12 +45,12 @@ def test_what_must_be_cured_ends_with_2(place, monkeypatch):
     ],
 )  # fmt: skip
 def test_the_wal_reset_bug_is_known_by_version(version, sound):
-    assert (examination.sqlite_finding(version).verdict == "good") is sound
+    assert (doctor_checks.sqlite_finding(version).verdict == "good") is sound
 
 
 def test_versions_are_compared_by_number():
-    assert examination.numbers("3.15.1rc0") == (3, 15, 1)
-    assert examination.numbers("3.9") < examination.numbers("3.13.2")
+    assert doctor_checks.numbers("3.15.1rc0") == (3, 15, 1)
+    assert doctor_checks.numbers("3.9") < doctor_checks.numbers("3.13.2")
 
 
 def test_datasets_and_weights_that_are_there_are_found(place, tmp_path, monkeypatch):
@@ -60,7 +60,7 @@ def test_datasets_and_weights_that_are_there_are_found(place, tmp_path, monkeypa
     (tmp_path / "tfds/mnist/3.0.1/dataset_info.json").touch()
     (tmp_path / "keras/models").mkdir(parents=True)
     (tmp_path / "keras/models/vgg16_weights_tf_dim_ordering_tf_kernels_notop.h5").write_bytes(b"x" * 2048)
-    verdicts = {finding.name: finding.verdict for finding in examination.examine("results.sqlite")}
+    verdicts = {finding.name: finding.verdict for finding in doctor_checks.examine("results.sqlite")}
     assert verdicts["mnist"] == "good"
     assert verdicts["cifar10"] == "missing"
     assert verdicts["vgg16"] == "good"

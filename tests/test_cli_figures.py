@@ -12,7 +12,7 @@ from cli_workplace import MATRIX, Workplace, copied_place, finished_place
 from figure_samples import images, write_prepared
 
 from benchmark.catalog.cache import PreparedDirectories
-from benchmark.scheduling import explanation
+from benchmark.scheduling.programs import grad_cam
 
 CELL = "model=simple_cnn,strategy=scratch,dataset=digits,seed=0"
 
@@ -106,7 +106,7 @@ def answered(place, monkeypatch) -> list:
         row = {"image": "test:3", "label": "b", "prediction": "a", "confidence": 0.9, "class": "a"}
         return [{**row, "class_confidence": 0.9, "peak": [0, 0]}]
 
-    monkeypatch.setattr(explanation, "explain", explain)
+    monkeypatch.setattr(grad_cam, "explain", explain)
     return questions
 
 

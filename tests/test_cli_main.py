@@ -15,9 +15,9 @@ from cli_workplace import ROOT, Workplace
 from click.testing import CliRunner
 
 from benchmark import __version__
-from benchmark.cli import failures
-from benchmark.cli.group import VerbGroup
+from benchmark.cli import error_exit
 from benchmark.cli.main import VERBS, bench
+from benchmark.cli.verb_group import VerbGroup
 from benchmark.errors import BusyError, CellsFailedError, InterruptedRunError, MatrixError, Problem, StorageError
 
 
@@ -237,5 +237,5 @@ def test_the_c_locale_gets_ascii(place):
 
 
 def test_muting_survives_a_stream_without_a_descriptor():
-    failures.streams.mute(None)
+    error_exit.streams.mute(None)
     assert os.fstat(1)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from benchmark.cli import output, streams
-from benchmark.cli.sparkline import sparkline
+from benchmark.cli.texts.sparkline import sparkline
 
 ROWS = [{"name": "resnet[v2]", "accuracy": 0.5}, {"name": "net[/]", "accuracy": math.nan}]
 COLUMNS = [output.Column("name"), output.Column("accuracy", right=True, show=output.fraction)]

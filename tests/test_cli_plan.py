@@ -11,8 +11,8 @@ import time
 import pytest
 from cli_workplace import MATRIX, Workplace
 
-from benchmark.cli import expectation
-from benchmark.cli.expectation import History, expect
+from benchmark.cli.texts import forecast_text
+from benchmark.cli.texts.forecast_text import History, expect
 from benchmark.matrix.settings import SETTINGS
 
 
@@ -110,7 +110,7 @@ def test_plan_and_run_refuse_a_database_that_is_none(place):
 
 
 def cells():
-    from benchmark.matrix.document import parse_matrix
+    from benchmark.matrix.load import parse_matrix
     from benchmark.matrix.plan import MachineKind
 
     return parse_matrix(MATRIX.replace('"fake"', '"tensorflow"'), "m", machine_kind=MachineKind(0, 2)).cells
@@ -183,4 +183,4 @@ def test_settled_cells_cost_nothing():
     some = cells()
     known = History(statuses=dict.fromkeys((cell.cell_id for cell in some), "completed"))
     assert expect(some, known, None).in_words() == ["forecast: nothing to do"]
-    assert "diverged" in expectation.SETTLED
+    assert "diverged" in forecast_text.SETTLED

@@ -8,8 +8,8 @@ import shutil
 import pytest
 from cli_workplace import MATRIX, Workplace
 
-from benchmark.scheduling import prediction
-from benchmark.scheduling.prediction import Predicted
+from benchmark.scheduling.programs import inference
+from benchmark.scheduling.programs.inference import Predicted
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +38,7 @@ def place(finished, tmp_path, monkeypatch) -> Workplace:
         names = ("cat", "dog", "eel")
         return [Predicted(one.cell, names, [row] * len(images)) for one, row in zip(trained, rows, strict=True)]
 
-    monkeypatch.setattr(prediction, "predict", predict)
+    monkeypatch.setattr(inference, "predict", predict)
     return Workplace(tmp_path)
 
 
@@ -114,7 +114,7 @@ def test_cells_of_other_classes_are_not_averaged(place, monkeypatch):
     def predict(trained, images, views, *, allow_plugins):
         return [Predicted(one.cell, (f"{number}", "x"), [[0.5, 0.5]]) for number, one in enumerate(trained)]
 
-    monkeypatch.setattr(prediction, "predict", predict)
+    monkeypatch.setattr(inference, "predict", predict)
     done = place.call("predict", "seed=0,strategy=regularized", "one.png")
     assert done.exit_code == 2
     assert "only cells that tell the same classes apart can be averaged" in done.stderr

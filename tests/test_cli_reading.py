@@ -10,7 +10,7 @@ import shutil
 import pytest
 from cli_workplace import MATRIX, Workplace
 
-from benchmark.cli import status as status_verb
+from benchmark.cli.commands import status as status_verb
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_show_csv_has_one_row_for_each_epoch(finished):
 
 
 def test_rewritten_lines_of_a_log_are_shown_once(finished):
-    from benchmark.cli.portrait import _as_lines
+    from benchmark.cli.texts.show_text import _as_lines
 
     assert _as_lines("1/3\r2/3\r3/3\ndone\r\n") == "3/3\ndone"
 

@@ -15,7 +15,7 @@ import click
 import pytest
 from cli_workplace import MATRIX, Workplace
 
-from benchmark.cli import run as run_verb
+from benchmark.cli.commands import run as run_verb
 
 ONE_CELL = "seed=0,model=simple_cnn,strategy=scratch,dataset=digits"
 

@@ -176,7 +176,7 @@ def test_python_in_pages_runs_on_the_committed_results(path, tmp_path, monkeypat
 
 @pytest.mark.parametrize("block", blocks("toml"))
 def test_matrices_in_pages_are_valid(block):
-    from benchmark.matrix.document import parse_matrix
+    from benchmark.matrix.load import parse_matrix
     from benchmark.matrix.plan import MachineKind
 
     # those of your-own.md need files beside them; tests/test_your_own.py runs them

@@ -16,10 +16,10 @@ from scheduling_plans import fake_cell
 from scheduling_runs import Listener, Place
 
 from benchmark import machine
-from benchmark.results import clock
-from benchmark.results.database import open_database
-from benchmark.results.queries import results, runs
-from benchmark.results.recorder import Recorder
+from benchmark.results.read.queries import results, runs
+from benchmark.results.store.database import open_database
+from benchmark.results.write import clock
+from benchmark.results.write.recorder import Recorder
 
 PARENT = fake_cell(dataset="low", epochs=3)
 CHILD = fake_cell(strategy="continued", parent=PARENT, epochs=3)
@@ -236,11 +236,11 @@ def test_after_an_edit_changed_cells_are_new_and_the_others_stay(tmp_path):
 
 _CLOCKS = {"time.time", "datetime.now", "datetime.utcnow", "time.localtime", "datetime.today", "date.today"}
 _LABELS = {
-    "benchmark/results/clock.py",
-    "benchmark/results/lock.py",
-    "benchmark/results/database.py",
-    "benchmark/cli/status.py",
-    "benchmark/results/leftovers.py",
+    "benchmark/results/write/clock.py",
+    "benchmark/results/store/lock.py",
+    "benchmark/results/store/database.py",
+    "benchmark/cli/commands/status.py",
+    "benchmark/results/care/orphans.py",
 }
 """Where wall time is written down or shown for people, and where it is compared with the times that files carry."""
 

@@ -22,8 +22,8 @@ from scheduling_runs import Listener, Place
 from wal_damage import Casualty, wal_of
 
 from benchmark.errors import DiskError, StorageError
-from benchmark.results import engine
-from benchmark.scheduling import book
+from benchmark.results.store import engine
+from benchmark.scheduling.loop import retrying_recorder
 
 pytestmark = pytest.mark.slow
 
@@ -122,7 +122,7 @@ class Filler(Listener):
 @pytest.fixture
 def opened(monkeypatch):
     """The engine of the database that the run has opened."""
-    from benchmark.results import database
+    from benchmark.results.store import database
 
     engines = []
     monkeypatch.setattr(
@@ -135,7 +135,7 @@ def test_a_disk_that_stays_full_ends_the_run_with_everything_recorded_there(plac
     undisturbed = Place(place.folder / "undisturbed")
     undisturbed.folder.mkdir()
     undisturbed.run(CELLS)
-    monkeypatch.setattr(book, "PATIENCE_SECONDS", 1.0)
+    monkeypatch.setattr(retrying_recorder, "PATIENCE_SECONDS", 1.0)
     monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.06")
     begun = time.monotonic()
     many = [*CELLS, *(fake_cell(seed=seed, epochs=200) for seed in range(10, 14))]
@@ -155,7 +155,7 @@ def test_a_disk_that_gets_room_again_costs_a_pause_and_nothing_else(place, opene
     undisturbed = Place(place.folder / "undisturbed")
     undisturbed.folder.mkdir()
     undisturbed.run(CELLS)
-    monkeypatch.setattr(book, "FIRST_PAUSE_SECONDS", 0.05)
+    monkeypatch.setattr(retrying_recorder, "FIRST_PAUSE_SECONDS", 0.05)
     filler = Filler(opened)
     filler.note = lambda text: (filler.told.append(("note", text)), "trying again" in text and filler.limit(10_000))
     assert place.run(CELLS, filler).exit_code == 0
@@ -199,7 +199,7 @@ def as_nobody(run: Run, *arguments: str) -> tuple[int, str]:
     Forked, because the interpreter need not be readable for others; so everything is imported before.
     """
     from benchmark.cli import main
-    from benchmark.scheduling import loop  # noqa: F401
+    from benchmark.scheduling import run
 
     output = run.folder.parent / "output"
     child = os.fork()

@@ -18,7 +18,7 @@ from scheduling_runs import Listener, Place
 
 from benchmark.catalog.cache import default_cache_root
 from benchmark.errors import StorageError
-from benchmark.scheduling import book
+from benchmark.scheduling.loop import retrying_recorder
 
 pytestmark = pytest.mark.slow
 
@@ -206,7 +206,7 @@ def small_disk(tmp_path):
 def test_a_full_file_system_ends_the_run_and_room_lets_the_next_one_go_on(small_disk, monkeypatch, tmp_path):
     monkeypatch.setenv("BENCH_TESTING", "1")
     monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.06")
-    monkeypatch.setattr(book, "PATIENCE_SECONDS", 0.5)
+    monkeypatch.setattr(retrying_recorder, "PATIENCE_SECONDS", 0.5)
     cells = [fake_cell(seed=seed, epochs=9) for seed in range(3)]
     place = Place(small_disk)
 
@@ -304,7 +304,7 @@ def library(run: Run, name: str, text: str) -> str:
     return os.pathsep.join([run.environment()["PYTHONPATH"], str(folder)])
 
 
-IN_TEMPLATE = "import sys\nif 'benchmark.scheduling.template_process' in sys.orig_argv:\n    "
+IN_TEMPLATE = "import sys\nif 'benchmark.scheduling.processes.template_process' in sys.orig_argv:\n    "
 
 
 @pytest.mark.parametrize(
@@ -361,8 +361,8 @@ def test_a_broken_tensorflow_is_said_and_every_cell_says_it(tmp_path, text, said
 
 def test_libraries_that_are_upgraded_in_mid_run_are_said_and_the_template_imports_the_new_ones(place, monkeypatch):
     installed = {"keras": "3.13"}
-    monkeypatch.setattr("benchmark.scheduling.template.installed_versions", lambda _: dict(installed))
-    monkeypatch.setattr("benchmark.scheduling.launcher.installed_versions", lambda _: dict(installed))
+    monkeypatch.setattr("benchmark.scheduling.processes.template.installed_versions", lambda _: dict(installed))
+    monkeypatch.setattr("benchmark.scheduling.processes.launcher.installed_versions", lambda _: dict(installed))
 
     class Upgrade(Listener):
         def cell_finished(self, *_):

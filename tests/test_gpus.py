@@ -12,7 +12,7 @@ from training_cells import cell, job, run_worker
 
 from benchmark import events, machine
 from benchmark.events import EpochFinished
-from benchmark.scheduling.environment import forks_safely, template_environment, worker_environment
+from benchmark.scheduling.processes.environment import forks_safely, template_environment, worker_environment
 
 MATRIX = """\
 [matrix]

@@ -121,7 +121,7 @@ FORBIDDEN_IMPORTS = {"pickle", "cPickle", "dill", "joblib", "cloudpickle", "yaml
 def is_own_model(path: Path, call: ast.Call) -> bool:
     """The one place that loads a model: the file that the same process has just written, with safe_mode spelt out."""
     keywords = {keyword.arg: getattr(keyword.value, "value", None) for keyword in call.keywords}
-    own = name_of(path) == "benchmark.training.saving" and getattr(call.func, "attr", "") == "load_model"
+    own = name_of(path) == "benchmark.training.artifacts.model_files" and getattr(call.func, "attr", "") == "load_model"
     return own and keywords == {"compile": False, "safe_mode": True}
 
 

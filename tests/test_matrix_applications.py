@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.catalog.applications import APPLICATIONS
+from benchmark.catalog.keras_applications import APPLICATIONS
 from benchmark.errors import MatrixError
-from benchmark.matrix.document import MachineKind, Plan, parse_matrix
+from benchmark.matrix.load import MachineKind, Plan, parse_matrix
 
 
 def plan_of(architecture: str, matrix: str = "", definition: str = "") -> Plan:

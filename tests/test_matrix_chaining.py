@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from benchmark.errors import MatrixError
-from benchmark.matrix.document import MachineKind, Plan, parse_matrix
+from benchmark.matrix.load import MachineKind, Plan, parse_matrix
 
 ONE = '[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "scratch"\n'
 

@@ -7,8 +7,8 @@ import pytest
 from scheduling_plans import fake_cell, fake_stage
 
 from benchmark.matrix.cell import Architecture, Weights
-from benchmark.matrix.common_stages import common_stages, stage_key
-from benchmark.matrix.document import MachineKind, parse_matrix
+from benchmark.matrix.load import MachineKind, parse_matrix
+from benchmark.matrix.planning.stage_keys import common_stages, stage_key
 
 HEAD, ALL, SLOWLY = (
     replace(fake_stage(3), train="head"),

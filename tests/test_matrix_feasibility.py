@@ -4,10 +4,10 @@ import itertools
 
 import pytest
 
-from benchmark.catalog.applications import PREFIX
 from benchmark.catalog.facts import ARCHITECTURES
+from benchmark.catalog.keras_applications import PREFIX
 from benchmark.errors import MatrixError
-from benchmark.matrix.document import MachineKind, Plan, parse_matrix
+from benchmark.matrix.load import MachineKind, Plan, parse_matrix
 
 
 def plan_of(body: str, *, gpus: int = 0) -> Plan:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import MatrixError
-from benchmark.matrix.document import EnsembleSpec, MachineKind, Plan, parse_matrix
+from benchmark.matrix.load import EnsembleSpec, MachineKind, Plan, parse_matrix
 
 MACHINE = MachineKind(gpus=1, cores=2)
 

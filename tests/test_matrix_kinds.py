@@ -7,7 +7,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
-from benchmark.matrix.kinds import (
+from benchmark.matrix.problems import Problems
+from benchmark.matrix.settings import SETTINGS
+from benchmark.matrix.values import (
     EARLY_STOPPING,
     INVALID,
     REDUCE_LEARNING_RATE,
@@ -21,8 +23,6 @@ from benchmark.matrix.kinds import (
     Sequenced,
     Words,
 )
-from benchmark.matrix.problems import Problems
-from benchmark.matrix.settings import SETTINGS
 
 KINDS = [setting.kind for setting in SETTINGS.values()]
 

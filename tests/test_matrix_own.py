@@ -15,10 +15,10 @@ from test_training_own_data import classes
 from benchmark.catalog.archives import array_facts
 from benchmark.errors import MatrixError, UserError
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.document import load_matrix
 from benchmark.matrix.identity import cell_id_of, identity_parts
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind, Plan
-from benchmark.matrix.plugins import defined_names
+from benchmark.matrix.reading.plugins import defined_names
 from benchmark.matrix.trust import exposure, require_consent, trust_file, trusted_digests
 
 FOLDER = """\

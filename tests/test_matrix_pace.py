@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.matrix.document import MachineKind, Plan, parse_matrix
-from benchmark.matrix.pace import pace_of_cell, possible_threads
-from benchmark.scheduling.shapes import Shapes
+from benchmark.forecast.shapes import Shapes
+from benchmark.matrix.load import MachineKind, Plan, parse_matrix
+from benchmark.matrix.speed_key import pace_of_cell, possible_threads
 
 MATRIX = """
 [matrix]
@@ -89,7 +89,7 @@ def test_any_other_word_is_a_mistake_that_names_what_is_allowed(wrong):
 
 
 def test_the_pace_is_what_a_forecast_takes_for_a_kind_but_for_the_threads():
-    """Two tables say what decides the time of a step: `matrix/pace.py` and `scheduling/shapes.py`."""
+    """Two tables say what decides the time of a step: `matrix/speed_key.py` and `forecast/shapes.py`."""
     text = (
         MATRIX
         + """

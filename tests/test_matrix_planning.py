@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import MatrixError, UserError
-from benchmark.matrix.document import MachineKind, Plan, load_matrix, parse_matrix
+from benchmark.matrix.load import MachineKind, Plan, load_matrix, parse_matrix
 
 ROOT = Path(__file__).resolve().parent.parent
 MACHINE = MachineKind(gpus=0, cores=2)
@@ -188,7 +188,7 @@ def test_the_default_matrix_is_planned_in_no_time():
 
 BIG = """
 import pathlib, re, time
-from benchmark.matrix.document import MachineKind, parse_matrix
+from benchmark.matrix.load import MachineKind, parse_matrix
 text = f'''
 [matrix]
 dataset = "digits"

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.matrix.positions import Scanner
+from benchmark.matrix.reading.positions import Scanner
 
 DOCUMENT = '''# a comment = "with [brackets"
 top = 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmark.errors import MatrixError
-from benchmark.matrix.document import MachineKind, parse_matrix
-from benchmark.matrix.published import METRICS, PublishedColumn, PublishedRow, PublishedTable
+from benchmark.matrix.load import MachineKind, parse_matrix
+from benchmark.matrix.reading.published import METRICS, PublishedColumn, PublishedRow, PublishedTable
 
 MATRIX = """
 [matrix]
@@ -80,6 +80,6 @@ def test_mistakes_are_said_with_their_place(old, new, said):
 
 
 def test_what_can_be_published_can_be_measured():
-    from benchmark.reporting.published import _METRICS
+    from benchmark.reporting.tables.beside_published import _METRICS
 
     assert set(METRICS) <= _METRICS.keys()

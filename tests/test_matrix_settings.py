@@ -6,10 +6,10 @@ import json
 import pytest
 
 from benchmark.matrix.cell import Cell, Data, Stage
-from benchmark.matrix.document import MachineKind, parse_matrix
-from benchmark.matrix.kinds import INVALID
+from benchmark.matrix.load import MachineKind, parse_matrix
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.settings import DEFAULTS, SETTINGS, cell_settings, names_of, plain
+from benchmark.matrix.values import INVALID
 
 MATRIX = """
 [matrix]

@@ -13,10 +13,10 @@ from reporting_samples import row
 from results_samples import predictions
 
 from benchmark.errors import StorageError
-from benchmark.reporting.classes import MOST_COLUMNS, class_scores, confusion_counts
-from benchmark.reporting.predictions import decode
 from benchmark.reporting.report import ReportOptions, build_report
-from benchmark.reporting.writing import render
+from benchmark.reporting.rows.classes import MOST_COLUMNS, class_scores, confusion_counts
+from benchmark.reporting.rows.predictions import decode
+from benchmark.reporting.writers.formats import render
 
 
 def decoded(*arguments, **options):

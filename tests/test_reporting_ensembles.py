@@ -6,8 +6,8 @@ from reporting_samples import row
 from results_samples import predictions
 
 from benchmark.matrix.plan import EnsembleSpec, ReportSpec
-from benchmark.reporting.predictions import decode
 from benchmark.reporting.report import ReportOptions, build_report
+from benchmark.reporting.rows.predictions import decode
 
 LABELS = (0, 0, 1, 1)
 RIGHT, BAD, WORSE = (0, 0, 1, 1), (1, 0, 1, 1), (1, 1, 1, 0)

@@ -24,11 +24,16 @@ from benchmark.catalog.cache import PreparedDirectories
 from benchmark.errors import StorageError, UserError
 from benchmark.matrix.cell import Data
 from benchmark.matrix.plan import TransferSpec
-from benchmark.matrix.shares import class_counts, stratified_shares
-from benchmark.reporting.figures import lettering
+from benchmark.matrix.planning.example_counts import class_counts, stratified_shares
+from benchmark.reporting.figures.accuracy_by_time import draw_time
+from benchmark.reporting.figures.class_counts import draw_labels
 from benchmark.reporting.figures.confusion import added_up, draw_confusion
 from benchmark.reporting.figures.curves import draw_curves
-from benchmark.reporting.figures.explanation import (
+from benchmark.reporting.figures.drawing import text_fitting
+from benchmark.reporting.figures.drawing.figure_files import make_folder, png, save, svg
+from benchmark.reporting.figures.drawing.picture import UndrawableError, file_stem, slug
+from benchmark.reporting.figures.drawing.prepared_images import open_images
+from benchmark.reporting.figures.evidence_maps import (
     Evidence,
     Explained,
     Explanation,
@@ -36,18 +41,13 @@ from benchmark.reporting.figures.explanation import (
     overlay,
     worth_explaining,
 )
+from benchmark.reporting.figures.figure_index import REGISTER_NAME, Entry, figures_of, register
 from benchmark.reporting.figures.gallery import Material, draw_all, find_pictures
-from benchmark.reporting.figures.labels import draw_labels
 from benchmark.reporting.figures.mistakes import draw_mistakes, mistakes, percent
-from benchmark.reporting.figures.picture import UndrawableError, file_stem, slug
-from benchmark.reporting.figures.prepared import open_images
-from benchmark.reporting.figures.register import REGISTER_NAME, Entry, figures_of, register
-from benchmark.reporting.figures.samples import draw_samples
-from benchmark.reporting.figures.saving import make_folder, png, save, svg
-from benchmark.reporting.figures.time import draw_time
-from benchmark.reporting.figures.transfer import Side, draw_transfer
-from benchmark.reporting.groups import group_cells
-from benchmark.reporting.transfer import transfer_pairs
+from benchmark.reporting.figures.training_images import draw_samples
+from benchmark.reporting.figures.transfer_curves import Side, draw_transfer
+from benchmark.reporting.rows.groups import group_cells
+from benchmark.reporting.tables.transfer import transfer_pairs
 from tests.reporting_samples import row, tour
 
 HOSTILE = (
@@ -146,7 +146,9 @@ def test_pictures_need_neither_pyplot_nor_a_display_and_leave_settings_alone():
 
 
 def test_the_report_without_pictures_does_not_load_matplotlib():
-    code = "import sys, benchmark.reporting.report, benchmark.reporting.writing, benchmark.cli.report\n"
+    code = (
+        "import sys, benchmark.reporting.report, benchmark.reporting.writers.formats, benchmark.cli.commands.report\n"
+    )
     code += "assert 'matplotlib' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
@@ -181,10 +183,10 @@ def test_a_dollar_sign_is_no_formula():
 
 
 def test_names_without_a_font_can_still_be_told_apart():
-    assert lettering.legible("\U0001f468") != lettering.legible("\U0001f469")
-    cut = lettering.cut_apart(["the same beginning " * 4 + end for end in "ab"], 8, 1.0)
+    assert text_fitting.legible("\U0001f468") != text_fitting.legible("\U0001f469")
+    cut = text_fitting.cut_apart(["the same beginning " * 4 + end for end in "ab"], 8, 1.0)
     assert len(set(cut)) == 2
-    assert all(lettering.width(text, 8) <= 1.0 for text in cut)
+    assert all(text_fitting.width(text, 8) <= 1.0 for text in cut)
 
 
 # ---- curves
@@ -318,7 +320,7 @@ def test_samples_are_training_images_of_their_class():
     ids=str,
 )  # fmt: skip
 def test_class_counts_are_what_the_splits_draw(changes):
-    from benchmark.training.splits import split_test, split_training
+    from benchmark.training.data.splits import split_test, split_training
 
     random = np.random.default_rng(1)
     training, test = random.integers(0, 10, 300), random.integers(0, 10, 90)

@@ -9,8 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.reporting.notation import decimals_beside, number, size, written
-from benchmark.reporting.statistics import Difference, Measurement, measure
-from benchmark.reporting.tables import Tally
+from benchmark.reporting.rows.statistics import Difference, Measurement, measure
+from benchmark.reporting.table import Tally
 
 
 def around(mean, half_width, n=3):

@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmark.reporting.phases import bottleneck, in_words, note_on_phases, phases_in_sum, phases_of
+from benchmark.reporting.rows.phases import bottleneck, in_words, note_on_phases, phases_in_sum, phases_of
 
 
 def epoch(number, *, step=2.0, validation=0.5, stage=1):

@@ -9,10 +9,10 @@ import json
 import pytest
 
 from benchmark.matrix.plan import ReportSpec
-from benchmark.matrix.published import PublishedColumn, PublishedRow, PublishedTable
+from benchmark.matrix.reading.published import PublishedColumn, PublishedRow, PublishedTable
 from benchmark.reporting.report import ReportOptions, build_report
-from benchmark.reporting.tables import Published
-from benchmark.reporting.writing import FORMATS, render
+from benchmark.reporting.table import Published
+from benchmark.reporting.writers.formats import FORMATS, render
 from tests.reporting_samples import planned, row
 
 COLUMNS = (

@@ -8,9 +8,9 @@ from benchmark.errors import NotFoundError, UserError
 from benchmark.matrix.plan import ReportSpec, TransferSpec
 from benchmark.reporting.compare import compare_selections
 from benchmark.reporting.report import ReportOptions, build_report
-from benchmark.reporting.statistics import Difference, Measurement
-from benchmark.reporting.tables import Tally, letter
-from benchmark.reporting.writing import FORMATS, render
+from benchmark.reporting.rows.statistics import Difference, Measurement
+from benchmark.reporting.table import Tally, letter
+from benchmark.reporting.writers.formats import FORMATS, render
 from tests.reporting_samples import GOLDEN, GOLDEN_FOLDER, SPEC, golden_text, left_out, planned, row, tour
 
 

@@ -35,14 +35,14 @@ from benchmark.events import (
     StageStarted,
 )
 from benchmark.matrix.cell import Weights
-from benchmark.results import queries, statement
-from benchmark.results.database import lock_database, open_database
-from benchmark.results.recorder import Recorder
-from benchmark.results.schema import VERSION_TABLE, execution, metadata, prediction, run
-from benchmark.results.schema import epoch as epoch_table
-from benchmark.results.upgrade import upgrade_database
-from benchmark.results.verification import check_database
-from benchmark.results.views import HISTORY, RESULTS
+from benchmark.results.care.check import check_database
+from benchmark.results.read import queries, statement
+from benchmark.results.schema.tables import VERSION_TABLE, execution, metadata, prediction, run
+from benchmark.results.schema.tables import epoch as epoch_table
+from benchmark.results.schema.views import HISTORY, RESULTS
+from benchmark.results.store.database import lock_database, open_database
+from benchmark.results.store.upgrade import upgrade_database
+from benchmark.results.write.recorder import Recorder
 
 
 @contextmanager
@@ -196,7 +196,7 @@ class TestSchema:
             assert list(row) == list(columns)
             tables = execution.join(run, run.c.run_id == execution.c.run_id)
             source = sa.select(*(column.label(name) for name, column in columns.items()))
-            from benchmark.results.schema import cell as cell_table
+            from benchmark.results.schema.tables import cell as cell_table
 
             tables = tables.join(cell_table, cell_table.c.cell_id == execution.c.cell_id)
             tables = tables.join(epoch_table, epoch_table.c.execution_id == execution.c.execution_id)
@@ -918,6 +918,6 @@ class TestServer:
 
     def test_the_password_and_the_query_stay_out_of_names(self, server):
         url = server.set(password="canary").update_query_dict({"sslpassword": "canary"})
-        from benchmark.results.location import locate
+        from benchmark.results.store.location import locate
 
         assert "canary" not in locate(url.render_as_string(hide_password=False)).name

@@ -18,12 +18,12 @@ import sqlalchemy as sa
 from results_samples import MACHINE, begin, cell, epoch, run_cell, set_up
 
 from benchmark.errors import NotFoundError, SchemaError, StorageError, UserError
-from benchmark.results import engine, journal
-from benchmark.results.backup import backup
-from benchmark.results.database import open_database
-from benchmark.results.location import artifacts_root, locate, network_file_system
-from benchmark.results.queries import results
-from benchmark.results.schema import APPLICATION_ID, SCHEMA_VERSION
+from benchmark.results.read.queries import results
+from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION
+from benchmark.results.store import engine, wal
+from benchmark.results.store.backup import backup
+from benchmark.results.store.database import open_database
+from benchmark.results.store.location import artifacts_root, locate, network_file_system
 
 
 @pytest.fixture
@@ -82,7 +82,7 @@ def killed_in_the_middle(path):
     code = (
         "import os, signal, sys\n"
         "from results_samples import *\n"
-        "from benchmark.results.database import open_database\n"
+        "from benchmark.results.store.database import open_database\n"
         "recorder, run_id = begin(open_database(sys.argv[1], mode='write'), [cell()])\n"
         "start = recorder.start_attempt(run_id, cell().cell_id, MACHINE)\n"
         "for number in range(1, 8): recorder.record(start.attempt_id, epoch(number))\n"
@@ -107,7 +107,7 @@ def test_a_new_database_is_marked_as_ours_with_its_version(path):
 def test_creating_takes_well_below_a_second_and_reading_loads_no_migrations(path):
     code = (
         "import sys, time; start = time.perf_counter()\n"
-        "from benchmark.results.database import open_database\n"
+        "from benchmark.results.store.database import open_database\n"
         f"open_database({str(path)!r}, mode='write').close()\n"
         "took = time.perf_counter() - start\n"
         "print('alembic' in sys.modules, took)\n"
@@ -212,7 +212,7 @@ def test_a_reader_cannot_write(filled):
 
 
 def test_with_a_reader_still_there_the_wal_stays_and_the_next_run_clears_it(path, caplog, monkeypatch):
-    monkeypatch.setattr(journal, "LEAVING_SECONDS", 0)
+    monkeypatch.setattr(wal, "LEAVING_SECONDS", 0)
     with open_database(path, mode="write") as database:
         begin(database, [cell()])
         reader = sqlite3.connect(path, isolation_level=None)
@@ -244,7 +244,7 @@ def test_killed_in_a_migration_or_in_a_commit_the_database_is_old_or_new(path, p
     code = (
         "import sys\n"
         "from results_samples import *\n"
-        "from benchmark.results.database import open_database\n"
+        "from benchmark.results.store.database import open_database\n"
         "begin(open_database(sys.argv[1], mode='write'), [cell()])\n"
     )
     env = {
@@ -556,7 +556,7 @@ def test_network_file_systems_are_told_by_their_type(tmp_path, path, monkeypatch
     assert network_file_system(Path("/home/a b/local/c.sqlite"), mounts) is None
     assert network_file_system(Path("/srv/c.sqlite"), mounts) is None
     assert network_file_system(Path("/srv/c.sqlite"), tmp_path / "none") is None
-    monkeypatch.setattr(journal, "network_file_system", lambda _: "nfs4")
+    monkeypatch.setattr(wal, "network_file_system", lambda _: "nfs4")
     with open_database(path, mode="write") as database:
         assert "network file system (nfs4)" in caplog.text
         with closing(database.engine.raw_connection()) as connection:

@@ -9,8 +9,8 @@ import pytest
 from results_samples import MACHINE, begin, cell, complete, epoch, set_up
 
 from benchmark.errors import UserError
-from benchmark.results.database import artifacts_root, open_database
-from benchmark.results.leftovers import OLD_SECONDS, cache_leftovers, leftovers
+from benchmark.results.care.orphans import OLD_SECONDS, cache_leftovers, leftovers
+from benchmark.results.store.database import artifacts_root, open_database
 
 
 @pytest.fixture

@@ -11,12 +11,12 @@ import time
 import pytest
 
 from benchmark.errors import BusyError, StorageError
-from benchmark.results.lock import lock_database
+from benchmark.results.store.lock import lock_database
 
 HOLD = (
     "import sys, time\n"
     "from benchmark.errors import BusyError\n"
-    "from benchmark.results.lock import lock_database\n"
+    "from benchmark.results.store.lock import lock_database\n"
     "try:\n"
     "    with lock_database(sys.argv[1], command='bench run --name ' + sys.argv[2]):\n"
     "        print('holds', flush=True); time.sleep(float(sys.argv[3]))\n"
@@ -110,7 +110,7 @@ def test_a_full_disk_takes_the_holders_name_and_not_the_lock(tmp_path, monkeypat
     def full(*_):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
-    monkeypatch.setattr("benchmark.results.lock.os.pwrite", full)
+    monkeypatch.setattr("benchmark.results.store.lock.os.pwrite", full)
     path = tmp_path / "results.sqlite"
     with lock_database(path), pytest.raises(BusyError, match="has not said who it is"):
         lock_database(path).__enter__()

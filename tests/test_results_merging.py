@@ -15,10 +15,10 @@ from results_samples import EXITED, FACTS, begin, cell, epoch, set_up
 
 from benchmark.errors import StorageError
 from benchmark.events import ArtifactWritten, Completed, Evaluated
-from benchmark.results.database import artifacts_root, open_database
-from benchmark.results.merging import Merge, merge
-from benchmark.results.recorder import Recorder
-from benchmark.results.verification import check_database
+from benchmark.results.care.check import check_database
+from benchmark.results.care.merge import Merge, merge
+from benchmark.results.store.database import artifacts_root, open_database
+from benchmark.results.write.recorder import Recorder
 
 
 class Lab:

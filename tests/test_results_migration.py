@@ -13,12 +13,13 @@ import pytest
 from results_samples import MACHINE, begin, cell, run_cell
 
 from benchmark.errors import BusyError, NotFoundError, SchemaError
-from benchmark.results import migration, upgrade, versions
-from benchmark.results.database import lock_database, open_database
-from benchmark.results.queries import cell_detail, history, predictions, results, run_cells, runs
-from benchmark.results.schema import SCHEMA_VERSION, TABLES
-from benchmark.results.upgrade import upgrade_database
-from benchmark.results.verification import check_database
+from benchmark.results.care.check import check_database
+from benchmark.results.read.queries import cell_detail, history, predictions, results, run_cells, runs
+from benchmark.results.schema import migrate, versions
+from benchmark.results.schema.tables import SCHEMA_VERSION, TABLES
+from benchmark.results.store import upgrade
+from benchmark.results.store.database import lock_database, open_database
+from benchmark.results.store.upgrade import upgrade_database
 
 FIXTURES = Path(__file__).with_name("fixtures") / "schema"
 
@@ -54,9 +55,9 @@ def next_version(tmp_path, monkeypatch):
 
     def install(more="pass"):
         scripts = tmp_path / "scripts"
-        shutil.copytree(migration.SCRIPTS, scripts, dirs_exist_ok=True)
+        shutil.copytree(migrate.SCRIPTS, scripts, dirs_exist_ok=True)
         (scripts / "versions" / "0002_mood.py").write_text(SECOND.replace("MORE", more))
-        monkeypatch.setattr(migration, "migrate", partial(migration.migrate, scripts=scripts))
+        monkeypatch.setattr(migrate, "migrate", partial(migrate.migrate, scripts=scripts))
         monkeypatch.setattr(versions, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
         monkeypatch.setattr(upgrade, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
 
@@ -69,7 +70,7 @@ def query(path, sql):
 
 
 def test_the_newest_migration_is_the_version_that_the_program_names():
-    numbers = [int(file.name[:4]) for file in (migration.SCRIPTS / "versions").glob("0*.py")]
+    numbers = [int(file.name[:4]) for file in (migrate.SCRIPTS / "versions").glob("0*.py")]
     assert sorted(numbers) == list(range(1, SCHEMA_VERSION + 1))
     assert tuple(table.name for table in TABLES) == versions.TABLE_NAMES
 

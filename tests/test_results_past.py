@@ -7,9 +7,9 @@ import sqlalchemy as sa
 from results_samples import MACHINE, begin, cell, run_cell
 
 from benchmark.matrix.cell import Cell
-from benchmark.results import past
-from benchmark.results.database import open_database
-from benchmark.results.schema import attempt, run
+from benchmark.results.read import durations
+from benchmark.results.schema.tables import attempt, run
+from benchmark.results.store.database import open_database
 
 
 def test_like_executions_are_averaged_and_the_newest_tells_their_settings(tmp_path):
@@ -19,15 +19,15 @@ def test_like_executions_are_averaged_and_the_newest_tells_their_settings(tmp_pa
         for one in (cell(0), cell(1), other):
             run_cell(recorder, run_id, one)
         recorder.start_attempt(run_id, cell(5).cell_id, MACHINE)
-        rows = past.efforts(database, MACHINE)
+        rows = durations.efforts(database, MACHINE)
         assert [(row["executions"], row["epochs"], row["total_seconds"]) for row in rows] == [
             (2, 3.0, 9.0),
             (1, 3.0, 9.0),
         ]
         assert Cell.from_dict(json.loads(rows[0]["spec"])) == cell(1)
-        assert past.efforts(database, "elsewhere") == []
+        assert durations.efforts(database, "elsewhere") == []
         expected = {one.cell_id: "completed" for one in (cell(0), cell(1), other)}
-        assert past.statuses(database, MACHINE) == {**expected, cell(5).cell_id: "running"}
+        assert durations.statuses(database, MACHINE) == {**expected, cell(5).cell_id: "running"}
 
 
 def test_the_start_of_a_run_is_that_of_its_first_attempt_and_the_shortest_counts(tmp_path):
@@ -35,12 +35,12 @@ def test_the_start_of_a_run_is_that_of_its_first_attempt_and_the_shortest_counts
         for number in range(3):
             recorder, run_id = begin(database, [cell(number)])
             run_cell(recorder, run_id, cell(number))
-        assert past.starts(database, "elsewhere") == {}
+        assert durations.starts(database, "elsewhere") == {}
         for run_id, seconds in ((1, 59), (2, 7), (3, 9)):
             begin_before_attempt(database, run_id, seconds)
-        assert past.starts(database, MACHINE) == {cell(0).backend: 7.0}
+        assert durations.starts(database, MACHINE) == {cell(0).backend: 7.0}
         begin_before_attempt(database, 2, None)
-        assert past.starts(database, MACHINE) == {cell(0).backend: 9.0}
+        assert durations.starts(database, MACHINE) == {cell(0).backend: 9.0}
 
 
 def begin_before_attempt(database, run_id, seconds):

@@ -15,16 +15,16 @@ import pytest
 from results_samples import FACTS, MACHINE, begin, cell, epoch, run_cell
 
 from benchmark.errors import BusyError, NotFoundError, SchemaError, StorageError, UserError
-from benchmark.matrix.document import parse_matrix
+from benchmark.matrix.load import parse_matrix
 from benchmark.matrix.plan import MachineKind
-from benchmark.results.database import lock_database, open_database
-from benchmark.results.pages import varint
-from benchmark.results.queries import results
+from benchmark.results.care.check import check_database
+from benchmark.results.care.pages import varint
+from benchmark.results.care.restoration import UNKNOWN_TIME
+from benchmark.results.care.salvage import salvage
+from benchmark.results.read.queries import results
 from benchmark.results.records import RunFacts
-from benchmark.results.restoration import UNKNOWN_TIME
-from benchmark.results.salvage import salvage
-from benchmark.results.verification import check_database
-from benchmark.results.versions import TABLE_NAMES
+from benchmark.results.schema.versions import TABLE_NAMES
+from benchmark.results.store.database import lock_database, open_database
 
 PAGE = 4096
 MATRIX = """
@@ -134,7 +134,7 @@ def test_rows_in_the_wal_of_a_killed_run_are_taken(tmp_path):
     code = (
         "import os, signal, sys\n"
         "from results_samples import *\n"
-        "from benchmark.results.database import open_database\n"
+        "from benchmark.results.store.database import open_database\n"
         "recorder, run = begin(open_database(sys.argv[1], mode='write'), [cell()])\n"
         "start = recorder.start_attempt(run, cell().cell_id, MACHINE)\n"
         "for number in range(1, 8): recorder.record(start.attempt_id, epoch(number))\n"
@@ -177,7 +177,7 @@ def test_lost_executions_and_attempts_are_made_again_and_can_go_on(damaged, tmp_
 
 
 def pages_of(path: Path, table: str) -> list[tuple[int]]:
-    from benchmark.results.pages import page_file
+    from benchmark.results.care.pages import page_file
 
     with page_file(path) as pages:
         before = set(pages.visited)

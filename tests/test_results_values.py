@@ -16,15 +16,15 @@ from hypothesis import strategies as st
 from results_samples import FACTS, MACHINE, STAGE, begin, cell, epoch
 
 from benchmark.matrix.cell import Cell, Stage, Weights
-from benchmark.results.database import open_database
-from benchmark.results.digest import EPOCH_FIELDS, RESULT_FIELDS, execution_digest
-from benchmark.results.nonfinite import restored, stored
-from benchmark.results.outcome import images_per_second, status_of
-from benchmark.results.queries import read_only_query
-from benchmark.results.recorder import Recorder
-from benchmark.results.registration import SpecWriter
-from benchmark.results.schema import ATTEMPT_STATES, CAUSES, STATUSES
-from benchmark.results.text import clean_text
+from benchmark.results.read.queries import read_only_query
+from benchmark.results.schema.column_text import clean_text
+from benchmark.results.schema.nonfinite import restored, stored
+from benchmark.results.schema.tables import ATTEMPT_STATES, CAUSES, STATUSES
+from benchmark.results.store.database import open_database
+from benchmark.results.write.outcome import images_per_second, status_of
+from benchmark.results.write.recorder import Recorder
+from benchmark.results.write.registration import SpecWriter
+from benchmark.results.write.result_digest import EPOCH_FIELDS, RESULT_FIELDS, execution_digest
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "c", "d_e"]), st.none() | st.floats() | st.integers() | st.text()))

@@ -9,8 +9,8 @@ import pytest
 from results_samples import MACHINE, begin, cell, epoch, run_cell
 
 from benchmark.events import ArtifactWritten
-from benchmark.results.database import open_database
-from benchmark.results.verification import artifact_problem, check_database
+from benchmark.results.care.check import artifact_problem, check_database
+from benchmark.results.store.database import open_database
 
 
 @pytest.fixture

@@ -9,10 +9,10 @@ import pytest
 from scheduling_plans import fake_cell
 
 from benchmark.events import ModelBuilt, Tried
+from benchmark.forecast.estimate import Durations
+from benchmark.forecast.thread_choice import choose, keep_choice, machine_rate, steps_together, stored_choices
+from benchmark.forecast.trial_store import StageTrial, Trial, TrialStore
 from benchmark.matrix.cell import Architecture
-from benchmark.scheduling.choices import choose, keep_choice, machine_rate, steps_together, stored_choices
-from benchmark.scheduling.forecast import Durations
-from benchmark.scheduling.trials import StageTrial, Trial, TrialStore
 
 SMALL = Architecture("simple_cnn", (("dense_units", 128), ("filters", (32, 64)), ("kernel_size", 3)))
 TRIAL = Trial(0.5, (StageTrial(1.5, 0.02, 0.005, ()),), 600 << 20, 1293, 144, 360)
@@ -119,7 +119,7 @@ def test_a_trial_is_found_for_cells_of_its_kind_only(tmp_path):
 
 def test_a_trial_made_with_other_libraries_is_not_used(tmp_path, monkeypatch):
     TrialStore(tmp_path).keep(cell(), TRIAL)
-    monkeypatch.setattr("benchmark.scheduling.trials._versions", lambda _: {"tensorflow": "3.0"})
+    monkeypatch.setattr("benchmark.forecast.trial_store._versions", lambda _: {"tensorflow": "3.0"})
     assert TrialStore(tmp_path).find(cell()) is None
 
 
@@ -148,7 +148,7 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("benchmark.scheduling.trials.os.fsync", full)
+    monkeypatch.setattr("benchmark.forecast.trial_store.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         TrialStore(tmp_path).keep(cell(), TRIAL)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 import benchmark
-from benchmark.scheduling.environment import (
+from benchmark.scheduling.processes.environment import (
     THREAD_VARIABLES,
     base_environment,
     template_environment,

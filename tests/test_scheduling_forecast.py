@@ -7,9 +7,9 @@ import pytest
 from scheduling_plans import fake_cell
 
 from benchmark.events import EpochFinished
+from benchmark.forecast.estimate import Durations, Remaining, pioneers, run_seconds
 from benchmark.matrix.cell import Architecture
-from benchmark.scheduling.forecast import Durations, Remaining, pioneers, run_seconds
-from benchmark.scheduling.resources import Slots
+from benchmark.scheduling.processes.slots import Slots
 
 SMALL = Architecture("simple_cnn", (("dense_units", 128), ("filters", (32, 64)), ("kernel_size", 3)))
 LARGE = Architecture("resnet18", (("filters", (64, 128, 256, 512)),))

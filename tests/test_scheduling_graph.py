@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scheduling_plans import fake_cell
 
-from benchmark.scheduling.graph import PATIENCE, CellGraph
+from benchmark.scheduling.decisions.queue import PATIENCE, CellGraph
 
 
 def graph_of(cells, seconds=lambda cell: 1.0, lane=lambda cell: cell.threads) -> CellGraph:

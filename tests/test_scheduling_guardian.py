@@ -12,9 +12,9 @@ import time
 import pytest
 
 from benchmark.events import Exited, Launched, from_line
-from benchmark.scheduling import guardian
-from benchmark.scheduling.guardian import BoundedLog
-from benchmark.scheduling.launcher import start_guarded
+from benchmark.scheduling.processes import guardian
+from benchmark.scheduling.processes.guardian import BoundedLog
+from benchmark.scheduling.processes.launcher import start_guarded
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
 

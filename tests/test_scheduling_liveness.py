@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.events import Launched, Progress, StageStarted
-from benchmark.scheduling.liveness import Liveness
+from benchmark.scheduling.loop.stall import Liveness
 from benchmark.scheduling.options import RunOptions
 
 OPTIONS = RunOptions(

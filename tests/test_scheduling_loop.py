@@ -13,7 +13,8 @@ from scheduling_runs import Listener, Place
 
 from benchmark import machine
 from benchmark.errors import StorageError
-from benchmark.scheduling import dispatcher, outcomes, policy
+from benchmark.scheduling.decisions import verdicts
+from benchmark.scheduling.loop import finish, loop
 
 PARENT = fake_cell(dataset="low")
 CHILD = fake_cell(strategy="continued", parent=PARENT)
@@ -252,7 +253,7 @@ def test_too_few_descriptors_are_said_with_the_cure(tmp_path):
 
 
 def test_a_template_that_takes_an_order_and_hangs_is_replaced(place, monkeypatch):
-    monkeypatch.setattr(dispatcher, "LAUNCH_SECONDS", 1.0)
+    monkeypatch.setattr(loop, "LAUNCH_SECONDS", 1.0)
     monkeypatch.setenv("BENCH_FAULT", "template.fork:1:stop")
     monkeypatch.setenv("BENCH_FAULT_MARK", str(place.folder / "struck"))
     assert place.run([OTHER]).exit_code == 0
@@ -263,8 +264,8 @@ def test_a_template_that_takes_an_order_and_hangs_is_replaced(place, monkeypatch
 def test_a_gpu_that_is_lost_twice_is_used_no_more(place, monkeypatch):
     monkeypatch.setattr(machine, "gpu_count", lambda: 1)
     cells = [fake_cell(device="gpu", seed=seed) for seed in range(3)]
-    lost = policy.Verdict("device_lost", "CUDA_ERROR_ILLEGAL_ADDRESS")
-    monkeypatch.setattr(outcomes, "judge", lambda evidence: lost)
+    lost = verdicts.Verdict("device_lost", "CUDA_ERROR_ILLEGAL_ADDRESS")
+    monkeypatch.setattr(finish, "judge", lambda evidence: lost)
     summary = place.run([*cells, OTHER], jobs=1)
     assert "GPU 0 was lost 2 times" in place.listener.notes
     assert summary.counts["pending"] == 2

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.scheduling.makespan import Room, Work, ends
+from benchmark.forecast.simulation import Room, Work, ends
 
 TWO = Room(cores=2, jobs=2)
 

@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark import events
-from benchmark.scheduling.attempt import worker_event
-from benchmark.scheduling.pipes import LineReader
+from benchmark.scheduling.loop.attempt import worker_event
+from benchmark.scheduling.processes.pipes import LineReader
 
 
 @pytest.fixture

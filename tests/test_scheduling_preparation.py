@@ -10,8 +10,8 @@ from scheduling_runs import Place
 
 from benchmark import machine
 from benchmark.catalog.cache import prepared_directory
-from benchmark.scheduling import preparation
-from benchmark.scheduling.preparation import fingerprint
+from benchmark.scheduling.programs import preparation
+from benchmark.scheduling.programs.preparation import fingerprint
 
 BUILDER = """
 import json, os, sys, time

@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from benchmark.scheduling.environment import template_environment
-from benchmark.scheduling.probe import findings_of_child, objections
+from benchmark.scheduling.processes.environment import template_environment
+from benchmark.scheduling.processes.fork_safety import findings_of_child, objections
 
 FIT = {"threads": ["python"], "imported": True, "initialised": False, "files": ["/dev/null", "pipe:[1]"]}
 
@@ -39,7 +39,7 @@ def test_an_unfit_template_is_refused_with_the_reason(change, words):
 def findings_after(*statements: str, backend: str = "tensorflow") -> list[dict]:
     """What is found in one process after each of these."""
     look = f"print(json.dumps(findings_of_child({backend!r})), flush=True)"
-    lines = ["import json", "from benchmark.scheduling.probe import findings_of_child"]
+    lines = ["import json", "from benchmark.scheduling.processes.fork_safety import findings_of_child"]
     for statement in statements:
         lines += [statement, look]
     environment = template_environment(os.environ, backend)

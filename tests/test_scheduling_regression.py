@@ -4,7 +4,7 @@ import random
 
 import pytest
 
-from benchmark.scheduling.regression import Fit
+from benchmark.forecast.regression import Fit
 
 USUAL = (1.0, 2.0, 0.5)
 

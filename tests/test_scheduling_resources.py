@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scheduling_plans import fake_cell
 
-from benchmark.scheduling.resources import Slots
+from benchmark.scheduling.processes.slots import Slots
 
 
 @given(st.integers(1, 8), st.integers(1, 9), st.lists(st.integers(1, 12), max_size=20), st.randoms())

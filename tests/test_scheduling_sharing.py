@@ -14,8 +14,8 @@ from scheduling_plans import fake_cell
 from scheduling_runs import Listener, Place
 
 from benchmark.events import StagesTaken, StageStarted, StageStored
-from benchmark.scheduling.graph import CellGraph
-from benchmark.scheduling.sharing import Sharing
+from benchmark.scheduling.decisions.queue import CellGraph
+from benchmark.scheduling.decisions.shared_stages import Sharing
 
 FROZEN = fake_cell(strategy="frozen", epochs=3)
 TWO = fake_cell(strategy="two", epochs=[3, 2])

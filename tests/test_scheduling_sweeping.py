@@ -9,7 +9,7 @@ import pytest
 
 from benchmark import machine
 from benchmark.results.records import StaleAttempt
-from benchmark.scheduling.sweeping import kill_leftovers
+from benchmark.scheduling.processes.leftover_processes import kill_leftovers
 
 
 def leftover(**changes) -> StaleAttempt:

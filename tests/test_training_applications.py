@@ -12,10 +12,10 @@ import pytest
 from keras.src.utils import file_utils
 from training_cells import DIGITS
 
-from benchmark.catalog.applications import APPLICATIONS, PREFIX, PUBLISHED, canonical
+from benchmark.catalog.keras_applications import APPLICATIONS, PREFIX, PUBLISHED, canonical
 from benchmark.matrix.cell import Architecture
-from benchmark.training.models import build_network
-from benchmark.training.weights import load_published, load_weights, read_weights
+from benchmark.training.networks.models import build_network
+from benchmark.training.weights.weight_files import load_published, load_weights, read_weights
 from tests.weights_files import FORMATS, randomised, written
 
 pytestmark = pytest.mark.tf
@@ -119,7 +119,7 @@ def test_grey_images_are_scaled_alike(name):
 
 @pytest.mark.parametrize("preprocessing", ["centred"])
 def test_the_larger_efficientnets_of_the_second_kind_are_scaled_as_keras_does(preprocessing):
-    from benchmark.training.applications import _PREPROCESSING
+    from benchmark.training.networks.applications import _PREPROCESSING
 
     images = keras.Input((4, 4, 3))
     ours = keras.Model(images, _PREPROCESSING[preprocessing](images))

@@ -10,8 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.events import EpochFinished
-from benchmark.training import checkpoints
-from benchmark.training.checkpoints import (
+from benchmark.training.artifacts import checkpoints
+from benchmark.training.artifacts.checkpoints import (
     PREVIOUS_NAME,
     STATE_NAME,
     State,

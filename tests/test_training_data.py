@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from training_cells import DIGITS
 
-from benchmark.training.causes import DataError
-from benchmark.training.data import Examples, open_dataset, shuffled
-from benchmark.training.preparation import prepare
-from benchmark.training.splits import Split
+from benchmark.training.data.batches import Examples, open_dataset, shuffled
+from benchmark.training.data.splits import Split
+from benchmark.training.process.causes import DataError
+from benchmark.training.programs.prepare import prepare
 
 
 @pytest.fixture(scope="module")

@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from benchmark.training.data import Examples
+from benchmark.training.data.batches import Examples
+from benchmark.training.data.splits import Split
 from benchmark.training.evaluation import cross_entropies, evaluate
-from benchmark.training.splits import Split
 
 
 class Fixed:

@@ -13,11 +13,11 @@ from keras import layers
 from training_cells import DIGITS, PARAMETERS, architecture, cell
 
 from benchmark.matrix.cell import Architecture
-from benchmark.training.causes import DataError
-from benchmark.training.explanation import Explainer, enlarged, main
-from benchmark.training.models import Network, build_network
-from benchmark.training.preparation import prepare
-from benchmark.training.weights import weight_arrays, write_weights
+from benchmark.training.networks.models import Network, build_network
+from benchmark.training.process.causes import DataError
+from benchmark.training.programs.explain import Explainer, enlarged, main
+from benchmark.training.programs.prepare import prepare
+from benchmark.training.weights.weight_files import weight_arrays, write_weights
 
 pytestmark = pytest.mark.tf
 
@@ -202,8 +202,8 @@ def place(tmp_path_factory):
 
 def ask(place, monkeypatch, **changes):
     folder, directory, trained, weights = place
-    monkeypatch.setattr("benchmark.training.explanation.forbid_network", lambda: None)
-    monkeypatch.setattr("benchmark.training.explanation.prepare_backend", lambda *_: None)
+    monkeypatch.setattr("benchmark.training.programs.explain.forbid_network", lambda: None)
+    monkeypatch.setattr("benchmark.training.programs.explain.prepare_backend", lambda *_: None)
     request = {
         "cell": trained.to_dict(),
         "weights": str(weights),

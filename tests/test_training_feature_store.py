@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 
 from benchmark.errors import UserError
-from benchmark.training import feature_store
-from benchmark.training.feature_store import FeatureStore, Wanted
+from benchmark.training.features import feature_store
+from benchmark.training.features.feature_store import FeatureStore, Wanted
 
 ROWS = np.arange(6 * 1024, dtype=np.float32).reshape(6, 1024)
 KIB = 2**10

@@ -11,13 +11,13 @@ from training_cells import DIGITS, KILLED, architecture, cell, history, job, run
 
 from benchmark import events
 from benchmark.matrix.cell import Weights
-from benchmark.training.feature_store import FeatureUse
-from benchmark.training.features import cut_of
-from benchmark.training.files import sha256_of
-from benchmark.training.models import build_network
-from benchmark.training.preparation import prepare
+from benchmark.training.features.feature_store import FeatureUse
+from benchmark.training.features.frozen_features import cut_of
+from benchmark.training.networks.models import build_network
+from benchmark.training.programs.prepare import prepare
 from benchmark.training.stages import set_trainable
-from benchmark.training.steps import compiled_forward
+from benchmark.training.steps.base import compiled_forward
+from benchmark.training.whole_files import sha256_of
 
 pytestmark = pytest.mark.tf
 

@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from benchmark.training.files import sha256_of, write_whole
+from benchmark.training.whole_files import sha256_of, write_whole
 
 
 def test_a_file_appears_whole(tmp_path):

@@ -12,10 +12,10 @@ import numpy as np
 import pytest
 from training_cells import DIGITS, architecture
 
-from benchmark.training.causes import DataError
-from benchmark.training.hdf5 import hdf5_content
-from benchmark.training.models import build_network
-from benchmark.training.weights import load_weights, read_weights, weight_arrays
+from benchmark.training.networks.models import build_network
+from benchmark.training.process.causes import DataError
+from benchmark.training.weights.hdf5 import hdf5_content
+from benchmark.training.weights.weight_files import load_weights, read_weights, weight_arrays
 from tests.weights_files import FORMATS, randomised, write_legacy, written
 
 pytestmark = pytest.mark.tf

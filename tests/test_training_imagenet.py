@@ -12,9 +12,9 @@ from threading import Thread
 
 import pytest
 
-from benchmark.catalog.applications import PUBLISHED, PublishedWeights
-from benchmark.training.causes import DataError
-from benchmark.training.imagenet import fetch, verified_path
+from benchmark.catalog.keras_applications import PUBLISHED, PublishedWeights
+from benchmark.training.process.causes import DataError
+from benchmark.training.weights.imagenet import fetch, verified_path
 
 
 def test_missing_imagenet_weights_name_address_digest_and_place_and_nothing_is_downloaded(tmp_path, monkeypatch):
@@ -82,7 +82,12 @@ def test_a_failed_download_says_what_to_put_where(server):
 
 def test_the_program_of_bench_prepare_tells_missing_weights(tmp_path):
     done = subprocess.run(
-        [sys.executable, "-m", "benchmark.training.preparation", json.dumps({"imagenet": "resnet50", "offline": True})],
+        [
+            sys.executable,
+            "-m",
+            "benchmark.training.programs.prepare",
+            json.dumps({"imagenet": "resnet50", "offline": True}),
+        ],
         capture_output=True,
         check=False,
         env={**os.environ, "KERAS_HOME": str(tmp_path), "PYTHONPATH": str(Path(__file__).parent.parent)},

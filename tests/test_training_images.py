@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.training.causes import DataError
-from benchmark.training.images import decoded
+from benchmark.training.data.images import decoded
+from benchmark.training.process.causes import DataError
 
 
 @pytest.fixture

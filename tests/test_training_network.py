@@ -5,8 +5,8 @@ import sys
 
 import pytest
 
-from benchmark.training.causes import DataError
-from benchmark.training.network import forbidden_network
+from benchmark.training.process.causes import DataError
+from benchmark.training.process.offline import forbidden_network
 
 
 def test_other_hosts_are_out_of_reach_and_this_one_is_not():

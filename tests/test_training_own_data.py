@@ -14,10 +14,10 @@ from PIL import Image
 
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.matrix.cell import Data
-from benchmark.training.causes import DataError
-from benchmark.training.data import open_dataset
-from benchmark.training.images import decoded
-from benchmark.training.preparation import prepare
+from benchmark.training.data.batches import open_dataset
+from benchmark.training.data.images import decoded
+from benchmark.training.process.causes import DataError
+from benchmark.training.programs.prepare import prepare
 
 
 def draw(path: Path, value: int = 100, size: tuple[int, int] = (12, 10), mode: str = "RGB", **options) -> None:
@@ -348,7 +348,7 @@ def test_a_tfds_dataset_without_a_test_set_is_split(tmp_path):
 def test_image_and_label_are_found_among_the_features(tmp_path):
     import tensorflow_datasets as tfds
 
-    from benchmark.training.tfds import _keys
+    from benchmark.training.data.tfds import _keys
 
     class About:
         def __init__(self, features, supervised):

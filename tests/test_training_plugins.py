@@ -12,7 +12,7 @@ from training_cells import cell, job, run_worker, stage
 
 from benchmark.events import Completed, Evaluated, Failed, ModelBuilt, Resumed, StageStarted
 from benchmark.matrix.cell import Architecture, Weights
-from benchmark.training.preparation import prepare
+from benchmark.training.programs.prepare import prepare
 
 pytestmark = pytest.mark.tf
 

@@ -10,11 +10,11 @@ from training_cells import architecture, cell, job, run_worker
 
 from benchmark import events
 from benchmark.errors import BenchError, UserError
-from benchmark.scheduling import prediction
-from benchmark.scheduling.prediction import Trained, predict
-from benchmark.training.files import sha256_of
-from benchmark.training.prediction import EXIT_DATA_ERROR, main
-from benchmark.training.preparation import prepare
+from benchmark.scheduling.programs import inference
+from benchmark.scheduling.programs.inference import Trained, predict
+from benchmark.training.programs.predict import EXIT_DATA_ERROR, main
+from benchmark.training.programs.prepare import prepare
+from benchmark.training.whole_files import sha256_of
 
 pytestmark = pytest.mark.tf
 
@@ -65,9 +65,9 @@ def in_this_process(tmp_path, monkeypatch):
         raise UserError(json.loads((tmp_path / "answer.json").read_text())["error"])
 
     # what only a process of its own can bear: it settles threads for good, and closes the network
-    monkeypatch.setattr("benchmark.training.prediction.prepare_backend", lambda *_: None)
-    monkeypatch.setattr("benchmark.training.prediction.forbid_network", lambda: None)
-    monkeypatch.setattr(prediction, "ask", ask)
+    monkeypatch.setattr("benchmark.training.programs.predict.prepare_backend", lambda *_: None)
+    monkeypatch.setattr("benchmark.training.programs.predict.forbid_network", lambda: None)
+    monkeypatch.setattr(inference, "ask", ask)
 
 
 def test_pictures_of_the_test_set_give_the_recorded_predictions(trained, images):
@@ -112,6 +112,6 @@ def test_a_file_that_is_no_picture_is_refused_in_words(trained, tmp_path, in_thi
 
 def test_a_process_that_dies_is_told_of_with_its_last_words(trained, images, monkeypatch):
     code = "import os, sys; print('so long', flush=True); os.kill(os.getpid(), 9)"
-    monkeypatch.setattr(prediction, "COMMAND", (prediction.sys.executable, "-c", code))
+    monkeypatch.setattr(inference, "COMMAND", (inference.sys.executable, "-c", code))
     with pytest.raises(BenchError, match=r"ended by SIGKILL without an answer:\nso long"):
         predict(trained[:1], images)

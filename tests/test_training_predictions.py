@@ -8,10 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import StorageError
-from benchmark.reporting.predictions import accuracy, average, decode, loss, share_test_set
+from benchmark.reporting.rows.predictions import accuracy, average, decode, loss, share_test_set
 from benchmark.results.records import PredictionRow
+from benchmark.training.artifacts.prediction_file import packed
 from benchmark.training.evaluation import scores_of
-from benchmark.training.predictions import packed
 
 
 def row_of(content: bytes, classes: int) -> PredictionRow:

@@ -14,16 +14,16 @@ from training_archives import put_cifar10, put_imagenette
 
 from benchmark.catalog.cache import prepared_directory
 from benchmark.catalog.facts import SOURCES
-from benchmark.training.causes import DataError
-from benchmark.training.digits import enlarge, prepare_digits
-from benchmark.training.fingerprint import fingerprint_of
-from benchmark.training.preparation import is_complete, prepare
-from benchmark.training.tfds import prepare_tfds  # noqa: F401  imports no TensorFlow by itself
+from benchmark.training.data.digits import enlarge, prepare_digits
+from benchmark.training.data.fingerprint import fingerprint_of
+from benchmark.training.data.tfds import prepare_tfds  # noqa: F401  imports no TensorFlow by itself
+from benchmark.training.process.causes import DataError
+from benchmark.training.programs.prepare import is_complete, prepare
 
 
 def program(**wanted):
     done = subprocess.run(
-        [sys.executable, "-m", "benchmark.training.preparation", json.dumps(wanted)],
+        [sys.executable, "-m", "benchmark.training.programs.prepare", json.dumps(wanted)],
         capture_output=True,
         check=False,
         text=True,
@@ -100,7 +100,7 @@ def test_an_incomplete_one_is_made_anew_and_leftovers_go(tmp_path):
 
 def test_a_finished_dataset_is_used_from_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     directory = prepare("digits", 16, "grey", tmp_path)
-    monkeypatch.setattr("benchmark.training.preparation.FileLock", None)
+    monkeypatch.setattr("benchmark.training.programs.prepare.FileLock", None)
     assert prepare("digits", 16, "grey", tmp_path) == directory
 
 
@@ -123,7 +123,7 @@ def test_the_program_prepares_digits_fast_and_without_tensorflow(tmp_path):
     assert answer["directory"] == str(prepared_directory("digits", 16, "grey", tmp_path))
     assert time.perf_counter() - began < 5
     probe = (
-        "import sys; from benchmark.training.preparation import prepare; prepare('digits', 8, 'grey', sys.argv[1]);"
+        "import sys; from benchmark.training.programs.prepare import prepare; prepare('digits', 8, 'grey', sys.argv[1]);"
         "print({'tensorflow', 'keras', 'sklearn', 'tensorflow_datasets'} & sys.modules.keys())"
     )
     heavy = subprocess.run([sys.executable, "-c", probe, str(tmp_path)], capture_output=True, check=True, text=True)

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.tf
 def core(request):
     import keras
 
-    from benchmark.training.models import build_network
+    from benchmark.training.networks.models import build_network
 
     name, precision = request.param
     keras.backend.clear_session()
@@ -33,7 +33,7 @@ def sample():
 
 @pytest.mark.parametrize("kind", ["model", "h5", "architecture"])
 def test_every_form_is_written_whole_and_checked(core, kind, sample, tmp_path):
-    from benchmark.training.saving import FILE_NAMES, save_network
+    from benchmark.training.artifacts.model_files import FILE_NAMES, save_network
 
     assert save_network(core, kind, tmp_path, sample) == FILE_NAMES[kind]
     assert [path.name for path in tmp_path.iterdir()] == [FILE_NAMES[kind]]
@@ -42,7 +42,7 @@ def test_every_form_is_written_whole_and_checked(core, kind, sample, tmp_path):
 def test_a_file_that_loads_to_other_predictions_is_refused(core, sample, tmp_path, monkeypatch):
     import keras
 
-    from benchmark.training import saving
+    from benchmark.training.artifacts import model_files
 
     def with_other_weights(*_arguments, **_options):
         bent = keras.models.clone_model(core)
@@ -50,17 +50,17 @@ def test_a_file_that_loads_to_other_predictions_is_refused(core, sample, tmp_pat
         return bent
 
     monkeypatch.setattr(keras.saving, "load_model", with_other_weights)
-    with pytest.raises(saving.SavedModelError, match=r"model\.keras: expected the predictions"):
-        saving.save_network(core, "model", tmp_path, sample)
+    with pytest.raises(model_files.SavedModelError, match=r"model\.keras: expected the predictions"):
+        model_files.save_network(core, "model", tmp_path, sample)
 
 
 def test_a_full_disk_leaves_nothing_behind(core, sample, tmp_path, monkeypatch):
-    from benchmark.training import saving
+    from benchmark.training.artifacts import model_files
 
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(saving.os, "fsync", full)
+    monkeypatch.setattr(model_files.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        saving.save_network(core, "model", tmp_path, sample)
+        model_files.save_network(core, "model", tmp_path, sample)
     assert list(tmp_path.iterdir()) == []

@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.matrix.cell import Data
-from benchmark.training.causes import DataError
-from benchmark.training.splits import split_test, split_training, stratified
+from benchmark.training.data.splits import split_test, split_training, stratified
+from benchmark.training.process.causes import DataError
 
 DATA = Data("digits", None, 10, 16, "grey", None, None, 0.1)
 LABELS = np.random.default_rng(0).integers(0, 10, 1000)

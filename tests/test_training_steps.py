@@ -5,9 +5,9 @@ import numpy as np
 import pytest
 from training_cells import DIGITS, architecture, stage
 
-from benchmark.training.models import build_network
+from benchmark.training.networks.models import build_network
 from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
-from benchmark.training.steps import BatchResult, _TensorFlowSteps, compiled_steps
+from benchmark.training.steps.base import BatchResult, _TensorFlowSteps, compiled_steps
 
 pytestmark = pytest.mark.tf
 

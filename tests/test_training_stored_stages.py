@@ -7,9 +7,9 @@ from training_cells import KILLED, architecture, cell, history, job, run_worker,
 
 from benchmark import events
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate, Weights
-from benchmark.matrix.common_stages import common_stages, stage_key
-from benchmark.training.files import sha256_of
-from benchmark.training.preparation import prepare
+from benchmark.matrix.planning.stage_keys import common_stages, stage_key
+from benchmark.training.programs.prepare import prepare
+from benchmark.training.whole_files import sha256_of
 
 pytestmark = pytest.mark.tf
 

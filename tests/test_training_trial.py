@@ -8,7 +8,7 @@ import pytest
 from training_cells import architecture, cell, job, run_worker, stage
 
 from benchmark import events
-from benchmark.training.preparation import prepare
+from benchmark.training.programs.prepare import prepare
 
 pytestmark = pytest.mark.tf
 

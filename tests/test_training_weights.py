@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from training_cells import DIGITS, architecture
 
-from benchmark.catalog.applications import PUBLISHED, PublishedWeights
-from benchmark.training.causes import DataError
-from benchmark.training.imagenet import verified_content
-from benchmark.training.models import build_network
-from benchmark.training.weights import (
+from benchmark.catalog.keras_applications import PUBLISHED, PublishedWeights
+from benchmark.training.networks.models import build_network
+from benchmark.training.process.causes import DataError
+from benchmark.training.weights.imagenet import verified_content
+from benchmark.training.weights.weight_files import (
     assign_weights,
     load_published,
     load_weights,

@@ -14,10 +14,10 @@ from training_cells import KILLED, architecture, cell, history, job, run_worker,
 
 from benchmark import events
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate, Weights
-from benchmark.reporting.predictions import decode, loss
+from benchmark.reporting.rows.predictions import decode, loss
 from benchmark.results.records import PredictionRow
-from benchmark.training.files import sha256_of
-from benchmark.training.preparation import prepare
+from benchmark.training.programs.prepare import prepare
+from benchmark.training.whole_files import sha256_of
 
 pytestmark = pytest.mark.tf
 

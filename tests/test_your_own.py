@@ -154,7 +154,7 @@ def test_the_strategies_of_the_page_extend_each_other(reader):
 
 
 def test_the_packages_table_of_the_page_names_the_group_that_is_read():
-    from benchmark.matrix.plugins import GROUP
+    from benchmark.matrix.reading.plugins import GROUP
 
     assert f'[project.entry-points."{GROUP}"]' in PAGE
     assert Path(ROOT / "docs" / "your-own.md").exists()

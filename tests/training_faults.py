@@ -59,7 +59,7 @@ def _signal_in_epoch(epoch: int, number: int) -> None:
 
 
 def _signal_at_piece(piece: int, number: int) -> None:
-    from benchmark.training import feature_store
+    from benchmark.training.features import feature_store
 
     def point(_name: str) -> None:
         nonlocal piece
@@ -77,21 +77,21 @@ def _ask_network() -> None:
 
 
 def _never_write() -> None:
-    from benchmark.training import checkpoints
+    from benchmark.training.artifacts import checkpoints
 
     checkpoints._AFFORDABLE = 0.0
 
 
 def _spoil_batch(number: int) -> None:
-    from benchmark.training import steps
+    from benchmark.training.steps import base
 
-    train = steps._TensorFlowSteps.train
+    train = base._TensorFlowSteps.train
     count = 0
 
     def spoilt(self: Any, images: Any, labels: Any) -> Any:
         nonlocal count
         count += 1
         result = train(self, images, labels)
-        return steps.BatchResult(result.examples, float("nan"), result.correct) if count == number else result
+        return base.BatchResult(result.examples, float("nan"), result.correct) if count == number else result
 
-    steps._TensorFlowSteps.train = spoilt
+    base._TensorFlowSteps.train = spoilt

@@ -69,7 +69,7 @@ def compiled_directory(cache_root: str | os.PathLike[str]) -> Path:
 
 
 def features_directory(cache_root: str | os.PathLike[str]) -> Path:
-    """The folder of what frozen layers made of images; see `training/feature_store.py`."""
+    """The folder of what frozen layers made of images; see `training/features/feature_store.py`."""
     return Path(cache_root) / "features"
 
 

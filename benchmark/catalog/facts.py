@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark.catalog.applications import APPLICATIONS, Application
+from benchmark.catalog.keras_applications import APPLICATIONS, Application
 
 
 @dataclass(frozen=True, slots=True)

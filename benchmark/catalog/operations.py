@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from functools import cache
 from typing import Any
 
-from benchmark.catalog.applications import APPLICATIONS, Application
+from benchmark.catalog.keras_applications import APPLICATIONS, Application
 
 Parameters = tuple[tuple[str, Any], ...]
 
@@ -37,7 +37,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """The layers of a network, as `training/models.py` tells them apart."""
+    """The layers of a network, as `training/networks/models.py` tells them apart."""
 
     backbone: tuple[Layer, ...]
     head: tuple[Layer, ...]

@@ -5,11 +5,11 @@ from __future__ import annotations
 import click
 
 from benchmark import __version__
-from benchmark.cli.group import VerbGroup
 from benchmark.cli.options import common_options
+from benchmark.cli.verb_group import VerbGroup
 
 VERBS = {
-    name: (f"benchmark.cli.{name}", summary)
+    name: (f"benchmark.cli.commands.{name}", summary)
     for name, summary in {
         "init": "Write a commented matrix.toml to start from.",
         "plan": "Show what `bench run` would do, and how long it would take.",

@@ -46,7 +46,7 @@ class MatrixRequest:
         Raises:
             UserError: The file is missing or wrong; all its problems are named.
         """
-        from benchmark.matrix.document import load_matrix
+        from benchmark.matrix.load import load_matrix
 
         return load_matrix(
             Path(self.path),
@@ -62,8 +62,8 @@ def machine_kind(threads: Mapping[str, int] | None = None) -> MachineKind:
     from benchmark import machine
     from benchmark.catalog.cache import default_cache_root
     from benchmark.errors import UserError
+    from benchmark.forecast.thread_choice import stored_choices
     from benchmark.matrix.plan import MachineKind
-    from benchmark.scheduling.choices import stored_choices
 
     chosen: dict[str, int] = {}
     # without a home folder there is no cache, and nothing in it
@@ -138,7 +138,7 @@ def damage_named(database: str) -> Iterator[None]:
     except (BenchError, OSError, MemoryError, click.ClickException, click.exceptions.Exit, click.Abort):
         raise
     except Exception as error:
-        from benchmark.results.verification import first_damage
+        from benchmark.results.care.check import first_damage
 
         damage = first_damage(database)
         if damage is None:

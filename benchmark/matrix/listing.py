@@ -10,16 +10,16 @@ from typing import Any
 from benchmark.catalog.facts import ARCHITECTURES, PLUGIN, SOURCES
 from benchmark.catalog.library import preset_names, preset_summary
 from benchmark.errors import BenchError, MatrixError
-from benchmark.matrix.builtin import builtin_definitions
-from benchmark.matrix.chaining import chain_library
-from benchmark.matrix.definitions import Chained, read_definitions
-from benchmark.matrix.files import declared_classes, located, parameters_of
-from benchmark.matrix.plugins import entry_points, read_plugins
+from benchmark.matrix.planning.resolution import native
 from benchmark.matrix.problems import Problems
-from benchmark.matrix.resolution import native
+from benchmark.matrix.reading.builtin import builtin_definitions
+from benchmark.matrix.reading.definitions import Chained, read_definitions
+from benchmark.matrix.reading.inheritance import chain_library
+from benchmark.matrix.reading.plugins import entry_points, read_plugins
+from benchmark.matrix.reading.toml import parse_toml, read_text
+from benchmark.matrix.reading.user_files import declared_classes, located, parameters_of
+from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, Origin
 from benchmark.matrix.settings import DEFAULTS, of_stages, plain
-from benchmark.matrix.source import parse_toml, read_text
-from benchmark.matrix.weights import NO_WEIGHTS, Origin
 
 Row = dict[str, Any]
 """Flat and JSON-safe; `name` and `summary` first, then facts, then `extends` and `defined_in`."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.published import PublishedTable
+from benchmark.matrix.reading.published import PublishedTable
 
 
 @dataclass(frozen=True, slots=True)

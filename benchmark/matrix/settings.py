@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.kinds import (
+from benchmark.matrix.speed_key import AUTO
+from benchmark.matrix.values import (
     EARLY_STOPPING,
     MONITOR,
     REDUCE_LEARNING_RATE,
@@ -25,7 +26,6 @@ from benchmark.matrix.kinds import (
     Sequenced,
     Words,
 )
-from benchmark.matrix.pace import AUTO
 
 Level = Literal["cell", "data", "model", "stage"]
 UNSET = "…"

@@ -6,20 +6,20 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark.errors import NotFoundError
-from benchmark.reporting.comparison import (
+from benchmark.reporting.rows.comparison import (
     difference,
     note_on_few_seeds,
     provenance_that_differs,
     remarks_on,
     settings_that_differ,
 )
-from benchmark.reporting.groups import Group, group_cells, varying_settings
-from benchmark.reporting.incidents import reasons
-from benchmark.reporting.matching import agreement
-from benchmark.reporting.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
-from benchmark.reporting.selection import ResultRow, choose_machine, latest_executions
-from benchmark.reporting.statistics import Difference, compare, judge, measure
-from benchmark.reporting.tables import Column, Footnotes, Report, Row, Table
+from benchmark.reporting.rows.groups import Group, group_cells, varying_settings
+from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions
+from benchmark.reporting.rows.matching import agreement
+from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
+from benchmark.reporting.rows.missing_results import reasons
+from benchmark.reporting.rows.statistics import Difference, compare, judge, measure
+from benchmark.reporting.table import Column, Footnotes, Report, Row, Table
 
 METRICS = (TEST_ACCURACY, VAL_ACCURACY, TEST_LOSS, FIT_SECONDS)
 NAMES = ("dataset", "model", "strategy")

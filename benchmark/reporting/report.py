@@ -8,23 +8,23 @@ from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.matrix.plan import ReportSpec
-from benchmark.reporting.classes import Load, class_tables, confusion_tables, note_on_unrecorded
-from benchmark.reporting.comparison import note_on_few_seeds, note_on_mixtures
-from benchmark.reporting.ensembles import asked_ensembles, seed_ensembles
-from benchmark.reporting.groups import Group, group_cells
-from benchmark.reporting.predictions import Predictions
-from benchmark.reporting.progression import progression_tables
-from benchmark.reporting.published import published_tables
-from benchmark.reporting.selection import (
+from benchmark.reporting.rows.classes import Load, class_tables, confusion_tables, note_on_unrecorded
+from benchmark.reporting.rows.comparison import note_on_few_seeds, note_on_mixtures
+from benchmark.reporting.rows.ensembles import asked_ensembles, seed_ensembles
+from benchmark.reporting.rows.groups import Group, group_cells
+from benchmark.reporting.rows.latest import (
     ResultRow,
     choose_machine,
     latest_executions,
     note_on_other_machines,
     with_environment,
 )
-from benchmark.reporting.summary import summary_table
-from benchmark.reporting.tables import Report, Table, differences_in, holds_numbers
-from benchmark.reporting.transfer import Pair, default_transfers, transfer_pairs, transfer_tables
+from benchmark.reporting.rows.predictions import Predictions
+from benchmark.reporting.table import Report, Table, differences_in, holds_numbers
+from benchmark.reporting.tables.beside_published import published_tables
+from benchmark.reporting.tables.progression import progression_tables
+from benchmark.reporting.tables.summary import summary_table
+from benchmark.reporting.tables.transfer import Pair, default_transfers, transfer_pairs, transfer_tables
 
 TABLES = ("summary", "transfer", "progression", "published")
 ON_REQUEST = ("classes", "confusion")

@@ -96,7 +96,7 @@ class PredictionRow:
         examples: Images of the test set.
         class_names: Of the outputs, in their order.
         sha256: Of the content.
-        content: The file `predictions.npz` (see `training/predictions.py`); `reporting/predictions.py` reads it.
+        content: The file `predictions.npz` (see `training/artifacts/prediction_file.py`); `reporting/rows/predictions.py` reads it.
     """
 
     examples: int

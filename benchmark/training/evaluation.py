@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.training.data import Examples, Images
+from benchmark.training.data.batches import Examples, Images
 
 if TYPE_CHECKING:
-    from benchmark.training.steps import Steps
+    from benchmark.training.steps.base import Steps
 
 _SMALLEST = 1e-7
 """Probabilities are clipped to [1e-7, 1 - 1e-7] before the logarithm, as Keras does."""

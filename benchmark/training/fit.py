@@ -15,21 +15,21 @@ from benchmark import faults
 from benchmark.events import CheckpointFailed, EpochFinished, Event, Progress, StageStarted, StageStored
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.matrix.identity import TRAINING_VERSION
-from benchmark.training import interrupt
+from benchmark.training.artifacts.checkpoints import State, StateWriter, Taken
+from benchmark.training.artifacts.stage_states import StoredStages
 from benchmark.training.augmentation import reseed
 from benchmark.training.callbacks import BestWeights, Score, StageCallbacks, WeightArrays
-from benchmark.training.causes import DivergedError
-from benchmark.training.checkpoints import State, StateWriter, Taken
-from benchmark.training.data import Dataset, Examples, shuffled
+from benchmark.training.data.batches import Dataset, Examples, shuffled
 from benchmark.training.evaluation import Scores, evaluate
-from benchmark.training.feature_store import FeatureUse
-from benchmark.training.features import Features, FeatureSource
-from benchmark.training.models import Network
-from benchmark.training.runtime import Runtime
+from benchmark.training.features.feature_store import FeatureUse
+from benchmark.training.features.frozen_features import Features, FeatureSource
+from benchmark.training.networks.models import Network
+from benchmark.training.process import interrupt
+from benchmark.training.process.causes import DivergedError
+from benchmark.training.process.runtime import Runtime
 from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
-from benchmark.training.steps import BatchResult, Steps, compiled_steps
-from benchmark.training.stored_stages import StoredStages
-from benchmark.training.weights import assign_weights, copied, weight_arrays
+from benchmark.training.steps.base import BatchResult, Steps, compiled_steps
+from benchmark.training.weights.weight_files import assign_weights, copied, weight_arrays
 
 Emit = Callable[[Event], object]
 _PROGRESS_EVERY_SECONDS = 0.2

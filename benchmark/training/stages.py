@@ -9,7 +9,7 @@ import keras
 
 from benchmark.matrix.cell import Stage
 from benchmark.training.augmentation import augmentation_layers
-from benchmark.training.models import Network
+from benchmark.training.networks.models import Network
 
 # parameters that shrink nothing by being small; the usual exceptions from weight decay
 _NOT_DECAYED = ["bias", "gamma", "beta"]

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 from benchmark import faults
 from benchmark.events import Event, Progress, Tried
 from benchmark.matrix.cell import Cell, Stage
-from benchmark.training import interrupt
 from benchmark.training.augmentation import reseed
-from benchmark.training.causes import StopRequestedError
-from benchmark.training.data import Dataset, Examples, shuffled
-from benchmark.training.models import Network
+from benchmark.training.data.batches import Dataset, Examples, shuffled
+from benchmark.training.networks.models import Network
+from benchmark.training.process import interrupt
+from benchmark.training.process.causes import StopRequestedError
 from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
-from benchmark.training.steps import Steps, compiled_steps
+from benchmark.training.steps.base import Steps, compiled_steps
 
 _LEAST_STEPS = 2
 """Beside the first, which is traced."""

@@ -40,33 +40,33 @@ from benchmark.events import (
 )
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import TRAINING_VERSION
-from benchmark.training import interrupt
-from benchmark.training.causes import DataError, DivergedError, StopRequestedError, cause_of
-from benchmark.training.checkpoints import State, StateWriter, delete_states, newest_state
-from benchmark.training.data import Dataset, open_dataset
+from benchmark.training.artifacts.checkpoints import State, StateWriter, delete_states, newest_state
+from benchmark.training.artifacts.model_files import check_savable, save_network
+from benchmark.training.artifacts.prediction_file import PREDICTIONS_NAME, packed
+from benchmark.training.artifacts.stage_states import StoredStages
+from benchmark.training.data.batches import Dataset, open_dataset
 from benchmark.training.evaluation import predict, scores_of
-from benchmark.training.feature_store import LIMIT_VARIABLE
-from benchmark.training.features import deciding_environment
-from benchmark.training.files import sha256_of, write_whole
+from benchmark.training.features.feature_store import LIMIT_VARIABLE
+from benchmark.training.features.frozen_features import deciding_environment
 from benchmark.training.fit import Fitting
-from benchmark.training.imagenet import verified_content
-from benchmark.training.models import Network, build_network
-from benchmark.training.network import forbid_network
-from benchmark.training.plugins import line_named
-from benchmark.training.predictions import PREDICTIONS_NAME, packed
-from benchmark.training.runtime import Runtime, peak_device_bytes, prepare_process, seed_process
-from benchmark.training.saving import check_savable, save_network
+from benchmark.training.networks.models import Network, build_network
+from benchmark.training.networks.plugin_models import line_named
+from benchmark.training.process import interrupt
+from benchmark.training.process.causes import DataError, DivergedError, StopRequestedError, cause_of
+from benchmark.training.process.offline import forbid_network
+from benchmark.training.process.runtime import Runtime, peak_device_bytes, prepare_process, seed_process
 from benchmark.training.stages import is_one_hot, set_trainable
-from benchmark.training.stored_stages import StoredStages
+from benchmark.training.test_time_augmentation import Viewer, averaged
 from benchmark.training.trial import try_stages
-from benchmark.training.views import Viewer, averaged
-from benchmark.training.weights import (
+from benchmark.training.weights.imagenet import verified_content
+from benchmark.training.weights.weight_files import (
     assign_weights,
     load_published,
     load_weights,
     read_weights,
     write_weights,
 )
+from benchmark.training.whole_files import sha256_of, write_whole
 
 Emit = Callable[[Event], object]
 

@@ -9,10 +9,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from benchmark.reporting.classes import confusion_counts
-from benchmark.reporting.figures import lettering
-from benchmark.reporting.figures.style import LABEL_POINTS, SMALL_POINTS, finished, sheet, styled
-from benchmark.reporting.predictions import Predictions
+from benchmark.reporting.figures.drawing import text_fitting
+from benchmark.reporting.figures.drawing.style import LABEL_POINTS, SMALL_POINTS, finished, sheet, styled
+from benchmark.reporting.rows.classes import confusion_counts
+from benchmark.reporting.rows.predictions import Predictions
 
 MOST_NUMBERED = 25
 """With more classes the cells are too small for their numbers, and not every class is named."""
@@ -46,9 +46,9 @@ def draw_confusion(title: str, members: Sequence[Predictions]) -> Figure:
     shade = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     step = -(-classes // MOST_NUMBERED)
     shown = list(range(0, classes, step))
-    names = lettering.cut_apart([members[0].class_names[label] for label in shown], SMALL_POINTS, _NAME_INCHES)
+    names = text_fitting.cut_apart([members[0].class_names[label] for label in shown], SMALL_POINTS, _NAME_INCHES)
     column = _MATRIX_INCHES / len(shown)
-    upright = all(lettering.width(name, SMALL_POINTS) < column * 0.9 for name in names)
+    upright = all(text_fitting.width(name, SMALL_POINTS) < column * 0.9 for name in names)
     axes.set_xticks(shown, names, rotation=0 if upright else 90)
     axes.set_yticks(shown, names)
     axes.set_xlabel("predicted class")
@@ -63,7 +63,7 @@ def draw_confusion(title: str, members: Sequence[Predictions]) -> Figure:
 
 
 def _number(axes: Axes, counts: NDArray[np.int64], shares: NDArray[np.float64], column_inches: float) -> None:
-    longest = lettering.width(str(counts.max()), 1.0)
+    longest = text_fitting.width(str(counts.max()), 1.0)
     points = min(LABEL_POINTS, 0.88 * column_inches / longest, column_inches * 72 * 0.6)
     for true, predicted in np.argwhere(counts):
         axes.text(

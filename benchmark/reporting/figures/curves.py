@@ -14,8 +14,8 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
-from benchmark.reporting.figures import lettering
-from benchmark.reporting.figures.style import BLUE, GREY, SMALL_POINTS, VERMILLION, finished, sheet, styled
+from benchmark.reporting.figures.drawing import text_fitting
+from benchmark.reporting.figures.drawing.style import BLUE, GREY, SMALL_POINTS, VERMILLION, finished, sheet, styled
 
 Epochs = Sequence[Mapping[str, Any]]
 """Rows of the view `history` of one execution, in order."""
@@ -155,8 +155,8 @@ def _stage_names(trained: Sequence[str], room: Sequence[float]) -> list[str]:
     names = []
     for number, inches in enumerate(room, 1):
         whole = f"stage {number}: {trained[number - 1]}" if number <= len(trained) else f"stage {number}"
-        choices = [lettering.legible(text) for text in (whole, f"stage {number}", str(number))]
-        names.append(next((text for text in choices if lettering.width(text, SMALL_POINTS) <= inches), ""))
+        choices = [text_fitting.legible(text) for text in (whole, f"stage {number}", str(number))]
+        names.append(next((text for text in choices if text_fitting.width(text, SMALL_POINTS) <= inches), ""))
     return names
 
 

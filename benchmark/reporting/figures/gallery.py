@@ -12,25 +12,25 @@ from typing import Any, TypeAlias
 from matplotlib.figure import Figure
 
 from benchmark.matrix.cell import Cell, Data
+from benchmark.reporting.figures.accuracy_by_time import draw_time
+from benchmark.reporting.figures.class_counts import draw_labels
 from benchmark.reporting.figures.confusion import draw_confusion
 from benchmark.reporting.figures.curves import SeedCurve, draw_curves
-from benchmark.reporting.figures.explanation import draw_explanation, read_explanation
-from benchmark.reporting.figures.labels import draw_labels
+from benchmark.reporting.figures.drawing.figure_files import save
+from benchmark.reporting.figures.drawing.picture import LeftOut, Picture, UndrawableError, file_stem
+from benchmark.reporting.figures.drawing.prepared_images import Images, open_images
+from benchmark.reporting.figures.evidence_maps import draw_explanation, read_explanation
+from benchmark.reporting.figures.figure_index import Entry
 from benchmark.reporting.figures.mistakes import draw_mistakes
-from benchmark.reporting.figures.picture import LeftOut, Picture, UndrawableError, file_stem
-from benchmark.reporting.figures.prepared import Images, open_images
-from benchmark.reporting.figures.register import Entry
-from benchmark.reporting.figures.samples import draw_samples
-from benchmark.reporting.figures.saving import save
-from benchmark.reporting.figures.time import draw_time
-from benchmark.reporting.figures.transfer import Side, draw_transfer
-from benchmark.reporting.groups import Group, varying_settings
-from benchmark.reporting.incidents import reasons
-from benchmark.reporting.matching import where
-from benchmark.reporting.metrics import TEST_ACCURACY
-from benchmark.reporting.predictions import Predictions
-from benchmark.reporting.selection import ResultRow
-from benchmark.reporting.transfer import Pair
+from benchmark.reporting.figures.training_images import draw_samples
+from benchmark.reporting.figures.transfer_curves import Side, draw_transfer
+from benchmark.reporting.rows.groups import Group, varying_settings
+from benchmark.reporting.rows.latest import ResultRow
+from benchmark.reporting.rows.matching import where
+from benchmark.reporting.rows.metrics import TEST_ACCURACY
+from benchmark.reporting.rows.missing_results import reasons
+from benchmark.reporting.rows.predictions import Predictions
+from benchmark.reporting.tables.transfer import Pair
 
 EXPLANATION_FILE = "figures/explanation.npz"
 """Where `bench explain` leaves its maps, inside the folder of an attempt."""

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 from matplotlib.figure import Figure
 
-from benchmark.reporting.figures import lettering
 from benchmark.reporting.figures.confusion import describe_n
-from benchmark.reporting.figures.mosaic import Tiling, lay_out, show
-from benchmark.reporting.figures.prepared import Images
-from benchmark.reporting.figures.style import SHEET_INCHES, finished, sheet, styled
-from benchmark.reporting.predictions import Predictions
+from benchmark.reporting.figures.drawing import text_fitting
+from benchmark.reporting.figures.drawing.image_grid import Tiling, lay_out, show
+from benchmark.reporting.figures.drawing.prepared_images import Images
+from benchmark.reporting.figures.drawing.style import SHEET_INCHES, finished, sheet, styled
+from benchmark.reporting.rows.predictions import Predictions
 
 COLUMNS, MOST_ROWS = 5, 4
 _TILE_INCHES = 0.92
@@ -92,10 +92,10 @@ def _caption(mistake: Mistake, members: Sequence[Predictions], inches: float) ->
     names = members[0].class_names
     of_seeds = f", {mistake.seeds}/{len(members)} seeds" if len(members) > 1 else ""
     return [
-        lettering.cut(f"true: {names[mistake.label]}", _POINTS, inches),
-        lettering.cut(f"said: {names[mistake.predicted]}", _POINTS, inches),
-        lettering.cut(f"{percent(mistake.confidence)} sure{of_seeds}", _POINTS, inches),
-        lettering.cut(f"test:{mistake.index}", _POINTS, inches),
+        text_fitting.cut(f"true: {names[mistake.label]}", _POINTS, inches),
+        text_fitting.cut(f"said: {names[mistake.predicted]}", _POINTS, inches),
+        text_fitting.cut(f"{percent(mistake.confidence)} sure{of_seeds}", _POINTS, inches),
+        text_fitting.cut(f"test:{mistake.index}", _POINTS, inches),
     ]
 
 

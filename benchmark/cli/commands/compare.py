@@ -1,0 +1,63 @@
+"""`bench compare A B`: two selections of results, paired."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from benchmark.cli import streams
+from benchmark.cli.commands.report import FILE_COLUMNS, FORMATS, with_environment
+from benchmark.cli.options import CONTEXT, common_options, database_option, examples, machine_option
+
+WORSE_EXIT_CODE = 3
+"""`--fail-if` found what it looks for: nothing is wrong with the usage, but a script must notice."""
+
+
+@click.command(
+    "compare",
+    context_settings=CONTEXT,
+    epilog=examples(
+        "bench compare strategy=scratch strategy=regularized",
+        "bench compare model=simple_cnn model=resnet18 --fail-if worse",
+    ),
+)
+@click.argument("a")
+@click.argument("b")
+@database_option
+@machine_option
+@click.option(
+    "--fail-if", type=click.Choice(["worse", "better"]), help="End with 3 when B is that in test accuracy, for CI."
+)
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(FORMATS),
+    default="table",
+    show_default=True,
+    help="How the table is printed on stdout.",
+)
+@common_options
+def command(a: str, b: str, database: str, machine: str | None, fail_if: str | None, output_format: str) -> int:
+    """Compare selection B with selection A: effect, interval, verdict; differences are B minus A.
+
+    What both selections share (dataset, model, strategy) is held equal; cells are matched by their settings and paired
+    by seed.
+    """
+    from benchmark.cli.cell_lookup import selected_results
+    from benchmark.reporting.compare import compare_selections
+    from benchmark.reporting.writers.formats import render
+    from benchmark.results.read import queries
+    from benchmark.results.store.database import open_database
+
+    with open_database(database, mode="read") as opened:
+        runs = queries.runs(opened)
+        first, second = (with_environment(selected_results(opened, [side]), runs) for side in (a, b))
+    found = compare_selections(first, second, machine=machine)
+    console = streams.out()
+    width = console.width if console.is_terminal else min(console.width, FILE_COLUMNS)
+    color = console.is_terminal and not console.no_color
+    sys.stdout.write(
+        render(found.report, output_format, width=width, color=color, encoding=sys.stdout.encoding or "ascii")
+    )
+    return WORSE_EXIT_CODE if fail_if is not None and found.verdict == fail_if else 0

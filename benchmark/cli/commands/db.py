@@ -1,0 +1,179 @@
+"""`bench db check|upgrade|backup|salvage|merge|export`: looks after the database."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmark.cli import output, streams, verbosity
+from benchmark.cli.options import CONTEXT, common_options, damage_named, database_option, examples, format_option
+from benchmark.cli.output import Column
+from benchmark.cli.verb_group import SuggestingGroup
+from benchmark.errors import StorageError, UserError
+
+if TYPE_CHECKING:
+    from benchmark.results.care.merge import Merge
+
+SAVED_COLUMNS = (
+    Column("table"),
+    Column("saved", "rows saved", right=True),
+    Column("rebuilt", right=True),
+    Column("lost", "known to be lost", right=True),
+    Column("which"),
+)
+
+
+@click.group("db", cls=SuggestingGroup, context_settings=CONTEXT)
+def command() -> None:
+    """Look after the database: check it, upgrade it, copy it, save what a damaged one holds, merge several, export it."""
+
+
+@command.command("check", context_settings=CONTEXT)
+@database_option
+@format_option()
+@common_options
+def check(database: str, output_format: str) -> int:
+    """Check the database against damage: structure, references, digests of results, files of artifacts.
+
+    Ends with 4 when something is wrong. Nothing is changed.
+    """
+    from benchmark.results.care.check import check_database
+    from benchmark.results.store.database import artifacts_root, open_database
+
+    with open_database(database, mode="read") as opened:
+        findings = check_database(opened, artifacts_root(database))
+    rows = [asdict(finding) for finding in findings]
+    if rows or output_format != "table":
+        output.write_rows(rows, [output.Column(key) for key in (rows[0] if rows else {})], output_format)
+    else:
+        streams.out().print("good: nothing wrong was found")
+    return 4 if rows else 0
+
+
+@command.command("upgrade", context_settings=CONTEXT)
+@database_option
+@common_options
+def upgrade(database: str) -> None:
+    """Bring an older database to this version's schema; a backup is left beside it."""
+    from benchmark.results.store.database import upgrade_database
+
+    done = upgrade_database(database)
+    if done.old == done.new:
+        streams.say(f"schema version {done.new} is the newest; nothing to do")
+    else:
+        saved = f"; backup: {done.backup}" if done.backup else ""
+        streams.say(f"upgraded from schema version {done.old} to {done.new}{saved}")
+
+
+@command.command("backup", context_settings=CONTEXT)
+@click.argument("target", type=click.Path(path_type=Path))
+@database_option
+@common_options
+def backup(target: Path, database: str) -> None:
+    """Copy the database to TARGET, also while a run writes; a file that exists is not overwritten."""
+    from benchmark.results.store.database import backup as copy
+    from benchmark.results.store.database import open_database
+
+    with open_database(database, mode="read") as opened:
+        written = copy(opened, target)
+    streams.say(f"wrote {written}")
+
+
+@command.command("salvage", context_settings=CONTEXT, epilog=examples("bench db salvage results.sqlite rescued.sqlite"))
+@click.argument("source", type=click.Path())
+@click.argument("target", type=click.Path())
+@format_option()
+@common_options
+def salvage(source: str, target: str, output_format: str) -> None:
+    """Write all that can still be read of a damaged database SOURCE to a new one, TARGET.
+
+    SOURCE is left as it is, and nothing is ever overwritten. Rows are read from the file's pages, without SQLite; those
+    that others belong to are made again where the rest tells what they said. What is known to be lost is listed.
+    """
+    from benchmark.results.care.salvage import salvage as save
+
+    saved = save(source, target)
+    output.write_rows([asdict(table) for table in saved.tables], SAVED_COLUMNS, output_format)
+    damage = f"{output.plural(saved.bad_pages, 'page')} and {output.plural(saved.bad_rows, 'row')} could not be read"
+    verbosity.inform(f"wrote {target}: " + ("nothing was lost" if saved.complete else damage))
+    verbosity.inform(
+        f"  bench db check --db {target}   says which results have changed\n"
+        f"  to go on with it, put it in the place of {source}: its artifacts are found by that name"
+    )
+
+
+@command.command(
+    "merge", context_settings=CONTEXT, epilog=examples("bench db merge all.sqlite laptop.sqlite server/results.sqlite")
+)
+@click.argument("target", type=click.Path())
+@click.argument("sources", type=click.Path(), nargs=-1, required=True)
+@format_option()
+@common_options
+def merge(target: str, sources: Sequence[str], output_format: str) -> None:
+    """Add to the database TARGET what the databases SOURCES hold, such as the results of other machines.
+
+    TARGET is made when it is not there; SOURCES are left as they are. What was merged before is not added again, and an
+    execution that has gone on since takes the place of its older self. Artifacts are copied when their files lie beside
+    their database.
+    """
+    from benchmark.results.care.check import require_sound
+    from benchmark.results.care.merge import merge as add
+    from benchmark.results.store.database import artifacts_root, lock_database, open_database
+    from benchmark.results.store.location import locate
+
+    rows = []
+    with lock_database(target), open_database(target, mode="write") as destination:
+        for source in sources:
+            if locate(source) == locate(target) or locate(source).path == destination.path is not None:
+                raise UserError(f"{source}: expected another database than the one it is merged into")
+            with damage_named(source), open_database(source, mode="read") as opened:
+                require_sound(opened)
+                done = add(destination, opened, artifacts_root(target), artifacts_root(source))
+            rows.append({"source": opened.display_name, **done.added, "renewed": done.renewed, "files": done.files})
+            _tell(opened.display_name, done)
+    output.write_rows(rows, [Column(key, right=key != "source") for key in rows[0]], output_format)
+
+
+def _tell(source: str, done: Merge) -> None:
+    if done.missing:
+        streams.say(
+            f"note: {source}: {output.plural(done.missing, 'artifact')} left out, whose files do not lie beside it as "
+            "recorded; put them there and merge again",
+        )
+    if done.unfinished:
+        streams.say(f"note: {source}: {output.plural(done.unfinished, 'run')} had not ended; merge again later")
+    if done.doubled:
+        streams.say(
+            f"note: {source}: {output.plural(done.doubled, 'execution')} of cells that the same machine has results of "
+            "here too; the ones merged now count as the newest"
+        )
+
+
+@command.command("export", context_settings=CONTEXT, epilog=examples("bench db export exported --format json"))
+@click.argument("folder", type=click.Path(path_type=Path))
+@database_option
+@format_option("csv", "json", default="csv")
+@common_options
+def export(folder: Path, database: str, output_format: str) -> None:
+    """Write the views `results` and `history` and all cells to files in FOLDER, one each, as CSV or JSON.
+
+    Files of an earlier export are replaced, each whole or not at all.
+    """
+    from benchmark.results.care.export import exported
+    from benchmark.results.store.database import open_database
+
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with open_database(database, mode="read") as opened:
+            for name, (columns, rows) in exported(opened).items():
+                path = folder / f"{name}.{output_format}"
+                output.save_rows(path, columns, rows(), output_format)
+                verbosity.inform(f"wrote {path}")
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename or folder}: cannot be written: {error.strerror}. Give another folder, or make room"
+        ) from error

@@ -1,0 +1,47 @@
+"""`bench doctor`: devices, versions, caches, data and weights of this machine, without starting TensorFlow."""
+
+from __future__ import annotations
+
+import click
+
+from benchmark.cli import output, streams
+from benchmark.cli.options import CONTEXT, common_options, database_option, format_option
+from benchmark.cli.texts import doctor_checks
+
+MARKS = {"good": ("✓", "green"), "note": ("·", "dim"), "missing": ("-", "yellow"), "bad": ("✗", "red")}
+
+
+@click.command("doctor", context_settings=CONTEXT)
+@database_option
+@format_option()
+@common_options
+def command(database: str, output_format: str) -> int:
+    """Check devices, threads, versions, caches, data sets, weights and disk space of this machine.
+
+    Ends with 2 when something is wrong that must be cured before `bench run`. What is missing but can be fetched is
+    no fault.
+    """
+    findings = doctor_checks.examine(database)
+    if output_format == "table":
+        _print(findings)
+    else:
+        output.write_rows([finding.to_dict() for finding in findings], [], output_format)
+    return 2 if any(finding.verdict == "bad" for finding in findings) else 0
+
+
+def _print(findings: list[doctor_checks.Finding]) -> None:
+    from rich.text import Text
+
+    console = streams.out()
+    area = ""
+    for finding in findings:
+        if finding.area != area:
+            area = finding.area
+            console.print(Text(area, style="bold"))
+        mark, style = MARKS[finding.verdict]
+        line = Text(f"  {mark} ", style=style)
+        line.append(f"{finding.name:<24} ", style="default")
+        line.append(streams.printable(finding.value), style="default")
+        if finding.cure:
+            line.append(f"\n      {streams.printable(finding.cure)}", style=style)
+        console.print(line, soft_wrap=True)

@@ -1,0 +1,174 @@
+"""`bench explain CELL [IMAGE…]`: where a trained cell saw the evidence, as pictures."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchmark.cli import output, verbosity
+from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
+from benchmark.errors import NotFoundError, UserError
+
+if TYPE_CHECKING:
+    from benchmark.results.store.database import Database
+    from benchmark.scheduling.programs.grad_cam import Question
+
+TEST = "test:"
+MOST_IMAGES = 24
+SHOWN_BY_DEFAULT = 6
+
+COLUMNS = (
+    output.Column("image"),
+    output.Column("label", "true class"),
+    output.Column("prediction"),
+    output.Column("confidence", show=output.fraction, right=True),
+    output.Column("class", "explained"),
+    output.Column("peak", "strongest at (row, column)", show=lambda place: f"{place[0]}, {place[1]}"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class _Subject:
+    """The cell to explain: its id, how pictures call it, and what to ask."""
+
+    cell_id: str
+    names: tuple[str, str, str]
+    seed: int
+    question: Question
+
+
+@click.command(
+    "explain",
+    context_settings=CONTEXT,
+    epilog=examples(
+        "bench explain 3f2a",
+        "bench explain 3f2a test:17 test:204 --output pictures",
+        "bench explain model=simple_cnn,strategy=scratch,seed=0 digit.png --class 8",
+    ),
+)
+@click.argument("cell")
+@click.argument("images", nargs=-1, metavar="[IMAGE]...")
+@database_option
+@machine_option
+@click.option("--class", "class_name", metavar="NAME", help="Explain this class.  [default: what the network says]")
+@click.option(
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Write the pictures there.  [default: the folder of the cell's artifacts]",
+)
+@click.option("--allow-plugins", is_flag=True, help="Let the plug-in file that the cell's model comes from run.")
+@format_option()
+@common_options
+def command(
+    cell: str,
+    images: Sequence[str],
+    database: str,
+    machine: str | None,
+    class_name: str | None,
+    folder: Path | None,
+    allow_plugins: bool,
+    output_format: str,
+) -> None:
+    """Show where in an image a trained cell saw the evidence for its answer: Grad-CAM overlays, as PNG and SVG.
+
+    CELL is the beginning of a cell's id, or a selection that matches one cell. IMAGE is a PNG or JPEG file, or test:N,
+    an image of the cell's test set by the number that pictures of its mistakes show. Without IMAGE a few test images
+    are explained: the mistakes that the cell was surest of, and right answers.
+    """
+    from benchmark.matrix.trust import require_consent
+    from benchmark.results.store.database import open_database
+
+    _check(images)
+    with open_database(database, mode="read") as opened:
+        subject = _subject(opened, cell, images, machine, class_name, database)
+    require_consent([subject.question.trained.cell], "bench explain", allowed=allow_plugins)
+    subject = replace(subject, question=replace(subject.question, allow_plugins=allow_plugins))
+    place = folder or subject.question.trained.weights.parent / "figures"
+    rows, files = _explain(subject, place, "--output" if folder else "the folder of artifacts", keep=folder is None)
+    _register(subject, files, database)
+    if output_format == "json":
+        output.write_json({"cell_id": subject.cell_id, "images": rows, "figures": [str(path) for path in files]})
+    else:
+        output.write_rows(rows, [one for one in COLUMNS if any(row[one.key] for row in rows)], output_format)
+
+
+def _check(images: Sequence[str]) -> None:
+    if len(images) > MOST_IMAGES:
+        raise UserError(f"IMAGE: expected at most {MOST_IMAGES} images for one picture, found {len(images)}")
+    for name in images:
+        if not name.startswith(TEST) and not Path(name).is_file():
+            raise NotFoundError(f"IMAGE: expected a PNG or JPEG file, or test:N, found nothing at {name!r}")
+
+
+def _subject(
+    database: Database, meant: str, images: Sequence[str], machine: str | None, class_name: str | None, target: str
+) -> _Subject:
+    from benchmark.catalog.cache import PreparedDirectories, default_cache_root
+    from benchmark.cli.cell_lookup import find_cell
+    from benchmark.cli.commands.predict import trained_cell
+    from benchmark.results.read import queries
+    from benchmark.scheduling.programs.grad_cam import Question
+
+    detail = queries.cell_detail(database, find_cell(database, meant))
+    trained = trained_cell(database, detail.cell["cell_id"], machine, target)
+    done = [row for row in detail.executions if row["status"] == "completed" and machine in {None, row["machine"]}]
+    execution = max(done, key=lambda row: row["execution_id"])
+    directory = PreparedDirectories(default_cache_root()).of(trained.cell.data)
+    question = Question(
+        trained,
+        images or _worth_explaining(database, execution),
+        class_name,
+        directory if (directory / "meta.json").is_file() else None,
+        execution["data_fingerprint"],
+    )
+    names = (detail.cell["dataset"], detail.cell["model"], detail.cell["strategy"])
+    return _Subject(detail.cell["cell_id"], names, detail.cell["seed"], question)
+
+
+def _worth_explaining(database: Database, execution: Mapping[str, Any]) -> list[str]:
+    from benchmark.reporting.figures.evidence_maps import worth_explaining
+    from benchmark.reporting.rows.predictions import decode
+    from benchmark.results.read import queries
+
+    stored = queries.predictions(database, [execution["execution_id"]])
+    if not stored:
+        return []
+    return [f"{TEST}{index}" for index in worth_explaining(decode(stored[execution["execution_id"]]), SHOWN_BY_DEFAULT)]
+
+
+def _explain(subject: _Subject, place: Path, named: str, *, keep: bool) -> tuple[list[dict[str, Any]], list[Path]]:
+    """What was found, and the files; `keep` leaves the maps beside them, for `bench report --figures`."""
+    from benchmark.reporting.figures.drawing.figure_files import make_folder, save
+    from benchmark.reporting.figures.drawing.picture import file_stem
+    from benchmark.reporting.figures.evidence_maps import draw_explanation, read_explanation
+    from benchmark.scheduling.programs.grad_cam import explain
+
+    make_folder(place, named)
+    verbosity.inform("explaining: this takes a few seconds")
+    with tempfile.TemporaryDirectory(prefix="bench-") as aside:
+        result = place / "explanation.npz" if keep else Path(aside) / "explanation.npz"
+        rows = explain(subject.question, result)
+        found = read_explanation(result.read_bytes())
+    figure = draw_explanation(f"{', '.join(subject.names)}, seed {subject.seed}", found)
+    files = save(figure, place, file_stem("explanation", *subject.names, distinction=subject.cell_id[:8]))
+    for path in files:
+        verbosity.inform(f"wrote {path}")
+    return rows, files
+
+
+def _register(subject: _Subject, files: Sequence[Path], database: str) -> None:
+    from benchmark.reporting.figures.figure_index import Entry, register
+    from benchmark.results.store.location import artifacts_root
+
+    entries = [Entry("explanation", "Grad-CAM", (subject.cell_id,), path) for path in files]
+    try:
+        register(artifacts_root(database), entries)
+    except OSError as error:
+        verbosity.inform(f"note: `bench show` will not list these pictures: {error}")

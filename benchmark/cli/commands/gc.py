@@ -1,0 +1,80 @@
+"""`bench gc`: shows, and deletes when asked, the files that nothing needs any more."""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmark.cli import output, verbosity
+from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option
+from benchmark.cli.output import Column
+from benchmark.errors import StorageError
+
+if TYPE_CHECKING:
+    from benchmark.results.care.orphans import Leftover
+
+COLUMNS = (Column("kind"), Column("path"), Column("size_bytes", "size", show=output.size, right=True))
+
+
+@click.command("gc", context_settings=CONTEXT, epilog=examples("bench gc", "bench gc --delete --caches"))
+@database_option
+@click.option(
+    "--delete/--dry-run", "delete", default=False, show_default=True, help="Delete the files, or only show them."
+)
+@click.option("--caches", is_flag=True, help="Also the caches of all databases, which are made again when needed.")
+@format_option()
+@common_options
+def command(database: str, delete: bool, caches: bool, output_format: str) -> None:
+    """Show the files that nothing needs any more, with their sizes, and delete them with --delete.
+
+    Files of attempts that the database does not know, states of cells that will not be resumed, half-written files.
+    Files that are registered in the database, logs, and whatever bench did not make are never touched. Caches are
+    shared by all databases: delete them while no run is going on.
+    """
+    from benchmark.results.store.lock import lock_database
+
+    with lock_database(database) if delete else contextlib.nullcontext():
+        found = _find(database, caches=caches)
+        if delete:
+            _delete(found)
+    rows = [{"kind": one.kind, "path": str(one.path), "size_bytes": one.size_bytes} for one in found]
+    if rows or output_format != "table":
+        output.write_rows(rows, COLUMNS, output_format)
+    total = f"{output.plural(len(found), 'thing')}, {output.size(sum(one.size_bytes for one in found))}"
+    if not found:
+        verbosity.inform("nothing to delete")
+    elif delete:
+        verbosity.inform(f"deleted {total}")
+    else:
+        verbosity.inform(f"{total}; nothing was deleted. `bench gc --delete{' --caches' if caches else ''}` does it")
+
+
+def _find(database: str, *, caches: bool) -> list[Leftover]:
+    from benchmark.catalog.cache import default_cache_root
+    from benchmark.results.care.orphans import cache_leftovers, leftovers
+    from benchmark.results.store.database import artifacts_root, open_database
+
+    with open_database(database, mode="read") as opened:
+        found = leftovers(opened, artifacts_root(database))
+    return [*found, *(cache_leftovers(default_cache_root()) if caches else [])]
+
+
+def _delete(found: Sequence[Leftover]) -> None:
+    for one in found:
+        try:
+            if one.path.is_dir() and not one.path.is_symlink():
+                shutil.rmtree(one.path)
+            else:
+                one.path.unlink(missing_ok=True)
+        except OSError as error:
+            raise StorageError(
+                f"{error.filename or one.path}: cannot be deleted: {error.strerror}. Change its permissions, and run again"
+            ) from error
+        if one.kind == "orphan":
+            # the folder of a cell of which nothing is left
+            with contextlib.suppress(OSError):
+                one.path.parent.rmdir()

@@ -1,0 +1,151 @@
+"""`bench list`: what is recorded, and what can be named in a matrix."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from benchmark.cli import output
+from benchmark.cli.cell_names import short_id
+from benchmark.cli.options import (
+    CONTEXT,
+    common_options,
+    database_option,
+    examples,
+    format_option,
+    machine_option,
+    selection_options,
+)
+from benchmark.cli.output import Column
+
+
+def _each_stage(value: Any) -> str:
+    """A setting that may have a value for each stage."""
+    return ", then ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+CELL_COLUMNS = (
+    Column("cell_id", "cell", show=short_id, style="dim"),
+    Column("dataset"),
+    Column("model"),
+    Column("strategy"),
+    Column("seed", right=True),
+    Column("machine"),
+    Column("status"),
+    Column("cause"),
+    Column("epochs", right=True),
+    Column("test_accuracy", show=output.fraction, right=True),
+    Column("total_seconds", "time", show=output.seconds, right=True),
+)
+
+RUN_COLUMNS = (
+    Column("run_id", "run", right=True),
+    Column("name"),
+    Column("machine"),
+    Column("matrix_path", "matrix"),
+    Column("started_utc", "started (UTC)", show=lambda text: str(text)[:16].replace("T", " ")),
+    Column("state"),
+    Column("planned", right=True),
+    Column("reused", right=True),
+    Column("left_out", right=True),
+    Column("exit_code", "exit", right=True),
+)
+
+NAME = Column("name", style="bold")
+SUMMARY = Column("summary")
+DEFINED_IN = Column("defined_in", "defined in", style="dim")
+NAMED_COLUMNS = {
+    "datasets": (
+        Column("classes", right=True),
+        Column("train_examples", "train", right=True),
+        Column("test_examples", "test", right=True),
+        Column("image_size", "size", right=True),
+        Column("color"),
+        SUMMARY,
+    ),
+    "models": (
+        Column("minimum_image_size", "smallest images", right=True),
+        Column("backbone_layers", "backbone layers", right=True),
+        Column("imagenet_weights", "ImageNet weights", show=lambda exist: "yes" if exist else "no"),
+        SUMMARY,
+    ),
+    "strategies": (
+        Column("weights"),
+        Column("train", show=_each_stage),
+        SUMMARY,
+    ),
+    "presets": (SUMMARY,),
+}
+"""What the tables show; `--format json` and `csv` have all that is known."""
+
+
+@click.command(
+    "list",
+    context_settings=CONTEXT,
+    epilog=examples("bench list cells --select model=resnet*,status=failed", "bench list runs", "bench list models"),
+)
+@click.argument("kind", type=click.Choice(("cells", "runs", *NAMED_COLUMNS)))
+@click.option(
+    "--matrix", default="matrix.toml", show_default=True, metavar="PATH", help="Also list what this file defines."
+)
+@database_option
+@machine_option
+@selection_options
+@format_option()
+@common_options
+def command(
+    kind: str,
+    matrix: str,
+    database: str,
+    machine: str | None,
+    select: Sequence[str],
+    exclude: Sequence[str],
+    output_format: str,
+) -> None:
+    """List what is recorded (cells, runs) or what a matrix can name (datasets, models, strategies, presets).
+
+    For cells the newest execution on each machine is shown; --select, --exclude and --machine are for cells.
+    """
+    if kind == "cells":
+        rows = _cells(database, machine, select, exclude)
+        output.write_rows(rows, CELL_COLUMNS, output_format, empty="no recorded cell matches")
+    elif kind == "runs":
+        output.write_rows(_runs(database), RUN_COLUMNS, output_format, empty="no runs yet")
+    else:
+        rows = _named(kind, matrix)
+        elsewhere = any(row.get("defined_in", "bench") != "bench" for row in rows)
+        columns = (NAME, *NAMED_COLUMNS[kind], *((DEFINED_IN,) if elsewhere else ()))
+        output.write_rows(rows, columns, output_format)
+
+
+def _cells(database: str, machine: str | None, select: Sequence[str], exclude: Sequence[str]) -> list[dict[str, Any]]:
+    from benchmark.cli.cell_lookup import selected_results
+    from benchmark.results.store.database import open_database
+
+    with open_database(database, mode="read") as opened:
+        rows = selected_results(opened, select, exclude, newest=True, machine=machine)
+    return [{key: value for key, value in row.items() if key != "spec"} for row in rows]
+
+
+def _runs(database: str) -> list[dict[str, Any]]:
+    from benchmark.results.read import queries
+    from benchmark.results.store.database import open_database
+
+    with open_database(database, mode="read") as opened:
+        return queries.runs(opened)
+
+
+def _named(kind: str, matrix: str) -> list[dict[str, Any]]:
+    """What is built in, and what the matrix file defines itself, where there is one."""
+    from benchmark.matrix import listing
+
+    own = matrix if Path(matrix).exists() else None
+    return {
+        "datasets": lambda: listing.list_datasets(own),
+        "models": lambda: listing.list_models(own),
+        "strategies": lambda: listing.list_strategies(own),
+        "presets": listing.list_presets,
+    }[kind]()

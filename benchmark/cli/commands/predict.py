@@ -1,0 +1,216 @@
+"""`bench predict CELL… IMAGE…`: what trained cells make of pictures."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchmark.cli import output, verbosity
+from benchmark.cli.cell_names import short_id
+from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
+from benchmark.errors import NotFoundError, UserError
+
+if TYPE_CHECKING:
+    from benchmark.results.store.database import Database
+    from benchmark.scheduling.programs.inference import Predicted, Trained
+
+ENDINGS = {".png", ".jpg", ".jpeg", ".jpe"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Meant:
+    """The arguments, told apart."""
+
+    cells: list[str]
+    images: list[Path]
+
+
+@click.command(
+    "predict",
+    context_settings=CONTEXT,
+    epilog=examples(
+        "bench predict 3f2a digit.png",
+        "bench predict model=simple_cnn,strategy=scratch --tta 3 one.png two.jpg",
+        "bench predict --format csv --top 10 3f2a 91c0 digit.png",
+    ),
+)
+@click.argument("cells_and_images", nargs=-1, required=True, metavar="CELL... IMAGE...")
+@database_option
+@machine_option
+@click.option(
+    "--tta",
+    "views",
+    type=click.IntRange(0, 64),
+    default=0,
+    show_default=True,
+    metavar="N",
+    help="Average over N randomly flipped and rotated views of each image, beside the image itself.",
+)
+@click.option("--allow-plugins", is_flag=True, help="Let the plug-in files that the cells' models come from run.")
+@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="How many classes of each image.")
+@format_option()
+@common_options
+def command(
+    cells_and_images: Sequence[str],
+    database: str,
+    machine: str | None,
+    views: int,
+    allow_plugins: bool,
+    top: int,
+    output_format: str,
+) -> None:
+    """Say what trained cells see on pictures, with their confidence.
+
+    CELL is the beginning of a cell's id, or a selection such as model=resnet18,seed=0 and then every finished cell that
+    it matches. The probabilities of several cells are averaged; they must tell the same classes apart. IMAGE is a PNG
+    or JPEG file of any size, which is resized and coloured like the cell's own data. The kept weights are verified by
+    their digest and loaded as arrays; nothing in them is executed.
+    """
+    from benchmark.matrix.trust import require_consent
+    from benchmark.results.store.database import open_database
+    from benchmark.scheduling.programs.inference import predict
+
+    meant = _told_apart(cells_and_images)
+    with open_database(database, mode="read") as opened:
+        trained = _trained(opened, meant.cells, machine, database)
+    require_consent([one.cell for one in trained], "bench predict", allowed=allow_plugins)
+    verbosity.inform(f"loading {output.plural(len(trained), 'cell')}")
+    document = _document(predict(trained, meant.images, views, allow_plugins=allow_plugins), meant.images, views, top)
+    if output_format == "json":
+        output.write_json(document)
+    elif output_format == "csv":
+        rows = [{"image": row["image"], **each} for row in document["images"] for each in row["classes"]]
+        output.write_rows(rows, [], "csv")
+    else:
+        output.write_rows([_flat(row) for row in document["images"]], _columns(document["images"]), "table")
+
+
+def _told_apart(arguments: Sequence[str]) -> _Meant:
+    """Images are what ends like one or is a file; everything else is a cell."""
+    images = [text for text in arguments if Path(text).suffix.lower() in ENDINGS or Path(text).is_file()]
+    cells = [text for text in arguments if text not in images]
+    if not images:
+        raise UserError("IMAGE: expected at least one PNG or JPEG file, found none; give it after the cells")
+    if not cells:
+        raise UserError("CELL: expected at least one cell, found only images; `bench list cells` shows them")
+    for text in images:
+        if not Path(text).is_file():
+            raise NotFoundError(f"IMAGE: expected a PNG or JPEG file, found nothing at {text!r}")
+    return _Meant(cells, [Path(text) for text in images])
+
+
+def _trained(database: Database, cells: Sequence[str], machine: str | None, target: str) -> list[Trained]:
+    """The finished cells that are meant, each once."""
+    found: dict[str, Trained] = {}
+    for meant in cells:
+        for cell_id in _ids(database, meant, machine):
+            if cell_id not in found:
+                found[cell_id] = trained_cell(database, cell_id, machine, target)
+    return list(found.values())
+
+
+def _ids(database: Database, meant: str, machine: str | None) -> list[str]:
+    from benchmark.cli.cell_lookup import selected_results
+    from benchmark.results.read import queries
+
+    if "=" not in meant:
+        return [str(queries.cell_detail(database, meant).cell["cell_id"])]
+    rows = selected_results(database, [meant], status="completed", machine=machine)
+    if not rows:
+        raise NotFoundError(f"CELL: no finished cell matches {meant[:200]!r}; `bench list cells` shows what there is")
+    return list(dict.fromkeys(row["cell_id"] for row in rows))
+
+
+def trained_cell(database: Database, cell_id: str, machine: str | None, target: str) -> Trained:
+    """The newest finished execution of a cell with its kept weights; `target` is the database as it was named."""
+    from benchmark.matrix.cell import Cell
+    from benchmark.results.read import queries
+    from benchmark.results.store.location import artifacts_root
+    from benchmark.scheduling.programs.inference import Trained
+
+    detail = queries.cell_detail(database, cell_id)
+    cell = Cell.from_dict(json.loads(detail.cell["spec"]))
+    done = [row for row in detail.executions if row["status"] == "completed" and machine in {None, row["machine"]}]
+    where = f" on machine {machine!r}" if machine else ""
+    if not done:
+        raise UserError(f"CELL {short_id(cell_id)}: expected a completed cell{where}; see: bench show {cell_id[:8]}")
+    if cell.backend == "fake":
+        raise UserError(f"CELL {short_id(cell_id)}: a rehearsal (backend = fake) has no network to predict with")
+    newest = max(row["execution_id"] for row in done)
+    kept = [row for row in detail.artifacts if row["execution_id"] == newest and row["kind"] == "weights"]
+    root = artifacts_root(target).resolve()
+    path = (root / kept[-1]["path"]).resolve() if kept else root
+    if not kept or not path.is_relative_to(root) or not path.is_file():
+        raise NotFoundError(
+            f"CELL {short_id(cell_id)}: its weights are not there any more: expected {path}; "
+            f"run it again with: bench run --rerun --select cell_id={cell_id}"
+        )
+    return Trained(cell, path, kept[-1]["sha256"])
+
+
+def _document(predicted: Sequence[Predicted], images: Sequence[Path], views: int, top: int) -> dict[str, Any]:
+    names = predicted[0].class_names
+    for other in predicted[1:]:
+        if other.class_names != names:
+            raise UserError(
+                f"CELL {short_id(other.cell.cell_id)}: expected the classes of {short_id(predicted[0].cell.cell_id)} "
+                f"({_some(names)}), found {_some(other.class_names)}; only cells that tell the same classes apart can "
+                "be averaged"
+            )
+    return {
+        "cells": [
+            {
+                "cell_id": one.cell.cell_id,
+                "dataset": one.cell.dataset,
+                "model": one.cell.model,
+                "strategy": one.cell.strategy,
+                "seed": one.cell.seed,
+            }
+            for one in predicted
+        ],
+        "tta": views,
+        "images": [_image(number, str(path), predicted, names, top) for number, path in enumerate(images)],
+    }
+
+
+def _image(number: int, path: str, predicted: Sequence[Predicted], names: Sequence[str], top: int) -> dict[str, Any]:
+    rows = [one.probabilities[number] for one in predicted]
+    mean = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
+    order = sorted(range(len(mean)), key=lambda index: -mean[index])
+    votes = [max(range(len(row)), key=row.__getitem__) for row in rows]
+    return {
+        "image": path,
+        "prediction": names[order[0]],
+        "confidence": mean[order[0]],
+        "agreeing_cells": votes.count(order[0]),
+        "classes": [
+            {"rank": rank, "class": names[index], "confidence": mean[index]}
+            for rank, index in enumerate(order[:top], start=1)
+        ],
+    }
+
+
+def _some(names: Sequence[str]) -> str:
+    return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
+
+
+def _flat(row: dict[str, Any]) -> dict[str, Any]:
+    others = ", ".join(f"{one['class']} {output.fraction(one['confidence'])}" for one in row["classes"][1:])
+    return {**row, "then": others}
+
+
+def _columns(rows: Sequence[dict[str, Any]]) -> list[output.Column]:
+    columns = [
+        output.Column("image"),
+        output.Column("prediction"),
+        output.Column("confidence", show=output.fraction, right=True),
+        output.Column("then"),
+    ]
+    if any(row["agreeing_cells"] > 1 for row in rows):
+        columns.insert(3, output.Column("agreeing_cells", "cells that agree", right=True))
+    return columns

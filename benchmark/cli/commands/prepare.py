@@ -1,0 +1,116 @@
+"""`bench prepare`: datasets and published weights made ready before a run, as a step of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmark.cli import output, streams, verbosity
+from benchmark.cli.options import CONTEXT, MatrixRequest, common_options, matrix_options
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.matrix.plan import Plan
+    from benchmark.scheduling.programs.preparation import Preparations
+
+SHOWN_EVERY_SECONDS = 0.25
+
+
+@click.command("prepare", context_settings=CONTEXT)
+@matrix_options
+@click.option(
+    "--manual-dir",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    metavar="FOLDER",
+    help="Take original files that you put here, instead of downloading them; their digests are verified.",
+)
+@click.option("--offline", is_flag=True, help="Never download anything: only prepare what is here already.")
+@common_options
+def command(matrix: MatrixRequest, manual_dir: Path | None, offline: bool) -> None:
+    """Download and prepare the datasets and ImageNet weights that a matrix needs, into the caches that all runs share.
+
+    `bench run` does the same for what is missing; this makes it a step of its own, for machines that train offline.
+    """
+    plan = matrix.load()
+    problems, datasets, weights = prepare(plan, offline=offline, manual_directory=manual_dir)
+    if problems:
+        raise UserError("\n".join(problems))
+    and_weights = f" and {output.plural(weights, 'weights file')}" if weights else ""
+    verbosity.inform(f"{output.plural(datasets, 'dataset')}{and_weights} ready")
+
+
+def prepare(plan: Plan, *, offline: bool = False, manual_directory: Path | None = None) -> tuple[list[str], int, int]:
+    """Make everything ready that the plan needs and that is not ready, several things at once.
+
+    Returns:
+        What went wrong, a text for each thing that could not be had; how many datasets and how many weights there are.
+
+    Side effects: starts a process for each; fills `$BENCH_CACHE` and Keras's cache of weights.
+    """
+    from benchmark import machine
+    from benchmark.catalog.cache import default_cache_root
+    from benchmark.results.store.location import artifacts_root
+    from benchmark.scheduling.options import RunOptions
+    from benchmark.scheduling.processes.slots import Slots
+    from benchmark.scheduling.programs.preparation import Preparations
+
+    problems: list[str] = []
+    options = RunOptions(
+        machine=machine.default_machine_name(),
+        artifacts_root=artifacts_root("results.sqlite"),
+        cache_root=default_cache_root(),
+        offline=offline,
+        manual_directory=manual_directory,
+    )
+
+    def ended(_cells: set[str], problem: str) -> None:
+        if problem:
+            problems.append(problem)
+
+    with selectors.DefaultSelector() as selector:
+        preparations = Preparations(
+            plan.cells, options, selector, ended, lambda name: verbosity.inform(f"ready: {name}")
+        )
+        slots = Slots(machine.available_cores(), (), None)
+        try:
+            with _shown(preparations) as show:
+                preparations.start(slots, verbosity.inform)
+                while selector.get_map():
+                    for key, _ in selector.select(SHOWN_EVERY_SECONDS):
+                        key.data()
+                    preparations.start(slots, verbosity.inform)
+                    show()
+        finally:
+            preparations.close()
+    return problems, preparations.datasets, preparations.weights
+
+
+@contextlib.contextmanager
+def _shown(preparations: Preparations) -> Iterator[Callable[[], None]]:
+    """On a terminal: a line for each thing that is being prepared, with how far it has come."""
+    from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
+
+    console = streams.err()
+    if not console.is_terminal or verbosity.is_quiet():
+        yield lambda: None
+        return
+    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
+    with Progress(*columns, console=console, transient=True) as display, streams.messages_through(console):
+        lines: dict[str, TaskID] = {}
+
+        def show() -> None:
+            running = preparations.progress()
+            for name in lines.keys() - running.keys():
+                display.remove_task(lines.pop(name))
+            for name, text in running.items():
+                if name not in lines:
+                    lines[name] = display.add_task("")
+                words = f"{name}: {text}" if text else name
+                display.update(lines[name], description=streams.printable(words))
+
+        yield show

@@ -1,0 +1,63 @@
+"""`bench query SQL`: one reading statement."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from benchmark.cli import output
+from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option
+
+
+@click.command(
+    "query",
+    context_settings=CONTEXT,
+    epilog=examples(
+        'bench query "select model, avg(test_accuracy) from results group by model"',
+        'bench query --format csv "select * from history" > history.csv',
+    ),
+)
+@click.argument("sql")
+@database_option
+@format_option()
+@click.option(
+    "--timeout",
+    "limit_seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    default=60.0,
+    show_default=True,
+    help="Give up after so many seconds.",
+)
+@common_options
+def command(sql: str, database: str, output_format: str, limit_seconds: float) -> None:
+    """Ask the database one reading SQL statement.
+
+    SQL is one statement that only reads; `-` takes it from standard input. The views `results` (one row for each
+    execution of a cell) and `history` (one row for each epoch) are made for questions.
+    """
+    from benchmark.results.read.queries import read_only_query
+    from benchmark.results.store.database import open_database
+
+    statement = sys.stdin.read() if sql == "-" else sql
+    with open_database(database, mode="read") as opened:
+        names, rows = read_only_query(opened, statement, limit_seconds)
+    unique = _unique(names)
+    records = [dict(zip(unique, row, strict=True)) for row in rows]
+    columns = [output.Column(name, name, show=output.number, right=_is_numeric(records, name)) for name in unique]
+    output.write_rows(records, columns, output_format, empty="no rows")
+
+
+def _unique(names: object) -> list[str]:
+    """Column names with a number behind those that were there before: `count`, `count_2`."""
+    seen: dict[str, int] = {}
+    result = []
+    for name in names:  # type: ignore[attr-defined]
+        seen[name] = seen.get(name, 0) + 1
+        result.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
+    return result
+
+
+def _is_numeric(records: list[dict[str, object]], name: str) -> bool:
+    values = [record[name] for record in records if record[name] is not None]
+    return bool(values) and all(isinstance(value, int | float) for value in values)

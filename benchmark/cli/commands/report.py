@@ -1,0 +1,209 @@
+"""`bench report`: the comparison tables."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from benchmark.cli import streams, verbosity
+from benchmark.cli.options import CONTEXT, common_options, database_option, examples, machine_option, selection_options
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.matrix.plan import ReportSpec
+    from benchmark.reporting.table import Report
+    from benchmark.results.read.row_dicts import Row
+
+FORMATS = ("table", "markdown", "html", "csv", "json", "latex")
+ENDINGS = {".md": "markdown", ".html": "html", ".htm": "html", ".csv": "csv", ".json": "json", ".tex": "latex"}
+TABLES = ("summary", "transfer", "progression", "published", "classes", "confusion")
+FILE_COLUMNS = 110
+"""Width of a table that goes to a file or another program."""
+
+
+@click.command(
+    "report",
+    context_settings=CONTEXT,
+    epilog=examples(
+        "bench report",
+        "bench report --format markdown --output report.md",
+        "bench report --select model=resnet* --table summary",
+        "bench report --figures pictures",
+    ),
+)
+@database_option
+@click.option("--matrix", metavar="PATH", help="Take [report] from this file.  [default: as it was in the last run]")
+@machine_option
+@selection_options
+@click.option(
+    "--table",
+    "tables",
+    type=click.Choice(TABLES),
+    multiple=True,
+    help="Only this table; repeatable. Classes and confusion come only so.",
+)
+@click.option("--ensembles", is_flag=True, help="Add rows for the averaged predictions of each row's seeds.")
+@click.option("--last-run", is_flag=True, help="Only the cells of the last run.")
+@click.option(
+    "--format", "output_format", type=click.Choice(FORMATS), help="[default: by the ending of --output, else table]"
+)
+@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to a file, whole or not at all.")
+@click.option(
+    "--figures",
+    type=click.Path(path_type=Path),
+    metavar="FOLDER",
+    help="Also draw pictures, as PNG and SVG files in this folder.",
+)
+@click.option(
+    "--check",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Only say whether FILE, an earlier --output, still shows what the database holds.",
+)
+@common_options
+def command(
+    database: str,
+    matrix: str | None,
+    machine: str | None,
+    select: Sequence[str],
+    exclude: Sequence[str],
+    tables: Sequence[str],
+    ensembles: bool,
+    last_run: bool,
+    output_format: str | None,
+    output: Path | None,
+    figures: Path | None,
+    check: Path | None,
+) -> int:
+    """Print comparison tables of the recorded results: summary, transfer and progression.
+
+    Per-class figures and confusion matrices are printed for `--table classes` and `--table confusion`, one table for
+    each row of the summary.
+
+    Several seeds are shown as mean ± 95 % interval with their number; failed and left-out cells stay, with their
+    reason. Without --machine the machine of the last run is shown. With --check the exit code is 2 when FILE is out of
+    date.
+    """
+    if output is not None and check is not None:
+        raise UserError("--output writes a file and --check only compares one; give one of them")
+    if figures is not None and check is not None:
+        raise UserError("--figures writes files and --check only compares one; give one of them")
+    report = _build(database, matrix, machine, select, exclude, tables, figures, last_run=last_run, ensembles=ensembles)
+    file = output or check
+    chosen = output_format or (ENDINGS.get(file.suffix.lower(), "table") if file else "table")
+    if check is not None:
+        return _compare_with(check, report, chosen)
+    if output is not None:
+        _save(report, chosen, output, database)
+    else:
+        _print(report, chosen)
+    return 0
+
+
+def _build(
+    database: str,
+    matrix: str | None,
+    machine: str | None,
+    select: Sequence[str],
+    exclude: Sequence[str],
+    tables: Sequence[str],
+    figures: Path | None,
+    *,
+    last_run: bool,
+    ensembles: bool,
+) -> Report:
+    from benchmark.cli.cell_lookup import selected_results, stored_predictions
+    from benchmark.reporting.report import ReportOptions, build_report, shown_groups, shown_transfers
+    from benchmark.results.read import queries
+    from benchmark.results.store.database import open_database
+
+    with open_database(database, mode="read") as opened:
+        runs = queries.runs(opened)
+        rows = with_environment(selected_results(opened, select, exclude), runs)
+        last = [run for run in runs if machine is None or run["machine"] == machine][-1:]
+        planned = queries.run_cells(opened, last[0]["run_id"]) if last else []
+        stored = queries.latest_matrix_text(opened, machine)
+        options = ReportOptions(
+            machine=machine,
+            last_machine=last[0]["machine"] if last else None,
+            tables=tuple(tables),
+            only_run=last_run,
+            ensembles=ensembles,
+        )
+        shown = [] if select or exclude else planned
+        load = stored_predictions(opened)
+        spec = _comparisons(matrix, stored)
+        report = build_report(rows, shown, spec, options, predictions=load)
+        if figures is None:
+            return report
+        from benchmark.cli.figure_option import with_figures
+
+        groups = shown_groups(rows, shown, options)[1]
+        return with_figures(report, groups, shown_transfers(groups, spec), figures, opened, database)
+
+
+def with_environment(rows: Sequence[Row], runs: Sequence[Row]) -> list[Row]:
+    """The rows with what is known of the software and hardware that they were made with."""
+    from benchmark.reporting.rows.latest import PROVENANCE
+
+    known = {run["run_id"]: {name: run.get(name) for name in PROVENANCE} for run in runs}
+    return [{**known.get(row["run_id"], {}), **row} for row in rows]
+
+
+def _comparisons(matrix: str | None, stored: tuple[str, str] | None) -> ReportSpec | None:
+    """`[report]` of the file that was asked for, else of the matrix of the last run."""
+    from benchmark.cli.options import MatrixRequest, machine_kind
+    from benchmark.errors import MatrixError
+    from benchmark.matrix.load import parse_matrix
+
+    if matrix is not None:
+        return MatrixRequest(matrix, (), (), ()).load().report
+    if stored is None:
+        return None
+    path, text = stored
+    try:
+        return parse_matrix(text, path, machine_kind=machine_kind()).report
+    except MatrixError:
+        # it was valid for the version that ran it, or for a machine with a GPU: the other tables can still be shown
+        verbosity.inform(
+            f"note: [report] of {path}, as it was in the last run, cannot be read here; try --matrix {path}"
+        )
+        return None
+
+
+def _print(report: Report, output_format: str) -> None:
+    from benchmark.reporting.writers.formats import render
+
+    console = streams.out()
+    width = min(console.width, FILE_COLUMNS) if not console.is_terminal else console.width
+    color = console.is_terminal and not console.no_color
+    text = render(report, output_format, width=width, color=color, encoding=sys.stdout.encoding or "ascii")
+    sys.stdout.write(text)
+
+
+def _save(report: Report, output_format: str, output: Path, database: str) -> None:
+    from benchmark.reporting.writers.formats import render, save
+    from benchmark.results.store.location import locate
+
+    path = locate(database).path
+    save(render(report, output_format, width=FILE_COLUMNS), output, protected=[path] if path else [])
+    verbosity.inform(f"wrote {output}")
+
+
+def _compare_with(file: Path, report: Report, output_format: str) -> int:
+    from benchmark.reporting.writers.formats import render
+
+    try:
+        shown = file.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(
+            f"--check {file}: cannot be read: {error}; write it with: bench report --output {file}"
+        ) from error
+    if shown == render(report, output_format, width=FILE_COLUMNS):
+        verbosity.inform(f"{file} is up to date")
+        return 0
+    raise UserError(f"{file} is out of date; write it anew with: bench report --output {file}")

@@ -1,0 +1,262 @@
+"""`bench reproduce CELL`: runs a cell again, and says whether it came out the same."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchmark.cli import output, streams
+from benchmark.cli.cell_names import short_id
+from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
+from benchmark.errors import CellsFailedError, NotFoundError, UserError
+
+if TYPE_CHECKING:
+    from benchmark.matrix.cell import Cell
+    from benchmark.matrix.plan import Plan
+    from benchmark.reporting.reproduction import Reproduction
+    from benchmark.results.read.queries import CellDetail
+    from benchmark.results.store.database import Database
+
+DIFFERENT_EXIT_CODE = 3
+FINISHED = ("completed", "diverged")
+STYLES = {"identical": "bold green", "within seed noise": "bold yellow", "different": "bold red"}
+
+CHANGE_COLUMNS = tuple(map(output.Column, ("area", "name", "before", "now")))
+ROW_COLUMNS = tuple(map(output.Column, ("cell_id", "verdict", "reason", "difference", "spread", "seeds", "changed")))
+
+
+@dataclass(frozen=True, slots=True)
+class Original:
+    """What the database knows of a cell before it runs again.
+
+    Attributes:
+        plan: The cell and its ancestors, as a matrix of their own.
+        record: The execution to compare with, and what it was made with.
+        seeds: Test accuracies of the cells that differ in the seed alone.
+    """
+
+    plan: Plan
+    record: dict[str, Any]
+    seeds: tuple[float, ...]
+
+
+@click.command(
+    "reproduce",
+    context_settings=CONTEXT,
+    epilog=examples("bench reproduce 3f2a", "bench reproduce model=simple_cnn,strategy=scratch,seed=0"),
+)
+@click.argument("cell")
+@database_option
+@machine_option
+@click.option(
+    "--isolation",
+    type=click.Choice(["auto", "fork", "spawn"]),
+    default="auto",
+    show_default=True,
+    help="How the worker process is made.",
+)
+@click.option("--offline", is_flag=True, help="Never download anything.")
+@click.option(
+    "--allow-plugins", is_flag=True, help="Let the Python files of [plugins] run that you have not trusted for good."
+)
+@format_option()
+@common_options
+def command(
+    cell: str,
+    database: str,
+    machine: str | None,
+    isolation: str,
+    offline: bool,
+    allow_plugins: bool,
+    output_format: str,
+) -> int:
+    """Run a cell again from what the database knows of it, and say whether it came out the same.
+
+    CELL is the beginning of a cell's id, or a selection that matches one cell. It runs as a new execution, as with
+    --rerun; a parent's kept weights are taken as they are. The answer is `identical` (equal to the bit), `within seed
+    noise` (the test accuracy moved by no more than the 95 % spread of its own seeds) or `different`, with what has
+    changed: code, versions, hardware, data, settings. Ends with 3 when it is different.
+    """
+    from benchmark.catalog.cache import default_cache_root
+    from benchmark.cli.commands.run import command_line, run
+    from benchmark.machine import default_machine_name
+    from benchmark.matrix.trust import require_consent
+    from benchmark.results.store.location import artifacts_root
+    from benchmark.scheduling.options import RunOptions
+
+    here = machine or default_machine_name()
+    original = _load(database, cell, here)
+    cell_id = original.plan.cells[-1].cell_id
+    # what a database calls a plug-in is no more trusted than what a matrix does
+    require_consent(original.plan.cells, command_line(), allowed=allow_plugins)
+    options = RunOptions(
+        machine=here,
+        artifacts_root=artifacts_root(database),
+        cache_root=default_cache_root(),
+        name=f"reproduce {short_id(cell_id)}",
+        rerun_cells=frozenset({cell_id}),
+        isolation=isolation,  # type: ignore[arg-type]
+        command=command_line(),
+        offline=offline,
+        allow_plugins=allow_plugins,
+    )
+    code = run(original.plan, database, options)
+    if code in {130, 143}:
+        return code
+    now = _outcome(database, cell_id, here, original)
+    found = _compare(original, now)
+    _print(cell_id, found, original.record, now, output_format)
+    return DIFFERENT_EXIT_CODE if found.verdict == "different" else 0
+
+
+def _compare(original: Original, now: Mapping[str, Any]) -> Reproduction:
+    from benchmark.reporting.reproduction import compare_executions
+
+    return compare_executions(original.record, now, original.seeds)
+
+
+def _load(database: str, meant: str, here: str) -> Original:
+    from benchmark.cli.cell_lookup import find_cell
+    from benchmark.results.read import queries
+    from benchmark.results.store.database import open_database
+
+    with open_database(database, mode="read") as opened:
+        detail = queries.cell_detail(opened, find_cell(opened, meant))
+        cell_id = detail.cell["cell_id"]
+        finished = [row for row in detail.executions if row["status"] in FINISHED]
+        if not finished:
+            raise NotFoundError(
+                f"cell {short_id(cell_id)}: expected a finished execution to compare with, found none. "
+                "Run it first: bench run"
+            )
+        chosen = max(finished, key=lambda row: (row["machine"] == here, row["execution_id"]))
+        runs = {row["run_id"]: row for row in queries.runs(opened)}
+        chain = _with_ancestors(opened, detail)
+        seeds = _seeds(opened, cell_id, chosen["machine"])
+        matrix = queries.latest_matrix_text(opened) or ("matrix.toml", "")
+    for one in chain:
+        _check_identity(one, runs.get(chosen["run_id"], {}).get("package_version"))
+    return Original(
+        plan=_plan(chain, *matrix),
+        record=_record(detail, chosen, runs),
+        seeds=seeds,
+    )
+
+
+def _with_ancestors(database: Database, detail: CellDetail) -> list[Cell]:
+    """The cell as it was recorded, and before it those whose weights it starts from."""
+    from benchmark.matrix.cell import Cell
+    from benchmark.results.read import queries
+
+    chain = [Cell.from_dict(json.loads(detail.cell["spec"]))]
+    while (parent := chain[0].parent_cell_id) is not None:
+        chain.insert(0, Cell.from_dict(json.loads(queries.cell_detail(database, parent).cell["spec"])))
+    return chain
+
+
+def _check_identity(cell: Cell, version: str | None) -> None:
+    """Refuse a cell that would be another one today: training code that gives other numbers has other ids."""
+    from benchmark.matrix.identity import cell_id_of, identity_parts
+
+    if cell_id_of(identity_parts(cell)) != cell.cell_id:
+        made = f"bench {version}" if version else "the bench that made it"
+        raise UserError(
+            f"cell {short_id(cell.cell_id)}: expected a cell of this bench's training version, found one that would have "
+            f"another id today: its training code has changed. Reproduce it with {made}"
+        )
+
+
+def _plan(chain: Sequence[Cell], path: str, text: str) -> Plan:
+    from benchmark.matrix.plan import Plan
+
+    # the last matrix stays the one that reports take their comparisons from
+    return Plan(name=None, path=path, text=text, cells=tuple(chain))
+
+
+def _seeds(database: Database, cell_id: str, machine: str) -> tuple[float, ...]:
+    from benchmark.reporting.rows.groups import group_cells
+    from benchmark.reporting.rows.latest import latest_executions
+    from benchmark.results.read import queries
+
+    rows = latest_executions(queries.results(database, spec=True, machine=machine))
+    for group in group_cells(rows):
+        if any(row["cell_id"] == cell_id for row in group.completed.values()):
+            values = (row["test_accuracy"] for row in group.completed.values())
+            return tuple(value for value in values if value is not None)
+    return ()
+
+
+def _record(detail: CellDetail, execution: Mapping[str, Any], runs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
+    """An execution with what its run knew, and what its last attempt saw."""
+    attempts = [row for row in detail.attempts if row["execution_id"] == execution["execution_id"]]
+    seen = {key: value for key, value in (attempts[-1] if attempts else {}).items() if value is not None}
+    return {**runs.get(execution["run_id"], {}), **seen, **execution}
+
+
+def _outcome(database: str, cell_id: str, here: str, original: Original) -> dict[str, Any]:
+    from benchmark.results.read import queries
+    from benchmark.results.store.database import open_database
+
+    with open_database(database, mode="read") as opened:
+        detail = queries.cell_detail(opened, cell_id)
+        runs = {row["run_id"]: row for row in queries.runs(opened)}
+    newest = max(detail.executions, key=lambda row: (row["machine"] == here, row["execution_id"]))
+    if newest["execution_id"] == original.record["execution_id"]:
+        raise CellsFailedError(
+            f"cell {short_id(cell_id)} was not run: nothing on this machine can run it. `bench doctor` shows what is here"
+        )
+    return _record(detail, newest, runs)
+
+
+def _print(
+    cell_id: str, found: Reproduction, before: Mapping[str, Any], now: Mapping[str, Any], output_format: str
+) -> None:
+    changes = [asdict(change) for change in found.changes]
+    if output_format == "json":
+        told = {key: value for key, value in asdict(found).items() if key != "changes"}
+        output.write_json(
+            {"cell_id": cell_id, **told, "changes": changes, "before": _short(before), "now": _short(now)}
+        )
+    elif output_format == "csv":
+        changed = " ".join(change.name for change in found.changes)
+        row = {"cell_id": cell_id, **asdict(found), "changed": changed}
+        output.write_rows([{column.key: row[column.key] for column in ROW_COLUMNS}], ROW_COLUMNS, "csv")
+    else:
+        console = streams.out()
+        console.print(f"{found.verdict}: {found.reason}", style=STYLES[found.verdict], soft_wrap=True)
+        console.print(_told(before, now), soft_wrap=True)
+        if changes:
+            output.write_table(changes, CHANGE_COLUMNS, "what was different")
+        else:
+            console.print("nothing that is recorded was different: code, versions, hardware, data, settings")
+
+
+SHOWN = (
+    "execution_id",
+    "run_id",
+    "machine",
+    "status",
+    "cause",
+    "detail",
+    "epochs",
+    "test_accuracy",
+    "test_loss",
+    "digest",
+)
+
+
+def _short(record: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: record.get(key) for key in SHOWN}
+
+
+def _told(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    def one(record: Mapping[str, Any]) -> str:
+        accuracy = record.get("test_accuracy")
+        shown = f"test accuracy {accuracy:.4f}" if accuracy is not None else str(record["status"])
+        return f"{shown} in run {record['run_id']} on {record['machine']}"
+
+    return streams.printable(f"before: {one(before)}; now: {one(now)}")

@@ -1,0 +1,119 @@
+"""`bench show CELL`: everything that is recorded about one cell."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchmark.cli import output
+from benchmark.cli.cell_names import short_id
+from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
+from benchmark.cli.texts.show_text import EPOCH_COLUMNS, portray
+
+if TYPE_CHECKING:
+    from benchmark.reporting.rows.predictions import Predictions
+
+ENVIRONMENT = (
+    "machine", "os", "cpu_model", "cpu_cores", "memory_bytes", "gpu_names", "gpu_driver", "python_version",
+    "backend_version", "keras_version", "numpy_version", "package_version", "git_commit", "git_dirty", "matrix_path",
+    "command",
+)  # fmt: skip
+
+
+@click.command(
+    "show",
+    context_settings=CONTEXT,
+    epilog=examples("bench show 3f2a", "bench show model=resnet18,strategy=scratch,seed=0"),
+)
+@click.argument("cell")
+@database_option
+@machine_option
+@format_option()
+@common_options
+def command(cell: str, database: str, machine: str | None, output_format: str) -> None:
+    """Show everything about one cell: settings, epochs, classes, attempts, environment, artifacts, log and traceback.
+
+    CELL is the beginning of a cell's id (four digits or more), or a selection that matches one cell. Of several
+    executions the newest is shown in full, on --machine if one is named. CSV has one row for each epoch.
+    """
+    record = _load(database, cell, machine)
+    if output_format == "json":
+        output.write_json(record)
+    elif output_format == "csv":
+        output.write_rows(record["epochs"], EPOCH_COLUMNS, "csv")
+    else:
+        portray(record, database)
+
+
+def _load(database: str, meant: str, machine: str | None) -> dict[str, Any]:
+    """The newest execution of the cell with all that belongs to it, and the others in short."""
+    from benchmark.cli.cell_lookup import find_cell, stored_predictions
+    from benchmark.matrix.cell import Cell
+    from benchmark.matrix.settings import cell_settings
+    from benchmark.reporting.rows.phases import phases_of
+    from benchmark.results.read import queries
+    from benchmark.results.store.database import open_database
+
+    with open_database(database, mode="read") as opened:
+        detail = queries.cell_detail(opened, find_cell(opened, meant))
+        runs = {row["run_id"]: row for row in queries.runs(opened)}
+        chosen = _choose(detail.executions, machine, detail.cell["cell_id"])
+        predicted = stored_predictions(opened)([chosen["execution_id"]]) if chosen else {}
+    run = runs.get(chosen["run_id"], {}) if chosen else {}
+    epochs = _of(detail.epochs, chosen)
+    attempts = _of(detail.attempts, chosen)
+    # the run knows TensorFlow's version, a worker that of the backend it computed with
+    seen = {key: row[key] for row in attempts for key in ("backend_version", "keras_version") if row[key] is not None}
+    return {
+        "cell": {key: value for key, value in detail.cell.items() if key != "spec"},
+        "settings": cell_settings(Cell.from_dict(json.loads(detail.cell["spec"]))),
+        "execution": chosen,
+        "attempts": attempts,
+        "epochs": epochs,
+        "phases": phases_of(chosen, epochs) if chosen else {},
+        "artifacts": _of(detail.artifacts, chosen),
+        **_of_classes(next(iter(predicted.values()), None)),
+        "environment": {key: seen.get(key, run.get(key)) for key in ENVIRONMENT},
+        "figures": _figures(database, detail.cell["cell_id"]),
+        "executions": detail.executions,
+    }
+
+
+def _figures(database: str, cell_id: str) -> list[dict[str, str]]:
+    """Pictures of the cell that `bench report --figures` and `bench explain` left, where they still are."""
+    from benchmark.reporting.figures.figure_index import figures_of
+    from benchmark.results.store.location import artifacts_root
+
+    found = figures_of(artifacts_root(database), cell_id)
+    return [{"kind": entry.kind, "title": entry.title, "path": str(entry.path)} for entry in found]
+
+
+def _of_classes(predictions: Predictions | None) -> dict[str, Any]:
+    """The scores of each class, and how often each true class (row) was taken for each class (column)."""
+    from benchmark.reporting.rows.classes import class_scores, confusion_counts
+
+    if predictions is None:
+        return {"classes": [], "confusion": []}
+    counts = confusion_counts(predictions)
+    return {
+        "classes": [asdict(scores) for scores in class_scores(counts, predictions.class_names)],
+        "confusion": counts,
+    }
+
+
+def _of(rows: Sequence[dict[str, Any]], execution: Mapping[str, Any] | None) -> list[dict[str, Any]]:
+    return [row for row in rows if execution is not None and row["execution_id"] == execution["execution_id"]]
+
+
+def _choose(executions: Sequence[dict[str, Any]], machine: str | None, cell_id: str) -> dict[str, Any] | None:
+    from benchmark.errors import NotFoundError
+
+    there = [row for row in executions if machine is None or row["machine"] == machine]
+    if machine is not None and not there:
+        known = ", ".join(sorted({row["machine"] for row in executions})) or "none"
+        raise NotFoundError(f"cell {short_id(cell_id)} has no execution on machine {machine!r}; it has on: {known}")
+    return max(there, key=lambda row: row["execution_id"]) if there else None

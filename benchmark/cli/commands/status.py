@@ -1,0 +1,186 @@
+"""`bench status`: how far the current or last run is, as the database knows it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from benchmark.cli import output, streams
+from benchmark.cli.cell_names import last_line, short_id
+from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option
+from benchmark.cli.output import Column
+from benchmark.errors import NotFoundError, UserError
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+    from benchmark.results.read.runs import RunProgress
+
+FOLLOW_SECONDS = 1.0
+SHOWN_FAILURES = 10
+ORDER = ("completed", "diverged", "failed", "blocked", "interrupted", "running", "pending", "skipped")
+
+RUNNING_COLUMNS = (
+    Column("cell_id", "running", show=short_id, style="dim"),
+    Column("dataset"),
+    Column("model"),
+    Column("strategy"),
+    Column("seed", right=True),
+    Column("epoch", right=True),
+    Column("since"),
+)
+
+FAILED_COLUMNS = (
+    Column("cell_id", "failed", show=short_id, style="red"),
+    Column("dataset"),
+    Column("model"),
+    Column("strategy"),
+    Column("seed", right=True),
+    Column("cause"),
+    Column("detail", show=last_line),
+)
+
+
+@click.command("status", context_settings=CONTEXT, epilog=examples("bench status", "bench status --follow"))
+@database_option
+@click.option("--run", "run_id", type=int, metavar="N", help="Of this run; see `bench list runs`.  [default: the last]")
+@click.option("--follow", is_flag=True, help="Keep showing it until the run ends.")
+@format_option()
+@common_options
+def command(database: str, run_id: int | None, follow: bool, output_format: str) -> None:
+    """Show the progress of the current or last run, read from the database, from any terminal.
+
+    CSV has one row for each cell of the run.
+    """
+    served = "://" in database and not database.startswith("sqlite")
+    if follow and output_format != "table":
+        raise UserError("--follow shows a table; leave out --format, or ask again and again with --format json")
+    if follow:
+        _follow(lambda: _load(database, run_id), served=served)
+    elif output_format == "csv":
+        output.write_rows(_load(database, run_id).cells, [Column("cell_id")], "csv")
+    elif output_format == "json":
+        output.write_json(_document(_load(database, run_id), served=served))
+    else:
+        streams.out().print(picture(_load(database, run_id), served=served), soft_wrap=False)
+
+
+def _load(database: str, run_id: int | None) -> RunProgress:
+    from benchmark.results.read.queries import run_progress
+    from benchmark.results.store.database import open_database
+
+    with open_database(database, mode="read") as opened:
+        progress = run_progress(opened, run_id)
+    if progress is None:
+        raise NotFoundError(f"{database}: no run yet; begin one with: bench run")
+    return progress
+
+
+def _document(progress: RunProgress, *, served: bool) -> dict[str, Any]:
+    return {
+        "run": progress.run,
+        "alive": is_alive(progress.run, served=served),
+        "counts": progress.counts,
+        "running": progress.running,
+        "cells": progress.cells,
+    }
+
+
+def _follow(load: Callable[[], RunProgress], *, served: bool) -> None:
+    """Show the progress anew until the run ends; Ctrl-C ends the showing, not the run."""
+    console = streams.out()
+    if console.is_terminal and not console.is_dumb_terminal:
+        from rich.live import Live
+
+        with Live(picture(load(), served=served), console=console, auto_refresh=False) as live:
+            while is_alive((progress := load()).run, served=served):
+                live.update(picture(progress, served=served), refresh=True)
+                time.sleep(FOLLOW_SECONDS)
+            live.update(picture(progress, served=served), refresh=True)
+        return
+    said = ""
+    while True:
+        progress = load()
+        if said != (said := _counts(progress)):
+            console.print(f"{time.strftime('%H:%M:%S')} {said}", soft_wrap=True)
+        if not is_alive(progress.run, served=served):
+            return
+        time.sleep(FOLLOW_SECONDS)
+
+
+def is_alive(run: Mapping[str, Any], *, served: bool) -> bool:
+    """Whether the process of a run that calls itself running is there.
+
+    Args:
+        run: Its row.
+        served: Whether the database is on a server: then the run may be on another computer, and is taken at its word.
+    """
+    from benchmark import machine
+
+    if run["state"] != "running":
+        return False
+    if run["boot_id"] != machine.boot_id():
+        return served
+    return run["pid"] is None or bool(machine.process_start_ticks(run["pid"]) == run["process_start_ticks"])
+
+
+def picture(progress: RunProgress, *, served: bool = False) -> RenderableType:
+    """The whole answer as rich draws it."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    parts: list[RenderableType] = [Text(streams.printable(_headline(progress.run, served=served)), style="bold")]
+    total = sum(count for status, count in progress.counts.items() if status != "skipped")
+    done = total - sum(progress.counts.get(status, 0) for status in ("pending", "running", "interrupted"))
+    line = Table.grid(padding=(0, 1))
+    line.add_column(width=24)
+    line.add_row(
+        ProgressBar(total=max(total, 1), completed=done, complete_style="cyan"),
+        Text(f"{done}/{total} cells: {_counts(progress)}"),
+    )
+    parts.append(line)
+    if progress.running and is_alive(progress.run, served=served):
+        parts.append(output.table([_running(row) for row in progress.running], RUNNING_COLUMNS))
+    failed = [row for row in progress.cells if row["status"] in {"failed", "blocked"}]
+    if failed:
+        parts.append(output.table(failed[:SHOWN_FAILURES], FAILED_COLUMNS))
+    if len(failed) > SHOWN_FAILURES:
+        parts.append(Text(f"and {len(failed) - SHOWN_FAILURES} more; `bench list cells --select status=failed`"))
+    return Group(*parts)
+
+
+def _headline(run: Mapping[str, Any], *, served: bool) -> str:
+    name = f" {run['name']!r}" if run["name"] else ""
+    state = run["state"]
+    if state == "running" and not is_alive(run, served=served):
+        state = "died without a word; `bench run` goes on from where it was"
+    elif run["finished_utc"] is not None:
+        state = f"{state} in {output.seconds(_between(run['started_utc'], run['finished_utc']))}"
+    elif state == "running":
+        state = f"running for {output.seconds(_since(run['started_utc']))}"
+    return f"run {run['run_id']}{name} on {run['machine']}: {state}"
+
+
+def _counts(progress: RunProgress) -> str:
+    known = [status for status in ORDER if progress.counts.get(status)]
+    return ", ".join(f"{progress.counts[status]:,} {'left out' if status == 'skipped' else status}" for status in known)
+
+
+def _running(row: Mapping[str, Any]) -> dict[str, Any]:
+    since = output.seconds(_since(row["started_utc"]))
+    return {**row, "epoch": f"{row['epochs'] or 0}/{row['epochs_planned']}", "since": since}
+
+
+def _since(started_utc: str) -> float:
+    return _between(started_utc, datetime.now(UTC).isoformat())
+
+
+def _between(start: str, end: str) -> float:
+    first, last = (datetime.fromisoformat(text) for text in (start, end))
+    return max((last - first).total_seconds(), 0.0)

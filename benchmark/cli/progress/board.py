@@ -1,0 +1,176 @@
+"""What a run looks like at this moment: fed by the scheduler's observer calls, drawn by `live` and `plain`."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from benchmark.cli.cell_names import brief_label, cell_label
+from benchmark.events import EpochFinished, Event, Progress, Resumed, StageStarted
+from benchmark.matrix.cell import Cell
+
+if TYPE_CHECKING:
+    from benchmark.matrix.plan import Plan
+    from benchmark.scheduling.options import Forecast
+
+ASK_SECONDS = 1.0
+"""How often the scheduler's forecast is asked for at most."""
+
+
+def _nothing_known() -> float | None:
+    return None
+
+
+@dataclass(slots=True)
+class RunningCell:
+    """One cell that is being worked on.
+
+    Attributes:
+        label, brief: What it is called, in full and where there is little room.
+        attempt: Number of the try, from 1.
+        started: When, on the board's clock.
+        stage, epoch: Counted from 1; 0 before the first one.
+        batch, batches: Within the epoch.
+        last: The last finished epoch, if any.
+        resumed_from: Epoch that an earlier attempt had reached; 0 for a fresh start.
+    """
+
+    cell: Cell
+    label: str
+    brief: str
+    attempt: int
+    started: float
+    stage: int = 0
+    epoch: int = 0
+    batch: int = 0
+    batches: int = 0
+    last: EpochFinished | None = None
+    resumed_from: int = 0
+
+    @property
+    def share(self) -> float:
+        """How much of the cell is done, 0..1, by epochs and batches."""
+        within = self.batch / self.batches if self.batches else 0.0
+        done = float(self.last.epoch) if self.last else 0.0
+        if self.epoch > done:
+            done += within
+        return min(done / max(self.cell.epochs, 1), 1.0)
+
+    def see(self, event: Event) -> None:
+        """Take in what the worker told."""
+        match event:
+            case StageStarted(stage=stage):
+                self.stage = stage
+            case Resumed(epoch=epoch):
+                self.resumed_from = epoch
+            case Progress(stage=stage, epoch=epoch, batch=batch, batches=batches):
+                self.stage, self.epoch, self.batch, self.batches = stage, epoch, batch, batches
+            case EpochFinished():
+                self.last, self.stage, self.epoch, self.batch = event, event.stage, event.epoch, 0
+
+
+@dataclass(frozen=True, slots=True)
+class FinishedCell:
+    """How one cell ended in this run."""
+
+    cell: Cell
+    label: str
+    status: str
+    cause: str | None
+    seconds: float
+    detail: str | None
+
+
+@dataclass(slots=True)
+class Board:
+    """The whole run.
+
+    Attributes:
+        total: Cells to work on in this run.
+        reused: Cells that were finished before.
+        forecast: Seconds that the scheduler still expects; asked when something happens, never from a drawing thread.
+        clock: Seconds that never go back; replaced in tests.
+    """
+
+    clock: Callable[[], float] = time.monotonic
+    axes: Sequence[str] = ()
+    total: int = 0
+    reused: int = 0
+    forecast: Forecast = _nothing_known
+    started: float = 0.0
+    expected_end: float | None = None
+    asked: float = 0.0
+    running: dict[str, RunningCell] = field(default_factory=dict)
+    finished: list[FinishedCell] = field(default_factory=list)
+    counts: Counter[str] = field(default_factory=Counter)
+
+    def begin(self, plan: Plan, reused: Collection[str], forecast: Forecast) -> None:
+        """The scheduler announced a run: it starts now."""
+        self.reused = len(reused)
+        self.total, self.axes = len(plan.cells) - self.reused, plan.axes
+        self.forecast = forecast
+        self.started = self.clock()
+        self._ask()
+
+    def start(self, cell: Cell, attempt: int) -> RunningCell:
+        """A worker was given this cell."""
+        running = RunningCell(cell, cell_label(cell, self.axes), brief_label(cell, self.axes), attempt, self.clock())
+        self.running[cell.cell_id] = running
+        self._ask()
+        return running
+
+    def see(self, cell: Cell, event: Event) -> RunningCell | None:
+        """The worker of `cell` told something; None when it is not on the board."""
+        running = self.running.get(cell.cell_id)
+        if running is not None:
+            running.see(event)
+        if self.clock() - self.asked >= ASK_SECONDS:
+            self._ask()
+        return running
+
+    def finish(self, cell: Cell, status: str, cause: str | None, seconds: float, detail: str | None) -> FinishedCell:
+        """A cell reached a state that this run will not change any more."""
+        self.running.pop(cell.cell_id, None)
+        ended = FinishedCell(cell, cell_label(cell, self.axes), status, cause, seconds, detail)
+        self.finished.append(ended)
+        self.counts[status] += 1
+        self._ask()
+        return ended
+
+    def _ask(self) -> None:
+        self.asked = self.clock()
+        left = self.forecast()
+        self.expected_end = None if left is None else self.asked + left
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since the run began."""
+        return self.clock() - self.started
+
+    @property
+    def share(self) -> float:
+        """How much of the run is done, 0..1: of its time where a forecast is known, else of its epochs."""
+        if self.expected_end is not None:
+            left = max(self.expected_end - self.clock(), 0.0)
+            return self.elapsed / (self.elapsed + left) if left or self.elapsed else 0.0
+        done = float(sum(ended.cell.epochs for ended in self.finished))
+        done += sum(running.share * running.cell.epochs for running in list(self.running.values()))
+        return min(done / self._epochs, 1.0) if self._epochs else 0.0
+
+    @property
+    def _epochs(self) -> float:
+        known = [ended.cell.epochs for ended in self.finished]
+        known += [running.cell.epochs for running in list(self.running.values())]
+        mean = sum(known) / len(known) if known else 0.0
+        return mean * max(self.total, len(known))
+
+    @property
+    def left_seconds(self) -> float | None:
+        """Wall time that is probably left: the scheduler's forecast, or else the pace of this run so far."""
+        if self.expected_end is not None:
+            return max(self.expected_end - self.clock(), 0.0)
+        share = self.share
+        return self.elapsed * (1 - share) / share if share > 0.02 and self.finished else None

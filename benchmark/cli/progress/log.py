@@ -1,0 +1,86 @@
+"""The log of a run where there is no terminal: one line for what happened, with the time of day."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING, Self
+
+from benchmark.cli import output, streams, verbosity
+from benchmark.cli.cell_names import last_line
+from benchmark.cli.progress.board import Board, RunningCell
+from benchmark.events import EpochFinished, Event
+from benchmark.matrix.cell import Cell
+
+if TYPE_CHECKING:
+    from benchmark.matrix.plan import Plan
+    from benchmark.scheduling.options import AttemptFacts, Forecast, RunSummary
+
+EPOCH_LINE_SECONDS = 2.0
+"""A cell says at most every so often how its epochs go: thousands of short epochs must not fill a log."""
+
+
+class PlainLog:
+    """An observer of the scheduler that writes lines."""
+
+    def __init__(self, board: Board | None = None, write: Callable[[str], None] = verbosity.inform) -> None:
+        self.board = board or Board()
+        self.write = write
+        self._told: dict[str, float] = {}
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        return
+
+    def run_started(self, run_id: int, plan: Plan, reused: Collection[str], forecast: Forecast) -> None:
+        self.board.begin(plan, reused, forecast)
+        left = self.board.left_seconds
+        expected = "" if left is None else f", about {output.seconds(left)}"
+        self._line(f"run {run_id}: {output.plural(self.board.total, 'cell')} to do{expected}")
+
+    def cell_started(self, cell: Cell, attempt: AttemptFacts) -> None:
+        running = self.board.start(cell, attempt.number)
+        again = f" (attempt {attempt.number})" if attempt.number > 1 else ""
+        self._line(f"{running.label}: started{again}")
+        self._told[cell.cell_id] = self.board.clock()
+
+    def progress(self, cell: Cell, event: Event) -> None:
+        self.board.see(cell, event)
+
+    def epoch(self, cell: Cell, event: EpochFinished) -> None:
+        running = self.board.see(cell, event)
+        now = self.board.clock()
+        if running is not None and now - self._told.get(cell.cell_id, 0.0) >= EPOCH_LINE_SECONDS:
+            self._told[cell.cell_id] = now
+            self._line(f"{running.label}: {_epoch_line(running, event)}")
+
+    def cell_finished(self, cell: Cell, status: str, cause: str | None, seconds: float, detail: str | None) -> None:
+        running = self.board.running.get(cell.cell_id)
+        ended = self.board.finish(cell, status, cause, seconds, detail)
+        place = f"[{len(self.board.finished)}/{self.board.total}]"
+        why = f" ({cause})" if cause not in {None, status} else ""
+        last = f", {_epoch_line(running, running.last)}" if running is not None and running.last else ""
+        text = f": {streams.printable(last_line(detail))}" if detail and status != "completed" else ""
+        left = self.board.left_seconds if self.board.expected_end is not None else None
+        time_left = (
+            f"; about {output.seconds(left)} left" if left and len(self.board.finished) < self.board.total else ""
+        )
+        self._line(f"{place} {ended.label}: {status}{why} in {output.seconds(seconds)}{last}{text}{time_left}")
+
+    def note(self, text: str) -> None:
+        self._line(text)
+
+    def run_finished(self, summary: RunSummary) -> None:
+        del summary
+
+    def _line(self, text: str) -> None:
+        self.write(f"{time.strftime('%H:%M:%S')} {text}")
+
+
+def _epoch_line(running: RunningCell, event: EpochFinished) -> str:
+    text = f"epoch {event.epoch}/{running.cell.epochs} loss {event.train_loss:.4g} accuracy {event.train_accuracy:.3f}"
+    if event.val_accuracy is not None and event.val_loss is not None:
+        text += f" val_loss {event.val_loss:.4g} val_accuracy {event.val_accuracy:.3f}"
+    return text

@@ -1,0 +1,81 @@
+"""The closing words of a run: how it went, what failed, and what to type next. On stderr."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from benchmark.cli import output, streams, verbosity
+from benchmark.cli.cell_names import last_line, short_id
+
+if TYPE_CHECKING:
+    from benchmark.cli.progress.board import Board, FinishedCell
+    from benchmark.scheduling.options import RunSummary
+
+SHOWN_FAILURES = 10
+SHOWN_CELLS = 3
+"""How many reasons are told, and how many cells are named with each."""
+
+STATUSES = ("completed", "diverged", "failed", "blocked", "interrupted", "running", "pending", "skipped")
+"""The order in which counts are told."""
+
+
+def conclude(board: Board, summary: RunSummary, command: str, database: str) -> None:
+    """The closing words: counts, the failures, and the commands to go on with."""
+    counts = ", ".join(f"{summary.counts[status]:,} {status}" for status in STATUSES if summary.counts.get(status))
+    reused = f" ({len(summary.reused):,} from earlier runs)" if summary.reused else ""
+    verbosity.inform(f"\n{counts or 'nothing to do'}{reused} in {output.seconds(summary.seconds)}", "bold")
+    if summary.stopped:
+        verbosity.inform(f"stopped: {summary.stopped}")
+    elif summary.forecast_seconds:
+        verbosity.inform(f"  {forecast_in_words(summary.forecast_seconds, summary.seconds)}", "dim")
+    failed = [ended for ended in board.finished if ended.status in {"failed", "blocked"}]
+    _tell_failures(failed)
+    for line in _next_commands(summary, command, database, failed):
+        verbosity.inform(f"  {line}")
+
+
+def forecast_in_words(expected: float, took: float) -> str:
+    """How the forecast compares with what it came to: `the forecast was 2:05 min, 12 % too short`."""
+    wrong = expected / took - 1 if took > 0 else 0.0
+    side = "long" if wrong > 0 else "short"
+    judged = "about right" if abs(wrong) < 0.05 else f"{abs(wrong):.0%} too {side}".replace("%", " %")
+    return f"the forecast was {output.seconds(expected)}: {judged}"
+
+
+def _tell_failures(failed: Sequence[FinishedCell]) -> None:
+    """Each reason once, with the cells it ended."""
+    reasons: dict[str, list[FinishedCell]] = {}
+    for ended in failed:
+        cause = f" ({ended.cause})" if ended.cause not in {None, ended.status} else ""
+        detail = f": {last_line(ended.detail)}" if ended.detail else ""
+        reasons.setdefault(f"{ended.status}{cause}{detail}", []).append(ended)
+    for reason, cells in list(reasons.items())[:SHOWN_FAILURES]:
+        names = [f"{short_id(ended.cell.cell_id)} {ended.label}" for ended in cells[:SHOWN_CELLS]]
+        more = f" and {len(cells) - SHOWN_CELLS} more" if len(cells) > SHOWN_CELLS else ""
+        streams.say(f"  {', '.join(names)}{more}: {reason}", "red")
+    if len(reasons) > SHOWN_FAILURES:
+        streams.say(f"  and {len(reasons) - SHOWN_FAILURES} more reasons")
+
+
+def _next_commands(summary: RunSummary, command: str, database: str, failed: Sequence[FinishedCell]) -> list[str]:
+    """What to type next, most useful first."""
+    option = "" if database == "results.sqlite" else f" --db {shlex.quote(without_password(database))}"
+    lines = []
+    if summary.stopped or summary.exit_code in {130, 143}:
+        # with --rerun it would begin all over
+        lines.append(f"{command.replace(' --rerun', '')}   goes on from here")
+    if summary.counts.get("completed"):
+        lines.append(f"bench report{option}   compares the results")
+    if summary.exit_code == 3:
+        cell = short_id(failed[0].cell.cell_id) if failed else "CELL"
+        lines.append(f"bench show {cell}{option}   shows the log and traceback of a failed cell")
+        lines.append("bench run --retry-failed   tries failed cells again")
+    return lines
+
+
+def without_password(text: str) -> str:
+    """The text with the passwords in its URLs hidden."""
+    return re.sub(r"(://[^:/@\s']*):[^@\s']*@", r"\1:***@", text)

@@ -1,0 +1,177 @@
+"""The live display of a run: one line for each running cell, one for the whole. Draws on stderr, on terminals only."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Self
+
+from rich.console import Console, ConsoleOptions, Group, RenderResult
+from rich.live import Live
+from rich.progress_bar import ProgressBar
+from rich.table import Table
+from rich.text import Text
+
+from benchmark.cli import output
+from benchmark.cli.cell_names import last_line
+from benchmark.cli.progress.board import Board, FinishedCell, RunningCell
+from benchmark.cli.streams import messages_through, printable
+from benchmark.events import EpochFinished, Event
+from benchmark.matrix.cell import Cell
+
+if TYPE_CHECKING:
+    from benchmark.matrix.plan import Plan
+    from benchmark.scheduling.options import AttemptFacts, Forecast, RunSummary
+
+MARKS = {"completed": ("✓", "green"), "failed": ("✗", "red"), "diverged": ("~", "yellow"), "blocked": ("-", "yellow")}
+REFRESH_PER_SECOND = 4
+WIDE_COLUMNS = 96
+NARROW_COLUMNS = 70
+
+
+class Picture:
+    """The board as rich draws it; measured anew at each refresh, so that it follows the size of the terminal."""
+
+    def __init__(self, board: Board) -> None:
+        self.board = board
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        room = max(console.height - 4, 1)
+        running = list(self.board.running.values())
+        yield Group(
+            *self._cells(running[:room], options.max_width), self._whole(len(running) - room, options.max_width)
+        )
+
+    def _cells(self, running: Sequence[RunningCell], width: int) -> list[Table]:
+        if not running:
+            return []
+        grid = Table.grid(padding=(0, 1), expand=True)
+        grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
+        grid.add_column(no_wrap=True, justify="right")
+        grid.add_column(width=20 if width >= WIDE_COLUMNS else 8)
+        grid.add_column(no_wrap=True)
+        if width >= NARROW_COLUMNS:
+            grid.add_column(no_wrap=True, justify="right", style="dim")
+        for one in running:
+            elapsed = [_clock(self.board.clock() - one.started)] if width >= NARROW_COLUMNS else []
+            grid.add_row(
+                Text(printable(one.brief)), _epoch(one, width), _bar(one.share), _numbers(one, width), *elapsed
+            )
+        return [grid]
+
+    def _whole(self, hidden: int, width: int) -> Table:
+        grid = Table.grid(padding=(0, 1), expand=True)
+        grid.add_column(no_wrap=True)
+        grid.add_column(ratio=1, max_width=40)
+        grid.add_column(no_wrap=True)
+        board = self.board
+        counts = Text(f"{len(board.finished)}/{board.total} cells", style="bold")
+        for status, (mark, style) in MARKS.items():
+            if board.counts[status]:
+                counts.append(f" {mark}{board.counts[status]}", style=style)
+        if hidden > 0:
+            counts.append(f" (+{hidden} running)", style="dim")
+        grid.add_row(counts, _bar(board.share), Text(self._time(width)))
+        return grid
+
+    def _time(self, width: int) -> str:
+        left = self.board.left_seconds
+        spent = _clock(self.board.elapsed)
+        if left is None:
+            return spent
+        return f"{spent} · about {_clock(left)} left" if width >= NARROW_COLUMNS else f"{spent} ~{_clock(left)} left"
+
+
+class LiveDisplay:
+    """An observer of the scheduler that keeps a `Picture` on the terminal; finished cells scroll away above it.
+
+    Side effects: a thread of rich redraws the picture a few times a second between `run_started` and `run_finished`.
+    """
+
+    def __init__(self, console: Console, board: Board | None = None) -> None:
+        self.board = board or Board()
+        self._stack = contextlib.ExitStack()
+        self.live = Live(
+            Picture(self.board),
+            console=console,
+            refresh_per_second=REFRESH_PER_SECOND,
+            transient=True,
+            redirect_stdout=False,
+        )
+
+    def __enter__(self) -> Self:
+        self._stack.enter_context(messages_through(self.live.console))
+        self._stack.callback(self.live.stop)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    def run_started(self, run_id: int, plan: Plan, reused: Collection[str], forecast: Forecast) -> None:
+        del run_id
+        self.board.begin(plan, reused, forecast)
+        self.live.start()
+
+    def cell_started(self, cell: Cell, attempt: AttemptFacts) -> None:
+        self.board.start(cell, attempt.number)
+
+    def progress(self, cell: Cell, event: Event) -> None:
+        self.board.see(cell, event)
+
+    def epoch(self, cell: Cell, event: EpochFinished) -> None:
+        self.board.see(cell, event)
+
+    def cell_finished(self, cell: Cell, status: str, cause: str | None, seconds: float, detail: str | None) -> None:
+        running = self.board.running.get(cell.cell_id)
+        ended = self.board.finish(cell, status, cause, seconds, detail)
+        self.live.console.print(_ended(ended, running), soft_wrap=True)
+
+    def note(self, text: str) -> None:
+        self.live.console.print(Text(printable(text), style="dim"), soft_wrap=True)
+
+    def run_finished(self, summary: RunSummary) -> None:
+        del summary
+        self.live.stop()
+
+
+def _bar(share: float) -> ProgressBar:
+    return ProgressBar(total=1.0, completed=share, complete_style="cyan", finished_style="green")
+
+
+def _epoch(one: RunningCell, width: int) -> Text:
+    if not one.epoch:
+        return Text("starting", style="dim")
+    text = f"{one.epoch}/{one.cell.epochs}"
+    if width >= WIDE_COLUMNS:
+        stages = len(one.cell.stages)
+        text = (f"stage {one.stage}/{stages} " if stages > 1 else "") + f"epoch {text}"
+    return Text(text)
+
+
+def _numbers(one: RunningCell, width: int) -> Text:
+    if one.last is None:
+        return Text("")
+    accuracy, loss = one.last.val_accuracy, one.last.val_loss
+    where = "val"
+    if accuracy is None:
+        accuracy, loss, where = one.last.train_accuracy, one.last.train_loss, "train"
+    text = f"{where} {accuracy:.3f}"
+    return Text(f"{text} loss {output.number(loss or 0.0)}" if width >= WIDE_COLUMNS else text)
+
+
+def _ended(ended: FinishedCell, running: RunningCell | None) -> Text:
+    mark, style = MARKS.get(ended.status, ("·", "dim"))
+    text = Text(f"{mark} ", style=style).append(printable(ended.label), style="default")
+    text.append(f"  {ended.status}" + (f" ({ended.cause})" if ended.cause not in {None, ended.status} else ""))
+    if running is not None and running.last is not None:
+        text.append(f"  {_numbers(running, 0)}", style="default")
+    text.append(f"  {output.seconds(ended.seconds)}", style="dim")
+    if ended.detail and ended.status != "completed":
+        text.append(f"\n    {printable(last_line(ended.detail))}", style="dim")
+    return text
+
+
+def _clock(value: float) -> str:
+    minutes, rest = divmod(max(round(value), 0), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

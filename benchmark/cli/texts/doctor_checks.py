@@ -1,0 +1,229 @@
+"""What `bench doctor` looks at: each check is a function that gives findings and changes nothing."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal, TypeAlias
+
+from benchmark import __version__, machine
+from benchmark.cli import output
+
+Verdict: TypeAlias = Literal["good", "note", "missing", "bad"]
+
+PACKAGES = (
+    "tensorflow", "keras", "numpy", "tensorflow-datasets", "importlib_resources", "scikit-learn", "sqlalchemy",
+    "alembic", "pandas", "matplotlib", "pydantic", "click", "rich",
+)  # fmt: skip
+
+EXTRAS = ("jax", "torch", "psycopg")
+"""What an extra of this package installs; not missed where it is not there."""
+
+KERAS_FLOOR = (3, 13, 2)
+"""Older ones load model files that run code or exhaust memory: CVE-2025-1550, -8747, -9905, -9906, CVE-2026-0897, -1462, -1669."""
+
+WAL_RESET_FIXED = ((3, 44, 6), (3, 50, 7), (3, 51, 3))
+"""SQLite 3.7.0 to 3.51.2 can corrupt a WAL database that two processes write and checkpoint at the same moment."""
+
+SMALL_DISK_BYTES = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One thing that was looked at.
+
+    Attributes:
+        area: Heading it stands under.
+        verdict: `good`; `note` for facts; `missing` for what can be fetched; `bad` for what must be cured.
+        cure: What to do about it; empty when there is nothing to do.
+    """
+
+    area: str
+    name: str
+    value: str
+    verdict: Verdict = "good"
+    cure: str = ""
+
+    def to_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def examine(database: str) -> list[Finding]:
+    """All findings, in the order in which they are shown."""
+    return [*_machine(), *_versions(), *_files(database), *_datasets(), *_weights(), *_plugins()]
+
+
+def _machine() -> Iterator[Finding]:
+    facts = machine.facts()
+    yield Finding("machine", "system", facts.os, "note")
+    yield Finding("machine", "processor", f"{facts.cpu_model}, {output.plural(facts.cpu_cores, 'usable core')}", "note")
+    yield Finding("machine", "memory", output.size(facts.memory_bytes), "note")
+    for gpu in facts.gpus:
+        value = f"{gpu.name}, {output.size(gpu.memory_bytes)}, driver {facts.gpu_driver}"
+        yield Finding("machine", f"gpu:{gpu.index}", value)
+    if not facts.gpus:
+        yield Finding("machine", "gpu", 'none: device = "auto" means cpu', "note")
+    cores = facts.cpu_cores
+    yield Finding("machine", "cells at once", f"{cores} with threads = 1, one with threads = {cores}", "note")
+
+
+def _versions() -> Iterator[Finding]:
+    facts = machine.package_versions(PACKAGES)
+    yield Finding("versions", "bench", __version__, "note")
+    yield Finding("versions", "python", machine.facts().python_version, "note")
+    for name in PACKAGES:
+        yield _package(name, facts.get(name))
+    for name, version in machine.package_versions(EXTRAS).items():
+        yield Finding("versions", name, version)
+    yield sqlite_finding(_sqlite_version())
+
+
+def _package(name: str, version: str | None) -> Finding:
+    if version is None:
+        why = " (tensorflow-datasets imports it without declaring it)" if name == "importlib_resources" else ""
+        return Finding("versions", name, "not installed", "bad", f"pip install {name}{why}")
+    if name == "keras" and numbers(version) < KERAS_FLOOR:
+        floor = ".".join(map(str, KERAS_FLOOR))
+        return Finding(
+            "versions", name, version, "bad", f"known to be unsafe before {floor}: pip install 'keras>={floor}'"
+        )
+    return Finding("versions", name, version)
+
+
+def sqlite_finding(version: str) -> Finding:
+    """SQLite's version, with a note when it has the WAL-reset bug, which one writer at a time cannot meet."""
+    release = numbers(version)
+    fixed = release >= max(WAL_RESET_FIXED) or any(release[:2] == fix[:2] and release >= fix for fix in WAL_RESET_FIXED)
+    if fixed or release < (3, 7, 0):
+        return Finding("versions", "sqlite", version)
+    note = "has the WAL-reset bug (fixed in 3.44.6, 3.50.7, 3.51.3); bench has one writer and cannot meet it"
+    return Finding("versions", "sqlite", version, "note", f"{note}: let no other program write to the database")
+
+
+def numbers(version: str) -> tuple[int, ...]:
+    """The leading numbers of a version: `3.15.1rc0` is (3, 15, 1)."""
+    return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
+
+
+def _sqlite_version() -> str:
+    from benchmark.results.store.engine import SQLITE_VERSION
+
+    return SQLITE_VERSION
+
+
+def _files(database: str) -> Iterator[Finding]:
+    from benchmark.catalog.cache import default_cache_root
+
+    places = {
+        "cache (BENCH_CACHE)": default_cache_root(),
+        "tfds (TFDS_DATA_DIR)": tfds_root(),
+        "keras (KERAS_HOME)": keras_root(),
+    }
+    for name, place in places.items():
+        yield _place(name, place)
+    if "://" not in database:
+        yield _place("results (BENCH_DB)", Path(database).absolute().parent)
+
+
+def _place(name: str, place: Path) -> Finding:
+    there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(there).free
+    value = f"{place}, {output.size(free)} free" + ("" if there == place else ", not made yet")
+    if not os.access(there, os.W_OK):
+        return Finding(
+            "files", name, value, "bad", f"{there} cannot be written: choose another place with the variable"
+        )
+    if free < SMALL_DISK_BYTES:
+        return Finding("files", name, value, "bad", "less than 1 GiB is free: make room")
+    return Finding("files", name, value)
+
+
+def tfds_root() -> Path:
+    """Where TFDS keeps its datasets."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
+
+
+def keras_root() -> Path:
+    """Where Keras keeps downloaded weights."""
+    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+
+
+def _datasets() -> Iterator[Finding]:
+    from benchmark.catalog.facts import SOURCES
+
+    for source in SOURCES:
+        name = source.removeprefix("tfds:")
+        if name == source:
+            yield Finding("datasets", name, "comes with scikit-learn")
+        elif list(tfds_root().glob(f"{name}/*/dataset_info.json")):
+            yield Finding("datasets", name, f"present in {tfds_root() / name}")
+        elif _is_prepared(name):
+            yield Finding("datasets", name, "present, prepared in the cache")
+        else:
+            cure = "`bench prepare` or the first `bench run` that needs it downloads it"
+            yield Finding("datasets", name, "not downloaded yet", "missing", cure)
+
+
+def _is_prepared(name: str) -> bool:
+    from benchmark.catalog.cache import default_cache_root
+
+    return any(default_cache_root().glob(f"prepared/{name}-*/meta.json"))
+
+
+def _weights() -> Iterator[Finding]:
+    """Published weights that are there, and of the most used ones also that they are not."""
+    from benchmark.catalog.keras_applications import PREFIX, PUBLISHED
+
+    for name, published in PUBLISHED.items():
+        if published.path.exists():
+            yield Finding("weights", name, f"{published.path}, {output.size(published.path.stat().st_size)}")
+        elif not name.startswith(PREFIX):
+            cure = (
+                f"`bench prepare`, or the first `bench run` that needs them, downloads them to {published.path.parent}"
+            )
+            yield Finding("weights", f"{name} (imagenet)", "not downloaded yet", "missing", cure)
+
+
+def _plugins(matrix: str = "matrix.toml") -> Iterator[Finding]:
+    """Consent to plug-ins: the trust file, models of installed packages, and the files of the matrix in this folder."""
+    from benchmark.errors import UserError
+    from benchmark.matrix.reading.plugins import entry_points
+    from benchmark.matrix.trust import trust_file, trusted_digests
+
+    try:
+        digests = trusted_digests()
+        there = output.plural(len(digests), "trusted plug-in") if trust_file().exists() else "not made yet"
+        yield Finding("plug-ins", "trust file", f"{trust_file()}, {there}", "note")
+    except UserError as error:
+        digests = frozenset()
+        yield Finding("plug-ins", "trust file", str(error), "bad", "correct it, or remove it")
+    for point in entry_points():
+        package = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
+        yield Finding("plug-ins", f"plugin:{point.name}", f"of the installed package {package}")
+    yield from _plugin_files(matrix, digests)
+
+
+def _plugin_files(matrix: str, digests: frozenset[str]) -> Iterator[Finding]:
+    from benchmark.errors import UserError
+    from benchmark.matrix.problems import Problems
+    from benchmark.matrix.reading.plugins import read_plugins
+    from benchmark.matrix.reading.toml import parse_toml, read_text
+    from benchmark.matrix.trust import exposure, trust_file
+
+    try:
+        document = parse_toml(read_text(matrix), matrix)
+    except UserError:
+        return  # no matrix here, or one that `bench plan` explains
+    for file in read_plugins(document, Path.cwd(), Problems()).files:
+        if exposed := exposure(file.file):
+            cure = f"it is not run: chmod o-w {exposed}"
+            yield Finding("plug-ins", file.written, f"{exposed} can be written by anybody", "bad", cure)
+        elif file.sha256 in digests:
+            yield Finding("plug-ins", file.written, "trusted")
+        else:
+            cure = f'read it; then `bench run --allow-plugins`, or add sha256 = "{file.sha256}" to {trust_file()}'
+            yield Finding("plug-ins", file.written, "not trusted, so it is not run", "missing", cure)

@@ -1,0 +1,218 @@
+"""What a run will take, told before it begins, from what this machine has recorded of like cells."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from benchmark.cli import output
+from benchmark.matrix.cell import Cell
+
+if TYPE_CHECKING:
+    from benchmark.forecast.estimate import Durations, Estimate
+    from benchmark.forecast.trial_store import Find
+    from benchmark.scheduling.processes.slots import Slots
+
+SETTLED = {"completed", "diverged", "failed", "blocked"}
+"""Statuses of cells that a run leaves as they are, unless it is told to retry."""
+
+MEASURED = {"same cell", "same shape", "same model", "trial"}
+"""What an estimate may follow from when this machine has recorded a cell of the same model, or tried one."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """What the database knows of this machine.
+
+    Attributes:
+        statuses: Of the newest execution of each cell.
+        durations: See `results.queries.durations`.
+        efforts: See `results.past.efforts`.
+        trials: See `scheduling.trials`; None to do without.
+        starts: See `results.past.starts`.
+    """
+
+    statuses: Mapping[str, str] = field(default_factory=dict)
+    durations: Sequence[Mapping[str, Any]] = ()
+    efforts: Sequence[Mapping[str, Any]] = ()
+    trials: Find | None = None
+    starts: Mapping[str, float] = field(default_factory=dict)
+
+    def durations_known(self) -> Durations:
+        """Expectations that follow from all this."""
+        from benchmark.forecast.estimate import Durations
+        from benchmark.forecast.trial_store import no_trial
+
+        return Durations(self.durations, self.efforts, self.trials or no_trial, self.starts)
+
+
+@dataclass(frozen=True, slots=True)
+class Budget:
+    """What of a plan can be done in a given time.
+
+    Attributes:
+        seconds: The time.
+        fitting: Ids of the cells that will have ended by then, in the order of the run.
+        shortest_first: How many could have ended if the shortest were run first.
+    """
+
+    seconds: float
+    fitting: frozenset[str]
+    shortest_first: int
+
+
+@dataclass(frozen=True, slots=True)
+class Expectation:
+    """What the pending cells of a plan will take.
+
+    Attributes:
+        estimates: Of each pending cell, by its id.
+        cells: How many will run.
+        known_cells: For how many of them the machine has recorded, or tried, a cell of the same model.
+        wall_seconds: Of the whole run.
+        work_seconds: Sum over the cells.
+        jobs: So many run at once.
+        peak_rss_bytes: Main memory of that many workers, the largest.
+        disk_bytes: What the cells leave on the disk.
+        budget: What can be done in the time that was asked about; None without one.
+    """
+
+    estimates: Mapping[str, Estimate]
+    cells: int
+    known_cells: int
+    wall_seconds: float
+    work_seconds: float
+    jobs: int
+    peak_rss_bytes: int
+    disk_bytes: int
+    budget: Budget | None = None
+
+    def totals(self) -> dict[str, Any]:
+        """For JSON."""
+        names = ("cells", "known_cells", "wall_seconds", "work_seconds", "jobs", "peak_rss_bytes", "disk_bytes")
+        found = {name: getattr(self, name) for name in names}
+        found["bases"] = dict(Counter(estimate.basis for estimate in self.estimates.values()))
+        if self.budget is not None:
+            found["budget"] = {
+                "seconds": self.budget.seconds,
+                "fitting_cells": len(self.budget.fitting),
+                "fitting_cells_shortest_first": self.budget.shortest_first,
+            }
+        return found
+
+    def of_cell(self, cell_id: str) -> dict[str, Any]:
+        """What JSON and CSV say of one cell; None for what is settled."""
+        estimate = self.estimates.get(cell_id)
+        found: dict[str, Any] = {
+            "forecast_seconds": estimate and estimate.seconds,
+            "forecast_peak_rss_bytes": estimate and estimate.peak_rss_bytes,
+            "forecast_disk_bytes": estimate and estimate.disk_bytes,
+            "forecast_basis": estimate and estimate.basis,
+        }
+        if self.budget is not None:
+            found["fits"] = None if estimate is None else cell_id in self.budget.fitting
+        return found
+
+    def in_words(self) -> list[str]:
+        """A few lines for people."""
+        if not self.cells:
+            return ["forecast: nothing to do"]
+        words = [
+            f"about {output.seconds(self.wall_seconds)}",
+            f"{output.plural(self.jobs, 'cell')} at once",
+            f"up to {output.size(self.peak_rss_bytes)} of memory",
+            f"{output.size(self.disk_bytes)} on the disk",
+        ]
+        lines = [f"forecast: {', '.join(words)}"]
+        strange = self.cells - self.known_cells
+        if strange:
+            which = "no cell" if strange == self.cells else f"{strange:,} of {output.plural(self.cells, 'cell')}"
+            said = "of these models has" if strange == self.cells else "are of models that have not"
+            lines.append(f"  {which} {said} been measured on this machine yet: within a factor of about two")
+        if self.budget is not None:
+            lines.append(self._budget_in_words(self.budget))
+        return lines
+
+    def _budget_in_words(self, budget: Budget) -> str:
+        time = output.seconds(budget.seconds)
+        count = len(budget.fitting)
+        if count == self.cells:
+            return f"  all of it fits into {time}"
+        text = f"  {time} are enough for {count:,} of {output.plural(self.cells, 'cell')}"
+        more = budget.shortest_first
+        return f"{text}; with the shortest first for {more:,}" if more > count else text
+
+
+def history(database: str, machine: str) -> History:
+    """What is known of the machine; nothing when there is no database. Makes none."""
+    from benchmark.results.store.location import locate
+
+    trials = _trials()
+    path = locate(database).path
+    if path is not None and not path.exists():
+        return History(trials=trials)
+    from benchmark.errors import NotFoundError
+    from benchmark.results.read import durations, queries
+    from benchmark.results.store.database import open_database
+
+    try:
+        opened = open_database(database, mode="read")
+    except NotFoundError:
+        return History(trials=trials)
+    with opened:
+        return History(
+            durations.statuses(opened, machine),
+            queries.durations(opened, machine),
+            durations.efforts(opened, machine),
+            trials,
+            durations.starts(opened, machine),
+        )
+
+
+def _trials() -> Find | None:
+    from benchmark.catalog.cache import default_cache_root
+    from benchmark.errors import UserError
+    from benchmark.forecast.trial_store import TrialStore
+
+    try:
+        return TrialStore(default_cache_root()).find
+    except UserError:
+        # without a home folder there is no cache, and nothing in it
+        return None
+
+
+def expect(cells: Sequence[Cell], known: History, jobs: int | None, budget_seconds: float | None = None) -> Expectation:
+    """What those of the cells that are not finished will take."""
+    from benchmark import machine
+    from benchmark.forecast.estimate import run_seconds
+    from benchmark.scheduling.processes.slots import Slots
+
+    pending = [cell for cell in cells if known.statuses.get(cell.cell_id) not in SETTLED]
+    slots = Slots(machine.available_cores(), range(machine.gpu_count()), jobs)
+    durations = known.durations_known()
+    estimates = {cell.cell_id: durations.estimate(cell) for cell in pending}
+    peaks = sorted((estimate.peak_rss_bytes for estimate in estimates.values()), reverse=True)
+    return Expectation(
+        estimates=estimates,
+        cells=len(pending),
+        known_cells=sum(estimate.basis in MEASURED for estimate in estimates.values()),
+        wall_seconds=run_seconds(pending, durations, slots) or 0.0,
+        work_seconds=sum(estimate.seconds for estimate in estimates.values()),
+        jobs=min(slots.jobs, max(len(pending), 1)),
+        peak_rss_bytes=sum(peaks[: slots.jobs]),
+        disk_bytes=sum(estimate.disk_bytes for estimate in estimates.values()),
+        budget=None if budget_seconds is None else _budget(pending, durations, slots, budget_seconds),
+    )
+
+
+def _budget(pending: Sequence[Cell], durations: Durations, slots: Slots, seconds: float) -> Budget:
+    from benchmark.forecast.estimate import room_of, work_left
+    from benchmark.forecast.simulation import ends
+
+    work = work_left(((cell, None) for cell in pending), durations, slots)
+    left = seconds - durations.start_seconds(pending)
+    fitting = (cell_id for cell_id, end in ends(work, room_of(slots)).items() if end <= left)
+    short = ends(work, room_of(slots), shortest_first=True).values()
+    return Budget(seconds, frozenset(fitting), sum(end <= left for end in short))

@@ -1,0 +1,231 @@
+"""A cell as text: what `bench show` prints for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from benchmark.cli import output, streams
+from benchmark.cli.cell_names import short_id
+from benchmark.cli.output import Column, number
+from benchmark.cli.texts.sparkline import sparkline
+
+RESULTS = (
+    "epochs", "best_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss",
+    "tta_accuracy", "tta_loss", "parameters", "trainable_parameters",
+    "train_examples", "validation_examples", "test_examples", "compute_dtype",
+    "setup_seconds", "first_epoch_seconds", "fit_seconds", "features", "features_seconds",
+    "features_alone_seconds", "shared_epochs", "shared_seconds", "evaluate_seconds", "total_seconds",
+    "images_per_second",
+    "peak_rss_bytes", "peak_device_bytes", "timing_valid", "resumed", "started_utc", "finished_utc",
+    "data_fingerprint", "weights_sha256", "digest",
+)  # fmt: skip
+
+CURVES = ("train_accuracy", "val_accuracy", "train_loss", "val_loss", "learning_rate")
+
+EPOCH_COLUMNS = (
+    Column("epoch", right=True),
+    Column("stage", right=True),
+    Column("train_accuracy", "train acc", show=output.fraction, right=True),
+    Column("train_loss", show=number, right=True),
+    Column("val_accuracy", "val acc", show=output.fraction, right=True),
+    Column("val_loss", show=number, right=True),
+    Column("learning_rate", "rate", show=number, right=True),
+    Column("seconds", "s", show=lambda value: f"{value:.2f}", right=True),
+    Column("images_per_second", "img/s", show=lambda value: f"{value:.0f}", right=True),
+    Column("remark"),
+)
+
+CONFUSION_CLASSES = 20
+"""With more classes the matrix is wider than a terminal; `bench report --table confusion` folds it."""
+
+CLASS_COLUMNS = (
+    Column("name", "class"),
+    Column("precision", show=output.fraction, right=True),
+    Column("recall", show=output.fraction, right=True),
+    Column("f1", "F1", show=output.fraction, right=True),
+    Column("support", "images", right=True),
+)
+
+ATTEMPT_COLUMNS = (
+    Column("number", "attempt", right=True),
+    Column("run_id", "run", right=True),
+    Column("state"),
+    Column("detail"),
+    Column("resumed_from_epoch", "resumed from", right=True),
+    Column("last_epoch", "last epoch", right=True),
+    Column("exit_code", "exit", right=True),
+    Column("signal", show=lambda value: str(value) if value else "", right=True),
+    Column("cores"),
+    Column("neighbours", right=True),
+    Column("peak_rss_bytes", "memory", show=output.size, right=True),
+    Column("total_seconds", "time", show=output.seconds, right=True),
+)
+
+EXECUTION_COLUMNS = (
+    Column("execution_id", "execution", right=True),
+    Column("machine"),
+    Column("run_id", "run", right=True),
+    Column("status"),
+    Column("cause"),
+    Column("test_accuracy", "test acc", show=output.fraction, right=True),
+    Column("total_seconds", "time", show=output.seconds, right=True),
+)
+
+
+def portray(record: Mapping[str, Any], database: str) -> None:
+    """Print everything about a cell on stdout, section by section.
+
+    Args:
+        record: As `bench show --format json` prints it.
+        database: Beside which the artifacts lie.
+    """
+    cell, execution = record["cell"], record["execution"]
+    title = f"{cell['cell_id']}  {cell['dataset']} {cell['model']} {cell['strategy']} seed {cell['seed']}"
+    streams.out().print(streams.printable(title), style="bold", soft_wrap=True)
+    if execution is None:
+        streams.out().print("not run yet")
+    else:
+        _line(_outcome(execution))
+    _pairs("settings", record["settings"])
+    if cell.get("parent_cell_id"):
+        _line(f"  starts from cell {short_id(cell['parent_cell_id'])}")
+    if execution is not None:
+        _pairs("results", {key: execution.get(key) for key in RESULTS})
+        _phases(record["phases"])
+        _epochs(record["epochs"], execution)
+        _classes(record["classes"], record["confusion"])
+        _section("attempts")
+        output.write_table(
+            record["attempts"], [column for column in ATTEMPT_COLUMNS if _used(record["attempts"], column)]
+        )
+        _pairs("environment", record["environment"])
+        _artifacts(record["artifacts"], database)
+        _figures(record["figures"])
+        _ending(record["attempts"])
+    if len(record["executions"]) > 1:
+        _section("all executions")
+        output.write_table(record["executions"], EXECUTION_COLUMNS)
+
+
+def _outcome(execution: Mapping[str, Any]) -> str:
+    cause = f" ({execution['cause']})" if execution["cause"] and execution["cause"] != execution["status"] else ""
+    detail = f": {execution['detail']}" if execution.get("detail") else ""
+    return f"{execution['status']}{cause} in run {execution['run_id']} on {execution['machine']}{detail}"
+
+
+def _line(text: str) -> None:
+    streams.out().print(streams.printable(text), soft_wrap=True)
+
+
+def _section(title: str) -> None:
+    streams.out().print(f"\n{title}", style="bold")
+
+
+def _pairs(title: str, values: Mapping[str, Any]) -> None:
+    """Names and values in two columns; what is not known is left out."""
+    _section(title)
+    known = {key: value for key, value in values.items() if value is not None}
+    width = max(map(len, known), default=0)
+    for key, value in known.items():
+        _line(f"  {key:<{width}}  {_readable(key, value)}")
+
+
+def _readable(key: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if key.endswith("_bytes"):
+        return output.size(value)
+    if key.endswith("_seconds"):
+        return output.seconds(value)
+    if key.endswith("_accuracy"):
+        return output.fraction(value)
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={_readable(name, item)}" for name, item in value.items())
+    if isinstance(value, list):
+        return " then ".join(_readable(key, item) if item is not None else "none" for item in value)
+    return number(value)
+
+
+def _phases(phases: Mapping[str, float]) -> None:
+    from benchmark.reporting.rows.phases import bottleneck, in_words
+
+    if phases:
+        _section("where the time went")
+        _line(f"  {in_words(phases)}")
+        _line(f"  bottleneck: {bottleneck(phases)}")
+
+
+def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any]) -> None:
+    if not epochs:
+        return
+    _section("epochs")
+    for name in CURVES:
+        values = [row[name] for row in epochs]
+        if len({value for value in values if value is not None}) > 1:
+            ends = f"{number(values[0])} to {number(values[-1])}" if None not in {values[0], values[-1]} else ""
+            _line(f"  {name:<14} {sparkline(values, 40)}  {ends}")
+    rows = [{**row, "remark": _remark(row, execution)} for row in epochs]
+    output.write_table(rows, [column for column in EPOCH_COLUMNS if _used(rows, column)])
+
+
+def _classes(classes: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[int]]) -> None:
+    """The scores of each class on the test images, and the confusion matrix or, of many classes, what stands out."""
+    if not classes:
+        return
+    _section("classes, on the test images")
+    output.write_table(classes, CLASS_COLUMNS)
+    names = [one["name"] for one in classes]
+    if len(names) <= CONFUSION_CLASSES:
+        _section("confusion, true classes as rows and predicted ones as columns")
+        columns = [Column(str(index), name, right=True) for index, name in enumerate(names)]
+        rows = [
+            {"true": name, **{str(index): count or None for index, count in enumerate(row)}}
+            for name, row in zip(names, confusion, strict=True)
+        ]
+        output.write_table(rows, [Column("true", "true class", style="bold"), *columns])
+
+
+def _remark(row: Mapping[str, Any], execution: Mapping[str, Any]) -> str:
+    remarks = ["kept"] if row["epoch"] == execution["best_epoch"] else []
+    remarks += ["shared"] if row["epoch"] <= (execution.get("shared_epochs") or 0) else []
+    return ", ".join([*remarks, *(["traced"] if row["traced"] else [])])
+
+
+def _used(rows: Sequence[Mapping[str, Any]], column: Column) -> bool:
+    return any(row.get(column.key) not in {None, ""} for row in rows)
+
+
+def _artifacts(artifacts: Sequence[Mapping[str, Any]], database: str) -> None:
+    from benchmark.results.store.location import artifacts_root
+
+    if artifacts:
+        _section("artifacts")
+    width = max((len(row["kind"]) for row in artifacts), default=0)
+    for row in artifacts:
+        _line(f"  {row['kind']:<{width}}  {artifacts_root(database) / row['path']}  {output.size(row['size_bytes'])}")
+
+
+def _figures(figures: Sequence[Mapping[str, Any]]) -> None:
+    if figures:
+        _section("figures")
+    for row in figures:
+        _line(f"  {row['kind']:<11} {row['path']}")
+
+
+def _ending(attempts: Sequence[Mapping[str, Any]]) -> None:
+    """The log and traceback of the newest attempt."""
+    if not attempts:
+        return
+    newest = max(attempts, key=lambda row: row["attempt_id"])
+    if newest["log_tail"] and newest["log_tail"].strip():
+        _section("log, its end")
+        _line(_as_lines(newest["log_tail"]))
+    if newest["traceback"]:
+        _section("traceback")
+        _line(newest["traceback"].rstrip())
+
+
+def _as_lines(log: str) -> str:
+    # a progress bar rewrites its line with carriage returns: only what stood there last is kept
+    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in log.strip("\n").split("\n"))

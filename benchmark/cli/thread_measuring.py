@@ -1,0 +1,257 @@
+"""Measuring before deciding: how many threads suit cells whose threads are `auto`, and trials of cells never run here."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from benchmark.cli import output, verbosity
+from benchmark.cli.texts.forecast_text import SETTLED, History, history
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.cli.options import MatrixRequest
+    from benchmark.forecast.estimate import Durations
+    from benchmark.matrix.cell import Cell
+    from benchmark.matrix.plan import Plan
+    from benchmark.scheduling.options import RunOptions
+    from benchmark.scheduling.programs.trials import Outcome, Workshop
+
+FINISHED = {"completed", "diverged"}
+TRIAL_SECONDS = 2.0
+"""How long the steady steps of a stage are timed, unless `BENCH_TRIAL_SECONDS` says otherwise."""
+
+TOGETHER = 1.5
+"""Several workers at once are timed longer, by this factor: what is chosen by it stays."""
+
+
+def trial_seconds() -> float:
+    """How long steady steps are timed.
+
+    Raises:
+        UserError: `BENCH_TRIAL_SECONDS` is no duration.
+    """
+    given = os.environ.get("BENCH_TRIAL_SECONDS", str(TRIAL_SECONDS))
+    try:
+        seconds = float(given)
+    except ValueError:
+        seconds = 0.0
+    if not 0 < seconds <= 600:
+        raise UserError(f"BENCH_TRIAL_SECONDS: expected seconds above 0 and up to 600, found {given[:80]!r}")
+    return seconds
+
+
+# ---- threads
+
+
+def decide_threads(request: MatrixRequest, plan: Plan, database: str, options: RunOptions) -> Plan:
+    """The plan with a number of threads wherever `auto` was undecided, by measurement; what is chosen is kept.
+
+    A kind of cells that are all finished, with whatever number of threads, is not measured: nothing of it is to run.
+    One that cannot be tried keeps the assumed number, and a line says why.
+
+    Side effects: starts processes that load the machine for some seconds; fills the cache.
+    """
+    if not plan.undecided:
+        return plan
+    known = history(database, options.machine)
+    chosen = _finished(request, plan, known.statuses)
+    for pace, threads in chosen.items():
+        _keep_choice(options, pace, threads, {"from": "finished cells"})
+    cells = _first_cells(plan, [pace for pace in plan.undecided if pace not in chosen])
+    if cells:
+        chosen |= _measure_threads(cells, known.durations_known(), options)
+    return request.load(chosen)
+
+
+def _finished(request: MatrixRequest, plan: Plan, statuses: Mapping[str, str]) -> dict[str, int]:
+    """For each pace whose cells are all finished with some number of threads: the largest such number."""
+    from benchmark import machine
+    from benchmark.matrix.speed_key import possible_threads
+
+    found: dict[str, int] = {}
+    if FINISHED & set(statuses.values()):
+        for threads in possible_threads(machine.cpu_cores()):
+            planned = request.load(dict.fromkeys(plan.undecided, threads)).auto
+            for pace in plan.undecided:
+                if planned.get(pace) and all(statuses.get(cell_id) in FINISHED for cell_id in planned[pace]):
+                    found[pace] = threads
+    return found
+
+
+def _first_cells(plan: Plan, paces: Sequence[str]) -> dict[str, Cell]:
+    cells = {cell.cell_id: cell for cell in plan.cells}
+    return {pace: cells[plan.auto[pace][0]] for pace in paces}
+
+
+@dataclass(frozen=True, slots=True)
+class _Rates:
+    """What was measured for one kind of cells: images per second of the whole machine, by number of threads.
+
+    Attributes:
+        copies: How many workers did them.
+        problem: Why a number of threads could not be tried; empty when all could.
+        disturbed: What else the machine had to do meanwhile; empty when it had nothing.
+    """
+
+    rates: dict[int, float]
+    copies: dict[int, int]
+    problem: str = ""
+    disturbed: str = ""
+
+
+def _measure_threads(cells: Mapping[str, Cell], durations: Durations, options: RunOptions) -> dict[str, int]:
+    from benchmark import machine
+    from benchmark.forecast.thread_choice import choose
+    from benchmark.forecast.trial_store import trials_folder
+    from benchmark.matrix.speed_key import possible_threads
+    from benchmark.scheduling.programs.trials import Workshop
+
+    counts = possible_threads(machine.cpu_cores())
+    allowed = {pace: cell for pace, cell in cells.items() if _may_run(cell, options)}
+    _announce_threads(list(allowed.values()), counts, durations)
+    chosen: dict[str, int] = {}
+    with Workshop(allowed.values(), options, verbosity.inform) as workshop:
+        for pace, cell in allowed.items():
+            found = _rates_of(workshop, cell, durations.heaviest_stage(cell), counts, options)
+            if not found.rates:
+                verbosity.inform(f"  {_kind_in_words(cell)}: cannot be tried: {_one_line(found.problem)}", "yellow")
+                continue
+            chosen[pace] = choose(found.rates)
+            told = ", ".join(f"{count}: {rate:,.0f}" for count, rate in found.rates.items())
+            verbosity.inform(f"  {_kind_in_words(cell)}: threads = {chosen[pace]} (images a second by threads: {told})")
+            if found.disturbed:
+                cure = f"for a surer choice delete {trials_folder(options.cache_root)} when the machine is quiet"
+                verbosity.inform(f"  note: {found.disturbed} meanwhile; {cure}, and measure again", "yellow")
+            record = {
+                "model": cell.model,
+                "images_per_second": found.rates,
+                "copies": found.copies,
+                "disturbed": found.disturbed,
+            }
+            _keep_choice(options, pace, chosen[pace], record)
+    return chosen
+
+
+def _announce_threads(cells: Sequence[Cell], counts: Sequence[int], durations: Durations) -> None:
+    each = (durations.begin_seconds(cell) + TOGETHER * trial_seconds() for cell in cells)
+    seconds = len(counts) * sum(each) + durations.start_seconds(cells)
+    which = " and ".join(filter(None, [", ".join(map(str, counts[:-1])), str(counts[-1])]))
+    verbosity.inform(
+        f'threads = "auto": measuring the whole machine with cells of {which} thread{"s" * (counts[-1] > 1)}, '
+        f"for {output.plural(len(cells), 'kind')} of cells: about {output.seconds(seconds)}, once"
+    )
+
+
+def _rates_of(workshop: Workshop, cell: Cell, stage: int, counts: Sequence[int], options: RunOptions) -> _Rates:
+    from benchmark import machine
+    from benchmark.forecast.thread_choice import machine_rate
+
+    found = _Rates({}, {})
+    for count in counts:
+        before = machine.load_sample()
+        outcomes = workshop.try_together(replace(cell, threads=count), stage, TOGETHER * trial_seconds())
+        own = sum(one.exited.user_seconds + one.exited.system_seconds for one in outcomes if one.exited is not None)
+        disturbed = machine.disturbance(before, machine.load_sample(), own, machine.cpu_cores())
+        found = replace(found, disturbed=disturbed or found.disturbed)
+        if problem := next((one.problem for one in outcomes if one.problem), ""):
+            found = replace(found, problem=problem)
+            continue
+        told = [(one.built, one.tried) for one in outcomes if one.built is not None and one.tried is not None]
+        rate = machine_rate(cell, stage, told)
+        if rate is not None:
+            found.rates[count], found.copies[count] = rate, len(told)
+        if len(cell.stages) == 1:
+            _keep_trial(options, outcomes[0])
+    return found
+
+
+def _keep_choice(options: RunOptions, pace: str, threads: int, measured: Mapping[str, Any]) -> None:
+    from benchmark.forecast.thread_choice import keep_choice
+
+    try:
+        keep_choice(options.cache_root, pace, threads, measured)
+    except OSError as error:
+        verbosity.inform(f"note: the number of threads cannot be kept, and may be another next time: {error}", "yellow")
+
+
+# ---- trials
+
+
+def probe(cells: Sequence[Cell], known: History, options: RunOptions) -> None:
+    """Tries one cell of each kind that is to run, was never measured on this machine and never tried.
+
+    What cannot be tried is told in a line each, and planned without.
+
+    Side effects: starts processes that load the machine for some seconds; fills the cache; never opens a database for
+    writing.
+    """
+    from benchmark.scheduling.programs.trials import Workshop
+
+    durations = known.durations_known()
+    found = [cell for cell in _strange(cells, known, durations, options) if _may_run(cell, options)]
+    if not found:
+        return
+    each = sum(durations.begin_seconds(cell) + trial_seconds() * len(cell.stages) for cell in found)
+    verbosity.inform(
+        f"trying a cell of each of {output.plural(len(found), 'kind')} that this machine has never run: "
+        f"at most about {output.seconds(each + durations.start_seconds(found))}"
+    )
+    with Workshop(found, options, verbosity.inform) as workshop:
+        for outcome in workshop.try_each(found, trial_seconds()):
+            if outcome.problem:
+                reason = _one_line(outcome.problem)
+                verbosity.inform(f"  {_kind_in_words(outcome.cell)}: cannot be tried: {reason}", "yellow")
+            else:
+                _keep_trial(options, outcome)
+
+
+def _strange(cells: Sequence[Cell], known: History, durations: Durations, options: RunOptions) -> list[Cell]:
+    from benchmark.forecast.trial_store import TrialStore
+
+    store = TrialStore(options.cache_root)
+    first: dict[Hashable, Cell] = {}
+    for cell in cells:
+        if known.statuses.get(cell.cell_id) not in SETTLED and not durations.is_measured(cell):
+            first.setdefault(durations.kind_of(cell), cell)
+    return [cell for cell in first.values() if store.find(cell) is None]
+
+
+def _keep_trial(options: RunOptions, outcome: Outcome) -> None:
+    from benchmark.forecast.trial_store import TrialStore, trial_of
+
+    assert outcome.built is not None
+    assert outcome.tried is not None
+    assert outcome.exited is not None
+    trial = trial_of(outcome.cell, outcome.built, outcome.tried, outcome.exited.peak_rss_bytes)
+    try:
+        TrialStore(options.cache_root).keep(outcome.cell, trial)
+    except OSError as error:
+        verbosity.inform(f"note: a trial cannot be kept, and is not used: {error}", "yellow")
+
+
+def _may_run(cell: Cell, options: RunOptions) -> bool:
+    """Whether the cell's backend is there, and its plug-in trusted; a line says what is not."""
+    from benchmark.matrix.trust import require_consent
+    from benchmark.scheduling.processes.environment import require_backends
+
+    reason = f"its plug-in {cell.architecture.file} is not trusted; `bench run` says how"
+    try:
+        require_consent([cell], options.command, allowed=options.allow_plugins)
+        reason = f"its backend {cell.backend} is not installed"
+        require_backends([cell])
+    except UserError:
+        verbosity.inform(f"  {_kind_in_words(cell)}: cannot be tried: {reason}", "yellow")
+        return False
+    return True
+
+
+def _kind_in_words(cell: Cell) -> str:
+    batches = "+".join(str(stage.batch_size) for stage in cell.stages)
+    return f"{cell.model} on {cell.dataset}, batches of {batches}"
+
+
+def _one_line(problem: str) -> str:
+    return " ".join(problem.split())[:300]

@@ -1,0 +1,93 @@
+"""Click groups with suggestions, and the root group that imports a verb only when it is called."""
+
+from __future__ import annotations
+
+import contextlib
+import difflib
+import importlib
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
+
+import click
+
+from benchmark.cli import error_exit, streams
+
+
+class SuggestingGroup(click.Group):
+    """A group that answers an unknown command with the nearest known one."""
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        known = self.list_commands(ctx)
+        if args[0] not in known and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], known, n=1, cutoff=0.5)
+            cure = f"did you mean {near[0]!r}?" if near else f"known commands: {', '.join(known)}"
+            raise click.UsageError(f"no such command {streams.printable(args[0])!r}; {cure}", ctx)
+        return super().resolve_command(ctx, args)
+
+
+class VerbGroup(SuggestingGroup):
+    """The root: its commands live in modules of their own, and every failure ends in `failures`.
+
+    Args:
+        verbs: For each command its module and its one-line help, which `--help` shows without importing the module.
+    """
+
+    def __init__(self, *args: Any, verbs: Mapping[str, tuple[str, str]] | None = None, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.verbs = dict(verbs or {})
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(self.verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in self.verbs:
+            return None
+        module = importlib.import_module(self.verbs[cmd_name][0])
+        return cast("click.Command", module.command)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, summary) for name, (_, summary) in self.verbs.items()])
+
+    def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
+        """Run one command line and end the process with its exit code.
+
+        Raises:
+            SystemExit: Always.
+        """
+        streams.prepare()
+        extra["standalone_mode"] = False
+        try:
+            code = super().main(args, *rest, **extra)
+            sys.stdout.flush()
+        except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where errors end
+            code = error_exit.exit_code_for(error, debug=_wants_debug(args))
+        sys.exit(code if isinstance(code, int) else 0)
+
+    def make_context(self, *args: Any, **extra: Any) -> click.Context:
+        with _quiet_when_nobody_reads():
+            return super().make_context(*args, **extra)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        with _quiet_when_nobody_reads():
+            return super().invoke(ctx)
+
+
+@contextlib.contextmanager
+def _quiet_when_nobody_reads() -> Iterator[None]:
+    # left to itself click ends with 1 here, our code for a defect
+    try:
+        yield
+    except BrokenPipeError as error:
+        raise click.exceptions.Exit(error_exit.exit_code_for(error, debug=False)) from error
+
+
+def _wants_debug(args: Sequence[str] | None) -> bool:
+    # asked here and not of click: parsing itself may be what failed
+    return "--debug" in (sys.argv[1:] if args is None else args)

@@ -1,0 +1,1 @@
+"""Rows in, seconds out: what cells will take, and how many threads suit them. Starts nothing and writes no database."""

@@ -1,0 +1,69 @@
+"""Shapes and kinds: which cells take the same time, and which differ only in how much there is to do."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable
+from dataclasses import dataclass, field
+
+from benchmark.forecast.cost import CellWork, Quantities, work_of
+from benchmark.matrix.cell import Cell
+
+
+@dataclass(slots=True, eq=False)
+class Shape:
+    """Cells that are alike in all but seed, parent and names: they take the same time.
+
+    Attributes:
+        kind: What decides the time of one step: cells of one kind differ in data, epochs and augmentation alone.
+        group: Cells whose times follow from the same coefficients.
+    """
+
+    kind: Hashable
+    group: tuple[str, str, str]
+    work: CellWork
+    total: Quantities = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.total = self.work.total()
+
+
+class Shapes:
+    """Finds the shape of a cell; for many cells that share their parts, as those of a plan do, at once."""
+
+    def __init__(self) -> None:
+        self._shapes: dict[Hashable, Shape] = {}
+        # by identity of the parts; the value keeps the parts, and so their ids, alive
+        self._known: dict[tuple[object, ...], tuple[Shape, Cell]] = {}
+
+    def of(self, cell: Cell) -> Shape:
+        scalars = (cell.threads, cell.precision, cell.backend, cell.device_kind, cell.weights.origin, cell.tta)
+        parts = (id(cell.data), id(cell.architecture), *map(id, cell.stages))
+        known = self._known.get((*scalars, *parts))
+        if known is None:
+            known = self._known[(*scalars, *parts)] = (self._found(cell), cell)
+        return known[0]
+
+    def _found(self, cell: Cell) -> Shape:
+        key = (
+            cell.data, _network(cell), cell.stages, cell.threads, cell.precision, cell.backend, cell.device_kind,
+            cell.weights.origin, cell.tta, cell.save,
+        )  # fmt: skip
+        shape = self._shapes.get(key)
+        if shape is None:
+            shape = Shape(_kind(cell), (cell.backend, cell.device_kind, cell.precision), work_of(cell))
+            self._shapes[key] = shape
+        return shape
+
+
+def _kind(cell: Cell) -> Hashable:
+    stages = tuple((stage.train, stage.batch_size, stage.optimizer) for stage in cell.stages)
+    data = cell.data
+    return (
+        _network(cell), data.image_size, data.color, data.num_classes, stages, cell.threads, cell.precision,
+        cell.backend, cell.device_kind,
+    )  # fmt: skip
+
+
+def _network(cell: Cell) -> str:
+    # in words: a plug-in's parameters may be anything, hashable or not
+    return repr(cell.architecture)

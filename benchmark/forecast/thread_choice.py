@@ -1,0 +1,127 @@
+"""What `threads = "auto"` comes to on this machine: how it is chosen from what was measured, and where that is kept.
+
+A choice becomes part of the ids of cells, so it must not change from run to run: it is a file of its own,
+`$BENCH_CACHE/trials/threads-<key>.json`, whose key holds the cells' pace, the processor and the number of cores, but
+neither versions of libraries nor `--jobs`; results that are there already count after an upgrade too. Whoever deletes
+the file has the machine measured again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmark import machine
+from benchmark.events import ModelBuilt, Tried
+from benchmark.forecast.cost import work_of
+from benchmark.forecast.trial_store import FORMAT, processor, read_record, trials_folder, write_record
+from benchmark.matrix.cell import Cell
+from benchmark.matrix.identity import canonical_json
+
+TIE = 0.05
+"""Rates this close to the best are taken for equal; two measurements on a busy machine differ by as much."""
+
+
+def choose(rates: Mapping[int, float]) -> int:
+    """The number of threads with the most images per second of the whole machine.
+
+    A tie goes to the fewest threads: they use the least processor time for the same, they do not wait for each other
+    where a core is disturbed, and one thread is what matrices have by default, so that results are there already.
+
+    Args:
+        rates: For each number of threads that was measured.
+    """
+    enough = (1 - TIE) * max(rates.values())
+    return min(count for count, rate in rates.items() if rate >= enough)
+
+
+def machine_rate(cell: Cell, stage: int, told: Sequence[tuple[ModelBuilt, Tried]]) -> float | None:
+    """Images that the machine trains on in a second, with several workers at once.
+
+    As in a run: what a cell takes until it trains (building, tracing) counts too, and for short cells decides, since more
+    threads do not make it shorter; so does validation.
+
+    Args:
+        cell: What each of them tried.
+        stage: Which stage, counted from 1.
+        told: By each of the workers.
+
+    Returns:
+        None when they were not all at it at one time.
+    """
+    steps = steps_together([tried.step_ends for _, tried in told])
+    if steps is None:
+        return None
+    epochs, batch = work_of(cell).stages[stage - 1].epochs, cell.stages[stage - 1].batch_size
+    rate = 0.0
+    for (built, tried), step in zip(told, steps, strict=True):
+        full = min(batch, built.train_examples)
+        epoch = built.train_examples / full * step + built.validation_examples / batch * tried.predict_seconds[-1]
+        seconds = built.setup_seconds + tried.tracing_seconds[-1] + epochs * epoch
+        rate += epochs * built.train_examples / seconds
+    return rate
+
+
+def steps_together(ends: Sequence[Sequence[float]]) -> list[float] | None:
+    """Seconds of a step of each of several workers, while all of them were at it.
+
+    Args:
+        ends: For each worker when its steps ended, in the same clock; the first is the begin of its first.
+
+    Returns:
+        The median of its steps in the time that all have in common, so that a disturbance of a moment does not count;
+        None when there was no such time.
+    """
+    begin, end = max(one[0] for one in ends), min(one[-1] for one in ends)
+    found = []
+    for one in ends:
+        steps = [after - before for before, after in itertools.pairwise(one) if before >= begin and after <= end]
+        if not steps:
+            # steps longer than the common time: those that overlap it
+            steps = [after - before for before, after in itertools.pairwise(one) if after > begin and before < end]
+        if not steps or median(steps) <= 0:
+            return None
+        found.append(median(steps))
+    return found
+
+
+def stored_choices(cache_root: Path) -> dict[str, int]:
+    """The choices made for this machine, by pace; files that are damaged or of other machines are passed over."""
+    try:
+        paths = sorted(trials_folder(cache_root).glob("threads-*.json"))
+    except OSError:
+        return {}
+    found = {}
+    for path in paths:
+        key, threads = _choice(read_record(path) or {})
+        if key is not None and key == _key(key["pace"]):
+            found[key["pace"]] = threads
+    return found
+
+
+def _choice(record: Mapping[str, Any]) -> tuple[dict[str, Any] | None, int]:
+    """The key of a record and its number of threads; None for the key where either cannot be."""
+    key, threads = record.get("key"), record.get("threads")
+    sound = isinstance(key, dict) and isinstance(key.get("pace"), str)
+    if not sound or type(threads) is not int or not 1 <= threads <= machine.cpu_cores():
+        return None, 0
+    return key, threads
+
+
+def keep_choice(cache_root: Path, pace: str, threads: int, measured: Mapping[str, Any]) -> None:
+    """Writes a choice down, with what was measured for whoever wonders.
+
+    Raises:
+        OSError: The cache cannot be written.
+    """
+    key = _key(pace)
+    digest = hashlib.sha256(canonical_json(key).encode("ascii")).hexdigest()[:24]
+    write_record(trials_folder(cache_root) / f"threads-{digest}.json", {"key": key, "threads": threads, **measured})
+
+
+def _key(pace: str) -> dict[str, Any]:
+    return {"format": FORMAT, "pace": pace, "processor": processor(), "cores": machine.cpu_cores()}

@@ -1,0 +1,239 @@
+"""What trials of cells measured on this machine, kept in the cache: a forecast for kinds of cells never run here.
+
+Each trial is one small file, `$BENCH_CACHE/trials/<key>.json`; the key holds everything that decides the numbers. A
+file that is damaged, or of another key, is as good as none.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import tempfile
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import benchmark
+from benchmark import machine
+from benchmark.catalog.facts import SOURCES
+from benchmark.events import ModelBuilt, Tried
+from benchmark.forecast.cost import QUANTITIES, Examples, Quantities, examples_of, work_of
+from benchmark.matrix.cell import Cell, Parameters
+from benchmark.matrix.identity import canonical_json
+from benchmark.matrix.speed_key import pace_of_cell
+
+FORMAT = 1
+_PACKAGES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
+
+
+@dataclass(frozen=True, slots=True)
+class StageTrial:
+    """One stage: see `events.Tried`. `augment` are the transformations that it was tried with."""
+
+    tracing_seconds: float
+    step_seconds: float
+    predict_seconds: float
+    augment: Parameters
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What a trial of a cell measured.
+
+    Attributes:
+        setup_seconds: From the worker's first line until data and model stood.
+        stages: Every stage of the cell.
+        peak_rss_bytes: Most main memory of its process.
+        training, validation, test: Examples of the cell that was tried.
+    """
+
+    setup_seconds: float
+    stages: tuple[StageTrial, ...]
+    peak_rss_bytes: int
+    training: int
+    validation: int
+    test: int
+
+
+Find = Callable[[Cell], Trial | None]
+"""What is known of trials of a cell's kind."""
+
+
+def no_trial(_cell: Cell) -> Trial | None:
+    return None
+
+
+def trial_of(cell: Cell, built: ModelBuilt, tried: Tried, peak_rss_bytes: int) -> Trial:
+    """What a worker has told of a trial of all stages of a cell."""
+    told = zip(tried.tracing_seconds, tried.step_seconds, tried.predict_seconds, cell.stages, strict=True)
+    return Trial(
+        setup_seconds=built.setup_seconds,
+        stages=tuple(StageTrial(tracing, step, predict, stage.augment) for tracing, step, predict, stage in told),
+        peak_rss_bytes=peak_rss_bytes,
+        training=built.train_examples,
+        validation=built.validation_examples,
+        test=built.test_examples,
+    )
+
+
+def seconds_by(trial: Trial, cell: Cell, value: Callable[[Quantities], float]) -> float:
+    """What a cell takes from its start to its end, by a trial of one of its kind.
+
+    Args:
+        trial: Of a cell with as many stages.
+        cell: May have other data, epochs and augmentation than the one that was tried.
+        value: The cost model: seconds of the quantities of `costs.py`. It says what a trial does not measure: the
+            process itself, what an epoch takes beside its batches, and other augmentation.
+    """
+    work, examples = work_of(cell), _examples(trial, cell)
+    batches = [stage.batch_size for stage in cell.stages]
+    seconds = trial.setup_seconds + value(_only(work.start, "attempt", "stored"))
+    for stage, planned, batch in zip(trial.stages, work.stages, batches, strict=True):
+        epoch = examples.training / batch * stage.step_seconds + examples.validation / batch * stage.predict_seconds
+        seconds += stage.tracing_seconds + planned.epochs * (epoch + value(_only(planned.epoch, "epochs")))
+    if cell.backend != "fake":
+        seconds += examples.test / batches[-1] * (1 + cell.tta) * trial.stages[-1].predict_seconds
+    as_tried = zip(cell.stages, trial.stages, strict=True)
+    alike = replace(cell, stages=tuple(replace(stage, augment=tried.augment) for stage, tried in as_tried))
+    return max(seconds + value(work.total()) - value(work_of(alike).total()), trial.setup_seconds)
+
+
+def _only(quantities: Quantities, *names: str) -> Quantities:
+    return tuple(value if name in names else 0.0 for name, value in zip(QUANTITIES, quantities, strict=True))
+
+
+def _examples(trial: Trial, cell: Cell) -> Examples:
+    """Of users' own data the trial alone has counted the examples."""
+    if cell.backend != "fake" and cell.data.source in SOURCES:
+        return examples_of(cell.data)
+    return Examples(trial.training, trial.validation, trial.test)
+
+
+class TrialStore:
+    """The trials of this machine, as it is now.
+
+    Args:
+        cache_root: See `catalog.cache.default_cache_root`.
+    """
+
+    def __init__(self, cache_root: Path) -> None:
+        self._folder = trials_folder(cache_root)
+
+    def find(self, cell: Cell) -> Trial | None:
+        """What was measured for cells of this kind; None when there is nothing that can be used."""
+        key = _key(cell)
+        record = read_record(self._folder / f"{_digest(key)}.json")
+        if record is None or record.get("key") != key:
+            return None
+        try:
+            trial = _trial(record["trial"])
+        except (KeyError, TypeError, ValueError):
+            return None
+        return trial if len(trial.stages) == len(cell.stages) else None
+
+    def keep(self, cell: Cell, trial: Trial) -> None:
+        """Writes down what was measured.
+
+        Raises:
+            OSError: The cache cannot be written.
+        """
+        key = _key(cell)
+        write_record(self._folder / f"{_digest(key)}.json", {"key": key, "trial": asdict(trial)})
+
+
+def _key(cell: Cell) -> dict[str, Any]:
+    """Everything that decides the numbers of a trial."""
+    return {
+        "format": FORMAT,
+        "pace": pace_of_cell(cell),
+        "threads": cell.threads,
+        "deterministic": cell.deterministic,
+        "processor": processor(),
+        "gpus": _gpu_names() if cell.device_kind == "gpu" else [],
+        "versions": _versions(cell.backend),
+    }
+
+
+def _digest(key: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical_json(key).encode("ascii")).hexdigest()[:24]
+
+
+@cache
+def processor() -> str:
+    """Name of this machine's processor."""
+    return machine.cpu_model()
+
+
+@cache
+def _gpu_names() -> list[str]:
+    return [gpu.name for gpu in machine.facts().gpus]
+
+
+@cache
+def _versions(backend: str) -> dict[str, str]:
+    names = [_PACKAGES[backend], "keras", "numpy"] if backend in _PACKAGES else []
+    return {"bench": benchmark.__version__, **machine.package_versions(names)}
+
+
+def _trial(record: Mapping[str, Any]) -> Trial:
+    """The trial that `asdict` made the record of.
+
+    Raises:
+        KeyError, TypeError, ValueError: It did not.
+    """
+    stages = tuple(
+        StageTrial(
+            tracing_seconds=_seconds(one["tracing_seconds"]),
+            step_seconds=_seconds(one["step_seconds"]),
+            predict_seconds=_seconds(one["predict_seconds"]),
+            augment=tuple((name, value) for name, value in one["augment"]),
+        )
+        for one in record["stages"]
+    )
+    counts = [int(_seconds(record[name])) for name in ("peak_rss_bytes", "training", "validation", "test")]
+    return Trial(_seconds(record["setup_seconds"]), stages, *counts)
+
+
+def _seconds(value: Any) -> float:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"expected a number that is not negative, found {value!r}")
+    return float(value)
+
+
+def trials_folder(cache_root: Path) -> Path:
+    """Where trials and choices of threads are kept."""
+    return cache_root / "trials"
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """A JSON object; None when there is none that can be read."""
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def write_record(path: Path, record: Mapping[str, Any]) -> None:
+    """The file appears whole or not at all.
+
+    Raises:
+        OSError: It cannot be written.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    descriptor, aside = tempfile.mkstemp(prefix=".", suffix=".partial", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            json.dump(record, file, indent=1, allow_nan=False)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(aside).replace(path)
+    except BaseException:
+        with contextlib.suppress(OSError):
+            Path(aside).unlink()
+        raise

@@ -1,0 +1,134 @@
+"""`load_matrix`: one file in, a plan out, or all its mistakes at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import MatrixError, Problem
+from benchmark.matrix.plan import EnsembleSpec, LeftOut, MachineKind, Plan, ReportSpec, TransferSpec
+from benchmark.matrix.planning.coordinates import count_coordinates
+from benchmark.matrix.planning.planner import Planner
+from benchmark.matrix.planning.resolution import Resolver
+from benchmark.matrix.problems import Problems, nearest_hint
+from benchmark.matrix.reading.builtin import builtin_definitions
+from benchmark.matrix.reading.definitions import Library, read_definitions
+from benchmark.matrix.reading.inheritance import chain_library
+from benchmark.matrix.reading.plugins import read_plugins
+from benchmark.matrix.reading.positions import Scanner
+from benchmark.matrix.reading.specification import Reader, Specification
+from benchmark.matrix.reading.toml import parse_toml, read_text
+from benchmark.matrix.reading.user_files import located
+from benchmark.matrix.selection import NAME_KEYS, Selection, is_glob, parse_selection
+
+__all__ = [
+    "EnsembleSpec",
+    "LeftOut",
+    "MachineKind",
+    "Plan",
+    "ReportSpec",
+    "TransferSpec",
+    "load_matrix",
+    "parse_matrix",
+]
+
+CELL_LIMIT = 1_000_000
+
+
+def load_matrix(
+    path: str | Path,
+    *,
+    overrides: Sequence[str] = (),
+    select: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    machine_kind: MachineKind,
+) -> Plan:
+    """Reads a matrix file and plans it for a machine.
+
+    Args:
+        path: Of the file.
+        overrides: `key=value` of `--set`, which hold for every cell and every stage.
+        select: Expressions of `--select`; a union.
+        exclude: Expressions of `--exclude`.
+        machine_kind: What the machine has.
+
+    Raises:
+        NotFoundError: There is no such file.
+        MatrixError: All that is wrong with it, or that nothing is left of it.
+        UserError: A selection is wrong.
+    """
+    text = read_text(path)
+    return parse_matrix(text, str(path), overrides=overrides, select=select, exclude=exclude, machine_kind=machine_kind)
+
+
+def parse_matrix(
+    text: str,
+    path: str,
+    *,
+    overrides: Sequence[str] = (),
+    select: Sequence[str] = (),
+    exclude: Sequence[str] = (),
+    machine_kind: MachineKind,
+) -> Plan:
+    """As `load_matrix`, for a text that is at hand; `path` names it in messages, and relative paths in it start there."""
+    selected, excluded = parse_selection(select), parse_selection(exclude)
+    document = parse_toml(text, path)
+    problems = Problems()
+    library, specification = _checked(document, Path(path).parent.absolute(), overrides, problems)
+    _check_names(selected, "--select", library, problems)
+    _check_names(excluded, "--exclude", library, problems)
+    if problems:
+        raise MatrixError(path, problems.located(Scanner(text).scan().lines))
+    _check_count(count_coordinates(specification), path)
+    planner = Planner(specification, Resolver(library, specification, machine_kind), selected, excluded).walk()
+    if not planner.asked:
+        raise MatrixError(path, [_nothing_left(specification, select, exclude)])
+    planner.refuse_impossible(path)
+    return Plan(
+        name=specification.name,
+        path=path,
+        text=text,
+        cells=tuple(planner.cells.values()),
+        left_out=tuple(planner.left_out),
+        notes=(*specification.notes, *planner.notes()),
+        axes=planner.axes(),
+        report=specification.report,
+        auto={pace: tuple(ids) for pace, ids in planner.auto.items()},
+        undecided=planner.undecided(),
+    )
+
+
+def _checked(
+    document: Mapping[str, Any], base: Path, overrides: Sequence[str], problems: Problems
+) -> tuple[Library, Specification]:
+    """All that a document says; `base` is its folder, which users' own files are looked for in."""
+    plugins = read_plugins(document, base, problems)
+    definitions = located(read_definitions(document, problems, builtin=False), base, plugins, problems)
+    library = chain_library(builtin_definitions(), definitions, problems)
+    specification = Reader(document, library, problems).read(overrides)
+    return library, replace(specification, notes=(*plugins.notes, *specification.notes))
+
+
+def _check_names(selection: Selection, option: str, library: Library, problems: Problems) -> None:
+    """A plain name that does not exist is a slip of the fingers, not a wish for nothing."""
+    for key, texts in (term for terms in selection.alternatives for term in terms):
+        if key in NAME_KEYS and not any(is_glob(text) or text in library.chained[key] for text in texts):
+            listing = "bench list strategies" if key == "strategy" else f"bench list {key}s"
+            hint = nearest_hint(texts[-1], library.names(key), listing)
+            problems.add((f"{option} {key}",), f"the name of a {key}", texts[-1], hint)
+
+
+def _check_count(count: int, path: str) -> None:
+    if count > CELL_LIMIT:
+        hint = "use fewer axes or values, or zip axes that belong together"
+        raise MatrixError(path, [Problem("matrix", f"at most {CELL_LIMIT:,} cells", f"{count:,}", hint=hint)])
+
+
+def _nothing_left(specification: Specification, select: Sequence[str], exclude: Sequence[str]) -> Problem:
+    if select or exclude:
+        asked = " ".join([*(f"--select {text}" for text in select), *(f"--exclude {text}" for text in exclude)])
+        return Problem("selection", "at least one cell of the matrix", f"none by {asked[:200]!r}")
+    where = "matrix.exclude" if specification.excludes else "matrix"
+    return Problem(where, "at least one cell", "none", hint="the rules of [[matrix.exclude]] drop all of them")

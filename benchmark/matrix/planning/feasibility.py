@@ -1,0 +1,143 @@
+"""Why a combination is impossible, in words that name the cure. Known before anything is downloaded or built."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from functools import cache
+
+from benchmark.catalog.facts import SOURCES, architecture_facts
+from benchmark.matrix.cell import Architecture, Cell, Data
+from benchmark.matrix.plan import MachineKind
+from benchmark.matrix.planning.cell_template import Shape
+
+_WEIGHTLESS = {"dropout", "stage_dropout"}
+"""Parameters that change no weight's shape."""
+
+
+def impossible(shape: Shape, origin: str, machine: MachineKind) -> str | None:
+    """The first reason why cells of this shape cannot run on this machine; None when they can."""
+    return next(_reasons(shape, origin, machine), None)
+
+
+def _reasons(shape: Shape, origin: str, machine: MachineKind) -> Iterator[str]:
+    yield from _of_backend(shape, machine)
+    yield from _of_device(shape, machine)
+    yield from _of_images(shape)
+    if origin == "imagenet":
+        yield from _of_imagenet(shape)
+    yield from _of_layers(shape)
+    yield from _of_validation(shape)
+    yield from _of_counts(shape.data)
+
+
+def _of_backend(shape: Shape, machine: MachineKind) -> Iterator[str]:
+    backend = shape.cell["backend"]
+    if backend != "fake" and machine.backends is not None and backend not in machine.backends:
+        yield missing_backend(backend)
+
+
+def missing_backend(backend: str) -> str:
+    """That a backend is not installed here, and the cure."""
+    name = {"jax": "JAX", "torch": "PyTorch"}.get(backend, "TensorFlow")
+    package = f"'benchmark-matrix[{backend}]'" if backend in {"jax", "torch"} else backend
+    return f'backend = "{backend}", but {name} is not installed here; pip install {package}'
+
+
+def _of_device(shape: Shape, machine: MachineKind) -> Iterator[str]:
+    device = shape.cell["device"]
+    if shape.cell["device_kind"] == "gpu":
+        number = int(device.partition(":")[2] or 0) if device != "auto" else 0
+        if number >= machine.gpus:
+            has = f"{machine.gpus} GPU{'s' if machine.gpus > 1 else ''}" if machine.gpus else "no GPU"
+            yield f'device = "{device}", but this machine has {has}; use device = "auto" or "cpu"'
+    elif shape.cell["precision"] == "mixed_float16":
+        yield 'mixed_float16 needs a GPU; use precision = "mixed_bfloat16" or "float32" on a CPU'
+
+
+def _of_images(shape: Shape) -> Iterator[str]:
+    name, size = shape.architecture.name, shape.data.image_size
+    smallest = architecture_facts(name).minimum_image_size(dict(shape.architecture.parameters))
+    if size < smallest:
+        yield f"{name} needs images of at least {smallest} pixels, these have {size}; set image_size = {smallest} or more"
+
+
+def _of_imagenet(shape: Shape) -> Iterator[str]:
+    name = shape.architecture.name
+    if not architecture_facts(name).imagenet:
+        have = "a network of Keras Applications (vgg16, resnet50, keras:NAME)"
+        yield f'there are no ImageNet weights for {name}; use {have}, or weights = "none"'
+    elif shape.data.color != "rgb":
+        yield 'ImageNet weights need three channels, these images are grey; set color = "rgb"'
+
+
+def _of_layers(shape: Shape) -> Iterator[str]:
+    name = shape.architecture.name
+    layers = architecture_facts(name).backbone_layers(dict(shape.architecture.parameters))
+    for stage in shape.stages:
+        last = int(stage.train.removeprefix("last:")) if stage.train.startswith("last:") else 0
+        if last > layers:
+            yield f'train = "last:{last}", but {name} has {layers} layers before its head; use "all", or at most last:{layers}'
+
+
+def _of_validation(shape: Shape) -> Iterator[str]:
+    if shape.data.validation_fraction > 0:
+        return
+    cure = "set validation_fraction above 0"
+    if shape.explicit_keep and shape.cell["keep"] == "best":
+        yield f'keep = "best" needs validation data; {cure}, or keep = "last"'
+    for stage in shape.stages:
+        if stage.early_stopping is not None:
+            yield f"early_stopping needs validation data; {cure}, or early_stopping = false"
+        if stage.reduce_learning_rate is not None:
+            yield f"reduce_learning_rate needs validation data; {cure}, or reduce_learning_rate = false"
+
+
+def _of_counts(data: Data) -> Iterator[str]:
+    train, test = _available(data.source, data.classes)
+    for key, asked, there in (
+        ("train_examples", data.train_examples, train),
+        ("test_examples", data.test_examples, test),
+    ):
+        if asked is not None and there is not None and asked > there:
+            yield f"{key} = {asked}, but there are only {there}; use at most {there}"
+        if asked is not None and asked < data.num_classes:
+            yield f"{key} = {asked} is fewer than the {data.num_classes} classes; use at least {data.num_classes}"
+    yield from _of_split(data, train if data.train_examples is None else data.train_examples)
+
+
+@cache
+def _available(source: str, classes: tuple[int, ...] | None) -> tuple[int | None, int | None]:
+    """Training and test examples of these classes, as far as the source is known."""
+    facts = SOURCES.get(source)
+    if facts is None:
+        return None, None
+    labels = range(len(facts.class_names)) if classes is None else classes
+    return sum(facts.train_per_class[label] for label in labels), sum(facts.test_per_class[label] for label in labels)
+
+
+def _of_split(data: Data, examples: int | None) -> Iterator[str]:
+    held = round(examples * data.validation_fraction) if examples is not None else 1
+    if examples is not None and data.validation_fraction > 0 and not 0 < held < examples:
+        yield (
+            f"validation_fraction = {data.validation_fraction:g} of {examples} examples leaves {held} to validate on and "
+            f"{examples - held} to train on; take more train_examples or another fraction"
+        )
+
+
+def unfit_parent(child: Cell, parent: Cell) -> str | None:
+    """Why a parent's weights do not fit its child; None when they do."""
+    if _weighted(child.architecture) != _weighted(parent.architecture):
+        return f"the weights of {parent.model} do not fit {child.model}, which has other layers; use the same model for both"
+    if child.data.color != parent.data.color:
+        return f"its parent sees {parent.data.color} images, it sees {child.data.color}; set the same color for both"
+    sizes = child.data.image_size, parent.data.image_size
+    if architecture_facts(child.architecture.name).size_dependent and sizes[0] != sizes[1]:
+        return (
+            f"{child.model} has weights that depend on the image size: {sizes[1]} in its parent, {sizes[0]} here; "
+            "set the same image_size for both"
+        )
+    return None
+
+
+def _weighted(architecture: Architecture) -> tuple[object, ...]:
+    return architecture.name, tuple(pair for pair in architecture.parameters if pair[0] not in _WEIGHTLESS)

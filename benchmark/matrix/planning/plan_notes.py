@@ -1,0 +1,91 @@
+"""What a plan remarks upon, in words: nothing here is a mistake, all of it may be a surprise."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TypeAlias
+
+from benchmark.matrix.speed_key import ASSUMED_THREADS
+
+Names: TypeAlias = tuple[str, str, str]
+"""Dataset, model and strategy."""
+
+_SHOWN = 20
+_TIMES = " \N{MULTIPLICATION SIGN} "
+
+
+def combination(dataset: str, model: str, strategy: str) -> str:
+    """How three names are written together."""
+    return _TIMES.join((dataset, model, strategy))
+
+
+def merged(counts: Mapping[tuple[Names, Names], int]) -> Sequence[str]:
+    """Cells that stand twice, under one name or two; keys are the names kept and the names dropped."""
+    return _shortened([_merged(kept, dropped, count) for (kept, dropped), count in counts.items()])
+
+
+def _merged(kept: Names, dropped: Names, count: int) -> str:
+    if kept == dropped:
+        return f"{_cells(count)} of {combination(*kept)} merged: they differ in nothing that decides the numbers"
+    other = f"{combination(*kept)}, which is the same under another name"
+    return f"{_cells(count)} of {combination(*dropped)} merged into {other}"
+
+
+def returned(counts: Mapping[Names, int]) -> Sequence[str]:
+    """Cells that were dropped and are parents all the same."""
+    reason = "excluded or not selected, but back because others need them as parents"
+    return _shortened([f"{_cells(count)} of {combination(*names)} {reason}" for names, count in counts.items()])
+
+
+def added(counts: Mapping[Names, int]) -> Sequence[str]:
+    """Cells that only their children ask for."""
+    return _shortened([f"{_cells(count)} of {combination(*names)} added as parents" for names, count in counts.items()])
+
+
+def idle(table: str, hits: Sequence[int]) -> Iterator[str]:
+    """Rules of `[[matrix.TABLE]]` that match nothing."""
+    return (f"matrix.{table}[{number}] matches no cell" for number, count in enumerate(hits) if not count)
+
+
+def crowded(threads: int, cores: int) -> Iterator[str]:
+    """Cells that ask for more threads than the machine has cores."""
+    if threads > cores:
+        yield f"threads = {threads} is more than this machine's {cores} cores: such cells run slower than they could"
+
+
+def threads(auto: Mapping[str, Mapping[str, int]], decided: Mapping[str, int]) -> Iterator[str]:
+    """What `threads = "auto"` came to.
+
+    Args:
+        auto: Cells of each model, by pace.
+        decided: What was measured, by pace.
+    """
+    found: dict[int, list[Mapping[str, int]]] = {}
+    for pace, models in auto.items():
+        if pace in decided:
+            found.setdefault(decided[pace], []).append(models)
+    if found:
+        told = ", ".join(f"{count} for {_of_models(*models)}" for count, models in sorted(found.items()))
+        yield f'threads = "auto" is, as measured on this machine, {told}'
+    open_ = [models for pace, models in auto.items() if pace not in decided]
+    if open_:
+        yield (
+            f'threads = "auto" has not been measured on this machine for {_of_models(*open_)}: {ASSUMED_THREADS} is assumed '
+            "until `bench run` or `bench plan --probe` measures it, which may give these cells other ids"
+        )
+
+
+def _of_models(*counts: Mapping[str, int]) -> str:
+    """`12 cells of simple_cnn and resnet18`."""
+    names = list(dict.fromkeys(name for models in counts for name in models))
+    shown = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
+    return f"{_cells(sum(sum(models.values()) for models in counts))} of {shown}"
+
+
+def _cells(count: int) -> str:
+    return f"{count} cell{'s' if count != 1 else ''}"
+
+
+def _shortened(notes: Sequence[str]) -> Sequence[str]:
+    more = len(notes) - _SHOWN
+    return notes if more <= 0 else [*notes[:_SHOWN], f"… and {more} more like this"]

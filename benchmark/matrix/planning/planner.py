@@ -1,0 +1,228 @@
+"""From coordinates to a plan: cells with their identities, parents added, duplicates merged, all of it remarked upon."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.errors import MatrixError, Problem
+from benchmark.matrix.cell import Cell, Weights
+from benchmark.matrix.identity import assembled_id, canonical_json
+from benchmark.matrix.plan import LeftOut
+from benchmark.matrix.planning import plan_notes
+from benchmark.matrix.planning.cell_template import Shape
+from benchmark.matrix.planning.coordinates import Coordinates, coordinates
+from benchmark.matrix.planning.feasibility import unfit_parent
+from benchmark.matrix.planning.resolution import Base, Resolver
+from benchmark.matrix.reading.specification import Specification
+from benchmark.matrix.selection import NAME_KEYS, Selection
+from benchmark.matrix.settings import cell_settings, setting_of
+
+_SHOWN_PROBLEMS = 50
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What coordinates come to: a cell, its parent's outcome, and why it is impossible, if it is.
+
+    Attributes:
+        pace: Of a cell whose threads are `auto`; see `shape.Shape`.
+    """
+
+    cell: Cell
+    parent: Outcome | None
+    reason: str | None
+    excluded: bool
+    pace: str | None
+
+
+class Planner:
+    """Walks through the coordinates once."""
+
+    def __init__(self, specification: Specification, resolver: Resolver, select: Selection, exclude: Selection) -> None:
+        self._specification = specification
+        self._resolver = resolver
+        self._select = select
+        self._exclude = exclude
+        self._parents: dict[Any, Outcome] = {}
+        self._in_matrix: set[str] = set()
+        self._merged: Counter[tuple[plan_notes.Names, plan_notes.Names]] = Counter()
+        self._returned: Counter[plan_notes.Names] = Counter()
+        self._exclude_hits = [0] * len(specification.excludes)
+        self._weights_json: dict[Weights, str] = {}
+        self.cells: dict[str, Cell] = {}
+        self.left_out: list[LeftOut] = []
+        self.auto: dict[str, dict[str, None]] = {}
+        self.asked = 0
+
+    def walk(self) -> Planner:
+        """Fills `cells`, `left_out` and `auto`; `asked` counts the coordinates that no rule and no selection dropped."""
+        for place in coordinates(self._specification):
+            outcome = self._outcome(place)
+            if (outcome.excluded and not place.included) or not self._is_selected(outcome.cell):
+                continue
+            self.asked += 1
+            if outcome.reason is None:
+                self._add(outcome)
+            else:
+                self._leave_out(outcome.cell, outcome.reason)
+        return self
+
+    def _outcome(self, place: Coordinates) -> Outcome:
+        return self._resolve(self._resolver.base(place.dataset, place.model, place.strategy), place.settings)
+
+    def _resolve(self, base: Base, settings: Mapping[str, Any]) -> Outcome:
+        assigned = self._resolver.assign(base, settings)
+        seed = assigned.pop("seed") if "seed" in assigned else base.stages[0]["seed"]
+        shape, reason = self._resolver.shape(base, assigned)
+        parent = self._parent(base, settings, seed) if base.origin.origin == "parent" else None
+        weights = Weights(base.origin.origin, base.origin.path, parent.cell.cell_id if parent else None)
+        cell = self._cell(base, shape, seed, weights)
+        if reason is None and parent is not None:
+            reason = _parent_reason(cell, parent)
+        return Outcome(cell, parent, reason, self._is_excluded(base, shape, seed), shape.pace)
+
+    def _parent(self, base: Base, settings: Mapping[str, Any], seed: int) -> Outcome:
+        """The parent has the child's coordinates but for what `weights` names; its seed is the child's own."""
+        names = [base.origin.names.get(key, own) for key, own in zip(NAME_KEYS, base.names, strict=True)]
+        changed = {**settings, "seed": seed, **base.origin.settings}
+        key = (*names, *changed.items())
+        if key not in self._parents:
+            self._parents[key] = self._resolve(self._resolver.base(*names), changed)
+        return self._parents[key]
+
+    def _cell(self, base: Base, shape: Shape, seed: int, weights: Weights) -> Cell:
+        if weights not in self._weights_json or weights.parent_cell_id is not None:
+            text = canonical_json(
+                {"origin": weights.origin, "path": weights.path, "parent_cell_id": weights.parent_cell_id}
+            )
+            if weights.parent_cell_id is None:
+                self._weights_json[weights] = text
+        else:
+            text = self._weights_json[weights]
+        dataset, model, strategy = base.names
+        return Cell(
+            cell_id=assembled_id(shape.canonical, seed, text),
+            dataset=dataset,
+            model=model,
+            strategy=strategy,
+            strategy_label=base.label,
+            seed=seed,
+            data=shape.data,
+            architecture=shape.architecture,
+            weights=weights,
+            stages=shape.stages,
+            **shape.cell,
+        )
+
+    def _is_excluded(self, base: Base, shape: Shape, seed: int) -> bool:
+        for number, rule in base.excludes:
+            if rule.matches(lambda key: seed if key == "seed" else shape.value_of(key)):
+                self._exclude_hits[number] += 1
+                return True
+        return False
+
+    def _is_selected(self, cell: Cell) -> bool:
+        if not self._select and not self._exclude:
+            return True
+        record = {
+            **cell_settings(cell),
+            "cell_id": cell.cell_id,
+            "dataset": cell.dataset,
+            "model": cell.model,
+            "strategy": cell.strategy,
+            "strategy_label": cell.strategy_label,
+            "device_kind": cell.device_kind,
+            "parent_cell_id": cell.parent_cell_id,
+        }
+        return self._select.matches(record) and not (self._exclude and self._exclude.matches(record))
+
+    def _add(self, outcome: Outcome) -> None:
+        cell = outcome.cell
+        self._note_pace(outcome)
+        if cell.cell_id in self._in_matrix:
+            self._merged[_names(self.cells[cell.cell_id]), _names(cell)] += 1
+            return
+        self._in_matrix.add(cell.cell_id)
+        self._add_parents(outcome)
+        self.cells[cell.cell_id] = cell
+
+    def _add_parents(self, outcome: Outcome) -> None:
+        generations = []
+        parent = outcome.parent
+        while parent is not None:
+            generations.append(parent)
+            parent = parent.parent
+        for ancestor in reversed(generations):
+            if ancestor.cell.cell_id not in self.cells:
+                self._note_pace(ancestor)
+                self.cells[ancestor.cell.cell_id] = ancestor.cell
+                if ancestor.excluded or not self._is_selected(ancestor.cell):
+                    self._returned[_names(ancestor.cell)] += 1
+
+    def _note_pace(self, outcome: Outcome) -> None:
+        if outcome.pace is not None:
+            self.auto.setdefault(outcome.pace, {})[outcome.cell.cell_id] = None
+
+    def _leave_out(self, cell: Cell, reason: str) -> None:
+        self.left_out.append(LeftOut(cell.dataset, cell.model, cell.strategy, cell.seed, reason))
+
+    def refuse_impossible(self, path: str) -> None:
+        """With `on_invalid = "error"`: every impossible combination is a mistake.
+
+        Raises:
+            MatrixError: There is one; seeds are not told apart.
+        """
+        if self._specification.on_invalid != "error" or not self.left_out:
+            return
+        places = dict.fromkeys(
+            (plan_notes.combination(out.dataset, out.model, out.strategy), out.reason) for out in self.left_out
+        )
+        problems = [Problem(place, "a possible combination", hint=reason) for place, reason in places]
+        raise MatrixError(path, problems[:_SHOWN_PROBLEMS])
+
+    def undecided(self) -> tuple[str, ...]:
+        """Paces of `auto` for which this machine has not been measured."""
+        return tuple(pace for pace in self.auto if pace not in self._resolver.machine.threads)
+
+    def _counted_paces(self) -> dict[str, Counter[str]]:
+        return {pace: Counter(self.cells[cell_id].model for cell_id in ids) for pace, ids in self.auto.items()}
+
+    def axes(self) -> tuple[str, ...]:
+        """Keys of the file's axes on which the cells differ."""
+        keys = [key for axis in self._specification.axes for key in axis.keys]
+        keys += [key for row in self._specification.includes for key in row]
+        ordered = dict.fromkeys([*NAME_KEYS, *keys, "seed"])
+        return tuple(key for key in ordered if self._varies(key))
+
+    def _varies(self, key: str) -> bool:
+        values = (getattr(cell, key) if key in NAME_KEYS else setting_of(cell, key) for cell in self.cells.values())
+        first = next(values, None)
+        return any(value != first for value in values)
+
+    def notes(self) -> tuple[str, ...]:
+        """Remarks on duplicates, parents and rules without effect."""
+        added = Counter(_names(cell) for cell_id, cell in self.cells.items() if cell_id not in self._in_matrix)
+        return (
+            *plan_notes.merged(self._merged),
+            *plan_notes.returned(self._returned),
+            *plan_notes.added(added - self._returned),
+            *plan_notes.idle("exclude", self._exclude_hits),
+            *plan_notes.idle("override", self._resolver.override_hits),
+            *plan_notes.threads(self._counted_paces(), self._resolver.machine.threads),
+            *plan_notes.crowded(
+                max((cell.threads for cell in self.cells.values()), default=0), self._resolver.machine.cores
+            ),
+        )
+
+
+def _names(cell: Cell) -> plan_notes.Names:
+    return cell.dataset, cell.model, cell.strategy
+
+
+def _parent_reason(cell: Cell, parent: Outcome) -> str | None:
+    if parent.reason is not None:
+        return f"its parent {plan_notes.combination(*_names(parent.cell))} is left out: {parent.reason}"
+    return unfit_parent(cell, parent.cell)

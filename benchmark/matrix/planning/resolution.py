@@ -1,0 +1,224 @@
+"""From coordinates to a fully resolved shape: all settings by precedence, key by key, low to high.
+
+Defaults of the settings, built-in definitions (dataset < model < strategy), `[defaults]`, the user's definitions (in
+the same order), axis values, overrides in their order, `--set`. Cells that differ in nothing but the seed share one
+`Shape`; shapes share their parts and the canonical JSON of these.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any, TypeVar
+
+from benchmark.catalog.facts import SOURCES
+from benchmark.matrix.cell import Architecture, Data, EarlyStopping, ReduceLearningRate, Stage
+from benchmark.matrix.identity import canonical_json, deciding, is_asked
+from benchmark.matrix.plan import MachineKind
+from benchmark.matrix.planning.cell_template import Shape
+from benchmark.matrix.planning.feasibility import impossible
+from benchmark.matrix.reading.definitions import Chained, Library
+from benchmark.matrix.reading.specification import Override, Specification
+from benchmark.matrix.reading.user_files import CODE, FILE, LOCATION, SKETCH, Sketch, declared_classes, parameters_of
+from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, Origin
+from benchmark.matrix.selection import Rule
+from benchmark.matrix.settings import DATA_SETTINGS, DEFAULTS, STAGE_SETTINGS, of_stages
+from benchmark.matrix.speed_key import ASSUMED_THREADS, AUTO, pace_of
+
+_KEPT_SHAPES = 20_000
+"""Shapes are forgotten beyond this number, so that memory stays bounded however many axes there are."""
+
+_CELL_SETTINGS = (
+    "backend", "deterministic", "device", "labels", "monitor", "precision", "reuse_features", "save",
+    "share_stages", "threads", "tta",
+)  # fmt: skip
+_WITH_MOMENTUM = {"sgd", "rmsprop"}
+_NESTED = (EarlyStopping, ReduceLearningRate)
+
+Part = TypeVar("Part")
+
+
+@dataclass(frozen=True, slots=True)
+class Base:
+    """All that dataset, model and strategy decide together, before axis values.
+
+    Attributes:
+        stages: For each stage every setting, also those that belong to the whole cell.
+        excludes: What is left to ask of each exclude rule that these names do not rule out.
+        overrides: The same of the overrides, with their positions in the file.
+    """
+
+    dataset: Chained
+    model: Chained
+    strategy: Chained
+    origin: Origin
+    stages: tuple[Mapping[str, Any], ...]
+    excludes: tuple[tuple[int, Rule], ...]
+    overrides: tuple[tuple[int, Override], ...]
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        return self.dataset.name, self.model.name, self.strategy.name
+
+    @property
+    def label(self) -> str:
+        return str(self.strategy.own.get("label", self.strategy.name))
+
+    def value_of(self, key: str) -> Any:
+        return of_stages(stage.get(key) for stage in self.stages)
+
+
+class Resolver:
+    """Resolves names and settings of one matrix; remembers what many cells share."""
+
+    def __init__(self, library: Library, specification: Specification, machine: MachineKind) -> None:
+        self._library = library
+        self._specification = specification
+        self.machine = machine
+        self._bases: dict[tuple[str, str, str], Base] = {}
+        self._shapes: dict[Hashable, tuple[Shape, str | None]] = {}
+        self._parts: dict[Hashable, tuple[Any, str]] = {}
+        self._cells: dict[Hashable, tuple[Mapping[str, Any], Mapping[str, str]]] = {}
+        self.override_hits = [0] * len(specification.overrides)
+
+    def base(self, dataset: str, model: str, strategy: str) -> Base:
+        names = (dataset, model, strategy)
+        if names not in self._bases:
+            self._bases[names] = self._make_base(*names)
+        return self._bases[names]
+
+    def _make_base(self, dataset: str, model: str, strategy: str) -> Base:
+        chains = self._library.chained
+        d, m, s = chains["dataset"][dataset], chains["model"][model], chains["strategy"][strategy]
+        names = {"dataset": dataset, "model": model, "strategy": strategy}
+        layers = zip(s.builtin, s.user, strict=True)
+        builtin = {**DEFAULTS, **native(d), **d.builtin[0], **m.builtin[0]}
+        users = {**d.user[0], **m.user[0]}
+        defaults = self._specification.defaults
+        excludes = [(n, rule.for_names(names)) for n, rule in enumerate(self._specification.excludes)]
+        overrides = [(n, o, o.when.for_names(names)) for n, o in enumerate(self._specification.overrides)]
+        return Base(
+            d,
+            m,
+            s,
+            s.own.get("weights", NO_WEIGHTS),
+            tuple({**builtin, **own, **defaults, **users, **user} for own, user in layers),
+            tuple((n, rule) for n, rule in excludes if rule is not None),
+            tuple((n, Override(when, override.changes)) for n, override, when in overrides if when is not None),
+        )
+
+    def assign(self, base: Base, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """What is set for this cell alone: axis values, then the overrides that hold, then `--set`."""
+        assigned = dict(settings)
+        for number, override in base.overrides:
+            if override.when.matches(lambda key: assigned[key] if key in assigned else base.value_of(key)):
+                assigned.update(override.changes)
+                self.override_hits[number] += 1
+        assigned.update(self._specification.assigned)
+        return assigned
+
+    def shape(self, base: Base, assigned: Mapping[str, Any]) -> tuple[Shape, str | None]:
+        """The shape of a cell, and why it is impossible if it is; `assigned` must not hold the seed."""
+        key = (base.names, tuple(assigned.items()))
+        if key not in self._shapes:
+            if len(self._shapes) >= _KEPT_SHAPES:
+                self._shapes.clear()
+                self._parts.clear()
+                self._cells.clear()
+            shape = self._make_shape(base, assigned)
+            self._shapes[key] = (shape, impossible(shape, base.origin.origin, self.machine))
+        return self._shapes[key]
+
+    def _make_shape(self, base: Base, assigned: Mapping[str, Any]) -> Shape:
+        merged = [{**stage, **assigned} for stage in base.stages]
+        values = merged[0]
+        data, data_json = self._data(base.dataset, values)
+        architecture, architecture_json = self._architecture(base.model, values.get("dropout"))
+        stages = [self._stage(stage) for stage in merged]
+        pace = None
+        if values["threads"] == AUTO:
+            settings = {**values, "device_kind": self._device_kind(values["device"])}
+            pace = pace_of(data, architecture, [stage for stage, _ in stages], settings)
+            values = {**values, "threads": self.machine.threads.get(pace, ASSUMED_THREADS)}
+        cell, cell_json = self._cell(values, "best" if data.validation_fraction > 0 else "last")
+        stages_json = "[" + ",".join(text for _, text in stages) + "]"
+        canonical = {**cell_json, "data": data_json, "architecture": architecture_json, "stages": stages_json}
+        return Shape(data, architecture, tuple(stage for stage, _ in stages), cell, "keep" in values, canonical, pace)
+
+    def _cell(self, values: Mapping[str, Any], keep: str) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+        """Settings of the whole cell, and the canonical JSON of those that are part of its identity."""
+        settings = {name: values[name] for name in _CELL_SETTINGS}
+        settings["keep"] = values.get("keep", keep)
+        key = tuple(settings.values())
+        if key not in self._cells:
+            settings["device_kind"] = self._device_kind(settings["device"])
+            deciding = (name for name in settings if name != "device" and is_asked(name, settings[name]))
+            texts = {name: canonical_json(settings[name]) for name in deciding}
+            self._cells[key] = (settings, texts)
+        return self._cells[key]
+
+    def _device_kind(self, device: str) -> str:
+        if device == "auto":
+            return "gpu" if self.machine.gpus else "cpu"
+        return device.partition(":")[0]
+
+    def _part(self, key: Hashable, make: Callable[[], Part]) -> tuple[Part, str]:
+        if key not in self._parts:
+            part = make()
+            self._parts[key] = (part, canonical_json(deciding(_record(part))))
+        return self._parts[key]
+
+    def _data(self, dataset: Chained, values: Mapping[str, Any]) -> tuple[Data, str]:
+        settings: dict[str, Any] = {name: values[name] for name in sorted(DATA_SETTINGS)}
+        return self._part(
+            ("data", dataset.name, *settings.values()),
+            lambda: Data(
+                source=dataset.own["source"],
+                classes=dataset.own.get("classes"),
+                num_classes=_class_count(dataset.own),
+                location=dataset.own.get(LOCATION),
+                test_fraction=dataset.own.get("test_fraction"),
+                class_names=dataset.own.get("class_names"),
+                version=dataset.own.get("version"),
+                **settings,
+            ),
+        )
+
+    def _architecture(self, model: Chained, dropout: float | None) -> tuple[Architecture, str]:
+        def make() -> Architecture:
+            parameters = parameters_of(model.own)
+            if dropout is not None:
+                parameters["dropout"] = dropout
+            code, file = model.own.get(CODE), model.own.get(FILE)
+            return Architecture(model.own["architecture"], tuple(sorted(parameters.items())), code, file)
+
+        return self._part(("architecture", model.name, dropout), make)
+
+    def _stage(self, values: Mapping[str, Any]) -> tuple[Stage, str]:
+        settings = {name: values[name] for name in STAGE_SETTINGS}
+        if settings["optimizer"] not in _WITH_MOMENTUM:
+            settings["momentum"] = None
+        return self._part(("stage", *settings.values()), lambda: Stage(**settings))
+
+
+def _record(part: Any) -> dict[str, Any]:
+    """`asdict` without its copying, which would be most of the work for many cells."""
+    record = {name: getattr(part, name) for name in part.__slots__}
+    return {name: asdict(value) if isinstance(value, _NESTED) else value for name, value in record.items()}
+
+
+def _class_count(own: Mapping[str, Any]) -> int:
+    """Of a dataset: the classes that it keeps, else all of its source."""
+    if "classes" in own:
+        return len(own["classes"])
+    facts = SOURCES.get(own["source"])
+    return len(facts.class_names) if facts else int(declared_classes(own) or 0)
+
+
+def native(dataset: Chained) -> dict[str, Any]:
+    """Size and colour of a known source's own images, for definitions that say neither."""
+    facts = SOURCES.get(dataset.own["source"])
+    if facts is None:
+        found = dataset.own.get(SKETCH) or Sketch()
+        return {key: value for key in ("image_size", "color") if (value := getattr(found, key)) is not None}
+    return {"image_size": max(8, facts.image_size), "color": "grey" if facts.channels == 1 else "rgb"}

@@ -1,0 +1,201 @@
+"""Definitions of datasets, models and strategies: read, checked and chained by `extends`, used or not.
+
+Built-in definitions and users' own are the same kind of thing; they differ only in precedence. A `Definition` is what
+stands under one header. A `Chained` definition is that with all it extends, split into a built-in and a user's part,
+because `[defaults]` goes between the two.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.catalog.facts import PLUGIN
+from benchmark.catalog.library import FAMILIES
+from benchmark.matrix.problems import KeyPath, Problems, nearest_hint, normal_name, unfit_name
+from benchmark.matrix.reading.weight_origins import WEIGHTS
+from benchmark.matrix.settings import PARAMETER_KINDS, SETTINGS, STAGE_SETTINGS
+from benchmark.matrix.values import INVALID, Integer, Kind, Name, Number, Parameter, Sequenced, Text
+
+CHAIN_LIMIT = 50
+STAGE_LIMIT = 100
+_TEXTS: dict[str, Kind] = {"extends": Name("the name of another definition"), "summary": Name()}
+OWN_KEYS: dict[str, dict[str, Kind]] = {
+    "dataset": {
+        **_TEXTS,
+        "source": Text("a data source: digits, tfds:NAME, folder:PATH or npz:PATH"),
+        "classes": Sequenced(Integer(0, 65535)),
+        "num_classes": Integer(2, 65536),
+        "class_names": Sequenced(Name()),
+        "test_fraction": Number(0, 1, above=True, below=True),
+        "version": Name(),
+    },
+    "model": {**_TEXTS, "architecture": Name("the name of an architecture"), **PARAMETER_KINDS},
+    "strategy": {**_TEXTS, "label": Name(), "weights": WEIGHTS},
+}
+"""What each family can say beside training settings and, for strategies, stages."""
+
+_PLUGIN_KEYS: dict[str, Kind] = {key: OWN_KEYS["model"][key] for key in ("extends", "summary", "architecture")}
+"""Of a model that a plug-in builds; every other key that is no setting is a parameter of its function."""
+
+
+@dataclass(frozen=True)
+class Definition:
+    """One `[family.name]`.
+
+    Attributes:
+        own: Keys that only this family has, such as `source` or `weights`.
+        settings: Training settings, in normal form.
+        stages: Settings of each stage when it lists stages of its own.
+        path: Where it stands in its file.
+    """
+
+    family: str
+    name: str
+    builtin: bool
+    path: KeyPath
+    own: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    stages: tuple[Mapping[str, Any], ...] | None
+
+    @property
+    def extends(self) -> str | None:
+        return self.own.get("extends")
+
+
+@dataclass(frozen=True)
+class Chained:
+    """A definition with all that it extends, child over parent.
+
+    Attributes:
+        own: Keys of the family.
+        builtin, user: For each stage, the settings from built-in definitions and from the user's. Datasets and
+            models have one entry, which holds for every stage.
+    """
+
+    definition: Definition
+    own: Mapping[str, Any]
+    builtin: tuple[Mapping[str, Any], ...]
+    user: tuple[Mapping[str, Any], ...]
+
+    @property
+    def name(self) -> str:
+        return self.definition.name
+
+
+@dataclass(frozen=True)
+class Library:
+    """Everything that can be named in a matrix, by family and name."""
+
+    chained: Mapping[str, Mapping[str, Chained]]
+
+    def names(self, family: str) -> Iterable[str]:
+        return self.chained[family].keys()
+
+
+def read_definitions(document: Mapping[str, Any], problems: Problems, *, builtin: bool) -> dict[str, list[Definition]]:
+    """All `[dataset.*]`, `[model.*]` and `[strategy.*]` of a document; mistakes are noted."""
+    return {family: list(_read_family(family, document, problems, builtin)) for family in FAMILIES}
+
+
+def _read_family(family: str, document: Mapping[str, Any], problems: Problems, builtin: bool) -> Iterable[Definition]:
+    tables = document.get(family, {})
+    if not isinstance(tables, dict):
+        problems.add((family,), f"tables [{family}.NAME]", tables)
+        return
+    seen: set[str] = set()
+    for key, table in tables.items():
+        path, name = (family, key), normal_name(key)
+        if unfit_name(key):
+            problems.add(path, unfit_name(key))
+        elif not isinstance(table, dict):
+            problems.add(path, f"a table [{family}.{key}]", table)
+        elif name in seen:
+            problems.add(path, "names that differ by more than the way an accent is encoded")
+        else:
+            seen.add(name)
+            kinds = _PLUGIN_KEYS if family == "model" and _is_plugin(table, tables) else OWN_KEYS[family]
+            yield _read_definition(family, name, table, path, problems, builtin, kinds)
+
+
+def _is_plugin(table: Mapping[str, Any], tables: Mapping[str, Any]) -> bool:
+    """Whether a model is built by a plug-in, itself or by what it extends in the same file."""
+    for _ in range(CHAIN_LIMIT):
+        if "architecture" in table:
+            return str(table["architecture"]).startswith(PLUGIN)
+        parent = table.get("extends")
+        above = tables.get(parent) if isinstance(parent, str) else None
+        if not isinstance(above, dict) or above is table:
+            return False
+        table = above
+    return False
+
+
+def _read_definition(
+    family: str,
+    name: str,
+    table: Mapping[str, Any],
+    path: KeyPath,
+    problems: Problems,
+    builtin: bool,
+    kinds: Mapping[str, Kind],
+) -> Definition:
+    own: dict[str, Any] = {}
+    settings: dict[str, Any] = {}
+    stages = None
+    for key, value in table.items():
+        where = (*path, key)
+        if key == "stage" and family == "strategy":
+            stages = _read_stages(value, where, problems)
+        elif key in kinds:
+            _keep(own, key, kinds[key].read(value, where, problems))
+        elif key in SETTINGS:
+            _keep(settings, key, SETTINGS[key].kind.read(value, where, problems))
+        elif kinds is _PLUGIN_KEYS:
+            _keep(own, key, Parameter(key).read(value, where, problems))
+        else:
+            known = [*kinds, *SETTINGS, *(["stage"] if family == "strategy" else [])]
+            problems.add(where, f"a key of a {family}", value, _unknown_key_hint(family, key, known))
+    return Definition(family, name, builtin, path, own, settings, stages)
+
+
+def _keep(values: dict[str, Any], key: str, value: Any) -> None:
+    if value is not INVALID:
+        values[key] = value
+
+
+def _unknown_key_hint(family: str, key: str, known: list[str]) -> str:
+    homes = [other for other in FAMILIES if other != family and key in OWN_KEYS[other]]
+    if homes:
+        return f"`{key}` belongs in [{homes[0]}.NAME]"
+    return _close(key, known)
+
+
+def _close(key: str, known: list[str]) -> str:
+    hint = nearest_hint(key, known)
+    return hint if hint.startswith("did") else "docs/matrix.md lists all keys"
+
+
+def _read_stages(value: Any, path: KeyPath, problems: Problems) -> tuple[Mapping[str, Any], ...] | None:
+    if not isinstance(value, list) or not value or len(value) > STAGE_LIMIT:
+        problems.add(path, f"from 1 to {STAGE_LIMIT} tables [[{'.'.join(map(str, path))}]]", value)
+        return None
+    return tuple(_read_stage(entry, (*path, number), problems) for number, entry in enumerate(value))
+
+
+def _read_stage(entry: Any, path: KeyPath, problems: Problems) -> Mapping[str, Any]:
+    if not isinstance(entry, dict):
+        problems.add(path, "a table of settings of this stage", entry)
+        return {}
+    settings: dict[str, Any] = {}
+    for key, value in entry.items():
+        if key in STAGE_SETTINGS:
+            _keep(settings, key, SETTINGS[key].kind.read(value, (*path, key), problems))
+        else:
+            above = key in SETTINGS or key in OWN_KEYS["strategy"]
+            hint = (
+                f"`{key}` holds for all stages: write it above them" if above else _close(key, sorted(STAGE_SETTINGS))
+            )
+            problems.add((*path, key), "a setting of a stage", value, hint)
+    return settings

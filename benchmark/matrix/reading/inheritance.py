@@ -1,0 +1,285 @@
+"""Chains definitions by `extends` and checks that each, used or not, makes a whole: data, a network, a training."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from benchmark.catalog.facts import ARCHITECTURES, PLUGIN, SOURCES
+from benchmark.catalog.keras_applications import canonical
+from benchmark.catalog.library import FAMILIES
+from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
+from benchmark.matrix.reading.definitions import CHAIN_LIMIT, Chained, Definition, Library
+from benchmark.matrix.reading.user_files import LOCATION, SKETCH, Sketch, declared_classes, parameters_of
+from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, PARENT_NAMES
+from benchmark.matrix.settings import SETTINGS
+
+_SOURCE = re.compile(r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?|(folder|npz):[^\n]+")
+_SOURCES_TEXT = "digits, tfds:NAME, folder:PATH or npz:PATH"
+_FILES_ONLY = ("class_names", "version")
+_NOT_INHERITED = {"extends", "summary", "label"}
+
+Definitions = Mapping[str, Sequence[Definition]]
+
+
+def chain_library(builtin: Definitions, user: Definitions, problems: Problems) -> Library:
+    """Links every definition to what it extends; a user's definition takes the place of a built-in one of its name.
+
+    Built-in definitions extend built-in ones, whatever a user calls theirs. A user's definition that extends its own
+    name extends the built-in one.
+    """
+    chains: dict[str, dict[str, Chained]] = {family: {} for family in FAMILIES}
+    for family in FAMILIES:
+        names = _Names({d.name: d for d in builtin[family]}, {d.name: d for d in user[family]})
+        for definition in {**names.builtin, **names.user}.values():
+            chain, whole = _ancestry(definition, names, problems)
+            chained = _completed(_merged(chain)) if family == "model" else _merged(chain)
+            chains[family][definition.name] = chained
+            if whole:
+                _CHECKS[family](chained, chain, problems)
+    library = Library(chains)
+    _check_parents(library, problems)
+    return library
+
+
+@dataclass(frozen=True)
+class _Names:
+    builtin: Mapping[str, Definition]
+    user: Mapping[str, Definition]
+
+    def parent_of(self, child: Definition) -> Definition | None:
+        name = str(child.extends)
+        own = None if child.builtin or name == child.name else self.user.get(name)
+        return own or self.builtin.get(name)
+
+    def known(self) -> set[str]:
+        return {*self.builtin, *self.user}
+
+
+def _ancestry(definition: Definition, names: _Names, problems: Problems) -> tuple[list[Definition], bool]:
+    """The chain from the first ancestor down to the definition, and whether it is unbroken."""
+    chain = [definition]
+    while chain[-1].extends is not None:
+        current = chain[-1]
+        parent, where = names.parent_of(current), (*current.path, "extends")
+        if parent is None:
+            hint = nearest_hint(
+                current.extends, names.known() - {current.name}, f"bench list {_plural(current.family)}"
+            )
+            problems.add(where, f"the name of another {current.family}", current.extends, hint)
+            return chain[::-1], False
+        if any(parent is seen for seen in chain):
+            circle = " → ".join([*(d.name for d in chain[chain.index(parent) :]), parent.name])
+            problems.add(where, "definitions that do not extend each other in a circle", circle)
+            return chain[::-1], False
+        if len(chain) == CHAIN_LIMIT:
+            problems.add(where, f"at most {CHAIN_LIMIT} definitions in a chain")
+            return chain[::-1], False
+        chain.append(parent)
+    return chain[::-1], True
+
+
+def _plural(family: str) -> str:
+    return "strategies" if family == "strategy" else f"{family}s"
+
+
+def _merged(chain: Sequence[Definition]) -> Chained:
+    own: dict[str, Any] = {}
+    for definition in chain:
+        own.update({key: value for key, value in definition.own.items() if key not in _NOT_INHERITED})
+    last = chain[-1]
+    own.update({key: value for key, value in last.own.items() if key in _NOT_INHERITED})
+    # the stages of the nearest definition that lists any; its ancestors' stages are replaced as a whole
+    staged = next((definition for definition in reversed(chain) if definition.stages), None)
+    count = len(staged.stages) if staged and staged.stages else 1
+    return Chained(
+        last,
+        own,
+        tuple(_layer(chain, staged, number, builtin=True) for number in range(count)),
+        tuple(_layer(chain, staged, number, builtin=False) for number in range(count)),
+    )
+
+
+def _completed(model: Chained) -> Chained:
+    """The model with the one name of its architecture, and with the parameters that need not be given."""
+    name = canonical(str(model.own.get("architecture")))
+    facts = ARCHITECTURES.get(name)
+    if facts is None:
+        return model
+    defaults = {key: value for key, value in facts.defaults.items() if key not in SETTINGS}
+    settings = {key: value for key, value in facts.defaults.items() if key in SETTINGS}
+    builtin = tuple({**settings, **layer} for layer in model.builtin)
+    return replace(model, own={**defaults, **model.own, "architecture": name}, builtin=builtin)
+
+
+def _layer(chain: Sequence[Definition], staged: Definition | None, number: int, *, builtin: bool) -> dict[str, Any]:
+    """Settings of one stage: child over parent, and within a definition the stage's entry over what stands above it."""
+    values: dict[str, Any] = {}
+    for definition in chain:
+        if definition.builtin == builtin:
+            values.update(definition.settings)
+            if definition is staged and definition.stages:
+                values.update(definition.stages[number])
+    return values
+
+
+def _place(chain: Sequence[Definition], key: str, *others: str) -> KeyPath:
+    """Where to look for a mistake about `key`: in the nearest definition of the file that says it, or one of `others`.
+
+    What a definition has from a built-in one can only be wrong together with something that it says itself.
+    """
+    for definition in reversed(chain):
+        if definition.own.keys() & {key, *others} and (not definition.builtin or chain[-1].builtin):
+            return (*definition.path, key)
+    return (*chain[-1].path, key)
+
+
+def _check_dataset(dataset: Chained, chain: Sequence[Definition], problems: Problems) -> None:
+    source, place = dataset.own.get("source"), _place(chain, "source")
+    if source is None:
+        hint = 'extend a dataset, such as extends = "digits"'
+        problems.add(_place(chain, "source"), "a data source; it is missing", hint=hint)
+        return
+    facts = SOURCES.get(source)
+    if facts is None and not _SOURCE.fullmatch(source):
+        problems.add(place, _SOURCES_TEXT, source, nearest_hint(source, SOURCES))
+        return
+    _check_users_keys(dataset, chain, known=facts is not None, problems=problems)
+    declared = dataset.own.get("num_classes")
+    if facts is None:
+        _check_unknown_source(dataset, chain, problems)
+    elif declared not in (None, len(facts.class_names)):
+        problems.add(_place(chain, "num_classes", "source"), f"{len(facts.class_names)}, as {source} has", declared)
+    _check_classes(dataset, chain, len(facts.class_names) if facts else declared_classes(dataset.own), problems)
+
+
+def _check_users_keys(dataset: Chained, chain: Sequence[Definition], *, known: bool, problems: Problems) -> None:
+    """Keys that only a user's own files can have, or only sources that bench does not know."""
+    own = dataset.own
+    for key in _FILES_ONLY:
+        if key in own and own.get(LOCATION) is None:
+            problems.add(_place(chain, key, "source"), f"no `{key}`, which is for folder:PATH and npz:PATH")
+    if known and "test_fraction" in own:
+        problems.add(_place(chain, "test_fraction"), f"no `test_fraction`: {own['source']} has a test set")
+    names, count = own.get("class_names"), own.get("num_classes")
+    if names and (len(names) < 2 or len(set(names)) < len(names)):
+        problems.add(_place(chain, "class_names"), "at least two names, each once", names)
+    elif names and count not in (None, len(names)):
+        problems.add(_place(chain, "num_classes", "class_names"), f"{len(names)}, as there are class_names", count)
+
+
+def _check_unknown_source(dataset: Chained, chain: Sequence[Definition], problems: Problems) -> None:
+    """All that bench must know before any image is opened is written, or seen from outside."""
+    own, found = dataset.own, dataset.own.get(SKETCH)
+    settings = {**dataset.builtin[0], **dataset.user[0]}
+    seen = found or Sketch()
+    count = declared_classes(own)
+    needed = {
+        "num_classes": count,
+        "image_size": settings.get("image_size", seen.image_size),
+        "color": settings.get("color", seen.color),
+    }
+    why = f"because {own['source']} is not a source that bench knows"
+    if found is not None:
+        reason = f"nothing can be told from {own[LOCATION]}" + (f" ({seen.problem})" if seen.problem else " alone")
+        why = f"because {reason}"
+    for key in [key for key, value in needed.items() if value is None]:
+        problems.add(_place(chain, key, "source"), f"`{key}`, {why}")
+    if count is not None and count < 2:
+        problems.add(_place(chain, "source"), f"at least two class folders in {own[LOCATION]}", count)
+    elif seen.classes not in (None, count):
+        problems.add(
+            _place(chain, "num_classes", "class_names", "source"),
+            f"{seen.classes}, the class folders of {own[LOCATION]}",
+            count,
+        )
+
+
+def _check_classes(dataset: Chained, chain: Sequence[Definition], available: int | None, problems: Problems) -> None:
+    classes, place = dataset.own.get("classes"), _place(chain, "classes", "source")
+    if classes is None:
+        return
+    if len(classes) < 2 or len(set(classes)) < len(classes):
+        problems.add(place, "at least two labels, each once", classes)
+    if available is not None and max(classes) >= available:
+        problems.add(place, f"labels from 0 to {available - 1}, as {dataset.own['source']} has", classes)
+
+
+def _check_model(model: Chained, chain: Sequence[Definition], problems: Problems) -> None:
+    name = model.own.get("architecture")
+    if name is None:
+        hint = 'extend a model, such as extends = "simple_cnn"'
+        problems.add(_place(chain, "architecture"), "an architecture; it is missing", hint=hint)
+        return
+    if name.startswith(PLUGIN):
+        return  # its function takes what it takes; `plugins` has looked for it
+    facts = ARCHITECTURES.get(name)
+    if facts is None:
+        hint = nearest_hint(name, ARCHITECTURES)
+        problems.add(_place(chain, "architecture"), "the name of an architecture", name, hint)
+        return
+    given = parameters_of(model.own).keys()
+    for key in sorted(given - set(facts.parameters)):
+        allowed = ", ".join([*facts.parameters, "dropout"])
+        problems.add(_place(chain, key, "architecture"), f"a parameter of {name}: {allowed}", model.own[key])
+    missing = [key for key in facts.parameters if key not in given]
+    if "dropout" not in {**model.builtin[0], **model.user[0]}:
+        missing.append("dropout")
+    for key in missing:
+        problems.add(
+            _place(chain, key, "architecture"), f"`{key}` of {name}; it is missing", hint=f'or extends = "{name}"'
+        )
+    if not missing:
+        _check_lengths(model, chain, facts.blocks, problems)
+
+
+def _check_lengths(model: Chained, chain: Sequence[Definition], blocks: int | None, problems: Problems) -> None:
+    filters, dropouts = model.own.get("filters"), model.own.get("stage_dropout")
+    if blocks is not None and filters is not None and len(filters) != blocks:
+        problems.add(
+            _place(chain, "filters", "architecture"), f"{blocks} numbers, one for each group of blocks", filters
+        )
+    if filters is not None and len(filters) > 16:
+        problems.add(_place(chain, "filters"), "at most 16 numbers", filters)
+    if dropouts is not None and filters is not None and len(dropouts) != len(filters):
+        problems.add(
+            _place(chain, "stage_dropout", "filters"), f"{len(filters)} numbers, one for each of `filters`", dropouts
+        )
+
+
+def _check_strategy(strategy: Chained, chain: Sequence[Definition], problems: Problems) -> None:
+    """Nothing can be missing in a strategy: every setting has a default, and its weights' names are checked later."""
+
+
+_CHECKS = {"dataset": _check_dataset, "model": _check_model, "strategy": _check_strategy}
+
+
+def _check_parents(library: Library, problems: Problems) -> None:
+    for strategy in library.chained["strategy"].values():
+        origin = strategy.definition.own.get("weights", NO_WEIGHTS)
+        place = (*strategy.definition.path, "weights")
+        for family in PARENT_NAMES:
+            name = origin.names.get(family)
+            if isinstance(name, str) and name not in library.chained[family]:
+                hint = nearest_hint(name, library.names(family), f"bench list {_plural(family)}")
+                problems.add((*place, family), f"the name of a {family}", name, hint)
+        _check_circle(strategy, library, place, problems)
+
+
+def _check_circle(strategy: Chained, library: Library, place: KeyPath, problems: Problems) -> None:
+    """A strategy whose weights come, over others, from itself could never start."""
+    names = [strategy.name]
+    while True:
+        parent = library.chained["strategy"].get(names[-1])
+        name = parent.own.get("weights", NO_WEIGHTS).names.get("strategy") if parent else None
+        if name is None:
+            return
+        names.append(name)
+        if name == names[0] and names[0] == min(names):
+            problems.add(place, "weights that do not come from the strategy itself", " → ".join(names))
+        if len(names) > CHAIN_LIMIT:
+            problems.add(place, f"at most {CHAIN_LIMIT} generations of parents")
+        if name in names[:-1] or len(names) > CHAIN_LIMIT:
+            return

@@ -1,0 +1,155 @@
+"""Published figures: what others measured, kept as data of a matrix to be shown beside what is measured here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+from benchmark.matrix.problems import KeyPath, Problems
+from benchmark.matrix.values import INVALID, Boolean, Choice, Kind, Name, Number, Sequenced, read_fields
+
+Figure: TypeAlias = float | str | None
+"""A number in the unit of its metric (accuracies are fractions 0..1), a text such as `12 (early stop)`, or nothing."""
+
+METRICS = (
+    "epochs", "best_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss",
+    "parameters", "fit_seconds", "images_per_second",
+)  # fmt: skip
+"""What figures can be of: columns of the view `results`."""
+
+EXPECTED = 'a table with title, source, columns and rows; see docs/matrix.md, "Published figures"'
+_ACCURACIES = tuple(name for name in METRICS if name.endswith("accuracy"))
+_TEXT = Name()
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedColumn:
+    """One metric of a published table: how it is called there, and whether it is shown in percent."""
+
+    metric: str
+    title: str
+    percent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """The figures of one model, and the names of the cells here that stand for it.
+
+    Attributes:
+        label: How the table calls it, a text for each of its headings.
+        figures: One for each column.
+    """
+
+    label: tuple[str, ...]
+    dataset: str
+    model: str
+    strategy: str
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTable:
+    """A table as it was published.
+
+    Attributes:
+        title, source: The heading, and whose figures they are.
+        headings: Titles of the columns that tell rows apart.
+        columns, rows: The metrics, and what they are of.
+        metrics_as_rows: Whether the table is printed the other way round, each row of it a column.
+    """
+
+    title: str
+    source: str
+    headings: tuple[str, ...]
+    columns: tuple[PublishedColumn, ...]
+    rows: tuple[PublishedRow, ...]
+    metrics_as_rows: bool = False
+
+
+@dataclass(frozen=True)
+class _Figure:
+    """A finite number, or a short text."""
+
+    expected: str = 'a number, a text, or "" for none'
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        if value == "":
+            return None
+        return _TEXT.read(value, path, problems) if isinstance(value, str) else Number(0).read(value, path, problems)
+
+
+@dataclass(frozen=True)
+class _Column:
+    """A table of `metric`, `title` and `percent`."""
+
+    expected: str = "a table of metric, title and percent"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        fields: Mapping[str, Kind] = {"metric": Choice(METRICS), "title": _TEXT, "percent": Boolean()}
+        read = _table(value, path, problems, self.expected, fields, needed=("metric", "title"))
+        if read is INVALID:
+            return INVALID
+        if read.get("percent") and read["metric"] not in _ACCURACIES:
+            problems.add((*path, "percent"), f"percent for one of {', '.join(_ACCURACIES)} alone", True)
+        return PublishedColumn(**read)
+
+
+@dataclass(frozen=True)
+class _Row:
+    """A table of the names of cells, how they are called, and their figures."""
+
+    families: Mapping[str, Kind]
+    expected: str = "a table of label, dataset, model, strategy and figures"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        fields = {"label": Sequenced(_TEXT), "figures": Sequenced(_Figure()), **self.families}
+        read = _table(value, path, problems, self.expected, fields, needed=tuple(fields))
+        return INVALID if read is INVALID else PublishedRow(**read)
+
+
+def read_published(
+    value: Any, path: KeyPath, problems: Problems, families: Mapping[str, Kind]
+) -> PublishedTable | None:
+    """One `[[report.published]]`; None after noting what is wrong with it.
+
+    Args:
+        value: What stands there.
+        path: Where.
+        problems: Takes what is wrong.
+        families: `dataset`, `model` and `strategy`, each reading a name that exists.
+    """
+    fields: Mapping[str, Kind] = {
+        "title": _TEXT,
+        "source": _TEXT,
+        "headings": Sequenced(_TEXT),
+        "columns": Sequenced(_Column()),
+        "rows": Sequenced(_Row(families)),
+        "metrics_as_rows": Boolean(),
+    }
+    read = _table(value, path, problems, EXPECTED, fields, needed=("title", "source", "headings", "columns", "rows"))
+    if read is INVALID:
+        return None
+    table = PublishedTable(**read)
+    for number, row in enumerate(table.rows):
+        where = (*path, "rows", number)
+        if len(row.label) != len(table.headings):
+            problems.add((*where, "label"), f"{len(table.headings)} texts, one for each of `headings`", list(row.label))
+        if len(row.figures) != len(table.columns):
+            found = len(row.figures)
+            problems.add((*where, "figures"), f"{len(table.columns)} figures, one for each of `columns`", found)
+    return table
+
+
+def _table(
+    value: Any, path: KeyPath, problems: Problems, expected: str, fields: Mapping[str, Kind], needed: tuple[str, ...]
+) -> Any:
+    if not isinstance(value, dict):
+        problems.add(path, expected, value)
+        return INVALID
+    before = len(problems)
+    read = read_fields(fields, value, path, problems)
+    for key in needed:
+        if key not in value:
+            problems.add((*path, key), f"{fields[key].expected}; it is missing")
+    return INVALID if len(problems) > before else read

@@ -1,0 +1,68 @@
+"""Figures as files: PNG and SVG with the same bytes for the same figure, whole or not at all."""
+
+from __future__ import annotations
+
+import io
+from pathlib import Path
+
+from matplotlib.figure import Figure
+
+from benchmark.errors import StorageError, UserError
+from benchmark.reporting.figures.drawing.style import styled
+from benchmark.reporting.writers.formats import write_whole
+
+ENDINGS = (".png", ".svg")
+
+
+@styled
+def png(figure: Figure) -> bytes:
+    """The figure as PNG, without the version of the program that drew it."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="png", metadata={"Software": None})
+    return buffer.getvalue()
+
+
+@styled
+def svg(figure: Figure) -> bytes:
+    """The figure as SVG, without a date; its text is text."""
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    return buffer.getvalue()
+
+
+def save(figure: Figure, directory: Path, name: str) -> list[Path]:
+    """Writes `NAME.png` and `NAME.svg` into a folder; what stood there under these names is replaced.
+
+    Raises:
+        StorageError: The disk does not let us.
+    """
+    written = []
+    for ending, content in zip(ENDINGS, (png(figure), svg(figure)), strict=True):
+        path = directory / f"{name}{ending}"
+        try:
+            write_whole(content, path)
+        except OSError as error:
+            raise StorageError(
+                f"cannot write the figure {path}: {error.strerror or error}; give another folder"
+            ) from error
+        written.append(path)
+    return written
+
+
+def make_folder(directory: Path, option: str) -> None:
+    """Makes sure that there is a folder to write to.
+
+    Args:
+        directory: Where figures are to go.
+        option: The option that named it, for messages.
+
+    Raises:
+        UserError: Something else is there.
+        StorageError: It cannot be made.
+    """
+    if directory.exists() and not directory.is_dir():
+        raise UserError(f"{option} {directory}: expected a folder for figures, found a file; name another one")
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(f"{option} {directory}: cannot be made: {error.strerror}; name another folder") from error

@@ -1,0 +1,93 @@
+"""The prepared datasets in the cache, read for pictures: as memory maps, as `training/programs/prepare.py` wrote them."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.catalog.cache import PreparedDirectories
+from benchmark.matrix.cell import Data
+from benchmark.matrix.planning.example_counts import ClassCounts, class_counts
+from benchmark.reporting.figures.drawing.picture import UndrawableError
+
+
+@dataclass(frozen=True, slots=True)
+class Images:
+    """A prepared dataset as one cell sees it.
+
+    Attributes:
+        data: Which cells' data these are.
+        training, test: Images [n, h, w, c] uint8 of the whole source, in memory maps.
+        training_labels, test_labels: The cell's class of each, counted from 0; -1 where the cell leaves the class out.
+        class_names: Of the cell's classes, in order.
+        fingerprint: Of the prepared arrays.
+    """
+
+    data: Data
+    training: NDArray[np.uint8]
+    training_labels: NDArray[np.int64]
+    test: NDArray[np.uint8]
+    test_labels: NDArray[np.int64]
+    class_names: tuple[str, ...]
+    fingerprint: str
+
+    @property
+    def side(self) -> int:
+        """Height and width of the images in pixels; networks may enlarge them."""
+        return int(self.training.shape[1])
+
+    @property
+    def counts(self) -> ClassCounts:
+        """Examples of each class in the cell's three parts."""
+        totals = [
+            np.bincount(labels[labels >= 0], minlength=len(self.class_names)).tolist()
+            for labels in (self.training_labels, self.test_labels)
+        ]
+        return class_counts(self.data, *totals)
+
+
+def open_images(data: Data, cache_root: Path) -> Images:
+    """Opens what was prepared for these data.
+
+    Raises:
+        UndrawableError: It is not in the cache, or cannot be read.
+    """
+    directory = PreparedDirectories(cache_root).of(data)
+    if not (directory / "meta.json").is_file():
+        raise UndrawableError(
+            f"its images ({data.source}, {data.image_size} pixels, {data.color}) are not in the cache {cache_root}; "
+            "make them with: bench prepare"
+        )
+    try:
+        meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
+        training, training_labels, test, test_labels = (
+            np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            for name in ("train_images", "train_labels", "test_images", "test_labels")
+        )
+        names, fingerprint = tuple(map(str, meta["class_names"])), str(meta["fingerprint"])
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise UndrawableError(
+            f"its prepared images in {directory} cannot be read ({error}); delete that folder and run: bench prepare"
+        ) from error
+    kept = tuple(range(len(names))) if data.classes is None else data.classes
+    return Images(
+        data=data,
+        training=training,
+        training_labels=_renumbered(training_labels, kept, len(names)),
+        test=test,
+        test_labels=_renumbered(test_labels, kept, len(names)),
+        class_names=tuple(names[label] for label in kept),
+        fingerprint=fingerprint,
+    )
+
+
+def _renumbered(labels: NDArray[Any], kept: tuple[int, ...], count: int) -> NDArray[np.int64]:
+    numbers = np.full(count, -1, dtype=np.int64)
+    numbers[list(kept)] = np.arange(len(kept))
+    renumbered: NDArray[np.int64] = numbers[np.asarray(labels)]
+    return renumbered

@@ -1,0 +1,161 @@
+"""How all pictures look: a sheet as wide as the text of a page, its palette, its title, subtitle and notes.
+
+The palette is that of M. Okabe and K. Ito, "Color universal design" (2008): its colours are told apart by people with
+any of the common kinds of colour blindness. Yellow is left out, which nobody sees as a thin line on white.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import wraps
+from typing import Any, ParamSpec, TypeVar
+
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure, SubFigure
+from matplotlib.gridspec import GridSpec
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from benchmark.reporting.figures.drawing import text_fitting
+
+Parameters = ParamSpec("Parameters")
+Result = TypeVar("Result")
+
+BLUE, VERMILLION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
+ORANGE, SKY, BLACK = "#E69F00", "#56B4E9", "#000000"
+PALETTE = (BLUE, VERMILLION, GREEN, PURPLE, ORANGE, SKY, BLACK)
+GREY = "#595959"
+MARKERS = "os^DvPX*<>ph"
+
+SHEET_INCHES = 6.4
+MARGIN_INCHES = 0.08
+TITLE_POINTS, SUBTITLE_POINTS, LABEL_POINTS, SMALL_POINTS = 10.0, 8.5, 8.5, 7.5
+DOTS_PER_INCH = 160
+
+_LINE = 1.35 / 72
+"""Height of a line of text, in inches for each point of its size."""
+
+_SETTINGS: dict[Any, Any] = {
+    "axes.edgecolor": GREY,
+    "axes.grid": False,
+    "axes.labelsize": LABEL_POINTS,
+    "axes.spines.right": False,
+    "axes.spines.top": False,
+    "axes.titlesize": LABEL_POINTS,
+    "axes.unicode_minus": True,
+    "figure.dpi": DOTS_PER_INCH,
+    "figure.facecolor": "white",
+    "font.size": LABEL_POINTS,
+    "grid.alpha": 0.3,
+    "grid.linewidth": 0.6,
+    "image.interpolation": "nearest",
+    "legend.fontsize": SMALL_POINTS,
+    "legend.frameon": False,
+    "lines.solid_capstyle": "round",
+    "path.simplify": True,
+    "savefig.dpi": DOTS_PER_INCH,
+    # text stays text in SVG: it can be searched, and is escaped by the writer
+    "svg.fonttype": "none",
+    # ids inside an SVG are hashes of this and of what is drawn: equal input, equal bytes
+    "svg.hashsalt": "bench",
+    # a `$` in a name is a dollar sign
+    "text.parse_math": False,
+    "text.usetex": False,
+    "xtick.labelsize": SMALL_POINTS,
+    "ytick.labelsize": SMALL_POINTS,
+}
+
+
+@contextmanager
+def style() -> Iterator[None]:
+    """Settings of matplotlib for our pictures, whatever `matplotlibrc` the user has; put back afterwards."""
+    with mpl.rc_context():
+        mpl.rcdefaults()
+        mpl.rcParams.update(_SETTINGS)
+        mpl.rcParams["font.family"] = text_fitting.families()
+        yield
+
+
+def styled(draw: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
+    """Run a function inside `style`."""
+
+    @wraps(draw)
+    def inside(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
+        with style():
+            return draw(*args, **kwargs)
+
+    return inside
+
+
+def sheet(body_inches: float, title: str, subtitle: str, notes: Sequence[str] = ()) -> SubFigure:
+    """The empty body of a new figure, below its title and above its notes; `finished` gives the whole figure.
+
+    Args:
+        body_inches: Height of what is drawn.
+        title: What is shown of which cells.
+        subtitle: The rest that a reader must know: n, and how it was measured.
+        notes: Sentences at the foot.
+    """
+    room = SHEET_INCHES - 2 * MARGIN_INCHES
+    head = [
+        *(
+            (line, TITLE_POINTS, True)
+            for line in text_fitting.wrapped(title, TITLE_POINTS, room, most_lines=3, bold=True)
+        ),
+        *(
+            (line, SUBTITLE_POINTS, False)
+            for line in text_fitting.wrapped(subtitle, SUBTITLE_POINTS, room, most_lines=3)
+        ),
+    ]
+    foot = [
+        (line, SMALL_POINTS, False)
+        for note in notes
+        for line in text_fitting.wrapped(note, SMALL_POINTS, room, most_lines=6)
+    ]
+    heights = (_height(head), body_inches, _height(foot))
+    figure = Figure(figsize=(SHEET_INCHES, sum(heights)))
+    FigureCanvasAgg(figure)
+    figure.set_layout_engine(
+        ConstrainedLayoutEngine(w_pad=MARGIN_INCHES, h_pad=MARGIN_INCHES / 2, wspace=0.03, hspace=0.0)
+    )
+    _write(figure, head, sum(heights))
+    _write(figure, foot, heights[2])
+    used = [height for height in heights if height]
+    return figure.add_subfigure(GridSpec(len(used), 1, figure, height_ratios=used)[1])
+
+
+def finished(body: SubFigure) -> Figure:
+    """The whole figure, laid out for good: all its files are then alike."""
+    figure = body.get_figure(root=True)
+    assert isinstance(figure, Figure)
+    for _ in range(2):  # images with square pixels find their place in the second pass
+        figure.draw_without_rendering()
+    figure.set_layout_engine("none")
+    return figure
+
+
+def _height(lines: Sequence[tuple[str, float, bool]]) -> float:
+    return sum(points * _LINE for _, points, _ in lines) + (1.5 * MARGIN_INCHES if lines else 0)
+
+
+def _write(figure: Figure, lines: Sequence[tuple[str, float, bool]], top_inches: float) -> None:
+    top = top_inches - MARGIN_INCHES
+    for line, points, bold in lines:
+        figure.text(
+            MARGIN_INCHES / SHEET_INCHES,
+            top / figure.get_figheight(),
+            line,
+            fontsize=points,
+            fontweight="bold" if bold else "normal",
+            color="black" if bold else GREY,
+            va="top",
+        )
+        top -= points * _LINE
+
+
+def frameless(axes: Axes) -> None:
+    """Take away the lines and tick marks around a picture; tick labels stay."""
+    axes.spines[:].set_visible(False)
+    axes.tick_params(length=0)

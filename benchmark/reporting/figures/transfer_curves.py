@@ -1,0 +1,85 @@
+"""Learning curves of a fine-tuned network and of the same network from scratch, in one picture."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+
+from benchmark.reporting.figures.curves import SeedCurve, draw_lines, finish_axes, mark_kept
+from benchmark.reporting.figures.drawing import text_fitting
+from benchmark.reporting.figures.drawing.style import (
+    BLUE,
+    SHEET_INCHES,
+    SMALL_POINTS,
+    VERMILLION,
+    finished,
+    sheet,
+    styled,
+)
+from benchmark.reporting.notation import written
+from benchmark.reporting.rows.statistics import measure
+
+_BODY_INCHES = 2.6
+
+
+@dataclass(frozen=True, slots=True)
+class Side:
+    """One of the two.
+
+    Attributes:
+        strategy: Its name.
+        curves: One for each seed, with at least one epoch each.
+        test_accuracies: Of the seeds that have one, 0..1.
+    """
+
+    strategy: str
+    curves: Sequence[SeedCurve]
+    test_accuracies: Sequence[float]
+
+
+@styled
+def draw_transfer(title: str, fine_tuned: Side, scratch: Side) -> Figure:
+    """Validation accuracy and loss of both by epoch; training values where nothing was validated.
+
+    Args:
+        title: Where the comparison was made.
+        fine_tuned: The side that started from weights.
+        scratch: The side that did not.
+    """
+    sides = ((fine_tuned, VERMILLION), (scratch, BLUE))
+    both = [*fine_tuned.curves, *scratch.curves]
+    validated = all(np.isfinite(curve.values("val_loss")).any() for curve in both)
+    prefix, part = ("val", "validation") if validated else ("train", "training")
+    body = sheet(
+        _BODY_INCHES + 0.45,
+        f"{title}: fine-tuned against from scratch",
+        f"{part} data by epoch; thin: one seed, thick: mean of seeds, ring: kept epoch",
+    )
+    for axes, quantity in zip(body.subplots(1, 2), ("accuracy", "loss"), strict=True):
+        for side, color in reversed(sides):
+            draw_lines(axes, side.curves, f"{prefix}_{quantity}", color, dashed=side is scratch)
+            mark_kept(axes, side.curves, f"{prefix}_{quantity}", color)
+        finish_axes(axes, quantity, both)
+        axes.set_ylabel(f"{part} {axes.get_ylabel()}")
+    handles = [
+        Line2D(
+            [], [], color=color, linewidth=1.9, linestyle=(0, (4, 1.5)) if side is scratch else "solid",
+            label=_label("from scratch" if side is scratch else "fine-tuned", side),
+        )
+        for side, color in sides
+    ]  # fmt: skip
+    body.legend(handles=handles, loc="outside lower center", ncols=1, handlelength=2.8)
+    return finished(body)
+
+
+def _label(what: str, side: Side) -> str:
+    found = measure(side.test_accuracies)
+    score = "no test accuracy" if found is None else f"test accuracy {written(found, 'accuracy')}"
+    rest = f"; {score}"
+    room = SHEET_INCHES - 1.0
+    name = text_fitting.cut(f"{what}: {side.strategy}", SMALL_POINTS, room - text_fitting.width(rest, SMALL_POINTS))
+    return name + rest

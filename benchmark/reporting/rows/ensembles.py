@@ -1,0 +1,127 @@
+"""Ensembles as rows of the summary: probabilities of several cells averaged, from stored predictions alone.
+
+With cells of several groups (models, strategies, settings) one of each is averaged seed by seed, so that the ensemble
+has an interval like any other row; with cells of one group its seeds are averaged, and there is one number.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.matrix.cell import Cell
+from benchmark.matrix.plan import EnsembleSpec
+from benchmark.matrix.selection import parse_selection
+from benchmark.matrix.settings import cell_settings
+from benchmark.reporting.rows.classes import Load
+from benchmark.reporting.rows.groups import Group
+from benchmark.reporting.rows.latest import ResultRow
+from benchmark.reporting.rows.predictions import Predictions, accuracy, average, loss, share_test_set
+
+
+@dataclass(frozen=True, slots=True)
+class Ensemble:
+    """One ensemble.
+
+    Attributes:
+        datasets, models: Names of its members', each once.
+        label: How its row is called.
+        members: Cells in each average.
+        values: By metric (`test_accuracy`, `test_loss`, `tta_accuracy`, `tta_loss`, `parameters`) what each average
+            came to; a metric that is not known is absent.
+    """
+
+    datasets: tuple[str, ...]
+    models: tuple[str, ...]
+    label: str
+    members: int
+    values: Mapping[str, tuple[float, ...]]
+
+
+def asked_ensembles(
+    groups: Sequence[Group], specs: Sequence[EnsembleSpec], load: Load
+) -> tuple[list[Ensemble], list[str]]:
+    """The ensembles of `[report]`, and a note for each that cannot be made."""
+    found: list[Ensemble] = []
+    notes: list[str] = []
+    for spec in specs:
+        made = _ensemble(_selected(groups, spec), spec.label, load)
+        if isinstance(made, Ensemble):
+            found.append(made)
+        else:
+            notes.append(f"Ensemble {spec.label or ' or '.join(spec.cells)}: {made}.")
+    return found, notes
+
+
+def seed_ensembles(groups: Sequence[Group], load: Load) -> list[Ensemble]:
+    """The seeds of each group averaged, where several have predictions."""
+    made = [_ensemble([group], f"{group.strategy}, seeds averaged", load) for group in groups]
+    return [each for each in made if isinstance(each, Ensemble)]
+
+
+def _selected(groups: Sequence[Group], spec: EnsembleSpec) -> list[Group]:
+    """The groups with only those of their results that the selection matches."""
+    selection = parse_selection(spec.cells)
+    chosen = []
+    for group in groups:
+        rows = {seed: row for seed, row in group.completed.items() if selection.matches(_record(row))}
+        if rows:
+            chosen.append(Group(*group.names, group.label, group.settings, rows, (), group.last_run))
+    return chosen
+
+
+def _record(row: ResultRow) -> dict[str, Any]:
+    spec = row.get("spec")
+    if not spec:
+        return dict(row)
+    return {**row, **cell_settings(Cell.from_dict(json.loads(spec) if isinstance(spec, str) else spec))}
+
+
+def _ensemble(groups: Sequence[Group], label: str, load: Load) -> Ensemble | str:
+    """The ensemble, or why there is none."""
+    rows = [row for group in groups for row in group.completed.values()]
+    if len(rows) < 2:
+        return f"expected several finished cells, found {len(rows)}"
+    loaded = load(row["execution_id"] for row in rows)
+    unrecorded = len(rows) - len(loaded)
+    if unrecorded:
+        return f"{unrecorded} of its {len(rows)} cells have no test predictions; record them with: bench run --rerun"
+    if not share_test_set(list(loaded.values())):
+        return "its cells were not tested on the same images and classes"
+    teams = _teams(groups)
+    if not teams:
+        return "its groups have no seed in common"
+    values = [_scores([loaded[row["execution_id"]] for row in team]) for team in teams]
+    sizes = [sum(row["parameters"] or 0 for row in team) for team in teams]
+    known = set.intersection(*(set(each) for each in values))
+    return Ensemble(
+        datasets=tuple(dict.fromkeys(group.dataset for group in groups)),
+        models=tuple(dict.fromkeys(group.model for group in groups)),
+        label=label or f"ensemble of {len(teams[0])}",
+        members=len(teams[0]),
+        values={
+            **{key: tuple(each[key] for each in values) for key in known},
+            "parameters": tuple(map(float, sizes)),
+        },
+    )
+
+
+def _teams(groups: Sequence[Group]) -> list[list[ResultRow]]:
+    """What is averaged: one of each group for each seed that all have; of a single group, all its seeds."""
+    if len(groups) == 1:
+        return [list(groups[0].completed.values())]
+    seeds = set.intersection(*(set(group.completed) for group in groups))
+    return [[group.completed[seed] for group in groups] for seed in sorted(seeds)]
+
+
+def _scores(members: Sequence[Predictions]) -> dict[str, float]:
+    labels = members[0].labels
+    mean = average([each.probabilities for each in members])
+    scores = {"test_accuracy": accuracy(mean, labels), "test_loss": loss(mean, labels)}
+    views = [each.tta_probabilities for each in members if each.tta_probabilities is not None]
+    if len(views) == len(members):
+        mean = average(views)
+        scores |= {"tta_accuracy": accuracy(mean, labels), "tta_loss": loss(mean, labels)}
+    return scores

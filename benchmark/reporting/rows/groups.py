@@ -1,0 +1,224 @@
+"""Groups: the cells that differ in their seed alone. A group is what one row of a table tells about."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from benchmark.reporting.rows.latest import ResultRow
+from benchmark.reporting.rows.metrics import Metric, value_of
+from benchmark.reporting.rows.varying_settings import key_of, settings_of
+
+LONGEST_REASON = 300
+
+
+@dataclass(frozen=True, slots=True)
+class Missing:
+    """A seed without a result.
+
+    Attributes:
+        seed: Which one.
+        what: `failed (oom)`, `diverged`, `pending`, `left out`, …
+        reason: More about it; may be empty.
+        row: How far it came; None when it never began.
+    """
+
+    seed: int
+    what: str
+    reason: str
+    row: ResultRow | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Group:
+    """Cells that differ in their seed alone.
+
+    Attributes:
+        dataset, model, strategy, label: The names, and how reports call the strategy.
+        settings: All other settings; empty for combinations that were left out.
+        completed: The rows with a result, by seed.
+        missing: The seeds without one.
+        last_run: The highest run id among its rows.
+    """
+
+    dataset: str
+    model: str
+    strategy: str
+    label: str
+    settings: Mapping[str, Any]
+    completed: Mapping[int, ResultRow]
+    missing: tuple[Missing, ...]
+    last_run: int = 0
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        return self.dataset, self.model, self.strategy
+
+    @property
+    def planned(self) -> int:
+        return len(self.completed) + len(self.missing)
+
+    def values(self, metric: Metric) -> dict[int, float]:
+        """The metric by seed, of those that completed and have it."""
+        found = {seed: value_of(row, metric) for seed, row in self.completed.items()}
+        return {seed: value for seed, value in found.items() if value is not None}
+
+
+def group_cells(rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]] = ()) -> list[Group]:
+    """The groups of these rows and of what a run planned beside them, in the order of the matrix where it is known.
+
+    Args:
+        rows: One for each cell, of one machine.
+        run_cells: What a run was about; cells without a row are pending, others were left out with a reason.
+    """
+    settings = {row["cell_id"]: settings_of(row) for row in rows}
+    parts = _by_settings(rows, settings)
+    groups = [_group(part, settings[part[0]["cell_id"]], variant) for part, variant in parts]
+    places = {cell["cell_id"]: index for index, cell in enumerate(run_cells) if cell.get("cell_id")}
+    order = {id(group): _place(part, places) for (part, _), group in zip(parts, groups, strict=True)}
+    ordered = sorted(groups, key=lambda group: order[id(group)])
+    return _with_unstarted(ordered, [cell for cell in run_cells if cell.get("cell_id") not in settings])
+
+
+def _by_settings(
+    rows: Sequence[ResultRow], settings: Mapping[str, Mapping[str, Any]]
+) -> list[tuple[list[ResultRow], int]]:
+    """Rows with equal names and settings, of their own and of their ancestors; each with its number as a variant.
+
+    Two cells may still share everything and a seed: the same cell under another `training_version`, for one. They
+    are other variants, the newest first, because results that were not made alike are never averaged.
+    """
+    cells = {row["cell_id"]: row for row in rows}
+    parts: dict[tuple[Any, ...], list[ResultRow]] = {}
+    turns: dict[tuple[Any, ...], int] = {}
+    for row in sorted(rows, key=lambda row: -(row.get("execution_id") or 0)):
+        key = tuple(_lineage(row, cells, settings))
+        seen = turns[*key, row["seed"]] = turns.get((*key, row["seed"]), 0) + 1
+        parts.setdefault((*key, seen), []).append(row)
+    return [(part, key[-1]) for key, part in parts.items()]
+
+
+def _lineage(
+    row: ResultRow, cells: Mapping[str, ResultRow], settings: Mapping[str, Mapping[str, Any]]
+) -> Iterable[str]:
+    known: set[str] = set()
+    current: ResultRow | None = row
+    while current is not None and current["cell_id"] not in known:
+        known.add(current["cell_id"])
+        yield from (current["dataset"], current["model"], current["strategy"], key_of(settings[current["cell_id"]]))
+        current = cells.get(current.get("parent_cell_id") or "")
+
+
+def _group(rows: Sequence[ResultRow], settings: Mapping[str, Any], variant: int) -> Group:
+    by_seed = sorted(rows, key=lambda row: row["seed"])
+    newest = max(rows, key=lambda row: row.get("run_id") or 0)
+    return Group(
+        dataset=newest["dataset"],
+        model=newest["model"],
+        strategy=newest["strategy"],
+        label=newest.get("strategy_label") or newest["strategy"],
+        settings={**settings, "variant": variant} if variant > 1 else settings,
+        completed={row["seed"]: row for row in by_seed if row["status"] == "completed"},
+        missing=tuple(_missing(row) for row in by_seed if row["status"] != "completed"),
+        last_run=newest.get("run_id") or 0,
+    )
+
+
+def _missing(row: ResultRow) -> Missing:
+    status, cause = row["status"], row.get("cause")
+    what = f"{status} ({cause})" if cause and cause not in {status, "parent"} else str(status)
+    return Missing(row["seed"], what, _short(row.get("detail")), row)
+
+
+def _short(reason: Any) -> str:
+    text = " ".join(str(reason or "").split())
+    return text if len(text) <= LONGEST_REASON else text[: LONGEST_REASON - 1] + "…"
+
+
+def _place(rows: Sequence[ResultRow], places: Mapping[str, int]) -> tuple[Any, ...]:
+    known = [places[row["cell_id"]] for row in rows if row["cell_id"] in places]
+    names = (rows[0]["dataset"], rows[0]["model"], rows[0]["strategy"])
+    oldest = min(row.get("execution_id") or 0 for row in rows)
+    return (0, min(known)) if known else (1, *map(natural, names), oldest)
+
+
+def natural(text: str) -> tuple[tuple[int, int, str], ...]:
+    """A key that sorts v2 before v10."""
+    parts = re.findall(r"\d{1,18}|\D+|\d+", text)
+    return tuple((0, int(part), "") if part.isdecimal() and len(part) <= 18 else (1, 0, part) for part in parts)
+
+
+def _with_unstarted(groups: Sequence[Group], cells: Sequence[Mapping[str, Any]]) -> list[Group]:
+    """Add cells that no execution exists of: to the only group that they can belong to, else as a group of their own."""
+    parts: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
+    for cell in cells:
+        names = (cell["dataset"], cell["model"], cell["strategy"])
+        why = "" if cell.get("cell_id") else str(cell.get("reason"))
+        parts.setdefault((*names, key_of(_known_settings(cell)), why), []).append(cell)
+    grown = list(groups)
+    for part in parts.values():
+        home = _home(grown, part)
+        if home is None:
+            grown.append(_unstarted_group(part))
+        else:
+            missing = (*grown[home].missing, *map(_unstarted, part))
+            grown[home] = replace(grown[home], missing=tuple(sorted(missing, key=lambda each: each.seed)))
+    return grown
+
+
+def _known_settings(cell: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a cell that comes with all of them; a few columns alone cannot be compared with a whole record."""
+    return settings_of(cell) if cell.get("spec") else {}
+
+
+def _home(groups: Sequence[Group], cells: Sequence[Mapping[str, Any]]) -> int | None:
+    """The one group with these names and settings that has none of these seeds yet."""
+    first, seeds = cells[0], {cell["seed"] for cell in cells}
+    if len(seeds) < len(cells):
+        return None
+    settings = _known_settings(first)
+    homes = [
+        index
+        for index, group in enumerate(groups)
+        if group.names == (first["dataset"], first["model"], first["strategy"])
+        and not seeds & (group.completed.keys() | {each.seed for each in group.missing})
+        and (not settings or not group.settings or key_of(settings) == key_of(group.settings))
+    ]
+    return homes[0] if len(homes) == 1 else None
+
+
+def _unstarted_group(cells: Sequence[Mapping[str, Any]]) -> Group:
+    first = cells[0]
+    return Group(
+        dataset=first["dataset"],
+        model=first["model"],
+        strategy=first["strategy"],
+        label=first.get("strategy_label") or first["strategy"],
+        settings=_known_settings(first),
+        completed={},
+        missing=tuple(sorted(map(_unstarted, cells), key=lambda each: each.seed)),
+    )
+
+
+def _unstarted(cell: Mapping[str, Any]) -> Missing:
+    if cell.get("cell_id") is None or cell.get("outcome") == "left_out":
+        return Missing(cell["seed"], "left out", _short(cell.get("reason")))
+    return Missing(cell["seed"], "pending", "not started yet")
+
+
+def varying_settings(groups: Iterable[Group]) -> list[str]:
+    """The settings that tell apart groups of the same dataset, model and strategy, in the order of the record."""
+    alike: dict[tuple[str, str, str], list[Group]] = {}
+    names: dict[str, None] = {}
+    for group in groups:
+        if group.settings:
+            alike.setdefault(group.names, []).append(group)
+            names.update(dict.fromkeys(group.settings))
+    several = [found for found in alike.values() if len(found) > 1]
+    return [name for name in names if any(_differ_in(name, found) for found in several)]
+
+
+def _differ_in(name: str, groups: Sequence[Group]) -> bool:
+    return len({key_of({"": group.settings.get(name)}) for group in groups}) > 1

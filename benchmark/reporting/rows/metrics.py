@@ -1,0 +1,63 @@
+"""The quantities that reports compare: how each is called, what it is, and which way is better."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.reporting.table import Kind
+
+
+@dataclass(frozen=True, slots=True)
+class Metric:
+    """One quantity of the view `results`.
+
+    Attributes:
+        key: The column of the view.
+        title: How tables call it.
+        kind, unit: As in `tables.Column`.
+        higher_is_better: None where neither way is better.
+        is_timing: Whether it counts only from executions whose timings are valid.
+        counted_on: The column with the number of images that an accuracy was counted on.
+    """
+
+    key: str
+    title: str
+    kind: Kind
+    unit: str = ""
+    higher_is_better: bool | None = None
+    is_timing: bool = False
+    counted_on: str = ""
+
+
+EPOCHS = Metric("epochs", "epochs", "count")
+BEST_EPOCH = Metric("best_epoch", "kept epoch", "count")
+TRAIN_ACCURACY = Metric(
+    "train_accuracy", "train accuracy", "accuracy", higher_is_better=True, counted_on="train_examples"
+)
+VAL_ACCURACY = Metric(
+    "val_accuracy", "validation accuracy", "accuracy", higher_is_better=True, counted_on="validation_examples"
+)
+TEST_ACCURACY = Metric("test_accuracy", "test accuracy", "accuracy", higher_is_better=True, counted_on="test_examples")
+TRAIN_LOSS = Metric("train_loss", "train loss", "loss", higher_is_better=False)
+VAL_LOSS = Metric("val_loss", "validation loss", "loss", higher_is_better=False)
+TEST_LOSS = Metric("test_loss", "test loss", "loss", higher_is_better=False)
+TTA_ACCURACY = Metric("tta_accuracy", "TTA accuracy", "accuracy", higher_is_better=True, counted_on="test_examples")
+TTA_LOSS = Metric("tta_loss", "TTA loss", "loss", higher_is_better=False)
+PARAMETERS = Metric("parameters", "parameters", "count")
+FIT_SECONDS = Metric("fit_seconds", "fit seconds", "seconds", "s", higher_is_better=False, is_timing=True)
+RATE = Metric("images_per_second", "images/s", "rate", "images/s", higher_is_better=True, is_timing=True)
+PEAK_MEMORY = Metric("peak_rss_bytes", "peak memory", "bytes", "bytes")
+
+
+def value_of(row: Mapping[str, Any], metric: Metric) -> float | None:
+    """The value that counts for a report: None when it is missing, or a timing that is not to be trusted."""
+    value = row.get(metric.key)
+    if value is None or (metric.is_timing and not has_valid_timing(row)):
+        return None
+    return float(value)
+
+
+def has_valid_timing(row: Mapping[str, Any]) -> bool:
+    return bool(row.get("timing_valid")) and not row.get("resumed")

@@ -1,0 +1,64 @@
+"""Seeds without a result, in words: every one is named with its reason, none is dropped."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.reporting.rows.groups import Group, Missing
+from benchmark.reporting.rows.metrics import has_valid_timing
+
+
+def reasons(group: Group) -> list[str]:
+    """One text for each reason: `seeds 1 and 2 failed (timeout): no progress for 300 s`."""
+    seeds: dict[tuple[str, str], list[int]] = {}
+    for missing in group.missing:
+        seeds.setdefault((missing.what, missing.reason), []).append(missing.seed)
+    return [_sentence(found, *key) for key, found in seeds.items()]
+
+
+def _sentence(seeds: Sequence[int], what: str, reason: str) -> str:
+    different = sorted(set(seeds))
+    count = f" ({len(seeds)} cells)" if len(seeds) > len(different) else ""
+    return f"{name_seeds(different)}{count} {what}" + (f": {reason}" if reason else "")
+
+
+def name_seeds(seeds: Sequence[int]) -> str:
+    """`seed 0`, `seeds 0 and 2`, `seeds 0-4 and 7`."""
+    runs: list[list[int]] = []
+    for seed in sorted(seeds):
+        if runs and seed == runs[-1][-1] + 1:
+            runs[-1].append(seed)
+        else:
+            runs.append([seed])
+    parts: list[str] = []
+    for run in runs:
+        parts += [f"{run[0]}-{run[-1]}"] if len(run) > 2 else [str(seed) for seed in run]
+    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
+    return f"seed{'s' if len(seeds) > 1 else ''} {listed}"
+
+
+def note_on_incomplete(groups: Sequence[Group]) -> list[str]:
+    """One note that counts what has no result, by what became of it."""
+    counts: dict[str, int] = {}
+    for missing in all_missing(groups):
+        counts[missing.what] = counts.get(missing.what, 0) + 1
+    if not counts:
+        return []
+    total = sum(group.planned for group in groups)
+    listed = ", ".join(f"{count} {what}" for what, count in counts.items())
+    return [f"{sum(counts.values())} of {total} cells have no result: {listed}. Means are of those that completed."]
+
+
+def all_missing(groups: Sequence[Group]) -> list[Missing]:
+    return [missing for group in groups for missing in group.missing]
+
+
+def note_on_timings(groups: Sequence[Group]) -> list[str]:
+    """One note that counts the executions whose timings are left out."""
+    rows = [row for group in groups for row in group.completed.values()]
+    resumed = sum(bool(row.get("resumed")) for row in rows)
+    disturbed = sum(not has_valid_timing(row) and not row.get("resumed") for row in rows)
+    if not resumed + disturbed:
+        return []
+    kinds = [f"{count} {what}" for count, what in ((resumed, "resumed"), (disturbed, "disturbed")) if count]
+    return [f"Timings leave out {resumed + disturbed} of {len(rows)} results: {', '.join(kinds)}."]

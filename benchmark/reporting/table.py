@@ -1,0 +1,167 @@
+"""What a report is before it is text: tables of typed cells, with footnotes and notes. Plain frozen values.
+
+A writer decides how a cell looks; nothing here knows of widths, escapes or digits.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Literal, TypeAlias
+
+from benchmark.reporting.rows.statistics import Difference, Measurement
+
+Kind: TypeAlias = Literal["text", "verdict", "count", "accuracy", "loss", "seconds", "rate", "bytes", "p", "percent"]
+"""What a column holds. `accuracy` is a fraction 0..1, `percent` one of 0..100, `rate` is images per second, `p` a probability."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tally:
+    """How many seeds of a group completed, of how many that were asked for."""
+
+    completed: int
+    planned: int
+
+
+@dataclass(frozen=True, slots=True)
+class Published:
+    """A figure of others, as they published it: a number and its decimals, or a text where it was no bare number."""
+
+    value: float | str
+    decimals: int = 0
+
+
+Value: TypeAlias = str | int | float | Measurement | Difference | Tally | Published | None
+"""A cell of a table; None is written as `-`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column.
+
+    Attributes:
+        key: Its name for programs: lower case, words joined by `_`.
+        title: Its name for people.
+        kind: What it holds; a row may say otherwise (`Row.kind`) where metrics are rows.
+        unit: `s`, `bytes`, `images/s`, or empty.
+        identifies: Whether it tells rows apart; such columns are repeated when a wide table is folded.
+        n: How many seeds its numbers are from where that is one number for the column; shown in its heading.
+        heads: Whether rows that share its value may stand under it as a heading, to save width.
+    """
+
+    key: str
+    title: str
+    kind: Kind
+    unit: str = ""
+    identifies: bool = False
+    n: int | None = None
+    heads: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One row.
+
+    Attributes:
+        cells: Values by the key of their column.
+        marks: Footnotes (positions in `Table.footnotes`) by the key of the cell that they belong to.
+        kind: What the numbers of this row are, where the metrics are rows; None leaves it to the columns.
+        remark: The text of all the row's footnotes, for formats where a row must speak for itself.
+    """
+
+    cells: Mapping[str, Value]
+    marks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
+    kind: Kind | None = None
+    remark: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table.
+
+    Attributes:
+        name: `summary`, `transfer`, `progression`, `classes`, `confusion` or `compare`; several tables may share a name.
+        title: The heading.
+        columns, rows: In the order to print.
+        about: What holds for the whole table, such as its dataset, by name; a column each in CSV.
+        footnotes: What marked cells refer to, mostly why a seed has no result.
+        notes: What a reader must know to judge the table.
+    """
+
+    name: str
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[Row, ...]
+    about: Mapping[str, str] = field(default_factory=dict)
+    footnotes: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class FigureFile:
+    """A picture that was drawn with the report: what it shows, of which cells (ids), and its file."""
+
+    kind: str
+    title: str
+    cells: tuple[str, ...]
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class MissingFigure:
+    """A picture that could not be drawn, and why."""
+
+    kind: str
+    title: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """All tables of one machine, and what holds for all of them.
+
+    Attributes:
+        tables, notes, machine: What the report says.
+        figures, missing_figures: Pictures, where they were asked for; None where they were not.
+    """
+
+    tables: tuple[Table, ...]
+    notes: tuple[str, ...] = ()
+    machine: str | None = None
+    figures: tuple[FigureFile, ...] | None = None
+    missing_figures: tuple[MissingFigure, ...] = ()
+
+
+class Footnotes:
+    """Collects the footnotes of one table; the same text is one footnote."""
+
+    def __init__(self) -> None:
+        self._positions: dict[str, int] = {}
+
+    def mark(self, *texts: str) -> tuple[int, ...]:
+        """The positions of these texts, added where they are new."""
+        return tuple(self._positions.setdefault(text, len(self._positions)) for text in texts)
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        return tuple(self._positions)
+
+
+def differences_in(tables: Iterable[Table]) -> list[Difference]:
+    return [
+        value for table in tables for row in table.rows for value in row.cells.values() if isinstance(value, Difference)
+    ]
+
+
+def holds_numbers(table: Table) -> bool:
+    return any(isinstance(value, Measurement) for row in table.rows for value in row.cells.values())
+
+
+def letter(position: int) -> str:
+    """How a footnote is called: a to z, then aa, ab and so on."""
+    name = ""
+    position += 1
+    while position:
+        position, rest = divmod(position - 1, 26)
+        name = chr(ord("a") + rest) + name
+    return name

@@ -1,0 +1,180 @@
+"""Published figures beside measured ones, in the layout in which they were published.
+
+What others measured takes part in no mean, no interval and no verdict: it is a value of a kind of its own (`Published`),
+which every format marks.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from decimal import Decimal
+
+from benchmark.matrix.reading.published import Figure, PublishedColumn, PublishedRow, PublishedTable
+from benchmark.reporting.rows import metrics
+from benchmark.reporting.rows.groups import Group
+from benchmark.reporting.rows.metrics import Metric
+from benchmark.reporting.rows.missing_results import reasons
+from benchmark.reporting.rows.statistics import Measurement, measure
+from benchmark.reporting.table import Column, Footnotes, Kind, Published, Row, Table, Tally, Value
+
+PUBLISHED, MEASURED = "published", "measured"
+_METRICS: dict[str, Metric] = {each.key: each for each in vars(metrics).values() if isinstance(each, Metric)}
+_REDUCED = ("train_examples", "test_examples")
+
+
+def published_tables(groups: Sequence[Group], specs: Sequence[PublishedTable]) -> tuple[list[Table], list[str]]:
+    """A table for each published one of which at least one row stands for a group here, and notes on the others."""
+    tables: list[Table] = []
+    notes: list[str] = []
+    for spec in specs:
+        found = [_group_of(row, groups) for row in spec.rows]
+        if not any(found):
+            notes.append(f"Published table {spec.title}: no cell of it in what is shown here.")
+        elif spec.metrics_as_rows:
+            tables.append(_turned(spec, found))
+        else:
+            tables.append(_table(spec, found))
+    return tables, notes
+
+
+def _group_of(row: PublishedRow, groups: Sequence[Group]) -> Group | None:
+    """The group that stands for a published row: one with results before one without, then the latest."""
+    names = (row.dataset, row.model, row.strategy)
+    found = [group for group in groups if group.names == names]
+    return max(found, key=lambda group: (bool(group.completed), group.last_run), default=None)
+
+
+def _table(spec: PublishedTable, groups: Sequence[Group | None]) -> Table:
+    """Two rows for each published one: as it was published, and as it is here."""
+    footnotes = Footnotes()
+    keys = [_key(title) for title in spec.headings]
+    rows: list[Row] = []
+    for row, group in zip(spec.rows, groups, strict=True):
+        names: dict[str, Value] = dict(zip(keys, row.label, strict=True))
+        figures = {_column_key(column): _figure(spec, row, index) for index, column in enumerate(spec.columns)}
+        rows.append(Row({**names, "figures": PUBLISHED, "n": None, **figures}))
+        rows.append(_measured_row(spec, names, group, footnotes))
+    columns = (
+        *(Column(key, title, "text", identifies=True) for key, title in zip(keys, spec.headings, strict=True)),
+        Column("figures", "Figures", "text", identifies=True),
+        Column("n", "n", "count", identifies=True),
+        *(
+            Column(_column_key(column), column.title, _kind(column), _METRICS[column.metric].unit)
+            for column in spec.columns
+        ),
+    )
+    return _whole(spec, groups, columns, rows, footnotes)
+
+
+def _measured_row(spec: PublishedTable, names: dict[str, Value], group: Group | None, footnotes: Footnotes) -> Row:
+    texts = reasons(group) if group else ["no such cell in what is shown here"]
+    cells: dict[str, Value] = {
+        **names,
+        "figures": MEASURED,
+        "n": Tally(len(group.completed), group.planned) if group else Tally(0, 0),
+        **{_column_key(column): _measured(column, group) for column in spec.columns},
+    }
+    return Row(cells, {"n": footnotes.mark(*texts)} if texts else {}, remark="; ".join(texts))
+
+
+def _turned(spec: PublishedTable, groups: Sequence[Group | None]) -> Table:
+    """The metrics as rows; two columns for each published row."""
+    footnotes = Footnotes()
+    columns = [Column(_key(spec.headings[0]), spec.headings[0], "text", identifies=True)]
+    places: list[tuple[str, str]] = []
+    for row, group in zip(spec.rows, groups, strict=True):
+        title = ", ".join(row.label)
+        places.append((_key(title), f"{_key(title)}_{MEASURED}"))
+        columns.append(Column(places[-1][0], f"{title}, {PUBLISHED}", "accuracy"))
+        count = len(group.completed) if group else 0
+        columns.append(Column(places[-1][1], f"{title}, {MEASURED}", "accuracy", n=count))
+    rows = []
+    for index, column in enumerate(spec.columns):
+        cells: dict[str, Value] = {columns[0].key: column.title}
+        for row, group, (published, measured) in zip(spec.rows, groups, places, strict=True):
+            cells |= {published: _figure(spec, row, index), measured: _measured(column, group)}
+        rows.append(Row(cells, kind=_kind(column)))
+    return _whole(spec, groups, columns, rows, footnotes)
+
+
+def _whole(
+    spec: PublishedTable,
+    groups: Sequence[Group | None],
+    columns: Sequence[Column],
+    rows: Sequence[Row],
+    footnotes: Footnotes,
+) -> Table:
+    return Table(
+        name="published",
+        title=spec.title,
+        columns=tuple(columns),
+        rows=tuple(rows),
+        about={"title": spec.title, "source": spec.source},
+        footnotes=footnotes.texts,
+        notes=tuple(_notes(spec, groups)),
+    )
+
+
+def _notes(spec: PublishedTable, groups: Sequence[Group | None]) -> list[str]:
+    notes = [
+        (
+            f"Published figures are those of {spec.source}. Their seeds, splits, versions and hardware are not known "
+            "here; they take part in no mean, interval or verdict."
+        )
+    ]
+    fewer: dict[str, list[str]] = {}
+    for row, group in zip(spec.rows, groups, strict=True):
+        label = ", ".join(row.label)
+        if spec.metrics_as_rows:
+            lost = reasons(group) if group else ["no such cell in what is shown here"]
+            notes += [f"{label}: {text}." for text in lost]
+        reduced = [name for name in _REDUCED if group is not None and group.settings.get(name) is not None]
+        if group is not None and reduced:
+            few = ", ".join(f"{name} = {group.settings[name]}" for name in reduced)
+            fewer.setdefault(few, []).append(label)
+    notes += [
+        f"Measured on fewer examples than were published ({few}): {'; '.join(who)}." for few, who in fewer.items()
+    ]
+    return notes
+
+
+def _figure(spec: PublishedTable, row: PublishedRow, index: int) -> Published | None:
+    """A figure with as many decimals as the longest of its metric, so that 0.20 stays 0.20 below 0.42."""
+    percent = spec.columns[index].percent
+    numbers = [_number(each.figures[index], percent=percent) for each in spec.rows]
+    decimals = max((_decimals(number) for number in numbers if number is not None), default=0)
+    value, number = row.figures[index], _number(row.figures[index], percent=percent)
+    if number is None:
+        return Published(value) if isinstance(value, str) else None
+    return Published(int(number) if number == int(number) else number, decimals)
+
+
+def _number(value: Figure, *, percent: bool) -> float | None:
+    if not isinstance(value, float):
+        return None
+    return round(100 * value, 9) if percent else value
+
+
+def _decimals(number: float) -> int:
+    exponent = Decimal(repr(number)).normalize().as_tuple().exponent
+    return max(0, -exponent) if isinstance(exponent, int) else 0
+
+
+def _measured(column: PublishedColumn, group: Group | None) -> Measurement | None:
+    if group is None:
+        return None
+    values = group.values(_METRICS[column.metric]).values()
+    return measure([100 * value for value in values] if column.percent else values)
+
+
+def _kind(column: PublishedColumn) -> Kind:
+    return "percent" if column.percent else _METRICS[column.metric].kind
+
+
+def _column_key(column: PublishedColumn) -> str:
+    return f"{column.metric}_percent" if column.percent else column.metric
+
+
+def _key(title: str) -> str:
+    return re.sub(r"\W+", "_", title.lower()).strip("_") or "name"

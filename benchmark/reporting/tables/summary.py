@@ -1,0 +1,136 @@
+"""The summary: one row for each dataset, model, strategy and whatever other setting varies."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.reporting.rows.ensembles import Ensemble
+from benchmark.reporting.rows.groups import Group, varying_settings
+from benchmark.reporting.rows.metrics import (
+    BEST_EPOCH,
+    EPOCHS,
+    FIT_SECONDS,
+    PARAMETERS,
+    PEAK_MEMORY,
+    RATE,
+    TEST_ACCURACY,
+    TEST_LOSS,
+    TRAIN_ACCURACY,
+    TTA_ACCURACY,
+    TTA_LOSS,
+    VAL_ACCURACY,
+    Metric,
+)
+from benchmark.reporting.rows.missing_results import note_on_incomplete, note_on_timings, reasons
+from benchmark.reporting.rows.phases import note_on_phases
+from benchmark.reporting.rows.statistics import measure
+from benchmark.reporting.rows.varying_settings import describe
+from benchmark.reporting.table import Column, Footnotes, Row, Table, Tally, Value
+
+METRICS = (
+    TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY, TEST_LOSS, EPOCHS, BEST_EPOCH,
+    PARAMETERS, FIT_SECONDS, RATE, PEAK_MEMORY,
+)  # fmt: skip
+
+
+def summary_table(groups: Sequence[Group], ensembles: Sequence[Ensemble] = ()) -> Table:
+    """All groups, those without any result too, with the means of their seeds; then the ensembles."""
+    groups = _by_place(groups)
+    varying = varying_settings(groups)
+    metrics = _metrics(groups)
+    footnotes = Footnotes()
+    rows = [_row(group, varying, metrics, footnotes) for group in groups]
+    rows += [_ensemble_row(ensemble, metrics) for ensemble in ensembles]
+    columns = (
+        Column("dataset", "dataset", "text", identifies=True, heads=True),
+        Column("model", "model", "text", identifies=True, heads=True),
+        Column("strategy", "strategy", "text", identifies=True),
+        *(Column(_setting_key(name), name.replace("_", " "), "text", identifies=True) for name in varying),
+        Column("n", "n", "count", identifies=True),
+        *(Column(metric.key, metric.title, metric.kind, metric.unit) for metric in metrics),
+    )
+    notes = (*_notes(groups), *_note_on_views(groups), *_note_on_ensembles(ensembles))
+    return Table("summary", "Summary", columns, tuple(rows), footnotes=footnotes.texts, notes=notes)
+
+
+def _metrics(groups: Sequence[Group]) -> tuple[Metric, ...]:
+    """Those of every summary, and after the test figures those of test-time augmentation where a cell has them."""
+    if not any(group.values(TTA_ACCURACY) for group in groups):
+        return METRICS
+    place = METRICS.index(TEST_LOSS) + 1
+    return (*METRICS[:place], TTA_ACCURACY, TTA_LOSS, *METRICS[place:])
+
+
+def _by_place(groups: Sequence[Group]) -> list[Group]:
+    """What can be compared stands together: groups of one dataset and model, each such place where it first came up."""
+    places = {place: index for index, place in enumerate(dict.fromkeys((each.dataset, each.model) for each in groups))}
+    return sorted(groups, key=lambda each: places[each.dataset, each.model])
+
+
+def _setting_key(name: str) -> str:
+    """A setting may be called like one of the fixed columns: planned epochs and epochs trained are two things."""
+    taken = {metric.key for metric in (*METRICS, TTA_ACCURACY, TTA_LOSS)} | {"n", "dataset", "model", "strategy"}
+    return f"setting_{name}" if name in taken else name
+
+
+def _row(group: Group, varying: Sequence[str], metrics: Sequence[Metric], footnotes: Footnotes) -> Row:
+    texts = reasons(group)
+    cells: dict[str, Value] = {
+        "dataset": group.dataset,
+        "model": group.model,
+        "strategy": group.strategy,
+        **{_setting_key(name): describe(group.settings.get(name)) if group.settings else None for name in varying},
+        "n": Tally(len(group.completed), group.planned),
+        **{metric.key: measure(group.values(metric).values()) for metric in metrics},
+    }
+    marks = {"n": footnotes.mark(*texts)} if texts else {}
+    return Row(cells, marks, remark="; ".join(texts))
+
+
+def _ensemble_row(ensemble: Ensemble, metrics: Sequence[Metric]) -> Row:
+    averages = max((len(values) for values in ensemble.values.values()), default=0)
+    cells: dict[str, Value] = {
+        "dataset": ", ".join(ensemble.datasets),
+        "model": " + ".join(ensemble.models),
+        "strategy": ensemble.label,
+        "n": Tally(averages, averages),
+        **{metric.key: measure(ensemble.values.get(metric.key, ())) for metric in metrics},
+    }
+    return Row(cells)
+
+
+def _note_on_ensembles(ensembles: Sequence[Ensemble]) -> list[str]:
+    """What each ensemble is made of."""
+    if not ensembles:
+        return []
+    listed = "; ".join(
+        f"{each.label} ({' + '.join(each.models)}): {each.members} cells"
+        + (f" for each of {len(each.values['parameters'])} seeds" if len(each.values["parameters"]) > 1 else "")
+        for each in ensembles
+    )
+    return [f"Ensembles average the stored test predictions of several cells; nothing was trained for them. {listed}."]
+
+
+def _note_on_views(groups: Sequence[Group]) -> list[str]:
+    if not any(group.values(TTA_ACCURACY) for group in groups):
+        return []
+    return ["TTA is the average over an image and randomly flipped and rotated views of it, on the same test images."]
+
+
+def _notes(groups: Sequence[Group]) -> tuple[str, ...]:
+    if not groups:
+        return ("No results yet: `bench run` makes them.",)
+    return (*note_on_incomplete(groups), *note_on_timings(groups), *note_on_choices(groups), *note_on_phases(groups))
+
+
+def note_on_choices(groups: Sequence[Group]) -> list[str]:
+    """Say that a score was chosen on the set it is reported on, where the best epoch's weights were kept."""
+    chosen = [group for group in groups if group.completed and group.settings.get("keep", "best") == "best"]
+    if not any(group.values(VAL_ACCURACY) for group in chosen):
+        return []
+    return [
+        (
+            "Train and validation figures are of the kept epoch, which was chosen on the validation set: "
+            "that makes validation accuracy optimistic. Test data took no part in any choice."
+        )
+    ]

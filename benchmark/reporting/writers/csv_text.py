@@ -1,0 +1,89 @@
+"""A report as CSV: one header, plain typed numbers, a row for each row of each table.
+
+The header is the union of the columns of all tables, so that `pandas.read_csv` takes the whole file; the first column
+names the table, and what a table does not have is empty. A measured quantity becomes `…_mean`, `…_half_width` and
+`…_n`, a difference also `…_p` (corrected), `…_sign_flip_p` and `…_method`; a figure of others becomes `…_published`.
+"""
+
+from __future__ import annotations
+
+import csv
+from io import StringIO
+from typing import TypeAlias
+
+from benchmark.reporting.harmless_text import encodable, plain
+from benchmark.reporting.rows.statistics import Difference, Measurement
+from benchmark.reporting.table import Published, Report, Row, Table, Tally, Value
+
+Field: TypeAlias = str | int | float | None
+_MEASURED = ("mean", "half_width", "n")
+_COMPARED = (*_MEASURED, "p", "sign_flip_p", "method")
+_SPECIAL = (Tally, Measurement, Difference, Published)
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def render(report: Report, *, encoding: str = "utf-8") -> str:
+    """The report as CSV text with bare line feeds."""
+    tables = [
+        (table, [_record(table, row, number) for number, row in enumerate(table.rows)]) for table in report.tables
+    ]
+    header: dict[str, None] = {"table": None}
+    for _, records in tables:
+        for record in records:
+            header.update(dict.fromkeys(record))
+    header["remark"] = header.pop("remark", None)
+    stream = StringIO()
+    writer = csv.DictWriter(stream, list(header), lineterminator="\n", restval="")
+    writer.writeheader()
+    for _, records in tables:
+        writer.writerows({key: _field(value) for key, value in record.items()} for record in records)
+    return encodable(stream.getvalue(), encoding)
+
+
+def _record(table: Table, row: Row, number: int) -> dict[str, Field]:
+    record: dict[str, Field] = {"table": table.name, **table.about}
+    if table.name != "summary":
+        record["position"] = number + 1
+    for column in table.columns:
+        for shape in _shapes(table, column.key):
+            record.update(_fields(column.key, row.cells.get(column.key), shape))
+    return {**record, "remark": row.remark}
+
+
+def _shapes(table: Table, key: str) -> list[type | None]:
+    """What a column holds in its rows, so that a missing value has the same fields as a present one."""
+    shapes = list(dict.fromkeys(type(row.cells[key]) for row in table.rows if row.cells.get(key) is not None))
+    special = [shape for shape in shapes if shape in _SPECIAL]
+    return [*special] or [None]
+
+
+def _fields(key: str, value: Value, shape: type | None) -> dict[str, Field]:
+    if shape is Published:
+        return {f"{key}_published": value.value if isinstance(value, Published) else None}
+    if shape is Tally:
+        tally = value if isinstance(value, Tally) else Tally(0, 0)
+        return {key: tally.completed, f"{key}_planned": tally.planned}
+    if shape is Measurement:
+        found = value if isinstance(value, Measurement) else None
+        fields = (found.mean, found.half_width, found.n) if found else (None, None, 0)
+        return {f"{key}_{name}": field for name, field in zip(_MEASURED, fields, strict=True)}
+    if shape is Difference:
+        return {f"{key}_{name}": field for name, field in zip(_COMPARED, _compared(value), strict=True)}
+    return {key: value if isinstance(value, str | int | float) else None}
+
+
+def _compared(value: Value) -> tuple[Field, ...]:
+    if not isinstance(value, Difference):
+        return (None, None, 0, None, None, None)
+    return value.mean, value.half_width, value.n, value.adjusted_p, value.sign_flip_p, value.method
+
+
+def _field(value: Field) -> str | int | float:
+    """A number stays a number; text that a spreadsheet would take for a formula gets a `'` before it."""
+    if value is None:
+        return ""
+    if not isinstance(value, str):
+        return value
+    # asked of the text as it came: a tab at the start is gone after cleaning, and is still a trick
+    safe = plain(value)
+    return f"'{safe}" if value.startswith(_FORMULA) or safe.lstrip().startswith(_FORMULA) else safe

@@ -1,0 +1,112 @@
+"""A report as one JSON document `{"machine": …, "tables": […], "notes": […]}` with raw numbers.
+
+Reports with pictures have `figures` and `missing_figures` too.
+
+JSON has no NaN and no infinity: such a number is null, and the object that held it names it under `nonfinite`.
+All text is ASCII with escapes, so that no control character or direction mark reaches a terminal.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import asdict
+from typing import Any
+
+from benchmark.reporting.rows.statistics import Difference, Measurement
+from benchmark.reporting.table import Column, Published, Report, Row, Table, Tally, Value
+
+
+def render(report: Report) -> str:
+    """The report as JSON text, indented."""
+    document: dict[str, Any] = {
+        "machine": report.machine,
+        "tables": [_table(table) for table in report.tables],
+        "notes": list(report.notes),
+    }
+    if report.figures is not None:
+        document["figures"] = [asdict(figure) for figure in report.figures]
+        document["missing_figures"] = [asdict(figure) for figure in report.missing_figures]
+    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+
+
+def _table(table: Table) -> dict[str, Any]:
+    return {
+        "name": table.name,
+        "title": table.title,
+        "about": dict(table.about),
+        "columns": [_column(column) for column in table.columns],
+        "rows": [_row(table, row) for row in table.rows],
+        "footnotes": list(table.footnotes),
+        "notes": list(table.notes),
+    }
+
+
+def _column(column: Column) -> dict[str, Any]:
+    return {"key": column.key, "title": column.title, "kind": column.kind, "unit": column.unit}
+
+
+def _row(table: Table, row: Row) -> dict[str, Any]:
+    cells = {column.key: _value(row.cells.get(column.key)) for column in table.columns}
+    kind = {"kind": row.kind} if row.kind else {}
+    return {**cells, **kind, "remark": row.remark}
+
+
+def _value(value: Value) -> Any:
+    if isinstance(value, Measurement):
+        return _finite(
+            {
+                "mean": value.mean,
+                "half_width": value.half_width,
+                "sd": value.sd,
+                "n": value.n,
+                "values": list(value.values),
+            }
+        )
+    if isinstance(value, Difference):
+        return _finite(
+            {
+                "mean": value.mean,
+                "half_width": value.half_width,
+                "n": value.n,
+                "method": value.method,
+                "p": value.p,
+                "adjusted_p": value.adjusted_p,
+                "comparisons": value.comparisons,
+                "sign_flip_p": value.sign_flip_p,
+                "least_sign_flip_p": value.least_sign_flip_p,
+                "verdict": value.verdict,
+            }
+        )
+    if isinstance(value, Published):
+        return {"published": value.value}
+    if isinstance(value, Tally):
+        return {"completed": value.completed, "planned": value.planned}
+    if isinstance(value, float) and not math.isfinite(value):
+        return {"value": None, "nonfinite": {"value": _name(value)}}
+    return value
+
+
+def _finite(fields: dict[str, Any]) -> dict[str, Any]:
+    """The fields with null for what JSON cannot hold, and `nonfinite` saying what stood there."""
+    nonfinite: dict[str, Any] = {}
+    clean: dict[str, Any] = {}
+    for key, value in fields.items():
+        numbers = value if isinstance(value, list) else [value]
+        odd = {str(index): _name(each) for index, each in enumerate(numbers) if _is_odd(each)}
+        if odd:
+            nonfinite[key] = odd if isinstance(value, list) else odd["0"]
+        clean[key] = [None if _is_odd(each) else each for each in value] if isinstance(value, list) else value
+        if not isinstance(value, list) and odd:
+            clean[key] = None
+    return {**clean, "nonfinite": nonfinite} if nonfinite else clean
+
+
+def _is_odd(value: Any) -> bool:
+    return isinstance(value, float) and not math.isfinite(value)
+
+
+def _name(value: float) -> str:
+    if math.isnan(value):
+        return "nan"
+    return "inf" if value > 0 else "-inf"

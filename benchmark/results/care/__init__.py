@@ -1,0 +1,1 @@
+"""Looking after a database: check, salvage, merge, export, and files that belong to nothing."""

@@ -1,0 +1,191 @@
+"""`bench db check`: whether what was recorded is still what is there, down to the bit."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sqlite3
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from pathlib import Path
+from typing import Any
+
+import sqlalchemy as sa
+
+from benchmark.errors import BenchError, StorageError
+from benchmark.results.care.foreign_values import foreign_values
+from benchmark.results.schema.nonfinite import restored
+from benchmark.results.schema.tables import artifact, attempt, epoch, execution, prediction
+from benchmark.results.store import wal
+from benchmark.results.store.database import Database, open_database
+from benchmark.results.store.engine import connect_sqlite
+from benchmark.results.write.result_digest import execution_digest
+
+_EXECUTIONS_AT_ONCE = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """Something that is not as it was recorded.
+
+    Attributes:
+        kind: `file` (pages of the database), `value` (one that bench never writes), `reference` (a row without the row
+            it belongs to), `digest` (numbers of an execution have changed), `prediction` (its predictions have),
+            `artifact` (a file is missing or has changed).
+        where: The execution, attempt, table or file.
+        detail: What was expected and what was found.
+    """
+
+    kind: str
+    where: str
+    detail: str
+
+    def as_error(self, target: str | os.PathLike[str]) -> StorageError:
+        """What a command says that cannot go on because of it."""
+        return StorageError(
+            f"{target}: it holds what bench did not write there: {self.where}: {self.detail}. It was not touched; put a "
+            f"backup in its place, or see all of it with: bench db check --db '{target}', and save the rest with: "
+            f"bench db salvage '{target}' rescued.sqlite"
+        )
+
+
+def check_database(database: Database, artifacts_root: Path | None) -> list[Finding]:
+    """Look at everything: the file's pages, values, references, digests, predictions, the artifacts' sha256.
+
+    Args:
+        database: An open one.
+        artifacts_root: Where the artifacts are; None leaves them out.
+
+    Returns:
+        What is wrong; nothing when all is well.
+
+    Raises:
+        StorageError: The database cannot be read at all.
+    """
+    findings = list(_check_file(database)) if database.path is not None else []
+    if any(finding.kind == "file" for finding in findings):
+        # rows of a damaged file cannot be trusted to be read to their end
+        return findings
+    with database.reading() as connection:
+        if database.path is not None:
+            findings += [Finding("value", *found) for found in foreign_values(connection)]
+        if any(finding.kind == "value" for finding in findings):
+            return findings
+        findings += _check_digests(connection)
+        findings += _check_predictions(connection)
+        if artifacts_root is not None:
+            findings += _check_artifacts(connection, artifacts_root)
+    return findings
+
+
+def _check_file(database: Database) -> Iterator[Finding]:
+    assert database.path is not None
+    immutable = wal.is_frozen(database.path)
+    with closing(connect_sqlite(database.location, "ro", immutable=immutable)) as connection:
+        try:
+            for (line,) in connection.execute("PRAGMA integrity_check(20)"):
+                if line != "ok":
+                    yield Finding("file", database.display_name, line)
+            for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check"):
+                yield Finding("reference", f"{table} row {rowid}", f"refers to a row of {parent} that is not there")
+        except sqlite3.DatabaseError as error:
+            yield Finding("file", database.display_name, str(error))
+
+
+def _check_digests(connection: sa.Connection) -> Iterator[Finding]:
+    rows = sa.select(execution).where(execution.c.digest.is_not(None)).order_by(execution.c.execution_id)
+    finished = [restored(row) for row in connection.execute(rows).mappings()]
+    for first in range(0, len(finished), _EXECUTIONS_AT_ONCE):
+        some = finished[first : first + _EXECUTIONS_AT_ONCE]
+        ids = [row["execution_id"] for row in some]
+        found = connection.execute(
+            sa.select(epoch).where(epoch.c.execution_id.in_(ids)).order_by(epoch.c.execution_id, epoch.c.epoch)
+        ).mappings()
+        epochs = {key: list(group) for key, group in groupby(map(restored, found), key=itemgetter("execution_id"))}
+        for row in some:
+            digest = execution_digest(row["cell_id"], row, epochs.get(row["execution_id"], []))
+            if digest != row["digest"]:
+                last = _last_attempt(connection, row["execution_id"])
+                yield Finding(
+                    "digest",
+                    f"cell {row['cell_id']}, execution {row['execution_id']}, attempt {last}",
+                    f"its numbers have changed since it was recorded: expected {row['digest']}, got {digest}",
+                )
+
+
+def _check_predictions(connection: sa.Connection) -> Iterator[Finding]:
+    rows = sa.select(prediction.c.execution_id, prediction.c.sha256, prediction.c.content, execution.c.cell_id)
+    rows = rows.join(execution, execution.c.execution_id == prediction.c.execution_id)
+    for row in connection.execute(rows.order_by(prediction.c.execution_id)):
+        found = hashlib.sha256(row.content).hexdigest()
+        if found != row.sha256:
+            where = f"cell {row.cell_id}, execution {row.execution_id}"
+            words = f"its predictions have changed since they were recorded: expected {row.sha256}, got {found}"
+            yield Finding("prediction", where, words)
+
+
+def _last_attempt(connection: sa.Connection, execution_id: int) -> Any:
+    last = sa.select(sa.func.max(attempt.c.attempt_id)).where(attempt.c.execution_id == execution_id)
+    return connection.execute(last).scalar_one()
+
+
+def _check_artifacts(connection: sa.Connection, root: Path) -> Iterator[Finding]:
+    for row in connection.execute(sa.select(artifact).order_by(artifact.c.artifact_id)):
+        problem = artifact_problem(root, row.path, row.sha256, row.size_bytes)
+        if problem:
+            yield Finding("artifact", row.path, problem)
+
+
+def require_sound(database: Database) -> None:
+    """Let only what bench has written pass into another database; results whose digest is another one are seen there too.
+
+    Raises:
+        StorageError: Pages, values or references of this one are damaged.
+    """
+    for finding in check_database(database, None):
+        if finding.kind in {"file", "value", "reference"}:
+            raise finding.as_error(database.display_name)
+
+
+def first_damage(target: str | os.PathLike[str]) -> Finding | None:
+    """What is wrong with a database, if anything; artifacts are left out.
+
+    Args:
+        target: Path or URL.
+
+    Returns:
+        The first finding; None when all is well, and when the database cannot be looked at.
+    """
+    try:
+        with open_database(target, mode="read") as database:
+            return next(iter(check_database(database, None)), None)
+    except (BenchError, sa.exc.SQLAlchemyError, sqlite3.Error):
+        return None
+
+
+def artifact_problem(root: Path, path: str, sha256: str, size_bytes: int) -> str | None:
+    """What is wrong with an artifact, in words; None when it is as it was recorded.
+
+    Args:
+        root: The artifacts folder.
+        path: Relative to it, as recorded; nothing outside the folder is ever read.
+        sha256: As recorded.
+        size_bytes: As recorded.
+    """
+    place = (root / path).resolve()
+    if not place.is_relative_to(root.resolve()):
+        return "leads out of the artifacts folder"
+    try:
+        size = place.stat().st_size
+        if size != size_bytes:
+            return f"expected {size_bytes} bytes, got {size}"
+        with place.open("rb") as file:
+            found = hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        return "is missing"
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"
+    return None if found == sha256 else f"expected the sha256 {sha256}, got {found}"

@@ -1,0 +1,216 @@
+"""What a damaged database lost, by what the rest of it names, and how some of it is made again."""
+
+from __future__ import annotations
+
+import shlex
+import sqlite3
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import BenchError
+from benchmark.results.schema.versions import TABLE_NAMES
+
+UNKNOWN_TIME = "1970-01-01T00:00:00.000Z"
+"""Stands where a moment was lost and the column needs one."""
+
+_SHOWN_GAPS = 12
+_NAMED_CELLS = "SELECT cell_id FROM execution UNION SELECT cell_id FROM run_cell WHERE cell_id IS NOT NULL"
+
+
+class Gaps:
+    """Which rows are missing, by the numbers that others have."""
+
+    def __init__(self, connection: sqlite3.Connection, highest: dict[str, int]) -> None:
+        self._connection = connection
+        self._highest = highest
+        self._cells = {row[0] for row in self._all(_NAMED_CELLS)}
+
+    def missing(self, table: str) -> tuple[int, str]:
+        """How many rows of a table are known to be missing now, and which, in words."""
+        match table:
+            case "run" | "execution" | "attempt" | "artifact":
+                return _listed(self._numbers(table))
+            case "cell":
+                return _listed(sorted(self._cells - {row[0] for row in self._all("SELECT cell_id FROM cell")}))
+            case "run_cell":
+                counts = self._all("SELECT run_id, max(position) + 1 - count(*) FROM run_cell GROUP BY run_id")
+                return _counted(counts, "run")
+            case "epoch":
+                told = "max(coalesce(execution.epochs, 0), coalesce(max(epoch.epoch), 0)) - count(epoch.epoch)"
+                counts = self._all(
+                    f"SELECT execution.execution_id, {told} FROM execution "  # noqa: S608
+                    "LEFT JOIN epoch ON epoch.execution_id = execution.execution_id GROUP BY execution.execution_id"
+                )
+                return _counted(counts, "execution")
+            case _:
+                return 0, ""
+
+    def _numbers(self, table: str) -> list[int]:
+        key = f"{table}_id"
+        there = {row[0] for row in self._all(f"SELECT {key} FROM {table}")}  # noqa: S608
+        last = max([*there, self._highest.get(table, 0)], default=0)
+        return [number for number in range(1, last + 1) if number not in there]
+
+    def _all(self, sql: str) -> list[tuple[Any, ...]]:
+        return self._connection.execute(sql).fetchall()
+
+
+def _listed(missing: Sequence[int | str]) -> tuple[int, str]:
+    shown = ", ".join(map(str, missing[:_SHOWN_GAPS]))
+    return len(missing), f"{shown}, …" if len(missing) > _SHOWN_GAPS else shown
+
+
+def _counted(counts: list[tuple[Any, ...]], noun: str) -> tuple[int, str]:
+    gone = [(number, count) for number, count in counts if count > 0]
+    return sum(count for _, count in gone), _listed([f"{count} of {noun} {number}" for number, count in gone])[1]
+
+
+def rebuild(connection: sqlite3.Connection, artifacts: Path) -> dict[str, int]:
+    """Make again what rows that were saved belong to; returns how many of each table."""
+    rebuilt = dict.fromkeys(TABLE_NAMES, 0)
+    steps: tuple[tuple[str, Callable[[], int]], ...] = (
+        ("run", lambda: _rebuild_runs(connection)),
+        ("execution", lambda: _rebuild_executions(connection, artifacts)),
+        ("attempt", lambda: _rebuild_attempts(connection)),
+        ("cell", lambda: _rebuild_cells(connection)),
+    )
+    for table, step in steps:
+        rebuilt[table] += step()
+    return rebuilt
+
+
+_NAMED_RUNS = """
+    SELECT first_run_id AS run_id, machine, started_utc FROM execution
+    UNION SELECT run_id, machine, started_utc FROM execution
+    UNION SELECT attempt.run_id, execution.machine, attempt.started_utc
+          FROM attempt LEFT JOIN execution ON execution.execution_id = attempt.execution_id
+    UNION SELECT run_id, NULL, NULL FROM epoch
+    UNION SELECT run_id, NULL, NULL FROM run_cell
+    UNION SELECT first_run_id, NULL, NULL FROM cell
+"""
+
+
+def _rebuild_runs(connection: sqlite3.Connection) -> int:
+    done = connection.execute(
+        "INSERT INTO run (run_id, machine, executor, started_utc, state) "  # noqa: S608
+        "SELECT named.run_id, coalesce(max(named.machine), 'unknown'), 'local', "
+        f"coalesce(min(named.started_utc), '{UNKNOWN_TIME}'), 'abandoned' FROM ({_NAMED_RUNS}) AS named "
+        "WHERE named.run_id NOT IN (SELECT run_id FROM run) GROUP BY named.run_id"
+    )
+    return done.rowcount
+
+
+def _rebuild_executions(connection: sqlite3.Connection, artifacts: Path) -> int:
+    lost = connection.execute(
+        "SELECT named.execution_id, min(named.attempt_id), min(named.run_id), max(named.run_id) FROM ("
+        "SELECT execution_id, attempt_id, run_id FROM attempt UNION SELECT execution_id, attempt_id, run_id FROM epoch "
+        "UNION SELECT execution_id, attempt_id, NULL FROM artifact) AS named "
+        "WHERE named.execution_id NOT IN (SELECT execution_id FROM execution) GROUP BY named.execution_id"
+    ).fetchall()
+    rebuilt = 0
+    for execution_id, attempt_id, first_run, last_run in lost:
+        cell_id = _cell_of(connection, execution_id, attempt_id, artifacts)
+        if cell_id is None or first_run is None:
+            continue
+        connection.execute(
+            "INSERT INTO execution (execution_id, cell_id, machine, first_run_id, run_id, status, cause, detail, epochs, "
+            "timing_valid, resumed) SELECT ?, ?, machine, ?, ?, 'interrupted', 'abandoned', "
+            "'its row was lost and made again by bench db salvage', "
+            "(SELECT nullif(count(*), 0) FROM epoch WHERE execution_id = ?), 0, 0 FROM run WHERE run_id = ?",
+            (execution_id, cell_id, first_run, last_run, execution_id, last_run),
+        )
+        rebuilt += 1
+    return rebuilt
+
+
+def _cell_of(connection: sqlite3.Connection, execution_id: int, attempt_id: int, artifacts: Path) -> str | None:
+    """Which cell an execution was of: the folders of its files are named for it."""
+    recorded = connection.execute("SELECT path FROM artifact WHERE execution_id = ?", (execution_id,)).fetchone()
+    if recorded is not None:
+        return str(recorded[0]).partition("/")[0]
+    folders = list(artifacts.glob(f"*/{attempt_id}"))
+    return folders[0].parent.name if len(folders) == 1 else None
+
+
+def _rebuild_attempts(connection: sqlite3.Connection) -> int:
+    lost = connection.execute(
+        "SELECT named.attempt_id, named.execution_id, max(named.run_id) FROM ("
+        "SELECT attempt_id, execution_id, run_id FROM epoch UNION SELECT attempt_id, execution_id, NULL FROM artifact"
+        ") AS named WHERE named.attempt_id NOT IN (SELECT attempt_id FROM attempt) GROUP BY named.attempt_id"
+    ).fetchall()
+    rebuilt = 0
+    for attempt_id, execution_id, run_id in lost:
+        rebuilt += connection.execute(
+            "INSERT INTO attempt (attempt_id, execution_id, run_id, number, state, detail, started_utc) "
+            "SELECT ?, execution_id, coalesce(?, run_id), "
+            "1 + coalesce((SELECT max(number) FROM attempt WHERE execution_id = execution.execution_id), 0), "
+            "CASE status WHEN 'completed' THEN 'completed' ELSE 'abandoned' END, "
+            "'its row was lost and made again by bench db salvage', coalesce(started_utc, ?) "
+            "FROM execution WHERE execution_id = ?",
+            (attempt_id, run_id, UNKNOWN_TIME, execution_id),
+        ).rowcount
+    return rebuilt
+
+
+def _rebuild_cells(connection: sqlite3.Connection) -> int:
+    """Cells whose matrix is recorded: it is read again, and what it gives has the same id or is not taken."""
+    there = {row[0] for row in connection.execute("SELECT cell_id FROM cell")}
+    lost = {row[0] for row in connection.execute(_NAMED_CELLS)} - there
+    rebuilt = 0
+    runs = connection.execute(
+        "SELECT run_id, matrix_path, matrix_text, command, gpu_names, cpu_cores FROM run "
+        "WHERE matrix_text IS NOT NULL ORDER BY run_id"
+    ).fetchall()
+    for run_id, *facts in runs:
+        if not lost:
+            break
+        for row in _rows_of_matrix(run_id, *facts):
+            if row["cell_id"] in lost:
+                names, marks = ", ".join(row), ", ".join("?" * len(row))
+                connection.execute(f"INSERT INTO cell ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
+                lost.discard(row["cell_id"])
+                rebuilt += 1
+    return rebuilt
+
+
+def _rows_of_matrix(
+    run_id: int, path: str | None, text: str, command: str | None, gpu_names: str | None, cores: int | None
+) -> list[dict[str, Any]]:
+    from benchmark.matrix.load import parse_matrix
+    from benchmark.matrix.plan import MachineKind
+    from benchmark.matrix.speed_key import possible_threads
+    from benchmark.results.write.registration import cell_rows
+
+    kind = MachineKind(gpus=len(gpu_names.split(", ")) if gpu_names else 0, cores=cores or 1)
+    parse = partial(parse_matrix, text, path or "matrix.toml", overrides=_overrides(command or ""))
+    try:
+        plan = parse(machine_kind=kind)
+        # nobody remembers what `threads = "auto"` came to: all that it may have been
+        counts = possible_threads(kind.cores) if plan.undecided else []
+        plans = [plan, *(parse(machine_kind=replace(kind, threads=dict.fromkeys(plan.undecided, n))) for n in counts)]
+    except BenchError:
+        return []
+    return list(cell_rows(run_id, list({cell.cell_id: cell for one in plans for cell in one.cells}.values())))
+
+
+def _overrides(command: str) -> list[str]:
+    """What `--set` said on a command line."""
+    try:
+        words = shlex.split(command)
+    except ValueError:
+        return []
+    apart = [words[place + 1] for place, word in enumerate(words[:-1]) if word == "--set"]
+    return apart + [word.removeprefix("--set=") for word in words if word.startswith("--set=")]
+
+
+def drop_homeless(connection: sqlite3.Connection) -> None:
+    """Rows of something that is lost for good cannot be read by anybody: they are left out."""
+    for name in TABLE_NAMES:
+        for _, _, parent, column, target, *_ in connection.execute(f"PRAGMA foreign_key_list({name})").fetchall():
+            connection.execute(
+                f"DELETE FROM {name} WHERE {column} IS NOT NULL "  # noqa: S608
+                f"AND {column} NOT IN (SELECT {target or column} FROM {parent})"
+            )

@@ -1,0 +1,300 @@
+"""`bench db salvage`: a new database with every row of a damaged one that can still be read.
+
+Rows that others belong to and that are lost are rebuilt where the rest tells what they said: a cell from the text of
+its matrix (its id proves it right), an execution from its files and epochs, an attempt or a run from those that name it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import uuid
+from collections.abc import Iterable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import NotFoundError, SchemaError, StorageError, UserError
+from benchmark.results.care.foreign_values import problem_of
+from benchmark.results.care.pages import DamagedError, PageFile, Record, page_file
+from benchmark.results.care.restoration import UNKNOWN_TIME, Gaps, drop_homeless, rebuild
+from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION
+from benchmark.results.schema.versions import TABLE_NAMES
+from benchmark.results.store.backup import sync
+from benchmark.results.store.engine import connect_sqlite, writing_engine
+from benchmark.results.store.location import Location, artifacts_root, check_writable, locate
+from benchmark.results.store.lock import lock_database
+from benchmark.results.store.storage_errors import storage_errors
+
+_KINDS = {
+    "INTEGER": (int,),
+    "BIGINT": (int,),
+    "BOOLEAN": (int,),
+    "TEXT": (str,),
+    "DOUBLE": (float, int),
+    "BLOB": (bytes,),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class SavedTable:
+    """What became of one table.
+
+    Attributes:
+        saved: Rows that were read.
+        rebuilt: Rows that were lost, and made again from what the others tell.
+        lost: Rows that are known to be missing now.
+        which: Those, in words; empty when none is known to be missing.
+    """
+
+    table: str
+    saved: int
+    rebuilt: int
+    lost: int
+    which: str
+
+
+@dataclass(frozen=True, slots=True)
+class Salvage:
+    """What was saved of a damaged database.
+
+    Attributes:
+        path: The new file.
+        bad_pages: Pages of the old one that could not be read.
+        bad_rows: Rows that were there, but made no sense.
+    """
+
+    path: Path
+    tables: tuple[SavedTable, ...]
+    bad_pages: int
+    bad_rows: int
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is known to be lost."""
+        return not (self.bad_pages or self.bad_rows or any(table.lost or table.rebuilt for table in self.tables))
+
+
+def salvage(source: str | os.PathLike[str], destination: str | os.PathLike[str]) -> Salvage:
+    """Write a new database with all that can be read of a damaged one, which is left as it is.
+
+    Args:
+        source: The damaged file. Rows in a `-wal` file beside it are taken too.
+        destination: Path of the new file, which appears whole or not at all; nothing may be there.
+
+    Raises:
+        NotFoundError: There is no source.
+        UserError: Something is at the destination, or the source is on a server.
+        SchemaError: The source is newer than this program, or not ours.
+        StorageError: Nothing of it can be read, or the destination cannot be written.
+        BusyError: A run holds the source.
+    """
+    old, new = locate(source), locate(destination)
+    if old.path is None or new.path is None:
+        raise UserError("db salvage: expected two paths of files; a PostgreSQL server looks after its own")
+    if not old.path.is_file():
+        raise NotFoundError(f"{old.name}: expected a damaged database to read, found no file")
+    if os.path.lexists(new.path):
+        raise UserError(f"{new.name}: expected a path where nothing is, found a file. Give another path")
+    check_writable(new.path, new.name)
+    aside = new.path.with_name(f".{new.path.name}.{uuid.uuid4().hex}.part")
+    with _nobody_writes(old), storage_errors(new.name):
+        try:
+            with _pages(old) as pages:
+                found = _copy(pages, replace(new, path=aside), artifacts_root(source))
+            sync(aside)
+            aside.replace(new.path)
+            sync(new.path.parent)
+        finally:
+            for ending in ("", "-journal", "-wal", "-shm"):
+                aside.with_name(aside.name + ending).unlink(missing_ok=True)
+    return replace(found, path=new.path)
+
+
+@contextlib.contextmanager
+def _nobody_writes(location: Location) -> Iterator[None]:
+    assert location.path is not None
+    if not os.access(location.path.parent, os.W_OK):
+        # no lock file can be made there; neither can a run write there
+        yield
+        return
+    with lock_database(location.path):
+        yield
+
+
+@contextlib.contextmanager
+def _pages(location: Location) -> Iterator[PageFile]:
+    assert location.path is not None
+    try:
+        with page_file(location.path) as pages:
+            if pages.application_id not in {0, APPLICATION_ID}:
+                raise SchemaError(
+                    f"{location.name}: expected a database that bench made (application_id {APPLICATION_ID:#x}), got "
+                    f"{pages.application_id:#x}. SQLite's own shell can save it: sqlite3 FILE .recover"
+                )
+            if pages.user_version > SCHEMA_VERSION and pages.application_id == APPLICATION_ID:
+                raise SchemaError(
+                    f"{location.name}: its schema has version {pages.user_version}, this bench knows versions up to "
+                    f"{SCHEMA_VERSION}. Install a newer bench: pip install --upgrade benchmark-matrix"
+                )
+            yield pages
+    except DamagedError as error:
+        raise StorageError(f"{location.name}: the file is empty. Put a backup in its place") from error
+    except OSError as error:
+        raise StorageError(
+            f"{location.name}: cannot be read: {error.strerror}. Copy what the disk still gives"
+        ) from error
+
+
+def _copy(pages: PageFile, location: Location, artifacts: Path) -> Salvage:
+    from benchmark.results.schema.migrate import migrate
+
+    assert location.path is not None
+    engine = writing_engine(location)
+    try:
+        migrate(engine, version=pages.user_version or None)
+    finally:
+        engine.dispose()
+    with closing(connect_sqlite(location, "rw")) as connection:
+        connection.execute("PRAGMA foreign_keys=OFF")
+        connection.execute("BEGIN")
+        shapes = {name: _shape(connection, name) for name in TABLE_NAMES}
+        saved, bad_rows, highest = _fill(connection, pages, shapes)
+        if not any(saved.values()):
+            raise StorageError(
+                f"{location.name}: no row of a bench database could be read. Put a backup in its place; nothing was written"
+            )
+        gaps = Gaps(connection, highest)
+        rebuilt = rebuild(connection, artifacts)
+        drop_homeless(connection)
+        connection.execute("COMMIT")
+        tables = tuple(SavedTable(name, saved[name], rebuilt[name], *gaps.missing(name)) for name in TABLE_NAMES)
+        (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
+        assert sound == "ok", sound
+    return Salvage(location.path, tables, len(pages.bad_pages), bad_rows)
+
+
+@dataclass(frozen=True, slots=True)
+class _Shape:
+    """A table as it must be: what tells its records from others'.
+
+    Attributes:
+        columns: (name, Python types, whether it may be NULL), in the stored order.
+        by_rowid: Whether the first column is the row id, which is not stored in the record.
+    """
+
+    columns: tuple[tuple[str, tuple[type, ...], bool], ...]
+    by_rowid: bool
+    without_rowid: bool
+
+    def row(self, record: Record, *, exact: bool) -> tuple[Any, ...] | None:
+        """The record as a row of this table; None when it cannot be one.
+
+        Args:
+            record: As it was read.
+            exact: Whether every column must be there: columns that were added later are missing in older rows.
+        """
+        short = len(self.columns) - len(record.values)
+        if (record.rowid is None) != self.without_rowid or short < 0 or (short and exact):
+            return None
+        values = record.values + (None,) * short
+        if self.by_rowid:
+            values = (record.rowid, *values[1:])
+        if not all(map(_fits, values, self.columns)):
+            return None
+        told = tuple(map(_meant, values, self.columns))
+        return None if _NOTHING in told else told
+
+
+_NOTHING = object()
+
+
+def _meant(value: Any, column: tuple[str, tuple[type, ...], bool]) -> Any:
+    """The value, or what can stand for text that means nothing: a moment can be unknown, the settings of a cell cannot."""
+    name, _, may_be_null = column
+    if not isinstance(value, str) or problem_of(name, value) is None:
+        return value
+    if not name.endswith("_utc"):
+        return _NOTHING
+    return None if may_be_null else UNKNOWN_TIME
+
+
+def _fits(value: Any, column: tuple[str, tuple[type, ...], bool]) -> bool:
+    _, types, may_be_null = column
+    return may_be_null if value is None else isinstance(value, types)
+
+
+def _shape(connection: sqlite3.Connection, table: str) -> _Shape:
+    found = connection.execute(f"PRAGMA table_info({table})").fetchall()
+    keys = [row[1] for row in found if row[5]]
+    without_rowid = bool(connection.execute("SELECT wr FROM pragma_table_list WHERE name = ?", (table,)).fetchone()[0])
+    by_rowid = len(keys) == 1 and found[0][5] == 1 and found[0][2] == "INTEGER"
+    columns = tuple((row[1], _KINDS[row[2]], not row[3]) for row in found)
+    return _Shape(columns, by_rowid, without_rowid)
+
+
+def _fill(
+    connection: sqlite3.Connection, pages: PageFile, shapes: dict[str, _Shape]
+) -> tuple[dict[str, int], int, dict[str, int]]:
+    """Take over every row; returns how many of each table, how many made no sense, and the highest numbers given out."""
+    entries = pages.catalogue()
+    roots = {entry.name: entry.root for entry in entries if entry.kind == "table"}
+    highest = _numbers_given(pages, roots)
+    # executions last: triggers keep rows from being added to those that have come to an end
+    names = sorted(shapes, key=lambda name: name == "execution")
+    bad = 0
+    for name in names:
+        if name in roots:
+            bad += _take(
+                connection, name, (shapes[name].row(record, exact=False) for record in pages.tree(roots[name]))
+            )
+    for entry in entries:
+        for _ in pages.tree(entry.root):
+            pass
+    if pages.bad_pages or not all(name in roots for name in names):
+        for name, rows in _homes(pages, {name: shapes[name] for name in names}).items():
+            _take(connection, name, rows)
+    count = "SELECT count(*) FROM {}".format
+    saved = {name: connection.execute(count(name)).fetchone()[0] for name in shapes}
+    return saved, bad + pages.bad_records, highest
+
+
+def _homes(pages: PageFile, shapes: dict[str, _Shape]) -> dict[str, list[tuple[Any, ...]]]:
+    """The rows that no tree leads to any more, by the table whose shape they have; tables in the given order."""
+    found: dict[str, list[tuple[Any, ...]]] = {name: [] for name in shapes}
+    for record in pages.strays():
+        for name, shape in shapes.items():
+            row = shape.row(record, exact=True)
+            if row is not None:
+                found[name].append(row)
+                break
+    return found
+
+
+def _numbers_given(pages: PageFile, roots: dict[str, int]) -> dict[str, int]:
+    """The highest number that each table with rising numbers has ever given out."""
+    highest: dict[str, int] = {}
+    for record in pages.tree(roots.get("sqlite_sequence", 0)) if "sqlite_sequence" in roots else ():
+        with contextlib.suppress(ValueError, TypeError):
+            name, number = record.values
+            highest[str(name)] = int(number)
+    return highest
+
+
+def _take(connection: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...] | None]) -> int:
+    """Enter rows; returns how many were none, or broke a rule of the table."""
+    refused = 0
+    for row in rows:
+        if row is None:
+            refused += 1
+            continue
+        marks = ", ".join("?" * len(row))
+        try:
+            done = connection.execute(f"INSERT OR IGNORE INTO {table} VALUES ({marks})", row)  # noqa: S608
+        except (sqlite3.IntegrityError, OverflowError):
+            refused += 1
+            continue
+        refused += done.rowcount == 0
+    return refused

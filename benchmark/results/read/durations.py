@@ -1,0 +1,109 @@
+"""The past that a forecast goes by: what became of each cell, and what executions took that are alike."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+
+from benchmark.results.read.row_dicts import Row, fetch
+from benchmark.results.read.states import newest_executions
+from benchmark.results.schema.tables import attempt, cell, execution, run
+from benchmark.results.store.database import Database
+
+_ALIKE = (
+    *(
+        cell.c[name]
+        for name in (
+            "backend", "device_kind", "precision", "threads", "image_size", "color", "batch_size", "epochs_planned",
+            "optimizer", "strategy",
+        )
+    ),
+    *(
+        execution.c[name]
+        for name in ("parameters", "trainable_parameters", "train_examples", "validation_examples", "test_examples")
+    ),
+)  # fmt: skip
+
+_MEANS = ("epochs", "setup_seconds", "first_epoch_seconds", "fit_seconds", "shared_seconds", "total_seconds")
+
+_RECENT_RUNS = 5
+
+
+def statuses(database: Database, machine: str) -> dict[str, str]:
+    """Status of the newest execution of each cell on a machine, by cell id."""
+    newest = newest_executions(machine)
+    rows = sa.select(execution.c.cell_id, execution.c.status).join(
+        newest, newest.c.execution_id == execution.c.execution_id
+    )
+    with database.reading() as connection:
+        return {row.cell_id: row.status for row in connection.execute(rows)}
+
+
+def efforts(database: Database, machine: str) -> list[Row]:
+    """Completed executions on a machine, one row for all that are alike in what decides their time.
+
+    Columns: `executions` (how many), the means `epochs`, `setup_seconds`, `first_epoch_seconds`, `fit_seconds`,
+    `shared_seconds` and `total_seconds`, the largest `peak_rss_bytes`, and `spec`, the newest of these cells as JSON.
+    """
+    alike = (
+        sa.select(
+            sa.func.max(execution.c.execution_id).label("newest"),
+            sa.func.count().label("executions"),
+            *(sa.func.avg(execution.c[name]).cast(sa.Double).label(name) for name in _MEANS),
+            sa.func.max(execution.c.peak_rss_bytes).label("peak_rss_bytes"),
+        )
+        .join(cell, cell.c.cell_id == execution.c.cell_id)
+        .where(execution.c.machine == machine, execution.c.status == "completed")
+        .group_by(*_ALIKE)
+        .subquery("alike")
+    )
+    columns = [column for column in alike.c if column.name != "newest"]
+    rows = (
+        sa.select(*columns, cell.c.spec)
+        .join(execution, execution.c.execution_id == alike.c.newest)
+        .join(cell, cell.c.cell_id == execution.c.cell_id)
+        .order_by(alike.c.newest)
+    )
+    return fetch(database, rows)
+
+
+def starts(database: Database, machine: str) -> dict[str, float]:
+    """Seconds from the begin of a run to its first attempt, by backend: the shortest of the last few runs on a machine.
+
+    The shortest, because a run may have had data to prepare first. Runs of several backends say nothing.
+    """
+    recent = (
+        sa.select(run.c.run_id, run.c.started_utc)
+        .where(run.c.machine == machine)
+        .order_by(run.c.run_id.desc())
+        .limit(_RECENT_RUNS)
+        .subquery("recent")
+    )
+    rows = (
+        sa.select(
+            recent.c.started_utc.label("begun"),
+            sa.func.min(attempt.c.started_utc).label("first"),
+            sa.func.min(cell.c.backend).label("backend"),
+        )
+        .join(attempt, attempt.c.run_id == recent.c.run_id)
+        .join(execution, execution.c.execution_id == attempt.c.execution_id)
+        .join(cell, cell.c.cell_id == execution.c.cell_id)
+        .group_by(recent.c.run_id, recent.c.started_utc)
+        .having(sa.func.min(cell.c.backend) == sa.func.max(cell.c.backend))
+    )
+    found: dict[str, float] = {}
+    with database.reading() as connection:
+        for row in connection.execute(rows):
+            seconds = _seconds_between(row.begun, row.first)
+            if seconds is not None and seconds >= 0:
+                found[row.backend] = min(seconds, found.get(row.backend, seconds))
+    return found
+
+
+def _seconds_between(begin: str, end: str) -> float | None:
+    """None where one of the moments is none."""
+    try:
+        return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
+    except (TypeError, ValueError):
+        return None

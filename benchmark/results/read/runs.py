@@ -1,0 +1,136 @@
+"""Runs: which there were, what became of their cells, and how far the current one is."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+
+from benchmark.errors import NotFoundError
+from benchmark.results.read.row_dicts import Row, fetch, labelled, rows_of
+from benchmark.results.read.states import newest_executions
+from benchmark.results.schema.tables import attempt, cell, execution, run, run_cell
+from benchmark.results.store.database import Database
+
+_NUMBERS = 1 << 31
+
+
+def runs(database: Database) -> list[Row]:
+    """All runs, oldest first, without the text of their matrix, with the number of cells of each outcome."""
+    counts = {
+        outcome: sa.func.count().filter(run_cell.c.outcome == outcome) for outcome in ("planned", "reused", "left_out")
+    }
+    columns = {column.name: column for column in run.c if column.name != "matrix_text"}
+    joined = run.outerjoin(run_cell, run_cell.c.run_id == run.c.run_id)
+    rows = labelled({**columns, **counts}).select_from(joined).group_by(run.c.run_id).order_by(run.c.run_id)
+    return fetch(database, rows)
+
+
+def run_cells(database: Database, run_id: int) -> list[Row]:
+    """The cells of a run in its order, each with where it stands now; those left out are `skipped`, with the reason.
+
+    Columns: those of `run_cell`, then `status`, `cause`, `detail`, `execution_id`, `epochs`, `epochs_planned`,
+    `total_seconds`, `strategy_label`, `parent_cell_id`.
+
+    Raises:
+        NotFoundError: There is no such run.
+    """
+    owner = _run(database, run_id)
+    latest = newest_executions(owner["machine"])
+    moved = execution.join(latest, latest.c.execution_id == execution.c.execution_id)
+    columns = {
+        **{column.name: column for column in run_cell.c},
+        **{name: execution.c[name] for name in ("status", "cause", "detail", "execution_id", "epochs")},
+        "total_seconds": execution.c.total_seconds,
+        "moved_in": execution.c.run_id,
+        **{name: cell.c[name] for name in ("epochs_planned", "strategy_label", "parent_cell_id")},
+    }
+    rows = (
+        labelled(columns)
+        .select_from(
+            run_cell.outerjoin(cell, cell.c.cell_id == run_cell.c.cell_id).outerjoin(
+                moved, execution.c.cell_id == run_cell.c.cell_id
+            )
+        )
+        .where(run_cell.c.run_id == run_id)
+        .order_by(run_cell.c.position)
+    )
+    return [_with_status(row, going=owner["state"] == "running") for row in fetch(database, rows)]
+
+
+def _with_status(row: Row, *, going: bool) -> Row:
+    moved_in = row.pop("moved_in")
+    if row["outcome"] == "left_out":
+        row["status"] = "skipped"
+    elif row["status"] is None or (going and _still_to_do(row, moved_in)):
+        row.update(status="pending", cause=None, detail=None)
+    return row
+
+
+def _still_to_do(row: Row, moved_in: int) -> bool:
+    """Whether what the execution says is of an earlier run, and this run has the cell yet before it."""
+    return row["outcome"] == "planned" and moved_in < row["run_id"] and row["status"] not in {"failed", "diverged"}
+
+
+@dataclass(frozen=True, slots=True)
+class RunProgress:
+    """How far a run is.
+
+    Attributes:
+        run: Its row, without the text of the matrix.
+        counts: Cells by status; those left out count as `skipped`.
+        cells: As `run_cells` gives them.
+        running: Attempts that run now: `attempt_id`, `number`, `cell_id`, `dataset`, `model`, `strategy`, `seed`,
+            `epochs`, `epochs_planned`, `started_utc`.
+    """
+
+    run: Row
+    counts: dict[str, int]
+    cells: list[Row]
+    running: list[Row]
+
+
+def run_progress(database: Database, run_id: int | None = None) -> RunProgress | None:
+    """How far a run is, the newest one by default; None when there was none yet.
+
+    Raises:
+        NotFoundError: There is no run of that number.
+    """
+    if run_id is None:
+        newest = fetch(database, sa.select(run.c.run_id).order_by(run.c.run_id.desc()).limit(1))
+        if not newest:
+            return None
+        run_id = newest[0]["run_id"]
+    owner = _run(database, run_id)
+    del owner["matrix_text"]
+    cells = run_cells(database, run_id)
+    return RunProgress(owner, dict(Counter(row["status"] for row in cells)), cells, _running(database, run_id))
+
+
+def _running(database: Database, run_id: int) -> list[Row]:
+    names = ("cell_id", "dataset", "model", "strategy", "seed", "epochs_planned")
+    columns = {
+        **{name: attempt.c[name] for name in ("attempt_id", "number", "started_utc")},
+        **{name: cell.c[name] for name in names},
+        "epochs": execution.c.epochs,
+    }
+    rows = (
+        labelled(columns)
+        .select_from(
+            attempt.join(execution, execution.c.execution_id == attempt.c.execution_id).join(
+                cell, cell.c.cell_id == execution.c.cell_id
+            )
+        )
+        .where(attempt.c.run_id == run_id, attempt.c.state == "running")
+        .order_by(attempt.c.attempt_id)
+    )
+    return fetch(database, rows)
+
+
+def _run(database: Database, run_id: int) -> Row:
+    # no database takes a larger number, not even to say that it is not there
+    found = fetch(database, rows_of(run, run.c.run_id == run_id, run.c.run_id)) if abs(run_id) < _NUMBERS else []
+    if not found:
+        raise NotFoundError(f"run {run_id}: {database.display_name} has no such run; see: bench list runs")
+    return found[0]

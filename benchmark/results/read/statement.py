@@ -1,0 +1,134 @@
+"""One reading statement of the user's own, for `bench query`: nothing can be written, and it cannot run for ever."""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+from contextlib import closing
+from typing import Any
+
+import sqlalchemy as sa
+
+from benchmark.errors import UserError
+from benchmark.results.store import wal
+from benchmark.results.store.database import Database
+from benchmark.results.store.engine import connect_sqlite
+from benchmark.results.store.storage_errors import cure_of, storage_errors
+
+Table = tuple[list[str], list[tuple[Any, ...]]]
+
+LIMIT_SECONDS = 60.0
+LARGEST_VALUE_BYTES = 100_000_000
+MOST_ROWS = 2_000_000
+"""More would fill the memory before the time is over."""
+
+_STEPS_BETWEEN_LOOKS = 10_000
+
+_ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
+_ALLOWED_PRAGMAS = {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "foreign_key_list"}
+_DENIED_FUNCTIONS = {"load_extension", "fts3_tokenizer", "writefile", "readfile", "edit"}
+
+_CURE = "Write one SELECT, for example: select model, avg(test_accuracy) from results group by model"
+
+
+def read_only_query(database: Database, sql: str, limit_seconds: float = LIMIT_SECONDS) -> Table:
+    """The answer to one reading statement.
+
+    Args:
+        database: An open one; the statement gets a connection of its own that cannot write.
+        sql: One statement; a semicolon may end it.
+        limit_seconds: It is broken off after this time.
+
+    Returns:
+        The names of the columns, and the rows. NaN stands as NULL, as it is stored.
+
+    Raises:
+        UserError: It is not one statement, does not read, is wrong, or took too long.
+        StorageError: The database cannot be read.
+    """
+    if "\0" in sql:
+        raise UserError(f"query: expected one SQL statement, found a NUL character in it. {_CURE}")
+    if database.path is None:
+        return _postgresql(database, sql, limit_seconds)
+    immutable = wal.is_frozen(database.path)
+    with (
+        storage_errors(database.display_name),
+        closing(connect_sqlite(database.location, "ro", immutable=immutable)) as connection,
+    ):
+        return _sqlite(connection, sql, limit_seconds)
+
+
+def _sqlite(connection: sqlite3.Connection, sql: str, limit_seconds: float) -> Table:
+    deadline = time.monotonic() + limit_seconds
+    connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE_BYTES)
+    connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
+    connection.set_authorizer(_authorize)
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
+    try:
+        cursor = connection.execute(sql)
+        if cursor.description is None:
+            raise UserError(f"query: expected a statement that reads, found one that returns no rows. {_CURE}")
+        return [column[0] for column in cursor.description], _rows(cursor)
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
+            raise _too_long(limit_seconds) from error
+        if cure_of(error) is not None:
+            raise
+        raise UserError(f"query: {_words(error)}. {_CURE}") from error
+    except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
+        if isinstance(error, sqlite3.DatabaseError) and cure_of(error) is not None:
+            raise
+        raise UserError(f"query: {_words(error)}. {_CURE}") from error
+
+
+def _words(error: Exception) -> str:
+    text = str(error).rstrip(".")
+    return f"expected a statement that only reads ({text})" if "authoriz" in text else text
+
+
+def _authorize(action: int, first: str | None, second: str | None, _database: str | None, _inner: str | None) -> int:
+    """SQLite asks this of everything that a statement would do, before it does anything."""
+    if action == sqlite3.SQLITE_FUNCTION:
+        allowed = (second or "").lower() not in _DENIED_FUNCTIONS
+    elif action == sqlite3.SQLITE_PRAGMA:
+        allowed = (first or "").lower() in _ALLOWED_PRAGMAS
+    else:
+        allowed = action in _ALLOWED
+    return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
+
+
+def _postgresql(database: Database, sql: str, limit_seconds: float) -> Table:
+    """In a transaction that the server itself holds to reading, by the protocol that takes one statement only."""
+    import psycopg
+
+    with storage_errors(database.display_name), database.engine.connect() as connection:
+        raw: Any = connection.connection.driver_connection
+        with raw.cursor() as cursor:
+            cursor.execute("SET TRANSACTION READ ONLY")
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", (f"{int(limit_seconds * 1000)}ms",))
+            try:
+                cursor.execute(sql.encode(), prepare=True)
+                if cursor.description is None:
+                    raise UserError(f"query: expected a statement that reads, found one that returns no rows. {_CURE}")
+                return [column.name for column in cursor.description], _rows(cursor)
+            except psycopg.errors.QueryCanceled as error:
+                raise _too_long(limit_seconds) from error
+            except psycopg.Error as error:
+                if isinstance(error, psycopg.OperationalError) and raw.broken:
+                    raise sa.exc.OperationalError(None, None, error) from error
+                raise UserError(f"query: {str(error).splitlines()[0]}. {_CURE}") from error
+            finally:
+                raw.rollback()
+
+
+def _rows(cursor: Any) -> list[tuple[Any, ...]]:
+    rows: list[tuple[Any, ...]] = cursor.fetchmany(MOST_ROWS + 1)
+    if len(rows) > MOST_ROWS:
+        raise UserError(f"query: the answer has more than {MOST_ROWS:,} rows. Ask for less, or add LIMIT")
+    return rows
+
+
+def _too_long(limit_seconds: float) -> UserError:
+    return UserError(
+        f"query: took longer than {limit_seconds:g} seconds and was broken off. Ask for less, or add LIMIT"
+    )

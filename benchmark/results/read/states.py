@@ -1,0 +1,71 @@
+"""What is done already: the newest execution of each cell, for the scheduler's decision to run, go on or skip."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import sqlalchemy as sa
+
+from benchmark.results.records import ArtifactRow, CellState
+from benchmark.results.schema.tables import artifact, attempt, execution
+
+
+def newest_executions(machine: str | None = None) -> sa.Subquery:
+    """The number of the newest execution of each cell, on one machine or on each."""
+    rows = sa.select(sa.func.max(execution.c.execution_id).label("execution_id"))
+    if machine is not None:
+        rows = rows.where(execution.c.machine == machine)
+    return rows.group_by(execution.c.cell_id, execution.c.machine).subquery("newest")
+
+
+def cell_states(connection: sa.Connection, machine: str) -> dict[str, CellState]:
+    """The newest execution of each cell on a machine, by cell id."""
+    newest = newest_executions(machine)
+    tries = (
+        sa.select(attempt.c.execution_id, sa.func.count().label("attempts"))
+        .group_by(attempt.c.execution_id)
+        .subquery("tries")
+    )
+    rows = (
+        sa.select(
+            execution.c.cell_id,
+            execution.c.execution_id,
+            execution.c.run_id,
+            execution.c.status,
+            execution.c.cause,
+            execution.c.detail,
+            sa.func.coalesce(tries.c.attempts, 0).label("attempts"),
+            execution.c.epochs,
+            execution.c.data_fingerprint,
+            execution.c.total_seconds,
+            execution.c.weights_sha256,
+        )
+        .join(newest, newest.c.execution_id == execution.c.execution_id)
+        .outerjoin(tries, tries.c.execution_id == execution.c.execution_id)
+    )
+    files = _artifacts(connection, newest)
+    states = {}
+    for row in connection.execute(rows).mappings():
+        facts = dict(row)
+        cell_id = facts.pop("cell_id")
+        states[cell_id] = CellState(**facts, artifacts=files.get(facts["execution_id"], ()))
+    return states
+
+
+def _artifacts(connection: sa.Connection, newest: sa.Subquery) -> dict[int, tuple[ArtifactRow, ...]]:
+    last = (
+        sa.select(sa.func.max(attempt.c.attempt_id).label("attempt_id"))
+        .join(newest, newest.c.execution_id == attempt.c.execution_id)
+        .group_by(attempt.c.execution_id)
+        .subquery("last")
+    )
+    columns = (artifact.c.attempt_id, artifact.c.kind, artifact.c.path, artifact.c.sha256, artifact.c.size_bytes)
+    rows = (
+        sa.select(artifact.c.execution_id, *columns)
+        .join(last, last.c.attempt_id == artifact.c.attempt_id)
+        .order_by(artifact.c.artifact_id)
+    )
+    found = defaultdict(list)
+    for execution_id, *facts in connection.execute(rows):
+        found[execution_id].append(ArtifactRow(*facts))
+    return {execution_id: tuple(files) for execution_id, files in found.items()}

@@ -1,0 +1,1 @@
+"""What the database looks like: tables, views, versions and migrations."""

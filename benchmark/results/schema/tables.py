@@ -1,0 +1,355 @@
+"""The tables of the results database, with the meaning and unit of every column.
+
+The texts given as `doc` become `docs/database.md`. Migrations do not read this module: each is a frozen step of its
+own, and a test compares what they build with what stands here. The two views that users read are in `views.py`.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import sqlalchemy as sa
+
+from benchmark.results.schema.column_text import CleanText
+
+SCHEMA_VERSION = 1
+"""What this program writes: `PRAGMA user_version` on SQLite, the number in `schema_version` everywhere."""
+
+APPLICATION_ID = 0x62656E63
+"""`benc` in ASCII: the mark in the header of an SQLite file by which `file` and we know our own."""
+
+VERSION_TABLE = "schema_version"
+
+STATUSES = ("pending", "running", "completed", "failed", "diverged", "blocked", "skipped", "interrupted")
+CAUSES = (
+    "failed",
+    "diverged",
+    "timeout",
+    "oom",
+    "crashed",
+    "data_error",
+    "device_lost",
+    "interrupted",
+    "abandoned",
+    "parent",
+    "protocol",
+)
+RUN_STATES = ("running", "completed", "interrupted", "failed", "abandoned")
+ATTEMPT_STATES = ("running", "completed", *(cause for cause in CAUSES if cause != "parent"))
+OUTCOMES = ("planned", "reused", "left_out")
+FINAL_STATUSES = ("completed", "diverged")
+"""An execution with one of these never changes again; a trigger of the database holds it."""
+
+metadata = sa.MetaData(
+    naming_convention={
+        "pk": "pk_%(table_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_name)s",
+        "ix": "ix_%(table_name)s_%(column_0_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+    }
+)
+
+
+def _key(name: str, doc: str) -> sa.Column[Any]:
+    return sa.Column(name, sa.Integer, primary_key=True, doc=doc)
+
+
+def _text(name: str, doc: str, **options: Any) -> sa.Column[Any]:
+    return sa.Column(name, sa.Text, doc=doc, **options)
+
+
+def _free_text(name: str, doc: str) -> sa.Column[Any]:
+    """Text that comes from outside and has been checked by nobody."""
+    return sa.Column(name, CleanText, doc=doc)
+
+
+def _whole(name: str, doc: str, **options: Any) -> sa.Column[Any]:
+    return sa.Column(name, sa.Integer, doc=doc, **options)
+
+
+def _big(name: str, doc: str, **options: Any) -> sa.Column[Any]:
+    return sa.Column(name, sa.BigInteger, doc=doc, **options)
+
+
+def _real(name: str, doc: str, **options: Any) -> sa.Column[Any]:
+    return sa.Column(name, sa.Double, doc=doc, **options)
+
+
+def _flag(name: str, doc: str, **options: Any) -> sa.Column[Any]:
+    return sa.Column(name, sa.Boolean, doc=doc, **options)
+
+
+def _refers(name: str, target: str, doc: str, **options: Any) -> sa.Column[Any]:
+    kind = sa.Text if target == "cell.cell_id" else sa.Integer
+    return sa.Column(name, kind, sa.ForeignKey(target), doc=doc, **options)
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> sa.CheckConstraint:
+    listed = ", ".join(f"'{value}'" for value in values)
+    return sa.CheckConstraint(f"{column} IN ({listed})", name=column)
+
+
+run = sa.Table(
+    "run",
+    metadata,
+    _key("run_id", "Number of the run, rising in the order of their beginning."),
+    _free_text("name", "Name given with `--name`; NULL without one."),
+    _text("machine", "Name of the computer that timings belong to.", nullable=False),
+    _free_text("matrix_name", "`name` in the matrix file; NULL without one."),
+    _free_text("matrix_path", "Path of the matrix file as it was given."),
+    _free_text("matrix_text", "The matrix file, whole."),
+    _free_text("command", "The command line of the run."),
+    _text("executor", "What places the processes: `local`.", nullable=False),
+    _whole("jobs", "Most cells that may run at once; NULL when the resources alone decide."),
+    _text("started_utc", "When the run began (ISO 8601, UTC).", nullable=False),
+    _text("finished_utc", "When the run ended (ISO 8601, UTC); NULL while it runs, and when it never said so."),
+    _text("state", "`running`, `completed`, `interrupted`, `failed` or `abandoned` (it died).", nullable=False),
+    _whole("exit_code", "Exit code of the command; NULL while it runs, and when it never said so."),
+    _text("package_version", "Version of bench."),
+    _free_text("git_commit", "Commit of the folder that the run was started in; NULL outside a repository."),
+    _flag("git_dirty", "Whether that folder had uncommitted changes."),
+    _text("python_version", "Version of Python."),
+    _text("backend_version", "Version of TensorFlow."),
+    _text("keras_version", "Version of Keras."),
+    _text("numpy_version", "Version of NumPy."),
+    _free_text("os", "Operating system and its release."),
+    _free_text("cpu_model", "Model of the processor."),
+    _whole("cpu_cores", "Processors that the run may use."),
+    _big("memory_bytes", "Main memory in bytes."),
+    _free_text("gpu_names", "Names of the GPUs, separated by `, `; NULL without any."),
+    _free_text("gpu_driver", "Version of the GPU driver; NULL without one."),
+    _whole("pid", "Process id of the command."),
+    _text("boot_id", "Which start of the computer that process id belongs to."),
+    _big("process_start_ticks", "When that process began, in clock ticks since the computer started."),
+    _real("forecast_seconds", "How long the run was expected to take when it began; NULL when nothing was to do."),
+    _one_of("state", RUN_STATES),
+    sqlite_autoincrement=True,
+)
+
+cell = sa.Table(
+    "cell",
+    metadata,
+    sa.Column("cell_id", sa.Text, primary_key=True, doc="Hash of all that determines the cell's numbers."),
+    _text("dataset", "Name of the dataset in the newest matrix that had this cell.", nullable=False),
+    _text("model", "Name of the model in the newest matrix that had this cell.", nullable=False),
+    _text("strategy", "Name of the strategy in the newest matrix that had this cell.", nullable=False),
+    _text("strategy_label", "What reports call the strategy.", nullable=False),
+    _big("seed", "Seeds split, initial weights, order, dropout and augmentation.", nullable=False),
+    _text("backend", "`tensorflow`, `jax` or `torch`.", nullable=False),
+    _text("device", "Device as asked for: `auto`, `cpu`, `gpu`, `gpu:N`.", nullable=False),
+    _text("device_kind", "What that means: `cpu` or `gpu`.", nullable=False),
+    _whole("threads", "Threads of the worker.", nullable=False),
+    _text("precision", "`float32`, `mixed_bfloat16` or `mixed_float16`.", nullable=False),
+    _whole("image_size", "Height and width of the images in pixels.", nullable=False),
+    _text("color", "`grey` (1 channel) or `rgb` (3).", nullable=False),
+    _whole("batch_size", "Images in a batch, in the last stage."),
+    _whole("epochs_planned", "Most epochs that all stages together can take.", nullable=False),
+    _real("learning_rate", "Learning rate at the start of the last stage."),
+    _text("optimizer", "Optimizer of the last stage."),
+    _text("parent_cell_id", "Cell whose weights this one starts from; NULL when it has no parent."),
+    _text("spec", "The cell as JSON: every setting, resolved.", nullable=False),
+    _refers("first_run_id", "run.run_id", "Run that first had this cell.", nullable=False),
+)
+
+run_cell = sa.Table(
+    "run_cell",
+    metadata,
+    sa.Column("run_id", sa.Integer, sa.ForeignKey("run.run_id"), primary_key=True, doc="The run."),
+    sa.Column("position", sa.Integer, primary_key=True, autoincrement=False, doc="Place in the run, from 0."),
+    _refers("cell_id", "cell.cell_id", "The cell; NULL for one that was left out.", index=True),
+    _text("dataset", "Name of the dataset in that run's matrix.", nullable=False),
+    _text("model", "Name of the model in that matrix.", nullable=False),
+    _text("strategy", "Name of the strategy in that matrix.", nullable=False),
+    _big("seed", "Seed."),
+    _text("outcome", "`planned`, `reused` (finished before) or `left_out`.", nullable=False),
+    _text("reason", "Why the cell was left out; NULL otherwise."),
+    _one_of("outcome", OUTCOMES),
+)
+
+execution = sa.Table(
+    "execution",
+    metadata,
+    _key("execution_id", "Number of the execution: the attempts at a cell up to a final state."),
+    _refers("cell_id", "cell.cell_id", "The cell.", nullable=False),
+    _text("machine", "Name of the computer that the timings belong to.", nullable=False),
+    _refers("first_run_id", "run.run_id", "Run that began it.", nullable=False),
+    _refers("run_id", "run.run_id", "Run in which it last moved.", nullable=False, index=True),
+    _text(
+        "status",
+        "`pending` (waits for another try), `running`, `completed`, `failed`, `diverged`, `blocked` "
+        "or `interrupted`; cells that never began have no execution.",
+        nullable=False,
+    ),
+    _text("cause", "Why it did not complete, from a closed list; NULL when completed or running."),
+    _free_text("detail", "The cause in words."),
+    _whole("epochs", "Epochs recorded so far; all of them when completed."),
+    _whole("best_epoch", "Epoch whose weights are kept, counted from 1 over the whole cell."),
+    _real("train_accuracy", "Fraction 0..1 of right answers on the training images, in the best epoch."),
+    _real("train_loss", "Mean training loss in the best epoch."),
+    _real("val_accuracy", "Fraction 0..1 on the validation images, in the best epoch; NULL without validation."),
+    _real("val_loss", "Mean validation loss in the best epoch; NULL without validation."),
+    _real("test_accuracy", "Fraction 0..1 on the test images, with the kept weights, measured once."),
+    _real("test_loss", "Mean test loss with the kept weights."),
+    _real("tta_accuracy", "Fraction 0..1 on the test images, averaged over augmented views; NULL without `tta`."),
+    _real("tta_loss", "Mean test loss of these averages; NULL without `tta`."),
+    _big("parameters", "Parameters of the model."),
+    _big("trainable_parameters", "Parameters that the first stage trains."),
+    _whole("train_examples", "Images that were trained on."),
+    _whole("validation_examples", "Images set apart for validation."),
+    _whole("test_examples", "Images of the test set."),
+    _text("data_fingerprint", "sha256 of the prepared images and labels."),
+    _text("weights_sha256", "sha256 of the weights it started from; NULL when random."),
+    _text("compute_dtype", "Type that the model computes in, as observed."),
+    _real("setup_seconds", "From the worker's first line to the model being built."),
+    _real("first_epoch_seconds", "First epoch, tracing included."),
+    _real("fit_seconds", "Sum of the epochs' seconds, shared ones too, and `features_seconds`."),
+    _text(
+        "features",
+        "What became of the output of frozen layers: `computed` once for a stage, `reused` from other cells, or "
+        "`none`; NULL before the first stage.",
+    ),
+    _real("features_seconds", "What that took this execution and its shared epochs; part of `fit_seconds`."),
+    _real("features_alone_seconds", "What it would have taken without other cells' features."),
+    _whole("shared_epochs", "Epochs of its first stages that another cell trained; NULL before the first stage."),
+    _real(
+        "shared_seconds", "What these took that cell, features included; part of `fit_seconds`, not of `total_seconds`."
+    ),
+    _real("evaluate_seconds", "Evaluation on the test set."),
+    _real("total_seconds", "All attempts that the result was made in, from their first line to their last."),
+    _real("images_per_second", "Training images over input and step seconds of the epochs without tracing."),
+    _big("peak_rss_bytes", "Most main memory of the worker in bytes."),
+    _big("peak_device_bytes", "Most GPU memory in bytes; NULL on the CPU."),
+    _flag(
+        "timing_valid", "Whether the timings may be compared: completed in one go, machine undisturbed.", nullable=False
+    ),
+    _flag("resumed", "Whether the last attempt went on from an earlier one's state.", nullable=False),
+    _text("started_utc", "When it began (ISO 8601, UTC); NULL for a blocked one."),
+    _text("finished_utc", "When it came to an end (ISO 8601, UTC); NULL while it can go on."),
+    _text("package_version", "Version of bench."),
+    _text("git_commit", "Commit of the folder that the run was started in."),
+    _text("digest", "sha256 of the cell id, the epochs' metrics and the kept results; no timings."),
+    _text("nan_metrics", "Columns of this row that are NaN, separated by spaces (NaN itself is stored as NULL)."),
+    _one_of("status", STATUSES),
+    sa.CheckConstraint(
+        "cause IS NULL OR cause IN ({})".format(", ".join(f"'{cause}'" for cause in CAUSES)), name="cause"
+    ),
+    sa.CheckConstraint("status <> 'completed' OR cause IS NULL", name="completed_without_cause"),
+    sa.Index("ix_execution_cell_id", "cell_id", "machine"),
+    sqlite_autoincrement=True,
+)
+
+attempt = sa.Table(
+    "attempt",
+    metadata,
+    _key("attempt_id", "Number of the attempt: one try, in a process of its own."),
+    _refers("execution_id", "execution.execution_id", "The execution.", nullable=False),
+    _refers("run_id", "run.run_id", "The run that made it.", nullable=False, index=True),
+    _whole("number", "Which attempt of the execution, from 1.", nullable=False),
+    _text("state", "`running`, `completed`, or the cause of its end.", nullable=False),
+    _free_text("detail", "That cause in words, and notes such as a checkpoint that could not be written."),
+    _text("isolation", "`fork` or `spawn`: how the process was made."),
+    _whole("guardian_pid", "Process id of the guardian."),
+    _whole("worker_pid", "Process id of the worker."),
+    _big("worker_start_ticks", "When the worker began, in clock ticks since the computer started."),
+    _text("boot_id", "Which start of the computer these process ids belong to."),
+    _text("cores", "Processors that the worker was pinned to, separated by spaces; NULL when unpinned."),
+    _whole("gpu", "Index of the GPU that the worker saw; NULL for none."),
+    _whole("neighbours", "Cells that ran at the same time when it began."),
+    _free_text("backend_version", "Version of the backend, as the worker saw it."),
+    _free_text("keras_version", "Version of Keras, as the worker saw it."),
+    _whole("threads", "Threads, as the worker saw them."),
+    _free_text("device_name", "Device that was computed on, as the worker saw it."),
+    _whole("resumed_from_epoch", "Last epoch of the state it went on from; NULL when it began anew."),
+    _whole("last_epoch", "Last epoch that it trained; NULL when none."),
+    _whole("exit_code", "Exit code of the worker."),
+    _whole("signal", "Signal that ended the worker; 0 for none."),
+    _free_text("error_type", "Type of the exception that ended it."),
+    _free_text("error_message", "Its message."),
+    _free_text("traceback", "Its traceback."),
+    _free_text("log_tail", "The last of what the worker printed."),
+    _real("user_seconds", "Processor time in user mode."),
+    _real("system_seconds", "Processor time in the kernel."),
+    _big("peak_rss_bytes", "Most main memory of the worker in bytes."),
+    _real("total_seconds", "From the worker's first line to its last, or as the scheduler saw it."),
+    _flag("disturbed", "Whether other load disturbed the timings."),
+    _text("started_utc", "When it began (ISO 8601, UTC).", nullable=False),
+    _text("finished_utc", "When it ended (ISO 8601, UTC); NULL while it runs, and when nobody saw its end."),
+    _one_of("state", ATTEMPT_STATES),
+    sa.UniqueConstraint("execution_id", "number"),
+    # at most one attempt of an execution can be running: a second scheduler or a slip of ours fails here
+    sa.Index(
+        "ix_attempt_running",
+        "execution_id",
+        unique=True,
+        sqlite_where=sa.text("state = 'running'"),
+        postgresql_where=sa.text("state = 'running'"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+epoch = sa.Table(
+    "epoch",
+    metadata,
+    sa.Column(
+        "execution_id", sa.Integer, sa.ForeignKey("execution.execution_id"), primary_key=True, doc="The execution."
+    ),
+    sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False, doc="From 1 over the whole cell."),
+    _refers("attempt_id", "attempt.attempt_id", "Attempt that trained it, or took it over.", nullable=False),
+    _refers("run_id", "run.run_id", "Run that trained it, or took it over.", nullable=False),
+    _whole("stage", "Stage, from 1.", nullable=False),
+    _whole("stage_epoch", "From 1 within the stage.", nullable=False),
+    _real("train_accuracy", "Fraction 0..1, mean over the epoch's batches."),
+    _real("train_loss", "Mean over the epoch's batches."),
+    _real("val_accuracy", "Fraction 0..1 on the validation images; NULL without validation."),
+    _real("val_loss", "Mean over the validation images; NULL without validation."),
+    _real("learning_rate", "Learning rate that the epoch was trained with."),
+    _real("seconds", "Training and validation of this epoch."),
+    _real("input_seconds", "Part of it spent waiting for images."),
+    _real("step_seconds", "Part of it spent in training steps, tracing included."),
+    _real("validation_seconds", "Part of it spent in validation."),
+    _real("checkpoint_seconds", "Writing the state that a resumed attempt goes on from."),
+    _real("images_per_second", "Training images over input and step seconds."),
+    _flag("traced", "Whether the epoch contained tracing.", nullable=False),
+    _flag("improved", "Whether its weights were the best so far.", nullable=False),
+    _text("nan_metrics", "Columns of this row that are NaN, separated by spaces (NaN itself is stored as NULL)."),
+    sqlite_with_rowid=False,
+)
+
+artifact = sa.Table(
+    "artifact",
+    metadata,
+    _key("artifact_id", "Number of the artifact."),
+    _refers("execution_id", "execution.execution_id", "The execution.", nullable=False, index=True),
+    _refers("attempt_id", "attempt.attempt_id", "The attempt that left it.", nullable=False),
+    _text("kind", "`weights`, `history`, `predictions`, `model`, `figure`, …", nullable=False),
+    _text("path", "`<cell_id>/<attempt_id>/<name>` in the artifacts folder.", nullable=False),
+    _text("sha256", "sha256 of the file.", nullable=False),
+    _big("size_bytes", "Size of the file in bytes.", nullable=False),
+    sa.UniqueConstraint("attempt_id", "path"),
+)
+
+prediction = sa.Table(
+    "prediction",
+    metadata,
+    sa.Column(
+        "execution_id",
+        sa.Integer,
+        sa.ForeignKey("execution.execution_id"),
+        primary_key=True,
+        doc="The execution, completed.",
+    ),
+    _whole("examples", "Images of the test set.", nullable=False),
+    _whole("classes", "Classes that the model tells apart.", nullable=False),
+    _text("class_names", "Their names in the order of the outputs, as a JSON list.", nullable=False),
+    _text("sha256", "sha256 of the content.", nullable=False),
+    sa.Column(
+        "content",
+        sa.LargeBinary,
+        nullable=False,
+        doc="The file `predictions.npz`: for each test image its index, label, predicted label and probabilities.",
+    ),
+)
+
+TABLES = (run, cell, run_cell, execution, attempt, epoch, artifact, prediction)
+"""In the order in which they refer to each other."""

@@ -1,0 +1,142 @@
+"""Which schema a database has, without loading the machinery that migrates one."""
+
+from __future__ import annotations
+
+import hashlib
+import sqlite3
+
+import sqlalchemy as sa
+
+from benchmark.errors import SchemaError
+from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION, VERSION_TABLE, metadata
+
+TABLE_NAMES = ("run", "cell", "run_cell", "execution", "attempt", "epoch", "artifact", "prediction")
+VIEW_NAMES = ("results", "history")
+
+
+PROGRAMS: dict[str, str] = {
+    "history": "d4458055e80e8a88",
+    "results": "8d5d1f7786742a29",
+    "attempt_is_final": "c53da83c2dcf0b5d",
+    "epoch_is_final_insert": "060e6d6ab4455afa",
+    "epoch_is_final_update": "63522dd4be4a2815",
+    "execution_is_final": "cc0fd138c7a6f6bc",
+    "prediction_is_final_insert": "0936ca291d6efd88",
+    "prediction_is_final_update": "c86e2dce48f0116e",
+}
+"""What the views and triggers of this schema version say: by name, the first digits of the sha256 of their SQL without
+its line breaks. A file whose views or triggers say something else would make its readers run what they did not ask for."""
+
+_DIGITS = 16
+
+
+def sqlite_version(connection: sqlite3.Connection, name: str) -> int | None:
+    """The schema version of a SQLite file; None when it is new and empty.
+
+    Raises:
+        SchemaError: The file belongs to another program, or its tables and views are not what they should be.
+    """
+    application = _pragma(connection, "application_id")
+    # what a view or trigger of a foreign file would do is never asked: only the catalogue is read
+    kinds = dict(connection.execute("SELECT name, type FROM sqlite_schema WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'"))
+    if not kinds and application in {0, APPLICATION_ID}:
+        return None
+    if application != APPLICATION_ID:
+        raise SchemaError(
+            f"{name}: a SQLite database, but not one that bench made: expected the application_id "
+            f"{APPLICATION_ID:#x}, got {application:#x}. It was not touched; give another path with --db"
+        )
+    version = _pragma(connection, "user_version")
+    if version == SCHEMA_VERSION:
+        _check_kinds(kinds, name)
+        _check_programs(connection, name)
+    return version
+
+
+def postgresql_version(connection: sa.Connection, name: str) -> int | None:
+    """The schema version of a PostgreSQL database; None when it has no tables of ours.
+
+    Raises:
+        SchemaError: It has tables of the same names that bench did not make.
+    """
+    exists = sa.select(sa.func.to_regclass(sa.bindparam("table")))
+    if connection.scalar(exists, {"table": VERSION_TABLE}) is None:
+        taken = [table for table in TABLE_NAMES if connection.scalar(exists, {"table": table}) is not None]
+        if taken:
+            raise SchemaError(
+                f"{name}: the tables {', '.join(taken)} are there, but bench did not make them. They were not touched; "
+                "give a database or schema of its own with --db"
+            )
+        return None
+    version = connection.scalar(sa.select(sa.column("version_num")).select_from(sa.table(VERSION_TABLE)))
+    return None if version is None else int(version)
+
+
+def check_version(version: int, name: str) -> None:
+    """Refuse what this program can neither read nor write.
+
+    Raises:
+        SchemaError: The schema is newer or older than this program's.
+    """
+    if version > SCHEMA_VERSION:
+        raise SchemaError(
+            f"{name}: its schema has version {version}, this bench knows versions up to {SCHEMA_VERSION}. "
+            "Install a newer bench: pip install --upgrade benchmark-matrix"
+        )
+    if version < SCHEMA_VERSION:
+        raise SchemaError(
+            f"{name}: its schema has version {version}, this bench needs {SCHEMA_VERSION}. "
+            "Upgrade it (a backup is kept beside it) with: bench db upgrade"
+        )
+
+
+def _pragma(connection: sqlite3.Connection, pragma: str) -> int:
+    return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
+
+
+def _check_kinds(kinds: dict[str, str], name: str) -> None:
+    expected = dict.fromkeys(TABLE_NAMES, "table") | dict.fromkeys(VIEW_NAMES, "view")
+    wrong = [
+        f"{kind} {table} ({'missing' if table not in kinds else f'is a {kinds[table]}'})"
+        for table, kind in expected.items()
+        if kinds.get(table) != kind
+    ]
+    if wrong:
+        raise SchemaError(
+            f"{name}: marked as a bench database, but not one: expected {', '.join(wrong)}. "
+            "It was not touched; put a backup in its place, or give another path with --db"
+        )
+
+
+def program_digest(sql: str) -> str:
+    """How `PROGRAMS` knows the SQL of a view or trigger."""
+    return hashlib.sha256(" ".join(sql.split()).encode()).hexdigest()[:_DIGITS]
+
+
+def _check_programs(connection: sqlite3.Connection, name: str) -> None:
+    """Refuse views and triggers of others before anything is read that could call them.
+
+    A view that a user added stays: nothing of bench reads it. A trigger that is missing can do no harm.
+
+    Raises:
+        SchemaError: A view of ours says something else, a trigger is not ours, or a table computes its values.
+    """
+    found = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE type IN ('view', 'trigger')").fetchall()
+    foreign = [
+        f"{kind} {one}"
+        for kind, one, sql in found
+        if (kind == "trigger" or one in VIEW_NAMES) and program_digest(sql or "") != PROGRAMS.get(one)
+    ]
+    for table in TABLE_NAMES:
+        sql = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0]
+        columns = {name: hidden for _, name, *_, hidden in connection.execute(f"PRAGMA table_xinfo({table})")}
+        if not str(sql).upper().startswith("CREATE TABLE") or any(columns.values()):
+            foreign.append(f"table {table}")
+        elif missing := [name for name in metadata.tables[table].columns.keys() if name not in columns]:  # noqa: SIM118
+            foreign.append(f"table {table} without {', '.join(missing)}")
+    if foreign:
+        raise SchemaError(
+            f"{name}: expected the views, triggers and tables that bench makes, found others: {', '.join(foreign)!r:.300}. "
+            "Nothing was read: the file may have been made to harm its readers; put a backup in its place, or take its "
+            "rows over with: bench db salvage"
+        )

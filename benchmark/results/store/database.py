@@ -1,0 +1,244 @@
+"""Opening a results database, for one writer or for readers, and closing it as one file.
+
+The life of a SQLite file: between runs it is in rollback mode, so that one file holds everything and opens anywhere,
+read-only folders included; while a run writes it is in WAL mode, so that readers never wait.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+from types import TracebackType
+from typing import Literal, Self
+
+import sqlalchemy as sa
+
+from benchmark import faults
+from benchmark.errors import NotFoundError, StorageError
+from benchmark.results.schema import versions
+from benchmark.results.store import wal
+from benchmark.results.store.backup import backup, copy_into
+from benchmark.results.store.engine import Patience, connect_sqlite, reading_engine, writing_engine
+from benchmark.results.store.location import (
+    Location,
+    artifacts_root,
+    check_file,
+    check_writable,
+    identity,
+    locate,
+    side_file,
+)
+from benchmark.results.store.lock import lock_database
+from benchmark.results.store.storage_errors import storage_errors
+from benchmark.results.store.upgrade import upgrade_database
+
+__all__ = ["Database", "artifacts_root", "backup", "lock_database", "open_database", "upgrade_database"]
+
+log = logging.getLogger(__name__)
+
+
+class Database:
+    """An open results database. Belongs to the process and the thread that opened it.
+
+    Attributes:
+        engine: SQLAlchemy's engine; reading code uses `reading()`, the recorder uses `transaction()`.
+        path: The file; None for PostgreSQL.
+        display_name: How messages call it; holds no password.
+        writable: Whether it was opened to be written.
+        patience: How its transactions wait for another program's lock.
+    """
+
+    def __init__(
+        self, location: Location, engine: sa.Engine, *, writable: bool, patience: Patience | None = None
+    ) -> None:
+        self.location = location
+        self.engine = engine
+        self.path = location.path
+        self.display_name = location.name
+        self.writable = writable
+        self.patience = patience or Patience()
+        self._owner = os.getpid()
+        # of the -wal file too: it holds rows that the other does not have yet
+        files = [] if location.path is None else [location.path, side_file(location.path, "-wal")]
+        self._identities = {file: found for file in files if (found := identity(file)) is not None}
+        self._lost: StorageError | None = None
+        self._warned_of_wal = False
+
+    @contextmanager
+    def reading(self) -> Iterator[sa.Connection]:
+        """A connection inside one reading transaction: all that is read is of one moment.
+
+        Raises:
+            StorageError: The file or the server cannot be read.
+        """
+        self._check_owner()
+        with storage_errors(self.display_name), self.engine.connect() as connection:
+            # noted by the engine's handler, which begins a transaction that waits for nobody
+            connection.execution_options(reading=True)
+            with connection.begin():
+                yield connection
+
+    @contextmanager
+    def transaction(self) -> Iterator[sa.Connection]:
+        """A connection inside one writing transaction, committed at the end or rolled back whole.
+
+        Raises:
+            StorageError: The disk is full, the file is locked, or it was deleted or replaced since it was opened;
+                in the last case all that was recorded is saved to a new file beside it, which the message names.
+        """
+        self._check_owner()
+        if self._lost is not None:
+            raise self._lost
+        with storage_errors(self.display_name, self.path), self.engine.connect() as connection:
+            with connection.begin():
+                yield connection
+                # an INSERT into a deleted file succeeds without a word, so somebody has to look
+                lost = self._is_taken_away()
+                faults.point("db.commit")
+            if lost:
+                self._lost = self._save_lost(connection)
+                raise self._lost
+        if self.path is not None and not self._warned_of_wal:
+            self._warned_of_wal = wal.warn_of_long_wal(self.location)
+
+    def close(self) -> None:
+        """Close all connections; after writing, leave one file without `-wal` and `-shm` beside it."""
+        if os.getpid() != self._owner:
+            return
+        if self.writable and self.path is not None and not self._is_taken_away():
+            wal.leave_wal(self.engine, self.location)
+        self.engine.dispose()
+        self.writable = False
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def _check_owner(self) -> None:
+        assert os.getpid() == self._owner, "a database connection must not be used in a forked process"
+
+    def _is_taken_away(self) -> bool:
+        return any(identity(file) != known for file, known in self._identities.items())
+
+    def _save_lost(self, connection: sa.Connection) -> StorageError:
+        assert self.path is not None
+        stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+        name = f"{self.path.stem}.recovered-{stamp}.sqlite"
+        what = f"{self.display_name}: the file, or the -wal file beside it, was deleted, renamed or replaced while it was written"
+        problem: Exception | None = None
+        # its folder may have gone with it
+        for folder in (self.path.parent, Path(tempfile.gettempdir())):
+            rescue = folder / name
+            try:
+                copy_into(connection, rescue)
+            except (sa.exc.DBAPIError, sqlite3.Error, StorageError, OSError) as error:
+                problem = problem or error
+            else:
+                return StorageError(
+                    f"{what}. All that was recorded is now in {rescue}; put it back with: mv '{rescue}' '{self.path}'"
+                )
+        return StorageError(f"{what}, and what it held could not be saved ({problem})")
+
+
+def open_database(target: str | os.PathLike[str], *, mode: Literal["read", "write"]) -> Database:
+    """Open a results database.
+
+    Args:
+        target: Path of a SQLite file, or a URL of SQLite or PostgreSQL.
+        mode: `read` needs a database that exists and cannot change it. `write` makes a new one where there is none;
+            the caller holds `lock_database`.
+
+    Raises:
+        NotFoundError: Nothing is there to read.
+        SchemaError: It is older or newer than this program, or not ours.
+        StorageError: It cannot be opened, is damaged, or cannot be written.
+        UserError: The target is no path and no URL of ours.
+
+    Side effects:
+        Writing checks the whole file (about 0.2 s for each million epochs) and switches it to WAL mode.
+    """
+    location = locate(target)
+    if location.path is None:
+        return _open_server(location, writable=mode == "write")
+    with storage_errors(location.name, location.path):
+        return _open_to_write(location, location.path) if mode == "write" else _open_to_read(location, location.path)
+
+
+def _open_to_read(location: Location, path: Path) -> Database:
+    if not check_file(path, location.name):
+        raise _nothing_there(location)
+    immutable = wal.is_frozen(path)
+    had_wal = side_file(path, "-wal").exists()
+    with wal.recovered(location, immutable=immutable) as connection:
+        version = versions.sqlite_version(connection, location.name)
+        wal.warn_of_lost_wal(connection, location, had_wal=had_wal)
+    if version is None:
+        raise _nothing_there(location)
+    versions.check_version(version, location.name)
+    return Database(location, reading_engine(location, immutable=immutable), writable=False)
+
+
+def _open_to_write(location: Location, path: Path) -> Database:
+    check_file(path, location.name)
+    check_writable(path, location.name)
+    had_wal = side_file(path, "-wal").exists()
+    connection = connect_sqlite(location, "rwc")
+    try:
+        version = versions.sqlite_version(connection, location.name)
+        if version is not None:
+            versions.check_version(version, location.name)
+            wal.check_pages(connection, location)
+            wal.warn_of_lost_wal(connection, location, had_wal=had_wal)
+    finally:
+        connection.close()
+    patience = Patience()
+    engine = writing_engine(location, patience)
+    try:
+        if version is None:
+            _create(engine)
+        wal.enter_wal(engine, location)
+    except BaseException:
+        engine.dispose()
+        raise
+    return Database(location, engine, writable=True, patience=patience)
+
+
+def _open_server(location: Location, *, writable: bool) -> Database:
+    engine = writing_engine(location) if writable else reading_engine(location)
+    try:
+        with storage_errors(location.name):
+            with engine.connect() as connection:
+                version = versions.postgresql_version(connection, location.name)
+            if version is None and not writable:
+                raise _nothing_there(location)
+            if version is None:
+                _create(engine)
+            else:
+                versions.check_version(version, location.name)
+    except BaseException:
+        engine.dispose()
+        raise
+    return Database(location, engine, writable=writable)
+
+
+def _create(engine: sa.Engine) -> None:
+    from benchmark.results.schema.migrate import migrate
+
+    migrate(engine)
+
+
+def _nothing_there(location: Location) -> NotFoundError:
+    return NotFoundError(
+        f"{location.name}: expected a results database, found none. Make one with: bench run; "
+        "or give the path of yours with --db"
+    )

@@ -1,0 +1,177 @@
+"""One `bench run` for each database, held by the kernel or the server, so that no lock outlives its holder."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shlex
+import socket
+import stat
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from benchmark import machine
+from benchmark.errors import BusyError, StorageError
+from benchmark.results.schema.tables import APPLICATION_ID
+from benchmark.results.store.engine import writing_engine
+from benchmark.results.store.location import Location, kind_of, locate
+from benchmark.results.store.storage_errors import storage_errors
+
+POLL_SECONDS = 0.2
+WRITING_SECONDS = 0.5
+"""How long a refused second run waits for the first to have written who it is."""
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """Who holds a database; it stays in the lock file after the holder has gone."""
+
+    pid: int
+    host: str
+    boot_id: str
+    started_utc: str
+    command: str
+
+    def describe(self) -> str:
+        return f"process {self.pid} on {self.host}, since {self.started_utc}: {self.command}"
+
+
+@contextmanager
+def lock_database(target: str | os.PathLike[str], *, command: str | None = None, wait: bool = False) -> Iterator[None]:
+    """Hold the database for this process until the block ends or the process dies, however it dies.
+
+    Args:
+        target: Path or URL of the database.
+        command: What the message to a second run names; this process's command line by default.
+        wait: Wait for the holder to go instead of refusing.
+
+    Raises:
+        BusyError: Another process holds it; the message names it.
+        StorageError: The lock file cannot be made, or the server does not answer.
+
+    Side effects:
+        Leaves `<name>.lock` beside a SQLite file: deleting it would let two runs hold two files of one name.
+    """
+    location = locate(target)
+    command = shlex.join(sys.argv) if command is None else command
+    if location.path is None:
+        with _server_lock(location, wait=wait):
+            yield
+    else:
+        with _file_lock(location, location.path, command, wait=wait):
+            yield
+
+
+@contextmanager
+def _file_lock(location: Location, path: Path, command: str, *, wait: bool) -> Iterator[None]:
+    lock = path.with_name(f"{path.name}.lock")
+    _check_kind(lock, location.name)
+    try:
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+    except OSError as error:
+        raise StorageError(
+            f"{location.name}: the lock file {lock} cannot be made: {error.strerror}. "
+            "Make its folder, or one that can be written, and give the path with --db"
+        ) from error
+    try:
+        while not _taken(handle):
+            if not wait:
+                raise BusyError(_busy(location, _read_holder(handle)))
+            time.sleep(POLL_SECONDS)
+        _write_holder(handle, command)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _check_kind(lock: Path, name: str) -> None:
+    # it is emptied and written: a link would lead to a file of somebody else's
+    with contextlib.suppress(OSError):
+        mode = lock.lstat().st_mode
+        if not stat.S_ISREG(mode):
+            raise StorageError(
+                f"{name}: {lock}: expected a file of bench, found {kind_of(mode)}. It was not touched; take it away, or "
+                "give another path with --db"
+            )
+
+
+def _taken(handle: int) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def _write_holder(handle: int, command: str) -> None:
+    now = datetime.now(UTC).isoformat(timespec="seconds")
+    holder = Holder(os.getpid(), socket.gethostname(), machine.boot_id(), now, command)
+    # on a full disk the lock holds without a name
+    with contextlib.suppress(OSError):
+        os.ftruncate(handle, 0)
+        os.pwrite(handle, json.dumps(asdict(holder)).encode() + b"\n", 0)
+
+
+def _read_holder(handle: int) -> Holder | None:
+    deadline = time.monotonic() + WRITING_SECONDS
+    while True:
+        try:
+            return Holder(**json.loads(os.pread(handle, 1 << 16, 0)))
+        except (ValueError, TypeError):
+            if time.monotonic() > deadline:
+                return None
+            time.sleep(0.01)
+
+
+def _busy(location: Location, holder: Holder | None) -> str:
+    who = holder.describe() if holder else "a process that has not said who it is"
+    return (
+        f"{location.name}: another bench run holds this database: {who}. "
+        "Wait for it to end, stop it, or give another path with --db"
+    )
+
+
+@contextmanager
+def _server_lock(location: Location, *, wait: bool) -> Iterator[None]:
+    engine = writing_engine(location)
+    try:
+        with storage_errors(location.name), closing(engine.connect()) as connection:
+            connection.execution_options(isolation_level="AUTOCOMMIT")
+            # the second half keeps apart the schemas of one server that several projects may share
+            key = sa.select(sa.func.pg_try_advisory_lock(APPLICATION_ID, sa.func.hashtext(sa.func.current_schema())))
+            while not connection.scalar(key):
+                if not wait:
+                    raise BusyError(_busy(location, _server_holder(connection)))
+                time.sleep(POLL_SECONDS)
+            connection.exec_driver_sql("SELECT set_config('application_name', %s, false)", (_label(),))
+            yield
+    finally:
+        engine.dispose()
+
+
+def _label() -> str:
+    # PostgreSQL keeps 63 bytes
+    return f"bench {os.getpid()} {socket.gethostname()}"[:63]
+
+
+def _server_holder(connection: sa.Connection) -> Holder | None:
+    row = connection.exec_driver_sql(
+        "SELECT activity.application_name, activity.backend_start FROM pg_locks AS held "
+        "JOIN pg_stat_activity AS activity ON activity.pid = held.pid "
+        "WHERE held.locktype = 'advisory' AND held.classid = %s AND held.granted",
+        (APPLICATION_ID,),
+    ).first()
+    if row is None:
+        return None
+    _, pid, host = (*str(row[0]).split(" ", 2), "", "")[:3]
+    since = row[1].astimezone(UTC).isoformat(timespec="seconds")
+    return Holder(int(pid or 0), host or "unknown", "", since, "bench run")

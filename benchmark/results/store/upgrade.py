@@ -1,0 +1,85 @@
+"""Bringing an older database to this program's schema."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import sqlalchemy as sa
+
+from benchmark.errors import NotFoundError
+from benchmark.results.schema import versions
+from benchmark.results.schema.tables import SCHEMA_VERSION
+from benchmark.results.store.backup import copy_into
+from benchmark.results.store.engine import writing_engine
+from benchmark.results.store.location import Location, check_file, check_writable, locate
+from benchmark.results.store.lock import lock_database
+from benchmark.results.store.storage_errors import storage_errors
+
+
+class Upgrade(NamedTuple):
+    """What an upgrade did.
+
+    Attributes:
+        old, new: Schema versions; equal when there was nothing to do.
+        backup: Copy of the older file, beside it; None for a server, and when there was nothing to do.
+    """
+
+    old: int
+    new: int
+    backup: Path | None
+
+
+def upgrade_database(target: str | os.PathLike[str]) -> Upgrade:
+    """Upgrade the schema, after copying a SQLite file to `<name>.v<version>.bak` beside it.
+
+    Raises:
+        NotFoundError: There is no database.
+        SchemaError: It is newer than this program, or not ours.
+        StorageError: It cannot be written, or the copy cannot be made.
+        BusyError: A run holds it.
+    """
+    location = locate(target)
+    if location.path is not None:
+        if not check_file(location.path, location.name):
+            raise NotFoundError(f"{location.name}: expected a results database, found none. Make one with: bench run")
+        check_writable(location.path, location.name)
+    with lock_database(target), storage_errors(location.name):
+        engine = writing_engine(location)
+        try:
+            return _upgrade(engine, location)
+        finally:
+            engine.dispose()
+
+
+def _upgrade(engine: sa.Engine, location: Location) -> Upgrade:
+    from benchmark.results.schema import migrate
+
+    old = _version(engine, location)
+    if old >= SCHEMA_VERSION:
+        versions.check_version(old, location.name)
+        return Upgrade(old, old, None)
+    copy = None
+    if location.path is not None:
+        copy = location.path.with_name(f"{location.path.name}.v{old}.bak")
+        if not copy.exists():
+            with engine.connect() as connection:
+                copy_into(connection, copy)
+    migrate.migrate(engine)
+    return Upgrade(old, _version(engine, location), copy)
+
+
+def _version(engine: sa.Engine, location: Location) -> int:
+    with engine.connect() as connection:
+        if location.path is None:
+            version = versions.postgresql_version(connection, location.name)
+        else:
+            version = versions.sqlite_version(_raw(connection), location.name)
+    if version is None:
+        raise NotFoundError(f"{location.name}: expected a results database, found none. Make one with: bench run")
+    return version
+
+
+def _raw(connection: sa.Connection) -> Any:
+    return connection.connection.dbapi_connection

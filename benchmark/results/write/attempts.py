@@ -1,0 +1,212 @@
+"""The life of attempts and executions in SQL. Each transition is one guarded UPDATE that says whether it won."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
+from pathlib import PurePosixPath
+from typing import Any
+
+import sqlalchemy as sa
+
+from benchmark.events import ArtifactWritten, ProtocolError
+from benchmark.results.records import AttemptStart, PredictionRow, StaleAttempt
+from benchmark.results.schema.tables import FINAL_STATUSES, artifact, attempt, cell, epoch, execution, prediction, run
+from benchmark.results.write import outcome
+from benchmark.results.write.progress import RunningAttempt, load_known, update_attempt
+
+
+def start(
+    connection: sa.Connection,
+    run_id: int,
+    cell_id: str,
+    machine: str,
+    facts: Mapping[str, Any],
+    *,
+    fresh: bool,
+    now: str,
+    began: float,
+) -> tuple[AttemptStart, RunningAttempt]:
+    """Enter an attempt as running, in the cell's newest execution or a new one."""
+    found = _newest_execution(connection, cell_id, machine)
+    if found is None or fresh or found.status in FINAL_STATUSES:
+        execution_id = _insert_execution(connection, run_id, cell_id, machine, "running", started_utc=now)
+        earlier: list[Any] = []
+    else:
+        execution_id = found.execution_id
+        _go_on(connection, run_id, execution_id, now)
+        earlier = list(_earlier(connection, execution_id))
+    number = earlier[0].number + 1 if earlier else 1
+    values = {"execution_id": execution_id, "run_id": run_id, "number": number, "state": "running", "started_utc": now}
+    attempt_id = _inserted(connection, attempt.insert().values(**values, **facts))
+    running = RunningAttempt(attempt_id, execution_id, run_id, cell_id, _keeps_last(connection, cell_id), began)
+    if earlier:
+        running.earlier = (earlier[0].attempt_id, earlier[0].run_id)
+        load_known(connection, running)
+    return AttemptStart(attempt_id, execution_id, number, tuple(row.attempt_id for row in earlier)), running
+
+
+def insert_artifact(connection: sa.Connection, running: RunningAttempt, event: ArtifactWritten) -> None:
+    """Enter a file that the attempt left.
+
+    Raises:
+        ProtocolError: The name leads out of the attempt's folder.
+    """
+    name = PurePosixPath(event.name)
+    if name.is_absolute() or not name.parts or ".." in name.parts or "\0" in event.name:
+        raise ProtocolError(
+            f"ArtifactWritten.name: expected a path inside the attempt's folder, got {event.name!r:.80}"
+        )
+    path = f"{running.cell_id}/{running.attempt_id}/{name}"
+    facts = {"kind": event.kind, "sha256": event.sha256, "size_bytes": event.size_bytes}
+    same = (artifact.c.attempt_id == running.attempt_id) & (artifact.c.path == path)
+    if connection.execute(artifact.update().where(same).values(**facts)).rowcount == 0:
+        owner = {"execution_id": running.execution_id, "attempt_id": running.attempt_id}
+        connection.execute(artifact.insert().values(path=path, **owner, **facts))
+
+
+def finish(
+    connection: sa.Connection,
+    running: RunningAttempt,
+    columns: dict[str, Any],
+    *,
+    now: str,
+    will_retry: bool,
+    predictions: PredictionRow | None = None,
+) -> bool:
+    """End an attempt and move its execution on; False when it had ended before."""
+    last = sa.select(sa.func.max(epoch.c.epoch)).where(
+        epoch.c.execution_id == running.execution_id, epoch.c.attempt_id == running.attempt_id
+    )
+    columns = {**columns, "last_epoch": connection.scalar(last), "finished_utc": now}
+    if not update_attempt(connection, running, columns):
+        return False
+    state = columns["state"]
+    moved = outcome.execution_columns(connection, running, state, columns["detail"], will_retry=will_retry)
+    if moved["status"] not in {"pending", "interrupted"}:
+        moved["finished_utc"] = now
+    if predictions is not None and moved["status"] == "completed":
+        _insert_predictions(connection, running.execution_id, predictions)
+    connection.execute(execution.update().where(execution.c.execution_id == running.execution_id).values(**moved))
+    return True
+
+
+def _insert_predictions(connection: sa.Connection, execution_id: int, row: PredictionRow) -> None:
+    values = {
+        "examples": row.examples,
+        "classes": len(row.class_names),
+        "class_names": json.dumps(row.class_names),
+        "sha256": row.sha256,
+        "content": row.content,
+    }
+    connection.execute(prediction.insert().values(execution_id=execution_id, **values))
+
+
+def block(connection: sa.Connection, run_id: int, cell_id: str, machine: str, reason: str) -> None:
+    """Enter a cell as blocked, in the execution that it could have gone on with, or a new one."""
+    found = _newest_execution(connection, cell_id, machine)
+    values: dict[str, Any] = {"cause": "parent", "detail": reason}
+    if found is not None and found.status in {"blocked", "pending", "interrupted"}:
+        this = execution.c.execution_id == found.execution_id
+        connection.execute(execution.update().where(this).values(status="blocked", run_id=run_id, **values))
+    else:
+        _insert_execution(connection, run_id, cell_id, machine, "blocked", **values)
+
+
+def sweep(
+    connection: sa.Connection, own_runs: Collection[int], alive: Callable[[StaleAttempt], bool] | None
+) -> list[StaleAttempt]:
+    """Close what runs other than `own_runs` left open."""
+    dead = sa.select(run.c.run_id).where(run.c.state == "running", run.c.run_id.not_in(own_runs)).scalar_subquery()
+    stale = _stale(connection, dead)
+    if alive is not None:
+        stale = [replace(found, alive=alive(found)) for found in stale]
+    _close(connection, dead, "abandoned", None)
+    connection.execute(run.update().where(run.c.run_id.in_(dead)).values(state="abandoned"))
+    return stale
+
+
+def finish_run(connection: sa.Connection, run_id: int, state: str, exit_code: int, now: str) -> None:
+    """End a run and whatever it left open."""
+    this = sa.select(run.c.run_id).where(run.c.run_id == run_id).scalar_subquery()
+    _close(connection, this, "interrupted", now)
+    ended = {"state": state, "exit_code": exit_code, "finished_utc": now}
+    connection.execute(run.update().where(run.c.run_id == run_id, run.c.state == "running").values(**ended))
+
+
+def _close(connection: sa.Connection, runs: Any, cause: str, now: str | None) -> None:
+    last = (
+        sa.select(sa.func.max(epoch.c.epoch))
+        .where(epoch.c.execution_id == attempt.c.execution_id, epoch.c.attempt_id == attempt.c.attempt_id)
+        .scalar_subquery()
+    )
+    left = (attempt.c.state == "running") & attempt.c.run_id.in_(runs)
+    connection.execute(attempt.update().where(left).values(state=cause, last_epoch=last, finished_utc=now))
+    open_ = execution.c.status.in_(("running", "pending")) & execution.c.run_id.in_(runs)
+    connection.execute(execution.update().where(open_).values(status="interrupted", cause=cause))
+
+
+def _stale(connection: sa.Connection, runs: Any) -> list[StaleAttempt]:
+    processes = (attempt.c.boot_id, attempt.c.guardian_pid, attempt.c.worker_pid, attempt.c.worker_start_ticks)
+    rows = (
+        sa.select(attempt.c.attempt_id, attempt.c.execution_id, execution.c.cell_id, attempt.c.run_id, *processes)
+        .join(execution, execution.c.execution_id == attempt.c.execution_id)
+        .where(attempt.c.state == "running", attempt.c.run_id.in_(runs))
+        .order_by(attempt.c.attempt_id)
+    )
+    return [StaleAttempt(*row) for row in connection.execute(rows)]
+
+
+def _newest_execution(connection: sa.Connection, cell_id: str, machine: str) -> Any:
+    return connection.execute(
+        sa.select(execution.c.execution_id, execution.c.status)
+        .where(execution.c.cell_id == cell_id, execution.c.machine == machine)
+        .order_by(execution.c.execution_id.desc())
+        .limit(1)
+    ).first()
+
+
+def _insert_execution(
+    connection: sa.Connection, run_id: int, cell_id: str, machine: str, status: str, **values: Any
+) -> int:
+    values = {"first_run_id": run_id, **values, "run_id": run_id, "cell_id": cell_id, "machine": machine}
+    flags = {"status": status, "timing_valid": False, "resumed": False}
+    return _inserted(connection, execution.insert().values(**values, **flags, **_code(run_id)))
+
+
+def _go_on(connection: sa.Connection, run_id: int, execution_id: int, now: str) -> None:
+    started = sa.func.coalesce(execution.c.started_utc, now)
+    again = {"status": "running", "cause": None, "detail": None, "finished_utc": None, "resumed": False}
+    connection.execute(
+        execution.update()
+        .where(execution.c.execution_id == execution_id)
+        .values(run_id=run_id, started_utc=started, **again, **_code(run_id))
+    )
+
+
+def _code(run_id: int) -> dict[str, Any]:
+    """The version of the program, as the run has it."""
+    return {
+        name: sa.select(run.c[name]).where(run.c.run_id == run_id).scalar_subquery()
+        for name in ("package_version", "git_commit")
+    }
+
+
+def _earlier(connection: sa.Connection, execution_id: int) -> Any:
+    return connection.execute(
+        sa.select(attempt.c.attempt_id, attempt.c.run_id, attempt.c.number)
+        .where(attempt.c.execution_id == execution_id)
+        .order_by(attempt.c.number.desc())
+    )
+
+
+def _keeps_last(connection: sa.Connection, cell_id: str) -> bool:
+    spec = connection.scalar(sa.select(cell.c.spec).where(cell.c.cell_id == cell_id))
+    return spec is not None and json.loads(spec)["keep"] == "last"
+
+
+def _inserted(connection: sa.Connection, statement: Any) -> int:
+    key = connection.execute(statement).inserted_primary_key
+    assert key is not None
+    return int(key[0])

@@ -1,0 +1,168 @@
+"""How an attempt's end becomes the execution's result."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from benchmark.events import Exited, Failed
+from benchmark.results.schema.nonfinite import restored, stored
+from benchmark.results.schema.tables import FINAL_STATUSES, attempt, epoch, execution
+from benchmark.results.write.progress import KEPT_METRICS, RunningAttempt
+from benchmark.results.write.result_digest import execution_digest
+
+log = logging.getLogger(__name__)
+
+TEST_METRICS = ("test_accuracy", "test_loss", "tta_accuracy", "tta_loss")
+
+_CAUSED_STATUS = {"completed": "completed", "diverged": "diverged", "interrupted": "interrupted"}
+
+
+def status_of(state: str, *, will_retry: bool) -> tuple[str, str | None]:
+    """Status and cause of the execution whose attempt ended in `state`."""
+    if state == "completed":
+        return "completed", None
+    if state == "abandoned":
+        return "interrupted", "abandoned"
+    return _CAUSED_STATUS.get(state, "pending" if will_retry else "failed"), state
+
+
+def attempt_columns(
+    running: RunningAttempt, exited: Exited | None, error: Failed | None, detail: str | None, seconds: float
+) -> dict[str, Any]:
+    """What the attempt's row says at its end, apart from its state.
+
+    Args:
+        running: The attempt's memory.
+        exited: What the guardian saw; None when it said nothing.
+        error: The exception that ended it, if one did.
+        detail: Words of the scheduler; those of the error or the divergence by default.
+        seconds: How long it took as the scheduler saw it, used when the worker did not say.
+    """
+    error = error or running.failed
+    words = [*running.notes, *([said] if (said := detail or _words(running, error)) else [])]
+    return {
+        "detail": "; ".join(words) or None,
+        "exit_code": exited and exited.exit_code,
+        "signal": exited and exited.signal,
+        "user_seconds": exited and exited.user_seconds,
+        "system_seconds": exited and exited.system_seconds,
+        "peak_rss_bytes": exited and exited.peak_rss_bytes,
+        "error_type": error and error.error_type,
+        "error_message": error and error.message,
+        "traceback": error and error.traceback,
+        "total_seconds": running.completed.total_seconds if running.completed else seconds,
+    }
+
+
+def _words(running: RunningAttempt, error: Failed | None) -> str | None:
+    if error is not None:
+        return f"{error.error_type}: {error.message}"
+    if running.diverged is not None:
+        return f"the loss was not finite in epoch {running.diverged.epoch}, batch {running.diverged.batch}"
+    return None
+
+
+def execution_columns(
+    connection: sa.Connection, running: RunningAttempt, state: str, detail: str | None, *, will_retry: bool
+) -> dict[str, Any]:
+    """What the execution's row says at the end of an attempt whose own row is already final.
+
+    Side effects:
+        Epochs beyond the last one of a completed cell, left by an attempt that was replaced, are deleted.
+    """
+    status, cause = status_of(state, will_retry=will_retry)
+    if running.completed is not None and status == "completed":
+        _delete_beyond(connection, running, running.completed.epochs)
+    epochs = _epochs(connection, running.execution_id)
+    attempts = _attempts(connection, running.execution_id)
+    newest = attempts[0]
+    found = _execution(connection, running.execution_id)
+    columns = {
+        "status": status,
+        "cause": cause,
+        "detail": None if status == "completed" else detail,
+        "epochs": len(epochs) or None,
+        **_kept(running, epochs, found),
+        **_timings(running, epochs, attempts, found["features_seconds"] or 0.0),
+        "resumed": newest["resumed_from_epoch"] is not None,
+        "timing_valid": status == "completed" and newest["resumed_from_epoch"] is None and not newest["disturbed"],
+    }
+    if status in FINAL_STATUSES:
+        columns["digest"] = execution_digest(running.cell_id, {**found, **columns}, epochs)
+    return stored(columns)
+
+
+def _delete_beyond(connection: sa.Connection, running: RunningAttempt, last: int) -> None:
+    beyond = epoch.delete().where(epoch.c.execution_id == running.execution_id, epoch.c.epoch > last)
+    deleted = connection.execute(beyond).rowcount
+    if deleted:
+        log.warning(
+            "cell %s: %d epochs of a replaced attempt were dropped: the cell ended after epoch %d",
+            running.cell_id,
+            deleted,
+            last,
+        )
+
+
+def _epochs(connection: sa.Connection, execution_id: int) -> list[dict[str, Any]]:
+    rows = sa.select(epoch).where(epoch.c.execution_id == execution_id).order_by(epoch.c.epoch)
+    return [restored(row) for row in connection.execute(rows).mappings()]
+
+
+def _attempts(connection: sa.Connection, execution_id: int) -> list[Mapping[Any, Any]]:
+    """Newest first, as far back as the result was made in: up to the one that did not resume from another."""
+    rows = sa.select(attempt).where(attempt.c.execution_id == execution_id).order_by(attempt.c.number.desc())
+    chain: list[Mapping[Any, Any]] = []
+    for row in connection.execute(rows).mappings():
+        chain.append(row)
+        if row["resumed_from_epoch"] is None:
+            break
+    return chain
+
+
+def _execution(connection: sa.Connection, execution_id: int) -> dict[str, Any]:
+    row = connection.execute(sa.select(execution).where(execution.c.execution_id == execution_id)).mappings().one()
+    return restored(row)
+
+
+def _kept(running: RunningAttempt, epochs: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics of the epoch whose weights were kept, as that epoch's row has them, and those of the test set."""
+    best = running.kept.get("best_epoch", found["best_epoch"])
+    row = next((row for row in epochs if row["epoch"] == best), None)
+    metrics = {name: None if row is None else row[name] for name in KEPT_METRICS}
+    test = {name: running.kept.get(name, found[name]) for name in TEST_METRICS}
+    return {"best_epoch": best if row is not None else None, **metrics, **test}
+
+
+def _timings(
+    running: RunningAttempt,
+    epochs: Sequence[Mapping[str, Any]],
+    attempts: Sequence[Mapping[Any, Any]],
+    features_seconds: float,
+) -> dict[str, Any]:
+    trained = features_seconds + sum(row["seconds"] for row in epochs) if epochs else None
+    first = next((row["seconds"] for row in epochs if row["epoch"] == 1), None)
+    told = running.completed
+    return {
+        "first_epoch_seconds": first,
+        "fit_seconds": told.fit_seconds if told else trained,
+        "total_seconds": sum(row["total_seconds"] or 0.0 for row in attempts),
+        "images_per_second": images_per_second(epochs),
+        "peak_rss_bytes": max((row["peak_rss_bytes"] for row in attempts if row["peak_rss_bytes"]), default=None),
+        "peak_device_bytes": told.peak_device_bytes if told else None,
+    }
+
+
+def images_per_second(epochs: Sequence[Mapping[str, Any]]) -> float | None:
+    """Images over seconds of all epochs without tracing; of all epochs when each contained tracing."""
+    steady = [row for row in epochs if not row["traced"]] or list(epochs)
+    seconds = [row["input_seconds"] + row["step_seconds"] for row in steady]
+    total = sum(seconds)
+    if not total:
+        return None
+    images = sum(row["images_per_second"] * span for row, span in zip(steady, seconds, strict=True))
+    return float(images / total)

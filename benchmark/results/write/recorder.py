@@ -1,0 +1,282 @@
+"""The recorder: the only writer of the database. Each call is one transaction, and what it recorded stays recorded."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import sqlalchemy as sa
+
+from benchmark.events import (
+    ArtifactWritten,
+    Completed,
+    Diverged,
+    EpochFinished,
+    Evaluated,
+    Event,
+    Exited,
+    Failed,
+    Progress,
+    StageStarted,
+)
+from benchmark.matrix.cell import Cell
+from benchmark.results.read import states
+from benchmark.results.records import AttemptStart, CellState, LeftOut, PredictionRow, RunFacts, StaleAttempt
+from benchmark.results.store.database import Database
+from benchmark.results.write import attempts, outcome, registration
+from benchmark.results.write.clock import utc_now
+from benchmark.results.write.progress import (
+    RunningAttempt,
+    columns_of,
+    note_of,
+    update_attempt,
+    update_execution,
+    write_epochs,
+)
+
+log = logging.getLogger(__name__)
+
+SHORT_EPOCH_SECONDS = 0.05
+"""Epochs shorter than this may wait for others, so that they cost less than a hundredth of their time."""
+
+WAIT_SECONDS = 0.1
+WAIT_ROWS = 256
+
+
+class Recorder:
+    """Writes what a run does, as it does it.
+
+    Belongs to the process and thread that opened the database; one recorder for each database. What a worker tells is
+    entered under the condition that its attempt is still the running one: the late word of a replaced worker changes
+    no row and is logged.
+
+    Every method raises `StorageError` when the disk, the file or the server fails. What could not be written is kept,
+    so that the same call, or `flush`, may be tried again.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        *,
+        now: Callable[[], str] = utc_now,
+        monotonic: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        self._database = database
+        self._now = now
+        self._monotonic = monotonic
+        self._running: dict[int, RunningAttempt] = {}
+        self._own_runs: set[int] = set()
+
+    def begin_run(self, facts: RunFacts) -> int:
+        """Enter a run as running; returns its number."""
+        with self._database.transaction() as connection:
+            run_id = registration.insert_run(connection, facts, self._now())
+        self._own_runs.add(run_id)
+        return run_id
+
+    def sweep(self, alive: Callable[[StaleAttempt], bool] | None = None) -> list[StaleAttempt]:
+        """Close what dead runs left open: attempts and runs become `abandoned`, executions `interrupted`.
+
+        The caller holds `lock_database`, so that every run but its own is dead.
+
+        Args:
+            alive: Tells whether an attempt's processes still live; its answer is noted in the result.
+
+        Returns:
+            The attempts that were left running, so that the caller can end their processes.
+        """
+        with self._database.transaction() as connection:
+            return attempts.sweep(connection, self._own_runs, alive)
+
+    def register(
+        self, run_id: int, cells: Sequence[Cell], left_out: Sequence[LeftOut], reused: Collection[str]
+    ) -> None:
+        """Enter the cells of a run, those that need no work (`reused`), and the impossible combinations."""
+        with self._database.transaction() as connection:
+            registration.insert_cells(connection, run_id, cells, left_out, reused)
+
+    def cell_states(self, machine: str) -> dict[str, CellState]:
+        """The newest execution of each cell on this machine, by cell id."""
+        with self._database.reading() as connection:
+            return states.cell_states(connection, machine)
+
+    def start_attempt(
+        self,
+        run_id: int,
+        cell_id: str,
+        machine: str,
+        *,
+        isolation: str | None = None,
+        cores: Sequence[int] = (),
+        gpu: int | None = None,
+        neighbours: int = 0,
+        boot_id: str | None = None,
+        fresh: bool = False,
+    ) -> AttemptStart:
+        """Enter an attempt as running.
+
+        It goes on with the cell's newest execution on this machine unless that is final (completed or diverged) or
+        `fresh` asks for a new one.
+        """
+        facts = {
+            "isolation": isolation,
+            "cores": " ".join(map(str, cores)) or None,
+            "gpu": gpu,
+            "neighbours": neighbours,
+            "boot_id": boot_id,
+        }
+        with self._writing() as connection:
+            start, running = attempts.start(
+                connection, run_id, cell_id, machine, facts, fresh=fresh, now=self._now(), began=self._monotonic()
+            )
+        self._running[start.attempt_id] = running
+        return start
+
+    def record(self, attempt_id: int, event: Event) -> None:
+        """Enter what a worker told. Epochs are in the database on return unless they are very short (see `flush`)."""
+        running = self._running.get(attempt_id)
+        if running is None:
+            log.warning("attempt %d has ended; its late %s was not recorded", attempt_id, type(event).__name__)
+            return
+        match event:
+            case EpochFinished():
+                self._record_epoch(running, event)
+            case Evaluated():
+                running.kept.update({name: getattr(event, name) for name in outcome.TEST_METRICS})
+                running.kept["best_epoch"] = event.best_epoch
+                self._update(running, {}, {"evaluate_seconds": event.seconds, **running.execution_columns()})
+            case ArtifactWritten():
+                with self._writing() as connection:
+                    attempts.insert_artifact(connection, running, event)
+            case Progress():
+                running.progress = event
+            case StageStarted():
+                running.features_seconds = event.features_seconds
+                self._record_facts(running, event)
+            case Completed():
+                running.completed = event
+            case Diverged():
+                running.diverged = event
+            case Failed():
+                running.failed = event
+            case _:
+                self._record_facts(running, event)
+
+    def progress(self, attempt_id: int) -> Progress | None:
+        """How far a running attempt is, from memory."""
+        running = self._running.get(attempt_id)
+        return None if running is None else running.progress
+
+    def flush(self, *, due_only: bool = False) -> None:
+        """Write the short epochs that wait; with `due_only` only when one has waited for `WAIT_SECONDS`."""
+        wait = self.seconds_to_flush()
+        if wait is not None and (wait <= 0 or not due_only):
+            with self._writing():
+                pass
+
+    def seconds_to_flush(self) -> float | None:
+        """When `flush` is due at the latest; None when nothing waits."""
+        oldest = min((running.pending_since for running in self._running.values() if running.pending), default=None)
+        return None if oldest is None else oldest + WAIT_SECONDS - self._monotonic()
+
+    def finish_attempt(
+        self,
+        attempt_id: int,
+        *,
+        state: str,
+        detail: str | None = None,
+        exited: Exited | None = None,
+        log_tail: str | None = None,
+        error: Failed | None = None,
+        disturbed: bool | None = None,
+        will_retry: bool = False,
+        predictions: PredictionRow | None = None,
+    ) -> bool:
+        """End an attempt and derive its execution's status, cause, results, timings and digest.
+
+        Args:
+            attempt_id: From `start_attempt`.
+            state: How it ended: `completed`, or the cause.
+            detail: The cause in words, when the scheduler knows better than the worker.
+            exited: What the guardian saw of the worker's end.
+            log_tail: The last of what the worker printed.
+            error: The exception that ended it; the one that was recorded by default.
+            disturbed: Whether other load disturbed its timings; None when that is not known.
+            will_retry: Whether the scheduler will try again, so that the cell is not failed yet.
+            predictions: What it predicted for the test set; kept when it completed.
+
+        Returns:
+            Whether this call ended it; False when it had ended before.
+        """
+        running = self._running.get(attempt_id)
+        if running is None:
+            log.warning("attempt %d has ended already; its end as %s was not recorded", attempt_id, state)
+            return False
+        columns = outcome.attempt_columns(running, exited, error, detail, self._monotonic() - running.began)
+        columns |= {"state": state, "log_tail": log_tail, "disturbed": disturbed}
+        with self._writing() as connection:
+            won = attempts.finish(
+                connection, running, columns, now=self._now(), will_retry=will_retry, predictions=predictions
+            )
+        del self._running[attempt_id]
+        return won
+
+    def block(self, run_id: int, cell: Cell, machine: str, parent_cell_id: str, reason: str = "") -> None:
+        """Enter that a cell cannot run because its parent has no weights to give."""
+        words = reason or f"its parent {parent_cell_id} did not complete"
+        with self._writing() as connection:
+            attempts.block(connection, run_id, cell.cell_id, machine, words)
+
+    def finish_run(self, run_id: int, state: str, exit_code: int) -> None:
+        """End a run; what it left waiting for another try is `interrupted`."""
+        with self._writing() as connection:
+            attempts.finish_run(connection, run_id, state, exit_code, self._now())
+        self._own_runs.discard(run_id)
+
+    def _record_epoch(self, running: RunningAttempt, event: EpochFinished) -> None:
+        if not running.pending:
+            running.pending_since = self._monotonic()
+        odd = running.tell(event)
+        if odd:
+            log.warning("cell %s, attempt %d: %s", running.cell_id, running.attempt_id, odd)
+        waited = self._monotonic() - running.pending_since
+        may_wait = event.seconds < SHORT_EPOCH_SECONDS and waited < WAIT_SECONDS and len(running.pending) < WAIT_ROWS
+        if running.pending and not may_wait:
+            with self._writing():
+                pass
+
+    def _record_facts(self, running: RunningAttempt, event: Event) -> None:
+        note = note_of(event)
+        if note:
+            log.warning("cell %s, attempt %d: %s", running.cell_id, running.attempt_id, note)
+            running.notes.append(note)
+        columns = columns_of(event)
+        if columns:
+            self._update(running, *columns)
+
+    def _update(self, running: RunningAttempt, attempt: dict[str, Any], execution: dict[str, Any]) -> None:
+        with self._writing() as connection:
+            won = not attempt or update_attempt(connection, running, attempt)
+            won = won and (not execution or update_execution(connection, running, execution))
+        if not won:
+            log.warning("attempt %d is not the running one any more; a late word was not recorded", running.attempt_id)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sa.Connection]:
+        """A transaction that first writes the epochs that wait, so that the order of events is kept."""
+        waiting = [running for running in self._running.values() if running.pending]
+        with self._database.transaction() as connection:
+            for running in waiting:
+                if not write_epochs(connection, running):
+                    log.warning(
+                        "attempt %d is not the running one any more; %d late epochs were not recorded",
+                        running.attempt_id,
+                        len(running.pending),
+                    )
+            yield connection
+        # only now: when the disk was full, they wait on
+        for running in waiting:
+            running.pending = []

@@ -1,0 +1,1 @@
+"""The loop of a run: start cells, hear workers, enforce limits, write down how each attempt ended."""

@@ -1,0 +1,162 @@
+"""The record of a run as the loop keeps it: every line goes to the database at once, until the database fails.
+
+A full disk, or one that gives errors, may be cured in a minute: the same line is tried again, ever less often, and
+meanwhile nothing starts and nobody is heard; workers go on until their pipes are full and then wait. What is not
+cured, or cannot be (a file that was taken away, a lock that is kept), ends the run, but not at once: workers are asked
+to save their states, and what they tell meanwhile is told again when the next run resumes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeVar
+
+from benchmark import faults, machine
+from benchmark.errors import DiskError, StorageError
+from benchmark.events import EpochFinished, Event, Exited, Failed
+from benchmark.matrix.cell import Cell
+from benchmark.results.records import AttemptStart, PredictionRow
+from benchmark.results.write.recorder import Recorder
+from benchmark.scheduling.decisions.verdicts import Verdict
+
+T = TypeVar("T")
+
+PATIENCE_SECONDS = 60.0
+"""How long a disk has to recover before it ends the run."""
+
+FIRST_PAUSE_SECONDS = 0.25
+
+
+class Book:
+    """Writes what happens in one run.
+
+    Args:
+        recorder: Of the open database.
+        run_id: Of this run.
+        machine: Whose timings these are.
+        note: Told why the run pauses.
+        pause: Waits for so many seconds; answers whether the user will not wait any longer.
+
+    Attributes:
+        error: Why nothing is written any more; None while all is well.
+    """
+
+    def __init__(
+        self,
+        recorder: Recorder,
+        run_id: int,
+        machine: str,
+        note: Callable[[str], None] = lambda _: None,
+        pause: Callable[[float], bool] = lambda _: True,
+    ) -> None:
+        self._recorder = recorder
+        self.run_id = run_id
+        self._machine = machine
+        self._note = note
+        self._pause = pause
+        self._has_paused = False
+        self.error: StorageError | None = None
+
+    def start(
+        self,
+        cell: Cell,
+        *,
+        isolation: str,
+        cores: tuple[int, ...],
+        gpu: int | None,
+        neighbours: int,
+        fresh: bool,
+    ) -> AttemptStart | None:
+        """Enters an attempt as running; None when nothing can be written any more."""
+        return self._write(
+            lambda: self._recorder.start_attempt(
+                self.run_id,
+                cell.cell_id,
+                self._machine,
+                isolation=isolation,
+                cores=cores,
+                gpu=gpu,
+                neighbours=neighbours,
+                boot_id=machine.boot_id(),
+                fresh=fresh,
+            )
+        )
+
+    def record(self, attempt_id: int, event: Event) -> None:
+        # an epoch that could not be written waits in the recorder, and must not be told to it twice
+        again = self._recorder.flush if isinstance(event, EpochFinished) else None
+        self._write(lambda: self._recorder.record(attempt_id, event), again)
+        if isinstance(event, EpochFinished):
+            faults.point("commit")
+
+    def finish(
+        self,
+        attempt_id: int,
+        verdict: Verdict,
+        *,
+        exited: Exited | None = None,
+        error: Failed | None = None,
+        log_tail: str | None = None,
+        disturbed: bool = False,
+        will_retry: bool = False,
+        predictions: PredictionRow | None = None,
+    ) -> bool | None:
+        """Enters how an attempt ended; None when nothing can be written any more."""
+        return self._write(
+            lambda: self._recorder.finish_attempt(
+                attempt_id,
+                state=verdict.state,
+                detail=verdict.detail,
+                exited=exited,
+                log_tail=log_tail,
+                error=error,
+                disturbed=disturbed,
+                will_retry=will_retry,
+                predictions=predictions,
+            )
+        )
+
+    def block(self, cell: Cell, reason: str) -> None:
+        parent = str(cell.parent_cell_id)
+        self._write(lambda: self._recorder.block(self.run_id, cell, self._machine, parent, reason))
+
+    def flush(self) -> None:
+        """Writes short epochs that have waited long enough to be written together."""
+        self._write(lambda: self._recorder.flush(due_only=True))
+
+    def seconds_to_flush(self) -> float | None:
+        """When `flush` has something to do; None while nothing waits."""
+        return None if self.error is not None else self._recorder.seconds_to_flush()
+
+    def has_paused(self) -> bool:
+        """Whether there was a pause since this was asked last: what was not heard meanwhile is nobody's fault."""
+        paused, self._has_paused = self._has_paused, False
+        return paused
+
+    def _write(self, action: Callable[[], T], again: Callable[[], T] | None = None) -> T | None:
+        """Does `action`; after a pause once more, or `again` in its place."""
+        if self.error is not None:
+            return None
+        try:
+            return action()
+        except DiskError as error:
+            return self._retry(again or action, error)
+        except StorageError as error:
+            self.error = error
+        return None
+
+    def _retry(self, action: Callable[[], T], error: StorageError) -> T | None:
+        self._note(f"{error}; trying again for {PATIENCE_SECONDS:g} s")
+        self._has_paused = True
+        waited, pause = 0.0, FIRST_PAUSE_SECONDS
+        while isinstance(error, DiskError) and waited < PATIENCE_SECONDS and not self._pause(pause):
+            waited, pause = waited + pause, min(2 * pause, PATIENCE_SECONDS / 8)
+            try:
+                answer = action()
+            except StorageError as still:
+                error = still
+            else:
+                self._note("the database can be written again; the run goes on")
+                return answer
+        self.error = error
+        return None

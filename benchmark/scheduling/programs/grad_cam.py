@@ -1,0 +1,59 @@
+"""A trained cell is explained by a process of its own, which this one waits for."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.scheduling.programs.inference import Trained, ask
+
+COMMAND = (sys.executable, "-m", "benchmark.training.programs.explain")
+"""Is given two paths: of the request, and of the answer that it writes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be explained.
+
+    Attributes:
+        trained: The cell.
+        images: `test:N` and paths of PNG or JPEG files; empty for a few test images.
+        class_name: The class to explain; None for the one that the network says.
+        data_directory: The prepared dataset of the cell; None when it is not in the cache.
+        data_fingerprint: That of the data that the cell was tested on; None when nobody knows.
+        allow_plugins: Whether a plug-in may make the network that the trust file does not name.
+    """
+
+    trained: Trained
+    images: Sequence[str]
+    class_name: str | None
+    data_directory: Path | None
+    data_fingerprint: str | None
+    allow_plugins: bool = False
+
+
+def explain(question: Question, result: Path) -> list[dict[str, Any]]:
+    """Computes Grad-CAM maps into the file `result` (.npz, see `training/programs/explain.py`) and tells of each image.
+
+    Raises:
+        UserError: An image, the dataset or the weights are missing or damaged, or the network cannot be explained.
+        BenchError: The process ended without an answer.
+
+    Side effects: starts a process, and ends it when it is interrupted.
+    """
+    trained = question.trained
+    request = {
+        "cell": trained.cell.to_dict(),
+        "weights": str(trained.weights.absolute()),
+        "sha256": trained.sha256,
+        "images": [name if name.startswith("test:") else str(Path(name).absolute()) for name in question.images],
+        "class_name": question.class_name,
+        "data_directory": question.data_directory and str(question.data_directory.absolute()),
+        "data_fingerprint": question.data_fingerprint,
+        "result": str(result.absolute()),
+        "allow_plugins": question.allow_plugins,
+    }
+    return ask(COMMAND, request, "tensorflow", threads=1)

@@ -1,0 +1,131 @@
+"""Pictures are put through trained cells by a process of its own, one for each backend, that this one waits for."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import BenchError, UserError
+from benchmark.events import Exited, from_line
+from benchmark.matrix.cell import Cell
+from benchmark.scheduling.decisions.verdicts import signal_name
+from benchmark.scheduling.processes.environment import require_backends, worker_environment
+from benchmark.scheduling.processes.launcher import Lines, start_guarded
+
+COMMAND = (sys.executable, "-m", "benchmark.training.programs.predict")
+"""Is given two paths: of the request, and of the answer that it writes."""
+
+_LOG_TAIL_CHARACTERS = 4 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """A finished cell with the weights that it kept and their digest."""
+
+    cell: Cell
+    weights: Path
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class Predicted:
+    """What one cell makes of the images: a row of probabilities for each, in the order of the classes."""
+
+    cell: Cell
+    class_names: tuple[str, ...]
+    probabilities: list[list[float]]
+
+
+def predict(
+    trained: Sequence[Trained], images: Sequence[Path], views: int = 0, *, allow_plugins: bool = False
+) -> list[Predicted]:
+    """What each cell makes of each image, on the CPU.
+
+    Args:
+        trained: At least one, of any backends that are installed.
+        images: PNG or JPEG files of any size.
+        views: Augmented views to average each image over, beside the plain one.
+        allow_plugins: Whether plug-ins may make networks that the trust file does not name.
+
+    Raises:
+        UserError: An image or the weights of a cell are missing or damaged, or its backend is not installed.
+        BenchError: The process ended without an answer.
+
+    Side effects: starts processes, and ends them when it is interrupted.
+    """
+    require_backends(one.cell for one in trained)
+    backends: dict[str, list[Trained]] = {}
+    for one in trained:
+        backends.setdefault(one.cell.backend, []).append(one)
+    found: dict[str, Predicted] = {}
+    for backend, cells in backends.items():
+        request = {
+            "cells": [
+                {"cell": one.cell.to_dict(), "weights": str(one.weights.absolute()), "sha256": one.sha256}
+                for one in cells
+            ],
+            "images": [str(image.absolute()) for image in images],
+            "views": views,
+            "allow_plugins": allow_plugins,
+        }
+        answers = ask(COMMAND, request, backend, max(one.cell.threads for one in cells))
+        for one, answer in zip(cells, answers, strict=True):
+            names = tuple(answer["class_names"])
+            found[one.cell.cell_id] = Predicted(one.cell, names, answer["probabilities"])
+    return [found[one.cell.cell_id] for one in trained]
+
+
+def ask(command: Sequence[str], request: Mapping[str, Any], backend: str, threads: int) -> list[dict[str, Any]]:
+    """What a program answers that is given the paths of a request and of its answer, both JSON.
+
+    Raises:
+        UserError: It says what is wrong: its answer is an object with `error`.
+        BenchError: It ended without an answer.
+
+    Side effects: starts the process, and ends it when this one is interrupted.
+    """
+    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+        asked, answered, log = (Path(folder) / name for name in ("request.json", "answer.json", "log.txt"))
+        asked.write_text(json.dumps(request), encoding="utf-8")
+        environment = worker_environment(os.environ, backend, threads=threads, gpu=None)
+        exited = _wait(start_guarded([*command, str(asked), str(answered)], environment, log))
+        try:
+            answer: Any = json.loads(answered.read_text(encoding="utf-8"))
+        except (OSError, ValueError) as error:
+            raise BenchError(_explain(exited, log)) from error
+    if isinstance(answer, dict):
+        raise UserError(str(answer["error"]))
+    return list(answer)
+
+
+def _wait(lines: Lines) -> Exited | None:
+    """How the process ended, as its guardian saw it; None when the guardian is gone."""
+    exited = None
+    try:
+        with selectors.DefaultSelector() as selector:
+            selector.register(lines.report.fd, selectors.EVENT_READ)
+            while exited is None and not lines.report.closed:
+                selector.select()
+                for event in map(from_line, lines.report.read()):
+                    exited = event if isinstance(event, Exited) else exited
+    finally:
+        lines.close()
+    return exited
+
+
+def _explain(exited: Exited | None, log: Path) -> str:
+    words = ""
+    with contextlib.suppress(OSError):
+        words = log.read_text(encoding="utf-8", errors="replace").strip()[-_LOG_TAIL_CHARACTERS:]
+    ended = f" by {signal_name(exited.signal)}" if exited is not None and exited.signal else ""
+    return f"the process that should have answered was ended{ended} without an answer" + (
+        f":\n{words}" if words else ""
+    )

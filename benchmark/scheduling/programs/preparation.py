@@ -1,0 +1,273 @@
+"""Datasets and published weights are had before the cells that need them: once each, by a process of its own, while other cells run."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import sys
+import tempfile
+from collections.abc import Callable, Hashable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from benchmark.catalog.cache import PreparedDirectories
+from benchmark.catalog.facts import prepared_size
+from benchmark.events import Exited, Launched, from_line
+from benchmark.matrix.cell import Cell
+from benchmark.scheduling.decisions.verdicts import signal_name
+from benchmark.scheduling.options import RunOptions
+from benchmark.scheduling.processes.environment import worker_environment
+from benchmark.scheduling.processes.launcher import Lines, start_guarded
+from benchmark.scheduling.processes.slots import Grant, Slots
+
+FINGERPRINT_FILE = "meta.json"
+COMMAND = (sys.executable, "-m", "benchmark.training.programs.prepare")
+"""Is given the wish as JSON; its last line is JSON again, with `error` when it ends with another status than 0."""
+
+_LOG_TAIL_CHARACTERS = 8 << 10
+
+_OF_USERS = ("location", "test_fraction", "class_names")
+"""What the program is told of users' own sources."""
+
+
+@dataclass(slots=True)
+class _Task:
+    """Something that cells need: a dataset at one size and colour, or the ImageNet weights of one network.
+
+    Attributes:
+        name: How it is called.
+        wish: What the program that prepares is asked for.
+        directory: Of a dataset: the folder that it is to lie in.
+        state: `waiting`, `running`, `ready` or `failed`.
+    """
+
+    name: str
+    wish: Mapping[str, Any]
+    log_path: Path
+    directory: Path | None = None
+    state: str = "waiting"
+    problem: str = ""
+    lines: Lines | None = None
+    grant: Grant | None = None
+    pid: int = 0
+    cells: set[str] = field(default_factory=set)
+
+
+class Preparations:
+    """What the cells of this run need beside processors, and whether it is there.
+
+    Args:
+        cells: Those that will run.
+        options: Where the cache lies, and whether anything may be fetched.
+        selector: Calls back when a preparation ends.
+        ended: Called with the ids of the cells concerned and the problem ("" for none).
+        finished: Called with the name of what has been made ready.
+    """
+
+    def __init__(
+        self,
+        cells: Iterable[Cell],
+        options: RunOptions,
+        selector: selectors.BaseSelector,
+        ended: Callable[[set[str], str], None],
+        finished: Callable[[str], object] = lambda _: None,
+    ) -> None:
+        self._options = options
+        self._selector = selector
+        self._ended = ended
+        self._finished = finished
+        self._logs = tempfile.TemporaryDirectory(prefix="bench-")
+        self._directories = PreparedDirectories(options.cache_root)
+        self._tasks: dict[Hashable, _Task] = {}
+        for cell in cells:
+            for task in self._needs(cell):
+                task.cells.add(cell.cell_id)
+
+    def directory(self, cell: Cell) -> Path | None:
+        """Where the prepared dataset of the cell lies; None for a backend that reads none."""
+        return None if cell.backend == "fake" else self._directories.of(cell.data)
+
+    def is_ready(self, cell: Cell) -> bool:
+        return all(task.state == "ready" for task in self._needs(cell))
+
+    @property
+    def names(self) -> list[str]:
+        """Everything that is needed, ready or not."""
+        return [task.name for task in self._tasks.values()]
+
+    @property
+    def datasets(self) -> int:
+        """How many prepared datasets are needed, ready or not."""
+        return len(self._tasks) - self.weights
+
+    @property
+    def weights(self) -> int:
+        """How many files of published weights are needed, ready or not."""
+        return sum("imagenet" in task.wish for task in self._tasks.values())
+
+    def progress(self) -> dict[str, str]:
+        """What is being prepared, by name, and how far it has come in words (maybe none)."""
+        running = [task for task in self._tasks.values() if task.state == "running"]
+        return {task.name: _progress_in(_tail(task.log_path)) for task in running}
+
+    @property
+    def pids(self) -> list[int]:
+        """Of the processes that prepare at this moment."""
+        return [task.pid for task in self._tasks.values() if task.lines is not None and task.pid]
+
+    def start(self, slots: Slots, note: Callable[[str], None]) -> None:
+        """Starts what waits, one thing on each free core.
+
+        Raises:
+            OSError: No descriptors or no processes are left.
+        """
+        for task in self._tasks.values():
+            if task.state == "waiting" and (grant := slots.take_core()) is not None:
+                note(f"preparing {task.name}")
+                try:
+                    self._begin(task, grant, slots, note)
+                except BaseException:
+                    slots.give(grant)
+                    raise
+
+    def close(self) -> None:
+        """Ends what is still being prepared; a half-built dataset is never taken for a whole one."""
+        for task in self._tasks.values():
+            self._let_go(task)
+        self._logs.cleanup()
+
+    def _needs(self, cell: Cell) -> list[_Task]:
+        if cell.backend == "fake":
+            return []
+        weights = [self._weights(cell.architecture.name)] if cell.weights.origin == "imagenet" else []
+        return [self._dataset(cell), *weights]
+
+    def _dataset(self, cell: Cell) -> _Task:
+        data = cell.data
+        size = prepared_size(data.source, data.image_size)
+        key = directory = self._directories.of(data)
+        if key not in self._tasks:
+            wish = {
+                "source": data.source,
+                "image_size": size,
+                "color": data.color,
+                "cache_root": str(self._options.cache_root),
+                **{key: value for key in _OF_USERS if (value := getattr(data, key)) is not None},
+            }
+            task = self._tasks[key] = self._task(f"{data.source}, {size} pixels, {data.color}", wish)
+            task.directory = directory
+            if (directory / FINGERPRINT_FILE).exists():
+                task.state = "ready"
+        return self._tasks[key]
+
+    def _weights(self, architecture: str) -> _Task:
+        # looked at in every run: a file that was ready yesterday may be half deleted today
+        key = ("imagenet", architecture)
+        if key not in self._tasks:
+            self._tasks[key] = self._task(f"ImageNet weights of {architecture}", {"imagenet": architecture})
+        return self._tasks[key]
+
+    def _task(self, name: str, wish: Mapping[str, Any]) -> _Task:
+        where_from = {
+            "offline": self._options.offline,
+            "manual_directory": self._options.manual_directory and str(self._options.manual_directory),
+        }
+        return _Task(name, {**wish, **where_from}, Path(self._logs.name) / f"{len(self._tasks)}.txt")
+
+    def _begin(self, task: _Task, grant: Grant, slots: Slots, note: Callable[[str], None]) -> None:
+        command = [*COMMAND, json.dumps(task.wish)]
+        environment = worker_environment(os.environ, "tensorflow", threads=1, gpu=None)
+        task.lines = start_guarded(command, environment, task.log_path)
+        task.grant, task.state = grant, "running"
+        report = task.lines.report
+        self._selector.register(report.fd, selectors.EVENT_READ, lambda: self._hear(task, slots, note))
+
+    def _hear(self, task: _Task, slots: Slots, note: Callable[[str], None]) -> None:
+        assert task.lines is not None
+        assert task.grant is not None
+        exited = None
+        for line in task.lines.report.read():
+            event = from_line(line)
+            exited = event if isinstance(event, Exited) else exited
+            task.pid = event.worker_pid if isinstance(event, Launched) else task.pid
+        if exited is None and not task.lines.report.closed:
+            return
+        self._let_go(task)
+        slots.give(task.grant)
+        done = exited is not None and exited.exit_code == 0 and exited.signal == 0
+        task.state = "ready" if done else "failed"
+        task.problem = "" if done else self._explain(task, exited)
+        if done and task.directory is not None and not (task.directory / FINGERPRINT_FILE).exists():
+            done, task.state = False, "failed"
+            task.problem = f"the files of {task.name} changed when the run had begun; run again when they rest"
+        if done:
+            self._finished(task.name)
+            for remark in remarks(task.directory) if task.directory else ():
+                note(remark)
+        self._ended(task.cells, task.problem)
+
+    def _let_go(self, task: _Task) -> None:
+        if task.lines is not None:
+            self._selector.unregister(task.lines.report.fd)
+            task.lines.close()
+            task.lines = None
+
+    def _explain(self, task: _Task, exited: Exited | None) -> str:
+        words = ""
+        with contextlib.suppress(OSError):
+            words = task.log_path.read_text(errors="replace").strip()[-_LOG_TAIL_CHARACTERS:]
+        if exited is not None and exited.signal:
+            words += f"\npreparing {task.name} was ended by {signal_name(exited.signal)}"
+        return _error_in(words) or words.strip() or f"preparing {task.name} failed without a word; try: bench prepare"
+
+
+def _error_in(output: str) -> str | None:
+    """The message in the last line, where that is what the program answers when it knows what is wrong."""
+    try:
+        answer = json.loads(output.splitlines()[-1])
+        return str(answer["error"])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _tail(path: Path) -> str:
+    try:
+        with path.open("rb") as file:
+            file.seek(max(0, path.stat().st_size - _LOG_TAIL_CHARACTERS))
+            return file.read().decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _progress_in(output: str) -> str:
+    """The last line `{"progress": …}`, where that is how the program tells how far it has come."""
+    for line in reversed(output.splitlines()):
+        if line.startswith('{"progress"'):
+            try:
+                return str(json.loads(line)["progress"])
+            except (KeyError, TypeError, ValueError):
+                return ""
+    return ""
+
+
+def fingerprint(directory: Path) -> str | None:
+    """The digest of the prepared arrays, as their builder wrote it down; None when there are none."""
+    value = _record(directory).get("fingerprint")
+    return value if isinstance(value, str) else None
+
+
+def remarks(directory: Path) -> list[str]:
+    """What the builder of a prepared dataset noted on its source, such as files that it skipped."""
+    value = _record(directory).get("notes")
+    return [str(remark) for remark in value] if isinstance(value, list) else []
+
+
+def _record(directory: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((directory / FINGERPRINT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}

@@ -1,0 +1,409 @@
+"""The `fake` backend: everything a worker does except training. For rehearsals and for tests of all that surrounds it.
+
+The weights are 64 numbers that walk about, one epoch of 5 ms each (`BENCH_FAKE_EPOCH_SECONDS`, for one thread; t
+threads take that over t to the power `BENCH_FAKE_THREADS_EXPONENT`, which is 0), and the losses come from them; so an epoch's numbers follow from the seed and from the weights before it, and a cell that goes on from a
+wrong state shows it. `BENCH_TESTING=1` opens the fault points of `benchmark/faults.py`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import math
+import os
+import signal
+import time
+import traceback
+import zipfile  # noqa: F401  NumPy imports it when it writes; here the template does, once for all
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.random import default_rng
+
+from benchmark import faults
+from benchmark.events import (
+    ArtifactWritten,
+    CheckpointFailed,
+    Completed,
+    Diverged,
+    EpochFinished,
+    Evaluated,
+    Event,
+    Failed,
+    Interrupted,
+    Job,
+    ModelBuilt,
+    Predicted,
+    Progress,
+    Resumed,
+    StagesTaken,
+    StageStarted,
+    StageStored,
+    Started,
+    Tried,
+)
+from benchmark.matrix.cell import Cell
+from benchmark.training.artifacts.prediction_file import PREDICTIONS_NAME, packed
+from benchmark.training.process.causes import cause_of
+
+BATCHES = 4
+EXAMPLES = 256
+PARAMETERS = 64
+_LEAST_TRIED = 3
+STATE_NAME = "state.npz"
+PREVIOUS_STATE_NAME = "state.previous.npz"
+WEIGHTS_NAME = "weights.npz"
+
+Emit = Callable[[Event], None]
+Weights = npt.NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class _State:
+    """What an epoch leaves for the next one."""
+
+    weights: Weights
+    history: list[EpochFinished]
+    taken: int = 0
+
+    @property
+    def best(self) -> EpochFinished:
+        return [epoch for epoch in self.history if epoch.improved][-1]
+
+
+class _StopRequestedError(Exception):
+    """SIGTERM came."""
+
+
+class _DivergedError(Exception):
+    def __init__(self, epoch: int) -> None:
+        super().__init__(epoch)
+        self.epoch = epoch
+
+
+def main(job: Job, emit: Emit) -> int:
+    """Plays one attempt from `Started` to its last word.
+
+    Returns:
+        The exit code of the process: 0 whenever the last word was said.
+    """
+    begun = time.perf_counter()
+    cell = Cell.from_dict(job.cell)
+    faults.in_cell(cell.cell_id)
+    stop = _StopFlag()
+    saved: list[EpochFinished] = []
+    try:
+        if job.trial_seconds is None:
+            _play(job, cell, emit, stop, saved, begun)
+        else:
+            _try_out(job, cell, job.trial_seconds, emit, stop, begun)
+    except _StopRequestedError:
+        emit(Interrupted(len(saved)))
+    except _DivergedError as diverged:
+        emit(Diverged(diverged.epoch, 1))
+    except Exception as error:  # noqa: BLE001  whatever it is, the scheduler is told
+        emit(Failed(cause_of(error), type(error).__name__, str(error), traceback.format_exc()))
+        return 1
+    faults.point("leave")
+    return 0
+
+
+class _StopFlag:
+    """SIGTERM as a flag that is looked at between batches."""
+
+    def __init__(self) -> None:
+        self._set = False
+        signal.signal(signal.SIGTERM, self._note)
+
+    def _note(self, _number: int, _frame: FrameType | None) -> None:
+        self._set = True
+
+    @property
+    def is_set(self) -> bool:
+        return self._set
+
+    def check(self) -> None:
+        if self._set:
+            raise _StopRequestedError
+
+
+def _try_out(job: Job, cell: Cell, seconds: float, emit: Emit, stop: _StopFlag, begun: float) -> None:
+    """The same as `training/trial.py`, with steps as long as the epochs say."""
+    faults.point("start")
+    emit(Started("fake", "fake", cell.threads, _device()))
+    _build(job, cell, emit, begun)
+    training = EXAMPLES - round(EXAMPLES * cell.data.validation_fraction)
+    step = _epoch_seconds(cell) * cell.stages[job.trial_stages[-1] - 1].batch_size / training
+    emit(Progress(job.trial_stages[-1], 1, 0, BATCHES))
+    ends = [time.monotonic()]
+    while len(ends) < _LEAST_TRIED or (ends[-1] - ends[0] < seconds and not stop.is_set):
+        faults.point("batch")
+        time.sleep(step)
+        ends.append(time.monotonic())
+    batches = [_epoch_seconds(cell) * cell.stages[number - 1].batch_size / training for number in job.trial_stages]
+    nothing = tuple(0.0 for _ in batches)
+    emit(Tried(nothing, tuple(batches), nothing, tuple(ends)))
+
+
+def _play(job: Job, cell: Cell, emit: Emit, stop: _StopFlag, saved: list[EpochFinished], begun: float) -> None:
+    faults.point("start")
+    emit(Started("fake", "fake", cell.threads, _device()))
+    state = _resumed(job, cell)
+    _build(job, cell, emit, begun)
+    if state.history:
+        emit(Resumed(len(state.history)))
+    else:
+        state = _taken(job, emit) or state
+    for told in state.history:
+        emit(replace(told, replayed=True))
+    saved += state.history
+    _train(job, cell, state, emit, stop, saved)
+    _finish(job, cell, state, emit, begun)
+
+
+def _device() -> str:
+    """The GPU that CUDA would see, by its name there."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES", "-1")
+    return "fake" if visible == "-1" else visible
+
+
+def _build(job: Job, cell: Cell, emit: Emit, begun: float) -> None:
+    faults.point("build")
+    digest = None
+    if job.parent_weights is not None:
+        digest = hashlib.sha256(Path(job.parent_weights).read_bytes()).hexdigest()
+        if digest != job.parent_weights_sha256:
+            raise ValueError(f"{job.parent_weights}: expected sha256 {job.parent_weights_sha256}, got {digest}")
+    validation = round(EXAMPLES * cell.data.validation_fraction)
+    seconds = time.perf_counter() - begun
+    emit(
+        ModelBuilt(
+            PARAMETERS, PARAMETERS, EXAMPLES - validation, validation, EXAMPLES, "fake", digest, "float64", seconds
+        )
+    )
+
+
+def _train(job: Job, cell: Cell, state: _State, emit: Emit, stop: _StopFlag, saved: list[EpochFinished]) -> None:
+    epoch, entered = 0, 0
+    for stage, plan in enumerate(cell.stages, start=1):
+        for stage_epoch in range(1, plan.epochs + 1):
+            epoch += 1
+            if epoch <= len(state.history):
+                continue
+            if stage != entered:
+                entered = stage
+                faults.point("stage")
+                _tell_stage(cell, stage, state, emit)
+            told = _epoch(cell, state, stage, epoch, stage_epoch, emit, stop)
+            state.history.append(told)
+            _checkpoint(job, cell, state, emit, saved)
+            emit(told)
+            faults.point("epoch.sent")
+            if math.isnan(told.train_loss):
+                raise _DivergedError(epoch)
+        if entered == stage and stage in job.stored_stages:
+            emit(StageStored(stage, _store(job, stage, state, emit)))
+    if not entered:
+        _tell_stage(cell, len(cell.stages), state, emit)
+
+
+def _tell_stage(cell: Cell, stage: int, state: _State, emit: Emit) -> None:
+    seconds = math.fsum(told.seconds for told in state.history[: state.taken])
+    epochs = cell.stages[stage - 1].epochs
+    emit(StageStarted(stage, epochs, PARAMETERS, shared_epochs=state.taken, shared_seconds=seconds))
+
+
+def _epoch(
+    cell: Cell, state: _State, stage: int, epoch: int, stage_epoch: int, emit: Emit, stop: _StopFlag
+) -> EpochFinished:
+    length = _epoch_seconds(cell)
+    begun = time.perf_counter()
+    for batch in range(1, BATCHES + 1):
+        stop.check()
+        faults.point("batch")
+        time.sleep(length / BATCHES)
+        if batch == 1 or length > 1:
+            emit(Progress(stage, epoch, batch, BATCHES))
+    stop.check()
+    seconds = time.perf_counter() - begun
+    state.weights = _step(state.weights, cell.seed, epoch)
+    loss, accuracy = _measure(state.weights)
+    if os.environ.get("BENCH_FAKE_DIVERGES") == str(epoch):
+        loss = math.nan
+    has_validation = cell.data.validation_fraction > 0
+    best = max((told.val_accuracy or told.train_accuracy for told in state.history), default=-1.0)
+    return EpochFinished(
+        stage=stage,
+        epoch=epoch,
+        stage_epoch=stage_epoch,
+        train_accuracy=accuracy,
+        train_loss=loss,
+        val_accuracy=accuracy if has_validation else None,
+        val_loss=loss if has_validation else None,
+        learning_rate=cell.stages[stage - 1].learning_rate,
+        seconds=seconds,
+        input_seconds=0.0,
+        step_seconds=seconds,
+        validation_seconds=0.0,
+        checkpoint_seconds=0.0,
+        images_per_second=EXAMPLES / max(seconds, 1e-9),
+        traced=stage_epoch == 1,
+        improved=not state.history or cell.keep == "last" or accuracy > best,
+    )
+
+
+def _epoch_seconds(cell: Cell) -> float:
+    length = float(os.environ.get("BENCH_FAKE_EPOCH_SECONDS", "0.005"))
+    return length / cell.threads ** float(os.environ.get("BENCH_FAKE_THREADS_EXPONENT", "0"))
+
+
+def _step(weights: Weights, seed: int, epoch: int) -> Weights:
+    noise = default_rng([seed, epoch]).standard_normal(PARAMETERS)
+    return 0.9 * weights + 0.05 * noise
+
+
+def _measure(weights: Weights) -> tuple[float, float]:
+    loss = float(np.sqrt(np.mean(weights**2)))
+    return loss, 1.0 / (1.0 + loss)
+
+
+def _start_weights(job: Job, cell: Cell) -> Weights:
+    if job.parent_weights is None:
+        return default_rng([cell.seed]).standard_normal(PARAMETERS)
+    with np.load(job.parent_weights, allow_pickle=False) as stored:
+        return np.asarray(stored["weights"], dtype=np.float64)
+
+
+def _resumed(job: Job, cell: Cell) -> _State:
+    """The newest whole state of this cell among the attempts so far, or the beginning."""
+    for directory in (job.directory, *job.earlier_directories):
+        for name in (STATE_NAME, PREVIOUS_STATE_NAME):
+            state = _load(Path(directory) / name, cell.cell_id)
+            if state is not None:
+                return state
+    return _State(_start_weights(job, cell), [])
+
+
+def _checkpoint(job: Job, cell: Cell, state: _State, emit: Emit, saved: list[EpochFinished]) -> None:
+    try:
+        _save(Path(job.directory), cell.cell_id, state)
+    except OSError as error:
+        emit(CheckpointFailed(len(state.history), str(error)))
+    else:
+        saved[:] = state.history
+        faults.point("ckpt.done")
+
+
+def _store(job: Job, stage: int, state: _State, emit: Emit) -> bool:
+    """Leaves the end of a stage for other cells, as `training/artifacts/stage_states.py` does."""
+    folder = _stored(job, stage)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _save(folder, folder.parent.name, _State(state.weights, state.history))
+    except OSError as error:
+        emit(CheckpointFailed(len(state.history), f"not stored for other cells: {error}"))
+        return False
+    return True
+
+
+def _taken(job: Job, emit: Emit) -> _State | None:
+    """Where another cell ended the most stages of this one."""
+    for stages in sorted(map(int, job.shared_stages), reverse=True):
+        folder = _stored(job, stages)
+        state = _load(folder / STATE_NAME, folder.parent.name)
+        if state is not None:
+            emit(StagesTaken(stages))
+            return _State(state.weights, state.history, len(state.history))
+        if (folder / STATE_NAME).exists():
+            emit(CheckpointFailed(0, f"not begun from: {folder / STATE_NAME} is damaged"))
+    return None
+
+
+def _stored(job: Job, stages: int) -> Path:
+    return Path(job.shared_stages[str(stages)]) / (job.parent_weights_sha256 or "none")[:16]
+
+
+def _save(directory: Path, cell_id: str, state: _State) -> None:
+    epochs = [asdict(epoch) for epoch in state.history]
+    header = {"cell_id": cell_id, "history": epochs, "taken": state.taken}
+    content = _packed(weights=state.weights, header=np.array(json.dumps(header)))
+    path = directory / STATE_NAME
+    if path.exists():
+        path.replace(directory / PREVIOUS_STATE_NAME)
+    _write_whole(path, hashlib.sha256(content).digest() + content, "ckpt.write")
+
+
+def _load(path: Path, cell_id: str) -> _State | None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        return None
+    with np.load(io.BytesIO(content[32:]), allow_pickle=False) as stored:
+        header = json.loads(str(stored["header"]))
+        weights = np.asarray(stored["weights"], dtype=np.float64)
+    if header["cell_id"] != cell_id:
+        return None
+    return _State(weights, [EpochFinished(**epoch) for epoch in header["history"]], header["taken"])
+
+
+def _packed(**arrays: npt.NDArray[Any]) -> bytes:
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def _write_whole(path: Path, content: bytes, place: str) -> None:
+    """The file appears whole or not at all, and stays after a power cut. `place` is its fault point, reached thrice."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with aside.open("wb") as file:
+        faults.point(place)
+        file.write(content[: len(content) // 2])
+        file.flush()
+        faults.point(place)
+        file.write(content[len(content) // 2 :])
+        file.flush()
+        faults.point(place)
+        os.fsync(file.fileno())
+    aside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
+
+
+def _finish(job: Job, cell: Cell, state: _State, emit: Emit, begun: float) -> None:
+    faults.point("evaluate")
+    loss, accuracy = _measure(state.weights)
+    views = {"tta_accuracy": accuracy, "tta_loss": loss} if cell.tta else {}
+    emit(Evaluated(accuracy, loss, state.best.epoch, 0.0, **views))
+    files = (
+        ("weights", WEIGHTS_NAME, _packed(weights=state.weights), "artifact"),
+        ("predictions", PREDICTIONS_NAME, _predictions(cell, accuracy), "prediction"),
+    )
+    for kind, name, content, place in files:
+        _write_whole(Path(job.directory) / name, content, place)
+        emit(ArtifactWritten(kind, name, hashlib.sha256(content).hexdigest(), len(content)))
+    names = tuple(f"class {number}" for number in range(cell.data.num_classes))
+    emit(Predicted(PREDICTIONS_NAME, EXAMPLES, names))
+    faults.point("complete")
+    fit_seconds = sum(epoch.seconds for epoch in state.history)
+    emit(Completed(len(state.history), fit_seconds, time.perf_counter() - begun))
+
+
+def _predictions(cell: Cell, accuracy: float) -> bytes:
+    """About `accuracy` of the images right, the others taken for the next class."""
+    classes = cell.data.num_classes
+    labels = np.arange(EXAMPLES) % classes
+    right = default_rng([cell.seed, EXAMPLES]).random(EXAMPLES) < accuracy
+    probabilities = np.full((EXAMPLES, classes), 0.2 / max(classes - 1, 1), dtype=np.float32)
+    probabilities[np.arange(EXAMPLES), np.where(right, labels, (labels + 1) % classes)] = 0.8
+    return packed(np.arange(EXAMPLES), labels, probabilities, probabilities if cell.tta else None)

@@ -1,0 +1,280 @@
+"""The state of an attempt in one file, so that a killed cell goes on as if nothing had happened.
+
+`state.npz` holds, as of the end of one epoch: the weights, the optimizer's variables, the best weights so far, and in
+a JSON header the counters, the callbacks' state and every epoch's row. Random states are not in it: they are set anew
+at each epoch's begin from (seed, epoch). The header carries a sha256 over everything, for neither `.npz` nor the disk
+promises to notice a flipped bit. A file appears whole or not at all, and the one before stays as
+`state.previous.npz`. A state of another cell or training version is never used.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import faults
+from benchmark.events import EpochFinished
+from benchmark.training.features.feature_store import FeatureUse
+from benchmark.training.whole_files import write_whole
+
+STATE_NAME = "state.npz"
+PREVIOUS_NAME = "state.previous.npz"
+_HEADER = "header"
+_FORMAT = 1
+
+_AFFORDABLE = 0.03
+"""Share of the training time that writing states may take."""
+_AT_LEAST_EVERY_SECONDS = 300.0
+_GUESSED_BYTES_PER_SECOND = 4e8
+_GUESSED_SECONDS = 0.004
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What another cell trained of a state's epochs: how many, and what they took it, features included."""
+
+    epochs: int = 0
+    seconds: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class State:
+    """What is true at the end of one epoch.
+
+    Attributes:
+        cell_id: Whose state it is; of a stored stage what determines it.
+        training_version: Of the code that made it; another version might go on to other numbers.
+        stage: The stage of the last epoch, from 1.
+        stage_epoch: The last epoch within its stage, from 1.
+        stage_done: Whether that was the stage's last epoch.
+        callbacks: State of the stage's callbacks.
+        best: State of the keeper of the best weights.
+        history: All epochs so far, in order; not empty.
+        weights: Of the core model, by variable path.
+        optimizer: The optimizer's variables in its own order.
+        best_weights: By variable path; the same object as `weights` when the last epoch is the kept one.
+        on_features: Whether the stage trains on features of its frozen layers.
+        features: How the stages so far came by them.
+        data_fingerprint: Of the data that it was trained on; a user's own files may have changed since.
+        taken: What of it another cell trained.
+    """
+
+    cell_id: str
+    training_version: int
+    stage: int
+    stage_epoch: int
+    stage_done: bool
+    callbacks: dict[str, Any]
+    best: dict[str, Any]
+    history: tuple[EpochFinished, ...]
+    weights: dict[str, NDArray[Any]] = field(repr=False)
+    optimizer: list[NDArray[Any]] = field(repr=False)
+    best_weights: dict[str, NDArray[Any]] = field(repr=False)
+    on_features: bool = False
+    features: FeatureUse = field(default_factory=FeatureUse)
+    data_fingerprint: str = ""
+    taken: Taken = field(default_factory=Taken)
+
+    @property
+    def epoch(self) -> int:
+        """The last epoch, counted from 1 over the whole cell."""
+        return self.history[-1].epoch
+
+    @property
+    def size_bytes(self) -> int:
+        return sum(array.nbytes for _, array in _members(self))
+
+
+class UnusableStateError(ValueError):
+    """A state file that is damaged, or belongs to another cell or training version."""
+
+
+class StateWriter:
+    """Writes states into an attempt's directory as often as is cheap, and the newest one when asked to stop.
+
+    Attributes:
+        written_epoch: The last epoch whose state is on disk, there or in an earlier attempt's directory.
+    """
+
+    def __init__(self, directory: Path, written_epoch: int) -> None:
+        self._directory = directory
+        self.written_epoch = written_epoch
+        self._pending: State | None = None
+        self._cost_seconds: float | None = None
+        self._written_at = perf_counter()
+
+    def offer(self, state: State) -> None:
+        """Writes `state` when that is affordable now; else remembers it for `flush`.
+
+        Raises:
+            OSError: It could not be written; the state before stays.
+        """
+        self._pending = state
+        cost = self._cost_seconds
+        if cost is None:
+            cost = _GUESSED_SECONDS + state.size_bytes / _GUESSED_BYTES_PER_SECOND
+        elapsed = perf_counter() - self._written_at
+        if elapsed >= _AT_LEAST_EVERY_SECONDS or cost <= _AFFORDABLE * elapsed:
+            self.flush()
+
+    def flush(self) -> None:
+        """Writes the newest state that was offered and is not on disk yet.
+
+        Raises:
+            OSError: As `offer`.
+        """
+        if self._pending is None:
+            return
+        began = perf_counter()
+        # also after a failure: a full disk is not tried again until there is time for it
+        state, self._pending, self._written_at = self._pending, None, began
+        write_state(self._directory, state)
+        self.written_epoch = state.epoch
+        self._written_at = perf_counter()
+        self._cost_seconds = self._written_at - began
+
+
+def write_state(directory: Path, state: State) -> None:
+    """Makes `state` the newest in `directory`; the one before becomes the previous one."""
+    members = _members(state)
+    header = _header(state)
+    header["sha256"] = _digest(header, members)
+    encoded = np.frombuffer(json.dumps(header, allow_nan=False).encode(), dtype=np.uint8)
+
+    def write(file: Any) -> None:
+        # zipfile and np.lib.format by hand: np.savez would copy each array once more
+        faults.point("ckpt.write")
+        with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+            for number, (name, array) in enumerate([(_HEADER, encoded), *members]):
+                if number == len(members) // 2:
+                    faults.point("ckpt.write")
+                with archive.open(f"{name}.npy", "w", force_zip64=True) as member:
+                    np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
+        faults.point("ckpt.write")
+
+    write_whole(directory / STATE_NAME, write, keep_previous=directory / PREVIOUS_NAME)
+
+
+def read_state(path: Path, cell_id: str, training_version: int) -> State:
+    """The state in `path`.
+
+    Raises:
+        UnusableStateError: Damaged, or of another cell or training version.
+        FileNotFoundError: There is none.
+    """
+    try:
+        content = path.read_bytes()
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        header = json.loads(arrays.pop(_HEADER).tobytes())
+        claimed = header.pop("sha256")
+        members = [(name, arrays[name]) for name in header["members"]]
+    except FileNotFoundError:
+        raise
+    except Exception as error:
+        raise UnusableStateError(f"{path} is damaged: {error}") from error
+    if _digest(header, members) != claimed:
+        raise UnusableStateError(f"{path} is damaged: its content does not have the digest it was written with")
+    owner = (header["format"], header["cell_id"], header["training_version"])
+    if owner != (_FORMAT, cell_id, training_version):
+        raise UnusableStateError(
+            f"{path} belongs to cell {header['cell_id']}, training version {header['training_version']}"
+        )
+    return _state(header, dict(members))
+
+
+def newest_state(
+    directories: Iterable[Path], cell_id: str, training_version: int
+) -> tuple[State | None, Sequence[str]]:
+    """The first usable state of `directories` (newest attempt first), and why others before it were passed over."""
+    refused: list[str] = []
+    for directory in directories:
+        for name in (STATE_NAME, PREVIOUS_NAME):
+            try:
+                return read_state(directory / name, cell_id, training_version), refused
+            except FileNotFoundError:
+                continue
+            except (UnusableStateError, OSError) as error:
+                refused.append(str(error))
+    return None, refused
+
+
+def delete_states(directories: Iterable[Path]) -> None:
+    """Removes the state files of a finished cell; what cannot be removed is left to `bench gc`."""
+    for directory in directories:
+        for name in (STATE_NAME, PREVIOUS_NAME):
+            try:
+                (directory / name).unlink(missing_ok=True)
+            except OSError:
+                continue
+
+
+def _members(state: State) -> list[tuple[str, NDArray[Any]]]:
+    members = [(f"weights/{path}", array) for path, array in state.weights.items()]
+    members += [(f"optimizer/{index:05d}", array) for index, array in enumerate(state.optimizer)]
+    if state.best_weights is not state.weights:
+        members += [(f"best/{path}", array) for path, array in state.best_weights.items()]
+    return members
+
+
+def _header(state: State) -> dict[str, Any]:
+    return {
+        "format": _FORMAT,
+        "cell_id": state.cell_id,
+        "training_version": state.training_version,
+        "stage": state.stage,
+        "stage_epoch": state.stage_epoch,
+        "stage_done": state.stage_done,
+        "callbacks": state.callbacks,
+        "best": state.best,
+        "history": [asdict(epoch) for epoch in state.history],
+        "best_is_last": state.best_weights is state.weights,
+        "on_features": state.on_features,
+        "features": asdict(state.features),
+        "data_fingerprint": state.data_fingerprint,
+        "taken": asdict(state.taken),
+        "members": [name for name, _ in _members(state)],
+    }
+
+
+def _state(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> State:
+    weights = _below("weights/", arrays)
+    return State(
+        cell_id=header["cell_id"],
+        training_version=header["training_version"],
+        stage=header["stage"],
+        stage_epoch=header["stage_epoch"],
+        stage_done=header["stage_done"],
+        callbacks=header["callbacks"],
+        best=header["best"],
+        history=tuple(EpochFinished(**epoch) for epoch in header["history"]),
+        weights=weights,
+        optimizer=list(_below("optimizer/", arrays).values()),
+        best_weights=weights if header["best_is_last"] else _below("best/", arrays),
+        on_features=header["on_features"],
+        features=FeatureUse(**header["features"]),
+        data_fingerprint=header.get("data_fingerprint", ""),
+        taken=Taken(**header.get("taken", {})),
+    )
+
+
+def _below(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+    return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
+
+
+def _digest(header: dict[str, Any], members: Iterable[tuple[str, NDArray[Any]]]) -> str:
+    digest = hashlib.sha256(json.dumps(header, sort_keys=True, allow_nan=False).encode())
+    for name, array in members:
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

@@ -1,0 +1,122 @@
+"""The files that the setting `save` asks for beside weights and history, read again before they count.
+
+    model           model.keras           the whole network without optimizer, for `keras.saving.load_model`
+    h5              model.weights.h5      its weights as Keras's HDF5, for `model.load_weights`
+    architecture    architecture.json     its layers, for `keras.models.model_from_json`
+
+All are made of a clone that was never compiled: Keras would write the optimizer of a compiled one into the model, and
+saving as HDF5 changes what a later `to_json` says. Nobody else's files are opened here: a file is loaded once, by the
+process that has just written it, with `safe_mode`, and compared.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.training.data.batches import Images
+from benchmark.training.whole_files import sync_directory
+
+FILE_NAMES = {"model": "model.keras", "h5": "model.weights.h5", "architecture": "architecture.json"}
+
+_TOLERANCE = 1e-5
+"""How far a probability may be off after loading: the same operations, perhaps in another order."""
+
+
+class SavedModelError(RuntimeError):
+    """A file that was just written does not give the same predictions when it is read again."""
+
+
+def check_savable(core: keras.Model, kinds: Iterable[str], directory: Path, sample: Images) -> None:
+    """Saves a network of a user's own layers before it trains, so that a layer that cannot be saved costs no hours.
+
+    Args:
+        core: The network, not trained yet.
+        kinds: What is going to be saved.
+        directory: The attempt's own folder.
+        sample: Some images [n, h, w, c].
+
+    Raises:
+        SavedModelError: A file cannot be written or read again; the message has the cure.
+
+    Side effects: writes files into `directory`, and takes them away again.
+    """
+    for kind in kinds:
+        try:
+            save_network(core, kind, directory, sample)
+        except OSError:
+            raise
+        except Exception as error:
+            reason = str(error).partition(" Full object config:")[0].strip()[:600]
+            raise SavedModelError(
+                f"save = {kind!r}: {core.name} cannot be made again from what it saves: {reason}\n"
+                f"give layers of your own `get_config` and @keras.saving.register_keras_serializable(), or leave "
+                f"{kind!r} out of `save`"
+            ) from error
+        finally:
+            (directory / FILE_NAMES[kind]).unlink(missing_ok=True)
+
+
+def save_network(core: keras.Model, kind: str, directory: Path, sample: Images) -> str:
+    """Writes one file into `directory`, whole or not at all, checks it, and returns its name.
+
+    Args:
+        core: The network with the weights to save; it is left as it is.
+        kind: A key of `FILE_NAMES`.
+        directory: The attempt's own folder.
+        sample: Some images [n, h, w, c] to compare predictions on.
+
+    Raises:
+        SavedModelError: The file does not give the same predictions when it is loaded.
+        OSError: The disk is full or not writable.
+    """
+    path = directory / FILE_NAMES[kind]
+    clone = keras.models.clone_model(core)
+    clone.set_weights(core.get_weights())
+    if kind == "architecture":
+        text = clone.to_json(indent=1)
+        _publish(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+        return path.name
+    if kind == "h5":
+        _publish(path, clone.save_weights)
+        loaded = keras.models.clone_model(core)
+        loaded.load_weights(path)
+    else:
+        _publish(path, clone.save)
+        loaded = keras.saving.load_model(path, compile=False, safe_mode=True)
+    _compare(path, _probabilities(core, sample), _probabilities(loaded, sample))
+    return path.name
+
+
+def _publish(path: Path, write: Callable[[Path], object]) -> None:
+    """`files.write_whole` for writers that want a path, and one with a certain ending."""
+    aside = path.with_name(f".{os.getpid()}.partial.{path.name}")
+    try:
+        write(aside)
+        with aside.open("rb") as file:
+            os.fsync(file.fileno())
+        aside.replace(path)
+    except BaseException:
+        aside.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def _probabilities(model: keras.Model, images: Images) -> NDArray[Any]:
+    return np.asarray(keras.ops.convert_to_numpy(model(images.astype(np.float32), training=False)))
+
+
+def _compare(path: Path, expected: NDArray[Any], found: NDArray[Any]) -> None:
+    if np.allclose(found, expected, rtol=0, atol=_TOLERANCE, equal_nan=True):
+        return
+    worst = float(np.abs(found - expected).max())
+    raise SavedModelError(
+        f"{path.name}: expected the predictions of the network that was saved, found probabilities that differ by up "
+        f"to {worst:.2g} after loading; a layer of the model does not restore itself: leave {path.name} out of `save`"
+    )

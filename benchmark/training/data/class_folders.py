@@ -1,0 +1,128 @@
+"""A user's folder of images in class folders, decoded into a prepared dataset; `catalog/folders.py` draws the layouts."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from benchmark.catalog.folders import Layout, images, layout, subfolders
+from benchmark.training.data.images import decoded
+from benchmark.training.data.sources import Content, Wanted, split_off
+from benchmark.training.process.causes import DataError
+
+_SHOWN = 5
+
+
+@dataclass(frozen=True, slots=True)
+class _Picture:
+    path: Path
+    label: int
+
+
+def prepare_folder(wanted: Wanted, directory: Path) -> Content:
+    """Writes the four arrays of a prepared dataset into `directory`.
+
+    Classes are numbered in the order of their folders' names, or of `class_names`; images follow each other by class
+    and file name. Without a folder of test images a share of each class is split off, always the same.
+
+    Raises:
+        DataError: The folder is not there or not laid out as it should be, or images in it cannot be read.
+    """
+    root = Path(wanted.location or "")
+    notes: list[str] = []
+    try:
+        found = layout(root)
+        names = _class_names(found, wanted)
+        training = _pictures(found.train, names, notes)
+        test = _pictures(found.test, names, notes) if found.test else None
+    except OSError as error:
+        raise DataError(
+            f"{wanted.source}: expected a folder of class folders at {root}, got: {error.strerror}; put it there, or "
+            "correct the path (relative ones start at the matrix file)"
+        ) from error
+    if test is None:
+        labels = np.array([picture.label for picture in training])
+        kept, held = split_off(labels, wanted, names)
+        training, test = [training[place] for place in kept], [training[place] for place in held]
+    _check_every_class(training, names, found)
+    notes += [f"{wanted.source}: the folder {name} is not used" for name in found.unused]
+    if found.test and wanted.test_fraction is not None:
+        notes.append(f"{wanted.source}: test_fraction is not used, for there is a folder {found.test.name}")
+    problems: list[str] = []
+    for part, pictures in (("train", training), ("test", test)):
+        problems += _write(pictures, part, wanted, directory)
+    if problems:
+        more = f"\n… and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
+        raise DataError("\n".join(problems[:_SHOWN]) + more + "\nremove or replace what is damaged, and run again")
+    return Content([unicodedata.normalize("NFC", name) for name in names], tuple(notes))
+
+
+def _class_names(found: Layout, wanted: Wanted) -> list[str]:
+    names = subfolders(found.train)
+    if len(names) < 2:
+        raise DataError(
+            f"{wanted.source}: expected at least two class folders in {found.train}, found {names}; each class of "
+            "images belongs in a folder of its own"
+        )
+    if wanted.class_names is None:
+        return names
+    if sorted(wanted.class_names) != names:
+        strange = sorted({*names} ^ {*wanted.class_names})
+        raise DataError(
+            f"{wanted.source}: expected class_names to name the folders of {found.train}, all of them once; these "
+            f"stand on one side only: {', '.join(strange)[:300]}"
+        )
+    return list(wanted.class_names)
+
+
+def _pictures(folder: Path, names: Sequence[str], notes: list[str]) -> list[_Picture]:
+    """All pictures of the class folders in `folder`."""
+    strange = [name for name in subfolders(folder) if name not in set(names)]
+    if strange:
+        raise DataError(
+            f"{folder}: found folders of classes that the training images do not have: {', '.join(strange)[:300]}; "
+            "training and test images must have the same classes"
+        )
+    pictures, skipped = [], []
+    for label, name in enumerate(names):
+        if not (folder / name).is_dir():
+            continue
+        files, others = images(folder / name)
+        pictures += [_Picture(folder / name / file, label) for file in files]
+        skipped += [f"{name}/{other}" for other in others]
+    if skipped:
+        shown = ", ".join(skipped[:_SHOWN]) + (", …" if len(skipped) > _SHOWN else "")
+        notes.append(f"{folder}: {len(skipped)} skipped, hidden or neither JPEG nor PNG: {shown}")
+    if not pictures:
+        raise DataError(f"{folder}: expected JPEG or PNG images in its class folders, found none")
+    return pictures
+
+
+def _check_every_class(training: Sequence[_Picture], names: Sequence[str], found: Layout) -> None:
+    having = {picture.label for picture in training}
+    empty = [name for label, name in enumerate(names) if label not in having]
+    if empty:
+        raise DataError(
+            f"{found.train}: expected JPEG or PNG images in every class folder, found none in {', '.join(empty)[:300]}; "
+            "add some, or remove the folder"
+        )
+
+
+def _write(pictures: Sequence[_Picture], part: str, wanted: Wanted, directory: Path) -> list[str]:
+    """Writes images and labels of one part; returns what is wrong with pictures that cannot be read."""
+    shape = (len(pictures), *wanted.shape)
+    array = np.lib.format.open_memmap(directory / f"{part}_images.npy", "w+", np.uint8, shape)
+    problems = []
+    for place, picture in enumerate(pictures):
+        try:
+            array[place] = decoded(picture.path, wanted.image_size, wanted.channels)
+        except DataError as error:
+            problems.append(str(error))
+    array.flush()
+    labels = np.array([picture.label for picture in pictures], dtype=np.int32)
+    np.save(directory / f"{part}_labels.npy", labels)
+    return problems

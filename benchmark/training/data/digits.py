@@ -1,0 +1,80 @@
+"""scikit-learn's 1,797 real handwritten digits of 8x8 pixels (from the UCI optical digits), split once and for all."""
+
+from __future__ import annotations
+
+import gzip
+import importlib.util
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.training.data.splits import stratified
+from benchmark.training.process.causes import DataError
+
+TEST_EXAMPLES = 360
+
+
+def prepare_digits(image_size: int, channels: int) -> tuple[dict[str, NDArray[Any]], list[str]]:
+    """The four arrays of a prepared dataset, and the class names.
+
+    1,437 images to train on and 360 to test on, each class with its share; the same split on every machine.
+
+    Args:
+        image_size: Height and width in pixels, at least 8; images are enlarged bilinearly.
+        channels: 1, or 3 equal ones.
+    """
+    images, labels = _load()
+    resized = np.rint(enlarge(images * (255 / 16), image_size)).astype(np.uint8)
+    coloured = np.repeat(resized[..., None], channels, axis=-1)
+    # RandomState is frozen by NumPy: its stream will never change between versions
+    test = stratified(labels, TEST_EXAMPLES, np.random.RandomState(0))
+    train = np.setdiff1d(np.arange(len(labels)), test)
+    arrays: dict[str, NDArray[Any]] = {}
+    for part, indices in (("train", train), ("test", test)):
+        arrays[f"{part}_images"] = np.ascontiguousarray(coloured[indices])
+        arrays[f"{part}_labels"] = labels[indices].astype(np.int32)
+    return arrays, [str(digit) for digit in range(10)]
+
+
+def _load() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    """Images [1797, 8, 8] with values 0..16 and labels, as `sklearn.datasets.load_digits` gives them.
+
+    The file is read without importing scikit-learn, which takes seconds; only if it has moved, the package is asked.
+    """
+    package = importlib.util.find_spec("sklearn")
+    if package is None or not package.submodule_search_locations:
+        raise DataError(
+            "the digits come with the package scikit-learn, which is not installed; `pip install scikit-learn`"
+        )
+    path = Path(package.submodule_search_locations[0]) / "datasets" / "data" / "digits.csv.gz"
+    try:
+        with gzip.open(path, "rt", encoding="ascii") as file:
+            table = np.loadtxt(file, delimiter=",")
+    except FileNotFoundError:
+        from sklearn.datasets import load_digits
+
+        bunch = load_digits()
+        table = np.column_stack([bunch.data, bunch.target])
+    except (OSError, EOFError, ValueError) as error:
+        raise DataError(f"{path} is damaged: {error}; install scikit-learn again") from error
+    return table[:, :64].reshape(-1, 8, 8), table[:, 64].astype(np.int64)
+
+
+def enlarge(images: NDArray[np.float64], size: int) -> NDArray[np.float64]:
+    """Bilinear resizing of square images [n, s, s] to [n, size, size], pixel centres at half positions.
+
+    The usual convention (`tf.image.resize`, Pillow), written out because the result is then made of single IEEE
+    operations and equal on every machine. Meant for size ≥ s: nothing is averaged when shrinking.
+    """
+    low, high, weight = _neighbours(images.shape[1], size)
+    rows = images[:, low, :] * (1 - weight)[:, None] + images[:, high, :] * weight[:, None]
+    return rows[:, :, low] * (1 - weight) + rows[:, :, high] * weight
+
+
+def _neighbours(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
+    """For each target pixel the source pixels on its two sides, and the share of the higher one."""
+    position = np.clip((np.arange(target) + 0.5) * (source / target) - 0.5, 0, source - 1)
+    low = np.floor(position).astype(np.int64)
+    return low, np.minimum(low + 1, source - 1), position - low

@@ -1,0 +1,48 @@
+"""The fingerprint of a prepared dataset, and whether its arrays are still the ones that it was taken from."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from benchmark.training.process.causes import DataError
+
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+
+
+def fingerprint_of(directory: Path) -> str:
+    """sha256 over the decoded arrays, in the order train images, train labels, test images, test labels."""
+    digest = hashlib.sha256()
+    for name in ARRAYS:
+        array = np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        for start in range(0, len(array), 1024):
+            digest.update(np.ascontiguousarray(array[start : start + 1024]).data)
+    return digest.hexdigest()
+
+
+def modified_ns(directory: Path) -> dict[str, int]:
+    """When each array was last written, in nanoseconds; renaming the folder leaves that as it is."""
+    return {name: (directory / f"{name}.npy").stat().st_mtime_ns for name in ARRAYS}
+
+
+def check_unchanged(directory: Path, meta: Mapping[str, Any]) -> None:
+    """Makes sure that the arrays are those of the fingerprint in `meta`, which goes into every result.
+
+    They are read for that only when a file was written since, or copied: a gigabyte takes about a second.
+
+    Raises:
+        DataError: They are others; the message names the cure.
+    """
+    if "modified_ns" not in meta or meta["modified_ns"] == modified_ns(directory):
+        return
+    found = fingerprint_of(directory)
+    if found != meta["fingerprint"]:
+        raise DataError(
+            f"the prepared dataset in {directory} has changed since it was made: expected the fingerprint "
+            f"{meta['fingerprint'][:16]}…, found {found[:16]}…; delete that folder and run `bench prepare`"
+        )

@@ -1,0 +1,106 @@
+"""Which examples a cell sees: class subset, fewer examples, validation split. All of it index arithmetic.
+
+Every choice is stratified (each class keeps its share) and a pure function of the labels and a seed. Training data
+follow the cell's seed; a test subset follows the fixed seed 0, so that all seeds are measured on the same images.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.matrix.cell import Data
+from benchmark.matrix.planning.example_counts import stratified_shares
+from benchmark.training.process.causes import DataError
+
+Indices = NDArray[np.int64]
+Labels = NDArray[np.int32]
+
+_SUBSET, _VALIDATION = 1, 2
+"""Streams of random numbers; that of the data order is in `data.py`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """Positions in a prepared array and the labels 0, 1, … that the examples there have for this cell."""
+
+    indices: Indices
+    labels: Labels
+
+    def __len__(self) -> int:
+        return len(self.indices)
+
+    def at(self, positions: Indices) -> Split:
+        return Split(self.indices[positions], self.labels[positions])
+
+
+def split_training(labels: NDArray[Any], data: Data, seed: int) -> tuple[Split, Split]:
+    """Training and validation examples out of the source's training set.
+
+    Args:
+        labels: Of all training examples of the source, [n].
+        data: Which classes, how many examples, and which share is for validation.
+        seed: The cell's.
+
+    Raises:
+        DataError: More examples are asked for than there are, or a side would be empty.
+    """
+    chosen = _fewer(_of_classes(labels, data), data.train_examples, seed, "train_examples")
+    count = round(len(chosen) * data.validation_fraction)
+    positions = stratified(chosen.labels, count, np.random.default_rng([seed, _VALIDATION]))
+    validation = chosen.at(positions)
+    training = chosen.at(np.setdiff1d(np.arange(len(chosen)), positions))
+    if not len(training) or (data.validation_fraction > 0 and not len(validation)):
+        raise DataError(
+            f"{len(chosen)} training examples of {data.source} cannot be split: validation_fraction = "
+            f"{data.validation_fraction} leaves {len(training)} to train on and {len(validation)} to validate on; "
+            "take more train_examples or another validation_fraction"
+        )
+    return training, validation
+
+
+def split_test(labels: NDArray[Any], data: Data) -> Split:
+    """Test examples of the cell, the same for every seed."""
+    return _fewer(_of_classes(labels, data), data.test_examples, 0, "test_examples")
+
+
+def stratified(labels: NDArray[Any], count: int, random: np.random.Generator | np.random.RandomState) -> Indices:
+    """`count` positions, sorted, in which each class has its share of `labels` (largest remainders).
+
+    The choice within a class is the head of a permutation, so that for one seed a smaller subset lies in a larger one
+    as far as the rounding of shares allows.
+    """
+    classes, totals = np.unique(labels, return_counts=True)
+    if count == 0:
+        return np.zeros(0, dtype=np.int64)
+    takes = stratified_shares(totals.tolist(), count)
+    picks = [
+        random.permutation(np.flatnonzero(labels == kind))[:take] for kind, take in zip(classes, takes, strict=True)
+    ]
+    return np.sort(np.concatenate(picks))
+
+
+def _of_classes(labels: NDArray[Any], data: Data) -> Split:
+    labels = np.asarray(labels)
+    if data.classes is None:
+        return Split(np.arange(len(labels), dtype=np.int64), labels.astype(np.int32))
+    missing = sorted(set(data.classes) - set(np.unique(labels).tolist()))
+    if missing:
+        raise DataError(f"{data.source} has no examples of the classes {missing}; it has {np.unique(labels).tolist()}")
+    renumbered = np.full(int(labels.max()) + 1, -1, dtype=np.int32)
+    renumbered[list(data.classes)] = np.arange(len(data.classes))
+    indices = np.flatnonzero(renumbered[labels] >= 0)
+    return Split(indices, renumbered[labels[indices]])
+
+
+def _fewer(split: Split, count: int | None, seed: int, setting: str) -> Split:
+    if count is None or count == len(split):
+        return split
+    if count > len(split):
+        raise DataError(
+            f"{setting} = {count}, but there are only {len(split)} such examples; take at most {len(split)}"
+        )
+    return split.at(stratified(split.labels, count, np.random.default_rng([seed, _SUBSET])))

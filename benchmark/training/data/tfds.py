@@ -1,0 +1,218 @@
+"""Datasets of TensorFlow Datasets, through its own builders: downloaded, verified and prepared by TFDS, decoded here.
+
+Images of other sizes are resized bilinearly with antialiasing to a square, without cropping. Grey is the luma of
+ITU-R BT.601, as `tf.image.rgb_to_grayscale` has it.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import logging
+import os
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from benchmark.catalog.facts import SOURCES
+from benchmark.training.data.sources import Content, Wanted, split_off
+from benchmark.training.process.causes import DataError
+from benchmark.training.process.offline import forbidden_network
+
+_CONFIGS = {"imagenette": "imagenette/160px-v2"}
+"""Where a dataset comes in several sizes, the one that a bare name means."""
+
+_BATCH = 256
+_LOGGER = logging.getLogger(__name__)
+
+
+def prepare_tfds(wanted: Wanted, directory: Path) -> Content:
+    """Writes the four arrays of a prepared dataset into `directory`.
+
+    The test set is the split `test`, else `validation`; of a dataset that has neither a share of each class of `train`
+    is split off, always the same.
+
+    Raises:
+        DataError: No such dataset, it is not there and cannot be downloaded, it is damaged, or it holds no labelled
+            images.
+    """
+    # TFDS reads it at import; it must not reach for a terminal it does not have
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    name = wanted.source.removeprefix("tfds:")
+    with FileLock(f"{directory.parent}/tfds-{hashlib.sha256(name.encode()).hexdigest()[:12]}.lock"):
+        # made under the lock: a builder knows only of what had been prepared when it was made
+        builder = _builder(name, wanted)
+        if not builder.is_prepared():
+            _make(name, builder, wanted)
+    test = _test_split(name, builder)
+    for part, split in (("train", "train"), ("test", test)):
+        try:
+            if split is not None:
+                _write_split(builder, split, part, wanted, directory)
+        except Exception as error:
+            if not _is_damage(error):
+                raise
+            raise DataError(
+                f"the prepared TFDS dataset {builder.data_path} is damaged ({type(error).__name__}: {error!s:.300}); "
+                "delete that folder and run `bench prepare`"
+            ) from error
+    known = SOURCES.get(wanted.source)
+    names = list(known.class_names) if known else list(builder.info.features[_keys(name, builder)[1]].names)
+    if test is None:
+        _divide(directory, wanted, names)
+    return Content(names)
+
+
+def _divide(directory: Path, wanted: Wanted, names: list[str]) -> None:
+    """Splits a test set off the arrays of all examples, which stand where those of the training set belong."""
+    whole = directory / "all_images.npy"
+    (directory / "train_images.npy").rename(whole)
+    images, labels = np.load(whole, mmap_mode="r", allow_pickle=False), np.load(directory / "train_labels.npy")
+    for part, positions in zip(("train", "test"), split_off(labels, wanted, names), strict=True):
+        np.save(directory / f"{part}_images.npy", images[positions])
+        np.save(directory / f"{part}_labels.npy", labels[positions])
+    whole.unlink()
+
+
+def _builder(name: str, wanted: Wanted) -> Any:
+    import tensorflow_datasets as tfds
+    from tensorflow_datasets.core.download import downloader
+
+    # ten retries with growing pauses make 205 s of silence when there is no network
+    downloader.MAX_RETRIES = 0
+    tfds.disable_progress_bar()
+    data_directory = wanted.data_directory or os.environ.get("TFDS_DATA_DIR")
+    try:
+        with forbidden_network():
+            return tfds.builder(_CONFIGS.get(name, name), data_dir=data_directory)
+    except tfds.core.registered.DatasetNotFoundError as error:
+        # the message of TFDS lists all of its hundreds of datasets
+        near = difflib.get_close_matches(name.partition("/")[0].partition(":")[0], tfds.list_builders(), 1)
+        hint = f"; did you mean `tfds:{near[0]}`?" if near else ""
+        raise DataError(f"TFDS has no dataset {name!r}{hint}") from error
+    except (ValueError, KeyError) as error:
+        raise DataError(f"TFDS cannot make the dataset {name!r}: {error!s:.500}") from error
+
+
+def _make(name: str, builder: Any, wanted: Wanted) -> None:
+    import tensorflow_datasets as tfds
+
+    config = tfds.download.DownloadConfig(manual_dir=wanted.manual_directory)
+    _LOGGER.info("downloading and verifying %s into %s", name, builder.data_path)
+    try:
+        with forbidden_network() if wanted.offline else nullcontext():
+            builder.download_and_prepare(download_config=config)
+    except FileExistsError:
+        if not builder.is_prepared():  # else another program prepared it at the same time
+            raise
+    except Exception as error:
+        raise DataError(_absence(name, builder, wanted, error)) from error
+
+
+def _absence(name: str, builder: Any, wanted: Wanted, error: Exception) -> str:
+    reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+    files = ", ".join(
+        f"{info.filename or url.rpartition('/')[2]} (sha256 {info.checksum})"
+        for url, info in _downloads(builder).items()
+    )
+    tried = "and downloads are forbidden by --offline" if wanted.offline else "and could not be made"
+    return (
+        f"the dataset {name} is not prepared in {builder.data_path} {tried} ({reason}). Run `bench prepare` with a "
+        f"network; or put the original files into a folder and run `bench prepare --manual-dir FOLDER`: {files}"
+    )
+
+
+def _downloads(builder: Any) -> dict[str, Any]:
+    """Address and digest of the files that this configuration of a dataset needs."""
+    infos = dict(builder.url_infos)
+    config = builder.builder_config
+    size = config.name.partition("px")[0] if config and "px" in config.name else None
+    ending = f"2-{size}.tgz" if size else ""
+    return {url: info for url, info in infos.items() if url.endswith(ending)} or infos
+
+
+def _keys(name: str, builder: Any) -> tuple[str, str]:
+    import tensorflow_datasets as tfds
+
+    features = builder.info.features
+    images = _features_of(features, tfds.features.Image)
+    labels = _features_of(features, tfds.features.ClassLabel)
+    keys = builder.info.supervised_keys
+    if keys and keys[0] in images and keys[1] in labels:
+        return keys[0], keys[1]
+    found = [
+        usual if usual in candidates else candidates[0] if len(candidates) == 1 else None
+        for usual, candidates in (("image", images), ("label", labels))
+    ]
+    if found[0] is None or found[1] is None:
+        raise DataError(
+            f"the TFDS dataset {name!r} does not hold images with one label each: its features are {features!s:.300}"
+        )
+    return found[0], found[1]
+
+
+def _features_of(features: Any, kind: type) -> list[str]:
+    return [key for key, feature in dict(features).items() if isinstance(feature, kind)]
+
+
+def _test_split(name: str, builder: Any) -> str | None:
+    splits = builder.info.splits
+    if "train" not in splits:
+        raise DataError(f"the TFDS dataset {name!r} has no split `train`; it has {', '.join(sorted(splits))[:300]}")
+    return next((split for split in ("test", "validation") if split in splits), None)
+
+
+def _write_split(builder: Any, split: str, part: str, wanted: Wanted, directory: Path) -> None:
+    import tensorflow as tf
+    import tensorflow_datasets as tfds
+
+    image_key, label_key = _keys(builder.name, builder)
+    encoded = builder.as_dataset(
+        split=split,
+        decoders={image_key: tfds.decode.SkipDecoding()},
+        # one file after the other: the order is then that of the files, whatever the number of threads
+        read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
+    )
+    channels = builder.info.features[image_key].shape[-1] or 3
+
+    def decoded(example: Any) -> Any:
+        image = tf.io.decode_image(example[image_key], channels=channels, expand_animations=False)
+        image.set_shape((None, None, channels))
+        image = _recoloured(tf.cast(image, tf.float32), channels, wanted.channels)
+        image = tf.image.resize(image, (wanted.image_size, wanted.image_size), antialias=True)
+        return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8), example[label_key]
+
+    count = builder.info.splits[split].num_examples
+    images = np.lib.format.open_memmap(directory / f"{part}_images.npy", "w+", np.uint8, (count, *wanted.shape))
+    labels = np.full(count, -1, dtype=np.int32)
+    filled = 0
+    for x, y in encoded.map(decoded, num_parallel_calls=tf.data.AUTOTUNE).batch(_BATCH).prefetch(2).as_numpy_iterator():
+        images[filled : filled + len(x)] = x
+        labels[filled : filled + len(x)] = y
+        filled += len(x)
+        _LOGGER.info("decoded %d of %d images of %s", filled, count, split)
+    if filled != count:
+        raise DataError(
+            f"{builder.data_path} holds {filled} of {count} examples of {split}; delete it, `bench prepare`"
+        )
+    if labels.size and labels.min() < 0:
+        raise DataError(f"the split {split} of the TFDS dataset {builder.name!r} has images without a label")
+    images.flush()
+    np.save(directory / f"{part}_labels.npy", labels)
+
+
+def _recoloured(image: Any, found: int, wanted: int) -> Any:
+    import tensorflow as tf
+
+    if found == wanted:
+        return image
+    return tf.image.rgb_to_grayscale(image) if wanted == 1 else tf.image.grayscale_to_rgb(image)
+
+
+def _is_damage(error: Exception) -> bool:
+    # of TensorFlow: a flipped bit, a cut file, an empty one, a missing one, a picture that is none
+    kinds = {"DataLossError", "FailedPreconditionError", "NotFoundError", "InvalidArgumentError"}
+    return type(error).__name__ in kinds

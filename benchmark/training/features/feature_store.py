@@ -1,0 +1,302 @@
+"""The cache of features on disk: arrays that appear whole or not at all, shared by cells, within a bound.
+
+`<cache>/features/<key>/` holds `features.npy` [n, …] and `meta.json` with what it was made of and the seconds it took.
+All entries together stay below `BENCH_FEATURES_GIB` (4 by default; 0 keeps nothing and switches reuse off) and below
+a quarter of the disk that is free or theirs; the ones not used for longest go first. An entry that goes while a cell
+reads it stays readable to that cell, for it is mapped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+import os
+import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from time import perf_counter
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+from filelock import FileLock, Timeout
+from numpy.typing import NDArray
+
+from benchmark import faults
+from benchmark.errors import UserError
+from benchmark.training.whole_files import sync_directory
+
+LIMIT_VARIABLE = "BENCH_FEATURES_GIB"
+_DEFAULT_GIB = 4.0
+_SHARE_OF_FREE_DISK = 0.25
+
+_ARRAY, _META = "features.npy", "meta.json"
+_ASIDE = ".partial"
+_WAIT_SECONDS = 0.2
+"""Between two looks at a lock that another cell holds; in between the caller is asked whether to go on."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureUse:
+    """How stages came by the features of their frozen layers.
+
+    Attributes:
+        how: `none`, `computed` (at least once), or `reused`.
+        seconds: Spent on it: looking up, waiting for another cell, computing and writing.
+        alone_seconds: The same as it would have been with an empty cache.
+    """
+
+    how: str = "none"
+    seconds: float = 0.0
+    alone_seconds: float = 0.0
+
+    def and_then(self, later: FeatureUse) -> FeatureUse:
+        """Both together."""
+        how = next((how for how in ("computed", "reused") if how in {self.how, later.how}), "none")
+        return FeatureUse(how, self.seconds + later.seconds, self.alone_seconds + later.alone_seconds)
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An array to be found or made.
+
+    Attributes:
+        key: Hexadecimal digest of all that determines it.
+        shape: Of the whole array, [n, …].
+        dtype: A name that NumPy or ml_dtypes knows, such as `float32` or `bfloat16`.
+        notes: For people who look into the cache.
+    """
+
+    key: str
+    shape: tuple[int, ...]
+    dtype: str
+    notes: dict[str, Any]
+
+    @property
+    def size_bytes(self) -> int:
+        return math.prod(self.shape) * np.dtype(_stored_type(self.dtype)).itemsize
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """An array of the cache.
+
+    Attributes:
+        array: A view of the file, [n, …].
+        computed: Whether it was made by this call.
+        seconds: What making it took, then or now.
+    """
+
+    array: NDArray[Any]
+    computed: bool
+    seconds: float
+
+
+class FeatureStore:
+    """Finds arrays in a folder, and makes room and makes them there.
+
+    Args:
+        root: The folder; created when something is kept.
+        beat: Called between pieces of work and while waiting for another cell; may raise to stop.
+    """
+
+    def __init__(self, root: Path, beat: Callable[[], object]) -> None:
+        self._root = root
+        self._beat = beat
+
+    def has_room_for(self, size_bytes: int) -> bool:
+        """Whether so much may be kept at all, if everything else went."""
+        return size_bytes <= self._limit_bytes()
+
+    def get(self, wanted: Wanted, make: Callable[[], Iterable[NDArray[Any]]], together: Collection[str] = ()) -> Found:
+        """The array, found or made. Of several cells that want the same one makes it, and the others wait.
+
+        Args:
+            wanted: Which.
+            make: Yields its consecutive pieces [b, …].
+            together: Keys of entries that must not go to make room for it.
+
+        Raises:
+            OSError: It cannot be kept: no room, no right to write; nothing of it stays behind.
+        """
+        found = self._open(wanted)
+        if found:
+            return found
+        self._root.mkdir(parents=True, exist_ok=True)
+        with self._lock(wanted.key):
+            found = self._open(wanted)
+            if found:
+                return found
+            began = perf_counter()
+            self._make(wanted, make, {wanted.key, *together}, began)
+            made = self._open(wanted)
+        if made is None:
+            raise OSError(f"the features just written into {self._root / wanted.key} are not there any more")
+        return Found(made.array, computed=True, seconds=perf_counter() - began)
+
+    def _open(self, wanted: Wanted) -> Found | None:
+        directory = self._root / wanted.key
+        try:
+            meta = json.loads((directory / _META).read_text(encoding="utf-8"))
+            # a plain view: indexing an np.memmap builds a subclass object for each batch
+            array = np.asarray(np.load(directory / _ARRAY, mmap_mode="r", allow_pickle=False))
+            seconds = float(meta["seconds"])
+            # written to since it was made: whatever it holds now, it is not what the key says
+            touched = (directory / _ARRAY).stat().st_mtime_ns != meta["modified_ns"]
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        if touched or array.shape != wanted.shape or array.dtype != _stored_type(wanted.dtype):
+            return None
+        with suppress(OSError):  # a cache that may only be read
+            os.utime(directory / _META)
+        return Found(array.view(_type(wanted.dtype)), computed=False, seconds=seconds)
+
+    def _make(
+        self, wanted: Wanted, make: Callable[[], Iterable[NDArray[Any]]], kept: Collection[str], began: float
+    ) -> None:
+        directory = self._root / wanted.key
+        aside = self._root / f".{wanted.key}{_ASIDE}"
+        shutil.rmtree(aside, ignore_errors=True)  # of a cell that was killed: we hold its lock
+        try:
+            with self._lock("room"):
+                self._make_room(wanted.size_bytes, kept)
+                aside.mkdir()
+                _reserve(aside / _ARRAY, wanted.size_bytes)
+            with (aside / _ARRAY).open("r+b") as file:
+                _write_header(file, wanted)
+                for piece in make():
+                    file.write(np.ascontiguousarray(piece).view(np.uint8).data)
+                    faults.point("features")
+                    self._beat()
+                file.truncate()
+                file.flush()
+                os.fsync(file.fileno())
+            modified = (aside / _ARRAY).stat().st_mtime_ns
+            notes = {**wanted.notes, "modified_ns": modified, "seconds": perf_counter() - began}
+            self._finish(aside, directory, notes)
+        finally:
+            shutil.rmtree(aside, ignore_errors=True)
+
+    def _finish(self, aside: Path, directory: Path, meta: dict[str, Any]) -> None:
+        with (aside / _META).open("w", encoding="utf-8") as file:
+            json.dump(meta, file, indent=1)
+            file.flush()
+            os.fsync(file.fileno())
+        sync_directory(aside)
+        shutil.rmtree(directory, ignore_errors=True)  # a damaged one
+        aside.rename(directory)
+        sync_directory(self._root)
+
+    def _make_room(self, size_bytes: int, kept: Collection[str]) -> None:
+        """Removes the entries not used for longest until `size_bytes` more are within the limit."""
+        limit = self._limit_bytes()
+        entries = sorted(self._entries(), key=lambda entry: entry.used_at)
+        total = sum(entry.size_bytes for entry in entries) + size_bytes
+        for entry in entries:
+            if total <= limit:
+                return
+            if entry.key not in kept and self._remove(entry):
+                total -= entry.size_bytes
+        if total > limit:
+            raise OSError(
+                f"{self._root}: {size_bytes:,} bytes of features do not fit into the {limit:,} that may be kept; "
+                f"raise {LIMIT_VARIABLE} or free disk"
+            )
+
+    def _remove(self, entry: _Entry) -> bool:
+        if entry.path.name.endswith(_ASIDE):
+            try:
+                with FileLock(self._lock_path(entry.key), timeout=0):
+                    shutil.rmtree(entry.path, ignore_errors=True)
+            except Timeout:  # somebody is writing it
+                return False
+            return True
+        shutil.rmtree(entry.path, ignore_errors=True)
+        return True
+
+    def _entries(self) -> Iterator[_Entry]:
+        for path in self._root.glob("*"):
+            with suppress(OSError):
+                size = (path / _ARRAY).stat().st_size
+                meta = path / _META
+                used_at = meta.stat().st_mtime if meta.exists() else 0.0
+                yield _Entry(path, path.name.removesuffix(_ASIDE).lstrip("."), size, used_at)
+
+    def _limit_bytes(self) -> int:
+        chosen = int(_limit_gib() * 2**30)
+        if not chosen:
+            return 0
+        there = next((path for path in (self._root, *self._root.parents) if path.exists()), self._root)
+        free = shutil.disk_usage(there).free + sum(entry.size_bytes for entry in self._entries())
+        return min(chosen, int(_SHARE_OF_FREE_DISK * free))
+
+    @contextmanager
+    def _lock(self, name: str) -> Iterator[None]:
+        lock = FileLock(self._lock_path(name))
+        while True:
+            try:
+                lock.acquire(timeout=_WAIT_SECONDS)
+                break
+            except Timeout:
+                self._beat()
+        try:
+            yield
+        finally:
+            lock.release()
+
+    def _lock_path(self, name: str) -> Path:
+        # few files for any number of keys; two keys that share one only wait for each other
+        return self._root / f".{name[:2]}.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class _Entry:
+    path: Path
+    key: str
+    size_bytes: int
+    used_at: float
+
+
+def _limit_gib() -> float:
+    told = os.environ.get(LIMIT_VARIABLE)
+    if told is None:
+        return _DEFAULT_GIB
+    try:
+        value = float(told)
+    except ValueError:
+        value = math.nan
+    if not 0 <= value < math.inf:
+        raise UserError(
+            f"{LIMIT_VARIABLE}: expected how many GiB of features may be kept, 0 or more, found {told!r}; unset it for "
+            f"{_DEFAULT_GIB:g}"
+        )
+    return value
+
+
+def _reserve(path: Path, size_bytes: int) -> None:
+    """Takes the disk now: others count it, and a full disk is an `OSError` here and not a signal later."""
+    with path.open("wb") as file:
+        if hasattr(os, "posix_fallocate"):
+            os.posix_fallocate(file.fileno(), 0, max(size_bytes, 1))
+        else:
+            file.truncate(size_bytes)
+
+
+def _write_header(file: Any, wanted: Wanted) -> None:
+    stored = np.lib.format.dtype_to_descr(np.dtype(_stored_type(wanted.dtype)))
+    header = {"descr": stored, "fortran_order": False, "shape": wanted.shape}
+    np.lib.format.write_array_header_1_0(file, header)
+
+
+def _type(name: str) -> Any:
+    return ml_dtypes.bfloat16 if name == "bfloat16" else np.dtype(name)
+
+
+def _stored_type(name: str) -> Any:
+    """What the file says: `.npy` knows no bfloat16, so its bits are kept."""
+    return np.dtype(np.uint16) if name == "bfloat16" else np.dtype(name)

@@ -1,0 +1,292 @@
+"""Feature reuse: what frozen layers make of images that do not change is computed once, and not in every epoch.
+
+While a stage trains on images as they are, everything before its first trainable layer gives the same output in every
+epoch: its weights stand still, and frozen batch normalisation normalises by its moving averages. That part of the
+network runs once over the examples, in the cell's own precision, and the stage trains the rest on what came out. Cells
+with the same images, weights and frozen layers share it (see `feature_store.py`), whatever their seeds, heads,
+batch sizes and learning rates.
+
+The numbers are those of the whole network; on the CPU in float32 the same bits, as far as a convolution's result for
+one image does not depend on the other images of its batch (measured: only a batch of a single image differs, by
+rounding). Whether a stage reuses features follows from the cell and the bound of the cache, never from what the cache
+holds, so that a cell always comes to the same numbers.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from functools import partial
+from time import perf_counter
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark import machine
+from benchmark.catalog.cache import default_cache_root, features_directory
+from benchmark.catalog.facts import PLUGIN
+from benchmark.matrix.cell import Cell, Stage
+from benchmark.training.data.batches import Dataset, Examples
+from benchmark.training.data.splits import Indices, Split
+from benchmark.training.features.feature_store import FeatureStore, FeatureUse, Found, Wanted
+from benchmark.training.networks.models import Network, laid_out
+from benchmark.training.process.runtime import Runtime
+from benchmark.training.steps.base import compiled_forward
+
+FEATURES_VERSION = 1
+"""Raised when the same key would stand for other features."""
+
+_SEED_STATE = "seed_generator_state"
+_MOST_IMAGES = 64
+_MOST_PIXELS = _MOST_IMAGES * 160 * 160
+"""Of a batch that features are computed in: its size follows from the image size alone, for it is shared."""
+
+_DECIDING = ("TF_ENABLE_", "TF_XLA_", "XLA_")
+"""Beginnings of environment variables that choose between ways to compute."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """A network divided where its features are known once and for all.
+
+    Attributes:
+        layer: Name of the last layer that is not computed in every epoch.
+        frozen: Images [b, h, w, c] with values 0..255 to the output [b, …] of that layer.
+        rest: This output to class probabilities; shares its layers with the network.
+    """
+
+    layer: str
+    frozen: keras.Model
+    rest: keras.Model
+
+
+@dataclass(frozen=True, slots=True)
+class Features:
+    """What a stage trains on instead of images.
+
+    Attributes:
+        rest: The layers that are left; see `Cut`.
+        dataset: With features in place of images; the test set has them where the stage is the last one.
+        dtype: Name of the features' type.
+        use: How they were come by.
+    """
+
+    rest: keras.Model
+    dataset: Dataset
+    dtype: str
+    use: FeatureUse
+
+
+def deciding_environment() -> dict[str, str]:
+    """The environment variables that choose between ways to compute."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_DECIDING)}
+
+
+def cut_of(network: Network) -> Cut | None:
+    """Where the frozen layers of a network end, as its layers are trainable now; None when nothing is gained.
+
+    The cut is the last tensor that everything after it depends on alone. There is none when no layer with weights
+    stands before the first trainable one, and none when dropout stands among the frozen layers: it draws anew for
+    every batch.
+    """
+    operations = network.core.operations  # in the order of computation
+    end = next((number for number, step in enumerate(operations) if _learns(step) or _draws(step)), len(operations))
+    if any(_has_weights(step) and not _learns(step) for step in operations[end:]) and _draws(operations[end]):
+        return None
+    position = _last_bottleneck(operations, end)
+    if position is None or not any(map(_has_weights, operations[: position + 1])):
+        return None
+    layer = operations[position].name
+    layout = laid_out(network.core)
+    features = layout.outputs[layer]
+    # named, for names that Keras numbers would make equal models unequal
+    frozen = keras.Model(layout.whole.inputs, features, name="frozen")
+    try:
+        rest = keras.Model(features, layout.whole.output, name="rest")
+    except ValueError:  # a plug-in calls a layer twice, and this was not its last output that is needed
+        return None
+    return Cut(layer, frozen, rest)
+
+
+def _has_weights(step: Any) -> bool:
+    return bool(getattr(step, "weights", ()))
+
+
+def _learns(step: Any) -> bool:
+    """Whether a layer changes while it trains, moving averages included."""
+    return _has_weights(step) and step.trainable
+
+
+def _draws(step: Any) -> bool:
+    return any(variable.path.endswith(_SEED_STATE) for variable in getattr(step, "variables", ()))
+
+
+def _last_bottleneck(operations: list[Any], end: int) -> int | None:
+    """The last of the first `end` operations whose single output is all that later ones take from it and before."""
+    last_use: dict[int, int] = {}
+    for number, step in enumerate(operations):
+        for tensor in keras.tree.flatten(step.input) if number else ():
+            last_use[id(tensor)] = number
+    until, found = 0, None
+    for number, step in enumerate(operations[:end]):
+        outputs = keras.tree.flatten(step.output)
+        if until <= number and len(outputs) == 1 and number:
+            found = number
+        until = max([until, *(last_use.get(id(tensor), number) for tensor in outputs)])
+    return found
+
+
+class FeatureSource:
+    """Gives the stages of a cell their features.
+
+    Args:
+        cell: The cell.
+        runtime: What its process really has.
+        beat: Called between batches; may raise to stop.
+    """
+
+    def __init__(self, cell: Cell, runtime: Runtime, beat: Callable[[], object]) -> None:
+        self._cell = cell
+        self._runtime = runtime
+        self._beat = beat
+        self._store = FeatureStore(features_directory(default_cache_root()), beat)
+
+    def of_stage(self, network: Network, stage: Stage, dataset: Dataset, *, is_last: bool) -> Features | None:
+        """Features for a stage whose trainable layers are set; None when it trains the normal way.
+
+        It does when its images are augmented, when it has one epoch only, when nothing is frozen, when dropout stands
+        among the frozen layers, when the features are larger than may be kept, and when the disk refuses them.
+
+        Args:
+            network: With the weights that the stage begins with.
+            stage: The stage.
+            dataset: Of images.
+            is_last: Whether the test set is going to be evaluated with this stage's layers.
+        """
+        if not self._cell.reuse_features or stage.augment or stage.epochs == 1:
+            return None
+        began = perf_counter()
+        cut = cut_of(network)
+        if cut is None:
+            return None
+        parts = _parts(dataset)
+        wanted = self._wanted(cut, dataset.fingerprint, parts)
+        try:
+            # the test set counts in every stage: a stage must not depend on those after it, for cells share it
+            if not self._store.has_room_for(sum(one.size_bytes for one in wanted)):
+                return None
+            parts = parts if is_last else parts[:1]
+            wanted = wanted[: len(parts)]
+            found = self._find(cut, parts, wanted)
+        except OSError as error:
+            log.warning("features cannot be kept, the stage computes them in every epoch: %s", error)
+            return None
+        seconds = perf_counter() - began
+        saved = sum(one.seconds for one in found if not one.computed)
+        how = "computed" if any(one.computed for one in found) else "reused"
+        use = FeatureUse(how, seconds, seconds + saved)
+        return Features(cut.rest, _with_features(dataset, parts, found), cut.rest.inputs[0].dtype, use)
+
+    def _find(self, cut: Cut, parts: Sequence[_Part], wanted: Sequence[Wanted]) -> list[Found]:
+        forward = compiled_forward(cut.frozen)
+        together = [one.key for one in wanted]
+        return [
+            self._store.get(one, partial(self._computed, forward, part), together)
+            for part, one in zip(parts, wanted, strict=True)
+        ]
+
+    def _computed(self, forward: Callable[[NDArray[Any]], NDArray[Any]], part: _Part) -> Iterator[NDArray[Any]]:
+        size = self._batch_size
+        for start in range(0, len(part.indices), size):
+            yield forward(part.images[part.indices[start : start + size]])
+
+    @property
+    def _batch_size(self) -> int:
+        return min(max(_MOST_PIXELS // self._cell.data.image_size**2, 1), _MOST_IMAGES)
+
+    def _description(self, cut: Cut) -> str:
+        """What the frozen layers are, weights apart."""
+        architecture = self._cell.architecture
+        if architecture.name.startswith(PLUGIN):
+            # a user's own layers need not be able to tell what they are
+            return json.dumps({"plugin": asdict(architecture), "cut": cut.layer})
+        return hashlib.sha256(cut.frozen.to_json().encode()).hexdigest()
+
+    def _wanted(self, cut: Cut, fingerprint: str, parts: Sequence[_Part]) -> list[Wanted]:
+        cell, runtime = self._cell, self._runtime
+        shape, dtype = tuple(cut.rest.input_shape[1:]), cut.rest.inputs[0].dtype
+        made_of = {
+            "version": FEATURES_VERSION,
+            "data": fingerprint,
+            "frozen": self._description(cut),
+            "weights": _weights_digest(cut.frozen),
+            "precision": cell.precision,
+            "backend": [cell.backend, runtime.backend_version, runtime.keras_version],
+            "device": [cell.device_kind, runtime.device_name, machine.cpu_model()],
+            "threads": runtime.threads,
+            "deterministic": cell.deterministic,
+            "batch": self._batch_size,
+            "environment": deciding_environment(),
+        }
+        people = {"architecture": cell.architecture.name, "layer": cut.layer, "source": cell.data.source}
+        wanted = []
+        for part in parts:
+            examples = {"part": part.name, "examples": hashlib.sha256(part.indices.tobytes()).hexdigest()}
+            key = hashlib.sha256(json.dumps({**made_of, **examples}, sort_keys=True).encode()).hexdigest()
+            notes = {**people, **made_of, **examples}
+            wanted.append(Wanted(key[:32], (len(part.indices), *shape), dtype, notes))
+        return wanted
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """Examples that lie in one prepared array.
+
+    Attributes:
+        name: `train` or `test`.
+        images: The whole array.
+        indices: Those of it that the cell sees, ascending: validation is no other part, for it changes with the seed.
+    """
+
+    name: str
+    images: NDArray[Any]
+    indices: Indices
+
+
+def _parts(dataset: Dataset) -> list[_Part]:
+    seen = np.sort(np.concatenate([dataset.training.split.indices, dataset.validation.split.indices]))
+    return [
+        _Part("train", dataset.training.images, seen),
+        _Part("test", dataset.test.images, np.sort(dataset.test.split.indices)),
+    ]
+
+
+def _with_features(dataset: Dataset, parts: Sequence[_Part], found: Sequence[Found]) -> Dataset:
+    def of(examples: Examples, number: int) -> Examples:
+        positions = np.searchsorted(parts[number].indices, examples.split.indices)
+        return replace(examples, images=found[number].array, split=Split(positions, examples.split.labels))
+
+    return replace(
+        dataset,
+        training=of(dataset.training, 0),
+        validation=of(dataset.validation, 0),
+        test=of(dataset.test, 1) if len(parts) > 1 else dataset.test,
+    )
+
+
+def _weights_digest(model: keras.Model) -> str:
+    """sha256 over the values of all weights in their order."""
+    digest = hashlib.sha256()
+    for weight in model.weights:
+        array = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
+        digest.update(f"{weight.path} {array.dtype.str} {array.shape}".encode())
+        digest.update(array.reshape(-1).view(np.uint8).data)
+    return digest.hexdigest()

@@ -1,0 +1,1 @@
+"""Networks by name: our own, those of Keras Applications, and those that plug-ins build."""

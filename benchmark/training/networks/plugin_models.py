@@ -1,0 +1,290 @@
+"""Models that users' own functions build. The only place where a plug-in runs, and only ever inside a worker.
+
+    def my_net(input_shape, num_classes, *, width=32):
+        ...
+        return keras.Model(images, probabilities)     # images [b, h, w, c] with values 0..255; a softmax at the end
+
+The function is given the parameters of the matrix as keyword arguments. Its graph is laid out once more behind our own
+input, layer by layer, so that it is trained, frozen and saved like any other network. Whatever goes wrong in a plug-in
+ends its cell with one message that names the file and the line.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.abc
+import importlib.util
+import inspect
+import math
+import re
+import sys
+import traceback
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import keras
+import numpy as np
+
+from benchmark.catalog.facts import PLUGIN
+from benchmark.errors import BenchError
+from benchmark.matrix.cell import Architecture, Data
+from benchmark.matrix.reading.plugins import entry_point, package_code, read_code
+from benchmark.matrix.trust import exposure, trusted_digests
+from benchmark.training.process.causes import cause_of
+
+HEAD_ATTRIBUTE = "bench_head"
+"""A model may name the layers of its head in a list of this name; else the head begins at its last layer with weights."""
+
+Build = Callable[..., Any]
+
+
+class PluginError(BenchError):
+    """A plug-in cannot be loaded, or does not build what it should. The message begins with file and line."""
+
+
+def plugin_model(architecture: Architecture, data: Data, images: Any, *, allowed: bool) -> tuple[keras.Model, Any]:
+    """The model that a plug-in builds for a cell, and its probabilities for `images`.
+
+    Args:
+        architecture: `plugin:NAME`, the parameters, and which code it must be.
+        data: Of the cell.
+        images: Symbolic images of the cell's size, [b, h, w, c] float32.
+        allowed: Whether the user has said that plug-ins may run; else its digest must stand in the trust file.
+
+    Raises:
+        PluginError: It may not run, cannot be loaded, or builds something else.
+
+    Side effects: whatever the plug-in does, in this process.
+    """
+    name = architecture.name.removeprefix(PLUGIN)
+    function, place = _function(name, architecture, allowed=allowed)
+    shape = (data.image_size, data.image_size, data.channels)
+    arguments = {"input_shape": shape, "num_classes": data.num_classes, **_arguments(architecture)}
+    _check_arguments(function, arguments, name, place)
+    with _blamed(place, architecture.file):
+        model = function(**arguments)
+    _check_model(model, place)
+    with _blamed(place, architecture.file):
+        # `call` lays the layers out one by one; calling the model would make it a single layer
+        probabilities = model.call(images) if _is_graph(model) else model(images)
+    _check_output(probabilities, data.num_classes, place)
+    return model, _in_float32(probabilities)
+
+
+def check_core(core: keras.Model, place: str) -> None:
+    """Raises `PluginError` when the finished network does not give probabilities, or calls two weights alike."""
+    paths = [weight.path for weight in core.weights]
+    twice = sorted({path for path in paths if paths.count(path) > 1})
+    if twice:
+        raise PluginError(
+            f"{place}: expected a name of its own for every layer, found several weights called {twice[0]}"
+        )
+    shape = tuple(size or 32 for size in core.input_shape[1:])
+    images = np.stack([np.zeros(shape), np.arange(math.prod(shape)).reshape(shape) % 256]).astype(np.float32)
+    told = keras.ops.convert_to_numpy(core(images, training=False)).astype(np.float64)
+    sums = told.sum(axis=-1)
+    if not (np.isfinite(told).all() and (told >= 0).all() and np.allclose(sums, 1, atol=0.02)):
+        raise PluginError(
+            f"{place}: expected probabilities that sum to 1 for each image, found {told[0][:4].tolist()} … with the sum "
+            f'{sums[0]:.4g}; end the model with `Dense(num_classes, activation="softmax")`, and scale its input, which '
+            "has values 0..255"
+        )
+
+
+def place_of(architecture: Architecture) -> str:
+    """How messages call a plug-in before a line of it is known."""
+    return architecture.file or f"the model {architecture.name.removeprefix(PLUGIN)} of {architecture.code}"
+
+
+def layers_of(model: keras.Model, core: keras.Model) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+    """Backbone and head of a plug-in's network, and where the weights of its last layer are found.
+
+    Args:
+        model: As the plug-in returned it; may name its head.
+        core: The network made of it.
+
+    Raises:
+        PluginError: The head that it names is not there, or nothing in the network has weights.
+    """
+    layers = [layer for layer in core.layers if not isinstance(layer, keras.layers.InputLayer)]
+    names = [layer.name for layer in layers]
+    weighted = [position for position, layer in enumerate(layers) if layer.weights]
+    if not weighted:
+        raise PluginError(f"{model.name}: expected a model with weights, found none to train")
+    named = getattr(model, HEAD_ATTRIBUTE, None)
+    head = names[weighted[-1] :] if named is None else [str(name) for name in named]
+    strange = [name for name in head if name not in names]
+    if strange or not head:
+        raise PluginError(
+            f"{model.name}.{HEAD_ATTRIBUTE}: expected names of its layers ({', '.join(names)[:300]}), found {strange or 'none'}"
+        )
+    backbone = tuple(name for name in names if name not in set(head))
+    last = layers[weighted[-1]].weights[-1].path.rpartition("/")[0]
+    return backbone, tuple(name for name in names if name in set(head)), last
+
+
+def _function(name: str, architecture: Architecture, *, allowed: bool) -> tuple[Build, str]:
+    """The function of a plug-in, and where it stands."""
+    if architecture.file is None:
+        found: Any = _of_package(name, architecture)
+        where = place_of(architecture)
+    else:
+        file = Path(architecture.file)
+        module = _module(file, str(architecture.code), allowed=allowed)
+        found, where = getattr(module, name, None), str(file)
+        if found is None:
+            own = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
+            raise PluginError(f"{where}: expected a function {name}, found {', '.join(own)[:300] or 'no function'}")
+    if not callable(found):
+        raise PluginError(f"{where}: expected {name} to be a function that returns a model, found {found!r:.80}")
+    code = getattr(found, "__code__", None)
+    return found, f"{where}:{code.co_firstlineno}" if code and code.co_filename == where else where
+
+
+def _of_package(name: str, architecture: Architecture) -> Build:
+    point = entry_point(name)
+    if point is None:
+        raise PluginError(
+            f"{architecture.code}: expected an installed package with the model {name}, found none; install it"
+        )
+    if package_code(point) != architecture.code:
+        raise PluginError(
+            f"{name}: expected {architecture.code}, found {package_code(point)}, which is other code; run again, with it"
+        )
+    with _blamed(place_of(architecture), None):
+        return point.load()
+
+
+def _module(file: Path, digest: str, *, allowed: bool) -> ModuleType:
+    """The module of a plug-in file, executed from the very bytes that were verified."""
+    try:
+        content = read_code(file)
+    except (OSError, ValueError) as error:
+        raise PluginError(
+            f"{file}: expected the plug-in of this cell, got: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    found = hashlib.sha256(content).hexdigest()
+    if found != digest:
+        raise PluginError(
+            f"{file}: expected the content with sha256 {digest}, found {found}; it has changed: run again"
+        )
+    if exposed := exposure(file):
+        raise PluginError(f"{file} is not run: {exposed} can be written by anybody; `chmod o-w {exposed}`")
+    if not allowed and digest not in trusted_digests():
+        raise PluginError(f"{file} is not trusted and was not run; `bench run` says how to trust it")
+    name = f"bench_plugin_{digest[:12]}"
+    spec = importlib.util.spec_from_file_location(name, file, loader=_Verified(file, content))
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    with _blamed(str(file), str(file)):
+        assert spec.loader is not None
+        spec.loader.exec_module(module)
+    return module
+
+
+class _Verified(importlib.abc.ExecutionLoader):
+    """Loads a module from bytes that are at hand: nothing can change between looking and running, nothing is cached."""
+
+    def __init__(self, file: Path, content: bytes) -> None:
+        self._file = file
+        self._content = content
+
+    def get_filename(self, fullname: str) -> str:  # noqa: ARG002  there is one module
+        return str(self._file)
+
+    def get_source(self, fullname: str) -> str:  # noqa: ARG002  there is one module
+        return importlib.util.decode_source(self._content)
+
+
+@contextmanager
+def _blamed(place: str, file: str | None) -> Iterator[None]:
+    """Whatever is raised inside becomes a `PluginError` that names the line of the plug-in; `sys.exit` too."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except BaseException as error:
+        if cause_of(error) != "failed":
+            raise
+        raise PluginError(f"{_line_of(error, place, file)}: {_words_of(error)}") from error
+
+
+@contextmanager
+def line_named(architecture: Architecture) -> Iterator[None]:
+    """Errors that come out of a plug-in's own lines while it trains become a `PluginError` with the line; others stay."""
+    try:
+        yield
+    except BenchError:
+        raise
+    except Exception as error:
+        line = _line_of(error, "", architecture.file)
+        if not line or architecture.file is None or cause_of(error) != "failed":
+            raise
+        raise PluginError(f"{line}: {_words_of(error)}") from error
+
+
+def _words_of(error: BaseException) -> str:
+    """Class and message in one line; Keras makes its messages bold."""
+    words = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    return f"{type(error).__name__}: {' '.join(words.split())[:2000]}"
+
+
+def _line_of(error: BaseException, place: str, file: str | None) -> str:
+    if isinstance(error, SyntaxError) and error.filename == file and error.lineno:
+        return f"{file}:{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{file}:{lines[-1]}" if lines else place
+
+
+def _arguments(architecture: Architecture) -> dict[str, Any]:
+    """Parameters as they stand in the matrix; lists are lists again."""
+    return {name: _listed(value) for name, value in architecture.parameters}
+
+
+def _listed(value: Any) -> Any:
+    return [_listed(item) for item in value] if isinstance(value, tuple) else value
+
+
+def _check_arguments(function: Build, arguments: Mapping[str, Any], name: str, place: str) -> None:
+    try:
+        taken = inspect.signature(function)
+    except (TypeError, ValueError):
+        return  # written in another language: the call will tell
+    try:
+        taken.bind(**arguments)
+    except TypeError as error:
+        about = "; `dropout` comes from a strategy or the matrix" if "dropout" in str(error) else ""
+        raise PluginError(
+            f"{place}: expected a function that can be called as {name}({', '.join(f'{key}=…' for key in arguments)}), "
+            f"found {name}{taken}: {error}{about}; add the parameter, or take it out of the matrix"
+        ) from error
+
+
+def _check_model(model: Any, place: str) -> None:
+    if not isinstance(model, keras.Model):
+        raise PluginError(f"{place}: expected a keras.Model to be returned, found {type(model).__name__}")
+
+
+def _is_graph(model: keras.Model) -> bool:
+    """Whether the model is made of layers in a graph, or in a row, and not a class with a `call` of its own."""
+    return isinstance(model, keras.Sequential) or any(kind.__name__ == "Functional" for kind in type(model).__mro__)
+
+
+def _check_output(probabilities: Any, classes: int, place: str) -> None:
+    if not isinstance(probabilities, keras.KerasTensor):
+        raise PluginError(f"{place}: expected a model with one output, found {type(probabilities).__name__}")
+    if tuple(probabilities.shape[1:]) != (classes,):
+        raise PluginError(
+            f"{place}: expected an output of shape (None, {classes}), a probability for each class, found "
+            f"{tuple(probabilities.shape)}"
+        )
+
+
+def _in_float32(probabilities: Any) -> Any:
+    if keras.backend.standardize_dtype(probabilities.dtype) == "float32":
+        return probabilities
+    return keras.layers.Activation("linear", dtype="float32", name="in_float32")(probabilities)

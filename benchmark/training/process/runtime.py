@@ -1,0 +1,191 @@
+"""What a worker's process is made of before the first operation: processors, threads, device, determinism.
+
+The only place that knows backends apart besides the training steps and `augmentation.reseed`. Nothing happens at import.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import logging
+import os
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from benchmark import machine
+from benchmark.catalog.cache import compiled_directory, default_cache_root
+from benchmark.events import Job
+from benchmark.matrix.cell import Cell
+from benchmark.training.process.causes import DeviceError
+
+_COMPILED_BYTES = 1 << 30
+"""Bound of JAX's cache of compiled programs for one kind of processor; the ones not used for longest go first."""
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Runtime:
+    """What the process really has."""
+
+    backend_version: str
+    keras_version: str
+    threads: int
+    device_name: str
+
+
+def prepare_process(job: Job, cell: Cell) -> Runtime:
+    """Sets up this process for one cell, for good.
+
+    Raises:
+        DeviceError: The GPU that the job names is not there; a cell never falls back to the CPU silently.
+        RuntimeError: Keras was imported with another backend.
+    """
+    if job.cores and hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, job.cores)
+    return prepare_backend(cell, job.gpu)
+
+
+def prepare_backend(cell: Cell, gpu: int | None) -> Runtime:
+    """Threads, device and determinism of this process, for good; raises as `prepare_process` does."""
+    if gpu is None:
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the one of a GPU cell came with its environment
+    backend = keras.backend.backend()
+    if backend != cell.backend:
+        raise RuntimeError(f"the cell needs the backend {cell.backend}, but Keras was imported with {backend}")
+    device_name = _PREPARE[backend](cell, gpu)
+    return Runtime(importlib.metadata.version(backend), keras.__version__, cell.threads, device_name)
+
+
+def seed_process(seed: int) -> None:
+    """Seeds all that networks draw their first weights from.
+
+    `keras.utils.set_random_seed` does the same, but imports TensorFlow whatever the backend: 2 s and 300 MiB.
+    """
+    if keras.backend.backend() == "tensorflow":
+        keras.utils.set_random_seed(seed)
+        return
+    random.seed(seed)
+    np.random.seed(seed)  # noqa: NPY002  what layers of a plug-in may draw from
+    if keras.backend.backend() == "torch":
+        import torch
+
+        torch.manual_seed(seed)
+
+
+def peak_device_bytes(cell: Cell) -> int | None:
+    """Peak memory that the backend has allocated on the GPU; None on the CPU or when the backend does not tell."""
+    if cell.device_kind != "gpu":
+        return None
+    if cell.backend == "tensorflow":
+        import tensorflow as tf
+
+        return int(tf.config.experimental.get_memory_info("GPU:0")["peak"])
+    if cell.backend == "torch":
+        import torch
+
+        return int(torch.cuda.max_memory_allocated())
+    import jax
+
+    statistics = jax.local_devices()[0].memory_stats() or {}
+    return statistics.get("peak_bytes_in_use")
+
+
+def _prepare_tensorflow(cell: Cell, gpu: int | None) -> str:
+    import tensorflow as tf
+
+    tf.config.threading.set_inter_op_parallelism_threads(cell.threads)
+    tf.config.threading.set_intra_op_parallelism_threads(cell.threads)
+    if cell.deterministic:
+        tf.config.experimental.enable_op_determinism()
+    if cell.device_kind != "gpu":
+        tf.config.set_visible_devices([], "GPU")
+        return "cpu"
+    devices = tf.config.list_physical_devices("GPU")
+    if not devices:
+        raise _missing_gpu(gpu)
+    tf.config.experimental.set_memory_growth(devices[0], True)
+    return str(tf.config.experimental.get_device_details(devices[0]).get("device_name", "gpu"))
+
+
+def _prepare_jax(cell: Cell, gpu: int | None) -> str:
+    # read when the first operation starts XLA's client; NPROC is the size of its pool of threads
+    os.environ["NPROC"] = str(cell.threads)
+    os.environ["XLA_FLAGS"] = " ".join(
+        [
+            os.environ.get("XLA_FLAGS", ""),
+            f"--xla_cpu_multi_thread_eigen={'true' if cell.threads > 1 else 'false'}",
+            *(["--xla_gpu_deterministic_ops=true"] if cell.deterministic and cell.device_kind == "gpu" else []),
+        ]
+    ).strip()
+    import jax
+
+    _keep_compiled(cell.threads)
+    if cell.device_kind != "gpu":
+        jax.config.update("jax_platforms", "cpu")
+        return "cpu"
+    try:
+        return str(jax.devices("gpu")[0].device_kind)
+    except RuntimeError as error:
+        raise _missing_gpu(gpu) from error
+
+
+def _keep_compiled(threads: int) -> None:
+    """Lets JAX take from a cache what a process of this machine has compiled before: the same code, so the same bits."""
+    import jax
+
+    root = default_cache_root()
+    kept = compiled_directory(root)
+    folder = kept / f"{machine.processor_digest()}-{threads}"
+    try:
+        root.mkdir(parents=True, exist_ok=True)
+        for one in (kept, folder):
+            one.mkdir(mode=0o700, exist_ok=True)
+        strangers = [one for one in (root, kept, folder) if not _is_ours_alone(one)]
+    except OSError as error:
+        log.warning("%s cannot be made, so everything is compiled again: %s", folder, error)
+        return
+    if strangers:
+        log.warning("others may write into %s, so nothing that was compiled is taken from there", strangers[0])
+        return
+    jax.config.update("jax_compilation_cache_dir", str(folder))
+    jax.config.update("jax_compilation_cache_max_size", _COMPILED_BYTES)
+    # first weights are drawn by many small programs, each worth keeping
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
+    jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
+
+
+def _is_ours_alone(folder: Path) -> bool:
+    """Whether nobody but this user can put code there."""
+    status = folder.stat()
+    return status.st_uid == os.getuid() and not status.st_mode & 0o022
+
+
+def _prepare_torch(cell: Cell, gpu: int | None) -> str:
+    import torch
+
+    torch.set_num_threads(cell.threads)
+    torch.set_num_interop_threads(cell.threads)
+    if cell.deterministic:
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.use_deterministic_algorithms(True)
+    if cell.device_kind != "gpu":
+        return "cpu"
+    if not torch.cuda.is_available() or keras.ops.zeros(()).device.type != "cuda":
+        raise _missing_gpu(gpu)
+    return str(torch.cuda.get_device_name(0))
+
+
+def _missing_gpu(gpu: int | None) -> DeviceError:
+    return DeviceError(f"the cell was placed on GPU {gpu}, but the backend sees no GPU; see `bench doctor`")
+
+
+_PREPARE: dict[str, Callable[[Cell, int | None], str]] = {
+    "tensorflow": _prepare_tensorflow,
+    "jax": _prepare_jax,
+    "torch": _prepare_torch,
+}

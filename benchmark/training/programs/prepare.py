@@ -1,0 +1,217 @@
+"""Prepared datasets: decoded, resized and recoloured once, then shared by every worker as memory-mapped arrays.
+
+A prepared dataset is a folder that appears whole or not at all:
+
+    train_images.npy  uint8 [n, h, w, c], 0..255     test_images.npy
+    train_labels.npy  int32 [n]                      test_labels.npy
+    meta.json         source, sizes, class names, notes, versions, and the fingerprint: sha256 of the four arrays
+
+As a program, `python -m benchmark.training.programs.prepare '{"source": …, "image_size": …, "color": …, "cache_root": …}'`
+prints `{"directory": …, "fingerprint": …}` and exits 0, or prints `{"error": …}` and exits 3. Optional keys:
+`offline` (no download is tried), `manual_directory` (a folder with the original archives, verified by TFDS) and
+`data_directory` (where TFDS keeps its datasets; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`); and of users'
+own sources `location`, `test_fraction`, `class_names`, as the `Data` of a cell has them.
+`{"imagenet": NAME}` instead makes sure that the published weights of a network are in Keras's cache and whole, and
+answers with `{"path": …}`; it too takes `offline` and `manual_directory`. How far it has come it tells on stderr, as
+lines `{"progress": …}`.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import logging
+import os
+import platform
+import shutil
+import sys
+from collections.abc import Callable, Sequence
+from contextlib import redirect_stdout, suppress
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock
+
+from benchmark.catalog.cache import PREPARATION_VERSION, prepared_directory, source_state
+from benchmark.catalog.facts import prepared_size
+from benchmark.training.data.digits import prepare_digits
+from benchmark.training.data.fingerprint import ARRAYS, fingerprint_of, modified_ns
+from benchmark.training.data.sources import Content, Wanted
+from benchmark.training.process.causes import DataError
+from benchmark.training.weights.imagenet import fetch
+from benchmark.training.whole_files import sync_directory
+
+EXIT_DATA_ERROR = 3
+
+
+Prepare = Callable[[Wanted, Path], Content]
+"""Writes the four arrays into a folder and tells what they hold."""
+
+
+def prepare(
+    source: str,
+    image_size: int,
+    color: str,
+    cache_root: str | os.PathLike[str],
+    offline: bool = False,
+    manual_directory: str | None = None,
+    data_directory: str | None = None,
+    location: str | None = None,
+    test_fraction: float | None = None,
+    class_names: Sequence[str] | None = None,
+) -> Path:
+    """Makes sure that a prepared dataset is there, and returns its folder.
+
+    Several processes may ask for the same one: one prepares it, the others wait and use it.
+
+    Raises:
+        DataError: The source is unknown, not there, or damaged; the message names the cure.
+        OSError: The cache cannot be written.
+    """
+    image_size = prepared_size(source, image_size)
+    names = None if class_names is None else tuple(class_names)
+    state = source_state(location, test_fraction, names)
+    directory = prepared_directory(source, image_size, color, cache_root, state)
+    # before any lock, so that a finished dataset can be used from a read-only cache
+    if is_complete(directory):
+        return directory
+    directory.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(f"{directory}.lock"):
+        if not is_complete(directory):
+            wanted = Wanted(
+                source, image_size, color, offline, manual_directory, data_directory, location, test_fraction, names
+            )
+            _build(wanted, directory, state)
+    return directory
+
+
+def is_complete(directory: Path) -> bool:
+    """Whether the folder holds a whole prepared dataset: every file there, of the size its meta says."""
+    try:
+        meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
+        return all((directory / f"{name}.npy").stat().st_size == meta["file_bytes"][name] for name in ARRAYS)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+
+
+def _build(wanted: Wanted, directory: Path, state: str) -> None:
+    for leftover in directory.parent.glob(f".{directory.name}.*.partial"):
+        shutil.rmtree(leftover, ignore_errors=True)  # we hold the lock: nobody is writing there
+    aside = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
+    aside.mkdir()
+    try:
+        content = _preparer(wanted.source)(wanted, aside)
+        if source_state(wanted.location, wanted.test_fraction, wanted.class_names) != state:
+            raise DataError(f"{wanted.location}: the files changed while they were read; run again when they rest")
+        meta = json.dumps(_meta(wanted, aside, content), indent=1).encode()
+        (aside / "meta.json").write_bytes(meta)
+        for path in aside.iterdir():
+            _sync(path)
+        sync_directory(aside)
+        shutil.rmtree(directory, ignore_errors=True)  # an incomplete one of an older time
+        aside.rename(directory)
+        sync_directory(directory.parent)
+    finally:
+        shutil.rmtree(aside, ignore_errors=True)
+
+
+def _preparer(source: str) -> Prepare:
+    if source == "digits":
+        return prepare_digits_into
+    if source.startswith("tfds:"):
+        from benchmark.training.data.tfds import prepare_tfds
+
+        return prepare_tfds
+    if source.startswith("folder:"):
+        from benchmark.training.data.class_folders import prepare_folder
+
+        return prepare_folder
+    if source.startswith("npz:"):
+        from benchmark.training.data.npz import prepare_npz
+
+        return prepare_npz
+    raise DataError(
+        f"unknown data source {source!r}: expected `digits`, `tfds:NAME`, `folder:PATH` or `npz:PATH`; see "
+        "`bench list datasets`"
+    )
+
+
+def prepare_digits_into(wanted: Wanted, directory: Path) -> Content:
+    """scikit-learn's digits; needs nothing but the installed package."""
+    arrays, class_names = prepare_digits(wanted.image_size, wanted.channels)
+    for name, array in arrays.items():
+        np.save(directory / f"{name}.npy", array)
+    return Content(class_names)
+
+
+def _meta(wanted: Wanted, directory: Path, content: Content) -> dict[str, Any]:
+    shapes = {name: np.load(directory / f"{name}.npy", mmap_mode="r").shape for name in ARRAYS}
+    return {
+        "preparation_version": PREPARATION_VERSION,
+        "source": wanted.source,
+        "image_size": wanted.image_size,
+        "color": wanted.color,
+        "class_names": content.class_names,
+        "notes": list(content.notes),
+        "shapes": shapes,
+        "file_bytes": {name: (directory / f"{name}.npy").stat().st_size for name in ARRAYS},
+        "modified_ns": modified_ns(directory),
+        "fingerprint": fingerprint_of(directory),
+        "versions": {"python": platform.python_version(), **_versions()},
+    }
+
+
+def _versions() -> dict[str, str]:
+    versions = {}
+    for package in ("numpy", "pillow", "scikit-learn", "tensorflow", "tensorflow-datasets"):
+        with suppress(importlib.metadata.PackageNotFoundError):
+            versions[package] = importlib.metadata.version(package)
+    return versions
+
+
+def _sync(path: Path) -> None:
+    descriptor = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _dataset(**wish: Any) -> dict[str, str]:
+    directory = prepare(**wish)
+    meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
+    return {"directory": str(directory), "fingerprint": meta["fingerprint"]}
+
+
+def _weights(imagenet: str, offline: bool = False, manual_directory: str | None = None) -> dict[str, str]:
+    return {"path": str(fetch(imagenet, offline=offline, manual_directory=manual_directory))}
+
+
+class _Progress(logging.Handler):
+    """Writes what is logged on the way as lines `{"progress": …}` on stderr; the scheduler reads the last one."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        sys.stderr.write(json.dumps({"progress": record.getMessage()}) + "\n")
+        sys.stderr.flush()
+
+
+def main(arguments: list[str]) -> int:
+    """The program: one JSON object in, one JSON line out."""
+    wish = json.loads(arguments[0])
+    logger = logging.getLogger("benchmark.training")
+    logger.addHandler(_Progress())
+    logger.setLevel(logging.INFO)
+    try:
+        with redirect_stdout(sys.stderr):  # TFDS prints what it does
+            answer = _weights(**wish) if "imagenet" in wish else _dataset(**wish)
+        code = 0
+    except (DataError, OSError) as error:
+        answer, code = {"error": str(error)}, EXIT_DATA_ERROR
+    sys.stdout.write(json.dumps(answer) + "\n")
+    sys.stdout.flush()
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,82 @@
+"""The training step and the prediction on JAX: pure functions of all variables, compiled once for each batch size.
+
+Between two steps the variables of Keras hold the state, so that states are saved, resumed and seeded as on every
+backend. The old values of what learns are given up to the step, which writes the new ones into their memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.training.steps.base import BatchResult
+
+
+class JaxSteps:
+    """See `steps.compiled_steps`; the optimizer is built."""
+
+    def __init__(self, model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool) -> None:
+        taken = model.inputs[0].dtype
+        self._learning = model.trainable_variables
+        self._standing = model.non_trainable_variables  # moving averages and random states among them
+        self._optimizer = optimizer.variables
+        self._predict = forward_pass(core)
+
+        def lost(learning: Sequence[Any], standing: Sequence[Any], scales: Sequence[Any], x: Any, y: Any) -> Any:
+            probabilities, standing, penalties = model.stateless_call(
+                learning, standing, x.astype(taken), training=True, return_losses=True
+            )
+            total = sum(penalties, start=loss(y, probabilities))
+            with keras.StatelessScope(state_mapping=list(zip(optimizer.variables, scales, strict=True))):
+                scaled = optimizer.scale_loss(total)
+            truth = jnp.argmax(y, axis=-1) if one_hot else y
+            correct = jnp.sum(jnp.argmax(probabilities, axis=-1) == truth)
+            return scaled, (total, correct, standing)
+
+        def train(learning: Sequence[Any], standing: Sequence[Any], states: Sequence[Any], x: Any, y: Any) -> Any:
+            gradients, (total, correct, standing) = jax.grad(lost, has_aux=True)(learning, standing, states, x, y)
+            learning, states = optimizer.stateless_apply(states, gradients, learning)
+            return total, correct, learning, standing, states
+
+        self._train = jax.jit(train, donate_argnums=(0, 2))
+
+    def train(self, images: NDArray[Any], labels: NDArray[Any]) -> BatchResult:
+        state = _values(self._learning), _values(self._standing), _values(self._optimizer)
+        loss, correct, learning, standing, states = self._train(*state, images, labels)
+        _assign(self._learning, learning)
+        _assign(self._standing, standing)
+        _assign(self._optimizer, states)
+        return BatchResult(len(images), loss, correct)
+
+    def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        return np.asarray(self._predict(images), dtype=np.float32)
+
+
+def forward_pass(model: keras.Model) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Images or features [b, …] to the output of `model` in its own type, with dropout off."""
+    taken = model.inputs[0].dtype
+
+    def forward(learning: Sequence[Any], standing: Sequence[Any], x: Any) -> Any:
+        return model.stateless_call(learning, standing, x.astype(taken), training=False)[0]
+
+    compiled = jax.jit(forward)
+
+    def run(batch: NDArray[Any]) -> NDArray[Any]:
+        return np.asarray(compiled(_values(model.trainable_variables), _values(model.non_trainable_variables), batch))
+
+    return run
+
+
+def _values(variables: Iterable[Any]) -> list[Any]:
+    return [variable.value for variable in variables]
+
+
+def _assign(variables: Iterable[Any], values: Iterable[Any]) -> None:
+    for variable, value in zip(variables, values, strict=True):
+        variable.assign(value)

@@ -1,0 +1,57 @@
+"""The training step and the prediction on PyTorch: forward, gradients, update, one operation after the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmark.training.steps.base import BatchResult
+
+
+class TorchSteps:
+    """See `steps.compiled_steps`; the optimizer is built."""
+
+    def __init__(self, model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool) -> None:
+        self._model = model
+        self._optimizer = optimizer
+        self._loss = loss
+        self._one_hot = one_hot
+        self._learning = model.trainable_variables
+        self._taken = model.inputs[0].dtype
+        self._predict = forward_pass(core)
+
+    def train(self, images: NDArray[Any], labels: NDArray[Any]) -> BatchResult:
+        truth = _tensor(labels)
+        probabilities = self._model(_tensor(images, self._taken), training=True)
+        total = sum(self._model.losses, start=self._loss(truth, probabilities))
+        gradients = torch.autograd.grad(
+            self._optimizer.scale_loss(total), [variable.value for variable in self._learning], allow_unused=True
+        )
+        with torch.no_grad():
+            self._optimizer.apply(list(gradients), self._learning)
+            correct = torch.sum(torch.argmax(probabilities, -1) == (truth.argmax(-1) if self._one_hot else truth))
+        return BatchResult(len(images), total.detach(), correct)
+
+    def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
+        return np.asarray(self._predict(images), dtype=np.float32)
+
+
+def forward_pass(model: keras.Model) -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Images or features [b, …] to the output of `model` in its own type, with dropout off."""
+    taken = model.inputs[0].dtype
+
+    def run(batch: NDArray[Any]) -> NDArray[Any]:
+        with torch.no_grad():
+            return np.asarray(keras.ops.convert_to_numpy(model(_tensor(batch, taken), training=False)))
+
+    return run
+
+
+def _tensor(array: NDArray[Any], dtype: str | None = None) -> Any:
+    """On the cell's device; PyTorch takes no memory that must not be written."""
+    return keras.ops.convert_to_tensor(array if array.flags.writeable else array.copy(), dtype=dtype)

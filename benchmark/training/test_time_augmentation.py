@@ -1,0 +1,71 @@
+"""Test-time augmentation: predictions averaged over an image as it is and over randomly changed views of it.
+
+A view is a random horizontal flip and a rotation by up to 0.05 of a turn (18 degrees) to either side. Views are rounded
+to whole pixel values like the data themselves, so that the compiled prediction serves them too. Their randomness is a
+pure function of the seed, the number of the view, and the size of the batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.matrix.cell import Parameters
+from benchmark.training.augmentation import augmentation_layers, reseed
+from benchmark.training.data.batches import Images
+
+VIEW: Parameters = (("flip", "horizontal"), ("rotation", 0.05))
+"""What a view is, in the words of the setting `augment`."""
+
+_FIRST_EPOCH = 1 << 30
+"""Views draw where no epoch of a training does."""
+
+
+class Viewer:
+    """Makes views of images [b, h, w, c] of one shape.
+
+    Args:
+        shape: (h, w, c) of the images.
+        seed: Decides the views.
+    """
+
+    def __init__(self, shape: tuple[int, ...], seed: int) -> None:
+        self._seed = seed
+        images = x = keras.Input(shape, dtype="float32")
+        for layer in augmentation_layers(VIEW, shape[-1]):
+            x = layer(x)
+        self._model = keras.Model(images, x, name="view")
+
+    def begin(self, number: int) -> None:
+        """Sets the randomness to what view `number` (1, 2, …) begins with."""
+        reseed(self._model, self._seed, _FIRST_EPOCH + number)
+
+    def view(self, images: Images) -> Images:
+        """The next view of a batch, uint8 like the batch itself."""
+        changed = keras.ops.convert_to_numpy(self._model(images.astype(np.float32), training=True))
+        return np.rint(np.clip(changed, 0, 255)).astype(np.uint8)
+
+
+def averaged(
+    plain: NDArray[np.float32],
+    predict_all: Callable[[Callable[[Images], Images]], NDArray[np.float32]],
+    viewer: Viewer,
+    views: int,
+) -> NDArray[np.float32]:
+    """The mean of the plain probabilities [n, classes] and those of `views` views, every view counting the same.
+
+    Args:
+        plain: Of the images as they are.
+        predict_all: Given what to do with each batch of images first, predicts all of them, [n, classes].
+        viewer: Makes the views.
+        views: How many, at least 1.
+    """
+    total: NDArray[Any] = plain.astype(np.float64)
+    for number in range(1, views + 1):
+        viewer.begin(number)
+        total += predict_all(viewer.view)
+    return (total / (views + 1)).astype(np.float32)

@@ -1,0 +1,1 @@
+"""Weights read from files: those of parent cells, of ImageNet, and of users."""

@@ -1,0 +1,235 @@
+"""Weights out of Keras's HDF5 files: the legacy layout, that of `.weights.h5`, and the one inside a `.keras` archive.
+
+The content decides which layout it is, never the name of the file. Layers are matched by their order, as Keras does:
+names in a file of another version mean nothing. Every shape is compared before an array is read, so that a damaged
+file can ask for no more memory than the network has; links that lead out of the file are refused.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import h5py
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.catalog.archives import DAMAGE
+from benchmark.training.networks.models import PREDICTIONS, Network
+from benchmark.training.process.causes import DataError
+
+Arrays: TypeAlias = dict[str, NDArray[Any]]
+
+_SIGNATURE = b"\x89HDF\r\n\x1a\n"
+_ARCHIVE_SIGNATURE = b"PK\x03\x04"
+_ARCHIVE_MEMBER = "model.weights.h5"
+"""Where a `.keras` archive keeps its weights; nothing else of it is looked at."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Pair:
+    """A layer of the network and what the file holds for it, in order."""
+
+    name: str
+    weights: Sequence[Any]
+    datasets: Sequence[Any]
+
+
+def hdf5_content(content: bytes) -> bytes | None:
+    """The HDF5 file that `content` is, or that the `.keras` archive it is holds; None when it is something else.
+
+    Raises:
+        DataError: An archive that no saved model can be.
+    """
+    if content.startswith(_SIGNATURE):
+        return content
+    if not content.startswith(_ARCHIVE_SIGNATURE) or not zipfile.is_zipfile(io.BytesIO(content)):
+        return None
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as archive:
+            if _ARCHIVE_MEMBER not in archive.namelist():
+                return None
+            if archive.getinfo(_ARCHIVE_MEMBER).file_size > 100 * len(content):
+                raise DataError(
+                    f"{_ARCHIVE_MEMBER} inside is packed more than a hundred times, which weights never are"
+                )
+            return archive.read(_ARCHIVE_MEMBER)
+    except (OSError, ValueError, *DAMAGE) as error:
+        raise DataError(f"a damaged archive: {error}") from error
+
+
+def arrays_by_path(content: bytes, network: Network) -> Arrays:
+    """The arrays of an HDF5 file by the paths of the network's variables: of its backbone alone, or of all of it.
+
+    Args:
+        content: Of the file.
+        network: Whose weights they are to become, as it was built, with every layer trainable. A file with the layers
+            of its backbone (what Keras Applications call `notop`) fits, and so does one with all of its layers.
+
+    Raises:
+        DataError: It is damaged, or holds other layers, or one of another shape.
+    """
+    try:
+        with h5py.File(io.BytesIO(content), "r") as file:
+            root = file["model_weights"] if _is_legacy_model(file) else file
+            pairs = _legacy_pairs(root, network) if _has_texts(root, "layer_names") else _pairs(root, network)
+            return _read(pairs)
+    except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
+        raise DataError(f"no weights file of Keras, or a damaged one: {' '.join(str(error).split()):.300}") from error
+
+
+# ---- the legacy layout: a group for each layer, in the order of an attribute
+
+
+def _is_legacy_model(file: Any) -> bool:
+    return "model_weights" in file and not _has_texts(file, "layer_names")
+
+
+def _has_texts(group: Any, name: str) -> bool:
+    return name in group.attrs or f"{name}0" in group.attrs
+
+
+def _texts(group: Any, name: str) -> list[str]:
+    """A list of texts in the attributes; long lists are spread over `name0`, `name1`, …."""
+    keys = [name] if name in group.attrs else [f"{name}{part}" for part in range(len(group.attrs))]
+    found = [text for key in keys if key in group.attrs for text in group.attrs[key]]
+    return [text.decode() if isinstance(text, bytes) else str(text) for text in found]
+
+
+def _legacy_pairs(root: Any, network: Network) -> list[_Pair]:
+    saved = []
+    for name in _texts(root, "layer_names"):
+        group = _member(root, name, h5py.Group)
+        if datasets := [_member(group, each, h5py.Dataset) for each in _texts(group, "weight_names")]:
+            saved.append(datasets)
+    layers = _fitting(len(saved), network)
+    return [_Pair(layer.name, _in_order(layer), datasets) for layer, datasets in zip(layers, saved, strict=True)]
+
+
+# ---- the layout of `.weights.h5`: groups called by class and number, nested as the layers are
+
+
+def _pairs(root: Any, network: Network) -> list[_Pair]:
+    """Layers by class and number. Which layers were counted is tried: all of the network, or its backbone alone."""
+    layers = _member(root, "layers", h5py.Group)
+    count = sum(1 for _ in _saved_layers(layers))
+    for candidates in (_backbone(network), network.core.layers):
+        found = list(_pairs_by_class(layers, candidates))
+        if len(found) == count and len(found) == len(list(_leaves(_weighted(candidates)))):
+            return found
+    _fitting(count, network, nested=True)
+    raise DataError(f"the layers of this file are of other classes than those of {network.core.name}")
+
+
+def _pairs_by_class(group: Any, layers: Iterable[Any]) -> Iterator[_Pair]:
+    used: Counter[str] = Counter()
+    for layer in layers:
+        kind = _snake_case(type(layer).__name__)
+        name = f"{kind}_{used[kind]}" if used[kind] else kind
+        used[kind] += 1
+        if name not in group:
+            continue
+        inner = _member(group, name, h5py.Group)
+        if hasattr(layer, "layers"):
+            if "layers" in inner:
+                yield from _pairs_by_class(_member(inner, "layers", h5py.Group), layer.layers)
+        elif datasets := _variables(inner):
+            yield _Pair(layer.name, _in_order(layer), datasets)
+
+
+def _snake_case(name: str) -> str:
+    return re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)).lower()
+
+
+def _variables(group: Any) -> list[Any]:
+    variables = _member(group, "vars", h5py.Group) if "vars" in group else {}
+    return [_member(variables, str(number), h5py.Dataset) for number in range(len(variables))]
+
+
+def _saved_layers(layers: Any) -> Iterator[str]:
+    """Names of the groups with variables, at any depth; states of random generators are no weights."""
+    for name in layers:
+        group = _member(layers, name, h5py.Group)
+        if _variables(group):
+            yield name
+        if "layers" in group:
+            yield from _saved_layers(_member(group, "layers", h5py.Group))
+
+
+# ---- what both share
+
+
+def _member(parent: Any, name: str, kind: Any) -> Any:
+    """A member of a group that lies in this file, whatever the file says."""
+    place: Any = parent
+    for part in name.strip("/").split("/"):
+        if not isinstance(place.get(part, getlink=True), h5py.HardLink):
+            raise KeyError(f"{name} is missing or leads out of the file")
+        place = place[part]
+    if not isinstance(place, kind) or (kind is h5py.Dataset and (place.external or place.is_virtual)):
+        raise TypeError(f"{name} is not what it should be")
+    return place
+
+
+def _backbone(network: Network) -> list[Any]:
+    return [network.core.get_layer(name) for name in network.backbone]
+
+
+def _weighted(layers: Iterable[Any]) -> list[Any]:
+    return [layer for layer in layers if layer.weights]
+
+
+def _leaves(layers: Iterable[Any]) -> Iterator[Any]:
+    for layer in layers:
+        if hasattr(layer, "layers"):
+            yield from _leaves(_weighted(layer.layers))
+        else:
+            yield layer
+
+
+def _in_order(layer: Any) -> list[Any]:
+    """The order of both layouts: what learns first, then moving averages and the like."""
+    return [*layer.trainable_weights, *layer.non_trainable_weights]
+
+
+def _fitting(count: int, network: Network, *, nested: bool = False) -> list[Any]:
+    """The layers with weights that `count` saved ones stand for: those of the backbone, or all.
+
+    Raises:
+        DataError: Neither.
+    """
+    backbone, whole = _weighted(_backbone(network)), _weighted(network.core.layers)
+    for layers in (backbone, whole):
+        if count == len(list(_leaves(layers)) if nested else layers):
+            return layers
+    raise DataError(
+        f"it holds {count} layers with weights; expected {len(backbone)} (the backbone of {network.core.name}, without "
+        f"its top) or {len(whole)} (all of it). Use weights of the same model"
+    )
+
+
+def _read(pairs: Sequence[_Pair]) -> Arrays:
+    arrays: Arrays = {}
+    problems = []
+    for number, pair in enumerate(pairs, 1):
+        expected = [tuple(weight.shape) for weight in pair.weights]
+        found = [tuple(dataset.shape) for dataset in pair.datasets]
+        if expected == found:
+            arrays |= {
+                weight.path: np.asarray(array) for weight, array in zip(pair.weights, pair.datasets, strict=True)
+            }
+        elif pair.name != PREDICTIONS:  # a last layer for other classes is replaced
+            problems.append(f"layer {number}, {pair.name}: expected {_written(expected)}, found {_written(found)}")
+    if problems:
+        more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
+        raise DataError(f"its weights have other shapes: {'; '.join(problems[:3])}{more}")
+    return arrays
+
+
+def _written(shapes: Sequence[tuple[int, ...]]) -> str:
+    return ", ".join("x".join(map(str, shape)) or "a number" for shape in shapes) or "nothing"

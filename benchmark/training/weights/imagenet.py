@@ -1,0 +1,153 @@
+"""ImageNet weights of Keras Applications: found in Keras's cache, and verified by the digest that Keras publishes.
+
+Keras itself would delete a cached file whose digest does not match, and then try to download it. It is never let near
+an unverified file here, and a worker downloads nothing: `bench prepare` and `bench run` have done it before, through
+`fetch`. For MobileNet and MobileNetV2 no digest is published: what their files hold is compared with the network, as
+with a user's own file. Imports no Keras.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import logging
+import os
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from time import monotonic
+from typing import Any, BinaryIO
+
+from benchmark.catalog.keras_applications import PUBLISHED, PublishedWeights
+from benchmark.training.process.causes import DataError
+
+_LOGGER = logging.getLogger(__name__)
+_TIMEOUT_SECONDS = 20
+_TOLD_EVERY_SECONDS = 0.5
+_PIECE = 1 << 20
+
+
+def verified_content(name: str) -> bytes:
+    """The published weights of an architecture out of Keras's cache, read once, so that what is verified is what is used.
+
+    Raises:
+        DataError: None are published, or they are missing or damaged; the message names address, digest and place.
+    """
+    published = _published(name)
+    try:
+        content = published.path.read_bytes()
+    except OSError as error:
+        raise _missing(name, published, error) from error
+    _compare(published, published.path, hashlib.new(published.algorithm, content, usedforsecurity=False).hexdigest())
+    return content
+
+
+def verified_path(name: str) -> Path:
+    """Where the published weights of an architecture lie, after comparing their digest; errors as above."""
+    published = _published(name)
+    try:
+        found = _digest_of(published, published.path)
+    except OSError as error:
+        raise _missing(name, published, error) from error
+    _compare(published, published.path, found)
+    return published.path
+
+
+def fetch(name: str, *, offline: bool = False, manual_directory: str | None = None) -> Path:
+    """The verified weights file of an architecture: as it is cached, else out of a folder of the user, else downloaded.
+
+    Args:
+        name: Of the architecture.
+        offline: Whether downloads are forbidden.
+        manual_directory: A folder in which the user may have put the published file.
+
+    Raises:
+        DataError: It cannot be had, or what came is not the published file. A file that was there before stays as it
+            is.
+    """
+    published = _published(name)
+    if published.path.exists():
+        return verified_path(name)
+    found = Path(manual_directory or "") / published.url.rpartition("/")[2]
+    if manual_directory is not None and found.is_file():
+        _keep(name, published, lambda: found.open("rb"), str(found))
+    elif offline:
+        return verified_path(name)
+    else:
+        _keep(
+            name,
+            published,
+            lambda: urllib.request.urlopen(published.url, timeout=_TIMEOUT_SECONDS),  # noqa: S310  https, from our table
+            published.url,
+        )
+    return published.path
+
+
+def _published(name: str) -> PublishedWeights:
+    if name not in PUBLISHED:
+        raise DataError(
+            f"no ImageNet weights are published for {name}; they exist for the networks of Keras Applications alone"
+        )
+    return PUBLISHED[name]
+
+
+def _missing(name: str, published: PublishedWeights, error: OSError) -> DataError:
+    return DataError(
+        f"the ImageNet weights of {name} are not at {published.path}: {error.strerror}; {_cure(published)}"
+    )
+
+
+def _compare(published: PublishedWeights, path: Path, found: str) -> None:
+    if published.digest is not None and found != published.digest:
+        raise DataError(
+            f"{path} is not the published file: expected {published.stamp}, found {found}; move it away, and "
+            f"{_cure(published)}"
+        )
+
+
+def _cure(published: PublishedWeights) -> str:
+    return (
+        f"run `bench prepare` with a network; or put {published.url} ({published.stamp}) at {published.path}, or into "
+        "a folder for `bench prepare --manual-dir FOLDER`"
+    )
+
+
+def _digest_of(published: PublishedWeights, path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, published.algorithm).hexdigest()
+
+
+def _keep(name: str, published: PublishedWeights, open_source: Callable[[], BinaryIO], source: str) -> None:
+    """Copies the file into Keras's cache, where it appears whole and verified or not at all."""
+    aside = published.path.with_name(f".{published.path.name}.{os.getpid()}.partial")
+    digest = hashlib.new(published.algorithm, usedforsecurity=False)
+    try:
+        aside.parent.mkdir(parents=True, exist_ok=True)
+        with open_source() as incoming, aside.open("wb") as file:
+            for piece in _pieces(incoming):
+                digest.update(piece)
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        if published.digest is not None and digest.hexdigest() != published.digest:
+            raise DataError(f"{source} is {digest.hexdigest()}, expected {published.stamp}; nothing was kept of it")
+        aside.replace(published.path)
+    except (OSError, http.client.HTTPException) as error:
+        raise DataError(f"the ImageNet weights of {name} could not be had ({error}); {_cure(published)}") from error
+    finally:
+        aside.unlink(missing_ok=True)
+
+
+def _pieces(incoming: Any) -> Iterator[bytes]:
+    """What comes, piece by piece; logs how far it has come."""
+    headers = getattr(incoming, "headers", None)
+    length = int(headers.get("Content-Length") or 0) if headers is not None else 0
+    done, told = 0, monotonic()
+    while piece := incoming.read(_PIECE):
+        done += len(piece)
+        if monotonic() - told >= _TOLD_EVERY_SECONDS:
+            told = monotonic()
+            _LOGGER.info("downloaded %d of %s MiB", done >> 20, length >> 20 or "?")
+        yield piece
+    if length and done != length:
+        raise http.client.IncompleteRead(b"", length - done)

@@ -1,0 +1,206 @@
+"""Weights as files: the kept weights of a cell, and the start from a parent, from ImageNet, or from a user's file.
+
+A weights file is an `.npz` of arrays by variable path with a JSON header beside them, or one of Keras's (`hdf5.py`). It
+holds no code and nothing in it is executed. Digests are verified before a file is used, and weights are checked to be finite after loading.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.training.callbacks import WeightArrays
+from benchmark.training.networks.applications import correct_published, normalisations
+from benchmark.training.networks.models import Network
+from benchmark.training.process.causes import DataError
+from benchmark.training.weights.hdf5 import arrays_by_path, hdf5_content
+from benchmark.training.whole_files import write_whole
+
+_HEADER = "header"
+
+
+@dataclass(frozen=True, slots=True)
+class WeightsFile:
+    """What a weights file holds.
+
+    Attributes:
+        weights: Arrays by variable path; of a file of Keras, by the paths of the network that it was read for.
+        class_names: What the outputs stand for, in order; None when the file does not say.
+        sha256: Of the whole file.
+        has_head: False where it holds the backbone alone, as files of Keras Applications do.
+    """
+
+    weights: WeightArrays
+    class_names: tuple[str, ...] | None
+    sha256: str
+    has_head: bool = True
+
+
+def weight_arrays(model: keras.Model) -> WeightArrays:
+    """Copies of the model's weights by variable path, trainable and not, without random states."""
+    return {weight.path: copied(weight) for weight in model.weights}
+
+
+def copied(variable: Any) -> NDArray[Any]:
+    """The value of a variable as an array of its own; copied once, for TensorFlow's arrays are copies already."""
+    array = keras.ops.convert_to_numpy(variable)
+    return array if array.flags.owndata else np.array(array)
+
+
+def assign_weights(model: keras.Model, weights: WeightArrays) -> None:
+    """Puts back what `weight_arrays` took; every path must be there."""
+    for weight in model.weights:
+        weight.assign(weights[weight.path])
+    _finish(model)
+
+
+def _finish(model: keras.Model) -> None:
+    """Layers that compute with copies of their weights take new ones."""
+    for layer in normalisations(model.layers):
+        layer.finalize_state()
+
+
+def write_weights(path: Path, weights: WeightArrays, cell_id: str, class_names: tuple[str, ...]) -> None:
+    """Writes a weights file, whole or not at all."""
+    header = {"format": 1, "cell_id": cell_id, "class_names": list(class_names)}
+    encoded = np.frombuffer(json.dumps(header).encode(), dtype=np.uint8)
+    members: dict[str, Any] = {_HEADER: encoded, **weights}
+    write_whole(path, lambda file: np.savez(file, **members))
+
+
+def read_weights(path: Path, sha256: str | None = None, network: Network | None = None) -> WeightsFile:
+    """Reads a weights file, once, so that what is verified is what is used.
+
+    Its content decides what it is, not its name: our own `.npz`; with `network` also Keras's `.weights.h5`, legacy
+    `.h5` and `.keras`, of all layers of that network or of its backbone alone.
+
+    Raises:
+        DataError: Missing, damaged, with another digest than `sha256`, or not of this network.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        raise DataError(f"the weights file {path} cannot be read: {error.strerror or error}") from error
+    found = hashlib.sha256(content).hexdigest()
+    if sha256 is not None and found != sha256:
+        raise DataError(
+            f"the weights file {path} has been changed or damaged: expected sha256 {sha256}, found {found}; "
+            "run the cell it comes from again (`bench run --rerun --select …`)"
+        )
+    return weights_in(content, str(path), network)
+
+
+def weights_in(content: bytes, source: str, network: Network | None = None) -> WeightsFile:
+    """As `read_weights`, for content that is at hand; `source` names it in messages."""
+    digest = hashlib.sha256(content).hexdigest()
+    try:
+        inner = hdf5_content(content)
+        if inner is not None and network is not None:
+            arrays = arrays_by_path(inner, network)
+            return WeightsFile(arrays, None, digest, has_head=any(_of_head(network, name) for name in arrays))
+    except DataError as error:
+        raise DataError(f"the weights of {source} cannot be used: {error}") from error
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        header = json.loads(arrays.pop(_HEADER).tobytes()) if _HEADER in arrays else {}
+    except Exception as error:
+        raise DataError(
+            f"{source} is not a weights file: expected .npz of bench (arrays by variable path), or .weights.h5, .h5 or "
+            f".keras of Keras; found {len(content)} bytes that are none of these, or damaged ({error!s:.200})"
+        ) from error
+    names = header.get("class_names")
+    return WeightsFile(arrays, None if names is None else tuple(names), digest)
+
+
+def load_weights(network: Network, file: WeightsFile, class_names: tuple[str, ...], source: str) -> None:
+    """Starts a network from the weights of another cell.
+
+    Every layer must match by name and shape, but for the last one: it keeps its fresh random weights
+    when the file's classes are not the same ones in the same order, for then its outputs stand for something else.
+    A file that does not say its classes keeps its last layer when the shapes agree. A file without a head leaves the
+    head as it is.
+
+    Args:
+        network: Its core model is changed.
+        file: See `read_weights`.
+        class_names: Of the cell that is going to be trained.
+        source: How messages call the file.
+
+    Raises:
+        DataError: A layer is missing or of another shape, or a loaded value is not finite.
+    """
+    same = file.class_names is None or file.class_names == class_names
+    problems = []
+    for weight in network.core.weights:
+        array = file.weights.get(weight.path)
+        if weight.path.startswith(f"{network.classifier}/") and not (same and _fits(weight, array)):
+            continue
+        if array is None and not file.has_head and _of_head(network, weight.path):
+            continue
+        if not _fits(weight, array):
+            found = "nothing" if array is None else f"shape {array.shape}"
+            problems.append(f"{weight.path}: expected shape {tuple(weight.shape)}, found {found}")
+        else:
+            weight.assign(array)
+    if problems:
+        shown = "; ".join(problems[:3]) + (f"; and {len(problems) - 3} more" if len(problems) > 3 else "")
+        raise DataError(
+            f"the weights of {source} do not fit {network.core.name}: {shown}. "
+            "They must come from the same model at an image size and colour with the same layer shapes"
+        )
+    check_finite(network.core, source)
+
+
+def restore_weights(network: Network, file: WeightsFile, source: str) -> None:
+    """Puts the weights that a cell kept back into a network of the same cell: every one, and nothing else.
+
+    Raises:
+        DataError: A weight is missing or of another shape, or there is one that the network does not have.
+    """
+    wanted = {weight.path: weight for weight in network.core.weights}
+    unlike = [path for path, weight in wanted.items() if not _fits(weight, file.weights.get(path))]
+    unlike += sorted(file.weights.keys() - wanted.keys())
+    if unlike:
+        raise DataError(
+            f"{source} does not hold the weights of {network.core.name} as this cell has it ({', '.join(unlike[:3])}); "
+            "it was made by another version: run the cell again (`bench run --rerun --select …`)"
+        )
+    assign_weights(network.core, file.weights)
+    _finish(network.core)
+    check_finite(network.core, source)
+
+
+def load_published(network: Network, content: bytes, source: str) -> str:
+    """Loads the content of a file of Keras Applications, already verified, into the backbone; returns its sha256.
+
+    Raises:
+        DataError: The file does not fit.
+    """
+    file = weights_in(content, source, network)
+    load_weights(network, file, (), source)
+    correct_published(network.core.get_layer(name) for name in network.backbone)
+    return file.sha256
+
+
+def _of_head(network: Network, path: str) -> bool:
+    return path.partition("/")[0] in network.head
+
+
+def _fits(weight: Any, array: Any) -> bool:
+    return array is not None and tuple(array.shape) == tuple(weight.shape)
+
+
+def check_finite(model: keras.Model, source: str) -> None:
+    """Raises `DataError` naming the first weight of `model` that holds a NaN or an infinity."""
+    for weight in model.weights:
+        if not np.isfinite(keras.ops.convert_to_numpy(weight)).all():
+            raise DataError(f"the weights of {source} hold NaN or infinite values in {weight.path}; use another file")
