@@ -11,9 +11,9 @@ import time
 import pytest
 from cli_workplace import MATRIX, Workplace
 
-from benchmark.cli.texts import forecast_text
 from benchmark.cli.texts.forecast_text import History, expect
 from benchmark.matrix.settings import SETTINGS
+from benchmark.status import SETTLED
 
 
 @pytest.fixture
@@ -183,4 +183,4 @@ def test_settled_cells_cost_nothing():
     some = cells()
     known = History(statuses=dict.fromkeys((cell.cell_id for cell in some), "completed"))
     assert expect(some, known, None).in_words() == ["forecast: nothing to do"]
-    assert "diverged" in forecast_text.SETTLED
+    assert "diverged" in SETTLED

@@ -19,12 +19,12 @@ from benchmark.matrix.cell import Cell, Stage, Weights
 from benchmark.results.read.queries import read_only_query
 from benchmark.results.schema.column_text import clean_text
 from benchmark.results.schema.nonfinite import restored, stored
-from benchmark.results.schema.tables import ATTEMPT_STATES, CAUSES, STATUSES
 from benchmark.results.store.database import open_database
-from benchmark.results.write.outcome import images_per_second, status_of
+from benchmark.results.write.outcome import images_per_second
 from benchmark.results.write.recorder import Recorder
 from benchmark.results.write.registration import SpecWriter
 from benchmark.results.write.result_digest import EPOCH_FIELDS, RESULT_FIELDS, execution_digest
+from benchmark.status import ATTEMPT_STATES, Cause, Status, status_of
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "c", "d_e"]), st.none() | st.floats() | st.integers() | st.text()))
@@ -94,8 +94,8 @@ def test_every_cause_leads_to_a_status_and_stays_in_its_list():
     for state in ATTEMPT_STATES[1:]:
         for will_retry in (False, True):
             status, cause = status_of(state, will_retry=will_retry)
-            assert status in STATUSES
-            assert cause is None or cause in CAUSES
+            assert status in Status
+            assert cause is None or cause in set(Cause)
 
 
 def test_throughput_leaves_tracing_out_and_weighs_epochs_by_their_time():

@@ -6,7 +6,8 @@ import pytest
 from scheduling_plans import fake_cell
 
 from benchmark.events import Completed, Diverged, Exited, Failed, Interrupted
-from benchmark.scheduling.decisions.verdicts import Breaker, Evidence, judge, retries, status_of, top_frame
+from benchmark.scheduling.decisions.verdicts import Breaker, Evidence, judge, retries, top_frame
+from benchmark.status import status_of
 
 GIB = 1 << 30
 KILLED = Exited(0, signal.SIGKILL, GIB, 1.0, 0.1)

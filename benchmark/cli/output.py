@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from benchmark.cli import streams
+from benchmark.status import Status
 
 Row = Mapping[str, Any]
 
@@ -158,13 +159,13 @@ def table(rows: Sequence[Row], columns: Sequence[Column], title: str | None = No
 
 
 STATUS_STYLES = {
-    "completed": "green",
-    "running": "cyan",
-    "failed": "red",
-    "diverged": "yellow",
-    "blocked": "yellow",
-    "interrupted": "yellow",
-    "pending": "dim",
+    Status.COMPLETED: "green",
+    Status.RUNNING: "cyan",
+    Status.FAILED: "red",
+    Status.DIVERGED: "yellow",
+    Status.BLOCKED: "yellow",
+    Status.INTERRUPTED: "yellow",
+    Status.PENDING: "dim",
     "left out": "dim",
 }
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import output, verbosity
-from benchmark.cli.texts.forecast_text import SETTLED, History, history
+from benchmark.cli.texts.forecast_text import History, history
 from benchmark.errors import UserError
+from benchmark.status import FINAL, SETTLED
 
 if TYPE_CHECKING:
     from benchmark.cli.options import MatrixRequest
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from benchmark.scheduling.options import RunOptions
     from benchmark.scheduling.programs.trials import Outcome, Workshop
 
-FINISHED = {"completed", "diverged"}
 TRIAL_SECONDS = 2.0
 """How long the steady steps of a stage are timed, unless `BENCH_TRIAL_SECONDS` says otherwise."""
 
@@ -72,11 +72,11 @@ def _finished(request: MatrixRequest, plan: Plan, statuses: Mapping[str, str]) -
     from benchmark.matrix.speed_key import possible_threads
 
     found: dict[str, int] = {}
-    if FINISHED & set(statuses.values()):
+    if set(FINAL) & set(statuses.values()):
         for threads in possible_threads(machine.cpu_cores()):
             planned = request.load(dict.fromkeys(plan.undecided, threads)).auto
             for pace in plan.undecided:
-                if planned.get(pace) and all(statuses.get(cell_id) in FINISHED for cell_id in planned[pace]):
+                if planned.get(pace) and all(statuses.get(cell_id) in FINAL for cell_id in planned[pace]):
                     found[pace] = threads
     return found
 

@@ -32,6 +32,7 @@ from benchmark.scheduling.processes.environment import require_backends
 from benchmark.scheduling.processes.leftover_processes import kill_leftovers
 from benchmark.scheduling.processes.signals import StopSignals
 from benchmark.scheduling.programs.freshness import refresh
+from benchmark.status import Cause, Status
 
 FAILED_EXIT_CODE = 3
 
@@ -122,12 +123,12 @@ class _Finish:
         self._run_id = run_id
 
     def well(self, code: int, *, stopped: bool) -> None:
-        state = "interrupted" if code in {130, 143} else "failed" if stopped else "completed"
+        state = Status.INTERRUPTED if code in {130, 143} else Status.FAILED if stopped else Status.COMPLETED
         self._recorder.finish_run(self._run_id, state, code)
 
     def badly(self, error: BaseException) -> None:
         try:
-            self._recorder.finish_run(self._run_id, "failed", getattr(error, "exit_code", 1))
+            self._recorder.finish_run(self._run_id, Status.FAILED, getattr(error, "exit_code", 1))
         except StorageError:
             # The database says so itself to the next run: it finds this one unfinished.
             return
@@ -169,12 +170,12 @@ def _tell_beginning(assignment: Assignment, killed: int, told: GuardedObserver, 
     for cell, status in assignment.blocked:
         reason = blocked_reason(cell, status)
         book.block(cell, reason)
-        told.tell("cell_finished", cell, "blocked", "parent", 0.0, reason)
+        told.tell("cell_finished", cell, Status.BLOCKED, Cause.PARENT, 0.0, reason)
 
 
 def _exit_code(assignment: Assignment, dispatcher: Dispatcher) -> int:
     statuses = {*assignment.settled.values(), *dispatcher.outcomes.statuses.values()}
-    return FAILED_EXIT_CODE if statuses & {"failed", "blocked"} or dispatcher.stopped is not None else 0
+    return FAILED_EXIT_CODE if statuses & {Status.FAILED, Status.BLOCKED} or dispatcher.stopped is not None else 0
 
 
 def _summary(
@@ -187,7 +188,7 @@ def _summary(
     forecast_seconds: float | None,
 ) -> RunSummary:
     statuses = {**assignment.settled, **dispatcher.outcomes.statuses}
-    counts = Counter(statuses.get(cell.cell_id, "pending") for cell in cells)
+    counts = Counter(statuses.get(cell.cell_id, Status.PENDING) for cell in cells)
     return RunSummary(run_id, dict(counts), assignment.reused, code, dispatcher.stopped, seconds, forecast_seconds)
 
 

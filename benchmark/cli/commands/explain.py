@@ -13,6 +13,7 @@ import click
 from benchmark.cli import output, verbosity
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
 from benchmark.errors import NotFoundError, UserError
+from benchmark.status import Status
 
 if TYPE_CHECKING:
     from benchmark.results.store.database import Database
@@ -118,7 +119,7 @@ def _subject(
 
     detail = queries.cell_detail(database, find_cell(database, meant))
     trained = trained_cell(database, detail.cell["cell_id"], machine, target)
-    done = [row for row in detail.executions if row["status"] == "completed" and machine in {None, row["machine"]}]
+    done = [row for row in detail.executions if row["status"] == Status.COMPLETED and machine in {None, row["machine"]}]
     execution = max(done, key=lambda row: row["execution_id"])
     directory = PreparedDirectories(default_cache_root()).of(trained.cell.data)
     question = Question(

@@ -23,6 +23,7 @@ from benchmark.cli.options import (
     matrix_options,
 )
 from benchmark.cli.texts.forecast_text import Expectation, History, expect, history
+from benchmark.status import Status
 
 if TYPE_CHECKING:
     from benchmark.matrix.cell import Cell
@@ -135,7 +136,7 @@ class _Rows:
             "strategy": cell.strategy,
             "seed": cell.seed,
             **self._settings(cell),
-            "status": self._statuses.get(cell.cell_id, "pending"),
+            "status": self._statuses.get(cell.cell_id, Status.PENDING),
             "parent_cell_id": cell.parent_cell_id,
         }
 
@@ -163,7 +164,7 @@ def _document(plan: Plan, rows: Iterator[dict[str, Any]], known: History, expect
 
 
 def _statuses(plan: Plan, known: History) -> Iterator[str]:
-    return (known.statuses.get(cell.cell_id, "pending") for cell in plan.cells)
+    return (known.statuses.get(cell.cell_id, Status.PENDING) for cell in plan.cells)
 
 
 def _left_out(left: LeftOut) -> dict[str, Any]:
@@ -173,7 +174,7 @@ def _left_out(left: LeftOut) -> dict[str, Any]:
 
 def _print(plan: Plan, rows: Iterator[dict[str, Any]], known: History, expected: Expectation) -> None:
     if len(plan.cells) > SHOWN_CELLS:
-        columns = [*map(output.Column, GROUP), *(output.Column(key, right=True) for key in ("cells", "pending"))]
+        columns = [*map(output.Column, GROUP), *(output.Column(key, right=True) for key in ("cells", Status.PENDING))]
         output.write_table(_grouped(plan, known, expected), [*columns, FORECAST])
     elif plan.cells:
         output.write_table(list(rows), _columns(plan, expected))
@@ -200,7 +201,7 @@ def _grouped(plan: Plan, known: History, expected: Expectation) -> list[dict[str
     """One row for each dataset, model and strategy, for matrices too large to list."""
     groups = [(cell.dataset, cell.model, cell.strategy) for cell in plan.cells]
     pending = Counter(
-        group for group, status in zip(groups, _statuses(plan, known), strict=True) if status == "pending"
+        group for group, status in zip(groups, _statuses(plan, known), strict=True) if status == Status.PENDING
     )
     seconds = dict.fromkeys(groups, 0.0)
     for cell, group in zip(plan.cells, groups, strict=True):
@@ -210,7 +211,7 @@ def _grouped(plan: Plan, known: History, expected: Expectation) -> list[dict[str
         {
             **dict(zip(GROUP, group, strict=True)),
             "cells": count,
-            "pending": pending[group],
+            Status.PENDING: pending[group],
             "forecast_seconds": seconds[group] or None,
         }
         for group, count in Counter(groups).items()

@@ -14,6 +14,7 @@ from benchmark.cli import output, verbosity
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
 from benchmark.errors import NotFoundError, UserError
+from benchmark.status import Status
 
 if TYPE_CHECKING:
     from benchmark.results.store.database import Database
@@ -120,7 +121,7 @@ def _ids(database: Database, meant: str, machine: str | None) -> list[str]:
 
     if "=" not in meant:
         return [str(queries.cell_detail(database, meant).cell["cell_id"])]
-    rows = selected_results(database, [meant], status="completed", machine=machine)
+    rows = selected_results(database, [meant], status=Status.COMPLETED, machine=machine)
     if not rows:
         raise NotFoundError(f"CELL: no finished cell matches {meant[:200]!r}; `bench list cells` shows what there is")
     return list(dict.fromkeys(row["cell_id"] for row in rows))
@@ -135,7 +136,7 @@ def trained_cell(database: Database, cell_id: str, machine: str | None, target: 
 
     detail = queries.cell_detail(database, cell_id)
     cell = Cell.from_dict(json.loads(detail.cell["spec"]))
-    done = [row for row in detail.executions if row["status"] == "completed" and machine in {None, row["machine"]}]
+    done = [row for row in detail.executions if row["status"] == Status.COMPLETED and machine in {None, row["machine"]}]
     where = f" on machine {machine!r}" if machine else ""
     if not done:
         raise UserError(f"CELL {short_id(cell_id)}: expected a completed cell{where}; see: bench show {cell_id[:8]}")

@@ -13,6 +13,7 @@ from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
 from benchmark.errors import CellsFailedError, NotFoundError, UserError
+from benchmark.status import FINAL
 
 if TYPE_CHECKING:
     from benchmark.matrix.cell import Cell
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
     from benchmark.results.store.database import Database
 
 DIFFERENT_EXIT_CODE = 3
-FINISHED = ("completed", "diverged")
 STYLES = {"identical": "bold green", "within seed noise": "bold yellow", "different": "bold red"}
 
 CHANGE_COLUMNS = tuple(map(output.Column, ("area", "name", "before", "now")))
@@ -127,7 +127,7 @@ def _load(database: str, meant: str, here: str) -> Original:
     with open_database(database, mode="read") as opened:
         detail = queries.cell_detail(opened, find_cell(opened, meant))
         cell_id = detail.cell["cell_id"]
-        finished = [row for row in detail.executions if row["status"] in FINISHED]
+        finished = [row for row in detail.executions if row["status"] in FINAL]
         if not finished:
             raise NotFoundError(
                 f"cell {short_id(cell_id)}: expected a finished execution to compare with, found none. "

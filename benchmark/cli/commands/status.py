@@ -14,6 +14,7 @@ from benchmark.cli.cell_names import last_line, short_id
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option
 from benchmark.cli.output import Column
 from benchmark.errors import NotFoundError, UserError
+from benchmark.status import READING_ORDER, UNFINISHED, Status
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
 
 FOLLOW_SECONDS = 1.0
 SHOWN_FAILURES = 10
-ORDER = ("completed", "diverged", "failed", "blocked", "interrupted", "running", "pending", "skipped")
 
 RUNNING_COLUMNS = (
-    Column("cell_id", "running", show=short_id, style="dim"),
+    Column("cell_id", Status.RUNNING, show=short_id, style="dim"),
     Column("dataset"),
     Column("model"),
     Column("strategy"),
@@ -35,7 +35,7 @@ RUNNING_COLUMNS = (
 )
 
 FAILED_COLUMNS = (
-    Column("cell_id", "failed", show=short_id, style="red"),
+    Column("cell_id", Status.FAILED, show=short_id, style="red"),
     Column("dataset"),
     Column("model"),
     Column("strategy"),
@@ -85,7 +85,7 @@ def _document(progress: RunProgress, *, served: bool) -> dict[str, Any]:
         "run": progress.run,
         "alive": is_alive(progress.run, served=served),
         "counts": progress.counts,
-        "running": progress.running,
+        Status.RUNNING: progress.running,
         "cells": progress.cells,
     }
 
@@ -121,7 +121,7 @@ def is_alive(run: Mapping[str, Any], *, served: bool) -> bool:
     """
     from benchmark import machine
 
-    if run["state"] != "running":
+    if run["state"] != Status.RUNNING:
         return False
     if run["boot_id"] != machine.boot_id():
         return served
@@ -136,8 +136,8 @@ def picture(progress: RunProgress, *, served: bool = False) -> RenderableType:
     from rich.text import Text
 
     parts: list[RenderableType] = [Text(streams.printable(_headline(progress.run, served=served)), style="bold")]
-    total = sum(count for status, count in progress.counts.items() if status != "skipped")
-    done = total - sum(progress.counts.get(status, 0) for status in ("pending", "running", "interrupted"))
+    total = sum(count for status, count in progress.counts.items() if status != Status.SKIPPED)
+    done = total - sum(progress.counts.get(status, 0) for status in UNFINISHED)
     line = Table.grid(padding=(0, 1))
     line.add_column(width=24)
     line.add_row(
@@ -147,7 +147,7 @@ def picture(progress: RunProgress, *, served: bool = False) -> RenderableType:
     parts.append(line)
     if progress.running and is_alive(progress.run, served=served):
         parts.append(output.table([_running(row) for row in progress.running], RUNNING_COLUMNS))
-    failed = [row for row in progress.cells if row["status"] in {"failed", "blocked"}]
+    failed = [row for row in progress.cells if row["status"] in {Status.FAILED, Status.BLOCKED}]
     if failed:
         parts.append(output.table(failed[:SHOWN_FAILURES], FAILED_COLUMNS))
     if len(failed) > SHOWN_FAILURES:
@@ -158,18 +158,20 @@ def picture(progress: RunProgress, *, served: bool = False) -> RenderableType:
 def _headline(run: Mapping[str, Any], *, served: bool) -> str:
     name = f" {run['name']!r}" if run["name"] else ""
     state = run["state"]
-    if state == "running" and not is_alive(run, served=served):
+    if state == Status.RUNNING and not is_alive(run, served=served):
         state = "died without a word; `bench run` goes on from where it was"
     elif run["finished_utc"] is not None:
         state = f"{state} in {output.seconds(_between(run['started_utc'], run['finished_utc']))}"
-    elif state == "running":
+    elif state == Status.RUNNING:
         state = f"running for {output.seconds(_since(run['started_utc']))}"
     return f"run {run['run_id']}{name} on {run['machine']}: {state}"
 
 
 def _counts(progress: RunProgress) -> str:
-    known = [status for status in ORDER if progress.counts.get(status)]
-    return ", ".join(f"{progress.counts[status]:,} {'left out' if status == 'skipped' else status}" for status in known)
+    known = [status for status in READING_ORDER if progress.counts.get(status)]
+    return ", ".join(
+        f"{progress.counts[status]:,} {'left out' if status == Status.SKIPPED else status}" for status in known
+    )
 
 
 def _running(row: Mapping[str, Any]) -> dict[str, Any]:

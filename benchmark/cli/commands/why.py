@@ -21,6 +21,7 @@ from benchmark.cli.options import (
 )
 from benchmark.cli.output import Column
 from benchmark.errors import NotFoundError, UserError
+from benchmark.status import Status
 
 if TYPE_CHECKING:
     from benchmark.cli.texts.why_text import Neighbour, Reason
@@ -125,7 +126,7 @@ def _of_planned(opened: Database, cell: Cell, planned: Mapping[str, Cell], datab
     known = cell.cell_id in recorded
     executions = queries.cell_detail(opened, cell.cell_id).executions if known else []
     on_this = [row for row in executions if row["machine"] == here]
-    elsewhere = sorted({row["machine"] for row in executions if row["status"] == "completed"} - {here})
+    elsewhere = sorted({row["machine"] for row in executions if row["status"] == Status.COMPLETED} - {here})
     problem = _problem(opened, cell, database, here) if on_this else None
     reason = reason_of(on_this[-1] if on_this else None, elsewhere, problem, known=known)
     runs = {row["run_id"]: row for row in queries.runs(opened)}

@@ -11,6 +11,7 @@ from benchmark.cli.cell_names import last_line
 from benchmark.cli.progress.board import Board, RunningCell
 from benchmark.events import EpochFinished, Event
 from benchmark.matrix.cell import Cell
+from benchmark.status import Status
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
@@ -62,7 +63,7 @@ class PlainLog:
         place = f"[{len(self.board.finished)}/{self.board.total}]"
         why = f" ({cause})" if cause not in {None, status} else ""
         last = f", {_epoch_line(running, running.last)}" if running is not None and running.last else ""
-        text = f": {streams.printable(last_line(detail))}" if detail and status != "completed" else ""
+        text = f": {streams.printable(last_line(detail))}" if detail and status != Status.COMPLETED else ""
         left = self.board.left_seconds if self.board.expected_end is not None else None
         time_left = (
             f"; about {output.seconds(left)} left" if left and len(self.board.finished) < self.board.total else ""

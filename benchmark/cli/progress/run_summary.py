@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from benchmark.cli import output, streams, verbosity
 from benchmark.cli.cell_names import last_line, short_id
+from benchmark.status import READING_ORDER, Status
 
 if TYPE_CHECKING:
     from benchmark.cli.progress.board import Board, FinishedCell
@@ -18,20 +19,17 @@ SHOWN_FAILURES = 10
 SHOWN_CELLS = 3
 """How many reasons are told, and how many cells are named with each."""
 
-STATUSES = ("completed", "diverged", "failed", "blocked", "interrupted", "running", "pending", "skipped")
-"""The order in which counts are told."""
-
 
 def conclude(board: Board, summary: RunSummary, command: str, database: str) -> None:
     """The closing words: counts, the failures, and the commands to go on with."""
-    counts = ", ".join(f"{summary.counts[status]:,} {status}" for status in STATUSES if summary.counts.get(status))
+    counts = ", ".join(f"{summary.counts[status]:,} {status}" for status in READING_ORDER if summary.counts.get(status))
     reused = f" ({len(summary.reused):,} from earlier runs)" if summary.reused else ""
     verbosity.inform(f"\n{counts or 'nothing to do'}{reused} in {output.seconds(summary.seconds)}", "bold")
     if summary.stopped:
         verbosity.inform(f"stopped: {summary.stopped}")
     elif summary.forecast_seconds:
         verbosity.inform(f"  {forecast_in_words(summary.forecast_seconds, summary.seconds)}", "dim")
-    failed = [ended for ended in board.finished if ended.status in {"failed", "blocked"}]
+    failed = [ended for ended in board.finished if ended.status in {Status.FAILED, Status.BLOCKED}]
     _tell_failures(failed)
     for line in _next_commands(summary, command, database, failed):
         verbosity.inform(f"  {line}")
@@ -67,7 +65,7 @@ def _next_commands(summary: RunSummary, command: str, database: str, failed: Seq
     if summary.stopped or summary.exit_code in {130, 143}:
         # with --rerun it would begin all over
         lines.append(f"{command.replace(' --rerun', '')}   goes on from here")
-    if summary.counts.get("completed"):
+    if summary.counts.get(Status.COMPLETED):
         lines.append(f"bench report{option}   compares the results")
     if summary.exit_code == 3:
         cell = short_id(failed[0].cell.cell_id) if failed else "CELL"

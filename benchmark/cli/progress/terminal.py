@@ -18,12 +18,18 @@ from benchmark.cli.progress.board import Board, FinishedCell, RunningCell
 from benchmark.cli.streams import messages_through, printable
 from benchmark.events import EpochFinished, Event
 from benchmark.matrix.cell import Cell
+from benchmark.status import Status
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
     from benchmark.scheduling.options import AttemptFacts, Forecast, RunSummary
 
-MARKS = {"completed": ("✓", "green"), "failed": ("✗", "red"), "diverged": ("~", "yellow"), "blocked": ("-", "yellow")}
+MARKS: dict[str, tuple[str, str]] = {
+    Status.COMPLETED: ("✓", "green"),
+    Status.FAILED: ("✗", "red"),
+    Status.DIVERGED: ("~", "yellow"),
+    Status.BLOCKED: ("-", "yellow"),
+}
 REFRESH_PER_SECOND = 4
 WIDE_COLUMNS = 96
 NARROW_COLUMNS = 70
@@ -166,7 +172,7 @@ def _ended(ended: FinishedCell, running: RunningCell | None) -> Text:
     if running is not None and running.last is not None:
         text.append(f"  {_numbers(running, 0)}", style="default")
     text.append(f"  {output.seconds(ended.seconds)}", style="dim")
-    if ended.detail and ended.status != "completed":
+    if ended.detail and ended.status != Status.COMPLETED:
         text.append(f"\n    {printable(last_line(ended.detail))}", style="dim")
     return text
 

@@ -9,14 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import output
 from benchmark.matrix.cell import Cell
+from benchmark.status import SETTLED
 
 if TYPE_CHECKING:
     from benchmark.forecast.estimate import Durations, Estimate
     from benchmark.forecast.trial_store import Find
     from benchmark.scheduling.processes.slots import Slots
-
-SETTLED = {"completed", "diverged", "failed", "blocked"}
-"""Statuses of cells that a run leaves as they are, unless it is told to retry."""
 
 MEASURED = {"same cell", "same shape", "same model", "trial"}
 """What an estimate may follow from when this machine has recorded a cell of the same model, or tried one."""

@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import changed_keys, identity_parts
+from benchmark.status import FINAL, Status
 
 SHOWN_NEIGHBOURS = 3
 _NAMES = ("dataset", "model", "strategy")
@@ -58,13 +59,13 @@ def reason_of(
         return Reason("runs", "it was planned and never begun" if known else "no cell like it was ever recorded")
     status, run_id = execution["status"], execution["run_id"]
     cause = f" ({execution['cause']})" if execution["cause"] not in {None, status} else ""
-    if status in {"completed", "diverged"}:
+    if status in FINAL:
         if problem is None:
             return Reason("reused", f"it {status} in run {run_id}, and its files and data are as they were recorded")
         return Reason("runs", f"it {status} in run {run_id}, but {problem}")
-    if status == "failed":
+    if status == Status.FAILED:
         return Reason("left alone", f"it failed{cause} in run {run_id}; `bench run --retry-failed` tries again")
-    if status == "blocked":
+    if status == Status.BLOCKED:
         return Reason("runs", f"it was blocked in run {run_id}: {execution['detail'] or 'its parent gave no weights'}")
     epochs = f" after {execution['epochs']} epochs" if execution["epochs"] else ""
     return Reason("goes on", f"it is {status}{cause} in run {run_id}{epochs}")

@@ -10,6 +10,7 @@ from typing import Any
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import Metric, value_of
 from benchmark.reporting.rows.varying_settings import key_of, settings_of
+from benchmark.status import Cause, Status
 
 LONGEST_REASON = 300
 
@@ -120,15 +121,15 @@ def _group(rows: Sequence[ResultRow], settings: Mapping[str, Any], variant: int)
         strategy=newest["strategy"],
         label=newest.get("strategy_label") or newest["strategy"],
         settings={**settings, "variant": variant} if variant > 1 else settings,
-        completed={row["seed"]: row for row in by_seed if row["status"] == "completed"},
-        missing=tuple(_missing(row) for row in by_seed if row["status"] != "completed"),
+        completed={row["seed"]: row for row in by_seed if row["status"] == Status.COMPLETED},
+        missing=tuple(_missing(row) for row in by_seed if row["status"] != Status.COMPLETED),
         last_run=newest.get("run_id") or 0,
     )
 
 
 def _missing(row: ResultRow) -> Missing:
     status, cause = row["status"], row.get("cause")
-    what = f"{status} ({cause})" if cause and cause not in {status, "parent"} else str(status)
+    what = f"{status} ({cause})" if cause and cause not in {status, Cause.PARENT} else str(status)
     return Missing(row["seed"], what, _short(row.get("detail")), row)
 
 
@@ -205,7 +206,7 @@ def _unstarted_group(cells: Sequence[Mapping[str, Any]]) -> Group:
 def _unstarted(cell: Mapping[str, Any]) -> Missing:
     if cell.get("cell_id") is None or cell.get("outcome") == "left_out":
         return Missing(cell["seed"], "left out", _short(cell.get("reason")))
-    return Missing(cell["seed"], "pending", "not started yet")
+    return Missing(cell["seed"], Status.PENDING, "not started yet")
 
 
 def varying_settings(groups: Iterable[Group]) -> list[str]:

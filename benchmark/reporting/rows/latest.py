@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from benchmark.status import UNFINISHED, Status
+
 ResultRow: TypeAlias = Mapping[str, Any]
 """A row of the view `results`, with the cell's settings and where it can be had its run's environment."""
 
@@ -13,8 +15,6 @@ PROVENANCE = (
     "os", "cpu_model", "cpu_cores", "gpu_names", "gpu_driver",
 )  # fmt: skip
 """What an execution was made with; where rows have these columns, a difference is said."""
-
-UNFINISHED = frozenset({"pending", "running", "interrupted"})
 
 
 def with_environment(rows: Sequence[ResultRow], runs: Sequence[Mapping[str, Any]]) -> list[ResultRow]:
@@ -43,7 +43,7 @@ def latest_executions(rows: Sequence[ResultRow]) -> list[ResultRow]:
     for row in in_order(rows):
         key = row.get("machine"), row["cell_id"]
         before = latest.get(key)
-        if before is not None and before["status"] == "completed" and row["status"] in UNFINISHED:
+        if before is not None and before["status"] == Status.COMPLETED and row["status"] in UNFINISHED:
             continue
         latest[key] = row
     return list(latest.values())

@@ -15,6 +15,7 @@ from typing import Any
 
 from benchmark.reporting.rows.statistics import Difference, Measurement
 from benchmark.reporting.table import Column, Published, Report, Row, Table, Tally, Value
+from benchmark.status import Status
 
 
 def render(report: Report) -> str:
@@ -81,7 +82,7 @@ def _value(value: Value) -> Any:
     if isinstance(value, Published):
         return {"published": value.value}
     if isinstance(value, Tally):
-        return {"completed": value.completed, "planned": value.planned}
+        return {Status.COMPLETED: value.completed, "planned": value.planned}
     if isinstance(value, float) and not math.isfinite(value):
         return {"value": None, "nonfinite": {"value": _name(value)}}
     return value

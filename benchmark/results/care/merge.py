@@ -20,7 +20,6 @@ import sqlalchemy as sa
 from benchmark.errors import StorageError
 from benchmark.results.care.check import artifact_problem
 from benchmark.results.schema.tables import (
-    FINAL_STATUSES,
     TABLES,
     artifact,
     attempt,
@@ -32,6 +31,7 @@ from benchmark.results.schema.tables import (
 )
 from benchmark.results.store.backup import sync
 from benchmark.results.store.database import Database
+from benchmark.status import FINAL, Cause, Status
 
 _RUN_MARKS = ("machine", "started_utc", "boot_id", "pid", "process_start_ticks", "command")
 """What two runs never share, and the same run in two files always does."""
@@ -96,7 +96,7 @@ def _merge_runs(there: sa.Connection, here: sa.Connection, done: Merge) -> tuple
     numbers, new = {}, {}
     for row in _rows(there, sa.select(run).order_by(run.c.run_id)):
         old = row.pop("run_id")
-        done.unfinished += row["state"] == "running"
+        done.unfinished += row["state"] == Status.RUNNING
         row["state"] = _ended(row["state"])
         same = known.get(_marks(row))
         if same is None:
@@ -104,14 +104,14 @@ def _merge_runs(there: sa.Connection, here: sa.Connection, done: Merge) -> tuple
             done.added["run"] += 1
             continue
         numbers[old] = same["run_id"]
-        if same["state"] == "abandoned" and row["state"] != "abandoned":
+        if same["state"] == Cause.ABANDONED and row["state"] != Cause.ABANDONED:
             here.execute(run.update().where(run.c.run_id == same["run_id"]).values(**row))
     return numbers, new
 
 
 def _ended(state: str) -> str:
     """What the state of a run or attempt is to somebody who cannot see whether it still goes on."""
-    return "abandoned" if state == "running" else state
+    return Cause.ABANDONED if state == Status.RUNNING else state
 
 
 def _marks(row: Mapping[str, Any]) -> tuple[Any, ...]:
@@ -159,16 +159,16 @@ class _Executions:
     def _merge_one(self, row: Row) -> None:
         old = row.pop("execution_id")
         row["first_run_id"], row["run_id"] = self._runs[row["first_run_id"]], self._runs[row["run_id"]]
-        if row["status"] in {"running", "pending"}:
-            row.update(status="interrupted", cause="abandoned")
+        if row["status"] in {Status.RUNNING, Status.PENDING}:
+            row.update(status=Status.INTERRUPTED, cause=Cause.ABANDONED)
         tries = self._tries(self._there, old, self._runs)
         for same in self._known[row["cell_id"], row["machine"], row["first_run_id"]]:
             shared = self._tries(self._here, same["execution_id"], None)
-            behind = (row["epochs"] or 0) <= (same["epochs"] or 0) or same["status"] in FINAL_STATUSES
+            behind = (row["epochs"] or 0) <= (same["epochs"] or 0) or same["status"] in FINAL
             if behind and _begins_with(shared, tries):
                 self._add_files(old, same["execution_id"], tries)
                 return
-            if _begins_with(tries, shared) and same["status"] not in FINAL_STATUSES:
+            if _begins_with(tries, shared) and same["status"] not in FINAL:
                 self._renew(old, same["execution_id"], row)
                 return
         self._add(old, row)
@@ -186,7 +186,7 @@ class _Executions:
 
     def _add(self, old: int, row: Row) -> None:
         # its parts can only be added while it has not come to an end: triggers of the database hold that
-        new = _insert(self._here, execution, {**row, "status": "interrupted", "cause": "abandoned"})
+        new = _insert(self._here, execution, {**row, "status": Status.INTERRUPTED, "cause": Cause.ABANDONED})
         self._done.added["execution"] += 1
         self._done.doubled += (row["cell_id"], row["machine"]) in self._before
         self._fill(old, new, row)
@@ -239,7 +239,7 @@ def _begins_with(longer: Sequence[tuple[Any, ...]], shorter: Sequence[tuple[Any,
     """Whether one list of attempts goes on where the other ends; one that counted as abandoned may have gone on too."""
     pairs = zip(longer, shorter, strict=False)
     return len(longer) >= len(shorter) and all(
-        one[:2] == two[:2] and two[2] in {one[2], "abandoned"} for one, two in pairs
+        one[:2] == two[:2] and two[2] in {one[2], Cause.ABANDONED} for one, two in pairs
     )
 
 

@@ -18,8 +18,9 @@ import sqlalchemy as sa
 
 from benchmark.errors import UserError
 from benchmark.results.read.states import newest_executions
-from benchmark.results.schema.tables import FINAL_STATUSES, artifact, attempt, execution
+from benchmark.results.schema.tables import artifact, attempt, execution
 from benchmark.results.store.database import Database
+from benchmark.status import FINAL, Status
 
 OLD_SECONDS = 24 * 3600.0
 """Temporary files of a database's own copies are left alone for so long: somebody may be making one now."""
@@ -86,7 +87,7 @@ def _owners(connection: sa.Connection) -> dict[int, _Owner]:
         .outerjoin(newest, newest.c.execution_id == execution.c.execution_id)
     )
     return {
-        attempt_id: _Owner(cell_id, state == "running", status not in FINAL_STATUSES and latest is not None)
+        attempt_id: _Owner(cell_id, state == Status.RUNNING, status not in FINAL and latest is not None)
         for attempt_id, cell_id, state, status, latest in rows
     }
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from benchmark.errors import BenchError
 from benchmark.results.schema.versions import TABLE_NAMES
+from benchmark.status import Cause, Status
 
 UNKNOWN_TIME = "1970-01-01T00:00:00.000Z"
 """Stands where a moment was lost and the column needs one."""
@@ -97,7 +98,7 @@ def _rebuild_runs(connection: sqlite3.Connection) -> int:
     done = connection.execute(
         "INSERT INTO run (run_id, machine, executor, started_utc, state) "  # noqa: S608
         "SELECT named.run_id, coalesce(max(named.machine), 'unknown'), 'local', "
-        f"coalesce(min(named.started_utc), '{UNKNOWN_TIME}'), 'abandoned' FROM ({_NAMED_RUNS}) AS named "
+        f"coalesce(min(named.started_utc), '{UNKNOWN_TIME}'), '{Cause.ABANDONED}' FROM ({_NAMED_RUNS}) AS named "
         "WHERE named.run_id NOT IN (SELECT run_id FROM run) GROUP BY named.run_id"
     )
     return done.rowcount
@@ -117,10 +118,10 @@ def _rebuild_executions(connection: sqlite3.Connection, artifacts: Path) -> int:
             continue
         connection.execute(
             "INSERT INTO execution (execution_id, cell_id, machine, first_run_id, run_id, status, cause, detail, epochs, "
-            "timing_valid, resumed) SELECT ?, ?, machine, ?, ?, 'interrupted', 'abandoned', "
+            "timing_valid, resumed) SELECT ?, ?, machine, ?, ?, ?, ?, "
             "'its row was lost and made again by bench db salvage', "
             "(SELECT nullif(count(*), 0) FROM epoch WHERE execution_id = ?), 0, 0 FROM run WHERE run_id = ?",
-            (execution_id, cell_id, first_run, last_run, execution_id, last_run),
+            (execution_id, cell_id, first_run, last_run, Status.INTERRUPTED, Cause.ABANDONED, execution_id, last_run),
         )
         rebuilt += 1
     return rebuilt
@@ -147,10 +148,10 @@ def _rebuild_attempts(connection: sqlite3.Connection) -> int:
             "INSERT INTO attempt (attempt_id, execution_id, run_id, number, state, detail, started_utc) "
             "SELECT ?, execution_id, coalesce(?, run_id), "
             "1 + coalesce((SELECT max(number) FROM attempt WHERE execution_id = execution.execution_id), 0), "
-            "CASE status WHEN 'completed' THEN 'completed' ELSE 'abandoned' END, "
+            "CASE status WHEN ? THEN status ELSE ? END, "
             "'its row was lost and made again by bench db salvage', coalesce(started_utc, ?) "
             "FROM execution WHERE execution_id = ?",
-            (attempt_id, run_id, UNKNOWN_TIME, execution_id),
+            (attempt_id, run_id, Status.COMPLETED, Cause.ABANDONED, UNKNOWN_TIME, execution_id),
         ).rowcount
     return rebuilt
 

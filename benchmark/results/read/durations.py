@@ -10,6 +10,7 @@ from benchmark.results.read.row_dicts import Row, fetch
 from benchmark.results.read.states import newest_executions
 from benchmark.results.schema.tables import attempt, cell, execution, run
 from benchmark.results.store.database import Database
+from benchmark.status import Status
 
 _ALIKE = (
     *(
@@ -54,7 +55,7 @@ def efforts(database: Database, machine: str) -> list[Row]:
             sa.func.max(execution.c.peak_rss_bytes).label("peak_rss_bytes"),
         )
         .join(cell, cell.c.cell_id == execution.c.cell_id)
-        .where(execution.c.machine == machine, execution.c.status == "completed")
+        .where(execution.c.machine == machine, execution.c.status == Status.COMPLETED)
         .group_by(*_ALIKE)
         .subquery("alike")
     )

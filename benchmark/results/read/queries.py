@@ -19,6 +19,7 @@ from benchmark.results.schema.nonfinite import NAN_COLUMN
 from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
 from benchmark.results.schema.views import HISTORY, RESULTS
 from benchmark.results.store.database import Database
+from benchmark.status import Status
 
 __all__ = [
     "CellDetail",
@@ -217,7 +218,7 @@ def machines(database: Database) -> list[Row]:
     columns = {
         "machine": execution.c.machine,
         "executions": sa.func.count(),
-        "completed": sa.func.count().filter(execution.c.status == "completed"),
+        Status.COMPLETED: sa.func.count().filter(execution.c.status == Status.COMPLETED),
         "last_run_id": sa.func.max(execution.c.run_id),
     }
     return fetch(database, labelled(columns).group_by(execution.c.machine).order_by(execution.c.machine))
@@ -240,7 +241,7 @@ def durations(database: Database, machine: str) -> list[Row]:
     rows = (
         labelled(columns)
         .select_from(execution.join(cell, cell.c.cell_id == execution.c.cell_id))
-        .where(execution.c.machine == machine, execution.c.status == "completed")
+        .where(execution.c.machine == machine, execution.c.status == Status.COMPLETED)
         .order_by(execution.c.execution_id)
     )
     return fetch(database, rows)

@@ -12,6 +12,7 @@ from benchmark.results.read.row_dicts import Row, fetch, labelled, rows_of
 from benchmark.results.read.states import newest_executions
 from benchmark.results.schema.tables import attempt, cell, execution, run, run_cell
 from benchmark.results.store.database import Database
+from benchmark.status import Status
 
 _NUMBERS = 1 << 31
 
@@ -56,21 +57,25 @@ def run_cells(database: Database, run_id: int) -> list[Row]:
         .where(run_cell.c.run_id == run_id)
         .order_by(run_cell.c.position)
     )
-    return [_with_status(row, going=owner["state"] == "running") for row in fetch(database, rows)]
+    return [_with_status(row, going=owner["state"] == Status.RUNNING) for row in fetch(database, rows)]
 
 
 def _with_status(row: Row, *, going: bool) -> Row:
     moved_in = row.pop("moved_in")
     if row["outcome"] == "left_out":
-        row["status"] = "skipped"
+        row["status"] = Status.SKIPPED
     elif row["status"] is None or (going and _still_to_do(row, moved_in)):
-        row.update(status="pending", cause=None, detail=None)
+        row.update(status=Status.PENDING, cause=None, detail=None)
     return row
 
 
 def _still_to_do(row: Row, moved_in: int) -> bool:
     """Whether what the execution says is of an earlier run, and this run has the cell yet before it."""
-    return row["outcome"] == "planned" and moved_in < row["run_id"] and row["status"] not in {"failed", "diverged"}
+    return (
+        row["outcome"] == "planned"
+        and moved_in < row["run_id"]
+        and row["status"] not in {Status.FAILED, Status.DIVERGED}
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +127,7 @@ def _running(database: Database, run_id: int) -> list[Row]:
                 cell, cell.c.cell_id == execution.c.cell_id
             )
         )
-        .where(attempt.c.run_id == run_id, attempt.c.state == "running")
+        .where(attempt.c.run_id == run_id, attempt.c.state == Status.RUNNING)
         .order_by(attempt.c.attempt_id)
     )
     return fetch(database, rows)

@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmark.results.schema.column_text import CleanText
+from benchmark.status import ATTEMPT_STATES, RUN_STATES, Cause, Status
 
 SCHEMA_VERSION = 1
 """What this program writes: `PRAGMA user_version` on SQLite, the number in `schema_version` everywhere."""
@@ -20,25 +21,7 @@ APPLICATION_ID = 0x62656E63
 
 VERSION_TABLE = "schema_version"
 
-STATUSES = ("pending", "running", "completed", "failed", "diverged", "blocked", "skipped", "interrupted")
-CAUSES = (
-    "failed",
-    "diverged",
-    "timeout",
-    "oom",
-    "crashed",
-    "data_error",
-    "device_lost",
-    "interrupted",
-    "abandoned",
-    "parent",
-    "protocol",
-)
-RUN_STATES = ("running", "completed", "interrupted", "failed", "abandoned")
-ATTEMPT_STATES = ("running", "completed", *(cause for cause in CAUSES if cause != "parent"))
 OUTCOMES = ("planned", "reused", "left_out")
-FINAL_STATUSES = ("completed", "diverged")
-"""An execution with one of these never changes again; a trigger of the database holds it."""
 
 metadata = sa.MetaData(
     naming_convention={
@@ -230,11 +213,11 @@ execution = sa.Table(
     _text("git_commit", "Commit of the folder that the run was started in."),
     _text("digest", "sha256 of the cell id, the epochs' metrics and the kept results; no timings."),
     _text("nan_metrics", "Columns of this row that are NaN, separated by spaces (NaN itself is stored as NULL)."),
-    _one_of("status", STATUSES),
+    _one_of("status", tuple(Status)),
     sa.CheckConstraint(
-        "cause IS NULL OR cause IN ({})".format(", ".join(f"'{cause}'" for cause in CAUSES)), name="cause"
+        "cause IS NULL OR cause IN ({})".format(", ".join(f"'{cause}'" for cause in Cause)), name="cause"
     ),
-    sa.CheckConstraint("status <> 'completed' OR cause IS NULL", name="completed_without_cause"),
+    sa.CheckConstraint(f"status <> '{Status.COMPLETED}' OR cause IS NULL", name="completed_without_cause"),
     sa.Index("ix_execution_cell_id", "cell_id", "machine"),
     sqlite_autoincrement=True,
 )
@@ -282,8 +265,8 @@ attempt = sa.Table(
         "ix_attempt_running",
         "execution_id",
         unique=True,
-        sqlite_where=sa.text("state = 'running'"),
-        postgresql_where=sa.text("state = 'running'"),
+        sqlite_where=sa.text(f"state = '{Status.RUNNING}'"),
+        postgresql_where=sa.text(f"state = '{Status.RUNNING}'"),
     ),
     sqlite_autoincrement=True,
 )

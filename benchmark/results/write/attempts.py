@@ -12,9 +12,10 @@ import sqlalchemy as sa
 
 from benchmark.events import ArtifactWritten, ProtocolError
 from benchmark.results.records import AttemptStart, PredictionRow, StaleAttempt
-from benchmark.results.schema.tables import FINAL_STATUSES, artifact, attempt, cell, epoch, execution, prediction, run
+from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
 from benchmark.results.write import outcome
 from benchmark.results.write.progress import RunningAttempt, load_known, update_attempt
+from benchmark.status import FINAL, Cause, Status
 
 
 def start(
@@ -30,15 +31,16 @@ def start(
 ) -> tuple[AttemptStart, RunningAttempt]:
     """Enter an attempt as running, in the cell's newest execution or a new one."""
     found = _newest_execution(connection, cell_id, machine)
-    if found is None or fresh or found.status in FINAL_STATUSES:
-        execution_id = _insert_execution(connection, run_id, cell_id, machine, "running", started_utc=now)
+    if found is None or fresh or found.status in FINAL:
+        execution_id = _insert_execution(connection, run_id, cell_id, machine, Status.RUNNING, started_utc=now)
         earlier: list[Any] = []
     else:
         execution_id = found.execution_id
         _go_on(connection, run_id, execution_id, now)
         earlier = list(_earlier(connection, execution_id))
     number = earlier[0].number + 1 if earlier else 1
-    values = {"execution_id": execution_id, "run_id": run_id, "number": number, "state": "running", "started_utc": now}
+    values = {"execution_id": execution_id, "run_id": run_id, "number": number}
+    values |= {"state": Status.RUNNING, "started_utc": now}
     attempt_id = _inserted(connection, attempt.insert().values(**values, **facts))
     running = RunningAttempt(attempt_id, execution_id, run_id, cell_id, _keeps_last(connection, cell_id), began)
     if earlier:
@@ -84,9 +86,9 @@ def finish(
         return False
     state = columns["state"]
     moved = outcome.execution_columns(connection, running, state, columns["detail"], will_retry=will_retry)
-    if moved["status"] not in {"pending", "interrupted"}:
+    if moved["status"] not in {Status.PENDING, Status.INTERRUPTED}:
         moved["finished_utc"] = now
-    if predictions is not None and moved["status"] == "completed":
+    if predictions is not None and moved["status"] == Status.COMPLETED:
         _insert_predictions(connection, running.execution_id, predictions)
     connection.execute(execution.update().where(execution.c.execution_id == running.execution_id).values(**moved))
     return True
@@ -106,33 +108,33 @@ def _insert_predictions(connection: sa.Connection, execution_id: int, row: Predi
 def block(connection: sa.Connection, run_id: int, cell_id: str, machine: str, reason: str) -> None:
     """Enter a cell as blocked, in the execution that it could have gone on with, or a new one."""
     found = _newest_execution(connection, cell_id, machine)
-    values: dict[str, Any] = {"cause": "parent", "detail": reason}
-    if found is not None and found.status in {"blocked", "pending", "interrupted"}:
+    values: dict[str, Any] = {"cause": Cause.PARENT, "detail": reason}
+    if found is not None and found.status in {Status.BLOCKED, Status.PENDING, Status.INTERRUPTED}:
         this = execution.c.execution_id == found.execution_id
-        connection.execute(execution.update().where(this).values(status="blocked", run_id=run_id, **values))
+        connection.execute(execution.update().where(this).values(status=Status.BLOCKED, run_id=run_id, **values))
     else:
-        _insert_execution(connection, run_id, cell_id, machine, "blocked", **values)
+        _insert_execution(connection, run_id, cell_id, machine, Status.BLOCKED, **values)
 
 
 def sweep(
     connection: sa.Connection, own_runs: Collection[int], alive: Callable[[StaleAttempt], bool] | None
 ) -> list[StaleAttempt]:
     """Close what runs other than `own_runs` left open."""
-    dead = sa.select(run.c.run_id).where(run.c.state == "running", run.c.run_id.not_in(own_runs)).scalar_subquery()
+    dead = sa.select(run.c.run_id).where(run.c.state == Status.RUNNING, run.c.run_id.not_in(own_runs)).scalar_subquery()
     stale = _stale(connection, dead)
     if alive is not None:
         stale = [replace(found, alive=alive(found)) for found in stale]
-    _close(connection, dead, "abandoned", None)
-    connection.execute(run.update().where(run.c.run_id.in_(dead)).values(state="abandoned"))
+    _close(connection, dead, Cause.ABANDONED, None)
+    connection.execute(run.update().where(run.c.run_id.in_(dead)).values(state=Cause.ABANDONED))
     return stale
 
 
 def finish_run(connection: sa.Connection, run_id: int, state: str, exit_code: int, now: str) -> None:
     """End a run and whatever it left open."""
     this = sa.select(run.c.run_id).where(run.c.run_id == run_id).scalar_subquery()
-    _close(connection, this, "interrupted", now)
+    _close(connection, this, Cause.INTERRUPTED, now)
     ended = {"state": state, "exit_code": exit_code, "finished_utc": now}
-    connection.execute(run.update().where(run.c.run_id == run_id, run.c.state == "running").values(**ended))
+    connection.execute(run.update().where(run.c.run_id == run_id, run.c.state == Status.RUNNING).values(**ended))
 
 
 def _close(connection: sa.Connection, runs: Any, cause: str, now: str | None) -> None:
@@ -141,10 +143,10 @@ def _close(connection: sa.Connection, runs: Any, cause: str, now: str | None) ->
         .where(epoch.c.execution_id == attempt.c.execution_id, epoch.c.attempt_id == attempt.c.attempt_id)
         .scalar_subquery()
     )
-    left = (attempt.c.state == "running") & attempt.c.run_id.in_(runs)
+    left = (attempt.c.state == Status.RUNNING) & attempt.c.run_id.in_(runs)
     connection.execute(attempt.update().where(left).values(state=cause, last_epoch=last, finished_utc=now))
-    open_ = execution.c.status.in_(("running", "pending")) & execution.c.run_id.in_(runs)
-    connection.execute(execution.update().where(open_).values(status="interrupted", cause=cause))
+    open_ = execution.c.status.in_((Status.RUNNING, Status.PENDING)) & execution.c.run_id.in_(runs)
+    connection.execute(execution.update().where(open_).values(status=Status.INTERRUPTED, cause=cause))
 
 
 def _stale(connection: sa.Connection, runs: Any) -> list[StaleAttempt]:
@@ -152,7 +154,7 @@ def _stale(connection: sa.Connection, runs: Any) -> list[StaleAttempt]:
     rows = (
         sa.select(attempt.c.attempt_id, attempt.c.execution_id, execution.c.cell_id, attempt.c.run_id, *processes)
         .join(execution, execution.c.execution_id == attempt.c.execution_id)
-        .where(attempt.c.state == "running", attempt.c.run_id.in_(runs))
+        .where(attempt.c.state == Status.RUNNING, attempt.c.run_id.in_(runs))
         .order_by(attempt.c.attempt_id)
     )
     return [StaleAttempt(*row) for row in connection.execute(rows)]
@@ -177,7 +179,7 @@ def _insert_execution(
 
 def _go_on(connection: sa.Connection, run_id: int, execution_id: int, now: str) -> None:
     started = sa.func.coalesce(execution.c.started_utc, now)
-    again = {"status": "running", "cause": None, "detail": None, "finished_utc": None, "resumed": False}
+    again = {"status": Status.RUNNING, "cause": None, "detail": None, "finished_utc": None, "resumed": False}
     connection.execute(
         execution.update()
         .where(execution.c.execution_id == execution_id)

@@ -10,24 +10,14 @@ import sqlalchemy as sa
 
 from benchmark.events import Exited, Failed
 from benchmark.results.schema.nonfinite import restored, stored
-from benchmark.results.schema.tables import FINAL_STATUSES, attempt, epoch, execution
+from benchmark.results.schema.tables import attempt, epoch, execution
 from benchmark.results.write.progress import KEPT_METRICS, RunningAttempt
 from benchmark.results.write.result_digest import execution_digest
+from benchmark.status import Status, status_of
 
 log = logging.getLogger(__name__)
 
 TEST_METRICS = ("test_accuracy", "test_loss", "tta_accuracy", "tta_loss")
-
-_CAUSED_STATUS = {"completed": "completed", "diverged": "diverged", "interrupted": "interrupted"}
-
-
-def status_of(state: str, *, will_retry: bool) -> tuple[str, str | None]:
-    """Status and cause of the execution whose attempt ended in `state`."""
-    if state == "completed":
-        return "completed", None
-    if state == "abandoned":
-        return "interrupted", "abandoned"
-    return _CAUSED_STATUS.get(state, "pending" if will_retry else "failed"), state
 
 
 def attempt_columns(
@@ -75,7 +65,7 @@ def execution_columns(
         Epochs beyond the last one of a completed cell, left by an attempt that was replaced, are deleted.
     """
     status, cause = status_of(state, will_retry=will_retry)
-    if running.completed is not None and status == "completed":
+    if running.completed is not None and status == Status.COMPLETED:
         _delete_beyond(connection, running, running.completed.epochs)
     epochs = _epochs(connection, running.execution_id)
     attempts = _attempts(connection, running.execution_id)
@@ -84,14 +74,14 @@ def execution_columns(
     columns = {
         "status": status,
         "cause": cause,
-        "detail": None if status == "completed" else detail,
+        "detail": None if status == Status.COMPLETED else detail,
         "epochs": len(epochs) or None,
         **_kept(running, epochs, found),
         **_timings(running, epochs, attempts, found["features_seconds"] or 0.0),
         "resumed": newest["resumed_from_epoch"] is not None,
-        "timing_valid": status == "completed" and newest["resumed_from_epoch"] is None and not newest["disturbed"],
+        "timing_valid": status == Status.COMPLETED and newest["resumed_from_epoch"] is None and not newest["disturbed"],
     }
-    if status in FINAL_STATUSES:
+    if status.is_final:
         columns["digest"] = execution_digest(running.cell_id, {**found, **columns}, epochs)
     return stored(columns)
 

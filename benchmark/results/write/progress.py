@@ -26,6 +26,7 @@ from benchmark.events import (
 from benchmark.results.schema.nonfinite import NAN_COLUMN, restored, stored
 from benchmark.results.schema.tables import attempt, epoch, execution
 from benchmark.results.write.result_digest import EPOCH_FIELDS, exact
+from benchmark.status import Status
 
 ORIGIN_COLUMNS = ("features", "features_seconds", "features_alone_seconds", "shared_epochs", "shared_seconds")
 """What other cells did of the training, and what they saved it."""
@@ -157,17 +158,17 @@ UPSERT_EPOCH = {"sqlite": _epoch_upsert(sqlite.insert), "postgresql": _epoch_ups
 
 _IS_RUNNING = (
     sa.select(attempt.c.attempt_id)
-    .where(attempt.c.attempt_id == sa.bindparam("this_attempt"), attempt.c.state == "running")
+    .where(attempt.c.attempt_id == sa.bindparam("this_attempt"), attempt.c.state == Status.RUNNING)
     .exists()
 )
 
 UPDATE_EXECUTION = execution.update().where(
-    execution.c.execution_id == sa.bindparam("this_execution"), execution.c.status == "running", _IS_RUNNING
+    execution.c.execution_id == sa.bindparam("this_execution"), execution.c.status == Status.RUNNING, _IS_RUNNING
 )
 """Guarded: a replaced attempt's late word changes no row."""
 
 UPDATE_ATTEMPT = attempt.update().where(
-    attempt.c.attempt_id == sa.bindparam("this_attempt"), attempt.c.state == "running"
+    attempt.c.attempt_id == sa.bindparam("this_attempt"), attempt.c.state == Status.RUNNING
 )
 
 

@@ -17,6 +17,7 @@ from benchmark.matrix.cell import Cell
 from benchmark.results.records import LeftOut, RunFacts
 from benchmark.results.schema.tables import cell as cell_table
 from benchmark.results.schema.tables import run, run_cell
+from benchmark.status import Status
 
 BATCH_ROWS = 2000
 """Rows that are held in memory at once; more are not entered any faster."""
@@ -27,7 +28,7 @@ _RENEWED = ("dataset", "model", "strategy", "strategy_label", "device", "spec")
 
 def insert_run(connection: sa.Connection, facts: RunFacts, started_utc: str) -> int:
     """Enter a run as running; returns its number."""
-    done = connection.execute(run.insert().values(**asdict(facts), state="running", started_utc=started_utc))
+    done = connection.execute(run.insert().values(**asdict(facts), state=Status.RUNNING, started_utc=started_utc))
     assert done.inserted_primary_key is not None
     return int(done.inserted_primary_key[0])
 

@@ -10,6 +10,7 @@ from benchmark.catalog.cache import PreparedDirectories
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.decisions.reuse import Before, Decision, decide, kept_weights, problem_of
 from benchmark.scheduling.options import RunOptions
+from benchmark.status import Status
 
 
 @dataclass(slots=True)
@@ -62,8 +63,8 @@ def assign(cells: Sequence[Cell], before: Mapping[str, Before], options: RunOpti
             decision = _decide_by_parent(cell, before[cell.cell_id], assignment, running)
         if decision in {Decision.REUSE, Decision.LEAVE}:
             assignment.settled[cell.cell_id] = before[cell.cell_id].status
-        elif parent is not None and (status := assignment.settled.get(parent, "completed")) != "completed":
-            assignment.settled[cell.cell_id] = "blocked"
+        elif parent is not None and (status := assignment.settled.get(parent, Status.COMPLETED)) != Status.COMPLETED:
+            assignment.settled[cell.cell_id] = Status.BLOCKED
             assignment.blocked.append((cell, status))
         else:
             running.add(cell.cell_id)
@@ -85,7 +86,7 @@ def _take_weights(cell: Cell, before: Mapping[str, Before], assignment: Assignme
 def _decide_by_parent(cell: Cell, before: Before, assignment: Assignment, running: Collection[str]) -> Decision:
     """A finished cell started from its parent's kept weights; when these are other ones now, it begins anew."""
     began, parent = before.weights_sha256, cell.parent_cell_id
-    if began is None or parent is None or before.status != "completed":
+    if began is None or parent is None or before.status != Status.COMPLETED:
         return Decision.REUSE
     if parent in running:
         assignment.standing[cell.cell_id] = began
@@ -121,7 +122,7 @@ def _problem(
     reason = problem_of(before, options.artifacts_root, prepared)
     if (
         reason is None
-        and before.status == "completed"
+        and before.status == Status.COMPLETED
         and cell.cell_id in needed
         and not kept_weights(before.artifacts, options.artifacts_root)
     ):

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from benchmark.scheduling.options import RunOptions
 from benchmark.scheduling.programs.preparation import fingerprint
+from benchmark.status import UNFINISHED, Status
 
 _CHUNK_BYTES = 1 << 20
 
@@ -61,11 +62,11 @@ def decide(before: Before | None, options: RunOptions, problem: Callable[[Before
         options: What the user asked for.
         problem: Why a finished result cannot be taken; asked only when that matters.
     """
-    if before is None or before.status in {"pending", "running", "interrupted", "blocked", "skipped"}:
+    if before is None or before.status in UNFINISHED | {Status.BLOCKED, Status.SKIPPED}:
         return Decision.RUN
     if options.rerun:
         return Decision.AGAIN
-    if before.status == "failed":
+    if before.status == Status.FAILED:
         return Decision.RUN if options.retry_failed else Decision.LEAVE
     return Decision.REUSE if problem(before) is None else Decision.AGAIN
 

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import re
 import signal
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from benchmark.events import Completed, Diverged, Exited, Failed, Interrupted
 from benchmark.matrix.cell import Cell
+from benchmark.status import Cause, Status
 
-RETRIES = MappingProxyType({"crashed": 2, "device_lost": 2, "oom": 1, "timeout": 1})
+RETRIES: Mapping[str, int] = MappingProxyType({Cause.CRASHED: 2, Cause.DEVICE_LOST: 2, Cause.OOM: 1, Cause.TIMEOUT: 1})
 """How often a cell is tried again in one run after each cause; every other cause is the user's to decide."""
 
 BREAKER_SECONDS = 60.0
@@ -58,39 +60,39 @@ def judge(evidence: Evidence) -> Verdict:
     """The state that the evidence means; a result that arrived is believed before anything that came after it."""
     result = evidence.result
     if evidence.protocol is not None:
-        return Verdict("protocol", f"the worker broke the protocol: {evidence.protocol}")
+        return Verdict(Cause.PROTOCOL, f"the worker broke the protocol: {evidence.protocol}")
     if isinstance(result, Completed) and evidence.missing is not None:
-        return Verdict("failed", f"artifact: {evidence.missing}")
+        return Verdict(Cause.FAILED, f"artifact: {evidence.missing}")
     if isinstance(result, Completed):
-        return Verdict("completed")
+        return Verdict(Status.COMPLETED)
     if isinstance(result, Diverged):
-        return Verdict("diverged", f"the loss was not finite at epoch {result.epoch}, batch {result.batch}")
+        return Verdict(Cause.DIVERGED, f"the loss was not finite at epoch {result.epoch}, batch {result.batch}")
     if evidence.overdue is not None:
-        return Verdict("timeout", evidence.overdue)
+        return Verdict(Cause.TIMEOUT, evidence.overdue)
     if isinstance(result, Failed):
         return Verdict(result.cause, f"{result.error_type}: {result.message}")
     if isinstance(result, Interrupted) and evidence.stopping:
-        return Verdict("interrupted", f"asked to stop; its state is saved up to epoch {result.epoch}")
+        return Verdict(Cause.INTERRUPTED, f"asked to stop; its state is saved up to epoch {result.epoch}")
     if isinstance(result, Interrupted):
-        return Verdict("crashed", f"SIGTERM from outside; its state is saved up to epoch {result.epoch}")
+        return Verdict(Cause.CRASHED, f"SIGTERM from outside; its state is saved up to epoch {result.epoch}")
     if evidence.stopping:
-        return Verdict("interrupted", "asked to stop; it ended without saving a newer state")
+        return Verdict(Cause.INTERRUPTED, "asked to stop; it ended without saving a newer state")
     return _judge_exit(evidence)
 
 
 def _judge_exit(evidence: Evidence) -> Verdict:
     exited = evidence.exited
     if exited is None:
-        return Verdict("crashed", "its guardian was killed")
+        return Verdict(Cause.CRASHED, "its guardian was killed")
     if exited.signal == signal.SIGKILL and evidence.oom_kills > 0:
-        return Verdict("oom", "killed by the kernel, which ran out of memory")
+        return Verdict(Cause.OOM, "killed by the kernel, which ran out of memory")
     if exited.signal == signal.SIGKILL and _nearly_full(exited, evidence.memory_bytes):
-        return Verdict("oom", "killed by SIGKILL near the limit of memory: probably out of memory")
+        return Verdict(Cause.OOM, "killed by SIGKILL near the limit of memory: probably out of memory")
     if exited.signal:
-        return Verdict("crashed", f"ended by {signal_name(exited.signal)}")
+        return Verdict(Cause.CRASHED, f"ended by {signal_name(exited.signal)}")
     if exited.exit_code == 0:
-        return Verdict("failed", "exited 0 without a result")
-    return Verdict("crashed", f"exited {exited.exit_code} without a result")
+        return Verdict(Cause.FAILED, "exited 0 without a result")
+    return Verdict(Cause.CRASHED, f"exited {exited.exit_code} without a result")
 
 
 def _nearly_full(exited: Exited, memory_bytes: int | None) -> bool:
@@ -107,17 +109,6 @@ def signal_name(number: int) -> str:
 def retries(cause: str, failures: int) -> bool:
     """Whether a cell that has now failed `failures` times in this run for `cause` is tried once more."""
     return failures <= RETRIES.get(cause, 0)
-
-
-def status_of(state: str) -> tuple[str, str | None]:
-    """(status, cause) of the cell for the final state of its last attempt."""
-    if state == "completed":
-        return "completed", None
-    if state in {"diverged", "interrupted"}:
-        return state, state
-    if state == "abandoned":
-        return "interrupted", state
-    return "failed", state
 
 
 @dataclass(slots=True)
@@ -143,9 +134,9 @@ class Breaker:
 
     def witness(self, cell: Cell, state: str, place: str, now: float) -> None:
         """Takes down how a cell ended for good at monotonic time `now`; `place` names where it broke."""
-        if state == "completed":
+        if state == Status.COMPLETED:
             self._completed = True
-        if self._completed or state in {"completed", "diverged", "interrupted", "data_error"}:
+        if self._completed or state in {Status.COMPLETED, Cause.DIVERGED, Cause.INTERRUPTED, Cause.DATA_ERROR}:
             return
         if cell.architecture.code is not None and len(self.codes) > 1:
             return

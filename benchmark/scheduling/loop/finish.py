@@ -11,11 +11,12 @@ from benchmark import machine
 from benchmark.events import Failed
 from benchmark.matrix.cell import Cell
 from benchmark.results.records import PredictionRow
-from benchmark.scheduling.decisions.verdicts import Breaker, Verdict, judge, retries, status_of, top_frame
+from benchmark.scheduling.decisions.verdicts import Breaker, Verdict, judge, retries, top_frame
 from benchmark.scheduling.loop.attempt import Attempt
 from benchmark.scheduling.loop.context import Desk, name_of
 from benchmark.scheduling.loop.disturbance import Meter, oom_kills
 from benchmark.scheduling.loop.stored_predictions import predictions_of
+from benchmark.status import Cause, Status, status_of
 
 LOST_DEVICES = 2
 """After so many losses of a GPU nothing runs on it any more in this run."""
@@ -60,16 +61,16 @@ class Outcomes:
         again = not stopping and retries(verdict.state, self._failures[cell.cell_id, verdict.state])
         written = self._write(attempt, verdict, again=again)
         self._desk.slots.give(attempt.grant)
-        if verdict.state == "device_lost" and attempt.grant.gpu is not None:
+        if verdict.state == Cause.DEVICE_LOST and attempt.grant.gpu is not None:
             self._count_loss(attempt.grant.gpu)
         if written is None:
             # Not written down, so not true: the next run resumes it and is told everything again.
-            self.settle(cell, "interrupted", verdict.detail)
+            self.settle(cell, Status.INTERRUPTED, verdict.detail)
         elif again and self._desk.slots.possible(cell):
             self._desk.note(f"{name_of(cell)} {verdict.state} ({verdict.detail}); it goes on from its last state")
             self._desk.graph.enqueue(cell)
         else:
-            if verdict.state == "completed":
+            if verdict.state == Status.COMPLETED:
                 self._keep_weights(attempt)
                 self._desk.durations.learn(cell, self._seconds[cell.cell_id])
             self.settle(cell, verdict.state, verdict.detail, attempt.error)
@@ -81,27 +82,27 @@ class Outcomes:
         status, cause = status_of(state)
         self.statuses[cell.cell_id] = status
         self._desk.observer.tell("cell_finished", cell, status, cause, self._seconds[cell.cell_id], detail)
-        if status == "completed":
+        if status == Status.COMPLETED:
             self._desk.graph.finish(cell.cell_id)
             self._let_stand(cell)
         else:
             lost = self._desk.graph.drop(cell.cell_id)
-            if status != "interrupted":
+            if status != Status.INTERRUPTED:
                 self._block(cell, status, lost)
         self._look_for_a_reason_to_stop(cell, state, detail, error)
 
     def data_failed(self, cells: Collection[str], problem: str, isolation: str) -> None:
         """Cells whose data could not be prepared end here, each with an attempt that says so."""
         last_words = problem.splitlines()[-1]
-        error = Failed("data_error", "PreparationError", last_words, problem)
+        error = Failed(Cause.DATA_ERROR, "PreparationError", last_words, problem)
         desk = self._desk
         for cell in desk.assignment.run:
             if cell.cell_id in cells and cell.cell_id in desk.graph.unfinished:
                 fresh = cell.cell_id in desk.assignment.again
                 start = desk.book.start(cell, isolation=isolation, cores=(), gpu=None, neighbours=0, fresh=fresh)
                 if start is not None:
-                    desk.book.finish(start.attempt_id, Verdict("data_error", last_words), error=error)
-                    self.settle(cell, "data_error", last_words)
+                    desk.book.finish(start.attempt_id, Verdict(Cause.DATA_ERROR, last_words), error=error)
+                    self.settle(cell, Cause.DATA_ERROR, last_words)
 
     def drop_impossible(self, busy: Collection[str] = ()) -> None:
         """Cells for which no GPU is left stay pending; `busy` ones still hold theirs."""
@@ -118,10 +119,10 @@ class Outcomes:
             verdict,
             exited=attempt.exited,
             error=attempt.error,
-            log_tail=None if verdict.state == "completed" else attempt.log_tail(),
+            log_tail=None if verdict.state == Status.COMPLETED else attempt.log_tail(),
             disturbed=not self.is_undisturbed(attempt) or self._desk.sharing.is_disturbed(attempt.cell),
             will_retry=again,
-            predictions=self._predictions(attempt) if verdict.state == "completed" else None,
+            predictions=self._predictions(attempt) if verdict.state == Status.COMPLETED else None,
         )
 
     def is_undisturbed(self, attempt: Attempt) -> bool:
@@ -147,25 +148,25 @@ class Outcomes:
         kept = self.weights.get(parent.cell_id)
         for cell in self._desk.graph.children(parent.cell_id):
             if kept is not None and self._desk.assignment.standing.get(cell.cell_id) == kept[1]:
-                self.settle(cell, "completed", None)
+                self.settle(cell, Status.COMPLETED, None)
 
     def _block(self, parent: Cell, status: str, cells: Collection[Cell]) -> None:
         for cell in cells:
             if cell.cell_id in self._desk.assignment.standing:
                 # nothing has been shown against its result
-                self.statuses[cell.cell_id] = "completed"
+                self.statuses[cell.cell_id] = Status.COMPLETED
                 continue
-            reason = blocked_reason(cell, status if cell.parent_cell_id == parent.cell_id else "blocked")
+            reason = blocked_reason(cell, status if cell.parent_cell_id == parent.cell_id else Status.BLOCKED)
             self._desk.book.block(cell, reason)
-            self.statuses[cell.cell_id] = "blocked"
-            self._desk.observer.tell("cell_finished", cell, "blocked", "parent", 0.0, reason)
+            self.statuses[cell.cell_id] = Status.BLOCKED
+            self._desk.observer.tell("cell_finished", cell, Status.BLOCKED, Cause.PARENT, 0.0, reason)
 
     def _look_for_a_reason_to_stop(self, cell: Cell, state: str, detail: str | None, error: Failed | None) -> None:
         place = (top_frame(error.traceback) if error is not None else "") or (detail or "")
         self.breaker.witness(cell, state, place, time.monotonic())
         if self.breaker.tripped is not None:
             self.stop_reason = self.breaker.tripped
-        elif status_of(state)[0] == "failed" and self._desk.options.fail_fast:
+        elif status_of(state)[0] == Status.FAILED and self._desk.options.fail_fast:
             self.stop_reason = f"{name_of(cell)} failed, and --fail-fast was given"
 
     def _count_loss(self, gpu: int) -> None:
@@ -178,5 +179,5 @@ class Outcomes:
 
 def blocked_reason(cell: Cell, status: str) -> str:
     """Why a cell cannot run, when its parent has ended with `status`."""
-    verb = "ended as" if status in {"failed", "diverged"} else "is"
+    verb = "ended as" if status in {Status.FAILED, Status.DIVERGED} else "is"
     return f"its parent cell {cell.parent_cell_id} {verb} {status}, and so has no weights to give"

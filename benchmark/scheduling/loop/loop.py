@@ -19,6 +19,7 @@ from benchmark.scheduling.loop.start import Starter
 from benchmark.scheduling.processes.launcher import Launcher
 from benchmark.scheduling.processes.signals import StopSignals
 from benchmark.scheduling.programs.preparation import Preparations
+from benchmark.status import Cause, Status
 
 IDLE_SECONDS = 30.0
 
@@ -210,8 +211,8 @@ class Dispatcher:
         self.stopped = reason
         self._preparations.close()
         for ticket in self._starter.give_up():
-            self._desk.book.finish(ticket.start.attempt_id, Verdict("interrupted", "the run ended before it began"))
-            self.outcomes.settle(ticket.cell, "interrupted", None)
+            self._desk.book.finish(ticket.start.attempt_id, Verdict(Cause.INTERRUPTED, "the run ended before it began"))
+            self.outcomes.settle(ticket.cell, Status.INTERRUPTED, None)
         if self._running:
             count = len(self._running)
             self._desk.note(f"{reason}: waiting for {count} running cell{'s' if count > 1 else ''} to save their state")

@@ -19,6 +19,7 @@ from typing import NoReturn, Protocol, cast
 
 from benchmark.events import Event, Failed, Job, job_from_line, to_line
 from benchmark.scheduling.processes.guardian import close_all_but, guard
+from benchmark.status import Cause
 
 ENTRY_MODULES = {"fake": "benchmark.testing.fake_worker"}
 """Where `main(job, emit)` of a backend stands; every real backend has the same."""
@@ -77,7 +78,7 @@ def _attempt(job: Job, backend: str, emit: Callable[[Event], None]) -> int:
     except BaseException as error:  # noqa: BLE001  the last place where anything can be said about it
         text = traceback.format_exc()
         sys.stderr.write(text)
-        cause = "oom" if isinstance(error, MemoryError) else "failed"
+        cause = Cause.OOM if isinstance(error, MemoryError) else Cause.FAILED
         emit(Failed(cause, type(error).__name__, str(error)[:_TRACEBACK_LIMIT], text[-_TRACEBACK_LIMIT:]))
         return 1
 

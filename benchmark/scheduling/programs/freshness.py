@@ -14,8 +14,7 @@ from benchmark.scheduling.options import RunOptions
 from benchmark.scheduling.processes.signals import StopSignals
 from benchmark.scheduling.processes.slots import Slots
 from benchmark.scheduling.programs.preparation import FINGERPRINT_FILE, Preparations
-
-_FINISHED = {"completed", "diverged"}
+from benchmark.status import FINAL
 
 
 def refresh(
@@ -45,7 +44,7 @@ def refresh(
         and cell.backend != "fake"
         and not options.rerun
         and cell.cell_id in before
-        and before[cell.cell_id].status in _FINISHED
+        and before[cell.cell_id].status in FINAL
         and not (directories.of(cell.data) / FINGERPRINT_FILE).exists()
     ]
     if stale:

@@ -22,6 +22,7 @@ from benchmark.scheduling.options import RunOptions
 from benchmark.scheduling.processes.environment import worker_environment
 from benchmark.scheduling.processes.launcher import Lines, start_guarded
 from benchmark.scheduling.processes.slots import Grant, Slots
+from benchmark.status import Status
 
 FINGERPRINT_FILE = "meta.json"
 COMMAND = (sys.executable, "-m", "benchmark.training.programs.prepare")
@@ -41,14 +42,14 @@ class _Task:
         name: How it is called.
         wish: What the program that prepares is asked for.
         directory: Of a dataset: the folder that it is to lie in.
-        state: `waiting`, `running`, `ready` or `failed`.
+        state: `pending`, `running`, `completed` or `failed`.
     """
 
     name: str
     wish: Mapping[str, Any]
     log_path: Path
     directory: Path | None = None
-    state: str = "waiting"
+    state: Status = Status.PENDING
     problem: str = ""
     lines: Lines | None = None
     grant: Grant | None = None
@@ -91,7 +92,7 @@ class Preparations:
         return None if cell.backend == "fake" else self._directories.of(cell.data)
 
     def is_ready(self, cell: Cell) -> bool:
-        return all(task.state == "ready" for task in self._needs(cell))
+        return all(task.state == Status.COMPLETED for task in self._needs(cell))
 
     @property
     def names(self) -> list[str]:
@@ -110,7 +111,7 @@ class Preparations:
 
     def progress(self) -> dict[str, str]:
         """What is being prepared, by name, and how far it has come in words (maybe none)."""
-        running = [task for task in self._tasks.values() if task.state == "running"]
+        running = [task for task in self._tasks.values() if task.state == Status.RUNNING]
         return {task.name: _progress_in(_tail(task.log_path)) for task in running}
 
     @property
@@ -125,7 +126,7 @@ class Preparations:
             OSError: No descriptors or no processes are left.
         """
         for task in self._tasks.values():
-            if task.state == "waiting" and (grant := slots.take_core()) is not None:
+            if task.state == Status.PENDING and (grant := slots.take_core()) is not None:
                 note(f"preparing {task.name}")
                 try:
                     self._begin(task, grant, slots, note)
@@ -160,7 +161,7 @@ class Preparations:
             task = self._tasks[key] = self._task(f"{data.source}, {size} pixels, {data.color}", wish)
             task.directory = directory
             if (directory / FINGERPRINT_FILE).exists():
-                task.state = "ready"
+                task.state = Status.COMPLETED
         return self._tasks[key]
 
     def _weights(self, architecture: str) -> _Task:
@@ -181,7 +182,7 @@ class Preparations:
         command = [*COMMAND, json.dumps(task.wish)]
         environment = worker_environment(os.environ, "tensorflow", threads=1, gpu=None)
         task.lines = start_guarded(command, environment, task.log_path)
-        task.grant, task.state = grant, "running"
+        task.grant, task.state = grant, Status.RUNNING
         report = task.lines.report
         self._selector.register(report.fd, selectors.EVENT_READ, lambda: self._hear(task, slots, note))
 
@@ -198,10 +199,10 @@ class Preparations:
         self._let_go(task)
         slots.give(task.grant)
         done = exited is not None and exited.exit_code == 0 and exited.signal == 0
-        task.state = "ready" if done else "failed"
+        task.state = Status.COMPLETED if done else Status.FAILED
         task.problem = "" if done else self._explain(task, exited)
         if done and task.directory is not None and not (task.directory / FINGERPRINT_FILE).exists():
-            done, task.state = False, "failed"
+            done, task.state = False, Status.FAILED
             task.problem = f"the files of {task.name} changed when the run had begun; run again when they rest"
         if done:
             self._finished(task.name)

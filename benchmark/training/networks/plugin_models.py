@@ -33,6 +33,7 @@ from benchmark.errors import BenchError
 from benchmark.matrix.cell import Architecture, Data
 from benchmark.matrix.reading.plugins import entry_point, package_code, read_code
 from benchmark.matrix.trust import exposure, trusted_digests
+from benchmark.status import Cause
 from benchmark.training.process.causes import cause_of
 
 HEAD_ATTRIBUTE = "bench_head"
@@ -208,7 +209,7 @@ def _blamed(place: str, file: str | None) -> Iterator[None]:
     except BenchError:
         raise
     except BaseException as error:
-        if cause_of(error) != "failed":
+        if cause_of(error) != Cause.FAILED:
             raise
         raise PluginError(f"{_line_of(error, place, file)}: {_words_of(error)}") from error
 
@@ -222,7 +223,7 @@ def line_named(architecture: Architecture) -> Iterator[None]:
         raise
     except Exception as error:
         line = _line_of(error, "", architecture.file)
-        if not line or architecture.file is None or cause_of(error) != "failed":
+        if not line or architecture.file is None or cause_of(error) != Cause.FAILED:
             raise
         raise PluginError(f"{line}: {_words_of(error)}") from error
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from benchmark.errors import BenchError
+from benchmark.status import Cause
 
 _MEMORY_CLASSES = frozenset({"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"})
 _MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "out of memory", "OOM when allocating")
@@ -39,15 +40,15 @@ def cause_of(error: BaseException) -> str:
     PyTorch `OutOfMemoryError`.
     """
     if isinstance(error, DataError):
-        return "data_error"
+        return Cause.DATA_ERROR
     if isinstance(error, DeviceError):
-        return "device_lost"
+        return Cause.DEVICE_LOST
     if any(kind.__name__ in _MEMORY_CLASSES for kind in type(error).__mro__):
-        return "oom"
+        return Cause.OOM
     if type(error).__module__.partition(".")[0] in _BACKEND_MODULES or type(error) is RuntimeError:
         message = str(error)
         if any(word in message for word in _MEMORY_WORDS):
-            return "oom"
+            return Cause.OOM
         if any(word in message for word in _DEVICE_WORDS):
-            return "device_lost"
-    return "failed"
+            return Cause.DEVICE_LOST
+    return Cause.FAILED
