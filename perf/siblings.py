@@ -39,7 +39,7 @@ def train(cell, data: Path, seeds: Sequence[int]) -> dict[int, str]:
     from benchmark.training.networks.models import build_network
     from benchmark.training.process.runtime import prepare_backend
     from benchmark.training.stages import loss_of, optimizer_of, set_trainable, training_model
-    from benchmark.training.steps.base import compiled_steps
+    from benchmark.training.steps.dispatch import compiled_steps
 
     prepare_backend(cell, None)
     (stage,) = cell.stages

@@ -16,7 +16,7 @@ from training_cells import DIGITS, architecture, stage
 from benchmark.training.augmentation import reseed
 from benchmark.training.networks.models import build_network
 from benchmark.training.stages import loss_of, optimizer_of, set_trainable, training_model
-from benchmark.training.steps.base import compiled_forward, compiled_steps
+from benchmark.training.steps.dispatch import compiled_forward, compiled_steps
 
 CASES = {
     "adam": (stage(), False),

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from benchmark.matrix.plan import ReportSpec, TransferSpec
+from benchmark.matrix.report_spec import ReportSpec, TransferSpec
 from benchmark.reporting.report import build_report
 from benchmark.reporting.writers.formats import render
 

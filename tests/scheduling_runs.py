@@ -11,7 +11,8 @@ from typing import Any
 from scheduling_plans import plan_of
 
 from benchmark.matrix.cell import Cell
-from benchmark.results.store.database import lock_database, open_database
+from benchmark.results.store.database import open_database
+from benchmark.results.store.lock import lock_database
 from benchmark.scheduling.options import RunOptions, RunSummary
 from benchmark.scheduling.run import run_matrix
 

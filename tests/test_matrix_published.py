@@ -6,7 +6,8 @@ import pytest
 
 from benchmark.errors import MatrixError
 from benchmark.matrix.load import MachineKind, parse_matrix
-from benchmark.matrix.reading.published import METRICS, PublishedColumn, PublishedRow, PublishedTable
+from benchmark.matrix.reading.published import METRICS
+from benchmark.matrix.report_spec import PublishedColumn, PublishedRow, PublishedTable
 
 MATRIX = """
 [matrix]

@@ -5,7 +5,7 @@ import pytest
 from reporting_samples import row
 from results_samples import predictions
 
-from benchmark.matrix.plan import EnsembleSpec, ReportSpec
+from benchmark.matrix.report_spec import EnsembleSpec, ReportSpec
 from benchmark.reporting.report import ReportOptions, build_report
 from benchmark.reporting.rows.predictions import decode
 

@@ -23,8 +23,8 @@ from figure_samples import (
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.errors import StorageError, UserError
 from benchmark.matrix.cell import Data
-from benchmark.matrix.plan import TransferSpec
 from benchmark.matrix.planning.example_counts import class_counts, stratified_shares
+from benchmark.matrix.report_spec import TransferSpec
 from benchmark.reporting.figures.accuracy_by_time import draw_time
 from benchmark.reporting.figures.class_counts import draw_labels
 from benchmark.reporting.figures.confusion import added_up, draw_confusion

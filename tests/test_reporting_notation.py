@@ -9,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.reporting.notation import decimals_beside, number, size, written
-from benchmark.reporting.rows.statistics import Difference, Measurement, measure
+from benchmark.reporting.statistics import Difference, Measurement, measure
 from benchmark.reporting.table import Tally
 
 

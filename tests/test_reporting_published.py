@@ -8,8 +8,7 @@ import json
 
 import pytest
 
-from benchmark.matrix.plan import ReportSpec
-from benchmark.matrix.reading.published import PublishedColumn, PublishedRow, PublishedTable
+from benchmark.matrix.report_spec import PublishedColumn, PublishedRow, PublishedTable, ReportSpec
 from benchmark.reporting.report import ReportOptions, build_report
 from benchmark.reporting.table import Published
 from benchmark.reporting.writers.formats import FORMATS, render

@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from benchmark.errors import NotFoundError, UserError
-from benchmark.matrix.plan import ReportSpec, TransferSpec
+from benchmark.matrix.report_spec import ReportSpec, TransferSpec
 from benchmark.reporting.compare import compare_selections
 from benchmark.reporting.report import ReportOptions, build_report
-from benchmark.reporting.rows.statistics import Difference, Measurement
+from benchmark.reporting.statistics import Difference, Measurement
 from benchmark.reporting.table import Tally, letter
 from benchmark.reporting.writers.formats import FORMATS, render
 from tests.reporting_samples import GOLDEN, GOLDEN_FOLDER, SPEC, golden_text, left_out, planned, row, tour

@@ -10,7 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
-from benchmark.reporting.rows.statistics import compare, holm, judge, measure, sign_flip_p
+from benchmark.reporting.statistics import compare, holm, judge, measure, sign_flip_p
 
 FINITE = st.floats(-1e3, 1e3)
 SAMPLES = st.lists(FINITE, min_size=2, max_size=12)

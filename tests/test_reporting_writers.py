@@ -18,7 +18,7 @@ from rich.cells import cell_len
 from benchmark.errors import StorageError, UserError
 from benchmark.reporting.harmless_text import encodable, plain
 from benchmark.reporting.report import build_report
-from benchmark.reporting.rows.statistics import measure
+from benchmark.reporting.statistics import measure
 from benchmark.reporting.table import Column, Report, Row, Table
 from benchmark.reporting.writers.formats import FORMATS, render, save
 from benchmark.reporting.writers.markdown import escape

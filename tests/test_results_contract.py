@@ -40,7 +40,8 @@ from benchmark.results.read import queries, statement
 from benchmark.results.schema.tables import VERSION_TABLE, execution, metadata, prediction, run
 from benchmark.results.schema.tables import epoch as epoch_table
 from benchmark.results.schema.views import HISTORY, RESULTS
-from benchmark.results.store.database import lock_database, open_database
+from benchmark.results.store.database import open_database
+from benchmark.results.store.lock import lock_database
 from benchmark.results.store.upgrade import upgrade_database
 from benchmark.results.write.recorder import Recorder
 

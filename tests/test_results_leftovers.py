@@ -10,7 +10,8 @@ from results_samples import MACHINE, begin, cell, complete, epoch, set_up
 
 from benchmark.errors import UserError
 from benchmark.results.care.orphans import OLD_SECONDS, cache_leftovers, leftovers
-from benchmark.results.store.database import artifacts_root, open_database
+from benchmark.results.store.database import open_database
+from benchmark.results.store.location import artifacts_root
 
 
 @pytest.fixture

@@ -17,7 +17,8 @@ from benchmark.errors import StorageError
 from benchmark.events import ArtifactWritten, Completed, Evaluated
 from benchmark.results.care.check import check_database
 from benchmark.results.care.merge import Merge, merge
-from benchmark.results.store.database import artifacts_root, open_database
+from benchmark.results.store.database import open_database
+from benchmark.results.store.location import artifacts_root
 from benchmark.results.write.recorder import Recorder
 
 

@@ -18,7 +18,8 @@ from benchmark.results.read.queries import cell_detail, history, predictions, re
 from benchmark.results.schema import migrate, versions
 from benchmark.results.schema.tables import SCHEMA_VERSION, TABLES
 from benchmark.results.store import upgrade
-from benchmark.results.store.database import lock_database, open_database
+from benchmark.results.store.database import open_database
+from benchmark.results.store.lock import lock_database
 from benchmark.results.store.upgrade import upgrade_database
 
 FIXTURES = Path(__file__).with_name("fixtures") / "schema"

@@ -24,7 +24,8 @@ from benchmark.results.care.salvage import salvage
 from benchmark.results.read.queries import results
 from benchmark.results.records import RunFacts
 from benchmark.results.schema.versions import TABLE_NAMES
-from benchmark.results.store.database import lock_database, open_database
+from benchmark.results.store.database import open_database
+from benchmark.results.store.lock import lock_database
 
 PAGE = 4096
 MATRIX = """

@@ -16,7 +16,7 @@ from benchmark.training.features.frozen_features import cut_of
 from benchmark.training.networks.models import build_network
 from benchmark.training.programs.prepare import prepare
 from benchmark.training.stages import set_trainable
-from benchmark.training.steps.base import compiled_forward
+from benchmark.training.steps.dispatch import compiled_forward
 from benchmark.training.whole_files import sha256_of
 
 pytestmark = pytest.mark.tf

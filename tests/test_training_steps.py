@@ -7,7 +7,9 @@ from training_cells import DIGITS, architecture, stage
 
 from benchmark.training.networks.models import build_network
 from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
-from benchmark.training.steps.base import BatchResult, _TensorFlowSteps, compiled_steps
+from benchmark.training.steps.base import BatchResult
+from benchmark.training.steps.dispatch import compiled_steps
+from benchmark.training.steps.tensorflow import TensorFlowSteps
 
 pytestmark = pytest.mark.tf
 
@@ -58,7 +60,7 @@ def batches(count=6):
 def test_our_step_and_kerass_own_train_alike(changes):
     ours, network = made(compiled_steps, stage(**changes))
     theirs, other = made(KerasSteps, stage(**changes))
-    assert isinstance(ours, _TensorFlowSteps)
+    assert isinstance(ours, TensorFlowSteps)
     for images, labels in batches():
         a, b = ours.train(images, labels), theirs.train(images, labels)
         assert float(a.loss) == pytest.approx(float(b.loss), rel=1e-4)

@@ -83,15 +83,16 @@ def _never_write() -> None:
 
 
 def _spoil_batch(number: int) -> None:
-    from benchmark.training.steps import base
+    from benchmark.training.steps.base import BatchResult
+    from benchmark.training.steps.tensorflow import TensorFlowSteps
 
-    train = base._TensorFlowSteps.train
+    train = TensorFlowSteps.train
     count = 0
 
     def spoilt(self: Any, images: Any, labels: Any) -> Any:
         nonlocal count
         count += 1
         result = train(self, images, labels)
-        return base.BatchResult(result.examples, float("nan"), result.correct) if count == number else result
+        return BatchResult(result.examples, float("nan"), result.correct) if count == number else result
 
-    base._TensorFlowSteps.train = spoilt
+    TensorFlowSteps.train = spoilt

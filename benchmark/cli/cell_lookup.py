@@ -8,10 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.cli.cell_names import short_id
 from benchmark.errors import NotFoundError, UserError
+from benchmark.status import Status
 
 if TYPE_CHECKING:
     from benchmark.reporting.rows.classes import Load
     from benchmark.results.store.database import Database
+    from benchmark.scheduling.programs.inference import Trained
 
 SHOWN_CANDIDATES = 8
 
@@ -71,6 +73,33 @@ def find_cell(database: Database, meant: str) -> str:
     if len(found) > 1:
         raise UserError(_several(meant, list(found.values())))
     return str(next(iter(found)))
+
+
+def trained_cell(database: Database, cell_id: str, machine: str | None, target: str) -> Trained:
+    """The newest finished execution of a cell with its kept weights; `target` is the database as it was named."""
+    from benchmark.matrix.cell import Cell
+    from benchmark.results.read import queries
+    from benchmark.results.store.location import artifacts_root
+    from benchmark.scheduling.programs.inference import Trained
+
+    detail = queries.cell_detail(database, cell_id)
+    cell = Cell.from_dict(json.loads(detail.cell["spec"]))
+    done = [row for row in detail.executions if row["status"] == Status.COMPLETED and machine in {None, row["machine"]}]
+    where = f" on machine {machine!r}" if machine else ""
+    if not done:
+        raise UserError(f"CELL {short_id(cell_id)}: expected a completed cell{where}; see: bench show {cell_id[:8]}")
+    if cell.backend == "fake":
+        raise UserError(f"CELL {short_id(cell_id)}: a rehearsal (backend = fake) has no network to predict with")
+    newest = max(row["execution_id"] for row in done)
+    kept = [row for row in detail.artifacts if row["execution_id"] == newest and row["kind"] == "weights"]
+    root = artifacts_root(target).resolve()
+    path = (root / kept[-1]["path"]).resolve() if kept else root
+    if not kept or not path.is_relative_to(root) or not path.is_file():
+        raise NotFoundError(
+            f"CELL {short_id(cell_id)}: its weights are not there any more: expected {path}; "
+            f"run it again with: bench run --rerun --select cell_id={cell_id}"
+        )
+    return Trained(cell, path, kept[-1]["sha256"])
 
 
 def _several(meant: str, rows: Sequence[Mapping[str, Any]]) -> str:

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import MatrixError, Problem
-from benchmark.matrix.plan import EnsembleSpec, LeftOut, MachineKind, Plan, ReportSpec, TransferSpec
+from benchmark.matrix.plan import LeftOut, MachineKind, Plan
 from benchmark.matrix.planning.coordinates import count_coordinates
 from benchmark.matrix.planning.planner import Planner
 from benchmark.matrix.planning.resolution import Resolver
@@ -24,12 +24,9 @@ from benchmark.matrix.reading.user_files import located
 from benchmark.matrix.selection import NAME_KEYS, Selection, is_glob, parse_selection
 
 __all__ = [
-    "EnsembleSpec",
     "LeftOut",
     "MachineKind",
     "Plan",
-    "ReportSpec",
-    "TransferSpec",
     "load_matrix",
     "parse_matrix",
 ]

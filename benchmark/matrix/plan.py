@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.reading.published import PublishedTable
+from benchmark.matrix.report_spec import ReportSpec
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,46 +34,6 @@ class LeftOut:
     strategy: str
     seed: int
     reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class TransferSpec:
-    """A comparison to print: the strategy that starts from other weights against the one from scratch."""
-
-    fine_tuned: str
-    scratch: str
-    dataset: str | None = None
-    model: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class EnsembleSpec:
-    """A row to add to the summary: the averaged predictions of cells of one dataset.
-
-    Attributes:
-        cells: Selections, as for `--select`; the ensemble is made of what any of them matches.
-        label: How the row is called; empty for a name made from its members.
-    """
-
-    cells: tuple[str, ...]
-    label: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class ReportSpec:
-    """Which comparisons the matrix asks for.
-
-    Attributes:
-        transfer: Fine-tuned against scratch.
-        progression: Each a list of strategies, to be compared each with the one before.
-        ensemble: Cells whose predictions are averaged.
-        published: Tables of others, to be shown beside what is measured here.
-    """
-
-    transfer: tuple[TransferSpec, ...] = ()
-    progression: tuple[tuple[str, ...], ...] = ()
-    ensemble: tuple[EnsembleSpec, ...] = ()
-    published: tuple[PublishedTable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_ex
 from benchmark.reporting.rows.matching import agreement
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.rows.statistics import Difference, compare, judge, measure
+from benchmark.reporting.statistics import Difference, compare, judge, measure
 from benchmark.reporting.table import Column, Footnotes, Report, Row, Table
 
 METRICS = (TEST_ACCURACY, VAL_ACCURACY, TEST_LOSS, FIT_SECONDS)

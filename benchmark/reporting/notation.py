@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from benchmark.reporting.rows.statistics import Difference, Measurement
+from benchmark.reporting.statistics import Difference, Measurement
 from benchmark.reporting.table import Kind, Published, Tally, Value
 
 MISSING = "-"

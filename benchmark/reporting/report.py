@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.errors import UserError
-from benchmark.matrix.plan import ReportSpec
+from benchmark.matrix.report_spec import ReportSpec
 from benchmark.reporting.rows.classes import Load, class_tables, confusion_tables, note_on_unrecorded
 from benchmark.reporting.rows.comparison import note_on_few_seeds, note_on_mixtures
 from benchmark.reporting.rows.ensembles import asked_ensembles, seed_ensembles

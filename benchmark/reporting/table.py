@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal, TypeAlias
 
-from benchmark.reporting.rows.statistics import Difference, Measurement
+from benchmark.reporting.statistics import Difference, Measurement
 
 Kind: TypeAlias = Literal["text", "verdict", "count", "accuracy", "loss", "seconds", "rate", "bytes", "p", "percent"]
 """What a column holds. `accuracy` is a fraction 0..1, `percent` one of 0..100, `rate` is images per second, `p` a probability."""

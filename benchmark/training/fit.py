@@ -28,7 +28,8 @@ from benchmark.training.process import interrupt
 from benchmark.training.process.causes import DivergedError
 from benchmark.training.process.runtime import Runtime
 from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
-from benchmark.training.steps.base import BatchResult, Steps, compiled_steps
+from benchmark.training.steps.base import BatchResult, Steps
+from benchmark.training.steps.dispatch import compiled_steps
 from benchmark.training.weights.weight_files import assign_weights, copied, weight_arrays
 
 Emit = Callable[[Event], object]

@@ -20,7 +20,8 @@ from benchmark.training.networks.models import Network
 from benchmark.training.process import interrupt
 from benchmark.training.process.causes import StopRequestedError
 from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
-from benchmark.training.steps.base import Steps, compiled_steps
+from benchmark.training.steps.base import Steps
+from benchmark.training.steps.dispatch import compiled_steps
 
 _LEAST_STEPS = 2
 """Beside the first, which is traced."""

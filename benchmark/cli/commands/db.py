@@ -42,7 +42,8 @@ def check(database: str, output_format: str) -> int:
     Ends with 4 when something is wrong. Nothing is changed.
     """
     from benchmark.results.care.check import check_database
-    from benchmark.results.store.database import artifacts_root, open_database
+    from benchmark.results.store.database import open_database
+    from benchmark.results.store.location import artifacts_root
 
     with open_database(database, mode="read") as opened:
         findings = check_database(opened, artifacts_root(database))
@@ -59,7 +60,7 @@ def check(database: str, output_format: str) -> int:
 @common_options
 def upgrade(database: str) -> None:
     """Bring an older database to this version's schema; a backup is left beside it."""
-    from benchmark.results.store.database import upgrade_database
+    from benchmark.results.store.upgrade import upgrade_database
 
     done = upgrade_database(database)
     if done.old == done.new:
@@ -75,7 +76,7 @@ def upgrade(database: str) -> None:
 @common_options
 def backup(target: Path, database: str) -> None:
     """Copy the database to TARGET, also while a run writes; a file that exists is not overwritten."""
-    from benchmark.results.store.database import backup as copy
+    from benchmark.results.store.backup import backup as copy
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
@@ -122,8 +123,9 @@ def merge(target: str, sources: Sequence[str], output_format: str) -> None:
     """
     from benchmark.results.care.check import require_sound
     from benchmark.results.care.merge import merge as add
-    from benchmark.results.store.database import artifacts_root, lock_database, open_database
-    from benchmark.results.store.location import locate
+    from benchmark.results.store.database import open_database
+    from benchmark.results.store.location import artifacts_root, locate
+    from benchmark.results.store.lock import lock_database
 
     rows = []
     with lock_database(target), open_database(target, mode="write") as destination:

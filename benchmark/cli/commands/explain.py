@@ -112,8 +112,7 @@ def _subject(
     database: Database, meant: str, images: Sequence[str], machine: str | None, class_name: str | None, target: str
 ) -> _Subject:
     from benchmark.catalog.cache import PreparedDirectories, default_cache_root
-    from benchmark.cli.cell_lookup import find_cell
-    from benchmark.cli.commands.predict import trained_cell
+    from benchmark.cli.cell_lookup import find_cell, trained_cell
     from benchmark.results.read import queries
     from benchmark.scheduling.programs.grad_cam import Question
 

@@ -56,7 +56,8 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
 def _find(database: str, *, caches: bool) -> list[Leftover]:
     from benchmark.catalog.cache import default_cache_root
     from benchmark.results.care.orphans import cache_leftovers, leftovers
-    from benchmark.results.store.database import artifacts_root, open_database
+    from benchmark.results.store.database import open_database
+    from benchmark.results.store.location import artifacts_root
 
     with open_database(database, mode="read") as opened:
         found = leftovers(opened, artifacts_root(database))

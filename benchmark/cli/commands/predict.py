@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -107,6 +106,8 @@ def _told_apart(arguments: Sequence[str]) -> _Meant:
 
 def _trained(database: Database, cells: Sequence[str], machine: str | None, target: str) -> list[Trained]:
     """The finished cells that are meant, each once."""
+    from benchmark.cli.cell_lookup import trained_cell
+
     found: dict[str, Trained] = {}
     for meant in cells:
         for cell_id in _ids(database, meant, machine):
@@ -125,33 +126,6 @@ def _ids(database: Database, meant: str, machine: str | None) -> list[str]:
     if not rows:
         raise NotFoundError(f"CELL: no finished cell matches {meant[:200]!r}; `bench list cells` shows what there is")
     return list(dict.fromkeys(row["cell_id"] for row in rows))
-
-
-def trained_cell(database: Database, cell_id: str, machine: str | None, target: str) -> Trained:
-    """The newest finished execution of a cell with its kept weights; `target` is the database as it was named."""
-    from benchmark.matrix.cell import Cell
-    from benchmark.results.read import queries
-    from benchmark.results.store.location import artifacts_root
-    from benchmark.scheduling.programs.inference import Trained
-
-    detail = queries.cell_detail(database, cell_id)
-    cell = Cell.from_dict(json.loads(detail.cell["spec"]))
-    done = [row for row in detail.executions if row["status"] == Status.COMPLETED and machine in {None, row["machine"]}]
-    where = f" on machine {machine!r}" if machine else ""
-    if not done:
-        raise UserError(f"CELL {short_id(cell_id)}: expected a completed cell{where}; see: bench show {cell_id[:8]}")
-    if cell.backend == "fake":
-        raise UserError(f"CELL {short_id(cell_id)}: a rehearsal (backend = fake) has no network to predict with")
-    newest = max(row["execution_id"] for row in done)
-    kept = [row for row in detail.artifacts if row["execution_id"] == newest and row["kind"] == "weights"]
-    root = artifacts_root(target).resolve()
-    path = (root / kept[-1]["path"]).resolve() if kept else root
-    if not kept or not path.is_relative_to(root) or not path.is_file():
-        raise NotFoundError(
-            f"CELL {short_id(cell_id)}: its weights are not there any more: expected {path}; "
-            f"run it again with: bench run --rerun --select cell_id={cell_id}"
-        )
-    return Trained(cell, path, kept[-1]["sha256"])
 
 
 def _document(predicted: Sequence[Predicted], images: Sequence[Path], views: int, top: int) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from benchmark.cli.options import CONTEXT, common_options, database_option, exam
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
-    from benchmark.matrix.plan import ReportSpec
+    from benchmark.matrix.report_spec import ReportSpec
     from benchmark.reporting.table import Report
     from benchmark.results.read.row_dicts import Row
 

@@ -122,7 +122,7 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
 def _decided(matrix: MatrixRequest, plan: Plan, database: str, options: RunOptions, *, wait: bool) -> Plan:
     """The plan once the machine has been measured for `threads = "auto"`, while no other run of this database is."""
     from benchmark.cli.thread_measuring import decide_threads
-    from benchmark.results.store.database import lock_database
+    from benchmark.results.store.lock import lock_database
 
     with lock_database(database, wait=wait):
         return decide_threads(matrix, plan, database, options)
@@ -154,7 +154,8 @@ def run(plan: Plan, database: str, options: RunOptions, *, wait: bool = False) -
 
     Side effects: everything that a run does; see `benchmark/scheduling/run.py`.
     """
-    from benchmark.results.store.database import lock_database, open_database
+    from benchmark.results.store.database import open_database
+    from benchmark.results.store.lock import lock_database
     from benchmark.scheduling.run import run_matrix
 
     _announce(plan)

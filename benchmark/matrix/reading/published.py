@@ -1,16 +1,14 @@
-"""Published figures: what others measured, kept as data of a matrix to be shown beside what is measured here."""
+"""Reads `[[report.published]]`: what others measured, to be shown beside what is measured here."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any
 
 from benchmark.matrix.problems import KeyPath, Problems
+from benchmark.matrix.report_spec import PublishedColumn, PublishedRow, PublishedTable
 from benchmark.matrix.values import INVALID, Boolean, Choice, Kind, Name, Number, Sequenced, read_fields
-
-Figure: TypeAlias = float | str | None
-"""A number in the unit of its metric (accuracies are fractions 0..1), a text such as `12 (early stop)`, or nothing."""
 
 METRICS = (
     "epochs", "best_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss",
@@ -21,50 +19,6 @@ METRICS = (
 EXPECTED = 'a table with title, source, columns and rows; see docs/matrix.md, "Published figures"'
 _ACCURACIES = tuple(name for name in METRICS if name.endswith("accuracy"))
 _TEXT = Name()
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedColumn:
-    """One metric of a published table: how it is called there, and whether it is shown in percent."""
-
-    metric: str
-    title: str
-    percent: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedRow:
-    """The figures of one model, and the names of the cells here that stand for it.
-
-    Attributes:
-        label: How the table calls it, a text for each of its headings.
-        figures: One for each column.
-    """
-
-    label: tuple[str, ...]
-    dataset: str
-    model: str
-    strategy: str
-    figures: tuple[Figure, ...]
-
-
-@dataclass(frozen=True, slots=True)
-class PublishedTable:
-    """A table as it was published.
-
-    Attributes:
-        title, source: The heading, and whose figures they are.
-        headings: Titles of the columns that tell rows apart.
-        columns, rows: The metrics, and what they are of.
-        metrics_as_rows: Whether the table is printed the other way round, each row of it a column.
-    """
-
-    title: str
-    source: str
-    headings: tuple[str, ...]
-    columns: tuple[PublishedColumn, ...]
-    rows: tuple[PublishedRow, ...]
-    metrics_as_rows: bool = False
 
 
 @dataclass(frozen=True)

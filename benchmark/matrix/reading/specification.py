@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.errors import UserError
-from benchmark.matrix.plan import EnsembleSpec, ReportSpec, TransferSpec
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint, normal_name
 from benchmark.matrix.reading.definitions import Library
-from benchmark.matrix.reading.published import PublishedTable, read_published
+from benchmark.matrix.reading.published import read_published
+from benchmark.matrix.report_spec import EnsembleSpec, PublishedTable, ReportSpec, TransferSpec
 from benchmark.matrix.selection import NAME_KEYS, Rule, is_glob, parse_selection, typed
 from benchmark.matrix.settings import SETTINGS
 from benchmark.matrix.values import INVALID, Choice, Name, one_or_many, read_fields

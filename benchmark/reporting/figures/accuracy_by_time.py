@@ -22,8 +22,8 @@ from benchmark.reporting.figures.drawing.style import (
 )
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY
-from benchmark.reporting.rows.statistics import Measurement, measure
 from benchmark.reporting.rows.varying_settings import describe
+from benchmark.reporting.statistics import Measurement, measure
 
 LOG_RATIO = 8.0
 """Times that differ by more than this are drawn on a logarithmic scale."""

@@ -21,7 +21,7 @@ from benchmark.reporting.figures.drawing.style import (
     styled,
 )
 from benchmark.reporting.notation import written
-from benchmark.reporting.rows.statistics import measure
+from benchmark.reporting.statistics import measure
 
 _BODY_INCHES = 2.6
 

@@ -8,8 +8,8 @@ from typing import TypeAlias
 
 from benchmark.reporting.rows.groups import Group, varying_settings
 from benchmark.reporting.rows.predictions import Predictions
-from benchmark.reporting.rows.statistics import measure
 from benchmark.reporting.rows.varying_settings import describe
+from benchmark.reporting.statistics import measure
 from benchmark.reporting.table import Column, Row, Table, Value
 
 Load: TypeAlias = Callable[[Iterable[int]], Mapping[int, Predictions]]

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Sequence
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import PROVENANCE
 from benchmark.reporting.rows.metrics import Metric
-from benchmark.reporting.rows.statistics import NOT_RESOLVED, Difference, compare, judge
 from benchmark.reporting.rows.varying_settings import describe, differing
+from benchmark.reporting.statistics import NOT_RESOLVED, Difference, compare, judge
 
 
 def difference(first: Group | None, second: Group | None, metric: Metric) -> Difference | None:

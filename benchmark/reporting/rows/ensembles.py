@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.plan import EnsembleSpec
+from benchmark.matrix.report_spec import EnsembleSpec
 from benchmark.matrix.selection import parse_selection
 from benchmark.matrix.settings import cell_settings
 from benchmark.reporting.rows.classes import Load

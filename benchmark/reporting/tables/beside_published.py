@@ -10,12 +10,12 @@ import re
 from collections.abc import Sequence
 from decimal import Decimal
 
-from benchmark.matrix.reading.published import Figure, PublishedColumn, PublishedRow, PublishedTable
+from benchmark.matrix.report_spec import Figure, PublishedColumn, PublishedRow, PublishedTable
 from benchmark.reporting.rows import metrics
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import Metric
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.rows.statistics import Measurement, measure
+from benchmark.reporting.statistics import Measurement, measure
 from benchmark.reporting.table import Column, Footnotes, Kind, Published, Row, Table, Tally, Value
 
 PUBLISHED, MEASURED = "published", "measured"

@@ -16,7 +16,7 @@ from benchmark.reporting.rows.groups import Group, varying_settings
 from benchmark.reporting.rows.matching import on_same, partner, where
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.rows.statistics import ALPHA, BETTER, Difference, compare, measure
+from benchmark.reporting.statistics import ALPHA, BETTER, Difference, compare, measure
 from benchmark.reporting.table import Column, Footnotes, Row, Table, Tally, Value
 
 METRICS = (TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY)

@@ -23,8 +23,8 @@ from benchmark.reporting.rows.metrics import (
 )
 from benchmark.reporting.rows.missing_results import note_on_incomplete, note_on_timings, reasons
 from benchmark.reporting.rows.phases import note_on_phases
-from benchmark.reporting.rows.statistics import measure
 from benchmark.reporting.rows.varying_settings import describe
+from benchmark.reporting.statistics import measure
 from benchmark.reporting.table import Column, Footnotes, Row, Table, Tally, Value
 
 METRICS = (

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.matrix.plan import TransferSpec
+from benchmark.matrix.report_spec import TransferSpec
 from benchmark.reporting.notation import number
 from benchmark.reporting.rows.comparison import (
     judge_all,
@@ -27,7 +27,7 @@ from benchmark.reporting.rows.metrics import (
     Metric,
 )
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.rows.statistics import Difference, measure
+from benchmark.reporting.statistics import Difference, measure
 from benchmark.reporting.table import Column, Footnotes, Row, Table
 
 METRICS = (

@@ -12,7 +12,7 @@ from io import StringIO
 from typing import TypeAlias
 
 from benchmark.reporting.harmless_text import encodable, plain
-from benchmark.reporting.rows.statistics import Difference, Measurement
+from benchmark.reporting.statistics import Difference, Measurement
 from benchmark.reporting.table import Published, Report, Row, Table, Tally, Value
 
 Field: TypeAlias = str | int | float | None

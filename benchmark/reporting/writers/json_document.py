@@ -13,7 +13,7 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from benchmark.reporting.rows.statistics import Difference, Measurement
+from benchmark.reporting.statistics import Difference, Measurement
 from benchmark.reporting.table import Column, Published, Report, Row, Table, Tally, Value
 from benchmark.status import Status
 

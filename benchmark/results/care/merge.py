@@ -29,8 +29,8 @@ from benchmark.results.schema.tables import (
     run,
     run_cell,
 )
-from benchmark.results.store.backup import sync
 from benchmark.results.store.database import Database
+from benchmark.results.store.snapshot import sync
 from benchmark.status import FINAL, Cause, Status
 
 _RUN_MARKS = ("machine", "started_utc", "boot_id", "pid", "process_start_ticks", "command")

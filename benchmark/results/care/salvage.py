@@ -22,10 +22,10 @@ from benchmark.results.care.pages import DamagedError, PageFile, Record, page_fi
 from benchmark.results.care.restoration import UNKNOWN_TIME, Gaps, drop_homeless, rebuild
 from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION
 from benchmark.results.schema.versions import TABLE_NAMES
-from benchmark.results.store.backup import sync
 from benchmark.results.store.engine import connect_sqlite, writing_engine
 from benchmark.results.store.location import Location, artifacts_root, check_writable, locate
 from benchmark.results.store.lock import lock_database
+from benchmark.results.store.snapshot import sync
 from benchmark.results.store.storage_errors import storage_errors
 
 _KINDS = {

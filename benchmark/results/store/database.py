@@ -23,22 +23,10 @@ from benchmark import faults
 from benchmark.errors import NotFoundError, StorageError
 from benchmark.results.schema import versions
 from benchmark.results.store import wal
-from benchmark.results.store.backup import backup, copy_into
 from benchmark.results.store.engine import Patience, connect_sqlite, reading_engine, writing_engine
-from benchmark.results.store.location import (
-    Location,
-    artifacts_root,
-    check_file,
-    check_writable,
-    identity,
-    locate,
-    side_file,
-)
-from benchmark.results.store.lock import lock_database
+from benchmark.results.store.location import Location, check_file, check_writable, identity, locate, side_file
+from benchmark.results.store.snapshot import copy_into
 from benchmark.results.store.storage_errors import storage_errors
-from benchmark.results.store.upgrade import upgrade_database
-
-__all__ = ["Database", "artifacts_root", "backup", "lock_database", "open_database", "upgrade_database"]
 
 log = logging.getLogger(__name__)
 

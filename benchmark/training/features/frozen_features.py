@@ -37,7 +37,7 @@ from benchmark.training.data.splits import Indices, Split
 from benchmark.training.features.feature_store import FeatureStore, FeatureUse, Found, Wanted
 from benchmark.training.networks.models import Network, laid_out
 from benchmark.training.process.runtime import Runtime
-from benchmark.training.steps.base import compiled_forward
+from benchmark.training.steps.dispatch import compiled_forward
 
 FEATURES_VERSION = 1
 """Raised when the same key would stand for other features."""

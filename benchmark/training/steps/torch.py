@@ -14,7 +14,7 @@ from benchmark.training.steps.base import BatchResult
 
 
 class TorchSteps:
-    """See `steps.compiled_steps`; the optimizer is built."""
+    """See `dispatch.compiled_steps`; the optimizer is built."""
 
     def __init__(self, model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool) -> None:
         self._model = model

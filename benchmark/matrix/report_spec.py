@@ -1,0 +1,93 @@
+"""What a matrix asks of its report: comparisons, ensembles, and the published figures to show beside its own."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+Figure: TypeAlias = float | str | None
+"""A number in the unit of its metric (accuracies are fractions 0..1), a text such as `12 (early stop)`, or nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedColumn:
+    """One metric of a published table: how it is called there, and whether it is shown in percent."""
+
+    metric: str
+    title: str
+    percent: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedRow:
+    """The figures of one model, and the names of the cells here that stand for it.
+
+    Attributes:
+        label: How the table calls it, a text for each of its headings.
+        figures: One for each column.
+    """
+
+    label: tuple[str, ...]
+    dataset: str
+    model: str
+    strategy: str
+    figures: tuple[Figure, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PublishedTable:
+    """A table as it was published.
+
+    Attributes:
+        title, source: The heading, and whose figures they are.
+        headings: Titles of the columns that tell rows apart.
+        columns, rows: The metrics, and what they are of.
+        metrics_as_rows: Whether the table is printed the other way round, each row of it a column.
+    """
+
+    title: str
+    source: str
+    headings: tuple[str, ...]
+    columns: tuple[PublishedColumn, ...]
+    rows: tuple[PublishedRow, ...]
+    metrics_as_rows: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TransferSpec:
+    """A comparison to print: the strategy that starts from other weights against the one from scratch."""
+
+    fine_tuned: str
+    scratch: str
+    dataset: str | None = None
+    model: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class EnsembleSpec:
+    """A row to add to the summary: the averaged predictions of cells of one dataset.
+
+    Attributes:
+        cells: Selections, as for `--select`; the ensemble is made of what any of them matches.
+        label: How the row is called; empty for a name made from its members.
+    """
+
+    cells: tuple[str, ...]
+    label: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportSpec:
+    """Which comparisons the matrix asks for.
+
+    Attributes:
+        transfer: Fine-tuned against scratch.
+        progression: Each a list of strategies, to be compared each with the one before.
+        ensemble: Cells whose predictions are averaged.
+        published: Tables of others, to be shown beside what is measured here.
+    """
+
+    transfer: tuple[TransferSpec, ...] = ()
+    progression: tuple[tuple[str, ...], ...] = ()
+    ensemble: tuple[EnsembleSpec, ...] = ()
+    published: tuple[PublishedTable, ...] = ()

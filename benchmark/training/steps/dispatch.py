@@ -1,0 +1,62 @@
+"""One training step and one prediction, compiled once for each stage, by the backend that Keras computes with.
+
+Each backend has a module of its own, which is imported only where that backend is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.training.steps.base import Steps
+
+
+def compiled_steps(
+    model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool, given: str = "uint8"
+) -> Steps:
+    """Steps that train `model` (the core behind its augmentation) and predict with `core`.
+
+    Args:
+        model: What is trained.
+        core: What predicts; shares its layers with `model`.
+        optimizer: Not built yet.
+        loss: Of labels and probabilities.
+        one_hot: Whether labels are vectors.
+        given: Type of the arrays that are trained on and predicted for.
+
+    Side effects:
+        Builds the optimizer for the variables that are trainable now.
+    """
+    optimizer.build(model.trainable_variables)
+    backend = keras.backend.backend()
+    if backend == "jax":
+        from benchmark.training.steps.jax import JaxSteps
+
+        return JaxSteps(model, core, optimizer, loss, one_hot=one_hot)
+    if backend == "torch":
+        from benchmark.training.steps.torch import TorchSteps
+
+        return TorchSteps(model, core, optimizer, loss, one_hot=one_hot)
+    from benchmark.training.steps.tensorflow import TensorFlowSteps
+
+    return TensorFlowSteps(model, core, optimizer, loss, one_hot=one_hot, given=given)
+
+
+def compiled_forward(model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
+    """Images [b, h, w, c] to the output of `model` in its own type, with dropout off."""
+    backend = keras.backend.backend()
+    if backend == "jax":
+        from benchmark.training.steps.jax import forward_pass
+
+        return forward_pass(model)
+    if backend == "torch":
+        from benchmark.training.steps.torch import forward_pass
+
+        return forward_pass(model)
+    from benchmark.training.steps.tensorflow import forward_pass
+
+    return forward_pass(model)
