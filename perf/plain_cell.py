@@ -23,10 +23,10 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-
-from benchmark.matrix.cell import Cell
 from benchmark.training.data.batches import open_dataset
 from benchmark.training.networks.models import build_network
+
+from benchmark.matrix.cell import Cell
 from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
 
 

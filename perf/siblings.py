@@ -33,10 +33,10 @@ MODELS = {"simple_cnn": (28, 1, 2048), "resnet18": (16, 1, 512)}
 def train(cell, data: Path, seeds: Sequence[int]) -> dict[int, str]:
     """Trains the seeds one after the other in this process; the digests of their weights."""
     import keras
-
-    from benchmark.training.augmentation import reseed
     from benchmark.training.data.batches import open_dataset, shuffled
     from benchmark.training.networks.models import build_network
+
+    from benchmark.training.augmentation import reseed
     from benchmark.training.process.runtime import prepare_backend
     from benchmark.training.stages import loss_of, optimizer_of, set_trainable, training_model
     from benchmark.training.steps.dispatch import compiled_steps

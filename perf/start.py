@@ -34,9 +34,9 @@ def worker(cell, data: Path, forked: float) -> dict[str, float]:
     """What `training/worker.py` does up to its second batch, with a clock between."""
     marks = [forked, time.perf_counter()]
     import keras
-
     from benchmark.training.data.batches import open_dataset
     from benchmark.training.networks.models import build_network
+
     from benchmark.training.process.runtime import prepare_backend
     from benchmark.training.stages import loss_of, optimizer_of, set_trainable, training_model
     from benchmark.training.steps.dispatch import compiled_steps

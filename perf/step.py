@@ -67,7 +67,6 @@ def plain(options: argparse.Namespace) -> dict[str, float]:
     import keras
     import numpy as np
     import tensorflow as tf
-
     from benchmark.training.networks.models import build_network
 
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)

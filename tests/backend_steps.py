@@ -14,8 +14,8 @@ import numpy as np
 from training_cells import DIGITS, architecture, stage
 
 from benchmark.training.augmentation import reseed
-from benchmark.training.networks.models import build_network
-from benchmark.training.stages import loss_of, optimizer_of, set_trainable, training_model
+from benchmark.training.networks.network import build_network
+from benchmark.training.stages import build_loss, build_optimizer, set_trainable, training_model
 from benchmark.training.steps.dispatch import compiled_forward, compiled_steps
 
 CASES = {
@@ -66,7 +66,7 @@ def arrays(network):
 
 def ours(spec, one_hot, images, labels):
     network, model = network_for(spec)
-    optimizer, loss = optimizer_of(spec, "float32"), loss_of(spec, one_hot=one_hot)
+    optimizer, loss = build_optimizer(spec, "float32"), build_loss(spec, one_hot=one_hot)
     steps = compiled_steps(model, network.core, optimizer, loss, one_hot=one_hot)
     reseed(model, SEED, 1)
     ends = np.cumsum(SIZES)
@@ -79,7 +79,7 @@ def ours(spec, one_hot, images, labels):
 def theirs(spec, one_hot, images, labels):
     network, model = network_for(spec)
     kind = keras.metrics.CategoricalAccuracy if one_hot else keras.metrics.SparseCategoricalAccuracy
-    model.compile(optimizer_of(spec, "float32"), loss_of(spec, one_hot=one_hot), metrics=[kind(name="accuracy")])
+    model.compile(build_optimizer(spec, "float32"), build_loss(spec, one_hot=one_hot), metrics=[kind(name="accuracy")])
     losses = Losses()
     told = model.fit(images, labels, batch_size=SIZES[0], shuffle=False, verbose=0, callbacks=[losses])
     correct = round(told.history["accuracy"][0] * len(images))

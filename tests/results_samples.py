@@ -21,7 +21,7 @@ from benchmark.matrix.cell import Architecture, Cell, Data, Stage, Weights
 from benchmark.results.records import PredictionRow, RunFacts
 from benchmark.results.store.database import Database
 from benchmark.results.write.recorder import Recorder
-from benchmark.training.artifacts.prediction_file import packed
+from benchmark.training.artifacts.prediction_file import pack_predictions
 
 MACHINE = "lab"
 DATA = Data("digits", None, 10, 16, "grey", None, None, 0.1)
@@ -36,7 +36,7 @@ def predictions(labels=(0, 0, 1, 1), predicted=(0, 1, 1, 1), names=("cat", "dog"
     kinds = np.arange(len(names))
     rows = [np.where(kinds == np.array(one)[:, None], 0.8, 0.2 / (len(names) - 1)) for one in (predicted, tta or [])]
     averaged = rows[1].astype(np.float32) if tta else None
-    content = packed(np.arange(len(labels)), np.array(labels), rows[0].astype(np.float32), averaged)
+    content = pack_predictions(np.arange(len(labels)), np.array(labels), rows[0].astype(np.float32), averaged)
     return PredictionRow(len(labels), tuple(names), hashlib.sha256(content).hexdigest(), content)
 
 

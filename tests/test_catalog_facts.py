@@ -63,7 +63,7 @@ WIDE = {
 @pytest.mark.tf
 @pytest.mark.parametrize(("name", "changed"), [*((name, "") for name in OWN_NAMES), *WIDE.items()])
 def test_layers_and_smallest_images_are_those_of_the_built_network(name, changed):
-    from benchmark.training.networks.models import build_network
+    from benchmark.training.networks.network import build_network
 
     definition = f'[model.one]\nextends = "{name}"\n{changed}\n' if changed else ""
     model = "one" if changed else name

@@ -67,7 +67,7 @@ def test_what_nobody_knows_is_not_counted():
 @pytest.mark.parametrize("size", [33, 48])
 def test_counts_are_those_of_the_built_network(name, size):
     from benchmark.matrix.cell import Architecture, Data
-    from benchmark.training.networks.models import build_network
+    from benchmark.training.networks.network import build_network
     from benchmark.training.stages import set_trainable
 
     network = build_network(Architecture(name, GIVEN[name]), Data("digits", None, 10, size, "rgb", None, None, 0.1))

@@ -14,7 +14,7 @@ from training_cells import DIGITS
 
 from benchmark.catalog.keras_applications import APPLICATIONS, PREFIX, PUBLISHED, canonical
 from benchmark.matrix.cell import Architecture
-from benchmark.training.networks.models import build_network
+from benchmark.training.networks.network import build_network
 from benchmark.training.weights.weight_files import load_published, load_weights, read_weights
 from tests.weights_files import FORMATS, randomised, written
 

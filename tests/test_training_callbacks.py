@@ -9,11 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
-from benchmark.training.callbacks import BestWeights, Score, StageCallbacks
+from benchmark.training.callbacks import BestWeights, EpochMetrics, StageCallbacks
 
 
 def score(val_accuracy, val_loss=1.0):
-    return Score(0.5, 1.0, val_accuracy, val_loss)
+    return EpochMetrics(0.5, 1.0, val_accuracy, val_loss)
 
 
 def keep(scores, *, keep="best", monitor="val_accuracy"):

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from benchmark.training.process.causes import DataError, DeviceError, cause_of
+from benchmark.training.process.failures import DataError, DeviceError, cause_of
 
 
 def raised(name, module="tensorflow.python.framework.errors_impl", message=""):

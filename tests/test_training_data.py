@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from training_cells import DIGITS
 
-from benchmark.training.data.batches import Examples, open_dataset, shuffled
+from benchmark.training.data.dataset import ExampleSet, epoch_order, open_dataset
 from benchmark.training.data.splits import Split
-from benchmark.training.process.causes import DataError
+from benchmark.training.process.failures import DataError
 from benchmark.training.programs.prepare import prepare
 
 
@@ -20,21 +20,23 @@ def directory(tmp_path_factory):
 
 
 def test_the_order_is_a_pure_function_of_seed_and_epoch():
-    assert np.array_equal(shuffled(100, 3, 7), shuffled(100, 3, 7))
-    assert not np.array_equal(shuffled(100, 3, 7), shuffled(100, 3, 8))
-    assert not np.array_equal(shuffled(100, 3, 7), shuffled(100, 4, 7))
-    assert np.array_equal(np.sort(shuffled(100, 3, 7)), np.arange(100))
+    assert np.array_equal(epoch_order(100, 3, 7), epoch_order(100, 3, 7))
+    assert not np.array_equal(epoch_order(100, 3, 7), epoch_order(100, 3, 8))
+    assert not np.array_equal(epoch_order(100, 3, 7), epoch_order(100, 4, 7))
+    assert np.array_equal(np.sort(epoch_order(100, 3, 7)), np.arange(100))
 
 
 def test_batches_bring_each_image_with_its_label_and_the_rest_last():
     images = np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1)
-    examples = Examples(images, Split(np.array([9, 4, 2]), np.array([90, 40, 20], dtype=np.int32)))
+    examples = ExampleSet(images, Split(np.array([9, 4, 2]), np.array([90, 40, 20], dtype=np.int32)))
     batches = list(examples.batches(2, np.array([2, 0, 1])))
     assert [(x.ravel().tolist(), y.tolist()) for x, y in batches] == [([2, 9], [20, 90]), ([4], [40])]
 
 
 def test_labels_are_told_as_vectors_when_asked():
-    examples = Examples(np.zeros((2, 1, 1, 1), np.uint8), Split(np.array([0, 1]), np.array([2, 0], dtype=np.int32)), 3)
+    examples = ExampleSet(
+        np.zeros((2, 1, 1, 1), np.uint8), Split(np.array([0, 1]), np.array([2, 0], dtype=np.int32)), 3
+    )
     ((_, labels),) = examples.batches(8)
     assert labels.tolist() == [[0, 0, 1], [1, 0, 0]]
 

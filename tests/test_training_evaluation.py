@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from benchmark.training.data.batches import Examples
+from benchmark.training.data.dataset import ExampleSet
 from benchmark.training.data.splits import Split
 from benchmark.training.evaluation import cross_entropies, evaluate
 
@@ -23,7 +23,7 @@ class Fixed:
 def test_scores_are_means_over_examples_whatever_the_batches():
     rows = [[0.7, 0.3], [0.4, 0.6], [0.9, 0.1]]
     images = np.arange(3, dtype=np.uint8).reshape(3, 1, 1, 1)
-    examples = Examples(images, Split(np.array([0, 1, 2]), np.array([0, 0, 1], dtype=np.int32)))
+    examples = ExampleSet(images, Split(np.array([0, 1, 2]), np.array([0, 0, 1], dtype=np.int32)))
     beats = []
     for batch_size in (1, 2, 3):
         scores = evaluate(Fixed(rows), examples, batch_size, lambda: beats.append(1))

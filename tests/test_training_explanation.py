@@ -13,9 +13,9 @@ from keras import layers
 from training_cells import DIGITS, PARAMETERS, architecture, cell
 
 from benchmark.matrix.cell import Architecture
-from benchmark.training.networks.models import Network, build_network
-from benchmark.training.process.causes import DataError
-from benchmark.training.programs.explain import Explainer, enlarged, main
+from benchmark.training.networks.network import Network, build_network
+from benchmark.training.process.failures import DataError
+from benchmark.training.programs.explain import Explainer, main, upsample_map
 from benchmark.training.programs.prepare import prepare
 from benchmark.training.weights.weight_files import weight_arrays, write_weights
 
@@ -64,7 +64,7 @@ def two_corners():
 
 def explained(network, image, label):
     found = Explainer(network).explain(image, lambda _: [label])
-    return found, enlarged(found.maps[label], *image.shape[:2])
+    return found, upsample_map(found.maps[label], *image.shape[:2])
 
 
 @pytest.mark.parametrize("build", [hand_set, hand_set_simple_cnn])

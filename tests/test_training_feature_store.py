@@ -10,7 +10,7 @@ import pytest
 
 from benchmark.errors import UserError
 from benchmark.training.features import feature_store
-from benchmark.training.features.feature_store import FeatureStore, Wanted
+from benchmark.training.features.feature_store import ArrayRequest, FeatureStore
 
 ROWS = np.arange(6 * 1024, dtype=np.float32).reshape(6, 1024)
 KIB = 2**10
@@ -18,7 +18,7 @@ GIB = 2**30
 
 
 def wanted(key, dtype="float32"):
-    return Wanted(key, ROWS.shape, dtype, {"layer": "pool"})
+    return ArrayRequest(key, ROWS.shape, dtype, {"layer": "pool"})
 
 
 def pieces(rows=ROWS):
@@ -93,7 +93,7 @@ def test_the_entry_not_used_for_longest_goes_first(store, tmp_path, monkeypatch)
     kept = store.get(wanted("aa"), unmade).array  # used now, later than bb
     store.get(wanted("cc"), pieces())
     assert names(tmp_path) == ["aa", "cc"]
-    store.get(wanted("dd"), pieces(), together=["cc", "dd"])
+    store.get(wanted("dd"), pieces(), pinned=["cc", "dd"])
     assert names(tmp_path) == ["cc", "dd"]
     # what a cell has open it keeps
     assert np.array_equal(kept, ROWS)

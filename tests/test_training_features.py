@@ -12,8 +12,8 @@ from training_cells import DIGITS, KILLED, architecture, cell, history, job, run
 from benchmark import events
 from benchmark.matrix.cell import Weights
 from benchmark.training.features.feature_store import FeatureUse
-from benchmark.training.features.frozen_features import cut_of
-from benchmark.training.networks.models import build_network
+from benchmark.training.features.frozen_features import find_cut
+from benchmark.training.networks.network import build_network
 from benchmark.training.programs.prepare import prepare
 from benchmark.training.stages import set_trainable
 from benchmark.training.steps.dispatch import compiled_forward
@@ -48,7 +48,7 @@ def network(built, train, data=RGB):
     ids=lambda value: value if isinstance(value, str) else value.name,
 )
 def test_a_network_is_cut_at_the_last_tensor_that_stands_still(built, train, layer):
-    found = cut_of(network(built, train))
+    found = find_cut(network(built, train))
     assert found
     assert found.layer == layer
 
@@ -63,13 +63,13 @@ def test_a_network_is_cut_at_the_last_tensor_that_stands_still(built, train, lay
     ids=["nothing frozen", "all of the backbone", "dropout among the frozen layers"],
 )
 def test_where_nothing_stands_still_there_is_no_cut(built, train):
-    assert cut_of(network(built, train)) is None
+    assert find_cut(network(built, train)) is None
 
 
 @pytest.mark.parametrize("train", ["head", "last:4"])
 def test_the_two_parts_are_the_network(train):
     made = network(SMALL_RESNET, train)
-    found = cut_of(made)
+    found = find_cut(made)
     assert found
     images = np.random.default_rng(0).integers(0, 256, (8, 32, 32, 3), dtype=np.uint8)
     features = compiled_forward(found.frozen)(images)

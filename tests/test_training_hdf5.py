@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 from training_cells import DIGITS, architecture
 
-from benchmark.training.networks.models import build_network
-from benchmark.training.process.causes import DataError
-from benchmark.training.weights.hdf5 import hdf5_content
+from benchmark.training.networks.network import build_network
+from benchmark.training.process.failures import DataError
+from benchmark.training.weights.hdf5 import extract_hdf5
 from benchmark.training.weights.weight_files import load_weights, read_weights, weight_arrays
 from tests.weights_files import FORMATS, randomised, write_legacy, written
 
@@ -132,4 +132,4 @@ def test_a_keras_archive_with_any_damaged_byte_is_read_or_refused_in_words():
     whole = packed.getvalue()
     for place in range(len(whole)):
         with contextlib.suppress(DataError):
-            hdf5_content(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])
+            extract_hdf5(whole[:place] + bytes([whole[place] ^ 4]) + whole[place + 1 :])

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.training.data.images import decoded
-from benchmark.training.process.causes import DataError
+from benchmark.training.data.images import decode_image
+from benchmark.training.process.failures import DataError
 
 
 @pytest.fixture
 def read(tmp_path):
     def of(picture: Image.Image, size: int, channels: int, name: str = "x.png", **options) -> np.ndarray:
         picture.save(tmp_path / name, **options)
-        return decoded(tmp_path / name, size, channels)
+        return decode_image(tmp_path / name, size, channels)
 
     return of
 
@@ -72,7 +72,7 @@ def test_what_is_no_picture_is_refused_in_words(tmp_path, content, words):
     if content is not None:
         path.write_bytes(content)
     with pytest.raises(DataError, match=words):
-        decoded(path, 8, 3)
+        decode_image(path, 8, 3)
 
 
 def test_a_cut_picture_is_refused(tmp_path):
@@ -80,7 +80,7 @@ def test_a_cut_picture_is_refused(tmp_path):
     Image.fromarray(noise(64, 64, 3)).save(path)
     path.write_bytes(path.read_bytes()[:2000])
     with pytest.raises(DataError, match="cannot be read"):
-        decoded(path, 8, 3)
+        decode_image(path, 8, 3)
 
 
 def test_a_bomb_is_not_decoded(tmp_path, monkeypatch):
@@ -88,4 +88,4 @@ def test_a_bomb_is_not_decoded(tmp_path, monkeypatch):
     Image.fromarray(noise(64, 64, 3)).save(path)
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 40)
     with pytest.raises(DataError, match="cannot be read as JPEG or PNG: Image size"):
-        decoded(path, 8, 3)
+        decode_image(path, 8, 3)

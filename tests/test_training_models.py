@@ -10,7 +10,7 @@ from training_cells import DIGITS, PARAMETERS, architecture, stage
 
 from benchmark.catalog.facts import ARCHITECTURES
 from benchmark.matrix.cell import Data
-from benchmark.training.networks.models import BUILDERS, build_network
+from benchmark.training.networks.network import BUILDERS, build_network
 from benchmark.training.stages import set_trainable, training_model
 
 pytestmark = pytest.mark.tf

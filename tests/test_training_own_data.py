@@ -14,9 +14,9 @@ from PIL import Image
 
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.matrix.cell import Data
-from benchmark.training.data.batches import open_dataset
-from benchmark.training.data.images import decoded
-from benchmark.training.process.causes import DataError
+from benchmark.training.data.dataset import open_dataset
+from benchmark.training.data.images import decode_image
+from benchmark.training.process.failures import DataError
 from benchmark.training.programs.prepare import prepare
 
 
@@ -207,13 +207,13 @@ def test_pictures_of_every_kind_come_out_alike(tmp_path):
     ):
         draw(tmp_path / name, 0 if mode in {"1", "P"} else 50 + number, mode=mode)
         for channels in (1, 3):
-            assert decoded(tmp_path / name, 9, channels).shape == (9, 9, channels)
+            assert decode_image(tmp_path / name, 9, channels).shape == (9, 9, channels)
 
 
 def test_sixteen_bits_keep_their_range(tmp_path):
     values = np.array([[0, 257], [25700, 65535]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "deep.png")
-    assert decoded(tmp_path / "deep.png", 2, 1)[..., 0].tolist() == [[0, 1], [100, 255]]
+    assert decode_image(tmp_path / "deep.png", 2, 1)[..., 0].tolist() == [[0, 1], [100, 255]]
 
 
 def test_photographs_stand_upright(tmp_path):
@@ -222,7 +222,7 @@ def test_photographs_stand_upright(tmp_path):
     exif = picture.getexif()
     exif[0x0112] = 6  # the camera was turned: the left side of the file is the top of the picture
     picture.save(tmp_path / "turned.jpg", exif=exif, quality=100)
-    upright = decoded(tmp_path / "turned.jpg", 10, 1)[..., 0]
+    upright = decode_image(tmp_path / "turned.jpg", 10, 1)[..., 0]
     assert upright[:4].min() > 200
     assert upright[6:].max() < 50
 
@@ -231,7 +231,7 @@ def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
     draw(tmp_path / "big.png", size=(300, 300))
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
     with pytest.raises(DataError, match=r"big.png cannot be read"):
-        decoded(tmp_path / "big.png", 8, 3)
+        decode_image(tmp_path / "big.png", 8, 3)
 
 
 # ---- archives

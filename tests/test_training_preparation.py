@@ -14,10 +14,10 @@ from training_archives import put_cifar10, put_imagenette
 
 from benchmark.catalog.cache import prepared_directory
 from benchmark.catalog.facts import SOURCES
-from benchmark.training.data.digits import enlarge, prepare_digits
+from benchmark.training.data.digits import digits_arrays, enlarge
 from benchmark.training.data.fingerprint import fingerprint_of
 from benchmark.training.data.tfds import prepare_tfds  # noqa: F401  imports no TensorFlow by itself
-from benchmark.training.process.causes import DataError
+from benchmark.training.process.failures import DataError
 from benchmark.training.programs.prepare import is_complete, prepare
 
 
@@ -36,7 +36,7 @@ def program(**wanted):
 def test_digits_are_the_real_ones_split_once_and_for_all():
     from sklearn.datasets import load_digits
 
-    arrays, names = prepare_digits(8, 1)
+    arrays, names = digits_arrays(8, 1)
     assert names == list(SOURCES["digits"].class_names)
     assert arrays["train_images"].shape == (1437, 8, 8, 1)
     assert arrays["test_images"].shape == (360, 8, 8, 1)
@@ -64,7 +64,7 @@ def test_enlarging_agrees_with_pillow():
 
 
 def test_colour_is_three_equal_channels():
-    arrays, _ = prepare_digits(16, 3)
+    arrays, _ = digits_arrays(16, 3)
     assert arrays["train_images"].shape[-1] == 3
     assert np.array_equal(arrays["train_images"][..., 0], arrays["train_images"][..., 2])
 

@@ -15,7 +15,7 @@ pytestmark = pytest.mark.tf
 def core(request):
     import keras
 
-    from benchmark.training.networks.models import build_network
+    from benchmark.training.networks.network import build_network
 
     name, precision = request.param
     keras.backend.clear_session()

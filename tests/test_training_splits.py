@@ -8,8 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.matrix.cell import Data
-from benchmark.training.data.splits import split_test, split_training, stratified
-from benchmark.training.process.causes import DataError
+from benchmark.training.data.splits import split_test, split_training, stratified_sample
+from benchmark.training.process.failures import DataError
 
 DATA = Data("digits", None, 10, 16, "grey", None, None, 0.1)
 LABELS = np.random.default_rng(0).integers(0, 10, 1000)
@@ -20,7 +20,7 @@ label_lists = st.lists(st.integers(0, 4), min_size=1, max_size=200).map(np.array
 @given(label_lists, st.data())
 def test_a_stratified_subset_gives_each_class_its_share_within_one(labels, data):
     count = data.draw(st.integers(0, len(labels)))
-    chosen = stratified(labels, count, np.random.default_rng(0))
+    chosen = stratified_sample(labels, count, np.random.default_rng(0))
     assert len(chosen) == count == len(np.unique(chosen))
     assert np.array_equal(chosen, np.sort(chosen))
     for kind, total in zip(*np.unique(labels, return_counts=True), strict=True):
@@ -29,7 +29,7 @@ def test_a_stratified_subset_gives_each_class_its_share_within_one(labels, data)
 
 @given(label_lists)
 def test_all_of_a_set_is_the_set(labels):
-    assert np.array_equal(stratified(labels, len(labels), np.random.default_rng(0)), np.arange(len(labels)))
+    assert np.array_equal(stratified_sample(labels, len(labels), np.random.default_rng(0)), np.arange(len(labels)))
 
 
 def test_training_and_validation_are_disjoint_and_together_everything():

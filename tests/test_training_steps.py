@@ -5,8 +5,8 @@ import numpy as np
 import pytest
 from training_cells import DIGITS, architecture, stage
 
-from benchmark.training.networks.models import build_network
-from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
+from benchmark.training.networks.network import build_network
+from benchmark.training.stages import build_loss, build_optimizer, is_one_hot, set_trainable, training_model
 from benchmark.training.steps.base import BatchResult
 from benchmark.training.steps.dispatch import compiled_steps
 from benchmark.training.steps.tensorflow import TensorFlowSteps
@@ -18,9 +18,9 @@ def made(kind, spec, *, one_hot=False, precision="float32"):
     keras.utils.set_random_seed(0)
     network = build_network(architecture("basic_cnn", filters=(4, 4), dense_units=8, dropout=0.0), DIGITS)
     set_trainable(network, spec.train)
-    optimizer = optimizer_of(spec, precision)
+    optimizer = build_optimizer(spec, precision)
     model = training_model(network, spec)
-    return kind(model, network.core, optimizer, loss_of(spec, one_hot=one_hot), one_hot=one_hot), network
+    return kind(model, network.core, optimizer, build_loss(spec, one_hot=one_hot), one_hot=one_hot), network
 
 
 class KerasSteps:
@@ -98,7 +98,7 @@ def test_a_step_is_traced_once_for_all_batch_sizes():
 
 def test_weight_decay_leaves_biases_and_norms_alone():
     spec = stage(weight_decay=0.1)
-    optimizer = optimizer_of(spec, "float32")
+    optimizer = build_optimizer(spec, "float32")
     network = build_network(architecture("advanced_cnn", filters=(4,), stage_dropout=(0.0,)), DIGITS)
     optimizer.build(network.core.trainable_variables)
     decayed = {v.path for v in network.core.trainable_variables if optimizer._use_weight_decay(v)}
@@ -106,10 +106,10 @@ def test_weight_decay_leaves_biases_and_norms_alone():
 
 
 def test_float16_scales_its_loss():
-    assert isinstance(optimizer_of(stage(), "mixed_float16"), keras.optimizers.LossScaleOptimizer)
-    assert not isinstance(optimizer_of(stage(), "mixed_bfloat16"), keras.optimizers.LossScaleOptimizer)
+    assert isinstance(build_optimizer(stage(), "mixed_float16"), keras.optimizers.LossScaleOptimizer)
+    assert not isinstance(build_optimizer(stage(), "mixed_bfloat16"), keras.optimizers.LossScaleOptimizer)
 
 
 def test_adamw_without_decay_trains_like_adam():
-    assert type(optimizer_of(stage(optimizer="adamw", weight_decay=0.0), "float32")) is keras.optimizers.Adam
-    assert type(optimizer_of(stage(optimizer="adamw", weight_decay=1e-4), "float32")) is keras.optimizers.AdamW
+    assert type(build_optimizer(stage(optimizer="adamw", weight_decay=0.0), "float32")) is keras.optimizers.Adam
+    assert type(build_optimizer(stage(optimizer="adamw", weight_decay=1e-4), "float32")) is keras.optimizers.AdamW

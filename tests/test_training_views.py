@@ -12,9 +12,9 @@ def images():
 
 
 def test_views_follow_from_seed_and_number_alone(images):
-    from benchmark.training.test_time_augmentation import Viewer
+    from benchmark.training.test_time_augmentation import ViewGenerator
 
-    one, two, other = Viewer((12, 12, 3), 1), Viewer((12, 12, 3), 1), Viewer((12, 12, 3), 2)
+    one, two, other = ViewGenerator((12, 12, 3), 1), ViewGenerator((12, 12, 3), 1), ViewGenerator((12, 12, 3), 2)
     for viewer in (one, two, other):
         viewer.begin(1)
     first = one.view(images)
@@ -28,7 +28,7 @@ def test_views_follow_from_seed_and_number_alone(images):
 
 
 def test_the_mean_counts_the_plain_prediction_and_every_view_alike(images):
-    from benchmark.training.test_time_augmentation import Viewer, averaged
+    from benchmark.training.test_time_augmentation import ViewGenerator, average_views
 
     asked = []
 
@@ -36,7 +36,7 @@ def test_the_mean_counts_the_plain_prediction_and_every_view_alike(images):
         asked.append(change(images))
         return np.full((6, 2), len(asked), dtype=np.float32)
 
-    mean = averaged(np.zeros((6, 2), np.float32), predict_all, Viewer((12, 12, 3), 0), 3)
+    mean = average_views(np.zeros((6, 2), np.float32), predict_all, ViewGenerator((12, 12, 3), 0), 3)
     assert mean.dtype == np.float32
     assert np.array_equal(mean, np.full((6, 2), (0 + 1 + 2 + 3) / 4))
     assert len({view.tobytes() for view in asked}) == 3

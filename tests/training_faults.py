@@ -48,14 +48,14 @@ def after(event: Any) -> None:
 def _signal_in_epoch(epoch: int, number: int) -> None:
     from benchmark.training import fit
 
-    beat = fit.Pulse.beat
+    beat = fit.Heartbeat.beat
 
     def beat_and_die(self: Any, stage: int, at: int, batch: int, batches: int) -> None:
         if at == epoch and batch == 2:
             os.kill(os.getpid(), number)
         beat(self, stage, at, batch, batches)
 
-    fit.Pulse.beat = beat_and_die
+    fit.Heartbeat.beat = beat_and_die
 
 
 def _signal_at_piece(piece: int, number: int) -> None:
@@ -73,7 +73,7 @@ def _signal_at_piece(piece: int, number: int) -> None:
 def _ask_network() -> None:
     from benchmark.training import fit
 
-    fit.Pulse.beat = lambda *_: socket.create_connection(("192.0.2.1", 80), timeout=5)
+    fit.Heartbeat.beat = lambda *_: socket.create_connection(("192.0.2.1", 80), timeout=5)
 
 
 def _never_write() -> None:

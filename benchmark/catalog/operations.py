@@ -37,7 +37,7 @@ class Layer:
 
 @dataclass(frozen=True, slots=True)
 class Operations:
-    """The layers of a network, as `training/networks/models.py` tells them apart."""
+    """The layers of a network, as `training/networks/network.py` tells them apart."""
 
     backbone: tuple[Layer, ...]
     head: tuple[Layer, ...]

@@ -57,7 +57,7 @@ class Architecture:
     """Which network is built.
 
     Attributes:
-        name: A builder of `training/networks/models.py`, such as `simple_cnn`, `resnet18`, `vgg16`; or `plugin:NAME`.
+        name: A builder of `training/networks/network.py`, such as `simple_cnn`, `resnet18`, `vgg16`; or `plugin:NAME`.
         parameters: What the builder is given, such as `filters`, `dense_units`, `dropout`; sorted by name.
         code: Of a plug-in: sha256 of its file, or name and version of its package; None for our own builders.
         file: Where the plug-in's file lies, absolute; None when it comes from an installed package.

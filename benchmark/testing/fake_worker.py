@@ -49,8 +49,8 @@ from benchmark.events import (
     Tried,
 )
 from benchmark.matrix.cell import Cell
-from benchmark.training.artifacts.prediction_file import PREDICTIONS_NAME, packed
-from benchmark.training.process.causes import cause_of
+from benchmark.training.artifacts.prediction_file import PREDICTIONS_NAME, pack_predictions
+from benchmark.training.process.failures import cause_of
 
 BATCHES = 4
 EXAMPLES = 256
@@ -406,4 +406,4 @@ def _predictions(cell: Cell, accuracy: float) -> bytes:
     right = default_rng([cell.seed, EXAMPLES]).random(EXAMPLES) < accuracy
     probabilities = np.full((EXAMPLES, classes), 0.2 / max(classes - 1, 1), dtype=np.float32)
     probabilities[np.arange(EXAMPLES), np.where(right, labels, (labels + 1) % classes)] = 0.8
-    return packed(np.arange(EXAMPLES), labels, probabilities, probabilities if cell.tta else None)
+    return pack_predictions(np.arange(EXAMPLES), labels, probabilities, probabilities if cell.tta else None)

@@ -19,7 +19,7 @@ WeightArrays: TypeAlias = dict[str, NDArray[Any]]
 
 
 @dataclass(frozen=True, slots=True)
-class Score:
+class EpochMetrics:
     """What callbacks may watch of one epoch. Validation values are None without a validation split."""
 
     train_accuracy: float
@@ -35,7 +35,7 @@ class Score:
         return -float(value) if monitor.endswith("loss") else float(value)
 
 
-class Patience:
+class PlateauCounter:
     """Counts epochs since `monitor` last improved by more than `min_delta`."""
 
     def __init__(self, monitor: str, patience: int, min_delta: float = 0.0) -> None:
@@ -45,7 +45,7 @@ class Patience:
         self._best = -math.inf
         self._waited = 0
 
-    def exhausted_by(self, score: Score) -> bool:
+    def is_exhausted_after(self, score: EpochMetrics) -> bool:
         """Takes the next epoch in; True when as many epochs as `patience` have passed without improvement."""
         gain = score.gain(self._monitor)
         if gain > self._best + self._min_delta:
@@ -81,17 +81,17 @@ class StageCallbacks:
         self.stopped = False
         self._reduce = reduce
         self._stop_patience = (
-            Patience(early_stopping.monitor, early_stopping.patience, early_stopping.min_delta)
+            PlateauCounter(early_stopping.monitor, early_stopping.patience, early_stopping.min_delta)
             if early_stopping
             else None
         )
-        self._reduce_patience = Patience(reduce.monitor, reduce.patience) if reduce else None
+        self._reduce_patience = PlateauCounter(reduce.monitor, reduce.patience) if reduce else None
 
-    def update(self, score: Score) -> None:
+    def update(self, score: EpochMetrics) -> None:
         """Takes a finished epoch in and decides about the next one."""
-        if self._stop_patience and self._stop_patience.exhausted_by(score):
+        if self._stop_patience and self._stop_patience.is_exhausted_after(score):
             self.stopped = True
-        if self._reduce and self._reduce_patience and self._reduce_patience.exhausted_by(score):
+        if self._reduce and self._reduce_patience and self._reduce_patience.is_exhausted_after(score):
             self.learning_rate = max(self.learning_rate * self._reduce.factor, self._reduce.min_learning_rate)
             self._reduce_patience.restart()
 
@@ -130,7 +130,7 @@ class BestWeights:
         self.epoch = 0
         self.weights: WeightArrays = {}
 
-    def update(self, epoch: int, score: Score, weights: WeightArrays) -> bool:
+    def update(self, epoch: int, score: EpochMetrics, weights: WeightArrays) -> bool:
         """Takes a finished epoch in; True when it is the best so far.
 
         Args:

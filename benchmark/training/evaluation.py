@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.training.data.batches import Examples, Images
+from benchmark.training.data.dataset import ExampleSet, Images
 
 if TYPE_CHECKING:
     from benchmark.training.steps.base import Steps
@@ -26,7 +26,7 @@ class Scores:
     loss: float
 
 
-def evaluate(steps: Steps, examples: Examples, batch_size: int, on_batch: Callable[[], object]) -> Scores:
+def evaluate(steps: Steps, examples: ExampleSet, batch_size: int, on_batch: Callable[[], object]) -> Scores:
     """Scores of the current weights, with dropout and augmentation off.
 
     The loss is plain cross-entropy in every stage: smoothed labels are a way to train, and a loss against them could
@@ -38,12 +38,12 @@ def evaluate(steps: Steps, examples: Examples, batch_size: int, on_batch: Callab
         batch_size: Images in one forward pass.
         on_batch: Called after each batch; may raise to stop.
     """
-    return scores_of(predict(steps, examples, batch_size, on_batch), examples.split.labels)
+    return compute_scores(predict(steps, examples, batch_size, on_batch), examples.split.labels)
 
 
 def predict(
     steps: Steps,
-    examples: Examples,
+    examples: ExampleSet,
     batch_size: int,
     on_batch: Callable[[], object],
     change: Callable[[Images], Images] | None = None,
@@ -60,7 +60,7 @@ def predict(
     return np.concatenate(parts)
 
 
-def scores_of(probabilities: NDArray[Any], labels: NDArray[Any]) -> Scores:
+def compute_scores(probabilities: NDArray[Any], labels: NDArray[Any]) -> Scores:
     """What probabilities [n, classes] come to on labels [n]; the first class wins a tie."""
     hits = probabilities.argmax(axis=-1) == labels
     return Scores(float(hits.mean()), float(cross_entropies(probabilities, labels).mean()))

@@ -15,22 +15,22 @@ from benchmark import faults
 from benchmark.events import CheckpointFailed, EpochFinished, Event, Progress, StageStarted, StageStored
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.matrix.identity import TRAINING_VERSION
-from benchmark.training.artifacts.checkpoints import State, StateWriter, Taken
+from benchmark.training.artifacts.checkpoints import SharedEpochs, State, StateWriter
 from benchmark.training.artifacts.stage_states import StoredStages
 from benchmark.training.augmentation import reseed
-from benchmark.training.callbacks import BestWeights, Score, StageCallbacks, WeightArrays
-from benchmark.training.data.batches import Dataset, Examples, shuffled
+from benchmark.training.callbacks import BestWeights, EpochMetrics, StageCallbacks, WeightArrays
+from benchmark.training.data.dataset import Dataset, ExampleSet, epoch_order
 from benchmark.training.evaluation import Scores, evaluate
 from benchmark.training.features.feature_store import FeatureUse
 from benchmark.training.features.frozen_features import Features, FeatureSource
-from benchmark.training.networks.models import Network
+from benchmark.training.networks.network import Network
 from benchmark.training.process import interrupt
-from benchmark.training.process.causes import DivergedError
+from benchmark.training.process.failures import DivergedError
 from benchmark.training.process.runtime import Runtime
-from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
+from benchmark.training.stages import build_loss, build_optimizer, is_one_hot, set_trainable, training_model
 from benchmark.training.steps.base import BatchResult, Steps
 from benchmark.training.steps.dispatch import compiled_steps
-from benchmark.training.weights.weight_files import assign_weights, copied, weight_arrays
+from benchmark.training.weights.weight_files import array_copy, assign_weights, weight_arrays
 
 Emit = Callable[[Event], object]
 _PROGRESS_EVERY_SECONDS = 0.2
@@ -70,7 +70,7 @@ class _Stage:
     fresh: bool = True
 
 
-class Pulse:
+class Heartbeat:
     """Tells `Progress` from the training thread, at most five times a second, and obeys SIGTERM between batches."""
 
     def __init__(self, emit: Emit) -> None:
@@ -86,7 +86,7 @@ class Pulse:
             self._emit(Progress(stage, epoch, batch, batches))
 
 
-class Fitting:
+class Trainer:
     """Trains one cell. After `run`, `network.core` holds the last weights and `best` the kept ones.
 
     Attributes:
@@ -123,13 +123,13 @@ class Fitting:
         self._emit = emit
         self._resume = resume
         self._one_hot = is_one_hot(cell.labels, cell.stages)
-        self.pulse = Pulse(emit)
+        self.heartbeat = Heartbeat(emit)
         self.best = BestWeights(cell.keep, cell.monitor)
         self.history: list[EpochFinished] = []
         self._steps: Steps | None = None
         self._dataset = dataset
         self.features = FeatureUse()
-        self._taken = Taken()
+        self._shared = SharedEpochs()
 
     def run(self) -> None:
         """All stages from where the cell stands.
@@ -148,7 +148,7 @@ class Fitting:
         if self._steps is None:
             self._tell(self._begin(len(self._cell.stages), self._cell.stages[-1], last))
 
-    def tested(self) -> tuple[Steps, Examples]:
+    def tested(self) -> tuple[Steps, ExampleSet]:
         """What predicts for the test set with the kept weights, once the network has them, and what it is given.
 
         Features of the last stage serve weights of that stage only: in an earlier one its frozen layers may have
@@ -165,8 +165,8 @@ class Fitting:
         if self._steps is not None and self._dataset is self._images:
             return self._steps
         core, spec = self._network.core, self._cell.stages[-1]
-        optimizer = optimizer_of(spec, self._cell.precision)
-        return compiled_steps(core, core, optimizer, loss_of(spec, one_hot=self._one_hot), one_hot=self._one_hot)
+        optimizer = build_optimizer(spec, self._cell.precision)
+        return compiled_steps(core, core, optimizer, build_loss(spec, one_hot=self._one_hot), one_hot=self._one_hot)
 
     def _restore(self) -> None:
         if self._resume is None:
@@ -175,14 +175,14 @@ class Fitting:
         self.best.restore(self._resume.best, self._resume.best_weights)
         self.history = list(self._resume.history)
         self.features = self._resume.features
-        self._taken = self._resume.taken
+        self._shared = self._resume.shared
         for epoch in self.history:
             self._emit(replace(epoch, replayed=True))
 
     def _begin(self, number: int, spec: Stage, state: State | None) -> _Stage:
         set_trainable(self._network, spec.train)
-        optimizer = optimizer_of(spec, self._cell.precision)
-        loss = loss_of(spec, one_hot=self._one_hot)
+        optimizer = build_optimizer(spec, self._cell.precision)
+        loss = build_loss(spec, one_hot=self._one_hot)
         features = self._features_of(number, spec, state)
         if features:
             # random states are set and counted as in the whole network
@@ -203,13 +203,13 @@ class Fitting:
     def _features_of(self, number: int, spec: Stage, state: State | None) -> Features | None:
         if state and not state.on_features:
             return None  # what trained on images goes on so, even if there is room by now
-        beat = partial(self.pulse.beat, number, len(self.history) + 1, 0, self._batches(spec))
+        beat = partial(self.heartbeat.beat, number, len(self.history) + 1, 0, self._batches(spec))
         source = FeatureSource(self._cell, self._runtime, beat)
         features = source.of_stage(self._network, spec, self._images, is_last=number == len(self._cell.stages))
         if features:
             # of a resumed stage the state has counted them before
             again = replace(features.use, alone_seconds=features.use.seconds)
-            self.features = self.features.and_then(again if state else features.use)
+            self.features = self.features.plus(again if state else features.use)
         return features
 
     def _run_stage(self, stage: _Stage) -> None:
@@ -223,8 +223,8 @@ class Fitting:
 
     def _tell(self, stage: _Stage) -> None:
         trainable = sum(math.prod(variable.shape) for variable in self._network.core.trainable_variables)
-        used, taken = self.features, self._taken
-        origin = (used.how, used.seconds, used.alone_seconds, taken.epochs, taken.seconds)
+        used, shared = self.features, self._shared
+        origin = (used.how, used.seconds, used.alone_seconds, shared.epochs, shared.seconds)
         self._emit(StageStarted(stage.number, stage.spec.epochs, trainable, *origin))
 
     def _run_epoch(self, stage: _Stage, stage_epoch: int) -> None:
@@ -244,7 +244,7 @@ class Fitting:
     def _train(self, stage: _Stage, epoch: int) -> tuple[_Sums, int]:
         """The sums of an epoch, and the first batch whose loss was not finite (0 when all were)."""
         training, batch_size = stage.dataset.training, stage.spec.batch_size
-        order = shuffled(len(training), self._cell.seed, epoch)
+        order = epoch_order(len(training), self._cell.seed, epoch)
         batches, sums = self._batches(stage.spec), _Sums()
         waiting: BatchResult | None = None
         asked = perf_counter()
@@ -258,7 +258,7 @@ class Fitting:
             waiting = result
             asked = perf_counter()
             sums.step_seconds += asked - given
-            self.pulse.beat(stage.number, epoch, batch, batches)
+            self.heartbeat.beat(stage.number, epoch, batch, batches)
         given = perf_counter()
         finite = waiting is None or sums.add(waiting)
         sums.step_seconds += perf_counter() - given
@@ -272,7 +272,7 @@ class Fitting:
             stage.steps,
             stage.dataset.validation,
             stage.spec.batch_size,
-            lambda: self.pulse.beat(stage.number, epoch, batches, batches),
+            lambda: self.heartbeat.beat(stage.number, epoch, batches, batches),
         )
 
     def _batches(self, spec: Stage) -> int:
@@ -280,7 +280,7 @@ class Fitting:
 
     def _finish(self, stage: _Stage, row: EpochFinished) -> None:
         """Callbacks, then the checkpoint, then the event: what is told can be gone on from or is computed again."""
-        score = Score(row.train_accuracy, row.train_loss, row.val_accuracy, row.val_loss)
+        score = EpochMetrics(row.train_accuracy, row.train_loss, row.val_accuracy, row.val_loss)
         stage.callbacks.update(score)
         began = perf_counter()
         weights = weight_arrays(self._network.core)
@@ -300,7 +300,7 @@ class Fitting:
 
     def _store(self, state: State) -> bool | None:
         """Leaves the end of a stage for other cells; whether that worked, and None when nobody waits for it."""
-        if not self._stored.are_to_get(state):
+        if not self._stored.is_needed(state):
             return None
         try:
             self._stored.store(state)
@@ -320,12 +320,12 @@ class Fitting:
             best=self.best.state(),
             history=tuple(self.history),
             weights=weights,
-            optimizer=[copied(variable) for variable in stage.optimizer.variables],
+            optimizer=[array_copy(variable) for variable in stage.optimizer.variables],
             best_weights=self.best.weights,
             on_features=stage.on_features,
             features=self.features,
             data_fingerprint=self._images.fingerprint,
-            taken=self._taken,
+            shared=self._shared,
         )
 
 

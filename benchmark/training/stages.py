@@ -9,7 +9,7 @@ import keras
 
 from benchmark.matrix.cell import Stage
 from benchmark.training.augmentation import augmentation_layers
-from benchmark.training.networks.models import Network
+from benchmark.training.networks.network import Network
 
 # parameters that shrink nothing by being small; the usual exceptions from weight decay
 _NOT_DECAYED = ["bias", "gamma", "beta"]
@@ -48,7 +48,7 @@ def training_model(network: Network, stage: Stage) -> keras.Model:
     return keras.Model(images, core(x), name="training")
 
 
-def optimizer_of(stage: Stage, precision: str) -> Any:
+def build_optimizer(stage: Stage, precision: str) -> Any:
     """The stage's optimizer, not yet built. float16 scales the loss, as its gradients would else vanish."""
     decay = stage.weight_decay or None
     # AdamW refuses to be without decay; without it, it is Adam
@@ -73,7 +73,7 @@ def is_one_hot(labels: str, stages: tuple[Stage, ...]) -> bool:
     return labels == "one_hot" or any(stage.label_smoothing for stage in stages)
 
 
-def loss_of(stage: Stage, *, one_hot: bool) -> Any:
+def build_loss(stage: Stage, *, one_hot: bool) -> Any:
     """Cross-entropy of probabilities, with the stage's label smoothing."""
     if one_hot:
         return keras.losses.CategoricalCrossentropy(label_smoothing=stage.label_smoothing)

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from benchmark.matrix.cell import Parameters
 from benchmark.training.augmentation import augmentation_layers, reseed
-from benchmark.training.data.batches import Images
+from benchmark.training.data.dataset import Images
 
 VIEW: Parameters = (("flip", "horizontal"), ("rotation", 0.05))
 """What a view is, in the words of the setting `augment`."""
@@ -25,7 +25,7 @@ _FIRST_EPOCH = 1 << 30
 """Views draw where no epoch of a training does."""
 
 
-class Viewer:
+class ViewGenerator:
     """Makes views of images [b, h, w, c] of one shape.
 
     Args:
@@ -50,10 +50,10 @@ class Viewer:
         return np.rint(np.clip(changed, 0, 255)).astype(np.uint8)
 
 
-def averaged(
+def average_views(
     plain: NDArray[np.float32],
     predict_all: Callable[[Callable[[Images], Images]], NDArray[np.float32]],
-    viewer: Viewer,
+    viewer: ViewGenerator,
     views: int,
 ) -> NDArray[np.float32]:
     """The mean of the plain probabilities [n, classes] and those of `views` views, every view counting the same.

@@ -15,11 +15,11 @@ from benchmark import faults
 from benchmark.events import Event, Progress, Tried
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.augmentation import reseed
-from benchmark.training.data.batches import Dataset, Examples, shuffled
-from benchmark.training.networks.models import Network
+from benchmark.training.data.dataset import Dataset, ExampleSet, epoch_order
+from benchmark.training.networks.network import Network
 from benchmark.training.process import interrupt
-from benchmark.training.process.causes import StopRequestedError
-from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
+from benchmark.training.process.failures import StopRequestedError
+from benchmark.training.stages import build_loss, build_optimizer, is_one_hot, set_trainable, training_model
 from benchmark.training.steps.base import Steps
 from benchmark.training.steps.dispatch import compiled_steps
 
@@ -97,20 +97,20 @@ class _Trial:
         set_trainable(self._network, spec.train)
         model = training_model(self._network, spec)
         reseed(model, cell.seed, 1)
-        optimizer = optimizer_of(spec, cell.precision)
-        return compiled_steps(model, self._network.core, optimizer, loss_of(spec, one_hot=one_hot), one_hot=one_hot)
+        optimizer = build_optimizer(spec, cell.precision)
+        return compiled_steps(model, self._network.core, optimizer, build_loss(spec, one_hot=one_hot), one_hot=one_hot)
 
     def _batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """Full batches of one epoch after the other, without end."""
         training = self._dataset.training
         for epoch in itertools.count(1):
-            order = shuffled(len(training), self._cell.seed, epoch)
+            order = epoch_order(len(training), self._cell.seed, epoch)
             whole = len(order) // self._full * self._full
             yield from training.batches(self._full, order[:whole])
 
     def _some_images(self) -> NDArray[Any]:
         """As many as a batch has, of the validation examples or else of those for training."""
-        examples: Examples = self._dataset.validation
+        examples: ExampleSet = self._dataset.validation
         if len(examples) < self._full:
             examples = self._dataset.training
         images, _ = next(examples.batches(self._full))

@@ -42,21 +42,21 @@ from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import TRAINING_VERSION
 from benchmark.training.artifacts.checkpoints import State, StateWriter, delete_states, newest_state
 from benchmark.training.artifacts.model_files import check_savable, save_network
-from benchmark.training.artifacts.prediction_file import PREDICTIONS_NAME, packed
+from benchmark.training.artifacts.prediction_file import PREDICTIONS_NAME, pack_predictions
 from benchmark.training.artifacts.stage_states import StoredStages
-from benchmark.training.data.batches import Dataset, open_dataset
-from benchmark.training.evaluation import predict, scores_of
+from benchmark.training.data.dataset import Dataset, open_dataset
+from benchmark.training.evaluation import compute_scores, predict
 from benchmark.training.features.feature_store import LIMIT_VARIABLE
-from benchmark.training.features.frozen_features import deciding_environment
-from benchmark.training.fit import Fitting
-from benchmark.training.networks.models import Network, build_network
-from benchmark.training.networks.plugin_models import line_named
+from benchmark.training.features.frozen_features import backend_environment
+from benchmark.training.fit import Trainer
+from benchmark.training.networks.network import Network, build_network
+from benchmark.training.networks.plugin_models import naming_plugin_line
 from benchmark.training.process import interrupt
-from benchmark.training.process.causes import DataError, DivergedError, StopRequestedError, cause_of
+from benchmark.training.process.failures import DataError, DivergedError, StopRequestedError, cause_of
 from benchmark.training.process.offline import forbid_network
 from benchmark.training.process.runtime import Runtime, peak_device_bytes, prepare_process, seed_process
 from benchmark.training.stages import is_one_hot, set_trainable
-from benchmark.training.test_time_augmentation import Viewer, averaged
+from benchmark.training.test_time_augmentation import ViewGenerator, average_views
 from benchmark.training.trial import try_stages
 from benchmark.training.weights.imagenet import verified_content
 from benchmark.training.weights.weight_files import (
@@ -130,8 +130,8 @@ class _Attempt:
         state = self._find_state(dataset) or self._take_stages(stored)
         writer = StateWriter(self._directory, state.epoch if state else 0)
         try:
-            fitting = Fitting(self._cell, network, dataset, runtime, writer, stored, self._emit, state)
-            self._complete(fitting, network, dataset)
+            trainer = Trainer(self._cell, network, dataset, runtime, writer, stored, self._emit, state)
+            self._complete(trainer, network, dataset)
         except StopRequestedError:
             self._stop(writer)
 
@@ -205,10 +205,10 @@ class _Attempt:
         )
 
     def _find_state(self, dataset: Dataset) -> State | None:
-        state, refused = newest_state(self._state_directories, self._cell.cell_id, TRAINING_VERSION)
+        state, rejected = newest_state(self._state_directories, self._cell.cell_id, TRAINING_VERSION)
         if state and state.data_fingerprint not in {"", dataset.fingerprint}:
-            state, refused = None, [*refused, "it was trained on other data; they have changed since"]
-        for reason in refused:
+            state, rejected = None, [*rejected, "it was trained on other data; they have changed since"]
+        for reason in rejected:
             self._emit(CheckpointFailed(state.epoch if state else 0, f"not resumed from: {reason}"))
         if state:
             self._emit(Resumed(state.epoch))
@@ -216,8 +216,8 @@ class _Attempt:
 
     def _take_stages(self, stored: StoredStages) -> State | None:
         """Where another cell ended the first stages of this one."""
-        state, refused = stored.longest()
-        for reason in refused:
+        state, rejected = stored.longest()
+        for reason in rejected:
             self._emit(CheckpointFailed(0, f"not begun from: {reason}"))
         if state:
             self._emit(StagesTaken(state.stage))
@@ -230,17 +230,17 @@ class _Attempt:
             self._emit(CheckpointFailed(writer.written_epoch, f"{type(error).__name__}: {error}"))
         self._emit(Interrupted(writer.written_epoch))
 
-    def _complete(self, fitting: Fitting, network: Network, dataset: Dataset) -> None:
-        with line_named(self._cell.architecture):
-            fitting.run()
+    def _complete(self, trainer: Trainer, network: Network, dataset: Dataset) -> None:
+        with naming_plugin_line(self._cell.architecture):
+            trainer.run()
         faults.point("evaluate")
-        assign_weights(network.core, fitting.best.weights)
-        test = self._test(fitting, dataset)
+        assign_weights(network.core, trainer.best.weights)
+        test = self._test(trainer, dataset)
         self._emit(test.told)
         faults.point("artifact")
-        write_weights(self._directory / WEIGHTS_NAME, fitting.best.weights, self._cell.cell_id, dataset.class_names)
+        write_weights(self._directory / WEIGHTS_NAME, trainer.best.weights, self._cell.cell_id, dataset.class_names)
         self._tell_written("weights", WEIGHTS_NAME)
-        self._write_history(fitting)
+        self._write_history(trainer)
         self._tell_written("history", HISTORY_NAME)
         write_whole(self._directory / PREDICTIONS_NAME, lambda file: file.write(test.predictions))
         self._tell_written("predictions", PREDICTIONS_NAME)
@@ -251,8 +251,8 @@ class _Attempt:
         faults.point("complete")
         self._emit(
             Completed(
-                epochs=len(fitting.history),
-                fit_seconds=math.fsum([fitting.features.seconds, *(epoch.seconds for epoch in fitting.history)]),
+                epochs=len(trainer.history),
+                fit_seconds=math.fsum([trainer.features.seconds, *(epoch.seconds for epoch in trainer.history)]),
                 total_seconds=perf_counter() - self._began,
                 peak_device_bytes=peak_device_bytes(self._cell),
             )
@@ -263,34 +263,34 @@ class _Attempt:
         path = self._directory / name
         self._emit(ArtifactWritten(kind, name, sha256_of(path), path.stat().st_size))
 
-    def _test(self, fitting: Fitting, dataset: Dataset) -> _Test:
+    def _test(self, trainer: Trainer, dataset: Dataset) -> _Test:
         """The test set, once, with the weights that the network has now."""
         test = dataset.test
-        began, last = perf_counter(), fitting.history[-1]
+        began, last = perf_counter(), trainer.history[-1]
         batch_size = self._cell.stages[-1].batch_size
         batches = math.ceil(len(dataset.training) / batch_size)
 
         def beat() -> None:
-            fitting.pulse.beat(last.stage, last.epoch, batches, batches)
+            trainer.heartbeat.beat(last.stage, last.epoch, batches, batches)
 
         labels = test.split.labels
-        plain = predict(*fitting.tested(), batch_size, beat)
-        scores = scores_of(plain, labels)
-        told = Evaluated(scores.accuracy, scores.loss, fitting.best.epoch, perf_counter() - began)
+        plain = predict(*trainer.tested(), batch_size, beat)
+        scores = compute_scores(plain, labels)
+        told = Evaluated(scores.accuracy, scores.loss, trainer.best.epoch, perf_counter() - began)
         mean = None
         if self._cell.tta:
-            viewer = Viewer(test.images.shape[1:], self._cell.seed)
-            predict_all = partial(predict, fitting.steps_on_images(), test, batch_size, beat)
-            mean = averaged(plain, predict_all, viewer, self._cell.tta)
-            of_views = scores_of(mean, labels)
+            viewer = ViewGenerator(test.images.shape[1:], self._cell.seed)
+            predict_all = partial(predict, trainer.steps_on_images(), test, batch_size, beat)
+            mean = average_views(plain, predict_all, viewer, self._cell.tta)
+            of_views = compute_scores(mean, labels)
             told = replace(told, tta_accuracy=of_views.accuracy, tta_loss=of_views.loss)
-        return _Test(told, packed(test.split.indices, labels, plain, mean))
+        return _Test(told, pack_predictions(test.split.indices, labels, plain, mean))
 
-    def _write_history(self, fitting: Fitting) -> None:
+    def _write_history(self, trainer: Trainer) -> None:
         record = {
             "cell_id": self._cell.cell_id,
-            "best_epoch": fitting.best.epoch,
-            "epochs": [asdict(epoch) for epoch in fitting.history],
+            "best_epoch": trainer.best.epoch,
+            "epochs": [asdict(epoch) for epoch in trainer.history],
         }
         content = json.dumps(record, indent=1, allow_nan=False).encode()
         write_whole(self._directory / HISTORY_NAME, lambda file: file.write(content))
@@ -303,7 +303,7 @@ def _circumstances(runtime: Runtime, dataset: Dataset, weights_sha256: str | Non
         "weights": weights_sha256,
         "backend": [runtime.backend_version, runtime.keras_version, np.__version__],
         "device": [runtime.device_name, machine.cpu_model()],
-        "environment": deciding_environment(),
+        "environment": backend_environment(),
         "features": os.environ.get(LIMIT_VARIABLE),
     }
 

@@ -40,7 +40,7 @@ _GUESSED_SECONDS = 0.004
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class SharedEpochs:
     """What another cell trained of a state's epochs: how many, and what they took it, features included."""
 
     epochs: int = 0
@@ -66,7 +66,7 @@ class State:
         on_features: Whether the stage trains on features of its frozen layers.
         features: How the stages so far came by them.
         data_fingerprint: Of the data that it was trained on; a user's own files may have changed since.
-        taken: What of it another cell trained.
+        shared: What of it another cell trained.
     """
 
     cell_id: str
@@ -83,7 +83,7 @@ class State:
     on_features: bool = False
     features: FeatureUse = field(default_factory=FeatureUse)
     data_fingerprint: str = ""
-    taken: Taken = field(default_factory=Taken)
+    shared: SharedEpochs = field(default_factory=SharedEpochs)
 
     @property
     def epoch(self) -> int:
@@ -197,16 +197,16 @@ def newest_state(
     directories: Iterable[Path], cell_id: str, training_version: int
 ) -> tuple[State | None, Sequence[str]]:
     """The first usable state of `directories` (newest attempt first), and why others before it were passed over."""
-    refused: list[str] = []
+    rejected: list[str] = []
     for directory in directories:
         for name in (STATE_NAME, PREVIOUS_NAME):
             try:
-                return read_state(directory / name, cell_id, training_version), refused
+                return read_state(directory / name, cell_id, training_version), rejected
             except FileNotFoundError:
                 continue
             except (UnusableStateError, OSError) as error:
-                refused.append(str(error))
-    return None, refused
+                rejected.append(str(error))
+    return None, rejected
 
 
 def delete_states(directories: Iterable[Path]) -> None:
@@ -242,7 +242,7 @@ def _header(state: State) -> dict[str, Any]:
         "on_features": state.on_features,
         "features": asdict(state.features),
         "data_fingerprint": state.data_fingerprint,
-        "taken": asdict(state.taken),
+        "taken": asdict(state.shared),
         "members": [name for name, _ in _members(state)],
     }
 
@@ -264,7 +264,7 @@ def _state(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> State:
         on_features=header["on_features"],
         features=FeatureUse(**header["features"]),
         data_fingerprint=header.get("data_fingerprint", ""),
-        taken=Taken(**header.get("taken", {})),
+        shared=SharedEpochs(**header.get("taken", {})),
     )
 
 

@@ -20,7 +20,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.training.data.batches import Images
+from benchmark.training.data.dataset import Images
 from benchmark.training.whole_files import sync_directory
 
 FILE_NAMES = {"model": "model.keras", "h5": "model.weights.h5", "architecture": "architecture.json"}

@@ -24,7 +24,7 @@ from numpy.typing import NDArray
 PREDICTIONS_NAME = "predictions.npz"
 
 
-def packed(
+def pack_predictions(
     indices: NDArray[Any],
     labels: NDArray[Any],
     probabilities: NDArray[np.float32],

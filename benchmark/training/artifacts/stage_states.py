@@ -19,7 +19,7 @@ from typing import Any
 
 from benchmark.events import Job
 from benchmark.matrix.identity import TRAINING_VERSION
-from benchmark.training.artifacts.checkpoints import STATE_NAME, State, Taken, newest_state, write_state
+from benchmark.training.artifacts.checkpoints import STATE_NAME, SharedEpochs, State, newest_state, write_state
 
 _SHARE_OF_FREE_DISK = 0.25
 """Of the disk that is free or theirs, what all stored stages may fill."""
@@ -45,19 +45,19 @@ class StoredStages:
 
         A damaged state is going to be stored anew.
         """
-        refused: list[str] = []
+        rejected: list[str] = []
         for stages, folder in sorted(self._folders.items(), reverse=True):
             state, reasons = newest_state([folder], _owner(folder), TRAINING_VERSION)
-            refused += reasons
+            rejected += reasons
             if reasons:
                 self._wanted.add(stages)
             if state:
                 seconds = math.fsum([state.features.seconds, *(epoch.seconds for epoch in state.history)])
-                taken = Taken(len(state.history), seconds)
-                return replace(state, cell_id=self._cell_id, taken=taken), refused
-        return None, refused
+                shared = SharedEpochs(len(state.history), seconds)
+                return replace(state, cell_id=self._cell_id, shared=shared), rejected
+        return None, rejected
 
-    def are_to_get(self, state: State) -> bool:
+    def is_needed(self, state: State) -> bool:
         """Whether it is the end of a stage that others wait for."""
         return state.stage_done and state.stage in self._wanted
 
@@ -70,7 +70,7 @@ class StoredStages:
         folder = self._folders[state.stage]
         folder.mkdir(parents=True, exist_ok=True)
         _check_room(folder, state.size_bytes)
-        write_state(folder, replace(state, cell_id=_owner(folder), taken=Taken()))
+        write_state(folder, replace(state, cell_id=_owner(folder), shared=SharedEpochs()))
 
 
 def _owner(folder: Path) -> str:

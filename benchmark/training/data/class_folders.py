@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.catalog.folders import Layout, images, layout, subfolders
-from benchmark.training.data.images import decoded
-from benchmark.training.data.sources import Content, Wanted, split_off
-from benchmark.training.process.causes import DataError
+from benchmark.training.data.images import decode_image
+from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
+from benchmark.training.process.failures import DataError
 
 _SHOWN = 5
 
@@ -23,7 +23,7 @@ class _Picture:
     label: int
 
 
-def prepare_folder(wanted: Wanted, directory: Path) -> Content:
+def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
     """Writes the four arrays of a prepared dataset into `directory`.
 
     Classes are numbered in the order of their folders' names, or of `class_names`; images follow each other by class
@@ -32,51 +32,51 @@ def prepare_folder(wanted: Wanted, directory: Path) -> Content:
     Raises:
         DataError: The folder is not there or not laid out as it should be, or images in it cannot be read.
     """
-    root = Path(wanted.location or "")
+    root = Path(request.location or "")
     notes: list[str] = []
     try:
         found = layout(root)
-        names = _class_names(found, wanted)
+        names = _class_names(found, request)
         training = _pictures(found.train, names, notes)
         test = _pictures(found.test, names, notes) if found.test else None
     except OSError as error:
         raise DataError(
-            f"{wanted.source}: expected a folder of class folders at {root}, got: {error.strerror}; put it there, or "
+            f"{request.source}: expected a folder of class folders at {root}, got: {error.strerror}; put it there, or "
             "correct the path (relative ones start at the matrix file)"
         ) from error
     if test is None:
         labels = np.array([picture.label for picture in training])
-        kept, held = split_off(labels, wanted, names)
+        kept, held = hold_out_test(labels, request, names)
         training, test = [training[place] for place in kept], [training[place] for place in held]
     _check_every_class(training, names, found)
-    notes += [f"{wanted.source}: the folder {name} is not used" for name in found.unused]
-    if found.test and wanted.test_fraction is not None:
-        notes.append(f"{wanted.source}: test_fraction is not used, for there is a folder {found.test.name}")
+    notes += [f"{request.source}: the folder {name} is not used" for name in found.unused]
+    if found.test and request.test_fraction is not None:
+        notes.append(f"{request.source}: test_fraction is not used, for there is a folder {found.test.name}")
     problems: list[str] = []
     for part, pictures in (("train", training), ("test", test)):
-        problems += _write(pictures, part, wanted, directory)
+        problems += _write(pictures, part, request, directory)
     if problems:
         more = f"\n… and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise DataError("\n".join(problems[:_SHOWN]) + more + "\nremove or replace what is damaged, and run again")
-    return Content([unicodedata.normalize("NFC", name) for name in names], tuple(notes))
+    return SourceSummary([unicodedata.normalize("NFC", name) for name in names], tuple(notes))
 
 
-def _class_names(found: Layout, wanted: Wanted) -> list[str]:
+def _class_names(found: Layout, request: DatasetRequest) -> list[str]:
     names = subfolders(found.train)
     if len(names) < 2:
         raise DataError(
-            f"{wanted.source}: expected at least two class folders in {found.train}, found {names}; each class of "
+            f"{request.source}: expected at least two class folders in {found.train}, found {names}; each class of "
             "images belongs in a folder of its own"
         )
-    if wanted.class_names is None:
+    if request.class_names is None:
         return names
-    if sorted(wanted.class_names) != names:
-        strange = sorted({*names} ^ {*wanted.class_names})
+    if sorted(request.class_names) != names:
+        strange = sorted({*names} ^ {*request.class_names})
         raise DataError(
-            f"{wanted.source}: expected class_names to name the folders of {found.train}, all of them once; these "
+            f"{request.source}: expected class_names to name the folders of {found.train}, all of them once; these "
             f"stand on one side only: {', '.join(strange)[:300]}"
         )
-    return list(wanted.class_names)
+    return list(request.class_names)
 
 
 def _pictures(folder: Path, names: Sequence[str], notes: list[str]) -> list[_Picture]:
@@ -112,14 +112,14 @@ def _check_every_class(training: Sequence[_Picture], names: Sequence[str], found
         )
 
 
-def _write(pictures: Sequence[_Picture], part: str, wanted: Wanted, directory: Path) -> list[str]:
+def _write(pictures: Sequence[_Picture], part: str, request: DatasetRequest, directory: Path) -> list[str]:
     """Writes images and labels of one part; returns what is wrong with pictures that cannot be read."""
-    shape = (len(pictures), *wanted.shape)
+    shape = (len(pictures), *request.shape)
     array = np.lib.format.open_memmap(directory / f"{part}_images.npy", "w+", np.uint8, shape)
     problems = []
     for place, picture in enumerate(pictures):
         try:
-            array[place] = decoded(picture.path, wanted.image_size, wanted.channels)
+            array[place] = decode_image(picture.path, request.image_size, request.channels)
         except DataError as error:
             problems.append(str(error))
     array.flush()

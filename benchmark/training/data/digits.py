@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.training.data.splits import stratified
-from benchmark.training.process.causes import DataError
+from benchmark.training.data.splits import stratified_sample
+from benchmark.training.process.failures import DataError
 
 TEST_EXAMPLES = 360
 
 
-def prepare_digits(image_size: int, channels: int) -> tuple[dict[str, NDArray[Any]], list[str]]:
+def digits_arrays(image_size: int, channels: int) -> tuple[dict[str, NDArray[Any]], list[str]]:
     """The four arrays of a prepared dataset, and the class names.
 
     1,437 images to train on and 360 to test on, each class with its share; the same split on every machine.
@@ -29,7 +29,7 @@ def prepare_digits(image_size: int, channels: int) -> tuple[dict[str, NDArray[An
     resized = np.rint(enlarge(images * (255 / 16), image_size)).astype(np.uint8)
     coloured = np.repeat(resized[..., None], channels, axis=-1)
     # RandomState is frozen by NumPy: its stream will never change between versions
-    test = stratified(labels, TEST_EXAMPLES, np.random.RandomState(0))
+    test = stratified_sample(labels, TEST_EXAMPLES, np.random.RandomState(0))
     train = np.setdiff1d(np.arange(len(labels)), test)
     arrays: dict[str, NDArray[Any]] = {}
     for part, indices in (("train", train), ("test", test)):

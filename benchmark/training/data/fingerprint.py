@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.training.process.causes import DataError
+from benchmark.training.process.failures import DataError
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 

@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
-from benchmark.training.process.causes import DataError
+from benchmark.training.process.failures import DataError
 
 FORMATS = ("JPEG", "PNG")
 
 
-def decoded(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
+def decode_image(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
     """The picture of a file, (image_size, image_size, channels) with values 0..255.
 
     Raises:
@@ -29,23 +29,23 @@ def decoded(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as opened:
-                return fitted(_eight_bits(ImageOps.exif_transpose(opened)), image_size, channels)
+                return resize_image(_eight_bits(ImageOps.exif_transpose(opened)), image_size, channels)
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
         raise DataError(f"{path} cannot be read as JPEG or PNG: {error!s:.200}") from error
 
 
-def fitted(image: Image.Image, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """A picture in the size and colour that are wanted."""
+def resize_image(image: Image.Image, image_size: int, channels: int) -> NDArray[np.uint8]:
+    """A picture in the size and colour that are asked for."""
     coloured = image.convert("L" if channels == 1 else "RGB")
     if coloured.size != (image_size, image_size):
         coloured = coloured.resize((image_size, image_size), Image.Resampling.BILINEAR)
     return np.asarray(coloured, dtype=np.uint8).reshape(image_size, image_size, channels)
 
 
-def fitted_array(image: NDArray[np.uint8], image_size: int, channels: int) -> NDArray[np.uint8]:
-    """As `fitted`, for an array [h, w, c] of one or three channels."""
+def resize_array(image: NDArray[np.uint8], image_size: int, channels: int) -> NDArray[np.uint8]:
+    """As `resize_image`, for an array [h, w, c] of one or three channels."""
     picture: Any = image[..., 0] if image.shape[-1] == 1 else image
-    return fitted(Image.fromarray(np.ascontiguousarray(picture)), image_size, channels)
+    return resize_image(Image.fromarray(np.ascontiguousarray(picture)), image_size, channels)
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:

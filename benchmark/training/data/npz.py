@@ -15,45 +15,45 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.catalog.archives import DAMAGE
-from benchmark.training.data.images import fitted_array
-from benchmark.training.data.sources import Content, Wanted, split_off
-from benchmark.training.process.causes import DataError
+from benchmark.training.data.images import resize_array
+from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
+from benchmark.training.process.failures import DataError
 
 _SPLIT, _WHOLE = ("x_train", "y_train", "x_test", "y_test"), ("x", "y")
 
 Arrays = dict[str, NDArray[Any]]
 
 
-def prepare_npz(wanted: Wanted, directory: Path) -> Content:
+def prepare_npz(request: DatasetRequest, directory: Path) -> SourceSummary:
     """Writes the four arrays of a prepared dataset into `directory`.
 
     Raises:
         DataError: The archive is not there, damaged, or holds other arrays than it should; nothing in it is executed.
     """
-    arrays = _read(wanted)
-    images = {name: _images(wanted, name, array) for name, array in arrays.items() if name.startswith("x")}
-    labels = {name: _labels(wanted, name, array) for name, array in arrays.items() if name.startswith("y")}
+    arrays = _read(request)
+    images = {name: _images(request, name, array) for name, array in arrays.items() if name.startswith("x")}
+    labels = {name: _labels(request, name, array) for name, array in arrays.items() if name.startswith("y")}
     for name, array in images.items():
         count = len(labels[name.replace("x", "y", 1)])
         if len(array) != count:
             raise DataError(
-                f"{wanted.location}: expected as many labels as images, found {len(array)} in {name} and {count}"
+                f"{request.location}: expected as many labels as images, found {len(array)} in {name} and {count}"
             )
     bright = max(float(array.max()) for array in images.values())
-    names = _class_names(wanted, max(int(array.max()) for array in labels.values()) + 1)
+    names = _class_names(request, max(int(array.max()) for array in labels.values()) + 1)
     if "x" in images:
-        kept, held = split_off(labels["y"], wanted, names)
+        kept, held = hold_out_test(labels["y"], request, names)
         images = {"x_train": images["x"][kept], "x_test": images["x"][held]}
         labels = {"y_train": labels["y"][kept], "y_test": labels["y"][held]}
     for part in ("train", "test"):
-        _write(directory, part, images[f"x_{part}"], labels[f"y_{part}"], wanted, 255.0 if bright <= 1 else 1.0)
+        _write(directory, part, images[f"x_{part}"], labels[f"y_{part}"], request, 255.0 if bright <= 1 else 1.0)
     missing = sorted({*range(len(names))} - {*labels["y_train"].tolist()})
     lacking = ", ".join(names[label] for label in missing)[:300]
-    return Content(names, (f"{wanted.source}: no training image of {lacking}",) if missing else ())
+    return SourceSummary(names, (f"{request.source}: no training image of {lacking}",) if missing else ())
 
 
-def _read(wanted: Wanted) -> Arrays:
-    path = Path(wanted.location or "")
+def _read(request: DatasetRequest) -> Arrays:
+    path = Path(request.location or "")
     try:
         if not zipfile.is_zipfile(path) and path.is_file():
             raise DataError(f"{path}: expected an .npz archive, found something else; write it with numpy.savez")
@@ -66,17 +66,17 @@ def _read(wanted: Wanted) -> Arrays:
             return {key: archive[key] for key in keys}
     except FileNotFoundError as error:
         raise DataError(
-            f"{wanted.source}: there is no file {path}; put it there, or correct the path (relative ones start at the "
+            f"{request.source}: there is no file {path}; put it there, or correct the path (relative ones start at the "
             "matrix file)"
         ) from error
     except (OSError, ValueError, KeyError, MemoryError, *DAMAGE) as error:
         raise DataError(f"{path} cannot be read as an .npz archive of plain arrays: {error!s:.300}") from error
 
 
-def _images(wanted: Wanted, name: str, array: NDArray[Any]) -> NDArray[Any]:
+def _images(request: DatasetRequest, name: str, array: NDArray[Any]) -> NDArray[Any]:
     """[n, h, w, c], of the values as they are."""
     shaped = array[..., None] if array.ndim == 3 else array
-    where = f"{wanted.location}: {name}"
+    where = f"{request.location}: {name}"
     if shaped.ndim != 4 or shaped.shape[-1] not in (1, 3) or 0 in shaped.shape:
         raise DataError(f"{where}: expected images [n, h, w], [n, h, w, 1] or [n, h, w, 3], found shape {array.shape}")
     if array.dtype.kind not in "uif":
@@ -90,9 +90,9 @@ def _images(wanted: Wanted, name: str, array: NDArray[Any]) -> NDArray[Any]:
     return shaped
 
 
-def _labels(wanted: Wanted, name: str, array: NDArray[Any]) -> NDArray[np.int32]:
+def _labels(request: DatasetRequest, name: str, array: NDArray[Any]) -> NDArray[np.int32]:
     flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
-    where = f"{wanted.location}: {name}"
+    where = f"{request.location}: {name}"
     if flat.ndim != 1 or flat.dtype.kind not in "ui" or not len(flat):
         hint = f"; for one-hot vectors save {name}.argmax(axis=1)" if array.ndim == 2 else ""
         raise DataError(f"{where}: expected integer labels [n], found {array.dtype} of shape {array.shape}{hint}")
@@ -101,22 +101,22 @@ def _labels(wanted: Wanted, name: str, array: NDArray[Any]) -> NDArray[np.int32]
     return flat.astype(np.int32)
 
 
-def _class_names(wanted: Wanted, count: int) -> list[str]:
-    if wanted.class_names is None:
+def _class_names(request: DatasetRequest, count: int) -> list[str]:
+    if request.class_names is None:
         return [str(label) for label in range(count)]
-    if len(wanted.class_names) < count:
+    if len(request.class_names) < count:
         raise DataError(
-            f"{wanted.location}: expected labels below {len(wanted.class_names)}, as there are class_names, found {count - 1}"
+            f"{request.location}: expected labels below {len(request.class_names)}, as there are class_names, found {count - 1}"
         )
-    return list(wanted.class_names)
+    return list(request.class_names)
 
 
 def _write(
-    directory: Path, part: str, images: NDArray[Any], labels: NDArray[np.int32], wanted: Wanted, scale: float
+    directory: Path, part: str, images: NDArray[Any], labels: NDArray[np.int32], request: DatasetRequest, scale: float
 ) -> None:
-    array = np.lib.format.open_memmap(directory / f"{part}_images.npy", "w+", np.uint8, (len(images), *wanted.shape))
+    array = np.lib.format.open_memmap(directory / f"{part}_images.npy", "w+", np.uint8, (len(images), *request.shape))
     for place, image in enumerate(images):
         eight_bits = image if image.dtype == np.uint8 else np.rint(image * scale).astype(np.uint8)
-        array[place] = fitted_array(eight_bits, wanted.image_size, wanted.channels)
+        array[place] = resize_array(eight_bits, request.image_size, request.channels)
     array.flush()
     np.save(directory / f"{part}_labels.npy", labels)

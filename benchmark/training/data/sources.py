@@ -9,14 +9,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.training.process.causes import DataError
+from benchmark.training.process.failures import DataError
 
 TEST_FRACTION = 0.2
 """Of each class, for the test set of a source that has none."""
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class DatasetRequest:
     """Which prepared dataset, and how its source may be reached.
 
     Attributes:
@@ -52,7 +52,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Content:
+class SourceSummary:
     """What a prepared source holds.
 
     Attributes:
@@ -64,8 +64,8 @@ class Content:
     notes: tuple[str, ...] = ()
 
 
-def split_off(
-    labels: NDArray[Any], wanted: Wanted, class_names: Sequence[str]
+def hold_out_test(
+    labels: NDArray[Any], request: DatasetRequest, class_names: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions of training and of test examples, sorted: of each class its share, at least one on each side.
 
@@ -74,13 +74,13 @@ def split_off(
     Raises:
         DataError: A class has one example alone.
     """
-    fraction = TEST_FRACTION if wanted.test_fraction is None else wanted.test_fraction
+    fraction = TEST_FRACTION if request.test_fraction is None else request.test_fraction
     held = []
     for label in np.unique(labels):
         positions = np.flatnonzero(labels == label)
         if len(positions) < 2:
             raise DataError(
-                f"{wanted.source}: expected at least two images of {class_names[label]}, one of them for the test set, "
+                f"{request.source}: expected at least two images of {class_names[label]}, one of them for the test set, "
                 "found one; add images, or a test set"
             )
         count = min(max(round(len(positions) * fraction), 1), len(positions) - 1)

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from benchmark.matrix.cell import Data
 from benchmark.matrix.planning.example_counts import stratified_shares
-from benchmark.training.process.causes import DataError
+from benchmark.training.process.failures import DataError
 
 Indices = NDArray[np.int64]
 Labels = NDArray[np.int32]
@@ -50,7 +50,7 @@ def split_training(labels: NDArray[Any], data: Data, seed: int) -> tuple[Split, 
     """
     chosen = _fewer(_of_classes(labels, data), data.train_examples, seed, "train_examples")
     count = round(len(chosen) * data.validation_fraction)
-    positions = stratified(chosen.labels, count, np.random.default_rng([seed, _VALIDATION]))
+    positions = stratified_sample(chosen.labels, count, np.random.default_rng([seed, _VALIDATION]))
     validation = chosen.at(positions)
     training = chosen.at(np.setdiff1d(np.arange(len(chosen)), positions))
     if not len(training) or (data.validation_fraction > 0 and not len(validation)):
@@ -67,7 +67,7 @@ def split_test(labels: NDArray[Any], data: Data) -> Split:
     return _fewer(_of_classes(labels, data), data.test_examples, 0, "test_examples")
 
 
-def stratified(labels: NDArray[Any], count: int, random: np.random.Generator | np.random.RandomState) -> Indices:
+def stratified_sample(labels: NDArray[Any], count: int, random: np.random.Generator | np.random.RandomState) -> Indices:
     """`count` positions, sorted, in which each class has its share of `labels` (largest remainders).
 
     The choice within a class is the head of a permutation, so that for one seed a smaller subset lies in a larger one
@@ -103,4 +103,4 @@ def _fewer(split: Split, count: int | None, seed: int, setting: str) -> Split:
         raise DataError(
             f"{setting} = {count}, but there are only {len(split)} such examples; take at most {len(split)}"
         )
-    return split.at(stratified(split.labels, count, np.random.default_rng([seed, _SUBSET])))
+    return split.at(stratified_sample(split.labels, count, np.random.default_rng([seed, _SUBSET])))

@@ -18,8 +18,8 @@ import numpy as np
 from filelock import FileLock
 
 from benchmark.catalog.facts import SOURCES
-from benchmark.training.data.sources import Content, Wanted, split_off
-from benchmark.training.process.causes import DataError
+from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
+from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbidden_network
 
 _CONFIGS = {"imagenette": "imagenette/160px-v2"}
@@ -29,7 +29,7 @@ _BATCH = 256
 _LOGGER = logging.getLogger(__name__)
 
 
-def prepare_tfds(wanted: Wanted, directory: Path) -> Content:
+def prepare_tfds(request: DatasetRequest, directory: Path) -> SourceSummary:
     """Writes the four arrays of a prepared dataset into `directory`.
 
     The test set is the split `test`, else `validation`; of a dataset that has neither a share of each class of `train`
@@ -41,17 +41,17 @@ def prepare_tfds(wanted: Wanted, directory: Path) -> Content:
     """
     # TFDS reads it at import; it must not reach for a terminal it does not have
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
-    name = wanted.source.removeprefix("tfds:")
+    name = request.source.removeprefix("tfds:")
     with FileLock(f"{directory.parent}/tfds-{hashlib.sha256(name.encode()).hexdigest()[:12]}.lock"):
         # made under the lock: a builder knows only of what had been prepared when it was made
-        builder = _builder(name, wanted)
+        builder = _builder(name, request)
         if not builder.is_prepared():
-            _make(name, builder, wanted)
+            _make(name, builder, request)
     test = _test_split(name, builder)
     for part, split in (("train", "train"), ("test", test)):
         try:
             if split is not None:
-                _write_split(builder, split, part, wanted, directory)
+                _write_split(builder, split, part, request, directory)
         except Exception as error:
             if not _is_damage(error):
                 raise
@@ -59,32 +59,32 @@ def prepare_tfds(wanted: Wanted, directory: Path) -> Content:
                 f"the prepared TFDS dataset {builder.data_path} is damaged ({type(error).__name__}: {error!s:.300}); "
                 "delete that folder and run `bench prepare`"
             ) from error
-    known = SOURCES.get(wanted.source)
+    known = SOURCES.get(request.source)
     names = list(known.class_names) if known else list(builder.info.features[_keys(name, builder)[1]].names)
     if test is None:
-        _divide(directory, wanted, names)
-    return Content(names)
+        _divide(directory, request, names)
+    return SourceSummary(names)
 
 
-def _divide(directory: Path, wanted: Wanted, names: list[str]) -> None:
+def _divide(directory: Path, request: DatasetRequest, names: list[str]) -> None:
     """Splits a test set off the arrays of all examples, which stand where those of the training set belong."""
     whole = directory / "all_images.npy"
     (directory / "train_images.npy").rename(whole)
     images, labels = np.load(whole, mmap_mode="r", allow_pickle=False), np.load(directory / "train_labels.npy")
-    for part, positions in zip(("train", "test"), split_off(labels, wanted, names), strict=True):
+    for part, positions in zip(("train", "test"), hold_out_test(labels, request, names), strict=True):
         np.save(directory / f"{part}_images.npy", images[positions])
         np.save(directory / f"{part}_labels.npy", labels[positions])
     whole.unlink()
 
 
-def _builder(name: str, wanted: Wanted) -> Any:
+def _builder(name: str, request: DatasetRequest) -> Any:
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 
     # ten retries with growing pauses make 205 s of silence when there is no network
     downloader.MAX_RETRIES = 0
     tfds.disable_progress_bar()
-    data_directory = wanted.data_directory or os.environ.get("TFDS_DATA_DIR")
+    data_directory = request.data_directory or os.environ.get("TFDS_DATA_DIR")
     try:
         with forbidden_network():
             return tfds.builder(_CONFIGS.get(name, name), data_dir=data_directory)
@@ -97,28 +97,28 @@ def _builder(name: str, wanted: Wanted) -> Any:
         raise DataError(f"TFDS cannot make the dataset {name!r}: {error!s:.500}") from error
 
 
-def _make(name: str, builder: Any, wanted: Wanted) -> None:
+def _make(name: str, builder: Any, request: DatasetRequest) -> None:
     import tensorflow_datasets as tfds
 
-    config = tfds.download.DownloadConfig(manual_dir=wanted.manual_directory)
+    config = tfds.download.DownloadConfig(manual_dir=request.manual_directory)
     _LOGGER.info("downloading and verifying %s into %s", name, builder.data_path)
     try:
-        with forbidden_network() if wanted.offline else nullcontext():
+        with forbidden_network() if request.offline else nullcontext():
             builder.download_and_prepare(download_config=config)
     except FileExistsError:
         if not builder.is_prepared():  # else another program prepared it at the same time
             raise
     except Exception as error:
-        raise DataError(_absence(name, builder, wanted, error)) from error
+        raise DataError(_absence(name, builder, request, error)) from error
 
 
-def _absence(name: str, builder: Any, wanted: Wanted, error: Exception) -> str:
+def _absence(name: str, builder: Any, request: DatasetRequest, error: Exception) -> str:
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     files = ", ".join(
         f"{info.filename or url.rpartition('/')[2]} (sha256 {info.checksum})"
         for url, info in _downloads(builder).items()
     )
-    tried = "and downloads are forbidden by --offline" if wanted.offline else "and could not be made"
+    tried = "and downloads are forbidden by --offline" if request.offline else "and could not be made"
     return (
         f"the dataset {name} is not prepared in {builder.data_path} {tried} ({reason}). Run `bench prepare` with a "
         f"network; or put the original files into a folder and run `bench prepare --manual-dir FOLDER`: {files}"
@@ -165,7 +165,7 @@ def _test_split(name: str, builder: Any) -> str | None:
     return next((split for split in ("test", "validation") if split in splits), None)
 
 
-def _write_split(builder: Any, split: str, part: str, wanted: Wanted, directory: Path) -> None:
+def _write_split(builder: Any, split: str, part: str, request: DatasetRequest, directory: Path) -> None:
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
@@ -181,12 +181,12 @@ def _write_split(builder: Any, split: str, part: str, wanted: Wanted, directory:
     def decoded(example: Any) -> Any:
         image = tf.io.decode_image(example[image_key], channels=channels, expand_animations=False)
         image.set_shape((None, None, channels))
-        image = _recoloured(tf.cast(image, tf.float32), channels, wanted.channels)
-        image = tf.image.resize(image, (wanted.image_size, wanted.image_size), antialias=True)
+        image = _recoloured(tf.cast(image, tf.float32), channels, request.channels)
+        image = tf.image.resize(image, (request.image_size, request.image_size), antialias=True)
         return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8), example[label_key]
 
     count = builder.info.splits[split].num_examples
-    images = np.lib.format.open_memmap(directory / f"{part}_images.npy", "w+", np.uint8, (count, *wanted.shape))
+    images = np.lib.format.open_memmap(directory / f"{part}_images.npy", "w+", np.uint8, (count, *request.shape))
     labels = np.full(count, -1, dtype=np.int32)
     filled = 0
     for x, y in encoded.map(decoded, num_parallel_calls=tf.data.AUTOTUNE).batch(_BATCH).prefetch(2).as_numpy_iterator():
@@ -204,12 +204,12 @@ def _write_split(builder: Any, split: str, part: str, wanted: Wanted, directory:
     np.save(directory / f"{part}_labels.npy", labels)
 
 
-def _recoloured(image: Any, found: int, wanted: int) -> Any:
+def _recoloured(image: Any, found: int, request: int) -> Any:
     import tensorflow as tf
 
-    if found == wanted:
+    if found == request:
         return image
-    return tf.image.rgb_to_grayscale(image) if wanted == 1 else tf.image.grayscale_to_rgb(image)
+    return tf.image.rgb_to_grayscale(image) if request == 1 else tf.image.grayscale_to_rgb(image)
 
 
 def _is_damage(error: Exception) -> bool:

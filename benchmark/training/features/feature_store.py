@@ -1,7 +1,7 @@
 """The cache of features on disk: arrays that appear whole or not at all, shared by cells, within a bound.
 
 `<cache>/features/<key>/` holds `features.npy` [n, …] and `meta.json` with what it was made of and the seconds it took.
-All entries together stay below `BENCH_FEATURES_GIB` (4 by default; 0 keeps nothing and switches reuse off) and below
+All entries pinned stay below `BENCH_FEATURES_GIB` (4 by default; 0 keeps nothing and switches reuse off) and below
 a quarter of the disk that is free or theirs; the ones not used for longest go first. An entry that goes while a cell
 reads it stays readable to that cell, for it is mapped.
 """
@@ -55,14 +55,14 @@ class FeatureUse:
     seconds: float = 0.0
     alone_seconds: float = 0.0
 
-    def and_then(self, later: FeatureUse) -> FeatureUse:
-        """Both together."""
+    def plus(self, later: FeatureUse) -> FeatureUse:
+        """The sum of both."""
         how = next((how for how in ("computed", "reused") if how in {self.how, later.how}), "none")
         return FeatureUse(how, self.seconds + later.seconds, self.alone_seconds + later.alone_seconds)
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
+class ArrayRequest:
     """An array to be found or made.
 
     Attributes:
@@ -83,7 +83,7 @@ class Wanted:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class CachedArray:
     """An array of the cache.
 
     Attributes:
@@ -113,34 +113,36 @@ class FeatureStore:
         """Whether so much may be kept at all, if everything else went."""
         return size_bytes <= self._limit_bytes()
 
-    def get(self, wanted: Wanted, make: Callable[[], Iterable[NDArray[Any]]], together: Collection[str] = ()) -> Found:
+    def get(
+        self, request: ArrayRequest, make: Callable[[], Iterable[NDArray[Any]]], pinned: Collection[str] = ()
+    ) -> CachedArray:
         """The array, found or made. Of several cells that want the same one makes it, and the others wait.
 
         Args:
-            wanted: Which.
+            request: Which.
             make: Yields its consecutive pieces [b, …].
-            together: Keys of entries that must not go to make room for it.
+            pinned: Keys of entries that must not go to make room for it.
 
         Raises:
             OSError: It cannot be kept: no room, no right to write; nothing of it stays behind.
         """
-        found = self._open(wanted)
+        found = self._open(request)
         if found:
             return found
         self._root.mkdir(parents=True, exist_ok=True)
-        with self._lock(wanted.key):
-            found = self._open(wanted)
+        with self._lock(request.key):
+            found = self._open(request)
             if found:
                 return found
             began = perf_counter()
-            self._make(wanted, make, {wanted.key, *together}, began)
-            made = self._open(wanted)
+            self._make(request, make, {request.key, *pinned}, began)
+            made = self._open(request)
         if made is None:
-            raise OSError(f"the features just written into {self._root / wanted.key} are not there any more")
-        return Found(made.array, computed=True, seconds=perf_counter() - began)
+            raise OSError(f"the features just written into {self._root / request.key} are not there any more")
+        return CachedArray(made.array, computed=True, seconds=perf_counter() - began)
 
-    def _open(self, wanted: Wanted) -> Found | None:
-        directory = self._root / wanted.key
+    def _open(self, request: ArrayRequest) -> CachedArray | None:
+        directory = self._root / request.key
         try:
             meta = json.loads((directory / _META).read_text(encoding="utf-8"))
             # a plain view: indexing an np.memmap builds a subclass object for each batch
@@ -150,25 +152,25 @@ class FeatureStore:
             touched = (directory / _ARRAY).stat().st_mtime_ns != meta["modified_ns"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
-        if touched or array.shape != wanted.shape or array.dtype != _stored_type(wanted.dtype):
+        if touched or array.shape != request.shape or array.dtype != _stored_type(request.dtype):
             return None
         with suppress(OSError):  # a cache that may only be read
             os.utime(directory / _META)
-        return Found(array.view(_type(wanted.dtype)), computed=False, seconds=seconds)
+        return CachedArray(array.view(_type(request.dtype)), computed=False, seconds=seconds)
 
     def _make(
-        self, wanted: Wanted, make: Callable[[], Iterable[NDArray[Any]]], kept: Collection[str], began: float
+        self, request: ArrayRequest, make: Callable[[], Iterable[NDArray[Any]]], kept: Collection[str], began: float
     ) -> None:
-        directory = self._root / wanted.key
-        aside = self._root / f".{wanted.key}{_ASIDE}"
+        directory = self._root / request.key
+        aside = self._root / f".{request.key}{_ASIDE}"
         shutil.rmtree(aside, ignore_errors=True)  # of a cell that was killed: we hold its lock
         try:
             with self._lock("room"):
-                self._make_room(wanted.size_bytes, kept)
+                self._make_room(request.size_bytes, kept)
                 aside.mkdir()
-                _reserve(aside / _ARRAY, wanted.size_bytes)
+                _reserve(aside / _ARRAY, request.size_bytes)
             with (aside / _ARRAY).open("r+b") as file:
-                _write_header(file, wanted)
+                _write_header(file, request)
                 for piece in make():
                     file.write(np.ascontiguousarray(piece).view(np.uint8).data)
                     faults.point("features")
@@ -177,7 +179,7 @@ class FeatureStore:
                 file.flush()
                 os.fsync(file.fileno())
             modified = (aside / _ARRAY).stat().st_mtime_ns
-            notes = {**wanted.notes, "modified_ns": modified, "seconds": perf_counter() - began}
+            notes = {**request.notes, "modified_ns": modified, "seconds": perf_counter() - began}
             self._finish(aside, directory, notes)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -208,7 +210,7 @@ class FeatureStore:
                 f"raise {LIMIT_VARIABLE} or free disk"
             )
 
-    def _remove(self, entry: _Entry) -> bool:
+    def _remove(self, entry: _CachedEntry) -> bool:
         if entry.path.name.endswith(_ASIDE):
             try:
                 with FileLock(self._lock_path(entry.key), timeout=0):
@@ -219,13 +221,13 @@ class FeatureStore:
         shutil.rmtree(entry.path, ignore_errors=True)
         return True
 
-    def _entries(self) -> Iterator[_Entry]:
+    def _entries(self) -> Iterator[_CachedEntry]:
         for path in self._root.glob("*"):
             with suppress(OSError):
                 size = (path / _ARRAY).stat().st_size
                 meta = path / _META
                 used_at = meta.stat().st_mtime if meta.exists() else 0.0
-                yield _Entry(path, path.name.removesuffix(_ASIDE).lstrip("."), size, used_at)
+                yield _CachedEntry(path, path.name.removesuffix(_ASIDE).lstrip("."), size, used_at)
 
     def _limit_bytes(self) -> int:
         chosen = int(_limit_gib() * 2**30)
@@ -255,7 +257,7 @@ class FeatureStore:
 
 
 @dataclass(frozen=True, slots=True)
-class _Entry:
+class _CachedEntry:
     path: Path
     key: str
     size_bytes: int
@@ -287,9 +289,9 @@ def _reserve(path: Path, size_bytes: int) -> None:
             file.truncate(size_bytes)
 
 
-def _write_header(file: Any, wanted: Wanted) -> None:
-    stored = np.lib.format.dtype_to_descr(np.dtype(_stored_type(wanted.dtype)))
-    header = {"descr": stored, "fortran_order": False, "shape": wanted.shape}
+def _write_header(file: Any, request: ArrayRequest) -> None:
+    stored = np.lib.format.dtype_to_descr(np.dtype(_stored_type(request.dtype)))
+    header = {"descr": stored, "fortran_order": False, "shape": request.shape}
     np.lib.format.write_array_header_1_0(file, header)
 
 

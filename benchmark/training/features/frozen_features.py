@@ -32,10 +32,10 @@ from benchmark import machine
 from benchmark.catalog.cache import default_cache_root, features_directory
 from benchmark.catalog.facts import PLUGIN
 from benchmark.matrix.cell import Cell, Stage
-from benchmark.training.data.batches import Dataset, Examples
+from benchmark.training.data.dataset import Dataset, ExampleSet
 from benchmark.training.data.splits import Indices, Split
-from benchmark.training.features.feature_store import FeatureStore, FeatureUse, Found, Wanted
-from benchmark.training.networks.models import Network, laid_out
+from benchmark.training.features.feature_store import ArrayRequest, CachedArray, FeatureStore, FeatureUse
+from benchmark.training.networks.network import Network, layer_graph
 from benchmark.training.process.runtime import Runtime
 from benchmark.training.steps.dispatch import compiled_forward
 
@@ -85,12 +85,12 @@ class Features:
     use: FeatureUse
 
 
-def deciding_environment() -> dict[str, str]:
+def backend_environment() -> dict[str, str]:
     """The environment variables that choose between ways to compute."""
     return {name: value for name, value in os.environ.items() if name.startswith(_DECIDING)}
 
 
-def cut_of(network: Network) -> Cut | None:
+def find_cut(network: Network) -> Cut | None:
     """Where the frozen layers of a network end, as its layers are trainable now; None when nothing is gained.
 
     The cut is the last tensor that everything after it depends on alone. There is none when no layer with weights
@@ -105,12 +105,12 @@ def cut_of(network: Network) -> Cut | None:
     if position is None or not any(map(_has_weights, operations[: position + 1])):
         return None
     layer = operations[position].name
-    layout = laid_out(network.core)
-    features = layout.outputs[layer]
+    graph = layer_graph(network.core)
+    features = graph.outputs[layer]
     # named, for names that Keras numbers would make equal models unequal
-    frozen = keras.Model(layout.whole.inputs, features, name="frozen")
+    frozen = keras.Model(graph.whole.inputs, features, name="frozen")
     try:
-        rest = keras.Model(features, layout.whole.output, name="rest")
+        rest = keras.Model(features, graph.whole.output, name="rest")
     except ValueError:  # a plug-in calls a layer twice, and this was not its last output that is needed
         return None
     return Cut(layer, frozen, rest)
@@ -174,18 +174,18 @@ class FeatureSource:
         if not self._cell.reuse_features or stage.augment or stage.epochs == 1:
             return None
         began = perf_counter()
-        cut = cut_of(network)
+        cut = find_cut(network)
         if cut is None:
             return None
         parts = _parts(dataset)
-        wanted = self._wanted(cut, dataset.fingerprint, parts)
+        request = self._wanted(cut, dataset.fingerprint, parts)
         try:
             # the test set counts in every stage: a stage must not depend on those after it, for cells share it
-            if not self._store.has_room_for(sum(one.size_bytes for one in wanted)):
+            if not self._store.has_room_for(sum(one.size_bytes for one in request)):
                 return None
             parts = parts if is_last else parts[:1]
-            wanted = wanted[: len(parts)]
-            found = self._find(cut, parts, wanted)
+            request = request[: len(parts)]
+            found = self._find(cut, parts, request)
         except OSError as error:
             log.warning("features cannot be kept, the stage computes them in every epoch: %s", error)
             return None
@@ -195,12 +195,12 @@ class FeatureSource:
         use = FeatureUse(how, seconds, seconds + saved)
         return Features(cut.rest, _with_features(dataset, parts, found), cut.rest.inputs[0].dtype, use)
 
-    def _find(self, cut: Cut, parts: Sequence[_Part], wanted: Sequence[Wanted]) -> list[Found]:
+    def _find(self, cut: Cut, parts: Sequence[_Part], request: Sequence[ArrayRequest]) -> list[CachedArray]:
         forward = compiled_forward(cut.frozen)
-        together = [one.key for one in wanted]
+        pinned = [one.key for one in request]
         return [
-            self._store.get(one, partial(self._computed, forward, part), together)
-            for part, one in zip(parts, wanted, strict=True)
+            self._store.get(one, partial(self._computed, forward, part), pinned)
+            for part, one in zip(parts, request, strict=True)
         ]
 
     def _computed(self, forward: Callable[[NDArray[Any]], NDArray[Any]], part: _Part) -> Iterator[NDArray[Any]]:
@@ -220,7 +220,7 @@ class FeatureSource:
             return json.dumps({"plugin": asdict(architecture), "cut": cut.layer})
         return hashlib.sha256(cut.frozen.to_json().encode()).hexdigest()
 
-    def _wanted(self, cut: Cut, fingerprint: str, parts: Sequence[_Part]) -> list[Wanted]:
+    def _wanted(self, cut: Cut, fingerprint: str, parts: Sequence[_Part]) -> list[ArrayRequest]:
         cell, runtime = self._cell, self._runtime
         shape, dtype = tuple(cut.rest.input_shape[1:]), cut.rest.inputs[0].dtype
         made_of = {
@@ -234,16 +234,16 @@ class FeatureSource:
             "threads": runtime.threads,
             "deterministic": cell.deterministic,
             "batch": self._batch_size,
-            "environment": deciding_environment(),
+            "environment": backend_environment(),
         }
         people = {"architecture": cell.architecture.name, "layer": cut.layer, "source": cell.data.source}
-        wanted = []
+        request = []
         for part in parts:
             examples = {"part": part.name, "examples": hashlib.sha256(part.indices.tobytes()).hexdigest()}
             key = hashlib.sha256(json.dumps({**made_of, **examples}, sort_keys=True).encode()).hexdigest()
             notes = {**people, **made_of, **examples}
-            wanted.append(Wanted(key[:32], (len(part.indices), *shape), dtype, notes))
-        return wanted
+            request.append(ArrayRequest(key[:32], (len(part.indices), *shape), dtype, notes))
+        return request
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,8 +269,8 @@ def _parts(dataset: Dataset) -> list[_Part]:
     ]
 
 
-def _with_features(dataset: Dataset, parts: Sequence[_Part], found: Sequence[Found]) -> Dataset:
-    def of(examples: Examples, number: int) -> Examples:
+def _with_features(dataset: Dataset, parts: Sequence[_Part], found: Sequence[CachedArray]) -> Dataset:
+    def of(examples: ExampleSet, number: int) -> ExampleSet:
         positions = np.searchsorted(parts[number].indices, examples.split.indices)
         return replace(examples, images=found[number].array, split=Split(positions, examples.split.labels))
 

@@ -34,7 +34,7 @@ from benchmark.matrix.cell import Architecture, Data
 from benchmark.matrix.reading.plugins import entry_point, package_code, read_code
 from benchmark.matrix.trust import exposure, trusted_digests
 from benchmark.status import Cause
-from benchmark.training.process.causes import cause_of
+from benchmark.training.process.failures import cause_of
 
 HEAD_ATTRIBUTE = "bench_head"
 """A model may name the layers of its head in a list of this name; else the head begins at its last layer with weights."""
@@ -65,17 +65,17 @@ def plugin_model(architecture: Architecture, data: Data, images: Any, *, allowed
     shape = (data.image_size, data.image_size, data.channels)
     arguments = {"input_shape": shape, "num_classes": data.num_classes, **_arguments(architecture)}
     _check_arguments(function, arguments, name, place)
-    with _blamed(place, architecture.file):
+    with _as_plugin_error(place, architecture.file):
         model = function(**arguments)
     _check_model(model, place)
-    with _blamed(place, architecture.file):
+    with _as_plugin_error(place, architecture.file):
         # `call` lays the layers out one by one; calling the model would make it a single layer
         probabilities = model.call(images) if _is_graph(model) else model(images)
     _check_output(probabilities, data.num_classes, place)
     return model, _in_float32(probabilities)
 
 
-def check_core(core: keras.Model, place: str) -> None:
+def check_outputs(core: keras.Model, place: str) -> None:
     """Raises `PluginError` when the finished network does not give probabilities, or calls two weights alike."""
     paths = [weight.path for weight in core.weights]
     twice = sorted({path for path in paths if paths.count(path) > 1})
@@ -95,12 +95,12 @@ def check_core(core: keras.Model, place: str) -> None:
         )
 
 
-def place_of(architecture: Architecture) -> str:
+def plugin_location(architecture: Architecture) -> str:
     """How messages call a plug-in before a line of it is known."""
     return architecture.file or f"the model {architecture.name.removeprefix(PLUGIN)} of {architecture.code}"
 
 
-def layers_of(model: keras.Model, core: keras.Model) -> tuple[tuple[str, ...], tuple[str, ...], str]:
+def split_layers(model: keras.Model, core: keras.Model) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """Backbone and head of a plug-in's network, and where the weights of its last layer are found.
 
     Args:
@@ -131,7 +131,7 @@ def _function(name: str, architecture: Architecture, *, allowed: bool) -> tuple[
     """The function of a plug-in, and where it stands."""
     if architecture.file is None:
         found: Any = _of_package(name, architecture)
-        where = place_of(architecture)
+        where = plugin_location(architecture)
     else:
         file = Path(architecture.file)
         module = _module(file, str(architecture.code), allowed=allowed)
@@ -155,7 +155,7 @@ def _of_package(name: str, architecture: Architecture) -> Build:
         raise PluginError(
             f"{name}: expected {architecture.code}, found {package_code(point)}, which is other code; run again, with it"
         )
-    with _blamed(place_of(architecture), None):
+    with _as_plugin_error(plugin_location(architecture), None):
         return point.load()
 
 
@@ -177,17 +177,17 @@ def _module(file: Path, digest: str, *, allowed: bool) -> ModuleType:
     if not allowed and digest not in trusted_digests():
         raise PluginError(f"{file} is not trusted and was not run; `bench run` says how to trust it")
     name = f"bench_plugin_{digest[:12]}"
-    spec = importlib.util.spec_from_file_location(name, file, loader=_Verified(file, content))
+    spec = importlib.util.spec_from_file_location(name, file, loader=_BytesLoader(file, content))
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    with _blamed(str(file), str(file)):
+    with _as_plugin_error(str(file), str(file)):
         assert spec.loader is not None
         spec.loader.exec_module(module)
     return module
 
 
-class _Verified(importlib.abc.ExecutionLoader):
+class _BytesLoader(importlib.abc.ExecutionLoader):
     """Loads a module from bytes that are at hand: nothing can change between looking and running, nothing is cached."""
 
     def __init__(self, file: Path, content: bytes) -> None:
@@ -202,7 +202,7 @@ class _Verified(importlib.abc.ExecutionLoader):
 
 
 @contextmanager
-def _blamed(place: str, file: str | None) -> Iterator[None]:
+def _as_plugin_error(place: str, file: str | None) -> Iterator[None]:
     """Whatever is raised inside becomes a `PluginError` that names the line of the plug-in; `sys.exit` too."""
     try:
         yield
@@ -215,7 +215,7 @@ def _blamed(place: str, file: str | None) -> Iterator[None]:
 
 
 @contextmanager
-def line_named(architecture: Architecture) -> Iterator[None]:
+def naming_plugin_line(architecture: Architecture) -> Iterator[None]:
     """Errors that come out of a plug-in's own lines while it trains become a `PluginError` with the line; others stay."""
     try:
         yield

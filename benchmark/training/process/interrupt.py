@@ -6,7 +6,7 @@ import signal
 import threading
 from types import FrameType
 
-from benchmark.training.process.causes import StopRequestedError
+from benchmark.training.process.failures import StopRequestedError
 
 _requested = threading.Event()
 

@@ -20,7 +20,7 @@ from benchmark import machine
 from benchmark.catalog.cache import compiled_directory, default_cache_root
 from benchmark.events import Job
 from benchmark.matrix.cell import Cell
-from benchmark.training.process.causes import DeviceError
+from benchmark.training.process.failures import DeviceError
 
 _COMPILED_BYTES = 1 << 30
 """Bound of JAX's cache of compiled programs for one kind of processor; the ones not used for longest go first."""

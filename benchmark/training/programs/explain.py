@@ -33,10 +33,10 @@ from keras import layers
 from numpy.typing import NDArray
 
 from benchmark.matrix.cell import Cell
-from benchmark.training.data.batches import Dataset, open_dataset
-from benchmark.training.data.images import decoded
-from benchmark.training.networks.models import Layout, Network, laid_out
-from benchmark.training.process.causes import DataError
+from benchmark.training.data.dataset import Dataset, open_dataset
+from benchmark.training.data.images import decode_image
+from benchmark.training.networks.network import LayerGraph, Network, layer_graph
+from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbid_network
 from benchmark.training.process.runtime import prepare_backend
 from benchmark.training.programs.predict import run_program, trained_network
@@ -81,10 +81,10 @@ class Explainer:
     """
 
     def __init__(self, network: Network) -> None:
-        layout = laid_out(network.core)
-        self.layer = _evidence_layer(network, layout)
-        self._features = keras.Model(layout.whole.input, layout.outputs[self.layer])
-        self._rest = keras.Model(layout.outputs[self.layer], _scores(network, layout))
+        graph = layer_graph(network.core)
+        self.layer = _evidence_layer(network, graph)
+        self._features = keras.Model(graph.whole.input, graph.outputs[self.layer])
+        self._rest = keras.Model(graph.outputs[self.layer], _scores(network, graph))
         self.grid: tuple[int, int] = (0, 0)
 
     def explain(self, image: NDArray[np.uint8], choose: Callable[[NDArray[np.float32]], Iterable[int]]) -> Explanation:
@@ -100,7 +100,7 @@ class Explainer:
         return Explanation(probabilities, maps)
 
 
-def _evidence_layer(network: Network, layout: Layout) -> str:
+def _evidence_layer(network: Network, graph: LayerGraph) -> str:
     """The layer that made the last activation [b, h, w, k] of the backbone with more than one position.
 
     Poolings, paddings and dropout behind it are passed over. Everything that the head learns of the image must come
@@ -112,9 +112,9 @@ def _evidence_layer(network: Network, layout: Layout) -> str:
     weighted = [bool(network.core.get_layer(name).weights) for name in network.backbone]
     # what stands before the first weights has found nothing yet
     for name in reversed(network.backbone[weighted.index(True) :] if any(weighted) else ()):
-        activation = layout.outputs.get(name)
+        activation = graph.outputs.get(name)
         passed_over = isinstance(network.core.get_layer(name), _NO_ACTIVATION)
-        if _has_positions(activation) and not passed_over and _everything_passes(activation, layout):
+        if _has_positions(activation) and not passed_over and _everything_passes(activation, graph):
             return name
     raise DataError(
         f"{network.core.name} has no activation with several positions, so there is nothing that Grad-CAM could show; "
@@ -131,15 +131,15 @@ def _has_positions(activation: Any) -> bool:
     return len(shape) == 4 and shape[1:3] != (1, 1)
 
 
-def _everything_passes(activation: Any, layout: Layout) -> bool:
+def _everything_passes(activation: Any, graph: LayerGraph) -> bool:
     try:
-        keras.Model(activation, layout.whole.output)
+        keras.Model(activation, graph.whole.output)
     except ValueError:  # the graph reaches the output on another way too
         return False
     return True
 
 
-def _scores(network: Network, layout: Layout) -> Any:
+def _scores(network: Network, graph: LayerGraph) -> Any:
     """The output of the network before its softmax; the logarithm of the probabilities where it has none.
 
     Side effects: takes the softmax out of the last layer where it is part of it.
@@ -147,11 +147,11 @@ def _scores(network: Network, layout: Layout) -> Any:
     last = network.core.get_layer(network.head[-1])
     if getattr(last, "activation", None) is keras.activations.softmax:
         last.activation = keras.activations.linear
-        return layout.whole.output
+        return graph.whole.output
     if isinstance(last, layers.Softmax):
-        return layout.inputs[last.name]
+        return graph.inputs[last.name]
     # here the gradient also counts what speaks against the other classes
-    return keras.ops.log(layout.whole.output + 1e-7)
+    return keras.ops.log(graph.whole.output + 1e-7)
 
 
 def _weighted(activation: Any, gradient: Any) -> Map:
@@ -160,7 +160,7 @@ def _weighted(activation: Any, gradient: Any) -> Map:
     return np.asarray(tf.nn.relu(tf.reduce_sum(weights * activation, axis=-1)), dtype=np.float32)
 
 
-def enlarged(found: Map, height: int, width: int) -> Map:
+def upsample_map(found: Map, height: int, width: int) -> Map:
     """A map at the size of its image, bilinear, with values 0..1 of its own maximum; all 0 where nothing spoke."""
     large = np.asarray(
         tf.image.resize(found[..., np.newaxis], (height, width), method="bilinear")[..., 0], dtype=np.float32
@@ -187,7 +187,7 @@ def _subjects(request: Mapping[str, Any], cell: Cell) -> list[_Subject]:
     return [
         _of_test_set(name, dataset)
         if dataset is not None and name.startswith(TEST)
-        else _Subject(Path(name).name, decoded(Path(name), cell.data.image_size, cell.data.channels), None)
+        else _Subject(Path(name).name, decode_image(Path(name), cell.data.image_size, cell.data.channels), None)
         for name in wanted
     ]
 
@@ -267,7 +267,7 @@ def _one(explainer: Explainer, subject: _Subject, asked: int | None) -> _Found:
     found = explainer.explain(subject.image, choose)
     height, width = subject.image.shape[:2]
     shown = int(found.probabilities.argmax()) if asked is None else asked
-    maps = {label: enlarged(one, height, width) for label, one in found.maps.items()}
+    maps = {label: upsample_map(one, height, width) for label, one in found.maps.items()}
     return _Found(subject, shown, found.probabilities, maps)
 
 

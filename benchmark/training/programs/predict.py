@@ -25,13 +25,13 @@ from numpy.typing import NDArray
 
 from benchmark.catalog.facts import prepared_size
 from benchmark.matrix.cell import Cell
-from benchmark.training.data.batches import Images
-from benchmark.training.data.images import decoded
-from benchmark.training.networks.models import Network, build_network
-from benchmark.training.process.causes import DataError
+from benchmark.training.data.dataset import Images
+from benchmark.training.data.images import decode_image
+from benchmark.training.networks.network import Network, build_network
+from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbid_network
 from benchmark.training.process.runtime import prepare_backend, seed_process
-from benchmark.training.test_time_augmentation import Viewer, averaged
+from benchmark.training.test_time_augmentation import ViewGenerator, average_views
 from benchmark.training.weights.weight_files import read_weights, restore_weights
 from benchmark.training.whole_files import write_whole
 
@@ -65,7 +65,7 @@ def predict_pictures(network: Network, pictures: Images, views: int, seed: int) 
     """Probabilities [n, classes] of pictures [n, h, w, c], averaged over `views` augmented views and the plain one."""
     predict_all = partial(_in_batches, network.core, pictures)
     plain = predict_all(None)
-    return plain if not views else averaged(plain, predict_all, Viewer(pictures.shape[1:], seed), views)
+    return plain if not views else average_views(plain, predict_all, ViewGenerator(pictures.shape[1:], seed), views)
 
 
 def _in_batches(core: keras.Model, pictures: Images, change: Callable[[Images], Images] | None) -> NDArray[np.float32]:
@@ -96,7 +96,7 @@ def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 
 def _pictures(paths: Sequence[str], image_size: int, channels: int) -> Images:
-    return np.stack([decoded(Path(path), image_size, channels) for path in paths])
+    return np.stack([decode_image(Path(path), image_size, channels) for path in paths])
 
 
 def run_program(arguments: Sequence[str], answer: Callable[[Mapping[str, Any]], list[dict[str, Any]]]) -> int:

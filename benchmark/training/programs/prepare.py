@@ -35,17 +35,17 @@ from filelock import FileLock
 
 from benchmark.catalog.cache import PREPARATION_VERSION, prepared_directory, source_state
 from benchmark.catalog.facts import prepared_size
-from benchmark.training.data.digits import prepare_digits
+from benchmark.training.data.digits import digits_arrays
 from benchmark.training.data.fingerprint import ARRAYS, fingerprint_of, modified_ns
-from benchmark.training.data.sources import Content, Wanted
-from benchmark.training.process.causes import DataError
+from benchmark.training.data.sources import DatasetRequest, SourceSummary
+from benchmark.training.process.failures import DataError
 from benchmark.training.weights.imagenet import fetch
 from benchmark.training.whole_files import sync_directory
 
 EXIT_DATA_ERROR = 3
 
 
-Prepare = Callable[[Wanted, Path], Content]
+Prepare = Callable[[DatasetRequest, Path], SourceSummary]
 """Writes the four arrays into a folder and tells what they hold."""
 
 
@@ -79,10 +79,10 @@ def prepare(
     directory.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(f"{directory}.lock"):
         if not is_complete(directory):
-            wanted = Wanted(
+            request = DatasetRequest(
                 source, image_size, color, offline, manual_directory, data_directory, location, test_fraction, names
             )
-            _build(wanted, directory, state)
+            _build(request, directory, state)
     return directory
 
 
@@ -95,16 +95,16 @@ def is_complete(directory: Path) -> bool:
         return False
 
 
-def _build(wanted: Wanted, directory: Path, state: str) -> None:
+def _build(request: DatasetRequest, directory: Path, state: str) -> None:
     for leftover in directory.parent.glob(f".{directory.name}.*.partial"):
         shutil.rmtree(leftover, ignore_errors=True)  # we hold the lock: nobody is writing there
     aside = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     aside.mkdir()
     try:
-        content = _preparer(wanted.source)(wanted, aside)
-        if source_state(wanted.location, wanted.test_fraction, wanted.class_names) != state:
-            raise DataError(f"{wanted.location}: the files changed while they were read; run again when they rest")
-        meta = json.dumps(_meta(wanted, aside, content), indent=1).encode()
+        content = _preparer(request.source)(request, aside)
+        if source_state(request.location, request.test_fraction, request.class_names) != state:
+            raise DataError(f"{request.location}: the files changed while they were read; run again when they rest")
+        meta = json.dumps(_meta(request, aside, content), indent=1).encode()
         (aside / "meta.json").write_bytes(meta)
         for path in aside.iterdir():
             _sync(path)
@@ -118,7 +118,7 @@ def _build(wanted: Wanted, directory: Path, state: str) -> None:
 
 def _preparer(source: str) -> Prepare:
     if source == "digits":
-        return prepare_digits_into
+        return prepare_digits
     if source.startswith("tfds:"):
         from benchmark.training.data.tfds import prepare_tfds
 
@@ -137,21 +137,21 @@ def _preparer(source: str) -> Prepare:
     )
 
 
-def prepare_digits_into(wanted: Wanted, directory: Path) -> Content:
+def prepare_digits(request: DatasetRequest, directory: Path) -> SourceSummary:
     """scikit-learn's digits; needs nothing but the installed package."""
-    arrays, class_names = prepare_digits(wanted.image_size, wanted.channels)
+    arrays, class_names = digits_arrays(request.image_size, request.channels)
     for name, array in arrays.items():
         np.save(directory / f"{name}.npy", array)
-    return Content(class_names)
+    return SourceSummary(class_names)
 
 
-def _meta(wanted: Wanted, directory: Path, content: Content) -> dict[str, Any]:
+def _meta(request: DatasetRequest, directory: Path, content: SourceSummary) -> dict[str, Any]:
     shapes = {name: np.load(directory / f"{name}.npy", mmap_mode="r").shape for name in ARRAYS}
     return {
         "preparation_version": PREPARATION_VERSION,
-        "source": wanted.source,
-        "image_size": wanted.image_size,
-        "color": wanted.color,
+        "source": request.source,
+        "image_size": request.image_size,
+        "color": request.color,
         "class_names": content.class_names,
         "notes": list(content.notes),
         "shapes": shapes,

@@ -2,7 +2,7 @@
 
 The content decides which layout it is, never the name of the file. Layers are matched by their order, as Keras does:
 names in a file of another version mean nothing. Every shape is compared before an array is read, so that a damaged
-file can ask for no more memory than the network has; links that lead out of the file are refused.
+file can ask for no more memory than the network has; links that lead out of the file are rejected.
 """
 
 from __future__ import annotations
@@ -20,8 +20,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.catalog.archives import DAMAGE
-from benchmark.training.networks.models import PREDICTIONS, Network
-from benchmark.training.process.causes import DataError
+from benchmark.training.networks.graph import PREDICTIONS
+from benchmark.training.networks.network import Network
+from benchmark.training.process.failures import DataError
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 
@@ -40,7 +41,7 @@ class _Pair:
     datasets: Sequence[Any]
 
 
-def hdf5_content(content: bytes) -> bytes | None:
+def extract_hdf5(content: bytes) -> bytes | None:
     """The HDF5 file that `content` is, or that the `.keras` archive it is holds; None when it is something else.
 
     Raises:

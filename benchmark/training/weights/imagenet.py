@@ -19,7 +19,7 @@ from time import monotonic
 from typing import Any, BinaryIO
 
 from benchmark.catalog.keras_applications import PUBLISHED, PublishedWeights
-from benchmark.training.process.causes import DataError
+from benchmark.training.process.failures import DataError
 
 _LOGGER = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 20

@@ -18,10 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.training.callbacks import WeightArrays
-from benchmark.training.networks.applications import correct_published, normalisations
-from benchmark.training.networks.models import Network
-from benchmark.training.process.causes import DataError
-from benchmark.training.weights.hdf5 import arrays_by_path, hdf5_content
+from benchmark.training.networks.applications import correct_normalization, normalization_layers
+from benchmark.training.networks.network import Network
+from benchmark.training.process.failures import DataError
+from benchmark.training.weights.hdf5 import arrays_by_path, extract_hdf5
 from benchmark.training.whole_files import write_whole
 
 _HEADER = "header"
@@ -46,10 +46,10 @@ class WeightsFile:
 
 def weight_arrays(model: keras.Model) -> WeightArrays:
     """Copies of the model's weights by variable path, trainable and not, without random states."""
-    return {weight.path: copied(weight) for weight in model.weights}
+    return {weight.path: array_copy(weight) for weight in model.weights}
 
 
-def copied(variable: Any) -> NDArray[Any]:
+def array_copy(variable: Any) -> NDArray[Any]:
     """The value of a variable as an array of its own; copied once, for TensorFlow's arrays are copies already."""
     array = keras.ops.convert_to_numpy(variable)
     return array if array.flags.owndata else np.array(array)
@@ -64,7 +64,7 @@ def assign_weights(model: keras.Model, weights: WeightArrays) -> None:
 
 def _finish(model: keras.Model) -> None:
     """Layers that compute with copies of their weights take new ones."""
-    for layer in normalisations(model.layers):
+    for layer in normalization_layers(model.layers):
         layer.finalize_state()
 
 
@@ -95,14 +95,14 @@ def read_weights(path: Path, sha256: str | None = None, network: Network | None 
             f"the weights file {path} has been changed or damaged: expected sha256 {sha256}, found {found}; "
             "run the cell it comes from again (`bench run --rerun --select …`)"
         )
-    return weights_in(content, str(path), network)
+    return parse_weights(content, str(path), network)
 
 
-def weights_in(content: bytes, source: str, network: Network | None = None) -> WeightsFile:
+def parse_weights(content: bytes, source: str, network: Network | None = None) -> WeightsFile:
     """As `read_weights`, for content that is at hand; `source` names it in messages."""
     digest = hashlib.sha256(content).hexdigest()
     try:
-        inner = hdf5_content(content)
+        inner = extract_hdf5(content)
         if inner is not None and network is not None:
             arrays = arrays_by_path(inner, network)
             return WeightsFile(arrays, None, digest, has_head=any(_of_head(network, name) for name in arrays))
@@ -185,9 +185,9 @@ def load_published(network: Network, content: bytes, source: str) -> str:
     Raises:
         DataError: The file does not fit.
     """
-    file = weights_in(content, source, network)
+    file = parse_weights(content, source, network)
     load_weights(network, file, (), source)
-    correct_published(network.core.get_layer(name) for name in network.backbone)
+    correct_normalization(network.core.get_layer(name) for name in network.backbone)
     return file.sha256
 
 

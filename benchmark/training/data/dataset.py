@@ -20,7 +20,7 @@ from benchmark.catalog.facts import prepared_size
 from benchmark.matrix.cell import Data
 from benchmark.training.data.fingerprint import ARRAYS, check_unchanged
 from benchmark.training.data.splits import Indices, Split, split_test, split_training
-from benchmark.training.process.causes import DataError
+from benchmark.training.process.failures import DataError
 
 Images = NDArray[np.uint8]
 _ORDER = 3
@@ -28,7 +28,7 @@ _ORDER = 3
 
 
 @dataclass(frozen=True, slots=True)
-class Examples:
+class ExampleSet:
     """Images [n, h, w, c] with values 0..255 that lie in a memory map, and their labels [n].
 
     Attributes:
@@ -60,14 +60,14 @@ class Examples:
 class Dataset:
     """What one cell trains, validates and is tested on."""
 
-    training: Examples
-    validation: Examples
-    test: Examples
+    training: ExampleSet
+    validation: ExampleSet
+    test: ExampleSet
     class_names: tuple[str, ...]
     fingerprint: str
 
 
-def shuffled(count: int, seed: int, epoch: int) -> Indices:
+def epoch_order(count: int, seed: int, epoch: int) -> Indices:
     """The order of epoch `epoch` (1, 2, … over the whole cell)."""
     return np.random.default_rng([seed, _ORDER, epoch]).permutation(count)
 
@@ -87,9 +87,9 @@ def open_dataset(directory: Path, data: Data, seed: int, *, one_hot: bool) -> Da
     training, validation = split_training(arrays["train_labels"], data, seed)
     width = data.num_classes if one_hot else None
     return Dataset(
-        training=Examples(arrays["train_images"], training, width),
-        validation=Examples(arrays["train_images"], validation),
-        test=Examples(arrays["test_images"], split_test(arrays["test_labels"], data)),
+        training=ExampleSet(arrays["train_images"], training, width),
+        validation=ExampleSet(arrays["train_images"], validation),
+        test=ExampleSet(arrays["test_images"], split_test(arrays["test_labels"], data)),
         class_names=_names(meta["class_names"], data),
         fingerprint=meta["fingerprint"],
     )

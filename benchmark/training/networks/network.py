@@ -1,0 +1,130 @@
+"""Builds networks by name: flat functional graphs from images 0..255 to class probabilities, preprocessing included.
+
+The core model built here is what is counted, saved and evaluated; augmentation stands in front of it while a stage
+trains (see `stages.py`). Three kinds of layers follow each other in every network: preprocessing (no weights), the
+backbone, and the head, which starts where the features of the backbone are pooled or flattened.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import keras
+from keras import layers
+
+from benchmark.catalog.facts import PLUGIN, prepared_size
+from benchmark.catalog.keras_applications import APPLICATIONS
+from benchmark.matrix.cell import Architecture, Data
+from benchmark.training.networks.applications import application
+from benchmark.training.networks.cnns import advanced_cnn, basic_cnn, simple_cnn
+from benchmark.training.networks.graph import PREDICTIONS, Graph, Tensor
+from benchmark.training.networks.plugin_models import check_outputs, plugin_location, plugin_model, split_layers
+from benchmark.training.networks.resnet import resnet18
+
+BUILDERS: dict[str, Callable[..., Graph]] = {
+    "simple_cnn": simple_cnn,
+    "basic_cnn": basic_cnn,
+    "advanced_cnn": advanced_cnn,
+    "resnet18": resnet18,
+    **{name: partial(application, name) for name in APPLICATIONS},
+}
+"""By architecture: images and number of classes, and its parameters as keyword arguments, to a graph."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A core model and which of its layers do what.
+
+    Attributes:
+        core: Images [b, h, w, c] with values 0..255 to probabilities [b, classes], float32 in any precision.
+        backbone: Names of the layers that compute features, in the order of the graph.
+        head: Names of the layers from the features to the probabilities.
+        classifier: Path of the layer whose weights belong to single classes: the last one.
+    """
+
+    core: keras.Model
+    backbone: tuple[str, ...]
+    head: tuple[str, ...]
+    classifier: str = PREDICTIONS
+
+
+def build_network(architecture: Architecture, data: Data, *, allow_plugins: bool = False) -> Network:
+    """The network of a cell, with fresh weights drawn from Keras's current seed, under the current dtype policy.
+
+    Args:
+        architecture: What to build.
+        data: What it is built for.
+        allow_plugins: Whether users' own functions may run that the trust file does not name.
+
+    Raises:
+        KeyError: No such architecture; matrices are validated before, so this is a defect.
+        PluginError: A user's own function may not run, or does not build a network for these data.
+    """
+    images, resized = _inputs(data)
+    name = architecture.name.replace(":", "_")
+    if architecture.name.startswith(PLUGIN):
+        model, probabilities = plugin_model(architecture, data, resized, allowed=allow_plugins)
+        core = keras.Model(images, probabilities, name=name)
+        network = Network(core, *split_layers(model, core))
+        check_outputs(core, plugin_location(architecture))
+        return network
+    graph = BUILDERS[architecture.name](resized, data.num_classes, **dict(architecture.parameters))
+    core = keras.Model(images, graph.probabilities, name=name)
+    before = _layer_names(keras.Model(images, graph.preprocessed))
+    features = _layer_names(keras.Model(images, graph.features))
+    return Network(
+        core=core,
+        backbone=tuple(name for name in features if name not in before),
+        head=tuple(name for name in _layer_names(core) if name not in features),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LayerGraph:
+    """The layers of a network in a graph of its own, where the tensors between them are known.
+
+    A layer's own `input` and `output` belong to the graph in which it was called first: of a plug-in, the one that the
+    plug-in made, and not the one that is trained.
+
+    Attributes:
+        whole: The network; its layers are those of the core, not copies.
+        inputs: The first tensor that each layer is given, by its name.
+        outputs: What each layer makes of it, by its name.
+    """
+
+    whole: keras.Model
+    inputs: dict[str, Tensor]
+    outputs: dict[str, Tensor]
+
+
+def layer_graph(core: keras.Model) -> LayerGraph:
+    """Calls the layers of a model once more, in a new graph; the layers and their weights are shared."""
+    inputs: dict[str, Tensor] = {}
+    outputs: dict[str, Tensor] = {}
+
+    def call(layer: Any, *tensors: Tensor, **options: Any) -> Tensor:
+        inputs[layer.name] = keras.tree.flatten((tensors, options))[0]
+        outputs[layer.name] = layer(*tensors, **options)
+        return outputs[layer.name]
+
+    whole = keras.models.clone_model(core, clone_function=lambda layer: layer, call_function=call)
+    return LayerGraph(whole, inputs, outputs)
+
+
+def _inputs(data: Data) -> tuple[Tensor, Tensor]:
+    """The input [b, h, w, c], and the images at the size of the cell.
+
+    Where the prepared images are smaller, the network begins with enlarging them (bilinear), and takes any size.
+    """
+    if prepared_size(data.source, data.image_size) == data.image_size:
+        images = keras.Input((data.image_size, data.image_size, data.channels), name="images", dtype="float32")
+        return images, images
+    images = keras.Input((None, None, data.channels), name="images", dtype="float32")
+    return images, layers.Resizing(data.image_size, data.image_size, dtype="float32", name="resize")(images)
+
+
+def _layer_names(model: keras.Model) -> list[str]:
+    return [layer.name for layer in model.layers]
