@@ -8,6 +8,7 @@
     ├── StorageError          4   database or disk
     │   ├── DiskError         4   the disk is full or gave an error: what a while may cure
     │   └── SchemaError       4   the database is older, newer, or not ours
+    │       └── NewerRecordError  4  so is one cell of it
     ├── BusyError            75   another `bench run` holds this database
     └── InterruptedRunError  130, 143
 
@@ -94,6 +95,10 @@ class DiskError(StorageError):
 
 class SchemaError(StorageError):
     """The database has another schema version than this program, or was not made by bench at all."""
+
+
+class NewerRecordError(SchemaError):
+    """A recorded cell has settings that came with a newer version than this one."""
 
 
 class BusyError(BenchError):

@@ -46,7 +46,7 @@ def ids(text: str, **options) -> list[str]:
 
 def test_an_id_is_twenty_hexadecimal_digits_of_what_decides_the_numbers():
     for cell in plan_of(MATRIX).cells:
-        assert cell.cell_id == cell_id_of(identity_parts(cell))
+        assert cell.cell_id == cell_id_of(cell)
         assert len(cell.cell_id) == 20
         assert int(cell.cell_id, 16) >= 0
 
@@ -190,7 +190,7 @@ def test_views_and_saved_files_are_part_of_the_id_only_where_they_are_asked_for(
     asked = [plan_of(f"{SMALL}{line}").cells[0] for line in ("tta = 3", 'save = "model"', 'save = ["h5", "model"]')]
     assert len({plain.cell_id, *(cell.cell_id for cell in asked)}) == 4
     for cell in (plain, *asked):
-        assert cell_id_of(identity_parts(cell)) == cell.cell_id
+        assert cell_id_of(cell) == cell.cell_id
         assert type(cell).from_dict(json.loads(json.dumps(cell.to_dict()))) == cell
     assert asked[2].save == ("model", "h5")
 

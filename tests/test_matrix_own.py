@@ -15,7 +15,7 @@ from test_training_own_data import classes
 from benchmark.catalog.archives import array_facts
 from benchmark.errors import MatrixError, UserError
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.identity import cell_id_of, identity_parts
+from benchmark.matrix.identity import cell_id_of
 from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind, Plan
 from benchmark.matrix.reading.plugins import defined_names
@@ -51,7 +51,7 @@ def plan(folder: Path, text: str) -> Plan:
 
 def only(folder: Path, text: str) -> Cell:
     (cell,) = plan(folder, text).cells
-    assert cell_id_of(identity_parts(cell)) == cell.cell_id
+    assert cell_id_of(cell) == cell.cell_id
     assert Cell.from_dict(cell.to_dict()) == cell
     return cell
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias
 
+from benchmark.errors import NewerRecordError
 from benchmark.forecast.cost import (
     QUANTITIES,
     CellWork,
@@ -246,7 +247,10 @@ class Durations:
 
     def _take_in(self, row: Mapping[str, Any]) -> None:
         """An average over like executions; the start of a cell and its epochs tell about different coefficients."""
-        cell = Cell.from_dict(json.loads(row["spec"]))
+        try:
+            cell = Cell.from_dict(json.loads(row["spec"]))
+        except NewerRecordError:
+            return
         shape = self._shapes.of(cell)
         count = min(float(row["executions"]), _MOST_WEIGHT)
         epochs, own = row["epochs"], row["total_seconds"]

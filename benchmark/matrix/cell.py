@@ -1,14 +1,19 @@
 """A cell: one fully resolved combination, frozen. Plain dataclasses, so that a worker can read one in no time.
 
 Nothing here validates: values were checked when the matrix was read. `to_dict` and `from_dict` are exact inverses;
-the dictionary is JSON-safe and is what the database keeps beside its columns and what a worker is given.
+the dictionary is JSON-safe and is what the database keeps beside its columns and what a worker is given. A record of an
+older version lacks the fields that came later: each of these has a default, under which a cell is what it was before.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict, dataclass
-from typing import Any, TypeAlias
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
+from functools import cache, partial
+from types import NoneType
+from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
+
+from benchmark.errors import NewerRecordError
 
 Scalar: TypeAlias = str | int | float | bool | None
 Parameters: TypeAlias = tuple[tuple[str, Any], ...]
@@ -196,39 +201,67 @@ class Cell:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Cell:
-        """The cell that `to_dict` made `record` of, also after a round trip through JSON."""
-        data = dict(record["data"])
-        for key in ("classes", "class_names"):
-            data[key] = None if data.get(key) is None else tuple(data[key])
-        architecture = dict(record["architecture"])
-        architecture["parameters"] = _pairs(architecture["parameters"])
-        return cls(
-            **{
-                **record,
-                "data": Data(**data),
-                "architecture": Architecture(**architecture),
-                "weights": Weights(**record["weights"]),
-                "stages": tuple(_stage(stage) for stage in record["stages"]),
-                "save": tuple(record.get("save", ())),
-            }
-        )
+        """The cell that `to_dict` made `record` of, also after a round trip through JSON, here or in an older version.
+
+        Raises:
+            NewerRecordError: It has fields that this version does not know.
+            KeyError, TypeError, ValueError, AttributeError: It is no record of a cell.
+        """
+        try:
+            return cls(**_values(cls, record))
+        except NewerRecordError as error:
+            raise NewerRecordError(f"cell {str(record.get('cell_id'))[:8]}: {error}") from None
 
 
-def _stage(record: Mapping[str, Any]) -> Stage:
-    stop, reduce = record["early_stopping"], record["reduce_learning_rate"]
-    return Stage(
-        **{
-            **record,
-            "augment": _pairs(record["augment"]),
-            "early_stopping": None if stop is None else EarlyStopping(**stop),
-            "reduce_learning_rate": None if reduce is None else ReduceLearningRate(**reduce),
-        }
+def defaults_of(kind: type) -> dict[str, Any]:
+    """The fields of a part of a cell that a record may lack, with what that means."""
+    return {field.name: field.default for field in fields(kind) if field.default is not MISSING}
+
+
+def is_table(value: Any) -> bool:
+    """Whether a value is (name, value) pairs, which stand for a table; those of a record are lists."""
+    return (
+        isinstance(value, list | tuple)
+        and bool(value)
+        and all(isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str) for item in value)
     )
 
 
-def _pairs(pairs: Any) -> Parameters:
-    return tuple((name, _frozen(value)) for name, value in pairs)
+def _values(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:
+    known, parts = _shape_of(kind)
+    if not record.keys() <= known:
+        name = min(record.keys() - known)
+        raise NewerRecordError(
+            f"{kind.__name__.lower()}.{name} is nothing that this version of bench knows, so a newer one recorded it. "
+            "Upgrade bench to read it"
+        )
+    return {name: parts[name](value) if name in parts else _frozen(value) for name, value in record.items()}
+
+
+@cache
+def _shape_of(kind: type) -> tuple[frozenset[str], dict[str, Callable[[Any], Any]]]:
+    """The names of the fields, and for those that hold other parts of a cell what makes them of a record."""
+    hints = get_type_hints(kind)
+    readers = {field.name: _reader(hints[field.name]) for field in fields(kind)}
+    return frozenset(readers), {name: read for name, read in readers.items() if read is not None}
+
+
+def _reader(hint: Any) -> Callable[[Any], Any] | None:
+    options = get_args(hint)
+    part = next((option for option in (hint, *options) if is_dataclass(option)), None)
+    if part is None:
+        return None
+    if get_origin(hint) is tuple:
+        return lambda records: tuple(_part(part, record) for record in records)
+    read = partial(_part, part)
+    return (lambda record: None if record is None else read(record)) if NoneType in options else read
+
+
+def _part(kind: Any, record: Mapping[str, Any]) -> Any:
+    return kind(**_values(kind, record))
 
 
 def _frozen(value: Any) -> Any:
-    return tuple(_frozen(item) for item in value) if isinstance(value, list | tuple) else value
+    if not isinstance(value, list | tuple):
+        return value
+    return tuple([_frozen(item) if isinstance(item, list | tuple) else item for item in value])

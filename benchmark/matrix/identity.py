@@ -1,10 +1,10 @@
 """The identity of a cell: a hash of all that determines its numbers, and of nothing else.
 
 Names, labels and the order of keys are not in it; neither is the device asked for, only its kind. A parent's id is
-part of its children's, so that whatever changes a parent changes them too. `tta` and `save` change no training, but what
-a finished cell leaves: they are part of the id where they ask for something, so that a result without it is never
-taken for one with it. `reuse_features` may change numbers by rounding, and is part of the id where it is switched off,
-and so is `share_stages`, which changes only what timings are made of.
+part of its children's, so that whatever changes a parent changes them too. What came after the first cells were recorded
+is part of it only where it asks for something, that is, differs from its default: so a new setting leaves every
+recorded id as it is. Some of these change no training, but what a finished cell leaves (`tta`, `save`), or what its
+timings are made of (`share_stages`): a result without them is never taken for one with them.
 """
 
 from __future__ import annotations
@@ -12,25 +12,48 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import fields, is_dataclass
+from functools import cache
 from typing import Any
 
-from benchmark.matrix.cell import Cell
+from benchmark.matrix.cell import (
+    Architecture,
+    Cell,
+    Data,
+    EarlyStopping,
+    ReduceLearningRate,
+    Stage,
+    Weights,
+    is_table,
+)
 
 TRAINING_VERSION = 1
 """Raised when the same cell would give other numbers than before."""
 
 ID_DIGITS = 20
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
-WHEN_ASKED: Mapping[str, Any] = {"tta": 0, "save": (), "reuse_features": True, "share_stages": True}
-"""Settings that are part of the identity unless they have this value."""
 
-_PLACES = frozenset({"location", "file"})
-_OF_USERS = frozenset({"test_fraction", "class_names", "version", "code"})
-"""Facts of users' own datasets and models, which are part of the identity only of these."""
+NEVER = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", "device", "location", "file"})
+"""Fields that determine no numbers: names, how the device was asked for, where files lie."""
 
-NAMED_ONLY = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", "device"})
-"""Fields of a cell that determine none of its numbers."""
+ALWAYS: Mapping[type, frozenset[str]] = {
+    kind: frozenset(names.split())
+    for kind, names in {
+        Cell: "seed data architecture weights stages keep monitor labels threads precision backend device_kind "
+        "deterministic",
+        Data: "source classes num_classes image_size color train_examples test_examples validation_fraction",
+        Architecture: "name parameters",
+        Weights: "origin path parent_cell_id",
+        Stage: "train epochs batch_size optimizer learning_rate momentum weight_decay label_smoothing augment "
+        "early_stopping reduce_learning_rate",
+        EarlyStopping: "monitor patience min_delta",
+        ReduceLearningRate: "monitor factor patience min_learning_rate",
+    }.items()
+}
+"""Fields that are part of the identity whatever their value, because they were when the first cells were recorded.
+
+Nothing is ever added here, or taken away: either would give cells other ids than they were recorded with.
+"""
 
 
 def canonical_json(value: Any) -> str:
@@ -42,48 +65,60 @@ def canonical_json(value: Any) -> str:
     return _ENCODER.encode(value)
 
 
-def identity_parts(cell: Cell) -> dict[str, Any]:
-    """What of a cell determines its numbers."""
-    parts = {key: value for key, value in asdict(cell).items() if key not in NAMED_ONLY and is_asked(key, value)}
-    parts |= {key: deciding(parts[key]) for key in ("data", "architecture")}
-    return {**parts, "training_version": TRAINING_VERSION}
-
-
-def is_asked(key: str, value: Any) -> bool:
-    """Whether a part of a cell belongs to its identity: all do, but those of `WHEN_ASKED` only when set."""
-    return key not in WHEN_ASKED or value != WHEN_ASKED[key]
-
-
-def deciding(part: Mapping[str, Any]) -> dict[str, Any]:
-    """What of the data or the architecture of a cell determines its numbers.
+def deciding(value: Any) -> Any:
+    """What of a cell, of a part of it, or of any value in it determines numbers, as JSON can have it.
 
     Not where files lie: of a user's source its path as it is written, or its `version` instead where it has one; of a
     plug-in its code.
     """
-    record = {key: value for key, value in part.items() if key not in _PLACES and (key not in _OF_USERS or value)}
-    if record.get("version"):
-        record["source"] = record["source"].partition(":")[0]
+    if isinstance(value, tuple):
+        return [deciding(item) for item in value]
+    if not is_dataclass(value) or isinstance(value, type):
+        return value
+    unasked = _unasked(value.__class__)
+    record = {name: deciding(asked) for name, default in unasked.items() if (asked := getattr(value, name)) != default}
+    if record.get("version") and isinstance(value, Data):
+        record["source"] = value.source.partition(":")[0]
     return record
 
 
-def cell_id_of(parts: Mapping[str, Any]) -> str:
+@cache
+def _unasked(kind: type) -> dict[str, Any]:
+    """For each field that may be part of the identity the value with which it is not; an object like no value for none."""
+    always = ALWAYS.get(kind, frozenset())
+    return {
+        field.name: object() if field.name in always else field.default
+        for field in fields(kind)
+        if field.name not in NEVER
+    }
+
+
+def identity_parts(cell: Cell) -> dict[str, Any]:
+    """What of a cell determines its numbers, as a record to compare with that of another."""
+    return {**deciding(cell), "training_version": TRAINING_VERSION}
+
+
+def cell_id_of(cell: Cell) -> str:
     """The first 20 hexadecimal digits of the SHA-256 of the canonical JSON of `identity_parts`."""
-    return _digest(canonical_json(parts))
+    return assembled_id(part_texts({field.name: getattr(cell, field.name) for field in fields(Cell)}))
 
 
-def assembled_id(parts: Mapping[str, str], seed: int, weights: str) -> str:
-    """`cell_id_of` for parts that are canonical JSON already, so that cells can share the work.
+def part_texts(values: Mapping[str, Any]) -> dict[str, str]:
+    """Canonical JSON of those fields of a cell that are part of its identity.
 
     Args:
-        parts: Canonical JSON of every part but seed and weights.
-        seed: Of the cell.
-        weights: Canonical JSON of its weights.
+        values: By name of the field; any of them.
     """
-    texts = {**parts, "seed": str(seed), "weights": weights, "training_version": str(TRAINING_VERSION)}
-    return _digest("{" + ",".join(f'"{key}":{texts[key]}' for key in sorted(texts)) + "}")
+    unasked = _unasked(Cell)
+    return {
+        name: canonical_json(deciding(value)) for name, value in values.items() if value != unasked.get(name, value)
+    }
 
 
-def _digest(text: str) -> str:
+def assembled_id(texts: Mapping[str, str]) -> str:
+    """The id of all its `part_texts` together. Cells of one matrix share most of these, and so the work."""
+    whole = {**texts, "training_version": str(TRAINING_VERSION)}
+    text = "{" + ",".join(f'"{name}":{whole[name]}' for name in sorted(whole)) + "}"
     return hashlib.sha256(text.encode("ascii")).hexdigest()[:ID_DIGITS]
 
 
@@ -110,10 +145,7 @@ def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
 
 def _as_table(value: Any) -> Any:
     """Sorted pairs, such as the parameters of an architecture, are a table."""
-    if not isinstance(value, list | tuple) or not value:
-        return value
-    pairs = all(isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str) for item in value)
-    return dict(value) if pairs else value
+    return dict(value) if is_table(value) else value
 
 
 def _are_lists_of_tables(old: Any, new: Any) -> bool:

@@ -7,10 +7,10 @@ reference in `docs/matrix.md` are all made from it.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Literal
 
-from benchmark.matrix.cell import Cell
+from benchmark.matrix.cell import Cell, is_table
 from benchmark.matrix.speed_key import AUTO
 from benchmark.matrix.values import (
     EARLY_STOPPING,
@@ -40,7 +40,8 @@ class Setting:
         name: The key in the file.
         level: What it describes: the whole `cell`, its `data`, its `model`, or each `stage` for itself.
         kind: Which values it takes.
-        default: Its value, in normal form, when nothing sets it; `UNSET` when the definitions do.
+        default: Its value, in normal form, when nothing sets it; `UNSET` when the definitions do. Where the field in
+            `cell.py` has a default too, it is this one, for good: with it the setting is in no id.
         default_text: The default as the reference shows it.
         doc: What it does, in a line.
     """
@@ -227,6 +228,7 @@ def names_of(*levels: Level) -> frozenset[str]:
     return frozenset(setting.name for setting in _TABLE if setting.level in levels)
 
 
+CELL_SETTINGS = names_of("cell")
 STAGE_SETTINGS = names_of("stage")
 DATA_SETTINGS = names_of("data")
 
@@ -256,10 +258,9 @@ def setting_of(cell: Cell, name: str) -> Any:
     """One setting of a cell, as `cell_settings` has it."""
     match SETTINGS[name].level:
         case "cell":
-            value = getattr(cell, name)
-            return list(value) or None if isinstance(value, tuple) else value
+            return plain(getattr(cell, name))
         case "data":
-            return getattr(cell.data, name)
+            return plain(getattr(cell.data, name))
         case "model":
             return dict(cell.architecture.parameters).get(name)
         case _:
@@ -267,12 +268,12 @@ def setting_of(cell: Cell, name: str) -> Any:
 
 
 def plain(value: Any) -> Any:
-    """The JSON-safe form of a normal value; switched-off tables are None."""
-    if value == ():
-        return None
-    if isinstance(value, tuple):
-        return dict(value)
-    return asdict(value) if hasattr(value, "__dataclass_fields__") else value
+    """The JSON-safe form of a normal value: sorted pairs are a table, other tuples a list; what is switched off is None."""
+    if not isinstance(value, tuple):
+        return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
+    if is_table(value):
+        return {name: plain(item) for name, item in value}
+    return [plain(item) for item in value] or None
 
 
 def of_stages(values: Iterable[Any]) -> Any:

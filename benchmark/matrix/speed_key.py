@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
 from typing import Any
 
 from benchmark.matrix.cell import Architecture, Cell, Data, Stage
@@ -33,7 +32,7 @@ def possible_threads(cores: int) -> list[int]:
 def pace_of(data: Data, architecture: Architecture, stages: Sequence[Stage], settings: Mapping[str, Any]) -> str:
     """The key of a pace; `settings` are those of the whole cell."""
     parts = {
-        "architecture": deciding(asdict(architecture)),
+        "architecture": deciding(architecture),
         "images": [data.image_size, data.color, data.num_classes],
         "stages": [[stage.train, stage.batch_size, stage.optimizer] for stage in stages],
         **{name: settings[name] for name in _OF_CELL},

@@ -160,9 +160,9 @@ def _with_ancestors(database: Database, detail: CellDetail) -> list[Cell]:
 
 def _check_identity(cell: Cell, version: str | None) -> None:
     """Refuse a cell that would be another one today: training code that gives other numbers has other ids."""
-    from benchmark.matrix.identity import cell_id_of, identity_parts
+    from benchmark.matrix.identity import cell_id_of
 
-    if cell_id_of(identity_parts(cell)) != cell.cell_id:
+    if cell_id_of(cell) != cell.cell_id:
         made = f"bench {version}" if version else "the bench that made it"
         raise UserError(
             f"cell {short_id(cell.cell_id)}: expected a cell of this bench's training version, found one that would have "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -138,11 +139,12 @@ def _of_recorded(opened: Database, meant: str, planned: Mapping[str, Cell], path
     """A cell that the matrix has no more: what has become of it there."""
     from benchmark.cli.cell_lookup import find_cell
     from benchmark.cli.texts.why_text import Neighbour, Reason, changes, history_of, neighbours
+    from benchmark.matrix.cell import Cell
     from benchmark.results.read import queries
 
     detail = queries.cell_detail(opened, find_cell(opened, meant))
     runs = {row["run_id"]: row for row in queries.runs(opened)}
-    cell = _cells({detail.cell["cell_id"]: detail.cell["spec"]})[detail.cell["cell_id"]]
+    cell = Cell.from_dict(json.loads(detail.cell["spec"]))
     recorded = _recorded(opened, cell)
     near = [
         Neighbour(one.cell, tuple(changes(cell, one.cell, recorded, planned)))

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.errors import NewerRecordError
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import changed_keys, identity_parts
 from benchmark.status import FINAL, Status
@@ -100,9 +101,15 @@ def changes(
         if key == _PARENT and parents[0] is not None and parents[1] is not None:
             found += [(f"parent.{one}", *values) for one, *values in changes(*parents, recorded, planned)]  # type: ignore[arg-type]
         else:
-            found.append((key, value_at(old, key), value_at(new, key)))
+            found.append((key, _value_of(old, before, key), _value_of(new, now, key)))
     # the numbers of a cell are those of a training version, which its record does not hold
     return found or [("training_version", "an earlier one", new["training_version"])]
+
+
+def _value_of(parts: Mapping[str, Any], cell: Cell, key: str) -> Any:
+    """What of a cell stands under a dotted key; what is not part of its identity has its default."""
+    value = value_at(parts, key)
+    return value_at(cell.to_dict(), key) if value is None else value
 
 
 def value_at(record: Any, key: str) -> Any:
@@ -150,11 +157,11 @@ def _why_again(before: Mapping[str, Any], now: Mapping[str, Any], run: Mapping[s
 
 
 def cells_of(specs: Mapping[str, str]) -> dict[str, Cell]:
-    """Recorded cells by id; those of an older shape, which cannot be read any more, are left out."""
+    """Recorded cells by id; those that only a newer version can read are left out."""
     found = {}
     for cell_id, spec in specs.items():
         try:
             found[cell_id] = Cell.from_dict(json.loads(spec))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, TypeError, ValueError, AttributeError, NewerRecordError):
             continue
     return found

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any
 
 from benchmark.errors import MatrixError, Problem
 from benchmark.matrix.cell import Cell, Weights
-from benchmark.matrix.identity import assembled_id, canonical_json
+from benchmark.matrix.identity import assembled_id, part_texts
 from benchmark.matrix.plan import LeftOut
 from benchmark.matrix.planning import plan_notes
 from benchmark.matrix.planning.cell_template import Shape
@@ -51,7 +52,6 @@ class Planner:
         self._merged: Counter[tuple[plan_notes.Names, plan_notes.Names]] = Counter()
         self._returned: Counter[plan_notes.Names] = Counter()
         self._exclude_hits = [0] * len(specification.excludes)
-        self._weights_json: dict[Weights, str] = {}
         self.cells: dict[str, Cell] = {}
         self.left_out: list[LeftOut] = []
         self.auto: dict[str, dict[str, None]] = {}
@@ -94,17 +94,9 @@ class Planner:
         return self._parents[key]
 
     def _cell(self, base: Base, shape: Shape, seed: int, weights: Weights) -> Cell:
-        if weights not in self._weights_json or weights.parent_cell_id is not None:
-            text = canonical_json(
-                {"origin": weights.origin, "path": weights.path, "parent_cell_id": weights.parent_cell_id}
-            )
-            if weights.parent_cell_id is None:
-                self._weights_json[weights] = text
-        else:
-            text = self._weights_json[weights]
         dataset, model, strategy = base.names
         return Cell(
-            cell_id=assembled_id(shape.canonical, seed, text),
+            cell_id=assembled_id({**shape.canonical, **_own_texts(seed, weights)}),
             dataset=dataset,
             model=model,
             strategy=strategy,
@@ -216,6 +208,11 @@ class Planner:
                 max((cell.threads for cell in self.cells.values()), default=0), self._resolver.machine.cores
             ),
         )
+
+
+@lru_cache(maxsize=4096)
+def _own_texts(seed: int, weights: Weights) -> dict[str, str]:
+    return part_texts({"seed": seed, "weights": weights})
 
 
 def _names(cell: Cell) -> plan_notes.Names:

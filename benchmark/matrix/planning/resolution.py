@@ -8,12 +8,12 @@ the same order), axis values, overrides in their order, `--set`. Cells that diff
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from benchmark.catalog.facts import SOURCES
-from benchmark.matrix.cell import Architecture, Data, EarlyStopping, ReduceLearningRate, Stage
-from benchmark.matrix.identity import canonical_json, deciding, is_asked
+from benchmark.matrix.cell import Architecture, Data, Stage
+from benchmark.matrix.identity import canonical_json, deciding, part_texts
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import Shape
 from benchmark.matrix.planning.feasibility import impossible
@@ -22,18 +22,15 @@ from benchmark.matrix.reading.specification import Override, Specification
 from benchmark.matrix.reading.user_files import CODE, FILE, LOCATION, SKETCH, Sketch, declared_classes, parameters_of
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, Origin
 from benchmark.matrix.selection import Rule
-from benchmark.matrix.settings import DATA_SETTINGS, DEFAULTS, STAGE_SETTINGS, of_stages
+from benchmark.matrix.settings import CELL_SETTINGS, DATA_SETTINGS, DEFAULTS, STAGE_SETTINGS, of_stages
 from benchmark.matrix.speed_key import ASSUMED_THREADS, AUTO, pace_of
 
 _KEPT_SHAPES = 20_000
 """Shapes are forgotten beyond this number, so that memory stays bounded however many axes there are."""
 
-_CELL_SETTINGS = (
-    "backend", "deterministic", "device", "labels", "monitor", "precision", "reuse_features", "save",
-    "share_stages", "threads", "tta",
-)  # fmt: skip
+_OF_ALL_SEEDS = sorted(CELL_SETTINGS - {"seed", "keep"})
+"""Settings of the whole cell that a shape has; `keep` is one of them, but its default depends on the data."""
 _WITH_MOMENTUM = {"sgd", "rmsprop"}
-_NESTED = (EarlyStopping, ReduceLearningRate)
 
 Part = TypeVar("Part")
 
@@ -147,14 +144,12 @@ class Resolver:
 
     def _cell(self, values: Mapping[str, Any], keep: str) -> tuple[Mapping[str, Any], Mapping[str, str]]:
         """Settings of the whole cell, and the canonical JSON of those that are part of its identity."""
-        settings = {name: values[name] for name in _CELL_SETTINGS}
+        settings = {name: values[name] for name in _OF_ALL_SEEDS}
         settings["keep"] = values.get("keep", keep)
         key = tuple(settings.values())
         if key not in self._cells:
             settings["device_kind"] = self._device_kind(settings["device"])
-            deciding = (name for name in settings if name != "device" and is_asked(name, settings[name]))
-            texts = {name: canonical_json(settings[name]) for name in deciding}
-            self._cells[key] = (settings, texts)
+            self._cells[key] = (settings, part_texts(settings))
         return self._cells[key]
 
     def _device_kind(self, device: str) -> str:
@@ -165,7 +160,7 @@ class Resolver:
     def _part(self, key: Hashable, make: Callable[[], Part]) -> tuple[Part, str]:
         if key not in self._parts:
             part = make()
-            self._parts[key] = (part, canonical_json(deciding(_record(part))))
+            self._parts[key] = (part, canonical_json(deciding(part)))
         return self._parts[key]
 
     def _data(self, dataset: Chained, values: Mapping[str, Any]) -> tuple[Data, str]:
@@ -199,12 +194,6 @@ class Resolver:
         if settings["optimizer"] not in _WITH_MOMENTUM:
             settings["momentum"] = None
         return self._part(("stage", *settings.values()), lambda: Stage(**settings))
-
-
-def _record(part: Any) -> dict[str, Any]:
-    """`asdict` without its copying, which would be most of the work for many cells."""
-    record = {name: getattr(part, name) for name in part.__slots__}
-    return {name: asdict(value) if isinstance(value, _NESTED) else value for name, value in record.items()}
 
 
 def _class_count(own: Mapping[str, Any]) -> int:

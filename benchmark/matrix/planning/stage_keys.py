@@ -7,18 +7,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Hashable, Iterator, Sequence
-from dataclasses import fields, replace
+from dataclasses import fields
 from operator import attrgetter
 
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.identity import NAMED_ONLY, cell_id_of, identity_parts
+from benchmark.matrix.identity import NEVER, assembled_id, canonical_json, part_texts
 
 _AFTERWARDS = frozenset({"tta", "save"})
 """Settings that matter only when all stages are over."""
 
-_deciding = attrgetter(
-    *(field.name for field in fields(Cell) if field.name not in NAMED_ONLY | _AFTERWARDS | {"stages"})
-)
+_BEFORE = tuple(field.name for field in fields(Cell) if field.name not in NEVER | _AFTERWARDS | {"stages"})
+_deciding = attrgetter(*_BEFORE)
 
 
 def stage_key(cell: Cell, stages: int) -> str:
@@ -27,8 +26,8 @@ def stage_key(cell: Cell, stages: int) -> str:
     Cells with equal keys come to the same state; how many stages follow, and which, is not in it. One thing of later
     stages is: label smoothing there makes labels vectors in all stages.
     """
-    parts = identity_parts(replace(cell, stages=cell.stages[:stages], tta=0, save=()))
-    return cell_id_of({**parts, "smoothed": _is_smoothed(cell)})
+    texts = part_texts({"stages": cell.stages[:stages], **{name: getattr(cell, name) for name in _BEFORE}})
+    return assembled_id({**texts, "smoothed": canonical_json(_is_smoothed(cell))})
 
 
 def common_stages(cells: Sequence[Cell]) -> dict[str, dict[int, Hashable]]:

@@ -6,6 +6,8 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from benchmark.matrix.cell import Cell, Data, Stage, defaults_of, is_table
+
 NAMING = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", "seed", "device"})
 """Keys of a cell that are not settings: names, the seed, and how the device was asked for (`device_kind` counts)."""
 
@@ -29,9 +31,10 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
     if not record:
         return {name: row[name] for name in COLUMNS if row.get(name) is not None}
     nested = {"data", "architecture", "weights", "stages"}
+    cell, data = _whole(Cell, record), _whole(Data, record["data"])
     return {
-        **{key: value for key, value in record.items() if key not in NAMING | nested},
-        **{key: value for key, value in record["data"].items() if key != "num_classes"},
+        **{key: value for key, value in cell.items() if key not in NAMING | nested},
+        **{key: value for key, value in data.items() if key != "num_classes"},
         "architecture": record["architecture"]["name"],
         **dict(_plain(record["architecture"]["parameters"])),
         "weights": record["weights"]["path"] or record["weights"]["origin"],
@@ -40,9 +43,14 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stage_settings(stages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    found = [{key: _plain(value) for key, value in stage.items()} for stage in stages]
+    found = [{key: _plain(value) for key, value in _whole(Stage, stage).items()} for stage in stages]
     columns = {key: [stage[key] for stage in found] for key in (found[0] if found else ())}
     return {key: values[0] if _all_equal(values) else values for key, values in columns.items()}
+
+
+def _whole(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:
+    """A record with the defaults of what an older version did not know, so that it is like one of today."""
+    return {**record, **{name: value for name, value in defaults_of(kind).items() if name not in record}}
 
 
 def _plain(value: Any) -> Any:
@@ -79,7 +87,7 @@ def describe(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{key}={describe(item)}" for key, item in value.items())
     if isinstance(value, list | tuple):
-        if all(isinstance(item, list | tuple) and len(item) == 2 and isinstance(item[0], str) for item in value):
+        if is_table(value):
             return ", ".join(f"{key}={describe(item)}" for key, item in value)
         return " then ".join(f"{describe(item)}" for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -133,7 +133,7 @@ class SpecWriter:
         self._parts: dict[int, tuple[Any, str]] = {}
 
     def text(self, cell: Cell) -> str:
-        scalars = json.dumps(dict(zip(_SCALARS, _scalars_of(cell), strict=True)))
+        scalars = json.dumps(dict(zip(_SCALARS, _scalars_of(cell), strict=True)), default=asdict)
         stages = ", ".join(map(self._part, cell.stages))
         parts = ", ".join(f'"{name}": {self._part(getattr(cell, name))}' for name in _PARTS)
         return f'{scalars[:-1]}, {parts}, "stages": [{stages}]}}'

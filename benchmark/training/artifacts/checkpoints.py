@@ -190,7 +190,10 @@ def read_state(path: Path, cell_id: str, training_version: int) -> State:
         raise UnusableStateError(
             f"{path} belongs to cell {header['cell_id']}, training version {header['training_version']}"
         )
-    return _state(header, dict(members))
+    try:
+        return _state(header, dict(members))
+    except (KeyError, TypeError) as error:
+        raise UnusableStateError(f"{path} was written by another version of bench: {error}") from error
 
 
 def newest_state(
