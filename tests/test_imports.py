@@ -70,7 +70,6 @@ NOT_YET = {
     ("cli.commands.plan", "cli.commands.run"),
     ("cli.commands.reproduce", "cli.commands.run"),
     ("cli.commands.run", "cli.commands.plan"),
-    ("forecast.estimate", "scheduling.processes.slots"),
     ("scheduling.decisions.reuse", "scheduling.programs.preparation"),
     ("scheduling.programs.trials", "scheduling.loop.attempt"),
     ("scheduling.programs.trials", "scheduling.loop.context"),

@@ -15,7 +15,7 @@ from benchmark.forecast.trial_store import StageTrial, Trial, TrialStore
 from benchmark.matrix.cell import Architecture
 
 SMALL = Architecture("simple_cnn", (("dense_units", 128), ("filters", (32, 64)), ("kernel_size", 3)))
-TRIAL = Trial(0.5, (StageTrial(1.5, 0.02, 0.005, ()),), 600 << 20, 1293, 144, 360)
+TRIAL = Trial(0.5, (StageTrial(1.5, 0.02, 0.005),), 600 << 20, 1293, 144, 360)
 
 
 def cell(**changes):
@@ -185,14 +185,6 @@ def test_what_is_recorded_counts_more_than_a_trial():
     longer = cell(cell_id="e" * 20, stages=(replace(stage, epochs=20),))
     assert durations.estimate(longer).basis == "same model"
     assert durations.estimate(longer).peak_rss_bytes == 1 << 30
-
-
-def test_augmentation_that_was_not_tried_takes_longer():
-    (stage,) = cell().stages
-    augmented = cell(cell_id="e" * 20, stages=(replace(stage, augment=(("rotation", 0.1),)),))
-    assert tried().seconds(augmented) > tried().seconds(cell())
-    as_tried = replace(TRIAL, stages=(replace(TRIAL.stages[0], augment=(("rotation", 0.1),)),))
-    assert tried(as_tried).seconds(augmented) == pytest.approx(tried().seconds(cell()))
 
 
 def test_of_users_own_data_the_trial_has_counted_the_examples():

@@ -2,14 +2,20 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from pathlib import Path
+from statistics import median
 
 import pytest
 from scheduling_plans import fake_cell
 
 from benchmark.events import EpochFinished
-from benchmark.forecast.estimate import Durations, Remaining, pioneers, run_seconds
-from benchmark.matrix.cell import Architecture
-from benchmark.scheduling.processes.slots import Slots
+from benchmark.forecast.cost import network_of
+from benchmark.forecast.estimate import Durations, pioneers, run_seconds
+from benchmark.forecast.running import Remaining, Running
+from benchmark.forecast.simulation import Room
+from benchmark.matrix.cell import Architecture, Cell
+from benchmark.results.read.durations import efforts
+from benchmark.results.store.database import open_database
 
 SMALL = Architecture("simple_cnn", (("dense_units", 128), ("filters", (32, 64)), ("kernel_size", 3)))
 LARGE = Architecture("resnet18", (("filters", (64, 128, 256, 512)),))
@@ -33,7 +39,7 @@ def past(cell, seconds):
 
 
 def effort(cell, seconds, *, first=None, executions=3, epochs=None):
-    """What `results.past.efforts` says of like cells that took so long, a second of it outside the epochs."""
+    """What `results.read.durations.efforts` says of like cells that took so long, a second of it outside the epochs."""
     first = first if first is not None else seconds / 4
     return {
         "spec": json.dumps(cell.to_dict()), "executions": executions, "epochs": epochs or cell.epochs,
@@ -98,68 +104,68 @@ def test_an_execution_without_a_duration_teaches_nothing():
 
 def test_what_this_run_measures_counts_more_than_the_past():
     cells = [small(seed=seed) for seed in range(4)]
-    durations = Durations([past(cell, 10.0) for cell in cells], [effort(cells[0], 10.0)])
-    durations.learn(cells[0], 20.0)
-    assert durations.seconds(cells[1]) == pytest.approx(20.0)
+    running = Running(Durations([past(cell, 10.0) for cell in cells], [effort(cells[0], 10.0)]))
+    running.learn(cells[0], 20.0)
+    assert running.seconds(cells[1]) == pytest.approx(20.0)
 
 
 def test_a_machine_that_is_busy_today_makes_all_cells_slower():
     cells = [small(seed=seed) for seed in range(3)]
-    durations = Durations([past(large(), 60.0)], [effort(cells[0], 10.0), effort(large(), 60.0)])
+    running = Running(Durations([past(large(), 60.0)], [effort(cells[0], 10.0), effort(large(), 60.0)]))
     for cell in cells:
-        durations.learn(cell, 20.0)
-    assert 70.0 < durations.seconds(large()) < 120.0
+        running.learn(cell, 20.0)
+    assert 70.0 < running.seconds(large()) < 120.0
 
 
 def test_a_running_cell_is_expected_to_go_on_at_its_pace():
     cell = large(epochs=10)
-    durations = Durations()
-    durations.follow(cell, finished(1, 9.0, traced=True), 10.0)
+    running = Running(Durations())
+    running.follow(cell, finished(1, 9.0, traced=True), 10.0)
     for epoch in range(2, 6):
-        durations.follow(cell, finished(epoch, 4.0), 10.0 + 4 * (epoch - 1))
-    assert durations.left(cell, 26.0) == pytest.approx(20.0, abs=1.0)
+        running.follow(cell, finished(epoch, 4.0), 10.0 + 4 * (epoch - 1))
+    assert running.left(cell, 26.0) == pytest.approx(20.0, abs=1.0)
     # and the others like it before the first of them has ended
-    assert durations.seconds(large(epochs=10, seed=5)) == pytest.approx(46.0, rel=0.25)
+    assert running.seconds(large(epochs=10, seed=5)) == pytest.approx(46.0, rel=0.25)
 
 
 def test_one_disturbed_epoch_does_not_spoil_the_pace():
     cell = large(epochs=10)
-    durations = Durations()
+    running = Running(Durations())
     for epoch, seconds in enumerate((9.0, 1.0, 1.0, 20.0, 1.0), 1):
-        durations.follow(cell, finished(epoch, seconds, traced=epoch == 1), 30.0)
-    assert durations.left(cell, 30.0) < 7
+        running.follow(cell, finished(epoch, seconds, traced=epoch == 1), 30.0)
+    assert running.left(cell, 30.0) < 7
 
 
 def test_later_stages_are_not_forgotten():
     cell = replace(large(epochs=[2, 5]), cell_id="a" * 20)
-    durations = Durations()
-    durations.follow(cell, finished(1, 9.0, traced=True), 10.0)
-    durations.follow(cell, finished(2, 4.0), 14.0)
-    assert durations.left(cell, 14.0) > 20.0
+    running = Running(Durations())
+    running.follow(cell, finished(1, 9.0, traced=True), 10.0)
+    running.follow(cell, finished(2, 4.0), 14.0)
+    assert running.left(cell, 14.0) > 20.0
 
 
 def test_a_resumed_cell_says_nothing_of_the_others():
     cell = large(epochs=10)
-    durations = Durations()
-    before = durations.seconds(large(seed=3, epochs=10))
+    running = Running(Durations())
+    before = running.seconds(large(seed=3, epochs=10))
     for epoch in range(1, 9):
-        durations.follow(cell, finished(epoch, 1.0, replayed=True), 0.1)
-    durations.learn(cell, 2.0)
-    assert durations.seconds(large(seed=3, epochs=10)) == before
+        running.follow(cell, finished(epoch, 1.0, replayed=True), 0.1)
+    running.learn(cell, 2.0)
+    assert running.seconds(large(seed=3, epochs=10)) == before
 
 
 def test_a_cell_that_is_overdue_is_never_quite_done():
-    durations = Durations([past(small(), 10.0)])
-    assert durations.left(small(), 4.0) == pytest.approx(6.0)
-    assert durations.left(small(), 40.0) == pytest.approx(4.0)
+    running = Running(Durations([past(small(), 10.0)]))
+    assert running.left(small(), 4.0) == pytest.approx(6.0)
+    assert running.left(small(), 40.0) == pytest.approx(4.0)
 
 
 def test_what_only_a_user_knows_is_forecast_once_it_was_measured():
     cell = replace(small(), architecture=Architecture("plugin:mine", (("table", {"a": 1}),)))
-    durations = Durations()
-    assert durations.seconds(cell) > 0
-    durations.learn(cell, 50.0)
-    assert durations.seconds(replace(cell, cell_id="b" * 20, seed=4)) == pytest.approx(50.0)
+    running = Running(Durations())
+    assert running.seconds(cell) > 0
+    running.learn(cell, 50.0)
+    assert running.seconds(replace(cell, cell_id="b" * 20, seed=4)) == pytest.approx(50.0)
 
 
 def test_one_cell_of_each_kind_not_measured_goes_first():
@@ -173,12 +179,13 @@ def test_one_cell_of_each_kind_not_measured_goes_first():
 def test_the_time_left_is_what_the_work_takes_side_by_side():
     cells = [small(seed=seed) for seed in range(6)]
     durations = Durations([past(cell, 10.0) for cell in cells])
-    two, one = Slots([0, 1], (), None), Slots([0, 1], (), 1)
+    two, one = Room(cores=2, jobs=2), Room(cores=2, jobs=1)
     # and four seconds until the first cell begins
     assert run_seconds(cells, durations, two) == pytest.approx(34.0, abs=0.5)
     assert run_seconds(cells, durations, one) == pytest.approx(64.0, abs=0.5)
     assert run_seconds([], durations, one) is None
-    assert Remaining(durations, lambda: [(cells[0], 4.0), (cells[1], 12.0)], two)() == pytest.approx(6.0, abs=0.5)
+    work = [(cells[0], 4.0), (cells[1], 12.0)]
+    assert Remaining(Running(durations), lambda: work, lambda: two)() == pytest.approx(6.0, abs=0.5)
     wide = [replace(cell, threads=2) for cell in cells]
     assert run_seconds(wide, durations, two) == pytest.approx(64.0, abs=0.5)
 
@@ -190,7 +197,7 @@ def test_a_large_matrix_is_not_summed_up_at_every_question(monkeypatch):
         asked.append(1)
         return [(cell, 0.0 if cell is cells[0] else None) for cell in cells]
 
-    remaining = Remaining(Durations(), work, Slots([0, 1], (), None))
+    remaining = Remaining(Running(Durations()), work, lambda: Room(cores=2, jobs=2))
     answers = {remaining() for _ in range(20)}
     assert len(asked) < 20
     assert len(answers) == len(asked)
@@ -202,3 +209,67 @@ def test_the_start_of_earlier_runs_counts_but_not_what_they_prepared():
     assert Durations(starts={"tensorflow": 9.0}).start_seconds(cells) == 9.0
     assert Durations(starts={"tensorflow": 600.0}).start_seconds(cells) == 12.0
     assert Durations(starts={"tensorflow": 9.0}).start_seconds([]) == 0.0
+
+
+# ---- how far off
+
+
+@pytest.fixture(scope="module")
+def recorded():
+    """The groups of like cells of the committed results, which take 0.8 to 26 s."""
+    with open_database(str(Path(__file__).parent.parent / "results.sqlite"), mode="read") as database:
+        return efforts(database, "reference")
+
+
+def cell_of(row):
+    return Cell.from_dict(json.loads(row["spec"]))
+
+
+def off_by(row, durations):
+    seconds = durations.seconds(cell_of(row)) / row["total_seconds"]
+    return max(seconds, 1 / seconds)
+
+
+def test_a_machine_that_has_recorded_nothing_is_forecast_within_a_factor_of_two(recorded):
+    factors = [off_by(row, Durations()) for row in recorded]
+    assert max(factors) < 2
+    assert median(factors) < 1.3
+
+
+def test_a_kind_that_was_never_recorded_is_forecast_within_a_factor_of_two(recorded):
+    kind_of = Durations().kind_of
+    others = [[past for past in recorded if kind_of(cell_of(past)) != kind_of(cell_of(row))] for row in recorded]
+    factors = [off_by(row, Durations(efforts=past)) for row, past in zip(recorded, others, strict=True)]
+    assert max(factors) < 2
+    assert median(factors) < 1.3
+
+
+def test_cells_with_other_epochs_or_examples_than_those_recorded_are_forecast_within_a_factor_of_two(recorded):
+    for row in recorded:
+        others = [past for past in recorded if past is not row]
+        assert off_by(row, Durations(efforts=others)) < 2
+
+
+def test_memory_of_what_was_never_recorded_is_forecast_within_a_fifth(recorded):
+    for row in recorded:
+        peak = Durations().estimate(cell_of(row)).peak_rss_bytes
+        assert peak == pytest.approx(row["peak_rss_bytes"], rel=0.2)
+
+
+def test_a_network_grows_with_its_images_and_its_filters():
+    usual = network_of(large())
+    assert usual.parameters == pytest.approx(11_184_970, rel=0.001)
+    larger = network_of(replace(large(), data=replace(large().data, image_size=32)))
+    assert larger.multiply_adds == pytest.approx(4 * usual.multiply_adds, rel=0.01)
+    narrow = network_of(replace(large(), architecture=Architecture("resnet18", (("filters", (32, 64, 128, 256)),))))
+    assert narrow.multiply_adds == pytest.approx(usual.multiply_adds / 4, rel=0.01)
+    assert narrow.parameters == pytest.approx(usual.parameters / 4, rel=0.01)
+    assert narrow.layers == usual.layers
+
+
+def test_more_layers_that_learn_take_longer():
+    frozen, some, all_of_it = (
+        replace(large(), stages=(replace(large().stages[0], train=train),)) for train in ("head", "last:30", "all")
+    )
+    seconds = Durations().seconds
+    assert seconds(frozen) < seconds(some) < seconds(all_of_it) < 5 * seconds(frozen)

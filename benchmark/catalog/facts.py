@@ -98,6 +98,31 @@ def prepared_size(source: str, image_size: int) -> int:
 
 
 @dataclass(frozen=True, slots=True)
+class Backbone:
+    """How much there is to compute before the head, for one image of the size and the widths that are usual.
+
+    Attributes:
+        image_size: Height and width in pixels.
+        multiply_adds: Of a forward pass.
+        activations: Numbers that all layers hand on.
+        parameters: Moving averages included.
+        filters: The usual ones; empty where an architecture takes none.
+        layers: Where they are not counted exactly, see `ArchitectureFacts.backbone_layers`.
+    """
+
+    image_size: int
+    multiply_adds: float
+    activations: float
+    parameters: int
+    filters: tuple[int, ...] = ()
+    layers: int = 0
+
+
+UNKNOWN_BACKBONE = Backbone(224, 1e9, 10e6, 5_000_000, layers=50)
+"""What a network that only its author knows is taken for: about half a ResNet18."""
+
+
+@dataclass(frozen=True, slots=True)
 class ArchitectureFacts:
     """What a network builder takes and can do.
 
@@ -109,6 +134,7 @@ class ArchitectureFacts:
             that weights only fit images of the same size.
         minimum_image_size: The smallest images it takes, in pixels, for given parameters.
         backbone_layers: Layers before the head, for given parameters: what `last:N` counts.
+        backbone: What it has to compute.
         blocks: How many numbers `filters` must have; None leaves it free.
         defaults: Values of parameters that a definition need not give, `dropout` among them.
     """
@@ -119,6 +145,7 @@ class ArchitectureFacts:
     size_dependent: bool
     minimum_image_size: Callable[[Mapping[str, Any]], int]
     backbone_layers: Callable[[Mapping[str, Any]], int]
+    backbone: Backbone
     blocks: int | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
@@ -133,6 +160,7 @@ _PLUGIN_FACTS = ArchitectureFacts(
     size_dependent=False,
     minimum_image_size=lambda _: 1,
     backbone_layers=lambda _: 1_000_000,
+    backbone=UNKNOWN_BACKBONE,
 )
 
 
@@ -165,6 +193,7 @@ def _application(one: Application) -> ArchitectureFacts:
         size_dependent=False,
         minimum_image_size=lambda _: one.minimum_image_size,
         backbone_layers=lambda _: one.layers,
+        backbone=Backbone(224, one.giga_multiply_adds * 1e9, one.mega_activations * 1e6, one.parameters),
         defaults={"dense_units": 0, "dropout": 0.0},
     )
 
@@ -177,6 +206,7 @@ ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
         size_dependent=True,
         minimum_image_size=_valid_convolutions,
         backbone_layers=lambda parameters: 2 * len(parameters["filters"]),
+        backbone=Backbone(28, 2.42e6, 36_000, 18_816, (32, 64)),
     ),
     "advanced_cnn": ArchitectureFacts(
         parameters=("filters", "stage_dropout", "dense_units"),
@@ -185,6 +215,7 @@ ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
         size_dependent=True,
         minimum_image_size=_halvings,
         backbone_layers=lambda parameters: 8 * len(parameters["filters"]),
+        backbone=Backbone(32, 38.6e6, 373_000, 288_352, (32, 64, 128)),
     ),
     "basic_cnn": ArchitectureFacts(
         parameters=("filters", "dense_units"),
@@ -193,6 +224,7 @@ ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
         size_dependent=True,
         minimum_image_size=_halvings,
         backbone_layers=lambda parameters: 2 * len(parameters["filters"]),
+        backbone=Backbone(32, 10.3e6, 72_000, 93_248, (32, 64, 128)),
     ),
     "resnet18": ArchitectureFacts(
         parameters=("filters",),
@@ -201,6 +233,7 @@ ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
         size_dependent=False,
         minimum_image_size=lambda _: 8,
         backbone_layers=lambda _: 71,
+        backbone=Backbone(224, 1.81e9, 9.6e6, 11_186_112, (64, 128, 256, 512)),
         blocks=4,
     ),
     **{name: _application(one) for name, one in APPLICATIONS.items()},

@@ -1,37 +1,19 @@
-"""What a cell has to do, counted: the quantities that its time, memory and disk follow from, without any measurement.
+"""What a cell takes at the usual speed: seconds, memory and disk, from facts about its network, without a measurement.
 
-The time of a cell is a sum over these quantities, each times a coefficient of the machine (`regression.py`):
-
-    attempt     1 for each cell: the process, opening the data, writing the results
-    epochs      what every epoch costs beside its batches
-    built       layers of the network, once
-    traced      layers traced for training, backwards too, and for prediction, in every stage
-    arithmetic  thousand million multiply-adds, forwards and backwards
-    traffic     thousand million numbers that layers hand on
-    updates     thousand million parameters, each updated in every step
-    launches    million layers executed, in every step
-    stored      million parameters written and read
-    augmented   million pixels, for each random transformation
+Training an image costs a forward pass, and backwards two products for each layer that learns: for its inputs and for its
+parameters. So the time of a stage is `passes * (epochs * examples * multiply-adds + ...)`, where `passes` is 1 for a
+frozen backbone and 3 where all of it learns. Right within a factor of about two (`perf/forecast.py` shows it); what a
+machine has recorded scales it.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmark.catalog.facts import SOURCES
-from benchmark.catalog.operations import Layer, Operations, operations_of
+from benchmark.catalog.facts import ARCHITECTURES, SOURCES, UNKNOWN_BACKBONE
 from benchmark.matrix.cell import Cell, Data, Stage
-
-QUANTITIES = (
-    "attempt", "epochs", "built", "traced", "arithmetic", "traffic", "updates", "launches", "stored", "augmented",
-)  # fmt: skip
-
-Quantities = tuple[float, ...]
-"""One number for each of `QUANTITIES`."""
-
-NOTHING: Quantities = (0.0,) * len(QUANTITIES)
 
 EARLY_STOPPED = 0.8
 """Share of its epochs that a stage with early stopping is expected to take."""
@@ -42,101 +24,175 @@ _UNKNOWN_EXAMPLES = 10_000
 _THREADS_EXPONENT = 0.45
 """Two threads do 1.35 times the work of one, as measured with Keras's `fit` on small networks."""
 
-_TRACED_BACKWARDS = 3.5
-"""Tracing gradient and update of a layer takes so many times as long as tracing the layer, as measured."""
-
-_TRACED_AUGMENTATION = 12
-"""Layers that one random transformation counts as while it is traced."""
-
-_STEM_LAYERS = 6
-"""Layers beside those of backbone and head: inputs, preprocessing."""
+_POOLED_FEATURES = 1536
+"""Channels that a network of Keras Applications hands to its head, about; they decide the size of the head alone."""
 
 
 @dataclass(frozen=True, slots=True)
-class StageWork:
-    """One stage: `begin` before its first batch (tracing), and `epoch` for each of about `epochs` epochs."""
+class Speed:
+    """Seconds of a usual device for each unit of work.
 
-    begin: Quantities
-    epoch: Quantities
+    Attributes:
+        start: For a cell: its process, opening the data, writing the results.
+        epoch: For an epoch, beside its batches.
+        trace: For a layer and pass, once in each stage: building and tracing.
+        launch: For a layer and pass in each step.
+        multiply_add: For one of them.
+        update: For a parameter that learns, in each step.
+    """
+
+    start: float
+    epoch: float
+    trace: float = 0.0
+    launch: float = 0.0
+    multiply_add: float = 0.0
+    update: float = 0.0
+
+
+SPEEDS: Mapping[str, Speed] = {
+    # one thread of a Zen 4 server with TensorFlow 2.21, another cell beside it
+    "cpu": Speed(0.2, 0.003, trace=0.011, launch=60e-6, multiply_add=17e-12, update=3.5e-9),
+    # not measured: a graphics processor that does 3 million million multiply-adds a second where it is kept busy
+    "gpu": Speed(2.0, 0.003, trace=0.011, launch=15e-6, multiply_add=0.3e-12, update=0.05e-9),
+    "fake": Speed(0.03, 0.007),
+}
+"""By the kind of device."""
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """A network, for one image of its cell.
+
+    Attributes:
+        multiply_adds: Of the forward pass.
+        activations: Numbers that all layers hand on.
+        backbone_parameters, head_parameters: Before the head, and in it.
+        layers: How many there are.
+    """
+
+    multiply_adds: float
+    activations: float
+    backbone_parameters: float
+    head_parameters: float
+    layers: int
+
+    @property
+    def parameters(self) -> float:
+        return self.backbone_parameters + self.head_parameters
+
+
+@dataclass(frozen=True, slots=True)
+class StageCost:
+    """Seconds of one stage: `begin` before its first batch (tracing), and `epoch` for each of about `epochs` epochs."""
+
+    begin: float
+    epoch: float
     epochs: float
 
+    @property
+    def total(self) -> float:
+        return self.begin + self.epochs * self.epoch
+
 
 @dataclass(frozen=True, slots=True)
-class CellWork:
-    """The quantities of a cell, in the order in which they come: before training, its stages, and after them."""
+class CellCost:
+    """Seconds of a cell in the order in which they come: before training, its stages, and after them."""
 
-    start: Quantities
-    stages: tuple[StageWork, ...]
-    end: Quantities
+    start: float
+    stages: tuple[StageCost, ...]
+    end: float
 
-    def total(self, epochs: float | None = None) -> Quantities:
+    def total(self, epochs: float | None = None) -> float:
         """Of the whole cell; with the number of epochs that it really took, where that is known."""
         expected = sum(stage.epochs for stage in self.stages)
         share = 1.0 if epochs is None or not expected else epochs / expected
-        parts = [self.start, self.end, *(stage.begin for stage in self.stages)]
-        return added(*parts, *(scaled(stage.epoch, stage.epochs * share) for stage in self.stages))
+        return self.start + self.end + sum(stage.begin + share * stage.epochs * stage.epoch for stage in self.stages)
 
 
-def added(*parts: Quantities) -> Quantities:
-    return tuple(map(sum, zip(*parts, strict=True)))
-
-
-def scaled(quantities: Quantities, factor: float) -> Quantities:
-    return tuple(value * factor for value in quantities)
-
-
-def work_of(cell: Cell) -> CellWork:
-    """What the cell has to do. Of a network that only its author knows, nothing but epochs is counted."""
+def cost_of(cell: Cell) -> CellCost:
+    """Seconds of the cell on a machine of the usual speed."""
     if cell.backend == "fake":
-        stages = tuple(StageWork(NOTHING, _counted(epochs=1), _expected(stage)) for stage in cell.stages)
-        return CellWork(_counted(attempt=1), stages, NOTHING)
-    examples = examples_of(cell.data)
-    operations = _operations(cell) or Operations((), ())
-    layers = [*operations.backbone, *operations.head]
-    speed = cell.threads**_THREADS_EXPONENT
-    tests = examples.test * (1 + cell.tta)
-    end = _forward(layers, tests, _steps(tests, cell.stages[-1].batch_size), speed)
-    stored = sum(layer.parameters for layer in layers) / 1e6
-    built = len(layers) + _STEM_LAYERS
-    return CellWork(
-        start=_counted(attempt=1, built=built, stored=stored),
-        stages=tuple(_stage_work(stage, operations, examples, speed, cell.data) for stage in cell.stages),
-        end=end,
+        speed = SPEEDS["fake"]
+        return CellCost(speed.start, tuple(StageCost(0.0, speed.epoch, _epochs(stage)) for stage in cell.stages), 0.0)
+    speed, network, examples = SPEEDS[cell.device_kind], network_of(cell), examples_of(cell.data)
+    faster = math.pow(cell.threads, _THREADS_EXPONENT)
+
+    def batches(images: int, size: int, passes: float) -> float:
+        arithmetic = images * network.multiply_adds * speed.multiply_add / faster
+        return passes * (arithmetic + math.ceil(images / size) * network.layers * speed.launch)
+
+    def stage_cost(stage: Stage) -> StageCost:
+        passes = 1 + 2 * learning_share(stage, network)
+        steps = math.ceil(examples.training / stage.batch_size)
+        updates = steps * learning_parameters(stage, network) * speed.update / faster
+        training = batches(examples.training, stage.batch_size, passes) + updates
+        validation = batches(examples.validation, stage.batch_size, 1)
+        return StageCost(network.layers * passes * speed.trace, speed.epoch + training + validation, _epochs(stage))
+
+    end = batches(examples.test * (1 + cell.tta), cell.stages[-1].batch_size, 1)
+    return CellCost(speed.start, tuple(map(stage_cost, cell.stages)), end)
+
+
+def network_of(cell: Cell) -> Network:
+    """The cell's network, scaled from what is known of its architecture at its usual size and width."""
+    facts, given, data = ARCHITECTURES.get(cell.architecture.name), dict(cell.architecture.parameters), cell.data
+    usual = facts.backbone if facts else UNKNOWN_BACKBONE
+    filters = given.get("filters") or usual.filters
+    pixels = (data.image_size / usual.image_size) ** 2
+    features = filters[-1] if filters else _POOLED_FEATURES
+    if facts and facts.size_dependent:
+        features *= (data.image_size // 2 ** len(filters)) ** 2
+    hidden = given.get("dense_units") or 0
+    head = (features + 1) * hidden + (hidden + 1) * data.num_classes if hidden else (features + 1) * data.num_classes
+    return Network(
+        multiply_adds=usual.multiply_adds * pixels * _relative_width(filters, usual.filters, shrink=4) + head,
+        activations=usual.activations * pixels * math.sqrt(_relative_width(filters, usual.filters, shrink=4)),
+        backbone_parameters=usual.parameters * _relative_width(filters, usual.filters, shrink=1),
+        head_parameters=head,
+        layers=facts.backbone_layers({"filters": filters}) if facts else usual.layers,
     )
 
 
-def peak_work_of(cell: Cell) -> tuple[float, ...]:
-    """What main memory follows from: 1, layers, parameters, parameters that learn, numbers in one batch (millions)."""
-    operations = None if cell.backend == "fake" else _operations(cell)
-    if operations is None:
-        return (1.0, 0.0, 0.0, 0.0, 0.0)
-    layers = [*operations.backbone, *operations.head]
-    learning = max(sum(layer.trainable for layer in _learning(stage, operations)) for stage in cell.stages)
-    batch = max(
-        stage.batch_size * sum(layer.outputs for layer in (_learning(stage, operations) or layers[-1:]))
-        for stage in cell.stages
-    )
-    everything = sum(layer.parameters for layer in layers)
-    return (1.0, len(layers) + _STEM_LAYERS, everything / 1e6, learning / 1e6, batch / 1e6)
+def _relative_width(filters: tuple[int, ...], usual: tuple[int, ...], *, shrink: int) -> float:
+    """Work or parameters of blocks of these widths against the usual ones; each has `shrink` times fewer pixels."""
+
+    def work(widths: tuple[int, ...]) -> float:
+        return sum(width * width / shrink**block for block, width in enumerate(widths))
+
+    return work(filters) / work(usual) if usual else 1.0
+
+
+def learning_share(stage: Stage, network: Network) -> float:
+    """Share of the backbone that gradients go through, 0..1."""
+    if stage.train == "all":
+        return 1.0
+    return min(int(stage.train.removeprefix("last:")) / network.layers, 1.0) if ":" in stage.train else 0.0
+
+
+def learning_parameters(stage: Stage, network: Network) -> float:
+    """How many parameters the stage updates in each step."""
+    return network.head_parameters + learning_share(stage, network) * network.backbone_parameters
+
+
+def usual_peak_bytes(cell: Cell) -> float:
+    """Most main memory of the cell's process: libraries, parameters and their moments, activations of one batch."""
+    if cell.backend == "fake":
+        return 3e7
+    network = network_of(cell)
+    learning = max(learning_parameters(stage, network) for stage in cell.stages)
+    batch = max(stage.batch_size * learning_share(stage, network) for stage in cell.stages)
+    return 4e8 + 3e5 * network.layers + 18 * network.parameters + 30 * learning + 8 * batch * network.activations
 
 
 def stored_bytes(cell: Cell) -> int:
     """What the cell leaves on the disk: weights, history, predictions, and what `save` asks for."""
     if cell.backend == "fake":
         return 4096
-    operations = _operations(cell)
-    layers = [*operations.backbone, *operations.head] if operations else []
-    weights = 4 * sum(layer.parameters for layer in layers)
-    whole = sum(kind in {"model", "h5"} for kind in cell.save)
+    network = network_of(cell)
+    files = 1 + sum(kind in {"model", "h5"} for kind in cell.save)
     # an index, two labels and half-precision probabilities for each test image; a record of 400 characters an epoch
     predictions = examples_of(cell.data).test * (8 + 2 * cell.data.num_classes * (2 if cell.tta else 1))
-    return weights * (1 + whole) + predictions + 400 * cell.epochs + 256 * len(layers) + 8192
-
-
-def state_bytes(cell: Cell) -> int:
-    """What it needs on the disk while it runs: two states of weights, best weights, and an optimizer's two moments."""
-    learnt = peak_work_of(cell)
-    return round(2 * 4e6 * (2 * learnt[2] + 2 * learnt[3]))
+    return round(4 * network.parameters * files) + predictions + 400 * cell.epochs + 256 * network.layers + 8192
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,56 +218,5 @@ def examples_of(data: Data) -> Examples:
     return Examples(everything - validation, validation, data.test_examples or test)
 
 
-def _operations(cell: Cell) -> Operations | None:
-    one, data = cell.architecture, cell.data
-    return operations_of(one.name, one.parameters, data.image_size, data.channels, data.num_classes)
-
-
-def _expected(stage: Stage) -> float:
+def _epochs(stage: Stage) -> float:
     return stage.epochs * EARLY_STOPPED if stage.early_stopping and stage.epochs > 1 else float(stage.epochs)
-
-
-def _steps(examples: int, batch_size: int) -> int:
-    return math.ceil(examples / batch_size)
-
-
-def _learning(stage: Stage, operations: Operations) -> Sequence[Layer]:
-    """The layers that gradients go through."""
-    if stage.train == "all":
-        return [*operations.backbone, *operations.head]
-    count = int(stage.train.removeprefix("last:")) if stage.train.startswith("last:") else 0
-    return [*operations.backbone[max(len(operations.backbone) - count, 0) :], *operations.head]
-
-
-def _stage_work(stage: Stage, operations: Operations, examples: Examples, speed: float, data: Data) -> StageWork:
-    layers, learning = [*operations.backbone, *operations.head], _learning(stage, operations)
-    if stage.train == "all":
-        learning = layers
-    steps = _steps(examples.training, stage.batch_size)
-    transformations = sum(1 for _, value in stage.augment if value)
-    # backwards each layer computes two products, for its inputs and for its parameters
-    back = sum(layer.multiply_adds for layer in learning) * 2 * examples.training
-    training = _counted(
-        epochs=1,
-        arithmetic=back / 1e9 / speed,
-        traffic=sum(layer.outputs for layer in learning) * 2 * examples.training / 1e9 / speed,
-        updates=sum(layer.trainable for layer in learning) * steps / 1e9 / speed,
-        launches=len(learning) * steps / 1e6,
-        augmented=transformations * examples.training * data.image_size**2 * data.channels / 1e6 / speed,
-    )
-    forward = _forward(layers, examples.training, steps, speed)
-    checked = _forward(layers, examples.validation, _steps(examples.validation, stage.batch_size), speed)
-    traced = 2 * len(layers) + _TRACED_BACKWARDS * len(learning) + _TRACED_AUGMENTATION * transformations
-    return StageWork(_counted(traced=traced), added(training, forward, checked), _expected(stage))
-
-
-def _forward(layers: Sequence[Layer], images: int, steps: int, speed: float) -> Quantities:
-    return _counted(
-        arithmetic=sum(layer.multiply_adds for layer in layers) * images / 1e9 / speed,
-        traffic=sum(layer.outputs for layer in layers) * images / 1e9 / speed,
-        launches=len(layers) * steps / 1e6,
-    )
-
-
-def _counted(**values: float) -> Quantities:
-    return tuple(float(values.get(name, 0.0)) for name in QUANTITIES)

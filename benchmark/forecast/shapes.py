@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
-from benchmark.forecast.cost import CellWork, Quantities, work_of
+from benchmark.forecast.cost import CellCost, cost_of
 from benchmark.matrix.cell import Cell
 
 
@@ -15,16 +15,13 @@ class Shape:
 
     Attributes:
         kind: What decides the time of one step: cells of one kind differ in data, epochs and augmentation alone.
-        group: Cells whose times follow from the same coefficients.
+        group: Cells whose times are in proportion to the usual ones.
+        cost: Seconds at the usual speed.
     """
 
     kind: Hashable
     group: tuple[str, str, str]
-    work: CellWork
-    total: Quantities = field(init=False)
-
-    def __post_init__(self) -> None:
-        self.total = self.work.total()
+    cost: CellCost
 
 
 class Shapes:
@@ -50,7 +47,7 @@ class Shapes:
         )  # fmt: skip
         shape = self._shapes.get(key)
         if shape is None:
-            shape = Shape(_kind(cell), (cell.backend, cell.device_kind, cell.precision), work_of(cell))
+            shape = Shape(_kind(cell), (cell.backend, cell.device_kind, cell.precision), cost_of(cell))
             self._shapes[key] = shape
         return shape
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmark import machine
 from benchmark.events import ModelBuilt, Tried
-from benchmark.forecast.cost import work_of
+from benchmark.forecast.cost import cost_of
 from benchmark.forecast.trial_store import FORMAT, processor, read_record, trials_folder, write_record
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import canonical_json
@@ -56,7 +56,7 @@ def machine_rate(cell: Cell, stage: int, told: Sequence[tuple[ModelBuilt, Tried]
     steps = steps_together([tried.step_ends for _, tried in told])
     if steps is None:
         return None
-    epochs, batch = work_of(cell).stages[stage - 1].epochs, cell.stages[stage - 1].batch_size
+    epochs, batch = cost_of(cell).stages[stage - 1].epochs, cell.stages[stage - 1].batch_size
     rate = 0.0
     for (built, tried), step in zip(told, steps, strict=True):
         full = min(batch, built.train_examples)

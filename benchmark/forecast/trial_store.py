@@ -13,7 +13,7 @@ import math
 import os
 import tempfile
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,8 @@ import benchmark
 from benchmark import machine
 from benchmark.catalog.facts import SOURCES
 from benchmark.events import ModelBuilt, Tried
-from benchmark.forecast.cost import QUANTITIES, Examples, Quantities, examples_of, work_of
-from benchmark.matrix.cell import Cell, Parameters
+from benchmark.forecast.cost import SPEEDS, Examples, cost_of, examples_of
+from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import canonical_json
 from benchmark.matrix.speed_key import pace_of_cell
 
@@ -33,12 +33,11 @@ _PACKAGES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
 
 @dataclass(frozen=True, slots=True)
 class StageTrial:
-    """One stage: see `events.Tried`. `augment` are the transformations that it was tried with."""
+    """One stage: see `events.Tried`."""
 
     tracing_seconds: float
     step_seconds: float
     predict_seconds: float
-    augment: Parameters
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,12 +67,11 @@ def no_trial(_cell: Cell) -> Trial | None:
     return None
 
 
-def trial_of(cell: Cell, built: ModelBuilt, tried: Tried, peak_rss_bytes: int) -> Trial:
-    """What a worker has told of a trial of all stages of a cell."""
-    told = zip(tried.tracing_seconds, tried.step_seconds, tried.predict_seconds, cell.stages, strict=True)
+def trial_of(built: ModelBuilt, tried: Tried, peak_rss_bytes: int) -> Trial:
+    """What a worker has told of a trial of all stages of its cell."""
     return Trial(
         setup_seconds=built.setup_seconds,
-        stages=tuple(StageTrial(tracing, step, predict, stage.augment) for tracing, step, predict, stage in told),
+        stages=tuple(map(StageTrial, tried.tracing_seconds, tried.step_seconds, tried.predict_seconds)),
         peak_rss_bytes=peak_rss_bytes,
         training=built.train_examples,
         validation=built.validation_examples,
@@ -81,30 +79,21 @@ def trial_of(cell: Cell, built: ModelBuilt, tried: Tried, peak_rss_bytes: int) -
     )
 
 
-def seconds_by(trial: Trial, cell: Cell, value: Callable[[Quantities], float]) -> float:
+def seconds_by(trial: Trial, cell: Cell) -> float:
     """What a cell takes from its start to its end, by a trial of one of its kind.
 
     Args:
         trial: Of a cell with as many stages.
-        cell: May have other data, epochs and augmentation than the one that was tried.
-        value: The cost model: seconds of the quantities of `costs.py`. It says what a trial does not measure: the
-            process itself, what an epoch takes beside its batches, and other augmentation.
+        cell: May have other data and epochs than the one that was tried; another augmentation is taken for the same.
     """
-    work, examples = work_of(cell), _examples(trial, cell)
-    batches = [stage.batch_size for stage in cell.stages]
-    seconds = trial.setup_seconds + value(_only(work.start, "attempt", "stored"))
-    for stage, planned, batch in zip(trial.stages, work.stages, batches, strict=True):
-        epoch = examples.training / batch * stage.step_seconds + examples.validation / batch * stage.predict_seconds
-        seconds += stage.tracing_seconds + planned.epochs * (epoch + value(_only(planned.epoch, "epochs")))
+    speed, examples = SPEEDS["fake" if cell.backend == "fake" else cell.device_kind], _examples(trial, cell)
+    seconds = trial.setup_seconds + speed.start
+    for stage, planned, tried in zip(cell.stages, cost_of(cell).stages, trial.stages, strict=True):
+        images = examples.training * tried.step_seconds + examples.validation * tried.predict_seconds
+        seconds += tried.tracing_seconds + planned.epochs * (images / stage.batch_size + speed.epoch)
     if cell.backend != "fake":
-        seconds += examples.test / batches[-1] * (1 + cell.tta) * trial.stages[-1].predict_seconds
-    as_tried = zip(cell.stages, trial.stages, strict=True)
-    alike = replace(cell, stages=tuple(replace(stage, augment=tried.augment) for stage, tried in as_tried))
-    return max(seconds + value(work.total()) - value(work_of(alike).total()), trial.setup_seconds)
-
-
-def _only(quantities: Quantities, *names: str) -> Quantities:
-    return tuple(value if name in names else 0.0 for name, value in zip(QUANTITIES, quantities, strict=True))
+        seconds += examples.test / cell.stages[-1].batch_size * (1 + cell.tta) * trial.stages[-1].predict_seconds
+    return seconds
 
 
 def _examples(trial: Trial, cell: Cell) -> Examples:
@@ -191,7 +180,6 @@ def _trial(record: Mapping[str, Any]) -> Trial:
             tracing_seconds=_seconds(one["tracing_seconds"]),
             step_seconds=_seconds(one["step_seconds"]),
             predict_seconds=_seconds(one["predict_seconds"]),
-            augment=tuple((name, value) for name, value in one["augment"]),
         )
         for one in record["stages"]
     )

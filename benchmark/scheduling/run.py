@@ -77,7 +77,7 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
             TrialStore(options.cache_root).find,
             starts(database, options.machine),
         )
-        expected = run_seconds(assignment.run, known, slots_of(options))
+        expected = run_seconds(assignment.run, known, slots_of(options).room)
         run_id = recorder.begin_run(_facts(plan, options, expected))
         finish = _Finish(recorder, run_id)
         try:

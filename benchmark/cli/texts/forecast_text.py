@@ -13,11 +13,8 @@ from benchmark.status import SETTLED
 
 if TYPE_CHECKING:
     from benchmark.forecast.estimate import Durations, Estimate
+    from benchmark.forecast.simulation import Room
     from benchmark.forecast.trial_store import Find
-    from benchmark.scheduling.processes.slots import Slots
-
-MEASURED = {"same cell", "same shape", "same model", "trial"}
-"""What an estimate may follow from when this machine has recorded a cell of the same model, or tried one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,11 +181,11 @@ def _trials() -> Find | None:
 def expect(cells: Sequence[Cell], known: History, jobs: int | None, budget_seconds: float | None = None) -> Expectation:
     """What those of the cells that are not finished will take."""
     from benchmark import machine
-    from benchmark.forecast.estimate import run_seconds
+    from benchmark.forecast.estimate import MEASURED, run_seconds
     from benchmark.scheduling.processes.slots import Slots
 
     pending = [cell for cell in cells if known.statuses.get(cell.cell_id) not in SETTLED]
-    slots = Slots(machine.available_cores(), range(machine.gpu_count()), jobs)
+    room = Slots(machine.available_cores(), range(machine.gpu_count()), jobs).room
     durations = known.durations_known()
     estimates = {cell.cell_id: durations.estimate(cell) for cell in pending}
     peaks = sorted((estimate.peak_rss_bytes for estimate in estimates.values()), reverse=True)
@@ -196,21 +193,21 @@ def expect(cells: Sequence[Cell], known: History, jobs: int | None, budget_secon
         estimates=estimates,
         cells=len(pending),
         known_cells=sum(estimate.basis in MEASURED for estimate in estimates.values()),
-        wall_seconds=run_seconds(pending, durations, slots) or 0.0,
+        wall_seconds=run_seconds(pending, durations, room) or 0.0,
         work_seconds=sum(estimate.seconds for estimate in estimates.values()),
-        jobs=min(slots.jobs, max(len(pending), 1)),
-        peak_rss_bytes=sum(peaks[: slots.jobs]),
+        jobs=min(room.jobs, max(len(pending), 1)),
+        peak_rss_bytes=sum(peaks[: room.jobs]),
         disk_bytes=sum(estimate.disk_bytes for estimate in estimates.values()),
-        budget=None if budget_seconds is None else _budget(pending, durations, slots, budget_seconds),
+        budget=None if budget_seconds is None else _budget(pending, durations, room, budget_seconds),
     )
 
 
-def _budget(pending: Sequence[Cell], durations: Durations, slots: Slots, seconds: float) -> Budget:
-    from benchmark.forecast.estimate import room_of, work_left
+def _budget(pending: Sequence[Cell], durations: Durations, room: Room, seconds: float) -> Budget:
+    from benchmark.forecast.estimate import work_of
     from benchmark.forecast.simulation import ends
 
-    work = work_left(((cell, None) for cell in pending), durations, slots)
+    work = [work_of(cell, durations.seconds(cell)) for cell in pending]
     left = seconds - durations.start_seconds(pending)
-    fitting = (cell_id for cell_id, end in ends(work, room_of(slots)).items() if end <= left)
-    short = ends(work, room_of(slots), shortest_first=True).values()
+    fitting = (cell_id for cell_id, end in ends(work, room).items() if end <= left)
+    short = ends(work, room, shortest_first=True).values()
     return Budget(seconds, frozenset(fitting), sum(end <= left for end in short))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from benchmark import machine
 from benchmark.forecast.estimate import Durations, pioneers
+from benchmark.forecast.running import Running
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.decisions.assignment import Assignment
 from benchmark.scheduling.decisions.queue import CellGraph
@@ -24,7 +25,7 @@ class Desk:
     options: RunOptions
     book: Book
     observer: GuardedObserver
-    durations: Durations
+    durations: Running
     graph: CellGraph
     slots: Slots
     sharing: Sharing
@@ -42,14 +43,14 @@ def lay_out(
     sharing: Sharing,
 ) -> Desk:
     """The desk at the beginning of a run on this machine."""
-    first = pioneers(assignment.run, durations)
+    first, running = pioneers(assignment.run, durations), Running(durations)
     return Desk(
         assignment=assignment,
         options=options,
         book=book,
         observer=observer,
-        durations=durations,
-        graph=CellGraph(assignment.run, durations.seconds, lane_of, first, sharing.awaited),
+        durations=running,
+        graph=CellGraph(assignment.run, running.seconds, lane_of, first, sharing.awaited),
         slots=slots_of(options),
         sharing=sharing,
     )

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 
 from benchmark.events import EpochFinished, Event, Launched, Progress, ProtocolError
-from benchmark.forecast.estimate import Remaining
+from benchmark.forecast.running import Remaining
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.decisions.verdicts import Verdict
 from benchmark.scheduling.loop.attempt import Attempt
@@ -53,7 +53,7 @@ class Dispatcher:
         self._starter = Starter(
             desk, self._launcher, self._preparations, meter, self.outcomes.weights, self._running, self._began
         )
-        self.forecast = Remaining(desk.durations, self._work, desk.slots)
+        self.forecast = Remaining(desk.durations, self._work, lambda: desk.slots.room)
 
     def run(self) -> None:
         """Goes round until every cell is settled, or until the run was stopped and all workers are gone.

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmark.forecast.simulation import Room
 from benchmark.matrix.cell import Cell
 
 
@@ -35,6 +36,11 @@ class Slots:
         self.running = 0
         self._free_cores = set(cores)
         self._free_places = dict.fromkeys(gpus, gpu_share)
+
+    @property
+    def room(self) -> Room:
+        """All that there is to share, lent out or not."""
+        return Room(len(self.cores), self.jobs, len(self.gpus) * self.gpu_share)
 
     def width(self, cell: Cell) -> int:
         """How many cores the cell takes: its threads, but never more than there are."""
