@@ -153,7 +153,7 @@ def network_of(cell: Cell) -> Network:
     )
 
 
-def _relative_width(filters: tuple[int, ...], usual: tuple[int, ...], *, shrink: int) -> float:
+def _relative_width(filters: tuple[int, ...], usual: tuple[int, ...], *, shrink: float) -> float:
     """Work or parameters of blocks of these widths against the usual ones; each has `shrink` times fewer pixels."""
 
     def work(widths: tuple[int, ...]) -> float:
