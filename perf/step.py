@@ -4,7 +4,7 @@
 
 Each side in a process of its own; the first epoch, which holds the tracing, is left out of both. The peak is that of a
 float32 product of matrices [2048, 2048] with the same number of threads. Training is counted as three times the
-multiply-adds of the forward pass, each as two operations.
+multiply-adds of the forward pass (as a forecast counts them), each as two operations.
 """
 
 from __future__ import annotations
@@ -109,12 +109,9 @@ SIDES = {"ours": ours, "plain": plain, "peak": peak}
 
 
 def operations_per_image(options: argparse.Namespace) -> float:
-    from benchmark.catalog.operations import operations_of
+    from benchmark.forecast.cost import network_of
 
-    cell = cell_for(options)
-    data, one = cell.data, cell.architecture
-    found = operations_of(one.name, one.parameters, data.image_size, data.channels, data.num_classes)
-    return 6.0 * sum(layer.multiply_adds for layer in (*found.backbone, *found.head))
+    return 6.0 * network_of(cell_for(options)).multiply_adds
 
 
 def measure(model: str, options: argparse.Namespace, data: Path) -> None:
