@@ -13,7 +13,7 @@ from matplotlib.text import Text
 from benchmark.matrix.cell import Data
 from benchmark.reporting.figures.curves import SeedCurve
 from benchmark.reporting.figures.drawing.figure_files import png, svg
-from benchmark.reporting.figures.drawing.prepared_images import Images
+from benchmark.reporting.figures.drawing.prepared_images import PreparedImages
 from benchmark.reporting.rows.predictions import Predictions
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -24,13 +24,13 @@ NAMES = (
 )  # fmt: skip
 
 
-def images(classes: int = 10, side: int = 8, channels: int = 1, names=None, **changes) -> Images:
+def images(classes: int = 10, side: int = 8, channels: int = 1, names=None, **changes) -> PreparedImages:
     """Images of a dataset with 12 training and 6 test examples of each class."""
     random = np.random.default_rng(0)
     shape = (side, side, channels)
     training, test = np.repeat(np.arange(classes), 12), np.repeat(np.arange(classes), 6)
     color = "grey" if channels == 1 else "rgb"
-    return Images(
+    return PreparedImages(
         data=Data(**{
             "source": "digits", "classes": None, "num_classes": classes, "image_size": side, "color": color,
             "train_examples": None, "test_examples": None, "validation_fraction": 0.25, **changes,
@@ -124,7 +124,7 @@ def check_files(figure: Figure) -> str:
     return " ".join("".join(element.itertext()) for element in tree.iter(f"{SVG}text"))
 
 
-def write_prepared(directory: Path, found: Images) -> None:
+def write_prepared(directory: Path, found: PreparedImages) -> None:
     """A prepared dataset as `training/programs/prepare.py` writes it."""
     import json
 

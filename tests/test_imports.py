@@ -59,7 +59,7 @@ FOLDER_MAY_IMPORT = {
     "reporting.tables": "notation rows statistics table",
     "reporting.writers": "harmless_text notation statistics table",
     "reporting.figures.drawing": "harmless_text writers",
-    "reporting.figures": "figures.drawing notation rows statistics tables writers",
+    "reporting.figures": "figures.drawing notation rows statistics table tables writers",
     "cli.progress": "cell_names output streams verbosity",
     "cli.texts": "cell_names output streams",
     "cli.commands": "cell_lookup cell_names figure_option options output progress streams texts thread_measuring verb_group verbosity",

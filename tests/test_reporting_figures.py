@@ -25,28 +25,29 @@ from benchmark.errors import StorageError, UserError
 from benchmark.matrix.cell import Data
 from benchmark.matrix.planning.example_counts import class_counts, stratified_shares
 from benchmark.matrix.report_spec import TransferSpec
-from benchmark.reporting.figures.accuracy_by_time import draw_time
-from benchmark.reporting.figures.class_counts import draw_labels
-from benchmark.reporting.figures.confusion import added_up, draw_confusion
+from benchmark.reporting.figures.accuracy_by_time import draw_accuracy_by_time
+from benchmark.reporting.figures.class_counts import draw_class_counts
+from benchmark.reporting.figures.confusion import draw_confusion, total_counts
 from benchmark.reporting.figures.curves import draw_curves
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.figure_files import make_folder, png, save, svg
-from benchmark.reporting.figures.drawing.picture import UndrawableError, file_stem, slug
+from benchmark.reporting.figures.drawing.planned_figure import UndrawableError, file_stem, slug
 from benchmark.reporting.figures.drawing.prepared_images import open_images
-from benchmark.reporting.figures.evidence_maps import (
-    Evidence,
-    Explained,
-    Explanation,
-    draw_explanation,
+from benchmark.reporting.figures.figure_index import INDEX_NAME, add_figures, figures_of
+from benchmark.reporting.figures.grad_cam_overlays import (
+    EvidenceMap,
+    ExplainedImage,
+    StoredExplanation,
+    draw_overlays,
     overlay,
     worth_explaining,
 )
-from benchmark.reporting.figures.figure_index import REGISTER_NAME, Entry, figures_of, register
-from benchmark.reporting.figures.gallery import Material, draw_all, find_pictures
-from benchmark.reporting.figures.mistakes import draw_mistakes, mistakes, percent
-from benchmark.reporting.figures.training_images import draw_samples
-from benchmark.reporting.figures.transfer_curves import Side, draw_transfer
+from benchmark.reporting.figures.mistakes import draw_mistakes, find_mistakes, percent
+from benchmark.reporting.figures.report_figures import FigureSources, draw_figures, plan_figures
+from benchmark.reporting.figures.training_images import draw_training_images
+from benchmark.reporting.figures.transfer_curves import TransferSide, draw_transfer
 from benchmark.reporting.rows.groups import group_cells
+from benchmark.reporting.table import FigureFile
 from benchmark.reporting.tables.transfer import transfer_pairs
 from tests.reporting_samples import row, tour
 
@@ -64,10 +65,10 @@ def explanation(count=3, names=NAMES[:10], side=8):
         probabilities = np.full(len(names), 0.01, np.float32)
         probabilities[1] = 0.9
         label = 1 if number % 2 else 0
-        truth = None if label == 1 else Evidence(0, np.zeros((side, side), np.float32))
+        truth = None if label == 1 else EvidenceMap(0, np.zeros((side, side), np.float32))
         image = np.full((side, side, 1), 100, np.uint8)
-        found.append(Explained(f"test:{number}", image, probabilities, label, Evidence(1, shown), truth))
-    return Explanation("conv2", (5, 5), tuple(names), tuple(found))
+        found.append(ExplainedImage(f"test:{number}", image, probabilities, label, EvidenceMap(1, shown), truth))
+    return StoredExplanation("conv2", (5, 5), tuple(names), tuple(found))
 
 
 def group(rows=None):
@@ -91,14 +92,14 @@ def many_groups(models=4, strategies=5):
 
 
 PICTURES = {
-    "samples": lambda: draw_samples("digits", images()),
-    "samples of two": lambda: draw_samples("digits", images(2, channels=3)),
-    "samples of twenty": lambda: draw_samples("digits", images(20, side=24, channels=3)),
-    "samples of many": lambda: draw_samples("digits", images(37, names=[f"class {n}" for n in range(37)])),
-    "labels of two": lambda: draw_labels("digits", images(2)),
-    "labels of ten": lambda: draw_labels("digits", images(10)),
-    "labels of twenty": lambda: draw_labels("digits", images(20)),
-    "labels of many": lambda: draw_labels("digits", images(120, names=[f"class {n}" for n in range(120)])),
+    "samples": lambda: draw_training_images("digits", images()),
+    "samples of two": lambda: draw_training_images("digits", images(2, channels=3)),
+    "samples of twenty": lambda: draw_training_images("digits", images(20, side=24, channels=3)),
+    "samples of many": lambda: draw_training_images("digits", images(37, names=[f"class {n}" for n in range(37)])),
+    "labels of two": lambda: draw_class_counts("digits", images(2)),
+    "labels of ten": lambda: draw_class_counts("digits", images(10)),
+    "labels of twenty": lambda: draw_class_counts("digits", images(20)),
+    "labels of many": lambda: draw_class_counts("digits", images(120, names=[f"class {n}" for n in range(120)])),
     "curves of one seed": lambda: draw_curves("digits, net, scratch", [curve()]),
     "curves of stages": lambda: draw_curves(
         "digits, net, two", [curve(seed, (3, 9, 1)) for seed in range(3)], ["head", "last:30", "all"], ["seed 3 failed"]
@@ -110,16 +111,16 @@ PICTURES = {
     "confusion of many": lambda: draw_confusion("x", [predictions(120, names=[f"class {n}" for n in range(120)])]),
     "mistakes": lambda: draw_mistakes("digits, net, scratch", [predictions(20, s) for s in range(3)], images(20)),
     "no mistakes": lambda: draw_mistakes("digits, net, scratch", [predictions(wrong=0)], images()),
-    "time": lambda: draw_time("digits", many_groups()),
-    "time of one": lambda: draw_time("digits", [group()]),
-    "time without timings": lambda: draw_time("digits", [group([row(timing_valid=False)])]),
+    "time": lambda: draw_accuracy_by_time("digits", many_groups()),
+    "time of one": lambda: draw_accuracy_by_time("digits", [group()]),
+    "time without timings": lambda: draw_accuracy_by_time("digits", [group([row(timing_valid=False)])]),
     "transfer": lambda: draw_transfer(
         "digits, net",
-        Side("from_low_digits", [curve(s) for s in range(3)], [0.9, 0.91, 0.92]),
-        Side("scratch", [curve(s, (6,)) for s in range(3)], []),
+        TransferSide("from_low_digits", [curve(s) for s in range(3)], [0.9, 0.91, 0.92]),
+        TransferSide("scratch", [curve(s, (6,)) for s in range(3)], []),
     ),
-    "explanation": lambda: draw_explanation("digits, net, scratch, seed 0", explanation(6)),
-    "explanation of one": lambda: draw_explanation("digits, net, scratch, seed 0", explanation(1)),
+    "explanation": lambda: draw_overlays("digits, net, scratch, seed 0", explanation(6)),
+    "explanation of one": lambda: draw_overlays("digits, net, scratch, seed 0", explanation(1)),
 }  # fmt: skip
 
 
@@ -156,12 +157,14 @@ def test_the_report_without_pictures_does_not_load_matplotlib():
 @pytest.mark.parametrize(
     "draw",
     [
-        lambda: draw_samples("x", images(len(HOSTILE), names=HOSTILE)),
-        lambda: draw_labels("x", images(len(HOSTILE), names=HOSTILE)),
+        lambda: draw_training_images("x", images(len(HOSTILE), names=HOSTILE)),
+        lambda: draw_class_counts("x", images(len(HOSTILE), names=HOSTILE)),
         lambda: draw_confusion("x", [predictions(len(HOSTILE), names=HOSTILE)]),
         lambda: draw_mistakes("x", [predictions(len(HOSTILE), names=HOSTILE)], images(len(HOSTILE), names=HOSTILE)),
-        lambda: draw_explanation("x", explanation(3, HOSTILE)),
-        lambda: draw_time("x", group_cells([row(strategy=name, model=name, salt=name) for name in HOSTILE])),
+        lambda: draw_overlays("x", explanation(3, HOSTILE)),
+        lambda: draw_accuracy_by_time(
+            "x", group_cells([row(strategy=name, model=name, salt=name) for name in HOSTILE])
+        ),
     ],
 )
 def test_hostile_names_of_classes_models_and_strategies_are_text(draw):
@@ -184,7 +187,7 @@ def test_a_dollar_sign_is_no_formula():
 
 def test_names_without_a_font_can_still_be_told_apart():
     assert text_fitting.legible("\U0001f468") != text_fitting.legible("\U0001f469")
-    cut = text_fitting.cut_apart(["the same beginning " * 4 + end for end in "ab"], 8, 1.0)
+    cut = text_fitting.cut_distinct(["the same beginning " * 4 + end for end in "ab"], 8, 1.0)
     assert len(set(cut)) == 2
     assert all(text_fitting.width(text, 8) <= 1.0 for text in cut)
 
@@ -249,7 +252,7 @@ def test_confusion_counts_are_written_and_rows_are_shaded_by_their_share():
     counts = np.zeros((3, 3), int)
     for true, said in zip(member.labels, member.predicted, strict=True):
         counts[true, said] += 1
-    assert added_up([member, member]).tolist() == (2 * counts).tolist()
+    assert total_counts([member, member]).tolist() == (2 * counts).tolist()
     figure = draw_confusion("x", [member])
     axes = figure.axes[0]
     assert len(figure.axes) == 2  # and the colour bar
@@ -263,7 +266,7 @@ def test_confusion_counts_are_written_and_rows_are_shaded_by_their_share():
 
 def test_mistakes_come_surest_first_and_an_image_comes_once():
     members = [predictions(10, seed) for seed in range(3)]
-    found = mistakes(members)
+    found = find_mistakes(members)
     wrong = [set(member.indices[member.wrong].tolist()) for member in members]
     assert {each.index for each in found} == set.union(*wrong)
     assert [each.confidence for each in found] == sorted((each.confidence for each in found), reverse=True)
@@ -277,7 +280,7 @@ def test_mistakes_come_surest_first_and_an_image_comes_once():
 def test_mistakes_show_the_image_that_the_index_means():
     shown = images()
     figure = draw_mistakes("x", [predictions()], shown)
-    first = mistakes([predictions()])[0]
+    first = find_mistakes([predictions()])[0]
     assert (figure.axes[0].images[0].get_array() == shown.test[first.index][..., 0]).all()
     words = "\n".join(check_texts(figure))
     assert f"true: {NAMES[first.label]}\nsaid: {NAMES[first.predicted]}\n{percent(first.confidence)} sure" in words
@@ -303,7 +306,7 @@ def test_images_worth_explaining_are_wrong_and_right_ones():
 
 def test_samples_are_training_images_of_their_class():
     shown = images(3, side=4)
-    figure = draw_samples("x", shown)
+    figure = draw_training_images("x", shown)
     sheet = np.asarray(figure.axes[0].images[0].get_array())
     originals = {shown.training[place].tobytes(): int(shown.training_labels[place]) for place in range(36)}
     for label in range(3):
@@ -339,7 +342,7 @@ def test_stratified_shares_add_up():
 
 
 def test_labels_have_a_bar_for_each_class_and_part():
-    figure = draw_labels("x", images(4))
+    figure = draw_class_counts("x", images(4))
     widths = [patch.get_width() for patch in figure.axes[0].patches]
     assert widths == [9] * 4 + [3] * 4 + [6] * 4
 
@@ -376,7 +379,7 @@ def test_only_valid_timings_are_points():
         + [row("v1", seed, 0.95, timing_valid=False) for seed in range(2)]
         + [row("v2", 0, 0.7, resumed=True)]
     )
-    figure = draw_time("digits", groups)
+    figure = draw_accuracy_by_time("digits", groups)
     points = figure.axes[0].containers
     assert len(points) == 1
     assert points[0].lines[0].get_xydata().tolist() == [[pytest.approx(6.295), pytest.approx(0.9)]]
@@ -408,10 +411,10 @@ def test_an_overlay_is_brightest_where_the_evidence_is():
     assert np.unravel_index(mixed.sum(axis=-1).argmax(), (4, 4)) == (1, 2)
 
 
-# ---- the gallery
+# ---- all figures of a report
 
 
-def material(tmp_path, **changes):
+def sources(tmp_path, **changes):
     rows = [each for each in tour()[0] if each["dataset"] == "digits_high"]
     groups = group_cells(rows)
     found = images(side=16)
@@ -424,13 +427,13 @@ def material(tmp_path, **changes):
         "cache_root": tmp_path / "cache",
         "artifacts_root": tmp_path / "results.artifacts",
     }
-    return Material(**{**usual, **changes})
+    return FigureSources(**{**usual, **changes})
 
 
-def test_the_gallery_draws_every_kind_and_tells_of_each_file(tmp_path):
+def test_a_report_draws_every_kind_of_figure_and_names_each_file(tmp_path):
     told = []
     (tmp_path / "out").mkdir()
-    written, left_out = draw_all(find_pictures(material(tmp_path)), tmp_path / "out", told.append)
+    written, left_out = draw_figures(plan_figures(sources(tmp_path)), tmp_path / "out", told.append)
     kinds = {entry.kind for entry in written}
     assert kinds == {"samples", "labels", "curves", "confusion", "mistakes", "time", "transfer"}
     assert not left_out
@@ -440,9 +443,9 @@ def test_the_gallery_draws_every_kind_and_tells_of_each_file(tmp_path):
 
 
 def test_what_cannot_be_drawn_is_named_with_its_cure(tmp_path):
-    bare = material(tmp_path, cache_root=tmp_path / "elsewhere", predictions=lambda _: {}, epochs=lambda _: {})
+    bare = sources(tmp_path, cache_root=tmp_path / "elsewhere", predictions=lambda _: {}, epochs=lambda _: {})
     (tmp_path / "out").mkdir()
-    written, left_out = draw_all(find_pictures(bare), tmp_path / "out", lambda _: None)
+    written, left_out = draw_figures(plan_figures(bare), tmp_path / "out", lambda _: None)
     assert {entry.kind for entry in written} == {"time"}
     reasons = {each.kind: each.reason for each in left_out}
     assert "bench prepare" in reasons["samples"]
@@ -458,17 +461,17 @@ def test_how_a_cell_diverged_is_drawn_though_it_has_no_result(tmp_path):
         for seed, epochs in ((0, 3), (1, 0))
     ]
     asked = []
-    made = material(tmp_path, epochs=lambda ids: asked.extend(ids) or {number: curve().epochs for number in ids})
-    (picture,) = find_pictures(replace(made, groups=group_cells(rows), transfers=()))
+    made = sources(tmp_path, epochs=lambda ids: asked.extend(ids) or {number: curve().epochs for number in ids})
+    (picture,) = plan_figures(replace(made, groups=group_cells(rows), transfers=()))
     assert (picture.kind, picture.cells) == ("curves", (rows[0]["cell_id"],))
-    written, left_out = draw_all([picture], tmp_path, lambda _: None)
+    written, left_out = draw_figures([picture], tmp_path, lambda _: None)
     assert (len(written), left_out, len(asked)) == (2, [], 1)
 
 
 def test_images_of_another_dataset_are_never_shown_as_mistakes(tmp_path):
-    made = material(tmp_path)
+    made = sources(tmp_path)
     rows = [{**row("scratch", 0, 0.9), "data_fingerprint": "another"}]
-    _, left_out = draw_all(find_pictures(replace(made, groups=group_cells(rows))), tmp_path, lambda _: None)
+    _, left_out = draw_figures(plan_figures(replace(made, groups=group_cells(rows))), tmp_path, lambda _: None)
     assert [each.kind for each in left_out] == ["mistakes"]
     assert "another one" in left_out[0].reason
 
@@ -509,8 +512,8 @@ def test_the_register_knows_the_figures_of_a_cell_that_are_still_there(tmp_path)
     near.parent.mkdir()
     for path in (near, far):
         path.write_bytes(b"")
-    register(root, [Entry("curves", "curves of x", ("one", "two"), near)])
-    register(root, [Entry("time", "time", ("two",), far)])
+    add_figures(root, [FigureFile("curves", "curves of x", ("one", "two"), near)])
+    add_figures(root, [FigureFile("time", "time", ("two",), far)])
     assert [entry.path for entry in figures_of(root, "two")] == [near, far]
     assert [entry.kind for entry in figures_of(root, "one")] == ["curves"]
     far.unlink()
@@ -521,7 +524,7 @@ def test_the_register_knows_the_figures_of_a_cell_that_are_still_there(tmp_path)
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"figures": 3}', '{"figures": [{"kind": 1}]}', "\x00"])
 def test_a_broken_register_is_an_empty_one(tmp_path, content):
-    (tmp_path / REGISTER_NAME).write_text(content)
+    (tmp_path / INDEX_NAME).write_text(content)
     assert figures_of(tmp_path, "x") == []
-    register(tmp_path, [])
-    assert json.loads((tmp_path / REGISTER_NAME).read_text())["figures"] == []
+    add_figures(tmp_path, [])
+    assert json.loads((tmp_path / INDEX_NAME).read_text())["figures"] == []

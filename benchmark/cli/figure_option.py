@@ -1,4 +1,4 @@
-"""`--figures`: the pictures of a report, drawn into a folder and entered in the register that `bench show` reads."""
+"""`--figures`: the figures of a report, drawn into a folder and entered in the index that `bench show` reads."""
 
 from __future__ import annotations
 
@@ -10,10 +10,8 @@ from typing import TYPE_CHECKING, Any
 from benchmark.cli import verbosity
 
 if TYPE_CHECKING:
-    from benchmark.reporting.figures.drawing.picture import LeftOut
-    from benchmark.reporting.figures.figure_index import Entry
     from benchmark.reporting.rows.groups import Group
-    from benchmark.reporting.table import Report
+    from benchmark.reporting.table import FigureFile, MissingFigure, Report
     from benchmark.reporting.tables.transfer import Pair
     from benchmark.results.store.database import Database
 
@@ -23,31 +21,30 @@ NAMED_IN_NOTE = 4
 def with_figures(
     report: Report, groups: Sequence[Group], transfers: Sequence[Pair], folder: Path, database: Database, target: str
 ) -> Report:
-    """The report with its pictures, which are drawn now.
+    """Draw the figures of a report into a folder; returns the report with them.
 
     Args:
         report: Its tables.
         groups: What it shows.
         transfers: The comparisons it makes.
-        folder: Where pictures go; made where it is missing.
+        folder: Where figures go; made where it is missing.
         database: Open for reading.
         target: The database as it was named.
 
     Raises:
         UserError: The folder is a file.
-        StorageError: The disk does not let us.
+        StorageError: The disk is full, or writing is not allowed.
 
-    Side effects: writes PNG and SVG files, and the register beside the artifacts; names each file on stderr.
+    TransferSide effects: writes PNG and SVG files, and the index beside the artifacts; names each file on stderr.
     """
     from benchmark.catalog.cache import default_cache_root
     from benchmark.cli.cell_lookup import stored_predictions
     from benchmark.reporting.figures.drawing.figure_files import make_folder
-    from benchmark.reporting.figures.gallery import Material, draw_all, find_pictures
-    from benchmark.reporting.table import FigureFile, MissingFigure
+    from benchmark.reporting.figures.report_figures import FigureSources, draw_figures, plan_figures
     from benchmark.results.store.location import artifacts_root
 
     make_folder(folder, "--figures")
-    material = Material(
+    sources = FigureSources(
         groups=groups,
         transfers=transfers,
         epochs=lambda ids: _epochs(database, ids),
@@ -55,14 +52,10 @@ def with_figures(
         cache_root=default_cache_root(),
         artifacts_root=artifacts_root(target),
     )
-    written, left_out = draw_all(find_pictures(material), folder, lambda path: verbosity.inform(f"wrote {path}"))
-    _say_missing(left_out)
-    _enter(written, artifacts_root(target))
-    return replace(
-        report,
-        figures=tuple(FigureFile(each.kind, each.title, each.cells, str(each.path)) for each in written),
-        missing_figures=tuple(MissingFigure(each.kind, each.title, each.reason) for each in left_out),
-    )
+    written, missing = draw_figures(plan_figures(sources), folder, lambda path: verbosity.inform(f"wrote {path}"))
+    _name_missing(missing)
+    record_figures(written, artifacts_root(target))
+    return replace(report, figures=tuple(written), missing_figures=tuple(missing))
 
 
 def _epochs(database: Database, ids: Iterable[int]) -> Mapping[int, Sequence[Mapping[str, Any]]]:
@@ -74,19 +67,25 @@ def _epochs(database: Database, ids: Iterable[int]) -> Mapping[int, Sequence[Map
     return found
 
 
-def _say_missing(left_out: Sequence[LeftOut]) -> None:
+def _name_missing(missing: Sequence[MissingFigure]) -> None:
     reasons: dict[str, list[str]] = {}
-    for each in left_out:
-        reasons.setdefault(each.reason, []).append(each.title)
+    for figure in missing:
+        reasons.setdefault(figure.reason, []).append(figure.title)
     for reason, titles in reasons.items():
         more = f" and {len(titles) - NAMED_IN_NOTE} more" if len(titles) > NAMED_IN_NOTE else ""
         verbosity.inform(f"note: not drawn: {'; '.join(titles[:NAMED_IN_NOTE])}{more}: {reason}")
 
 
-def _enter(written: Sequence[Entry], root: Path) -> None:
-    from benchmark.reporting.figures.figure_index import register
+def record_figures(written: Sequence[FigureFile], root: Path) -> None:
+    """Enter figures in the index that `bench show` reads; where that is not possible, a note says so.
+
+    Args:
+        written: The figures.
+        root: The folder of the database's artifacts.
+    """
+    from benchmark.reporting.figures.figure_index import add_figures
 
     try:
-        register(root, written)
+        add_figures(root, written)
     except OSError as error:
         verbosity.inform(f"note: `bench show` will not list these pictures: {error}")

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Literal, TypeAlias
 
 from benchmark.reporting.statistics import Difference, Measurement
@@ -99,17 +100,23 @@ class Table:
 
 @dataclass(frozen=True, slots=True)
 class FigureFile:
-    """A picture that was drawn with the report: what it shows, of which cells (ids), and its file."""
+    """A figure that was drawn.
+
+    Attributes:
+        kind, title: As of `figures.drawing.planned_figure.PlannedFigure`.
+        cells: Ids of the cells that it shows.
+        path: The file.
+    """
 
     kind: str
     title: str
     cells: tuple[str, ...]
-    path: str
+    path: Path
 
 
 @dataclass(frozen=True, slots=True)
 class MissingFigure:
-    """A picture that could not be drawn, and why."""
+    """A figure that could not be drawn, and why."""
 
     kind: str
     title: str
@@ -121,8 +128,11 @@ class Report:
     """All tables of one machine, and what holds for all of them.
 
     Attributes:
-        tables, notes, machine: What the report says.
-        figures, missing_figures: Pictures, where they were asked for; None where they were not.
+        tables: In the order to print.
+        notes: What a reader must know to judge all tables.
+        machine: Whose results these are; None where the results name none.
+        figures: The figures that were drawn; None where no figures were asked for.
+        missing_figures: Those that could not be drawn.
     """
 
     tables: tuple[Table, ...]

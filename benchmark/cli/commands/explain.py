@@ -133,7 +133,7 @@ def _subject(
 
 
 def _worth_explaining(database: Database, execution: Mapping[str, Any]) -> list[str]:
-    from benchmark.reporting.figures.evidence_maps import worth_explaining
+    from benchmark.reporting.figures.grad_cam_overlays import worth_explaining
     from benchmark.reporting.rows.predictions import decode
     from benchmark.results.read import queries
 
@@ -146,8 +146,8 @@ def _worth_explaining(database: Database, execution: Mapping[str, Any]) -> list[
 def _explain(subject: _Subject, place: Path, named: str, *, keep: bool) -> tuple[list[dict[str, Any]], list[Path]]:
     """What was found, and the files; `keep` leaves the maps beside them, for `bench report --figures`."""
     from benchmark.reporting.figures.drawing.figure_files import make_folder, save
-    from benchmark.reporting.figures.drawing.picture import file_stem
-    from benchmark.reporting.figures.evidence_maps import draw_explanation, read_explanation
+    from benchmark.reporting.figures.drawing.planned_figure import file_stem
+    from benchmark.reporting.figures.grad_cam_overlays import draw_overlays, read_explanation
     from benchmark.scheduling.programs.grad_cam import explain
 
     make_folder(place, named)
@@ -156,7 +156,7 @@ def _explain(subject: _Subject, place: Path, named: str, *, keep: bool) -> tuple
         result = place / "explanation.npz" if keep else Path(aside) / "explanation.npz"
         rows = explain(subject.question, result)
         found = read_explanation(result.read_bytes())
-    figure = draw_explanation(f"{', '.join(subject.names)}, seed {subject.seed}", found)
+    figure = draw_overlays(f"{', '.join(subject.names)}, seed {subject.seed}", found)
     files = save(figure, place, file_stem("explanation", *subject.names, distinction=subject.cell_id[:8]))
     for path in files:
         verbosity.inform(f"wrote {path}")
@@ -164,11 +164,9 @@ def _explain(subject: _Subject, place: Path, named: str, *, keep: bool) -> tuple
 
 
 def _register(subject: _Subject, files: Sequence[Path], database: str) -> None:
-    from benchmark.reporting.figures.figure_index import Entry, register
+    from benchmark.cli.figure_option import record_figures
+    from benchmark.reporting.table import FigureFile
     from benchmark.results.store.location import artifacts_root
 
-    entries = [Entry("explanation", "Grad-CAM", (subject.cell_id,), path) for path in files]
-    try:
-        register(artifacts_root(database), entries)
-    except OSError as error:
-        verbosity.inform(f"note: `bench show` will not list these pictures: {error}")
+    figures = [FigureFile("explanation", "Grad-CAM", (subject.cell_id,), path) for path in files]
+    record_figures(figures, artifacts_root(database))

@@ -88,8 +88,8 @@ def _figures(database: str, cell_id: str) -> list[dict[str, str]]:
     from benchmark.reporting.figures.figure_index import figures_of
     from benchmark.results.store.location import artifacts_root
 
-    found = figures_of(artifacts_root(database), cell_id)
-    return [{"kind": entry.kind, "title": entry.title, "path": str(entry.path)} for entry in found]
+    figures = figures_of(artifacts_root(database), cell_id)
+    return [{"kind": figure.kind, "title": figure.title, "path": str(figure.path)} for figure in figures]
 
 
 def _of_classes(predictions: Predictions | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Test accuracy against the seconds of training: what the accuracy cost, where timings can be trusted."""
+"""Draws test accuracy against training time, a point for each group with valid timings."""
 
 from __future__ import annotations
 
@@ -16,13 +16,12 @@ from benchmark.reporting.figures.drawing.style import (
     PALETTE,
     SHEET_INCHES,
     SMALL_POINTS,
-    finished,
+    finish,
     sheet,
     styled,
 )
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY
-from benchmark.reporting.rows.varying_settings import describe
 from benchmark.reporting.statistics import Measurement, measure
 
 LOG_RATIO = 8.0
@@ -34,8 +33,8 @@ _LEGEND_LINE = 0.145
 
 
 @dataclass(frozen=True, slots=True)
-class Point:
-    """One group in the picture."""
+class GroupPoint:
+    """One group in the figure: its marker, and the mean and interval of both quantities."""
 
     label: str
     color: str
@@ -45,12 +44,12 @@ class Point:
 
 
 @styled
-def draw_time(dataset: str, groups: Sequence[Group], varying: Sequence[str] = ()) -> Figure:
+def draw_accuracy_by_time(dataset: str, groups: Sequence[Group], varying: Sequence[str] = ()) -> Figure:
     """One point for each group: mean of the seeds with 95 % intervals both ways.
 
     Args:
         dataset: On which all groups were tested.
-        groups: Those without a valid timing are named below the picture instead.
+        groups: Those without a valid timing are named below the figure instead.
         varying: Settings that tell groups of the same names apart.
     """
     points, untimed = _points(groups, varying)
@@ -72,46 +71,42 @@ def draw_time(dataset: str, groups: Sequence[Group], varying: Sequence[str] = ()
     if not points:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "no valid timing", transform=axes.transAxes, ha="center", va="center")
-        return finished(body)
+        return finish(body)
     for point in points:
-        _draw(axes, point)
-    _scale(axes, points)
-    handles = [_handle(point, columns) for point in points]
+        _draw_point(axes, point)
+    _scale_axes(axes, points)
+    handles = [_legend_entry(point, columns) for point in points]
     body.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=1.5)
-    return finished(body)
+    return finish(body)
 
 
-def _points(groups: Sequence[Group], varying: Sequence[str]) -> tuple[list[Point], list[str]]:
-    own_colors = len(groups) <= len(PALETTE)
+def _points(groups: Sequence[Group], varying: Sequence[str]) -> tuple[list[GroupPoint], list[str]]:
+    has_own_colors = len(groups) <= len(PALETTE)
     colors: dict[str, str] = {}
     used: dict[str, int] = {}
-    points: list[Point] = []
+    points: list[GroupPoint] = []
     untimed: list[str] = []
     for group in groups:
-        label = _label(group, varying)
+        label = ", ".join([group.model, group.strategy, *group.describe(varying)])
         seconds = measure(group.values(FIT_SECONDS).values())
         accuracy = measure(group.values(TEST_ACCURACY).values())
-        color = colors.setdefault(label if own_colors else group.model, PALETTE[len(colors) % len(PALETTE)])
+        color = colors.setdefault(label if has_own_colors else group.model, PALETTE[len(colors) % len(PALETTE)])
         if seconds is None or accuracy is None:
             untimed.append(label)
             continue
-        marker = MARKERS[used.get(color, 0) % len(MARKERS)] if not own_colors else MARKERS[len(points) % len(MARKERS)]
+        # groups of one colour differ in the marker; with colours of their own the markers change all the same
+        number = len(points) if has_own_colors else used.get(color, 0)
         used[color] = used.get(color, 0) + 1
-        points.append(Point(label, color, marker, seconds, accuracy))
+        points.append(GroupPoint(label, color, MARKERS[number % len(MARKERS)], seconds, accuracy))
     return points, untimed
 
 
-def _label(group: Group, varying: Sequence[str]) -> str:
-    settings = [f"{name} {describe(group.settings[name])}" for name in varying if name in group.settings]
-    return ", ".join([group.model, group.strategy, *settings])
-
-
-def _draw(axes: Axes, point: Point) -> None:
+def _draw_point(axes: Axes, point: GroupPoint) -> None:
     axes.errorbar(
         point.seconds.mean,
         point.accuracy.mean,
-        xerr=_bar(point.seconds, least=point.seconds.mean * 0.02),
-        yerr=_bar(point.accuracy, least=0.0),
+        xerr=_error_bar(point.seconds, least=point.seconds.mean * 0.02),
+        yerr=_error_bar(point.accuracy, least=0.0),
         color=point.color,
         marker=point.marker,
         markersize=6,
@@ -121,7 +116,7 @@ def _draw(axes: Axes, point: Point) -> None:
     )
 
 
-def _handle(point: Point, columns: int) -> Line2D:
+def _legend_entry(point: GroupPoint, columns: int) -> Line2D:
     n = f" (n = {point.accuracy.n}"
     n += ")" if point.seconds.n == point.accuracy.n else f", {point.seconds.n} timed)"
     room = SHEET_INCHES / columns - 0.6 - text_fitting.width(n, SMALL_POINTS)
@@ -129,14 +124,14 @@ def _handle(point: Point, columns: int) -> Line2D:
     return Line2D([], [], color=point.color, marker=point.marker, markersize=6, linestyle="none", label=label)
 
 
-def _bar(found: Measurement, *, least: float) -> list[list[float]] | None:
-    """Below and above the mean; a bar never leaves what is possible at its lower end."""
-    if found.half_width is None:
+def _error_bar(measured: Measurement, *, least: float) -> list[list[float]] | None:
+    """Lengths below and above the mean; the lower end stays at or above `least`, the smallest possible value."""
+    if measured.half_width is None:
         return None
-    return [[min(found.half_width, found.mean - least)], [found.half_width]]
+    return [[min(measured.half_width, measured.mean - least)], [measured.half_width]]
 
 
-def _scale(axes: Axes, points: Sequence[Point]) -> None:
+def _scale_axes(axes: Axes, points: Sequence[GroupPoint]) -> None:
     means = [point.seconds.mean for point in points]
     axes.grid(visible=True)
     if min(means) > 0 and max(means) > LOG_RATIO * min(means):
@@ -146,5 +141,5 @@ def _scale(axes: Axes, points: Sequence[Point]) -> None:
     else:
         axes.set_xlim(left=0)
     low, high = axes.get_ylim()
-    # an interval may reach beyond what an accuracy can be; the picture need not
+    # an interval may reach beyond 0..1, which no accuracy does
     axes.set_ylim(max(low, -0.02), min(high, 1.02))

@@ -1,4 +1,4 @@
-"""Confusion matrices: which classes are taken for which."""
+"""Draws confusion matrices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmark.reporting.figures.drawing import text_fitting
-from benchmark.reporting.figures.drawing.style import LABEL_POINTS, SMALL_POINTS, finished, sheet, styled
+from benchmark.reporting.figures.drawing.style import LABEL_POINTS, SMALL_POINTS, finish, sheet, styled
 from benchmark.reporting.rows.classes import confusion_counts
 from benchmark.reporting.rows.predictions import Predictions
 
@@ -21,21 +21,21 @@ _NAME_INCHES = 1.2
 _MATRIX_INCHES = 4.0
 
 
-def added_up(members: Sequence[Predictions]) -> NDArray[np.int64]:
-    """Counts [true class, predicted class], added up over several predictions of the same classes."""
+def total_counts(members: Sequence[Predictions]) -> NDArray[np.int64]:
+    """Images by [true class, predicted class], summed over several predictions of the same classes."""
     counts: NDArray[np.int64] = np.sum([confusion_counts(member) for member in members], axis=0, dtype=np.int64)
     return counts
 
 
 @styled
 def draw_confusion(title: str, members: Sequence[Predictions]) -> Figure:
-    """The counts as numbers, and the share of each true class as shade.
+    """The confusion matrix: counts as numbers, the share of each true class as shade.
 
     Args:
         title: Which cells.
         members: The predictions of each seed.
     """
-    counts = added_up(members)
+    counts = total_counts(members)
     classes = len(counts)
     accuracy = counts.trace() / counts.sum()
     body = sheet(
@@ -46,7 +46,7 @@ def draw_confusion(title: str, members: Sequence[Predictions]) -> Figure:
     shade = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     step = -(-classes // MOST_NUMBERED)
     shown = list(range(0, classes, step))
-    names = text_fitting.cut_apart([members[0].class_names[label] for label in shown], SMALL_POINTS, _NAME_INCHES)
+    names = text_fitting.cut_distinct([members[0].class_names[label] for label in shown], SMALL_POINTS, _NAME_INCHES)
     column = _MATRIX_INCHES / len(shown)
     upright = all(text_fitting.width(name, SMALL_POINTS) < column * 0.9 for name in names)
     axes.set_xticks(shown, names, rotation=0 if upright else 90)
@@ -55,14 +55,14 @@ def draw_confusion(title: str, members: Sequence[Predictions]) -> Figure:
     axes.set_ylabel("true class")
     axes.spines[:].set_visible(True)
     if step == 1:
-        _number(axes, counts, shares, column)
+        _write_counts(axes, counts, shares, column)
     bar = body.colorbar(shade, ax=axes, shrink=0.8, pad=0.02, format=lambda value, _: f"{value:.0%}")
     bar.set_label("share of the true class", fontsize=LABEL_POINTS)
     bar.outline.set_visible(False)
-    return finished(body)
+    return finish(body)
 
 
-def _number(axes: Axes, counts: NDArray[np.int64], shares: NDArray[np.float64], column_inches: float) -> None:
+def _write_counts(axes: Axes, counts: NDArray[np.int64], shares: NDArray[np.float64], column_inches: float) -> None:
     longest = text_fitting.width(str(counts.max()), 1.0)
     points = min(LABEL_POINTS, 0.88 * column_inches / longest, column_inches * 72 * 0.6)
     for true, predicted in np.argwhere(counts):
@@ -78,7 +78,7 @@ def _number(axes: Axes, counts: NDArray[np.int64], shares: NDArray[np.float64], 
 
 
 def describe_n(members: Sequence[Predictions]) -> str:
-    """`n = 3 seeds x 360 images`."""
+    """On how many images and seeds a figure rests: `n = 360 images x 3 seeds, added up`."""
     sizes = [len(member.labels) for member in members]
     if len(members) == 1:
         return f"n = {sizes[0]:,} images, one seed"

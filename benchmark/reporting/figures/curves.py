@@ -1,4 +1,4 @@
-"""Accuracy and loss by epoch: thin lines for the seeds, a thick one for their mean, stages and kept epochs marked."""
+"""Draws accuracy and loss by epoch: thin lines for seeds, a thick one for their mean; stages and kept epochs marked."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormat
 from numpy.typing import NDArray
 
 from benchmark.reporting.figures.drawing import text_fitting
-from benchmark.reporting.figures.drawing.style import BLUE, GREY, SMALL_POINTS, VERMILLION, finished, sheet, styled
-
-Epochs = Sequence[Mapping[str, Any]]
-"""Rows of the view `history` of one execution, in order."""
+from benchmark.reporting.figures.drawing.style import BLUE, GREY, SMALL_POINTS, VERMILLION, finish, sheet, styled
 
 LOG_RATIO = 30.0
 """A loss that falls by more than this is drawn on a logarithmic scale."""
+
+DASHED = (0, (4, 1.5))
+"""A line style of matplotlib: offset, then lengths of dash and gap, in widths of the line."""
 
 _BODY_INCHES = 2.6
 _PANEL_INCHES = 2.55
@@ -32,13 +32,13 @@ class SeedCurve:
     """The epochs of one seed.
 
     Attributes:
-        seed: Which.
-        epochs: Rows of the view `history`.
+        seed: Which one.
+        epochs: Rows of the view `history` of one execution, in order.
         best_epoch: The epoch whose weights were kept; None when nobody knows.
     """
 
     seed: int
-    epochs: Epochs
+    epochs: Sequence[Mapping[str, Any]]
     best_epoch: int | None
 
     def values(self, key: str) -> NDArray[np.float64]:
@@ -59,7 +59,7 @@ class SeedCurve:
 def draw_curves(
     title: str, curves: Sequence[SeedCurve], trained: Sequence[str] = (), notes: Sequence[str] = ()
 ) -> Figure:
-    """Training and validation side by side: accuracy at the left, loss at the right.
+    """Two panels, accuracy and loss by epoch, each with training and validation where something was validated.
 
     Args:
         title: Which cells.
@@ -78,12 +78,12 @@ def draw_curves(
         mark_stages(axes, curves, trained)
         finish_axes(axes, quantity, curves)
     _legend(body, has_validation=has_validation, several=len(curves) > 1)
-    return finished(body)
+    return finish(body)
 
 
 def draw_lines(axes: Axes, curves: Sequence[SeedCurve], key: str, color: str, *, dashed: bool = False) -> None:
-    """One column of each seed, thin, and their mean, thick, as far as all seeds have come."""
-    style = (0, (4, 1.5)) if dashed else "solid"
+    """One column of each seed, thin, and their mean, thick, up to the last epoch that all seeds have."""
+    style: Any = DASHED if dashed else "solid"
     several = len(curves) > 1
     for curve in curves:
         axes.plot(
@@ -111,12 +111,12 @@ def draw_lines(axes: Axes, curves: Sequence[SeedCurve], key: str, color: str, *,
 
 
 def finite(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The values with gaps where they are infinite, for a line cannot go there."""
+    """The values with NaN, which matplotlib leaves as a gap, in the place of infinities."""
     return np.where(np.isfinite(values), values, np.nan)
 
 
 def mark_kept(axes: Axes, curves: Sequence[SeedCurve], key: str, color: str) -> None:
-    """A ring on each seed's line at the epoch whose weights were kept."""
+    """Draw a ring on each seed's line at the epoch whose weights were kept."""
     for curve in curves:
         for place in np.flatnonzero(curve.numbers == (curve.best_epoch or 0)):
             axes.plot(
@@ -134,7 +134,7 @@ def mark_kept(axes: Axes, curves: Sequence[SeedCurve], key: str, color: str) -> 
 
 
 def mark_stages(axes: Axes, curves: Sequence[SeedCurve], trained: Sequence[str]) -> None:
-    """A dotted line where a stage ends, for each seed that ended it elsewhere, and the stages' names above."""
+    """Draw a dotted line wherever a stage ends for some seed, and the stages' names above."""
     for boundary in sorted({place for curve in curves for place in curve.boundaries}):
         axes.axvline(boundary, color=GREY, linestyle="dotted", linewidth=1.0, gid="stage")
     longest = max(curves, key=lambda curve: len(curve.epochs))
@@ -161,7 +161,7 @@ def _stage_names(trained: Sequence[str], room: Sequence[float]) -> list[str]:
 
 
 def finish_axes(axes: Axes, quantity: str, curves: Sequence[SeedCurve]) -> None:
-    """Labels, units and scales of a panel; a loss that spans orders of magnitude gets a logarithmic axis."""
+    """Set labels, units and scales of a panel; a loss that spans orders of magnitude gets a logarithmic axis."""
     last = max(len(curve.epochs) for curve in curves)
     axes.set_xlim(0.5, last + 0.5)
     axes.set_xlabel("epoch")
@@ -183,7 +183,7 @@ def finish_axes(axes: Axes, quantity: str, curves: Sequence[SeedCurve]) -> None:
 
 
 def plain_log_ticks(axes: Axes, which: str) -> None:
-    """Ticks 1, 2, 5, 10 … written as plain numbers: powers of ten would need mathematical markup."""
+    """Set ticks 1, 2, 5, 10 … written as plain numbers: powers of ten would need mathematical markup."""
     axis = axes.xaxis if which == "x" else axes.yaxis
     low, high = sorted(axes.get_xlim() if which == "x" else axes.get_ylim())
     many = high / max(low, 1e-300) > 1e3
@@ -194,19 +194,16 @@ def plain_log_ticks(axes: Axes, which: str) -> None:
 
 def _legend(body: SubFigure, *, has_validation: bool, several: bool) -> None:
     thick = 1.9 if several else 1.6
-    handles = [
-        Line2D(
-            [],
-            [],
-            color=BLUE,
-            linewidth=thick,
-            linestyle=(0, (4, 1.5)) if has_validation else "solid",
-            label="training",
-        )
-    ]
+    dashes: Any = DASHED if has_validation else "solid"
+    handles = [Line2D([], [], color=BLUE, linewidth=thick, linestyle=dashes, label="training")]
     if has_validation:
         handles.append(Line2D([], [], color=VERMILLION, linewidth=thick, label="validation"))
-    handles.append(kept_handle())
+    handles.append(
+        Line2D(
+            [], [], marker="o", markersize=5, markerfacecolor="white", markeredgecolor=VERMILLION, markeredgewidth=1.3,
+            linestyle="none", label="kept epoch",
+        )
+    )  # fmt: skip
     if several:
         handles += [
             Line2D([], [], color=GREY, linewidth=0.7, label="one seed"),
@@ -215,21 +212,14 @@ def _legend(body: SubFigure, *, has_validation: bool, several: bool) -> None:
     body.legend(handles=handles, loc="outside lower center", ncols=len(handles), handlelength=2.2, columnspacing=1.4)
 
 
-def kept_handle() -> Line2D:
-    return Line2D(
-        [], [], marker="o", markersize=5, markerfacecolor="white", markeredgecolor=VERMILLION, markeredgewidth=1.3,
-        linestyle="none", label="kept epoch",
-    )  # fmt: skip
-
-
 def _subtitle(curves: Sequence[SeedCurve]) -> str:
-    seeds = describe_seeds([curve.seed for curve in curves])
+    seeds = _describe_seeds([curve.seed for curve in curves])
     lengths = sorted({len(curve.epochs) for curve in curves})
     epochs = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
     return f"{seeds}; {epochs} epoch{'' if lengths == [1] else 's'}; training values are means over the running epoch"
 
 
-def describe_seeds(seeds: Sequence[int]) -> str:
+def _describe_seeds(seeds: Sequence[int]) -> str:
     """`n = 3 seeds (0, 1, 2)`."""
     if len(seeds) == 1:
         return f"n = 1 seed ({seeds[0]})"

@@ -1,17 +1,17 @@
-"""Test images that were not recognised, those first about which the network was surest."""
+"""Draws misclassified test images, the most confident mistakes first."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
 
 from benchmark.reporting.figures.confusion import describe_n
 from benchmark.reporting.figures.drawing import text_fitting
-from benchmark.reporting.figures.drawing.image_grid import Tiling, lay_out, show
-from benchmark.reporting.figures.drawing.prepared_images import Images
-from benchmark.reporting.figures.drawing.style import SHEET_INCHES, finished, sheet, styled
+from benchmark.reporting.figures.drawing.image_tiles import Tiling, draw_tile, prepare_axes
+from benchmark.reporting.figures.drawing.prepared_images import PreparedImages
+from benchmark.reporting.figures.drawing.style import SHEET_INCHES, finish, sheet, styled
 from benchmark.reporting.rows.predictions import Predictions
 
 COLUMNS, MOST_ROWS = 5, 4
@@ -25,7 +25,7 @@ class Mistake:
     """An image that some seeds took for another class.
 
     Attributes:
-        index: Its place in the prepared test set.
+        index: Its position in the prepared test set.
         label, predicted: True class, and the class that a seed was surest of.
         confidence: How sure that seed was, 0..1.
         seeds: How many seeds were wrong about it, whichever class they took it for.
@@ -38,24 +38,24 @@ class Mistake:
     seeds: int
 
 
-def mistakes(members: Sequence[Predictions]) -> list[Mistake]:
+def find_mistakes(members: Sequence[Predictions]) -> list[Mistake]:
     """Every image that at least one of several predictions got wrong, the most confident mistake first."""
     worst: dict[int, Mistake] = {}
     for member in members:
         confidence = member.confidence
         for row in member.wrong.tolist():
             index = int(member.indices[row])
-            before = worst.get(index)
-            seeds = before.seeds + 1 if before else 1
-            here = Mistake(index, int(member.labels[row]), int(member.predicted[row]), float(confidence[row]), seeds)
-            if before is not None and before.confidence >= here.confidence:
-                here = Mistake(index, before.label, before.predicted, before.confidence, seeds)
-            worst[index] = here
+            current = Mistake(index, int(member.labels[row]), int(member.predicted[row]), float(confidence[row]), 1)
+            earlier = worst.get(index)
+            if earlier is not None:
+                surest = max(earlier, current, key=lambda each: each.confidence)
+                current = replace(surest, seeds=earlier.seeds + 1)
+            worst[index] = current
     return sorted(worst.values(), key=lambda each: (-each.confidence, each.index))
 
 
 @styled
-def draw_mistakes(title: str, members: Sequence[Predictions], images: Images) -> Figure:
+def draw_mistakes(title: str, members: Sequence[Predictions], images: PreparedImages) -> Figure:
     """The most confident mistakes, each with its true class, the class it was taken for, and how sure that was.
 
     Args:
@@ -63,8 +63,8 @@ def draw_mistakes(title: str, members: Sequence[Predictions], images: Images) ->
         members: The predictions of each seed.
         images: The prepared dataset that the predictions' indices point into.
     """
-    found = mistakes(members)
-    shown = found[: COLUMNS * MOST_ROWS]
+    mistakes = find_mistakes(members)
+    shown = mistakes[: COLUMNS * MOST_ROWS]
     rows = max(-(-len(shown) // COLUMNS), 1)
     column_inches = SHEET_INCHES / COLUMNS
     side = images.side
@@ -73,19 +73,19 @@ def draw_mistakes(title: str, members: Sequence[Predictions], images: Images) ->
     body = sheet(
         rows * (_TILE_INCHES + _CAPTION_INCHES) + 0.1,
         f"{title}: mistakes on the test data",
-        _subtitle(len(found), len(shown), members),
+        _subtitle(len(mistakes), len(shown), members),
     )
     axes = body.add_subplot()
-    lay_out(axes, tiling)
+    prepare_axes(axes, tiling)
     if not shown:
         axes.text(0.5, 0.5, "no mistakes", transform=axes.transAxes, ha="center", va="center")
     for number, mistake in enumerate(shown):
         row, column = divmod(number, COLUMNS)
-        show(axes, images.test[mistake.index], tiling, row, column)
+        draw_tile(axes, images.test[mistake.index], tiling, row, column)
         left, top = tiling.corner(row, column)
         text = "\n".join(_caption(mistake, members, column_inches * 0.95))
         axes.text(left + side / 2, top + side * 1.03, text, fontsize=_POINTS, ha="center", va="top", linespacing=1.15)
-    return finished(body)
+    return finish(body)
 
 
 def _caption(mistake: Mistake, members: Sequence[Predictions], inches: float) -> list[str]:
@@ -100,14 +100,14 @@ def _caption(mistake: Mistake, members: Sequence[Predictions], inches: float) ->
 
 
 def percent(share: float) -> str:
-    """A probability in whole percent; nothing here is certain, so it never reads 100 %."""
+    """A probability in whole percent; `> 99 %` from 0.995 on, because rounding must not claim certainty."""
     if share >= 0.995:
         return "> 99 %"
     return f"{share:.0%}".replace("%", " %")
 
 
-def _subtitle(found: int, shown: int, members: Sequence[Predictions]) -> str:
-    images = "image" if found == 1 else "images"
-    which = f"the {shown} with the surest wrong answer are shown" if found > shown else "all are shown, surest first"
+def _subtitle(count: int, shown: int, members: Sequence[Predictions]) -> str:
+    images = "image" if count == 1 else "images"
+    which = f"the {shown} with the surest wrong answer are shown" if count > shown else "all are shown, surest first"
     by = "" if len(members) == 1 else " by at least one seed"
-    return f"{found:,} {images} mistaken{by}; {which if found else 'nothing to show'}; {describe_n(members)}"
+    return f"{count:,} {images} mistaken{by}; {which if count else 'nothing to show'}; {describe_n(members)}"

@@ -1,4 +1,4 @@
-"""Learning curves of a fine-tuned network and of the same network from scratch, in one picture."""
+"""Draws the learning curves of a fine-tuned network beside those of the same network from scratch."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmark.reporting.figures.curves import SeedCurve, draw_lines, finish_axes, mark_kept
+from benchmark.reporting.figures.curves import DASHED, SeedCurve, draw_lines, finish_axes, mark_kept
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.style import (
     BLUE,
     SHEET_INCHES,
     SMALL_POINTS,
     VERMILLION,
-    finished,
+    finish,
     sheet,
     styled,
 )
@@ -27,11 +27,11 @@ _BODY_INCHES = 2.6
 
 
 @dataclass(frozen=True, slots=True)
-class Side:
-    """One of the two.
+class TransferSide:
+    """One of the two networks.
 
     Attributes:
-        strategy: Its name.
+        strategy: Name of its strategy.
         curves: One for each seed, with at least one epoch each.
         test_accuracies: Of the seeds that have one, 0..1.
     """
@@ -42,7 +42,7 @@ class Side:
 
 
 @styled
-def draw_transfer(title: str, fine_tuned: Side, scratch: Side) -> Figure:
+def draw_transfer(title: str, fine_tuned: TransferSide, scratch: TransferSide) -> Figure:
     """Validation accuracy and loss of both by epoch; training values where nothing was validated.
 
     Args:
@@ -67,19 +67,17 @@ def draw_transfer(title: str, fine_tuned: Side, scratch: Side) -> Figure:
         axes.set_ylabel(f"{part} {axes.get_ylabel()}")
     handles = [
         Line2D(
-            [], [], color=color, linewidth=1.9, linestyle=(0, (4, 1.5)) if side is scratch else "solid",
+            [], [], color=color, linewidth=1.9, linestyle=DASHED if side is scratch else "solid",
             label=_label("from scratch" if side is scratch else "fine-tuned", side),
         )
         for side, color in sides
     ]  # fmt: skip
     body.legend(handles=handles, loc="outside lower center", ncols=1, handlelength=2.8)
-    return finished(body)
+    return finish(body)
 
 
-def _label(what: str, side: Side) -> str:
-    found = measure(side.test_accuracies)
-    score = "no test accuracy" if found is None else f"test accuracy {written(found, 'accuracy')}"
-    rest = f"; {score}"
-    room = SHEET_INCHES - 1.0
-    name = text_fitting.cut(f"{what}: {side.strategy}", SMALL_POINTS, room - text_fitting.width(rest, SMALL_POINTS))
-    return name + rest
+def _label(what: str, side: TransferSide) -> str:
+    accuracy = measure(side.test_accuracies)
+    score = "; no test accuracy" if accuracy is None else f"; test accuracy {written(accuracy, 'accuracy')}"
+    room = SHEET_INCHES - 1.0 - text_fitting.width(score, SMALL_POINTS)
+    return text_fitting.cut(f"{what}: {side.strategy}", SMALL_POINTS, room) + score

@@ -6,18 +6,15 @@ has an interval like any other row; with cells of one group its seeds are averag
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from benchmark.matrix.cell import Cell
 from benchmark.matrix.report_spec import EnsembleSpec
 from benchmark.matrix.selection import parse_selection
 from benchmark.matrix.settings import cell_settings
 from benchmark.reporting.rows.classes import Load
 from benchmark.reporting.rows.groups import Group
-from benchmark.reporting.rows.latest import ResultRow
+from benchmark.reporting.rows.latest import ResultRow, cell_of
 from benchmark.reporting.rows.predictions import Predictions, accuracy, average, loss, share_test_set
 
 
@@ -66,17 +63,14 @@ def _selected(groups: Sequence[Group], spec: EnsembleSpec) -> list[Group]:
     selection = parse_selection(spec.cells)
     chosen = []
     for group in groups:
-        rows = {seed: row for seed, row in group.completed.items() if selection.matches(_record(row))}
+        rows = {
+            seed: row
+            for seed, row in group.completed.items()
+            if selection.matches({**row, **(cell_settings(cell_of(row)) if row.get("spec") else {})})
+        }
         if rows:
             chosen.append(Group(*group.names, group.label, group.settings, rows, (), group.last_run))
     return chosen
-
-
-def _record(row: ResultRow) -> dict[str, Any]:
-    spec = row.get("spec")
-    if not spec:
-        return dict(row)
-    return {**row, **cell_settings(Cell.from_dict(json.loads(spec) if isinstance(spec, str) else spec))}
 
 
 def _ensemble(groups: Sequence[Group], label: str, load: Load) -> Ensemble | str:

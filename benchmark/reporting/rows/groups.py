@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import Metric, value_of
-from benchmark.reporting.rows.varying_settings import key_of, settings_of
+from benchmark.reporting.rows.varying_settings import describe, key_of, settings_of
 from benchmark.status import Cause, Status
 
 LONGEST_REASON = 300
@@ -61,10 +61,24 @@ class Group:
     def planned(self) -> int:
         return len(self.completed) + len(self.missing)
 
+    @property
+    def cell_ids(self) -> tuple[str, ...]:
+        """Of the completed rows, in the order of the seeds."""
+        return tuple(row["cell_id"] for row in self.completed.values())
+
+    @property
+    def execution_ids(self) -> list[int]:
+        """Of the completed rows, in the order of the seeds."""
+        return [row["execution_id"] for row in self.completed.values()]
+
+    def describe(self, varying: Sequence[str]) -> list[str]:
+        """The settings of these names that the group has, in words: `threads 2`."""
+        return [f"{name} {describe(self.settings[name])}" for name in varying if name in self.settings]
+
     def values(self, metric: Metric) -> dict[int, float]:
-        """The metric by seed, of those that completed and have it."""
-        found = {seed: value_of(row, metric) for seed, row in self.completed.items()}
-        return {seed: value for seed, value in found.items() if value is not None}
+        """The metric by seed, of the seeds that completed and have it."""
+        values = {seed: value_of(row, metric) for seed, row in self.completed.items()}
+        return {seed: value for seed, value in values.items() if value is not None}
 
 
 def group_cells(rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]] = ()) -> list[Group]:

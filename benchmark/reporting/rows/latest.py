@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from benchmark.matrix.cell import Cell
 from benchmark.status import UNFINISHED, Status
 
 ResultRow: TypeAlias = Mapping[str, Any]
@@ -15,6 +17,12 @@ PROVENANCE = (
     "os", "cpu_model", "cpu_cores", "gpu_names", "gpu_driver",
 )  # fmt: skip
 """What an execution was made with; where rows have these columns, a difference is said."""
+
+
+def cell_of(row: ResultRow) -> Cell:
+    """The cell of a row whose `spec` (`Cell.to_dict()`, or that as JSON text) is there."""
+    spec = row["spec"]
+    return Cell.from_dict({"cell_id": row["cell_id"], **(json.loads(spec) if isinstance(spec, str) else spec)})
 
 
 def with_environment(rows: Sequence[ResultRow], runs: Sequence[Mapping[str, Any]]) -> list[ResultRow]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from benchmark.reporting.rows.groups import Group
-from benchmark.reporting.rows.varying_settings import describe, key_of
+from benchmark.reporting.rows.varying_settings import key_of
 
 
 def partner(group: Group, candidates: Iterable[Group], varying: Sequence[str]) -> Group | None:
@@ -29,9 +29,8 @@ def coordinate(group: Group, name: str) -> str:
 
 
 def where(group: Group, varying: Sequence[str]) -> str:
-    """`digits, simple_cnn, threads 2`: where a comparison was made."""
-    settings = [f"{name} {describe(group.settings[name])}" for name in varying if name in group.settings]
-    return ", ".join([group.dataset, group.model, *settings])
+    """The dataset, model and varying settings of a comparison, for its title: `digits, simple_cnn, threads 2`."""
+    return ", ".join([group.dataset, group.model, *group.describe(varying)])
 
 
 def on_same(first: Group, groups: Iterable[Group], strategy: str) -> list[Group]:

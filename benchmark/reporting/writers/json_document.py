@@ -1,6 +1,6 @@
 """A report as one JSON document `{"machine": …, "tables": […], "notes": […]}` with raw numbers.
 
-Reports with pictures have `figures` and `missing_figures` too.
+Reports with figures have `figures` and `missing_figures` too.
 
 JSON has no NaN and no infinity: such a number is null, and the object that held it names it under `nonfinite`.
 All text is ASCII with escapes, so that no control character or direction mark reaches a terminal.
@@ -26,7 +26,7 @@ def render(report: Report) -> str:
         "notes": list(report.notes),
     }
     if report.figures is not None:
-        document["figures"] = [asdict(figure) for figure in report.figures]
+        document["figures"] = [{**asdict(figure), "path": str(figure.path)} for figure in report.figures]
         document["missing_figures"] = [asdict(figure) for figure in report.missing_figures]
     return json.dumps(document, indent=2, allow_nan=False) + "\n"
 

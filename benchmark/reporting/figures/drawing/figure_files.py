@@ -1,4 +1,4 @@
-"""Figures as files: PNG and SVG with the same bytes for the same figure, whole or not at all."""
+"""Writes figures as PNG and SVG files, atomically; equal figures give equal bytes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ ENDINGS = (".png", ".svg")
 
 @styled
 def png(figure: Figure) -> bytes:
-    """The figure as PNG, without the version of the program that drew it."""
+    """The figure as PNG; without the version of matplotlib, which would make equal figures differ."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -24,17 +24,17 @@ def png(figure: Figure) -> bytes:
 
 @styled
 def svg(figure: Figure) -> bytes:
-    """The figure as SVG, without a date; its text is text."""
+    """The figure as SVG, whose text stays text; without a date, which would make equal figures differ."""
     buffer = io.BytesIO()
     figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
     return buffer.getvalue()
 
 
 def save(figure: Figure, directory: Path, name: str) -> list[Path]:
-    """Writes `NAME.png` and `NAME.svg` into a folder; what stood there under these names is replaced.
+    """Write `NAME.png` and `NAME.svg` into a folder, replacing files of these names; returns both paths.
 
     Raises:
-        StorageError: The disk does not let us.
+        StorageError: The disk is full, or writing is not allowed.
     """
     written = []
     for ending, content in zip(ENDINGS, (png(figure), svg(figure)), strict=True):
@@ -50,14 +50,14 @@ def save(figure: Figure, directory: Path, name: str) -> list[Path]:
 
 
 def make_folder(directory: Path, option: str) -> None:
-    """Makes sure that there is a folder to write to.
+    """Make the folder that figures go to, with its parents, where it is missing.
 
     Args:
-        directory: Where figures are to go.
+        directory: The folder.
         option: The option that named it, for messages.
 
     Raises:
-        UserError: Something else is there.
+        UserError: There is a file of that name.
         StorageError: It cannot be made.
     """
     if directory.exists() and not directory.is_dir():

@@ -1,4 +1,4 @@
-"""The prepared datasets in the cache, read for pictures: as memory maps, as `training/programs/prepare.py` wrote them."""
+"""Opens prepared datasets, which `training/programs/prepare.py` left in the cache, as memory maps."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ from numpy.typing import NDArray
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.matrix.cell import Data
 from benchmark.matrix.planning.example_counts import ClassCounts, class_counts
-from benchmark.reporting.figures.drawing.picture import UndrawableError
+from benchmark.reporting.figures.drawing.planned_figure import UndrawableError
 
 
 @dataclass(frozen=True, slots=True)
-class Images:
+class PreparedImages:
     """A prepared dataset as one cell sees it.
 
     Attributes:
-        data: Which cells' data these are.
+        data: The data settings of the cell.
         training, test: Images [n, h, w, c] uint8 of the whole source, in memory maps.
         training_labels, test_labels: The cell's class of each, counted from 0; -1 where the cell leaves the class out.
         class_names: Of the cell's classes, in order.
-        fingerprint: Of the prepared arrays.
+        fingerprint: Of the prepared arrays, as their `meta.json` records it.
     """
 
     data: Data
@@ -51,8 +51,8 @@ class Images:
         return class_counts(self.data, *totals)
 
 
-def open_images(data: Data, cache_root: Path) -> Images:
-    """Opens what was prepared for these data.
+def open_images(data: Data, cache_root: Path) -> PreparedImages:
+    """Open the dataset that was prepared for these data settings.
 
     Raises:
         UndrawableError: It is not in the cache, or cannot be read.
@@ -75,7 +75,7 @@ def open_images(data: Data, cache_root: Path) -> Images:
             f"its prepared images in {directory} cannot be read ({error}); delete that folder and run: bench prepare"
         ) from error
     kept = tuple(range(len(names))) if data.classes is None else data.classes
-    return Images(
+    return PreparedImages(
         data=data,
         training=training,
         training_labels=_renumbered(training_labels, kept, len(names)),
@@ -87,6 +87,7 @@ def open_images(data: Data, cache_root: Path) -> Images:
 
 
 def _renumbered(labels: NDArray[Any], kept: tuple[int, ...], count: int) -> NDArray[np.int64]:
+    """Each label as its position in `kept`; -1 where it is not kept."""
     numbers = np.full(count, -1, dtype=np.int64)
     numbers[list(kept)] = np.arange(len(kept))
     renumbered: NDArray[np.int64] = numbers[np.asarray(labels)]

@@ -1,7 +1,7 @@
-"""How all pictures look: a sheet as wide as the text of a page, its palette, its title, subtitle and notes.
+"""The look of all figures: width of a page's text, palette, title, subtitle and notes.
 
-The palette is that of M. Okabe and K. Ito, "Color universal design" (2008): its colours are told apart by people with
-any of the common kinds of colour blindness. Yellow is left out, which nobody sees as a thin line on white.
+The palette is that of M. Okabe and K. Ito, "Color universal design" (2008), whose colours people with any of the common
+kinds of colour blindness can tell apart. Yellow is left out: a thin yellow line on white is hard to see.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, ParamSpec, TypeVar
+from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
@@ -34,8 +34,11 @@ MARGIN_INCHES = 0.08
 TITLE_POINTS, SUBTITLE_POINTS, LABEL_POINTS, SMALL_POINTS = 10.0, 8.5, 8.5, 7.5
 DOTS_PER_INCH = 160
 
-_LINE = 1.35 / 72
+_LINE_INCHES = 1.35 / 72
 """Height of a line of text, in inches for each point of its size."""
+
+_Line: TypeAlias = tuple[str, float, bool]
+"""A line of text, its size in points, and whether it is bold."""
 
 _SETTINGS: dict[Any, Any] = {
     "axes.edgecolor": GREY,
@@ -70,16 +73,16 @@ _SETTINGS: dict[Any, Any] = {
 
 @contextmanager
 def style() -> Iterator[None]:
-    """Settings of matplotlib for our pictures, whatever `matplotlibrc` the user has; put back afterwards."""
+    """Set matplotlib up for our figures, whatever `matplotlibrc` the user has; restores the settings afterwards."""
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_SETTINGS)
-        mpl.rcParams["font.family"] = text_fitting.families()
+        mpl.rcParams["font.family"] = text_fitting.font_families()
         yield
 
 
 def styled(draw: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
-    """Run a function inside `style`."""
+    """Decorator that runs a function inside `style`."""
 
     @wraps(draw)
     def inside(*args: Parameters.args, **kwargs: Parameters.kwargs) -> Result:
@@ -90,30 +93,17 @@ def styled(draw: Callable[Parameters, Result]) -> Callable[Parameters, Result]:
 
 
 def sheet(body_inches: float, title: str, subtitle: str, notes: Sequence[str] = ()) -> SubFigure:
-    """The empty body of a new figure, below its title and above its notes; `finished` gives the whole figure.
+    """Make a figure with its title and notes; returns its empty body, to draw on. `finish` gives the whole figure.
 
     Args:
-        body_inches: Height of what is drawn.
+        body_inches: Height of the body.
         title: What is shown of which cells.
-        subtitle: The rest that a reader must know: n, and how it was measured.
+        subtitle: What else a reader must know: n, and how it was measured.
         notes: Sentences at the foot.
     """
     room = SHEET_INCHES - 2 * MARGIN_INCHES
-    head = [
-        *(
-            (line, TITLE_POINTS, True)
-            for line in text_fitting.wrapped(title, TITLE_POINTS, room, most_lines=3, bold=True)
-        ),
-        *(
-            (line, SUBTITLE_POINTS, False)
-            for line in text_fitting.wrapped(subtitle, SUBTITLE_POINTS, room, most_lines=3)
-        ),
-    ]
-    foot = [
-        (line, SMALL_POINTS, False)
-        for note in notes
-        for line in text_fitting.wrapped(note, SMALL_POINTS, room, most_lines=6)
-    ]
+    head = _lines(title, TITLE_POINTS, room, 3, bold=True) + _lines(subtitle, SUBTITLE_POINTS, room, 3)
+    foot = [line for note in notes for line in _lines(note, SMALL_POINTS, room, 6)]
     heights = (_height(head), body_inches, _height(foot))
     figure = Figure(figsize=(SHEET_INCHES, sum(heights)))
     FigureCanvasAgg(figure)
@@ -126,8 +116,13 @@ def sheet(body_inches: float, title: str, subtitle: str, notes: Sequence[str] = 
     return figure.add_subfigure(GridSpec(len(used), 1, figure, height_ratios=used)[1])
 
 
-def finished(body: SubFigure) -> Figure:
-    """The whole figure, laid out for good: all its files are then alike."""
+def _lines(text: str, points: float, room: float, most_lines: int, *, bold: bool = False) -> list[_Line]:
+    lines = text_fitting.wrap(text, points, room, most_lines=most_lines, bold=bold)
+    return [(line, points, bold) for line in lines]
+
+
+def finish(body: SubFigure) -> Figure:
+    """The whole figure, laid out once and then fixed, so that PNG and SVG have the same layout."""
     figure = body.get_figure(root=True)
     assert isinstance(figure, Figure)
     for _ in range(2):  # images with square pixels find their place in the second pass
@@ -136,11 +131,11 @@ def finished(body: SubFigure) -> Figure:
     return figure
 
 
-def _height(lines: Sequence[tuple[str, float, bool]]) -> float:
-    return sum(points * _LINE for _, points, _ in lines) + (1.5 * MARGIN_INCHES if lines else 0)
+def _height(lines: Sequence[_Line]) -> float:
+    return sum(points * _LINE_INCHES for _, points, _ in lines) + (1.5 * MARGIN_INCHES if lines else 0)
 
 
-def _write(figure: Figure, lines: Sequence[tuple[str, float, bool]], top_inches: float) -> None:
+def _write(figure: Figure, lines: Sequence[_Line], top_inches: float) -> None:
     top = top_inches - MARGIN_INCHES
     for line, points, bold in lines:
         figure.text(
@@ -152,10 +147,10 @@ def _write(figure: Figure, lines: Sequence[tuple[str, float, bool]], top_inches:
             color="black" if bold else GREY,
             va="top",
         )
-        top -= points * _LINE
+        top -= points * _LINE_INCHES
 
 
-def frameless(axes: Axes) -> None:
-    """Take away the lines and tick marks around a picture; tick labels stay."""
+def hide_frame(axes: Axes) -> None:
+    """Hide the lines and tick marks around axes; tick labels stay."""
     axes.spines[:].set_visible(False)
     axes.tick_params(length=0)

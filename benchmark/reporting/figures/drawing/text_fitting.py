@@ -1,4 +1,4 @@
-"""Text in pictures: names from outside made harmless and legible, measured, wrapped and cut to the room there is."""
+"""Fits text into figures: makes it harmless and legible, measures, wraps and shortens it."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from matplotlib.ft2font import FT2Font
 from benchmark.reporting.harmless_text import plain
 
 MAIN_FAMILY = "DejaVu Sans"
-"""Comes with matplotlib, so that a picture looks alike on every machine."""
+"""Comes with matplotlib, so that a figure looks alike on every machine."""
 
 _OTHER_FAMILIES = (
     "Noto Sans CJK JP", "Noto Sans CJK SC", "Source Han Sans", "WenQuanYi Zen Hei", "Hiragino Sans", "PingFang SC",
     "Microsoft YaHei", "Malgun Gothic", "Arial Unicode MS", "Noto Sans", "Noto Emoji",
 )  # fmt: skip
 _DOTS_PER_INCH = 160
-"""At which text is measured; hinting makes it wider at fewer."""
+"""The resolution at which text is measured; hinting makes text wider at lower ones."""
 
 
 @cache
-def families() -> list[str]:
-    """The main font, and of those that know other scripts the ones that this machine has."""
+def font_families() -> list[str]:
+    """The main font, then those installed here that cover other scripts."""
     installed = {entry.name for entry in font_manager.fontManager.ttflist}
     return [MAIN_FAMILY, *(name for name in _OTHER_FAMILIES if name in installed)]
 
 
 @cache
 def _known_characters() -> frozenset[int]:
-    paths = [font_manager.findfont(FontProperties(family=[name])) for name in families()]
+    paths = [font_manager.findfont(FontProperties(family=[name])) for name in font_families()]
     return frozenset(code for path in paths for code in FT2Font(path).get_charmap())
 
 
 def legible(text: str) -> str:
-    r"""The text on one line without control characters; what no font here can draw is written as `\u732b`."""
+    r"""The text on one line without control characters; characters that no font has are written as `\u732b`."""
     known = _known_characters()
     return "".join(
         character if ord(character) in known else f"\\u{ord(character):04x}" for character in plain(text).strip()
@@ -47,8 +47,8 @@ def legible(text: str) -> str:
 
 @lru_cache(maxsize=20_000)
 def width(text: str, points: float, *, bold: bool = False) -> float:
-    """How wide a text is, in inches."""
-    font = FontProperties(family=families(), size=points, weight="bold" if bold else "normal")
+    """The width of a text of a size in points, in inches."""
+    font = FontProperties(family=font_families(), size=points, weight="bold" if bold else "normal")
     with mpl.rc_context({"text.usetex": False}):
         measured: tuple[float, float, float] = _renderer().get_text_width_height_descent(text, font, ismath=False)
     return measured[0] / _DOTS_PER_INCH
@@ -61,7 +61,7 @@ def _renderer() -> Any:
 
 
 def cut(text: str, points: float, inches: float, *, bold: bool = False) -> str:
-    """The text, made legible, as far as it fits into so many inches; what is cut off leaves an `…`."""
+    """The text, made legible and shortened to a width in inches; an `…` ends a shortened text."""
     text = legible(text)
     if width(text, points, bold=bold) <= inches:
         return text
@@ -73,20 +73,22 @@ def cut(text: str, points: float, inches: float, *, bold: bool = False) -> str:
     return text[:low].rstrip() + "…"
 
 
-def cut_apart(texts: list[str], points: float, inches: float) -> list[str]:
-    """Each text cut to the room; those that would come out alike keep their number, so that they stay apart."""
+def cut_distinct(texts: list[str], points: float, inches: float) -> list[str]:
+    """Each text shortened to a width in inches; texts that become equal get their number in front."""
     short = [cut(text, points, inches) for text in texts]
     if len(set(short)) == len(short):
         return short
-    twice = {text for text in short if short.count(text) > 1}
+    repeated = {text for text in short if short.count(text) > 1}
     return [
-        f"{number} {cut(text, points, max(inches - width(f'{number} ', points), 0))}" if found in twice else found
-        for number, (text, found) in enumerate(zip(texts, short, strict=True))
+        f"{number} {cut(text, points, max(inches - width(f'{number} ', points), 0))}"
+        if shorter in repeated
+        else shorter
+        for number, (text, shorter) in enumerate(zip(texts, short, strict=True))
     ]
 
 
-def wrapped(text: str, points: float, inches: float, *, most_lines: int, bold: bool = False) -> list[str]:
-    """The text in lines that fit, broken between words where that is possible, at most so many; the last one is cut."""
+def wrap(text: str, points: float, inches: float, *, most_lines: int, bold: bool = False) -> list[str]:
+    """The text in at most `most_lines` lines of a width in inches, broken between words where possible; the last is cut."""
     lines: list[str] = []
     rest = legible(text)
     while rest and len(lines) < most_lines - 1:

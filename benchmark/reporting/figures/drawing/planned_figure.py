@@ -1,4 +1,4 @@
-"""What a picture is before it is drawn, and what stands in the place of one that cannot be drawn."""
+"""A figure that is planned but not drawn yet, the error when it cannot be drawn, and the names of its files."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ _LONGEST_SLUG = 40
 
 
 @dataclass(frozen=True, slots=True)
-class Picture:
-    """A picture that can be drawn.
+class PlannedFigure:
+    """A figure that a report wants.
 
     Attributes:
         kind: `samples`, `labels`, `curves`, `confusion`, `mistakes`, `time`, `transfer` or `explanation`.
         name: Of its files, without an ending; safe on every file system.
         title: What it shows, in words.
-        cells: Ids of the cells that it is about.
-        draw: Makes the figure; may find out only then that it cannot (`UndrawableError`).
+        cells: Ids of the cells that it shows.
+        draw: Draws it; raises `UndrawableError` where what it needs is missing.
     """
 
     kind: str
@@ -32,20 +32,11 @@ class Picture:
 
 
 class UndrawableError(Exception):
-    """What a picture needs is not there; the message names the cure."""
-
-
-@dataclass(frozen=True, slots=True)
-class LeftOut:
-    """A picture that was wanted and is not there."""
-
-    kind: str
-    title: str
-    reason: str
+    """What a figure needs is missing; the message names the cure."""
 
 
 def slug(name: str) -> str:
-    """A name as part of a file name: lower-case ASCII; names that would come out alike differ in a short hash."""
+    """A name as part of a file name: lower-case ASCII; a changed name gets a short hash, so that names stay distinct."""
     readable = re.sub(r"[^a-z0-9_]+", "-", name.lower())[:_LONGEST_SLUG].strip("-_")
     if readable == name:
         return readable
@@ -54,5 +45,5 @@ def slug(name: str) -> str:
 
 
 def file_stem(kind: str, *names: str, distinction: str = "") -> str:
-    """`curves-digits-simple_cnn-scratch-aac72af9`."""
+    """The name of a figure's files without their ending: `curves-digits-simple_cnn-scratch-aac72af9`."""
     return "-".join(filter(None, [kind, *map(slug, names), distinction]))

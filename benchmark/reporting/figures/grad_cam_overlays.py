@@ -1,4 +1,8 @@
-"""Grad-CAM overlays: where in an image the evidence for a class lay, as `bench explain` computed it."""
+"""Draws Grad-CAM overlays: which parts of an image spoke for a class, as `bench explain` computed it.
+
+Grad-CAM: R. R. Selvaraju et al., "Grad-CAM: Visual Explanations from Deep Networks via Gradient-based Localization",
+ICCV 2017.
+"""
 
 from __future__ import annotations
 
@@ -14,8 +18,8 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from benchmark.reporting.figures.drawing import text_fitting
-from benchmark.reporting.figures.drawing.image_grid import Tiling, lay_out, show
-from benchmark.reporting.figures.drawing.style import SHEET_INCHES, SMALL_POINTS, finished, sheet, styled
+from benchmark.reporting.figures.drawing.image_tiles import Tiling, draw_tile, prepare_axes
+from benchmark.reporting.figures.drawing.style import SHEET_INCHES, SMALL_POINTS, finish, sheet, styled
 from benchmark.reporting.figures.mistakes import percent
 from benchmark.reporting.rows.predictions import Predictions
 
@@ -28,8 +32,8 @@ _FAINTEST, _STRONGEST = 0.15, 0.75
 
 
 @dataclass(frozen=True, slots=True)
-class Evidence:
-    """What spoke for one class in one image.
+class EvidenceMap:
+    """How strongly each part of one image spoke for one class.
 
     Attributes:
         label: The class.
@@ -41,45 +45,45 @@ class Evidence:
 
 
 @dataclass(frozen=True, slots=True)
-class Explained:
-    """One image and what a network made of it.
+class ExplainedImage:
+    """One image with its prediction and evidence maps.
 
     Attributes:
-        name: How it is called: `test:17`, or the name of a file.
+        name: `test:17`, or the name of a file.
         image: [h, w, c] uint8 as the network saw it.
-        probabilities: [classes].
+        probabilities: Of each class, 0..1, [classes].
         label: The true class; None when it is not known.
-        answer: Evidence for the class the network said, or for the class that was asked about.
-        truth: Evidence for the true class where that is another one.
+        answer: For the class the network predicted, or for the class that was asked about.
+        truth: For the true class where that is another one.
     """
 
     name: str
     image: NDArray[np.uint8]
     probabilities: NDArray[np.float32]
     label: int | None
-    answer: Evidence
-    truth: Evidence | None
+    answer: EvidenceMap
+    truth: EvidenceMap | None
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
-    """What `training/programs/explain.py` wrote, read.
+class StoredExplanation:
+    """The content of `explanation.npz`, which `training/programs/explain.py` writes.
 
     Attributes:
-        layer: Whose activation the maps are made of.
+        layer: The layer whose activation the maps are computed from.
         grid: Height and width of that activation, in positions.
-        class_names: In order.
+        class_names: In the order of the probabilities.
         images: What was explained.
     """
 
     layer: str
     grid: tuple[int, int]
     class_names: tuple[str, ...]
-    images: tuple[Explained, ...]
+    images: tuple[ExplainedImage, ...]
 
 
-def read_explanation(content: bytes) -> Explanation:
-    """The arrays of `explanation.npz`; nothing in it is executed.
+def read_explanation(content: bytes) -> StoredExplanation:
+    """Read `explanation.npz`; nothing in it is executed.
 
     Raises:
         ValueError: It is not such a file.
@@ -87,7 +91,7 @@ def read_explanation(content: bytes) -> Explanation:
     with np.load(io.BytesIO(content), allow_pickle=False) as archive:
         arrays: Mapping[str, NDArray[Any]] = {name: archive[name] for name in archive.files}
     header = json.loads(arrays["header"].tobytes())
-    return Explanation(
+    return StoredExplanation(
         layer=header["layer"],
         grid=(header["grid"][0], header["grid"][1]),
         class_names=tuple(header["class_names"]),
@@ -95,22 +99,22 @@ def read_explanation(content: bytes) -> Explanation:
     )
 
 
-def _explained(arrays: Mapping[str, NDArray[Any]], names: Sequence[str], row: int) -> Explained:
+def _explained(arrays: Mapping[str, NDArray[Any]], names: Sequence[str], row: int) -> ExplainedImage:
     label = int(arrays["labels"][row])
-    answer = Evidence(int(arrays["classes"][row]), arrays[f"map_{row}"])
+    answer = EvidenceMap(int(arrays["classes"][row]), arrays[f"map_{row}"])
     differs = label >= 0 and label != answer.label
-    return Explained(
+    return ExplainedImage(
         name=names[row],
         image=arrays[f"image_{row}"],
         probabilities=arrays["probabilities"][row],
         label=label if label >= 0 else None,
         answer=answer,
-        truth=Evidence(label, arrays[f"truth_map_{row}"]) if differs else None,
+        truth=EvidenceMap(label, arrays[f"truth_map_{row}"]) if differs else None,
     )
 
 
 def worth_explaining(predictions: Predictions, count: int) -> list[int]:
-    """Places in the prepared test set of a few images: the most confident mistakes, and right ones of several classes.
+    """Positions in the prepared test set of a few images: the most confident mistakes, and right ones of several classes.
 
     Args:
         predictions: Of one cell.
@@ -125,26 +129,26 @@ def worth_explaining(predictions: Predictions, count: int) -> list[int]:
 
 
 @styled
-def draw_explanation(title: str, explanation: Explanation) -> Figure:
+def draw_overlays(title: str, explanation: StoredExplanation) -> Figure:
     """A row for each image: as it is, with the evidence for the answer, and where that is another one for the truth.
 
     Args:
         title: Which cell.
         explanation: At least one image.
     """
-    found = explanation.images
-    side = max(found[0].image.shape[:2])
+    images = explanation.images
+    side = max(images[0].image.shape[:2])
     pixels = side / _TILE_INCHES
-    tiling = Tiling(len(found), COLUMNS, side, _GAP_INCHES * pixels, _GAP_INCHES * pixels)
+    tiling = Tiling(len(images), COLUMNS, side, _GAP_INCHES * pixels, _GAP_INCHES * pixels)
     height, width = explanation.grid
     body = sheet(
-        len(found) * (_TILE_INCHES + _GAP_INCHES) + 0.25,
+        len(images) * (_TILE_INCHES + _GAP_INCHES) + 0.25,
         f"{title}: Grad-CAM",
-        f"n = {len(found)} image{'s' if len(found) != 1 else ''}; layer {explanation.layer}, {height} x {width} positions, "
+        f"n = {len(images)} image{'s' if len(images) != 1 else ''}; layer {explanation.layer}, {height} x {width} positions, "
         "enlarged; bright: strongest evidence for the class within this map, not how sure the network was",
     )
     axes = body.add_subplot()
-    lay_out(axes, tiling)
+    prepare_axes(axes, tiling)
     words_inches = SHEET_INCHES - tiling.width / pixels - 0.3
     axes.set_xlim(0, tiling.width + words_inches * pixels)
     axes.set_ylim(tiling.height, -0.22 * pixels)
@@ -158,22 +162,22 @@ def draw_explanation(title: str, explanation: Explanation) -> Figure:
             ha="center",
             va="bottom",
         )
-    for row, each in enumerate(found):
-        show(axes, each.image, tiling, row, 0)
-        show(axes, overlay(each.image, each.answer.map), tiling, row, 1)
-        if each.truth is not None:
-            show(axes, overlay(each.image, each.truth.map), tiling, row, 2)
+    for row, image in enumerate(images):
+        draw_tile(axes, image.image, tiling, row, 0)
+        draw_tile(axes, overlay(image.image, image.answer.map), tiling, row, 1)
+        if image.truth is not None:
+            draw_tile(axes, overlay(image.image, image.truth.map), tiling, row, 2)
         _, middle = tiling.middle(row, 0)
-        words = "\n".join(_words(each, explanation.class_names, words_inches - 0.1))
+        words = "\n".join(_caption(image, explanation.class_names, words_inches - 0.1))
         axes.text(tiling.width + 0.1 * pixels, middle, words, fontsize=SMALL_POINTS, va="center", linespacing=1.3)
-    return finished(body)
+    return finish(body)
 
 
-def _headings(explanation: Explanation) -> list[str]:
-    found = explanation.images
-    asked = next((each.answer.label for each in found if each.answer.label != each.probabilities.argmax()), None)
+def _headings(explanation: StoredExplanation) -> list[str]:
+    images = explanation.images
+    asked = next((image.answer.label for image in images if image.answer.label != image.probabilities.argmax()), None)
     second = "for the answer" if asked is None else f"for {explanation.class_names[asked]}"
-    return ["image", second, *(["for the true class"] if any(each.truth for each in found) else [])]
+    return ["image", second, *(["for the true class"] if any(image.truth for image in images) else [])]
 
 
 def overlay(image: NDArray[np.uint8], evidence: NDArray[np.float32]) -> NDArray[np.float64]:
@@ -185,21 +189,23 @@ def overlay(image: NDArray[np.uint8], evidence: NDArray[np.float32]) -> NDArray[
     return mixed
 
 
-def _words(each: Explained, names: Sequence[str], inches: float) -> list[str]:
-    said = int(each.probabilities.argmax())
-    lines = [text_fitting.cut(each.name, SMALL_POINTS, inches)]
-    if each.label is not None:
-        lines.append(_line("true", each, each.label, names, inches, sure=each.label != said))
-    lines.append(_line("said", each, said, names, inches))
-    if each.answer.label != said:
-        lines.append(_line("shown", each, each.answer.label, names, inches))
-    silent = [one.label for one in (each.answer, each.truth) if one is not None and not one.map.any()]
+def _caption(image: ExplainedImage, names: Sequence[str], inches: float) -> list[str]:
+    predicted = int(image.probabilities.argmax())
+    lines = [text_fitting.cut(image.name, SMALL_POINTS, inches)]
+    if image.label is not None:
+        lines.append(_line("true", image, image.label, names, inches, sure=image.label != predicted))
+    lines.append(_line("said", image, predicted, names, inches))
+    if image.answer.label != predicted:
+        lines.append(_line("shown", image, image.answer.label, names, inches))
+    silent = [shown.label for shown in (image.answer, image.truth) if shown is not None and not shown.map.any()]
     return [*lines, *(text_fitting.cut(f"nothing spoke for {names[label]}", SMALL_POINTS, inches) for label in silent)]
 
 
-def _line(word: str, each: Explained, label: int, names: Sequence[str], inches: float, *, sure: bool = True) -> str:
+def _line(
+    word: str, image: ExplainedImage, label: int, names: Sequence[str], inches: float, *, sure: bool = True
+) -> str:
     """`said: church, 97 %`; a long name is cut, not the number."""
-    end = f", {percent(float(each.probabilities[label]))}" if sure else ""
+    end = f", {percent(float(image.probabilities[label]))}" if sure else ""
     return (
         text_fitting.cut(f"{word}: {names[label]}", SMALL_POINTS, inches - text_fitting.width(end, SMALL_POINTS)) + end
     )

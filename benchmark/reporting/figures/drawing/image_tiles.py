@@ -1,4 +1,4 @@
-"""Many small images in one array, so that a hundred of them cost one axes."""
+"""Many small images on one matplotlib axes, because a hundred axes are slow."""
 
 from __future__ import annotations
 
@@ -10,15 +10,17 @@ import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import NDArray
 
+from benchmark.reporting.figures.drawing.style import hide_frame
+
 
 @dataclass(frozen=True, slots=True)
 class Tiling:
-    """Where tiles lie on a sheet that is measured in pixels of its images.
+    """A grid of tiles, each an image and the gap beside and below it, measured in pixels of the images.
 
     Attributes:
-        rows, columns: How many.
+        rows, columns: Number of tiles.
         side: Height and width of an image, in pixels.
-        gap_x, gap_y: Between tiles, in the same.
+        gap_x, gap_y: Between images, in pixels.
     """
 
     rows: int
@@ -36,26 +38,26 @@ class Tiling:
         return self.rows * (self.side + self.gap_y)
 
     def corner(self, row: int, column: int) -> tuple[float, float]:
-        """Left and upper edge of a tile; upwards is less."""
+        """Left and upper edge of a tile, in pixels from the left and from the top."""
         return column * (self.side + self.gap_x), row * (self.side + self.gap_y)
 
     def middle(self, row: int, column: int) -> tuple[float, float]:
+        """The centre of a tile's image, likewise."""
         left, top = self.corner(row, column)
         return left + self.side / 2, top + self.side / 2
 
 
-def lay_out(axes: Axes, tiling: Tiling) -> None:
-    """Prepare axes for tiles: limits in pixels, square pixels, nothing around."""
+def prepare_axes(axes: Axes, tiling: Tiling) -> None:
+    """Set up axes for tiles: limits in pixels, square pixels, no frame and no ticks."""
     axes.set_xlim(0, tiling.width)
     axes.set_ylim(tiling.height, 0)
     axes.set_aspect("equal", anchor="N")
-    axes.spines[:].set_visible(False)
-    axes.tick_params(length=0)
+    hide_frame(axes)
     axes.set_xticks([])
     axes.set_yticks([])
 
 
-def show(axes: Axes, image: NDArray[Any], tiling: Tiling, row: int, column: int) -> None:
+def draw_tile(axes: Axes, image: NDArray[Any], tiling: Tiling, row: int, column: int) -> None:
     """Draw one image [h, w] or [h, w, 1 or 3], uint8 or 0..1, as a tile."""
     left, top = tiling.corner(row, column)
     extent = (left, left + tiling.side, top + tiling.side, top)
@@ -64,7 +66,7 @@ def show(axes: Axes, image: NDArray[Any], tiling: Tiling, row: int, column: int)
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=top_value, extent=extent, interpolation="auto")
 
 
-def joined(images: Sequence[Sequence[NDArray[np.uint8]]], gap: int, columns: int) -> NDArray[np.uint8]:
+def join_images(images: Sequence[Sequence[NDArray[np.uint8]]], gap: int, columns: int) -> NDArray[np.uint8]:
     """Rows of images [h, w, c] as one RGB array with white gaps; short rows end in white.
 
     Args:
