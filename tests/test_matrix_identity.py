@@ -1,15 +1,18 @@
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.matrix.identity import canonical_json, cell_id_of, changed_keys, identity_parts
+from benchmark.matrix.cell import defaults_of
+from benchmark.matrix.identity import ALWAYS, NEVER, canonical_json, cell_id_of, changed_keys, identity_parts
 from benchmark.matrix.load import MachineKind, Plan, parse_matrix
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -181,6 +184,21 @@ def test_changed_keys_are_dotted_and_sorted():
     one, two = {"a": [{"b": 1}], "c": 1}, {"a": [{"b": 2}, {}], "d": 1}
     assert changed_keys(one, two) == ["a", "c", "d"]
     assert changed_keys({"x": (1, 2)}, {"x": [1, 2]}) == []
+
+
+def test_only_fields_with_a_default_are_ever_added_to_what_makes_an_id():
+    """If this fails, a new field has no default, or a list was changed that must stay: every recorded id would change."""
+    for kind, names in ALWAYS.items():
+        assert names | NEVER | defaults_of(kind).keys() >= {field.name for field in fields(kind)}
+    assert sorted(len(names) for names in ALWAYS.values()) == [2, 3, 3, 4, 8, 11, 13]
+
+
+def test_parts_that_cells_of_a_matrix_share_make_the_ids_that_whole_cells_make():
+    text = f"{SMALL}threads = 2\nsave = 'model'\naugment = {{ zoom = 0.1 }}\nreduce_learning_rate = 3\n"
+    for cell in [*plan_of(MATRIX).cells, *plan_of(text).cells]:
+        parts = canonical_json(identity_parts(cell))
+        assert cell.cell_id == cell_id_of(cell) == hashlib.sha256(parts.encode()).hexdigest()[:20]
+        assert json.loads(parts) == json.loads(json.dumps(identity_parts(type(cell).from_dict(cell.to_dict()))))
 
 
 def test_views_and_saved_files_are_part_of_the_id_only_where_they_are_asked_for():

@@ -5,7 +5,7 @@ import json
 
 import pytest
 
-from benchmark.matrix.cell import Cell, Data, Stage
+from benchmark.matrix.cell import Cell, Data, Stage, defaults_of
 from benchmark.matrix.load import MachineKind, parse_matrix
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.settings import DEFAULTS, SETTINGS, cell_settings, names_of, plain
@@ -39,6 +39,12 @@ def test_every_field_of_a_cell_is_a_setting_or_comes_from_a_definition():
     }  # fmt: skip
     assert fields - definitions == set(SETTINGS) - {"dropout"}
     assert names_of("stage") == {field.name for field in dataclasses.fields(Stage)}
+
+
+def test_the_default_of_a_setting_is_that_of_its_field():
+    for kind in (Cell, Data, Stage):
+        of_fields = {name: default for name, default in defaults_of(kind).items() if name in SETTINGS}
+        assert {name: DEFAULTS[name] for name in of_fields} == of_fields
 
 
 def test_defaults_are_values_of_their_kind():

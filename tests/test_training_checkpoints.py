@@ -100,6 +100,14 @@ def test_a_state_of_another_cell_or_training_version_is_refused(cell_id, version
         read_state(tmp_path / STATE_NAME, cell_id, version)
 
 
+def test_a_state_of_a_version_that_knows_more_is_refused(tmp_path, monkeypatch):
+    header = checkpoints._header
+    monkeypatch.setattr(checkpoints, "_header", lambda state: {**header(state), "features": {"later": 1}})
+    write_state(tmp_path, state())
+    with pytest.raises(UnusableStateError, match="written by another version of bench"):
+        read(tmp_path / STATE_NAME)
+
+
 @settings(max_examples=150, deadline=None)
 @given(st.data())
 def test_no_flipped_bit_changes_a_state_unseen(tmp_path_factory, data):
