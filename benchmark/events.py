@@ -32,7 +32,7 @@ class Job:
         cell: `Cell.to_dict()`.
         directory: The attempt's own folder for artifacts and its state file; exists already.
         earlier_directories: Folders of earlier attempts of the same execution, newest first: where to resume from.
-        data_directory: The prepared dataset (see `training/programs/prepare.py`); None for the fake backend.
+        data_directory: The prepared dataset (see `training/programs/prepare.py`); None for a backend that trains nothing.
         parent_weights: Kept weights of the parent cell, or None.
         parent_weights_sha256: Their expected digest.
         cores: Processors to pin the worker to; empty leaves it to the kernel.

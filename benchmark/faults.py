@@ -1,37 +1,25 @@
-"""Fault points: places where a test lets this program break, to prove that nothing is lost. Inert outside tests.
+"""Fault points: named places where a test lets this program break, to prove that nothing is lost. Inert otherwise.
 
-`BENCH_FAULT=<point>:<nth>:<action>[@<cell id>]` (several joined by commas) acts when `point` is reached for the nth
-time in a process (one that works at this cell, when an id is given), and only if `BENCH_TESTING=1`. With
-`BENCH_FAULT_MARK=<file>` each acts once over all processes: a file is created, and whoever finds it does nothing.
+What happens at them is in `testing/fault_actions.py`, which registers itself while `BENCH_TESTING=1`.
 
 Points of a worker: start, build, stage, batch, ckpt.write (three times for each state file: empty, half, whole),
 ckpt.done, epoch.sent, artifact, evaluate, complete, leave, features (after each piece that is kept). Of the scheduler:
 expand, launch, commit, report. Of the template: template.preload, template.fork. Of the database: migrate.step,
 db.commit.
-
-Actions: kill9, segv, exit (status 0), hang (in Python), spin (in C, holding the interpreter's lock), hog (memory, up to
-a limit of its own), gorge (a gibibyte, for control groups that have less), stop (SIGSTOP), half (half an event, then
-SIGSTOP), deaf (SIGTERM ignored, then hang), child (leaves a sleeping grandchild), junk (64 MB on stderr), enospc, lost
-and full_gpu (what backends raise when a GPU is lost, or has no memory left), and raise:<exception of builtins>.
 """
 
 from __future__ import annotations
 
-import builtins
-import contextlib
-import ctypes
-import errno
-import os
-import resource
-import signal
-import stat
-import sys
-import time
-from collections import Counter
 from collections.abc import Callable
 
-_reached: Counter[str] = Counter()
+_act: Callable[[str, str], None] | None = None
 _cell_id = ""
+
+
+def register(act: Callable[[str, str], None]) -> None:
+    """Has `act(point, cell_id)` called at every point that this process reaches."""
+    global _act  # noqa: PLW0603  what breaks a process is decided once for it
+    _act = act
 
 
 def in_cell(cell_id: str) -> None:
@@ -41,118 +29,6 @@ def in_cell(cell_id: str) -> None:
 
 
 def point(name: str) -> None:
-    """Breaks here if a test asked for it.
-
-    Raises:
-        OSError: The action is `enospc`.
-        RuntimeError: The action is `lost` or `full_gpu`.
-        Exception: The action is `raise:<cls>`.
-    """
-    wanted = os.environ.get("BENCH_FAULT")
-    if wanted is None or os.environ.get("BENCH_TESTING") != "1":
-        return
-    _reached[name] += 1
-    for number, order in enumerate(wanted.split(",")):
-        what, _, cell_id = order.partition("@")
-        place, nth, action = what.split(":", 2)
-        if place == name and int(nth) == _reached[name] and _cell_id.startswith(cell_id) and _is_first(number):
-            _act(action)
-
-
-def _is_first(number: int) -> bool:
-    mark = os.environ.get("BENCH_FAULT_MARK")
-    if mark is None:
-        return True
-    try:
-        os.close(os.open(f"{mark}.{number}", os.O_CREAT | os.O_EXCL))
-    except FileExistsError:
-        return False
-    return True
-
-
-def _act(action: str) -> None:
-    name, _, argument = action.partition(":")
-    if name == "raise":
-        raise getattr(builtins, argument)(f"fault point: {argument}")
-    _ACTIONS[name]()
-
-
-def _signal_self(number: int) -> Callable[[], None]:
-    return lambda: os.kill(os.getpid(), number)
-
-
-def _hang() -> None:
-    while True:
-        time.sleep(3600)
-
-
-def _spin() -> None:
-    # One bytecode that takes hours and never lets another thread or a signal handler run.
-    _ = 10 ** (10**8)
-
-
-def _hog() -> None:
-    # A limit of our own, so that the machine does not suffer: the next allocation above it is a MemoryError.
-    used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: PTH123, SIM115
-    resource.setrlimit(resource.RLIMIT_AS, (used + (64 << 20), resource.RLIM_INFINITY))
-    bytearray(256 << 20)
-
-
-def _gorge() -> None:
-    eaten = []
-    for _ in range(64):
-        eaten.append(bytearray(os.urandom(1 << 12) * (1 << 12)))  # noqa: PERF401  each must stay
-
-
-def _half() -> None:
-    # A worker holds one pipe beside its standard streams: that of its events.
-    for descriptor in range(3, 64):
-        with contextlib.suppress(OSError):
-            if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
-                os.write(descriptor, b'{"event": "EpochFinis')
-    os.kill(os.getpid(), signal.SIGSTOP)
-
-
-def _deaf() -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
-    _hang()
-
-
-def _junk() -> None:
-    for _ in range(64):
-        os.write(2, b"\xff\x00junk\n" * (1 << 17))
-
-
-def _leave_child() -> None:
-    os.posix_spawn(sys.executable, [sys.executable, "-c", "import time; time.sleep(60)"], os.environ)
-
-
-def _full() -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _lose_gpu() -> None:
-    raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS: fault point")
-
-
-def _fill_gpu() -> None:
-    raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate: fault point")
-
-
-_ACTIONS: dict[str, Callable[[], object]] = {
-    "kill9": _signal_self(signal.SIGKILL),
-    "stop": _signal_self(signal.SIGSTOP),
-    "segv": lambda: ctypes.string_at(0),
-    "exit": lambda: os._exit(0),
-    "hang": _hang,
-    "gorge": _gorge,
-    "half": _half,
-    "spin": _spin,
-    "hog": _hog,
-    "deaf": _deaf,
-    "child": _leave_child,
-    "junk": _junk,
-    "enospc": _full,
-    "lost": _lose_gpu,
-    "full_gpu": _fill_gpu,
-}
+    """Breaks here if a test asked for it; see `testing/fault_actions.py` for what may be raised."""
+    if _act is not None:
+        _act(name, _cell_id)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import importlib.util
 import os
 import platform
 import re
@@ -201,15 +200,6 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
         except metadata.PackageNotFoundError:
             continue
     return versions
-
-
-BACKENDS = ("tensorflow", "jax", "torch")
-"""Libraries that Keras computes with, by the names of their modules and of our settings."""
-
-
-def installed_backends() -> tuple[str, ...]:
-    """Those of `BACKENDS` that can be imported here, as far as can be told without importing them."""
-    return tuple(name for name in BACKENDS if importlib.util.find_spec(name) is not None)
 
 
 def git_state(directory: Path) -> GitState:

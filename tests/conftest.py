@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
+import benchmark.testing  # noqa: F401  the backend and the fault actions that tests of this process use
+
 STARTS_PROCESSES = re.compile(
     r"^(from|import) (subprocess|harness|scheduling_runs|cli_workplace|training_nursery|multiprocessing)\b",
     re.MULTILINE,

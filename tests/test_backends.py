@@ -16,7 +16,8 @@ import pytest
 from scheduling_plans import fake_cell
 from training_cells import DIGITS, KILLED, architecture, cell, history, job, run_worker, stage
 
-from benchmark import events, machine
+from benchmark import events
+from benchmark.catalog import backends
 from benchmark.errors import UserError
 from benchmark.matrix.load import MachineKind, parse_matrix
 from benchmark.scheduling.processes.environment import require_backends
@@ -75,7 +76,7 @@ def test_a_backend_is_an_axis_of_cells_with_ids_of_their_own():
 
 
 def test_cells_from_elsewhere_are_refused_before_anything_starts(monkeypatch, tmp_path):
-    monkeypatch.setattr(machine, "installed_backends", lambda: ("tensorflow",))
+    monkeypatch.setattr(backends, "installed_backends", lambda: ("tensorflow", "fake"))
     require_backends([fake_cell(), replace(fake_cell(), backend="tensorflow")])
     foreign = cell(backend="torch")
     for door in (lambda: require_backends([foreign]), lambda: predict([Trained(foreign, tmp_path, "")], [])):
@@ -91,7 +92,7 @@ def test_an_unfit_template_is_given_up_for_its_own_backend_alone():
         launcher._hear(unfit)
     (note,) = notes
     assert "workers for jax are started one by one, because the template process is unfit: a thread 'x' runs" in note
-    isolation = {name: launcher.isolation_of(cell(backend=name)) for name in machine.BACKENDS}
+    isolation = {name: launcher.isolation_of(cell(backend=name)) for name in backends.training_backends()}
     assert isolation == {"tensorflow": "fork", "jax": "spawn", "torch": "fork"}
 
 

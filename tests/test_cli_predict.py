@@ -99,7 +99,7 @@ def test_a_rehearsal_predicts_nothing(finished, tmp_path):
     (finished.directory / "x.png").write_bytes(b"")
     done = finished.call("predict", "seed=0,strategy=regularized", "x.png")
     assert done.exit_code == 2
-    assert "a rehearsal (backend = fake)" in done.stderr
+    assert "its backend (fake) trains no network to predict with" in done.stderr
 
 
 def test_weights_that_are_gone_name_the_cure(place):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import graphlib
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -26,7 +27,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "matrix": {"errors", "events", "machine", "catalog"},
     "results": {"errors", "events", "faults", "machine", "matrix", "catalog"},
     "training": {"errors", "events", "faults", "machine", "matrix", "catalog"},
-    "testing": {"events", "faults", "matrix", "training"},
+    "testing": {"events", "faults", "matrix", "catalog", "training"},
     "forecast": {"events", "machine", "matrix", "catalog"},
     "scheduling": {"errors", "events", "faults", "machine", "matrix", "catalog", "results", "forecast"},
     "reporting": {"errors", "events", "machine", "matrix", "catalog", "results"},
@@ -176,6 +177,27 @@ def test_no_module_and_no_folder_stands_in_a_circle_of_imports():
 def test_no_verb_imports_a_verb():
     verbs = {name for name in NAMES if name.startswith("benchmark.cli.commands.")}
     assert not {verb: found for verb in verbs if (found := own_imports()[verb] & verbs)}
+
+
+def test_only_the_registration_knows_of_what_stands_in_for_training():
+    outside = [path for path in MODULES if part_or_root(path) != "testing"]
+    assert [path for path in outside if "fake" in path.read_text()] == []
+    assert [name_of(path) for path in outside if "benchmark.testing" in path.read_text()] == ["benchmark"]
+
+
+def part_or_root(path: Path) -> str:
+    return path.relative_to(PACKAGE).parts[0]
+
+
+@pytest.mark.parametrize("testing", ["0", "1"])
+def test_the_backend_of_tests_is_known_only_while_bench_is_tested(testing):
+    code = "from benchmark.catalog.backends import BACKENDS; import sys; print(*BACKENDS, 'benchmark.testing' in sys.modules)"
+    environment = {**os.environ, "BENCH_TESTING": testing}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=environment
+    )
+    known = ["tensorflow", "jax", "torch", *(["fake"] if testing == "1" else [])]
+    assert done.stdout.split() == [*known, str(testing == "1")]
 
 
 def test_only_training_imports_keras_and_tensorflow():

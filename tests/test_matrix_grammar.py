@@ -125,7 +125,7 @@ def test_the_whole_grammar_is_a_plan():
         ("seed     = [0, 1]", "filters = 1", "`filters` belongs in [model.NAME]"),
         ('device   = ["auto"]', 'device = "gpu:x"', "matrix.device: expected auto, cpu, gpu or gpu:N"),
         ('"float32"', '"float23"', "did you mean 'float32'?"),
-        ('"tensorflow"', '"fake"', "matrix.backend[0]: expected tensorflow, jax or torch"),
+        ('"tensorflow"', '"theano"', "matrix.backend[0]: expected tensorflow, jax or torch"),
         ('on_invalid = "skip"', 'on_invalid = "ask"', "matrix.on_invalid: expected skip or error"),
         ('name     = "digits tour"', 'name = "a\\u0000b"', "matrix.name: expected a name without control characters"),
         ('name     = "digits tour"', "name = 3", "matrix.name: expected a text, got 3"),

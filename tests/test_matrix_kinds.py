@@ -100,11 +100,3 @@ ANYTHING = st.recursive(
 def test_whatever_a_kind_reads_is_hashable_or_refused(kind, value):
     normal = read(kind, value)
     hash(normal)
-
-
-def test_the_backend_of_rehearsals_is_known_only_while_bench_is_tested(monkeypatch):
-    kind = SETTINGS["backend"].kind
-    monkeypatch.delenv("BENCH_TESTING", raising=False)
-    assert read(kind, "fake") is INVALID
-    monkeypatch.setenv("BENCH_TESTING", "1")
-    assert read(kind, "fake") == "fake"

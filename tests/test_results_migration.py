@@ -147,8 +147,9 @@ def test_an_upgrade_killed_in_the_middle_leaves_the_old_schema(path, next_versio
     next_version()
     code = (
         "import sys; from pathlib import Path; from functools import partial\n"
-        "from benchmark.results import migration, upgrade, versions\n"
-        "migration.migrate = partial(migration.migrate, scripts=Path(sys.argv[2]))\n"
+        "from benchmark.results.schema import migrate, versions\n"
+        "from benchmark.results.store import upgrade\n"
+        "migrate.migrate = partial(migrate.migrate, scripts=Path(sys.argv[2]))\n"
         "versions.SCHEMA_VERSION = upgrade.SCHEMA_VERSION = 2\n"
         "upgrade.upgrade_database(sys.argv[1])\n"
     )

@@ -8,7 +8,7 @@ import pytest
 from scheduling_plans import fake_cell
 from scheduling_runs import Place
 
-from benchmark import machine
+from benchmark.catalog import backends
 from benchmark.catalog.cache import prepared_directory
 from benchmark.scheduling.programs import preparation
 from benchmark.scheduling.programs.preparation import fingerprint
@@ -34,7 +34,7 @@ open(directory / "meta.json", "w").write(json.dumps({"fingerprint": wish["source
 def place(tmp_path, monkeypatch):
     """A place whose datasets are built by a program of this test."""
     monkeypatch.setenv("BENCH_TESTING", "1")
-    monkeypatch.setattr(machine, "installed_backends", lambda: ("played",))
+    monkeypatch.setitem(backends._BACKENDS, "played", backends.Backend("played", "played", (), ""))
     (tmp_path / "builder.py").write_text(BUILDER)
     monkeypatch.setattr(preparation, "COMMAND", (sys.executable, str(tmp_path / "builder.py")))
     return Place(tmp_path)

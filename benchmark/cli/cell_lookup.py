@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from benchmark.catalog.backends import trains
 from benchmark.cli.cell_names import short_id
 from benchmark.errors import NotFoundError, UserError
 from benchmark.status import Status
@@ -88,8 +89,8 @@ def trained_cell(database: Database, cell_id: str, machine: str | None, target: 
     where = f" on machine {machine!r}" if machine else ""
     if not done:
         raise UserError(f"CELL {short_id(cell_id)}: expected a completed cell{where}; see: bench show {cell_id[:8]}")
-    if cell.backend == "fake":
-        raise UserError(f"CELL {short_id(cell_id)}: a rehearsal (backend = fake) has no network to predict with")
+    if not trains(cell.backend):
+        raise UserError(f"CELL {short_id(cell_id)}: its backend ({cell.backend}) trains no network to predict with")
     newest = max(row["execution_id"] for row in done)
     kept = [row for row in detail.artifacts if row["execution_id"] == newest and row["kind"] == "weights"]
     root = artifacts_root(target).resolve()

@@ -60,6 +60,7 @@ class MatrixRequest:
 def machine_kind(threads: Mapping[str, int] | None = None) -> MachineKind:
     """What this machine has, as far as it decides which cells a matrix comes to; `threads` as for `load`."""
     from benchmark import machine
+    from benchmark.catalog.backends import installed_backends
     from benchmark.catalog.cache import default_cache_root
     from benchmark.errors import UserError
     from benchmark.forecast.thread_choice import stored_choices
@@ -70,7 +71,7 @@ def machine_kind(threads: Mapping[str, int] | None = None) -> MachineKind:
     with contextlib.suppress(UserError):
         chosen = stored_choices(default_cache_root())
     decided = {**chosen, **(threads or {})}
-    return MachineKind(machine.gpu_count(), machine.cpu_cores(), decided, machine.installed_backends())
+    return MachineKind(machine.gpu_count(), machine.cpu_cores(), decided, installed_backends())
 
 
 def matrix_options(function: Function) -> Function:

@@ -12,6 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from benchmark.catalog.backends import trains
 from benchmark.catalog.facts import ARCHITECTURES, SOURCES, UNKNOWN_BACKBONE
 from benchmark.matrix.cell import Cell, Data, Stage
 
@@ -54,7 +55,7 @@ SPEEDS: Mapping[str, Speed] = {
     "cpu": Speed(0.2, 0.003, trace=0.011, launch=60e-6, multiply_add=17e-12, update=3.5e-9),
     # not measured: a graphics processor that does 3 million million multiply-adds a second where it is kept busy
     "gpu": Speed(2.0, 0.003, trace=0.011, launch=15e-6, multiply_add=0.3e-12, update=0.05e-9),
-    "fake": Speed(0.03, 0.007),
+    "none": Speed(0.03, 0.007),  # where no network is trained
 }
 """By the kind of device."""
 
@@ -111,8 +112,8 @@ class CellCost:
 
 def cost_of(cell: Cell) -> CellCost:
     """Seconds of the cell on a machine of the usual speed."""
-    if cell.backend == "fake":
-        speed = SPEEDS["fake"]
+    if not trains(cell.backend):
+        speed = SPEEDS["none"]
         return CellCost(speed.start, tuple(StageCost(0.0, speed.epoch, _epochs(stage)) for stage in cell.stages), 0.0)
     speed, network, examples = SPEEDS[cell.device_kind], network_of(cell), examples_of(cell.data)
     faster = math.pow(cell.threads, _THREADS_EXPONENT)
@@ -176,7 +177,7 @@ def learning_parameters(stage: Stage, network: Network) -> float:
 
 def usual_peak_bytes(cell: Cell) -> float:
     """Most main memory of the cell's process: libraries, parameters and their moments, activations of one batch."""
-    if cell.backend == "fake":
+    if not trains(cell.backend):
         return 3e7
     network = network_of(cell)
     learning = max(learning_parameters(stage, network) for stage in cell.stages)
@@ -186,7 +187,7 @@ def usual_peak_bytes(cell: Cell) -> float:
 
 def stored_bytes(cell: Cell) -> int:
     """What the cell leaves on the disk: weights, history, predictions, and what `save` asks for."""
-    if cell.backend == "fake":
+    if not trains(cell.backend):
         return 4096
     network = network_of(cell)
     files = 1 + sum(kind in {"model", "h5"} for kind in cell.save)

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
+from benchmark.catalog.backends import BACKENDS
 from benchmark.errors import NewerRecordError
 from benchmark.forecast.cost import stored_bytes, usual_peak_bytes
 from benchmark.forecast.shapes import Shape, Shapes
@@ -26,7 +27,7 @@ Basis: TypeAlias = Literal["same cell", "same shape", "same model", "trial", "co
 MEASURED: frozenset[Basis] = frozenset({"same cell", "same shape", "same model", "trial"})
 """What an estimate may follow from when this machine has recorded a cell of the same model, or tried one."""
 
-START_SECONDS: Mapping[str, float] = {"tensorflow": 4.0, "jax": 4.0, "torch": 6.0, "fake": 0.3}
+START_SECONDS: Mapping[str, float] = {name: backend.start_seconds for name, backend in BACKENDS.items()}
 """From the begin of a run to its first worker: the imports of the template process, where no run was recorded."""
 
 _LONGEST_START = 3.0

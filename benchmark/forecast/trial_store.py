@@ -20,6 +20,7 @@ from typing import Any
 
 import benchmark
 from benchmark import machine
+from benchmark.catalog.backends import BACKENDS, trains
 from benchmark.catalog.facts import SOURCES
 from benchmark.events import ModelBuilt, Tried
 from benchmark.forecast.cost import SPEEDS, Examples, cost_of, examples_of
@@ -28,7 +29,6 @@ from benchmark.matrix.identity import canonical_json
 from benchmark.matrix.speed_key import pace_of_cell
 
 FORMAT = 1
-_PACKAGES = {"tensorflow": "tensorflow", "jax": "jax", "torch": "torch"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,19 +86,19 @@ def seconds_by(trial: Trial, cell: Cell) -> float:
         trial: Of a cell with as many stages.
         cell: May have other data and epochs than the one that was tried; another augmentation is taken for the same.
     """
-    speed, examples = SPEEDS["fake" if cell.backend == "fake" else cell.device_kind], _examples(trial, cell)
+    speed, examples = SPEEDS[cell.device_kind if trains(cell.backend) else "none"], _examples(trial, cell)
     seconds = trial.setup_seconds + speed.start
     for stage, planned, tried in zip(cell.stages, cost_of(cell).stages, trial.stages, strict=True):
         images = examples.training * tried.step_seconds + examples.validation * tried.predict_seconds
         seconds += tried.tracing_seconds + planned.epochs * (images / stage.batch_size + speed.epoch)
-    if cell.backend != "fake":
+    if trains(cell.backend):
         seconds += examples.test / cell.stages[-1].batch_size * (1 + cell.tta) * trial.stages[-1].predict_seconds
     return seconds
 
 
 def _examples(trial: Trial, cell: Cell) -> Examples:
     """Of users' own data the trial alone has counted the examples."""
-    if cell.backend != "fake" and cell.data.source in SOURCES:
+    if trains(cell.backend) and cell.data.source in SOURCES:
         return examples_of(cell.data)
     return Examples(trial.training, trial.validation, trial.test)
 
@@ -165,7 +165,7 @@ def _gpu_names() -> list[str]:
 
 @cache
 def _versions(backend: str) -> dict[str, str]:
-    names = [_PACKAGES[backend], "keras", "numpy"] if backend in _PACKAGES else []
+    names = [*BACKENDS[backend].modules, "numpy"] if trains(backend) else []
     return {"bench": benchmark.__version__, **machine.package_versions(names)}
 
 

@@ -153,7 +153,7 @@ class Cell:
         labels: `integer` or `one_hot`: how labels reach the loss.
         threads: Intra- and inter-op threads of the worker.
         precision: `float32`, `mixed_bfloat16` or `mixed_float16`.
-        backend: `tensorflow`, `jax` or `torch` (or `fake`, which trains nothing, for rehearsals).
+        backend: Name of one of `catalog/backends.py`: `tensorflow`, `jax` or `torch`.
         device: As asked for: `auto`, `cpu`, `gpu` or `gpu:N`.
         device_kind: What that means on this machine: `cpu` or `gpu`.
         deterministic: Whether operations must be bit-repeatable.

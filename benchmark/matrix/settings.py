@@ -10,6 +10,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Literal
 
+from benchmark.catalog.backends import training_backends
 from benchmark.matrix.cell import Cell, is_table
 from benchmark.matrix.speed_key import AUTO
 from benchmark.matrix.values import (
@@ -17,6 +18,7 @@ from benchmark.matrix.values import (
     MONITOR,
     REDUCE_LEARNING_RATE,
     Augmentation,
+    BackendName,
     Boolean,
     Choice,
     Integer,
@@ -84,7 +86,7 @@ _TABLE = (
     Setting(
         "backend",
         "cell",
-        Choice(("tensorflow", "jax", "torch"), hidden=("fake",)),
+        BackendName(training_backends()),
         "tensorflow",
         "tensorflow",
         "which library Keras computes with",

@@ -23,6 +23,7 @@ from typing import Any
 
 import platformdirs
 
+from benchmark.catalog.backends import trains
 from benchmark.errors import UserError
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.problems import quoted
@@ -98,7 +99,7 @@ def standings(cells: Iterable[Cell]) -> list[Standing]:
     """All plug-in files that cells need."""
     models: dict[tuple[str, str], set[str]] = defaultdict(set)
     for cell in cells:
-        if cell.architecture.file is not None and cell.backend != "fake":
+        if cell.architecture.file is not None and trains(cell.backend):
             models[cell.architecture.file, str(cell.architecture.code)].add(cell.model)
     digests = trusted_digests() if models else frozenset()
     return [

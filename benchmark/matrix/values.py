@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import keyword
 import math
-import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from benchmark.catalog.backends import BACKENDS
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint, normal_name, unfit_name
 
@@ -122,22 +122,28 @@ class Boolean:
 
 @dataclass(frozen=True)
 class Choice:
-    """One word of a closed list; `hidden` words are allowed while bench itself is tested."""
+    """One word of a closed list."""
 
     options: tuple[str, ...]
-    hidden: tuple[str, ...] = ()
 
     @property
     def expected(self) -> str:
         return " or ".join(filter(None, [", ".join(self.options[:-1]), self.options[-1]]))
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        hidden = self.hidden if os.environ.get("BENCH_TESTING") == "1" else ()
-        if isinstance(value, str) and value in (*self.options, *hidden):
+        if isinstance(value, str) and value in self.options:
             return value
         hint = nearest_hint(value, self.options) if isinstance(value, str) else ""
         problems.add(path, self.expected, value, hint if hint.startswith("did") else "")
         return INVALID
+
+
+@dataclass(frozen=True)
+class BackendName(Choice):
+    """The name of a backend that is known here; those that train nothing are not offered."""
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        return value if isinstance(value, str) and value in BACKENDS else super().read(value, path, problems)
 
 
 @dataclass(frozen=True)

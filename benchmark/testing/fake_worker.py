@@ -1,40 +1,33 @@
-"""The `fake` backend: everything a worker does except training. For rehearsals and for tests of all that surrounds it.
+"""The `fake` backend: everything a worker does except training, for tests of all that surrounds it.
 
 The weights are 64 numbers that walk about, one epoch of 5 ms each (`BENCH_FAKE_EPOCH_SECONDS`, for one thread; t
-threads take that over t to the power `BENCH_FAKE_THREADS_EXPONENT`, which is 0), and the losses come from them; so an epoch's numbers follow from the seed and from the weights before it, and a cell that goes on from a
-wrong state shows it. `BENCH_TESTING=1` opens the fault points of `benchmark/faults.py`.
+threads take that over t to the power `BENCH_FAKE_THREADS_EXPONENT`, which is 0), and the losses come from them; so an
+epoch's numbers follow from the seed and from the weights before it, and a cell that goes on from a wrong state shows it.
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
-import json
 import math
 import os
 import signal
 import time
 import traceback
 import zipfile  # noqa: F401  NumPy imports it when it writes; here the template does, once for all
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from types import FrameType
-from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 from numpy.random import default_rng
 
 from benchmark import faults
 from benchmark.events import (
     ArtifactWritten,
-    CheckpointFailed,
     Completed,
     Diverged,
     EpochFinished,
     Evaluated,
-    Event,
     Failed,
     Interrupted,
     Job,
@@ -42,39 +35,31 @@ from benchmark.events import (
     Predicted,
     Progress,
     Resumed,
-    StagesTaken,
     StageStarted,
     StageStored,
     Started,
     Tried,
 )
 from benchmark.matrix.cell import Cell
+from benchmark.testing.fake_state import (
+    PARAMETERS,
+    Emit,
+    State,
+    Weights,
+    checkpoint,
+    packed_arrays,
+    resumed_state,
+    store_stage,
+    take_stages,
+    write_whole,
+)
 from benchmark.training.artifacts.prediction_file import PREDICTIONS_NAME, pack_predictions
 from benchmark.training.process.failures import cause_of
 
 BATCHES = 4
 EXAMPLES = 256
-PARAMETERS = 64
 _LEAST_TRIED = 3
-STATE_NAME = "state.npz"
-PREVIOUS_STATE_NAME = "state.previous.npz"
 WEIGHTS_NAME = "weights.npz"
-
-Emit = Callable[[Event], None]
-Weights = npt.NDArray[np.float64]
-
-
-@dataclass(slots=True)
-class _State:
-    """What an epoch leaves for the next one."""
-
-    weights: Weights
-    history: list[EpochFinished]
-    taken: int = 0
-
-    @property
-    def best(self) -> EpochFinished:
-        return [epoch for epoch in self.history if epoch.improved][-1]
 
 
 class _StopRequestedError(Exception):
@@ -154,12 +139,12 @@ def _try_out(job: Job, cell: Cell, seconds: float, emit: Emit, stop: _StopFlag, 
 def _play(job: Job, cell: Cell, emit: Emit, stop: _StopFlag, saved: list[EpochFinished], begun: float) -> None:
     faults.point("start")
     emit(Started("fake", "fake", cell.threads, _device()))
-    state = _resumed(job, cell)
+    state = resumed_state(job, cell)
     _build(job, cell, emit, begun)
     if state.history:
         emit(Resumed(len(state.history)))
     else:
-        state = _taken(job, emit) or state
+        state = take_stages(job, emit) or state
     for told in state.history:
         emit(replace(told, replayed=True))
     saved += state.history
@@ -189,7 +174,7 @@ def _build(job: Job, cell: Cell, emit: Emit, begun: float) -> None:
     )
 
 
-def _train(job: Job, cell: Cell, state: _State, emit: Emit, stop: _StopFlag, saved: list[EpochFinished]) -> None:
+def _train(job: Job, cell: Cell, state: State, emit: Emit, stop: _StopFlag, saved: list[EpochFinished]) -> None:
     epoch, entered = 0, 0
     for stage, plan in enumerate(cell.stages, start=1):
         for stage_epoch in range(1, plan.epochs + 1):
@@ -202,25 +187,25 @@ def _train(job: Job, cell: Cell, state: _State, emit: Emit, stop: _StopFlag, sav
                 _tell_stage(cell, stage, state, emit)
             told = _epoch(cell, state, stage, epoch, stage_epoch, emit, stop)
             state.history.append(told)
-            _checkpoint(job, cell, state, emit, saved)
+            checkpoint(job, cell, state, emit, saved)
             emit(told)
             faults.point("epoch.sent")
             if math.isnan(told.train_loss):
                 raise _DivergedError(epoch)
         if entered == stage and stage in job.stored_stages:
-            emit(StageStored(stage, _store(job, stage, state, emit)))
+            emit(StageStored(stage, store_stage(job, stage, state, emit)))
     if not entered:
         _tell_stage(cell, len(cell.stages), state, emit)
 
 
-def _tell_stage(cell: Cell, stage: int, state: _State, emit: Emit) -> None:
+def _tell_stage(cell: Cell, stage: int, state: State, emit: Emit) -> None:
     seconds = math.fsum(told.seconds for told in state.history[: state.taken])
     epochs = cell.stages[stage - 1].epochs
     emit(StageStarted(stage, epochs, PARAMETERS, shared_epochs=state.taken, shared_seconds=seconds))
 
 
 def _epoch(
-    cell: Cell, state: _State, stage: int, epoch: int, stage_epoch: int, emit: Emit, stop: _StopFlag
+    cell: Cell, state: State, stage: int, epoch: int, stage_epoch: int, emit: Emit, stop: _StopFlag
 ) -> EpochFinished:
     length = _epoch_seconds(cell)
     begun = time.perf_counter()
@@ -273,124 +258,17 @@ def _measure(weights: Weights) -> tuple[float, float]:
     return loss, 1.0 / (1.0 + loss)
 
 
-def _start_weights(job: Job, cell: Cell) -> Weights:
-    if job.parent_weights is None:
-        return default_rng([cell.seed]).standard_normal(PARAMETERS)
-    with np.load(job.parent_weights, allow_pickle=False) as stored:
-        return np.asarray(stored["weights"], dtype=np.float64)
-
-
-def _resumed(job: Job, cell: Cell) -> _State:
-    """The newest whole state of this cell among the attempts so far, or the beginning."""
-    for directory in (job.directory, *job.earlier_directories):
-        for name in (STATE_NAME, PREVIOUS_STATE_NAME):
-            state = _load(Path(directory) / name, cell.cell_id)
-            if state is not None:
-                return state
-    return _State(_start_weights(job, cell), [])
-
-
-def _checkpoint(job: Job, cell: Cell, state: _State, emit: Emit, saved: list[EpochFinished]) -> None:
-    try:
-        _save(Path(job.directory), cell.cell_id, state)
-    except OSError as error:
-        emit(CheckpointFailed(len(state.history), str(error)))
-    else:
-        saved[:] = state.history
-        faults.point("ckpt.done")
-
-
-def _store(job: Job, stage: int, state: _State, emit: Emit) -> bool:
-    """Leaves the end of a stage for other cells, as `training/artifacts/stage_states.py` does."""
-    folder = _stored(job, stage)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _save(folder, folder.parent.name, _State(state.weights, state.history))
-    except OSError as error:
-        emit(CheckpointFailed(len(state.history), f"not stored for other cells: {error}"))
-        return False
-    return True
-
-
-def _taken(job: Job, emit: Emit) -> _State | None:
-    """Where another cell ended the most stages of this one."""
-    for stages in sorted(map(int, job.shared_stages), reverse=True):
-        folder = _stored(job, stages)
-        state = _load(folder / STATE_NAME, folder.parent.name)
-        if state is not None:
-            emit(StagesTaken(stages))
-            return _State(state.weights, state.history, len(state.history))
-        if (folder / STATE_NAME).exists():
-            emit(CheckpointFailed(0, f"not begun from: {folder / STATE_NAME} is damaged"))
-    return None
-
-
-def _stored(job: Job, stages: int) -> Path:
-    return Path(job.shared_stages[str(stages)]) / (job.parent_weights_sha256 or "none")[:16]
-
-
-def _save(directory: Path, cell_id: str, state: _State) -> None:
-    epochs = [asdict(epoch) for epoch in state.history]
-    header = {"cell_id": cell_id, "history": epochs, "taken": state.taken}
-    content = _packed(weights=state.weights, header=np.array(json.dumps(header)))
-    path = directory / STATE_NAME
-    if path.exists():
-        path.replace(directory / PREVIOUS_STATE_NAME)
-    _write_whole(path, hashlib.sha256(content).digest() + content, "ckpt.write")
-
-
-def _load(path: Path, cell_id: str) -> _State | None:
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    if hashlib.sha256(content[32:]).digest() != content[:32]:
-        return None
-    with np.load(io.BytesIO(content[32:]), allow_pickle=False) as stored:
-        header = json.loads(str(stored["header"]))
-        weights = np.asarray(stored["weights"], dtype=np.float64)
-    if header["cell_id"] != cell_id:
-        return None
-    return _State(weights, [EpochFinished(**epoch) for epoch in header["history"]], header["taken"])
-
-
-def _packed(**arrays: npt.NDArray[Any]) -> bytes:
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    return buffer.getvalue()
-
-
-def _write_whole(path: Path, content: bytes, place: str) -> None:
-    """The file appears whole or not at all, and stays after a power cut. `place` is its fault point, reached thrice."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with aside.open("wb") as file:
-        faults.point(place)
-        file.write(content[: len(content) // 2])
-        file.flush()
-        faults.point(place)
-        file.write(content[len(content) // 2 :])
-        file.flush()
-        faults.point(place)
-        os.fsync(file.fileno())
-    aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _finish(job: Job, cell: Cell, state: _State, emit: Emit, begun: float) -> None:
+def _finish(job: Job, cell: Cell, state: State, emit: Emit, begun: float) -> None:
     faults.point("evaluate")
     loss, accuracy = _measure(state.weights)
     views = {"tta_accuracy": accuracy, "tta_loss": loss} if cell.tta else {}
     emit(Evaluated(accuracy, loss, state.best.epoch, 0.0, **views))
     files = (
-        ("weights", WEIGHTS_NAME, _packed(weights=state.weights), "artifact"),
+        ("weights", WEIGHTS_NAME, packed_arrays(weights=state.weights), "artifact"),
         ("predictions", PREDICTIONS_NAME, _predictions(cell, accuracy), "prediction"),
     )
     for kind, name, content, place in files:
-        _write_whole(Path(job.directory) / name, content, place)
+        write_whole(Path(job.directory) / name, content, place)
         emit(ArtifactWritten(kind, name, hashlib.sha256(content).hexdigest(), len(content)))
     names = tuple(f"class {number}" for number in range(cell.data.num_classes))
     emit(Predicted(PREDICTIONS_NAME, EXAMPLES, names))

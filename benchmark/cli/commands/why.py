@@ -176,6 +176,7 @@ def _cells(specs: Mapping[str, str]) -> dict[str, Cell]:
 
 def _problem(opened: Database, cell: Cell, database: str, here: str) -> str | None:
     """Why the cell's finished result cannot be taken, as a run would find it."""
+    from benchmark.catalog.backends import trains
     from benchmark.catalog.cache import PreparedDirectories, default_cache_root
     from benchmark.results.read.states import cell_states
     from benchmark.results.store.location import artifacts_root
@@ -189,7 +190,7 @@ def _problem(opened: Database, cell: Cell, database: str, here: str) -> str | No
         weights = kept_weights(parent.artifacts, root)
         if weights is not None and weights[1] != state.weights_sha256:
             return "the weights of its parent have changed"
-    prepared = None if cell.backend == "fake" else PreparedDirectories(default_cache_root()).of(cell.data)
+    prepared = PreparedDirectories(default_cache_root()).of(cell.data) if trains(cell.backend) else None
     return problem_of(state, root, prepared)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
+from benchmark.catalog.backends import missing_backend, trains
 from benchmark.catalog.facts import SOURCES, architecture_facts
 from benchmark.matrix.cell import Architecture, Cell, Data
 from benchmark.matrix.plan import MachineKind
@@ -32,15 +33,8 @@ def _reasons(shape: Shape, origin: str, machine: MachineKind) -> Iterator[str]:
 
 def _of_backend(shape: Shape, machine: MachineKind) -> Iterator[str]:
     backend = shape.cell["backend"]
-    if backend != "fake" and machine.backends is not None and backend not in machine.backends:
+    if trains(backend) and machine.backends is not None and backend not in machine.backends:
         yield missing_backend(backend)
-
-
-def missing_backend(backend: str) -> str:
-    """That a backend is not installed here, and the cure."""
-    name = {"jax": "JAX", "torch": "PyTorch"}.get(backend, "TensorFlow")
-    package = f"'benchmark-matrix[{backend}]'" if backend in {"jax", "torch"} else backend
-    return f'backend = "{backend}", but {name} is not installed here; pip install {package}'
 
 
 def _of_device(shape: Shape, machine: MachineKind) -> Iterator[str]:

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
+from benchmark.catalog.backends import trains
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.decisions.reuse import Before, Decision, decide, kept_weights, problem_of
@@ -118,7 +119,7 @@ def _decisions(
 def _problem(
     before: Before, cell: Cell, data: PreparedDirectories, options: RunOptions, needed: set[str], notes: list[str]
 ) -> str | None:
-    prepared = data.of(cell.data) if cell.backend != "fake" else None
+    prepared = data.of(cell.data) if trains(cell.backend) else None
     reason = problem_of(before, options.artifacts_root, prepared)
     if (
         reason is None

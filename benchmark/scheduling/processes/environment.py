@@ -10,10 +10,9 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import benchmark
-from benchmark import machine
+from benchmark.catalog import backends
 from benchmark.errors import UserError
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.planning.feasibility import missing_backend
 
 THREAD_VARIABLES = (
     "OMP_NUM_THREADS",
@@ -47,10 +46,10 @@ def require_backends(cells: Iterable[Cell]) -> None:
     Raises:
         UserError: The backend of a cell is not installed.
     """
-    there = {"fake", *machine.installed_backends()}
+    there = backends.installed_backends()
     for backend in dict.fromkeys(cell.backend for cell in cells):
         if backend not in there:
-            raise UserError(missing_backend(backend))
+            raise UserError(backends.missing_backend(backend))
 
 
 def base_environment(inherited: Mapping[str, str], backend: str) -> dict[str, str]:
@@ -59,7 +58,7 @@ def base_environment(inherited: Mapping[str, str], backend: str) -> dict[str, st
     environment.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
     environment["PYTHONHASHSEED"] = "0"
     environment["PYTHONPATH"] = _import_path(environment.get("PYTHONPATH"))
-    if backend != "fake":
+    if backends.trains(backend):
         environment["KERAS_BACKEND"] = backend
     return environment
 
@@ -73,7 +72,7 @@ def template_environment(inherited: Mapping[str, str], backend: str) -> dict[str
 
 def forks_safely(backend: str, device_kind: str) -> bool:
     """Whether a worker for such a cell may be forked from the template of its backend (see `template_environment`)."""
-    return not (backend == "torch" and device_kind == "gpu")
+    return device_kind != "gpu" or backends.BACKENDS[backend].forks_with_gpu
 
 
 def worker_environment(inherited: Mapping[str, str], backend: str, threads: int, gpu: str | None) -> dict[str, str]:
@@ -90,10 +89,7 @@ def worker_environment(inherited: Mapping[str, str], backend: str, threads: int,
     environment["CUDA_DEVICE_ORDER"] = "PCI_BUS_ID"
     environment["CUDA_VISIBLE_DEVICES"] = "-1" if gpu is None else gpu
     environment[_KERAS_TORCH_DEVICE] = "cpu" if gpu is None else "cuda"
-    if backend == "jax":
-        # it would take three quarters of a GPU's memory at once, which others may share
-        environment["XLA_PYTHON_CLIENT_PREALLOCATE"] = "false"
-    return environment
+    return {**environment, **backends.BACKENDS[backend].environment}
 
 
 def _may_pass(name: str) -> bool:

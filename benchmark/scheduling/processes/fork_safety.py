@@ -9,8 +9,9 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmark.catalog.backends import BACKENDS, trains
+
 CHILD_SECONDS = 10
-BACKEND_NAMES = {"tensorflow": "TensorFlow", "jax": "JAX", "torch": "PyTorch"}
 _HARMLESS_THREADS = frozenset({"jemalloc_bg_thd"})
 _DATABASE_ENDINGS = (".sqlite", ".sqlite-wal", ".sqlite-shm", ".sqlite.lock", ".db")
 
@@ -40,7 +41,7 @@ def objections(backend: str, findings: Mapping[str, Any]) -> list[str]:
     found = [f"a thread {name!r} runs" for name in _strangers(findings.get("threads", ()))]
     if "child" in findings:
         return [*found, "a process forked from it did not answer"]
-    name = BACKEND_NAMES.get(backend)
+    name = BACKENDS[backend].title if trains(backend) else None
     if name is not None and not findings["imported"]:
         found.append(f"{name} is not imported")
     if name is not None and findings["initialised"]:

@@ -13,9 +13,9 @@ import time
 from collections.abc import Mapping
 
 from benchmark import machine
+from benchmark.catalog.backends import BACKENDS
 from benchmark.scheduling.processes.fork_safety import objections
 from benchmark.scheduling.processes.pipes import LineReader
-from benchmark.scheduling.processes.template_process import PRELOADS
 from benchmark.scheduling.processes.worker_process import Order
 
 SEND_SECONDS = 5.0
@@ -24,7 +24,7 @@ _STDERR_TAIL_BYTES = 4096
 
 def installed_versions(backend: str) -> dict[str, str]:
     """Of what a template of this backend imports, by name; nothing is imported to find out."""
-    return machine.package_versions(PRELOADS.get(backend, ()))
+    return machine.package_versions(BACKENDS[backend].modules)
 
 
 class Template:

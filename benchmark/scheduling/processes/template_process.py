@@ -21,12 +21,10 @@ import traceback
 import warnings
 
 from benchmark import faults
+from benchmark.catalog.backends import BACKENDS
 from benchmark.scheduling.processes.fork_safety import findings_of_child
 from benchmark.scheduling.processes.guardian import die_with_parent
-from benchmark.scheduling.processes.worker_process import DEFAULT_ENTRY_MODULE, ENTRY_MODULES, Order, guard_and_work
-
-PRELOADS = {"tensorflow": ("tensorflow", "keras"), "jax": ("jax", "keras"), "torch": ("torch", "keras"), "fake": ()}
-"""What each backend's worker needs and what is slow to import; its entry module comes on top."""
+from benchmark.scheduling.processes.worker_process import Order, guard_and_work
 
 ORDER_LIMIT_BYTES = 1 << 20
 
@@ -35,7 +33,7 @@ def serve(backend: str, link: socket.socket) -> None:
     """Imports, reports, and forks until the scheduler closes the link."""
     try:
         faults.point("template.preload")
-        for name in (*PRELOADS.get(backend, ()), ENTRY_MODULES.get(backend, DEFAULT_ENTRY_MODULE)):
+        for name in (*BACKENDS[backend].modules, BACKENDS[backend].entry):
             importlib.import_module(name)
     except Exception:  # noqa: BLE001  a broken installation is said, not died of
         _say(link, {"error": traceback.format_exc()})

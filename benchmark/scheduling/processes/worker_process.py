@@ -17,14 +17,11 @@ from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import NoReturn, Protocol, cast
 
+from benchmark.catalog.backends import BACKENDS
 from benchmark.events import Event, Failed, Job, job_from_line, to_line
 from benchmark.scheduling.processes.guardian import close_all_but, guard
 from benchmark.status import Cause
 
-ENTRY_MODULES = {"fake": "benchmark.testing.fake_worker"}
-"""Where `main(job, emit)` of a backend stands; every real backend has the same."""
-
-DEFAULT_ENTRY_MODULE = "benchmark.training.worker"
 _TRACEBACK_LIMIT = 64 << 10
 
 
@@ -73,7 +70,7 @@ def work(order: Order, events: int) -> NoReturn:
 
 def _attempt(job: Job, backend: str, emit: Callable[[Event], None]) -> int:
     try:
-        module = importlib.import_module(ENTRY_MODULES.get(backend, DEFAULT_ENTRY_MODULE))
+        module = importlib.import_module(BACKENDS[backend].entry)
         return cast("_Entry", module.main)(job, emit)
     except BaseException as error:  # noqa: BLE001  the last place where anything can be said about it
         text = traceback.format_exc()

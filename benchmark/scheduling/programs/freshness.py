@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 
 from benchmark import machine
+from benchmark.catalog.backends import trains
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.matrix.cell import Cell, Weights
 from benchmark.scheduling.decisions.reuse import Before
@@ -41,7 +42,7 @@ def refresh(
         replace(cell, weights=Weights("none"))
         for cell in cells
         if cell.data.location is not None
-        and cell.backend != "fake"
+        and trains(cell.backend)
         and not options.rerun
         and cell.cell_id in before
         and before[cell.cell_id].status in FINAL

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmark.catalog.backends import trains
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.catalog.facts import prepared_size
 from benchmark.events import Exited, Launched, from_line
@@ -89,7 +90,7 @@ class Preparations:
 
     def directory(self, cell: Cell) -> Path | None:
         """Where the prepared dataset of the cell lies; None for a backend that reads none."""
-        return None if cell.backend == "fake" else self._directories.of(cell.data)
+        return self._directories.of(cell.data) if trains(cell.backend) else None
 
     def is_ready(self, cell: Cell) -> bool:
         return all(task.state == Status.COMPLETED for task in self._needs(cell))
@@ -141,7 +142,7 @@ class Preparations:
         self._logs.cleanup()
 
     def _needs(self, cell: Cell) -> list[_Task]:
-        if cell.backend == "fake":
+        if not trains(cell.backend):
             return []
         weights = [self._weights(cell.architecture.name)] if cell.weights.origin == "imagenet" else []
         return [self._dataset(cell), *weights]

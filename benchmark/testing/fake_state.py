@@ -1,0 +1,152 @@
+"""What the fake worker keeps: its weights, its state after each epoch, and the ends of stages that cells share.
+
+Files are written with the fault points of `training/artifacts`, so that tests may break every write.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numpy.random import default_rng
+
+from benchmark import faults
+from benchmark.events import CheckpointFailed, EpochFinished, Event, Job, StagesTaken
+from benchmark.matrix.cell import Cell
+
+PARAMETERS = 64
+STATE_NAME = "state.npz"
+PREVIOUS_STATE_NAME = "state.previous.npz"
+
+Emit = Callable[[Event], None]
+Weights = npt.NDArray[np.float64]
+
+
+@dataclass(slots=True)
+class State:
+    """What an epoch leaves for the next one."""
+
+    weights: Weights
+    history: list[EpochFinished]
+    taken: int = 0
+
+    @property
+    def best(self) -> EpochFinished:
+        return [epoch for epoch in self.history if epoch.improved][-1]
+
+
+def _start_weights(job: Job, cell: Cell) -> Weights:
+    if job.parent_weights is None:
+        return default_rng([cell.seed]).standard_normal(PARAMETERS)
+    with np.load(job.parent_weights, allow_pickle=False) as stored:
+        return np.asarray(stored["weights"], dtype=np.float64)
+
+
+def resumed_state(job: Job, cell: Cell) -> State:
+    """The newest whole state of this cell among the attempts so far, or the beginning."""
+    for directory in (job.directory, *job.earlier_directories):
+        for name in (STATE_NAME, PREVIOUS_STATE_NAME):
+            state = _load(Path(directory) / name, cell.cell_id)
+            if state is not None:
+                return state
+    return State(_start_weights(job, cell), [])
+
+
+def checkpoint(job: Job, cell: Cell, state: State, emit: Emit, saved: list[EpochFinished]) -> None:
+    """Writes the state after an epoch, and notes in `saved` what a resumed worker would know."""
+    try:
+        _save(Path(job.directory), cell.cell_id, state)
+    except OSError as error:
+        emit(CheckpointFailed(len(state.history), str(error)))
+    else:
+        saved[:] = state.history
+        faults.point("ckpt.done")
+
+
+def store_stage(job: Job, stage: int, state: State, emit: Emit) -> bool:
+    """Leaves the end of a stage for other cells, as `training/artifacts/stage_states.py` does."""
+    folder = _stored(job, stage)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        _save(folder, folder.parent.name, State(state.weights, state.history))
+    except OSError as error:
+        emit(CheckpointFailed(len(state.history), f"not stored for other cells: {error}"))
+        return False
+    return True
+
+
+def take_stages(job: Job, emit: Emit) -> State | None:
+    """Where another cell ended the most stages of this one."""
+    for stages in sorted(map(int, job.shared_stages), reverse=True):
+        folder = _stored(job, stages)
+        state = _load(folder / STATE_NAME, folder.parent.name)
+        if state is not None:
+            emit(StagesTaken(stages))
+            return State(state.weights, state.history, len(state.history))
+        if (folder / STATE_NAME).exists():
+            emit(CheckpointFailed(0, f"not begun from: {folder / STATE_NAME} is damaged"))
+    return None
+
+
+def _stored(job: Job, stages: int) -> Path:
+    return Path(job.shared_stages[str(stages)]) / (job.parent_weights_sha256 or "none")[:16]
+
+
+def _save(directory: Path, cell_id: str, state: State) -> None:
+    epochs = [asdict(epoch) for epoch in state.history]
+    header = {"cell_id": cell_id, "history": epochs, "taken": state.taken}
+    content = packed_arrays(weights=state.weights, header=np.array(json.dumps(header)))
+    path = directory / STATE_NAME
+    if path.exists():
+        path.replace(directory / PREVIOUS_STATE_NAME)
+    write_whole(path, hashlib.sha256(content).digest() + content, "ckpt.write")
+
+
+def _load(path: Path, cell_id: str) -> State | None:
+    try:
+        content = path.read_bytes()
+    except OSError:
+        return None
+    if hashlib.sha256(content[32:]).digest() != content[:32]:
+        return None
+    with np.load(io.BytesIO(content[32:]), allow_pickle=False) as stored:
+        header = json.loads(str(stored["header"]))
+        weights = np.asarray(stored["weights"], dtype=np.float64)
+    if header["cell_id"] != cell_id:
+        return None
+    return State(weights, [EpochFinished(**epoch) for epoch in header["history"]], header["taken"])
+
+
+def packed_arrays(**arrays: npt.NDArray[Any]) -> bytes:
+    """Arrays as the bytes of an `.npz` file."""
+    buffer = io.BytesIO()
+    np.savez(buffer, allow_pickle=False, **arrays)
+    return buffer.getvalue()
+
+
+def write_whole(path: Path, content: bytes, place: str) -> None:
+    """The file appears whole or not at all, and stays after a power cut. `place` is its fault point, reached thrice."""
+    aside = path.with_name(f"{path.name}.{os.getpid()}.new")
+    with aside.open("wb") as file:
+        faults.point(place)
+        file.write(content[: len(content) // 2])
+        file.flush()
+        faults.point(place)
+        file.write(content[len(content) // 2 :])
+        file.flush()
+        faults.point(place)
+        os.fsync(file.fileno())
+    aside.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
