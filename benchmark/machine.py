@@ -7,7 +7,6 @@ found out is None (or empty), never an exception: a benchmark must not fail beca
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import os
 import platform
 import re
@@ -20,6 +19,8 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from benchmark.files import sha256_of
 
 STEAL_LIMIT = 0.05
 """A timing counts as disturbed when the hypervisor took more than this share of the cores' time away."""
@@ -284,7 +285,7 @@ def processor_digest() -> str:
     except OSError:
         found = None
     features = found.group(2) if found else ""
-    return hashlib.sha256(f"{platform.machine()} {cpu_model()} {features}".encode()).hexdigest()[:12]
+    return sha256_of(f"{platform.machine()} {cpu_model()} {features}".encode())[:12]
 
 
 def _memory_bytes() -> int:

@@ -19,12 +19,12 @@ from training_cells import DIGITS, KILLED, architecture, cell, history, job, run
 from benchmark import events
 from benchmark.catalog import backends
 from benchmark.errors import UserError
+from benchmark.files import sha256_of
 from benchmark.matrix.load import MachineKind, parse_matrix
 from benchmark.scheduling.processes.environment import require_backends
 from benchmark.scheduling.processes.launcher import Launcher
 from benchmark.scheduling.programs.inference import Trained, predict
 from benchmark.training.programs.prepare import prepare
-from benchmark.training.whole_files import sha256_of
 
 HERE = Path(__file__).parent
 

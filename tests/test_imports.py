@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "benchmark"
 
 # importable by everything
-FOUNDATIONS = {"errors", "status"}
+FOUNDATIONS = {"errors", "files", "status"}
 # each part may import itself, the foundations, and those named here; docs/architecture.md draws the same table
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: {"errors"} - {name} for name in sorted(FOUNDATIONS)},
@@ -48,10 +48,10 @@ FOLDER_MAY_IMPORT = {
     "training.steps": "",
     "training.data": "process",
     "training.networks": "process",
-    "training.weights": "callbacks networks process whole_files",
-    "training.features": "data networks process steps whole_files",
-    "training.artifacts": "data features whole_files",
-    "training.programs": "data networks process test_time_augmentation weights whole_files",
+    "training.weights": "callbacks networks process",
+    "training.features": "data networks process steps",
+    "training.artifacts": "data features",
+    "training.programs": "data networks process test_time_augmentation weights",
     "scheduling.processes": "options",
     "scheduling.decisions": "options",
     "scheduling.programs": "decisions options processes",
@@ -59,7 +59,7 @@ FOLDER_MAY_IMPORT = {
     "reporting.rows": "statistics table",
     "reporting.tables": "notation rows statistics table",
     "reporting.writers": "harmless_text notation statistics table",
-    "reporting.figures.drawing": "harmless_text writers",
+    "reporting.figures.drawing": "harmless_text",
     "reporting.figures": "figures.drawing notation rows statistics table tables writers",
     "cli.progress": "cell_names output streams verbosity",
     "cli.texts": "cell_names output streams",

@@ -1,4 +1,4 @@
-"""What is decided in one place is written in no other: the words of statuses."""
+"""What is decided in one place is written in no other: the words of statuses, how files appear, digests."""
 
 from __future__ import annotations
 
@@ -43,3 +43,44 @@ def test_no_status_is_written_outside_its_module(path):
     quoted = re.compile("'({})'".format("|".join(sorted(STATUS_WORDS))))
     written = [(line, text) for line, text in literals(path) if text in STATUS_WORDS or quoted.search(text)]
     assert not written
+
+
+MAY_PUBLISH = {
+    "files.py": "the one place",
+    "scheduling/processes/guardian.py": "imports nothing of the package; a log that is full takes another name",
+    "training/data/tfds.py": "moves an array inside a folder that is still aside",
+}
+MAY_HASH = {
+    "files.py": "the one place",
+    "catalog/folders.py": "over the names of 100,000 images, one after the other",
+    "training/data/fingerprint.py": "over arrays that do not fit into memory, piece by piece",
+    "training/features/frozen_features.py": "over all weights, array by array",
+    "training/artifacts/checkpoints.py": "over all weights, array by array",
+    "training/weights/imagenet.py": "MD5, which is what Keras publishes, and while the file is fetched",
+}
+
+
+def publishes(call: ast.Call) -> bool:
+    """Whether a call syncs, renames or makes a temporary file; `str.replace` takes two texts, `Path.replace` one path."""
+    function = call.func
+    name = getattr(function, "attr", getattr(function, "id", ""))
+    of_os = isinstance(function, ast.Attribute) and isinstance(function.value, ast.Name) and function.value.id == "os"
+    if name == "replace":
+        return of_os or (isinstance(function, ast.Attribute) and len(call.args) == 1 and not call.keywords)
+    return name in {"fsync", "fdatasync", "mkstemp", "NamedTemporaryFile", "rename"} or (of_os and name == "link")
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path) not in MAY_PUBLISH], ids=name_of)
+def test_files_appear_whole_by_one_writer(path):
+    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    assert not [call.lineno for call in calls if publishes(call)]
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path) not in MAY_HASH], ids=name_of)
+def test_digests_are_taken_by_one_function(path):
+    assert "hashlib" not in path.read_text()
+
+
+@pytest.mark.parametrize("table", [MAY_WRITE_STATUSES, MAY_PUBLISH, MAY_HASH], ids=["statuses", "files", "digests"])
+def test_exceptions_are_of_modules_that_exist(table):
+    assert not set(table) - set(map(name_of, MODULES))

@@ -69,7 +69,7 @@ def test_the_states_of_a_cell_that_will_go_on_stay(database, recorded):
     for seed, state in ((0, "interrupted"), (1, "failed")):
         start = recorder.start_attempt(run_id, cell(seed).cell_id, MACHINE)
         recorder.finish_attempt(start.attempt_id, state=state)
-        folder_of(database, start.attempt_id, seed, *STATES, "state.npz.new")
+        folder_of(database, start.attempt_id, seed, *STATES, ".state.npz.0a1b2c3d.partial")
     assert set(found(database).values()) == {"temporary"}
     # a new execution goes on without the states of the old one
     again = recorder.start_attempt(run_id, cell(1).cell_id, MACHINE, fresh=True)
@@ -136,7 +136,7 @@ def test_what_bench_did_not_make_and_what_links_lead_to_is_left_alone(database, 
 
 
 def test_half_copies_beside_the_database_go_when_they_are_old(database, recorded):
-    part = database.path.with_name(".results.sqlite.0123.part")
+    part = database.path.with_name(".results.sqlite.0123.partial")
     part.write_bytes(b"123")
     assert leftovers(database, artifacts_root(database.path)) == []
     then = part.stat().st_mtime - OLD_SECONDS - 60

@@ -148,7 +148,7 @@ def test_what_cannot_be_written_leaves_nothing_behind(tmp_path, monkeypatch):
     def full(_descriptor):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("benchmark.forecast.trial_store.os.fsync", full)
+    monkeypatch.setattr("benchmark.files.os.fsync", full)
     with pytest.raises(OSError, match="No space left"):
         TrialStore(tmp_path).keep(cell(), TRIAL)
     assert [path for path in tmp_path.rglob("*") if path.is_file()] == []

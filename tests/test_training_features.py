@@ -10,6 +10,7 @@ import pytest
 from training_cells import DIGITS, KILLED, architecture, cell, history, job, run_worker, stage
 
 from benchmark import events
+from benchmark.files import sha256_of
 from benchmark.matrix.cell import Weights
 from benchmark.training.features.feature_store import FeatureUse
 from benchmark.training.features.frozen_features import find_cut
@@ -17,7 +18,6 @@ from benchmark.training.networks.network import build_network
 from benchmark.training.programs.prepare import prepare
 from benchmark.training.stages import set_trainable
 from benchmark.training.steps.dispatch import compiled_forward
-from benchmark.training.whole_files import sha256_of
 
 pytestmark = pytest.mark.tf
 

@@ -10,11 +10,11 @@ from training_cells import architecture, cell, job, run_worker
 
 from benchmark import events
 from benchmark.errors import BenchError, UserError
+from benchmark.files import sha256_of
 from benchmark.scheduling.programs import inference
 from benchmark.scheduling.programs.inference import Trained, predict
 from benchmark.training.programs.predict import EXIT_DATA_ERROR, main
 from benchmark.training.programs.prepare import prepare
-from benchmark.training.whole_files import sha256_of
 
 pytestmark = pytest.mark.tf
 

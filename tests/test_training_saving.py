@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 
 import numpy as np
@@ -60,7 +61,7 @@ def test_a_full_disk_leaves_nothing_behind(core, sample, tmp_path, monkeypatch):
     def full(*_arguments):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(model_files.os, "fsync", full)
+    monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         model_files.save_network(core, "model", tmp_path, sample)
     assert list(tmp_path.iterdir()) == []

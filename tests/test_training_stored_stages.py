@@ -6,10 +6,10 @@ import pytest
 from training_cells import KILLED, architecture, cell, history, job, run_worker, stage
 
 from benchmark import events
+from benchmark.files import sha256_of
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate, Weights
 from benchmark.matrix.planning.stage_keys import common_stages, stage_key
 from benchmark.training.programs.prepare import prepare
-from benchmark.training.whole_files import sha256_of
 
 pytestmark = pytest.mark.tf
 

@@ -13,11 +13,11 @@ import pytest
 from training_cells import KILLED, architecture, cell, history, job, run_worker, stage
 
 from benchmark import events
+from benchmark.files import sha256_of
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate, Weights
 from benchmark.reporting.rows.predictions import decode, loss
 from benchmark.results.records import PredictionRow
 from benchmark.training.programs.prepare import prepare
-from benchmark.training.whole_files import sha256_of
 
 pytestmark = pytest.mark.tf
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import re
@@ -14,6 +13,7 @@ import platformdirs
 from benchmark.catalog.facts import prepared_size
 from benchmark.catalog.folders import folder_state
 from benchmark.errors import UserError
+from benchmark.files import sha256_of
 
 PREPARATION_VERSION = 1
 """Raised when the same source would be decoded to other arrays; part of every prepared dataset's path."""
@@ -56,7 +56,7 @@ def prepared_directory(
     image_size = prepared_size(source, image_size)
     parts = [PREPARATION_VERSION, source, image_size, color, *([state] if state else [])]
     key = json.dumps(parts, ensure_ascii=True)
-    digest = hashlib.sha256(key.encode()).hexdigest()[:12]
+    digest = sha256_of(key.encode())[:12]
     kind, _, name = source.partition(":")
     word = name if kind == "tfds" else kind
     readable = re.sub(r"[^a-z0-9]+", "_", word.lower())[:40].strip("_") or "data"
@@ -82,7 +82,7 @@ def source_state(location: str | None, test_fraction: float | None, class_names:
     if location is None and test_fraction is None:
         return ""
     parts = [location, location and _files_state(Path(location)), test_fraction, class_names]
-    return hashlib.sha256(json.dumps(parts, ensure_ascii=True).encode()).hexdigest()
+    return sha256_of(json.dumps(parts, ensure_ascii=True).encode())
 
 
 def _files_state(place: Path) -> str:

@@ -7,7 +7,6 @@ import csv
 import itertools
 import json
 import math
-import os
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from benchmark.cli import streams
+from benchmark.files import appearing
 from benchmark.status import Status
 
 Row = Mapping[str, Any]
@@ -100,22 +100,15 @@ def save_rows(path: Path, header: Sequence[str], rows: Iterator[Row], output_for
     Raises:
         OSError: The file cannot be written; what was there before is still there.
     """
-    aside = path.with_name(f".{path.name}.{os.getpid()}.partial")
-    try:
-        with aside.open("w", encoding="utf-8", newline="") as file:
-            if output_format == "csv":
-                write_csv(header, rows, file)
-            else:
-                separator = "[\n"
-                for row in rows:
-                    file.write(f"{separator}  {_json(row)}")
-                    separator = ",\n"
-                file.write("[]\n" if separator.startswith("[") else "\n]\n")
-            file.flush()
-            os.fsync(file.fileno())
-        aside.replace(path)
-    finally:
-        aside.unlink(missing_ok=True)
+    with appearing(path) as aside, aside.open("x", encoding="utf-8", newline="") as file:
+        if output_format == "csv":
+            write_csv(header, rows, file)
+        else:
+            separator = "[\n"
+            for row in rows:
+                file.write(f"{separator}  {_json(row)}")
+                separator = ",\n"
+            file.write("[]\n" if separator.startswith("[") else "\n]\n")
 
 
 def write_csv(header: Sequence[str], rows: Iterable[Row], file: TextIO | None = None) -> None:

@@ -8,7 +8,6 @@ the file has the machine measured again.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any
 
 from benchmark import machine
 from benchmark.events import ModelBuilt, Tried
+from benchmark.files import sha256_of
 from benchmark.forecast.cost import cost_of
 from benchmark.forecast.trial_store import FORMAT, processor, read_record, trials_folder, write_record
 from benchmark.matrix.cell import Cell
@@ -119,7 +119,7 @@ def keep_choice(cache_root: Path, pace: str, threads: int, measured: Mapping[str
         OSError: The cache cannot be written.
     """
     key = _key(pace)
-    digest = hashlib.sha256(canonical_json(key).encode("ascii")).hexdigest()[:24]
+    digest = sha256_of(canonical_json(key).encode("ascii"))[:24]
     write_record(trials_folder(cache_root) / f"threads-{digest}.json", {"key": key, "threads": threads, **measured})
 
 

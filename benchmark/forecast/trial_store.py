@@ -6,12 +6,8 @@ file that is damaged, or of another key, is as good as none.
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
 import json
 import math
-import os
-import tempfile
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from functools import cache
@@ -23,6 +19,7 @@ from benchmark import machine
 from benchmark.catalog.backends import BACKENDS, trains
 from benchmark.catalog.facts import SOURCES
 from benchmark.events import ModelBuilt, Tried
+from benchmark.files import sha256_of, write_whole
 from benchmark.forecast.cost import SPEEDS, Examples, cost_of, examples_of
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import canonical_json
@@ -149,7 +146,7 @@ def _key(cell: Cell) -> dict[str, Any]:
 
 
 def _digest(key: Mapping[str, Any]) -> str:
-    return hashlib.sha256(canonical_json(key).encode("ascii")).hexdigest()[:24]
+    return sha256_of(canonical_json(key).encode("ascii"))[:24]
 
 
 @cache
@@ -214,14 +211,4 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
         OSError: It cannot be written.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor, aside = tempfile.mkstemp(prefix=".", suffix=".partial", dir=path.parent)
-    try:
-        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-            json.dump(record, file, indent=1, allow_nan=False)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(aside).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(aside).unlink()
-        raise
+    write_whole(path, json.dumps(record, indent=1, allow_nan=False).encode())

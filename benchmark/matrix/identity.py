@@ -9,13 +9,13 @@ timings are made of (`share_stages`): a result without them is never taken for o
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import fields, is_dataclass
 from functools import cache
 from typing import Any
 
+from benchmark.files import sha256_of
 from benchmark.matrix.cell import (
     Architecture,
     Cell,
@@ -119,7 +119,7 @@ def assembled_id(texts: Mapping[str, str]) -> str:
     """The id of all its `part_texts` together. Cells of one matrix share most of these, and so the work."""
     whole = {**texts, "training_version": str(TRAINING_VERSION)}
     text = "{" + ",".join(f'"{name}":{whole[name]}' for name in sorted(whole)) + "}"
-    return hashlib.sha256(text.encode("ascii")).hexdigest()[:ID_DIGITS]
+    return sha256_of(text.encode("ascii"))[:ID_DIGITS]
 
 
 def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:

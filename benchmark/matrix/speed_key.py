@@ -7,11 +7,11 @@ to on a machine is given as data (`plan.MachineKind.threads`), by this key.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmark.files import sha256_of
 from benchmark.matrix.cell import Architecture, Cell, Data, Stage
 from benchmark.matrix.identity import canonical_json, deciding
 
@@ -37,7 +37,7 @@ def pace_of(data: Data, architecture: Architecture, stages: Sequence[Stage], set
         "stages": [[stage.train, stage.batch_size, stage.optimizer] for stage in stages],
         **{name: settings[name] for name in _OF_CELL},
     }
-    return hashlib.sha256(canonical_json(parts).encode("ascii")).hexdigest()[:_KEY_DIGITS]
+    return sha256_of(canonical_json(parts).encode("ascii"))[:_KEY_DIGITS]
 
 
 def pace_of_cell(cell: Cell) -> str:

@@ -5,14 +5,12 @@ Files are written with the fault points of `training/artifacts`, so that tests m
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +18,7 @@ from numpy.random import default_rng
 
 from benchmark import faults
 from benchmark.events import CheckpointFailed, EpochFinished, Event, Job, StagesTaken
+from benchmark.files import sha256_of, write_whole
 from benchmark.matrix.cell import Cell
 
 PARAMETERS = 64
@@ -104,10 +103,8 @@ def _save(directory: Path, cell_id: str, state: State) -> None:
     epochs = [asdict(epoch) for epoch in state.history]
     header = {"cell_id": cell_id, "history": epochs, "taken": state.taken}
     content = packed_arrays(weights=state.weights, header=np.array(json.dumps(header)))
-    path = directory / STATE_NAME
-    if path.exists():
-        path.replace(directory / PREVIOUS_STATE_NAME)
-    write_whole(path, hashlib.sha256(content).digest() + content, "ckpt.write")
+    content = bytes.fromhex(sha256_of(content)) + content
+    write_with_faults(directory / STATE_NAME, content, "ckpt.write", keep_previous=directory / PREVIOUS_STATE_NAME)
 
 
 def _load(path: Path, cell_id: str) -> State | None:
@@ -115,7 +112,7 @@ def _load(path: Path, cell_id: str) -> State | None:
         content = path.read_bytes()
     except OSError:
         return None
-    if hashlib.sha256(content[32:]).digest() != content[:32]:
+    if sha256_of(content[32:]) != content[:32].hex():
         return None
     with np.load(io.BytesIO(content[32:]), allow_pickle=False) as stored:
         header = json.loads(str(stored["header"]))
@@ -132,10 +129,10 @@ def packed_arrays(**arrays: npt.NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def write_whole(path: Path, content: bytes, place: str) -> None:
-    """The file appears whole or not at all, and stays after a power cut. `place` is its fault point, reached thrice."""
-    aside = path.with_name(f"{path.name}.{os.getpid()}.new")
-    with aside.open("wb") as file:
+def write_with_faults(path: Path, content: bytes, place: str, *, keep_previous: Path | None = None) -> None:
+    """As `files.write_whole`; `place` is its fault point, reached three times: empty, half written, whole."""
+
+    def write(file: BinaryIO) -> None:
         faults.point(place)
         file.write(content[: len(content) // 2])
         file.flush()
@@ -143,10 +140,5 @@ def write_whole(path: Path, content: bytes, place: str) -> None:
         file.write(content[len(content) // 2 :])
         file.flush()
         faults.point(place)
-        os.fsync(file.fileno())
-    aside.replace(path)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
+
+    write_whole(path, write, keep_previous=keep_previous)

@@ -7,7 +7,6 @@ epoch's numbers follow from the seed and from the weights before it, and a cell 
 
 from __future__ import annotations
 
-import hashlib
 import math
 import os
 import signal
@@ -40,6 +39,7 @@ from benchmark.events import (
     Started,
     Tried,
 )
+from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell
 from benchmark.testing.fake_state import (
     PARAMETERS,
@@ -51,7 +51,7 @@ from benchmark.testing.fake_state import (
     resumed_state,
     store_stage,
     take_stages,
-    write_whole,
+    write_with_faults,
 )
 from benchmark.training.artifacts.prediction_file import PREDICTIONS_NAME, pack_predictions
 from benchmark.training.process.failures import cause_of
@@ -162,7 +162,7 @@ def _build(job: Job, cell: Cell, emit: Emit, begun: float) -> None:
     faults.point("build")
     digest = None
     if job.parent_weights is not None:
-        digest = hashlib.sha256(Path(job.parent_weights).read_bytes()).hexdigest()
+        digest = sha256_of(Path(job.parent_weights))
         if digest != job.parent_weights_sha256:
             raise ValueError(f"{job.parent_weights}: expected sha256 {job.parent_weights_sha256}, got {digest}")
     validation = round(EXAMPLES * cell.data.validation_fraction)
@@ -268,8 +268,8 @@ def _finish(job: Job, cell: Cell, state: State, emit: Emit, begun: float) -> Non
         ("predictions", PREDICTIONS_NAME, _predictions(cell, accuracy), "prediction"),
     )
     for kind, name, content, place in files:
-        write_whole(Path(job.directory) / name, content, place)
-        emit(ArtifactWritten(kind, name, hashlib.sha256(content).hexdigest(), len(content)))
+        write_with_faults(Path(job.directory) / name, content, place)
+        emit(ArtifactWritten(kind, name, sha256_of(content), len(content)))
     names = tuple(f"class {number}" for number in range(cell.data.num_classes))
     emit(Predicted(PREDICTIONS_NAME, EXAMPLES, names))
     faults.point("complete")

@@ -38,6 +38,7 @@ from benchmark.events import (
     StagesTaken,
     Started,
 )
+from benchmark.files import sha256_of, write_whole
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import TRAINING_VERSION
 from benchmark.training.artifacts.checkpoints import State, StateWriter, delete_states, newest_state
@@ -66,7 +67,6 @@ from benchmark.training.weights.weight_files import (
     read_weights,
     write_weights,
 )
-from benchmark.training.whole_files import sha256_of, write_whole
 
 Emit = Callable[[Event], object]
 
@@ -242,7 +242,7 @@ class _Attempt:
         self._tell_written("weights", WEIGHTS_NAME)
         self._write_history(trainer)
         self._tell_written("history", HISTORY_NAME)
-        write_whole(self._directory / PREDICTIONS_NAME, lambda file: file.write(test.predictions))
+        write_whole(self._directory / PREDICTIONS_NAME, test.predictions)
         self._tell_written("predictions", PREDICTIONS_NAME)
         self._emit(Predicted(PREDICTIONS_NAME, len(dataset.test), dataset.class_names))
         for kind in self._cell.save:
@@ -293,7 +293,7 @@ class _Attempt:
             "epochs": [asdict(epoch) for epoch in trainer.history],
         }
         content = json.dumps(record, indent=1, allow_nan=False).encode()
-        write_whole(self._directory / HISTORY_NAME, lambda file: file.write(content))
+        write_whole(self._directory / HISTORY_NAME, content)
 
 
 def _circumstances(runtime: Runtime, dataset: Dataset, weights_sha256: str | None) -> dict[str, Any]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 from pathlib import Path
 
 import click
@@ -11,6 +9,7 @@ import click
 from benchmark.cli import verbosity
 from benchmark.cli.options import CONTEXT, common_options, examples
 from benchmark.errors import UserError
+from benchmark.files import write_whole
 
 
 @click.command(
@@ -43,18 +42,8 @@ def write_new(path: Path, text: str) -> None:
         UserError: The file exists, or its folder does not.
     """
     try:
-        handle, aside = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    except OSError as error:
-        raise UserError(f"{path}: cannot write here: {error.strerror}; make the folder {path.parent} first") from error
-    try:
-        with os.fdopen(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        umask = os.umask(0)
-        os.umask(umask)
-        Path(aside).chmod(0o666 & ~umask)
-        # a link, unlike a rename, refuses to replace what is there
-        os.link(aside, path)
+        write_whole(path, text.encode(), replace=False)
     except FileExistsError as error:
         raise UserError(f"{path} exists and is left as it is; name another file with --matrix") from error
-    finally:
-        Path(aside).unlink()
+    except OSError as error:
+        raise UserError(f"{path}: cannot write here: {error.strerror}; make the folder {path.parent} first") from error

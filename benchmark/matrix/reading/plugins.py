@@ -13,7 +13,6 @@ metadata. What runs is decided in `trust.py`, and it runs in a worker only.
 from __future__ import annotations
 
 import ast
-import hashlib
 import os
 import stat
 import warnings
@@ -24,6 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.catalog.facts import PLUGIN
+from benchmark.files import sha256_of
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
 from benchmark.matrix.values import one_or_many
 
@@ -126,7 +126,7 @@ def _read(item: Any, base: Path, path: KeyPath, problems: Problems, notes: list[
     except (OSError, ValueError) as error:
         problems.add(path, "a Python file that can be read", item, getattr(error, "strerror", None) or str(error))
         return None
-    return PluginFile(item, file, hashlib.sha256(content).hexdigest(), defined_names(content))
+    return PluginFile(item, file, sha256_of(content), defined_names(content))
 
 
 def read_code(file: Path) -> bytes:
@@ -200,5 +200,5 @@ def package_code(point: metadata.EntryPoint) -> str:
             content = Path(str(package.locate_file(place))).read_bytes()
         except OSError:
             continue
-        return f"{code} {hashlib.sha256(content).hexdigest()}"
+        return f"{code} {sha256_of(content)}"
     return code

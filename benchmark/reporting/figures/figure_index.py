@@ -12,8 +12,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from benchmark.files import write_whole
 from benchmark.reporting.table import FigureFile
-from benchmark.reporting.writers.formats import write_whole
 
 INDEX_NAME = "figures.json"
 
@@ -37,7 +37,7 @@ def add_figures(artifacts_root: Path, figures: Iterable[FigureFile]) -> None:
     records = [_record(figure, artifacts_root) for figure in everything]
     artifacts_root.mkdir(parents=True, exist_ok=True)
     document = json.dumps({"format": 1, "figures": records}, indent=1)
-    write_whole(document.encode(), artifacts_root / INDEX_NAME)
+    write_whole(artifacts_root / INDEX_NAME, document.encode())
 
 
 def _record(figure: FigureFile, root: Path) -> dict[str, object]:

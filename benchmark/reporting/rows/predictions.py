@@ -5,7 +5,6 @@ NumPy is imported when the first predictions are read, not before.
 
 from __future__ import annotations
 
-import hashlib
 import io
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.catalog.archives import DAMAGE
 from benchmark.errors import StorageError
+from benchmark.files import sha256_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -70,7 +70,7 @@ def decode(row: PredictionRow) -> Predictions:
     """
     import numpy as np
 
-    if hashlib.sha256(row.content).hexdigest() != row.sha256:
+    if sha256_of(row.content) != row.sha256:
         raise StorageError(
             f"stored predictions: expected the sha256 {row.sha256}, found another one: the database is damaged; "
             "see: bench db check"

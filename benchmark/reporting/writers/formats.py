@@ -1,13 +1,12 @@
-"""One door to all writers, and a file that appears whole or not at all."""
+"""One door to all writers."""
 
 from __future__ import annotations
 
-import os
-import tempfile
 from collections.abc import Iterable
 from pathlib import Path
 
 from benchmark.errors import StorageError, UserError
+from benchmark.files import write_whole
 from benchmark.reporting.table import Report
 
 FORMATS = ("table", "markdown", "html", "csv", "json", "latex")
@@ -73,27 +72,11 @@ def save(text: str, path: Path, *, protected: Iterable[Path] = ()) -> None:
     """
     _refuse(path, protected)
     try:
-        write_whole(text.encode(), path)
+        write_whole(path, text.encode())
     except OSError as error:
         raise StorageError(
             f"cannot write the report to {path}: {error.strerror or error}; give another --output"
         ) from error
-
-
-def write_whole(content: bytes, path: Path) -> None:
-    """Makes `path` a file of this content, or leaves everything as it was; raises `OSError`."""
-    with tempfile.NamedTemporaryFile(
-        "wb", dir=path.parent, prefix=f".{path.name}.", suffix=".tmp", delete=False
-    ) as aside:
-        try:
-            aside.write(content)
-            aside.flush()
-            os.fsync(aside.fileno())
-            Path(aside.name).chmod(0o666 & ~_umask())
-            Path(aside.name).replace(path)
-        except BaseException:
-            Path(aside.name).unlink(missing_ok=True)
-            raise
 
 
 def _refuse(path: Path, protected: Iterable[Path]) -> None:
@@ -106,9 +89,3 @@ def _refuse(path: Path, protected: Iterable[Path]) -> None:
         raise UserError(
             f"--output {path}: expected a file for the report, found a database; a report never replaces one"
         )
-
-
-def _umask() -> int:
-    current = os.umask(0o022)
-    os.umask(current)
-    return current

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import sqlite3
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmark.errors import BenchError, StorageError
+from benchmark.files import sha256_of
 from benchmark.results.care.foreign_values import foreign_values
 from benchmark.results.schema.nonfinite import restored
 from benchmark.results.schema.tables import artifact, attempt, epoch, execution, prediction
@@ -120,7 +120,7 @@ def _check_predictions(connection: sa.Connection) -> Iterator[Finding]:
     rows = sa.select(prediction.c.execution_id, prediction.c.sha256, prediction.c.content, execution.c.cell_id)
     rows = rows.join(execution, execution.c.execution_id == prediction.c.execution_id)
     for row in connection.execute(rows.order_by(prediction.c.execution_id)):
-        found = hashlib.sha256(row.content).hexdigest()
+        found = sha256_of(row.content)
         if found != row.sha256:
             where = f"cell {row.cell_id}, execution {row.execution_id}"
             words = f"its predictions have changed since they were recorded: expected {row.sha256}, got {found}"
@@ -182,8 +182,7 @@ def artifact_problem(root: Path, path: str, sha256: str, size_bytes: int) -> str
         size = place.stat().st_size
         if size != size_bytes:
             return f"expected {size_bytes} bytes, got {size}"
-        with place.open("rb") as file:
-            found = hashlib.file_digest(file, "sha256").hexdigest()
+        found = sha256_of(place)
     except FileNotFoundError:
         return "is missing"
     except OSError as error:

@@ -6,8 +6,6 @@ are shared by their ids. What tells two runs or executions to be the same one is
 
 from __future__ import annotations
 
-import contextlib
-import os
 import shutil
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
@@ -18,6 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmark.errors import StorageError
+from benchmark.files import appearing
 from benchmark.results.care.check import artifact_problem
 from benchmark.results.schema.tables import (
     TABLES,
@@ -30,7 +29,6 @@ from benchmark.results.schema.tables import (
     run_cell,
 )
 from benchmark.results.store.database import Database
-from benchmark.results.store.snapshot import sync
 from benchmark.status import FINAL, Cause, Status
 
 _RUN_MARKS = ("machine", "started_utc", "boot_id", "pid", "process_start_ticks", "command")
@@ -263,15 +261,11 @@ class _Files:
         if not target.resolve().is_relative_to(self._destination.resolve()):
             self._done.missing += 1
             return False
-        aside = target.with_name(f".{target.name}.{os.getpid()}.partial")
         try:
             target.parent.mkdir(parents=True, exist_ok=True)
-            shutil.copyfile(self._source / path, aside)
-            sync(aside)
-            aside.replace(target)
+            with appearing(target) as aside:
+                shutil.copyfile(self._source / path, aside)
         except OSError as error:
-            with contextlib.suppress(OSError):
-                aside.unlink(missing_ok=True)
             raise StorageError(f"{target}: cannot be written: {error.strerror}. Nothing was merged") from error
         self._done.files += 1
         return True

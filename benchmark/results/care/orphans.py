@@ -17,6 +17,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from benchmark.errors import UserError
+from benchmark.files import is_partial
 from benchmark.results.read.states import newest_executions
 from benchmark.results.schema.tables import artifact, attempt, execution
 from benchmark.results.store.database import Database
@@ -29,8 +30,7 @@ _CELL = re.compile(r"[0-9a-f]{20}")
 """Name of the folder of a cell, and of a stage."""
 _STATES = ("state.npz", "state.previous.npz")
 _LOGS = ("log.txt", "log.old.txt")
-_TEMPORARY = re.compile(r"\..*\.partial|.*\.new")
-_COPIES = ".{name}.*.part"
+_COPIES = ".{name}.*.part*"
 _DATABASES = {".sqlite", ".sqlite3", ".db", ".db3"}
 _CACHES = ("prepared", "features", "compiled")
 STAGES = "stages"
@@ -114,7 +114,7 @@ def _in_attempt(root: Path, folder: Path, owner: _Owner, registered: set[str]) -
         if not entry.is_file(follow_symlinks=False) or path.relative_to(root).as_posix() in registered:
             continue
         size = entry.stat(follow_symlinks=False).st_size
-        if _TEMPORARY.fullmatch(entry.name):
+        if is_partial(entry.name):
             yield Leftover("temporary", path, size)
         elif entry.name in _STATES:
             if not owner.may_resume:

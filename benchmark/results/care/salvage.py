@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-import uuid
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import NotFoundError, SchemaError, StorageError, UserError
+from benchmark.files import appearing
 from benchmark.results.care.foreign_values import problem_of
 from benchmark.results.care.pages import DamagedError, PageFile, Record, page_file
 from benchmark.results.care.restoration import UNKNOWN_TIME, Gaps, drop_homeless, rebuild
@@ -25,7 +25,6 @@ from benchmark.results.schema.versions import TABLE_NAMES
 from benchmark.results.store.engine import connect_sqlite, writing_engine
 from benchmark.results.store.location import Location, artifacts_root, check_writable, locate
 from benchmark.results.store.lock import lock_database
-from benchmark.results.store.snapshot import sync
 from benchmark.results.store.storage_errors import storage_errors
 
 _KINDS = {
@@ -99,16 +98,12 @@ def salvage(source: str | os.PathLike[str], destination: str | os.PathLike[str])
     if os.path.lexists(new.path):
         raise UserError(f"{new.name}: expected a path where nothing is, found a file. Give another path")
     check_writable(new.path, new.name)
-    aside = new.path.with_name(f".{new.path.name}.{uuid.uuid4().hex}.part")
-    with _nobody_writes(old), storage_errors(new.name):
+    with _nobody_writes(old), storage_errors(new.name), appearing(new.path) as aside:
         try:
             with _pages(old) as pages:
                 found = _copy(pages, replace(new, path=aside), artifacts_root(source))
-            sync(aside)
-            aside.replace(new.path)
-            sync(new.path.parent)
         finally:
-            for ending in ("", "-journal", "-wal", "-shm"):
+            for ending in ("-journal", "-wal", "-shm"):
                 aside.with_name(aside.name + ending).unlink(missing_ok=True)
     return replace(found, path=new.path)
 

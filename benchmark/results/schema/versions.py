@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import hashlib
 import sqlite3
 
 import sqlalchemy as sa
 
 from benchmark.errors import SchemaError
+from benchmark.files import sha256_of
 from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION, VERSION_TABLE, metadata
 
 TABLE_NAMES = ("run", "cell", "run_cell", "execution", "attempt", "epoch", "artifact", "prediction")
@@ -110,7 +110,7 @@ def _check_kinds(kinds: dict[str, str], name: str) -> None:
 
 def program_digest(sql: str) -> str:
     """How `PROGRAMS` knows the SQL of a view or trigger."""
-    return hashlib.sha256(" ".join(sql.split()).encode()).hexdigest()[:_DIGITS]
+    return sha256_of(" ".join(sql.split()).encode())[:_DIGITS]
 
 
 def _check_programs(connection: sqlite3.Connection, name: str) -> None:

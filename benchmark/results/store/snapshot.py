@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import uuid
 from pathlib import Path
 
 import sqlalchemy as sa
 
 from benchmark.errors import StorageError
+from benchmark.files import appearing
 
 
 def copy_into(connection: sa.Connection, destination: Path) -> None:
@@ -18,25 +17,11 @@ def copy_into(connection: sa.Connection, destination: Path) -> None:
         StorageError: The destination's folder cannot be written.
         sqlalchemy.exc.DBAPIError: SQLite could not copy.
     """
-    aside = destination.with_name(f".{destination.name}.{uuid.uuid4().hex}.part")
     raw = connection.connection.dbapi_connection
     assert raw is not None
     try:
-        # on the driver's connection: SQLAlchemy would begin a transaction, in which SQLite does not copy
-        raw.cursor().execute("VACUUM INTO ?", (str(aside),))
-        sync(aside)
-        aside.replace(destination)
-        sync(destination.parent)
+        with appearing(destination) as aside:
+            # on the driver's connection: SQLAlchemy would begin a transaction, in which SQLite does not copy
+            raw.cursor().execute("VACUUM INTO ?", (str(aside),))
     except OSError as error:
         raise StorageError(f"{destination}: cannot be written: {error.strerror}. Give another path") from error
-    finally:
-        aside.unlink(missing_ok=True)
-
-
-def sync(path: Path) -> None:
-    """Make a file, or the names in a folder, survive a power loss."""
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

@@ -6,10 +6,11 @@ the disk shows.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from typing import Any
+
+from benchmark.files import sha256_of
 
 EPOCH_FIELDS = (
     "epoch",
@@ -55,7 +56,7 @@ def execution_digest(cell_id: str, result: Mapping[str, Any], epochs: Iterable[M
         [exact(result[name]) for name in RESULT_FIELDS],
         *([exact(epoch[name]) for name in EPOCH_FIELDS] for epoch in epochs),
     ]
-    return hashlib.sha256(json.dumps(lines, separators=(",", ":")).encode()).hexdigest()
+    return sha256_of(json.dumps(lines, separators=(",", ":")).encode())
 
 
 def exact(value: Any) -> Any:

@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable
 from enum import Enum
 from pathlib import Path
 from typing import Protocol
 
+from benchmark.files import sha256_of
 from benchmark.scheduling.options import RunOptions
 from benchmark.scheduling.programs.preparation import fingerprint
 from benchmark.status import UNFINISHED, Status
-
-_CHUNK_BYTES = 1 << 20
 
 
 class Stored(Protocol):
@@ -94,18 +92,9 @@ def _damage(path: Path, artifact: Stored) -> str | None:
     try:
         if path.stat().st_size != artifact.size_bytes:
             return "has another size than recorded"
-        return None if digest(path) == artifact.sha256 else "has another digest than recorded"
+        return None if sha256_of(path) == artifact.sha256 else "has another digest than recorded"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
-
-
-def digest(path: Path) -> str:
-    """sha256 of a file, in hexadecimal."""
-    total = hashlib.sha256()
-    with path.open("rb") as file:
-        while chunk := file.read(_CHUNK_BYTES):
-            total.update(chunk)
-    return total.hexdigest()
 
 
 def kept_weights(artifacts: Iterable[Stored], root: Path) -> tuple[Path, str] | None:

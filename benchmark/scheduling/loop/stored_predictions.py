@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-
+from benchmark.files import sha256_of
 from benchmark.results.records import PredictionRow
 from benchmark.scheduling.loop.attempt import Attempt
 
@@ -19,7 +18,7 @@ def predictions_of(attempt: Attempt) -> PredictionRow | None:
     if told is None or told.name not in written:
         return None
     content = (attempt.directory / told.name).read_bytes()
-    sha256 = hashlib.sha256(content).hexdigest()
+    sha256 = sha256_of(content)
     if sha256 != written[told.name].sha256:
         raise OSError(f"expected the sha256 {written[told.name].sha256}, got {sha256}")
     return PredictionRow(told.examples, told.class_names, sha256, content)

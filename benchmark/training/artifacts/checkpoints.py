@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 
 from benchmark import faults
 from benchmark.events import EpochFinished
+from benchmark.files import write_whole
 from benchmark.training.features.feature_store import FeatureUse
-from benchmark.training.whole_files import write_whole
 
 STATE_NAME = "state.npz"
 PREVIOUS_NAME = "state.previous.npz"

@@ -11,8 +11,7 @@ process that has just written it, with `safe_mode`, and compared.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.files import appearing, write_whole
 from benchmark.training.data.dataset import Images
-from benchmark.training.whole_files import sync_directory
 
 FILE_NAMES = {"model": "model.keras", "h5": "model.weights.h5", "architecture": "architecture.json"}
 
@@ -80,32 +79,18 @@ def save_network(core: keras.Model, kind: str, directory: Path, sample: Images) 
     clone = keras.models.clone_model(core)
     clone.set_weights(core.get_weights())
     if kind == "architecture":
-        text = clone.to_json(indent=1)
-        _publish(path, lambda aside: aside.write_text(text, encoding="utf-8"))
+        write_whole(path, clone.to_json(indent=1).encode())
         return path.name
+    # Keras chooses the format by the ending
+    with appearing(path, ending=path.name[path.name.index(".") :]) as aside:
+        (clone.save_weights if kind == "h5" else clone.save)(aside)
     if kind == "h5":
-        _publish(path, clone.save_weights)
         loaded = keras.models.clone_model(core)
         loaded.load_weights(path)
     else:
-        _publish(path, clone.save)
         loaded = keras.saving.load_model(path, compile=False, safe_mode=True)
     _compare(path, _probabilities(core, sample), _probabilities(loaded, sample))
     return path.name
-
-
-def _publish(path: Path, write: Callable[[Path], object]) -> None:
-    """`files.write_whole` for writers that want a path, and one with a certain ending."""
-    aside = path.with_name(f".{os.getpid()}.partial.{path.name}")
-    try:
-        write(aside)
-        with aside.open("rb") as file:
-            os.fsync(file.fileno())
-        aside.replace(path)
-    except BaseException:
-        aside.unlink(missing_ok=True)
-        raise
-    sync_directory(path.parent)
 
 
 def _probabilities(model: keras.Model, images: Images) -> NDArray[Any]:

@@ -8,7 +8,6 @@ nothing is found.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import math
 import shutil
@@ -18,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.events import Job
+from benchmark.files import sha256_of
 from benchmark.matrix.identity import TRAINING_VERSION
 from benchmark.training.artifacts.checkpoints import STATE_NAME, SharedEpochs, State, newest_state, write_state
 
@@ -35,7 +35,7 @@ class StoredStages:
     """
 
     def __init__(self, job: Job, cell_id: str, circumstances: Mapping[str, Any]) -> None:
-        name = hashlib.sha256(json.dumps(circumstances, sort_keys=True).encode()).hexdigest()[:16]
+        name = sha256_of(json.dumps(circumstances, sort_keys=True).encode())[:16]
         self._cell_id = cell_id
         self._folders = {int(stages): Path(folder) / name for stages, folder in job.shared_stages.items()}
         self._wanted = set(job.stored_stages)

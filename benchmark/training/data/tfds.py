@@ -7,7 +7,6 @@ ITU-R BT.601, as `tf.image.rgb_to_grayscale` has it.
 from __future__ import annotations
 
 import difflib
-import hashlib
 import logging
 import os
 from contextlib import nullcontext
@@ -18,6 +17,7 @@ import numpy as np
 from filelock import FileLock
 
 from benchmark.catalog.facts import SOURCES
+from benchmark.files import sha256_of
 from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
 from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbidden_network
@@ -42,7 +42,7 @@ def prepare_tfds(request: DatasetRequest, directory: Path) -> SourceSummary:
     # TFDS reads it at import; it must not reach for a terminal it does not have
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     name = request.source.removeprefix("tfds:")
-    with FileLock(f"{directory.parent}/tfds-{hashlib.sha256(name.encode()).hexdigest()[:12]}.lock"):
+    with FileLock(f"{directory.parent}/tfds-{sha256_of(name.encode())[:12]}.lock"):
         # made under the lock: a builder knows only of what had been prepared when it was made
         builder = _builder(name, request)
         if not builder.is_prepared():

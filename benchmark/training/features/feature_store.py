@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from benchmark import faults
 from benchmark.errors import UserError
-from benchmark.training.whole_files import sync_directory
+from benchmark.files import publish_folder
 
 LIMIT_VARIABLE = "BENCH_FEATURES_GIB"
 _DEFAULT_GIB = 4.0
@@ -176,23 +176,12 @@ class FeatureStore:
                     faults.point("features")
                     self._beat()
                 file.truncate()
-                file.flush()
-                os.fsync(file.fileno())
             modified = (aside / _ARRAY).stat().st_mtime_ns
             notes = {**request.notes, "modified_ns": modified, "seconds": perf_counter() - began}
-            self._finish(aside, directory, notes)
+            (aside / _META).write_text(json.dumps(notes, indent=1), encoding="utf-8")
+            publish_folder(aside, directory)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
-
-    def _finish(self, aside: Path, directory: Path, meta: dict[str, Any]) -> None:
-        with (aside / _META).open("w", encoding="utf-8") as file:
-            json.dump(meta, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        sync_directory(aside)
-        shutil.rmtree(directory, ignore_errors=True)  # a damaged one
-        aside.rename(directory)
-        sync_directory(self._root)
 
     def _make_room(self, size_bytes: int, kept: Collection[str]) -> None:
         """Removes the entries not used for longest until `size_bytes` more are within the limit."""

@@ -31,6 +31,7 @@ from numpy.typing import NDArray
 from benchmark import machine
 from benchmark.catalog.cache import default_cache_root, features_directory
 from benchmark.catalog.facts import PLUGIN
+from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.data.dataset import Dataset, ExampleSet
 from benchmark.training.data.splits import Indices, Split
@@ -218,7 +219,7 @@ class FeatureSource:
         if architecture.name.startswith(PLUGIN):
             # a user's own layers need not be able to tell what they are
             return json.dumps({"plugin": asdict(architecture), "cut": cut.layer})
-        return hashlib.sha256(cut.frozen.to_json().encode()).hexdigest()
+        return sha256_of(cut.frozen.to_json().encode())
 
     def _wanted(self, cut: Cut, fingerprint: str, parts: Sequence[_Part]) -> list[ArrayRequest]:
         cell, runtime = self._cell, self._runtime
@@ -239,8 +240,8 @@ class FeatureSource:
         people = {"architecture": cell.architecture.name, "layer": cut.layer, "source": cell.data.source}
         request = []
         for part in parts:
-            examples = {"part": part.name, "examples": hashlib.sha256(part.indices.tobytes()).hexdigest()}
-            key = hashlib.sha256(json.dumps({**made_of, **examples}, sort_keys=True).encode()).hexdigest()
+            examples = {"part": part.name, "examples": sha256_of(part.indices.tobytes())}
+            key = sha256_of(json.dumps({**made_of, **examples}, sort_keys=True).encode())
             notes = {**people, **made_of, **examples}
             request.append(ArrayRequest(key[:32], (len(part.indices), *shape), dtype, notes))
         return request

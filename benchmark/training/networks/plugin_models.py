@@ -11,7 +11,6 @@ ends its cell with one message that names the file and the line.
 
 from __future__ import annotations
 
-import hashlib
 import importlib.abc
 import importlib.util
 import inspect
@@ -30,6 +29,7 @@ import numpy as np
 
 from benchmark.catalog.facts import PLUGIN
 from benchmark.errors import BenchError
+from benchmark.files import sha256_of
 from benchmark.matrix.cell import Architecture, Data
 from benchmark.matrix.reading.plugins import entry_point, package_code, read_code
 from benchmark.matrix.trust import exposure, trusted_digests
@@ -167,7 +167,7 @@ def _module(file: Path, digest: str, *, allowed: bool) -> ModuleType:
         raise PluginError(
             f"{file}: expected the plug-in of this cell, got: {getattr(error, 'strerror', None) or error}"
         ) from error
-    found = hashlib.sha256(content).hexdigest()
+    found = sha256_of(content)
     if found != digest:
         raise PluginError(
             f"{file}: expected the content with sha256 {digest}, found {found}; it has changed: run again"

@@ -32,6 +32,7 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
+from benchmark.files import write_whole
 from benchmark.matrix.cell import Cell
 from benchmark.training.data.dataset import Dataset, open_dataset
 from benchmark.training.data.images import decode_image
@@ -40,7 +41,6 @@ from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbid_network
 from benchmark.training.process.runtime import prepare_backend
 from benchmark.training.programs.predict import run_program, trained_network
-from benchmark.training.whole_files import write_whole
 
 Map = NDArray[np.float32]
 TEST = "test:"

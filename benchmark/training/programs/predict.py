@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.catalog.facts import prepared_size
+from benchmark.files import write_whole
 from benchmark.matrix.cell import Cell
 from benchmark.training.data.dataset import Images
 from benchmark.training.data.images import decode_image
@@ -33,7 +34,6 @@ from benchmark.training.process.offline import forbid_network
 from benchmark.training.process.runtime import prepare_backend, seed_process
 from benchmark.training.test_time_augmentation import ViewGenerator, average_views
 from benchmark.training.weights.weight_files import read_weights, restore_weights
-from benchmark.training.whole_files import write_whole
 
 EXIT_DATA_ERROR = 3
 _BATCH = 64
@@ -116,7 +116,7 @@ def run_program(arguments: Sequence[str], answer: Callable[[Mapping[str, Any]], 
     except DataError as error:
         told, code = {"error": str(error)}, EXIT_DATA_ERROR
     content = json.dumps(told).encode()
-    write_whole(Path(arguments[1]), lambda file: file.write(content))
+    write_whole(Path(arguments[1]), content)
     return code
 
 

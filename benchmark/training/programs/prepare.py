@@ -35,12 +35,12 @@ from filelock import FileLock
 
 from benchmark.catalog.cache import PREPARATION_VERSION, prepared_directory, source_state
 from benchmark.catalog.facts import prepared_size
+from benchmark.files import publish_folder
 from benchmark.training.data.digits import digits_arrays
 from benchmark.training.data.fingerprint import ARRAYS, fingerprint_of, modified_ns
 from benchmark.training.data.sources import DatasetRequest, SourceSummary
 from benchmark.training.process.failures import DataError
 from benchmark.training.weights.imagenet import fetch
-from benchmark.training.whole_files import sync_directory
 
 EXIT_DATA_ERROR = 3
 
@@ -106,12 +106,7 @@ def _build(request: DatasetRequest, directory: Path, state: str) -> None:
             raise DataError(f"{request.location}: the files changed while they were read; run again when they rest")
         meta = json.dumps(_meta(request, aside, content), indent=1).encode()
         (aside / "meta.json").write_bytes(meta)
-        for path in aside.iterdir():
-            _sync(path)
-        sync_directory(aside)
-        shutil.rmtree(directory, ignore_errors=True)  # an incomplete one of an older time
-        aside.rename(directory)
-        sync_directory(directory.parent)
+        publish_folder(aside, directory)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
@@ -168,14 +163,6 @@ def _versions() -> dict[str, str]:
         with suppress(importlib.metadata.PackageNotFoundError):
             versions[package] = importlib.metadata.version(package)
     return versions
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _dataset(**wish: Any) -> dict[str, str]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import hashlib
 import http.client
 import logging
-import os
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -19,6 +18,7 @@ from time import monotonic
 from typing import Any, BinaryIO
 
 from benchmark.catalog.keras_applications import PUBLISHED, PublishedWeights
+from benchmark.files import appearing
 from benchmark.training.process.failures import DataError
 
 _LOGGER = logging.getLogger(__name__)
@@ -119,23 +119,18 @@ def _digest_of(published: PublishedWeights, path: Path) -> str:
 
 def _keep(name: str, published: PublishedWeights, open_source: Callable[[], BinaryIO], source: str) -> None:
     """Copies the file into Keras's cache, where it appears whole and verified or not at all."""
-    aside = published.path.with_name(f".{published.path.name}.{os.getpid()}.partial")
     digest = hashlib.new(published.algorithm, usedforsecurity=False)
     try:
-        aside.parent.mkdir(parents=True, exist_ok=True)
-        with open_source() as incoming, aside.open("wb") as file:
-            for piece in _pieces(incoming):
-                digest.update(piece)
-                file.write(piece)
-            file.flush()
-            os.fsync(file.fileno())
-        if published.digest is not None and digest.hexdigest() != published.digest:
-            raise DataError(f"{source} is {digest.hexdigest()}, expected {published.stamp}; nothing was kept of it")
-        aside.replace(published.path)
+        published.path.parent.mkdir(parents=True, exist_ok=True)
+        with open_source() as incoming, appearing(published.path) as aside:
+            with aside.open("xb") as file:
+                for piece in _pieces(incoming):
+                    digest.update(piece)
+                    file.write(piece)
+            if published.digest is not None and digest.hexdigest() != published.digest:
+                raise DataError(f"{source} is {digest.hexdigest()}, expected {published.stamp}; nothing was kept of it")
     except (OSError, http.client.HTTPException) as error:
         raise DataError(f"the ImageNet weights of {name} could not be had ({error}); {_cure(published)}") from error
-    finally:
-        aside.unlink(missing_ok=True)
 
 
 def _pieces(incoming: Any) -> Iterator[bytes]:

@@ -6,7 +6,6 @@ holds no code and nothing in it is executed. Digests are verified before a file 
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 from dataclasses import dataclass
@@ -17,12 +16,12 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.files import sha256_of, write_whole
 from benchmark.training.callbacks import WeightArrays
 from benchmark.training.networks.applications import correct_normalization, normalization_layers
 from benchmark.training.networks.network import Network
 from benchmark.training.process.failures import DataError
 from benchmark.training.weights.hdf5 import arrays_by_path, extract_hdf5
-from benchmark.training.whole_files import write_whole
 
 _HEADER = "header"
 
@@ -89,7 +88,7 @@ def read_weights(path: Path, sha256: str | None = None, network: Network | None 
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"the weights file {path} cannot be read: {error.strerror or error}") from error
-    found = hashlib.sha256(content).hexdigest()
+    found = sha256_of(content)
     if sha256 is not None and found != sha256:
         raise DataError(
             f"the weights file {path} has been changed or damaged: expected sha256 {sha256}, found {found}; "
@@ -100,7 +99,7 @@ def read_weights(path: Path, sha256: str | None = None, network: Network | None 
 
 def parse_weights(content: bytes, source: str, network: Network | None = None) -> WeightsFile:
     """As `read_weights`, for content that is at hand; `source` names it in messages."""
-    digest = hashlib.sha256(content).hexdigest()
+    digest = sha256_of(content)
     try:
         inner = extract_hdf5(content)
         if inner is not None and network is not None:

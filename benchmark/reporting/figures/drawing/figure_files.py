@@ -8,8 +8,8 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from benchmark.errors import StorageError, UserError
+from benchmark.files import write_whole
 from benchmark.reporting.figures.drawing.style import styled
-from benchmark.reporting.writers.formats import write_whole
 
 ENDINGS = (".png", ".svg")
 
@@ -40,7 +40,7 @@ def save(figure: Figure, directory: Path, name: str) -> list[Path]:
     for ending, content in zip(ENDINGS, (png(figure), svg(figure)), strict=True):
         path = directory / f"{name}{ending}"
         try:
-            write_whole(content, path)
+            write_whole(path, content)
         except OSError as error:
             raise StorageError(
                 f"cannot write the figure {path}: {error.strerror or error}; give another folder"

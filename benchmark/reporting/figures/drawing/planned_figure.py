@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
 from matplotlib.figure import Figure
+
+from benchmark.files import sha256_of
 
 _LONGEST_SLUG = 40
 
@@ -40,7 +41,7 @@ def slug(name: str) -> str:
     readable = re.sub(r"[^a-z0-9_]+", "-", name.lower())[:_LONGEST_SLUG].strip("-_")
     if readable == name:
         return readable
-    digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:6]
+    digest = sha256_of(name.encode("utf-8", "surrogatepass"))[:6]
     return "-".join(filter(None, [readable, digest]))
 
 

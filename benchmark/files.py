@@ -1,0 +1,114 @@
+"""Files that appear whole or not at all, and the sha256 by which a content is known.
+
+Whatever is killed at any moment, or a disk that is full, leaves the old file or the new one, never half of one: a new
+file is written aside, in the same folder, synced and then renamed. What a killed process leaves is hidden and ends in
+`.partial`; `bench gc` knows it by `is_partial`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import re
+import shutil
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+_PARTIAL = re.compile(r"\..*\.partial(\.\w+)*")
+
+
+@contextlib.contextmanager
+def appearing(
+    path: Path, *, replace: bool = True, keep_previous: Path | None = None, ending: str = ""
+) -> Iterator[Path]:
+    """Gives the path of a file to write aside, which becomes `path` when the block ends well.
+
+    Args:
+        path: The file to appear.
+        replace: Whether a file that is there already gives way.
+        keep_previous: Where such a file goes, just before the new one takes its place.
+        ending: Of the file aside, for writers that choose their format by it.
+
+    Raises:
+        FileExistsError: Something is there, and `replace` is False.
+        OSError: The disk is full or not writable; the file aside is removed again.
+
+    Side effects:
+        Syncs the file and the names in its folder to disk.
+    """
+    aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial{ending}")
+    try:
+        yield aside
+        sync(aside)
+        if not replace:
+            # a link, unlike a rename, refuses to replace what is there
+            os.link(aside, path)
+        elif keep_previous is not None and path.exists():
+            path.replace(keep_previous)
+        if replace:
+            aside.replace(path)
+    finally:
+        with contextlib.suppress(OSError):
+            aside.unlink(missing_ok=True)
+    sync(path.parent)
+
+
+def write_whole(
+    path: Path,
+    content: bytes | Callable[[BinaryIO], object],
+    *,
+    replace: bool = True,
+    keep_previous: Path | None = None,
+) -> None:
+    """Makes `path` a file of this content, its bytes or what writes them into the open file; otherwise as `appearing`."""
+    with appearing(path, replace=replace, keep_previous=keep_previous) as aside, aside.open("xb") as file:
+        if isinstance(content, bytes):
+            file.write(content)
+        else:
+            content(file)
+
+
+def publish_folder(aside: Path, folder: Path) -> None:
+    """Gives a folder that was filled aside its name, in the place of one that is there; raises `OSError`."""
+    for path in aside.iterdir():
+        sync(path)
+    sync(aside)
+    shutil.rmtree(folder, ignore_errors=True)
+    aside.rename(folder)
+    sync(folder.parent)
+
+
+def is_partial(name: str) -> bool:
+    """Whether a file of this name was being written by a process that was killed, or is being written now."""
+    return _PARTIAL.fullmatch(name) is not None
+
+
+def sync(path: Path) -> None:
+    """Makes a file, or the names in a folder, survive a power loss; raises `OSError`."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY)
+    except PermissionError:
+        if path.is_dir():
+            # a folder that may be written but not read; the rename itself has succeeded
+            return
+        raise
+    try:
+        os.fsync(descriptor)
+    except OSError as error:
+        # some network file systems cannot sync a folder
+        if error.errno != errno.EINVAL:
+            raise
+    finally:
+        os.close(descriptor)
+
+
+def sha256_of(content: bytes | Path) -> str:
+    """The digest of some bytes, or of a file's content, in hex; a file is read in pieces, and may raise `OSError`."""
+    import hashlib
+
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
