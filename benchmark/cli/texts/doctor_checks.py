@@ -17,7 +17,7 @@ Verdict: TypeAlias = Literal["good", "note", "missing", "bad"]
 
 PACKAGES = (
     "tensorflow", "keras", "numpy", "tensorflow-datasets", "importlib_resources", "scikit-learn", "sqlalchemy",
-    "alembic", "pandas", "matplotlib", "pydantic", "click", "rich",
+    "alembic", "pandas", "matplotlib", "click", "rich",
 )  # fmt: skip
 
 EXTRAS = ("jax", "torch", "psycopg")
