@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import pytest
 
 from benchmark.catalog.facts import ARCHITECTURES, SOURCES
@@ -72,3 +74,22 @@ def test_layers_and_smallest_images_are_those_of_the_built_network(name, changed
     network = build_network(cell.architecture, cell.data)
     assert len(network.backbone) == ARCHITECTURES[name].backbone_layers(dict(cell.architecture.parameters))
     assert network.core.output_shape == (None, 10)
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("name", [*OWN_NAMES, "keras:MobileNetV2"])
+def test_a_backbone_computes_what_the_catalogue_says(name):
+    from benchmark.training.networks.network import build_network
+
+    usual = ARCHITECTURES[name].backbone
+    definition = f'[model.one]\narchitecture = "{name}"\n'
+    model, definition = ("one", definition) if ":" in name else (name, "")
+    cell = cell_of(model, definition, image_size=usual.image_size)
+    network = build_network(cell.architecture, cell.data)
+    layers = [network.core.get_layer(layer) for layer in network.backbone]
+    convolutions = [layer for layer in layers if hasattr(layer, "kernel")]
+    adds = sum(math.prod(one.kernel.shape) * math.prod(one.output.shape[1:-1]) for one in convolutions)
+    assert sum(math.prod(layer.output.shape[1:]) for layer in layers) == pytest.approx(usual.activations, rel=0.05)
+    # of images with three channels
+    assert adds == pytest.approx(usual.multiply_adds, rel=0.02)
+    assert sum(layer.count_params() for layer in layers) == pytest.approx(usual.parameters, rel=0.001)

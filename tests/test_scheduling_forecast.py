@@ -1,6 +1,8 @@
 from __future__ import annotations
 
+import contextlib
 import json
+import sqlite3
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -18,6 +20,7 @@ from benchmark.results.read.durations import efforts
 from benchmark.results.store.database import open_database
 
 SMALL = Architecture("simple_cnn", (("dense_units", 128), ("filters", (32, 64)), ("kernel_size", 3)))
+RECORDED = Path(__file__).parent.parent / "results.sqlite"
 LARGE = Architecture("resnet18", (("filters", (64, 128, 256, 512)),))
 
 
@@ -217,12 +220,21 @@ def test_the_start_of_earlier_runs_counts_but_not_what_they_prepared():
 @pytest.fixture(scope="module")
 def recorded():
     """The groups of like cells of the committed results, which take 0.8 to 26 s."""
-    with open_database(str(Path(__file__).parent.parent / "results.sqlite"), mode="read") as database:
+    with open_database(str(RECORDED), mode="read") as database:
         return efforts(database, "reference")
 
 
 def cell_of(row):
     return Cell.from_dict(json.loads(row["spec"]))
+
+
+def test_the_tour_is_forecast_within_a_factor_of_two_by_a_machine_that_has_recorded_nothing():
+    with contextlib.closing(sqlite3.connect(f"file:{RECORDED}?mode=ro", uri=True)) as database:
+        cells = [Cell.from_dict(json.loads(spec)) for (spec,) in database.execute("SELECT spec FROM cell")]
+        ((took,),) = database.execute("SELECT (julianday(finished_utc) - julianday(started_utc)) * 86400 FROM run")
+    expected = run_seconds(cells, Durations(), Room(cores=2, jobs=2))
+    assert len(cells) == 36
+    assert took / 1.5 < expected < 1.5 * took
 
 
 def off_by(row, durations):

@@ -206,7 +206,7 @@ ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
         size_dependent=True,
         minimum_image_size=_valid_convolutions,
         backbone_layers=lambda parameters: 2 * len(parameters["filters"]),
-        backbone=Backbone(28, 2.42e6, 36_000, 18_816, (32, 64)),
+        backbone=Backbone(28, 2.81e6, 36_000, 19_392, (32, 64)),
     ),
     "advanced_cnn": ArchitectureFacts(
         parameters=("filters", "stage_dropout", "dense_units"),

@@ -65,8 +65,9 @@ def command(
     """Show what `bench run` would do: cells, what is done already, what is left out and why, and a forecast.
 
     The forecast of time, memory and disk goes by what this machine has recorded: the same cell, cells like it, a trial
-    of a few steps (--probe), or a cost model fitted to all. With --budget the plan says which cells will have ended by
-    then. Nothing is written but what --probe measures, which is kept in the cache; no database is made.
+    of a few steps (--probe), or else what the network has to compute, at the speed recorded so far: right within a
+    factor of about two. With --budget the plan says which cells will have ended by then. Nothing is written but what
+    --probe measures, which is kept in the cache; no database is made.
     """
     plan = matrix.load()
     if probe:

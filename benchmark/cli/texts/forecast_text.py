@@ -23,10 +23,10 @@ class History:
 
     Attributes:
         statuses: Of the newest execution of each cell.
-        durations: See `results.queries.durations`.
-        efforts: See `results.past.efforts`.
-        trials: See `scheduling.trials`; None to do without.
-        starts: See `results.past.starts`.
+        durations: See `results.read.queries.durations`.
+        efforts: See `results.read.durations.efforts`.
+        trials: See `forecast.trial_store`; None to do without.
+        starts: See `results.read.durations.starts`.
     """
 
     statuses: Mapping[str, str] = field(default_factory=dict)
