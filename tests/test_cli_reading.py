@@ -11,6 +11,7 @@ import pytest
 from cli_workplace import MATRIX, Workplace
 
 from benchmark.cli.commands import status as status_verb
+from benchmark.reporting.writers.formats import FORMATS
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +175,7 @@ def test_rewritten_lines_of_a_log_are_shown_once(finished):
     assert _as_lines("1/3\r2/3\r3/3\ndone\r\n") == "3/3\ndone"
 
 
-@pytest.mark.parametrize("output_format", ["table", "markdown", "html", "csv", "json", "latex"])
+@pytest.mark.parametrize("output_format", FORMATS)
 def test_report_has_its_formats(finished, output_format):
     done = finished.call("report", "--format", output_format)
     assert done.exit_code == 0, done.stderr

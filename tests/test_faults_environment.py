@@ -236,8 +236,8 @@ import resource, sys
 from pathlib import Path
 from scheduling_plans import fake_cell
 from scheduling_runs import Place
-from benchmark.scheduling import book
-book.PATIENCE_SECONDS = 0.5
+from benchmark.scheduling.loop import retrying_recorder
+retrying_recorder.PATIENCE_SECONDS = 0.5
 place = Place(Path(sys.argv[1]))
 place.run([fake_cell(seed=9, epochs=1)])
 cells = [fake_cell(seed=seed, epochs=60) for seed in range(2)]

@@ -16,7 +16,7 @@ from benchmark.errors import StorageError
 from benchmark.reporting.report import ReportOptions, build_report
 from benchmark.reporting.rows.classes import MOST_COLUMNS, class_scores, confusion_counts
 from benchmark.reporting.rows.predictions import decode
-from benchmark.reporting.writers.formats import render
+from benchmark.reporting.writers.formats import FORMATS, render
 
 
 def decoded(*arguments, **options):
@@ -83,7 +83,7 @@ def test_of_many_classes_the_most_frequent_mistakes_are_listed():
     assert [tuple(each.cells.values()) for each in table.rows] == [("class 0", "class 1", 2), ("class 5", "class 6", 1)]
 
 
-@pytest.mark.parametrize("output_format", ["table", "markdown", "csv", "json", "html", "latex"])
+@pytest.mark.parametrize("output_format", FORMATS)
 def test_they_are_written_in_every_format(output_format):
     hostile = {0: predictions(names=("=cat|<b>", "\x1b[31mdog"))}
     text = render(report(hostile, "classes", "confusion"), output_format)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import csv
+import importlib
 import io
 import json
 import math
 import re
 from html.parser import HTMLParser
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
@@ -20,10 +22,11 @@ from benchmark.reporting.harmless_text import encodable, plain
 from benchmark.reporting.report import build_report
 from benchmark.reporting.statistics import measure
 from benchmark.reporting.table import Column, Report, Row, Table
-from benchmark.reporting.writers.formats import FORMATS, render, save
+from benchmark.reporting.writers.formats import FORMATS, format_of_file, render, save
 from benchmark.reporting.writers.markdown import escape
 from tests.reporting_samples import SPEC, row, tour
 
+DOCS = Path(__file__).resolve().parent.parent / "docs"
 HOSTILE = [
     "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "javascript:alert(1)", "</table><h1>x", "<!-- x",
     "&lt;b&gt;", "a|b", "a\\|b", "`code`", "**bold**", "_em_", "~~gone~~", "[x](http://evil)", "![x](http://evil)",
@@ -272,3 +275,21 @@ def test_a_large_report_is_written_in_time():
     start = time.process_time()
     render(build_report(rows, [], None), "table", width=120)
     assert time.process_time() - start < 5
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [("r.md", "markdown"), ("R.HTML", "html"), ("r.htm", "html"), ("r.csv", "csv"), ("r.json", "json"), ("r.tex", "latex"),
+     ("r.txt", "table"), ("r", "table")],
+)  # fmt: skip
+def test_the_ending_of_a_file_asks_for_its_format(name, expected):
+    assert format_of_file(Path(name)) == expected
+
+
+@pytest.mark.parametrize("verb", ["report", "compare"])
+def test_every_format_of_the_register_is_offered_and_described(verb):
+    command = importlib.import_module(f"benchmark.cli.commands.{verb}").command
+    (offered,) = [option.type.choices for option in command.params if option.name == "output_format"]
+    described = re.findall(r"^\| `(\w+)` \|", (DOCS / "report.md").read_text().partition("## Formats")[2], re.MULTILINE)
+    assert list(offered) == list(FORMATS)
+    assert set(described) >= set(FORMATS)

@@ -21,6 +21,8 @@ from cli_workplace import Workplace
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmark.reporting.writers.formats import FORMATS
+
 HOSTILE = [
     "<script>alert(1)</script>", "<img src=x onerror=alert(1)>", "<svg onload=alert(1)>", "</table><h1>x", "<!-- x",
     "javascript:alert(1)", "[x](javascript:alert(1))", "![x](http://evil.example/x.png)", "http://evil.example",
@@ -34,7 +36,6 @@ CONTROLS = ["\x1b[31mred\x1b[0m", "\x1b]8;;http://evil\x07x", "\x9b31m", "a\nb",
 
 STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 DECEIVING = re.compile(r"[\u202a-\u202e\u2066-\u2069]")
-FORMATS = ("table", "markdown", "html", "csv", "json", "latex")
 
 
 def toml(text: str) -> str:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
-from benchmark.cli import streams
-from benchmark.cli.commands.report import FILE_COLUMNS, FORMATS, with_environment
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, machine_option
+from benchmark.cli.report_output import print_report
+from benchmark.reporting.writers.formats import DEFAULT, FORMATS
 
 WORSE_EXIT_CODE = 3
 """`--fail-if` found what it looks for: nothing is wrong with the usage, but a script must notice."""
@@ -32,8 +30,8 @@ WORSE_EXIT_CODE = 3
 @click.option(
     "--format",
     "output_format",
-    type=click.Choice(FORMATS),
-    default="table",
+    type=click.Choice(tuple(FORMATS)),
+    default=DEFAULT,
     show_default=True,
     help="How the table is printed on stdout.",
 )
@@ -46,7 +44,7 @@ def command(a: str, b: str, database: str, machine: str | None, fail_if: str | N
     """
     from benchmark.cli.cell_lookup import selected_results
     from benchmark.reporting.compare import compare_selections
-    from benchmark.reporting.writers.formats import render
+    from benchmark.reporting.rows.latest import with_environment
     from benchmark.results.read import queries
     from benchmark.results.store.database import open_database
 
@@ -54,10 +52,5 @@ def command(a: str, b: str, database: str, machine: str | None, fail_if: str | N
         runs = queries.runs(opened)
         first, second = (with_environment(selected_results(opened, [side]), runs) for side in (a, b))
     found = compare_selections(first, second, machine=machine)
-    console = streams.out()
-    width = console.width if console.is_terminal else min(console.width, FILE_COLUMNS)
-    color = console.is_terminal and not console.no_color
-    sys.stdout.write(
-        render(found.report, output_format, width=width, color=color, encoding=sys.stdout.encoding or "ascii")
-    )
+    print_report(found.report, output_format)
     return WORSE_EXIT_CODE if fail_if is not None and found.verdict == fail_if else 0

@@ -2,27 +2,23 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.cli import streams, verbosity
+from benchmark.cli import verbosity
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, machine_option, selection_options
+from benchmark.cli.report_output import FILE_COLUMNS, print_report
 from benchmark.errors import UserError
+from benchmark.reporting.writers.formats import DEFAULT, FORMATS, format_of_file, render
 
 if TYPE_CHECKING:
     from benchmark.matrix.report_spec import ReportSpec
     from benchmark.reporting.table import Report
-    from benchmark.results.read.row_dicts import Row
 
-FORMATS = ("table", "markdown", "html", "csv", "json", "latex")
-ENDINGS = {".md": "markdown", ".html": "html", ".htm": "html", ".csv": "csv", ".json": "json", ".tex": "latex"}
 TABLES = ("summary", "transfer", "progression", "published", "classes", "confusion")
-FILE_COLUMNS = 110
-"""Width of a table that goes to a file or another program."""
 
 
 @click.command(
@@ -49,7 +45,10 @@ FILE_COLUMNS = 110
 @click.option("--ensembles", is_flag=True, help="Add rows for the averaged predictions of each row's seeds.")
 @click.option("--last-run", is_flag=True, help="Only the cells of the last run.")
 @click.option(
-    "--format", "output_format", type=click.Choice(FORMATS), help="[default: by the ending of --output, else table]"
+    "--format",
+    "output_format",
+    type=click.Choice(tuple(FORMATS)),
+    help="[default: by the ending of --output, else table]",
 )
 @click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to a file, whole or not at all.")
 @click.option(
@@ -94,13 +93,13 @@ def command(
         raise UserError("--figures writes files and --check only compares one; give one of them")
     report = _build(database, matrix, machine, select, exclude, tables, figures, last_run=last_run, ensembles=ensembles)
     file = output or check
-    chosen = output_format or (ENDINGS.get(file.suffix.lower(), "table") if file else "table")
+    chosen = output_format or (format_of_file(file) if file else DEFAULT)
     if check is not None:
         return _compare_with(check, report, chosen)
     if output is not None:
         _save(report, chosen, output, database)
     else:
-        _print(report, chosen)
+        print_report(report, chosen)
     return 0
 
 
@@ -118,6 +117,7 @@ def _build(
 ) -> Report:
     from benchmark.cli.cell_lookup import selected_results, stored_predictions
     from benchmark.reporting.report import ReportOptions, build_report, shown_groups, shown_transfers
+    from benchmark.reporting.rows.latest import with_environment
     from benchmark.results.read import queries
     from benchmark.results.store.database import open_database
 
@@ -146,14 +146,6 @@ def _build(
         return with_figures(report, groups, shown_transfers(groups, spec), figures, opened, database)
 
 
-def with_environment(rows: Sequence[Row], runs: Sequence[Row]) -> list[Row]:
-    """The rows with what is known of the software and hardware that they were made with."""
-    from benchmark.reporting.rows.latest import PROVENANCE
-
-    known = {run["run_id"]: {name: run.get(name) for name in PROVENANCE} for run in runs}
-    return [{**known.get(row["run_id"], {}), **row} for row in rows]
-
-
 def _comparisons(matrix: str | None, stored: tuple[str, str] | None) -> ReportSpec | None:
     """`[report]` of the file that was asked for, else of the matrix of the last run."""
     from benchmark.cli.options import MatrixRequest, machine_kind
@@ -175,18 +167,8 @@ def _comparisons(matrix: str | None, stored: tuple[str, str] | None) -> ReportSp
         return None
 
 
-def _print(report: Report, output_format: str) -> None:
-    from benchmark.reporting.writers.formats import render
-
-    console = streams.out()
-    width = min(console.width, FILE_COLUMNS) if not console.is_terminal else console.width
-    color = console.is_terminal and not console.no_color
-    text = render(report, output_format, width=width, color=color, encoding=sys.stdout.encoding or "ascii")
-    sys.stdout.write(text)
-
-
 def _save(report: Report, output_format: str, output: Path, database: str) -> None:
-    from benchmark.reporting.writers.formats import render, save
+    from benchmark.reporting.writers.formats import save
     from benchmark.results.store.location import locate
 
     path = locate(database).path
@@ -195,8 +177,6 @@ def _save(report: Report, output_format: str, output: Path, database: str) -> No
 
 
 def _compare_with(file: Path, report: Report, output_format: str) -> int:
-    from benchmark.reporting.writers.formats import render
-
     try:
         shown = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

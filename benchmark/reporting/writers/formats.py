@@ -1,59 +1,112 @@
-"""One door to all writers."""
+"""The register of output formats: to add one, write its writer beside this file and name it in `FORMATS`."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark.errors import StorageError, UserError
 from benchmark.files import write_whole
 from benchmark.reporting.table import Report
 
-FORMATS = ("table", "markdown", "html", "csv", "json", "latex")
 _DATABASE_ENDINGS = (".sqlite", ".sqlite3", ".db", ".sqlite-wal", ".sqlite-shm", ".sqlite.lock")
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What a text is written for.
+
+    Attributes:
+        width: Columns of the terminal.
+        color: Whether the terminal shows colours.
+        encoding: What the reader's stream can show; characters outside it are replaced.
+    """
+
+    width: int = 100
+    color: bool = False
+    encoding: str = "utf-8"
+
+
+@dataclass(frozen=True, slots=True)
+class Format:
+    """One output format.
+
+    Attributes:
+        write: The report as a text that ends with a line break.
+        endings: Of the files that are written in it when no format is named, lower case.
+    """
+
+    write: Callable[[Report, Page], str]
+    endings: tuple[str, ...] = ()
+
+
+# writers are imported when they are called, so that one format does not wait for the libraries of another
+def _terminal(report: Report, page: Page) -> str:
+    from benchmark.reporting.writers import terminal
+
+    return terminal.render(report, width=page.width, color=page.color, encoding=page.encoding)
+
+
+def _markdown(report: Report, page: Page) -> str:
+    from benchmark.reporting.writers import markdown
+
+    return markdown.render(report, encoding=page.encoding)
+
+
+def _html(report: Report, _page: Page) -> str:
+    from benchmark.reporting.writers import html
+
+    return html.render(report)
+
+
+def _csv(report: Report, page: Page) -> str:
+    from benchmark.reporting.writers import csv_text
+
+    return csv_text.render(report, encoding=page.encoding)
+
+
+def _json(report: Report, _page: Page) -> str:
+    from benchmark.reporting.writers import json_document
+
+    return json_document.render(report)
+
+
+def _latex(report: Report, _page: Page) -> str:
+    from benchmark.reporting.writers import latex
+
+    return latex.render(report)
+
+
+DEFAULT = "table"
+FORMATS: Mapping[str, Format] = {
+    DEFAULT: Format(_terminal),
+    "markdown": Format(_markdown, (".md",)),
+    "html": Format(_html, (".html", ".htm")),
+    "csv": Format(_csv, (".csv",)),
+    "json": Format(_json, (".json",)),
+    "latex": Format(_latex, (".tex",)),
+}
+"""All formats, by their name for `--format`, in the order in which they are offered."""
+
+
+def format_of_file(path: Path) -> str:
+    """Name of the format that the ending of a file asks for."""
+    ending = path.suffix.lower()
+    return next((name for name, known in FORMATS.items() if ending in known.endings), DEFAULT)
 
 
 def render(
     report: Report, output_format: str, *, width: int = 100, color: bool = False, encoding: str = "utf-8"
 ) -> str:
-    """The report in one of `FORMATS`, ending with a line break.
-
-    Args:
-        report: What to write.
-        output_format: One of `FORMATS`.
-        width: Of the terminal; only `table` asks for it.
-        color: Whether the terminal shows colours; only `table` asks for it.
-        encoding: What the reader's stream can show; characters outside it are replaced.
+    """The report in one of `FORMATS`, ending with a line break; for the rest see `Page`.
 
     Raises:
         UserError: The format does not exist.
     """
-    # writers are imported here so that one format does not wait for the libraries of another
-    if output_format == "table":
-        from benchmark.reporting.writers import terminal
-
-        return terminal.render(report, width=width, color=color, encoding=encoding)
-    if output_format == "markdown":
-        from benchmark.reporting.writers import markdown
-
-        return markdown.render(report, encoding=encoding)
-    if output_format == "csv":
-        from benchmark.reporting.writers import csv_text
-
-        return csv_text.render(report, encoding=encoding)
-    if output_format == "json":
-        from benchmark.reporting.writers import json_document
-
-        return json_document.render(report)
-    if output_format == "html":
-        from benchmark.reporting.writers import html
-
-        return html.render(report)
-    if output_format == "latex":
-        from benchmark.reporting.writers import latex
-
-        return latex.render(report)
-    raise UserError(f"--format: expected one of {', '.join(FORMATS)}, got {output_format!r}")
+    if output_format not in FORMATS:
+        raise UserError(f"--format: expected one of {', '.join(FORMATS)}, got {output_format!r}")
+    return FORMATS[output_format].write(report, Page(width, color, encoding))
 
 
 def save(text: str, path: Path, *, protected: Iterable[Path] = ()) -> None:
