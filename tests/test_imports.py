@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "benchmark"
 
 # importable by everything
-FOUNDATIONS = {"errors", "files", "status"}
+FOUNDATIONS = {"errors", "files", "status", "text"}
 # each part may import itself, the foundations, and those named here; docs/architecture.md draws the same table
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: {"errors"} - {name} for name in sorted(FOUNDATIONS)},
@@ -58,8 +58,8 @@ FOLDER_MAY_IMPORT = {
     "scheduling.loop": "decisions options processes programs",
     "reporting.rows": "statistics table",
     "reporting.tables": "notation rows statistics table",
-    "reporting.writers": "harmless_text notation statistics table",
-    "reporting.figures.drawing": "harmless_text",
+    "reporting.writers": "notation statistics table",
+    "reporting.figures.drawing": "",
     "reporting.figures": "figures.drawing notation rows statistics table tables writers",
     "cli.progress": "cell_names output streams verbosity",
     "cli.texts": "cell_names output streams",

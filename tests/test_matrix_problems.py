@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.matrix.problems import Problems, nearest_hint, path_text, printable, shown_value, unfit_name
+from benchmark.matrix.problems import Problems, nearest_hint, path_text, shown_value, unfit_name
+from benchmark.text import quotable
 
 
 @pytest.mark.parametrize(
@@ -52,8 +53,8 @@ def test_any_value_is_shown_in_one_short_printable_line(value):
 
 @given(st.text())
 def test_printable_text_is_left_alone_and_other_text_escaped(text):
-    assert printable(text).isprintable()
-    assert printable(text) == text or not text.isprintable()
+    assert quotable(text).isprintable()
+    assert quotable(text) == text or not text.isprintable()
 
 
 def test_the_same_mistake_is_told_once():

@@ -1,4 +1,4 @@
-"""What is decided in one place is written in no other: the words of statuses, how files appear, digests."""
+"""What is decided in one place is written in no other: the words of statuses, how files appear, digests, safe text."""
 
 from __future__ import annotations
 
@@ -81,6 +81,25 @@ def test_digests_are_taken_by_one_function(path):
     assert "hashlib" not in path.read_text()
 
 
-@pytest.mark.parametrize("table", [MAY_WRITE_STATUSES, MAY_PUBLISH, MAY_HASH], ids=["statuses", "files", "digests"])
+MAY_JUDGE_CHARACTERS = {
+    "text.py": "the one place",
+    "matrix/values.py": "refuses a value that holds them",
+    "matrix/reading/plugins.py": "refuses a value that holds them",
+    "matrix/reading/weight_origins.py": "refuses a value that holds them",
+}
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path) not in MAY_JUDGE_CHARACTERS], ids=name_of)
+def test_text_is_made_safe_in_one_place(path):
+    steering = re.compile(r"[\x1b\x7f\u200b\u202e]|\\x(00-|1b|7f)|\\u20(0b|2e)")
+    assert not [line for line, text in literals(path) if steering.search(text)]
+    assert "isprintable(" not in path.read_text()
+
+
+@pytest.mark.parametrize(
+    "table",
+    [MAY_WRITE_STATUSES, MAY_PUBLISH, MAY_HASH, MAY_JUDGE_CHARACTERS],
+    ids=["status", "files", "digests", "text"],
+)
 def test_exceptions_are_of_modules_that_exist(table):
     assert not set(table) - set(map(name_of, MODULES))

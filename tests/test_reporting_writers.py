@@ -18,12 +18,12 @@ from markdown_it import MarkdownIt
 from rich.cells import cell_len
 
 from benchmark.errors import StorageError, UserError
-from benchmark.reporting.harmless_text import encodable, plain
 from benchmark.reporting.report import build_report
 from benchmark.reporting.statistics import measure
 from benchmark.reporting.table import Column, Report, Row, Table
 from benchmark.reporting.writers.formats import FORMATS, format_of_file, render, save
 from benchmark.reporting.writers.markdown import escape
+from benchmark.text import encodable, plain
 from tests.reporting_samples import SPEC, row, tour
 
 DOCS = Path(__file__).resolve().parent.parent / "docs"

@@ -17,7 +17,6 @@ from results_samples import FACTS, MACHINE, STAGE, begin, cell, epoch
 
 from benchmark.matrix.cell import Cell, Stage, Weights
 from benchmark.results.read.queries import read_only_query
-from benchmark.results.schema.column_text import clean_text
 from benchmark.results.schema.nonfinite import restored, stored
 from benchmark.results.store.database import open_database
 from benchmark.results.write.outcome import images_per_second
@@ -25,6 +24,7 @@ from benchmark.results.write.recorder import Recorder
 from benchmark.results.write.registration import SpecWriter
 from benchmark.results.write.result_digest import EPOCH_FIELDS, RESULT_FIELDS, execution_digest
 from benchmark.status import ATTEMPT_STATES, Cause, Status, status_of
+from benchmark.text import storable
 
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "c", "d_e"]), st.none() | st.floats() | st.integers() | st.text()))
@@ -44,15 +44,15 @@ def test_what_is_stored_has_no_nan_and_no_negative_zero(values):
 
 @given(st.text())
 def test_any_text_can_be_kept(text):
-    kept = clean_text(text)
+    kept = storable(text)
     assert "\0" not in kept
     assert kept.encode().decode() == kept
-    assert clean_text(kept) == kept
+    assert storable(kept) == kept
 
 
 @given(st.text(st.characters(exclude_characters="\0", exclude_categories=["Cs"])))
 def test_texts_without_nul_and_surrogates_stay_as_they_are(text):
-    assert clean_text(text) == text
+    assert storable(text) == text
 
 
 ROW = dict.fromkeys(RESULT_FIELDS, 0.5)

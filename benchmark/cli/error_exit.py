@@ -20,6 +20,7 @@ import click
 
 from benchmark.cli import streams
 from benchmark.errors import BenchError, exhaustion
+from benchmark.text import printable
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 
@@ -67,11 +68,11 @@ def _complain(message: str) -> None:
         from rich.text import Text
 
         text = Text("error: ", style="bold red")
-        text.append(streams.printable(message), style="default not bold")
+        text.append(printable(message), style="default not bold")
         streams.err().print(text, soft_wrap=True)
     except (ImportError, MemoryError):
         # no memory is left to load what prints in colour
-        sys.stderr.write(f"error: {streams.printable(message)}\n")
+        sys.stderr.write(f"error: {printable(message)}\n")
     except OSError:
         streams.mute(sys.stderr)
 

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 from benchmark.cli import streams
 from benchmark.files import appearing
 from benchmark.status import Status
+from benchmark.text import json_printable, printable
 
 Row = Mapping[str, Any]
 
@@ -91,7 +92,7 @@ def _json(value: Any, indent: int | None = None) -> str:
         text = json.dumps(value, indent=indent, allow_nan=False, ensure_ascii=ascii_only)
     except (ValueError, TypeError):
         text = json.dumps(plain(value), indent=indent, allow_nan=False, ensure_ascii=ascii_only)
-    return streams.json_printable(text)
+    return json_printable(text)
 
 
 def save_rows(path: Path, header: Sequence[str], rows: Iterator[Row], output_format: str) -> None:
@@ -170,7 +171,7 @@ def _status_style(column: Column, row: Row) -> str:
 def _shown(value: Any, column: Column) -> str:
     if isinstance(value, bytes):
         return plural(len(value), "byte")
-    return "" if value is None else streams.printable(column.show(value))
+    return "" if value is None else printable(column.show(value))
 
 
 def plain(value: Any) -> Any:

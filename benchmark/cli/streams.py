@@ -9,11 +9,12 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
-import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
+
+from benchmark.text import ASCII_FORMS, printable
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -22,13 +23,18 @@ UNBOUNDED_COLUMNS = 10_000
 """Width of a stream that is no terminal: a file or another program wants whole lines."""
 
 _ASCII = {
-    "±": "+/-", "\N{MULTIPLICATION SIGN}": "x", "·": "-", "…": "...", "\N{EN DASH}": "-", "—": "-", "→": "->", "←": "<-",
-    "≥": ">=", "≤": "<=", "✓": "ok", "✗": "x", "\N{LEFT SINGLE QUOTATION MARK}": "'",
-    "\N{RIGHT SINGLE QUOTATION MARK}": "'", "“": '"', "”": '"', "Δ": "d", "µ": "u", "\N{MINUS SIGN}": "-",
-    "▁": "_", "▂": ".", "▃": "-", "▄": "=", "▅": "+", "▆": "*", "▇": "%", "█": "#", "•": "*", "▶": ">",
-}  # fmt: skip
-
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+    **ASCII_FORMS,
+    "·": "-",
+    "←": "<-",
+    "✓": "ok",
+    "✗": "x",
+    "Δ": "d",
+    "µ": "u",
+    "\N{MINUS SIGN}": "-",
+    "•": "*",
+    "▶": ">",
+    **dict(zip("▁▂▃▄▅▆▇█", "_.-=+*%#", strict=True)),
+}
 
 
 def prepare() -> None:
@@ -108,16 +114,6 @@ def _claimed_columns() -> int:
     """`COLUMNS`, or 0 where it says nothing that could be a width."""
     claimed = os.environ.get("COLUMNS", "")
     return int(claimed) if claimed.isdecimal() else 0
-
-
-def printable(text: str) -> str:
-    r"""The text with control, escape and direction characters shown as `\x1b`, so that it cannot steer the terminal."""
-    return _CONTROL.sub(lambda found: ascii(found.group())[1:-1], text)
-
-
-def json_printable(text: str) -> str:
-    """A JSON document of the same meaning, in which direction and other invisible characters are escaped."""
-    return text if text.isascii() else _CONTROL.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 _shared: list[Console] = []

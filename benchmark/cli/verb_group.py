@@ -12,6 +12,7 @@ from typing import Any, cast
 import click
 
 from benchmark.cli import error_exit, streams
+from benchmark.text import printable
 
 
 class SuggestingGroup(click.Group):
@@ -24,7 +25,7 @@ class SuggestingGroup(click.Group):
         if args[0] not in known and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], known, n=1, cutoff=0.5)
             cure = f"did you mean {near[0]!r}?" if near else f"known commands: {', '.join(known)}"
-            raise click.UsageError(f"no such command {streams.printable(args[0])!r}; {cure}", ctx)
+            raise click.UsageError(f"no such command {printable(args[0])!r}; {cure}", ctx)
         return super().resolve_command(ctx, args)
 
 

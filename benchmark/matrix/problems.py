@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping
 from typing import Any, TypeAlias
 
 from benchmark.errors import Problem
+from benchmark.text import quotable
 
 KeyPath: TypeAlias = tuple[str | int, ...]
 """Where a value stands in the document: keys, and positions (from 0) in arrays."""
@@ -65,19 +66,12 @@ def path_text(path: KeyPath) -> str:
 
 def _key_text(key: str) -> str:
     # an option such as `--set epochs` stands as it was typed
-    return key if _BARE_KEY.fullmatch(key) else printable(key) if key.startswith("--") else quoted(key)
+    return key if _BARE_KEY.fullmatch(key) else quotable(key) if key.startswith("--") else quoted(key)
 
 
 def quoted(text: str) -> str:
     """The text in double quotes, safe to print anywhere."""
-    return printable(json.dumps(text, ensure_ascii=False))
-
-
-def printable(text: str) -> str:
-    """The text with all that is invisible or steers a terminal written as an escape."""
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
-    )
+    return quotable(json.dumps(text, ensure_ascii=False))
 
 
 def shown_value(value: Any) -> str:
@@ -99,7 +93,7 @@ def _toml_text(value: Any) -> str:
     if isinstance(value, Mapping):
         items = list(value.items())[:20]
         return "{" + ", ".join(f"{_key_text(str(key))} = {_toml_text(item)}" for key, item in items) + "}"
-    return printable(str(value))
+    return quotable(str(value))
 
 
 def nearest_hint(name: Any, known: Iterable[str], listing: str = "") -> str:

@@ -24,6 +24,7 @@ from benchmark.cli.options import (
 )
 from benchmark.cli.texts.forecast_text import Expectation, History, expect, history
 from benchmark.status import Status
+from benchmark.text import printable
 
 if TYPE_CHECKING:
     from benchmark.matrix.cell import Cell
@@ -191,7 +192,7 @@ def _print(plan: Plan, rows: Iterator[dict[str, Any]], known: History, expected:
 
 
 def _line(text: str, style: str | None = None) -> None:
-    streams.out().print(streams.printable(text), style=style, soft_wrap=True)
+    streams.out().print(printable(text), style=style, soft_wrap=True)
 
 
 GROUP = ("dataset", "model", "strategy")

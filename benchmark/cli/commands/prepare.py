@@ -13,6 +13,7 @@ import click
 from benchmark.cli import output, streams, verbosity
 from benchmark.cli.options import CONTEXT, MatrixRequest, common_options, matrix_options
 from benchmark.errors import UserError
+from benchmark.text import printable
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
@@ -111,6 +112,6 @@ def _shown(preparations: Preparations) -> Iterator[Callable[[], None]]:
                 if name not in lines:
                     lines[name] = display.add_task("")
                 words = f"{name}: {text}" if text else name
-                display.update(lines[name], description=streams.printable(words))
+                display.update(lines[name], description=printable(words))
 
         yield show

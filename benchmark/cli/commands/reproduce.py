@@ -14,6 +14,7 @@ from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
 from benchmark.errors import CellsFailedError, NotFoundError, UserError
 from benchmark.status import FINAL
+from benchmark.text import printable
 
 if TYPE_CHECKING:
     from benchmark.matrix.cell import Cell
@@ -259,4 +260,4 @@ def _told(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         shown = f"test accuracy {accuracy:.4f}" if accuracy is not None else str(record["status"])
         return f"{shown} in run {record['run_id']} on {record['machine']}"
 
-    return streams.printable(f"before: {one(before)}; now: {one(now)}")
+    return printable(f"before: {one(before)}; now: {one(now)}")

@@ -15,6 +15,7 @@ from benchmark.cli.options import CONTEXT, common_options, database_option, exam
 from benchmark.cli.output import Column
 from benchmark.errors import NotFoundError, UserError
 from benchmark.status import READING_ORDER, UNFINISHED, Status
+from benchmark.text import printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -135,7 +136,7 @@ def picture(progress: RunProgress, *, served: bool = False) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(streams.printable(_headline(progress.run, served=served)), style="bold")]
+    parts: list[RenderableType] = [Text(printable(_headline(progress.run, served=served)), style="bold")]
     total = sum(count for status, count in progress.counts.items() if status != Status.SKIPPED)
     done = total - sum(progress.counts.get(status, 0) for status in UNFINISHED)
     line = Table.grid(padding=(0, 1))

@@ -23,6 +23,7 @@ from benchmark.cli.options import (
 from benchmark.cli.output import Column
 from benchmark.errors import NotFoundError, UserError
 from benchmark.status import Status
+from benchmark.text import printable
 
 if TYPE_CHECKING:
     from benchmark.cli.texts.why_text import Neighbour, Reason
@@ -239,11 +240,11 @@ def _flat(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _print(answer: Mapping[str, Any]) -> None:
     console = streams.out()
     title = f"{short_id(answer['cell_id'])} {answer['label']}"
-    console.print(streams.printable(title), style="bold", soft_wrap=True)
-    console.print(streams.printable(f"{answer['verdict']}: {answer['why']}"), soft_wrap=True)
+    console.print(printable(title), style="bold", soft_wrap=True)
+    console.print(printable(f"{answer['verdict']}: {answer['why']}"), soft_wrap=True)
     for one in answer["nearest"]:
         label = f"\nnearest {answer['nearest_is']} cell: {short_id(one['cell_id'])} {one['label']}"
-        console.print(streams.printable(label), soft_wrap=True)
+        console.print(printable(label), soft_wrap=True)
         output.write_table(one["changed"], CHANGE_COLUMNS)
     if answer["executions"]:
         console.print()

@@ -6,12 +6,13 @@ import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Self
 
-from benchmark.cli import output, streams, verbosity
+from benchmark.cli import output, verbosity
 from benchmark.cli.cell_names import last_line
 from benchmark.cli.progress.board import Board, RunningCell
 from benchmark.events import EpochFinished, Event
 from benchmark.matrix.cell import Cell
 from benchmark.status import Status
+from benchmark.text import printable
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
@@ -63,7 +64,7 @@ class PlainLog:
         place = f"[{len(self.board.finished)}/{self.board.total}]"
         why = f" ({cause})" if cause not in {None, status} else ""
         last = f", {_epoch_line(running, running.last)}" if running is not None and running.last else ""
-        text = f": {streams.printable(last_line(detail))}" if detail and status != Status.COMPLETED else ""
+        text = f": {printable(last_line(detail))}" if detail and status != Status.COMPLETED else ""
         left = self.board.left_seconds if self.board.expected_end is not None else None
         time_left = (
             f"; about {output.seconds(left)} left" if left and len(self.board.finished) < self.board.total else ""

@@ -15,10 +15,11 @@ from rich.text import Text
 from benchmark.cli import output
 from benchmark.cli.cell_names import last_line
 from benchmark.cli.progress.board import Board, FinishedCell, RunningCell
-from benchmark.cli.streams import messages_through, printable
+from benchmark.cli.streams import messages_through
 from benchmark.events import EpochFinished, Event
 from benchmark.matrix.cell import Cell
 from benchmark.status import Status
+from benchmark.text import printable
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan

@@ -9,6 +9,7 @@ from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.output import Column, number
 from benchmark.cli.texts.sparkline import sparkline
+from benchmark.text import printable
 
 RESULTS = (
     "epochs", "best_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss",
@@ -82,7 +83,7 @@ def portray(record: Mapping[str, Any], database: str) -> None:
     """
     cell, execution = record["cell"], record["execution"]
     title = f"{cell['cell_id']}  {cell['dataset']} {cell['model']} {cell['strategy']} seed {cell['seed']}"
-    streams.out().print(streams.printable(title), style="bold", soft_wrap=True)
+    streams.out().print(printable(title), style="bold", soft_wrap=True)
     if execution is None:
         streams.out().print("not run yet")
     else:
@@ -115,7 +116,7 @@ def _outcome(execution: Mapping[str, Any]) -> str:
 
 
 def _line(text: str) -> None:
-    streams.out().print(streams.printable(text), soft_wrap=True)
+    streams.out().print(printable(text), soft_wrap=True)
 
 
 def _section(title: str) -> None:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from benchmark.reporting.harmless_text import plain
 from benchmark.reporting.notation import written
 from benchmark.reporting.table import Column, Kind, Row, Table, Tally, letter
+from benchmark.text import plain
 
 
 def kind_of(row: Row, column: Column) -> Kind:

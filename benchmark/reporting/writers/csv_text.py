@@ -11,9 +11,9 @@ import csv
 from io import StringIO
 from typing import TypeAlias
 
-from benchmark.reporting.harmless_text import encodable, plain
 from benchmark.reporting.statistics import Difference, Measurement
 from benchmark.reporting.table import Published, Report, Row, Table, Tally, Value
+from benchmark.text import encodable, plain
 
 Field: TypeAlias = str | int | float | None
 _MEASURED = ("mean", "half_width", "n")

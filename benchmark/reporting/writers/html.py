@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
-from benchmark.reporting.harmless_text import plain
 from benchmark.reporting.table import Column, Report, Row, Table
 from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, text_of
+from benchmark.text import plain
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
 _STYLE = """

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 
-from benchmark.reporting.harmless_text import plain
 from benchmark.reporting.table import Report, Table
 from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, text_of
+from benchmark.text import plain
 
 _SPECIAL = {
     "\\": r"\textbackslash{}", "{": r"\{", "}": r"\}", "$": r"\$", "&": r"\&", "#": r"\#", "%": r"\%", "_": r"\_",

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 from rich.cells import cell_len
 
-from benchmark.reporting.harmless_text import encodable, plain
 from benchmark.reporting.table import Report, Table
 from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, text_of
+from benchmark.text import encodable, plain
 
 _SPECIAL = re.compile(r"[\\`*|\[\]{}~$]")
 # an underscore inside a word means nothing and is left readable; at the edge of a word it begins emphasis

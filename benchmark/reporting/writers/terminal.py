@@ -12,10 +12,10 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from benchmark.reporting.harmless_text import can_encode, encodable, plain
 from benchmark.reporting.table import Column, Report, Table
 from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, text_of
 from benchmark.reporting.writers.panels import GAP, Panel, Strip, fold, total
+from benchmark.text import can_encode, encodable, plain
 
 NARROWEST = 24
 WIDEST_PROSE = 110

@@ -6,19 +6,14 @@ from typing import Any
 
 import sqlalchemy as sa
 
-
-def clean_text(text: str) -> str:
-    """The text with NUL and lone surrogates, which no database keeps, replaced by U+FFFD and `?`."""
-    if text.isascii() and "\0" not in text:
-        return text
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+from benchmark.text import storable
 
 
 class CleanText(sa.TypeDecorator[str]):
-    """`TEXT` whose values pass through `clean_text` on their way in."""
+    """`TEXT` whose values pass through `storable` on their way in."""
 
     impl = sa.Text
     cache_ok = True
 
     def process_bind_param(self, value: str | None, dialect: Any) -> str | None:  # noqa: ARG002
-        return value if value is None else clean_text(value)
+        return value if value is None else storable(value)

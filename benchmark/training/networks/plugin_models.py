@@ -15,7 +15,6 @@ import importlib.abc
 import importlib.util
 import inspect
 import math
-import re
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -34,6 +33,7 @@ from benchmark.matrix.cell import Architecture, Data
 from benchmark.matrix.reading.plugins import entry_point, package_code, read_code
 from benchmark.matrix.trust import exposure, trusted_digests
 from benchmark.status import Cause
+from benchmark.text import uncolored
 from benchmark.training.process.failures import cause_of
 
 HEAD_ATTRIBUTE = "bench_head"
@@ -230,7 +230,7 @@ def naming_plugin_line(architecture: Architecture) -> Iterator[None]:
 
 def _words_of(error: BaseException) -> str:
     """Class and message in one line; Keras makes its messages bold."""
-    words = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    words = uncolored(str(error))
     return f"{type(error).__name__}: {' '.join(words.split())[:2000]}"
 
 

@@ -11,7 +11,7 @@ from matplotlib.backends.backend_agg import RendererAgg
 from matplotlib.font_manager import FontProperties
 from matplotlib.ft2font import FT2Font
 
-from benchmark.reporting.harmless_text import plain
+from benchmark.text import plain
 
 MAIN_FAMILY = "DejaVu Sans"
 """Comes with matplotlib, so that a figure looks alike on every machine."""

@@ -1,0 +1,105 @@
+r"""Text that came from outside (names, labels, tracebacks, other programs' words) made safe for where it goes.
+
+printable       a terminal: line breaks stay, what steers it is written as `\x1b`
+quotable        a message that quotes what a user wrote: everything invisible is written as an escape
+plain           a cell of a report or a figure: one line, before any format's own escaping
+json_printable  a JSON document on a terminal: the same meaning
+storable        a column of a database
+encodable       a stream that does not know all characters
+uncolored       what another program had made bold or coloured
+"""
+
+from __future__ import annotations
+
+import re
+
+_SPACES = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+")
+_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x9f]")
+# joiners (200C, 200D) stay: scripts and emoji need them
+_MISLEADING = re.compile(
+    r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\ufff0-\uffff"
+    r"\ud800-\udfff\U000e0000-\U000e0fff]"
+)
+ASCII_FORMS = {
+    "\u00b1": "+/-",  # plus or minus
+    "\u00d7": "x",  # times
+    "\u2013": "-",  # en dash
+    "\u2014": "-",  # em dash
+    "\u2018": "'",
+    "\u2019": "'",
+    "\u201c": '"',
+    "\u201d": '"',
+    "\u2026": "...",
+    "\u2192": "->",
+    "\u2264": "<=",
+    "\u2265": ">=",
+}
+"""What typography becomes where only ASCII can be shown."""
+
+_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
+_COLORS = re.compile(r"\x1b\[[0-9;]*m")
+
+
+def printable(text: str) -> str:
+    r"""The text with control, escape and direction characters shown as `\x1b`, so that it cannot steer the terminal."""
+    return _STEERING.sub(lambda found: ascii(found.group())[1:-1], text)
+
+
+def json_printable(text: str) -> str:
+    """A JSON document of the same meaning, in which direction and other invisible characters are escaped."""
+    return text if text.isascii() else _STEERING.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+
+
+def quotable(text: str) -> str:
+    """The text on one line, with all that is invisible or steers a terminal written as an escape."""
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
+
+
+def storable(text: str) -> str:
+    """The text with NUL and lone surrogates, which no database keeps, replaced by U+FFFD and `?`."""
+    if text.isascii() and "\0" not in text:
+        return text
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode("utf-8")
+
+
+def uncolored(text: str) -> str:
+    """The text without the escape sequences that make it bold or coloured."""
+    return _COLORS.sub("", text)
+
+
+def plain(text: str) -> str:
+    r"""The text on one line, without anything that steers a terminal or deceives a reader.
+
+    Line breaks and tabs become spaces; control characters (C0, C1, ESC) go; halves of surrogate pairs and characters
+    that change the direction of text or cannot be seen at all are shown as `\u202e`, so that nobody is misled by them.
+    """
+    one_line = _SPACES.sub(" ", text)
+    return _MISLEADING.sub(lambda found: _escape(found.group()), _CONTROLS.sub("", one_line))
+
+
+def encodable(text: str, encoding: str) -> str:
+    r"""The text with characters that an encoding lacks replaced: `±` by `+/-`, others by `\u…`."""
+    try:
+        text.encode(encoding)
+    except UnicodeEncodeError:
+        return "".join(_replacement(character, encoding) for character in text)
+    return text
+
+
+def can_encode(text: str, encoding: str) -> bool:
+    return encodable(text, encoding) == text
+
+
+def _replacement(character: str, encoding: str) -> str:
+    try:
+        character.encode(encoding)
+    except UnicodeEncodeError:
+        return ASCII_FORMS.get(character) or _escape(character)
+    return character
+
+
+def _escape(character: str) -> str:
+    code = ord(character)
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
