@@ -31,6 +31,28 @@ class Status(StrEnum):
         return self in FINAL
 
 
+class Outlook(StrEnum):
+    """What the next run does with a cell; `scheduling/decisions/reuse.py` decides it."""
+
+    RUNS = "runs"
+    """It trains from its beginning."""
+    RESUMES = "resumes"
+    """It goes on with an execution that was begun, from its last saved state."""
+    WAITS = "waits"
+    """It trains once another cell, which it starts from, is done."""
+    REUSED = "reused"
+    """Its finished result is taken."""
+    SETTLED = "settled"
+    """It has failed, and is not retried; or nothing asks for it any more."""
+    BLOCKED = "blocked"
+    """Its parent has no weights to begin with."""
+
+    @property
+    def will_run(self) -> bool:
+        """Whether the cell is expected to train."""
+        return self in {Outlook.RUNS, Outlook.RESUMES, Outlook.WAITS}
+
+
 class Cause(StrEnum):
     """Why an attempt did not complete, or a cell has no result."""
 
@@ -52,9 +74,6 @@ class Cause(StrEnum):
 
 FINAL = (Status.COMPLETED, Status.DIVERGED)
 UNFINISHED = frozenset({Status.PENDING, Status.RUNNING, Status.INTERRUPTED})
-SETTLED = frozenset({*FINAL, Status.FAILED, Status.BLOCKED})
-"""What a run leaves as it is, unless it is asked to retry."""
-
 READING_ORDER = (
     *(Status.COMPLETED, Status.DIVERGED, Status.FAILED, Status.BLOCKED),
     *(Status.INTERRUPTED, Status.RUNNING, Status.PENDING, Status.SKIPPED),

@@ -10,8 +10,8 @@ import shutil
 import pytest
 from cli_workplace import MATRIX, Workplace
 
-from benchmark.cli.commands import status as status_verb
 from benchmark.reporting.writers.formats import FORMATS
+from benchmark.results.read.alive import is_alive
 
 
 @pytest.fixture(scope="module")
@@ -124,12 +124,12 @@ def running(**changes):
 
 
 def test_a_dead_run_is_not_taken_for_a_running_one():
-    assert status_verb.is_alive(running(), served=False)
-    assert not status_verb.is_alive(running(state="completed"), served=False)
-    assert not status_verb.is_alive(running(process_start_ticks=-1), served=False)
-    assert not status_verb.is_alive(running(pid=2**22 + 1), served=False)
-    assert not status_verb.is_alive(running(boot_id="another"), served=False)
-    assert status_verb.is_alive(running(boot_id="another"), served=True)
+    assert is_alive(running(), served=False)
+    assert not is_alive(running(state="completed"), served=False)
+    assert not is_alive(running(process_start_ticks=-1), served=False)
+    assert not is_alive(running(pid=2**22 + 1), served=False)
+    assert not is_alive(running(boot_id="another"), served=False)
+    assert is_alive(running(boot_id="another"), served=True)
 
 
 def test_show_has_everything_of_a_cell(finished):

@@ -15,6 +15,7 @@ import click
 import pytest
 from cli_workplace import MATRIX, Workplace
 
+from benchmark.cli import options, running
 from benchmark.cli.commands import run as run_verb
 
 ONE_CELL = "seed=0,model=simple_cnn,strategy=scratch,dataset=digits"
@@ -62,20 +63,20 @@ def test_failed_cells_end_with_3_now_and_until_they_are_retried(place):
 
 def test_the_command_line_is_recorded_without_passwords(monkeypatch):
     monkeypatch.setattr("sys.argv", ["bench", "run", "--db", "postgresql://me:secret@host/db", "--name", "a b"])
-    assert run_verb.command_line() == "bench run --db postgresql://me:***@host/db --name 'a b'"
+    assert running.command_line() == "bench run --db postgresql://me:***@host/db --name 'a b'"
 
 
 @pytest.mark.parametrize(
     ("text", "seconds"), [("90", 90), ("45s", 45), ("15m", 900), ("2h", 7200), ("1.5 h", 5400), ("0.5", 0.5)]
 )
 def test_durations_have_units(text, seconds):
-    assert run_verb.Duration().convert(text, None, None) == seconds
+    assert options.Duration().convert(text, None, None) == seconds
 
 
 @pytest.mark.parametrize("text", ["", "0", "-1", "5d", "ten", "1e3"])
 def test_other_durations_are_refused(text):
     with pytest.raises(click.BadParameter):
-        run_verb.Duration().convert(text, None, None)
+        options.Duration().convert(text, None, None)
 
 
 MANY = MATRIX.replace("seed = [0, 1, 2]", f"seed = {list(range(2501))}")

@@ -63,8 +63,8 @@ def execute(place: Workplace, sql: str) -> list:
 
 def test_a_finished_cell_is_reused_and_says_where_it_finished(finished):
     answer = finished.document("why", FIRST)
-    assert (answer["verdict"], answer["nearest"]) == ("reused", [])
-    assert "completed in run 1" in answer["why"]
+    assert (answer["decision"], answer["nearest"]) == ("reused", [])
+    assert "completed in run 1" in answer["reason"]
     assert answer["executions"][0]["began"] == "the first on this machine"
     assert finished.document("why", answer["cell_id"][:8]) == answer
 
@@ -72,7 +72,7 @@ def test_a_finished_cell_is_reused_and_says_where_it_finished(finished):
 def test_a_changed_setting_is_named_with_both_values(place):
     change(place, "epochs = 4", "epochs = 5\nbatch_size = 32")
     answer = place.document("why", FIRST)
-    assert (answer["verdict"], answer["why"]) == ("runs", "no cell like it was ever recorded")
+    assert (answer["decision"], answer["reason"]) == ("runs", "no cell like it was ever recorded")
     assert answer["nearest"][0]["changed"] == [
         {"key": "stages[0].batch_size", "recorded": 64, "now": 32},
         {"key": "stages[0].epochs", "recorded": 4, "now": 5},
@@ -126,8 +126,8 @@ def test_a_damaged_artifact_is_named(place):
     weights = next((place.directory / "results.artifacts").rglob("1/weights.npz"))
     weights.write_bytes(b"other")
     answer = place.document("why", weights.parent.parent.name)
-    assert answer["verdict"] == "runs"
-    assert "weights.npz has another size than recorded" in answer["why"]
+    assert answer["decision"] == "runs"
+    assert "weights.npz has another size than recorded" in answer["reason"]
     assert place.run("run").returncode == 0
     again = place.document("why", weights.parent.parent.name)
     assert "missing or damaged" in again["executions"][1]["began"]
@@ -135,33 +135,34 @@ def test_a_damaged_artifact_is_named(place):
 
 def test_another_machine_is_named(finished):
     answer = finished.document("why", FIRST, "--machine", "elsewhere")
-    assert answer["verdict"] == "runs"
-    assert "tester only" in answer["why"]
+    assert answer["decision"] == "runs"
+    assert "tester only" in answer["reason"]
 
 
 def test_failed_interrupted_and_blocked_cells_say_so(place):
     change(place, "epochs = 4", "epochs = 6")
     assert place.run("run", "--select", FIRST, BENCH_FAULT="epoch.sent:2:raise:ValueError").returncode == 3
     answer = place.document("why", FIRST)
-    assert (answer["verdict"], "--retry-failed" in answer["why"]) == ("left alone", True)
+    assert (answer["decision"], "--retry-failed" in answer["reason"]) == ("settled", True)
     assert place.run("run").returncode == 3
-    assert "blocked" in place.document("why", CHILD)["why"]
+    answer = place.document("why", CHILD)
+    assert (answer["decision"], "ended as failed" in answer["reason"]) == ("blocked", True)
 
 
 def test_a_cell_that_the_matrix_has_no_more_says_what_became_of_it(place):
     (old,) = execute(place, "SELECT cell_id FROM cell WHERE strategy = 'scratch' AND seed = 2")[0]
     change(place, "epochs = 4", "epochs = 5")
     answer = place.document("why", old)
-    assert (answer["verdict"], answer["nearest_is"]) == ("not planned", "planned")
+    assert (answer["decision"], answer["nearest_is"]) == ("settled", "planned")
     assert answer["nearest"][0]["changed"] == [{"key": "stages[0].epochs", "recorded": 4, "now": 5}]
     (place.directory / "matrix.toml").unlink()
-    assert "there is no matrix.toml here" in place.document("why", old)["why"]
+    assert "there is no matrix.toml here" in place.document("why", old)["reason"]
 
 
 def test_without_a_database_every_cell_of_the_matrix_runs(tmp_path):
     place = Workplace(tmp_path)
     place.write(MATRIX)
-    assert place.document("why", FIRST)["why"] == "no cell like it was ever recorded"
+    assert place.document("why", FIRST)["reason"] == "no cell like it was ever recorded"
     assert not (tmp_path / "results.sqlite").exists()
     assert place.call("why", "ffffffff").exit_code == 2
 
@@ -178,7 +179,7 @@ def test_what_is_not_one_cell_is_refused(finished, meant, said):
 def test_why_as_csv_has_a_row_for_each_changed_key(place):
     change(place, "epochs = 4", "epochs = 5")
     (row,) = csv.DictReader(io.StringIO(place.call("why", FIRST, "--format", "csv").stdout))
-    assert (row["verdict"], row["key"], row["recorded"], row["now"]) == ("runs", "stages[0].epochs", "4", "5")
+    assert (row["decision"], row["key"], row["recorded"], row["now"]) == ("runs", "stages[0].epochs", "4", "5")
 
 
 # ---- reproduce

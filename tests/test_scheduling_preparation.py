@@ -9,9 +9,8 @@ from scheduling_plans import fake_cell
 from scheduling_runs import Place
 
 from benchmark.catalog import backends
-from benchmark.catalog.cache import prepared_directory
+from benchmark.catalog.cache import fingerprint, prepared_directory
 from benchmark.scheduling.programs import preparation
-from benchmark.scheduling.programs.preparation import fingerprint
 
 BUILDER = """
 import json, os, sys, time

@@ -142,13 +142,18 @@ def _plan(*options: str) -> list[str]:
     return ["plan", "--format", "json", "--db", "none.sqlite", *options]
 
 
+DECIDED = ("will_run", "decision", "reason")
+"""What becomes of a cell is said in other words than when these tests were begun; `test_decisions.py` holds it."""
+
+
 def _planned(answer: Answer) -> dict[str, Any]:
     """Cells and how many were left out; `plan` stands for all else that was said of them."""
     if answer.code:
         return {"code": answer.code, "plan": digest(answer.stderr)}
     document = json.loads(answer.stdout)
     cells = [
-        {key: value for key, value in cell.items() if not key.startswith("forecast")} for cell in document["cells"]
+        {key: value for key, value in cell.items() if not key.startswith("forecast") and key not in DECIDED}
+        for cell in document["cells"]
     ]
     notes = [note for note in document["notes"] if "this machine's" not in note]
     said = [document["name"], document["counts"], cells, document["left_out"], notes]

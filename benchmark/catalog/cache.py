@@ -6,7 +6,7 @@ import json
 import os
 import re
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import platformdirs
 
@@ -17,6 +17,9 @@ from benchmark.files import sha256_of
 
 PREPARATION_VERSION = 1
 """Raised when the same source would be decoded to other arrays; part of every prepared dataset's path."""
+
+FINGERPRINT_FILE = "meta.json"
+"""What the builder of prepared arrays wrote of them, as its last file."""
 
 
 def default_cache_root() -> Path:
@@ -124,3 +127,23 @@ class PreparedDirectories:
         if key not in self._states:
             self._states[key] = source_state(*key)
         return prepared_directory(images.source, images.image_size, images.color, self._cache_root, self._states[key])
+
+
+def fingerprint(directory: Path) -> str | None:
+    """The digest of the prepared arrays, as their builder wrote it down; None when there are none."""
+    value = _record(directory).get("fingerprint")
+    return value if isinstance(value, str) else None
+
+
+def remarks(directory: Path) -> list[str]:
+    """What the builder of a prepared dataset noted on its source, such as files that it skipped."""
+    value = _record(directory).get("notes")
+    return [str(remark) for remark in value] if isinstance(value, list) else []
+
+
+def _record(directory: Path) -> dict[str, Any]:
+    try:
+        record = json.loads((directory / FINGERPRINT_FILE).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return {}
+    return record if isinstance(record, dict) else {}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -72,6 +73,19 @@ def machine_kind(threads: Mapping[str, int] | None = None) -> MachineKind:
         chosen = stored_choices(default_cache_root())
     decided = {**chosen, **(threads or {})}
     return MachineKind(machine.gpu_count(), machine.cpu_cores(), decided, installed_backends())
+
+
+class Duration(click.ParamType[float]):
+    """Seconds, or a number with a unit: `90`, `45s`, `15m`, `2h`."""
+
+    name = "duration"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(value))
+        seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
+        if seconds <= 0:
+            self.fail(f"{value!r} is no duration above zero; write seconds, or 45s, 15m, 2h", param, ctx)
+        return seconds
 
 
 def matrix_options(function: Function) -> Function:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.cli import output, verbosity
 from benchmark.cli.texts.forecast_text import History, history
 from benchmark.errors import UserError
-from benchmark.status import FINAL, SETTLED
+from benchmark.status import FINAL
 
 if TYPE_CHECKING:
     from benchmark.cli.options import MatrixRequest
@@ -181,7 +181,7 @@ def _keep_choice(options: RunOptions, pace: str, threads: int, measured: Mapping
 
 
 def probe(cells: Sequence[Cell], known: History, options: RunOptions) -> None:
-    """Tries one cell of each kind that is to run, was never measured on this machine and never tried.
+    """Tries one of each kind of cells that was never measured on this machine and never tried.
 
     What cannot be tried is told in a line each, and planned without.
 
@@ -191,7 +191,7 @@ def probe(cells: Sequence[Cell], known: History, options: RunOptions) -> None:
     from benchmark.scheduling.programs.trials import Workshop
 
     durations = known.durations_known()
-    found = [cell for cell in _strange(cells, known, durations, options) if _may_run(cell, options)]
+    found = [cell for cell in _strange(cells, durations, options) if _may_run(cell, options)]
     if not found:
         return
     each = sum(durations.begin_seconds(cell) + trial_seconds() * len(cell.stages) for cell in found)
@@ -208,13 +208,13 @@ def probe(cells: Sequence[Cell], known: History, options: RunOptions) -> None:
                 _keep_trial(options, outcome)
 
 
-def _strange(cells: Sequence[Cell], known: History, durations: Durations, options: RunOptions) -> list[Cell]:
+def _strange(cells: Sequence[Cell], durations: Durations, options: RunOptions) -> list[Cell]:
     from benchmark.forecast.trial_store import TrialStore
 
     store = TrialStore(options.cache_root)
     first: dict[Hashable, Cell] = {}
     for cell in cells:
-        if known.statuses.get(cell.cell_id) not in SETTLED and not durations.is_measured(cell):
+        if not durations.is_measured(cell):
             first.setdefault(durations.kind_of(cell), cell)
     return [cell for cell in first.values() if store.find(cell) is None]
 

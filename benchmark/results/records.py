@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass, field
 from typing import Protocol
 
 
@@ -124,6 +125,7 @@ class CellState:
         attempts: How many attempts it has had.
         artifacts: What its newest attempt left.
         weights_sha256: Digest of the weights it started from; None when random, or when it never came so far.
+        finished_utc: When it came to its end (ISO 8601, UTC); None while it can go on.
     """
 
     execution_id: int
@@ -137,3 +139,21 @@ class CellState:
     total_seconds: float | None
     artifacts: tuple[ArtifactRow, ...] = ()
     weights_sha256: str | None = None
+    finished_utc: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """What a database knows of cells before a run on one machine.
+
+    Attributes:
+        states: The newest execution of each cell on this machine, by cell id.
+        cell_ids: Every cell that it holds, those of other machines and those that never began included.
+        elsewhere: Names of the other machines that have completed a cell, by cell id.
+        live_run: Number of the run that is at work at this moment; None when there is none.
+    """
+
+    states: Mapping[str, CellState] = field(default_factory=dict)
+    cell_ids: Collection[str] = frozenset()
+    elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    live_run: int | None = None

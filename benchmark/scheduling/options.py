@@ -113,8 +113,15 @@ class AttemptFacts:
 class Observer(Protocol):
     """Whom a run tells what happens; the command line draws it. An error raised here silences it, never the run."""
 
-    def run_started(self, run_id: int, plan: Plan, reused: Collection[str], forecast: Forecast) -> None:
-        """All that is known before the first cell; `forecast` may be called at any time."""
+    def run_started(self, run_id: int, plan: Plan, idle: Collection[str], forecast: Forecast) -> None:
+        """All that is known before the first cell.
+
+        Args:
+            run_id: Number of the run.
+            plan: Its cells.
+            idle: Ids of the cells that are not expected to train.
+            forecast: May be called at any time.
+        """
 
     def cell_started(self, cell: Cell, attempt: AttemptFacts) -> None: ...
 

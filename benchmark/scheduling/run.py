@@ -18,13 +18,14 @@ from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
 from benchmark.results.read.durations import efforts, starts
 from benchmark.results.read.queries import durations
-from benchmark.results.records import CellState, RunFacts
+from benchmark.results.read.states import recorded
+from benchmark.results.records import CellState, Recorded, RunFacts
 from benchmark.results.store.database import Database
 from benchmark.results.write.recorder import Recorder
 from benchmark.scheduling.decisions.assignment import Assignment, assign
+from benchmark.scheduling.decisions.reuse import Decision, decide
 from benchmark.scheduling.decisions.shared_stages import Sharing
-from benchmark.scheduling.loop.context import lay_out, slots_of
-from benchmark.scheduling.loop.finish import blocked_reason
+from benchmark.scheduling.loop.context import lay_out, name_of, slots_of
 from benchmark.scheduling.loop.loop import Dispatcher
 from benchmark.scheduling.loop.retrying_recorder import Book
 from benchmark.scheduling.options import GuardedObserver, Observer, RunOptions, RunSummary
@@ -68,26 +69,27 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
         require_backends(plan.cells)
         recorder = Recorder(database)
         killed = kill_leftovers(recorder.sweep())
-        before = recorder.cell_states(options.machine)
-        refresh(plan.cells, before, options, lambda text: told.tell("note", text), signals)
-        assignment = assign(plan.cells, before, options)
+        known_cells = recorded(database, options.machine)
+        decisions = _decided(plan.cells, known_cells, options, told, signals)
+        assignment = assign(plan.cells, decisions, known_cells, options.artifacts_root)
         known = Durations(
             durations(database, options.machine),
             efforts(database, options.machine),
             TrialStore(options.cache_root).find,
             starts(database, options.machine),
         )
-        expected = run_seconds(assignment.run, known, slots_of(options).room)
+        to_do = [cell for cell in assignment.run if cell.cell_id not in assignment.idle]
+        expected = run_seconds(to_do, known, slots_of(options).room)
         run_id = recorder.begin_run(_facts(plan, options, expected))
         finish = _Finish(recorder, run_id)
         try:
             recorder.register(run_id, plan.cells, plan.left_out, assignment.reused)
             book = Book(recorder, run_id, options.machine, lambda text: told.tell("note", text), signals.wait)
             with _exhaustion_named():
-                sharing = _sharing(plan.cells, before, assignment, options)
+                sharing = _sharing(plan.cells, known_cells.states, assignment, options)
                 dispatcher = Dispatcher(lay_out(assignment, book, options, told, known, sharing), signals)
                 try:
-                    told.tell("run_started", run_id, plan, assignment.reused, dispatcher.forecast)
+                    told.tell("run_started", run_id, plan, assignment.idle, dispatcher.forecast)
                     _tell_beginning(assignment, killed, told, book)
                     dispatcher.run()
                 finally:
@@ -106,6 +108,22 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
     summary = _summary(plan.cells, assignment, dispatcher, run_id, code, seconds, expected)
     told.tell("run_finished", summary)
     return summary
+
+
+def _decided(
+    cells: Sequence[Cell], known: Recorded, options: RunOptions, told: GuardedObserver, signals: StopSignals
+) -> dict[str, Decision]:
+    """What becomes of each cell, once data that have to be looked at for it are prepared; says which begin anew."""
+    decisions = decide(cells, known, options)
+    if unprepared := [cell for cell in cells if decisions[cell.cell_id].unprepared]:
+        refresh(unprepared, options, lambda text: told.tell("note", text), signals)
+        decisions = decide(cells, known, options, compared=True)
+    for cell in cells:
+        decision = decisions[cell.cell_id]
+        asked = options.rerun or cell.cell_id in options.rerun_cells
+        if decision.fresh and decision.will_run and not asked:
+            told.tell("note", f"{name_of(cell)} runs again: {decision.reason}")
+    return decisions
 
 
 def _sharing(
@@ -165,10 +183,7 @@ def _check_folder(folder: Path) -> None:
 def _tell_beginning(assignment: Assignment, killed: int, told: GuardedObserver, book: Book) -> None:
     if killed:
         told.tell("note", f"ended {killed} worker processes that an earlier run had left")
-    for note in assignment.notes:
-        told.tell("note", note)
-    for cell, status in assignment.blocked:
-        reason = blocked_reason(cell, status)
+    for cell, reason in assignment.blocked:
         book.block(cell, reason)
         told.tell("cell_finished", cell, Status.BLOCKED, Cause.PARENT, 0.0, reason)
 

@@ -12,6 +12,7 @@ import click
 
 from benchmark.cli import output, streams, verbosity
 from benchmark.cli.options import CONTEXT, MatrixRequest, common_options, matrix_options
+from benchmark.cli.running import run_options
 from benchmark.errors import UserError
 from benchmark.text import printable
 
@@ -54,20 +55,11 @@ def prepare(plan: Plan, *, offline: bool = False, manual_directory: Path | None 
     Side effects: starts a process for each; fills `$BENCH_CACHE` and Keras's cache of weights.
     """
     from benchmark import machine
-    from benchmark.catalog.cache import default_cache_root
-    from benchmark.results.store.location import artifacts_root
-    from benchmark.scheduling.options import RunOptions
     from benchmark.scheduling.processes.slots import Slots
     from benchmark.scheduling.programs.preparation import Preparations
 
     problems: list[str] = []
-    options = RunOptions(
-        machine=machine.default_machine_name(),
-        artifacts_root=artifacts_root("results.sqlite"),
-        cache_root=default_cache_root(),
-        offline=offline,
-        manual_directory=manual_directory,
-    )
+    options = run_options("results.sqlite", None, offline=offline, manual_directory=manual_directory)
 
     def ended(_cells: set[str], problem: str) -> None:
         if problem:

@@ -12,6 +12,7 @@ import click
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
+from benchmark.cli.running import run_options, run_plan
 from benchmark.errors import CellsFailedError, NotFoundError, UserError
 from benchmark.status import FINAL
 from benchmark.text import printable
@@ -82,30 +83,24 @@ def command(
     noise` (the test accuracy moved by no more than the 95 % spread of its own seeds) or `different`, with what has
     changed: code, versions, hardware, data, settings. Ends with 3 when it is different.
     """
-    from benchmark.catalog.cache import default_cache_root
-    from benchmark.cli.commands.run import command_line, run
     from benchmark.machine import default_machine_name
     from benchmark.matrix.trust import require_consent
-    from benchmark.results.store.location import artifacts_root
-    from benchmark.scheduling.options import RunOptions
 
     here = machine or default_machine_name()
     original = _load(database, cell, here)
     cell_id = original.plan.cells[-1].cell_id
-    # what a database calls a plug-in is no more trusted than what a matrix does
-    require_consent(original.plan.cells, command_line(), allowed=allow_plugins)
-    options = RunOptions(
-        machine=here,
-        artifacts_root=artifacts_root(database),
-        cache_root=default_cache_root(),
+    options = run_options(
+        database,
+        here,
         name=f"reproduce {short_id(cell_id)}",
         rerun_cells=frozenset({cell_id}),
-        isolation=isolation,  # type: ignore[arg-type]
-        command=command_line(),
+        isolation=isolation,
         offline=offline,
         allow_plugins=allow_plugins,
     )
-    code = run(original.plan, database, options)
+    # what a database calls a plug-in is no more trusted than what a matrix does
+    require_consent(original.plan.cells, options.command, allowed=allow_plugins)
+    code = run_plan(original.plan, database, options)
     if code in {130, 143}:
         return code
     now = _outcome(database, cell_id, here, original)

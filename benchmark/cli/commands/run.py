@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import re
-import shlex
-import sys
+from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.cli import output, streams, verbosity
 from benchmark.cli.options import (
     CONTEXT,
+    Duration,
     MatrixRequest,
     common_options,
     database_option,
@@ -20,30 +19,17 @@ from benchmark.cli.options import (
     machine_option,
     matrix_options,
 )
-from benchmark.cli.progress.run_summary import conclude, without_password
+from benchmark.cli.running import run_options, run_plan
+from benchmark.cli.texts.forecast_text import history
+from benchmark.cli.texts.plan_text import show_plan
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
-    from benchmark.cli.progress.log import PlainLog
-    from benchmark.cli.progress.terminal import LiveDisplay
     from benchmark.matrix.plan import Plan
     from benchmark.scheduling.options import RunOptions
 
 MANY_CELLS = 10_000
 """Above so many cells a run wants to hear their number once more: a comma too many can cost a month."""
-
-
-class Duration(click.ParamType[float]):
-    """Seconds, or a number with a unit: `90`, `45s`, `15m`, `2h`."""
-
-    name = "duration"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        found = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(value))
-        seconds = float(found[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[found[2]] if found else 0.0
-        if seconds <= 0:
-            self.fail(f"{value!r} is no duration above zero; write seconds, or 45s, 15m, 2h", param, ctx)
-        return seconds
 
 
 @click.command(
@@ -88,7 +74,7 @@ class Duration(click.ParamType[float]):
     "--allow-plugins", is_flag=True, help="Let the Python files of [plugins] run that you have not trusted for good."
 )
 @click.option("--wait", is_flag=True, help="Wait while another run holds the database, instead of ending with 75.")
-@click.option("--dry-run", is_flag=True, help="Only show the plan, as `bench plan` does.")
+@click.option("--dry-run", is_flag=True, help="Only show what would be done with these options.")
 @click.option(
     "--yes-n-cells",
     type=int,
@@ -103,20 +89,40 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     Ctrl-C stops gracefully: running cells save their state, and the next `bench run` goes on. Progress goes to stderr;
     `--format` is for `--dry-run`.
     """
+    plan = matrix.load()
+    confirmed, wait, dry_run = (given.pop(name) for name in ("yes_n_cells", "wait", "dry_run"))
+    del given["executor"]
+    options = run_options(database, machine, reads_only=dry_run, timeout_seconds=given.pop("timeout"), **given)
+    if dry_run:
+        show_plan(
+            plan,
+            history(database, options.machine),
+            options,
+            output_format,
+            obstacles=_obstacles(plan, options, confirmed),
+        )
+        return 0
+    _require_consent(plan, options)
+    if plan.undecided:
+        plan = _decided(matrix, plan, database, options, wait=wait)
+    confirm_size(plan, confirmed)
+    return run_plan(plan, database, options, wait=wait)
+
+
+def _require_consent(plan: Plan, options: RunOptions) -> None:
     from benchmark.matrix.trust import require_consent
 
-    plan = matrix.load()
-    if given["dry_run"]:
-        from benchmark.cli.commands.plan import show_plan
+    require_consent(plan.cells, options.command.replace(" --dry-run", ""), allowed=options.allow_plugins)
 
-        show_plan(plan, database, machine, given["jobs"], output_format)
-        return 0
-    require_consent(plan.cells, command_line(), allowed=given["allow_plugins"])
-    options = _options(database, machine, given)
-    if plan.undecided:
-        plan = _decided(matrix, plan, database, options, wait=given["wait"])
-    confirm_size(plan, given["yes_n_cells"])
-    return run(plan, database, options, wait=given["wait"])
+
+def _obstacles(plan: Plan, options: RunOptions, confirmed: int | None) -> Iterator[str]:
+    """What would end the run before it begins."""
+    checks = (partial(_require_consent, plan, options), partial(confirm_size, plan, confirmed))
+    for check in checks:
+        try:
+            check()
+        except UserError as error:
+            yield f"`bench run` would be refused: {error}"
 
 
 def _decided(matrix: MatrixRequest, plan: Plan, database: str, options: RunOptions, *, wait: bool) -> Plan:
@@ -144,70 +150,3 @@ def confirm_size(plan: Plan, confirmed: int | None) -> None:
             f"{plan.path} has {count} cells, more than {MANY_CELLS}; if that is meant, add --yes-n-cells {count}, "
             "or take fewer with --select"
         )
-
-
-def run(plan: Plan, database: str, options: RunOptions, *, wait: bool = False) -> int:
-    """Run a plan under the display that suits stderr, and say how it went.
-
-    Returns:
-        The exit code.
-
-    Side effects: everything that a run does; see `benchmark/scheduling/run.py`.
-    """
-    from benchmark.results.store.database import open_database
-    from benchmark.results.store.lock import lock_database
-    from benchmark.scheduling.run import run_matrix
-
-    _announce(plan)
-    with lock_database(database, wait=wait), open_database(database, mode="write") as opened, _display() as display:
-        summary = run_matrix(plan, opened, options, display)
-    conclude(display.board, summary, options.command, database)
-    return summary.exit_code
-
-
-def _announce(plan: Plan) -> None:
-    left_out = f", {len(plan.left_out):,} left out" if plan.left_out else ""
-    verbosity.inform(f"{plan.path}: {output.plural(len(plan.cells), 'cell')}{left_out}")
-    for note in plan.notes:
-        verbosity.inform(f"note: {note}", "dim")
-
-
-def _display() -> LiveDisplay | PlainLog:
-    console = streams.err()
-    if console.is_terminal and not console.is_dumb_terminal and not verbosity.is_quiet():
-        from benchmark.cli.progress.terminal import LiveDisplay
-
-        return LiveDisplay(console)
-    from benchmark.cli.progress.log import PlainLog
-
-    return PlainLog()
-
-
-def _options(database: str, machine: str | None, given: dict[str, Any]) -> RunOptions:
-    from benchmark.catalog.cache import default_cache_root
-    from benchmark.machine import default_machine_name
-    from benchmark.results.store.location import artifacts_root
-    from benchmark.scheduling.options import RunOptions
-
-    return RunOptions(
-        machine=machine or default_machine_name(),
-        artifacts_root=artifacts_root(database),
-        cache_root=default_cache_root(),
-        name=given["name"],
-        jobs=given["jobs"],
-        gpu_share=given["gpu_share"],
-        exclusive=given["exclusive"],
-        rerun=given["rerun"],
-        retry_failed=given["retry_failed"],
-        fail_fast=given["fail_fast"],
-        timeout_seconds=given["timeout"],
-        isolation=given["isolation"],
-        command=command_line(),
-        offline=given["offline"],
-        allow_plugins=given["allow_plugins"],
-    )
-
-
-def command_line() -> str:
-    """What the user typed, for the record; passwords in URLs are hidden."""
-    return without_password(shlex.join(["bench", *sys.argv[1:]]))

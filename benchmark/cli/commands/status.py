@@ -14,6 +14,7 @@ from benchmark.cli.cell_names import last_line, short_id
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option
 from benchmark.cli.output import Column
 from benchmark.errors import NotFoundError, UserError
+from benchmark.results.read.alive import is_alive
 from benchmark.status import READING_ORDER, UNFINISHED, Status
 from benchmark.text import printable
 
@@ -111,22 +112,6 @@ def _follow(load: Callable[[], RunProgress], *, served: bool) -> None:
         if not is_alive(progress.run, served=served):
             return
         time.sleep(FOLLOW_SECONDS)
-
-
-def is_alive(run: Mapping[str, Any], *, served: bool) -> bool:
-    """Whether the process of a run that calls itself running is there.
-
-    Args:
-        run: Its row.
-        served: Whether the database is on a server: then the run may be on another computer, and is taken at its word.
-    """
-    from benchmark import machine
-
-    if run["state"] != Status.RUNNING:
-        return False
-    if run["boot_id"] != machine.boot_id():
-        return served
-    return run["pid"] is None or bool(machine.process_start_ticks(run["pid"]) == run["process_start_ticks"])
 
 
 def picture(progress: RunProgress, *, served: bool = False) -> RenderableType:

@@ -21,14 +21,18 @@ from benchmark.cli.options import (
     matrix_options,
 )
 from benchmark.cli.output import Column
+from benchmark.cli.running import run_options
 from benchmark.errors import NotFoundError, UserError
-from benchmark.status import Status
+from benchmark.status import Outlook
 from benchmark.text import printable
 
 if TYPE_CHECKING:
-    from benchmark.cli.texts.why_text import Neighbour, Reason
+    from benchmark.cli.texts.why_text import Neighbour
     from benchmark.matrix.cell import Cell
+    from benchmark.results.records import Recorded
     from benchmark.results.store.database import Database
+    from benchmark.scheduling.decisions.reuse import Decision
+    from benchmark.scheduling.options import RunOptions
 
 CHANGE_COLUMNS = (Column("key"), Column("recorded", show=output.number), Column("now", show=output.number))
 EXECUTION_COLUMNS = (
@@ -39,7 +43,9 @@ EXECUTION_COLUMNS = (
     Column("cause"),
     Column("began", "why it began"),
 )
-ROW_COLUMNS = tuple(map(Column, ("cell_id", "verdict", "why", "nearest_cell_id", "key", "recorded", "now")))
+ROW_COLUMNS = tuple(
+    map(Column, ("cell_id", "will_run", "decision", "reason", "nearest_cell_id", "key", "recorded", "now"))
+)
 SHORTEST_PREFIX = 4
 
 
@@ -60,10 +66,8 @@ def command(cell: str, matrix: MatrixRequest, database: str, machine: str | None
     CELL is the beginning of a cell's id, or a selection that matches one cell, of the matrix or else of the database.
     When no cell like it was recorded, the nearest ones with the same names are shown, with the keys that have changed.
     """
-    from benchmark.machine import default_machine_name
-
-    planned = _planned(matrix)
-    answer = _answer(cell, planned, matrix.path, database, machine or default_machine_name())
+    options = run_options(database, machine, reads_only=True)
+    answer = _answer(cell, _planned(matrix), matrix.path, database, options)
     if output_format == "json":
         output.write_json(answer)
     elif output_format == "csv":
@@ -80,7 +84,8 @@ def _planned(matrix: MatrixRequest) -> dict[str, Cell]:
         return {}
 
 
-def _answer(meant: str, planned: Mapping[str, Cell], path: str, database: str, here: str) -> dict[str, Any]:
+def _answer(meant: str, planned: Mapping[str, Cell], path: str, database: str, options: RunOptions) -> dict[str, Any]:
+    from benchmark.results.records import Recorded
     from benchmark.results.store.database import open_database
 
     wanted = _matcher(meant)
@@ -90,11 +95,18 @@ def _answer(meant: str, planned: Mapping[str, Cell], path: str, database: str, h
     except NotFoundError:
         if not found:
             raise
-        return _document(_only(found, meant), _never(), [], [])
+        cell = _only(found, meant)
+        return _document(cell, _decided(planned, Recorded(), options)[cell.cell_id], [], [])
     with opened:
         if found:
-            return _of_planned(opened, _only(found, meant), planned, database, here)
+            return _of_planned(opened, _only(found, meant), planned, options)
         return _of_recorded(opened, meant, planned, path)
+
+
+def _decided(planned: Mapping[str, Cell], recorded: Recorded, options: RunOptions) -> dict[str, Decision]:
+    from benchmark.scheduling.decisions.reuse import decide
+
+    return decide(list(planned.values()), recorded, options)
 
 
 def _matcher(meant: str) -> Callable[[Cell], bool]:
@@ -119,29 +131,26 @@ def _only(found: Sequence[Cell], meant: str) -> Cell:
     return found[0]
 
 
-def _of_planned(opened: Database, cell: Cell, planned: Mapping[str, Cell], database: str, here: str) -> dict[str, Any]:
+def _of_planned(opened: Database, cell: Cell, planned: Mapping[str, Cell], options: RunOptions) -> dict[str, Any]:
     """A cell of the matrix: what the next run does with it."""
-    from benchmark.cli.texts.why_text import history_of, neighbours, reason_of
-    from benchmark.results.read import queries
+    from benchmark.cli.texts.why_text import history_of, neighbours
+    from benchmark.results.read import queries, states
 
     recorded = _recorded(opened, cell)
-    known = cell.cell_id in recorded
-    executions = queries.cell_detail(opened, cell.cell_id).executions if known else []
-    on_this = [row for row in executions if row["machine"] == here]
-    elsewhere = sorted({row["machine"] for row in executions if row["status"] == Status.COMPLETED} - {here})
-    problem = _problem(opened, cell, database, here) if on_this else None
-    reason = reason_of(on_this[-1] if on_this else None, elsewhere, problem, known=known)
+    decision = _decided(planned, states.recorded(opened, options.machine), options)[cell.cell_id]
+    executions = queries.cell_detail(opened, cell.cell_id).executions if cell.cell_id in recorded else []
     runs = {row["run_id"]: row for row in queries.runs(opened)}
     near = [] if executions else neighbours(cell, recorded, planned)
-    return _document(cell, reason, near, history_of(executions, runs))
+    return _document(cell, decision, near, history_of(executions, runs))
 
 
 def _of_recorded(opened: Database, meant: str, planned: Mapping[str, Cell], path: str) -> dict[str, Any]:
     """A cell that the matrix has no more: what has become of it there."""
     from benchmark.cli.cell_lookup import find_cell
-    from benchmark.cli.texts.why_text import Neighbour, Reason, changes, history_of, neighbours
+    from benchmark.cli.texts.why_text import Neighbour, changes, history_of, neighbours
     from benchmark.matrix.cell import Cell
     from benchmark.results.read import queries
+    from benchmark.scheduling.decisions.reuse import Decision
 
     detail = queries.cell_detail(opened, find_cell(opened, meant))
     runs = {row["run_id"]: row for row in queries.runs(opened)}
@@ -152,7 +161,8 @@ def _of_recorded(opened: Database, meant: str, planned: Mapping[str, Cell], path
         for one in neighbours(cell, planned, recorded)
     ]
     where = f"{path} does not have it any more" if planned else f"there is no {path} here to have it"
-    return _document(cell, Reason("not planned", where), near, history_of(detail.executions, runs), now_is_nearest=True)
+    decision = Decision(Outlook.SETTLED, where)
+    return _document(cell, decision, near, history_of(detail.executions, runs), now_is_nearest=True)
 
 
 def _recorded(opened: Database, cell: Cell) -> dict[str, Cell]:
@@ -175,35 +185,9 @@ def _cells(specs: Mapping[str, str]) -> dict[str, Cell]:
     return cells_of(specs)
 
 
-def _problem(opened: Database, cell: Cell, database: str, here: str) -> str | None:
-    """Why the cell's finished result cannot be taken, as a run would find it."""
-    from benchmark.catalog.backends import trains
-    from benchmark.catalog.cache import PreparedDirectories, default_cache_root
-    from benchmark.results.read.states import cell_states
-    from benchmark.results.store.location import artifacts_root
-    from benchmark.scheduling.decisions.reuse import kept_weights, problem_of
-
-    with opened.reading() as connection:
-        states = cell_states(connection, here)
-    state, parent = states[cell.cell_id], states.get(cell.parent_cell_id or "")
-    root = artifacts_root(database)
-    if state.weights_sha256 is not None and parent is not None:
-        weights = kept_weights(parent.artifacts, root)
-        if weights is not None and weights[1] != state.weights_sha256:
-            return "the weights of its parent have changed"
-    prepared = PreparedDirectories(default_cache_root()).of(cell.data) if trains(cell.backend) else None
-    return problem_of(state, root, prepared)
-
-
-def _never() -> Reason:
-    from benchmark.cli.texts.why_text import reason_of
-
-    return reason_of(None, (), None, known=False)
-
-
 def _document(
     cell: Cell,
-    reason: Reason,
+    decision: Decision,
     near: Sequence[Neighbour],
     executions: Sequence[dict[str, Any]],
     *,
@@ -212,8 +196,7 @@ def _document(
     return {
         "cell_id": cell.cell_id,
         "label": cell_label(cell),
-        "verdict": reason.verdict,
-        "why": reason.why,
+        **decision.record(),
         "nearest_is": "planned" if now_is_nearest else "recorded",
         "nearest": [
             {
@@ -228,7 +211,7 @@ def _document(
 
 
 def _flat(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    said = {key: answer[key] for key in ("cell_id", "verdict", "why")}
+    said = {key: answer[key] for key in ("cell_id", "will_run", "decision", "reason")}
     rows = [
         {**said, "nearest_cell_id": one["cell_id"], **changed}
         for one in answer["nearest"]
@@ -241,7 +224,7 @@ def _print(answer: Mapping[str, Any]) -> None:
     console = streams.out()
     title = f"{short_id(answer['cell_id'])} {answer['label']}"
     console.print(printable(title), style="bold", soft_wrap=True)
-    console.print(printable(f"{answer['verdict']}: {answer['why']}"), soft_wrap=True)
+    console.print(printable(f"{answer['decision']}: {answer['reason']}"), soft_wrap=True)
     for one in answer["nearest"]:
         label = f"\nnearest {answer['nearest_is']} cell: {short_id(one['cell_id'])} {one['label']}"
         console.print(printable(label), soft_wrap=True)

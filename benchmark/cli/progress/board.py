@@ -89,8 +89,8 @@ class Board:
     """The whole run.
 
     Attributes:
-        total: Cells to work on in this run.
-        reused: Cells that were finished before.
+        total, done: Cells that train in this run, and how many of them are through.
+        idle: Ids of the others, which are reused, settled or blocked.
         forecast: Seconds that the scheduler still expects; asked when something happens, never from a drawing thread.
         clock: Seconds that never go back; replaced in tests.
     """
@@ -98,7 +98,8 @@ class Board:
     clock: Callable[[], float] = time.monotonic
     axes: Sequence[str] = ()
     total: int = 0
-    reused: int = 0
+    done: int = 0
+    idle: set[str] = field(default_factory=set)
     forecast: Forecast = _nothing_known
     started: float = 0.0
     expected_end: float | None = None
@@ -107,16 +108,20 @@ class Board:
     finished: list[FinishedCell] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
-    def begin(self, plan: Plan, reused: Collection[str], forecast: Forecast) -> None:
+    def begin(self, plan: Plan, idle: Collection[str], forecast: Forecast) -> None:
         """The scheduler announced a run: it starts now."""
-        self.reused = len(reused)
-        self.total, self.axes = len(plan.cells) - self.reused, plan.axes
+        self.idle = set(idle)
+        self.total, self.axes = len(plan.cells) - len(self.idle), plan.axes
         self.forecast = forecast
         self.started = self.clock()
         self._ask()
 
     def start(self, cell: Cell, attempt: int) -> RunningCell:
         """A worker was given this cell."""
+        if cell.cell_id in self.idle:
+            # it was expected to keep its result, but its parent came to other weights
+            self.idle.remove(cell.cell_id)
+            self.total += 1
         running = RunningCell(cell, cell_label(cell, self.axes), brief_label(cell, self.axes), attempt, self.clock())
         self.running[cell.cell_id] = running
         self._ask()
@@ -137,6 +142,7 @@ class Board:
         ended = FinishedCell(cell, cell_label(cell, self.axes), status, cause, seconds, detail)
         self.finished.append(ended)
         self.counts[status] += 1
+        self.done += cell.cell_id not in self.idle
         self._ask()
         return ended
 

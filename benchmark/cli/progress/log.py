@@ -36,8 +36,8 @@ class PlainLog:
     def __exit__(self, *_: object) -> None:
         return
 
-    def run_started(self, run_id: int, plan: Plan, reused: Collection[str], forecast: Forecast) -> None:
-        self.board.begin(plan, reused, forecast)
+    def run_started(self, run_id: int, plan: Plan, idle: Collection[str], forecast: Forecast) -> None:
+        self.board.begin(plan, idle, forecast)
         left = self.board.left_seconds
         expected = "" if left is None else f", about {output.seconds(left)}"
         self._line(f"run {run_id}: {output.plural(self.board.total, 'cell')} to do{expected}")
@@ -61,14 +61,12 @@ class PlainLog:
     def cell_finished(self, cell: Cell, status: str, cause: str | None, seconds: float, detail: str | None) -> None:
         running = self.board.running.get(cell.cell_id)
         ended = self.board.finish(cell, status, cause, seconds, detail)
-        place = f"[{len(self.board.finished)}/{self.board.total}]"
+        place = f"[{self.board.done}/{self.board.total}]"
         why = f" ({cause})" if cause not in {None, status} else ""
         last = f", {_epoch_line(running, running.last)}" if running is not None and running.last else ""
         text = f": {printable(last_line(detail))}" if detail and status != Status.COMPLETED else ""
         left = self.board.left_seconds if self.board.expected_end is not None else None
-        time_left = (
-            f"; about {output.seconds(left)} left" if left and len(self.board.finished) < self.board.total else ""
-        )
+        time_left = f"; about {output.seconds(left)} left" if left and self.board.done < self.board.total else ""
         self._line(f"{place} {ended.label}: {status}{why} in {output.seconds(seconds)}{last}{text}{time_left}")
 
     def note(self, text: str) -> None:

@@ -72,7 +72,7 @@ class Picture:
         grid.add_column(ratio=1, max_width=40)
         grid.add_column(no_wrap=True)
         board = self.board
-        counts = Text(f"{len(board.finished)}/{board.total} cells", style="bold")
+        counts = Text(f"{board.done}/{board.total} cells", style="bold")
         for status, (mark, style) in MARKS.items():
             if board.counts[status]:
                 counts.append(f" {mark}{board.counts[status]}", style=style)
@@ -114,9 +114,9 @@ class LiveDisplay:
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def run_started(self, run_id: int, plan: Plan, reused: Collection[str], forecast: Forecast) -> None:
+    def run_started(self, run_id: int, plan: Plan, idle: Collection[str], forecast: Forecast) -> None:
         del run_id
-        self.board.begin(plan, reused, forecast)
+        self.board.begin(plan, idle, forecast)
         self.live.start()
 
     def cell_started(self, cell: Cell, attempt: AttemptFacts) -> None:

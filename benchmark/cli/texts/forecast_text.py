@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.cli import output
 from benchmark.matrix.cell import Cell
-from benchmark.status import SETTLED
+from benchmark.results.records import Recorded
 
 if TYPE_CHECKING:
     from benchmark.forecast.estimate import Durations, Estimate
@@ -22,18 +22,23 @@ class History:
     """What the database knows of this machine.
 
     Attributes:
-        statuses: Of the newest execution of each cell.
+        recorded: What it has of cells; see `results.read.states`.
         durations: See `results.read.queries.durations`.
         efforts: See `results.read.durations.efforts`.
         trials: See `forecast.trial_store`; None to do without.
         starts: See `results.read.durations.starts`.
     """
 
-    statuses: Mapping[str, str] = field(default_factory=dict)
+    recorded: Recorded = field(default_factory=Recorded)
     durations: Sequence[Mapping[str, Any]] = ()
     efforts: Sequence[Mapping[str, Any]] = ()
     trials: Find | None = None
     starts: Mapping[str, float] = field(default_factory=dict)
+
+    @property
+    def statuses(self) -> Mapping[str, str]:
+        """Of the newest execution of each cell, by cell id."""
+        return {cell_id: state.status for cell_id, state in self.recorded.states.items()}
 
     def durations_known(self) -> Durations:
         """Expectations that follow from all this."""
@@ -60,10 +65,10 @@ class Budget:
 
 @dataclass(frozen=True, slots=True)
 class Expectation:
-    """What the pending cells of a plan will take.
+    """What the cells of a plan that will run are going to take.
 
     Attributes:
-        estimates: Of each pending cell, by its id.
+        estimates: Of each of them, by its id.
         cells: How many will run.
         known_cells: For how many of them the machine has recorded, or tried, a cell of the same model.
         wall_seconds: Of the whole run.
@@ -98,7 +103,7 @@ class Expectation:
         return found
 
     def of_cell(self, cell_id: str) -> dict[str, Any]:
-        """What JSON and CSV say of one cell; None for what is settled."""
+        """What JSON and CSV say of one cell; None for what does not run."""
         estimate = self.estimates.get(cell_id)
         found: dict[str, Any] = {
             "forecast_seconds": estimate and estimate.seconds,
@@ -149,7 +154,7 @@ def history(database: str, machine: str) -> History:
     if path is not None and not path.exists():
         return History(trials=trials)
     from benchmark.errors import NotFoundError
-    from benchmark.results.read import durations, queries
+    from benchmark.results.read import durations, queries, states
     from benchmark.results.store.database import open_database
 
     try:
@@ -158,7 +163,7 @@ def history(database: str, machine: str) -> History:
         return History(trials=trials)
     with opened:
         return History(
-            durations.statuses(opened, machine),
+            states.recorded(opened, machine),
             queries.durations(opened, machine),
             durations.efforts(opened, machine),
             trials,
@@ -178,27 +183,41 @@ def _trials() -> Find | None:
         return None
 
 
-def expect(cells: Sequence[Cell], known: History, jobs: int | None, budget_seconds: float | None = None) -> Expectation:
-    """What those of the cells that are not finished will take."""
+def expect(
+    cells: Sequence[Cell],
+    known: History,
+    jobs: int | None,
+    budget_seconds: float | None = None,
+    *,
+    gpu_share: int = 1,
+) -> Expectation:
+    """What cells that will run are going to take.
+
+    Args:
+        cells: These cells.
+        known: What this machine has recorded.
+        jobs: At most so many at once; None for as many as the cores allow.
+        budget_seconds: Ask also what can be done in this time.
+        gpu_share: At most so many on one GPU at once.
+    """
     from benchmark import machine
     from benchmark.forecast.estimate import MEASURED, run_seconds
     from benchmark.scheduling.processes.slots import Slots
 
-    pending = [cell for cell in cells if known.statuses.get(cell.cell_id) not in SETTLED]
-    room = Slots(machine.available_cores(), range(machine.gpu_count()), jobs).room
+    room = Slots(machine.available_cores(), range(machine.gpu_count()), jobs, gpu_share).room
     durations = known.durations_known()
-    estimates = {cell.cell_id: durations.estimate(cell) for cell in pending}
+    estimates = {cell.cell_id: durations.estimate(cell) for cell in cells}
     peaks = sorted((estimate.peak_rss_bytes for estimate in estimates.values()), reverse=True)
     return Expectation(
         estimates=estimates,
-        cells=len(pending),
+        cells=len(cells),
         known_cells=sum(estimate.basis in MEASURED for estimate in estimates.values()),
-        wall_seconds=run_seconds(pending, durations, room) or 0.0,
+        wall_seconds=run_seconds(cells, durations, room) or 0.0,
         work_seconds=sum(estimate.seconds for estimate in estimates.values()),
-        jobs=min(room.jobs, max(len(pending), 1)),
+        jobs=min(room.jobs, max(len(cells), 1)),
         peak_rss_bytes=sum(peaks[: room.jobs]),
         disk_bytes=sum(estimate.disk_bytes for estimate in estimates.values()),
-        budget=None if budget_seconds is None else _budget(pending, durations, room, budget_seconds),
+        budget=None if budget_seconds is None else _budget(cells, durations, room, budget_seconds),
     )
 
 

@@ -1,4 +1,4 @@
-"""Why a cell would run, or is left alone, and which recorded cells are nearest to it: what `bench why` prints."""
+"""Why a cell ran again, and which recorded cells are nearest to it: what `bench why` prints beside a decision."""
 
 from __future__ import annotations
 
@@ -10,24 +10,10 @@ from typing import Any
 from benchmark.errors import NewerRecordError
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import changed_keys, identity_parts
-from benchmark.status import FINAL, Status
 
 SHOWN_NEIGHBOURS = 3
 _NAMES = ("dataset", "model", "strategy")
 _PARENT = "weights.parent_cell_id"
-
-
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """What the next `bench run` would do with a cell, and why.
-
-    Attributes:
-        verdict: `reused`, `left alone`, `goes on` or `runs`.
-        why: In words.
-    """
-
-    verdict: str
-    why: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,35 +27,6 @@ class Neighbour:
 
     cell: Cell
     changed: tuple[tuple[str, Any, Any], ...]
-
-
-def reason_of(
-    execution: Mapping[str, Any] | None, elsewhere: Sequence[str], problem: str | None, *, known: bool
-) -> Reason:
-    """What the next run does with a cell.
-
-    Args:
-        execution: Its newest execution on this machine; None without one.
-        elsewhere: Other machines that it has finished executions on.
-        problem: Why its finished result cannot be taken; None when it can.
-        known: Whether the database knows the cell at all.
-    """
-    if execution is None:
-        if elsewhere:
-            return Reason("runs", f"it was run on {', '.join(elsewhere)} only, and timings belong to a machine")
-        return Reason("runs", "it was planned and never begun" if known else "no cell like it was ever recorded")
-    status, run_id = execution["status"], execution["run_id"]
-    cause = f" ({execution['cause']})" if execution["cause"] not in {None, status} else ""
-    if status in FINAL:
-        if problem is None:
-            return Reason("reused", f"it {status} in run {run_id}, and its files and data are as they were recorded")
-        return Reason("runs", f"it {status} in run {run_id}, but {problem}")
-    if status == Status.FAILED:
-        return Reason("left alone", f"it failed{cause} in run {run_id}; `bench run --retry-failed` tries again")
-    if status == Status.BLOCKED:
-        return Reason("runs", f"it was blocked in run {run_id}: {execution['detail'] or 'its parent gave no weights'}")
-    epochs = f" after {execution['epochs']} epochs" if execution["epochs"] else ""
-    return Reason("goes on", f"it is {status}{cause} in run {run_id}{epochs}")
 
 
 def neighbours(cell: Cell, recorded: Mapping[str, Cell], now: Mapping[str, Cell]) -> list[Neighbour]:

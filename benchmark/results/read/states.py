@@ -1,13 +1,19 @@
-"""What is done already: the newest execution of each cell, for the scheduler's decision to run, go on or skip."""
+"""What is done already: the newest execution of each cell, which `scheduling/decisions/reuse.py` decides by."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
-from benchmark.results.records import ArtifactRow, CellState
-from benchmark.results.schema.tables import artifact, attempt, execution
+from benchmark.results.read.alive import is_alive
+from benchmark.results.records import ArtifactRow, CellState, Recorded
+from benchmark.results.schema.tables import artifact, attempt, cell, execution, run
+from benchmark.status import Status
+
+if TYPE_CHECKING:
+    from benchmark.results.store.database import Database
 
 
 def newest_executions(machine: str | None = None) -> sa.Subquery:
@@ -16,6 +22,25 @@ def newest_executions(machine: str | None = None) -> sa.Subquery:
     if machine is not None:
         rows = rows.where(execution.c.machine == machine)
     return rows.group_by(execution.c.cell_id, execution.c.machine).subquery("newest")
+
+
+def recorded(database: Database, machine: str) -> Recorded:
+    """All that a decision about cells on a machine goes by."""
+    done = sa.select(execution.c.cell_id, execution.c.machine).where(execution.c.status == Status.COMPLETED).distinct()
+    newest = sa.select(run).order_by(run.c.run_id.desc()).limit(1)
+    elsewhere: defaultdict[str, list[str]] = defaultdict(list)
+    with database.reading() as connection:
+        for cell_id, name in connection.execute(done.where(execution.c.machine != machine).order_by("machine")):
+            elsewhere[cell_id].append(name)
+        last = connection.execute(newest).first()
+        return Recorded(
+            states=cell_states(connection, machine),
+            cell_ids=frozenset(connection.scalars(sa.select(cell.c.cell_id))),
+            elsewhere={cell_id: tuple(names) for cell_id, names in elsewhere.items()},
+            live_run=last.run_id
+            if last and is_alive(last._asdict(), served=connection.dialect.name != "sqlite")
+            else None,
+        )
 
 
 def cell_states(connection: sa.Connection, machine: str) -> dict[str, CellState]:
@@ -39,6 +64,7 @@ def cell_states(connection: sa.Connection, machine: str) -> dict[str, CellState]
             execution.c.data_fingerprint,
             execution.c.total_seconds,
             execution.c.weights_sha256,
+            execution.c.finished_utc,
         )
         .join(newest, newest.c.execution_id == execution.c.execution_id)
         .outerjoin(tries, tries.c.execution_id == execution.c.execution_id)

@@ -1,17 +1,15 @@
-"""What a run has to do: every cell of the plan is run, reused, left alone, or blocked, before anything starts."""
+"""The work of one run: what `reuse.decide` said of each cell, sorted for those who do it."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark.catalog.backends import trains
-from benchmark.catalog.cache import PreparedDirectories
 from benchmark.matrix.cell import Cell
-from benchmark.scheduling.decisions.reuse import Before, Decision, decide, kept_weights, problem_of
-from benchmark.scheduling.options import RunOptions
-from benchmark.status import Status
+from benchmark.results.records import Recorded
+from benchmark.scheduling.decisions.reuse import Decision, kept_weights
+from benchmark.status import Outlook, Status
 
 
 @dataclass(slots=True)
@@ -22,11 +20,11 @@ class Assignment:
         run: Cells to run, parents before children.
         again: Those of them that begin a new execution.
         settled: Status of every cell that is not run: `completed`, `diverged`, `failed`, `blocked`.
-        blocked: Cells whose parent has no weights to give, with that parent's status.
-        weights: Path and digest of the kept weights of reused parents.
+        blocked: Cells whose parent has no weights to give, with the reason in words.
+        weights: Path and digest of the kept weights of finished cells.
         standing: Of finished cells whose parent runs again: the digest of the weights they started from. Each is in
             `run`, but its result stands when the parent comes to these weights once more.
-        notes: What the user should know.
+        idle: Ids of the cells that are not expected to train.
     """
 
     run: list[Cell] = field(default_factory=list)
@@ -35,7 +33,7 @@ class Assignment:
     blocked: list[tuple[Cell, str]] = field(default_factory=list)
     weights: dict[str, tuple[Path, str]] = field(default_factory=dict)
     standing: dict[str, str] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)
+    idle: set[str] = field(default_factory=set)
 
     @property
     def reused(self) -> set[str]:
@@ -44,94 +42,25 @@ class Assignment:
         return self.settled.keys() - blocked
 
 
-def assign(cells: Sequence[Cell], before: Mapping[str, Before], options: RunOptions) -> Assignment:
-    """Decides for every cell of a plan.
-
-    Args:
-        cells: Parents before children.
-        before: The latest execution of each cell on this machine.
-        options: What the user asked for, and where artifacts and caches lie.
-
-    Side effects: reads every artifact of the finished cells, to verify it.
-    """
-    assignment = Assignment()
-    decisions = _decisions(cells, before, options, assignment.notes)
-    running: set[str] = set()
+def assign(cells: Sequence[Cell], decisions: Mapping[str, Decision], recorded: Recorded, root: Path) -> Assignment:
+    """Sorts the cells of a plan by what was decided; `root` is the folder of artifacts."""
+    work = Assignment()
     for cell in cells:
-        decision = decisions[cell.cell_id]
-        parent = cell.parent_cell_id
-        if decision is Decision.REUSE:
-            decision = _decide_by_parent(cell, before[cell.cell_id], assignment, running)
-        if decision in {Decision.REUSE, Decision.LEAVE}:
-            assignment.settled[cell.cell_id] = before[cell.cell_id].status
-        elif parent is not None and (status := assignment.settled.get(parent, Status.COMPLETED)) != Status.COMPLETED:
-            assignment.settled[cell.cell_id] = Status.BLOCKED
-            assignment.blocked.append((cell, status))
-        else:
-            running.add(cell.cell_id)
-            assignment.run.append(cell)
-            if decision is Decision.AGAIN:
-                assignment.again.add(cell.cell_id)
-        if cell.cell_id in assignment.standing or cell.cell_id in assignment.settled:
-            _take_weights(cell, before, assignment, options)
-    return assignment
-
-
-def _take_weights(cell: Cell, before: Mapping[str, Before], assignment: Assignment, options: RunOptions) -> None:
-    past = before.get(cell.cell_id)
-    weights = None if past is None else kept_weights(past.artifacts, options.artifacts_root)
-    if weights is not None:
-        assignment.weights[cell.cell_id] = weights
-
-
-def _decide_by_parent(cell: Cell, before: Before, assignment: Assignment, running: Collection[str]) -> Decision:
-    """A finished cell started from its parent's kept weights; when these are other ones now, it begins anew."""
-    began, parent = before.weights_sha256, cell.parent_cell_id
-    if began is None or parent is None or before.status != Status.COMPLETED:
-        return Decision.REUSE
-    if parent in running:
-        assignment.standing[cell.cell_id] = began
-        return Decision.AGAIN
-    now = assignment.weights.get(parent)
-    if now is None or now[1] == began:
-        return Decision.REUSE
-    assignment.notes.append(_again(cell, "the weights of its parent have changed"))
-    return Decision.AGAIN
-
-
-def _decisions(
-    cells: Sequence[Cell], before: Mapping[str, Before], options: RunOptions, notes: list[str]
-) -> dict[str, Decision]:
-    decisions: dict[str, Decision] = {}
-    needed: set[str] = set()
-    data = PreparedDirectories(options.cache_root)
-    # Children first: a parent whose weights are needed must have kept some.
-    for cell in reversed(cells):
-        past = before.get(cell.cell_id)
-        asked = replace(options, rerun=True) if cell.cell_id in options.rerun_cells else options
-        decision = decide(past, asked, lambda known, cell=cell: _problem(known, cell, data, options, needed, notes))  # type: ignore[misc]
-        decisions[cell.cell_id] = decision
-        if decision in {Decision.RUN, Decision.AGAIN} and cell.parent_cell_id is not None:
-            needed.add(cell.parent_cell_id)
-    return decisions
-
-
-def _problem(
-    before: Before, cell: Cell, data: PreparedDirectories, options: RunOptions, needed: set[str], notes: list[str]
-) -> str | None:
-    prepared = data.of(cell.data) if trains(cell.backend) else None
-    reason = problem_of(before, options.artifacts_root, prepared)
-    if (
-        reason is None
-        and before.status == Status.COMPLETED
-        and cell.cell_id in needed
-        and not kept_weights(before.artifacts, options.artifacts_root)
-    ):
-        reason = "it kept no weights, and another cell starts from them"
-    if reason is not None:
-        notes.append(_again(cell, reason))
-    return reason
-
-
-def _again(cell: Cell, reason: str) -> str:
-    return f"{cell.cell_id} {cell.dataset}/{cell.model}/{cell.strategy} runs again: {reason}"
+        decision, state = decisions[cell.cell_id], recorded.states.get(cell.cell_id)
+        if decision.is_open:
+            work.run.append(cell)
+        elif decision.outlook is Outlook.BLOCKED:
+            work.settled[cell.cell_id] = Status.BLOCKED
+            work.blocked.append((cell, decision.reason))
+        elif state is not None:
+            work.settled[cell.cell_id] = state.status
+        if not decision.will_run:
+            work.idle.add(cell.cell_id)
+        if decision.fresh:
+            work.again.add(cell.cell_id)
+        if decision.stands_with is not None:
+            work.standing[cell.cell_id] = decision.stands_with
+        finished = decision.stands_with is not None or decision.outlook is Outlook.REUSED
+        if finished and state is not None and (weights := kept_weights(state.artifacts, root)) is not None:
+            work.weights[cell.cell_id] = weights
+    return work

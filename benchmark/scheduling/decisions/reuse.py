@@ -1,103 +1,254 @@
-"""Which cells have their result already, and which go on or begin again."""
+"""Will this cell run? Decided here alone, with the reason; `bench plan`, `why`, `run` and its `--dry-run` render it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from enum import Enum
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any
 
+from benchmark.catalog.backends import trains
+from benchmark.catalog.cache import PreparedDirectories, fingerprint
 from benchmark.files import sha256_of
+from benchmark.matrix.cell import Cell
+from benchmark.results.records import ArtifactRow, CellState, Recorded
 from benchmark.scheduling.options import RunOptions
-from benchmark.scheduling.programs.preparation import fingerprint
-from benchmark.status import UNFINISHED, Status
+from benchmark.status import FINAL, Cause, Outlook, Status
 
 
-class Stored(Protocol):
-    """A file that belongs to a finished cell; `path` is relative to the artifacts' root."""
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What a run does with a cell, as far as it can be known before.
 
-    @property
-    def kind(self) -> str: ...
-    @property
-    def path(self) -> str: ...
-    @property
-    def sha256(self) -> str: ...
-    @property
-    def size_bytes(self) -> int: ...
-
-
-class Before(Protocol):
-    """The latest execution of a cell on this machine."""
-
-    @property
-    def status(self) -> str: ...
-    @property
-    def data_fingerprint(self) -> str | None: ...
-    @property
-    def weights_sha256(self) -> str | None: ...
-    @property
-    def artifacts(self) -> Iterable[Stored]: ...
-
-
-class Decision(Enum):
-    """What happens to a cell in this run."""
-
-    RUN = "run"
-    """It runs, and goes on with an unfinished execution if there is one."""
-    AGAIN = "again"
-    """It runs as a new execution."""
-    REUSE = "reuse"
-    """Its result is taken."""
-    LEAVE = "leave"
-    """It failed earlier and is not retried."""
-
-
-def decide(before: Before | None, options: RunOptions, problem: Callable[[Before], str | None]) -> Decision:
-    """What to do with a cell.
-
-    Args:
-        before: Its latest execution here; None for none.
-        options: What the user asked for.
-        problem: Why a finished result cannot be taken; asked only when that matters.
+    Attributes:
+        outlook: What is expected.
+        reason: Why, as a sentence without its full stop.
+        fresh: If it is trained, then as a new execution beside a finished one.
+        stands_with: The digest of the weights that a finished cell started from, whose parent is looked at first: its
+            result stands when the parent comes to these once more, whatever is expected. None for others.
+        unprepared: Its data must be prepared before they can be compared with those of its result.
+        other_weights: It is expected to come to other weights than before, because what it starts from has changed.
     """
-    if before is None or before.status in UNFINISHED | {Status.BLOCKED, Status.SKIPPED}:
-        return Decision.RUN
-    if options.rerun:
-        return Decision.AGAIN
-    if before.status == Status.FAILED:
-        return Decision.RUN if options.retry_failed else Decision.LEAVE
-    return Decision.REUSE if problem(before) is None else Decision.AGAIN
+
+    outlook: Outlook
+    reason: str
+    fresh: bool = False
+    stands_with: str | None = None
+    unprepared: bool = False
+    other_weights: bool = False
+
+    @property
+    def will_run(self) -> bool:
+        """Whether the cell is expected to train."""
+        return self.outlook.will_run
+
+    @property
+    def is_open(self) -> bool:
+        """Whether what becomes of it is seen in the run only."""
+        return self.will_run or self.stands_with is not None
+
+    def record(self) -> dict[str, Any]:
+        """For JSON and CSV, the same wherever a cell is shown."""
+        return {"will_run": self.will_run, "decision": self.outlook, "reason": self.reason}
 
 
-def problem_of(before: Before, root: Path, prepared: Path | None) -> str | None:
-    """Why a finished result is not taken: its data have changed, or a file of it is missing or damaged.
+def decide(
+    cells: Sequence[Cell], recorded: Recorded, options: RunOptions, *, compared: bool = False
+) -> dict[str, Decision]:
+    """What a run does with each cell of a plan, by cell id.
 
     Args:
-        before: The finished execution.
+        cells: Parents before children.
+        recorded: What the database knows of them.
+        options: What the user asked for, and where artifacts and caches lie.
+        compared: Data that could be prepared for a comparison have been; what is still missing cannot be looked at.
+
+    Side effects: reads the size and the times of every file of the finished cells, and the content of those that were
+    written after the cell had finished. Writes nothing.
+    """
+    evidence = _Evidence(recorded, options, PreparedDirectories(options.cache_root), compared)
+    alone: dict[str, Decision] = {}
+    parents: set[str] = set()
+    # children first: a parent whose weights are needed must have kept some
+    for cell in reversed(cells):
+        own = alone[cell.cell_id] = _alone(cell, evidence, is_needed=cell.cell_id in parents)
+        if own.will_run and cell.parent_cell_id is not None:
+            parents.add(cell.parent_cell_id)
+    decisions: dict[str, Decision] = {}
+    deterministic = {cell.cell_id: cell.deterministic for cell in cells}
+    for cell in cells:
+        own, parent = alone[cell.cell_id], decisions.get(cell.parent_cell_id or "")
+        if parent is not None and own.outlook is not Outlook.SETTLED:
+            changed = parent.other_weights or not deterministic[str(cell.parent_cell_id)]
+            own = _below(cell, own, parent, evidence, changed=changed)
+        decisions[cell.cell_id] = own
+    return decisions
+
+
+@dataclass(frozen=True, slots=True)
+class _Evidence:
+    """What a decision goes by; looks at each prepared dataset once."""
+
+    recorded: Recorded
+    options: RunOptions
+    directories: PreparedDirectories
+    compared: bool
+    fingerprints: dict[Path, str | None] = field(default_factory=dict)
+
+    def fingerprint(self, directory: Path) -> str | None:
+        if directory not in self.fingerprints:
+            self.fingerprints[directory] = fingerprint(directory)
+        return self.fingerprints[directory]
+
+
+def _alone(cell: Cell, evidence: _Evidence, *, is_needed: bool) -> Decision:
+    """What would become of a cell whose parent has the weights that it had before."""
+    recorded, options = evidence.recorded, evidence.options
+    state = recorded.states.get(cell.cell_id)
+    if state is None:
+        return Decision(Outlook.RUNS, _why_new(cell.cell_id, recorded))
+    history = history_of(state)
+    again = Outlook.RESUMES if state.attempts else Outlook.RUNS
+    if state.status == Status.RUNNING and state.run_id == recorded.live_run:
+        return Decision(Outlook.WAITS, f"run {state.run_id} is at work on it")
+    if state.status not in {*FINAL, Status.FAILED}:
+        return Decision(again, history)
+    if options.rerun or cell.cell_id in options.rerun_cells:
+        return Decision(Outlook.RUNS, f"{history}, and it was asked for once more", fresh=True)
+    if state.status == Status.FAILED and options.retry_failed:
+        return Decision(again, f"{history}, and --retry-failed tries it again")
+    if state.status == Status.FAILED:
+        return Decision(Outlook.SETTLED, f"{history}; `bench run --retry-failed` tries it again")
+    if (problem := artifacts_problem(state, options.artifacts_root)) is not None:
+        return Decision(Outlook.RUNS, f"{history}, but {problem}", fresh=True)
+    if is_needed and state.status == Status.COMPLETED and kept_weights(state.artifacts, options.artifacts_root) is None:
+        return Decision(
+            Outlook.RUNS, f"{history}, but it kept no weights, and another cell starts from them", fresh=True
+        )
+    return _by_data(cell, state, evidence)
+
+
+def _by_data(cell: Cell, state: CellState, evidence: _Evidence) -> Decision:
+    """A finished result is taken while the arrays that its data come to are those that it was trained on."""
+    history = history_of(state)
+    reused = Decision(Outlook.REUSED, f"{history}, and its files and data are as they were recorded")
+    if not trains(cell.backend) or state.data_fingerprint is None:
+        return reused
+    directory = evidence.directories.of(cell.data)
+    now = evidence.fingerprint(directory)
+    if now is not None and now != state.data_fingerprint:
+        return Decision(Outlook.RUNS, f"{history}, but its data have changed", fresh=True, other_weights=True)
+    if now is not None or cell.data.location is None:
+        return reused
+    if evidence.compared or not Path(cell.data.location).exists():
+        return replace(reused, reason=f"{history}, and its data cannot be looked at any more", unprepared=True)
+    # a folder of prepared arrays is named by the files' names, sizes and times: older files have another one
+    others = directory.parent.glob(f"{directory.name.rpartition('-')[0]}-*")
+    if any(evidence.fingerprint(other) == state.data_fingerprint for other in others):
+        reason = f"{history}, but the files of its data have changed since; they are prepared again and compared first"
+        return Decision(Outlook.RUNS, reason, fresh=True, unprepared=True, other_weights=True)
+    reason = f"{history}; its data are no longer in the cache, and are prepared again and compared first"
+    return replace(reused, reason=reason, unprepared=True)
+
+
+def _below(cell: Cell, own: Decision, parent: Decision, evidence: _Evidence, *, changed: bool) -> Decision:
+    """What becomes of a cell beside its parent; `changed` when that one comes to other weights if it runs."""
+    parent_id = str(cell.parent_cell_id)
+    if own.outlook is Outlook.REUSED:
+        return _result_below(cell, own, parent, evidence, changed=changed)
+    if parent.is_open:
+        reason = f"{own.reason}; its parent cell {parent_id} {'runs' if parent.will_run else 'is looked at'} first"
+        return replace(own, outlook=Outlook.WAITS if own.outlook is Outlook.RUNS else own.outlook, reason=reason)
+    status = Status.BLOCKED if parent.outlook is Outlook.BLOCKED else evidence.recorded.states[parent_id].status
+    return own if status == Status.COMPLETED else Decision(Outlook.BLOCKED, blocked_reason(cell, status))
+
+
+def _result_below(cell: Cell, own: Decision, parent: Decision, evidence: _Evidence, *, changed: bool) -> Decision:
+    """A finished cell started from its parent's kept weights; when these are other ones now, it begins anew."""
+    state, parent_id = evidence.recorded.states[cell.cell_id], str(cell.parent_cell_id)
+    began, history = state.weights_sha256, history_of(state)
+    if began is None or state.status != Status.COMPLETED:
+        return own
+    if not parent.is_open:
+        now = kept_weights(evidence.recorded.states[parent_id].artifacts, evidence.options.artifacts_root)
+        if now is None or now[1] == began:
+            return own
+        reason = f"{history}, but the weights of its parent have changed"
+        return Decision(Outlook.RUNS, reason, fresh=True, other_weights=True)
+    if changed and parent.will_run:
+        reason = f"{history}, but its parent cell {parent_id} runs first and is expected to come to other weights"
+        return Decision(Outlook.WAITS, reason, fresh=True, stands_with=began, other_weights=True)
+    reason = f"{history}; its parent cell {parent_id} is looked at first, and the result stands if its weights do"
+    return replace(own, reason=reason, fresh=True, stands_with=began)
+
+
+# ---- words
+
+
+def history_of(state: CellState) -> str:
+    """What became of a cell, as the beginning of a sentence: `it failed (oom) in run 3 after 2 epochs`."""
+    status = state.status
+    verb = status if status in {*FINAL, Status.FAILED} else f"was {status}"
+    cause = f" ({state.cause})" if state.cause not in {None, status, Cause.PARENT} else ""
+    epochs = (
+        f" after {state.epochs} epoch{'s' * (state.epochs != 1)}" if state.epochs and status != Status.COMPLETED else ""
+    )
+    return f"it {verb}{cause} in run {state.run_id}{epochs}"
+
+
+def blocked_reason(cell: Cell, status: str) -> str:
+    """Why a cell cannot run, when its parent has ended with `status`."""
+    verb = "ended as" if status in {Status.FAILED, Status.DIVERGED} else "is"
+    return f"its parent cell {cell.parent_cell_id} {verb} {status}, and so has no weights to give"
+
+
+def _why_new(cell_id: str, recorded: Recorded) -> str:
+    if machines := recorded.elsewhere.get(cell_id):
+        return f"it was run on {', '.join(machines)} only, and timings belong to a machine"
+    return "it was planned and never begun" if cell_id in recorded.cell_ids else "no cell like it was ever recorded"
+
+
+# ---- files
+
+
+def artifacts_problem(state: CellState, root: Path) -> str | None:
+    """What is wrong with the files of a finished execution; None when nothing is.
+
+    A file of the recorded size that was not touched after the execution had finished is not read.
+
+    Args:
+        state: The execution.
         root: Folder of all artifacts.
-        prepared: The prepared dataset as it is now; where there is none, there is nothing to compare.
     """
-    now = None if prepared is None else fingerprint(prepared)
-    if now is not None and before.data_fingerprint is not None and now != before.data_fingerprint:
-        return "its data have changed"
-    for artifact in before.artifacts:
-        if not (root / artifact.path).resolve().is_relative_to(root.resolve()):
+    finished_ns = _nanoseconds(state.finished_utc)
+    for artifact in state.artifacts:
+        path = root / artifact.path
+        if not path.resolve().is_relative_to(root.resolve()):
             return f"{artifact.path} leads out of the artifacts folder"
-        if (reason := _damage(root / artifact.path, artifact)) is not None:
-            return f"{artifact.path} {reason}"
+        if (damage := _damage(path, artifact, finished_ns)) is not None:
+            return f"{artifact.path} {damage}"
     return None
 
 
-def _damage(path: Path, artifact: Stored) -> str | None:
+def _nanoseconds(moment_utc: str | None) -> int:
+    return 0 if moment_utc is None else round(datetime.fromisoformat(moment_utc).timestamp() * 1000) * 1_000_000
+
+
+def _damage(path: Path, artifact: ArtifactRow, finished_ns: int) -> str | None:
     try:
-        if path.stat().st_size != artifact.size_bytes:
+        status = path.stat()
+        if status.st_size != artifact.size_bytes:
             return "has another size than recorded"
+        # the second is the kernel's own, which nobody can set back
+        if max(status.st_mtime_ns, status.st_ctime_ns) <= finished_ns:
+            return None
         return None if sha256_of(path) == artifact.sha256 else "has another digest than recorded"
     except OSError as error:
         return f"cannot be read ({error.strerror})"
 
 
-def kept_weights(artifacts: Iterable[Stored], root: Path) -> tuple[Path, str] | None:
+def kept_weights(artifacts: Iterable[ArtifactRow], root: Path) -> tuple[Path, str] | None:
     """Path and digest of the weights that a finished cell kept; None when it kept none."""
-    found = [artifact for artifact in artifacts if artifact.kind == "weights"]
-    return (root / found[-1].path, found[-1].sha256) if found else None
+    kept = [artifact for artifact in artifacts if artifact.kind == "weights"]
+    return (root / kept[-1].path, kept[-1].sha256) if kept else None

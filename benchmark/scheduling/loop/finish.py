@@ -11,6 +11,7 @@ from benchmark import machine
 from benchmark.events import Failed
 from benchmark.matrix.cell import Cell
 from benchmark.results.records import PredictionRow
+from benchmark.scheduling.decisions.reuse import blocked_reason
 from benchmark.scheduling.decisions.verdicts import Breaker, Verdict, judge, retries, top_frame
 from benchmark.scheduling.loop.attempt import Attempt
 from benchmark.scheduling.loop.context import Desk, name_of
@@ -175,9 +176,3 @@ class Outcomes:
             self._desk.slots.quarantine(gpu)
             self.lost_a_gpu = True
             self._desk.note(f"GPU {gpu} was lost {self._losses[gpu]} times; nothing more runs on it in this run")
-
-
-def blocked_reason(cell: Cell, status: str) -> str:
-    """Why a cell cannot run, when its parent has ended with `status`."""
-    verb = "ended as" if status in {Status.FAILED, Status.DIVERGED} else "is"
-    return f"its parent cell {cell.parent_cell_id} {verb} {status}, and so has no weights to give"

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.catalog.backends import trains
-from benchmark.catalog.cache import PreparedDirectories
+from benchmark.catalog.cache import FINGERPRINT_FILE, PreparedDirectories, remarks
 from benchmark.catalog.facts import prepared_size
 from benchmark.events import Exited, Launched, from_line
 from benchmark.matrix.cell import Cell
@@ -25,7 +25,6 @@ from benchmark.scheduling.processes.launcher import Lines, start_guarded
 from benchmark.scheduling.processes.slots import Grant, Slots
 from benchmark.status import Status
 
-FINGERPRINT_FILE = "meta.json"
 COMMAND = (sys.executable, "-m", "benchmark.training.programs.prepare")
 """Is given the wish as JSON; its last line is JSON again, with `error` when it ends with another status than 0."""
 
@@ -253,23 +252,3 @@ def _progress_in(output: str) -> str:
             except (KeyError, TypeError, ValueError):
                 return ""
     return ""
-
-
-def fingerprint(directory: Path) -> str | None:
-    """The digest of the prepared arrays, as their builder wrote it down; None when there are none."""
-    value = _record(directory).get("fingerprint")
-    return value if isinstance(value, str) else None
-
-
-def remarks(directory: Path) -> list[str]:
-    """What the builder of a prepared dataset noted on its source, such as files that it skipped."""
-    value = _record(directory).get("notes")
-    return [str(remark) for remark in value] if isinstance(value, list) else []
-
-
-def _record(directory: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((directory / FINGERPRINT_FILE).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}

@@ -1,0 +1,94 @@
+"""What a run is asked to do, and doing it: shared by `run`, `plan`, `why`, `reproduce` and `prepare`."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from benchmark.cli import output, streams, verbosity
+from benchmark.cli.progress.run_summary import conclude, without_password
+from benchmark.errors import UserError
+
+if TYPE_CHECKING:
+    from benchmark.cli.progress.log import PlainLog
+    from benchmark.cli.progress.terminal import LiveDisplay
+    from benchmark.matrix.plan import Plan
+    from benchmark.scheduling.options import RunOptions
+
+
+def command_line() -> str:
+    """What the user typed, for the record; passwords in URLs are hidden."""
+    return without_password(shlex.join(["bench", *sys.argv[1:]]))
+
+
+def run_options(database: str, machine: str | None, *, reads_only: bool = False, **given: Any) -> RunOptions:
+    """How a matrix is run: what was given, beside the places and the command line, which are found here.
+
+    Args:
+        database: Path or URL.
+        machine: As given with `--machine`; None for the host name.
+        reads_only: Nothing will be written, so that a user without a home folder needs no cache.
+        **given: Other fields of `RunOptions`.
+
+    Raises:
+        UserError: There is no place for the cache.
+    """
+    from benchmark.catalog.cache import default_cache_root
+    from benchmark.machine import default_machine_name
+    from benchmark.results.store.location import artifacts_root
+    from benchmark.scheduling.options import RunOptions
+
+    try:
+        cache_root = default_cache_root()
+    except UserError:
+        if not reads_only:
+            raise
+        # nothing lies there
+        cache_root = Path(os.devnull)
+    return RunOptions(
+        machine=machine or default_machine_name(),
+        artifacts_root=artifacts_root(database),
+        cache_root=cache_root,
+        command=command_line(),
+        **given,
+    )
+
+
+def run_plan(plan: Plan, database: str, options: RunOptions, *, wait: bool = False) -> int:
+    """Run a plan under the display that suits stderr, and say how it went.
+
+    Returns:
+        The exit code.
+
+    Side effects: everything that a run does; see `benchmark/scheduling/run.py`.
+    """
+    from benchmark.results.store.database import open_database
+    from benchmark.results.store.lock import lock_database
+    from benchmark.scheduling.run import run_matrix
+
+    _announce(plan)
+    with lock_database(database, wait=wait), open_database(database, mode="write") as opened, _display() as display:
+        summary = run_matrix(plan, opened, options, display)
+    conclude(display.board, summary, options.command, database)
+    return summary.exit_code
+
+
+def _announce(plan: Plan) -> None:
+    left_out = f", {len(plan.left_out):,} left out" if plan.left_out else ""
+    verbosity.inform(f"{plan.path}: {output.plural(len(plan.cells), 'cell')}{left_out}")
+    for note in plan.notes:
+        verbosity.inform(f"note: {note}", "dim")
+
+
+def _display() -> LiveDisplay | PlainLog:
+    console = streams.err()
+    if console.is_terminal and not console.is_dumb_terminal and not verbosity.is_quiet():
+        from benchmark.cli.progress.terminal import LiveDisplay
+
+        return LiveDisplay(console)
+    from benchmark.cli.progress.log import PlainLog
+
+    return PlainLog()

@@ -1,0 +1,230 @@
+"""What `bench plan` and `bench run --dry-run` print: what becomes of each cell and why, and a forecast."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from operator import attrgetter
+from typing import TYPE_CHECKING, Any
+
+from benchmark.cli import output, streams
+from benchmark.cli.cell_names import short_id
+from benchmark.cli.texts.forecast_text import Expectation, History, expect
+from benchmark.status import Outlook, Status
+from benchmark.text import printable
+
+if TYPE_CHECKING:
+    from benchmark.matrix.cell import Cell
+    from benchmark.matrix.plan import LeftOut, Plan
+    from benchmark.scheduling.decisions.reuse import Decision
+    from benchmark.scheduling.options import RunOptions
+
+SHOWN_CELLS = 200
+"""The table shows so many cells; JSON and CSV show all."""
+
+SHOWN_REASONS = 10
+
+
+def show_plan(
+    plan: Plan,
+    known: History,
+    options: RunOptions,
+    output_format: str,
+    budget: float | None = None,
+    obstacles: Iterable[str] = (),
+) -> None:
+    """Print on stdout what a run with these options does with each cell of a plan, and a forecast.
+
+    Args:
+        plan: The cells.
+        known: What is recorded of them, and of this machine.
+        options: Of the run.
+        output_format: `table`, `json` or `csv`.
+        budget: Say also what can be done in so many seconds.
+        obstacles: What would end the run before it begins.
+    """
+    from benchmark.scheduling.decisions.reuse import decide
+
+    decisions = decide(plan.cells, known.recorded, options)
+    jobs = 1 if options.exclusive else options.jobs
+    to_do = [cell for cell in plan.cells if decisions[cell.cell_id].will_run]
+    expected = expect(to_do, known, jobs, budget, gpu_share=options.gpu_share)
+    notes = [*plan.notes, *obstacles, *_too_long(expected, options.timeout_seconds)]
+    row = _Rows(known.statuses, decisions).row
+    rows = ({**row(cell), **expected.of_cell(cell.cell_id)} for cell in plan.cells)
+    if output_format == "csv":
+        output.write_csv_rows(rows)
+    elif output_format == "json":
+        output.write_json(_document(plan, rows, known, notes, expected))
+    else:
+        _print(plan, rows, known, decisions, notes, expected)
+
+
+def _too_long(expected: Expectation, timeout_seconds: float | None) -> Iterator[str]:
+    if timeout_seconds is None:
+        return
+    if count := sum(estimate.seconds > timeout_seconds for estimate in expected.estimates.values()):
+        longer = f"{'is' if count == 1 else 'are'} expected to take longer than --timeout allows"
+        yield f"{output.plural(count, 'cell')} {longer}: {output.seconds(timeout_seconds)}"
+
+
+class _Rows:
+    """Cells as flat records. Cells that share their parts share the settings too, which are collected once."""
+
+    def __init__(self, statuses: Mapping[str, str], decisions: Mapping[str, Decision]) -> None:
+        from benchmark.matrix.settings import names_of
+
+        self._statuses = statuses
+        self._decisions = decisions
+        self._scalars = attrgetter(*sorted(names_of("cell") - {"seed"}))
+        self._shared: dict[tuple[Any, ...], dict[str, Any]] = {}
+
+    def row(self, cell: Cell) -> dict[str, Any]:
+        return {
+            "cell_id": cell.cell_id,
+            "dataset": cell.dataset,
+            "model": cell.model,
+            "strategy": cell.strategy,
+            "seed": cell.seed,
+            **self._settings(cell),
+            "status": self._statuses.get(cell.cell_id, Status.PENDING),
+            **self._decisions[cell.cell_id].record(),
+            "parent_cell_id": cell.parent_cell_id,
+        }
+
+    def _settings(self, cell: Cell) -> dict[str, Any]:
+        from benchmark.matrix.settings import cell_settings
+
+        weights = (cell.weights.origin, cell.weights.path)
+        key = (id(cell.data), id(cell.architecture), *map(id, cell.stages), *self._scalars(cell), *weights)
+        if key not in self._shared:
+            own = {"cell_id", "dataset", "model", "strategy", "seed", "status", "parent_cell_id"}
+            self._shared[key] = {name: value for name, value in cell_settings(cell).items() if name not in own}
+        return self._shared[key]
+
+
+def _document(
+    plan: Plan, rows: Iterator[dict[str, Any]], known: History, notes: list[str], expected: Expectation
+) -> dict[str, Any]:
+    return {
+        "matrix": plan.path,
+        "name": plan.name,
+        "counts": dict(Counter(_statuses(plan, known))),
+        "cells": rows,
+        "left_out": [_left_out(left) for left in plan.left_out],
+        "notes": notes,
+        "forecast": expected.totals(),
+    }
+
+
+def _statuses(plan: Plan, known: History) -> Iterator[str]:
+    return (_status(cell, known) for cell in plan.cells)
+
+
+def _left_out(left: LeftOut) -> dict[str, Any]:
+    keys = ("dataset", "model", "strategy", "seed", "reason")
+    return {key: getattr(left, key) for key in keys}
+
+
+def _print(
+    plan: Plan,
+    rows: Iterator[dict[str, Any]],
+    known: History,
+    decisions: Mapping[str, Decision],
+    notes: list[str],
+    expected: Expectation,
+) -> None:
+    if len(plan.cells) > SHOWN_CELLS:
+        output.write_table(_grouped(plan, decisions, expected), GROUP_COLUMNS)
+    elif plan.cells:
+        output.write_table(list(rows), _columns(plan, expected))
+    for reason, count in Counter(left.reason for left in plan.left_out).items():
+        _line(f"left out: {output.plural(count, 'cell')}: {reason}")
+    for note in notes:
+        _line(f"note: {note}")
+    for text in _reasons(plan, known, decisions):
+        _line(text)
+    counts = ", ".join(f"{count:,} {status}" for status, count in Counter(_statuses(plan, known)).items())
+    left_out = f"; {len(plan.left_out):,} left out" if plan.left_out else ""
+    _line(f"{output.plural(len(plan.cells), 'cell')}: {counts or 'none'}{left_out}", style="bold")
+    if len(plan.cells) > expected.cells:
+        outlooks = Counter(decision.outlook for decision in decisions.values())
+        told = ", ".join(f"{outlooks[outlook]:,} {outlook}" for outlook in Outlook if outlooks[outlook])
+        _line(f"{output.plural(expected.cells, 'cell')} to do: {told}")
+    for text in expected.in_words():
+        _line(text)
+
+
+def _reasons(plan: Plan, known: History, decisions: Mapping[str, Decision]) -> Iterator[str]:
+    """Why cells that a run has worked on are not simply taken, or gone on with."""
+    told = [
+        f"{short_id(cell.cell_id)} {decision.outlook}: {decision.reason}"
+        for cell in plan.cells
+        if (decision := decisions[cell.cell_id]).outlook in {Outlook.SETTLED, Outlook.BLOCKED}
+        or (decision.will_run and decision.outlook is not Outlook.RESUMES and cell.cell_id in known.recorded.states)
+        or decision.unprepared
+        or decision.stands_with is not None
+    ]
+    yield from told[:SHOWN_REASONS]
+    if len(told) > SHOWN_REASONS:
+        yield f"and {len(told) - SHOWN_REASONS} more; `bench why CELL` and --format json say why"
+
+
+def _status(cell: Cell, known: History) -> str:
+    return known.statuses.get(cell.cell_id, Status.PENDING)
+
+
+def _line(text: str, style: str | None = None) -> None:
+    streams.out().print(printable(text), style=style, soft_wrap=True)
+
+
+GROUP = ("dataset", "model", "strategy")
+FORECAST = output.Column("forecast_seconds", "forecast", show=output.seconds, right=True)
+GROUP_COLUMNS = (
+    *map(output.Column, GROUP),
+    output.Column("cells", right=True),
+    output.Column("to_do", "to do", right=True),
+    FORECAST,
+)
+
+
+def _grouped(plan: Plan, decisions: Mapping[str, Decision], expected: Expectation) -> list[dict[str, Any]]:
+    """One row for each dataset, model and strategy, for matrices too large to list."""
+    groups = [(cell.dataset, cell.model, cell.strategy) for cell in plan.cells]
+    to_do = Counter(group for cell, group in zip(plan.cells, groups, strict=True) if decisions[cell.cell_id].will_run)
+    seconds = dict.fromkeys(groups, 0.0)
+    for cell, group in zip(plan.cells, groups, strict=True):
+        if (estimate := expected.estimates.get(cell.cell_id)) is not None:
+            seconds[group] += estimate.seconds
+    return [
+        {
+            **dict(zip(GROUP, group, strict=True)),
+            "cells": count,
+            "to_do": to_do[group],
+            "forecast_seconds": seconds[group] or None,
+        }
+        for group, count in Counter(groups).items()
+    ]
+
+
+def _columns(plan: Plan, expected: Expectation) -> list[output.Column]:
+    """Names, the settings that are axes, and what is known of each cell."""
+    first = ("dataset", "model", "strategy", "seed")
+    fits = [] if expected.budget is None else [output.Column("fits", show=lambda fits: "yes" if fits else "no")]
+    axes = [axis for axis in plan.axes if axis not in first]
+    return [
+        output.Column("cell_id", "cell", show=short_id, style="dim"),
+        *(output.Column(key, right=key == "seed") for key in first),
+        *(output.Column(axis, show=str) for axis in axes),
+        output.Column("epochs", right=True, show=epochs_in_words),
+        output.Column("decision"),
+        FORECAST,
+        output.Column("forecast_basis", "by", style="dim"),
+        *fits,
+        output.Column("parent_cell_id", "starts from", show=short_id, style="dim"),
+    ]
+
+
+def epochs_in_words(epochs: Any) -> str:
+    """`10`, or `3+2` for stages of different length."""
+    return "+".join(map(str, epochs)) if isinstance(epochs, list) else str(epochs)
