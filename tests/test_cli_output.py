@@ -13,11 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 from rich.console import Console
 
+from benchmark import units
 from benchmark.cli import output, streams
 from benchmark.cli.texts.sparkline import sparkline
 
 ROWS = [{"name": "resnet[v2]", "accuracy": 0.5}, {"name": "net[/]", "accuracy": math.nan}]
-COLUMNS = [output.Column("name"), output.Column("accuracy", right=True, show=output.fraction)]
+COLUMNS = [output.Column("name"), output.Column("accuracy", right=True, show=units.fraction)]
 
 
 def rendered(rows, columns, width=80) -> str:
@@ -82,14 +83,14 @@ def test_no_text_becomes_a_formula_in_a_spreadsheet(text, capsys):
     ("value", "text"), [(0.84, "0.8 s"), (42, "42 s"), (185, "3:05 min"), (7800, "2:10 h"), (math.nan, "?")]
 )
 def test_durations_are_short(value, text):
-    assert output.seconds(value) == text
+    assert units.seconds(value) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(17, "17 B"), (1536, "1.5 KiB"), (50 * 2**20, "50 MiB"), (3 * 2**40, "3.0 TiB")]
 )
 def test_sizes_have_binary_units(value, text):
-    assert output.size(value) == text
+    assert units.size(value) == text
 
 
 json_values = st.recursive(

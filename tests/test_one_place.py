@@ -1,4 +1,4 @@
-"""What is decided in one place is written in no other: the words of statuses, how files appear, digests, safe text."""
+"""What is decided in one place is written in no other: the words of statuses, how files appear, digests, safe text, units."""
 
 from __future__ import annotations
 
@@ -96,10 +96,32 @@ def test_text_is_made_safe_in_one_place(path):
     assert "isprintable(" not in path.read_text()
 
 
+MAY_COUNT = {
+    "units.py": "the one place",
+    "errors.py": "imports nothing of the package",
+    "reporting/figures/curves.py": "`s` is the name of a square for matplotlib",
+    "reporting/rows/missing_results.py": "a noun before the numbers that it counts",
+}
+
+
+def is_plural(node: ast.AST) -> bool:
+    """Whether something is `"s" if … else ""`, or the reverse."""
+    return isinstance(node, ast.IfExp) and {getattr(end, "value", None) for end in (node.body, node.orelse)} == {
+        "s",
+        "",
+    }
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path) not in MAY_COUNT], ids=name_of)
+def test_sizes_durations_and_plurals_are_written_in_one_place(path):
+    assert not [line for line, text in literals(path) if text in {"KiB", "02d", " min"}]
+    assert not [node.lineno for node in ast.walk(ast.parse(path.read_text())) if is_plural(node)]
+
+
 @pytest.mark.parametrize(
     "table",
-    [MAY_WRITE_STATUSES, MAY_PUBLISH, MAY_HASH, MAY_JUDGE_CHARACTERS],
-    ids=["status", "files", "digests", "text"],
+    [MAY_WRITE_STATUSES, MAY_PUBLISH, MAY_HASH, MAY_JUDGE_CHARACTERS, MAY_COUNT],
+    ids=["status", "files", "digests", "text", "units"],
 )
 def test_exceptions_are_of_modules_that_exist(table):
     assert not set(table) - set(map(name_of, MODULES))

@@ -8,9 +8,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.reporting.notation import decimals_beside, number, size, written
+from benchmark.reporting.notation import decimals_beside, number, written
 from benchmark.reporting.statistics import Difference, Measurement, measure
 from benchmark.reporting.table import Tally
+from benchmark.units import size
 
 
 def around(mean, half_width, n=3):
@@ -93,7 +94,7 @@ def test_a_number_that_stands_alone(value, kind, text):
     [(0, "0 B"), (1023, "1023 B"), (1024, "1.00 KiB"), (512 * 2**20, "512 MiB"), (1.25 * 2**30, "1.25 GiB")],
 )
 def test_sizes_are_binary_with_three_digits(count, text):
-    assert size(count) == text
+    assert size(count, digits=3) == text
 
 
 @given(st.floats(), st.sampled_from(["accuracy", "loss", "seconds", "rate", "bytes", "count", "p"]))

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+from benchmark import units
 from benchmark.cli import streams
 from benchmark.files import appearing
 from benchmark.status import Status
@@ -170,7 +171,7 @@ def _status_style(column: Column, row: Row) -> str:
 
 def _shown(value: Any, column: Column) -> str:
     if isinstance(value, bytes):
-        return plural(len(value), "byte")
+        return units.plural(len(value), "byte")
     return "" if value is None else printable(column.show(value))
 
 
@@ -196,43 +197,3 @@ def _csv_field(value: Any) -> Any:
         # a spreadsheet would take such a text for a formula
         return "'" + value
     return value
-
-
-def seconds(value: float) -> str:
-    """A duration for people: `15 ms`, `0.8 s`, `42 s`, `3:05 min`, `2:10 h`."""
-    if value < 0 or not math.isfinite(value):
-        return "?"
-    if 0 < value < 0.1:
-        return f"{value * 1000:.0f} ms"
-    if value < 10:
-        return f"{value:.1f} s"
-    if value < 60:
-        return f"{value:.0f} s"
-    minutes, rest = divmod(round(value), 60)
-    if minutes < 60:
-        return f"{minutes}:{rest:02d} min"
-    return f"{minutes // 60}:{minutes % 60:02d} h"
-
-
-def size(value: float) -> str:
-    """A number of bytes for people, in binary units."""
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if abs(value) < 1024:
-            return f"{value:.0f} {unit}" if unit == "B" or value >= 10 else f"{value:.1f} {unit}"
-        value /= 1024
-    return f"{value:.1f} TiB"
-
-
-def number(value: float) -> str:
-    """A measured number with four significant digits; `nan` and `inf` by name."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def fraction(value: float) -> str:
-    """An accuracy, 0..1, with four decimals."""
-    return f"{value:.4f}"
-
-
-def plural(count: int, noun: str) -> str:
-    """`1 cell`, `2 cells`."""
-    return f"{count:,} {noun}{'' if count == 1 else 's'}"

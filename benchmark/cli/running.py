@@ -8,7 +8,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark.cli import output, streams, verbosity
+from benchmark import units
+from benchmark.cli import streams, verbosity
 from benchmark.cli.progress.run_summary import conclude, without_password
 from benchmark.errors import UserError
 
@@ -78,7 +79,7 @@ def run_plan(plan: Plan, database: str, options: RunOptions, *, wait: bool = Fal
 
 def _announce(plan: Plan) -> None:
     left_out = f", {len(plan.left_out):,} left out" if plan.left_out else ""
-    verbosity.inform(f"{plan.path}: {output.plural(len(plan.cells), 'cell')}{left_out}")
+    verbosity.inform(f"{plan.path}: {units.plural(len(plan.cells), 'cell')}{left_out}")
     for note in plan.notes:
         verbosity.inform(f"note: {note}", "dim")
 

@@ -7,7 +7,8 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from benchmark.cli import output, verbosity
+from benchmark import units
+from benchmark.cli import verbosity
 from benchmark.cli.texts.forecast_text import History, history
 from benchmark.errors import UserError
 from benchmark.status import FINAL
@@ -141,7 +142,7 @@ def _announce_threads(cells: Sequence[Cell], counts: Sequence[int], durations: D
     which = " and ".join(filter(None, [", ".join(map(str, counts[:-1])), str(counts[-1])]))
     verbosity.inform(
         f'threads = "auto": measuring the whole machine with cells of {which} thread{"s" * (counts[-1] > 1)}, '
-        f"for {output.plural(len(cells), 'kind')} of cells: about {output.seconds(seconds)}, once"
+        f"for {units.plural(len(cells), 'kind')} of cells: about {units.seconds(seconds)}, once"
     )
 
 
@@ -196,8 +197,8 @@ def probe(cells: Sequence[Cell], known: History, options: RunOptions) -> None:
         return
     each = sum(durations.begin_seconds(cell) + trial_seconds() * len(cell.stages) for cell in found)
     verbosity.inform(
-        f"trying a cell of each of {output.plural(len(found), 'kind')} that this machine has never run: "
-        f"at most about {output.seconds(each + durations.start_seconds(found))}"
+        f"trying a cell of each of {units.plural(len(found), 'kind')} that this machine has never run: "
+        f"at most about {units.seconds(each + durations.start_seconds(found))}"
     )
     with Workshop(found, options, verbosity.inform) as workshop:
         for outcome in workshop.try_each(found, trial_seconds()):

@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from benchmark.reporting.statistics import Difference, Measurement
 from benchmark.reporting.table import Kind, Published, Tally, Value
+from benchmark.units import size
 
 MISSING = "-"
 
@@ -60,7 +61,7 @@ def _measurement(value: Measurement, kind: Kind) -> str:
         return _range(value)
     if kind == "bytes":
         # what has to fit is the largest
-        return size(max(value.values))
+        return size(max(value.values), digits=3)
     return _around(value.mean, value.half_width, kind)
 
 
@@ -95,7 +96,7 @@ def number(value: float, kind: Kind, *, sign: str = "") -> str:
     if math.isinf(value):
         return "inf" if value > 0 else "-inf"
     if kind == "bytes":
-        return size(value)
+        return size(value, digits=3)
     if kind == "count":
         return _fixed(value, 0 if value == int(value) else 1, sign)
     if kind == "p":
@@ -117,15 +118,3 @@ def _fixed(value: float, decimals: int, sign: str = "") -> str:
     text = f"{value:{sign},.{decimals}f}"
     # what rounds to zero has no sign worth showing
     return text.lstrip("+-") if float(text.replace(",", "")) == 0 else text
-
-
-def size(count: float) -> str:
-    """Bytes in binary units with three significant digits: `512 MiB`, `1.25 GiB`."""
-    if abs(count) < 1024 or not math.isfinite(count):
-        return f"{count:.0f} B"
-    for unit in ("KiB", "MiB", "GiB", "TiB", "PiB"):
-        count /= 1024
-        if abs(count) < 1023.5 or unit == "PiB":
-            break
-    whole_digits = len(str(int(abs(count))))
-    return f"{count:,.{max(0, 3 - whole_digits)}f} {unit}"

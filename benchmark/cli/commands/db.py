@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from benchmark import units
 from benchmark.cli import output, streams, verbosity
 from benchmark.cli.options import CONTEXT, common_options, damage_named, database_option, examples, format_option
 from benchmark.cli.output import Column
@@ -99,7 +100,7 @@ def salvage(source: str, target: str, output_format: str) -> None:
 
     saved = save(source, target)
     output.write_rows([asdict(table) for table in saved.tables], SAVED_COLUMNS, output_format)
-    damage = f"{output.plural(saved.bad_pages, 'page')} and {output.plural(saved.bad_rows, 'row')} could not be read"
+    damage = f"{units.plural(saved.bad_pages, 'page')} and {units.plural(saved.bad_rows, 'row')} could not be read"
     verbosity.inform(f"wrote {target}: " + ("nothing was lost" if saved.complete else damage))
     verbosity.inform(
         f"  bench db check --db {target}   says which results have changed\n"
@@ -143,14 +144,14 @@ def merge(target: str, sources: Sequence[str], output_format: str) -> None:
 def _tell(source: str, done: Merge) -> None:
     if done.missing:
         streams.say(
-            f"note: {source}: {output.plural(done.missing, 'artifact')} left out, whose files do not lie beside it as "
+            f"note: {source}: {units.plural(done.missing, 'artifact')} left out, whose files do not lie beside it as "
             "recorded; put them there and merge again",
         )
     if done.unfinished:
-        streams.say(f"note: {source}: {output.plural(done.unfinished, 'run')} had not ended; merge again later")
+        streams.say(f"note: {source}: {units.plural(done.unfinished, 'run')} had not ended; merge again later")
     if done.doubled:
         streams.say(
-            f"note: {source}: {output.plural(done.doubled, 'execution')} of cells that the same machine has results of "
+            f"note: {source}: {units.plural(done.doubled, 'execution')} of cells that the same machine has results of "
             "here too; the ones merged now count as the newest"
         )
 

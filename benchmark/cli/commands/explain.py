@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark import units
 from benchmark.cli import output, verbosity
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
 from benchmark.errors import NotFoundError, UserError
@@ -27,7 +28,7 @@ COLUMNS = (
     output.Column("image"),
     output.Column("label", "true class"),
     output.Column("prediction"),
-    output.Column("confidence", show=output.fraction, right=True),
+    output.Column("confidence", show=units.fraction, right=True),
     output.Column("class", "explained"),
     output.Column("peak", "strongest at (row, column)", show=lambda place: f"{place[0]}, {place[1]}"),
 )

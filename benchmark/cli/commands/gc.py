@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from benchmark import units
 from benchmark.cli import output, verbosity
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option
 from benchmark.cli.output import Column
@@ -17,7 +18,7 @@ from benchmark.errors import StorageError
 if TYPE_CHECKING:
     from benchmark.results.care.orphans import Leftover
 
-COLUMNS = (Column("kind"), Column("path"), Column("size_bytes", "size", show=output.size, right=True))
+COLUMNS = (Column("kind"), Column("path"), Column("size_bytes", "size", show=units.size, right=True))
 
 
 @click.command("gc", context_settings=CONTEXT, epilog=examples("bench gc", "bench gc --delete --caches"))
@@ -44,7 +45,7 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
     rows = [{"kind": one.kind, "path": str(one.path), "size_bytes": one.size_bytes} for one in found]
     if rows or output_format != "table":
         output.write_rows(rows, COLUMNS, output_format)
-    total = f"{output.plural(len(found), 'thing')}, {output.size(sum(one.size_bytes for one in found))}"
+    total = f"{units.plural(len(found), 'thing')}, {units.size(sum(one.size_bytes for one in found))}"
     if not found:
         verbosity.inform("nothing to delete")
     elif delete:

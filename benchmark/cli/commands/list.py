@@ -8,6 +8,7 @@ from typing import Any
 
 import click
 
+from benchmark import units
 from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import (
@@ -37,8 +38,8 @@ CELL_COLUMNS = (
     Column("status"),
     Column("cause"),
     Column("epochs", right=True),
-    Column("test_accuracy", show=output.fraction, right=True),
-    Column("total_seconds", "time", show=output.seconds, right=True),
+    Column("test_accuracy", show=units.fraction, right=True),
+    Column("total_seconds", "time", show=units.seconds, right=True),
 )
 
 RUN_COLUMNS = (

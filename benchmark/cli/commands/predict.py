@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark import units
 from benchmark.cli import output, verbosity
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
@@ -79,7 +80,7 @@ def command(
     with open_database(database, mode="read") as opened:
         trained = _trained(opened, meant.cells, machine, database)
     require_consent([one.cell for one in trained], "bench predict", allowed=allow_plugins)
-    verbosity.inform(f"loading {output.plural(len(trained), 'cell')}")
+    verbosity.inform(f"loading {units.plural(len(trained), 'cell')}")
     document = _document(predict(trained, meant.images, views, allow_plugins=allow_plugins), meant.images, views, top)
     if output_format == "json":
         output.write_json(document)
@@ -175,7 +176,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    others = ", ".join(f"{one['class']} {output.fraction(one['confidence'])}" for one in row["classes"][1:])
+    others = ", ".join(f"{one['class']} {units.fraction(one['confidence'])}" for one in row["classes"][1:])
     return {**row, "then": others}
 
 
@@ -183,7 +184,7 @@ def _columns(rows: Sequence[dict[str, Any]]) -> list[output.Column]:
     columns = [
         output.Column("image"),
         output.Column("prediction"),
-        output.Column("confidence", show=output.fraction, right=True),
+        output.Column("confidence", show=units.fraction, right=True),
         output.Column("then"),
     ]
     if any(row["agreeing_cells"] > 1 for row in rows):

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmark.cli import output, streams, verbosity
+from benchmark import units
+from benchmark.cli import streams, verbosity
 from benchmark.cli.options import CONTEXT, MatrixRequest, common_options, matrix_options
 from benchmark.cli.running import run_options
 from benchmark.errors import UserError
@@ -42,8 +43,8 @@ def command(matrix: MatrixRequest, manual_dir: Path | None, offline: bool) -> No
     problems, datasets, weights = prepare(plan, offline=offline, manual_directory=manual_dir)
     if problems:
         raise UserError("\n".join(problems))
-    and_weights = f" and {output.plural(weights, 'weights file')}" if weights else ""
-    verbosity.inform(f"{output.plural(datasets, 'dataset')}{and_weights} ready")
+    and_weights = f" and {units.plural(weights, 'weights file')}" if weights else ""
+    verbosity.inform(f"{units.plural(datasets, 'dataset')}{and_weights} ready")
 
 
 def prepare(plan: Plan, *, offline: bool = False, manual_directory: Path | None = None) -> tuple[list[str], int, int]:

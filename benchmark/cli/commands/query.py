@@ -6,6 +6,7 @@ import sys
 
 import click
 
+from benchmark import units
 from benchmark.cli import output
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option
 
@@ -44,7 +45,7 @@ def command(sql: str, database: str, output_format: str, limit_seconds: float) -
         names, rows = read_only_query(opened, statement, limit_seconds)
     unique = _unique(names)
     records = [dict(zip(unique, row, strict=True)) for row in rows]
-    columns = [output.Column(name, name, show=output.number, right=_is_numeric(records, name)) for name in unique]
+    columns = [output.Column(name, name, show=units.number, right=_is_numeric(records, name)) for name in unique]
     output.write_rows(records, columns, output_format, empty="no rows")
 
 

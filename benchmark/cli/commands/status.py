@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark import units
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import last_line, short_id
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option
@@ -147,9 +148,9 @@ def _headline(run: Mapping[str, Any], *, served: bool) -> str:
     if state == Status.RUNNING and not is_alive(run, served=served):
         state = "died without a word; `bench run` goes on from where it was"
     elif run["finished_utc"] is not None:
-        state = f"{state} in {output.seconds(_between(run['started_utc'], run['finished_utc']))}"
+        state = f"{state} in {units.seconds(_between(run['started_utc'], run['finished_utc']))}"
     elif state == Status.RUNNING:
-        state = f"running for {output.seconds(_since(run['started_utc']))}"
+        state = f"running for {units.seconds(_since(run['started_utc']))}"
     return f"run {run['run_id']}{name} on {run['machine']}: {state}"
 
 
@@ -161,7 +162,7 @@ def _counts(progress: RunProgress) -> str:
 
 
 def _running(row: Mapping[str, Any]) -> dict[str, Any]:
-    since = output.seconds(_since(row["started_utc"]))
+    since = units.seconds(_since(row["started_utc"]))
     return {**row, "epoch": f"{row['epochs'] or 0}/{row['epochs_planned']}", "since": since}
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark import units
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import cell_label, short_id
 from benchmark.cli.options import (
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from benchmark.scheduling.decisions.reuse import Decision
     from benchmark.scheduling.options import RunOptions
 
-CHANGE_COLUMNS = (Column("key"), Column("recorded", show=output.number), Column("now", show=output.number))
+CHANGE_COLUMNS = (Column("key"), Column("recorded", show=units.number), Column("now", show=units.number))
 EXECUTION_COLUMNS = (
     Column("execution_id", "execution", right=True),
     Column("machine"),

@@ -6,7 +6,8 @@ import time
 from collections.abc import Callable, Collection
 from typing import TYPE_CHECKING, Self
 
-from benchmark.cli import output, verbosity
+from benchmark import units
+from benchmark.cli import verbosity
 from benchmark.cli.cell_names import last_line
 from benchmark.cli.progress.board import Board, RunningCell
 from benchmark.events import EpochFinished, Event
@@ -39,8 +40,8 @@ class PlainLog:
     def run_started(self, run_id: int, plan: Plan, idle: Collection[str], forecast: Forecast) -> None:
         self.board.begin(plan, idle, forecast)
         left = self.board.left_seconds
-        expected = "" if left is None else f", about {output.seconds(left)}"
-        self._line(f"run {run_id}: {output.plural(self.board.total, 'cell')} to do{expected}")
+        expected = "" if left is None else f", about {units.seconds(left)}"
+        self._line(f"run {run_id}: {units.plural(self.board.total, 'cell')} to do{expected}")
 
     def cell_started(self, cell: Cell, attempt: AttemptFacts) -> None:
         running = self.board.start(cell, attempt.number)
@@ -66,8 +67,8 @@ class PlainLog:
         last = f", {_epoch_line(running, running.last)}" if running is not None and running.last else ""
         text = f": {printable(last_line(detail))}" if detail and status != Status.COMPLETED else ""
         left = self.board.left_seconds if self.board.expected_end is not None else None
-        time_left = f"; about {output.seconds(left)} left" if left and self.board.done < self.board.total else ""
-        self._line(f"{place} {ended.label}: {status}{why} in {output.seconds(seconds)}{last}{text}{time_left}")
+        time_left = f"; about {units.seconds(left)} left" if left and self.board.done < self.board.total else ""
+        self._line(f"{place} {ended.label}: {status}{why} in {units.seconds(seconds)}{last}{text}{time_left}")
 
     def note(self, text: str) -> None:
         self._line(text)

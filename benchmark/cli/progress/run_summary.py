@@ -7,7 +7,8 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from benchmark.cli import output, streams, verbosity
+from benchmark import units
+from benchmark.cli import streams, verbosity
 from benchmark.cli.cell_names import last_line, short_id
 from benchmark.status import READING_ORDER, Status
 
@@ -24,7 +25,7 @@ def conclude(board: Board, summary: RunSummary, command: str, database: str) -> 
     """The closing words: counts, the failures, and the commands to go on with."""
     counts = ", ".join(f"{summary.counts[status]:,} {status}" for status in READING_ORDER if summary.counts.get(status))
     reused = f" ({len(summary.reused):,} from earlier runs)" if summary.reused else ""
-    verbosity.inform(f"\n{counts or 'nothing to do'}{reused} in {output.seconds(summary.seconds)}", "bold")
+    verbosity.inform(f"\n{counts or 'nothing to do'}{reused} in {units.seconds(summary.seconds)}", "bold")
     if summary.stopped:
         verbosity.inform(f"stopped: {summary.stopped}")
     elif summary.forecast_seconds:
@@ -40,7 +41,7 @@ def forecast_in_words(expected: float, took: float) -> str:
     wrong = expected / took - 1 if took > 0 else 0.0
     side = "long" if wrong > 0 else "short"
     judged = "about right" if abs(wrong) < 0.05 else f"{abs(wrong):.0%} too {side}".replace("%", " %")
-    return f"the forecast was {output.seconds(expected)}: {judged}"
+    return f"the forecast was {units.seconds(expected)}: {judged}"
 
 
 def _tell_failures(failed: Sequence[FinishedCell]) -> None:

@@ -12,7 +12,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from benchmark.cli import output
+from benchmark import units
 from benchmark.cli.cell_names import last_line
 from benchmark.cli.progress.board import Board, FinishedCell, RunningCell
 from benchmark.cli.streams import messages_through
@@ -60,7 +60,7 @@ class Picture:
         if width >= NARROW_COLUMNS:
             grid.add_column(no_wrap=True, justify="right", style="dim")
         for one in running:
-            elapsed = [_clock(self.board.clock() - one.started)] if width >= NARROW_COLUMNS else []
+            elapsed = [units.clock(self.board.clock() - one.started)] if width >= NARROW_COLUMNS else []
             grid.add_row(
                 Text(printable(one.brief)), _epoch(one, width), _bar(one.share), _numbers(one, width), *elapsed
             )
@@ -83,10 +83,14 @@ class Picture:
 
     def _time(self, width: int) -> str:
         left = self.board.left_seconds
-        spent = _clock(self.board.elapsed)
+        spent = units.clock(self.board.elapsed)
         if left is None:
             return spent
-        return f"{spent} · about {_clock(left)} left" if width >= NARROW_COLUMNS else f"{spent} ~{_clock(left)} left"
+        return (
+            f"{spent} · about {units.clock(left)} left"
+            if width >= NARROW_COLUMNS
+            else f"{spent} ~{units.clock(left)} left"
+        )
 
 
 class LiveDisplay:
@@ -163,7 +167,7 @@ def _numbers(one: RunningCell, width: int) -> Text:
     if accuracy is None:
         accuracy, loss, where = one.last.train_accuracy, one.last.train_loss, "train"
     text = f"{where} {accuracy:.3f}"
-    return Text(f"{text} loss {output.number(loss or 0.0)}" if width >= WIDE_COLUMNS else text)
+    return Text(f"{text} loss {units.number(loss or 0.0)}" if width >= WIDE_COLUMNS else text)
 
 
 def _ended(ended: FinishedCell, running: RunningCell | None) -> Text:
@@ -172,13 +176,7 @@ def _ended(ended: FinishedCell, running: RunningCell | None) -> Text:
     text.append(f"  {ended.status}" + (f" ({ended.cause})" if ended.cause not in {None, ended.status} else ""))
     if running is not None and running.last is not None:
         text.append(f"  {_numbers(running, 0)}", style="default")
-    text.append(f"  {output.seconds(ended.seconds)}", style="dim")
+    text.append(f"  {units.seconds(ended.seconds)}", style="dim")
     if ended.detail and ended.status != Status.COMPLETED:
         text.append(f"\n    {printable(last_line(ended.detail))}", style="dim")
     return text
-
-
-def _clock(value: float) -> str:
-    minutes, rest = divmod(max(round(value), 0), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02d}:{rest:02d}" if hours else f"{minutes}:{rest:02d}"

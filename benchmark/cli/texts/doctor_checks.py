@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from benchmark import __version__, machine
-from benchmark.cli import output
+from benchmark import __version__, machine, units
 
 Verdict: TypeAlias = Literal["good", "note", "missing", "bad"]
 
@@ -60,10 +59,10 @@ def examine(database: str) -> list[Finding]:
 def _machine() -> Iterator[Finding]:
     facts = machine.facts()
     yield Finding("machine", "system", facts.os, "note")
-    yield Finding("machine", "processor", f"{facts.cpu_model}, {output.plural(facts.cpu_cores, 'usable core')}", "note")
-    yield Finding("machine", "memory", output.size(facts.memory_bytes), "note")
+    yield Finding("machine", "processor", f"{facts.cpu_model}, {units.plural(facts.cpu_cores, 'usable core')}", "note")
+    yield Finding("machine", "memory", units.size(facts.memory_bytes), "note")
     for gpu in facts.gpus:
-        value = f"{gpu.name}, {output.size(gpu.memory_bytes)}, driver {facts.gpu_driver}"
+        value = f"{gpu.name}, {units.size(gpu.memory_bytes)}, driver {facts.gpu_driver}"
         yield Finding("machine", f"gpu:{gpu.index}", value)
     if not facts.gpus:
         yield Finding("machine", "gpu", 'none: device = "auto" means cpu', "note")
@@ -132,7 +131,7 @@ def _files(database: str) -> Iterator[Finding]:
 def _place(name: str, place: Path) -> Finding:
     there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
     free = shutil.disk_usage(there).free
-    value = f"{place}, {output.size(free)} free" + ("" if there == place else ", not made yet")
+    value = f"{place}, {units.size(free)} free" + ("" if there == place else ", not made yet")
     if not os.access(there, os.W_OK):
         return Finding(
             "files", name, value, "bad", f"{there} cannot be written: choose another place with the variable"
@@ -180,7 +179,7 @@ def _weights() -> Iterator[Finding]:
 
     for name, published in PUBLISHED.items():
         if published.path.exists():
-            yield Finding("weights", name, f"{published.path}, {output.size(published.path.stat().st_size)}")
+            yield Finding("weights", name, f"{published.path}, {units.size(published.path.stat().st_size)}")
         elif not name.startswith(PREFIX):
             cure = (
                 f"`bench prepare`, or the first `bench run` that needs them, downloads them to {published.path.parent}"
@@ -196,7 +195,7 @@ def _plugins(matrix: str = "matrix.toml") -> Iterator[Finding]:
 
     try:
         digests = trusted_digests()
-        there = output.plural(len(digests), "trusted plug-in") if trust_file().exists() else "not made yet"
+        there = units.plural(len(digests), "trusted plug-in") if trust_file().exists() else "not made yet"
         yield Finding("plug-ins", "trust file", f"{trust_file()}, {there}", "note")
     except UserError as error:
         digests = frozenset()

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from benchmark.cli import output
+from benchmark import units
 from benchmark.matrix.cell import Cell
 from benchmark.results.records import Recorded
 
@@ -120,15 +120,15 @@ class Expectation:
         if not self.cells:
             return ["forecast: nothing to do"]
         words = [
-            f"about {output.seconds(self.wall_seconds)}",
-            f"{output.plural(self.jobs, 'cell')} at once",
-            f"up to {output.size(self.peak_rss_bytes)} of memory",
-            f"{output.size(self.disk_bytes)} on the disk",
+            f"about {units.seconds(self.wall_seconds)}",
+            f"{units.plural(self.jobs, 'cell')} at once",
+            f"up to {units.size(self.peak_rss_bytes)} of memory",
+            f"{units.size(self.disk_bytes)} on the disk",
         ]
         lines = [f"forecast: {', '.join(words)}"]
         strange = self.cells - self.known_cells
         if strange:
-            which = "no cell" if strange == self.cells else f"{strange:,} of {output.plural(self.cells, 'cell')}"
+            which = "no cell" if strange == self.cells else f"{strange:,} of {units.plural(self.cells, 'cell')}"
             said = "of these models has" if strange == self.cells else "are of models that have not"
             lines.append(f"  {which} {said} been measured on this machine yet: within a factor of about two")
         if self.budget is not None:
@@ -136,11 +136,11 @@ class Expectation:
         return lines
 
     def _budget_in_words(self, budget: Budget) -> str:
-        time = output.seconds(budget.seconds)
+        time = units.seconds(budget.seconds)
         count = len(budget.fitting)
         if count == self.cells:
             return f"  all of it fits into {time}"
-        text = f"  {time} are enough for {count:,} of {output.plural(self.cells, 'cell')}"
+        text = f"  {time} are enough for {count:,} of {units.plural(self.cells, 'cell')}"
         more = budget.shortest_first
         return f"{text}; with the shortest first for {more:,}" if more > count else text
 

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
+from benchmark import units
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.texts.forecast_text import Expectation, History, expect
@@ -65,7 +66,7 @@ def _too_long(expected: Expectation, timeout_seconds: float | None) -> Iterator[
         return
     if count := sum(estimate.seconds > timeout_seconds for estimate in expected.estimates.values()):
         longer = f"{'is' if count == 1 else 'are'} expected to take longer than --timeout allows"
-        yield f"{output.plural(count, 'cell')} {longer}: {output.seconds(timeout_seconds)}"
+        yield f"{units.plural(count, 'cell')} {longer}: {units.seconds(timeout_seconds)}"
 
 
 class _Rows:
@@ -139,18 +140,18 @@ def _print(
     elif plan.cells:
         output.write_table(list(rows), _columns(plan, expected))
     for reason, count in Counter(left.reason for left in plan.left_out).items():
-        _line(f"left out: {output.plural(count, 'cell')}: {reason}")
+        _line(f"left out: {units.plural(count, 'cell')}: {reason}")
     for note in notes:
         _line(f"note: {note}")
     for text in _reasons(plan, known, decisions):
         _line(text)
     counts = ", ".join(f"{count:,} {status}" for status, count in Counter(_statuses(plan, known)).items())
     left_out = f"; {len(plan.left_out):,} left out" if plan.left_out else ""
-    _line(f"{output.plural(len(plan.cells), 'cell')}: {counts or 'none'}{left_out}", style="bold")
+    _line(f"{units.plural(len(plan.cells), 'cell')}: {counts or 'none'}{left_out}", style="bold")
     if len(plan.cells) > expected.cells:
         outlooks = Counter(decision.outlook for decision in decisions.values())
         told = ", ".join(f"{outlooks[outlook]:,} {outlook}" for outlook in Outlook if outlooks[outlook])
-        _line(f"{output.plural(expected.cells, 'cell')} to do: {told}")
+        _line(f"{units.plural(expected.cells, 'cell')} to do: {told}")
     for text in expected.in_words():
         _line(text)
 
@@ -179,7 +180,7 @@ def _line(text: str, style: str | None = None) -> None:
 
 
 GROUP = ("dataset", "model", "strategy")
-FORECAST = output.Column("forecast_seconds", "forecast", show=output.seconds, right=True)
+FORECAST = output.Column("forecast_seconds", "forecast", show=units.seconds, right=True)
 GROUP_COLUMNS = (
     *map(output.Column, GROUP),
     output.Column("cells", right=True),

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmark import units
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
-from benchmark.cli.output import Column, number
+from benchmark.cli.output import Column
 from benchmark.cli.texts.sparkline import sparkline
 from benchmark.text import printable
 
@@ -27,11 +28,11 @@ CURVES = ("train_accuracy", "val_accuracy", "train_loss", "val_loss", "learning_
 EPOCH_COLUMNS = (
     Column("epoch", right=True),
     Column("stage", right=True),
-    Column("train_accuracy", "train acc", show=output.fraction, right=True),
-    Column("train_loss", show=number, right=True),
-    Column("val_accuracy", "val acc", show=output.fraction, right=True),
-    Column("val_loss", show=number, right=True),
-    Column("learning_rate", "rate", show=number, right=True),
+    Column("train_accuracy", "train acc", show=units.fraction, right=True),
+    Column("train_loss", show=units.number, right=True),
+    Column("val_accuracy", "val acc", show=units.fraction, right=True),
+    Column("val_loss", show=units.number, right=True),
+    Column("learning_rate", "rate", show=units.number, right=True),
     Column("seconds", "s", show=lambda value: f"{value:.2f}", right=True),
     Column("images_per_second", "img/s", show=lambda value: f"{value:.0f}", right=True),
     Column("remark"),
@@ -42,9 +43,9 @@ CONFUSION_CLASSES = 20
 
 CLASS_COLUMNS = (
     Column("name", "class"),
-    Column("precision", show=output.fraction, right=True),
-    Column("recall", show=output.fraction, right=True),
-    Column("f1", "F1", show=output.fraction, right=True),
+    Column("precision", show=units.fraction, right=True),
+    Column("recall", show=units.fraction, right=True),
+    Column("f1", "F1", show=units.fraction, right=True),
     Column("support", "images", right=True),
 )
 
@@ -59,8 +60,8 @@ ATTEMPT_COLUMNS = (
     Column("signal", show=lambda value: str(value) if value else "", right=True),
     Column("cores"),
     Column("neighbours", right=True),
-    Column("peak_rss_bytes", "memory", show=output.size, right=True),
-    Column("total_seconds", "time", show=output.seconds, right=True),
+    Column("peak_rss_bytes", "memory", show=units.size, right=True),
+    Column("total_seconds", "time", show=units.seconds, right=True),
 )
 
 EXECUTION_COLUMNS = (
@@ -69,8 +70,8 @@ EXECUTION_COLUMNS = (
     Column("run_id", "run", right=True),
     Column("status"),
     Column("cause"),
-    Column("test_accuracy", "test acc", show=output.fraction, right=True),
-    Column("total_seconds", "time", show=output.seconds, right=True),
+    Column("test_accuracy", "test acc", show=units.fraction, right=True),
+    Column("total_seconds", "time", show=units.seconds, right=True),
 )
 
 
@@ -136,16 +137,16 @@ def _readable(key: str, value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if key.endswith("_bytes"):
-        return output.size(value)
+        return units.size(value)
     if key.endswith("_seconds"):
-        return output.seconds(value)
+        return units.seconds(value)
     if key.endswith("_accuracy"):
-        return output.fraction(value)
+        return units.fraction(value)
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={_readable(name, item)}" for name, item in value.items())
     if isinstance(value, list):
         return " then ".join(_readable(key, item) if item is not None else "none" for item in value)
-    return number(value)
+    return units.number(value)
 
 
 def _phases(phases: Mapping[str, float]) -> None:
@@ -164,7 +165,11 @@ def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any]) -
     for name in CURVES:
         values = [row[name] for row in epochs]
         if len({value for value in values if value is not None}) > 1:
-            ends = f"{number(values[0])} to {number(values[-1])}" if None not in {values[0], values[-1]} else ""
+            ends = (
+                f"{units.number(values[0])} to {units.number(values[-1])}"
+                if None not in {values[0], values[-1]}
+                else ""
+            )
             _line(f"  {name:<14} {sparkline(values, 40)}  {ends}")
     rows = [{**row, "remark": _remark(row, execution)} for row in epochs]
     output.write_table(rows, [column for column in EPOCH_COLUMNS if _used(rows, column)])
@@ -204,7 +209,7 @@ def _artifacts(artifacts: Sequence[Mapping[str, Any]], database: str) -> None:
         _section("artifacts")
     width = max((len(row["kind"]) for row in artifacts), default=0)
     for row in artifacts:
-        _line(f"  {row['kind']:<{width}}  {artifacts_root(database) / row['path']}  {output.size(row['size_bytes'])}")
+        _line(f"  {row['kind']:<{width}}  {artifacts_root(database) / row['path']}  {units.size(row['size_bytes'])}")
 
 
 def _figures(figures: Sequence[Mapping[str, Any]]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from functools import cache
 
+from benchmark import units
 from benchmark.catalog.backends import missing_backend, trains
 from benchmark.catalog.facts import SOURCES, architecture_facts
 from benchmark.matrix.cell import Architecture, Cell, Data
@@ -42,7 +43,7 @@ def _of_device(shape: Shape, machine: MachineKind) -> Iterator[str]:
     if shape.cell["device_kind"] == "gpu":
         number = int(device.partition(":")[2] or 0) if device != "auto" else 0
         if number >= machine.gpus:
-            has = f"{machine.gpus} GPU{'s' if machine.gpus > 1 else ''}" if machine.gpus else "no GPU"
+            has = units.plural(machine.gpus, "GPU") if machine.gpus else "no GPU"
             yield f'device = "{device}", but this machine has {has}; use device = "auto" or "cpu"'
     elif shape.cell["precision"] == "mixed_float16":
         yield 'mixed_float16 needs a GPU; use precision = "mixed_bfloat16" or "float32" on a CPU'

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TypeAlias
 
+from benchmark import units
 from benchmark.matrix.speed_key import ASSUMED_THREADS
 
 Names: TypeAlias = tuple[str, str, str]
@@ -26,20 +27,24 @@ def merged(counts: Mapping[tuple[Names, Names], int]) -> Sequence[str]:
 
 def _merged(kept: Names, dropped: Names, count: int) -> str:
     if kept == dropped:
-        return f"{_cells(count)} of {combination(*kept)} merged: they differ in nothing that decides the numbers"
+        return f"{units.plural(count, 'cell')} of {combination(*kept)} merged: they differ in nothing that decides the numbers"
     other = f"{combination(*kept)}, which is the same under another name"
-    return f"{_cells(count)} of {combination(*dropped)} merged into {other}"
+    return f"{units.plural(count, 'cell')} of {combination(*dropped)} merged into {other}"
 
 
 def returned(counts: Mapping[Names, int]) -> Sequence[str]:
     """Cells that were dropped and are parents all the same."""
     reason = "excluded or not selected, but back because others need them as parents"
-    return _shortened([f"{_cells(count)} of {combination(*names)} {reason}" for names, count in counts.items()])
+    return _shortened(
+        [f"{units.plural(count, 'cell')} of {combination(*names)} {reason}" for names, count in counts.items()]
+    )
 
 
 def added(counts: Mapping[Names, int]) -> Sequence[str]:
     """Cells that only their children ask for."""
-    return _shortened([f"{_cells(count)} of {combination(*names)} added as parents" for names, count in counts.items()])
+    return _shortened(
+        [f"{units.plural(count, 'cell')} of {combination(*names)} added as parents" for names, count in counts.items()]
+    )
 
 
 def idle(table: str, hits: Sequence[int]) -> Iterator[str]:
@@ -79,11 +84,7 @@ def _of_models(*counts: Mapping[str, int]) -> str:
     """`12 cells of simple_cnn and resnet18`."""
     names = list(dict.fromkeys(name for models in counts for name in models))
     shown = " and ".join(filter(None, [", ".join(names[:-1]), names[-1]]))
-    return f"{_cells(sum(sum(models.values()) for models in counts))} of {shown}"
-
-
-def _cells(count: int) -> str:
-    return f"{count} cell{'s' if count != 1 else ''}"
+    return f"{units.plural(sum(sum(models.values()) for models in counts), 'cell')} of {shown}"
 
 
 def _shortened(notes: Sequence[str]) -> Sequence[str]:

@@ -17,6 +17,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from benchmark import units
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.image_tiles import Tiling, draw_tile, prepare_axes
 from benchmark.reporting.figures.drawing.style import SHEET_INCHES, SMALL_POINTS, finish, sheet, styled
@@ -144,7 +145,7 @@ def draw_overlays(title: str, explanation: StoredExplanation) -> Figure:
     body = sheet(
         len(images) * (_TILE_INCHES + _GAP_INCHES) + 0.25,
         f"{title}: Grad-CAM",
-        f"n = {len(images)} image{'s' if len(images) != 1 else ''}; layer {explanation.layer}, {height} x {width} positions, "
+        f"n = {units.plural(len(images), 'image')}; layer {explanation.layer}, {height} x {width} positions, "
         "enlarged; bright: strongest evidence for the class within this map, not how sure the network was",
     )
     axes = body.add_subplot()

@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from matplotlib.figure import Figure
 
+from benchmark import units
 from benchmark.reporting.figures.confusion import describe_n
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.image_tiles import Tiling, draw_tile, prepare_axes
@@ -107,7 +108,8 @@ def percent(share: float) -> str:
 
 
 def _subtitle(count: int, shown: int, members: Sequence[Predictions]) -> str:
-    images = "image" if count == 1 else "images"
     which = f"the {shown} with the surest wrong answer are shown" if count > shown else "all are shown, surest first"
     by = "" if len(members) == 1 else " by at least one seed"
-    return f"{count:,} {images} mistaken{by}; {which if count else 'nothing to show'}; {describe_n(members)}"
+    return (
+        f"{units.plural(count, 'image')} mistaken{by}; {which if count else 'nothing to show'}; {describe_n(members)}"
+    )

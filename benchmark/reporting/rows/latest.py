@@ -6,6 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
+from benchmark import units
 from benchmark.matrix.cell import Cell
 from benchmark.status import UNFINISHED, Status
 
@@ -70,5 +71,5 @@ def note_on_other_machines(rows: Sequence[ResultRow], machine: str | None) -> li
             counts.setdefault(str(row.get("machine")), set()).add(row["cell_id"])
     if not counts:
         return []
-    others = ", ".join(f"{name} ({len(cells)} cell{'s' if len(cells) != 1 else ''})" for name, cells in counts.items())
+    others = ", ".join(f"{name} ({units.plural(len(cells), 'cell')})" for name, cells in counts.items())
     return [f"These are the results of machine {machine} alone. The database also holds: {others}; see --machine."]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmark import units
 from benchmark.reporting.rows.groups import Group
 
 PHASES = ("start", "tracing", "input", "steps", "validation", "checkpoint", "evaluation", "rest")
@@ -130,5 +131,5 @@ def note_on_phases(groups: Sequence[Group]) -> list[str]:
     more = [f" Most of {' and '.join(models)} is {most}." for most, models in others.items()]
     if shared:
         more.append(f" {shared:.3g} s of that were not spent: another cell had trained these stages.")
-    work = f"{sum(everything.values()):.3g} s of work in {count} cell{'s' if count > 1 else ''}"
+    work = f"{sum(everything.values()):.3g} s of work in {units.plural(count, 'cell')}"
     return [f"Where the time went, {work}: {in_words(everything)}.{''.join(more)}"]

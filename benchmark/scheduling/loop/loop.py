@@ -7,6 +7,7 @@ import signal
 import time
 from collections.abc import Iterator
 
+from benchmark import units
 from benchmark.events import EpochFinished, Event, Launched, Progress, ProtocolError
 from benchmark.forecast.running import Remaining
 from benchmark.matrix.cell import Cell
@@ -215,7 +216,7 @@ class Dispatcher:
             self.outcomes.settle(ticket.cell, Status.INTERRUPTED, None)
         if self._running:
             count = len(self._running)
-            self._desk.note(f"{reason}: waiting for {count} running cell{'s' if count > 1 else ''} to save their state")
+            self._desk.note(f"{reason}: waiting for {units.plural(count, 'running cell')} to save their state")
         for attempt in self._running.values():
             attempt.stop(time.monotonic(), self._desk.options.grace_seconds)
 
