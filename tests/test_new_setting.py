@@ -127,7 +127,7 @@ def test_a_new_setting_that_asks_for_something_is_another_cell_and_why_names_it(
 
 
 def test_finished_cells_are_taken_by_a_newer_version_and_come_out_identical(newer, place):
-    assert answer(place, newer, "why", FIRST)["verdict"] == "reused"
+    assert answer(place, newer, "why", FIRST)["decision"] == "reused"
     assert place.bench("run", "--machine", "test", PYTHONPATH=newer).returncode == 0
     assert place.rows("select count(*), max(first_run_id) from execution") == [(4, 1)]
     for cell in (FIRST, CHILD):
@@ -167,7 +167,7 @@ def test_what_only_a_newer_version_can_read_is_said_and_disturbs_nothing_else(ne
     assert shown.stderr.count("\n") == 1
     assert f"cell {theirs[:8]}" in shown.stderr
     assert "Upgrade bench" in shown.stderr
-    assert answer(place, str(ROOT), "why", FIRST)["verdict"] == "reused"
+    assert answer(place, str(ROOT), "why", FIRST)["decision"] == "reused"
     for command in (["plan"], ["report"], ["db", "check"], ["run", "--machine", "test"]):
         done = place.bench(*command)
         assert done.returncode == 0, done.stderr
