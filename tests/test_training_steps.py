@@ -3,7 +3,7 @@ from __future__ import annotations
 import keras
 import numpy as np
 import pytest
-from training_cells import DIGITS, architecture, stage
+from training_cells import DIGITS, architecture, cell, stage
 
 from benchmark.training.networks.network import build_network
 from benchmark.training.stages import build_loss, build_optimizer, is_one_hot, set_trainable, training_model
@@ -82,9 +82,9 @@ def test_labels_as_vectors_give_the_same_loss_as_integers():
 
 
 def test_smoothing_needs_vectors():
-    assert is_one_hot("integer", (stage(), stage(label_smoothing=0.1)))
-    assert is_one_hot("one_hot", (stage(),))
-    assert not is_one_hot("integer", (stage(),))
+    assert is_one_hot(cell(labels="integer", stages=(stage(), stage(label_smoothing=0.1))))
+    assert is_one_hot(cell(labels="one_hot"))
+    assert not is_one_hot(cell(labels="integer"))
 
 
 def test_a_step_is_traced_once_for_all_batch_sizes():

@@ -15,12 +15,14 @@ from keras import layers
 
 from benchmark.matrix.cell import Parameters
 
+SEED_STATE = "seed_generator_state"
+"""How the paths of the variables end that hold the states of Keras's random layers."""
+
 _PIXELS = (0.0, 255.0)
 _FLIPS = {"horizontal": "horizontal", "vertical": "vertical", "both": "horizontal_and_vertical"}
-_SEED_STATE = "seed_generator_state"
 
-# float32 under every policy: positions and hues do not fit into 8 bits of mantissa
-_SAME = {"seed": 0, "dtype": "float32"}
+# float32 under every policy: positions and hues do not fit into the 8 significant bits of bfloat16
+_OPTIONS = {"seed": 0, "dtype": "float32"}
 
 
 def augmentation_layers(augment: Parameters, channels: int) -> list[keras.layers.Layer]:
@@ -30,39 +32,15 @@ def augmentation_layers(augment: Parameters, channels: int) -> list[keras.layers
         augment: (name, value) pairs; amounts are fractions 0..1, an amount of 0 is left out.
         channels: 1 or 3. Saturation and hue of `color_jitter` exist only for 3.
     """
-    wanted: Mapping[str, Any] = dict(augment)
-    return [layer for name, make in _LAYERS.items() if wanted.get(name) for layer in make(wanted[name], channels)]
-
-
-def _flip(mode: str, _channels: int) -> list[keras.layers.Layer]:
-    return [layers.RandomFlip(_FLIPS[mode], name="augment_flip", **_SAME)]
-
-
-def _rotation(turn: float, _channels: int) -> list[keras.layers.Layer]:
-    return [layers.RandomRotation(turn, name="augment_rotation", **_SAME)]
-
-
-def _zoom(amount: float, _channels: int) -> list[keras.layers.Layer]:
-    return [layers.RandomZoom(amount, name="augment_zoom", **_SAME)]
-
-
-def _translation(amount: float, _channels: int) -> list[keras.layers.Layer]:
-    return [layers.RandomTranslation(amount, amount, name="augment_translation", **_SAME)]
-
-
-def _contrast(amount: float, _channels: int) -> list[keras.layers.Layer]:
-    return [layers.RandomContrast(amount, value_range=_PIXELS, name="augment_contrast", **_SAME)]
-
-
-def _brightness(amount: float, _channels: int) -> list[keras.layers.Layer]:
-    return [layers.RandomBrightness(amount, value_range=_PIXELS, name="augment_brightness", **_SAME)]
+    settings: Mapping[str, Any] = dict(augment)
+    return [layer for name, make in _LAYERS.items() if settings.get(name) for layer in make(settings[name], channels)]
 
 
 def _color_jitter(amount: float, channels: int) -> list[keras.layers.Layer]:
     """Brightness, contrast, and in colour saturation and hue, each by up to `amount`."""
     jitter = [
-        layers.RandomBrightness(amount, value_range=_PIXELS, name="augment_jitter_brightness", **_SAME),
-        layers.RandomContrast(amount, value_range=_PIXELS, name="augment_jitter_contrast", **_SAME),
+        layers.RandomBrightness(amount, value_range=_PIXELS, name="augment_jitter_brightness", **_OPTIONS),
+        layers.RandomContrast(amount, value_range=_PIXELS, name="augment_jitter_contrast", **_OPTIONS),
     ]
     if channels == 3:
         # Keras multiplies the saturation by x / (1 - x): these ends make that 1 - amount and 1 + amount. Its values
@@ -70,32 +48,40 @@ def _color_jitter(amount: float, channels: int) -> list[keras.layers.Layer]:
         ends = ((1 - amount) / (2 - amount), (1 + amount) / (2 + amount))
         jitter += [
             layers.Rescaling(1 / 255, dtype="float32", name="augment_jitter_to_unit"),
-            layers.RandomSaturation(ends, value_range=(0.0, 1.0), name="augment_jitter_saturation", **_SAME),
-            layers.RandomHue(amount, value_range=(0.0, 1.0), name="augment_jitter_hue", **_SAME),
+            layers.RandomSaturation(ends, value_range=(0.0, 1.0), name="augment_jitter_saturation", **_OPTIONS),
+            layers.RandomHue(amount, value_range=(0.0, 1.0), name="augment_jitter_hue", **_OPTIONS),
             layers.Rescaling(255, dtype="float32", name="augment_jitter_to_pixels"),
         ]
     return jitter
 
 
 _LAYERS: dict[str, Callable[[Any, int], list[keras.layers.Layer]]] = {
-    "flip": _flip,
-    "rotation": _rotation,
-    "zoom": _zoom,
-    "translation": _translation,
-    "contrast": _contrast,
-    "brightness": _brightness,
+    "flip": lambda mode, _: [layers.RandomFlip(_FLIPS[mode], name="augment_flip", **_OPTIONS)],
+    "rotation": lambda turn, _: [layers.RandomRotation(turn, name="augment_rotation", **_OPTIONS)],
+    "zoom": lambda amount, _: [layers.RandomZoom(amount, name="augment_zoom", **_OPTIONS)],
+    "translation": lambda part, _: [layers.RandomTranslation(part, part, name="augment_translation", **_OPTIONS)],
+    "contrast": lambda amount, _: [
+        layers.RandomContrast(amount, value_range=_PIXELS, name="augment_contrast", **_OPTIONS)
+    ],
+    "brightness": lambda amount, _: [
+        layers.RandomBrightness(amount, value_range=_PIXELS, name="augment_brightness", **_OPTIONS)
+    ],
     "color_jitter": _color_jitter,
 }
 
 
 def reseed(model: keras.Model, seed: int, epoch: int) -> None:
-    """Sets every random state of `model` (augmentation, dropout) to what `epoch` of a cell with `seed` begins with."""
-    states = [variable for variable in model.variables if variable.path.endswith(_SEED_STATE)]
+    """Sets every random state of `model` (augmentation, dropout) to what `epoch` of a cell with `seed` begins with.
+
+    Side effects: on PyTorch seeds the global generator too.
+    """
+    states = [variable for variable in model.variables if variable.path.endswith(SEED_STATE)]
     for index, state in enumerate(states):
         words = np.random.SeedSequence([seed, epoch, index]).generate_state(2) % (2**31 - 1)
         state.assign(words.astype(keras.backend.standardize_dtype(state.dtype)))
     if keras.backend.backend() == "torch":
         import torch
 
-        # there dropout without a seed of its own draws from the global generator, whatever its state says
+        # PyTorch's dropout takes no generator (https://github.com/pytorch/pytorch/issues/25104), so layers without a
+        # seed of their own draw from the global one, whatever their state says
         torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))

@@ -1,7 +1,7 @@
 """Early stopping, learning-rate reduction, and the keeper of the best weights, each with a state that JSON can hold.
 
-Keras's own callbacks forget their counters when a run resumes. These are given one finished epoch after the other
-and can be put back to where they were.
+Keras's own callbacks forget their counters when a run resumes (https://github.com/keras-team/keras/issues/14862).
+These are updated with each finished epoch, and their state can be saved and restored.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from numpy.typing import NDArray
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
 
 WeightArrays: TypeAlias = dict[str, NDArray[Any]]
+"""Weights of a model by the paths of their variables, such as `dense/kernel`."""
 
 
 @dataclass(frozen=True, slots=True)
 class EpochMetrics:
-    """What callbacks may watch of one epoch. Validation values are None without a validation split."""
+    """What callbacks may monitor of one epoch: accuracies 0..1, losses in nats; None without a validation split."""
 
     train_accuracy: float
     train_loss: float
@@ -28,7 +29,7 @@ class EpochMetrics:
     val_loss: float | None
 
     def gain(self, monitor: str) -> float:
-        """The monitored value with the sign that makes larger better; minus infinity when it is not there."""
+        """The monitored value with the sign that makes larger better; minus infinity when it is missing or not finite."""
         value = getattr(self, monitor)
         if value is None or not math.isfinite(value):
             return -math.inf
@@ -46,7 +47,7 @@ class PlateauCounter:
         self._waited = 0
 
     def is_exhausted_after(self, score: EpochMetrics) -> bool:
-        """Takes the next epoch in; True when as many epochs as `patience` have passed without improvement."""
+        """Counts the next epoch; True when as many epochs as `patience` have passed without improvement."""
         gain = score.gain(self._monitor)
         if gain > self._best + self._min_delta:
             self._best, self._waited = gain, 0
@@ -55,13 +56,15 @@ class PlateauCounter:
         return self._waited >= self._patience
 
     def restart(self) -> None:
-        """Begins to count anew, against the same best value."""
+        """Sets the count to zero; the best value stays."""
         self._waited = 0
 
     def state(self) -> dict[str, Any]:
+        """All that `restore` needs, as JSON can hold it."""
         return {"best": self._best if math.isfinite(self._best) else None, "waited": self._waited}
 
     def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes back to what `state` returned."""
         self._best = -math.inf if state["best"] is None else state["best"]
         self._waited = state["waited"]
 
@@ -88,7 +91,7 @@ class StageCallbacks:
         self._reduce_patience = PlateauCounter(reduce.monitor, reduce.patience) if reduce else None
 
     def update(self, score: EpochMetrics) -> None:
-        """Takes a finished epoch in and decides about the next one."""
+        """Decides after a finished epoch about the next one."""
         if self._stop_patience and self._stop_patience.is_exhausted_after(score):
             self.stopped = True
         if self._reduce and self._reduce_patience and self._reduce_patience.is_exhausted_after(score):
@@ -96,6 +99,7 @@ class StageCallbacks:
             self._reduce_patience.restart()
 
     def state(self) -> dict[str, Any]:
+        """All that `restore` needs, as JSON can hold it."""
         return {
             "learning_rate": self.learning_rate,
             "stopped": self.stopped,
@@ -104,6 +108,7 @@ class StageCallbacks:
         }
 
     def restore(self, state: Mapping[str, Any]) -> None:
+        """Goes back to what `state` returned."""
         self.learning_rate = state["learning_rate"]
         self.stopped = state["stopped"]
         if self._stop_patience:
@@ -116,11 +121,11 @@ class BestWeights:
     """Keeps the weights of the best epoch of a cell, over all its stages.
 
     Better is a higher `monitor`; a tie of `val_accuracy` goes to the lower validation loss, any other to the earlier
-    epoch. With `keep = "last"`, or without a validation split, the latest weights are the ones that count.
+    epoch. With `keep = "last"`, or without a validation split, the latest weights are kept.
 
     Attributes:
-        epoch: Where the kept weights come from; 0 before the first epoch.
-        weights: Arrays by variable path; empty before the first epoch.
+        epoch: The epoch that the kept weights come from, from 1 over the whole cell; 0 before the first.
+        weights: The kept weights; empty before the first epoch.
     """
 
     def __init__(self, keep: str, monitor: str) -> None:
@@ -131,12 +136,12 @@ class BestWeights:
         self.weights: WeightArrays = {}
 
     def update(self, epoch: int, score: EpochMetrics, weights: WeightArrays) -> bool:
-        """Takes a finished epoch in; True when it is the best so far.
+        """Keeps the weights of a finished epoch if they are to be kept; True when it is the best so far.
 
         Args:
             epoch: Counts from 1 over the whole cell.
             score: Its metrics.
-            weights: Copies that nobody changes later.
+            weights: Of the network after it; kept without copying, so nobody may change them later.
         """
         rank = (score.gain(self._monitor), score.gain("val_loss"))
         # without validation every rank is minus infinity: then each later epoch counts as better
@@ -148,9 +153,11 @@ class BestWeights:
         return improved
 
     def state(self) -> dict[str, Any]:
+        """What `restore` needs beside the weights, as JSON can hold it."""
         return {"best": None if self._best is None else [_finite(value) for value in self._best], "epoch": self.epoch}
 
     def restore(self, state: Mapping[str, Any], weights: WeightArrays) -> None:
+        """Goes back to what `state` returned, with the weights that were kept then."""
         best = state["best"]
         self._best = None if best is None else (_or_minus_infinity(best[0]), _or_minus_infinity(best[1]))
         self.epoch, self.weights = state["epoch"], weights

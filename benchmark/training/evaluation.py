@@ -1,4 +1,4 @@
-"""Accuracy and loss of a network on a set of examples, added up in float64 on the host."""
+"""Accuracy and loss of a network on a set of examples, averaged in float64 on the CPU."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def evaluate(steps: Steps, examples: ExampleSet, batch_size: int, on_batch: Call
     not be compared between strategies.
 
     Args:
-        steps: Predict with the weights that are evaluated.
-        examples: At least one.
+        steps: Predict with the weights to evaluate.
+        examples: What to predict for; not empty.
         batch_size: Images in one forward pass.
         on_batch: Called after each batch; may raise to stop.
     """
@@ -50,8 +50,7 @@ def predict(
 ) -> NDArray[np.float32]:
     """Probabilities [n, classes] of the current weights, in the order of the examples.
 
-    Arguments as `evaluate`; `change` makes of each batch of images what is predicted on, the images themselves by
-    default.
+    Arguments as `evaluate`; `change` maps each batch of images to what is predicted on, by default the images.
     """
     parts = []
     for images, _ in examples.batches(batch_size):
@@ -61,9 +60,9 @@ def predict(
 
 
 def compute_scores(probabilities: NDArray[Any], labels: NDArray[Any]) -> Scores:
-    """What probabilities [n, classes] come to on labels [n]; the first class wins a tie."""
-    hits = probabilities.argmax(axis=-1) == labels
-    return Scores(float(hits.mean()), float(cross_entropies(probabilities, labels).mean()))
+    """Accuracy and loss of probabilities [n, classes] for labels [n]; of equal probabilities the first class counts."""
+    correct = probabilities.argmax(axis=-1) == labels
+    return Scores(float(correct.mean()), float(cross_entropies(probabilities, labels).mean()))
 
 
 def cross_entropies(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""The loop over stages, epochs and batches: trains, tells, checkpoints, and goes on where an earlier attempt ended."""
+"""The training loop over stages, epochs and batches: events, checkpoints, and resuming where an earlier attempt ended."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ _PROGRESS_EVERY_SECONDS = 0.2
 
 @dataclass(slots=True)
 class _Sums:
-    """What one pass over the training examples adds up to."""
+    """Sums over the batches of an epoch; the times are wall-clock seconds."""
 
     examples: int = 0
     loss: float = 0.0
@@ -47,7 +47,7 @@ class _Sums:
     step_seconds: float = 0.0
 
     def add(self, result: BatchResult) -> bool:
-        """Waits for a batch and adds it; False when its loss is NaN or infinite."""
+        """Waits for the result of a batch and adds it; False when its loss is NaN or infinite."""
         loss = float(result.loss)
         self.examples += result.examples
         self.loss += loss * result.examples
@@ -57,7 +57,13 @@ class _Sums:
 
 @dataclass(slots=True)
 class _Stage:
-    """A stage that is being trained, on images or on the features of its frozen layers."""
+    """A stage that is being trained, on images or on the features of its frozen layers.
+
+    Attributes:
+        number: Counted from 1.
+        model: What random states are set in: the core behind the augmentation, also where features are trained on.
+        fresh: Whether no epoch was trained yet, so that the first one includes tracing.
+    """
 
     number: int
     spec: Stage
@@ -71,18 +77,23 @@ class _Stage:
 
 
 class Heartbeat:
-    """Tells `Progress` from the training thread, at most five times a second, and obeys SIGTERM between batches."""
+    """Emits `Progress` from the training thread, at most five times a second, and obeys SIGTERM between batches."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
-        self._told = -math.inf
+        self._emitted_at = -math.inf
 
     def beat(self, stage: int, epoch: int, batch: int, batches: int) -> None:
+        """Reports that work goes on; all numbers count from 1.
+
+        Raises:
+            StopRequestedError: SIGTERM came.
+        """
         faults.point("batch")
         interrupt.check()
         now = perf_counter()
-        if now - self._told >= _PROGRESS_EVERY_SECONDS:
-            self._told = now
+        if now - self._emitted_at >= _PROGRESS_EVERY_SECONDS:
+            self._emitted_at = now
             self._emit(Progress(stage, epoch, batch, batches))
 
 
@@ -90,17 +101,20 @@ class Trainer:
     """Trains one cell. After `run`, `network.core` holds the last weights and `best` the kept ones.
 
     Attributes:
-        features: How the stages so far came by the features of their frozen layers.
+        heartbeat: Reports progress; also for what is computed after training.
+        best: The weights to keep.
+        history: All epochs so far, those of a resumed state included.
+        features: Whether the stages so far computed or reused features of their frozen layers, and what it took.
 
     Args:
         cell: What to train.
         network: Its model, with the weights to start from.
-        dataset: Its data.
-        runtime: What the process really has.
-        writer: Where states go.
-        stored: Where the ends of stages go that other cells begin with.
-        emit: Told every event, in the order of what happened.
-        resume: The state to go on from; its epochs are told again, marked as replayed.
+        dataset: Its images.
+        runtime: Versions, threads and device of this process.
+        writer: Writes checkpoints.
+        stored: Keeps states at the ends of stages that other cells begin with.
+        emit: Called with every event, in order.
+        resume: The state to go on from; its epochs are emitted again, marked as replayed.
     """
 
     def __init__(
@@ -122,7 +136,7 @@ class Trainer:
         self._stored = stored
         self._emit = emit
         self._resume = resume
-        self._one_hot = is_one_hot(cell.labels, cell.stages)
+        self._one_hot = is_one_hot(cell)
         self.heartbeat = Heartbeat(emit)
         self.best = BestWeights(cell.keep, cell.monitor)
         self.history: list[EpochFinished] = []
@@ -132,11 +146,11 @@ class Trainer:
         self._shared = SharedEpochs()
 
     def run(self) -> None:
-        """All stages from where the cell stands.
+        """Trains all stages that the resumed state has not finished.
 
         Raises:
-            DivergedError: A loss became NaN or infinite; that epoch has been told.
-            StopRequestedError: SIGTERM came; the state of the last whole epoch waits in the writer.
+            DivergedError: A loss became NaN or infinite; that epoch has been emitted.
+            StopRequestedError: SIGTERM came; the state of the last whole epoch is in the writer, perhaps not on disk.
         """
         self._restore()
         last = self._resume
@@ -146,13 +160,13 @@ class Trainer:
             stage = self._begin(number, spec, last if last and number == last.stage else None)
             self._run_stage(stage)
         if self._steps is None:
-            self._tell(self._begin(len(self._cell.stages), self._cell.stages[-1], last))
+            self._emit_started(self._begin(len(self._cell.stages), self._cell.stages[-1], last))
 
-    def tested(self) -> tuple[Steps, ExampleSet]:
-        """What predicts for the test set with the kept weights, once the network has them, and what it is given.
+    def test_inputs(self) -> tuple[Steps, ExampleSet]:
+        """Steps and examples (images or features) to predict for the test set with, once the network has its kept weights.
 
-        Features of the last stage serve weights of that stage only: in an earlier one its frozen layers may have
-        learnt.
+        Features of the last stage serve weights of that stage only: an earlier one may have trained the layers that
+        the last one freezes.
         """
         assert self._steps is not None
         kept = self.history[self.best.epoch - 1]
@@ -161,7 +175,7 @@ class Trainer:
         return self.steps_on_images(), self._images.test
 
     def steps_on_images(self) -> Steps:
-        """Those of the last stage, or others of the same network when it was trained on features."""
+        """Steps that predict for images: those of the last stage, or new ones where it trained on features."""
         if self._steps is not None and self._dataset is self._images:
             return self._steps
         core, spec = self._network.core, self._cell.stages[-1]
@@ -185,7 +199,7 @@ class Trainer:
         loss = build_loss(spec, one_hot=self._one_hot)
         features = self._features_of(number, spec, state)
         if features:
-            # random states are set and counted as in the whole network
+            # random states are those of the whole network, so that the same numbers are drawn as on images
             model, self._dataset = self._network.core, features.dataset
             self._steps = compiled_steps(
                 features.rest, features.rest, optimizer, loss, one_hot=self._one_hot, given=features.dtype
@@ -202,26 +216,26 @@ class Trainer:
 
     def _features_of(self, number: int, spec: Stage, state: State | None) -> Features | None:
         if state and not state.on_features:
-            return None  # what trained on images goes on so, even if there is room by now
+            return None  # a stage that began on images stays on them, even if there is room for features by now
         beat = partial(self.heartbeat.beat, number, len(self.history) + 1, 0, self._batches(spec))
         source = FeatureSource(self._cell, self._runtime, beat)
         features = source.of_stage(self._network, spec, self._images, is_last=number == len(self._cell.stages))
         if features:
-            # of a resumed stage the state has counted them before
-            again = replace(features.use, alone_seconds=features.use.seconds)
-            self.features = self.features.plus(again if state else features.use)
+            # the state of a resumed stage has counted what others saved it
+            repeated = replace(features.use, alone_seconds=features.use.seconds)
+            self.features = self.features.plus(repeated if state else features.use)
         return features
 
     def _run_stage(self, stage: _Stage) -> None:
         faults.point("stage")
-        self._tell(stage)
+        self._emit_started(stage)
         done = sum(epoch.stage == stage.number for epoch in self.history)
         for stage_epoch in range(done + 1, stage.spec.epochs + 1):
             self._run_epoch(stage, stage_epoch)
             if stage.callbacks.stopped:
                 break
 
-    def _tell(self, stage: _Stage) -> None:
+    def _emit_started(self, stage: _Stage) -> None:
         trainable = sum(math.prod(variable.shape) for variable in self._network.core.trainable_variables)
         used, shared = self.features, self._shared
         origin = (used.how, used.seconds, used.alone_seconds, shared.epochs, shared.seconds)
@@ -231,13 +245,13 @@ class Trainer:
         epoch = len(self.history) + 1
         reseed(stage.model, self._cell.seed, epoch)
         stage.optimizer.learning_rate = stage.callbacks.learning_rate
-        sums, bad_batch = self._train(stage, epoch)
+        sums, diverged_batch = self._train(stage, epoch)
         began = perf_counter()
-        validation = self._validate(stage, epoch) if not bad_batch else None
+        validation = self._validate(stage, epoch) if not diverged_batch else None
         row = _row(stage, epoch, stage_epoch, sums, validation, perf_counter() - began)
-        if bad_batch or (validation and not math.isfinite(validation.loss)):
+        if diverged_batch or (validation and not math.isfinite(validation.loss)):
             self._emit(row)
-            raise DivergedError(epoch, bad_batch or self._batches(stage.spec))
+            raise DivergedError(epoch, diverged_batch or self._batches(stage.spec))
         self._finish(stage, row)
         stage.fresh = False
 
@@ -247,21 +261,21 @@ class Trainer:
         order = epoch_order(len(training), self._cell.seed, epoch)
         batches, sums = self._batches(stage.spec), _Sums()
         waiting: BatchResult | None = None
-        asked = perf_counter()
+        requested = perf_counter()
         for batch, (images, labels) in enumerate(training.batches(batch_size, order), 1):
-            given = perf_counter()
-            sums.input_seconds += given - asked
+            received = perf_counter()
+            sums.input_seconds += received - requested
             result = stage.steps.train(images, labels)
-            # looked at one batch late: a GPU works on the new batch meanwhile
+            # read one batch late, so that a GPU already works on the new batch meanwhile
             if waiting and not sums.add(waiting):
                 return sums, batch - 1
             waiting = result
-            asked = perf_counter()
-            sums.step_seconds += asked - given
+            requested = perf_counter()
+            sums.step_seconds += requested - received
             self.heartbeat.beat(stage.number, epoch, batch, batches)
-        given = perf_counter()
+        received = perf_counter()
         finite = waiting is None or sums.add(waiting)
-        sums.step_seconds += perf_counter() - given
+        sums.step_seconds += perf_counter() - received
         return sums, 0 if finite else batches
 
     def _validate(self, stage: _Stage, epoch: int) -> Scores | None:
@@ -279,7 +293,10 @@ class Trainer:
         return math.ceil(len(self._images.training) / spec.batch_size)
 
     def _finish(self, stage: _Stage, row: EpochFinished) -> None:
-        """Callbacks, then the checkpoint, then the event: what is told can be gone on from or is computed again."""
+        """Updates callbacks, writes the checkpoint, then emits the epoch, in this order.
+
+        So an emitted epoch can be resumed from, or is computed again if its checkpoint was not due.
+        """
         score = EpochMetrics(row.train_accuracy, row.train_loss, row.val_accuracy, row.val_loss)
         stage.callbacks.update(score)
         began = perf_counter()
@@ -291,15 +308,15 @@ class Trainer:
             self._writer.offer(state)
         except OSError as error:
             self._emit(CheckpointFailed(row.epoch, f"{type(error).__name__}: {error}"))
-        stored = self._store(state)
+        stored = self._store_if_needed(state)
         faults.point("ckpt.done")
         self._emit(replace(row, checkpoint_seconds=perf_counter() - began))
         if stored is not None:
             self._emit(StageStored(stage.number, stored))
         faults.point("epoch.sent")
 
-    def _store(self, state: State) -> bool | None:
-        """Leaves the end of a stage for other cells; whether that worked, and None when nobody waits for it."""
+    def _store_if_needed(self, state: State) -> bool | None:
+        """Stores the end of a stage for other cells; whether that worked, and None where no cell waits for it."""
         if not self._stored.is_needed(state):
             return None
         try:

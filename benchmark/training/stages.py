@@ -1,4 +1,4 @@
-"""A stage made ready: which layers learn, the optimizer, the loss, and the training model with augmentation in front."""
+"""What a stage trains with: trainable layers, optimizer, loss, and the model with augmentation in front."""
 
 from __future__ import annotations
 
@@ -7,18 +7,19 @@ from typing import Any
 
 import keras
 
-from benchmark.matrix.cell import Stage
+from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.augmentation import augmentation_layers
 from benchmark.training.networks.network import Network
 
-# parameters that shrink nothing by being small; the usual exceptions from weight decay
 _NOT_DECAYED = ["bias", "gamma", "beta"]
+"""Biases, and scale and offset of normalisation, are excepted from weight decay, as is usual."""
 
 
 def set_trainable(network: Network, train: str) -> int:
-    """Lets the layers of `train` learn and freezes the others; returns the number of trainable parameters.
+    """Makes the layers that `train` names trainable and freezes the others; returns the number of trainable parameters.
 
-    Frozen batch normalisation normalises by its moving averages and leaves them as they are, in training too.
+    Frozen batch normalisation runs in inference mode, in training too: it normalises by its moving averages and leaves
+    them as they are (https://keras.io/api/layers/normalization_layers/batch_normalization/).
 
     Args:
         network: Its core model is changed.
@@ -49,9 +50,9 @@ def training_model(network: Network, stage: Stage) -> keras.Model:
 
 
 def build_optimizer(stage: Stage, precision: str) -> Any:
-    """The stage's optimizer, not yet built. float16 scales the loss, as its gradients would else vanish."""
+    """The stage's optimizer, not yet built. In float16 it scales the loss, as small gradients would else become zero."""
     decay = stage.weight_decay or None
-    # AdamW refuses to be without decay; without it, it is Adam
+    # AdamW refuses to be without decay (https://github.com/keras-team/keras/issues/18712); without it, it is Adam
     name = "adam" if stage.optimizer == "adamw" and decay is None else stage.optimizer
     momentum = {} if stage.momentum is None else {"momentum": stage.momentum}
     optimizer = _OPTIMIZERS[name](stage.learning_rate, weight_decay=decay, **momentum)
@@ -68,13 +69,13 @@ _OPTIMIZERS: dict[str, Any] = {
 }
 
 
-def is_one_hot(labels: str, stages: tuple[Stage, ...]) -> bool:
-    """Whether labels are told as vectors: when asked for, and when smoothing needs them (the loss is the same)."""
-    return labels == "one_hot" or any(stage.label_smoothing for stage in stages)
+def is_one_hot(cell: Cell) -> bool:
+    """Whether labels are vectors: when the cell says so, and when label smoothing needs them (the loss is the same)."""
+    return cell.labels == "one_hot" or any(stage.label_smoothing for stage in cell.stages)
 
 
 def build_loss(stage: Stage, *, one_hot: bool) -> Any:
-    """Cross-entropy of probabilities, with the stage's label smoothing."""
+    """Mean cross-entropy of probabilities [b, classes], in nats, with the stage's label smoothing; see `is_one_hot`."""
     if one_hot:
         return keras.losses.CategoricalCrossentropy(label_smoothing=stage.label_smoothing)
     return keras.losses.SparseCategoricalCrossentropy()

@@ -1,4 +1,4 @@
-"""Test-time augmentation: predictions averaged over an image as it is and over randomly changed views of it.
+"""Test-time augmentation: averages predictions over an image as it is and over random views of it.
 
 A view is a random horizontal flip and a rotation by up to 0.05 of a turn (18 degrees) to either side. Views are rounded
 to whole pixel values like the data themselves, so that the compiled prediction serves them too. Their randomness is a
@@ -18,11 +18,11 @@ from benchmark.matrix.cell import Parameters
 from benchmark.training.augmentation import augmentation_layers, reseed
 from benchmark.training.data.dataset import Images
 
-VIEW: Parameters = (("flip", "horizontal"), ("rotation", 0.05))
-"""What a view is, in the words of the setting `augment`."""
+_VIEW: Parameters = (("flip", "horizontal"), ("rotation", 0.05))
+"""What a view is, as a value of the setting `augment`."""
 
 _FIRST_EPOCH = 1 << 30
-"""Views draw where no epoch of a training does."""
+"""View 1 is drawn as if in the epoch after this one, which no training reaches."""
 
 
 class ViewGenerator:
@@ -30,22 +30,22 @@ class ViewGenerator:
 
     Args:
         shape: (h, w, c) of the images.
-        seed: Decides the views.
+        seed: What the views are drawn from.
     """
 
     def __init__(self, shape: tuple[int, ...], seed: int) -> None:
         self._seed = seed
         images = x = keras.Input(shape, dtype="float32")
-        for layer in augmentation_layers(VIEW, shape[-1]):
+        for layer in augmentation_layers(_VIEW, shape[-1]):
             x = layer(x)
         self._model = keras.Model(images, x, name="view")
 
     def begin(self, number: int) -> None:
-        """Sets the randomness to what view `number` (1, 2, …) begins with."""
+        """Starts view `number` (1, 2, …) of a set of images; its batches are drawn one after another by `view`."""
         reseed(self._model, self._seed, _FIRST_EPOCH + number)
 
     def view(self, images: Images) -> Images:
-        """The next view of a batch, uint8 like the batch itself."""
+        """The current view of the next batch [b, h, w, c], uint8 like the batch itself."""
         changed = keras.ops.convert_to_numpy(self._model(images.astype(np.float32), training=True))
         return np.rint(np.clip(changed, 0, 255)).astype(np.uint8)
 
@@ -59,10 +59,10 @@ def average_views(
     """The mean of the plain probabilities [n, classes] and those of `views` views, every view counting the same.
 
     Args:
-        plain: Of the images as they are.
-        predict_all: Given what to do with each batch of images first, predicts all of them, [n, classes].
+        plain: Probabilities of the images as they are.
+        predict_all: Predicts all images, [n, classes], after applying its argument to each batch of them.
         viewer: Makes the views.
-        views: How many, at least 1.
+        views: Number of views, at least 1.
     """
     total: NDArray[Any] = plain.astype(np.float64)
     for number in range(1, views + 1):

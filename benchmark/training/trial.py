@@ -1,4 +1,4 @@
-"""A trial of a cell: a few real steps of its stages on its real data, timed. Nothing of them is kept."""
+"""Times a few training steps and a prediction of a cell's stages on its real data; keeps no results."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ from benchmark.training.stages import build_loss, build_optimizer, is_one_hot, s
 from benchmark.training.steps.base import Steps
 from benchmark.training.steps.dispatch import compiled_steps
 
-_LEAST_STEPS = 2
+_MIN_STEPS = 2
 """Beside the first, which is traced."""
 
-_MOST_ENDS = 20_000
-"""So many steps are told at most: a line to the scheduler has its limit, and more steps tell nothing new."""
+_MAX_STEPS = 20_000
+"""Keeps the event within the longest line that the scheduler reads."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Timed:
-    """One stage, as the entries of `Tried` have it."""
+    """Times of one stage in seconds; `ends` are readings of `time.monotonic`. See `events.Tried`."""
 
     tracing: float
     step: float
@@ -48,22 +48,24 @@ def try_stages(
     seconds: float,
     emit: Callable[[Event], object],
 ) -> Tried:
-    """Times the stages `numbers` (counted from 1), each for so long or until SIGTERM comes.
+    """Times the stages `numbers` (counted from 1), each for `seconds` or until SIGTERM comes.
 
-    At the begin of its steady steps each stage is told by one `Progress`. Images go through the whole network: features
-    of frozen layers are neither computed nor reused.
+    Emits one `Progress` for each stage when its first, traced step is done. Images go through the whole network:
+    features of frozen layers are neither computed nor reused.
+
+    Side effects: trains the network, whose weights are worth nothing afterwards.
     """
     timed = [_Trial(cell, network, dataset, number).run(seconds, emit) for number in numbers]
     return Tried(
-        tracing_seconds=tuple(one.tracing for one in timed),
-        step_seconds=tuple(one.step for one in timed),
-        predict_seconds=tuple(one.predict for one in timed),
+        tracing_seconds=tuple(stage.tracing for stage in timed),
+        step_seconds=tuple(stage.step for stage in timed),
+        predict_seconds=tuple(stage.predict for stage in timed),
         step_ends=timed[-1].ends,
     )
 
 
 class _Trial:
-    """One stage that is tried."""
+    """The trial of one stage."""
 
     def __init__(self, cell: Cell, network: Network, dataset: Dataset, number: int) -> None:
         self._cell = cell
@@ -71,7 +73,7 @@ class _Trial:
         self._spec: Stage = cell.stages[number - 1]
         self._dataset = dataset
         self._network = network
-        self._full = min(self._spec.batch_size, len(dataset.training))
+        self._batch_size = min(self._spec.batch_size, len(dataset.training))
 
     def run(self, seconds: float, emit: Callable[[Event], object]) -> _Timed:
         began = monotonic()
@@ -79,21 +81,21 @@ class _Trial:
         batches = self._batches()
         images, labels = next(batches)
         _wait(steps.train(images, labels))
-        checked = self._some_images()
-        steps.predict(checked)
+        some_images = self._some_images()
+        steps.predict(some_images)
         traced = monotonic()
         emit(Progress(self._number, 1, 0, 1))
-        ends = [traced, *itertools.islice(self._ends(steps, batches, traced + seconds), _MOST_ENDS)]
+        ends = [traced, *itertools.islice(self._ends(steps, batches, traced + seconds), _MAX_STEPS)]
         step = median(after - before for before, after in itertools.pairwise(ends))
-        predict = self._predict_seconds(steps, checked)
-        # what is told is for full batches, also where there are not enough images for one
-        scale = self._spec.batch_size / self._full
+        predict = self._predict_seconds(steps, some_images)
+        # the times are for full batches, also where there are not enough images for one
+        scale = self._spec.batch_size / self._batch_size
         return _Timed(max(traced - began - step - predict, 0.0), step * scale, predict * scale, tuple(ends))
 
     def _steps(self) -> Steps:
-        """As `fit.py` makes them for a stage on images."""
+        """As `fit.py` compiles them for a stage that trains on images."""
         cell, spec = self._cell, self._spec
-        one_hot = is_one_hot(cell.labels, cell.stages)
+        one_hot = is_one_hot(cell)
         set_trainable(self._network, spec.train)
         model = training_model(self._network, spec)
         reseed(model, cell.seed, 1)
@@ -101,25 +103,25 @@ class _Trial:
         return compiled_steps(model, self._network.core, optimizer, build_loss(spec, one_hot=one_hot), one_hot=one_hot)
 
     def _batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
-        """Full batches of one epoch after the other, without end."""
+        """Full batches of one epoch after another, without end."""
         training = self._dataset.training
         for epoch in itertools.count(1):
             order = epoch_order(len(training), self._cell.seed, epoch)
-            whole = len(order) // self._full * self._full
-            yield from training.batches(self._full, order[:whole])
+            whole = len(order) // self._batch_size * self._batch_size
+            yield from training.batches(self._batch_size, order[:whole])
 
     def _some_images(self) -> NDArray[Any]:
-        """As many as a batch has, of the validation examples or else of those for training."""
+        """A full batch of validation images, or of training images where there are too few."""
         examples: ExampleSet = self._dataset.validation
-        if len(examples) < self._full:
+        if len(examples) < self._batch_size:
             examples = self._dataset.training
-        images, _ = next(examples.batches(self._full))
+        images, _ = next(examples.batches(self._batch_size))
         return images
 
     def _ends(
         self, steps: Steps, batches: Iterator[tuple[NDArray[Any], NDArray[Any]]], until: float
     ) -> Iterator[float]:
-        """The end of each step; as in an epoch each is waited for when the next is on its way."""
+        """The time at which each step ended; as in an epoch, each is waited for after the next was started."""
         waiting = None
         for number, (images, labels) in enumerate(batches):
             faults.point("batch")
@@ -128,7 +130,7 @@ class _Trial:
                 _wait(waiting)
                 yield monotonic()
             waiting = result
-            if number >= _LEAST_STEPS and (monotonic() >= until or _is_told_to_stop()):
+            if number >= _MIN_STEPS and (monotonic() >= until or _stop_requested()):
                 break
         _wait(waiting)
         yield monotonic()
@@ -146,7 +148,7 @@ def _wait(result: Any) -> None:
     float(result.loss)
 
 
-def _is_told_to_stop() -> bool:
+def _stop_requested() -> bool:
     try:
         interrupt.check()
     except StopRequestedError:

@@ -1,4 +1,4 @@
-"""One attempt at one cell: `main` reads a job, trains, and tells everything as events.
+"""One attempt at one cell: `main` trains what a job describes and emits events.
 
 Importing this module loads Keras and its backend but runs no operation, starts no thread and asks for no device, so
 that a template process may import it once and fork a fresh worker for each attempt.
@@ -11,7 +11,7 @@ import math
 import os
 import traceback
 from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from time import perf_counter
@@ -73,16 +73,16 @@ Emit = Callable[[Event], object]
 WEIGHTS_NAME = "weights.npz"
 HISTORY_NAME = "history.json"
 
-_SAMPLE = 32
-"""Test images on which a saved model is compared with the network it was made of."""
+_SAMPLE_IMAGES = 32
+"""Test images on which a saved model is compared with the network it was made from."""
 
 
 def main(job: Job, emit: Emit) -> int:
-    """Runs a job (or only tries it) to its end and tells how it ended; no exception leaves this function.
+    """Runs a job, or its trial, to its end and emits how it ended; no exception leaves this function.
 
     Args:
         job: What to do.
-        emit: Told every event from this thread, in order.
+        emit: Called with every event, from this thread, in order.
 
     Returns:
         0 when the cell completed, diverged or was interrupted by SIGTERM; 1 when it failed.
@@ -99,22 +99,14 @@ def main(job: Job, emit: Emit) -> int:
             attempt.try_out(job.trial_seconds)
     except DivergedError as error:
         emit(Diverged(error.epoch, error.batch))
-    except Exception as error:  # noqa: BLE001  every failure is told, with its cause
+    except Exception as error:  # noqa: BLE001  every failure becomes an event with its cause
         emit(Failed(cause_of(error), type(error).__name__, str(error)[:20_000], traceback.format_exc()[-60_000:]))
         return 1
     return 0
 
 
-@dataclass(frozen=True, slots=True)
-class _Test:
-    """What the test set came to: what is told, and the content of the file of predictions."""
-
-    told: Evaluated
-    predictions: bytes
-
-
 class _Attempt:
-    """One run of `main`."""
+    """One run of `main`: the cell, its folders, and the steps from the job to its artifacts."""
 
     def __init__(self, job: Job, emit: Emit) -> None:
         self._began = perf_counter()
@@ -127,7 +119,7 @@ class _Attempt:
     def run(self) -> None:
         runtime, dataset, network, digest = self._set_up()
         stored = StoredStages(self._job, self._cell.cell_id, _circumstances(runtime, dataset, digest))
-        state = self._find_state(dataset) or self._take_stages(stored)
+        state = self._resumable_state(dataset) or self._shared_state(stored)
         writer = StateWriter(self._directory, state.epoch if state else 0)
         try:
             trainer = Trainer(self._cell, network, dataset, runtime, writer, stored, self._emit, state)
@@ -136,12 +128,12 @@ class _Attempt:
             self._stop(writer)
 
     def try_out(self, seconds: float) -> None:
-        """Times a few steps of the stages that the job names; leaves nothing."""
+        """Times a few steps of the stages that the job names, without writing files."""
         _, dataset, network, _ = self._set_up()
         self._emit(try_stages(self._cell, network, dataset, self._job.trial_stages, seconds, self._emit))
 
     def _set_up(self) -> tuple[Runtime, Dataset, Network, str | None]:
-        """All that training needs, and the sha256 of the weights to start from."""
+        """Prepares the process, the data and the network; also the sha256 of the weights to start from, or None."""
         faults.in_cell(self._cell.cell_id)
         faults.point("start")
         interrupt.install()
@@ -151,28 +143,28 @@ class _Attempt:
         dataset = self._open_data()
         faults.point("build")
         network, digest = self._build(dataset)
-        self._emit(self._built(network, dataset, digest))
+        self._emit(self._model_built(network, dataset, digest))
         return runtime, dataset, network, digest
 
     def _open_data(self) -> Dataset:
         if self._job.data_directory is None:
             raise DataError("the job names no prepared dataset; run `bench prepare`")
-        one_hot = is_one_hot(self._cell.labels, self._cell.stages)
+        one_hot = is_one_hot(self._cell)
         return open_dataset(Path(self._job.data_directory), self._cell.data, self._cell.seed, one_hot=one_hot)
 
     def _build(self, dataset: Dataset) -> tuple[Network, str | None]:
-        """The network with the weights it starts from, and their sha256."""
-        # in this order: clear_session resets the policy, and building draws from the seed
+        """The network with the weights it starts from, and their sha256 or None."""
+        # in this order: clear_session resets the dtype policy, and building draws from the seed
         keras.backend.clear_session()
         seed_process(self._cell.seed)
         keras.config.set_dtype_policy(self._cell.precision)
         network = build_network(self._cell.architecture, self._cell.data, allow_plugins=self._job.allow_plugins)
         if self._cell.save and self._cell.architecture.name.startswith(PLUGIN):
-            sample, _ = next(dataset.test.batches(_SAMPLE))
+            sample, _ = next(dataset.test.batches(_SAMPLE_IMAGES))
             check_savable(network.core, self._cell.save, self._directory, sample)
-        return network, self._load_start(network, dataset)
+        return network, self._load_initial_weights(network, dataset)
 
-    def _load_start(self, network: Network, dataset: Dataset) -> str | None:
+    def _load_initial_weights(self, network: Network, dataset: Dataset) -> str | None:
         weights = self._cell.weights
         if weights.origin == "none":
             return None
@@ -190,7 +182,7 @@ class _Attempt:
         load_weights(network, file, dataset.class_names, source)
         return file.sha256
 
-    def _built(self, network: Network, dataset: Dataset, digest: str | None) -> ModelBuilt:
+    def _model_built(self, network: Network, dataset: Dataset, digest: str | None) -> ModelBuilt:
         core = network.core
         return ModelBuilt(
             parameters=core.count_params(),
@@ -204,7 +196,8 @@ class _Attempt:
             setup_seconds=perf_counter() - self._began,
         )
 
-    def _find_state(self, dataset: Dataset) -> State | None:
+    def _resumable_state(self, dataset: Dataset) -> State | None:
+        """The newest usable state of this attempt or an earlier one."""
         state, rejected = newest_state(self._state_directories, self._cell.cell_id, TRAINING_VERSION)
         if state and state.data_fingerprint not in {"", dataset.fingerprint}:
             state, rejected = None, [*rejected, "it was trained on other data; they have changed since"]
@@ -214,9 +207,9 @@ class _Attempt:
             self._emit(Resumed(state.epoch))
         return state
 
-    def _take_stages(self, stored: StoredStages) -> State | None:
-        """Where another cell ended the first stages of this one."""
-        state, rejected = stored.longest()
+    def _shared_state(self, stored: StoredStages) -> State | None:
+        """The state in which another cell ended the first stages that both have in common."""
+        state, rejected = stored.load_longest()
         for reason in rejected:
             self._emit(CheckpointFailed(0, f"not begun from: {reason}"))
         if state:
@@ -235,19 +228,19 @@ class _Attempt:
             trainer.run()
         faults.point("evaluate")
         assign_weights(network.core, trainer.best.weights)
-        test = self._test(trainer, dataset)
-        self._emit(test.told)
+        evaluated, predictions = self._test(trainer, dataset)
+        self._emit(evaluated)
         faults.point("artifact")
         write_weights(self._directory / WEIGHTS_NAME, trainer.best.weights, self._cell.cell_id, dataset.class_names)
-        self._tell_written("weights", WEIGHTS_NAME)
+        self._emit_written("weights", WEIGHTS_NAME)
         self._write_history(trainer)
-        self._tell_written("history", HISTORY_NAME)
-        write_whole(self._directory / PREDICTIONS_NAME, test.predictions)
-        self._tell_written("predictions", PREDICTIONS_NAME)
+        self._emit_written("history", HISTORY_NAME)
+        write_whole(self._directory / PREDICTIONS_NAME, predictions)
+        self._emit_written("predictions", PREDICTIONS_NAME)
         self._emit(Predicted(PREDICTIONS_NAME, len(dataset.test), dataset.class_names))
         for kind in self._cell.save:
-            sample, _ = next(dataset.test.batches(_SAMPLE))
-            self._tell_written(kind, save_network(network.core, kind, self._directory, sample))
+            sample, _ = next(dataset.test.batches(_SAMPLE_IMAGES))
+            self._emit_written(kind, save_network(network.core, kind, self._directory, sample))
         faults.point("complete")
         self._emit(
             Completed(
@@ -259,12 +252,12 @@ class _Attempt:
         )
         delete_states(self._state_directories)
 
-    def _tell_written(self, kind: str, name: str) -> None:
+    def _emit_written(self, kind: str, name: str) -> None:
         path = self._directory / name
         self._emit(ArtifactWritten(kind, name, sha256_of(path), path.stat().st_size))
 
-    def _test(self, trainer: Trainer, dataset: Dataset) -> _Test:
-        """The test set, once, with the weights that the network has now."""
+    def _test(self, trainer: Trainer, dataset: Dataset) -> tuple[Evaluated, bytes]:
+        """Predicts for the test set, once, with the current weights: the event, and the content of `predictions.npz`."""
         test = dataset.test
         began, last = perf_counter(), trainer.history[-1]
         batch_size = self._cell.stages[-1].batch_size
@@ -274,17 +267,17 @@ class _Attempt:
             trainer.heartbeat.beat(last.stage, last.epoch, batches, batches)
 
         labels = test.split.labels
-        plain = predict(*trainer.tested(), batch_size, beat)
+        plain = predict(*trainer.test_inputs(), batch_size, beat)
         scores = compute_scores(plain, labels)
-        told = Evaluated(scores.accuracy, scores.loss, trainer.best.epoch, perf_counter() - began)
+        evaluated = Evaluated(scores.accuracy, scores.loss, trainer.best.epoch, perf_counter() - began)
         mean = None
         if self._cell.tta:
             viewer = ViewGenerator(test.images.shape[1:], self._cell.seed)
             predict_all = partial(predict, trainer.steps_on_images(), test, batch_size, beat)
             mean = average_views(plain, predict_all, viewer, self._cell.tta)
-            of_views = compute_scores(mean, labels)
-            told = replace(told, tta_accuracy=of_views.accuracy, tta_loss=of_views.loss)
-        return _Test(told, pack_predictions(test.split.indices, labels, plain, mean))
+            tta = compute_scores(mean, labels)
+            evaluated = replace(evaluated, tta_accuracy=tta.accuracy, tta_loss=tta.loss)
+        return evaluated, pack_predictions(test.split.indices, labels, plain, mean)
 
     def _write_history(self, trainer: Trainer) -> None:
         record = {
@@ -297,7 +290,7 @@ class _Attempt:
 
 
 def _circumstances(runtime: Runtime, dataset: Dataset, weights_sha256: str | None) -> dict[str, Any]:
-    """What besides the cell decides the bits of its training."""
+    """What besides the cell determines the bits of its training, as JSON can hold it."""
     return {
         "data": dataset.fingerprint,
         "weights": weights_sha256,
@@ -309,6 +302,6 @@ def _circumstances(runtime: Runtime, dataset: Dataset, weights_sha256: str | Non
 
 
 def _compute_dtype(network: Network) -> str:
-    """Of the first layer with weights: those of the head may compute in float32 whatever the precision."""
+    """That of the first layer with weights; the last one computes in float32 whatever the precision."""
     layers = map(network.core.get_layer, (*network.backbone, *network.head))
     return str(next(layer.compute_dtype for layer in layers if layer.weights))

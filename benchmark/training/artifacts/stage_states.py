@@ -40,7 +40,7 @@ class StoredStages:
         self._folders = {int(stages): Path(folder) / name for stages, folder in job.shared_stages.items()}
         self._wanted = set(job.stored_stages)
 
-    def longest(self) -> tuple[State | None, list[str]]:
+    def load_longest(self) -> tuple[State | None, list[str]]:
         """The state after most stages, as one of this cell, and why others were passed over.
 
         A damaged state is going to be stored anew.
