@@ -1,4 +1,4 @@
-"""The state of an attempt in one file, so that a killed cell goes on as if nothing had happened.
+"""Checkpoints: the state of an attempt in one file, from which a killed cell resumes as if nothing had happened.
 
 `state.npz` holds, as of the end of one epoch: the weights, the optimizer's variables, the best weights so far, and in
 a JSON header the counters, the callbacks' state and every epoch's row. Random states are not in it: they are set anew
@@ -33,7 +33,7 @@ _HEADER = "header"
 _FORMAT = 1
 
 _AFFORDABLE = 0.03
-"""Share of the training time that writing states may take."""
+"""Largest share of the training time that writing states may take."""
 _AT_LEAST_EVERY_SECONDS = 300.0
 _GUESSED_BYTES_PER_SECOND = 4e8
 _GUESSED_SECONDS = 0.004
@@ -41,7 +41,7 @@ _GUESSED_SECONDS = 0.004
 
 @dataclass(frozen=True, slots=True)
 class SharedEpochs:
-    """What another cell trained of a state's epochs: how many, and what they took it, features included."""
+    """The epochs of a state that another cell trained: how many, and how long they took it, features included."""
 
     epochs: int = 0
     seconds: float = 0.0
@@ -49,24 +49,24 @@ class SharedEpochs:
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What is true at the end of one epoch.
+    """All that training needs to continue after an epoch.
 
     Attributes:
-        cell_id: Whose state it is; of a stored stage what determines it.
-        training_version: Of the code that made it; another version might go on to other numbers.
+        cell_id: The cell it belongs to; of a stage that cells share, the name of its folder.
+        training_version: Of the code that made it; another version might continue to other numbers.
         stage: The stage of the last epoch, from 1.
         stage_epoch: The last epoch within its stage, from 1.
         stage_done: Whether that was the stage's last epoch.
         callbacks: State of the stage's callbacks.
-        best: State of the keeper of the best weights.
+        best: State of `BestWeights`.
         history: All epochs so far, in order; not empty.
         weights: Of the core model, by variable path.
         optimizer: The optimizer's variables in its own order.
         best_weights: By variable path; the same object as `weights` when the last epoch is the kept one.
         on_features: Whether the stage trains on features of its frozen layers.
-        features: How the stages so far came by them.
-        data_fingerprint: Of the data that it was trained on; a user's own files may have changed since.
-        shared: What of it another cell trained.
+        features: Whether stages so far computed or reused features, and what it took.
+        data_fingerprint: Of the data that it was trained on, since a user's files may change; empty in older files.
+        shared: The epochs of it that another cell trained.
     """
 
     cell_id: str
@@ -92,6 +92,7 @@ class State:
 
     @property
     def size_bytes(self) -> int:
+        """Size of all arrays."""
         return sum(array.nbytes for _, array in _members(self))
 
 
@@ -100,7 +101,7 @@ class UnusableStateError(ValueError):
 
 
 class StateWriter:
-    """Writes states into an attempt's directory as often as is cheap, and the newest one when asked to stop.
+    """Writes states into an attempt's directory as often as is cheap, and the newest when training is stopped.
 
     Attributes:
         written_epoch: The last epoch whose state is on disk, there or in an earlier attempt's directory.
@@ -114,10 +115,10 @@ class StateWriter:
         self._written_at = perf_counter()
 
     def offer(self, state: State) -> None:
-        """Writes `state` when that is affordable now; else remembers it for `flush`.
+        """Writes `state` if enough time has passed since the last one, else keeps it for `flush`.
 
         Raises:
-            OSError: It could not be written; the state before stays.
+            OSError: It could not be written; the state before stays on disk.
         """
         self._pending = state
         cost = self._cost_seconds
@@ -136,7 +137,7 @@ class StateWriter:
         if self._pending is None:
             return
         began = perf_counter()
-        # also after a failure: a full disk is not tried again until there is time for it
+        # set before writing, so that after a failure a full disk is not tried again at once
         state, self._pending, self._written_at = self._pending, None, began
         write_state(self._directory, state)
         self.written_epoch = state.epoch
@@ -145,14 +146,18 @@ class StateWriter:
 
 
 def write_state(directory: Path, state: State) -> None:
-    """Makes `state` the newest in `directory`; the one before becomes the previous one."""
+    """Writes `state` as the newest of `directory`, whole or not at all; the one before becomes the previous one.
+
+    Raises:
+        OSError: The disk is full or not writable.
+    """
     members = _members(state)
     header = _header(state)
     header["sha256"] = _digest(header, members)
     encoded = np.frombuffer(json.dumps(header, allow_nan=False).encode(), dtype=np.uint8)
 
     def write(file: Any) -> None:
-        # zipfile and np.lib.format by hand: np.savez would copy each array once more
+        # by hand, since np.savez would copy each array once more
         faults.point("ckpt.write")
         with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
             for number, (name, array) in enumerate([(_HEADER, encoded), *members]):
@@ -166,11 +171,11 @@ def write_state(directory: Path, state: State) -> None:
 
 
 def read_state(path: Path, cell_id: str, training_version: int) -> State:
-    """The state in `path`.
+    """Reads and verifies the state in `path`.
 
     Raises:
         UnusableStateError: Damaged, or of another cell or training version.
-        FileNotFoundError: There is none.
+        FileNotFoundError: There is no such file.
     """
     try:
         content = path.read_bytes()
@@ -199,7 +204,7 @@ def read_state(path: Path, cell_id: str, training_version: int) -> State:
 def newest_state(
     directories: Iterable[Path], cell_id: str, training_version: int
 ) -> tuple[State | None, Sequence[str]]:
-    """The first usable state of `directories` (newest attempt first), and why others before it were passed over."""
+    """The first usable state of `directories` (newest attempt first), and why those before it were rejected."""
     rejected: list[str] = []
     for directory in directories:
         for name in (STATE_NAME, PREVIOUS_NAME):
@@ -251,7 +256,7 @@ def _header(state: State) -> dict[str, Any]:
 
 
 def _state(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> State:
-    weights = _below("weights/", arrays)
+    weights = _with_prefix("weights/", arrays)
     return State(
         cell_id=header["cell_id"],
         training_version=header["training_version"],
@@ -262,8 +267,8 @@ def _state(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> State:
         best=header["best"],
         history=tuple(EpochFinished(**epoch) for epoch in header["history"]),
         weights=weights,
-        optimizer=list(_below("optimizer/", arrays).values()),
-        best_weights=weights if header["best_is_last"] else _below("best/", arrays),
+        optimizer=list(_with_prefix("optimizer/", arrays).values()),
+        best_weights=weights if header["best_is_last"] else _with_prefix("best/", arrays),
         on_features=header["on_features"],
         features=FeatureUse(**header["features"]),
         data_fingerprint=header.get("data_fingerprint", ""),
@@ -271,7 +276,7 @@ def _state(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> State:
     )
 
 
-def _below(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
+def _with_prefix(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return {name.removeprefix(prefix): array for name, array in arrays.items() if name.startswith(prefix)}
 
 

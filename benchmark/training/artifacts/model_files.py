@@ -1,12 +1,12 @@
-"""The files that the setting `save` asks for beside weights and history, read again before they count.
+"""Saves networks as Keras files for the setting `save`, and verifies each by loading it again.
 
     model           model.keras           the whole network without optimizer, for `keras.saving.load_model`
     h5              model.weights.h5      its weights as Keras's HDF5, for `model.load_weights`
     architecture    architecture.json     its layers, for `keras.models.model_from_json`
 
-All are made of a clone that was never compiled: Keras would write the optimizer of a compiled one into the model, and
-saving as HDF5 changes what a later `to_json` says. Nobody else's files are opened here: a file is loaded once, by the
-process that has just written it, with `safe_mode`, and compared.
+All are made from a clone that was never compiled: Keras would write the optimizer of a compiled one into the model, and
+saving as HDF5 changes what a later `to_json` returns. Only files that this process has just written are loaded, with
+`safe_mode`, to compare their predictions.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from benchmark.training.data.dataset import Images
 FILE_NAMES = {"model": "model.keras", "h5": "model.weights.h5", "architecture": "architecture.json"}
 
 _TOLERANCE = 1e-5
-"""How far a probability may be off after loading: the same operations, perhaps in another order."""
+"""Largest difference of a probability after loading: the same operations, perhaps in another order."""
 
 
 class SavedModelError(RuntimeError):
@@ -33,18 +33,19 @@ class SavedModelError(RuntimeError):
 
 
 def check_savable(core: keras.Model, kinds: Iterable[str], directory: Path, sample: Images) -> None:
-    """Saves a network of a user's own layers before it trains, so that a layer that cannot be saved costs no hours.
+    """Saves a network once before it trains, so that a user's layer that cannot be saved fails at once, not after hours.
 
     Args:
         core: The network, not trained yet.
-        kinds: What is going to be saved.
+        kinds: Keys of `FILE_NAMES`.
         directory: The attempt's own folder.
         sample: Some images [n, h, w, c].
 
     Raises:
         SavedModelError: A file cannot be written or read again; the message has the cure.
 
-    Side effects: writes files into `directory`, and takes them away again.
+    Side effects:
+        Writes files into `directory` and removes them.
     """
     for kind in kinds:
         try:
@@ -97,10 +98,10 @@ def _probabilities(model: keras.Model, images: Images) -> NDArray[Any]:
     return np.asarray(keras.ops.convert_to_numpy(model(images.astype(np.float32), training=False)))
 
 
-def _compare(path: Path, expected: NDArray[Any], found: NDArray[Any]) -> None:
-    if np.allclose(found, expected, rtol=0, atol=_TOLERANCE, equal_nan=True):
+def _compare(path: Path, expected: NDArray[Any], loaded: NDArray[Any]) -> None:
+    if np.allclose(loaded, expected, rtol=0, atol=_TOLERANCE, equal_nan=True):
         return
-    worst = float(np.abs(found - expected).max())
+    worst = float(np.abs(loaded - expected).max())
     raise SavedModelError(
         f"{path.name}: expected the predictions of the network that was saved, found probabilities that differ by up "
         f"to {worst:.2g} after loading; a layer of the model does not restore itself: leave {path.name} out of `save`"

@@ -1,4 +1,4 @@
-"""The file `predictions.npz`: what a cell predicted for each test image, so that nothing has to be computed again.
+"""The file `predictions.npz`: the predictions of a cell for each test image.
 
 Arrays, n images in the order of the test set:
 
@@ -30,12 +30,12 @@ def pack_predictions(
     probabilities: NDArray[np.float32],
     averaged: NDArray[np.float32] | None = None,
 ) -> bytes:
-    """The content of the file; equal for equal predictions.
+    """The content of the file; equal bytes for equal predictions.
 
     Args:
         indices: Positions in the prepared test set, [n].
         labels: True classes, [n].
-        probabilities: Of the images as they are, [n, classes].
+        probabilities: Of the images as they are, [n, classes] 0..1.
         averaged: Of the average over views, [n, classes]; None without `tta`.
     """
     kind = np.min_scalar_type(probabilities.shape[-1])

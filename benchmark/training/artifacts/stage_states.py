@@ -1,9 +1,9 @@
-"""States at the ends of stages that cells of a run have in common: one cell leaves its own there, others begin with it.
+"""States at the ends of stages that cells of a run have in common: one cell stores its own, others start from it.
 
 `<artifacts>/stages/<key>/<circumstances>/state.npz`: a state as in `checkpoints.py`. The key is `stage_key` of the cell,
-named by the scheduler, which also takes the folders away when nobody needs them any more. The circumstances are what
-else decides the bits and is only known here; where they differ (other data, weights, libraries, another device),
-nothing is found.
+named by the scheduler, which also removes the folders when no cell needs them any more. The circumstances are what
+else determines the bits and is known in the worker only (data, weights, libraries, device); a state made under others
+is not used.
 """
 
 from __future__ import annotations
@@ -22,16 +22,16 @@ from benchmark.matrix.identity import TRAINING_VERSION
 from benchmark.training.artifacts.checkpoints import STATE_NAME, SharedEpochs, State, newest_state, write_state
 
 _SHARE_OF_FREE_DISK = 0.25
-"""Of the disk that is free or theirs, what all stored stages may fill."""
+"""What all stored stages together may fill of the disk that is free or already theirs."""
 
 
 class StoredStages:
-    """The shared ends of one cell's stages.
+    """The states of other cells that one cell may start from, and those that it stores for others.
 
     Args:
-        job: Names the folders, and which states are to be left there.
+        job: Names the folders, and which states to store there.
         cell_id: Of the cell.
-        circumstances: What besides the cell decides the bits; must be JSON.
+        circumstances: What besides the cell determines the bits; must be JSON.
     """
 
     def __init__(self, job: Job, cell_id: str, circumstances: Mapping[str, Any]) -> None:
@@ -41,9 +41,9 @@ class StoredStages:
         self._wanted = set(job.stored_stages)
 
     def load_longest(self) -> tuple[State | None, list[str]]:
-        """The state after most stages, as one of this cell, and why others were passed over.
+        """The state after most stages, as one of this cell, and why others were rejected.
 
-        A damaged state is going to be stored anew.
+        Where a state is damaged, this cell stores it again.
         """
         rejected: list[str] = []
         for stages, folder in sorted(self._folders.items(), reverse=True):
@@ -58,11 +58,11 @@ class StoredStages:
         return None, rejected
 
     def is_needed(self, state: State) -> bool:
-        """Whether it is the end of a stage that others wait for."""
+        """Whether it is the end of a stage that other cells wait for."""
         return state.stage_done and state.stage in self._wanted
 
     def store(self, state: State) -> None:
-        """Leaves the end of a stage for others.
+        """Stores the end of a stage for other cells.
 
         Raises:
             OSError: It cannot be stored: no room, no right to write.
@@ -74,6 +74,7 @@ class StoredStages:
 
 
 def _owner(folder: Path) -> str:
+    """What stands as `cell_id` in the states of a folder."""
     return f"{folder.parent.name}/{folder.name}"
 
 

@@ -1,4 +1,4 @@
-"""Why an attempt failed: the exceptions that training raises itself, and the cause that any exception stands for."""
+"""Why an attempt failed: the exceptions that training raises, and the cause of any exception."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""SIGTERM as a flag: the handler only notes it, the training loop asks between batches."""
+"""SIGTERM as a flag: the handler sets it, the training loop checks it between batches."""
 
 from __future__ import annotations
 

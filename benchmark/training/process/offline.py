@@ -1,4 +1,4 @@
-"""No network where none may be used: workers never download, and neither does anything that was told `--offline`."""
+"""Forbids network connections: workers never download, and neither do programs run with `--offline`."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ _depth = 0
 
 
 def forbid_network() -> None:
-    """Makes any connection to another host fail in this process, for good."""
-    global _depth  # noqa: PLW0603  an audit hook cannot be taken away again, so it asks this counter
+    """Makes connections to other hosts raise `DataError` in this process, for good."""
+    global _depth  # noqa: PLW0603  an audit hook cannot be removed again, so it reads this counter
     _install()
     _depth += 1
 
 
 @contextmanager
 def forbidden_network() -> Iterator[None]:
-    """As `forbid_network`, until the block ends."""
+    """Makes connections to other hosts raise `DataError` in this process until the block ends."""
     global _depth  # noqa: PLW0603  see above
     forbid_network()
     try:

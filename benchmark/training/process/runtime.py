@@ -1,6 +1,7 @@
-"""What a worker's process is made of before the first operation: processors, threads, device, determinism.
+"""Sets up a process for a backend before its first operation: processors, threads, device, determinism, seeds.
 
-The only place that knows backends apart besides the training steps and `augmentation.reseed`. Nothing happens at import.
+Besides the training steps and `augmentation.reseed` the only code that differs between backends. Importing this module
+changes nothing.
 """
 
 from __future__ import annotations
@@ -23,14 +24,14 @@ from benchmark.matrix.cell import Cell
 from benchmark.training.process.failures import DeviceError
 
 _COMPILED_BYTES = 1 << 30
-"""Bound of JAX's cache of compiled programs for one kind of processor; the ones not used for longest go first."""
+"""Size limit of JAX's cache of compiled programs for one kind of processor; those not used for longest go first."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What the process really has."""
+    """What a process computes with; `threads` are those of each operation."""
 
     backend_version: str
     keras_version: str
@@ -53,7 +54,7 @@ def prepare_process(job: Job, cell: Cell) -> Runtime:
 def prepare_backend(cell: Cell, gpu: int | None) -> Runtime:
     """Threads, device and determinism of this process, for good; raises as `prepare_process` does."""
     if gpu is None:
-        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # the one of a GPU cell came with its environment
+        os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a GPU cell is started with its own value
     backend = keras.backend.backend()
     if backend != cell.backend:
         raise RuntimeError(f"the cell needs the backend {cell.backend}, but Keras was imported with {backend}")
@@ -62,7 +63,7 @@ def prepare_backend(cell: Cell, gpu: int | None) -> Runtime:
 
 
 def seed_process(seed: int) -> None:
-    """Seeds all that networks draw their first weights from.
+    """Seeds all random generators that initial weights are drawn from.
 
     `keras.utils.set_random_seed` does the same, but imports TensorFlow whatever the backend: 2 s and 300 MiB.
     """
@@ -70,7 +71,7 @@ def seed_process(seed: int) -> None:
         keras.utils.set_random_seed(seed)
         return
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002  what layers of a plug-in may draw from
+    np.random.seed(seed)  # noqa: NPY002  layers of a plug-in may draw from it
     if keras.backend.backend() == "torch":
         import torch
 
@@ -78,7 +79,7 @@ def seed_process(seed: int) -> None:
 
 
 def peak_device_bytes(cell: Cell) -> int | None:
-    """Peak memory that the backend has allocated on the GPU; None on the CPU or when the backend does not tell."""
+    """Peak memory that the backend has allocated on the GPU; None on the CPU or where the backend does not report it."""
     if cell.device_kind != "gpu":
         return None
     if cell.backend == "tensorflow":
@@ -113,7 +114,8 @@ def _prepare_tensorflow(cell: Cell, gpu: int | None) -> str:
 
 
 def _prepare_jax(cell: Cell, gpu: int | None) -> str:
-    # read when the first operation starts XLA's client; NPROC is the size of its pool of threads
+    # read when the first operation starts XLA's client; NPROC is the size of its thread pool, for which JAX has no
+    # setting (https://github.com/jax-ml/jax/issues/1539)
     os.environ["NPROC"] = str(cell.threads)
     os.environ["XLA_FLAGS"] = " ".join(
         [
@@ -124,7 +126,7 @@ def _prepare_jax(cell: Cell, gpu: int | None) -> str:
     ).strip()
     import jax
 
-    _keep_compiled(cell.threads)
+    _cache_compiled_programs(cell.threads)
     if cell.device_kind != "gpu":
         jax.config.update("jax_platforms", "cpu")
         return "cpu"
@@ -134,8 +136,11 @@ def _prepare_jax(cell: Cell, gpu: int | None) -> str:
         raise _missing_gpu(gpu) from error
 
 
-def _keep_compiled(threads: int) -> None:
-    """Lets JAX take from a cache what a process of this machine has compiled before: the same code, so the same bits."""
+def _cache_compiled_programs(threads: int) -> None:
+    """Turns on JAX's persistent cache of compiled programs: the same code, so the same bits.
+
+    https://docs.jax.dev/en/latest/persistent_compilation_cache.html
+    """
     import jax
 
     root = default_cache_root()
@@ -143,24 +148,24 @@ def _keep_compiled(threads: int) -> None:
     folder = kept / f"{machine.processor_digest()}-{threads}"
     try:
         root.mkdir(parents=True, exist_ok=True)
-        for one in (kept, folder):
-            one.mkdir(mode=0o700, exist_ok=True)
-        strangers = [one for one in (root, kept, folder) if not _is_ours_alone(one)]
+        for directory in (kept, folder):
+            directory.mkdir(mode=0o700, exist_ok=True)
+        unsafe = [directory for directory in (root, kept, folder) if not _is_ours_alone(directory)]
     except OSError as error:
         log.warning("%s cannot be made, so everything is compiled again: %s", folder, error)
         return
-    if strangers:
-        log.warning("others may write into %s, so nothing that was compiled is taken from there", strangers[0])
+    if unsafe:
+        log.warning("others may write into %s, so nothing that was compiled is taken from there", unsafe[0])
         return
     jax.config.update("jax_compilation_cache_dir", str(folder))
     jax.config.update("jax_compilation_cache_max_size", _COMPILED_BYTES)
-    # first weights are drawn by many small programs, each worth keeping
+    # initial weights are drawn by many small programs, each worth keeping
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.0)
     jax.config.update("jax_persistent_cache_min_entry_size_bytes", -1)
 
 
 def _is_ours_alone(folder: Path) -> bool:
-    """Whether nobody but this user can put code there."""
+    """Whether no other user can write files there, which JAX would load as code."""
     status = folder.stat()
     return status.st_uid == os.getuid() and not status.st_mode & 0o022
 
@@ -171,6 +176,7 @@ def _prepare_torch(cell: Cell, gpu: int | None) -> str:
     torch.set_num_threads(cell.threads)
     torch.set_num_interop_threads(cell.threads)
     if cell.deterministic:
+        # cuBLAS is deterministic only with it: https://docs.nvidia.com/cuda/cublas/#results-reproducibility
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True)
     if cell.device_kind != "gpu":

@@ -1,4 +1,4 @@
-"""Weights out of Keras's HDF5 files: the legacy layout, that of `.weights.h5`, and the one inside a `.keras` archive.
+"""Reads weights from Keras's HDF5 files: the legacy layout, that of `.weights.h5`, and the one in a `.keras` archive.
 
 The content decides which layout it is, never the name of the file. Layers are matched by their order, as Keras does:
 names in a file of another version mean nothing. Every shape is compared before an array is read, so that a damaged
@@ -29,7 +29,7 @@ Arrays: TypeAlias = dict[str, NDArray[Any]]
 _SIGNATURE = b"\x89HDF\r\n\x1a\n"
 _ARCHIVE_SIGNATURE = b"PK\x03\x04"
 _ARCHIVE_MEMBER = "model.weights.h5"
-"""Where a `.keras` archive keeps its weights; nothing else of it is looked at."""
+"""Where a `.keras` archive keeps its weights; nothing else of it is read."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,10 +42,10 @@ class _Pair:
 
 
 def extract_hdf5(content: bytes) -> bytes | None:
-    """The HDF5 file that `content` is, or that the `.keras` archive it is holds; None when it is something else.
+    """The HDF5 file in `content`: all of it, or the weights of a `.keras` archive; None for anything else.
 
     Raises:
-        DataError: An archive that no saved model can be.
+        DataError: The archive is damaged, or packed more than weights ever are.
     """
     if content.startswith(_SIGNATURE):
         return content
@@ -65,12 +65,12 @@ def extract_hdf5(content: bytes) -> bytes | None:
 
 
 def arrays_by_path(content: bytes, network: Network) -> Arrays:
-    """The arrays of an HDF5 file by the paths of the network's variables: of its backbone alone, or of all of it.
+    """Reads an HDF5 file into arrays by the paths of the network's variables: of its backbone alone, or of all of it.
 
     Args:
         content: Of the file.
-        network: Whose weights they are to become, as it was built, with every layer trainable. A file with the layers
-            of its backbone (what Keras Applications call `notop`) fits, and so does one with all of its layers.
+        network: The network to read for, as it was built, with every layer trainable. A file with the layers of its
+            backbone (what Keras Applications call `notop`) fits, and so does one with all of its layers.
 
     Raises:
         DataError: It is damaged, or holds other layers, or one of another shape.
@@ -96,10 +96,10 @@ def _has_texts(group: Any, name: str) -> bool:
 
 
 def _texts(group: Any, name: str) -> list[str]:
-    """A list of texts in the attributes; long lists are spread over `name0`, `name1`, …."""
+    """A list of texts in the attributes, which Keras spreads over `name0`, `name1`, … where it is longer than 64 KiB."""
     keys = [name] if name in group.attrs else [f"{name}{part}" for part in range(len(group.attrs))]
-    found = [text for key in keys if key in group.attrs for text in group.attrs[key]]
-    return [text.decode() if isinstance(text, bytes) else str(text) for text in found]
+    texts = [text for key in keys if key in group.attrs for text in group.attrs[key]]
+    return [text.decode() if isinstance(text, bytes) else str(text) for text in texts]
 
 
 def _legacy_pairs(root: Any, network: Network) -> list[_Pair]:
@@ -116,13 +116,13 @@ def _legacy_pairs(root: Any, network: Network) -> list[_Pair]:
 
 
 def _pairs(root: Any, network: Network) -> list[_Pair]:
-    """Layers by class and number. Which layers were counted is tried: all of the network, or its backbone alone."""
+    """Pairs by class and number, which count either the layers of the backbone or those of the whole network."""
     layers = _member(root, "layers", h5py.Group)
     count = sum(1 for _ in _saved_layers(layers))
     for candidates in (_backbone(network), network.core.layers):
-        found = list(_pairs_by_class(layers, candidates))
-        if len(found) == count and len(found) == len(list(_leaves(_weighted(candidates)))):
-            return found
+        pairs = list(_pairs_by_class(layers, candidates))
+        if len(pairs) == count and len(pairs) == len(list(_leaves(_weighted(candidates)))):
+            return pairs
     _fitting(count, network, nested=True)
     raise DataError(f"the layers of this file are of other classes than those of {network.core.name}")
 
@@ -166,7 +166,7 @@ def _saved_layers(layers: Any) -> Iterator[str]:
 
 
 def _member(parent: Any, name: str, kind: Any) -> Any:
-    """A member of a group that lies in this file, whatever the file says."""
+    """A member of a group, refused where it is a link to elsewhere or stored outside of this file."""
     place: Any = parent
     for part in name.strip("/").split("/"):
         if not isinstance(place.get(part, getlink=True), h5py.HardLink):
@@ -194,15 +194,15 @@ def _leaves(layers: Iterable[Any]) -> Iterator[Any]:
 
 
 def _in_order(layer: Any) -> list[Any]:
-    """The order of both layouts: what learns first, then moving averages and the like."""
+    """The order of both layouts: trainable weights first, then moving averages and the like."""
     return [*layer.trainable_weights, *layer.non_trainable_weights]
 
 
 def _fitting(count: int, network: Network, *, nested: bool = False) -> list[Any]:
-    """The layers with weights that `count` saved ones stand for: those of the backbone, or all.
+    """The layers with weights, those of the backbone or all, of which there are `count`.
 
     Raises:
-        DataError: Neither.
+        DataError: Neither has so many.
     """
     backbone, whole = _weighted(_backbone(network)), _weighted(network.core.layers)
     for layers in (backbone, whole):
@@ -219,18 +219,20 @@ def _read(pairs: Sequence[_Pair]) -> Arrays:
     problems = []
     for number, pair in enumerate(pairs, 1):
         expected = [tuple(weight.shape) for weight in pair.weights]
-        found = [tuple(dataset.shape) for dataset in pair.datasets]
-        if expected == found:
+        saved = [tuple(dataset.shape) for dataset in pair.datasets]
+        if expected == saved:
             arrays |= {
                 weight.path: np.asarray(array) for weight, array in zip(pair.weights, pair.datasets, strict=True)
             }
-        elif pair.name != PREDICTIONS:  # a last layer for other classes is replaced
-            problems.append(f"layer {number}, {pair.name}: expected {_written(expected)}, found {_written(found)}")
+        elif pair.name != PREDICTIONS:  # a last layer for other classes keeps its initial weights
+            problems.append(
+                f"layer {number}, {pair.name}: expected {_shapes_text(expected)}, found {_shapes_text(saved)}"
+            )
     if problems:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""
         raise DataError(f"its weights have other shapes: {'; '.join(problems[:3])}{more}")
     return arrays
 
 
-def _written(shapes: Sequence[tuple[int, ...]]) -> str:
+def _shapes_text(shapes: Sequence[tuple[int, ...]]) -> str:
     return ", ".join("x".join(map(str, shape)) or "a number" for shape in shapes) or "nothing"

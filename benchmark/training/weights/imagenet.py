@@ -1,9 +1,8 @@
-"""ImageNet weights of Keras Applications: found in Keras's cache, and verified by the digest that Keras publishes.
+"""ImageNet weights of Keras Applications: reads them from Keras's cache, verifies their digest, and downloads them.
 
-Keras itself would delete a cached file whose digest does not match, and then try to download it. It is never let near
-an unverified file here, and a worker downloads nothing: `bench prepare` and `bench run` have done it before, through
-`fetch`. For MobileNet and MobileNetV2 no digest is published: what their files hold is compared with the network, as
-with a user's own file. Imports no Keras.
+`keras.utils.get_file` deletes a cached file whose digest does not match and downloads it again, so it is not used. A
+worker downloads nothing: `bench prepare` and `bench run` have called `fetch` before. For MobileNet and MobileNetV2 Keras
+publishes no digest: their arrays are compared with the network, as those of a user's own file. Imports no Keras.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from benchmark.training.process.failures import DataError
 
 _LOGGER = logging.getLogger(__name__)
 _TIMEOUT_SECONDS = 20
-_TOLD_EVERY_SECONDS = 0.5
-_PIECE = 1 << 20
+_LOG_EVERY_SECONDS = 0.5
+_PIECE_BYTES = 1 << 20
 
 
 def verified_content(name: str) -> bytes:
-    """The published weights of an architecture out of Keras's cache, read once, so that what is verified is what is used.
+    """The published weights of an architecture from Keras's cache, read once, so that what is verified is what is used.
 
     Raises:
         DataError: None are published, or they are missing or damaged; the message names address, digest and place.
@@ -43,18 +42,22 @@ def verified_content(name: str) -> bytes:
 
 
 def verified_path(name: str) -> Path:
-    """Where the published weights of an architecture lie, after comparing their digest; errors as above."""
+    """The path of the published weights of an architecture in Keras's cache, verified.
+
+    Raises:
+        DataError: As `verified_content`.
+    """
     published = _published(name)
     try:
-        found = _digest_of(published, published.path)
+        digest = _digest_of(published, published.path)
     except OSError as error:
         raise _missing(name, published, error) from error
-    _compare(published, published.path, found)
+    _compare(published, published.path, digest)
     return published.path
 
 
 def fetch(name: str, *, offline: bool = False, manual_directory: str | None = None) -> Path:
-    """The verified weights file of an architecture: as it is cached, else out of a folder of the user, else downloaded.
+    """The verified weights file of an architecture: from the cache, else from a folder of the user, else downloaded.
 
     Args:
         name: Of the architecture.
@@ -62,15 +65,14 @@ def fetch(name: str, *, offline: bool = False, manual_directory: str | None = No
         manual_directory: A folder in which the user may have put the published file.
 
     Raises:
-        DataError: It cannot be had, or what came is not the published file. A file that was there before stays as it
-            is.
+        DataError: It cannot be obtained, or is not the published file. A file that was there before stays as it is.
     """
     published = _published(name)
     if published.path.exists():
         return verified_path(name)
-    found = Path(manual_directory or "") / published.url.rpartition("/")[2]
-    if manual_directory is not None and found.is_file():
-        _keep(name, published, lambda: found.open("rb"), str(found))
+    manual = Path(manual_directory or "") / published.url.rpartition("/")[2]
+    if manual_directory is not None and manual.is_file():
+        _keep(name, published, lambda: manual.open("rb"), str(manual))
     elif offline:
         return verified_path(name)
     else:
@@ -97,10 +99,10 @@ def _missing(name: str, published: PublishedWeights, error: OSError) -> DataErro
     )
 
 
-def _compare(published: PublishedWeights, path: Path, found: str) -> None:
-    if published.digest is not None and found != published.digest:
+def _compare(published: PublishedWeights, path: Path, digest: str) -> None:
+    if published.digest is not None and digest != published.digest:
         raise DataError(
-            f"{path} is not the published file: expected {published.stamp}, found {found}; move it away, and "
+            f"{path} is not the published file: expected {published.stamp}, found {digest}; move it away, and "
             f"{_cure(published)}"
         )
 
@@ -134,14 +136,14 @@ def _keep(name: str, published: PublishedWeights, open_source: Callable[[], Bina
 
 
 def _pieces(incoming: Any) -> Iterator[bytes]:
-    """What comes, piece by piece; logs how far it has come."""
+    """Reads a file or an HTTP response piece by piece and logs the progress."""
     headers = getattr(incoming, "headers", None)
     length = int(headers.get("Content-Length") or 0) if headers is not None else 0
-    done, told = 0, monotonic()
-    while piece := incoming.read(_PIECE):
+    done, logged_at = 0, monotonic()
+    while piece := incoming.read(_PIECE_BYTES):
         done += len(piece)
-        if monotonic() - told >= _TOLD_EVERY_SECONDS:
-            told = monotonic()
+        if monotonic() - logged_at >= _LOG_EVERY_SECONDS:
+            logged_at = monotonic()
             _LOGGER.info("downloaded %d of %s MiB", done >> 20, length >> 20 or "?")
         yield piece
     if length and done != length:

@@ -1,7 +1,8 @@
-"""Weights as files: the kept weights of a cell, and the start from a parent, from ImageNet, or from a user's file.
+"""Writes the kept weights of a cell, and loads initial weights from a parent, from ImageNet, or from a user's file.
 
 A weights file is an `.npz` of arrays by variable path with a JSON header beside them, or one of Keras's (`hdf5.py`). It
-holds no code and nothing in it is executed. Digests are verified before a file is used, and weights are checked to be finite after loading.
+holds no code and nothing in it is executed. Digests are verified before a file is used, and weights are checked to be
+finite after loading.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ _HEADER = "header"
 
 @dataclass(frozen=True, slots=True)
 class WeightsFile:
-    """What a weights file holds.
+    """The content of a weights file.
 
     Attributes:
         weights: Arrays by variable path; of a file of Keras, by the paths of the network that it was read for.
@@ -49,20 +50,15 @@ def weight_arrays(model: keras.Model) -> WeightArrays:
 
 
 def array_copy(variable: Any) -> NDArray[Any]:
-    """The value of a variable as an array of its own; copied once, for TensorFlow's arrays are copies already."""
+    """The value of a variable as an array that owns its memory; TensorFlow's arrays are copies already."""
     array = keras.ops.convert_to_numpy(variable)
     return array if array.flags.owndata else np.array(array)
 
 
 def assign_weights(model: keras.Model, weights: WeightArrays) -> None:
-    """Puts back what `weight_arrays` took; every path must be there."""
+    """Assigns what `weight_arrays` returned; raises `KeyError` for a path that is missing."""
     for weight in model.weights:
         weight.assign(weights[weight.path])
-    _finish(model)
-
-
-def _finish(model: keras.Model) -> None:
-    """Layers that compute with copies of their weights take new ones."""
     for layer in normalization_layers(model.layers):
         layer.finalize_state()
 
@@ -78,7 +74,7 @@ def write_weights(path: Path, weights: WeightArrays, cell_id: str, class_names: 
 def read_weights(path: Path, sha256: str | None = None, network: Network | None = None) -> WeightsFile:
     """Reads a weights file, once, so that what is verified is what is used.
 
-    Its content decides what it is, not its name: our own `.npz`; with `network` also Keras's `.weights.h5`, legacy
+    The format is recognised by the content, not by the name: our own `.npz`; with `network` also Keras's `.weights.h5`, legacy
     `.h5` and `.keras`, of all layers of that network or of its backbone alone.
 
     Raises:
@@ -88,17 +84,17 @@ def read_weights(path: Path, sha256: str | None = None, network: Network | None 
         content = path.read_bytes()
     except OSError as error:
         raise DataError(f"the weights file {path} cannot be read: {error.strerror or error}") from error
-    found = sha256_of(content)
-    if sha256 is not None and found != sha256:
+    digest = sha256_of(content)
+    if sha256 is not None and digest != sha256:
         raise DataError(
-            f"the weights file {path} has been changed or damaged: expected sha256 {sha256}, found {found}; "
+            f"the weights file {path} has been changed or damaged: expected sha256 {sha256}, found {digest}; "
             "run the cell it comes from again (`bench run --rerun --select …`)"
         )
     return parse_weights(content, str(path), network)
 
 
 def parse_weights(content: bytes, source: str, network: Network | None = None) -> WeightsFile:
-    """As `read_weights`, for content that is at hand; `source` names it in messages."""
+    """As `read_weights`, for the content of a file; `source` names it in messages."""
     digest = sha256_of(content)
     try:
         inner = extract_hdf5(content)
@@ -121,17 +117,16 @@ def parse_weights(content: bytes, source: str, network: Network | None = None) -
 
 
 def load_weights(network: Network, file: WeightsFile, class_names: tuple[str, ...], source: str) -> None:
-    """Starts a network from the weights of another cell.
+    """Assigns weights of a file to a network as its initial ones.
 
-    Every layer must match by name and shape, but for the last one: it keeps its fresh random weights
-    when the file's classes are not the same ones in the same order, for then its outputs stand for something else.
-    A file that does not say its classes keeps its last layer when the shapes agree. A file without a head leaves the
-    head as it is.
+    Every layer must match by name and shape, except the last one: it keeps its random weights where the file has other
+    classes, or the same in another order, since its outputs mean something else. From a file without class names the
+    last layer is loaded if the shapes agree. A file without a head leaves the head as it is.
 
     Args:
         network: Its core model is changed.
         file: See `read_weights`.
-        class_names: Of the cell that is going to be trained.
+        class_names: Of the cell to train.
         source: How messages call the file.
 
     Raises:
@@ -146,8 +141,8 @@ def load_weights(network: Network, file: WeightsFile, class_names: tuple[str, ..
         if array is None and not file.has_head and _of_head(network, weight.path):
             continue
         if not _fits(weight, array):
-            found = "nothing" if array is None else f"shape {array.shape}"
-            problems.append(f"{weight.path}: expected shape {tuple(weight.shape)}, found {found}")
+            saved = "nothing" if array is None else f"shape {array.shape}"
+            problems.append(f"{weight.path}: expected shape {tuple(weight.shape)}, found {saved}")
         else:
             weight.assign(array)
     if problems:
@@ -160,21 +155,20 @@ def load_weights(network: Network, file: WeightsFile, class_names: tuple[str, ..
 
 
 def restore_weights(network: Network, file: WeightsFile, source: str) -> None:
-    """Puts the weights that a cell kept back into a network of the same cell: every one, and nothing else.
+    """Assigns the kept weights of a cell to a network of the same cell: all of them, the last layer included.
 
     Raises:
         DataError: A weight is missing or of another shape, or there is one that the network does not have.
     """
-    wanted = {weight.path: weight for weight in network.core.weights}
-    unlike = [path for path, weight in wanted.items() if not _fits(weight, file.weights.get(path))]
-    unlike += sorted(file.weights.keys() - wanted.keys())
-    if unlike:
+    expected = {weight.path: weight for weight in network.core.weights}
+    wrong = [path for path, weight in expected.items() if not _fits(weight, file.weights.get(path))]
+    wrong += sorted(file.weights.keys() - expected.keys())
+    if wrong:
         raise DataError(
-            f"{source} does not hold the weights of {network.core.name} as this cell has it ({', '.join(unlike[:3])}); "
+            f"{source} does not hold the weights of {network.core.name} as this cell has it ({', '.join(wrong[:3])}); "
             "it was made by another version: run the cell again (`bench run --rerun --select …`)"
         )
     assign_weights(network.core, file.weights)
-    _finish(network.core)
     check_finite(network.core, source)
 
 
