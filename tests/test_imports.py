@@ -49,7 +49,7 @@ FOLDER_MAY_IMPORT = {
     "training.data": "process",
     "training.networks": "process",
     "training.weights": "callbacks networks process",
-    "training.features": "data networks process steps",
+    "training.features": "augmentation data networks process steps",
     "training.artifacts": "data features",
     "training.programs": "data networks process test_time_augmentation weights",
     "scheduling.processes": "options",

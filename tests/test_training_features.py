@@ -82,8 +82,8 @@ def test_the_two_parts_are_the_network(train):
 
 def test_uses_of_several_stages_add_up():
     reused, computed = FeatureUse("reused", 1.0, 5.0), FeatureUse("computed", 2.0, 2.0)
-    assert FeatureUse().and_then(reused) == reused
-    assert reused.and_then(computed).and_then(FeatureUse()) == FeatureUse("computed", 3.0, 7.0)
+    assert FeatureUse().plus(reused) == reused
+    assert reused.plus(computed).plus(FeatureUse()) == FeatureUse("computed", 3.0, 7.0)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ from benchmark.errors import BenchError, UserError
 from benchmark.files import sha256_of
 from benchmark.scheduling.programs import inference
 from benchmark.scheduling.programs.inference import Trained, predict
-from benchmark.training.programs.predict import EXIT_DATA_ERROR, main
+from benchmark.training.process.failures import EXIT_DATA_ERROR
+from benchmark.training.programs.predict import main
 from benchmark.training.programs.prepare import prepare
 
 pytestmark = pytest.mark.tf

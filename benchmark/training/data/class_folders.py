@@ -1,4 +1,4 @@
-"""A user's folder of images in class folders, decoded into a prepared dataset; `catalog/folders.py` draws the layouts."""
+"""Prepares a user's folder of images in class folders; `catalog/folders.py` describes the layouts."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _SHOWN = 5
 
 
 @dataclass(frozen=True, slots=True)
-class _Picture:
+class _ImageFile:
     path: Path
     label: int
 
@@ -30,99 +30,99 @@ def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
     and file name. Without a folder of test images a share of each class is split off, always the same.
 
     Raises:
-        DataError: The folder is not there or not laid out as it should be, or images in it cannot be read.
+        DataError: The folder is missing or has another layout, or images in it cannot be read.
     """
     root = Path(request.location or "")
     notes: list[str] = []
     try:
-        found = layout(root)
-        names = _class_names(found, request)
-        training = _pictures(found.train, names, notes)
-        test = _pictures(found.test, names, notes) if found.test else None
+        folders = layout(root)
+        names = _class_names(folders, request)
+        training = _image_files(folders.train, names, notes)
+        test = _image_files(folders.test, names, notes) if folders.test else None
     except OSError as error:
         raise DataError(
             f"{request.source}: expected a folder of class folders at {root}, got: {error.strerror}; put it there, or "
             "correct the path (relative ones start at the matrix file)"
         ) from error
     if test is None:
-        labels = np.array([picture.label for picture in training])
-        kept, held = hold_out_test(labels, request, names)
-        training, test = [training[place] for place in kept], [training[place] for place in held]
-    _check_every_class(training, names, found)
-    notes += [f"{request.source}: the folder {name} is not used" for name in found.unused]
-    if found.test and request.test_fraction is not None:
-        notes.append(f"{request.source}: test_fraction is not used, for there is a folder {found.test.name}")
+        labels = np.array([file.label for file in training])
+        kept, held_out = hold_out_test(labels, request, names)
+        training, test = [training[index] for index in kept], [training[index] for index in held_out]
+    _check_every_class(training, names, folders)
+    notes += [f"{request.source}: the folder {name} is not used" for name in folders.unused]
+    if folders.test and request.test_fraction is not None:
+        notes.append(f"{request.source}: test_fraction is not used, for there is a folder {folders.test.name}")
     problems: list[str] = []
-    for part, pictures in (("train", training), ("test", test)):
-        problems += _write(pictures, part, request, directory)
+    for part, files in (("train", training), ("test", test)):
+        problems += _write(files, part, request, directory)
     if problems:
         more = f"\n… and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
         raise DataError("\n".join(problems[:_SHOWN]) + more + "\nremove or replace what is damaged, and run again")
     return SourceSummary([unicodedata.normalize("NFC", name) for name in names], tuple(notes))
 
 
-def _class_names(found: Layout, request: DatasetRequest) -> list[str]:
-    names = subfolders(found.train)
+def _class_names(folders: Layout, request: DatasetRequest) -> list[str]:
+    names = subfolders(folders.train)
     if len(names) < 2:
         raise DataError(
-            f"{request.source}: expected at least two class folders in {found.train}, found {names}; each class of "
+            f"{request.source}: expected at least two class folders in {folders.train}, found {names}; each class of "
             "images belongs in a folder of its own"
         )
     if request.class_names is None:
         return names
     if sorted(request.class_names) != names:
-        strange = sorted({*names} ^ {*request.class_names})
+        unmatched = sorted({*names} ^ {*request.class_names})
         raise DataError(
-            f"{request.source}: expected class_names to name the folders of {found.train}, all of them once; these "
-            f"stand on one side only: {', '.join(strange)[:300]}"
+            f"{request.source}: expected class_names to name the folders of {folders.train}, all of them once; these "
+            f"stand on one side only: {', '.join(unmatched)[:300]}"
         )
     return list(request.class_names)
 
 
-def _pictures(folder: Path, names: Sequence[str], notes: list[str]) -> list[_Picture]:
-    """All pictures of the class folders in `folder`."""
-    strange = [name for name in subfolders(folder) if name not in set(names)]
-    if strange:
+def _image_files(folder: Path, names: Sequence[str], notes: list[str]) -> list[_ImageFile]:
+    """All images of the class folders in `folder`; adds to `notes` what was skipped."""
+    unknown = [name for name in subfolders(folder) if name not in set(names)]
+    if unknown:
         raise DataError(
-            f"{folder}: found folders of classes that the training images do not have: {', '.join(strange)[:300]}; "
+            f"{folder}: found folders of classes that the training images do not have: {', '.join(unknown)[:300]}; "
             "training and test images must have the same classes"
         )
-    pictures, skipped = [], []
+    image_files, skipped = [], []
     for label, name in enumerate(names):
         if not (folder / name).is_dir():
             continue
         files, others = images(folder / name)
-        pictures += [_Picture(folder / name / file, label) for file in files]
+        image_files += [_ImageFile(folder / name / file, label) for file in files]
         skipped += [f"{name}/{other}" for other in others]
     if skipped:
         shown = ", ".join(skipped[:_SHOWN]) + (", …" if len(skipped) > _SHOWN else "")
         notes.append(f"{folder}: {len(skipped)} skipped, hidden or neither JPEG nor PNG: {shown}")
-    if not pictures:
+    if not image_files:
         raise DataError(f"{folder}: expected JPEG or PNG images in its class folders, found none")
-    return pictures
+    return image_files
 
 
-def _check_every_class(training: Sequence[_Picture], names: Sequence[str], found: Layout) -> None:
-    having = {picture.label for picture in training}
-    empty = [name for label, name in enumerate(names) if label not in having]
+def _check_every_class(training: Sequence[_ImageFile], names: Sequence[str], folders: Layout) -> None:
+    used = {file.label for file in training}
+    empty = [name for label, name in enumerate(names) if label not in used]
     if empty:
         raise DataError(
-            f"{found.train}: expected JPEG or PNG images in every class folder, found none in {', '.join(empty)[:300]}; "
+            f"{folders.train}: expected JPEG or PNG images in every class folder, found none in {', '.join(empty)[:300]}; "
             "add some, or remove the folder"
         )
 
 
-def _write(pictures: Sequence[_Picture], part: str, request: DatasetRequest, directory: Path) -> list[str]:
-    """Writes images and labels of one part; returns what is wrong with pictures that cannot be read."""
-    shape = (len(pictures), *request.shape)
+def _write(files: Sequence[_ImageFile], part: str, request: DatasetRequest, directory: Path) -> list[str]:
+    """Writes images and labels of one part; returns a message for each image that cannot be read."""
+    shape = (len(files), *request.shape)
     array = np.lib.format.open_memmap(directory / f"{part}_images.npy", "w+", np.uint8, shape)
     problems = []
-    for place, picture in enumerate(pictures):
+    for index, file in enumerate(files):
         try:
-            array[place] = decode_image(picture.path, request.image_size, request.channels)
+            array[index] = decode_image(file.path, request.image_size, request.channels)
         except DataError as error:
             problems.append(str(error))
     array.flush()
-    labels = np.array([picture.label for picture in pictures], dtype=np.int32)
+    labels = np.array([file.label for file in files], dtype=np.int32)
     np.save(directory / f"{part}_labels.npy", labels)
     return problems

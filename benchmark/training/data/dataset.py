@@ -1,8 +1,8 @@
-"""Prepared datasets opened as memory maps, and their batches in an order that is a pure function of (seed, epoch).
+"""Opens prepared datasets as memory maps and yields batches in an order that is a pure function of (seed, epoch).
 
-Batches are gathered in the training thread: for the images here one takes 10 µs to 2 ms, less than handing it over
-from a queue would, and on a GPU the gathering overlaps with the step that still runs. Nothing is consumed from a
-random state, so an epoch can be trained again after a restart, bit for bit.
+Batches are gathered in the training thread: that takes 10 µs to 2 ms for a batch of the images here, less than handing
+it over from a queue would, and on a GPU it overlaps with the step that still runs. No random state is consumed, so an
+epoch can be trained again after a restart, bit for bit.
 """
 
 from __future__ import annotations
@@ -23,17 +23,18 @@ from benchmark.training.data.splits import Indices, Split, split_test, split_tra
 from benchmark.training.process.failures import DataError
 
 Images = NDArray[np.uint8]
-_ORDER = 3
-"""Stream of random numbers; the others are in `splits.py`."""
+_ORDER_STREAM = 3
+"""Which stream of random numbers of a seed is used; the others are in `splits.py`."""
 
 
 @dataclass(frozen=True, slots=True)
 class ExampleSet:
-    """Images [n, h, w, c] with values 0..255 that lie in a memory map, and their labels [n].
+    """Images or features of a split, which lie in a memory map, and their labels.
 
     Attributes:
-        images: The whole prepared array; only `split.indices` of it belong to these examples.
-        one_hot: Number of classes when labels are told as vectors [n, classes] float32; None for integers.
+        images: The whole array: images [n, h, w, c] uint8, or features [n, …] of frozen layers.
+        split: Which of them belong to these examples, and their labels.
+        one_hot: Number of classes where labels are vectors [b, classes] float32; None where they are integers [b].
     """
 
     images: Images
@@ -44,13 +45,13 @@ class ExampleSet:
         return len(self.split)
 
     def batches(self, batch_size: int, positions: Indices | None = None) -> Iterator[tuple[Images, NDArray[Any]]]:
-        """(images [b, h, w, c] uint8, labels) in the order of `positions`; the last batch may be smaller."""
+        """Yields (images [b, …], labels [b, …]) in the order of `positions`, by default all; the last may be smaller."""
         order = np.arange(len(self)) if positions is None else positions
         for start in range(0, len(order), batch_size):
             here = order[start : start + batch_size]
-            yield self.images[self.split.indices[here]], self._told(self.split.labels[here])
+            yield self.images[self.split.indices[here]], self._encode(self.split.labels[here])
 
-    def _told(self, labels: NDArray[np.int32]) -> NDArray[Any]:
+    def _encode(self, labels: NDArray[np.int32]) -> NDArray[Any]:
         if self.one_hot is None:
             return labels
         return np.eye(self.one_hot, dtype=np.float32)[labels]
@@ -58,7 +59,15 @@ class ExampleSet:
 
 @dataclass(frozen=True, slots=True)
 class Dataset:
-    """What one cell trains, validates and is tested on."""
+    """What one cell trains, validates and is tested on.
+
+    Attributes:
+        training: In the order of the prepared array; `epoch_order` shuffles it.
+        validation: Empty without a validation split. Labels are integers, as are those of the test set.
+        test: The same for every seed.
+        class_names: Of the labels 0, 1, ….
+        fingerprint: sha256 of the prepared arrays.
+    """
 
     training: ExampleSet
     validation: ExampleSet
@@ -68,12 +77,18 @@ class Dataset:
 
 
 def epoch_order(count: int, seed: int, epoch: int) -> Indices:
-    """The order of epoch `epoch` (1, 2, … over the whole cell)."""
-    return np.random.default_rng([seed, _ORDER, epoch]).permutation(count)
+    """The shuffled positions 0..count-1 of epoch `epoch` (1, 2, … over the whole cell)."""
+    return np.random.default_rng([seed, _ORDER_STREAM, epoch]).permutation(count)
 
 
 def open_dataset(directory: Path, data: Data, seed: int, *, one_hot: bool) -> Dataset:
-    """Maps the prepared arrays and computes the cell's splits.
+    """Opens a prepared dataset and computes the cell's splits.
+
+    Args:
+        directory: Of the prepared dataset.
+        data: Of the cell.
+        seed: Of the cell; decides which examples are trained on and which validated on.
+        one_hot: Whether labels to train on are vectors.
 
     Raises:
         DataError: The folder is missing, incomplete, was changed, or holds images of another shape; the message
@@ -98,7 +113,7 @@ def open_dataset(directory: Path, data: Data, seed: int, *, one_hot: bool) -> Da
 def _read(directory: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
         meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
-        # a plain view: indexing an np.memmap builds a subclass object for each batch
+        # plain arrays: indexing an np.memmap creates an object of the subclass for each batch
         arrays = {
             name: np.asarray(np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)) for name in ARRAYS
         }

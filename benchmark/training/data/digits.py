@@ -1,4 +1,7 @@
-"""scikit-learn's 1,797 real handwritten digits of 8x8 pixels (from the UCI optical digits), split once and for all."""
+"""Prepares scikit-learn's 1,797 handwritten digits of 8x8 pixels (a part of the UCI optical digits), always split alike.
+
+https://scikit-learn.org/stable/datasets/toy_dataset.html#optical-recognition-of-handwritten-digits-dataset
+"""
 
 from __future__ import annotations
 
@@ -10,14 +13,27 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.training.data.sources import DatasetRequest, SourceSummary
 from benchmark.training.data.splits import stratified_sample
 from benchmark.training.process.failures import DataError
 
 TEST_EXAMPLES = 360
 
 
+def prepare_digits(request: DatasetRequest, directory: Path) -> SourceSummary:
+    """Writes the four arrays of a prepared dataset into `directory`; needs nothing but the installed package.
+
+    Raises:
+        DataError: scikit-learn is not installed, or its file is damaged.
+    """
+    arrays, class_names = digits_arrays(request.image_size, request.channels)
+    for name, array in arrays.items():
+        np.save(directory / f"{name}.npy", array)
+    return SourceSummary(class_names)
+
+
 def digits_arrays(image_size: int, channels: int) -> tuple[dict[str, NDArray[Any]], list[str]]:
-    """The four arrays of a prepared dataset, and the class names.
+    """The four arrays of a prepared dataset by name, and the class names.
 
     1,437 images to train on and 360 to test on, each class with its share; the same split on every machine.
 
@@ -28,7 +44,7 @@ def digits_arrays(image_size: int, channels: int) -> tuple[dict[str, NDArray[Any
     images, labels = _load()
     resized = np.rint(enlarge(images * (255 / 16), image_size)).astype(np.uint8)
     coloured = np.repeat(resized[..., None], channels, axis=-1)
-    # RandomState is frozen by NumPy: its stream will never change between versions
+    # RandomState is frozen by NumPy: its stream never changes (https://numpy.org/neps/nep-0019-rng-policy.html)
     test = stratified_sample(labels, TEST_EXAMPLES, np.random.RandomState(0))
     train = np.setdiff1d(np.arange(len(labels)), test)
     arrays: dict[str, NDArray[Any]] = {}
@@ -41,7 +57,7 @@ def digits_arrays(image_size: int, channels: int) -> tuple[dict[str, NDArray[Any
 def _load() -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     """Images [1797, 8, 8] with values 0..16 and labels, as `sklearn.datasets.load_digits` gives them.
 
-    The file is read without importing scikit-learn, which takes seconds; only if it has moved, the package is asked.
+    The file is read without importing scikit-learn, which takes seconds; only if it is elsewhere, the package is used.
     """
     package = importlib.util.find_spec("sklearn")
     if package is None or not package.submodule_search_locations:
@@ -74,7 +90,7 @@ def enlarge(images: NDArray[np.float64], size: int) -> NDArray[np.float64]:
 
 
 def _neighbours(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """For each target pixel the source pixels on its two sides, and the share of the higher one."""
+    """For each target pixel the indices of the source pixels on both sides, and the weight 0..1 of the higher one."""
     position = np.clip((np.arange(target) + 0.5) * (source / target) - 0.5, 0, source - 1)
     low = np.floor(position).astype(np.int64)
     return low, np.minimum(low + 1, source - 1), position - low

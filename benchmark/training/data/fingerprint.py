@@ -1,4 +1,4 @@
-"""The fingerprint of a prepared dataset, and whether its arrays are still the ones that it was taken from."""
+"""The fingerprint of a prepared dataset, and a check that its arrays have not changed since."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ def fingerprint_of(directory: Path) -> str:
 
 
 def modified_ns(directory: Path) -> dict[str, int]:
-    """When each array was last written, in nanoseconds; renaming the folder leaves that as it is."""
+    """When each array was last written, in nanoseconds; renaming the folder does not change it."""
     return {name: (directory / f"{name}.npy").stat().st_mtime_ns for name in ARRAYS}
 
 
 def check_unchanged(directory: Path, meta: Mapping[str, Any]) -> None:
-    """Makes sure that the arrays are those of the fingerprint in `meta`, which goes into every result.
+    """Checks that the arrays are those of the fingerprint in `meta`, which is recorded with every result.
 
-    They are read for that only when a file was written since, or copied: a gigabyte takes about a second.
+    They are read only where a file was written or copied since: a gigabyte takes about a second.
 
     Raises:
-        DataError: They are others; the message names the cure.
+        DataError: They have changed; the message names the cure.
     """
     if "modified_ns" not in meta or meta["modified_ns"] == modified_ns(directory):
         return
-    found = fingerprint_of(directory)
-    if found != meta["fingerprint"]:
+    fingerprint = fingerprint_of(directory)
+    if fingerprint != meta["fingerprint"]:
         raise DataError(
             f"the prepared dataset in {directory} has changed since it was made: expected the fingerprint "
-            f"{meta['fingerprint'][:16]}…, found {found[:16]}…; delete that folder and run `bench prepare`"
+            f"{meta['fingerprint'][:16]}…, found {fingerprint[:16]}…; delete that folder and run `bench prepare`"
         )

@@ -1,4 +1,4 @@
-"""Image files and arrays of users made alike: one size, one colour, `uint8`. Pillow alone; no TensorFlow.
+"""Decodes image files and resizes images to one size and colour, `uint8`, with Pillow alone.
 
 Photographs are turned upright as their EXIF data say, resized bilinearly (averaging over what a target pixel covers)
 to a square without cropping, and grey is the luma of ITU-R BT.601. Transparency is dropped.
@@ -20,10 +20,10 @@ FORMATS = ("JPEG", "PNG")
 
 
 def decode_image(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """The picture of a file, (image_size, image_size, channels) with values 0..255.
+    """Reads an image file into an array [image_size, image_size, channels] with values 0..255.
 
     Raises:
-        DataError: It is not a whole JPEG or PNG, or larger than any picture should be.
+        DataError: It is not a whole JPEG or PNG, or so large that Pillow takes it for a decompression bomb.
     """
     try:
         with warnings.catch_warnings():
@@ -35,7 +35,7 @@ def decode_image(path: Path, image_size: int, channels: int) -> NDArray[np.uint8
 
 
 def resize_image(image: Image.Image, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """A picture in the size and colour that are asked for."""
+    """Converts an image to an array [image_size, image_size, channels] with values 0..255; 1 channel is grey, 3 are RGB."""
     coloured = image.convert("L" if channels == 1 else "RGB")
     if coloured.size != (image_size, image_size):
         coloured = coloured.resize((image_size, image_size), Image.Resampling.BILINEAR)
@@ -49,7 +49,7 @@ def resize_array(image: NDArray[np.uint8], image_size: int, channels: int) -> ND
 
 
 def _eight_bits(image: Image.Image) -> Image.Image:
-    # Pillow would cut the values of 16-bit grey pictures at 255
+    # Pillow clips the values of 16-bit grey images at 255 (https://github.com/python-pillow/Pillow/issues/3011)
     if not image.mode.startswith("I"):
         return image
     return Image.fromarray(np.rint(np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))

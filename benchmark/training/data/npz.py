@@ -1,4 +1,4 @@
-"""A user's `.npz` archive, checked and made into a prepared dataset.
+"""Checks and prepares a user's `.npz` archive.
 
 `x_train`, `y_train`, `x_test`, `y_test`, or `x` and `y` alone, of which a share of each class is split off for the test
 set. Images are [n, h, w], [n, h, w, 1] or [n, h, w, 3]: integers 0..255, or floats, which are taken for 0..1 when no
@@ -28,7 +28,7 @@ def prepare_npz(request: DatasetRequest, directory: Path) -> SourceSummary:
     """Writes the four arrays of a prepared dataset into `directory`.
 
     Raises:
-        DataError: The archive is not there, damaged, or holds other arrays than it should; nothing in it is executed.
+        DataError: The archive is missing, damaged, or holds other arrays; nothing in it is executed.
     """
     arrays = _read(request)
     images = {name: _images(request, name, array) for name, array in arrays.items() if name.startswith("x")}
@@ -39,14 +39,14 @@ def prepare_npz(request: DatasetRequest, directory: Path) -> SourceSummary:
             raise DataError(
                 f"{request.location}: expected as many labels as images, found {len(array)} in {name} and {count}"
             )
-    bright = max(float(array.max()) for array in images.values())
+    brightest = max(float(array.max()) for array in images.values())
     names = _class_names(request, max(int(array.max()) for array in labels.values()) + 1)
     if "x" in images:
-        kept, held = hold_out_test(labels["y"], request, names)
-        images = {"x_train": images["x"][kept], "x_test": images["x"][held]}
-        labels = {"y_train": labels["y"][kept], "y_test": labels["y"][held]}
+        kept, held_out = hold_out_test(labels["y"], request, names)
+        images = {"x_train": images["x"][kept], "x_test": images["x"][held_out]}
+        labels = {"y_train": labels["y"][kept], "y_test": labels["y"][held_out]}
     for part in ("train", "test"):
-        _write(directory, part, images[f"x_{part}"], labels[f"y_{part}"], request, 255.0 if bright <= 1 else 1.0)
+        _write(directory, part, images[f"x_{part}"], labels[f"y_{part}"], request, 255.0 if brightest <= 1 else 1.0)
     missing = sorted({*range(len(names))} - {*labels["y_train"].tolist()})
     lacking = ", ".join(names[label] for label in missing)[:300]
     return SourceSummary(names, (f"{request.source}: no training image of {lacking}",) if missing else ())
@@ -74,7 +74,7 @@ def _read(request: DatasetRequest) -> Arrays:
 
 
 def _images(request: DatasetRequest, name: str, array: NDArray[Any]) -> NDArray[Any]:
-    """[n, h, w, c], of the values as they are."""
+    """Checks images and adds the axis of channels where it is missing, [n, h, w, c]; values stay as they are."""
     shaped = array[..., None] if array.ndim == 3 else array
     where = f"{request.location}: {name}"
     if shaped.ndim != 4 or shaped.shape[-1] not in (1, 3) or 0 in shaped.shape:
@@ -115,8 +115,8 @@ def _write(
     directory: Path, part: str, images: NDArray[Any], labels: NDArray[np.int32], request: DatasetRequest, scale: float
 ) -> None:
     array = np.lib.format.open_memmap(directory / f"{part}_images.npy", "w+", np.uint8, (len(images), *request.shape))
-    for place, image in enumerate(images):
+    for index, image in enumerate(images):
         eight_bits = image if image.dtype == np.uint8 else np.rint(image * scale).astype(np.uint8)
-        array[place] = resize_array(eight_bits, request.image_size, request.channels)
+        array[index] = resize_array(eight_bits, request.image_size, request.channels)
     array.flush()
     np.save(directory / f"{part}_labels.npy", labels)

@@ -1,4 +1,7 @@
-"""What a source of data is asked for and answers; the sources are `digits.py`, `tfds.py`, `folder.py` and `npz.py`."""
+"""What sources of data have in common: requests, what they return, and splitting off a test set.
+
+The sources are `digits.py`, `tfds.py`, `class_folders.py` and `npz.py`.
+"""
 
 from __future__ import annotations
 
@@ -12,12 +15,12 @@ from numpy.typing import NDArray
 from benchmark.training.process.failures import DataError
 
 TEST_FRACTION = 0.2
-"""Of each class, for the test set of a source that has none."""
+"""Share of each class for the test set of a source that has none."""
 
 
 @dataclass(frozen=True, slots=True)
 class DatasetRequest:
-    """Which prepared dataset, and how its source may be reached.
+    """Which dataset to prepare, and where its source is.
 
     Attributes:
         source: `digits`, `tfds:NAME`, `folder:PATH` or `npz:PATH`.
@@ -26,7 +29,7 @@ class DatasetRequest:
         offline: Whether downloads are forbidden.
         manual_directory: A folder that holds the source's original archives, or None.
         data_directory: Where TFDS keeps its datasets, or None for its default.
-        location: Where a user's files lie, absolute.
+        location: Absolute path of a user's files.
         test_fraction: Share of each class for the test set where the source has none; None for `TEST_FRACTION`.
         class_names: Names of the labels, when the user gives them.
     """
@@ -43,6 +46,7 @@ class DatasetRequest:
 
     @property
     def channels(self) -> int:
+        """1 for grey, 3 for RGB."""
         return 1 if self.color == "grey" else 3
 
     @property
@@ -53,7 +57,7 @@ class DatasetRequest:
 
 @dataclass(frozen=True, slots=True)
 class SourceSummary:
-    """What a prepared source holds.
+    """What preparing a source returns beside the arrays that it wrote.
 
     Attributes:
         class_names: Of the labels 0, 1, ….
@@ -67,15 +71,15 @@ class SourceSummary:
 def hold_out_test(
     labels: NDArray[Any], request: DatasetRequest, class_names: Sequence[str]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions of training and of test examples, sorted: of each class its share, at least one on each side.
+    """Splits off a test set: sorted positions of training and of test examples, of each class at least one in both.
 
-    Each class is drawn by itself from a fixed seed, so that the images of one class never decide about another's.
+    Each class is drawn by itself from a fixed seed, so that images added to one class do not change the others' split.
 
     Raises:
-        DataError: A class has one example alone.
+        DataError: A class has only one example.
     """
     fraction = TEST_FRACTION if request.test_fraction is None else request.test_fraction
-    held = []
+    held_out = []
     for label in np.unique(labels):
         positions = np.flatnonzero(labels == label)
         if len(positions) < 2:
@@ -84,7 +88,7 @@ def hold_out_test(
                 "found one; add images, or a test set"
             )
         count = min(max(round(len(positions) * fraction), 1), len(positions) - 1)
-        # RandomState is frozen by NumPy: its stream will never change between versions
-        held.append(np.random.RandomState(0).permutation(positions)[:count])
-    test = np.sort(np.concatenate(held))
+        # RandomState is frozen by NumPy: its stream never changes (https://numpy.org/neps/nep-0019-rng-policy.html)
+        held_out.append(np.random.RandomState(0).permutation(positions)[:count])
+    test = np.sort(np.concatenate(held_out))
     return np.setdiff1d(np.arange(len(labels)), test), test

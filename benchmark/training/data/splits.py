@@ -1,7 +1,7 @@
-"""Which examples a cell sees: class subset, fewer examples, validation split. All of it index arithmetic.
+"""Chooses the examples of a cell by index arithmetic: class subset, fewer examples, validation split.
 
 Every choice is stratified (each class keeps its share) and a pure function of the labels and a seed. Training data
-follow the cell's seed; a test subset follows the fixed seed 0, so that all seeds are measured on the same images.
+depend on the cell's seed; a test subset uses the fixed seed 0, so that all seeds are measured on the same images.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from benchmark.training.process.failures import DataError
 Indices = NDArray[np.int64]
 Labels = NDArray[np.int32]
 
-_SUBSET, _VALIDATION = 1, 2
-"""Streams of random numbers; that of the data order is in `data.py`."""
+_SUBSET_STREAM, _VALIDATION_STREAM = 1, 2
+"""Which streams of random numbers of a seed are used; that of the order of examples is in `dataset.py`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Positions in a prepared array and the labels 0, 1, … that the examples there have for this cell."""
+    """Positions [n] in a prepared array, and the labels [n] from 0 that the examples there have in this cell."""
 
     indices: Indices
     labels: Labels
@@ -34,23 +34,24 @@ class Split:
         return len(self.indices)
 
     def at(self, positions: Indices) -> Split:
+        """The examples at some positions of this split."""
         return Split(self.indices[positions], self.labels[positions])
 
 
 def split_training(labels: NDArray[Any], data: Data, seed: int) -> tuple[Split, Split]:
-    """Training and validation examples out of the source's training set.
+    """Chooses training and validation examples from the source's training set.
 
     Args:
-        labels: Of all training examples of the source, [n].
-        data: Which classes, how many examples, and which share is for validation.
-        seed: The cell's.
+        labels: Labels of all training examples of the source, [n].
+        data: Which classes, how many examples, and which share to validate on.
+        seed: Of the cell.
 
     Raises:
         DataError: More examples are asked for than there are, or a side would be empty.
     """
     chosen = _fewer(_of_classes(labels, data), data.train_examples, seed, "train_examples")
     count = round(len(chosen) * data.validation_fraction)
-    positions = stratified_sample(chosen.labels, count, np.random.default_rng([seed, _VALIDATION]))
+    positions = stratified_sample(chosen.labels, count, np.random.default_rng([seed, _VALIDATION_STREAM]))
     validation = chosen.at(positions)
     training = chosen.at(np.setdiff1d(np.arange(len(chosen)), positions))
     if not len(training) or (data.validation_fraction > 0 and not len(validation)):
@@ -63,15 +64,19 @@ def split_training(labels: NDArray[Any], data: Data, seed: int) -> tuple[Split, 
 
 
 def split_test(labels: NDArray[Any], data: Data) -> Split:
-    """Test examples of the cell, the same for every seed."""
+    """Chooses the test examples of a cell from the labels [n] of the source's test set, the same for every seed.
+
+    Raises:
+        DataError: More examples are asked for than there are.
+    """
     return _fewer(_of_classes(labels, data), data.test_examples, 0, "test_examples")
 
 
 def stratified_sample(labels: NDArray[Any], count: int, random: np.random.Generator | np.random.RandomState) -> Indices:
     """`count` positions, sorted, in which each class has its share of `labels` (largest remainders).
 
-    The choice within a class is the head of a permutation, so that for one seed a smaller subset lies in a larger one
-    as far as the rounding of shares allows.
+    Of each class the first ones of a permutation are taken, so that with one seed a smaller sample is a subset of a
+    larger one as far as the rounding of shares allows.
     """
     classes, totals = np.unique(labels, return_counts=True)
     if count == 0:
@@ -103,4 +108,4 @@ def _fewer(split: Split, count: int | None, seed: int, setting: str) -> Split:
         raise DataError(
             f"{setting} = {count}, but there are only {len(split)} such examples; take at most {len(split)}"
         )
-    return split.at(stratified_sample(split.labels, count, np.random.default_rng([seed, _SUBSET])))
+    return split.at(stratified_sample(split.labels, count, np.random.default_rng([seed, _SUBSET_STREAM])))

@@ -1,4 +1,4 @@
-"""Datasets of TensorFlow Datasets, through its own builders: downloaded, verified and prepared by TFDS, decoded here.
+"""Prepares datasets of TensorFlow Datasets: its builders download, verify and prepare them, images are decoded here.
 
 Images of other sizes are resized bilinearly with antialiasing to a square, without cropping. Grey is the luma of
 ITU-R BT.601, as `tf.image.rgb_to_grayscale` has it.
@@ -23,7 +23,7 @@ from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbidden_network
 
 _CONFIGS = {"imagenette": "imagenette/160px-v2"}
-"""Where a dataset comes in several sizes, the one that a bare name means."""
+"""The configuration that the bare name of a dataset means where it comes in several sizes."""
 
 _BATCH = 256
 _LOGGER = logging.getLogger(__name__)
@@ -32,21 +32,20 @@ _LOGGER = logging.getLogger(__name__)
 def prepare_tfds(request: DatasetRequest, directory: Path) -> SourceSummary:
     """Writes the four arrays of a prepared dataset into `directory`.
 
-    The test set is the split `test`, else `validation`; of a dataset that has neither a share of each class of `train`
-    is split off, always the same.
+    The test set is the split `test`, else `validation`; where a dataset has neither, a share of each class of `train` is
+    split off, always the same.
 
     Raises:
-        DataError: No such dataset, it is not there and cannot be downloaded, it is damaged, or it holds no labelled
-            images.
+        DataError: No such dataset, it cannot be downloaded, it is damaged, or it holds no labelled images.
     """
-    # TFDS reads it at import; it must not reach for a terminal it does not have
+    # TensorFlow reads it at import: its messages do not belong on stderr, which carries progress
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     name = request.source.removeprefix("tfds:")
     with FileLock(f"{directory.parent}/tfds-{sha256_of(name.encode())[:12]}.lock"):
-        # made under the lock: a builder knows only of what had been prepared when it was made
+        # made under the lock: a builder knows only what was prepared before it was made
         builder = _builder(name, request)
         if not builder.is_prepared():
-            _make(name, builder, request)
+            _download(name, builder, request)
     test = _test_split(name, builder)
     for part, split in (("train", "train"), ("test", test)):
         try:
@@ -62,12 +61,12 @@ def prepare_tfds(request: DatasetRequest, directory: Path) -> SourceSummary:
     known = SOURCES.get(request.source)
     names = list(known.class_names) if known else list(builder.info.features[_keys(name, builder)[1]].names)
     if test is None:
-        _divide(directory, request, names)
+        _split_off_test(directory, request, names)
     return SourceSummary(names)
 
 
-def _divide(directory: Path, request: DatasetRequest, names: list[str]) -> None:
-    """Splits a test set off the arrays of all examples, which stand where those of the training set belong."""
+def _split_off_test(directory: Path, request: DatasetRequest, names: list[str]) -> None:
+    """Divides the arrays of all examples, which lie where those of the training set belong, into training and test."""
     whole = directory / "all_images.npy"
     (directory / "train_images.npy").rename(whole)
     images, labels = np.load(whole, mmap_mode="r", allow_pickle=False), np.load(directory / "train_labels.npy")
@@ -81,7 +80,7 @@ def _builder(name: str, request: DatasetRequest) -> Any:
     import tensorflow_datasets as tfds
     from tensorflow_datasets.core.download import downloader
 
-    # ten retries with growing pauses make 205 s of silence when there is no network
+    # its ten retries with growing pauses would take 205 s without a word where there is no network
     downloader.MAX_RETRIES = 0
     tfds.disable_progress_bar()
     data_directory = request.data_directory or os.environ.get("TFDS_DATA_DIR")
@@ -89,7 +88,7 @@ def _builder(name: str, request: DatasetRequest) -> Any:
         with forbidden_network():
             return tfds.builder(_CONFIGS.get(name, name), data_dir=data_directory)
     except tfds.core.registered.DatasetNotFoundError as error:
-        # the message of TFDS lists all of its hundreds of datasets
+        # not the message of TFDS, which lists all of its hundreds of datasets
         near = difflib.get_close_matches(name.partition("/")[0].partition(":")[0], tfds.list_builders(), 1)
         hint = f"; did you mean `tfds:{near[0]}`?" if near else ""
         raise DataError(f"TFDS has no dataset {name!r}{hint}") from error
@@ -97,7 +96,7 @@ def _builder(name: str, request: DatasetRequest) -> Any:
         raise DataError(f"TFDS cannot make the dataset {name!r}: {error!s:.500}") from error
 
 
-def _make(name: str, builder: Any, request: DatasetRequest) -> None:
+def _download(name: str, builder: Any, request: DatasetRequest) -> None:
     import tensorflow_datasets as tfds
 
     config = tfds.download.DownloadConfig(manual_dir=request.manual_directory)
@@ -109,10 +108,10 @@ def _make(name: str, builder: Any, request: DatasetRequest) -> None:
         if not builder.is_prepared():  # else another program prepared it at the same time
             raise
     except Exception as error:
-        raise DataError(_absence(name, builder, request, error)) from error
+        raise DataError(_missing_message(name, builder, request, error)) from error
 
 
-def _absence(name: str, builder: Any, request: DatasetRequest, error: Exception) -> str:
+def _missing_message(name: str, builder: Any, request: DatasetRequest, error: Exception) -> str:
     reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
     files = ", ".join(
         f"{info.filename or url.rpartition('/')[2]} (sha256 {info.checksum})"
@@ -126,7 +125,7 @@ def _absence(name: str, builder: Any, request: DatasetRequest, error: Exception)
 
 
 def _downloads(builder: Any) -> dict[str, Any]:
-    """Address and digest of the files that this configuration of a dataset needs."""
+    """Digests of the files that this configuration of a dataset needs, by their addresses."""
     infos = dict(builder.url_infos)
     config = builder.builder_config
     size = config.name.partition("px")[0] if config and "px" in config.name else None
@@ -135,6 +134,7 @@ def _downloads(builder: Any) -> dict[str, Any]:
 
 
 def _keys(name: str, builder: Any) -> tuple[str, str]:
+    """Names of the features that hold the image and its label."""
     import tensorflow_datasets as tfds
 
     features = builder.info.features
@@ -143,15 +143,15 @@ def _keys(name: str, builder: Any) -> tuple[str, str]:
     keys = builder.info.supervised_keys
     if keys and keys[0] in images and keys[1] in labels:
         return keys[0], keys[1]
-    found = [
+    chosen = [
         usual if usual in candidates else candidates[0] if len(candidates) == 1 else None
         for usual, candidates in (("image", images), ("label", labels))
     ]
-    if found[0] is None or found[1] is None:
+    if chosen[0] is None or chosen[1] is None:
         raise DataError(
             f"the TFDS dataset {name!r} does not hold images with one label each: its features are {features!s:.300}"
         )
-    return found[0], found[1]
+    return chosen[0], chosen[1]
 
 
 def _features_of(features: Any, kind: type) -> list[str]:
@@ -173,7 +173,8 @@ def _write_split(builder: Any, split: str, part: str, request: DatasetRequest, d
     encoded = builder.as_dataset(
         split=split,
         decoders={image_key: tfds.decode.SkipDecoding()},
-        # one file after the other: the order is then that of the files, whatever the number of threads
+        # one file after another, so that the order does not depend on the number of threads
+        # (https://www.tensorflow.org/datasets/determinism)
         read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
     )
     channels = builder.info.features[image_key].shape[-1] or 3
@@ -181,7 +182,7 @@ def _write_split(builder: Any, split: str, part: str, request: DatasetRequest, d
     def decoded(example: Any) -> Any:
         image = tf.io.decode_image(example[image_key], channels=channels, expand_animations=False)
         image.set_shape((None, None, channels))
-        image = _recoloured(tf.cast(image, tf.float32), channels, request.channels)
+        image = _convert_color(tf.cast(image, tf.float32), channels, request.channels)
         image = tf.image.resize(image, (request.image_size, request.image_size), antialias=True)
         return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8), example[label_key]
 
@@ -204,15 +205,15 @@ def _write_split(builder: Any, split: str, part: str, request: DatasetRequest, d
     np.save(directory / f"{part}_labels.npy", labels)
 
 
-def _recoloured(image: Any, found: int, request: int) -> Any:
+def _convert_color(image: Any, channels: int, target_channels: int) -> Any:
     import tensorflow as tf
 
-    if found == request:
+    if channels == target_channels:
         return image
-    return tf.image.rgb_to_grayscale(image) if request == 1 else tf.image.grayscale_to_rgb(image)
+    return tf.image.rgb_to_grayscale(image) if target_channels == 1 else tf.image.grayscale_to_rgb(image)
 
 
 def _is_damage(error: Exception) -> bool:
-    # of TensorFlow: a flipped bit, a cut file, an empty one, a missing one, a picture that is none
+    # TensorFlow's errors for a flipped bit, a truncated file, an empty one, a missing one, something that is no image
     kinds = {"DataLossError", "FailedPreconditionError", "NotFoundError", "InvalidArgumentError"}
     return type(error).__name__ in kinds

@@ -1,9 +1,9 @@
-"""The cache of features on disk: arrays that appear whole or not at all, shared by cells, within a bound.
+"""The cache of features on disk: arrays written whole or not at all, shared by cells, within a size limit.
 
 `<cache>/features/<key>/` holds `features.npy` [n, …] and `meta.json` with what it was made of and the seconds it took.
-All entries pinned stay below `BENCH_FEATURES_GIB` (4 by default; 0 keeps nothing and switches reuse off) and below
-a quarter of the disk that is free or theirs; the ones not used for longest go first. An entry that goes while a cell
-reads it stays readable to that cell, for it is mapped.
+All entries together stay below `BENCH_FEATURES_GIB` (4 by default; 0 keeps nothing and switches reuse off) and below
+a quarter of the disk that is free or already theirs; the least recently used ones are removed first. An entry that is
+removed while a cell reads it stays readable to that cell, since it is memory-mapped.
 """
 
 from __future__ import annotations
@@ -36,19 +36,19 @@ _SHARE_OF_FREE_DISK = 0.25
 _ARRAY, _META = "features.npy", "meta.json"
 _ASIDE = ".partial"
 _WAIT_SECONDS = 0.2
-"""Between two looks at a lock that another cell holds; in between the caller is asked whether to go on."""
+"""Time between attempts at a lock that another cell holds; `beat` is called in between."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class FeatureUse:
-    """How stages came by the features of their frozen layers.
+    """Whether stages computed or reused features of their frozen layers, and what it took.
 
     Attributes:
         how: `none`, `computed` (at least once), or `reused`.
-        seconds: Spent on it: looking up, waiting for another cell, computing and writing.
-        alone_seconds: The same as it would have been with an empty cache.
+        seconds: Time spent: looking up, waiting for another cell, computing and writing.
+        alone_seconds: What it would have been with an empty cache.
     """
 
     how: str = "none"
@@ -63,13 +63,13 @@ class FeatureUse:
 
 @dataclass(frozen=True, slots=True)
 class ArrayRequest:
-    """An array to be found or made.
+    """Which array is asked of the cache.
 
     Attributes:
-        key: Hexadecimal digest of all that determines it.
+        key: Hexadecimal digest of everything that determines the array.
         shape: Of the whole array, [n, …].
         dtype: A name that NumPy or ml_dtypes knows, such as `float32` or `bfloat16`.
-        notes: For people who look into the cache.
+        notes: Written into `meta.json` for people who look into the cache.
     """
 
     key: str
@@ -79,6 +79,7 @@ class ArrayRequest:
 
     @property
     def size_bytes(self) -> int:
+        """Size of the array."""
         return math.prod(self.shape) * np.dtype(_stored_type(self.dtype)).itemsize
 
 
@@ -88,8 +89,8 @@ class CachedArray:
 
     Attributes:
         array: A view of the file, [n, …].
-        computed: Whether it was made by this call.
-        seconds: What making it took, then or now.
+        computed: Whether this call computed it.
+        seconds: How long computing it took, now or then.
     """
 
     array: NDArray[Any]
@@ -98,10 +99,10 @@ class CachedArray:
 
 
 class FeatureStore:
-    """Finds arrays in a folder, and makes room and makes them there.
+    """A folder of arrays, of which the least recently used are removed to make room.
 
     Args:
-        root: The folder; created when something is kept.
+        root: The folder; created when an array is written.
         beat: Called between pieces of work and while waiting for another cell; may raise to stop.
     """
 
@@ -110,51 +111,49 @@ class FeatureStore:
         self._beat = beat
 
     def has_room_for(self, size_bytes: int) -> bool:
-        """Whether so much may be kept at all, if everything else went."""
+        """Whether so much may be kept at all, with all other entries removed."""
         return size_bytes <= self._limit_bytes()
 
     def get(
         self, request: ArrayRequest, make: Callable[[], Iterable[NDArray[Any]]], pinned: Collection[str] = ()
     ) -> CachedArray:
-        """The array, found or made. Of several cells that want the same one makes it, and the others wait.
+        """Returns the array, computing it if it is not there. Of cells that ask at once, one computes and others wait.
 
         Args:
-            request: Which.
-            make: Yields its consecutive pieces [b, …].
-            pinned: Keys of entries that must not go to make room for it.
+            request: Which array.
+            make: Yields consecutive pieces [b, …] of it.
+            pinned: Keys of entries that must not be removed to make room for it.
 
         Raises:
-            OSError: It cannot be kept: no room, no right to write; nothing of it stays behind.
+            OSError: It cannot be written: no room, no permission; nothing of it stays behind.
         """
-        found = self._open(request)
-        if found:
-            return found
+        if cached := self._open(request):
+            return cached
         self._root.mkdir(parents=True, exist_ok=True)
         with self._lock(request.key):
-            found = self._open(request)
-            if found:
-                return found
+            if cached := self._open(request):
+                return cached
             began = perf_counter()
             self._make(request, make, {request.key, *pinned}, began)
-            made = self._open(request)
-        if made is None:
+            computed = self._open(request)
+        if computed is None:
             raise OSError(f"the features just written into {self._root / request.key} are not there any more")
-        return CachedArray(made.array, computed=True, seconds=perf_counter() - began)
+        return CachedArray(computed.array, computed=True, seconds=perf_counter() - began)
 
     def _open(self, request: ArrayRequest) -> CachedArray | None:
         directory = self._root / request.key
         try:
             meta = json.loads((directory / _META).read_text(encoding="utf-8"))
-            # a plain view: indexing an np.memmap builds a subclass object for each batch
+            # a plain array: indexing an np.memmap creates an object of the subclass for each batch
             array = np.asarray(np.load(directory / _ARRAY, mmap_mode="r", allow_pickle=False))
             seconds = float(meta["seconds"])
-            # written to since it was made: whatever it holds now, it is not what the key says
+            # changed since it was written: it may not be what the key says
             touched = (directory / _ARRAY).stat().st_mtime_ns != meta["modified_ns"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
         if touched or array.shape != request.shape or array.dtype != _stored_type(request.dtype):
             return None
-        with suppress(OSError):  # a cache that may only be read
+        with suppress(OSError):  # a read-only cache; the time of last use is that of the meta file
             os.utime(directory / _META)
         return CachedArray(array.view(_type(request.dtype)), computed=False, seconds=seconds)
 
@@ -163,7 +162,7 @@ class FeatureStore:
     ) -> None:
         directory = self._root / request.key
         aside = self._root / f".{request.key}{_ASIDE}"
-        shutil.rmtree(aside, ignore_errors=True)  # of a cell that was killed: we hold its lock
+        shutil.rmtree(aside, ignore_errors=True)  # left by a killed cell, since we hold the lock
         try:
             with self._lock("room"):
                 self._make_room(request.size_bytes, kept)
@@ -184,7 +183,11 @@ class FeatureStore:
             shutil.rmtree(aside, ignore_errors=True)
 
     def _make_room(self, size_bytes: int, kept: Collection[str]) -> None:
-        """Removes the entries not used for longest until `size_bytes` more are within the limit."""
+        """Removes the least recently used entries until `size_bytes` more are within the limit.
+
+        Raises:
+            OSError: There is no room.
+        """
         limit = self._limit_bytes()
         entries = sorted(self._entries(), key=lambda entry: entry.used_at)
         total = sum(entry.size_bytes for entry in entries) + size_bytes
@@ -204,7 +207,7 @@ class FeatureStore:
             try:
                 with FileLock(self._lock_path(entry.key), timeout=0):
                     shutil.rmtree(entry.path, ignore_errors=True)
-            except Timeout:  # somebody is writing it
+            except Timeout:  # another cell is writing it
                 return False
             return True
         shutil.rmtree(entry.path, ignore_errors=True)
@@ -222,8 +225,8 @@ class FeatureStore:
         chosen = int(_limit_gib() * 2**30)
         if not chosen:
             return 0
-        there = next((path for path in (self._root, *self._root.parents) if path.exists()), self._root)
-        free = shutil.disk_usage(there).free + sum(entry.size_bytes for entry in self._entries())
+        existing = next((path for path in (self._root, *self._root.parents) if path.exists()), self._root)
+        free = shutil.disk_usage(existing).free + sum(entry.size_bytes for entry in self._entries())
         return min(chosen, int(_SHARE_OF_FREE_DISK * free))
 
     @contextmanager
@@ -241,7 +244,7 @@ class FeatureStore:
             lock.release()
 
     def _lock_path(self, name: str) -> Path:
-        # few files for any number of keys; two keys that share one only wait for each other
+        # at most 256 files for any number of keys; two keys with one lock only wait for each other
         return self._root / f".{name[:2]}.lock"
 
 
@@ -254,23 +257,23 @@ class _CachedEntry:
 
 
 def _limit_gib() -> float:
-    told = os.environ.get(LIMIT_VARIABLE)
-    if told is None:
+    text = os.environ.get(LIMIT_VARIABLE)
+    if text is None:
         return _DEFAULT_GIB
     try:
-        value = float(told)
+        value = float(text)
     except ValueError:
         value = math.nan
     if not 0 <= value < math.inf:
         raise UserError(
-            f"{LIMIT_VARIABLE}: expected how many GiB of features may be kept, 0 or more, found {told!r}; unset it for "
+            f"{LIMIT_VARIABLE}: expected how many GiB of features may be kept, 0 or more, found {text!r}; unset it for "
             f"{_DEFAULT_GIB:g}"
         )
     return value
 
 
 def _reserve(path: Path, size_bytes: int) -> None:
-    """Takes the disk now: others count it, and a full disk is an `OSError` here and not a signal later."""
+    """Allocates the disk now, so that others count it and a full disk raises `OSError` before anything is computed."""
     with path.open("wb") as file:
         if hasattr(os, "posix_fallocate"):
             os.posix_fallocate(file.fileno(), 0, max(size_bytes, 1))
@@ -289,5 +292,5 @@ def _type(name: str) -> Any:
 
 
 def _stored_type(name: str) -> Any:
-    """What the file says: `.npy` knows no bfloat16, so its bits are kept."""
+    """The dtype in the file: `.npy` has no bfloat16 (https://github.com/jax-ml/ml_dtypes/issues/41), so its bits are kept."""
     return np.dtype(np.uint16) if name == "bfloat16" else np.dtype(name)

@@ -1,15 +1,15 @@
-"""Feature reuse: what frozen layers make of images that do not change is computed once, and not in every epoch.
+"""Feature reuse: the output of frozen layers for images that do not change is computed once, not in every epoch.
 
 While a stage trains on images as they are, everything before its first trainable layer gives the same output in every
-epoch: its weights stand still, and frozen batch normalisation normalises by its moving averages. That part of the
-network runs once over the examples, in the cell's own precision, and the stage trains the rest on what came out. Cells
+epoch: its weights do not change, and frozen batch normalisation normalises by its moving averages. That part of the
+network runs once over the examples, in the cell's own precision, and the stage trains the rest on its output. Cells
 with the same images, weights and frozen layers share it (see `feature_store.py`), whatever their seeds, heads,
 batch sizes and learning rates.
 
 The numbers are those of the whole network; on the CPU in float32 the same bits, as far as a convolution's result for
 one image does not depend on the other images of its batch (measured: only a batch of a single image differs, by
-rounding). Whether a stage reuses features follows from the cell and the bound of the cache, never from what the cache
-holds, so that a cell always comes to the same numbers.
+rounding). Whether a stage uses features follows from the cell and the limit of the cache, never from what the cache
+holds, so that a cell always gives the same numbers.
 """
 
 from __future__ import annotations
@@ -33,6 +33,7 @@ from benchmark.catalog.cache import default_cache_root, features_directory
 from benchmark.catalog.facts import PLUGIN
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell, Stage
+from benchmark.training.augmentation import SEED_STATE
 from benchmark.training.data.dataset import Dataset, ExampleSet
 from benchmark.training.data.splits import Indices, Split
 from benchmark.training.features.feature_store import ArrayRequest, CachedArray, FeatureStore, FeatureUse
@@ -41,25 +42,24 @@ from benchmark.training.process.runtime import Runtime
 from benchmark.training.steps.dispatch import compiled_forward
 
 FEATURES_VERSION = 1
-"""Raised when the same key would stand for other features."""
+"""To be increased when the same key would mean other features."""
 
-_SEED_STATE = "seed_generator_state"
-_MOST_IMAGES = 64
-_MOST_PIXELS = _MOST_IMAGES * 160 * 160
-"""Of a batch that features are computed in: its size follows from the image size alone, for it is shared."""
+_MAX_BATCH_IMAGES = 64
+_MAX_BATCH_PIXELS = _MAX_BATCH_IMAGES * 160 * 160
+"""Limits of a batch that features are computed in; its size depends on the image size alone, as cells share features."""
 
-_DECIDING = ("TF_ENABLE_", "TF_XLA_", "XLA_")
-"""Beginnings of environment variables that choose between ways to compute."""
+_BACKEND_VARIABLES = ("TF_ENABLE_", "TF_XLA_", "XLA_")
+"""Prefixes of environment variables that choose between implementations of operations, and so may change bits."""
 
 log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
 class Cut:
-    """A network divided where its features are known once and for all.
+    """A network divided behind its frozen layers.
 
     Attributes:
-        layer: Name of the last layer that is not computed in every epoch.
+        layer: Name of the last layer of the frozen part.
         frozen: Images [b, h, w, c] with values 0..255 to the output [b, …] of that layer.
         rest: This output to class probabilities; shares its layers with the network.
     """
@@ -74,10 +74,10 @@ class Features:
     """What a stage trains on instead of images.
 
     Attributes:
-        rest: The layers that are left; see `Cut`.
+        rest: The layers behind the frozen ones; see `Cut`.
         dataset: With features in place of images; the test set has them where the stage is the last one.
         dtype: Name of the features' type.
-        use: How they were come by.
+        use: Whether they were computed or reused, and what it took.
     """
 
     rest: keras.Model
@@ -87,20 +87,22 @@ class Features:
 
 
 def backend_environment() -> dict[str, str]:
-    """The environment variables that choose between ways to compute."""
-    return {name: value for name, value in os.environ.items() if name.startswith(_DECIDING)}
+    """The environment variables that choose between implementations of operations."""
+    return {name: value for name, value in os.environ.items() if name.startswith(_BACKEND_VARIABLES)}
 
 
 def find_cut(network: Network) -> Cut | None:
-    """Where the frozen layers of a network end, as its layers are trainable now; None when nothing is gained.
+    """Divides a network behind its frozen layers, as they are frozen now; None where nothing would be gained.
 
-    The cut is the last tensor that everything after it depends on alone. There is none when no layer with weights
-    stands before the first trainable one, and none when dropout stands among the frozen layers: it draws anew for
-    every batch.
+    The cut is the last tensor before the first trainable layer through which everything later passes. There is none
+    where no layer with weights precedes the first trainable one, and none where dropout stands among the frozen layers,
+    since it draws anew for every batch.
     """
     operations = network.core.operations  # in the order of computation
-    end = next((number for number, step in enumerate(operations) if _learns(step) or _draws(step)), len(operations))
-    if any(_has_weights(step) and not _learns(step) for step in operations[end:]) and _draws(operations[end]):
+    end = next(
+        (number for number, step in enumerate(operations) if _is_trainable(step) or _is_random(step)), len(operations)
+    )
+    if any(_has_weights(step) and not _is_trainable(step) for step in operations[end:]) and _is_random(operations[end]):
         return None
     position = _last_bottleneck(operations, end)
     if position is None or not any(map(_has_weights, operations[: position + 1])):
@@ -108,11 +110,11 @@ def find_cut(network: Network) -> Cut | None:
     layer = operations[position].name
     graph = layer_graph(network.core)
     features = graph.outputs[layer]
-    # named, for names that Keras numbers would make equal models unequal
+    # with a fixed name: a name that Keras numbers would make equal models unequal
     frozen = keras.Model(graph.whole.inputs, features, name="frozen")
     try:
         rest = keras.Model(features, graph.whole.output, name="rest")
-    except ValueError:  # a plug-in calls a layer twice, and this was not its last output that is needed
+    except ValueError:  # a plug-in calls a layer twice, and the rest needs an earlier output of it
         return None
     return Cut(layer, frozen, rest)
 
@@ -121,36 +123,36 @@ def _has_weights(step: Any) -> bool:
     return bool(getattr(step, "weights", ()))
 
 
-def _learns(step: Any) -> bool:
-    """Whether a layer changes while it trains, moving averages included."""
+def _is_trainable(step: Any) -> bool:
+    """Whether training changes a layer, moving averages included."""
     return _has_weights(step) and step.trainable
 
 
-def _draws(step: Any) -> bool:
-    return any(variable.path.endswith(_SEED_STATE) for variable in getattr(step, "variables", ()))
+def _is_random(step: Any) -> bool:
+    return any(variable.path.endswith(SEED_STATE) for variable in getattr(step, "variables", ()))
 
 
 def _last_bottleneck(operations: list[Any], end: int) -> int | None:
-    """The last of the first `end` operations whose single output is all that later ones take from it and before."""
+    """The last of the first `end` operations whose single output is all that later ones use of it and those before."""
     last_use: dict[int, int] = {}
     for number, step in enumerate(operations):
         for tensor in keras.tree.flatten(step.input) if number else ():
             last_use[id(tensor)] = number
-    until, found = 0, None
+    until, bottleneck = 0, None
     for number, step in enumerate(operations[:end]):
         outputs = keras.tree.flatten(step.output)
         if until <= number and len(outputs) == 1 and number:
-            found = number
+            bottleneck = number
         until = max([until, *(last_use.get(id(tensor), number) for tensor in outputs)])
-    return found
+    return bottleneck
 
 
 class FeatureSource:
-    """Gives the stages of a cell their features.
+    """Computes or reuses the features that the stages of a cell train on.
 
     Args:
         cell: The cell.
-        runtime: What its process really has.
+        runtime: Versions, threads and device of this process.
         beat: Called between batches; may raise to stop.
     """
 
@@ -161,16 +163,16 @@ class FeatureSource:
         self._store = FeatureStore(features_directory(default_cache_root()), beat)
 
     def of_stage(self, network: Network, stage: Stage, dataset: Dataset, *, is_last: bool) -> Features | None:
-        """Features for a stage whose trainable layers are set; None when it trains the normal way.
+        """Features for a stage whose trainable layers are set; None where it trains on images.
 
-        It does when its images are augmented, when it has one epoch only, when nothing is frozen, when dropout stands
-        among the frozen layers, when the features are larger than may be kept, and when the disk refuses them.
+        It does so where its images are augmented, it has only one epoch, no layer is frozen, dropout stands among the
+        frozen layers, the features are larger than may be kept, or writing them fails.
 
         Args:
             network: With the weights that the stage begins with.
             stage: The stage.
-            dataset: Of images.
-            is_last: Whether the test set is going to be evaluated with this stage's layers.
+            dataset: Its images.
+            is_last: Whether it is the last one, behind which the test set is evaluated.
         """
         if not self._cell.reuse_features or stage.augment or stage.epochs == 1:
             return None
@@ -179,49 +181,48 @@ class FeatureSource:
         if cut is None:
             return None
         parts = _parts(dataset)
-        request = self._wanted(cut, dataset.fingerprint, parts)
+        requests = self._requests(cut, dataset.fingerprint, parts)
         try:
-            # the test set counts in every stage: a stage must not depend on those after it, for cells share it
-            if not self._store.has_room_for(sum(one.size_bytes for one in request)):
+            # the test set counts in every stage: cells share stages, so none may depend on those after it
+            if not self._store.has_room_for(sum(request.size_bytes for request in requests)):
                 return None
             parts = parts if is_last else parts[:1]
-            request = request[: len(parts)]
-            found = self._find(cut, parts, request)
+            arrays = self._arrays(cut, parts, requests[: len(parts)])
         except OSError as error:
             log.warning("features cannot be kept, the stage computes them in every epoch: %s", error)
             return None
         seconds = perf_counter() - began
-        saved = sum(one.seconds for one in found if not one.computed)
-        how = "computed" if any(one.computed for one in found) else "reused"
+        saved = sum(array.seconds for array in arrays if not array.computed)
+        how = "computed" if any(array.computed for array in arrays) else "reused"
         use = FeatureUse(how, seconds, seconds + saved)
-        return Features(cut.rest, _with_features(dataset, parts, found), cut.rest.inputs[0].dtype, use)
+        return Features(cut.rest, _with_features(dataset, parts, arrays), cut.rest.inputs[0].dtype, use)
 
-    def _find(self, cut: Cut, parts: Sequence[_Part], request: Sequence[ArrayRequest]) -> list[CachedArray]:
+    def _arrays(self, cut: Cut, parts: Sequence[_Part], requests: Sequence[ArrayRequest]) -> list[CachedArray]:
         forward = compiled_forward(cut.frozen)
-        pinned = [one.key for one in request]
+        pinned = [request.key for request in requests]
         return [
-            self._store.get(one, partial(self._computed, forward, part), pinned)
-            for part, one in zip(parts, request, strict=True)
+            self._store.get(request, partial(self._compute, forward, part), pinned)
+            for part, request in zip(parts, requests, strict=True)
         ]
 
-    def _computed(self, forward: Callable[[NDArray[Any]], NDArray[Any]], part: _Part) -> Iterator[NDArray[Any]]:
+    def _compute(self, forward: Callable[[NDArray[Any]], NDArray[Any]], part: _Part) -> Iterator[NDArray[Any]]:
         size = self._batch_size
         for start in range(0, len(part.indices), size):
             yield forward(part.images[part.indices[start : start + size]])
 
     @property
     def _batch_size(self) -> int:
-        return min(max(_MOST_PIXELS // self._cell.data.image_size**2, 1), _MOST_IMAGES)
+        return min(max(_MAX_BATCH_PIXELS // self._cell.data.image_size**2, 1), _MAX_BATCH_IMAGES)
 
     def _description(self, cut: Cut) -> str:
-        """What the frozen layers are, weights apart."""
+        """Identifies the frozen layers, without their weights."""
         architecture = self._cell.architecture
         if architecture.name.startswith(PLUGIN):
-            # a user's own layers need not be able to tell what they are
+            # a user's own layers need not have a `get_config`
             return json.dumps({"plugin": asdict(architecture), "cut": cut.layer})
         return sha256_of(cut.frozen.to_json().encode())
 
-    def _wanted(self, cut: Cut, fingerprint: str, parts: Sequence[_Part]) -> list[ArrayRequest]:
+    def _requests(self, cut: Cut, fingerprint: str, parts: Sequence[_Part]) -> list[ArrayRequest]:
         cell, runtime = self._cell, self._runtime
         shape, dtype = tuple(cut.rest.input_shape[1:]), cut.rest.inputs[0].dtype
         made_of = {
@@ -237,14 +238,14 @@ class FeatureSource:
             "batch": self._batch_size,
             "environment": backend_environment(),
         }
-        people = {"architecture": cell.architecture.name, "layer": cut.layer, "source": cell.data.source}
-        request = []
+        names = {"architecture": cell.architecture.name, "layer": cut.layer, "source": cell.data.source}
+        requests = []
         for part in parts:
             examples = {"part": part.name, "examples": sha256_of(part.indices.tobytes())}
             key = sha256_of(json.dumps({**made_of, **examples}, sort_keys=True).encode())
-            notes = {**people, **made_of, **examples}
-            request.append(ArrayRequest(key[:32], (len(part.indices), *shape), dtype, notes))
-        return request
+            notes = {**names, **made_of, **examples}
+            requests.append(ArrayRequest(key[:32], (len(part.indices), *shape), dtype, notes))
+        return requests
 
 
 @dataclass(frozen=True, slots=True)
@@ -253,8 +254,9 @@ class _Part:
 
     Attributes:
         name: `train` or `test`.
-        images: The whole array.
-        indices: Those of it that the cell sees, ascending: validation is no other part, for it changes with the seed.
+        images: The whole prepared array [n, h, w, c].
+        indices: Those of it that the cell uses, ascending. Training and validation are one part, whose division depends
+            on the seed, so that cells of all seeds share it.
     """
 
     name: str
@@ -263,17 +265,17 @@ class _Part:
 
 
 def _parts(dataset: Dataset) -> list[_Part]:
-    seen = np.sort(np.concatenate([dataset.training.split.indices, dataset.validation.split.indices]))
+    used = np.sort(np.concatenate([dataset.training.split.indices, dataset.validation.split.indices]))
     return [
-        _Part("train", dataset.training.images, seen),
+        _Part("train", dataset.training.images, used),
         _Part("test", dataset.test.images, np.sort(dataset.test.split.indices)),
     ]
 
 
-def _with_features(dataset: Dataset, parts: Sequence[_Part], found: Sequence[CachedArray]) -> Dataset:
+def _with_features(dataset: Dataset, parts: Sequence[_Part], arrays: Sequence[CachedArray]) -> Dataset:
     def of(examples: ExampleSet, number: int) -> ExampleSet:
         positions = np.searchsorted(parts[number].indices, examples.split.indices)
-        return replace(examples, images=found[number].array, split=Split(positions, examples.split.labels))
+        return replace(examples, images=arrays[number].array, split=Split(positions, examples.split.labels))
 
     return replace(
         dataset,
@@ -284,7 +286,7 @@ def _with_features(dataset: Dataset, parts: Sequence[_Part], found: Sequence[Cac
 
 
 def _weights_digest(model: keras.Model) -> str:
-    """sha256 over the values of all weights in their order."""
+    """sha256 over paths and values of all weights in their order."""
     digest = hashlib.sha256()
     for weight in model.weights:
         array = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))

@@ -1,12 +1,12 @@
-"""Models that users' own functions build. The only place where a plug-in runs, and only ever inside a worker.
+"""Builds the models of plug-ins, users' own functions. Plug-ins run here only, and only inside workers.
 
     def my_net(input_shape, num_classes, *, width=32):
         ...
         return keras.Model(images, probabilities)     # images [b, h, w, c] with values 0..255; a softmax at the end
 
-The function is given the parameters of the matrix as keyword arguments. Its graph is laid out once more behind our own
-input, layer by layer, so that it is trained, frozen and saved like any other network. Whatever goes wrong in a plug-in
-ends its cell with one message that names the file and the line.
+The parameters of the matrix are passed as keyword arguments. The layers of the model are called once more behind our own
+input, so that it is trained, frozen and saved like any other network. Any error in a plug-in ends its cell with one
+message that names the file and the line.
 """
 
 from __future__ import annotations
@@ -37,28 +37,29 @@ from benchmark.text import uncolored
 from benchmark.training.process.failures import cause_of
 
 HEAD_ATTRIBUTE = "bench_head"
-"""A model may name the layers of its head in a list of this name; else the head begins at its last layer with weights."""
+"""Attribute in which a model may list the names of its head's layers; else the head begins at the last with weights."""
 
 Build = Callable[..., Any]
 
 
 class PluginError(BenchError):
-    """A plug-in cannot be loaded, or does not build what it should. The message begins with file and line."""
+    """A plug-in cannot be loaded, or builds no usable network. The message begins with file and line."""
 
 
 def plugin_model(architecture: Architecture, data: Data, images: Any, *, allowed: bool) -> tuple[keras.Model, Any]:
-    """The model that a plug-in builds for a cell, and its probabilities for `images`.
+    """Calls a plug-in for a cell; returns its model and the symbolic probabilities [b, classes] for `images`.
 
     Args:
-        architecture: `plugin:NAME`, the parameters, and which code it must be.
+        architecture: `plugin:NAME`, the parameters, and the digest of the code.
         data: Of the cell.
         images: Symbolic images of the cell's size, [b, h, w, c] float32.
-        allowed: Whether the user has said that plug-ins may run; else its digest must stand in the trust file.
+        allowed: Whether the user has allowed plug-ins to run; else the digest must stand in the trust file.
 
     Raises:
-        PluginError: It may not run, cannot be loaded, or builds something else.
+        PluginError: It may not run, cannot be loaded, or does not build a usable model.
 
-    Side effects: whatever the plug-in does, in this process.
+    Side effects:
+        Whatever the plug-in does, in this process.
     """
     name = architecture.name.removeprefix(PLUGIN)
     function, place = _function(name, architecture, allowed=allowed)
@@ -69,46 +70,50 @@ def plugin_model(architecture: Architecture, data: Data, images: Any, *, allowed
         model = function(**arguments)
     _check_model(model, place)
     with _as_plugin_error(place, architecture.file):
-        # `call` lays the layers out one by one; calling the model would make it a single layer
+        # `call` calls the layers one by one; calling the model would make it a single layer
         probabilities = model.call(images) if _is_graph(model) else model(images)
     _check_output(probabilities, data.num_classes, place)
     return model, _in_float32(probabilities)
 
 
 def check_outputs(core: keras.Model, place: str) -> None:
-    """Raises `PluginError` when the finished network does not give probabilities, or calls two weights alike."""
+    """Checks that a network gives probabilities, for a black and a patterned image, and that weight names are unique.
+
+    Raises:
+        PluginError: It does not, or they are not.
+    """
     paths = [weight.path for weight in core.weights]
-    twice = sorted({path for path in paths if paths.count(path) > 1})
-    if twice:
+    duplicates = sorted({path for path in paths if paths.count(path) > 1})
+    if duplicates:
         raise PluginError(
-            f"{place}: expected a name of its own for every layer, found several weights called {twice[0]}"
+            f"{place}: expected a name of its own for every layer, found several weights called {duplicates[0]}"
         )
     shape = tuple(size or 32 for size in core.input_shape[1:])
     images = np.stack([np.zeros(shape), np.arange(math.prod(shape)).reshape(shape) % 256]).astype(np.float32)
-    told = keras.ops.convert_to_numpy(core(images, training=False)).astype(np.float64)
-    sums = told.sum(axis=-1)
-    if not (np.isfinite(told).all() and (told >= 0).all() and np.allclose(sums, 1, atol=0.02)):
+    outputs = keras.ops.convert_to_numpy(core(images, training=False)).astype(np.float64)
+    sums = outputs.sum(axis=-1)
+    if not (np.isfinite(outputs).all() and (outputs >= 0).all() and np.allclose(sums, 1, atol=0.02)):
         raise PluginError(
-            f"{place}: expected probabilities that sum to 1 for each image, found {told[0][:4].tolist()} … with the sum "
+            f"{place}: expected probabilities that sum to 1 for each image, found {outputs[0][:4].tolist()} … with the sum "
             f'{sums[0]:.4g}; end the model with `Dense(num_classes, activation="softmax")`, and scale its input, which '
             "has values 0..255"
         )
 
 
 def plugin_location(architecture: Architecture) -> str:
-    """How messages call a plug-in before a line of it is known."""
+    """Where a plug-in comes from, for messages that know no line of it."""
     return architecture.file or f"the model {architecture.name.removeprefix(PLUGIN)} of {architecture.code}"
 
 
 def split_layers(model: keras.Model, core: keras.Model) -> tuple[tuple[str, ...], tuple[str, ...], str]:
-    """Backbone and head of a plug-in's network, and where the weights of its last layer are found.
+    """Names of the layers of backbone and head of a plug-in's network, and the path of its last layer with weights.
 
     Args:
         model: As the plug-in returned it; may name its head.
-        core: The network made of it.
+        core: The network made from it.
 
     Raises:
-        PluginError: The head that it names is not there, or nothing in the network has weights.
+        PluginError: The layers that it names do not exist, or no layer has weights.
     """
     layers = [layer for layer in core.layers if not isinstance(layer, keras.layers.InputLayer)]
     names = [layer.name for layer in layers]
@@ -117,10 +122,10 @@ def split_layers(model: keras.Model, core: keras.Model) -> tuple[tuple[str, ...]
         raise PluginError(f"{model.name}: expected a model with weights, found none to train")
     named = getattr(model, HEAD_ATTRIBUTE, None)
     head = names[weighted[-1] :] if named is None else [str(name) for name in named]
-    strange = [name for name in head if name not in names]
-    if strange or not head:
+    unknown = [name for name in head if name not in names]
+    if unknown or not head:
         raise PluginError(
-            f"{model.name}.{HEAD_ATTRIBUTE}: expected names of its layers ({', '.join(names)[:300]}), found {strange or 'none'}"
+            f"{model.name}.{HEAD_ATTRIBUTE}: expected names of its layers ({', '.join(names)[:300]}), found {unknown or 'none'}"
         )
     backbone = tuple(name for name in names if name not in set(head))
     last = layers[weighted[-1]].weights[-1].path.rpartition("/")[0]
@@ -128,24 +133,24 @@ def split_layers(model: keras.Model, core: keras.Model) -> tuple[tuple[str, ...]
 
 
 def _function(name: str, architecture: Architecture, *, allowed: bool) -> tuple[Build, str]:
-    """The function of a plug-in, and where it stands."""
+    """The function of a plug-in, and the file and line of its definition as far as they are known."""
     if architecture.file is None:
-        found: Any = _of_package(name, architecture)
+        function: Any = _from_package(name, architecture)
         where = plugin_location(architecture)
     else:
         file = Path(architecture.file)
         module = _module(file, str(architecture.code), allowed=allowed)
-        found, where = getattr(module, name, None), str(file)
-        if found is None:
+        function, where = getattr(module, name, None), str(file)
+        if function is None:
             own = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
             raise PluginError(f"{where}: expected a function {name}, found {', '.join(own)[:300] or 'no function'}")
-    if not callable(found):
-        raise PluginError(f"{where}: expected {name} to be a function that returns a model, found {found!r:.80}")
-    code = getattr(found, "__code__", None)
-    return found, f"{where}:{code.co_firstlineno}" if code and code.co_filename == where else where
+    if not callable(function):
+        raise PluginError(f"{where}: expected {name} to be a function that returns a model, found {function!r:.80}")
+    code = getattr(function, "__code__", None)
+    return function, f"{where}:{code.co_firstlineno}" if code and code.co_filename == where else where
 
 
-def _of_package(name: str, architecture: Architecture) -> Build:
+def _from_package(name: str, architecture: Architecture) -> Build:
     point = entry_point(name)
     if point is None:
         raise PluginError(
@@ -160,17 +165,17 @@ def _of_package(name: str, architecture: Architecture) -> Build:
 
 
 def _module(file: Path, digest: str, *, allowed: bool) -> ModuleType:
-    """The module of a plug-in file, executed from the very bytes that were verified."""
+    """Loads the module of a plug-in file, executing the same bytes whose digest was verified."""
     try:
         content = read_code(file)
     except (OSError, ValueError) as error:
         raise PluginError(
             f"{file}: expected the plug-in of this cell, got: {getattr(error, 'strerror', None) or error}"
         ) from error
-    found = sha256_of(content)
-    if found != digest:
+    actual = sha256_of(content)
+    if actual != digest:
         raise PluginError(
-            f"{file}: expected the content with sha256 {digest}, found {found}; it has changed: run again"
+            f"{file}: expected the content with sha256 {digest}, found {actual}; it has changed: run again"
         )
     if exposed := exposure(file):
         raise PluginError(f"{file} is not run: {exposed} can be written by anybody; `chmod o-w {exposed}`")
@@ -188,7 +193,7 @@ def _module(file: Path, digest: str, *, allowed: bool) -> ModuleType:
 
 
 class _BytesLoader(importlib.abc.ExecutionLoader):
-    """Loads a module from bytes that are at hand: nothing can change between looking and running, nothing is cached."""
+    """Loads a module from bytes, so that the file cannot change between verifying and executing; writes no cache."""
 
     def __init__(self, file: Path, content: bytes) -> None:
         self._file = file
@@ -203,7 +208,7 @@ class _BytesLoader(importlib.abc.ExecutionLoader):
 
 @contextmanager
 def _as_plugin_error(place: str, file: str | None) -> Iterator[None]:
-    """Whatever is raised inside becomes a `PluginError` that names the line of the plug-in; `sys.exit` too."""
+    """Turns any exception raised inside, `sys.exit` too, into a `PluginError` that names the line of the plug-in."""
     try:
         yield
     except BenchError:
@@ -211,12 +216,12 @@ def _as_plugin_error(place: str, file: str | None) -> Iterator[None]:
     except BaseException as error:
         if cause_of(error) != Cause.FAILED:
             raise
-        raise PluginError(f"{_line_of(error, place, file)}: {_words_of(error)}") from error
+        raise PluginError(f"{_line_of(error, place, file)}: {_message_of(error)}") from error
 
 
 @contextmanager
 def naming_plugin_line(architecture: Architecture) -> Iterator[None]:
-    """Errors that come out of a plug-in's own lines while it trains become a `PluginError` with the line; others stay."""
+    """Turns errors raised in a plug-in's own lines while it trains into a `PluginError` with the line; others stay."""
     try:
         yield
     except BenchError:
@@ -225,13 +230,12 @@ def naming_plugin_line(architecture: Architecture) -> Iterator[None]:
         line = _line_of(error, "", architecture.file)
         if not line or architecture.file is None or cause_of(error) != Cause.FAILED:
             raise
-        raise PluginError(f"{line}: {_words_of(error)}") from error
+        raise PluginError(f"{line}: {_message_of(error)}") from error
 
 
-def _words_of(error: BaseException) -> str:
-    """Class and message in one line; Keras makes its messages bold."""
-    words = uncolored(str(error))
-    return f"{type(error).__name__}: {' '.join(words.split())[:2000]}"
+def _message_of(error: BaseException) -> str:
+    """Class and message in one line, without the escape codes by which Keras makes its messages bold."""
+    return f"{type(error).__name__}: {' '.join(uncolored(str(error)).split())[:2000]}"
 
 
 def _line_of(error: BaseException, place: str, file: str | None) -> str:
@@ -242,26 +246,26 @@ def _line_of(error: BaseException, place: str, file: str | None) -> str:
 
 
 def _arguments(architecture: Architecture) -> dict[str, Any]:
-    """Parameters as they stand in the matrix; lists are lists again."""
-    return {name: _listed(value) for name, value in architecture.parameters}
+    """Parameters as keyword arguments, with lists as in the matrix instead of tuples."""
+    return {name: _with_lists(value) for name, value in architecture.parameters}
 
 
-def _listed(value: Any) -> Any:
-    return [_listed(item) for item in value] if isinstance(value, tuple) else value
+def _with_lists(value: Any) -> Any:
+    return [_with_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _check_arguments(function: Build, arguments: Mapping[str, Any], name: str, place: str) -> None:
     try:
-        taken = inspect.signature(function)
+        signature = inspect.signature(function)
     except (TypeError, ValueError):
-        return  # written in another language: the call will tell
+        return  # not written in Python: calling it shows whether the arguments fit
     try:
-        taken.bind(**arguments)
+        signature.bind(**arguments)
     except TypeError as error:
-        about = "; `dropout` comes from a strategy or the matrix" if "dropout" in str(error) else ""
+        hint = "; `dropout` comes from a strategy or the matrix" if "dropout" in str(error) else ""
         raise PluginError(
             f"{place}: expected a function that can be called as {name}({', '.join(f'{key}=…' for key in arguments)}), "
-            f"found {name}{taken}: {error}{about}; add the parameter, or take it out of the matrix"
+            f"found {name}{signature}: {error}{hint}; add the parameter, or take it out of the matrix"
         ) from error
 
 
@@ -271,7 +275,7 @@ def _check_model(model: Any, place: str) -> None:
 
 
 def _is_graph(model: keras.Model) -> bool:
-    """Whether the model is made of layers in a graph, or in a row, and not a class with a `call` of its own."""
+    """Whether the model is functional or sequential, and not a class with a `call` of its own."""
     return isinstance(model, keras.Sequential) or any(kind.__name__ == "Functional" for kind in type(model).__mro__)
 
 

@@ -5,6 +5,9 @@ from __future__ import annotations
 from benchmark.errors import BenchError
 from benchmark.status import Cause
 
+EXIT_DATA_ERROR = 3
+"""Exit status of the programs in `training/programs` where they report a `DataError`."""
+
 _MEMORY_CLASSES = frozenset({"MemoryError", "ResourceExhaustedError", "OutOfMemoryError"})
 _MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "out of memory", "OOM when allocating")
 _DEVICE_WORDS = ("CUDA_ERROR_", "cudaError", "device lost", "Device lost", "CUDNN_STATUS_EXECUTION_FAILED", "XID")

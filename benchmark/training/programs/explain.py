@@ -7,13 +7,13 @@ As a program, `python -m benchmark.training.programs.explain REQUEST ANSWER`. RE
 
     cell, weights, sha256    a finished cell and the weights that it kept
     images                   `test:N` (image N of the prepared test set) and paths of PNG or JPEG files; when empty,
-                             a few test images are taken
-    class_name               the class to explain; null for the one that the network says
+                             a few test images are chosen
+    class_name               the class to explain; null for the predicted one
     data_directory, data_fingerprint    the prepared dataset of the cell; null when only files are explained
     result                   where the arrays go, an .npz file
-    allow_plugins            whether a plug-in may make the network that the trust file does not name
+    allow_plugins            whether a plug-in may build the network that the trust file does not name
 
-ANSWER becomes `[{"image", "label", "prediction", "confidence", "class", "class_confidence", "peak"}, …]`, or
+ANSWER is written as JSON: `[{"image", "label", "prediction", "confidence", "class", "class_confidence", "peak"}, …]`, or
 `{"error": …}` with exit status 3. Networks run in TensorFlow on the CPU in float32, whatever the cell was trained with.
 """
 
@@ -50,16 +50,16 @@ _NO_ACTIVATION = (
     layers.MaxPooling2D, layers.AveragePooling2D, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D,
     layers.ZeroPadding2D, layers.Cropping2D, layers.UpSampling2D, layers.Dropout, layers.SpatialDropout2D,
 )  # fmt: skip
-"""Layers that only move, thin out or blur what a convolution found."""
+"""Layers whose output is no activation of its own: they only move, drop or average values."""
 
 
 @dataclass(frozen=True, slots=True)
-class Explanation:
-    """What spoke for some classes in one image.
+class ClassEvidence:
+    """The Grad-CAM maps of one image.
 
     Attributes:
         probabilities: Of all classes, [classes].
-        maps: By class, for those asked about: the map at the size of the activation, [h, w], not negative.
+        maps: By class, for those asked for: the map at the size of the activation, [h, w], not negative.
     """
 
     probabilities: NDArray[np.float32]
@@ -67,14 +67,14 @@ class Explanation:
 
 
 class Explainer:
-    """Explains what one network says.
+    """Computes Grad-CAM maps of one network.
 
     Args:
-        network: Trained; its last layer gives scores instead of probabilities from now on.
+        network: A trained network; its last layer gives scores instead of probabilities from now on.
 
     Attributes:
-        layer: The name of the layer whose activation is looked at.
-        grid: Height and width of that activation, in positions.
+        layer: Name of the layer whose activation is used.
+        grid: Height and width of that activation, in positions; known after the first image.
 
     Raises:
         DataError: The network has no activation with positions.
@@ -87,8 +87,10 @@ class Explainer:
         self._rest = keras.Model(graph.outputs[self.layer], _scores(network, graph))
         self.grid: tuple[int, int] = (0, 0)
 
-    def explain(self, image: NDArray[np.uint8], choose: Callable[[NDArray[np.float32]], Iterable[int]]) -> Explanation:
-        """The maps of an image [h, w, c] for the classes that `choose` names when it is given the probabilities."""
+    def explain(
+        self, image: NDArray[np.uint8], choose: Callable[[NDArray[np.float32]], Iterable[int]]
+    ) -> ClassEvidence:
+        """Maps of an image [h, w, c], 0..255, for the classes that `choose` returns when called with the probabilities."""
         activation = self._features(tf.constant(image[np.newaxis].astype(np.float32)), training=False)
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(activation)
@@ -97,24 +99,24 @@ class Explainer:
             chosen = {label: scores[0, label] for label in choose(probabilities)}
         self.grid = tuple(activation.shape[1:3])
         maps = {label: _weighted(activation[0], tape.gradient(score, activation)[0]) for label, score in chosen.items()}
-        return Explanation(probabilities, maps)
+        return ClassEvidence(probabilities, maps)
 
 
 def _evidence_layer(network: Network, graph: LayerGraph) -> str:
-    """The layer that made the last activation [b, h, w, k] of the backbone with more than one position.
+    """The layer with the last activation [b, h, w, k] of the backbone that has more than one position.
 
-    Poolings, paddings and dropout behind it are passed over. Everything that the head learns of the image must come
-    through this activation, so a layer inside a branch of a block does not count.
+    Pooling, padding and dropout are skipped. Everything that the head receives must pass through this activation, so a
+    layer inside a branch of a block does not count.
 
     Raises:
         DataError: There is none.
     """
     weighted = [bool(network.core.get_layer(name).weights) for name in network.backbone]
-    # what stands before the first weights has found nothing yet
+    # layers before the first weights have learnt nothing
     for name in reversed(network.backbone[weighted.index(True) :] if any(weighted) else ()):
         activation = graph.outputs.get(name)
-        passed_over = isinstance(network.core.get_layer(name), _NO_ACTIVATION)
-        if _has_positions(activation) and not passed_over and _everything_passes(activation, graph):
+        skipped = isinstance(network.core.get_layer(name), _NO_ACTIVATION)
+        if _has_positions(activation) and not skipped and _is_bottleneck(activation, graph):
             return name
     raise DataError(
         f"{network.core.name} has no activation with several positions, so there is nothing that Grad-CAM could show; "
@@ -131,10 +133,10 @@ def _has_positions(activation: Any) -> bool:
     return len(shape) == 4 and shape[1:3] != (1, 1)
 
 
-def _everything_passes(activation: Any, graph: LayerGraph) -> bool:
+def _is_bottleneck(activation: Any, graph: LayerGraph) -> bool:
     try:
         keras.Model(activation, graph.whole.output)
-    except ValueError:  # the graph reaches the output on another way too
+    except ValueError:  # another path leads to the output too
         return False
     return True
 
@@ -142,7 +144,8 @@ def _everything_passes(activation: Any, graph: LayerGraph) -> bool:
 def _scores(network: Network, graph: LayerGraph) -> Any:
     """The output of the network before its softmax; the logarithm of the probabilities where it has none.
 
-    Side effects: takes the softmax out of the last layer where it is part of it.
+    Side effects:
+        Removes the softmax from the last layer where it is part of it.
     """
     last = network.core.get_layer(network.head[-1])
     if getattr(last, "activation", None) is keras.activations.softmax:
@@ -150,7 +153,7 @@ def _scores(network: Network, graph: LayerGraph) -> Any:
         return graph.whole.output
     if isinstance(last, layers.Softmax):
         return graph.inputs[last.name]
-    # here the gradient also counts what speaks against the other classes
+    # its gradient also contains the evidence against the other classes
     return keras.ops.log(graph.whole.output + 1e-7)
 
 
@@ -160,35 +163,35 @@ def _weighted(activation: Any, gradient: Any) -> Map:
     return np.asarray(tf.nn.relu(tf.reduce_sum(weights * activation, axis=-1)), dtype=np.float32)
 
 
-def upsample_map(found: Map, height: int, width: int) -> Map:
-    """A map at the size of its image, bilinear, with values 0..1 of its own maximum; all 0 where nothing spoke."""
+def upsample_map(grid_map: Map, height: int, width: int) -> Map:
+    """A map at the size of its image, bilinear, divided by its maximum to 0..1; all 0 where it is 0 everywhere."""
     large = np.asarray(
-        tf.image.resize(found[..., np.newaxis], (height, width), method="bilinear")[..., 0], dtype=np.float32
+        tf.image.resize(grid_map[..., np.newaxis], (height, width), method="bilinear")[..., 0], dtype=np.float32
     )
-    highest = large.max()
-    scaled: Map = large / highest if highest > 0 else large
+    maximum = large.max()
+    scaled: Map = large / maximum if maximum > 0 else large
     return scaled
 
 
 @dataclass(frozen=True, slots=True)
-class _Subject:
-    """An image to explain; `label` is None when its class is not known."""
+class _InputImage:
+    """An image to explain, [h, w, c] 0..255; `label` is None where its class is not known."""
 
     name: str
     image: NDArray[np.uint8]
     label: int | None
 
 
-def _subjects(request: Mapping[str, Any], cell: Cell) -> list[_Subject]:
-    wanted = list(request["images"])
-    dataset = _dataset(request, cell) if not wanted or any(name.startswith(TEST) for name in wanted) else None
-    if dataset is not None and not wanted:
-        wanted = _some_of(dataset)
+def _input_images(request: Mapping[str, Any], cell: Cell) -> list[_InputImage]:
+    names = list(request["images"])
+    dataset = _dataset(request, cell) if not names or any(name.startswith(TEST) for name in names) else None
+    if dataset is not None and not names:
+        names = _default_images(dataset)
     return [
-        _of_test_set(name, dataset)
+        _test_image(name, dataset)
         if dataset is not None and name.startswith(TEST)
-        else _Subject(Path(name).name, decode_image(Path(name), cell.data.image_size, cell.data.channels), None)
-        for name in wanted
+        else _InputImage(Path(name).name, decode_image(Path(name), cell.data.image_size, cell.data.channels), None)
+        for name in names
     ]
 
 
@@ -204,27 +207,27 @@ def _dataset(request: Mapping[str, Any], cell: Cell) -> Dataset:
     return dataset
 
 
-def _some_of(dataset: Dataset) -> list[str]:
-    """The first image of each class, or of as many classes as are shown."""
+def _default_images(dataset: Dataset) -> list[str]:
+    """The first test image of each class, of at most `SHOWN_BY_DEFAULT` classes."""
     split = dataset.test.split
     first = {int(label): int(index) for index, label in zip(split.indices[::-1], split.labels[::-1], strict=True)}
     return [f"{TEST}{first[label]}" for label in sorted(first)][:SHOWN_BY_DEFAULT]
 
 
-def _of_test_set(name: str, dataset: Dataset) -> _Subject:
+def _test_image(name: str, dataset: Dataset) -> _InputImage:
     split = dataset.test.split
     number = name.removeprefix(TEST)
-    known = number.isdecimal() and len(number) < 19
-    places = np.flatnonzero(split.indices == int(number)) if known else np.zeros(0, dtype=np.int64)
-    if not len(places):
+    valid = number.isdecimal() and len(number) < 19
+    positions = np.flatnonzero(split.indices == int(number)) if valid else np.zeros(0, dtype=np.int64)
+    if not len(positions):
         raise DataError(
             f"{name}: the cell was not tested on such an image; expected a number out of {split.indices.min()} to "
             f"{split.indices.max()}, as in the pictures of its mistakes"
         )
-    return _Subject(name, np.array(dataset.test.images[int(number)]), int(split.labels[places[0]]))
+    return _InputImage(name, np.array(dataset.test.images[int(number)]), int(split.labels[positions[0]]))
 
 
-def _explained(request: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
     cell = replace(
         Cell.from_dict(request["cell"]), backend="tensorflow", device_kind="cpu", precision="float32", threads=1
     )
@@ -233,70 +236,76 @@ def _explained(request: Mapping[str, Any]) -> list[dict[str, Any]]:
     network, names = trained_network(
         cell, Path(request["weights"]), request["sha256"], allow_plugins=request["allow_plugins"]
     )
-    asked = _class_number(request["class_name"], names)
+    chosen = _class_number(request["class_name"], names)
     explainer = Explainer(network)
-    found = [_one(explainer, subject, asked) for subject in _subjects(request, cell)]
-    told = [_told(one, names) for one in found]
+    results = [_explain(explainer, image, chosen) for image in _input_images(request, cell)]
     header = {
         "layer": explainer.layer,
         "grid": explainer.grid,
         "class_names": names,
-        "names": [one.subject.name for one in found],
+        "names": [result.input.name for result in results],
         "cell_id": cell.cell_id,
         "weights_sha256": request["sha256"],
     }
-    _write(Path(request["result"]), header, found)
-    return told
+    _write(Path(request["result"]), header, results)
+    return [_summary(result, names) for result in results]
 
 
 @dataclass(frozen=True, slots=True)
-class _Found:
-    """An explained image: the class that was looked for, and maps at the size of the image by class."""
+class _Explained:
+    """An explained image.
 
-    subject: _Subject
+    Attributes:
+        input: The image.
+        shown: The class that was explained.
+        probabilities: Of all classes, [classes].
+        maps: By class, `shown` and the true one: maps [h, w] at the size of the image, 0..1.
+    """
+
+    input: _InputImage
     shown: int
     probabilities: NDArray[np.float32]
     maps: Mapping[int, Map]
 
 
-def _one(explainer: Explainer, subject: _Subject, asked: int | None) -> _Found:
-    def choose(probabilities: NDArray[np.float32]) -> set[int]:
-        shown = int(probabilities.argmax()) if asked is None else asked
-        return {shown} if subject.label is None else {shown, subject.label}
+def _explain(explainer: Explainer, image: _InputImage, chosen: int | None) -> _Explained:
+    def shown(probabilities: NDArray[np.float32]) -> int:
+        return int(probabilities.argmax()) if chosen is None else chosen
 
-    found = explainer.explain(subject.image, choose)
-    height, width = subject.image.shape[:2]
-    shown = int(found.probabilities.argmax()) if asked is None else asked
-    maps = {label: upsample_map(one, height, width) for label, one in found.maps.items()}
-    return _Found(subject, shown, found.probabilities, maps)
+    def classes(probabilities: NDArray[np.float32]) -> set[int]:
+        return {shown(probabilities), *([] if image.label is None else [image.label])}
+
+    evidence = explainer.explain(image.image, classes)
+    maps = {label: upsample_map(grid_map, *image.image.shape[:2]) for label, grid_map in evidence.maps.items()}
+    return _Explained(image, shown(evidence.probabilities), evidence.probabilities, maps)
 
 
-def _write(path: Path, header: Mapping[str, Any], found: Sequence[_Found]) -> None:
+def _write(path: Path, header: Mapping[str, Any], results: Sequence[_Explained]) -> None:
     members: dict[str, NDArray[Any]] = {
         "header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
-        "labels": np.array([-1 if one.subject.label is None else one.subject.label for one in found]),
-        "classes": np.array([one.shown for one in found]),
-        "probabilities": np.stack([one.probabilities for one in found]),
+        "labels": np.array([-1 if result.input.label is None else result.input.label for result in results]),
+        "classes": np.array([result.shown for result in results]),
+        "probabilities": np.stack([result.probabilities for result in results]),
     }
-    for number, one in enumerate(found):
-        members[f"image_{number}"] = one.subject.image
-        members[f"map_{number}"] = one.maps[one.shown]
-        if one.subject.label not in {None, one.shown}:
-            members[f"truth_map_{number}"] = one.maps[one.subject.label]
+    for number, result in enumerate(results):
+        members[f"image_{number}"] = result.input.image
+        members[f"map_{number}"] = result.maps[result.shown]
+        if result.input.label not in {None, result.shown}:
+            members[f"truth_map_{number}"] = result.maps[result.input.label]
     write_whole(path, lambda file: np.savez_compressed(file, allow_pickle=False, **members))
 
 
-def _told(one: _Found, names: Sequence[str]) -> dict[str, Any]:
-    said = int(one.probabilities.argmax())
-    evidence = one.maps[one.shown]
+def _summary(result: _Explained, names: Sequence[str]) -> dict[str, Any]:
+    predicted = int(result.probabilities.argmax())
+    evidence = result.maps[result.shown]
     row, column = np.unravel_index(int(evidence.argmax()), evidence.shape)
     return {
-        "image": one.subject.name,
-        "label": None if one.subject.label is None else names[one.subject.label],
-        "prediction": names[said],
-        "confidence": float(one.probabilities[said]),
-        "class": names[one.shown],
-        "class_confidence": float(one.probabilities[one.shown]),
+        "image": result.input.name,
+        "label": None if result.input.label is None else names[result.input.label],
+        "prediction": names[predicted],
+        "confidence": float(result.probabilities[predicted]),
+        "class": names[result.shown],
+        "class_confidence": float(result.probabilities[result.shown]),
         "peak": [int(row), int(column)] if evidence.any() else None,
     }
 
@@ -311,8 +320,8 @@ def _class_number(name: str | None, names: Sequence[str]) -> int | None:
 
 
 def main(arguments: Sequence[str]) -> int:
-    """The program."""
-    return run_program(arguments, _explained)
+    """Runs the program; returns its exit status."""
+    return run_program(arguments, _answer)
 
 
 if __name__ == "__main__":

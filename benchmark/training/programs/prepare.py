@@ -1,6 +1,6 @@
-"""Prepared datasets: decoded, resized and recoloured once, then shared by every worker as memory-mapped arrays.
+"""Prepares datasets: decodes, resizes and recolours images once, to be shared by all workers as memory-mapped arrays.
 
-A prepared dataset is a folder that appears whole or not at all:
+A prepared dataset is a folder that is written whole or not at all:
 
     train_images.npy  uint8 [n, h, w, c], 0..255     test_images.npy
     train_labels.npy  int32 [n]                      test_labels.npy
@@ -11,9 +11,8 @@ prints `{"directory": …, "fingerprint": …}` and exits 0, or prints `{"error"
 `offline` (no download is tried), `manual_directory` (a folder with the original archives, verified by TFDS) and
 `data_directory` (where TFDS keeps its datasets; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`); and of users'
 own sources `location`, `test_fraction`, `class_names`, as the `Data` of a cell has them.
-`{"imagenet": NAME}` instead makes sure that the published weights of a network are in Keras's cache and whole, and
-answers with `{"path": …}`; it too takes `offline` and `manual_directory`. How far it has come it tells on stderr, as
-lines `{"progress": …}`.
+`{"imagenet": NAME}` instead puts the published weights of a network, verified, into Keras's cache and prints
+`{"path": …}`; it too takes `offline` and `manual_directory`. Progress is written to stderr as lines `{"progress": …}`.
 """
 
 from __future__ import annotations
@@ -36,17 +35,14 @@ from filelock import FileLock
 from benchmark.catalog.cache import PREPARATION_VERSION, prepared_directory, source_state
 from benchmark.catalog.facts import prepared_size
 from benchmark.files import publish_folder
-from benchmark.training.data.digits import digits_arrays
+from benchmark.training.data.digits import prepare_digits
 from benchmark.training.data.fingerprint import ARRAYS, fingerprint_of, modified_ns
 from benchmark.training.data.sources import DatasetRequest, SourceSummary
-from benchmark.training.process.failures import DataError
+from benchmark.training.process.failures import EXIT_DATA_ERROR, DataError
 from benchmark.training.weights.imagenet import fetch
 
-EXIT_DATA_ERROR = 3
-
-
 Prepare = Callable[[DatasetRequest, Path], SourceSummary]
-"""Writes the four arrays into a folder and tells what they hold."""
+"""Writes the four arrays into a folder and returns their class names and notes."""
 
 
 def prepare(
@@ -61,12 +57,24 @@ def prepare(
     test_fraction: float | None = None,
     class_names: Sequence[str] | None = None,
 ) -> Path:
-    """Makes sure that a prepared dataset is there, and returns its folder.
+    """Prepares a dataset unless it is in the cache, and returns its folder.
 
-    Several processes may ask for the same one: one prepares it, the others wait and use it.
+    Of several processes that need the same dataset, one prepares it, and the others wait.
+
+    Args:
+        source: `digits`, `tfds:NAME`, `folder:PATH` or `npz:PATH`.
+        image_size: Height and width in pixels, of sources that are kept in this size.
+        color: `grey` or `rgb`.
+        cache_root: Root of the cache.
+        offline: Further arguments: see `DatasetRequest`.
+        manual_directory: As above.
+        data_directory: As above.
+        location: As above.
+        test_fraction: As above.
+        class_names: As above.
 
     Raises:
-        DataError: The source is unknown, not there, or damaged; the message names the cure.
+        DataError: The source is unknown, missing, or damaged; the message names the cure.
         OSError: The cache cannot be written.
     """
     image_size = prepared_size(source, image_size)
@@ -87,7 +95,7 @@ def prepare(
 
 
 def is_complete(directory: Path) -> bool:
-    """Whether the folder holds a whole prepared dataset: every file there, of the size its meta says."""
+    """Whether the folder holds a whole prepared dataset: every file, with the size that `meta.json` states."""
     try:
         meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
         return all((directory / f"{name}.npy").stat().st_size == meta["file_bytes"][name] for name in ARRAYS)
@@ -97,7 +105,7 @@ def is_complete(directory: Path) -> bool:
 
 def _build(request: DatasetRequest, directory: Path, state: str) -> None:
     for leftover in directory.parent.glob(f".{directory.name}.*.partial"):
-        shutil.rmtree(leftover, ignore_errors=True)  # we hold the lock: nobody is writing there
+        shutil.rmtree(leftover, ignore_errors=True)  # left by a killed process, since we hold the lock
     aside = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     aside.mkdir()
     try:
@@ -132,14 +140,6 @@ def _preparer(source: str) -> Prepare:
     )
 
 
-def prepare_digits(request: DatasetRequest, directory: Path) -> SourceSummary:
-    """scikit-learn's digits; needs nothing but the installed package."""
-    arrays, class_names = digits_arrays(request.image_size, request.channels)
-    for name, array in arrays.items():
-        np.save(directory / f"{name}.npy", array)
-    return SourceSummary(class_names)
-
-
 def _meta(request: DatasetRequest, directory: Path, content: SourceSummary) -> dict[str, Any]:
     shapes = {name: np.load(directory / f"{name}.npy", mmap_mode="r").shape for name in ARRAYS}
     return {
@@ -165,8 +165,8 @@ def _versions() -> dict[str, str]:
     return versions
 
 
-def _dataset(**wish: Any) -> dict[str, str]:
-    directory = prepare(**wish)
+def _dataset(**request: Any) -> dict[str, str]:
+    directory = prepare(**request)
     meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
     return {"directory": str(directory), "fingerprint": meta["fingerprint"]}
 
@@ -176,7 +176,7 @@ def _weights(imagenet: str, offline: bool = False, manual_directory: str | None 
 
 
 class _Progress(logging.Handler):
-    """Writes what is logged on the way as lines `{"progress": …}` on stderr; the scheduler reads the last one."""
+    """Writes log messages as lines `{"progress": …}` to stderr; the scheduler reads the last one."""
 
     def emit(self, record: logging.LogRecord) -> None:
         sys.stderr.write(json.dumps({"progress": record.getMessage()}) + "\n")
@@ -184,14 +184,14 @@ class _Progress(logging.Handler):
 
 
 def main(arguments: list[str]) -> int:
-    """The program: one JSON object in, one JSON line out."""
-    wish = json.loads(arguments[0])
+    """Runs the program: one JSON object as argument, one JSON line on stdout; returns the exit status."""
+    request = json.loads(arguments[0])
     logger = logging.getLogger("benchmark.training")
     logger.addHandler(_Progress())
     logger.setLevel(logging.INFO)
     try:
         with redirect_stdout(sys.stderr):  # TFDS prints what it does
-            answer = _weights(**wish) if "imagenet" in wish else _dataset(**wish)
+            answer = _weights(**request) if "imagenet" in request else _dataset(**request)
         code = 0
     except (DataError, OSError) as error:
         answer, code = {"error": str(error)}, EXIT_DATA_ERROR

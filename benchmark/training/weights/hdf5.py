@@ -1,8 +1,8 @@
 """Reads weights from Keras's HDF5 files: the legacy layout, that of `.weights.h5`, and the one in a `.keras` archive.
 
-The content decides which layout it is, never the name of the file. Layers are matched by their order, as Keras does:
-names in a file of another version mean nothing. Every shape is compared before an array is read, so that a damaged
-file can ask for no more memory than the network has; links that lead out of the file are rejected.
+The layout is recognised by the content, never by the name of the file. Layers are matched by their order, as Keras
+does, since their names differ between versions. Every shape is compared before an array is read, so that a damaged
+file can take no more memory than the network has; links that lead out of the file are refused.
 """
 
 from __future__ import annotations
