@@ -14,8 +14,8 @@ from results_samples import predictions
 
 from benchmark.errors import StorageError
 from benchmark.reporting.report import ReportOptions, build_report
-from benchmark.reporting.rows.classes import MOST_COLUMNS, class_scores, confusion_counts
 from benchmark.reporting.rows.predictions import decode
+from benchmark.reporting.tables.per_class import MOST_COLUMNS, class_scores, confusion_counts
 from benchmark.reporting.writers.formats import FORMATS, render
 
 

@@ -6,11 +6,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmark.reporting.rows.flat_settings import describe, differing, settings_of
 from benchmark.reporting.rows.groups import group_cells, natural, varying_settings
 from benchmark.reporting.rows.latest import choose_machine, latest_executions, note_on_other_machines
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY
 from benchmark.reporting.rows.missing_results import name_seeds, note_on_timings, reasons
-from benchmark.reporting.rows.varying_settings import describe, differing, settings_of
 from tests.reporting_samples import left_out, planned, row
 
 

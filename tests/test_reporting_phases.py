@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from benchmark.reporting.rows.phases import bottleneck, in_words, note_on_phases, phases_in_sum, phases_of
+from benchmark.reporting.rows.phases import bottleneck, estimated_phases, in_words, note_on_phases, phases_of
 
 
 def epoch(number, *, step=2.0, validation=0.5, stage=1):
@@ -44,16 +44,16 @@ ROW = {
 
 
 def test_columns_of_a_result_tell_about_the_same():
-    found = phases_in_sum(ROW)
+    found = estimated_phases(ROW)
     assert found == pytest.approx(
         {"start": 0.5, "tracing": 4.0, "steps": 8.0, "validation": 4.0, "evaluation": 0.5, "rest": 3.0}
     )
-    assert phases_in_sum({**ROW, "total_seconds": None}) == {}
+    assert estimated_phases({**ROW, "total_seconds": None}) == {}
 
 
 def test_epochs_that_another_cell_trained_count_as_the_own_ones():
     ours = {**ROW, "total_seconds": 8.0, "shared_seconds": 12.0}
-    assert phases_in_sum(ours) == phases_in_sum(ROW)
+    assert estimated_phases(ours) == estimated_phases(ROW)
     epochs = [epoch(1, step=5.0), epoch(2)]
     assert phases_of({**EXECUTION, "total_seconds": 6.0, "shared_seconds": 8.0}, epochs) == phases_of(EXECUTION, epochs)
 

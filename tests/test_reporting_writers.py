@@ -20,7 +20,7 @@ from rich.cells import cell_len
 from benchmark.errors import StorageError, UserError
 from benchmark.reporting.report import build_report
 from benchmark.reporting.statistics import measure
-from benchmark.reporting.table import Column, Report, Row, Table
+from benchmark.reporting.table import Report, Row, Table, TableColumn
 from benchmark.reporting.writers.formats import FORMATS, format_of_file, render, save
 from benchmark.reporting.writers.markdown import escape
 from benchmark.text import encodable, plain
@@ -41,10 +41,10 @@ HOSTILE = [
 def report_with(name):
     """The name wherever a name can stand: in keys, footnotes, notes, title and machine."""
     columns = (
-        Column("dataset", "dataset", "text", identifies=True, heads=True),
-        Column("strategy", "strategy", "text", identifies=True),
-        Column("label", "label", "text"),
-        Column("test_accuracy", "test accuracy", "accuracy"),
+        TableColumn("dataset", "dataset", "text", identifies=True, heads=True),
+        TableColumn("strategy", "strategy", "text", identifies=True),
+        TableColumn("label", "label", "text"),
+        TableColumn("test_accuracy", "test accuracy", "accuracy"),
     )
     cells = {"dataset": name, "strategy": name, "label": name, "test_accuracy": measure([0.5, -0.25])}
     rows = (Row(cells, {"label": (0,)}, remark=name), Row({**cells, "dataset": "other"}))
@@ -140,7 +140,9 @@ def test_csv_is_rectangular_and_holds_no_formula(name):
 
 
 def test_csv_does_not_touch_negative_numbers():
-    table = Table("t", "t", (Column("p", "p", "p"), Column("x", "x", "text")), (Row({"p": -0.5, "x": "-0.5"}),))
+    table = Table(
+        "t", "t", (TableColumn("p", "p", "p"), TableColumn("x", "x", "text")), (Row({"p": -0.5, "x": "-0.5"}),)
+    )
     assert render(Report((table,)), "csv").splitlines()[1] == "t,1,-0.5,'-0.5,"
 
 
@@ -170,7 +172,7 @@ def test_json_keeps_every_name_exactly(name):
 @given(st.lists(st.floats(), min_size=1, max_size=4))
 @settings(deadline=None)
 def test_json_says_which_numbers_are_not_finite(values):
-    table = Table("t", "t", (Column("x", "x", "loss"),), (Row({"x": measure(values)}),))
+    table = Table("t", "t", (TableColumn("x", "x", "loss"),), (Row({"x": measure(values)}),))
 
     def refuse(text):
         raise AssertionError(text)

@@ -12,7 +12,7 @@ from benchmark.errors import NotFoundError, UserError
 from benchmark.status import Status
 
 if TYPE_CHECKING:
-    from benchmark.reporting.rows.classes import Load
+    from benchmark.reporting.rows.predictions import LoadPredictions
     from benchmark.results.store.database import Database
     from benchmark.scheduling.programs.inference import Trained
 
@@ -51,8 +51,8 @@ def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
     return {**row, **cell_settings(Cell.from_dict(json.loads(row["spec"])))}
 
 
-def stored_predictions(database: Database) -> Load:
-    """Reads recorded test predictions when they are asked for, while the database is open."""
+def stored_predictions(database: Database) -> LoadPredictions:
+    """A reader of recorded test predictions; it needs the database open."""
     from benchmark.reporting.rows.predictions import decode
     from benchmark.results.read import queries
 

@@ -1,4 +1,4 @@
-"""Two selections of cells side by side, paired wherever they meet: what `bench compare A B` prints."""
+"""Compares two selections of cells, group by group and paired by seed, for `bench compare A B`."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from benchmark.errors import NotFoundError
-from benchmark.reporting.rows.comparison import (
+from benchmark.reporting.rows.differences import (
     difference,
     note_on_few_seeds,
     provenance_that_differs,
@@ -15,11 +15,11 @@ from benchmark.reporting.rows.comparison import (
 )
 from benchmark.reporting.rows.groups import Group, group_cells, varying_settings
 from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions
-from benchmark.reporting.rows.matching import agreement
+from benchmark.reporting.rows.matching import partner
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import reasons
 from benchmark.reporting.statistics import Difference, compare, judge, measure
-from benchmark.reporting.table import Column, Footnotes, Report, Row, Table
+from benchmark.reporting.table import Footnotes, Report, Row, Table, TableColumn
 
 METRICS = (TEST_ACCURACY, VAL_ACCURACY, TEST_LOSS, FIT_SECONDS)
 NAMES = ("dataset", "model", "strategy")
@@ -27,7 +27,7 @@ NAMES = ("dataset", "model", "strategy")
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The report, and its verdict on test accuracy: is B `better`, `worse`, or `not resolved`."""
+    """The report, and its verdict on the test accuracy of B: `better`, `worse` or `not resolved`."""
 
     report: Report
     verdict: str
@@ -38,21 +38,21 @@ def compare_selections(
 ) -> Comparison:
     """Compare selection B with selection A; differences are B minus A.
 
-    Names (dataset, model, strategy) that both selections share are held equal; those in which they have nothing in
-    common are what is compared. Within that, groups are matched by the most equal settings and paired by seed. With
-    several matched pairs the verdict comes from their average: for each seed that all pairs have, one number.
+    A dimension (dataset, model, strategy) in which the selections share a name must be equal in a matched pair; one in
+    which they share none is what is compared. Among the candidates a group is matched with the one that agrees in most
+    settings. With several matched pairs the verdict is that of their average, one number for each seed that all have.
 
     Args:
         first: Rows of A, as for `report.build_report`.
         second: Rows of B.
-        machine: Whose results; None takes the machine on which A moved last, for B too if it has results there.
+        machine: Whose results; None takes that of A's newest run, for B too if it has results there.
 
     Raises:
         NotFoundError: A selection matches nothing, or nothing in A can be matched with anything in B.
     """
     groups_a, machine_a = _groups("A", first, machine)
-    there = any(row.get("machine") == machine_a for row in second)
-    groups_b, machine_b = _groups("B", second, machine or (machine_a if there else None))
+    is_common = any(row.get("machine") == machine_a for row in second)
+    groups_b, machine_b = _groups("B", second, machine or (machine_a if is_common else None))
     pairs = _match(groups_a, groups_b)
     if not pairs:
         raise NotFoundError(
@@ -63,10 +63,10 @@ def compare_selections(
     rows: list[Row] = []
     verdict = "not resolved"
     for metric in METRICS:
-        made, found = _rows(metric, pairs, footnotes)
-        rows += made
-        if metric is TEST_ACCURACY and found is not None:
-            verdict = found.verdict or verdict
+        metric_rows, overall = _rows(metric, pairs, footnotes)
+        rows += metric_rows
+        if metric is TEST_ACCURACY and overall is not None:
+            verdict = overall.verdict or verdict
     table = Table("compare", "B against A", _columns(), tuple(rows), footnotes=footnotes.texts, notes=_notes(pairs))
     notes = [] if machine_a == machine_b else [f"A was measured on machine {machine_a}, B on {machine_b}."]
     return Comparison(Report((table,), tuple(notes), machine_a), verdict)
@@ -84,31 +84,32 @@ def _groups(side: str, rows: Sequence[ResultRow], machine: str | None) -> tuple[
 
 
 def _match(first: Sequence[Group], second: Sequence[Group]) -> list[tuple[Group, Group]]:
-    held = [
+    """Each group of the first side with its partner; a group of the second side has at most one."""
+    equal = [
         name for name in NAMES if {getattr(each, name) for each in first} & {getattr(each, name) for each in second}
     ]
     varying = varying_settings([*first, *second])
-    free = list(second)
+    unmatched = list(second)
     pairs = []
     for group in first:
-        meets = [each for each in free if all(getattr(each, name) == getattr(group, name) for name in held)]
-        if meets:
-            best = max(meets, key=lambda each: (agreement(group, each, varying), each.last_run))
-            free.remove(best)
+        candidates = [each for each in unmatched if all(getattr(each, name) == getattr(group, name) for name in equal)]
+        best = partner(group, candidates, varying)
+        if best is not None:
+            unmatched.remove(best)
             pairs.append((group, best))
     return pairs
 
 
-def _columns() -> tuple[Column, ...]:
+def _columns() -> tuple[TableColumn, ...]:
     return (
-        Column("metric", "metric", "text", identifies=True),
-        Column("a_cells", "A", "text", identifies=True),
-        Column("b_cells", "B", "text", identifies=True),
-        Column("a", "mean of A", "accuracy"),
-        Column("b", "mean of B", "accuracy"),
-        Column("difference", "B - A", "accuracy"),
-        Column("p", "p", "p"),
-        Column("verdict", "B is", "verdict"),
+        TableColumn("metric", "metric", "text", identifies=True),
+        TableColumn("a_cells", "A", "text", identifies=True),
+        TableColumn("b_cells", "B", "text", identifies=True),
+        TableColumn("a", "mean of A", "accuracy"),
+        TableColumn("b", "mean of B", "accuracy"),
+        TableColumn("difference", "B - A", "accuracy"),
+        TableColumn("p", "p", "p"),
+        TableColumn("verdict", "B is", "verdict"),
     )
 
 
@@ -117,16 +118,16 @@ def _rows(
 ) -> tuple[list[Row], Difference | None]:
     judged = judge([difference(a, b, metric) for a, b in pairs], higher_is_better=metric.higher_is_better)
     rows = []
-    for (a, b), found in zip(pairs, judged, strict=True):
-        texts = remarks_on(found, a, b, metric)
+    for (a, b), result in zip(pairs, judged, strict=True):
+        remarks = remarks_on(result, a, b, metric)
         names = ", ".join(a.names), ", ".join(b.names)
-        rows.append(_row(metric, names, a.values(metric), b.values(metric), found, footnotes, texts))
+        rows.append(_row(metric, names, a.values(metric), b.values(metric), result, footnotes.mark(*remarks), remarks))
     if len(pairs) == 1:
         return rows, judged[0]
-    one, two = (_averages([pair[side].values(metric) for pair in pairs]) for side in (0, 1))
-    overall = judge([compare(one, two)], higher_is_better=metric.higher_is_better)[0]
+    mean_a, mean_b = (_averages([pair[side].values(metric) for pair in pairs]) for side in (0, 1))
+    overall = judge([compare(mean_a, mean_b)], higher_is_better=metric.higher_is_better)[0]
     names = (f"all {len(pairs)}", f"all {len(pairs)}")
-    return [*rows, _row(metric, names, one, two, overall, footnotes, [])], overall
+    return [*rows, _row(metric, names, mean_a, mean_b, overall)], overall
 
 
 def _averages(values: Sequence[Mapping[int, float]]) -> dict[int, float]:
@@ -138,36 +139,34 @@ def _averages(values: Sequence[Mapping[int, float]]) -> dict[int, float]:
 def _row(
     metric: Metric,
     names: tuple[str, str],
-    one: Mapping[int, float],
-    two: Mapping[int, float],
-    found: Difference | None,
-    footnotes: Footnotes,
-    texts: Sequence[str],
+    a: Mapping[int, float],
+    b: Mapping[int, float],
+    result: Difference | None,
+    marks: tuple[int, ...] = (),
+    remarks: Sequence[str] = (),
 ) -> Row:
     cells = {
         "metric": metric.title,
         "a_cells": names[0],
         "b_cells": names[1],
-        "a": measure(one.values()),
-        "b": measure(two.values()),
-        "difference": found,
-        "p": found.adjusted_p if found else None,
-        "verdict": found.verdict if found else None,
+        "a": measure(a.values()),
+        "b": measure(b.values()),
+        "difference": result,
+        "p": result.adjusted_p if result else None,
+        "verdict": result.verdict if result else None,
     }
-    marks = {"difference": footnotes.mark(*texts)} if texts else {}
-    return Row(cells, marks, metric.kind, "; ".join(texts))
+    return Row(cells, {"difference": marks} if marks else {}, metric.kind, "; ".join(remarks))
 
 
 def _notes(pairs: Sequence[tuple[Group, Group]]) -> tuple[str, ...]:
     notes: list[str] = []
     for a, b in pairs:
-        found = settings_that_differ(a, b) + provenance_that_differs(a, b)
-        if found:
-            notes.append(f"{', '.join(a.names)} and {', '.join(b.names)} differ in {'; '.join(found)}.")
+        other = settings_that_differ(a, b) + provenance_that_differs(a, b)
+        if other:
+            notes.append(f"{', '.join(a.names)} and {', '.join(b.names)} differ in {'; '.join(other)}.")
         for group in (a, b):
             notes += [f"{', '.join(group.names)}: {text}." for text in reasons(group)]
-    shared = {row["cell_id"] for a, _ in pairs for row in a.completed.values()}
-    shared &= {row["cell_id"] for _, b in pairs for row in b.completed.values()}
+    shared = {cell for a, _ in pairs for cell in a.cell_ids} & {cell for _, b in pairs for cell in b.cell_ids}
     if shared:
         notes.append(f"A and B share {len(shared)} cells, which cannot differ from themselves.")
     differences = [difference(a, b, TEST_ACCURACY) for a, b in pairs]

@@ -1,4 +1,4 @@
-"""How numbers are written for people: as many digits as the interval leaves standing, and no more."""
+"""Writes values as text for people, with as many digits as their interval supports."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MISSING = "-"
 
 
 class _Digits(NamedTuple):
-    """Decimals of a number: at least and at most beside an interval, and without one."""
+    """Decimals of a number: `least` to `most` beside an interval, `alone` without one."""
 
     least: int
     most: int
@@ -32,12 +32,12 @@ _LARGEST_PLAIN = 1e9
 
 
 def written(value: Value, kind: Kind, *, known_n: int | None = None) -> str:
-    """A cell as text.
+    """A cell as text: `0.9123 ± 0.0045`.
 
     Args:
         value: What to write.
-        kind: What it is.
-        known_n: The n that the reader sees beside the cell anyway; another n is written into the cell.
+        kind: What the cell holds.
+        known_n: The n that is shown beside the cell; a different n is written into the cell.
     """
     if value is None:
         return MISSING
@@ -47,11 +47,8 @@ def written(value: Value, kind: Kind, *, known_n: int | None = None) -> str:
         return str(value.completed) if value.completed == value.planned else f"{value.completed}/{value.planned}"
     if isinstance(value, Published):
         return value.value if isinstance(value.value, str) else f"{value.value:,.{value.decimals}f}"
-    if isinstance(value, Measurement):
-        text = _measurement(value, kind)
-        return text if value.n == known_n else f"{text} (n={value.n})"
-    if isinstance(value, Difference):
-        text = _around(value.mean, value.half_width, kind, sign="+")
+    if isinstance(value, Measurement | Difference):
+        text = _measurement(value, kind) if isinstance(value, Measurement) else _with_interval(value, kind, sign="+")
         return text if value.n == known_n else f"{text} (n={value.n})"
     return number(float(value), kind)
 
@@ -60,9 +57,9 @@ def _measurement(value: Measurement, kind: Kind) -> str:
     if kind == "count":
         return _range(value)
     if kind == "bytes":
-        # what has to fit is the largest
+        # memory is needed for the largest
         return size(max(value.values), digits=3)
-    return _around(value.mean, value.half_width, kind)
+    return _with_interval(value, kind)
 
 
 def _range(value: Measurement) -> str:
@@ -70,19 +67,20 @@ def _range(value: Measurement) -> str:
     return number(least, "count") if least == most else f"{number(least, 'count')}-{number(most, 'count')}"
 
 
-def _around(mean: float, half_width: float | None, kind: Kind, *, sign: str = "") -> str:
+def _with_interval(value: Measurement | Difference, kind: Kind, *, sign: str = "") -> str:
+    mean, half_width = value.mean, value.half_width
     if half_width is None or not math.isfinite(half_width) or not math.isfinite(mean):
         return number(mean, kind, sign=sign)
     decimals = decimals_beside(half_width, kind)
     half = f"{half_width:,.{decimals}f}"
     if half_width > 0 and float(half.replace(",", "")) == 0:
-        # an interval that is not zero never looks like zero
+        # an interval that is not zero must not be written as zero
         half = f"{10.0**-decimals:.{decimals}f}"
     return f"{_fixed(mean, decimals, sign)} ± {half}"
 
 
 def decimals_beside(half_width: float, kind: Kind) -> int:
-    """Decimals that give the half width two significant digits, within what is sensible for the kind."""
+    """Decimals that give the half width two significant digits, within the limits of its kind."""
     digits = _DIGITS.get(kind, _Digits(0, 2, 2))
     if half_width <= 0:
         return min(3, digits.alone)
@@ -90,7 +88,7 @@ def decimals_beside(half_width: float, kind: Kind) -> int:
 
 
 def number(value: float, kind: Kind, *, sign: str = "") -> str:
-    """A number that stands alone."""
+    """A number without an interval."""
     if math.isnan(value):
         return "nan"
     if math.isinf(value):
@@ -116,5 +114,5 @@ def _fixed(value: float, decimals: int, sign: str = "") -> str:
     if abs(value) >= 1e15:
         return f"{value:{sign}.3g}"
     text = f"{value:{sign},.{decimals}f}"
-    # what rounds to zero has no sign worth showing
+    # a number that rounds to zero is written without a sign
     return text.lstrip("+-") if float(text.replace(",", "")) == 0 else text

@@ -1,4 +1,4 @@
-"""From database rows to a report: the one function that commands call."""
+"""Builds a report, tables and notes, from database rows: `build_report`."""
 
 from __future__ import annotations
 
@@ -8,9 +8,8 @@ from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.matrix.report_spec import ReportSpec
-from benchmark.reporting.rows.classes import Load, class_tables, confusion_tables, note_on_unrecorded
-from benchmark.reporting.rows.comparison import note_on_few_seeds, note_on_mixtures
-from benchmark.reporting.rows.ensembles import asked_ensembles, seed_ensembles
+from benchmark.reporting.rows.differences import note_on_few_seeds, note_on_mixtures
+from benchmark.reporting.rows.ensembles import requested_ensembles, seed_ensembles
 from benchmark.reporting.rows.groups import Group, group_cells
 from benchmark.reporting.rows.latest import (
     ResultRow,
@@ -19,16 +18,17 @@ from benchmark.reporting.rows.latest import (
     note_on_other_machines,
     with_environment,
 )
-from benchmark.reporting.rows.predictions import Predictions
+from benchmark.reporting.rows.predictions import LoadPredictions, Predictions
 from benchmark.reporting.table import Report, Table, differences_in, holds_numbers
 from benchmark.reporting.tables.beside_published import published_tables
+from benchmark.reporting.tables.per_class import class_tables, confusion_tables, note_on_unrecorded
 from benchmark.reporting.tables.progression import progression_tables
 from benchmark.reporting.tables.summary import summary_table
 from benchmark.reporting.tables.transfer import Pair, default_transfers, transfer_pairs, transfer_tables
 
 TABLES = ("summary", "transfer", "progression", "published")
 ON_REQUEST = ("classes", "confusion")
-"""Tables that are shown only when they are asked for by name."""
+"""Tables that are shown only on request, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,7 +37,7 @@ class ReportOptions:
 
     Attributes:
         machine: Whose results; None takes those of the last run.
-        last_machine: The machine of the last run, which `run_cells` belongs to; None when it is not known.
+        last_machine: The machine of the last run, whose cells `run_cells` are; None when it is unknown.
         tables: Which of `TABLES` and `ON_REQUEST`; all of `TABLES` when empty.
         only_run: Leave out cells that are not among `run_cells`.
         ensembles: Add the average of its seeds to the summary, for each group.
@@ -61,46 +61,50 @@ def build_report(
     options: ReportOptions | None = None,
     *,
     runs: Sequence[Mapping[str, Any]] = (),
-    predictions: Load = _no_predictions,
+    predictions: LoadPredictions = _no_predictions,
 ) -> Report:
-    """The tables asked for.
+    """Build the tables and notes that `options` asks for.
 
     Args:
-        rows: Executions: the columns of the view `results`, and where they can be had `execution_id`, `detail`,
+        rows: Executions: the columns of the view `results`, and where known `execution_id`, `detail`,
             `resumed`, `strategy_label`, `spec` (the cell as a dictionary or JSON), the numbers of examples, and the
-            environment (`selection.PROVENANCE`). Any machines, any order.
-        run_cells: What the last run was about: `cell_id` (None for left out), `dataset`, `model`, `strategy`, `seed`,
-            `outcome`, `reason`, and where it can be had `spec`; in the order of the matrix.
-        report_spec: `[report]` of the matrix; None or an empty one compares what offers itself.
+            environment (`latest.PROVENANCE`). Any machines, any order.
+        run_cells: The cells of the last run: `cell_id` (None for left out), `dataset`, `model`, `strategy`, `seed`,
+            `outcome`, `reason`, and where known `spec`; in the order of the matrix.
+        report_spec: `[report]` of the matrix; where it names no comparison, `default_transfers` are compared.
         options: What to show.
-        runs: The runs that the rows name in `run_id`; what they know of versions and hardware counts for their rows.
-        predictions: Gives stored predictions; asked only for ensembles and tables of `ON_REQUEST`.
+        runs: The runs that the rows name in `run_id`; their versions and hardware count for their rows.
+        predictions: Reads stored predictions; called only for ensembles and tables of `ON_REQUEST`.
 
     Raises:
-        UserError: A table is asked for that does not exist.
+        UserError: There is no table of a name in `options.tables`.
     """
     options = options or ReportOptions()
-    wanted = _wanted(options.tables)
+    for name in options.tables:
+        if name not in (*TABLES, *ON_REQUEST):
+            raise UserError(f"--table: expected one of {', '.join((*TABLES, *ON_REQUEST))}, got {name!r}")
+    wanted = options.tables or TABLES
     rows = with_environment(rows, runs)
     machine, groups = shown_groups(rows, run_cells, options)
     spec = report_spec if report_spec is not None and (report_spec.transfer or report_spec.progression) else None
     tables: list[Table] = []
     notes: list[str] = []
     if "summary" in wanted:
-        ensembles, notes = asked_ensembles(groups, report_spec.ensemble if report_spec else (), predictions)
+        ensembles, notes = requested_ensembles(groups, report_spec.ensemble if report_spec else (), predictions)
         ensembles += seed_ensembles(groups, predictions) if options.ensembles else []
         tables = [summary_table(groups, ensembles)]
     if "transfer" in wanted:
-        found, said = _transfers(groups, spec)
-        tables, notes = tables + found, notes + said
+        more, remarks = _transfers(groups, spec)
+        tables, notes = tables + more, notes + remarks
     if "progression" in wanted:
-        found, said = _progressions(groups, spec)
-        tables, notes = tables + found, notes + said
-    tables, empty = _with_results(tables)
-    notes += empty
+        more, remarks = _progressions(groups, spec)
+        tables, notes = tables + more, notes + remarks
+    # a comparison without any number becomes a note; the summary has its cells and the reasons
+    notes += [f"{table.title}: no results yet." for table in tables if not _shows(table)]
+    tables = [table for table in tables if _shows(table)]
     if "published" in wanted and report_spec is not None:
-        found, said = published_tables(groups, report_spec.published)
-        tables, notes = tables + found, notes + said
+        more, remarks = published_tables(groups, report_spec.published)
+        tables, notes = tables + more, notes + remarks
     if "classes" in wanted:
         tables += class_tables(groups, predictions)
     if "confusion" in wanted:
@@ -115,34 +119,21 @@ def build_report(
 def shown_groups(
     rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]], options: ReportOptions
 ) -> tuple[str | None, list[Group]]:
-    """The machine that a report is about, and the groups of its latest executions; arguments as `build_report`."""
+    """The machine of a report, and the groups of its latest executions there; arguments as of `build_report`."""
     machine = choose_machine(rows, options.machine, options.last_machine)
     planned = run_cells if options.last_machine in {None, machine} else ()
-    return machine, group_cells(_chosen(rows, planned, machine, options), planned)
+    latest = latest_executions([row for row in rows if row.get("machine") == machine])
+    if options.only_run:
+        ids = {cell.get("cell_id") for cell in planned}
+        latest = [row for row in latest if row["cell_id"] in ids]
+    return machine, group_cells(latest, planned)
 
 
 def shown_transfers(groups: Sequence[Group], report_spec: ReportSpec | None) -> list[Pair]:
-    """The comparisons of a report: those of `[report]`, else what offers itself."""
+    """The comparisons of a report: those of `[report]` where it names any, else `default_transfers`."""
     if report_spec is not None and (report_spec.transfer or report_spec.progression):
         return transfer_pairs(groups, report_spec.transfer)
     return transfer_pairs(groups, default_transfers(groups))
-
-
-def _wanted(tables: Sequence[str]) -> tuple[str, ...]:
-    for name in tables:
-        if name not in (*TABLES, *ON_REQUEST):
-            raise UserError(f"--table: expected one of {', '.join((*TABLES, *ON_REQUEST))}, got {name!r}")
-    return tuple(tables) or TABLES
-
-
-def _chosen(
-    rows: Sequence[ResultRow], planned: Sequence[Mapping[str, Any]], machine: str | None, options: ReportOptions
-) -> list[ResultRow]:
-    chosen = latest_executions([row for row in rows if row.get("machine") == machine])
-    if not options.only_run:
-        return chosen
-    ids = {cell.get("cell_id") for cell in planned}
-    return [row for row in chosen if row["cell_id"] in ids]
 
 
 def _transfers(groups: Sequence[Group], spec: ReportSpec | None) -> tuple[list[Table], list[str]]:
@@ -160,17 +151,15 @@ def _progressions(groups: Sequence[Group], spec: ReportSpec | None) -> tuple[lis
     tables: list[Table] = []
     notes: list[str] = []
     for versions in spec.progression if spec else ():
-        found = progression_tables(groups, versions)
-        tables += found
-        if not found:
+        more = progression_tables(groups, versions)
+        tables += more
+        if not more:
             notes.append(f"Progression {', '.join(versions)}: fewer than two of them in what is shown here.")
     return tables, notes
 
 
-def _with_results(tables: Sequence[Table]) -> tuple[list[Table], list[str]]:
-    """Comparisons that hold no number at all become a note; the summary has their cells and the reasons."""
-    kept = [table for table in tables if table.name == "summary" or holds_numbers(table)]
-    return kept, [f"{table.title}: no results yet." for table in tables if table not in kept]
+def _shows(table: Table) -> bool:
+    return table.name == "summary" or holds_numbers(table)
 
 
 def _note_on_intervals(groups: Sequence[Group]) -> list[str]:

@@ -1,8 +1,8 @@
-"""Whether a cell that was run again came out the same, and what was different about it. Pure functions.
+"""Compares two executions of a cell: was the result reproduced, and what else changed. Pure functions.
 
 Three verdicts. `identical`: the digests agree, so every recorded number is equal to the bit. `within seed noise`: the
-test accuracy moved by no more than the 95 % spread of the cell's own seeds. `different`: by more, or nobody knows how
-much its seeds spread, or one of the two did not complete.
+test accuracy changed by no more than the 95 % spread of the cell's own seeds. `different`: by more, or that spread is
+unknown, or one of the executions did not complete.
 """
 
 from __future__ import annotations
@@ -23,12 +23,12 @@ COMPARED = (
     ("data", ("data_fingerprint", "weights_sha256", "train_examples", "validation_examples", "test_examples")),
     ("settings", ("threads", "device_name", "compute_dtype", "isolation")),
 )
-"""What may explain that two executions of a cell differ: by heading, the columns of their records."""
+"""What may explain that two executions differ: the columns of their records, by heading."""
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """Something that was not the same the second time."""
+    """A column of `COMPARED` whose value changed, and its heading."""
 
     area: str
     name: str
@@ -38,15 +38,15 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class Reproduction:
-    """How a cell came out the second time.
+    """The second execution of a cell compared with the first.
 
     Attributes:
         verdict: `identical`, `within seed noise` or `different`.
         reason: Why, in words.
-        difference: Test accuracy now minus before; None when one of them has none.
+        difference: Test accuracy now minus before; None when either is missing.
         spread: Half width of the 95 % spread of its seeds' test accuracies; None for fewer than two seeds.
-        seeds: How many seeds that rests on.
-        changes: What else was different.
+        seeds: From how many seeds the spread is computed.
+        changes: What else changed.
     """
 
     verdict: str
@@ -61,20 +61,28 @@ def compare_executions(before: Mapping[str, Any], now: Mapping[str, Any], seeds:
     """Compare two executions of one cell.
 
     Args:
-        before: The first one's row, with `digest`, `status`, `test_accuracy`, and what `COMPARED` names as far as known.
-        now: The second one's.
-        seeds: Test accuracies of completed cells that differ from this one in the seed alone, its own first one included.
+        before: Row of the first, with `digest`, `status`, `test_accuracy`, and what `COMPARED` names as far as known.
+        now: Row of the second.
+        seeds: Test accuracies of completed cells that differ from this cell in the seed alone, `before` included.
     """
     spread, count = seed_spread(seeds, before.get("test_examples"))
-    difference = _difference(before.get("test_accuracy"), now.get("test_accuracy"))
+    accuracy_before, accuracy_now = before.get("test_accuracy"), now.get("test_accuracy")
+    difference = None if accuracy_before is None or accuracy_now is None else accuracy_now - accuracy_before
     verdict, reason = _judge(before, now, difference, spread)
-    return Reproduction(verdict, reason, difference, spread, count, tuple(_changes(before, now)))
+    changes = [
+        Change(area, name, before.get(name), now.get(name))
+        for area, names in COMPARED
+        for name in names
+        if before.get(name) != now.get(name)
+    ]
+    return Reproduction(verdict, reason, difference, spread, count, tuple(changes))
 
 
 def seed_spread(seeds: Iterable[float], test_examples: int | None) -> tuple[float | None, int]:
     """Half width of the 95 % spread of single results, `t(0.975, n - 1) · sd`, and n; None for n < 2.
 
-    A standard deviation below that of rounding to whole test images (`1 / √12` of one) is taken to be that.
+    The standard deviation is at least that of rounding to whole test images, a uniform error of width 1/m with the
+    deviation `1 / (m √12)` for m test images, so that seeds that agree by chance do not look like certainty.
     """
     measured = measure(value for value in seeds if math.isfinite(value))
     if measured is None:
@@ -83,10 +91,6 @@ def seed_spread(seeds: Iterable[float], test_examples: int | None) -> tuple[floa
         return None, measured.n
     rounding = 1 / (test_examples * math.sqrt(12)) if test_examples else 0.0
     return t_quantile(measured.n - 1) * max(measured.sd, rounding), measured.n
-
-
-def _difference(before: float | None, now: float | None) -> float | None:
-    return None if before is None or now is None else now - before
 
 
 def _judge(
@@ -106,10 +110,3 @@ def _judge(
     if abs(difference) <= spread:
         return WITHIN_NOISE, f"{moved}, its seeds spread by ±{spread:.4f}"
     return DIFFERENT, f"{moved}, more than its seeds spread (±{spread:.4f})"
-
-
-def _changes(before: Mapping[str, Any], now: Mapping[str, Any]) -> Iterable[Change]:
-    for area, names in COMPARED:
-        for name in names:
-            if before.get(name) != now.get(name):
-                yield Change(area, name, before.get(name), now.get(name))

@@ -1,6 +1,6 @@
-"""Means, intervals, differences and verdicts: the only place where the report does statistics.
+"""Statistics of reports: means with intervals, differences with tests and verdicts.
 
-Everything rests on Student's t, because seeds are few. Sources:
+Intervals and tests use Student's t distribution, because there are few seeds. Sources:
 
 - interval of a mean, paired and unpaired tests: Student, "The probable error of a mean", Biometrika 6 (1908);
   B. L. Welch, "The generalization of Student's problem", Biometrika 34 (1947), with Satterthwaite's degrees of freedom.
@@ -19,17 +19,17 @@ from dataclasses import dataclass, replace
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
 MOST_SIGN_FLIPS = 16
-"""Above so many differences the 2^n signs are not enumerated any more, and nobody needs it."""
+"""With more differences than this the 2^n signs are not enumerated; the t test then needs no second opinion."""
 
 BETTER, WORSE, NOT_RESOLVED = "better", "worse", "not resolved"
 
 
 @dataclass(frozen=True, slots=True)
 class Measurement:
-    """One quantity over the seeds of a group.
+    """The values of a metric over the seeds of a group, with mean and interval.
 
     Attributes:
-        values: What was measured, in the order of the seeds; never empty.
+        values: In the order of the seeds; never empty.
         mean: Arithmetic mean; not finite as soon as one value is not.
         sd: Sample standard deviation (divisor n - 1); None for n = 1 or when a value is not finite.
         half_width: Half of the 95 % t interval of the mean; None where `sd` is None.
@@ -47,18 +47,18 @@ class Measurement:
 
 @dataclass(frozen=True, slots=True)
 class Difference:
-    """How much a second group lies above a first one.
+    """The difference between the means of two groups, with its interval and tests.
 
     Attributes:
         mean: Second minus first.
-        half_width: Half of the single (uncorrected) 95 % interval; None when it cannot be known.
+        half_width: Half of the single (uncorrected) 95 % interval; None with too few values to compute it.
         n: Pairs of seeds; for an unpaired difference the size of the smaller group.
         method: `paired` (by seed) or `unpaired` (Welch).
         p: Two-sided p of the t test; None where there is no interval.
         adjusted_p: `p` after Holm's correction over `comparisons` comparisons; equal to `p` when there is one.
         comparisons: How many comparisons were corrected for.
         sign_flip_p: Two-sided p of the exact sign-flip test of the pairs, which assumes symmetry but no normality.
-        verdict: `better`, `worse` or `not resolved`; None for quantities that have no better or worse.
+        verdict: `better`, `worse` or `not resolved`; None for metrics where neither way is better.
     """
 
     mean: float
@@ -73,45 +73,45 @@ class Difference:
 
     @property
     def least_sign_flip_p(self) -> float | None:
-        """What the sign-flip test gives at the very least with so few pairs."""
+        """The smallest p that the sign-flip test can give with n pairs, `2^(1-n)`."""
         return None if self.sign_flip_p is None else 2.0 ** (1 - self.n)
 
 
 def measure(values: Iterable[float]) -> Measurement | None:
     """Mean, spread and 95 % interval of the mean, `mean ± t(0.975, n - 1) · sd / √n`; None when there is no value."""
-    found = tuple(float(value) for value in values)
-    if not found:
+    numbers = tuple(float(value) for value in values)
+    if not numbers:
         return None
-    if not all(map(math.isfinite, found)):
-        return Measurement(found, sum(found), None, None)
-    mean = _mean(found)
-    if len(found) == 1:
-        return Measurement(found, mean, None, None)
-    sd = _sample_deviation(found, mean)
-    return Measurement(found, mean, sd, t_quantile(len(found) - 1) * sd / math.sqrt(len(found)))
+    if not all(map(math.isfinite, numbers)):
+        return Measurement(numbers, sum(numbers), None, None)
+    n, mean = len(numbers), _mean(numbers)
+    if n == 1:
+        return Measurement(numbers, mean, None, None)
+    sd = _sample_deviation(numbers, mean)
+    return Measurement(numbers, mean, sd, t_quantile(n - 1) * sd / math.sqrt(n))
 
 
 def compare(first: Mapping[int, float], second: Mapping[int, float], *, step: float = 0.0) -> Difference | None:
-    """Second minus first, paired by seed where two seeds pair, else by Welch's test.
+    """Second minus first, paired by seed where at least two seeds are common, else by Welch's test.
 
     Args:
-        first: Values by seed; those that are not finite take no part.
-        second: The same of the other side.
-        step: The smallest difference that one value can make, 1/m for an accuracy counted on m images. A spread
-            below what rounding to such steps gives (`step / √12` for each value) is taken to be that, so that two
-            seeds that agree by chance do not look like certainty.
+        first: Values by seed; those that are not finite are left out.
+        second: Likewise.
+        step: The resolution of the values, 1/m for an accuracy counted on m images. The standard deviation is at least
+            that of rounding to such steps, a uniform error (`step / √12` for each value, `step / √6` for the difference
+            of two), so that seeds that agree by chance do not look like certainty.
 
     Returns:
         None when one side has no finite value.
     """
-    one, two = _finite(first), _finite(second)
-    if not one or not two:
+    a, b = _finite(first), _finite(second)
+    if not a or not b:
         return None
-    common = sorted(one.keys() & two.keys())
-    unpaired_knows_more = len(common) < 2 <= min(len(one), len(two))
-    if common and not unpaired_knows_more:
-        return _paired([two[seed] - one[seed] for seed in common], step)
-    return _unpaired(list(one.values()), list(two.values()), step)
+    common = sorted(a.keys() & b.keys())
+    # a single pair has no interval, but two values on either side have one
+    if common and (len(common) >= 2 or min(len(a), len(b)) < 2):
+        return _paired([b[seed] - a[seed] for seed in common], step)
+    return _unpaired(list(a.values()), list(b.values()), step)
 
 
 def _paired(differences: Sequence[float], step: float) -> Difference:
@@ -139,16 +139,17 @@ def _unpaired(first: Sequence[float], second: Sequence[float], step: float) -> D
 
 
 def _satterthwaite(errors: Sequence[float], sizes: Sequence[int]) -> float:
-    """Degrees of freedom of a sum of two variances, from their standard errors; only their ratio matters."""
+    """Satterthwaite's degrees of freedom, `(Σ e²)² / Σ (e⁴ / (n - 1))`, from standard errors e and sizes n."""
     largest = max(errors)
     if largest == 0 or math.isinf(largest):
         return sum(sizes) - 2
+    # only the ratio of the errors matters; dividing keeps the fourth powers from over- and underflow
     shares = [(error / largest) ** 2 for error in errors]
     return sum(shares) ** 2 / sum(share**2 / (size - 1) for share, size in zip(shares, sizes, strict=True))
 
 
 def judge(differences: Sequence[Difference | None], *, higher_is_better: bool | None) -> list[Difference | None]:
-    """Give each comparison of one family its verdict, after Holm's correction for their number.
+    """The differences with their verdicts, after Holm's correction for their number.
 
     `better` or `worse` needs an adjusted p below 0.05, which for a single comparison is the same as an interval
     that leaves 0 out; everything else is `not resolved`.
@@ -184,9 +185,9 @@ def holm(probabilities: Sequence[float | None]) -> list[float | None]:
 
 
 def sign_flip_p(differences: Sequence[float]) -> float | None:
-    """Two-sided p of the exact sign-flip test: the share of all 2^n signs whose sum is at least as far from 0.
+    """Two-sided p of the exact sign-flip test: the share of all 2^n sign choices whose sum is at least as far from 0.
 
-    None for more than 16 differences. With n pairs it is never below 2^(1-n): 0.25 for three, 0.03125 for six.
+    None without differences and for more than 16. With n pairs it is never below 2^(1-n): 0.25 for three, 0.03125 for six.
     """
     if not 1 <= len(differences) <= MOST_SIGN_FLIPS:
         return None
@@ -197,7 +198,7 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
     sums = np.zeros(1)
     for difference in scaled:
         sums = np.concatenate([sums + difference, sums - difference])
-    # sums that differ by rounding alone count as equal
+    # sums that differ only by rounding count as equal
     return float(np.mean(np.abs(sums) >= abs(math.fsum(scaled)) - 1e-9))
 
 
@@ -209,6 +210,7 @@ def t_quantile(freedom: float) -> float:
 
 
 def _two_sided_p(mean: float, error: float, freedom: float) -> float:
+    """`P(|T| >= |mean / error|)` of Student's t."""
     if error == 0:
         return 1.0 if mean == 0 else 0.0
     from scipy.special import stdtr
@@ -217,12 +219,13 @@ def _two_sided_p(mean: float, error: float, freedom: float) -> float:
 
 
 def _mean(values: Sequence[float]) -> float:
+    # equal values give exactly themselves: rounding must not make a spread out of nothing
     if _are_equal(values):
         return values[0]
     try:
         return math.fsum(values) / len(values)
     except OverflowError:
-        # the loss of a model that runs away may be near the largest float
+        # the loss of a diverging model may be near the largest float
         return math.fsum(value / len(values) for value in values)
 
 

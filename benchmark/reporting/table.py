@@ -1,6 +1,6 @@
-"""What a report is before it is text: tables of typed cells, with footnotes and notes. Plain frozen values.
+"""Tables of typed cells with footnotes and notes: what a report is before a writer turns it into text.
 
-A writer decides how a cell looks; nothing here knows of widths, escapes or digits.
+Writers decide how a cell looks: widths, escapes, digits.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Kind: TypeAlias = Literal["text", "verdict", "count", "accuracy", "loss", "secon
 
 @dataclass(frozen=True, slots=True)
 class Tally:
-    """How many seeds of a group completed, of how many that were asked for."""
+    """How many seeds of a group completed, of how many planned."""
 
     completed: int
     planned: int
@@ -26,7 +26,7 @@ class Tally:
 
 @dataclass(frozen=True, slots=True)
 class Published:
-    """A figure of others, as they published it: a number and its decimals, or a text where it was no bare number."""
+    """A figure from a publication: a number and its decimals, or a text where it is not a plain number."""
 
     value: float | str
     decimals: int = 0
@@ -37,16 +37,16 @@ Value: TypeAlias = str | int | float | Measurement | Difference | Tally | Publis
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
-    """One column.
+class TableColumn:
+    """A column of a table.
 
     Attributes:
-        key: Its name for programs: lower case, words joined by `_`.
-        title: Its name for people.
+        key: Its name in CSV and JSON: lower case, words joined by `_`.
+        title: Its heading.
         kind: What it holds; a row may say otherwise (`Row.kind`) where metrics are rows.
         unit: `s`, `bytes`, `images/s`, or empty.
         identifies: Whether it tells rows apart; such columns are repeated when a wide table is folded.
-        n: How many seeds its numbers are from where that is one number for the column; shown in its heading.
+        n: From how many seeds its numbers are, where that is the same in all rows; shown in its heading.
         heads: Whether rows that share its value may stand under it as a heading, to save width.
     """
 
@@ -61,13 +61,13 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One row.
+    """A row of a table.
 
     Attributes:
         cells: Values by the key of their column.
         marks: Footnotes (positions in `Table.footnotes`) by the key of the cell that they belong to.
         kind: What the numbers of this row are, where the metrics are rows; None leaves it to the columns.
-        remark: The text of all the row's footnotes, for formats where a row must speak for itself.
+        remark: The text of all footnotes of the row, for CSV and JSON, where rows stand alone.
     """
 
     cells: Mapping[str, Value]
@@ -78,20 +78,20 @@ class Row:
 
 @dataclass(frozen=True, slots=True)
 class Table:
-    """One table.
+    """A table.
 
     Attributes:
-        name: `summary`, `transfer`, `progression`, `classes`, `confusion` or `compare`; several tables may share a name.
+        name: `summary`, `transfer`, `progression`, `published`, `classes`, `confusion` or `compare`; tables may share it.
         title: The heading.
         columns, rows: In the order to print.
-        about: What holds for the whole table, such as its dataset, by name; a column each in CSV.
-        footnotes: What marked cells refer to, mostly why a seed has no result.
+        about: What holds for the whole table, by name, such as its dataset; a column each in CSV.
+        footnotes: The texts of marked cells, mostly why a seed has no result.
         notes: What a reader must know to judge the table.
     """
 
     name: str
     title: str
-    columns: tuple[Column, ...]
+    columns: tuple[TableColumn, ...]
     rows: tuple[Row, ...]
     about: Mapping[str, str] = field(default_factory=dict)
     footnotes: tuple[str, ...] = ()
@@ -143,13 +143,13 @@ class Report:
 
 
 class Footnotes:
-    """Collects the footnotes of one table; the same text is one footnote."""
+    """Collects the footnotes of one table; equal texts become one footnote."""
 
     def __init__(self) -> None:
         self._positions: dict[str, int] = {}
 
     def mark(self, *texts: str) -> tuple[int, ...]:
-        """The positions of these texts, added where they are new."""
+        """The positions of these texts, which are added where they are new."""
         return tuple(self._positions.setdefault(text, len(self._positions)) for text in texts)
 
     @property
@@ -158,17 +158,19 @@ class Footnotes:
 
 
 def differences_in(tables: Iterable[Table]) -> list[Difference]:
+    """All differences in the cells of tables."""
     return [
         value for table in tables for row in table.rows for value in row.cells.values() if isinstance(value, Difference)
     ]
 
 
 def holds_numbers(table: Table) -> bool:
+    """Whether a table has any measurement."""
     return any(isinstance(value, Measurement) for row in table.rows for value in row.cells.values())
 
 
 def letter(position: int) -> str:
-    """How a footnote is called: a to z, then aa, ab and so on."""
+    """The letters of the footnote at a position: a to z, then aa, ab and so on."""
     name = ""
     position += 1
     while position:

@@ -117,13 +117,12 @@ def _build(
 ) -> Report:
     from benchmark.cli.cell_lookup import selected_results, stored_predictions
     from benchmark.reporting.report import ReportOptions, build_report, shown_groups, shown_transfers
-    from benchmark.reporting.rows.latest import with_environment
     from benchmark.results.read import queries
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
         runs = queries.runs(opened)
-        rows = with_environment(selected_results(opened, select, exclude), runs)
+        rows = selected_results(opened, select, exclude)
         last = [run for run in runs if machine is None or run["machine"] == machine][-1:]
         planned = queries.run_cells(opened, last[0]["run_id"]) if last else []
         stored = queries.latest_matrix_text(opened, machine)
@@ -137,7 +136,7 @@ def _build(
         shown = [] if select or exclude else planned
         load = stored_predictions(opened)
         spec = _comparisons(matrix, stored)
-        report = build_report(rows, shown, spec, options, predictions=load)
+        report = build_report(rows, shown, spec, options, runs=runs, predictions=load)
         if figures is None:
             return report
         from benchmark.cli.figure_option import with_figures

@@ -94,7 +94,7 @@ def _figures(database: str, cell_id: str) -> list[dict[str, str]]:
 
 def _of_classes(predictions: Predictions | None) -> dict[str, Any]:
     """The scores of each class, and how often each true class (row) was taken for each class (column)."""
-    from benchmark.reporting.rows.classes import class_scores, confusion_counts
+    from benchmark.reporting.tables.per_class import class_scores, confusion_counts
 
     if predictions is None:
         return {"classes": [], "confusion": []}

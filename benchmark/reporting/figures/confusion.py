@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.style import LABEL_POINTS, SMALL_POINTS, finish, sheet, styled
-from benchmark.reporting.rows.classes import confusion_counts
 from benchmark.reporting.rows.predictions import Predictions
+from benchmark.reporting.tables.per_class import confusion_counts
 
 MOST_NUMBERED = 25
 """With more classes the cells are too small for their numbers, and not every class is named."""

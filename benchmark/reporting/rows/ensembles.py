@@ -1,7 +1,7 @@
-"""Ensembles as rows of the summary: probabilities of several cells averaged, from stored predictions alone.
+"""Ensembles: the averaged probabilities of several cells, from stored predictions alone, as rows of the summary.
 
-With cells of several groups (models, strategies, settings) one of each is averaged seed by seed, so that the ensemble
-has an interval like any other row; with cells of one group its seeds are averaged, and there is one number.
+Of several groups (models, strategies, settings) one cell each is averaged seed by seed, so that the ensemble has an
+interval like any other row; of a single group its seeds are averaged, which gives one number.
 """
 
 from __future__ import annotations
@@ -12,22 +12,21 @@ from dataclasses import dataclass
 from benchmark.matrix.report_spec import EnsembleSpec
 from benchmark.matrix.selection import parse_selection
 from benchmark.matrix.settings import cell_settings
-from benchmark.reporting.rows.classes import Load
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import ResultRow, cell_of
-from benchmark.reporting.rows.predictions import Predictions, accuracy, average, loss, share_test_set
+from benchmark.reporting.rows.predictions import LoadPredictions, Predictions, accuracy, average, loss, share_test_set
 
 
 @dataclass(frozen=True, slots=True)
 class Ensemble:
-    """One ensemble.
+    """One ensemble and its scores.
 
     Attributes:
-        datasets, models: Names of its members', each once.
-        label: How its row is called.
+        datasets, models: The distinct names of its members.
+        label: The name of its row.
         members: Cells in each average.
-        values: By metric (`test_accuracy`, `test_loss`, `tta_accuracy`, `tta_loss`, `parameters`) what each average
-            came to; a metric that is not known is absent.
+        values: The score of each average, by metric (`test_accuracy`, `test_loss`, `tta_accuracy`, `tta_loss`,
+            `parameters`); an unknown metric is absent.
     """
 
     datasets: tuple[str, ...]
@@ -37,25 +36,25 @@ class Ensemble:
     values: Mapping[str, tuple[float, ...]]
 
 
-def asked_ensembles(
-    groups: Sequence[Group], specs: Sequence[EnsembleSpec], load: Load
+def requested_ensembles(
+    groups: Sequence[Group], specs: Sequence[EnsembleSpec], load: LoadPredictions
 ) -> tuple[list[Ensemble], list[str]]:
-    """The ensembles of `[report]`, and a note for each that cannot be made."""
-    found: list[Ensemble] = []
+    """The ensembles of `[report]`, and a note for each that cannot be computed."""
+    ensembles: list[Ensemble] = []
     notes: list[str] = []
     for spec in specs:
-        made = _ensemble(_selected(groups, spec), spec.label, load)
-        if isinstance(made, Ensemble):
-            found.append(made)
+        result = _ensemble(_selected(groups, spec), spec.label, load)
+        if isinstance(result, Ensemble):
+            ensembles.append(result)
         else:
-            notes.append(f"Ensemble {spec.label or ' or '.join(spec.cells)}: {made}.")
-    return found, notes
+            notes.append(f"Ensemble {spec.label or ' or '.join(spec.cells)}: {result}.")
+    return ensembles, notes
 
 
-def seed_ensembles(groups: Sequence[Group], load: Load) -> list[Ensemble]:
-    """The seeds of each group averaged, where several have predictions."""
-    made = [_ensemble([group], f"{group.strategy}, seeds averaged", load) for group in groups]
-    return [each for each in made if isinstance(each, Ensemble)]
+def seed_ensembles(groups: Sequence[Group], load: LoadPredictions) -> list[Ensemble]:
+    """For each group the ensemble of its seeds, where all of several seeds have predictions."""
+    results = [_ensemble([group], f"{group.strategy}, seeds averaged", load) for group in groups]
+    return [result for result in results if isinstance(result, Ensemble)]
 
 
 def _selected(groups: Sequence[Group], spec: EnsembleSpec) -> list[Group]:
@@ -73,8 +72,8 @@ def _selected(groups: Sequence[Group], spec: EnsembleSpec) -> list[Group]:
     return chosen
 
 
-def _ensemble(groups: Sequence[Group], label: str, load: Load) -> Ensemble | str:
-    """The ensemble, or why there is none."""
+def _ensemble(groups: Sequence[Group], label: str, load: LoadPredictions) -> Ensemble | str:
+    """The ensemble, or the reason why there is none, in words."""
     rows = [row for group in groups for row in group.completed.values()]
     if len(rows) < 2:
         return f"expected several finished cells, found {len(rows)}"
@@ -103,7 +102,7 @@ def _ensemble(groups: Sequence[Group], label: str, load: Load) -> Ensemble | str
 
 
 def _teams(groups: Sequence[Group]) -> list[list[ResultRow]]:
-    """What is averaged: one of each group for each seed that all have; of a single group, all its seeds."""
+    """The rows of each average: of several groups one row each for every seed that all have, of one group all rows."""
     if len(groups) == 1:
         return [list(groups[0].completed.values())]
     seeds = set.intersection(*(set(group.completed) for group in groups))

@@ -1,4 +1,4 @@
-"""Groups: the cells that differ in their seed alone. A group is what one row of a table tells about."""
+"""Groups of cells that differ in their seed alone; most rows of tables show one group."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from benchmark.reporting.rows.flat_settings import describe, key_of, settings_of
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import Metric, value_of
-from benchmark.reporting.rows.varying_settings import describe, key_of, settings_of
 from benchmark.status import Cause, Status
 
 LONGEST_REASON = 300
@@ -21,9 +21,9 @@ class Missing:
 
     Attributes:
         seed: Which one.
-        what: `failed (oom)`, `diverged`, `pending`, `left out`, …
+        what: What became of it: `failed (oom)`, `diverged`, `pending`, `left out`, …
         reason: More about it; may be empty.
-        row: How far it came; None when it never began.
+        row: Its latest execution; None when it never began.
     """
 
     seed: int
@@ -37,10 +37,11 @@ class Group:
     """Cells that differ in their seed alone.
 
     Attributes:
-        dataset, model, strategy, label: The names, and how reports call the strategy.
-        settings: All other settings; empty for combinations that were left out.
+        dataset, model, strategy: The names.
+        label: The strategy's description in reports.
+        settings: All other settings (`flat_settings.settings_of`); empty for combinations that were left out.
         completed: The rows with a result, by seed.
-        missing: The seeds without one.
+        missing: The seeds without a result.
         last_run: The highest run id among its rows.
     """
 
@@ -82,11 +83,11 @@ class Group:
 
 
 def group_cells(rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]] = ()) -> list[Group]:
-    """The groups of these rows and of what a run planned beside them, in the order of the matrix where it is known.
+    """Group rows, and the cells that a run planned beside them, in the order of the matrix where it is known.
 
     Args:
         rows: One for each cell, of one machine.
-        run_cells: What a run was about; cells without a row are pending, others were left out with a reason.
+        run_cells: The cells of a run; cells without a row are pending, others were left out with a reason.
     """
     settings = {row["cell_id"]: settings_of(row) for row in rows}
     parts = _by_settings(rows, settings)
@@ -100,28 +101,29 @@ def group_cells(rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]
 def _by_settings(
     rows: Sequence[ResultRow], settings: Mapping[str, Mapping[str, Any]]
 ) -> list[tuple[list[ResultRow], int]]:
-    """Rows with equal names and settings, of their own and of their ancestors; each with its number as a variant.
+    """Rows with equal names and settings, their own and their ancestors'; each part with its number as a variant.
 
-    Two cells may still share everything and a seed: the same cell under another `training_version`, for one. They
-    are other variants, the newest first, because results that were not made alike are never averaged.
+    Two cells may agree in all that and in the seed, for example the same cell under another `training_version`. They
+    become different variants, the newest first, because results of different programs are never averaged.
     """
     cells = {row["cell_id"]: row for row in rows}
     parts: dict[tuple[Any, ...], list[ResultRow]] = {}
-    turns: dict[tuple[Any, ...], int] = {}
+    variants: dict[tuple[Any, ...], int] = {}
     for row in sorted(rows, key=lambda row: -(row.get("execution_id") or 0)):
         key = tuple(_lineage(row, cells, settings))
-        seen = turns[*key, row["seed"]] = turns.get((*key, row["seed"]), 0) + 1
-        parts.setdefault((*key, seen), []).append(row)
+        variant = variants[*key, row["seed"]] = variants.get((*key, row["seed"]), 0) + 1
+        parts.setdefault((*key, variant), []).append(row)
     return [(part, key[-1]) for key, part in parts.items()]
 
 
 def _lineage(
     row: ResultRow, cells: Mapping[str, ResultRow], settings: Mapping[str, Mapping[str, Any]]
 ) -> Iterable[str]:
-    known: set[str] = set()
+    """Names and settings of the row's cell, then of its parent, and so on."""
+    seen: set[str] = set()
     current: ResultRow | None = row
-    while current is not None and current["cell_id"] not in known:
-        known.add(current["cell_id"])
+    while current is not None and current["cell_id"] not in seen:
+        seen.add(current["cell_id"])
         yield from (current["dataset"], current["model"], current["strategy"], key_of(settings[current["cell_id"]]))
         current = cells.get(current.get("parent_cell_id") or "")
 
@@ -166,7 +168,7 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
 
 
 def _with_unstarted(groups: Sequence[Group], cells: Sequence[Mapping[str, Any]]) -> list[Group]:
-    """Add cells that no execution exists of: to the only group that they can belong to, else as a group of their own."""
+    """Add the cells without an execution: to the only group that they can belong to, else as a group of their own."""
     parts: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for cell in cells:
         names = (cell["dataset"], cell["model"], cell["strategy"])
@@ -174,34 +176,34 @@ def _with_unstarted(groups: Sequence[Group], cells: Sequence[Mapping[str, Any]])
         parts.setdefault((*names, key_of(_known_settings(cell)), why), []).append(cell)
     grown = list(groups)
     for part in parts.values():
-        home = _home(grown, part)
-        if home is None:
+        index = _index_of_group(grown, part)
+        if index is None:
             grown.append(_unstarted_group(part))
         else:
-            missing = (*grown[home].missing, *map(_unstarted, part))
-            grown[home] = replace(grown[home], missing=tuple(sorted(missing, key=lambda each: each.seed)))
+            missing = (*grown[index].missing, *map(_unstarted, part))
+            grown[index] = replace(grown[index], missing=tuple(sorted(missing, key=lambda each: each.seed)))
     return grown
 
 
 def _known_settings(cell: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a cell that comes with all of them; a few columns alone cannot be compared with a whole record."""
+    """All settings of a cell, or none: a few columns alone cannot be compared with a whole record."""
     return settings_of(cell) if cell.get("spec") else {}
 
 
-def _home(groups: Sequence[Group], cells: Sequence[Mapping[str, Any]]) -> int | None:
-    """The one group with these names and settings that has none of these seeds yet."""
+def _index_of_group(groups: Sequence[Group], cells: Sequence[Mapping[str, Any]]) -> int | None:
+    """The only group with these names and settings and without these seeds; None where there is none or several."""
     first, seeds = cells[0], {cell["seed"] for cell in cells}
     if len(seeds) < len(cells):
         return None
     settings = _known_settings(first)
-    homes = [
+    candidates = [
         index
         for index, group in enumerate(groups)
         if group.names == (first["dataset"], first["model"], first["strategy"])
         and not seeds & (group.completed.keys() | {each.seed for each in group.missing})
         and (not settings or not group.settings or key_of(settings) == key_of(group.settings))
     ]
-    return homes[0] if len(homes) == 1 else None
+    return candidates[0] if len(candidates) == 1 else None
 
 
 def _unstarted_group(cells: Sequence[Mapping[str, Any]]) -> Group:
@@ -224,16 +226,15 @@ def _unstarted(cell: Mapping[str, Any]) -> Missing:
 
 
 def varying_settings(groups: Iterable[Group]) -> list[str]:
-    """The settings that tell apart groups of the same dataset, model and strategy, in the order of the record."""
-    alike: dict[tuple[str, str, str], list[Group]] = {}
+    """Names of the settings that differ between groups of the same dataset, model and strategy, in recorded order."""
+    by_names: dict[tuple[str, str, str], list[Group]] = {}
     names: dict[str, None] = {}
     for group in groups:
         if group.settings:
-            alike.setdefault(group.names, []).append(group)
+            by_names.setdefault(group.names, []).append(group)
             names.update(dict.fromkeys(group.settings))
-    several = [found for found in alike.values() if len(found) > 1]
-    return [name for name in names if any(_differ_in(name, found) for found in several)]
 
+    def varies(name: str, groups: Iterable[Group]) -> bool:
+        return len({key_of({"": group.settings.get(name)}) for group in groups}) > 1
 
-def _differ_in(name: str, groups: Sequence[Group]) -> bool:
-    return len({key_of({"": group.settings.get(name)}) for group in groups}) > 1
+    return [name for name in names if any(varies(name, groups) for groups in by_names.values())]

@@ -1,4 +1,4 @@
-"""Which executions a report is about: the latest of each cell, on one machine, never blended with another's."""
+"""Chooses the executions of a report: the latest of each cell, on one machine, because machines are never mixed."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from benchmark.matrix.cell import Cell
 from benchmark.status import UNFINISHED, Status
 
 ResultRow: TypeAlias = Mapping[str, Any]
-"""A row of the view `results`, with the cell's settings and where it can be had its run's environment."""
+"""A row of the view `results`, with the cell in `spec` and, where known, the environment of its run (`PROVENANCE`)."""
 
 PROVENANCE = (
     "package_version", "git_commit", "python_version", "backend_version", "keras_version", "numpy_version",
     "os", "cpu_model", "cpu_cores", "gpu_names", "gpu_driver",
 )  # fmt: skip
-"""What an execution was made with; where rows have these columns, a difference is said."""
+"""Columns that say with which versions and hardware an execution was made."""
 
 
 def cell_of(row: ResultRow) -> Cell:
@@ -27,14 +27,13 @@ def cell_of(row: ResultRow) -> Cell:
 
 
 def with_environment(rows: Sequence[ResultRow], runs: Sequence[Mapping[str, Any]]) -> list[ResultRow]:
-    """The rows with what their run knows of versions and hardware; what a row says itself stays."""
-    known = {run["run_id"]: run for run in runs}
-    environments = {run_id: {name: run[name] for name in PROVENANCE if name in run} for run_id, run in known.items()}
+    """The rows with the versions and hardware of their run added; columns that a row has itself stay."""
+    environments = {run["run_id"]: {name: run[name] for name in PROVENANCE if name in run} for run in runs}
     return [{**environments.get(row.get("run_id") or 0, {}), **row} for row in rows]
 
 
 def choose_machine(rows: Sequence[ResultRow], asked: str | None, last: str | None) -> str | None:
-    """The machine asked for, else that of the last run, else that of the row that moved last."""
+    """The machine asked for, else that of the last run where it has rows, else that of the newest run."""
     if asked is not None:
         return asked
     if last is not None and any(row.get("machine") == last for row in rows):
@@ -64,7 +63,7 @@ def in_order(rows: Sequence[ResultRow]) -> list[ResultRow]:
 
 
 def note_on_other_machines(rows: Sequence[ResultRow], machine: str | None) -> list[str]:
-    """One note when the database holds results of machines that the tables leave out."""
+    """A note that counts the results of other machines, which the tables leave out; none where there are none."""
     counts: dict[str, set[str]] = {}
     for row in rows:
         if row.get("machine") != machine:

@@ -1,19 +1,19 @@
-"""Which group is compared with which: the one that differs least in everything that is not the question."""
+"""Finds the group that another one is compared with: the one whose other settings differ least."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from benchmark.reporting.rows.flat_settings import key_of
 from benchmark.reporting.rows.groups import Group
-from benchmark.reporting.rows.varying_settings import key_of
 
 
 def partner(group: Group, candidates: Iterable[Group], varying: Sequence[str]) -> Group | None:
-    """The candidate that agrees with the group in most of the varying settings; the latest one among equals.
+    """The candidate that agrees with the group in most of the varying settings; of equal ones, that of the latest run.
 
     Args:
         group: What is to be compared.
-        candidates: Groups that answer the question, such as those of another strategy.
+        candidates: Groups it may be compared with, such as those of another strategy.
         varying: Names of the settings that are axes of the matrix (`groups.varying_settings`).
     """
     ranked = sorted(candidates, key=lambda each: (-agreement(group, each, varying), -each.last_run))
@@ -21,11 +21,12 @@ def partner(group: Group, candidates: Iterable[Group], varying: Sequence[str]) -
 
 
 def agreement(first: Group, second: Group, varying: Sequence[str]) -> int:
-    return sum(coordinate(first, name) == coordinate(second, name) for name in varying)
+    """In how many of the varying settings two groups agree."""
 
+    def value(group: Group, name: str) -> str:
+        return key_of({"": group.settings.get(name)})
 
-def coordinate(group: Group, name: str) -> str:
-    return key_of({"": group.settings.get(name)})
+    return sum(value(first, name) == value(second, name) for name in varying)
 
 
 def where(group: Group, varying: Sequence[str]) -> str:

@@ -1,4 +1,4 @@
-"""The quantities that reports compare: how each is called, what it is, and which way is better."""
+"""The metrics that reports compare: column, title, kind, and whether higher is better."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from benchmark.reporting.table import Kind
 
 @dataclass(frozen=True, slots=True)
 class Metric:
-    """One quantity of the view `results`.
+    """One metric of the view `results`.
 
     Attributes:
         key: The column of the view.
-        title: How tables call it.
-        kind, unit: As in `tables.Column`.
+        title: Its heading in tables.
+        kind, unit: As in `table.TableColumn`.
         higher_is_better: None where neither way is better.
-        is_timing: Whether it counts only from executions whose timings are valid.
-        counted_on: The column with the number of images that an accuracy was counted on.
+        is_timing: Whether only executions with valid timings count.
+        counted_on: The column with the number of images behind an accuracy; empty for other metrics.
     """
 
     key: str
@@ -52,7 +52,7 @@ PEAK_MEMORY = Metric("peak_rss_bytes", "peak memory", "bytes", "bytes")
 
 
 def value_of(row: Mapping[str, Any], metric: Metric) -> float | None:
-    """The value that counts for a report: None when it is missing, or a timing that is not to be trusted."""
+    """The value of a row in a metric; None when it is missing, or a timing that is not valid."""
     value = row.get(metric.key)
     if value is None or (metric.is_timing and not has_valid_timing(row)):
         return None
@@ -60,4 +60,5 @@ def value_of(row: Mapping[str, Any], metric: Metric) -> float | None:
 
 
 def has_valid_timing(row: Mapping[str, Any]) -> bool:
+    """Whether a row was timed without interruption and without other load."""
     return bool(row.get("timing_valid")) and not row.get("resumed")

@@ -1,29 +1,32 @@
-"""Seeds without a result, in words: every one is named with its reason, none is dropped."""
+"""Sentences about seeds without a result and timings that do not count, so that nothing is left out silently."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.reporting.rows.groups import Group, Missing
+from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import has_valid_timing
 
 
 def reasons(group: Group) -> list[str]:
-    """One text for each reason: `seeds 1 and 2 failed (timeout): no progress for 300 s`."""
+    """A sentence for each reason why seeds of a group have no result.
+
+    For example `seeds 1 and 2 failed (timeout): no progress for 300 s`.
+    """
     seeds: dict[tuple[str, str], list[int]] = {}
     for missing in group.missing:
         seeds.setdefault((missing.what, missing.reason), []).append(missing.seed)
-    return [_sentence(found, *key) for key, found in seeds.items()]
+    return [_sentence(numbers, *key) for key, numbers in seeds.items()]
 
 
 def _sentence(seeds: Sequence[int], what: str, reason: str) -> str:
-    different = sorted(set(seeds))
-    count = f" ({len(seeds)} cells)" if len(seeds) > len(different) else ""
-    return f"{name_seeds(different)}{count} {what}" + (f": {reason}" if reason else "")
+    distinct = sorted(set(seeds))
+    count = f" ({len(seeds)} cells)" if len(seeds) > len(distinct) else ""
+    return f"{name_seeds(distinct)}{count} {what}" + (f": {reason}" if reason else "")
 
 
 def name_seeds(seeds: Sequence[int]) -> str:
-    """`seed 0`, `seeds 0 and 2`, `seeds 0-4 and 7`."""
+    """Seeds in words: `seed 0`, `seeds 0 and 2`, `seeds 0-4 and 7`."""
     runs: list[list[int]] = []
     for seed in sorted(seeds):
         if runs and seed == runs[-1][-1] + 1:
@@ -38,9 +41,9 @@ def name_seeds(seeds: Sequence[int]) -> str:
 
 
 def note_on_incomplete(groups: Sequence[Group]) -> list[str]:
-    """One note that counts what has no result, by what became of it."""
+    """A note that counts the cells without a result, by what became of them; none where all have one."""
     counts: dict[str, int] = {}
-    for missing in all_missing(groups):
+    for missing in (missing for group in groups for missing in group.missing):
         counts[missing.what] = counts.get(missing.what, 0) + 1
     if not counts:
         return []
@@ -49,12 +52,8 @@ def note_on_incomplete(groups: Sequence[Group]) -> list[str]:
     return [f"{sum(counts.values())} of {total} cells have no result: {listed}. Means are of those that completed."]
 
 
-def all_missing(groups: Sequence[Group]) -> list[Missing]:
-    return [missing for group in groups for missing in group.missing]
-
-
 def note_on_timings(groups: Sequence[Group]) -> list[str]:
-    """One note that counts the executions whose timings are left out."""
+    """A note that counts the results whose timings are left out; none where all timings count."""
     rows = [row for group in groups for row in group.completed.values()]
     resumed = sum(bool(row.get("resumed")) for row in rows)
     disturbed = sum(not has_valid_timing(row) and not row.get("resumed") for row in rows)

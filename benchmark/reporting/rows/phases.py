@@ -1,4 +1,4 @@
-"""Where the time of a cell goes, and what takes most of it: the bottleneck."""
+"""Divides the time of a cell into phases, and names the longest: the bottleneck."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from benchmark import units
 from benchmark.reporting.rows.groups import Group
 
 PHASES = ("start", "tracing", "input", "steps", "validation", "checkpoint", "evaluation", "rest")
-"""Start: opening data, building, loading weights. Tracing: of training and prediction. Input: waiting for images.
-Checkpoint: callbacks and states. Evaluation: the test set. Rest: reading and writing files, the process."""
+"""Start: opening data, building the network, loading weights. Tracing: compiling training and prediction functions.
+Input: waiting for images. Checkpoint: callbacks and saved states. Evaluation: the test set. Rest: reading and writing
+files, starting and ending the process."""
 
 _NAMES = {
     "start": "start",
@@ -23,38 +24,38 @@ _NAMES = {
     "rest": "files and process",
 }
 
-_SMALLEST = 0.01
-"""Shares below this are not worth a word."""
+_SMALLEST_SHARE = 0.01
+"""Phases with a smaller share are not named."""
 
 
 def phases_of(execution: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """Seconds of each phase of an execution, by its epochs; empty while it has none.
+    """Seconds of each phase of an execution, from its epochs; empty while it has none.
 
-    What a traced epoch took beyond the mean of the other epochs of its stage is tracing; in a stage of a single epoch
-    tracing cannot be told from the steps, and counts as steps.
-
-    Epochs that another cell trained count as if this one had.
+    Tracing is what a traced epoch took beyond the mean of the other epochs of its stage; in a stage of a single epoch
+    it cannot be separated from the steps and counts as steps. Epochs of shared stages, which another cell trained, count
+    as if this cell had trained them.
 
     Args:
         execution: `setup_seconds`, `evaluate_seconds`, `total_seconds` and `shared_seconds` where they are known.
-        epochs: Rows of `epoch`.
+        epochs: Rows of the table `epoch`.
     """
     if not epochs:
         return {}
-    found = dict.fromkeys(PHASES, 0.0)
+    phases = dict.fromkeys(PHASES, 0.0)
     for name in ("input", "step", "validation", "checkpoint"):
-        found["steps" if name == "step" else name] = sum(row[f"{name}_seconds"] or 0.0 for row in epochs)
+        phases["steps" if name == "step" else name] = sum(row[f"{name}_seconds"] or 0.0 for row in epochs)
     for name, key in (("steps", "step_seconds"), ("validation", "validation_seconds")):
         tracing = _beyond_steady(epochs, key)
-        found[name] -= tracing
-        found["tracing"] += tracing
-    found["start"] = execution.get("setup_seconds") or 0.0
-    found["evaluation"] = execution.get("evaluate_seconds") or 0.0
-    found["rest"] = max(_total_alone(execution) - sum(found.values()), 0.0)
-    return found
+        phases[name] -= tracing
+        phases["tracing"] += tracing
+    phases["start"] = execution.get("setup_seconds") or 0.0
+    phases["evaluation"] = execution.get("evaluate_seconds") or 0.0
+    phases["rest"] = max(_unshared_total(execution) - sum(phases.values()), 0.0)
+    return phases
 
 
-def _total_alone(row: Mapping[str, Any]) -> float:
+def _unshared_total(row: Mapping[str, Any]) -> float:
+    """The seconds that the cell would have taken without shared stages."""
     return (row.get("total_seconds") or 0.0) + (row.get("shared_seconds") or 0.0)
 
 
@@ -68,56 +69,58 @@ def _beyond_steady(epochs: Sequence[Mapping[str, Any]], key: str) -> float:
     return sum(max((row[key] or 0.0) - means[row["stage"]], 0.0) for row in traced)
 
 
-def phases_in_sum(row: Mapping[str, Any]) -> dict[str, float]:
-    """About the same from the columns of a result alone: `steps` include `input`, `rest` includes `checkpoint`.
+def estimated_phases(row: Mapping[str, Any]) -> dict[str, float]:
+    """Seconds of each phase, estimated from the columns of a result alone; empty for a result without timings.
 
-    Empty for a result without timings.
+    `steps` includes `input`, and `rest` includes `checkpoint`.
     """
     first, fit, epochs = (row.get(key) for key in ("first_epoch_seconds", "fit_seconds", "epochs"))
-    total = row.get("total_seconds") and _total_alone(row)
+    total = row.get("total_seconds") and _unshared_total(row)
     if not total or not fit or first is None or not epochs:
         return {}
     steady = (fit - first) / (epochs - 1) if epochs > 1 else first
     tracing = max(first - steady, 0.0)
     rate, images = row.get("images_per_second"), row.get("train_examples")
     steps = min(epochs * images / rate, fit - tracing) if rate and images else fit - tracing
-    found = {
+    phases = {
         "start": row.get("setup_seconds") or 0.0,
         "tracing": tracing,
         "steps": steps,
         "validation": fit - tracing - steps,
         "evaluation": row.get("evaluate_seconds") or 0.0,
     }
-    return {**found, "rest": max(total - sum(found.values()), 0.0)}
+    return {**phases, "rest": max(total - sum(phases.values()), 0.0)}
 
 
 def in_words(phases: Mapping[str, float]) -> str:
-    """`training steps 61 %, tracing 23 %, start 9 %`: the largest first, the bottleneck."""
+    """The shares of phases in words, the largest first: `training steps 61 %, tracing 23 %, start 9 %`."""
     total = sum(phases.values())
     largest = sorted(phases.items(), key=lambda item: -item[1])
     return ", ".join(
         f"{_NAMES[name]} {seconds / total:.0%}".replace("%", " %")
         for name, seconds in largest
-        if total > 0 and seconds / total >= _SMALLEST
+        if total > 0 and seconds / total >= _SMALLEST_SHARE
     )
 
 
 def bottleneck(phases: Mapping[str, float]) -> str | None:
-    """The name of the phase that takes most; None when nothing is known."""
+    """The name of the longest phase; None without phases."""
     return _NAMES[max(phases, key=lambda name: phases[name])] if phases else None
 
 
 def note_on_phases(groups: Sequence[Group]) -> list[str]:
-    """One note: where the time of all cells went, and which models have another bottleneck than the whole."""
+    """A note on the phases of all cells together, and on models with another bottleneck; none without timings."""
     of_model: dict[str, dict[str, float]] = {}
     count, shared = 0, 0.0
     for group in groups:
         for row in group.completed.values():
-            found = phases_in_sum(row)
-            count += bool(found)
-            shared += (row.get("shared_seconds") or 0.0) if found else 0.0
             sums = of_model.setdefault(group.model, {})
-            for name, seconds in found.items():
+            phases = estimated_phases(row)
+            if not phases:
+                continue
+            count += 1
+            shared += row.get("shared_seconds") or 0.0
+            for name, seconds in phases.items():
                 sums[name] = sums.get(name, 0.0) + seconds
     of_model = {model: sums for model, sums in of_model.items() if sums}
     if not of_model:

@@ -1,4 +1,4 @@
-"""Stored predictions as arrays: what confusion, per-class figures, misclassified images and ensembles are made of.
+"""Stored predictions as arrays, the source of confusion, per-class figures, misclassified images and ensembles.
 
 NumPy is imported when the first predictions are read, not before.
 """
@@ -6,9 +6,9 @@ NumPy is imported when the first predictions are read, not before.
 from __future__ import annotations
 
 import io
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from benchmark.catalog.archives import DAMAGE
 from benchmark.errors import StorageError
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from benchmark.results.records import PredictionRow
 
-SMALLEST = 1e-7
+SMALLEST_PROBABILITY = 1e-7
 """Probabilities are clipped to [1e-7, 1 - 1e-7] before the logarithm, as in training."""
 
 
@@ -32,9 +32,9 @@ class Predictions:
         indices: Position of each image in the prepared test set, [n].
         labels: True classes, counted from 0, [n].
         predicted: Most probable classes, [n].
-        probabilities: Rounded to float16, given as float32 [n, classes].
-        class_names: Of the classes, in their order.
-        tta_predicted, tta_probabilities: The same of the average over augmented views; None without `tta`.
+        probabilities: Of each class, 0..1, rounded to float16, given as float32 [n, classes].
+        class_names: In the order of the probabilities.
+        tta_predicted, tta_probabilities: The same for the average over augmented views; None without `tta`.
     """
 
     indices: NDArray[Any]
@@ -47,7 +47,7 @@ class Predictions:
 
     @property
     def wrong(self) -> NDArray[Any]:
-        """Rows whose image was not recognised, those with the most confidence in the wrong class first, [m]."""
+        """Rows of the m misclassified images, the most confident mistake first, [m]."""
         import numpy as np
 
         rows = np.flatnonzero(self.predicted != self.labels)
@@ -58,15 +58,19 @@ class Predictions:
         """The probability of the predicted class, [n]."""
         import numpy as np
 
-        found: NDArray[np.float32] = self.probabilities[np.arange(len(self.predicted)), self.predicted]
-        return found
+        highest: NDArray[np.float32] = self.probabilities[np.arange(len(self.predicted)), self.predicted]
+        return highest
+
+
+LoadPredictions: TypeAlias = Callable[[Iterable[int]], Mapping[int, Predictions]]
+"""Reads the stored predictions of executions, by execution id; executions without any are left out."""
 
 
 def decode(row: PredictionRow) -> Predictions:
-    """The arrays of a row of `prediction` (see `queries.predictions`).
+    """Decode a row of the table `prediction` (see `queries.predictions`).
 
     Raises:
-        StorageError: The content is not what was recorded.
+        StorageError: The content does not match its recorded sha256, or is no such archive.
     """
     import numpy as np
 
@@ -77,10 +81,9 @@ def decode(row: PredictionRow) -> Predictions:
         )
     try:
         with np.load(io.BytesIO(row.content), allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
-        return _of_arrays(arrays, row.class_names)
+            return _of_arrays({name: archive[name] for name in archive.files}, row.class_names)
     except (OSError, ValueError, TypeError, KeyError, MemoryError, *DAMAGE) as error:
-        # its sha256 was written by whoever wrote the content
+        # the sha256 matches, so whoever wrote this content wrote the sha256 too: no damage of the disk
         raise StorageError(
             f"stored predictions: expected the arrays of a predictions.npz, found something else ({error!s:.200}): the "
             "database was changed by hand; put a backup in its place"
@@ -90,16 +93,15 @@ def decode(row: PredictionRow) -> Predictions:
 def _of_arrays(arrays: Mapping[str, NDArray[Any]], class_names: tuple[str, ...]) -> Predictions:
     import numpy as np
 
-    averaged = arrays.get("tta_probabilities")
-    averaged_predicted = arrays.get("tta_predicted")
+    tta_probabilities, tta_predicted = arrays.get("tta_probabilities"), arrays.get("tta_predicted")
     return Predictions(
         indices=arrays["indices"].astype(np.int64),
         labels=arrays["labels"].astype(np.int64),
         predicted=arrays["predicted"].astype(np.int64),
         probabilities=arrays["probabilities"].astype(np.float32),
         class_names=class_names,
-        tta_predicted=None if averaged_predicted is None else averaged_predicted.astype(np.int64),
-        tta_probabilities=None if averaged is None else averaged.astype(np.float32),
+        tta_predicted=None if tta_predicted is None else tta_predicted.astype(np.int64),
+        tta_probabilities=None if tta_probabilities is None else tta_probabilities.astype(np.float32),
     )
 
 
@@ -117,7 +119,7 @@ def share_test_set(members: Sequence[Predictions]) -> bool:
 
 
 def average(members: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """The mean of several probabilities [n, classes]."""
+    """The mean of several arrays of probabilities [n, classes]."""
     import numpy as np
 
     mean: NDArray[np.float64] = np.mean(np.stack(members), axis=0, dtype=np.float64)
@@ -130,8 +132,8 @@ def accuracy(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
 
 
 def loss(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
-    """Mean cross-entropy in nats."""
+    """Mean cross-entropy of probabilities [n, classes] against labels [n], in nats."""
     import numpy as np
 
-    of_label = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.clip(of_label, SMALLEST, 1 - SMALLEST)).mean())
+    of_true_class = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.clip(of_true_class, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)).mean())

@@ -1,7 +1,7 @@
-"""Published figures beside measured ones, in the layout in which they were published.
+"""Tables of published figures beside measured ones, in the layout in which they were published.
 
-What others measured takes part in no mean, no interval and no verdict: it is a value of a kind of its own (`Published`),
-which every format marks.
+Published figures enter no mean, interval or verdict: they have a type of their own, `Published`, which every format
+marks.
 """
 
 from __future__ import annotations
@@ -16,37 +16,36 @@ from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import Metric
 from benchmark.reporting.rows.missing_results import reasons
 from benchmark.reporting.statistics import Measurement, measure
-from benchmark.reporting.table import Column, Footnotes, Kind, Published, Row, Table, Tally, Value
+from benchmark.reporting.table import Footnotes, Kind, Published, Row, Table, TableColumn, Tally, Value
 
 PUBLISHED, MEASURED = "published", "measured"
 _METRICS: dict[str, Metric] = {each.key: each for each in vars(metrics).values() if isinstance(each, Metric)}
-_REDUCED = ("train_examples", "test_examples")
+_REDUCTIONS = ("train_examples", "test_examples")
 
 
 def published_tables(groups: Sequence[Group], specs: Sequence[PublishedTable]) -> tuple[list[Table], list[str]]:
-    """A table for each published one of which at least one row stands for a group here, and notes on the others."""
+    """A table for each published one with at least one row that a group corresponds to, and notes on the others."""
     tables: list[Table] = []
     notes: list[str] = []
     for spec in specs:
-        found = [_group_of(row, groups) for row in spec.rows]
-        if not any(found):
+        matches = [_group_of(row, groups) for row in spec.rows]
+        if not any(matches):
             notes.append(f"Published table {spec.title}: no cell of it in what is shown here.")
         elif spec.metrics_as_rows:
-            tables.append(_turned(spec, found))
+            tables.append(_metrics_as_rows(spec, matches))
         else:
-            tables.append(_table(spec, found))
+            tables.append(_metrics_as_columns(spec, matches))
     return tables, notes
 
 
 def _group_of(row: PublishedRow, groups: Sequence[Group]) -> Group | None:
-    """The group that stands for a published row: one with results before one without, then the latest."""
-    names = (row.dataset, row.model, row.strategy)
-    found = [group for group in groups if group.names == names]
-    return max(found, key=lambda group: (bool(group.completed), group.last_run), default=None)
+    """The group with the names of a published row; of several, one with results, then that of the latest run."""
+    candidates = [group for group in groups if group.names == (row.dataset, row.model, row.strategy)]
+    return max(candidates, key=lambda group: (bool(group.completed), group.last_run), default=None)
 
 
-def _table(spec: PublishedTable, groups: Sequence[Group | None]) -> Table:
-    """Two rows for each published one: as it was published, and as it is here."""
+def _metrics_as_columns(spec: PublishedTable, groups: Sequence[Group | None]) -> Table:
+    """Two rows for each published one: as published, and as measured."""
     footnotes = Footnotes()
     keys = [_key(title) for title in spec.headings]
     rows: list[Row] = []
@@ -56,15 +55,15 @@ def _table(spec: PublishedTable, groups: Sequence[Group | None]) -> Table:
         rows.append(Row({**names, "figures": PUBLISHED, "n": None, **figures}))
         rows.append(_measured_row(spec, names, group, footnotes))
     columns = (
-        *(Column(key, title, "text", identifies=True) for key, title in zip(keys, spec.headings, strict=True)),
-        Column("figures", "Figures", "text", identifies=True),
-        Column("n", "n", "count", identifies=True),
+        *(TableColumn(key, title, "text", identifies=True) for key, title in zip(keys, spec.headings, strict=True)),
+        TableColumn("figures", "Figures", "text", identifies=True),
+        TableColumn("n", "n", "count", identifies=True),
         *(
-            Column(_column_key(column), column.title, _kind(column), _METRICS[column.metric].unit)
+            TableColumn(_column_key(column), column.title, _kind(column), _METRICS[column.metric].unit)
             for column in spec.columns
         ),
     )
-    return _whole(spec, groups, columns, rows, footnotes)
+    return _table(spec, groups, columns, rows, footnotes)
 
 
 def _measured_row(spec: PublishedTable, names: dict[str, Value], group: Group | None, footnotes: Footnotes) -> Row:
@@ -78,30 +77,30 @@ def _measured_row(spec: PublishedTable, names: dict[str, Value], group: Group | 
     return Row(cells, {"n": footnotes.mark(*texts)} if texts else {}, remark="; ".join(texts))
 
 
-def _turned(spec: PublishedTable, groups: Sequence[Group | None]) -> Table:
-    """The metrics as rows; two columns for each published row."""
+def _metrics_as_rows(spec: PublishedTable, groups: Sequence[Group | None]) -> Table:
+    """Two columns for each published row: as published, and as measured."""
     footnotes = Footnotes()
-    columns = [Column(_key(spec.headings[0]), spec.headings[0], "text", identifies=True)]
-    places: list[tuple[str, str]] = []
+    columns = [TableColumn(_key(spec.headings[0]), spec.headings[0], "text", identifies=True)]
+    keys: list[tuple[str, str]] = []
     for row, group in zip(spec.rows, groups, strict=True):
         title = ", ".join(row.label)
-        places.append((_key(title), f"{_key(title)}_{MEASURED}"))
-        columns.append(Column(places[-1][0], f"{title}, {PUBLISHED}", "accuracy"))
+        keys.append((_key(title), f"{_key(title)}_{MEASURED}"))
+        columns.append(TableColumn(keys[-1][0], f"{title}, {PUBLISHED}", "accuracy"))
         count = len(group.completed) if group else 0
-        columns.append(Column(places[-1][1], f"{title}, {MEASURED}", "accuracy", n=count))
+        columns.append(TableColumn(keys[-1][1], f"{title}, {MEASURED}", "accuracy", n=count))
     rows = []
     for index, column in enumerate(spec.columns):
         cells: dict[str, Value] = {columns[0].key: column.title}
-        for row, group, (published, measured) in zip(spec.rows, groups, places, strict=True):
+        for row, group, (published, measured) in zip(spec.rows, groups, keys, strict=True):
             cells |= {published: _figure(spec, row, index), measured: _measured(column, group)}
         rows.append(Row(cells, kind=_kind(column)))
-    return _whole(spec, groups, columns, rows, footnotes)
+    return _table(spec, groups, columns, rows, footnotes)
 
 
-def _whole(
+def _table(
     spec: PublishedTable,
     groups: Sequence[Group | None],
-    columns: Sequence[Column],
+    columns: Sequence[TableColumn],
     rows: Sequence[Row],
     footnotes: Footnotes,
 ) -> Table:
@@ -123,24 +122,25 @@ def _notes(spec: PublishedTable, groups: Sequence[Group | None]) -> list[str]:
             "here; they take part in no mean, interval or verdict."
         )
     ]
-    fewer: dict[str, list[str]] = {}
+    reduced: dict[str, list[str]] = {}
     for row, group in zip(spec.rows, groups, strict=True):
         label = ", ".join(row.label)
         if spec.metrics_as_rows:
-            lost = reasons(group) if group else ["no such cell in what is shown here"]
-            notes += [f"{label}: {text}." for text in lost]
-        reduced = [name for name in _REDUCED if group is not None and group.settings.get(name) is not None]
-        if group is not None and reduced:
-            few = ", ".join(f"{name} = {group.settings[name]}" for name in reduced)
-            fewer.setdefault(few, []).append(label)
+            missing = reasons(group) if group else ["no such cell in what is shown here"]
+            notes += [f"{label}: {text}." for text in missing]
+        settings = group.settings if group else {}
+        limits = [f"{name} = {settings[name]}" for name in _REDUCTIONS if settings.get(name) is not None]
+        if limits:
+            reduced.setdefault(", ".join(limits), []).append(label)
     notes += [
-        f"Measured on fewer examples than were published ({few}): {'; '.join(who)}." for few, who in fewer.items()
+        f"Measured on fewer examples than were published ({limits}): {'; '.join(labels)}."
+        for limits, labels in reduced.items()
     ]
     return notes
 
 
 def _figure(spec: PublishedTable, row: PublishedRow, index: int) -> Published | None:
-    """A figure with as many decimals as the longest of its metric, so that 0.20 stays 0.20 below 0.42."""
+    """A figure with the most decimals in its column, so that 0.20 stays 0.20 below 0.42."""
     percent = spec.columns[index].percent
     numbers = [_number(each.figures[index], percent=percent) for each in spec.rows]
     decimals = max((_decimals(number) for number in numbers if number is not None), default=0)

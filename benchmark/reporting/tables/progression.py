@@ -1,4 +1,4 @@
-"""A progression: versions that add one thing each, and what each step gained over the version before."""
+"""Tables of progressions: versions that each add one change, and what each gained over the version before."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from itertools import pairwise
 
 from benchmark.reporting.notation import written
-from benchmark.reporting.rows.comparison import (
+from benchmark.reporting.rows.differences import (
     judge_all,
     provenance_that_differs,
     remarks_on,
@@ -17,29 +17,29 @@ from benchmark.reporting.rows.matching import on_same, partner, where
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY
 from benchmark.reporting.rows.missing_results import reasons
 from benchmark.reporting.statistics import ALPHA, BETTER, Difference, compare, measure
-from benchmark.reporting.table import Column, Footnotes, Row, Table, Tally, Value
+from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
 
 METRICS = (TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY)
 
 
 def progression_tables(groups: Sequence[Group], versions: Sequence[str]) -> list[Table]:
-    """One table for each dataset, model and other setting on which at least two of the versions stand."""
+    """A table for each dataset, model and other setting that at least two of the versions have groups for."""
     varying = varying_settings(groups)
     chains = [_chain(anchor, groups, versions, varying) for anchor in _anchors(groups, versions)]
     return [_table(chain, versions, varying) for chain in chains if sum(group is not None for group in chain) > 1]
 
 
 def _anchors(groups: Sequence[Group], versions: Sequence[str]) -> Iterable[Group]:
-    """On each dataset and model the groups of the version that has most of them; the first such version."""
+    """The groups that each get a table: on each dataset and model, those of the version with most groups."""
     places = dict.fromkeys((group.dataset, group.model) for group in groups if group.strategy in versions)
     for place in places:
-        found = [[group for group in groups if group.names == (*place, version)] for version in versions]
-        yield from max(found, key=len)
+        yield from max(([group for group in groups if group.names == (*place, name)] for name in versions), key=len)
 
 
 def _chain(
     anchor: Group, groups: Sequence[Group], versions: Sequence[str], varying: Sequence[str]
 ) -> list[Group | None]:
+    """The group of each version on the dataset, model and settings of the anchor; None where there is none."""
     return [
         anchor if version == anchor.strategy else partner(anchor, on_same(anchor, groups, version), varying)
         for version in versions
@@ -56,12 +56,12 @@ def _table(chain: Sequence[Group | None], versions: Sequence[str], varying: Sequ
     ]
     known = next(group for group in chain if group is not None)
     columns = (
-        Column("version", "version", "text", identifies=True),
-        Column("n", "n", "count", identifies=True),
-        Column("label", "what it is", "text"),
-        *(Column(metric.key, metric.title, metric.kind) for metric in METRICS),
-        Column("change", "change in test accuracy", "accuracy"),
-        Column("verdict", "verdict", "verdict"),
+        TableColumn("version", "version", "text", identifies=True),
+        TableColumn("n", "n", "count", identifies=True),
+        TableColumn("label", "what it is", "text"),
+        *(TableColumn(metric.key, metric.title, metric.kind) for metric in METRICS),
+        TableColumn("change", "change in test accuracy", "accuracy"),
+        TableColumn("verdict", "verdict", "verdict"),
     )
     return Table(
         name="progression",
@@ -77,9 +77,9 @@ def _table(chain: Sequence[Group | None], versions: Sequence[str], varying: Sequ
 def _row(
     version: str, group: Group | None, previous: Group | None, step: Difference | None, footnotes: Footnotes
 ) -> Row:
-    lost = ["no such cell in this database"] if group is None else reasons(group)
-    doubts = remarks_on(step, previous, group, TEST_ACCURACY)
-    marks = {"n": footnotes.mark(*lost), "change": footnotes.mark(*doubts)}
+    missing = ["no such cell in this database"] if group is None else reasons(group)
+    remarks = remarks_on(step, previous, group, TEST_ACCURACY)
+    marks = {"n": footnotes.mark(*missing), "change": footnotes.mark(*remarks)}
     cells: dict[str, Value] = {
         "version": version,
         "label": group.label if group else None,
@@ -88,13 +88,14 @@ def _row(
         "change": step,
         "verdict": step.verdict if step else None,
     }
-    return Row(cells, {key: found for key, found in marks.items() if found}, remark="; ".join([*lost, *doubts]))
+    marks = {key: positions for key, positions in marks.items() if positions}
+    return Row(cells, marks, remark="; ".join([*missing, *remarks]))
 
 
 def _greatest_return(
     chain: Sequence[Group | None], versions: Sequence[str], steps: Sequence[Difference | None]
 ) -> list[str]:
-    """Which step gained most, and whether that can be told apart from chance and from the second best."""
+    """A note on the step that gained most: is the gain resolved, and is its lead over the second best."""
     measured = sorted(
         ((step.mean, index) for index, step in enumerate(steps) if step is not None), key=lambda each: -each[0]
     )
@@ -131,18 +132,18 @@ def _step_values(chain: Sequence[Group | None], index: int) -> dict[int, float]:
     before, after = chain[index - 1], chain[index]
     assert before is not None
     assert after is not None
-    one, two = before.values(TEST_ACCURACY), after.values(TEST_ACCURACY)
-    return {seed: two[seed] - one[seed] for seed in one.keys() & two.keys()}
+    earlier, later = before.values(TEST_ACCURACY), after.values(TEST_ACCURACY)
+    return {seed: later[seed] - earlier[seed] for seed in earlier.keys() & later.keys()}
 
 
 def _changes(chain: Sequence[Group | None]) -> list[str]:
-    """What each step changed, read from the cells themselves and not from their labels."""
-    found = []
+    """Notes on the settings, versions and hardware that each step changed, read from the cells, not their labels."""
+    notes = []
     for before, after in pairwise(chain):
         if before is None or after is None:
             continue
         texts = settings_that_differ(before, after) + provenance_that_differs(before, after)
         if texts:
             changed = "; ".join(text.replace(" against ", " to ") for text in texts)
-            found.append(f"{before.strategy} to {after.strategy} changes {changed}.")
-    return found
+            notes.append(f"{before.strategy} to {after.strategy} changes {changed}.")
+    return notes

@@ -1,10 +1,11 @@
-"""The summary: one row for each dataset, model, strategy and whatever other setting varies."""
+"""The summary table: a row for each dataset, model, strategy and other varying setting, then for ensembles."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
 from benchmark.reporting.rows.ensembles import Ensemble
+from benchmark.reporting.rows.flat_settings import describe
 from benchmark.reporting.rows.groups import Group, varying_settings
 from benchmark.reporting.rows.metrics import (
     BEST_EPOCH,
@@ -23,9 +24,8 @@ from benchmark.reporting.rows.metrics import (
 )
 from benchmark.reporting.rows.missing_results import note_on_incomplete, note_on_timings, reasons
 from benchmark.reporting.rows.phases import note_on_phases
-from benchmark.reporting.rows.varying_settings import describe
 from benchmark.reporting.statistics import measure
-from benchmark.reporting.table import Column, Footnotes, Row, Table, Tally, Value
+from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
 
 METRICS = (
     TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY, TEST_LOSS, EPOCHS, BEST_EPOCH,
@@ -34,41 +34,41 @@ METRICS = (
 
 
 def summary_table(groups: Sequence[Group], ensembles: Sequence[Ensemble] = ()) -> Table:
-    """All groups, those without any result too, with the means of their seeds; then the ensembles."""
-    groups = _by_place(groups)
+    """All groups, also those without a result, with the means of their seeds; then the ensembles."""
+    groups = _by_dataset_and_model(groups)
     varying = varying_settings(groups)
     metrics = _metrics(groups)
     footnotes = Footnotes()
     rows = [_row(group, varying, metrics, footnotes) for group in groups]
     rows += [_ensemble_row(ensemble, metrics) for ensemble in ensembles]
     columns = (
-        Column("dataset", "dataset", "text", identifies=True, heads=True),
-        Column("model", "model", "text", identifies=True, heads=True),
-        Column("strategy", "strategy", "text", identifies=True),
-        *(Column(_setting_key(name), name.replace("_", " "), "text", identifies=True) for name in varying),
-        Column("n", "n", "count", identifies=True),
-        *(Column(metric.key, metric.title, metric.kind, metric.unit) for metric in metrics),
+        TableColumn("dataset", "dataset", "text", identifies=True, heads=True),
+        TableColumn("model", "model", "text", identifies=True, heads=True),
+        TableColumn("strategy", "strategy", "text", identifies=True),
+        *(TableColumn(_setting_key(name), name.replace("_", " "), "text", identifies=True) for name in varying),
+        TableColumn("n", "n", "count", identifies=True),
+        *(TableColumn(metric.key, metric.title, metric.kind, metric.unit) for metric in metrics),
     )
     notes = (*_notes(groups), *_note_on_views(groups), *_note_on_ensembles(ensembles))
     return Table("summary", "Summary", columns, tuple(rows), footnotes=footnotes.texts, notes=notes)
 
 
 def _metrics(groups: Sequence[Group]) -> tuple[Metric, ...]:
-    """Those of every summary, and after the test figures those of test-time augmentation where a cell has them."""
+    """The metrics of every summary; after the test metrics those of test-time augmentation where a group has them."""
     if not any(group.values(TTA_ACCURACY) for group in groups):
         return METRICS
     place = METRICS.index(TEST_LOSS) + 1
     return (*METRICS[:place], TTA_ACCURACY, TTA_LOSS, *METRICS[place:])
 
 
-def _by_place(groups: Sequence[Group]) -> list[Group]:
-    """What can be compared stands together: groups of one dataset and model, each such place where it first came up."""
-    places = {place: index for index, place in enumerate(dict.fromkeys((each.dataset, each.model) for each in groups))}
-    return sorted(groups, key=lambda each: places[each.dataset, each.model])
+def _by_dataset_and_model(groups: Sequence[Group]) -> list[Group]:
+    """Groups of the same dataset and model next to each other, otherwise in their order."""
+    order = list(dict.fromkeys((group.dataset, group.model) for group in groups))
+    return sorted(groups, key=lambda group: order.index((group.dataset, group.model)))
 
 
 def _setting_key(name: str) -> str:
-    """A setting may be called like one of the fixed columns: planned epochs and epochs trained are two things."""
+    """The key of a setting's column; the setting `epochs` (planned) must not collide with the metric (trained)."""
     taken = {metric.key for metric in (*METRICS, TTA_ACCURACY, TTA_LOSS)} | {"n", "dataset", "model", "strategy"}
     return f"setting_{name}" if name in taken else name
 
@@ -100,7 +100,7 @@ def _ensemble_row(ensemble: Ensemble, metrics: Sequence[Metric]) -> Row:
 
 
 def _note_on_ensembles(ensembles: Sequence[Ensemble]) -> list[str]:
-    """What each ensemble is made of."""
+    """A note on the members of each ensemble."""
     if not ensembles:
         return []
     listed = "; ".join(
@@ -124,7 +124,7 @@ def _notes(groups: Sequence[Group]) -> tuple[str, ...]:
 
 
 def note_on_choices(groups: Sequence[Group]) -> list[str]:
-    """Say that a score was chosen on the set it is reported on, where the best epoch's weights were kept."""
+    """A note that validation accuracy is optimistic where it chose the kept epoch."""
     chosen = [group for group in groups if group.completed and group.settings.get("keep", "best") == "best"]
     if not any(group.values(VAL_ACCURACY) for group in chosen):
         return []

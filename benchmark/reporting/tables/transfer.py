@@ -1,4 +1,4 @@
-"""Fine-tuned against from scratch: one table for each place where both stand, with the metrics as rows."""
+"""Tables of fine-tuning against training from scratch, a table for each pair of groups, with the metrics as rows."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from benchmark.matrix.report_spec import TransferSpec
 from benchmark.reporting.notation import number
-from benchmark.reporting.rows.comparison import (
+from benchmark.reporting.rows.differences import (
     judge_all,
     provenance_that_differs,
     remarks_on,
@@ -28,7 +28,7 @@ from benchmark.reporting.rows.metrics import (
 )
 from benchmark.reporting.rows.missing_results import reasons
 from benchmark.reporting.statistics import Difference, measure
-from benchmark.reporting.table import Column, Footnotes, Row, Table
+from benchmark.reporting.table import Footnotes, Row, Table, TableColumn
 
 METRICS = (
     replace(EPOCHS, title="final epoch"),
@@ -43,38 +43,35 @@ METRICS = (
 
 @dataclass(frozen=True, slots=True)
 class Pair:
-    """Two groups that are compared: one started from weights, the other, where there is one, did not."""
+    """Two groups to compare: `fine_tuned` started from weights; `scratch`, where there is such a group, did not."""
 
     fine_tuned: Group
     scratch: Group | None
 
     @property
     def both(self) -> tuple[Group | None, Group]:
-        """In the order of a difference: what is subtracted comes first."""
+        """Both groups in the order of `differences.difference`: the subtracted one first."""
         return self.scratch, self.fine_tuned
 
 
 def transfer_tables(groups: Sequence[Group], specs: Sequence[TransferSpec]) -> list[Table]:
-    """The tables of all comparisons asked for; verdicts in one metric are corrected for the number of tables."""
+    """A table for each pair of groups; the verdicts in a metric are corrected for the number of pairs."""
     varying = varying_settings(groups)
     pairs = transfer_pairs(groups, specs)
     judged = {metric.key: judge_all([pair.both for pair in pairs], metric) for metric in METRICS}
     rows = {row["cell_id"]: row for group in groups for row in group.completed.values()}
     return [
-        _table(pair, {key: found[index] for key, found in judged.items()}, varying, rows)
+        _table(pair, {key: differences[index] for key, differences in judged.items()}, varying, rows)
         for index, pair in enumerate(pairs)
     ]
 
 
 def transfer_pairs(groups: Sequence[Group], specs: Sequence[TransferSpec]) -> list[Pair]:
-    """Every fine-tuned group that the comparisons ask for, with the group from scratch that it is set against."""
+    """Every fine-tuned group of the comparisons, each with the group from scratch that it is compared with."""
     varying = varying_settings(groups)
-    return [Pair(fine, _scratch_for(fine, groups, spec, varying)) for spec in specs for fine in _fine(groups, spec)]
-
-
-def _fine(groups: Iterable[Group], spec: TransferSpec) -> list[Group]:
     return [
-        group
+        Pair(group, partner(group, on_same(group, groups, spec.scratch), varying))
+        for spec in specs
         for group in groups
         if group.strategy == spec.fine_tuned
         and spec.dataset in {None, group.dataset}
@@ -82,41 +79,32 @@ def _fine(groups: Iterable[Group], spec: TransferSpec) -> list[Group]:
     ]
 
 
-def _scratch_for(fine: Group, groups: Sequence[Group], spec: TransferSpec, varying: Sequence[str]) -> Group | None:
-    return partner(fine, on_same(fine, groups, spec.scratch), varying)
-
-
 def default_transfers(groups: Sequence[Group]) -> list[TransferSpec]:
-    """What is worth comparing when the matrix has no `[report]`.
+    """The comparisons of a matrix without `[report]`.
 
-    Every strategy that starts from weights, against one that starts from none on the same dataset and model: the one
-    called `scratch`, else the only one whose name holds that word, else the only one there is.
+    Every strategy that starts from weights, against a strategy without weights on the same dataset and model: that
+    named `scratch`, else the only one with this word in its name, else the only one at all.
     """
-    found: dict[tuple[str, str], TransferSpec] = {}
+    specs: dict[tuple[str, str], TransferSpec] = {}
     for group in groups:
-        origin = group.settings.get("weights", "none")
-        if origin == "none":
+        if group.settings.get("weights", "none") == "none":
             continue
-        scratch = _scratch_like(group, groups)
+        scratch = _scratch_strategy(group, groups)
         if scratch is not None:
-            found[group.strategy, scratch] = TransferSpec(group.strategy, scratch, None, None)
-    return list(found.values())
+            specs[group.strategy, scratch] = TransferSpec(group.strategy, scratch, None, None)
+    return list(specs.values())
 
 
-def _scratch_like(group: Group, groups: Iterable[Group]) -> str | None:
-    place = (group.dataset, group.model)
-    names = sorted(
-        {
-            each.strategy
-            for each in groups
-            if (each.dataset, each.model) == place and each.settings and each.settings.get("weights") == "none"
-        }
-    )
+def _scratch_strategy(group: Group, groups: Iterable[Group]) -> str | None:
+    names = {
+        each.strategy
+        for each in groups
+        if (each.dataset, each.model) == (group.dataset, group.model) and each.settings.get("weights") == "none"
+    }
     if "scratch" in names:
         return "scratch"
-    alike = [name for name in names if "scratch" in name]
-    choice = alike or names
-    return choice[0] if len(choice) == 1 else None
+    candidates = {name for name in names if "scratch" in name} or names
+    return candidates.pop() if len(candidates) == 1 else None
 
 
 def _table(
@@ -127,11 +115,11 @@ def _table(
     n_fine, n_scratch = len(fine.completed), len(scratch.completed) if scratch else 0
     test = differences[TEST_ACCURACY.key]
     columns = (
-        Column("metric", "metric", "text", identifies=True),
-        Column("fine_tuned", "fine-tuned", "accuracy", n=n_fine),
-        Column("scratch", "from scratch", "accuracy", n=n_scratch),
-        Column("difference", "difference", "accuracy", n=test.n if test else None),
-        Column("verdict", "verdict", "verdict"),
+        TableColumn("metric", "metric", "text", identifies=True),
+        TableColumn("fine_tuned", "fine-tuned", "accuracy", n=n_fine),
+        TableColumn("scratch", "from scratch", "accuracy", n=n_scratch),
+        TableColumn("difference", "difference", "accuracy", n=test.n if test else None),
+        TableColumn("verdict", "verdict", "verdict"),
     )
     return Table(
         name="transfer",
@@ -167,7 +155,12 @@ def _notes(pair: Pair, rows: Mapping[str, ResultRow]) -> tuple[str, ...]:
     notes = [f"Fine-tuned is {_named(fine)}; from scratch is {_named(scratch) if scratch else 'not in this database'}."]
     notes += [f"{group.strategy}: {text}." for group in (fine, scratch) if group for text in reasons(group)]
     if scratch is not None:
-        notes += _what_else_differs(scratch, fine)
+        # fine-tuned first, as the columns are
+        settings = [text for text in settings_that_differ(fine, scratch) if not text.startswith("weights ")]
+        other = settings + provenance_that_differs(fine, scratch)
+        if other:
+            text = "Besides the weights they start from, these differ (fine-tuned first)"
+            notes.append(f"{text}: {'; '.join(other)}.")
     return (*notes, *_note_on_parents(fine, rows))
 
 
@@ -175,17 +168,8 @@ def _named(group: Group) -> str:
     return group.strategy if group.label == group.strategy else f'{group.strategy} ("{group.label}")'
 
 
-def _what_else_differs(scratch: Group, fine: Group) -> list[str]:
-    """Said with the fine-tuned value first, as the columns stand."""
-    settings = [text for text in settings_that_differ(fine, scratch) if not text.startswith("weights ")]
-    found = settings + provenance_that_differs(fine, scratch)
-    return (
-        [f"Besides the weights they start from, these differ (fine-tuned first): {'; '.join(found)}."] if found else []
-    )
-
-
 def _note_on_parents(fine: Group, rows: Mapping[str, ResultRow]) -> list[str]:
-    """Fine-tuning looks cheap when the training that it builds on is not counted: say what that took."""
+    """A note on the training time of the parent cells, without which fine-tuning looks cheaper than it is."""
     spent = [_ancestors_seconds(row, rows) for row in fine.completed.values()]
     known = [seconds for seconds in spent if seconds]
     if not known:

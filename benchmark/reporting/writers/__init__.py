@@ -1,1 +1,1 @@
-"""One writer for each format: a report in, one string out."""
+"""A writer for each output format: a report in, one string out."""

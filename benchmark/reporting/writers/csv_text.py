@@ -1,8 +1,8 @@
-"""A report as CSV: one header, plain typed numbers, a row for each row of each table.
+"""Writes a report as CSV: one header, raw numbers, a line for each row of each table.
 
 The header is the union of the columns of all tables, so that `pandas.read_csv` takes the whole file; the first column
-names the table, and what a table does not have is empty. A measured quantity becomes `…_mean`, `…_half_width` and
-`…_n`, a difference also `…_p` (corrected), `…_sign_flip_p` and `…_method`; a figure of others becomes `…_published`.
+names the table, and columns that a table does not have are empty. A measurement becomes `…_mean`, `…_half_width` and
+`…_n`, a difference also `…_p` (corrected), `…_sign_flip_p` and `…_method`; a published figure becomes `…_published`.
 """
 
 from __future__ import annotations
@@ -51,10 +51,9 @@ def _record(table: Table, row: Row, number: int) -> dict[str, Field]:
 
 
 def _shapes(table: Table, key: str) -> list[type | None]:
-    """What a column holds in its rows, so that a missing value has the same fields as a present one."""
-    shapes = list(dict.fromkeys(type(row.cells[key]) for row in table.rows if row.cells.get(key) is not None))
-    special = [shape for shape in shapes if shape in _SPECIAL]
-    return [*special] or [None]
+    """The types in a column that need several fields, so that a missing value has the same fields as a present one."""
+    shapes = dict.fromkeys(type(row.cells.get(key)) for row in table.rows)
+    return [shape for shape in shapes if shape in _SPECIAL] or [None]
 
 
 def _fields(key: str, value: Value, shape: type | None) -> dict[str, Field]:
@@ -64,8 +63,8 @@ def _fields(key: str, value: Value, shape: type | None) -> dict[str, Field]:
         tally = value if isinstance(value, Tally) else Tally(0, 0)
         return {key: tally.completed, f"{key}_planned": tally.planned}
     if shape is Measurement:
-        found = value if isinstance(value, Measurement) else None
-        fields = (found.mean, found.half_width, found.n) if found else (None, None, 0)
+        measured = value if isinstance(value, Measurement) else None
+        fields = (measured.mean, measured.half_width, measured.n) if measured else (None, None, 0)
         return {f"{key}_{name}": field for name, field in zip(_MEASURED, fields, strict=True)}
     if shape is Difference:
         return {f"{key}_{name}": field for name, field in zip(_COMPARED, _compared(value), strict=True)}
@@ -79,11 +78,11 @@ def _compared(value: Value) -> tuple[Field, ...]:
 
 
 def _field(value: Field) -> str | int | float:
-    """A number stays a number; text that a spreadsheet would take for a formula gets a `'` before it."""
+    """A number stays a number; a text that a spreadsheet would read as a formula gets a `'` before it."""
     if value is None:
         return ""
     if not isinstance(value, str):
         return value
-    # asked of the text as it came: a tab at the start is gone after cleaning, and is still a trick
+    # both texts are checked: cleaning removes a tab at the start, which makes a formula in some spreadsheets
     safe = plain(value)
     return f"'{safe}" if value.startswith(_FORMULA) or safe.lstrip().startswith(_FORMULA) else safe

@@ -118,7 +118,7 @@ def save(text: str, path: Path, *, protected: Iterable[Path] = ()) -> None:
         protected: Files that must not be replaced, such as the database that was read.
 
     Raises:
-        UserError: The path is a directory, a database or another thing that no report should replace.
+        UserError: The path is a directory, a device or a database.
         StorageError: The disk does not let us.
 
     Side effects: a temporary file beside `path` while writing.

@@ -1,7 +1,7 @@
-"""A report as one HTML page that needs nothing else: no script, no font, no address.
+"""Writes a report as one self-contained HTML page without scripts, fonts or links.
 
-The page is built as a tree and serialised, so that text can never become markup; its content security policy lets
-nothing run and nothing load.
+The page is built as a tree and serialised, so that text can never become markup; its content security policy forbids
+running scripts and loading anything.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from xml.etree import ElementTree as ET
 
-from benchmark.reporting.table import Column, Report, Row, Table
+from benchmark.reporting.table import Report, Row, Table, TableColumn
 from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, text_of
 from benchmark.text import plain
 
@@ -63,7 +63,7 @@ def _add_table(body: ET.Element, table: Table) -> None:
     _add_list(body, [*footnotes(table), *table.notes])
 
 
-def _add_row(lines: ET.Element, columns: Iterable[Column], row: Row) -> None:
+def _add_row(lines: ET.Element, columns: Iterable[TableColumn], row: Row) -> None:
     line = ET.SubElement(lines, "tr")
     for column in columns:
         text = text_of(row, column)

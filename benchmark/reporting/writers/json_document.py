@@ -1,9 +1,9 @@
-"""A report as one JSON document `{"machine": …, "tables": […], "notes": […]}` with raw numbers.
+"""Writes a report as one JSON document `{"machine": …, "tables": […], "notes": […]}` with raw numbers.
 
 Reports with figures have `figures` and `missing_figures` too.
 
-JSON has no NaN and no infinity: such a number is null, and the object that held it names it under `nonfinite`.
-All text is ASCII with escapes, so that no control character or direction mark reaches a terminal.
+JSON has no NaN and no infinity: such a number becomes null, and its object names it under `nonfinite`. All text is
+ASCII with escapes, so that no control character or direction mark reaches a terminal.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmark.reporting.statistics import Difference, Measurement
-from benchmark.reporting.table import Column, Published, Report, Row, Table, Tally, Value
+from benchmark.reporting.table import Published, Report, Row, Table, TableColumn, Tally, Value
 from benchmark.status import Status
 
 
@@ -43,7 +43,7 @@ def _table(table: Table) -> dict[str, Any]:
     }
 
 
-def _column(column: Column) -> dict[str, Any]:
+def _column(column: TableColumn) -> dict[str, Any]:
     return {"key": column.key, "title": column.title, "kind": column.kind, "unit": column.unit}
 
 

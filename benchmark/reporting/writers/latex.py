@@ -1,4 +1,4 @@
-"""A report as LaTeX tables for a paper; they need the package `booktabs`."""
+"""Writes a report as LaTeX tables for a paper; they need the package `booktabs`."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _ANY_SPECIAL = re.compile("[" + re.escape("".join(_SPECIAL)) + "]")
 
 
 def render(report: Report) -> str:
-    """The tables one after another, notes as comments-free text below each."""
+    """The tables of a report as LaTeX, each with its notes below it."""
     parts = ["% needs \\usepackage{booktabs}"]
     parts += [_table(table) for table in report.tables]
     if report.notes:
@@ -26,8 +26,8 @@ def render(report: Report) -> str:
 
 
 def escape(text: str) -> str:
-    """Text that LaTeX sets as it is."""
-    return _ANY_SPECIAL.sub(lambda found: _SPECIAL[found.group()], plain(text))
+    """Escape text, so that LaTeX prints it literally."""
+    return _ANY_SPECIAL.sub(lambda match: _SPECIAL[match.group()], plain(text))
 
 
 def _table(table: Table) -> str:

@@ -1,4 +1,4 @@
-"""A report as GitHub-flavoured Markdown."""
+"""Writes a report as GitHub-flavoured Markdown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmark.reporting.writers.cell_text import footnotes, heading, is_number,
 from benchmark.text import encodable, plain
 
 _SPECIAL = re.compile(r"[\\`*|\[\]{}~$]")
-# an underscore inside a word means nothing and is left readable; at the edge of a word it begins emphasis
+# an underscore begins emphasis at the edge of a word only; inside a word it stays readable
 _EDGE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
 _LINKS = re.compile(r"(?i)(://|\bwww\.|\bmailto:|\bxmpp:)")
@@ -30,16 +30,16 @@ def render(report: Report, *, encoding: str = "utf-8") -> str:
 
 
 def escape(text: str) -> str:
-    """Text that Markdown shows as it is: no emphasis, code, link, image, mention, tag, entity, heading or list."""
+    """Escape text, so that Markdown shows it literally: no emphasis, code, link, image, mention, tag, heading or list."""
     safe = _SPECIAL.sub(r"\\\g<0>", plain(text))
     safe = _EDGE_UNDERSCORE.sub(r"\_", safe)
-    safe = re.sub(r"[&<>@]", lambda found: _ENTITIES[found.group()], safe)
-    safe = _LINKS.sub(lambda found: re.sub(r"[:.]", lambda dot: f"&#{ord(dot.group())};", found.group()), safe)
+    safe = re.sub(r"[&<>@]", lambda match: _ENTITIES[match.group()], safe)
+    safe = _LINKS.sub(lambda match: re.sub(r"[:.]", lambda dot: f"&#{ord(dot.group())};", match.group()), safe)
     return _BLOCK_START.sub(_escaped_start, safe)
 
 
-def _escaped_start(found: re.Match[str]) -> str:
-    space, start, digits, dot = found.groups()
+def _escaped_start(match: re.Match[str]) -> str:
+    space, start, digits, dot = match.groups()
     return f"{space}{digits}\\{dot}" if dot else f"{space}\\{start}"
 
 
@@ -67,7 +67,7 @@ def _grid(table: Table) -> str:
 
 
 def _in_cell(text: str) -> str:
-    """A lone dash needs no escape inside a cell, where no list can begin."""
+    """Undo the escape of a lone dash, because no list begins inside a cell."""
     return "-" if text == r"\-" else text
 
 

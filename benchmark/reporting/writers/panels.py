@@ -1,4 +1,4 @@
-"""How a wide table is folded into panels, each as wide as the terminal at most."""
+"""Folds a wide table into panels that fit the width of a terminal."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ NARROWEST_TEXT = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Strip:
-    """One column, laid out.
+class TextColumn:
+    """A column of a table as texts.
 
     Attributes:
-        title: Its heading; it may wrap between words.
-        texts: Its cells.
-        is_number, is_verdict, identifies: What it is.
+        title: Its heading, which may wrap between words.
+        texts: Its cells, one for each row.
+        is_number, is_verdict: What it holds.
+        identifies: Whether it is repeated in every panel.
         headings: Lines to print before a row, across all columns, by the number of the row.
     """
 
@@ -44,7 +45,7 @@ class Strip:
 
     @property
     def least(self) -> int:
-        """The width below which the column becomes unreadable."""
+        """The smallest width at which the column is readable."""
         if self.is_number or self.is_verdict:
             return self.natural
         return min(self.wrapped, max(NARROWEST_TEXT, self._title_word))
@@ -54,31 +55,31 @@ class Strip:
         return max((cell_len(word) for word in self.title.split()), default=1)
 
 
-Panel: TypeAlias = list[tuple[Strip, int]]
-"""Columns that stand side by side, each with its width."""
+Panel: TypeAlias = list[tuple[TextColumn, int]]
+"""Columns side by side, each with its width."""
 
 
-def fold(strips: Sequence[Strip], width: int) -> list[Panel]:
-    """Columns divided among panels, so that each fits the width; the identifying ones stand in every panel.
+def fold(columns: Sequence[TextColumn], width: int) -> list[Panel]:
+    """Divide columns among panels of at most this width; the identifying columns are in every panel.
 
-    Names keep their full width unless wrapping them between words saves a panel; they are broken inside a word only
-    where nothing else would fit.
+    Texts keep their full width unless wrapping them between words saves a panel; they are broken inside a word only
+    where nothing else fits.
 
     Returns:
-        No panel at all when not even the identifying columns and one other fit.
+        No panels when not even the identifying columns and one other fit.
     """
-    whole = _fill(strips, width, [strip.natural for strip in strips])
-    wrapped = _fill(strips, width, [strip.wrapped for strip in strips])
-    broken = _fill(strips, width, [strip.least for strip in strips])
+    whole = _fill(columns, width, [column.natural for column in columns])
+    wrapped = _fill(columns, width, [column.wrapped for column in columns])
+    broken = _fill(columns, width, [column.least for column in columns])
     return min(filter(None, (whole, wrapped)), key=len, default=broken)
 
 
-def _fill(strips: Sequence[Strip], width: int, least: Sequence[int]) -> list[Panel]:
-    """Panels filled one after another; none when a column does not fit beside the identifying ones."""
-    names = [index for index, strip in enumerate(strips) if strip.identifies]
+def _fill(columns: Sequence[TextColumn], width: int, least: Sequence[int]) -> list[Panel]:
+    """Fill panels one after another; none when a column does not fit beside the identifying ones."""
+    names = [index for index, column in enumerate(columns) if column.identifies]
     panels: list[list[int]] = []
-    for index, strip in enumerate(strips):
-        if strip.identifies:
+    for index, column in enumerate(columns):
+        if column.identifies:
             continue
         if panels and total([least[each] for each in (*panels[-1], index)]) <= width:
             panels[-1].append(index)
@@ -86,19 +87,20 @@ def _fill(strips: Sequence[Strip], width: int, least: Sequence[int]) -> list[Pan
             panels.append([*names, index])
         else:
             return []
-    return [_widened([strips[each] for each in panel], [least[each] for each in panel], width) for panel in panels]
+    return [_widened([columns[each] for each in panel], [least[each] for each in panel], width) for panel in panels]
 
 
 def total(widths: Sequence[int]) -> int:
+    """The width of columns of these widths with the gaps between them."""
     return sum(widths) + GAP * (len(widths) - 1)
 
 
-def _widened(strips: Sequence[Strip], least: Sequence[int], width: int) -> Panel:
-    """The least widths and what room is left over, given where a column is furthest from its natural width."""
+def _widened(columns: Sequence[TextColumn], least: Sequence[int], width: int) -> Panel:
+    """Columns with their least widths, widened where they lack most of their natural width, as far as there is room."""
     widths = list(least)
     for _ in range(width - total(widths)):
-        lacks = [strip.natural - given for strip, given in zip(strips, widths, strict=True)]
+        lacks = [column.natural - given for column, given in zip(columns, widths, strict=True)]
         if max(lacks) <= 0:
             break
         widths[lacks.index(max(lacks))] += 1
-    return list(zip(strips, widths, strict=True))
+    return list(zip(columns, widths, strict=True))

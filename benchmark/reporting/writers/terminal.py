@@ -1,4 +1,4 @@
-"""A report for a terminal of a given width. Numbers are never cut: what does not fit goes into a further panel."""
+"""Writes a report for a terminal of a given width; columns that do not fit go into further panels, numbers are never cut."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from benchmark.reporting.table import Column, Report, Table
+from benchmark.reporting.table import Report, Table, TableColumn
 from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, text_of
-from benchmark.reporting.writers.panels import GAP, Panel, Strip, fold, total
+from benchmark.reporting.writers.panels import GAP, Panel, TextColumn, fold, total
 from benchmark.text import can_encode, encodable, plain
 
 NARROWEST = 24
@@ -29,7 +29,7 @@ def render(report: Report, *, width: int = 100, color: bool = False, encoding: s
         report: What to print.
         width: Columns of the terminal; at least 24 are used.
         color: Whether escape sequences for colours may be written.
-        encoding: What the terminal understands: without `±` or lines of a box, ASCII takes their place.
+        encoding: Of the terminal; characters outside it, such as `±`, are replaced by ASCII.
     """
     width = max(width, NARROWEST)
     stream = StringIO()
@@ -58,8 +58,8 @@ def render(report: Report, *, width: int = 100, color: bool = False, encoding: s
 
 
 def _print_table(console: Console, table: Table, encoding: str) -> None:
-    strips = [_strip(table, column, encoding) for column in table.columns]
-    panels = fold(_under_headings(table, strips), console.width) if table.rows else []
+    columns = [_text_column(table, column, encoding) for column in table.columns]
+    panels = fold(_under_headings(table, columns), console.width) if table.rows else []
     for number, panel in enumerate(panels, start=1):
         part = f" ({number} of {len(panels)})" if len(panels) > 1 else ""
         _print_title(console, table.title + part, encoding)
@@ -67,17 +67,17 @@ def _print_table(console: Console, table: Table, encoding: str) -> None:
         console.print()
     if not panels:
         _print_title(console, table.title, encoding)
-        _print_records(console, strips, len(table.rows))
+        _print_records(console, columns, len(table.rows))
     _print_prose(console, [*footnotes(table), *table.notes], encoding)
 
 
-def _under_headings(table: Table, strips: Sequence[Strip]) -> list[Strip]:
-    """Columns that may head others become lines of their own above the rows that share their values."""
-    heads = [strip for strip, column in zip(strips, table.columns, strict=True) if column.heads]
-    rest = [strip for strip, column in zip(strips, table.columns, strict=True) if not column.heads]
+def _under_headings(table: Table, columns: Sequence[TextColumn]) -> list[TextColumn]:
+    """Turn columns with `heads` into headings above the rows that share their values."""
+    heads = [texts for texts, column in zip(columns, table.columns, strict=True) if column.heads]
+    rest = [texts for texts, column in zip(columns, table.columns, strict=True) if not column.heads]
     if not heads:
-        return list(strips)
-    headings = [", ".join(texts) for texts in zip(*(strip.texts for strip in heads), strict=True)]
+        return list(columns)
+    headings = [", ".join(texts) for texts in zip(*(column.texts for column in heads), strict=True)]
     first, *others = rest
     indented = replace(
         first,
@@ -91,17 +91,18 @@ def _print_title(console: Console, title: str, encoding: str) -> None:
     console.print(Text(encodable(plain(title), encoding), Style(bold=True)))
 
 
-def _strip(table: Table, column: Column, encoding: str) -> Strip:
+def _text_column(table: Table, column: TableColumn, encoding: str) -> TextColumn:
     texts = tuple(encodable(text_of(row, column), encoding) for row in table.rows)
-    return Strip(heading(column), texts, is_number(column), column.kind == "verdict", column.identifies)
+    return TextColumn(heading(column), texts, is_number(column), column.kind == "verdict", column.identifies)
 
 
 def _print_grid(console: Console, panel: Panel, encoding: str) -> None:
-    """Headings of the columns, a rule, and a line for each row; a heading of rows runs across all columns."""
-    titles = [textwrap.wrap(strip.title, width, break_long_words=False) or [""] for strip, width in panel]
+    """Print column headings, a rule, and each row; headings of rows run across all columns."""
+    titles = [textwrap.wrap(column.title, width, break_long_words=False) or [""] for column, width in panel]
     height = max(map(len, titles))
     for index in range(height):
-        shown = [_piece(title, index - height + len(title)) for title in titles]
+        # titles end on the last line: shorter ones begin lower
+        shown = [title[offset] if (offset := index - height + len(title)) >= 0 else "" for title in titles]
         console.print(_line(panel, [Text(text, Style(bold=True)) for text in shown]))
     rule = "─" if can_encode("─", encoding) else "-"
     console.print(Text(rule * total([width for _, width in panel]), Style(dim=True)))
@@ -113,20 +114,16 @@ def _print_grid(console: Console, panel: Panel, encoding: str) -> None:
             console.print(line)
 
 
-def _piece(lines: Sequence[str], index: int) -> str:
-    return lines[index] if 0 <= index < len(lines) else ""
-
-
 def _lines_of(console: Console, panel: Panel, number: int) -> list[Text]:
     """One row of the table; more than one line when a text wraps."""
-    wrapped = [_wrapped(console, strip, strip.texts[number], width) for strip, width in panel]
+    wrapped = [_wrapped(console, column, column.texts[number], width) for column, width in panel]
     height = max(map(len, wrapped))
     padded = [[*lines, *[Text("")] * (height - len(lines))] for lines in wrapped]
     return [_line(panel, list(texts)) for texts in zip(*padded, strict=True)]
 
 
-def _wrapped(console: Console, strip: Strip, text: str, width: int) -> list[Text]:
-    styled = Text(text, style=_STYLES.get(text, "") if strip.is_verdict else "")
+def _wrapped(console: Console, column: TextColumn, text: str, width: int) -> list[Text]:
+    styled = Text(text, style=_STYLES.get(text, "") if column.is_verdict else "")
     if cell_len(text) <= width:
         return [styled]
     indent = " " * (len(text) - len(text.lstrip()))
@@ -136,19 +133,19 @@ def _wrapped(console: Console, strip: Strip, text: str, width: int) -> list[Text
 
 def _line(panel: Panel, texts: Sequence[Text]) -> Text:
     line = Text()
-    for position, ((strip, width), text) in enumerate(zip(panel, texts, strict=True)):
+    for position, ((column, width), text) in enumerate(zip(panel, texts, strict=True)):
         space = " " * max(0, width - cell_len(text.plain))
         line.append(" " * GAP if position else "")
-        line.append_text(Text(space) + text if strip.is_number else text + Text(space))
+        line.append_text(Text(space) + text if column.is_number else text + Text(space))
     return line
 
 
-def _print_records(console: Console, strips: Sequence[Strip], rows: int) -> None:
+def _print_records(console: Console, columns: Sequence[TextColumn], rows: int) -> None:
     """Each row as a block of `name: value` lines, for a terminal too narrow for any table."""
     for index in range(rows):
-        for strip in strips:
-            line = f"{strip.title}: {strip.texts[index]}"
-            parts = [line] if cell_len(line) <= console.width else [f"{strip.title}:", f"  {strip.texts[index]}"]
+        for column in columns:
+            line = f"{column.title}: {column.texts[index]}"
+            parts = [line] if cell_len(line) <= console.width else [f"{column.title}:", f"  {column.texts[index]}"]
             for part in parts:
                 console.print(Text(part), overflow="fold")
         console.print()

@@ -1,34 +1,28 @@
-"""Two groups side by side: the difference of a metric with its verdict, and what else differs between them."""
+"""Differences between two groups: of a metric, with its verdict, and of settings, versions and hardware."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from benchmark.reporting.rows.flat_settings import describe, differing
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import PROVENANCE
 from benchmark.reporting.rows.metrics import Metric
-from benchmark.reporting.rows.varying_settings import describe, differing
 from benchmark.reporting.statistics import NOT_RESOLVED, Difference, compare, judge
 
 
 def difference(first: Group | None, second: Group | None, metric: Metric) -> Difference | None:
-    """How much the second group lies above the first, paired by seed; not judged yet."""
+    """Second minus first in a metric, paired by seed; not judged yet."""
     if first is None or second is None:
         return None
-    return compare(first.values(metric), second.values(metric), step=_step((first, second), metric))
-
-
-def _step(groups: Sequence[Group], metric: Metric) -> float:
-    """What one image more or less changes in an accuracy; 0 where nobody knows."""
-    if not metric.counted_on:
-        return 0.0
-    counts = [row.get(metric.counted_on) for group in groups for row in group.completed.values()]
-    known = [count for count in counts if count]
-    return 1.0 / min(known) if known else 0.0
+    # how much a single image changes an accuracy; 0 for other metrics, and where the number of images is unknown
+    counts = [row.get(metric.counted_on) for group in (first, second) for row in group.completed.values()]
+    step = 1.0 / min(filter(None, counts)) if any(counts) else 0.0
+    return compare(first.values(metric), second.values(metric), step=step)
 
 
 def judge_all(pairs: Sequence[tuple[Group | None, Group | None]], metric: Metric) -> list[Difference | None]:
-    """The judged difference of each pair in one metric: one family of comparisons, corrected for their number."""
+    """The judged difference of each pair in a metric, corrected for the number of pairs (see `statistics.judge`)."""
     return judge([difference(*pair, metric) for pair in pairs], higher_is_better=metric.higher_is_better)
 
 
@@ -43,27 +37,20 @@ def settings_that_differ(first: Group, second: Group) -> list[str]:
 
 
 def provenance_that_differs(first: Group, second: Group) -> list[str]:
-    """The same for what the groups were run with: versions, hardware."""
-    found = []
-    for name in PROVENANCE:
-        one, two = provenance([first], name), provenance([second], name)
-        if one and two and one != two:
-            found.append(f"{name} {' and '.join(one)} against {' and '.join(two)}")
-    return found
+    """`keras_version 3.4 against 3.5`, for each known version or hardware in which two groups differ."""
+    pairs = [(name, provenance([first], name), provenance([second], name)) for name in PROVENANCE]
+    return [f"{name} {' and '.join(a)} against {' and '.join(b)}" for name, a, b in pairs if a and b and a != b]
 
 
 def provenance(groups: Iterable[Group], name: str) -> list[str]:
-    """All that the completed rows of these groups have in one column of `PROVENANCE`, sorted."""
+    """The distinct values of the completed rows in one column of `PROVENANCE`, sorted."""
+    length = 10 if name == "git_commit" else None
     rows = (row for group in groups for row in group.completed.values())
-    return sorted({_short(name, row[name]) for row in rows if row.get(name) is not None})
-
-
-def _short(name: str, value: object) -> str:
-    return str(value)[:10] if name == "git_commit" else str(value)
+    return sorted({str(row[name])[:length] for row in rows if row.get(name) is not None})
 
 
 def note_on_mixtures(groups: Sequence[Group]) -> list[str]:
-    """One note when the results were not all made with the same versions and hardware."""
+    """A note that names the versions and hardware in which the results differ; none where they agree."""
     mixed = []
     for name in PROVENANCE:
         values = _mixed_backends(groups) if name == "backend_version" else provenance(groups, name)
@@ -74,37 +61,37 @@ def note_on_mixtures(groups: Sequence[Group]) -> list[str]:
 
 
 def _mixed_backends(groups: Sequence[Group]) -> list[str]:
-    """The versions of backends of which there are several; that one backend is not another is no mixture."""
-    versions: dict[object, list[str]] = {}
+    """The versions of each backend that occurs in several; different backends may well have different versions."""
+    mixed: list[str] = []
     for backend in {group.settings.get("backend") for group in groups}:
-        alike = [group for group in groups if group.settings.get("backend") == backend]
-        versions[backend] = provenance(alike, "backend_version")
-    return sorted(version for found in versions.values() if len(found) > 1 for version in found)
+        versions = provenance([each for each in groups if each.settings.get("backend") == backend], "backend_version")
+        mixed += versions if len(versions) > 1 else []
+    return sorted(mixed)
 
 
 def remarks_on(result: Difference | None, first: Group | None, second: Group | None, metric: Metric) -> list[str]:
-    """What a reader must know about one difference, for its footnote."""
+    """The footnotes of a difference: how its seeds were paired, and why it is not resolved."""
     if result is None or first is None or second is None:
         return []
-    found = []
-    one, two = first.values(metric), second.values(metric)
+    remarks = []
+    a, b = first.values(metric), second.values(metric)
     if result.method == "unpaired":
-        found.append("not paired: the seeds of the two sides do not match (Welch's test)")
-    elif len(one.keys() | two.keys()) > result.n:
-        alone = ", ".join(map(str, sorted(one.keys() ^ two.keys())))
-        found.append(f"paired over the {result.n} seeds that both sides have; without a partner: seed {alone}")
+        remarks.append("not paired: the seeds of the two sides do not match (Welch's test)")
+    elif len(a.keys() | b.keys()) > result.n:
+        alone = ", ".join(map(str, sorted(a.keys() ^ b.keys())))
+        remarks.append(f"paired over the {result.n} seeds that both sides have; without a partner: seed {alone}")
     if result.half_width is None:
-        found.append("one pair of seeds has no interval and decides nothing")
+        remarks.append("one pair of seeds has no interval and decides nothing")
     elif result.verdict == NOT_RESOLVED and result.comparisons > 1 and abs(result.mean) > result.half_width:
-        found.append(
+        remarks.append(
             f"its own interval leaves 0 out, but among {result.comparisons} comparisons one such may come by chance "
             f"(Holm: p = {result.adjusted_p:.3f})"
         )
-    return found
+    return remarks
 
 
 def note_on_few_seeds(differences: Iterable[Difference | None]) -> list[str]:
-    """What an interval from few seeds rests on: the t test assumes normal differences, which few seeds cannot show."""
+    """A note where so few seeds were compared that the sign-flip test could not decide without assuming normality."""
     reach = [each for each in differences if each and each.half_width is not None and each.sign_flip_p is not None]
     few = [each for each in reach if (each.least_sign_flip_p or 0) >= 0.05]
     if not few:

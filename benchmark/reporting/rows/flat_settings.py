@@ -1,4 +1,4 @@
-"""The settings of a cell as one flat record, so that two cells can be compared key by key."""
+"""The settings of a cell as one flat dictionary, so that two cells can be compared key by key."""
 
 from __future__ import annotations
 
@@ -8,23 +8,23 @@ from typing import Any
 
 from benchmark.matrix.cell import Cell, Data, Stage, defaults_of, is_table
 
-NAMING = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", "seed", "device"})
+NOT_SETTINGS = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", "seed", "device"})
 """Keys of a cell that are not settings: names, the seed, and how the device was asked for (`device_kind` counts)."""
 
 COLUMNS = (
     "backend", "device_kind", "threads", "precision", "image_size", "color", "batch_size", "epochs_planned",
     "learning_rate", "optimizer",
 )  # fmt: skip
-"""Settings that are columns of their own, for rows that come without the whole cell."""
+"""Settings that have a column of their own, for rows without the whole cell."""
 
 
 def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """Every setting of a row's cell but its seed, by name.
+    """All settings of a row's cell except its seed, by name.
 
     A setting of the stages is one value when all stages agree, else a list with one entry for each stage.
 
     Args:
-        row: Its `spec` is `Cell.to_dict()`, or that as JSON text; without one the settings columns are taken.
+        row: Its `spec` is `Cell.to_dict()`, or that as JSON text; without it the columns of `COLUMNS` are taken.
     """
     spec = row.get("spec")
     record = json.loads(spec) if isinstance(spec, str) else spec
@@ -33,7 +33,7 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
     nested = {"data", "architecture", "weights", "stages"}
     cell, data = _whole(Cell, record), _whole(Data, record["data"])
     return {
-        **{key: value for key, value in cell.items() if key not in NAMING | nested},
+        **{key: value for key, value in cell.items() if key not in NOT_SETTINGS | nested},
         **{key: value for key, value in data.items() if key != "num_classes"},
         "architecture": record["architecture"]["name"],
         **dict(_plain(record["architecture"]["parameters"])),
@@ -43,9 +43,9 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _stage_settings(stages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    found = [{key: _plain(value) for key, value in _whole(Stage, stage).items()} for stage in stages]
-    columns = {key: [stage[key] for stage in found] for key in (found[0] if found else ())}
-    return {key: values[0] if _all_equal(values) else values for key, values in columns.items()}
+    records = [{key: _plain(value) for key, value in _whole(Stage, stage).items()} for stage in stages]
+    columns = {key: [record[key] for record in records] for key in (records[0] if records else ())}
+    return {key: values[0] if values == [values[0]] * len(values) else values for key, values in columns.items()}
 
 
 def _whole(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -54,13 +54,8 @@ def _whole(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _plain(value: Any) -> Any:
-    if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
-    return value
-
-
-def _all_equal(values: list[Any]) -> bool:
-    return all(value == values[0] for value in values)
+    """The value with lists in the place of tuples, as JSON would give it back."""
+    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
@@ -69,13 +64,12 @@ def key_of(settings: Mapping[str, Any]) -> str:
 
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
-    """The names of the settings in which two records differ; one that stands in one record only is different."""
-    names = [*first, *(name for name in second if name not in first)]
-    return [name for name in names if not _same(first.get(name), second.get(name))]
+    """The names of the settings in which two records differ; a missing setting counts as None."""
 
+    def key(value: Any) -> str:
+        return key_of({"": _plain(value)})
 
-def _same(first: Any, second: Any) -> bool:
-    return key_of({"": _plain(first)}) == key_of({"": _plain(second)})
+    return [name for name in dict.fromkeys([*first, *second]) if key(first.get(name)) != key(second.get(name))]
 
 
 def describe(value: Any) -> str:

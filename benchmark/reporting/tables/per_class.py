@@ -1,0 +1,164 @@
+"""Tables of precision, recall, F1 and confusion for each class, counted from stored predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from benchmark.reporting.rows.groups import Group, varying_settings
+from benchmark.reporting.rows.predictions import LoadPredictions, Predictions
+from benchmark.reporting.statistics import measure
+from benchmark.reporting.table import Row, Table, TableColumn, Value
+
+Counts: TypeAlias = Sequence[Sequence[int]]
+"""Images by [true class][predicted class]."""
+
+MOST_COLUMNS = 30
+"""With more classes a confusion matrix is too wide to read, and as many of its largest mistakes are listed instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClassScores:
+    """Scores of one class in one set of predictions, from its true positives, false positives and false negatives.
+
+    Attributes:
+        precision: TP / (TP + FP), 0..1; None when no image was predicted as this class.
+        recall: TP / (TP + FN), 0..1, the accuracy on this class; None when the test set has no image of it.
+        f1: 2 TP / (2 TP + FP + FN), 0..1, the harmonic mean of both; None when neither of them is known.
+        support: TP + FN, the images of this class.
+    """
+
+    name: str
+    precision: float | None
+    recall: float | None
+    f1: float | None
+    support: int
+
+
+def confusion_counts(predictions: Predictions) -> list[list[int]]:
+    """The confusion matrix: images by [true class][predicted class]."""
+    import numpy as np
+
+    classes = len(predictions.class_names)
+    flat = np.bincount(predictions.labels * classes + predictions.predicted, minlength=classes**2)
+    return [list(map(int, row)) for row in flat.reshape(classes, classes)]
+
+
+def class_scores(counts: Counts, names: Sequence[str]) -> list[ClassScores]:
+    """The scores of each class, in the order of the classes."""
+
+    def share(part: int, whole: int) -> float | None:
+        return part / whole if whole else None
+
+    scores = []
+    for index, (name, row, column) in enumerate(zip(names, counts, zip(*counts, strict=True), strict=True)):
+        correct, support, predicted = row[index], sum(row), sum(column)
+        precision, recall = share(correct, predicted), share(correct, support)
+        scores.append(ClassScores(name, precision, recall, share(2 * correct, predicted + support), support))
+    return scores
+
+
+def class_tables(groups: Sequence[Group], load: LoadPredictions) -> list[Table]:
+    """For each group with predictions a table with a row for each class and one for the mean over classes."""
+    return [_class_table(group, title, members) for group, title, members in _with_predictions(groups, load)]
+
+
+def confusion_tables(groups: Sequence[Group], load: LoadPredictions) -> list[Table]:
+    """For each group with predictions its confusion matrix, the counts of its seeds added up."""
+    return [_confusion_table(group, title, members) for group, title, members in _with_predictions(groups, load)]
+
+
+def note_on_unrecorded(groups: Sequence[Group], load: LoadPredictions) -> list[str]:
+    """A note that counts the results without recorded predictions; none where all have them."""
+    total = sum(len(group.completed) for group in groups)
+    missing = total - sum(len(load(group.execution_ids)) for group in groups)
+    if not missing:
+        return []
+    return [f"{missing} of {total} results have no test predictions; record them with: bench run --rerun"]
+
+
+def _with_predictions(groups: Sequence[Group], load: LoadPredictions) -> Iterable[tuple[Group, str, list[Predictions]]]:
+    """Each group whose seeds were tested on the same classes, with its title and their predictions."""
+    varying = varying_settings(groups)
+    for group in groups:
+        members = list(load(group.execution_ids).values())
+        if len({each.class_names for each in members}) == 1:
+            yield group, ", ".join([*group.names, *group.describe(varying)]), members
+
+
+def _about(group: Group) -> dict[str, str]:
+    return {"dataset": group.dataset, "model": group.model, "strategy": group.strategy}
+
+
+def _class_table(group: Group, title: str, members: Sequence[Predictions]) -> Table:
+    names = members[0].class_names
+    seeds = [class_scores(confusion_counts(each), names) for each in members]
+    rows = [_class_row(scores) for scores in zip(*seeds, strict=True)]
+    means = {key: measure(_macro_average(scores, key) for scores in seeds) for key in ("precision", "recall", "f1")}
+    rows.append(Row({"class": "mean over classes", **means, "support": sum(each.support for each in seeds[0])}))
+    columns = (
+        TableColumn("class", "class", "text", identifies=True),
+        TableColumn("precision", "precision", "accuracy", n=len(members)),
+        TableColumn("recall", "recall", "accuracy", n=len(members)),
+        TableColumn("f1", "F1", "accuracy", n=len(members)),
+        TableColumn("support", "test images", "count"),
+    )
+    note = (
+        "Recall is the accuracy on the images of a class, precision the share of right ones among those taken for it."
+    )
+    return Table("classes", f"Classes: {title}", columns, tuple(rows), _about(group), notes=(note,))
+
+
+def _class_row(scores: Sequence[ClassScores]) -> Row:
+    cells: dict[str, Value] = {"class": scores[0].name, "support": scores[0].support}
+    for key in ("precision", "recall", "f1"):
+        values = [getattr(each, key) for each in scores]
+        cells[key] = measure(value for value in values if value is not None)
+    return Row(cells)
+
+
+def _macro_average(scores: Sequence[ClassScores], key: str) -> float:
+    """The mean over the classes; an unknown score counts as 0, as in scikit-learn's macro average."""
+    return sum(getattr(each, key) or 0.0 for each in scores) / len(scores)
+
+
+def _confusion_table(group: Group, title: str, members: Sequence[Predictions]) -> Table:
+    names = members[0].class_names
+    seeds = [confusion_counts(each) for each in members]
+    counts = [[sum(cell) for cell in zip(*rows, strict=True)] for rows in zip(*seeds, strict=True)]
+    added = f", the counts of {len(members)} seeds added up" if len(members) > 1 else ""
+    title = f"Confusion: {title}"
+    if len(names) > MOST_COLUMNS:
+        note = f"The most frequent mistakes among {len(names)} classes{added}."
+        return Table("confusion", title, _MISTAKES, _mistakes(counts, names), _about(group), notes=(note,))
+    columns = (
+        TableColumn("true", "true class", "text", identifies=True),
+        *(TableColumn(f"predicted_{index}", name, "count") for index, name in enumerate(names)),
+    )
+    rows = tuple(
+        Row({"true": name, **{f"predicted_{index}": count for index, count in enumerate(row)}})
+        for name, row in zip(names, counts, strict=True)
+    )
+    return Table("confusion", title, columns, rows, _about(group), notes=(f"Columns are predicted classes{added}.",))
+
+
+_MISTAKES = (
+    TableColumn("true", "true class", "text", identifies=True),
+    TableColumn("predicted", "predicted class", "text", identifies=True),
+    TableColumn("count", "images", "count"),
+)
+
+
+def _mistakes(counts: Counts, names: Sequence[str]) -> tuple[Row, ...]:
+    """The most frequent mistakes first; of equally frequent ones, in the order of the classes."""
+    mistakes = [
+        (-count, true, predicted)
+        for true, row in enumerate(counts)
+        for predicted, count in enumerate(row)
+        if count and true != predicted
+    ]
+    return tuple(
+        Row({"true": names[true], "predicted": names[predicted], "count": -count})
+        for count, true, predicted in sorted(mistakes)[:MOST_COLUMNS]
+    )
