@@ -18,8 +18,7 @@ from scheduling_runs import Listener, Place
 from benchmark import machine
 from benchmark.results.read.queries import results, runs
 from benchmark.results.store.database import open_database
-from benchmark.results.write import clock
-from benchmark.results.write.recorder import Recorder
+from benchmark.results.write.recorder import Recorder, utc_now
 
 PARENT = fake_cell(dataset="low", epochs=3)
 CHILD = fake_cell(strategy="continued", parent=PARENT, epochs=3)
@@ -236,11 +235,11 @@ def test_after_an_edit_changed_cells_are_new_and_the_others_stay(tmp_path):
 
 _CLOCKS = {"time.time", "datetime.now", "datetime.utcnow", "time.localtime", "datetime.today", "date.today"}
 _LABELS = {
-    "benchmark/results/write/clock.py",
+    "benchmark/results/write/recorder.py",
     "benchmark/results/store/lock.py",
     "benchmark/results/store/database.py",
     "benchmark/cli/commands/status.py",
-    "benchmark/results/care/orphans.py",
+    "benchmark/results/care/garbage.py",
 }
 """Where wall time is written down or shown for people, and where it is compared with the times that files carry."""
 
@@ -303,7 +302,7 @@ def test_utc_labels_do_not_follow_the_zone_of_the_shell(monkeypatch):
     monkeypatch.setenv("TZ", "Pacific/Kiritimati")
     time.tzset()
     try:
-        assert clock.utc_now()[:13] == time.strftime("%Y-%m-%dT%H", time.gmtime())
+        assert utc_now()[:13] == time.strftime("%Y-%m-%dT%H", time.gmtime())
     finally:
         monkeypatch.undo()
         time.tzset()

@@ -17,11 +17,11 @@ from benchmark.matrix.values import (
     Boolean,
     Choice,
     Integer,
+    ListOf,
     Name,
     Number,
     Pattern,
-    Sequenced,
-    Words,
+    WordList,
 )
 
 KINDS = [setting.kind for setting in SETTINGS.values()]
@@ -37,11 +37,11 @@ def read(kind, value):
 @pytest.mark.parametrize(
     ("kind", "value", "normal"),
     [
-        (Words(("model", "h5"), ("weights",)), ["h5", "weights", "model", "h5"], ("model", "h5")),
-        (Words(("model", "h5"), ("weights",)), "model", ("model",)),
-        (Words(("model", "h5"), ("weights",)), False, ()),
-        (Words(("model", "h5"), ("weights",)), ["pickle"], INVALID),
-        (Words(("model", "h5"), ("weights",)), 3, INVALID),
+        (WordList(("model", "h5"), ("weights",)), ["h5", "weights", "model", "h5"], ("model", "h5")),
+        (WordList(("model", "h5"), ("weights",)), "model", ("model",)),
+        (WordList(("model", "h5"), ("weights",)), False, ()),
+        (WordList(("model", "h5"), ("weights",)), ["pickle"], INVALID),
+        (WordList(("model", "h5"), ("weights",)), 3, INVALID),
         (Integer(0), 3, 3),
         (Integer(0), True, INVALID),
         (Integer(0), 3.0, INVALID),
@@ -66,9 +66,9 @@ def read(kind, value):
         (Pattern("a|b:[0-9]", "a"), "b:3\n", INVALID),
         (Name(), "e\u0301", "\u00e9"),
         (Name(), " ", INVALID),
-        (Sequenced(Integer(1)), [1, 2], (1, 2)),
-        (Sequenced(Integer(1)), [], INVALID),
-        (Sequenced(Integer(1)), 1, INVALID),
+        (ListOf(Integer(1)), [1, 2], (1, 2)),
+        (ListOf(Integer(1)), [], INVALID),
+        (ListOf(Integer(1)), 1, INVALID),
         (Augmentation(), False, ()),
         (Augmentation(), {}, ()),
         (Augmentation(), True, INVALID),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.matrix.problems import Problems, nearest_hint, path_text, shown_value, unfit_name
+from benchmark.matrix.problems import Problems, name_problem, nearest_hint, path_text, shown_value
 from benchmark.text import quotable
 
 
@@ -81,9 +81,9 @@ def test_the_nearest_name_is_offered():
 
 @pytest.mark.parametrize("name", ["", " ", "x" * 201, "a\0b", "a\nb", "a\x7fb", "a\x85b", "a\u2028b", "a\udc80b"])
 def test_names_that_would_harm_are_refused(name):
-    assert unfit_name(name)
+    assert name_problem(name)
 
 
 @pytest.mark.parametrize("name", ["x" * 200, "..", "/etc/x", "CON", "dot.", "\u202eRTL", "👩\u200d🚀", "é"])
 def test_names_that_are_only_strange_are_kept(name):
-    assert not unfit_name(name)
+    assert not name_problem(name)

@@ -177,7 +177,7 @@ def test_a_parents_seed_is_its_childs_wherever_that_was_written():
 
 
 def test_shapes_are_forgotten_and_found_again(monkeypatch):
-    monkeypatch.setattr("benchmark.matrix.planning.resolution._KEPT_SHAPES", 2)
+    monkeypatch.setattr("benchmark.matrix.planning.resolution._KEPT_TEMPLATES", 2)
     text = ONE + "batch_size = [8, 16, 32, 64]\nseed = [0, 1]\n"
     plan = plan_of(text)
     monkeypatch.undo()

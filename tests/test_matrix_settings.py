@@ -8,7 +8,7 @@ import pytest
 from benchmark.matrix.cell import Cell, Data, Stage, defaults_of
 from benchmark.matrix.load import MachineKind, parse_matrix
 from benchmark.matrix.problems import Problems
-from benchmark.matrix.settings import DEFAULTS, SETTINGS, cell_settings, names_of, plain
+from benchmark.matrix.settings import DEFAULTS, SETTINGS, cell_settings, json_value, names_of
 from benchmark.matrix.values import INVALID
 
 MATRIX = """
@@ -73,9 +73,9 @@ def test_a_setting_on_which_stages_disagree_is_a_list_with_an_entry_for_each(cel
 
 
 def test_plain_values_are_json_safe():
-    assert plain(()) is None
-    assert plain((("zoom", 0.1),)) == {"zoom": 0.1}
-    assert plain("adam") == "adam"
+    assert json_value(()) is None
+    assert json_value((("zoom", 0.1),)) == {"zoom": 0.1}
+    assert json_value("adam") == "adam"
 
 
 def test_a_cell_survives_the_round_trip_through_json(cell):

@@ -11,7 +11,7 @@ import tempfile
 import time
 import warnings
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -35,8 +35,9 @@ from benchmark.events import (
     StageStarted,
 )
 from benchmark.matrix.cell import Weights
+from benchmark.matrix.plan import LeftOut
 from benchmark.results.care.check import check_database
-from benchmark.results.read import queries, statement
+from benchmark.results.read import queries, user_query
 from benchmark.results.schema.tables import VERSION_TABLE, execution, metadata, prediction, run
 from benchmark.results.schema.tables import epoch as epoch_table
 from benchmark.results.schema.views import HISTORY, RESULTS
@@ -139,13 +140,7 @@ def database(target):
         yield opened
 
 
-@dataclass(frozen=True)
-class LeftOut:
-    dataset: str = "mnist"
-    model: str = "vgg16"
-    strategy: str = "scratch"
-    seed: int = 0
-    reason: str = "vgg16 needs images of 32 pixels; set image_size = 32"
+LEFT_OUT = LeftOut("mnist", "vgg16", "scratch", 0, "vgg16 needs images of 32 pixels; set image_size = 32")
 
 
 REFUSED = (
@@ -652,7 +647,7 @@ class TestCells:
         begin(
             database,
             [cell(strategy="plain", strategy_label="Plain"), cell(2)],
-            left_out=[LeftOut()],
+            left_out=[LEFT_OUT],
             reused={cell(2).cell_id},
         )
         found = queries.cell_detail(database, cell().cell_id).cell
@@ -668,7 +663,7 @@ class TestCells:
             ("reused", "pending"),
             ("left_out", "skipped"),
         ]
-        assert rows[2]["reason"] == LeftOut().reason
+        assert rows[2]["reason"] == LEFT_OUT.reason
         assert rows[2]["cell_id"] is None
 
     def test_a_cell_can_be_read_back_from_its_row(self, database):
@@ -716,7 +711,7 @@ class TestReading:
     @pytest.fixture
     def filled(self, target):
         with open_database(target, mode="write") as database:
-            recorder, run_id = begin(database, [cell(0), cell(1), cell(2)], left_out=[LeftOut()])
+            recorder, run_id = begin(database, [cell(0), cell(1), cell(2)], left_out=[LEFT_OUT])
             run_cell(recorder, run_id, cell(0))
             start = recorder.start_attempt(run_id, cell(1).cell_id, MACHINE)
             recorder.record(start.attempt_id, epoch(1))
@@ -802,7 +797,7 @@ class TestReading:
             queries.read_only_query(filled, sql, limit_seconds=0.3)
 
     def test_an_answer_without_end_is_broken_off(self, filled, monkeypatch):
-        monkeypatch.setattr(statement, "MOST_ROWS", 3)
+        monkeypatch.setattr(user_query, "MOST_ROWS", 3)
         assert len(queries.read_only_query(filled, "SELECT epoch FROM history LIMIT 3")[1]) == 3
         with pytest.raises(UserError, match="more than 3 rows"):
             queries.read_only_query(filled, "SELECT epoch FROM history")

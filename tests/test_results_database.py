@@ -20,7 +20,7 @@ from results_samples import MACHINE, begin, cell, epoch, run_cell, set_up
 from benchmark.errors import NotFoundError, SchemaError, StorageError, UserError
 from benchmark.results.read.queries import results
 from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION
-from benchmark.results.store import engine, wal
+from benchmark.results.store import engine, journal_mode
 from benchmark.results.store.backup import backup
 from benchmark.results.store.database import open_database
 from benchmark.results.store.location import artifacts_root, locate, network_file_system
@@ -212,7 +212,7 @@ def test_a_reader_cannot_write(filled):
 
 
 def test_with_a_reader_still_there_the_wal_stays_and_the_next_run_clears_it(path, caplog, monkeypatch):
-    monkeypatch.setattr(wal, "LEAVING_SECONDS", 0)
+    monkeypatch.setattr(journal_mode, "LEAVING_SECONDS", 0)
     with open_database(path, mode="write") as database:
         begin(database, [cell()])
         reader = sqlite3.connect(path, isolation_level=None)
@@ -556,7 +556,7 @@ def test_network_file_systems_are_told_by_their_type(tmp_path, path, monkeypatch
     assert network_file_system(Path("/home/a b/local/c.sqlite"), mounts) is None
     assert network_file_system(Path("/srv/c.sqlite"), mounts) is None
     assert network_file_system(Path("/srv/c.sqlite"), tmp_path / "none") is None
-    monkeypatch.setattr(wal, "network_file_system", lambda _: "nfs4")
+    monkeypatch.setattr(journal_mode, "network_file_system", lambda _: "nfs4")
     with open_database(path, mode="write") as database:
         assert "network file system (nfs4)" in caplog.text
         with closing(database.engine.raw_connection()) as connection:

@@ -14,7 +14,7 @@ from results_samples import MACHINE, begin, cell, epoch, run_cell
 from benchmark.errors import SchemaError, StorageError
 from benchmark.results.read.queries import results
 from benchmark.results.schema import versions
-from benchmark.results.store import engine, wal
+from benchmark.results.store import engine, journal_mode
 from benchmark.results.store.database import open_database
 
 
@@ -114,7 +114,7 @@ def test_a_lost_wal_is_noticed_by_readers_too(tmp_path, caplog):
 
 
 def test_a_wal_that_a_reader_keeps_growing_is_warned_of_once_and_emptied_at_the_end(tmp_path, caplog, monkeypatch):
-    monkeypatch.setattr(wal, "LONG_WAL_BYTES", 200_000)
+    monkeypatch.setattr(journal_mode, "LONG_WAL_BYTES", 200_000)
     path = tmp_path / "results.sqlite"
     with open_database(path, mode="write") as database, caplog.at_level(logging.WARNING):
         recorder, run_id = begin(database, [cell(0), cell(1)])

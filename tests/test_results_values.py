@@ -17,7 +17,7 @@ from results_samples import FACTS, MACHINE, STAGE, begin, cell, epoch
 
 from benchmark.matrix.cell import Cell, Stage, Weights
 from benchmark.results.read.queries import read_only_query
-from benchmark.results.schema.nonfinite import restored, stored
+from benchmark.results.schema.nan_values import nan_to_null, null_to_nan
 from benchmark.results.store.database import open_database
 from benchmark.results.write.outcome import images_per_second
 from benchmark.results.write.recorder import Recorder
@@ -29,7 +29,7 @@ from benchmark.text import storable
 
 @given(st.dictionaries(st.sampled_from(["a", "b", "c", "d_e"]), st.none() | st.floats() | st.integers() | st.text()))
 def test_nan_comes_back_where_it_was_and_nothing_else_changes(values):
-    back = restored(stored(values))
+    back = null_to_nan(nan_to_null(values))
     assert back.keys() == values.keys()
     for name, value in values.items():
         same = math.isnan(back[name]) if isinstance(value, float) and math.isnan(value) else back[name] == value
@@ -38,7 +38,7 @@ def test_nan_comes_back_where_it_was_and_nothing_else_changes(values):
 
 @given(st.dictionaries(st.sampled_from(["a", "b"]), st.floats()))
 def test_what_is_stored_has_no_nan_and_no_negative_zero(values):
-    for value in stored(values).values():
+    for value in nan_to_null(values).values():
         assert not isinstance(value, float) or not (math.isnan(value) or repr(value) == "-0.0")
 
 

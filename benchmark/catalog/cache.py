@@ -11,7 +11,7 @@ from typing import Any, Protocol
 import platformdirs
 
 from benchmark.catalog.facts import prepared_size
-from benchmark.catalog.folders import folder_state
+from benchmark.catalog.image_folders import folder_state
 from benchmark.errors import UserError
 from benchmark.files import sha256_of
 
@@ -98,7 +98,7 @@ def _files_state(place: Path) -> str:
     return f"{status.st_size} {status.st_mtime_ns}"
 
 
-class Images(Protocol):
+class DataSpec(Protocol):
     """What decides which prepared arrays are needed; the `Data` of a cell is one."""
 
     @property
@@ -122,11 +122,11 @@ class PreparedDirectories:
         self._cache_root = cache_root
         self._states: dict[tuple[object, ...], str] = {}
 
-    def of(self, images: Images) -> Path:
-        key = (images.location, images.test_fraction, images.class_names)
+    def of(self, data: DataSpec) -> Path:
+        key = (data.location, data.test_fraction, data.class_names)
         if key not in self._states:
             self._states[key] = source_state(*key)
-        return prepared_directory(images.source, images.image_size, images.color, self._cache_root, self._states[key])
+        return prepared_directory(data.source, data.image_size, data.color, self._cache_root, self._states[key])
 
 
 def fingerprint(directory: Path) -> str | None:

@@ -23,7 +23,7 @@ from benchmark.files import sha256_of, write_whole
 from benchmark.forecast.cost import SPEEDS, Examples, cost_of, examples_of
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import canonical_json
-from benchmark.matrix.speed_key import pace_of_cell
+from benchmark.matrix.speed_key import speed_key_of_cell
 
 FORMAT = 1
 
@@ -136,7 +136,7 @@ def _key(cell: Cell) -> dict[str, Any]:
     """Everything that decides the numbers of a trial."""
     return {
         "format": FORMAT,
-        "pace": pace_of_cell(cell),
+        "pace": speed_key_of_cell(cell),
         "threads": cell.threads,
         "deterministic": cell.deterministic,
         "processor": processor(),

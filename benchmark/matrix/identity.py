@@ -65,25 +65,27 @@ def canonical_json(value: Any) -> str:
     return _ENCODER.encode(value)
 
 
-def deciding(value: Any) -> Any:
+def identity_value(value: Any) -> Any:
     """What of a cell, of a part of it, or of any value in it determines numbers, as JSON can have it.
 
     Not where files lie: of a user's source its path as it is written, or its `version` instead where it has one; of a
     plug-in its code.
     """
     if isinstance(value, tuple):
-        return [deciding(item) for item in value]
+        return [identity_value(item) for item in value]
     if not is_dataclass(value) or isinstance(value, type):
         return value
-    unasked = _unasked(value.__class__)
-    record = {name: deciding(asked) for name, default in unasked.items() if (asked := getattr(value, name)) != default}
+    omitted = _omitted_values(value.__class__)
+    record = {
+        name: identity_value(asked) for name, default in omitted.items() if (asked := getattr(value, name)) != default
+    }
     if record.get("version") and isinstance(value, Data):
         record["source"] = value.source.partition(":")[0]
     return record
 
 
 @cache
-def _unasked(kind: type) -> dict[str, Any]:
+def _omitted_values(kind: type) -> dict[str, Any]:
     """For each field that may be part of the identity the value with which it is not; an object like no value for none."""
     always = ALWAYS.get(kind, frozenset())
     return {
@@ -95,7 +97,7 @@ def _unasked(kind: type) -> dict[str, Any]:
 
 def identity_parts(cell: Cell) -> dict[str, Any]:
     """What of a cell determines its numbers, as a record to compare with that of another."""
-    return {**deciding(cell), "training_version": TRAINING_VERSION}
+    return {**identity_value(cell), "training_version": TRAINING_VERSION}
 
 
 def cell_id_of(cell: Cell) -> str:
@@ -109,9 +111,11 @@ def part_texts(values: Mapping[str, Any]) -> dict[str, str]:
     Args:
         values: By name of the field; any of them.
     """
-    unasked = _unasked(Cell)
+    omitted = _omitted_values(Cell)
     return {
-        name: canonical_json(deciding(value)) for name, value in values.items() if value != unasked.get(name, value)
+        name: canonical_json(identity_value(value))
+        for name, value in values.items()
+        if value != omitted.get(name, value)
     }
 
 

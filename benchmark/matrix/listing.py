@@ -7,19 +7,19 @@ from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
 
+from benchmark.catalog.bundled_files import preset_names, preset_summary
 from benchmark.catalog.facts import ARCHITECTURES, PLUGIN, SOURCES
-from benchmark.catalog.library import preset_names, preset_summary
 from benchmark.errors import BenchError, MatrixError
-from benchmark.matrix.planning.resolution import native
+from benchmark.matrix.planning.resolution import native_image_settings
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.reading.builtin import builtin_definitions
-from benchmark.matrix.reading.definitions import Chained, read_definitions
-from benchmark.matrix.reading.inheritance import chain_library
+from benchmark.matrix.reading.definitions import MergedDefinition, read_definitions
+from benchmark.matrix.reading.inheritance import merge_library
 from benchmark.matrix.reading.plugins import entry_points, read_plugins
 from benchmark.matrix.reading.toml import parse_toml, read_text
 from benchmark.matrix.reading.user_files import declared_classes, located, parameters_of
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, Origin
-from benchmark.matrix.settings import DEFAULTS, of_stages, plain
+from benchmark.matrix.settings import DEFAULTS, common_or_list, json_value
 
 Row = dict[str, Any]
 """Flat and JSON-safe; `name` and `summary` first, then facts, then `extends` and `defined_in`."""
@@ -54,13 +54,13 @@ def list_presets() -> list[Row]:
     return [{"name": name, "summary": preset_summary(name)} for name in preset_names()]
 
 
-def _rows(family: str, facts_of: Callable[[Chained], Row], matrix: str | None) -> list[Row]:
+def _rows(family: str, facts_of: Callable[[MergedDefinition], Row], matrix: str | None) -> list[Row]:
     problems = Problems()
     document = parse_toml(read_text(matrix), matrix) if matrix is not None else {}
     base = Path(matrix or "").parent.absolute()
     plugins = read_plugins(document, base, problems)
     own = located(read_definitions(document, problems, builtin=False), base, plugins, problems)
-    library = chain_library(builtin_definitions(), own, problems)
+    library = merge_library(builtin_definitions(), own, problems)
     if problems and matrix is None:
         raise BenchError(str(MatrixError("built-in definitions", problems.located({}))))
     return [
@@ -71,11 +71,11 @@ def _rows(family: str, facts_of: Callable[[Chained], Row], matrix: str | None) -
             "extends": one.definition.extends,
             "defined_in": "bench" if one.definition.builtin else matrix,
         }
-        for one in library.chained[family].values()
+        for one in library.definitions[family].values()
     ]
 
 
-def _summary(chained: Chained) -> str:
+def _summary(chained: MergedDefinition) -> str:
     """In its own words, else what it is made of; the words of what it extends would be untrue of it."""
     own = chained.definition.own
     return str(next((own[key] for key in ("summary", "label", "source", "architecture") if key in own), ""))
@@ -94,10 +94,10 @@ def _packaged(point: EntryPoint) -> Row:
     }
 
 
-def _dataset_facts(dataset: Chained) -> Row:
+def _dataset_facts(dataset: MergedDefinition) -> Row:
     source = dataset.own.get("source")
     facts = SOURCES.get(str(source))
-    settings = {**(native(dataset) if source else {}), **dataset.builtin[0], **dataset.user[0]}
+    settings = {**(native_image_settings(dataset) if source else {}), **dataset.builtin[0], **dataset.user[0]}
     known = range(len(facts.class_names)) if facts else range(0)
     labels = [label for label in dataset.own.get("classes", known) if label in known]
     return {
@@ -111,7 +111,7 @@ def _dataset_facts(dataset: Chained) -> Row:
     }
 
 
-def _model_facts(model: Chained) -> Row:
+def _model_facts(model: MergedDefinition) -> Row:
     architecture = model.own.get("architecture")
     facts = ARCHITECTURES.get(str(architecture))
     given = {**model.own, **model.builtin[0], **model.user[0]}
@@ -131,13 +131,16 @@ def _text(value: Any) -> str:
     return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
-def _strategy_facts(strategy: Chained) -> Row:
+def _strategy_facts(strategy: MergedDefinition) -> Row:
     stages = [{**DEFAULTS, **builtin, **user} for builtin, user in zip(strategy.builtin, strategy.user, strict=True)]
     return {
         "label": strategy.own.get("label", strategy.name),
         "weights": _weights_text(strategy.own.get("weights", NO_WEIGHTS)),
         "stages": len(stages),
-        **{key: plain(of_stages(stage[key] for stage in stages)) for key in ("train", "epochs", "learning_rate")},
+        **{
+            key: json_value(common_or_list(stage[key] for stage in stages))
+            for key in ("train", "epochs", "learning_rate")
+        },
         "sets": ", ".join(sorted({key for stage in (*strategy.builtin, *strategy.user) for key in stage})),
     }
 

@@ -15,10 +15,10 @@ from benchmark.matrix.planning.resolution import Resolver
 from benchmark.matrix.problems import Problems, nearest_hint
 from benchmark.matrix.reading.builtin import builtin_definitions
 from benchmark.matrix.reading.definitions import Library, read_definitions
-from benchmark.matrix.reading.inheritance import chain_library
+from benchmark.matrix.reading.inheritance import merge_library
+from benchmark.matrix.reading.line_numbers import LineScanner
 from benchmark.matrix.reading.plugins import read_plugins
-from benchmark.matrix.reading.positions import Scanner
-from benchmark.matrix.reading.specification import Reader, Specification
+from benchmark.matrix.reading.specification import Specification, SpecificationReader
 from benchmark.matrix.reading.toml import parse_toml, read_text
 from benchmark.matrix.reading.user_files import located
 from benchmark.matrix.selection import NAME_KEYS, Selection, is_glob, parse_selection
@@ -77,7 +77,7 @@ def parse_matrix(
     _check_names(selected, "--select", library, problems)
     _check_names(excluded, "--exclude", library, problems)
     if problems:
-        raise MatrixError(path, problems.located(Scanner(text).scan().lines))
+        raise MatrixError(path, problems.located(LineScanner(text).scan().lines))
     _check_count(count_coordinates(specification), path)
     planner = Planner(specification, Resolver(library, specification, machine_kind), selected, excluded).walk()
     if not planner.asked:
@@ -92,7 +92,7 @@ def parse_matrix(
         notes=(*specification.notes, *planner.notes()),
         axes=planner.axes(),
         report=specification.report,
-        auto={pace: tuple(ids) for pace, ids in planner.auto.items()},
+        auto={speed_key: tuple(ids) for speed_key, ids in planner.auto.items()},
         undecided=planner.undecided(),
     )
 
@@ -103,15 +103,15 @@ def _checked(
     """All that a document says; `base` is its folder, which users' own files are looked for in."""
     plugins = read_plugins(document, base, problems)
     definitions = located(read_definitions(document, problems, builtin=False), base, plugins, problems)
-    library = chain_library(builtin_definitions(), definitions, problems)
-    specification = Reader(document, library, problems).read(overrides)
+    library = merge_library(builtin_definitions(), definitions, problems)
+    specification = SpecificationReader(document, library, problems).read(overrides)
     return library, replace(specification, notes=(*plugins.notes, *specification.notes))
 
 
 def _check_names(selection: Selection, option: str, library: Library, problems: Problems) -> None:
     """A plain name that does not exist is a slip of the fingers, not a wish for nothing."""
     for key, texts in (term for terms in selection.alternatives for term in terms):
-        if key in NAME_KEYS and not any(is_glob(text) or text in library.chained[key] for text in texts):
+        if key in NAME_KEYS and not any(is_glob(text) or text in library.definitions[key] for text in texts):
             listing = "bench list strategies" if key == "strategy" else f"bench list {key}s"
             hint = nearest_hint(texts[-1], library.names(key), listing)
             problems.add((f"{option} {key}",), f"the name of a {key}", texts[-1], hint)

@@ -114,7 +114,7 @@ def nearest_hint(name: Any, known: Iterable[str], listing: str = "") -> str:
     return "; ".join(parts)
 
 
-def unfit_name(name: str) -> str:
+def name_problem(name: str) -> str:
     """Why this text cannot be a name, or nothing: names are shown, stored and compared, never used as paths."""
     if not name.strip():
         return "a name that is not empty"

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.errors import UserError
-from benchmark.matrix.problems import Problems, nearest_hint, normal_name, path_text, quoted, unfit_name
-from benchmark.matrix.settings import SETTINGS, plain
+from benchmark.matrix.problems import Problems, name_problem, nearest_hint, normal_name, path_text, quoted
+from benchmark.matrix.settings import SETTINGS, json_value
 
 NAME_KEYS = ("dataset", "model", "strategy")
 RECORDED_KEYS = (
@@ -131,8 +131,8 @@ def _parse_term(term: str, expression: str) -> tuple[str, tuple[str, ...]]:
 
 
 def _check_value(key: str, text: str, shown: str) -> None:
-    if unfit_name(text):
-        raise UserError(f"selection {shown}: {key}: expected {unfit_name(text)}")
+    if name_problem(text):
+        raise UserError(f"selection {shown}: {key}: expected {name_problem(text)}")
     if key not in SETTINGS or is_glob(text) or text in {"none", "all"}:
         return
     problems = Problems()
@@ -167,7 +167,7 @@ def _one_matches(value: Any, text: str) -> bool:
         return value == text or fnmatch.fnmatchcase(value, text)
     if isinstance(value, int | float):
         return _number_matches(value, text)
-    return fnmatch.fnmatchcase(json.dumps(plain(value), sort_keys=True), text)
+    return fnmatch.fnmatchcase(json.dumps(json_value(value), sort_keys=True), text)
 
 
 def _number_matches(value: float, text: str) -> bool:

@@ -23,10 +23,10 @@ from benchmark.matrix.values import (
     Choice,
     Integer,
     Kind,
+    ListOf,
     Number,
     Pattern,
-    Sequenced,
-    Words,
+    WordList,
 )
 
 Level = Literal["cell", "data", "model", "stage"]
@@ -132,7 +132,7 @@ _TABLE = (
     Setting(
         "save",
         "cell",
-        Words(("model", "h5", "architecture"), implied=("weights", "history")),
+        WordList(("model", "h5", "architecture"), implied=("weights", "history")),
         (),
         "weights, history",
         "what is written beside weights and history, which always are: the whole model as `.keras`, its weights as "
@@ -236,10 +236,10 @@ DATA_SETTINGS = names_of("data")
 
 _COUNT = Integer(1, 65536)
 PARAMETER_KINDS: dict[str, Kind] = {
-    "filters": Sequenced(_COUNT),
+    "filters": ListOf(_COUNT),
     "kernel_size": Integer(1, 15),
     "dense_units": Integer(0, 1_000_000),
-    "stage_dropout": Sequenced(Number(0, 1, below=True)),
+    "stage_dropout": ListOf(Number(0, 1, below=True)),
 }
 """What an architecture can be given beside `dropout`, which is a setting."""
 
@@ -260,25 +260,25 @@ def setting_of(cell: Cell, name: str) -> Any:
     """One setting of a cell, as `cell_settings` has it."""
     match SETTINGS[name].level:
         case "cell":
-            return plain(getattr(cell, name))
+            return json_value(getattr(cell, name))
         case "data":
-            return plain(getattr(cell.data, name))
+            return json_value(getattr(cell.data, name))
         case "model":
             return dict(cell.architecture.parameters).get(name)
         case _:
-            return of_stages(plain(getattr(stage, name)) for stage in cell.stages)
+            return common_or_list(json_value(getattr(stage, name)) for stage in cell.stages)
 
 
-def plain(value: Any) -> Any:
+def json_value(value: Any) -> Any:
     """The JSON-safe form of a normal value: sorted pairs are a table, other tuples a list; what is switched off is None."""
     if not isinstance(value, tuple):
         return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
     if is_table(value):
-        return {name: plain(item) for name, item in value}
-    return [plain(item) for item in value] or None
+        return {name: json_value(item) for name, item in value}
+    return [json_value(item) for item in value] or None
 
 
-def of_stages(values: Iterable[Any]) -> Any:
+def common_or_list(values: Iterable[Any]) -> Any:
     """One value when all stages agree, else the list of them."""
     entries = list(values)
     return entries[0] if all(entry == entries[0] for entry in entries) else entries

@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Architecture, Cell, Data, Stage
-from benchmark.matrix.identity import canonical_json, deciding
+from benchmark.matrix.identity import canonical_json, identity_value
 
 AUTO = "auto"
 ASSUMED_THREADS = 1
@@ -29,10 +29,10 @@ def possible_threads(cores: int) -> list[int]:
     return sorted({*powers, cores})
 
 
-def pace_of(data: Data, architecture: Architecture, stages: Sequence[Stage], settings: Mapping[str, Any]) -> str:
+def speed_key_of(data: Data, architecture: Architecture, stages: Sequence[Stage], settings: Mapping[str, Any]) -> str:
     """The key of a pace; `settings` are those of the whole cell."""
     parts = {
-        "architecture": deciding(architecture),
+        "architecture": identity_value(architecture),
         "images": [data.image_size, data.color, data.num_classes],
         "stages": [[stage.train, stage.batch_size, stage.optimizer] for stage in stages],
         **{name: settings[name] for name in _OF_CELL},
@@ -40,7 +40,7 @@ def pace_of(data: Data, architecture: Architecture, stages: Sequence[Stage], set
     return sha256_of(canonical_json(parts).encode("ascii"))[:_KEY_DIGITS]
 
 
-def pace_of_cell(cell: Cell) -> str:
+def speed_key_of_cell(cell: Cell) -> str:
     """The key of a cell's pace."""
     settings = {name: getattr(cell, name) for name in _OF_CELL}
-    return pace_of(cell.data, cell.architecture, cell.stages, settings)
+    return speed_key_of(cell.data, cell.architecture, cell.stages, settings)

@@ -32,7 +32,7 @@ _DIGEST_DIGITS = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class PluginTrust:
     """Whether a plug-in file may run.
 
     Attributes:
@@ -95,7 +95,7 @@ def exposure(file: Path) -> str:
     return ""
 
 
-def standings(cells: Iterable[Cell]) -> list[Standing]:
+def plugin_trust(cells: Iterable[Cell]) -> list[PluginTrust]:
     """All plug-in files that cells need."""
     models: dict[tuple[str, str], set[str]] = defaultdict(set)
     for cell in cells:
@@ -103,7 +103,7 @@ def standings(cells: Iterable[Cell]) -> list[Standing]:
             models[cell.architecture.file, str(cell.architecture.code)].add(cell.model)
     digests = trusted_digests() if models else frozenset()
     return [
-        Standing(Path(file), code, tuple(sorted(names)), code in digests, exposure(Path(file)))
+        PluginTrust(Path(file), code, tuple(sorted(names)), code in digests, exposure(Path(file)))
         for (file, code), names in models.items()
     ]
 
@@ -119,7 +119,7 @@ def require_consent(cells: Iterable[Cell], command: str, *, allowed: bool) -> No
     Raises:
         UserError: Some may not; the message tells what to type or to write where.
     """
-    found = standings(cells)
+    found = plugin_trust(cells)
     if exposed := [one for one in found if one.exposed]:
         lines = [f"{one.file}: {one.exposed} can be written by anybody; `chmod o-w {one.exposed}`" for one in exposed]
         raise UserError("\n  ".join(["plug-ins are not run from places that others can write to:", *lines]))
@@ -128,7 +128,7 @@ def require_consent(cells: Iterable[Cell], command: str, *, allowed: bool) -> No
         raise UserError(_explained(strange, command))
 
 
-def _explained(strange: list[Standing], command: str) -> str:
+def _explained(strange: list[PluginTrust], command: str) -> str:
     names = "\n".join(f"  {one.file} (model {', '.join(one.models)})" for one in strange)
     entries = "\n".join(
         f"\n  [[plugin]]\n  path = {quoted(str(one.file))}\n  sha256 = {quoted(one.sha256)}" for one in strange

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from benchmark.catalog.backends import BACKENDS
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
-from benchmark.matrix.problems import KeyPath, Problems, nearest_hint, normal_name, unfit_name
+from benchmark.matrix.problems import KeyPath, Problems, name_problem, nearest_hint, normal_name
 
 LARGEST_INTEGER = 2**63 - 1
 
@@ -147,7 +147,7 @@ class BackendName(Choice):
 
 
 @dataclass(frozen=True)
-class Words:
+class WordList:
     """false, one word of a closed list, or several in a list; kept in the order of `options`, without those in `implied`."""
 
     options: tuple[str, ...]
@@ -162,7 +162,7 @@ class Words:
             return ()
         word = Choice((*self.options, *self.implied))
         paths = [(*path, number) for number in range(len(value))] if isinstance(value, list) else [path]
-        read = [word.read(item, place, problems) for item, place in zip(one_or_many(value), paths, strict=True)]
+        read = [word.read(item, place, problems) for item, place in zip(as_list(value), paths, strict=True)]
         return INVALID if INVALID in read else tuple(option for option in self.options if option in read)
 
 
@@ -187,7 +187,7 @@ class Name:
     expected: str = "a text"
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        reason = unfit_name(value) if isinstance(value, str) else self.expected
+        reason = name_problem(value) if isinstance(value, str) else self.expected
         if not reason:
             return normal_name(value)
         problems.add(path, reason, value)
@@ -235,7 +235,7 @@ def _argument(value: Any, depth: int) -> Any:
 
 
 @dataclass(frozen=True)
-class Sequenced:
+class ListOf:
     """A list of values of one kind, with at least one."""
 
     item: Kind
@@ -344,6 +344,6 @@ REDUCE_LEARNING_RATE = Patience(
 )
 
 
-def one_or_many(value: Any) -> Sequence[Any]:
+def as_list(value: Any) -> Sequence[Any]:
     """A scalar stands for a list of one."""
     return value if isinstance(value, list) else [value]

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,21 +35,6 @@ class RunFacts:
     boot_id: str | None = None
     process_start_ticks: int | None = None
     forecast_seconds: float | None = None
-
-
-class LeftOut(Protocol):
-    """A combination of the matrix that is impossible, and why."""
-
-    @property
-    def dataset(self) -> str: ...
-    @property
-    def model(self) -> str: ...
-    @property
-    def strategy(self) -> str: ...
-    @property
-    def seed(self) -> int: ...
-    @property
-    def reason(self) -> str: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,9 +16,9 @@ from benchmark.forecast.estimate import Durations, run_seconds
 from benchmark.forecast.trial_store import TrialStore
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
+from benchmark.results.read.cell_states import recorded
 from benchmark.results.read.durations import efforts, starts
 from benchmark.results.read.queries import durations
-from benchmark.results.read.states import recorded
 from benchmark.results.records import CellState, Recorded, RunFacts
 from benchmark.results.store.database import Database
 from benchmark.results.write.recorder import Recorder
@@ -63,7 +63,7 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
     told = GuardedObserver(observer)
     with StopSignals() as signals:
         # whoever has asked the run to stop does not want to wait for another program's lock as well
-        database.patience.is_short = lambda: signals.count > 0
+        database.busy_timeout.is_hurried = lambda: signals.count > 0
         faults.point("expand")
         _check_folder(options.artifacts_root)
         require_backends(plan.cells)
@@ -98,7 +98,7 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
                 raise book.error
         except BaseException as error:
             # a lock that has ended the run is not waited for once more
-            database.patience.is_short = lambda: True
+            database.busy_timeout.is_hurried = lambda: True
             finish.badly(error)
             raise
         code = signals.exit_code if signals.count else _exit_code(assignment, dispatcher)

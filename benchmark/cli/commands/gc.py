@@ -16,7 +16,7 @@ from benchmark.cli.output import Column
 from benchmark.errors import StorageError
 
 if TYPE_CHECKING:
-    from benchmark.results.care.orphans import Leftover
+    from benchmark.results.care.garbage import Garbage
 
 COLUMNS = (Column("kind"), Column("path"), Column("size_bytes", "size", show=units.size, right=True))
 
@@ -54,18 +54,18 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
         verbosity.inform(f"{total}; nothing was deleted. `bench gc --delete{' --caches' if caches else ''}` does it")
 
 
-def _find(database: str, *, caches: bool) -> list[Leftover]:
+def _find(database: str, *, caches: bool) -> list[Garbage]:
     from benchmark.catalog.cache import default_cache_root
-    from benchmark.results.care.orphans import cache_leftovers, leftovers
+    from benchmark.results.care.garbage import cache_garbage, find_garbage
     from benchmark.results.store.database import open_database
     from benchmark.results.store.location import artifacts_root
 
     with open_database(database, mode="read") as opened:
-        found = leftovers(opened, artifacts_root(database))
-    return [*found, *(cache_leftovers(default_cache_root()) if caches else [])]
+        found = find_garbage(opened, artifacts_root(database))
+    return [*found, *(cache_garbage(default_cache_root()) if caches else [])]
 
 
-def _delete(found: Sequence[Leftover]) -> None:
+def _delete(found: Sequence[Garbage]) -> None:
     for one in found:
         try:
             if one.path.is_dir() and not one.path.is_symlink():

@@ -28,7 +28,7 @@ from benchmark.files import write_whole
 @common_options
 def command(preset: str, path: str) -> None:
     """Write a commented matrix.toml to start from; a file that exists is never overwritten."""
-    from benchmark.catalog.library import preset_text
+    from benchmark.catalog.bundled_files import preset_text
 
     write_new(Path(path), preset_text(preset))
     option = "" if path == "matrix.toml" else f" --matrix {path}"

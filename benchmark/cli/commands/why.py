@@ -135,10 +135,10 @@ def _only(found: Sequence[Cell], meant: str) -> Cell:
 def _of_planned(opened: Database, cell: Cell, planned: Mapping[str, Cell], options: RunOptions) -> dict[str, Any]:
     """A cell of the matrix: what the next run does with it."""
     from benchmark.cli.texts.why_text import history_of, neighbours
-    from benchmark.results.read import queries, states
+    from benchmark.results.read import cell_states, queries
 
     recorded = _recorded(opened, cell)
-    decision = _decided(planned, states.recorded(opened, options.machine), options)[cell.cell_id]
+    decision = _decided(planned, cell_states.recorded(opened, options.machine), options)[cell.cell_id]
     executions = queries.cell_detail(opened, cell.cell_id).executions if cell.cell_id in recorded else []
     runs = {row["run_id"]: row for row in queries.runs(opened)}
     near = [] if executions else neighbours(cell, recorded, planned)

@@ -154,7 +154,7 @@ def history(database: str, machine: str) -> History:
     if path is not None and not path.exists():
         return History(trials=trials)
     from benchmark.errors import NotFoundError
-    from benchmark.results.read import durations, queries, states
+    from benchmark.results.read import cell_states, durations, queries
     from benchmark.results.store.database import open_database
 
     try:
@@ -163,7 +163,7 @@ def history(database: str, machine: str) -> History:
         return History(trials=trials)
     with opened:
         return History(
-            states.recorded(opened, machine),
+            cell_states.recorded(opened, machine),
             queries.durations(opened, machine),
             durations.efforts(opened, machine),
             trials,

@@ -10,77 +10,77 @@ from benchmark.catalog.backends import missing_backend, trains
 from benchmark.catalog.facts import SOURCES, architecture_facts
 from benchmark.matrix.cell import Architecture, Cell, Data
 from benchmark.matrix.plan import MachineKind
-from benchmark.matrix.planning.cell_template import Shape
+from benchmark.matrix.planning.cell_template import CellTemplate
 
 _WEIGHTLESS = {"dropout", "stage_dropout"}
-"""Parameters that change no weight's shape."""
+"""Parameters that change no weight's template."""
 
 
-def impossible(shape: Shape, origin: str, machine: MachineKind) -> str | None:
-    """The first reason why cells of this shape cannot run on this machine; None when they can."""
-    return next(_reasons(shape, origin, machine), None)
+def impossible(template: CellTemplate, origin: str, machine: MachineKind) -> str | None:
+    """The first reason why cells of this template cannot run on this machine; None when they can."""
+    return next(_reasons(template, origin, machine), None)
 
 
-def _reasons(shape: Shape, origin: str, machine: MachineKind) -> Iterator[str]:
-    yield from _of_backend(shape, machine)
-    yield from _of_device(shape, machine)
-    yield from _of_images(shape)
+def _reasons(template: CellTemplate, origin: str, machine: MachineKind) -> Iterator[str]:
+    yield from _of_backend(template, machine)
+    yield from _of_device(template, machine)
+    yield from _of_images(template)
     if origin == "imagenet":
-        yield from _of_imagenet(shape)
-    yield from _of_layers(shape)
-    yield from _of_validation(shape)
-    yield from _of_counts(shape.data)
+        yield from _of_imagenet(template)
+    yield from _of_layers(template)
+    yield from _of_validation(template)
+    yield from _of_counts(template.data)
 
 
-def _of_backend(shape: Shape, machine: MachineKind) -> Iterator[str]:
-    backend = shape.cell["backend"]
+def _of_backend(template: CellTemplate, machine: MachineKind) -> Iterator[str]:
+    backend = template.cell["backend"]
     if trains(backend) and machine.backends is not None and backend not in machine.backends:
         yield missing_backend(backend)
 
 
-def _of_device(shape: Shape, machine: MachineKind) -> Iterator[str]:
-    device = shape.cell["device"]
-    if shape.cell["device_kind"] == "gpu":
+def _of_device(template: CellTemplate, machine: MachineKind) -> Iterator[str]:
+    device = template.cell["device"]
+    if template.cell["device_kind"] == "gpu":
         number = int(device.partition(":")[2] or 0) if device != "auto" else 0
         if number >= machine.gpus:
             has = units.plural(machine.gpus, "GPU") if machine.gpus else "no GPU"
             yield f'device = "{device}", but this machine has {has}; use device = "auto" or "cpu"'
-    elif shape.cell["precision"] == "mixed_float16":
+    elif template.cell["precision"] == "mixed_float16":
         yield 'mixed_float16 needs a GPU; use precision = "mixed_bfloat16" or "float32" on a CPU'
 
 
-def _of_images(shape: Shape) -> Iterator[str]:
-    name, size = shape.architecture.name, shape.data.image_size
-    smallest = architecture_facts(name).minimum_image_size(dict(shape.architecture.parameters))
+def _of_images(template: CellTemplate) -> Iterator[str]:
+    name, size = template.architecture.name, template.data.image_size
+    smallest = architecture_facts(name).minimum_image_size(dict(template.architecture.parameters))
     if size < smallest:
         yield f"{name} needs images of at least {smallest} pixels, these have {size}; set image_size = {smallest} or more"
 
 
-def _of_imagenet(shape: Shape) -> Iterator[str]:
-    name = shape.architecture.name
+def _of_imagenet(template: CellTemplate) -> Iterator[str]:
+    name = template.architecture.name
     if not architecture_facts(name).imagenet:
         have = "a network of Keras Applications (vgg16, resnet50, keras:NAME)"
         yield f'there are no ImageNet weights for {name}; use {have}, or weights = "none"'
-    elif shape.data.color != "rgb":
+    elif template.data.color != "rgb":
         yield 'ImageNet weights need three channels, these images are grey; set color = "rgb"'
 
 
-def _of_layers(shape: Shape) -> Iterator[str]:
-    name = shape.architecture.name
-    layers = architecture_facts(name).backbone_layers(dict(shape.architecture.parameters))
-    for stage in shape.stages:
+def _of_layers(template: CellTemplate) -> Iterator[str]:
+    name = template.architecture.name
+    layers = architecture_facts(name).backbone_layers(dict(template.architecture.parameters))
+    for stage in template.stages:
         last = int(stage.train.removeprefix("last:")) if stage.train.startswith("last:") else 0
         if last > layers:
             yield f'train = "last:{last}", but {name} has {layers} layers before its head; use "all", or at most last:{layers}'
 
 
-def _of_validation(shape: Shape) -> Iterator[str]:
-    if shape.data.validation_fraction > 0:
+def _of_validation(template: CellTemplate) -> Iterator[str]:
+    if template.data.validation_fraction > 0:
         return
     cure = "set validation_fraction above 0"
-    if shape.explicit_keep and shape.cell["keep"] == "best":
+    if template.explicit_keep and template.cell["keep"] == "best":
         yield f'keep = "best" needs validation data; {cure}, or keep = "last"'
-    for stage in shape.stages:
+    for stage in template.stages:
         if stage.early_stopping is not None:
             yield f"early_stopping needs validation data; {cure}, or early_stopping = false"
         if stage.reduce_learning_rate is not None:

@@ -62,17 +62,17 @@ def threads(auto: Mapping[str, Mapping[str, int]], decided: Mapping[str, int]) -
     """What `threads = "auto"` came to.
 
     Args:
-        auto: Cells of each model, by pace.
-        decided: What was measured, by pace.
+        auto: Cells of each model, by speed_key.
+        decided: What was measured, by speed_key.
     """
     found: dict[int, list[Mapping[str, int]]] = {}
-    for pace, models in auto.items():
-        if pace in decided:
-            found.setdefault(decided[pace], []).append(models)
+    for speed_key, models in auto.items():
+        if speed_key in decided:
+            found.setdefault(decided[speed_key], []).append(models)
     if found:
         told = ", ".join(f"{count} for {_of_models(*models)}" for count, models in sorted(found.items()))
         yield f'threads = "auto" is, as measured on this machine, {told}'
-    open_ = [models for pace, models in auto.items() if pace not in decided]
+    open_ = [models for speed_key, models in auto.items() if speed_key not in decided]
     if open_:
         yield (
             f'threads = "auto" has not been measured on this machine for {_of_models(*open_)}: {ASSUMED_THREADS} is assumed '

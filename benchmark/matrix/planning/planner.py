@@ -13,10 +13,10 @@ from benchmark.matrix.cell import Cell, Weights
 from benchmark.matrix.identity import assembled_id, part_texts
 from benchmark.matrix.plan import LeftOut
 from benchmark.matrix.planning import plan_notes
-from benchmark.matrix.planning.cell_template import Shape
+from benchmark.matrix.planning.cell_template import CellTemplate
 from benchmark.matrix.planning.coordinates import Coordinates, coordinates
 from benchmark.matrix.planning.feasibility import unfit_parent
-from benchmark.matrix.planning.resolution import Base, Resolver
+from benchmark.matrix.planning.resolution import BaseSettings, Resolver
 from benchmark.matrix.reading.specification import Specification
 from benchmark.matrix.selection import NAME_KEYS, Selection
 from benchmark.matrix.settings import cell_settings, setting_of
@@ -25,18 +25,18 @@ _SHOWN_PROBLEMS = 50
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
-    """What coordinates come to: a cell, its parent's outcome, and why it is impossible, if it is.
+class PlannedCell:
+    """What coordinates come to: a cell, its parent's planned, and why it is impossible, if it is.
 
     Attributes:
-        pace: Of a cell whose threads are `auto`; see `shape.Shape`.
+        speed_key: Of a cell whose threads are `auto`; see `template.CellTemplate`.
     """
 
     cell: Cell
-    parent: Outcome | None
+    parent: PlannedCell | None
     reason: str | None
     excluded: bool
-    pace: str | None
+    speed_key: str | None
 
 
 class Planner:
@@ -47,7 +47,7 @@ class Planner:
         self._resolver = resolver
         self._select = select
         self._exclude = exclude
-        self._parents: dict[Any, Outcome] = {}
+        self._parents: dict[Any, PlannedCell] = {}
         self._in_matrix: set[str] = set()
         self._merged: Counter[tuple[plan_notes.Names, plan_notes.Names]] = Counter()
         self._returned: Counter[plan_notes.Names] = Counter()
@@ -60,31 +60,31 @@ class Planner:
     def walk(self) -> Planner:
         """Fills `cells`, `left_out` and `auto`; `asked` counts the coordinates that no rule and no selection dropped."""
         for place in coordinates(self._specification):
-            outcome = self._outcome(place)
-            if (outcome.excluded and not place.included) or not self._is_selected(outcome.cell):
+            planned = self._plan(place)
+            if (planned.excluded and not place.included) or not self._is_selected(planned.cell):
                 continue
             self.asked += 1
-            if outcome.reason is None:
-                self._add(outcome)
+            if planned.reason is None:
+                self._add(planned)
             else:
-                self._leave_out(outcome.cell, outcome.reason)
+                self._leave_out(planned.cell, planned.reason)
         return self
 
-    def _outcome(self, place: Coordinates) -> Outcome:
+    def _plan(self, place: Coordinates) -> PlannedCell:
         return self._resolve(self._resolver.base(place.dataset, place.model, place.strategy), place.settings)
 
-    def _resolve(self, base: Base, settings: Mapping[str, Any]) -> Outcome:
+    def _resolve(self, base: BaseSettings, settings: Mapping[str, Any]) -> PlannedCell:
         assigned = self._resolver.assign(base, settings)
         seed = assigned.pop("seed") if "seed" in assigned else base.stages[0]["seed"]
-        shape, reason = self._resolver.shape(base, assigned)
+        template, reason = self._resolver.template(base, assigned)
         parent = self._parent(base, settings, seed) if base.origin.origin == "parent" else None
         weights = Weights(base.origin.origin, base.origin.path, parent.cell.cell_id if parent else None)
-        cell = self._cell(base, shape, seed, weights)
+        cell = self._cell(base, template, seed, weights)
         if reason is None and parent is not None:
             reason = _parent_reason(cell, parent)
-        return Outcome(cell, parent, reason, self._is_excluded(base, shape, seed), shape.pace)
+        return PlannedCell(cell, parent, reason, self._is_excluded(base, template, seed), template.speed_key)
 
-    def _parent(self, base: Base, settings: Mapping[str, Any], seed: int) -> Outcome:
+    def _parent(self, base: BaseSettings, settings: Mapping[str, Any], seed: int) -> PlannedCell:
         """The parent has the child's coordinates but for what `weights` names; its seed is the child's own."""
         names = [base.origin.names.get(key, own) for key, own in zip(NAME_KEYS, base.names, strict=True)]
         changed = {**settings, "seed": seed, **base.origin.settings}
@@ -93,25 +93,25 @@ class Planner:
             self._parents[key] = self._resolve(self._resolver.base(*names), changed)
         return self._parents[key]
 
-    def _cell(self, base: Base, shape: Shape, seed: int, weights: Weights) -> Cell:
+    def _cell(self, base: BaseSettings, template: CellTemplate, seed: int, weights: Weights) -> Cell:
         dataset, model, strategy = base.names
         return Cell(
-            cell_id=assembled_id({**shape.canonical, **_own_texts(seed, weights)}),
+            cell_id=assembled_id({**template.canonical, **_own_texts(seed, weights)}),
             dataset=dataset,
             model=model,
             strategy=strategy,
             strategy_label=base.label,
             seed=seed,
-            data=shape.data,
-            architecture=shape.architecture,
+            data=template.data,
+            architecture=template.architecture,
             weights=weights,
-            stages=shape.stages,
-            **shape.cell,
+            stages=template.stages,
+            **template.cell,
         )
 
-    def _is_excluded(self, base: Base, shape: Shape, seed: int) -> bool:
+    def _is_excluded(self, base: BaseSettings, template: CellTemplate, seed: int) -> bool:
         for number, rule in base.excludes:
-            if rule.matches(lambda key: seed if key == "seed" else shape.value_of(key)):
+            if rule.matches(lambda key: seed if key == "seed" else template.value_of(key)):
                 self._exclude_hits[number] += 1
                 return True
         return False
@@ -131,32 +131,32 @@ class Planner:
         }
         return self._select.matches(record) and not (self._exclude and self._exclude.matches(record))
 
-    def _add(self, outcome: Outcome) -> None:
-        cell = outcome.cell
-        self._note_pace(outcome)
+    def _add(self, planned: PlannedCell) -> None:
+        cell = planned.cell
+        self._note_speed_key(planned)
         if cell.cell_id in self._in_matrix:
             self._merged[_names(self.cells[cell.cell_id]), _names(cell)] += 1
             return
         self._in_matrix.add(cell.cell_id)
-        self._add_parents(outcome)
+        self._add_parents(planned)
         self.cells[cell.cell_id] = cell
 
-    def _add_parents(self, outcome: Outcome) -> None:
+    def _add_parents(self, planned: PlannedCell) -> None:
         generations = []
-        parent = outcome.parent
+        parent = planned.parent
         while parent is not None:
             generations.append(parent)
             parent = parent.parent
         for ancestor in reversed(generations):
             if ancestor.cell.cell_id not in self.cells:
-                self._note_pace(ancestor)
+                self._note_speed_key(ancestor)
                 self.cells[ancestor.cell.cell_id] = ancestor.cell
                 if ancestor.excluded or not self._is_selected(ancestor.cell):
                     self._returned[_names(ancestor.cell)] += 1
 
-    def _note_pace(self, outcome: Outcome) -> None:
-        if outcome.pace is not None:
-            self.auto.setdefault(outcome.pace, {})[outcome.cell.cell_id] = None
+    def _note_speed_key(self, planned: PlannedCell) -> None:
+        if planned.speed_key is not None:
+            self.auto.setdefault(planned.speed_key, {})[planned.cell.cell_id] = None
 
     def _leave_out(self, cell: Cell, reason: str) -> None:
         self.left_out.append(LeftOut(cell.dataset, cell.model, cell.strategy, cell.seed, reason))
@@ -177,10 +177,12 @@ class Planner:
 
     def undecided(self) -> tuple[str, ...]:
         """Paces of `auto` for which this machine has not been measured."""
-        return tuple(pace for pace in self.auto if pace not in self._resolver.machine.threads)
+        return tuple(speed_key for speed_key in self.auto if speed_key not in self._resolver.machine.threads)
 
-    def _counted_paces(self) -> dict[str, Counter[str]]:
-        return {pace: Counter(self.cells[cell_id].model for cell_id in ids) for pace, ids in self.auto.items()}
+    def _model_counts(self) -> dict[str, Counter[str]]:
+        return {
+            speed_key: Counter(self.cells[cell_id].model for cell_id in ids) for speed_key, ids in self.auto.items()
+        }
 
     def axes(self) -> tuple[str, ...]:
         """Keys of the file's axes on which the cells differ."""
@@ -203,7 +205,7 @@ class Planner:
             *plan_notes.added(added - self._returned),
             *plan_notes.idle("exclude", self._exclude_hits),
             *plan_notes.idle("override", self._resolver.override_hits),
-            *plan_notes.threads(self._counted_paces(), self._resolver.machine.threads),
+            *plan_notes.threads(self._model_counts(), self._resolver.machine.threads),
             *plan_notes.crowded(
                 max((cell.threads for cell in self.cells.values()), default=0), self._resolver.machine.cores
             ),
@@ -219,7 +221,7 @@ def _names(cell: Cell) -> plan_notes.Names:
     return cell.dataset, cell.model, cell.strategy
 
 
-def _parent_reason(cell: Cell, parent: Outcome) -> str | None:
+def _parent_reason(cell: Cell, parent: PlannedCell) -> str | None:
     if parent.reason is not None:
         return f"its parent {plan_notes.combination(*_names(parent.cell))} is left out: {parent.reason}"
     return unfit_parent(cell, parent.cell)

@@ -1,8 +1,8 @@
-"""From coordinates to a fully resolved shape: all settings by precedence, key by key, low to high.
+"""From coordinates to a fully resolved template: all settings by precedence, key by key, low to high.
 
 Defaults of the settings, built-in definitions (dataset < model < strategy), `[defaults]`, the user's definitions (in
 the same order), axis values, overrides in their order, `--set`. Cells that differ in nothing but the seed share one
-`Shape`; shapes share their parts and the canonical JSON of these.
+`CellTemplate`; templates share their parts and the canonical JSON of these.
 """
 
 from __future__ import annotations
@@ -13,30 +13,38 @@ from typing import Any, TypeVar
 
 from benchmark.catalog.facts import SOURCES
 from benchmark.matrix.cell import Architecture, Data, Stage
-from benchmark.matrix.identity import canonical_json, deciding, part_texts
+from benchmark.matrix.identity import canonical_json, identity_value, part_texts
 from benchmark.matrix.plan import MachineKind
-from benchmark.matrix.planning.cell_template import Shape
+from benchmark.matrix.planning.cell_template import CellTemplate
 from benchmark.matrix.planning.feasibility import impossible
-from benchmark.matrix.reading.definitions import Chained, Library
+from benchmark.matrix.reading.definitions import Library, MergedDefinition
 from benchmark.matrix.reading.specification import Override, Specification
-from benchmark.matrix.reading.user_files import CODE, FILE, LOCATION, SKETCH, Sketch, declared_classes, parameters_of
+from benchmark.matrix.reading.user_files import (
+    CODE,
+    FILE,
+    IMAGE_FACTS,
+    LOCATION,
+    ImageFacts,
+    declared_classes,
+    parameters_of,
+)
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, Origin
 from benchmark.matrix.selection import Rule
-from benchmark.matrix.settings import CELL_SETTINGS, DATA_SETTINGS, DEFAULTS, STAGE_SETTINGS, of_stages
-from benchmark.matrix.speed_key import ASSUMED_THREADS, AUTO, pace_of
+from benchmark.matrix.settings import CELL_SETTINGS, DATA_SETTINGS, DEFAULTS, STAGE_SETTINGS, common_or_list
+from benchmark.matrix.speed_key import ASSUMED_THREADS, AUTO, speed_key_of
 
-_KEPT_SHAPES = 20_000
-"""Shapes are forgotten beyond this number, so that memory stays bounded however many axes there are."""
+_KEPT_TEMPLATES = 20_000
+"""Templates are forgotten beyond this number, so that memory stays bounded however many axes there are."""
 
 _OF_ALL_SEEDS = sorted(CELL_SETTINGS - {"seed", "keep"})
-"""Settings of the whole cell that a shape has; `keep` is one of them, but its default depends on the data."""
+"""Settings of the whole cell that a template has; `keep` is one of them, but its default depends on the data."""
 _WITH_MOMENTUM = {"sgd", "rmsprop"}
 
 Part = TypeVar("Part")
 
 
 @dataclass(frozen=True, slots=True)
-class Base:
+class BaseSettings:
     """All that dataset, model and strategy decide together, before axis values.
 
     Attributes:
@@ -45,9 +53,9 @@ class Base:
         overrides: The same of the overrides, with their positions in the file.
     """
 
-    dataset: Chained
-    model: Chained
-    strategy: Chained
+    dataset: MergedDefinition
+    model: MergedDefinition
+    strategy: MergedDefinition
     origin: Origin
     stages: tuple[Mapping[str, Any], ...]
     excludes: tuple[tuple[int, Rule], ...]
@@ -62,7 +70,7 @@ class Base:
         return str(self.strategy.own.get("label", self.strategy.name))
 
     def value_of(self, key: str) -> Any:
-        return of_stages(stage.get(key) for stage in self.stages)
+        return common_or_list(stage.get(key) for stage in self.stages)
 
 
 class Resolver:
@@ -72,29 +80,29 @@ class Resolver:
         self._library = library
         self._specification = specification
         self.machine = machine
-        self._bases: dict[tuple[str, str, str], Base] = {}
-        self._shapes: dict[Hashable, tuple[Shape, str | None]] = {}
+        self._bases: dict[tuple[str, str, str], BaseSettings] = {}
+        self._templates: dict[Hashable, tuple[CellTemplate, str | None]] = {}
         self._parts: dict[Hashable, tuple[Any, str]] = {}
         self._cells: dict[Hashable, tuple[Mapping[str, Any], Mapping[str, str]]] = {}
         self.override_hits = [0] * len(specification.overrides)
 
-    def base(self, dataset: str, model: str, strategy: str) -> Base:
+    def base(self, dataset: str, model: str, strategy: str) -> BaseSettings:
         names = (dataset, model, strategy)
         if names not in self._bases:
             self._bases[names] = self._make_base(*names)
         return self._bases[names]
 
-    def _make_base(self, dataset: str, model: str, strategy: str) -> Base:
-        chains = self._library.chained
+    def _make_base(self, dataset: str, model: str, strategy: str) -> BaseSettings:
+        chains = self._library.definitions
         d, m, s = chains["dataset"][dataset], chains["model"][model], chains["strategy"][strategy]
         names = {"dataset": dataset, "model": model, "strategy": strategy}
         layers = zip(s.builtin, s.user, strict=True)
-        builtin = {**DEFAULTS, **native(d), **d.builtin[0], **m.builtin[0]}
+        builtin = {**DEFAULTS, **native_image_settings(d), **d.builtin[0], **m.builtin[0]}
         users = {**d.user[0], **m.user[0]}
         defaults = self._specification.defaults
         excludes = [(n, rule.for_names(names)) for n, rule in enumerate(self._specification.excludes)]
         overrides = [(n, o, o.when.for_names(names)) for n, o in enumerate(self._specification.overrides)]
-        return Base(
+        return BaseSettings(
             d,
             m,
             s,
@@ -104,7 +112,7 @@ class Resolver:
             tuple((n, Override(when, override.changes)) for n, override, when in overrides if when is not None),
         )
 
-    def assign(self, base: Base, settings: Mapping[str, Any]) -> dict[str, Any]:
+    def assign(self, base: BaseSettings, settings: Mapping[str, Any]) -> dict[str, Any]:
         """What is set for this cell alone: axis values, then the overrides that hold, then `--set`."""
         assigned = dict(settings)
         for number, override in base.overrides:
@@ -114,33 +122,35 @@ class Resolver:
         assigned.update(self._specification.assigned)
         return assigned
 
-    def shape(self, base: Base, assigned: Mapping[str, Any]) -> tuple[Shape, str | None]:
-        """The shape of a cell, and why it is impossible if it is; `assigned` must not hold the seed."""
+    def template(self, base: BaseSettings, assigned: Mapping[str, Any]) -> tuple[CellTemplate, str | None]:
+        """The template of a cell, and why it is impossible if it is; `assigned` must not hold the seed."""
         key = (base.names, tuple(assigned.items()))
-        if key not in self._shapes:
-            if len(self._shapes) >= _KEPT_SHAPES:
-                self._shapes.clear()
+        if key not in self._templates:
+            if len(self._templates) >= _KEPT_TEMPLATES:
+                self._templates.clear()
                 self._parts.clear()
                 self._cells.clear()
-            shape = self._make_shape(base, assigned)
-            self._shapes[key] = (shape, impossible(shape, base.origin.origin, self.machine))
-        return self._shapes[key]
+            template = self._make_template(base, assigned)
+            self._templates[key] = (template, impossible(template, base.origin.origin, self.machine))
+        return self._templates[key]
 
-    def _make_shape(self, base: Base, assigned: Mapping[str, Any]) -> Shape:
+    def _make_template(self, base: BaseSettings, assigned: Mapping[str, Any]) -> CellTemplate:
         merged = [{**stage, **assigned} for stage in base.stages]
         values = merged[0]
         data, data_json = self._data(base.dataset, values)
         architecture, architecture_json = self._architecture(base.model, values.get("dropout"))
         stages = [self._stage(stage) for stage in merged]
-        pace = None
+        speed_key = None
         if values["threads"] == AUTO:
             settings = {**values, "device_kind": self._device_kind(values["device"])}
-            pace = pace_of(data, architecture, [stage for stage, _ in stages], settings)
-            values = {**values, "threads": self.machine.threads.get(pace, ASSUMED_THREADS)}
+            speed_key = speed_key_of(data, architecture, [stage for stage, _ in stages], settings)
+            values = {**values, "threads": self.machine.threads.get(speed_key, ASSUMED_THREADS)}
         cell, cell_json = self._cell(values, "best" if data.validation_fraction > 0 else "last")
         stages_json = "[" + ",".join(text for _, text in stages) + "]"
         canonical = {**cell_json, "data": data_json, "architecture": architecture_json, "stages": stages_json}
-        return Shape(data, architecture, tuple(stage for stage, _ in stages), cell, "keep" in values, canonical, pace)
+        return CellTemplate(
+            data, architecture, tuple(stage for stage, _ in stages), cell, "keep" in values, canonical, speed_key
+        )
 
     def _cell(self, values: Mapping[str, Any], keep: str) -> tuple[Mapping[str, Any], Mapping[str, str]]:
         """Settings of the whole cell, and the canonical JSON of those that are part of its identity."""
@@ -160,10 +170,10 @@ class Resolver:
     def _part(self, key: Hashable, make: Callable[[], Part]) -> tuple[Part, str]:
         if key not in self._parts:
             part = make()
-            self._parts[key] = (part, canonical_json(deciding(part)))
+            self._parts[key] = (part, canonical_json(identity_value(part)))
         return self._parts[key]
 
-    def _data(self, dataset: Chained, values: Mapping[str, Any]) -> tuple[Data, str]:
+    def _data(self, dataset: MergedDefinition, values: Mapping[str, Any]) -> tuple[Data, str]:
         settings: dict[str, Any] = {name: values[name] for name in sorted(DATA_SETTINGS)}
         return self._part(
             ("data", dataset.name, *settings.values()),
@@ -179,7 +189,7 @@ class Resolver:
             ),
         )
 
-    def _architecture(self, model: Chained, dropout: float | None) -> tuple[Architecture, str]:
+    def _architecture(self, model: MergedDefinition, dropout: float | None) -> tuple[Architecture, str]:
         def make() -> Architecture:
             parameters = parameters_of(model.own)
             if dropout is not None:
@@ -204,10 +214,10 @@ def _class_count(own: Mapping[str, Any]) -> int:
     return len(facts.class_names) if facts else int(declared_classes(own) or 0)
 
 
-def native(dataset: Chained) -> dict[str, Any]:
+def native_image_settings(dataset: MergedDefinition) -> dict[str, Any]:
     """Size and colour of a known source's own images, for definitions that say neither."""
     facts = SOURCES.get(dataset.own["source"])
     if facts is None:
-        found = dataset.own.get(SKETCH) or Sketch()
+        found = dataset.own.get(IMAGE_FACTS) or ImageFacts()
         return {key: value for key in ("image_size", "color") if (value := getattr(found, key)) is not None}
     return {"image_size": max(8, facts.image_size), "color": "grey" if facts.channels == 1 else "rgb"}

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from functools import cache
 
-from benchmark.catalog.library import FAMILIES, definitions_text
+from benchmark.catalog.bundled_files import FAMILIES, definitions_text
 from benchmark.errors import BenchError, MatrixError
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.reading.definitions import Definition, read_definitions
-from benchmark.matrix.reading.positions import Scanner
+from benchmark.matrix.reading.line_numbers import LineScanner
 from benchmark.matrix.reading.toml import parse_toml
 
 
@@ -26,6 +26,6 @@ def builtin_definitions() -> Mapping[str, Sequence[Definition]]:
         problems = Problems()
         definitions = read_definitions(parse_toml(text, f"built-in {family}"), problems, builtin=True)
         if problems:
-            raise BenchError(str(MatrixError(f"built-in {family}", problems.located(Scanner(text).scan().lines))))
+            raise BenchError(str(MatrixError(f"built-in {family}", problems.located(LineScanner(text).scan().lines))))
         found[family].extend(definitions[family])
     return found

@@ -1,7 +1,7 @@
 """Definitions of datasets, models and strategies: read, checked and chained by `extends`, used or not.
 
 Built-in definitions and users' own are the same kind of thing; they differ only in precedence. A `Definition` is what
-stands under one header. A `Chained` definition is that with all it extends, split into a built-in and a user's part,
+stands under one header. A `MergedDefinition` definition is that with all it extends, split into a built-in and a user's part,
 because `[defaults]` goes between the two.
 """
 
@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.catalog.bundled_files import FAMILIES
 from benchmark.catalog.facts import PLUGIN
-from benchmark.catalog.library import FAMILIES
-from benchmark.matrix.problems import KeyPath, Problems, nearest_hint, normal_name, unfit_name
+from benchmark.matrix.problems import KeyPath, Problems, name_problem, nearest_hint, normal_name
 from benchmark.matrix.reading.weight_origins import WEIGHTS
 from benchmark.matrix.settings import PARAMETER_KINDS, SETTINGS, STAGE_SETTINGS
-from benchmark.matrix.values import INVALID, Integer, Kind, Name, Number, Parameter, Sequenced, Text
+from benchmark.matrix.values import INVALID, Integer, Kind, ListOf, Name, Number, Parameter, Text
 
 CHAIN_LIMIT = 50
 STAGE_LIMIT = 100
@@ -25,9 +25,9 @@ OWN_KEYS: dict[str, dict[str, Kind]] = {
     "dataset": {
         **_TEXTS,
         "source": Text("a data source: digits, tfds:NAME, folder:PATH or npz:PATH"),
-        "classes": Sequenced(Integer(0, 65535)),
+        "classes": ListOf(Integer(0, 65535)),
         "num_classes": Integer(2, 65536),
-        "class_names": Sequenced(Name()),
+        "class_names": ListOf(Name()),
         "test_fraction": Number(0, 1, above=True, below=True),
         "version": Name(),
     },
@@ -65,7 +65,7 @@ class Definition:
 
 
 @dataclass(frozen=True)
-class Chained:
+class MergedDefinition:
     """A definition with all that it extends, child over parent.
 
     Attributes:
@@ -88,10 +88,10 @@ class Chained:
 class Library:
     """Everything that can be named in a matrix, by family and name."""
 
-    chained: Mapping[str, Mapping[str, Chained]]
+    definitions: Mapping[str, Mapping[str, MergedDefinition]]
 
     def names(self, family: str) -> Iterable[str]:
-        return self.chained[family].keys()
+        return self.definitions[family].keys()
 
 
 def read_definitions(document: Mapping[str, Any], problems: Problems, *, builtin: bool) -> dict[str, list[Definition]]:
@@ -107,8 +107,8 @@ def _read_family(family: str, document: Mapping[str, Any], problems: Problems, b
     seen: set[str] = set()
     for key, table in tables.items():
         path, name = (family, key), normal_name(key)
-        if unfit_name(key):
-            problems.add(path, unfit_name(key))
+        if name_problem(key):
+            problems.add(path, name_problem(key))
         elif not isinstance(table, dict):
             problems.add(path, f"a table [{family}.{key}]", table)
         elif name in seen:

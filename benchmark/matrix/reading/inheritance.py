@@ -7,12 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from benchmark.catalog.bundled_files import FAMILIES
 from benchmark.catalog.facts import ARCHITECTURES, PLUGIN, SOURCES
 from benchmark.catalog.keras_applications import canonical
-from benchmark.catalog.library import FAMILIES
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
-from benchmark.matrix.reading.definitions import CHAIN_LIMIT, Chained, Definition, Library
-from benchmark.matrix.reading.user_files import LOCATION, SKETCH, Sketch, declared_classes, parameters_of
+from benchmark.matrix.reading.definitions import CHAIN_LIMIT, Definition, Library, MergedDefinition
+from benchmark.matrix.reading.user_files import IMAGE_FACTS, LOCATION, ImageFacts, declared_classes, parameters_of
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, PARENT_NAMES
 from benchmark.matrix.settings import SETTINGS
 
@@ -24,13 +24,13 @@ _NOT_INHERITED = {"extends", "summary", "label"}
 Definitions = Mapping[str, Sequence[Definition]]
 
 
-def chain_library(builtin: Definitions, user: Definitions, problems: Problems) -> Library:
+def merge_library(builtin: Definitions, user: Definitions, problems: Problems) -> Library:
     """Links every definition to what it extends; a user's definition takes the place of a built-in one of its name.
 
     Built-in definitions extend built-in ones, whatever a user calls theirs. A user's definition that extends its own
     name extends the built-in one.
     """
-    chains: dict[str, dict[str, Chained]] = {family: {} for family in FAMILIES}
+    chains: dict[str, dict[str, MergedDefinition]] = {family: {} for family in FAMILIES}
     for family in FAMILIES:
         names = _Names({d.name: d for d in builtin[family]}, {d.name: d for d in user[family]})
         for definition in {**names.builtin, **names.user}.values():
@@ -85,7 +85,7 @@ def _plural(family: str) -> str:
     return "strategies" if family == "strategy" else f"{family}s"
 
 
-def _merged(chain: Sequence[Definition]) -> Chained:
+def _merged(chain: Sequence[Definition]) -> MergedDefinition:
     own: dict[str, Any] = {}
     for definition in chain:
         own.update({key: value for key, value in definition.own.items() if key not in _NOT_INHERITED})
@@ -94,7 +94,7 @@ def _merged(chain: Sequence[Definition]) -> Chained:
     # the stages of the nearest definition that lists any; its ancestors' stages are replaced as a whole
     staged = next((definition for definition in reversed(chain) if definition.stages), None)
     count = len(staged.stages) if staged and staged.stages else 1
-    return Chained(
+    return MergedDefinition(
         last,
         own,
         tuple(_layer(chain, staged, number, builtin=True) for number in range(count)),
@@ -102,7 +102,7 @@ def _merged(chain: Sequence[Definition]) -> Chained:
     )
 
 
-def _completed(model: Chained) -> Chained:
+def _completed(model: MergedDefinition) -> MergedDefinition:
     """The model with the one name of its architecture, and with the parameters that need not be given."""
     name = canonical(str(model.own.get("architecture")))
     facts = ARCHITECTURES.get(name)
@@ -136,7 +136,7 @@ def _place(chain: Sequence[Definition], key: str, *others: str) -> KeyPath:
     return (*chain[-1].path, key)
 
 
-def _check_dataset(dataset: Chained, chain: Sequence[Definition], problems: Problems) -> None:
+def _check_dataset(dataset: MergedDefinition, chain: Sequence[Definition], problems: Problems) -> None:
     source, place = dataset.own.get("source"), _place(chain, "source")
     if source is None:
         hint = 'extend a dataset, such as extends = "digits"'
@@ -155,7 +155,9 @@ def _check_dataset(dataset: Chained, chain: Sequence[Definition], problems: Prob
     _check_classes(dataset, chain, len(facts.class_names) if facts else declared_classes(dataset.own), problems)
 
 
-def _check_users_keys(dataset: Chained, chain: Sequence[Definition], *, known: bool, problems: Problems) -> None:
+def _check_users_keys(
+    dataset: MergedDefinition, chain: Sequence[Definition], *, known: bool, problems: Problems
+) -> None:
     """Keys that only a user's own files can have, or only sources that bench does not know."""
     own = dataset.own
     for key in _FILES_ONLY:
@@ -170,11 +172,11 @@ def _check_users_keys(dataset: Chained, chain: Sequence[Definition], *, known: b
         problems.add(_place(chain, "num_classes", "class_names"), f"{len(names)}, as there are class_names", count)
 
 
-def _check_unknown_source(dataset: Chained, chain: Sequence[Definition], problems: Problems) -> None:
+def _check_unknown_source(dataset: MergedDefinition, chain: Sequence[Definition], problems: Problems) -> None:
     """All that bench must know before any image is opened is written, or seen from outside."""
-    own, found = dataset.own, dataset.own.get(SKETCH)
+    own, found = dataset.own, dataset.own.get(IMAGE_FACTS)
     settings = {**dataset.builtin[0], **dataset.user[0]}
-    seen = found or Sketch()
+    seen = found or ImageFacts()
     count = declared_classes(own)
     needed = {
         "num_classes": count,
@@ -197,7 +199,9 @@ def _check_unknown_source(dataset: Chained, chain: Sequence[Definition], problem
         )
 
 
-def _check_classes(dataset: Chained, chain: Sequence[Definition], available: int | None, problems: Problems) -> None:
+def _check_classes(
+    dataset: MergedDefinition, chain: Sequence[Definition], available: int | None, problems: Problems
+) -> None:
     classes, place = dataset.own.get("classes"), _place(chain, "classes", "source")
     if classes is None:
         return
@@ -207,7 +211,7 @@ def _check_classes(dataset: Chained, chain: Sequence[Definition], available: int
         problems.add(place, f"labels from 0 to {available - 1}, as {dataset.own['source']} has", classes)
 
 
-def _check_model(model: Chained, chain: Sequence[Definition], problems: Problems) -> None:
+def _check_model(model: MergedDefinition, chain: Sequence[Definition], problems: Problems) -> None:
     name = model.own.get("architecture")
     if name is None:
         hint = 'extend a model, such as extends = "simple_cnn"'
@@ -235,7 +239,9 @@ def _check_model(model: Chained, chain: Sequence[Definition], problems: Problems
         _check_lengths(model, chain, facts.blocks, problems)
 
 
-def _check_lengths(model: Chained, chain: Sequence[Definition], blocks: int | None, problems: Problems) -> None:
+def _check_lengths(
+    model: MergedDefinition, chain: Sequence[Definition], blocks: int | None, problems: Problems
+) -> None:
     filters, dropouts = model.own.get("filters"), model.own.get("stage_dropout")
     if blocks is not None and filters is not None and len(filters) != blocks:
         problems.add(
@@ -249,7 +255,7 @@ def _check_lengths(model: Chained, chain: Sequence[Definition], blocks: int | No
         )
 
 
-def _check_strategy(strategy: Chained, chain: Sequence[Definition], problems: Problems) -> None:
+def _check_strategy(strategy: MergedDefinition, chain: Sequence[Definition], problems: Problems) -> None:
     """Nothing can be missing in a strategy: every setting has a default, and its weights' names are checked later."""
 
 
@@ -257,22 +263,22 @@ _CHECKS = {"dataset": _check_dataset, "model": _check_model, "strategy": _check_
 
 
 def _check_parents(library: Library, problems: Problems) -> None:
-    for strategy in library.chained["strategy"].values():
+    for strategy in library.definitions["strategy"].values():
         origin = strategy.definition.own.get("weights", NO_WEIGHTS)
         place = (*strategy.definition.path, "weights")
         for family in PARENT_NAMES:
             name = origin.names.get(family)
-            if isinstance(name, str) and name not in library.chained[family]:
+            if isinstance(name, str) and name not in library.definitions[family]:
                 hint = nearest_hint(name, library.names(family), f"bench list {_plural(family)}")
                 problems.add((*place, family), f"the name of a {family}", name, hint)
         _check_circle(strategy, library, place, problems)
 
 
-def _check_circle(strategy: Chained, library: Library, place: KeyPath, problems: Problems) -> None:
+def _check_circle(strategy: MergedDefinition, library: Library, place: KeyPath, problems: Problems) -> None:
     """A strategy whose weights come, over others, from itself could never start."""
     names = [strategy.name]
     while True:
-        parent = library.chained["strategy"].get(names[-1])
+        parent = library.definitions["strategy"].get(names[-1])
         name = parent.own.get("weights", NO_WEIGHTS).names.get("strategy") if parent else None
         if name is None:
             return

@@ -25,7 +25,7 @@ from typing import Any
 from benchmark.catalog.facts import PLUGIN
 from benchmark.files import sha256_of
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
-from benchmark.matrix.values import one_or_many
+from benchmark.matrix.values import as_list
 
 GROUP = "benchmark.models"
 """Entry points of this group are models."""
@@ -34,7 +34,7 @@ SIZE_LIMIT_BYTES = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Offer:
+class PluginSource:
     """Where the function of a plug-in comes from; see `Architecture` for `code` and `file`."""
 
     code: str
@@ -64,7 +64,7 @@ class Plugins:
     files: tuple[PluginFile, ...] = ()
     notes: list[str] = field(default_factory=list)
 
-    def offer(self, architecture: str, path: KeyPath, problems: Problems) -> Offer | None:
+    def source_of(self, architecture: str, path: KeyPath, problems: Problems) -> PluginSource | None:
         """The plug-in that an architecture means; None when it is none of them, or after noting a problem."""
         if not architecture.startswith(PLUGIN):
             return None
@@ -74,16 +74,16 @@ class Plugins:
         if len(having) > 1:
             problems.add(path, f"one file of [plugins] that defines {name}", [file.written for file in having])
         elif having:
-            return Offer(having[0].sha256, str(having[0].file))
+            return PluginSource(having[0].sha256, str(having[0].file))
         elif packaged is not None:
-            return Offer(package_code(packaged), None)
+            return PluginSource(package_code(packaged), None)
         elif self.files:
             # perhaps it is there all the same, made while the file runs: the cells that need it will tell
             file = next((file for file in self.files if file.names is None), self.files[0])
             if file.names is not None:
                 hint = nearest_hint(name, file.names)
                 self.notes.append(f"{file.written} seems to have no function {name}" + (f"; {hint}" if hint else ""))
-            return Offer(file.sha256, str(file.file))
+            return PluginSource(file.sha256, str(file.file))
         else:
             hint = nearest_hint(name, (point.name for point in entry_points())) or "name its file in [plugins] models"
             problems.add(path, "a function of a file of [plugins], or of an installed package", architecture, hint)
@@ -109,7 +109,7 @@ def read_plugins(document: Mapping[str, Any], base: Path, problems: Problems) ->
     paths = [
         ("plugins", "models", number) if isinstance(value, list) else ("plugins", "models") for number in range(999)
     ]
-    files = [_read(item, base, path, problems, notes) for item, path in zip(one_or_many(value), paths, strict=False)]
+    files = [_read(item, base, path, problems, notes) for item, path in zip(as_list(value), paths, strict=False)]
     return Plugins(tuple(file for file in files if file is not None), notes)
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.matrix.problems import KeyPath, Problems
 from benchmark.matrix.report_spec import PublishedColumn, PublishedRow, PublishedTable
-from benchmark.matrix.values import INVALID, Boolean, Choice, Kind, Name, Number, Sequenced, read_fields
+from benchmark.matrix.values import INVALID, Boolean, Choice, Kind, ListOf, Name, Number, read_fields
 
 METRICS = (
     "epochs", "best_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss",
@@ -22,7 +22,7 @@ _TEXT = Name()
 
 
 @dataclass(frozen=True)
-class _Figure:
+class _FigureKind:
     """A finite number, or a short text."""
 
     expected: str = 'a number, a text, or "" for none'
@@ -34,7 +34,7 @@ class _Figure:
 
 
 @dataclass(frozen=True)
-class _Column:
+class _ColumnKind:
     """A table of `metric`, `title` and `percent`."""
 
     expected: str = "a table of metric, title and percent"
@@ -50,14 +50,14 @@ class _Column:
 
 
 @dataclass(frozen=True)
-class _Row:
+class _RowKind:
     """A table of the names of cells, how they are called, and their figures."""
 
     families: Mapping[str, Kind]
     expected: str = "a table of label, dataset, model, strategy and figures"
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        fields = {"label": Sequenced(_TEXT), "figures": Sequenced(_Figure()), **self.families}
+        fields = {"label": ListOf(_TEXT), "figures": ListOf(_FigureKind()), **self.families}
         read = _table(value, path, problems, self.expected, fields, needed=tuple(fields))
         return INVALID if read is INVALID else PublishedRow(**read)
 
@@ -76,9 +76,9 @@ def read_published(
     fields: Mapping[str, Kind] = {
         "title": _TEXT,
         "source": _TEXT,
-        "headings": Sequenced(_TEXT),
-        "columns": Sequenced(_Column()),
-        "rows": Sequenced(_Row(families)),
+        "headings": ListOf(_TEXT),
+        "columns": ListOf(_ColumnKind()),
+        "rows": ListOf(_RowKind(families)),
         "metrics_as_rows": Boolean(),
     }
     read = _table(value, path, problems, EXPECTED, fields, needed=("title", "source", "headings", "columns", "rows"))

@@ -13,7 +13,7 @@ from benchmark.matrix.reading.published import read_published
 from benchmark.matrix.report_spec import EnsembleSpec, PublishedTable, ReportSpec, TransferSpec
 from benchmark.matrix.selection import NAME_KEYS, Rule, is_glob, parse_selection, typed
 from benchmark.matrix.settings import SETTINGS
-from benchmark.matrix.values import INVALID, Choice, Name, one_or_many, read_fields
+from benchmark.matrix.values import INVALID, Choice, Name, as_list, read_fields
 
 _SECTIONS = ("matrix", "defaults", "dataset", "model", "strategy", "report", "plugins")
 _COMPARISONS = ("transfer", "progression", "ensemble", "published")
@@ -58,7 +58,7 @@ class Specification:
     notes: tuple[str, ...]
 
 
-class Reader:
+class SpecificationReader:
     """Reads one document against a library of definitions; mistakes go to `problems`, remarks to `notes`."""
 
     def __init__(self, document: Mapping[str, Any], library: Library, problems: Problems) -> None:
@@ -143,7 +143,7 @@ class Reader:
 
     def _values(self, key: str, value: Any, path: KeyPath, *, distinct: bool = True) -> tuple[Any, ...]:
         """The values of an axis, in normal form; equal ones merge."""
-        items = one_or_many(value)
+        items = as_list(value)
         if not items:
             self._problems.add(path, "at least one value", value)
         paths = [(*path, number) for number in range(len(items))] if isinstance(value, list) else [path]
@@ -155,7 +155,7 @@ class Reader:
 
     def name(self, family: str, value: Any, path: KeyPath) -> Any:
         """The normal form of the name of something that exists, or `INVALID` after noting that it does not."""
-        known = self._library.chained[family]
+        known = self._library.definitions[family]
         if isinstance(value, str) and normal_name(value) in known:
             return normal_name(value)
         hint = nearest_hint(value, known, _LISTINGS[family]) if isinstance(value, str) else ""
@@ -224,7 +224,7 @@ class Reader:
                 hint = nearest_hint(key, (*NAME_KEYS, *SETTINGS))
                 self._problems.add(where, "dataset, model, strategy or a setting", hint=hint)
                 continue
-            items = one_or_many(value)
+            items = as_list(value)
             if not items:
                 self._problems.add(where, "at least one value", value)
             paths = [(*where, number) for number in range(len(items))] if isinstance(value, list) else [where]
@@ -240,7 +240,7 @@ class Reader:
         return value if is_glob(value) and key in SETTINGS else self._value(key, value, path)
 
     def _glob(self, family: str, glob: str, path: KeyPath) -> str:
-        known = self._library.chained[family]
+        known = self._library.definitions[family]
         rule = Rule(((family, (glob,)),))
         if glob not in known and not any(rule.for_names({family: name}) for name in known):
             self._notes.append(f"{'.'.join(map(str, path[:2]))}: {family} = {glob!r} matches no {family} that exists")
@@ -312,7 +312,7 @@ class Reader:
         for key in item.keys() - {"cells", "label"}:
             self._problems.add((*path, key), "cells or label", hint=nearest_hint(key, ("cells", "label")))
         label = Name().read(item["label"], (*path, "label"), self._problems) if "label" in item else ""
-        expressions = one_or_many(item["cells"])
+        expressions = as_list(item["cells"])
         if not expressions or not all(isinstance(expression, str) for expression in expressions):
             self._problems.add((*path, "cells"), "a selection such as model=resnet*, or a list of them", item["cells"])
             return None
@@ -333,7 +333,7 @@ class Reader:
 class _Named:
     """The name of a dataset, model or strategy that exists."""
 
-    reader: Reader
+    reader: SpecificationReader
     family: str
 
     @property

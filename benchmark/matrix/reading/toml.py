@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.errors import MatrixError, NotFoundError, Problem
-from benchmark.matrix.reading.positions import DEPTH_LIMIT, Scanner
+from benchmark.matrix.reading.line_numbers import DEPTH_LIMIT, LineScanner
 
 SIZE_LIMIT_BYTES = 1 << 20
 _PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
@@ -85,13 +85,13 @@ def parse_toml(text: str, path: str) -> dict[str, Any]:
     try:
         document = tomllib.loads(text.removeprefix("\ufeff"))
     except RecursionError:
-        raise _too_deep(Scanner(text).scan().too_deep, path) from None
+        raise _too_deep(LineScanner(text).scan().too_deep, path) from None
     except tomllib.TOMLDecodeError as error:
         raise MatrixError(path, [_syntax_problem(str(error), text)]) from error
     except ValueError as error:
         raise MatrixError(path, [_value_problem(str(error), text)]) from error
     if _is_deep(document):
-        raise _too_deep(Scanner(text).scan().too_deep, path)
+        raise _too_deep(LineScanner(text).scan().too_deep, path)
     return document
 
 

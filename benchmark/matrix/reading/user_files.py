@@ -11,19 +11,19 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.catalog.archives import ArrayFacts, array_facts
-from benchmark.catalog.folders import layout, subfolders
+from benchmark.catalog.image_folders import layout, subfolders
+from benchmark.catalog.npz_headers import ArrayFacts, array_facts
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.reading.definitions import Definition
 from benchmark.matrix.reading.plugins import Plugins
 
-LOCATION, SKETCH, CODE, FILE = "@location", "@sketch", "@code", "@file"
+LOCATION, IMAGE_FACTS, CODE, FILE = "@location", "@image_facts", "@code", "@file"
 FILE_KINDS = ("folder", "npz")
 _NO_PARAMETERS = {"architecture", "extends", "summary", CODE, FILE}
 
 
 @dataclass(frozen=True, slots=True)
-class Sketch:
+class ImageFacts:
     """What a look from outside tells of a user's images; None where it does not.
 
     Attributes:
@@ -59,10 +59,10 @@ def _located_dataset(definition: Definition, base: Path) -> Definition:
     if source is None:
         return definition
     kind, _, path = str(source).partition(":")
-    found: dict[str, Any] = {LOCATION: None, SKETCH: None}
+    found: dict[str, Any] = {LOCATION: None, IMAGE_FACTS: None}
     if kind in FILE_KINDS and path:
         place = (base / Path(path).expanduser()).resolve()
-        found = {LOCATION: str(place), SKETCH: sketch(kind, place)}
+        found = {LOCATION: str(place), IMAGE_FACTS: image_facts(kind, place)}
     return replace(definition, own={**definition.own, **found})
 
 
@@ -70,27 +70,27 @@ def _located_model(definition: Definition, plugins: Plugins, problems: Problems)
     architecture = definition.own.get("architecture")
     if architecture is None:
         return definition
-    offer = plugins.offer(str(architecture), (*definition.path, "architecture"), problems)
+    offer = plugins.source_of(str(architecture), (*definition.path, "architecture"), problems)
     found = {CODE: offer.code if offer else None, FILE: offer.file if offer else None}
     return replace(definition, own={**definition.own, **found})
 
 
-def sketch(kind: str, place: Path) -> Sketch:
+def image_facts(kind: str, place: Path) -> ImageFacts:
     """Counts the class folders of a folder; reads the shapes in an archive."""
     try:
         if kind == "folder":
-            return Sketch(classes=len(subfolders(layout(place).train)))
-        return _sketch_of_arrays(array_facts(place))
+            return ImageFacts(classes=len(subfolders(layout(place).train)))
+        return _array_image_facts(array_facts(place))
     except (OSError, ValueError) as error:
-        return Sketch(problem=getattr(error, "strerror", None) or str(error))
+        return ImageFacts(problem=getattr(error, "strerror", None) or str(error))
 
 
-def _sketch_of_arrays(arrays: Mapping[str, ArrayFacts]) -> Sketch:
+def _array_image_facts(arrays: Mapping[str, ArrayFacts]) -> ImageFacts:
     images = arrays.get("x_train") or arrays.get("x")
     if images is None or len(images.shape) not in (3, 4):
-        return Sketch(problem="no array x_train or x of images [n, h, w] or [n, h, w, c]")
+        return ImageFacts(problem="no array x_train or x of images [n, h, w] or [n, h, w, c]")
     height, width, *channels = images.shape[1:]
-    return Sketch(
+    return ImageFacts(
         image_size=height if height == width and 8 <= height <= 1024 else None,
         color={1: "grey", 3: "rgb"}.get(channels[0] if channels else 1),
     )
@@ -100,7 +100,7 @@ def declared_classes(own: Mapping[str, Any]) -> int | None:
     """How many classes a source has by its definition, or else by a look at its folder."""
     if own.get("class_names"):
         return len(own["class_names"])
-    found: Sketch | None = own.get(SKETCH)
+    found: ImageFacts | None = own.get(IMAGE_FACTS)
     declared: int | None = own.get("num_classes")
     return declared if declared is not None or found is None else found.classes
 

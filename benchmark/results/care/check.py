@@ -16,10 +16,10 @@ import sqlalchemy as sa
 
 from benchmark.errors import BenchError, StorageError
 from benchmark.files import sha256_of
-from benchmark.results.care.foreign_values import foreign_values
-from benchmark.results.schema.nonfinite import restored
+from benchmark.results.care.invalid_values import invalid_values
+from benchmark.results.schema.nan_values import null_to_nan
 from benchmark.results.schema.tables import artifact, attempt, epoch, execution, prediction
-from benchmark.results.store import wal
+from benchmark.results.store import journal_mode
 from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.engine import connect_sqlite
 from benchmark.results.write.result_digest import execution_digest
@@ -28,7 +28,7 @@ _EXECUTIONS_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class Damage:
     """Something that is not as it was recorded.
 
     Attributes:
@@ -52,7 +52,7 @@ class Finding:
         )
 
 
-def check_database(database: Database, artifacts_root: Path | None) -> list[Finding]:
+def check_database(database: Database, artifacts_root: Path | None) -> list[Damage]:
     """Look at everything: the file's pages, values, references, digests, predictions, the artifacts' sha256.
 
     Args:
@@ -71,7 +71,7 @@ def check_database(database: Database, artifacts_root: Path | None) -> list[Find
         return findings
     with database.reading() as connection:
         if database.path is not None:
-            findings += [Finding("value", *found) for found in foreign_values(connection)]
+            findings += [Damage("value", *found) for found in invalid_values(connection)]
         if any(finding.kind == "value" for finding in findings):
             return findings
         findings += _check_digests(connection)
@@ -81,42 +81,42 @@ def check_database(database: Database, artifacts_root: Path | None) -> list[Find
     return findings
 
 
-def _check_file(database: Database) -> Iterator[Finding]:
+def _check_file(database: Database) -> Iterator[Damage]:
     assert database.path is not None
-    immutable = wal.is_frozen(database.path)
+    immutable = journal_mode.is_frozen(database.path)
     with closing(connect_sqlite(database.location, "ro", immutable=immutable)) as connection:
         try:
             for (line,) in connection.execute("PRAGMA integrity_check(20)"):
                 if line != "ok":
-                    yield Finding("file", database.display_name, line)
+                    yield Damage("file", database.display_name, line)
             for table, rowid, parent, _ in connection.execute("PRAGMA foreign_key_check"):
-                yield Finding("reference", f"{table} row {rowid}", f"refers to a row of {parent} that is not there")
+                yield Damage("reference", f"{table} row {rowid}", f"refers to a row of {parent} that is not there")
         except sqlite3.DatabaseError as error:
-            yield Finding("file", database.display_name, str(error))
+            yield Damage("file", database.display_name, str(error))
 
 
-def _check_digests(connection: sa.Connection) -> Iterator[Finding]:
+def _check_digests(connection: sa.Connection) -> Iterator[Damage]:
     rows = sa.select(execution).where(execution.c.digest.is_not(None)).order_by(execution.c.execution_id)
-    finished = [restored(row) for row in connection.execute(rows).mappings()]
+    finished = [null_to_nan(row) for row in connection.execute(rows).mappings()]
     for first in range(0, len(finished), _EXECUTIONS_AT_ONCE):
         some = finished[first : first + _EXECUTIONS_AT_ONCE]
         ids = [row["execution_id"] for row in some]
         found = connection.execute(
             sa.select(epoch).where(epoch.c.execution_id.in_(ids)).order_by(epoch.c.execution_id, epoch.c.epoch)
         ).mappings()
-        epochs = {key: list(group) for key, group in groupby(map(restored, found), key=itemgetter("execution_id"))}
+        epochs = {key: list(group) for key, group in groupby(map(null_to_nan, found), key=itemgetter("execution_id"))}
         for row in some:
             digest = execution_digest(row["cell_id"], row, epochs.get(row["execution_id"], []))
             if digest != row["digest"]:
                 last = _last_attempt(connection, row["execution_id"])
-                yield Finding(
+                yield Damage(
                     "digest",
                     f"cell {row['cell_id']}, execution {row['execution_id']}, attempt {last}",
                     f"its numbers have changed since it was recorded: expected {row['digest']}, got {digest}",
                 )
 
 
-def _check_predictions(connection: sa.Connection) -> Iterator[Finding]:
+def _check_predictions(connection: sa.Connection) -> Iterator[Damage]:
     rows = sa.select(prediction.c.execution_id, prediction.c.sha256, prediction.c.content, execution.c.cell_id)
     rows = rows.join(execution, execution.c.execution_id == prediction.c.execution_id)
     for row in connection.execute(rows.order_by(prediction.c.execution_id)):
@@ -124,7 +124,7 @@ def _check_predictions(connection: sa.Connection) -> Iterator[Finding]:
         if found != row.sha256:
             where = f"cell {row.cell_id}, execution {row.execution_id}"
             words = f"its predictions have changed since they were recorded: expected {row.sha256}, got {found}"
-            yield Finding("prediction", where, words)
+            yield Damage("prediction", where, words)
 
 
 def _last_attempt(connection: sa.Connection, execution_id: int) -> Any:
@@ -132,11 +132,11 @@ def _last_attempt(connection: sa.Connection, execution_id: int) -> Any:
     return connection.execute(last).scalar_one()
 
 
-def _check_artifacts(connection: sa.Connection, root: Path) -> Iterator[Finding]:
+def _check_artifacts(connection: sa.Connection, root: Path) -> Iterator[Damage]:
     for row in connection.execute(sa.select(artifact).order_by(artifact.c.artifact_id)):
         problem = artifact_problem(root, row.path, row.sha256, row.size_bytes)
         if problem:
-            yield Finding("artifact", row.path, problem)
+            yield Damage("artifact", row.path, problem)
 
 
 def require_sound(database: Database) -> None:
@@ -150,7 +150,7 @@ def require_sound(database: Database) -> None:
             raise finding.as_error(database.display_name)
 
 
-def first_damage(target: str | os.PathLike[str]) -> Finding | None:
+def first_damage(target: str | os.PathLike[str]) -> Damage | None:
     """What is wrong with a database, if anything; artifacts are left out.
 
     Args:

@@ -8,8 +8,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from benchmark.results.read.row_dicts import Row, labelled
-from benchmark.results.schema.nonfinite import NAN_COLUMN, restored
+from benchmark.results.read.rows import Row, select_columns
+from benchmark.results.schema.nan_values import NAN_COLUMN, null_to_nan
 from benchmark.results.schema.tables import cell, epoch, execution, run
 from benchmark.results.schema.views import HISTORY, RESULTS
 from benchmark.results.store.database import Database
@@ -36,7 +36,7 @@ def exported(database: Database) -> dict[str, tuple[list[str], Callable[[], Iter
 def _results() -> sa.Select[Any]:
     joined = execution.join(cell, cell.c.cell_id == execution.c.cell_id).join(run, run.c.run_id == execution.c.run_id)
     columns = {**RESULTS, NAN_COLUMN: execution.c.nan_metrics}
-    return labelled(columns).select_from(joined).order_by(execution.c.execution_id)
+    return select_columns(columns).select_from(joined).order_by(execution.c.execution_id)
 
 
 def _history() -> sa.Select[Any]:
@@ -44,13 +44,13 @@ def _history() -> sa.Select[Any]:
         cell, cell.c.cell_id == execution.c.cell_id
     )
     columns = {**HISTORY, NAN_COLUMN: epoch.c.nan_metrics}
-    return labelled(columns).select_from(joined).order_by(epoch.c.execution_id, epoch.c.epoch)
+    return select_columns(columns).select_from(joined).order_by(epoch.c.execution_id, epoch.c.epoch)
 
 
 def _rows(database: Database, statement: sa.Select[Any]) -> Iterator[Row]:
     with database.reading() as connection:
         found = connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(statement).mappings()
-        for row in map(restored, found):
+        for row in map(null_to_nan, found):
             if "spec" in row:
                 row["spec"] = json.loads(row["spec"])
             yield row

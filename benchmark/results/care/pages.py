@@ -46,7 +46,7 @@ class Record(NamedTuple):
     values: tuple[Any, ...]
 
 
-class Entry(NamedTuple):
+class SchemaEntry(NamedTuple):
     """A table or index of the file's catalogue."""
 
     kind: str
@@ -101,14 +101,14 @@ class PageFile:
             raise DamagedError
         return found
 
-    def catalogue(self) -> list[Entry]:
+    def catalogue(self) -> list[SchemaEntry]:
         """The tables and indexes, as far as the first page names them."""
         entries = []
         for record in self.tree(1):
             with suppress(ValueError, TypeError):
                 kind, name, _, root, _ = record.values
                 if kind in {"table", "index"} and isinstance(name, str) and int(root) > 1:
-                    entries.append(Entry(kind, name, int(root)))
+                    entries.append(SchemaEntry(kind, name, int(root)))
         return entries
 
     def tree(self, root: int) -> Iterator[Record]:

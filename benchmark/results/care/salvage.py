@@ -17,7 +17,7 @@ from typing import Any
 
 from benchmark.errors import NotFoundError, SchemaError, StorageError, UserError
 from benchmark.files import appearing
-from benchmark.results.care.foreign_values import problem_of
+from benchmark.results.care.invalid_values import text_problem
 from benchmark.results.care.pages import DamagedError, PageFile, Record, page_file
 from benchmark.results.care.restoration import UNKNOWN_TIME, Gaps, drop_homeless, rebuild
 from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION
@@ -209,7 +209,7 @@ _NOTHING = object()
 def _meant(value: Any, column: tuple[str, tuple[type, ...], bool]) -> Any:
     """The value, or what can stand for text that means nothing: a moment can be unknown, the settings of a cell cannot."""
     name, _, may_be_null = column
-    if not isinstance(value, str) or problem_of(name, value) is None:
+    if not isinstance(value, str) or text_problem(name, value) is None:
         return value
     if not name.endswith("_utc"):
         return _NOTHING

@@ -6,8 +6,8 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from benchmark.results.read.row_dicts import Row, fetch
-from benchmark.results.read.states import newest_executions
+from benchmark.results.read.cell_states import newest_executions
+from benchmark.results.read.rows import Row, fetch_rows
 from benchmark.results.schema.tables import attempt, cell, execution, run
 from benchmark.results.store.database import Database
 from benchmark.status import Status
@@ -66,7 +66,7 @@ def efforts(database: Database, machine: str) -> list[Row]:
         .join(cell, cell.c.cell_id == execution.c.cell_id)
         .order_by(alike.c.newest)
     )
-    return fetch(database, rows)
+    return fetch_rows(database, rows)
 
 
 def starts(database: Database, machine: str) -> dict[str, float]:

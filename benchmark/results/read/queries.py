@@ -10,12 +10,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmark.errors import NotFoundError, UserError
-from benchmark.results.read.row_dicts import Row, fetch, labelled, rows_of
+from benchmark.results.read.cell_states import newest_executions
+from benchmark.results.read.rows import Row, fetch_rows, select_columns, select_rows
 from benchmark.results.read.runs import RunProgress, run_cells, run_progress, runs
-from benchmark.results.read.statement import read_only_query
-from benchmark.results.read.states import newest_executions
+from benchmark.results.read.user_query import read_only_query
 from benchmark.results.records import PredictionRow
-from benchmark.results.schema.nonfinite import NAN_COLUMN
+from benchmark.results.schema.nan_values import NAN_COLUMN
 from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
 from benchmark.results.schema.views import HISTORY, RESULTS
 from benchmark.results.store.database import Database
@@ -103,7 +103,7 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
         UserError: A filter names no column.
     """
     columns = RESULTS | _MORE_RESULTS | {"backend_version": _BACKEND_VERSION} | ({"spec": cell.c.spec} if spec else {})
-    rows = labelled({**columns, NAN_COLUMN: execution.c.nan_metrics}).select_from(
+    rows = select_columns({**columns, NAN_COLUMN: execution.c.nan_metrics}).select_from(
         execution.join(cell, cell.c.cell_id == execution.c.cell_id).join(run, run.c.run_id == execution.c.run_id)
     )
     if newest:
@@ -113,7 +113,7 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
         if name not in columns:
             raise UserError(f"results have no column {name!r}; they have {', '.join(columns)}")
         rows = rows.where(_matches(columns[name], wanted))
-    return fetch(database, rows.order_by(execution.c.execution_id))
+    return fetch_rows(database, rows.order_by(execution.c.execution_id))
 
 
 def _matches(column: Any, wanted: Any) -> Any:
@@ -131,7 +131,7 @@ def history(database: Database, execution_ids: Iterable[int]) -> list[Row]:
         "improved": epoch.c.improved,
         NAN_COLUMN: epoch.c.nan_metrics,
     }
-    rows = labelled(columns).select_from(
+    rows = select_columns(columns).select_from(
         epoch.join(execution, execution.c.execution_id == epoch.c.execution_id).join(
             cell, cell.c.cell_id == execution.c.cell_id
         )
@@ -140,7 +140,7 @@ def history(database: Database, execution_ids: Iterable[int]) -> list[Row]:
     found: list[Row] = []
     for first in range(0, len(ids), _IDS_AT_ONCE):
         some = epoch.c.execution_id.in_(ids[first : first + _IDS_AT_ONCE])
-        found += fetch(database, rows.where(some).order_by(epoch.c.execution_id, epoch.c.epoch))
+        found += fetch_rows(database, rows.where(some).order_by(epoch.c.execution_id, epoch.c.epoch))
     return found
 
 
@@ -153,7 +153,7 @@ def predictions(database: Database, execution_ids: Iterable[int]) -> dict[int, P
     found: dict[int, PredictionRow] = {}
     for first in range(0, len(ids), _IDS_AT_ONCE):
         some = prediction.c.execution_id.in_(ids[first : first + _IDS_AT_ONCE])
-        for row in fetch(database, rows_of(prediction, some, prediction.c.execution_id)):
+        for row in fetch_rows(database, select_rows(prediction, some, prediction.c.execution_id)):
             names = tuple(json.loads(row["class_names"]))
             found[row["execution_id"]] = PredictionRow(row["examples"], names, row["sha256"], row["content"])
     return found
@@ -178,14 +178,16 @@ def cell_detail(database: Database, id_prefix: str) -> CellDetail:
         UserError: Several do, or the prefix is too short.
     """
     found = _cell(database, id_prefix)
-    executions = fetch(database, rows_of(execution, execution.c.cell_id == found["cell_id"], execution.c.execution_id))
+    executions = fetch_rows(
+        database, select_rows(execution, execution.c.cell_id == found["cell_id"], execution.c.execution_id)
+    )
     ids = [row["execution_id"] for row in executions]
     return CellDetail(
         found,
         executions,
-        fetch(database, rows_of(attempt, attempt.c.execution_id.in_(ids), attempt.c.attempt_id)),
-        fetch(database, rows_of(epoch, epoch.c.execution_id.in_(ids), epoch.c.execution_id, epoch.c.epoch)),
-        fetch(database, rows_of(artifact, artifact.c.execution_id.in_(ids), artifact.c.artifact_id)),
+        fetch_rows(database, select_rows(attempt, attempt.c.execution_id.in_(ids), attempt.c.attempt_id)),
+        fetch_rows(database, select_rows(epoch, epoch.c.execution_id.in_(ids), epoch.c.execution_id, epoch.c.epoch)),
+        fetch_rows(database, select_rows(artifact, artifact.c.execution_id.in_(ids), artifact.c.artifact_id)),
     )
 
 
@@ -194,7 +196,7 @@ def _cell(database: Database, id_prefix: str) -> Row:
     if len(prefix) < SHORTEST_PREFIX:
         raise UserError(f"cell {id_prefix!r}: expected at least the first {SHORTEST_PREFIX} digits of a cell id")
     starts = cell.c.cell_id.startswith(prefix, autoescape=True)
-    found = fetch(database, rows_of(cell, starts, cell.c.cell_id).limit(6))
+    found = fetch_rows(database, select_rows(cell, starts, cell.c.cell_id).limit(6))
     if not found:
         raise NotFoundError(
             f"cell {id_prefix!r}: no cell of {database.display_name} has such an id; see: bench list cells"
@@ -210,7 +212,7 @@ def cell_specs(database: Database, **filters: Any) -> dict[str, str]:
     rows = sa.select(cell.c.cell_id, cell.c.spec).order_by(cell.c.cell_id)
     for name, wanted in filters.items():
         rows = rows.where(_matches(cell.c[name], wanted))
-    return {row["cell_id"]: row["spec"] for row in fetch(database, rows)}
+    return {row["cell_id"]: row["spec"] for row in fetch_rows(database, rows)}
 
 
 def machines(database: Database) -> list[Row]:
@@ -221,7 +223,7 @@ def machines(database: Database) -> list[Row]:
         Status.COMPLETED: sa.func.count().filter(execution.c.status == Status.COMPLETED),
         "last_run_id": sa.func.max(execution.c.run_id),
     }
-    return fetch(database, labelled(columns).group_by(execution.c.machine).order_by(execution.c.machine))
+    return fetch_rows(database, select_columns(columns).group_by(execution.c.machine).order_by(execution.c.machine))
 
 
 def latest_matrix_text(database: Database, machine: str | None = None) -> tuple[str, str] | None:
@@ -229,7 +231,7 @@ def latest_matrix_text(database: Database, machine: str | None = None) -> tuple[
     rows = sa.select(run.c.matrix_path, run.c.matrix_text).where(run.c.matrix_text.is_not(None))
     if machine is not None:
         rows = rows.where(run.c.machine == machine)
-    found = fetch(database, rows.order_by(run.c.run_id.desc()).limit(1))
+    found = fetch_rows(database, rows.order_by(run.c.run_id.desc()).limit(1))
     return (found[0]["matrix_path"] or "matrix.toml", found[0]["matrix_text"]) if found else None
 
 
@@ -239,9 +241,9 @@ def durations(database: Database, machine: str) -> list[Row]:
     times = ("epochs", "setup_seconds", "first_epoch_seconds", "fit_seconds", "total_seconds", "peak_rss_bytes")
     columns = {**{name: cell.c[name] for name in names}, **{name: execution.c[name] for name in times}}
     rows = (
-        labelled(columns)
+        select_columns(columns)
         .select_from(execution.join(cell, cell.c.cell_id == execution.c.cell_id))
         .where(execution.c.machine == machine, execution.c.status == Status.COMPLETED)
         .order_by(execution.c.execution_id)
     )
-    return fetch(database, rows)
+    return fetch_rows(database, rows)

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from benchmark.errors import NotFoundError
-from benchmark.results.read.row_dicts import Row, fetch, labelled, rows_of
-from benchmark.results.read.states import newest_executions
+from benchmark.results.read.cell_states import newest_executions
+from benchmark.results.read.rows import Row, fetch_rows, select_columns, select_rows
 from benchmark.results.schema.tables import attempt, cell, execution, run, run_cell
 from benchmark.results.store.database import Database
 from benchmark.status import Status
@@ -24,8 +24,8 @@ def runs(database: Database) -> list[Row]:
     }
     columns = {column.name: column for column in run.c if column.name != "matrix_text"}
     joined = run.outerjoin(run_cell, run_cell.c.run_id == run.c.run_id)
-    rows = labelled({**columns, **counts}).select_from(joined).group_by(run.c.run_id).order_by(run.c.run_id)
-    return fetch(database, rows)
+    rows = select_columns({**columns, **counts}).select_from(joined).group_by(run.c.run_id).order_by(run.c.run_id)
+    return fetch_rows(database, rows)
 
 
 def run_cells(database: Database, run_id: int) -> list[Row]:
@@ -48,7 +48,7 @@ def run_cells(database: Database, run_id: int) -> list[Row]:
         **{name: cell.c[name] for name in ("epochs_planned", "strategy_label", "parent_cell_id")},
     }
     rows = (
-        labelled(columns)
+        select_columns(columns)
         .select_from(
             run_cell.outerjoin(cell, cell.c.cell_id == run_cell.c.cell_id).outerjoin(
                 moved, execution.c.cell_id == run_cell.c.cell_id
@@ -57,7 +57,7 @@ def run_cells(database: Database, run_id: int) -> list[Row]:
         .where(run_cell.c.run_id == run_id)
         .order_by(run_cell.c.position)
     )
-    return [_with_status(row, going=owner["state"] == Status.RUNNING) for row in fetch(database, rows)]
+    return [_with_status(row, going=owner["state"] == Status.RUNNING) for row in fetch_rows(database, rows)]
 
 
 def _with_status(row: Row, *, going: bool) -> Row:
@@ -103,7 +103,7 @@ def run_progress(database: Database, run_id: int | None = None) -> RunProgress |
         NotFoundError: There is no run of that number.
     """
     if run_id is None:
-        newest = fetch(database, sa.select(run.c.run_id).order_by(run.c.run_id.desc()).limit(1))
+        newest = fetch_rows(database, sa.select(run.c.run_id).order_by(run.c.run_id.desc()).limit(1))
         if not newest:
             return None
         run_id = newest[0]["run_id"]
@@ -121,7 +121,7 @@ def _running(database: Database, run_id: int) -> list[Row]:
         "epochs": execution.c.epochs,
     }
     rows = (
-        labelled(columns)
+        select_columns(columns)
         .select_from(
             attempt.join(execution, execution.c.execution_id == attempt.c.execution_id).join(
                 cell, cell.c.cell_id == execution.c.cell_id
@@ -130,12 +130,14 @@ def _running(database: Database, run_id: int) -> list[Row]:
         .where(attempt.c.run_id == run_id, attempt.c.state == Status.RUNNING)
         .order_by(attempt.c.attempt_id)
     )
-    return fetch(database, rows)
+    return fetch_rows(database, rows)
 
 
 def _run(database: Database, run_id: int) -> Row:
     # no database takes a larger number, not even to say that it is not there
-    found = fetch(database, rows_of(run, run.c.run_id == run_id, run.c.run_id)) if abs(run_id) < _NUMBERS else []
+    found = (
+        fetch_rows(database, select_rows(run, run.c.run_id == run_id, run.c.run_id)) if abs(run_id) < _NUMBERS else []
+    )
     if not found:
         raise NotFoundError(f"run {run_id}: {database.display_name} has no such run; see: bench list runs")
     return found[0]

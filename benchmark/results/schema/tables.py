@@ -10,8 +10,8 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from benchmark.results.schema.column_text import CleanText
 from benchmark.status import ATTEMPT_STATES, RUN_STATES, Cause, Status
+from benchmark.text import storable
 
 SCHEMA_VERSION = 1
 """What this program writes: `PRAGMA user_version` on SQLite, the number in `schema_version` everywhere."""
@@ -32,6 +32,21 @@ metadata = sa.MetaData(
         "ck": "ck_%(table_name)s_%(constraint_name)s",
     }
 )
+
+
+class CleanText(sa.TypeDecorator[str]):
+    """`TEXT` for what workers print and files are called: NUL and lone surrogates are replaced on the way in.
+
+    PostgreSQL refuses both (https://www.postgresql.org/docs/current/datatype-character.html), and Python's `sqlite3`
+    cannot encode the latter.
+    """
+
+    impl = sa.Text
+    cache_ok = True
+
+    def process_bind_param(self, value: str | None, dialect: Any) -> str | None:  # noqa: ARG002
+        """The value as both databases can store it."""
+        return value if value is None else storable(value)
 
 
 def _key(name: str, doc: str) -> sa.Column[Any]:

@@ -22,8 +22,8 @@ import sqlalchemy as sa
 from benchmark import faults
 from benchmark.errors import NotFoundError, StorageError
 from benchmark.results.schema import versions
-from benchmark.results.store import wal
-from benchmark.results.store.engine import Patience, connect_sqlite, reading_engine, writing_engine
+from benchmark.results.store import journal_mode
+from benchmark.results.store.engine import BusyTimeout, connect_sqlite, reading_engine, writing_engine
 from benchmark.results.store.location import Location, check_file, check_writable, identity, locate, side_file
 from benchmark.results.store.snapshot import copy_into
 from benchmark.results.store.storage_errors import storage_errors
@@ -39,18 +39,18 @@ class Database:
         path: The file; None for PostgreSQL.
         display_name: How messages call it; holds no password.
         writable: Whether it was opened to be written.
-        patience: How its transactions wait for another program's lock.
+        busy_timeout: How its transactions wait for another program's lock.
     """
 
     def __init__(
-        self, location: Location, engine: sa.Engine, *, writable: bool, patience: Patience | None = None
+        self, location: Location, engine: sa.Engine, *, writable: bool, busy_timeout: BusyTimeout | None = None
     ) -> None:
         self.location = location
         self.engine = engine
         self.path = location.path
         self.display_name = location.name
         self.writable = writable
-        self.patience = patience or Patience()
+        self.busy_timeout = busy_timeout or BusyTimeout()
         self._owner = os.getpid()
         # of the -wal file too: it holds rows that the other does not have yet
         files = [] if location.path is None else [location.path, side_file(location.path, "-wal")]
@@ -93,14 +93,14 @@ class Database:
                 self._lost = self._save_lost(connection)
                 raise self._lost
         if self.path is not None and not self._warned_of_wal:
-            self._warned_of_wal = wal.warn_of_long_wal(self.location)
+            self._warned_of_wal = journal_mode.warn_of_long_wal(self.location)
 
     def close(self) -> None:
         """Close all connections; after writing, leave one file without `-wal` and `-shm` beside it."""
         if os.getpid() != self._owner:
             return
         if self.writable and self.path is not None and not self._is_taken_away():
-            wal.leave_wal(self.engine, self.location)
+            journal_mode.leave_wal(self.engine, self.location)
         self.engine.dispose()
         self.writable = False
 
@@ -165,11 +165,11 @@ def open_database(target: str | os.PathLike[str], *, mode: Literal["read", "writ
 def _open_to_read(location: Location, path: Path) -> Database:
     if not check_file(path, location.name):
         raise _nothing_there(location)
-    immutable = wal.is_frozen(path)
+    immutable = journal_mode.is_frozen(path)
     had_wal = side_file(path, "-wal").exists()
-    with wal.recovered(location, immutable=immutable) as connection:
+    with journal_mode.recovered(location, immutable=immutable) as connection:
         version = versions.sqlite_version(connection, location.name)
-        wal.warn_of_lost_wal(connection, location, had_wal=had_wal)
+        journal_mode.warn_of_lost_wal(connection, location, had_wal=had_wal)
     if version is None:
         raise _nothing_there(location)
     versions.check_version(version, location.name)
@@ -185,20 +185,20 @@ def _open_to_write(location: Location, path: Path) -> Database:
         version = versions.sqlite_version(connection, location.name)
         if version is not None:
             versions.check_version(version, location.name)
-            wal.check_pages(connection, location)
-            wal.warn_of_lost_wal(connection, location, had_wal=had_wal)
+            journal_mode.check_pages(connection, location)
+            journal_mode.warn_of_lost_wal(connection, location, had_wal=had_wal)
     finally:
         connection.close()
-    patience = Patience()
-    engine = writing_engine(location, patience)
+    busy_timeout = BusyTimeout()
+    engine = writing_engine(location, busy_timeout)
     try:
         if version is None:
             _create(engine)
-        wal.enter_wal(engine, location)
+        journal_mode.enter_wal(engine, location)
     except BaseException:
         engine.dispose()
         raise
-    return Database(location, engine, writable=True, patience=patience)
+    return Database(location, engine, writable=True, busy_timeout=busy_timeout)
 
 
 def _open_server(location: Location, *, writable: bool) -> Database:

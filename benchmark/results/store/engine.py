@@ -41,22 +41,22 @@ _PRAGMAS = (
 )
 
 
-class Patience:
+class BusyTimeout:
     """How a writer waits for a lock that another program holds.
 
     Attributes:
-        is_short: Asked while it waits: whether somebody wants it to end, so that `HURRIED_SECONDS` are enough.
+        is_hurried: Asked while it waits: whether somebody wants it to end, so that `HURRIED_SECONDS` are enough.
     """
 
     def __init__(self) -> None:
-        self.is_short: Callable[[], bool] = lambda: False
+        self.is_hurried: Callable[[], bool] = lambda: False
 
     def is_over(self, waited: float) -> bool:
         """Whether so many seconds of waiting are enough."""
-        return waited >= min(BUSY_SECONDS, HURRIED_SECONDS if self.is_short() else BUSY_SECONDS)
+        return waited >= min(BUSY_SECONDS, HURRIED_SECONDS if self.is_hurried() else BUSY_SECONDS)
 
 
-def writing_engine(location: Location, patience: Patience | None = None) -> sa.Engine:
+def writing_engine(location: Location, busy_timeout: BusyTimeout | None = None) -> sa.Engine:
     """An engine whose transactions may write.
 
     SQLite transactions begin with `BEGIN IMMEDIATE`: one that reads first and writes then would not wait for a lock,
@@ -68,7 +68,7 @@ def writing_engine(location: Location, patience: Patience | None = None) -> sa.E
     if location.path is None:
         return _postgresql(location, read_only=False)
     engine = _sqlite(partial(connect_sqlite, location, "rwc"))
-    sa.event.listen(engine, "begin", partial(_begin_immediate, patience or Patience()))
+    sa.event.listen(engine, "begin", partial(_begin_immediate, busy_timeout or BusyTimeout()))
     return engine
 
 
@@ -113,7 +113,7 @@ def _sqlite(creator: Any) -> sa.Engine:
     return sa.create_engine("sqlite+pysqlite://", creator=creator, poolclass=sa.QueuePool, pool_size=1)
 
 
-def _begin_immediate(patience: Patience, connection: sa.Connection) -> None:
+def _begin_immediate(busy_timeout: BusyTimeout, connection: sa.Connection) -> None:
     if connection.get_execution_options().get("reading", False):
         connection.exec_driver_sql("BEGIN")
         return
@@ -122,7 +122,7 @@ def _begin_immediate(patience: Patience, connection: sa.Connection) -> None:
     begun = time.monotonic()
     raw.execute(f"PRAGMA busy_timeout={_SLICE_SECONDS * 1000:.0f}")
     try:
-        while not _has_begun(connection, final=patience.is_over(time.monotonic() - begun)):
+        while not _has_begun(connection, final=busy_timeout.is_over(time.monotonic() - begun)):
             continue
     finally:
         raw.execute(f"PRAGMA busy_timeout={BUSY_SECONDS * 1000:.0f}")

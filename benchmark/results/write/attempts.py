@@ -14,7 +14,7 @@ from benchmark.events import ArtifactWritten, ProtocolError
 from benchmark.results.records import AttemptStart, PredictionRow, StaleAttempt
 from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
 from benchmark.results.write import outcome
-from benchmark.results.write.progress import RunningAttempt, load_known, update_attempt
+from benchmark.results.write.running_attempt import RunningAttempt, load_known, update_attempt
 from benchmark.status import FINAL, Cause, Status
 
 

@@ -9,10 +9,10 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmark.events import Exited, Failed
-from benchmark.results.schema.nonfinite import restored, stored
+from benchmark.results.schema.nan_values import nan_to_null, null_to_nan
 from benchmark.results.schema.tables import attempt, epoch, execution
-from benchmark.results.write.progress import KEPT_METRICS, RunningAttempt
 from benchmark.results.write.result_digest import execution_digest
+from benchmark.results.write.running_attempt import KEPT_METRICS, RunningAttempt
 from benchmark.status import Status, status_of
 
 log = logging.getLogger(__name__)
@@ -83,7 +83,7 @@ def execution_columns(
     }
     if status.is_final:
         columns["digest"] = execution_digest(running.cell_id, {**found, **columns}, epochs)
-    return stored(columns)
+    return nan_to_null(columns)
 
 
 def _delete_beyond(connection: sa.Connection, running: RunningAttempt, last: int) -> None:
@@ -100,7 +100,7 @@ def _delete_beyond(connection: sa.Connection, running: RunningAttempt, last: int
 
 def _epochs(connection: sa.Connection, execution_id: int) -> list[dict[str, Any]]:
     rows = sa.select(epoch).where(epoch.c.execution_id == execution_id).order_by(epoch.c.epoch)
-    return [restored(row) for row in connection.execute(rows).mappings()]
+    return [null_to_nan(row) for row in connection.execute(rows).mappings()]
 
 
 def _attempts(connection: sa.Connection, execution_id: int) -> list[Mapping[Any, Any]]:
@@ -116,7 +116,7 @@ def _attempts(connection: sa.Connection, execution_id: int) -> list[Mapping[Any,
 
 def _execution(connection: sa.Connection, execution_id: int) -> dict[str, Any]:
     row = connection.execute(sa.select(execution).where(execution.c.execution_id == execution_id)).mappings().one()
-    return restored(row)
+    return null_to_nan(row)
 
 
 def _kept(running: RunningAttempt, epochs: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> dict[str, Any]:

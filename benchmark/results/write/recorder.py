@@ -6,6 +6,7 @@ import logging
 import time
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from typing import Any
 
 import sqlalchemy as sa
@@ -23,12 +24,12 @@ from benchmark.events import (
     StageStarted,
 )
 from benchmark.matrix.cell import Cell
-from benchmark.results.read import states
-from benchmark.results.records import AttemptStart, CellState, LeftOut, PredictionRow, RunFacts, StaleAttempt
+from benchmark.matrix.plan import LeftOut
+from benchmark.results.read.cell_states import cell_states
+from benchmark.results.records import AttemptStart, CellState, PredictionRow, RunFacts, StaleAttempt
 from benchmark.results.store.database import Database
 from benchmark.results.write import attempts, outcome, registration
-from benchmark.results.write.clock import utc_now
-from benchmark.results.write.progress import (
+from benchmark.results.write.running_attempt import (
     RunningAttempt,
     columns_of,
     note_of,
@@ -44,6 +45,14 @@ SHORT_EPOCH_SECONDS = 0.05
 
 WAIT_SECONDS = 0.1
 WAIT_ROWS = 256
+
+
+def utc_now() -> str:
+    """The wall time as recorded: ISO 8601 in UTC with milliseconds, such as `2026-03-04T05:06:07.089Z`.
+
+    It dates rows for readers; durations are differences of a monotonic clock.
+    """
+    return datetime.now(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 class Recorder:
@@ -101,7 +110,7 @@ class Recorder:
     def cell_states(self, machine: str) -> dict[str, CellState]:
         """The newest execution of each cell on this machine, by cell id."""
         with self._database.reading() as connection:
-            return states.cell_states(connection, machine)
+            return cell_states(connection, machine)
 
     def start_attempt(
         self,

@@ -14,7 +14,8 @@ from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from benchmark.matrix.cell import Cell
-from benchmark.results.records import LeftOut, RunFacts
+from benchmark.matrix.plan import LeftOut
+from benchmark.results.records import RunFacts
 from benchmark.results.schema.tables import cell as cell_table
 from benchmark.results.schema.tables import run, run_cell
 from benchmark.status import Status

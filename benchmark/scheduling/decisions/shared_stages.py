@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmark.events import Evaluated, Event, StagesTaken, StageStarted, StageStored
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.planning.stage_keys import common_stages, stage_key
-from benchmark.results.care.orphans import STAGES
+from benchmark.results.care.garbage import STAGES
 
 
 class Sharing:

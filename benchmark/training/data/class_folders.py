@@ -1,4 +1,4 @@
-"""Prepares a user's folder of images in class folders; `catalog/folders.py` describes the layouts."""
+"""Prepares a user's folder of images in class folders; `catalog/image_folders.py` describes the layouts."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.catalog.folders import Layout, images, layout, subfolders
+from benchmark.catalog.image_folders import Layout, images, layout, subfolders
 from benchmark.training.data.images import decode_image
 from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
 from benchmark.training.process.failures import DataError

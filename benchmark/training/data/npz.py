@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.catalog.archives import DAMAGE
+from benchmark.catalog.npz_headers import DAMAGE
 from benchmark.training.data.images import resize_array
 from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
 from benchmark.training.process.failures import DataError

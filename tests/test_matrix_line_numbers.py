@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmark.matrix.reading.positions import Scanner
+from benchmark.matrix.reading.line_numbers import LineScanner
 
 DOCUMENT = '''# a comment = "with [brackets"
 top = 1
@@ -64,7 +64,7 @@ flip = "both"
 )
 def test_every_key_is_found_on_its_line(path, line):
     tomllib.loads(DOCUMENT)
-    assert Scanner(DOCUMENT).scan().lines[path] == line
+    assert LineScanner(DOCUMENT).scan().lines[path] == line
 
 
 def paths(value, path=()):
@@ -76,7 +76,7 @@ def paths(value, path=()):
 
 
 def test_every_path_of_a_document_has_a_line():
-    assert set(paths(tomllib.loads(DOCUMENT))) <= Scanner(DOCUMENT).scan().lines.keys()
+    assert set(paths(tomllib.loads(DOCUMENT))) <= LineScanner(DOCUMENT).scan().lines.keys()
 
 
 KEYS = st.sampled_from(["a", "b-1", '"c d"', "'e.f'", '"\\"g\\""', "1"])
@@ -107,7 +107,7 @@ def test_lines_agree_with_the_text_for_any_document(entries):
         document = tomllib.loads(text)
     except tomllib.TOMLDecodeError:
         return  # the same key twice in one table
-    lines = Scanner(text).scan().lines
+    lines = LineScanner(text).scan().lines
     assert set(paths(document)) <= lines.keys()
     for path, line in lines.items():
         if isinstance(path[-1], str) and path[-1] in {"a", "b-1", "c d", "e.f", '"g"', "1"}:
@@ -117,4 +117,4 @@ def test_lines_agree_with_the_text_for_any_document(entries):
 @given(st.text(alphabet="[]{}=\",'#.\\\n\r abé0", max_size=80))
 @settings(max_examples=300, deadline=None)
 def test_no_text_makes_the_scanner_raise_or_loop(text):
-    Scanner(text).scan()
+    LineScanner(text).scan()

@@ -36,7 +36,7 @@ class _Frame:
 
 
 @dataclass
-class Scanner:
+class LineScanner:
     """Reads one document; afterwards `lines` has the line, from 1, of every key, table and array element.
 
     Attributes:
@@ -49,7 +49,7 @@ class Scanner:
     lines: dict[KeyPath, int] = field(default_factory=dict)
     too_deep: int | None = None
 
-    def scan(self) -> Scanner:
+    def scan(self) -> LineScanner:
         self._breaks = [match.start() for match in re.finditer("\n", self.text)]
         self._position = 0
         self._table: KeyPath = ()

@@ -23,7 +23,7 @@ from benchmark.events import (
     StageStarted,
     Started,
 )
-from benchmark.results.schema.nonfinite import NAN_COLUMN, restored, stored
+from benchmark.results.schema.nan_values import NAN_COLUMN, nan_to_null, null_to_nan
 from benchmark.results.schema.tables import attempt, epoch, execution
 from benchmark.results.write.result_digest import EPOCH_FIELDS, exact
 from benchmark.status import Status
@@ -82,7 +82,7 @@ class RunningAttempt:
             return None
         owner = self.earlier if event.replayed and self.earlier else (self.attempt_id, self.run_id)
         self.pending.append(
-            stored({**row, "execution_id": self.execution_id, "attempt_id": owner[0], "run_id": owner[1]})
+            nan_to_null({**row, "execution_id": self.execution_id, "attempt_id": owner[0], "run_id": owner[1]})
         )
         self._remember(event.epoch, metrics, event.seconds)
         if known is not None and known != metrics:
@@ -109,7 +109,7 @@ class RunningAttempt:
         return {
             "epochs": self.epochs,
             "fit_seconds": self.features_seconds + self.fit_seconds if self.seconds else None,
-            **stored(self.kept),
+            **nan_to_null(self.kept),
         }
 
 
@@ -143,7 +143,7 @@ def load_known(connection: sa.Connection, running: RunningAttempt) -> None:
     """Remember the epochs that earlier attempts of the same execution left in the database."""
     columns = [epoch.c[name] for name in (*EPOCH_FIELDS, "seconds", NAN_COLUMN)]
     rows = connection.execute(sa.select(*columns).where(epoch.c.execution_id == running.execution_id)).mappings()
-    for row in map(restored, rows):
+    for row in map(null_to_nan, rows):
         running.remember(row)
 
 

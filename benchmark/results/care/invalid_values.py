@@ -21,7 +21,7 @@ _SHOWN_ROWS = 5
 _SHOWN_LETTERS = 60
 
 
-def foreign_values(connection: sa.Connection) -> Iterator[tuple[str, str]]:
+def invalid_values(connection: sa.Connection) -> Iterator[tuple[str, str]]:
     """Values that bench never writes: numbers in the place of text, a date that is none, a broken specification.
 
     Args:
@@ -60,7 +60,7 @@ def _of_no_meaning(connection: sa.Connection, table: sa.Table) -> Iterator[tuple
     try:
         for row in connection.execute(sa.select(*_key_of(table), *texts)):
             for column, text in zip(texts, row[count:], strict=True):
-                problem = None if text is None else problem_of(column.name, text)
+                problem = None if text is None else text_problem(column.name, text)
                 if problem:
                     yield _place(table, row[:count]), f"{column.name}: {problem}, got {text[:_SHOWN_LETTERS]!r}"
     except (sqlite3.OperationalError, sa.exc.OperationalError) as error:
@@ -68,7 +68,7 @@ def _of_no_meaning(connection: sa.Connection, table: sa.Table) -> Iterator[tuple
         yield table.name, str(getattr(error, "orig", error))
 
 
-def problem_of(name: str, text: str) -> str | None:
+def text_problem(name: str, text: str) -> str | None:
     """What is wrong with the text of a column of that name, in words; None when nothing is."""
     for ending, (read, expected) in _MEANINGS.items():
         if name.endswith(ending):

@@ -18,7 +18,7 @@ import sqlalchemy as sa
 
 from benchmark.errors import UserError
 from benchmark.files import is_partial
-from benchmark.results.read.states import newest_executions
+from benchmark.results.read.cell_states import newest_executions
 from benchmark.results.schema.tables import artifact, attempt, execution
 from benchmark.results.store.database import Database
 from benchmark.status import FINAL, Status
@@ -38,7 +38,7 @@ STAGES = "stages"
 
 
 @dataclass(frozen=True, slots=True)
-class Leftover:
+class Garbage:
     """A file or a folder that nothing needs any more.
 
     Attributes:
@@ -60,7 +60,7 @@ class _Owner:
     may_resume: bool
 
 
-def leftovers(database: Database, root: Path) -> list[Leftover]:
+def find_garbage(database: Database, root: Path) -> list[Garbage]:
     """What in the artifacts folder, and beside the database, nothing needs any more.
 
     Args:
@@ -92,7 +92,7 @@ def _owners(connection: sa.Connection) -> dict[int, _Owner]:
     }
 
 
-def _in_folder(root: Path, owners: dict[int, _Owner], files: dict[int, set[str]]) -> Iterator[Leftover]:
+def _in_folder(root: Path, owners: dict[int, _Owner], files: dict[int, set[str]]) -> Iterator[Garbage]:
     needed = {path.rpartition("/")[0] for paths in files.values() for path in paths}
     for cell_folder in _folders(root):
         if not _CELL.fullmatch(cell_folder.name):
@@ -103,53 +103,53 @@ def _in_folder(root: Path, owners: dict[int, _Owner], files: dict[int, set[str]]
             owner = owners.get(int(folder.name))
             if owner is None or owner.cell_id != cell_folder.name:
                 if not any(place.startswith(f"{cell_folder.name}/{folder.name}") for place in needed):
-                    yield Leftover("orphan", folder, size_of(folder))
+                    yield Garbage("orphan", folder, size_of(folder))
             elif not owner.running:
                 yield from _in_attempt(root, folder, owner, files[int(folder.name)])
 
 
-def _in_attempt(root: Path, folder: Path, owner: _Owner, registered: set[str]) -> Iterator[Leftover]:
+def _in_attempt(root: Path, folder: Path, owner: _Owner, registered: set[str]) -> Iterator[Garbage]:
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)
         if not entry.is_file(follow_symlinks=False) or path.relative_to(root).as_posix() in registered:
             continue
         size = entry.stat(follow_symlinks=False).st_size
         if is_partial(entry.name):
-            yield Leftover("temporary", path, size)
+            yield Garbage("temporary", path, size)
         elif entry.name in _STATES:
             if not owner.may_resume:
-                yield Leftover("state", path, size)
+                yield Garbage("state", path, size)
         elif entry.name not in _LOGS and not owner.may_resume:
-            yield Leftover("orphan", path, size)
+            yield Garbage("orphan", path, size)
 
 
-def _stages(root: Path, owners: dict[int, _Owner]) -> Iterator[Leftover]:
+def _stages(root: Path, owners: dict[int, _Owner]) -> Iterator[Garbage]:
     """States that an interrupted run has left for cells that share their first stages."""
     place = root / STAGES
     if place.is_symlink() or any(owner.running or owner.may_resume for owner in owners.values()):
         return
     for folder in _folders(place):
         if _CELL.fullmatch(folder.name):
-            yield Leftover("state", folder, size_of(folder))
+            yield Garbage("state", folder, size_of(folder))
 
 
-def _beside(path: Path | None) -> Iterator[Leftover]:
+def _beside(path: Path | None) -> Iterator[Garbage]:
     if path is None:
         return
     for found in sorted(path.parent.glob(_COPIES.format(name=_escaped(path.name)))):
         status = found.lstat()
         # its age is all that is known of it; with a wrong clock it stays, or a copy that is being made fails and says so
         if found.is_file() and not found.is_symlink() and time.time() - status.st_mtime > OLD_SECONDS:
-            yield Leftover("temporary", found, status.st_size)
+            yield Garbage("temporary", found, status.st_size)
 
 
 def _escaped(name: str) -> str:
     return re.sub(r"([*?\[])", r"[\1]", name)
 
 
-def cache_leftovers(cache_root: Path) -> list[Leftover]:
+def cache_garbage(cache_root: Path) -> list[Garbage]:
     """Everything in the cache that can be made again: prepared datasets, frozen features, compiled programs."""
-    return [Leftover("cache", entry, size_of(entry)) for kind in _CACHES for entry in _folders(cache_root / kind)]
+    return [Garbage("cache", entry, size_of(entry)) for kind in _CACHES for entry in _folders(cache_root / kind)]
 
 
 def _folders(folder: Path) -> list[Path]:

@@ -12,7 +12,7 @@ from typing import Any
 NAN_COLUMN = "nan_metrics"
 
 
-def stored(values: Mapping[str, Any]) -> dict[str, Any]:
+def nan_to_null(values: Mapping[str, Any]) -> dict[str, Any]:
     """The values with None for NaN, and in `nan_metrics` the names of those that were NaN, in their order.
 
     -0.0 becomes 0.0, as SQLite keeps it, so that the databases agree.
@@ -22,7 +22,7 @@ def stored(values: Mapping[str, Any]) -> dict[str, Any]:
     return {**plain, **dict.fromkeys(names), NAN_COLUMN: " ".join(names) or None}
 
 
-def restored(row: Mapping[Any, Any]) -> dict[str, Any]:
+def null_to_nan(row: Mapping[Any, Any]) -> dict[str, Any]:
     """The row with NaN where it was, and without the column that remembers it."""
     values = dict(row)
     for name in (values.pop(NAN_COLUMN, None) or "").split():

@@ -9,7 +9,7 @@ import pytest
 from results_samples import MACHINE, begin, cell, complete, epoch, set_up
 
 from benchmark.errors import UserError
-from benchmark.results.care.orphans import OLD_SECONDS, cache_leftovers, leftovers
+from benchmark.results.care.garbage import OLD_SECONDS, cache_garbage, find_garbage
 from benchmark.results.store.database import open_database
 from benchmark.results.store.location import artifacts_root
 
@@ -36,7 +36,7 @@ def folder_of(database, attempt_id: int, seed: int, *names: str) -> Path:
 
 def found(database) -> dict[str, str]:
     root = artifacts_root(database.path)
-    return {str(one.path.relative_to(root)): one.kind for one in leftovers(database, root)}
+    return {str(one.path.relative_to(root)): one.kind for one in find_garbage(database, root)}
 
 
 STATES = ("state.npz", "state.previous.npz")
@@ -60,7 +60,7 @@ def test_of_a_finished_cell_all_but_registered_files_and_logs_goes(database, rec
         f"{inside}/.weights.npz.77.partial": "temporary",
         f"{inside}/x.npz": "orphan",
     }
-    assert {one.size_bytes for one in leftovers(database, artifacts_root(database.path))} == {5}
+    assert {one.size_bytes for one in find_garbage(database, artifacts_root(database.path))} == {5}
     assert (folder / "weights.npz").exists()
 
 
@@ -91,12 +91,12 @@ def test_stages_that_cells_share_go_when_no_cell_is_left_to_be_resumed(database,
     again = recorder.start_attempt(run_id, cell(1).cell_id, MACHINE)
     recorder.finish_attempt(again.attempt_id, state="diverged")
     assert found(database) == {f"stages/{cell(0).cell_id}": "state"}
-    assert [one.size_bytes for one in leftovers(database, artifacts_root(database.path))] == [5]
+    assert [one.size_bytes for one in find_garbage(database, artifacts_root(database.path))] == [5]
 
 
 def test_folders_of_attempts_that_nobody_knows_are_orphans_as_a_whole(database, recorded):
     folder_of(database, 99, 0, "weights.npz", "log.txt")
-    (one,) = leftovers(database, artifacts_root(database.path))
+    (one,) = find_garbage(database, artifacts_root(database.path))
     assert (one.kind, one.path.name, one.size_bytes) == ("orphan", "99", 10)
 
 
@@ -138,26 +138,24 @@ def test_what_bench_did_not_make_and_what_links_lead_to_is_left_alone(database, 
 def test_half_copies_beside_the_database_go_when_they_are_old(database, recorded):
     part = database.path.with_name(".results.sqlite.0123.partial")
     part.write_bytes(b"123")
-    assert leftovers(database, artifacts_root(database.path)) == []
+    assert find_garbage(database, artifacts_root(database.path)) == []
     then = part.stat().st_mtime - OLD_SECONDS - 60
     os.utime(part, (then, then))
-    (one,) = leftovers(database, artifacts_root(database.path))
+    (one,) = find_garbage(database, artifacts_root(database.path))
     assert (one.kind, one.path) == ("temporary", part)
 
 
 def test_a_folder_that_two_databases_share_is_left_alone(database, recorded):
     database.path.with_name("results.backup.sqlite").touch()
-    assert leftovers(database, artifacts_root(database.path)) == []
+    assert find_garbage(database, artifacts_root(database.path)) == []
     database.path.with_name("results.db").touch()
     with pytest.raises(UserError, match=r"results\.db beside it"):
-        leftovers(database, artifacts_root(database.path))
+        find_garbage(database, artifacts_root(database.path))
 
 
 def test_caches_are_what_can_be_made_again(tmp_path):
     (tmp_path / "prepared" / "digits-16").mkdir(parents=True)
     (tmp_path / "prepared" / "digits-16" / "train.npy").write_bytes(b"123")
     (tmp_path / "mine").mkdir()
-    assert [(one.kind, one.path.name, one.size_bytes) for one in cache_leftovers(tmp_path)] == [
-        ("cache", "digits-16", 3)
-    ]
-    assert cache_leftovers(tmp_path / "nowhere") == []
+    assert [(one.kind, one.path.name, one.size_bytes) for one in cache_garbage(tmp_path)] == [("cache", "digits-16", 3)]
+    assert cache_garbage(tmp_path / "nowhere") == []

@@ -6,7 +6,7 @@ import pytest
 
 from benchmark.forecast.shapes import Shapes
 from benchmark.matrix.load import MachineKind, Plan, parse_matrix
-from benchmark.matrix.speed_key import pace_of_cell, possible_threads
+from benchmark.matrix.speed_key import possible_threads, speed_key_of_cell
 
 MATRIX = """
 [matrix]
@@ -108,7 +108,7 @@ augment = [false, {{ rotation = 0.1 }}]
     cells = plan(1, text=text).cells
     shapes = Shapes()
     kinds = {cell.cell_id: shapes.of(cell).kind for cell in cells}
-    paces = {cell.cell_id: pace_of_cell(cell) for cell in cells}
+    paces = {cell.cell_id: speed_key_of_cell(cell) for cell in cells}
     assert len(set(paces.values())) == len(set(kinds.values())) == len({(kinds[i], paces[i]) for i in kinds}) > 32
 
 

@@ -10,12 +10,12 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmark.errors import UserError
-from benchmark.results.store import wal
+from benchmark.results.store import journal_mode
 from benchmark.results.store.database import Database
 from benchmark.results.store.engine import connect_sqlite
 from benchmark.results.store.storage_errors import cure_of, storage_errors
 
-Table = tuple[list[str], list[tuple[Any, ...]]]
+QueryResult = tuple[list[str], list[tuple[Any, ...]]]
 
 LIMIT_SECONDS = 60.0
 LARGEST_VALUE_BYTES = 100_000_000
@@ -31,7 +31,7 @@ _DENIED_FUNCTIONS = {"load_extension", "fts3_tokenizer", "writefile", "readfile"
 _CURE = "Write one SELECT, for example: select model, avg(test_accuracy) from results group by model"
 
 
-def read_only_query(database: Database, sql: str, limit_seconds: float = LIMIT_SECONDS) -> Table:
+def read_only_query(database: Database, sql: str, limit_seconds: float = LIMIT_SECONDS) -> QueryResult:
     """The answer to one reading statement.
 
     Args:
@@ -50,7 +50,7 @@ def read_only_query(database: Database, sql: str, limit_seconds: float = LIMIT_S
         raise UserError(f"query: expected one SQL statement, found a NUL character in it. {_CURE}")
     if database.path is None:
         return _postgresql(database, sql, limit_seconds)
-    immutable = wal.is_frozen(database.path)
+    immutable = journal_mode.is_frozen(database.path)
     with (
         storage_errors(database.display_name),
         closing(connect_sqlite(database.location, "ro", immutable=immutable)) as connection,
@@ -58,7 +58,7 @@ def read_only_query(database: Database, sql: str, limit_seconds: float = LIMIT_S
         return _sqlite(connection, sql, limit_seconds)
 
 
-def _sqlite(connection: sqlite3.Connection, sql: str, limit_seconds: float) -> Table:
+def _sqlite(connection: sqlite3.Connection, sql: str, limit_seconds: float) -> QueryResult:
     deadline = time.monotonic() + limit_seconds
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE_BYTES)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
@@ -97,7 +97,7 @@ def _authorize(action: int, first: str | None, second: str | None, _database: st
     return sqlite3.SQLITE_OK if allowed else sqlite3.SQLITE_DENY
 
 
-def _postgresql(database: Database, sql: str, limit_seconds: float) -> Table:
+def _postgresql(database: Database, sql: str, limit_seconds: float) -> QueryResult:
     """In a transaction that the server itself holds to reading, by the protocol that takes one statement only."""
     import psycopg
 

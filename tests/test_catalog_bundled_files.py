@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmark.catalog.library import FAMILIES, definitions_text, preset_names, preset_summary, preset_text
+from benchmark.catalog.bundled_files import FAMILIES, definitions_text, preset_names, preset_summary, preset_text
 from benchmark.errors import NotFoundError
 from benchmark.matrix.listing import list_datasets, list_models, list_strategies
 from benchmark.matrix.load import MachineKind, parse_matrix
