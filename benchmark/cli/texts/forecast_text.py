@@ -22,7 +22,7 @@ class History:
     """What the database knows of this machine.
 
     Attributes:
-        recorded: What it has of cells; see `results.read.states`.
+        recorded: What it has of cells; see `results.read.cell_states`.
         durations: See `results.read.queries.durations`.
         efforts: See `results.read.durations.efforts`.
         trials: See `forecast.trial_store`; None to do without.
