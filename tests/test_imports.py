@@ -16,7 +16,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "benchmark"
 
 # importable by everything
-FOUNDATIONS = {"errors", "files", "status", "text", "units"}
+FOUNDATIONS = {"errors", "files", "layout", "status", "text", "units"}
 # each part may import itself, the foundations, and those named here; docs/architecture.md draws the same table
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: {"errors"} - {name} for name in sorted(FOUNDATIONS)},

@@ -1,4 +1,4 @@
-"""What is decided in one place is written in no other: the words of statuses, how files appear, digests, safe text, units."""
+"""What is decided in one place is written in no other: the words of statuses, how files appear, digests, safe text, units, paths."""
 
 from __future__ import annotations
 
@@ -118,10 +118,31 @@ def test_sizes_durations_and_plurals_are_written_in_one_place(path):
     assert not [node.lineno for node in ast.walk(ast.parse(path.read_text())) if is_plural(node)]
 
 
+MAY_NAME_FILES = {
+    "layout.py": "the one place",
+    "catalog/npz_headers.py": "members of archives that users bring",
+    "catalog/keras_applications.py": "names that Keras publishes and keeps its files by",
+    "catalog/bundled_files.py": "the definitions inside the package",
+    "cli/texts/doctor_checks.py": "the folders of Keras and TensorFlow Datasets",
+    "reporting/writers/formats.py": "endings by which users choose a format",
+    "results/store/database.py": "a rescue of a database that was deleted, named for the moment",
+    "scheduling/programs/inference.py": "question and answer in a temporary folder",
+    "scheduling/programs/preparation.py": "logs in a temporary folder",
+    "training/artifacts/checkpoints.py": "members of the archive",
+    "training/weights/hdf5.py": "a member of archives that Keras writes",
+}
+
+
+@pytest.mark.parametrize("path", [path for path in MODULES if name_of(path) not in MAY_NAME_FILES], ids=name_of)
+def test_files_are_named_in_one_place(path):
+    file_name = re.compile(r"[\w.*/-]*\.(json|npz|npy|txt|keras|h5|sqlite3?|db|lock|artifacts|toml)")
+    assert not [line for line, text in literals(path) if file_name.fullmatch(text)]
+
+
 @pytest.mark.parametrize(
     "table",
-    [MAY_WRITE_STATUSES, MAY_PUBLISH, MAY_HASH, MAY_JUDGE_CHARACTERS, MAY_COUNT],
-    ids=["status", "files", "digests", "text", "units"],
+    [MAY_WRITE_STATUSES, MAY_PUBLISH, MAY_HASH, MAY_JUDGE_CHARACTERS, MAY_COUNT, MAY_NAME_FILES],
+    ids=["status", "files", "digests", "text", "units", "paths"],
 )
 def test_exceptions_are_of_modules_that_exist(table):
     assert not set(table) - set(map(name_of, MODULES))

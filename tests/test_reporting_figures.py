@@ -20,6 +20,7 @@ from figure_samples import (
     write_prepared,
 )
 
+from benchmark import layout
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.errors import StorageError, UserError
 from benchmark.matrix.cell import Data
@@ -33,7 +34,7 @@ from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.figure_files import make_folder, png, save, svg
 from benchmark.reporting.figures.drawing.planned_figure import UndrawableError, file_stem, slug
 from benchmark.reporting.figures.drawing.prepared_images import open_images
-from benchmark.reporting.figures.figure_index import INDEX_NAME, add_figures, figures_of
+from benchmark.reporting.figures.figure_index import add_figures, figures_of
 from benchmark.reporting.figures.grad_cam_overlays import (
     EvidenceMap,
     ExplainedImage,
@@ -524,7 +525,7 @@ def test_the_register_knows_the_figures_of_a_cell_that_are_still_there(tmp_path)
 
 @pytest.mark.parametrize("content", ["", "[]", "{}", '{"figures": 3}', '{"figures": [{"kind": 1}]}', "\x00"])
 def test_a_broken_register_is_an_empty_one(tmp_path, content):
-    (tmp_path / INDEX_NAME).write_text(content)
+    (tmp_path / layout.FIGURES).write_text(content)
     assert figures_of(tmp_path, "x") == []
     add_figures(tmp_path, [])
-    assert json.loads((tmp_path / INDEX_NAME).read_text())["figures"] == []
+    assert json.loads((tmp_path / layout.FIGURES).read_text())["figures"] == []

@@ -9,11 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmark import layout
 from benchmark.events import EpochFinished
 from benchmark.training.artifacts import checkpoints
 from benchmark.training.artifacts.checkpoints import (
-    PREVIOUS_NAME,
-    STATE_NAME,
     State,
     StateWriter,
     UnusableStateError,
@@ -63,20 +62,20 @@ def read(path):
 def test_a_state_comes_back_as_it_was(tmp_path):
     for given_state in (state(), state(best_weights={"conv1/kernel": np.full((3, 4), 9, np.float32)})):
         write_state(tmp_path, given_state)
-        assert same(read(tmp_path / STATE_NAME), given_state)
+        assert same(read(tmp_path / layout.STATE), given_state)
 
 
 def test_weights_that_are_the_best_are_stored_once(tmp_path):
     write_state(tmp_path, state())
-    assert not [name for name in np.load(tmp_path / STATE_NAME).files if name.startswith("best/")]
-    back = read(tmp_path / STATE_NAME)
+    assert not [name for name in np.load(tmp_path / layout.STATE).files if name.startswith("best/")]
+    back = read(tmp_path / layout.STATE)
     assert back.best_weights is back.weights
 
 
 def test_the_state_before_stays_and_is_used_when_the_newest_is_damaged(tmp_path):
     write_state(tmp_path, state(1))
     write_state(tmp_path, state(2))
-    (tmp_path / STATE_NAME).write_bytes(b"half a fi")
+    (tmp_path / layout.STATE).write_bytes(b"half a fi")
     found, refused = newest_state([tmp_path], "a" * 20, 1)
     assert found is not None
     assert found.epoch == 1
@@ -97,7 +96,7 @@ def test_the_newest_attempt_comes_first_and_empty_ones_are_passed_over(tmp_path)
 def test_a_state_of_another_cell_or_training_version_is_refused(cell_id, version, tmp_path):
     write_state(tmp_path, state())
     with pytest.raises(UnusableStateError, match=r"belongs to cell a{20}, training version 1"):
-        read_state(tmp_path / STATE_NAME, cell_id, version)
+        read_state(tmp_path / layout.STATE, cell_id, version)
 
 
 def test_a_state_of_a_version_that_knows_more_is_refused(tmp_path, monkeypatch):
@@ -105,7 +104,7 @@ def test_a_state_of_a_version_that_knows_more_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "_header", lambda state: {**header(state), "features": {"later": 1}})
     write_state(tmp_path, state())
     with pytest.raises(UnusableStateError, match="written by another version of bench"):
-        read(tmp_path / STATE_NAME)
+        read(tmp_path / layout.STATE)
 
 
 @settings(max_examples=150, deadline=None)
@@ -113,12 +112,12 @@ def test_a_state_of_a_version_that_knows_more_is_refused(tmp_path, monkeypatch):
 def test_no_flipped_bit_changes_a_state_unseen(tmp_path_factory, data):
     directory = tmp_path_factory.mktemp("flip")
     write_state(directory, state())
-    content = bytearray((directory / STATE_NAME).read_bytes())
+    content = bytearray((directory / layout.STATE).read_bytes())
     position = data.draw(st.integers(0, len(content) - 1))
     content[position] ^= 1 << data.draw(st.integers(0, 7))
-    (directory / STATE_NAME).write_bytes(content)
+    (directory / layout.STATE).write_bytes(content)
     try:
-        found = read(directory / STATE_NAME)
+        found = read(directory / layout.STATE)
     except UnusableStateError:
         return
     assert same(found, state())  # a bit that means nothing, such as a time stamp of the archive
@@ -129,8 +128,8 @@ def test_a_state_that_cannot_be_written_leaves_the_one_before(tmp_path, monkeypa
     monkeypatch.setattr(os, "fsync", _full_disk)
     with pytest.raises(OSError, match="no space"):
         write_state(tmp_path, state(2))
-    assert read(tmp_path / STATE_NAME).epoch == 1
-    assert [path.name for path in tmp_path.iterdir()] == [STATE_NAME]
+    assert read(tmp_path / layout.STATE).epoch == 1
+    assert [path.name for path in tmp_path.iterdir()] == [layout.STATE]
 
 
 def _full_disk(_descriptor):
@@ -164,7 +163,7 @@ def test_flush_writes_what_was_too_dear_before_and_only_once(tmp_path, monkeypat
     assert not list(tmp_path.iterdir())
     writer.flush()
     writer.flush()
-    assert [path.name for path in tmp_path.iterdir()] == [STATE_NAME]
+    assert [path.name for path in tmp_path.iterdir()] == [layout.STATE]
     assert writer.written_epoch == 1
 
 
@@ -172,13 +171,13 @@ def test_states_of_a_finished_cell_are_deleted_and_nothing_else(tmp_path):
     write_state(tmp_path, state(1))
     write_state(tmp_path, state(2))
     (tmp_path / "weights.npz").touch()
-    assert (tmp_path / PREVIOUS_NAME).exists()
+    assert (tmp_path / layout.PREVIOUS_STATE).exists()
     delete_states([tmp_path, tmp_path / "nowhere"])
     assert [path.name for path in tmp_path.iterdir()] == ["weights.npz"]
 
 
 def test_the_header_is_strict_json(tmp_path):
     write_state(tmp_path, state())
-    header = json.loads(np.load(tmp_path / STATE_NAME)["header"].tobytes())
+    header = json.loads(np.load(tmp_path / layout.STATE)["header"].tobytes())
     assert header["cell_id"] == "a" * 20
     assert len(header["sha256"]) == 64

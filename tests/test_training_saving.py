@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from training_cells import DIGITS, architecture
 
+from benchmark import layout
+
 pytestmark = pytest.mark.tf
 
 
@@ -34,10 +36,10 @@ def sample():
 
 @pytest.mark.parametrize("kind", ["model", "h5", "architecture"])
 def test_every_form_is_written_whole_and_checked(core, kind, sample, tmp_path):
-    from benchmark.training.artifacts.model_files import FILE_NAMES, save_network
+    from benchmark.training.artifacts.model_files import save_network
 
-    assert save_network(core, kind, tmp_path, sample) == FILE_NAMES[kind]
-    assert [path.name for path in tmp_path.iterdir()] == [FILE_NAMES[kind]]
+    assert save_network(core, kind, tmp_path, sample) == layout.SAVED_NETWORKS[kind]
+    assert [path.name for path in tmp_path.iterdir()] == [layout.SAVED_NETWORKS[kind]]
 
 
 def test_a_file_that_loads_to_other_predictions_is_refused(core, sample, tmp_path, monkeypatch):

@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import platformdirs
 
+from benchmark import layout
 from benchmark.catalog.facts import prepared_size
 from benchmark.catalog.image_folders import folder_state
 from benchmark.errors import UserError
@@ -17,9 +18,6 @@ from benchmark.files import sha256_of
 
 PREPARATION_VERSION = 1
 """Raised when the same source would be decoded to other arrays; part of every prepared dataset's path."""
-
-FINGERPRINT_FILE = "meta.json"
-"""What the builder of prepared arrays wrote of them, as its last file."""
 
 
 def default_cache_root() -> Path:
@@ -63,17 +61,7 @@ def prepared_directory(
     kind, _, name = source.partition(":")
     word = name if kind == "tfds" else kind
     readable = re.sub(r"[^a-z0-9]+", "_", word.lower())[:40].strip("_") or "data"
-    return Path(cache_root) / "prepared" / f"{readable}-{image_size}-{color}-{digest}"
-
-
-def compiled_directory(cache_root: str | os.PathLike[str]) -> Path:
-    """Where JAX keeps what it has compiled, for other processes."""
-    return Path(cache_root) / "compiled"
-
-
-def features_directory(cache_root: str | os.PathLike[str]) -> Path:
-    """The folder of what frozen layers made of images; see `training/features/feature_store.py`."""
-    return Path(cache_root) / "features"
+    return layout.prepared_folder(cache_root) / f"{readable}-{image_size}-{color}-{digest}"
 
 
 def source_state(location: str | None, test_fraction: float | None, class_names: tuple[str, ...] | None) -> str:
@@ -143,7 +131,7 @@ def remarks(directory: Path) -> list[str]:
 
 def _record(directory: Path) -> dict[str, Any]:
     try:
-        record = json.loads((directory / FINGERPRINT_FILE).read_text(encoding="utf-8"))
+        record = json.loads((directory / layout.META).read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return record if isinstance(record, dict) else {}

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from benchmark import layout
 from benchmark.cli import verbosity
 from benchmark.errors import BenchError
 
@@ -91,7 +92,7 @@ class Duration(click.ParamType[float]):
 def matrix_options(function: Function) -> Function:
     """`--matrix`, `--select`, `--exclude`, `--set`, handed on as `matrix: MatrixRequest`."""
 
-    @click.option("--matrix", "path", default="matrix.toml", show_default=True, metavar="PATH", help="Matrix file.")
+    @click.option("--matrix", "path", default=layout.MATRIX, show_default=True, metavar="PATH", help="Matrix file.")
     @_select
     @_exclude
     @click.option(
@@ -125,7 +126,7 @@ def database_option(function: Function) -> Function:
         "--db",
         "database",
         envvar="BENCH_DB",
-        default="results.sqlite",
+        default=layout.DATABASE,
         show_default=True,
         show_envvar=True,
         metavar="PATH|URL",

@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-from benchmark import units
+from benchmark import layout, units
 from benchmark.cli import verbosity
 from benchmark.cli.texts.forecast_text import History, history
 from benchmark.errors import UserError
@@ -106,7 +106,6 @@ class _Rates:
 def _measure_threads(cells: Mapping[str, Cell], durations: Durations, options: RunOptions) -> dict[str, int]:
     from benchmark import machine
     from benchmark.forecast.thread_choice import choose
-    from benchmark.forecast.trial_store import trials_folder
     from benchmark.matrix.speed_key import possible_threads
     from benchmark.scheduling.programs.trials import Workshop
 
@@ -124,7 +123,7 @@ def _measure_threads(cells: Mapping[str, Cell], durations: Durations, options: R
             told = ", ".join(f"{count}: {rate:,.0f}" for count, rate in found.rates.items())
             verbosity.inform(f"  {_kind_in_words(cell)}: threads = {chosen[pace]} (images a second by threads: {told})")
             if found.disturbed:
-                cure = f"for a surer choice delete {trials_folder(options.cache_root)} when the machine is quiet"
+                cure = f"for a surer choice delete {layout.trials_folder(options.cache_root)} when the machine is quiet"
                 verbosity.inform(f"  note: {found.disturbed} meanwhile; {cure}, and measure again", "yellow")
             record = {
                 "model": cell.model,

@@ -14,11 +14,11 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-from benchmark import machine
+from benchmark import layout, machine
 from benchmark.events import ModelBuilt, Tried
 from benchmark.files import sha256_of
 from benchmark.forecast.cost import cost_of
-from benchmark.forecast.trial_store import FORMAT, processor, read_record, trials_folder, write_record
+from benchmark.forecast.trial_store import FORMAT, processor, read_record, write_record
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import canonical_json
 
@@ -91,8 +91,9 @@ def steps_together(ends: Sequence[Sequence[float]]) -> list[float] | None:
 
 def stored_choices(cache_root: Path) -> dict[str, int]:
     """The choices made for this machine, by pace; files that are damaged or of other machines are passed over."""
+    every = layout.threads_file(cache_root, "*")
     try:
-        paths = sorted(trials_folder(cache_root).glob("threads-*.json"))
+        paths = sorted(every.parent.glob(every.name))
     except OSError:
         return {}
     found = {}
@@ -120,7 +121,7 @@ def keep_choice(cache_root: Path, pace: str, threads: int, measured: Mapping[str
     """
     key = _key(pace)
     digest = sha256_of(canonical_json(key).encode("ascii"))[:24]
-    write_record(trials_folder(cache_root) / f"threads-{digest}.json", {"key": key, "threads": threads, **measured})
+    write_record(layout.threads_file(cache_root, digest), {"key": key, "threads": threads, **measured})
 
 
 def _key(pace: str) -> dict[str, Any]:

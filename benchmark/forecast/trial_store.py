@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import benchmark
-from benchmark import machine
+from benchmark import layout, machine
 from benchmark.catalog.backends import BACKENDS, trains
 from benchmark.catalog.facts import SOURCES
 from benchmark.events import ModelBuilt, Tried
@@ -108,12 +108,12 @@ class TrialStore:
     """
 
     def __init__(self, cache_root: Path) -> None:
-        self._folder = trials_folder(cache_root)
+        self._cache_root = cache_root
 
     def find(self, cell: Cell) -> Trial | None:
         """What was measured for cells of this kind; None when there is nothing that can be used."""
         key = _key(cell)
-        record = read_record(self._folder / f"{_digest(key)}.json")
+        record = read_record(layout.trial_file(self._cache_root, _digest(key)))
         if record is None or record.get("key") != key:
             return None
         try:
@@ -129,7 +129,7 @@ class TrialStore:
             OSError: The cache cannot be written.
         """
         key = _key(cell)
-        write_record(self._folder / f"{_digest(key)}.json", {"key": key, "trial": asdict(trial)})
+        write_record(layout.trial_file(self._cache_root, _digest(key)), {"key": key, "trial": asdict(trial)})
 
 
 def _key(cell: Cell) -> dict[str, Any]:
@@ -188,11 +188,6 @@ def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ValueError(f"expected a number that is not negative, found {value!r}")
     return float(value)
-
-
-def trials_folder(cache_root: Path) -> Path:
-    """Where trials and choices of threads are kept."""
-    return cache_root / "trials"
 
 
 def read_record(path: Path) -> dict[str, Any] | None:

@@ -23,6 +23,7 @@ from typing import Any
 
 import platformdirs
 
+from benchmark import layout
 from benchmark.catalog.backends import trains
 from benchmark.errors import UserError
 from benchmark.matrix.cell import Cell
@@ -50,7 +51,7 @@ class PluginTrust:
 
 def trust_file() -> Path:
     """Where digests of trusted plug-ins stand; it may not exist."""
-    return platformdirs.user_config_path("bench") / "trusted.toml"
+    return platformdirs.user_config_path("bench") / layout.TRUSTED_PLUGINS
 
 
 def trusted_digests() -> frozenset[str]:

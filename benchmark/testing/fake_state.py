@@ -16,14 +16,12 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import default_rng
 
-from benchmark import faults
+from benchmark import faults, layout
 from benchmark.events import CheckpointFailed, EpochFinished, Event, Job, StagesTaken
 from benchmark.files import sha256_of, write_whole
 from benchmark.matrix.cell import Cell
 
 PARAMETERS = 64
-STATE_NAME = "state.npz"
-PREVIOUS_STATE_NAME = "state.previous.npz"
 
 Emit = Callable[[Event], None]
 Weights = npt.NDArray[np.float64]
@@ -52,7 +50,7 @@ def _start_weights(job: Job, cell: Cell) -> Weights:
 def resumed_state(job: Job, cell: Cell) -> State:
     """The newest whole state of this cell among the attempts so far, or the beginning."""
     for directory in (job.directory, *job.earlier_directories):
-        for name in (STATE_NAME, PREVIOUS_STATE_NAME):
+        for name in (layout.STATE, layout.PREVIOUS_STATE):
             state = _load(Path(directory) / name, cell.cell_id)
             if state is not None:
                 return state
@@ -86,12 +84,12 @@ def take_stages(job: Job, emit: Emit) -> State | None:
     """Where another cell ended the most stages of this one."""
     for stages in sorted(map(int, job.shared_stages), reverse=True):
         folder = _stored(job, stages)
-        state = _load(folder / STATE_NAME, folder.parent.name)
+        state = _load(folder / layout.STATE, folder.parent.name)
         if state is not None:
             emit(StagesTaken(stages))
             return State(state.weights, state.history, len(state.history))
-        if (folder / STATE_NAME).exists():
-            emit(CheckpointFailed(0, f"not begun from: {folder / STATE_NAME} is damaged"))
+        if (folder / layout.STATE).exists():
+            emit(CheckpointFailed(0, f"not begun from: {folder / layout.STATE} is damaged"))
     return None
 
 
@@ -104,7 +102,7 @@ def _save(directory: Path, cell_id: str, state: State) -> None:
     header = {"cell_id": cell_id, "history": epochs, "taken": state.taken}
     content = packed_arrays(weights=state.weights, header=np.array(json.dumps(header)))
     content = bytes.fromhex(sha256_of(content)) + content
-    write_with_faults(directory / STATE_NAME, content, "ckpt.write", keep_previous=directory / PREVIOUS_STATE_NAME)
+    write_with_faults(directory / layout.STATE, content, "ckpt.write", keep_previous=directory / layout.PREVIOUS_STATE)
 
 
 def _load(path: Path, cell_id: str) -> State | None:

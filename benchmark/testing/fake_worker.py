@@ -20,7 +20,7 @@ from types import FrameType
 import numpy as np
 from numpy.random import default_rng
 
-from benchmark import faults
+from benchmark import faults, layout
 from benchmark.events import (
     ArtifactWritten,
     Completed,
@@ -53,13 +53,12 @@ from benchmark.testing.fake_state import (
     take_stages,
     write_with_faults,
 )
-from benchmark.training.artifacts.prediction_file import PREDICTIONS_NAME, pack_predictions
+from benchmark.training.artifacts.prediction_file import pack_predictions
 from benchmark.training.process.failures import cause_of
 
 BATCHES = 4
 EXAMPLES = 256
 _LEAST_TRIED = 3
-WEIGHTS_NAME = "weights.npz"
 
 
 class _StopRequestedError(Exception):
@@ -264,14 +263,14 @@ def _finish(job: Job, cell: Cell, state: State, emit: Emit, begun: float) -> Non
     views = {"tta_accuracy": accuracy, "tta_loss": loss} if cell.tta else {}
     emit(Evaluated(accuracy, loss, state.best.epoch, 0.0, **views))
     files = (
-        ("weights", WEIGHTS_NAME, packed_arrays(weights=state.weights), "artifact"),
-        ("predictions", PREDICTIONS_NAME, _predictions(cell, accuracy), "prediction"),
+        ("weights", layout.WEIGHTS, packed_arrays(weights=state.weights), "artifact"),
+        ("predictions", layout.PREDICTIONS, _predictions(cell, accuracy), "prediction"),
     )
     for kind, name, content, place in files:
         write_with_faults(Path(job.directory) / name, content, place)
         emit(ArtifactWritten(kind, name, sha256_of(content), len(content)))
     names = tuple(f"class {number}" for number in range(cell.data.num_classes))
-    emit(Predicted(PREDICTIONS_NAME, EXAMPLES, names))
+    emit(Predicted(layout.PREDICTIONS, EXAMPLES, names))
     faults.point("complete")
     fit_seconds = sum(epoch.seconds for epoch in state.history)
     emit(Completed(len(state.history), fit_seconds, time.perf_counter() - begun))

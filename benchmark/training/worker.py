@@ -20,7 +20,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from benchmark import faults, machine
+from benchmark import faults, layout, machine
 from benchmark.catalog.facts import PLUGIN
 from benchmark.events import (
     ArtifactWritten,
@@ -43,7 +43,7 @@ from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import TRAINING_VERSION
 from benchmark.training.artifacts.checkpoints import State, StateWriter, delete_states, newest_state
 from benchmark.training.artifacts.model_files import check_savable, save_network
-from benchmark.training.artifacts.prediction_file import PREDICTIONS_NAME, pack_predictions
+from benchmark.training.artifacts.prediction_file import pack_predictions
 from benchmark.training.artifacts.stage_states import StoredStages
 from benchmark.training.data.dataset import Dataset, open_dataset
 from benchmark.training.evaluation import compute_scores, predict
@@ -70,8 +70,6 @@ from benchmark.training.weights.weight_files import (
 
 Emit = Callable[[Event], object]
 
-WEIGHTS_NAME = "weights.npz"
-HISTORY_NAME = "history.json"
 
 _SAMPLE_IMAGES = 32
 """Test images on which a saved model is compared with the network it was made from."""
@@ -231,13 +229,13 @@ class _Attempt:
         evaluated, predictions = self._test(trainer, dataset)
         self._emit(evaluated)
         faults.point("artifact")
-        write_weights(self._directory / WEIGHTS_NAME, trainer.best.weights, self._cell.cell_id, dataset.class_names)
-        self._emit_written("weights", WEIGHTS_NAME)
+        write_weights(self._directory / layout.WEIGHTS, trainer.best.weights, self._cell.cell_id, dataset.class_names)
+        self._emit_written("weights", layout.WEIGHTS)
         self._write_history(trainer)
-        self._emit_written("history", HISTORY_NAME)
-        write_whole(self._directory / PREDICTIONS_NAME, predictions)
-        self._emit_written("predictions", PREDICTIONS_NAME)
-        self._emit(Predicted(PREDICTIONS_NAME, len(dataset.test), dataset.class_names))
+        self._emit_written("history", layout.HISTORY)
+        write_whole(self._directory / layout.PREDICTIONS, predictions)
+        self._emit_written("predictions", layout.PREDICTIONS)
+        self._emit(Predicted(layout.PREDICTIONS, len(dataset.test), dataset.class_names))
         for kind in self._cell.save:
             sample, _ = next(dataset.test.batches(_SAMPLE_IMAGES))
             self._emit_written(kind, save_network(network.core, kind, self._directory, sample))
@@ -286,7 +284,7 @@ class _Attempt:
             "epochs": [asdict(epoch) for epoch in trainer.history],
         }
         content = json.dumps(record, indent=1, allow_nan=False).encode()
-        write_whole(self._directory / HISTORY_NAME, content)
+        write_whole(self._directory / layout.HISTORY, content)
 
 
 def _circumstances(runtime: Runtime, dataset: Dataset, weights_sha256: str | None) -> dict[str, Any]:

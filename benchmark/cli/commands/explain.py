@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark import units
+from benchmark import layout, units
 from benchmark.cli import output, verbosity
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
 from benchmark.errors import NotFoundError, UserError
@@ -126,7 +126,7 @@ def _subject(
         trained,
         images or _worth_explaining(database, execution),
         class_name,
-        directory if (directory / "meta.json").is_file() else None,
+        directory if (directory / layout.META).is_file() else None,
         execution["data_fingerprint"],
     )
     names = (detail.cell["dataset"], detail.cell["model"], detail.cell["strategy"])
@@ -154,7 +154,7 @@ def _explain(subject: _Subject, place: Path, named: str, *, keep: bool) -> tuple
     make_folder(place, named)
     verbosity.inform("explaining: this takes a few seconds")
     with tempfile.TemporaryDirectory(prefix="bench-") as aside:
-        result = place / "explanation.npz" if keep else Path(aside) / "explanation.npz"
+        result = (place if keep else Path(aside)) / Path(layout.EXPLANATION).name
         rows = explain(subject.question, result)
         found = read_explanation(result.read_bytes())
     figure = draw_overlays(f"{', '.join(subject.names)}, seed {subject.seed}", found)

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import click
 
+from benchmark import layout
 from benchmark.cli import verbosity
 from benchmark.cli.options import CONTEXT, common_options, examples
 from benchmark.errors import UserError
@@ -24,14 +25,14 @@ from benchmark.files import write_whole
     metavar="NAME",
     help="What to start from; see `bench list presets`.",
 )
-@click.option("--matrix", "path", default="matrix.toml", show_default=True, metavar="PATH", help="File to write.")
+@click.option("--matrix", "path", default=layout.MATRIX, show_default=True, metavar="PATH", help="File to write.")
 @common_options
 def command(preset: str, path: str) -> None:
     """Write a commented matrix.toml to start from; a file that exists is never overwritten."""
     from benchmark.catalog.bundled_files import preset_text
 
     write_new(Path(path), preset_text(preset))
-    option = "" if path == "matrix.toml" else f" --matrix {path}"
+    option = "" if path == layout.MATRIX else f" --matrix {path}"
     verbosity.inform(f"wrote {path}\n  bench plan{option}   shows what it would do\n  bench run{option}    does it")
 
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from benchmark import units
+from benchmark import layout, units
 from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import (
@@ -90,7 +90,7 @@ NAMED_COLUMNS = {
 )
 @click.argument("kind", type=click.Choice(("cells", "runs", *NAMED_COLUMNS)))
 @click.option(
-    "--matrix", default="matrix.toml", show_default=True, metavar="PATH", help="Also list what this file defines."
+    "--matrix", default=layout.MATRIX, show_default=True, metavar="PATH", help="Also list what this file defines."
 )
 @database_option
 @machine_option

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmark import units
+from benchmark import layout, units
 from benchmark.cli import streams, verbosity
 from benchmark.cli.options import CONTEXT, MatrixRequest, common_options, matrix_options
 from benchmark.cli.running import run_options
@@ -60,7 +60,7 @@ def prepare(plan: Plan, *, offline: bool = False, manual_directory: Path | None 
     from benchmark.scheduling.programs.preparation import Preparations
 
     problems: list[str] = []
-    options = run_options("results.sqlite", None, offline=offline, manual_directory=manual_directory)
+    options = run_options(layout.DATABASE, None, offline=offline, manual_directory=manual_directory)
 
     def ended(_cells: set[str], problem: str) -> None:
         if problem:

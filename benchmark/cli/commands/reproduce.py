@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark import layout
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
@@ -133,7 +134,7 @@ def _load(database: str, meant: str, here: str) -> Original:
         runs = {row["run_id"]: row for row in queries.runs(opened)}
         chain = _with_ancestors(opened, detail)
         seeds = _seeds(opened, cell_id, chosen["machine"])
-        matrix = queries.latest_matrix_text(opened) or ("matrix.toml", "")
+        matrix = queries.latest_matrix_text(opened) or (layout.MATRIX, "")
     for one in chain:
         _check_identity(one, runs.get(chosen["run_id"], {}).get("package_version"))
     return Original(

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from benchmark import units
+from benchmark import layout, units
 from benchmark.cli import streams, verbosity
 from benchmark.cli.cell_names import last_line, short_id
 from benchmark.status import READING_ORDER, Status
@@ -61,7 +61,7 @@ def _tell_failures(failed: Sequence[FinishedCell]) -> None:
 
 def _next_commands(summary: RunSummary, command: str, database: str, failed: Sequence[FinishedCell]) -> list[str]:
     """What to type next, most useful first."""
-    option = "" if database == "results.sqlite" else f" --db {shlex.quote(without_password(database))}"
+    option = "" if database == layout.DATABASE else f" --db {shlex.quote(without_password(database))}"
     lines = []
     if summary.stopped or summary.exit_code in {130, 143}:
         # with --rerun it would begin all over

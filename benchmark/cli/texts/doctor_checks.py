@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
-from benchmark import __version__, machine, units
+from benchmark import __version__, layout, machine, units
 
 Verdict: TypeAlias = Literal["good", "note", "missing", "bad"]
 
@@ -170,7 +170,7 @@ def _datasets() -> Iterator[Finding]:
 def _is_prepared(name: str) -> bool:
     from benchmark.catalog.cache import default_cache_root
 
-    return any(default_cache_root().glob(f"prepared/{name}-*/meta.json"))
+    return any(layout.prepared_folder(default_cache_root()).glob(f"{name}-*/{layout.META}"))
 
 
 def _weights() -> Iterator[Finding]:
@@ -187,7 +187,7 @@ def _weights() -> Iterator[Finding]:
             yield Finding("weights", f"{name} (imagenet)", "not downloaded yet", "missing", cure)
 
 
-def _plugins(matrix: str = "matrix.toml") -> Iterator[Finding]:
+def _plugins(matrix: str = layout.MATRIX) -> Iterator[Finding]:
     """Consent to plug-ins: the trust file, models of installed packages, and the files of the matrix in this folder."""
     from benchmark.errors import UserError
     from benchmark.matrix.reading.plugins import entry_points

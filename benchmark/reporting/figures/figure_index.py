@@ -12,10 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
 
+from benchmark import layout
 from benchmark.files import write_whole
 from benchmark.reporting.table import FigureFile
-
-INDEX_NAME = "figures.json"
 
 
 def figures_of(artifacts_root: Path, cell_id: str) -> list[FigureFile]:
@@ -37,7 +36,7 @@ def add_figures(artifacts_root: Path, figures: Iterable[FigureFile]) -> None:
     records = [_record(figure, artifacts_root) for figure in everything]
     artifacts_root.mkdir(parents=True, exist_ok=True)
     document = json.dumps({"format": 1, "figures": records}, indent=1)
-    write_whole(artifacts_root / INDEX_NAME, document.encode())
+    write_whole(artifacts_root / layout.FIGURES, document.encode())
 
 
 def _record(figure: FigureFile, root: Path) -> dict[str, object]:
@@ -51,7 +50,7 @@ def _read(root: Path) -> Sequence[FigureFile]:
     """What the index holds; nothing where it is missing or broken."""
     folder = Path(os.path.abspath(root)).parent  # noqa: PTH100
     try:
-        records = json.loads((root / INDEX_NAME).read_text(encoding="utf-8"))["figures"]
+        records = json.loads((root / layout.FIGURES).read_text(encoding="utf-8"))["figures"]
         return [
             FigureFile(
                 str(each["kind"]), str(each["title"]), tuple(map(str, each["cells"])), folder / str(each["path"])

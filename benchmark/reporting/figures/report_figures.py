@@ -10,6 +10,7 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from benchmark import layout
 from benchmark.matrix.cell import Data
 from benchmark.reporting.figures.accuracy_by_time import draw_accuracy_by_time
 from benchmark.reporting.figures.class_counts import draw_class_counts
@@ -31,7 +32,6 @@ from benchmark.reporting.rows.predictions import Predictions
 from benchmark.reporting.table import FigureFile, MissingFigure
 from benchmark.reporting.tables.transfer import Pair
 
-EXPLANATION_FILE = "figures/explanation.npz"
 """Where `bench explain` leaves its evidence maps, inside the folder of an attempt."""
 
 
@@ -147,7 +147,7 @@ def _of_group(sources: FigureSources, group: Group, title: str) -> Iterator[Plan
         yield PlannedFigure(kind, name, f"{kind} of {title}", cells, partial(draw, sources, group, title))
     for seed, cell_id in zip(group.completed, cells, strict=True):
         # of several attempts that were explained, the newest explanation
-        files = [path for path in sources.artifacts_root.glob(f"{cell_id}/*/{EXPLANATION_FILE}") if path.is_file()]
+        files = [path for path in sources.artifacts_root.glob(f"{cell_id}/*/{layout.EXPLANATION}") if path.is_file()]
         if files:
             newest = max(files, key=lambda path: path.stat().st_mtime_ns)
             seed_title = f"{title}, seed {seed}"

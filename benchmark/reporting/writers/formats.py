@@ -6,11 +6,10 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark import layout
 from benchmark.errors import StorageError, UserError
 from benchmark.files import write_whole
 from benchmark.reporting.table import Report
-
-_DATABASE_ENDINGS = (".sqlite", ".sqlite3", ".db", ".sqlite-wal", ".sqlite-shm", ".sqlite.lock")
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,7 +137,7 @@ def _refuse(path: Path, protected: Iterable[Path]) -> None:
     if path.exists() and not path.is_file():
         raise UserError(f"--output {path}: expected a file, found something else there; use a pipe for a stream")
     same = path.exists() and any(other.exists() and path.samefile(other) for other in protected)
-    if same or path.name.endswith(_DATABASE_ENDINGS):
+    if same or layout.is_of_database(path.name):
         raise UserError(
             f"--output {path}: expected a file for the report, found a database; a report never replaces one"
         )

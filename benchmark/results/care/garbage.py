@@ -16,6 +16,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from benchmark import layout
 from benchmark.errors import UserError
 from benchmark.files import is_partial
 from benchmark.results.read.cell_states import newest_executions
@@ -28,13 +29,9 @@ OLD_SECONDS = 24 * 3600.0
 
 _CELL = re.compile(r"[0-9a-f]{20}")
 """Name of the folder of a cell, and of a stage."""
-_STATES = ("state.npz", "state.previous.npz")
-_LOGS = ("log.txt", "log.old.txt")
+_STATES = (layout.STATE, layout.PREVIOUS_STATE)
+_LOGS = (layout.LOG, layout.OLD_LOG)
 _COPIES = ".{name}.*.part*"
-_DATABASES = {".sqlite", ".sqlite3", ".db", ".db3"}
-_CACHES = ("prepared", "features", "compiled")
-STAGES = "stages"
-"""Folder in the artifacts folder for the states at the ends of stages that cells share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,7 +122,7 @@ def _in_attempt(root: Path, folder: Path, owner: _Owner, registered: set[str]) -
 
 def _stages(root: Path, owners: dict[int, _Owner]) -> Iterator[Garbage]:
     """States that an interrupted run has left for cells that share their first stages."""
-    place = root / STAGES
+    place = layout.stages_folder(root)
     if place.is_symlink() or any(owner.running or owner.may_resume for owner in owners.values()):
         return
     for folder in _folders(place):
@@ -149,7 +146,7 @@ def _escaped(name: str) -> str:
 
 def cache_garbage(cache_root: Path) -> list[Garbage]:
     """Everything in the cache that can be made again: prepared datasets, frozen features, compiled programs."""
-    return [Garbage("cache", entry, size_of(entry)) for kind in _CACHES for entry in _folders(cache_root / kind)]
+    return [Garbage("cache", entry, size_of(entry)) for kind in layout.CACHES for entry in _folders(cache_root / kind)]
 
 
 def _folders(folder: Path) -> list[Path]:
@@ -176,7 +173,9 @@ def _refuse_shared(database: Database, root: Path) -> None:
     others = [
         path
         for path in sorted(here.parent.glob(f"{_escaped(here.stem)}.*"))
-        if path.suffix in _DATABASES and path.with_suffix(".artifacts") == here and path.resolve() != database.path
+        if path.suffix in layout.DATABASE_ENDINGS
+        and layout.artifacts_folder(path) == here
+        and path.resolve() != database.path
     ]
     if others:
         raise UserError(

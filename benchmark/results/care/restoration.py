@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from benchmark import layout
 from benchmark.errors import BenchError
 from benchmark.results.schema.versions import TABLE_NAMES
 from benchmark.status import Cause, Status
@@ -186,7 +187,7 @@ def _rows_of_matrix(
     from benchmark.results.write.registration import cell_rows
 
     kind = MachineKind(gpus=len(gpu_names.split(", ")) if gpu_names else 0, cores=cores or 1)
-    parse = partial(parse_matrix, text, path or "matrix.toml", overrides=_overrides(command or ""))
+    parse = partial(parse_matrix, text, path or layout.MATRIX, overrides=_overrides(command or ""))
     try:
         plan = parse(machine_kind=kind)
         # nobody remembers what `threads = "auto"` came to: all that it may have been

@@ -9,6 +9,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmark import layout
 from benchmark.errors import NotFoundError, UserError
 from benchmark.results.read.cell_states import newest_executions
 from benchmark.results.read.rows import Row, fetch_rows, select_columns, select_rows
@@ -232,7 +233,7 @@ def latest_matrix_text(database: Database, machine: str | None = None) -> tuple[
     if machine is not None:
         rows = rows.where(run.c.machine == machine)
     found = fetch_rows(database, rows.order_by(run.c.run_id.desc()).limit(1))
-    return (found[0]["matrix_path"] or "matrix.toml", found[0]["matrix_text"]) if found else None
+    return (found[0]["matrix_path"] or layout.MATRIX, found[0]["matrix_text"]) if found else None
 
 
 def durations(database: Database, machine: str) -> list[Row]:

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from benchmark import machine
+from benchmark import layout, machine
 from benchmark.errors import BusyError, StorageError, UserError
 
 if TYPE_CHECKING:
@@ -76,8 +76,7 @@ def _file(text: str) -> Location:
 
 def artifacts_root(target: str | os.PathLike[str]) -> Path:
     """The folder of the artifacts: `results.artifacts` beside `results.sqlite`; for a server in the working directory."""
-    path = locate(target).path
-    return Path("results.artifacts") if path is None else path.with_suffix(".artifacts")
+    return layout.artifacts_folder(locate(target).path)
 
 
 def identity(path: Path) -> tuple[int, int] | None:
@@ -122,7 +121,7 @@ def check_file(path: Path, name: str) -> bool:
 
 
 def _refuse_empty(path: Path, name: str) -> None:
-    artifacts = path.with_suffix(".artifacts")
+    artifacts = layout.artifacts_folder(path)
     if artifacts.is_dir() and any(artifacts.iterdir()):
         raise StorageError(
             f"{name}: the file is empty, but {artifacts.name} beside it is not: its results were lost, not never made. "

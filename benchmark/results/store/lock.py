@@ -19,7 +19,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from benchmark import machine
+from benchmark import layout, machine
 from benchmark.errors import BusyError, StorageError
 from benchmark.results.schema.tables import APPLICATION_ID
 from benchmark.results.store.engine import writing_engine
@@ -73,7 +73,7 @@ def lock_database(target: str | os.PathLike[str], *, command: str | None = None,
 
 @contextmanager
 def _file_lock(location: Location, path: Path, command: str, *, wait: bool) -> Iterator[None]:
-    lock = path.with_name(f"{path.name}.lock")
+    lock = layout.lock_file(path)
     _check_kind(lock, location.name)
     try:
         handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)

@@ -13,10 +13,10 @@ from collections.abc import Callable, Collection, Hashable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from benchmark import layout
 from benchmark.events import Evaluated, Event, StagesTaken, StageStarted, StageStored
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.planning.stage_keys import common_stages, stage_key
-from benchmark.results.care.garbage import STAGES
 
 
 class Sharing:
@@ -38,7 +38,7 @@ class Sharing:
     ) -> None:
         self._ends = common_stages(cells)  # of each cell the end of the fewest stages first
         self._begun = set(begun)
-        self._root = artifacts_root.absolute() / STAGES
+        self._root = layout.stages_folder(artifacts_root.absolute())
         self._members: defaultdict[Hashable, deque[str]] = defaultdict(deque)
         for cell_id, ends in self._ends.items():
             for end in ends.values():

@@ -8,6 +8,7 @@ import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from benchmark import layout
 from benchmark.events import (
     ArtifactWritten,
     Completed,
@@ -193,7 +194,7 @@ class Attempt:
     def log_tail(self) -> str | None:
         """The end of the worker's output; None when it said nothing."""
         tail = b""
-        for name in ("log.txt", "log.old.txt"):
+        for name in (layout.LOG, layout.OLD_LOG):
             with contextlib.suppress(OSError):
                 tail = _tail(self.directory / name, LOG_TAIL_BYTES - len(tail)) + tail
         return tail.decode(errors="replace") or None

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from benchmark import machine
+from benchmark import layout, machine
 from benchmark.errors import StorageError
 from benchmark.events import Job, to_line
 from benchmark.matrix.cell import Cell
@@ -190,7 +190,7 @@ class Starter:
         cell = ticket.cell
         gpu = None if ticket.grant.gpu is None else machine.cuda_name(ticket.grant.gpu)
         environment = worker_environment(os.environ, cell.backend, cell.threads, gpu)
-        return Order(self._job(ticket, directory), cell.backend, environment, str(directory / "log.txt"))
+        return Order(self._job(ticket, directory), cell.backend, environment, str(directory / layout.LOG))
 
     def _job(self, ticket: Ticket, directory: Path) -> str:
         cell, start = ticket.cell, ticket.start
@@ -214,7 +214,7 @@ class Starter:
         return to_line(job).decode()
 
     def _directory(self, cell: Cell, attempt_id: int) -> Path:
-        return self._desk.options.artifacts_root.absolute() / cell.cell_id / str(attempt_id)
+        return layout.attempt_folder(self._desk.options.artifacts_root.absolute(), cell.cell_id, attempt_id)
 
     def _postpone(self, ticket: Ticket, reason: str) -> None:
         """No process could be made: while others run it will be possible later; alone, only a few more tries."""

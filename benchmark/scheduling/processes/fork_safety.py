@@ -9,11 +9,11 @@ import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from benchmark import layout
 from benchmark.catalog.backends import BACKENDS, trains
 
 CHILD_SECONDS = 10
 _HARMLESS_THREADS = frozenset({"jemalloc_bg_thd"})
-_DATABASE_ENDINGS = (".sqlite", ".sqlite-wal", ".sqlite-shm", ".sqlite.lock", ".db")
 
 
 def findings_of_child(backend: str) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _strangers(threads: Sequence[str]) -> list[str]:
 
 
 def _is_foreign(path: str) -> bool:
-    return path.startswith("/dev/nvidia") or path.endswith(_DATABASE_ENDINGS)
+    return path.startswith("/dev/nvidia") or layout.is_of_database(path)
 
 
 def thread_names() -> list[str]:

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark import layout
 from benchmark.errors import BenchError, UserError
 from benchmark.events import Exited, from_line
 from benchmark.matrix.cell import Cell
@@ -93,7 +94,7 @@ def ask(command: Sequence[str], request: Mapping[str, Any], backend: str, thread
     Side effects: starts the process, and ends it when this one is interrupted.
     """
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        asked, answered, log = (Path(folder) / name for name in ("request.json", "answer.json", "log.txt"))
+        asked, answered, log = (Path(folder) / name for name in ("request.json", "answer.json", layout.LOG))
         asked.write_text(json.dumps(request), encoding="utf-8")
         environment = worker_environment(os.environ, backend, threads=threads, gpu=None)
         exited = _wait(start_guarded([*command, str(asked), str(answered)], environment, log))

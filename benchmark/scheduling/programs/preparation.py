@@ -13,8 +13,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from benchmark import layout
 from benchmark.catalog.backends import trains
-from benchmark.catalog.cache import FINGERPRINT_FILE, PreparedDirectories, remarks
+from benchmark.catalog.cache import PreparedDirectories, remarks
 from benchmark.catalog.facts import prepared_size
 from benchmark.events import Exited, Launched, from_line
 from benchmark.matrix.cell import Cell
@@ -160,7 +161,7 @@ class Preparations:
             }
             task = self._tasks[key] = self._task(f"{data.source}, {size} pixels, {data.color}", wish)
             task.directory = directory
-            if (directory / FINGERPRINT_FILE).exists():
+            if (directory / layout.META).exists():
                 task.state = Status.COMPLETED
         return self._tasks[key]
 
@@ -201,7 +202,7 @@ class Preparations:
         done = exited is not None and exited.exit_code == 0 and exited.signal == 0
         task.state = Status.COMPLETED if done else Status.FAILED
         task.problem = "" if done else self._explain(task, exited)
-        if done and task.directory is not None and not (task.directory / FINGERPRINT_FILE).exists():
+        if done and task.directory is not None and not (task.directory / layout.META).exists():
             done, task.state = False, Status.FAILED
             task.problem = f"the files of {task.name} changed when the run had begun; run again when they rest"
         if done:

@@ -17,7 +17,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from benchmark import machine
+from benchmark import layout, machine
 from benchmark.events import Exited, Failed, Job, ModelBuilt, Progress, ProtocolError, Tried, from_line, to_line
 from benchmark.matrix.cell import Cell, Weights
 from benchmark.scheduling.decisions.verdicts import signal_name
@@ -250,7 +250,7 @@ class Workshop:
             trial_seconds=seconds,
             trial_stages=stages,
         )
-        order = Order(to_line(job).decode(), cell.backend, environment, str(directory / "log.txt"))
+        order = Order(to_line(job).decode(), cell.backend, environment, str(directory / layout.LOG))
         for _ in range(LAUNCHES):
             self._await_template(cell)
             launched = self._launcher.launch(cell, order)

@@ -22,13 +22,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import faults
+from benchmark import faults, layout
 from benchmark.events import EpochFinished
 from benchmark.files import write_whole
 from benchmark.training.features.feature_store import FeatureUse
 
-STATE_NAME = "state.npz"
-PREVIOUS_NAME = "state.previous.npz"
 _HEADER = "header"
 _FORMAT = 1
 
@@ -167,7 +165,7 @@ def write_state(directory: Path, state: State) -> None:
                     np.lib.format.write_array(member, np.asarray(array), allow_pickle=False)
         faults.point("ckpt.write")
 
-    write_whole(directory / STATE_NAME, write, keep_previous=directory / PREVIOUS_NAME)
+    write_whole(directory / layout.STATE, write, keep_previous=directory / layout.PREVIOUS_STATE)
 
 
 def read_state(path: Path, cell_id: str, training_version: int) -> State:
@@ -207,7 +205,7 @@ def newest_state(
     """The first usable state of `directories` (newest attempt first), and why those before it were rejected."""
     rejected: list[str] = []
     for directory in directories:
-        for name in (STATE_NAME, PREVIOUS_NAME):
+        for name in (layout.STATE, layout.PREVIOUS_STATE):
             try:
                 return read_state(directory / name, cell_id, training_version), rejected
             except FileNotFoundError:
@@ -220,7 +218,7 @@ def newest_state(
 def delete_states(directories: Iterable[Path]) -> None:
     """Removes the state files of a finished cell; what cannot be removed is left to `bench gc`."""
     for directory in directories:
-        for name in (STATE_NAME, PREVIOUS_NAME):
+        for name in (layout.STATE, layout.PREVIOUS_STATE):
             try:
                 (directory / name).unlink(missing_ok=True)
             except OSError:

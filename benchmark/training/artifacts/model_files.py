@@ -19,10 +19,9 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark import layout
 from benchmark.files import appearing, write_whole
 from benchmark.training.data.dataset import Images
-
-FILE_NAMES = {"model": "model.keras", "h5": "model.weights.h5", "architecture": "architecture.json"}
 
 _TOLERANCE = 1e-5
 """Largest difference of a probability after loading: the same operations, perhaps in another order."""
@@ -37,7 +36,7 @@ def check_savable(core: keras.Model, kinds: Iterable[str], directory: Path, samp
 
     Args:
         core: The network, not trained yet.
-        kinds: Keys of `FILE_NAMES`.
+        kinds: Keys of `layout.SAVED_NETWORKS`.
         directory: The attempt's own folder.
         sample: Some images [n, h, w, c].
 
@@ -60,7 +59,7 @@ def check_savable(core: keras.Model, kinds: Iterable[str], directory: Path, samp
                 f"{kind!r} out of `save`"
             ) from error
         finally:
-            (directory / FILE_NAMES[kind]).unlink(missing_ok=True)
+            (directory / layout.SAVED_NETWORKS[kind]).unlink(missing_ok=True)
 
 
 def save_network(core: keras.Model, kind: str, directory: Path, sample: Images) -> str:
@@ -68,7 +67,7 @@ def save_network(core: keras.Model, kind: str, directory: Path, sample: Images) 
 
     Args:
         core: The network with the weights to save; it is left as it is.
-        kind: A key of `FILE_NAMES`.
+        kind: A key of `layout.SAVED_NETWORKS`.
         directory: The attempt's own folder.
         sample: Some images [n, h, w, c] to compare predictions on.
 
@@ -76,7 +75,7 @@ def save_network(core: keras.Model, kind: str, directory: Path, sample: Images) 
         SavedModelError: The file does not give the same predictions when it is loaded.
         OSError: The disk is full or not writable.
     """
-    path = directory / FILE_NAMES[kind]
+    path = directory / layout.SAVED_NETWORKS[kind]
     clone = keras.models.clone_model(core)
     clone.set_weights(core.get_weights())
     if kind == "architecture":

@@ -21,8 +21,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-PREDICTIONS_NAME = "predictions.npz"
-
 
 def pack_predictions(
     indices: NDArray[Any],

@@ -16,10 +16,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from benchmark import layout
 from benchmark.events import Job
 from benchmark.files import sha256_of
 from benchmark.matrix.identity import TRAINING_VERSION
-from benchmark.training.artifacts.checkpoints import STATE_NAME, SharedEpochs, State, newest_state, write_state
+from benchmark.training.artifacts.checkpoints import SharedEpochs, State, newest_state, write_state
 
 _SHARE_OF_FREE_DISK = 0.25
 """What all stored stages together may fill of the disk that is free or already theirs."""
@@ -79,7 +80,7 @@ def _owner(folder: Path) -> str:
 
 
 def _check_room(folder: Path, size_bytes: int) -> None:
-    stored = sum(path.stat().st_size for path in folder.parent.parent.glob(f"*/*/{STATE_NAME}"))
+    stored = sum(path.stat().st_size for path in folder.parent.parent.glob(f"*/*/{layout.STATE}"))
     limit = int(_SHARE_OF_FREE_DISK * (shutil.disk_usage(folder).free + stored))
     if stored + size_bytes > limit:
         raise OSError(

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmark.catalog.image_folders import Layout, images, layout, subfolders
+from benchmark.layout import array_file
 from benchmark.training.data.images import decode_image
 from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
 from benchmark.training.process.failures import DataError
@@ -115,7 +116,7 @@ def _check_every_class(training: Sequence[_ImageFile], names: Sequence[str], fol
 def _write(files: Sequence[_ImageFile], part: str, request: DatasetRequest, directory: Path) -> list[str]:
     """Writes images and labels of one part; returns a message for each image that cannot be read."""
     shape = (len(files), *request.shape)
-    array = np.lib.format.open_memmap(directory / f"{part}_images.npy", "w+", np.uint8, shape)
+    array = np.lib.format.open_memmap(array_file(directory, f"{part}_images"), "w+", np.uint8, shape)
     problems = []
     for index, file in enumerate(files):
         try:
@@ -124,5 +125,5 @@ def _write(files: Sequence[_ImageFile], part: str, request: DatasetRequest, dire
             problems.append(str(error))
     array.flush()
     labels = np.array([file.label for file in files], dtype=np.int32)
-    np.save(directory / f"{part}_labels.npy", labels)
+    np.save(array_file(directory, f"{part}_labels"), labels)
     return problems

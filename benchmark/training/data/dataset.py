@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark import layout
 from benchmark.catalog.facts import prepared_size
 from benchmark.matrix.cell import Data
-from benchmark.training.data.fingerprint import ARRAYS, check_unchanged
+from benchmark.training.data.fingerprint import check_unchanged
 from benchmark.training.data.splits import Indices, Split, split_test, split_training
 from benchmark.training.process.failures import DataError
 
@@ -98,7 +99,8 @@ def open_dataset(directory: Path, data: Data, seed: int, *, one_hot: bool) -> Da
     size = prepared_size(data.source, data.image_size)
     shape = (size, size, data.channels)
     for part in ("train", "test"):
-        _check(directory, f"{part}_images.npy", arrays[f"{part}_images"], shape, len(arrays[f"{part}_labels"]))
+        file = layout.array_file(directory, f"{part}_images")
+        _check(file, arrays[f"{part}_images"], shape, len(arrays[f"{part}_labels"]))
     training, validation = split_training(arrays["train_labels"], data, seed)
     width = data.num_classes if one_hot else None
     return Dataset(
@@ -112,10 +114,11 @@ def open_dataset(directory: Path, data: Data, seed: int, *, one_hot: bool) -> Da
 
 def _read(directory: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
-        meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
+        meta = json.loads((directory / layout.META).read_text(encoding="utf-8"))
         # plain arrays: indexing an np.memmap creates an object of the subclass for each batch
         arrays = {
-            name: np.asarray(np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)) for name in ARRAYS
+            name: np.asarray(np.load(layout.array_file(directory, name), mmap_mode="r", allow_pickle=False))
+            for name in layout.ARRAYS
         }
         check_unchanged(directory, meta)
     except (OSError, ValueError) as error:
@@ -125,10 +128,10 @@ def _read(directory: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     return meta, arrays
 
 
-def _check(directory: Path, name: str, images: NDArray[Any], shape: tuple[int, ...], count: int) -> None:
+def _check(file: Path, images: NDArray[Any], shape: tuple[int, ...], count: int) -> None:
     if images.dtype != np.uint8 or images.shape != (count, *shape):
         raise DataError(
-            f"{directory / name}: expected {count} uint8 images of shape {shape}, found {images.dtype} {images.shape}; "
+            f"{file}: expected {count} uint8 images of shape {shape}, found {images.dtype} {images.shape}; "
             "delete that folder and run `bench prepare`"
         )
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark import layout
 from benchmark.training.data.sources import DatasetRequest, SourceSummary
 from benchmark.training.data.splits import stratified_sample
 from benchmark.training.process.failures import DataError
@@ -28,7 +29,7 @@ def prepare_digits(request: DatasetRequest, directory: Path) -> SourceSummary:
     """
     arrays, class_names = digits_arrays(request.image_size, request.channels)
     for name, array in arrays.items():
-        np.save(directory / f"{name}.npy", array)
+        np.save(layout.array_file(directory, name), array)
     return SourceSummary(class_names)
 
 

@@ -9,16 +9,15 @@ from typing import Any
 
 import numpy as np
 
+from benchmark import layout
 from benchmark.training.process.failures import DataError
-
-ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 
 
 def fingerprint_of(directory: Path) -> str:
     """sha256 over the decoded arrays, in the order train images, train labels, test images, test labels."""
     digest = hashlib.sha256()
-    for name in ARRAYS:
-        array = np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+    for name in layout.ARRAYS:
+        array = np.load(layout.array_file(directory, name), mmap_mode="r", allow_pickle=False)
         digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
         for start in range(0, len(array), 1024):
             digest.update(np.ascontiguousarray(array[start : start + 1024]).data)
@@ -27,7 +26,7 @@ def fingerprint_of(directory: Path) -> str:
 
 def modified_ns(directory: Path) -> dict[str, int]:
     """When each array was last written, in nanoseconds; renaming the folder does not change it."""
-    return {name: (directory / f"{name}.npy").stat().st_mtime_ns for name in ARRAYS}
+    return {name: layout.array_file(directory, name).stat().st_mtime_ns for name in layout.ARRAYS}
 
 
 def check_unchanged(directory: Path, meta: Mapping[str, Any]) -> None:

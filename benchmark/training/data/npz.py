@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark import layout
 from benchmark.catalog.npz_headers import DAMAGE
 from benchmark.training.data.images import resize_array
 from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
@@ -114,9 +115,11 @@ def _class_names(request: DatasetRequest, count: int) -> list[str]:
 def _write(
     directory: Path, part: str, images: NDArray[Any], labels: NDArray[np.int32], request: DatasetRequest, scale: float
 ) -> None:
-    array = np.lib.format.open_memmap(directory / f"{part}_images.npy", "w+", np.uint8, (len(images), *request.shape))
+    array = np.lib.format.open_memmap(
+        layout.array_file(directory, f"{part}_images"), "w+", np.uint8, (len(images), *request.shape)
+    )
     for index, image in enumerate(images):
         eight_bits = image if image.dtype == np.uint8 else np.rint(image * scale).astype(np.uint8)
         array[index] = resize_array(eight_bits, request.image_size, request.channels)
     array.flush()
-    np.save(directory / f"{part}_labels.npy", labels)
+    np.save(layout.array_file(directory, f"{part}_labels"), labels)

@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from benchmark import layout
 from benchmark.catalog.facts import SOURCES
 from benchmark.files import sha256_of
 from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
@@ -41,7 +42,7 @@ def prepare_tfds(request: DatasetRequest, directory: Path) -> SourceSummary:
     # TensorFlow reads it at import: its messages do not belong on stderr, which carries progress
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     name = request.source.removeprefix("tfds:")
-    with FileLock(f"{directory.parent}/tfds-{sha256_of(name.encode())[:12]}.lock"):
+    with FileLock(layout.lock_file(directory.with_name(f"tfds-{sha256_of(name.encode())[:12]}"))):
         # made under the lock: a builder knows only what was prepared before it was made
         builder = _builder(name, request)
         if not builder.is_prepared():
@@ -67,12 +68,13 @@ def prepare_tfds(request: DatasetRequest, directory: Path) -> SourceSummary:
 
 def _split_off_test(directory: Path, request: DatasetRequest, names: list[str]) -> None:
     """Divides the arrays of all examples, which lie where those of the training set belong, into training and test."""
-    whole = directory / "all_images.npy"
-    (directory / "train_images.npy").rename(whole)
-    images, labels = np.load(whole, mmap_mode="r", allow_pickle=False), np.load(directory / "train_labels.npy")
+    whole = layout.array_file(directory, "all_images")
+    layout.array_file(directory, "train_images").rename(whole)
+    images = np.load(whole, mmap_mode="r", allow_pickle=False)
+    labels = np.load(layout.array_file(directory, "train_labels"))
     for part, positions in zip(("train", "test"), hold_out_test(labels, request, names), strict=True):
-        np.save(directory / f"{part}_images.npy", images[positions])
-        np.save(directory / f"{part}_labels.npy", labels[positions])
+        np.save(layout.array_file(directory, f"{part}_images"), images[positions])
+        np.save(layout.array_file(directory, f"{part}_labels"), labels[positions])
     whole.unlink()
 
 
@@ -187,7 +189,9 @@ def _write_split(builder: Any, split: str, part: str, request: DatasetRequest, d
         return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8), example[label_key]
 
     count = builder.info.splits[split].num_examples
-    images = np.lib.format.open_memmap(directory / f"{part}_images.npy", "w+", np.uint8, (count, *request.shape))
+    images = np.lib.format.open_memmap(
+        layout.array_file(directory, f"{part}_images"), "w+", np.uint8, (count, *request.shape)
+    )
     labels = np.full(count, -1, dtype=np.int32)
     filled = 0
     for x, y in encoded.map(decoded, num_parallel_calls=tf.data.AUTOTUNE).batch(_BATCH).prefetch(2).as_numpy_iterator():
@@ -202,7 +206,7 @@ def _write_split(builder: Any, split: str, part: str, request: DatasetRequest, d
     if labels.size and labels.min() < 0:
         raise DataError(f"the split {split} of the TFDS dataset {builder.name!r} has images without a label")
     images.flush()
-    np.save(directory / f"{part}_labels.npy", labels)
+    np.save(layout.array_file(directory, f"{part}_labels"), labels)
 
 
 def _convert_color(image: Any, channels: int, target_channels: int) -> Any:

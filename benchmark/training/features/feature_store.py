@@ -25,7 +25,7 @@ import numpy as np
 from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
-from benchmark import faults
+from benchmark import faults, layout
 from benchmark.errors import UserError
 from benchmark.files import publish_folder
 
@@ -33,7 +33,6 @@ LIMIT_VARIABLE = "BENCH_FEATURES_GIB"
 _DEFAULT_GIB = 4.0
 _SHARE_OF_FREE_DISK = 0.25
 
-_ARRAY, _META = "features.npy", "meta.json"
 _ASIDE = ".partial"
 _WAIT_SECONDS = 0.2
 """Time between attempts at a lock that another cell holds; `beat` is called in between."""
@@ -143,18 +142,18 @@ class FeatureStore:
     def _open(self, request: ArrayRequest) -> CachedArray | None:
         directory = self._root / request.key
         try:
-            meta = json.loads((directory / _META).read_text(encoding="utf-8"))
+            meta = json.loads((directory / layout.META).read_text(encoding="utf-8"))
             # a plain array: indexing an np.memmap creates an object of the subclass for each batch
-            array = np.asarray(np.load(directory / _ARRAY, mmap_mode="r", allow_pickle=False))
+            array = np.asarray(np.load(directory / layout.FEATURES, mmap_mode="r", allow_pickle=False))
             seconds = float(meta["seconds"])
             # changed since it was written: it may not be what the key says
-            touched = (directory / _ARRAY).stat().st_mtime_ns != meta["modified_ns"]
+            touched = (directory / layout.FEATURES).stat().st_mtime_ns != meta["modified_ns"]
         except (OSError, ValueError, KeyError, TypeError):
             return None
         if touched or array.shape != request.shape or array.dtype != _stored_type(request.dtype):
             return None
         with suppress(OSError):  # a read-only cache; the time of last use is that of the meta file
-            os.utime(directory / _META)
+            os.utime(directory / layout.META)
         return CachedArray(array.view(_type(request.dtype)), computed=False, seconds=seconds)
 
     def _make(
@@ -167,17 +166,17 @@ class FeatureStore:
             with self._lock("room"):
                 self._make_room(request.size_bytes, kept)
                 aside.mkdir()
-                _reserve(aside / _ARRAY, request.size_bytes)
-            with (aside / _ARRAY).open("r+b") as file:
+                _reserve(aside / layout.FEATURES, request.size_bytes)
+            with (aside / layout.FEATURES).open("r+b") as file:
                 _write_header(file, request)
                 for piece in make():
                     file.write(np.ascontiguousarray(piece).view(np.uint8).data)
                     faults.point("features")
                     self._beat()
                 file.truncate()
-            modified = (aside / _ARRAY).stat().st_mtime_ns
+            modified = (aside / layout.FEATURES).stat().st_mtime_ns
             notes = {**request.notes, "modified_ns": modified, "seconds": perf_counter() - began}
-            (aside / _META).write_text(json.dumps(notes, indent=1), encoding="utf-8")
+            (aside / layout.META).write_text(json.dumps(notes, indent=1), encoding="utf-8")
             publish_folder(aside, directory)
         finally:
             shutil.rmtree(aside, ignore_errors=True)
@@ -216,8 +215,8 @@ class FeatureStore:
     def _entries(self) -> Iterator[_CachedEntry]:
         for path in self._root.glob("*"):
             with suppress(OSError):
-                size = (path / _ARRAY).stat().st_size
-                meta = path / _META
+                size = (path / layout.FEATURES).stat().st_size
+                meta = path / layout.META
                 used_at = meta.stat().st_mtime if meta.exists() else 0.0
                 yield _CachedEntry(path, path.name.removesuffix(_ASIDE).lstrip("."), size, used_at)
 
@@ -245,7 +244,7 @@ class FeatureStore:
 
     def _lock_path(self, name: str) -> Path:
         # at most 256 files for any number of keys; two keys with one lock only wait for each other
-        return self._root / f".{name[:2]}.lock"
+        return layout.lock_file(self._root / f".{name[:2]}")
 
 
 @dataclass(frozen=True, slots=True)

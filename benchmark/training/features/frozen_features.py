@@ -28,8 +28,8 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import machine
-from benchmark.catalog.cache import default_cache_root, features_directory
+from benchmark import layout, machine
+from benchmark.catalog.cache import default_cache_root
 from benchmark.catalog.facts import PLUGIN
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell, Stage
@@ -160,7 +160,7 @@ class FeatureSource:
         self._cell = cell
         self._runtime = runtime
         self._beat = beat
-        self._store = FeatureStore(features_directory(default_cache_root()), beat)
+        self._store = FeatureStore(layout.features_folder(default_cache_root()), beat)
 
     def of_stage(self, network: Network, stage: Stage, dataset: Dataset, *, is_last: bool) -> Features | None:
         """Features for a stage whose trainable layers are set; None where it trains on images.

@@ -17,8 +17,8 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from benchmark import machine
-from benchmark.catalog.cache import compiled_directory, default_cache_root
+from benchmark import layout, machine
+from benchmark.catalog.cache import default_cache_root
 from benchmark.events import Job
 from benchmark.matrix.cell import Cell
 from benchmark.training.process.failures import DeviceError
@@ -144,7 +144,7 @@ def _cache_compiled_programs(threads: int) -> None:
     import jax
 
     root = default_cache_root()
-    kept = compiled_directory(root)
+    kept = layout.compiled_folder(root)
     folder = kept / f"{machine.processor_digest()}-{threads}"
     try:
         root.mkdir(parents=True, exist_ok=True)

@@ -32,11 +32,12 @@ from typing import Any
 import numpy as np
 from filelock import FileLock
 
+from benchmark import layout
 from benchmark.catalog.cache import PREPARATION_VERSION, prepared_directory, source_state
 from benchmark.catalog.facts import prepared_size
 from benchmark.files import publish_folder
 from benchmark.training.data.digits import prepare_digits
-from benchmark.training.data.fingerprint import ARRAYS, fingerprint_of, modified_ns
+from benchmark.training.data.fingerprint import fingerprint_of, modified_ns
 from benchmark.training.data.sources import DatasetRequest, SourceSummary
 from benchmark.training.process.failures import EXIT_DATA_ERROR, DataError
 from benchmark.training.weights.imagenet import fetch
@@ -85,7 +86,7 @@ def prepare(
     if is_complete(directory):
         return directory
     directory.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(f"{directory}.lock"):
+    with FileLock(layout.lock_file(directory)):
         if not is_complete(directory):
             request = DatasetRequest(
                 source, image_size, color, offline, manual_directory, data_directory, location, test_fraction, names
@@ -97,8 +98,10 @@ def prepare(
 def is_complete(directory: Path) -> bool:
     """Whether the folder holds a whole prepared dataset: every file, with the size that `meta.json` states."""
     try:
-        meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
-        return all((directory / f"{name}.npy").stat().st_size == meta["file_bytes"][name] for name in ARRAYS)
+        meta = json.loads((directory / layout.META).read_text(encoding="utf-8"))
+        return all(
+            layout.array_file(directory, name).stat().st_size == meta["file_bytes"][name] for name in layout.ARRAYS
+        )
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -113,7 +116,7 @@ def _build(request: DatasetRequest, directory: Path, state: str) -> None:
         if source_state(request.location, request.test_fraction, request.class_names) != state:
             raise DataError(f"{request.location}: the files changed while they were read; run again when they rest")
         meta = json.dumps(_meta(request, aside, content), indent=1).encode()
-        (aside / "meta.json").write_bytes(meta)
+        (aside / layout.META).write_bytes(meta)
         publish_folder(aside, directory)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
@@ -141,7 +144,7 @@ def _preparer(source: str) -> Prepare:
 
 
 def _meta(request: DatasetRequest, directory: Path, content: SourceSummary) -> dict[str, Any]:
-    shapes = {name: np.load(directory / f"{name}.npy", mmap_mode="r").shape for name in ARRAYS}
+    shapes = {name: np.load(layout.array_file(directory, name), mmap_mode="r").shape for name in layout.ARRAYS}
     return {
         "preparation_version": PREPARATION_VERSION,
         "source": request.source,
@@ -150,7 +153,7 @@ def _meta(request: DatasetRequest, directory: Path, content: SourceSummary) -> d
         "class_names": content.class_names,
         "notes": list(content.notes),
         "shapes": shapes,
-        "file_bytes": {name: (directory / f"{name}.npy").stat().st_size for name in ARRAYS},
+        "file_bytes": {name: layout.array_file(directory, name).stat().st_size for name in layout.ARRAYS},
         "modified_ns": modified_ns(directory),
         "fingerprint": fingerprint_of(directory),
         "versions": {"python": platform.python_version(), **_versions()},
@@ -167,7 +170,7 @@ def _versions() -> dict[str, str]:
 
 def _dataset(**request: Any) -> dict[str, str]:
     directory = prepare(**request)
-    meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
+    meta = json.loads((directory / layout.META).read_text(encoding="utf-8"))
     return {"directory": str(directory), "fingerprint": meta["fingerprint"]}
 
 

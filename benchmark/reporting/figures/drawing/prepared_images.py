@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark import layout
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.matrix.cell import Data
 from benchmark.matrix.planning.example_counts import ClassCounts, class_counts
@@ -58,15 +59,15 @@ def open_images(data: Data, cache_root: Path) -> PreparedImages:
         UndrawableError: It is not in the cache, or cannot be read.
     """
     directory = PreparedDirectories(cache_root).of(data)
-    if not (directory / "meta.json").is_file():
+    if not (directory / layout.META).is_file():
         raise UndrawableError(
             f"its images ({data.source}, {data.image_size} pixels, {data.color}) are not in the cache {cache_root}; "
             "make them with: bench prepare"
         )
     try:
-        meta = json.loads((directory / "meta.json").read_text(encoding="utf-8"))
+        meta = json.loads((directory / layout.META).read_text(encoding="utf-8"))
         training, training_labels, test, test_labels = (
-            np.load(directory / f"{name}.npy", mmap_mode="r", allow_pickle=False)
+            np.load(layout.array_file(directory, name), mmap_mode="r", allow_pickle=False)
             for name in ("train_images", "train_labels", "test_images", "test_labels")
         )
         names, fingerprint = tuple(map(str, meta["class_names"])), str(meta["fingerprint"])

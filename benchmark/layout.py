@@ -1,0 +1,114 @@
+"""Where everything lies: the name of every file and folder that bench makes.
+
+    matrix.toml                           the plan
+    results.sqlite                        the database; SQLite keeps -wal and -shm beside it while it is open
+    results.sqlite.lock                   held by the run that writes to it
+    results.artifacts/                    what cells leave on the disk
+      figures.json                        which figures were drawn of which cells
+      stages/<key>/<circumstances>/       the end of a stage that several cells have: a state
+      <cell_id>/<attempt_id>/
+        log.txt, log.old.txt              the worker's output; its end alone when it is long
+        state.npz, state.previous.npz     to go on from, until the cell is finished
+        weights.npz                       the kept weights
+        history.json                      all epochs
+        predictions.npz                   the answers to the test images, until they are in the database
+        model.keras, model.weights.h5, architecture.json      what `save` asks for
+        figures/explanation.npz           Grad-CAM maps
+    $BENCH_CACHE/                         whatever can be made again
+      prepared/<source>-<size>-<color>-<digest>/    train_images.npy … test_labels.npy; meta.json comes last
+      features/<key>/                     features.npy, meta.json: what frozen layers made of images
+      compiled/<processor>-<threads>/     programs of JAX
+      trials/                             <digest>.json: a measured trial; threads-<digest>.json: a choice of threads
+
+A file that is being written is named by `files.appearing` instead.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+MATRIX = "matrix.toml"
+DATABASE = "results.sqlite"
+DATABASE_ENDINGS = (".sqlite", ".sqlite3", ".db", ".db3")
+TRUSTED_PLUGINS = "trusted.toml"
+
+LOG, OLD_LOG = "log.txt", "log.old.txt"
+"""A log that is full becomes the old one; `scheduling/processes/guardian.py` turns them by the same rule."""
+STATE, PREVIOUS_STATE = "state.npz", "state.previous.npz"
+WEIGHTS = "weights.npz"
+HISTORY = "history.json"
+PREDICTIONS = "predictions.npz"
+SAVED_NETWORKS = {"model": "model.keras", "h5": "model.weights.h5", "architecture": "architecture.json"}
+"""By the word in the setting `save`."""
+EXPLANATION = "figures/explanation.npz"
+FIGURES = "figures.json"
+
+META = "meta.json"
+"""What is known of prepared arrays or features; written last, so that where it is the rest is whole."""
+ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
+"""Of a prepared dataset, in the order of its fingerprint."""
+FEATURES = "features.npy"
+
+CACHES = ("prepared", "features", "compiled")
+"""Folders of the cache that `bench gc --caches` may empty."""
+
+
+def artifacts_folder(database: Path | None) -> Path:
+    """The folder beside a database file; in the working directory for a database on a server."""
+    return (database or Path(DATABASE)).with_suffix(".artifacts")
+
+
+def lock_file(path: Path) -> Path:
+    """The file that is locked by who writes to `path`, a file or a folder."""
+    return path.with_name(f"{path.name}.lock")
+
+
+def is_of_database(name: str) -> bool:
+    """Whether a file of this name is a database, or kept beside one by SQLite or by us."""
+    return name.endswith(tuple(base + more for base in DATABASE_ENDINGS for more in ("", "-wal", "-shm", ".lock")))
+
+
+def attempt_folder(artifacts_root: Path, cell_id: str, attempt_id: int) -> Path:
+    """The folder of one attempt's files."""
+    return artifacts_root / cell_id / str(attempt_id)
+
+
+def stages_folder(artifacts_root: Path) -> Path:
+    """The folder of the states at the ends of stages that cells share."""
+    return artifacts_root / "stages"
+
+
+def array_file(directory: Path, name: str) -> Path:
+    """The file of one of a prepared dataset's `ARRAYS`."""
+    return directory / f"{name}.npy"
+
+
+def prepared_folder(cache_root: str | os.PathLike[str]) -> Path:
+    """The folder of all prepared datasets."""
+    return Path(cache_root) / "prepared"
+
+
+def features_folder(cache_root: str | os.PathLike[str]) -> Path:
+    """The folder of what frozen layers made of images."""
+    return Path(cache_root) / "features"
+
+
+def compiled_folder(cache_root: str | os.PathLike[str]) -> Path:
+    """The folder where JAX keeps what it has compiled, for other processes."""
+    return Path(cache_root) / "compiled"
+
+
+def trials_folder(cache_root: Path) -> Path:
+    """The folder of measured trials and of choices of threads."""
+    return cache_root / "trials"
+
+
+def trial_file(cache_root: Path, digest: str) -> Path:
+    """A measured trial."""
+    return trials_folder(cache_root) / f"{digest}.json"
+
+
+def threads_file(cache_root: Path, digest: str) -> Path:
+    """A choice of threads; a digest of `*` stands for all."""
+    return trials_folder(cache_root) / f"threads-{digest}.json"
