@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import functools
 import random
 import shutil
 import sqlite3
 import subprocess
 import sys
+import tempfile
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,7 @@ from results_samples import FACTS, MACHINE, begin, cell, epoch, run_cell
 from benchmark.errors import BusyError, NotFoundError, SchemaError, StorageError, UserError
 from benchmark.matrix.load import parse_matrix
 from benchmark.matrix.plan import MachineKind
+from benchmark.results.care import sqlite_shell
 from benchmark.results.care.check import check_database
 from benchmark.results.care.pages import varint
 from benchmark.results.care.restoration import UNKNOWN_TIME
@@ -48,6 +51,27 @@ def fill(path: Path) -> None:
         recorder.record(start.attempt_id, epoch(1, train_loss=float("nan"), val_loss=float("inf")))
         recorder.finish_attempt(start.attempt_id, state="failed", log_tail="日本 " * 8000)
         recorder.finish_run(run_id, "failed", 3)
+
+
+@functools.cache
+def shell_recovers() -> bool:
+    """Whether a shell that knows `.recover` is installed here; many are built without it."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "small.sqlite"
+        with closing(sqlite3.connect(path)) as connection:
+            connection.execute("CREATE TABLE t (a)")
+        with sqlite_shell.recovered(path, Path(folder)) as script:
+            return script is not None
+
+
+@pytest.fixture(autouse=True, params=["pages", "shell"])
+def reader(request, tmp_path_factory, monkeypatch) -> str:
+    """Who reads the rows: our reader of pages, or SQLite's own shell."""
+    if request.param == "shell" and not shell_recovers():
+        pytest.skip("no sqlite3 that can .recover is installed")
+    if request.param == "pages":
+        monkeypatch.setenv("PATH", str(tmp_path_factory.mktemp("empty")))
+    return request.param
 
 
 @pytest.fixture(scope="module")
@@ -89,8 +113,9 @@ def lost(saved) -> dict[str, int]:
     return {table.table: table.lost for table in saved.tables if table.lost}
 
 
-def test_a_sound_file_is_taken_over_whole(sound, tmp_path):
+def test_a_sound_file_is_taken_over_whole(sound, tmp_path, reader):
     saved = salvage(sound, tmp_path / "new.sqlite")
+    assert saved.by_shell == (reader == "shell")
     assert saved.complete
     assert rows(tmp_path / "new.sqlite") == rows(sound)
     assert query(tmp_path / "new.sqlite", "PRAGMA user_version") == query(sound, "PRAGMA user_version")

@@ -93,15 +93,17 @@ def backup(target: Path, database: str) -> None:
 def salvage(source: str, target: str, output_format: str) -> None:
     """Write all that can still be read of a damaged database SOURCE to a new one, TARGET.
 
-    SOURCE is left as it is, and nothing is ever overwritten. Rows are read from the file's pages, without SQLite; those
-    that others belong to are made again where the rest tells what they said. What is known to be lost is listed.
+    SOURCE is left as it is, and nothing is ever overwritten. Rows are read by the `.recover` of the sqlite3 shell where
+    one that can do it is installed, otherwise from the file's pages. Those that others belong to are made again where
+    the rest tells what they said. What is known to be lost is listed.
     """
     from benchmark.results.care.salvage import salvage as save
 
     saved = save(source, target)
     output.write_rows([asdict(table) for table in saved.tables], SAVED_COLUMNS, output_format)
     damage = f"{units.plural(saved.bad_pages, 'page')} and {units.plural(saved.bad_rows, 'row')} could not be read"
-    verbosity.inform(f"wrote {target}: " + ("nothing was lost" if saved.complete else damage))
+    how = "by sqlite3 .recover" if saved.by_shell else "from its pages"
+    verbosity.inform(f"wrote {target}, read {how}: " + ("nothing was lost" if saved.complete else damage))
     verbosity.inform(
         f"  bench db check --db {target}   says which results have changed\n"
         f"  to go on with it, put it in the place of {source}: its artifacts are found by that name"

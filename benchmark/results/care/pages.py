@@ -74,6 +74,7 @@ class PageFile:
     bad_pages: set[int] = field(default_factory=set)
     bad_records: int = 0
     visited: set[int] = field(default_factory=set)
+    _catalogue: list[SchemaEntry] | None = None
 
     @property
     def pages(self) -> int:
@@ -103,13 +104,14 @@ class PageFile:
 
     def catalogue(self) -> list[SchemaEntry]:
         """The tables and indexes, as far as the first page names them."""
-        entries = []
-        for record in self.tree(1):
-            with suppress(ValueError, TypeError):
-                kind, name, _, root, _ = record.values
-                if kind in {"table", "index"} and isinstance(name, str) and int(root) > 1:
-                    entries.append(SchemaEntry(kind, name, int(root)))
-        return entries
+        if self._catalogue is None:
+            self._catalogue = []
+            for record in self.tree(1):
+                with suppress(ValueError, TypeError):
+                    kind, name, _, root, _ = record.values
+                    if kind in {"table", "index"} and isinstance(name, str) and int(root) > 1:
+                        self._catalogue.append(SchemaEntry(kind, name, int(root)))
+        return self._catalogue
 
     def tree(self, root: int) -> Iterator[Record]:
         """Every record of a tree that can still be read, in its order."""
@@ -127,6 +129,12 @@ class PageFile:
                 continue
             yield from records
             waiting += reversed(children)
+
+    def walk(self) -> None:
+        """Follows every tree to its end, so that all its bad pages are known."""
+        for entry in self.catalogue():
+            for _ in self.tree(entry.root):
+                pass
 
     def strays(self) -> Iterator[Record]:
         """The records of leaves that no tree led to, in the order of the pages."""

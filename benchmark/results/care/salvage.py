@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,6 +20,7 @@ from benchmark.files import appearing
 from benchmark.results.care.invalid_values import text_problem
 from benchmark.results.care.pages import DamagedError, PageFile, Record, page_file
 from benchmark.results.care.restoration import UNKNOWN_TIME, Gaps, drop_homeless, rebuild
+from benchmark.results.care.sqlite_shell import Script, recovered
 from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION
 from benchmark.results.schema.versions import TABLE_NAMES
 from benchmark.results.store.engine import connect_sqlite, writing_engine
@@ -63,12 +64,14 @@ class Salvage:
         path: The new file.
         bad_pages: Pages of the old one that could not be read.
         bad_rows: Rows that were there, but made no sense.
+        by_shell: Whether SQLite's own shell read the rows, and not our reader of pages.
     """
 
     path: Path
     tables: tuple[SavedTable, ...]
     bad_pages: int
     bad_rows: int
+    by_shell: bool
 
     @property
     def complete(self) -> bool:
@@ -100,8 +103,8 @@ def salvage(source: str | os.PathLike[str], destination: str | os.PathLike[str])
     check_writable(new.path, new.name)
     with _nobody_writes(old), storage_errors(new.name), appearing(new.path) as aside:
         try:
-            with _pages(old) as pages:
-                found = _copy(pages, replace(new, path=aside), artifacts_root(source))
+            with _pages(old) as pages, recovered(old.path, new.path.parent) as script:
+                found = _copy(pages, script, replace(new, path=aside), artifacts_root(source))
         finally:
             for ending in ("-journal", "-wal", "-shm"):
                 aside.with_name(aside.name + ending).unlink(missing_ok=True)
@@ -143,7 +146,7 @@ def _pages(location: Location) -> Iterator[PageFile]:
         ) from error
 
 
-def _copy(pages: PageFile, location: Location, artifacts: Path) -> Salvage:
+def _copy(pages: PageFile, script: Script | None, location: Location, artifacts: Path) -> Salvage:
     from benchmark.results.schema.migrate import migrate
 
     assert location.path is not None
@@ -156,11 +159,15 @@ def _copy(pages: PageFile, location: Location, artifacts: Path) -> Salvage:
         connection.execute("PRAGMA foreign_keys=OFF")
         connection.execute("BEGIN")
         shapes = {name: _shape(connection, name) for name in TABLE_NAMES}
-        saved, bad_rows, highest = _fill(connection, pages, shapes)
+        saved, bad_rows, highest = _fill(connection, shapes, pages, script)
+        if script is not None and not any(saved.values()):
+            script = None
+            saved, bad_rows, highest = _fill(connection, shapes, pages, None)
         if not any(saved.values()):
             raise StorageError(
                 f"{location.name}: no row of a bench database could be read. Put a backup in its place; nothing was written"
             )
+        pages.walk()
         gaps = Gaps(connection, highest)
         rebuilt = rebuild(connection, artifacts)
         drop_homeless(connection)
@@ -168,7 +175,7 @@ def _copy(pages: PageFile, location: Location, artifacts: Path) -> Salvage:
         tables = tuple(SavedTable(name, saved[name], rebuilt[name], *gaps.missing(name)) for name in TABLE_NAMES)
         (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         assert sound == "ok", sound
-    return Salvage(location.path, tables, len(pages.bad_pages), bad_rows)
+    return Salvage(location.path, tables, len(pages.bad_pages), bad_rows, by_shell=script is not None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +209,14 @@ class _Shape:
         told = tuple(map(_meant, values, self.columns))
         return None if _NOTHING in told else told
 
+    def named_row(self, values: Mapping[str, Any] | None) -> tuple[Any, ...] | None:
+        """Values by the names of their columns as a row of this table; None when they cannot be one."""
+        names = [name for name, _, _ in self.columns]
+        if values is None or not values.keys() <= {"_rowid_", *names}:
+            return None
+        rowid = None if self.without_rowid else values.get("_rowid_", values.get(names[0]))
+        return self.row(Record(rowid, tuple(values.get(name) for name in names)), exact=False)
+
 
 _NOTHING = object()
 
@@ -231,35 +246,41 @@ def _shape(connection: sqlite3.Connection, table: str) -> _Shape:
 
 
 def _fill(
-    connection: sqlite3.Connection, pages: PageFile, shapes: dict[str, _Shape]
+    connection: sqlite3.Connection, shapes: dict[str, _Shape], pages: PageFile, script: Script | None
 ) -> tuple[dict[str, int], int, dict[str, int]]:
     """Take over every row; returns how many of each table, how many made no sense, and the highest numbers given out."""
-    entries = pages.catalogue()
-    roots = {entry.name: entry.root for entry in entries if entry.kind == "table"}
-    highest = _numbers_given(pages, roots)
     # executions last: triggers keep rows from being added to those that have come to an end
     names = sorted(shapes, key=lambda name: name == "execution")
-    bad = 0
-    for name in names:
-        if name in roots:
-            bad += _take(
-                connection, name, (shapes[name].row(record, exact=False) for record in pages.tree(roots[name]))
-            )
-    for entry in entries:
-        for _ in pages.tree(entry.root):
-            pass
-    if pages.bad_pages or not all(name in roots for name in names):
-        for name, rows in _homes(pages, {name: shapes[name] for name in names}).items():
-            _take(connection, name, rows)
+    if script is None:
+        roots = {entry.name: entry.root for entry in pages.catalogue() if entry.kind == "table"}
+        highest = _highest(pages.tree(roots["sqlite_sequence"])) if "sqlite_sequence" in roots else {}
+        tables = {name: _rows_of_pages(pages, roots[name], shapes[name]) for name in names if name in roots}
+    else:
+        highest = _highest(
+            Record(None, (row.get("name"), row.get("seq"))) for row in script.rows("sqlite_sequence") if row
+        )
+        tables = {name: map(shapes[name].named_row, script.rows(name)) for name in names}
+    bad = sum(_take(connection, name, rows) for name, rows in tables.items())
+    if script is not None:
+        strays = script.strays()
+    else:
+        pages.walk()
+        strays = pages.strays() if pages.bad_pages or len(tables) < len(names) else iter(())
+    for name, rows in _homes(strays, {name: shapes[name] for name in names}).items():
+        _take(connection, name, rows)
     count = "SELECT count(*) FROM {}".format
     saved = {name: connection.execute(count(name)).fetchone()[0] for name in shapes}
-    return saved, bad + pages.bad_records, highest
+    return saved, bad + (pages.bad_records if script is None else 0), highest
 
 
-def _homes(pages: PageFile, shapes: dict[str, _Shape]) -> dict[str, list[tuple[Any, ...]]]:
+def _rows_of_pages(pages: PageFile, root: int, shape: _Shape) -> Iterator[tuple[Any, ...] | None]:
+    return (shape.row(record, exact=False) for record in pages.tree(root))
+
+
+def _homes(strays: Iterable[Record], shapes: dict[str, _Shape]) -> dict[str, list[tuple[Any, ...]]]:
     """The rows that no tree leads to any more, by the table whose shape they have; tables in the given order."""
     found: dict[str, list[tuple[Any, ...]]] = {name: [] for name in shapes}
-    for record in pages.strays():
+    for record in strays:
         for name, shape in shapes.items():
             row = shape.row(record, exact=True)
             if row is not None:
@@ -268,10 +289,10 @@ def _homes(pages: PageFile, shapes: dict[str, _Shape]) -> dict[str, list[tuple[A
     return found
 
 
-def _numbers_given(pages: PageFile, roots: dict[str, int]) -> dict[str, int]:
+def _highest(records: Iterable[Record]) -> dict[str, int]:
     """The highest number that each table with rising numbers has ever given out."""
     highest: dict[str, int] = {}
-    for record in pages.tree(roots.get("sqlite_sequence", 0)) if "sqlite_sequence" in roots else ():
+    for record in records:
         with contextlib.suppress(ValueError, TypeError):
             name, number = record.values
             highest[str(name)] = int(number)

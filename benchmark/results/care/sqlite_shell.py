@@ -1,0 +1,160 @@
+"""Rows of a damaged database by the `.recover` of SQLite's own shell, `sqlite3`, where that is installed.
+
+The shell writes SQL, which is never executed here: it may hold whatever a foreign file says. Only its INSERTs are read,
+and only constants in them: https://sqlite.org/recovery.html. The shell works on a copy, because it would change the file.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+from benchmark.results.care.pages import Record
+from benchmark.results.store.location import side_file
+
+LEAST_SECONDS = 60.0
+"""The shell may take so long, and a second more for each mebibyte; a damaged file may have it go round in circles."""
+
+log = logging.getLogger(__name__)
+
+_INSERT = re.compile(
+    rb"""INSERT\ (?:OR\ IGNORE\ )?INTO\ ['"]?(\w+)['"]?\s*(?:\((?P<columns>[^()]*)\)\s*)?VALUES\s*\((?P<values>.*)\);\s*""",
+    re.DOTALL | re.VERBOSE,
+)
+_CONSTANT = re.compile(
+    rb"""\s*(?: (?P<null>NULL) | (?P<real>[-+]?(?:Inf|\d+(?:\.\d*)?[eE][-+]?\d+|\d+\.\d*)) | (?P<integer>[-+]?\d+)
+           | [xX]'(?P<blob>[0-9a-fA-F]*)' | (?P<calls>(?:replace\()*|unistr\() '(?P<text>[^']*(?:''[^']*)*)'
+             (?P<changes>(?:\s*,\s*'[^']*'\s*,\s*char\(\d+\)\s*\))*|\)) ) \s*(?:,|$)""",
+    re.VERBOSE,
+)
+_CHANGE = re.compile(rb"'([^']*)'\s*,\s*char\((\d+)\)")
+_UNICODE = re.compile(r"\\(?:\\|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|\+([0-9a-fA-F]{6})|([0-9a-fA-F]{4}))")
+
+
+@dataclass(frozen=True, slots=True)
+class Script:
+    """What the shell wrote.
+
+    Attributes:
+        path: Of the file of SQL.
+    """
+
+    path: Path
+
+    def rows(self, table: str) -> Iterator[Mapping[str, Any] | None]:
+        """Rows of a table by their columns, `_rowid_` among them where the shell names it; None for one that is broken."""
+        for columns, values in self._inserts(table):
+            yield None if values is None or len(columns) != len(values) else dict(zip(columns, values, strict=True))
+
+    def strays(self) -> Iterator[Record]:
+        """Records of which the shell does not know the table: root page, page, count of fields, row id, fields."""
+        for _, values in self._inserts("lost_and_found"):
+            if values is not None and len(values) > 3 and isinstance(values[2], int):
+                yield Record(values[3], tuple(values[4 : 4 + values[2]]))
+
+    def _inserts(self, table: str) -> Iterator[tuple[list[str], list[Any] | None]]:
+        with self.path.open("rb") as file:
+            for line in file:
+                if not line.startswith(b"INSERT "):
+                    continue
+                # a text may hold line breaks; quotes inside a text are doubled
+                while line.count(b"'") % 2 and (more := file.readline()):
+                    line += more  # noqa: PLW2901  the statement grows by its next line
+                statement = _INSERT.fullmatch(line)
+                if statement is not None and statement[1] == table.encode():
+                    columns = [name.strip("'\" ") for name in (statement["columns"] or b"").decode().split(",")]
+                    yield columns, _constants(statement["values"])
+
+
+@contextmanager
+def recovered(source: Path, folder: Path) -> Iterator[Script | None]:
+    """What the shell can recover of a file, or None where it is missing, too old, fails, or takes too long.
+
+    Args:
+        source: The damaged file; nobody writes to it meanwhile.
+        folder: Takes the copy of the file and what the shell writes, and is left as it was.
+
+    Side effects:
+        Starts `sqlite3`.
+    """
+    with ExitStack() as stack:
+        yield _script(source, folder, stack)
+
+
+def _script(source: Path, folder: Path, stack: ExitStack) -> Script | None:
+    shell = shutil.which("sqlite3")
+    if shell is None:
+        return None
+    try:
+        place = Path(stack.enter_context(TemporaryDirectory(prefix=".salvage-", suffix=".partial", dir=folder)))
+        copy, written = place / "copy.sqlite", place / "recovered.sql"
+        shutil.copyfile(source, copy)
+        if side_file(source, "-wal").is_file():
+            shutil.copyfile(side_file(source, "-wal"), side_file(copy, "-wal"))
+        return Script(written) if _recover(shell, copy, written) else None
+    except OSError as error:
+        log.info("sqlite3 was not used: %s", error)
+        return None
+
+
+def _recover(shell: str, copy: Path, written: Path) -> bool:
+    # deleted rows must not come back to life, and nobody's ~/.sqliterc may say otherwise
+    command = [shell, "-batch", "-init", os.devnull, str(copy), ".recover --ignore-freelist"]
+    limit = LEAST_SECONDS + copy.stat().st_size / (1 << 20)
+    with written.open("wb") as script:
+        try:
+            done = subprocess.run(
+                command, stdin=subprocess.DEVNULL, stdout=script, stderr=subprocess.PIPE, timeout=limit, check=False
+            )
+        except subprocess.TimeoutExpired:
+            log.info("sqlite3 was given up after %.0f s", limit)
+            return False
+    if done.returncode or done.stderr:
+        log.info("sqlite3 .recover failed: %s", done.stderr[:200].decode(errors="replace"))
+    return not (done.returncode or done.stderr)
+
+
+def _constants(text: bytes) -> list[Any] | None:
+    """The values of an INSERT; None when one of them is anything but a constant."""
+    values, place = [], 0
+    while place < len(text):
+        found = _CONSTANT.match(text, place)
+        if found is None:
+            return None
+        try:
+            values.append(_value(found))
+        except ValueError:
+            return None
+        place = found.end()
+    return values
+
+
+def _value(found: re.Match[bytes]) -> Any:
+    """A constant as Python has it; a text that is no UTF-8 is a `ValueError`."""
+    if found["null"]:
+        return None
+    if found["integer"]:
+        return int(found["integer"])
+    if found["real"]:
+        return float(found["real"])
+    if found["blob"] is not None:
+        return bytes.fromhex(found["blob"].decode())
+    text = found["text"].replace(b"''", b"'")
+    for old, code in _CHANGE.findall(found["changes"]):
+        text = text.replace(old, bytes([int(code)]))
+    told = text.decode()
+    return _UNICODE.sub(_character, told) if found["calls"] == b"unistr(" else told
+
+
+def _character(found: re.Match[str]) -> str:
+    code = next(filter(None, found.groups()), None)
+    return "\\" if code is None else chr(int(code, 16))
