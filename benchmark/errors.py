@@ -1,4 +1,4 @@
-"""Every error that a user can meet, as one tree; each knows the exit code it ends the command with.
+"""The tree of all errors that a user can meet, each with the exit code of the command that it ends.
 
     BenchError                1   a defect of ours
     ├── UserError             2   usage, matrix, selection: the message names the cure
@@ -6,13 +6,13 @@
     │   └── NotFoundError     2   a name or id that is not there
     ├── CellsFailedError      3   some cells failed
     ├── StorageError          4   database or disk
-    │   ├── DiskError         4   the disk is full or gave an error: what a while may cure
+    │   ├── DiskError         4   the disk is full or gave an error, which may pass
     │   └── SchemaError       4   the database is older, newer, or not ours
-    │       └── NewerRecordError  4  so is one cell of it
+    │       └── NewerRecordError  4  a recorded cell is newer
     ├── BusyError            75   another `bench run` holds this database
     └── InterruptedRunError  130, 143
 
-A message has four parts: what went wrong and where, what was expected, what was found, what to do next.
+A message has four parts: what went wrong and where, what was expected, what was found, and the cure.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class UserError(BenchError):
 
 
 class NotFoundError(UserError):
-    """A cell, run, name or file that the user asked for is not there."""
+    """A cell, run, name or file that the user asked for does not exist."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,10 +45,10 @@ class Problem:
     Attributes:
         where: Path of the key, such as `strategy.two_phase.stage[1].train`.
         expected: What is allowed there, in words.
-        found: What stands there, as the user wrote it; empty when something is missing.
-        line: Line in the file, counted from 1; None when the value did not come from the file.
-        column: Column in that line, counted from 1, where it is known (syntax errors).
-        hint: The nearest known name, or another cure; empty when there is none.
+        found: What the user wrote there; empty when something is missing.
+        line: Line in the file, counted from 1; None for a value from the command line.
+        column: Column in that line, counted from 1; known for syntax errors only.
+        hint: The nearest known name or another cure; may be empty.
     """
 
     where: str
@@ -67,7 +67,7 @@ class Problem:
 
 
 class MatrixError(UserError):
-    """Everything that is wrong with one matrix, reported at once."""
+    """All problems of a matrix, reported at once."""
 
     def __init__(self, path: str, problems: Sequence[Problem]) -> None:
         self.path = path
@@ -84,7 +84,7 @@ class CellsFailedError(BenchError):
 
 
 class StorageError(BenchError):
-    """The database or the disk cannot be used; nothing that was recorded is lost by it."""
+    """The database or the disk cannot be used; recorded results are not lost by it."""
 
     exit_code = 4
 
@@ -108,7 +108,7 @@ class BusyError(BenchError):
 
 
 class InterruptedRunError(BenchError):
-    """The run was asked to stop by a signal; unfinished cells go on in the next `bench run`."""
+    """A signal stopped the run; the next `bench run` resumes unfinished cells."""
 
     def __init__(self, message: str, exit_code: int) -> None:
         super().__init__(message)
@@ -128,11 +128,11 @@ _EXHAUSTED = {
 
 
 def exhaustion(error: BaseException) -> StorageError | None:
-    """What to tell the user when the system gives no more; None when `error` is about something else."""
-    gone = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)
-    # of all that does not exist only this has no file name: `tempfile` has looked everywhere
-    homeless = isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error)
-    if not gone and not homeless:
+    """The error to show when memory, disk, files or processes are exhausted; None when `error` is about something else."""
+    is_exhausted = isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _EXHAUSTED)
+    # `tempfile.gettempdir` raises this when it can write to none of its candidates, also because disks are full
+    no_temporary_directory = isinstance(error, FileNotFoundError) and "No usable temporary directory" in str(error)
+    if not is_exhausted and not no_temporary_directory:
         return None
     return StorageError(
         f"this system gives no more: {str(error) or 'no memory is left'}. Raise the limits of this shell (ulimit -n, -u, -v, "

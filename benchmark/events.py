@@ -1,8 +1,8 @@
-"""What scheduler and worker say to each other: plain frozen values, one JSON line each.
+"""The messages between scheduler and worker: frozen dataclasses, each one line of JSON.
 
-A worker is told one `Job` and answers with events over a pipe of its own (not stdout: TensorFlow prints there).
-Nothing is pickled; NaN and infinities are tagged, so that a line is always strict JSON; a line that is not one of
-these values is a `ProtocolError` and ends that attempt only.
+A worker gets one `Job` and answers with events over a pipe of its own, because TensorFlow prints to stdout. Nothing is
+pickled; NaN and infinities are tagged, so that a line is always strict JSON. A line that is no such message raises
+`ProtocolError` and ends that attempt only.
 """
 
 from __future__ import annotations
@@ -13,10 +13,11 @@ import types
 import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
+from functools import cache
 from typing import Any, TypeAlias
 
 LINE_LIMIT_BYTES = 1 << 20
-"""No message may be longer; a longer line is a protocol error."""
+"""The longest allowed message; a longer line is a protocol error."""
 
 
 class ProtocolError(ValueError):
@@ -25,7 +26,7 @@ class ProtocolError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """What one attempt is told.
+    """What a worker is to do in one attempt.
 
     Attributes:
         attempt_id: Number of the attempt in the database.
@@ -34,16 +35,16 @@ class Job:
         earlier_directories: Folders of earlier attempts of the same execution, newest first: where to resume from.
         data_directory: The prepared dataset (see `training/programs/prepare.py`); None for a backend that trains nothing.
         parent_weights: Kept weights of the parent cell, or None.
-        parent_weights_sha256: Their expected digest.
+        parent_weights_sha256: Their expected sha256.
         cores: Processors to pin the worker to; empty leaves it to the kernel.
         gpu: Index of the GPU that the worker may see; None hides all GPUs.
-        isolation: `fork` or `spawn`: how the process was made.
+        isolation: How the process was made: `fork` or `spawn`.
         allow_plugins: Whether plug-ins may run that the trust file does not name (see `matrix/trust.py`).
-        trial_seconds: None trains the cell; a number times a few steps of it for so long, until SIGTERM at most.
-        trial_stages: The stages to try, counted from 1.
-        shared_stages: Where the states at the ends of stages lie that other cells of the run have too: folders, by the
-            number of first stages, in decimal digits.
-        stored_stages: Those of these numbers whose state others wait for: it is stored there when it is reached.
+        trial_seconds: None trains the cell; a number only times a few of its steps, for so long or until SIGTERM.
+        trial_stages: The stages to time, counted from 1.
+        shared_stages: Folders for the states at the ends of stages that other cells of the run share, by the number of
+            stages up to there, in decimal digits.
+        stored_stages: Those of these numbers whose state other cells wait for; it is stored when it is reached.
     """
 
     attempt_id: int
@@ -65,7 +66,7 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """From the guardian: the pair of processes exists."""
+    """From the guardian: guardian and worker are running."""
 
     guardian_pid: int
     worker_pid: int
@@ -74,7 +75,7 @@ class Launched:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The worker reads its job. Observed facts, not wishes."""
+    """The worker has read its job; versions, threads and device are those observed, not those requested."""
 
     backend_version: str
     keras_version: str
@@ -84,13 +85,13 @@ class Started:
 
 @dataclass(frozen=True, slots=True)
 class ModelBuilt:
-    """Data are open and the model stands.
+    """Data are open and the model is built.
 
     Attributes:
         data_fingerprint: sha256 of the decoded arrays.
         weights_sha256: Digest of the weights the cell started from; None when random.
-        compute_dtype: As observed on a layer of the model.
-        setup_seconds: From the worker's first line to here.
+        compute_dtype: Observed on a layer of the model.
+        setup_seconds: From the start of the worker to this event.
     """
 
     parameters: int
@@ -106,21 +107,21 @@ class ModelBuilt:
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """The worker goes on from a state file; the epochs up to `epoch` follow once more as `EpochFinished`."""
+    """The worker continues from a state file; the epochs up to `epoch` are sent again as `EpochFinished`."""
 
     epoch: int
 
 
 @dataclass(frozen=True, slots=True)
 class StagesTaken:
-    """The worker begins where another cell ended its first `stages` stages; their epochs follow as `EpochFinished`."""
+    """The worker starts from the state of another cell after `stages` stages; their epochs follow as `EpochFinished`."""
 
     stages: int
 
 
 @dataclass(frozen=True, slots=True)
 class StageStored:
-    """The end of a stage is reached from which other cells go on; `stored` says whether they find its state."""
+    """A stage ended whose state other cells start from; `stored` says whether it could be stored."""
 
     stage: int
     stored: bool
@@ -128,17 +129,17 @@ class StageStored:
 
 @dataclass(frozen=True, slots=True)
 class StageStarted:
-    """A stage begins; what its frozen layers make of the images is there, where that is reused.
+    """A stage begins; the features of its frozen layers are ready, where they are computed once.
 
-    Of the last stage it is told also when no epoch is left to be trained.
+    For the last stage it is also sent when no epoch is left to train.
 
     Attributes:
-        features: Whether this stage and those before it `computed` such features, only `reused` those of other cells,
-            or had `none`.
-        features_seconds: What that took them, all together.
-        features_alone_seconds: What it would have taken without other cells.
+        features: Whether this stage and those before it `computed` features, only `reused` those of other cells, or
+            had `none`.
+        features_seconds: How long that took, all these stages together.
+        features_alone_seconds: How long it would have taken without other cells.
         shared_epochs: Epochs of earlier stages that another cell trained.
-        shared_seconds: What they took it, features included.
+        shared_seconds: How long these took there, features included.
     """
 
     stage: int
@@ -153,7 +154,7 @@ class StageStarted:
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """The training thread is alive: sent at most five times a second. `epoch` counts from 1 over the whole cell."""
+    """The training thread makes progress; sent at most five times a second. `epoch` counts from 1 over the whole cell."""
 
     stage: int
     epoch: int
@@ -163,21 +164,21 @@ class Progress:
 
 @dataclass(frozen=True, slots=True)
 class EpochFinished:
-    """One epoch: losses are means over examples, accuracies fractions 0..1, validation None without a split.
+    """An epoch ended. Losses are means over examples, accuracies fractions 0..1, validation None without a split.
 
     Attributes:
         stage: Counts from 1.
         epoch: Counts from 1 over the whole cell.
         stage_epoch: Counts from 1 within the stage.
         train_accuracy, train_loss: Running means over the epoch's batches, as Keras reports them.
-        learning_rate: That the epoch was trained with.
+        learning_rate: Of this epoch.
         seconds: Training and validation of this epoch.
         input_seconds, step_seconds, validation_seconds, checkpoint_seconds: Its phases; `step_seconds` includes
             tracing in the first epoch of a stage.
         images_per_second: Training images over `input_seconds + step_seconds`.
         traced: Whether this epoch contained tracing (the first of each stage and the first after a resume).
         improved: Whether its weights are the best so far.
-        replayed: Whether this attempt did not train it: an earlier one did and told it before, or another cell did.
+        replayed: Whether an earlier attempt or another cell trained it, and not this attempt.
     """
 
     stage: int
@@ -201,7 +202,7 @@ class EpochFinished:
 
 @dataclass(frozen=True, slots=True)
 class CheckpointFailed:
-    """The state could not be written (disk full, say); training goes on, the previous state stays."""
+    """The state could not be written, for example on a full disk; training continues, the previous state stays."""
 
     epoch: int
     reason: str
@@ -209,7 +210,7 @@ class CheckpointFailed:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactWritten:
-    """A file that stays. `name` is relative to the attempt's directory.
+    """A file to keep was written. `name` is relative to the attempt's directory.
 
     Kinds: weights, history, predictions, figure, log; and of the setting `save` model, architecture, h5.
     """
@@ -225,7 +226,7 @@ class Evaluated:
     """The test set was evaluated, once, with the kept weights.
 
     Attributes:
-        best_epoch: The epoch that the weights come from.
+        best_epoch: The epoch of the kept weights.
         tta_accuracy, tta_loss: Of the probabilities averaged over augmented views; None without `tta`.
     """
 
@@ -239,11 +240,11 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """The artifact `name` holds the predictions for the test set; told after its `ArtifactWritten`.
+    """The artifact `name` holds the predictions for the test set; sent after its `ArtifactWritten`.
 
     Attributes:
-        examples: Images of the test set.
-        class_names: Of the outputs, in their order.
+        examples: Number of test images.
+        class_names: In the order of the outputs.
     """
 
     name: str
@@ -253,13 +254,13 @@ class Predicted:
 
 @dataclass(frozen=True, slots=True)
 class Completed:
-    """The last word of a cell that ran to its end.
+    """The cell completed; the last event of its worker.
 
     Attributes:
         epochs: Epochs trained over all stages.
         fit_seconds: Sum of the epochs' `seconds`, over all attempts of the execution and with those that another cell
             trained, and `features_seconds`.
-        total_seconds: This attempt, from its first line to here.
+        total_seconds: Of this attempt, from the start of the worker to this event.
         peak_device_bytes: Peak memory on the GPU; None on the CPU.
     """
 
@@ -271,7 +272,7 @@ class Completed:
 
 @dataclass(frozen=True, slots=True)
 class Diverged:
-    """A loss became NaN or infinite at this epoch and batch; its epoch was told before this."""
+    """A loss became NaN or infinite at this epoch and batch; the epoch itself was sent before."""
 
     epoch: int
     batch: int
@@ -279,21 +280,21 @@ class Diverged:
 
 @dataclass(frozen=True, slots=True)
 class Interrupted:
-    """SIGTERM was obeyed: the state is saved up to `epoch`."""
+    """The worker stopped on SIGTERM; the state up to `epoch` is saved."""
 
     epoch: int
 
 
 @dataclass(frozen=True, slots=True)
 class Tried:
-    """The last word of a trial: what a few real steps took; nothing of them is kept. One entry for each stage tried.
+    """The last event of a trial, which times a few real steps and keeps no result; an entry for each stage.
 
     Attributes:
-        tracing_seconds: From the begin of the stage to the end of its first step and first prediction, less what these
-            take later.
-        step_seconds: Of a steady step of a full batch, input included: the median.
-        predict_seconds: Of a prediction for as many images.
-        step_ends: When each step of the last of these stages ended, in monotonic seconds; the first is the begin.
+        tracing_seconds: From the start of the stage to the end of its first step and first prediction, less what a
+            later step and prediction take.
+        step_seconds: Median of the later steps of a full batch, input included.
+        predict_seconds: Of a prediction for a full batch.
+        step_ends: When the steps of the last stage ended, in monotonic seconds; the first entry is their start.
     """
 
     tracing_seconds: tuple[float, ...]
@@ -319,7 +320,7 @@ class Failed:
 
 @dataclass(frozen=True, slots=True)
 class Exited:
-    """From the guardian, always last: the worker is gone. `signal` is 0 unless a signal ended it."""
+    """From the guardian, always last: the worker ended. `signal` is 0 unless a signal ended it."""
 
     exit_code: int
     signal: int
@@ -352,23 +353,23 @@ Event: TypeAlias = (
 
 _KINDS: dict[str, type] = {kind.__name__: kind for kind in typing.get_args(Event)}
 _TAG = "event"
-"""The field of a line that says which value it is; no value has a field of this name."""
+"""The JSON key with the name of the message's class; no message has a field of this name."""
 
 _NONFINITE = {"nan": math.nan, "inf": math.inf, "-inf": -math.inf}
 
 
 def to_line(event: Event | Job) -> bytes:
-    """The event as one line of strict JSON, with its name first and non-finite numbers as `{"float": "nan"}`."""
+    """The message as one line of strict JSON, its name first; non-finite numbers become `{"float": "nan"}`."""
     record = {_TAG: type(event).__name__}
     record.update({field.name: _tagged(getattr(event, field.name)) for field in fields(event)})
     return json.dumps(record, allow_nan=False, ensure_ascii=True).encode() + b"\n"
 
 
 def from_line(line: bytes) -> Event:
-    """The event that `to_line` wrote.
+    """The event of a line that `to_line` wrote.
 
     Raises:
-        ProtocolError: The line is too long, not JSON, of an unknown kind, or its fields are missing or wrong.
+        ProtocolError: The line is too long, not JSON or of an unknown kind, or fields are missing or wrong.
     """
     record = _parsed(line)
     kind = _KINDS.get(str(record.pop(_TAG, None)))
@@ -378,10 +379,10 @@ def from_line(line: bytes) -> Event:
 
 
 def job_from_line(line: bytes) -> Job:
-    """The job that `to_line` wrote.
+    """The job of a line that `to_line` wrote.
 
     Raises:
-        ProtocolError: As `from_line`.
+        ProtocolError: As of `from_line`.
     """
     record = _parsed(line)
     if record.pop(_TAG, None) != "Job":
@@ -413,13 +414,9 @@ def _build(kind: type, record: Mapping[str, Any]) -> Any:
     return kind(**{name: _checked(kind, name, expected[name], value) for name, value in record.items()})
 
 
-_FIELD_TYPES: dict[type, dict[str, Any]] = {}
-
-
+@cache
 def _field_types(kind: type) -> dict[str, Any]:
-    if kind not in _FIELD_TYPES:
-        _FIELD_TYPES[kind] = typing.get_type_hints(kind)
-    return _FIELD_TYPES[kind]
+    return typing.get_type_hints(kind)
 
 
 def _checked(kind: type, name: str, expected: Any, value: Any) -> Any:

@@ -1,7 +1,7 @@
-"""What this computer is and how busy it is: the only module that inspects hardware, kernel, versions and git.
+"""Inspects this machine: hardware, kernel, load, installed versions and git. The only module that does.
 
-Nothing here imports a numerical library; a GPU is asked through NVML, which needs no CUDA context. What cannot be
-found out is None (or empty), never an exception: a benchmark must not fail because `/proc` is missing.
+It imports no numerical library; GPUs are asked through NVML, which needs no CUDA context. What is unknown is None or
+empty, never an exception: a benchmark must not fail because `/proc` is missing.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from benchmark.files import sha256_of
 
 STEAL_LIMIT = 0.05
-"""A timing counts as disturbed when the hypervisor took more than this share of the cores' time away."""
+"""A timing counts as disturbed when the hypervisor took more than this share of the cores' time."""
 
 FOREIGN_LIMIT_CORES = 0.25
 """… or when programs that are not ours used more than a quarter of a core on average."""
@@ -34,11 +34,11 @@ SUSPEND_LIMIT_SECONDS = 1.0
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU as NVML names it.
+    """A GPU, as NVML reports it.
 
     Attributes:
-        index: What `device = "gpu:N"` means: its place among those that this process may use.
-        uuid: What CUDA knows it by, whatever the order; empty when it has none.
+        index: N of `device = "gpu:N"`: its position among the GPUs that this process may use.
+        uuid: Identifies it to CUDA independently of the order; empty when it has none.
     """
 
     index: int
@@ -55,7 +55,7 @@ class MachineFacts:
         cpu_cores: Logical processors that this process may use (its affinity mask), not those of the whole machine.
         memory_bytes: Physical memory, or the cgroup's limit where that is lower.
         gpu_driver: Version of the NVIDIA driver; None without one.
-        boot_id: Changes with every boot, so that a recorded process id is never taken for a stranger's.
+        boot_id: Changes with every boot, so that a recorded process id is not mistaken for that of a later process.
     """
 
     os: str
@@ -78,11 +78,11 @@ class GitState:
 
 @dataclass(frozen=True, slots=True)
 class LoadSample:
-    """How much processor time the whole machine had used up to a moment.
+    """Clocks and used processor time of the whole machine at one moment.
 
     Attributes:
-        monotonic_seconds: Clock that stands still while the machine sleeps.
-        boottime_seconds: Clock that does not.
+        monotonic_seconds: A clock that stops while the machine sleeps.
+        boottime_seconds: A clock that runs on.
         busy_seconds: Processor time spent in any program, all cores together; None where `/proc/stat` is missing.
         steal_seconds: Processor time that a hypervisor gave to other guests.
     """
@@ -94,7 +94,7 @@ class LoadSample:
 
 
 def facts() -> MachineFacts:
-    """Everything about this machine that a result must travel with."""
+    """The facts about this machine that are recorded with results."""
     gpus, driver = _gpus()
     return MachineFacts(
         os=platform.platform(),
@@ -126,19 +126,19 @@ def gpu_count() -> int:
 
 
 def cuda_name(gpu: int) -> str:
-    """What `CUDA_VISIBLE_DEVICES` must say so that a process sees the GPU of this index and no other."""
-    uuids = [one.uuid for one in _gpus()[0] if one.index == gpu]
+    """The value of `CUDA_VISIBLE_DEVICES` with which a process sees only the GPU of this index."""
+    uuids = [each.uuid for each in _gpus()[0] if each.index == gpu]
     return uuids[0] if uuids and uuids[0] else str(gpu)
 
 
 def default_machine_name() -> str:
-    """The host name, under which timings are kept unless `--machine` names another."""
+    """The host name, under which results are recorded unless `--machine` gives another name."""
     return socket.gethostname() or "localhost"
 
 
 @cache
 def boot_id() -> str:
-    """Identity of this boot: the kernel's random id, or the boot time where there is none; empty when nobody knows."""
+    """Identity of this boot: the kernel's random id, or the boot time where there is none; empty when both are unknown."""
     try:
         return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
     except OSError:
@@ -153,7 +153,7 @@ def boot_id() -> str:
 def process_start_ticks(pid: int) -> int | None:
     """When a process started, in clock ticks since boot (field 22 of `/proc/PID/stat`, proc(5)).
 
-    Together with `boot_id` and the id it names one process for good; None when there is no such process.
+    With `boot_id` and the id it identifies a process uniquely; None when there is no such process.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
@@ -167,10 +167,10 @@ def lock_holders(paths: Iterable[Path], kinds: frozenset[str] = frozenset({"WRIT
     """Programs other than this one that hold a lock on one of these files, as `process 123 (sqlite3)`.
 
     Args:
-        paths: Of the files; they are known by device and inode, whatever their names.
-        kinds: Of locks: `READ`, `WRITE`.
+        paths: The files; they are compared by device and inode.
+        kinds: Kinds of locks: `READ`, `WRITE`.
 
-    Source: `/proc/locks`, proc(5); empty where there is none, or where nobody holds one.
+    Source: `/proc/locks`, proc(5); empty where that is missing.
     """
     wanted = set()
     for path in paths:
@@ -193,7 +193,7 @@ def _command_name(pid: int) -> str:
 
 
 def package_versions(names: Iterable[str]) -> dict[str, str]:
-    """Installed versions by distribution name, without importing anything; missing ones are left out."""
+    """Versions of installed distributions by name, without importing them; missing ones are left out."""
     versions = {}
     for name in names:
         try:
@@ -204,9 +204,9 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
 
 
 def git_state(directory: Path) -> GitState:
-    """Commit and cleanliness of the repository around `directory`.
+    """The commit of the repository around `directory`, and whether tracked files differ from it.
 
-    Side effects: starts `git` twice, read-only; no remote address is ever asked for.
+    Side effects: runs `git` twice, read-only; no network.
     """
     commit = _git(directory, "rev-parse", "HEAD")
     if not commit:
@@ -216,7 +216,7 @@ def git_state(directory: Path) -> GitState:
 
 
 def load_sample() -> LoadSample:
-    """How much processor time this machine has used up to now."""
+    """Clocks and processor time of this machine now."""
     busy, steal = _processor_seconds()
     boottime = time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
     return LoadSample(time.monotonic(), boottime, busy, steal)
@@ -279,12 +279,12 @@ def cpu_model() -> str:
 
 
 def processor_digest() -> str:
-    """Tells processors apart for which programs are compiled differently: model and features, hashed."""
+    """A digest of the processor's model and features, on which compiled programs depend."""
     try:
-        found = re.search(r"^(flags|Features)\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        match = re.search(r"^(flags|Features)\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
-        found = None
-    features = found.group(2) if found else ""
+        match = None
+    features = match.group(2) if match else ""
     return sha256_of(f"{platform.machine()} {cpu_model()} {features}".encode())[:12]
 
 
@@ -307,11 +307,11 @@ def _memory_bytes() -> int:
 def _gpus() -> tuple[tuple[Gpu, ...], str | None]:
     """GPUs and driver version through NVML, which counts devices without creating a CUDA context.
 
-    Where `CUDA_VISIBLE_DEVICES` is set, by a cluster's scheduler for example, only what it names is there.
+    Where `CUDA_VISIBLE_DEVICES` is set, for example by a cluster's scheduler, only the GPUs that it names count.
     """
-    invented = os.environ.get("BENCH_TEST_GPUS")
-    if invented is not None and os.environ.get("BENCH_TESTING") == "1":
-        names = invented.split(",") if invented else ()
+    simulated = os.environ.get("BENCH_TEST_GPUS")
+    if simulated is not None and os.environ.get("BENCH_TESTING") == "1":
+        names = simulated.split(",") if simulated else ()
         return tuple(Gpu(number, name, 1 << 30, f"GPU-{name}") for number, name in enumerate(names)), "0"
     try:
         import pynvml
@@ -324,7 +324,7 @@ def _gpus() -> tuple[tuple[Gpu, ...], str | None]:
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         uuids = [str(pynvml.nvmlDeviceGetUUID(handle)) for handle in handles]
         wanted = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), uuids)
-        # a slice of a GPU (MIG) is not counted, but known by its name
+        # NVML does not enumerate slices of a GPU (MIG), but finds them by UUID
         known = dict(zip(uuids, handles, strict=True))
         gpus = tuple(
             _gpu(index, uuid, known[uuid] if uuid in known else pynvml.nvmlDeviceGetHandleByUUID(uuid))
@@ -346,12 +346,12 @@ def _gpu(index: int, uuid: str, handle: Any) -> Gpu:
 def visible_devices(setting: str | None, uuids: Sequence[str]) -> list[str]:
     """UUIDs of the devices that a value of `CUDA_VISIBLE_DEVICES` leaves visible; None leaves all.
 
-    As CUDA reads it (CUDA C++ Programming Guide, "CUDA Environment Variables"): numbers, and beginnings of UUIDs, in
-    the order given; the first that is none of them, and everything behind it, is invisible.
+    The rules are CUDA's (CUDA C++ Programming Guide, "CUDA Environment Variables"): numbers and prefixes of UUIDs, in
+    the order given; the first invalid entry, and everything after it, is invisible.
 
     Args:
         setting: The value.
-        uuids: Of all GPUs, in the order of their numbers on the PCI bus.
+        uuids: The UUIDs of all GPUs, in the order of their numbers on the PCI bus.
     """
     if setting is None:
         return list(uuids)
@@ -359,14 +359,14 @@ def visible_devices(setting: str | None, uuids: Sequence[str]) -> list[str]:
     for entry in setting.split(","):
         name = entry.strip()
         if name.startswith("MIG-"):
-            found = [name]
+            matches = [name]
         elif name.startswith("GPU-"):
-            found = [uuid for uuid in uuids if uuid.startswith(name)]
+            matches = [uuid for uuid in uuids if uuid.startswith(name)]
         else:
-            found = [uuids[int(name)]] if name.isdecimal() and int(name) < len(uuids) else []
-        if len(found) != 1 or found[0] in visible:
+            matches = [uuids[int(name)]] if name.isdecimal() and int(name) < len(uuids) else []
+        if len(matches) != 1 or matches[0] in visible:
             break
-        visible += found
+        visible += matches
     return visible
 
 

@@ -1,1 +1,1 @@
-"""What can be named: datasets, models, strategies, presets. Facts as TOML and plain values, without TensorFlow."""
+"""What a matrix can name: datasets, models, strategies, presets, backends; TOML and plain values, without TensorFlow."""

@@ -1,4 +1,4 @@
-"""The backends that cells can be computed with, as data: ask what a backend can, never for its name."""
+"""The register of backends. Code asks what a backend can (`trains`, …), never for its name."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from types import MappingProxyType
 
 @dataclass(frozen=True, slots=True)
 class Backend:
-    """What a backend is and can.
+    """A backend: its names, modules and abilities.
 
     Attributes:
-        name: As matrices write it.
-        title: As people write it.
-        modules: What its workers need and what is slow to import, the library itself first; their distributions have
-            the same names, and their versions are part of what is measured.
-        install: What to give `pip install`.
+        name: Its name in matrices.
+        title: Its usual spelling.
+        modules: What its workers import and is slow to import, the library itself first; the distributions have the
+            same names, and results record their versions.
+        install: The argument for `pip install`.
         entry: The module whose `main(job, emit)` a worker of this backend runs.
-        trains: Whether it trains a network: only then are data, weights and plug-ins made ready for its cells.
+        trains: Whether it trains networks; only then are data, weights and plug-ins prepared for its cells.
         forks_with_gpu: Whether a process that has imported it may be forked before it uses a GPU.
-        start_seconds: What importing it takes, about.
-        environment: Variables that its workers are given.
+        start_seconds: About how long importing it takes.
+        environment: Environment variables of its workers.
     """
 
     name: str
@@ -37,7 +37,7 @@ class Backend:
 
     @property
     def is_installed(self) -> bool:
-        """Whether its modules are there, as far as can be told without importing them."""
+        """Whether its modules can be found; they are not imported."""
         return all(importlib.util.find_spec(name) is not None for name in self.modules)
 
 
@@ -50,7 +50,7 @@ _BACKENDS = {
             "JAX",
             ("jax", "keras"),
             "'benchmark-matrix[jax]'",
-            # it would take three quarters of a GPU's memory at once, which others may share
+            # JAX would reserve three quarters of a GPU's memory at once, which other processes may share
             environment={"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
         ),
         Backend(
@@ -58,38 +58,38 @@ _BACKENDS = {
             "PyTorch",
             ("torch", "keras"),
             "'benchmark-matrix[torch]'",
-            # Keras chooses PyTorch's device when it is imported, and asking for a GPU starts CUDA
+            # importing Keras asks PyTorch for a GPU, which starts CUDA, and CUDA does not survive a fork
             forks_with_gpu=False,
             start_seconds=6.0,
         ),
     )
 }
 BACKENDS: Mapping[str, Backend] = MappingProxyType(_BACKENDS)
-"""All backends that are known here, by name."""
+"""All known backends, by name."""
 
 
 def register(backend: Backend) -> None:
-    """Makes a backend known to this process."""
+    """Add a backend to `BACKENDS`, in this process."""
     _BACKENDS[backend.name] = backend
 
 
 def trains(name: str) -> bool:
-    """Whether a backend trains networks; one that is not known here, of a database of other versions, counts as one."""
+    """Whether a backend trains networks; an unknown one, from a database of another version, is assumed to."""
     return name not in BACKENDS or BACKENDS[name].trains
 
 
 def training_backends() -> tuple[str, ...]:
-    """Names of the backends that train networks, which is what matrices are offered."""
+    """Names of the backends that train networks, those that messages offer to users."""
     return tuple(backend.name for backend in BACKENDS.values() if backend.trains)
 
 
 def installed_backends() -> tuple[str, ...]:
-    """Names of the backends that can be used here."""
+    """Names of the installed backends."""
     return tuple(backend.name for backend in BACKENDS.values() if backend.is_installed)
 
 
 def missing_backend(name: str) -> str:
-    """That a backend is not known or not installed here, and the cure."""
+    """The message for a backend that is unknown or not installed, with the cure."""
     if name not in BACKENDS:
         return f'backend = "{name}" is unknown here: expected one of {", ".join(training_backends())}'
     backend = BACKENDS[name]

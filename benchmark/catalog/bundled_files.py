@@ -1,4 +1,4 @@
-"""The texts that come with bench: built-in definitions and presets. `matrix` reads the definitions; nobody else does."""
+"""Reads the TOML files that come with bench: built-in definitions and presets."""
 
 from __future__ import annotations
 
@@ -8,18 +8,18 @@ from importlib import resources
 from benchmark.errors import NotFoundError
 
 FAMILIES = ("dataset", "model", "strategy")
-"""The kinds of things that can be defined; each has a file of built-in definitions."""
+"""What can be defined; each family has a file of built-in definitions."""
 
 _SUFFIX = ".toml"
 
 
 def definitions_text(family: str) -> str:
-    """The built-in definitions of one family, in the grammar of users' own."""
+    """The built-in definitions of a family, in the same form as users write theirs."""
     return _read(f"{family}s" if family != "strategy" else "strategies")
 
 
 def preset_names() -> tuple[str, ...]:
-    """All presets, the default one first."""
+    """Names of all presets, the default one first."""
     folder = resources.files(__package__) / "presets"
     names = {entry.name.removesuffix(_SUFFIX) for entry in folder.iterdir() if entry.name.endswith(_SUFFIX)}
     return tuple(sorted(names, key=lambda name: (name != "default", name)))
@@ -40,7 +40,7 @@ def preset_text(name: str) -> str:
 
 
 def preset_summary(name: str) -> str:
-    """The preset in one line: the first line of its file, without the comment sign."""
+    """A one-line description of a preset: the first line of its file, without the comment sign."""
     return preset_text(name).partition("\n")[0].lstrip("# ").rstrip()
 
 

@@ -24,32 +24,32 @@ def default_cache_root() -> Path:
     """`$BENCH_CACHE`, else the platform's cache folder for `bench`. Creates nothing.
 
     Raises:
-        UserError: There is no such variable, and this user has no home folder.
+        UserError: The variable is not set, and this user has no home folder.
     """
     chosen = os.environ.get("BENCH_CACHE")
     try:
-        found = Path(chosen).expanduser().absolute() if chosen else platformdirs.user_cache_path("bench")
+        root = Path(chosen).expanduser().absolute() if chosen else platformdirs.user_cache_path("bench")
     except RuntimeError:
-        found = Path()
-    if not found.is_absolute():
+        root = Path()
+    if not root.is_absolute():
         raise UserError(
             "the cache folder: expected a home folder for this user to put it in, found none. "
             "Set HOME, or name a folder with BENCH_CACHE"
         )
-    return found
+    return root
 
 
 def prepared_directory(
     source: str, image_size: int, color: str, cache_root: str | os.PathLike[str], state: str = ""
 ) -> Path:
-    """The folder that the prepared arrays of one source, size and colour lie in, whether it exists or not.
+    """The folder of the prepared arrays of one source, size and colour, whether it exists or not.
 
-    The readable part of the name is for people; the hash alone tells sources apart, so that a user's path in
-    `folder:PATH` never becomes part of a path here.
+    The readable part of the name is for people; the hash alone distinguishes sources, so that a user's path in
+    `folder:PATH` never becomes part of this path.
 
     Args:
         source: `digits`, `tfds:NAME`, `folder:PATH` or `npz:PATH`.
-        image_size: Height and width in pixels that cells ask for; see `facts.prepared_size`.
+        image_size: Height and width in pixels that the cell asks for; see `facts.prepared_size`.
         color: `grey` or `rgb`.
         cache_root: See `default_cache_root`.
         state: See `source_state`; empty for a source without files of the user.
@@ -65,10 +65,10 @@ def prepared_directory(
 
 
 def source_state(location: str | None, test_fraction: float | None, class_names: tuple[str, ...] | None) -> str:
-    """What of a source decides the prepared arrays beside its name, size and colour; empty for our own sources.
+    """What decides the prepared arrays beside source, size and colour, as a digest; empty for built-in sources.
 
-    Of a user's files their place, names, sizes and times, so that arrays of older files are never taken for those of
-    newer ones. Nothing is opened; a folder of 100,000 images takes about half a second.
+    For a user's files this covers path, names, sizes and times, so that prepared arrays of older files are never used
+    for newer ones. No file is opened; a folder of 100,000 images takes about half a second.
     """
     if location is None and test_fraction is None:
         return ""
@@ -76,11 +76,11 @@ def source_state(location: str | None, test_fraction: float | None, class_names:
     return sha256_of(json.dumps(parts, ensure_ascii=True).encode())
 
 
-def _files_state(place: Path) -> str:
+def _files_state(path: Path) -> str:
     try:
-        if place.is_dir():
-            return folder_state(place)
-        status = place.stat()
+        if path.is_dir():
+            return folder_state(path)
+        status = path.stat()
     except OSError:
         return "absent"
     return f"{status.st_size} {status.st_mtime_ns}"
@@ -104,7 +104,7 @@ class DataSpec(Protocol):
 
 
 class PreparedDirectories:
-    """Finds the folders of prepared datasets; looks at each user's files once."""
+    """Finds the folders of prepared datasets; the state of a user's files is read once and kept."""
 
     def __init__(self, cache_root: str | os.PathLike[str]) -> None:
         self._cache_root = cache_root

@@ -1,7 +1,6 @@
 """Known facts about data sources and architectures, so that nothing needs TensorFlow to be planned or listed.
 
-Each fact is checked against the thing itself by a test: sizes and class names against the prepared data, layers and
-limits against the built network.
+A test checks each fact: sizes and class names against the prepared data, layers and limits against the built network.
 """
 
 from __future__ import annotations
@@ -15,15 +14,15 @@ from benchmark.catalog.keras_applications import APPLICATIONS, Application
 
 @dataclass(frozen=True, slots=True)
 class SourceFacts:
-    """What a data source holds.
+    """Classes, sizes and numbers of examples of a data source.
 
     Attributes:
         class_names: Names of the labels 0, 1, ….
-        image_size: Height and width as they come, in pixels; of Imagenette's varying sizes the shorter side.
+        image_size: Height and width in the source, in pixels; of Imagenette's varying sizes the shorter side.
         channels: 1 or 3.
-        train_per_class, test_per_class: How many examples of each label the two splits have.
-        enlarged_in_network: Whether all images have that size and are kept so where cells ask for larger ones: the
-            network then begins with the enlarging, and the cache holds each pixel once.
+        train_per_class, test_per_class: Examples of each label in the two splits.
+        enlarged_in_network: Whether all images have that size and stay so in the cache where cells ask for larger
+            ones: the network then begins with a resizing layer, which keeps the cache small.
     """
 
     class_names: tuple[str, ...]
@@ -92,22 +91,22 @@ SOURCES: Mapping[str, SourceFacts] = {
 
 
 def prepared_size(source: str, image_size: int) -> int:
-    """The size at which images of a source are prepared and kept for cells that ask for `image_size`."""
+    """The size in pixels at which images of a source are cached for cells that ask for `image_size`."""
     facts = SOURCES.get(source)
     return min(image_size, facts.image_size) if facts and facts.enlarged_in_network else image_size
 
 
 @dataclass(frozen=True, slots=True)
 class Backbone:
-    """How much there is to compute before the head, for one image of the size and the widths that are usual.
+    """What a forward pass of the layers before the head costs, for one image of the usual size with the usual filters.
 
     Attributes:
         image_size: Height and width in pixels.
         multiply_adds: Of a forward pass.
-        activations: Numbers that all layers hand on.
-        parameters: Moving averages included.
-        filters: The usual ones; empty where an architecture takes none.
-        layers: Where they are not counted exactly, see `ArchitectureFacts.backbone_layers`.
+        activations: Output values of all layers together.
+        parameters: Their number, moving averages included.
+        filters: The usual filters; empty where an architecture takes none.
+        layers: An estimate of their number, where `ArchitectureFacts.backbone_layers` is no exact count.
     """
 
     image_size: int
@@ -119,24 +118,24 @@ class Backbone:
 
 
 UNKNOWN_BACKBONE = Backbone(224, 1e9, 10e6, 5_000_000, layers=50)
-"""What a network that only its author knows is taken for: about half a ResNet18."""
+"""The assumed cost of a user's own network: about half a ResNet18."""
 
 
 @dataclass(frozen=True, slots=True)
 class ArchitectureFacts:
-    """What a network builder takes and can do.
+    """Parameters and limits of a network builder.
 
     Attributes:
-        parameters: What it must be given, beside `dropout`, which every architecture takes.
-        preprocessing: Family of input scaling: `unit` (0..1), or one of `applications.Application`.
+        parameters: Names of its required parameters, beside `dropout`, which every architecture takes.
+        preprocessing: Family of input scaling: `unit` (0..1), or one of `keras_applications.Application`.
         imagenet: Whether ImageNet weights exist; they take three channels.
-        size_dependent: Whether the shape of some weights follows from the image size (a Flatten before Dense), so
-            that weights only fit images of the same size.
+        size_dependent: Whether the shape of some weights depends on the image size (a Flatten before Dense), so that
+            weights fit images of the same size only.
         minimum_image_size: The smallest images it takes, in pixels, for given parameters.
         backbone_layers: Layers before the head, for given parameters: what `last:N` counts.
-        backbone: What it has to compute.
-        blocks: How many numbers `filters` must have; None leaves it free.
-        defaults: Values of parameters that a definition need not give, `dropout` among them.
+        backbone: The cost of its layers before the head.
+        blocks: The required length of `filters`; None allows any.
+        defaults: Default values of optional parameters, `dropout` among them.
     """
 
     parameters: tuple[str, ...]
@@ -151,7 +150,7 @@ class ArchitectureFacts:
 
 
 PLUGIN = "plugin:"
-"""Before the name of an architecture: a user's own function builds it."""
+"""Prefix of the name of an architecture that a user's own function builds."""
 
 _PLUGIN_FACTS = ArchitectureFacts(
     parameters=(),
@@ -165,7 +164,7 @@ _PLUGIN_FACTS = ArchitectureFacts(
 
 
 def architecture_facts(name: str) -> ArchitectureFacts:
-    """What is known of an architecture; of a user's own nothing that would forbid anything.
+    """The facts of an architecture; for a user's own, facts that forbid nothing.
 
     Raises:
         KeyError: There is no such architecture.
@@ -173,27 +172,28 @@ def architecture_facts(name: str) -> ArchitectureFacts:
     return _PLUGIN_FACTS if name.startswith(PLUGIN) else ARCHITECTURES[name]
 
 
-def _valid_convolutions(parameters: Mapping[str, Any]) -> int:
-    """One pixel must be left after each unpadded convolution and its halving, backwards from the last."""
+def _smallest_unpadded(parameters: Mapping[str, Any]) -> int:
+    """The smallest size of which a pixel is left after all unpadded convolutions, each halved; counted backwards."""
     size = 1
     for _ in parameters["filters"]:
         size = 2 * size + parameters["kernel_size"] - 1
     return size
 
 
-def _halvings(parameters: Mapping[str, Any]) -> int:
+def _smallest_padded(parameters: Mapping[str, Any]) -> int:
+    """Likewise for padded convolutions, which only the halvings shrink."""
     return int(2 ** len(parameters["filters"]))
 
 
-def _application(one: Application) -> ArchitectureFacts:
+def _application_facts(network: Application) -> ArchitectureFacts:
     return ArchitectureFacts(
         parameters=("dense_units",),
-        preprocessing=one.preprocessing,
+        preprocessing=network.preprocessing,
         imagenet=True,
         size_dependent=False,
-        minimum_image_size=lambda _: one.minimum_image_size,
-        backbone_layers=lambda _: one.layers,
-        backbone=Backbone(224, one.giga_multiply_adds * 1e9, one.mega_activations * 1e6, one.parameters),
+        minimum_image_size=lambda _: network.minimum_image_size,
+        backbone_layers=lambda _: network.layers,
+        backbone=Backbone(224, network.giga_multiply_adds * 1e9, network.mega_activations * 1e6, network.parameters),
         defaults={"dense_units": 0, "dropout": 0.0},
     )
 
@@ -204,7 +204,7 @@ ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
         preprocessing="unit",
         imagenet=False,
         size_dependent=True,
-        minimum_image_size=_valid_convolutions,
+        minimum_image_size=_smallest_unpadded,
         backbone_layers=lambda parameters: 2 * len(parameters["filters"]),
         backbone=Backbone(28, 2.81e6, 36_000, 19_392, (32, 64)),
     ),
@@ -213,7 +213,7 @@ ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
         preprocessing="unit",
         imagenet=False,
         size_dependent=True,
-        minimum_image_size=_halvings,
+        minimum_image_size=_smallest_padded,
         backbone_layers=lambda parameters: 8 * len(parameters["filters"]),
         backbone=Backbone(32, 38.6e6, 373_000, 288_352, (32, 64, 128)),
     ),
@@ -222,7 +222,7 @@ ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
         preprocessing="unit",
         imagenet=False,
         size_dependent=True,
-        minimum_image_size=_halvings,
+        minimum_image_size=_smallest_padded,
         backbone_layers=lambda parameters: 2 * len(parameters["filters"]),
         backbone=Backbone(32, 10.3e6, 72_000, 93_248, (32, 64, 128)),
     ),
@@ -236,5 +236,5 @@ ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
         backbone=Backbone(224, 1.81e9, 9.6e6, 11_186_112, (64, 128, 256, 512)),
         blocks=4,
     ),
-    **{name: _application(one) for name, one in APPLICATIONS.items()},
+    **{name: _application_facts(network) for name, network in APPLICATIONS.items()},
 }

@@ -1,6 +1,6 @@
-"""The networks of Keras Applications: what must be known of each before Keras is imported, or a file is fetched.
+"""Facts about the networks of Keras Applications that are needed without importing Keras or fetching a file.
 
-A test asks Keras itself for every one of these facts: which file it would fetch for `weights="imagenet"` and
+A test compares each fact with Keras: which file it fetches for `weights="imagenet"` and
 `include_top=False`, with which digest, how many layers and parameters that network has, and what its own
 preprocessing does to an image.
 """
@@ -13,19 +13,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 PREFIX = "keras:"
-"""How a matrix names one of them: `architecture = "keras:MobileNetV2"`."""
+"""Prefix of their names in a matrix: `architecture = "keras:MobileNetV2"`."""
 
 _STORE = "https://storage.googleapis.com"
 
 
 @dataclass(frozen=True, slots=True)
 class PublishedWeights:
-    """Where the weights of one network without its top are published.
+    """The file with the ImageNet weights of a network without its top.
 
     Attributes:
         url: Where the file is downloaded from.
-        digest: MD5 or SHA-256 of the file, as Keras has it; None when Keras publishes none.
-        cached_as: The name of the file in Keras's cache, where it is not that of the address.
+        digest: MD5 or SHA-256 of the file, as Keras states it; None where Keras states none.
+        cached_as: The name of the file in Keras's cache, where it differs from that in the URL.
     """
 
     url: str
@@ -34,7 +34,7 @@ class PublishedWeights:
 
     @property
     def algorithm(self) -> str:
-        """Of the digest: `md5` or `sha256`."""
+        """The algorithm of the digest: `md5` or `sha256`."""
         return "sha256" if self.digest and len(self.digest) == 64 else "md5"
 
     @property
@@ -44,7 +44,7 @@ class PublishedWeights:
 
     @property
     def path(self) -> Path:
-        """Where the file lies in Keras's cache: `$KERAS_HOME/models`, by default `~/.keras/models`."""
+        """Path of the file in Keras's cache: `$KERAS_HOME/models`, by default `~/.keras/models`."""
         home = os.environ.get("KERAS_HOME")
         root = Path(home).expanduser() if home else Path.home() / ".keras"
         return root / "models" / (self.cached_as or self.url.rpartition("/")[2])
@@ -52,17 +52,17 @@ class PublishedWeights:
 
 @dataclass(frozen=True, slots=True)
 class Application:
-    """One network of Keras Applications, without its top.
+    """A network of Keras Applications, without its top.
 
     Attributes:
         name: The function of `keras.applications` that builds it.
-        preprocessing: What becomes of pixels 0..255 first: `caffe` (BGR, ImageNet's means subtracted), `torch`
+        preprocessing: How pixels 0..255 are scaled: `caffe` (BGR, ImageNet's means subtracted), `torch`
             (ImageNet's means subtracted, divided by its deviations), `symmetric` (to -1..1), `centred` (128 becomes 0,
             0 becomes -1), `inside` (layers of the network itself do what `torch` does).
         minimum_image_size: The smallest images it takes, in pixels.
-        layers, parameters: Of the network without its input and without preprocessing that is not `inside`.
-        giga_multiply_adds, mega_activations: Of a forward pass of one image of 224x224: thousand millions of
-            multiply-adds, millions of numbers that all layers hand on.
+        layers, parameters: Their numbers, without the input layer and without preprocessing that is not `inside`.
+        giga_multiply_adds, mega_activations: Of a forward pass of one image of 224x224 pixels: 10^9 multiply-adds,
+            10^6 output values of all layers together.
     """
 
     name: str
@@ -120,11 +120,11 @@ _TABLE: tuple[tuple[str, str, int, int, int, float, float, str, str | None], ...
 
 _CACHED_AS = {"NASNetLarge": "nasnet_large_no_top.h5", "NASNetMobile": "nasnet_mobile_no_top.h5"}
 _BUILT_IN = {"VGG16": "vgg16", "ResNet50": "resnet50"}
-"""Architectures that had a name of their own first; both names mean the same."""
+"""Architectures that also have a name without the prefix; both names mean the same."""
 
 
 def canonical(name: str) -> str:
-    """The one name of an architecture: `keras:VGG16` is `vgg16`."""
+    """The preferred name of an architecture: `vgg16` for `keras:VGG16`."""
     return _BUILT_IN.get(name.removeprefix(PREFIX), name) if name.startswith(PREFIX) else name
 
 

@@ -1,4 +1,4 @@
-"""`.npz` archives seen from outside: which arrays they hold, of which shape and type. NumPy is not needed for that."""
+"""Lists the arrays of `.npz` archives with shape and type, from their headers alone and without importing NumPy."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _MAGIC = b"\x93NUMPY"
 _HEADER_LIMIT = 1 << 16
 
 DAMAGE = (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError, EOFError)
-"""What `zipfile` raises besides OSError and ValueError when an archive is damaged, encrypted or packed otherwise."""
+"""What `zipfile` raises besides OSError and ValueError for a damaged, encrypted or unusually compressed archive."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,27 +26,30 @@ class ArrayFacts:
 
 
 def array_facts(path: Path) -> dict[str, ArrayFacts]:
-    """The arrays of an archive by name; members that are no plain arrays are left out.
+    """The shape and type of each array of an archive, by name; members that are no plain arrays are left out.
 
     Raises:
-        OSError: The file is not there, or cannot be read.
+        OSError: The file is missing or cannot be read.
         ValueError: It is not an archive.
     """
-    found = {}
+    arrays = {}
     try:
         with zipfile.ZipFile(path) as archive:
             for member in archive.namelist():
                 with archive.open(member) as file:
                     facts = _facts(file)
                 if facts is not None:
-                    found[member.removesuffix(".npy")] = facts
+                    arrays[member.removesuffix(".npy")] = facts
     except DAMAGE as error:
         raise ValueError(f"{path} is not a readable .npz archive: {error}") from error
-    return found
+    return arrays
 
 
 def _facts(file: IO[bytes]) -> ArrayFacts | None:
-    """From the header of the format NPY: magic, version, length, and a Python literal."""
+    """Read an NPY header: magic, version, length, and a Python literal; None where there is none.
+
+    Source: https://numpy.org/doc/stable/reference/generated/numpy.lib.format.html
+    """
     start = file.read(8)
     if not start.startswith(_MAGIC):
         return None

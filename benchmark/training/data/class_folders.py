@@ -9,7 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmark.catalog.image_folders import Layout, images, layout, subfolders
+from benchmark.catalog.image_folders import FolderLayout, find_layout, image_names, subfolders
 from benchmark.layout import array_file
 from benchmark.training.data.images import decode_image
 from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
@@ -36,7 +36,7 @@ def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
     root = Path(request.location or "")
     notes: list[str] = []
     try:
-        folders = layout(root)
+        folders = find_layout(root)
         names = _class_names(folders, request)
         training = _image_files(folders.train, names, notes)
         test = _image_files(folders.test, names, notes) if folders.test else None
@@ -62,7 +62,7 @@ def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
     return SourceSummary([unicodedata.normalize("NFC", name) for name in names], tuple(notes))
 
 
-def _class_names(folders: Layout, request: DatasetRequest) -> list[str]:
+def _class_names(folders: FolderLayout, request: DatasetRequest) -> list[str]:
     names = subfolders(folders.train)
     if len(names) < 2:
         raise DataError(
@@ -92,7 +92,7 @@ def _image_files(folder: Path, names: Sequence[str], notes: list[str]) -> list[_
     for label, name in enumerate(names):
         if not (folder / name).is_dir():
             continue
-        files, others = images(folder / name)
+        files, others = image_names(folder / name)
         image_files += [_ImageFile(folder / name / file, label) for file in files]
         skipped += [f"{name}/{other}" for other in others]
     if skipped:
@@ -103,7 +103,7 @@ def _image_files(folder: Path, names: Sequence[str], notes: list[str]) -> list[_
     return image_files
 
 
-def _check_every_class(training: Sequence[_ImageFile], names: Sequence[str], folders: Layout) -> None:
+def _check_every_class(training: Sequence[_ImageFile], names: Sequence[str], folders: FolderLayout) -> None:
     used = {file.label for file in training}
     empty = [name for label, name in enumerate(names) if label not in used]
     if empty:
