@@ -171,7 +171,7 @@ def test_a_stalled_worker_writes_its_stacks_before_it_is_killed(struck):
 def test_a_crash_leaves_the_trace_of_faulthandler(struck):
     tail = attempts_at(struck, CELLS["build:1:segv"])[0][2]
     assert "Segmentation fault" in tail
-    assert "rehearsal.py" in tail
+    assert "fake_worker.py" in tail
 
 
 def test_a_traceback_is_in_the_database(place, once):
@@ -179,7 +179,7 @@ def test_a_traceback_is_in_the_database(place, once):
     place.run([VICTIM])
     (found,) = place.rows("select error_type, error_message, traceback from attempt")
     assert found[:2] == ("ValueError", "fault point: ValueError")
-    assert "rehearsal.py" in found[2]
+    assert "fake_worker.py" in found[2]
 
 
 def test_three_crashes_are_too_many(place, monkeypatch):

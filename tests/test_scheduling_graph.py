@@ -4,14 +4,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from scheduling_plans import fake_cell
 
-from benchmark.scheduling.decisions.queue import PATIENCE, CellGraph
+from benchmark.scheduling.decisions.queue import PATIENCE, CellQueue
 
 
-def graph_of(cells, seconds=lambda cell: 1.0, lane=lambda cell: cell.threads) -> CellGraph:
-    return CellGraph(cells, seconds, lane)
+def graph_of(cells, seconds=lambda cell: 1.0, lane=lambda cell: cell.threads) -> CellQueue:
+    return CellQueue(cells, seconds, lane)
 
 
-def taken(graph: CellGraph, take=lambda cell: True):
+def taken(graph: CellQueue, take=lambda cell: True):
     found = graph.next(lambda cell: True, lambda cell: take(cell) or None)
     return None if found is None else found[0]
 

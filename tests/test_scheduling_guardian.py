@@ -13,8 +13,8 @@ import pytest
 
 from benchmark.events import Exited, Launched, from_line
 from benchmark.scheduling.processes import guardian
+from benchmark.scheduling.processes.guarded_process import start_guarded
 from benchmark.scheduling.processes.guardian import BoundedLog
-from benchmark.scheduling.processes.launcher import start_guarded
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
 

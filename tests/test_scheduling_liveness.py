@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from benchmark.events import Launched, Progress, StageStarted
-from benchmark.scheduling.loop.stall import Liveness
+from benchmark.scheduling.loop.stall import StallDetector
 from benchmark.scheduling.options import RunOptions
 
 OPTIONS = RunOptions(
@@ -19,13 +19,13 @@ def progress(batch: int, epoch: int = 1) -> Progress:
 
 
 def test_the_first_batch_may_take_long():
-    liveness = Liveness(OPTIONS, 0.0)
+    liveness = StallDetector(OPTIONS, 0.0)
     assert liveness.overdue(99.9) is None
     assert "no first batch within 100 s at the start" in liveness.overdue(100.0)
 
 
 def test_after_it_batches_must_follow():
-    liveness = Liveness(OPTIONS, 0.0)
+    liveness = StallDetector(OPTIONS, 0.0)
     liveness.note(progress(1), 50.0)
     assert liveness.deadline() == 60.0
     assert liveness.overdue(59.9) is None
@@ -33,7 +33,7 @@ def test_after_it_batches_must_follow():
 
 
 def test_batches_of_an_evaluation_repeat_the_position_and_are_signs_of_life():
-    liveness = Liveness(OPTIONS, 0.0)
+    liveness = StallDetector(OPTIONS, 0.0)
     liveness.note(progress(8), 1.0)
     liveness.note(progress(8), 9.0)
     assert liveness.overdue(18.9) is None
@@ -41,7 +41,7 @@ def test_batches_of_an_evaluation_repeat_the_position_and_are_signs_of_life():
 
 
 def test_a_new_stage_is_traced_again():
-    liveness = Liveness(OPTIONS, 0.0)
+    liveness = StallDetector(OPTIONS, 0.0)
     liveness.note(Launched(1, 2, 3), 0.5)
     liveness.note(progress(1), 1.0)
     liveness.note(StageStarted(2, 3, 5), 2.0)
@@ -51,7 +51,7 @@ def test_a_new_stage_is_traced_again():
 
 @pytest.mark.parametrize("now", [30.0, 31.0])
 def test_the_limit_of_a_cell_holds_however_lively_it_is(now):
-    liveness = Liveness(replace(OPTIONS, timeout_seconds=30), 0.0)
+    liveness = StallDetector(replace(OPTIONS, timeout_seconds=30), 0.0)
     liveness.note(progress(5), 29.9)
     assert liveness.deadline() == 30.0
     assert liveness.overdue(29.95) is None

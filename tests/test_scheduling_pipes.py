@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark import events
-from benchmark.scheduling.loop.attempt import worker_event
+from benchmark.scheduling.processes.guarded_process import worker_event
 from benchmark.scheduling.processes.pipes import LineReader
 
 

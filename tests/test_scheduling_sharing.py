@@ -14,8 +14,8 @@ from scheduling_plans import fake_cell
 from scheduling_runs import Listener, Place
 
 from benchmark.events import StagesTaken, StageStarted, StageStored
-from benchmark.scheduling.decisions.queue import CellGraph
-from benchmark.scheduling.decisions.shared_stages import Sharing
+from benchmark.scheduling.decisions.queue import CellQueue
+from benchmark.scheduling.decisions.shared_stages import SharedStages
 
 FROZEN = fake_cell(strategy="frozen", epochs=3)
 TWO = fake_cell(strategy="two", epochs=[3, 2])
@@ -145,7 +145,7 @@ def test_a_cell_that_is_run_again_trains_again(place):
     place.run([TWO, FROZEN], jobs=1)
     left = place.artifacts / "stages"
     left.mkdir()
-    planted = Sharing([TWO, FROZEN], (), (), place.artifacts).folders(TWO)[1] / "none"
+    planted = SharedStages([TWO, FROZEN], (), (), place.artifacts).folders(TWO)[1] / "none"
     planted.mkdir(parents=True)
     (planted / "state.npz").write_text("of an earlier run")
     assert place.run([TWO, FROZEN], jobs=1, rerun=True).exit_code == 0
@@ -221,7 +221,7 @@ def test_what_an_interrupted_run_has_trained_for_others_is_there_for_the_next(ru
 
 
 def sharing_of(*cells, begun=(), root):
-    return Sharing(cells, begun, (), root)
+    return SharedStages(cells, begun, (), root)
 
 
 def test_a_cell_waits_only_until_the_stage_is_there(tmp_path):
@@ -312,7 +312,7 @@ def test_what_cells_that_share_nothing_tell_changes_nothing(tmp_path):
 def test_cells_set_aside_hold_nobody_up_and_come_back_together():
     waits = {TWO.cell_id, FROZEN.cell_id}
     seconds = {THREE: 9.0, TWO: 5.0, FROZEN: 3.0, STRANGER: 2.0}
-    graph = CellGraph(
+    graph = CellQueue(
         [THREE, TWO, FROZEN, STRANGER],
         seconds.__getitem__,
         lambda cell: cell.threads,

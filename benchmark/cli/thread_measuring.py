@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchmark.matrix.cell import Cell
     from benchmark.matrix.plan import Plan
     from benchmark.scheduling.options import RunOptions
-    from benchmark.scheduling.programs.trials import Outcome, Workshop
+    from benchmark.scheduling.programs.trials import Outcome, TrialRunner
 
 TRIAL_SECONDS = 2.0
 """How long the steady steps of a stage are timed, unless `BENCH_TRIAL_SECONDS` says otherwise."""
@@ -107,15 +107,15 @@ def _measure_threads(cells: Mapping[str, Cell], durations: Durations, options: R
     from benchmark import machine
     from benchmark.forecast.thread_choice import choose
     from benchmark.matrix.speed_key import possible_threads
-    from benchmark.scheduling.programs.trials import Workshop
+    from benchmark.scheduling.programs.trials import TrialRunner
 
     counts = possible_threads(machine.cpu_cores())
     allowed = {pace: cell for pace, cell in cells.items() if _may_run(cell, options)}
     _announce_threads(list(allowed.values()), counts, durations)
     chosen: dict[str, int] = {}
-    with Workshop(allowed.values(), options, verbosity.inform) as workshop:
+    with TrialRunner(allowed.values(), options, verbosity.inform) as runner:
         for pace, cell in allowed.items():
-            found = _rates_of(workshop, cell, durations.heaviest_stage(cell), counts, options)
+            found = _rates_of(runner, cell, durations.heaviest_stage(cell), counts, options)
             if not found.rates:
                 verbosity.inform(f"  {_kind_in_words(cell)}: cannot be tried: {_one_line(found.problem)}", "yellow")
                 continue
@@ -145,14 +145,14 @@ def _announce_threads(cells: Sequence[Cell], counts: Sequence[int], durations: D
     )
 
 
-def _rates_of(workshop: Workshop, cell: Cell, stage: int, counts: Sequence[int], options: RunOptions) -> _Rates:
+def _rates_of(runner: TrialRunner, cell: Cell, stage: int, counts: Sequence[int], options: RunOptions) -> _Rates:
     from benchmark import machine
     from benchmark.forecast.thread_choice import machine_rate
 
     found = _Rates({}, {})
     for count in counts:
         before = machine.load_sample()
-        outcomes = workshop.try_together(replace(cell, threads=count), stage, TOGETHER * trial_seconds())
+        outcomes = runner.try_together(replace(cell, threads=count), stage, TOGETHER * trial_seconds())
         own = sum(one.exited.user_seconds + one.exited.system_seconds for one in outcomes if one.exited is not None)
         disturbed = machine.disturbance(before, machine.load_sample(), own, machine.cpu_cores())
         found = replace(found, disturbed=disturbed or found.disturbed)
@@ -188,7 +188,7 @@ def probe(cells: Sequence[Cell], known: History, options: RunOptions) -> None:
     Side effects: starts processes that load the machine for some seconds; fills the cache; never opens a database for
     writing.
     """
-    from benchmark.scheduling.programs.trials import Workshop
+    from benchmark.scheduling.programs.trials import TrialRunner
 
     durations = known.durations_known()
     found = [cell for cell in _strange(cells, durations, options) if _may_run(cell, options)]
@@ -199,8 +199,8 @@ def probe(cells: Sequence[Cell], known: History, options: RunOptions) -> None:
         f"trying a cell of each of {units.plural(len(found), 'kind')} that this machine has never run: "
         f"at most about {units.seconds(each + durations.start_seconds(found))}"
     )
-    with Workshop(found, options, verbosity.inform) as workshop:
-        for outcome in workshop.try_each(found, trial_seconds()):
+    with TrialRunner(found, options, verbosity.inform) as runner:
+        for outcome in runner.try_each(found, trial_seconds()):
             if outcome.problem:
                 reason = _one_line(outcome.problem)
                 verbosity.inform(f"  {_kind_in_words(outcome.cell)}: cannot be tried: {reason}", "yellow")

@@ -68,6 +68,11 @@ class RunOptions:
     manual_directory: Path | None = None
     allow_plugins: bool = False
 
+    @property
+    def jobs_at_once(self) -> int | None:
+        """At most so many cells at once; None for as many as the cores allow."""
+        return 1 if self.exclusive else self.jobs
+
 
 @dataclass(frozen=True, slots=True)
 class RunSummary:
@@ -143,6 +148,9 @@ class GuardedObserver:
 
     inner: Observer
     silenced: BaseException | None = field(default=None)
+
+    def note(self, text: str) -> None:
+        self.tell("note", text)
 
     def tell(self, method: str, *arguments: object) -> None:
         if self.silenced is None:

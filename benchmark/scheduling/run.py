@@ -1,37 +1,39 @@
-"""Running a matrix from beginning to end: what is there already, what is left, and how it went."""
+"""Runs a matrix from beginning to end: what is there already, what is left to do, and how it went."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import benchmark
 from benchmark import faults, machine
 from benchmark.errors import StorageError, exhaustion
 from benchmark.forecast.estimate import Durations, run_seconds
+from benchmark.forecast.running import Remaining
 from benchmark.forecast.trial_store import TrialStore
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
 from benchmark.results.read.cell_states import recorded
 from benchmark.results.read.durations import efforts, starts
 from benchmark.results.read.queries import durations
-from benchmark.results.records import CellState, Recorded, RunFacts
+from benchmark.results.records import Recorded, RunFacts
 from benchmark.results.store.database import Database
 from benchmark.results.write.recorder import Recorder
-from benchmark.scheduling.decisions.assignment import Assignment, assign
+from benchmark.scheduling.decisions.assignment import assign
 from benchmark.scheduling.decisions.reuse import Decision, decide
-from benchmark.scheduling.decisions.shared_stages import Sharing
-from benchmark.scheduling.loop.context import lay_out, name_of, slots_of
-from benchmark.scheduling.loop.loop import Dispatcher
-from benchmark.scheduling.loop.retrying_recorder import Book
+from benchmark.scheduling.decisions.shared_stages import SharedStages
+from benchmark.scheduling.loop.context import RunContext, name_of
+from benchmark.scheduling.loop.loop import run_cells
+from benchmark.scheduling.loop.retrying_recorder import RetryingRecorder
 from benchmark.scheduling.options import GuardedObserver, Observer, RunOptions, RunSummary
 from benchmark.scheduling.processes.environment import require_backends
 from benchmark.scheduling.processes.leftover_processes import kill_leftovers
 from benchmark.scheduling.processes.signals import StopSignals
+from benchmark.scheduling.processes.slots import slots_of
 from benchmark.scheduling.programs.freshness import refresh
 from benchmark.status import Cause, Status
 
@@ -60,108 +62,56 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
     and SIGHUP while it runs. Nothing that it started is alive when it returns or raises.
     """
     begun = time.monotonic()
-    told = GuardedObserver(observer)
+    guarded = GuardedObserver(observer)
     with StopSignals() as signals:
         # whoever has asked the run to stop does not want to wait for another program's lock as well
         database.busy_timeout.is_hurried = lambda: signals.count > 0
         faults.point("expand")
         _check_folder(options.artifacts_root)
         require_backends(plan.cells)
+
+        # what earlier runs have left: processes are ended, results are reused
         recorder = Recorder(database)
         killed = kill_leftovers(recorder.sweep())
-        known_cells = recorded(database, options.machine)
-        decisions = _decided(plan.cells, known_cells, options, told, signals)
-        assignment = assign(plan.cells, decisions, known_cells, options.artifacts_root)
-        known = Durations(
-            durations(database, options.machine),
-            efforts(database, options.machine),
-            TrialStore(options.cache_root).find,
-            starts(database, options.machine),
-        )
-        to_do = [cell for cell in assignment.run if cell.cell_id not in assignment.idle]
-        expected = run_seconds(to_do, known, slots_of(options).room)
-        run_id = recorder.begin_run(_facts(plan, options, expected))
-        finish = _Finish(recorder, run_id)
+        before = recorded(database, options.machine)
+        decisions = _decide(plan.cells, before, options, guarded, signals)
+        assignment = assign(plan.cells, decisions, before, options.artifacts_root)
+
+        known = _known_durations(database, options)
+        to_train = [cell for cell in assignment.run if cell.cell_id not in assignment.idle]
+        forecast_seconds = run_seconds(to_train, known, slots_of(options).room)
+        run_id = recorder.begin_run(_facts(plan, options, forecast_seconds))
         try:
             recorder.register(run_id, plan.cells, plan.left_out, assignment.reused)
-            book = Book(recorder, run_id, options.machine, lambda text: told.tell("note", text), signals.wait)
+            retrying = RetryingRecorder(recorder, run_id, options.machine, guarded.note, signals.wait)
+            begun_cells = {name for name, state in before.states.items() if state.epochs} - assignment.again
             with _exhaustion_named():
-                sharing = _sharing(plan.cells, known_cells.states, assignment, options)
-                dispatcher = Dispatcher(lay_out(assignment, book, options, told, known, sharing), signals)
-                try:
-                    told.tell("run_started", run_id, plan, assignment.idle, dispatcher.forecast)
-                    _tell_beginning(assignment, killed, told, book)
-                    dispatcher.run()
-                finally:
-                    dispatcher.close()
-            if book.error is not None:
-                raise book.error
+                shared = SharedStages(plan.cells, begun_cells, assignment.again, options.artifacts_root)
+                run = RunContext(assignment, options, guarded, signals, retrying, known, shared)
+                with contextlib.closing(run):
+                    remaining = Remaining(run.durations, run.unfinished_cells, lambda: run.slots.room)
+                    guarded.tell("run_started", run_id, plan, assignment.idle, remaining)
+                    _tell_beginning(run, killed)
+                    run_cells(run)
+            if retrying.error is not None:
+                raise retrying.error
         except BaseException as error:
             # a lock that has ended the run is not waited for once more
             database.busy_timeout.is_hurried = lambda: True
-            finish.badly(error)
+            # the database says so itself to the next run, which finds this one unfinished
+            with contextlib.suppress(StorageError):
+                recorder.finish_run(run_id, Status.FAILED, getattr(error, "exit_code", 1))
             raise
-        code = signals.exit_code if signals.count else _exit_code(assignment, dispatcher)
+
+        statuses = {**assignment.settled, **run.statuses}
+        state, exit_code = _end_of(run, statuses.values())
         faults.point("report")
-        finish.well(code, stopped=dispatcher.stopped is not None)
+        recorder.finish_run(run_id, state, exit_code)
+    counts = Counter(statuses.get(cell.cell_id, Status.PENDING) for cell in plan.cells)
     seconds = time.monotonic() - begun
-    summary = _summary(plan.cells, assignment, dispatcher, run_id, code, seconds, expected)
-    told.tell("run_finished", summary)
+    summary = RunSummary(run_id, dict(counts), assignment.reused, exit_code, run.stopped, seconds, forecast_seconds)
+    guarded.tell("run_finished", summary)
     return summary
-
-
-def _decided(
-    cells: Sequence[Cell], known: Recorded, options: RunOptions, told: GuardedObserver, signals: StopSignals
-) -> dict[str, Decision]:
-    """What becomes of each cell, once data that have to be looked at for it are prepared; says which begin anew."""
-    decisions = decide(cells, known, options)
-    if unprepared := [cell for cell in cells if decisions[cell.cell_id].unprepared]:
-        refresh(unprepared, options, lambda text: told.tell("note", text), signals)
-        decisions = decide(cells, known, options, compared=True)
-    for cell in cells:
-        decision = decisions[cell.cell_id]
-        asked = options.rerun or cell.cell_id in options.rerun_cells
-        if decision.fresh and decision.will_run and not asked:
-            told.tell("note", f"{name_of(cell)} runs again: {decision.reason}")
-    return decisions
-
-
-def _sharing(
-    cells: Sequence[Cell], before: Mapping[str, CellState], assignment: Assignment, options: RunOptions
-) -> Sharing:
-    begun = {name for name, past in before.items() if past.epochs and name not in assignment.again}
-    return Sharing(cells, begun, assignment.again, options.artifacts_root)
-
-
-class _Finish:
-    """Enters the end of the run, whichever way it came."""
-
-    def __init__(self, recorder: Recorder, run_id: int) -> None:
-        self._recorder = recorder
-        self._run_id = run_id
-
-    def well(self, code: int, *, stopped: bool) -> None:
-        state = Status.INTERRUPTED if code in {130, 143} else Status.FAILED if stopped else Status.COMPLETED
-        self._recorder.finish_run(self._run_id, state, code)
-
-    def badly(self, error: BaseException) -> None:
-        try:
-            self._recorder.finish_run(self._run_id, Status.FAILED, getattr(error, "exit_code", 1))
-        except StorageError:
-            # The database says so itself to the next run: it finds this one unfinished.
-            return
-
-
-@contextmanager
-def _exhaustion_named() -> Iterator[None]:
-    """A system that gives no more descriptors, processes, memory or disk is no defect of ours."""
-    try:
-        yield
-    except (OSError, MemoryError) as error:
-        named = exhaustion(error)
-        if named is None:
-            raise
-        raise named from error
 
 
 def _check_folder(folder: Path) -> None:
@@ -180,31 +130,58 @@ def _check_folder(folder: Path) -> None:
         raise StorageError(f"{folder}: expected a folder for artifacts that can be written; change its permissions")
 
 
-def _tell_beginning(assignment: Assignment, killed: int, told: GuardedObserver, book: Book) -> None:
+def _decide(
+    cells: Sequence[Cell], before: Recorded, options: RunOptions, observer: GuardedObserver, signals: StopSignals
+) -> dict[str, Decision]:
+    """What becomes of each cell, once data that have to be looked at for it are prepared; says which begin anew."""
+    decisions = decide(cells, before, options)
+    if unprepared := [cell for cell in cells if decisions[cell.cell_id].unprepared]:
+        refresh(unprepared, options, observer.note, signals)
+        decisions = decide(cells, before, options, compared=True)
+    for cell in cells:
+        decision = decisions[cell.cell_id]
+        asked = options.rerun or cell.cell_id in options.rerun_cells
+        if decision.fresh and decision.will_run and not asked:
+            observer.note(f"{name_of(cell)} runs again: {decision.reason}")
+    return decisions
+
+
+def _known_durations(database: Database, options: RunOptions) -> Durations:
+    return Durations(
+        durations(database, options.machine),
+        efforts(database, options.machine),
+        TrialStore(options.cache_root).find,
+        starts(database, options.machine),
+    )
+
+
+@contextlib.contextmanager
+def _exhaustion_named() -> Iterator[None]:
+    """A system that gives no more descriptors, processes, memory or disk is no defect of ours."""
+    try:
+        yield
+    except (OSError, MemoryError) as error:
+        named = exhaustion(error)
+        if named is None:
+            raise
+        raise named from error
+
+
+def _tell_beginning(run: RunContext, killed: int) -> None:
     if killed:
-        told.tell("note", f"ended {killed} worker processes that an earlier run had left")
-    for cell, reason in assignment.blocked:
-        book.block(cell, reason)
-        told.tell("cell_finished", cell, Status.BLOCKED, Cause.PARENT, 0.0, reason)
+        run.note(f"ended {killed} worker processes that an earlier run had left")
+    for cell, reason in run.assignment.blocked:
+        run.recorder.block(cell, reason)
+        run.observer.tell("cell_finished", cell, Status.BLOCKED, Cause.PARENT, 0.0, reason)
 
 
-def _exit_code(assignment: Assignment, dispatcher: Dispatcher) -> int:
-    statuses = {*assignment.settled.values(), *dispatcher.outcomes.statuses.values()}
-    return FAILED_EXIT_CODE if statuses & {Status.FAILED, Status.BLOCKED} or dispatcher.stopped is not None else 0
-
-
-def _summary(
-    cells: Sequence[Cell],
-    assignment: Assignment,
-    dispatcher: Dispatcher,
-    run_id: int,
-    code: int,
-    seconds: float,
-    forecast_seconds: float | None,
-) -> RunSummary:
-    statuses = {**assignment.settled, **dispatcher.outcomes.statuses}
-    counts = Counter(statuses.get(cell.cell_id, Status.PENDING) for cell in cells)
-    return RunSummary(run_id, dict(counts), assignment.reused, code, dispatcher.stopped, seconds, forecast_seconds)
+def _end_of(run: RunContext, statuses: Collection[str]) -> tuple[str, int]:
+    """State and exit code of a run that was not broken off."""
+    if run.signals.count:
+        return Status.INTERRUPTED, run.signals.exit_code
+    if run.stopped is not None:
+        return Status.FAILED, FAILED_EXIT_CODE
+    return Status.COMPLETED, FAILED_EXIT_CODE if {Status.FAILED, Status.BLOCKED} & set(statuses) else 0
 
 
 def _facts(plan: Plan, options: RunOptions, forecast_seconds: float | None) -> RunFacts:
@@ -218,7 +195,7 @@ def _facts(plan: Plan, options: RunOptions, forecast_seconds: float | None) -> R
         matrix_path=plan.path,
         matrix_text=plan.text,
         command=options.command,
-        jobs=1 if options.exclusive else options.jobs,
+        jobs=options.jobs_at_once,
         package_version=benchmark.__version__,
         git_commit=git.commit,
         git_dirty=git.dirty,

@@ -26,7 +26,7 @@ class _Lane:
     overtaken: int = 0
 
 
-class CellGraph:
+class CellQueue:
     """The cells that are to run in this run, and how far each has come.
 
     Args:

@@ -19,7 +19,7 @@ from benchmark.matrix.cell import Cell
 from benchmark.matrix.planning.stage_keys import common_stages, stage_key
 
 
-class Sharing:
+class SharedStages:
     """Which ends of stages are shared, who trains them now, and what may be begun from.
 
     Args:
@@ -46,7 +46,7 @@ class Sharing:
         self._trainers: dict[Hashable, str] = {}
         self._stored: dict[Hashable, bool] = {}
         self._refused: set[Hashable] = set()
-        self._awaited_in_vain: set[Hashable] = set()
+        self._unavailable_stages: set[Hashable] = set()
         self._unclean: set[str] = set()
         self._folders: dict[Hashable, Path] = {}
         if self._root.exists():
@@ -72,7 +72,7 @@ class Sharing:
         """The cell is about to train."""
         self._begun.add(cell.cell_id)
         for end in self._ends.get(cell.cell_id, {}).values():
-            if end not in self._stored and end not in self._awaited_in_vain:
+            if end not in self._stored and end not in self._unavailable_stages:
                 self._trainers.setdefault(end, cell.cell_id)
 
     def folders(self, cell: Cell) -> dict[int, Path]:
@@ -132,7 +132,7 @@ class Sharing:
                     self._stored[end] = undisturbed() and cell.cell_id not in self._unclean
                 else:
                     self._refused.add(end)
-                    self._awaited_in_vain.add(end)
+                    self._unavailable_stages.add(end)
                 self._release(cell, event.stage)
             case StageStarted():
                 self._release(cell, event.stage - 1)
@@ -145,7 +145,7 @@ class Sharing:
         """The cell does not run any more, for now or for good."""
         for end in self._ends.get(cell.cell_id, {}).values():
             if self._trainers.get(end) == cell.cell_id:
-                self._awaited_in_vain.add(end)
+                self._unavailable_stages.add(end)
         self._release(cell, len(cell.stages))
 
     def is_disturbed(self, cell: Cell) -> bool:

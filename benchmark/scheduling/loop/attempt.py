@@ -1,10 +1,9 @@
-"""One running attempt as the scheduler sees it: its pipes, its signs of life, what it has told so far."""
+"""One attempt as the scheduler sees it: its process, its limits, what its worker has told so far."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-import signal
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,21 +13,18 @@ from benchmark.events import (
     Completed,
     Diverged,
     Event,
-    Exited,
     Failed,
     Interrupted,
-    Launched,
     Predicted,
     ProtocolError,
-    from_line,
 )
 from benchmark.matrix.cell import Cell
 from benchmark.results.records import AttemptStart
 from benchmark.scheduling.decisions.verdicts import Evidence, Result
-from benchmark.scheduling.loop.disturbance import Reading
-from benchmark.scheduling.loop.stall import Liveness
+from benchmark.scheduling.loop.disturbance import LoadReading
+from benchmark.scheduling.loop.stall import StallDetector
 from benchmark.scheduling.processes import guardian
-from benchmark.scheduling.processes.launcher import Lines
+from benchmark.scheduling.processes.guarded_process import GuardedProcess
 from benchmark.scheduling.processes.slots import Grant
 
 DUMP_SECONDS = 1.0
@@ -44,29 +40,44 @@ LOG_TAIL_BYTES = 64 << 10
 
 
 @dataclass(slots=True)
+class PendingLaunch:
+    """An attempt that is recorded and has no process yet.
+
+    Attributes:
+        launches: How often it was launched in vain.
+    """
+
+    cell: Cell
+    start: AttemptStart
+    grant: Grant
+    launches: int = 0
+
+
+@dataclass(slots=True)
 class Attempt:
-    """The attempt and everything that is known of it.
+    """An attempt that has a process, and everything that is known of it.
 
     Attributes:
         started: Monotonic seconds.
-        kill_at, force_at: When the worker, and when the whole group, is killed unless it is gone by then.
-        launches: How often it was launched, because no guardian came of it before.
+        load, oom_kills: The machine's load, and processes killed for memory, when it began.
+        launches: How often it was launched; more than once when no guardian came of it before.
+        result: The worker's last word.
+        protocol: What was wrong with a message of the worker; None while nothing was.
+        overdue: Which time limit it broke; None for none.
         stopping: Whether the run asked it to stop.
-        reading, oom_kills: The machine's load, and processes killed for memory, when it began.
+        kill_at, force_at: When the worker, and when the whole group, is killed unless it is gone by then.
     """
 
     cell: Cell
     start: AttemptStart
     grant: Grant
     directory: Path
-    lines: Lines
-    liveness: Liveness
+    process: GuardedProcess
+    stall: StallDetector
     started: float
-    reading: Reading
+    load: LoadReading
     oom_kills: int
     launches: int = 1
-    launched: Launched | None = None
-    exited: Exited | None = None
     result: Result | None = None
     protocol: str | None = None
     overdue: str | None = None
@@ -81,35 +92,17 @@ class Attempt:
         return self.start.attempt_id
 
     @property
-    def is_over(self) -> bool:
-        """Whether the guardian has reported the end, or is gone itself."""
-        return self.exited is not None or self.lines.report.closed
-
-    @property
     def error(self) -> Failed | None:
         return self.result if isinstance(self.result, Failed) else None
-
-    def hear_guardian(self) -> list[Event]:
-        """What the guardian has said; its record of the end closes the attempt."""
-        said: list[Event] = []
-        for line in self.lines.report.read():
-            event = from_line(line)
-            said.append(event)
-            if isinstance(event, Launched):
-                self.launched = event
-            elif isinstance(event, Exited):
-                self.exited = event
-        return said
 
     def hear_worker(self, now: float) -> list[Event]:
         """What the worker has said by now, in order. After a protocol error it is heard no more, and killed."""
         if self.protocol is not None:
-            self.lines.events.discard()
+            self.process.events.discard()
             return []
         said: list[Event] = []
         try:
-            for line in self.lines.events.read():
-                event = worker_event(line)
+            for event in self.process.hear_worker():
                 said.append(event)
                 self._take_in(event, now)
         except ProtocolError as error:
@@ -122,7 +115,7 @@ class Attempt:
         self.kill(now)
 
     def _take_in(self, event: Event, now: float) -> None:
-        self.liveness.note(event, now)
+        self.stall.note(event, now)
         if isinstance(event, Completed | Diverged | Interrupted | Failed):
             self.result = event
             self.kill_at = min(now + LEAVE_SECONDS, self.kill_at or now + LEAVE_SECONDS)
@@ -134,45 +127,38 @@ class Attempt:
     def stop(self, now: float, grace: float) -> None:
         """Asks the worker to save its state and stop; kills it when the grace is over."""
         self.stopping = True
-        self.lines.order(guardian.TERMINATE)
+        self.process.order(guardian.TERMINATE)
         self.kill_at = now + grace
 
     def kill(self, now: float) -> None:
         """Kills the worker; its guardian then reports and ends the group."""
-        self.lines.order(guardian.KILL)
+        self.process.order(guardian.KILL)
         self.kill_at = None
         self.force_at = now + FORCE_SECONDS
 
     def enforce(self, now: float) -> None:
         """Applies the limits that are over at monotonic time `now`."""
         if self.force_at is not None and now >= self.force_at:
-            self._kill_group()
+            # the guardian does not obey: stopped itself, perhaps; it is alive, for its pipe is open
+            self.process.kill_group()
         elif self.kill_at is not None and now >= self.kill_at:
             self.kill(now)
         elif self.kill_at is None and self.force_at is None:
-            self.overdue = self.liveness.overdue(now)
+            self.overdue = self.stall.overdue(now)
             if self.overdue is not None:
-                self.lines.order(guardian.DUMP)
+                self.process.order(guardian.DUMP)
                 self.kill_at = now + DUMP_SECONDS
 
     def deadline(self) -> float:
         """When `enforce` has something to do next, if nothing happens before."""
         if self.force_at is not None:
             return self.force_at
-        return self.kill_at if self.kill_at is not None else self.liveness.deadline()
-
-    def _kill_group(self) -> None:
-        # The guardian does not obey: stopped itself, perhaps. It is alive, for its pipe is open, so its group is its own.
-        if self.launched is not None:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.launched.guardian_pid, signal.SIGKILL)
-        # only marked: the loop still has its descriptor registered
-        self.lines.report.closed = True
+        return self.kill_at if self.kill_at is not None else self.stall.deadline()
 
     def evidence(self, oom_kills: int, memory_bytes: int | None) -> Evidence:
         return Evidence(
             result=self.result,
-            exited=self.exited,
+            exited=self.process.exited,
             protocol=self.protocol,
             overdue=self.overdue,
             missing=None if self.protocol is not None else self._missing(),
@@ -201,21 +187,9 @@ class Attempt:
 
     def close(self) -> None:
         """Lets go of the pipes; a guardian that died first leaves grandchildren, which are killed here."""
-        if self.exited is None and self.launched is not None:
-            self._kill_group()
-        self.lines.close()
-
-
-def worker_event(line: bytes) -> Event:
-    """What a worker may say.
-
-    Raises:
-        ProtocolError: It is no event, or one that only the guardian can know.
-    """
-    event = from_line(line)
-    if isinstance(event, Launched | Exited):
-        raise ProtocolError(f"{type(event).__name__} is for the guardian to say")
-    return event
+        if self.process.exited is None:
+            self.process.kill_group()
+        self.process.close()
 
 
 def _tail(path: Path, size: int) -> bytes:

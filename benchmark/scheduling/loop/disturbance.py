@@ -1,4 +1,4 @@
-"""Was a timing disturbed? Our own processor time is told apart from that of strangers on the same machine."""
+"""Decides whether a timing was disturbed: the processor time of other programs is told apart from that of this run."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ _CGROUPS = Path("/sys/fs/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class LoadReading:
     """The machine's load, and how much of it was ours, at one moment."""
 
     load: LoadSample
     own_seconds: float
 
 
-class Meter:
-    """Readings before and after an attempt.
+class DisturbanceMeter:
+    """Compares the load before and after an attempt.
 
     Args:
         pids: Calls back for the processes of this run that live now.
@@ -38,15 +38,15 @@ class Meter:
         self._cores = cores
         self._ended_seconds = 0.0
 
-    def read(self) -> Reading:
-        return Reading(machine.load_sample(), self._ended_seconds + processor_seconds(self._pids()))
+    def read(self) -> LoadReading:
+        return LoadReading(machine.load_sample(), self._ended_seconds + processor_seconds(self._pids()))
 
     def count_ended(self, exited: Exited | None) -> None:
         """Keeps the processor time of a process that has ended and that `pids` names no more."""
         if exited is not None:
             self._ended_seconds += exited.user_seconds + exited.system_seconds
 
-    def disturbance(self, before: Reading) -> str | None:
+    def disturbance(self, before: LoadReading) -> str | None:
         """Why a timing since `before` cannot be trusted; None when nothing disturbed it."""
         after = self.read()
         own = after.own_seconds - before.own_seconds + RESOLUTION_SECONDS

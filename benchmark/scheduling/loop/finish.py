@@ -3,176 +3,185 @@
 from __future__ import annotations
 
 import time
-from collections import Counter, defaultdict
 from collections.abc import Collection
-from pathlib import Path
 
-from benchmark import machine
 from benchmark.events import Failed
+from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell
 from benchmark.results.records import PredictionRow
 from benchmark.scheduling.decisions.reuse import blocked_reason
-from benchmark.scheduling.decisions.verdicts import Breaker, Verdict, judge, retries, top_frame
+from benchmark.scheduling.decisions.verdicts import Verdict, judge, retries, top_frame
 from benchmark.scheduling.loop.attempt import Attempt
-from benchmark.scheduling.loop.context import Desk, name_of
-from benchmark.scheduling.loop.disturbance import Meter, oom_kills
-from benchmark.scheduling.loop.stored_predictions import predictions_of
+from benchmark.scheduling.loop.context import RunContext, name_of
+from benchmark.scheduling.loop.disturbance import oom_kills
+from benchmark.scheduling.processes.slots import Grant
 from benchmark.status import Cause, Status, status_of
 
 LOST_DEVICES = 2
 """After so many losses of a GPU nothing runs on it any more in this run."""
 
 
-class Outcomes:
-    """Draws the consequences.
+def conclude(run: RunContext, attempt: Attempt) -> None:
+    """Judges an attempt that is over, records it, and tries the cell again or settles it."""
+    cell = attempt.cell
+    run.meter.count_ended(attempt.process.exited)
+    run.shared_stages.end(cell)
+    run.cell_seconds[cell.cell_id] += time.monotonic() - attempt.started
+    verdict = judge(attempt.evidence(oom_kills(), run.memory_bytes))
+    run.failures[cell.cell_id, verdict.state] += 1
+    again = run.stopped is None and retries(verdict.state, run.failures[cell.cell_id, verdict.state])
+    recorded = _record(run, attempt, verdict, again=again)
+    run.slots.give(attempt.grant)
+    if verdict.state == Cause.DEVICE_LOST and attempt.grant.gpu is not None:
+        _count_loss(run, attempt.grant.gpu)
+    if recorded is None:
+        # Not in the database, so not true: the next run resumes it and is told everything again.
+        settle(run, cell, Status.INTERRUPTED, verdict.detail)
+    elif again and run.slots.possible(cell):
+        run.note(f"{name_of(cell)} {verdict.state} ({verdict.detail}); it goes on from its last state")
+        run.queue.enqueue(cell)
+    else:
+        if verdict.state == Status.COMPLETED:
+            _keep_weights(run, attempt)
+            run.durations.learn(cell, run.cell_seconds[cell.cell_id])
+        settle(run, cell, verdict.state, verdict.detail, attempt.error)
+        if run.stopped is None:
+            run.shared_stages.tidy(run.queue.unfinished, cell)
+    run.durations.forget(cell)
+    if verdict.state == Cause.DEVICE_LOST:
+        drop_impossible(run)
 
-    Attributes:
-        statuses: Status of each cell that was settled in this run.
-        weights: Kept weights of finished cells: path and digest by cell id.
-        lost_a_gpu: Whether a GPU was given up, and cells may be left that nothing can run.
-        stop_reason: Why the run should stop now; None while there is no reason.
-        breaker: Watches for a run in which everything fails alike.
-    """
 
-    def __init__(self, desk: Desk, meter: Meter) -> None:
-        self.statuses: dict[str, str] = {}
-        self.weights: dict[str, tuple[Path, str]] = dict(desk.assignment.weights)
-        self.lost_a_gpu = False
-        self.stop_reason: str | None = None
-        cells = desk.assignment.run
-        self.breaker = Breaker(
-            len({(cell.dataset, cell.model, cell.strategy) for cell in cells}),
-            frozenset(cell.architecture.code for cell in cells),
-        )
-        self._desk = desk
-        self._meter = meter
-        self._memory_bytes = machine.facts().memory_bytes
-        self._failures: Counter[tuple[str, str]] = Counter()
-        self._losses: Counter[int] = Counter()
-        self._seconds: defaultdict[str, float] = defaultdict(float)
+def settle(run: RunContext, cell: Cell, state: str, detail: str | None, error: Failed | None = None) -> None:
+    """The cell is through for this run: its children become ready, stand, or are blocked."""
+    status, cause = status_of(state)
+    run.statuses[cell.cell_id] = status
+    run.observer.tell("cell_finished", cell, status, cause, run.cell_seconds[cell.cell_id], detail)
+    if status == Status.COMPLETED:
+        run.queue.finish(cell.cell_id)
+        _keep_standing_children(run, cell)
+    else:
+        descendants = run.queue.drop(cell.cell_id)
+        if status != Status.INTERRUPTED:
+            _block(run, cell, status, descendants)
+    _find_reason_to_stop(run, cell, state, detail, error)
 
-    def conclude(self, attempt: Attempt, *, stopping: bool) -> None:
-        """Judges an attempt that is over, writes it down, and tries the cell again or settles it."""
-        cell = attempt.cell
-        self._meter.count_ended(attempt.exited)
-        self._desk.sharing.end(cell)
-        self._seconds[cell.cell_id] += time.monotonic() - attempt.started
-        verdict = judge(attempt.evidence(oom_kills(), self._memory_bytes))
-        self._failures[cell.cell_id, verdict.state] += 1
-        again = not stopping and retries(verdict.state, self._failures[cell.cell_id, verdict.state])
-        written = self._write(attempt, verdict, again=again)
-        self._desk.slots.give(attempt.grant)
-        if verdict.state == Cause.DEVICE_LOST and attempt.grant.gpu is not None:
-            self._count_loss(attempt.grant.gpu)
-        if written is None:
-            # Not written down, so not true: the next run resumes it and is told everything again.
-            self.settle(cell, Status.INTERRUPTED, verdict.detail)
-        elif again and self._desk.slots.possible(cell):
-            self._desk.note(f"{name_of(cell)} {verdict.state} ({verdict.detail}); it goes on from its last state")
-            self._desk.graph.enqueue(cell)
-        else:
-            if verdict.state == Status.COMPLETED:
-                self._keep_weights(attempt)
-                self._desk.durations.learn(cell, self._seconds[cell.cell_id])
-            self.settle(cell, verdict.state, verdict.detail, attempt.error)
-            if not stopping:
-                self._desk.sharing.tidy(self._desk.graph.unfinished, cell)
 
-    def settle(self, cell: Cell, state: str, detail: str | None, error: Failed | None = None) -> None:
-        """The cell is through for this run."""
-        status, cause = status_of(state)
-        self.statuses[cell.cell_id] = status
-        self._desk.observer.tell("cell_finished", cell, status, cause, self._seconds[cell.cell_id], detail)
-        if status == Status.COMPLETED:
-            self._desk.graph.finish(cell.cell_id)
-            self._let_stand(cell)
-        else:
-            lost = self._desk.graph.drop(cell.cell_id)
-            if status != Status.INTERRUPTED:
-                self._block(cell, status, lost)
-        self._look_for_a_reason_to_stop(cell, state, detail, error)
-
-    def data_failed(self, cells: Collection[str], problem: str, isolation: str) -> None:
-        """Cells whose data could not be prepared end here, each with an attempt that says so."""
-        last_words = problem.splitlines()[-1]
-        error = Failed(Cause.DATA_ERROR, "PreparationError", last_words, problem)
-        desk = self._desk
-        for cell in desk.assignment.run:
-            if cell.cell_id in cells and cell.cell_id in desk.graph.unfinished:
-                fresh = cell.cell_id in desk.assignment.again
-                start = desk.book.start(cell, isolation=isolation, cores=(), gpu=None, neighbours=0, fresh=fresh)
+def fail_unprepared(run: RunContext) -> None:
+    """Cells whose data or weights could not be prepared end here, each with an attempt that says so."""
+    unprepared, run.unprepared = run.unprepared, []
+    if run.stopped is not None:
+        return
+    for cell_ids, problem in unprepared:
+        last_line = problem.splitlines()[-1]
+        for cell in run.assignment.run:
+            if cell.cell_id in cell_ids and cell.cell_id in run.queue.unfinished:
+                start = run.recorder.start_attempt(
+                    cell,
+                    isolation=run.launcher.isolation,
+                    grant=Grant((), None),
+                    neighbours=0,
+                    fresh=cell.cell_id in run.assignment.again,
+                )
                 if start is not None:
-                    desk.book.finish(start.attempt_id, Verdict(Cause.DATA_ERROR, last_words), error=error)
-                    self.settle(cell, Cause.DATA_ERROR, last_words)
+                    error = Failed(Cause.DATA_ERROR, "PreparationError", last_line, problem)
+                    run.recorder.finish_attempt(start.attempt_id, Verdict(Cause.DATA_ERROR, last_line), error=error)
+                    settle(run, cell, Cause.DATA_ERROR, last_line)
 
-    def drop_impossible(self, busy: Collection[str] = ()) -> None:
-        """Cells for which no GPU is left stay pending; `busy` ones still hold theirs."""
-        self.lost_a_gpu = False
-        desk = self._desk
-        for cell in desk.assignment.run:
-            if cell.cell_id in desk.graph.unfinished and cell.cell_id not in busy and not desk.slots.possible(cell):
-                desk.graph.drop(cell.cell_id)
-                desk.note(f"{name_of(cell)} stays pending: no GPU is left for it")
 
-    def _write(self, attempt: Attempt, verdict: Verdict, *, again: bool) -> bool | None:
-        return self._desk.book.finish(
-            attempt.attempt_id,
-            verdict,
-            exited=attempt.exited,
-            error=attempt.error,
-            log_tail=None if verdict.state == Status.COMPLETED else attempt.log_tail(),
-            disturbed=not self.is_undisturbed(attempt) or self._desk.sharing.is_disturbed(attempt.cell),
-            will_retry=again,
-            predictions=self._predictions(attempt) if verdict.state == Status.COMPLETED else None,
+def interrupt_pending(run: RunContext) -> None:
+    """Attempts that still wait for a process will get none in this run."""
+    pending, run.pending = run.pending, []
+    for launch in pending:
+        run.recorder.finish_attempt(
+            launch.start.attempt_id, Verdict(Cause.INTERRUPTED, "the run ended before it began")
         )
+        settle(run, launch.cell, Status.INTERRUPTED, None)
 
-    def is_undisturbed(self, attempt: Attempt) -> bool:
-        """Whether nothing has disturbed the timings of an attempt so far; who may share a GPU is disturbed."""
-        shares = attempt.grant.gpu is not None and self._desk.slots.gpu_share > 1
-        return not shares and self._meter.disturbance(attempt.reading) is None
 
-    def _predictions(self, attempt: Attempt) -> PredictionRow | None:
-        try:
-            return predictions_of(attempt)
-        except OSError as error:
-            # the result stands without them; the next run finds the damaged artifact and does the cell again
-            self._desk.note(f"{name_of(attempt.cell)}: its test predictions cannot be read: {error}")
-            return None
+def drop_impossible(run: RunContext) -> None:
+    """Cells for which no GPU is left stay pending; running ones still hold theirs."""
+    busy = {attempt.cell.cell_id for attempt in run.running.values()}
+    for cell in run.assignment.run:
+        if cell.cell_id in run.queue.unfinished and cell.cell_id not in busy and not run.slots.possible(cell):
+            run.queue.drop(cell.cell_id)
+            run.note(f"{name_of(cell)} stays pending: no GPU is left for it")
 
-    def _keep_weights(self, attempt: Attempt) -> None:
-        for artifact in attempt.artifacts:
-            if artifact.kind == "weights":
-                self.weights[attempt.cell.cell_id] = (attempt.directory / artifact.name, artifact.sha256)
 
-    def _let_stand(self, parent: Cell) -> None:
-        """Children that had finished from the very weights that their parent has come to again keep their result."""
-        kept = self.weights.get(parent.cell_id)
-        for cell in self._desk.graph.children(parent.cell_id):
-            if kept is not None and self._desk.assignment.standing.get(cell.cell_id) == kept[1]:
-                self.settle(cell, Status.COMPLETED, None)
+def is_undisturbed(run: RunContext, attempt: Attempt) -> bool:
+    """Whether nothing has disturbed the timings of an attempt so far; who may share a GPU is disturbed."""
+    shares = attempt.grant.gpu is not None and run.slots.gpu_share > 1
+    return not shares and run.meter.disturbance(attempt.load) is None
 
-    def _block(self, parent: Cell, status: str, cells: Collection[Cell]) -> None:
-        for cell in cells:
-            if cell.cell_id in self._desk.assignment.standing:
-                # nothing has been shown against its result
-                self.statuses[cell.cell_id] = Status.COMPLETED
-                continue
-            reason = blocked_reason(cell, status if cell.parent_cell_id == parent.cell_id else Status.BLOCKED)
-            self._desk.book.block(cell, reason)
-            self.statuses[cell.cell_id] = Status.BLOCKED
-            self._desk.observer.tell("cell_finished", cell, Status.BLOCKED, Cause.PARENT, 0.0, reason)
 
-    def _look_for_a_reason_to_stop(self, cell: Cell, state: str, detail: str | None, error: Failed | None) -> None:
-        place = (top_frame(error.traceback) if error is not None else "") or (detail or "")
-        self.breaker.witness(cell, state, place, time.monotonic())
-        if self.breaker.tripped is not None:
-            self.stop_reason = self.breaker.tripped
-        elif status_of(state)[0] == Status.FAILED and self._desk.options.fail_fast:
-            self.stop_reason = f"{name_of(cell)} failed, and --fail-fast was given"
+def _record(run: RunContext, attempt: Attempt, verdict: Verdict, *, again: bool) -> bool | None:
+    completed = verdict.state == Status.COMPLETED
+    return run.recorder.finish_attempt(
+        attempt.attempt_id,
+        verdict,
+        exited=attempt.process.exited,
+        error=attempt.error,
+        log_tail=None if completed else attempt.log_tail(),
+        disturbed=not is_undisturbed(run, attempt) or run.shared_stages.is_disturbed(attempt.cell),
+        will_retry=again,
+        predictions=_predictions(run, attempt) if completed else None,
+    )
 
-    def _count_loss(self, gpu: int) -> None:
-        self._losses[gpu] += 1
-        if self._losses[gpu] == LOST_DEVICES:
-            self._desk.slots.quarantine(gpu)
-            self.lost_a_gpu = True
-            self._desk.note(f"GPU {gpu} was lost {self._losses[gpu]} times; nothing more runs on it in this run")
+
+def _predictions(run: RunContext, attempt: Attempt) -> PredictionRow | None:
+    """What the worker predicted for the test set, from its folder into the database; None where there is nothing."""
+    predicted = attempt.predicted
+    sha256 = next((file.sha256 for file in attempt.artifacts if predicted and file.name == predicted.name), None)
+    if predicted is None or sha256 is None:
+        return None
+    try:
+        content = (attempt.directory / predicted.name).read_bytes()
+        if (actual := sha256_of(content)) != sha256:
+            raise OSError(f"expected the sha256 {sha256}, got {actual}")
+    except OSError as error:
+        # the result stands without them; the next run finds the damaged artifact and does the cell again
+        run.note(f"{name_of(attempt.cell)}: its test predictions cannot be read: {error}")
+        return None
+    return PredictionRow(predicted.examples, predicted.class_names, sha256, content)
+
+
+def _keep_weights(run: RunContext, attempt: Attempt) -> None:
+    for artifact in attempt.artifacts:
+        if artifact.kind == "weights":
+            run.weights[attempt.cell.cell_id] = (attempt.directory / artifact.name, artifact.sha256)
+
+
+def _keep_standing_children(run: RunContext, parent: Cell) -> None:
+    """If a rerun parent produced identical weights, children that had finished from them keep their result."""
+    weights = run.weights.get(parent.cell_id)
+    for cell in run.queue.children(parent.cell_id):
+        if weights is not None and run.assignment.standing.get(cell.cell_id) == weights[1]:
+            settle(run, cell, Status.COMPLETED, None)
+
+
+def _block(run: RunContext, parent: Cell, status: str, descendants: Collection[Cell]) -> None:
+    for cell in descendants:
+        if cell.cell_id in run.assignment.standing:
+            # nothing has been shown against its result
+            run.statuses[cell.cell_id] = Status.COMPLETED
+            continue
+        reason = blocked_reason(cell, status if cell.parent_cell_id == parent.cell_id else Status.BLOCKED)
+        run.recorder.block(cell, reason)
+        run.statuses[cell.cell_id] = Status.BLOCKED
+        run.observer.tell("cell_finished", cell, Status.BLOCKED, Cause.PARENT, 0.0, reason)
+
+
+def _find_reason_to_stop(run: RunContext, cell: Cell, state: str, detail: str | None, error: Failed | None) -> None:
+    place = (top_frame(error.traceback) if error is not None else "") or (detail or "")
+    run.breaker.witness(cell, state, place, time.monotonic())
+    if run.breaker.tripped is not None:
+        run.stop_reason = run.breaker.tripped
+    elif status_of(state)[0] == Status.FAILED and run.options.fail_fast:
+        run.stop_reason = f"{name_of(cell)} failed, and --fail-fast was given"
+
+
+def _count_loss(run: RunContext, gpu: int) -> None:
+    run.gpu_losses[gpu] += 1
+    if run.gpu_losses[gpu] == LOST_DEVICES:
+        run.slots.quarantine(gpu)
+        run.note(f"GPU {gpu} was lost {LOST_DEVICES} times; nothing more runs on it in this run")

@@ -1,4 +1,4 @@
-"""The record of a run as the loop keeps it: every line goes to the database at once, until the database fails.
+"""Writes what happens in a run into the database at once, and tries again for a while when the disk refuses.
 
 A full disk, or one that gives errors, may be cured in a minute: the same line is tried again, ever less often, and
 meanwhile nothing starts and nobody is heard; workers go on until their pipes are full and then wait. What is not
@@ -18,6 +18,7 @@ from benchmark.matrix.cell import Cell
 from benchmark.results.records import AttemptStart, PredictionRow
 from benchmark.results.write.recorder import Recorder
 from benchmark.scheduling.decisions.verdicts import Verdict
+from benchmark.scheduling.processes.slots import Grant
 
 T = TypeVar("T")
 
@@ -27,7 +28,7 @@ PATIENCE_SECONDS = 60.0
 FIRST_PAUSE_SECONDS = 0.25
 
 
-class Book:
+class RetryingRecorder:
     """Writes what happens in one run.
 
     Args:
@@ -57,15 +58,8 @@ class Book:
         self._has_paused = False
         self.error: StorageError | None = None
 
-    def start(
-        self,
-        cell: Cell,
-        *,
-        isolation: str,
-        cores: tuple[int, ...],
-        gpu: int | None,
-        neighbours: int,
-        fresh: bool,
+    def start_attempt(
+        self, cell: Cell, *, isolation: str, grant: Grant, neighbours: int, fresh: bool
     ) -> AttemptStart | None:
         """Enters an attempt as running; None when nothing can be written any more."""
         return self._write(
@@ -74,8 +68,8 @@ class Book:
                 cell.cell_id,
                 self._machine,
                 isolation=isolation,
-                cores=cores,
-                gpu=gpu,
+                cores=grant.cores,
+                gpu=grant.gpu,
                 neighbours=neighbours,
                 boot_id=machine.boot_id(),
                 fresh=fresh,
@@ -83,13 +77,18 @@ class Book:
         )
 
     def record(self, attempt_id: int, event: Event) -> None:
+        """Enters what a worker or its guardian has told.
+
+        Raises:
+            ProtocolError: The event cannot be, after those before it.
+        """
         # an epoch that could not be written waits in the recorder, and must not be told to it twice
         again = self._recorder.flush if isinstance(event, EpochFinished) else None
         self._write(lambda: self._recorder.record(attempt_id, event), again)
         if isinstance(event, EpochFinished):
             faults.point("commit")
 
-    def finish(
+    def finish_attempt(
         self,
         attempt_id: int,
         verdict: Verdict,
@@ -117,6 +116,7 @@ class Book:
         )
 
     def block(self, cell: Cell, reason: str) -> None:
+        """Enters that a cell cannot run, because its parent has no weights."""
         parent = str(cell.parent_cell_id)
         self._write(lambda: self._recorder.block(self.run_id, cell, self._machine, parent, reason))
 

@@ -1,4 +1,4 @@
-"""Is a worker still getting on? Judged by its batches and a monotonic clock, never by a heartbeat or by wall time."""
+"""Detects stalled workers from the progress of their batches, by a monotonic clock; never by a heartbeat or wall time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _BEFORE_TRACING = (Launched, Started, ModelBuilt, Resumed, StagesTaken, StageSto
 _SIGNS = (*_BEFORE_TRACING, EpochFinished, Evaluated)
 
 
-class Liveness:
+class StallDetector:
     """When one attempt must be given up. Times are monotonic seconds.
 
     A stage's first batch may take long, because it is traced or compiled then; after it, a batch must finish every

@@ -1,73 +1,25 @@
-"""How worker processes come into being: forked from a template while that is safe, by fresh interpreters otherwise."""
+"""Starts worker processes: forked from a template while that is safe, as fresh interpreters otherwise."""
 
 from __future__ import annotations
 
 import os
 import selectors
-import subprocess
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
 
 from benchmark import faults
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.options import Isolation
-from benchmark.scheduling.processes import guardian
 from benchmark.scheduling.processes.environment import forks_safely, template_environment
-from benchmark.scheduling.processes.pipes import LineReader
+from benchmark.scheduling.processes.guarded_process import GuardedProcess, new_pipes, start_guardian
 from benchmark.scheduling.processes.template import Template, installed_versions
 from benchmark.scheduling.processes.worker_process import Order
 
 TEMPLATE_DEATHS = 3
 """After so many deaths of a backend's templates in one run, every further worker for it is spawned."""
 
-FAREWELL_SECONDS = 3.0
 IMPORT_SECONDS = 300.0
-
-
-@dataclass(slots=True)
-class Lines:
-    """The scheduler's ends of the pipes to one guardian and its worker.
-
-    Attributes:
-        report: `Launched` and `Exited`, from the guardian alone; its end of file means that the guardian is gone.
-        events: What the worker tells; a grandchild may hold it open longer.
-        life: Orders to the guardian; closing it kills the group.
-        process: The guardian when this process started it itself, so that it can be waited for.
-    """
-
-    report: LineReader
-    events: LineReader
-    life: int
-    process: subprocess.Popen[bytes] | None = None
-
-    def order(self, order: bytes) -> None:
-        """Sends `guardian.TERMINATE`, `KILL` or `DUMP`; nothing happens when the guardian is gone."""
-        try:
-            os.write(self.life, order)
-        except OSError:
-            return
-
-    def close(self) -> None:
-        """Closes all ends; whatever still lived behind them is killed by its guardian."""
-        self.report.close()
-        self.events.close()
-        if self.life >= 0:
-            os.close(self.life)
-            self.life = -1
-        if self.process is not None:
-            _reap(self.process)
-
-
-def _reap(process: subprocess.Popen[bytes]) -> None:
-    try:
-        process.wait(FAREWELL_SECONDS)
-    except subprocess.TimeoutExpired:
-        process.kill()
-        process.wait()
 
 
 class Launcher:
@@ -106,32 +58,26 @@ class Launcher:
         """Of the templates."""
         return [template.pid for template in self._templates.values()]
 
-    def launch(self, cell: Cell, order: Order) -> tuple[Lines, str] | None:
-        """A guardian and its worker: our ends of their pipes, and how they were made. None when no template took it.
+    def launch(self, cell: Cell, order: Order) -> GuardedProcess | None:
+        """Makes a guardian and its worker, as `isolation_of` says; None when no template took the order.
 
         Raises:
             OSError: No descriptors or no processes are left.
         """
-        isolation = self.isolation_of(cell)
-        ours, theirs = _pipes()
-        try:
-            if isolation == "fork" and self._is_outdated(order.backend):
-                ours.close()
+        if self.isolation_of(cell) == "spawn":
+            process = start_guardian(_worker_command, order.environment, order.log_path, order.encode())
+        elif self._is_outdated(order.backend):
+            return None
+        else:
+            template = self._templates[order.backend]
+            with new_pipes() as (process, theirs):
+                taken = template.fork(order, *theirs)
+            if not taken:
+                process.close()
+                self._bury(template)
                 return None
-            if isolation == "spawn":
-                ours.process = _spawn(_worker_command, order.log_path, order.environment, theirs, order.encode())
-            elif not self._templates[order.backend].fork(order, *theirs):
-                ours.close()
-                self._bury(self._templates[order.backend])
-                return None
-        except BaseException:
-            ours.close()
-            raise
-        finally:
-            for descriptor in theirs:
-                os.close(descriptor)
         faults.point("launch")
-        return ours, isolation
+        return process
 
     def enforce(self, now: float) -> None:
         """Gives up a template that has not finished its imports in time; `now` in monotonic seconds."""
@@ -203,58 +149,5 @@ def choose_isolation(wanted: Isolation) -> str:
     return wanted
 
 
-def start_guarded(command: Sequence[str], environment: Mapping[str, str], log_path: Path) -> Lines:
-    """A program that is no worker, under a guardian of its own: it dies with this process, its output is kept.
-
-    Raises:
-        OSError: No descriptors or no processes are left.
-    """
-    ours, theirs = _pipes()
-    try:
-        ours.process = _spawn(lambda _: list(command), str(log_path), environment, theirs, b"")
-    except BaseException:
-        ours.close()
-        raise
-    finally:
-        for descriptor in theirs:
-            os.close(descriptor)
-    return ours
-
-
-def _pipes() -> tuple[Lines, tuple[int, int, int]]:
-    made: list[int] = []
-    try:
-        for _ in range(3):
-            made += os.pipe()
-    except OSError:
-        for descriptor in made:
-            os.close(descriptor)
-        raise
-    report_read, report_write, events_read, events_write, life_read, life_write = made
-    return Lines(LineReader(report_read), LineReader(events_read), life_write), (report_write, life_read, events_write)
-
-
 def _worker_command(events: int) -> list[str]:
     return [sys.executable, "-m", "benchmark.scheduling.processes.worker_process", str(events)]
-
-
-def _spawn(
-    command: Callable[[int], list[str]],
-    log_path: str,
-    environment: Mapping[str, str],
-    theirs: tuple[int, int, int],
-    stdin: bytes,
-) -> subprocess.Popen[bytes]:
-    report, life, events = theirs
-    numbers = [str(number) for number in (report, life, events)]
-    with tempfile.TemporaryFile() as order:
-        order.write(stdin)
-        order.seek(0)
-        return subprocess.Popen(
-            [sys.executable, "-I", "-S", guardian.__file__, *numbers, log_path, *command(events)],
-            stdin=order,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            pass_fds=theirs,
-            env=dict(environment),
-        )

@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmark import machine
 from benchmark.forecast.simulation import Room
 from benchmark.matrix.cell import Cell
+from benchmark.scheduling.options import RunOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,3 +89,8 @@ class Slots:
         chosen = tuple(sorted(self._free_cores)[:count])
         self._free_cores.difference_update(chosen)
         return chosen
+
+
+def slots_of(options: RunOptions) -> Slots:
+    """What this machine has for a run with these options."""
+    return Slots(machine.available_cores(), range(machine.gpu_count()), options.jobs_at_once, options.gpu_share)

@@ -15,11 +15,11 @@ from typing import Any
 
 from benchmark import layout
 from benchmark.errors import BenchError, UserError
-from benchmark.events import Exited, from_line
+from benchmark.events import Exited
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.decisions.verdicts import signal_name
 from benchmark.scheduling.processes.environment import require_backends, worker_environment
-from benchmark.scheduling.processes.launcher import Lines, start_guarded
+from benchmark.scheduling.processes.guarded_process import GuardedProcess, start_guarded
 
 COMMAND = (sys.executable, "-m", "benchmark.training.programs.predict")
 """Is given two paths: of the request, and of the answer that it writes."""
@@ -107,19 +107,17 @@ def ask(command: Sequence[str], request: Mapping[str, Any], backend: str, thread
     return list(answer)
 
 
-def _wait(lines: Lines) -> Exited | None:
+def _wait(process: GuardedProcess) -> Exited | None:
     """How the process ended, as its guardian saw it; None when the guardian is gone."""
-    exited = None
     try:
         with selectors.DefaultSelector() as selector:
-            selector.register(lines.report.fd, selectors.EVENT_READ)
-            while exited is None and not lines.report.closed:
+            selector.register(process.report.fd, selectors.EVENT_READ)
+            while not process.is_over:
                 selector.select()
-                for event in map(from_line, lines.report.read()):
-                    exited = event if isinstance(event, Exited) else exited
+                process.hear_guardian()
     finally:
-        lines.close()
-    return exited
+        process.close()
+    return process.exited
 
 
 def _explain(exited: Exited | None, log: Path) -> str:

@@ -17,12 +17,12 @@ from benchmark import layout
 from benchmark.catalog.backends import trains
 from benchmark.catalog.cache import PreparedDirectories, remarks
 from benchmark.catalog.facts import prepared_size
-from benchmark.events import Exited, Launched, from_line
+from benchmark.events import Exited
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.decisions.verdicts import signal_name
 from benchmark.scheduling.options import RunOptions
 from benchmark.scheduling.processes.environment import worker_environment
-from benchmark.scheduling.processes.launcher import Lines, start_guarded
+from benchmark.scheduling.processes.guarded_process import GuardedProcess, start_guarded
 from benchmark.scheduling.processes.slots import Grant, Slots
 from benchmark.status import Status
 
@@ -52,9 +52,8 @@ class _Task:
     directory: Path | None = None
     state: Status = Status.PENDING
     problem: str = ""
-    lines: Lines | None = None
+    process: GuardedProcess | None = None
     grant: Grant | None = None
-    pid: int = 0
     cells: set[str] = field(default_factory=set)
 
 
@@ -118,7 +117,7 @@ class Preparations:
     @property
     def pids(self) -> list[int]:
         """Of the processes that prepare at this moment."""
-        return [task.pid for task in self._tasks.values() if task.lines is not None and task.pid]
+        return [pid for task in self._tasks.values() if task.process is not None for pid in task.process.pids[1:]]
 
     def start(self, slots: Slots, note: Callable[[str], None]) -> None:
         """Starts what waits, one thing on each free core.
@@ -182,21 +181,18 @@ class Preparations:
     def _begin(self, task: _Task, grant: Grant, slots: Slots, note: Callable[[str], None]) -> None:
         command = [*COMMAND, json.dumps(task.wish)]
         environment = worker_environment(os.environ, "tensorflow", threads=1, gpu=None)
-        task.lines = start_guarded(command, environment, task.log_path)
+        task.process = start_guarded(command, environment, task.log_path)
         task.grant, task.state = grant, Status.RUNNING
-        report = task.lines.report
+        report = task.process.report
         self._selector.register(report.fd, selectors.EVENT_READ, lambda: self._hear(task, slots, note))
 
     def _hear(self, task: _Task, slots: Slots, note: Callable[[str], None]) -> None:
-        assert task.lines is not None
+        assert task.process is not None
         assert task.grant is not None
-        exited = None
-        for line in task.lines.report.read():
-            event = from_line(line)
-            exited = event if isinstance(event, Exited) else exited
-            task.pid = event.worker_pid if isinstance(event, Launched) else task.pid
-        if exited is None and not task.lines.report.closed:
+        task.process.hear_guardian()
+        if not task.process.is_over:
             return
+        exited = task.process.exited
         self._let_go(task)
         slots.give(task.grant)
         done = exited is not None and exited.exit_code == 0 and exited.signal == 0
@@ -212,10 +208,10 @@ class Preparations:
         self._ended(task.cells, task.problem)
 
     def _let_go(self, task: _Task) -> None:
-        if task.lines is not None:
-            self._selector.unregister(task.lines.report.fd)
-            task.lines.close()
-            task.lines = None
+        if task.process is not None:
+            self._selector.unregister(task.process.report.fd)
+            task.process.close()
+            task.process = None
 
     def _explain(self, task: _Task, exited: Exited | None) -> str:
         words = ""

@@ -1,4 +1,4 @@
-"""Trials: cells whose workers only time a few steps, one after another or several side by side, before anything is run.
+"""Times a few steps of cells before anything is run, one cell after another or several side by side.
 
 Workers are made, pinned and given their environment as in a run, and their data are prepared first; but nothing is
 recorded, and their folders are temporary.
@@ -7,28 +7,24 @@ recorded, and their folders are temporary.
 from __future__ import annotations
 
 import math
-import os
 import selectors
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from benchmark import layout, machine
-from benchmark.events import Exited, Failed, Job, ModelBuilt, Progress, ProtocolError, Tried, from_line, to_line
+from benchmark.events import Event, Exited, Failed, ModelBuilt, Progress, ProtocolError, Tried
 from benchmark.matrix.cell import Cell, Weights
 from benchmark.scheduling.decisions.verdicts import signal_name
-from benchmark.scheduling.loop.attempt import worker_event
-from benchmark.scheduling.loop.context import slots_of
 from benchmark.scheduling.options import RunOptions
 from benchmark.scheduling.processes import guardian
-from benchmark.scheduling.processes.environment import worker_environment
-from benchmark.scheduling.processes.launcher import Launcher, Lines
-from benchmark.scheduling.processes.slots import Grant
-from benchmark.scheduling.processes.worker_process import Order
+from benchmark.scheduling.processes.guarded_process import GuardedProcess
+from benchmark.scheduling.processes.launcher import Launcher
+from benchmark.scheduling.processes.slots import Grant, slots_of
+from benchmark.scheduling.processes.worker_order import worker_order
 from benchmark.scheduling.programs.preparation import Preparations
 
 LAUNCHES = 3
@@ -52,62 +48,58 @@ class Outcome:
 
 
 @dataclass(slots=True)
-class _Going:
-    """A worker that tries a cell, as it is heard."""
+class _RunningTrial:
+    """A worker that tries a cell, and what it has told.
+
+    Attributes:
+        stages: Those that it times, counted from 1.
+        is_steady: Whether it has come to its steady steps.
+        problem: What is wrong, in words; empty while nothing is.
+    """
 
     cell: Cell
     stages: tuple[int, ...]
-    lines: Lines
-    ready: bool = False
+    process: GuardedProcess
+    is_steady: bool = False
     built: ModelBuilt | None = None
     tried: Tried | None = None
-    exited: Exited | None = None
     problem: str = ""
-    fds: list[int] = field(default_factory=list)
-
-    @property
-    def is_over(self) -> bool:
-        return self.exited is not None or self.lines.report.closed
 
     def hear(self) -> None:
-        """Takes in what guardian and worker have said; the worker's words first, for the guardian has the last one."""
+        """Takes in what guardian and worker have said; the worker's words once more after the guardian's last one."""
         try:
-            for line in self.lines.events.read():
-                self._take_in(worker_event(line))
-            for line in self.lines.report.read():
-                event = from_line(line)
-                self.exited = event if isinstance(event, Exited) else self.exited
-            if self.exited is not None:
-                for line in self.lines.events.read():
-                    self._take_in(worker_event(line))
+            self._take_in(self.process.hear_worker())
+            self.process.hear_guardian()
+            if self.process.exited is not None:
+                self._take_in(self.process.hear_worker())
         except ProtocolError as error:
             self.problem = f"its worker broke the protocol: {error}"
-            self.lines.report.closed = True
+            self.process.report.closed = True
+        self.process.ignore_closed()
 
-    def _take_in(self, event: object) -> None:
-        if isinstance(event, ModelBuilt):
-            self.built = event
-        elif isinstance(event, Progress):
-            self.ready = True
-        elif isinstance(event, Tried):
-            if not _is_sound(event, len(self.stages)):
-                raise ProtocolError("a trial took no time that can be")
-            self.tried = event
-        elif isinstance(event, Failed):
-            self.problem = event.message or event.error_type
+    def _take_in(self, events: Iterable[Event]) -> None:
+        for event in events:
+            if isinstance(event, ModelBuilt):
+                self.built = event
+            elif isinstance(event, Progress):
+                self.is_steady = True
+            elif isinstance(event, Tried):
+                if not _is_sound(event, len(self.stages)):
+                    raise ProtocolError("a trial took no time that can be")
+                self.tried = event
+            elif isinstance(event, Failed):
+                self.problem = event.message or event.error_type
 
     def outcome(self) -> Outcome:
-        done = None not in {self.built, self.tried, self.exited}
-        problem = "" if done else self.problem or self._end()
-        return Outcome(self.cell, self.built, self.tried, self.exited, problem)
-
-    def _end(self) -> str:
-        if self.exited is not None and self.exited.signal:
-            return f"its worker was ended by {signal_name(self.exited.signal)}"
-        return "its worker ended without an answer"
+        """What has come of it, when it is over."""
+        exited = self.process.exited
+        done = None not in {self.built, self.tried, exited}
+        end = f"was ended by {signal_name(exited.signal)}" if exited and exited.signal else "ended without an answer"
+        problem = "" if done else self.problem or f"its worker {end}"
+        return Outcome(self.cell, self.built, self.tried, exited, problem)
 
 
-class Workshop:
+class TrialRunner:
     """Tries cells, inside `with`, which prepares what they need; nothing that it started is alive afterwards.
 
     Args:
@@ -209,103 +201,74 @@ class Workshop:
     def _side_by_side(
         self, tries: Sequence[tuple[Cell, tuple[int, ...]]], grants: Sequence[Grant], seconds: float, *, together: bool
     ) -> list[Outcome]:
-        going: list[_Going] = []
+        trials: list[_RunningTrial] = []
         try:
             for cell, _ in tries:
                 self._await_template(cell)
             steady = _LONGEST_STEADY if together else seconds
             for (cell, stages), grant in zip(tries, grants, strict=True):
-                going.append(self._start(cell, stages, grant, steady))
-            self._watch(going, seconds if together else None)
+                trials.append(self._start(cell, stages, grant, steady))
+            self._watch(trials, seconds if together else None)
         finally:
-            for one in going:
-                self._let_go(one)
+            for trial in trials:
+                trial.process.close()
             for grant in grants:
                 self._slots.give(grant)
-        return [one.outcome() for one in going]
+        return [trial.outcome() for trial in trials]
 
     def _await_template(self, cell: Cell) -> None:
         while not self._launcher.is_ready(cell):
             self._turn()
 
-    def _start(self, cell: Cell, stages: tuple[int, ...], grant: Grant, seconds: float) -> _Going:
+    def _start(self, cell: Cell, stages: tuple[int, ...], grant: Grant, seconds: float) -> _RunningTrial:
         self._count += 1
         directory = Path(self._folder.name) / str(self._count)
         directory.mkdir()
-        gpu = None if grant.gpu is None else machine.cuda_name(grant.gpu)
-        environment = worker_environment(os.environ, cell.backend, cell.threads, gpu)
-        data = self._preparations.directory(cell)
-        job = Job(
-            attempt_id=0,
-            cell=orphaned(cell).to_dict(),
-            directory=str(directory),
-            earlier_directories=(),
-            data_directory=None if data is None else str(data),
-            parent_weights=None,
-            parent_weights_sha256=None,
-            cores=grant.cores if hasattr(os, "sched_setaffinity") else (),
-            gpu=grant.gpu,
+        order = worker_order(
+            orphaned(cell),
+            grant,
+            directory,
+            data_directory=self._preparations.directory(cell),
             isolation=self._launcher.isolation_of(cell),
             allow_plugins=self._options.allow_plugins,
             trial_seconds=seconds,
             trial_stages=stages,
         )
-        order = Order(to_line(job).decode(), cell.backend, environment, str(directory / layout.LOG))
         for _ in range(LAUNCHES):
             self._await_template(cell)
-            launched = self._launcher.launch(cell, order)
-            if launched is not None:
-                return self._listen(_Going(cell, stages, launched[0]))
+            process = self._launcher.launch(cell, order)
+            if process is not None:
+                trial = _RunningTrial(cell, stages, process)
+                process.listen(self._selector, trial.hear)
+                return trial
         raise OSError("no worker process can be started: the template process took no order")
 
-    def _listen(self, one: _Going) -> _Going:
-        one.fds = [one.lines.report.fd, one.lines.events.fd]
-        for fd in one.fds:
-            self._selector.register(fd, selectors.EVENT_READ, lambda: self._hear(one))
-        return one
-
-    def _hear(self, one: _Going) -> None:
-        one.hear()
-        for reader in (one.lines.report, one.lines.events):
-            if reader.closed:
-                self._unregister(one, reader.fd)
-
-    def _watch(self, going: Sequence[_Going], together_seconds: float | None) -> None:
-        """Until all workers are gone; those that work together are told to stop when they have been at it for long."""
+    def _watch(self, trials: Sequence[_RunningTrial], together_seconds: float | None) -> None:
+        """Waits until all workers are gone; those that work together are told to stop after so many steady seconds."""
         until = time.monotonic() + self._options.first_batch_seconds
         stop_at, stopped = math.inf, False
-        while not all(one.is_over for one in going):
+        while not all(trial.process.is_over for trial in trials):
             self._turn(min(_TURN_SECONDS, max(stop_at - time.monotonic(), 0.0)))
             now = time.monotonic()
             if now > until:
-                self._give_up(going)
+                self._give_up(trials)
                 return
-            if together_seconds is not None and not stopped and stop_at == math.inf and _all_at_it(going):
+            if together_seconds is not None and not stopped and stop_at == math.inf and _are_steady(trials):
                 stop_at = now + together_seconds
             if now >= stop_at:
                 stop_at, stopped = math.inf, True
-                for one in going:
-                    one.lines.order(guardian.TERMINATE)
+                for trial in trials:
+                    trial.process.order(guardian.TERMINATE)
 
-    def _give_up(self, going: Iterable[_Going]) -> None:
-        for one in going:
-            if not one.is_over:
-                one.problem = f"it took longer than {self._options.first_batch_seconds:.0f} s"
+    def _give_up(self, trials: Iterable[_RunningTrial]) -> None:
+        for trial in trials:
+            if not trial.process.is_over:
+                trial.problem = f"it took longer than {self._options.first_batch_seconds:.0f} s"
 
     def _turn(self, seconds: float = _TURN_SECONDS) -> None:
         for key, _ in self._selector.select(seconds):
             key.data()
         self._launcher.enforce(time.monotonic())
-
-    def _let_go(self, one: _Going) -> None:
-        for fd in list(one.fds):
-            self._unregister(one, fd)
-        one.lines.close()
-
-    def _unregister(self, one: _Going, fd: int) -> None:
-        if fd in one.fds:
-            one.fds.remove(fd)
-            self._selector.unregister(fd)
 
 
 def _is_sound(tried: Tried, stages: int) -> bool:
@@ -315,8 +278,8 @@ def _is_sound(tried: Tried, stages: int) -> bool:
     return counted and all(0 <= value < math.inf for one in (*told, tried.step_ends) for value in one)
 
 
-def _all_at_it(going: Iterable[_Going]) -> bool:
-    return all(one.ready or one.is_over for one in going)
+def _are_steady(trials: Iterable[_RunningTrial]) -> bool:
+    return all(trial.is_steady or trial.process.is_over for trial in trials)
 
 
 def orphaned(cell: Cell) -> Cell:
