@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import functools
 import importlib.util
 import re
 import shlex
@@ -191,3 +193,40 @@ def test_links_in_pages_lead_somewhere(path):
         target = link["target"]
         if not re.match(r"[a-z]+:", target):
             assert (path.parent / target).exists(), target
+
+
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+MODULE_PATH = re.compile(r"`((?:\w+/)*[a-z]\w+\.py)`")
+WORD = re.compile(r"[\w.]+")
+NAMES_OF_A_MODULE = re.compile(r"`((?:\w+/)*\w+\.py)` ((?:`[\w.]+`(?:, )?)+)")
+
+
+@functools.cache
+def module_named(text: str) -> Path:
+    """The file of a path in the page: below the package or the root, or the only one that ends so."""
+    whole = [path for path in (ROOT / "benchmark" / text, ROOT / text) if path.is_file()]
+    (path,) = whole[:1] or [path for path in (ROOT / "benchmark").rglob(Path(text).name) if path.match(text)]
+    return path
+
+
+@functools.cache
+def defined_in(path: Path) -> set[str]:
+    """Functions, classes and constants of a module; members of classes bare, and as `Class.member`."""
+    defined = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for member in node.body if isinstance(node, ast.ClassDef | ast.Module) else ():
+            targets = member.targets if isinstance(member, ast.Assign) else [getattr(member, "target", member)]
+            names = {getattr(target, "name", getattr(target, "id", "")) for target in targets}
+            defined |= names | ({f"{node.name}.{name}" for name in names} if isinstance(node, ast.ClassDef) else set())
+    return defined
+
+
+@pytest.mark.parametrize("text", sorted(set(MODULE_PATH.findall(ARCHITECTURE))))
+def test_modules_in_the_architecture_are_there(text):
+    assert module_named(text).is_file()
+
+
+def test_functions_in_the_architecture_are_there():
+    pairs = {(text, name) for text, names in NAMES_OF_A_MODULE.findall(ARCHITECTURE) for name in WORD.findall(names)}
+    assert len(pairs) > 60
+    assert not {(text, name) for text, name in pairs if name not in defined_in(module_named(text))}

@@ -199,7 +199,6 @@ def as_nobody(run: Run, *arguments: str) -> tuple[int, str]:
     Forked, because the interpreter need not be readable for others; so everything is imported before.
     """
     from benchmark.cli import main
-    from benchmark.scheduling import run
 
     output = run.folder.parent / "output"
     child = os.fork()

@@ -19,6 +19,7 @@ from scheduling_runs import Listener, Place
 from benchmark.catalog.cache import default_cache_root
 from benchmark.errors import StorageError
 from benchmark.scheduling.loop import retrying_recorder
+from benchmark.status import Status
 
 pytestmark = pytest.mark.slow
 
@@ -247,7 +248,7 @@ try:
 except Exception as error:
     print(type(error).__name__, error)
 resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-print(place.run(cells).counts)
+print(*place.run(cells).counts.items())
 """
 
 
@@ -258,7 +259,7 @@ def test_a_limit_on_the_size_of_files_is_a_disk_error(tmp_path):
     done = subprocess.run(command, capture_output=True, text=True, timeout=90, env=environment, check=False)
     limited, free = done.stdout.splitlines()
     assert limited.startswith("DiskError"), done.stderr
-    assert free == "{'completed': 2}"
+    assert free == str((Status.COMPLETED, 2))
 
 
 # ---- 7: the kernel's killer

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchmark.matrix.cell import Cell
     from benchmark.matrix.plan import Plan
     from benchmark.scheduling.options import RunOptions
-    from benchmark.scheduling.programs.trials import Outcome, TrialRunner
+    from benchmark.scheduling.programs.trials import TrialOutcome, TrialRunner
 
 TRIAL_SECONDS = 2.0
 """How long the steady steps of a stage are timed, unless `BENCH_TRIAL_SECONDS` says otherwise."""
@@ -219,7 +219,7 @@ def _strange(cells: Sequence[Cell], durations: Durations, options: RunOptions) -
     return [cell for cell in first.values() if store.find(cell) is None]
 
 
-def _keep_trial(options: RunOptions, outcome: Outcome) -> None:
+def _keep_trial(options: RunOptions, outcome: TrialOutcome) -> None:
     from benchmark.forecast.trial_store import TrialStore, trial_of
 
     assert outcome.built is not None

@@ -1,4 +1,4 @@
-"""What a run is asked to do, whom it tells, and what it answers: the border between scheduling and the command line."""
+"""What a run is asked to do, whom it tells, and how it ends: the border between scheduling and the command line."""
 
 from __future__ import annotations
 

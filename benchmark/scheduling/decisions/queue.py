@@ -1,4 +1,4 @@
-"""Which cell is next: parents before children, pioneers before all others, and then the longest chain of work first.
+"""Chooses the next cell: parents before children, the first cell of each unmeasured kind, then the longest chain of work.
 
 A cell whose work another one is doing at the moment is set aside until that is done; cells behind it go on.
 """
@@ -77,7 +77,7 @@ class CellQueue:
 
     def heads(self) -> Iterable[tuple[Hashable, Cell]]:
         """The most urgent cell of every lane, the most urgent lane first."""
-        self._take_back()
+        self._requeue_set_aside()
         for lane in self._lanes.values():
             while lane.heap and not self._is_ready(lane.heap[0][-1]):
                 heapq.heappop(lane.heap)
@@ -93,10 +93,10 @@ class CellQueue:
             self._aside.setdefault(awaited, []).append(cell)
         return awaited is None
 
-    def _take_back(self) -> None:
+    def _requeue_set_aside(self) -> None:
         """What the cells set aside have waited for is the same for all of them: the first one speaks for them."""
-        for what in [what for what, cells in self._aside.items() if self._awaited(cells[0]) != what]:
-            for cell in self._aside.pop(what):
+        for awaited in [awaited for awaited, cells in self._aside.items() if self._awaited(cells[0]) != awaited]:
+            for cell in self._aside.pop(awaited):
                 self.enqueue(cell)
 
     def next(self, may_start: Callable[[Cell], bool], take: Callable[[Cell], T | None]) -> tuple[Cell, T] | None:

@@ -1,4 +1,4 @@
-"""First stages that cells of a run have in common: one cell trains them, the others wait and begin where they end.
+"""Tracks first stages that cells of a run have in common: one cell trains them, the others begin where they end.
 
 A cell waits only while a running one trains stages that both have; when that one ends before it has come to their end,
 or cannot store it, nobody waits for these stages any more. The states lie in `<artifacts>/stages`, belong to this
@@ -77,12 +77,12 @@ class SharedStages:
 
     def folders(self, cell: Cell) -> dict[int, Path]:
         """Where the states lie, or are going to, by the number of first stages."""
-        found = {}
+        folders = {}
         for stages, end in self._ends.get(cell.cell_id, {}).items():
             if end not in self._folders:
                 self._folders[end] = self._root / stage_key(cell, stages)
-            found[stages] = self._folders[end]
-        return found
+            folders[stages] = self._folders[end]
+        return folders
 
     def to_store(self, cell: Cell, unfinished: Collection[str]) -> tuple[int, ...]:
         """The numbers of first stages whose state the cell is to leave for others that are unfinished."""

@@ -1,4 +1,4 @@
-"""What follows from how an attempt ended: pure functions of evidence, tested as tables."""
+"""Judges how an attempt ended, and whether it is tried again: pure functions of evidence, tested as tables."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The environment of a worker, built from its cell and from a list of what may be inherited: nothing leaks in by chance.
+"""Builds the environment of a worker from its cell and from a list of what may be inherited: nothing leaks in by chance.
 
 Engines and shells set thread counts of their own (Ray: `OMP_NUM_THREADS=1`), and a process that sees a GPU takes it.
 So every variable that decides about threads or devices comes from the plan, and secrets stay with the scheduler.

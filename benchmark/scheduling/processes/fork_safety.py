@@ -1,4 +1,4 @@
-"""Is the template fit to be forked? A first child looks round; the scheduler judges what it found."""
+"""Checks whether the template process is safe to fork: a first child inspects itself, the scheduler judges."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def findings_of_child(backend: str) -> dict[str, Any]:
     if child == 0:
         signal.alarm(CHILD_SECONDS)
         os.close(read)
-        os.write(write, json.dumps(_look_round(backend)).encode())
+        os.write(write, json.dumps(_inspect(backend)).encode())
         os._exit(0)
     os.close(write)
     with os.fdopen(read, "rb") as pipe:
@@ -38,18 +38,18 @@ def findings_of_child(backend: str) -> dict[str, Any]:
 
 def objections(backend: str, findings: Mapping[str, Any]) -> list[str]:
     """Why attempts should not be forked from the template that found this; empty when they may."""
-    found = [f"a thread {name!r} runs" for name in _strangers(findings.get("threads", ()))]
+    reasons = [f"a thread {name!r} runs" for name in _foreign_threads(findings.get("threads", ()))]
     if "child" in findings:
-        return [*found, "a process forked from it did not answer"]
+        return [*reasons, "a process forked from it did not answer"]
     name = BACKENDS[backend].title if trains(backend) else None
     if name is not None and not findings["imported"]:
-        found.append(f"{name} is not imported")
+        reasons.append(f"{name} is not imported")
     if name is not None and findings["initialised"]:
-        found.append(f"{name} is initialised already")
-    return found + [f"it holds {path}" for path in findings["files"] if _is_foreign(path)]
+        reasons.append(f"{name} is initialised already")
+    return reasons + [f"it holds {path}" for path in findings["files"] if _is_foreign(path)]
 
 
-def _strangers(threads: Sequence[str]) -> list[str]:
+def _foreign_threads(threads: Sequence[str]) -> list[str]:
     return [name for name in threads[1:] if name not in _HARMLESS_THREADS]
 
 
@@ -70,7 +70,7 @@ def thread_names() -> list[str]:
     return names
 
 
-def _look_round(backend: str) -> dict[str, Any]:
+def _inspect(backend: str) -> dict[str, Any]:
     return {
         "imported": backend in sys.modules and "keras" in sys.modules,
         "initialised": any(is_initialised() for is_initialised in _INITIALISED.values()),

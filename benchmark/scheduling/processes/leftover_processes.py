@@ -1,4 +1,4 @@
-"""What an earlier run left alive is ended before this one begins, and nobody else's processes are touched."""
+"""Ends the workers that an earlier run left alive; no other process is touched."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Signals become a count and a readable descriptor; what to do about them is decided in the loop."""
+"""Turns stop signals into a count and a readable descriptor; the loop decides what to do about them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Cores and GPUs as they are lent to cells: disjoint sets of cores, one cell for each GPU unless more are asked for."""
+"""Lends cores and GPUs to cells: disjoint sets of cores, one cell for each GPU unless more are asked for."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Slots:
         gpu = None
         if cell.device_kind == "gpu":
             # the emptiest one: cells share a GPU only when there are more of them than GPUs
-            gpu = min(self._suitable(cell), key=lambda one: (-self._free_places[one], one), default=None)
+            gpu = min(self._suitable(cell), key=lambda index: (-self._free_places[index], index), default=None)
             if gpu is None or not self._free_places[gpu]:
                 return None
             self._free_places[gpu] -= 1

@@ -4,7 +4,7 @@
 
 It is started by exec, so it holds nothing of the scheduler's: no database, no thread, no handler. It runs no operation
 and asks for no device, and stays single-threaded, because only then is a fork of it a sound process. It says `ready`
-with the findings of a first child (see `probe.py`), and then forks a guardian for each order that arrives with three
+with the findings of a first child (see `fork_safety.py`), and then forks a guardian for each order that arrives with three
 descriptors: report, life, events. When the scheduler is gone, so is it.
 """
 

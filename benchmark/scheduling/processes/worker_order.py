@@ -36,7 +36,7 @@ def worker_order(
         cell: What it computes.
         grant: The cores and the GPU that it is given.
         directory: Its own folder, which exists; its log lies there.
-        data_directory: The prepared dataset; None for the fake backend.
+        data_directory: The prepared dataset; None for a backend that reads none.
         isolation: `fork` or `spawn`: how the process is made.
         allow_plugins: Whether plug-ins may run that the trust file does not name.
         attempt_id: In the database; 0 for a trial, which is not recorded.

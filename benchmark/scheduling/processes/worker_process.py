@@ -1,4 +1,4 @@
-"""The first and the last lines of every worker process, however it was made: order the house, do the job, leave.
+"""Entry point of every worker process: set environment, affinity and handlers, do the job, exit.
 
 fork    `work(order, events)` is called in the process that the guardian forked from the template
 spawn   python -m benchmark.scheduling.processes.worker_process EVENTS_FD < order
@@ -52,7 +52,7 @@ def guard_and_work(order: Order, report: int, life: int, events: int) -> NoRetur
 
 
 def work(order: Order, events: int) -> NoReturn:
-    """Does the job of `order` and ends this process, without the interpreter's slow farewell (0.9 s with TensorFlow)."""
+    """Does the job of `order` and ends this process at once: the interpreter's own shutdown takes 0.9 s with TensorFlow."""
     close_all_but({0, 1, 2, events})
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     os.environ.clear()

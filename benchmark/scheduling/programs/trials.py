@@ -6,6 +6,7 @@ recorded, and their folders are temporary.
 
 from __future__ import annotations
 
+import itertools
 import math
 import selectors
 import tempfile
@@ -37,7 +38,7 @@ _TURN_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class TrialOutcome:
     """What came of the trial of one worker: `built`, `tried` and `exited`, or a `problem` in words."""
 
     cell: Cell
@@ -90,13 +91,13 @@ class _RunningTrial:
             elif isinstance(event, Failed):
                 self.problem = event.message or event.error_type
 
-    def outcome(self) -> Outcome:
+    def outcome(self) -> TrialOutcome:
         """What has come of it, when it is over."""
         exited = self.process.exited
         done = None not in {self.built, self.tried, exited}
         end = f"was ended by {signal_name(exited.signal)}" if exited and exited.signal else "ended without an answer"
         problem = "" if done else self.problem or f"its worker {end}"
-        return Outcome(self.cell, self.built, self.tried, exited, problem)
+        return TrialOutcome(self.cell, self.built, self.tried, exited, problem)
 
 
 class TrialRunner:
@@ -139,7 +140,7 @@ class TrialRunner:
         self._selector.close()
         self._folder.cleanup()
 
-    def try_each(self, cells: Sequence[Cell], seconds: float) -> Iterator[Outcome]:
+    def try_each(self, cells: Sequence[Cell], seconds: float) -> Iterator[TrialOutcome]:
         """Times all stages of each cell for so long each, as many cells side by side as fit; in any order."""
         outcomes, waiting = self._impossible(cells)
         yield from outcomes
@@ -150,24 +151,21 @@ class TrialRunner:
             tries = [(cell, tuple(range(1, len(cell.stages) + 1))) for cell in now]
             yield from self._side_by_side(tries, grants, seconds, together=False)
 
-    def try_together(self, cell: Cell, stage: int, seconds: float) -> list[Outcome]:
+    def try_together(self, cell: Cell, stage: int, seconds: float) -> list[TrialOutcome]:
         """Times one stage (counted from 1) of as many copies of the cell as fit on the machine, all at once.
 
         They are told to stop when all of them have been at their steady steps for so many seconds.
         """
-        outcomes, there = self._impossible([cell])
-        if not there:
+        outcomes, possible = self._impossible([cell])
+        if not possible:
             return outcomes
-        grants: list[Grant] = []
-        while (grant := self._slots.take(cell)) is not None:
-            grants.append(grant)
+        grants = self._grants(itertools.repeat(cell))
         return self._side_by_side([(cell, (stage,))] * len(grants), grants, seconds, together=True)
 
-    def _grants(self, cells: Sequence[Cell]) -> list[Grant]:
-        """For as many of the first cells as can be tried at once, at least for one."""
+    def _grants(self, cells: Iterable[Cell]) -> list[Grant]:
+        """What as many of the first cells run on as can be tried at once: at least one of them."""
         grants: list[Grant] = []
-        for cell in cells:
-            grant = self._slots.take(cell)
+        for grant in map(self._slots.take, cells):
             if grant is None:
                 break
             grants.append(grant)
@@ -184,13 +182,17 @@ class TrialRunner:
             self._turn()
             self._preparations.start(self._slots, self._note)
 
-    def _impossible(self, cells: Sequence[Cell]) -> tuple[list[Outcome], list[Cell]]:
+    def _impossible(self, cells: Sequence[Cell]) -> tuple[list[TrialOutcome], list[Cell]]:
         """The cells that cannot be tried, for want of data or of a device, and the others."""
-        there = [cell for cell in cells if cell.cell_id not in self._problems and self._slots.possible(cell)]
-        kept = {cell.cell_id for cell in there}
-        missing = [cell for cell in cells if cell.cell_id not in kept]
-        words = {cell.cell_id: self._problems.get(cell.cell_id, "there is no device for it") for cell in missing}
-        return [Outcome(cell, problem=words[cell.cell_id]) for cell in missing], there
+        outcomes: list[TrialOutcome] = []
+        possible: list[Cell] = []
+        for cell in cells:
+            no_device = "" if self._slots.possible(cell) else "there is no device for it"
+            if problem := self._problems.get(cell.cell_id, no_device):
+                outcomes.append(TrialOutcome(cell, problem=problem))
+            else:
+                possible.append(cell)
+        return outcomes, possible
 
     def _prepared(self, cells: set[str], problem: str) -> None:
         if problem:
@@ -200,7 +202,7 @@ class TrialRunner:
 
     def _side_by_side(
         self, tries: Sequence[tuple[Cell, tuple[int, ...]]], grants: Sequence[Grant], seconds: float, *, together: bool
-    ) -> list[Outcome]:
+    ) -> list[TrialOutcome]:
         trials: list[_RunningTrial] = []
         try:
             for cell, _ in tries:
