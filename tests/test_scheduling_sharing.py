@@ -36,6 +36,7 @@ def place(tmp_path, monkeypatch):
 def alone(tmp_path_factory):
     """The digests of cells that trained everything themselves."""
     with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("BENCH_TESTING", "1")
         patch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.001")
         place = Place(tmp_path_factory.mktemp("alone"))
         place.run([replace(cell, share_stages=False) for cell in [*FAMILY, STRANGER]])
