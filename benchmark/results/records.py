@@ -1,4 +1,4 @@
-"""What goes into the recorder and comes out of it, as frozen values."""
+"""The records that callers exchange with the recorder and the queries: frozen dataclasses, one for each kind of row."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RunFacts:
-    """What a run knows of itself when it begins; the columns of `run` of the same names say what each means."""
+    """The columns of `run` that are known when a run begins; `schema/tables.py` says what each means."""
 
     machine: str
     executor: str = "local"
@@ -39,13 +39,13 @@ class RunFacts:
 
 @dataclass(frozen=True, slots=True)
 class AttemptStart:
-    """An attempt that was entered as running.
+    """What `Recorder.start_attempt` returns of the attempt that it has inserted as running.
 
     Attributes:
         attempt_id: Its number, which also names its folder.
-        execution_id: The execution that it goes on with or begins.
+        execution_id: The execution that it continues or begins.
         number: Which attempt of that execution, from 1.
-        earlier_attempt_ids: The others of that execution, newest first: where a state to resume from may lie.
+        earlier_attempt_ids: Earlier attempts of that execution, newest first: their folders may hold a state to resume.
     """
 
     attempt_id: int
@@ -56,10 +56,10 @@ class AttemptStart:
 
 @dataclass(frozen=True, slots=True)
 class StaleAttempt:
-    """An attempt that a dead run left as running, with what tells whether its processes still live.
+    """An attempt that a killed run left as `running`, and the process ids by which its processes are found.
 
     Attributes:
-        alive: What the caller's own test said of it; False when it gave none.
+        alive: The answer of the `alive` callback of `Recorder.sweep`; False without a callback.
     """
 
     attempt_id: int
@@ -75,13 +75,14 @@ class StaleAttempt:
 
 @dataclass(frozen=True, slots=True)
 class PredictionRow:
-    """What a completed cell predicted for its test set.
+    """The predictions of a completed cell for its test set.
 
     Attributes:
-        examples: Images of the test set.
-        class_names: Of the outputs, in their order.
-        sha256: Of the content.
-        content: The file `predictions.npz` (see `training/artifacts/prediction_file.py`); `reporting/rows/predictions.py` reads it.
+        examples: Number of test images.
+        class_names: Names of the classes, in the order of the network's outputs.
+        sha256: Digest of the content.
+        content: The bytes of `predictions.npz`: `training/artifacts/prediction_file.py` writes them,
+            `reporting/rows/predictions.py` reads them.
     """
 
     examples: int
@@ -92,7 +93,7 @@ class PredictionRow:
 
 @dataclass(frozen=True, slots=True)
 class ArtifactRow:
-    """A file that an attempt left; `path` is relative to the artifacts folder."""
+    """A file that an attempt wrote; `path` is relative to the artifacts folder."""
 
     attempt_id: int
     kind: str

@@ -1,1 +1,1 @@
-"""Everything that is read: rows for reports, states for the scheduler, durations for the forecast."""
+"""Queries: rows for reports, states of cells for the scheduler, durations for the forecast, and users' own SQL."""

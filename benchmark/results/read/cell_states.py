@@ -1,4 +1,4 @@
-"""What is done already: the newest execution of each cell, which `scheduling/decisions/reuse.py` decides by."""
+"""Reads the newest execution of each cell, by which `scheduling/decisions/reuse.py` decides what will run."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 def newest_executions(machine: str | None = None) -> sa.Subquery:
-    """The number of the newest execution of each cell, on one machine or on each."""
+    """Selects the id of the newest execution of each cell, on one machine or on each."""
     rows = sa.select(sa.func.max(execution.c.execution_id).label("execution_id"))
     if machine is not None:
         rows = rows.where(execution.c.machine == machine)
@@ -44,7 +44,7 @@ def recorded(database: Database, machine: str) -> Recorded:
 
 
 def cell_states(connection: sa.Connection, machine: str) -> dict[str, CellState]:
-    """The newest execution of each cell on a machine, by cell id."""
+    """Reads the newest execution of each cell on a machine, by cell id."""
     newest = newest_executions(machine)
     tries = (
         sa.select(attempt.c.execution_id, sa.func.count().label("attempts"))
@@ -91,7 +91,7 @@ def _artifacts(connection: sa.Connection, newest: sa.Subquery) -> dict[int, tupl
         .join(last, last.c.attempt_id == artifact.c.attempt_id)
         .order_by(artifact.c.artifact_id)
     )
-    found = defaultdict(list)
-    for execution_id, *facts in connection.execute(rows):
-        found[execution_id].append(ArtifactRow(*facts))
-    return {execution_id: tuple(files) for execution_id, files in found.items()}
+    artifacts = defaultdict(list)
+    for execution_id, *values in connection.execute(rows):
+        artifacts[execution_id].append(ArtifactRow(*values))
+    return {execution_id: tuple(files) for execution_id, files in artifacts.items()}

@@ -1,4 +1,4 @@
-"""The past that a forecast goes by: what became of each cell, and what executions took that are alike."""
+"""Measured durations of completed cells and of the start of runs, which a forecast is made from."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmark.results.schema.tables import attempt, cell, execution, run
 from benchmark.results.store.database import Database
 from benchmark.status import Status
 
-_ALIKE = (
+_SIMILAR_BY = (
     *(
         cell.c[name]
         for name in (
@@ -25,6 +25,7 @@ _ALIKE = (
         for name in ("parameters", "trainable_parameters", "train_examples", "validation_examples", "test_examples")
     ),
 )  # fmt: skip
+"""Executions with equal values in these columns take about the same time."""
 
 _MEANS = ("epochs", "setup_seconds", "first_epoch_seconds", "fit_seconds", "shared_seconds", "total_seconds")
 
@@ -42,12 +43,12 @@ def statuses(database: Database, machine: str) -> dict[str, str]:
 
 
 def efforts(database: Database, machine: str) -> list[Row]:
-    """Completed executions on a machine, one row for all that are alike in what decides their time.
+    """Mean durations of the completed executions on a machine, one row for all with equal `_SIMILAR_BY` columns.
 
-    Columns: `executions` (how many), the means `epochs`, `setup_seconds`, `first_epoch_seconds`, `fit_seconds`,
+    Columns: `executions` (their number), the means `epochs`, `setup_seconds`, `first_epoch_seconds`, `fit_seconds`,
     `shared_seconds` and `total_seconds`, the largest `peak_rss_bytes`, and `spec`, the newest of these cells as JSON.
     """
-    alike = (
+    similar = (
         sa.select(
             sa.func.max(execution.c.execution_id).label("newest"),
             sa.func.count().label("executions"),
@@ -56,23 +57,23 @@ def efforts(database: Database, machine: str) -> list[Row]:
         )
         .join(cell, cell.c.cell_id == execution.c.cell_id)
         .where(execution.c.machine == machine, execution.c.status == Status.COMPLETED)
-        .group_by(*_ALIKE)
+        .group_by(*_SIMILAR_BY)
         .subquery("alike")
     )
-    columns = [column for column in alike.c if column.name != "newest"]
+    columns = [column for column in similar.c if column.name != "newest"]
     rows = (
         sa.select(*columns, cell.c.spec)
-        .join(execution, execution.c.execution_id == alike.c.newest)
+        .join(execution, execution.c.execution_id == similar.c.newest)
         .join(cell, cell.c.cell_id == execution.c.cell_id)
-        .order_by(alike.c.newest)
+        .order_by(similar.c.newest)
     )
     return fetch_rows(database, rows)
 
 
 def starts(database: Database, machine: str) -> dict[str, float]:
-    """Seconds from the begin of a run to its first attempt, by backend: the shortest of the last few runs on a machine.
+    """Seconds from the beginning of a run to its first attempt, by backend: the shortest of the last runs on a machine.
 
-    The shortest, because a run may have had data to prepare first. Runs of several backends say nothing.
+    The shortest, because a run may have prepared data first. Runs of several backends are left out.
     """
     recent = (
         sa.select(run.c.run_id, run.c.started_utc)
@@ -93,17 +94,17 @@ def starts(database: Database, machine: str) -> dict[str, float]:
         .group_by(recent.c.run_id, recent.c.started_utc)
         .having(sa.func.min(cell.c.backend) == sa.func.max(cell.c.backend))
     )
-    found: dict[str, float] = {}
+    shortest: dict[str, float] = {}
     with database.reading() as connection:
         for row in connection.execute(rows):
             seconds = _seconds_between(row.begun, row.first)
             if seconds is not None and seconds >= 0:
-                found[row.backend] = min(seconds, found.get(row.backend, seconds))
-    return found
+                shortest[row.backend] = min(seconds, shortest.get(row.backend, seconds))
+    return shortest
 
 
 def _seconds_between(begin: str, end: str) -> float | None:
-    """None where one of the moments is none."""
+    """None where one of the texts is no date and time."""
     try:
         return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
     except (TypeError, ValueError):

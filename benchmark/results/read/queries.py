@@ -1,9 +1,9 @@
-"""Reading the database: rows as dictionaries whose keys are the documented columns, NaN restored."""
+"""The queries of reports and reading commands: rows as dictionaries of the documented columns, with NaN restored."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -12,11 +12,10 @@ import sqlalchemy as sa
 from benchmark import layout
 from benchmark.errors import NotFoundError, UserError
 from benchmark.results.read.cell_states import newest_executions
-from benchmark.results.read.rows import Row, fetch_rows, select_columns, select_rows
+from benchmark.results.read.rows import Row, fetch_rows, select_columns, select_epochs, select_executions, select_rows
 from benchmark.results.read.runs import RunProgress, run_cells, run_progress, runs
 from benchmark.results.read.user_query import read_only_query
 from benchmark.results.records import PredictionRow
-from benchmark.results.schema.nan_values import NAN_COLUMN
 from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
 from benchmark.results.schema.views import HISTORY, RESULTS
 from benchmark.results.store.database import Database
@@ -85,17 +84,17 @@ _BACKEND_VERSION = (
     .limit(1)
     .scalar_subquery()
 )
-"""As the last worker saw it; a run knows TensorFlow's alone."""
+"""Version as the last worker reported it; table `run` has TensorFlow's alone."""
 
 
 def results(database: Database, *, newest: bool = False, spec: bool = False, **filters: Any) -> list[Row]:
-    """The columns of the view `results`, and the other columns of `execution` and `cell` that reports need.
+    """Reads executions: the columns of the view `results`, and further columns of `execution` and `cell`.
 
     Args:
-        database: An open one.
-        newest: Only the newest execution of each cell on each machine.
-        spec: Also the cell as JSON, in the column `spec`.
-        **filters: Columns with the value they must have, or a list or set of values.
+        database: An open database.
+        newest: Whether to return only the newest execution of each cell on each machine.
+        spec: Whether to add the cell as JSON, in the column `spec`.
+        **filters: The value that a column must have, or a list or set of values.
 
     Returns:
         Rows in the order in which the executions began.
@@ -104,9 +103,7 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
         UserError: A filter names no column.
     """
     columns = RESULTS | _MORE_RESULTS | {"backend_version": _BACKEND_VERSION} | ({"spec": cell.c.spec} if spec else {})
-    rows = select_columns({**columns, NAN_COLUMN: execution.c.nan_metrics}).select_from(
-        execution.join(cell, cell.c.cell_id == execution.c.cell_id).join(run, run.c.run_id == execution.c.run_id)
-    )
+    rows = select_executions(columns)
     if newest:
         latest = newest_executions()
         rows = rows.join(latest, latest.c.execution_id == execution.c.execution_id)
@@ -114,7 +111,7 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
         if name not in columns:
             raise UserError(f"results have no column {name!r}; they have {', '.join(columns)}")
         rows = rows.where(_matches(columns[name], wanted))
-    return fetch_rows(database, rows.order_by(execution.c.execution_id))
+    return fetch_rows(database, rows)
 
 
 def _matches(column: Any, wanted: Any) -> Any:
@@ -124,45 +121,41 @@ def _matches(column: Any, wanted: Any) -> Any:
 
 
 def history(database: Database, execution_ids: Iterable[int]) -> list[Row]:
-    """The columns of the view `history`, with `execution_id`, `traced` and `improved`, of these executions."""
-    columns = {
-        **HISTORY,
-        "execution_id": epoch.c.execution_id,
-        "traced": epoch.c.traced,
-        "improved": epoch.c.improved,
-        NAN_COLUMN: epoch.c.nan_metrics,
-    }
-    rows = select_columns(columns).select_from(
-        epoch.join(execution, execution.c.execution_id == epoch.c.execution_id).join(
-            cell, cell.c.cell_id == execution.c.cell_id
-        )
-    )
+    """Reads the epochs of executions: the view `history`, with `execution_id`, `traced` and `improved`."""
+    columns = {**HISTORY, **{name: epoch.c[name] for name in ("execution_id", "traced", "improved")}}
+    rows = select_epochs(columns)
+    return [
+        row
+        for ids in _in_batches(execution_ids)
+        for row in fetch_rows(database, rows.where(epoch.c.execution_id.in_(ids)))
+    ]
+
+
+def _in_batches(execution_ids: Iterable[int]) -> Iterator[list[int]]:
+    """Few enough ids at once for one statement: SQLite limits its parameters (https://sqlite.org/limits.html, 9)."""
     ids = sorted(set(execution_ids))
-    found: list[Row] = []
-    for first in range(0, len(ids), _IDS_AT_ONCE):
-        some = epoch.c.execution_id.in_(ids[first : first + _IDS_AT_ONCE])
-        found += fetch_rows(database, rows.where(some).order_by(epoch.c.execution_id, epoch.c.epoch))
-    return found
+    return (ids[first : first + _IDS_AT_ONCE] for first in range(0, len(ids), _IDS_AT_ONCE))
 
 
 def predictions(database: Database, execution_ids: Iterable[int]) -> dict[int, PredictionRow]:
-    """What these executions predicted for their test sets, by execution; those without predictions are left out.
+    """Reads the test predictions of executions, by execution id; executions without predictions are left out.
 
     `reporting/rows/predictions.py` makes arrays of them.
     """
-    ids = sorted(set(execution_ids))
-    found: dict[int, PredictionRow] = {}
-    for first in range(0, len(ids), _IDS_AT_ONCE):
-        some = prediction.c.execution_id.in_(ids[first : first + _IDS_AT_ONCE])
-        for row in fetch_rows(database, select_rows(prediction, some, prediction.c.execution_id)):
-            names = tuple(json.loads(row["class_names"]))
-            found[row["execution_id"]] = PredictionRow(row["examples"], names, row["sha256"], row["content"])
-    return found
+    return {
+        row["execution_id"]: PredictionRow(
+            row["examples"], tuple(json.loads(row["class_names"])), row["sha256"], row["content"]
+        )
+        for ids in _in_batches(execution_ids)
+        for row in fetch_rows(
+            database, select_rows(prediction, prediction.c.execution_id.in_(ids), prediction.c.execution_id)
+        )
+    }
 
 
 @dataclass(frozen=True, slots=True)
 class CellDetail:
-    """Everything about one cell: its row, and those of its executions, attempts, epochs and artifacts, oldest first."""
+    """One cell: its row, and the rows of its executions, attempts, epochs and artifacts, oldest first."""
 
     cell: Row
     executions: list[Row]
@@ -172,19 +165,19 @@ class CellDetail:
 
 
 def cell_detail(database: Database, id_prefix: str) -> CellDetail:
-    """Everything about the cell whose id begins so.
+    """Reads all rows of the cell whose id begins with `id_prefix`.
 
     Raises:
         NotFoundError: No cell's id does.
         UserError: Several do, or the prefix is too short.
     """
-    found = _cell(database, id_prefix)
+    row = _cell(database, id_prefix)
     executions = fetch_rows(
-        database, select_rows(execution, execution.c.cell_id == found["cell_id"], execution.c.execution_id)
+        database, select_rows(execution, execution.c.cell_id == row["cell_id"], execution.c.execution_id)
     )
     ids = [row["execution_id"] for row in executions]
     return CellDetail(
-        found,
+        row,
         executions,
         fetch_rows(database, select_rows(attempt, attempt.c.execution_id.in_(ids), attempt.c.attempt_id)),
         fetch_rows(database, select_rows(epoch, epoch.c.execution_id.in_(ids), epoch.c.execution_id, epoch.c.epoch)),
@@ -197,19 +190,19 @@ def _cell(database: Database, id_prefix: str) -> Row:
     if len(prefix) < SHORTEST_PREFIX:
         raise UserError(f"cell {id_prefix!r}: expected at least the first {SHORTEST_PREFIX} digits of a cell id")
     starts = cell.c.cell_id.startswith(prefix, autoescape=True)
-    found = fetch_rows(database, select_rows(cell, starts, cell.c.cell_id).limit(6))
-    if not found:
+    rows = fetch_rows(database, select_rows(cell, starts, cell.c.cell_id).limit(6))
+    if not rows:
         raise NotFoundError(
             f"cell {id_prefix!r}: no cell of {database.display_name} has such an id; see: bench list cells"
         )
-    if len(found) > 1:
-        ids = ", ".join(row["cell_id"] for row in found[:5])
+    if len(rows) > 1:
+        ids = ", ".join(row["cell_id"] for row in rows[:5])
         raise UserError(f"cell {id_prefix!r}: expected the beginning of one id, found several: {ids}")
-    return found[0]
+    return rows[0]
 
 
 def cell_specs(database: Database, **filters: Any) -> dict[str, str]:
-    """The specifications, as JSON, of the cells whose columns have these values (or one of a list), by cell id."""
+    """Reads the cells whose columns have these values (or one of a list), as JSON, by cell id."""
     rows = sa.select(cell.c.cell_id, cell.c.spec).order_by(cell.c.cell_id)
     for name, wanted in filters.items():
         rows = rows.where(_matches(cell.c[name], wanted))
@@ -217,7 +210,7 @@ def cell_specs(database: Database, **filters: Any) -> dict[str, str]:
 
 
 def machines(database: Database) -> list[Row]:
-    """Names of the machines with results: `machine`, `executions`, `completed`, `last_run_id`."""
+    """Counts executions by machine: `machine`, `executions`, `completed`, `last_run_id`."""
     columns = {
         "machine": execution.c.machine,
         "executions": sa.func.count(),
@@ -228,16 +221,16 @@ def machines(database: Database) -> list[Row]:
 
 
 def latest_matrix_text(database: Database, machine: str | None = None) -> tuple[str, str] | None:
-    """Path and text of the matrix of the newest run, on one machine or on any; None when no run has one."""
+    """Reads path and text of the matrix of the newest run, on one machine or on any; None when no run has one."""
     rows = sa.select(run.c.matrix_path, run.c.matrix_text).where(run.c.matrix_text.is_not(None))
     if machine is not None:
         rows = rows.where(run.c.machine == machine)
-    found = fetch_rows(database, rows.order_by(run.c.run_id.desc()).limit(1))
-    return (found[0]["matrix_path"] or layout.MATRIX, found[0]["matrix_text"]) if found else None
+    newest = fetch_rows(database, rows.order_by(run.c.run_id.desc()).limit(1))
+    return (newest[0]["matrix_path"] or layout.MATRIX, newest[0]["matrix_text"]) if newest else None
 
 
 def durations(database: Database, machine: str) -> list[Row]:
-    """What completed executions on this machine took, newest last: the past that a forecast goes by."""
+    """Reads how long completed executions on a machine took, oldest first, for the forecast."""
     names = ("cell_id", "dataset", "model", "strategy", "device_kind", "threads", "image_size", "epochs_planned")
     times = ("epochs", "setup_seconds", "first_epoch_seconds", "fit_seconds", "total_seconds", "peak_rss_bytes")
     columns = {**{name: cell.c[name] for name in names}, **{name: execution.c[name] for name in times}}

@@ -1,4 +1,4 @@
-"""What the read side shares: selecting labelled columns, and rows as dictionaries with NaN restored."""
+"""Selects rows as dictionaries, with NaN restored."""
 
 from __future__ import annotations
 
@@ -6,23 +6,40 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from benchmark.results.schema.nan_values import null_to_nan
+from benchmark.results.schema.nan_values import NAN_COLUMN, null_to_nan
+from benchmark.results.schema.tables import cell, epoch, execution, run
 from benchmark.results.store.database import Database
 
 Row = dict[str, Any]
+"""A row by the names of its columns."""
 
 
 def select_rows(table: sa.Table, condition: Any, *order: Any) -> sa.Select[Any]:
-    """Whole rows of a table."""
+    """Selects whole rows of a table."""
     return sa.select(table).where(condition).order_by(*order)
 
 
 def select_columns(columns: dict[str, Any]) -> sa.Select[Any]:
-    """Columns under the names that readers know them by."""
+    """Selects columns under these names."""
     return sa.select(*(column.label(name) for name, column in columns.items()))
 
 
+def select_executions(columns: dict[str, Any]) -> sa.Select[Any]:
+    """Selects columns of `execution` and of its cell and run, in the order in which the executions began."""
+    joined = execution.join(cell, cell.c.cell_id == execution.c.cell_id).join(run, run.c.run_id == execution.c.run_id)
+    rows = select_columns({**columns, NAN_COLUMN: execution.c.nan_metrics}).select_from(joined)
+    return rows.order_by(execution.c.execution_id)
+
+
+def select_epochs(columns: dict[str, Any]) -> sa.Select[Any]:
+    """Selects columns of `epoch` and of its execution and cell, ordered by execution and epoch."""
+    joined = epoch.join(execution, execution.c.execution_id == epoch.c.execution_id)
+    joined = joined.join(cell, cell.c.cell_id == execution.c.cell_id)
+    rows = select_columns({**columns, NAN_COLUMN: epoch.c.nan_metrics}).select_from(joined)
+    return rows.order_by(epoch.c.execution_id, epoch.c.epoch)
+
+
 def fetch_rows(database: Database, statement: sa.Select[Any]) -> list[Row]:
-    """All rows, in a reading transaction of their own."""
+    """Runs a query in a reading transaction of its own and returns all rows."""
     with database.reading() as connection:
         return [null_to_nan(row) for row in connection.execute(statement).mappings()]

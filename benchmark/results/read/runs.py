@@ -1,4 +1,4 @@
-"""Runs: which there were, what became of their cells, and how far the current one is."""
+"""Reads runs: all of them, the cells of one with their status, and the progress of a running one."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from benchmark.results.schema.tables import attempt, cell, execution, run, run_c
 from benchmark.results.store.database import Database
 from benchmark.status import Status
 
-_NUMBERS = 1 << 31
+_LARGEST_ID = (1 << 31) - 1
+"""Of an INTEGER column of PostgreSQL, which refuses to compare it with a larger number."""
 
 
 def runs(database: Database) -> list[Row]:
-    """All runs, oldest first, without the text of their matrix, with the number of cells of each outcome."""
+    """Reads all runs, oldest first, without the text of their matrix, with the number of cells of each outcome."""
     counts = {
         outcome: sa.func.count().filter(run_cell.c.outcome == outcome) for outcome in ("planned", "reused", "left_out")
     }
@@ -29,7 +30,7 @@ def runs(database: Database) -> list[Row]:
 
 
 def run_cells(database: Database, run_id: int) -> list[Row]:
-    """The cells of a run in its order, each with where it stands now; those left out are `skipped`, with the reason.
+    """Reads the cells of a run in its order, each with its present status; those left out are `skipped`.
 
     Columns: those of `run_cell`, then `status`, `cause`, `detail`, `execution_id`, `epochs`, `epochs_planned`,
     `total_seconds`, `strategy_label`, `parent_cell_id`.
@@ -70,7 +71,7 @@ def _with_status(row: Row, *, going: bool) -> Row:
 
 
 def _still_to_do(row: Row, moved_in: int) -> bool:
-    """Whether what the execution says is of an earlier run, and this run has the cell yet before it."""
+    """Whether the execution is of an earlier run, and this run has not started the cell yet."""
     return (
         row["outcome"] == "planned"
         and moved_in < row["run_id"]
@@ -80,12 +81,12 @@ def _still_to_do(row: Row, moved_in: int) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class RunProgress:
-    """How far a run is.
+    """The progress of a run.
 
     Attributes:
         run: Its row, without the text of the matrix.
-        counts: Cells by status; those left out count as `skipped`.
-        cells: As `run_cells` gives them.
+        counts: Number of cells by status; those left out count as `skipped`.
+        cells: The rows of `run_cells`.
         running: Attempts that run now: `attempt_id`, `number`, `cell_id`, `dataset`, `model`, `strategy`, `seed`,
             `epochs`, `epochs_planned`, `started_utc`.
     """
@@ -97,10 +98,10 @@ class RunProgress:
 
 
 def run_progress(database: Database, run_id: int | None = None) -> RunProgress | None:
-    """How far a run is, the newest one by default; None when there was none yet.
+    """Reads the progress of a run, by default of the newest; None when the database has no run.
 
     Raises:
-        NotFoundError: There is no run of that number.
+        NotFoundError: There is no run with that id.
     """
     if run_id is None:
         newest = fetch_rows(database, sa.select(run.c.run_id).order_by(run.c.run_id.desc()).limit(1))
@@ -134,10 +135,11 @@ def _running(database: Database, run_id: int) -> list[Row]:
 
 
 def _run(database: Database, run_id: int) -> Row:
-    # no database takes a larger number, not even to say that it is not there
-    found = (
-        fetch_rows(database, select_rows(run, run.c.run_id == run_id, run.c.run_id)) if abs(run_id) < _NUMBERS else []
+    rows = (
+        fetch_rows(database, select_rows(run, run.c.run_id == run_id, run.c.run_id))
+        if abs(run_id) <= _LARGEST_ID
+        else []
     )
-    if not found:
+    if not rows:
         raise NotFoundError(f"run {run_id}: {database.display_name} has no such run; see: bench list runs")
-    return found[0]
+    return rows[0]

@@ -1,4 +1,4 @@
-"""One reading statement of the user's own, for `bench query`: nothing can be written, and it cannot run for ever."""
+"""Runs one SQL statement of the user for `bench query`: it can only read, and has limits of time and size."""
 
 from __future__ import annotations
 
@@ -16,13 +16,15 @@ from benchmark.results.store.engine import connect_sqlite
 from benchmark.results.store.storage_errors import cure_of, storage_errors
 
 QueryResult = tuple[list[str], list[tuple[Any, ...]]]
+"""Names of the columns, and the rows."""
 
 LIMIT_SECONDS = 60.0
 LARGEST_VALUE_BYTES = 100_000_000
 MOST_ROWS = 2_000_000
-"""More would fill the memory before the time is over."""
+"""More rows would fill the memory before the time limit is reached."""
 
-_STEPS_BETWEEN_LOOKS = 10_000
+_STEPS_AT_ONCE = 10_000
+"""Instructions of SQLite's virtual machine between two looks at the time."""
 
 _ALLOWED = {sqlite3.SQLITE_SELECT, sqlite3.SQLITE_READ, sqlite3.SQLITE_RECURSIVE}
 _ALLOWED_PRAGMAS = {"table_info", "table_xinfo", "table_list", "index_list", "index_info", "foreign_key_list"}
@@ -32,18 +34,18 @@ _CURE = "Write one SELECT, for example: select model, avg(test_accuracy) from re
 
 
 def read_only_query(database: Database, sql: str, limit_seconds: float = LIMIT_SECONDS) -> QueryResult:
-    """The answer to one reading statement.
+    """Runs one reading statement.
 
     Args:
-        database: An open one; the statement gets a connection of its own that cannot write.
+        database: An open database; the statement gets a connection of its own that cannot write.
         sql: One statement; a semicolon may end it.
-        limit_seconds: It is broken off after this time.
+        limit_seconds: It is interrupted after this time.
 
     Returns:
-        The names of the columns, and the rows. NaN stands as NULL, as it is stored.
+        The names of the columns, and the rows. NaN is NULL, as it is stored.
 
     Raises:
-        UserError: It is not one statement, does not read, is wrong, or took too long.
+        UserError: It is not one statement, writes, is wrong, returns too much, or took too long.
         StorageError: The database cannot be read.
     """
     if "\0" in sql:
@@ -63,7 +65,7 @@ def _sqlite(connection: sqlite3.Connection, sql: str, limit_seconds: float) -> Q
     connection.setlimit(sqlite3.SQLITE_LIMIT_LENGTH, LARGEST_VALUE_BYTES)
     connection.setlimit(sqlite3.SQLITE_LIMIT_ATTACHED, 0)
     connection.set_authorizer(_authorize)
-    connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_BETWEEN_LOOKS)
+    connection.set_progress_handler(lambda: time.monotonic() > deadline, _STEPS_AT_ONCE)
     try:
         cursor = connection.execute(sql)
         if cursor.description is None:
@@ -74,20 +76,20 @@ def _sqlite(connection: sqlite3.Connection, sql: str, limit_seconds: float) -> Q
             raise _too_long(limit_seconds) from error
         if cure_of(error) is not None:
             raise
-        raise UserError(f"query: {_words(error)}. {_CURE}") from error
+        raise UserError(f"query: {_reason(error)}. {_CURE}") from error
     except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
         if isinstance(error, sqlite3.DatabaseError) and cure_of(error) is not None:
             raise
-        raise UserError(f"query: {_words(error)}. {_CURE}") from error
+        raise UserError(f"query: {_reason(error)}. {_CURE}") from error
 
 
-def _words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     text = str(error).rstrip(".")
     return f"expected a statement that only reads ({text})" if "authoriz" in text else text
 
 
 def _authorize(action: int, first: str | None, second: str | None, _database: str | None, _inner: str | None) -> int:
-    """SQLite asks this of everything that a statement would do, before it does anything."""
+    """SQLite's authorizer callback (https://sqlite.org/c3ref/set_authorizer.html), called while a statement is compiled."""
     if action == sqlite3.SQLITE_FUNCTION:
         allowed = (second or "").lower() not in _DENIED_FUNCTIONS
     elif action == sqlite3.SQLITE_PRAGMA:
@@ -98,7 +100,7 @@ def _authorize(action: int, first: str | None, second: str | None, _database: st
 
 
 def _postgresql(database: Database, sql: str, limit_seconds: float) -> QueryResult:
-    """In a transaction that the server itself holds to reading, by the protocol that takes one statement only."""
+    """In a transaction that the server makes read-only; `prepare` uses the protocol that accepts a single statement."""
     import psycopg
 
     with storage_errors(database.display_name), database.engine.connect() as connection:

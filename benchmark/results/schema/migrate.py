@@ -1,6 +1,6 @@
-"""Creating and upgrading a database with Alembic; the only module that loads it, and only then.
+"""Creates and upgrades the schema with Alembic, which is slow to import and imported here alone.
 
-A migration is one transaction with its record: a process killed in the middle leaves the old schema, whole.
+All migrations and the new version number are one transaction: a process that is killed leaves the old schema intact.
 """
 
 from __future__ import annotations
@@ -17,34 +17,35 @@ SCRIPTS = Path(__file__).with_name("migrations")
 
 
 def migrate(engine: sa.Engine, scripts: Path = SCRIPTS, *, version: int | None = None) -> None:
-    """Bring the database to the newest schema of `scripts`, from whatever version, an empty one included.
+    """Brings a database of any older version, or an empty one, to the newest schema of `scripts`.
 
     Args:
-        engine: Of the database.
-        scripts: Where the migrations are.
-        version: The schema to stop at, if it is not the newest.
+        engine: Engine of the database.
+        scripts: Folder of the migrations.
+        version: The schema version to stop at; None for the newest.
 
     Side effects:
-        On SQLite, marks the file as ours and with its version, in the same transaction.
+        On SQLite, sets `application_id` and `user_version` in the same transaction.
 
     Raises:
-        SchemaError: Rows would refer to rows that are not there; nothing was changed.
+        SchemaError: Rows would refer to missing rows; nothing was changed.
     """
     with engine.connect() as connection:
         sqlite = engine.dialect.name == "sqlite"
         if sqlite:
-            # rebuilding a table with foreign keys on empties the tables that refer to it, without an error;
-            # the switch does nothing inside a transaction, so it goes around SQLAlchemy's
-            _switch_foreign_keys(connection, on=False)
+            # dropping a table to rebuild it deletes its rows first, and with foreign keys on also those that refer to
+            # them (https://sqlite.org/lang_altertable.html#otheralter). The pragma does nothing inside a transaction,
+            # so it is set on the driver's connection
+            _set_foreign_keys(connection, on=False)
         try:
             with connection.begin():
                 _apply(connection, scripts, "head" if version is None else f"{version:04}")
                 faults.point("migrate.step")
                 if sqlite:
-                    _mark(connection)
+                    _set_version(connection)
         finally:
             if sqlite:
-                _switch_foreign_keys(connection, on=True)
+                _set_foreign_keys(connection, on=True)
 
 
 def _apply(connection: sa.Connection, scripts: Path, revision: str) -> None:
@@ -52,13 +53,13 @@ def _apply(connection: sa.Connection, scripts: Path, revision: str) -> None:
     from alembic.config import Config
 
     config = Config(attributes={"connection": connection})
-    # the option is read through a ConfigParser, to which % is special
+    # Alembic reads the option through a ConfigParser, in which % begins an interpolation
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
     config.set_main_option("path_separator", "os")
     command.upgrade(config, revision)
 
 
-def _mark(connection: sa.Connection) -> None:
+def _set_version(connection: sa.Connection) -> None:
     broken = connection.exec_driver_sql("PRAGMA foreign_key_check").fetchall()
     if broken:
         tables = ", ".join(sorted({row[0] for row in broken}))
@@ -68,7 +69,7 @@ def _mark(connection: sa.Connection) -> None:
     connection.exec_driver_sql(f"PRAGMA user_version={int(version)}")
 
 
-def _switch_foreign_keys(connection: sa.Connection, *, on: bool) -> None:
+def _set_foreign_keys(connection: sa.Connection, *, on: bool) -> None:
     raw = connection.connection.dbapi_connection
     assert raw is not None
     raw.cursor().execute(f"PRAGMA foreign_keys={'ON' if on else 'OFF'}")

@@ -1,6 +1,6 @@
-"""NaN in a database. SQLite stores NaN as NULL, PostgreSQL does not: here both store NULL and the column's name.
+"""Stores NaN as NULL and the column's name, on both databases alike.
 
-Infinities need no help: both databases keep them as they are.
+SQLite turns NaN into NULL (https://sqlite.org/floatingpoint.html), PostgreSQL keeps it. Infinities both keep.
 """
 
 from __future__ import annotations
@@ -10,12 +10,13 @@ from collections.abc import Mapping
 from typing import Any
 
 NAN_COLUMN = "nan_metrics"
+"""The column that holds the names of the row's columns that are NaN, separated by spaces."""
 
 
 def nan_to_null(values: Mapping[str, Any]) -> dict[str, Any]:
-    """The values with None for NaN, and in `nan_metrics` the names of those that were NaN, in their order.
+    """Replaces NaN by None, and adds the names of these columns as `nan_metrics`.
 
-    -0.0 becomes 0.0, as SQLite keeps it, so that the databases agree.
+    -0.0 becomes 0.0, because SQLite does not keep the sign of zero.
     """
     names = [name for name, value in values.items() if isinstance(value, float) and math.isnan(value)]
     plain = {name: value + 0.0 if isinstance(value, float) else value for name, value in values.items()}
@@ -23,7 +24,7 @@ def nan_to_null(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def null_to_nan(row: Mapping[Any, Any]) -> dict[str, Any]:
-    """The row with NaN where it was, and without the column that remembers it."""
+    """Puts NaN back where `nan_metrics` names a column, and drops `nan_metrics` itself."""
     values = dict(row)
     for name in (values.pop(NAN_COLUMN, None) or "").split():
         if name in values:

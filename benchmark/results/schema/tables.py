@@ -14,10 +14,10 @@ from benchmark.status import ATTEMPT_STATES, RUN_STATES, Cause, Status
 from benchmark.text import storable
 
 SCHEMA_VERSION = 1
-"""What this program writes: `PRAGMA user_version` on SQLite, the number in `schema_version` everywhere."""
+"""The schema that this program writes: `PRAGMA user_version` on SQLite, the row of table `schema_version` everywhere."""
 
 APPLICATION_ID = 0x62656E63
-"""`benc` in ASCII: the mark in the header of an SQLite file by which `file` and we know our own."""
+"""`benc` in ASCII: the `PRAGMA application_id` by which bench, and the program `file`, recognize its databases."""
 
 VERSION_TABLE = "schema_version"
 
@@ -58,7 +58,7 @@ def _text(name: str, doc: str, **options: Any) -> sa.Column[Any]:
 
 
 def _free_text(name: str, doc: str) -> sa.Column[Any]:
-    """Text that comes from outside and has been checked by nobody."""
+    """A column for text from outside, which nothing has checked."""
     return sa.Column(name, CleanText, doc=doc)
 
 
@@ -275,7 +275,7 @@ attempt = sa.Table(
     _text("finished_utc", "When it ended (ISO 8601, UTC); NULL while it runs, and when nobody saw its end."),
     _one_of("state", ATTEMPT_STATES),
     sa.UniqueConstraint("execution_id", "number"),
-    # at most one attempt of an execution can be running: a second scheduler or a slip of ours fails here
+    # at most one attempt of an execution can be running: a second scheduler, or a defect in this one, fails here
     sa.Index(
         "ix_attempt_running",
         "execution_id",
@@ -350,4 +350,4 @@ prediction = sa.Table(
 )
 
 TABLES = (run, cell, run_cell, execution, attempt, epoch, artifact, prediction)
-"""In the order in which they refer to each other."""
+"""All tables, each after those that its foreign keys refer to."""

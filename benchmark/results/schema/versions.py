@@ -1,4 +1,4 @@
-"""Which schema a database has, without loading the machinery that migrates one."""
+"""Reads the schema version of a database, and refuses files with foreign tables, views or triggers."""
 
 from __future__ import annotations
 
@@ -24,20 +24,27 @@ PROGRAMS: dict[str, str] = {
     "prediction_is_final_insert": "0936ca291d6efd88",
     "prediction_is_final_update": "c86e2dce48f0116e",
 }
-"""What the views and triggers of this schema version say: by name, the first digits of the sha256 of their SQL without
-its line breaks. A file whose views or triggers say something else would make its readers run what they did not ask for."""
+"""The views and triggers of this schema version: by name, the first digits of the sha256 of their SQL with white space
+collapsed. A file with other views or triggers could make its readers run SQL that they did not ask for."""
 
 _DIGITS = 16
 
 
 def sqlite_version(connection: sqlite3.Connection, name: str) -> int | None:
-    """The schema version of a SQLite file; None when it is new and empty.
+    """Reads the schema version of a SQLite file.
+
+    Args:
+        connection: Open on the file.
+        name: The database's name in messages.
+
+    Returns:
+        The version; None when the file is new and empty.
 
     Raises:
-        SchemaError: The file belongs to another program, or its tables and views are not what they should be.
+        SchemaError: The file belongs to another program, or its tables, views or triggers are not those of its version.
     """
     application = _pragma(connection, "application_id")
-    # what a view or trigger of a foreign file would do is never asked: only the catalogue is read
+    # of a foreign file only the schema table is read, so that none of its views and triggers can run
     kinds = dict(connection.execute("SELECT name, type FROM sqlite_schema WHERE name NOT LIKE 'sqlite!_%' ESCAPE '!'"))
     if not kinds and application in {0, APPLICATION_ID}:
         return None
@@ -54,7 +61,7 @@ def sqlite_version(connection: sqlite3.Connection, name: str) -> int | None:
 
 
 def postgresql_version(connection: sa.Connection, name: str) -> int | None:
-    """The schema version of a PostgreSQL database; None when it has no tables of ours.
+    """Reads the schema version of a PostgreSQL database; None when it has no tables of bench.
 
     Raises:
         SchemaError: It has tables of the same names that bench did not make.
@@ -73,7 +80,7 @@ def postgresql_version(connection: sa.Connection, name: str) -> int | None:
 
 
 def check_version(version: int, name: str) -> None:
-    """Refuse what this program can neither read nor write.
+    """Refuses a database that this program can neither read nor write.
 
     Raises:
         SchemaError: The schema is newer or older than this program's.
@@ -109,23 +116,23 @@ def _check_kinds(kinds: dict[str, str], name: str) -> None:
 
 
 def program_digest(sql: str) -> str:
-    """How `PROGRAMS` knows the SQL of a view or trigger."""
+    """Returns the digest by which `PROGRAMS` knows the SQL of a view or trigger."""
     return sha256_of(" ".join(sql.split()).encode())[:_DIGITS]
 
 
 def _check_programs(connection: sqlite3.Connection, name: str) -> None:
-    """Refuse views and triggers of others before anything is read that could call them.
+    """Refuses foreign views and triggers before anything is read that could run them.
 
-    A view that a user added stays: nothing of bench reads it. A trigger that is missing can do no harm.
+    A view that a user added is allowed, because bench never reads it; so is a missing trigger, which does no harm.
 
     Raises:
-        SchemaError: A view of ours says something else, a trigger is not ours, or a table computes its values.
+        SchemaError: A view or trigger has other SQL, a trigger is unknown, or a table has generated columns.
     """
-    found = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE type IN ('view', 'trigger')").fetchall()
+    programs = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE type IN ('view', 'trigger')")
     foreign = [
-        f"{kind} {one}"
-        for kind, one, sql in found
-        if (kind == "trigger" or one in VIEW_NAMES) and program_digest(sql or "") != PROGRAMS.get(one)
+        f"{kind} {program}"
+        for kind, program, sql in programs.fetchall()
+        if (kind == "trigger" or program in VIEW_NAMES) and program_digest(sql or "") != PROGRAMS.get(program)
     ]
     for table in TABLE_NAMES:
         sql = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0]

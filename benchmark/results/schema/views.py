@@ -1,6 +1,6 @@
-"""The two views that users read: their columns, and where each comes from.
+"""The columns of the two views that users read, and the table column that each comes from.
 
-The SQL of the views stands in the migrations; a test compares it with this.
+The SQL of the views is in the migrations; a test compares it with this module.
 """
 
 from __future__ import annotations

@@ -1,1 +1,1 @@
-"""The database as a file or a server: where it is, how it is opened, locked, backed up and brought up to date."""
+"""The database as a file or a server: location, connections, locking, journal mode, backup and schema upgrade."""

@@ -1,4 +1,4 @@
-"""`bench db backup`: a copy of an open database beside it or elsewhere."""
+"""Copies an open database into a new file, for `bench db backup`."""
 
 from __future__ import annotations
 

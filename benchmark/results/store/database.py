@@ -1,7 +1,7 @@
-"""Opening a results database, for one writer or for readers, and closing it as one file.
+"""Opens a results database for one writer or for readers, and closes it as a single file.
 
-The life of a SQLite file: between runs it is in rollback mode, so that one file holds everything and opens anywhere,
-read-only folders included; while a run writes it is in WAL mode, so that readers never wait.
+Between runs a SQLite file is in rollback mode, so that one file holds everything and opens anywhere, read-only folders
+included. While a run writes, it is in WAL mode, so that readers never wait (https://sqlite.org/wal.html).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from benchmark.errors import NotFoundError, StorageError
 from benchmark.results.schema import versions
 from benchmark.results.store import journal_mode
 from benchmark.results.store.engine import BusyTimeout, connect_sqlite, reading_engine, writing_engine
-from benchmark.results.store.location import Location, check_file, check_writable, identity, locate, side_file
+from benchmark.results.store.location import Location, check_file, check_writable, inode_of, locate, side_file
 from benchmark.results.store.snapshot import copy_into
 from benchmark.results.store.storage_errors import storage_errors
 
@@ -32,14 +32,17 @@ log = logging.getLogger(__name__)
 
 
 class Database:
-    """An open results database. Belongs to the process and the thread that opened it.
+    """An open results database, which belongs to the process and the thread that opened it.
+
+    SQLite's connections must not be carried over a fork (https://sqlite.org/howtocorrupt.html, 2.6).
 
     Attributes:
-        engine: SQLAlchemy's engine; reading code uses `reading()`, the recorder uses `transaction()`.
+        location: Its address.
+        engine: SQLAlchemy's engine; queries use `reading()`, the recorder uses `transaction()`.
         path: The file; None for PostgreSQL.
-        display_name: How messages call it; holds no password.
+        display_name: Its name in messages, without a password.
         writable: Whether it was opened to be written.
-        busy_timeout: How its transactions wait for another program's lock.
+        busy_timeout: How long its transactions wait for another program's lock.
     """
 
     def __init__(
@@ -52,33 +55,33 @@ class Database:
         self.writable = writable
         self.busy_timeout = busy_timeout or BusyTimeout()
         self._owner = os.getpid()
-        # of the -wal file too: it holds rows that the other does not have yet
+        # of the -wal file too: it holds rows that the database file does not have yet
         files = [] if location.path is None else [location.path, side_file(location.path, "-wal")]
-        self._identities = {file: found for file in files if (found := identity(file)) is not None}
+        self._inodes = {file: inode for file in files if (inode := inode_of(file)) is not None}
         self._lost: StorageError | None = None
         self._warned_of_wal = False
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
-        """A connection inside one reading transaction: all that is read is of one moment.
+        """Gives a connection inside one reading transaction, so that all queries see the same snapshot.
 
         Raises:
             StorageError: The file or the server cannot be read.
         """
         self._check_owner()
         with storage_errors(self.display_name), self.engine.connect() as connection:
-            # noted by the engine's handler, which begins a transaction that waits for nobody
+            # `engine._begin_immediate` sees this and begins a transaction that takes no lock
             connection.execution_options(reading=True)
             with connection.begin():
                 yield connection
 
     @contextmanager
     def transaction(self) -> Iterator[sa.Connection]:
-        """A connection inside one writing transaction, committed at the end or rolled back whole.
+        """Gives a connection inside one writing transaction, which is committed at the end or rolled back.
 
         Raises:
-            StorageError: The disk is full, the file is locked, or it was deleted or replaced since it was opened;
-                in the last case all that was recorded is saved to a new file beside it, which the message names.
+            StorageError: The disk is full, the file is locked, or it was deleted or replaced since it was opened. In
+                the last case everything recorded is saved to a new file beside it, which the message names.
         """
         self._check_owner()
         if self._lost is not None:
@@ -86,8 +89,8 @@ class Database:
         with storage_errors(self.display_name, self.path), self.engine.connect() as connection:
             with connection.begin():
                 yield connection
-                # an INSERT into a deleted file succeeds without a word, so somebody has to look
-                lost = self._is_taken_away()
+                # an INSERT into a deleted or renamed file succeeds silently (https://sqlite.org/howtocorrupt.html, 2.4)
+                lost = self._is_replaced()
                 faults.point("db.commit")
             if lost:
                 self._lost = self._save_lost(connection)
@@ -96,10 +99,10 @@ class Database:
             self._warned_of_wal = journal_mode.warn_of_long_wal(self.location)
 
     def close(self) -> None:
-        """Close all connections; after writing, leave one file without `-wal` and `-shm` beside it."""
+        """Closes all connections; after writing, leaves a single file without `-wal` and `-shm` beside it."""
         if os.getpid() != self._owner:
             return
-        if self.writable and self.path is not None and not self._is_taken_away():
+        if self.writable and self.path is not None and not self._is_replaced():
             journal_mode.leave_wal(self.engine, self.location)
         self.engine.dispose()
         self.writable = False
@@ -115,8 +118,8 @@ class Database:
     def _check_owner(self) -> None:
         assert os.getpid() == self._owner, "a database connection must not be used in a forked process"
 
-    def _is_taken_away(self) -> bool:
-        return any(identity(file) != known for file, known in self._identities.items())
+    def _is_replaced(self) -> bool:
+        return any(inode_of(file) != inode for file, inode in self._inodes.items())
 
     def _save_lost(self, connection: sa.Connection) -> StorageError:
         assert self.path is not None
@@ -139,18 +142,18 @@ class Database:
 
 
 def open_database(target: str | os.PathLike[str], *, mode: Literal["read", "write"]) -> Database:
-    """Open a results database.
+    """Opens a results database.
 
     Args:
         target: Path of a SQLite file, or a URL of SQLite or PostgreSQL.
-        mode: `read` needs a database that exists and cannot change it. `write` makes a new one where there is none;
-            the caller holds `lock_database`.
+        mode: `read` needs an existing database and cannot change it. `write` creates a missing one; the caller holds
+            `lock_database`.
 
     Raises:
-        NotFoundError: Nothing is there to read.
-        SchemaError: It is older or newer than this program, or not ours.
+        NotFoundError: There is no database to read.
+        SchemaError: Its schema is older or newer than this program's, or not bench's.
         StorageError: It cannot be opened, is damaged, or cannot be written.
-        UserError: The target is no path and no URL of ours.
+        UserError: The target is neither a path nor a URL of SQLite or PostgreSQL.
 
     Side effects:
         Writing checks the whole file (about 0.2 s for each million epochs) and switches it to WAL mode.
@@ -185,7 +188,7 @@ def _open_to_write(location: Location, path: Path) -> Database:
         version = versions.sqlite_version(connection, location.name)
         if version is not None:
             versions.check_version(version, location.name)
-            journal_mode.check_pages(connection, location)
+            _check_pages(connection, location)
             journal_mode.warn_of_lost_wal(connection, location, had_wal=had_wal)
     finally:
         connection.close()
@@ -199,6 +202,15 @@ def _open_to_write(location: Location, path: Path) -> Database:
         engine.dispose()
         raise
     return Database(location, engine, writable=True, busy_timeout=busy_timeout)
+
+
+def _check_pages(connection: sqlite3.Connection, location: Location) -> None:
+    lines = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
+    if lines != ["ok"]:
+        raise StorageError(
+            f"{location.name}: the file is damaged ({'; '.join(lines)}). It was not touched; put a backup in its place, "
+            f"or save what can be read with: bench db salvage '{location.name}' rescued.sqlite"
+        )
 
 
 def _open_server(location: Location, *, writable: bool) -> Database:

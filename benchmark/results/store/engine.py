@@ -1,4 +1,4 @@
-"""Connections: how SQLite and PostgreSQL are spoken to, for one writer and for readers."""
+"""SQLAlchemy engines and plain connections for SQLite and PostgreSQL, for the writer and for readers."""
 
 from __future__ import annotations
 
@@ -15,26 +15,27 @@ from benchmark.errors import UserError
 from benchmark.results.store.location import Location
 
 SQLITE_VERSION = sqlite3.sqlite_version
-"""Of the library that Python uses, which need not be that of the `sqlite3` command."""
+"""Version of the library that Python uses, which need not be that of the `sqlite3` command."""
 
 BUSY_SECONDS = 30.0
 """How long a connection waits for a lock that another program holds."""
 
 HURRIED_SECONDS = 2.0
-"""How long a writer waits for one when somebody wants it to end."""
+"""How long a writer waits for a lock after the user has asked the run to stop."""
 
 _SLICE_SECONDS = 0.25
-"""After so much waiting Python may run: only then it hears a signal."""
-
-READING_STEPS = 50_000
-"""So many times `STEPS_AT_ONCE` steps of SQLite's machine one reading transaction may take: ten minutes or so. What
-bench asks of ten million epochs takes a hundredth of that; a file that was made to keep its reader busy takes more."""
+"""SQLite waits this long at a time: Python handles signals only in between."""
 
 STEPS_AT_ONCE = 1_000_000
+"""Instructions of SQLite's virtual machine between two calls of the progress handler."""
+
+READING_STEPS = 50_000
+"""How many times `STEPS_AT_ONCE` a reading transaction may take: about ten minutes. The queries of bench take a hundredth
+of that for ten million epochs; a file that was crafted to keep its readers busy takes more."""
 
 _PRAGMAS = (
     "PRAGMA foreign_keys=ON",
-    # a database may come from somebody else: its views and triggers get no dangerous functions
+    # these three protect against crafted files (https://sqlite.org/security.html)
     "PRAGMA trusted_schema=OFF",
     "PRAGMA cell_size_check=ON",
     "PRAGMA mmap_size=0",
@@ -42,25 +43,29 @@ _PRAGMAS = (
 
 
 class BusyTimeout:
-    """How a writer waits for a lock that another program holds.
+    """How long a writer waits for a lock that another program holds.
 
     Attributes:
-        is_hurried: Asked while it waits: whether somebody wants it to end, so that `HURRIED_SECONDS` are enough.
+        is_hurried: Called while it waits: whether the run is to stop, so that `HURRIED_SECONDS` are enough.
     """
 
     def __init__(self) -> None:
         self.is_hurried: Callable[[], bool] = lambda: False
 
-    def is_over(self, waited: float) -> bool:
-        """Whether so many seconds of waiting are enough."""
-        return waited >= min(BUSY_SECONDS, HURRIED_SECONDS if self.is_hurried() else BUSY_SECONDS)
+    def is_over(self, waited_seconds: float) -> bool:
+        """Whether the writer gives up after this time."""
+        return waited_seconds >= min(BUSY_SECONDS, HURRIED_SECONDS if self.is_hurried() else BUSY_SECONDS)
 
 
 def writing_engine(location: Location, busy_timeout: BusyTimeout | None = None) -> sa.Engine:
-    """An engine whose transactions may write.
+    """Creates an engine whose transactions may write.
 
-    SQLite transactions begin with `BEGIN IMMEDIATE`: one that reads first and writes then would not wait for a lock,
-    but fail at once.
+    SQLite transactions begin with `BEGIN IMMEDIATE`: a deferred one that reads first and then writes does not wait for
+    a lock but fails at once (https://sqlite.org/lang_transaction.html).
+
+    Args:
+        location: The database.
+        busy_timeout: How long transactions wait for a lock of SQLite.
 
     Raises:
         UserError: PostgreSQL is asked for and its driver is not installed.
@@ -73,11 +78,11 @@ def writing_engine(location: Location, busy_timeout: BusyTimeout | None = None) 
 
 
 def reading_engine(location: Location, *, immutable: bool = False) -> sa.Engine:
-    """An engine that cannot write: neither rows nor, on SQLite, checkpoints.
+    """Creates an engine that cannot write: neither rows nor, on SQLite, checkpoints.
 
     Args:
-        location: Where the database is.
-        immutable: The file cannot change while it is read, so that SQLite needs no locks and no files beside it.
+        location: The database.
+        immutable: Whether the file cannot change while it is read, so that SQLite needs no locks and no side files.
 
     Raises:
         UserError: PostgreSQL is asked for and its driver is not installed.
@@ -90,23 +95,31 @@ def reading_engine(location: Location, *, immutable: bool = False) -> sa.Engine:
 
 
 def connect_sqlite(location: Location, mode: str, *, immutable: bool = False) -> sqlite3.Connection:
-    """A plain connection with our pragmas; `mode` is `ro`, `rw` or `rwc` (create)."""
+    """Opens a plain SQLite connection with bench's pragmas; `mode` is `ro`, `rw` or `rwc` (create)."""
     assert location.path is not None
-    address = f"{location.path.as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}"
-    # isolation_level=None: transactions begin where we say so, not where Python's driver guesses
-    connection = sqlite3.connect(address, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
+    uri = f"{location.path.as_uri()}?mode={mode}{'&immutable=1' if immutable else ''}"
+    # isolation_level=None: the driver would begin transactions by itself, and not before every statement
+    # (https://docs.python.org/3/library/sqlite3.html#sqlite3-controlling-transactions)
+    connection = sqlite3.connect(uri, uri=True, timeout=BUSY_SECONDS, isolation_level=None)
     try:
         for pragma in _PRAGMAS:
             connection.execute(pragma)
         if mode != "ro":
-            # each commit reaches the disk: 0.1 ms more than NORMAL, and an epoch may be an hour of GPU time
+            # with NORMAL a power loss may undo commits of the WAL mode; FULL costs 0.1 ms, an epoch may be an hour
             connection.execute("PRAGMA synchronous=FULL")
-            # 32 MiB: a hundred thousand cells are entered without pages going to the disk and back
+            # 32 MiB: a hundred thousand cells are inserted without spilling pages to the disk
             connection.execute("PRAGMA cache_size=-32768")
     except BaseException:
         connection.close()
         raise
     return connection
+
+
+def driver_connection(connection: sa.Connection) -> Any:
+    """Returns the driver's own connection below SQLAlchemy's, such as a `sqlite3.Connection`."""
+    driver = connection.connection.dbapi_connection
+    assert driver is not None
+    return driver
 
 
 def _sqlite(creator: Any) -> sa.Engine:
@@ -117,8 +130,7 @@ def _begin_immediate(busy_timeout: BusyTimeout, connection: sa.Connection) -> No
     if connection.get_execution_options().get("reading", False):
         connection.exec_driver_sql("BEGIN")
         return
-    raw = connection.connection.dbapi_connection
-    assert raw is not None
+    raw = driver_connection(connection)
     begun = time.monotonic()
     raw.execute(f"PRAGMA busy_timeout={_SLICE_SECONDS * 1000:.0f}")
     try:
@@ -139,10 +151,8 @@ def _has_begun(connection: sa.Connection, *, final: bool) -> bool:
 
 
 def _begin_deferred(connection: sa.Connection) -> None:
-    raw = connection.connection.dbapi_connection
-    assert raw is not None
     left = itertools.count(READING_STEPS, -1)
-    raw.set_progress_handler(lambda: next(left) <= 0, STEPS_AT_ONCE)
+    driver_connection(connection).set_progress_handler(lambda: next(left) <= 0, STEPS_AT_ONCE)
     connection.exec_driver_sql("BEGIN")
 
 
@@ -154,8 +164,8 @@ def _postgresql(location: Location, *, read_only: bool) -> sa.Engine:
         raise UserError(
             "PostgreSQL needs its driver. Install it with: pip install 'benchmark-matrix[postgres]'"
         ) from error
-    given = location.url.query.get("options", ())
-    options = [given] if isinstance(given, str) else list(given)
+    value = location.url.query.get("options", ())
+    options = [value] if isinstance(value, str) else list(value)
     if read_only:
         options.append("-c default_transaction_read_only=on")
     return sa.create_engine(

@@ -1,4 +1,7 @@
-"""The journal of a SQLite file: entering and leaving WAL mode, and what an unclean end left behind."""
+"""Switches a SQLite file between rollback and WAL mode, and deals with the side files of a writer that was killed.
+
+The modes are described at https://sqlite.org/wal.html and https://sqlite.org/pragma.html#pragma_journal_mode.
+"""
 
 from __future__ import annotations
 
@@ -20,21 +23,19 @@ from benchmark.results.store.location import Location, network_file_system, side
 log = logging.getLogger(__name__)
 
 LEAVING_SECONDS = 2
-"""How long a clean end waits for readers to go before it leaves the `-wal` file to the next run."""
-
+"""How long closing waits for readers to finish before it leaves the `-wal` file to the next run."""
 
 LONG_WAL_BYTES = 256 << 20
-"""A `-wal` file of this size is no use to anybody: somebody has been reading for hours and keeps it from being emptied."""
+"""A `-wal` file of this size means that a reader has kept SQLite from emptying it for hours."""
 
 
 def enter_wal(engine: sa.Engine, location: Location) -> None:
-    """Switch the file to WAL mode, in which readers and the writer do not wait for each other.
+    """Switches the file to WAL mode, in which readers and the writer do not wait for each other.
 
-    On a network file system it goes to a truncated rollback journal instead, with a warning: WAL needs memory that
-    all programs share.
+    On a network file system a truncated rollback journal is used instead, with a warning: WAL needs shared memory.
 
     Raises:
-        StorageError: Another program kept the file from being switched for 30 seconds.
+        StorageError: Another program prevented the switch for `BUSY_SECONDS`.
     """
     assert location.path is not None
     remote = network_file_system(location.path)
@@ -44,13 +45,13 @@ def enter_wal(engine: sa.Engine, location: Location) -> None:
         )
     wanted = "truncate" if remote else "wal"
     deadline = time.monotonic() + BUSY_SECONDS
-    # on the engine's own connection: it stays open, and with it the -wal file, until the clean end
+    # on the engine's pooled connection: it stays open, and with it the -wal file, until the database is closed
     with closing(engine.raw_connection()) as connection:
-        # SQLite does not wait by itself for readers in this one place
-        while (found := _switch(connection, wanted)) != wanted:
+        # changing the journal mode does not wait for readers, whatever the busy timeout
+        while (mode := _switch(connection, wanted)) != wanted:
             if time.monotonic() > deadline:
                 raise StorageError(
-                    f"{location.name}: expected the journal mode {wanted}, got {found}: another program keeps it open "
+                    f"{location.name}: expected the journal mode {wanted}, got {mode}: another program keeps it open "
                     "in the middle of reading. Close that program, and run again"
                 )
             time.sleep(0.05)
@@ -58,57 +59,43 @@ def enter_wal(engine: sa.Engine, location: Location) -> None:
 
 
 def leave_wal(engine: sa.Engine, location: Location) -> None:
-    """Close the engine and bring everything into the one file, so that it also opens in a read-only folder.
+    """Closes the engine and moves everything into the database file, so that it also opens in a read-only folder.
 
-    While somebody still reads it this cannot be done: then the `-wal` file stays beside it and nothing is lost.
+    While another program still reads, that is impossible: the `-wal` file stays beside it, and nothing is lost.
     """
     assert location.path is not None
     busy = True
     try:
         with closing(connect_sqlite(location, "rw")) as connection:
             connection.execute(f"PRAGMA busy_timeout={LEAVING_SECONDS * 1000}")
-            # not before: the last connection to close deletes the -wal file, and without it a WAL database looks
-            # as if it had lost rows
+            # a connection must be open here: the last one to close deletes the -wal file, and a file in WAL mode
+            # without it looks as if it had lost rows
             connection.execute("PRAGMA schema_version").fetchone()
             engine.dispose()
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
             if side_file(location.path, "-journal").exists():
-                # of a network file system; only a change from this mode removes the file
+                # left by the truncate mode of network file systems; only a change from that mode removes it
                 _switch(connection, "truncate")
-            found = _switch(connection, "delete")
+            mode = _switch(connection, "delete")
     except sqlite3.Error as error:
-        found, busy = str(error), error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN
-    if found != "delete":
+        mode, busy = str(error), error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_CANTOPEN
+    if mode != "delete":
         log.warning(
             "%s: %s, so that %s-wal stays beside it (%s)",
             location.name,
             "another program still has it open" if busy else "it could not be opened once more",
             location.name,
-            found,
-        )
-
-
-def check_pages(connection: sqlite3.Connection, location: Location) -> None:
-    """Look at every page of the file.
-
-    Raises:
-        StorageError: The file is damaged.
-    """
-    found = [row[0] for row in connection.execute("PRAGMA quick_check(3)")]
-    if found != ["ok"]:
-        raise StorageError(
-            f"{location.name}: the file is damaged ({'; '.join(found)}). It was not touched; put a backup in its place, "
-            f"or save what can be read with: bench db salvage '{location.name}' rescued.sqlite"
+            mode,
         )
 
 
 def warn_of_lost_wal(connection: sqlite3.Connection, location: Location, *, had_wal: bool) -> None:
-    """Say when the newest rows may be missing: only an unclean end leaves the file in WAL mode.
+    """Logs a warning when the newest rows may be missing: only a killed writer leaves the file in WAL mode.
 
     Args:
-        connection: An open one.
-        location: Of the file.
-        had_wal: Whether the `-wal` file was there before the connection made one.
+        connection: Open on the file.
+        location: The file.
+        had_wal: Whether the `-wal` file existed before the connection created one.
     """
     mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
     if mode == "wal" and not had_wal:
@@ -120,7 +107,7 @@ def warn_of_lost_wal(connection: sqlite3.Connection, location: Location, *, had_
 
 
 def warn_of_long_wal(location: Location) -> bool:
-    """Say when a reader keeps the `-wal` file growing; returns whether it was said."""
+    """Logs a warning when a reader keeps the `-wal` file growing; returns whether it did."""
     assert location.path is not None
     try:
         size = side_file(location.path, "-wal").stat().st_size
@@ -138,13 +125,19 @@ def warn_of_long_wal(location: Location) -> bool:
 
 
 def is_frozen(path: Path) -> bool:
-    """Whether the file cannot change: its folder is read-only and no `-wal` file holds newer rows."""
+    """Whether the file cannot change: its folder is read-only, and no `-wal` file holds newer rows.
+
+    Only then may SQLite open it with `immutable=1` (https://sqlite.org/uri.html#uriimmutable).
+    """
     return not os.access(path.parent, os.W_OK) and not side_file(path, "-wal").exists()
 
 
 @contextmanager
 def recovered(location: Location, *, immutable: bool) -> Iterator[sqlite3.Connection]:
-    """A reading connection; first, when a writer died in the middle of a rollback journal, its change is undone."""
+    """Gives a reading connection, after rolling back the hot journal of a writer that was killed.
+
+    A read-only connection cannot do that itself (https://sqlite.org/rescode.html#readonly_rollback).
+    """
     assert location.path is not None
     with closing(connect_sqlite(location, "ro", immutable=immutable)) as connection:
         try:

@@ -1,7 +1,7 @@
-"""Where a results database is: a path or a URL, how messages call it, and what lies beside it.
+"""Parses `--db` into the location of a results database, and checks with `os.stat` whether it can be opened.
 
-Nothing here opens a file. A plain `open(path).close()` on a SQLite database drops the locks that this process holds
-on it, and a second writer gets in: committed rows were lost that way. So files are only looked at with `os.stat`.
+Nothing here opens a file: a plain `open(path).close()` on a SQLite database drops the POSIX locks that this process holds
+on it, a second writer gets in, and committed rows are lost (https://sqlite.org/howtocorrupt.html, 2.2).
 """
 
 from __future__ import annotations
@@ -22,17 +22,18 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NETWORK_FILE_SYSTEMS = frozenset({"9p", "afs", "ceph", "cifs", "fuse.sshfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"})
-"""Where several machines may see one file: the shared memory that SQLite's WAL needs does not reach across."""
+"""File systems that several machines share, over which the shared memory of SQLite's WAL mode does not reach
+(https://sqlite.org/wal.html, disadvantage 2)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Location:
-    """A results database by its address.
+    """The address of a results database.
 
     Attributes:
         path: The file, with symbolic links resolved; None for a server.
         url: Address of the server; None for a file.
-        name: How messages call it: the path as given, or the URL without password and query.
+        name: Its name in messages: the path as given, or the URL without password and query.
     """
 
     path: Path | None
@@ -41,10 +42,10 @@ class Location:
 
 
 def locate(target: str | os.PathLike[str]) -> Location:
-    """What a path or URL given with `--db` means.
+    """Parses a path or URL as given with `--db`.
 
     Raises:
-        UserError: It is a URL that cannot be parsed, of a database other than SQLite and PostgreSQL, or not a file.
+        UserError: The URL cannot be parsed, names another database than SQLite and PostgreSQL, or no file.
     """
     text = os.fspath(target)
     if "://" not in text:
@@ -75,12 +76,12 @@ def _file(text: str) -> Location:
 
 
 def artifacts_root(target: str | os.PathLike[str]) -> Path:
-    """The folder of the artifacts: `results.artifacts` beside `results.sqlite`; for a server in the working directory."""
+    """Returns the artifacts folder: `results.artifacts` beside `results.sqlite`; for a server in the working directory."""
     return layout.artifacts_folder(locate(target).path)
 
 
-def identity(path: Path) -> tuple[int, int] | None:
-    """Device and inode of the file; None when there is none."""
+def inode_of(path: Path) -> tuple[int, int] | None:
+    """Returns device and inode of the file; None when there is none."""
     try:
         status = path.stat()
     except FileNotFoundError:
@@ -89,18 +90,18 @@ def identity(path: Path) -> tuple[int, int] | None:
 
 
 def side_file(path: Path, ending: str) -> Path:
-    """The file that SQLite keeps beside a database: `-wal`, `-shm` or `-journal`."""
+    """Returns the path of a file that SQLite keeps beside a database: `-wal`, `-shm` or `-journal`."""
     return path.with_name(path.name + ending)
 
 
 def check_file(path: Path, name: str) -> bool:
-    """Whether there is a database file to open, having looked at its kind and not inside.
+    """Checks whether there is a regular, readable file to open.
 
     Returns:
-        False when there is nothing, or an empty file, which SQLite takes for a new database.
+        False when there is none, or an empty one, which SQLite takes for a new database.
 
     Raises:
-        StorageError: It is a folder, a pipe or the like, cannot be reached, or is empty beside artifacts.
+        StorageError: It is no regular file, cannot be reached or read, or is empty although it has artifacts.
     """
     try:
         status = path.stat()
@@ -130,7 +131,7 @@ def _refuse_empty(path: Path, name: str) -> None:
 
 
 def kind_of(mode: int) -> str:
-    """What is no regular file, in words."""
+    """Names the kind of something that is no regular file, such as `a folder`."""
     kinds = (
         (stat.S_ISLNK, "a link"),
         (stat.S_ISDIR, "a folder"),
@@ -141,7 +142,7 @@ def kind_of(mode: int) -> str:
 
 
 def check_writable(path: Path, name: str) -> None:
-    """Refuse at once what the first commit would refuse after an hour of training.
+    """Fails at once where the first commit would fail after an hour of training.
 
     Raises:
         StorageError: The file or its folder is missing or cannot be written.
@@ -157,7 +158,8 @@ def check_writable(path: Path, name: str) -> None:
                 f"path with --db; `bench report` and `bench query` work as it is"
             )
     if path.exists() and path.stat().st_nlink > 1:
-        # the -wal file goes by name: what is written under one name, readers under another do not see
+        # the -wal file goes by the name: rows written under one name are not seen under another
+        # (https://sqlite.org/howtocorrupt.html, 2.5)
         holders = machine.lock_holders([path], frozenset({"READ", "WRITE"}))
         if holders:
             raise BusyError(
@@ -168,16 +170,16 @@ def check_writable(path: Path, name: str) -> None:
 
 
 def network_file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
-    """The kind of network file system that the path is on; None when it is local or cannot be told."""
+    """Returns the type of network file system that the path is on; None when it is local or unknown."""
     try:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return None
-    found = {}
+    kinds = {}
     for line in lines:
         fields, _, tail = line.partition(" - ")
         point = fields.split()[4].encode("utf-8", "surrogateescape").decode("unicode_escape")
         if path.is_relative_to(point):
-            found[point] = tail.split()[0]
-    kind = found[max(found, key=len)] if found else None
+            kinds[point] = tail.split()[0]
+    kind = kinds[max(kinds, key=len)] if kinds else None
     return kind if kind in NETWORK_FILE_SYSTEMS else None

@@ -1,4 +1,4 @@
-"""One `bench run` for each database, held by the kernel or the server, so that no lock outlives its holder."""
+"""Lets one `bench run` at a time write a database, by a lock of the kernel or the server that ends with its holder."""
 
 from __future__ import annotations
 
@@ -27,13 +27,15 @@ from benchmark.results.store.location import Location, kind_of, locate
 from benchmark.results.store.storage_errors import storage_errors
 
 POLL_SECONDS = 0.2
+"""How often a run with `--wait` tries again."""
+
 WRITING_SECONDS = 0.5
-"""How long a refused second run waits for the first to have written who it is."""
+"""How long a refused second run waits until the first has written its name into the lock file."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds a database; it stays in the lock file after the holder has gone."""
+    """The process that holds a database; its description stays in the lock file after it has ended."""
 
     pid: int
     host: str
@@ -47,19 +49,19 @@ class Holder:
 
 @contextmanager
 def lock_database(target: str | os.PathLike[str], *, command: str | None = None, wait: bool = False) -> Iterator[None]:
-    """Hold the database for this process until the block ends or the process dies, however it dies.
+    """Holds the database for this process until the block ends or the process dies.
 
     Args:
         target: Path or URL of the database.
-        command: What the message to a second run names; this process's command line by default.
-        wait: Wait for the holder to go instead of refusing.
+        command: The command that the message to a second run shows; this process's command line by default.
+        wait: Whether to wait for the holder to end instead of failing.
 
     Raises:
         BusyError: Another process holds it; the message names it.
-        StorageError: The lock file cannot be made, or the server does not answer.
+        StorageError: The lock file cannot be created, or the server does not answer.
 
     Side effects:
-        Leaves `<name>.lock` beside a SQLite file: deleting it would let two runs hold two files of one name.
+        Leaves `<name>.lock` beside a SQLite file: if it were deleted, two runs could lock two files of one name.
     """
     location = locate(target)
     command = shlex.join(sys.argv) if command is None else command
@@ -83,7 +85,7 @@ def _file_lock(location: Location, path: Path, command: str, *, wait: bool) -> I
             "Make its folder, or one that can be written, and give the path with --db"
         ) from error
     try:
-        while not _taken(handle):
+        while not _try_lock(handle):
             if not wait:
                 raise BusyError(_busy(location, _read_holder(handle)))
             time.sleep(POLL_SECONDS)
@@ -94,7 +96,7 @@ def _file_lock(location: Location, path: Path, command: str, *, wait: bool) -> I
 
 
 def _check_kind(lock: Path, name: str) -> None:
-    # it is emptied and written: a link would lead to a file of somebody else's
+    # the lock file is truncated and written: a link could lead to another program's file
     with contextlib.suppress(OSError):
         mode = lock.lstat().st_mode
         if not stat.S_ISREG(mode):
@@ -104,7 +106,7 @@ def _check_kind(lock: Path, name: str) -> None:
             )
 
 
-def _taken(handle: int) -> bool:
+def _try_lock(handle: int) -> bool:
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -115,7 +117,7 @@ def _taken(handle: int) -> bool:
 def _write_holder(handle: int, command: str) -> None:
     now = datetime.now(UTC).isoformat(timespec="seconds")
     holder = Holder(os.getpid(), socket.gethostname(), machine.boot_id(), now, command)
-    # on a full disk the lock holds without a name
+    # on a full disk the lock holds all the same, without a description
     with contextlib.suppress(OSError):
         os.ftruncate(handle, 0)
         os.pwrite(handle, json.dumps(asdict(holder)).encode() + b"\n", 0)
@@ -146,7 +148,7 @@ def _server_lock(location: Location, *, wait: bool) -> Iterator[None]:
     try:
         with storage_errors(location.name), closing(engine.connect()) as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
-            # the second half keeps apart the schemas of one server that several projects may share
+            # the second key separates schemas of one database that several projects may share
             key = sa.select(sa.func.pg_try_advisory_lock(APPLICATION_ID, sa.func.hashtext(sa.func.current_schema())))
             while not connection.scalar(key):
                 if not wait:
@@ -159,7 +161,7 @@ def _server_lock(location: Location, *, wait: bool) -> Iterator[None]:
 
 
 def _label() -> str:
-    # PostgreSQL keeps 63 bytes
+    # PostgreSQL truncates application_name to 63 bytes
     return f"bench {os.getpid()} {socket.gethostname()}"[:63]
 
 

@@ -1,4 +1,7 @@
-"""Copies what a connection sees into a new file: whole, of one moment, and never by reading the database file."""
+"""Copies the snapshot that a SQLite connection sees into a new file, with `VACUUM INTO`.
+
+Never by reading the database file: opening and closing it would drop this process's locks on it, see `location.py`.
+"""
 
 from __future__ import annotations
 
@@ -8,20 +11,20 @@ import sqlalchemy as sa
 
 from benchmark.errors import StorageError
 from benchmark.files import appearing
+from benchmark.results.store.engine import driver_connection
 
 
 def copy_into(connection: sa.Connection, destination: Path) -> None:
-    """Copy what the connection sees into a new file, by way of a file aside that is renamed at the end.
+    """Copies what the connection sees into a new file, which appears whole or not at all.
 
     Raises:
         StorageError: The destination's folder cannot be written.
         sqlalchemy.exc.DBAPIError: SQLite could not copy.
     """
-    raw = connection.connection.dbapi_connection
-    assert raw is not None
     try:
         with appearing(destination) as aside:
-            # on the driver's connection: SQLAlchemy would begin a transaction, in which SQLite does not copy
-            raw.cursor().execute("VACUUM INTO ?", (str(aside),))
+            # on the driver's connection: SQLAlchemy would begin a transaction, and SQLite refuses VACUUM inside one
+            # (https://sqlite.org/lang_vacuum.html)
+            driver_connection(connection).cursor().execute("VACUUM INTO ?", (str(aside),))
     except OSError as error:
         raise StorageError(f"{destination}: cannot be written: {error.strerror}. Give another path") from error

@@ -1,4 +1,4 @@
-"""What a database driver says, turned into errors that name the cure."""
+"""Turns the errors of the database drivers into `StorageError`s that name the cause and the cure."""
 
 from __future__ import annotations
 
@@ -38,15 +38,17 @@ _DISK = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 
 @contextmanager
 def storage_errors(name: str, path: Path | None = None) -> Iterator[None]:
-    """Turn the driver's errors about the file, the disk or the server into `StorageError`.
+    """Turns the driver's errors about the file, the disk or the server into `StorageError`.
 
-    With the `path` of a SQLite file, a message about a lock names the programs that hold it.
+    Errors in bench's own SQL and violated constraints pass: they are defects and show their traceback.
 
-    What is left alone are mistakes in our own SQL and broken constraints: those are defects and show their traceback.
+    Args:
+        name: The database's name in messages.
+        path: Of a SQLite file; with it, a message about a lock names the programs that hold it.
 
     Raises:
         DiskError: The disk is full or gave an error.
-        StorageError: Of the database called `name`, with the driver's words and the cure.
+        StorageError: Any other error of storage, with the driver's words and the cure.
     """
     try:
         yield
@@ -60,16 +62,16 @@ def storage_errors(name: str, path: Path | None = None) -> Iterator[None]:
         cure = cure.replace("FILE", f"'{name}'")
         raise kind(f"{name}: {cure} ({str(original).strip()}{holders})") from error
     except UnicodeDecodeError as error:
-        # where the schema itself is damaged, the driver fails at its own message
+        # where the schema itself is damaged, the driver fails to decode its own error message
         cure = _SQLITE_CURES[sqlite3.SQLITE_CORRUPT].replace("FILE", f"'{name}'")
         raise StorageError(f"{name}: {cure} ({error})") from error
 
 
 def cure_of(error: sa.exc.DBAPIError | sqlite3.Error) -> str | None:
-    """What happened and what to do, in words; None when the error is not about storage."""
+    """Describes the cause and the cure of a driver's error; None when it is not about storage."""
     original = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     if isinstance(original, sqlite3.Error):
-        # the driver's own finding, without a code of SQLite's
+        # raised by Python's driver itself, without an error code of SQLite
         code = sqlite3.SQLITE_CORRUPT if "decode to UTF-8" in str(original) else _code(original)
         return _SQLITE_CURES.get(code)
     if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
@@ -78,11 +80,11 @@ def cure_of(error: sa.exc.DBAPIError | sqlite3.Error) -> str | None:
 
 
 def _code(error: object) -> int:
-    # the low byte is the kind of error, the rest says more about it
+    # the low byte is the primary result code, the rest extends it (https://sqlite.org/rescode.html)
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
 
 
 def _holders(path: Path | None) -> str:
     files = [] if path is None else [path, side_file(path, "-shm")]
-    found = machine.lock_holders(files)
-    return f"; held by {', '.join(found)}" if found else ""
+    holders = machine.lock_holders(files)
+    return f"; held by {', '.join(holders)}" if holders else ""

@@ -1,17 +1,17 @@
-"""Bringing an older database to this program's schema."""
+"""Upgrades an older database to this program's schema, for `bench db upgrade`."""
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import sqlalchemy as sa
 
 from benchmark.errors import NotFoundError
 from benchmark.results.schema import versions
 from benchmark.results.schema.tables import SCHEMA_VERSION
-from benchmark.results.store.engine import writing_engine
+from benchmark.results.store.engine import driver_connection, writing_engine
 from benchmark.results.store.location import Location, check_file, check_writable, locate
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.snapshot import copy_into
@@ -19,11 +19,11 @@ from benchmark.results.store.storage_errors import storage_errors
 
 
 class Upgrade(NamedTuple):
-    """What an upgrade did.
+    """The result of an upgrade.
 
     Attributes:
-        old, new: Schema versions; equal when there was nothing to do.
-        backup: Copy of the older file, beside it; None for a server, and when there was nothing to do.
+        old, new: Schema versions; equal when the database was up to date.
+        backup: Copy of the older file, beside it; None for a server, and when the database was up to date.
     """
 
     old: int
@@ -32,18 +32,18 @@ class Upgrade(NamedTuple):
 
 
 def upgrade_database(target: str | os.PathLike[str]) -> Upgrade:
-    """Upgrade the schema, after copying a SQLite file to `<name>.v<version>.bak` beside it.
+    """Upgrades the schema, after copying a SQLite file to `<name>.v<version>.bak` beside it.
 
     Raises:
         NotFoundError: There is no database.
-        SchemaError: It is newer than this program, or not ours.
+        SchemaError: Its schema is newer than this program's, or not bench's.
         StorageError: It cannot be written, or the copy cannot be made.
         BusyError: A run holds it.
     """
     location = locate(target)
     if location.path is not None:
         if not check_file(location.path, location.name):
-            raise NotFoundError(f"{location.name}: expected a results database, found none. Make one with: bench run")
+            raise _not_found(location)
         check_writable(location.path, location.name)
     with lock_database(target), storage_errors(location.name):
         engine = writing_engine(location)
@@ -75,11 +75,11 @@ def _version(engine: sa.Engine, location: Location) -> int:
         if location.path is None:
             version = versions.postgresql_version(connection, location.name)
         else:
-            version = versions.sqlite_version(_raw(connection), location.name)
+            version = versions.sqlite_version(driver_connection(connection), location.name)
     if version is None:
-        raise NotFoundError(f"{location.name}: expected a results database, found none. Make one with: bench run")
+        raise _not_found(location)
     return version
 
 
-def _raw(connection: sa.Connection) -> Any:
-    return connection.connection.dbapi_connection
+def _not_found(location: Location) -> NotFoundError:
+    return NotFoundError(f"{location.name}: expected a results database, found none. Make one with: bench run")
