@@ -96,7 +96,7 @@ def _script(source: Path, folder: Path, stack: ExitStack) -> Script | None:
         return None
     try:
         place = Path(stack.enter_context(TemporaryDirectory(prefix=".salvage-", suffix=".partial", dir=folder)))
-        copy, written = place / "copy.sqlite", place / "recovered.sql"
+        copy, written = place / "copy", place / "recovered.sql"
         shutil.copyfile(source, copy)
         if side_file(source, "-wal").is_file():
             shutil.copyfile(side_file(source, "-wal"), side_file(copy, "-wal"))
