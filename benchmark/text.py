@@ -13,10 +13,11 @@ from __future__ import annotations
 
 import re
 
-_SPACES = re.compile(r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+")
-_CONTROLS = re.compile(r"[\x00-\x08\x0e-\x1b\x7f-\x9f]")
+# patterns are compiled by `re` when they are first needed: a command that prints nothing foreign starts sooner
+_SPACES = r"[\t\n\v\f\r\x1c-\x1f\x85\u2028\u2029]+"
+_CONTROLS = r"[\x00-\x08\x0e-\x1b\x7f-\x9f]"
 # joiners (200C, 200D) stay: scripts and emoji need them
-_MISLEADING = re.compile(
+_MISLEADING = (
     r"[\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180e\u200b\u200e\u200f\u202a-\u202e\u2060-\u206f\u3164\ufeff\ufff0-\uffff"
     r"\ud800-\udfff\U000e0000-\U000e0fff]"
 )
@@ -36,18 +37,18 @@ ASCII_FORMS = {
 }
 """What typography becomes where only ASCII can be shown."""
 
-_STEERING = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
-_COLORS = re.compile(r"\x1b\[[0-9;]*m")
+_STEERING = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+_COLORS = r"\x1b\[[0-9;]*m"
 
 
 def printable(text: str) -> str:
     r"""The text with control, escape and direction characters shown as `\x1b`, so that it cannot steer the terminal."""
-    return _STEERING.sub(lambda found: ascii(found.group())[1:-1], text)
+    return re.sub(_STEERING, lambda found: ascii(found.group())[1:-1], text)
 
 
 def json_printable(text: str) -> str:
     """A JSON document of the same meaning, in which direction and other invisible characters are escaped."""
-    return text if text.isascii() else _STEERING.sub(lambda found: f"\\u{ord(found.group()):04x}", text)
+    return text if text.isascii() else re.sub(_STEERING, lambda found: f"\\u{ord(found.group()):04x}", text)
 
 
 def quotable(text: str) -> str:
@@ -66,7 +67,7 @@ def storable(text: str) -> str:
 
 def uncolored(text: str) -> str:
     """The text without the escape sequences that make it bold or coloured."""
-    return _COLORS.sub("", text)
+    return re.sub(_COLORS, "", text)
 
 
 def plain(text: str) -> str:
@@ -75,8 +76,8 @@ def plain(text: str) -> str:
     Line breaks and tabs become spaces; control characters (C0, C1, ESC) go; halves of surrogate pairs and characters
     that change the direction of text or cannot be seen at all are shown as `\u202e`, so that nobody is misled by them.
     """
-    one_line = _SPACES.sub(" ", text)
-    return _MISLEADING.sub(lambda found: _escape(found.group()), _CONTROLS.sub("", one_line))
+    one_line = re.sub(_SPACES, " ", text)
+    return re.sub(_MISLEADING, lambda found: _escape(found.group()), re.sub(_CONTROLS, "", one_line))
 
 
 def encodable(text: str, encoding: str) -> str:
