@@ -125,7 +125,6 @@ MAY_NAME_FILES = {
     "catalog/bundled_files.py": "the definitions inside the package",
     "cli/texts/doctor_checks.py": "the folders of Keras and TensorFlow Datasets",
     "reporting/writers/formats.py": "endings by which users choose a format",
-    "results/care/sqlite_shell.py": "a copy in a temporary folder",
     "results/store/database.py": "a rescue of a database that was deleted, named for the moment",
     "scheduling/programs/inference.py": "question and answer in a temporary folder",
     "scheduling/programs/preparation.py": "logs in a temporary folder",
