@@ -10,8 +10,6 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 
-import benchmark.testing  # noqa: F401  the backend and the fault actions that tests of this process use
-
 STARTS_PROCESSES = re.compile(
     r"^(from|import) (subprocess|harness|scheduling_runs|cli_workplace|training_nursery|multiprocessing)\b",
     re.MULTILINE,
@@ -21,6 +19,9 @@ WHOLLY_TENSORFLOW = re.compile(r"^pytestmark = .*\bmark\.tf\b", re.MULTILINE)
 
 for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "BENCH_DB", "BENCH_MACHINE"):
     os.environ.pop(name, None)
+
+# benchmark reads it when it is imported: the backend and the fault actions of tests are known here and in every process
+os.environ["BENCH_TESTING"] = "1"
 
 # the same examples in every `make test`, so that it fails for a change and not by chance; `make test-all` draws new ones
 settings.register_profile("repeatable", derandomize=True)

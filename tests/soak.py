@@ -26,6 +26,9 @@ from random import Random
 
 sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve().parent.parent)]
 
+# benchmark reads it when it is imported
+os.environ["BENCH_TESTING"] = "1"
+
 from harness import Run, running  # noqa: E402  run as a script, by name
 from wal_damage import Casualty  # noqa: E402
 
@@ -278,7 +281,6 @@ def main() -> int:
     parser.add_argument("--lanes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=20)
     wanted = parser.parse_args()
-    os.environ["BENCH_TESTING"] = "1"
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
