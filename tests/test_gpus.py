@@ -57,6 +57,7 @@ def test_each_gpu_serves_one_cell_at_a_time_and_its_worker_sees_no_other(run):
 
 
 def test_cells_share_a_gpu_when_that_is_asked_for_and_their_timings_do_not_count(tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_TESTING", "1")
     monkeypatch.setattr(machine, "gpu_count", lambda: 1)
     monkeypatch.setattr(machine, "disturbance", lambda *_: None)
     place = Place(tmp_path)
