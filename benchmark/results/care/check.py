@@ -1,4 +1,4 @@
-"""`bench db check`: whether what was recorded is still what is there, down to the bit."""
+"""Checks whether a database and its artifacts still hold what was recorded, for `bench db check`."""
 
 from __future__ import annotations
 
@@ -29,12 +29,12 @@ _EXECUTIONS_AT_ONCE = 200
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """Something that is not as it was recorded.
+    """A difference between what was recorded and what is there.
 
     Attributes:
-        kind: `file` (pages of the database), `value` (one that bench never writes), `reference` (a row without the row
-            it belongs to), `digest` (numbers of an execution have changed), `prediction` (its predictions have),
-            `artifact` (a file is missing or has changed).
+        kind: `file` (pages of the database), `value` (one that bench never writes), `reference` (a foreign key without
+            its row), `digest` (results of an execution have changed), `prediction` (its predictions have), `artifact`
+            (a file is missing or has changed).
         where: The execution, attempt, table or file.
         detail: What was expected and what was found.
     """
@@ -44,7 +44,7 @@ class Damage:
     detail: str
 
     def as_error(self, target: str | os.PathLike[str]) -> StorageError:
-        """What a command says that cannot go on because of it."""
+        """Returns the error of a command that cannot read the database because of this damage."""
         return StorageError(
             f"{target}: it holds what bench did not write there: {self.where}: {self.detail}. It was not touched; put a "
             f"backup in its place, or see all of it with: bench db check --db '{target}', and save the rest with: "
@@ -53,32 +53,32 @@ class Damage:
 
 
 def check_database(database: Database, artifacts_root: Path | None) -> list[Damage]:
-    """Look at everything: the file's pages, values, references, digests, predictions, the artifacts' sha256.
+    """Checks the file's pages, its values, references, digests and predictions, and the artifacts' sha256.
 
     Args:
-        database: An open one.
-        artifacts_root: Where the artifacts are; None leaves them out.
+        database: An open database.
+        artifacts_root: The artifacts folder; None to leave artifacts out.
 
     Returns:
-        What is wrong; nothing when all is well.
+        All damage; empty when there is none.
 
     Raises:
         StorageError: The database cannot be read at all.
     """
-    findings = list(_check_file(database)) if database.path is not None else []
-    if any(finding.kind == "file" for finding in findings):
-        # rows of a damaged file cannot be trusted to be read to their end
-        return findings
+    damages = list(_check_file(database)) if database.path is not None else []
+    if any(damage.kind == "file" for damage in damages):
+        # reading the rows of a file with damaged pages may fail anywhere
+        return damages
     with database.reading() as connection:
         if database.path is not None:
-            findings += [Damage("value", *found) for found in invalid_values(connection)]
-        if any(finding.kind == "value" for finding in findings):
-            return findings
-        findings += _check_digests(connection)
-        findings += _check_predictions(connection)
+            damages += [Damage("value", where, detail) for where, detail in invalid_values(connection)]
+        if any(damage.kind == "value" for damage in damages):
+            return damages
+        damages += _check_digests(connection)
+        damages += _check_predictions(connection)
         if artifacts_root is not None:
-            findings += _check_artifacts(connection, artifacts_root)
-    return findings
+            damages += _check_artifacts(connection, artifacts_root)
+    return damages
 
 
 def _check_file(database: Database) -> Iterator[Damage]:
@@ -96,16 +96,16 @@ def _check_file(database: Database) -> Iterator[Damage]:
 
 
 def _check_digests(connection: sa.Connection) -> Iterator[Damage]:
-    rows = sa.select(execution).where(execution.c.digest.is_not(None)).order_by(execution.c.execution_id)
-    finished = [null_to_nan(row) for row in connection.execute(rows).mappings()]
+    query = sa.select(execution).where(execution.c.digest.is_not(None)).order_by(execution.c.execution_id)
+    finished = [null_to_nan(row) for row in connection.execute(query).mappings()]
     for first in range(0, len(finished), _EXECUTIONS_AT_ONCE):
-        some = finished[first : first + _EXECUTIONS_AT_ONCE]
-        ids = [row["execution_id"] for row in some]
-        found = connection.execute(
+        batch = finished[first : first + _EXECUTIONS_AT_ONCE]
+        ids = [row["execution_id"] for row in batch]
+        rows = connection.execute(
             sa.select(epoch).where(epoch.c.execution_id.in_(ids)).order_by(epoch.c.execution_id, epoch.c.epoch)
         ).mappings()
-        epochs = {key: list(group) for key, group in groupby(map(null_to_nan, found), key=itemgetter("execution_id"))}
-        for row in some:
+        epochs = {key: list(group) for key, group in groupby(map(null_to_nan, rows), key=itemgetter("execution_id"))}
+        for row in batch:
             digest = execution_digest(row["cell_id"], row, epochs.get(row["execution_id"], []))
             if digest != row["digest"]:
                 last = _last_attempt(connection, row["execution_id"])
@@ -120,11 +120,11 @@ def _check_predictions(connection: sa.Connection) -> Iterator[Damage]:
     rows = sa.select(prediction.c.execution_id, prediction.c.sha256, prediction.c.content, execution.c.cell_id)
     rows = rows.join(execution, execution.c.execution_id == prediction.c.execution_id)
     for row in connection.execute(rows.order_by(prediction.c.execution_id)):
-        found = sha256_of(row.content)
-        if found != row.sha256:
+        actual = sha256_of(row.content)
+        if actual != row.sha256:
             where = f"cell {row.cell_id}, execution {row.execution_id}"
-            words = f"its predictions have changed since they were recorded: expected {row.sha256}, got {found}"
-            yield Damage("prediction", where, words)
+            detail = f"its predictions have changed since they were recorded: expected {row.sha256}, got {actual}"
+            yield Damage("prediction", where, detail)
 
 
 def _last_attempt(connection: sa.Connection, execution_id: int) -> Any:
@@ -140,24 +140,26 @@ def _check_artifacts(connection: sa.Connection, root: Path) -> Iterator[Damage]:
 
 
 def require_sound(database: Database) -> None:
-    """Let only what bench has written pass into another database; results whose digest is another one are seen there too.
+    """Refuses to merge a database with damage that could not be found any more in the merged one.
+
+    Changed digests and predictions pass: they can be found there too.
 
     Raises:
-        StorageError: Pages, values or references of this one are damaged.
+        StorageError: Its pages, values or references are damaged.
     """
-    for finding in check_database(database, None):
-        if finding.kind in {"file", "value", "reference"}:
-            raise finding.as_error(database.display_name)
+    for damage in check_database(database, None):
+        if damage.kind in {"file", "value", "reference"}:
+            raise damage.as_error(database.display_name)
 
 
 def first_damage(target: str | os.PathLike[str]) -> Damage | None:
-    """What is wrong with a database, if anything; artifacts are left out.
+    """Checks a database without its artifacts.
 
     Args:
         target: Path or URL.
 
     Returns:
-        The first finding; None when all is well, and when the database cannot be looked at.
+        The first damage; None when there is none, and when the database cannot be opened or read.
     """
     try:
         with open_database(target, mode="read") as database:
@@ -167,13 +169,13 @@ def first_damage(target: str | os.PathLike[str]) -> Damage | None:
 
 
 def artifact_problem(root: Path, path: str, sha256: str, size_bytes: int) -> str | None:
-    """What is wrong with an artifact, in words; None when it is as it was recorded.
+    """Describes what is wrong with an artifact; None when it is as it was recorded.
 
     Args:
         root: The artifacts folder.
-        path: Relative to it, as recorded; nothing outside the folder is ever read.
-        sha256: As recorded.
-        size_bytes: As recorded.
+        path: The recorded path, relative to the folder; nothing outside it is ever read.
+        sha256: The recorded digest.
+        size_bytes: The recorded size.
     """
     place = (root / path).resolve()
     if not place.is_relative_to(root.resolve()):
@@ -182,9 +184,9 @@ def artifact_problem(root: Path, path: str, sha256: str, size_bytes: int) -> str
         size = place.stat().st_size
         if size != size_bytes:
             return f"expected {size_bytes} bytes, got {size}"
-        found = sha256_of(place)
+        actual = sha256_of(place)
     except FileNotFoundError:
         return "is missing"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
-    return None if found == sha256 else f"expected the sha256 {sha256}, got {found}"
+    return None if actual == sha256 else f"expected the sha256 {sha256}, got {actual}"

@@ -1,7 +1,7 @@
-"""What lies in the artifacts folder of a database and belongs to nothing any more: what `bench gc` may delete.
+"""Finds the files and folders that nothing needs any more, which `bench gc` may delete.
 
-Only what bench itself made is looked at: `<cell_id>/<attempt_id>/…`. Anything else in the folder, and whatever a
-symbolic link leads to, is somebody else's. A file that is registered in the database is never among the leftovers.
+In the artifacts folder only what bench itself makes is considered, `<cell_id>/<attempt_id>/…`: never other files, never
+the target of a symbolic link, and never a file that is recorded in the database.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ from benchmark.results.store.database import Database
 from benchmark.status import FINAL, Status
 
 OLD_SECONDS = 24 * 3600.0
-"""Temporary files of a database's own copies are left alone for so long: somebody may be making one now."""
+"""Temporary copies of the database are garbage only at this age: a younger one may be in the making."""
 
 _CELL = re.compile(r"[0-9a-f]{20}")
-"""Name of the folder of a cell, and of a stage."""
+"""The name of the folder of a cell or of a stage."""
 _STATES = (layout.STATE, layout.PREVIOUS_STATE)
 _LOGS = (layout.LOG, layout.OLD_LOG)
 _COPIES = ".{name}.*.part*"
@@ -36,13 +36,14 @@ _COPIES = ".{name}.*.part*"
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
-    """A file or a folder that nothing needs any more.
+    """A file or folder that nothing needs any more.
 
     Attributes:
-        kind: `orphan` (of no attempt in the database), `state` (to resume a cell that will not be resumed, or of a stage
-            that cells share, when none is left to be resumed),
-            `temporary` (half a file that a killed process left), `cache` (can be made again).
-        size_bytes: Of the file, or of all that is in the folder.
+        kind: `orphan` (of no attempt in the database), `state` (for resuming a cell that will not be resumed, or of a
+            shared stage when no cell is left to be resumed), `temporary` (an incomplete file of a killed process),
+            `cache` (can be made again).
+        path: Absolute, or relative to the working directory as the artifacts folder is.
+        size_bytes: Of the file, or of all files in the folder.
     """
 
     kind: str
@@ -58,10 +59,10 @@ class _Owner:
 
 
 def find_garbage(database: Database, root: Path) -> list[Garbage]:
-    """What in the artifacts folder, and beside the database, nothing needs any more.
+    """Finds the garbage in the artifacts folder and beside the database.
 
     Args:
-        database: An open one; while a run writes it, what that run is making may be among the leftovers.
+        database: An open database. While a run writes it, files that the run is making may be among the result.
         root: Its artifacts folder.
 
     Raises:
@@ -121,7 +122,7 @@ def _in_attempt(root: Path, folder: Path, owner: _Owner, registered: set[str]) -
 
 
 def _stages(root: Path, owners: dict[int, _Owner]) -> Iterator[Garbage]:
-    """States that an interrupted run has left for cells that share their first stages."""
+    """States of shared stages that an interrupted run has left."""
     place = layout.stages_folder(root)
     if place.is_symlink() or any(owner.running or owner.may_resume for owner in owners.values()):
         return
@@ -133,11 +134,11 @@ def _stages(root: Path, owners: dict[int, _Owner]) -> Iterator[Garbage]:
 def _beside(path: Path | None) -> Iterator[Garbage]:
     if path is None:
         return
-    for found in sorted(path.parent.glob(_COPIES.format(name=_escaped(path.name)))):
-        status = found.lstat()
-        # its age is all that is known of it; with a wrong clock it stays, or a copy that is being made fails and says so
-        if found.is_file() and not found.is_symlink() and time.time() - status.st_mtime > OLD_SECONDS:
-            yield Garbage("temporary", found, status.st_size)
+    for copy in sorted(path.parent.glob(_COPIES.format(name=_escaped(path.name)))):
+        status = copy.lstat()
+        # nothing but its age is known; with a wrong clock it stays, or a copy in the making fails with a message
+        if copy.is_file() and not copy.is_symlink() and time.time() - status.st_mtime > OLD_SECONDS:
+            yield Garbage("temporary", copy, status.st_size)
 
 
 def _escaped(name: str) -> str:
@@ -145,12 +146,12 @@ def _escaped(name: str) -> str:
 
 
 def cache_garbage(cache_root: Path) -> list[Garbage]:
-    """Everything in the cache that can be made again: prepared datasets, frozen features, compiled programs."""
+    """Lists everything in the cache that can be made again: prepared datasets, frozen features, compiled programs."""
     return [Garbage("cache", entry, size_of(entry)) for kind in layout.CACHES for entry in _folders(cache_root / kind)]
 
 
 def _folders(folder: Path) -> list[Path]:
-    """The folders in a folder, links left out, by name; none when it is not there."""
+    """The subfolders of a folder without symbolic links, by name; none when it does not exist."""
     try:
         with os.scandir(folder) as entries:
             return sorted(Path(entry.path) for entry in entries if entry.is_dir(follow_symlinks=False))
@@ -159,7 +160,7 @@ def _folders(folder: Path) -> list[Path]:
 
 
 def size_of(folder: Path) -> int:
-    """Bytes of all files in a folder; links are not followed."""
+    """Adds up the bytes of all files in a folder; links are not followed."""
     total = 0
     for place, _, names in os.walk(folder):
         for name in names:
@@ -168,7 +169,7 @@ def size_of(folder: Path) -> int:
 
 
 def _refuse_shared(database: Database, root: Path) -> None:
-    """`a.sqlite` and `a.db` keep their artifacts in one folder, `a.artifacts`: what is an orphan of one is the other's."""
+    """Refuses an artifacts folder of two databases: `a.sqlite` and `a.db` share `a.artifacts`, and one's orphans are the other's."""
     here = root.absolute()
     others = [
         path

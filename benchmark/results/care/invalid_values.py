@@ -1,4 +1,4 @@
-"""Whether the rows of a database hold what bench could have written there: SQLite keeps whatever is put into a column."""
+"""Finds values that bench never writes: SQLite stores any type in any column (https://sqlite.org/datatype3.html)."""
 
 from __future__ import annotations
 
@@ -15,44 +15,43 @@ from benchmark.matrix.cell import Cell
 from benchmark.results.schema.tables import metadata
 
 _STORED_AS = {int: {"integer"}, bool: {"integer"}, float: {"real", "integer"}, str: {"text"}, bytes: {"blob"}}
-"""How SQLite calls what it stores for a column whose values are of this type in Python."""
+"""The storage classes of SQLite for a column whose values have this type in Python."""
 
 _SHOWN_ROWS = 5
-_SHOWN_LETTERS = 60
+_SHOWN_CHARACTERS = 60
 
 
 def invalid_values(connection: sa.Connection) -> Iterator[tuple[str, str]]:
-    """Values that bench never writes: numbers in the place of text, a date that is none, a broken specification.
+    """Finds values that bench never writes: a number in the place of text, an invalid date, a cell that cannot be read.
 
     Args:
-        connection: Of SQLite; PostgreSQL holds the kinds of its columns itself.
+        connection: Of SQLite; PostgreSQL enforces the types of its columns itself.
 
     Yields:
         Where (table and row), and what was expected and found.
     """
     for table in metadata.sorted_tables:
-        wrong = list(_of_other_kinds(connection, table))
-        # text that is none cannot be parsed either
-        yield from wrong or _of_no_meaning(connection, table)
+        # texts are parsed only where all of them are texts
+        yield from list(_wrong_types(connection, table)) or _unparsable_texts(connection, table)
 
 
-def _of_other_kinds(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[str, str]]:
+def _wrong_types(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[str, str]]:
     allowed = {column.name: _STORED_AS[_kind_of(column)] | {"null"} for column in table.columns}
     kinds = {name: sa.func.typeof(table.c[name]) for name in allowed}
-    found = connection.execute(
+    rows = connection.execute(
         sa.select(*_key_of(table), *kinds.values())
         .where(sa.or_(*(kind.not_in(allowed[name]) for name, kind in kinds.items())))
         .limit(_SHOWN_ROWS)
     )
     count = len(table.primary_key.columns)
-    for row in found:
+    for row in rows:
         for (name, kinds_allowed), kind in zip(allowed.items(), row[count:], strict=True):
             if kind not in kinds_allowed:
                 wanted = " or ".join(sorted(kinds_allowed - {"null"}))
                 yield _place(table, row[:count]), f"{name}: expected {wanted}, got {kind}"
 
 
-def _of_no_meaning(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[str, str]]:
+def _unparsable_texts(connection: sa.Connection, table: sa.Table) -> Iterator[tuple[str, str]]:
     texts = [column for column in table.columns if _kind_of(column) is str]
     if not texts:
         return
@@ -62,14 +61,17 @@ def _of_no_meaning(connection: sa.Connection, table: sa.Table) -> Iterator[tuple
             for column, text in zip(texts, row[count:], strict=True):
                 problem = None if text is None else text_problem(column.name, text)
                 if problem:
-                    yield _place(table, row[:count]), f"{column.name}: {problem}, got {text[:_SHOWN_LETTERS]!r}"
+                    yield _place(table, row[:count]), f"{column.name}: {problem}, got {text[:_SHOWN_CHARACTERS]!r}"
     except (sqlite3.OperationalError, sa.exc.OperationalError) as error:
-        # of a letter that is none, which the driver refuses to hand out
+        # the driver fails on text that is not valid UTF-8
         yield table.name, str(getattr(error, "orig", error))
 
 
 def text_problem(name: str, text: str) -> str | None:
-    """What is wrong with the text of a column of that name, in words; None when nothing is."""
+    """Describes what is wrong with a text in a column of that name; None when nothing is.
+
+    Text of a newer version of bench passes.
+    """
     for ending, (read, expected) in _MEANINGS.items():
         if name.endswith(ending):
             try:
@@ -86,7 +88,7 @@ _MEANINGS: dict[str, tuple[Callable[[str], Any], str]] = {
     "spec": (lambda text: Cell.from_dict(json.loads(text)), "the settings of a cell as JSON"),
     "class_names": (lambda text: [name.strip() for name in json.loads(text)], "a JSON list of names"),
 }
-"""What text must be in columns whose names end so."""
+"""By the ending of a column's name: what parses its texts, and what is expected of them."""
 
 
 def _kind_of(column: sa.Column[Any]) -> type:
@@ -95,7 +97,7 @@ def _kind_of(column: sa.Column[Any]) -> type:
 
 
 def _key_of(table: sa.Table) -> list[sa.ColumnElement[str]]:
-    # as text, for a key may be what is wrong
+    # as text, because a key may have the wrong type
     return [sa.cast(column, sa.Text) for column in table.primary_key.columns]
 
 

@@ -1,7 +1,7 @@
-"""`bench db merge`: the results of other machines' databases in one, each row once, however often they are merged.
+"""Merges the results of another machine's database into this one, for `bench db merge`; merging again adds nothing.
 
-Numbers of runs, executions, attempts and artifacts are those of the file they stand in, so they are given anew; cells
-are shared by their ids. What tells two runs or executions to be the same one is said at `_RUN_MARKS` and in `_Executions`.
+Ids of runs, executions, attempts and artifacts are local to their file and are assigned anew; cells are matched by their
+ids. `_RUN_IDENTITY` and `_Executions` say when two runs or executions are the same.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ import sqlalchemy as sa
 from benchmark.errors import StorageError
 from benchmark.files import appearing
 from benchmark.results.care.check import artifact_problem
+from benchmark.results.read.rows import Row
 from benchmark.results.schema.tables import (
     TABLES,
     artifact,
@@ -29,31 +30,30 @@ from benchmark.results.schema.tables import (
     run_cell,
 )
 from benchmark.results.store.database import Database
+from benchmark.results.write.registration import inserted_id
 from benchmark.status import FINAL, Cause, Status
 
-_RUN_MARKS = ("machine", "started_utc", "boot_id", "pid", "process_start_ticks", "command")
-"""What two runs never share, and the same run in two files always does."""
+_RUN_IDENTITY = ("machine", "started_utc", "boot_id", "pid", "process_start_ticks", "command")
+"""Columns that together differ between any two runs, and are equal for the same run in two files."""
 
 _HANDLED = {table.name for table in (run, cell, run_cell, execution, attempt, epoch, artifact)}
-_PARTS = tuple(table for table in TABLES if table.name not in _HANDLED)
-"""Further tables whose rows belong to an execution, and have its number for a key."""
+_OTHER_TABLES = tuple(table for table in TABLES if table.name not in _HANDLED)
+"""Further tables whose rows belong to an execution and have its id as their key."""
 
-_AT_ONCE = 500
-
-Row = dict[str, Any]
+_CELLS_AT_ONCE = 500
 
 
 @dataclass(slots=True)
 class Merge:
-    """What was added from one database.
+    """Counts of what was merged from one database.
 
     Attributes:
-        added: Rows by table.
-        renewed: Executions that were here, but had gone on there.
+        added: Rows added, by table.
+        renewed: Executions that existed here and had continued there.
         unfinished: Runs that had not ended there.
-        files: Artifacts that were copied.
-        missing: Artifacts whose file was not there or had changed, and which were left out therefore.
-        doubled: Executions of cells that the same machine had finished here too; those that were added count as newer.
+        files: Artifacts copied.
+        missing: Artifacts left out, because their file was missing or had changed.
+        doubled: Executions added of cells that this database has of the same machine; the added ones count as newer.
     """
 
     added: dict[str, int] = field(default_factory=lambda: dict.fromkeys((table.name for table in TABLES), 0))
@@ -65,16 +65,16 @@ class Merge:
 
 
 def merge(destination: Database, source: Database, destination_root: Path, source_root: Path) -> Merge:
-    """Add what another database holds and this one does not.
+    """Adds the rows and artifacts of another database that this one does not have.
 
     Args:
         destination: Open for writing.
         source: Open for reading.
-        destination_root: The artifacts folder of the one, which files are copied into.
-        source_root: The artifacts folder of the other.
+        destination_root: The artifacts folder of the destination, which files are copied into.
+        source_root: The artifacts folder of the source.
 
     Returns:
-        What was added; nothing when all was there.
+        What was added.
 
     Raises:
         StorageError: A database cannot be read or written, or a file cannot be copied. Then no row was added.
@@ -89,14 +89,14 @@ def merge(destination: Database, source: Database, destination_root: Path, sourc
 
 
 def _merge_runs(there: sa.Connection, here: sa.Connection, done: Merge) -> tuple[dict[int, int], dict[int, int]]:
-    """Add runs; returns the number here of each number there, of all runs and of those that are new."""
-    known = {_marks(row): row for row in _rows(here, sa.select(run))}
+    """Adds runs; returns for each run id there the id here, of all runs and of the new ones."""
+    known = {_run_identity(row): row for row in _rows(here, sa.select(run))}
     numbers, new = {}, {}
     for row in _rows(there, sa.select(run).order_by(run.c.run_id)):
         old = row.pop("run_id")
         done.unfinished += row["state"] == Status.RUNNING
         row["state"] = _ended(row["state"])
-        same = known.get(_marks(row))
+        same = known.get(_run_identity(row))
         if same is None:
             numbers[old] = new[old] = _insert(here, run, row)
             done.added["run"] += 1
@@ -108,20 +108,21 @@ def _merge_runs(there: sa.Connection, here: sa.Connection, done: Merge) -> tuple
 
 
 def _ended(state: str) -> str:
-    """What the state of a run or attempt is to somebody who cannot see whether it still goes on."""
+    """The state of a run or attempt of another machine: `running` cannot be verified here and counts as abandoned."""
     return Cause.ABANDONED if state == Status.RUNNING else state
 
 
-def _marks(row: Mapping[str, Any]) -> tuple[Any, ...]:
-    return tuple(row[name] for name in _RUN_MARKS)
+def _run_identity(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    return tuple(row[name] for name in _RUN_IDENTITY)
 
 
 def _merge_cells(there: sa.Connection, here: sa.Connection, runs: Mapping[int, int], done: Merge) -> None:
     ids = list(there.scalars(sa.select(cell.c.cell_id).order_by(cell.c.cell_id)))
-    for first in range(0, len(ids), _AT_ONCE):
-        some = ids[first : first + _AT_ONCE]
-        known = set(here.scalars(sa.select(cell.c.cell_id).where(cell.c.cell_id.in_(some))))
-        rows = _rows(there, sa.select(cell).where(cell.c.cell_id.in_([one for one in some if one not in known])))
+    for first in range(0, len(ids), _CELLS_AT_ONCE):
+        batch = ids[first : first + _CELLS_AT_ONCE]
+        known = set(here.scalars(sa.select(cell.c.cell_id).where(cell.c.cell_id.in_(batch))))
+        new = [cell_id for cell_id in batch if cell_id not in known]
+        rows = _rows(there, sa.select(cell).where(cell.c.cell_id.in_(new)))
         for row in rows:
             row["first_run_id"] = runs[row["first_run_id"]]
         _insert_all(here, cell, rows, done)
@@ -134,10 +135,10 @@ def _merge_run_cells(there: sa.Connection, here: sa.Connection, new: Mapping[int
 
 
 class _Executions:
-    """The executions of one database, on their way into another.
+    """Merges the executions of one database into another.
 
-    Two are the same when they are of the same cell, on the same machine, begun by the same run, and one's attempts
-    (number and run of each) begin with the other's. The one that has gone on further is kept.
+    Two executions are the same when they have the same cell, machine and first run, and the attempts of one (number and
+    run of each) begin with those of the other. The one that has continued further is kept.
     """
 
     def __init__(
@@ -150,28 +151,31 @@ class _Executions:
         self._before = set(map(tuple, here.execute(sa.select(execution.c.cell_id, execution.c.machine))))
 
     def merge(self) -> None:
-        """Add or renew each of them, oldest first."""
+        """Adds, renews or skips each execution, oldest first."""
         for row in _rows(self._there, sa.select(execution).order_by(execution.c.execution_id)):
-            self._merge_one(row)
+            self._merge_execution(row)
 
-    def _merge_one(self, row: Row) -> None:
+    def _merge_execution(self, row: Row) -> None:
         old = row.pop("execution_id")
         row["first_run_id"], row["run_id"] = self._runs[row["first_run_id"]], self._runs[row["run_id"]]
         if row["status"] in {Status.RUNNING, Status.PENDING}:
             row.update(status=Status.INTERRUPTED, cause=Cause.ABANDONED)
-        tries = self._tries(self._there, old, self._runs)
+        attempts = self._attempts(self._there, old, self._runs)
         for same in self._known[row["cell_id"], row["machine"], row["first_run_id"]]:
-            shared = self._tries(self._here, same["execution_id"], None)
+            known_attempts = self._attempts(self._here, same["execution_id"], None)
             behind = (row["epochs"] or 0) <= (same["epochs"] or 0) or same["status"] in FINAL
-            if behind and _begins_with(shared, tries):
-                self._add_files(old, same["execution_id"], tries)
+            if behind and _begins_with(known_attempts, attempts):
+                self._add_files(old, same["execution_id"], attempts)
                 return
-            if _begins_with(tries, shared) and same["status"] not in FINAL:
+            if _begins_with(attempts, known_attempts) and same["status"] not in FINAL:
                 self._renew(old, same["execution_id"], row)
                 return
         self._add(old, row)
 
-    def _tries(self, side: sa.Connection, execution_id: int, runs: Mapping[int, int] | None) -> list[tuple[Any, ...]]:
+    def _attempts(
+        self, side: sa.Connection, execution_id: int, runs: Mapping[int, int] | None
+    ) -> list[tuple[Any, ...]]:
+        """Number, run id here, state and attempt id of each attempt, in their order."""
         rows = side.execute(
             sa.select(attempt.c.number, attempt.c.run_id, attempt.c.state, attempt.c.attempt_id)
             .where(attempt.c.execution_id == execution_id)
@@ -183,50 +187,50 @@ class _Executions:
         ]
 
     def _add(self, old: int, row: Row) -> None:
-        # its parts can only be added while it has not come to an end: triggers of the database hold that
+        # triggers forbid adding rows to a final execution, so it becomes final at the end of `_fill`
         new = _insert(self._here, execution, {**row, "status": Status.INTERRUPTED, "cause": Cause.ABANDONED})
         self._done.added["execution"] += 1
         self._done.doubled += (row["cell_id"], row["machine"]) in self._before
         self._fill(old, new, row)
 
     def _renew(self, old: int, new: int, row: Row) -> None:
-        for table in (*_PARTS, artifact, epoch, attempt):
+        for table in (*_OTHER_TABLES, artifact, epoch, attempt):
             self._here.execute(table.delete().where(table.c.execution_id == new))
         self._done.renewed += 1
         self._fill(old, new, row)
 
     def _fill(self, old: int, new: int, row: Row) -> None:
         attempts = {}
-        for one in self._parts(attempt, old, attempt.c.number):
-            number = one.pop("attempt_id")
-            one.update(execution_id=new, run_id=self._runs[one["run_id"]], state=_ended(one["state"]))
-            attempts[number] = _insert(self._here, attempt, one)
+        for part in self._parts(attempt, old, attempt.c.number):
+            attempt_id = part.pop("attempt_id")
+            part.update(execution_id=new, run_id=self._runs[part["run_id"]], state=_ended(part["state"]))
+            attempts[attempt_id] = _insert(self._here, attempt, part)
         self._done.added["attempt"] += len(attempts)
-        for one in (epochs := self._parts(epoch, old, epoch.c.epoch)):
-            one.update(execution_id=new, attempt_id=attempts[one["attempt_id"]], run_id=self._runs[one["run_id"]])
+        for part in (epochs := self._parts(epoch, old, epoch.c.epoch)):
+            part.update(execution_id=new, attempt_id=attempts[part["attempt_id"]], run_id=self._runs[part["run_id"]])
         _insert_all(self._here, epoch, epochs, self._done)
-        for table in _PARTS:
-            rows = [{**one, "execution_id": new} for one in self._parts(table, old)]
+        for table in _OTHER_TABLES:
+            rows = [{**part, "execution_id": new} for part in self._parts(table, old)]
             _insert_all(self._here, table, rows, self._done)
         self._copy_artifacts(old, new, attempts, set())
         self._here.execute(execution.update().where(execution.c.execution_id == new).values(**row))
 
-    def _add_files(self, old: int, new: int, tries: Sequence[tuple[Any, ...]]) -> None:
-        """Artifacts that were left out before, because their files were not there."""
-        here = {one[0]: one[3] for one in self._tries(self._here, new, None)}
-        attempts = {one[3]: here[one[0]] for one in tries}
+    def _add_files(self, old: int, new: int, attempts: Sequence[tuple[Any, ...]]) -> None:
+        """Adds artifacts that an earlier merge left out, because their files were missing."""
+        by_number = {number: attempt_id for number, *_, attempt_id in self._attempts(self._here, new, None)}
+        ids = {attempt_id: by_number[number] for number, *_, attempt_id in attempts}
         rows = self._here.execute(sa.select(artifact.c.path).where(artifact.c.execution_id == new))
-        self._copy_artifacts(old, new, attempts, set(rows.scalars()))
+        self._copy_artifacts(old, new, ids, set(rows.scalars()))
 
     def _copy_artifacts(self, old: int, new: int, attempts: Mapping[int, int], known: Collection[str]) -> None:
         rows = []
-        for one in self._parts(artifact, old, artifact.c.artifact_id):
-            del one["artifact_id"]
-            path = one["path"]
-            one.update(execution_id=new, attempt_id=attempts[one["attempt_id"]])
-            one["path"] = _renumbered(path, one["attempt_id"])
-            if one["path"] not in known and self._files.copy(path, one):
-                rows.append(one)
+        for row in self._parts(artifact, old, artifact.c.artifact_id):
+            del row["artifact_id"]
+            path = row["path"]
+            row.update(execution_id=new, attempt_id=attempts[row["attempt_id"]])
+            row["path"] = _with_attempt(path, row["attempt_id"])
+            if row["path"] not in known and self._files.copy(path, row):
+                rows.append(row)
         _insert_all(self._here, artifact, rows, self._done)
 
     def _parts(self, table: sa.Table, execution_id: int, *order: Any) -> list[Row]:
@@ -234,14 +238,14 @@ class _Executions:
 
 
 def _begins_with(longer: Sequence[tuple[Any, ...]], shorter: Sequence[tuple[Any, ...]]) -> bool:
-    """Whether one list of attempts goes on where the other ends; one that counted as abandoned may have gone on too."""
+    """Whether one list of attempts begins with the other; an abandoned attempt may have continued in the longer one."""
     pairs = zip(longer, shorter, strict=False)
     return len(longer) >= len(shorter) and all(
-        one[:2] == two[:2] and two[2] in {one[2], Cause.ABANDONED} for one, two in pairs
+        long[:2] == short[:2] and short[2] in {long[2], Cause.ABANDONED} for long, short in pairs
     )
 
 
-def _renumbered(path: str, attempt_id: int) -> str:
+def _with_attempt(path: str, attempt_id: int) -> str:
     parts = PurePosixPath(path).parts
     return str(PurePosixPath(parts[0], str(attempt_id), *parts[2:]))
 
@@ -253,7 +257,7 @@ class _Files:
         self._source, self._destination, self._done = source, destination, done
 
     def copy(self, path: str, row: Mapping[str, Any]) -> bool:
-        """Copy one file to where its new row says; False when it is not there as it was recorded."""
+        """Copies a file to the path of its new row; False when it is missing or not as it was recorded."""
         if artifact_problem(self._source, path, row["sha256"], row["size_bytes"]) is not None:
             self._done.missing += 1
             return False
@@ -276,9 +280,7 @@ def _rows(side: sa.Connection, statement: sa.Select[Any]) -> list[Row]:
 
 
 def _insert(side: sa.Connection, table: sa.Table, row: Row) -> int:
-    key = side.execute(table.insert().values(**row)).inserted_primary_key
-    assert key is not None
-    return int(key[0])
+    return inserted_id(side, table.insert().values(**row))
 
 
 def _insert_all(side: sa.Connection, table: sa.Table, rows: Sequence[Row], done: Merge) -> None:

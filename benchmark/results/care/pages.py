@@ -47,7 +47,12 @@ class Record(NamedTuple):
 
 
 class SchemaEntry(NamedTuple):
-    """A table or index of the file's catalogue."""
+    """A table or index in the schema table (https://sqlite.org/schematab.html).
+
+    Attributes:
+        kind: `table` or `index`.
+        root: Number of its root page.
+    """
 
     kind: str
     name: str

@@ -1,1 +1,1 @@
-"""Everything that is written while a run goes on. `recorder` is the only door."""
+"""Writes a run into the database while it goes on; `recorder` is the interface, the other modules its parts."""

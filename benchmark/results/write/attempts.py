@@ -1,4 +1,4 @@
-"""The life of attempts and executions in SQL. Each transition is one guarded UPDATE that says whether it won."""
+"""Starts, ends and sweeps attempts and executions; an UPDATE that is guarded by the old state makes each transition."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from benchmark.events import ArtifactWritten, ProtocolError
 from benchmark.results.records import AttemptStart, PredictionRow, StaleAttempt
 from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
 from benchmark.results.write import outcome
+from benchmark.results.write.registration import inserted_id
 from benchmark.results.write.running_attempt import RunningAttempt, load_known, update_attempt
 from benchmark.status import FINAL, Cause, Status
 
@@ -29,19 +30,19 @@ def start(
     now: str,
     began: float,
 ) -> tuple[AttemptStart, RunningAttempt]:
-    """Enter an attempt as running, in the cell's newest execution or a new one."""
-    found = _newest_execution(connection, cell_id, machine)
-    if found is None or fresh or found.status in FINAL:
+    """Inserts an attempt as running, in the cell's newest execution or a new one."""
+    newest = _newest_execution(connection, cell_id, machine)
+    if newest is None or fresh or newest.status in FINAL:
         execution_id = _insert_execution(connection, run_id, cell_id, machine, Status.RUNNING, started_utc=now)
         earlier: list[Any] = []
     else:
-        execution_id = found.execution_id
-        _go_on(connection, run_id, execution_id, now)
+        execution_id = newest.execution_id
+        _continue(connection, run_id, execution_id, now)
         earlier = list(_earlier(connection, execution_id))
     number = earlier[0].number + 1 if earlier else 1
     values = {"execution_id": execution_id, "run_id": run_id, "number": number}
     values |= {"state": Status.RUNNING, "started_utc": now}
-    attempt_id = _inserted(connection, attempt.insert().values(**values, **facts))
+    attempt_id = inserted_id(connection, attempt.insert().values(**values, **facts))
     running = RunningAttempt(attempt_id, execution_id, run_id, cell_id, _keeps_last(connection, cell_id), began)
     if earlier:
         running.earlier = (earlier[0].attempt_id, earlier[0].run_id)
@@ -50,7 +51,7 @@ def start(
 
 
 def insert_artifact(connection: sa.Connection, running: RunningAttempt, event: ArtifactWritten) -> None:
-    """Enter a file that the attempt left.
+    """Inserts or updates the row of a file that the attempt wrote.
 
     Raises:
         ProtocolError: The name leads out of the attempt's folder.
@@ -77,7 +78,7 @@ def finish(
     will_retry: bool,
     predictions: PredictionRow | None = None,
 ) -> bool:
-    """End an attempt and move its execution on; False when it had ended before."""
+    """Ends an attempt and updates its execution; False when the attempt had ended before."""
     last = sa.select(sa.func.max(epoch.c.epoch)).where(
         epoch.c.execution_id == running.execution_id, epoch.c.attempt_id == running.attempt_id
     )
@@ -85,12 +86,12 @@ def finish(
     if not update_attempt(connection, running, columns):
         return False
     state = columns["state"]
-    moved = outcome.execution_columns(connection, running, state, columns["detail"], will_retry=will_retry)
-    if moved["status"] not in {Status.PENDING, Status.INTERRUPTED}:
-        moved["finished_utc"] = now
-    if predictions is not None and moved["status"] == Status.COMPLETED:
+    result = outcome.execution_columns(connection, running, state, columns["detail"], will_retry=will_retry)
+    if result["status"] not in {Status.PENDING, Status.INTERRUPTED}:
+        result["finished_utc"] = now
+    if predictions is not None and result["status"] == Status.COMPLETED:
         _insert_predictions(connection, running.execution_id, predictions)
-    connection.execute(execution.update().where(execution.c.execution_id == running.execution_id).values(**moved))
+    connection.execute(execution.update().where(execution.c.execution_id == running.execution_id).values(**result))
     return True
 
 
@@ -106,11 +107,11 @@ def _insert_predictions(connection: sa.Connection, execution_id: int, row: Predi
 
 
 def block(connection: sa.Connection, run_id: int, cell_id: str, machine: str, reason: str) -> None:
-    """Enter a cell as blocked, in the execution that it could have gone on with, or a new one."""
-    found = _newest_execution(connection, cell_id, machine)
+    """Marks a cell as blocked, in the execution that it could have continued, or a new one."""
+    newest = _newest_execution(connection, cell_id, machine)
     values: dict[str, Any] = {"cause": Cause.PARENT, "detail": reason}
-    if found is not None and found.status in {Status.BLOCKED, Status.PENDING, Status.INTERRUPTED}:
-        this = execution.c.execution_id == found.execution_id
+    if newest is not None and newest.status in {Status.BLOCKED, Status.PENDING, Status.INTERRUPTED}:
+        this = execution.c.execution_id == newest.execution_id
         connection.execute(execution.update().where(this).values(status=Status.BLOCKED, run_id=run_id, **values))
     else:
         _insert_execution(connection, run_id, cell_id, machine, Status.BLOCKED, **values)
@@ -119,18 +120,18 @@ def block(connection: sa.Connection, run_id: int, cell_id: str, machine: str, re
 def sweep(
     connection: sa.Connection, own_runs: Collection[int], alive: Callable[[StaleAttempt], bool] | None
 ) -> list[StaleAttempt]:
-    """Close what runs other than `own_runs` left open."""
+    """Ends the attempts, executions and runs that runs other than `own_runs` left open."""
     dead = sa.select(run.c.run_id).where(run.c.state == Status.RUNNING, run.c.run_id.not_in(own_runs)).scalar_subquery()
     stale = _stale(connection, dead)
     if alive is not None:
-        stale = [replace(found, alive=alive(found)) for found in stale]
+        stale = [replace(row, alive=alive(row)) for row in stale]
     _close(connection, dead, Cause.ABANDONED, None)
     connection.execute(run.update().where(run.c.run_id.in_(dead)).values(state=Cause.ABANDONED))
     return stale
 
 
 def finish_run(connection: sa.Connection, run_id: int, state: str, exit_code: int, now: str) -> None:
-    """End a run and whatever it left open."""
+    """Ends a run, and the attempts and executions that it left open."""
     this = sa.select(run.c.run_id).where(run.c.run_id == run_id).scalar_subquery()
     _close(connection, this, Cause.INTERRUPTED, now)
     ended = {"state": state, "exit_code": exit_code, "finished_utc": now}
@@ -174,10 +175,10 @@ def _insert_execution(
 ) -> int:
     values = {"first_run_id": run_id, **values, "run_id": run_id, "cell_id": cell_id, "machine": machine}
     flags = {"status": status, "timing_valid": False, "resumed": False}
-    return _inserted(connection, execution.insert().values(**values, **flags, **_code(run_id)))
+    return inserted_id(connection, execution.insert().values(**values, **flags, **_code(run_id)))
 
 
-def _go_on(connection: sa.Connection, run_id: int, execution_id: int, now: str) -> None:
+def _continue(connection: sa.Connection, run_id: int, execution_id: int, now: str) -> None:
     started = sa.func.coalesce(execution.c.started_utc, now)
     again = {"status": Status.RUNNING, "cause": None, "detail": None, "finished_utc": None, "resumed": False}
     connection.execute(
@@ -188,7 +189,7 @@ def _go_on(connection: sa.Connection, run_id: int, execution_id: int, now: str) 
 
 
 def _code(run_id: int) -> dict[str, Any]:
-    """The version of the program, as the run has it."""
+    """The version of the program, copied from the run's row."""
     return {
         name: sa.select(run.c[name]).where(run.c.run_id == run_id).scalar_subquery()
         for name in ("package_version", "git_commit")
@@ -206,9 +207,3 @@ def _earlier(connection: sa.Connection, execution_id: int) -> Any:
 def _keeps_last(connection: sa.Connection, cell_id: str) -> bool:
     spec = connection.scalar(sa.select(cell.c.spec).where(cell.c.cell_id == cell_id))
     return spec is not None and json.loads(spec)["keep"] == "last"
-
-
-def _inserted(connection: sa.Connection, statement: Any) -> int:
-    key = connection.execute(statement).inserted_primary_key
-    assert key is not None
-    return int(key[0])

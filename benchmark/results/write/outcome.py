@@ -1,4 +1,4 @@
-"""How an attempt's end becomes the execution's result."""
+"""Computes what the rows of an attempt and its execution say at the attempt's end: status, results, timings, digest."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ TEST_METRICS = ("test_accuracy", "test_loss", "tta_accuracy", "tta_loss")
 def attempt_columns(
     running: RunningAttempt, exited: Exited | None, error: Failed | None, detail: str | None, seconds: float
 ) -> dict[str, Any]:
-    """What the attempt's row says at its end, apart from its state.
+    """Returns the columns of the attempt's row at its end, apart from its state.
 
     Args:
-        running: The attempt's memory.
-        exited: What the guardian saw; None when it said nothing.
+        running: The attempt.
+        exited: How the worker's process ended, from the guardian; None when it sent nothing.
         error: The exception that ended it, if one did.
-        detail: Words of the scheduler; those of the error or the divergence by default.
-        seconds: How long it took as the scheduler saw it, used when the worker did not say.
+        detail: The scheduler's description of the cause; that of the error or the divergence by default.
+        seconds: The duration measured by the scheduler, used when the worker did not send its own.
     """
     error = error or running.failed
-    words = [*running.notes, *([said] if (said := detail or _words(running, error)) else [])]
+    parts = [*running.notes, detail or _description(running, error)]
     return {
-        "detail": "; ".join(words) or None,
+        "detail": "; ".join(filter(None, parts)) or None,
         "exit_code": exited and exited.exit_code,
         "signal": exited and exited.signal,
         "user_seconds": exited and exited.user_seconds,
@@ -48,7 +48,7 @@ def attempt_columns(
     }
 
 
-def _words(running: RunningAttempt, error: Failed | None) -> str | None:
+def _description(running: RunningAttempt, error: Failed | None) -> str | None:
     if error is not None:
         return f"{error.error_type}: {error.message}"
     if running.diverged is not None:
@@ -59,10 +59,10 @@ def _words(running: RunningAttempt, error: Failed | None) -> str | None:
 def execution_columns(
     connection: sa.Connection, running: RunningAttempt, state: str, detail: str | None, *, will_retry: bool
 ) -> dict[str, Any]:
-    """What the execution's row says at the end of an attempt whose own row is already final.
+    """Returns the columns of the execution's row at the end of an attempt whose own row is already final.
 
     Side effects:
-        Epochs beyond the last one of a completed cell, left by an attempt that was replaced, are deleted.
+        Deletes epochs after the last one of a completed cell, which an attempt that was replaced has left.
     """
     status, cause = status_of(state, will_retry=will_retry)
     if running.completed is not None and status == Status.COMPLETED:
@@ -70,19 +70,19 @@ def execution_columns(
     epochs = _epochs(connection, running.execution_id)
     attempts = _attempts(connection, running.execution_id)
     newest = attempts[0]
-    found = _execution(connection, running.execution_id)
+    recorded = _execution(connection, running.execution_id)
     columns = {
         "status": status,
         "cause": cause,
         "detail": None if status == Status.COMPLETED else detail,
         "epochs": len(epochs) or None,
-        **_kept(running, epochs, found),
-        **_timings(running, epochs, attempts, found["features_seconds"] or 0.0),
+        **_kept(running, epochs, recorded),
+        **_timings(running, epochs, attempts, recorded["features_seconds"] or 0.0),
         "resumed": newest["resumed_from_epoch"] is not None,
         "timing_valid": status == Status.COMPLETED and newest["resumed_from_epoch"] is None and not newest["disturbed"],
     }
     if status.is_final:
-        columns["digest"] = execution_digest(running.cell_id, {**found, **columns}, epochs)
+        columns["digest"] = execution_digest(running.cell_id, {**recorded, **columns}, epochs)
     return nan_to_null(columns)
 
 
@@ -104,7 +104,7 @@ def _epochs(connection: sa.Connection, execution_id: int) -> list[dict[str, Any]
 
 
 def _attempts(connection: sa.Connection, execution_id: int) -> list[Mapping[Any, Any]]:
-    """Newest first, as far back as the result was made in: up to the one that did not resume from another."""
+    """The attempts that contributed to the result, newest first: back to the one that did not resume from another."""
     rows = sa.select(attempt).where(attempt.c.execution_id == execution_id).order_by(attempt.c.number.desc())
     chain: list[Mapping[Any, Any]] = []
     for row in connection.execute(rows).mappings():
@@ -119,12 +119,12 @@ def _execution(connection: sa.Connection, execution_id: int) -> dict[str, Any]:
     return null_to_nan(row)
 
 
-def _kept(running: RunningAttempt, epochs: Sequence[Mapping[str, Any]], found: Mapping[str, Any]) -> dict[str, Any]:
-    """Metrics of the epoch whose weights were kept, as that epoch's row has them, and those of the test set."""
-    best = running.kept.get("best_epoch", found["best_epoch"])
+def _kept(running: RunningAttempt, epochs: Sequence[Mapping[str, Any]], recorded: Mapping[str, Any]) -> dict[str, Any]:
+    """Metrics of the epoch whose weights were kept, from that epoch's row, and those of the test set."""
+    best = running.kept.get("best_epoch", recorded["best_epoch"])
     row = next((row for row in epochs if row["epoch"] == best), None)
     metrics = {name: None if row is None else row[name] for name in KEPT_METRICS}
-    test = {name: running.kept.get(name, found[name]) for name in TEST_METRICS}
+    test = {name: running.kept.get(name, recorded[name]) for name in TEST_METRICS}
     return {"best_epoch": best if row is not None else None, **metrics, **test}
 
 
@@ -136,19 +136,22 @@ def _timings(
 ) -> dict[str, Any]:
     trained = features_seconds + sum(row["seconds"] for row in epochs) if epochs else None
     first = next((row["seconds"] for row in epochs if row["epoch"] == 1), None)
-    told = running.completed
+    completed = running.completed
     return {
         "first_epoch_seconds": first,
-        "fit_seconds": told.fit_seconds if told else trained,
+        "fit_seconds": completed.fit_seconds if completed else trained,
         "total_seconds": sum(row["total_seconds"] or 0.0 for row in attempts),
         "images_per_second": images_per_second(epochs),
         "peak_rss_bytes": max((row["peak_rss_bytes"] for row in attempts if row["peak_rss_bytes"]), default=None),
-        "peak_device_bytes": told.peak_device_bytes if told else None,
+        "peak_device_bytes": completed.peak_device_bytes if completed else None,
     }
 
 
 def images_per_second(epochs: Sequence[Mapping[str, Any]]) -> float | None:
-    """Images over seconds of all epochs without tracing; of all epochs when each contained tracing."""
+    """Computes the training throughput: images over input and step seconds of the epochs without tracing.
+
+    Of all epochs when each contained tracing; None without epochs or time.
+    """
     steady = [row for row in epochs if not row["traced"]] or list(epochs)
     seconds = [row["input_seconds"] + row["step_seconds"] for row in steady]
     total = sum(seconds)

@@ -1,4 +1,4 @@
-"""The recorder: the only writer of the database. Each call is one transaction, and what it recorded stays recorded."""
+"""The recorder: the only writer of the database. Each call is one transaction, durable when the call returns."""
 
 from __future__ import annotations
 
@@ -41,10 +41,11 @@ from benchmark.results.write.running_attempt import (
 log = logging.getLogger(__name__)
 
 SHORT_EPOCH_SECONDS = 0.05
-"""Epochs shorter than this may wait for others, so that they cost less than a hundredth of their time."""
+"""Epochs shorter than this are written in batches, so that recording takes less than a hundredth of the time."""
 
 WAIT_SECONDS = 0.1
 WAIT_ROWS = 256
+"""A batch is written when its oldest epoch has waited so long, or it has so many."""
 
 
 def utc_now() -> str:
@@ -56,14 +57,13 @@ def utc_now() -> str:
 
 
 class Recorder:
-    """Writes what a run does, as it does it.
+    """Records a run while it goes on.
 
-    Belongs to the process and thread that opened the database; one recorder for each database. What a worker tells is
-    entered under the condition that its attempt is still the running one: the late word of a replaced worker changes
-    no row and is logged.
+    Belongs to the process and thread that opened the database; one recorder for each database. Events of a worker are
+    recorded only while its attempt is the running one: a late event of a replaced worker changes no row and is logged.
 
-    Every method raises `StorageError` when the disk, the file or the server fails. What could not be written is kept,
-    so that the same call, or `flush`, may be tried again.
+    Every method raises `StorageError` when the disk, the file or the server fails. What could not be written is kept in
+    memory, so that the same call, or `flush`, may be tried again.
     """
 
     def __init__(
@@ -80,19 +80,19 @@ class Recorder:
         self._own_runs: set[int] = set()
 
     def begin_run(self, facts: RunFacts) -> int:
-        """Enter a run as running; returns its number."""
+        """Inserts a run as running; returns its id."""
         with self._database.transaction() as connection:
             run_id = registration.insert_run(connection, facts, self._now())
         self._own_runs.add(run_id)
         return run_id
 
     def sweep(self, alive: Callable[[StaleAttempt], bool] | None = None) -> list[StaleAttempt]:
-        """Close what dead runs left open: attempts and runs become `abandoned`, executions `interrupted`.
+        """Ends what killed runs left open: attempts and runs become `abandoned`, executions `interrupted`.
 
-        The caller holds `lock_database`, so that every run but its own is dead.
+        The caller holds `lock_database`, so that no other run is alive.
 
         Args:
-            alive: Tells whether an attempt's processes still live; its answer is noted in the result.
+            alive: Says whether an attempt's processes are alive; its answer is stored in the result.
 
         Returns:
             The attempts that were left running, so that the caller can end their processes.
@@ -103,12 +103,12 @@ class Recorder:
     def register(
         self, run_id: int, cells: Sequence[Cell], left_out: Sequence[LeftOut], reused: Collection[str]
     ) -> None:
-        """Enter the cells of a run, those that need no work (`reused`), and the impossible combinations."""
+        """Inserts the cells of a run, and the impossible combinations; `reused` are ids of cells that need no work."""
         with self._database.transaction() as connection:
             registration.insert_cells(connection, run_id, cells, left_out, reused)
 
     def cell_states(self, machine: str) -> dict[str, CellState]:
-        """The newest execution of each cell on this machine, by cell id."""
+        """Reads the newest execution of each cell on this machine, by cell id."""
         with self._database.reading() as connection:
             return cell_states(connection, machine)
 
@@ -125,10 +125,21 @@ class Recorder:
         boot_id: str | None = None,
         fresh: bool = False,
     ) -> AttemptStart:
-        """Enter an attempt as running.
+        """Inserts an attempt as running.
 
-        It goes on with the cell's newest execution on this machine unless that is final (completed or diverged) or
+        It continues the cell's newest execution on this machine, unless that is final (completed or diverged) or
         `fresh` asks for a new one.
+
+        Args:
+            run_id: The run that makes it.
+            cell_id: The cell.
+            machine: Name of the computer that timings belong to.
+            isolation: `fork` or `spawn`.
+            cores: Processors that the worker is pinned to; empty when it is not.
+            gpu: Index of the GPU that the worker sees.
+            neighbours: Number of cells that run at the same time.
+            boot_id: The start of the computer that process ids belong to.
+            fresh: Whether to begin a new execution.
         """
         facts = {
             "isolation": isolation,
@@ -175,19 +186,19 @@ class Recorder:
                 self._record_facts(running, event)
 
     def progress(self, attempt_id: int) -> Progress | None:
-        """How far a running attempt is, from memory."""
+        """Returns the last progress event of a running attempt, from memory."""
         running = self._running.get(attempt_id)
         return None if running is None else running.progress
 
     def flush(self, *, due_only: bool = False) -> None:
-        """Write the short epochs that wait; with `due_only` only when one has waited for `WAIT_SECONDS`."""
+        """Writes the pending epochs; with `due_only` only when one has waited for `WAIT_SECONDS`."""
         wait = self.seconds_to_flush()
         if wait is not None and (wait <= 0 or not due_only):
             with self._writing():
                 pass
 
     def seconds_to_flush(self) -> float | None:
-        """When `flush` is due at the latest; None when nothing waits."""
+        """Returns in how many seconds `flush` is due; None when nothing is pending."""
         oldest = min((running.pending_since for running in self._running.values() if running.pending), default=None)
         return None if oldest is None else oldest + WAIT_SECONDS - self._monotonic()
 
@@ -204,18 +215,18 @@ class Recorder:
         will_retry: bool = False,
         predictions: PredictionRow | None = None,
     ) -> bool:
-        """End an attempt and derive its execution's status, cause, results, timings and digest.
+        """Ends an attempt and computes its execution's status, cause, results, timings and digest.
 
         Args:
             attempt_id: From `start_attempt`.
             state: How it ended: `completed`, or the cause.
-            detail: The cause in words, when the scheduler knows better than the worker.
-            exited: What the guardian saw of the worker's end.
-            log_tail: The last of what the worker printed.
-            error: The exception that ended it; the one that was recorded by default.
-            disturbed: Whether other load disturbed its timings; None when that is not known.
-            will_retry: Whether the scheduler will try again, so that the cell is not failed yet.
-            predictions: What it predicted for the test set; kept when it completed.
+            detail: Description of the cause, when the scheduler knows better than the worker.
+            exited: How the worker's process ended, from the guardian.
+            log_tail: The end of the worker's output.
+            error: The exception that ended it; by default the last `Failed` event.
+            disturbed: Whether other load disturbed its timings; None when unknown.
+            will_retry: Whether the scheduler will try again, so that the cell has not failed yet.
+            predictions: Its predictions for the test set; stored when it completed.
 
         Returns:
             Whether this call ended it; False when it had ended before.
@@ -227,20 +238,20 @@ class Recorder:
         columns = outcome.attempt_columns(running, exited, error, detail, self._monotonic() - running.began)
         columns |= {"state": state, "log_tail": log_tail, "disturbed": disturbed}
         with self._writing() as connection:
-            won = attempts.finish(
+            ended = attempts.finish(
                 connection, running, columns, now=self._now(), will_retry=will_retry, predictions=predictions
             )
         del self._running[attempt_id]
-        return won
+        return ended
 
     def block(self, run_id: int, cell: Cell, machine: str, parent_cell_id: str, reason: str = "") -> None:
-        """Enter that a cell cannot run because its parent has no weights to give."""
-        words = reason or f"its parent {parent_cell_id} did not complete"
+        """Records that a cell cannot run because its parent has no weights."""
+        reason = reason or f"its parent {parent_cell_id} did not complete"
         with self._writing() as connection:
-            attempts.block(connection, run_id, cell.cell_id, machine, words)
+            attempts.block(connection, run_id, cell.cell_id, machine, reason)
 
     def finish_run(self, run_id: int, state: str, exit_code: int) -> None:
-        """End a run; what it left waiting for another try is `interrupted`."""
+        """Ends a run; executions that were to be tried again become `interrupted`."""
         with self._writing() as connection:
             attempts.finish_run(connection, run_id, state, exit_code, self._now())
         self._own_runs.discard(run_id)
@@ -248,9 +259,9 @@ class Recorder:
     def _record_epoch(self, running: RunningAttempt, event: EpochFinished) -> None:
         if not running.pending:
             running.pending_since = self._monotonic()
-        odd = running.tell(event)
-        if odd:
-            log.warning("cell %s, attempt %d: %s", running.cell_id, running.attempt_id, odd)
+        warning = running.add_epoch(event)
+        if warning:
+            log.warning("cell %s, attempt %d: %s", running.cell_id, running.attempt_id, warning)
         waited = self._monotonic() - running.pending_since
         may_wait = event.seconds < SHORT_EPOCH_SECONDS and waited < WAIT_SECONDS and len(running.pending) < WAIT_ROWS
         if running.pending and not may_wait:
@@ -268,17 +279,17 @@ class Recorder:
 
     def _update(self, running: RunningAttempt, attempt: dict[str, Any], execution: dict[str, Any]) -> None:
         with self._writing() as connection:
-            won = not attempt or update_attempt(connection, running, attempt)
-            won = won and (not execution or update_execution(connection, running, execution))
-        if not won:
+            updated = not attempt or update_attempt(connection, running, attempt)
+            updated = updated and (not execution or update_execution(connection, running, execution))
+        if not updated:
             log.warning("attempt %d is not the running one any more; a late word was not recorded", running.attempt_id)
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
-        """A transaction that first writes the epochs that wait, so that the order of events is kept."""
-        waiting = [running for running in self._running.values() if running.pending]
+        """Gives a transaction that first writes the pending epochs, so that the order of events is kept."""
+        with_pending = [running for running in self._running.values() if running.pending]
         with self._database.transaction() as connection:
-            for running in waiting:
+            for running in with_pending:
                 if not write_epochs(connection, running):
                     log.warning(
                         "attempt %d is not the running one any more; %d late epochs were not recorded",
@@ -286,6 +297,6 @@ class Recorder:
                         len(running.pending),
                     )
             yield connection
-        # only now: when the disk was full, they wait on
-        for running in waiting:
+        # only after the commit: when the disk was full, they stay pending
+        for running in with_pending:
             running.pending = []

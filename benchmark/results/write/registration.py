@@ -1,4 +1,4 @@
-"""Entering a run and its cells: many rows at once, and the same cell again and again."""
+"""Inserts a run and its cells: up to a hundred thousand rows at once, of which many may exist already."""
 
 from __future__ import annotations
 
@@ -21,17 +21,22 @@ from benchmark.results.schema.tables import run, run_cell
 from benchmark.status import Status
 
 BATCH_ROWS = 2000
-"""Rows that are held in memory at once; more are not entered any faster."""
+"""Rows that are held in memory at once; more are not inserted any faster."""
 
 _RENEWED = ("dataset", "model", "strategy", "strategy_label", "device", "spec")
-"""What may differ between two matrices with the same cell: how things are called there."""
+"""Columns that may differ between two matrices with the same cell, because they are names or not part of its id."""
 
 
 def insert_run(connection: sa.Connection, facts: RunFacts, started_utc: str) -> int:
-    """Enter a run as running; returns its number."""
-    done = connection.execute(run.insert().values(**asdict(facts), state=Status.RUNNING, started_utc=started_utc))
-    assert done.inserted_primary_key is not None
-    return int(done.inserted_primary_key[0])
+    """Inserts a run as running; returns its id."""
+    return inserted_id(connection, run.insert().values(**asdict(facts), state=Status.RUNNING, started_utc=started_utc))
+
+
+def inserted_id(connection: sa.Connection, statement: sa.Insert) -> int:
+    """Inserts a row; returns the id that the database gave it."""
+    key = connection.execute(statement).inserted_primary_key
+    assert key is not None
+    return int(key[0])
 
 
 def insert_cells(
@@ -41,7 +46,15 @@ def insert_cells(
     left_out: Sequence[LeftOut],
     reused: Collection[str],
 ) -> None:
-    """Enter what the run is made of; cells that are known keep their row and take the newest names."""
+    """Inserts the cells of a run; cells that exist keep their row and take the newest names.
+
+    Args:
+        connection: Inside a transaction.
+        run_id: The run.
+        cells: The cells that it runs or reuses, in its order.
+        left_out: The impossible combinations.
+        reused: Ids of the cells that need no work.
+    """
     _insert(connection, cell_table, cell_rows(run_id, cells), renewed=_RENEWED)
     _insert(connection, run_cell, _planned_rows(run_id, cells, frozenset(reused)))
     _insert(connection, run_cell, _left_out_rows(run_id, left_out, len(cells)))
@@ -50,10 +63,10 @@ def insert_cells(
 def _insert(
     connection: sa.Connection, table: sa.Table, rows: Iterator[dict[str, Any]], renewed: Sequence[str] = ()
 ) -> None:
-    """Enter rows that have every column of the table, in batches; `renewed` columns replace those of a known row.
+    """Inserts rows that have every column of the table, in batches; `renewed` columns replace those of an existing row.
 
-    The statement is compiled here and goes to the driver as it is: of a hundred thousand rows SQLAlchemy would look
-    at each once more, which takes a second. None of these columns needs a conversion.
+    The compiled statement goes directly to the driver: SQLAlchemy would process each of a hundred thousand rows again,
+    which takes a second, and none of these columns needs a conversion.
     """
     sqlite = connection.dialect.name == "sqlite"
     statement: Any = (sqlite_dialect.insert if sqlite else postgresql_dialect.insert)(table)
@@ -68,7 +81,7 @@ def _insert(
 
 
 def cell_rows(run_id: int, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
-    """The rows of `cell` for cells that a run was the first to have."""
+    """Yields the rows of `cell` for new cells of a run."""
     spec = SpecWriter()
     for cell in cells:
         last = cell.stages[-1] if cell.stages else None
@@ -127,13 +140,17 @@ def _left_out_rows(run_id: int, left_out: Sequence[LeftOut], first: int) -> Iter
 
 
 class SpecWriter:
-    """`json.dumps(cell.to_dict())`, but for the order of keys, for many cells: shared parts are written once."""
+    """Serializes many cells as JSON, encoding the parts that they share only once.
+
+    The texts equal `json.dumps(cell.to_dict())` but for the order of keys.
+    """
 
     def __init__(self) -> None:
-        # by identity: hashing a part costs as much as writing it. The value keeps the part, and so its id, alive
+        # by id(): hashing a part costs as much as encoding it. The value keeps the part alive, so that its id is not reused
         self._parts: dict[int, tuple[Any, str]] = {}
 
     def text(self, cell: Cell) -> str:
+        """Returns the cell as JSON."""
         scalars = json.dumps(dict(zip(_SCALARS, _scalars_of(cell), strict=True)), default=asdict)
         stages = ", ".join(map(self._part, cell.stages))
         parts = ", ".join(f'"{name}": {self._part(getattr(cell, name))}' for name in _PARTS)

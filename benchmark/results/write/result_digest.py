@@ -1,7 +1,7 @@
-"""The digest of a finished execution: equal for equal numbers, whatever they took to compute.
+"""Computes the digest of a finished execution: equal for equal results, however long they took.
 
-Two undisturbed runs of a deterministic cell agree, so does one that was killed and resumed, and a bit that flipped on
-the disk shows.
+Two runs of a deterministic cell have the same digest, also when one was killed and resumed; a bit that flipped on the
+disk changes it.
 """
 
 from __future__ import annotations
@@ -44,11 +44,11 @@ RESULT_FIELDS = (
 
 
 def execution_digest(cell_id: str, result: Mapping[str, Any], epochs: Iterable[Mapping[str, Any]]) -> str:
-    """sha256 over the canonical rows of an execution: no timings, no ids of runs or attempts, no dates.
+    """Returns the sha256 of an execution's results and epochs, without timings, dates, and ids of runs and attempts.
 
     Args:
         cell_id: The cell.
-        result: Its row, with NaN restored.
+        result: The row of the execution, with NaN restored.
         epochs: The rows of its epochs in their order, with NaN restored.
     """
     lines = [
@@ -60,5 +60,5 @@ def execution_digest(cell_id: str, result: Mapping[str, Any], epochs: Iterable[M
 
 
 def exact(value: Any) -> Any:
-    """The value with every bit of a float shown, NaN and infinities named; -0.0 is 0.0, as SQLite keeps it."""
+    """Returns floats as hexadecimal text without rounding, other values unchanged; -0.0 is 0.0, as SQLite stores it."""
     return (value + 0.0).hex() if isinstance(value, float) else value

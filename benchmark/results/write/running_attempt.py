@@ -1,4 +1,4 @@
-"""What a running attempt has told so far, and how its events become columns."""
+"""The state of a running attempt between its events, and the columns that events fill."""
 
 from __future__ import annotations
 
@@ -29,22 +29,25 @@ from benchmark.results.write.result_digest import EPOCH_FIELDS, exact
 from benchmark.status import Status
 
 ORIGIN_COLUMNS = ("features", "features_seconds", "features_alone_seconds", "shared_epochs", "shared_seconds")
-"""What other cells did of the training, and what they saved it."""
+"""Columns that say what was reused from other cells, and how long it took them."""
 
 KEPT_METRICS = ("train_accuracy", "train_loss", "val_accuracy", "val_loss")
 
 
 @dataclass(slots=True)
 class RunningAttempt:
-    """The memory of one attempt between its start and its end.
+    """One attempt between its start and its end, in the recorder's memory.
 
     Attributes:
-        keeps_last: Whether the cell keeps its last epoch's weights, not its best one's.
-        earlier: The attempt and run before this one in the same execution, to which replayed epochs belong.
-        known: Metrics of the epochs that are in the database already, by epoch.
-        seconds: Of these epochs and of those told since, by epoch; `fit_seconds` is their sum.
-        kept: Columns of `execution` that epochs and evaluation decide.
-        pending: Rows of epochs that are not in the database yet.
+        keeps_last: Whether the cell keeps the weights of its last epoch instead of its best.
+        began: Monotonic time of the start, in seconds.
+        earlier: Ids of the attempt and run before this one in the same execution, to which replayed epochs belong.
+        known: Metrics of the epochs received or in the database, by epoch.
+        seconds: Duration of these epochs, by epoch; `fit_seconds` is the sum.
+        epochs: The highest epoch received.
+        kept: Columns of `execution` that epochs and evaluation determine.
+        pending: Rows of epochs that are not in the database yet; `pending_since` is the monotonic time of the oldest.
+        notes: Remarks for the attempt's `detail`.
     """
 
     attempt_id: int
@@ -68,11 +71,11 @@ class RunningAttempt:
     diverged: Diverged | None = None
     failed: Failed | None = None
 
-    def tell(self, event: EpochFinished) -> str | None:
-        """Take in an epoch; returns what is odd about it, in words, or None.
+    def add_epoch(self, event: EpochFinished) -> str | None:
+        """Adds a finished epoch; returns a warning when it differs from an earlier run of the same epoch, else None.
 
-        An epoch that is told again with the same numbers after a resume stays as it was; one that was computed anew
-        replaces the row, because its timings are those of the attempts that count.
+        An epoch that is replayed with the same metrics after a resume leaves its row as it is; one that was computed
+        again replaces the row, because its timings belong to the attempts that count.
         """
         row = {name: value for name, value in asdict(event).items() if name != "replayed"}
         metrics = tuple(exact(row[name]) for name in EPOCH_FIELDS)
@@ -95,8 +98,8 @@ class RunningAttempt:
         self.seconds[epoch_number] = seconds
         self.epochs = max(self.epochs or 0, epoch_number)
 
-    def remember(self, row: Mapping[str, Any]) -> None:
-        """Take note of an epoch that the database has already; NaN restored."""
+    def add_recorded(self, row: Mapping[str, Any]) -> None:
+        """Adds an epoch that is in the database already; the row has NaN restored."""
         self._remember(row["epoch"], tuple(exact(row[name]) for name in EPOCH_FIELDS), row["seconds"])
 
     def _keep(self, event: EpochFinished) -> None:
@@ -105,7 +108,7 @@ class RunningAttempt:
             self.kept["best_epoch"] = event.epoch
 
     def execution_columns(self) -> dict[str, Any]:
-        """What the `execution` row says after the epochs told so far."""
+        """Returns the columns of the `execution` row after the epochs received so far."""
         return {
             "epochs": self.epochs,
             "fit_seconds": self.features_seconds + self.fit_seconds if self.seconds else None,
@@ -114,7 +117,7 @@ class RunningAttempt:
 
 
 def columns_of(event: object) -> tuple[dict[str, Any], dict[str, Any]] | None:
-    """The columns of `attempt` and of `execution` that an event fills; None for events that fill none directly."""
+    """Returns the columns of `attempt` and of `execution` that an event fills; None for events that fill none directly."""
     match event:
         case Launched():
             return asdict(event), {}
@@ -133,18 +136,18 @@ def columns_of(event: object) -> tuple[dict[str, Any], dict[str, Any]] | None:
 
 
 def note_of(event: object) -> str | None:
-    """A remark that the attempt keeps in its detail."""
+    """Returns a remark for the attempt's `detail`, if the event asks for one."""
     if isinstance(event, CheckpointFailed):
         return f"checkpoint_failed at epoch {event.epoch}: {event.reason}"
     return None
 
 
 def load_known(connection: sa.Connection, running: RunningAttempt) -> None:
-    """Remember the epochs that earlier attempts of the same execution left in the database."""
+    """Reads the epochs that earlier attempts of the same execution left in the database."""
     columns = [epoch.c[name] for name in (*EPOCH_FIELDS, "seconds", NAN_COLUMN)]
     rows = connection.execute(sa.select(*columns).where(epoch.c.execution_id == running.execution_id)).mappings()
     for row in map(null_to_nan, rows):
-        running.remember(row)
+        running.add_recorded(row)
 
 
 def _epoch_upsert(insert: Callable[..., Any]) -> Any:
@@ -165,7 +168,7 @@ _IS_RUNNING = (
 UPDATE_EXECUTION = execution.update().where(
     execution.c.execution_id == sa.bindparam("this_execution"), execution.c.status == Status.RUNNING, _IS_RUNNING
 )
-"""Guarded: a replaced attempt's late word changes no row."""
+"""Guarded by the attempt's state: a late event of a replaced attempt changes no row."""
 
 UPDATE_ATTEMPT = attempt.update().where(
     attempt.c.attempt_id == sa.bindparam("this_attempt"), attempt.c.state == Status.RUNNING
@@ -173,18 +176,18 @@ UPDATE_ATTEMPT = attempt.update().where(
 
 
 def update_execution(connection: sa.Connection, running: RunningAttempt, values: dict[str, Any]) -> bool:
-    """Change the execution of an attempt; False when the attempt is not the running one any more."""
+    """Updates the execution of an attempt; False when the attempt is no longer the running one."""
     keys = {"this_execution": running.execution_id, "this_attempt": running.attempt_id}
     return connection.execute(UPDATE_EXECUTION, {**values, **keys}).rowcount == 1
 
 
 def update_attempt(connection: sa.Connection, running: RunningAttempt, values: dict[str, Any]) -> bool:
-    """Change an attempt; False when it is not running any more."""
+    """Updates an attempt; False when it is no longer running."""
     return connection.execute(UPDATE_ATTEMPT, {**values, "this_attempt": running.attempt_id}).rowcount == 1
 
 
 def write_epochs(connection: sa.Connection, running: RunningAttempt) -> bool:
-    """Write the epochs that wait; False when the attempt is not the running one any more, and then writes nothing."""
+    """Writes the pending epochs; False, and nothing written, when the attempt is no longer the running one."""
     if not update_execution(connection, running, running.execution_columns()):
         return False
     connection.execute(UPSERT_EPOCH[connection.dialect.name], running.pending)
