@@ -222,9 +222,14 @@ def artifacts_problem(state: CellState, root: Path) -> str | None:
         root: Folder of all artifacts.
     """
     finished_ns = _nanoseconds(state.finished_utc)
+    inside: dict[Path, bool] = {}
     for artifact in state.artifacts:
         path = root / artifact.path
-        if not path.resolve().is_relative_to(root.resolve()):
+        # following links is slow, and the files of an execution lie in few folders
+        place = path if path.is_symlink() else path.parent
+        if place not in inside:
+            inside[place] = place.resolve().is_relative_to(root.resolve())
+        if not inside[place]:
             return f"{artifact.path} leads out of the artifacts folder"
         if (damage := _damage(path, artifact, finished_ns)) is not None:
             return f"{artifact.path} {damage}"
