@@ -13,8 +13,8 @@ from scheduling_plans import plan_of
 from benchmark.matrix.cell import Cell
 from benchmark.results.store.database import open_database
 from benchmark.results.store.lock import lock_database
-from benchmark.scheduling.options import RunOptions, RunSummary
 from benchmark.scheduling.run import run_matrix
+from benchmark.scheduling.run_options import RunOptions, RunSummary
 
 
 @dataclass

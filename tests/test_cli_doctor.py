@@ -6,7 +6,7 @@ import pytest
 from cli_workplace import Workplace
 
 from benchmark import machine
-from benchmark.cli.texts import doctor_checks
+from benchmark.cli import doctor_checks
 
 
 @pytest.fixture

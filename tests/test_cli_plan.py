@@ -11,7 +11,7 @@ import time
 import pytest
 from cli_workplace import MATRIX, Workplace
 
-from benchmark.cli.texts.forecast_text import History, expect
+from benchmark.cli.run_forecast import History, expect
 from benchmark.matrix.settings import SETTINGS
 
 

@@ -9,7 +9,7 @@ import pytest
 from cli_workplace import MATRIX, Workplace
 
 from benchmark.scheduling.programs import inference
-from benchmark.scheduling.programs.inference import Predicted
+from benchmark.scheduling.programs.inference import CellPrediction
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +36,7 @@ def place(finished, tmp_path, monkeypatch) -> Workplace:
     def predict(trained, images, views, *, allow_plugins):
         rows = [[0.1, 0.6 - 0.4 * (one.cell.seed == 1), 0.3 + 0.4 * (one.cell.seed == 1)] for one in trained]
         names = ("cat", "dog", "eel")
-        return [Predicted(one.cell, names, [row] * len(images)) for one, row in zip(trained, rows, strict=True)]
+        return [CellPrediction(one.cell, names, [row] * len(images)) for one, row in zip(trained, rows, strict=True)]
 
     monkeypatch.setattr(inference, "predict", predict)
     return Workplace(tmp_path)
@@ -112,7 +112,7 @@ def test_weights_that_are_gone_name_the_cure(place):
 
 def test_cells_of_other_classes_are_not_averaged(place, monkeypatch):
     def predict(trained, images, views, *, allow_plugins):
-        return [Predicted(one.cell, (f"{number}", "x"), [[0.5, 0.5]]) for number, one in enumerate(trained)]
+        return [CellPrediction(one.cell, (f"{number}", "x"), [[0.5, 0.5]]) for number, one in enumerate(trained)]
 
     monkeypatch.setattr(inference, "predict", predict)
     done = place.call("predict", "seed=0,strategy=regularized", "one.png")

@@ -13,7 +13,7 @@ from scheduling_plans import fake_cell
 from benchmark.events import EpochFinished
 from benchmark.forecast.cost import network_of
 from benchmark.forecast.estimate import Durations, pioneers, run_seconds
-from benchmark.forecast.running import Remaining, Running
+from benchmark.forecast.remaining import Remaining, Running
 from benchmark.forecast.simulation import Room
 from benchmark.matrix.cell import Architecture, Cell
 from benchmark.results.read.durations import efforts

@@ -7,7 +7,7 @@ import pytest
 
 from benchmark.events import Launched, Progress, StageStarted
 from benchmark.scheduling.loop.stall import StallDetector
-from benchmark.scheduling.options import RunOptions
+from benchmark.scheduling.run_options import RunOptions
 
 OPTIONS = RunOptions(
     machine="m", artifacts_root=Path("a"), cache_root=Path("c"), stall_seconds=10, first_batch_seconds=100

@@ -364,7 +364,7 @@ def test_model_files_and_pickles_are_nothing_that_weights_can_be(tmp_path):
 
 
 def test_the_versions_that_load_unsafe_model_files_are_known():
-    from benchmark.cli.texts.doctor_checks import KERAS_FLOOR, _package
+    from benchmark.cli.doctor_checks import KERAS_FLOOR, _package
 
     assert _package("keras", "3.11.2").verdict == "bad"
     assert _package("keras", ".".join(map(str, KERAS_FLOOR))).verdict == "good"

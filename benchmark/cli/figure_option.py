@@ -35,7 +35,7 @@ def with_figures(
         UserError: The folder is a file.
         StorageError: The disk is full, or writing is not allowed.
 
-    TransferSide effects: writes PNG and SVG files, and the index beside the artifacts; names each file on stderr.
+    Side effects: writes PNG and SVG files, and the index beside the artifacts; names each file on stderr.
     """
     from benchmark.catalog.cache import default_cache_root
     from benchmark.cli.cell_lookup import stored_predictions

@@ -1,4 +1,4 @@
-"""Rows to stdout, as a table for people, or as CSV or one JSON document for programs."""
+"""What stdout gets: rows as a table for people, or as CSV or one JSON document for programs; and reports."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from benchmark import units
 from benchmark.cli import streams
@@ -19,7 +19,13 @@ from benchmark.files import appearing
 from benchmark.status import Status
 from benchmark.text import json_printable, printable
 
+if TYPE_CHECKING:
+    from benchmark.reporting.table import Report
+
 Row = Mapping[str, Any]
+
+FILE_COLUMNS = 110
+"""Width of a report that goes to a file or another program."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -151,6 +157,17 @@ def table(rows: Sequence[Row], columns: Sequence[Column], title: str | None = No
             *(Text(_shown(row.get(column.key), column), style=_status_style(column, row)) for column in columns)
         )
     return drawn
+
+
+def print_report(report: Report, output_format: str) -> None:
+    """Print a report in one of `formats.FORMATS`, as wide as the terminal, or the file, allows."""
+    from benchmark.reporting.writers.formats import render
+
+    console = streams.out()
+    width = console.width if console.is_terminal else min(console.width, FILE_COLUMNS)
+    color = console.is_terminal and not console.no_color
+    text = render(report, output_format, width=width, color=color, encoding=sys.stdout.encoding or "ascii")
+    sys.stdout.write(text)
 
 
 STATUS_STYLES = {

@@ -61,7 +61,7 @@ SPEEDS: Mapping[str, Speed] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
+class NetworkCost:
     """A network, for one image of its cell.
 
     Attributes:
@@ -134,7 +134,7 @@ def cost_of(cell: Cell) -> CellCost:
     return CellCost(speed.start, tuple(map(stage_cost, cell.stages)), end)
 
 
-def network_of(cell: Cell) -> Network:
+def network_of(cell: Cell) -> NetworkCost:
     """The cell's network, scaled from what is known of its architecture at its usual size and width."""
     facts, given, data = ARCHITECTURES.get(cell.architecture.name), dict(cell.architecture.parameters), cell.data
     usual = facts.backbone if facts else UNKNOWN_BACKBONE
@@ -145,7 +145,7 @@ def network_of(cell: Cell) -> Network:
         features *= (data.image_size // 2 ** len(filters)) ** 2
     hidden = given.get("dense_units") or 0
     head = (features + 1) * hidden + (hidden + 1) * data.num_classes if hidden else (features + 1) * data.num_classes
-    return Network(
+    return NetworkCost(
         multiply_adds=usual.multiply_adds * pixels * _relative_width(filters, usual.filters, shrink=4) + head,
         activations=usual.activations * pixels * math.sqrt(_relative_width(filters, usual.filters, shrink=4)),
         backbone_parameters=usual.parameters * _relative_width(filters, usual.filters, shrink=1),
@@ -163,14 +163,14 @@ def _relative_width(filters: tuple[int, ...], usual: tuple[int, ...], *, shrink:
     return work(filters) / work(usual) if usual else 1.0
 
 
-def learning_share(stage: Stage, network: Network) -> float:
+def learning_share(stage: Stage, network: NetworkCost) -> float:
     """Share of the backbone that gradients go through, 0..1."""
     if stage.train == "all":
         return 1.0
     return min(int(stage.train.removeprefix("last:")) / network.layers, 1.0) if ":" in stage.train else 0.0
 
 
-def learning_parameters(stage: Stage, network: Network) -> float:
+def learning_parameters(stage: Stage, network: NetworkCost) -> float:
     """How many parameters the stage updates in each step."""
     return network.head_parameters + learning_share(stage, network) * network.backbone_parameters
 

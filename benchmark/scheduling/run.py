@@ -13,7 +13,7 @@ import benchmark
 from benchmark import faults, machine
 from benchmark.errors import StorageError, exhaustion
 from benchmark.forecast.estimate import Durations, run_seconds
-from benchmark.forecast.running import Remaining
+from benchmark.forecast.remaining import Remaining
 from benchmark.forecast.trial_store import TrialStore
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
@@ -29,12 +29,12 @@ from benchmark.scheduling.decisions.shared_stages import SharedStages
 from benchmark.scheduling.loop.context import RunContext, name_of
 from benchmark.scheduling.loop.loop import run_cells
 from benchmark.scheduling.loop.retrying_recorder import RetryingRecorder
-from benchmark.scheduling.options import GuardedObserver, Observer, RunOptions, RunSummary
 from benchmark.scheduling.processes.environment import require_backends
 from benchmark.scheduling.processes.leftover_processes import kill_leftovers
 from benchmark.scheduling.processes.signals import StopSignals
 from benchmark.scheduling.processes.slots import slots_of
 from benchmark.scheduling.programs.freshness import refresh
+from benchmark.scheduling.run_options import GuardedObserver, Observer, RunOptions, RunSummary
 from benchmark.status import Cause, Status
 
 FAILED_EXIT_CODE = 3

@@ -28,7 +28,7 @@ Weights = npt.NDArray[np.float64]
 
 
 @dataclass(slots=True)
-class State:
+class FakeState:
     """What an epoch leaves for the next one."""
 
     weights: Weights
@@ -47,17 +47,17 @@ def _start_weights(job: Job, cell: Cell) -> Weights:
         return np.asarray(stored["weights"], dtype=np.float64)
 
 
-def resumed_state(job: Job, cell: Cell) -> State:
+def resumed_state(job: Job, cell: Cell) -> FakeState:
     """The newest whole state of this cell among the attempts so far, or the beginning."""
     for directory in (job.directory, *job.earlier_directories):
         for name in (layout.STATE, layout.PREVIOUS_STATE):
             state = _load(Path(directory) / name, cell.cell_id)
             if state is not None:
                 return state
-    return State(_start_weights(job, cell), [])
+    return FakeState(_start_weights(job, cell), [])
 
 
-def checkpoint(job: Job, cell: Cell, state: State, emit: Emit, saved: list[EpochFinished]) -> None:
+def checkpoint(job: Job, cell: Cell, state: FakeState, emit: Emit, saved: list[EpochFinished]) -> None:
     """Writes the state after an epoch, and notes in `saved` what a resumed worker would know."""
     try:
         _save(Path(job.directory), cell.cell_id, state)
@@ -68,26 +68,26 @@ def checkpoint(job: Job, cell: Cell, state: State, emit: Emit, saved: list[Epoch
         faults.point("ckpt.done")
 
 
-def store_stage(job: Job, stage: int, state: State, emit: Emit) -> bool:
+def store_stage(job: Job, stage: int, state: FakeState, emit: Emit) -> bool:
     """Leaves the end of a stage for other cells, as `training/artifacts/stage_states.py` does."""
     folder = _stored(job, stage)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _save(folder, folder.parent.name, State(state.weights, state.history))
+        _save(folder, folder.parent.name, FakeState(state.weights, state.history))
     except OSError as error:
         emit(CheckpointFailed(len(state.history), f"not stored for other cells: {error}"))
         return False
     return True
 
 
-def take_stages(job: Job, emit: Emit) -> State | None:
+def take_stages(job: Job, emit: Emit) -> FakeState | None:
     """Where another cell ended the most stages of this one."""
     for stages in sorted(map(int, job.shared_stages), reverse=True):
         folder = _stored(job, stages)
         state = _load(folder / layout.STATE, folder.parent.name)
         if state is not None:
             emit(StagesTaken(stages))
-            return State(state.weights, state.history, len(state.history))
+            return FakeState(state.weights, state.history, len(state.history))
         if (folder / layout.STATE).exists():
             emit(CheckpointFailed(0, f"not begun from: {folder / layout.STATE} is damaged"))
     return None
@@ -97,7 +97,7 @@ def _stored(job: Job, stages: int) -> Path:
     return Path(job.shared_stages[str(stages)]) / (job.parent_weights_sha256 or "none")[:16]
 
 
-def _save(directory: Path, cell_id: str, state: State) -> None:
+def _save(directory: Path, cell_id: str, state: FakeState) -> None:
     epochs = [asdict(epoch) for epoch in state.history]
     header = {"cell_id": cell_id, "history": epochs, "taken": state.taken}
     content = packed_arrays(weights=state.weights, header=np.array(json.dumps(header)))
@@ -105,7 +105,7 @@ def _save(directory: Path, cell_id: str, state: State) -> None:
     write_with_faults(directory / layout.STATE, content, "ckpt.write", keep_previous=directory / layout.PREVIOUS_STATE)
 
 
-def _load(path: Path, cell_id: str) -> State | None:
+def _load(path: Path, cell_id: str) -> FakeState | None:
     try:
         content = path.read_bytes()
     except OSError:
@@ -117,7 +117,7 @@ def _load(path: Path, cell_id: str) -> State | None:
         weights = np.asarray(stored["weights"], dtype=np.float64)
     if header["cell_id"] != cell_id:
         return None
-    return State(weights, [EpochFinished(**epoch) for epoch in header["history"]], header["taken"])
+    return FakeState(weights, [EpochFinished(**epoch) for epoch in header["history"]], header["taken"])
 
 
 def packed_arrays(**arrays: npt.NDArray[Any]) -> bytes:

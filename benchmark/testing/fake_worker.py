@@ -44,7 +44,7 @@ from benchmark.matrix.cell import Cell
 from benchmark.testing.fake_state import (
     PARAMETERS,
     Emit,
-    State,
+    FakeState,
     Weights,
     checkpoint,
     packed_arrays,
@@ -173,7 +173,7 @@ def _build(job: Job, cell: Cell, emit: Emit, begun: float) -> None:
     )
 
 
-def _train(job: Job, cell: Cell, state: State, emit: Emit, stop: _StopFlag, saved: list[EpochFinished]) -> None:
+def _train(job: Job, cell: Cell, state: FakeState, emit: Emit, stop: _StopFlag, saved: list[EpochFinished]) -> None:
     epoch, entered = 0, 0
     for stage, plan in enumerate(cell.stages, start=1):
         for stage_epoch in range(1, plan.epochs + 1):
@@ -197,14 +197,14 @@ def _train(job: Job, cell: Cell, state: State, emit: Emit, stop: _StopFlag, save
         _tell_stage(cell, len(cell.stages), state, emit)
 
 
-def _tell_stage(cell: Cell, stage: int, state: State, emit: Emit) -> None:
+def _tell_stage(cell: Cell, stage: int, state: FakeState, emit: Emit) -> None:
     seconds = math.fsum(told.seconds for told in state.history[: state.taken])
     epochs = cell.stages[stage - 1].epochs
     emit(StageStarted(stage, epochs, PARAMETERS, shared_epochs=state.taken, shared_seconds=seconds))
 
 
 def _epoch(
-    cell: Cell, state: State, stage: int, epoch: int, stage_epoch: int, emit: Emit, stop: _StopFlag
+    cell: Cell, state: FakeState, stage: int, epoch: int, stage_epoch: int, emit: Emit, stop: _StopFlag
 ) -> EpochFinished:
     length = _epoch_seconds(cell)
     begun = time.perf_counter()
@@ -257,7 +257,7 @@ def _measure(weights: Weights) -> tuple[float, float]:
     return loss, 1.0 / (1.0 + loss)
 
 
-def _finish(job: Job, cell: Cell, state: State, emit: Emit, begun: float) -> None:
+def _finish(job: Job, cell: Cell, state: FakeState, emit: Emit, begun: float) -> None:
     faults.point("evaluate")
     loss, accuracy = _measure(state.weights)
     views = {"tta_accuracy": accuracy, "tta_loss": loss} if cell.tta else {}

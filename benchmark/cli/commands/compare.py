@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, machine_option
-from benchmark.cli.report_output import print_report
+from benchmark.cli.output import print_report
 from benchmark.reporting.writers.formats import DEFAULT, FORMATS
 
 WORSE_EXIT_CODE = 3

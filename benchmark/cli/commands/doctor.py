@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import click
 
-from benchmark.cli import output, streams
+from benchmark.cli import doctor_checks, output, streams
 from benchmark.cli.options import CONTEXT, common_options, database_option, format_option
-from benchmark.cli.texts import doctor_checks
 from benchmark.text import printable
 
 MARKS = {"good": ("✓", "green"), "note": ("·", "dim"), "missing": ("-", "yellow"), "bad": ("✗", "red")}

@@ -17,13 +17,13 @@ from benchmark.cli.options import (
     machine_option,
     matrix_options,
 )
-from benchmark.cli.running import run_options
-from benchmark.cli.texts.forecast_text import history
+from benchmark.cli.run_forecast import history
+from benchmark.cli.start_run import run_options
 from benchmark.cli.texts.plan_text import show_plan
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.options import RunOptions
+    from benchmark.scheduling.run_options import RunOptions
 
 
 @click.command(
@@ -70,8 +70,8 @@ def command(
 
 
 def _probed(matrix: MatrixRequest, plan: Plan, database: str, options: RunOptions) -> Plan:
-    """The plan once the machine has been measured for it; see `cli/thread_measuring.py`."""
-    from benchmark.cli.thread_measuring import decide_threads, probe
+    """The plan once the machine has been measured for it; see `cli/measuring.py`."""
+    from benchmark.cli.measuring import decide_threads, probe
     from benchmark.scheduling.decisions.reuse import decide
 
     plan = decide_threads(matrix, plan, database, options)

@@ -18,7 +18,7 @@ from benchmark.status import Status
 
 if TYPE_CHECKING:
     from benchmark.results.store.database import Database
-    from benchmark.scheduling.programs.inference import Predicted, Trained
+    from benchmark.scheduling.programs.inference import CellPrediction, Trained
 
 ENDINGS = {".png", ".jpg", ".jpeg", ".jpe"}
 
@@ -129,7 +129,7 @@ def _ids(database: Database, meant: str, machine: str | None) -> list[str]:
     return list(dict.fromkeys(row["cell_id"] for row in rows))
 
 
-def _document(predicted: Sequence[Predicted], images: Sequence[Path], views: int, top: int) -> dict[str, Any]:
+def _document(predicted: Sequence[CellPrediction], images: Sequence[Path], views: int, top: int) -> dict[str, Any]:
     names = predicted[0].class_names
     for other in predicted[1:]:
         if other.class_names != names:
@@ -154,7 +154,9 @@ def _document(predicted: Sequence[Predicted], images: Sequence[Path], views: int
     }
 
 
-def _image(number: int, path: str, predicted: Sequence[Predicted], names: Sequence[str], top: int) -> dict[str, Any]:
+def _image(
+    number: int, path: str, predicted: Sequence[CellPrediction], names: Sequence[str], top: int
+) -> dict[str, Any]:
     rows = [one.probabilities[number] for one in predicted]
     mean = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
     order = sorted(range(len(mean)), key=lambda index: -mean[index])

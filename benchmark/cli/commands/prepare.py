@@ -13,7 +13,7 @@ import click
 from benchmark import layout, units
 from benchmark.cli import streams, verbosity
 from benchmark.cli.options import CONTEXT, MatrixRequest, common_options, matrix_options
-from benchmark.cli.running import run_options
+from benchmark.cli.start_run import run_options
 from benchmark.errors import UserError
 from benchmark.text import printable
 

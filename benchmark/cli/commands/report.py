@@ -10,7 +10,7 @@ import click
 
 from benchmark.cli import verbosity
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, machine_option, selection_options
-from benchmark.cli.report_output import FILE_COLUMNS, print_report
+from benchmark.cli.output import FILE_COLUMNS, print_report
 from benchmark.errors import UserError
 from benchmark.reporting.writers.formats import DEFAULT, FORMATS, format_of_file, render
 

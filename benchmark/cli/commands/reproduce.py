@@ -13,7 +13,7 @@ from benchmark import layout
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
-from benchmark.cli.running import run_options, run_plan
+from benchmark.cli.start_run import run_options, run_plan
 from benchmark.errors import CellsFailedError, NotFoundError, UserError
 from benchmark.status import FINAL
 from benchmark.text import printable

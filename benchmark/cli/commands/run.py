@@ -19,14 +19,14 @@ from benchmark.cli.options import (
     machine_option,
     matrix_options,
 )
-from benchmark.cli.running import run_options, run_plan
-from benchmark.cli.texts.forecast_text import history
+from benchmark.cli.run_forecast import history
+from benchmark.cli.start_run import run_options, run_plan
 from benchmark.cli.texts.plan_text import show_plan
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.options import RunOptions
+    from benchmark.scheduling.run_options import RunOptions
 
 MANY_CELLS = 10_000
 """Above so many cells a run wants to hear their number once more: a comma too many can cost a month."""
@@ -127,7 +127,7 @@ def _obstacles(plan: Plan, options: RunOptions, confirmed: int | None) -> Iterat
 
 def _decided(matrix: MatrixRequest, plan: Plan, database: str, options: RunOptions, *, wait: bool) -> Plan:
     """The plan once the machine has been measured for `threads = "auto"`, while no other run of this database is."""
-    from benchmark.cli.thread_measuring import decide_threads
+    from benchmark.cli.measuring import decide_threads
     from benchmark.results.store.lock import lock_database
 
     with lock_database(database, wait=wait):

@@ -22,7 +22,7 @@ from benchmark.cli.options import (
     matrix_options,
 )
 from benchmark.cli.output import Column
-from benchmark.cli.running import run_options
+from benchmark.cli.start_run import run_options
 from benchmark.errors import NotFoundError, UserError
 from benchmark.status import Outlook
 from benchmark.text import printable
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from benchmark.results.records import Recorded
     from benchmark.results.store.database import Database
     from benchmark.scheduling.decisions.reuse import Decision
-    from benchmark.scheduling.options import RunOptions
+    from benchmark.scheduling.run_options import RunOptions
 
 CHANGE_COLUMNS = (Column("key"), Column("recorded", show=units.number), Column("now", show=units.number))
 EXECUTION_COLUMNS = (

@@ -14,7 +14,7 @@ from benchmark.matrix.cell import Cell
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.options import Forecast
+    from benchmark.scheduling.run_options import Forecast
 
 ASK_SECONDS = 1.0
 """How often the scheduler's forecast is asked for at most."""

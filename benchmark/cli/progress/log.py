@@ -17,7 +17,7 @@ from benchmark.text import printable
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.options import AttemptFacts, Forecast, RunSummary
+    from benchmark.scheduling.run_options import AttemptFacts, Forecast, RunSummary
 
 EPOCH_LINE_SECONDS = 2.0
 """A cell says at most every so often how its epochs go: thousands of short epochs must not fill a log."""

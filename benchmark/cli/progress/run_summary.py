@@ -14,7 +14,7 @@ from benchmark.status import READING_ORDER, Status
 
 if TYPE_CHECKING:
     from benchmark.cli.progress.board import Board, FinishedCell
-    from benchmark.scheduling.options import RunSummary
+    from benchmark.scheduling.run_options import RunSummary
 
 SHOWN_FAILURES = 10
 SHOWN_CELLS = 3

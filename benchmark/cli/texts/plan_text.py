@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark import units
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
-from benchmark.cli.texts.forecast_text import Expectation, History, expect
+from benchmark.cli.run_forecast import Expectation, History, expect
 from benchmark.status import Outlook, Status
 from benchmark.text import printable
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmark.matrix.cell import Cell
     from benchmark.matrix.plan import LeftOut, Plan
     from benchmark.scheduling.decisions.reuse import Decision
-    from benchmark.scheduling.options import RunOptions
+    from benchmark.scheduling.run_options import RunOptions
 
 SHOWN_CELLS = 200
 """The table shows so many cells; JSON and CSV show all."""

@@ -13,7 +13,7 @@ from benchmark.catalog.cache import PreparedDirectories, fingerprint
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell
 from benchmark.results.records import ArtifactRow, CellState, Recorded
-from benchmark.scheduling.options import RunOptions
+from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import FINAL, Cause, Outlook, Status
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmark import machine
 from benchmark.forecast.estimate import Durations, pioneers
-from benchmark.forecast.running import Running
+from benchmark.forecast.remaining import Running
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.decisions.assignment import Assignment
 from benchmark.scheduling.decisions.queue import CellQueue
@@ -19,11 +19,11 @@ from benchmark.scheduling.decisions.verdicts import Breaker
 from benchmark.scheduling.loop.attempt import Attempt, PendingLaunch
 from benchmark.scheduling.loop.disturbance import DisturbanceMeter
 from benchmark.scheduling.loop.retrying_recorder import RetryingRecorder
-from benchmark.scheduling.options import GuardedObserver, RunOptions
 from benchmark.scheduling.processes.launcher import Launcher
 from benchmark.scheduling.processes.signals import StopSignals
 from benchmark.scheduling.processes.slots import slots_of
 from benchmark.scheduling.programs.preparation import Preparations
+from benchmark.scheduling.run_options import GuardedObserver, RunOptions
 
 
 class RunContext:

@@ -15,7 +15,7 @@ from benchmark.events import (
     StageStored,
     Started,
 )
-from benchmark.scheduling.options import RunOptions
+from benchmark.scheduling.run_options import RunOptions
 
 _BEFORE_TRACING = (Launched, Started, ModelBuilt, Resumed, StagesTaken, StageStored, StageStarted)
 _SIGNS = (*_BEFORE_TRACING, EpochFinished, Evaluated)

@@ -12,11 +12,11 @@ from benchmark.scheduling.loop.attempt import Attempt, PendingLaunch
 from benchmark.scheduling.loop.context import RunContext
 from benchmark.scheduling.loop.disturbance import oom_kills
 from benchmark.scheduling.loop.stall import StallDetector
-from benchmark.scheduling.options import AttemptFacts
 from benchmark.scheduling.processes.guarded_process import GuardedProcess
 from benchmark.scheduling.processes.slots import Grant
 from benchmark.scheduling.processes.worker_order import worker_order
 from benchmark.scheduling.processes.worker_process import Order
+from benchmark.scheduling.run_options import AttemptFacts
 
 LAUNCHES = 3
 """How often an attempt is launched in vain before the run gives up."""

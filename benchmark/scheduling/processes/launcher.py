@@ -10,11 +10,11 @@ from collections.abc import Callable
 
 from benchmark import faults
 from benchmark.matrix.cell import Cell
-from benchmark.scheduling.options import Isolation
 from benchmark.scheduling.processes.environment import forks_safely, template_environment
 from benchmark.scheduling.processes.guarded_process import GuardedProcess, new_pipes, start_guardian
 from benchmark.scheduling.processes.template import Template, installed_versions
 from benchmark.scheduling.processes.worker_process import Order
+from benchmark.scheduling.run_options import Isolation
 
 TEMPLATE_DEATHS = 3
 """After so many deaths of a backend's templates in one run, every further worker for it is spawned."""

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from benchmark import machine
 from benchmark.forecast.simulation import Room
 from benchmark.matrix.cell import Cell
-from benchmark.scheduling.options import RunOptions
+from benchmark.scheduling.run_options import RunOptions
 
 
 @dataclass(frozen=True, slots=True)

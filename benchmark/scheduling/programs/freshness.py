@@ -8,10 +8,10 @@ from dataclasses import replace
 
 from benchmark import machine
 from benchmark.matrix.cell import Cell, Weights
-from benchmark.scheduling.options import RunOptions
 from benchmark.scheduling.processes.signals import StopSignals
 from benchmark.scheduling.processes.slots import Slots
 from benchmark.scheduling.programs.preparation import Preparations
+from benchmark.scheduling.run_options import RunOptions
 
 
 def refresh(cells: Iterable[Cell], options: RunOptions, note: Callable[[str], None], signals: StopSignals) -> None:

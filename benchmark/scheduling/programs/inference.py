@@ -37,7 +37,7 @@ class Trained:
 
 
 @dataclass(frozen=True, slots=True)
-class Predicted:
+class CellPrediction:
     """What one cell makes of the images: a row of probabilities for each, in the order of the classes."""
 
     cell: Cell
@@ -47,7 +47,7 @@ class Predicted:
 
 def predict(
     trained: Sequence[Trained], images: Sequence[Path], views: int = 0, *, allow_plugins: bool = False
-) -> list[Predicted]:
+) -> list[CellPrediction]:
     """What each cell makes of each image, on the CPU.
 
     Args:
@@ -66,7 +66,7 @@ def predict(
     backends: dict[str, list[Trained]] = {}
     for one in trained:
         backends.setdefault(one.cell.backend, []).append(one)
-    found: dict[str, Predicted] = {}
+    found: dict[str, CellPrediction] = {}
     for backend, cells in backends.items():
         request = {
             "cells": [
@@ -80,7 +80,7 @@ def predict(
         answers = ask(COMMAND, request, backend, max(one.cell.threads for one in cells))
         for one, answer in zip(cells, answers, strict=True):
             names = tuple(answer["class_names"])
-            found[one.cell.cell_id] = Predicted(one.cell, names, answer["probabilities"])
+            found[one.cell.cell_id] = CellPrediction(one.cell, names, answer["probabilities"])
     return [found[one.cell.cell_id] for one in trained]
 
 

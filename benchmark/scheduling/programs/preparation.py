@@ -20,10 +20,10 @@ from benchmark.catalog.facts import prepared_size
 from benchmark.events import Exited
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.decisions.verdicts import signal_name
-from benchmark.scheduling.options import RunOptions
 from benchmark.scheduling.processes.environment import worker_environment
 from benchmark.scheduling.processes.guarded_process import GuardedProcess, start_guarded
 from benchmark.scheduling.processes.slots import Grant, Slots
+from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import Status
 
 COMMAND = (sys.executable, "-m", "benchmark.training.programs.prepare")

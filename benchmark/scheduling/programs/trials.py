@@ -20,13 +20,13 @@ from typing import Self
 from benchmark.events import Event, Exited, Failed, ModelBuilt, Progress, ProtocolError, Tried
 from benchmark.matrix.cell import Cell, Weights
 from benchmark.scheduling.decisions.verdicts import signal_name
-from benchmark.scheduling.options import RunOptions
 from benchmark.scheduling.processes import guardian
 from benchmark.scheduling.processes.guarded_process import GuardedProcess
 from benchmark.scheduling.processes.launcher import Launcher
 from benchmark.scheduling.processes.slots import Grant, slots_of
 from benchmark.scheduling.processes.worker_order import worker_order
 from benchmark.scheduling.programs.preparation import Preparations
+from benchmark.scheduling.run_options import RunOptions
 
 LAUNCHES = 3
 """How often a worker is launched in vain before its trial is given up."""

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import layout, units
 from benchmark.cli import verbosity
-from benchmark.cli.texts.forecast_text import History, history
+from benchmark.cli.run_forecast import History, history
 from benchmark.errors import UserError
 from benchmark.status import FINAL
 
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from benchmark.forecast.estimate import Durations
     from benchmark.matrix.cell import Cell
     from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.options import RunOptions
     from benchmark.scheduling.programs.trials import TrialOutcome, TrialRunner
+    from benchmark.scheduling.run_options import RunOptions
 
 TRIAL_SECONDS = 2.0
 """How long the steady steps of a stage are timed, unless `BENCH_TRIAL_SECONDS` says otherwise."""

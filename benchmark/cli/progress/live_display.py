@@ -23,7 +23,7 @@ from benchmark.text import printable
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.options import AttemptFacts, Forecast, RunSummary
+    from benchmark.scheduling.run_options import AttemptFacts, Forecast, RunSummary
 
 MARKS: dict[str, tuple[str, str]] = {
     Status.COMPLETED: ("✓", "green"),

@@ -14,10 +14,10 @@ from benchmark.cli.progress.run_summary import conclude, without_password
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
+    from benchmark.cli.progress.live_display import LiveDisplay
     from benchmark.cli.progress.log import PlainLog
-    from benchmark.cli.progress.terminal import LiveDisplay
     from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.options import RunOptions
+    from benchmark.scheduling.run_options import RunOptions
 
 
 def command_line() -> str:
@@ -40,7 +40,7 @@ def run_options(database: str, machine: str | None, *, reads_only: bool = False,
     from benchmark.catalog.cache import default_cache_root
     from benchmark.machine import default_machine_name
     from benchmark.results.store.location import artifacts_root
-    from benchmark.scheduling.options import RunOptions
+    from benchmark.scheduling.run_options import RunOptions
 
     try:
         cache_root = default_cache_root()
@@ -87,7 +87,7 @@ def _announce(plan: Plan) -> None:
 def _display() -> LiveDisplay | PlainLog:
     console = streams.err()
     if console.is_terminal and not console.is_dumb_terminal and not verbosity.is_quiet():
-        from benchmark.cli.progress.terminal import LiveDisplay
+        from benchmark.cli.progress.live_display import LiveDisplay
 
         return LiveDisplay(console)
     from benchmark.cli.progress.log import PlainLog
