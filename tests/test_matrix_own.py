@@ -106,7 +106,12 @@ def test_a_version_stands_for_the_path(pictures):
 def test_what_is_written_needs_no_files(tmp_path):
     assert only(tmp_path, FOLDER + "num_classes = 4\n").data.num_classes == 4
     told = problems(tmp_path, FOLDER)
-    assert f"`num_classes`, because nothing can be told from {tmp_path}/pictures (No such file or directory)" in told
+    assert f"dataset.own.source: expected a folder of class folders at {tmp_path}/pictures" in told
+    assert (
+        "No such file or directory; correct the path (relative ones start at the matrix file); or state num_classes"
+        in told
+    )
+    assert "expected `num_classes`" not in told
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import struct
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -12,7 +14,7 @@ from benchmark.training.process.failures import DataError
 def read(tmp_path):
     def of(picture: Image.Image, size: int, channels: int, name: str = "x.png", **options) -> np.ndarray:
         picture.save(tmp_path / name, **options)
-        return decode_image(tmp_path / name, size, channels)
+        return decode_image(tmp_path / name, size, channels).pixels
 
     return of
 
@@ -89,3 +91,79 @@ def test_a_bomb_is_not_decoded(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 40)
     with pytest.raises(DataError, match="cannot be read as JPEG or PNG: Image size"):
         decode_image(path, 8, 3)
+
+
+def exif(*entries: tuple[int, int, int, bytes]) -> bytes:
+    """EXIF data with these entries (tag, type, count, value), as any camera may write them."""
+    values, at, table = b"", 14 + 12 * len(entries), struct.pack("<H", len(entries))
+    for tag, kind, count, value in entries:
+        place = value.ljust(4, b"\0") if len(value) <= 4 else struct.pack("<I", at + len(values))
+        table += struct.pack("<HHI", tag, kind, count) + place
+        values += value if len(value) > 4 else b""
+    return b"Exif\0\0II*\0" + struct.pack("<I", 8) + table + bytes(4) + values
+
+
+TURNED = (274, 3, 1, struct.pack("<H", 6))
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.png"])
+@pytest.mark.parametrize(
+    "other",
+    [
+        (282, 10, 1, struct.pack("<ii", -1, 0)),
+        (282, 5, 1, struct.pack("<II", 0, 0)),
+        (33434, 5, 1, struct.pack("<II", 2**32 - 1, 1)),
+        (271, 2, 300, b"cut"),
+        (40962, 99, 1, b"\1\2\3\4"),
+        (34665, 4, 1, struct.pack("<I", 2**31)),
+        (34853, 3, 1, b"\7\0"),
+    ],
+)
+def test_odd_exif_values_beside_the_orientation_change_nothing(read, name, other):
+    pixels = np.zeros((16, 16, 3), np.uint8)
+    pixels[:8] = 255  # as stored, the upper half is white; upright, the right one is
+    upright = read(Image.fromarray(pixels), 16, 1, name, exif=exif(TURNED, other))[..., 0]
+    assert upright[:, 9:].min() > 200
+    assert upright[:, :7].max() < 50
+
+
+@pytest.mark.parametrize("name", ["x.jpg", "x.png"])
+@pytest.mark.parametrize(
+    "damaged",
+    [
+        b"Exif\0\0no tiff header",
+        b"Exif\0\0II*\0",
+        b"Exif\0\0",
+        exif(TURNED)[:20],
+        exif((274, 3, 1, struct.pack("<H", 99))),
+        exif((274, 2, 8, b"sideways")),
+        exif((274, 5, 1, struct.pack("<II", 0, 0))),
+    ],
+)
+def test_a_picture_is_whole_though_its_exif_is_not(read, name, damaged):
+    assert read(Image.new("RGB", (9, 9), "white"), 9, 1, name, exif=damaged).min() == 255
+
+
+@pytest.mark.parametrize("error", [struct.error("odd"), AttributeError(), MemoryError(), IndexError("range")])
+def test_whatever_a_decoder_raises_names_the_file(tmp_path, monkeypatch, error):
+    def fail(*_: object) -> None:
+        raise error
+
+    Image.new("RGB", (9, 9)).save(tmp_path / "x.png")
+    monkeypatch.setattr(Image.Image, "convert", fail)
+    with pytest.raises(DataError, match=r"x\.png cannot be read as JPEG or PNG: \w"):
+        decode_image(tmp_path / "x.png", 9, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "cure"),
+    [
+        (b"/annex/objects/SHA256E-s31390--f50d.jpg\n", "git annex get"),
+        (b"../../.git/annex/objects/Kj/0x/SHA256E-s31390--f50d.jpg", "git annex get"),
+        (b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 12345\n", "git lfs pull"),
+    ],
+)
+def test_a_pointer_in_the_place_of_a_picture_is_told_as_what_it_is(tmp_path, content, cure):
+    (tmp_path / "x.jpg").write_bytes(content)
+    with pytest.raises(DataError, match=rf"x\.jpg cannot be read .* `{cure}` fetches it"):
+        decode_image(tmp_path / "x.jpg", 9, 1)

@@ -87,6 +87,7 @@ def test_folders_of_training_and_test_images_are_taken_as_they_are(tmp_path, nam
     assert meta["notes"] == [
         "folder:own: the folder other is not used",
         f"folder:own: test_fraction is not used, for there is a folder {name}",
+        "folder:own: no test image of a, so that nothing can be measured there",
     ]
 
 
@@ -110,7 +111,9 @@ def test_what_is_no_picture_is_skipped_with_a_note(tmp_path):
     (root / "readme.md").touch()
     arrays, meta = prepared(root, tmp_path)
     assert len(arrays["train_labels"]) + len(arrays["test_labels"]) == 6
-    assert meta["notes"] == [f"{root}: 3 skipped, hidden or neither JPEG nor PNG: a/.hidden.png, a/Thumbs.db, b/more"]
+    assert meta["notes"] == [
+        f"{root}: 3 skipped, hidden or neither JPEG nor PNG by their ending: a/.hidden.png, a/Thumbs.db, b/more"
+    ]
 
 
 def test_class_names_give_the_order_of_the_labels(tmp_path):
@@ -149,7 +152,7 @@ def test_a_folder_with_too_little_in_it_is_refused(tmp_path, counts, expected):
 
 
 def test_a_folder_that_is_not_there_or_does_not_fit_is_refused(tmp_path):
-    assert f"expected a folder of class folders at {tmp_path / 'own'}, got: No such file" in refusal(
+    assert f"expected a folder of class folders at {tmp_path / 'own'}, found nothing; put it there" in refusal(
         tmp_path / "own", tmp_path
     )
     classes(tmp_path / "new" / "train", {"a": 2, "b": 2})
@@ -190,6 +193,120 @@ def test_the_matrix_and_the_folder_must_agree_on_the_number_of_classes(tmp_path)
         open_dataset(directory, data, 0, one_hot=False)
 
 
+@pytest.mark.parametrize("ending", ["jpg", "JPG", "jpeg", "jpe", "jfif", "jif", "pjpeg", "pjp", "png", "PNG", "apng"])
+def test_jpeg_and_png_are_known_by_all_their_endings(tmp_path, ending):
+    root = classes(tmp_path / "own", {"a": 2, "b": 2})
+    draw(root / "b" / f"more.{ending}", format="PNG" if "png" in ending.lower() else "JPEG")
+    arrays, meta = prepared(root, tmp_path)
+    assert len(arrays["train_labels"]) + len(arrays["test_labels"]) == 5
+    assert meta["notes"] == []
+
+
+E = "\u00e9"
+"""A letter in one piece; in two it is `e` and U+0301, as macOS used to keep names."""
+
+
+@pytest.mark.parametrize("train", [E, "e\u0301"])
+@pytest.mark.parametrize("test", [E, "e\u0301"])
+def test_a_letter_is_one_however_it_is_encoded(tmp_path, train, test):
+    classes(tmp_path / "own" / "train", {f"caf{train}": 3, "cafz": 3, "ca": 3})
+    classes(tmp_path / "own" / "test", {f"caf{test}": 1, "cafz": 1, "ca": 1})
+    arrays, meta = prepared(tmp_path / "own", tmp_path)
+    assert meta["class_names"] == ["ca", "cafz", "caf\u00e9"]
+    assert arrays["test_images"][:, 0, 0, 0].tolist() == [20, 10, 0]
+    for given in (E, "e\u0301"):
+        _, meta = prepared(tmp_path / "own", tmp_path, class_names=[f"caf{given}", "ca", "cafz"])
+        assert meta["class_names"] == ["caf\u00e9", "ca", "cafz"]
+
+
+def test_two_folders_of_one_name_are_refused(tmp_path):
+    root = classes(tmp_path / "own", {f"caf{E}": 3, "cafe\u0301": 3, "z": 3})
+    if len(list(root.iterdir())) < 3:
+        pytest.skip("this file system has one form of letters only")
+    assert f"two folders of one name, whose letters are only encoded differently: caf{E}" in refusal(root, tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("place", "target"),
+    [
+        ("own/plum", "/nowhere/plum"),
+        ("own/train/plum", "../../nowhere"),
+        ("own/test/plum", "plum"),  # a circle
+        ("own/train/a/picture.jpg", "../../.git/annex/objects/picture.jpg"),
+        ("own/test/b/picture.PNG", "nowhere"),
+    ],
+)
+def test_links_that_lead_nowhere_are_missing_data(tmp_path, place, target):
+    classes(tmp_path / "own" / "train", {"a": 3, "b": 3})
+    classes(tmp_path / "own" / "test", {"a": 1, "b": 1})
+    link = tmp_path / place
+    link.symlink_to(target)
+    told = refusal(tmp_path / "own", tmp_path)
+    assert f"{link.parent}: expected files or folders, found links that lead nowhere: {link.name}" in told
+    assert "bring back what they lead to" in told
+
+
+@pytest.mark.parametrize("name", ["plum.dvc", "a/picture.jpg.dvc"])
+def test_what_dvc_has_not_fetched_is_missing_data(tmp_path, name):
+    root = classes(tmp_path / "own", {"a": 3, "b": 3})
+    (root / name).touch()
+    assert f"missing, because DVC keeps them elsewhere: {Path(name).stem}; `dvc pull`" in refusal(root, tmp_path)
+    if "/" in name:
+        draw(root / name.removesuffix(".dvc"))
+    else:
+        classes(root, {"plum": 2})
+    assert prepared(root, tmp_path)
+
+
+def test_links_that_lead_to_data_and_broken_ones_that_matter_to_nobody_are_no_fault(tmp_path):
+    root = classes(tmp_path / "own", {"a": 3, "b": 3})
+    classes(tmp_path / "elsewhere", {"c": 3})
+    (root / "c").symlink_to(tmp_path / "elsewhere" / "c")
+    (root / "a" / "linked.png").symlink_to(tmp_path / "elsewhere" / "c" / "00.png")
+    (root / "a" / "notes.txt").symlink_to("nowhere")
+    (root / ".hidden").symlink_to("nowhere")
+    arrays, meta = prepared(root, tmp_path)
+    assert meta["class_names"] == ["a", "b", "c"]
+    assert len(arrays["train_labels"]) + len(arrays["test_labels"]) == 10
+
+
+@pytest.mark.parametrize("place", ["own", "own/b", "own/b/00.png"])
+def test_what_may_not_be_read_is_named(tmp_path, monkeypatch, place):
+    root, locked = classes(tmp_path / "own", {"a": 3, "b": 3}), str(tmp_path / place)
+
+    def guarded(function):
+        def checked(path, *rest, **options):
+            if str(path) == locked:
+                raise PermissionError(13, "Permission denied", str(path))
+            return function(path, *rest, **options)
+
+        return checked
+
+    # root may read everything, so that taking the right away would show nothing
+    monkeypatch.setattr(os, "scandir", guarded(os.scandir))
+    monkeypatch.setattr(Image, "open", guarded(Image.open))
+    told = refusal(root, tmp_path)
+    assert locked in told
+    assert "Permission denied" in told
+
+
+def test_a_new_empty_class_folder_is_refused_by_name_with_the_rest_in_the_cache(tmp_path):
+    root = classes(tmp_path / "own", {"a": 3, "b": 3})
+    assert prepared(root, tmp_path)
+    (root / "plum").mkdir()
+    assert "expected JPEG or PNG images in every class folder, found none in plum" in refusal(root, tmp_path)
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_classes_without_images_are_said_whatever_the_source(tmp_path, part):
+    sides = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
+    keep = Y != 1
+    sides |= {f"x_{part}": X[keep], f"y_{part}": Y[keep]}
+    _, meta = prepared(packed(tmp_path, **sides), tmp_path, "npz:own.npz")
+    assert [note for note in meta["notes"] if " image of 1, so that nothing can be " in note] == meta["notes"]
+    assert len(meta["notes"]) == 1
+
+
 # ---- pictures
 
 
@@ -207,13 +324,13 @@ def test_pictures_of_every_kind_come_out_alike(tmp_path):
     ):
         draw(tmp_path / name, 0 if mode in {"1", "P"} else 50 + number, mode=mode)
         for channels in (1, 3):
-            assert decode_image(tmp_path / name, 9, channels).shape == (9, 9, channels)
+            assert decode_image(tmp_path / name, 9, channels).pixels.shape == (9, 9, channels)
 
 
 def test_sixteen_bits_keep_their_range(tmp_path):
     values = np.array([[0, 257], [25700, 65535]], dtype=np.uint16)
     Image.fromarray(values).save(tmp_path / "deep.png")
-    assert decode_image(tmp_path / "deep.png", 2, 1)[..., 0].tolist() == [[0, 1], [100, 255]]
+    assert decode_image(tmp_path / "deep.png", 2, 1).pixels[..., 0].tolist() == [[0, 1], [100, 255]]
 
 
 def test_photographs_stand_upright(tmp_path):
@@ -222,7 +339,7 @@ def test_photographs_stand_upright(tmp_path):
     exif = picture.getexif()
     exif[0x0112] = 6  # the camera was turned: the left side of the file is the top of the picture
     picture.save(tmp_path / "turned.jpg", exif=exif, quality=100)
-    upright = decode_image(tmp_path / "turned.jpg", 10, 1)[..., 0]
+    upright = decode_image(tmp_path / "turned.jpg", 10, 1).pixels[..., 0]
     assert upright[:4].min() > 200
     assert upright[6:].max() < 50
 
@@ -272,7 +389,58 @@ def test_images_of_an_archive_are_resized_and_coloured(tmp_path):
     assert arrays["train_images"].shape[1:] == (16, 16, 1)
     assert set(np.unique(arrays["train_images"])) == {59}  # 0.587 of green
     assert meta["class_names"] == ["a", "b", "c", "d"]
-    assert meta["notes"] == ["npz:own.npz: no training image of d"]
+    assert meta["notes"] == [
+        "npz:own.npz: no training image of d, so that nothing can be learned there",
+        "npz:own.npz: no test image of d, so that nothing can be measured there",
+    ]
+
+
+FLOATS = X / 255
+
+
+@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4", "longdouble"])
+@pytest.mark.parametrize(("low", "high"), [(0, 1.0001), (0, 1.1), (-0.05, 1), (-0.1, 1.02)])
+def test_floats_that_overshoot_a_little_are_still_shares_of_full_brightness(tmp_path, dtype, low, high):
+    floats = FLOATS.astype(dtype)
+    exact, _ = prepared(packed(tmp_path, x=floats, y=Y), tmp_path, "npz:own.npz", image_size=9)
+    places = (floats == 0).argmax(), (floats == 1).argmax()
+    floats.flat[list(places)] = np.array([low, high]) * 0.999
+    arrays, meta = prepared(packed(tmp_path, x=floats, y=Y), tmp_path, "npz:own.npz", image_size=9)
+    assert arrays["train_images"].tobytes() == exact["train_images"].tobytes()
+    assert meta["notes"] == []
+
+
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int64", ">i4"])
+def test_integers_are_never_scaled_but_nearly_black_ones_are_said(tmp_path, dtype):
+    binary = (X > 100).astype(dtype)
+    arrays, meta = prepared(packed(tmp_path, x=binary, y=Y), tmp_path, "npz:own.npz", image_size=9)
+    assert set(np.unique(arrays["train_images"])) == {0, 1}
+    assert meta["notes"] == [
+        "npz:own.npz: x is nearly black, for its brightest value is 1 of 255; if that is meant to be white, save x * (255 / 1)"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("train", "test"),
+    [
+        (FLOATS, X.astype(np.uint8)),
+        (X.astype(np.uint8), FLOATS),
+        (FLOATS, X.astype(np.float32)),
+        (X.astype(np.float32), FLOATS),
+        ((FLOATS > 0.5).astype(np.float32), (X > 100).astype(np.uint8)),
+    ],
+)
+def test_training_and_test_images_of_two_ranges_are_refused(tmp_path, train, test):
+    told = refusal(packed(tmp_path, x_train=train, y_train=Y, x_test=test, y_test=Y), tmp_path, "npz:own.npz")
+    assert "expected training and test images of one range, found x_train with values 0.." in told
+
+
+def test_black_images_are_of_any_range(tmp_path):
+    for images in (FLOATS, X):
+        path = packed(tmp_path, x_train=images, y_train=Y, x_test=np.zeros((3, 9, 9)), y_test=Y[:3])
+        arrays, _ = prepared(path, tmp_path, "npz:own.npz", image_size=9)
+        assert (arrays["train_images"][..., 0] == X).all()
+        assert not arrays["test_images"].any()
 
 
 NAN = np.full((12, 9, 9), np.nan)
@@ -286,7 +454,12 @@ NAN = np.full((12, 9, 9), np.nan)
         ({"x": X[..., None].repeat(4, -1), "y": Y}, "found shape (12, 9, 9, 4)"),
         ({"x": X - 1, "y": Y}, "expected values 0..255 (or floats 0..1), found -1 to 254"),
         ({"x": X * 3, "y": Y}, "found 0 to 765"),
-        ({"x": NAN, "y": Y}, "found nan to nan"),
+        ({"x": NAN, "y": Y}, "x: expected finite values, found 972 that are NaN or infinite"),
+        ({"x": np.where(FLOATS == 1, np.inf, FLOATS), "y": Y}, "that are NaN or infinite; replace or remove them"),
+        ({"x": FLOATS * 1.5, "y": Y}, "expected floats 0..1 or 0..255, found 0 to 1.5, which is neither"),
+        ({"x": FLOATS * 2 - 1, "y": Y}, "found -1 to 1; save the images as they are, not normalised"),
+        ({"x": (X * 257).astype(np.uint16), "y": Y}, "save images of 16 bits as numpy.rint(x / 257).astype('uint8')"),
+        ({"x": X.astype(np.uint8).view(np.int8), "y": Y}, "bytes of images are not signed: save x.view('uint8')"),
         ({"x": X.astype(str), "y": Y}, "expected integers 0..255 or floats, found <U21"),
         ({"x": X > 5, "y": Y}, "expected integers 0..255 or floats, found bool"),
         ({"x": X, "y": Y[:5]}, "expected as many labels as images, found 12 in x and 5"),

@@ -19,6 +19,9 @@ from benchmark.files import sha256_of
 PREPARATION_VERSION = 1
 """Raised when the same source would be decoded to other arrays; part of every prepared dataset's path."""
 
+_FILES_VERSION = 2
+"""The same of users' own files alone."""
+
 
 def default_cache_root() -> Path:
     """`$BENCH_CACHE`, else the platform's cache folder for `bench`. Creates nothing.
@@ -64,7 +67,12 @@ def prepared_directory(
     return layout.prepared_folder(cache_root) / f"{readable}-{image_size}-{color}-{digest}"
 
 
-def source_state(location: str | None, test_fraction: float | None, class_names: tuple[str, ...] | None) -> str:
+def source_state(
+    location: str | None,
+    test_fraction: float | None,
+    class_names: tuple[str, ...] | None,
+    background: str | None = None,
+) -> str:
     """What decides the prepared arrays beside source, size and colour, as a digest; empty for built-in sources.
 
     For a user's files this covers path, names, sizes and times, so that prepared arrays of older files are never used
@@ -73,6 +81,8 @@ def source_state(location: str | None, test_fraction: float | None, class_names:
     if location is None and test_fraction is None:
         return ""
     parts = [location, location and _files_state(Path(location)), test_fraction, class_names]
+    if location is not None:
+        parts += [_FILES_VERSION, background]
     return sha256_of(json.dumps(parts, ensure_ascii=True).encode())
 
 
@@ -101,6 +111,8 @@ class DataSpec(Protocol):
     def test_fraction(self) -> float | None: ...
     @property
     def class_names(self) -> tuple[str, ...] | None: ...
+    @property
+    def background(self) -> str | None: ...
 
 
 class PreparedDirectories:
@@ -111,7 +123,7 @@ class PreparedDirectories:
         self._states: dict[tuple[object, ...], str] = {}
 
     def of(self, data: DataSpec) -> Path:
-        key = (data.location, data.test_fraction, data.class_names)
+        key = (data.location, data.test_fraction, data.class_names, data.background)
         if key not in self._states:
             self._states[key] = source_state(*key)
         return prepared_directory(data.source, data.image_size, data.color, self._cache_root, self._states[key])

@@ -4,13 +4,16 @@
     flowers/tulip/2.png             flowers/test/rose/2.jpg         flowers/val/rose/2.jpg
 
 All images in class folders, or training and test images apart: a folder `train` that holds folders itself means the
-latter. Hidden files, and files that do not end like JPEG or PNG files, are no images.
+latter. Hidden files, and files that do not end like JPEG or PNG files, are no images. Names are compared and sorted in Unicode's composed form (NFC), because systems and
+archives change the form in passing: `é` is one letter, however it is encoded.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import unicodedata
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -18,7 +21,15 @@ TRAIN = "train"
 TESTS = ("test", "val", "valid", "validation")
 """Names for the folder of test images; the first existing one is used."""
 
-IMAGE_ENDINGS = (".jpg", ".jpeg", ".png")
+IMAGE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".png", ".apng")
+"""Of JPEG and PNG files."""
+
+_DVC = ".dvc"
+"""Ending of a file that stands beside, or in the place of, data which DVC keeps elsewhere (https://dvc.org)."""
+
+
+class MissingFilesError(OSError):
+    """A folder names files whose content is not there, such as links that lead nowhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,44 +51,97 @@ def find_layout(root: Path) -> FolderLayout:
     """Find the class folders below a folder.
 
     Raises:
-        OSError: The folder is missing or cannot be read.
+        OSError: It is not there, or cannot be read, or something in it is missing.
     """
-    names = subfolders(root)
-    if TRAIN not in names or not subfolders(root / TRAIN):
+    names = class_folders(root)
+    if TRAIN not in names or not class_folders(root / TRAIN):
         return FolderLayout(root, None)
-    test = next((name for name in TESTS if name in names and subfolders(root / name)), None)
+    test = next((name for name in TESTS if name in names and class_folders(root / name)), None)
     unused = tuple(name for name in names if name not in {TRAIN, test})
     return FolderLayout(root / TRAIN, root / test if test else None, unused)
 
 
-def subfolders(folder: Path) -> list[str]:
-    """Names of the folders in a folder, sorted, without hidden ones."""
-    with os.scandir(folder) as entries:
-        return sorted(entry.name for entry in entries if not entry.name.startswith(".") and entry.is_dir())
+def class_folders(folder: Path) -> dict[str, Path]:
+    """The folders in a folder by their names in NFC, sorted, without hidden ones.
+
+    Raises:
+        MissingFilesError: There is a link that leads nowhere: maybe to a class.
+        OSError: The folder is not there, or cannot be read; or two have one name.
+    """
+    entries = {name: entry for name, entry in _entries(folder).items() if not name.startswith(".")}
+    _check_missing(folder, entries, entries)
+    names = sorted((composed(name), name) for name, entry in entries.items() if entry.is_dir())
+    folders = {name: folder / actual for name, actual in names}
+    if len(folders) < len(names):
+        twice = {name for name, actual in names if folders[name].name != actual}
+        raise OSError(f"{folder}: two folders of one name, whose letters are only encoded differently: {some(twice)}")
+    return folders
 
 
 def image_names(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the images in a class folder, and of everything else in it; both sorted."""
+    """Names of the images of a class folder, sorted, and of what else lies there.
+
+    Raises:
+        MissingFilesError: The content of an image is not there.
+        OSError: The folder is not there, or cannot be read.
+    """
+    entries = _entries(folder)
+    _check_missing(folder, entries, [name for name in entries if _is_image(name.removesuffix(_DVC))])
+    names = sorted(entries, key=lambda name: (composed(name), name))
+    pictures = [name for name in names if _is_image(name) and entries[name].is_file()]
+    taken = set(pictures)
+    return pictures, [name for name in names if name not in taken]
+
+
+def composed(name: str) -> str:
+    """The name in NFC."""
+    return name if name.isascii() else unicodedata.normalize("NFC", name)
+
+
+def some(names: Collection[str], most: int = 5) -> str:
+    """The first names in a message, and how many more there are."""
+    ordered = sorted(names)
+    more = len(ordered) - most
+    return ", ".join(name[:100] for name in ordered[:most]) + (f" and {more} more" if more > 0 else "")
+
+
+def _entries(folder: Path) -> dict[str, os.DirEntry[str]]:
     with os.scandir(folder) as entries:
-        files = sorted((entry.name, entry.is_file()) for entry in entries)
-    images = {
-        name for name, is_file in files if is_file and not name.startswith(".") and name.lower().endswith(IMAGE_ENDINGS)
-    }
-    return sorted(images), [name for name, _ in files if name not in images]
+        return {entry.name: entry for entry in entries}
+
+
+def _check_missing(folder: Path, entries: dict[str, os.DirEntry[str]], names: Iterable[str]) -> None:
+    """Refuses those of `names` that are links to nowhere, or stand for data that DVC has not fetched."""
+    broken = [name for name in names if entries[name].is_symlink() and not Path(entries[name].path).exists()]
+    if broken:
+        raise MissingFilesError(
+            f"{folder}: expected files or folders, found links that lead nowhere: {some(broken)}; bring back what they "
+            "lead to (`git annex get` where it is in git-annex), or remove them"
+        )
+    absent = [data for name in names if name.endswith(_DVC) and (data := name.removesuffix(_DVC)) not in entries]
+    if absent:
+        raise MissingFilesError(
+            f"{folder}: missing, because DVC keeps them elsewhere: {some(absent)}; `dvc pull` fetches them"
+        )
+
+
+def _is_image(name: str) -> bool:
+    return not name.startswith(".") and name.lower().endswith(IMAGE_ENDINGS)
 
 
 def folder_state(root: Path) -> str:
-    """A sha256 of the names, sizes and times of all images; it changes when one is added, removed or written.
+    """A digest of the names of all classes, and of the names, sizes and times of all images.
 
     Raises:
         OSError: The folder is missing or cannot be read.
     """
     digest = hashlib.sha256()
-    layout = find_layout(root)
-    for part in filter(None, (layout.train, layout.test)):
-        for name in subfolders(part):
-            for image in image_names(part / name)[0]:
-                status = (part / name / image).stat()
-                place = f"{part.relative_to(root)}/{name}/{image}"
-                digest.update(f"{place!r} {status.st_size} {status.st_mtime_ns}\n".encode("utf-8", "surrogateescape"))
+    parts = find_layout(root)
+    for part in filter(None, (parts.train, parts.test)):
+        for folder in class_folders(part).values():
+            digest.update(f"{str(folder.relative_to(root))!r}\n".encode("utf-8", "surrogateescape"))
+            for picture in image_names(folder)[0]:
+                status = (folder / picture).stat()
+                line = f"{picture!r} {status.st_size} {status.st_mtime_ns}\n"
+                digest.update(line.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -37,6 +37,7 @@ class Data:
         test_fraction: Share of each class that is split off for the test set where a source has none; None for 0.2.
         class_names: Names of the labels as the matrix gives them; None when the source knows them.
         version: Stands for the content of a user's source instead of its path; None for none.
+        background: Colour `#rrggbb` on which transparent images of a folder are shown; None for white.
     """
 
     source: str
@@ -51,6 +52,7 @@ class Data:
     test_fraction: float | None = None
     class_names: tuple[str, ...] | None = None
     version: str | None = None
+    background: str | None = None
 
     @property
     def channels(self) -> int:

@@ -195,6 +195,20 @@ class Name:
 
 
 @dataclass(frozen=True)
+class Color:
+    """A colour; white, which is the default everywhere, is None."""
+
+    expected: str = '"white", "black", or a colour such as "#e0e0e0"'
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        color = {"white": "#ffffff", "black": "#000000"}.get(value, value.lower()) if isinstance(value, str) else ""
+        if re.fullmatch("#[0-9a-f]{6}", color):
+            return None if color == "#ffffff" else color
+        problems.add(path, self.expected, value)
+        return INVALID
+
+
+@dataclass(frozen=True)
 class Text:
     """A printable text that stays as it stands, such as one with a path in it."""
 

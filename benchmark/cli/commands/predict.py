@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark import units
+from benchmark.catalog.image_folders import IMAGE_ENDINGS
 from benchmark.cli import output, verbosity
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
@@ -19,8 +20,6 @@ from benchmark.status import Status
 if TYPE_CHECKING:
     from benchmark.results.store.database import Database
     from benchmark.scheduling.programs.inference import CellPrediction, Trained
-
-ENDINGS = {".png", ".jpg", ".jpeg", ".jpe"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +92,7 @@ def command(
 
 def _told_apart(arguments: Sequence[str]) -> _Meant:
     """Images are what ends like one or is a file; everything else is a cell."""
-    images = [text for text in arguments if Path(text).suffix.lower() in ENDINGS or Path(text).is_file()]
+    images = [text for text in arguments if text.lower().endswith(IMAGE_ENDINGS) or Path(text).is_file()]
     cells = [text for text in arguments if text not in images]
     if not images:
         raise UserError("IMAGE: expected at least one PNG or JPEG file, found none; give it after the cells")

@@ -185,6 +185,7 @@ class Resolver:
                 test_fraction=dataset.own.get("test_fraction"),
                 class_names=dataset.own.get("class_names"),
                 version=dataset.own.get("version"),
+                background=dataset.own.get("background"),
                 **settings,
             ),
         )

@@ -16,7 +16,7 @@ from benchmark.catalog.facts import PLUGIN
 from benchmark.matrix.problems import KeyPath, Problems, name_problem, nearest_hint, normal_name
 from benchmark.matrix.reading.weight_origins import WEIGHTS
 from benchmark.matrix.settings import PARAMETER_KINDS, SETTINGS, STAGE_SETTINGS
-from benchmark.matrix.values import INVALID, Integer, Kind, ListOf, Name, Number, Parameter, Text
+from benchmark.matrix.values import INVALID, Color, Integer, Kind, ListOf, Name, Number, Parameter, Text
 
 CHAIN_LIMIT = 50
 STAGE_LIMIT = 100
@@ -30,6 +30,7 @@ OWN_KEYS: dict[str, dict[str, Kind]] = {
         "class_names": ListOf(Name()),
         "test_fraction": Number(0, 1, above=True, below=True),
         "version": Name(),
+        "background": Color(),
     },
     "model": {**_TEXTS, "architecture": Name("the name of an architecture"), **PARAMETER_KINDS},
     "strategy": {**_TEXTS, "label": Name(), "weights": WEIGHTS},

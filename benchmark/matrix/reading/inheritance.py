@@ -12,13 +12,21 @@ from benchmark.catalog.facts import ARCHITECTURES, PLUGIN, SOURCES
 from benchmark.catalog.keras_applications import canonical
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
 from benchmark.matrix.reading.definitions import CHAIN_LIMIT, Definition, Library, MergedDefinition
-from benchmark.matrix.reading.user_files import IMAGE_FACTS, LOCATION, ImageFacts, declared_classes, parameters_of
+from benchmark.matrix.reading.user_files import (
+    FILE_KINDS,
+    IMAGE_FACTS,
+    LOCATION,
+    ImageFacts,
+    declared_classes,
+    parameters_of,
+)
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, PARENT_NAMES
 from benchmark.matrix.settings import SETTINGS
 
 _SOURCE = re.compile(r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?|(folder|npz):[^\n]+")
 _SOURCES_TEXT = "digits, tfds:NAME, folder:PATH or npz:PATH"
-_FILES_ONLY = ("class_names", "version")
+_FILES_ONLY = {"class_names": FILE_KINDS, "version": FILE_KINDS, "background": ("folder",)}
+"""Keys of a dataset that only these kinds of users' files have."""
 _NOT_INHERITED = {"extends", "summary", "label"}
 
 Definitions = Mapping[str, Sequence[Definition]]
@@ -160,9 +168,10 @@ def _check_users_keys(
 ) -> None:
     """Keys that only a user's own files can have, or only sources that bench does not know."""
     own = dataset.own
-    for key in _FILES_ONLY:
-        if key in own and own.get(LOCATION) is None:
-            problems.add(_place(chain, key, "source"), f"no `{key}`, which is for folder:PATH and npz:PATH")
+    for key, kinds in _FILES_ONLY.items():
+        if key in own and str(own["source"]).partition(":")[0] not in kinds:
+            homes = " and ".join(f"{kind}:PATH" for kind in kinds)
+            problems.add(_place(chain, key, "source"), f"no `{key}`, which is for {homes}")
     if known and "test_fraction" in own:
         problems.add(_place(chain, "test_fraction"), f"no `test_fraction`: {own['source']} has a test set")
     names, count = own.get("class_names"), own.get("num_classes")
@@ -183,14 +192,18 @@ def _check_unknown_source(dataset: MergedDefinition, chain: Sequence[Definition]
         "image_size": settings.get("image_size", seen.image_size),
         "color": settings.get("color", seen.color),
     }
-    why = f"because {own['source']} is not a source that bench knows"
-    if found is not None:
-        reason = f"nothing can be told from {own[LOCATION]}" + (f" ({seen.problem})" if seen.problem else " alone")
-        why = f"because {reason}"
-    for key in [key for key, value in needed.items() if value is None]:
-        problems.add(_place(chain, key, "source"), f"`{key}`, {why}")
-    if count is not None and count < 2:
-        problems.add(_place(chain, "source"), f"at least two class folders in {own[LOCATION]}", count)
+    missing = [key for key, value in needed.items() if value is None]
+    if seen.problem and missing:
+        kind = "a folder of class folders" if own["source"].startswith("folder:") else "an archive of images"
+        hint = f"{seen.problem}; or state {', '.join(missing)} to plan without it"
+        problems.add(_place(chain, "source"), f"{kind} at {own[LOCATION]}", own["source"], hint)
+        missing = []
+    unknown = f"{own['source']} is not a source that bench knows"
+    reason = unknown if found is None else f"nothing can be told from {own[LOCATION]} alone"
+    for key in missing:
+        problems.add(_place(chain, key, "source"), f"`{key}`, because {reason}")
+    if seen.classes is not None and seen.classes < 2:
+        problems.add(_place(chain, "source"), f"at least two class folders in {own[LOCATION]}", seen.classes)
     elif seen.classes not in (None, count):
         problems.add(
             _place(chain, "num_classes", "class_names", "source"),

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.catalog.image_folders import find_layout, subfolders
+from benchmark.catalog.image_folders import class_folders, find_layout
 from benchmark.catalog.npz_headers import ArrayFacts, array_facts
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.reading.definitions import Definition
@@ -79,8 +79,10 @@ def image_facts(kind: str, place: Path) -> ImageFacts:
     """Counts the class folders of a folder; reads the shapes in an archive."""
     try:
         if kind == "folder":
-            return ImageFacts(classes=len(subfolders(find_layout(place).train)))
+            return ImageFacts(classes=len(class_folders(find_layout(place).train)))
         return _array_image_facts(array_facts(place))
+    except FileNotFoundError as error:
+        return ImageFacts(problem=f"{error.strerror}; correct the path (relative ones start at the matrix file)")
     except (OSError, ValueError) as error:
         return ImageFacts(problem=getattr(error, "strerror", None) or str(error))
 

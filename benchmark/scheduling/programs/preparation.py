@@ -31,7 +31,7 @@ COMMAND = (sys.executable, "-m", "benchmark.training.programs.prepare")
 
 _LOG_TAIL_CHARACTERS = 8 << 10
 
-_OF_USERS = ("location", "test_fraction", "class_names")
+_OF_USERS = ("location", "test_fraction", "class_names", "background")
 """What the program is told of users' own sources."""
 
 

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from benchmark.catalog.image_folders import FolderLayout, find_layout, image_names, subfolders
+from benchmark.catalog.image_folders import (
+    FolderLayout,
+    MissingFilesError,
+    class_folders,
+    composed,
+    find_layout,
+    image_names,
+    some,
+)
 from benchmark.layout import array_file
-from benchmark.training.data.images import decode_image
+from benchmark.training.data.images import WHITE, decode_image
 from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
 from benchmark.training.process.failures import DataError
 
@@ -40,11 +47,16 @@ def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
         names = _class_names(folders, request)
         training = _image_files(folders.train, names, notes)
         test = _image_files(folders.test, names, notes) if folders.test else None
-    except OSError as error:
+    except MissingFilesError as error:
+        raise DataError(f"{request.source}: {error}") from error
+    except FileNotFoundError as error:
         raise DataError(
-            f"{request.source}: expected a folder of class folders at {root}, got: {error.strerror}; put it there, or "
-            "correct the path (relative ones start at the matrix file)"
+            f"{request.source}: expected a folder of class folders at {root}, found nothing; put it there, or correct the "
+            "path (relative ones start at the matrix file)"
         ) from error
+    except OSError as error:
+        where = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
+        raise DataError(f"{request.source}: the folder of class folders {root} cannot be read: {where}") from error
     if test is None:
         labels = np.array([file.label for file in training])
         kept, held_out = hold_out_test(labels, request, names)
@@ -53,17 +65,22 @@ def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
     notes += [f"{request.source}: the folder {name} is not used" for name in folders.unused]
     if folders.test and request.test_fraction is not None:
         notes.append(f"{request.source}: test_fraction is not used, for there is a folder {folders.test.name}")
+    transparent = 0
     problems: list[str] = []
     for part, files in (("train", training), ("test", test)):
-        problems += _write(files, part, request, directory)
+        count, damaged = _write(files, part, request, directory)
+        transparent, problems = transparent + count, problems + damaged
     if problems:
-        more = f"\n… and {len(problems) - _SHOWN} more" if len(problems) > _SHOWN else ""
-        raise DataError("\n".join(problems[:_SHOWN]) + more + "\nremove or replace what is damaged, and run again")
-    return SourceSummary([unicodedata.normalize("NFC", name) for name in names], tuple(notes))
+        raise DataError(_damage_message(problems))
+    if transparent:
+        shown = request.background or f"white ({WHITE}), unless the dataset has a `background`"
+        count = len(training) + len(test)
+        notes.append(f"{request.source}: {transparent} of {count} images are transparent: shown on {shown}")
+    return SourceSummary(names, tuple(notes))
 
 
 def _class_names(folders: FolderLayout, request: DatasetRequest) -> list[str]:
-    names = subfolders(folders.train)
+    names = list(class_folders(folders.train))
     if len(names) < 2:
         raise DataError(
             f"{request.source}: expected at least two class folders in {folders.train}, found {names}; each class of "
@@ -71,33 +88,34 @@ def _class_names(folders: FolderLayout, request: DatasetRequest) -> list[str]:
         )
     if request.class_names is None:
         return names
-    if sorted(request.class_names) != names:
-        unmatched = sorted({*names} ^ {*request.class_names})
+    given = [composed(name) for name in request.class_names]
+    if sorted(given) != names:
+        unmatched = sorted({*names} ^ {*given})
         raise DataError(
             f"{request.source}: expected class_names to name the folders of {folders.train}, all of them once; these "
             f"stand on one side only: {', '.join(unmatched)[:300]}"
         )
-    return list(request.class_names)
+    return given
 
 
 def _image_files(folder: Path, names: Sequence[str], notes: list[str]) -> list[_ImageFile]:
     """All images of the class folders in `folder`; adds to `notes` what was skipped."""
-    unknown = [name for name in subfolders(folder) if name not in set(names)]
-    if unknown:
+    places = class_folders(folder)
+    if unknown := places.keys() - names:
         raise DataError(
-            f"{folder}: found folders of classes that the training images do not have: {', '.join(unknown)[:300]}; "
+            f"{folder}: found folders of classes that the training images do not have: {some(unknown)}; "
             "training and test images must have the same classes"
         )
     image_files, skipped = [], []
     for label, name in enumerate(names):
-        if not (folder / name).is_dir():
+        if name not in places:
             continue
-        files, others = image_names(folder / name)
-        image_files += [_ImageFile(folder / name / file, label) for file in files]
+        files, others = image_names(places[name])
+        image_files += [_ImageFile(places[name] / file, label) for file in files]
         skipped += [f"{name}/{other}" for other in others]
     if skipped:
         shown = ", ".join(skipped[:_SHOWN]) + (", …" if len(skipped) > _SHOWN else "")
-        notes.append(f"{folder}: {len(skipped)} skipped, hidden or neither JPEG nor PNG: {shown}")
+        notes.append(f"{folder}: {len(skipped)} skipped, hidden or neither JPEG nor PNG by their ending: {shown}")
     if not image_files:
         raise DataError(f"{folder}: expected JPEG or PNG images in its class folders, found none")
     return image_files
@@ -113,17 +131,33 @@ def _check_every_class(training: Sequence[_ImageFile], names: Sequence[str], fol
         )
 
 
-def _write(files: Sequence[_ImageFile], part: str, request: DatasetRequest, directory: Path) -> list[str]:
-    """Writes images and labels of one part; returns a message for each image that cannot be read."""
+def _damage_message(problems: Sequence[str]) -> str:
+    """What cannot be read: the first on the first line, which may be all that is shown of it."""
+    first, *others = problems
+    more = len(problems) - _SHOWN
+    shown = "".join(f"\n{problem}" for problem in others[: _SHOWN - 1]) + (f"\n… and {more} more" if more > 0 else "")
+    count = f" ({len(others)} more cannot be read)" if others else ""
+    return f"{first}; remove or replace it, and run again{count}{shown}"
+
+
+def _write(files: Sequence[_ImageFile], part: str, request: DatasetRequest, directory: Path) -> tuple[int, list[str]]:
+    """Writes images and labels of one part.
+
+    Returns:
+        How many images are transparent, and a message for each image that cannot be read.
+    """
     shape = (len(files), *request.shape)
     array = np.lib.format.open_memmap(array_file(directory, f"{part}_images"), "w+", np.uint8, shape)
-    problems = []
+    transparent, problems = 0, []
     for index, file in enumerate(files):
         try:
-            array[index] = decode_image(file.path, request.image_size, request.channels)
+            image = decode_image(file.path, request.image_size, request.channels, request.background or WHITE)
         except DataError as error:
             problems.append(str(error))
+        else:
+            array[index] = image.pixels
+            transparent += image.is_transparent
     array.flush()
     labels = np.array([file.label for file in files], dtype=np.int32)
     np.save(array_file(directory, f"{part}_labels"), labels)
-    return problems
+    return transparent, problems

@@ -1,37 +1,85 @@
 """Decodes image files and resizes images to one size and colour, `uint8`, with Pillow alone.
 
-Photographs are turned upright as their EXIF data say, resized bilinearly (averaging over what a target pixel covers)
-to a square without cropping, and grey is the luma of ITU-R BT.601. Transparency is dropped.
+Photographs are turned upright as their EXIF data say, what is transparent is shown on a background, and images are
+resized bilinearly (averaging over what a target pixel covers) to a square without cropping; grey is the luma of ITU-R
+BT.601.
 """
 
 from __future__ import annotations
 
 import warnings
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageFile
 
 from benchmark.training.process.failures import DataError
 
 FORMATS = ("JPEG", "PNG")
+WHITE = "#ffffff"
+"""What transparent pictures are shown on unless their dataset says otherwise: as browsers and viewers do."""
+
+_POINTERS = {
+    b"/annex/objects/": "a pointer of git-annex in the picture's place; `git annex get` fetches it",
+    b"version https://git-lfs": "a pointer of Git LFS in the picture's place; `git lfs pull` fetches it",
+}
+"""What stands at the beginning of a small file that only says where its content is kept."""
+
+_DEPTH_FACTORS = {"L;2": 85, "L;4": 17}
+"""What greys of two and four bits are multiplied by to be of eight, by Pillow's name for them."""
+
+_TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+"""What brings a picture upright, by its EXIF orientation."""
 
 
-def decode_image(path: Path, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """Reads an image file into an array [image_size, image_size, channels] with values 0..255.
+@dataclass(frozen=True, slots=True)
+class DecodedImage:
+    """An image file as an array.
+
+    Attributes:
+        pixels: [image_size, image_size, channels] with values 0..255.
+        is_transparent: Whether any of it was, and so was mixed with the background.
+    """
+
+    pixels: NDArray[np.uint8]
+    is_transparent: bool
+
+
+def decode_image(path: Path, image_size: int, channels: int, background: str = WHITE) -> DecodedImage:
+    """Reads an image file.
+
+    Args:
+        path: Of a JPEG or PNG file.
+        image_size: Height and width of the result in pixels.
+        channels: 1 for grey, 3 for RGB.
+        background: What is transparent is shown on this colour, `#rrggbb`.
 
     Raises:
         DataError: It is not a whole JPEG or PNG, or so large that Pillow takes it for a decompression bomb.
     """
     try:
         with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as opened:
-                return resize_image(_eight_bits(ImageOps.exif_transpose(opened)), image_size, channels)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError, Image.DecompressionBombWarning) as error:
-        raise DataError(f"{path} cannot be read as JPEG or PNG: {error!s:.200}") from error
+                _scale_transparent_color(opened)
+                flat, is_transparent = _flattened(_eight_bits(_upright(opened)), background)
+                return DecodedImage(resize_image(flat, image_size, channels), is_transparent)
+    except Exception as error:  # whatever a decoder of strange bytes raises, the file must be named
+        reason = _pointer(path) or str(error) or type(error).__name__
+        raise DataError(f"{path} cannot be read as JPEG or PNG: {reason:.200}") from error
 
 
 def resize_image(image: Image.Image, image_size: int, channels: int) -> NDArray[np.uint8]:
@@ -48,8 +96,51 @@ def resize_array(image: NDArray[np.uint8], image_size: int, channels: int) -> ND
     return resize_image(Image.fromarray(np.ascontiguousarray(picture)), image_size, channels)
 
 
+def _scale_transparent_color(image: ImageFile.ImageFile) -> None:
+    # Pillow brings pixels of other depths to 8 bits, but not the colour among them that is meant to be transparent
+    color, stored = image.info.get("transparency"), str(image.tile[0].args) if image.tile else ""
+    if isinstance(color, int) and stored in _DEPTH_FACTORS:
+        image.info["transparency"] = color * _DEPTH_FACTORS[stored]
+    elif isinstance(color, tuple) and stored == "RGB;16B":
+        image.info["transparency"] = tuple(part >> 8 for part in color)
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    # not ImageOps.exif_transpose, which writes all EXIF data anew and so fails on any odd value among them
+    # (https://github.com/python-pillow/Pillow/issues/4346)
+    image.load()  # PNG may have its EXIF data after the pixels
+    turn: Image.Transpose | None = None
+    with suppress(Exception):  # the picture is whole, even where its EXIF data are not
+        turn = _TURNS.get(image.getexif().get(ExifTags.Base.Orientation, 1))
+    return image if turn is None else image.transpose(turn)
+
+
 def _eight_bits(image: Image.Image) -> Image.Image:
     # Pillow clips the values of 16-bit grey images at 255 (https://github.com/python-pillow/Pillow/issues/3011)
     if not image.mode.startswith("I"):
         return image
-    return Image.fromarray(np.rint(np.asarray(image, dtype=np.float64) / 257).clip(0, 255).astype(np.uint8))
+    values = np.asarray(image)
+    grey = Image.fromarray(np.rint(values.astype(np.float64) / 257).clip(0, 255).astype(np.uint8))
+    if (transparent := image.info.get("transparency")) is not None:
+        grey.putalpha(Image.fromarray(np.where(values == transparent, 0, 255).astype(np.uint8)))
+    return grey
+
+
+def _flattened(image: Image.Image, background: str) -> tuple[Image.Image, bool]:
+    """The image without transparency, and whether it had any."""
+    if not image.has_transparency_data:
+        return image, False
+    layer = image.convert("RGBA")
+    if layer.getchannel("A").getextrema()[0] == 255:
+        return image, False
+    canvas = Image.new("RGBA", layer.size, background)
+    return Image.alpha_composite(canvas, layer).convert("RGB"), True
+
+
+def _pointer(path: Path) -> str | None:
+    try:
+        with path.open("rb") as file:
+            start = file.read(200)
+    except OSError:
+        return None
+    return next((meaning for mark, meaning in _POINTERS.items() if mark in start), None)

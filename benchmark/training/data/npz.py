@@ -1,13 +1,15 @@
 """Checks and prepares a user's `.npz` archive.
 
 `x_train`, `y_train`, `x_test`, `y_test`, or `x` and `y` alone, of which a share of each class is split off for the test
-set. Images are [n, h, w], [n, h, w, 1] or [n, h, w, 3]: integers 0..255, or floats, which are taken for 0..1 when no
-value is above 1 and for 0..255 otherwise. Labels are integers [n] from 0.
+set. Images are [n, h, w], [n, h, w, 1] or [n, h, w, 3]: integers 0..255, or floats 0..1 or 0..255. Integers are never
+scaled. Of floats each array tells by its brightest value which of both it is; `x_train` and `x_test` must agree. Labels
+are integers [n] from 0.
 """
 
 from __future__ import annotations
 
 import zipfile
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +21,12 @@ from benchmark.catalog.npz_headers import DAMAGE
 from benchmark.training.data.images import resize_array
 from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
 from benchmark.training.process.failures import DataError
+
+_OVERSHOOT = 0.1
+"""How far floats 0..1 may lie outside that range, and are clipped: resampling (cubic, Lanczos) overshoots at edges by less."""
+
+_DARK = 32
+"""Images whose brightest value is below this of 255 are nearly black: probably meant otherwise, and so remarked upon."""
 
 _SPLIT, _WHOLE = ("x_train", "y_train", "x_test", "y_test"), ("x", "y")
 
@@ -40,17 +48,18 @@ def prepare_npz(request: DatasetRequest, directory: Path) -> SourceSummary:
             raise DataError(
                 f"{request.location}: expected as many labels as images, found {len(array)} in {name} and {count}"
             )
-    brightest = max(float(array.max()) for array in images.values())
+    scales = {name: _scale(request, name, array) for name, array in images.items()}
+    _check_scales_agree(request, scales)
+    notes = [note for name, array in images.items() if (note := _note_on_dark(request, name, array, scales[name]))]
     names = _class_names(request, max(int(array.max()) for array in labels.values()) + 1)
     if "x" in images:
         kept, held_out = hold_out_test(labels["y"], request, names)
         images = {"x_train": images["x"][kept], "x_test": images["x"][held_out]}
         labels = {"y_train": labels["y"][kept], "y_test": labels["y"][held_out]}
     for part in ("train", "test"):
-        _write(directory, part, images[f"x_{part}"], labels[f"y_{part}"], request, 255.0 if brightest <= 1 else 1.0)
-    missing = sorted({*range(len(names))} - {*labels["y_train"].tolist()})
-    lacking = ", ".join(names[label] for label in missing)[:300]
-    return SourceSummary(names, (f"{request.source}: no training image of {lacking}",) if missing else ())
+        scale = scales.get(f"x_{part}") or scales.get("x") or 1
+        _write(directory, part, images[f"x_{part}"], labels[f"y_{part}"], request, scale)
+    return SourceSummary(names, tuple(notes))
 
 
 def _read(request: DatasetRequest) -> Arrays:
@@ -81,14 +90,62 @@ def _images(request: DatasetRequest, name: str, array: NDArray[Any]) -> NDArray[
     if shaped.ndim != 4 or shaped.shape[-1] not in (1, 3) or 0 in shaped.shape:
         raise DataError(f"{where}: expected images [n, h, w], [n, h, w, 1] or [n, h, w, 3], found shape {array.shape}")
     if array.dtype.kind not in "uif":
-        raise DataError(f"{where}: expected integers 0..255 or floats, found {array.dtype}")
+        hint = "; save x * numpy.uint8(255)" if array.dtype.kind == "b" else ""
+        raise DataError(f"{where}: expected integers 0..255 or floats, found {array.dtype}{hint}")
     low, high = float(shaped.min()), float(shaped.max())
-    if not (low >= 0 and high <= 255):
+    if not np.isfinite((low, high)).all():
+        count = int(shaped.size - np.isfinite(shaped).sum())
         raise DataError(
-            f"{where}: expected values 0..255 (or floats 0..1), found {low:g} to {high:g}; save the images as they are, "
-            "not normalised: networks scale them"
+            f"{where}: expected finite values, found {count} that are NaN or infinite; replace or remove them"
+        )
+    lowest = -_OVERSHOOT if array.dtype.kind == "f" and high <= 1 + _OVERSHOOT else 0
+    if low < lowest or high > 255:
+        raise DataError(
+            f"{where}: expected values 0..255 (or floats 0..1), found {low:g} to {high:g}; {_cure(array.dtype, high)}"
         )
     return shaped
+
+
+def _cure(dtype: np.dtype[Any], high: float) -> str:
+    if dtype.kind in "ui" and high > 255:
+        return "save images of 16 bits as numpy.rint(x / 257).astype('uint8')"
+    if dtype == np.int8:
+        return "bytes of images are not signed: save x.view('uint8')"
+    return "save the images as they are, not normalised: networks scale them"
+
+
+def _scale(request: DatasetRequest, name: str, array: NDArray[Any]) -> int | None:
+    """What the values are multiplied by to lie in 0..255; None where all are 0, which is black either way."""
+    high = float(array.max())
+    if array.dtype.kind != "f":
+        return 1
+    if high <= 0:
+        return None
+    if 1 + _OVERSHOOT < high < 2:
+        raise DataError(
+            f"{request.location}: {name}: expected floats 0..1 or 0..255, found {float(array.min()):g} to {high:g}, which is "
+            "neither; clip the one or scale to the other"
+        )
+    return 255 if high <= 1 + _OVERSHOOT else 1
+
+
+def _check_scales_agree(request: DatasetRequest, scales: Mapping[str, int | None]) -> None:
+    ranges = {name: "0..1" if scale == 255 else "0..255" for name, scale in scales.items() if scale is not None}
+    if len(set(ranges.values())) > 1:
+        found = " and ".join(f"{name} with values {values}" for name, values in ranges.items())
+        raise DataError(
+            f"{request.location}: expected training and test images of one range, found {found}; save both in the same one"
+        )
+
+
+def _note_on_dark(request: DatasetRequest, name: str, array: NDArray[Any], scale: int | None) -> str | None:
+    high = float(array.max())
+    if scale != 1 or not 0 < high < _DARK:
+        return None
+    return (
+        f"{request.source}: {name} is nearly black, for its brightest value is {high:g} of 255; if that is meant to be white, "
+        f"save x * (255 / {high:g})"
+    )
 
 
 def _labels(request: DatasetRequest, name: str, array: NDArray[Any]) -> NDArray[np.int32]:
@@ -113,13 +170,13 @@ def _class_names(request: DatasetRequest, count: int) -> list[str]:
 
 
 def _write(
-    directory: Path, part: str, images: NDArray[Any], labels: NDArray[np.int32], request: DatasetRequest, scale: float
+    directory: Path, part: str, images: NDArray[Any], labels: NDArray[np.int32], request: DatasetRequest, scale: int
 ) -> None:
     array = np.lib.format.open_memmap(
         layout.array_file(directory, f"{part}_images"), "w+", np.uint8, (len(images), *request.shape)
     )
     for index, image in enumerate(images):
-        eight_bits = image if image.dtype == np.uint8 else np.rint(image * scale).astype(np.uint8)
+        eight_bits = image if image.dtype == np.uint8 else np.rint(image * float(scale)).clip(0, 255).astype(np.uint8)
         array[index] = resize_array(eight_bits, request.image_size, request.channels)
     array.flush()
     np.save(layout.array_file(directory, f"{part}_labels"), labels)

@@ -32,6 +32,7 @@ class DatasetRequest:
         location: Absolute path of a user's files.
         test_fraction: Share of each class for the test set where the source has none; None for `TEST_FRACTION`.
         class_names: Names of the labels, when the user gives them.
+        background: What transparent images are shown on, `#rrggbb`; None for white.
     """
 
     source: str
@@ -43,6 +44,7 @@ class DatasetRequest:
     location: str | None = None
     test_fraction: float | None = None
     class_names: tuple[str, ...] | None = None
+    background: str | None = None
 
     @property
     def channels(self) -> int:

@@ -33,9 +33,9 @@ from keras import layers
 from numpy.typing import NDArray
 
 from benchmark.files import write_whole
-from benchmark.matrix.cell import Cell
+from benchmark.matrix.cell import Cell, Data
 from benchmark.training.data.dataset import Dataset, open_dataset
-from benchmark.training.data.images import decode_image
+from benchmark.training.data.images import WHITE, decode_image
 from benchmark.training.networks.network import LayerGraph, Network, layer_graph
 from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbid_network
@@ -190,9 +190,13 @@ def _input_images(request: Mapping[str, Any], cell: Cell) -> list[_InputImage]:
     return [
         _test_image(name, dataset)
         if dataset is not None and name.startswith(TEST)
-        else _InputImage(Path(name).name, decode_image(Path(name), cell.data.image_size, cell.data.channels), None)
+        else _InputImage(Path(name).name, _decoded(Path(name), cell.data), None)
         for name in names
     ]
+
+
+def _decoded(path: Path, data: Data) -> NDArray[np.uint8]:
+    return decode_image(path, data.image_size, data.channels, data.background or WHITE).pixels
 
 
 def _dataset(request: Mapping[str, Any], cell: Cell) -> Dataset:

@@ -27,7 +27,7 @@ from benchmark.catalog.facts import prepared_size
 from benchmark.files import write_whole
 from benchmark.matrix.cell import Cell
 from benchmark.training.data.dataset import Images
-from benchmark.training.data.images import decode_image
+from benchmark.training.data.images import WHITE, decode_image
 from benchmark.training.networks.network import Network, build_network
 from benchmark.training.process.failures import EXIT_DATA_ERROR, DataError
 from benchmark.training.process.offline import forbid_network
@@ -84,22 +84,23 @@ def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
     cells = [replace(Cell.from_dict(item["cell"]), device_kind="cpu") for item in request["cells"]]
     forbid_network()
     prepare_backend(replace(cells[0], threads=max(cell.threads for cell in cells)), None)
-    images: dict[tuple[int, int], Images] = {}
+    images: dict[tuple[int, int, str], Images] = {}
     answers = []
     for cell, item in zip(cells, request["cells"], strict=True):
-        shape = prepared_size(cell.data.source, cell.data.image_size), cell.data.channels
-        if shape not in images:
-            images[shape] = _decode_all(request["images"], *shape)
+        data = cell.data
+        form = prepared_size(data.source, data.image_size), data.channels, data.background or WHITE
+        if form not in images:
+            images[form] = _decode_all(request["images"], *form)
         network, names = trained_network(
             cell, Path(item["weights"]), item["sha256"], allow_plugins=request["allow_plugins"]
         )
-        probabilities = predict_images(network, images[shape], request["views"], cell.seed)
+        probabilities = predict_images(network, images[form], request["views"], cell.seed)
         answers.append({"class_names": names, "probabilities": probabilities.astype(float).tolist()})
     return answers
 
 
-def _decode_all(paths: Sequence[str], image_size: int, channels: int) -> Images:
-    return np.stack([decode_image(Path(path), image_size, channels) for path in paths])
+def _decode_all(paths: Sequence[str], image_size: int, channels: int, background: str) -> Images:
+    return np.stack([decode_image(Path(path), image_size, channels, background).pixels for path in paths])
 
 
 def run_program(arguments: Sequence[str], answer: Callable[[Mapping[str, Any]], list[dict[str, Any]]]) -> int:

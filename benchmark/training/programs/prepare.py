@@ -10,7 +10,7 @@ As a program, `python -m benchmark.training.programs.prepare '{"source": …, "i
 prints `{"directory": …, "fingerprint": …}` and exits 0, or prints `{"error": …}` and exits 3. Optional keys:
 `offline` (no download is tried), `manual_directory` (a folder with the original archives, verified by TFDS) and
 `data_directory` (where TFDS keeps its datasets; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`); and of users'
-own sources `location`, `test_fraction`, `class_names`, as the `Data` of a cell has them.
+own sources `location`, `test_fraction`, `class_names`, `background`, as the `Data` of a cell has them.
 `{"imagenet": NAME}` instead puts the published weights of a network, verified, into Keras's cache and prints
 `{"path": …}`; it too takes `offline` and `manual_directory`. Progress is written to stderr as lines `{"progress": …}`.
 """
@@ -24,7 +24,7 @@ import os
 import platform
 import shutil
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout, suppress
 from pathlib import Path
 from typing import Any
@@ -35,6 +35,7 @@ from filelock import FileLock
 from benchmark import layout
 from benchmark.catalog.cache import PREPARATION_VERSION, prepared_directory, source_state
 from benchmark.catalog.facts import prepared_size
+from benchmark.catalog.image_folders import some
 from benchmark.files import publish_folder
 from benchmark.training.data.digits import prepare_digits
 from benchmark.training.data.fingerprint import fingerprint_of, modified_ns
@@ -57,6 +58,7 @@ def prepare(
     location: str | None = None,
     test_fraction: float | None = None,
     class_names: Sequence[str] | None = None,
+    background: str | None = None,
 ) -> Path:
     """Prepares a dataset unless it is in the cache, and returns its folder.
 
@@ -73,6 +75,7 @@ def prepare(
         location: As above.
         test_fraction: As above.
         class_names: As above.
+        background: As above.
 
     Raises:
         DataError: The source is unknown, missing, or damaged; the message names the cure.
@@ -80,7 +83,7 @@ def prepare(
     """
     image_size = prepared_size(source, image_size)
     names = None if class_names is None else tuple(class_names)
-    state = source_state(location, test_fraction, names)
+    state = source_state(location, test_fraction, names, background)
     directory = prepared_directory(source, image_size, color, cache_root, state)
     # before any lock, so that a finished dataset can be used from a read-only cache
     if is_complete(directory):
@@ -89,7 +92,16 @@ def prepare(
     with FileLock(layout.lock_file(directory)):
         if not is_complete(directory):
             request = DatasetRequest(
-                source, image_size, color, offline, manual_directory, data_directory, location, test_fraction, names
+                source,
+                image_size,
+                color,
+                offline,
+                manual_directory,
+                data_directory,
+                location,
+                test_fraction,
+                names,
+                background,
             )
             _build(request, directory, state)
     return directory
@@ -113,7 +125,8 @@ def _build(request: DatasetRequest, directory: Path, state: str) -> None:
     aside.mkdir()
     try:
         content = _preparer(request.source)(request, aside)
-        if source_state(request.location, request.test_fraction, request.class_names) != state:
+        own = request.location, request.test_fraction, request.class_names, request.background
+        if source_state(*own) != state:
             raise DataError(f"{request.location}: the files changed while they were read; run again when they rest")
         meta = json.dumps(_meta(request, aside, content), indent=1).encode()
         (aside / layout.META).write_bytes(meta)
@@ -151,13 +164,24 @@ def _meta(request: DatasetRequest, directory: Path, content: SourceSummary) -> d
         "image_size": request.image_size,
         "color": request.color,
         "class_names": content.class_names,
-        "notes": list(content.notes),
+        "notes": [*content.notes, *_absent_classes(request.source, directory, content.class_names)],
         "shapes": shapes,
         "file_bytes": {name: layout.array_file(directory, name).stat().st_size for name in layout.ARRAYS},
         "modified_ns": modified_ns(directory),
         "fingerprint": fingerprint_of(directory),
         "versions": {"python": platform.python_version(), **_versions()},
     }
+
+
+def _absent_classes(source: str, directory: Path, class_names: Sequence[str]) -> Iterator[str]:
+    """Says which classes have no images to train on, or none to be tested on."""
+    for part, purpose, meaning in (
+        ("train", "training", "nothing can be learned there"),
+        ("test", "test", "nothing can be measured there"),
+    ):
+        present = set(np.load(layout.array_file(directory, f"{part}_labels")).tolist())
+        if absent := [name for label, name in enumerate(class_names) if label not in present]:
+            yield f"{source}: no {purpose} image of {some(absent)}, so that {meaning}"
 
 
 def _versions() -> dict[str, str]:
