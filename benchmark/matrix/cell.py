@@ -1,8 +1,8 @@
-"""A cell: one fully resolved combination, frozen. Plain dataclasses, so that a worker can read one in no time.
+"""A cell: one fully resolved combination of a matrix, as frozen dataclasses that a worker reads without heavy imports.
 
-Nothing here validates: values were checked when the matrix was read. `to_dict` and `from_dict` are exact inverses;
-the dictionary is JSON-safe and is what the database keeps beside its columns and what a worker is given. A record of an
-older version lacks the fields that came later: each of these has a default, under which a cell is what it was before.
+Nothing here validates: values were checked when the matrix was read. `to_dict` and `from_dict` are exact inverses; the
+database and the workers get the cell as this dictionary, as JSON. A record of an older version lacks later fields: each
+of these has a default, with which the cell is what it was before.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ Parameters: TypeAlias = tuple[tuple[str, Any], ...]
 
 @dataclass(frozen=True, slots=True)
 class Data:
-    """Which images a cell sees, and how they are prepared.
+    """Which images a cell uses, and how they are prepared.
 
     Attributes:
-        source: What the examples come from: `digits`, `tfds:NAME`, `folder:PATH`, `npz:PATH`.
+        source: Where the examples come from: `digits`, `tfds:NAME`, `folder:PATH`, `npz:PATH`.
         classes: Labels of the source that are kept, in this order (the new labels are 0, 1, …); None keeps all.
         num_classes: How many classes the model tells apart.
         image_size: Height and width in pixels after resizing.
@@ -33,10 +33,10 @@ class Data:
         train_examples: Training and validation examples together, stratified and seeded; None takes all.
         test_examples: Test examples, stratified and seeded; None takes all.
         validation_fraction: Share of the training examples set apart for validation, 0 ≤ fraction < 1.
-        location: Where the files of `folder:PATH` and `npz:PATH` lie, absolute; None for other sources.
+        location: Absolute path of `folder:PATH` and `npz:PATH`; None for other sources.
         test_fraction: Share of each class that is split off for the test set where a source has none; None for 0.2.
         class_names: Names of the labels as the matrix gives them; None when the source knows them.
-        version: Stands for the content of a user's source instead of its path; None for none.
+        version: Identifies the content of a user's source, in place of its path; None for none.
         background: Colour `#rrggbb` on which transparent images of a folder are shown; None for white.
     """
 
@@ -65,9 +65,9 @@ class Architecture:
 
     Attributes:
         name: A builder of `training/networks/network.py`, such as `simple_cnn`, `resnet18`, `vgg16`; or `plugin:NAME`.
-        parameters: What the builder is given, such as `filters`, `dense_units`, `dropout`; sorted by name.
-        code: Of a plug-in: sha256 of its file, or name and version of its package; None for our own builders.
-        file: Where the plug-in's file lies, absolute; None when it comes from an installed package.
+        parameters: Arguments of the builder, such as `filters`, `dense_units`, `dropout`; sorted by name.
+        code: Of a plug-in: sha256 of its file, or name and version of its package; None for built-in architectures.
+        file: Absolute path of the plug-in's file; None when it comes from an installed package.
     """
 
     name: str
@@ -145,9 +145,9 @@ class Cell:
     """One combination of a matrix, fully resolved.
 
     Attributes:
-        cell_id: Hash of all that determines the result (see `matrix/identity.py`); names and labels are not in it.
+        cell_id: Hash of everything that determines the result, without names and labels; see `matrix/identity.py`.
         dataset, model, strategy: The names in the matrix.
-        strategy_label: How reports call the strategy; the name when the matrix gives no label.
+        strategy_label: The strategy's name in reports; its name when the matrix gives no label.
         seed: Seeds the split, the initial weights, the order of the data, dropout and augmentation.
         keep: Which epoch's weights are kept: `best` (by `monitor`) or `last`.
         monitor: `val_accuracy` or `val_loss`; decides the best epoch. Ties go to the lower validation loss,
@@ -203,10 +203,10 @@ class Cell:
 
     @classmethod
     def from_dict(cls, record: Mapping[str, Any]) -> Cell:
-        """The cell that `to_dict` made `record` of, also after a round trip through JSON, here or in an older version.
+        """Reads a cell from the dictionary of `to_dict`, of this or an older version, also after a round trip through JSON.
 
         Raises:
-            NewerRecordError: It has fields that this version does not know.
+            NewerRecordError: The record has fields that this version does not know.
             KeyError, TypeError, ValueError, AttributeError: It is no record of a cell.
         """
         try:
@@ -216,12 +216,12 @@ class Cell:
 
 
 def defaults_of(kind: type) -> dict[str, Any]:
-    """The fields of a part of a cell that a record may lack, with what that means."""
+    """Returns the fields of a part of a cell that a record may lack, with their defaults."""
     return {field.name: field.default for field in fields(kind) if field.default is not MISSING}
 
 
 def is_table(value: Any) -> bool:
-    """Whether a value is (name, value) pairs, which stand for a table; those of a record are lists."""
+    """Whether a value is a sequence of (name, value) pairs, the form of a table; in records the pairs are lists."""
     return (
         isinstance(value, list | tuple)
         and bool(value)
@@ -230,7 +230,7 @@ def is_table(value: Any) -> bool:
 
 
 def _values(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:
-    known, parts = _shape_of(kind)
+    known, parts = _field_readers(kind)
     if not record.keys() <= known:
         name = min(record.keys() - known)
         raise NewerRecordError(
@@ -241,8 +241,8 @@ def _values(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 @cache
-def _shape_of(kind: type) -> tuple[frozenset[str], dict[str, Callable[[Any], Any]]]:
-    """The names of the fields, and for those that hold other parts of a cell what makes them of a record."""
+def _field_readers(kind: type) -> tuple[frozenset[str], dict[str, Callable[[Any], Any]]]:
+    """The names of the fields, and for those that hold other parts of a cell the function that reads them."""
     hints = get_type_hints(kind)
     readers = {field.name: _reader(hints[field.name]) for field in fields(kind)}
     return frozenset(readers), {name: read for name, read in readers.items() if read is not None}

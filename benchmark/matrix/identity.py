@@ -1,10 +1,10 @@
-"""The identity of a cell: a hash of all that determines its numbers, and of nothing else.
+"""Computes the id of a cell: a hash of everything that determines its results, and of nothing else.
 
-Names, labels and the order of keys are not in it; neither is the device asked for, only its kind. A parent's id is
-part of its children's, so that whatever changes a parent changes them too. What came after the first cells were recorded
-is part of it only where it asks for something, that is, differs from its default: so a new setting leaves every
-recorded id as it is. Some of these change no training, but what a finished cell leaves (`tta`, `save`), or what its
-timings are made of (`share_stages`): a result without them is never taken for one with them.
+Names, labels and the order of keys are not part of it; of the device only its kind is. A parent's id is part of its
+children's, so that whatever changes a parent changes them too. A setting that was added after the first cells were
+recorded is part of it only where it differs from its default, so that a new setting leaves every recorded id as it is.
+Some of these do not change the training, but the files of a finished cell (`tta`, `save`) or its timings
+(`share_stages`): a result without them is never reused for a cell with them.
 """
 
 from __future__ import annotations
@@ -28,13 +28,14 @@ from benchmark.matrix.cell import (
 )
 
 TRAINING_VERSION = 1
-"""Raised when the same cell would give other numbers than before."""
+"""Increased when the same cell would give other results than before."""
 
 ID_DIGITS = 20
+"""Hexadecimal digits of a cell id."""
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
 NEVER = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", "device", "location", "file"})
-"""Fields that determine no numbers: names, how the device was asked for, where files lie."""
+"""Fields that do not determine results: names, the device as asked for, paths of files."""
 
 ALWAYS: Mapping[type, frozenset[str]] = {
     kind: frozenset(names.split())
@@ -52,24 +53,24 @@ ALWAYS: Mapping[type, frozenset[str]] = {
 }
 """Fields that are part of the identity whatever their value, because they were when the first cells were recorded.
 
-Nothing is ever added here, or taken away: either would give cells other ids than they were recorded with.
+Nothing may be added or removed: either would give cells other ids than they were recorded with.
 """
 
 
 def canonical_json(value: Any) -> str:
-    """The one way to write a value as JSON: sorted keys, no spaces, ASCII, shortest exact floats.
+    """Encodes a value as canonical JSON: sorted keys, no spaces, ASCII, shortest exact floats.
 
     Raises:
-        ValueError: The value holds NaN or an infinity, which JSON does not know.
+        ValueError: The value holds NaN or an infinity, which JSON cannot represent.
     """
     return _ENCODER.encode(value)
 
 
 def identity_value(value: Any) -> Any:
-    """What of a cell, of a part of it, or of any value in it determines numbers, as JSON can have it.
+    """Reduces a cell, a part of it, or a value in it to what determines results, as JSON-safe values.
 
-    Not where files lie: of a user's source its path as it is written, or its `version` instead where it has one; of a
-    plug-in its code.
+    Paths of files are replaced: by the path as the matrix has it or the `version` for a user's source, by the code for
+    a plug-in.
     """
     if isinstance(value, tuple):
         return [identity_value(item) for item in value]
@@ -86,7 +87,7 @@ def identity_value(value: Any) -> Any:
 
 @cache
 def _omitted_values(kind: type) -> dict[str, Any]:
-    """For each field that may be part of the identity the value with which it is not; an object like no value for none."""
+    """For each field that may be part of the identity the value at which it is omitted; a unique object for none."""
     always = ALWAYS.get(kind, frozenset())
     return {
         field.name: object() if field.name in always else field.default
@@ -96,20 +97,20 @@ def _omitted_values(kind: type) -> dict[str, Any]:
 
 
 def identity_parts(cell: Cell) -> dict[str, Any]:
-    """What of a cell determines its numbers, as a record to compare with that of another."""
+    """Returns everything in a cell that determines its results, as a record to compare with another cell's."""
     return {**identity_value(cell), "training_version": TRAINING_VERSION}
 
 
 def cell_id_of(cell: Cell) -> str:
-    """The first 20 hexadecimal digits of the SHA-256 of the canonical JSON of `identity_parts`."""
+    """Computes a cell's id: the first 20 hexadecimal digits of the SHA-256 of the canonical JSON of `identity_parts`."""
     return assembled_id(part_texts({field.name: getattr(cell, field.name) for field in fields(Cell)}))
 
 
 def part_texts(values: Mapping[str, Any]) -> dict[str, str]:
-    """Canonical JSON of those fields of a cell that are part of its identity.
+    """Encodes those fields of a cell that are part of its identity as canonical JSON.
 
     Args:
-        values: By name of the field; any of them.
+        values: Any fields of a cell, by name.
     """
     omitted = _omitted_values(Cell)
     return {
@@ -120,14 +121,14 @@ def part_texts(values: Mapping[str, Any]) -> dict[str, str]:
 
 
 def assembled_id(texts: Mapping[str, str]) -> str:
-    """The id of all its `part_texts` together. Cells of one matrix share most of these, and so the work."""
+    """Computes an id from all its `part_texts`. Cells of one matrix share most of these, so each is encoded once."""
     whole = {**texts, "training_version": str(TRAINING_VERSION)}
     text = "{" + ",".join(f'"{name}":{whole[name]}' for name in sorted(whole)) + "}"
     return sha256_of(text.encode("ascii"))[:ID_DIGITS]
 
 
 def changed_keys(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Dotted keys under which two nested records differ, such as `stages[1].epochs`; sorted."""
+    """Lists the dotted keys under which two nested records differ, such as `stages[1].epochs`; sorted."""
     return sorted(_differences(old, new, ""))
 
 

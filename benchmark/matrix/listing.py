@@ -1,4 +1,4 @@
-"""What `bench list datasets|models|strategies|presets` shows: everything that has a name, of bench and, if wanted, of a matrix."""
+"""Lists the built-in definitions, and those of a matrix, for `bench list datasets|models|strategies|presets`."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmark.errors import BenchError, MatrixError
 from benchmark.matrix.planning.resolution import native_image_settings
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.reading.builtin import builtin_definitions
-from benchmark.matrix.reading.definitions import MergedDefinition, read_definitions
+from benchmark.matrix.reading.definitions import Definition, MergedDefinition, read_definitions
 from benchmark.matrix.reading.inheritance import merge_library
 from benchmark.matrix.reading.plugins import entry_points, read_plugins
 from benchmark.matrix.reading.toml import parse_toml, read_text
@@ -26,31 +26,31 @@ Row = dict[str, Any]
 
 
 def list_datasets(matrix: str | None = None) -> list[Row]:
-    """Datasets: source, classes, sizes, and how the images come to the model.
+    """Lists datasets: source, classes, sizes, and the images that the model gets.
 
     Args:
-        matrix: A matrix file whose definitions are listed too. Mistakes in it are for `bench plan` to tell: what
-            cannot be known because of them is None.
+        matrix: A matrix file whose definitions are listed too. Its mistakes are reported by `bench plan`; what is
+            unknown because of them is None.
     """
     return _rows("dataset", _dataset_facts, matrix)
 
 
 def list_models(matrix: str | None = None) -> list[Row]:
-    """Models: parameters, smallest images, layers that `last:N` counts, ImageNet weights; `matrix` as above.
+    """Lists models: parameters, smallest images, layers that `last:N` counts, ImageNet weights; `matrix` as above.
 
-    Models of installed packages come last, under the name that a definition gives as its architecture.
+    Models of installed packages come last, under the name that a definition writes as its `architecture`.
     """
     rows = _rows("model", _model_facts, matrix)
     return [*rows, *map(_packaged, entry_points())]
 
 
 def list_strategies(matrix: str | None = None) -> list[Row]:
-    """Strategies: label, weights, and what each stage trains; `matrix` as above."""
+    """Lists strategies: label, weights, and what each stage trains; `matrix` as above."""
     return _rows("strategy", _strategy_facts, matrix)
 
 
 def list_presets() -> list[Row]:
-    """Presets of `bench init`: name and summary."""
+    """Lists the presets of `bench init`: name and summary."""
     return [{"name": name, "summary": preset_summary(name)} for name in preset_names()]
 
 
@@ -65,19 +65,19 @@ def _rows(family: str, facts_of: Callable[[MergedDefinition], Row], matrix: str 
         raise BenchError(str(MatrixError("built-in definitions", problems.located({}))))
     return [
         {
-            "name": one.name,
-            "summary": _summary(one),
-            **facts_of(one),
-            "extends": one.definition.extends,
-            "defined_in": "bench" if one.definition.builtin else matrix,
+            "name": merged.name,
+            "summary": _summary(merged.definition),
+            **facts_of(merged),
+            "extends": merged.definition.extends,
+            "defined_in": "bench" if merged.definition.builtin else matrix,
         }
-        for one in library.definitions[family].values()
+        for merged in library.definitions[family].values()
     ]
 
 
-def _summary(chained: MergedDefinition) -> str:
-    """In its own words, else what it is made of; the words of what it extends would be untrue of it."""
-    own = chained.definition.own
+def _summary(definition: Definition) -> str:
+    """Its own summary or what it is made of; the summary of what it extends does not describe it."""
+    own = definition.own
     return str(next((own[key] for key in ("summary", "label", "source", "architecture") if key in own), ""))
 
 

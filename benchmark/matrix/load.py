@@ -1,4 +1,4 @@
-"""`load_matrix`: one file in, a plan out, or all its mistakes at once."""
+"""Reads a matrix file and plans its cells, or reports all mistakes in it at once."""
 
 from __future__ import annotations
 
@@ -32,6 +32,7 @@ __all__ = [
 ]
 
 CELL_LIMIT = 1_000_000
+"""The most combinations that a matrix may have."""
 
 
 def load_matrix(
@@ -45,15 +46,15 @@ def load_matrix(
     """Reads a matrix file and plans it for a machine.
 
     Args:
-        path: Of the file.
-        overrides: `key=value` of `--set`, which hold for every cell and every stage.
-        select: Expressions of `--select`; a union.
-        exclude: Expressions of `--exclude`.
+        path: Path of the file.
+        overrides: `key=value` of `--set`, for every cell and every stage.
+        select: Expressions of `--select`; cells that match any of them are planned.
+        exclude: Expressions of `--exclude`; cells that match any of them are not planned.
         machine_kind: What the machine has.
 
     Raises:
         NotFoundError: There is no such file.
-        MatrixError: All that is wrong with it, or that nothing is left of it.
+        MatrixError: The matrix has mistakes, all of which are listed, or no cell is left.
         UserError: A selection is wrong.
     """
     text = read_text(path)
@@ -69,7 +70,7 @@ def parse_matrix(
     exclude: Sequence[str] = (),
     machine_kind: MachineKind,
 ) -> Plan:
-    """As `load_matrix`, for a text that is at hand; `path` names it in messages, and relative paths in it start there."""
+    """Plans a matrix given as text, like `load_matrix`; `path` is its name in messages and the base of its relative paths."""
     selected, excluded = parse_selection(select), parse_selection(exclude)
     document = parse_toml(text, path)
     problems = Problems()
@@ -100,7 +101,7 @@ def parse_matrix(
 def _checked(
     document: Mapping[str, Any], base: Path, overrides: Sequence[str], problems: Problems
 ) -> tuple[Library, Specification]:
-    """All that a document says; `base` is its folder, which users' own files are looked for in."""
+    """Reads and checks a document; `base` is its folder, from which relative paths start."""
     plugins = read_plugins(document, base, problems)
     definitions = located(read_definitions(document, problems, builtin=False), base, plugins, problems)
     library = merge_library(builtin_definitions(), definitions, problems)
@@ -109,7 +110,7 @@ def _checked(
 
 
 def _check_names(selection: Selection, option: str, library: Library, problems: Problems) -> None:
-    """A plain name that does not exist is a slip of the fingers, not a wish for nothing."""
+    """Notes names in a selection that do not exist: a typing mistake, not a request for nothing."""
     for key, texts in (term for terms in selection.alternatives for term in terms):
         if key in NAME_KEYS and not any(is_glob(text) or text in library.definitions[key] for text in texts):
             listing = "bench list strategies" if key == "strategy" else f"bench list {key}s"

@@ -1,4 +1,4 @@
-"""What a matrix comes to on this machine: its cells, and what was left out and why."""
+"""The plan of a matrix on one machine: its cells, and the combinations that were left out and why."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from benchmark.matrix.report_spec import ReportSpec
 
 @dataclass(frozen=True, slots=True)
 class MachineKind:
-    """What of a machine decides which cells a matrix comes to on it.
+    """The properties of a machine on which the cells of a matrix depend.
 
     Attributes:
-        gpus, cores: How many GPUs and processor cores it has.
-        threads: What `threads = "auto"` comes to there, as far as that has been measured, by pace (see `pace.py`).
-        backends: Libraries that Keras can compute with there; None where that does not matter.
+        gpus, cores: Number of GPUs and of processor cores.
+        threads: The measured number for `threads = "auto"`, by speed key (see `speed_key.py`).
+        backends: Names of the installed backends; None where that does not matter.
     """
 
     gpus: int
@@ -27,7 +27,7 @@ class MachineKind:
 
 @dataclass(frozen=True, slots=True)
 class LeftOut:
-    """A combination that is impossible, and the reason, which names the cure."""
+    """An impossible combination, with a reason that names the cure."""
 
     dataset: str
     model: str
@@ -38,19 +38,19 @@ class LeftOut:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """All that `bench run` needs to know of a matrix.
+    """Everything that `bench run` needs to know of a matrix.
 
     Attributes:
-        name: Of the matrix, if it has one.
-        path: Of the file.
-        text: Of the file.
+        name: Name of the matrix, if it has one.
+        path: Path of the file.
+        text: Content of the file.
         cells: Parents before their children, otherwise in the order of the matrix.
         left_out: Impossible combinations.
-        notes: Remarks for the user: merged duplicates, parents that came back, rules that match nothing.
+        notes: Remarks for the user: merged duplicates, parents added back, rules that match nothing.
         axes: Names of the axes on which the cells have more than one value.
         report: The comparisons that the matrix asks for.
-        auto: Ids of the cells whose threads are `auto`, by pace.
-        undecided: Those paces of them for which the machine has not been measured; one thread is assumed.
+        auto: Ids of the cells with `threads = "auto"`, by speed key.
+        undecided: Those speed keys that have not been measured on the machine; one thread is assumed.
     """
 
     name: str | None

@@ -1,4 +1,4 @@
-"""Collecting every mistake before telling any, and wording them alike: where, expected, found, nearest name."""
+"""Collects all mistakes in a matrix, worded alike: where, what was expected, what was found, the nearest valid name."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from benchmark.errors import Problem
 from benchmark.text import quotable
 
 KeyPath: TypeAlias = tuple[str | int, ...]
-"""Where a value stands in the document: keys, and positions (from 0) in arrays."""
+"""The position of a value in the document: keys, and indices (from 0) in arrays."""
 
 NAME_LIMIT = 200
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
@@ -32,21 +32,21 @@ class Problems:
         return len(self._entries)
 
     def add(self, path: KeyPath, expected: str, found: Any = _NOTHING, hint: str = "") -> None:
-        """Note one mistake, once; `found` is the value as TOML gave it, left out when something is missing."""
+        """Adds a mistake, unless it was added before; `found` is the value from TOML, left out when a key is missing."""
         shown = "" if found is _NOTHING else shown_value(found)
         self._entries[path, expected, shown, hint] = None
 
     def located(self, lines: Mapping[KeyPath, int]) -> tuple[Problem, ...]:
-        """All mistakes with their lines, in the order of the file."""
-        found = [
+        """Returns all mistakes with their lines, in the order of the file."""
+        problems = [
             Problem(path_text(path), expected, shown, line=_line(path, lines), hint=hint)
             for path, expected, shown, hint in self._entries
         ]
-        return tuple(sorted(found, key=lambda problem: problem.line or 0))
+        return tuple(sorted(problems, key=lambda problem: problem.line or 0))
 
 
 def _line(path: KeyPath, lines: Mapping[KeyPath, int]) -> int | None:
-    """The line of the nearest enclosing thing that stands in the file."""
+    """The line of the value, or of the nearest table or array around it that is in the file."""
     for length in range(len(path), 0, -1):
         if path[:length] in lines:
             return lines[path[:length]]
@@ -54,7 +54,7 @@ def _line(path: KeyPath, lines: Mapping[KeyPath, int]) -> int | None:
 
 
 def path_text(path: KeyPath) -> str:
-    """`strategy.two_phase.stage[1].train`; keys that are not bare are quoted, unprintable characters escaped."""
+    """Writes a path like `strategy.two_phase.stage[1].train`; keys that are not bare are quoted and escaped."""
     text = ""
     for part in path:
         if isinstance(part, int):
@@ -65,17 +65,17 @@ def path_text(path: KeyPath) -> str:
 
 
 def _key_text(key: str) -> str:
-    # an option such as `--set epochs` stands as it was typed
+    # an option such as `--set epochs` is shown as it was typed
     return key if _BARE_KEY.fullmatch(key) else quotable(key) if key.startswith("--") else quoted(key)
 
 
 def quoted(text: str) -> str:
-    """The text in double quotes, safe to print anywhere."""
+    """Puts the text in double quotes, safe to print anywhere."""
     return quotable(json.dumps(text, ensure_ascii=False))
 
 
 def shown_value(value: Any) -> str:
-    """A value the way TOML writes it, cut to a readable length."""
+    """Writes a value as TOML, cut to a readable length."""
     text = _toml_text(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
 
@@ -86,7 +86,8 @@ def _toml_text(value: Any) -> str:
     if isinstance(value, str):
         return quoted(value[: _SHOWN_CHARACTERS + 1])
     if isinstance(value, int):
-        # str() of an integer of thousands of digits raises
+        # str() of an integer of thousands of digits raises ValueError
+        # (https://docs.python.org/3/library/stdtypes.html#integer-string-conversion-length-limitation)
         return str(value) if value.bit_length() <= 256 else f"an integer of {value.bit_length()} bits"
     if isinstance(value, list | tuple):
         return "[" + ", ".join(_toml_text(item) for item in value[:20]) + "]"
@@ -97,12 +98,12 @@ def _toml_text(value: Any) -> str:
 
 
 def nearest_hint(name: Any, known: Iterable[str], listing: str = "") -> str:
-    """`did you mean 'resnet18'?` for a mistyped name, and where all names are listed.
+    """Suggests the nearest name, like `did you mean 'resnet18'?`, and says where all names are listed.
 
     Args:
-        name: What was found; anything but a text has no nearest name.
-        known: The names that would have been right.
-        listing: A command that lists them; short sets of names are listed in the hint itself without one.
+        name: The mistyped name; a value that is no text has no nearest name.
+        known: The valid names.
+        listing: A command that lists them; without one, and without a near name, the hint lists them itself.
     """
     names = sorted(set(known))
     close = difflib.get_close_matches(name[:NAME_LIMIT], names, n=1, cutoff=0.5) if isinstance(name, str) else []
@@ -115,7 +116,10 @@ def nearest_hint(name: Any, known: Iterable[str], listing: str = "") -> str:
 
 
 def name_problem(name: str) -> str:
-    """Why this text cannot be a name, or nothing: names are shown, stored and compared, never used as paths."""
+    """Says what is expected of a name where this one is invalid, else nothing.
+
+    Names are shown, stored and compared, never used as paths.
+    """
     if not name.strip():
         return "a name that is not empty"
     if len(name) > NAME_LIMIT:
@@ -126,5 +130,5 @@ def name_problem(name: str) -> str:
 
 
 def normal_name(name: str) -> str:
-    """The name in Unicode's composed form, so that two ways of typing é are one name."""
+    """Returns the name in Unicode's composed form (NFC), so that two encodings of é are the same name."""
     return unicodedata.normalize("NFC", name)

@@ -1,4 +1,4 @@
-"""What a matrix asks of its report: comparisons, ensembles, and the published figures to show beside its own."""
+"""The section `[report]` of a matrix: comparisons, ensembles, and published figures to show beside the measured ones."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ class PublishedColumn:
 
 @dataclass(frozen=True, slots=True)
 class PublishedRow:
-    """The figures of one model, and the names of the cells here that stand for it.
+    """The figures of one model, and the names of the cells that correspond to it.
 
     Attributes:
-        label: How the table calls it, a text for each of its headings.
+        label: Its name in the table, a text for each of the headings.
         figures: One for each column.
     """
 
@@ -39,10 +39,10 @@ class PublishedTable:
     """A table as it was published.
 
     Attributes:
-        title, source: The heading, and whose figures they are.
-        headings: Titles of the columns that tell rows apart.
-        columns, rows: The metrics, and what they are of.
-        metrics_as_rows: Whether the table is printed the other way round, each row of it a column.
+        title, source: The heading, and where the figures were published.
+        headings: Titles of the columns that identify rows.
+        columns, rows: The metrics, and the models.
+        metrics_as_rows: Whether the table is printed transposed, with a row for each metric.
     """
 
     title: str
@@ -69,7 +69,7 @@ class EnsembleSpec:
 
     Attributes:
         cells: Selections, as for `--select`; the ensemble is made of what any of them matches.
-        label: How the row is called; empty for a name made from its members.
+        label: The row's name; empty for a name made from its members.
     """
 
     cells: tuple[str, ...]

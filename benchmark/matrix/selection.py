@@ -1,7 +1,7 @@
-"""Which cells are meant: `--select model=resnet*,seed=0`, and the rules of a matrix that match by the same keys.
+"""Selects cells by expressions such as `--select model=resnet*,seed=0`, and by the rules of a matrix with the same keys.
 
-An expression is a small grammar, not code and not SQL: `key=value[,key=value]`, all must hold; several expressions
-are a union. A value may be a glob; `a|b` means either.
+An expression is `key=value[,key=value]`, where all terms must match; of several expressions any may match. A value may
+be a glob; `a|b` means either.
 """
 
 from __future__ import annotations
@@ -42,10 +42,10 @@ def is_glob(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Rule:
-    """What a table such as `when = { model = "resnet*", seed = [0, 1] }` asks: every key, any of its values.
+    """A condition such as `when = { model = "resnet*", seed = [0, 1] }`: every key must have one of its values.
 
     Attributes:
-        terms: (key, wanted values in normal form, texts may be globs).
+        terms: Pairs of a key and its accepted values in normal form; texts may be globs.
     """
 
     terms: tuple[tuple[str, tuple[Any, ...]], ...]
@@ -54,7 +54,7 @@ class Rule:
         return all(_is_wanted(value_of(key), wanted) for key, wanted in self.terms)
 
     def for_names(self, names: Mapping[str, str]) -> Rule | None:
-        """What is left to ask when dataset, model and strategy are known; None when they rule it out."""
+        """Returns the rest of the condition for a known dataset, model and strategy; None when they do not match."""
         rest = []
         for key, wanted in self.terms:
             if key not in names:
@@ -65,7 +65,7 @@ class Rule:
 
 
 def _is_wanted(actual: Any, wanted: tuple[Any, ...]) -> bool:
-    """Whether a value, or that of any stage when stages disagree, is one of those wanted."""
+    """Whether a value, or that of any stage when stages differ, is accepted."""
     values = actual if isinstance(actual, list) else (actual,)
     for value in values:
         if value in wanted:
@@ -90,10 +90,10 @@ class Selection:
         return bool(self.alternatives)
 
     def matches(self, record: Mapping[str, Any]) -> bool:
-        """Whether the record is meant; without any expression every record is.
+        """Whether any expression matches the record; without expressions every record matches.
 
-        A key that the record lacks never matches. A setting on which stages disagree is a list, and matches when one
-        of its entries does.
+        A key that the record lacks never matches. A setting on which stages differ is a list, and matches when one of
+        its entries does.
         """
         return not self.alternatives or any(
             all(key in record and _text_matches(record[key], texts) for key, texts in terms)
@@ -102,7 +102,7 @@ class Selection:
 
 
 def parse_selection(expressions: Sequence[str]) -> Selection:
-    """Reads expressions of `--select`.
+    """Parses expressions of `--select`.
 
     Raises:
         UserError: An expression is not `key=value`, a key is unknown, or a value can never be one of that key.
@@ -145,7 +145,7 @@ def _check_value(key: str, text: str, shown: str) -> None:
 
 
 def typed(text: str) -> Any:
-    """A text from the command line as the TOML value that it spells, or as the text itself."""
+    """Reads a text from the command line as TOML, or returns it unchanged when it is no TOML value."""
     try:
         document = tomllib.loads(f"value = {text}")
     except (ValueError, RecursionError):

@@ -1,7 +1,6 @@
-"""Every training setting: its kind of value, its default, where it belongs, and what it does.
+"""The table of training settings: the type of value, the default, the level and the documentation of each.
 
-This table is the one place that knows them. Reading a matrix, `--set`, selections, the cell's flat record and the
-reference in `docs/matrix.md` are all made from it.
+Reading a matrix, `--set`, selections, the flat record of a cell and the reference in `docs/matrix.md` all use it.
 """
 
 from __future__ import annotations
@@ -226,7 +225,7 @@ DEFAULTS: dict[str, Any] = {setting.name: setting.default for setting in _TABLE 
 
 
 def names_of(*levels: Level) -> frozenset[str]:
-    """The names of all settings of these levels."""
+    """Returns the names of all settings of these levels."""
     return frozenset(setting.name for setting in _TABLE if setting.level in levels)
 
 
@@ -241,15 +240,15 @@ PARAMETER_KINDS: dict[str, Kind] = {
     "dense_units": Integer(0, 1_000_000),
     "stage_dropout": ListOf(Number(0, 1, below=True)),
 }
-"""What an architecture can be given beside `dropout`, which is a setting."""
+"""Parameters of architectures beside `dropout`, which is a setting."""
 
 
 def cell_settings(cell: Cell) -> dict[str, Any]:
-    """Every setting of a cell as one flat, JSON-safe record.
+    """Returns every setting of a cell as one flat, JSON-safe record.
 
     A setting of stages is a scalar when all stages agree, else a list with one entry for each stage. `augment`,
-    `early_stopping` and `reduce_learning_rate` are tables, or None when switched off. `weights` says in a word where
-    the weights come from (`none`, `imagenet`, `file:PATH`, `parent`).
+    `early_stopping` and `reduce_learning_rate` are tables, or None when switched off. `weights` is the origin of the
+    weights: `none`, `imagenet`, `file:PATH` or `parent`.
     """
     record = {name: setting_of(cell, name) for name in SETTINGS}
     record["weights"] = f"file:{cell.weights.path}" if cell.weights.origin == "file" else cell.weights.origin
@@ -257,7 +256,7 @@ def cell_settings(cell: Cell) -> dict[str, Any]:
 
 
 def setting_of(cell: Cell, name: str) -> Any:
-    """One setting of a cell, as `cell_settings` has it."""
+    """Returns one setting of a cell, as in `cell_settings`."""
     match SETTINGS[name].level:
         case "cell":
             return json_value(getattr(cell, name))
@@ -270,7 +269,7 @@ def setting_of(cell: Cell, name: str) -> Any:
 
 
 def json_value(value: Any) -> Any:
-    """The JSON-safe form of a normal value: sorted pairs are a table, other tuples a list; what is switched off is None."""
+    """Converts a value in normal form to JSON: pairs to a table, other tuples to a list, an empty one to None."""
     if not isinstance(value, tuple):
         return asdict(value) if is_dataclass(value) and not isinstance(value, type) else value
     if is_table(value):
@@ -279,6 +278,6 @@ def json_value(value: Any) -> Any:
 
 
 def common_or_list(values: Iterable[Any]) -> Any:
-    """One value when all stages agree, else the list of them."""
+    """Returns the common value when all stages agree, else the list of values."""
     entries = list(values)
     return entries[0] if all(entry == entries[0] for entry in entries) else entries

@@ -1,8 +1,8 @@
-"""What decides how long one step of training takes, and so how many threads suit a cell whose threads are `auto`.
+"""Groups cells by what determines the duration of a training step, for the choice of `threads = "auto"`.
 
-Cells of one pace have the same network, image shape, batches, trainable layers, precision, backend and kind of device.
-They may differ in data, epochs, augmentation, seed and threads. Nothing is measured here: what `threads = "auto"` comes
-to on a machine is given as data (`plan.MachineKind.threads`), by this key.
+Cells with equal speed keys have the same network, image shape, batches, trainable layers, precision, backend and kind of
+device. They may differ in data, epochs, augmentation, seed and threads. Nothing is measured here: `MachineKind.threads`
+has the measured number of threads by speed key.
 """
 
 from __future__ import annotations
@@ -17,20 +17,20 @@ from benchmark.matrix.identity import canonical_json, identity_value
 
 AUTO = "auto"
 ASSUMED_THREADS = 1
-"""What `auto` is taken for until it has been measured."""
+"""The number of threads for `auto` until it has been measured."""
 
 _KEY_DIGITS = 20
 _OF_CELL = ("precision", "backend", "device_kind")
 
 
 def possible_threads(cores: int) -> list[int]:
-    """What `auto` may come to on a machine with so many cores: 1, 2, 4, … and all of them."""
+    """Lists the numbers of threads that `auto` may become on a machine: 1, 2, 4, … and all cores."""
     powers = itertools.takewhile(lambda count: count < cores, (2**power for power in itertools.count()))
     return sorted({*powers, cores})
 
 
 def speed_key_of(data: Data, architecture: Architecture, stages: Sequence[Stage], settings: Mapping[str, Any]) -> str:
-    """The key of a pace; `settings` are those of the whole cell."""
+    """Computes the speed key of the parts of a cell; `settings` are those of the whole cell."""
     parts = {
         "architecture": identity_value(architecture),
         "images": [data.image_size, data.color, data.num_classes],
@@ -41,6 +41,6 @@ def speed_key_of(data: Data, architecture: Architecture, stages: Sequence[Stage]
 
 
 def speed_key_of_cell(cell: Cell) -> str:
-    """The key of a cell's pace."""
+    """Computes the speed key of a cell."""
     settings = {name: getattr(cell, name) for name in _OF_CELL}
     return speed_key_of(cell.data, cell.architecture, cell.stages, settings)

@@ -1,4 +1,4 @@
-"""Consent to plug-ins: a file that a matrix names is inert until the user says that it may run.
+"""Decides whether plug-in files may run: a file that a matrix names is not executed until the user trusts it.
 
 Either for one run (`bench run --allow-plugins`), or for good by its digest in a file outside of any repository:
 
@@ -34,12 +34,12 @@ _DIGEST_DIGITS = 64
 
 @dataclass(frozen=True, slots=True)
 class PluginTrust:
-    """Whether a plug-in file may run.
+    """A plug-in file, and whether it may run.
 
     Attributes:
         models: Names of the models that need it.
-        trusted: Whether its digest stands in the trust file.
-        exposed: Which file or folder others can write to; empty when none.
+        trusted: Whether its digest is in the trust file.
+        exposed: The file or folder that others can write to; empty when none.
     """
 
     file: Path
@@ -50,12 +50,12 @@ class PluginTrust:
 
 
 def trust_file() -> Path:
-    """Where digests of trusted plug-ins stand; it may not exist."""
+    """Returns the path of the file with digests of trusted plug-ins; it may not exist."""
     return platformdirs.user_config_path("bench") / layout.TRUSTED_PLUGINS
 
 
 def trusted_digests() -> frozenset[str]:
-    """The sha256 of all plug-ins that the user trusts for good.
+    """Reads the sha256 of all plug-ins that the user trusts permanently.
 
     Raises:
         UserError: The trust file is damaged, or others can write to it.
@@ -80,10 +80,10 @@ def _digest(entry: Any, path: Path) -> str:
 
 
 def exposure(file: Path) -> str:
-    """The file, or the folder on the way to it, that anybody can write to; empty when there is none.
+    """Returns the file or the folder above it that anybody can write to; empty when there is none.
 
-    A folder such as `/tmp`, where everybody may write but nobody may replace another's files, is fine on the way, but
-    not as the folder of the file itself.
+    A folder with the sticky bit such as `/tmp`, where nobody may replace another's files, is allowed above, but not as
+    the folder of the file itself.
     """
     for place in (file, *file.absolute().parents):
         try:
@@ -97,7 +97,7 @@ def exposure(file: Path) -> str:
 
 
 def plugin_trust(cells: Iterable[Cell]) -> list[PluginTrust]:
-    """All plug-in files that cells need."""
+    """Lists the plug-in files that cells need."""
     models: dict[tuple[str, str], set[str]] = defaultdict(set)
     for cell in cells:
         if cell.architecture.file is not None and trains(cell.backend):
@@ -113,26 +113,30 @@ def require_consent(cells: Iterable[Cell], command: str, *, allowed: bool) -> No
     """Refuses cells whose plug-ins may not run.
 
     Args:
-        cells: What is about to run.
+        cells: The cells that are about to run.
         command: What the user typed; shown with `--allow-plugins` as one way to consent.
-        allowed: Whether the user has said that plug-ins may run.
+        allowed: Whether the user has given `--allow-plugins`.
 
     Raises:
-        UserError: Some may not; the message tells what to type or to write where.
+        UserError: Some may not run; the message says how to trust them.
     """
-    found = plugin_trust(cells)
-    if exposed := [one for one in found if one.exposed]:
-        lines = [f"{one.file}: {one.exposed} can be written by anybody; `chmod o-w {one.exposed}`" for one in exposed]
+    plugins = plugin_trust(cells)
+    if exposed := [plugin for plugin in plugins if plugin.exposed]:
+        lines = [
+            f"{plugin.file}: {plugin.exposed} can be written by anybody; `chmod o-w {plugin.exposed}`"
+            for plugin in exposed
+        ]
         raise UserError("\n  ".join(["plug-ins are not run from places that others can write to:", *lines]))
-    strange = [] if allowed else [one for one in found if not one.trusted]
-    if strange:
-        raise UserError(_explained(strange, command))
+    untrusted = [] if allowed else [plugin for plugin in plugins if not plugin.trusted]
+    if untrusted:
+        raise UserError(_how_to_trust(untrusted, command))
 
 
-def _explained(strange: list[PluginTrust], command: str) -> str:
-    names = "\n".join(f"  {one.file} (model {', '.join(one.models)})" for one in strange)
+def _how_to_trust(untrusted: list[PluginTrust], command: str) -> str:
+    names = "\n".join(f"  {plugin.file} (model {', '.join(plugin.models)})" for plugin in untrusted)
     entries = "\n".join(
-        f"\n  [[plugin]]\n  path = {quoted(str(one.file))}\n  sha256 = {quoted(one.sha256)}" for one in strange
+        f"\n  [[plugin]]\n  path = {quoted(str(plugin.file))}\n  sha256 = {quoted(plugin.sha256)}"
+        for plugin in untrusted
     )
     return (
         "this matrix asks to run Python files that you have not trusted yet:\n"

@@ -1,7 +1,7 @@
-"""Kinds of values: each reads one TOML value into its normal, hashable form, or notes what was expected there.
+"""Types of values in a matrix: each converts a TOML value to a hashable normal form, or adds a `Problem`.
 
 Normal forms compare and hash by meaning: whole numbers stay integers, fractions become floats, tables become sorted
-pairs or the frozen values of `cell.py`. A truth value is never taken for a number.
+pairs or the frozen values of `cell.py`. A boolean is never taken for a number.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ LARGEST_INTEGER = 2**63 - 1
 
 
 class _Invalid:
-    """What a kind gives back for a value that it noted as a problem."""
+    """The result of reading an invalid value."""
 
 
 INVALID = _Invalid()
 
 
 class Kind(Protocol):
-    """Reads values of one kind."""
+    """Reads values of one type."""
 
     @property
     def expected(self) -> str:
-        """What is allowed, in words."""
+        """Describes the allowed values, for messages."""
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        """The normal form of `value`, or `INVALID` after noting why."""
+        """Returns the normal form of `value`, or `INVALID` after adding a problem."""
 
 
 def is_integer(value: Any) -> bool:
@@ -44,7 +44,7 @@ def is_integer(value: Any) -> bool:
 
 @dataclass(frozen=True)
 class Integer:
-    """A whole number in a closed range; `word`, when there is one, stands for `meaning`."""
+    """A whole number in a closed range, or `word`, which is read as `meaning`."""
 
     minimum: int
     maximum: int = LARGEST_INTEGER
@@ -83,7 +83,7 @@ class Number:
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         number = _as_float(value)
         if number is not None and self._allows(number):
-            return number + 0.0  # -0.0 and 0.0 are one value
+            return number + 0.0  # -0.0 becomes 0.0
         problems.add(path, self.expected, value, _number_hint(value))
         return INVALID
 
@@ -140,7 +140,7 @@ class Choice:
 
 @dataclass(frozen=True)
 class BackendName(Choice):
-    """The name of a backend that is known here; those that train nothing are not offered."""
+    """The name of a registered backend; hints offer only those that train networks."""
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         return value if isinstance(value, str) and value in BACKENDS else super().read(value, path, problems)
@@ -168,7 +168,7 @@ class WordList:
 
 @dataclass(frozen=True)
 class Pattern:
-    """A word of a certain form."""
+    """A text that matches a regular expression."""
 
     pattern: str
     expected: str
@@ -210,7 +210,7 @@ class Color:
 
 @dataclass(frozen=True)
 class Text:
-    """A printable text that stays as it stands, such as one with a path in it."""
+    """A printable text that is kept as it is, such as one with a path in it."""
 
     expected: str
 
@@ -250,7 +250,7 @@ def _argument(value: Any, depth: int) -> Any:
 
 @dataclass(frozen=True)
 class ListOf:
-    """A list of values of one kind, with at least one."""
+    """A list of values of one type, with at least one."""
 
     item: Kind
 
@@ -269,7 +269,7 @@ class ListOf:
 def read_fields(
     fields: Mapping[str, Kind], table: Mapping[str, Any], path: KeyPath, problems: Problems
 ) -> dict[str, Any]:
-    """The fields of a table that are known and right; every other one is noted."""
+    """Reads a table; returns its valid fields, and adds a problem for every unknown or invalid one."""
     values = {}
     for key, value in table.items():
         kind = fields.get(key)
@@ -295,7 +295,7 @@ AUGMENTATIONS: dict[str, Kind] = {
 
 @dataclass(frozen=True)
 class Augmentation:
-    """A table of random transformations; strengths of 0 are the same as not naming them."""
+    """A table of random transformations; one of strength 0 is left out."""
 
     expected: str = f"false, or a table of {', '.join(AUGMENTATIONS)}"
 
@@ -359,5 +359,5 @@ REDUCE_LEARNING_RATE = Patience(
 
 
 def as_list(value: Any) -> Sequence[Any]:
-    """A scalar stands for a list of one."""
+    """Returns a list as it is, and any other value as a list of one."""
     return value if isinstance(value, list) else [value]

@@ -1,4 +1,4 @@
-"""A cell without its seed and parent: what cells of one place in the matrix share."""
+"""A cell without its seed and parent, which cells that differ in nothing else share."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from benchmark.matrix.settings import DATA_SETTINGS, STAGE_SETTINGS, common_or_l
 
 @dataclass(frozen=True, slots=True)
 class CellTemplate:
-    """All of a cell but its seed and its parent.
+    """Everything in a cell but its seed and its parent.
 
     Attributes:
         cell: Settings of the whole cell, `keep` and `device_kind` among them.
-        explicit_keep: Whether anything says which epoch to keep.
-        canonical: Canonical JSON of each part that decides the cell's identity.
-        speed_key: Where its threads are `auto`: the key by which they are looked up; None where they are a number.
+        explicit_keep: Whether a definition or setting says which epoch to keep.
+        canonical: Canonical JSON of each part of the cell's identity, see `identity.part_texts`.
+        speed_key: With `threads = "auto"`, the key by which the number is looked up; None where it is given.
     """
 
     data: Data
@@ -30,7 +30,7 @@ class CellTemplate:
     speed_key: str | None = None
 
     def value_of(self, key: str) -> Any:
-        """A setting in normal form; a list when stages disagree."""
+        """Returns a setting in normal form; a list when stages differ."""
         if key in STAGE_SETTINGS:
             return common_or_list(getattr(stage, key) for stage in self.stages)
         if key in DATA_SETTINGS:

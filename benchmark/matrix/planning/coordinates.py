@@ -1,4 +1,4 @@
-"""From axes to coordinates: the product of the axes, then the rows of `[[matrix.include]]`; counted before it is made."""
+"""Enumerates the combinations of axis values: the product of the axes, then the rows of `[[matrix.include]]`."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ class Coordinates:
 
 
 def count_coordinates(specification: Specification) -> int:
-    """How many coordinates there are, without making one."""
+    """Counts the coordinates without enumerating them."""
     blocks = [axes for axes, _ in _blocks(specification)]
     return sum(math.prod(len(axis.rows) for axis in axes) for axes in blocks)
 
 
 def coordinates(specification: Specification) -> Iterator[Coordinates]:
-    """All coordinates, the first axis of the file slowest."""
+    """Yields all coordinates; the first axis of the file varies slowest."""
     for axes, included in _blocks(specification):
         yield from _product(axes, included=included)
 
@@ -48,11 +48,11 @@ def _blocks(specification: Specification) -> Iterator[tuple[Sequence[Axis], bool
     for row in specification.includes:
         for values in itertools.product(*row.values()):
             given = dict(zip(row, values, strict=True))
-            yield _around(given, specification.axes), True
+            yield _include_axes(given, specification.axes), True
 
 
-def _around(given: Mapping[str, Any], axes: Sequence[Axis]) -> list[Axis]:
-    """The axes of an include row: what it names, and the axes of the matrix for all that it does not name."""
+def _include_axes(given: Mapping[str, Any], axes: Sequence[Axis]) -> list[Axis]:
+    """The axes of an include row: the keys that it names, and the axes of the matrix for all other keys."""
     rest = []
     for axis in axes:
         named = [position for position, key in enumerate(axis.keys) if key in given]

@@ -1,7 +1,7 @@
-"""How many examples of each class a cell sees: stratified shares, without drawing a single example.
+"""Computes how many examples of each class a cell uses, without drawing them.
 
-A stratified choice gives each class its share of the examples (largest remainders); which examples these are is drawn
-in `training/data/splits.py`, how many they are is arithmetic.
+A stratified choice gives each class its share of the examples by the largest remainder method;
+`training/data/splits.py` draws which examples these are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from benchmark.matrix.cell import Data
 
 @dataclass(frozen=True, slots=True)
 class ClassCounts:
-    """Examples of each class in the three parts of a cell's data, classes in the cell's order."""
+    """Numbers of examples of each class in the three parts of a cell's data, classes in the cell's order."""
 
     training: tuple[int, ...]
     validation: tuple[int, ...]
@@ -23,9 +23,9 @@ class ClassCounts:
 
 
 def stratified_shares(totals: Sequence[int], count: int) -> list[int]:
-    """`count` examples in all, taken from classes of these sizes so that each keeps its share.
+    """Divides `count` examples among classes of these sizes, in proportion.
 
-    Equal remainders go to the lower class, on every machine.
+    The rest after rounding down goes to the largest remainders; of equal ones to the lower class, on every machine.
     """
     if count == 0:
         return [0] * len(totals)
@@ -38,18 +38,18 @@ def stratified_shares(totals: Sequence[int], count: int) -> list[int]:
 
 
 def class_counts(data: Data, training_totals: Sequence[int], test_totals: Sequence[int]) -> ClassCounts:
-    """What `training/data/splits.py` draws for a cell, as numbers.
+    """Computes how many examples `training/data/splits.py` draws for a cell.
 
     Args:
-        data: Which examples, and which share is for validation.
+        data: The cell's data settings.
         training_totals: Examples of each kept class in the source's training set, classes in the cell's order.
         test_totals: The same of its test set.
     """
-    chosen = _fewer(training_totals, data.train_examples)
+    chosen = _at_most(training_totals, data.train_examples)
     validation = stratified_shares(chosen, round(sum(chosen) * data.validation_fraction))
-    training = [all_of_it - part for all_of_it, part in zip(chosen, validation, strict=True)]
-    return ClassCounts(tuple(training), tuple(validation), tuple(_fewer(test_totals, data.test_examples)))
+    training = [total - held_out for total, held_out in zip(chosen, validation, strict=True)]
+    return ClassCounts(tuple(training), tuple(validation), tuple(_at_most(test_totals, data.test_examples)))
 
 
-def _fewer(totals: Sequence[int], count: int | None) -> list[int]:
+def _at_most(totals: Sequence[int], count: int | None) -> list[int]:
     return list(totals) if count is None or count >= sum(totals) else stratified_shares(totals, count)

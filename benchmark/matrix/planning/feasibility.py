@@ -1,4 +1,4 @@
-"""Why a combination is impossible, in words that name the cure. Known before anything is downloaded or built."""
+"""Says why a combination is impossible and how to cure it, before anything is downloaded or built."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
 
 _WEIGHTLESS = {"dropout", "stage_dropout"}
-"""Parameters that change no weight's template."""
+"""Parameters that do not change the shape of any weight."""
 
 
 def impossible(template: CellTemplate, origin: str, machine: MachineKind) -> str | None:
-    """The first reason why cells of this template cannot run on this machine; None when they can."""
+    """Returns the first reason why cells of this template cannot run on this machine; None when they can."""
     return next(_reasons(template, origin, machine), None)
 
 
@@ -102,7 +102,7 @@ def _of_counts(data: Data) -> Iterator[str]:
 
 @cache
 def _available(source: str, classes: tuple[int, ...] | None) -> tuple[int | None, int | None]:
-    """Training and test examples of these classes, as far as the source is known."""
+    """Numbers of training and test examples of these classes; None where the source is unknown."""
     facts = SOURCES.get(source)
     if facts is None:
         return None, None
@@ -120,8 +120,8 @@ def _of_split(data: Data, examples: int | None) -> Iterator[str]:
 
 
 def unfit_parent(child: Cell, parent: Cell) -> str | None:
-    """Why a parent's weights do not fit its child; None when they do."""
-    if _weighted(child.architecture) != _weighted(parent.architecture):
+    """Returns the reason why a parent's weights do not fit its child; None when they do."""
+    if _layers(child.architecture) != _layers(parent.architecture):
         return f"the weights of {parent.model} do not fit {child.model}, which has other layers; use the same model for both"
     if child.data.color != parent.data.color:
         return f"its parent sees {parent.data.color} images, it sees {child.data.color}; set the same color for both"
@@ -134,5 +134,6 @@ def unfit_parent(child: Cell, parent: Cell) -> str | None:
     return None
 
 
-def _weighted(architecture: Architecture) -> tuple[object, ...]:
+def _layers(architecture: Architecture) -> tuple[object, ...]:
+    """What determines the weights' shapes: the name and the parameters."""
     return architecture.name, tuple(pair for pair in architecture.parameters if pair[0] not in _WEIGHTLESS)

@@ -1,4 +1,4 @@
-"""What a plan remarks upon, in words: nothing here is a mistake, all of it may be a surprise."""
+"""Words the notes of a plan: remarks on what may surprise the user, although it is no mistake."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ _TIMES = " \N{MULTIPLICATION SIGN} "
 
 
 def combination(dataset: str, model: str, strategy: str) -> str:
-    """How three names are written together."""
+    """Joins the three names of a combination."""
     return _TIMES.join((dataset, model, strategy))
 
 
 def merged(counts: Mapping[tuple[Names, Names], int]) -> Sequence[str]:
-    """Cells that stand twice, under one name or two; keys are the names kept and the names dropped."""
+    """Notes on duplicate cells, under the same names or others; keys are the names kept and the names dropped."""
     return _shortened([_merged(kept, dropped, count) for (kept, dropped), count in counts.items()])
 
 
@@ -33,7 +33,7 @@ def _merged(kept: Names, dropped: Names, count: int) -> str:
 
 
 def returned(counts: Mapping[Names, int]) -> Sequence[str]:
-    """Cells that were dropped and are parents all the same."""
+    """Notes on cells that were excluded or not selected, but are needed as parents."""
     reason = "excluded or not selected, but back because others need them as parents"
     return _shortened(
         [f"{units.plural(count, 'cell')} of {combination(*names)} {reason}" for names, count in counts.items()]
@@ -41,41 +41,41 @@ def returned(counts: Mapping[Names, int]) -> Sequence[str]:
 
 
 def added(counts: Mapping[Names, int]) -> Sequence[str]:
-    """Cells that only their children ask for."""
+    """Notes on cells that are in the plan only as parents."""
     return _shortened(
         [f"{units.plural(count, 'cell')} of {combination(*names)} added as parents" for names, count in counts.items()]
     )
 
 
 def idle(table: str, hits: Sequence[int]) -> Iterator[str]:
-    """Rules of `[[matrix.TABLE]]` that match nothing."""
+    """Notes on rules of `[[matrix.TABLE]]` that match nothing; `hits` has the number of matches of each rule."""
     return (f"matrix.{table}[{number}] matches no cell" for number, count in enumerate(hits) if not count)
 
 
 def crowded(threads: int, cores: int) -> Iterator[str]:
-    """Cells that ask for more threads than the machine has cores."""
+    """A note on cells that ask for more threads than the machine has cores."""
     if threads > cores:
         yield f"threads = {threads} is more than this machine's {cores} cores: such cells run slower than they could"
 
 
 def threads(auto: Mapping[str, Mapping[str, int]], decided: Mapping[str, int]) -> Iterator[str]:
-    """What `threads = "auto"` came to.
+    """Notes on the number of threads for `threads = "auto"`.
 
     Args:
-        auto: Cells of each model, by speed_key.
-        decided: What was measured, by speed_key.
+        auto: Number of cells of each model, by speed key.
+        decided: The measured number of threads, by speed key.
     """
-    found: dict[int, list[Mapping[str, int]]] = {}
+    models_by_threads: dict[int, list[Mapping[str, int]]] = {}
     for speed_key, models in auto.items():
         if speed_key in decided:
-            found.setdefault(decided[speed_key], []).append(models)
-    if found:
-        told = ", ".join(f"{count} for {_of_models(*models)}" for count, models in sorted(found.items()))
-        yield f'threads = "auto" is, as measured on this machine, {told}'
-    open_ = [models for speed_key, models in auto.items() if speed_key not in decided]
-    if open_:
+            models_by_threads.setdefault(decided[speed_key], []).append(models)
+    if models_by_threads:
+        choices = ", ".join(f"{count} for {_of_models(*models)}" for count, models in sorted(models_by_threads.items()))
+        yield f'threads = "auto" is, as measured on this machine, {choices}'
+    unmeasured = [models for speed_key, models in auto.items() if speed_key not in decided]
+    if unmeasured:
         yield (
-            f'threads = "auto" has not been measured on this machine for {_of_models(*open_)}: {ASSUMED_THREADS} is assumed '
+            f'threads = "auto" has not been measured on this machine for {_of_models(*unmeasured)}: {ASSUMED_THREADS} is assumed '
             "until `bench run` or `bench plan --probe` measures it, which may give these cells other ids"
         )
 

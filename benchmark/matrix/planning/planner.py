@@ -1,4 +1,4 @@
-"""From coordinates to a plan: cells with their identities, parents added, duplicates merged, all of it remarked upon."""
+"""Turns coordinates into the cells of a plan: adds parents, merges duplicates, leaves out the impossible, and notes it."""
 
 from __future__ import annotations
 
@@ -26,10 +26,13 @@ _SHOWN_PROBLEMS = 50
 
 @dataclass(frozen=True, slots=True)
 class PlannedCell:
-    """What coordinates come to: a cell, its parent's planned, and why it is impossible, if it is.
+    """The cell at some coordinates.
 
     Attributes:
-        speed_key: Of a cell whose threads are `auto`; see `template.CellTemplate`.
+        parent: The cell whose weights it starts from, if any.
+        reason: Why it is impossible; None when it is possible.
+        excluded: Whether a rule of `[[matrix.exclude]]` drops it.
+        speed_key: See `CellTemplate`.
     """
 
     cell: Cell
@@ -40,7 +43,14 @@ class PlannedCell:
 
 
 class Planner:
-    """Walks through the coordinates once."""
+    """Plans all coordinates of a specification.
+
+    Attributes:
+        cells: The planned cells by id, parents before their children.
+        left_out: Impossible combinations.
+        auto: Ids of the cells with `threads = "auto"`, by speed key; the values of the inner dictionary mean nothing.
+        asked: Number of coordinates that no rule and no selection dropped.
+    """
 
     def __init__(self, specification: Specification, resolver: Resolver, select: Selection, exclude: Selection) -> None:
         self._specification = specification
@@ -58,7 +68,7 @@ class Planner:
         self.asked = 0
 
     def walk(self) -> Planner:
-        """Fills `cells`, `left_out` and `auto`; `asked` counts the coordinates that no rule and no selection dropped."""
+        """Plans all coordinates; returns itself."""
         for place in coordinates(self._specification):
             planned = self._plan(place)
             if (planned.excluded and not place.included) or not self._is_selected(planned.cell):
@@ -85,7 +95,7 @@ class Planner:
         return PlannedCell(cell, parent, reason, self._is_excluded(base, template, seed), template.speed_key)
 
     def _parent(self, base: BaseSettings, settings: Mapping[str, Any], seed: int) -> PlannedCell:
-        """The parent has the child's coordinates but for what `weights` names; its seed is the child's own."""
+        """Plans the parent: it has the child's coordinates and seed, but for what `weights` of the strategy names."""
         names = [base.origin.names.get(key, own) for key, own in zip(NAME_KEYS, base.names, strict=True)]
         changed = {**settings, "seed": seed, **base.origin.settings}
         key = (*names, *changed.items())
@@ -162,10 +172,10 @@ class Planner:
         self.left_out.append(LeftOut(cell.dataset, cell.model, cell.strategy, cell.seed, reason))
 
     def refuse_impossible(self, path: str) -> None:
-        """With `on_invalid = "error"`: every impossible combination is a mistake.
+        """Treats every impossible combination as a mistake, with `on_invalid = "error"`.
 
         Raises:
-            MatrixError: There is one; seeds are not told apart.
+            MatrixError: There are some; combinations that differ only in the seed are listed once.
         """
         if self._specification.on_invalid != "error" or not self.left_out:
             return
@@ -176,7 +186,7 @@ class Planner:
         raise MatrixError(path, problems[:_SHOWN_PROBLEMS])
 
     def undecided(self) -> tuple[str, ...]:
-        """Paces of `auto` for which this machine has not been measured."""
+        """Lists the speed keys of `auto` that have not been measured on this machine."""
         return tuple(speed_key for speed_key in self.auto if speed_key not in self._resolver.machine.threads)
 
     def _model_counts(self) -> dict[str, Counter[str]]:
@@ -185,7 +195,7 @@ class Planner:
         }
 
     def axes(self) -> tuple[str, ...]:
-        """Keys of the file's axes on which the cells differ."""
+        """Lists the keys of the file's axes on which the cells differ."""
         keys = [key for axis in self._specification.axes for key in axis.keys]
         keys += [key for row in self._specification.includes for key in row]
         ordered = dict.fromkeys([*NAME_KEYS, *keys, "seed"])
@@ -197,7 +207,7 @@ class Planner:
         return any(value != first for value in values)
 
     def notes(self) -> tuple[str, ...]:
-        """Remarks on duplicates, parents and rules without effect."""
+        """Returns notes on duplicates, parents, threads, and rules without effect."""
         added = Counter(_names(cell) for cell_id, cell in self.cells.items() if cell_id not in self._in_matrix)
         return (
             *plan_notes.merged(self._merged),

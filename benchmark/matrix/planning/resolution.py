@@ -1,8 +1,8 @@
-"""From coordinates to a fully resolved template: all settings by precedence, key by key, low to high.
+"""Resolves all settings of a cell, key by key, by precedence.
 
-Defaults of the settings, built-in definitions (dataset < model < strategy), `[defaults]`, the user's definitions (in
-the same order), axis values, overrides in their order, `--set`. Cells that differ in nothing but the seed share one
-`CellTemplate`; templates share their parts and the canonical JSON of these.
+From low to high: defaults of the settings, built-in definitions (dataset < model < strategy), `[defaults]`, the user's
+definitions (in the same order), axis values, overrides in their order, `--set`. Cells that differ only in the seed share
+one `CellTemplate`; templates share their parts and the canonical JSON of these.
 """
 
 from __future__ import annotations
@@ -34,23 +34,24 @@ from benchmark.matrix.settings import CELL_SETTINGS, DATA_SETTINGS, DEFAULTS, ST
 from benchmark.matrix.speed_key import ASSUMED_THREADS, AUTO, speed_key_of
 
 _KEPT_TEMPLATES = 20_000
-"""Templates are forgotten beyond this number, so that memory stays bounded however many axes there are."""
+"""The cache of templates is emptied at this size, so that memory stays bounded however many axes there are."""
 
 _OF_ALL_SEEDS = sorted(CELL_SETTINGS - {"seed", "keep"})
-"""Settings of the whole cell that a template has; `keep` is one of them, but its default depends on the data."""
+"""Settings of the whole cell that are always set; `keep` is left out, because its default depends on the data."""
 _WITH_MOMENTUM = {"sgd", "rmsprop"}
 
-Part = TypeVar("Part")
+_T = TypeVar("_T")
 
 
 @dataclass(frozen=True, slots=True)
 class BaseSettings:
-    """All that dataset, model and strategy decide together, before axis values.
+    """Everything that dataset, model and strategy determine together, before axis values.
 
     Attributes:
-        stages: For each stage every setting, also those that belong to the whole cell.
-        excludes: What is left to ask of each exclude rule that these names do not rule out.
-        overrides: The same of the overrides, with their positions in the file.
+        stages: For each stage all settings, also those of the whole cell.
+        excludes: The exclude rules that may match these names, reduced to their other terms, with their positions in
+            the file.
+        overrides: The overrides that may match these names, likewise.
     """
 
     dataset: MergedDefinition
@@ -74,7 +75,7 @@ class BaseSettings:
 
 
 class Resolver:
-    """Resolves names and settings of one matrix; remembers what many cells share."""
+    """Resolves names and settings of one matrix, with caches for what many cells share."""
 
     def __init__(self, library: Library, specification: Specification, machine: MachineKind) -> None:
         self._library = library
@@ -113,7 +114,7 @@ class Resolver:
         )
 
     def assign(self, base: BaseSettings, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """What is set for this cell alone: axis values, then the overrides that hold, then `--set`."""
+        """Returns the settings of this cell alone: axis values, then the overrides that match, then `--set`."""
         assigned = dict(settings)
         for number, override in base.overrides:
             if override.when.matches(lambda key: assigned[key] if key in assigned else base.value_of(key)):
@@ -123,7 +124,7 @@ class Resolver:
         return assigned
 
     def template(self, base: BaseSettings, assigned: Mapping[str, Any]) -> tuple[CellTemplate, str | None]:
-        """The template of a cell, and why it is impossible if it is; `assigned` must not hold the seed."""
+        """Returns the template of a cell, and the reason why it is impossible, if it is; `assigned` has no seed."""
         key = (base.names, tuple(assigned.items()))
         if key not in self._templates:
             if len(self._templates) >= _KEPT_TEMPLATES:
@@ -167,7 +168,7 @@ class Resolver:
             return "gpu" if self.machine.gpus else "cpu"
         return device.partition(":")[0]
 
-    def _part(self, key: Hashable, make: Callable[[], Part]) -> tuple[Part, str]:
+    def _part(self, key: Hashable, make: Callable[[], _T]) -> tuple[_T, str]:
         if key not in self._parts:
             part = make()
             self._parts[key] = (part, canonical_json(identity_value(part)))
@@ -208,7 +209,7 @@ class Resolver:
 
 
 def _class_count(own: Mapping[str, Any]) -> int:
-    """Of a dataset: the classes that it keeps, else all of its source."""
+    """The number of classes of a dataset: those that it keeps, else all of its source."""
     if "classes" in own:
         return len(own["classes"])
     facts = SOURCES.get(own["source"])
@@ -216,9 +217,9 @@ def _class_count(own: Mapping[str, Any]) -> int:
 
 
 def native_image_settings(dataset: MergedDefinition) -> dict[str, Any]:
-    """Size and colour of a known source's own images, for definitions that say neither."""
+    """Returns size and colour of the source's own images, the defaults of definitions that set neither."""
     facts = SOURCES.get(dataset.own["source"])
     if facts is None:
-        found = dataset.own.get(IMAGE_FACTS) or ImageFacts()
-        return {key: value for key in ("image_size", "color") if (value := getattr(found, key)) is not None}
+        seen = dataset.own.get(IMAGE_FACTS) or ImageFacts()
+        return {key: value for key in ("image_size", "color") if (value := getattr(seen, key)) is not None}
     return {"image_size": max(8, facts.image_size), "color": "grey" if facts.channels == 1 else "rgb"}

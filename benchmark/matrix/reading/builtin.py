@@ -1,4 +1,4 @@
-"""The built-in definitions, read once with the same grammar as users' own."""
+"""Reads the built-in definitions, once, in the same way as the user's."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from benchmark.matrix.reading.toml import parse_toml
 
 @cache
 def builtin_definitions() -> Mapping[str, Sequence[Definition]]:
-    """All built-in definitions by family.
+    """Returns all built-in definitions by family.
 
     Raises:
-        BenchError: A mistake in our own files.
+        BenchError: A file of the package has a mistake.
     """
-    found: dict[str, list[Definition]] = {family: [] for family in FAMILIES}
+    by_family = {}
     for family in FAMILIES:
         text = definitions_text(family)
         problems = Problems()
         definitions = read_definitions(parse_toml(text, f"built-in {family}"), problems, builtin=True)
         if problems:
             raise BenchError(str(MatrixError(f"built-in {family}", problems.located(LineScanner(text).scan().lines))))
-        found[family].extend(definitions[family])
-    return found
+        by_family[family] = definitions[family]
+    return by_family

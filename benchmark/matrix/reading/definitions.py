@@ -1,8 +1,8 @@
-"""Definitions of datasets, models and strategies: read, checked and chained by `extends`, used or not.
+"""Reads and checks the definitions of datasets, models and strategies, whether they are used or not.
 
-Built-in definitions and users' own are the same kind of thing; they differ only in precedence. A `Definition` is what
-stands under one header. A `MergedDefinition` definition is that with all it extends, split into a built-in and a user's part,
-because `[defaults]` goes between the two.
+Built-in definitions and the user's differ only in precedence. A `Definition` is one table of a file. A
+`MergedDefinition` is that with everything it extends, split into a built-in and a user's part, because the precedence
+of `[defaults]` is between the two.
 """
 
 from __future__ import annotations
@@ -35,21 +35,21 @@ OWN_KEYS: dict[str, dict[str, Kind]] = {
     "model": {**_TEXTS, "architecture": Name("the name of an architecture"), **PARAMETER_KINDS},
     "strategy": {**_TEXTS, "label": Name(), "weights": WEIGHTS},
 }
-"""What each family can say beside training settings and, for strategies, stages."""
+"""The keys of each family beside training settings and, for strategies, stages."""
 
 _PLUGIN_KEYS: dict[str, Kind] = {key: OWN_KEYS["model"][key] for key in ("extends", "summary", "architecture")}
-"""Of a model that a plug-in builds; every other key that is no setting is a parameter of its function."""
+"""The keys of a model that a plug-in builds; every other key that is no setting is an argument of its function."""
 
 
 @dataclass(frozen=True)
 class Definition:
-    """One `[family.name]`.
+    """One table `[family.name]`.
 
     Attributes:
+        path: Its position in the file.
         own: Keys that only this family has, such as `source` or `weights`.
         settings: Training settings, in normal form.
-        stages: Settings of each stage when it lists stages of its own.
-        path: Where it stands in its file.
+        stages: Settings of each stage, when it lists stages.
     """
 
     family: str
@@ -67,9 +67,10 @@ class Definition:
 
 @dataclass(frozen=True)
 class MergedDefinition:
-    """A definition with all that it extends, child over parent.
+    """A definition merged with everything that it extends, child over parent.
 
     Attributes:
+        definition: The definition itself.
         own: Keys of the family.
         builtin, user: For each stage, the settings from built-in definitions and from the user's. Datasets and
             models have one entry, which holds for every stage.
@@ -87,7 +88,7 @@ class MergedDefinition:
 
 @dataclass(frozen=True)
 class Library:
-    """Everything that can be named in a matrix, by family and name."""
+    """All definitions that a matrix can name, by family and name."""
 
     definitions: Mapping[str, Mapping[str, MergedDefinition]]
 
@@ -96,7 +97,7 @@ class Library:
 
 
 def read_definitions(document: Mapping[str, Any], problems: Problems, *, builtin: bool) -> dict[str, list[Definition]]:
-    """All `[dataset.*]`, `[model.*]` and `[strategy.*]` of a document; mistakes are noted."""
+    """Reads all `[dataset.*]`, `[model.*]` and `[strategy.*]` of a document; mistakes are added to `problems`."""
     return {family: list(_read_family(family, document, problems, builtin)) for family in FAMILIES}
 
 
@@ -121,7 +122,7 @@ def _read_family(family: str, document: Mapping[str, Any], problems: Problems, b
 
 
 def _is_plugin(table: Mapping[str, Any], tables: Mapping[str, Any]) -> bool:
-    """Whether a model is built by a plug-in, itself or by what it extends in the same file."""
+    """Whether the model, or one that it extends in the same file, names a plug-in as its architecture."""
     for _ in range(CHAIN_LIMIT):
         if "architecture" in table:
             return str(table["architecture"]).startswith(PLUGIN)
@@ -167,9 +168,9 @@ def _keep(values: dict[str, Any], key: str, value: Any) -> None:
 
 
 def _unknown_key_hint(family: str, key: str, known: list[str]) -> str:
-    homes = [other for other in FAMILIES if other != family and key in OWN_KEYS[other]]
-    if homes:
-        return f"`{key}` belongs in [{homes[0]}.NAME]"
+    families = [other for other in FAMILIES if other != family and key in OWN_KEYS[other]]
+    if families:
+        return f"`{key}` belongs in [{families[0]}.NAME]"
     return _close(key, known)
 
 

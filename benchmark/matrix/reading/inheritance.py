@@ -1,4 +1,4 @@
-"""Chains definitions by `extends` and checks that each, used or not, makes a whole: data, a network, a training."""
+"""Merges definitions with what they `extends`, and checks that each is complete, whether it is used or not."""
 
 from __future__ import annotations
 
@@ -33,21 +33,21 @@ Definitions = Mapping[str, Sequence[Definition]]
 
 
 def merge_library(builtin: Definitions, user: Definitions, problems: Problems) -> Library:
-    """Links every definition to what it extends; a user's definition takes the place of a built-in one of its name.
+    """Merges every definition with what it extends; a user's definition replaces a built-in one of the same name.
 
-    Built-in definitions extend built-in ones, whatever a user calls theirs. A user's definition that extends its own
+    Built-in definitions extend built-in ones, whatever names the user defines. A user's definition that extends its own
     name extends the built-in one.
     """
-    chains: dict[str, dict[str, MergedDefinition]] = {family: {} for family in FAMILIES}
+    merged: dict[str, dict[str, MergedDefinition]] = {family: {} for family in FAMILIES}
     for family in FAMILIES:
         names = _Names({d.name: d for d in builtin[family]}, {d.name: d for d in user[family]})
         for definition in {**names.builtin, **names.user}.values():
             chain, whole = _ancestry(definition, names, problems)
-            chained = _completed(_merged(chain)) if family == "model" else _merged(chain)
-            chains[family][definition.name] = chained
+            result = _with_defaults(_merged(chain)) if family == "model" else _merged(chain)
+            merged[family][definition.name] = result
             if whole:
-                _CHECKS[family](chained, chain, problems)
-    library = Library(chains)
+                _CHECKS[family](result, chain, problems)
+    library = Library(merged)
     _check_parents(library, problems)
     return library
 
@@ -110,8 +110,8 @@ def _merged(chain: Sequence[Definition]) -> MergedDefinition:
     )
 
 
-def _completed(model: MergedDefinition) -> MergedDefinition:
-    """The model with the one name of its architecture, and with the parameters that need not be given."""
+def _with_defaults(model: MergedDefinition) -> MergedDefinition:
+    """The model with the canonical name of its architecture, and with the defaults of its parameters."""
     name = canonical(str(model.own.get("architecture")))
     facts = ARCHITECTURES.get(name)
     if facts is None:
@@ -123,7 +123,7 @@ def _completed(model: MergedDefinition) -> MergedDefinition:
 
 
 def _layer(chain: Sequence[Definition], staged: Definition | None, number: int, *, builtin: bool) -> dict[str, Any]:
-    """Settings of one stage: child over parent, and within a definition the stage's entry over what stands above it."""
+    """Settings of one stage: child over parent, and within a definition the stage's table over the settings above it."""
     values: dict[str, Any] = {}
     for definition in chain:
         if definition.builtin == builtin:
@@ -134,9 +134,9 @@ def _layer(chain: Sequence[Definition], staged: Definition | None, number: int, 
 
 
 def _place(chain: Sequence[Definition], key: str, *others: str) -> KeyPath:
-    """Where to look for a mistake about `key`: in the nearest definition of the file that says it, or one of `others`.
+    """The path to report a mistake about `key` at: in the nearest definition that has the key, or one of `others`.
 
-    What a definition has from a built-in one can only be wrong together with something that it says itself.
+    Not in a built-in definition: what is inherited from it can only be wrong together with a key of the user's.
     """
     for definition in reversed(chain):
         if definition.own.keys() & {key, *others} and (not definition.builtin or chain[-1].builtin):
@@ -166,7 +166,7 @@ def _check_dataset(dataset: MergedDefinition, chain: Sequence[Definition], probl
 def _check_users_keys(
     dataset: MergedDefinition, chain: Sequence[Definition], *, known: bool, problems: Problems
 ) -> None:
-    """Keys that only a user's own files can have, or only sources that bench does not know."""
+    """Checks the keys that are only for a user's files, or only for sources that bench does not know."""
     own = dataset.own
     for key, kinds in _FILES_ONLY.items():
         if key in own and str(own["source"]).partition(":")[0] not in kinds:
@@ -182,10 +182,10 @@ def _check_users_keys(
 
 
 def _check_unknown_source(dataset: MergedDefinition, chain: Sequence[Definition], problems: Problems) -> None:
-    """All that bench must know before any image is opened is written, or seen from outside."""
-    own, found = dataset.own, dataset.own.get(IMAGE_FACTS)
+    """Checks that what bench must know before any image is opened is given, or known from the files."""
+    own, facts = dataset.own, dataset.own.get(IMAGE_FACTS)
     settings = {**dataset.builtin[0], **dataset.user[0]}
-    seen = found or ImageFacts()
+    seen = facts or ImageFacts()
     count = declared_classes(own)
     needed = {
         "num_classes": count,
@@ -199,7 +199,7 @@ def _check_unknown_source(dataset: MergedDefinition, chain: Sequence[Definition]
         problems.add(_place(chain, "source"), f"{kind} at {own[LOCATION]}", own["source"], hint)
         missing = []
     unknown = f"{own['source']} is not a source that bench knows"
-    reason = unknown if found is None else f"nothing can be told from {own[LOCATION]} alone"
+    reason = unknown if facts is None else f"nothing can be told from {own[LOCATION]} alone"
     for key in missing:
         problems.add(_place(chain, key, "source"), f"`{key}`, because {reason}")
     if seen.classes is not None and seen.classes < 2:
@@ -231,7 +231,7 @@ def _check_model(model: MergedDefinition, chain: Sequence[Definition], problems:
         problems.add(_place(chain, "architecture"), "an architecture; it is missing", hint=hint)
         return
     if name.startswith(PLUGIN):
-        return  # its function takes what it takes; `plugins` has looked for it
+        return  # the arguments of its function are unknown; `plugins.py` has checked that it exists
     facts = ARCHITECTURES.get(name)
     if facts is None:
         hint = nearest_hint(name, ARCHITECTURES)
@@ -269,7 +269,7 @@ def _check_lengths(
 
 
 def _check_strategy(strategy: MergedDefinition, chain: Sequence[Definition], problems: Problems) -> None:
-    """Nothing can be missing in a strategy: every setting has a default, and its weights' names are checked later."""
+    """A strategy is always complete: every setting has a default, and `_check_parents` checks the names in `weights`."""
 
 
 _CHECKS = {"dataset": _check_dataset, "model": _check_model, "strategy": _check_strategy}
@@ -288,7 +288,7 @@ def _check_parents(library: Library, problems: Problems) -> None:
 
 
 def _check_circle(strategy: MergedDefinition, library: Library, place: KeyPath, problems: Problems) -> None:
-    """A strategy whose weights come, over others, from itself could never start."""
+    """Refuses a strategy whose weights come, through others, from itself: it could never start."""
     names = [strategy.name]
     while True:
         parent = library.definitions["strategy"].get(names[-1])

@@ -1,7 +1,7 @@
-"""On which line each key and value of a TOML document stands: the standard library's reader does not say.
+"""Finds the line of each key and value of a TOML document, which `tomllib` does not report.
 
-The scanner runs only when there is a mistake to report, on text that the reader has understood (or that is nested
-too deeply for it). It reads the structure alone: keys, headers, brackets; it never recurses.
+The scanner runs only when there is a mistake to report, on text that `tomllib` has parsed (or that is nested too deeply
+for it). It reads only the structure: keys, headers, brackets; it never recurses.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from benchmark.matrix.problems import KeyPath
 
 DEPTH_LIMIT = 16
-"""Tables and lists may stand in each other so deeply; no matrix needs more than six levels."""
+"""How deeply tables and lists may be nested; no matrix needs more than six levels."""
 
 _SPACE = re.compile(r"[ \t]*")
 _BLANK = re.compile(r"(?:[ \t\r\n]|#[^\n]*)*")
@@ -37,12 +37,13 @@ class _Frame:
 
 @dataclass
 class LineScanner:
-    """Reads one document; afterwards `lines` has the line, from 1, of every key, table and array element.
+    """Scans one document.
 
     Attributes:
         text: The document, with line ends of either kind.
-        lines: Line of each path. A table is where its first header or key stands.
-        too_deep: The line of the first table or list that is nested too deeply; reading ends there.
+        lines: After `scan`, the line, from 1, of every key, table and array element; of a table that of its first
+            header or key.
+        too_deep: The line of the first table or list that is nested too deeply; the scan ends there.
     """
 
     text: str
@@ -50,6 +51,7 @@ class LineScanner:
     too_deep: int | None = None
 
     def scan(self) -> LineScanner:
+        """Fills `lines` and `too_deep`; returns itself."""
         self._breaks = [match.start() for match in re.finditer("\n", self.text)]
         self._position = 0
         self._table: KeyPath = ()
@@ -67,7 +69,7 @@ class LineScanner:
         return bisect.bisect_left(self._breaks, self._position) + 1
 
     def _limit(self, depth: int, line: int) -> None:
-        """Ends the reading at a table or list whose path is too long."""
+        """Ends the scan at a table or list that is nested too deeply."""
         if depth >= DEPTH_LIMIT and self.too_deep is None:
             self.too_deep = line
             self._position = len(self.text)
@@ -78,7 +80,7 @@ class LineScanner:
         return self._position
 
     def _header(self) -> None:
-        """`[a.b]` or `[[a.b]]`; a part that is an array of tables means its latest element."""
+        """Reads `[a.b]` or `[[a.b]]`; a part that is an array of tables means its latest element."""
         line, double = self._line, self.text.startswith("[[", self._position)
         self._position += 2 if double else 1
         parts = self._key()
@@ -118,7 +120,7 @@ class LineScanner:
                 return
 
     def _assigned_key(self, table: KeyPath) -> KeyPath:
-        """Reads `a.b =` and gives the whole path."""
+        """Reads `a.b =` and returns the whole path."""
         line, path = self._line, table
         for part in self._key():
             path = (*path, part)
@@ -128,7 +130,7 @@ class LineScanner:
         return path
 
     def _value(self, path: KeyPath, stack: list[_Frame]) -> bool:
-        """Reads a scalar or opens a bracket; False when the value is complete and stands in no bracket."""
+        """Reads a scalar or opens a bracket; False when the value is complete and not inside a bracket."""
         self._skip(_BLANK if stack else _SPACE)
         self.lines.setdefault(path, self._line)
         character = self.text[self._position : self._position + 1]
@@ -143,7 +145,7 @@ class LineScanner:
         return bool(stack)
 
     def _next(self, stack: list[_Frame]) -> KeyPath:
-        """The path of the next value inside the brackets; closes those that end here."""
+        """Closes the brackets that end here; returns the path of the next value inside the others."""
         while stack:
             frame = stack[-1]
             self._skip(_BLANK)
@@ -151,7 +153,7 @@ class LineScanner:
             self._position += comma
             self._skip(_BLANK)
             if self._position >= len(self.text) or not (comma or frame.index < 0 or self._closes(frame)):
-                stack.clear()  # not TOML after all: give up on this value
+                stack.clear()  # invalid TOML: skip this value
             elif self._closes(frame):
                 self._position += 1
                 stack.pop()

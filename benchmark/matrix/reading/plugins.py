@@ -1,4 +1,4 @@
-"""Plug-ins that a matrix may name: functions in files of `[plugins]`, and entry points of installed packages.
+"""Finds the plug-ins that a matrix may name: functions in files of `[plugins]`, and entry points of installed packages.
 
     [plugins]
     models = ["my_models.py"]             # relative to the matrix file
@@ -6,8 +6,8 @@
     [model.my_net]
     architecture = "plugin:my_net"        # the function of that name
 
-Nothing is executed here, nor imported: files are hashed and their syntax is looked at, packages are asked for their
-metadata. What runs is decided in `trust.py`, and it runs in a worker only.
+Nothing is executed or imported here: files are hashed and parsed, and of packages the metadata is read. `trust.py`
+decides what may run, and it runs in a worker only.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ SIZE_LIMIT_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class PluginSource:
-    """Where the function of a plug-in comes from; see `Architecture` for `code` and `file`."""
+    """The origin of a plug-in's function; see `Architecture` for `code` and `file`."""
 
     code: str
     file: str | None
@@ -46,9 +46,9 @@ class PluginFile:
     """A file of `[plugins]`, read and hashed.
 
     Attributes:
-        written: Its path as the matrix has it.
-        file: The same, absolute, without symbolic links.
-        names: What it defines, as far as its text tells; None when it cannot be told.
+        written: Its path as written in the matrix.
+        file: The absolute path, without symbolic links.
+        names: The names that it defines, as far as its syntax shows; None when that is unknown.
     """
 
     written: str
@@ -59,26 +59,26 @@ class PluginFile:
 
 @dataclass(frozen=True, slots=True)
 class Plugins:
-    """All that can be named as `plugin:NAME`; remarks gather in `notes`."""
+    """The plug-ins that can be named as `plugin:NAME`; `source_of` adds remarks to `notes`."""
 
     files: tuple[PluginFile, ...] = ()
     notes: list[str] = field(default_factory=list)
 
     def source_of(self, architecture: str, path: KeyPath, problems: Problems) -> PluginSource | None:
-        """The plug-in that an architecture means; None when it is none of them, or after noting a problem."""
+        """Finds the plug-in that an architecture names; None when it names none, or after adding a problem."""
         if not architecture.startswith(PLUGIN):
             return None
         name = architecture.removeprefix(PLUGIN)
-        having = [file for file in self.files if file.names is not None and name in file.names]
-        packaged = None if having else entry_point(name)
-        if len(having) > 1:
-            problems.add(path, f"one file of [plugins] that defines {name}", [file.written for file in having])
-        elif having:
-            return PluginSource(having[0].sha256, str(having[0].file))
+        defining = [file for file in self.files if file.names is not None and name in file.names]
+        packaged = None if defining else entry_point(name)
+        if len(defining) > 1:
+            problems.add(path, f"one file of [plugins] that defines {name}", [file.written for file in defining])
+        elif defining:
+            return PluginSource(defining[0].sha256, str(defining[0].file))
         elif packaged is not None:
             return PluginSource(package_code(packaged), None)
         elif self.files:
-            # perhaps it is there all the same, made while the file runs: the cells that need it will tell
+            # the file may define it all the same, when it runs; otherwise the cells that need it fail
             file = next((file for file in self.files if file.names is None), self.files[0])
             if file.names is not None:
                 hint = nearest_hint(name, file.names)
@@ -91,16 +91,16 @@ class Plugins:
 
 
 def read_plugins(document: Mapping[str, Any], base: Path, problems: Problems) -> Plugins:
-    """The files that `[plugins]` names; mistakes are noted, a file that is not there is a remark.
+    """Reads the files that `[plugins]` names; a missing file is a remark, not a mistake.
 
     Args:
-        document: Of the matrix.
-        base: Its folder.
-        problems: Takes the mistakes.
+        document: The document of the matrix.
+        base: The folder of the matrix.
+        problems: Mistakes are added to it.
     """
     table = document.get("plugins", {})
     if not isinstance(table, dict):
-        return Plugins()  # `grammar` says what is wrong
+        return Plugins()  # `specification.py` reports it
     for key in table:
         if key != "models":
             problems.add(("plugins", key), "models", hint=nearest_hint(key, ("models",)))
@@ -130,7 +130,7 @@ def _read(item: Any, base: Path, path: KeyPath, problems: Problems, notes: list[
 
 
 def read_code(file: Path) -> bytes:
-    """The content of a plug-in file.
+    """Reads a plug-in file.
 
     Raises:
         OSError: It is not there, or cannot be read.
@@ -147,7 +147,7 @@ def read_code(file: Path) -> bytes:
 
 
 def defined_names(content: bytes) -> frozenset[str] | None:
-    """Names that a Python text binds at its top level; None when it does not parse or imports `*`."""
+    """Finds the names that Python source binds at its top level; None when it does not parse or imports `*`."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -175,20 +175,19 @@ def _bound(body: Sequence[ast.stmt]) -> Iterator[str]:
 
 
 def entry_points() -> Sequence[metadata.EntryPoint]:
-    """Models that installed packages offer."""
+    """Lists the models of installed packages."""
     return tuple(metadata.entry_points(group=GROUP))
 
 
 def entry_point(name: str) -> metadata.EntryPoint | None:
-    """The installed model of this name."""
+    """Returns the model of this name of an installed package, if there is one."""
     return next((point for point in entry_points() if point.name == name), None)
 
 
 def package_code(point: metadata.EntryPoint) -> str:
-    """Name, version and target of an entry point, with the digest of its module where the package's folder tells it.
+    """Identifies an entry point: name and version of its package, its target, and the digest of its module's file.
 
-    The package is not imported. Packages that are installed as links to a source folder are known by their version
-    alone.
+    The package is not imported. Of an editable installation the module's file is unknown, and its digest left out.
     """
     package = point.dist
     if package is None:

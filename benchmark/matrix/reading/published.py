@@ -1,4 +1,4 @@
-"""Reads `[[report.published]]`: what others measured, to be shown beside what is measured here."""
+"""Reads `[[report.published]]`: published figures to show beside the measured ones."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ METRICS = (
     "epochs", "best_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss",
     "parameters", "fit_seconds", "images_per_second",
 )  # fmt: skip
-"""What figures can be of: columns of the view `results`."""
+"""The metrics that figures can be of: columns of the view `results`."""
 
 EXPECTED = 'a table with title, source, columns and rows; see docs/matrix.md, "Published figures"'
 _ACCURACIES = tuple(name for name in METRICS if name.endswith("accuracy"))
@@ -51,7 +51,7 @@ class _ColumnKind:
 
 @dataclass(frozen=True)
 class _RowKind:
-    """A table of the names of cells, how they are called, and their figures."""
+    """A table of the names of cells, their label, and their figures."""
 
     families: Mapping[str, Kind]
     expected: str = "a table of label, dataset, model, strategy and figures"
@@ -65,13 +65,13 @@ class _RowKind:
 def read_published(
     value: Any, path: KeyPath, problems: Problems, families: Mapping[str, Kind]
 ) -> PublishedTable | None:
-    """One `[[report.published]]`; None after noting what is wrong with it.
+    """Reads one `[[report.published]]`; None when it is invalid.
 
     Args:
-        value: What stands there.
-        path: Where.
-        problems: Takes what is wrong.
-        families: `dataset`, `model` and `strategy`, each reading a name that exists.
+        value: The value from TOML.
+        path: Its position in the document.
+        problems: Mistakes are added to it.
+        families: For `dataset`, `model` and `strategy` the type that reads an existing name.
     """
     fields: Mapping[str, Kind] = {
         "title": _TEXT,
@@ -90,8 +90,8 @@ def read_published(
         if len(row.label) != len(table.headings):
             problems.add((*where, "label"), f"{len(table.headings)} texts, one for each of `headings`", list(row.label))
         if len(row.figures) != len(table.columns):
-            found = len(row.figures)
-            problems.add((*where, "figures"), f"{len(table.columns)} figures, one for each of `columns`", found)
+            expected = f"{len(table.columns)} figures, one for each of `columns`"
+            problems.add((*where, "figures"), expected, len(row.figures))
     return table
 
 

@@ -23,7 +23,7 @@ _LISTINGS = {"dataset": "bench list datasets", "model": "bench list models", "st
 
 @dataclass(frozen=True)
 class Axis:
-    """Keys that take their values together: one key of `[matrix]`, or those of a `[[matrix.zip]]`."""
+    """Keys that vary together: one key of `[matrix]`, or those of a `[[matrix.zip]]`; `rows` are their values."""
 
     keys: tuple[str, ...]
     rows: tuple[tuple[Any, ...], ...]
@@ -31,7 +31,7 @@ class Axis:
 
 @dataclass(frozen=True)
 class Override:
-    """`set` where `when` holds."""
+    """One `[[matrix.override]]`: `changes` to the settings of the cells that match `when`."""
 
     when: Rule
     changes: Mapping[str, Any]
@@ -39,11 +39,14 @@ class Override:
 
 @dataclass(frozen=True)
 class Specification:
-    """What a matrix file says, checked.
+    """The checked content of a matrix file.
 
     Attributes:
+        on_invalid: What to do about impossible combinations: `skip` or `error`.
         includes: For each row of `[[matrix.include]]` the values of the keys that it names.
-        assigned: What `--set` says.
+        defaults: Settings of `[defaults]`.
+        assigned: Settings of `--set`.
+        notes: Remarks for the user.
     """
 
     name: str | None
@@ -59,7 +62,7 @@ class Specification:
 
 
 class SpecificationReader:
-    """Reads one document against a library of definitions; mistakes go to `problems`, remarks to `notes`."""
+    """Reads one document against a library of definitions; adds mistakes to `problems`."""
 
     def __init__(self, document: Mapping[str, Any], library: Library, problems: Problems) -> None:
         self._document = document
@@ -68,6 +71,7 @@ class SpecificationReader:
         self._notes: list[str] = []
 
     def read(self, overrides: Sequence[str]) -> Specification:
+        """Reads the document, and `overrides`, the texts of `--set`."""
         for key in self._document:
             if key not in _SECTIONS:
                 self._problems.add((key,), "a known table", hint=_section_hint(key))
@@ -142,7 +146,7 @@ class SpecificationReader:
         return Axis(tuple(columns), tuple(dict.fromkeys(zip(*columns.values(), strict=False))) or ((),))
 
     def _values(self, key: str, value: Any, path: KeyPath, *, distinct: bool = True) -> tuple[Any, ...]:
-        """The values of an axis, in normal form; equal ones merge."""
+        """The values of an axis, in normal form; equal ones are merged."""
         items = as_list(value)
         if not items:
             self._problems.add(path, "at least one value", value)
@@ -154,7 +158,7 @@ class SpecificationReader:
         return self.name(key, value, path) if key in NAME_KEYS else SETTINGS[key].kind.read(value, path, self._problems)
 
     def name(self, family: str, value: Any, path: KeyPath) -> Any:
-        """The normal form of the name of something that exists, or `INVALID` after noting that it does not."""
+        """Reads the name of an existing definition into normal form; `INVALID`, and a problem, when there is none."""
         known = self._library.definitions[family]
         if isinstance(value, str) and normal_name(value) in known:
             return normal_name(value)
@@ -192,15 +196,15 @@ class SpecificationReader:
             yield given
 
     def _check_zips(self, given: Mapping[str, Any], axes: Sequence[Axis], path: KeyPath) -> None:
-        """A row that names a part of a zip takes the rest of it from the zip's rows that agree."""
+        """Checks an include row that names some keys of a zip: the zip's rows with these values give the other keys."""
         for axis in axes:
             named = [position for position, key in enumerate(axis.keys) if key in given]
             for position in named if len(named) < len(axis.keys) else ():
                 key = axis.keys[position]
-                strange = [value for value in given[key] if value not in {row[position] for row in axis.rows}]
-                if strange:
+                unknown = [value for value in given[key] if value not in {row[position] for row in axis.rows}]
+                if unknown:
                     expected = f"a value that the zip of {', '.join(axis.keys)} has, or all keys of that zip"
-                    self._problems.add((*path, key), expected, strange[0])
+                    self._problems.add((*path, key), expected, unknown[0])
 
     def _overrides(self, matrix: Mapping[str, Any]) -> Iterator[Override]:
         for row, path in self._rows(matrix, "override"):
@@ -236,7 +240,7 @@ class SpecificationReader:
     def _wanted(self, key: str, value: Any, path: KeyPath) -> Any:
         if is_glob(value) and key in NAME_KEYS:
             return self._glob(key, normal_name(value), path)
-        # a glob such as "mixed_*" is a text, so that it cannot be mistaken for the value of a number
+        # a glob such as "mixed_*" is a text, whatever the type of the setting
         return value if is_glob(value) and key in SETTINGS else self._value(key, value, path)
 
     def _glob(self, family: str, glob: str, path: KeyPath) -> str:
@@ -250,7 +254,7 @@ class SpecificationReader:
         return read_fields({name: setting.kind for name, setting in SETTINGS.items()}, table, path, self._problems)
 
     def _assigned(self, overrides: Sequence[str]) -> dict[str, Any]:
-        """`--set key=value`, read as TOML where it is TOML, else as a text."""
+        """Reads `--set key=value`; the value is read as TOML where it is TOML, else as a text."""
         assigned = {}
         for text in overrides:
             key, equals, value = (part.strip() for part in text.partition("="))
@@ -331,7 +335,7 @@ class SpecificationReader:
 
 @dataclass(frozen=True)
 class _Named:
-    """The name of a dataset, model or strategy that exists."""
+    """The type of values that are the name of an existing dataset, model or strategy."""
 
     reader: SpecificationReader
     family: str

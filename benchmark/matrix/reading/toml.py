@@ -1,4 +1,4 @@
-"""The border where a file becomes a document: size, kind, encoding, syntax. Never a traceback, whatever the file is."""
+"""Reads a TOML file into a document; whatever is wrong with its kind, size, encoding or syntax is a `MatrixError`."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _KINDS = {
 
 
 def read_text(path: str | Path) -> str:
-    """The text of a matrix file.
+    """Reads the text of a matrix file.
 
     Raises:
         NotFoundError: There is no such file.
@@ -38,7 +38,7 @@ def read_text(path: str | Path) -> str:
 
 def _read_bytes(path: str) -> bytes:
     try:
-        # opened first and looked at afterwards, so that nothing can be swapped in between; a pipe must not block
+        # opened before its kind is checked, so that it cannot be replaced in between; O_NONBLOCK for pipes
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(
@@ -58,10 +58,10 @@ def _read_bytes(path: str) -> bytes:
 
 
 def decoded(content: bytes, path: str) -> str:
-    """UTF-8 with or without a byte order mark.
+    """Decodes UTF-8 with or without a byte order mark.
 
     Raises:
-        MatrixError: Other bytes, with the place of the first.
+        MatrixError: It is not UTF-8; with the position of the first wrong byte.
     """
     try:
         return content.decode("utf-8-sig")
@@ -74,10 +74,10 @@ def decoded(content: bytes, path: str) -> str:
 
 
 def parse_toml(text: str, path: str) -> dict[str, Any]:
-    """The document as plain values.
+    """Parses a document into plain values.
 
     Raises:
-        MatrixError: One syntax error with line and column, or nesting or numbers beyond all use.
+        MatrixError: It has a syntax error, with line and column, is nested too deeply, or has too large numbers.
     """
     dotted = _MANY_DOTS.search(text)
     if dotted:
@@ -105,7 +105,10 @@ def _syntax_problem(message: str, text: str) -> Problem:
 
 
 def _value_problem(message: str, text: str) -> Problem:
-    """Python refuses to read integers of more than 4,300 digits, dates that do not exist, and says no place."""
+    """A value that Python refuses without a position: an integer of more than 4,300 digits, a date that does not exist.
+
+    See https://docs.python.org/3/library/stdtypes.html#integer-string-conversion-length-limitation.
+    """
     match = _LONG_INTEGER.search(text)
     if match is None:
         return Problem("value", "a value that TOML allows", message[:200])

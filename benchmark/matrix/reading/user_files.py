@@ -1,7 +1,7 @@
-"""Users' own files that definitions name: where they lie, and what can be told of them without opening pictures.
+"""Finds the user's files that definitions name, and what is known of them without decoding images.
 
-A definition keeps what was found out here beside its own keys, under names that no TOML key can have there, so that it
-is handed on by `extends` like them.
+The results are stored among a definition's own keys, under names that no TOML key has there, so that `extends` inherits
+them as well.
 """
 
 from __future__ import annotations
@@ -24,10 +24,11 @@ _NO_PARAMETERS = {"architecture", "extends", "summary", CODE, FILE}
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What a look from outside tells of a user's images; None where it does not.
+    """What is known of a user's images without decoding them; None where it is unknown.
 
     Attributes:
-        problem: Why nothing could be told.
+        image_size: Height and width in pixels.
+        problem: Why nothing is known.
     """
 
     classes: int | None = None
@@ -39,18 +40,18 @@ class ImageFacts:
 def located(
     definitions: Mapping[str, Sequence[Definition]], base: Path, plugins: Plugins, problems: Problems
 ) -> dict[str, Sequence[Definition]]:
-    """The definitions with what is known of the files that they name.
+    """Returns the definitions with what is known of the files that they name.
 
     Args:
-        definitions: Users' own, by family.
-        base: The folder of the matrix file, which relative paths start from.
-        plugins: What the matrix and installed packages offer.
-        problems: Takes plug-ins that do not exist.
+        definitions: The user's definitions, by family.
+        base: The folder of the matrix file, from which relative paths start.
+        plugins: The plug-ins of the matrix and of installed packages.
+        problems: Plug-ins that do not exist are added to it.
     """
     return {
         **definitions,
-        "dataset": [_located_dataset(one, base) for one in definitions["dataset"]],
-        "model": [_located_model(one, plugins, problems) for one in definitions["model"]],
+        "dataset": [_located_dataset(definition, base) for definition in definitions["dataset"]],
+        "model": [_located_model(definition, plugins, problems) for definition in definitions["model"]],
     }
 
 
@@ -76,7 +77,7 @@ def _located_model(definition: Definition, plugins: Plugins, problems: Problems)
 
 
 def image_facts(kind: str, place: Path) -> ImageFacts:
-    """Counts the class folders of a folder; reads the shapes in an archive."""
+    """Counts the class folders of a `folder`, or reads the shapes in an `npz` archive."""
     try:
         if kind == "folder":
             return ImageFacts(classes=len(class_folders(find_layout(place).train)))
@@ -99,7 +100,7 @@ def _array_image_facts(arrays: Mapping[str, ArrayFacts]) -> ImageFacts:
 
 
 def declared_classes(own: Mapping[str, Any]) -> int | None:
-    """How many classes a source has by its definition, or else by a look at its folder."""
+    """Returns how many classes a source has by its definition, or else by its folders; None when unknown."""
     if own.get("class_names"):
         return len(own["class_names"])
     found: ImageFacts | None = own.get(IMAGE_FACTS)
@@ -108,5 +109,5 @@ def declared_classes(own: Mapping[str, Any]) -> int | None:
 
 
 def parameters_of(own: Mapping[str, Any]) -> dict[str, Any]:
-    """What the definition of a model gives to the function that builds it, our own or a plug-in's."""
+    """Returns the arguments that a model's definition gives to the function that builds it."""
     return {key: value for key, value in own.items() if key not in _NO_PARAMETERS}

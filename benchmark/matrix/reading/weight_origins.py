@@ -1,4 +1,4 @@
-"""Where a strategy's weights come from: `none`, `imagenet`, a file, or a parent cell."""
+"""Reads `weights` of a strategy, the origin of its weights: `none`, `imagenet`, a file, or a parent cell."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _EXPECTED = '"none", "imagenet", "file:PATH", or a parent cell such as { dataset
 
 @dataclass(frozen=True)
 class Origin:
-    """Where weights come from, before it is known which cell a parent is.
+    """The origin of weights, before it is known which cell a parent is.
 
     Attributes:
         origin: `none`, `imagenet`, `file` or `parent`.
-        path: Of the weights file.
+        path: Path of the weights file.
         names: `dataset`, `model`, `strategy` of the parent, as far as they differ from the child's.
         settings: Settings of the parent that differ from the child's.
     """
@@ -73,7 +73,7 @@ class WeightsKind:
                 problems.add(where, "dataset, model, strategy, seed or another setting of the parent", value, hint)
         if "strategy" not in table:
             problems.add(path, "a parent cell with a `strategy`", table)
-        # also when some of it is wrong: what is right can still be checked
+        # also when some of it is invalid: the valid names can still be checked
         return Origin("parent", names=names, settings=settings)
 
 
