@@ -26,8 +26,6 @@ def test_like_executions_are_averaged_and_the_newest_tells_their_settings(tmp_pa
         ]
         assert Cell.from_dict(json.loads(rows[0]["spec"])) == cell(1)
         assert durations.efforts(database, "elsewhere") == []
-        expected = {one.cell_id: "completed" for one in (cell(0), cell(1), other)}
-        assert durations.statuses(database, MACHINE) == {**expected, cell(5).cell_id: "running"}
 
 
 def test_the_start_of_a_run_is_that_of_its_first_attempt_and_the_shortest_counts(tmp_path):

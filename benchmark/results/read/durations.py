@@ -6,7 +6,6 @@ from datetime import datetime
 
 import sqlalchemy as sa
 
-from benchmark.results.read.cell_states import newest_executions
 from benchmark.results.read.rows import Row, fetch_rows
 from benchmark.results.schema.tables import attempt, cell, execution, run
 from benchmark.results.store.database import Database
@@ -30,16 +29,6 @@ _SIMILAR_BY = (
 _MEANS = ("epochs", "setup_seconds", "first_epoch_seconds", "fit_seconds", "shared_seconds", "total_seconds")
 
 _RECENT_RUNS = 5
-
-
-def statuses(database: Database, machine: str) -> dict[str, str]:
-    """Status of the newest execution of each cell on a machine, by cell id."""
-    newest = newest_executions(machine)
-    rows = sa.select(execution.c.cell_id, execution.c.status).join(
-        newest, newest.c.execution_id == execution.c.execution_id
-    )
-    with database.reading() as connection:
-        return {row.cell_id: row.status for row in connection.execute(rows)}
 
 
 def efforts(database: Database, machine: str) -> list[Row]:
