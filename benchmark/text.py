@@ -7,6 +7,7 @@ json_printable  a JSON document on a terminal: the same meaning
 storable        a column of a database
 encodable       a stream that does not know all characters
 uncolored       what another program had made bold or coloured
+without_passwords   a command line, a message or a file: nobody reads the password of a URL there
 """
 
 from __future__ import annotations
@@ -38,6 +39,8 @@ ASCII_FORMS = {
 """What typography becomes where only ASCII can be shown."""
 
 _STEERING = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
+_SECRETS = ("password", "passwd", "pwd", "passphrase")
+"""How the names of parameters end whose values are secret, such as `sslpassword`; a URL may write letters as `%70`."""
 _COLORS = r"\x1b\[[0-9;]*m"
 
 
@@ -68,6 +71,21 @@ def storable(text: str) -> str:
 def uncolored(text: str) -> str:
     """The text without the escape sequences that make it bold or coloured."""
     return re.sub(_COLORS, "", text)
+
+
+def without_passwords(text: str, *, whole: bool = False) -> str:
+    """The text with the passwords of its URLs written as `***`, before the host and in the query alike.
+
+    Args:
+        text: Any text, or one argument of a command.
+        whole: The text is one argument, so that spaces and quotes in a URL belong to the password.
+    """
+    whitespace = r"\s"
+    some = "." if whole else r"\S"
+    # a URL that somebody took for a path has one slash
+    text = re.sub(rf"(:/+[^:/?#@\s]*):{some}*@", r"\1:***@", text, flags=re.DOTALL)
+    names = "|".join("".join(f"(?:{c}|%{ord(c):x}|%{ord(c.upper()):x})" for c in name) for name in _SECRETS)
+    return re.sub(rf"((?:{names})=)[^&{'' if whole else whitespace}]*", r"\1***", text, flags=re.IGNORECASE)
 
 
 def plain(text: str) -> str:

@@ -15,7 +15,7 @@ import click
 import pytest
 from cli_workplace import MATRIX, Workplace
 
-from benchmark.cli import options, start_run
+from benchmark.cli import options, streams
 from benchmark.cli.commands import run as run_verb
 
 ONE_CELL = "seed=0,model=simple_cnn,strategy=scratch,dataset=digits"
@@ -63,7 +63,7 @@ def test_failed_cells_end_with_3_now_and_until_they_are_retried(place):
 
 def test_the_command_line_is_recorded_without_passwords(monkeypatch):
     monkeypatch.setattr("sys.argv", ["bench", "run", "--db", "postgresql://me:secret@host/db", "--name", "a b"])
-    assert start_run.command_line() == "bench run --db postgresql://me:***@host/db --name 'a b'"
+    assert streams.command_line() == "bench run --db 'postgresql://me:***@host/db' --name 'a b'"
 
 
 @pytest.mark.parametrize(

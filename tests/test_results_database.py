@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import sqlite3
 import stat
 import subprocess
@@ -544,6 +545,38 @@ def test_a_server_that_does_not_answer_is_a_storage_error(tmp_path):
     with pytest.raises(StorageError, match="the server does not answer") as caught:
         open_database(f"postgresql://joe:secret@/db?host={tmp_path}", mode="write")
     assert "secret" not in str(caught.value)
+
+
+PLACES = ("/mnt/données", "/mnt/Büro Server", "/mnt/数据", "/mnt/a\tb\\c", "/mnt/\\040", "/mnt/a\rb")
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_a_mount_point_may_have_any_letters(place, tmp_path):
+    mounts = tmp_path / "mountinfo"
+    escaped = re.sub(r"[ \t\n\\]", lambda found: f"\\{ord(found[0]):03o}", place)
+    mounts.write_bytes(f"1 0 0:1 / / rw - ext4 x rw\n2 1 0:2 / {escaped} rw shared:1 - nfs4 s:/x rw\n".encode())
+    assert network_file_system(Path(place) / "results.sqlite", mounts) == "nfs4"
+    assert network_file_system(Path(f"{place}2") / "results.sqlite", mounts) is None
+
+
+def test_a_mount_point_that_is_no_text_is_read_too(tmp_path):
+    mounts = tmp_path / "mountinfo"
+    mounts.write_bytes(b"1 0 0:1 / / rw - ext4 x rw\n2 1 0:2 / /mnt/b\xfcro rw - cifs x rw\nrubbish\n")
+    assert network_file_system(Path(os.fsdecode(b"/mnt/b\xfcro/results.sqlite")), mounts) == "cifs"
+
+
+@pytest.mark.parametrize(
+    ("kind", "shared"),
+    [
+        *dict.fromkeys(["gpfs", "beegfs", "beegfs_nodev", "smb2", "smb3", "lustre", "panfs", "pvfs2", "ocfs2", "gfs2", "afs", "virtiofs", "9p"], True).items(),
+        *dict.fromkeys(["fuse.glusterfs", "fuse.ceph-fuse", "fuse.sshfs", "fuse.rclone", "fuse.whatever", "fuse"], True).items(),
+        *dict.fromkeys(["ext4", "xfs", "btrfs", "zfs", "overlay", "tmpfs", "f2fs", "fuseblk", "fuse.mergerfs", "fuse.ntfs-3g"], False).items(),
+    ],
+)  # fmt: skip
+def test_a_file_system_that_machines_share_is_known_by_its_type(kind, shared, tmp_path):
+    mounts = tmp_path / "mountinfo"
+    mounts.write_text(f"1 0 0:1 / / rw - ext4 x rw\n2 1 0:2 / /data rw - ext4 x rw\n3 1 0:3 / /data rw - {kind} x rw\n")
+    assert network_file_system(Path("/data/results.sqlite"), mounts) == (kind if shared else None)
 
 
 def test_network_file_systems_are_told_by_their_type(tmp_path, path, monkeypatch, caplog):

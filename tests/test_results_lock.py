@@ -4,6 +4,7 @@ import errno
 import json
 import os
 import signal
+import stat
 import subprocess
 import sys
 import time
@@ -114,3 +115,27 @@ def test_a_full_disk_takes_the_holders_name_and_not_the_lock(tmp_path, monkeypat
     path = tmp_path / "results.sqlite"
     with lock_database(path), pytest.raises(BusyError, match="has not said who it is"):
         lock_database(path).__enter__()
+
+
+SECRETS = (
+    "postgresql://me:canary@host/db",
+    "--db=postgresql://me:ca:n@ry-canary@[::1]:5/db",
+    "postgresql://h/d?password=canary&sslmode=require",
+    "postgresql://h/d?sslmode=require&ssl%70assword=canary",
+    "postgresql+psycopg://:canary@h/d?passfile=mine",
+)
+
+
+@pytest.mark.parametrize("argument", SECRETS)
+def test_the_lock_file_holds_no_password_and_is_its_owners_alone(argument, tmp_path, monkeypatch):
+    monkeypatch.setattr("sys.argv", ["bench", "db", "merge", argument, "it's mine"])
+    lock = tmp_path / "results.sqlite.lock"
+    lock.touch(0o666)
+    with lock_database(tmp_path / "results.sqlite"):
+        assert stat.S_IMODE(lock.stat().st_mode) == 0o600
+        command = json.loads(lock.read_text())["command"]
+        assert "***" in command
+        assert "canary" not in command
+        with pytest.raises(BusyError) as caught, lock_database(tmp_path / "results.sqlite"):
+            pass
+    assert "canary" not in str(caught.value)

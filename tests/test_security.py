@@ -463,6 +463,19 @@ def test_the_password_of_a_database_is_masked_everywhere(tmp_path):
         done = place.run(*arguments, BENCH_DB=address)
         assert done.returncode in {0, 2, 4}, done.stderr
         assert CANARY not in done.stdout + done.stderr
+    for arguments in (
+        ["run", address], ["show", address], ["compare", address, address], ["report", "--output", address, address],
+        ["query", address], ["plan", "--matrix", address], ["run", "--select", f"model={address}"], ["why", address],
+        ["db", "merge", "new.sqlite", address], ["db", "merge", address, "new.sqlite"], ["db", "backup", address, "--debug"],
+        ["db", "export", "out", "--db", address], ["db", "upgrade", f"--db={address}"], ["db", "salvage", address, address],
+        ["list", address], ["explain", address], ["predict", address, address], ["reproduce", address], ["prepare", address],
+        ["gc", "--delete", "--db", address], ["init", address], ["status", f"--d={address}"], ["nonsense", address],
+    ):  # fmt: skip
+        done = place.run(*arguments)
+        assert done.returncode in {2, 4}, (arguments, done.stderr)
+        assert CANARY not in done.stdout + done.stderr, arguments
+    for path in tmp_path.rglob("*"):
+        assert not (path.is_file() and CANARY.encode() in path.read_bytes()), path
     broken = place.run("report", "--db", f"postgresql://me:{CANARY}@[broken/x")
     assert broken.returncode in {2, 4}
     assert CANARY not in broken.stderr

@@ -13,14 +13,12 @@ anything else          1   a defect of ours
 from __future__ import annotations
 
 import errno
-import shlex
 import sys
 
 import click
 
 from benchmark.cli import streams
 from benchmark.errors import BenchError, exhaustion
-from benchmark.text import printable
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
 
@@ -68,11 +66,11 @@ def _complain(message: str) -> None:
         from rich.text import Text
 
         text = Text("error: ", style="bold red")
-        text.append(printable(message), style="default not bold")
+        text.append(streams.readable(message), style="default not bold")
         streams.err().print(text, soft_wrap=True)
     except (ImportError, MemoryError):
         # no memory is left to load what prints in colour
-        sys.stderr.write(f"error: {printable(message)}\n")
+        sys.stderr.write(f"error: {streams.readable(message)}\n")
     except OSError:
         streams.mute(sys.stderr)
 
@@ -81,7 +79,7 @@ def _defect(error: BaseException, *, debug: bool) -> str:
     what = f"bench has a defect: {type(error).__name__}: {error}"
     if debug:
         return f"{what}\n  please report it with the traceback above"
-    again = shlex.join(["bench", *sys.argv[1:], "--debug"])
+    again = streams.command_line("--debug")
     return f"{what}\n  please report it with the traceback that this command prints:\n  {again}"
 
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import os
-import shlex
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark import units
 from benchmark.cli import streams, verbosity
-from benchmark.cli.progress.run_summary import conclude, without_password
+from benchmark.cli.progress.run_summary import conclude
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,11 +16,6 @@ if TYPE_CHECKING:
     from benchmark.cli.progress.log import PlainLog
     from benchmark.matrix.plan import Plan
     from benchmark.scheduling.run_options import RunOptions
-
-
-def command_line() -> str:
-    """What the user typed, for the record; passwords in URLs are hidden."""
-    return without_password(shlex.join(["bench", *sys.argv[1:]]))
 
 
 def run_options(database: str, machine: str | None, *, reads_only: bool = False, **given: Any) -> RunOptions:
@@ -53,7 +46,7 @@ def run_options(database: str, machine: str | None, *, reads_only: bool = False,
         machine=machine or default_machine_name(),
         artifacts_root=artifacts_root(database),
         cache_root=cache_root,
-        command=command_line(),
+        command=streams.command_line(),
         **given,
     )
 

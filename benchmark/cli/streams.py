@@ -9,12 +9,13 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
+import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
-from benchmark.text import ASCII_FORMS, printable
+from benchmark.text import ASCII_FORMS, printable, without_passwords
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -136,10 +137,23 @@ def say(text: str = "", style: str | None = None) -> None:
 
     try:
         console = _shared[-1] if _shared else err()
-        console.print(Text(printable(text), style=style or ""), soft_wrap=True)
+        console.print(Text(readable(text), style=style or ""), soft_wrap=True)
     except OSError:
         # nobody reads it any more, or the disk that it goes to is full: no reason to end a run
         mute(sys.stderr)
+
+
+def readable(text: str) -> str:
+    """A message as it may be shown: it cannot steer the terminal, and holds no password that the user typed."""
+    for word in (*sys.argv[1:], os.environ.get("BENCH_DB", "")):
+        if (hidden := without_passwords(word, whole=True)) != word:
+            text = text.replace(word, hidden)
+    return printable(without_passwords(text))
+
+
+def command_line(*more: str) -> str:
+    """What the user typed, for the record; passwords in URLs are hidden."""
+    return shlex.join(["bench", *(without_passwords(word, whole=True) for word in sys.argv[1:]), *more])
 
 
 def mute(stream: Any) -> None:

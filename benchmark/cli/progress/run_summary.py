@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shlex
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -11,6 +10,7 @@ from benchmark import layout, units
 from benchmark.cli import streams, verbosity
 from benchmark.cli.cell_names import last_line, short_id
 from benchmark.status import READING_ORDER, Status
+from benchmark.text import without_passwords
 
 if TYPE_CHECKING:
     from benchmark.cli.progress.board import Board, FinishedCell
@@ -61,7 +61,7 @@ def _tell_failures(failed: Sequence[FinishedCell]) -> None:
 
 def _next_commands(summary: RunSummary, command: str, database: str, failed: Sequence[FinishedCell]) -> list[str]:
     """What to type next, most useful first."""
-    option = "" if database == layout.DATABASE else f" --db {shlex.quote(without_password(database))}"
+    option = "" if database == layout.DATABASE else f" --db {shlex.quote(without_passwords(database, whole=True))}"
     lines = []
     if summary.stopped or summary.exit_code in {130, 143}:
         # with --rerun it would begin all over
@@ -73,8 +73,3 @@ def _next_commands(summary: RunSummary, command: str, database: str, failed: Seq
         lines.append(f"bench show {cell}{option}   shows the log and traceback of a failed cell")
         lines.append("bench run --retry-failed   tries failed cells again")
     return lines
-
-
-def without_password(text: str) -> str:
-    """The text with the passwords in its URLs hidden."""
-    return re.sub(r"(://[^:/@\s']*):[^@\s']*@", r"\1:***@", text)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 import os
+import re
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,9 +22,29 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-NETWORK_FILE_SYSTEMS = frozenset({"9p", "afs", "ceph", "cifs", "fuse.sshfs", "lustre", "nfs", "nfs4", "smb3", "smbfs"})
-"""File systems that several machines share, over which the shared memory of SQLite's WAL mode does not reach
-(https://sqlite.org/wal.html, disadvantage 2)."""
+# fmt: off
+NETWORK_FILE_SYSTEMS = frozenset({
+    "9p", "afs", "afsd", "auristorfs", "beegfs", "beegfs_nodev", "ceph", "cephfs", "cifs", "coda", "davfs", "davfs2",
+    "fhgfs", "gfs", "gfs2", "glusterfs", "gpfs", "juicefs", "lustre", "mmfs", "moosefs", "ncp", "ncpfs", "nfs",
+    "nfs3", "nfs4", "ocfs2", "orangefs", "panfs", "pnfs", "pvfs", "pvfs2", "quobyte", "smb", "smb2", "smb3", "smbfs",
+    "sshfs", "vboxsf", "virtiofs", "vmhgfs", "webdav", "wekafs", "xtreemfs",
+})
+# fmt: on
+"""File systems that several machines share, or a host with its guests: the shared memory of SQLite's WAL mode does not
+reach over them (https://sqlite.org/wal.html, disadvantage 2)."""
+
+# fmt: off
+LOCAL_FUSE = frozenset({
+    "bindfs", "cryfs", "encfs", "exfat", "ext2", "ext4", "fuse-overlayfs", "fuse2fs", "gocryptfs", "lxcfs",
+    "mergerfs", "ntfs", "ntfs-3g", "overlayfs", "securefs", "squashfuse", "unionfs", "unionfs-fuse", "zfs",
+})
+# fmt: on
+"""What `fuse.NAME` may be and still lie on this machine alone. Any other one counts as a network's,
+such as sshfs, s3fs, gcsfuse, rclone: without WAL a run is a little slower, with it a database may be damaged."""
+
+
+_MOUNT_POINT = 4
+"""Which field of a line of `mountinfo` it is, from 0 (https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,10 +75,10 @@ def locate(target: str | os.PathLike[str]) -> Location:
 
     try:
         url = sa.make_url(text)
-    except (sa.exc.ArgumentError, ValueError) as error:
+    except (sa.exc.ArgumentError, ValueError):
         raise UserError(
             "--db: expected a path or a URL such as postgresql://user@host/name; got a broken URL"
-        ) from error
+        ) from None
     if url.get_backend_name() == "sqlite":
         return _file(url.database or "")
     if url.get_backend_name() != "postgresql":
@@ -172,14 +193,26 @@ def check_writable(path: Path, name: str) -> None:
 def network_file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo")) -> str | None:
     """Returns the type of network file system that the path is on; None when it is local or unknown."""
     try:
-        lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
+        lines = mounts.read_bytes().split(b"\n")
     except OSError:
         return None
-    kinds = {}
+    kind, longest = "", -1
     for line in lines:
-        fields, _, tail = line.partition(" - ")
-        point = fields.split()[4].encode("utf-8", "surrogateescape").decode("unicode_escape")
-        if path.is_relative_to(point):
-            kinds[point] = tail.split()[0]
-    kind = kinds[max(kinds, key=len)] if kinds else None
-    return kind if kind in NETWORK_FILE_SYSTEMS else None
+        mount, _, tail = line.partition(b" - ")
+        fields, kinds = mount.split(b" "), tail.split(b" ")
+        if len(fields) < _MOUNT_POINT + 1 or not kinds[0]:
+            continue
+        point = Path(
+            os.fsdecode(re.sub(rb"\\([0-7]{3})", lambda found: bytes([int(found[1], 8) & 0xFF]), fields[_MOUNT_POINT]))
+        )
+        # of two mounts on one place the later one hides the other
+        if path.is_relative_to(point) and len(point.parts) >= longest:
+            kind, longest = os.fsdecode(kinds[0]), len(point.parts)
+    return kind if _is_network(kind) else None
+
+
+def _is_network(kind: str) -> bool:
+    family, _, name = kind.lower().partition(".")
+    if family == "fuse":
+        return name not in LOCAL_FUSE
+    return family in NETWORK_FILE_SYSTEMS

@@ -25,12 +25,17 @@ from benchmark.results.schema.tables import APPLICATION_ID
 from benchmark.results.store.engine import writing_engine
 from benchmark.results.store.location import Location, kind_of, locate
 from benchmark.results.store.storage_errors import storage_errors
+from benchmark.text import without_passwords
 
 POLL_SECONDS = 0.2
 """How often a run with `--wait` tries again."""
 
 WRITING_SECONDS = 0.5
 """How long a refused second run waits until the first has written its name into the lock file."""
+
+
+_SCHEMA_KEY = sa.func.hashtext(sa.func.current_schema())
+"""The second key of the server's lock separates schemas of one database that several projects may share."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +69,8 @@ def lock_database(target: str | os.PathLike[str], *, command: str | None = None,
         Leaves `<name>.lock` beside a SQLite file: if it were deleted, two runs could lock two files of one name.
     """
     location = locate(target)
-    command = shlex.join(sys.argv) if command is None else command
+    if command is None:
+        command = shlex.join(without_passwords(word, whole=True) for word in sys.argv)
     if location.path is None:
         with _server_lock(location, wait=wait):
             yield
@@ -78,13 +84,16 @@ def _file_lock(location: Location, path: Path, command: str, *, wait: bool) -> I
     lock = layout.lock_file(path)
     _check_kind(lock, location.name)
     try:
-        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        handle = os.open(lock, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
     except OSError as error:
         raise StorageError(
             f"{location.name}: the lock file {lock} cannot be made: {error.strerror}. "
             "Make its folder, or one that can be written, and give the path with --db"
         ) from error
     try:
+        # one that an older bench made may hold a password, and everybody could read it
+        with contextlib.suppress(OSError):
+            os.fchmod(handle, 0o600)
         while not _try_lock(handle):
             if not wait:
                 raise BusyError(_busy(location, _read_holder(handle)))
@@ -148,8 +157,7 @@ def _server_lock(location: Location, *, wait: bool) -> Iterator[None]:
     try:
         with storage_errors(location.name), closing(engine.connect()) as connection:
             connection.execution_options(isolation_level="AUTOCOMMIT")
-            # the second key separates schemas of one database that several projects may share
-            key = sa.select(sa.func.pg_try_advisory_lock(APPLICATION_ID, sa.func.hashtext(sa.func.current_schema())))
+            key = sa.select(sa.func.pg_try_advisory_lock(APPLICATION_ID, _SCHEMA_KEY))
             while not connection.scalar(key):
                 if not wait:
                     raise BusyError(_busy(location, _server_holder(connection)))
@@ -169,7 +177,11 @@ def _server_holder(connection: sa.Connection) -> Holder | None:
     row = connection.exec_driver_sql(
         "SELECT activity.application_name, activity.backend_start FROM pg_locks AS held "
         "JOIN pg_stat_activity AS activity ON activity.pid = held.pid "
-        "WHERE held.locktype = 'advisory' AND held.classid = %s AND held.granted",
+        # other databases of the server, and other schemas of this one, have runs of their own
+        "WHERE held.locktype = 'advisory' AND held.granted AND held.classid = %s AND held.objsubid = 2 "
+        "AND held.database = (SELECT oid FROM pg_database WHERE datname = current_database()) "
+        # object ids are unsigned, the key is not
+        "AND held.objid = (hashtext(current_schema())::bigint & 4294967295)::oid",
         (APPLICATION_ID,),
     ).first()
     if row is None:
