@@ -21,8 +21,8 @@ from benchmark.matrix.load import parse_matrix
 from benchmark.matrix.plan import MachineKind
 from benchmark.results.care import sqlite_shell
 from benchmark.results.care.check import check_database
+from benchmark.results.care.lost_rows import UNKNOWN_TIME
 from benchmark.results.care.pages import varint
-from benchmark.results.care.restoration import UNKNOWN_TIME
 from benchmark.results.care.salvage import salvage
 from benchmark.results.read.queries import results
 from benchmark.results.records import RunFacts

@@ -1,8 +1,8 @@
-"""Reading the rows of a damaged SQLite file from its pages, without SQLite, which gives up where the damage begins.
+"""Reads the rows of a damaged SQLite file from its pages, without SQLite, which stops at the first damage.
 
-The format is that of https://sqlite.org/fileformat2.html: pages form trees, one for each table and index; a leaf holds
-records. Trees are walked from their roots as far as that goes; where something of them is damaged, leaves that no tree
-leads to any more are looked at one by one, and their records are told apart by their shape.
+The format is documented at https://sqlite.org/fileformat2.html: pages form b-trees, one for each table and index; a leaf
+holds records. Trees are walked from their roots as far as possible. Where one is damaged, leaves that no tree leads to
+are read one by one, and `salvage.py` recognizes the table of their records by the columns.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ MAGIC = b"SQLite format 3\0"
 HEADER_BYTES = 100
 PAGE_SIZES = (512, 1024, 2048, 4096, 8192, 16384, 32768, 65536)
 DEFAULT_PAGE_BYTES = 4096
-"""Of files that bench makes; taken where neither the file nor its log says it."""
+"""The page size of files that bench makes; assumed where neither the file nor its `-wal` file says it."""
 
 _INTERIOR_INDEX, _INTERIOR_TABLE, _LEAF_INDEX, _LEAF_TABLE = 2, 5, 10, 13
 _ENCODINGS = {1: "utf-8", 2: "utf-16-le", 3: "utf-16-be"}
@@ -31,15 +31,15 @@ _INTEGER_BYTES = {1: 1, 2: 2, 3: 3, 4: 4, 5: 6, 6: 8}
 
 
 class DamagedError(Exception):
-    """A page or a record is not what it should be."""
+    """A page or a record violates the file format."""
 
 
 class Record(NamedTuple):
     """A row as it is stored.
 
     Attributes:
-        rowid: Its number; None in a table without row ids, and in an index.
-        values: In the order of the columns as stored.
+        rowid: The row id; None in a WITHOUT ROWID table, and in an index.
+        values: In the stored order of the columns.
     """
 
     rowid: int | None
@@ -102,10 +102,10 @@ class PageFile:
         if number in self.newer:
             return self.newer[number]
         start = (number - 1) * self.page_bytes
-        found = bytes(self.content[start : start + self.page_bytes]) if number > 0 else b""
-        if len(found) < self.page_bytes:
+        page = bytes(self.content[start : start + self.page_bytes]) if number > 0 else b""
+        if len(page) < self.page_bytes:
             raise DamagedError
-        return found
+        return page
 
     def catalogue(self) -> list[SchemaEntry]:
         """The tables and indexes, as far as the first page names them."""
@@ -141,7 +141,7 @@ class PageFile:
             for _ in self.tree(entry.root):
                 pass
 
-    def strays(self) -> Iterator[Record]:
+    def lost_records(self) -> Iterator[Record]:
         """The records of leaves that no tree led to, in the order of the pages."""
         self._visit_free_pages()
         for number in range(1, self.pages + 1):
@@ -191,11 +191,11 @@ class PageFile:
         least = (self.usable - 12) * 32 // 255 - 23
         most = self.usable - 35 if table else (self.usable - 12) * 64 // 255 - 23
         if size <= most:
-            return _cut(page, place, size)
+            return _slice(page, place, size)
         local = least + (size - least) % (self.usable - 4)
         local = local if local <= most else least
-        parts = [_cut(page, place, local)]
-        following = int.from_bytes(_cut(page, place + local, 4))
+        parts = [_slice(page, place, local)]
+        following = int.from_bytes(_slice(page, place + local, 4))
         missing = size - local
         chain = set()
         while missing > 0:
@@ -209,7 +209,7 @@ class PageFile:
         return b"".join(parts)
 
     def _visit_free_pages(self) -> None:
-        """Pages that were given back hold rows that were deleted: they must not come back to life."""
+        """Marks the pages of the free list as visited: they may hold deleted rows, which must not be salvaged."""
         trunk, seen = int.from_bytes(self.header[32:36]), set[int]()
         while trunk and trunk not in seen:
             seen.add(trunk)
@@ -288,14 +288,15 @@ def _newer_pages(log: bytes, page_bytes: int) -> dict[int, bytes]:
 def _checksum(content: bytes, order: str, sums: tuple[int, int]) -> tuple[int, int]:
     first, second = sums
     words = iter(struct.unpack(f"{order}{len(content) // 4}I", content))
-    for one, two in zip(words, words, strict=True):
-        first = (first + one + second) & 0xFFFFFFFF
-        second = (second + two + first) & 0xFFFFFFFF
+    # https://sqlite.org/fileformat2.html, 4.2
+    for even, odd in zip(words, words, strict=True):
+        first = (first + even + second) & 0xFFFFFFFF
+        second = (second + odd + first) & 0xFFFFFFFF
     return first, second
 
 
 def varint(content: bytes, place: int) -> tuple[int, int]:
-    """A number of one to nine bytes, as a signed one of 64 bits, and the place behind it."""
+    """Decodes SQLite's variable-length integer of one to nine bytes; returns it signed, and the position after it."""
     value = 0
     for length in range(8):
         byte = content[place + length]
@@ -306,11 +307,11 @@ def varint(content: bytes, place: int) -> tuple[int, int]:
     return value - (1 << 64) if value >= 1 << 63 else value, place + 9
 
 
-def _cut(content: bytes, place: int, size: int) -> bytes:
-    found = content[place : place + size]
-    if len(found) < size:
+def _slice(content: bytes, place: int, size: int) -> bytes:
+    part = content[place : place + size]
+    if len(part) < size:
         raise DamagedError
-    return found
+    return part
 
 
 def _values(payload: bytes, encoding: str) -> tuple[Any, ...]:
@@ -335,11 +336,11 @@ def _value(payload: bytes, place: int, kind: int, encoding: str) -> tuple[Any, i
         return (None if kind == 0 else kind - 8), place
     if kind in _INTEGER_BYTES:
         size = _INTEGER_BYTES[kind]
-        return int.from_bytes(_cut(payload, place, size), signed=True), place + size
+        return int.from_bytes(_slice(payload, place, size), signed=True), place + size
     if kind == 7:
-        return struct.unpack(">d", _cut(payload, place, 8))[0], place + 8
+        return struct.unpack(">d", _slice(payload, place, 8))[0], place + 8
     if kind < 12:
         raise DamagedError
     size = (kind - 12) // 2
-    content = _cut(payload, place, size)
+    content = _slice(payload, place, size)
     return (content.decode(encoding) if kind % 2 else content), place + size

@@ -1,7 +1,7 @@
-"""`bench db salvage`: a new database with every row of a damaged one that can still be read.
+"""Writes a new database with every row of a damaged one that can still be read, for `bench db salvage`.
 
-Rows that others belong to and that are lost are rebuilt where the rest tells what they said: a cell from the text of
-its matrix (its id proves it right), an execution from its files and epochs, an attempt or a run from those that name it.
+Lost rows that others refer to are rebuilt from the rest as far as possible: a cell from the text of its matrix (its id
+proves it right), an execution from its files and epochs, an attempt or a run from the rows that refer to it.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from typing import Any
 from benchmark.errors import NotFoundError, SchemaError, StorageError, UserError
 from benchmark.files import appearing
 from benchmark.results.care.invalid_values import text_problem
+from benchmark.results.care.lost_rows import UNKNOWN_TIME, MissingRows, drop_dangling_rows, rebuild
 from benchmark.results.care.pages import DamagedError, PageFile, Record, page_file
-from benchmark.results.care.restoration import UNKNOWN_TIME, Gaps, drop_homeless, rebuild
 from benchmark.results.care.sqlite_shell import Script, recovered
 from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION
 from benchmark.results.schema.versions import TABLE_NAMES
@@ -28,7 +28,7 @@ from benchmark.results.store.location import Location, artifacts_root, check_wri
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.storage_errors import storage_errors
 
-_KINDS = {
+_PYTHON_TYPES = {
     "INTEGER": (int,),
     "BIGINT": (int,),
     "BOOLEAN": (int,),
@@ -40,13 +40,13 @@ _KINDS = {
 
 @dataclass(frozen=True, slots=True)
 class SavedTable:
-    """What became of one table.
+    """The result for one table.
 
     Attributes:
-        saved: Rows that were read.
-        rebuilt: Rows that were lost, and made again from what the others tell.
-        lost: Rows that are known to be missing now.
-        which: Those, in words; empty when none is known to be missing.
+        saved: Number of rows that were read.
+        rebuilt: Number of lost rows that were made again from others.
+        lost: Number of rows that are known to be missing.
+        which: Describes the missing rows; empty when none is known.
     """
 
     table: str
@@ -58,13 +58,13 @@ class SavedTable:
 
 @dataclass(frozen=True, slots=True)
 class Salvage:
-    """What was saved of a damaged database.
+    """The result of a salvage.
 
     Attributes:
         path: The new file.
-        bad_pages: Pages of the old one that could not be read.
-        bad_rows: Rows that were there, but made no sense.
-        by_shell: Whether SQLite's own shell read the rows, and not our reader of pages.
+        bad_pages: Number of pages of the old file that could not be read.
+        bad_rows: Number of rows that were found but are invalid.
+        by_shell: Whether SQLite's shell read the rows, not the page reader of bench.
     """
 
     path: Path
@@ -80,17 +80,17 @@ class Salvage:
 
 
 def salvage(source: str | os.PathLike[str], destination: str | os.PathLike[str]) -> Salvage:
-    """Write a new database with all that can be read of a damaged one, which is left as it is.
+    """Writes a new database with all rows that can be read of a damaged one, which is left as it is.
 
     Args:
-        source: The damaged file. Rows in a `-wal` file beside it are taken too.
+        source: The damaged file. Rows in a `-wal` file beside it are read too.
         destination: Path of the new file, which appears whole or not at all; nothing may be there.
 
     Raises:
         NotFoundError: There is no source.
-        UserError: Something is at the destination, or the source is on a server.
-        SchemaError: The source is newer than this program, or not ours.
-        StorageError: Nothing of it can be read, or the destination cannot be written.
+        UserError: The destination exists, or the source is on a server.
+        SchemaError: The schema of the source is newer than this program's, or not bench's.
+        StorageError: No row can be read, or the destination cannot be written.
         BusyError: A run holds the source.
     """
     old, new = locate(source), locate(destination)
@@ -101,21 +101,21 @@ def salvage(source: str | os.PathLike[str], destination: str | os.PathLike[str])
     if os.path.lexists(new.path):
         raise UserError(f"{new.name}: expected a path where nothing is, found a file. Give another path")
     check_writable(new.path, new.name)
-    with _nobody_writes(old), storage_errors(new.name), appearing(new.path) as aside:
+    with _locked(old), storage_errors(new.name), appearing(new.path) as aside:
         try:
             with _pages(old) as pages, recovered(old.path, new.path.parent) as script:
-                found = _copy(pages, script, replace(new, path=aside), artifacts_root(source))
+                result = _copy(pages, script, replace(new, path=aside), artifacts_root(source))
         finally:
             for ending in ("-journal", "-wal", "-shm"):
                 aside.with_name(aside.name + ending).unlink(missing_ok=True)
-    return replace(found, path=new.path)
+    return replace(result, path=new.path)
 
 
 @contextlib.contextmanager
-def _nobody_writes(location: Location) -> Iterator[None]:
+def _locked(location: Location) -> Iterator[None]:
     assert location.path is not None
     if not os.access(location.path.parent, os.W_OK):
-        # no lock file can be made there; neither can a run write there
+        # no lock file can be created in this folder, but no run can write there either
         yield
         return
     with lock_database(location.path):
@@ -158,33 +158,36 @@ def _copy(pages: PageFile, script: Script | None, location: Location, artifacts:
     with closing(connect_sqlite(location, "rw")) as connection:
         connection.execute("PRAGMA foreign_keys=OFF")
         connection.execute("BEGIN")
-        shapes = {name: _shape(connection, name) for name in TABLE_NAMES}
-        saved, bad_rows, highest = _fill(connection, shapes, pages, script)
+        formats = {name: _table_format(connection, name) for name in TABLE_NAMES}
+        saved, bad_rows, highest = _fill(connection, formats, pages, script)
         if script is not None and not any(saved.values()):
             script = None
-            saved, bad_rows, highest = _fill(connection, shapes, pages, None)
+            saved, bad_rows, highest = _fill(connection, formats, pages, None)
         if not any(saved.values()):
             raise StorageError(
                 f"{location.name}: no row of a bench database could be read. Put a backup in its place; nothing was written"
             )
         pages.walk()
-        gaps = Gaps(connection, highest)
+        missing_rows = MissingRows(connection, highest)
         rebuilt = rebuild(connection, artifacts)
-        drop_homeless(connection)
+        drop_dangling_rows(connection)
         connection.execute("COMMIT")
-        tables = tuple(SavedTable(name, saved[name], rebuilt[name], *gaps.missing(name)) for name in TABLE_NAMES)
+        tables = tuple(
+            SavedTable(name, saved[name], rebuilt[name], *missing_rows.missing(name)) for name in TABLE_NAMES
+        )
         (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         assert sound == "ok", sound
     return Salvage(location.path, tables, len(pages.bad_pages), bad_rows, by_shell=script is not None)
 
 
 @dataclass(frozen=True, slots=True)
-class _Shape:
-    """A table as it must be: what tells its records from others'.
+class _TableFormat:
+    """The columns of a table, by which its records are recognized.
 
     Attributes:
         columns: (name, Python types, whether it may be NULL), in the stored order.
-        by_rowid: Whether the first column is the row id, which is not stored in the record.
+        by_rowid: Whether the first column is the row id, which the record does not contain.
+        without_rowid: Whether the table is a WITHOUT ROWID table.
     """
 
     columns: tuple[tuple[str, tuple[type, ...], bool], ...]
@@ -192,11 +195,11 @@ class _Shape:
     without_rowid: bool
 
     def row(self, record: Record, *, exact: bool) -> tuple[Any, ...] | None:
-        """The record as a row of this table; None when it cannot be one.
+        """Converts a record to a row of this table; None when it cannot be one.
 
         Args:
-            record: As it was read.
-            exact: Whether every column must be there: columns that were added later are missing in older rows.
+            record: The record as read.
+            exact: Whether it must have every column; older rows lack columns that were added later.
         """
         short = len(self.columns) - len(record.values)
         if (record.rowid is None) != self.without_rowid or short < 0 or (short and exact):
@@ -206,11 +209,11 @@ class _Shape:
             values = (record.rowid, *values[1:])
         if not all(map(_fits, values, self.columns)):
             return None
-        told = tuple(map(_meant, values, self.columns))
-        return None if _NOTHING in told else told
+        valid = tuple(map(_valid, values, self.columns))
+        return None if _INVALID in valid else valid
 
     def named_row(self, values: Mapping[str, Any] | None) -> tuple[Any, ...] | None:
-        """Values by the names of their columns as a row of this table; None when they cannot be one."""
+        """Converts values by column names to a row of this table; None when they cannot be one."""
         names = [name for name, _, _ in self.columns]
         if values is None or not values.keys() <= {"_rowid_", *names}:
             return None
@@ -218,16 +221,16 @@ class _Shape:
         return self.row(Record(rowid, tuple(values.get(name) for name in names)), exact=False)
 
 
-_NOTHING = object()
+_INVALID = object()
 
 
-def _meant(value: Any, column: tuple[str, tuple[type, ...], bool]) -> Any:
-    """The value, or what can stand for text that means nothing: a moment can be unknown, the settings of a cell cannot."""
+def _valid(value: Any, column: tuple[str, tuple[type, ...], bool]) -> Any:
+    """The value; in place of an invalid date and time an unknown one, of any other invalid text `_INVALID`."""
     name, _, may_be_null = column
     if not isinstance(value, str) or text_problem(name, value) is None:
         return value
     if not name.endswith("_utc"):
-        return _NOTHING
+        return _INVALID
     return None if may_be_null else UNKNOWN_TIME
 
 
@@ -236,61 +239,61 @@ def _fits(value: Any, column: tuple[str, tuple[type, ...], bool]) -> bool:
     return may_be_null if value is None else isinstance(value, types)
 
 
-def _shape(connection: sqlite3.Connection, table: str) -> _Shape:
-    found = connection.execute(f"PRAGMA table_info({table})").fetchall()
-    keys = [row[1] for row in found if row[5]]
+def _table_format(connection: sqlite3.Connection, table: str) -> _TableFormat:
+    info = connection.execute(f"PRAGMA table_info({table})").fetchall()
+    keys = [row[1] for row in info if row[5]]
     without_rowid = bool(connection.execute("SELECT wr FROM pragma_table_list WHERE name = ?", (table,)).fetchone()[0])
-    by_rowid = len(keys) == 1 and found[0][5] == 1 and found[0][2] == "INTEGER"
-    columns = tuple((row[1], _KINDS[row[2]], not row[3]) for row in found)
-    return _Shape(columns, by_rowid, without_rowid)
+    by_rowid = len(keys) == 1 and info[0][5] == 1 and info[0][2] == "INTEGER"
+    columns = tuple((row[1], _PYTHON_TYPES[row[2]], not row[3]) for row in info)
+    return _TableFormat(columns, by_rowid, without_rowid)
 
 
 def _fill(
-    connection: sqlite3.Connection, shapes: dict[str, _Shape], pages: PageFile, script: Script | None
+    connection: sqlite3.Connection, formats: dict[str, _TableFormat], pages: PageFile, script: Script | None
 ) -> tuple[dict[str, int], int, dict[str, int]]:
-    """Take over every row; returns how many of each table, how many made no sense, and the highest numbers given out."""
-    # executions last: triggers keep rows from being added to those that have come to an end
-    names = sorted(shapes, key=lambda name: name == "execution")
+    """Inserts every row; returns the number of rows by table, the number of invalid rows, and the highest ids by table."""
+    # executions last: triggers forbid adding rows to final ones
+    names = sorted(formats, key=lambda name: name == "execution")
     if script is None:
         roots = {entry.name: entry.root for entry in pages.catalogue() if entry.kind == "table"}
         highest = _highest(pages.tree(roots["sqlite_sequence"])) if "sqlite_sequence" in roots else {}
-        tables = {name: _rows_of_pages(pages, roots[name], shapes[name]) for name in names if name in roots}
+        tables = {name: _rows_of_pages(pages, roots[name], formats[name]) for name in names if name in roots}
     else:
         highest = _highest(
             Record(None, (row.get("name"), row.get("seq"))) for row in script.rows("sqlite_sequence") if row
         )
-        tables = {name: map(shapes[name].named_row, script.rows(name)) for name in names}
-    bad = sum(_take(connection, name, rows) for name, rows in tables.items())
+        tables = {name: map(formats[name].named_row, script.rows(name)) for name in names}
+    bad = sum(_insert_rows(connection, name, rows) for name, rows in tables.items())
     if script is not None:
-        strays = script.strays()
+        lost_records = script.lost_records()
     else:
         pages.walk()
-        strays = pages.strays() if pages.bad_pages or len(tables) < len(names) else iter(())
-    for name, rows in _homes(strays, {name: shapes[name] for name in names}).items():
-        _take(connection, name, rows)
+        lost_records = pages.lost_records() if pages.bad_pages or len(tables) < len(names) else iter(())
+    for name, rows in _by_table(lost_records, {name: formats[name] for name in names}).items():
+        _insert_rows(connection, name, rows)
     count = "SELECT count(*) FROM {}".format
-    saved = {name: connection.execute(count(name)).fetchone()[0] for name in shapes}
+    saved = {name: connection.execute(count(name)).fetchone()[0] for name in formats}
     return saved, bad + (pages.bad_records if script is None else 0), highest
 
 
-def _rows_of_pages(pages: PageFile, root: int, shape: _Shape) -> Iterator[tuple[Any, ...] | None]:
-    return (shape.row(record, exact=False) for record in pages.tree(root))
+def _rows_of_pages(pages: PageFile, root: int, table_format: _TableFormat) -> Iterator[tuple[Any, ...] | None]:
+    return (table_format.row(record, exact=False) for record in pages.tree(root))
 
 
-def _homes(strays: Iterable[Record], shapes: dict[str, _Shape]) -> dict[str, list[tuple[Any, ...]]]:
-    """The rows that no tree leads to any more, by the table whose shape they have; tables in the given order."""
-    found: dict[str, list[tuple[Any, ...]]] = {name: [] for name in shapes}
-    for record in strays:
-        for name, shape in shapes.items():
-            row = shape.row(record, exact=True)
+def _by_table(lost_records: Iterable[Record], formats: dict[str, _TableFormat]) -> dict[str, list[tuple[Any, ...]]]:
+    """Assigns records of unknown tables to the first table whose columns they fit."""
+    rows_by_table: dict[str, list[tuple[Any, ...]]] = {name: [] for name in formats}
+    for record in lost_records:
+        for name, table_format in formats.items():
+            row = table_format.row(record, exact=True)
             if row is not None:
-                found[name].append(row)
+                rows_by_table[name].append(row)
                 break
-    return found
+    return rows_by_table
 
 
 def _highest(records: Iterable[Record]) -> dict[str, int]:
-    """The highest number that each table with rising numbers has ever given out."""
+    """The highest id that each AUTOINCREMENT table has ever used, from `sqlite_sequence`."""
     highest: dict[str, int] = {}
     for record in records:
         with contextlib.suppress(ValueError, TypeError):
@@ -299,8 +302,8 @@ def _highest(records: Iterable[Record]) -> dict[str, int]:
     return highest
 
 
-def _take(connection: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...] | None]) -> int:
-    """Enter rows; returns how many were none, or broke a rule of the table."""
+def _insert_rows(connection: sqlite3.Connection, table: str, rows: Iterable[tuple[Any, ...] | None]) -> int:
+    """Inserts rows; returns how many were invalid, or violated a constraint of the table."""
     refused = 0
     for row in rows:
         if row is None:

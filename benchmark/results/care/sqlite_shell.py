@@ -1,7 +1,7 @@
-"""Rows of a damaged database by the `.recover` of SQLite's own shell, `sqlite3`, where that is installed.
+"""Reads the rows of a damaged database with the `.recover` command of SQLite's shell `sqlite3`, where it is installed.
 
-The shell writes SQL, which is never executed here: it may hold whatever a foreign file says. Only its INSERTs are read,
-and only constants in them: https://sqlite.org/recovery.html. The shell works on a copy, because it would change the file.
+The shell writes SQL (https://sqlite.org/recovery.html), which is never executed here: a crafted file may put anything
+into it. Only its INSERTs are parsed, and only constants in them. The shell gets a copy, because it may change the file.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from benchmark.results.care.pages import Record
 from benchmark.results.store.location import side_file
 
 LEAST_SECONDS = 60.0
-"""The shell may take so long, and a second more for each mebibyte; a damaged file may have it go round in circles."""
+"""The shell's time limit, plus a second for each mebibyte: it may loop forever on a damaged file."""
 
 log = logging.getLogger(__name__)
 
@@ -42,21 +42,17 @@ _UNICODE = re.compile(r"\\(?:\\|u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|\+([0-9a-fA-
 
 @dataclass(frozen=True, slots=True)
 class Script:
-    """What the shell wrote.
-
-    Attributes:
-        path: Of the file of SQL.
-    """
+    """The SQL that the shell wrote, in the file `path`."""
 
     path: Path
 
     def rows(self, table: str) -> Iterator[Mapping[str, Any] | None]:
-        """Rows of a table by their columns, `_rowid_` among them where the shell names it; None for one that is broken."""
+        """Yields the rows of a table by column name, with `_rowid_` where the shell names it; None for an invalid row."""
         for columns, values in self._inserts(table):
             yield None if values is None or len(columns) != len(values) else dict(zip(columns, values, strict=True))
 
-    def strays(self) -> Iterator[Record]:
-        """Records of which the shell does not know the table: root page, page, count of fields, row id, fields."""
+    def lost_records(self) -> Iterator[Record]:
+        """Yields the records of unknown tables: the shell writes root page, page, number of fields, row id, fields."""
         for _, values in self._inserts("lost_and_found"):
             if values is not None and len(values) > 3 and isinstance(values[2], int):
                 yield Record(values[3], tuple(values[4 : 4 + values[2]]))
@@ -77,11 +73,11 @@ class Script:
 
 @contextmanager
 def recovered(source: Path, folder: Path) -> Iterator[Script | None]:
-    """What the shell can recover of a file, or None where it is missing, too old, fails, or takes too long.
+    """Gives what the shell recovers of a file; None where it is not installed, too old, fails, or takes too long.
 
     Args:
-        source: The damaged file; nobody writes to it meanwhile.
-        folder: Takes the copy of the file and what the shell writes, and is left as it was.
+        source: The damaged file, which no program may write meanwhile.
+        folder: Holds the copy of the file and the shell's output meanwhile.
 
     Side effects:
         Starts `sqlite3`.
@@ -107,7 +103,7 @@ def _script(source: Path, folder: Path, stack: ExitStack) -> Script | None:
 
 
 def _recover(shell: str, copy: Path, written: Path) -> bool:
-    # deleted rows must not come back to life, and nobody's ~/.sqliterc may say otherwise
+    # the free list may hold deleted rows, which must not be salvaged; -init replaces ~/.sqliterc
     command = [shell, "-batch", "-init", os.devnull, str(copy), ".recover --ignore-freelist"]
     limit = LEAST_SECONDS + copy.stat().st_size / (1 << 20)
     with written.open("wb") as script:
@@ -127,34 +123,34 @@ def _constants(text: bytes) -> list[Any] | None:
     """The values of an INSERT; None when one of them is anything but a constant."""
     values, place = [], 0
     while place < len(text):
-        found = _CONSTANT.match(text, place)
-        if found is None:
+        constant = _CONSTANT.match(text, place)
+        if constant is None:
             return None
         try:
-            values.append(_value(found))
+            values.append(_value(constant))
         except ValueError:
             return None
-        place = found.end()
+        place = constant.end()
     return values
 
 
-def _value(found: re.Match[bytes]) -> Any:
-    """A constant as Python has it; a text that is no UTF-8 is a `ValueError`."""
-    if found["null"]:
+def _value(constant: re.Match[bytes]) -> Any:
+    """Converts a constant of SQL to Python; raises `ValueError` for text that is not UTF-8."""
+    if constant["null"]:
         return None
-    if found["integer"]:
-        return int(found["integer"])
-    if found["real"]:
-        return float(found["real"])
-    if found["blob"] is not None:
-        return bytes.fromhex(found["blob"].decode())
-    text = found["text"].replace(b"''", b"'")
-    for old, code in _CHANGE.findall(found["changes"]):
+    if constant["integer"]:
+        return int(constant["integer"])
+    if constant["real"]:
+        return float(constant["real"])
+    if constant["blob"] is not None:
+        return bytes.fromhex(constant["blob"].decode())
+    text = constant["text"].replace(b"''", b"'")
+    for old, code in _CHANGE.findall(constant["changes"]):
         text = text.replace(old, bytes([int(code)]))
-    told = text.decode()
-    return _UNICODE.sub(_character, told) if found["calls"] == b"unistr(" else told
+    decoded = text.decode()
+    return _UNICODE.sub(_character, decoded) if constant["calls"] == b"unistr(" else decoded
 
 
-def _character(found: re.Match[str]) -> str:
-    code = next(filter(None, found.groups()), None)
+def _character(match: re.Match[str]) -> str:
+    code = next(filter(None, match.groups()), None)
     return "\\" if code is None else chr(int(code, 16))

@@ -1,4 +1,4 @@
-"""What a damaged database lost, by what the rest of it names, and how some of it is made again."""
+"""Finds the rows that a damaged database has lost, by the references of the others, and rebuilds some of them."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from benchmark.results.schema.versions import TABLE_NAMES
 from benchmark.status import Cause, Status
 
 UNKNOWN_TIME = "1970-01-01T00:00:00.000Z"
-"""Stands where a moment was lost and the column needs one."""
+"""The value of a lost date and time in a column that must not be NULL."""
 
-_SHOWN_GAPS = 12
+_SHOWN_ROWS = 12
 _NAMED_CELLS = "SELECT cell_id FROM execution UNION SELECT cell_id FROM run_cell WHERE cell_id IS NOT NULL"
 
 
-class Gaps:
-    """Which rows are missing, by the numbers that others have."""
+class MissingRows:
+    """Counts the missing rows, by gaps in the ids and by the references of other rows."""
 
     def __init__(self, connection: sqlite3.Connection, highest: dict[str, int]) -> None:
         self._connection = connection
@@ -31,7 +31,7 @@ class Gaps:
         self._cells = {row[0] for row in self._all(_NAMED_CELLS)}
 
     def missing(self, table: str) -> tuple[int, str]:
-        """How many rows of a table are known to be missing now, and which, in words."""
+        """Returns how many rows of a table are known to be missing, and a description of which."""
         match table:
             case "run" | "execution" | "attempt" | "artifact":
                 return _listed(self._numbers(table))
@@ -41,9 +41,9 @@ class Gaps:
                 counts = self._all("SELECT run_id, max(position) + 1 - count(*) FROM run_cell GROUP BY run_id")
                 return _counted(counts, "run")
             case "epoch":
-                told = "max(coalesce(execution.epochs, 0), coalesce(max(epoch.epoch), 0)) - count(epoch.epoch)"
+                missing = "max(coalesce(execution.epochs, 0), coalesce(max(epoch.epoch), 0)) - count(epoch.epoch)"
                 counts = self._all(
-                    f"SELECT execution.execution_id, {told} FROM execution "  # noqa: S608
+                    f"SELECT execution.execution_id, {missing} FROM execution "  # noqa: S608
                     "LEFT JOIN epoch ON epoch.execution_id = execution.execution_id GROUP BY execution.execution_id"
                 )
                 return _counted(counts, "execution")
@@ -61,8 +61,8 @@ class Gaps:
 
 
 def _listed(missing: Sequence[int | str]) -> tuple[int, str]:
-    shown = ", ".join(map(str, missing[:_SHOWN_GAPS]))
-    return len(missing), f"{shown}, …" if len(missing) > _SHOWN_GAPS else shown
+    shown = ", ".join(map(str, missing[:_SHOWN_ROWS]))
+    return len(missing), f"{shown}, …" if len(missing) > _SHOWN_ROWS else shown
 
 
 def _counted(counts: list[tuple[Any, ...]], noun: str) -> tuple[int, str]:
@@ -71,7 +71,15 @@ def _counted(counts: list[tuple[Any, ...]], noun: str) -> tuple[int, str]:
 
 
 def rebuild(connection: sqlite3.Connection, artifacts: Path) -> dict[str, int]:
-    """Make again what rows that were saved belong to; returns how many of each table."""
+    """Rebuilds lost rows that saved rows refer to.
+
+    Args:
+        connection: Of the new database, with foreign keys off.
+        artifacts: The artifacts folder of the damaged database.
+
+    Returns:
+        The number of rebuilt rows by table.
+    """
     rebuilt = dict.fromkeys(TABLE_NAMES, 0)
     steps: tuple[tuple[str, Callable[[], int]], ...] = (
         ("run", lambda: _rebuild_runs(connection)),
@@ -129,7 +137,7 @@ def _rebuild_executions(connection: sqlite3.Connection, artifacts: Path) -> int:
 
 
 def _cell_of(connection: sqlite3.Connection, execution_id: int, attempt_id: int, artifacts: Path) -> str | None:
-    """Which cell an execution was of: the folders of its files are named for it."""
+    """The cell of an execution, by the folder of its files."""
     recorded = connection.execute("SELECT path FROM artifact WHERE execution_id = ?", (execution_id,)).fetchone()
     if recorded is not None:
         return str(recorded[0]).partition("/")[0]
@@ -158,7 +166,7 @@ def _rebuild_attempts(connection: sqlite3.Connection) -> int:
 
 
 def _rebuild_cells(connection: sqlite3.Connection) -> int:
-    """Cells whose matrix is recorded: it is read again, and what it gives has the same id or is not taken."""
+    """Rebuilds cells by planning the recorded matrices again; only cells with a lost id are taken."""
     there = {row[0] for row in connection.execute("SELECT cell_id FROM cell")}
     lost = {row[0] for row in connection.execute(_NAMED_CELLS)} - there
     rebuilt = 0
@@ -190,16 +198,16 @@ def _rows_of_matrix(
     parse = partial(parse_matrix, text, path or layout.MATRIX, overrides=_overrides(command or ""))
     try:
         plan = parse(machine_kind=kind)
-        # nobody remembers what `threads = "auto"` came to: all that it may have been
+        # the number of threads for `auto` is not recorded: every possible one is tried
         counts = possible_threads(kind.cores) if plan.undecided else []
         plans = [plan, *(parse(machine_kind=replace(kind, threads=dict.fromkeys(plan.undecided, n))) for n in counts)]
     except BenchError:
         return []
-    return list(cell_rows(run_id, list({cell.cell_id: cell for one in plans for cell in one.cells}.values())))
+    return list(cell_rows(run_id, list({cell.cell_id: cell for plan in plans for cell in plan.cells}.values())))
 
 
 def _overrides(command: str) -> list[str]:
-    """What `--set` said on a command line."""
+    """The values of `--set` in a command line."""
     try:
         words = shlex.split(command)
     except ValueError:
@@ -208,8 +216,8 @@ def _overrides(command: str) -> list[str]:
     return apart + [word.removeprefix("--set=") for word in words if word.startswith("--set=")]
 
 
-def drop_homeless(connection: sqlite3.Connection) -> None:
-    """Rows of something that is lost for good cannot be read by anybody: they are left out."""
+def drop_dangling_rows(connection: sqlite3.Connection) -> None:
+    """Deletes rows that refer to a row that is lost and could not be rebuilt."""
     for name in TABLE_NAMES:
         for _, _, parent, column, target, *_ in connection.execute(f"PRAGMA foreign_key_list({name})").fetchall():
             connection.execute(
