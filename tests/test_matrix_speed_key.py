@@ -108,8 +108,13 @@ augment = [false, {{ rotation = 0.1 }}]
     cells = plan(1, text=text).cells
     shapes = Shapes()
     kinds = {cell.cell_id: shapes.of(cell).kind for cell in cells}
-    paces = {cell.cell_id: speed_key_of_cell(cell) for cell in cells}
-    assert len(set(paces.values())) == len(set(kinds.values())) == len({(kinds[i], paces[i]) for i in kinds}) > 32
+    speed_keys = {cell.cell_id: speed_key_of_cell(cell) for cell in cells}
+    assert (
+        len(set(speed_keys.values()))
+        == len(set(kinds.values()))
+        == len({(kinds[i], speed_keys[i]) for i in kinds})
+        > 32
+    )
 
 
 @pytest.mark.parametrize(("cores", "counts"), [(1, [1]), (2, [1, 2]), (6, [1, 2, 4, 6]), (8, [1, 2, 4, 8])])

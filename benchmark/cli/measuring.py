@@ -59,16 +59,16 @@ def decide_threads(request: MatrixRequest, plan: Plan, database: str, options: R
         return plan
     known = history(database, options.machine)
     chosen = _finished(request, plan, known.statuses)
-    for pace, threads in chosen.items():
-        _keep_choice(options, pace, threads, {"from": "finished cells"})
-    cells = _first_cells(plan, [pace for pace in plan.undecided if pace not in chosen])
+    for speed_key, threads in chosen.items():
+        _keep_choice(options, speed_key, threads, {"from": "finished cells"})
+    cells = _first_cells(plan, [speed_key for speed_key in plan.undecided if speed_key not in chosen])
     if cells:
         chosen |= _measure_threads(cells, known.durations_known(), options)
     return request.load(chosen)
 
 
 def _finished(request: MatrixRequest, plan: Plan, statuses: Mapping[str, str]) -> dict[str, int]:
-    """For each pace whose cells are all finished with some number of threads: the largest such number."""
+    """For each speed key whose cells are all finished with some number of threads: the largest such number."""
     from benchmark import machine
     from benchmark.matrix.speed_key import possible_threads
 
@@ -76,15 +76,15 @@ def _finished(request: MatrixRequest, plan: Plan, statuses: Mapping[str, str]) -
     if set(FINAL) & set(statuses.values()):
         for threads in possible_threads(machine.cpu_cores()):
             planned = request.load(dict.fromkeys(plan.undecided, threads)).auto
-            for pace in plan.undecided:
-                if planned.get(pace) and all(statuses.get(cell_id) in FINAL for cell_id in planned[pace]):
-                    found[pace] = threads
+            for speed_key in plan.undecided:
+                if planned.get(speed_key) and all(statuses.get(cell_id) in FINAL for cell_id in planned[speed_key]):
+                    found[speed_key] = threads
     return found
 
 
-def _first_cells(plan: Plan, paces: Sequence[str]) -> dict[str, Cell]:
+def _first_cells(plan: Plan, speed_keys: Sequence[str]) -> dict[str, Cell]:
     cells = {cell.cell_id: cell for cell in plan.cells}
-    return {pace: cells[plan.auto[pace][0]] for pace in paces}
+    return {speed_key: cells[plan.auto[speed_key][0]] for speed_key in speed_keys}
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,18 +110,20 @@ def _measure_threads(cells: Mapping[str, Cell], durations: Durations, options: R
     from benchmark.scheduling.programs.trials import TrialRunner
 
     counts = possible_threads(machine.cpu_cores())
-    allowed = {pace: cell for pace, cell in cells.items() if _may_run(cell, options)}
+    allowed = {speed_key: cell for speed_key, cell in cells.items() if _may_run(cell, options)}
     _announce_threads(list(allowed.values()), counts, durations)
     chosen: dict[str, int] = {}
     with TrialRunner(allowed.values(), options, verbosity.inform) as runner:
-        for pace, cell in allowed.items():
+        for speed_key, cell in allowed.items():
             found = _rates_of(runner, cell, durations.heaviest_stage(cell), counts, options)
             if not found.rates:
                 verbosity.inform(f"  {_kind_in_words(cell)}: cannot be tried: {_one_line(found.problem)}", "yellow")
                 continue
-            chosen[pace] = choose(found.rates)
+            chosen[speed_key] = choose(found.rates)
             told = ", ".join(f"{count}: {rate:,.0f}" for count, rate in found.rates.items())
-            verbosity.inform(f"  {_kind_in_words(cell)}: threads = {chosen[pace]} (images a second by threads: {told})")
+            verbosity.inform(
+                f"  {_kind_in_words(cell)}: threads = {chosen[speed_key]} (images a second by threads: {told})"
+            )
             if found.disturbed:
                 cure = f"for a surer choice delete {layout.trials_folder(options.cache_root)} when the machine is quiet"
                 verbosity.inform(f"  note: {found.disturbed} meanwhile; {cure}, and measure again", "yellow")
@@ -131,7 +133,7 @@ def _measure_threads(cells: Mapping[str, Cell], durations: Durations, options: R
                 "copies": found.copies,
                 "disturbed": found.disturbed,
             }
-            _keep_choice(options, pace, chosen[pace], record)
+            _keep_choice(options, speed_key, chosen[speed_key], record)
     return chosen
 
 
@@ -168,11 +170,11 @@ def _rates_of(runner: TrialRunner, cell: Cell, stage: int, counts: Sequence[int]
     return found
 
 
-def _keep_choice(options: RunOptions, pace: str, threads: int, measured: Mapping[str, Any]) -> None:
+def _keep_choice(options: RunOptions, speed_key: str, threads: int, measured: Mapping[str, Any]) -> None:
     from benchmark.forecast.thread_choice import keep_choice
 
     try:
-        keep_choice(options.cache_root, pace, threads, measured)
+        keep_choice(options.cache_root, speed_key, threads, measured)
     except OSError as error:
         verbosity.inform(f"note: the number of threads cannot be kept, and may be another next time: {error}", "yellow")
 

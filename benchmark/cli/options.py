@@ -43,7 +43,7 @@ class MatrixRequest:
         """The plan for this machine.
 
         Args:
-            threads: What `threads = "auto"` comes to, by pace, beside what has been chosen on this machine before.
+            threads: What `threads = "auto"` comes to, by speed key, beside what has been chosen on this machine before.
 
         Raises:
             UserError: The file is missing or wrong; all its problems are named.

@@ -1,7 +1,7 @@
 """What `threads = "auto"` comes to on this machine: how it is chosen from what was measured, and where that is kept.
 
 A choice becomes part of the ids of cells, so it must not change from run to run: it is a file of its own,
-`$BENCH_CACHE/trials/threads-<key>.json`, whose key holds the cells' pace, the processor and the number of cores, but
+`$BENCH_CACHE/trials/threads-<key>.json`, whose key holds the cells' speed key, the processor and the number of cores, but
 neither versions of libraries nor `--jobs`; results that are there already count after an upgrade too. Whoever deletes
 the file has the machine measured again.
 """
@@ -90,7 +90,7 @@ def steps_together(ends: Sequence[Sequence[float]]) -> list[float] | None:
 
 
 def stored_choices(cache_root: Path) -> dict[str, int]:
-    """The choices made for this machine, by pace; files that are damaged or of other machines are passed over."""
+    """The choices made for this machine, by speed key; files that are damaged or of other machines are passed over."""
     every = layout.threads_file(cache_root, "*")
     try:
         paths = sorted(every.parent.glob(every.name))
@@ -113,16 +113,16 @@ def _choice(record: Mapping[str, Any]) -> tuple[dict[str, Any] | None, int]:
     return key, threads
 
 
-def keep_choice(cache_root: Path, pace: str, threads: int, measured: Mapping[str, Any]) -> None:
+def keep_choice(cache_root: Path, speed_key: str, threads: int, measured: Mapping[str, Any]) -> None:
     """Writes a choice down, with what was measured for whoever wonders.
 
     Raises:
         OSError: The cache cannot be written.
     """
-    key = _key(pace)
+    key = _key(speed_key)
     digest = sha256_of(canonical_json(key).encode("ascii"))[:24]
     write_record(layout.threads_file(cache_root, digest), {"key": key, "threads": threads, **measured})
 
 
-def _key(pace: str) -> dict[str, Any]:
-    return {"format": FORMAT, "pace": pace, "processor": processor(), "cores": machine.cpu_cores()}
+def _key(speed_key: str) -> dict[str, Any]:
+    return {"format": FORMAT, "pace": speed_key, "processor": processor(), "cores": machine.cpu_cores()}
