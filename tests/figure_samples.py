@@ -12,7 +12,7 @@ from matplotlib.text import Text
 
 from benchmark.matrix.cell import Data
 from benchmark.reporting.figures.curves import SeedCurve
-from benchmark.reporting.figures.drawing.figure_files import png, svg
+from benchmark.reporting.figures.drawing.figure_files import encode
 from benchmark.reporting.figures.drawing.prepared_images import PreparedImages
 from benchmark.reporting.rows.predictions import Predictions
 
@@ -111,11 +111,11 @@ def check_texts(figure: Figure) -> list[str]:
 
 def check_files(figure: Figure) -> str:
     """Both files are what they should be; gives the text of the SVG."""
-    picture = png(figure)
+    picture = encode(figure, "png")
     assert picture[:8] == b"\x89PNG\r\n\x1a\n"
     assert picture.endswith(b"IEND\xaeB`\x82")
     assert b"Software" not in picture[:2000]
-    drawing = svg(figure)
+    drawing = encode(figure, "svg")
     tree = ET.fromstring(drawing)
     assert tree.tag == f"{SVG}svg"
     assert not list(tree.iter(f"{SVG}script"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from benchmark.errors import NotFoundError
 from benchmark.reporting.rows.differences import (
     difference,
+    judge_all,
     note_on_few_seeds,
     provenance_that_differs,
     remarks_on,
@@ -18,11 +19,21 @@ from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_ex
 from benchmark.reporting.rows.matching import partner
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.statistics import Difference, compare, judge, measure
-from benchmark.reporting.table import Footnotes, Report, Row, Table, TableColumn
+from benchmark.reporting.statistics import NOT_RESOLVED, Difference, compare, judge, measure
+from benchmark.reporting.table import Footnotes, Report, Row, Table, TableColumn, Value
 
 METRICS = (TEST_ACCURACY, VAL_ACCURACY, TEST_LOSS, FIT_SECONDS)
 NAMES = ("dataset", "model", "strategy")
+_COLUMNS = (
+    TableColumn("metric", "metric", "text", identifies=True),
+    TableColumn("a_cells", "A", "text", identifies=True),
+    TableColumn("b_cells", "B", "text", identifies=True),
+    TableColumn("a", "mean of A", "accuracy"),
+    TableColumn("b", "mean of B", "accuracy"),
+    TableColumn("difference", "B - A", "accuracy"),
+    TableColumn("p", "p", "p"),
+    TableColumn("verdict", "B is", "verdict"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,14 +71,11 @@ def compare_selections(
             f"found {len(groups_a)} groups in A and {len(groups_b)} in B that share none; widen a selection"
         )
     footnotes = Footnotes()
-    rows: list[Row] = []
-    verdict = "not resolved"
-    for metric in METRICS:
-        metric_rows, overall = _rows(metric, pairs, footnotes)
-        rows += metric_rows
-        if metric is TEST_ACCURACY and overall is not None:
-            verdict = overall.verdict or verdict
-    table = Table("compare", "B against A", _columns(), tuple(rows), footnotes=footnotes.texts, notes=_notes(pairs))
+    parts = {metric.key: _rows(metric, pairs, footnotes) for metric in METRICS}
+    rows = [row for metric_rows, _ in parts.values() for row in metric_rows]
+    overall = parts[TEST_ACCURACY.key][1]
+    verdict = (overall and overall.verdict) or NOT_RESOLVED
+    table = Table("compare", "B against A", _COLUMNS, tuple(rows), footnotes=footnotes.texts, notes=_notes(pairs))
     notes = [] if machine_a == machine_b else [f"A was measured on machine {machine_a}, B on {machine_b}."]
     return Comparison(Report((table,), tuple(notes), machine_a), verdict)
 
@@ -100,62 +108,39 @@ def _match(first: Sequence[Group], second: Sequence[Group]) -> list[tuple[Group,
     return pairs
 
 
-def _columns() -> tuple[TableColumn, ...]:
-    return (
-        TableColumn("metric", "metric", "text", identifies=True),
-        TableColumn("a_cells", "A", "text", identifies=True),
-        TableColumn("b_cells", "B", "text", identifies=True),
-        TableColumn("a", "mean of A", "accuracy"),
-        TableColumn("b", "mean of B", "accuracy"),
-        TableColumn("difference", "B - A", "accuracy"),
-        TableColumn("p", "p", "p"),
-        TableColumn("verdict", "B is", "verdict"),
-    )
-
-
 def _rows(
     metric: Metric, pairs: Sequence[tuple[Group, Group]], footnotes: Footnotes
 ) -> tuple[list[Row], Difference | None]:
-    judged = judge([difference(a, b, metric) for a, b in pairs], higher_is_better=metric.higher_is_better)
-    rows = []
-    for (a, b), result in zip(pairs, judged, strict=True):
-        remarks = remarks_on(result, a, b, metric)
-        names = ", ".join(a.names), ", ".join(b.names)
-        rows.append(_row(metric, names, a.values(metric), b.values(metric), result, footnotes.mark(*remarks), remarks))
+    def row(
+        names: Sequence[str], values: Sequence[Mapping[int, float]], result: Difference | None, remarks: Sequence[str]
+    ) -> Row:
+        cells: dict[str, Value] = {
+            "metric": metric.title,
+            "a_cells": names[0],
+            "b_cells": names[1],
+            "a": measure(values[0].values()),
+            "b": measure(values[1].values()),
+            "difference": result,
+            "p": result.adjusted_p if result else None,
+            "verdict": result.verdict if result else None,
+        }
+        return Row(cells, footnotes.marks(difference=remarks), metric.kind, "; ".join(remarks))
+
+    judged = judge_all(pairs, metric)
+    values = [[group.values(metric) for group in pair] for pair in pairs]
+    rows = [
+        row([", ".join(group.names) for group in pair], each, result, remarks_on(result, *pair, metric))
+        for pair, each, result in zip(pairs, values, judged, strict=True)
+    ]
     if len(pairs) == 1:
         return rows, judged[0]
-    mean_a, mean_b = (_averages([pair[side].values(metric) for pair in pairs]) for side in (0, 1))
-    overall = judge([compare(mean_a, mean_b)], higher_is_better=metric.higher_is_better)[0]
-    names = (f"all {len(pairs)}", f"all {len(pairs)}")
-    return [*rows, _row(metric, names, mean_a, mean_b, overall)], overall
-
-
-def _averages(values: Sequence[Mapping[int, float]]) -> dict[int, float]:
-    """For each seed that all groups have, the mean of the groups."""
-    seeds = set.intersection(*(set(each) for each in values))
-    return {seed: sum(each[seed] for each in values) / len(values) for seed in sorted(seeds)}
-
-
-def _row(
-    metric: Metric,
-    names: tuple[str, str],
-    a: Mapping[int, float],
-    b: Mapping[int, float],
-    result: Difference | None,
-    marks: tuple[int, ...] = (),
-    remarks: Sequence[str] = (),
-) -> Row:
-    cells = {
-        "metric": metric.title,
-        "a_cells": names[0],
-        "b_cells": names[1],
-        "a": measure(a.values()),
-        "b": measure(b.values()),
-        "difference": result,
-        "p": result.adjusted_p if result else None,
-        "verdict": result.verdict if result else None,
-    }
-    return Row(cells, {"difference": marks} if marks else {}, metric.kind, "; ".join(remarks))
+    # for each seed that all groups of a side have, the mean of the groups
+    means = [
+        {seed: sum(each[seed] for each in side) / len(side) for seed in sorted(set.intersection(*map(set, side)))}
+        for side in zip(*values, strict=True)
+    ]
+    overall = judge([compare(*means)], higher_is_better=metric.higher_is_better)[0]
+    return [*rows, row([f"all {len(pairs)}"] * 2, means, overall, ())], overall
 
 
 def _notes(pairs: Sequence[tuple[Group, Group]]) -> tuple[str, ...]:

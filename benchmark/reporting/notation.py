@@ -55,16 +55,12 @@ def written(value: Value, kind: Kind, *, known_n: int | None = None) -> str:
 
 def _measurement(value: Measurement, kind: Kind) -> str:
     if kind == "count":
-        return _range(value)
+        least, most = number(min(value.values), kind), number(max(value.values), kind)
+        return least if min(value.values) == max(value.values) else f"{least}-{most}"
     if kind == "bytes":
         # memory is needed for the largest
         return size(max(value.values), digits=3)
     return _with_interval(value, kind)
-
-
-def _range(value: Measurement) -> str:
-    least, most = min(value.values), max(value.values)
-    return number(least, "count") if least == most else f"{number(least, 'count')}-{number(most, 'count')}"
 
 
 def _with_interval(value: Measurement | Difference, kind: Kind, *, sign: str = "") -> str:
@@ -101,13 +97,11 @@ def number(value: float, kind: Kind, *, sign: str = "") -> str:
         return "<0.001" if value < 0.001 else f"{value:.3f}"
     if abs(value) >= _LARGEST_PLAIN:
         return f"{value:{sign}.3g}"
-    return _fixed(value, _decimals_alone(value, kind), sign)
-
-
-def _decimals_alone(value: float, kind: Kind) -> int:
     decimals = _DIGITS.get(kind, _Digits(0, 2, 3)).alone
-    whole_digits = 0 if abs(value) < 1 else int(math.log10(abs(value))) + 1
-    return decimals if kind in {"accuracy", "percent"} else max(0, min(decimals, 4 - whole_digits))
+    if kind not in {"accuracy", "percent"}:
+        whole_digits = 0 if abs(value) < 1 else int(math.log10(abs(value))) + 1
+        decimals = max(0, min(decimals, 4 - whole_digits))
+    return _fixed(value, decimals, sign)
 
 
 def _fixed(value: float, decimals: int, sign: str = "") -> str:

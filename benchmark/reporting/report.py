@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,7 +18,7 @@ from benchmark.reporting.rows.latest import (
     note_on_other_machines,
     with_environment,
 )
-from benchmark.reporting.rows.predictions import LoadPredictions, Predictions
+from benchmark.reporting.rows.predictions import LoadPredictions
 from benchmark.reporting.table import Report, Table, differences_in, holds_numbers
 from benchmark.reporting.tables.beside_published import published_tables
 from benchmark.reporting.tables.per_class import class_tables, confusion_tables, note_on_unrecorded
@@ -50,10 +50,6 @@ class ReportOptions:
     ensembles: bool = False
 
 
-def _no_predictions(_ids: Iterable[int]) -> dict[int, Predictions]:
-    return {}
-
-
 def build_report(
     rows: Sequence[ResultRow],
     run_cells: Sequence[Mapping[str, Any]],
@@ -61,7 +57,7 @@ def build_report(
     options: ReportOptions | None = None,
     *,
     runs: Sequence[Mapping[str, Any]] = (),
-    predictions: LoadPredictions = _no_predictions,
+    predictions: LoadPredictions = lambda _: {},
 ) -> Report:
     """Build the tables and notes that `options` asks for.
 
@@ -100,8 +96,9 @@ def build_report(
         more, remarks = _progressions(groups, spec)
         tables, notes = tables + more, notes + remarks
     # a comparison without any number becomes a note; the summary has its cells and the reasons
-    notes += [f"{table.title}: no results yet." for table in tables if not _shows(table)]
-    tables = [table for table in tables if _shows(table)]
+    empty = [table for table in tables if table.name != "summary" and not holds_numbers(table)]
+    notes += [f"{table.title}: no results yet." for table in empty]
+    tables = [table for table in tables if table not in empty]
     if "published" in wanted and report_spec is not None:
         more, remarks = published_tables(groups, report_spec.published)
         tables, notes = tables + more, notes + remarks
@@ -111,9 +108,14 @@ def build_report(
         tables += confusion_tables(groups, predictions)
     if set(ON_REQUEST) & set(wanted):
         notes += note_on_unrecorded(groups, predictions)
-    about = [*note_on_other_machines(rows, machine), *note_on_mixtures(groups), *_note_on_intervals(groups)]
-    about += note_on_few_seeds(differences_in(tables))
-    return Report(tuple(tables), (*notes, *about), machine)
+    notes += [*note_on_other_machines(rows, machine), *note_on_mixtures(groups)]
+    if any(len(group.completed) > 1 for group in groups):
+        notes.append(
+            "± is half of a 95 % t interval of the mean over n seeds. It covers what changes with the seed "
+            "(validation split, weights, order, augmentation), not which images happen to be in the test set."
+        )
+    notes += note_on_few_seeds(differences_in(tables))
+    return Report(tuple(tables), tuple(notes), machine)
 
 
 def shown_groups(
@@ -156,18 +158,3 @@ def _progressions(groups: Sequence[Group], spec: ReportSpec | None) -> tuple[lis
         if not more:
             notes.append(f"Progression {', '.join(versions)}: fewer than two of them in what is shown here.")
     return tables, notes
-
-
-def _shows(table: Table) -> bool:
-    return table.name == "summary" or holds_numbers(table)
-
-
-def _note_on_intervals(groups: Sequence[Group]) -> list[str]:
-    if not any(len(group.completed) > 1 for group in groups):
-        return []
-    return [
-        (
-            "± is half of a 95 % t interval of the mean over n seeds. It covers what changes with the seed "
-            "(validation split, weights, order, augmentation), not which images happen to be in the test set."
-        )
-    ]

@@ -104,7 +104,7 @@ def compare(first: Mapping[int, float], second: Mapping[int, float], *, step: fl
     Returns:
         None when one side has no finite value.
     """
-    a, b = _finite(first), _finite(second)
+    a, b = ({seed: value for seed, value in side.items() if math.isfinite(value)} for side in (first, second))
     if not a or not b:
         return None
     common = sorted(a.keys() & b.keys())
@@ -155,19 +155,19 @@ def judge(differences: Sequence[Difference | None], *, higher_is_better: bool | 
     that leaves 0 out; everything else is `not resolved`.
     """
     adjusted = holm([None if each is None else each.p for each in differences])
-    tested = sum(p is not None for p in adjusted)
+    tested = max(sum(p is not None for p in adjusted), 1)
+
+    def verdict(mean: float, p: float | None) -> str | None:
+        if higher_is_better is None:
+            return None
+        if p is None or p >= ALPHA:
+            return NOT_RESOLVED
+        return BETTER if (mean > 0) == higher_is_better else WORSE
+
     return [
-        None if each is None else _judged(replace(each, adjusted_p=p, comparisons=max(tested, 1)), higher_is_better)
+        each and replace(each, adjusted_p=p, comparisons=tested, verdict=verdict(each.mean, p))
         for each, p in zip(differences, adjusted, strict=True)
     ]
-
-
-def _judged(difference: Difference, higher_is_better: bool | None) -> Difference:
-    if higher_is_better is None:
-        return replace(difference, verdict=None)
-    if difference.adjusted_p is None or difference.adjusted_p >= ALPHA:
-        return replace(difference, verdict=NOT_RESOLVED)
-    return replace(difference, verdict=BETTER if (difference.mean > 0) == higher_is_better else WORSE)
 
 
 def holm(probabilities: Sequence[float | None]) -> list[float | None]:
@@ -238,7 +238,3 @@ def _sample_deviation(values: Sequence[float], mean: float) -> float:
     if _are_equal(values):
         return 0.0
     return math.hypot(*(value - mean for value in values)) / math.sqrt(len(values) - 1)
-
-
-def _finite(values: Mapping[int, float]) -> dict[int, float]:
-    return {seed: value for seed, value in values.items() if math.isfinite(value)}

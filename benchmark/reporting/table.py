@@ -5,7 +5,7 @@ Writers decide how a cell looks: widths, escapes, digits.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, TypeAlias
@@ -148,9 +148,13 @@ class Footnotes:
     def __init__(self) -> None:
         self._positions: dict[str, int] = {}
 
-    def mark(self, *texts: str) -> tuple[int, ...]:
-        """The positions of these texts, which are added where they are new."""
-        return tuple(self._positions.setdefault(text, len(self._positions)) for text in texts)
+    def marks(self, **texts: Sequence[str]) -> dict[str, tuple[int, ...]]:
+        """`Row.marks` of the texts of each cell, which are added where they are new."""
+        return {
+            key: tuple(self._positions.setdefault(text, len(self._positions)) for text in several)
+            for key, several in texts.items()
+            if several
+        }
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -75,7 +75,15 @@ def draw_accuracy_by_time(dataset: str, groups: Sequence[Group], varying: Sequen
     for point in points:
         _draw_point(axes, point)
     _scale_axes(axes, points)
-    handles = [_legend_entry(point, columns) for point in points]
+    handles = []
+    for point in points:
+        n = f" (n = {point.accuracy.n}"
+        n += ")" if point.seconds.n == point.accuracy.n else f", {point.seconds.n} timed)"
+        room = SHEET_INCHES / columns - 0.6 - text_fitting.width(n, SMALL_POINTS)
+        label = text_fitting.cut(point.label, SMALL_POINTS, room) + n
+        handles.append(
+            Line2D([], [], color=point.color, marker=point.marker, markersize=6, linestyle="none", label=label)
+        )
     body.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=1.5)
     return finish(body)
 
@@ -114,14 +122,6 @@ def _draw_point(axes: Axes, point: GroupPoint) -> None:
         capsize=2,
         linestyle="none",
     )
-
-
-def _legend_entry(point: GroupPoint, columns: int) -> Line2D:
-    n = f" (n = {point.accuracy.n}"
-    n += ")" if point.seconds.n == point.accuracy.n else f", {point.seconds.n} timed)"
-    room = SHEET_INCHES / columns - 0.6 - text_fitting.width(n, SMALL_POINTS)
-    label = text_fitting.cut(point.label, SMALL_POINTS, room) + n
-    return Line2D([], [], color=point.color, marker=point.marker, markersize=6, linestyle="none", label=label)
 
 
 def _error_bar(measured: Measurement, *, least: float) -> list[list[float]] | None:

@@ -21,12 +21,6 @@ _NAME_INCHES = 1.2
 _MATRIX_INCHES = 4.0
 
 
-def total_counts(members: Sequence[Predictions]) -> NDArray[np.int64]:
-    """Images by [true class, predicted class], summed over several predictions of the same classes."""
-    counts: NDArray[np.int64] = np.sum([confusion_counts(member) for member in members], axis=0, dtype=np.int64)
-    return counts
-
-
 @styled
 def draw_confusion(title: str, members: Sequence[Predictions]) -> Figure:
     """The confusion matrix: counts as numbers, the share of each true class as shade.
@@ -35,7 +29,7 @@ def draw_confusion(title: str, members: Sequence[Predictions]) -> Figure:
         title: Which cells.
         members: The predictions of each seed.
     """
-    counts = total_counts(members)
+    counts: NDArray[np.int64] = np.sum([confusion_counts(member) for member in members], axis=0, dtype=np.int64)
     classes = len(counts)
     accuracy = counts.trace() / counts.sum()
     body = sheet(

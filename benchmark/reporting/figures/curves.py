@@ -14,6 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import FuncFormatter, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
+from benchmark import units
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.style import BLUE, GREY, SMALL_POINTS, VERMILLION, finish, sheet, styled
 
@@ -213,15 +214,11 @@ def _legend(body: SubFigure, *, has_validation: bool, several: bool) -> None:
 
 
 def _subtitle(curves: Sequence[SeedCurve]) -> str:
-    seeds = _describe_seeds([curve.seed for curve in curves])
+    """`n = 3 seeds (0, 1, 2); 10 epochs; …`."""
+    seeds = ", ".join(str(curve.seed) for curve in curves[:8]) + (", …" if len(curves) > 8 else "")
     lengths = sorted({len(curve.epochs) for curve in curves})
     epochs = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
-    return f"{seeds}; {epochs} epoch{'' if lengths == [1] else 's'}; training values are means over the running epoch"
-
-
-def _describe_seeds(seeds: Sequence[int]) -> str:
-    """`n = 3 seeds (0, 1, 2)`."""
-    if len(seeds) == 1:
-        return f"n = 1 seed ({seeds[0]})"
-    shown = ", ".join(map(str, seeds[:8])) + (", …" if len(seeds) > 8 else "")
-    return f"n = {len(seeds)} seeds ({shown})"
+    return (
+        f"n = {units.plural(len(curves), 'seed')} ({seeds}); {epochs} epoch{'' if lengths == [1] else 's'}; "
+        "training values are means over the running epoch"
+    )

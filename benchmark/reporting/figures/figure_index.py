@@ -52,10 +52,7 @@ def _read(root: Path) -> Sequence[FigureFile]:
     try:
         records = json.loads((root / layout.FIGURES).read_text(encoding="utf-8"))["figures"]
         return [
-            FigureFile(
-                str(each["kind"]), str(each["title"]), tuple(map(str, each["cells"])), folder / str(each["path"])
-            )
-            for each in records
+            FigureFile(each["kind"], each["title"], tuple(each["cells"]), folder / each["path"]) for each in records
         ]
     except (OSError, ValueError, KeyError, TypeError):
         return []

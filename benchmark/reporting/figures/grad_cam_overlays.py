@@ -96,22 +96,16 @@ def read_explanation(content: bytes) -> StoredExplanation:
         layer=header["layer"],
         grid=(header["grid"][0], header["grid"][1]),
         class_names=tuple(header["class_names"]),
-        images=tuple(_explained(arrays, header["names"], row) for row in range(len(header["names"]))),
+        images=tuple(_explained(arrays, name, row) for row, name in enumerate(header["names"])),
     )
 
 
-def _explained(arrays: Mapping[str, NDArray[Any]], names: Sequence[str], row: int) -> ExplainedImage:
+def _explained(arrays: Mapping[str, NDArray[Any]], name: str, row: int) -> ExplainedImage:
     label = int(arrays["labels"][row])
     answer = EvidenceMap(int(arrays["classes"][row]), arrays[f"map_{row}"])
-    differs = label >= 0 and label != answer.label
-    return ExplainedImage(
-        name=names[row],
-        image=arrays[f"image_{row}"],
-        probabilities=arrays["probabilities"][row],
-        label=label if label >= 0 else None,
-        answer=answer,
-        truth=EvidenceMap(label, arrays[f"truth_map_{row}"]) if differs else None,
-    )
+    truth = EvidenceMap(label, arrays[f"truth_map_{row}"]) if label not in {-1, answer.label} else None
+    probabilities = arrays["probabilities"][row]
+    return ExplainedImage(name, arrays[f"image_{row}"], probabilities, None if label < 0 else label, answer, truth)
 
 
 def worth_explaining(predictions: Predictions, count: int) -> list[int]:
@@ -155,14 +149,8 @@ def draw_overlays(title: str, explanation: StoredExplanation) -> Figure:
     axes.set_ylim(tiling.height, -0.22 * pixels)
     for column, heading in enumerate(_headings(explanation)):
         middle, _ = tiling.middle(0, column)
-        axes.text(
-            middle,
-            -0.05 * pixels,
-            text_fitting.cut(heading, SMALL_POINTS, _TILE_INCHES),
-            fontsize=SMALL_POINTS,
-            ha="center",
-            va="bottom",
-        )
+        words = text_fitting.cut(heading, SMALL_POINTS, _TILE_INCHES)
+        axes.text(middle, -0.05 * pixels, words, fontsize=SMALL_POINTS, ha="center", va="bottom")
     for row, image in enumerate(images):
         draw_tile(axes, image.image, tiling, row, 0)
         draw_tile(axes, overlay(image.image, image.answer.map), tiling, row, 1)

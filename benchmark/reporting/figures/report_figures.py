@@ -32,8 +32,6 @@ from benchmark.reporting.rows.predictions import Predictions
 from benchmark.reporting.table import FigureFile, MissingFigure
 from benchmark.reporting.tables.transfer import Pair
 
-"""Where `bench explain` leaves its evidence maps, inside the folder of an attempt."""
-
 
 @dataclass(slots=True)
 class FigureSources:
@@ -122,29 +120,26 @@ def _of_datasets(sources: FigureSources) -> Iterator[PlannedFigure]:
         return draw(dataset, sources.images(data))
 
     for (dataset, data), ids in cells.items():
+        parts = [f"{data.image_size}px", data.color]
+        parts += [] if data.train_examples is None else [str(data.train_examples)]
+        parts += [] if data.test_examples is None else [f"test{data.test_examples}"]
+        distinction = "-".join([*parts, f"v{round(data.validation_fraction * 100)}"])
         for kind, draw in (("samples", draw_training_images), ("labels", draw_class_counts)):
-            name = file_stem(kind, dataset, distinction=_data_distinction(data))
+            name = file_stem(kind, dataset, distinction=distinction)
             title = f"{kind} of {dataset} at {data.image_size} pixels"
             yield PlannedFigure(kind, name, title, tuple(ids), partial(draw_from, draw, dataset, data))
 
 
-def _data_distinction(data: Data) -> str:
-    parts = [f"{data.image_size}px", data.color]
-    parts += [] if data.train_examples is None else [str(data.train_examples)]
-    parts += [] if data.test_examples is None else [f"test{data.test_examples}"]
-    return "-".join([*parts, f"v{round(data.validation_fraction * 100)}"])
-
-
 def _of_group(sources: FigureSources, group: Group, title: str) -> Iterator[PlannedFigure]:
     cells = group.cell_ids
-    drawings: dict[str, Callable[..., Figure]] = {
-        "curves": _draw_curves,
-        "confusion": _draw_confusion,
-        "mistakes": _draw_mistakes,
+    drawings: dict[str, Callable[[], Figure]] = {
+        "curves": lambda: _draw_curves(sources, group, title, group.completed),
+        "confusion": lambda: draw_confusion(title, _predictions(sources, group)),
+        "mistakes": lambda: _draw_mistakes(sources, group, title),
     }
     for kind, draw in drawings.items():
         name = file_stem(kind, *group.names, distinction=cells[0][:8])
-        yield PlannedFigure(kind, name, f"{kind} of {title}", cells, partial(draw, sources, group, title))
+        yield PlannedFigure(kind, name, f"{kind} of {title}", cells, draw)
     for seed, cell_id in zip(group.completed, cells, strict=True):
         # of several attempts that were explained, the newest explanation
         files = [path for path in sources.artifacts_root.glob(f"{cell_id}/*/{layout.EXPLANATION}") if path.is_file()]
@@ -152,8 +147,8 @@ def _of_group(sources: FigureSources, group: Group, title: str) -> Iterator[Plan
             newest = max(files, key=lambda path: path.stat().st_mtime_ns)
             seed_title = f"{title}, seed {seed}"
             name = file_stem("explanation", *group.names, distinction=cell_id[:8])
-            draw = partial(_draw_explanation, seed_title, newest)
-            yield PlannedFigure("explanation", name, f"Grad-CAM of {seed_title}", (cell_id,), draw)
+            overlays = partial(_draw_explanation, seed_title, newest)
+            yield PlannedFigure("explanation", name, f"Grad-CAM of {seed_title}", (cell_id,), overlays)
 
 
 def _of_unfinished(sources: FigureSources, group: Group, title: str) -> Iterator[PlannedFigure]:
@@ -191,10 +186,7 @@ def _accuracy_by_time(groups: Sequence[Group], varying: Sequence[str]) -> Iterat
             yield PlannedFigure("time", file_stem("time", dataset), f"accuracy against time on {dataset}", cells, draw)
 
 
-def _draw_curves(
-    sources: FigureSources, group: Group, title: str, rows: Mapping[int, ResultRow] | None = None
-) -> Figure:
-    rows = rows or group.completed
+def _draw_curves(sources: FigureSources, group: Group, title: str, rows: Mapping[int, ResultRow]) -> Figure:
     row = next(iter(rows.values()))
     trained = [stage.train for stage in cell_of(row).stages] if row.get("spec") else []
     return draw_curves(title, _seed_curves(sources, rows), trained, reasons(group))
@@ -210,10 +202,6 @@ def _seed_curves(sources: FigureSources, rows: Mapping[int, ResultRow]) -> list[
     if not curves:
         raise UndrawableError("no epoch of it is recorded")
     return curves
-
-
-def _draw_confusion(sources: FigureSources, group: Group, title: str) -> Figure:
-    return draw_confusion(title, _predictions(sources, group))
 
 
 def _draw_mistakes(sources: FigureSources, group: Group, title: str) -> Figure:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 from benchmark.reporting.rows.flat_settings import describe, differing
 from benchmark.reporting.rows.groups import Group
@@ -51,22 +52,18 @@ def provenance(groups: Iterable[Group], name: str) -> list[str]:
 
 def note_on_mixtures(groups: Sequence[Group]) -> list[str]:
     """A note that names the versions and hardware in which the results differ; none where they agree."""
+    by_backend: dict[Any, list[Group]] = {}
+    for group in groups:
+        by_backend.setdefault(group.settings.get("backend"), []).append(group)
     mixed = []
     for name in PROVENANCE:
-        values = _mixed_backends(groups) if name == "backend_version" else provenance(groups, name)
-        if len(values) > 1:
+        # different backends may well have different versions
+        parts = by_backend.values() if name == "backend_version" else [groups]
+        values = sorted(value for part in parts if len(several := provenance(part, name)) > 1 for value in several)
+        if values:
             shown = ", ".join(values[:4]) + (f" and {len(values) - 4} more" if len(values) > 4 else "")
             mixed.append(f"{name} ({shown})")
     return [f"Not all results were made alike; they differ in {'; '.join(mixed)}."] if mixed else []
-
-
-def _mixed_backends(groups: Sequence[Group]) -> list[str]:
-    """The versions of each backend that occurs in several; different backends may well have different versions."""
-    mixed: list[str] = []
-    for backend in {group.settings.get("backend") for group in groups}:
-        versions = provenance([each for each in groups if each.settings.get("backend") == backend], "backend_version")
-        mixed += versions if len(versions) > 1 else []
-    return sorted(mixed)
 
 
 def remarks_on(result: Difference | None, first: Group | None, second: Group | None, metric: Metric) -> list[str]:

@@ -7,13 +7,13 @@ interval like any other row; of a single group its seeds are averaged, which giv
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmark.matrix.report_spec import EnsembleSpec
 from benchmark.matrix.selection import parse_selection
 from benchmark.matrix.settings import cell_settings
 from benchmark.reporting.rows.groups import Group
-from benchmark.reporting.rows.latest import ResultRow, cell_of
+from benchmark.reporting.rows.latest import cell_of
 from benchmark.reporting.rows.predictions import LoadPredictions, Predictions, accuracy, average, loss, share_test_set
 
 
@@ -68,7 +68,7 @@ def _selected(groups: Sequence[Group], spec: EnsembleSpec) -> list[Group]:
             if selection.matches({**row, **(cell_settings(cell_of(row)) if row.get("spec") else {})})
         }
         if rows:
-            chosen.append(Group(*group.names, group.label, group.settings, rows, (), group.last_run))
+            chosen.append(replace(group, completed=rows, missing=()))
     return chosen
 
 
@@ -83,7 +83,9 @@ def _ensemble(groups: Sequence[Group], label: str, load: LoadPredictions) -> Ens
         return f"{unrecorded} of its {len(rows)} cells have no test predictions; record them with: bench run --rerun"
     if not share_test_set(list(loaded.values())):
         return "its cells were not tested on the same images and classes"
-    teams = _teams(groups)
+    # of several groups one row each for every seed that all have, of one group all rows
+    common = sorted(set.intersection(*(set(group.completed) for group in groups)))
+    teams = [[group.completed[seed] for group in groups] for seed in common] if len(groups) > 1 else [rows]
     if not teams:
         return "its groups have no seed in common"
     values = [_scores([loaded[row["execution_id"]] for row in team]) for team in teams]
@@ -94,19 +96,8 @@ def _ensemble(groups: Sequence[Group], label: str, load: LoadPredictions) -> Ens
         models=tuple(dict.fromkeys(group.model for group in groups)),
         label=label or f"ensemble of {len(teams[0])}",
         members=len(teams[0]),
-        values={
-            **{key: tuple(each[key] for each in values) for key in known},
-            "parameters": tuple(map(float, sizes)),
-        },
+        values={**{key: tuple(each[key] for each in values) for key in known}, "parameters": tuple(map(float, sizes))},
     )
-
-
-def _teams(groups: Sequence[Group]) -> list[list[ResultRow]]:
-    """The rows of each average: of several groups one row each for every seed that all have, of one group all rows."""
-    if len(groups) == 1:
-        return [list(groups[0].completed.values())]
-    seeds = set.intersection(*(set(group.completed) for group in groups))
-    return [[group.completed[seed] for group in groups] for seed in sorted(seeds)]
 
 
 def _scores(members: Sequence[Predictions]) -> dict[str, float]:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 from benchmark.matrix.cell import Cell, Data, Stage, defaults_of, is_table
+from benchmark.matrix.settings import common_or_list
 
 NOT_SETTINGS = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", "seed", "device"})
 """Keys of a cell that are not settings: names, the seed, and how the device was asked for (`device_kind` counts)."""
@@ -32,20 +33,15 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
         return {name: row[name] for name in COLUMNS if row.get(name) is not None}
     nested = {"data", "architecture", "weights", "stages"}
     cell, data = _whole(Cell, record), _whole(Data, record["data"])
+    stages = [{key: _plain(value) for key, value in _whole(Stage, stage).items()} for stage in record["stages"]]
     return {
         **{key: value for key, value in cell.items() if key not in NOT_SETTINGS | nested},
         **{key: value for key, value in data.items() if key != "num_classes"},
         "architecture": record["architecture"]["name"],
         **dict(_plain(record["architecture"]["parameters"])),
         "weights": record["weights"]["path"] or record["weights"]["origin"],
-        **_stage_settings(record["stages"]),
+        **{key: common_or_list(stage[key] for stage in stages) for key in (stages[0] if stages else ())},
     }
-
-
-def _stage_settings(stages: Iterable[Mapping[str, Any]]) -> dict[str, Any]:
-    records = [{key: _plain(value) for key, value in _whole(Stage, stage).items()} for stage in stages]
-    columns = {key: [record[key] for record in records] for key in (records[0] if records else ())}
-    return {key: values[0] if values == [values[0]] * len(values) else values for key, values in columns.items()}
 
 
 def _whole(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:
@@ -65,11 +61,12 @@ def key_of(settings: Mapping[str, Any]) -> str:
 
 def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
     """The names of the settings in which two records differ; a missing setting counts as None."""
+    return [name for name in dict.fromkeys([*first, *second]) if not agree(first, second, name)]
 
-    def key(value: Any) -> str:
-        return key_of({"": _plain(value)})
 
-    return [name for name in dict.fromkeys([*first, *second]) if key(first.get(name)) != key(second.get(name))]
+def agree(first: Mapping[str, Any], second: Mapping[str, Any], name: str) -> bool:
+    """Whether two records have the same value under a name; a missing one counts as None."""
+    return key_of({"": first.get(name)}) == key_of({"": second.get(name)})
 
 
 def describe(value: Any) -> str:

@@ -90,12 +90,10 @@ def group_cells(rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]
         run_cells: The cells of a run; cells without a row are pending, others were left out with a reason.
     """
     settings = {row["cell_id"]: settings_of(row) for row in rows}
-    parts = _by_settings(rows, settings)
-    groups = [_group(part, settings[part[0]["cell_id"]], variant) for part, variant in parts]
     places = {cell["cell_id"]: index for index, cell in enumerate(run_cells) if cell.get("cell_id")}
-    order = {id(group): _place(part, places) for (part, _), group in zip(parts, groups, strict=True)}
-    ordered = sorted(groups, key=lambda group: order[id(group)])
-    return _with_unstarted(ordered, [cell for cell in run_cells if cell.get("cell_id") not in settings])
+    parts = sorted(_by_settings(rows, settings), key=lambda part: _place(part[0], places))
+    groups = [_finished_group(part, settings[part[0]["cell_id"]], variant) for part, variant in parts]
+    return _with_unstarted(groups, [cell for cell in run_cells if cell.get("cell_id") not in settings])
 
 
 def _by_settings(
@@ -128,25 +126,30 @@ def _lineage(
         current = cells.get(current.get("parent_cell_id") or "")
 
 
-def _group(rows: Sequence[ResultRow], settings: Mapping[str, Any], variant: int) -> Group:
+def _finished_group(rows: Sequence[ResultRow], settings: Mapping[str, Any], variant: int) -> Group:
     by_seed = sorted(rows, key=lambda row: row["seed"])
     newest = max(rows, key=lambda row: row.get("run_id") or 0)
-    return Group(
-        dataset=newest["dataset"],
-        model=newest["model"],
-        strategy=newest["strategy"],
-        label=newest.get("strategy_label") or newest["strategy"],
-        settings={**settings, "variant": variant} if variant > 1 else settings,
-        completed={row["seed"]: row for row in by_seed if row["status"] == Status.COMPLETED},
-        missing=tuple(_missing(row) for row in by_seed if row["status"] != Status.COMPLETED),
-        last_run=newest.get("run_id") or 0,
-    )
+    completed = {row["seed"]: row for row in by_seed if row["status"] == Status.COMPLETED}
+    missing = []
+    for row in by_seed:
+        status, cause = row["status"], row.get("cause")
+        if status != Status.COMPLETED:
+            what = f"{status} ({cause})" if cause and cause not in {status, Cause.PARENT} else str(status)
+            missing.append(Missing(row["seed"], what, _short(row.get("detail")), row))
+    settings = {**settings, "variant": variant} if variant > 1 else settings
+    return _group(newest, settings, completed, missing, newest.get("run_id") or 0)
 
 
-def _missing(row: ResultRow) -> Missing:
-    status, cause = row["status"], row.get("cause")
-    what = f"{status} ({cause})" if cause and cause not in {status, Cause.PARENT} else str(status)
-    return Missing(row["seed"], what, _short(row.get("detail")), row)
+def _group(
+    named: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    completed: Mapping[int, ResultRow],
+    missing: Iterable[Missing],
+    last_run: int = 0,
+) -> Group:
+    names = named["dataset"], named["model"], named["strategy"]
+    in_order = tuple(sorted(missing, key=lambda each: each.seed))
+    return Group(*names, named.get("strategy_label") or names[2], settings, completed, in_order, last_run)
 
 
 def _short(reason: Any) -> str:
@@ -176,11 +179,12 @@ def _with_unstarted(groups: Sequence[Group], cells: Sequence[Mapping[str, Any]])
         parts.setdefault((*names, key_of(_known_settings(cell)), why), []).append(cell)
     grown = list(groups)
     for part in parts.values():
+        missing = [_unstarted(cell) for cell in part]
         index = _index_of_group(grown, part)
         if index is None:
-            grown.append(_unstarted_group(part))
+            grown.append(_group(part[0], _known_settings(part[0]), {}, missing))
         else:
-            missing = (*grown[index].missing, *map(_unstarted, part))
+            missing += grown[index].missing
             grown[index] = replace(grown[index], missing=tuple(sorted(missing, key=lambda each: each.seed)))
     return grown
 
@@ -204,19 +208,6 @@ def _index_of_group(groups: Sequence[Group], cells: Sequence[Mapping[str, Any]])
         and (not settings or not group.settings or key_of(settings) == key_of(group.settings))
     ]
     return candidates[0] if len(candidates) == 1 else None
-
-
-def _unstarted_group(cells: Sequence[Mapping[str, Any]]) -> Group:
-    first = cells[0]
-    return Group(
-        dataset=first["dataset"],
-        model=first["model"],
-        strategy=first["strategy"],
-        label=first.get("strategy_label") or first["strategy"],
-        settings=_known_settings(first),
-        completed={},
-        missing=tuple(sorted(map(_unstarted, cells), key=lambda each: each.seed)),
-    )
 
 
 def _unstarted(cell: Mapping[str, Any]) -> Missing:

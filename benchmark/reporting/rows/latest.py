@@ -48,18 +48,14 @@ def latest_executions(rows: Sequence[ResultRow]) -> list[ResultRow]:
     that is still going on); one that failed or diverged does.
     """
     latest: dict[tuple[Any, Any], ResultRow] = {}
-    for row in in_order(rows):
+    # oldest first; ids decide, never clocks: a clock may have been set back
+    for row in sorted(rows, key=lambda row: (row.get("execution_id") or 0, row.get("run_id") or 0)):
         key = row.get("machine"), row["cell_id"]
         before = latest.get(key)
         if before is not None and before["status"] == Status.COMPLETED and row["status"] in UNFINISHED:
             continue
         latest[key] = row
     return list(latest.values())
-
-
-def in_order(rows: Sequence[ResultRow]) -> list[ResultRow]:
-    """Oldest execution first. Ids decide, never clocks: a clock may have been set back."""
-    return sorted(rows, key=lambda row: (row.get("execution_id") or 0, row.get("run_id") or 0))
 
 
 def note_on_other_machines(rows: Sequence[ResultRow], machine: str | None) -> list[str]:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Collection, Sequence
 
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import has_valid_timing
@@ -16,16 +17,14 @@ def reasons(group: Group) -> list[str]:
     seeds: dict[tuple[str, str], list[int]] = {}
     for missing in group.missing:
         seeds.setdefault((missing.what, missing.reason), []).append(missing.seed)
-    return [_sentence(numbers, *key) for key, numbers in seeds.items()]
+    sentences = []
+    for (what, reason), numbers in seeds.items():
+        count = f" ({len(numbers)} cells)" if len(numbers) > len(set(numbers)) else ""
+        sentences.append(f"{name_seeds(set(numbers))}{count} {what}" + (f": {reason}" if reason else ""))
+    return sentences
 
 
-def _sentence(seeds: Sequence[int], what: str, reason: str) -> str:
-    distinct = sorted(set(seeds))
-    count = f" ({len(seeds)} cells)" if len(seeds) > len(distinct) else ""
-    return f"{name_seeds(distinct)}{count} {what}" + (f": {reason}" if reason else "")
-
-
-def name_seeds(seeds: Sequence[int]) -> str:
+def name_seeds(seeds: Collection[int]) -> str:
     """Seeds in words: `seed 0`, `seeds 0 and 2`, `seeds 0-4 and 7`."""
     runs: list[list[int]] = []
     for seed in sorted(seeds):
@@ -42,14 +41,12 @@ def name_seeds(seeds: Sequence[int]) -> str:
 
 def note_on_incomplete(groups: Sequence[Group]) -> list[str]:
     """A note that counts the cells without a result, by what became of them; none where all have one."""
-    counts: dict[str, int] = {}
-    for missing in (missing for group in groups for missing in group.missing):
-        counts[missing.what] = counts.get(missing.what, 0) + 1
+    counts = Counter(missing.what for group in groups for missing in group.missing)
     if not counts:
         return []
     total = sum(group.planned for group in groups)
     listed = ", ".join(f"{count} {what}" for what, count in counts.items())
-    return [f"{sum(counts.values())} of {total} cells have no result: {listed}. Means are of those that completed."]
+    return [f"{counts.total()} of {total} cells have no result: {listed}. Means are of those that completed."]
 
 
 def note_on_timings(groups: Sequence[Group]) -> list[str]:

@@ -8,21 +8,17 @@ from typing import Any
 from benchmark import units
 from benchmark.reporting.rows.groups import Group
 
-PHASES = ("start", "tracing", "input", "steps", "validation", "checkpoint", "evaluation", "rest")
-"""Start: opening data, building the network, loading weights. Tracing: compiling training and prediction functions.
-Input: waiting for images. Checkpoint: callbacks and saved states. Evaluation: the test set. Rest: reading and writing
-files, starting and ending the process."""
-
-_NAMES = {
-    "start": "start",
-    "tracing": "tracing",
+PHASES = {
+    "start": "start",  # opening data, building the network, loading weights
+    "tracing": "tracing",  # compiling training and prediction functions
     "input": "waiting for images",
     "steps": "training steps",
     "validation": "validation",
-    "checkpoint": "checkpoints",
+    "checkpoint": "checkpoints",  # callbacks and saved states
     "evaluation": "test set",
-    "rest": "files and process",
+    "rest": "files and process",  # reading and writing files, starting and ending the process
 }
+"""The phases, and how they are called."""
 
 _SMALLEST_SHARE = 0.01
 """Phases with a smaller share are not named."""
@@ -42,8 +38,13 @@ def phases_of(execution: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]])
     if not epochs:
         return {}
     phases = dict.fromkeys(PHASES, 0.0)
-    for name in ("input", "step", "validation", "checkpoint"):
-        phases["steps" if name == "step" else name] = sum(row[f"{name}_seconds"] or 0.0 for row in epochs)
+    for name, column in (
+        ("input", "input"),
+        ("steps", "step"),
+        ("validation", "validation"),
+        ("checkpoint", "checkpoint"),
+    ):
+        phases[name] = sum(row[f"{column}_seconds"] or 0.0 for row in epochs)
     for name, key in (("steps", "step_seconds"), ("validation", "validation_seconds")):
         tracing = _beyond_steady(epochs, key)
         phases[name] -= tracing
@@ -97,7 +98,7 @@ def in_words(phases: Mapping[str, float]) -> str:
     total = sum(phases.values())
     largest = sorted(phases.items(), key=lambda item: -item[1])
     return ", ".join(
-        f"{_NAMES[name]} {seconds / total:.0%}".replace("%", " %")
+        f"{PHASES[name]} {seconds / total:.0%}".replace("%", " %")
         for name, seconds in largest
         if total > 0 and seconds / total >= _SMALLEST_SHARE
     )
@@ -105,28 +106,25 @@ def in_words(phases: Mapping[str, float]) -> str:
 
 def bottleneck(phases: Mapping[str, float]) -> str | None:
     """The name of the longest phase; None without phases."""
-    return _NAMES[max(phases, key=lambda name: phases[name])] if phases else None
+    return PHASES[max(phases, key=lambda name: phases[name])] if phases else None
 
 
 def note_on_phases(groups: Sequence[Group]) -> list[str]:
     """A note on the phases of all cells together, and on models with another bottleneck; none without timings."""
     of_model: dict[str, dict[str, float]] = {}
     count, shared = 0, 0.0
-    for group in groups:
-        for row in group.completed.values():
-            sums = of_model.setdefault(group.model, {})
-            phases = estimated_phases(row)
-            if not phases:
-                continue
+    for model, row in ((group.model, row) for group in groups for row in group.completed.values()):
+        phases = estimated_phases(row)
+        if phases:
             count += 1
             shared += row.get("shared_seconds") or 0.0
+            sums = of_model.setdefault(model, {})
             for name, seconds in phases.items():
                 sums[name] = sums.get(name, 0.0) + seconds
-    of_model = {model: sums for model, sums in of_model.items() if sums}
     if not of_model:
         return []
-    everything = {name: sum(sums.get(name, 0.0) for sums in of_model.values()) for name in PHASES}
-    everything = {name: seconds for name, seconds in everything.items() if seconds > 0}
+    totals = {name: sum(sums.get(name, 0.0) for sums in of_model.values()) for name in PHASES}
+    everything = {name: seconds for name, seconds in totals.items() if seconds > 0}
     others: dict[str, list[str]] = {}
     for model, sums in of_model.items():
         if (most := str(bottleneck(sums))) != bottleneck(everything):

@@ -81,28 +81,17 @@ def decode(row: PredictionRow) -> Predictions:
         )
     try:
         with np.load(io.BytesIO(row.content), allow_pickle=False) as archive:
-            return _of_arrays({name: archive[name] for name in archive.files}, row.class_names)
+            types = {"probabilities": np.float32, "tta_probabilities": np.float32}
+            names = ["indices", "labels", "predicted", "probabilities"]
+            names += [name for name in ("tta_predicted", "tta_probabilities") if name in archive.files]
+            arrays = {name: archive[name].astype(types.get(name, np.int64)) for name in names}
+            return Predictions(**arrays, class_names=row.class_names)
     except (OSError, ValueError, TypeError, KeyError, MemoryError, *DAMAGE) as error:
         # the sha256 matches, so whoever wrote this content wrote the sha256 too: no damage of the disk
         raise StorageError(
             f"stored predictions: expected the arrays of a predictions.npz, found something else ({error!s:.200}): the "
             "database was changed by hand; put a backup in its place"
         ) from error
-
-
-def _of_arrays(arrays: Mapping[str, NDArray[Any]], class_names: tuple[str, ...]) -> Predictions:
-    import numpy as np
-
-    tta_probabilities, tta_predicted = arrays.get("tta_probabilities"), arrays.get("tta_predicted")
-    return Predictions(
-        indices=arrays["indices"].astype(np.int64),
-        labels=arrays["labels"].astype(np.int64),
-        predicted=arrays["predicted"].astype(np.int64),
-        probabilities=arrays["probabilities"].astype(np.float32),
-        class_names=class_names,
-        tta_predicted=None if tta_predicted is None else tta_predicted.astype(np.int64),
-        tta_probabilities=None if tta_probabilities is None else tta_probabilities.astype(np.float32),
-    )
 
 
 def share_test_set(members: Sequence[Predictions]) -> bool:

@@ -27,8 +27,12 @@ def published_tables(groups: Sequence[Group], specs: Sequence[PublishedTable]) -
     """A table for each published one with at least one row that a group corresponds to, and notes on the others."""
     tables: list[Table] = []
     notes: list[str] = []
+    by_names: dict[tuple[str, str, str], Group] = {}
+    # of several groups with the names of a published row, one with results, then that of the latest run
+    for group in sorted(groups, key=lambda group: (bool(group.completed), group.last_run), reverse=True):
+        by_names.setdefault(group.names, group)
     for spec in specs:
-        matches = [_group_of(row, groups) for row in spec.rows]
+        matches = [by_names.get((row.dataset, row.model, row.strategy)) for row in spec.rows]
         if not any(matches):
             notes.append(f"Published table {spec.title}: no cell of it in what is shown here.")
         elif spec.metrics_as_rows:
@@ -36,12 +40,6 @@ def published_tables(groups: Sequence[Group], specs: Sequence[PublishedTable]) -
         else:
             tables.append(_metrics_as_columns(spec, matches))
     return tables, notes
-
-
-def _group_of(row: PublishedRow, groups: Sequence[Group]) -> Group | None:
-    """The group with the names of a published row; of several, one with results, then that of the latest run."""
-    candidates = [group for group in groups if group.names == (row.dataset, row.model, row.strategy)]
-    return max(candidates, key=lambda group: (bool(group.completed), group.last_run), default=None)
 
 
 def _metrics_as_columns(spec: PublishedTable, groups: Sequence[Group | None]) -> Table:
@@ -74,7 +72,7 @@ def _measured_row(spec: PublishedTable, names: dict[str, Value], group: Group | 
         "n": Tally(len(group.completed), group.planned) if group else Tally(0, 0),
         **{_column_key(column): _measured(column, group) for column in spec.columns},
     }
-    return Row(cells, {"n": footnotes.mark(*texts)} if texts else {}, remark="; ".join(texts))
+    return Row(cells, footnotes.marks(n=texts), remark="; ".join(texts))
 
 
 def _metrics_as_rows(spec: PublishedTable, groups: Sequence[Group | None]) -> Table:
@@ -143,7 +141,8 @@ def _figure(spec: PublishedTable, row: PublishedRow, index: int) -> Published | 
     """A figure with the most decimals in its column, so that 0.20 stays 0.20 below 0.42."""
     percent = spec.columns[index].percent
     numbers = [_number(each.figures[index], percent=percent) for each in spec.rows]
-    decimals = max((_decimals(number) for number in numbers if number is not None), default=0)
+    exponents = [Decimal(repr(each)).normalize().as_tuple().exponent for each in numbers if each is not None]
+    decimals = max((-exponent for exponent in exponents if isinstance(exponent, int) and exponent < 0), default=0)
     value, number = row.figures[index], _number(row.figures[index], percent=percent)
     if number is None:
         return Published(value) if isinstance(value, str) else None
@@ -154,11 +153,6 @@ def _number(value: Figure, *, percent: bool) -> float | None:
     if not isinstance(value, float):
         return None
     return round(100 * value, 9) if percent else value
-
-
-def _decimals(number: float) -> int:
-    exponent = Decimal(repr(number)).normalize().as_tuple().exponent
-    return max(0, -exponent) if isinstance(exponent, int) else 0
 
 
 def _measured(column: PublishedColumn, group: Group | None) -> Measurement | None:

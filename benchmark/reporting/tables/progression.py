@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from itertools import pairwise
 
 from benchmark.reporting.notation import written
@@ -13,7 +13,7 @@ from benchmark.reporting.rows.differences import (
     settings_that_differ,
 )
 from benchmark.reporting.rows.groups import Group, varying_settings
-from benchmark.reporting.rows.matching import on_same, partner, where
+from benchmark.reporting.rows.matching import partner, where
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY
 from benchmark.reporting.rows.missing_results import reasons
 from benchmark.reporting.statistics import ALPHA, BETTER, Difference, compare, measure
@@ -25,25 +25,17 @@ METRICS = (TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY)
 def progression_tables(groups: Sequence[Group], versions: Sequence[str]) -> list[Table]:
     """A table for each dataset, model and other setting that at least two of the versions have groups for."""
     varying = varying_settings(groups)
-    chains = [_chain(anchor, groups, versions, varying) for anchor in _anchors(groups, versions)]
-    return [_table(chain, versions, varying) for chain in chains if sum(group is not None for group in chain) > 1]
-
-
-def _anchors(groups: Sequence[Group], versions: Sequence[str]) -> Iterable[Group]:
-    """The groups that each get a table: on each dataset and model, those of the version with most groups."""
-    places = dict.fromkeys((group.dataset, group.model) for group in groups if group.strategy in versions)
-    for place in places:
-        yield from max(([group for group in groups if group.names == (*place, name)] for name in versions), key=len)
-
-
-def _chain(
-    anchor: Group, groups: Sequence[Group], versions: Sequence[str], varying: Sequence[str]
-) -> list[Group | None]:
-    """The group of each version on the dataset, model and settings of the anchor; None where there is none."""
-    return [
-        anchor if version == anchor.strategy else partner(anchor, on_same(anchor, groups, version), varying)
-        for version in versions
-    ]
+    tables = []
+    for place in dict.fromkeys((group.dataset, group.model) for group in groups if group.strategy in versions):
+        of_versions = {name: [group for group in groups if group.names == (*place, name)] for name in versions}
+        # the groups of the version with most groups each get a table
+        for anchor in max(of_versions.values(), key=len):
+            chain = [
+                anchor if name == anchor.strategy else partner(anchor, of_versions[name], varying) for name in versions
+            ]
+            if sum(group is not None for group in chain) > 1:
+                tables.append(_table(chain, versions, varying))
+    return tables
 
 
 def _table(chain: Sequence[Group | None], versions: Sequence[str], varying: Sequence[str]) -> Table:
@@ -79,7 +71,6 @@ def _row(
 ) -> Row:
     missing = ["no such cell in this database"] if group is None else reasons(group)
     remarks = remarks_on(step, previous, group, TEST_ACCURACY)
-    marks = {"n": footnotes.mark(*missing), "change": footnotes.mark(*remarks)}
     cells: dict[str, Value] = {
         "version": version,
         "label": group.label if group else None,
@@ -88,8 +79,7 @@ def _row(
         "change": step,
         "verdict": step.verdict if step else None,
     }
-    marks = {key: positions for key, positions in marks.items() if positions}
-    return Row(cells, marks, remark="; ".join([*missing, *remarks]))
+    return Row(cells, footnotes.marks(n=missing, change=remarks), remark="; ".join([*missing, *remarks]))
 
 
 def _greatest_return(

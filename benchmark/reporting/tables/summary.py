@@ -28,16 +28,20 @@ from benchmark.reporting.statistics import measure
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
 
 METRICS = (
-    TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY, TEST_LOSS, EPOCHS, BEST_EPOCH,
+    TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY, TEST_LOSS, TTA_ACCURACY, TTA_LOSS, EPOCHS, BEST_EPOCH,
     PARAMETERS, FIT_SECONDS, RATE, PEAK_MEMORY,
 )  # fmt: skip
+"""Those of test-time augmentation are shown only where a group has them."""
 
 
 def summary_table(groups: Sequence[Group], ensembles: Sequence[Ensemble] = ()) -> Table:
     """All groups, also those without a result, with the means of their seeds; then the ensembles."""
-    groups = _by_dataset_and_model(groups)
+    # groups of the same dataset and model next to each other, otherwise in their order
+    order = list(dict.fromkeys((group.dataset, group.model) for group in groups))
+    groups = sorted(groups, key=lambda group: order.index((group.dataset, group.model)))
     varying = varying_settings(groups)
-    metrics = _metrics(groups)
+    has_views = any(group.values(TTA_ACCURACY) for group in groups)
+    metrics = [metric for metric in METRICS if has_views or metric not in {TTA_ACCURACY, TTA_LOSS}]
     footnotes = Footnotes()
     rows = [_row(group, varying, metrics, footnotes) for group in groups]
     rows += [_ensemble_row(ensemble, metrics) for ensemble in ensembles]
@@ -49,27 +53,20 @@ def summary_table(groups: Sequence[Group], ensembles: Sequence[Ensemble] = ()) -
         TableColumn("n", "n", "count", identifies=True),
         *(TableColumn(metric.key, metric.title, metric.kind, metric.unit) for metric in metrics),
     )
-    notes = (*_notes(groups), *_note_on_views(groups), *_note_on_ensembles(ensembles))
-    return Table("summary", "Summary", columns, tuple(rows), footnotes=footnotes.texts, notes=notes)
-
-
-def _metrics(groups: Sequence[Group]) -> tuple[Metric, ...]:
-    """The metrics of every summary; after the test metrics those of test-time augmentation where a group has them."""
-    if not any(group.values(TTA_ACCURACY) for group in groups):
-        return METRICS
-    place = METRICS.index(TEST_LOSS) + 1
-    return (*METRICS[:place], TTA_ACCURACY, TTA_LOSS, *METRICS[place:])
-
-
-def _by_dataset_and_model(groups: Sequence[Group]) -> list[Group]:
-    """Groups of the same dataset and model next to each other, otherwise in their order."""
-    order = list(dict.fromkeys((group.dataset, group.model) for group in groups))
-    return sorted(groups, key=lambda group: order.index((group.dataset, group.model)))
+    notes = [*note_on_incomplete(groups), *note_on_timings(groups), *_note_on_choices(groups), *note_on_phases(groups)]
+    if not groups:
+        notes.append("No results yet: `bench run` makes them.")
+    if has_views:
+        notes.append(
+            "TTA is the average over an image and randomly flipped and rotated views of it, on the same test images."
+        )
+    notes += _note_on_ensembles(ensembles)
+    return Table("summary", "Summary", columns, tuple(rows), footnotes=footnotes.texts, notes=tuple(notes))
 
 
 def _setting_key(name: str) -> str:
     """The key of a setting's column; the setting `epochs` (planned) must not collide with the metric (trained)."""
-    taken = {metric.key for metric in (*METRICS, TTA_ACCURACY, TTA_LOSS)} | {"n", "dataset", "model", "strategy"}
+    taken = {metric.key for metric in METRICS} | {"n", "dataset", "model", "strategy"}
     return f"setting_{name}" if name in taken else name
 
 
@@ -83,8 +80,7 @@ def _row(group: Group, varying: Sequence[str], metrics: Sequence[Metric], footno
         "n": Tally(len(group.completed), group.planned),
         **{metric.key: measure(group.values(metric).values()) for metric in metrics},
     }
-    marks = {"n": footnotes.mark(*texts)} if texts else {}
-    return Row(cells, marks, remark="; ".join(texts))
+    return Row(cells, footnotes.marks(n=texts), remark="; ".join(texts))
 
 
 def _ensemble_row(ensemble: Ensemble, metrics: Sequence[Metric]) -> Row:
@@ -111,19 +107,7 @@ def _note_on_ensembles(ensembles: Sequence[Ensemble]) -> list[str]:
     return [f"Ensembles average the stored test predictions of several cells; nothing was trained for them. {listed}."]
 
 
-def _note_on_views(groups: Sequence[Group]) -> list[str]:
-    if not any(group.values(TTA_ACCURACY) for group in groups):
-        return []
-    return ["TTA is the average over an image and randomly flipped and rotated views of it, on the same test images."]
-
-
-def _notes(groups: Sequence[Group]) -> tuple[str, ...]:
-    if not groups:
-        return ("No results yet: `bench run` makes them.",)
-    return (*note_on_incomplete(groups), *note_on_timings(groups), *note_on_choices(groups), *note_on_phases(groups))
-
-
-def note_on_choices(groups: Sequence[Group]) -> list[str]:
+def _note_on_choices(groups: Sequence[Group]) -> list[str]:
     """A note that validation accuracy is optimistic where it chose the kept epoch."""
     chosen = [group for group in groups if group.completed and group.settings.get("keep", "best") == "best"]
     if not any(group.values(VAL_ACCURACY) for group in chosen):

@@ -15,7 +15,7 @@ from benchmark.reporting.rows.differences import (
 )
 from benchmark.reporting.rows.groups import Group, varying_settings
 from benchmark.reporting.rows.latest import ResultRow
-from benchmark.reporting.rows.matching import on_same, partner, where
+from benchmark.reporting.rows.matching import partner, where
 from benchmark.reporting.rows.metrics import (
     EPOCHS,
     FIT_SECONDS,
@@ -70,7 +70,10 @@ def transfer_pairs(groups: Sequence[Group], specs: Sequence[TransferSpec]) -> li
     """Every fine-tuned group of the comparisons, each with the group from scratch that it is compared with."""
     varying = varying_settings(groups)
     return [
-        Pair(group, partner(group, on_same(group, groups, spec.scratch), varying))
+        Pair(
+            group,
+            partner(group, [e for e in groups if e.names == (group.dataset, group.model, spec.scratch)], varying),
+        )
         for spec in specs
         for group in groups
         if group.strategy == spec.fine_tuned
@@ -147,7 +150,7 @@ def _row(metric: Metric, pair: Pair, difference: Difference | None, footnotes: F
         "difference": difference,
         "verdict": difference.verdict if difference else None,
     }
-    return Row(cells, {"difference": footnotes.mark(*texts)} if texts else {}, metric.kind, "; ".join(texts))
+    return Row(cells, footnotes.marks(difference=texts), metric.kind, "; ".join(texts))
 
 
 def _notes(pair: Pair, rows: Mapping[str, ResultRow]) -> tuple[str, ...]:

@@ -16,7 +16,10 @@ def kind_of(row: Row, column: TableColumn) -> Kind:
 
 def text_of(row: Row, column: TableColumn) -> str:
     """The text of a cell, with the letters of its footnotes: `2/3 (a)`."""
-    text = plain(written(row.cells.get(column.key), kind_of(row, column), known_n=_known_n(row, column)))
+    known_n = column.n
+    if known_n is None:
+        known_n = next((value.completed for value in row.cells.values() if isinstance(value, Tally)), None)
+    text = plain(written(row.cells.get(column.key), kind_of(row, column), known_n=known_n))
     marks = row.marks.get(column.key)
     return f"{text} ({', '.join(letter(mark) for mark in marks)})" if marks else text
 
@@ -26,12 +29,6 @@ def heading(column: TableColumn) -> str:
     # a title may be the name of a class, which comes from outside
     title = plain(column.title)
     return title if column.n is None else f"{title} (n={column.n})"
-
-
-def _known_n(row: Row, column: TableColumn) -> int | None:
-    if column.n is not None:
-        return column.n
-    return next((value.completed for value in row.cells.values() if isinstance(value, Tally)), None)
 
 
 def is_number(column: TableColumn) -> bool:

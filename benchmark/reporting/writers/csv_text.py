@@ -12,17 +12,31 @@ from io import StringIO
 from typing import TypeAlias
 
 from benchmark.reporting.statistics import Difference, Measurement
-from benchmark.reporting.table import Published, Report, Row, Table, Tally, Value
+from benchmark.reporting.table import Published, Report, Row, Table, Tally
+from benchmark.reporting.writers.page import Page
+from benchmark.status import Status
 from benchmark.text import encodable, plain
 
 Field: TypeAlias = str | int | float | None
-_MEASURED = ("mean", "half_width", "n")
-_COMPARED = (*_MEASURED, "p", "sign_flip_p", "method")
-_SPECIAL = (Tally, Measurement, Difference, Published)
+_FIELDS: dict[type, dict[str, tuple[str, Field]]] = {
+    Tally: {"": (Status.COMPLETED, 0), "_planned": ("planned", 0)},
+    Published: {"_published": ("value", None)},
+    Measurement: {"_mean": ("mean", None), "_half_width": ("half_width", None), "_n": ("n", 0)},
+    Difference: {
+        "_mean": ("mean", None),
+        "_half_width": ("half_width", None),
+        "_n": ("n", 0),
+        "_p": ("adjusted_p", None),
+        "_sign_flip_p": ("sign_flip_p", None),
+        "_method": ("method", None),
+    },
+}
+"""Values that need several fields: for each the ending of its name, the attribute, and what stands for none."""
+
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
-def render(report: Report, *, encoding: str = "utf-8") -> str:
+def render(report: Report, page: Page) -> str:
     """The report as CSV text with bare line feeds."""
     tables = [
         (table, [_record(table, row, number) for number, row in enumerate(table.rows)]) for table in report.tables
@@ -37,7 +51,7 @@ def render(report: Report, *, encoding: str = "utf-8") -> str:
     writer.writeheader()
     for _, records in tables:
         writer.writerows({key: _field(value) for key, value in record.items()} for record in records)
-    return encodable(stream.getvalue(), encoding)
+    return encodable(stream.getvalue(), page.encoding)
 
 
 def _record(table: Table, row: Row, number: int) -> dict[str, Field]:
@@ -45,36 +59,17 @@ def _record(table: Table, row: Row, number: int) -> dict[str, Field]:
     if table.name != "summary":
         record["position"] = number + 1
     for column in table.columns:
-        for shape in _shapes(table, column.key):
-            record.update(_fields(column.key, row.cells.get(column.key), shape))
+        value = row.cells.get(column.key)
+        # a missing value has the same fields as the present ones of its column
+        kinds = [
+            kind for kind in dict.fromkeys(type(each.cells.get(column.key)) for each in table.rows) if kind in _FIELDS
+        ]
+        for kind in kinds:
+            for ending, (attribute, none) in _FIELDS[kind].items():
+                record[column.key + ending] = getattr(value, attribute) if isinstance(value, kind) else none
+        if not kinds:
+            record[column.key] = value if isinstance(value, str | int | float) else None
     return {**record, "remark": row.remark}
-
-
-def _shapes(table: Table, key: str) -> list[type | None]:
-    """The types in a column that need several fields, so that a missing value has the same fields as a present one."""
-    shapes = dict.fromkeys(type(row.cells.get(key)) for row in table.rows)
-    return [shape for shape in shapes if shape in _SPECIAL] or [None]
-
-
-def _fields(key: str, value: Value, shape: type | None) -> dict[str, Field]:
-    if shape is Published:
-        return {f"{key}_published": value.value if isinstance(value, Published) else None}
-    if shape is Tally:
-        tally = value if isinstance(value, Tally) else Tally(0, 0)
-        return {key: tally.completed, f"{key}_planned": tally.planned}
-    if shape is Measurement:
-        measured = value if isinstance(value, Measurement) else None
-        fields = (measured.mean, measured.half_width, measured.n) if measured else (None, None, 0)
-        return {f"{key}_{name}": field for name, field in zip(_MEASURED, fields, strict=True)}
-    if shape is Difference:
-        return {f"{key}_{name}": field for name, field in zip(_COMPARED, _compared(value), strict=True)}
-    return {key: value if isinstance(value, str | int | float) else None}
-
-
-def _compared(value: Value) -> tuple[Field, ...]:
-    if not isinstance(value, Difference):
-        return (None, None, 0, None, None, None)
-    return value.mean, value.half_width, value.n, value.adjusted_p, value.sign_flip_p, value.method
 
 
 def _field(value: Field) -> str | int | float:

@@ -2,29 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from pathlib import Path
 
 from benchmark import layout
 from benchmark.errors import StorageError, UserError
 from benchmark.files import write_whole
 from benchmark.reporting.table import Report
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """What a text is written for.
-
-    Attributes:
-        width: Columns of the terminal.
-        color: Whether the terminal shows colours.
-        encoding: What the reader's stream can show; characters outside it are replaced.
-    """
-
-    width: int = 100
-    color: bool = False
-    encoding: str = "utf-8"
+from benchmark.reporting.writers.page import Page
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,59 +19,22 @@ class Format:
     """One output format.
 
     Attributes:
-        write: The report as a text that ends with a line break.
+        writer: The module here whose `render(report, page)` gives the report as a text that ends with a line break.
         endings: Of the files that are written in it when no format is named, lower case.
     """
 
-    write: Callable[[Report, Page], str]
+    writer: str
     endings: tuple[str, ...] = ()
-
-
-# writers are imported when they are called, so that one format does not wait for the libraries of another
-def _terminal(report: Report, page: Page) -> str:
-    from benchmark.reporting.writers import terminal
-
-    return terminal.render(report, width=page.width, color=page.color, encoding=page.encoding)
-
-
-def _markdown(report: Report, page: Page) -> str:
-    from benchmark.reporting.writers import markdown
-
-    return markdown.render(report, encoding=page.encoding)
-
-
-def _html(report: Report, _page: Page) -> str:
-    from benchmark.reporting.writers import html
-
-    return html.render(report)
-
-
-def _csv(report: Report, page: Page) -> str:
-    from benchmark.reporting.writers import csv_text
-
-    return csv_text.render(report, encoding=page.encoding)
-
-
-def _json(report: Report, _page: Page) -> str:
-    from benchmark.reporting.writers import json_document
-
-    return json_document.render(report)
-
-
-def _latex(report: Report, _page: Page) -> str:
-    from benchmark.reporting.writers import latex
-
-    return latex.render(report)
 
 
 DEFAULT = "table"
 FORMATS: Mapping[str, Format] = {
-    DEFAULT: Format(_terminal),
-    "markdown": Format(_markdown, (".md",)),
-    "html": Format(_html, (".html", ".htm")),
-    "csv": Format(_csv, (".csv",)),
-    "json": Format(_json, (".json",)),
-    "latex": Format(_latex, (".tex",)),
+    DEFAULT: Format("terminal"),
+    "markdown": Format("markdown", (".md",)),
+    "html": Format("html", (".html", ".htm")),
+    "csv": Format("csv_text", (".csv",)),
+    "json": Format("json_document", (".json",)),
+    "latex": Format("latex", (".tex",)),
 }
 """All formats, by their name for `--format`, in the order in which they are offered."""
 
@@ -105,7 +55,10 @@ def render(
     """
     if output_format not in FORMATS:
         raise UserError(f"--format: expected one of {', '.join(FORMATS)}, got {output_format!r}")
-    return FORMATS[output_format].write(report, Page(width, color, encoding))
+    # a writer is imported when it is called, so that one format does not wait for the libraries of another
+    writer = import_module(f"benchmark.reporting.writers.{FORMATS[output_format].writer}")
+    text: str = writer.render(report, Page(width, color, encoding))
+    return text
 
 
 def save(text: str, path: Path, *, protected: Iterable[Path] = ()) -> None:

@@ -11,6 +11,7 @@ from xml.etree import ElementTree as ET
 
 from benchmark.reporting.table import Report, Row, Table, TableColumn
 from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, text_of
+from benchmark.reporting.writers.page import Page
 from benchmark.text import plain
 
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
@@ -30,7 +31,7 @@ ul { padding-left: 1.2rem; font-size: .9rem; max-width: 60rem; }
 """
 
 
-def render(report: Report) -> str:
+def render(report: Report, _page: Page) -> str:
     """The report as a whole HTML document in UTF-8."""
     html = ET.Element("html", lang="en")
     head = ET.SubElement(html, "head")

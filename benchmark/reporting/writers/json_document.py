@@ -14,11 +14,20 @@ from dataclasses import asdict
 from typing import Any
 
 from benchmark.reporting.statistics import Difference, Measurement
-from benchmark.reporting.table import Published, Report, Row, Table, TableColumn, Tally, Value
+from benchmark.reporting.table import Published, Report, Row, Table, Tally, Value
+from benchmark.reporting.writers.page import Page
 from benchmark.status import Status
 
+_FIELDS: dict[type, tuple[str, ...]] = {
+    Measurement: ("mean", "half_width", "sd", "n", "values"),
+    Difference: (
+        "mean", "half_width", "n", "method", "p", "adjusted_p", "comparisons", "sign_flip_p", "least_sign_flip_p",
+        "verdict",
+    ),
+}  # fmt: skip
 
-def render(report: Report) -> str:
+
+def render(report: Report, _page: Page) -> str:
     """The report as JSON text, indented."""
     document: dict[str, Any] = {
         "machine": report.machine,
@@ -36,15 +45,14 @@ def _table(table: Table) -> dict[str, Any]:
         "name": table.name,
         "title": table.title,
         "about": dict(table.about),
-        "columns": [_column(column) for column in table.columns],
+        "columns": [
+            {"key": column.key, "title": column.title, "kind": column.kind, "unit": column.unit}
+            for column in table.columns
+        ],
         "rows": [_row(table, row) for row in table.rows],
         "footnotes": list(table.footnotes),
         "notes": list(table.notes),
     }
-
-
-def _column(column: TableColumn) -> dict[str, Any]:
-    return {"key": column.key, "title": column.title, "kind": column.kind, "unit": column.unit}
 
 
 def _row(table: Table, row: Row) -> dict[str, Any]:
@@ -54,38 +62,13 @@ def _row(table: Table, row: Row) -> dict[str, Any]:
 
 
 def _value(value: Value) -> Any:
-    if isinstance(value, Measurement):
-        return _finite(
-            {
-                "mean": value.mean,
-                "half_width": value.half_width,
-                "sd": value.sd,
-                "n": value.n,
-                "values": list(value.values),
-            }
-        )
-    if isinstance(value, Difference):
-        return _finite(
-            {
-                "mean": value.mean,
-                "half_width": value.half_width,
-                "n": value.n,
-                "method": value.method,
-                "p": value.p,
-                "adjusted_p": value.adjusted_p,
-                "comparisons": value.comparisons,
-                "sign_flip_p": value.sign_flip_p,
-                "least_sign_flip_p": value.least_sign_flip_p,
-                "verdict": value.verdict,
-            }
-        )
+    if isinstance(value, Measurement | Difference):
+        return _finite({name: getattr(value, name) for name in _FIELDS[type(value)]})
     if isinstance(value, Published):
         return {"published": value.value}
     if isinstance(value, Tally):
         return {Status.COMPLETED: value.completed, "planned": value.planned}
-    if isinstance(value, float) and not math.isfinite(value):
-        return {"value": None, "nonfinite": {"value": _name(value)}}
-    return value
+    return _finite({"value": value}) if _is_odd(value) else value
 
 
 def _finite(fields: dict[str, Any]) -> dict[str, Any]:
@@ -93,21 +76,15 @@ def _finite(fields: dict[str, Any]) -> dict[str, Any]:
     nonfinite: dict[str, Any] = {}
     clean: dict[str, Any] = {}
     for key, value in fields.items():
-        numbers = value if isinstance(value, list) else [value]
-        odd = {str(index): _name(each) for index, each in enumerate(numbers) if _is_odd(each)}
+        is_many = isinstance(value, tuple)
+        numbers = value if is_many else (value,)
+        kept = [None if _is_odd(each) else each for each in numbers]
+        odd = {str(index): str(each) for index, each in enumerate(numbers) if _is_odd(each)}
+        clean[key] = kept if is_many else kept[0]
         if odd:
-            nonfinite[key] = odd if isinstance(value, list) else odd["0"]
-        clean[key] = [None if _is_odd(each) else each for each in value] if isinstance(value, list) else value
-        if not isinstance(value, list) and odd:
-            clean[key] = None
+            nonfinite[key] = odd if is_many else odd["0"]
     return {**clean, "nonfinite": nonfinite} if nonfinite else clean
 
 
 def _is_odd(value: Any) -> bool:
     return isinstance(value, float) and not math.isfinite(value)
-
-
-def _name(value: float) -> str:
-    if math.isnan(value):
-        return "nan"
-    return "inf" if value > 0 else "-inf"

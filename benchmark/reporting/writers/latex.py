@@ -6,6 +6,7 @@ import re
 
 from benchmark.reporting.table import Report, Table
 from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, text_of
+from benchmark.reporting.writers.page import Page
 from benchmark.text import plain
 
 _SPECIAL = {
@@ -16,7 +17,7 @@ _SPECIAL = {
 _ANY_SPECIAL = re.compile("[" + re.escape("".join(_SPECIAL)) + "]")
 
 
-def render(report: Report) -> str:
+def render(report: Report, _page: Page) -> str:
     """The tables of a report as LaTeX, each with its notes below it."""
     parts = ["% needs \\usepackage{booktabs}"]
     parts += [_table(table) for table in report.tables]

@@ -9,6 +9,7 @@ from rich.cells import cell_len
 
 from benchmark.reporting.table import Report, Table
 from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, text_of
+from benchmark.reporting.writers.page import Page
 from benchmark.text import encodable, plain
 
 _SPECIAL = re.compile(r"[\\`*|\[\]{}~$]")
@@ -16,17 +17,17 @@ _SPECIAL = re.compile(r"[\\`*|\[\]{}~$]")
 _EDGE_UNDERSCORE = re.compile(r"(?<![^\W_])_|_(?![^\W_])")
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", "@": "&#64;"}
 _LINKS = re.compile(r"(?i)(://|\bwww\.|\bmailto:|\bxmpp:)")
-_BLOCK_START = re.compile(r"^(\s*)(#|=|[-+](?=[\s-]|$)|(\d+)([.)])(?=\s|$))")
+_BLOCK_START = re.compile(r"^(\s*)(\d*)((?<!\d)(?:[#=]|[-+](?=[\s-]|$))|(?<=\d)[.)](?=\s|$))")
 
 
-def render(report: Report, *, encoding: str = "utf-8") -> str:
+def render(report: Report, page: Page) -> str:
     """The report as one Markdown document."""
     parts = ["# Report" + (f": machine {escape(report.machine)}" if report.machine else "")]
     for table in report.tables:
         parts += _table(table)
     if report.notes:
         parts += ["## Notes", _list(report.notes)]
-    return encodable("\n\n".join(parts) + "\n", encoding)
+    return encodable("\n\n".join(parts) + "\n", page.encoding)
 
 
 def escape(text: str) -> str:
@@ -35,12 +36,7 @@ def escape(text: str) -> str:
     safe = _EDGE_UNDERSCORE.sub(r"\_", safe)
     safe = re.sub(r"[&<>@]", lambda match: _ENTITIES[match.group()], safe)
     safe = _LINKS.sub(lambda match: re.sub(r"[:.]", lambda dot: f"&#{ord(dot.group())};", match.group()), safe)
-    return _BLOCK_START.sub(_escaped_start, safe)
-
-
-def _escaped_start(match: re.Match[str]) -> str:
-    space, start, digits, dot = match.groups()
-    return f"{space}{digits}\\{dot}" if dot else f"{space}\\{start}"
+    return _BLOCK_START.sub(r"\1\2\\\3", safe)
 
 
 def _table(table: Table) -> list[str]:
@@ -58,22 +54,16 @@ def _list(texts: Sequence[str]) -> str:
 def _grid(table: Table) -> str:
     """A pipe table whose columns line up in the source too."""
     lines = [[escape(heading(column)) for column in table.columns]]
-    lines += [[_in_cell(escape(text_of(row, column))) for column in table.columns] for row in table.rows]
-    widths = [max(3, *(cell_len(line[index]) for line in lines)) for index in range(len(table.columns))]
+    for row in table.rows:
+        texts = [text_of(row, column) for column in table.columns]
+        # no list begins inside a cell, so a lone dash needs no escape
+        lines.append([text if text == "-" else escape(text) for text in texts])
+    widths = [max(3, *map(cell_len, texts)) for texts in zip(*lines, strict=True)]
     right = [is_number(column) for column in table.columns]
-    rule = ["-" * (width - 1) + ":" if flush else "-" * width for width, flush in zip(widths, right, strict=True)]
-    padded = [_padded(line, widths, right) for line in lines]
-    return "\n".join(f"| {' | '.join(line)} |" for line in [padded[0], rule, *padded[1:]])
-
-
-def _in_cell(text: str) -> str:
-    """Undo the escape of a lone dash, because no list begins inside a cell."""
-    return "-" if text == r"\-" else text
-
-
-def _padded(line: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> list[str]:
-    filled = []
-    for text, width, flush in zip(line, widths, right, strict=True):
-        space = " " * (width - cell_len(text))
-        filled.append(space + text if flush else text + space)
-    return filled
+    lines.insert(1, ["-" * (width - flush) + ":" * flush for width, flush in zip(widths, right, strict=True)])
+    for line in lines:
+        spaces = [" " * (width - cell_len(text)) for text, width in zip(line, widths, strict=True)]
+        line[:] = [
+            space + text if flush else text + space for text, space, flush in zip(line, spaces, right, strict=True)
+        ]
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)

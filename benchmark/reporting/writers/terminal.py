@@ -6,14 +6,16 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from io import StringIO
+from itertools import zip_longest
 
 from rich.cells import cell_len
 from rich.console import Console
 from rich.style import Style
 from rich.text import Text
 
-from benchmark.reporting.table import Report, Table, TableColumn
+from benchmark.reporting.table import Report, Table
 from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, text_of
+from benchmark.reporting.writers.page import Page
 from benchmark.reporting.writers.panels import GAP, Panel, TextColumn, fold, total
 from benchmark.text import can_encode, encodable, plain
 
@@ -22,23 +24,16 @@ WIDEST_PROSE = 110
 _STYLES = {"better": "green", "worse": "red", "not resolved": "yellow"}
 
 
-def render(report: Report, *, width: int = 100, color: bool = False, encoding: str = "utf-8") -> str:
-    """The report as text.
-
-    Args:
-        report: What to print.
-        width: Columns of the terminal; at least 24 are used.
-        color: Whether escape sequences for colours may be written.
-        encoding: Of the terminal; characters outside it, such as `±`, are replaced by ASCII.
-    """
-    width = max(width, NARROWEST)
+def render(report: Report, page: Page) -> str:
+    """The report as text; at least 24 columns are used."""
+    encoding = page.encoding
     stream = StringIO()
     console = Console(
         file=stream,
-        width=width,
-        force_terminal=color,
-        color_system="standard" if color else None,
-        no_color=not color,
+        width=max(page.width, NARROWEST),
+        force_terminal=page.color,
+        color_system="standard" if page.color else None,
+        no_color=not page.color,
         markup=False,
         emoji=False,
         highlight=False,
@@ -49,16 +44,25 @@ def render(report: Report, *, width: int = 100, color: bool = False, encoding: s
         if index:
             console.print()
         _print_table(console, table, encoding)
-    machine = [f"Measured on machine {report.machine}."] if report.machine else []
-    if machine or report.notes:
+    notes = [f"Measured on machine {report.machine}.", *report.notes] if report.machine else report.notes
+    if notes:
         console.print()
-        _print_prose(console, [*machine, *report.notes], encoding)
+        _print_prose(console, notes, encoding)
     text = stream.getvalue()
     return encodable("\n".join(line.rstrip() for line in text.splitlines()) + "\n", encoding)
 
 
 def _print_table(console: Console, table: Table, encoding: str) -> None:
-    columns = [_text_column(table, column, encoding) for column in table.columns]
+    columns = [
+        TextColumn(
+            heading(column),
+            tuple(encodable(text_of(row, column), encoding) for row in table.rows),
+            is_number(column),
+            column.kind == "verdict",
+            column.identifies,
+        )
+        for column in table.columns
+    ]
     panels = fold(_under_headings(table, columns), console.width) if table.rows else []
     for number, panel in enumerate(panels, start=1):
         part = f" ({number} of {len(panels)})" if len(panels) > 1 else ""
@@ -74,11 +78,10 @@ def _print_table(console: Console, table: Table, encoding: str) -> None:
 def _under_headings(table: Table, columns: Sequence[TextColumn]) -> list[TextColumn]:
     """Turn columns with `heads` into headings above the rows that share their values."""
     heads = [texts for texts, column in zip(columns, table.columns, strict=True) if column.heads]
-    rest = [texts for texts, column in zip(columns, table.columns, strict=True) if not column.heads]
     if not heads:
         return list(columns)
     headings = [", ".join(texts) for texts in zip(*(column.texts for column in heads), strict=True)]
-    first, *others = rest
+    first, *others = [texts for texts, column in zip(columns, table.columns, strict=True) if not column.heads]
     indented = replace(
         first,
         texts=tuple(f"  {text}" for text in first.texts),
@@ -89,11 +92,6 @@ def _under_headings(table: Table, columns: Sequence[TextColumn]) -> list[TextCol
 
 def _print_title(console: Console, title: str, encoding: str) -> None:
     console.print(Text(encodable(plain(title), encoding), Style(bold=True)))
-
-
-def _text_column(table: Table, column: TableColumn, encoding: str) -> TextColumn:
-    texts = tuple(encodable(text_of(row, column), encoding) for row in table.rows)
-    return TextColumn(heading(column), texts, is_number(column), column.kind == "verdict", column.identifies)
 
 
 def _print_grid(console: Console, panel: Panel, encoding: str) -> None:
@@ -110,16 +108,10 @@ def _print_grid(console: Console, panel: Panel, encoding: str) -> None:
         heading = panel[0][0].headings.get(number)
         if heading is not None:
             console.print(Text(heading, Style(bold=True)), overflow="fold")
-        for line in _lines_of(console, panel, number):
-            console.print(line)
-
-
-def _lines_of(console: Console, panel: Panel, number: int) -> list[Text]:
-    """One row of the table; more than one line when a text wraps."""
-    wrapped = [_wrapped(console, column, column.texts[number], width) for column, width in panel]
-    height = max(map(len, wrapped))
-    padded = [[*lines, *[Text("")] * (height - len(lines))] for lines in wrapped]
-    return [_line(panel, list(texts)) for texts in zip(*padded, strict=True)]
+        # more than one line when a text wraps
+        wrapped = [_wrapped(console, column, column.texts[number], width) for column, width in panel]
+        for texts in zip_longest(*wrapped, fillvalue=Text("")):
+            console.print(_line(panel, texts))
 
 
 def _wrapped(console: Console, column: TextColumn, text: str, width: int) -> list[Text]:

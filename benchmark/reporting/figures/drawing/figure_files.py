@@ -11,22 +11,15 @@ from benchmark.errors import StorageError, UserError
 from benchmark.files import write_whole
 from benchmark.reporting.figures.drawing.style import styled
 
-ENDINGS = (".png", ".svg")
+METADATA: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
+"""By format, what is left out: dates and the version of matplotlib would make equal figures differ."""
 
 
 @styled
-def png(figure: Figure) -> bytes:
-    """The figure as PNG; without the version of matplotlib, which would make equal figures differ."""
+def encode(figure: Figure, file_format: str) -> bytes:
+    """The figure in one of the formats of `METADATA`; text in an SVG stays text."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format="png", metadata={"Software": None})
-    return buffer.getvalue()
-
-
-@styled
-def svg(figure: Figure) -> bytes:
-    """The figure as SVG, whose text stays text; without a date, which would make equal figures differ."""
-    buffer = io.BytesIO()
-    figure.savefig(buffer, format="svg", metadata={"Date": None, "Creator": None})
+    figure.savefig(buffer, format=file_format, metadata=METADATA[file_format])
     return buffer.getvalue()
 
 
@@ -37,10 +30,10 @@ def save(figure: Figure, directory: Path, name: str) -> list[Path]:
         StorageError: The disk is full, or writing is not allowed.
     """
     written = []
-    for ending, content in zip(ENDINGS, (png(figure), svg(figure)), strict=True):
-        path = directory / f"{name}{ending}"
+    for file_format in METADATA:
+        path = directory / f"{name}.{file_format}"
         try:
-            write_whole(path, content)
+            write_whole(path, encode(figure, file_format))
         except OSError as error:
             raise StorageError(
                 f"cannot write the figure {path}: {error.strerror or error}; give another folder"
