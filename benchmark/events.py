@@ -11,13 +11,16 @@ import json
 import math
 import types
 import typing
-from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field, fields, replace
 from functools import cache
 from typing import Any, TypeAlias
 
 LINE_LIMIT_BYTES = 1 << 20
 """The longest allowed message; a longer line is a protocol error."""
+
+NAMES_PER_LINE = 200
+"""Names of classes in one message: of 255 bytes each, as names of folders may be, at most 300 kB in ASCII."""
 
 
 class ProtocolError(ValueError):
@@ -242,6 +245,8 @@ class Evaluated:
 class Predicted:
     """The artifact `name` holds the predictions for the test set; sent after its `ArtifactWritten`.
 
+    Many names are sent in several such events (`Predicted.parts`), because a line is bounded and they are not.
+
     Attributes:
         examples: Number of test images.
         class_names: In the order of the outputs.
@@ -250,6 +255,17 @@ class Predicted:
     name: str
     examples: int
     class_names: tuple[str, ...]
+
+    def parts(self) -> Iterator[Predicted]:
+        """The events that are sent for this one."""
+        for start in range(0, max(len(self.class_names), 1), NAMES_PER_LINE):
+            yield replace(self, class_names=self.class_names[start : start + NAMES_PER_LINE])
+
+    def joined(self, earlier: Predicted | None) -> Predicted:
+        """The event that this and the parts before it were sent for."""
+        if earlier is None or earlier.name != self.name:
+            return self
+        return replace(self, class_names=earlier.class_names + self.class_names)
 
 
 @dataclass(frozen=True, slots=True)
@@ -384,15 +400,15 @@ def job_from_line(line: bytes) -> Job:
     Raises:
         ProtocolError: As of `from_line`.
     """
-    record = _parsed(line)
+    record = _parsed(line, limit=None)  # it comes from the scheduler, and all names of a matrix may stand in it
     if record.pop(_TAG, None) != "Job":
         raise ProtocolError("not a job")
     return typing.cast("Job", _build(Job, record))
 
 
-def _parsed(line: bytes) -> dict[str, Any]:
-    if len(line) > LINE_LIMIT_BYTES:
-        raise ProtocolError(f"a line of {len(line)} bytes; at most {LINE_LIMIT_BYTES} are allowed")
+def _parsed(line: bytes, limit: int | None = LINE_LIMIT_BYTES) -> dict[str, Any]:
+    if limit is not None and len(line) > limit:
+        raise ProtocolError(f"a line of {len(line)} bytes; at most {limit} are allowed")
     try:
         record = json.loads(line, parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

@@ -6,6 +6,7 @@ plain           a cell of a report or a figure: one line, before any format's ow
 json_printable  a JSON document on a terminal: the same meaning
 storable        a column of a database
 encodable       a stream that does not know all characters
+headline        the one line of a message that says what went wrong
 uncolored       what another program had made bold or coloured
 without_passwords   a command line, a message or a file: nobody reads the password of a URL there
 """
@@ -41,6 +42,7 @@ ASCII_FORMS = {
 _STEERING = r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]"
 _SECRETS = ("password", "passwd", "pwd", "passphrase")
 """How the names of parameters end whose values are secret, such as `sslpassword`; a URL may write letters as `%70`."""
+_TRACEBACK = r"(?m)^Traceback\b.*\n"
 _COLORS = r"\x1b\[[0-9;]*m"
 
 
@@ -86,6 +88,27 @@ def without_passwords(text: str, *, whole: bool = False) -> str:
     text = re.sub(rf"(:/+[^:/?#@\s]*):{some}*@", r"\1:***@", text, flags=re.DOTALL)
     names = "|".join("".join(f"(?:{c}|%{ord(c):x}|%{ord(c.upper()):x})" for c in name) for name in _SECRETS)
     return re.sub(rf"((?:{names})=)[^&{'' if whole else whitespace}]*", r"\1***", text, flags=re.IGNORECASE)
+
+
+def headline(message: str) -> str:
+    """The one line of an error message that says what went wrong.
+
+    That is the first one; of a traceback the exception, and of what libraries write about where they failed (Keras:
+    `Exception encountered when calling …`, then the reason, then arguments; TensorFlow: `Graph execution error:`, then
+    frames, then the reason) both that and the reason.
+    """
+    *traced, text = re.split(_TRACEBACK, uncolored(message))
+    lines = [line for line in text.splitlines() if line.strip()]
+    while traced and len(lines) > 1 and lines[0].startswith(" "):
+        del lines[0]
+    if not lines:
+        return ""
+    first, *others = (line.strip() for line in lines)
+    if first.endswith("Graph execution error:"):
+        plain_lines = [line for line in lines[1:] if not line.startswith((" ", "\t", "Detected at", "Hint:"))]
+        others = [re.sub(r"\s*\[\[.*", "", line) for line in plain_lines[-1:]]
+    needs_more = first.endswith(":") or "Exception encountered when calling " in first
+    return f"{first} {others[0]}" if needs_more and others else first
 
 
 def plain(text: str) -> str:

@@ -88,3 +88,21 @@ def test_a_broken_line_is_a_protocol_error_and_nothing_else(line):
 def test_a_job_survives_the_pipe():
     job = events.Job(7, {"seed": 1}, "d", ("e", "f"), None, None, None, (0, 1), None, "fork")
     assert events.job_from_line(events.to_line(job)) == job
+
+
+@pytest.mark.parametrize("name", ["c", "\u985e" * 85, "\udce9" * 255])
+@pytest.mark.parametrize("count", [0, 1, 200, 201, 65_536])
+def test_the_names_of_any_number_of_classes_fit_into_lines(name, count):
+    event = events.Predicted("predictions.npz", 10, (name,) * count)
+    lines = [events.to_line(part) for part in event.parts()]
+    assert max(map(len, lines)) < events.LINE_LIMIT_BYTES / 2
+    heard = None
+    for line in lines:
+        heard = events.from_line(line).joined(heard)
+    assert heard == event
+
+
+def test_a_job_may_name_all_classes_of_a_matrix():
+    job = events.Job(1, {"class_names": ["\u985e" * 100] * 3000}, "", (), None, None, None, (), None, "spawn")
+    assert len(events.to_line(job)) > events.LINE_LIMIT_BYTES
+    assert events.job_from_line(events.to_line(job)) == job

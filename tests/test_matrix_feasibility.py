@@ -44,6 +44,14 @@ def test_an_impossible_combination_is_left_out_with_a_reason_that_names_the_cure
     assert reason in plan.left_out[0].reason
 
 
+def test_settings_that_leave_nothing_of_a_class_to_train_on_are_a_reason():
+    plan = plan_of(
+        matrix("digits", "simple_cnn", "scratch", "[defaults]\ntrain_examples = 10\nvalidation_fraction = 0.2\n")
+    )
+    assert "train_examples = 10 with validation_fraction = 0.2 leaves no image of " in plan.left_out[0].reason
+    assert plan_of(matrix("digits", "simple_cnn", "scratch", "[defaults]\ntrain_examples = 20\n")).cells
+
+
 def test_a_gpu_beyond_those_there_are_is_left_out():
     text = matrix("digits", "simple_cnn", "scratch", 'device = ["gpu:0", "gpu:1"]')
     plan = plan_of(text, gpus=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -14,10 +15,11 @@ from PIL import Image
 
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.matrix.cell import Data
+from benchmark.scheduling.programs.preparation import _argument
 from benchmark.training.data.dataset import open_dataset
 from benchmark.training.data.images import decode_image
 from benchmark.training.process.failures import DataError
-from benchmark.training.programs.prepare import prepare
+from benchmark.training.programs.prepare import main, prepare
 
 
 def draw(path: Path, value: int = 100, size: tuple[int, int] = (12, 10), mode: str = "RGB", **options) -> None:
@@ -195,10 +197,10 @@ def test_the_matrix_and_the_folder_must_agree_on_the_number_of_classes(tmp_path)
 
 @pytest.mark.parametrize("ending", ["jpg", "JPG", "jpeg", "jpe", "jfif", "jif", "pjpeg", "pjp", "png", "PNG", "apng"])
 def test_jpeg_and_png_are_known_by_all_their_endings(tmp_path, ending):
-    root = classes(tmp_path / "own", {"a": 2, "b": 2})
+    root = classes(tmp_path / "own", {"a": 4, "b": 4})
     draw(root / "b" / f"more.{ending}", format="PNG" if "png" in ending.lower() else "JPEG")
     arrays, meta = prepared(root, tmp_path)
-    assert len(arrays["train_labels"]) + len(arrays["test_labels"]) == 5
+    assert len(arrays["train_labels"]) + len(arrays["test_labels"]) == 9
     assert meta["notes"] == []
 
 
@@ -472,6 +474,30 @@ def test_arrays_that_are_no_labelled_images_are_refused(tmp_path, arrays, expect
     assert expected in refusal(packed(tmp_path, **arrays), tmp_path, "npz:own.npz")
 
 
+@pytest.mark.parametrize(
+    ("labels", "classes", "cure"),
+    [
+        (Y + 1, 3, "its labels are 1, 2, 3: count them from 0, that is, save y - 1"),
+        (
+            np.where(np.arange(12) > 9, 255, Y),
+            3,
+            "its labels are 0, 1, 2, 255: leave out the images with the label 255",
+        ),
+        (Y * 10, 3, "its labels are 0, 10, 20: number them 0, 1, …, that is, save numpy.unique"),
+        (Y, 2, "set num_classes = 3"),
+        (Y, 4, "set num_classes = 3"),
+    ],
+)
+def test_the_cure_for_other_labels_than_the_matrix_says_is_the_right_one(tmp_path, labels, classes, cure):
+    path = packed(tmp_path, x_train=X, y_train=labels, x_test=X, y_test=labels)
+    directory = prepare("npz:own.npz", 9, "grey", tmp_path, location=str(path))
+    data = Data("npz:own.npz", None, classes, 9, "grey", None, None, 0.25, location=str(path))
+    with pytest.raises(DataError) as caught:
+        open_dataset(directory, data, 0, one_hot=False)
+    assert f"expected {classes} classes, as the matrix says" in str(caught.value)
+    assert cure in str(caught.value)
+
+
 def test_archives_that_are_missing_damaged_or_none_are_refused(tmp_path):
     path = tmp_path / "own.npz"
     assert f"there is no file {path}" in refusal(path, tmp_path, "npz:own.npz")
@@ -496,6 +522,33 @@ def test_an_archive_that_claims_more_than_any_memory_holds_is_refused(tmp_path):
     assert "cannot be read as an .npz archive of plain arrays: Unable to allocate" in refusal(
         path, tmp_path, "npz:own.npz"
     )
+
+
+def test_a_class_of_one_training_image_is_said_and_is_data_of_its_own(tmp_path):
+    arrays, meta = prepared(classes(tmp_path / "own", {"a": 4, "b": 2}), tmp_path)
+    assert meta["notes"] == ["folder:own: one training image of b, which is never taken for validation"]
+    plain = hashlib.sha256()
+    for name in ("train_images", "train_labels", "test_images", "test_labels"):
+        plain.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode() + arrays[name].tobytes())
+    assert meta["fingerprint"] != plain.hexdigest()
+
+
+def test_a_request_that_is_too_long_for_an_argument_comes_in_a_file(tmp_path, capsys):
+    names = [f"{number:05}" + "\u985e" * 75 for number in range(2500)]
+    path = packed(tmp_path, x=X, y=Y)
+    wish = {
+        "source": "npz:own.npz",
+        "image_size": 9,
+        "color": "grey",
+        "cache_root": str(tmp_path),
+        "location": str(path),
+    }
+    argument = _argument({**wish, "class_names": names}, tmp_path / "wish.json")
+    assert argument == str(tmp_path / "wish.json")
+    assert _argument(wish, tmp_path / "other.json") == json.dumps(wish)
+    assert main([argument]) == 0
+    directory = Path(json.loads(capsys.readouterr().out)["directory"])
+    assert json.loads((directory / "meta.json").read_text())["class_names"] == names
 
 
 # ---- TFDS

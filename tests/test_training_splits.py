@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.matrix.cell import Data
+from benchmark.matrix.planning.example_counts import class_counts
 from benchmark.training.data.splits import split_test, split_training, stratified_sample
 from benchmark.training.process.failures import DataError
 
@@ -84,3 +85,50 @@ def test_a_class_without_examples_is_said():
 def test_an_empty_validation_set_is_said():
     with pytest.raises(DataError, match="leaves 4 to train on and 0 to validate on"):
         split_training(LABELS, replace(DATA, train_examples=4), seed=0)
+
+
+@pytest.mark.parametrize(
+    ("totals", "changes"),
+    [
+        ([10] * 90 + [2] * 10, {"validation_fraction": 0.5, "train_examples": 100}),
+        ([100] * 10, {"validation_fraction": 0.2, "train_examples": 10}),
+        ([980, 10, 10], {"train_examples": 10}),
+        ([980, 10, 10], {"train_examples": 60, "validation_fraction": 0.5}),
+        ([5, 980, 7, 10], {"train_examples": 20, "classes": (1, 0)}),
+    ],
+)
+def test_a_class_of_which_nothing_would_be_left_to_train_on_is_refused_by_name(totals, changes):
+    labels = np.repeat(np.arange(len(totals)), totals)
+    data = replace(DATA, **{"validation_fraction": 0.0, "num_classes": len(totals), **changes})
+    with pytest.raises(DataError, match=r"leaves no image of .* to train on; add images") as caught:
+        split_training(labels, data, seed=0)
+    kept = data.classes or range(len(totals))
+    left = class_counts(data, [totals[label] for label in kept], [0] * len(totals)).training
+    assert 0 in left
+    names = [f"class {label}" for label in range(len(kept))]
+    with pytest.raises(DataError) as caught:
+        split_training(labels, data, 0, names)
+    assert f"class {left.index(0)}" in str(caught.value)
+
+
+@pytest.mark.parametrize(("totals", "validated"), [([1] * 10, 0), ([10] * 90 + [1] * 10, 90), ([1, 1, 98], 10)])
+def test_the_only_example_of_a_class_is_trained_on_and_never_validated_on(totals, validated):
+    labels = np.repeat(np.arange(len(totals)), totals)
+    data = replace(DATA, num_classes=len(totals), validation_fraction=0.1)
+    training, validation = split_training(labels, data, seed=0)
+    assert np.bincount(training.labels, minlength=len(totals)).all()
+    assert abs(len(validation) - validated) <= 1
+    expected = class_counts(data, totals, [0] * len(totals))
+    assert tuple(np.bincount(training.labels, minlength=len(totals))) == expected.training
+    assert tuple(np.bincount(validation.labels, minlength=len(totals))) == expected.validation
+
+
+@given(label_lists, st.floats(0, 0.9), st.integers(1, 200))
+def test_whatever_is_trained_has_every_class(labels, fraction, examples):
+    data = replace(DATA, validation_fraction=fraction, train_examples=min(examples, len(labels)), num_classes=5)
+    labels = np.unique(labels, return_inverse=True)[1]
+    try:
+        training, _ = split_training(labels, data, seed=1)
+    except DataError:
+        return
+    assert set(training.labels) == set(labels)

@@ -37,12 +37,6 @@ def short_id(cell_id: str) -> str:
     return cell_id[:8]
 
 
-def last_line(detail: str) -> str:
-    """The last line that says something: of a traceback, the exception."""
-    lines = detail.strip().splitlines()
-    return lines[-1] if lines else ""
-
-
 def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"

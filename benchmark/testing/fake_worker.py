@@ -270,7 +270,8 @@ def _finish(job: Job, cell: Cell, state: FakeState, emit: Emit, begun: float) ->
         write_with_faults(Path(job.directory) / name, content, place)
         emit(ArtifactWritten(kind, name, sha256_of(content), len(content)))
     names = tuple(f"class {number}" for number in range(cell.data.num_classes))
-    emit(Predicted(layout.PREDICTIONS, EXAMPLES, names))
+    for part in Predicted(layout.PREDICTIONS, EXAMPLES, names).parts():
+        emit(part)
     faults.point("complete")
     fit_seconds = sum(epoch.seconds for epoch in state.history)
     emit(Completed(len(state.history), fit_seconds, time.perf_counter() - begun))

@@ -148,7 +148,15 @@ class _Attempt:
         if self._job.data_directory is None:
             raise DataError("the job names no prepared dataset; run `bench prepare`")
         one_hot = is_one_hot(self._cell)
-        return open_dataset(Path(self._job.data_directory), self._cell.data, self._cell.seed, one_hot=one_hot)
+        dataset = open_dataset(Path(self._job.data_directory), self._cell.data, self._cell.seed, one_hot=one_hot)
+        if not len(dataset.validation) and any(
+            stage.early_stopping or stage.reduce_learning_rate for stage in self._cell.stages
+        ):
+            raise DataError(
+                f"{self._cell.data.source}: early_stopping and reduce_learning_rate need validation data, and the only "
+                "training image of a class is never taken for that; add images, or set both to false"
+            )
+        return dataset
 
     def _build(self, dataset: Dataset) -> tuple[Network, str | None]:
         """The network with the weights it starts from, and their sha256 or None."""
@@ -235,7 +243,8 @@ class _Attempt:
         self._emit_written("history", layout.HISTORY)
         write_whole(self._directory / layout.PREDICTIONS, predictions)
         self._emit_written("predictions", layout.PREDICTIONS)
-        self._emit(Predicted(layout.PREDICTIONS, len(dataset.test), dataset.class_names))
+        for part in Predicted(layout.PREDICTIONS, len(dataset.test), dataset.class_names).parts():
+            self._emit(part)
         for kind in self._cell.save:
             sample, _ = next(dataset.test.batches(_SAMPLE_IMAGES))
             self._emit_written(kind, save_network(network.core, kind, self._directory, sample))

@@ -11,13 +11,13 @@ import click
 
 from benchmark import units
 from benchmark.cli import output, streams
-from benchmark.cli.cell_names import last_line, short_id
+from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option
 from benchmark.cli.output import Column
 from benchmark.errors import NotFoundError, UserError
 from benchmark.results.read.alive import is_alive
 from benchmark.status import READING_ORDER, UNFINISHED, Status
-from benchmark.text import printable
+from benchmark.text import headline, printable
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -44,7 +44,7 @@ FAILED_COLUMNS = (
     Column("strategy"),
     Column("seed", right=True),
     Column("cause"),
-    Column("detail", show=last_line),
+    Column("detail", show=headline),
 )
 
 

@@ -13,13 +13,12 @@ from rich.table import Table
 from rich.text import Text
 
 from benchmark import units
-from benchmark.cli.cell_names import last_line
 from benchmark.cli.progress.board import Board, FinishedCell, RunningCell
 from benchmark.cli.streams import messages_through
 from benchmark.events import EpochFinished, Event
 from benchmark.matrix.cell import Cell
 from benchmark.status import Status
-from benchmark.text import printable
+from benchmark.text import headline, printable
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
@@ -178,5 +177,5 @@ def _ended(ended: FinishedCell, running: RunningCell | None) -> Text:
         text.append(f"  {_numbers(running, 0)}", style="default")
     text.append(f"  {units.seconds(ended.seconds)}", style="dim")
     if ended.detail and ended.status != Status.COMPLETED:
-        text.append(f"\n    {printable(last_line(ended.detail))}", style="dim")
+        text.append(f"\n    {printable(headline(ended.detail))}", style="dim")
     return text

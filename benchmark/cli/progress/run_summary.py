@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 from benchmark import layout, units
 from benchmark.cli import streams, verbosity
-from benchmark.cli.cell_names import last_line, short_id
+from benchmark.cli.cell_names import short_id
 from benchmark.status import READING_ORDER, Status
-from benchmark.text import without_passwords
+from benchmark.text import headline, without_passwords
 
 if TYPE_CHECKING:
     from benchmark.cli.progress.board import Board, FinishedCell
@@ -49,7 +49,7 @@ def _tell_failures(failed: Sequence[FinishedCell]) -> None:
     reasons: dict[str, list[FinishedCell]] = {}
     for ended in failed:
         cause = f" ({ended.cause})" if ended.cause not in {None, ended.status} else ""
-        detail = f": {last_line(ended.detail)}" if ended.detail else ""
+        detail = f": {headline(ended.detail)}" if ended.detail else ""
         reasons.setdefault(f"{ended.status}{cause}{detail}", []).append(ended)
     for reason, cells in list(reasons.items())[:SHOWN_FAILURES]:
         names = [f"{short_id(ended.cell.cell_id)} {ended.label}" for ended in cells[:SHOWN_CELLS]]

@@ -10,7 +10,7 @@ from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.output import Column
 from benchmark.cli.texts.sparkline import sparkline
-from benchmark.text import printable
+from benchmark.text import headline, printable
 
 RESULTS = (
     "epochs", "best_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss",
@@ -112,7 +112,7 @@ def portray(record: Mapping[str, Any], database: str) -> None:
 
 def _outcome(execution: Mapping[str, Any]) -> str:
     cause = f" ({execution['cause']})" if execution["cause"] and execution["cause"] != execution["status"] else ""
-    detail = f": {execution['detail']}" if execution.get("detail") else ""
+    detail = f": {headline(execution['detail'])}" if execution.get("detail") else ""
     return f"{execution['status']}{cause} in run {execution['run_id']} on {execution['machine']}{detail}"
 
 

@@ -7,9 +7,10 @@ A stratified choice gives each class its share of the examples by the largest re
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
+from benchmark.catalog.image_folders import some
 from benchmark.matrix.cell import Data
 
 
@@ -46,9 +47,32 @@ def class_counts(data: Data, training_totals: Sequence[int], test_totals: Sequen
         test_totals: The same of its test set.
     """
     chosen = _at_most(training_totals, data.train_examples)
-    validation = stratified_shares(chosen, round(sum(chosen) * data.validation_fraction))
-    training = [total - held_out for total, held_out in zip(chosen, validation, strict=True)]
+    training = training_counts(training_totals, data.train_examples, data.validation_fraction)
+    validation = [all_of_it - part for all_of_it, part in zip(chosen, training, strict=True)]
     return ClassCounts(tuple(training), tuple(validation), tuple(_at_most(test_totals, data.test_examples)))
+
+
+def training_counts(totals: Sequence[int], count: int | None, validation_fraction: float) -> list[int]:
+    """Examples of each class that are left to train on, of so many that there are.
+
+    The only example of a class is never taken for validation.
+    """
+    chosen = _at_most(totals, count)
+    validation = stratified_shares(chosen, round(sum(chosen) * validation_fraction))
+    return [kept if total == 1 else kept - part for total, kept, part in zip(totals, chosen, validation, strict=True)]
+
+
+def untrained_problem(data: Data, names: Collection[str]) -> str:
+    """Why a cell is refused whose settings leave no example of some classes to train on, and the cures.
+
+    Stratified shares are rounded, so that a class with few examples may get none, or lose all to validation.
+    """
+    asked = [f"train_examples = {data.train_examples}"] if data.train_examples is not None else []
+    asked += [f"validation_fraction = {data.validation_fraction:g}"] if data.validation_fraction else []
+    return (
+        f"{' with '.join(asked)} leaves no image of {some(names)} to train on; add images of such classes, take more "
+        "train_examples or a smaller validation_fraction (0 for none), or leave them out with `classes`"
+    )
 
 
 def _at_most(totals: Sequence[int], count: int | None) -> list[int]:

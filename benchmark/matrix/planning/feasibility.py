@@ -11,6 +11,7 @@ from benchmark.catalog.facts import SOURCES, architecture_facts
 from benchmark.matrix.cell import Architecture, Cell, Data
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
+from benchmark.matrix.planning.example_counts import training_counts, untrained_problem
 
 _WEIGHTLESS = {"dropout", "stage_dropout"}
 """Parameters that do not change the shape of any weight."""
@@ -117,6 +118,22 @@ def _of_split(data: Data, examples: int | None) -> Iterator[str]:
             f"validation_fraction = {data.validation_fraction:g} of {examples} examples leaves {held} to validate on and "
             f"{examples - held} to train on; take more train_examples or another fraction"
         )
+    elif untrained := _untrained(data.source, data.classes, data.train_examples, data.validation_fraction):
+        yield untrained_problem(data, untrained)
+
+
+@cache
+def _untrained(
+    source: str, classes: tuple[int, ...] | None, examples: int | None, validation_fraction: float
+) -> tuple[str, ...]:
+    """Names of the classes of which nothing would be left to train on, as far as the source is known."""
+    facts = SOURCES.get(source)
+    if facts is None:
+        return ()
+    labels = range(len(facts.class_names)) if classes is None else classes
+    totals = [facts.train_per_class[label] for label in labels]
+    left = training_counts(totals, examples, validation_fraction)
+    return tuple(facts.class_names[label] for label, count in zip(labels, left, strict=True) if not count)
 
 
 def unfit_parent(child: Cell, parent: Cell) -> str | None:

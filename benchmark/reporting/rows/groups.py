@@ -11,6 +11,7 @@ from benchmark.reporting.rows.flat_settings import describe, key_of, settings_of
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import Metric, value_of
 from benchmark.status import Cause, Status
+from benchmark.text import uncolored
 
 LONGEST_REASON = 300
 
@@ -135,7 +136,7 @@ def _finished_group(rows: Sequence[ResultRow], settings: Mapping[str, Any], vari
         status, cause = row["status"], row.get("cause")
         if status != Status.COMPLETED:
             what = f"{status} ({cause})" if cause and cause not in {status, Cause.PARENT} else str(status)
-            missing.append(Missing(row["seed"], what, _short(row.get("detail")), row))
+            missing.append(Missing(row["seed"], what, _short(uncolored(row.get("detail") or "")), row))
     settings = {**settings, "variant": variant} if variant > 1 else settings
     return _group(newest, settings, completed, missing, newest.get("run_id") or 0)
 

@@ -122,7 +122,7 @@ class Attempt:
         elif isinstance(event, ArtifactWritten):
             self.artifacts.append(event)
         elif isinstance(event, Predicted):
-            self.predicted = event
+            self.predicted = event.joined(self.predicted)
 
     def stop(self, now: float, grace: float) -> None:
         """Asks the worker to save its state and stop; kills it when the grace is over."""

@@ -16,6 +16,7 @@ from benchmark.scheduling.loop.context import RunContext, name_of
 from benchmark.scheduling.loop.disturbance import oom_kills
 from benchmark.scheduling.processes.slots import Grant
 from benchmark.status import Cause, Status, status_of
+from benchmark.text import headline
 
 LOST_DEVICES = 2
 """After so many losses of a GPU nothing runs on it any more in this run."""
@@ -73,7 +74,7 @@ def fail_unprepared(run: RunContext) -> None:
     if run.stopped is not None:
         return
     for cell_ids, problem in unprepared:
-        last_line = problem.splitlines()[-1]
+        reason = headline(problem)
         for cell in run.assignment.run:
             if cell.cell_id in cell_ids and cell.cell_id in run.queue.unfinished:
                 start = run.recorder.start_attempt(
@@ -84,9 +85,9 @@ def fail_unprepared(run: RunContext) -> None:
                     fresh=cell.cell_id in run.assignment.again,
                 )
                 if start is not None:
-                    error = Failed(Cause.DATA_ERROR, "PreparationError", last_line, problem)
-                    run.recorder.finish_attempt(start.attempt_id, Verdict(Cause.DATA_ERROR, last_line), error=error)
-                    settle(run, cell, Cause.DATA_ERROR, last_line)
+                    error = Failed(Cause.DATA_ERROR, "PreparationError", reason, problem)
+                    run.recorder.finish_attempt(start.attempt_id, Verdict(Cause.DATA_ERROR, reason), error=error)
+                    settle(run, cell, Cause.DATA_ERROR, reason)
 
 
 def interrupt_pending(run: RunContext) -> None:

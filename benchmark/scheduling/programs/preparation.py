@@ -25,11 +25,14 @@ from benchmark.scheduling.processes.guarded_process import GuardedProcess, start
 from benchmark.scheduling.processes.slots import Grant, Slots
 from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import Status
+from benchmark.text import headline
 
 COMMAND = (sys.executable, "-m", "benchmark.training.programs.prepare")
 """Is given the wish as JSON; its last line is JSON again, with `error` when it ends with another status than 0."""
 
 _LOG_TAIL_CHARACTERS = 8 << 10
+
+_ARGUMENT_LIMIT_BYTES = 100_000
 
 _OF_USERS = ("location", "test_fraction", "class_names", "background")
 """What the program is told of users' own sources."""
@@ -179,7 +182,7 @@ class Preparations:
         return _Task(name, {**wish, **where_from}, Path(self._logs.name) / f"{len(self._tasks)}.txt")
 
     def _begin(self, task: _Task, grant: Grant, slots: Slots, note: Callable[[str], None]) -> None:
-        command = [*COMMAND, json.dumps(task.wish)]
+        command = [*COMMAND, _argument(task.wish, task.log_path.with_suffix(".json"))]
         environment = worker_environment(os.environ, "tensorflow", threads=1, gpu=None)
         task.process = start_guarded(command, environment, task.log_path)
         task.grant, task.state = grant, Status.RUNNING
@@ -218,8 +221,20 @@ class Preparations:
         with contextlib.suppress(OSError):
             words = task.log_path.read_text(errors="replace").strip()[-_LOG_TAIL_CHARACTERS:]
         if exited is not None and exited.signal:
-            words += f"\npreparing {task.name} was ended by {signal_name(exited.signal)}"
-        return _error_in(words) or words.strip() or f"preparing {task.name} failed without a word; try: bench prepare"
+            return f"preparing {task.name} was ended by {signal_name(exited.signal)}\n{words}"
+        if (problem := _error_in(words)) is not None:
+            return problem
+        reason = headline(words) or "without a word; try: bench prepare"
+        return f"preparing {task.name} failed: {reason}\n{words}"
+
+
+def _argument(wish: Mapping[str, Any], file: Path) -> str:
+    """The wish as an argument, or the file that it is written into where it is too long for one (Linux: 128 KiB)."""
+    text = json.dumps(wish)
+    if len(text) < _ARGUMENT_LIMIT_BYTES:
+        return text
+    file.write_text(text, encoding="utf-8")
+    return str(file)
 
 
 def _error_in(output: str) -> str | None:

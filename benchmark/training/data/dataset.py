@@ -8,7 +8,7 @@ epoch can be trained again after a restart, bit for bit.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -101,13 +101,14 @@ def open_dataset(directory: Path, data: Data, seed: int, *, one_hot: bool) -> Da
     for part in ("train", "test"):
         file = layout.array_file(directory, f"{part}_images")
         _check(file, arrays[f"{part}_images"], shape, len(arrays[f"{part}_labels"]))
-    training, validation = split_training(arrays["train_labels"], data, seed)
+    names = _names(meta["class_names"], data, arrays)
+    training, validation = split_training(arrays["train_labels"], data, seed, names)
     width = data.num_classes if one_hot else None
     return Dataset(
         training=ExampleSet(arrays["train_images"], training, width),
         validation=ExampleSet(arrays["train_images"], validation),
         test=ExampleSet(arrays["test_images"], split_test(arrays["test_labels"], data)),
-        class_names=_names(meta["class_names"], data),
+        class_names=names,
         fingerprint=meta["fingerprint"],
     )
 
@@ -136,13 +137,26 @@ def _check(file: Path, images: NDArray[Any], shape: tuple[int, ...], count: int)
         )
 
 
-def _names(names: list[str], data: Data) -> tuple[str, ...]:
+def _names(names: list[str], data: Data, arrays: Mapping[str, NDArray[Any]]) -> tuple[str, ...]:
     if data.classes is not None:
         return tuple(names[label] for label in data.classes)
     if len(names) != data.num_classes:
         shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
+        labels = np.union1d(arrays["train_labels"], arrays["test_labels"])
         raise DataError(
             f"{data.source}: expected {data.num_classes} classes, as the matrix says, found {len(names)}: {shown}; "
-            f"set num_classes = {len(names)} in the definition of the dataset"
+            f"{_cure(labels, len(names), data.num_classes)}"
         )
     return tuple(names)
+
+
+def _cure(labels: NDArray[Any], count: int, expected: int) -> str:
+    """What to do where other labels [k], sorted, are there than the matrix says: not always what the highest one suggests."""
+    if len(labels) == count or expected > count:
+        return f"set num_classes = {count} in the definition of the dataset"
+    shown = ", ".join(map(str, labels[:12])) + (", …" if len(labels) > 12 else "")
+    if labels[0] == 1 and labels[-1] == expected:
+        return f"its labels are {shown}: count them from 0, that is, save y - 1"
+    if (labels[:-1] < expected).all():
+        return f"its labels are {shown}: leave out the images with the label {labels[-1]}, if that stands for none"
+    return f"its labels are {shown}: number them 0, 1, …, that is, save numpy.unique(y, return_inverse=True)[1]"

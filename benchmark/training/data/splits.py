@@ -6,6 +6,7 @@ depend on the cell's seed; a test subset uses the fixed seed 0, so that all seed
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.matrix.cell import Data
-from benchmark.matrix.planning.example_counts import stratified_shares
+from benchmark.matrix.planning.example_counts import stratified_shares, untrained_problem
 from benchmark.training.process.failures import DataError
 
 Indices = NDArray[np.int64]
@@ -38,28 +39,39 @@ class Split:
         return Split(self.indices[positions], self.labels[positions])
 
 
-def split_training(labels: NDArray[Any], data: Data, seed: int) -> tuple[Split, Split]:
+def split_training(
+    labels: NDArray[Any], data: Data, seed: int, class_names: Sequence[str] | None = None
+) -> tuple[Split, Split]:
     """Chooses training and validation examples from the source's training set.
+
+    The only example of a class is never taken for validation, which is empty where each class has only one.
 
     Args:
         labels: Labels of all training examples of the source, [n].
         data: Which classes, how many examples, and which share to validate on.
         seed: Of the cell.
+        class_names: Of the labels that the examples have in this cell; None for their numbers.
 
     Raises:
-        DataError: More examples are asked for than there are, or a side would be empty.
+        DataError: More examples are asked for than there are, a side would be empty, or a class would not be trained.
     """
-    chosen = _fewer(_of_classes(labels, data), data.train_examples, seed, "train_examples")
+    kept = _of_classes(labels, data)
+    chosen = _fewer(kept, data.train_examples, seed, "train_examples")
     count = round(len(chosen) * data.validation_fraction)
     positions = stratified_sample(chosen.labels, count, np.random.default_rng([seed, _VALIDATION_STREAM]))
+    is_only_one = np.bincount(kept.labels) == 1
+    positions = positions[~is_only_one[chosen.labels[positions]]]
     validation = chosen.at(positions)
     training = chosen.at(np.setdiff1d(np.arange(len(chosen)), positions))
-    if not len(training) or (data.validation_fraction > 0 and not len(validation)):
+    if not len(training) or (data.validation_fraction > 0 and not count):
         raise DataError(
             f"{len(chosen)} training examples of {data.source} cannot be split: validation_fraction = "
-            f"{data.validation_fraction} leaves {len(training)} to train on and {len(validation)} to validate on; "
+            f"{data.validation_fraction} leaves {len(training)} to train on and {count} to validate on; "
             "take more train_examples or another validation_fraction"
         )
+    if len(untrained := np.setdiff1d(kept.labels, training.labels)):
+        names = [str(label) if class_names is None else class_names[label] for label in untrained.tolist()]
+        raise DataError(f"{data.source}: {untrained_problem(data, names)}")
     return training, validation
 
 

@@ -182,6 +182,9 @@ def _absent_classes(source: str, directory: Path, class_names: Sequence[str]) ->
         present = set(np.load(layout.array_file(directory, f"{part}_labels")).tolist())
         if absent := [name for label, name in enumerate(class_names) if label not in present]:
             yield f"{source}: no {purpose} image of {some(absent)}, so that {meaning}"
+    counts = np.bincount(np.load(layout.array_file(directory, "train_labels")), minlength=len(class_names))
+    if single := [name for name, count in zip(class_names, counts.tolist(), strict=True) if count == 1]:
+        yield f"{source}: one training image of {some(single)}, which is never taken for validation"
 
 
 def _versions() -> dict[str, str]:
@@ -211,8 +214,9 @@ class _Progress(logging.Handler):
 
 
 def main(arguments: list[str]) -> int:
-    """Runs the program: one JSON object as argument, one JSON line on stdout; returns the exit status."""
-    request = json.loads(arguments[0])
+    """Runs the program: one JSON object as argument, or the path of a file with it, one JSON line on stdout; returns the exit status."""
+    text = arguments[0] if arguments[0].startswith("{") else Path(arguments[0]).read_text(encoding="utf-8")
+    request = json.loads(text)
     logger = logging.getLogger("benchmark.training")
     logger.addHandler(_Progress())
     logger.setLevel(logging.INFO)
