@@ -28,7 +28,7 @@ def _generator():
 
 
 GENERATED = _generator().pages()
-PAGES = [path for path in (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))) if path.exists()]
+PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md")), *sorted((ROOT / "docs").rglob("*.md"))]
 
 
 @dataclass(frozen=True)
@@ -161,7 +161,9 @@ def test_a_command_that_cannot_be_typed_is_found():
 
 @pytest.mark.parametrize("block", blocks("python"))
 def test_python_in_pages_compiles(block):
-    compile(block.code, f"{block.path.name}:{block.line}", "exec")
+    # excerpts of modules are no whole programs; tests follow the recipes that they stand in
+    if not block.code.startswith("# benchmark/"):
+        compile(block.code, f"{block.path.name}:{block.line}", "exec")
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -195,15 +197,19 @@ def test_links_in_pages_lead_somewhere(path):
             assert (path.parent / target).exists(), target
 
 
-ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+ABOUT_THE_CODE = {
+    name: (ROOT / name).read_text(encoding="utf-8")
+    for name in ("docs/architecture.md", "docs/decisions.md", "CONTRIBUTING.md")
+}
 MODULE_PATH = re.compile(r"`((?:\w+/)*[a-z]\w+\.py)`")
+FOLDER_PATH = re.compile(r"`((?:\w+/)+)`")
 WORD = re.compile(r"[\w.]+")
-NAMES_OF_A_MODULE = re.compile(r"`((?:\w+/)*\w+\.py)` ((?:`[\w.]+`(?:, )?)+)")
+NAMES_OF_A_MODULE = re.compile(r"`((?:\w+/)*\w+\.py)`[ \n]((?:`[\w.]+`(?:,[ \n])?)+)")
 
 
 @functools.cache
 def module_named(text: str) -> Path:
-    """The file of a path in the page: below the package or the root, or the only one that ends so."""
+    """The file of a path in a page: below the package or the root, or the only one that ends so."""
     whole = [path for path in (ROOT / "benchmark" / text, ROOT / text) if path.is_file()]
     (path,) = whole[:1] or [path for path in (ROOT / "benchmark").rglob(Path(text).name) if path.match(text)]
     return path
@@ -221,12 +227,38 @@ def defined_in(path: Path) -> set[str]:
     return defined
 
 
-@pytest.mark.parametrize("text", sorted(set(MODULE_PATH.findall(ARCHITECTURE))))
-def test_modules_in_the_architecture_are_there(text):
+@pytest.mark.parametrize(
+    ("page", "text"),
+    sorted({(page, path) for page, text in ABOUT_THE_CODE.items() for path in MODULE_PATH.findall(text)}),
+)
+def test_modules_in_pages_about_the_code_are_there(page, text):
     assert module_named(text).is_file()
 
 
-def test_functions_in_the_architecture_are_there():
-    pairs = {(text, name) for text, names in NAMES_OF_A_MODULE.findall(ARCHITECTURE) for name in WORD.findall(names)}
-    assert len(pairs) > 60
+@pytest.mark.parametrize("page", ABOUT_THE_CODE)
+def test_folders_in_pages_about_the_code_are_there(page):
+    folders = FOLDER_PATH.findall(ABOUT_THE_CODE[page])
+    assert not [
+        folder for folder in folders if not ((ROOT / "benchmark" / folder).is_dir() or (ROOT / folder).is_dir())
+    ]
+
+
+@pytest.mark.parametrize(("page", "at_least"), [("docs/architecture.md", 90), ("docs/decisions.md", 30)])
+def test_functions_in_pages_about_the_code_are_there(page, at_least):
+    found = NAMES_OF_A_MODULE.findall(ABOUT_THE_CODE[page])
+    pairs = {(text, name) for text, names in found for name in WORD.findall(names)}
+    assert len(pairs) > at_least
     assert not {(text, name) for text, name in pairs if name not in defined_in(module_named(text))}
+
+
+def test_the_architecture_can_be_read_in_ten_minutes():
+    assert len(ABOUT_THE_CODE["docs/architecture.md"].splitlines()) <= 170
+
+
+def test_every_page_can_be_reached_from_the_readme():
+    reached, new = set(), {ROOT / "README.md"}
+    while new:
+        reached |= new
+        links = {(page.parent / link["target"]).resolve() for page in new for link in LINK.finditer(page.read_text())}
+        new = {path for path in links if path.suffix == ".md" and path.is_file()} - reached
+    assert set(PAGES) <= reached

@@ -133,6 +133,27 @@ def test_the_tables_name_every_part_and_every_folder():
     assert {short(name) for name in PACKAGES if name.count(".") > 1} == set(FOLDER_MAY_IMPORT)
 
 
+ARCHITECTURE = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+
+
+def rows_below(heading: str) -> list[list[str]]:
+    """The rows of the table below a heading of the architecture page, without its head."""
+    lines = ARCHITECTURE.partition(f"\n## {heading}\n")[2].partition("\n## ")[0].splitlines()
+    return [[field.strip() for field in line.split("|")[1:-1]] for line in lines if line.startswith("|")][2:]
+
+
+def test_the_architecture_draws_the_same_table():
+    drawn = {
+        row[0].strip("`").removesuffix(".py").strip("/"): set(row[2].split(", ")) - {""}
+        for row in rows_below("The parts")
+    }
+    assert drawn == {name: MAY_IMPORT[name] - FOUNDATIONS for name in MAY_IMPORT.keys() - FOUNDATIONS}
+
+
+def test_the_architecture_names_every_folder():
+    assert {row[0].strip("`/").replace("/", ".") for row in rows_below("The folders")} == set(FOLDER_MAY_IMPORT)
+
+
 def test_what_is_allowed_for_now_is_still_there():
     there = {(short(name_of(path)), short(name)) for path in MODULES for name in imports_of(path)}
     assert there >= NOT_YET, "remove what is not imported any more from NOT_YET"
