@@ -36,7 +36,7 @@ def pages() -> dict[Path, str]:
 
 
 def _index(context: click.Context) -> str:
-    rows = [f"| [`bench {name}`]({name}.md) | {summary} |" for name, (_, summary) in bench.verbs.items()]
+    rows = [f"| [`bench {name}`]({name}.md) | {summary} |" for name, summary in bench.verbs.items()]
     epilog = _plain(bench.epilog or "").split("\n\n")[-1]
     del context
     return "\n".join([NOTE, "# Commands", "", "| command | does |", "|---|---|", *rows, "", epilog, ""])

@@ -6,12 +6,12 @@ The newer version is a copy of the package in which `CONTRIBUTING.md` was follow
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import signal
 
 import pytest
 from harness import MATRIX, ROOT, Run
+from recipes import added, copy_of_package, follow
 
 FIRST, CHILD = "strategy=scratch,seed=0", "strategy=continued,seed=0"
 FIELDS = {
@@ -28,36 +28,15 @@ NEW = {"gradient_noise": 0.0, "distortion": None, "sharpness": "plain", "echo_se
 AT_DEFAULT = 'gradient_noise = 0\ndistortion = { rotation = 0 }\nsharpness = "plain"\necho_seed = "seed"\n'
 
 
-def recipe() -> dict[str, str]:
-    """The lines that CONTRIBUTING.md says to add, by the place that it names."""
-    section = (ROOT / "CONTRIBUTING.md").read_text().partition("## Add a setting\n")[2].partition("\n## ")[0]
-    return dict(re.findall(r"```python\n# (.+?)\n(.+?\n)```", section, re.DOTALL))
-
-
-def add_field(source: str, kind: str, lines: str) -> str:
-    """The module with more lines after the last field of a dataclass."""
-    begin = source.index(f"class {kind}:")
-    last = re.compile(r"^    [a-z_]+: .+\n(?!    [a-z_]+: )", re.MULTILINE).search(
-        source, source.index('\n    """\n', begin)
-    )
-    assert last
-    return source[: last.end()] + lines + source[last.end() :]
-
-
 @pytest.fixture(scope="module")
 def newer(tmp_path_factory) -> str:
     """Where the newer version is imported from."""
-    root = tmp_path_factory.mktemp("newer")
-    shutil.copytree(ROOT / "benchmark", root / "benchmark")
-    steps = recipe()
-    fields = {**FIELDS, "Stage": steps["benchmark/matrix/cell.py, class Stage"] + FIELDS["Stage"]}
+    root = copy_of_package(tmp_path_factory.mktemp("newer"))
+    follow("Add a setting", root)
     cell, settings = (root / "benchmark" / "matrix" / name for name in ("cell.py", "settings.py"))
-    source = cell.read_text()
-    for kind, lines in fields.items():
-        source = add_field(source, kind, lines)
-    cell.write_text(source)
-    head, middle, tail = settings.read_text().partition(")\n\nSETTINGS: ")
-    settings.write_text(head + steps["benchmark/matrix/settings.py, _TABLE"] + ROWS + middle + tail)
+    for kind, lines in FIELDS.items():
+        cell.write_text(added(cell.read_text(), f"class {kind}", lines))
+    settings.write_text(added(settings.read_text(), "_TABLE", ROWS))
     return str(root)
 
 

@@ -1,4 +1,4 @@
-"""`bench`: the command line as a whole. Each verb is a module of this package, imported when it is called."""
+"""`bench`: the command line as a whole."""
 
 from __future__ import annotations
 
@@ -9,27 +9,25 @@ from benchmark.cli.options import common_options
 from benchmark.cli.verb_group import VerbGroup
 
 VERBS = {
-    name: (f"benchmark.cli.commands.{name}", summary)
-    for name, summary in {
-        "init": "Write a commented matrix.toml to start from.",
-        "plan": "Show what `bench run` would do, and how long it would take.",
-        "prepare": "Download and prepare the datasets that a matrix needs.",
-        "run": "Run the matrix: finished cells are skipped, unfinished ones go on.",
-        "status": "Show the progress of the current or last run.",
-        "list": "List cells, runs, datasets, models, strategies or presets.",
-        "show": "Show everything about one cell.",
-        "predict": "Say what trained cells see on pictures.",
-        "explain": "Show where in an image a trained cell saw the evidence.",
-        "report": "Print comparison tables of the recorded results.",
-        "compare": "Compare two selections of results, paired.",
-        "why": "Say why a cell ran again, or would.",
-        "reproduce": "Run a cell again and say whether it came out the same.",
-        "query": "Ask the database one reading SQL statement.",
-        "db": "Look after the database: check, upgrade, back up, salvage, merge, export.",
-        "gc": "Show or delete the files that nothing needs any more.",
-        "doctor": "Check devices, versions, caches and data of this machine.",
-    }.items()
+    "init": "Write a commented matrix.toml to start from.",
+    "plan": "Show what `bench run` would do, and how long it would take.",
+    "prepare": "Download and prepare the datasets that a matrix needs.",
+    "run": "Run the matrix: finished cells are skipped, unfinished ones go on.",
+    "status": "Show the progress of the current or last run.",
+    "list": "List cells, runs, datasets, models, strategies or presets.",
+    "show": "Show everything about one cell.",
+    "predict": "Say what trained cells see on pictures.",
+    "explain": "Show where in an image a trained cell saw the evidence.",
+    "report": "Print comparison tables of the recorded results.",
+    "compare": "Compare two selections of results, paired.",
+    "why": "Say why a cell ran again, or would.",
+    "reproduce": "Run a cell again and say whether it came out the same.",
+    "query": "Ask the database one reading SQL statement.",
+    "db": "Look after the database: check, upgrade, back up, salvage, merge, export.",
+    "gc": "Show or delete the files that nothing needs any more.",
+    "doctor": "Check devices, versions, caches and data of this machine.",
 }
+"""For each verb its summary; the verb itself is `command` in `commands/VERB.py`, imported when it is called."""
 
 EPILOG = """\b
 Start with two commands:

@@ -30,13 +30,13 @@ class SuggestingGroup(click.Group):
 
 
 class VerbGroup(SuggestingGroup):
-    """The root: its commands live in modules of their own, and every failure ends in `failures`.
+    """The root: its commands live in modules of their own, and every failure ends in `error_exit`.
 
     Args:
-        verbs: For each command its module and its one-line help, which `--help` shows without importing the module.
+        verbs: For each command its one-line help, which `--help` shows without importing the command's module.
     """
 
-    def __init__(self, *args: Any, verbs: Mapping[str, tuple[str, str]] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, verbs: Mapping[str, str] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.verbs = dict(verbs or {})
 
@@ -48,13 +48,13 @@ class VerbGroup(SuggestingGroup):
         del ctx
         if cmd_name not in self.verbs:
             return None
-        module = importlib.import_module(self.verbs[cmd_name][0])
+        module = importlib.import_module(f"benchmark.cli.commands.{cmd_name}")
         return cast("click.Command", module.command)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
         with formatter.section("Commands"):
-            formatter.write_dl([(name, summary) for name, (_, summary) in self.verbs.items()])
+            formatter.write_dl(list(self.verbs.items()))
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         """Run one command line and end the process with its exit code.

@@ -50,6 +50,12 @@ FIT_SECONDS = Metric("fit_seconds", "fit seconds", "seconds", "s", higher_is_bet
 RATE = Metric("images_per_second", "images/s", "rate", "images/s", higher_is_better=True, is_timing=True)
 PEAK_MEMORY = Metric("peak_rss_bytes", "peak memory", "bytes", "bytes")
 
+SUMMARY_METRICS = (
+    TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY, TEST_LOSS, TTA_ACCURACY, TTA_LOSS, EPOCHS, BEST_EPOCH,
+    PARAMETERS, FIT_SECONDS, RATE, PEAK_MEMORY,
+)  # fmt: skip
+"""The columns of the summary table; those of test-time augmentation are shown only where a group has them."""
+
 
 def value_of(row: Mapping[str, Any], metric: Metric) -> float | None:
     """The value of a row in a metric; None when it is missing, or a timing that is not valid."""

@@ -7,32 +7,11 @@ from collections.abc import Sequence
 from benchmark.reporting.rows.ensembles import Ensemble
 from benchmark.reporting.rows.flat_settings import describe
 from benchmark.reporting.rows.groups import Group, varying_settings
-from benchmark.reporting.rows.metrics import (
-    BEST_EPOCH,
-    EPOCHS,
-    FIT_SECONDS,
-    PARAMETERS,
-    PEAK_MEMORY,
-    RATE,
-    TEST_ACCURACY,
-    TEST_LOSS,
-    TRAIN_ACCURACY,
-    TTA_ACCURACY,
-    TTA_LOSS,
-    VAL_ACCURACY,
-    Metric,
-)
+from benchmark.reporting.rows.metrics import SUMMARY_METRICS, TTA_ACCURACY, TTA_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import note_on_incomplete, note_on_timings, reasons
 from benchmark.reporting.rows.phases import note_on_phases
 from benchmark.reporting.statistics import measure
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
-
-METRICS = (
-    TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY, TEST_LOSS, TTA_ACCURACY, TTA_LOSS, EPOCHS, BEST_EPOCH,
-    PARAMETERS, FIT_SECONDS, RATE, PEAK_MEMORY,
-)  # fmt: skip
-"""Those of test-time augmentation are shown only where a group has them."""
-
 
 def summary_table(groups: Sequence[Group], ensembles: Sequence[Ensemble] = ()) -> Table:
     """All groups, also those without a result, with the means of their seeds; then the ensembles."""
@@ -41,7 +20,7 @@ def summary_table(groups: Sequence[Group], ensembles: Sequence[Ensemble] = ()) -
     groups = sorted(groups, key=lambda group: order.index((group.dataset, group.model)))
     varying = varying_settings(groups)
     has_views = any(group.values(TTA_ACCURACY) for group in groups)
-    metrics = [metric for metric in METRICS if has_views or metric not in {TTA_ACCURACY, TTA_LOSS}]
+    metrics = [metric for metric in SUMMARY_METRICS if has_views or metric not in {TTA_ACCURACY, TTA_LOSS}]
     footnotes = Footnotes()
     rows = [_row(group, varying, metrics, footnotes) for group in groups]
     rows += [_ensemble_row(ensemble, metrics) for ensemble in ensembles]
@@ -66,7 +45,7 @@ def summary_table(groups: Sequence[Group], ensembles: Sequence[Ensemble] = ()) -
 
 def _setting_key(name: str) -> str:
     """The key of a setting's column; the setting `epochs` (planned) must not collide with the metric (trained)."""
-    taken = {metric.key for metric in METRICS} | {"n", "dataset", "model", "strategy"}
+    taken = {metric.key for metric in SUMMARY_METRICS} | {"n", "dataset", "model", "strategy"}
     return f"setting_{name}" if name in taken else name
 
 
