@@ -13,6 +13,7 @@ from benchmark.reporting.rows.phases import note_on_phases
 from benchmark.reporting.statistics import measure
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
 
+
 def summary_table(groups: Sequence[Group], ensembles: Sequence[Ensemble] = ()) -> Table:
     """All groups, also those without a result, with the means of their seeds; then the ensembles."""
     # groups of the same dataset and model next to each other, otherwise in their order
