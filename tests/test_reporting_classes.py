@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from reporting_samples import row
 from results_samples import predictions
+from scheduling_plans import fake_cell
 
 from benchmark.errors import StorageError
 from benchmark.reporting.report import ReportOptions, build_report
@@ -110,3 +111,28 @@ def test_predictions_that_were_changed_together_with_their_digest_are_damage_of_
     )
     with pytest.raises(StorageError, match="changed by hand"):
         decode(row)
+
+
+@pytest.mark.parametrize(
+    ("source", "labels", "expected"),
+    [
+        ("folder:own", (0, 0, 2), ["digits: no test image of dog, so that nothing can be measured there"]),
+        ("npz:own.npz", (1, 1), ["digits: no test image of cat, eel, so that nothing can be measured there"]),
+        ("tfds:own", (0, 1, 2), []),
+        ("digits", (0, 0, 2), []),
+    ],
+)
+def test_every_report_names_the_classes_of_a_users_data_that_were_not_tested(source, labels, expected):
+    cell = fake_cell()
+    spec = dataclasses.replace(cell, data=dataclasses.replace(cell.data, source=source)).to_dict()
+    rows = [{**row(seed=seed), "execution_id": seed, "spec": spec} for seed in (1, 2)]
+    stored = {seed: decoded(labels, labels, ("cat", "dog", "eel")) for seed in (1, 2)}
+    asked: list[int] = []
+
+    def load(ids):
+        asked.extend(ids)
+        return {key: stored[key] for key in ids}
+
+    notes = build_report(rows, [], None, ReportOptions(), predictions=load).notes
+    assert [note for note in notes if "no test image" in note] == expected
+    assert len(asked) <= 1

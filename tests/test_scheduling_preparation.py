@@ -25,7 +25,7 @@ if wish["source"] == "murdered":
     os.kill(os.getpid(), 9)
 os.makedirs(directory)
 open(directory / "log", "a").write("built\\n")
-open(directory / "meta.json", "w").write(json.dumps({"fingerprint": wish["source"] * 3}))
+open(directory / "meta.json", "w").write(json.dumps({"fingerprint": wish["source"] * 3, "notes": ["a class has no test image"] * (wish["source"] == "remarkable")}))
 """
 
 
@@ -65,6 +65,13 @@ def test_data_that_cannot_be_prepared_end_their_cells_and_no_others(place):
     assert any("was ended by SIGKILL" in (detail or "") for detail in details)
     (trace,) = place.rows("select traceback from attempt where detail like 'absent%'")
     assert trace[0] == "absent: not there; try: bench prepare"
+
+
+def test_what_was_remarked_when_data_were_prepared_is_said_in_every_run(place):
+    for number in range(2):
+        cell = cell_of("remarkable", seed=number)
+        place.run([cell], isolation="spawn")
+        assert [text for text, *_ in place.listener.of("note")].count("a class has no test image") == 1
 
 
 def test_a_dataset_is_prepared_once_for_all_its_cells(place):

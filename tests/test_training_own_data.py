@@ -7,13 +7,14 @@ import io
 import json
 import os
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.catalog.cache import PreparedDirectories
+from benchmark.catalog.cache import PreparedDirectories, data_notes
 from benchmark.matrix.cell import Data
 from benchmark.scheduling.programs.preparation import _argument
 from benchmark.training.data.dataset import open_dataset
@@ -522,6 +523,20 @@ def test_an_archive_that_claims_more_than_any_memory_holds_is_refused(tmp_path):
     assert "cannot be read as an .npz archive of plain arrays: Unable to allocate" in refusal(
         path, tmp_path, "npz:own.npz"
     )
+
+
+def test_the_plan_says_which_classes_have_no_test_images_before_and_after_they_are_prepared(tmp_path):
+    root = tmp_path / "own"
+    classes(root / "train", {"a": 3, "b": 3, "plum": 3})
+    classes(root / "test", {"a": 1})
+    (root / "test" / "b").mkdir()
+    data = Data("folder:own", None, 3, 8, "grey", None, None, 0.1, location=str(root))
+    expected = ["folder:own: no test image of b, plum, so that nothing can be measured there"]
+    assert data_notes([data, data], tmp_path) == expected
+    _, meta = prepared(root, tmp_path)
+    assert meta["notes"] == expected == data_notes([data], tmp_path)
+    assert data_notes([replace(data, location=str(tmp_path / "absent"))], tmp_path) == []
+    assert data_notes([replace(data, source="digits", location=None)], tmp_path) == []
 
 
 def test_a_class_of_one_training_image_is_said_and_is_data_of_its_own(tmp_path):

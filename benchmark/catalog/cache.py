@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -12,7 +13,7 @@ import platformdirs
 
 from benchmark import layout
 from benchmark.catalog.facts import prepared_size
-from benchmark.catalog.image_folders import folder_state
+from benchmark.catalog.image_folders import folder_state, some, untested_classes
 from benchmark.errors import UserError
 from benchmark.files import sha256_of
 
@@ -139,6 +140,31 @@ def remarks(directory: Path) -> list[str]:
     """What the builder of a prepared dataset noted on its source, such as files that it skipped."""
     value = _record(directory).get("notes")
     return [str(remark) for remark in value] if isinstance(value, list) else []
+
+
+def data_notes(datasets: Iterable[DataSpec], cache_root: str | os.PathLike[str]) -> list[str]:
+    """What is known to be remarkable of users' own images: as they were prepared, else as their folders look."""
+    directories = PreparedDirectories(cache_root)
+    notes: dict[str, None] = {}
+    for data in datasets:
+        if data.location is not None:
+            known = remarks(directories.of(data))
+            notes.update(dict.fromkeys(known or _notes_on_folder(data.source, Path(data.location))))
+    return list(notes)
+
+
+def _notes_on_folder(source: str, root: Path) -> list[str]:
+    try:
+        untested = untested_classes(root) if source.startswith("folder:") else []
+    except OSError:  # it is said when the images are prepared
+        untested = []
+    return [absent_images_note(source, "test", untested)] if untested else []
+
+
+def absent_images_note(source: str, part: str, names: Collection[str]) -> str:
+    """Says that classes have no images to train on (`training`), or none to be tested on (`test`)."""
+    lost = "learned" if part == "training" else "measured"
+    return f"{source}: no {part} image of {some(names)}, so that nothing can be {lost} there"
 
 
 def _record(directory: Path) -> dict[str, Any]:

@@ -129,6 +129,19 @@ def _is_image(name: str) -> bool:
     return not name.startswith(".") and name.lower().endswith(IMAGE_ENDINGS)
 
 
+def untested_classes(root: Path) -> list[str]:
+    """The classes of which a folder of test images holds none.
+
+    Raises:
+        OSError: The folder is not there, or cannot be read.
+    """
+    parts = find_layout(root)
+    if parts.test is None:
+        return []
+    tested = {name for name, folder in class_folders(parts.test).items() if image_names(folder)[0]}
+    return [name for name in class_folders(parts.train) if name not in tested]
+
+
 def folder_state(root: Path) -> str:
     """A digest of the names of all classes, and of the names, sizes and times of all images.
 

@@ -21,7 +21,7 @@ from benchmark.reporting.rows.latest import (
 from benchmark.reporting.rows.predictions import LoadPredictions
 from benchmark.reporting.table import Report, Table, differences_in, holds_numbers
 from benchmark.reporting.tables.beside_published import published_tables
-from benchmark.reporting.tables.per_class import class_tables, confusion_tables, note_on_unrecorded
+from benchmark.reporting.tables.per_class import class_tables, confusion_tables, note_on_unrecorded, note_on_untested
 from benchmark.reporting.tables.progression import progression_tables
 from benchmark.reporting.tables.summary import summary_table
 from benchmark.reporting.tables.transfer import Pair, default_transfers, transfer_pairs, transfer_tables
@@ -70,7 +70,8 @@ def build_report(
         report_spec: `[report]` of the matrix; where it names no comparison, `default_transfers` are compared.
         options: What to show.
         runs: The runs that the rows name in `run_id`; their versions and hardware count for their rows.
-        predictions: Reads stored predictions; called only for ensembles and tables of `ON_REQUEST`.
+        predictions: Reads stored predictions; called only for ensembles, tables of `ON_REQUEST`, and one execution of
+            each dataset of a user.
 
     Raises:
         UserError: There is no table of a name in `options.tables`.
@@ -108,7 +109,7 @@ def build_report(
         tables += confusion_tables(groups, predictions)
     if set(ON_REQUEST) & set(wanted):
         notes += note_on_unrecorded(groups, predictions)
-    notes += [*note_on_other_machines(rows, machine), *note_on_mixtures(groups)]
+    notes += [*note_on_other_machines(rows, machine), *note_on_mixtures(groups), *note_on_untested(groups, predictions)]
     if any(len(group.completed) > 1 for group in groups):
         notes.append(
             "± is half of a 95 % t interval of the mean over n seeds. It covers what changes with the seed "

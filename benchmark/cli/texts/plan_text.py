@@ -8,6 +8,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, Any
 
 from benchmark import units
+from benchmark.catalog.cache import data_notes
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.run_forecast import Expectation, History, expect
@@ -50,7 +51,8 @@ def show_plan(
     jobs = 1 if options.exclusive else options.jobs
     to_do = [cell for cell in plan.cells if decisions[cell.cell_id].will_run]
     expected = expect(to_do, known, jobs, budget, gpu_share=options.gpu_share)
-    notes = [*plan.notes, *obstacles, *_too_long(expected, options.timeout_seconds)]
+    remarkable = data_notes(dict.fromkeys(cell.data for cell in plan.cells), options.cache_root)
+    notes = [*plan.notes, *remarkable, *obstacles, *_too_long(expected, options.timeout_seconds)]
     row = _Rows(known.statuses, decisions).row
     rows = ({**row(cell), **expected.of_cell(cell.cell_id)} for cell in plan.cells)
     if output_format == "csv":

@@ -46,6 +46,7 @@ class _Task:
         name: How it is called.
         wish: What the program that prepares is asked for.
         directory: Of a dataset: the folder that it is to lie in.
+        told: Whether it was said what is remarkable about it.
         state: `pending`, `running`, `completed` or `failed`.
     """
 
@@ -53,6 +54,7 @@ class _Task:
     wish: Mapping[str, Any]
     log_path: Path
     directory: Path | None = None
+    told: bool = False
     state: Status = Status.PENDING
     problem: str = ""
     process: GuardedProcess | None = None
@@ -129,6 +131,8 @@ class Preparations:
             OSError: No descriptors or no processes are left.
         """
         for task in self._tasks.values():
+            if task.state == Status.COMPLETED:
+                _tell_remarks(task, note)
             if task.state == Status.PENDING and (grant := slots.take_core()) is not None:
                 note(f"preparing {task.name}")
                 try:
@@ -206,8 +210,7 @@ class Preparations:
             task.problem = f"the files of {task.name} changed when the run had begun; run again when they rest"
         if done:
             self._finished(task.name)
-            for remark in remarks(task.directory) if task.directory else ():
-                note(remark)
+            _tell_remarks(task, note)
         self._ended(task.cells, task.problem)
 
     def _let_go(self, task: _Task) -> None:
@@ -235,6 +238,14 @@ def _argument(wish: Mapping[str, Any], file: Path) -> str:
         return text
     file.write_text(text, encoding="utf-8")
     return str(file)
+
+
+def _tell_remarks(task: _Task, note: Callable[[str], None]) -> None:
+    """Says once what was remarked upon when a dataset was prepared, now or in an earlier run."""
+    if task.directory is not None and not task.told:
+        task.told = True
+        for remark in remarks(task.directory):
+            note(remark)
 
 
 def _error_in(output: str) -> str | None:

@@ -33,7 +33,7 @@ import numpy as np
 from filelock import FileLock
 
 from benchmark import layout
-from benchmark.catalog.cache import PREPARATION_VERSION, prepared_directory, source_state
+from benchmark.catalog.cache import PREPARATION_VERSION, absent_images_note, prepared_directory, source_state
 from benchmark.catalog.facts import prepared_size
 from benchmark.catalog.image_folders import some
 from benchmark.files import publish_folder
@@ -175,13 +175,10 @@ def _meta(request: DatasetRequest, directory: Path, content: SourceSummary) -> d
 
 def _absent_classes(source: str, directory: Path, class_names: Sequence[str]) -> Iterator[str]:
     """Says which classes have no images to train on, or none to be tested on."""
-    for part, purpose, meaning in (
-        ("train", "training", "nothing can be learned there"),
-        ("test", "test", "nothing can be measured there"),
-    ):
+    for part, purpose in (("train", "training"), ("test", "test")):
         present = set(np.load(layout.array_file(directory, f"{part}_labels")).tolist())
         if absent := [name for label, name in enumerate(class_names) if label not in present]:
-            yield f"{source}: no {purpose} image of {some(absent)}, so that {meaning}"
+            yield absent_images_note(source, purpose, absent)
     counts = np.bincount(np.load(layout.array_file(directory, "train_labels")), minlength=len(class_names))
     if single := [name for name, count in zip(class_names, counts.tolist(), strict=True) if count == 1]:
         yield f"{source}: one training image of {some(single)}, which is never taken for validation"
