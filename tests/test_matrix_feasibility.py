@@ -52,6 +52,40 @@ def test_settings_that_leave_nothing_of_a_class_to_train_on_are_a_reason():
     assert plan_of(matrix("digits", "simple_cnn", "scratch", "[defaults]\ntrain_examples = 20\n")).cells
 
 
+FLOOR = "reduce_learning_rate = { patience = 1, min_learning_rate = 1e-4 }\n"
+STAGES = "[[strategy.two.stage]]\nlearning_rate = 1e-3\n[[strategy.two.stage]]\nlearning_rate = 1e-9\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "possible", "where"),
+    [
+        (matrix("digits", "simple_cnn", "two", f"[strategy.two]\n{FLOOR}{STAGES}"), 0, " of stage[1]"),
+        (matrix("digits", "simple_cnn", "scratch", f"learning_rate = [1e-4, 1e-9]\n[defaults]\n{FLOOR}"), 1, ""),
+        (matrix("digits", "simple_cnn", "v4", "learning_rate = [1e-3, 1e-9]"), 1, ""),
+        (
+            matrix("digits", "simple_cnn", "scratch", f"[defaults]\n{FLOOR}[[matrix.override]]\nset = {{ learning_rate = 1e-9 }}"),
+            0,
+            "",
+        ),
+        (
+            f'[[matrix.zip]]\nlearning_rate = [1e-3, 1e-9]\nmodel = ["simple_cnn", "basic_cnn"]\n[defaults]\n{FLOOR}'
+            '[matrix]\ndataset = "digits"\nstrategy = "scratch"',
+            1,
+            "",
+        ),
+        (matrix("digits", "simple_cnn", "two", f"learning_rate = 1e-3\n[strategy.two]\n{FLOOR}{STAGES}"), 1, ""),
+    ],
+    ids=["a stage", "an axis", "an axis over a built-in strategy", "an override", "a zip", "an axis that mends it"],
+)  # fmt: skip
+def test_a_floor_above_the_learning_rate_is_refused_wherever_they_come_from(text, possible, where):
+    plan = plan_of(text)
+    assert len(plan.cells) == possible
+    for left_out in plan.left_out:
+        expected = f"reduce_learning_rate.min_learning_rate = 0.0001 is above learning_rate = 1e-09{where}"
+        assert left_out.reason.startswith(expected)
+        assert "set min_learning_rate to at most 1e-09" in left_out.reason
+
+
 def test_a_gpu_beyond_those_there_are_is_left_out():
     text = matrix("digits", "simple_cnn", "scratch", 'device = ["gpu:0", "gpu:1"]')
     plan = plan_of(text, gpus=1)

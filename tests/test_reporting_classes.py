@@ -7,7 +7,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from reporting_samples import row
 from results_samples import predictions
@@ -40,6 +40,20 @@ def test_the_scores_are_those_of_scikit_learn(pairs):
         for value, column in zip((found.precision, found.recall, found.f1), expected, strict=False):
             other = column[index]
             assert (value is None and (np.isnan(other) or other == 0)) or value == pytest.approx(other)
+
+
+@settings(deadline=None)
+@example([(0, 0), (1, 1)])  # two classes are absent from labels and predictions
+@example([(0, 0), (1, 2)])  # one is absent from the labels alone, one from the predictions alone
+@given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=20))
+def test_the_mean_over_classes_is_the_macro_average_of_scikit_learn(pairs):
+    from sklearn.metrics import precision_recall_fscore_support
+
+    labels, predicted = zip(*pairs, strict=True)
+    expected = precision_recall_fscore_support(labels, predicted, average="macro", zero_division=0)
+    (table,) = report({0: predictions(labels, predicted, "abcd")}, "classes").tables
+    mean = table.rows[-1].cells
+    assert [mean[key].mean for key in ("precision", "recall", "f1")] == pytest.approx(list(expected[:3]))
 
 
 def test_what_cannot_be_known_is_none():

@@ -74,6 +74,16 @@ def test_the_learning_rate_falls_after_each_patience_and_not_below_its_floor():
     assert rates == pytest.approx([0.1, 0.1, 0.01, 0.01, 0.005, 0.005, 0.005])
 
 
+@given(st.floats(1e-12, 1), st.floats(0, 1), st.floats(0.01, 0.99))
+def test_reducing_never_raises_the_learning_rate(rate, floor, factor):
+    callbacks = StageCallbacks(rate, None, ReduceLearningRate("val_loss", factor, 1, floor))
+    rates = [rate]
+    for _ in range(4):
+        callbacks.update(score(0.5, 1.0))
+        rates.append(callbacks.learning_rate)
+    assert rates == sorted(rates, reverse=True)
+
+
 accuracies = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 
 

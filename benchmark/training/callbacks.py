@@ -95,7 +95,9 @@ class StageCallbacks:
         if self._stop_patience and self._stop_patience.is_exhausted_after(score):
             self.stopped = True
         if self._reduce and self._reduce_patience and self._reduce_patience.is_exhausted_after(score):
-            self.learning_rate = max(self.learning_rate * self._reduce.factor, self._reduce.min_learning_rate)
+            reduced = max(self.learning_rate * self._reduce.factor, self._reduce.min_learning_rate)
+            # a record of an older version may have a floor above the rate: reducing never raises it
+            self.learning_rate = min(self.learning_rate, reduced)
             self._reduce_patience.restart()
 
     def state(self) -> dict[str, Any]:

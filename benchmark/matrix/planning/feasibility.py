@@ -30,6 +30,7 @@ def _reasons(template: CellTemplate, origin: str, machine: MachineKind) -> Itera
         yield from _of_imagenet(template)
     yield from _of_layers(template)
     yield from _of_validation(template)
+    yield from _of_learning_rates(template)
     yield from _of_counts(template.data)
 
 
@@ -86,6 +87,17 @@ def _of_validation(template: CellTemplate) -> Iterator[str]:
             yield f"early_stopping needs validation data; {cure}, or early_stopping = false"
         if stage.reduce_learning_rate is not None:
             yield f"reduce_learning_rate needs validation data; {cure}, or reduce_learning_rate = false"
+
+
+def _of_learning_rates(template: CellTemplate) -> Iterator[str]:
+    for number, stage in enumerate(template.stages):
+        floor = stage.reduce_learning_rate.min_learning_rate if stage.reduce_learning_rate else 0
+        if floor > stage.learning_rate:
+            where = f" of stage[{number}]" if len(template.stages) > 1 else ""
+            yield (
+                f"reduce_learning_rate.min_learning_rate = {floor:g} is above learning_rate = {stage.learning_rate:g}{where}, "
+                f"which can only fall; set min_learning_rate to at most {stage.learning_rate:g}, or reduce_learning_rate = false"
+            )
 
 
 def _of_counts(data: Data) -> Iterator[str]:

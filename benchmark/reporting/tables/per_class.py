@@ -136,9 +136,14 @@ def _class_row(scores: Sequence[ClassScores]) -> Row:
     return Row(cells)
 
 
-def _macro_average(scores: Sequence[ClassScores], key: str) -> float:
-    """The mean over the classes; an unknown score counts as 0, as in scikit-learn's macro average."""
-    return sum(getattr(each, key) or 0.0 for each in scores) / len(scores)
+def _macro_average(scores: Sequence[ClassScores], key: str) -> float | None:
+    """The mean over the classes among labels or predictions; None without any. Of these an unknown score counts as 0.
+
+    This is scikit-learn's `average="macro"` with `zero_division=0` and its own choice of `labels`:
+    https://scikit-learn.org/stable/modules/generated/sklearn.metrics.precision_recall_fscore_support.html
+    """
+    values = [getattr(each, key) or 0.0 for each in scores if each.f1 is not None]
+    return sum(values) / len(values) if values else None
 
 
 def _confusion_table(group: Group, title: str, members: Sequence[Predictions]) -> Table:
