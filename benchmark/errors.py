@@ -21,6 +21,8 @@ import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from benchmark.text import one_line
+
 
 class BenchError(Exception):
     """Base of all errors that end a command with a message instead of a traceback."""
@@ -72,9 +74,9 @@ class MatrixError(UserError):
     def __init__(self, path: str, problems: Sequence[Problem]) -> None:
         self.path = path
         self.problems = tuple(problems)
-        lines = [problem.describe(path) for problem in self.problems]
-        count = f"{len(lines)} problem{'s' if len(lines) != 1 else ''} in {path}"
-        super().__init__("\n".join([count, *(f"  {line}" for line in lines)]))
+        lines = [one_line(f"  {problem.describe(path)}") for problem in self.problems]
+        count = one_line(f"{len(lines)} problem{'s' if len(lines) != 1 else ''} in {path}")
+        super().__init__("\n".join([count, *lines]))
 
 
 class CellsFailedError(BenchError):

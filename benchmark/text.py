@@ -1,6 +1,7 @@
 r"""Text that came from outside (names, labels, tracebacks, other programs' words) made safe for where it goes.
 
 printable       a terminal: line breaks stay, what steers it is written as `\x1b`
+one_line        a line of a table, a note or a log: the same, and a line break in a name makes no line of its own
 quotable        a message that quotes what a user wrote: everything invisible is written as an escape
 plain           a cell of a report or a figure: one line, before any format's own escaping
 json_printable  a JSON document on a terminal: the same meaning
@@ -49,6 +50,11 @@ _COLORS = r"\x1b\[[0-9;]*m"
 def printable(text: str) -> str:
     r"""The text with control, escape and direction characters shown as `\x1b`, so that it cannot steer the terminal."""
     return re.sub(_STEERING, lambda found: ascii(found.group())[1:-1], text)
+
+
+def one_line(text: str) -> str:
+    r"""The text as `printable` has it, on one line: line breaks and tabs are shown as `\n` and `\t`."""
+    return printable(text).replace("\n", "\\n").replace("\t", "\\t")
 
 
 def json_printable(text: str) -> str:

@@ -53,6 +53,15 @@ def test_settings_that_leave_nothing_of_a_class_to_train_on_are_a_reason():
 
 
 FLOOR = "reduce_learning_rate = { patience = 1, min_learning_rate = 1e-4 }\n"
+ZIPPED = """
+[matrix]
+dataset = "digits"
+strategy = "scratch"
+[[matrix.zip]]
+learning_rate = [1e-3, 1e-9]
+model = ["simple_cnn", "basic_cnn"]
+[defaults]
+"""
 STAGES = "[[strategy.two.stage]]\nlearning_rate = 1e-3\n[[strategy.two.stage]]\nlearning_rate = 1e-9\n"
 
 
@@ -67,12 +76,7 @@ STAGES = "[[strategy.two.stage]]\nlearning_rate = 1e-3\n[[strategy.two.stage]]\n
             0,
             "",
         ),
-        (
-            f'[[matrix.zip]]\nlearning_rate = [1e-3, 1e-9]\nmodel = ["simple_cnn", "basic_cnn"]\n[defaults]\n{FLOOR}'
-            '[matrix]\ndataset = "digits"\nstrategy = "scratch"',
-            1,
-            "",
-        ),
+        (f"{ZIPPED}{FLOOR}", 1, ""),
         (matrix("digits", "simple_cnn", "two", f"learning_rate = 1e-3\n[strategy.two]\n{FLOOR}{STAGES}"), 1, ""),
     ],
     ids=["a stage", "an axis", "an axis over a built-in strategy", "an override", "a zip", "an axis that mends it"],

@@ -76,6 +76,48 @@ def assert_harmless(text: str, *, exact: bool = False) -> None:
     assert exact or not DECEIVING.search(text)
 
 
+FORGED = "\nerror: results.sqlite is damaged\x1b[2J\u202e"
+
+
+@pytest.fixture(scope="module")
+def forging(tmp_path_factory) -> Workplace:
+    """A finished run in a folder, of a database, a machine and a run whose names try to write a line of their own."""
+    place = Workplace(tmp_path_factory.mktemp("place") / f"inner{FORGED}")
+    place.directory.mkdir()
+    place.write(
+        '[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "scratch"\nbackend = "fake"\nseed = [0, 1]\n'
+    )
+    done = place.run("run", "--db", f"x{FORGED}.sqlite", "--name", f"n{FORGED}", BENCH_MACHINE=f"m{FORGED}")
+    assert done.returncode == 0, done.stderr
+    assert_no_forged_line(done.stdout + done.stderr)
+    return place
+
+
+def assert_no_forged_line(text: str) -> None:
+    assert not re.search(r"^error: results\.sqlite", text, flags=re.MULTILINE), text
+    assert_harmless(text)
+
+
+FORGED_COMMANDS = [
+    ("plan",), ("status",), ("why", "seed=0"), ("show", "seed=0"), ("list", "cells"), ("list", "runs"), ("report",),
+    ("report", "--select", "model=nope"), ("report", "--machine", f"q{FORGED}"), ("compare", "seed=0", "seed=1"), ("db", "check"),
+    ("gc",), ("doctor",), ("query", "select * from results"), ("query", f"select '{FORGED}'"), ("show", f"model={FORGED}"),
+    ("plan", "--matrix", f"gone{FORGED}.toml"), ("plan", "--set", f"x{FORGED}=1"), ("plan", "--select", f"model={FORGED}"),
+    ("db", "salvage", f"x{FORGED}.sqlite", f"gone{FORGED}/x"), ("predict", "seed=0", f"gone{FORGED}.png"), (FORGED,),
+    ("db", "backup", f"x{FORGED}"), ("report", "--output", f"gone{FORGED}/x.md"), ("show", f"abcd{FORGED}"), ("run", "--jobs", FORGED),
+    ("db", "merge", f"gone{FORGED}.sqlite"), ("report", "--check", f"gone{FORGED}.md"), ("explain", "seed=0", f"gone{FORGED}.png"),
+    ("prepare", "--matrix", f"gone{FORGED}.toml"), ("init", "--matrix", f"gone{FORGED}/m.toml"), ("reproduce", f"abcd{FORGED}"),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", FORGED_COMMANDS, ids=lambda words: ascii(" ".join(words[:2])))
+def test_no_name_writes_a_line_of_its_own(forging, command, monkeypatch):
+    monkeypatch.setenv("BENCH_DB", f"x{FORGED}.sqlite")
+    done = forging.call(*command)
+    assert done.exit_code in {0, 2, 3, 4}, done.stderr
+    assert_no_forged_line(done.stdout + done.stderr)
+
+
 def call(place: Workplace, *arguments: str):
     done = (
         place.call(*arguments, "--machine", "<i>mach[/]ine</i>") if takes_machine(arguments) else place.call(*arguments)

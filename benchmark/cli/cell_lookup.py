@@ -10,6 +10,7 @@ from benchmark.catalog.backends import trains
 from benchmark.cli.cell_names import short_id
 from benchmark.errors import NotFoundError, UserError
 from benchmark.status import Status
+from benchmark.text import one_line
 
 if TYPE_CHECKING:
     from benchmark.reporting.rows.predictions import LoadPredictions
@@ -105,7 +106,7 @@ def trained_cell(database: Database, cell_id: str, machine: str | None, target: 
 
 def _several(meant: str, rows: Sequence[Mapping[str, Any]]) -> str:
     lines = [
-        f"  {short_id(row['cell_id'])} {row['dataset']} {row['model']} {row['strategy']} seed {row['seed']}"
+        one_line(f"  {short_id(row['cell_id'])} {row['dataset']} {row['model']} {row['strategy']} seed {row['seed']}")
         for row in rows[:SHOWN_CANDIDATES]
     ]
     more = [f"  and {len(rows) - SHOWN_CANDIDATES} more"] if len(rows) > SHOWN_CANDIDATES else []

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.matrix.cell import Cell
+from benchmark.text import one_line
 
 _IN_EVERY_LABEL = {"dataset", "model", "strategy", "seed"}
 
 
 def cell_label(cell: Cell, axes: Sequence[str] = ()) -> str:
     """`digits simple_cnn scratch seed 0`, and the values of the settings that are axes of the matrix."""
-    return f"{cell.dataset} {cell.model} {cell.strategy} seed {cell.seed}{_settings(cell, axes)}"
+    return one_line(f"{cell.dataset} {cell.model} {cell.strategy} seed {cell.seed}{_settings(cell, axes)}")
 
 
 def brief_label(cell: Cell, axes: Sequence[str]) -> str:
@@ -19,7 +20,7 @@ def brief_label(cell: Cell, axes: Sequence[str]) -> str:
     dataset = f"{cell.dataset} " if "dataset" in axes else ""
     strategy = f" {cell.strategy}" if "strategy" in axes else ""
     seed = f" seed {cell.seed}" if "seed" in axes else ""
-    return f"{dataset}{cell.model}{strategy}{seed}{_settings(cell, axes)}"
+    return one_line(f"{dataset}{cell.model}{strategy}{seed}{_settings(cell, axes)}")
 
 
 def _settings(cell: Cell, axes: Sequence[str]) -> str:

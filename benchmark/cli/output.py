@@ -17,7 +17,7 @@ from benchmark import units
 from benchmark.cli import streams
 from benchmark.files import appearing
 from benchmark.status import Status
-from benchmark.text import json_printable, printable
+from benchmark.text import json_printable, one_line
 
 if TYPE_CHECKING:
     from benchmark.reporting.table import Report
@@ -120,10 +120,15 @@ def save_rows(path: Path, header: Sequence[str], rows: Iterator[Row], output_for
 
 
 def write_csv(header: Sequence[str], rows: Iterable[Row], file: TextIO | None = None) -> None:
-    """Comma separated values with a header; None is an empty field, NaN stays `nan`."""
-    writer = csv.writer(sys.stdout if file is None else file, lineterminator="\n")
-    writer.writerow(header)
-    writer.writerows([_csv_field(row.get(key)) for key in header] for row in rows)
+    """Comma separated values with a header; None is an empty field, NaN stays `nan`.
+
+    A terminal gets each row on one line without what steers it; a file and another program get the texts as they are.
+    """
+    stream = sys.stdout if file is None else file
+    field = _terminal_field if stream.isatty() else _csv_field
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerow(map(field, header))
+    writer.writerows([field(row.get(key)) for key in header] for row in rows)
 
 
 def write_csv_rows(rows: Iterator[Row]) -> None:
@@ -147,7 +152,7 @@ def table(rows: Sequence[Row], columns: Sequence[Column], title: str | None = No
     drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
     for column in columns:
         drawn.add_column(
-            Text(column.title or column.key.replace("_", " ")),
+            Text(one_line(column.title or column.key.replace("_", " "))),
             justify="right" if column.right else "left",
             style=column.style or None,
             overflow="fold",
@@ -189,7 +194,7 @@ def _status_style(column: Column, row: Row) -> str:
 def _shown(value: Any, column: Column) -> str:
     if isinstance(value, bytes):
         return units.plural(len(value), "byte")
-    return "" if value is None else printable(column.show(value))
+    return "" if value is None else one_line(column.show(value))
 
 
 def plain(value: Any) -> Any:
@@ -203,6 +208,11 @@ def plain(value: Any) -> Any:
     if isinstance(value, bytes):
         return base64.b64encode(value).decode()
     return value if value is None or isinstance(value, str | int | bool) else str(value)
+
+
+def _terminal_field(value: Any) -> Any:
+    field = _csv_field(value)
+    return one_line(field) if isinstance(field, str) else field
 
 
 def _csv_field(value: Any) -> Any:

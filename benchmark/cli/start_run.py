@@ -10,6 +10,7 @@ from benchmark import units
 from benchmark.cli import streams, verbosity
 from benchmark.cli.progress.run_summary import conclude
 from benchmark.errors import UserError
+from benchmark.text import one_line
 
 if TYPE_CHECKING:
     from benchmark.cli.progress.live_display import LiveDisplay
@@ -72,9 +73,9 @@ def run_plan(plan: Plan, database: str, options: RunOptions, *, wait: bool = Fal
 
 def _announce(plan: Plan) -> None:
     left_out = f", {len(plan.left_out):,} left out" if plan.left_out else ""
-    verbosity.inform(f"{plan.path}: {units.plural(len(plan.cells), 'cell')}{left_out}")
+    verbosity.inform(f"{one_line(plan.path)}: {units.plural(len(plan.cells), 'cell')}{left_out}")
     for note in plan.notes:
-        verbosity.inform(f"note: {note}", "dim")
+        verbosity.inform(one_line(f"note: {note}"), "dim")
 
 
 def _display() -> LiveDisplay | PlainLog:

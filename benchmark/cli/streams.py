@@ -9,6 +9,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import os
+import re
 import shlex
 import sys
 from collections.abc import Iterator
@@ -144,11 +145,14 @@ def say(text: str = "", style: str | None = None) -> None:
 
 
 def readable(text: str) -> str:
-    """A message as it may be shown: it cannot steer the terminal, and holds no password that the user typed."""
+    """A message as it may be shown: it cannot steer the terminal, and holds no password that the user typed.
+
+    Lines but the first are indented, so that a line break in a name that is quoted cannot forge a message of its own.
+    """
     for word in (*sys.argv[1:], os.environ.get("BENCH_DB", "")):
         if (hidden := without_passwords(word, whole=True)) != word:
             text = text.replace(word, hidden)
-    return printable(without_passwords(text))
+    return re.sub(r"(?!\A)\n(?![ \n])", "\n  ", printable(without_passwords(text)))
 
 
 def command_line(*more: str) -> str:

@@ -6,7 +6,7 @@ import click
 
 from benchmark.cli import doctor_checks, output, streams
 from benchmark.cli.options import CONTEXT, common_options, database_option, format_option
-from benchmark.text import printable
+from benchmark.text import one_line
 
 MARKS = {"good": ("✓", "green"), "note": ("·", "dim"), "missing": ("-", "yellow"), "bad": ("✗", "red")}
 
@@ -41,7 +41,7 @@ def _print(findings: list[doctor_checks.Finding]) -> None:
         mark, style = MARKS[finding.verdict]
         line = Text(f"  {mark} ", style=style)
         line.append(f"{finding.name:<24} ", style="default")
-        line.append(printable(finding.value), style="default")
+        line.append(one_line(finding.value), style="default")
         if finding.cure:
-            line.append(f"\n      {printable(finding.cure)}", style=style)
+            line.append(f"\n      {one_line(finding.cure)}", style=style)
         console.print(line, soft_wrap=True)

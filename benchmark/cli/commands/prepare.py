@@ -15,7 +15,7 @@ from benchmark.cli import streams, verbosity
 from benchmark.cli.options import CONTEXT, MatrixRequest, common_options, matrix_options
 from benchmark.cli.start_run import run_options
 from benchmark.errors import UserError
-from benchmark.text import printable
+from benchmark.text import one_line
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
@@ -105,6 +105,6 @@ def _shown(preparations: Preparations) -> Iterator[Callable[[], None]]:
                 if name not in lines:
                     lines[name] = display.add_task("")
                 words = f"{name}: {text}" if text else name
-                display.update(lines[name], description=printable(words))
+                display.update(lines[name], description=one_line(words))
 
         yield show

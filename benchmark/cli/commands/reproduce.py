@@ -16,7 +16,7 @@ from benchmark.cli.options import CONTEXT, common_options, database_option, exam
 from benchmark.cli.start_run import run_options, run_plan
 from benchmark.errors import CellsFailedError, NotFoundError, UserError
 from benchmark.status import FINAL
-from benchmark.text import printable
+from benchmark.text import one_line
 
 if TYPE_CHECKING:
     from benchmark.matrix.cell import Cell
@@ -256,4 +256,4 @@ def _told(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
         shown = f"test accuracy {accuracy:.4f}" if accuracy is not None else str(record["status"])
         return f"{shown} in run {record['run_id']} on {record['machine']}"
 
-    return printable(f"before: {one(before)}; now: {one(now)}")
+    return one_line(f"before: {one(before)}; now: {one(now)}")

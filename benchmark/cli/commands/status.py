@@ -17,7 +17,7 @@ from benchmark.cli.output import Column
 from benchmark.errors import NotFoundError, UserError
 from benchmark.results.read.alive import is_alive
 from benchmark.status import READING_ORDER, UNFINISHED, Status
-from benchmark.text import headline, printable
+from benchmark.text import headline, one_line
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -122,7 +122,7 @@ def picture(progress: RunProgress, *, served: bool = False) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(printable(_headline(progress.run, served=served)), style="bold")]
+    parts: list[RenderableType] = [Text(one_line(_headline(progress.run, served=served)), style="bold")]
     total = sum(count for status, count in progress.counts.items() if status != Status.SKIPPED)
     done = total - sum(progress.counts.get(status, 0) for status in UNFINISHED)
     line = Table.grid(padding=(0, 1))

@@ -25,7 +25,7 @@ from benchmark.cli.output import Column
 from benchmark.cli.start_run import run_options
 from benchmark.errors import NotFoundError, UserError
 from benchmark.status import Outlook
-from benchmark.text import printable
+from benchmark.text import one_line
 
 if TYPE_CHECKING:
     from benchmark.cli.texts.why_text import Neighbour
@@ -224,11 +224,11 @@ def _flat(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
 def _print(answer: Mapping[str, Any]) -> None:
     console = streams.out()
     title = f"{short_id(answer['cell_id'])} {answer['label']}"
-    console.print(printable(title), style="bold", soft_wrap=True)
-    console.print(printable(f"{answer['decision']}: {answer['reason']}"), soft_wrap=True)
+    console.print(one_line(title), style="bold", soft_wrap=True)
+    console.print(one_line(f"{answer['decision']}: {answer['reason']}"), soft_wrap=True)
     for one in answer["nearest"]:
-        label = f"\nnearest {answer['nearest_is']} cell: {short_id(one['cell_id'])} {one['label']}"
-        console.print(printable(label), soft_wrap=True)
+        label = f"nearest {answer['nearest_is']} cell: {short_id(one['cell_id'])} {one['label']}"
+        console.print("\n" + one_line(label), soft_wrap=True)
         output.write_table(one["changed"], CHANGE_COLUMNS)
     if answer["executions"]:
         console.print()

@@ -18,7 +18,7 @@ from benchmark.cli.streams import messages_through
 from benchmark.events import EpochFinished, Event
 from benchmark.matrix.cell import Cell
 from benchmark.status import Status
-from benchmark.text import headline, printable
+from benchmark.text import headline, one_line
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
@@ -60,9 +60,7 @@ class Picture:
             grid.add_column(no_wrap=True, justify="right", style="dim")
         for one in running:
             elapsed = [units.clock(self.board.clock() - one.started)] if width >= NARROW_COLUMNS else []
-            grid.add_row(
-                Text(printable(one.brief)), _epoch(one, width), _bar(one.share), _numbers(one, width), *elapsed
-            )
+            grid.add_row(Text(one_line(one.brief)), _epoch(one, width), _bar(one.share), _numbers(one, width), *elapsed)
         return [grid]
 
     def _whole(self, hidden: int, width: int) -> Table:
@@ -137,7 +135,7 @@ class LiveDisplay:
         self.live.console.print(_ended(ended, running), soft_wrap=True)
 
     def note(self, text: str) -> None:
-        self.live.console.print(Text(printable(text), style="dim"), soft_wrap=True)
+        self.live.console.print(Text(one_line(text), style="dim"), soft_wrap=True)
 
     def run_finished(self, summary: RunSummary) -> None:
         del summary
@@ -171,11 +169,11 @@ def _numbers(one: RunningCell, width: int) -> Text:
 
 def _ended(ended: FinishedCell, running: RunningCell | None) -> Text:
     mark, style = MARKS.get(ended.status, ("·", "dim"))
-    text = Text(f"{mark} ", style=style).append(printable(ended.label), style="default")
+    text = Text(f"{mark} ", style=style).append(one_line(ended.label), style="default")
     text.append(f"  {ended.status}" + (f" ({ended.cause})" if ended.cause not in {None, ended.status} else ""))
     if running is not None and running.last is not None:
         text.append(f"  {_numbers(running, 0)}", style="default")
     text.append(f"  {units.seconds(ended.seconds)}", style="dim")
     if ended.detail and ended.status != Status.COMPLETED:
-        text.append(f"\n    {printable(headline(ended.detail))}", style="dim")
+        text.append(f"\n    {one_line(headline(ended.detail))}", style="dim")
     return text

@@ -12,7 +12,7 @@ from benchmark.cli.progress.board import Board, RunningCell
 from benchmark.events import EpochFinished, Event
 from benchmark.matrix.cell import Cell
 from benchmark.status import Status
-from benchmark.text import headline, printable
+from benchmark.text import headline, one_line
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
@@ -64,7 +64,7 @@ class PlainLog:
         place = f"[{self.board.done}/{self.board.total}]"
         why = f" ({cause})" if cause not in {None, status} else ""
         last = f", {_epoch_line(running, running.last)}" if running is not None and running.last else ""
-        text = f": {printable(headline(detail))}" if detail and status != Status.COMPLETED else ""
+        text = f": {headline(detail)}" if detail and status != Status.COMPLETED else ""
         left = self.board.left_seconds if self.board.expected_end is not None else None
         time_left = f"; about {units.seconds(left)} left" if left and self.board.done < self.board.total else ""
         self._line(f"{place} {ended.label}: {status}{why} in {units.seconds(seconds)}{last}{text}{time_left}")
@@ -76,7 +76,7 @@ class PlainLog:
         del summary
 
     def _line(self, text: str) -> None:
-        self.write(f"{time.strftime('%H:%M:%S')} {text}")
+        self.write(f"{time.strftime('%H:%M:%S')} {one_line(text)}")
 
 
 def _epoch_line(running: RunningCell, event: EpochFinished) -> str:

@@ -10,7 +10,7 @@ from benchmark import layout, units
 from benchmark.cli import streams, verbosity
 from benchmark.cli.cell_names import short_id
 from benchmark.status import READING_ORDER, Status
-from benchmark.text import headline, without_passwords
+from benchmark.text import headline, one_line, without_passwords
 
 if TYPE_CHECKING:
     from benchmark.cli.progress.board import Board, FinishedCell
@@ -33,7 +33,7 @@ def conclude(board: Board, summary: RunSummary, command: str, database: str) -> 
     failed = [ended for ended in board.finished if ended.status in {Status.FAILED, Status.BLOCKED}]
     _tell_failures(failed)
     for line in _next_commands(summary, command, database, failed):
-        verbosity.inform(f"  {line}")
+        verbosity.inform(one_line(f"  {line}"))
 
 
 def forecast_in_words(expected: float, took: float) -> str:
@@ -54,7 +54,7 @@ def _tell_failures(failed: Sequence[FinishedCell]) -> None:
     for reason, cells in list(reasons.items())[:SHOWN_FAILURES]:
         names = [f"{short_id(ended.cell.cell_id)} {ended.label}" for ended in cells[:SHOWN_CELLS]]
         more = f" and {len(cells) - SHOWN_CELLS} more" if len(cells) > SHOWN_CELLS else ""
-        streams.say(f"  {', '.join(names)}{more}: {reason}", "red")
+        streams.say(one_line(f"  {', '.join(names)}{more}: {reason}"), "red")
     if len(reasons) > SHOWN_FAILURES:
         streams.say(f"  and {len(reasons) - SHOWN_FAILURES} more reasons")
 

@@ -13,7 +13,7 @@ from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.run_forecast import Expectation, History, expect
 from benchmark.status import Outlook, Status
-from benchmark.text import printable
+from benchmark.text import one_line
 
 if TYPE_CHECKING:
     from benchmark.matrix.cell import Cell
@@ -178,7 +178,7 @@ def _status(cell: Cell, known: History) -> str:
 
 
 def _line(text: str, style: str | None = None) -> None:
-    streams.out().print(printable(text), style=style, soft_wrap=True)
+    streams.out().print(one_line(text), style=style, soft_wrap=True)
 
 
 GROUP = ("dataset", "model", "strategy")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,7 +11,7 @@ from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.output import Column
 from benchmark.cli.texts.sparkline import sparkline
-from benchmark.text import headline, printable
+from benchmark.text import headline, one_line, printable
 
 RESULTS = (
     "epochs", "best_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss",
@@ -84,7 +85,7 @@ def portray(record: Mapping[str, Any], database: str) -> None:
     """
     cell, execution = record["cell"], record["execution"]
     title = f"{cell['cell_id']}  {cell['dataset']} {cell['model']} {cell['strategy']} seed {cell['seed']}"
-    streams.out().print(printable(title), style="bold", soft_wrap=True)
+    streams.out().print(one_line(title), style="bold", soft_wrap=True)
     if execution is None:
         streams.out().print("not run yet")
     else:
@@ -117,7 +118,12 @@ def _outcome(execution: Mapping[str, Any]) -> str:
 
 
 def _line(text: str) -> None:
-    streams.out().print(printable(text), soft_wrap=True)
+    streams.out().print(one_line(text), soft_wrap=True)
+
+
+def _lines(text: str) -> None:
+    """Foreign text of several lines, indented: none of them can be taken for one of ours."""
+    streams.out().print(textwrap.indent(printable(text), "  "), soft_wrap=True)
 
 
 def _section(title: str) -> None:
@@ -226,10 +232,10 @@ def _ending(attempts: Sequence[Mapping[str, Any]]) -> None:
     newest = max(attempts, key=lambda row: row["attempt_id"])
     if newest["log_tail"] and newest["log_tail"].strip():
         _section("log, its end")
-        _line(_as_lines(newest["log_tail"]))
+        _lines(_as_lines(newest["log_tail"]))
     if newest["traceback"]:
         _section("traceback")
-        _line(newest["traceback"].rstrip())
+        _lines(newest["traceback"].rstrip())
 
 
 def _as_lines(log: str) -> str:

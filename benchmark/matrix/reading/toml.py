@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmark.errors import MatrixError, NotFoundError, Problem
 from benchmark.matrix.reading.line_numbers import DEPTH_LIMIT, LineScanner
+from benchmark.text import one_line
 
 SIZE_LIMIT_BYTES = 1 << 20
 _PLACE = re.compile(r" \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
@@ -42,7 +43,7 @@ def _read_bytes(path: str) -> bytes:
         descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
     except (FileNotFoundError, NotADirectoryError) as error:
         raise NotFoundError(
-            f"{path}: expected a matrix file, found nothing; `bench init` writes one, `--matrix PATH` names another"
+            f"{one_line(str(path))}: expected a matrix file, found nothing; `bench init` writes one, `--matrix PATH` names another"
         ) from error
     except (OSError, ValueError) as error:
         raise _refused(path, "a file that can be read", getattr(error, "strerror", None) or str(error)) from error

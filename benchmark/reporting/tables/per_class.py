@@ -113,7 +113,10 @@ def _class_table(group: Group, title: str, members: Sequence[Predictions]) -> Ta
     names = members[0].class_names
     seeds = [class_scores(confusion_counts(each), names) for each in members]
     rows = [_class_row(scores) for scores in zip(*seeds, strict=True)]
-    means = {key: measure(_macro_average(scores, key) for scores in seeds) for key in ("precision", "recall", "f1")}
+    means = {
+        key: measure(mean for scores in seeds if (mean := _macro_average(scores, key)) is not None)
+        for key in ("precision", "recall", "f1")
+    }
     rows.append(Row({"class": "mean over classes", **means, "support": sum(each.support for each in seeds[0])}))
     columns = (
         TableColumn("class", "class", "text", identifies=True),

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from benchmark import layout, machine
 from benchmark.errors import BusyError, StorageError, UserError
+from benchmark.text import one_line
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -93,7 +94,7 @@ def _file(text: str) -> Location:
     path = Path(os.path.realpath(text))
     if not path.name:
         raise UserError(f"--db: expected the path of a file, got the root folder {text!r}")
-    return Location(path, None, text)
+    return Location(path, None, one_line(text))
 
 
 def artifacts_root(target: str | os.PathLike[str]) -> Path:

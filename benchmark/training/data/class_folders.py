@@ -71,7 +71,7 @@ def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
         count, damaged = _write(files, part, request, directory)
         transparent, problems = transparent + count, problems + damaged
     if problems:
-        raise DataError(_damage_message(problems))
+        raise DataError(*_damage_message(problems))
     if transparent:
         shown = request.background or f"white ({WHITE}), unless the dataset has a `background`"
         count = len(training) + len(test)
@@ -131,13 +131,13 @@ def _check_every_class(training: Sequence[_ImageFile], names: Sequence[str], fol
         )
 
 
-def _damage_message(problems: Sequence[str]) -> str:
+def _damage_message(problems: Sequence[str]) -> list[str]:
     """What cannot be read: the first on the first line, which may be all that is shown of it."""
     first, *others = problems
     more = len(problems) - _SHOWN
-    shown = "".join(f"\n{problem}" for problem in others[: _SHOWN - 1]) + (f"\n… and {more} more" if more > 0 else "")
     count = f" ({len(others)} more cannot be read)" if others else ""
-    return f"{first}; remove or replace it, and run again{count}{shown}"
+    told = [f"{first}; remove or replace it, and run again{count}", *others[: _SHOWN - 1]]
+    return [*told, f"… and {more} more"] if more > 0 else told
 
 
 def _write(files: Sequence[_ImageFile], part: str, request: DatasetRequest, directory: Path) -> tuple[int, list[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmark.errors import BenchError
 from benchmark.status import Cause
+from benchmark.text import one_line
 
 EXIT_DATA_ERROR = 3
 """Exit status of the programs in `training/programs` where they report a `DataError`."""
@@ -15,7 +16,13 @@ _BACKEND_MODULES = ("tensorflow", "jax", "jaxlib", "torch")
 
 
 class DataError(BenchError):
-    """A dataset or a weights file is missing, damaged, or not what was expected. The message names the cure."""
+    """A dataset or a weights file is missing, damaged, or not what was expected. The message names the cure.
+
+    It is made of lines: names of files and classes are quoted in them, and none makes a line of its own.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(map(one_line, lines)))
 
 
 class DeviceError(BenchError):
