@@ -43,182 +43,111 @@ class Setting:
         kind: Which values it takes.
         default: Its value, in normal form, when nothing sets it; `UNSET` when the definitions do. Where the field in
             `cell.py` has a default too, it is this one, for good: with it the setting is in no id.
-        default_text: The default as the reference shows it.
         doc: What it does, in a line.
+        shown_default: What the reference shows as its default, where that is more than the value.
     """
 
     name: str
     level: Level
     kind: Kind
     default: Any
-    default_text: str
     doc: str
+    shown_default: str = ""
+
+    @property
+    def default_text(self) -> str:
+        """The default as the reference shows it."""
+        if self.shown_default or self.default in (None, ()):
+            return self.shown_default or "false"
+        return str(self.default).lower() if isinstance(self.default, bool | str) else f"{self.default:g}"
 
 
 _TABLE = (
-    Setting("seed", "cell", Integer(0), 0, "0", "seeds split, initial weights, order, dropout and augmentation"),
+    Setting("seed", "cell", Integer(0), 0, "seeds split, initial weights, order, dropout and augmentation"),
     Setting(
-        "threads",
-        "cell",
-        Integer(1, 4096, word=AUTO, meaning=AUTO),
-        1,
-        "1",
-        "intra-op and inter-op threads of the worker; auto takes what this machine, kept busy, was measured to do most "
-        "with",
+        "threads", "cell", Integer(1, 4096, word=AUTO, meaning=AUTO), 1,
+        "intra-op and inter-op threads of the worker; auto takes what this machine, kept busy, was measured to do most with",
     ),
     Setting(
-        "precision",
-        "cell",
-        Choice(("float32", "mixed_bfloat16", "mixed_float16")),
-        "float32",
-        "float32",
+        "precision", "cell", Choice(("float32", "mixed_bfloat16", "mixed_float16")), "float32",
         "what the network computes in; its weights and the last layer stay float32",
     ),
     Setting(
-        "device",
-        "cell",
-        Pattern("auto|cpu|gpu|gpu:[0-9]{1,4}", "auto, cpu, gpu or gpu:N"),
-        "auto",
-        "auto",
+        "device", "cell", Pattern("auto|cpu|gpu|gpu:[0-9]{1,4}", "auto, cpu, gpu or gpu:N"), "auto",
         "auto takes a GPU when there is one; gpu:N takes that one",
     ),
+    Setting("backend", "cell", BackendName(training_backends()), "tensorflow", "which library Keras computes with"),
     Setting(
-        "backend",
-        "cell",
-        BackendName(training_backends()),
-        "tensorflow",
-        "tensorflow",
-        "which library Keras computes with",
+        "keep", "cell", Choice(("best", "last")), UNSET,
+        "which epoch's weights are kept and tested", shown_default="best; last without validation data",
+    ),
+    Setting("monitor", "cell", MONITOR, "val_accuracy", "what decides which epoch is the best"),
+    Setting("labels", "cell", Choice(("integer", "one_hot")), "integer", "how the labels are given to the loss"),
+    Setting("deterministic", "cell", Boolean(), True, "whether operations must repeat bit for bit"),
+    Setting(
+        "reuse_features", "cell", Boolean(), True,
+        "whether the output of frozen layers is computed once and kept where it cannot change: no augmentation, "
+        "no dropout among them, more than one epoch",
     ),
     Setting(
-        "keep",
-        "cell",
-        Choice(("best", "last")),
-        UNSET,
-        "best; last without validation data",
-        "which epoch's weights are kept and tested",
-    ),
-    Setting("monitor", "cell", MONITOR, "val_accuracy", "val_accuracy", "what decides which epoch is the best"),
-    Setting(
-        "labels", "cell", Choice(("integer", "one_hot")), "integer", "integer", "how the labels are given to the loss"
-    ),
-    Setting("deterministic", "cell", Boolean(), True, "true", "whether operations must repeat bit for bit"),
-    Setting(
-        "reuse_features",
-        "cell",
-        Boolean(),
-        True,
-        "true",
-        "whether the output of frozen layers is computed once and kept where it cannot change: no augmentation, no "
-        "dropout among them, more than one epoch",
-    ),
-    Setting(
-        "share_stages",
-        "cell",
-        Boolean(),
-        True,
-        "true",
+        "share_stages", "cell", Boolean(), True,
         "whether first stages that cells of a run have in common are trained once, and the others begin where they end",
     ),
     Setting(
-        "tta",
-        "cell",
-        Integer(0, 64),
-        0,
-        "0",
+        "tta", "cell", Integer(0, 64), 0,
         "test-time augmentation: views that test predictions are averaged over, beside the plain one; 0 for none",
     ),
     Setting(
-        "save",
-        "cell",
-        WordList(("model", "h5", "architecture"), implied=("weights", "history")),
-        (),
-        "weights, history",
+        "save", "cell", WordList(("model", "h5", "architecture"), implied=("weights", "history")), (),
         "what is written beside weights and history, which always are: the whole model as `.keras`, its weights as "
         "`.weights.h5`, its architecture as JSON",
+        shown_default="weights, history",
     ),
     Setting(
-        "image_size",
-        "data",
-        Integer(8, 1024),
-        UNSET,
-        "of the dataset",
-        "height and width of the images after resizing, in pixels",
+        "image_size", "data", Integer(8, 1024), UNSET,
+        "height and width of the images after resizing, in pixels", shown_default="of the dataset",
     ),
     Setting(
-        "color",
-        "data",
-        Choice(("grey", "rgb")),
-        UNSET,
-        "of the dataset",
-        "one channel or three; grey images become three equal channels",
+        "color", "data", Choice(("grey", "rgb")), UNSET,
+        "one channel or three; grey images become three equal channels", shown_default="of the dataset",
     ),
     Setting(
-        "train_examples",
-        "data",
-        Integer(1, word="all"),
-        None,
-        "all",
-        "how many training examples to take, validation included; stratified and seeded",
+        "train_examples", "data", Integer(1, word="all"), None,
+        "how many training examples to take, validation included; stratified and seeded", shown_default="all",
     ),
     Setting(
-        "test_examples",
-        "data",
-        Integer(1, word="all"),
-        None,
-        "all",
-        "how many test examples to take; stratified, the same for every seed",
+        "test_examples", "data", Integer(1, word="all"), None,
+        "how many test examples to take; stratified, the same for every seed", shown_default="all",
     ),
     Setting(
-        "validation_fraction",
-        "data",
-        Number(0, 1, below=True),
-        0.1,
-        "0.1",
+        "validation_fraction", "data", Number(0, 1, below=True), 0.1,
         "share of the training examples set apart for validation; seeded",
     ),
     Setting(
-        "dropout", "model", Number(0, 1, below=True), UNSET, "of the model", "dropout before the last layer; 0 for none"
+        "dropout", "model", Number(0, 1, below=True), UNSET,
+        "dropout before the last layer; 0 for none", shown_default="of the model",
     ),
     Setting(
-        "train",
-        "stage",
-        Pattern("head|all|last:[1-9][0-9]{0,5}", "head, last:N or all"),
-        "all",
-        "all",
+        "train", "stage", Pattern("head|all|last:[1-9][0-9]{0,5}", "head, last:N or all"), "all",
         "which layers learn: the head, the head and the last N layers of the backbone, or all",
     ),
-    Setting("epochs", "stage", Integer(1, 1_000_000), 10, "10", "at most so many epochs"),
-    Setting("batch_size", "stage", Integer(1, 1_000_000), 64, "64", "images in a batch"),
+    Setting("epochs", "stage", Integer(1, 1_000_000), 10, "at most so many epochs"),
+    Setting("batch_size", "stage", Integer(1, 1_000_000), 64, "images in a batch"),
+    Setting("optimizer", "stage", Choice(("adam", "adamw", "sgd", "rmsprop")), "adam", "how the weights are updated"),
+    Setting("learning_rate", "stage", Number(0, 1000, above=True), 1e-3, "learning rate at the start of the stage"),
+    Setting("momentum", "stage", Number(0, 1, below=True), 0.0, "of sgd and rmsprop; the others have none"),
+    Setting("weight_decay", "stage", Number(0, 1), 0.0, "decoupled weight decay; 0 for none"),
+    Setting("label_smoothing", "stage", Number(0, 1, below=True), 0.0, "share of the label spread over all"),
     Setting(
-        "optimizer", "stage", Choice(("adam", "adamw", "sgd", "rmsprop")), "adam", "adam", "how the weights are updated"
-    ),
-    Setting(
-        "learning_rate", "stage", Number(0, 1000, above=True), 1e-3, "0.001", "learning rate at the start of the stage"
-    ),
-    Setting("momentum", "stage", Number(0, 1, below=True), 0.0, "0", "of sgd and rmsprop; the others have none"),
-    Setting("weight_decay", "stage", Number(0, 1), 0.0, "0", "decoupled weight decay; 0 for none"),
-    Setting("label_smoothing", "stage", Number(0, 1, below=True), 0.0, "0", "share of the label spread over all"),
-    Setting(
-        "augment",
-        "stage",
-        Augmentation(),
-        (),
-        "false",
+        "augment", "stage", Augmentation(), (),
         "random transformations of the training images; rotation is a fraction of a turn",
     ),
+    Setting("early_stopping", "stage", EARLY_STOPPING, None, "end the stage when the monitored value stands still"),
     Setting(
-        "early_stopping", "stage", EARLY_STOPPING, None, "false", "end the stage when the monitored value stands still"
-    ),
-    Setting(
-        "reduce_learning_rate",
-        "stage",
-        REDUCE_LEARNING_RATE,
-        None,
-        "false",
+        "reduce_learning_rate", "stage", REDUCE_LEARNING_RATE, None,
         "multiply the learning rate by `factor` when the monitored value stands still",
     ),
-)
+)  # fmt: skip
 
 SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _TABLE}
 DEFAULTS: dict[str, Any] = {setting.name: setting.default for setting in _TABLE if setting.default is not UNSET}
