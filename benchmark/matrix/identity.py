@@ -141,10 +141,15 @@ def _differences(old: Any, new: Any, path: str) -> Iterator[str]:
                 yield from _differences(old[key], new[key], where)
             else:
                 yield where
-    elif _are_lists_of_tables(old, new):
+    elif (
+        isinstance(old, list | tuple)
+        and isinstance(new, list | tuple)
+        and len(old) == len(new)
+        and all(isinstance(item, Mapping) for item in [*old, *new])
+    ):
         for number, (before, after) in enumerate(zip(old, new, strict=True)):
             yield from _differences(before, after, f"{path}[{number}]")
-    elif _plain(old) != _plain(new):
+    elif with_lists(old) != with_lists(new):
         yield path
 
 
@@ -153,10 +158,6 @@ def _as_table(value: Any) -> Any:
     return dict(value) if is_table(value) else value
 
 
-def _are_lists_of_tables(old: Any, new: Any) -> bool:
-    both = isinstance(old, list | tuple) and isinstance(new, list | tuple) and len(old) == len(new)
-    return both and all(isinstance(item, Mapping) for item in [*old, *new])
-
-
-def _plain(value: Any) -> Any:
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
+def with_lists(value: Any) -> Any:
+    """The value with lists in the place of tuples, as JSON would give it back."""
+    return [with_lists(item) for item in value] if isinstance(value, list | tuple) else value

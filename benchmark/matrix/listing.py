@@ -71,7 +71,7 @@ def _rows(family: str, facts_of: Callable[[MergedDefinition], Row], matrix: str 
             "extends": merged.definition.extends,
             "defined_in": "bench" if merged.definition.builtin else matrix,
         }
-        for merged in library.definitions[family].values()
+        for merged in library[family].values()
     ]
 
 

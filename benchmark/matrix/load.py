@@ -14,7 +14,7 @@ from benchmark.matrix.planning.planner import Planner
 from benchmark.matrix.planning.resolution import Resolver
 from benchmark.matrix.problems import Problems, nearest_hint
 from benchmark.matrix.reading.builtin import builtin_definitions
-from benchmark.matrix.reading.definitions import Library, read_definitions
+from benchmark.matrix.reading.definitions import LISTINGS, Library, read_definitions
 from benchmark.matrix.reading.inheritance import merge_library
 from benchmark.matrix.reading.line_numbers import LineScanner
 from benchmark.matrix.reading.plugins import read_plugins
@@ -79,7 +79,10 @@ def parse_matrix(
     _check_names(excluded, "--exclude", library, problems)
     if problems:
         raise MatrixError(path, problems.located(LineScanner(text).scan().lines))
-    _check_count(count_coordinates(specification), path)
+    count = count_coordinates(specification)
+    if count > CELL_LIMIT:
+        hint = "use fewer axes or values, or zip axes that belong together"
+        raise MatrixError(path, [Problem("matrix", f"at most {CELL_LIMIT:,} cells", f"{count:,}", hint=hint)])
     planner = Planner(specification, Resolver(library, specification, machine_kind), selected, excluded).walk()
     if not planner.asked:
         raise MatrixError(path, [_nothing_left(specification, select, exclude)])
@@ -112,16 +115,9 @@ def _checked(
 def _check_names(selection: Selection, option: str, library: Library, problems: Problems) -> None:
     """Notes names in a selection that do not exist: a typing mistake, not a request for nothing."""
     for key, texts in (term for terms in selection.alternatives for term in terms):
-        if key in NAME_KEYS and not any(is_glob(text) or text in library.definitions[key] for text in texts):
-            listing = "bench list strategies" if key == "strategy" else f"bench list {key}s"
-            hint = nearest_hint(texts[-1], library.names(key), listing)
+        if key in NAME_KEYS and not any(is_glob(text) or text in library[key] for text in texts):
+            hint = nearest_hint(texts[-1], library[key], LISTINGS[key])
             problems.add((f"{option} {key}",), f"the name of a {key}", texts[-1], hint)
-
-
-def _check_count(count: int, path: str) -> None:
-    if count > CELL_LIMIT:
-        hint = "use fewer axes or values, or zip axes that belong together"
-        raise MatrixError(path, [Problem("matrix", f"at most {CELL_LIMIT:,} cells", f"{count:,}", hint=hint)])
 
 
 def _nothing_left(specification: Specification, select: Sequence[str], exclude: Sequence[str]) -> Problem:

@@ -107,11 +107,12 @@ def parse_selection(expressions: Sequence[str]) -> Selection:
     Raises:
         UserError: An expression is not `key=value`, a key is unknown, or a value can never be one of that key.
     """
-    return Selection(tuple(_parse(expression) for expression in expressions))
-
-
-def _parse(expression: str) -> tuple[tuple[str, tuple[str, ...]], ...]:
-    return tuple(_parse_term(term, expression) for term in _BETWEEN_TERMS.split(expression))
+    return Selection(
+        tuple(
+            tuple(_parse_term(term, expression) for term in _BETWEEN_TERMS.split(expression))
+            for expression in expressions
+        )
+    )
 
 
 def _parse_term(term: str, expression: str) -> tuple[str, tuple[str, ...]]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import keyword
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -161,8 +161,7 @@ class WordList:
         if value is False:
             return ()
         word = Choice((*self.options, *self.implied))
-        paths = [(*path, number) for number in range(len(value))] if isinstance(value, list) else [path]
-        read = [word.read(item, place, problems) for item, place in zip(as_list(value), paths, strict=True)]
+        read = [word.read(item, place, problems) for item, place in items_of(value, path)]
         return INVALID if INVALID in read else tuple(option for option in self.options if option in read)
 
 
@@ -358,6 +357,8 @@ REDUCE_LEARNING_RATE = Patience(
 )
 
 
-def as_list(value: Any) -> Sequence[Any]:
-    """Returns a list as it is, and any other value as a list of one."""
-    return value if isinstance(value, list) else [value]
+def items_of(value: Any, path: KeyPath) -> list[tuple[Any, KeyPath]]:
+    """The items of a list, or any other value as the only item, each with its path."""
+    return (
+        [(item, (*path, number)) for number, item in enumerate(value)] if isinstance(value, list) else [(value, path)]
+    )

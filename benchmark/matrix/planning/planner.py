@@ -14,7 +14,7 @@ from benchmark.matrix.identity import assembled_id, part_texts
 from benchmark.matrix.plan import LeftOut
 from benchmark.matrix.planning import plan_notes
 from benchmark.matrix.planning.cell_template import CellTemplate
-from benchmark.matrix.planning.coordinates import Coordinates, coordinates
+from benchmark.matrix.planning.coordinates import coordinates
 from benchmark.matrix.planning.feasibility import unfit_parent
 from benchmark.matrix.planning.resolution import BaseSettings, Resolver
 from benchmark.matrix.reading.specification import Specification
@@ -70,18 +70,16 @@ class Planner:
     def walk(self) -> Planner:
         """Plans all coordinates; returns itself."""
         for place in coordinates(self._specification):
-            planned = self._plan(place)
+            base = self._resolver.base(place.dataset, place.model, place.strategy)
+            planned = self._resolve(base, place.settings)
             if (planned.excluded and not place.included) or not self._is_selected(planned.cell):
                 continue
             self.asked += 1
             if planned.reason is None:
                 self._add(planned)
             else:
-                self._leave_out(planned.cell, planned.reason)
+                self.left_out.append(LeftOut(*_names(planned.cell), planned.cell.seed, planned.reason))
         return self
-
-    def _plan(self, place: Coordinates) -> PlannedCell:
-        return self._resolve(self._resolver.base(place.dataset, place.model, place.strategy), place.settings)
 
     def _resolve(self, base: BaseSettings, settings: Mapping[str, Any]) -> PlannedCell:
         assigned = self._resolver.assign(base, settings)
@@ -91,7 +89,11 @@ class Planner:
         weights = Weights(base.origin.origin, base.origin.path, parent.cell.cell_id if parent else None)
         cell = self._cell(base, template, seed, weights)
         if reason is None and parent is not None:
-            reason = _parent_reason(cell, parent)
+            if parent.reason is None:
+                reason = unfit_parent(cell, parent.cell)
+            else:
+                name = plan_notes.combination(*_names(parent.cell))
+                reason = f"its parent {name} is left out: {parent.reason}"
         return PlannedCell(cell, parent, reason, self._is_excluded(base, template, seed), template.speed_key)
 
     def _parent(self, base: BaseSettings, settings: Mapping[str, Any], seed: int) -> PlannedCell:
@@ -168,9 +170,6 @@ class Planner:
         if planned.speed_key is not None:
             self.auto.setdefault(planned.speed_key, {})[planned.cell.cell_id] = None
 
-    def _leave_out(self, cell: Cell, reason: str) -> None:
-        self.left_out.append(LeftOut(cell.dataset, cell.model, cell.strategy, cell.seed, reason))
-
     def refuse_impossible(self, path: str) -> None:
         """Treats every impossible combination as a mistake, with `on_invalid = "error"`.
 
@@ -189,11 +188,6 @@ class Planner:
         """Lists the speed keys of `auto` that have not been measured on this machine."""
         return tuple(speed_key for speed_key in self.auto if speed_key not in self._resolver.machine.threads)
 
-    def _model_counts(self) -> dict[str, Counter[str]]:
-        return {
-            speed_key: Counter(self.cells[cell_id].model for cell_id in ids) for speed_key, ids in self.auto.items()
-        }
-
     def axes(self) -> tuple[str, ...]:
         """Lists the keys of the file's axes on which the cells differ."""
         keys = [key for axis in self._specification.axes for key in axis.keys]
@@ -209,13 +203,14 @@ class Planner:
     def notes(self) -> tuple[str, ...]:
         """Returns notes on duplicates, parents, threads, and rules without effect."""
         added = Counter(_names(cell) for cell_id, cell in self.cells.items() if cell_id not in self._in_matrix)
+        models = {key: Counter(self.cells[cell_id].model for cell_id in ids) for key, ids in self.auto.items()}
         return (
             *plan_notes.merged(self._merged),
             *plan_notes.returned(self._returned),
             *plan_notes.added(added - self._returned),
             *plan_notes.idle("exclude", self._exclude_hits),
             *plan_notes.idle("override", self._resolver.override_hits),
-            *plan_notes.threads(self._model_counts(), self._resolver.machine.threads),
+            *plan_notes.threads(models, self._resolver.machine.threads),
             *plan_notes.crowded(
                 max((cell.threads for cell in self.cells.values()), default=0), self._resolver.machine.cores
             ),
@@ -229,9 +224,3 @@ def _own_texts(seed: int, weights: Weights) -> dict[str, str]:
 
 def _names(cell: Cell) -> plan_notes.Names:
     return cell.dataset, cell.model, cell.strategy
-
-
-def _parent_reason(cell: Cell, parent: PlannedCell) -> str | None:
-    if parent.reason is not None:
-        return f"its parent {plan_notes.combination(*_names(parent.cell))} is left out: {parent.reason}"
-    return unfit_parent(cell, parent.cell)

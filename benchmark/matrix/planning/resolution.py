@@ -94,7 +94,7 @@ class Resolver:
         return self._bases[names]
 
     def _make_base(self, dataset: str, model: str, strategy: str) -> BaseSettings:
-        chains = self._library.definitions
+        chains = self._library
         d, m, s = chains["dataset"][dataset], chains["model"][model], chains["strategy"][strategy]
         names = {"dataset": dataset, "model": model, "strategy": strategy}
         layers = zip(s.builtin, s.user, strict=True)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from benchmark.catalog.bundled_files import FAMILIES
 from benchmark.catalog.facts import PLUGIN
@@ -20,6 +20,9 @@ from benchmark.matrix.values import INVALID, Color, Integer, Kind, ListOf, Name,
 
 CHAIN_LIMIT = 50
 STAGE_LIMIT = 100
+LISTINGS = {"dataset": "bench list datasets", "model": "bench list models", "strategy": "bench list strategies"}
+"""The commands that list all names of a family."""
+
 _TEXTS: dict[str, Kind] = {"extends": Name("the name of another definition"), "summary": Name()}
 OWN_KEYS: dict[str, dict[str, Kind]] = {
     "dataset": {
@@ -86,14 +89,8 @@ class MergedDefinition:
         return self.definition.name
 
 
-@dataclass(frozen=True)
-class Library:
-    """All definitions that a matrix can name, by family and name."""
-
-    definitions: Mapping[str, Mapping[str, MergedDefinition]]
-
-    def names(self, family: str) -> Iterable[str]:
-        return self.definitions[family].keys()
+Library: TypeAlias = Mapping[str, Mapping[str, MergedDefinition]]
+"""All definitions that a matrix can use, by family and name."""
 
 
 def read_definitions(document: Mapping[str, Any], problems: Problems, *, builtin: bool) -> dict[str, list[Definition]]:
@@ -158,20 +155,15 @@ def _read_definition(
             _keep(own, key, Parameter(key).read(value, where, problems))
         else:
             known = [*kinds, *SETTINGS, *(["stage"] if family == "strategy" else [])]
-            problems.add(where, f"a key of a {family}", value, _unknown_key_hint(family, key, known))
+            others = [other for other in FAMILIES if other != family and key in OWN_KEYS[other]]
+            hint = f"`{key}` belongs in [{others[0]}.NAME]" if others else _close(key, known)
+            problems.add(where, f"a key of a {family}", value, hint)
     return Definition(family, name, builtin, path, own, settings, stages)
 
 
 def _keep(values: dict[str, Any], key: str, value: Any) -> None:
     if value is not INVALID:
         values[key] = value
-
-
-def _unknown_key_hint(family: str, key: str, known: list[str]) -> str:
-    families = [other for other in FAMILIES if other != family and key in OWN_KEYS[other]]
-    if families:
-        return f"`{key}` belongs in [{families[0]}.NAME]"
-    return _close(key, known)
 
 
 def _close(key: str, known: list[str]) -> str:

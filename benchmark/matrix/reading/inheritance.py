@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from benchmark.catalog.bundled_files import FAMILIES
 from benchmark.catalog.facts import ARCHITECTURES, PLUGIN, SOURCES
 from benchmark.catalog.keras_applications import canonical
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
-from benchmark.matrix.reading.definitions import CHAIN_LIMIT, Definition, Library, MergedDefinition
+from benchmark.matrix.reading.definitions import CHAIN_LIMIT, LISTINGS, Definition, Library, MergedDefinition
 from benchmark.matrix.reading.user_files import (
     FILE_KINDS,
     IMAGE_FACTS,
@@ -40,42 +40,30 @@ def merge_library(builtin: Definitions, user: Definitions, problems: Problems) -
     """
     merged: dict[str, dict[str, MergedDefinition]] = {family: {} for family in FAMILIES}
     for family in FAMILIES:
-        names = _Names({d.name: d for d in builtin[family]}, {d.name: d for d in user[family]})
-        for definition in {**names.builtin, **names.user}.values():
-            chain, whole = _ancestry(definition, names, problems)
+        own = {definition.name: definition for definition in user[family]}
+        ours = {definition.name: definition for definition in builtin[family]}
+        for definition in {**ours, **own}.values():
+            chain, whole = _ancestry(definition, ours, own, problems)
             result = _with_defaults(_merged(chain)) if family == "model" else _merged(chain)
             merged[family][definition.name] = result
-            if whole:
+            if whole and family in _CHECKS:
                 _CHECKS[family](result, chain, problems)
-    library = Library(merged)
-    _check_parents(library, problems)
-    return library
+    _check_parents(merged, problems)
+    return merged
 
 
-@dataclass(frozen=True)
-class _Names:
-    builtin: Mapping[str, Definition]
-    user: Mapping[str, Definition]
-
-    def parent_of(self, child: Definition) -> Definition | None:
-        name = str(child.extends)
-        own = None if child.builtin or name == child.name else self.user.get(name)
-        return own or self.builtin.get(name)
-
-    def known(self) -> set[str]:
-        return {*self.builtin, *self.user}
-
-
-def _ancestry(definition: Definition, names: _Names, problems: Problems) -> tuple[list[Definition], bool]:
+def _ancestry(
+    definition: Definition, builtin: Mapping[str, Definition], user: Mapping[str, Definition], problems: Problems
+) -> tuple[list[Definition], bool]:
     """The chain from the first ancestor down to the definition, and whether it is unbroken."""
     chain = [definition]
     while chain[-1].extends is not None:
-        current = chain[-1]
-        parent, where = names.parent_of(current), (*current.path, "extends")
+        current, where = chain[-1], (*chain[-1].path, "extends")
+        name = str(current.extends)
+        above = builtin if current.builtin or name == current.name else {**builtin, **user}
+        parent = above.get(name)
         if parent is None:
-            hint = nearest_hint(
-                current.extends, names.known() - {current.name}, f"bench list {_plural(current.family)}"
-            )
+            hint = nearest_hint(current.extends, {*builtin, *user} - {current.name}, LISTINGS[current.family])
             problems.add(where, f"the name of another {current.family}", current.extends, hint)
             return chain[::-1], False
         if any(parent is seen for seen in chain):
@@ -87,10 +75,6 @@ def _ancestry(definition: Definition, names: _Names, problems: Problems) -> tupl
             return chain[::-1], False
         chain.append(parent)
     return chain[::-1], True
-
-
-def _plural(family: str) -> str:
-    return "strategies" if family == "strategy" else f"{family}s"
 
 
 def _merged(chain: Sequence[Definition]) -> MergedDefinition:
@@ -268,21 +252,18 @@ def _check_lengths(
         )
 
 
-def _check_strategy(strategy: MergedDefinition, chain: Sequence[Definition], problems: Problems) -> None:
-    """A strategy is always complete: every setting has a default, and `_check_parents` checks the names in `weights`."""
-
-
-_CHECKS = {"dataset": _check_dataset, "model": _check_model, "strategy": _check_strategy}
+# a strategy is always complete: every setting has a default, and `_check_parents` checks the names in `weights`
+_CHECKS = {"dataset": _check_dataset, "model": _check_model}
 
 
 def _check_parents(library: Library, problems: Problems) -> None:
-    for strategy in library.definitions["strategy"].values():
+    for strategy in library["strategy"].values():
         origin = strategy.definition.own.get("weights", NO_WEIGHTS)
         place = (*strategy.definition.path, "weights")
         for family in PARENT_NAMES:
             name = origin.names.get(family)
-            if isinstance(name, str) and name not in library.definitions[family]:
-                hint = nearest_hint(name, library.names(family), f"bench list {_plural(family)}")
+            if isinstance(name, str) and name not in library[family]:
+                hint = nearest_hint(name, library[family], LISTINGS[family])
                 problems.add((*place, family), f"the name of a {family}", name, hint)
         _check_circle(strategy, library, place, problems)
 
@@ -291,7 +272,7 @@ def _check_circle(strategy: MergedDefinition, library: Library, place: KeyPath, 
     """Refuses a strategy whose weights come, through others, from itself: it could never start."""
     names = [strategy.name]
     while True:
-        parent = library.definitions["strategy"].get(names[-1])
+        parent = library["strategy"].get(names[-1])
         name = parent.own.get("weights", NO_WEIGHTS).names.get("strategy") if parent else None
         if name is None:
             return

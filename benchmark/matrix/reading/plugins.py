@@ -25,7 +25,7 @@ from typing import Any
 from benchmark.catalog.facts import PLUGIN
 from benchmark.files import sha256_of
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
-from benchmark.matrix.values import as_list
+from benchmark.matrix.values import items_of
 
 GROUP = "benchmark.models"
 """Entry points of this group are models."""
@@ -105,11 +105,8 @@ def read_plugins(document: Mapping[str, Any], base: Path, problems: Problems) ->
         if key != "models":
             problems.add(("plugins", key), "models", hint=nearest_hint(key, ("models",)))
     notes: list[str] = []
-    value = table.get("models", [])
-    paths = [
-        ("plugins", "models", number) if isinstance(value, list) else ("plugins", "models") for number in range(999)
-    ]
-    files = [_read(item, base, path, problems, notes) for item, path in zip(as_list(value), paths, strict=False)]
+    items = items_of(table.get("models", []), ("plugins", "models"))
+    files = [_read(item, base, path, problems, notes) for item, path in items]
     return Plugins(tuple(file for file in files if file is not None), notes)
 
 

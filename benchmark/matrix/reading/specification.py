@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint, normal_name
-from benchmark.matrix.reading.definitions import Library
+from benchmark.matrix.reading.definitions import LISTINGS, Library
 from benchmark.matrix.reading.published import read_published
-from benchmark.matrix.report_spec import EnsembleSpec, PublishedTable, ReportSpec, TransferSpec
+from benchmark.matrix.report_spec import EnsembleSpec, ReportSpec, TransferSpec
 from benchmark.matrix.selection import NAME_KEYS, Rule, is_glob, parse_selection, typed
 from benchmark.matrix.settings import SETTINGS
-from benchmark.matrix.values import INVALID, Choice, Name, as_list, read_fields
+from benchmark.matrix.values import INVALID, Choice, Kind, Name, items_of, read_fields
 
 _SECTIONS = ("matrix", "defaults", "dataset", "model", "strategy", "report", "plugins")
-_COMPARISONS = ("transfer", "progression", "ensemble", "published")
 _RULES = ("exclude", "include", "zip", "override")
-_LISTINGS = {"dataset": "bench list datasets", "model": "bench list models", "strategy": "bench list strategies"}
 
 
 @dataclass(frozen=True)
@@ -67,6 +65,10 @@ class SpecificationReader:
     def __init__(self, document: Mapping[str, Any], library: Library, problems: Problems) -> None:
         self._document = document
         self._library = library
+        self._kinds: dict[str, Kind] = {
+            **{family: _ExistingName(family, library[family]) for family in NAME_KEYS},
+            **{name: setting.kind for name, setting in SETTINGS.items()},
+        }
         self._problems = problems
         self._notes: list[str] = []
 
@@ -80,10 +82,12 @@ class SpecificationReader:
         matrix = self._table("matrix")
         axes = self._axes(matrix)
         self._table("plugins")
-        name = Name().read(matrix["name"], ("matrix", "name"), self._problems) if "name" in matrix else None
+        on_invalid = Choice(("skip", "error")).read(
+            matrix.get("on_invalid", "skip"), ("matrix", "on_invalid"), self._problems
+        )
         return Specification(
-            name=name,
-            on_invalid=self._on_invalid(matrix),
+            name=Name().read(matrix["name"], ("matrix", "name"), self._problems) if "name" in matrix else None,
+            on_invalid=str(on_invalid),
             axes=axes,
             includes=tuple(self._includes(matrix, axes)),
             excludes=tuple(self._rule(row, path) for row, path in self._rows(matrix, "exclude")),
@@ -101,16 +105,12 @@ class SpecificationReader:
         self._problems.add((key,), f"a table [{key}]", table)
         return {}
 
-    def _on_invalid(self, matrix: Mapping[str, Any]) -> str:
-        choice = Choice(("skip", "error"))
-        return str(choice.read(matrix.get("on_invalid", "skip"), ("matrix", "on_invalid"), self._problems))
-
     def _axes(self, matrix: Mapping[str, Any]) -> tuple[Axis, ...]:
         axes = []
         for key, value in matrix.items():
             if key in (*_RULES, "name", "on_invalid"):
                 continue
-            if key not in (*NAME_KEYS, *SETTINGS):
+            if key not in self._kinds:
                 self._problems.add(("matrix", key), "a known key", value, _axis_hint(key))
                 continue
             values = self._values(key, value, ("matrix", key))
@@ -127,7 +127,7 @@ class SpecificationReader:
     def _zip(self, row: Mapping[str, Any], path: KeyPath, taken: set[str]) -> Axis:
         columns: dict[str, tuple[Any, ...]] = {}
         for key, value in row.items():
-            if key not in (*NAME_KEYS, *SETTINGS):
+            if key not in self._kinds:
                 self._problems.add((*path, key), "dataset, model, strategy or a setting", hint=_axis_hint(key))
             elif key in taken:
                 self._problems.add((*path, key), "an axis that stands in [matrix] or in one zip, not in both")
@@ -147,24 +147,16 @@ class SpecificationReader:
 
     def _values(self, key: str, value: Any, path: KeyPath, *, distinct: bool = True) -> tuple[Any, ...]:
         """The values of an axis, in normal form; equal ones are merged."""
-        items = as_list(value)
-        if not items:
-            self._problems.add(path, "at least one value", value)
-        paths = [(*path, number) for number in range(len(items))] if isinstance(value, list) else [path]
-        read = [self._value(key, item, place) for item, place in zip(items, paths, strict=True)]
+        items = self._some(value, path)
+        read = [self._kinds[key].read(item, place, self._problems) for item, place in items]
         return tuple(dict.fromkeys(read)) if distinct and INVALID not in read else tuple(read)
 
-    def _value(self, key: str, value: Any, path: KeyPath) -> Any:
-        return self.name(key, value, path) if key in NAME_KEYS else SETTINGS[key].kind.read(value, path, self._problems)
-
-    def name(self, family: str, value: Any, path: KeyPath) -> Any:
-        """Reads the name of an existing definition into normal form; `INVALID`, and a problem, when there is none."""
-        known = self._library.definitions[family]
-        if isinstance(value, str) and normal_name(value) in known:
-            return normal_name(value)
-        hint = nearest_hint(value, known, _LISTINGS[family]) if isinstance(value, str) else ""
-        self._problems.add(path, f"the name of a {family}", value, hint)
-        return INVALID
+    def _some(self, value: Any, path: KeyPath) -> list[tuple[Any, KeyPath]]:
+        """The values of a list, or the only one, with their paths; an empty list is a mistake."""
+        items = items_of(value, path)
+        if not items:
+            self._problems.add(path, "at least one value", value)
+        return items
 
     def _rows(self, matrix: Mapping[str, Any], rule: str) -> Iterator[tuple[Mapping[str, Any], KeyPath]]:
         """The tables of `[[matrix.RULE]]` with their paths."""
@@ -183,7 +175,7 @@ class SpecificationReader:
         for row, path in self._rows(matrix, "include"):
             given = {}
             for key, value in row.items():
-                if key in (*NAME_KEYS, *SETTINGS):
+                if key in self._kinds:
                     given[key] = self._values(key, value, (*path, key))
                 else:
                     self._problems.add((*path, key), "dataset, model, strategy or a setting", hint=_axis_hint(key))
@@ -224,30 +216,25 @@ class SpecificationReader:
         terms = []
         for key, value in row.items():
             where = (*path, key)
-            if key not in (*NAME_KEYS, *SETTINGS):
-                hint = nearest_hint(key, (*NAME_KEYS, *SETTINGS))
+            if key in self._kinds:
+                terms.append((key, tuple(self._wanted(key, item, place) for item, place in self._some(value, where))))
+            else:
+                hint = nearest_hint(key, self._kinds)
                 self._problems.add(where, "dataset, model, strategy or a setting", hint=hint)
-                continue
-            items = as_list(value)
-            if not items:
-                self._problems.add(where, "at least one value", value)
-            paths = [(*where, number) for number in range(len(items))] if isinstance(value, list) else [where]
-            terms.append((key, tuple(self._wanted(key, item, at) for item, at in zip(items, paths, strict=True))))
         if not row and not may_be_empty:
             self._problems.add(path, "at least one key to match")
         return Rule(tuple(terms))
 
     def _wanted(self, key: str, value: Any, path: KeyPath) -> Any:
-        if is_glob(value) and key in NAME_KEYS:
-            return self._glob(key, normal_name(value), path)
-        # a glob such as "mixed_*" is a text, whatever the type of the setting
-        return value if is_glob(value) and key in SETTINGS else self._value(key, value, path)
-
-    def _glob(self, family: str, glob: str, path: KeyPath) -> str:
-        known = self._library.definitions[family]
-        rule = Rule(((family, (glob,)),))
-        if glob not in known and not any(rule.for_names({family: name}) for name in known):
-            self._notes.append(f"{'.'.join(map(str, path[:2]))}: {family} = {glob!r} matches no {family} that exists")
+        if not is_glob(value):
+            return self._kinds[key].read(value, path, self._problems)
+        if key in SETTINGS:
+            # a glob such as "mixed_*" is a text, whatever the type of the setting
+            return value
+        known, glob = self._library[key], normal_name(value)
+        rule = Rule(((key, (glob,)),))
+        if glob not in known and not any(rule.for_names({key: name}) for name in known):
+            self._notes.append(f"{'.'.join(map(str, path[:2]))}: {key} = {glob!r} matches no {key} that exists")
         return glob
 
     def _settings(self, table: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
@@ -264,27 +251,31 @@ class SpecificationReader:
                 hint = "`--select` chooses cells" if key in NAME_KEYS else nearest_hint(key, SETTINGS)
                 self._problems.add((f"--set {key}",), "a training setting", hint=hint)
             else:
-                read = SETTINGS[key].kind.read(typed(value), (f"--set {key}",), self._problems)
-                assigned[key] = read
+                assigned[key] = self._kinds[key].read(typed(value), (f"--set {key}",), self._problems)
         return assigned
 
     def _report(self) -> ReportSpec:
         table, path = self._table("report"), ("report",)
+        names = {family: self._kinds[family] for family in NAME_KEYS}
+        readers: dict[str, Callable[[Any, KeyPath], Any]] = {
+            "transfer": self._transfer,
+            "progression": self._progression,
+            "ensemble": self._ensemble,
+            "published": lambda item, place: read_published(item, place, self._problems, names),
+        }
         for key in table:
-            if key not in _COMPARISONS:
-                self._problems.add((*path, key), Choice(_COMPARISONS).expected, hint=nearest_hint(key, _COMPARISONS))
-        transfer = self._items(table.get("transfer", []), (*path, "transfer"), "a list of tables", self._transfer)
-        steps = self._items(table.get("progression", []), (*path, "progression"), "a list of lists", self._progression)
-        ensembles = self._items(table.get("ensemble", []), (*path, "ensemble"), "a list of tables", self._ensemble)
-        published = self._items(table.get("published", []), (*path, "published"), "a list of tables", self._published)
-        return ReportSpec(tuple(transfer), tuple(steps), tuple(ensembles), tuple(published))
-
-    def _items(self, value: Any, path: KeyPath, expected: str, read: Callable[[Any, KeyPath], Any]) -> list[Any]:
-        if not isinstance(value, list):
-            self._problems.add(path, expected, value)
-            return []
-        items = [read(item, (*path, number)) for number, item in enumerate(value)]
-        return [item for item in items if item is not None]
+            if key not in readers:
+                self._problems.add((*path, key), Choice(tuple(readers)).expected, hint=nearest_hint(key, readers))
+        parts: dict[str, tuple[Any, ...]] = {}
+        for key, read in readers.items():
+            value = table.get(key, [])
+            if not isinstance(value, list):
+                expected = "a list of lists" if key == "progression" else "a list of tables"
+                self._problems.add((*path, key), expected, value)
+                continue
+            items = [read(item, (*path, key, number)) for number, item in enumerate(value)]
+            parts[key] = tuple(item for item in items if item is not None)
+        return ReportSpec(**parts)
 
     def _transfer(self, item: Any, path: KeyPath) -> TransferSpec | None:
         if not isinstance(item, dict):
@@ -294,7 +285,7 @@ class SpecificationReader:
         names: dict[str, Any] = {"dataset": None, "model": None}
         for key, value in item.items():
             if key in families:
-                names[key] = self.name(families[key], value, (*path, key))
+                names[key] = self._kinds[families[key]].read(value, (*path, key), self._problems)
             else:
                 self._problems.add(
                     (*path, key), "fine_tuned, scratch, dataset or model", hint=nearest_hint(key, families)
@@ -305,10 +296,6 @@ class SpecificationReader:
                 return None
         return TransferSpec(**names)
 
-    def _published(self, item: Any, path: KeyPath) -> PublishedTable | None:
-        families = {family: _Named(self, family) for family in NAME_KEYS}
-        return read_published(item, path, self._problems, families)
-
     def _ensemble(self, item: Any, path: KeyPath) -> EnsembleSpec | None:
         if not isinstance(item, dict) or "cells" not in item:
             self._problems.add(path, 'a table such as { cells = "model=simple_cnn|resnet18,dataset=digits" }', item)
@@ -316,7 +303,7 @@ class SpecificationReader:
         for key in item.keys() - {"cells", "label"}:
             self._problems.add((*path, key), "cells or label", hint=nearest_hint(key, ("cells", "label")))
         label = Name().read(item["label"], (*path, "label"), self._problems) if "label" in item else ""
-        expressions = as_list(item["cells"])
+        expressions = [expression for expression, _ in items_of(item["cells"], path)]
         if not expressions or not all(isinstance(expression, str) for expression in expressions):
             self._problems.add((*path, "cells"), "a selection such as model=resnet*, or a list of them", item["cells"])
             return None
@@ -330,22 +317,26 @@ class SpecificationReader:
         if not isinstance(item, list) or len(item) < 2:
             self._problems.add(path, "a list of at least two strategies", item)
             return None
-        return tuple(self.name("strategy", name, (*path, number)) for number, name in enumerate(item))
+        return tuple(self._kinds["strategy"].read(name, place, self._problems) for name, place in items_of(item, path))
 
 
 @dataclass(frozen=True)
-class _Named:
+class _ExistingName:
     """The type of values that are the name of an existing dataset, model or strategy."""
 
-    reader: SpecificationReader
     family: str
+    known: Collection[str]
 
     @property
     def expected(self) -> str:
         return f"the name of a {self.family}"
 
-    def read(self, value: Any, path: KeyPath, _problems: Problems) -> Any:
-        return self.reader.name(self.family, value, path)
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        if isinstance(value, str) and normal_name(value) in self.known:
+            return normal_name(value)
+        hint = nearest_hint(value, self.known, LISTINGS[self.family]) if isinstance(value, str) else ""
+        problems.add(path, self.expected, value, hint)
+        return INVALID
 
 
 def _section_hint(key: str) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmark.matrix.cell import Cell, Data, Stage, defaults_of, is_table
+from benchmark.matrix.identity import with_lists
 from benchmark.matrix.settings import common_or_list
 
 NOT_SETTINGS = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", "seed", "device"})
@@ -33,12 +34,12 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
         return {name: row[name] for name in COLUMNS if row.get(name) is not None}
     nested = {"data", "architecture", "weights", "stages"}
     cell, data = _whole(Cell, record), _whole(Data, record["data"])
-    stages = [{key: _plain(value) for key, value in _whole(Stage, stage).items()} for stage in record["stages"]]
+    stages = [{key: with_lists(value) for key, value in _whole(Stage, stage).items()} for stage in record["stages"]]
     return {
         **{key: value for key, value in cell.items() if key not in NOT_SETTINGS | nested},
         **{key: value for key, value in data.items() if key != "num_classes"},
         "architecture": record["architecture"]["name"],
-        **dict(_plain(record["architecture"]["parameters"])),
+        **dict(with_lists(record["architecture"]["parameters"])),
         "weights": record["weights"]["path"] or record["weights"]["origin"],
         **{key: common_or_list(stage[key] for stage in stages) for key in (stages[0] if stages else ())},
     }
@@ -47,11 +48,6 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
 def _whole(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:
     """A record with the defaults of what an older version did not know, so that it is like one of today."""
     return {**record, **{name: value for name, value in defaults_of(kind).items() if name not in record}}
-
-
-def _plain(value: Any) -> Any:
-    """The value with lists in the place of tuples, as JSON would give it back."""
-    return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def key_of(settings: Mapping[str, Any]) -> str:
