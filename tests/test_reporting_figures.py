@@ -31,8 +31,7 @@ from benchmark.reporting.figures.class_counts import draw_class_counts
 from benchmark.reporting.figures.confusion import draw_confusion
 from benchmark.reporting.figures.curves import draw_curves
 from benchmark.reporting.figures.drawing import text_fitting
-from benchmark.reporting.figures.drawing.figure_files import encode, make_folder, save
-from benchmark.reporting.figures.drawing.planned_figure import UndrawableError, file_stem, slug
+from benchmark.reporting.figures.drawing.figure_files import UndrawableError, encode, file_stem, make_folder, save, slug
 from benchmark.reporting.figures.drawing.prepared_images import open_images
 from benchmark.reporting.figures.figure_index import add_figures, figures_of
 from benchmark.reporting.figures.grad_cam_overlays import (

@@ -14,9 +14,8 @@ from benchmark.reporting.rows.differences import (
     remarks_on,
     settings_that_differ,
 )
-from benchmark.reporting.rows.groups import Group, group_cells, varying_settings
+from benchmark.reporting.rows.groups import Group, group_cells, partner, varying_settings
 from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions
-from benchmark.reporting.rows.matching import partner
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import reasons
 from benchmark.reporting.statistics import NOT_RESOLVED, Difference, compare, judge, measure

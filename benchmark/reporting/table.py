@@ -103,7 +103,7 @@ class FigureFile:
     """A figure that was drawn.
 
     Attributes:
-        kind, title: As of `figures.drawing.planned_figure.PlannedFigure`.
+        kind, title: As of `figures.drawing.figure_files.PlannedFigure`.
         cells: Ids of the cells that it shows.
         path: The file.
     """

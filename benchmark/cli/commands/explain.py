@@ -146,8 +146,7 @@ def _worth_explaining(database: Database, execution: Mapping[str, Any]) -> list[
 
 def _explain(subject: _Subject, place: Path, named: str, *, keep: bool) -> tuple[list[dict[str, Any]], list[Path]]:
     """What was found, and the files; `keep` leaves the maps beside them, for `bench report --figures`."""
-    from benchmark.reporting.figures.drawing.figure_files import make_folder, save
-    from benchmark.reporting.figures.drawing.planned_figure import file_stem
+    from benchmark.reporting.figures.drawing.figure_files import file_stem, make_folder, save
     from benchmark.reporting.figures.grad_cam_overlays import draw_overlays, read_explanation
     from benchmark.scheduling.programs.grad_cam import explain
 

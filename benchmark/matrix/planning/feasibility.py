@@ -23,21 +23,14 @@ def impossible(template: CellTemplate, origin: str, machine: MachineKind) -> str
 
 
 def _reasons(template: CellTemplate, origin: str, machine: MachineKind) -> Iterator[str]:
-    yield from _of_backend(template, machine)
-    yield from _of_device(template, machine)
-    yield from _of_images(template)
-    if origin == "imagenet":
-        yield from _of_imagenet(template)
-    yield from _of_layers(template)
-    yield from _of_validation(template)
-    yield from _of_learning_rates(template)
-    yield from _of_counts(template.data)
-
-
-def _of_backend(template: CellTemplate, machine: MachineKind) -> Iterator[str]:
     backend = template.cell["backend"]
     if trains(backend) and machine.backends is not None and backend not in machine.backends:
         yield missing_backend(backend)
+    yield from _of_device(template, machine)
+    yield from _of_network(template, origin)
+    yield from _of_validation(template)
+    yield from _of_learning_rates(template)
+    yield from _of_counts(template.data)
 
 
 def _of_device(template: CellTemplate, machine: MachineKind) -> Iterator[str]:
@@ -51,25 +44,18 @@ def _of_device(template: CellTemplate, machine: MachineKind) -> Iterator[str]:
         yield 'mixed_float16 needs a GPU; use precision = "mixed_bfloat16" or "float32" on a CPU'
 
 
-def _of_images(template: CellTemplate) -> Iterator[str]:
+def _of_network(template: CellTemplate, origin: str) -> Iterator[str]:
     name, size = template.architecture.name, template.data.image_size
-    smallest = architecture_facts(name).minimum_image_size(dict(template.architecture.parameters))
+    facts, parameters = architecture_facts(name), dict(template.architecture.parameters)
+    smallest = facts.minimum_image_size(parameters)
     if size < smallest:
         yield f"{name} needs images of at least {smallest} pixels, these have {size}; set image_size = {smallest} or more"
-
-
-def _of_imagenet(template: CellTemplate) -> Iterator[str]:
-    name = template.architecture.name
-    if not architecture_facts(name).imagenet:
+    if origin == "imagenet" and not facts.imagenet:
         have = "a network of Keras Applications (vgg16, resnet50, keras:NAME)"
         yield f'there are no ImageNet weights for {name}; use {have}, or weights = "none"'
-    elif template.data.color != "rgb":
+    elif origin == "imagenet" and template.data.color != "rgb":
         yield 'ImageNet weights need three channels, these images are grey; set color = "rgb"'
-
-
-def _of_layers(template: CellTemplate) -> Iterator[str]:
-    name = template.architecture.name
-    layers = architecture_facts(name).backbone_layers(dict(template.architecture.parameters))
+    layers = facts.backbone_layers(parameters)
     for stage in template.stages:
         last = int(stage.train.removeprefix("last:")) if stage.train.startswith("last:") else 0
         if last > layers:

@@ -22,28 +22,19 @@ def combination(dataset: str, model: str, strategy: str) -> str:
 
 def merged(counts: Mapping[tuple[Names, Names], int]) -> Sequence[str]:
     """Notes on duplicate cells, under the same names or others; keys are the names kept and the names dropped."""
-    return _shortened([_merged(kept, dropped, count) for (kept, dropped), count in counts.items()])
+    notes = []
+    for (kept, dropped), count in counts.items():
+        result = f"merged into {combination(*kept)}, which is the same under another name"
+        if kept == dropped:
+            result = "merged: they differ in nothing that decides the numbers"
+        notes.append(f"{units.plural(count, 'cell')} of {combination(*dropped)} {result}")
+    return _shortened(notes)
 
 
-def _merged(kept: Names, dropped: Names, count: int) -> str:
-    if kept == dropped:
-        return f"{units.plural(count, 'cell')} of {combination(*kept)} merged: they differ in nothing that decides the numbers"
-    other = f"{combination(*kept)}, which is the same under another name"
-    return f"{units.plural(count, 'cell')} of {combination(*dropped)} merged into {other}"
-
-
-def returned(counts: Mapping[Names, int]) -> Sequence[str]:
-    """Notes on cells that were excluded or not selected, but are needed as parents."""
-    reason = "excluded or not selected, but back because others need them as parents"
+def on_parents(counts: Mapping[Names, int], reason: str) -> Sequence[str]:
+    """Notes on cells that are in the plan as parents."""
     return _shortened(
         [f"{units.plural(count, 'cell')} of {combination(*names)} {reason}" for names, count in counts.items()]
-    )
-
-
-def added(counts: Mapping[Names, int]) -> Sequence[str]:
-    """Notes on cells that are in the plan only as parents."""
-    return _shortened(
-        [f"{units.plural(count, 'cell')} of {combination(*names)} added as parents" for names, count in counts.items()]
     )
 
 

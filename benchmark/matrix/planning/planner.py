@@ -206,8 +206,10 @@ class Planner:
         models = {key: Counter(self.cells[cell_id].model for cell_id in ids) for key, ids in self.auto.items()}
         return (
             *plan_notes.merged(self._merged),
-            *plan_notes.returned(self._returned),
-            *plan_notes.added(added - self._returned),
+            *plan_notes.on_parents(
+                self._returned, "excluded or not selected, but back because others need them as parents"
+            ),
+            *plan_notes.on_parents(added - self._returned, "added as parents"),
             *plan_notes.idle("exclude", self._exclude_hits),
             *plan_notes.idle("override", self._resolver.override_hits),
             *plan_notes.threads(models, self._resolver.machine.threads),

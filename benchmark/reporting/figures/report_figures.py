@@ -16,16 +16,14 @@ from benchmark.reporting.figures.accuracy_by_time import draw_accuracy_by_time
 from benchmark.reporting.figures.class_counts import draw_class_counts
 from benchmark.reporting.figures.confusion import draw_confusion
 from benchmark.reporting.figures.curves import SeedCurve, draw_curves
-from benchmark.reporting.figures.drawing.figure_files import save
-from benchmark.reporting.figures.drawing.planned_figure import PlannedFigure, UndrawableError, file_stem
+from benchmark.reporting.figures.drawing.figure_files import PlannedFigure, UndrawableError, file_stem, save
 from benchmark.reporting.figures.drawing.prepared_images import PreparedImages, open_images
 from benchmark.reporting.figures.grad_cam_overlays import draw_overlays, read_explanation
 from benchmark.reporting.figures.mistakes import draw_mistakes
 from benchmark.reporting.figures.training_images import draw_training_images
 from benchmark.reporting.figures.transfer_curves import TransferSide, draw_transfer
-from benchmark.reporting.rows.groups import Group, varying_settings
+from benchmark.reporting.rows.groups import Group, varying_settings, where
 from benchmark.reporting.rows.latest import ResultRow, cell_of
-from benchmark.reporting.rows.matching import where
 from benchmark.reporting.rows.metrics import TEST_ACCURACY
 from benchmark.reporting.rows.missing_results import reasons
 from benchmark.reporting.rows.predictions import Predictions

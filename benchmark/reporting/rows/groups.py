@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmark.reporting.rows.flat_settings import describe, key_of, settings_of
+from benchmark.reporting.rows.flat_settings import agree, describe, key_of, settings_of
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import Metric, value_of
 from benchmark.status import Cause, Status
@@ -230,3 +230,23 @@ def varying_settings(groups: Iterable[Group]) -> list[str]:
         return len({key_of({"": group.settings.get(name)}) for group in groups}) > 1
 
     return [name for name in names if any(varies(name, groups) for groups in by_names.values())]
+
+
+def partner(group: Group, candidates: Iterable[Group], varying: Sequence[str]) -> Group | None:
+    """The candidate that agrees with the group in most of the varying settings; of equal ones, that of the latest run.
+
+    Args:
+        group: What is to be compared.
+        candidates: Groups it may be compared with, such as those of another strategy.
+        varying: Names of the settings that are axes of the matrix (`varying_settings`).
+    """
+
+    def rank(other: Group) -> tuple[int, int]:
+        return sum(agree(group.settings, other.settings, name) for name in varying), other.last_run
+
+    return max(candidates, key=rank, default=None)
+
+
+def where(group: Group, varying: Sequence[str]) -> str:
+    """The dataset, model and varying settings of a comparison, for its title: `digits, simple_cnn, threads 2`."""
+    return ", ".join([group.dataset, group.model, *group.describe(varying)])

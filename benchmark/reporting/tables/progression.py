@@ -12,8 +12,7 @@ from benchmark.reporting.rows.differences import (
     remarks_on,
     settings_that_differ,
 )
-from benchmark.reporting.rows.groups import Group, varying_settings
-from benchmark.reporting.rows.matching import partner, where
+from benchmark.reporting.rows.groups import Group, partner, varying_settings, where
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY
 from benchmark.reporting.rows.missing_results import reasons
 from benchmark.reporting.statistics import ALPHA, BETTER, Difference, compare, measure

@@ -13,9 +13,8 @@ from benchmark.reporting.rows.differences import (
     remarks_on,
     settings_that_differ,
 )
-from benchmark.reporting.rows.groups import Group, varying_settings
+from benchmark.reporting.rows.groups import Group, partner, varying_settings, where
 from benchmark.reporting.rows.latest import ResultRow
-from benchmark.reporting.rows.matching import partner, where
 from benchmark.reporting.rows.metrics import (
     EPOCHS,
     FIT_SECONDS,

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import groupby
 from operator import itemgetter
 from pathlib import Path
-from typing import Any
 
 import sqlalchemy as sa
 
@@ -77,7 +76,9 @@ def check_database(database: Database, artifacts_root: Path | None) -> list[Dama
         damages += _check_digests(connection)
         damages += _check_predictions(connection)
         if artifacts_root is not None:
-            damages += _check_artifacts(connection, artifacts_root)
+            for row in connection.execute(sa.select(artifact).order_by(artifact.c.artifact_id)):
+                problem = artifact_problem(artifacts_root, row.path, row.sha256, row.size_bytes)
+                damages += [Damage("artifact", row.path, problem)] if problem else []
     return damages
 
 
@@ -108,7 +109,9 @@ def _check_digests(connection: sa.Connection) -> Iterator[Damage]:
         for row in batch:
             digest = execution_digest(row["cell_id"], row, epochs.get(row["execution_id"], []))
             if digest != row["digest"]:
-                last = _last_attempt(connection, row["execution_id"])
+                last = connection.scalar(
+                    sa.select(sa.func.max(attempt.c.attempt_id)).where(attempt.c.execution_id == row["execution_id"])
+                )
                 yield Damage(
                     "digest",
                     f"cell {row['cell_id']}, execution {row['execution_id']}, attempt {last}",
@@ -125,18 +128,6 @@ def _check_predictions(connection: sa.Connection) -> Iterator[Damage]:
             where = f"cell {row.cell_id}, execution {row.execution_id}"
             detail = f"its predictions have changed since they were recorded: expected {row.sha256}, got {actual}"
             yield Damage("prediction", where, detail)
-
-
-def _last_attempt(connection: sa.Connection, execution_id: int) -> Any:
-    last = sa.select(sa.func.max(attempt.c.attempt_id)).where(attempt.c.execution_id == execution_id)
-    return connection.execute(last).scalar_one()
-
-
-def _check_artifacts(connection: sa.Connection, root: Path) -> Iterator[Damage]:
-    for row in connection.execute(sa.select(artifact).order_by(artifact.c.artifact_id)):
-        problem = artifact_problem(root, row.path, row.sha256, row.size_bytes)
-        if problem:
-            yield Damage("artifact", row.path, problem)
 
 
 def require_sound(database: Database) -> None:

@@ -16,6 +16,12 @@ if TYPE_CHECKING:
     from benchmark.results.store.database import Database
 
 
+_STATE_COLUMNS = (
+    "cell_id", "execution_id", "run_id", "status", "cause", "detail", "epochs", "data_fingerprint", "total_seconds",
+    "weights_sha256", "finished_utc",
+)  # fmt: skip
+
+
 def newest_executions(machine: str | None = None) -> sa.Subquery:
     """Selects the id of the newest execution of each cell, on one machine or on each."""
     rows = sa.select(sa.func.max(execution.c.execution_id).label("execution_id"))
@@ -53,18 +59,7 @@ def cell_states(connection: sa.Connection, machine: str) -> dict[str, CellState]
     )
     rows = (
         sa.select(
-            execution.c.cell_id,
-            execution.c.execution_id,
-            execution.c.run_id,
-            execution.c.status,
-            execution.c.cause,
-            execution.c.detail,
-            sa.func.coalesce(tries.c.attempts, 0).label("attempts"),
-            execution.c.epochs,
-            execution.c.data_fingerprint,
-            execution.c.total_seconds,
-            execution.c.weights_sha256,
-            execution.c.finished_utc,
+            *(execution.c[name] for name in _STATE_COLUMNS), sa.func.coalesce(tries.c.attempts, 0).label("attempts")
         )
         .join(newest, newest.c.execution_id == execution.c.execution_id)
         .outerjoin(tries, tries.c.execution_id == execution.c.execution_id)

@@ -29,7 +29,6 @@ __all__ = [
     "durations",
     "history",
     "latest_matrix_text",
-    "machines",
     "predictions",
     "read_only_query",
     "results",
@@ -42,39 +41,24 @@ SHORTEST_PREFIX = 4
 _IDS_AT_ONCE = 1000
 
 _MORE_RESULTS = {
-    column.name: column
-    for column in (
-        execution.c.execution_id,
-        execution.c.first_run_id,
-        cell.c.strategy_label,
-        cell.c.device_kind,
-        cell.c.image_size,
-        cell.c.color,
-        cell.c.batch_size,
-        cell.c.epochs_planned,
-        cell.c.learning_rate,
-        cell.c.optimizer,
-        execution.c.detail,
-        execution.c.tta_accuracy,
-        execution.c.tta_loss,
-        execution.c.train_examples,
-        execution.c.validation_examples,
-        execution.c.test_examples,
-        execution.c.data_fingerprint,
-        execution.c.weights_sha256,
-        execution.c.compute_dtype,
-        execution.c.setup_seconds,
-        execution.c.first_epoch_seconds,
-        execution.c.features,
-        execution.c.features_seconds,
-        execution.c.features_alone_seconds,
-        execution.c.shared_epochs,
-        execution.c.shared_seconds,
-        execution.c.evaluate_seconds,
-        execution.c.peak_device_bytes,
-        execution.c.resumed,
-        execution.c.digest,
+    name: table.c[name]
+    for table, names in (
+        (execution, "execution_id first_run_id"),
+        (
+            cell,
+            "strategy_label device_kind image_size color batch_size epochs_planned learning_rate optimizer",
+        ),
+        (
+            execution,
+            (
+                "detail tta_accuracy tta_loss train_examples validation_examples test_examples data_fingerprint "
+                "weights_sha256 compute_dtype setup_seconds first_epoch_seconds features features_seconds "
+                "features_alone_seconds shared_epochs shared_seconds evaluate_seconds peak_device_bytes resumed "
+                "digest"
+            ),
+        ),
     )
+    for name in names.split()
 }
 
 _BACKEND_VERSION = (
@@ -207,17 +191,6 @@ def cell_specs(database: Database, **filters: Any) -> dict[str, str]:
     for name, wanted in filters.items():
         rows = rows.where(_matches(cell.c[name], wanted))
     return {row["cell_id"]: row["spec"] for row in fetch_rows(database, rows)}
-
-
-def machines(database: Database) -> list[Row]:
-    """Counts executions by machine: `machine`, `executions`, `completed`, `last_run_id`."""
-    columns = {
-        "machine": execution.c.machine,
-        "executions": sa.func.count(),
-        Status.COMPLETED: sa.func.count().filter(execution.c.status == Status.COMPLETED),
-        "last_run_id": sa.func.max(execution.c.run_id),
-    }
-    return fetch_rows(database, select_columns(columns).group_by(execution.c.machine).order_by(execution.c.machine))
 
 
 def latest_matrix_text(database: Database, machine: str | None = None) -> tuple[str, str] | None:

@@ -65,18 +65,12 @@ def _with_status(row: Row, *, going: bool) -> Row:
     moved_in = row.pop("moved_in")
     if row["outcome"] == "left_out":
         row["status"] = Status.SKIPPED
-    elif row["status"] is None or (going and _still_to_do(row, moved_in)):
+        return row
+    # the execution may be of an earlier run, where this run has not started the cell yet
+    ended = row["outcome"] != "planned" or row["status"] in {Status.FAILED, Status.DIVERGED}
+    if row["status"] is None or (going and moved_in < row["run_id"] and not ended):
         row.update(status=Status.PENDING, cause=None, detail=None)
     return row
-
-
-def _still_to_do(row: Row, moved_in: int) -> bool:
-    """Whether the execution is of an earlier run, and this run has not started the cell yet."""
-    return (
-        row["outcome"] == "planned"
-        and moved_in < row["run_id"]
-        and row["status"] not in {Status.FAILED, Status.DIVERGED}
-    )
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,18 +1,59 @@
-"""Writes figures as PNG and SVG files, atomically; equal figures give equal bytes."""
+"""Figures that are planned but not drawn yet, the names of their files, and writing them as PNG and SVG, atomically."""
 
 from __future__ import annotations
 
 import io
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from benchmark.errors import StorageError, UserError
-from benchmark.files import write_whole
+from benchmark.files import sha256_of, write_whole
 from benchmark.reporting.figures.drawing.style import styled
 
+_LONGEST_SLUG = 40
 METADATA: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 """By format, what is left out: dates and the version of matplotlib would make equal figures differ."""
+
+
+@dataclass(frozen=True, slots=True)
+class PlannedFigure:
+    """A figure that a report wants.
+
+    Attributes:
+        kind: `samples`, `labels`, `curves`, `confusion`, `mistakes`, `time`, `transfer` or `explanation`.
+        name: Of its files, without an ending; safe on every file system.
+        title: What it shows, in words.
+        cells: Ids of the cells that it shows.
+        draw: Draws it; raises `UndrawableError` where what it needs is missing.
+    """
+
+    kind: str
+    name: str
+    title: str
+    cells: tuple[str, ...]
+    draw: Callable[[], Figure]
+
+
+class UndrawableError(Exception):
+    """What a figure needs is missing; the message names the cure."""
+
+
+def slug(name: str) -> str:
+    """A name as part of a file name: lower-case ASCII; a changed name gets a short hash, so that names stay distinct."""
+    readable = re.sub(r"[^a-z0-9_]+", "-", name.lower())[:_LONGEST_SLUG].strip("-_")
+    if readable == name:
+        return readable
+    digest = sha256_of(name.encode("utf-8", "surrogatepass"))[:6]
+    return "-".join(filter(None, [readable, digest]))
+
+
+def file_stem(kind: str, *names: str, distinction: str = "") -> str:
+    """The name of a figure's files without their ending: `curves-digits-simple_cnn-scratch-aac72af9`."""
+    return "-".join(filter(None, [kind, *map(slug, names), distinction]))
 
 
 @styled

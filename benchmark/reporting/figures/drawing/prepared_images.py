@@ -14,7 +14,7 @@ from benchmark import layout
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.matrix.cell import Data
 from benchmark.matrix.planning.example_counts import ClassCounts, class_counts
-from benchmark.reporting.figures.drawing.planned_figure import UndrawableError
+from benchmark.reporting.figures.drawing.figure_files import UndrawableError
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from functools import cache, lru_cache
 from typing import Any, cast
 
@@ -65,12 +66,13 @@ def cut(text: str, points: float, inches: float, *, bold: bool = False) -> str:
     text = legible(text)
     if width(text, points, bold=bold) <= inches:
         return text
-    low, high = 0, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        fits = width(text[:middle].rstrip() + "…", points, bold=bold) <= inches
-        low, high = (middle, high) if fits else (low, middle - 1)
-    return text[:low].rstrip() + "…"
+    return text[: _fitting(text, points, inches, "…", bold=bold)].rstrip() + "…"
+
+
+def _fitting(text: str, points: float, inches: float, ending: str, *, bold: bool) -> int:
+    """How many characters of a text fit into a width with an ending after them."""
+    counts = range(1, len(text) + 1)
+    return bisect_right(counts, inches, key=lambda count: width(text[:count].rstrip() + ending, points, bold=bold))
 
 
 def cut_distinct(texts: list[str], points: float, inches: float) -> list[str]:
@@ -92,19 +94,10 @@ def wrap(text: str, points: float, inches: float, *, most_lines: int, bold: bool
     lines: list[str] = []
     rest = legible(text)
     while rest and len(lines) < most_lines - 1:
-        line = _first_line(rest, points, inches, bold=bold)
-        lines.append(line.rstrip())
-        rest = rest[len(line) :].lstrip()
+        count = max(_fitting(rest, points, inches, "", bold=bold), 1)
+        space = rest.rfind(" ", 0, count + 1)
+        if count < len(rest) and space > count // 2:
+            count = space
+        lines.append(rest[:count].rstrip())
+        rest = rest[count:].lstrip()
     return [*lines, cut(rest, points, inches, bold=bold)] if rest else lines
-
-
-def _first_line(text: str, points: float, inches: float, *, bold: bool) -> str:
-    if width(text, points, bold=bold) <= inches:
-        return text
-    low, high = 1, len(text)
-    while low < high:
-        middle = (low + high + 1) // 2
-        fits = width(text[:middle].rstrip(), points, bold=bold) <= inches
-        low, high = (middle, high) if fits else (low, middle - 1)
-    space = text.rfind(" ", 0, low + 1)
-    return text[: space + 1] if space > low // 2 else text[:low]
