@@ -203,15 +203,22 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
     return versions
 
 
-def git_state(directory: Path) -> GitState:
+def git_state(directory: Path, *, apart_from: Path | None = None) -> GitState:
     """The commit of the repository around `directory`, and whether tracked files differ from it.
+
+    Args:
+        directory: Some folder, in a repository or not.
+        apart_from: A file that may differ: the database of a run is no code, also when it was committed.
 
     Side effects: runs `git` twice, read-only; no network.
     """
     commit = _git(directory, "rev-parse", "HEAD")
     if not commit:
         return GitState(None, None)
-    changes = _git(directory, "status", "--porcelain", "--untracked-files=no")
+    paths = [":/"]
+    if apart_from is not None and apart_from.is_relative_to(directory.resolve()):
+        paths.append(f":(exclude,literal){apart_from.relative_to(directory.resolve())}")
+    changes = _git(directory, "status", "--porcelain", "--untracked-files=no", "--", *paths)
     return GitState(commit, None if changes is None else bool(changes))
 
 

@@ -50,6 +50,8 @@ class Run:
         self.folder = folder
         self.mark = uuid.uuid4().hex
         self.database = folder / "results.sqlite"
+        # beside the folder, which some tests take away
+        self._gate = folder.with_name(f"{folder.name}.gate")
         self._started: list[subprocess.Popen[str]] = []
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "matrix.toml").write_text(matrix)
@@ -78,7 +80,7 @@ class Run:
     def bench(self, *arguments: str, **extra: str) -> subprocess.CompletedProcess[str]:
         process = self.start(*arguments, **extra)
         try:
-            stdout, stderr = process.communicate(timeout=60)
+            stdout, stderr = process.communicate(timeout=240)
         except subprocess.TimeoutExpired:
             self.kill_everything()
             raise
@@ -94,13 +96,20 @@ class Run:
             place = Place(self.folder)
             return place.run(list(plan.cells)).exit_code
 
+    def held(self, epoch: int = 3) -> dict[str, str]:
+        """Variables with which no cell trains this epoch before `let_on`, or ever when it is asked to stop."""
+        return {"BENCH_FAKE_GATE": f"{epoch}:{self._gate}"}
+
+    def let_on(self) -> None:
+        self._gate.touch()
+
     # ---- looking
 
     def rows(self, statement: str, *values: object) -> list[tuple]:
         with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=5)) as connection:
             return connection.execute(statement, values).fetchall()
 
-    def wait_for(self, statement: str, seconds: float = 20.0) -> None:
+    def wait_for(self, statement: str, seconds: float = 200.0) -> None:
         """Waits until a statement on the database gives a first value that is true."""
         until = time.monotonic() + seconds
         while time.monotonic() < until:
@@ -120,7 +129,7 @@ class Run:
                         found.append(int(folder.name))
         return found
 
-    def wait_until_alone(self, seconds: float) -> float:
+    def wait_until_alone(self, seconds: float = 60.0) -> float:
         """Waits until no process of this run lives; returns how long that took."""
         begun = time.monotonic()
         while self.processes():

@@ -6,10 +6,9 @@ import csv
 import io
 import json
 import re
-import time
 
 import pytest
-from cli_workplace import MATRIX, Workplace
+from cli_workplace import MATRIX, Workplace, children_seconds
 
 from benchmark.cli.run_forecast import History, expect
 from benchmark.matrix.settings import SETTINGS
@@ -95,9 +94,9 @@ def test_the_default_matrix_is_planned_within_a_second(place):
     place.call("init", "--matrix", "tour.toml")
     times = []
     for _ in range(3):
-        started = time.perf_counter()
+        started = children_seconds()
         assert place.run("plan", "--matrix", "tour.toml").returncode == 0
-        times.append(time.perf_counter() - started)
+        times.append(children_seconds() - started)
     assert min(times) < 1
 
 

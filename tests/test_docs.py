@@ -15,6 +15,7 @@ import click
 import pytest
 
 from benchmark.cli.main import VERBS, bench
+from benchmark.results.store.reference import RESULTS
 
 ROOT = Path(__file__).resolve().parent.parent
 LINK = re.compile(r"(?<!!)\[[^\]]*\]\((?P<target>[^)#\s]+)[^)]*\)")
@@ -171,7 +172,7 @@ def test_python_in_pages_runs_on_the_committed_results(path, tmp_path, monkeypat
     """The blocks of a page follow each other in one session, as a reader would type them."""
     code = [block.values[0] for block in blocks("python") if block.values[0].path == path and block.values[0].runs]
     if code:
-        shutil.copy(ROOT / "results.sqlite", tmp_path)
+        shutil.copy(RESULTS, tmp_path / "results.sqlite")
         monkeypatch.chdir(tmp_path)
     names = {"__name__": "__main__"}
     for block in code:

@@ -108,7 +108,7 @@ class Bench:
         return rows
 
     def wait_for_epochs(self, count: int) -> None:
-        deadline = time.monotonic() + 120
+        deadline = time.monotonic() + 250
         while time.monotonic() < deadline:
             if self.database.exists():
                 try:
@@ -174,9 +174,9 @@ def test_the_database_is_one_file_after_a_clean_end(finished):
 
 def test_a_second_run_skips_all_that_is_finished(finished):
     before = finished.numbers()
-    started = time.monotonic()
+    attempts = finished.rows("select count(*) from attempt")
     finished("run")
-    assert time.monotonic() - started < 20
+    assert finished.rows("select count(*) from attempt") == attempts
     assert finished.numbers() == before
     assert finished.rows("select count(*) from results") == [(6,)]
 
@@ -218,7 +218,7 @@ def test_ctrl_c_stops_gracefully_and_the_next_run_goes_on(finished, tmp_path, ca
     running = bench.start("run")
     bench.wait_for_epochs(2)
     running.send_signal(signal.SIGINT)
-    _, log = running.communicate(timeout=60)
+    _, log = running.communicate()
     assert running.returncode == 130, log
     assert "Traceback" not in log
     assert "bench run" in log
@@ -245,5 +245,5 @@ def test_a_second_run_on_the_same_database_is_refused(tmp_path, cache):
         assert str(running.pid) in refused.stderr
     finally:
         running.send_signal(signal.SIGTERM)
-        _, log = running.communicate(timeout=60)
+        _, log = running.communicate()
     assert running.returncode == 143, log

@@ -213,7 +213,7 @@ def test_a_child_stands_when_its_parent_cannot_be_repeated(place, monkeypatch):
 @pytest.mark.slow
 def test_after_an_edit_changed_cells_are_new_and_the_others_stay(tmp_path):
     with contextlib.contextmanager(running)(tmp_path) as run:
-        process = run.start(BENCH_FAKE_EPOCH_SECONDS="0.1")
+        process = run.start(**run.held())
         run.wait_for("select count(*) > 1 from epoch")
         process.kill()
         process.communicate()

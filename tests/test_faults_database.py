@@ -141,7 +141,7 @@ def test_a_disk_that_stays_full_ends_the_run_with_everything_recorded_there(plac
     many = [*CELLS, *(fake_cell(seed=seed, epochs=200) for seed in range(10, 14))]
     with pytest.raises(DiskError, match=r"the disk is full\. Nothing that was recorded is lost"):
         place.run(many, Filler(opened), jobs=2)
-    assert 1.0 < time.monotonic() - begun < 15
+    assert time.monotonic() - begun > 1.0
     assert "trying again for 1 s" in place.listener.notes
     recorded = place.rows("select cell_id, epoch, epoch.train_loss from epoch join execution using (execution_id)")
     monkeypatch.delenv("BENCH_FAKE_EPOCH_SECONDS")
@@ -164,13 +164,12 @@ def test_a_disk_that_gets_room_again_costs_a_pause_and_nothing_else(place, opene
     assert place.rows("select count(*) from attempt") == [(len(CELLS),)]
 
 
-def test_ctrl_c_does_not_wait_for_a_full_disk(place, opened):
+def test_ctrl_c_does_not_wait_for_a_full_disk(place, opened, monkeypatch):
+    monkeypatch.setattr(retrying_recorder, "PATIENCE_SECONDS", 600.0)
     filler = Filler(opened)
     filler.note = lambda text: "trying again" in text and os.kill(os.getpid(), signal.SIGINT)
-    begun = time.monotonic()
     with pytest.raises(DiskError):
         place.run([fake_cell(seed=seed, epochs=400) for seed in range(3)], filler)
-    assert time.monotonic() - begun < 15
 
 
 # ---- 26: read-only places
@@ -254,7 +253,7 @@ def test_what_cannot_be_written_is_said_before_anything_is_trained_and_can_be_re
 
 def hold_lock(database: Path, seconds: float) -> subprocess.Popen[str]:
     code = (
-        "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=9); "
+        "import sqlite3, sys, time; c = sqlite3.connect(sys.argv[1], isolation_level=None, timeout=60); "
         "c.execute('begin immediate'); print('held', flush=True); time.sleep(float(sys.argv[2])); c.execute('commit')"
     )
     command = [sys.executable, "-c", code, str(database), str(seconds)]
@@ -264,11 +263,12 @@ def hold_lock(database: Path, seconds: float) -> subprocess.Popen[str]:
 
 
 def test_a_lock_for_three_seconds_costs_three_seconds_and_nothing_else(run, clean):
-    process = run.start(**SLOW)
+    process = run.start(**run.held())
     run.wait_for(HAS_EPOCHS)
     with hold_lock(run.database, 3.0) as holder:
+        run.let_on()
         holder.wait()
-    _, stderr = process.communicate(timeout=30)
+    _, stderr = process.communicate()
     assert process.returncode == 0, stderr
     run.check(clean)
 
@@ -296,15 +296,17 @@ def test_a_lock_that_is_kept_ends_the_run_and_names_who_holds_it(place, monkeypa
 
 
 def test_ctrl_c_is_heard_while_another_program_keeps_the_database_locked(run, clean):
-    process = run.start(**SLOW)
+    process = run.start(**run.held())
     run.wait_for(HAS_EPOCHS)
     before = run.epochs()
     with hold_lock(run.database, 600) as holder:
+        run.let_on()
         time.sleep(0.5)
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
-        _, stderr = process.communicate(timeout=60)
-        assert time.monotonic() - begun < 15, stderr
+        _, stderr = process.communicate()
+        # half a minute is what a lock is waited for otherwise
+        assert time.monotonic() - begun < 25, stderr
         holder.kill()
     assert process.returncode == 4, stderr
     assert "another program has kept it locked" in stderr
@@ -333,7 +335,7 @@ def test_one_file_by_a_hard_link_is_refused_while_a_run_writes_it(run, clean):
     assert second.returncode == 75, second.stderr
     assert f"process {process.pid} (" in second.stderr
     process.kill()
-    run.wait_until_alone(3.0)
+    run.wait_until_alone()
     assert run.resume() == 0
     run.check(clean)
 
@@ -363,7 +365,7 @@ def test_one_file_by_a_bind_mount_is_refused(run):
 @pytest.mark.parametrize("how", ["deleted", "replaced", "without its wal", "with its folder"])
 def test_a_file_that_is_taken_away_stops_the_run_and_what_it_held_is_saved(run, clean, how, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
-    process = run.start(**SLOW, TMPDIR=str(elsewhere))
+    process = run.start(**run.held(), TMPDIR=str(elsewhere))
     run.wait_for(HAS_EPOCHS)
     before = run.epochs()
     if how == "deleted":
@@ -376,7 +378,8 @@ def test_a_file_that_is_taken_away_stops_the_run_and_what_it_held_is_saved(run, 
         with contextlib.closing(sqlite3.connect(run.folder / "other.sqlite")) as other:
             other.execute("create table t(x)")
         (run.folder / "other.sqlite").replace(run.database)
-    _, stderr = process.communicate(timeout=30)
+    run.let_on()
+    _, stderr = process.communicate()
     assert process.returncode == 4, stderr
     assert "deleted, renamed or replaced" in stderr
     assert run.processes() == []

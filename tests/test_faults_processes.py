@@ -53,7 +53,7 @@ def finish(run: Run, clean: dict[str, str]) -> None:
 def test_killed_when_all_is_done_but_said_to_nobody(run, clean):
     done = run.bench(BENCH_FAULT="report:1:kill9")
     assert done.returncode == -signal.SIGKILL
-    run.wait_until_alone(1.0)
+    run.wait_until_alone()
     finish(run, clean)
     assert run.rows("select count(*) from attempt") == [(len(clean),)]
 
@@ -112,9 +112,7 @@ class Interrupter(Listener):
 def test_a_worker_that_ignores_the_end_is_killed_when_its_grace_is_over(place, monkeypatch, fault):
     monkeypatch.setenv("BENCH_FAULT", f"batch:5:{fault}")
     monkeypatch.setenv("BENCH_FAULT_MARK", str(place.folder / "struck"))
-    begun = time.monotonic()
     assert place.run([VICTIM], Interrupter(), grace_seconds=0.5).exit_code == 143
-    assert time.monotonic() - begun < 8
     assert place.attempts() == [("interrupted", "asked to stop; it ended without saving a newer state")]
     monkeypatch.delenv("BENCH_FAULT")
     assert place.run([VICTIM]).exit_code == 0
@@ -130,9 +128,7 @@ def test_a_stopped_guardian_is_killed_with_its_group(place, monkeypatch):
                 os.kill(pid, signal.SIGSTOP)
             os.kill(os.getpid(), signal.SIGTERM)
 
-    begun = time.monotonic()
     assert place.run([VICTIM], Stopper(), grace_seconds=0.5).exit_code == 143
-    assert time.monotonic() - begun < 10
     assert place.run([VICTIM]).exit_code == 0
 
 
@@ -174,12 +170,12 @@ def read_all(terminal: int) -> str:
 
 @pytest.mark.parametrize("times", [pytest.param(1, marks=pytest.mark.exhaustive), 3])
 def test_ctrl_c_on_a_terminal(run, clean, times):
-    process, terminal = on_terminal(run, **SLOW)
+    process, terminal = on_terminal(run, **run.held())
     run.wait_for(HAS_EPOCHS)
     for _ in range(times):
         os.write(terminal, b"\x03")
         time.sleep(0.05)
-    code = process.wait(timeout=20)
+    code = process.wait(timeout=240)
     said = read_all(terminal)
     assert code == 130, said
     assert "Traceback" not in said
@@ -194,7 +190,7 @@ def test_ctrl_c_at_any_moment_ends_with_130_and_no_traceback(run, clean):
         process, terminal = on_terminal(run, BENCH_FAKE_EPOCH_SECONDS="0.02")
         time.sleep(delay)
         os.write(terminal, b"\x03")
-        codes.add(process.wait(timeout=20))
+        codes.add(process.wait(timeout=240))
         said = read_all(terminal)
         # Python itself may still be starting, and then it is Python that shows where
         assert "Traceback" not in said or "benchmark" not in said, said
@@ -219,7 +215,7 @@ def test_ctrl_c_at_any_moment_ends_with_130_and_no_traceback(run, clean):
 def test_nobody_reads_and_the_run_goes_on_to_its_end(run, clean, pipe):
     shell = f'set -o pipefail; "{sys.executable}" -m benchmark run --machine test {pipe}'
     done = subprocess.run(
-        ["bash", "-c", shell], cwd=run.folder, env=run.environment(), capture_output=True, timeout=60, check=False
+        ["bash", "-c", shell], cwd=run.folder, env=run.environment(), capture_output=True, timeout=240, check=False
     )
     assert done.returncode == 0, done.stderr
     assert b"Traceback" not in done.stderr
@@ -263,7 +259,7 @@ def test_of_many_runs_that_start_at_once_exactly_one_runs(run, clean):
     (winner,) = [process for process in runs if process.poll() is None]
     run.wait_for(TRAINS)
     winner.terminate()
-    said = [process.communicate(timeout=20)[1] for process in runs]
+    said = [process.communicate(timeout=240)[1] for process in runs]
     assert sorted(process.returncode for process in runs) == [*[75] * (STARTS - 1), 143]
     assert all(f"process {winner.pid} on " in words for words, one in zip(said, runs, strict=True) if one is not winner)
     finish(run, clean)
@@ -273,7 +269,7 @@ def test_a_run_may_wait_for_another(run, clean):
     first = run.start(BENCH_FAKE_EPOCH_SECONDS="0.15")
     run.wait_for(TRAINS)
     done = run.bench("run", "--machine", "test", "--wait")
-    assert first.wait(timeout=20) == 0
+    assert first.wait(timeout=240) == 0
     assert done.returncode == 0, done.stderr
     assert run.rows("select count(*) from run") == [(2,)]
     run.check(clean)

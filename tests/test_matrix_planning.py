@@ -180,9 +180,9 @@ def test_hostile_names_are_names(name):
 
 
 def test_the_default_matrix_is_planned_in_no_time():
-    started = time.perf_counter()
+    started = time.process_time()
     plan = load_matrix(ROOT / "matrix.toml", machine_kind=MACHINE)
-    assert time.perf_counter() - started < 0.5
+    assert time.process_time() - started < 0.5
     assert not plan.left_out
 
 

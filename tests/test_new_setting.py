@@ -13,6 +13,8 @@ import pytest
 from harness import MATRIX, ROOT, Run
 from recipes import added, copy_of_package, follow
 
+from benchmark.results.store.reference import RESULTS
+
 FIRST, CHILD = "strategy=scratch,seed=0", "strategy=continued,seed=0"
 FIELDS = {
     "Stage": "    distortion: Parameters = ()\n",
@@ -69,7 +71,7 @@ def planned(run: Run, version: str, *arguments: str, machine: str = "test") -> d
 
 def test_new_settings_leave_the_ids_of_the_default_matrix_and_its_results_as_they_are(newer, tmp_path):
     run = Run(tmp_path, (ROOT / "matrix.toml").read_text())
-    shutil.copy(ROOT / "results.sqlite", run.database)
+    shutil.copy(RESULTS, run.database)
     before, after = (planned(run, version, machine="reference") for version in (str(ROOT), newer))
     assert list(after) == list(before)
     assert {cell["status"] for cell in after.values()} == {"completed"}
@@ -115,11 +117,11 @@ def test_finished_cells_are_taken_by_a_newer_version_and_come_out_identical(newe
 
 def test_an_interrupted_cell_goes_on_in_a_newer_version_to_the_same_numbers(newer, recorded, tmp_path):
     run = Run(tmp_path)
-    process = run.start("run", "--machine", "test", BENCH_FAKE_EPOCH_SECONDS="0.3")
+    process = run.start("run", "--machine", "test", **run.held())
     try:
         run.wait_for("select count(*) from epoch where epoch = 2")
         process.send_signal(signal.SIGINT)
-        assert process.wait(30) == 130
+        assert process.wait() == 130
         before = run.epochs()
         assert run.bench("run", "--machine", "test", PYTHONPATH=newer).returncode == 0
     finally:

@@ -49,7 +49,7 @@ ENDED = {
 UNHURT = {"batch:2:child": "", "batch:5:junk": "", "ckpt.write:4:enospc": "checkpoint_failed at epoch 2"}
 """Faults that a cell survives in its first attempt, and what is noted of them."""
 
-STALL_SECONDS = 1.0
+STALL_SECONDS = 2.5
 VICTIM = fake_cell(seed=0, epochs=3)
 OTHER = fake_cell(seed=1, epochs=2)
 CELLS = {fault: fake_cell(seed=seed, epochs=3) for seed, fault in enumerate([*RETRIED, *ENDED, *UNHURT])}
@@ -78,7 +78,7 @@ def struck(tmp_path_factory, testing):
         patch.setenv("BENCH_FAULT", ",".join(f"{fault}@{cell.cell_id}" for fault, cell in CELLS.items()))
         patch.setenv("BENCH_FAULT_MARK", str(place.folder / "struck"))
         patch.setenv("BENCH_MARK_OF_THIS_TEST", place.folder.name)
-        place.run([*CELLS.values(), OTHER], stall_seconds=STALL_SECONDS, first_batch_seconds=20)
+        place.run([*CELLS.values(), OTHER], stall_seconds=STALL_SECONDS, first_batch_seconds=100)
     return place
 
 

@@ -4,7 +4,6 @@ import contextlib
 import json
 import sqlite3
 from dataclasses import replace
-from pathlib import Path
 from statistics import median
 
 import pytest
@@ -18,9 +17,9 @@ from benchmark.forecast.simulation import Room
 from benchmark.matrix.cell import Architecture, Cell
 from benchmark.results.read.durations import efforts
 from benchmark.results.store.database import open_database
+from benchmark.results.store.reference import RESULTS
 
 SMALL = Architecture("simple_cnn", (("dense_units", 128), ("filters", (32, 64)), ("kernel_size", 3)))
-RECORDED = Path(__file__).parent.parent / "results.sqlite"
 LARGE = Architecture("resnet18", (("filters", (64, 128, 256, 512)),))
 
 
@@ -220,7 +219,7 @@ def test_the_start_of_earlier_runs_counts_but_not_what_they_prepared():
 @pytest.fixture(scope="module")
 def recorded():
     """The groups of like cells of the committed results, which take 0.8 to 26 s."""
-    with open_database(str(RECORDED), mode="read") as database:
+    with open_database(str(RESULTS), mode="read") as database:
         return efforts(database, "reference")
 
 
@@ -229,7 +228,7 @@ def cell_of(row):
 
 
 def test_the_tour_is_forecast_within_a_factor_of_two_by_a_machine_that_has_recorded_nothing():
-    with contextlib.closing(sqlite3.connect(f"file:{RECORDED}?mode=ro", uri=True)) as database:
+    with contextlib.closing(sqlite3.connect(f"file:{RESULTS}?mode=ro", uri=True)) as database:
         cells = [Cell.from_dict(json.loads(spec)) for (spec,) in database.execute("SELECT spec FROM cell")]
         ((took,),) = database.execute("SELECT (julianday(finished_utc) - julianday(started_utc)) * 86400 FROM run")
     expected = run_seconds(cells, Durations(), Room(cores=2, jobs=2))

@@ -113,7 +113,7 @@ def test_a_failed_cell_blocks_its_descendants_until_it_is_retried(place, monkeyp
 
 def test_fail_fast_stops_the_run_and_lets_the_others_go_on_later(place, monkeypatch):
     monkeypatch.setenv("BENCH_FAULT", f"batch:1:raise:ValueError@{OTHER.cell_id}")
-    monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.3")
+    monkeypatch.setenv("BENCH_FAKE_GATE", f"1:{place.folder / 'never'}")
     summary = place.run([OTHER, *(fake_cell(seed=seed) for seed in range(10, 16))], fail_fast=True)
     assert summary.exit_code == 3
     assert "--fail-fast" in summary.stopped
@@ -155,7 +155,8 @@ def test_one_cell_at_a_time_has_no_neighbours(place):
 
 
 @pytest.mark.skipif(len(os.sched_getaffinity(0)) < 2, reason="needs two processors")
-def test_neighbours_have_disjoint_cores_and_are_counted(place):
+def test_neighbours_have_disjoint_cores_and_are_counted(place, monkeypatch):
+    monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.05")
     place.run([fake_cell(seed=seed, epochs=20) for seed in range(4)], jobs=2)
     assert len(place.rows("select distinct cores from attempt")) == 2
     assert place.rows("select max(neighbours) from attempt") == [(1,)]

@@ -59,4 +59,4 @@ def test_a_real_leftover_dies():
     )
     assert os.getpgid(sleeper.pid) == sleeper.pid
     assert kill_leftovers([stale]) == 1
-    assert sleeper.wait(5) == -signal.SIGKILL
+    assert sleeper.wait(60) == -signal.SIGKILL

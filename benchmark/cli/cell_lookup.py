@@ -98,8 +98,8 @@ def trained_cell(database: Database, cell_id: str, machine: str | None, target: 
     path = (root / kept[-1]["path"]).resolve() if kept else root
     if not kept or not path.is_relative_to(root) or not path.is_file():
         raise NotFoundError(
-            f"CELL {short_id(cell_id)}: its weights are not there any more: expected {path}; "
-            f"run it again with: bench run --rerun --select cell_id={cell_id}"
+            f"CELL {short_id(cell_id)}: its weights are not here: expected {path}. The reference results and copies of a "
+            f"database come without such files; train it here with: bench run --select cell_id={cell_id}"
         )
     return Trained(cell, path, kept[-1]["sha256"])
 

@@ -61,12 +61,20 @@ def run_plan(plan: Plan, database: str, options: RunOptions, *, wait: bool = Fal
     Side effects: everything that a run does; see `benchmark/scheduling/run.py`.
     """
     from benchmark.results.store.database import open_database
+    from benchmark.results.store.location import locate
     from benchmark.results.store.lock import lock_database
+    from benchmark.results.store.reference import begin_anew
     from benchmark.scheduling.run import run_matrix
 
     _announce(plan)
-    with lock_database(database, wait=wait), open_database(database, mode="write") as opened, _display() as display:
-        summary = run_matrix(plan, opened, options, display)
+    with lock_database(database, wait=wait):
+        if begin_anew(locate(database)):
+            verbosity.inform(
+                f"note: {database} held the reference results and now begins anew; `bench report --reference` shows them",
+                "dim",
+            )
+        with open_database(database, mode="write") as opened, _display() as display:
+            summary = run_matrix(plan, opened, options, display)
     conclude(display.board, summary, options.command, database)
     return summary.exit_code
 

@@ -80,7 +80,7 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
         known = _known_durations(database, options)
         to_train = [cell for cell in assignment.run if cell.cell_id not in assignment.idle]
         forecast_seconds = run_seconds(to_train, known, slots_of(options).room)
-        run_id = recorder.begin_run(_facts(plan, options, forecast_seconds))
+        run_id = recorder.begin_run(_facts(plan, options, forecast_seconds, database.path))
         try:
             recorder.register(run_id, plan.cells, plan.left_out, assignment.reused)
             retrying = RetryingRecorder(recorder, run_id, options.machine, guarded.note, signals.wait)
@@ -184,9 +184,9 @@ def _end_of(run: RunContext, statuses: Collection[str]) -> tuple[str, int]:
     return Status.COMPLETED, FAILED_EXIT_CODE if {Status.FAILED, Status.BLOCKED} & set(statuses) else 0
 
 
-def _facts(plan: Plan, options: RunOptions, forecast_seconds: float | None) -> RunFacts:
+def _facts(plan: Plan, options: RunOptions, forecast_seconds: float | None, database: Path | None) -> RunFacts:
     here = machine.facts()
-    git = machine.git_state(Path.cwd())
+    git = machine.git_state(Path.cwd(), apart_from=database)
     versions = machine.package_versions(["tensorflow", "keras", "numpy"])
     return RunFacts(
         machine=options.machine,

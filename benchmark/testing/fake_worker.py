@@ -3,6 +3,8 @@
 The weights are 64 numbers that walk about, one epoch of 5 ms each (`BENCH_FAKE_EPOCH_SECONDS`, for one thread; t
 threads take that over t to the power `BENCH_FAKE_THREADS_EXPONENT`, which is 0), and the losses come from them; so an
 epoch's numbers follow from the seed and from the weights before it, and a cell that goes on from a wrong state shows it.
+With `BENCH_FAKE_GATE=EPOCH:FILE` that epoch waits until the file is there, or until the worker is asked to stop: then a
+test that has to strike before it need not be fast.
 """
 
 from __future__ import annotations
@@ -211,6 +213,8 @@ def _epoch(
     for batch in range(1, BATCHES + 1):
         stop.check()
         faults.point("batch")
+        if batch == 1:
+            _wait_at_gate(epoch, stop)
         time.sleep(length / BATCHES)
         if batch == 1 or length > 1:
             emit(Progress(stage, epoch, batch, BATCHES))
@@ -240,6 +244,12 @@ def _epoch(
         traced=stage_epoch == 1,
         improved=not state.history or cell.keep == "last" or accuracy > best,
     )
+
+
+def _wait_at_gate(epoch: int, stop: _StopFlag) -> None:
+    number, _, file = os.environ.get("BENCH_FAKE_GATE", "").partition(":")
+    while number == str(epoch) and not stop.is_set and not Path(file).exists():
+        time.sleep(0.01)
 
 
 def _epoch_seconds(cell: Cell) -> float:

@@ -43,6 +43,11 @@ TABLES = ("summary", "transfer", "progression", "published", "classes", "confusi
     help="Only this table; repeatable. Classes and confusion come only so.",
 )
 @click.option("--ensembles", is_flag=True, help="Add rows for the averaged predictions of each row's seeds.")
+@click.option(
+    "--reference",
+    is_flag=True,
+    help="The reference results of the default matrix, which come with bench, instead of the database.",
+)
 @click.option("--last-run", is_flag=True, help="Only the cells of the last run.")
 @click.option(
     "--format",
@@ -72,6 +77,7 @@ def command(
     exclude: Sequence[str],
     tables: Sequence[str],
     ensembles: bool,
+    reference: bool,
     last_run: bool,
     output_format: str | None,
     output: Path | None,
@@ -91,6 +97,10 @@ def command(
         raise UserError("--output writes a file and --check only compares one; give one of them")
     if figures is not None and check is not None:
         raise UserError("--figures writes files and --check only compares one; give one of them")
+    if reference:
+        from benchmark.results.store.reference import RESULTS
+
+        database, machine = str(RESULTS), None
     report = _build(database, matrix, machine, select, exclude, tables, figures, last_run=last_run, ensembles=ensembles)
     file = output or check
     chosen = output_format or (format_of_file(file) if file else DEFAULT)

@@ -22,6 +22,7 @@ from benchmark.results.store import journal_mode
 from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.engine import connect_sqlite
 from benchmark.results.write.result_digest import execution_digest
+from benchmark.units import plural
 
 _EXECUTIONS_AT_ONCE = 200
 
@@ -76,9 +77,7 @@ def check_database(database: Database, artifacts_root: Path | None) -> list[Dama
         damages += _check_digests(connection)
         damages += _check_predictions(connection)
         if artifacts_root is not None:
-            for row in connection.execute(sa.select(artifact).order_by(artifact.c.artifact_id)):
-                problem = artifact_problem(artifacts_root, row.path, row.sha256, row.size_bytes)
-                damages += [Damage("artifact", row.path, problem)] if problem else []
+            damages += _check_artifacts(connection, artifacts_root)
     return damages
 
 
@@ -128,6 +127,19 @@ def _check_predictions(connection: sa.Connection) -> Iterator[Damage]:
             where = f"cell {row.cell_id}, execution {row.execution_id}"
             detail = f"its predictions have changed since they were recorded: expected {row.sha256}, got {actual}"
             yield Damage("prediction", where, detail)
+
+
+def _check_artifacts(connection: sa.Connection, root: Path) -> Iterator[Damage]:
+    rows = connection.execute(sa.select(artifact).order_by(artifact.c.artifact_id)).all()
+    if rows and not root.exists():
+        files = plural(len(rows), "file")
+        detail = f"the folder is missing, with its {files}: expected it beside the database, also beside a copy"
+        yield Damage("artifact", str(root), detail)
+        return
+    for row in rows:
+        problem = artifact_problem(root, row.path, row.sha256, row.size_bytes)
+        if problem:
+            yield Damage("artifact", row.path, problem)
 
 
 def require_sound(database: Database) -> None:

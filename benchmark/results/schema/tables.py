@@ -106,7 +106,7 @@ run = sa.Table(
     _whole("exit_code", "Exit code of the command; NULL while it runs, and when it never said so."),
     _text("package_version", "Version of bench."),
     _free_text("git_commit", "Commit of the folder that the run was started in; NULL outside a repository."),
-    _flag("git_dirty", "Whether that folder had uncommitted changes."),
+    _flag("git_dirty", "Whether that folder had uncommitted changes, the database left aside."),
     _text("python_version", "Version of Python."),
     _text("backend_version", "Version of TensorFlow."),
     _text("keras_version", "Version of Keras."),

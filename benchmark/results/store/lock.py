@@ -24,6 +24,7 @@ from benchmark.errors import BusyError, StorageError
 from benchmark.results.schema.tables import APPLICATION_ID
 from benchmark.results.store.engine import writing_engine
 from benchmark.results.store.location import Location, kind_of, locate
+from benchmark.results.store.reference import refuse_to_write
 from benchmark.results.store.storage_errors import storage_errors
 from benchmark.text import without_passwords
 
@@ -64,11 +65,13 @@ def lock_database(target: str | os.PathLike[str], *, command: str | None = None,
     Raises:
         BusyError: Another process holds it; the message names it.
         StorageError: The lock file cannot be created, or the server does not answer.
+        UserError: It is the file of the reference results.
 
     Side effects:
         Leaves `<name>.lock` beside a SQLite file: if it were deleted, two runs could lock two files of one name.
     """
     location = locate(target)
+    refuse_to_write(location)
     if command is None:
         command = shlex.join(without_passwords(word, whole=True) for word in sys.argv)
     if location.path is None:
