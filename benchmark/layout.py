@@ -30,6 +30,8 @@ from pathlib import Path
 
 MATRIX = "matrix.toml"
 DATABASE = "results.sqlite"
+REFERENCE = "reference.sqlite"
+"""The reference results, in the package."""
 DATABASE_ENDINGS = (".sqlite", ".sqlite3", ".db", ".db3")
 TRUSTED_PLUGINS = "trusted.toml"
 

@@ -93,6 +93,10 @@ def test_the_artifacts_of_a_database_are_checked_against_its_rows(tmp_path):
     file.write_bytes(b"weightz")
     (finding,) = check(path, root)
     assert (finding.kind, finding.where) == ("artifact", f"{cell().cell_id}/{start.attempt_id}/weights.npz")
+    root.rename(tmp_path / "elsewhere")
+    (finding,) = check(path, root)
+    assert (finding.kind, finding.where) == ("artifact", str(root))
+    assert "the folder is missing, with its 1 file:" in finding.detail
 
 
 @pytest.mark.parametrize(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from benchmark import layout
 from benchmark.errors import UserError
 from benchmark.results.store.location import Location, side_file
 
-RESULTS = Path(__file__).parent.parent / "reference.sqlite"
+RESULTS = Path(__file__).parent.parent / layout.REFERENCE
 
 
 def is_reference(path: Path | None) -> bool:
