@@ -76,7 +76,7 @@ def test_a_folder_of_images_is_trained_on_and_what_changes_in_it_is_noticed(read
     (reader.directory / "pictures" / "odd" / "notes.txt").write_text("one fewer")
     again = reader.short("--select", "seed=0,model=simple_cnn")
     assert "its data have changed" in again.stderr
-    assert "1 skipped, hidden or neither JPEG nor PNG: odd/notes.txt" in again.stderr
+    assert "1 skipped, hidden or neither JPEG nor PNG by their ending: odd/notes.txt" in again.stderr
     assert "1 completed" in again.stderr
     assert "from earlier runs" not in again.stderr
 

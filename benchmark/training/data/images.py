@@ -78,7 +78,7 @@ def decode_image(path: Path, image_size: int, channels: int, background: str = W
                 flat, is_transparent = _flattened(_eight_bits(_upright(opened)), background)
                 return DecodedImage(resize_image(flat, image_size, channels), is_transparent)
     except Exception as error:  # whatever a decoder of strange bytes raises, the file must be named
-        reason = _pointer(path) or str(error) or type(error).__name__
+        reason = _pointer(path) or str(error).replace(f" '{path}'", "") or type(error).__name__
         raise DataError(f"{path} cannot be read as JPEG or PNG: {reason:.200}") from error
 
 
