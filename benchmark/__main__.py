@@ -1,12 +1,18 @@
 """The entry point of `bench` and of `python -m benchmark`."""
 
-from __future__ import annotations
-
-import signal
+import os
+import sys
 
 
 def main() -> None:
-    """Runs the command line. Ctrl-C never ends in a traceback, and never changes how a finished command ended."""
+    """Runs the command line. Ctrl-C never ends in a traceback, and never changes how a finished command ended.
+
+    Side effects: see `_leave_foreign_folders`.
+    """
+    # before anything else is imported
+    _leave_foreign_folders()
+    import signal
+
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from benchmark.cli.main import main as bench
 
@@ -15,6 +21,24 @@ def main() -> None:
         bench()
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+
+
+def _leave_foreign_folders() -> None:
+    """Takes the script's folder, the working folder, and relative entries of PYTHONPATH off the path of imports.
+
+    A `json.py` or a folder `benchmark` that happens to lie there is data of the user's, not a module of bench.
+    """
+    try:
+        here = os.getcwd()
+    except OSError:
+        here = ""  # it was deleted, and holds nothing any more
+    first = {here, os.path.dirname(os.path.realpath(sys.argv[0]))}
+    if not sys.flags.safe_path and sys.path[0] in first:
+        del sys.path[0]
+    # Python makes them absolute, so only the variable knows that an entry was none
+    named = "" if sys.flags.ignore_environment else os.environ.get("PYTHONPATH", "")
+    relative = {os.path.abspath(entry) for entry in named.split(os.pathsep) if named and not os.path.isabs(entry)}
+    sys.path[:] = [entry for entry in sys.path if os.path.isabs(entry) and entry not in relative]
 
 
 if __name__ == "__main__":

@@ -20,6 +20,7 @@ from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from benchmark import control_groups
 from benchmark.files import sha256_of
 
 STEAL_LIMIT = 0.05
@@ -30,6 +31,10 @@ FOREIGN_LIMIT_CORES = 0.25
 
 SUSPEND_LIMIT_SECONDS = 1.0
 """… or when the machine slept: the boot clock ran ahead of the monotonic clock by more than this."""
+
+
+LIBRARY_VARIABLES = ("LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH")
+"""Variables by which the system's loader chooses libraries, those that compute among them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +57,8 @@ class MachineFacts:
     """The hardware and operating system that timings belong to.
 
     Attributes:
-        cpu_cores: Logical processors that this process may use (its affinity mask), not those of the whole machine.
-        memory_bytes: Physical memory, or the cgroup's limit where that is lower.
+        cpu_cores: Logical processors that this process may use (see `available_cores`), not those of the whole machine.
+        memory_bytes: Physical memory, or the control groups' limit where that is lower.
         gpu_driver: Version of the NVIDIA driver; None without one.
         boot_id: Changes with every boot, so that a recorded process id is not mistaken for that of a later process.
     """
@@ -108,16 +113,25 @@ def facts() -> MachineFacts:
     )
 
 
+def library_variables() -> str:
+    """Those of `LIBRARY_VARIABLES` that are set, as a shell writes them; empty for none."""
+    return " ".join(f"{name}={os.environ[name]}" for name in LIBRARY_VARIABLES if os.environ.get(name))
+
+
 def cpu_cores() -> int:
     """How many logical processors this process may use."""
     return len(available_cores())
 
 
 def available_cores() -> tuple[int, ...]:
-    """Numbers of the logical processors that this process may use, ascending."""
-    if hasattr(os, "sched_getaffinity"):
-        return tuple(sorted(os.sched_getaffinity(0)))
-    return tuple(range(os.cpu_count() or 1))
+    """Numbers of the logical processors that this process may use, ascending.
+
+    They are those of its affinity mask, and of these the first ones where the quota of a control group (`docker
+    --cpus`) allows the time of fewer. Of a quota of 2.5 cores two are used: a third cell would have its time taken away.
+    """
+    cores = sorted(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else range(os.cpu_count() or 1)
+    quota = control_groups.cpu_quota()
+    return tuple(cores) if quota is None else tuple(cores[: max(1, int(quota))])
 
 
 def gpu_count() -> int:
@@ -303,11 +317,8 @@ def _memory_bytes() -> int:
     except OSError:
         # no /proc: the C library asks the kernel itself
         physical = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE")
-    try:
-        limit = Path("/sys/fs/cgroup/memory.max").read_text().strip()
-    except OSError:
-        return physical
-    return min(physical, int(limit)) if limit.isdigit() else physical
+    limit = control_groups.memory_limit_bytes()
+    return physical if limit is None else min(physical, limit)
 
 
 @cache

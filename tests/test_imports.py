@@ -22,7 +22,8 @@ FOUNDATIONS = {"errors", "files", "layout", "status", "text", "units"}
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: {"errors"} - {name} for name in sorted(FOUNDATIONS)},
     "events": set(),
-    "machine": set(),
+    "control_groups": set(),
+    "machine": {"control_groups"},
     "faults": set(),
     "catalog": {"errors", "events", "machine"},
     "matrix": {"errors", "events", "machine", "catalog"},
@@ -30,7 +31,17 @@ MAY_IMPORT: dict[str, set[str]] = {
     "training": {"errors", "events", "faults", "machine", "matrix", "catalog"},
     "testing": {"events", "faults", "matrix", "catalog", "training"},
     "forecast": {"events", "machine", "matrix", "catalog"},
-    "scheduling": {"errors", "events", "faults", "machine", "matrix", "catalog", "results", "forecast"},
+    "scheduling": {
+        "control_groups",
+        "errors",
+        "events",
+        "faults",
+        "machine",
+        "matrix",
+        "catalog",
+        "results",
+        "forecast",
+    },
     "reporting": {"errors", "events", "machine", "matrix", "catalog", "results"},
     "cli": {"errors", "events", "machine", "matrix", "catalog", "results", "forecast", "scheduling", "reporting"},
 }

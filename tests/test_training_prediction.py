@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 
 import numpy as np
@@ -113,6 +114,6 @@ def test_a_file_that_is_no_picture_is_refused_in_words(trained, tmp_path, in_thi
 
 def test_a_process_that_dies_is_told_of_with_its_last_words(trained, images, monkeypatch):
     code = "import os, sys; print('so long', flush=True); os.kill(os.getpid(), 9)"
-    monkeypatch.setattr(inference, "COMMAND", (inference.sys.executable, "-c", code))
+    monkeypatch.setattr(inference, "COMMAND", (sys.executable, "-c", code))
     with pytest.raises(BenchError, match=r"ended by SIGKILL without an answer:\nso long"):
         predict(trained[:1], images)

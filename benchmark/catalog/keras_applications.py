@@ -15,6 +15,9 @@ from pathlib import Path
 PREFIX = "keras:"
 """Prefix of their names in a matrix: `architecture = "keras:MobileNetV2"`."""
 
+HOME = "BENCH_KERAS_HOME"
+"""Variable that tells workers where Keras keeps downloaded weights: their `KERAS_HOME` holds no `keras.json` (see `processes/environment`)."""
+
 _STORE = "https://storage.googleapis.com"
 
 
@@ -45,9 +48,18 @@ class PublishedWeights:
     @property
     def path(self) -> Path:
         """Path of the file in Keras's cache: `$KERAS_HOME/models`, by default `~/.keras/models`."""
-        home = os.environ.get("KERAS_HOME")
-        root = Path(home).expanduser() if home else Path.home() / ".keras"
-        return root / "models" / (self.cached_as or self.url.rpartition("/")[2])
+        return keras_home() / "models" / (self.cached_as or self.url.rpartition("/")[2])
+
+
+def keras_home(variables: Mapping[str, str] | None = None) -> Path:
+    """Where Keras keeps downloaded weights: `$KERAS_HOME`, by default `~/.keras`.
+
+    Args:
+        variables: The environment that says so; None for that of this process.
+    """
+    variables = os.environ if variables is None else variables
+    home = variables.get(HOME) or variables.get("KERAS_HOME")
+    return Path(home or "~/.keras").expanduser()
 
 
 @dataclass(frozen=True, slots=True)

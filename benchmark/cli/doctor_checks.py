@@ -53,7 +53,7 @@ class Finding:
 
 def examine(database: str) -> list[Finding]:
     """All findings, in the order in which they are shown."""
-    return [*_machine(), *_versions(), *_files(database), *_datasets(), *_weights(), *_plugins()]
+    return [*_machine(), *_versions(), *_shell(), *_files(database), *_datasets(), *_weights(), *_plugins()]
 
 
 def _machine() -> Iterator[Finding]:
@@ -114,13 +114,29 @@ def _sqlite_version() -> str:
     return SQLITE_VERSION
 
 
+def _shell() -> Iterator[Finding]:
+    """What surrounds bench and is kept from workers, so that nobody believes that it has an effect."""
+    from benchmark.catalog.keras_applications import keras_home
+    from benchmark.scheduling.processes.environment import ignored_variables
+
+    ignored = ", ".join(ignored_variables(os.environ))
+    why = "workers do not see them: settings of a cell stand in the matrix"
+    yield Finding("shell", "ignored variables", ignored or "none", "note", why if ignored else "")
+    passed = machine.library_variables()
+    yield Finding("shell", "libraries", passed or "none preloaded", "note", "recorded with results" if passed else "")
+    configuration = keras_home() / "keras.json"
+    if configuration.exists():
+        yield Finding("shell", "keras.json", str(configuration), "note", "not read: workers have Keras's own defaults")
+
+
 def _files(database: str) -> Iterator[Finding]:
     from benchmark.catalog.cache import default_cache_root
+    from benchmark.catalog.keras_applications import keras_home
 
     places = {
         "cache (BENCH_CACHE)": default_cache_root(),
         "tfds (TFDS_DATA_DIR)": tfds_root(),
-        "keras (KERAS_HOME)": keras_root(),
+        "keras (KERAS_HOME)": keras_home(),
     }
     for name, place in places.items():
         yield _place(name, place)
@@ -144,11 +160,6 @@ def _place(name: str, place: Path) -> Finding:
 def tfds_root() -> Path:
     """Where TFDS keeps its datasets."""
     return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
-
-
-def keras_root() -> Path:
-    """Where Keras keeps downloaded weights."""
-    return Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
 
 
 def _datasets() -> Iterator[Finding]:

@@ -15,7 +15,7 @@ ResultRow: TypeAlias = Mapping[str, Any]
 
 PROVENANCE = (
     "package_version", "git_commit", "python_version", "backend_version", "keras_version", "numpy_version",
-    "os", "cpu_model", "cpu_cores", "gpu_names", "gpu_driver",
+    "os", "cpu_model", "cpu_cores", "gpu_names", "gpu_driver", "libraries",
 )  # fmt: skip
 """Columns that say with which versions and hardware an execution was made."""
 
@@ -27,9 +27,17 @@ def cell_of(row: ResultRow) -> Cell:
 
 
 def with_environment(rows: Sequence[ResultRow], runs: Sequence[Mapping[str, Any]]) -> list[ResultRow]:
-    """The rows with the versions and hardware of their run added; columns that a row has itself stay."""
+    """The rows with the versions and hardware of their run added; columns that a row has itself stay.
+
+    The device is a setting; the variables that chose libraries for it (`machine.library_variables`) are provenance.
+    """
     environments = {run["run_id"]: {name: run[name] for name in PROVENANCE if name in run} for run in runs}
-    return [{**environments.get(row.get("run_id") or 0, {}), **row} for row in rows]
+    return [{**environments.get(row.get("run_id") or 0, {}), "libraries": _libraries(row), **row} for row in rows]
+
+
+def _libraries(row: ResultRow) -> str | None:
+    device = row.get("device_name")
+    return device and (device.partition(", with ")[2] or "none preloaded")
 
 
 def choose_machine(rows: Sequence[ResultRow], asked: str | None, last: str | None) -> str | None:

@@ -61,14 +61,15 @@ _MORE_RESULTS = {
     for name in names.split()
 }
 
-_BACKEND_VERSION = (
-    sa.select(attempt.c.backend_version)
-    .where(attempt.c.execution_id == execution.c.execution_id, attempt.c.backend_version.is_not(None))
+_SEEN_BY_WORKER = {
+    column.name: sa.select(column)
+    .where(attempt.c.execution_id == execution.c.execution_id, column.is_not(None))
     .order_by(attempt.c.number.desc())
     .limit(1)
     .scalar_subquery()
-)
-"""Version as the last worker reported it; table `run` has TensorFlow's alone."""
+    for column in (attempt.c.backend_version, attempt.c.device_name)
+}
+"""What the last worker reported; of the backends, table `run` has the version of TensorFlow alone."""
 
 
 def results(database: Database, *, newest: bool = False, spec: bool = False, **filters: Any) -> list[Row]:
@@ -86,7 +87,7 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
     Raises:
         UserError: A filter names no column.
     """
-    columns = RESULTS | _MORE_RESULTS | {"backend_version": _BACKEND_VERSION} | ({"spec": cell.c.spec} if spec else {})
+    columns = RESULTS | _MORE_RESULTS | _SEEN_BY_WORKER | ({"spec": cell.c.spec} if spec else {})
     rows = select_executions(columns)
     if newest:
         latest = newest_executions()

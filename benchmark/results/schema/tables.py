@@ -257,7 +257,9 @@ attempt = sa.Table(
     _free_text("backend_version", "Version of the backend, as the worker saw it."),
     _free_text("keras_version", "Version of Keras, as the worker saw it."),
     _whole("threads", "Threads, as the worker saw them."),
-    _free_text("device_name", "Device that was computed on, as the worker saw it."),
+    _free_text(
+        "device_name", "Device that was computed on, as the worker saw it, and variables that chose libraries for it."
+    ),
     _whole("resumed_from_epoch", "Last epoch of the state it went on from; NULL when it began anew."),
     _whole("last_epoch", "Last epoch that it trained; NULL when none."),
     _whole("exit_code", "Exit code of the worker."),

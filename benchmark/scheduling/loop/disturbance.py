@@ -15,8 +15,6 @@ from benchmark.machine import LoadSample
 RESOLUTION_SECONDS = 0.05
 """The kernel counts in ticks of 10 ms, for every process and every core: less than a few of them says nothing."""
 
-_CGROUPS = Path("/sys/fs/cgroup")
-
 
 @dataclass(frozen=True, slots=True)
 class LoadReading:
@@ -65,29 +63,3 @@ def _ticks(pid: int) -> int:
         return 0
     # utime, stime, cutime, cstime: fields 14 to 17 of proc_pid_stat(5)
     return sum(int(field) for field in fields[11:15])
-
-
-def oom_kills() -> int:
-    """Processes of our control group that the kernel has killed for memory so far; 0 where it does not say.
-
-    Source: `oom_kill` in `memory.events` of control groups v2, and in `memory.oom_control` of v1 (Linux admin guide).
-    """
-    for line in _lines(Path("/proc/self/cgroup")):
-        _, controllers, group = line.split(":", 2)
-        if controllers == "memory":
-            place = _CGROUPS / "memory" / group.lstrip("/") / "memory.oom_control"
-        elif not controllers:
-            place = _CGROUPS / group.lstrip("/") / "memory.events"
-        else:
-            continue
-        counts = dict(line.split() for line in _lines(place))
-        if "oom_kill" in counts:
-            return int(counts["oom_kill"])
-    return 0
-
-
-def _lines(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
-    except OSError:
-        return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Collection
 
+from benchmark.control_groups import oom_kills
 from benchmark.events import Failed
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell
@@ -13,7 +14,6 @@ from benchmark.scheduling.decisions.reuse import blocked_reason
 from benchmark.scheduling.decisions.verdicts import Verdict, judge, retries, top_frame
 from benchmark.scheduling.loop.attempt import Attempt
 from benchmark.scheduling.loop.context import RunContext, name_of
-from benchmark.scheduling.loop.disturbance import oom_kills
 from benchmark.scheduling.processes.slots import Grant
 from benchmark.status import Cause, Status, status_of
 from benchmark.text import headline

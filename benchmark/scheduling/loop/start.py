@@ -6,11 +6,11 @@ import time
 from pathlib import Path
 
 from benchmark import layout
+from benchmark.control_groups import oom_kills
 from benchmark.errors import StorageError
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.loop.attempt import Attempt, PendingLaunch
 from benchmark.scheduling.loop.context import RunContext
-from benchmark.scheduling.loop.disturbance import oom_kills
 from benchmark.scheduling.loop.stall import StallDetector
 from benchmark.scheduling.processes.guarded_process import GuardedProcess
 from benchmark.scheduling.processes.slots import Grant

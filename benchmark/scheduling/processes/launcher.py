@@ -10,7 +10,7 @@ from collections.abc import Callable
 
 from benchmark import faults
 from benchmark.matrix.cell import Cell
-from benchmark.scheduling.processes.environment import forks_safely, template_environment
+from benchmark.scheduling.processes.environment import forks_safely, python_command, template_environment
 from benchmark.scheduling.processes.guarded_process import GuardedProcess, new_pipes, start_guardian
 from benchmark.scheduling.processes.template import Template, installed_versions
 from benchmark.scheduling.processes.worker_process import Order
@@ -150,4 +150,4 @@ def choose_isolation(wanted: Isolation) -> str:
 
 
 def _worker_command(events: int) -> list[str]:
-    return [sys.executable, "-m", "benchmark.scheduling.processes.worker_process", str(events)]
+    return python_command("benchmark.scheduling.processes.worker_process", str(events))

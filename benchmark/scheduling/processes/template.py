@@ -7,13 +7,13 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Mapping
 
 from benchmark import machine
 from benchmark.catalog.backends import BACKENDS
+from benchmark.scheduling.processes.environment import python_command
 from benchmark.scheduling.processes.fork_safety import objections
 from benchmark.scheduling.processes.pipes import LineReader
 from benchmark.scheduling.processes.worker_process import Order
@@ -51,7 +51,7 @@ class Template:
         module = "benchmark.scheduling.processes.template_process"
         with theirs:
             self._process = subprocess.Popen(
-                [sys.executable, "-m", module, backend, str(theirs.fileno()), str(os.getpid())],
+                python_command(module, backend, str(theirs.fileno()), str(os.getpid())),
                 stdin=subprocess.DEVNULL,
                 stdout=self._stderr,
                 stderr=self._stderr,

@@ -1,6 +1,6 @@
 """The template: an interpreter with Keras imported but never initialised, from which each attempt is forked.
 
-    python -m benchmark.scheduling.processes.template_process BACKEND SOCKET_FD SCHEDULER_PID
+    module_runner.py benchmark.scheduling.processes.template_process BACKEND SOCKET_FD SCHEDULER_PID
 
 It is started by exec, so it holds nothing of the scheduler's: no database, no thread, no handler. It runs no operation
 and asks for no device, and stays single-threaded, because only then is a fork of it a sound process. It says `ready`

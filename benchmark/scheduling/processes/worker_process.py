@@ -1,7 +1,7 @@
 """Entry point of every worker process: set environment, affinity and handlers, do the job, exit.
 
 fork    `work(order, events)` is called in the process that the guardian forked from the template
-spawn   python -m benchmark.scheduling.processes.worker_process EVENTS_FD < order
+spawn   module_runner.py benchmark.scheduling.processes.worker_process EVENTS_FD < order
 """
 
 from __future__ import annotations

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark.scheduling.processes.environment import python_command
 from benchmark.scheduling.programs.inference import Trained, ask
 
-COMMAND = (sys.executable, "-m", "benchmark.training.programs.explain")
+COMMAND = python_command("benchmark.training.programs.explain")
 """Is given two paths: of the request, and of the answer that it writes."""
 
 

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import selectors
-import sys
 import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,10 +17,10 @@ from benchmark.errors import BenchError, UserError
 from benchmark.events import Exited
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.decisions.verdicts import signal_name
-from benchmark.scheduling.processes.environment import require_backends, worker_environment
+from benchmark.scheduling.processes.environment import python_command, require_backends, worker_environment
 from benchmark.scheduling.processes.guarded_process import GuardedProcess, start_guarded
 
-COMMAND = (sys.executable, "-m", "benchmark.training.programs.predict")
+COMMAND = python_command("benchmark.training.programs.predict")
 """Is given two paths: of the request, and of the answer that it writes."""
 
 _LOG_TAIL_CHARACTERS = 4 << 10

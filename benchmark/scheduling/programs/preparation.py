@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import selectors
-import sys
 import tempfile
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -20,14 +19,14 @@ from benchmark.catalog.facts import prepared_size
 from benchmark.events import Exited
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.decisions.verdicts import signal_name
-from benchmark.scheduling.processes.environment import worker_environment
+from benchmark.scheduling.processes.environment import python_command, worker_environment
 from benchmark.scheduling.processes.guarded_process import GuardedProcess, start_guarded
 from benchmark.scheduling.processes.slots import Grant, Slots
 from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import Status
 from benchmark.text import headline
 
-COMMAND = (sys.executable, "-m", "benchmark.training.programs.prepare")
+COMMAND = python_command("benchmark.training.programs.prepare")
 """Is given the wish as JSON; its last line is JSON again, with `error` when it ends with another status than 0."""
 
 _LOG_TAIL_CHARACTERS = 8 << 10

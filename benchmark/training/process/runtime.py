@@ -6,6 +6,7 @@ changes nothing.
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import logging
 import os
@@ -19,6 +20,7 @@ import numpy as np
 
 from benchmark import layout, machine
 from benchmark.catalog.cache import default_cache_root
+from benchmark.catalog.keras_applications import keras_home
 from benchmark.events import Job
 from benchmark.matrix.cell import Cell
 from benchmark.training.process.failures import DeviceError
@@ -31,7 +33,12 @@ log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
-    """What a process computes with; `threads` are those of each operation."""
+    """What a process computes with.
+
+    Attributes:
+        threads: Of each operation.
+        device_name: The device, and the variables that chose libraries for it (`machine.library_variables`).
+    """
 
     backend_version: str
     keras_version: str
@@ -55,18 +62,34 @@ def prepare_backend(cell: Cell, gpu: int | None) -> Runtime:
     """Threads, device and determinism of this process, for good; raises as `prepare_process` does."""
     if gpu is None:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a GPU cell is started with its own value
+    _restore_keras_home()
     backend = keras.backend.backend()
     if backend != cell.backend:
         raise RuntimeError(f"the cell needs the backend {cell.backend}, but Keras was imported with {backend}")
-    device_name = _PREPARE[backend](cell, gpu)
+    device_name = ", with ".join(filter(None, (_PREPARE[backend](cell, gpu), machine.library_variables())))
     return Runtime(importlib.metadata.version(backend), keras.__version__, cell.threads, device_name)
+
+
+def _restore_keras_home() -> None:
+    """Names the user's home of Keras again, for plug-ins: while Keras was imported none was named, so that it read no `keras.json`.
+
+    Keras keeps what it has read in a variable of its own, for which it has no setter.
+    """
+    home = str(keras_home())
+    os.environ["KERAS_HOME"] = home
+    vars(importlib.import_module("keras.src.backend.config"))["_KERAS_DIR"] = home
 
 
 def seed_process(seed: int) -> None:
     """Seeds all random generators that initial weights are drawn from.
 
     `keras.utils.set_random_seed` does the same, but imports TensorFlow whatever the backend: 2 s and 300 MiB.
+
+    Args:
+        seed: Not negative. NumPy's global generator takes 32 bits; a larger one is hashed to as many.
     """
+    if seed >= 1 << 32:
+        seed = int(np.random.SeedSequence(seed).generate_state(1)[0])
     if keras.backend.backend() == "tensorflow":
         keras.utils.set_random_seed(seed)
         return

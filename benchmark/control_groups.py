@@ -1,0 +1,74 @@
+"""Reads what the control groups of this process allow and count: containers, systemd and batch systems make them.
+
+A group is bounded by its own limits and by those of all groups around it. Sources: control groups v2,
+https://docs.kernel.org/admin-guide/cgroup-v2.html (`cpu.max`, `memory.max`, `memory.events`); v1,
+https://docs.kernel.org/scheduler/sched-bwc.html (`cpu.cfs_quota_us`) and
+https://docs.kernel.org/admin-guide/cgroup-v1/memory.html (`memory.limit_in_bytes`, `memory.oom_control`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path("/sys/fs/cgroup")
+MEMBERSHIP = Path("/proc/self/cgroup")
+
+
+def cpu_quota(root: Path = ROOT, membership: Path = MEMBERSHIP) -> float | None:
+    """How many processors' time the narrowest group around this process may use; None for no limit.
+
+    Args:
+        root: Where the control groups are mounted.
+        membership: The file that names those of this process, `hierarchy:controllers:path` a line (cgroups(7)).
+    """
+    quotas = []
+    for group in _groups("cpu", root, membership):
+        quota, _, period = _text(group / "cpu.max").partition(" ")
+        if not quota:
+            quota, period = _text(group / "cpu.cfs_quota_us"), _text(group / "cpu.cfs_period_us")
+        if quota.isdecimal() and period.isdecimal() and int(period):
+            quotas.append(int(quota) / int(period))
+    return min(quotas, default=None)
+
+
+def memory_limit_bytes(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int | None:
+    """The smallest limit on memory around this process, in bytes; None for no limit. Arguments as of `cpu_quota`."""
+    groups = _groups("memory", root, membership)
+    limits = [_text(group / name) for group in groups for name in ("memory.max", "memory.limit_in_bytes")]
+    return min((int(limit) for limit in limits if limit.isdecimal()), default=None)
+
+
+def oom_kills(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int:
+    """Processes of our group that the kernel has killed for memory so far; 0 where it does not say."""
+    for group in _groups("memory", root, membership):
+        for name in ("memory.events", "memory.oom_control"):
+            counts = dict(line.split() for line in _text(group / name).splitlines())
+            if "oom_kill" in counts:
+                return int(counts["oom_kill"])
+    return 0
+
+
+def _groups(controller: str, root: Path, membership: Path) -> Iterator[Path]:
+    """The folders of the groups that hold this process, the innermost first, as far as they can be seen from here.
+
+    In a container the path may be that on the host, of which nothing is mounted but its own group, at the root.
+    """
+    places = []
+    for line in _text(membership).splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controller in controllers.split(","):
+            places += [(root / controllers, path), (root / controller, path)]
+        elif not controllers:
+            places += [(root, path), (root / "unified", path)]
+    for mount, path in places:
+        inner = mount / path.lstrip("/")
+        yield from (folder for folder in (inner, *inner.parents) if folder.is_relative_to(mount))
+    yield root
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="surrogateescape").strip()
+    except OSError:
+        return ""
