@@ -51,15 +51,9 @@ class PublishedWeights:
         return keras_home() / "models" / (self.cached_as or self.url.rpartition("/")[2])
 
 
-def keras_home(variables: Mapping[str, str] | None = None) -> Path:
-    """Where Keras keeps downloaded weights: `$KERAS_HOME`, by default `~/.keras`.
-
-    Args:
-        variables: The environment that says so; None for that of this process.
-    """
-    variables = os.environ if variables is None else variables
-    home = variables.get(HOME) or variables.get("KERAS_HOME")
-    return Path(home or "~/.keras").expanduser()
+def keras_home() -> Path:
+    """Where Keras keeps downloaded weights: `$KERAS_HOME`, by default `~/.keras`."""
+    return Path(os.environ.get(HOME) or os.environ.get("KERAS_HOME") or "~/.keras").expanduser()
 
 
 @dataclass(frozen=True, slots=True)

@@ -88,7 +88,7 @@ def base_environment(inherited: Mapping[str, str], backend: str) -> dict[str, st
     environment[module_runner.IMPORT_PATH] = os.pathsep.join(_import_path())
     # Keras reads `keras.json` in its home while it is imported; where no file can be it has its own defaults
     environment["KERAS_HOME"] = os.devnull
-    environment[keras_applications.HOME] = str(keras_applications.keras_home(inherited))
+    environment[keras_applications.HOME] = inherited.get("KERAS_HOME") or "~/.keras"
     if backends.trains(backend):
         environment["KERAS_BACKEND"] = backend
     return environment

@@ -1,0 +1,283 @@
+"""What surrounds bench (variables, configuration files, Python files, site-packages) does not change what workers do.
+
+`fixtures/foreign_variables.txt` holds variables that TensorFlow, Keras, JAX, PyTorch, OpenMP, BLAS, oneDNN, CUDA, glibc
+and Python read, taken from their sources and manuals, each with a value that is not its default.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from benchmark.scheduling.processes.environment import (
+    ignored_variables,
+    python_command,
+    template_environment,
+    worker_environment,
+)
+
+ROOT = Path(__file__).resolve().parent.parent
+VARIABLES = dict(
+    line.split("=", 1) for line in (ROOT / "tests/fixtures/foreign_variables.txt").read_text().splitlines()
+)
+SHELL = {"PATH": "/bin", "HOME": "/home/me", "LANG": "C.UTF-8"}
+WORKING_FOLDER = "/home/me/work"
+
+
+def environments(shell: dict[str, str]) -> list[dict[str, str]]:
+    """Of every kind of process of a run."""
+    workers = [worker_environment(shell, backend, 2, gpu) for backend in BACKENDS for gpu in (None, "GPU-1")]
+    return workers + [template_environment(shell, backend) for backend in BACKENDS]
+
+
+BACKENDS = ("tensorflow", "jax", "torch")
+PLAIN = environments(SHELL)
+
+
+# ---- variables
+
+
+def test_two_hundred_variables_are_tried():
+    assert len(VARIABLES) >= 200
+
+
+@pytest.mark.parametrize("name", VARIABLES)
+def test_a_variable_of_the_shell_changes_nothing_in_a_worker(name):
+    for value in (VARIABLES[name], "", "0", "1", "true", "/nowhere", "garbage"):
+        assert environments({**SHELL, name: value}) == PLAIN
+
+
+def test_of_unknown_variables_none_passes():
+    unknown = {f"{prefix}_{word}": "1" for prefix in ("TF", "XLA", "KERAS", "NEW", "MY") for word in ("A", "OPTION")}
+    assert environments({**SHELL, **unknown}) == PLAIN
+
+
+def test_only_where_cuda_lies_passes_of_the_flags_of_xla():
+    place = "--xla_gpu_cuda_data_dir=/opt/cuda"
+    environment = worker_environment({**SHELL, "XLA_FLAGS": f"--xla_cpu_enable_fast_math {place}"}, "jax", 1, None)
+    assert environment["XLA_FLAGS"] == place
+
+
+@pytest.mark.parametrize("name", ["PATH", "PYTHONPATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH"])
+@pytest.mark.parametrize("value", ["", ".", ":", ":/opt", "/opt:", "/opt:.:lib", "./lib:/opt"])
+def test_no_search_path_names_the_working_folder(name, value):
+    environment = worker_environment({**SHELL, name: value}, "tensorflow", 1, None)
+    assert environment.get(name) == ("/opt" if "/opt" in value else None)
+
+
+def test_keras_finds_no_configuration_and_bench_its_weights():
+    for shell, home in (({}, "/home/me/.keras"), ({"KERAS_HOME": "/data/keras"}, "/data/keras")):
+        environment = worker_environment({**SHELL, **shell}, "tensorflow", 1, None)
+        assert not (Path(environment["KERAS_HOME"]) / "keras.json").exists()
+        code = "from benchmark.catalog.keras_applications import PUBLISHED; print(PUBLISHED['vgg16'].path.parent)"
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            env={**environment, "HOME": "/home/me", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
+        )  # fmt: skip
+        assert done.stdout.strip() == f"{home}/models"
+
+
+def test_what_is_ignored_is_named():
+    shell = {**SHELL, "TF_ENABLE_ONEDNN_OPTS": "0", "OMP_NUM_THREADS": "1", "EDITOR": "vi", "TF_CPP_MIN_LOG_LEVEL": "3"}
+    assert ignored_variables(shell) == ["OMP_NUM_THREADS", "TF_ENABLE_ONEDNN_OPTS"]
+
+
+# ---- Python files
+
+MATRIX = """\
+[matrix]
+dataset = "digits"
+model = "simple_cnn"
+strategy = "scratch"
+backend = "fake"
+[defaults]
+epochs = 1
+"""
+THIRD_PARTY = ("benchmark", "tensorflow", "keras", "numpy", "pandas", "matplotlib", "sklearn", "PIL", "click", "rich",
+               "sqlalchemy", "alembic", "psutil", "filelock", "h5py", "scipy", "sitecustomize", "usercustomize")  # fmt: skip
+BUILT_BEFORE = frozenset(sys.builtin_module_names) | {"__future__"}
+
+
+@pytest.fixture
+def work(tmp_path) -> Path:
+    """A working folder in which every module of the standard library and every library of bench has a namesake."""
+    folder = tmp_path / "work"
+    folder.mkdir()
+    canary = f"open({str(tmp_path / 'WAS_RUN')!r}, 'a').write(__name__ + '\\n')\n"
+    for name in {*sys.stdlib_module_names, *THIRD_PARTY} - BUILT_BEFORE:
+        (folder / f"{name}.py").write_text(canary)
+    (folder / "benchmark.py").unlink()
+    (folder / "benchmark").mkdir()
+    (folder / "benchmark/__init__.py").write_text(canary)
+    (folder / "matrix.toml").write_text(MATRIX)
+    return folder
+
+
+def variables(folder: Path, **more: str) -> dict[str, str]:
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(("BENCH_", "PYTHON"))}
+    own = {"BENCH_CACHE": str(folder.parent / "cache"), "HOME": str(folder.parent / "home"), "BENCH_MACHINE": "tester"}
+    return {**kept, **own, **more}
+
+
+def bench(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
+    """The console script, as it is installed: its folder, not that of the shell, stands first on the path."""
+    script = folder.parent / "bin" / "bench"
+    script.parent.mkdir(exist_ok=True)
+    root = f"import sys; sys.path.append({str(ROOT)!r})\n"  # installed or not
+    script.write_text(f"{root}from benchmark.__main__ import main\nsys.exit(main())\n")
+    return subprocess.run(
+        [sys.executable, script, *arguments], cwd=folder, env=variables(folder, **more), stdin=subprocess.DEVNULL,
+        capture_output=True, text=True, timeout=240, check=False,
+    )  # fmt: skip
+
+
+def test_no_python_file_of_the_working_folder_is_run(work):
+    for arguments in (
+        ["run"], ["run", "--isolation", "spawn", "--rerun"], ["plan"], ["prepare"], ["reproduce", "seed=0"],
+        ["doctor"], ["report", "--figures", "figures"], ["why", "seed=0"], ["db", "check"],
+    ):  # fmt: skip
+        done = bench(work, *arguments, BENCH_TESTING="1")
+        assert done.returncode == 0, (arguments, done.stderr)
+        assert not (work.parent / "WAS_RUN").exists(), (arguments, (work.parent / "WAS_RUN").read_text())
+
+
+@pytest.mark.parametrize(
+    "shell",
+    [
+        {"PYTHONPATH": ":/opt"},
+        {"PYTHONPATH": "."},
+        {"PYTHONPATH": "/opt:./"},
+        {"PYTHONSAFEPATH": "1"},
+        {"PYTHONPATH": ""},
+    ],
+    ids=str,
+)
+def test_a_relative_entry_of_pythonpath_is_none_of_a_worker(work, shell):
+    # Python itself reads these for bench's own process, before bench has a say: here only workers would find them
+    for namesake in work.iterdir():
+        if namesake.stem not in {"keras", "pandas", "matrix"}:
+            namesake.unlink() if namesake.is_file() else shutil.rmtree(namesake)
+    done = bench(work, "run", BENCH_TESTING="1", **shell)
+    assert done.returncode == 0, done.stderr
+    assert not (work.parent / "WAS_RUN").exists()
+
+
+def test_as_a_module_bench_leaves_the_working_folder_before_it_imports_anything(work):
+    (work / "matrix.toml").write_text(REAL)
+    # what `python -m` itself imports, before a line of bench runs
+    code = "import runpy, importlib.util, contextlib, sys; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
+    for name in loaded.split():
+        (work / f"{name}.py").unlink(missing_ok=True)
+    shutil.rmtree(work / "benchmark")
+    for verb in ("plan", "doctor"):
+        done = subprocess.run(
+            [sys.executable, "-m", "benchmark", verb], cwd=work, env=variables(work, PYTHONPATH=str(ROOT)),
+            capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+        assert not (work.parent / "WAS_RUN").exists()
+
+
+OBSOLETE = {
+    "dataclasses.py": "raise ImportError('for Python 3.6')",
+    "typing.py": "raise ImportError('for Python 2')",
+    "enum/__init__.py": "raise ImportError('enum34')",
+    "asyncio/__init__.py": "raise ImportError('for Python 3.3')",
+    "pathlib.py": "raise ImportError('for Python 2')",
+    "selectors.py": "raise ImportError('for Python 2')",
+}
+INSTALLED_THERE = """\
+import os, sys
+place = next(n for n, path in enumerate(sys.path) if path.endswith("-packages"))
+sys.path.insert(place, os.environ["SITE"])
+from benchmark.__main__ import main
+assert sys.modules["benchmark"].__file__.startswith(os.environ["SITE"])
+sys.exit(main())
+"""
+
+
+def test_an_obsolete_backport_in_site_packages_stands_behind_the_standard_library(tmp_path):
+    site = tmp_path / "site"
+    (tmp_path / "matrix.toml").write_text(MATRIX)
+    for name, text in OBSOLETE.items():
+        (site / name).parent.mkdir(parents=True, exist_ok=True)
+        (site / name).write_text(text)
+    (site / "benchmark").symlink_to(ROOT / "benchmark")
+    for isolation in ("fork", "spawn"):
+        done = subprocess.run(
+            [sys.executable, "-I", "-c", INSTALLED_THERE, "run", "--isolation", isolation, "--rerun"], cwd=tmp_path,
+            env=variables(tmp_path / "x", BENCH_TESTING="1", SITE=str(site)), capture_output=True, text=True, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+
+def test_a_process_runs_the_code_of_the_bench_that_started_it(tmp_path):
+    """Another installation of the package on the path, as an older one in site-packages, is not taken for it."""
+    (tmp_path / "benchmark").mkdir()
+    (tmp_path / "benchmark/__init__.py").write_text("raise ImportError('another bench')")
+    environment = worker_environment({**os.environ, "BENCH_TESTING": ""}, "tensorflow", 1, None)
+    environment["BENCH_IMPORT_PATH"] = os.pathsep.join([str(tmp_path), environment["BENCH_IMPORT_PATH"]])
+    command = python_command("benchmark.training.programs.prepare", "{}")
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert "another bench" not in done.stderr
+    assert "prepare" in done.stdout + done.stderr
+
+
+# ---- all at once, with TensorFlow
+
+FOREIGN_KERAS = {"floatx": "float16", "epsilon": 1, "backend": "torch", "image_data_format": "channels_first", "nnx_enabled": True}  # fmt: skip
+REAL = MATRIX.replace('backend = "fake"\n', "") + "train_examples = 100\ntest_examples = 50\n"
+
+
+def query(folder: Path, statement: str) -> list[dict]:
+    return json.loads(bench(folder, "query", statement, "--format", "json").stdout)
+
+
+@pytest.mark.tf
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_all_foreign_influences_at_once_leave_the_digest_and_what_must_pass_is_recorded(work, tmp_path):
+    plain = tmp_path / "plain" / "work"
+    plain.mkdir(parents=True)
+    for folder in (plain, work):
+        (folder / "matrix.toml").write_text(REAL)
+    assert bench(plain, "run").returncode == 0
+    (expected,) = query(plain, "select cell_id, digest from execution")
+
+    home = tmp_path / "home/.keras"
+    home.mkdir(parents=True)
+    (home / "keras.json").write_text(json.dumps(FOREIGN_KERAS))
+    # those of Python are obeyed by bench's own process, before it has a say: without bytecode it is slow, not wrong
+    # and with these two the NumPy in which it plots computes for ever
+    spared = ("PYTHON", "OPENBLAS_BLOCK_FACTOR", "OPENBLAS_L2_SIZE")
+    foreign = {name: value for name, value in VARIABLES.items() if not name.startswith(spared)}
+    foreign |= {"PYTHONHASHSEED": "77", "PYTHONSTARTUP": "/nowhere/startup.py", "PYTHONUSERBASE": "/nowhere"}
+    for isolation in ("fork", "spawn"):
+        done = bench(work, "run", "--rerun", "--isolation", isolation, **foreign, LD_LIBRARY_PATH="/opt/foreign")
+        assert done.returncode == 0, done.stderr
+        assert query(work, "select cell_id, digest from execution order by execution_id desc limit 1") == [expected]
+    assert not (tmp_path / "WAS_RUN").exists()
+
+    assert "LD_LIBRARY_PATH=/opt/foreign" in bench(work, "show", "seed=0").stdout
+    reproduced = bench(work, "reproduce", "seed=0", "--format", "json")
+    found = json.loads(reproduced.stdout)
+    assert found["verdict"] == "identical"
+    assert ("device_name", "cpu, with LD_LIBRARY_PATH=/opt/foreign", "cpu") in {
+        (change["name"], change["before"], change["now"]) for change in found["changes"]
+    }
+
+    image = tmp_path / "image.png"
+    from PIL import Image
+
+    Image.new("L", (8, 8), 90).save(image)
+    for arguments in (["predict", "seed=0", str(image)], ["explain", "seed=0", "--output", str(tmp_path / "maps")]):
+        done = bench(work, *arguments, **foreign)
+        assert done.returncode == 0, done.stderr
+    assert not (tmp_path / "WAS_RUN").exists(), (tmp_path / "WAS_RUN").read_text()
