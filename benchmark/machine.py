@@ -36,6 +36,8 @@ SUSPEND_LIMIT_SECONDS = 1.0
 LIBRARY_VARIABLES = ("LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH")
 """Variables by which the system's loader chooses libraries, those that compute among them."""
 
+_WITH_LIBRARIES = ", with "
+
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
@@ -116,6 +118,16 @@ def facts() -> MachineFacts:
 def library_variables() -> str:
     """Those of `LIBRARY_VARIABLES` that are set, as a shell writes them; empty for none."""
     return " ".join(f"{name}={os.environ[name]}" for name in LIBRARY_VARIABLES if os.environ.get(name))
+
+
+def device_with_libraries(device: str) -> str:
+    """What is recorded as the device of an attempt: its name, and `library_variables` where there are any."""
+    return _WITH_LIBRARIES.join(filter(None, (device, library_variables())))
+
+
+def libraries_of(device_name: str) -> str:
+    """The variables in what `device_with_libraries` gave; empty for none."""
+    return device_name.partition(_WITH_LIBRARIES)[2]
 
 
 def cpu_cores() -> int:

@@ -19,6 +19,7 @@ def test_everything_is_looked_at(place):
     assert {finding["area"] for finding in findings} == {
         "machine",
         "versions",
+        "shell",
         "files",
         "datasets",
         "weights",
@@ -65,6 +66,18 @@ def test_datasets_and_weights_that_are_there_are_found(place, tmp_path, monkeypa
     assert verdicts["cifar10"] == "missing"
     assert verdicts["vgg16"] == "good"
     assert verdicts["resnet50 (imagenet)"] == "missing"
+
+
+def test_what_workers_do_not_see_of_the_shell_is_named(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
+    monkeypatch.setenv("LD_PRELOAD", "")
+    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/cuda")
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    (tmp_path / "keras.json").write_text("{}")
+    findings = {finding.name: finding for finding in doctor_checks.examine("results.sqlite") if finding.area == "shell"}
+    assert "TF_ENABLE_ONEDNN_OPTS" in findings["ignored variables"].value
+    assert findings["libraries"].value == "LD_LIBRARY_PATH=/opt/cuda"
+    assert "not read" in findings["keras.json"].cure
 
 
 def test_doctor_imports_no_tensorflow(place):

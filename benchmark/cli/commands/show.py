@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmark.reporting.rows.predictions import Predictions
 
 ENVIRONMENT = (
-    "machine", "os", "cpu_model", "cpu_cores", "memory_bytes", "gpu_names", "gpu_driver", "device_name", "python_version",
+    "machine", "os", "cpu_model", "cpu_cores", "memory_bytes", "gpu_names", "gpu_driver", "python_version",
     "backend_version", "keras_version", "numpy_version", "package_version", "git_commit", "git_dirty", "matrix_path",
     "command",
 )  # fmt: skip
@@ -67,12 +67,7 @@ def _load(database: str, meant: str, machine: str | None) -> dict[str, Any]:
     epochs = _of(detail.epochs, chosen)
     attempts = _of(detail.attempts, chosen)
     # the run knows TensorFlow's version, a worker that of the backend it computed with
-    seen = {
-        key: row[key]
-        for row in attempts
-        for key in ("backend_version", "keras_version", "device_name")
-        if row[key] is not None
-    }
+    seen = {key: row[key] for row in attempts for key in ("backend_version", "keras_version") if row[key] is not None}
     return {
         "cell": {key: value for key, value in detail.cell.items() if key != "spec"},
         "settings": cell_settings(Cell.from_dict(json.loads(detail.cell["spec"]))),
@@ -82,10 +77,18 @@ def _load(database: str, meant: str, machine: str | None) -> dict[str, Any]:
         "phases": phases_of(chosen, epochs) if chosen else {},
         "artifacts": _of(detail.artifacts, chosen),
         **_of_classes(next(iter(predicted.values()), None)),
-        "environment": {key: seen.get(key, run.get(key)) for key in ENVIRONMENT},
+        "environment": {key: seen.get(key, run.get(key)) for key in ENVIRONMENT} | _libraries(attempts),
         "figures": _figures(database, detail.cell["cell_id"]),
         "executions": detail.executions,
     }
+
+
+def _libraries(attempts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """The variables that chose libraries for the last attempt; nothing where none were set."""
+    from benchmark.machine import libraries_of
+
+    chosen = libraries_of(attempts[-1]["device_name"] or "") if attempts else ""
+    return {"libraries": chosen} if chosen else {}
 
 
 def _figures(database: str, cell_id: str) -> list[dict[str, str]]:

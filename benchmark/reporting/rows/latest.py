@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
 from benchmark import units
+from benchmark.machine import libraries_of
 from benchmark.matrix.cell import Cell
 from benchmark.status import UNFINISHED, Status
 
@@ -37,7 +38,7 @@ def with_environment(rows: Sequence[ResultRow], runs: Sequence[Mapping[str, Any]
 
 def _libraries(row: ResultRow) -> str | None:
     device = row.get("device_name")
-    return device and (device.partition(", with ")[2] or "none preloaded")
+    return device and (libraries_of(device) or "none preloaded")
 
 
 def choose_machine(rows: Sequence[ResultRow], asked: str | None, last: str | None) -> str | None:

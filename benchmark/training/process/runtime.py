@@ -37,7 +37,7 @@ class Runtime:
 
     Attributes:
         threads: Of each operation.
-        device_name: The device, and the variables that chose libraries for it (`machine.library_variables`).
+        device_name: The device, and the variables that chose libraries for it (`machine.device_with_libraries`).
     """
 
     backend_version: str
@@ -66,7 +66,7 @@ def prepare_backend(cell: Cell, gpu: int | None) -> Runtime:
     backend = keras.backend.backend()
     if backend != cell.backend:
         raise RuntimeError(f"the cell needs the backend {cell.backend}, but Keras was imported with {backend}")
-    device_name = ", with ".join(filter(None, (_PREPARE[backend](cell, gpu), machine.library_variables())))
+    device_name = machine.device_with_libraries(_PREPARE[backend](cell, gpu))
     return Runtime(importlib.metadata.version(backend), keras.__version__, cell.threads, device_name)
 
 
