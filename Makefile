@@ -40,6 +40,7 @@ perf: $(VENV)/.installed
 	$(BIN)/python perf/features.py
 	$(BIN)/python perf/stages.py
 	$(BIN)/python perf/data.py
+	$(BIN)/python perf/folders.py
 	$(BIN)/python perf/step.py
 	$(BIN)/python perf/siblings.py
 	$(BIN)/python perf/scale.py

@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from benchmark.layout import OWN_MARK
+
 _PARTIAL = re.compile(r"\..*\.partial(\.\w+)*")
 
 
@@ -83,6 +85,29 @@ def publish_folder(aside: Path, folder: Path) -> None:
 def is_partial(name: str) -> bool:
     """Whether a file of this name was being written by a process that was killed, or is being written now."""
     return _PARTIAL.fullmatch(name) is not None
+
+
+def make_own_folder(folder: Path, *, adopt: bool = False) -> None:
+    """Makes a folder with its parents, and marks those that were missing as bench's own: no source of images has them.
+
+    Args:
+        folder: The folder.
+        adopt: Whether a folder that is there already is bench's own by its name.
+
+    Raises:
+        OSError: It is a file, or cannot be made.
+    """
+    missing = [each for each in (folder, *folder.parents) if not each.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for each in missing or [folder] * adopt:
+        # without the mark all is well but for a source of images around it
+        with contextlib.suppress(OSError):
+            (each / OWN_MARK).touch()
+
+
+def is_own_folder(folder: str | os.PathLike[str]) -> bool:
+    """Whether bench made a folder, for results, figures or caches."""
+    return os.path.exists(os.path.join(folder, OWN_MARK))  # noqa: PTH110, PTH118  asked for thousands of classes
 
 
 def sync(path: Path) -> None:

@@ -35,6 +35,9 @@ REFERENCE = "reference.sqlite"
 DATABASE_ENDINGS = (".sqlite", ".sqlite3", ".db", ".db3")
 TRUSTED_PLUGINS = "trusted.toml"
 
+OWN_MARK = ".made-by-bench"
+"""An empty file in every folder that bench makes where users may keep class folders."""
+
 LOG, OLD_LOG = "log.txt", "log.old.txt"
 """A log that is full becomes the old one; `scheduling/processes/guardian.py` turns them by the same rule."""
 STATE, PREVIOUS_STATE = "state.npz", "state.previous.npz"

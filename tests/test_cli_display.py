@@ -83,6 +83,20 @@ def drawn(board: Board, width: int, height: int = 24) -> str:
     return console.file.getvalue()
 
 
+def test_what_is_being_prepared_is_drawn_above_the_cells_and_said_in_the_log(board, clock):
+    board.preparing = {"folder:own, 16 pixels, rgb": "decoded 5 of 9 train images", "digits": ""}
+    assert drawn(board, 100).split("\n")[:2] == [
+        "preparing folder:own, 16 pixels, rgb: decoded 5 of 9 train images",
+        "preparing digits",
+    ]
+    lines = []
+    log = PlainLog(board, lines.append)
+    for words in ("", "decoded 1 of 9", "decoded 2 of 9", "decoded 3 of 9", "decoded 4 of 9"):
+        log.preparing({"own": words})
+        clock.now += 1
+    assert [line.split(" ", 1)[1] for line in lines] == ["own: decoded 3 of 9"]
+
+
 def test_a_cell_is_as_far_as_its_epochs_and_batches(board):
     one = cell()
     board.begin(plan_of(one), (), lambda: None)

@@ -38,9 +38,17 @@ def test_one_job_at_a_time_when_asked():
 
 def test_work_that_is_no_cell_takes_a_core_but_no_job():
     slots = Slots(range(2), (), 1)
-    assert slots.take_core().cores == (0,)
+    assert slots.take_cores().cores == (0,)
     assert slots.take(fake_cell()).cores == (1,)
-    assert slots.take_core() is None
+    assert slots.take_cores() is None
+
+
+def test_works_that_can_use_many_cores_share_those_that_are_free():
+    slots = Slots(range(5), (), None)
+    assert slots.take(fake_cell()).cores == (0,)
+    assert slots.take_cores(among=2).cores == (1, 2)
+    assert slots.take_cores(among=1).cores == (3, 4)
+    assert slots.take_cores(among=1) is None
 
 
 def test_a_gpu_serves_one_cell_and_its_number_is_respected():

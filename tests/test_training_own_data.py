@@ -6,6 +6,8 @@ import hashlib
 import io
 import json
 import os
+import signal
+import time
 import zipfile
 from dataclasses import replace
 from pathlib import Path
@@ -14,9 +16,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from benchmark.catalog import cache
 from benchmark.catalog.cache import PreparedDirectories, data_notes
+from benchmark.catalog.image_folders import class_content, folder_state
+from benchmark.errors import UserError
+from benchmark.files import is_own_folder, make_own_folder
 from benchmark.matrix.cell import Data
+from benchmark.reporting.figures.drawing.figure_files import make_folder
 from benchmark.scheduling.programs.preparation import _argument
+from benchmark.scheduling.run_options import RunOptions
+from benchmark.training.data import decoding
 from benchmark.training.data.dataset import open_dataset
 from benchmark.training.data.images import decode_image
 from benchmark.training.process.failures import DataError
@@ -310,6 +319,118 @@ def test_classes_without_images_are_said_whatever_the_source(tmp_path, part):
     assert len(meta["notes"]) == 1
 
 
+# ---- many files
+
+
+def many(root: Path, count: int = 900) -> Path:
+    for number in range(count):
+        place = root / f"class_{number % 3}" / f"{number:04}.{'png' if number % 2 else 'jpg'}"
+        draw(place, number % 251, size=(9 + number % 5, 8))
+    return root
+
+
+@pytest.mark.parametrize("processes", [2, 3, 64])
+def test_several_processes_come_to_the_arrays_of_one(tmp_path, processes):
+    root = many(tmp_path / "own")
+    alone, meta = prepared(root, tmp_path / "alone")
+    together, others = prepared(root, tmp_path / "together", processes=processes)
+    assert {name: array.tobytes() for name, array in alone.items()} == {
+        name: array.tobytes() for name, array in together.items()
+    }
+    assert meta["fingerprint"] == others["fingerprint"]
+
+
+def test_damaged_and_transparent_images_are_counted_over_all_processes(tmp_path):
+    root = many(tmp_path / "own")
+    for number in (7, 8, 9, 10):
+        Image.new("RGBA", (8, 8), (1, 2, 3, 100)).save(next(root.rglob(f"{number:04}.*")).with_suffix(".png"))
+    _, meta = prepared(root, tmp_path, processes=3)
+    assert any("4 of 902 images are transparent" in note for note in meta["notes"])
+    for number in range(100, 140):
+        next(root.rglob(f"{number:04}.*")).write_bytes(b"none")
+    told = refusal(root, tmp_path, processes=3)
+    assert told.count("cannot be read as JPEG or PNG") == 5
+    assert "(39 more cannot be read)" in told
+    assert "… and 35 more" in told
+
+
+def test_a_process_that_dies_while_it_decodes_is_an_error_and_leaves_nothing(tmp_path, monkeypatch):
+    root, parent = many(tmp_path / "own"), os.getpid()
+
+    def dying(*arguments):
+        if os.getpid() != parent:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return decode_image(*arguments)
+
+    monkeypatch.setattr(decoding, "decode_image", dying)
+    assert "a process that decoded images was ended by SIGKILL" in refusal(root, tmp_path, processes=2)
+    assert not list((tmp_path / "prepared").glob("own*"))
+
+
+def test_a_look_takes_time_in_proportion_to_the_files(tmp_path):
+    taken = []
+    for count in (4_000, 16_000):
+        folder = tmp_path / str(count)
+        folder.mkdir()
+        for number in range(count):
+            (folder / f"{number:06}.png").touch()
+        began = time.process_time()
+        images, others = class_content(folder)
+        taken.append(time.process_time() - began)
+        assert ([image.name for image in images][:2], len(images), others) == (["000000.png", "000001.png"], count, [])
+    assert taken[1] < 8 * max(taken[0], 0.005)
+
+
+def test_a_command_looks_once_at_a_source_whatever_its_cells_make_of_it(tmp_path, monkeypatch):
+    root = classes(tmp_path / "own", {"a": 4, "b": 4})
+    looks = []
+
+    def counted(folder):
+        looks.append(folder)
+        return folder_state(folder)
+
+    monkeypatch.setattr(cache, "folder_state", counted)
+    options = RunOptions("test", tmp_path, tmp_path)
+    for size, color in ((8, "grey"), (16, "grey"), (8, "rgb")):
+        options.directories.of(Data("folder:own", None, 2, size, color, None, None, 0.1, location=str(root)))
+    assert looks == [root]
+
+
+# ---- what bench made itself
+
+
+@pytest.mark.parametrize("inside", ["", "train", "own/train"])
+@pytest.mark.parametrize("name", ["results.artifacts", "cache", "figures", "exported"])
+def test_folders_that_bench_made_are_no_classes(tmp_path, inside, name):
+    root = tmp_path / "own"
+    place = classes(root / inside, {"apple": 3, "pear": 3})
+    make_own_folder(place / name / "deeper")
+    draw(place / name / "confusion.png")
+    assert is_own_folder(place / name)
+    _, meta = prepared(root / inside.removesuffix("train"), tmp_path)
+    assert meta["class_names"] == ["apple", "pear"]
+    assert meta["notes"] == []
+
+
+def test_folders_of_users_are_never_taken_for_benchs_own(tmp_path):
+    root = classes(tmp_path / "own", {"apple": 3, "results.artifacts": 3})
+    make_own_folder(root / "apple")
+    make_own_folder(root)
+    assert not is_own_folder(root / "apple")
+    _, meta = prepared(root, tmp_path)
+    assert meta["class_names"] == ["apple", "results.artifacts"]
+
+
+@pytest.mark.parametrize("place", ["apple", "train/apple"])
+def test_figures_are_refused_among_images(tmp_path, place):
+    root = classes(tmp_path / "own", {place: 2})
+    with pytest.raises(UserError, match="expected a folder for figures, found one among the images of"):
+        make_folder(root / place, "--figures", [None, str(root)])
+    for allowed in (root, root / "figures", root / "figures", tmp_path / "elsewhere"):
+        make_folder(allowed, "--figures", [str(root)])
+    assert is_own_folder(root / "figures")
+
+
 # ---- pictures
 
 
@@ -532,11 +653,11 @@ def test_the_plan_says_which_classes_have_no_test_images_before_and_after_they_a
     (root / "test" / "b").mkdir()
     data = Data("folder:own", None, 3, 8, "grey", None, None, 0.1, location=str(root))
     expected = ["folder:own: no test image of b, plum, so that nothing can be measured there"]
-    assert data_notes([data, data], tmp_path) == expected
+    assert data_notes([data, data], PreparedDirectories(tmp_path)) == expected
     _, meta = prepared(root, tmp_path)
-    assert meta["notes"] == expected == data_notes([data], tmp_path)
-    assert data_notes([replace(data, location=str(tmp_path / "absent"))], tmp_path) == []
-    assert data_notes([replace(data, source="digits", location=None)], tmp_path) == []
+    assert meta["notes"] == expected == data_notes([data], PreparedDirectories(tmp_path))
+    assert data_notes([replace(data, location=str(tmp_path / "absent"))], PreparedDirectories(tmp_path)) == []
+    assert data_notes([replace(data, source="digits", location=None)], PreparedDirectories(tmp_path)) == []
 
 
 def test_a_class_of_one_training_image_is_said_and_is_data_of_its_own(tmp_path):

@@ -142,9 +142,8 @@ def remarks(directory: Path) -> list[str]:
     return [str(remark) for remark in value] if isinstance(value, list) else []
 
 
-def data_notes(datasets: Iterable[DataSpec], cache_root: str | os.PathLike[str]) -> list[str]:
+def data_notes(datasets: Iterable[DataSpec], directories: PreparedDirectories) -> list[str]:
     """What is known to be remarkable of users' own images: as they were prepared, else as their folders look."""
-    directories = PreparedDirectories(cache_root)
     notes: dict[str, None] = {}
     for data in datasets:
         if data.location is not None:

@@ -4,8 +4,9 @@
     flowers/tulip/2.png             flowers/test/rose/2.jpg         flowers/val/rose/2.jpg
 
 All images in class folders, or training and test images apart: a folder `train` that holds folders itself means the
-latter. Hidden files, and files that do not end like JPEG or PNG files, are no images. Names are compared and sorted in Unicode's composed form (NFC), because systems and
-archives change the form in passing: `é` is one letter, however it is encoded.
+latter. Hidden files, and files that do not end like JPEG or PNG files, are no images; hidden folders, and those that
+bench makes for results, figures and caches, are no classes. Names are compared and sorted in Unicode's composed form
+(NFC), because systems and archives change the form in passing: `é` is one letter, however it is encoded.
 """
 
 from __future__ import annotations
@@ -16,6 +17,8 @@ import unicodedata
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+
+from benchmark.files import is_own_folder
 
 TRAIN = "train"
 TESTS = ("test", "val", "valid", "validation")
@@ -62,7 +65,7 @@ def find_layout(root: Path) -> FolderLayout:
 
 
 def class_folders(folder: Path) -> dict[str, Path]:
-    """The folders in a folder by their names in NFC, sorted, without hidden ones.
+    """The folders in a folder by their names in NFC, sorted, without hidden ones and those that bench made.
 
     Raises:
         MissingFilesError: There is a link that leads nowhere: maybe to a class.
@@ -70,7 +73,9 @@ def class_folders(folder: Path) -> dict[str, Path]:
     """
     entries = {name: entry for name, entry in _entries(folder).items() if not name.startswith(".")}
     _check_missing(folder, entries, entries)
-    names = sorted((composed(name), name) for name, entry in entries.items() if entry.is_dir())
+    names = sorted(
+        (composed(name), name) for name, entry in entries.items() if entry.is_dir() and not is_own_folder(entry.path)
+    )
     folders = {name: folder / actual for name, actual in names}
     if len(folders) < len(names):
         twice = {name for name, actual in names if folders[name].name != actual}
@@ -78,19 +83,27 @@ def class_folders(folder: Path) -> dict[str, Path]:
     return folders
 
 
-def image_names(folder: Path) -> tuple[list[str], list[str]]:
-    """Names of the images of a class folder, sorted, and of what else lies there.
+def class_content(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
+    """The images of a class folder, sorted by name, and the names of what else lies there; no file is opened.
 
     Raises:
         MissingFilesError: The content of an image is not there.
         OSError: The folder is not there, or cannot be read.
     """
-    entries = _entries(folder)
-    _check_missing(folder, entries, [name for name in entries if _is_image(name.removesuffix(_DVC))])
-    names = sorted(entries, key=lambda name: (composed(name), name))
-    pictures = [name for name in names if _is_image(name) and entries[name].is_file()]
-    taken = set(pictures)
-    return pictures, [name for name in names if name not in taken]
+    images: dict[str, os.DirEntry[str]] = {}
+    others: dict[str, os.DirEntry[str]] = {}
+    with os.scandir(folder) as entries:
+        for entry in entries:
+            (images if _is_image(entry.name) and entry.is_file() else others)[entry.name] = entry
+    suspicious = [name for name in others if _is_image(name.removesuffix(_DVC))]
+    if suspicious:
+        _check_missing(folder, images | others, suspicious)
+    return [images[name] for name in _sorted(images)], _sorted(others)
+
+
+def _sorted(names: Collection[str]) -> list[str]:
+    plain = all(map(str.isascii, names))
+    return sorted(names) if plain else sorted(names, key=lambda name: (composed(name), name))
 
 
 def composed(name: str) -> str:
@@ -138,8 +151,13 @@ def untested_classes(root: Path) -> list[str]:
     parts = find_layout(root)
     if parts.test is None:
         return []
-    tested = {name for name, folder in class_folders(parts.test).items() if image_names(folder)[0]}
+    tested = {name for name, folder in class_folders(parts.test).items() if _has_image(folder)}
     return [name for name in class_folders(parts.train) if name not in tested]
+
+
+def _has_image(folder: Path) -> bool:
+    with os.scandir(folder) as entries:
+        return any(_is_image(entry.name) for entry in entries)
 
 
 def folder_state(root: Path) -> str:
@@ -153,8 +171,8 @@ def folder_state(root: Path) -> str:
     for part in filter(None, (parts.train, parts.test)):
         for folder in class_folders(part).values():
             digest.update(f"{str(folder.relative_to(root))!r}\n".encode("utf-8", "surrogateescape"))
-            for picture in image_names(folder)[0]:
-                status = (folder / picture).stat()
-                line = f"{picture!r} {status.st_size} {status.st_mtime_ns}\n"
-                digest.update(line.encode("utf-8", "surrogateescape"))
+            images, _ = class_content(folder)
+            status = ((image.name, image.stat()) for image in images)
+            lines = "".join(f"{name!r} {each.st_size} {each.st_mtime_ns}\n" for name, each in status)
+            digest.update(lines.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

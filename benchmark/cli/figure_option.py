@@ -41,9 +41,11 @@ def with_figures(
     from benchmark.cli.cell_lookup import stored_predictions
     from benchmark.reporting.figures.drawing.figure_files import make_folder
     from benchmark.reporting.figures.report_figures import FigureSources, draw_figures, plan_figures
+    from benchmark.reporting.rows.latest import cell_of
     from benchmark.results.store.location import artifacts_root
 
-    make_folder(folder, "--figures")
+    rows = [row for group in groups for row in list(group.completed.values())[:1] if row.get("spec")]
+    make_folder(folder, "--figures", {cell_of(row).data.location for row in rows})
     sources = FigureSources(
         groups=groups,
         transfers=transfers,

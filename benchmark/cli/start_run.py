@@ -73,9 +73,9 @@ def run_plan(plan: Plan, database: str, options: RunOptions, *, wait: bool = Fal
                 f"note: {database} held the reference results and now begins anew; `bench report --reference` shows them",
                 "dim",
             )
-        with open_database(database, mode="write") as opened, _display() as display:
-            summary = run_matrix(plan, opened, options, display)
-    conclude(display.board, summary, options.command, database)
+        with open_database(database, mode="write") as opened, display() as shown:
+            summary = run_matrix(plan, opened, options, shown)
+    conclude(shown.board, summary, options.command, database)
     return summary.exit_code
 
 
@@ -86,7 +86,8 @@ def _announce(plan: Plan) -> None:
         verbosity.inform(one_line(f"note: {note}"), "dim")
 
 
-def _display() -> LiveDisplay | PlainLog:
+def display() -> LiveDisplay | PlainLog:
+    """What shows how work goes on: a picture on a terminal, lines elsewhere."""
     console = streams.err()
     if console.is_terminal and not console.is_dumb_terminal and not verbosity.is_quiet():
         from benchmark.cli.progress.live_display import LiveDisplay

@@ -19,7 +19,7 @@ from benchmark import layout, machine
 from benchmark.catalog.backends import BACKENDS, trains
 from benchmark.catalog.facts import SOURCES
 from benchmark.events import ModelBuilt, Tried
-from benchmark.files import sha256_of, write_whole
+from benchmark.files import make_own_folder, sha256_of, write_whole
 from benchmark.forecast.cost import SPEEDS, Examples, cost_of, examples_of
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import canonical_json
@@ -205,5 +205,5 @@ def write_record(path: Path, record: Mapping[str, Any]) -> None:
     Raises:
         OSError: It cannot be written.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_own_folder(path.parent, adopt=True)
     write_whole(path, json.dumps(record, indent=1, allow_nan=False).encode())

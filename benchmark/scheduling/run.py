@@ -11,7 +11,9 @@ from pathlib import Path
 
 import benchmark
 from benchmark import faults, machine
+from benchmark.catalog.backends import trains
 from benchmark.errors import StorageError, exhaustion
+from benchmark.files import make_own_folder
 from benchmark.forecast.estimate import Durations, run_seconds
 from benchmark.forecast.remaining import Remaining
 from benchmark.forecast.trial_store import TrialStore
@@ -63,26 +65,30 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
     """
     begun = time.monotonic()
     guarded = GuardedObserver(observer)
-    with StopSignals() as signals:
-        # whoever has asked the run to stop does not want to wait for another program's lock as well
-        database.busy_timeout.is_hurried = lambda: signals.count > 0
-        faults.point("expand")
-        _check_folder(options.artifacts_root)
-        require_backends(plan.cells)
+    faults.point("expand")
+    _check_folder(options.artifacts_root)
+    require_backends(plan.cells)
 
-        # what earlier runs have left: processes are ended, results are reused
-        recorder = Recorder(database)
-        killed = kill_leftovers(recorder.sweep())
-        before = recorded(database, options.machine)
-        decisions = _decide(plan.cells, before, options, guarded, signals)
-        assignment = assign(plan.cells, decisions, before, options.artifacts_root)
+    # what earlier runs have left: processes are ended, results are reused
+    recorder = Recorder(database)
+    killed = kill_leftovers(recorder.sweep())
+    before = recorded(database, options.machine)
+    decisions = _decide(plan.cells, before, options, guarded)
+    assignment = assign(plan.cells, decisions, before, options.artifacts_root)
+    for cell in assignment.run:
+        if trains(cell.backend):
+            options.directories.of(cell.data)
 
-        known = _known_durations(database, options)
-        to_train = [cell for cell in assignment.run if cell.cell_id not in assignment.idle]
-        forecast_seconds = run_seconds(to_train, known, slots_of(options).room)
-        run_id = recorder.begin_run(_facts(plan, options, forecast_seconds, database.path))
-        try:
-            recorder.register(run_id, plan.cells, plan.left_out, assignment.reused)
+    known = _known_durations(database, options)
+    to_train = [cell for cell in assignment.run if cell.cell_id not in assignment.idle]
+    forecast_seconds = run_seconds(to_train, known, slots_of(options).room)
+    run_id = recorder.begin_run(_facts(plan, options, forecast_seconds, database.path))
+    try:
+        recorder.register(run_id, plan.cells, plan.left_out, assignment.reused)
+        # until here Ctrl-C ends the command at once, for there is nothing to save; from here on stop signals are counted
+        with StopSignals() as signals:
+            # whoever has asked the run to stop does not want to wait for another program's lock as well
+            database.busy_timeout.is_hurried = lambda: signals.count > 0
             retrying = RetryingRecorder(recorder, run_id, options.machine, guarded.note, signals.wait)
             begun_cells = {name for name, state in before.states.items() if state.epochs} - assignment.again
             with _exhaustion_named():
@@ -95,18 +101,20 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
                     run_cells(run)
             if retrying.error is not None:
                 raise retrying.error
-        except BaseException as error:
-            # a lock that has ended the run is not waited for once more
-            database.busy_timeout.is_hurried = lambda: True
-            # the database says so itself to the next run, which finds this one unfinished
-            with contextlib.suppress(StorageError):
-                recorder.finish_run(run_id, Status.FAILED, getattr(error, "exit_code", 1))
-            raise
-
-        statuses = {**assignment.settled, **run.statuses}
-        state, exit_code = _end_of(run, statuses.values())
-        faults.point("report")
-        recorder.finish_run(run_id, state, exit_code)
+            statuses = {**assignment.settled, **run.statuses}
+            state, exit_code = _end_of(run, statuses.values())
+            faults.point("report")
+            recorder.finish_run(run_id, state, exit_code)
+    except BaseException as error:
+        # a lock that has ended the run is not waited for once more
+        database.busy_timeout.is_hurried = lambda: True
+        asked = isinstance(error, KeyboardInterrupt)
+        # the database says so itself to the next run, which finds this one unfinished
+        with contextlib.suppress(StorageError):
+            recorder.finish_run(
+                run_id, Status.INTERRUPTED if asked else Status.FAILED, 130 if asked else getattr(error, "exit_code", 1)
+            )
+        raise
     counts = Counter(statuses.get(cell.cell_id, Status.PENDING) for cell in plan.cells)
     seconds = time.monotonic() - begun
     summary = RunSummary(run_id, dict(counts), assignment.reused, exit_code, run.stopped, seconds, forecast_seconds)
@@ -121,7 +129,7 @@ def _check_folder(folder: Path) -> None:
         StorageError: It cannot be made, or not be written.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_own_folder(folder, adopt=True)
     except OSError as error:
         raise StorageError(
             f"{folder}: expected a folder for artifacts that can be made, got: {error.strerror}"
@@ -131,12 +139,12 @@ def _check_folder(folder: Path) -> None:
 
 
 def _decide(
-    cells: Sequence[Cell], before: Recorded, options: RunOptions, observer: GuardedObserver, signals: StopSignals
+    cells: Sequence[Cell], before: Recorded, options: RunOptions, observer: GuardedObserver
 ) -> dict[str, Decision]:
     """What becomes of each cell, once data that have to be looked at for it are prepared; says which begin anew."""
     decisions = decide(cells, before, options)
     if unprepared := [cell for cell in cells if decisions[cell.cell_id].unprepared]:
-        refresh(unprepared, options, observer.note, signals)
+        refresh(unprepared, options, observer)
         decisions = decide(cells, before, options, compared=True)
     for cell in cells:
         decision = decisions[cell.cell_id]

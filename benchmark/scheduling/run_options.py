@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Protocol, TypeAlias
 
+from benchmark.catalog.cache import PreparedDirectories
 from benchmark.events import EpochFinished, Progress
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
@@ -45,6 +46,7 @@ class RunOptions:
         offline: Never fetch anything.
         manual_directory: A folder with the original files of datasets, for machines that cannot download them.
         allow_plugins: Let plug-ins run that the trust file does not name.
+        directories: Finds prepared datasets, and looks at each source of the user once for the whole command.
     """
 
     machine: str
@@ -67,6 +69,10 @@ class RunOptions:
     offline: bool = False
     manual_directory: Path | None = None
     allow_plugins: bool = False
+    directories: PreparedDirectories = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "directories", PreparedDirectories(self.cache_root))
 
     @property
     def jobs_at_once(self) -> int | None:
@@ -136,6 +142,9 @@ class Observer(Protocol):
 
     def cell_finished(self, cell: Cell, status: str, cause: str | None, seconds: float, detail: str | None) -> None:
         """The cell is through for this run; `seconds` are those of all its attempts in this run."""
+
+    def preparing(self, progress: Mapping[str, str]) -> None:
+        """What is being prepared now, by name, and how far it has come in words (maybe none)."""
 
     def note(self, text: str) -> None: ...
 

@@ -15,6 +15,7 @@ from benchmark.cli.options import CONTEXT, common_options, damage_named, databas
 from benchmark.cli.output import Column
 from benchmark.cli.verb_group import SuggestingGroup
 from benchmark.errors import StorageError, UserError
+from benchmark.files import make_own_folder
 
 if TYPE_CHECKING:
     from benchmark.results.care.merge import Merge
@@ -177,7 +178,7 @@ def export(folder: Path, database: str, output_format: str) -> None:
     from benchmark.results.store.database import open_database
 
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        make_own_folder(folder)
         with open_database(database, mode="read") as opened:
             for name, (columns, rows) in exported(opened).items():
                 path = folder / f"{name}.{output_format}"

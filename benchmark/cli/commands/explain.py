@@ -150,7 +150,7 @@ def _explain(subject: _Subject, place: Path, named: str, *, keep: bool) -> tuple
     from benchmark.reporting.figures.grad_cam_overlays import draw_overlays, read_explanation
     from benchmark.scheduling.programs.grad_cam import explain
 
-    make_folder(place, named)
+    make_folder(place, named, [subject.question.trained.cell.data.location])
     verbosity.inform("explaining: this takes a few seconds")
     with tempfile.TemporaryDirectory(prefix="bench-") as aside:
         result = (place if keep else Path(aside)) / Path(layout.EXPLANATION).name

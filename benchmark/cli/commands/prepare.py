@@ -2,26 +2,20 @@
 
 from __future__ import annotations
 
-import contextlib
 import selectors
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from benchmark import layout, units
-from benchmark.cli import streams, verbosity
+from benchmark.cli import verbosity
 from benchmark.cli.options import CONTEXT, MatrixRequest, common_options, matrix_options
-from benchmark.cli.start_run import run_options
+from benchmark.cli.start_run import display, run_options
 from benchmark.errors import UserError
-from benchmark.text import one_line
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.programs.preparation import Preparations
-
-SHOWN_EVERY_SECONDS = 0.25
 
 
 @click.command("prepare", context_settings=CONTEXT)
@@ -57,7 +51,7 @@ def prepare(plan: Plan, *, offline: bool = False, manual_directory: Path | None 
     """
     from benchmark import machine
     from benchmark.scheduling.processes.slots import Slots
-    from benchmark.scheduling.programs.preparation import Preparations
+    from benchmark.scheduling.programs.preparation import PROGRESS_SECONDS, Preparations
 
     problems: list[str] = []
     options = run_options(layout.DATABASE, None, offline=offline, manual_directory=manual_directory)
@@ -72,39 +66,13 @@ def prepare(plan: Plan, *, offline: bool = False, manual_directory: Path | None 
         )
         slots = Slots(machine.available_cores(), (), None)
         try:
-            with _shown(preparations) as show:
+            with display() as shown:
                 preparations.start(slots, verbosity.inform)
                 while selector.get_map():
-                    for key, _ in selector.select(SHOWN_EVERY_SECONDS):
+                    for key, _ in selector.select(PROGRESS_SECONDS):
                         key.data()
                     preparations.start(slots, verbosity.inform)
-                    show()
+                    preparations.report(shown.preparing)
         finally:
             preparations.close()
     return problems, preparations.datasets, preparations.weights
-
-
-@contextlib.contextmanager
-def _shown(preparations: Preparations) -> Iterator[Callable[[], None]]:
-    """On a terminal: a line for each thing that is being prepared, with how far it has come."""
-    from rich.progress import Progress, SpinnerColumn, TaskID, TextColumn, TimeElapsedColumn
-
-    console = streams.err()
-    if not console.is_terminal or verbosity.is_quiet():
-        yield lambda: None
-        return
-    columns = (SpinnerColumn(), TextColumn("{task.description}", markup=False), TimeElapsedColumn())
-    with Progress(*columns, console=console, transient=True) as display, streams.messages_through(console):
-        lines: dict[str, TaskID] = {}
-
-        def show() -> None:
-            running = preparations.progress()
-            for name in lines.keys() - running.keys():
-                display.remove_task(lines.pop(name))
-            for name, text in running.items():
-                if name not in lines:
-                    lines[name] = display.add_task("")
-                words = f"{name}: {text}" if text else name
-                display.update(lines[name], description=one_line(words))
-
-        yield show

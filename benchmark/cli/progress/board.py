@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -92,6 +92,7 @@ class Board:
         total, done: Cells that train in this run, and how many of them are through.
         idle: Ids of the others, which are reused, settled or blocked.
         forecast: Seconds that the scheduler still expects; asked when something happens, never from a drawing thread.
+        preparing: Data and weights that are being made ready, and how far they have come in words.
         clock: Seconds that never go back; replaced in tests.
     """
 
@@ -103,6 +104,7 @@ class Board:
     forecast: Forecast = _nothing_known
     started: float = 0.0
     expected_end: float | None = None
+    preparing: Mapping[str, str] = field(default_factory=dict)
     asked: float = 0.0
     running: dict[str, RunningCell] = field(default_factory=dict)
     finished: list[FinishedCell] = field(default_factory=list)

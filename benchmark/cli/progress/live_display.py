@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console, ConsoleOptions, Group, RenderResult
@@ -45,7 +45,9 @@ class Picture:
         room = max(console.height - 4, 1)
         running = list(self.board.running.values())
         yield Group(
-            *self._cells(running[:room], options.max_width), self._whole(len(running) - room, options.max_width)
+            *(_preparing(name, words) for name, words in self.board.preparing.items()),
+            *self._cells(running[:room], options.max_width),
+            *([self._whole(len(running) - room, options.max_width)] if self.board.total else []),
         )
 
     def _cells(self, running: Sequence[RunningCell], width: int) -> list[Table]:
@@ -134,12 +136,22 @@ class LiveDisplay:
         ended = self.board.finish(cell, status, cause, seconds, detail)
         self.live.console.print(_ended(ended, running), soft_wrap=True)
 
+    def preparing(self, progress: Mapping[str, str]) -> None:
+        self.board.preparing = progress
+        # before a run begins too: data of finished cells may have to be prepared before they can be compared
+        self.live.start()
+
     def note(self, text: str) -> None:
         self.live.console.print(Text(one_line(text), style="dim"), soft_wrap=True)
 
     def run_finished(self, summary: RunSummary) -> None:
         del summary
         self.live.stop()
+
+
+def _preparing(name: str, words: str) -> Text:
+    text = f"preparing {name}: {words}" if words else f"preparing {name}"
+    return Text(one_line(text), style="dim", no_wrap=True, overflow="ellipsis")
 
 
 def _bar(share: float) -> ProgressBar:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING, Self
 
 from benchmark import units
@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
     from benchmark.scheduling.run_options import AttemptFacts, Forecast, RunSummary
 
-EPOCH_LINE_SECONDS = 2.0
-"""A cell says at most every so often how its epochs go: thousands of short epochs must not fill a log."""
+LINE_SECONDS = 2.0
+"""A cell says at most every so often how its epochs go: thousands of short epochs must not fill a log. So do preparations."""
 
 
 class PlainLog:
@@ -54,7 +54,7 @@ class PlainLog:
     def epoch(self, cell: Cell, event: EpochFinished) -> None:
         running = self.board.see(cell, event)
         now = self.board.clock()
-        if running is not None and now - self._told.get(cell.cell_id, 0.0) >= EPOCH_LINE_SECONDS:
+        if running is not None and now - self._told.get(cell.cell_id, 0.0) >= LINE_SECONDS:
             self._told[cell.cell_id] = now
             self._line(f"{running.label}: {_epoch_line(running, event)}")
 
@@ -68,6 +68,13 @@ class PlainLog:
         left = self.board.left_seconds if self.board.expected_end is not None else None
         time_left = f"; about {units.seconds(left)} left" if left and self.board.done < self.board.total else ""
         self._line(f"{place} {ended.label}: {status}{why} in {units.seconds(seconds)}{last}{text}{time_left}")
+
+    def preparing(self, progress: Mapping[str, str]) -> None:
+        now = self.board.clock()
+        for name, text in progress.items():
+            if text and now - self._told.setdefault(name, now) >= LINE_SECONDS:
+                self._told[name] = now
+                self._line(f"{name}: {one_line(text)}")
 
     def note(self, text: str) -> None:
         self._line(text)

@@ -51,7 +51,7 @@ def show_plan(
     jobs = 1 if options.exclusive else options.jobs
     to_do = [cell for cell in plan.cells if decisions[cell.cell_id].will_run]
     expected = expect(to_do, known, jobs, budget, gpu_share=options.gpu_share)
-    remarkable = data_notes(dict.fromkeys(cell.data for cell in plan.cells), options.cache_root)
+    remarkable = data_notes(dict.fromkeys(cell.data for cell in plan.cells), options.directories)
     notes = [*plan.notes, *remarkable, *obstacles, *_too_long(expected, options.timeout_seconds)]
     row = _Rows(known.statuses, decisions).row
     rows = ({**row(cell), **expected.of_cell(cell.cell_id)} for cell in plan.cells)

@@ -13,7 +13,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 
 from benchmark import layout
-from benchmark.files import write_whole
+from benchmark.files import make_own_folder, write_whole
 from benchmark.reporting.table import FigureFile
 
 
@@ -34,7 +34,7 @@ def add_figures(artifacts_root: Path, figures: Iterable[FigureFile]) -> None:
     kept = [figure for figure in _read(artifacts_root) if figure.path not in paths and figure.path.is_file()]
     everything = sorted([*kept, *added], key=lambda figure: str(figure.path))
     records = [_record(figure, artifacts_root) for figure in everything]
-    artifacts_root.mkdir(parents=True, exist_ok=True)
+    make_own_folder(artifacts_root, adopt=True)
     document = json.dumps({"format": 1, "figures": records}, indent=1)
     write_whole(artifacts_root / layout.FIGURES, document.encode())
 

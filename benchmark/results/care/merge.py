@@ -16,7 +16,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmark.errors import StorageError
-from benchmark.files import appearing
+from benchmark.files import appearing, make_own_folder
 from benchmark.results.care.check import artifact_problem
 from benchmark.results.read.rows import Row
 from benchmark.results.schema.tables import (
@@ -266,6 +266,7 @@ class _Files:
             self._done.missing += 1
             return False
         try:
+            make_own_folder(self._destination, adopt=True)
             target.parent.mkdir(parents=True, exist_ok=True)
             with appearing(target) as aside:
                 shutil.copyfile(self._source / path, aside)

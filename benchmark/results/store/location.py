@@ -145,7 +145,7 @@ def check_file(path: Path, name: str) -> bool:
 
 def _refuse_empty(path: Path, name: str) -> None:
     artifacts = layout.artifacts_folder(path)
-    if artifacts.is_dir() and any(artifacts.iterdir()):
+    if artifacts.is_dir() and any(not entry.name.startswith(".") for entry in artifacts.iterdir()):
         raise StorageError(
             f"{name}: the file is empty, but {artifacts.name} beside it is not: its results were lost, not never made. "
             f"Put a backup in its place, or move {artifacts.name} away to begin anew"

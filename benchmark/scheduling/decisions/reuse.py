@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.catalog.backends import trains
-from benchmark.catalog.cache import PreparedDirectories, fingerprint
+from benchmark.catalog.cache import fingerprint
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell
 from benchmark.results.records import ArtifactRow, CellState, Recorded
@@ -67,7 +67,7 @@ def decide(
     Side effects: reads the size and the times of every file of the finished cells, and the content of those that were
     written after the cell had finished. Writes nothing.
     """
-    evidence = _Evidence(recorded, options, PreparedDirectories(options.cache_root), compared)
+    evidence = _Evidence(recorded, options, compared)
     alone: dict[str, Decision] = {}
     parents: set[str] = set()
     # children first: a parent whose weights are needed must have kept some
@@ -92,7 +92,6 @@ class _Evidence:
 
     recorded: Recorded
     options: RunOptions
-    directories: PreparedDirectories
     compared: bool
     fingerprints: dict[Path, str | None] = field(default_factory=dict)
 
@@ -135,7 +134,7 @@ def _by_data(cell: Cell, state: CellState, evidence: _Evidence) -> Decision:
     reused = Decision(Outlook.REUSED, f"{history}, and its files and data are as they were recorded")
     if not trains(cell.backend) or state.data_fingerprint is None:
         return reused
-    directory = evidence.directories.of(cell.data)
+    directory = evidence.options.directories.of(cell.data)
     now = evidence.fingerprint(directory)
     if now is not None and now != state.data_fingerprint:
         return Decision(Outlook.RUNS, f"{history}, but its data have changed", fresh=True, other_weights=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 import time
+from functools import partial
 
 from benchmark.events import EpochFinished, Launched, Progress, ProtocolError
 from benchmark.scheduling.loop.attempt import Attempt
@@ -16,6 +17,7 @@ from benchmark.scheduling.loop.finish import (
     is_undisturbed,
 )
 from benchmark.scheduling.loop.start import relaunch, start_ready
+from benchmark.scheduling.programs.preparation import PROGRESS_SECONDS
 from benchmark.units import plural
 
 IDLE_SECONDS = 30.0
@@ -39,6 +41,7 @@ def run_cells(run: RunContext) -> None:
             else:
                 key.data()
         fail_unprepared(run)
+        run.preparations.report(partial(run.observer.tell, "preparing"))
         _obey_signals(run)
         # during a pause for the database nobody was heard, which is no worker's fault
         if not run.recorder.has_paused():
@@ -62,6 +65,8 @@ def _seconds_to_wait(run: RunContext) -> float:
     ]
     if (seconds := run.recorder.seconds_to_flush()) is not None:
         moments.append(now + seconds)
+    if run.preparations.pids:
+        moments.append(now + PROGRESS_SECONDS)
     if run.start_not_before > now:
         moments.append(run.start_not_before)
     return max(0.0, min(moments) - now)

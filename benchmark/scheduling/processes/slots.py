@@ -62,9 +62,14 @@ class Slots:
         self.running += 1
         return Grant(self._take_cores(self.width(cell)), gpu)
 
-    def take_core(self) -> Grant | None:
-        """One core for work that is not a cell, or None."""
-        return Grant(self._take_cores(1), None, counts=False) if self._free_cores else None
+    def take_cores(self, among: int = 0) -> Grant | None:
+        """Cores for work that is not a cell, or None.
+
+        Args:
+            among: How many such works share all free cores; 0 takes one core.
+        """
+        count = max(1, len(self._free_cores) // among) if among else 1
+        return Grant(self._take_cores(count), None, counts=False) if self._free_cores else None
 
     def give(self, grant: Grant) -> None:
         self._free_cores.update(grant.cores)

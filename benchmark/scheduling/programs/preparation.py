@@ -7,6 +7,7 @@ import json
 import os
 import selectors
 import tempfile
+import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,7 +15,7 @@ from typing import Any
 
 from benchmark import layout
 from benchmark.catalog.backends import trains
-from benchmark.catalog.cache import PreparedDirectories, remarks
+from benchmark.catalog.cache import remarks
 from benchmark.catalog.facts import prepared_size
 from benchmark.events import Exited
 from benchmark.matrix.cell import Cell
@@ -28,6 +29,9 @@ from benchmark.text import headline
 
 COMMAND = python_command("benchmark.training.programs.prepare")
 """Is given the wish as JSON; its last line is JSON again, with `error` when it ends with another status than 0."""
+
+PROGRESS_SECONDS = 0.5
+"""How often is asked how far a preparation has come."""
 
 _LOG_TAIL_CHARACTERS = 8 << 10
 
@@ -85,15 +89,15 @@ class Preparations:
         self._ended = ended
         self._finished = finished
         self._logs = tempfile.TemporaryDirectory(prefix="bench-")
-        self._directories = PreparedDirectories(options.cache_root)
         self._tasks: dict[Hashable, _Task] = {}
+        self._reported = 0.0
         for cell in cells:
             for task in self._needs(cell):
                 task.cells.add(cell.cell_id)
 
     def directory(self, cell: Cell) -> Path | None:
         """Where the prepared dataset of the cell lies; None for a backend that reads none."""
-        return self._directories.of(cell.data) if trains(cell.backend) else None
+        return self._options.directories.of(cell.data) if trains(cell.backend) else None
 
     def is_ready(self, cell: Cell) -> bool:
         return all(task.state == Status.COMPLETED for task in self._needs(cell))
@@ -113,10 +117,13 @@ class Preparations:
         """How many files of published weights are needed, ready or not."""
         return sum("imagenet" in task.wish for task in self._tasks.values())
 
-    def progress(self) -> dict[str, str]:
-        """What is being prepared, by name, and how far it has come in words (maybe none)."""
+    def report(self, tell: Callable[[Mapping[str, str]], object]) -> None:
+        """Tells what is being prepared, by name, and how far it has come in words (maybe none), but not too often."""
         running = [task for task in self._tasks.values() if task.state == Status.RUNNING]
-        return {task.name: _progress_in(_tail(task.log_path)) for task in running}
+        now = time.monotonic()
+        if now - self._reported >= PROGRESS_SECONDS if running else self._reported:
+            self._reported = now if running else 0.0
+            tell({task.name: _progress_in(_tail(task.log_path)) for task in running})
 
     @property
     def pids(self) -> list[int]:
@@ -124,7 +131,7 @@ class Preparations:
         return [pid for task in self._tasks.values() if task.process is not None for pid in task.process.pids[1:]]
 
     def start(self, slots: Slots, note: Callable[[str], None]) -> None:
-        """Starts what waits, one thing on each free core.
+        """Starts what waits: each on a free core, and folders of images on as many as there are for each.
 
         Raises:
             OSError: No descriptors or no processes are left.
@@ -132,7 +139,7 @@ class Preparations:
         for task in self._tasks.values():
             if task.state == Status.COMPLETED:
                 _tell_remarks(task, note)
-            if task.state == Status.PENDING and (grant := slots.take_core()) is not None:
+            if task.state == Status.PENDING and (grant := slots.take_cores(self._sharing(task))) is not None:
                 note(f"preparing {task.name}")
                 try:
                     self._begin(task, grant, slots, note)
@@ -155,7 +162,7 @@ class Preparations:
     def _dataset(self, cell: Cell) -> _Task:
         data = cell.data
         size = prepared_size(data.source, data.image_size)
-        key = directory = self._directories.of(data)
+        key = directory = self._options.directories.of(data)
         if key not in self._tasks:
             wish = {
                 "source": data.source,
@@ -184,8 +191,14 @@ class Preparations:
         }
         return _Task(name, {**wish, **where_from}, Path(self._logs.name) / f"{len(self._tasks)}.txt")
 
+    def _sharing(self, task: _Task) -> int:
+        """How many pending folders of images share the free cores with this one; 0 for what one core prepares."""
+        waiting = [each for each in self._tasks.values() if each.state == Status.PENDING and _decodes_images(each)]
+        return len(waiting) if task in waiting else 0
+
     def _begin(self, task: _Task, grant: Grant, slots: Slots, note: Callable[[str], None]) -> None:
-        command = [*COMMAND, _argument(task.wish, task.log_path.with_suffix(".json"))]
+        processes = {"processes": len(grant.cores)} if len(grant.cores) > 1 else {}
+        command = [*COMMAND, _argument({**task.wish, **processes}, task.log_path.with_suffix(".json"))]
         environment = worker_environment(os.environ, "tensorflow", threads=1, gpu=None)
         task.process = start_guarded(command, environment, task.log_path)
         task.grant, task.state = grant, Status.RUNNING
@@ -245,6 +258,10 @@ def _tell_remarks(task: _Task, note: Callable[[str], None]) -> None:
         task.told = True
         for remark in remarks(task.directory):
             note(remark)
+
+
+def _decodes_images(task: _Task) -> bool:
+    return str(task.wish.get("source", "")).startswith("folder:")
 
 
 def _error_in(output: str) -> str | None:

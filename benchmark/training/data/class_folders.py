@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.catalog.image_folders import (
     FolderLayout,
     MissingFilesError,
+    class_content,
     class_folders,
     composed,
     find_layout,
-    image_names,
     some,
 )
 from benchmark.layout import array_file
-from benchmark.training.data.images import WHITE, decode_image
+from benchmark.training.data.decoding import DAMAGED, TRANSPARENT, decode_images, problem_of
+from benchmark.training.data.images import WHITE
 from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
 from benchmark.training.process.failures import DataError
 
@@ -66,12 +69,13 @@ def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
     if folders.test and request.test_fraction is not None:
         notes.append(f"{request.source}: test_fraction is not used, for there is a folder {folders.test.name}")
     transparent = 0
-    problems: list[str] = []
+    damaged: list[Path] = []
     for part, files in (("train", training), ("test", test)):
-        count, damaged = _write(files, part, request, directory)
-        transparent, problems = transparent + count, problems + damaged
-    if problems:
-        raise DataError(*_damage_message(problems))
+        states = _write(files, part, request, directory)
+        transparent += int(np.count_nonzero(states == TRANSPARENT))
+        damaged += [files[index].path for index in np.flatnonzero(states == DAMAGED)]
+    if damaged:
+        raise DataError(*_damage_message(damaged, request))
     if transparent:
         shown = request.background or f"white ({WHITE}), unless the dataset has a `background`"
         count = len(training) + len(test)
@@ -110,8 +114,8 @@ def _image_files(folder: Path, names: Sequence[str], notes: list[str]) -> list[_
     for label, name in enumerate(names):
         if name not in places:
             continue
-        files, others = image_names(places[name])
-        image_files += [_ImageFile(places[name] / file, label) for file in files]
+        images, others = class_content(places[name])
+        image_files += [_ImageFile(Path(image.path), label) for image in images]
         skipped += [f"{name}/{other}" for other in others]
     if skipped:
         shown = ", ".join(skipped[:_SHOWN]) + (", …" if len(skipped) > _SHOWN else "")
@@ -131,33 +135,24 @@ def _check_every_class(training: Sequence[_ImageFile], names: Sequence[str], fol
         )
 
 
-def _damage_message(problems: Sequence[str]) -> list[str]:
+def _damage_message(damaged: Sequence[Path], request: DatasetRequest) -> list[str]:
     """What cannot be read: the first on the first line, which may be all that is shown of it."""
-    first, *others = problems
-    more = len(problems) - _SHOWN
-    count = f" ({len(others)} more cannot be read)" if others else ""
-    told = [f"{first}; remove or replace it, and run again{count}", *others[: _SHOWN - 1]]
+    first, *others = [problem_of(path, request) for path in damaged[:_SHOWN]]
+    more = len(damaged) - _SHOWN
+    count = f" ({len(damaged) - 1} more cannot be read)" if others else ""
+    told = [f"{first}; remove or replace it, and run again{count}", *others]
     return [*told, f"… and {more} more"] if more > 0 else told
 
 
-def _write(files: Sequence[_ImageFile], part: str, request: DatasetRequest, directory: Path) -> tuple[int, list[str]]:
-    """Writes images and labels of one part.
-
-    Returns:
-        How many images are transparent, and a message for each image that cannot be read.
-    """
-    shape = (len(files), *request.shape)
-    array = np.lib.format.open_memmap(array_file(directory, f"{part}_images"), "w+", np.uint8, shape)
-    transparent, problems = 0, []
-    for index, file in enumerate(files):
-        try:
-            image = decode_image(file.path, request.image_size, request.channels, request.background or WHITE)
-        except DataError as error:
-            problems.append(str(error))
-        else:
-            array[index] = image.pixels
-            transparent += image.is_transparent
+def _write(files: Sequence[_ImageFile], part: str, request: DatasetRequest, directory: Path) -> NDArray[np.uint8]:
+    """Writes images and labels of one part; returns what has become of each image, see `decode_images`."""
+    place = array_file(directory, f"{part}_images")
+    array = np.lib.format.open_memmap(place, "w+", np.uint8, (len(files), *request.shape))
+    if hasattr(os, "posix_fallocate"):
+        # writing a mapped page that a full disk has no room for would end the process
+        with place.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, place.stat().st_size)
+    states = decode_images([file.path for file in files], array, request, f"{part} images")
     array.flush()
-    labels = np.array([file.label for file in files], dtype=np.int32)
-    np.save(array_file(directory, f"{part}_labels"), labels)
-    return transparent, problems
+    np.save(array_file(directory, f"{part}_labels"), np.array([file.label for file in files], dtype=np.int32))
+    return states

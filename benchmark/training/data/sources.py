@@ -33,6 +33,7 @@ class DatasetRequest:
         test_fraction: Share of each class for the test set where the source has none; None for `TEST_FRACTION`.
         class_names: Names of the labels, when the user gives them.
         background: What transparent images are shown on, `#rrggbb`; None for white.
+        processes: How many processes may decode images.
     """
 
     source: str
@@ -45,6 +46,7 @@ class DatasetRequest:
     test_fraction: float | None = None
     class_names: tuple[str, ...] | None = None
     background: str | None = None
+    processes: int = 1
 
     @property
     def channels(self) -> int:

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 
 from benchmark import faults, layout
 from benchmark.errors import UserError
-from benchmark.files import publish_folder
+from benchmark.files import make_own_folder, publish_folder
 
 LIMIT_VARIABLE = "BENCH_FEATURES_GIB"
 _DEFAULT_GIB = 4.0
@@ -128,7 +128,7 @@ class FeatureStore:
         """
         if cached := self._open(request):
             return cached
-        self._root.mkdir(parents=True, exist_ok=True)
+        make_own_folder(self._root, adopt=True)
         with self._lock(request.key):
             if cached := self._open(request):
                 return cached

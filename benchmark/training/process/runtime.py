@@ -22,6 +22,7 @@ from benchmark import layout, machine
 from benchmark.catalog.cache import default_cache_root
 from benchmark.catalog.keras_applications import keras_home
 from benchmark.events import Job
+from benchmark.files import make_own_folder
 from benchmark.matrix.cell import Cell
 from benchmark.training.process.failures import DeviceError
 
@@ -170,9 +171,10 @@ def _cache_compiled_programs(threads: int) -> None:
     kept = layout.compiled_folder(root)
     folder = kept / f"{machine.processor_digest()}-{threads}"
     try:
-        root.mkdir(parents=True, exist_ok=True)
+        make_own_folder(root)
         for directory in (kept, folder):
             directory.mkdir(mode=0o700, exist_ok=True)
+        make_own_folder(kept, adopt=True)
         unsafe = [directory for directory in (root, kept, folder) if not _is_ours_alone(directory)]
     except OSError as error:
         log.warning("%s cannot be made, so everything is compiled again: %s", folder, error)

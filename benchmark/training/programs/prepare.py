@@ -10,7 +10,8 @@ As a program, `python -m benchmark.training.programs.prepare '{"source": …, "i
 prints `{"directory": …, "fingerprint": …}` and exits 0, or prints `{"error": …}` and exits 3. Optional keys:
 `offline` (no download is tried), `manual_directory` (a folder with the original archives, verified by TFDS) and
 `data_directory` (where TFDS keeps its datasets; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`); and of users'
-own sources `location`, `test_fraction`, `class_names`, `background`, as the `Data` of a cell has them.
+own sources `location`, `test_fraction`, `class_names`, `background`, as the `Data` of a cell has them, and `processes`
+(how many may decode images at once).
 `{"imagenet": NAME}` instead puts the published weights of a network, verified, into Keras's cache and prints
 `{"path": …}`; it too takes `offline` and `manual_directory`. Progress is written to stderr as lines `{"progress": …}`.
 """
@@ -36,7 +37,7 @@ from benchmark import layout
 from benchmark.catalog.cache import PREPARATION_VERSION, absent_images_note, prepared_directory, source_state
 from benchmark.catalog.facts import prepared_size
 from benchmark.catalog.image_folders import some
-from benchmark.files import publish_folder
+from benchmark.files import make_own_folder, publish_folder
 from benchmark.training.data.digits import prepare_digits
 from benchmark.training.data.fingerprint import fingerprint_of, modified_ns
 from benchmark.training.data.sources import DatasetRequest, SourceSummary
@@ -59,6 +60,7 @@ def prepare(
     test_fraction: float | None = None,
     class_names: Sequence[str] | None = None,
     background: str | None = None,
+    processes: int = 1,
 ) -> Path:
     """Prepares a dataset unless it is in the cache, and returns its folder.
 
@@ -76,6 +78,7 @@ def prepare(
         test_fraction: As above.
         class_names: As above.
         background: As above.
+        processes: As above.
 
     Raises:
         DataError: The source is unknown, missing, or damaged; the message names the cure.
@@ -88,7 +91,7 @@ def prepare(
     # before any lock, so that a finished dataset can be used from a read-only cache
     if is_complete(directory):
         return directory
-    directory.parent.mkdir(parents=True, exist_ok=True)
+    make_own_folder(directory.parent, adopt=True)
     with FileLock(layout.lock_file(directory)):
         if not is_complete(directory):
             request = DatasetRequest(
@@ -102,6 +105,7 @@ def prepare(
                 test_fraction,
                 names,
                 background,
+                processes,
             )
             _build(request, directory, state)
     return directory

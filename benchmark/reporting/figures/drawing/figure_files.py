@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from matplotlib.figure import Figure
 
 from benchmark.errors import StorageError, UserError
-from benchmark.files import sha256_of, write_whole
+from benchmark.files import is_own_folder, make_own_folder, sha256_of, write_whole
 from benchmark.reporting.figures.drawing.style import styled
 
 _LONGEST_SLUG = 40
@@ -83,20 +83,27 @@ def save(figure: Figure, directory: Path, name: str) -> list[Path]:
     return written
 
 
-def make_folder(directory: Path, option: str) -> None:
+def make_folder(directory: Path, option: str, image_folders: Iterable[str | None] = ()) -> None:
     """Make the folder that figures go to, with its parents, where it is missing.
 
     Args:
         directory: The folder.
         option: The option that named it, for messages.
+        image_folders: Where the datasets of what is drawn lie, if users brought them: figures must not become images.
 
     Raises:
-        UserError: There is a file of that name.
+        UserError: There is a file of that name, or a folder of images.
         StorageError: It cannot be made.
     """
     if directory.exists() and not directory.is_dir():
         raise UserError(f"{option} {directory}: expected a folder for figures, found a file; name another one")
+    around = [Path(place) for place in image_folders if place and Path(place) in directory.resolve().parents]
+    if around and directory.exists() and not is_own_folder(directory):
+        raise UserError(
+            f"{option} {directory}: expected a folder for figures, found one among the images of {around[0]}, where "
+            "figures would be taken for images; name a new folder"
+        )
     try:
-        directory.mkdir(parents=True, exist_ok=True)
+        make_own_folder(directory)
     except OSError as error:
         raise StorageError(f"{option} {directory}: cannot be made: {error.strerror}; name another folder") from error
