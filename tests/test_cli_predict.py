@@ -107,7 +107,7 @@ def test_weights_that_are_gone_name_the_cure(place):
         path.unlink()
     done = place.call("predict", "seed=0,strategy=regularized", "one.png")
     assert done.exit_code == 2
-    assert "bench run --rerun --select cell_id=" in done.stderr
+    assert "bench run --select cell_id=" in done.stderr
 
 
 def test_cells_of_other_classes_are_not_averaged(place, monkeypatch):

@@ -60,21 +60,32 @@ def stored_predictions(database: Database) -> LoadPredictions:
     return lambda ids: {key: decode(row) for key, row in queries.predictions(database, ids).items()}
 
 
-def find_cell(database: Database, meant: str) -> str:
-    """The beginning of the id of the one recorded cell that `meant` names.
+def find_cell(database: Database, text: str) -> str:
+    """The id, or the beginning of an id as it was typed, of the one recorded cell that a text names.
 
     Raises:
         NotFoundError: A selection matches none.
         UserError: It matches several.
     """
-    if "=" not in meant:
-        return meant
-    found = {row["cell_id"]: row for row in selected_results(database, [meant], newest=True)}
-    if not found:
-        raise NotFoundError(f"CELL: no recorded cell matches {meant[:200]!r}; `bench list cells` shows them")
-    if len(found) > 1:
-        raise UserError(_several(meant, list(found.values())))
-    return str(next(iter(found)))
+    if "=" not in text:
+        return text
+    matching = {row["cell_id"]: row for row in selected_results(database, [text], newest=True)}
+    if not matching:
+        raise NotFoundError(f"CELL: no recorded cell matches {text[:200]!r}; `bench list cells` shows them")
+    if len(matching) > 1:
+        labels = {
+            cell_id: f"{row['dataset']} {row['model']} {row['strategy']} seed {row['seed']}"
+            for cell_id, row in matching.items()
+        }
+        raise several_match(text, labels)
+    return str(next(iter(matching)))
+
+
+def several_match(text: str, labels: Mapping[str, str]) -> UserError:
+    """The error for a selection that should match one cell and matches several; `labels` are theirs, by cell id."""
+    lines = [one_line(f"  {short_id(cell_id)} {label}") for cell_id, label in labels.items()][:SHOWN_CANDIDATES]
+    more = [f"  and {len(labels) - SHOWN_CANDIDATES} more"] if len(labels) > SHOWN_CANDIDATES else []
+    return UserError("\n".join([f"CELL: expected one cell, {text[:200]!r} matches {len(labels)}:", *lines, *more]))
 
 
 def trained_cell(database: Database, cell_id: str, machine: str | None, target: str) -> Trained:
@@ -102,12 +113,3 @@ def trained_cell(database: Database, cell_id: str, machine: str | None, target: 
             f"database come without such files; train it here with: bench run --select cell_id={cell_id}"
         )
     return Trained(cell, path, kept[-1]["sha256"])
-
-
-def _several(meant: str, rows: Sequence[Mapping[str, Any]]) -> str:
-    lines = [
-        one_line(f"  {short_id(row['cell_id'])} {row['dataset']} {row['model']} {row['strategy']} seed {row['seed']}")
-        for row in rows[:SHOWN_CANDIDATES]
-    ]
-    more = [f"  and {len(rows) - SHOWN_CANDIDATES} more"] if len(rows) > SHOWN_CANDIDATES else []
-    return "\n".join([f"CELL: expected one cell, {meant[:200]!r} matches {len(rows)}:", *lines, *more])

@@ -1,4 +1,4 @@
-"""What `bench doctor` looks at: each check is a function that gives findings and changes nothing."""
+"""The checks of `bench doctor`: each is a function that yields findings and changes nothing."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SMALL_DISK_BYTES = 1 << 30
 
 @dataclass(frozen=True, slots=True)
 class Finding:
-    """One thing that was looked at.
+    """The result of one check.
 
     Attributes:
         area: Heading it stands under.
@@ -71,6 +71,8 @@ def _machine() -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
+    from benchmark.results.store.engine import SQLITE_VERSION
+
     facts = machine.package_versions(PACKAGES)
     yield Finding("versions", "bench", __version__, "note")
     yield Finding("versions", "python", machine.facts().python_version, "note")
@@ -78,7 +80,7 @@ def _versions() -> Iterator[Finding]:
         yield _package(name, facts.get(name))
     for name, version in machine.package_versions(EXTRAS).items():
         yield Finding("versions", name, version)
-    yield sqlite_finding(_sqlite_version())
+    yield sqlite_finding(SQLITE_VERSION)
 
 
 def _package(name: str, version: str | None) -> Finding:
@@ -106,12 +108,6 @@ def sqlite_finding(version: str) -> Finding:
 def numbers(version: str) -> tuple[int, ...]:
     """The leading numbers of a version: `3.15.1rc0` is (3, 15, 1)."""
     return tuple(int(part) for part in re.findall(r"\d+", version)[:3])
-
-
-def _sqlite_version() -> str:
-    from benchmark.results.store.engine import SQLITE_VERSION
-
-    return SQLITE_VERSION
 
 
 def _shell() -> Iterator[Finding]:
@@ -145,12 +141,12 @@ def _files(database: str) -> Iterator[Finding]:
 
 
 def _place(name: str, place: Path) -> Finding:
-    there = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(there).free
-    value = f"{place}, {units.size(free)} free" + ("" if there == place else ", not made yet")
-    if not os.access(there, os.W_OK):
+    existing = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    value = f"{place}, {units.size(free)} free" + ("" if existing == place else ", not made yet")
+    if not os.access(existing, os.W_OK):
         return Finding(
-            "files", name, value, "bad", f"{there} cannot be written: choose another place with the variable"
+            "files", name, value, "bad", f"{existing} cannot be written: choose another place with the variable"
         )
     if free < SMALL_DISK_BYTES:
         return Finding("files", name, value, "bad", "less than 1 GiB is free: make room")
@@ -206,8 +202,8 @@ def _plugins(matrix: str = layout.MATRIX) -> Iterator[Finding]:
 
     try:
         digests = trusted_digests()
-        there = units.plural(len(digests), "trusted plug-in") if trust_file().exists() else "not made yet"
-        yield Finding("plug-ins", "trust file", f"{trust_file()}, {there}", "note")
+        contents = units.plural(len(digests), "trusted plug-in") if trust_file().exists() else "not made yet"
+        yield Finding("plug-ins", "trust file", f"{trust_file()}, {contents}", "note")
     except UserError as error:
         digests = frozenset()
         yield Finding("plug-ins", "trust file", str(error), "bad", "correct it, or remove it")

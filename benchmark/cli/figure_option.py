@@ -63,10 +63,10 @@ def with_figures(
 def _epochs(database: Database, ids: Iterable[int]) -> Mapping[int, Sequence[Mapping[str, Any]]]:
     from benchmark.results.read import queries
 
-    found: dict[int, list[Mapping[str, Any]]] = {}
+    epochs: dict[int, list[Mapping[str, Any]]] = {}
     for row in queries.history(database, ids):
-        found.setdefault(row["execution_id"], []).append(row)
-    return found
+        epochs.setdefault(row["execution_id"], []).append(row)
+    return epochs
 
 
 def _name_missing(missing: Sequence[MissingFigure]) -> None:

@@ -72,14 +72,14 @@ def _finished(request: MatrixRequest, plan: Plan, statuses: Mapping[str, str]) -
     from benchmark import machine
     from benchmark.matrix.speed_key import possible_threads
 
-    found: dict[str, int] = {}
+    finished: dict[str, int] = {}
     if set(FINAL) & set(statuses.values()):
         for threads in possible_threads(machine.cpu_cores()):
             planned = request.load(dict.fromkeys(plan.undecided, threads)).auto
             for speed_key in plan.undecided:
                 if planned.get(speed_key) and all(statuses.get(cell_id) in FINAL for cell_id in planned[speed_key]):
-                    found[speed_key] = threads
-    return found
+                    finished[speed_key] = threads
+    return finished
 
 
 def _first_cells(plan: Plan, speed_keys: Sequence[str]) -> dict[str, Cell]:
@@ -115,23 +115,23 @@ def _measure_threads(cells: Mapping[str, Cell], durations: Durations, options: R
     chosen: dict[str, int] = {}
     with TrialRunner(allowed.values(), options, verbosity.inform) as runner:
         for speed_key, cell in allowed.items():
-            found = _rates_of(runner, cell, durations.heaviest_stage(cell), counts, options)
-            if not found.rates:
-                verbosity.inform(f"  {_kind_in_words(cell)}: cannot be tried: {_one_line(found.problem)}", "yellow")
+            measured = _rates_of(runner, cell, durations.heaviest_stage(cell), counts, options)
+            if not measured.rates:
+                verbosity.inform(f"  {_kind_in_words(cell)}: cannot be tried: {_one_line(measured.problem)}", "yellow")
                 continue
-            chosen[speed_key] = choose(found.rates)
-            told = ", ".join(f"{count}: {rate:,.0f}" for count, rate in found.rates.items())
+            chosen[speed_key] = choose(measured.rates)
+            rates = ", ".join(f"{count}: {rate:,.0f}" for count, rate in measured.rates.items())
             verbosity.inform(
-                f"  {_kind_in_words(cell)}: threads = {chosen[speed_key]} (images a second by threads: {told})"
+                f"  {_kind_in_words(cell)}: threads = {chosen[speed_key]} (images a second by threads: {rates})"
             )
-            if found.disturbed:
+            if measured.disturbed:
                 cure = f"for a surer choice delete {layout.trials_folder(options.cache_root)} when the machine is quiet"
-                verbosity.inform(f"  note: {found.disturbed} meanwhile; {cure}, and measure again", "yellow")
+                verbosity.inform(f"  note: {measured.disturbed} meanwhile; {cure}, and measure again", "yellow")
             record = {
                 "model": cell.model,
-                "images_per_second": found.rates,
-                "copies": found.copies,
-                "disturbed": found.disturbed,
+                "images_per_second": measured.rates,
+                "copies": measured.copies,
+                "disturbed": measured.disturbed,
             }
             _keep_choice(options, speed_key, chosen[speed_key], record)
     return chosen
@@ -151,23 +151,31 @@ def _rates_of(runner: TrialRunner, cell: Cell, stage: int, counts: Sequence[int]
     from benchmark import machine
     from benchmark.forecast.thread_choice import machine_rate
 
-    found = _Rates({}, {})
+    measured = _Rates({}, {})
     for count in counts:
         before = machine.load_sample()
         outcomes = runner.try_together(replace(cell, threads=count), stage, TOGETHER * trial_seconds())
-        own = sum(one.exited.user_seconds + one.exited.system_seconds for one in outcomes if one.exited is not None)
+        own = sum(
+            outcome.exited.user_seconds + outcome.exited.system_seconds
+            for outcome in outcomes
+            if outcome.exited is not None
+        )
         disturbed = machine.disturbance(before, machine.load_sample(), own, machine.cpu_cores())
-        found = replace(found, disturbed=disturbed or found.disturbed)
-        if problem := next((one.problem for one in outcomes if one.problem), ""):
-            found = replace(found, problem=problem)
+        measured = replace(measured, disturbed=disturbed or measured.disturbed)
+        if problem := next((outcome.problem for outcome in outcomes if outcome.problem), ""):
+            measured = replace(measured, problem=problem)
             continue
-        told = [(one.built, one.tried) for one in outcomes if one.built is not None and one.tried is not None]
-        rate = machine_rate(cell, stage, told)
+        timed = [
+            (outcome.built, outcome.tried)
+            for outcome in outcomes
+            if outcome.built is not None and outcome.tried is not None
+        ]
+        rate = machine_rate(cell, stage, timed)
         if rate is not None:
-            found.rates[count], found.copies[count] = rate, len(told)
+            measured.rates[count], measured.copies[count] = rate, len(timed)
         if len(cell.stages) == 1:
             _keep_trial(options, outcomes[0])
-    return found
+    return measured
 
 
 def _keep_choice(options: RunOptions, speed_key: str, threads: int, measured: Mapping[str, Any]) -> None:
@@ -193,16 +201,16 @@ def probe(cells: Sequence[Cell], known: History, options: RunOptions) -> None:
     from benchmark.scheduling.programs.trials import TrialRunner
 
     durations = known.durations_known()
-    found = [cell for cell in _strange(cells, durations, options) if _may_run(cell, options)]
-    if not found:
+    kinds = [cell for cell in _unmeasured_kinds(cells, durations, options) if _may_run(cell, options)]
+    if not kinds:
         return
-    each = sum(durations.begin_seconds(cell) + trial_seconds() * len(cell.stages) for cell in found)
+    each = sum(durations.begin_seconds(cell) + trial_seconds() * len(cell.stages) for cell in kinds)
     verbosity.inform(
-        f"trying a cell of each of {units.plural(len(found), 'kind')} that this machine has never run: "
-        f"at most about {units.seconds(each + durations.start_seconds(found))}"
+        f"trying a cell of each of {units.plural(len(kinds), 'kind')} that this machine has never run: "
+        f"at most about {units.seconds(each + durations.start_seconds(kinds))}"
     )
-    with TrialRunner(found, options, verbosity.inform) as runner:
-        for outcome in runner.try_each(found, trial_seconds()):
+    with TrialRunner(kinds, options, verbosity.inform) as runner:
+        for outcome in runner.try_each(kinds, trial_seconds()):
             if outcome.problem:
                 reason = _one_line(outcome.problem)
                 verbosity.inform(f"  {_kind_in_words(outcome.cell)}: cannot be tried: {reason}", "yellow")
@@ -210,7 +218,7 @@ def probe(cells: Sequence[Cell], known: History, options: RunOptions) -> None:
                 _keep_trial(options, outcome)
 
 
-def _strange(cells: Sequence[Cell], durations: Durations, options: RunOptions) -> list[Cell]:
+def _unmeasured_kinds(cells: Sequence[Cell], durations: Durations, options: RunOptions) -> list[Cell]:
     from benchmark.forecast.trial_store import TrialStore
 
     store = TrialStore(options.cache_root)

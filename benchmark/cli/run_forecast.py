@@ -1,4 +1,4 @@
-"""What a run will take, told before it begins, from what this machine has recorded of like cells."""
+"""The forecast of a run before it begins, from what this machine has recorded of similar cells."""
 
 from __future__ import annotations
 
@@ -92,28 +92,28 @@ class Expectation:
     def totals(self) -> dict[str, Any]:
         """For JSON."""
         names = ("cells", "known_cells", "wall_seconds", "work_seconds", "jobs", "peak_rss_bytes", "disk_bytes")
-        found = {name: getattr(self, name) for name in names}
-        found["bases"] = dict(Counter(estimate.basis for estimate in self.estimates.values()))
+        record = {name: getattr(self, name) for name in names}
+        record["bases"] = dict(Counter(estimate.basis for estimate in self.estimates.values()))
         if self.budget is not None:
-            found["budget"] = {
+            record["budget"] = {
                 "seconds": self.budget.seconds,
                 "fitting_cells": len(self.budget.fitting),
                 "fitting_cells_shortest_first": self.budget.shortest_first,
             }
-        return found
+        return record
 
     def of_cell(self, cell_id: str) -> dict[str, Any]:
         """What JSON and CSV say of one cell; None for what does not run."""
         estimate = self.estimates.get(cell_id)
-        found: dict[str, Any] = {
+        record: dict[str, Any] = {
             "forecast_seconds": estimate and estimate.seconds,
             "forecast_peak_rss_bytes": estimate and estimate.peak_rss_bytes,
             "forecast_disk_bytes": estimate and estimate.disk_bytes,
             "forecast_basis": estimate and estimate.basis,
         }
         if self.budget is not None:
-            found["fits"] = None if estimate is None else cell_id in self.budget.fitting
-        return found
+            record["fits"] = None if estimate is None else cell_id in self.budget.fitting
+        return record
 
     def in_words(self) -> list[str]:
         """A few lines for people."""
@@ -126,11 +126,11 @@ class Expectation:
             f"{units.size(self.disk_bytes)} on the disk",
         ]
         lines = [f"forecast: {', '.join(words)}"]
-        strange = self.cells - self.known_cells
-        if strange:
-            which = "no cell" if strange == self.cells else f"{strange:,} of {units.plural(self.cells, 'cell')}"
-            said = "of these models has" if strange == self.cells else "are of models that have not"
-            lines.append(f"  {which} {said} been measured on this machine yet: within a factor of about two")
+        unknown = self.cells - self.known_cells
+        if unknown:
+            some = f"{unknown:,} of {units.plural(self.cells, 'cell')} are of models that have not"
+            which = "no cell of these models has" if unknown == self.cells else some
+            lines.append(f"  {which} been measured on this machine yet: within a factor of about two")
         if self.budget is not None:
             lines.append(self._budget_in_words(self.budget))
         return lines

@@ -51,6 +51,6 @@ def command(a: str, b: str, database: str, machine: str | None, fail_if: str | N
     with open_database(database, mode="read") as opened:
         runs = queries.runs(opened)
         first, second = (with_environment(selected_results(opened, [side]), runs) for side in (a, b))
-    found = compare_selections(first, second, machine=machine)
-    print_report(found.report, output_format)
-    return WORSE_EXIT_CODE if fail_if is not None and found.verdict == fail_if else 0
+    comparison = compare_selections(first, second, machine=machine)
+    print_report(comparison.report, output_format)
+    return WORSE_EXIT_CODE if fail_if is not None and comparison.verdict == fail_if else 0

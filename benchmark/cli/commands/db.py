@@ -145,11 +145,11 @@ def merge(target: str, sources: Sequence[str], output_format: str) -> None:
                 require_sound(opened)
                 done = add(destination, opened, artifacts_root(target), artifacts_root(source))
             rows.append({"source": opened.display_name, **done.added, "renewed": done.renewed, "files": done.files})
-            _tell(opened.display_name, done)
+            _note_left_out(opened.display_name, done)
     output.write_rows(rows, [Column(key, right=key != "source") for key in rows[0]], output_format)
 
 
-def _tell(source: str, done: Merge) -> None:
+def _note_left_out(source: str, done: Merge) -> None:
     if done.missing:
         streams.say(
             f"note: {source}: {units.plural(done.missing, 'artifact')} left out, whose files do not lie beside it as "

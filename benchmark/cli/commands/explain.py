@@ -98,7 +98,7 @@ def command(
     if output_format == "json":
         output.write_json({"cell_id": subject.cell_id, "images": rows, "figures": [str(path) for path in files]})
     else:
-        output.write_rows(rows, [one for one in COLUMNS if any(row[one.key] for row in rows)], output_format)
+        output.write_rows(rows, [column for column in COLUMNS if any(row[column.key] for row in rows)], output_format)
 
 
 def _check(images: Sequence[str]) -> None:
@@ -110,14 +110,14 @@ def _check(images: Sequence[str]) -> None:
 
 
 def _subject(
-    database: Database, meant: str, images: Sequence[str], machine: str | None, class_name: str | None, target: str
+    database: Database, text: str, images: Sequence[str], machine: str | None, class_name: str | None, target: str
 ) -> _Subject:
     from benchmark.catalog.cache import PreparedDirectories, default_cache_root
     from benchmark.cli.cell_lookup import find_cell, trained_cell
     from benchmark.results.read import queries
     from benchmark.scheduling.programs.grad_cam import Question
 
-    detail = queries.cell_detail(database, find_cell(database, meant))
+    detail = queries.cell_detail(database, find_cell(database, text))
     trained = trained_cell(database, detail.cell["cell_id"], machine, target)
     done = [row for row in detail.executions if row["status"] == Status.COMPLETED and machine in {None, row["machine"]}]
     execution = max(done, key=lambda row: row["execution_id"])
@@ -155,8 +155,8 @@ def _explain(subject: _Subject, place: Path, named: str, *, keep: bool) -> tuple
     with tempfile.TemporaryDirectory(prefix="bench-") as aside:
         result = (place if keep else Path(aside)) / Path(layout.EXPLANATION).name
         rows = explain(subject.question, result)
-        found = read_explanation(result.read_bytes())
-    figure = draw_overlays(f"{', '.join(subject.names)}, seed {subject.seed}", found)
+        explanation = read_explanation(result.read_bytes())
+    figure = draw_overlays(f"{', '.join(subject.names)}, seed {subject.seed}", explanation)
     files = save(figure, place, file_stem("explanation", *subject.names, distinction=subject.cell_id[:8]))
     for path in files:
         verbosity.inform(f"wrote {path}")

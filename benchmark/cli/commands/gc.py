@@ -39,14 +39,14 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
     from benchmark.results.store.lock import lock_database
 
     with lock_database(database) if delete else contextlib.nullcontext():
-        found = _find(database, caches=caches)
+        garbage = _find(database, caches=caches)
         if delete:
-            _delete(found)
-    rows = [{"kind": one.kind, "path": str(one.path), "size_bytes": one.size_bytes} for one in found]
+            _delete(garbage)
+    rows = [{"kind": item.kind, "path": str(item.path), "size_bytes": item.size_bytes} for item in garbage]
     if rows or output_format != "table":
         output.write_rows(rows, COLUMNS, output_format)
-    total = f"{units.plural(len(found), 'thing')}, {units.size(sum(one.size_bytes for one in found))}"
-    if not found:
+    total = f"{units.plural(len(garbage), 'thing')}, {units.size(sum(item.size_bytes for item in garbage))}"
+    if not garbage:
         verbosity.inform("nothing to delete")
     elif delete:
         verbosity.inform(f"deleted {total}")
@@ -61,22 +61,22 @@ def _find(database: str, *, caches: bool) -> list[Garbage]:
     from benchmark.results.store.location import artifacts_root
 
     with open_database(database, mode="read") as opened:
-        found = find_garbage(opened, artifacts_root(database))
-    return [*found, *(cache_garbage(default_cache_root()) if caches else [])]
+        garbage = find_garbage(opened, artifacts_root(database))
+    return [*garbage, *(cache_garbage(default_cache_root()) if caches else [])]
 
 
-def _delete(found: Sequence[Garbage]) -> None:
-    for one in found:
+def _delete(garbage: Sequence[Garbage]) -> None:
+    for item in garbage:
         try:
-            if one.path.is_dir() and not one.path.is_symlink():
-                shutil.rmtree(one.path)
+            if item.path.is_dir() and not item.path.is_symlink():
+                shutil.rmtree(item.path)
             else:
-                one.path.unlink(missing_ok=True)
+                item.path.unlink(missing_ok=True)
         except OSError as error:
             raise StorageError(
-                f"{error.filename or one.path}: cannot be deleted: {error.strerror}. Change its permissions, and run again"
+                f"{error.filename or item.path}: cannot be deleted: {error.strerror}. Change its permissions, and run again"
             ) from error
-        if one.kind == "orphan":
+        if item.kind == "orphan":
             # the folder of a cell of which nothing is left
             with contextlib.suppress(OSError):
-                one.path.parent.rmdir()
+                item.path.parent.rmdir()

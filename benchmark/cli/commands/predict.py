@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class _Meant:
+class _Arguments:
     """The arguments, told apart."""
 
     cells: list[str]
@@ -75,12 +75,14 @@ def command(
     from benchmark.results.store.database import open_database
     from benchmark.scheduling.programs.inference import predict
 
-    meant = _told_apart(cells_and_images)
+    arguments = _sorted_arguments(cells_and_images)
     with open_database(database, mode="read") as opened:
-        trained = _trained(opened, meant.cells, machine, database)
-    require_consent([one.cell for one in trained], "bench predict", allowed=allow_plugins)
+        trained = _trained(opened, arguments.cells, machine, database)
+    require_consent([each.cell for each in trained], "bench predict", allowed=allow_plugins)
     verbosity.inform(f"loading {units.plural(len(trained), 'cell')}")
-    document = _document(predict(trained, meant.images, views, allow_plugins=allow_plugins), meant.images, views, top)
+    document = _document(
+        predict(trained, arguments.images, views, allow_plugins=allow_plugins), arguments.images, views, top
+    )
     if output_format == "json":
         output.write_json(document)
     elif output_format == "csv":
@@ -90,7 +92,7 @@ def command(
         output.write_rows([_flat(row) for row in document["images"]], _columns(document["images"]), "table")
 
 
-def _told_apart(arguments: Sequence[str]) -> _Meant:
+def _sorted_arguments(arguments: Sequence[str]) -> _Arguments:
     """Images are what ends like one or is a file; everything else is a cell."""
     images = [text for text in arguments if text.lower().endswith(IMAGE_ENDINGS) or Path(text).is_file()]
     cells = [text for text in arguments if text not in images]
@@ -101,30 +103,30 @@ def _told_apart(arguments: Sequence[str]) -> _Meant:
     for text in images:
         if not Path(text).is_file():
             raise NotFoundError(f"IMAGE: expected a PNG or JPEG file, found nothing at {text!r}")
-    return _Meant(cells, [Path(text) for text in images])
+    return _Arguments(cells, [Path(text) for text in images])
 
 
 def _trained(database: Database, cells: Sequence[str], machine: str | None, target: str) -> list[Trained]:
     """The finished cells that are meant, each once."""
     from benchmark.cli.cell_lookup import trained_cell
 
-    found: dict[str, Trained] = {}
-    for meant in cells:
-        for cell_id in _ids(database, meant, machine):
-            if cell_id not in found:
-                found[cell_id] = trained_cell(database, cell_id, machine, target)
-    return list(found.values())
+    trained: dict[str, Trained] = {}
+    for text in cells:
+        for cell_id in _ids(database, text, machine):
+            if cell_id not in trained:
+                trained[cell_id] = trained_cell(database, cell_id, machine, target)
+    return list(trained.values())
 
 
-def _ids(database: Database, meant: str, machine: str | None) -> list[str]:
+def _ids(database: Database, text: str, machine: str | None) -> list[str]:
     from benchmark.cli.cell_lookup import selected_results
     from benchmark.results.read import queries
 
-    if "=" not in meant:
-        return [str(queries.cell_detail(database, meant).cell["cell_id"])]
-    rows = selected_results(database, [meant], status=Status.COMPLETED, machine=machine)
+    if "=" not in text:
+        return [str(queries.cell_detail(database, text).cell["cell_id"])]
+    rows = selected_results(database, [text], status=Status.COMPLETED, machine=machine)
     if not rows:
-        raise NotFoundError(f"CELL: no finished cell matches {meant[:200]!r}; `bench list cells` shows what there is")
+        raise NotFoundError(f"CELL: no finished cell matches {text[:200]!r}; `bench list cells` shows what there is")
     return list(dict.fromkeys(row["cell_id"] for row in rows))
 
 
@@ -140,13 +142,13 @@ def _document(predicted: Sequence[CellPrediction], images: Sequence[Path], views
     return {
         "cells": [
             {
-                "cell_id": one.cell.cell_id,
-                "dataset": one.cell.dataset,
-                "model": one.cell.model,
-                "strategy": one.cell.strategy,
-                "seed": one.cell.seed,
+                "cell_id": each.cell.cell_id,
+                "dataset": each.cell.dataset,
+                "model": each.cell.model,
+                "strategy": each.cell.strategy,
+                "seed": each.cell.seed,
             }
-            for one in predicted
+            for each in predicted
         ],
         "tta": views,
         "images": [_image(number, str(path), predicted, names, top) for number, path in enumerate(images)],
@@ -156,7 +158,7 @@ def _document(predicted: Sequence[CellPrediction], images: Sequence[Path], views
 def _image(
     number: int, path: str, predicted: Sequence[CellPrediction], names: Sequence[str], top: int
 ) -> dict[str, Any]:
-    rows = [one.probabilities[number] for one in predicted]
+    rows = [each.probabilities[number] for each in predicted]
     mean = [sum(column) / len(rows) for column in zip(*rows, strict=True)]
     order = sorted(range(len(mean)), key=lambda index: -mean[index])
     votes = [max(range(len(row)), key=row.__getitem__) for row in rows]
@@ -177,7 +179,7 @@ def _some(names: Sequence[str]) -> str:
 
 
 def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    others = ", ".join(f"{one['class']} {units.fraction(one['confidence'])}" for one in row["classes"][1:])
+    others = ", ".join(f"{each['class']} {units.fraction(each['confidence'])}" for each in row["classes"][1:])
     return {**row, "then": others}
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +30,10 @@ STYLES = {"identical": "bold green", "within seed noise": "bold yellow", "differ
 
 CHANGE_COLUMNS = tuple(map(output.Column, ("area", "name", "before", "now")))
 ROW_COLUMNS = tuple(map(output.Column, ("cell_id", "verdict", "reason", "difference", "spread", "seeds", "changed")))
+SHOWN = (
+    "execution_id", "run_id", "machine", "status", "cause", "detail", "epochs", "test_accuracy", "test_loss", "digest",
+)  # fmt: skip
+"""What JSON has of an execution."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +90,7 @@ def command(
     """
     from benchmark.machine import default_machine_name
     from benchmark.matrix.trust import require_consent
+    from benchmark.reporting.reproduction import compare_executions
 
     here = machine or default_machine_name()
     original = _load(database, cell, here)
@@ -105,24 +110,19 @@ def command(
     if code in {130, 143}:
         return code
     now = _outcome(database, cell_id, here, original)
-    found = _compare(original, now)
-    _print(cell_id, found, original.record, now, output_format)
-    return DIFFERENT_EXIT_CODE if found.verdict == "different" else 0
+    result = compare_executions(original.record, now, original.seeds)
+    _print(cell_id, result, original.record, now, output_format)
+    return DIFFERENT_EXIT_CODE if result.verdict == "different" else 0
 
 
-def _compare(original: Original, now: Mapping[str, Any]) -> Reproduction:
-    from benchmark.reporting.reproduction import compare_executions
-
-    return compare_executions(original.record, now, original.seeds)
-
-
-def _load(database: str, meant: str, here: str) -> Original:
+def _load(database: str, text: str, here: str) -> Original:
     from benchmark.cli.cell_lookup import find_cell
+    from benchmark.matrix.plan import Plan
     from benchmark.results.read import queries
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
-        detail = queries.cell_detail(opened, find_cell(opened, meant))
+        detail = queries.cell_detail(opened, find_cell(opened, text))
         cell_id = detail.cell["cell_id"]
         finished = [row for row in detail.executions if row["status"] in FINAL]
         if not finished:
@@ -134,11 +134,12 @@ def _load(database: str, meant: str, here: str) -> Original:
         runs = {row["run_id"]: row for row in queries.runs(opened)}
         chain = _with_ancestors(opened, detail)
         seeds = _seeds(opened, cell_id, chosen["machine"])
-        matrix = queries.latest_matrix_text(opened) or (layout.MATRIX, "")
-    for one in chain:
-        _check_identity(one, runs.get(chosen["run_id"], {}).get("package_version"))
+        # the last matrix stays the one that reports take their comparisons from
+        path, matrix = queries.latest_matrix_text(opened) or (layout.MATRIX, "")
+    for member in chain:
+        _check_identity(member, runs.get(chosen["run_id"], {}).get("package_version"))
     return Original(
-        plan=_plan(chain, *matrix),
+        plan=Plan(name=None, path=path, text=matrix, cells=tuple(chain)),
         record=_record(detail, chosen, runs),
         seeds=seeds,
     )
@@ -167,13 +168,6 @@ def _check_identity(cell: Cell, version: str | None) -> None:
         )
 
 
-def _plan(chain: Sequence[Cell], path: str, text: str) -> Plan:
-    from benchmark.matrix.plan import Plan
-
-    # the last matrix stays the one that reports take their comparisons from
-    return Plan(name=None, path=path, text=text, cells=tuple(chain))
-
-
 def _seeds(database: Database, cell_id: str, machine: str) -> tuple[float, ...]:
     from benchmark.reporting.rows.groups import group_cells
     from benchmark.reporting.rows.latest import latest_executions
@@ -190,8 +184,8 @@ def _seeds(database: Database, cell_id: str, machine: str) -> tuple[float, ...]:
 def _record(detail: CellDetail, execution: Mapping[str, Any], runs: Mapping[int, Mapping[str, Any]]) -> dict[str, Any]:
     """An execution with what its run knew, and what its last attempt saw."""
     attempts = [row for row in detail.attempts if row["execution_id"] == execution["execution_id"]]
-    seen = {key: value for key, value in (attempts[-1] if attempts else {}).items() if value is not None}
-    return {**runs.get(execution["run_id"], {}), **seen, **execution}
+    known = {key: value for key, value in (attempts[-1] if attempts else {}).items() if value is not None}
+    return {**runs.get(execution["run_id"], {}), **known, **execution}
 
 
 def _outcome(database: str, cell_id: str, here: str, original: Original) -> dict[str, Any]:
@@ -211,50 +205,36 @@ def _outcome(database: str, cell_id: str, here: str, original: Original) -> dict
 
 
 def _print(
-    cell_id: str, found: Reproduction, before: Mapping[str, Any], now: Mapping[str, Any], output_format: str
+    cell_id: str, result: Reproduction, before: Mapping[str, Any], now: Mapping[str, Any], output_format: str
 ) -> None:
-    changes = [asdict(change) for change in found.changes]
+    changes = [asdict(change) for change in result.changes]
     if output_format == "json":
-        told = {key: value for key, value in asdict(found).items() if key != "changes"}
+        verdict = {key: value for key, value in asdict(result).items() if key != "changes"}
         output.write_json(
-            {"cell_id": cell_id, **told, "changes": changes, "before": _short(before), "now": _short(now)}
+            {"cell_id": cell_id, **verdict, "changes": changes, "before": _shown(before), "now": _shown(now)}
         )
     elif output_format == "csv":
-        changed = " ".join(change.name for change in found.changes)
-        row = {"cell_id": cell_id, **asdict(found), "changed": changed}
+        changed = " ".join(change.name for change in result.changes)
+        row = {"cell_id": cell_id, **asdict(result), "changed": changed}
         output.write_rows([{column.key: row[column.key] for column in ROW_COLUMNS}], ROW_COLUMNS, "csv")
     else:
         console = streams.out()
-        console.print(f"{found.verdict}: {found.reason}", style=STYLES[found.verdict], soft_wrap=True)
-        console.print(_told(before, now), soft_wrap=True)
+        console.print(f"{result.verdict}: {result.reason}", style=STYLES[result.verdict], soft_wrap=True)
+        console.print(_both_results(before, now), soft_wrap=True)
         if changes:
             output.write_table(changes, CHANGE_COLUMNS, "what was different")
         else:
             console.print("nothing that is recorded was different: code, versions, hardware, data, settings")
 
 
-SHOWN = (
-    "execution_id",
-    "run_id",
-    "machine",
-    "status",
-    "cause",
-    "detail",
-    "epochs",
-    "test_accuracy",
-    "test_loss",
-    "digest",
-)
-
-
-def _short(record: Mapping[str, Any]) -> dict[str, Any]:
+def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: record.get(key) for key in SHOWN}
 
 
-def _told(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    def one(record: Mapping[str, Any]) -> str:
+def _both_results(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
+    def result_of(record: Mapping[str, Any]) -> str:
         accuracy = record.get("test_accuracy")
         shown = f"test accuracy {accuracy:.4f}" if accuracy is not None else str(record["status"])
         return f"{shown} in run {record['run_id']} on {record['machine']}"
 
-    return one_line(f"before: {one(before)}; now: {one(now)}")
+    return one_line(f"before: {result_of(before)}; now: {result_of(now)}")

@@ -12,7 +12,7 @@ import click
 from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
-from benchmark.cli.texts.show_text import EPOCH_COLUMNS, portray
+from benchmark.cli.texts.show_text import EPOCH_COLUMNS, print_cell
 
 if TYPE_CHECKING:
     from benchmark.reporting.rows.predictions import Predictions
@@ -46,10 +46,10 @@ def command(cell: str, database: str, machine: str | None, output_format: str) -
     elif output_format == "csv":
         output.write_rows(record["epochs"], EPOCH_COLUMNS, "csv")
     else:
-        portray(record, database)
+        print_cell(record, database)
 
 
-def _load(database: str, meant: str, machine: str | None) -> dict[str, Any]:
+def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
     """The newest execution of the cell with all that belongs to it, and the others in short."""
     from benchmark.cli.cell_lookup import find_cell, stored_predictions
     from benchmark.matrix.cell import Cell
@@ -59,7 +59,7 @@ def _load(database: str, meant: str, machine: str | None) -> dict[str, Any]:
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
-        detail = queries.cell_detail(opened, find_cell(opened, meant))
+        detail = queries.cell_detail(opened, find_cell(opened, text))
         runs = {row["run_id"]: row for row in queries.runs(opened)}
         chosen = _choose(detail.executions, machine, detail.cell["cell_id"])
         predicted = stored_predictions(opened)([chosen["execution_id"]]) if chosen else {}
@@ -67,7 +67,9 @@ def _load(database: str, meant: str, machine: str | None) -> dict[str, Any]:
     epochs = _of(detail.epochs, chosen)
     attempts = _of(detail.attempts, chosen)
     # the run knows TensorFlow's version, a worker that of the backend it computed with
-    seen = {key: row[key] for row in attempts for key in ("backend_version", "keras_version") if row[key] is not None}
+    reported = {
+        key: row[key] for row in attempts for key in ("backend_version", "keras_version") if row[key] is not None
+    }
     return {
         "cell": {key: value for key, value in detail.cell.items() if key != "spec"},
         "settings": cell_settings(Cell.from_dict(json.loads(detail.cell["spec"]))),
@@ -77,7 +79,7 @@ def _load(database: str, meant: str, machine: str | None) -> dict[str, Any]:
         "phases": phases_of(chosen, epochs) if chosen else {},
         "artifacts": _of(detail.artifacts, chosen),
         **_of_classes(next(iter(predicted.values()), None)),
-        "environment": {key: seen.get(key, run.get(key)) for key in ENVIRONMENT} | _libraries(attempts),
+        "environment": {key: reported.get(key, run.get(key)) for key in ENVIRONMENT} | _libraries(attempts),
         "figures": _figures(database, detail.cell["cell_id"]),
         "executions": detail.executions,
     }
@@ -120,8 +122,8 @@ def _of(rows: Sequence[dict[str, Any]], execution: Mapping[str, Any] | None) -> 
 def _choose(executions: Sequence[dict[str, Any]], machine: str | None, cell_id: str) -> dict[str, Any] | None:
     from benchmark.errors import NotFoundError
 
-    there = [row for row in executions if machine is None or row["machine"] == machine]
-    if machine is not None and not there:
+    candidates = [row for row in executions if machine is None or row["machine"] == machine]
+    if machine is not None and not candidates:
         known = ", ".join(sorted({row["machine"] for row in executions})) or "none"
         raise NotFoundError(f"cell {short_id(cell_id)} has no execution on machine {machine!r}; it has on: {known}")
-    return max(there, key=lambda row: row["execution_id"]) if there else None
+    return max(candidates, key=lambda row: row["execution_id"]) if candidates else None

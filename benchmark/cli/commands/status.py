@@ -105,11 +105,11 @@ def _follow(load: Callable[[], RunProgress], *, served: bool) -> None:
                 time.sleep(FOLLOW_SECONDS)
             live.update(picture(progress, served=served), refresh=True)
         return
-    said = ""
+    shown = ""
     while True:
         progress = load()
-        if said != (said := _counts(progress)):
-            console.print(f"{time.strftime('%H:%M:%S')} {said}", soft_wrap=True)
+        if shown != (shown := _counts(progress)):
+            console.print(f"{time.strftime('%H:%M:%S')} {shown}", soft_wrap=True)
         if not is_alive(progress.run, served=served):
             return
         time.sleep(FOLLOW_SECONDS)

@@ -85,23 +85,23 @@ def _planned(matrix: MatrixRequest) -> dict[str, Cell]:
         return {}
 
 
-def _answer(meant: str, planned: Mapping[str, Cell], path: str, database: str, options: RunOptions) -> dict[str, Any]:
+def _answer(text: str, planned: Mapping[str, Cell], path: str, database: str, options: RunOptions) -> dict[str, Any]:
     from benchmark.results.records import Recorded
     from benchmark.results.store.database import open_database
 
-    wanted = _matcher(meant)
-    found = [cell for cell in planned.values() if wanted(cell)]
+    wanted = _matcher(text)
+    matching = [cell for cell in planned.values() if wanted(cell)]
     try:
         opened = open_database(database, mode="read")
     except NotFoundError:
-        if not found:
+        if not matching:
             raise
-        cell = _only(found, meant)
+        cell = _only(matching, text)
         return _document(cell, _decided(planned, Recorded(), options)[cell.cell_id], [], [])
     with opened:
-        if found:
-            return _of_planned(opened, _only(found, meant), planned, options)
-        return _of_recorded(opened, meant, planned, path)
+        if matching:
+            return _of_planned(opened, _only(matching, text), planned, options)
+        return _of_recorded(opened, text, planned, path)
 
 
 def _decided(planned: Mapping[str, Cell], recorded: Recorded, options: RunOptions) -> dict[str, Decision]:
@@ -110,26 +110,26 @@ def _decided(planned: Mapping[str, Cell], recorded: Recorded, options: RunOption
     return decide(list(planned.values()), recorded, options)
 
 
-def _matcher(meant: str) -> Callable[[Cell], bool]:
+def _matcher(text: str) -> Callable[[Cell], bool]:
     from benchmark.matrix.selection import parse_selection
     from benchmark.matrix.settings import cell_settings
 
-    if "=" in meant:
-        selection = parse_selection([meant])
+    if "=" in text:
+        selection = parse_selection([text])
         names = ("cell_id", "dataset", "model", "strategy", "strategy_label", "device_kind", "parent_cell_id")
         return lambda cell: selection.matches({**{name: getattr(cell, name) for name in names}, **cell_settings(cell)})
-    prefix = meant.strip().lower()
+    prefix = text.strip().lower()
     if len(prefix) < SHORTEST_PREFIX:
-        raise UserError(f"cell {meant!r}: expected at least the first {SHORTEST_PREFIX} digits of a cell id")
+        raise UserError(f"cell {text!r}: expected at least the first {SHORTEST_PREFIX} digits of a cell id")
     return lambda cell: cell.cell_id.startswith(prefix)
 
 
-def _only(found: Sequence[Cell], meant: str) -> Cell:
-    if len(found) > 1:
-        shown = [f"  {short_id(cell.cell_id)} {cell_label(cell)}" for cell in found[:8]]
-        more = [f"  and {len(found) - 8} more"] if len(found) > 8 else []
-        raise UserError("\n".join([f"CELL: expected one cell, {meant[:200]!r} matches {len(found)}:", *shown, *more]))
-    return found[0]
+def _only(matching: Sequence[Cell], text: str) -> Cell:
+    from benchmark.cli.cell_lookup import several_match
+
+    if len(matching) > 1:
+        raise several_match(text, {cell.cell_id: cell_label(cell) for cell in matching})
+    return matching[0]
 
 
 def _of_planned(opened: Database, cell: Cell, planned: Mapping[str, Cell], options: RunOptions) -> dict[str, Any]:
@@ -145,7 +145,7 @@ def _of_planned(opened: Database, cell: Cell, planned: Mapping[str, Cell], optio
     return _document(cell, decision, near, history_of(executions, runs))
 
 
-def _of_recorded(opened: Database, meant: str, planned: Mapping[str, Cell], path: str) -> dict[str, Any]:
+def _of_recorded(opened: Database, text: str, planned: Mapping[str, Cell], path: str) -> dict[str, Any]:
     """A cell that the matrix has no more: what has become of it there."""
     from benchmark.cli.cell_lookup import find_cell
     from benchmark.cli.texts.why_text import Neighbour, changes, history_of, neighbours
@@ -153,13 +153,13 @@ def _of_recorded(opened: Database, meant: str, planned: Mapping[str, Cell], path
     from benchmark.results.read import queries
     from benchmark.scheduling.decisions.reuse import Decision
 
-    detail = queries.cell_detail(opened, find_cell(opened, meant))
+    detail = queries.cell_detail(opened, find_cell(opened, text))
     runs = {row["run_id"]: row for row in queries.runs(opened)}
     cell = Cell.from_dict(json.loads(detail.cell["spec"]))
     recorded = _recorded(opened, cell)
     near = [
-        Neighbour(one.cell, tuple(changes(cell, one.cell, recorded, planned)))
-        for one in neighbours(cell, planned, recorded)
+        Neighbour(each.cell, tuple(changes(cell, each.cell, recorded, planned)))
+        for each in neighbours(cell, planned, recorded)
     ]
     where = f"{path} does not have it any more" if planned else f"there is no {path} here to have it"
     decision = Decision(Outlook.SETTLED, where)
@@ -168,22 +168,17 @@ def _of_recorded(opened: Database, meant: str, planned: Mapping[str, Cell], path
 
 def _recorded(opened: Database, cell: Cell) -> dict[str, Cell]:
     """The recorded cells with the same names, and the ancestors of all of them."""
-    from benchmark.results.read import queries
-
-    found = _cells(queries.cell_specs(opened, dataset=cell.dataset, model=cell.model, strategy=cell.strategy))
-    # by its id too: a cell keeps it when only its names are other ones today
-    missing = {cell.cell_id, *(one.parent_cell_id for one in found.values())} - found.keys() - {None}
-    while missing:
-        more = _cells(queries.cell_specs(opened, cell_id=sorted(missing)))
-        found |= more
-        missing = {one.parent_cell_id for one in more.values()} - found.keys() - {None}
-    return found
-
-
-def _cells(specs: Mapping[str, str]) -> dict[str, Cell]:
     from benchmark.cli.texts.why_text import cells_of
+    from benchmark.results.read.queries import cell_specs
 
-    return cells_of(specs)
+    cells = cells_of(cell_specs(opened, dataset=cell.dataset, model=cell.model, strategy=cell.strategy))
+    # by its id too: a cell keeps it when only its names are other ones today
+    missing = {cell.cell_id, *(each.parent_cell_id for each in cells.values())} - cells.keys() - {None}
+    while missing:
+        more = cells_of(cell_specs(opened, cell_id=sorted(missing)))
+        cells |= more
+        missing = {each.parent_cell_id for each in more.values()} - cells.keys() - {None}
+    return cells
 
 
 def _document(
@@ -201,24 +196,24 @@ def _document(
         "nearest_is": "planned" if now_is_nearest else "recorded",
         "nearest": [
             {
-                "cell_id": one.cell.cell_id,
-                "label": cell_label(one.cell),
-                "changed": [{"key": key, "recorded": before, "now": now} for key, before, now in one.changed],
+                "cell_id": each.cell.cell_id,
+                "label": cell_label(each.cell),
+                "changed": [{"key": key, "recorded": before, "now": now} for key, before, now in each.changed],
             }
-            for one in near
+            for each in near
         ],
         "executions": list(executions),
     }
 
 
 def _flat(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    said = {key: answer[key] for key in ("cell_id", "will_run", "decision", "reason")}
+    decided = {key: answer[key] for key in ("cell_id", "will_run", "decision", "reason")}
     rows = [
-        {**said, "nearest_cell_id": one["cell_id"], **changed}
-        for one in answer["nearest"]
-        for changed in one["changed"]
+        {**decided, "nearest_cell_id": each["cell_id"], **changed}
+        for each in answer["nearest"]
+        for changed in each["changed"]
     ]
-    return rows or [{**said, "nearest_cell_id": None, "key": None, "recorded": None, "now": None}]
+    return rows or [{**decided, "nearest_cell_id": None, "key": None, "recorded": None, "now": None}]
 
 
 def _print(answer: Mapping[str, Any]) -> None:
@@ -226,10 +221,10 @@ def _print(answer: Mapping[str, Any]) -> None:
     title = f"{short_id(answer['cell_id'])} {answer['label']}"
     console.print(one_line(title), style="bold", soft_wrap=True)
     console.print(one_line(f"{answer['decision']}: {answer['reason']}"), soft_wrap=True)
-    for one in answer["nearest"]:
-        label = f"nearest {answer['nearest_is']} cell: {short_id(one['cell_id'])} {one['label']}"
+    for each in answer["nearest"]:
+        label = f"nearest {answer['nearest_is']} cell: {short_id(each['cell_id'])} {each['label']}"
         console.print("\n" + one_line(label), soft_wrap=True)
-        output.write_table(one["changed"], CHANGE_COLUMNS)
+        output.write_table(each["changed"], CHANGE_COLUMNS)
     if answer["executions"]:
         console.print()
         output.write_table(answer["executions"], EXECUTION_COLUMNS)

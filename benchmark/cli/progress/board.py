@@ -1,4 +1,4 @@
-"""What a run looks like at this moment: fed by the scheduler's observer calls, drawn by `live` and `plain`."""
+"""The state of a run as a display needs it: updated by the scheduler's observer calls, shown by `live_display` and `log`."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
     from benchmark.scheduling.run_options import Forecast
 
-ASK_SECONDS = 1.0
+FORECAST_SECONDS = 1.0
 """How often the scheduler's forecast is asked for at most."""
 
 
@@ -60,7 +60,7 @@ class RunningCell:
         return min(done / max(self.cell.epochs, 1), 1.0)
 
     def see(self, event: Event) -> None:
-        """Take in what the worker told."""
+        """Update the cell from an event of its worker."""
         match event:
             case StageStarted(stage=stage):
                 self.stage = stage
@@ -89,9 +89,9 @@ class Board:
     """The whole run.
 
     Attributes:
-        total, done: Cells that train in this run, and how many of them are through.
+        total, done: Cells that train in this run, and how many of them have ended.
         idle: Ids of the others, which are reused, settled or blocked.
-        forecast: Seconds that the scheduler still expects; asked when something happens, never from a drawing thread.
+        forecast: Seconds that the scheduler still expects; called when an event comes, never from a drawing thread.
         preparing: Data and weights that are being made ready, and how far they have come in words.
         clock: Seconds that never go back; replaced in tests.
     """
@@ -105,53 +105,53 @@ class Board:
     started: float = 0.0
     expected_end: float | None = None
     preparing: Mapping[str, str] = field(default_factory=dict)
-    asked: float = 0.0
+    forecast_at: float = 0.0
     running: dict[str, RunningCell] = field(default_factory=dict)
     finished: list[FinishedCell] = field(default_factory=list)
     counts: Counter[str] = field(default_factory=Counter)
 
     def begin(self, plan: Plan, idle: Collection[str], forecast: Forecast) -> None:
-        """The scheduler announced a run: it starts now."""
+        """Start the clock of a run."""
         self.idle = set(idle)
         self.total, self.axes = len(plan.cells) - len(self.idle), plan.axes
         self.forecast = forecast
         self.started = self.clock()
-        self._ask()
+        self._update_forecast()
 
     def start(self, cell: Cell, attempt: int) -> RunningCell:
-        """A worker was given this cell."""
+        """Add a running cell."""
         if cell.cell_id in self.idle:
             # it was expected to keep its result, but its parent came to other weights
             self.idle.remove(cell.cell_id)
             self.total += 1
         running = RunningCell(cell, cell_label(cell, self.axes), brief_label(cell, self.axes), attempt, self.clock())
         self.running[cell.cell_id] = running
-        self._ask()
+        self._update_forecast()
         return running
 
     def see(self, cell: Cell, event: Event) -> RunningCell | None:
-        """The worker of `cell` told something; None when it is not on the board."""
+        """Update a running cell from an event of its worker; None when the cell is not on the board."""
         running = self.running.get(cell.cell_id)
         if running is not None:
             running.see(event)
-        if self.clock() - self.asked >= ASK_SECONDS:
-            self._ask()
+        if self.clock() - self.forecast_at >= FORECAST_SECONDS:
+            self._update_forecast()
         return running
 
     def finish(self, cell: Cell, status: str, cause: str | None, seconds: float, detail: str | None) -> FinishedCell:
-        """A cell reached a state that this run will not change any more."""
+        """Move a cell to the finished ones: this run will not change its state any more."""
         self.running.pop(cell.cell_id, None)
         ended = FinishedCell(cell, cell_label(cell, self.axes), status, cause, seconds, detail)
         self.finished.append(ended)
         self.counts[status] += 1
         self.done += cell.cell_id not in self.idle
-        self._ask()
+        self._update_forecast()
         return ended
 
-    def _ask(self) -> None:
-        self.asked = self.clock()
+    def _update_forecast(self) -> None:
+        self.forecast_at = self.clock()
         left = self.forecast()
-        self.expected_end = None if left is None else self.asked + left
+        self.expected_end = None if left is None else self.forecast_at + left
 
     @property
     def elapsed(self) -> float:

@@ -36,7 +36,7 @@ NARROW_COLUMNS = 70
 
 
 class Picture:
-    """The board as rich draws it; measured anew at each refresh, so that it follows the size of the terminal."""
+    """The board as rich draws it; laid out anew at each refresh, so that it follows the size of the terminal."""
 
     def __init__(self, board: Board) -> None:
         self.board = board
@@ -60,9 +60,11 @@ class Picture:
         grid.add_column(no_wrap=True)
         if width >= NARROW_COLUMNS:
             grid.add_column(no_wrap=True, justify="right", style="dim")
-        for one in running:
-            elapsed = [units.clock(self.board.clock() - one.started)] if width >= NARROW_COLUMNS else []
-            grid.add_row(Text(one_line(one.brief)), _epoch(one, width), _bar(one.share), _numbers(one, width), *elapsed)
+        for cell in running:
+            elapsed = [units.clock(self.board.clock() - cell.started)] if width >= NARROW_COLUMNS else []
+            grid.add_row(
+                Text(one_line(cell.brief)), _epoch(cell, width), _bar(cell.share), _numbers(cell, width), *elapsed
+            )
         return [grid]
 
     def _whole(self, hidden: int, width: int) -> Table:
@@ -93,7 +95,7 @@ class Picture:
 
 
 class LiveDisplay:
-    """An observer of the scheduler that keeps a `Picture` on the terminal; finished cells scroll away above it.
+    """An observer of the scheduler that keeps a `Picture` on the terminal; finished cells are printed above it.
 
     Side effects: a thread of rich redraws the picture a few times a second between `run_started` and `run_finished`.
     """
@@ -158,23 +160,23 @@ def _bar(share: float) -> ProgressBar:
     return ProgressBar(total=1.0, completed=share, complete_style="cyan", finished_style="green")
 
 
-def _epoch(one: RunningCell, width: int) -> Text:
-    if not one.epoch:
+def _epoch(running: RunningCell, width: int) -> Text:
+    if not running.epoch:
         return Text("starting", style="dim")
-    text = f"{one.epoch}/{one.cell.epochs}"
+    text = f"{running.epoch}/{running.cell.epochs}"
     if width >= WIDE_COLUMNS:
-        stages = len(one.cell.stages)
-        text = (f"stage {one.stage}/{stages} " if stages > 1 else "") + f"epoch {text}"
+        stages = len(running.cell.stages)
+        text = (f"stage {running.stage}/{stages} " if stages > 1 else "") + f"epoch {text}"
     return Text(text)
 
 
-def _numbers(one: RunningCell, width: int) -> Text:
-    if one.last is None:
+def _numbers(running: RunningCell, width: int) -> Text:
+    if running.last is None:
         return Text("")
-    accuracy, loss = one.last.val_accuracy, one.last.val_loss
+    accuracy, loss = running.last.val_accuracy, running.last.val_loss
     where = "val"
     if accuracy is None:
-        accuracy, loss, where = one.last.train_accuracy, one.last.train_loss, "train"
+        accuracy, loss, where = running.last.train_accuracy, running.last.train_loss, "train"
     text = f"{where} {accuracy:.3f}"
     return Text(f"{text} loss {units.number(loss or 0.0)}" if width >= WIDE_COLUMNS else text)
 

@@ -1,4 +1,4 @@
-"""The log of a run where there is no terminal: one line for what happened, with the time of day."""
+"""The log of a run where there is no terminal: a line for each event, with the time of day."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from benchmark.scheduling.run_options import AttemptFacts, Forecast, RunSummary
 
 LINE_SECONDS = 2.0
-"""A cell says at most every so often how its epochs go: thousands of short epochs must not fill a log. So do preparations."""
+"""The least time between two lines about a cell's epochs, or a preparation: thousands of short epochs must not fill a log."""
 
 
 class PlainLog:
@@ -28,7 +28,7 @@ class PlainLog:
     def __init__(self, board: Board | None = None, write: Callable[[str], None] = verbosity.inform) -> None:
         self.board = board or Board()
         self.write = write
-        self._told: dict[str, float] = {}
+        self._line_written_at: dict[str, float] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -46,7 +46,7 @@ class PlainLog:
         running = self.board.start(cell, attempt.number)
         again = f" (attempt {attempt.number})" if attempt.number > 1 else ""
         self._line(f"{running.label}: started{again}")
-        self._told[cell.cell_id] = self.board.clock()
+        self._line_written_at[cell.cell_id] = self.board.clock()
 
     def progress(self, cell: Cell, event: Event) -> None:
         self.board.see(cell, event)
@@ -54,8 +54,8 @@ class PlainLog:
     def epoch(self, cell: Cell, event: EpochFinished) -> None:
         running = self.board.see(cell, event)
         now = self.board.clock()
-        if running is not None and now - self._told.get(cell.cell_id, 0.0) >= LINE_SECONDS:
-            self._told[cell.cell_id] = now
+        if running is not None and now - self._line_written_at.get(cell.cell_id, 0.0) >= LINE_SECONDS:
+            self._line_written_at[cell.cell_id] = now
             self._line(f"{running.label}: {_epoch_line(running, event)}")
 
     def cell_finished(self, cell: Cell, status: str, cause: str | None, seconds: float, detail: str | None) -> None:
@@ -72,8 +72,8 @@ class PlainLog:
     def preparing(self, progress: Mapping[str, str]) -> None:
         now = self.board.clock()
         for name, text in progress.items():
-            if text and now - self._told.setdefault(name, now) >= LINE_SECONDS:
-                self._told[name] = now
+            if text and now - self._line_written_at.setdefault(name, now) >= LINE_SECONDS:
+                self._line_written_at[name] = now
                 self._line(f"{name}: {one_line(text)}")
 
     def note(self, text: str) -> None:

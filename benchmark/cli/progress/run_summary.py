@@ -1,4 +1,4 @@
-"""The closing words of a run: how it went, what failed, and what to type next. On stderr."""
+"""The summary at the end of a run, on stderr: counts, failures, and what to type next."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 
 SHOWN_FAILURES = 10
 SHOWN_CELLS = 3
-"""How many reasons are told, and how many cells are named with each."""
+"""How many reasons are shown, and how many cells are named with each."""
 
 
 def conclude(board: Board, summary: RunSummary, command: str, database: str) -> None:
-    """The closing words: counts, the failures, and the commands to go on with."""
+    """Print the summary: counts, the failures, and the commands to go on with."""
     counts = ", ".join(f"{summary.counts[status]:,} {status}" for status in READING_ORDER if summary.counts.get(status))
     reused = f" ({len(summary.reused):,} from earlier runs)" if summary.reused else ""
     verbosity.inform(f"\n{counts or 'nothing to do'}{reused} in {units.seconds(summary.seconds)}", "bold")
@@ -31,7 +31,7 @@ def conclude(board: Board, summary: RunSummary, command: str, database: str) -> 
     elif summary.forecast_seconds:
         verbosity.inform(f"  {forecast_in_words(summary.forecast_seconds, summary.seconds)}", "dim")
     failed = [ended for ended in board.finished if ended.status in {Status.FAILED, Status.BLOCKED}]
-    _tell_failures(failed)
+    _say_failures(failed)
     for line in _next_commands(summary, command, database, failed):
         verbosity.inform(one_line(f"  {line}"))
 
@@ -44,7 +44,7 @@ def forecast_in_words(expected: float, took: float) -> str:
     return f"the forecast was {units.seconds(expected)}: {judged}"
 
 
-def _tell_failures(failed: Sequence[FinishedCell]) -> None:
+def _say_failures(failed: Sequence[FinishedCell]) -> None:
     """Each reason once, with the cells it ended."""
     reasons: dict[str, list[FinishedCell]] = {}
     for ended in failed:

@@ -1,1 +1,1 @@
-"""Longer texts that one verb prints: a cell, a forecast, a reason, the findings of `bench doctor`."""
+"""The longer answers that verbs print: a plan, a cell, a reason."""

@@ -17,7 +17,7 @@ from benchmark.text import one_line
 
 if TYPE_CHECKING:
     from benchmark.matrix.cell import Cell
-    from benchmark.matrix.plan import LeftOut, Plan
+    from benchmark.matrix.plan import Plan
     from benchmark.scheduling.decisions.reuse import Decision
     from benchmark.scheduling.run_options import RunOptions
 
@@ -25,6 +25,7 @@ SHOWN_CELLS = 200
 """The table shows so many cells; JSON and CSV show all."""
 
 SHOWN_REASONS = 10
+LEFT_OUT_KEYS = ("dataset", "model", "strategy", "seed", "reason")
 
 
 def show_plan(
@@ -112,21 +113,17 @@ def _document(
     return {
         "matrix": plan.path,
         "name": plan.name,
-        "counts": dict(Counter(_statuses(plan, known))),
+        "counts": dict(_statuses(plan, known)),
         "cells": rows,
-        "left_out": [_left_out(left) for left in plan.left_out],
+        "left_out": [{key: getattr(left, key) for key in LEFT_OUT_KEYS} for left in plan.left_out],
         "notes": notes,
         "forecast": expected.totals(),
     }
 
 
-def _statuses(plan: Plan, known: History) -> Iterator[str]:
-    return (_status(cell, known) for cell in plan.cells)
-
-
-def _left_out(left: LeftOut) -> dict[str, Any]:
-    keys = ("dataset", "model", "strategy", "seed", "reason")
-    return {key: getattr(left, key) for key in keys}
+def _statuses(plan: Plan, known: History) -> Counter[str]:
+    """How many cells have each recorded status."""
+    return Counter(known.statuses.get(cell.cell_id, Status.PENDING) for cell in plan.cells)
 
 
 def _print(
@@ -147,20 +144,20 @@ def _print(
         _line(f"note: {note}")
     for text in _reasons(plan, known, decisions):
         _line(text)
-    counts = ", ".join(f"{count:,} {status}" for status, count in Counter(_statuses(plan, known)).items())
+    counts = ", ".join(f"{count:,} {status}" for status, count in _statuses(plan, known).items())
     left_out = f"; {len(plan.left_out):,} left out" if plan.left_out else ""
     _line(f"{units.plural(len(plan.cells), 'cell')}: {counts or 'none'}{left_out}", style="bold")
     if len(plan.cells) > expected.cells:
         outlooks = Counter(decision.outlook for decision in decisions.values())
-        told = ", ".join(f"{outlooks[outlook]:,} {outlook}" for outlook in Outlook if outlooks[outlook])
-        _line(f"{units.plural(expected.cells, 'cell')} to do: {told}")
+        listed = ", ".join(f"{outlooks[outlook]:,} {outlook}" for outlook in Outlook if outlooks[outlook])
+        _line(f"{units.plural(expected.cells, 'cell')} to do: {listed}")
     for text in expected.in_words():
         _line(text)
 
 
 def _reasons(plan: Plan, known: History, decisions: Mapping[str, Decision]) -> Iterator[str]:
-    """Why cells that a run has worked on are not simply taken, or gone on with."""
-    told = [
+    """A line for each cell whose decision needs a reason: neither reused as it is, nor resumed, nor new."""
+    lines = [
         f"{short_id(cell.cell_id)} {decision.outlook}: {decision.reason}"
         for cell in plan.cells
         if (decision := decisions[cell.cell_id]).outlook in {Outlook.SETTLED, Outlook.BLOCKED}
@@ -168,13 +165,9 @@ def _reasons(plan: Plan, known: History, decisions: Mapping[str, Decision]) -> I
         or decision.unprepared
         or decision.stands_with is not None
     ]
-    yield from told[:SHOWN_REASONS]
-    if len(told) > SHOWN_REASONS:
-        yield f"and {len(told) - SHOWN_REASONS} more; `bench why CELL` and --format json say why"
-
-
-def _status(cell: Cell, known: History) -> str:
-    return known.statuses.get(cell.cell_id, Status.PENDING)
+    yield from lines[:SHOWN_REASONS]
+    if len(lines) > SHOWN_REASONS:
+        yield f"and {len(lines) - SHOWN_REASONS} more; `bench why CELL` and --format json say why"
 
 
 def _line(text: str, style: str | None = None) -> None:

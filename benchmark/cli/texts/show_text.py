@@ -76,7 +76,7 @@ EXECUTION_COLUMNS = (
 )
 
 
-def portray(record: Mapping[str, Any], database: str) -> None:
+def print_cell(record: Mapping[str, Any], database: str) -> None:
     """Print everything about a cell on stdout, section by section.
 
     Args:
@@ -89,10 +89,10 @@ def portray(record: Mapping[str, Any], database: str) -> None:
     if execution is None:
         streams.out().print("not run yet")
     else:
-        _line(_outcome(execution))
+        _print_line(_outcome(execution))
     _pairs("settings", record["settings"])
     if cell.get("parent_cell_id"):
-        _line(f"  starts from cell {short_id(cell['parent_cell_id'])}")
+        _print_line(f"  starts from cell {short_id(cell['parent_cell_id'])}")
     if execution is not None:
         _pairs("results", {key: execution.get(key) for key in RESULTS})
         _phases(record["phases"])
@@ -105,7 +105,7 @@ def portray(record: Mapping[str, Any], database: str) -> None:
         _pairs("environment", record["environment"])
         _artifacts(record["artifacts"], database)
         _figures(record["figures"])
-        _ending(record["attempts"])
+        _log_and_traceback(record["attempts"])
     if len(record["executions"]) > 1:
         _section("all executions")
         output.write_table(record["executions"], EXECUTION_COLUMNS)
@@ -117,7 +117,7 @@ def _outcome(execution: Mapping[str, Any]) -> str:
     return f"{execution['status']}{cause} in run {execution['run_id']} on {execution['machine']}{detail}"
 
 
-def _line(text: str) -> None:
+def _print_line(text: str) -> None:
     streams.out().print(one_line(text), soft_wrap=True)
 
 
@@ -136,7 +136,7 @@ def _pairs(title: str, values: Mapping[str, Any]) -> None:
     known = {key: value for key, value in values.items() if value is not None}
     width = max(map(len, known), default=0)
     for key, value in known.items():
-        _line(f"  {key:<{width}}  {_readable(key, value)}")
+        _print_line(f"  {key:<{width}}  {_readable(key, value)}")
 
 
 def _readable(key: str, value: Any) -> str:
@@ -160,8 +160,8 @@ def _phases(phases: Mapping[str, float]) -> None:
 
     if phases:
         _section("where the time went")
-        _line(f"  {in_words(phases)}")
-        _line(f"  bottleneck: {bottleneck(phases)}")
+        _print_line(f"  {in_words(phases)}")
+        _print_line(f"  bottleneck: {bottleneck(phases)}")
 
 
 def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any]) -> None:
@@ -176,7 +176,7 @@ def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any]) -
                 if None not in {values[0], values[-1]}
                 else ""
             )
-            _line(f"  {name:<14} {sparkline(values, 40)}  {ends}")
+            _print_line(f"  {name:<14} {sparkline(values, 40)}  {ends}")
     rows = [{**row, "remark": _remark(row, execution)} for row in epochs]
     output.write_table(rows, [column for column in EPOCH_COLUMNS if _used(rows, column)])
 
@@ -187,7 +187,7 @@ def _classes(classes: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[
         return
     _section("classes, on the test images")
     output.write_table(classes, CLASS_COLUMNS)
-    names = [one["name"] for one in classes]
+    names = [scores["name"] for scores in classes]
     if len(names) <= CONFUSION_CLASSES:
         _section("confusion, true classes as rows and predicted ones as columns")
         columns = [Column(str(index), name, right=True) for index, name in enumerate(names)]
@@ -215,17 +215,19 @@ def _artifacts(artifacts: Sequence[Mapping[str, Any]], database: str) -> None:
         _section("artifacts")
     width = max((len(row["kind"]) for row in artifacts), default=0)
     for row in artifacts:
-        _line(f"  {row['kind']:<{width}}  {artifacts_root(database) / row['path']}  {units.size(row['size_bytes'])}")
+        _print_line(
+            f"  {row['kind']:<{width}}  {artifacts_root(database) / row['path']}  {units.size(row['size_bytes'])}"
+        )
 
 
 def _figures(figures: Sequence[Mapping[str, Any]]) -> None:
     if figures:
         _section("figures")
     for row in figures:
-        _line(f"  {row['kind']:<11} {row['path']}")
+        _print_line(f"  {row['kind']:<11} {row['path']}")
 
 
-def _ending(attempts: Sequence[Mapping[str, Any]]) -> None:
+def _log_and_traceback(attempts: Sequence[Mapping[str, Any]]) -> None:
     """The log and traceback of the newest attempt."""
     if not attempts:
         return

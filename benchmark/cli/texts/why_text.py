@@ -43,8 +43,8 @@ def neighbours(cell: Cell, recorded: Mapping[str, Cell], now: Mapping[str, Cell]
         if other.cell_id != cell.cell_id and all(getattr(other, name) == getattr(cell, name) for name in _NAMES)
     ]
     same_seed = [other for other in alike if other.seed == cell.seed] or alike
-    found = [Neighbour(other, tuple(changes(other, cell, recorded, now))) for other in same_seed]
-    return sorted(found, key=lambda one: len(one.changed))[:SHOWN_NEIGHBOURS]
+    near = [Neighbour(other, tuple(changes(other, cell, recorded, now))) for other in same_seed]
+    return sorted(near, key=lambda neighbour: len(neighbour.changed))[:SHOWN_NEIGHBOURS]
 
 
 def changes(
@@ -52,15 +52,15 @@ def changes(
 ) -> list[tuple[str, Any, Any]]:
     """What of a cell's identity is not as it was: dotted keys with both values; a parent's changes in its place."""
     old, new = identity_parts(before), identity_parts(now)
-    found = []
+    changed = []
     for key in changed_keys(old, new):
         parents = recorded.get(before.parent_cell_id or ""), planned.get(now.parent_cell_id or "")
         if key == _PARENT and parents[0] is not None and parents[1] is not None:
-            found += [(f"parent.{one}", *values) for one, *values in changes(*parents, recorded, planned)]  # type: ignore[arg-type]
+            changed += [(f"parent.{inner}", *values) for inner, *values in changes(*parents, recorded, planned)]  # type: ignore[arg-type]
         else:
-            found.append((key, _value_of(old, before, key), _value_of(new, now, key)))
+            changed.append((key, _value_of(old, before, key), _value_of(new, now, key)))
     # the numbers of a cell are those of a training version, which its record does not hold
-    return found or [("training_version", "an earlier one", new["training_version"])]
+    return changed or [("training_version", "an earlier one", new["training_version"])]
 
 
 def _value_of(parts: Mapping[str, Any], cell: Cell, key: str) -> Any:
@@ -115,10 +115,10 @@ def _why_again(before: Mapping[str, Any], now: Mapping[str, Any], run: Mapping[s
 
 def cells_of(specs: Mapping[str, str]) -> dict[str, Cell]:
     """Recorded cells by id; those that only a newer version can read are left out."""
-    found = {}
+    cells = {}
     for cell_id, spec in specs.items():
         try:
-            found[cell_id] = Cell.from_dict(json.loads(spec))
+            cells[cell_id] = Cell.from_dict(json.loads(spec))
         except (KeyError, TypeError, ValueError, AttributeError, NewerRecordError):
             continue
-    return found
+    return cells
