@@ -3,6 +3,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import tracemalloc
 import warnings
 
 import numpy as np
@@ -15,8 +16,8 @@ from scheduling_plans import fake_cell
 
 from benchmark.errors import StorageError
 from benchmark.reporting.report import ReportOptions, build_report
-from benchmark.reporting.rows.predictions import decode
-from benchmark.reporting.tables.per_class import MOST_COLUMNS, class_scores, confusion_counts
+from benchmark.reporting.rows.predictions import Predictions, decode
+from benchmark.reporting.tables.per_class import MOST_COLUMNS, class_scores, confusion_counts, matrix_of
 from benchmark.reporting.writers.formats import FORMATS, render
 
 
@@ -31,7 +32,7 @@ def test_the_scores_are_those_of_scikit_learn(pairs):
 
     labels, predicted = zip(*pairs, strict=True)
     counts = confusion_counts(decoded(labels, predicted, "abcd"))
-    assert counts == confusion_matrix(labels, predicted, labels=range(4)).tolist()
+    assert matrix_of(counts, 4) == confusion_matrix(labels, predicted, labels=range(4)).tolist()
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         expected = precision_recall_fscore_support(labels, predicted, labels=range(4), zero_division=np.nan)
@@ -63,6 +64,29 @@ def test_what_cannot_be_known_is_none():
     assert (cat.precision, cat.recall, cat.f1) == (0.5, 1.0, pytest.approx(2 / 3))
     assert (dog.precision, dog.recall, dog.f1, dog.support) == (None, 0.0, 0.0, 1)
     assert (eel.precision, eel.recall, eel.f1, eel.support) == (None, None, None, 0)
+
+
+def test_ten_thousand_classes_take_megabytes_in_every_table():
+    names, labels = tuple(map(str, range(10_000))), np.arange(10_000)
+    predicted = np.where(labels % 100, labels, (labels + 1) % 10_000)
+    # no network has told its probabilities: 10,000 images of 10,000 classes have 400 MB of them
+    member = Predictions(labels, labels, predicted, np.zeros((0, 0), np.float32), names)
+    tracemalloc.start()
+    scores = class_scores(confusion_counts(member), names)
+    rows = [{**row(seed=seed), "execution_id": seed} for seed in range(2)]
+    tables = build_report(
+        rows,
+        [],
+        None,
+        ReportOptions(tables=("classes", "confusion")),
+        predictions=lambda ids: dict.fromkeys(ids, member),
+    ).tables
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert (scores[100].recall, scores[101].precision, scores[102].f1) == (0.0, 0.5, 1.0)
+    assert [len(table.rows) for table in tables] == [10_001, MOST_COLUMNS]
+    assert tables[1].rows[0].cells == {"true": "0", "predicted": "1", "count": 2}
+    assert peak < 100 << 20
 
 
 def report(stored, *tables, **options):

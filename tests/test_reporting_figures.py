@@ -28,7 +28,7 @@ from benchmark.matrix.planning.example_counts import class_counts, stratified_sh
 from benchmark.matrix.report_spec import TransferSpec
 from benchmark.reporting.figures.accuracy_by_time import draw_accuracy_by_time
 from benchmark.reporting.figures.class_counts import draw_class_counts
-from benchmark.reporting.figures.confusion import draw_confusion
+from benchmark.reporting.figures.confusion import MOST_FIELDS, draw_confusion
 from benchmark.reporting.figures.curves import draw_curves
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.figure_files import UndrawableError, encode, file_stem, make_folder, save, slug
@@ -47,6 +47,7 @@ from benchmark.reporting.figures.report_figures import FigureSources, draw_figur
 from benchmark.reporting.figures.training_images import draw_training_images
 from benchmark.reporting.figures.transfer_curves import TransferSide, draw_transfer
 from benchmark.reporting.rows.groups import group_cells
+from benchmark.reporting.rows.predictions import Predictions
 from benchmark.reporting.table import FigureFile
 from benchmark.reporting.tables.transfer import transfer_pairs
 from tests.reporting_samples import row, tour
@@ -262,6 +263,19 @@ def test_confusion_counts_are_written_and_rows_are_shaded_by_their_share():
     }
     assert written == {(i, j): int(counts[i, j]) for i, j in np.argwhere(counts)}
     assert f"accuracy {counts.trace() / counts.sum():.4f}" in " ".join(check_texts(figure))
+
+
+@pytest.mark.parametrize(("classes", "together"), [(MOST_FIELDS, 1), (MOST_FIELDS + 1, 2), (10_000, 20)])
+def test_of_very_many_classes_several_share_a_field(classes, together):
+    labels = np.arange(classes)
+    member = Predictions(labels, labels, labels[::-1], np.zeros((0, 0), np.float32), tuple(map(str, range(classes))))
+    figure = draw_confusion("x", [member])
+    fields = figure.axes[0].images[0].get_array()
+    assert fields.shape == (-(-classes // together),) * 2
+    assert fields.sum(axis=1).tolist() == pytest.approx([1] * len(fields))
+    told = " ".join(check_texts(figure))
+    assert (f"{together} to a field" in told) == (together > 1)
+    assert f"accuracy {classes % 2 / classes:.4f}" in told
 
 
 def test_mistakes_come_surest_first_and_an_image_comes_once():

@@ -17,6 +17,9 @@ from benchmark.cli.texts.show_text import EPOCH_COLUMNS, print_cell
 if TYPE_CHECKING:
     from benchmark.reporting.rows.predictions import Predictions
 
+MOST_CONFUSED = 1000
+"""With more classes JSON has no confusion matrix: it would have nothing but zeros, for hundreds of megabytes."""
+
 ENVIRONMENT = (
     "machine", "os", "cpu_model", "cpu_cores", "memory_bytes", "gpu_names", "gpu_driver", "python_version",
     "backend_version", "keras_version", "numpy_version", "package_version", "git_commit", "git_dirty", "matrix_path",
@@ -103,15 +106,15 @@ def _figures(database: str, cell_id: str) -> list[dict[str, str]]:
 
 
 def _of_classes(predictions: Predictions | None) -> dict[str, Any]:
-    """The scores of each class, and how often each true class (row) was taken for each class (column)."""
-    from benchmark.reporting.tables.per_class import class_scores, confusion_counts
+    """The scores of each class, and how often each true class (row) was taken for each class (column), unless too many."""
+    from benchmark.reporting.tables.per_class import class_scores, confusion_counts, matrix_of
 
     if predictions is None:
         return {"classes": [], "confusion": []}
-    counts = confusion_counts(predictions)
+    counts, names = confusion_counts(predictions), predictions.class_names
     return {
-        "classes": [asdict(scores) for scores in class_scores(counts, predictions.class_names)],
-        "confusion": counts,
+        "classes": [asdict(scores) for scores in class_scores(counts, names)],
+        "confusion": matrix_of(counts, len(names)) if len(names) <= MOST_CONFUSED else [],
     }
 
 

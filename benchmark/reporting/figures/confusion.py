@@ -12,8 +12,9 @@ from numpy.typing import NDArray
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.style import LABEL_POINTS, SMALL_POINTS, finish, sheet, styled
 from benchmark.reporting.rows.predictions import Predictions
-from benchmark.reporting.tables.per_class import confusion_counts
 
+MOST_FIELDS = 500
+"""With more classes several that follow each other share a field: more would not be seen, and take gigabytes."""
 MOST_NUMBERED = 25
 """With more classes the cells are too small for their numbers, and not every class is named."""
 
@@ -29,9 +30,13 @@ def draw_confusion(title: str, members: Sequence[Predictions]) -> Figure:
         title: Which cells.
         members: The predictions of each seed.
     """
-    counts: NDArray[np.int64] = np.sum([confusion_counts(member) for member in members], axis=0, dtype=np.int64)
-    classes = len(counts)
-    accuracy = counts.trace() / counts.sum()
+    names = members[0].class_names
+    together = -(-len(names) // MOST_FIELDS)
+    classes = -(-len(names) // together)
+    counts: NDArray[np.int64] = np.zeros((classes, classes), dtype=np.int64)
+    for member in members:
+        np.add.at(counts, (member.labels // together, member.predicted // together), 1)
+    accuracy = np.mean(np.concatenate([member.predicted == member.labels for member in members]))
     body = sheet(
         _MATRIX_INCHES + 0.9, f"{title}: confusion on the test data", f"{describe_n(members)}; accuracy {accuracy:.4f}"
     )
@@ -40,12 +45,12 @@ def draw_confusion(title: str, members: Sequence[Predictions]) -> Figure:
     shade = axes.imshow(shares, cmap="Blues", vmin=0, vmax=1)
     step = -(-classes // MOST_NUMBERED)
     shown = list(range(0, classes, step))
-    names = text_fitting.cut_distinct([members[0].class_names[label] for label in shown], SMALL_POINTS, _NAME_INCHES)
+    labels = text_fitting.cut_distinct([names[field * together] for field in shown], SMALL_POINTS, _NAME_INCHES)
     column = _MATRIX_INCHES / len(shown)
-    upright = all(text_fitting.width(name, SMALL_POINTS) < column * 0.9 for name in names)
-    axes.set_xticks(shown, names, rotation=0 if upright else 90)
-    axes.set_yticks(shown, names)
-    axes.set_xlabel("predicted class")
+    upright = all(text_fitting.width(label, SMALL_POINTS) < column * 0.9 for label in labels)
+    axes.set_xticks(shown, labels, rotation=0 if upright else 90)
+    axes.set_yticks(shown, labels)
+    axes.set_xlabel("predicted class" if together == 1 else f"predicted class, {together} to a field")
     axes.set_ylabel("true class")
     axes.spines[:].set_visible(True)
     if step == 1:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
@@ -13,8 +14,8 @@ from benchmark.reporting.rows.predictions import LoadPredictions, Predictions
 from benchmark.reporting.statistics import measure
 from benchmark.reporting.table import Row, Table, TableColumn, Value
 
-Counts: TypeAlias = Sequence[Sequence[int]]
-"""Images by [true class][predicted class]."""
+Counts: TypeAlias = Mapping[tuple[int, int], int]
+"""Images by (true class, predicted class), where there are any: of 10,000 classes few of the 10^8 pairs are."""
 
 MOST_COLUMNS = 30
 """With more classes a confusion matrix is too wide to read, and as many of its largest mistakes are listed instead."""
@@ -38,24 +39,32 @@ class ClassScores:
     support: int
 
 
-def confusion_counts(predictions: Predictions) -> list[list[int]]:
-    """The confusion matrix: images by [true class][predicted class]."""
-    import numpy as np
+def confusion_counts(*members: Predictions) -> Counter[tuple[int, int]]:
+    """The confusion matrix of predictions for the same classes, added up."""
+    counts: Counter[tuple[int, int]] = Counter()
+    for each in members:
+        counts.update(zip(each.labels.tolist(), each.predicted.tolist(), strict=True))
+    return counts
 
-    classes = len(predictions.class_names)
-    flat = np.bincount(predictions.labels * classes + predictions.predicted, minlength=classes**2)
-    return [list(map(int, row)) for row in flat.reshape(classes, classes)]
+
+def matrix_of(counts: Counts, classes: int) -> list[list[int]]:
+    """The counts by [true class][predicted class]; for few classes."""
+    return [[counts.get((true, predicted), 0) for predicted in range(classes)] for true in range(classes)]
 
 
 def class_scores(counts: Counts, names: Sequence[str]) -> list[ClassScores]:
     """The scores of each class, in the order of the classes."""
+    labelled, answered = [0] * len(names), [0] * len(names)
+    for (true, predicted), count in counts.items():
+        labelled[true] += count
+        answered[predicted] += count
 
     def share(part: int, whole: int) -> float | None:
         return part / whole if whole else None
 
     scores = []
-    for index, (name, row, column) in enumerate(zip(names, counts, zip(*counts, strict=True), strict=True)):
-        correct, support, predicted = row[index], sum(row), sum(column)
+    for index, (name, support, predicted) in enumerate(zip(names, labelled, answered, strict=True)):
+        correct = counts.get((index, index), 0)
         precision, recall = share(correct, predicted), share(correct, support)
         scores.append(ClassScores(name, precision, recall, share(2 * correct, predicted + support), support))
     return scores
@@ -151,8 +160,7 @@ def _macro_average(scores: Sequence[ClassScores], key: str) -> float | None:
 
 def _confusion_table(group: Group, title: str, members: Sequence[Predictions]) -> Table:
     names = members[0].class_names
-    seeds = [confusion_counts(each) for each in members]
-    counts = [[sum(cell) for cell in zip(*rows, strict=True)] for rows in zip(*seeds, strict=True)]
+    counts = confusion_counts(*members)
     added = f", the counts of {len(members)} seeds added up" if len(members) > 1 else ""
     title = f"Confusion: {title}"
     if len(names) > MOST_COLUMNS:
@@ -164,7 +172,7 @@ def _confusion_table(group: Group, title: str, members: Sequence[Predictions]) -
     )
     rows = tuple(
         Row({"true": name, **{f"predicted_{index}": count for index, count in enumerate(row)}})
-        for name, row in zip(names, counts, strict=True)
+        for name, row in zip(names, matrix_of(counts, len(names)), strict=True)
     )
     return Table("confusion", title, columns, rows, _about(group), notes=(f"Columns are predicted classes{added}.",))
 
@@ -178,12 +186,7 @@ _MISTAKES = (
 
 def _mistakes(counts: Counts, names: Sequence[str]) -> tuple[Row, ...]:
     """The most frequent mistakes first; of equally frequent ones, in the order of the classes."""
-    mistakes = [
-        (-count, true, predicted)
-        for true, row in enumerate(counts)
-        for predicted, count in enumerate(row)
-        if count and true != predicted
-    ]
+    mistakes = [(-count, true, predicted) for (true, predicted), count in counts.items() if true != predicted]
     return tuple(
         Row({"true": names[true], "predicted": names[predicted], "count": -count})
         for count, true, predicted in sorted(mistakes)[:MOST_COLUMNS]
