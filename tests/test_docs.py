@@ -13,6 +13,7 @@ from pathlib import Path
 
 import click
 import pytest
+from click.testing import CliRunner
 
 from benchmark.cli.main import VERBS, bench
 from benchmark.results.store.reference import RESULTS
@@ -146,6 +147,26 @@ def check_invocation(words: list[str]) -> None:
 def test_commands_in_pages_can_be_typed(block):
     for words in bench_lines(block.code):
         check_invocation(words)
+
+
+TRAINING = {"run", "prepare", "explain", "predict", "reproduce", "--probe", "--figures", "--allow-plugins", "--preset"}
+"""Words of commands that train, download or draw for long; tests of their own do these."""
+
+
+@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "docs" / "database.md"], ids=lambda path: path.name)
+def test_the_other_commands_in_pages_work_in_a_new_clone(path, tmp_path, monkeypatch):
+    """One after the other, as a reader would type them."""
+    shutil.copy(RESULTS, tmp_path / "results.sqlite")
+    shutil.copy(ROOT / "matrix.toml", tmp_path)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    codes = {}
+    for block in blocks("bash", "sh"):
+        for words in bench_lines(block.values[0].code if block.values[0].path == path else ""):
+            if not TRAINING & set(words):
+                codes[shlex.join(words)] = CliRunner().invoke(bench, words, prog_name="bench").exit_code
+    assert len(codes) > 7
+    assert {command: code for command, code in codes.items() if code != 0} == {}
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)

@@ -48,8 +48,8 @@ class _Subject:
     "explain",
     context_settings=CONTEXT,
     epilog=examples(
-        "bench explain 3f2a",
-        "bench explain 3f2a test:17 test:204 --output pictures",
+        "bench explain aac7",
+        "bench explain aac7 test:17 test:204 --output pictures",
         "bench explain model=simple_cnn,strategy=scratch,seed=0 digit.png --class 8",
     ),
 )

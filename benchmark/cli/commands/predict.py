@@ -34,9 +34,9 @@ class _Arguments:
     "predict",
     context_settings=CONTEXT,
     epilog=examples(
-        "bench predict 3f2a digit.png",
+        "bench predict aac7 digit.png",
         "bench predict model=simple_cnn,strategy=scratch --tta 3 one.png two.jpg",
-        "bench predict --format csv --top 10 3f2a 91c0 digit.png",
+        "bench predict --format csv --top 10 aac7 2781 digit.png",
     ),
 )
 @click.argument("cells_and_images", nargs=-1, required=True, metavar="CELL... IMAGE...")

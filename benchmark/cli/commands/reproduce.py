@@ -54,7 +54,7 @@ class Original:
 @click.command(
     "reproduce",
     context_settings=CONTEXT,
-    epilog=examples("bench reproduce 3f2a", "bench reproduce model=simple_cnn,strategy=scratch,seed=0"),
+    epilog=examples("bench reproduce aac7", "bench reproduce model=simple_cnn,strategy=scratch,seed=0"),
 )
 @click.argument("cell")
 @database_option

@@ -30,7 +30,7 @@ ENVIRONMENT = (
 @click.command(
     "show",
     context_settings=CONTEXT,
-    epilog=examples("bench show 3f2a", "bench show model=resnet18,strategy=scratch,seed=0"),
+    epilog=examples("bench show aac7", "bench show model=resnet18,strategy=scratch,seed=0"),
 )
 @click.argument("cell")
 @database_option

@@ -53,7 +53,7 @@ SHORTEST_PREFIX = 4
 @click.command(
     "why",
     context_settings=CONTEXT,
-    epilog=examples("bench why 3f2a", "bench why model=simple_cnn,strategy=scratch,seed=0"),
+    epilog=examples("bench why aac7", "bench why model=simple_cnn,strategy=scratch,seed=0"),
 )
 @click.argument("cell")
 @matrix_options
