@@ -198,6 +198,7 @@ def test_plan_knows_what_is_done(finished):
     assert len(document["cells"]) == 6
 
 
+@pytest.mark.exhaustive  # test_faults_training.py kills real cells, test_scheduling_interruptions.py the command
 def test_a_run_killed_again_and_again_ends_with_the_same_numbers(finished, tmp_path, cache):
     bench = Bench(tmp_path, cache)
     for epochs in (1, 7):
