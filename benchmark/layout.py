@@ -4,6 +4,7 @@
     results.sqlite                        the database; SQLite keeps -wal and -shm beside it while it is open
     results.sqlite.lock                   held by the run that writes to it
     results.artifacts/                    what cells leave on the disk
+      .made-by-bench                      which database the folder belongs to
       figures.json                        which figures were drawn of which cells
       stages/<key>/<circumstances>/       the end of a stage that several cells have: a state
       <cell_id>/<attempt_id>/
@@ -18,6 +19,7 @@
       prepared/<source>-<size>-<color>-<digest>/    train_images.npy … test_labels.npy; meta.json comes last
       features/<key>/                     features.npy, meta.json: what frozen layers made of images
       compiled/<processor>-<threads>/     programs of JAX
+      in-use.lock                         held while a command uses the caches
       trials/                             <digest>.json: a measured trial; threads-<digest>.json: a choice of threads
 
 A file that is being written is named by `files.appearing` instead.
@@ -36,7 +38,8 @@ DATABASE_ENDINGS = (".sqlite", ".sqlite3", ".db", ".db3")
 TRUSTED_PLUGINS = "trusted.toml"
 
 OWN_MARK = ".made-by-bench"
-"""An empty file in every folder that bench makes where users may keep class folders."""
+"""A file in every folder that bench makes where users may keep class folders; that of artifacts says which database it
+belongs to, the others are empty."""
 
 LOG, OLD_LOG = "log.txt", "log.old.txt"
 """A log that is full becomes the old one; `scheduling/processes/guardian.py` turns them by the same rule."""
@@ -54,6 +57,9 @@ META = "meta.json"
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 """Of a prepared dataset, in the order of its fingerprint."""
 FEATURES = "features.npy"
+
+CACHE_LOCK = "in-use.lock"
+"""Held by every command that uses the caches."""
 
 CACHES = ("prepared", "features", "compiled")
 """Folders of the cache that `bench gc --caches` may empty."""

@@ -280,3 +280,19 @@ def test_a_cell_that_never_finished_cannot_be_reproduced(place):
     done = place.call("reproduce", cell_id)
     assert done.exit_code == 2
     assert "bench run" in done.stderr
+
+
+def test_a_reproduction_takes_no_results_place(place):
+    """Neither in reports, comparisons and `status`, nor for reuse, whether it completes, is disturbed or fails."""
+    asked = (["report", "--format", "json"], ["plan", "--format", "json"], ["compare", "seed=0", "seed=1"], ["status"])
+    before = [place.call(*arguments).stdout for arguments in asked[:3]]
+    assert place.run("reproduce", FIRST).returncode == 0
+    assert "reproduce" in place.call("status").stdout
+    failed = place.run("reproduce", FIRST, BENCH_FAULT="epoch.sent:2:raise:ValueError")
+    assert failed.returncode == 3
+    assert [place.call(*arguments).stdout for arguments in asked[:3]] == before
+    assert place.run("run", "--retry-failed").returncode == 0
+    assert execute(place, "SELECT count(*) FROM execution") == [(6,)], "nothing was trained again"
+    assert place.call("gc", "--delete").exit_code == 0
+    again = json.loads(place.run("reproduce", FIRST, "--format", "json").stdout)
+    assert again["verdict"] == "identical", "it is compared with the result, not with the reproduction that failed"

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from results_samples import MACHINE, begin, cell, complete, epoch, set_up
 
-from benchmark.errors import UserError
+from benchmark.catalog.cache_lock import unused_caches
+from benchmark.errors import BusyError, UserError
 from benchmark.results.care.garbage import OLD_SECONDS, cache_garbage, find_garbage
+from benchmark.results.store.artifact_folder import claim
 from benchmark.results.store.database import open_database
 from benchmark.results.store.location import artifacts_root
 
@@ -22,8 +26,11 @@ def database(tmp_path):
 
 @pytest.fixture
 def recorded(database):
-    """A recorder with one run of three cells."""
-    return begin(database, [cell(seed) for seed in range(3)])
+    """A recorder with one run of three cells, whose folder is marked."""
+    begun = begin(database, [cell(seed) for seed in range(3)])
+    with database.reading() as connection:
+        claim(database.location, connection, artifacts_root(database.path))
+    return begun
 
 
 def folder_of(database, attempt_id: int, seed: int, *names: str) -> Path:
@@ -124,7 +131,6 @@ def test_what_bench_did_not_make_and_what_links_lead_to_is_left_alone(database, 
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "7").mkdir(parents=True)
     (elsewhere / "7" / "thesis.tex").write_text("years")
-    root.mkdir()
     (root / cell(0).cell_id).symlink_to(elsewhere)
     (root / "notes").mkdir()
     (root / "notes" / "1").mkdir()
@@ -145,12 +151,12 @@ def test_half_copies_beside_the_database_go_when_they_are_old(database, recorded
     assert (one.kind, one.path) == ("temporary", part)
 
 
-def test_a_folder_that_two_databases_share_is_left_alone(database, recorded):
-    database.path.with_name("results.backup.sqlite").touch()
-    assert find_garbage(database, artifacts_root(database.path)) == []
-    database.path.with_name("results.db").touch()
-    with pytest.raises(UserError, match=r"results\.db beside it"):
-        find_garbage(database, artifacts_root(database.path))
+def test_a_folder_of_another_database_is_left_alone(database, recorded):
+    root = artifacts_root(database.path)
+    (root / ".made-by-bench").write_text('{"identity": "another", "database": "results.db"}')
+    folder_of(database, 99, 0, "weights.npz")
+    with pytest.raises(UserError, match="it belongs to another database"):
+        find_garbage(database, root)
 
 
 def test_caches_are_what_can_be_made_again(tmp_path):
@@ -159,3 +165,34 @@ def test_caches_are_what_can_be_made_again(tmp_path):
     (tmp_path / "mine").mkdir()
     assert [(one.kind, one.path.name, one.size_bytes) for one in cache_garbage(tmp_path)] == [("cache", "digits-16", 3)]
     assert cache_garbage(tmp_path / "nowhere") == []
+
+
+HOLD = (
+    "import sys, time\n"
+    "from pathlib import Path\n"
+    "from benchmark.catalog.cache_lock import CacheUse\n"
+    "use = CacheUse(Path(sys.argv[1])); print('uses', flush=True); time.sleep(60)\n"
+)
+
+
+def test_caches_that_others_use_are_left_alone_until_they_end_or_are_killed(tmp_path):
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    holders = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    try:
+        assert [holder.stdout.readline() for holder in holders] == ["uses\n"] * 2
+        for holder in holders:
+            with pytest.raises(BusyError, match="another bench command uses these caches"), unused_caches(tmp_path):
+                pass
+            holder.kill()
+            holder.wait()
+        with unused_caches(tmp_path):
+            pass
+    finally:
+        for holder in holders:
+            holder.kill()
+            holder.communicate()
+
+
+def test_a_cache_that_is_not_there_is_used_by_nobody(tmp_path):
+    with unused_caches(tmp_path / "none"):
+        assert not (tmp_path / "none").exists()

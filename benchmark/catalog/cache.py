@@ -6,13 +6,14 @@ import json
 import os
 import re
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
 
 import platformdirs
 
 from benchmark import layout
-from benchmark.catalog.facts import prepared_size
+from benchmark.catalog.facts import SOURCES, prepared_size
 from benchmark.catalog.image_folders import folder_state, some, untested_classes
 from benchmark.errors import UserError
 from benchmark.files import sha256_of
@@ -68,22 +69,54 @@ def prepared_directory(
     return layout.prepared_folder(cache_root) / f"{readable}-{image_size}-{color}-{digest}"
 
 
+def tfds_root() -> Path:
+    """Where TFDS keeps its datasets."""
+    return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets").expanduser().absolute()
+
+
+def user_files(source: str, location: str | None, data_directory: str | None = None) -> Path | None:
+    """The file or folder that a source is made of and a user may change; None where its content is fixed.
+
+    Of a TFDS dataset it is the folder of its versions. Those that bench knows are published files with digests.
+    """
+    if location is not None:
+        return Path(location)
+    if not source.startswith("tfds:") or source in SOURCES:
+        return None
+    name = source.removeprefix("tfds:").partition(":")[0]
+    return (Path(data_directory).absolute() if data_directory else tfds_root()) / name
+
+
 def source_state(
+    source: str,
     location: str | None,
     test_fraction: float | None,
     class_names: tuple[str, ...] | None,
     background: str | None = None,
+    data_directory: str | None = None,
 ) -> str:
     """What decides the prepared arrays beside source, size and colour, as a digest; empty for built-in sources.
 
     For a user's files this covers path, names, sizes and times, so that prepared arrays of older files are never used
     for newer ones. No file is opened; a folder of 100,000 images takes about half a second.
+
+    Args:
+        source: As of `prepared_directory`.
+        location: Further arguments: as the `Data` of a cell has them.
+        test_fraction: As above.
+        class_names: As above.
+        background: As above.
+        data_directory: Where TFDS keeps its datasets; None for `tfds_root()`.
     """
-    if location is None and test_fraction is None:
+    files = user_files(source, location, data_directory)
+    is_built = location is None and files is not None and files.is_dir()
+    if location is None and test_fraction is None and not is_built:
         return ""
-    parts = [location, location and _files_state(Path(location)), test_fraction, class_names]
+    parts: list[Any] = [location, location and _files_state(Path(location)), test_fraction, class_names]
     if location is not None:
         parts += [_FILES_VERSION, background]
+    elif is_built and files is not None:
+        parts += [str(files.resolve()), _build_state(files)]
     return sha256_of(json.dumps(parts, ensure_ascii=True).encode())
 
 
@@ -95,6 +128,18 @@ def _files_state(path: Path) -> str:
     except OSError:
         return "absent"
     return f"{status.st_size} {status.st_mtime_ns}"
+
+
+def _build_state(folder: Path) -> list[tuple[str, int, int]]:
+    """Names, sizes and times (ns) of the files of a TFDS dataset, without those of a build that goes on."""
+    found = []
+    for place, folders, names in os.walk(folder):
+        folders[:] = [name for name in folders if "incomplete" not in name]
+        for name in names:
+            with suppress(OSError):
+                status = (path := Path(place, name)).stat()
+                found.append((str(path.relative_to(folder)), status.st_size, status.st_mtime_ns))
+    return sorted(found)
 
 
 class DataSpec(Protocol):
@@ -124,10 +169,11 @@ class PreparedDirectories:
         self._states: dict[tuple[object, ...], str] = {}
 
     def of(self, data: DataSpec) -> Path:
-        key = (data.location, data.test_fraction, data.class_names, data.background)
-        if key not in self._states:
-            self._states[key] = source_state(*key)
-        return prepared_directory(data.source, data.image_size, data.color, self._cache_root, self._states[key])
+        key = (data.source, data.location, data.test_fraction, data.class_names, data.background)
+        # a TFDS dataset that is not there yet has no state of its own before it is
+        state = self._states.get(key) or source_state(*key)
+        self._states[key] = state
+        return prepared_directory(data.source, data.image_size, data.color, self._cache_root, state)
 
 
 def fingerprint(directory: Path) -> str | None:

@@ -92,7 +92,7 @@ def trained_cell(database: Database, cell_id: str, machine: str | None, target: 
     """The newest finished execution of a cell with its kept weights; `target` is the database as it was named."""
     from benchmark.matrix.cell import Cell
     from benchmark.results.read import queries
-    from benchmark.results.store.location import artifacts_root
+    from benchmark.results.store.artifact_folder import folder_of
     from benchmark.scheduling.programs.inference import Trained
 
     detail = queries.cell_detail(database, cell_id)
@@ -105,7 +105,7 @@ def trained_cell(database: Database, cell_id: str, machine: str | None, target: 
         raise UserError(f"CELL {short_id(cell_id)}: its backend ({cell.backend}) trains no network to predict with")
     newest = max(row["execution_id"] for row in done)
     kept = [row for row in detail.artifacts if row["execution_id"] == newest and row["kind"] == "weights"]
-    root = artifacts_root(target).resolve()
+    root = folder_of(target).resolve()
     path = (root / kept[-1]["path"]).resolve() if kept else root
     if not kept or not path.is_relative_to(root) or not path.is_file():
         raise NotFoundError(

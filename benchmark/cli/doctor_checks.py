@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeAlias
 
 from benchmark import __version__, layout, machine, units
+from benchmark.catalog.cache import tfds_root
 
 Verdict: TypeAlias = Literal["good", "note", "missing", "bad"]
 
@@ -151,11 +152,6 @@ def _place(name: str, place: Path) -> Finding:
     if free < SMALL_DISK_BYTES:
         return Finding("files", name, value, "bad", "less than 1 GiB is free: make room")
     return Finding("files", name, value)
-
-
-def tfds_root() -> Path:
-    """Where TFDS keeps its datasets."""
-    return Path(os.environ.get("TFDS_DATA_DIR") or Path.home() / "tensorflow_datasets")
 
 
 def _datasets() -> Iterator[Finding]:

@@ -42,7 +42,7 @@ def with_figures(
     from benchmark.reporting.figures.drawing.figure_files import make_folder
     from benchmark.reporting.figures.report_figures import FigureSources, draw_figures, plan_figures
     from benchmark.reporting.rows.latest import cell_of
-    from benchmark.results.store.location import artifacts_root
+    from benchmark.results.store.artifact_folder import folder_of
 
     rows = [row for group in groups for row in list(group.completed.values())[:1] if row.get("spec")]
     make_folder(folder, "--figures", {cell_of(row).data.location for row in rows})
@@ -52,11 +52,11 @@ def with_figures(
         epochs=lambda ids: _epochs(database, ids),
         predictions=stored_predictions(database),
         cache_root=default_cache_root(),
-        artifacts_root=artifacts_root(target),
+        artifacts_root=folder_of(target),
     )
     written, missing = draw_figures(plan_figures(sources), folder, lambda path: verbosity.inform(f"wrote {path}"))
     _name_missing(missing)
-    record_figures(written, artifacts_root(target))
+    record_figures(written, folder_of(target))
     return replace(report, figures=tuple(written), missing_figures=tuple(missing))
 
 

@@ -33,7 +33,7 @@ def run_options(database: str, machine: str | None, *, reads_only: bool = False,
     """
     from benchmark.catalog.cache import default_cache_root
     from benchmark.machine import default_machine_name
-    from benchmark.results.store.location import artifacts_root
+    from benchmark.results.store.artifact_folder import folder_of
     from benchmark.scheduling.run_options import RunOptions
 
     try:
@@ -45,7 +45,7 @@ def run_options(database: str, machine: str | None, *, reads_only: bool = False,
         cache_root = Path(os.devnull)
     return RunOptions(
         machine=machine or default_machine_name(),
-        artifacts_root=artifacts_root(database),
+        artifacts_root=folder_of(database),
         cache_root=cache_root,
         command=streams.command_line(),
         **given,

@@ -7,6 +7,7 @@ import os
 import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import benchmark
@@ -23,6 +24,7 @@ from benchmark.results.read.cell_states import recorded
 from benchmark.results.read.durations import efforts, starts
 from benchmark.results.read.queries import durations
 from benchmark.results.records import Recorded, RunFacts
+from benchmark.results.store.artifact_folder import claim
 from benchmark.results.store.database import Database
 from benchmark.results.write.recorder import Recorder
 from benchmark.scheduling.decisions.assignment import assign
@@ -67,6 +69,7 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
     guarded = GuardedObserver(observer)
     faults.point("expand")
     _check_folder(options.artifacts_root)
+    options = _with_own_folder(options, database)
     require_backends(plan.cells)
 
     # what earlier runs have left: processes are ended, results are reused
@@ -84,6 +87,8 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
     forecast_seconds = run_seconds(to_train, known, slots_of(options).room)
     run_id = recorder.begin_run(_facts(plan, options, forecast_seconds, database.path))
     try:
+        # a new database is known by its first run
+        options = _with_own_folder(options, database)
         recorder.register(run_id, plan.cells, plan.left_out, assignment.reused)
         # until here Ctrl-C ends the command at once, for there is nothing to save; from here on stop signals are counted
         with StopSignals() as signals:
@@ -136,6 +141,12 @@ def _check_folder(folder: Path) -> None:
         ) from error
     if not os.access(folder, os.W_OK | os.X_OK):
         raise StorageError(f"{folder}: expected a folder for artifacts that can be written; change its permissions")
+
+
+def _with_own_folder(options: RunOptions, database: Database) -> RunOptions:
+    with database.reading() as connection:
+        root = claim(database.location, connection, options.artifacts_root)
+    return options if root == options.artifacts_root else replace(options, artifacts_root=root)
 
 
 def _decide(

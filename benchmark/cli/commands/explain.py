@@ -166,7 +166,7 @@ def _explain(subject: _Subject, place: Path, named: str, *, keep: bool) -> tuple
 def _register(subject: _Subject, files: Sequence[Path], database: str) -> None:
     from benchmark.cli.figure_option import record_figures
     from benchmark.reporting.table import FigureFile
-    from benchmark.results.store.location import artifacts_root
+    from benchmark.results.store.artifact_folder import folder_of
 
     figures = [FigureFile("explanation", "Grad-CAM", (subject.cell_id,), path) for path in files]
-    record_figures(figures, artifacts_root(database))
+    record_figures(figures, folder_of(database))

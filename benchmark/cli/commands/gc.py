@@ -34,11 +34,17 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
 
     Files of attempts that the database does not know, states of cells that will not be resumed, half-written files.
     Files that are registered in the database, logs, and whatever bench did not make are never touched. Caches are
-    shared by all databases: delete them while no run is going on.
+    shared by all databases: while any command uses them, nothing is deleted (75).
     """
+    from benchmark.catalog.cache import default_cache_root
+    from benchmark.catalog.cache_lock import unused_caches
     from benchmark.results.store.lock import lock_database
 
-    with lock_database(database) if delete else contextlib.nullcontext():
+    with contextlib.ExitStack() as held:
+        if delete:
+            held.enter_context(lock_database(database))
+        if delete and caches:
+            held.enter_context(unused_caches(default_cache_root()))
         garbage = _find(database, caches=caches)
         if delete:
             _delete(garbage)
@@ -57,11 +63,11 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
 def _find(database: str, *, caches: bool) -> list[Garbage]:
     from benchmark.catalog.cache import default_cache_root
     from benchmark.results.care.garbage import cache_garbage, find_garbage
+    from benchmark.results.store.artifact_folder import folder_of
     from benchmark.results.store.database import open_database
-    from benchmark.results.store.location import artifacts_root
 
     with open_database(database, mode="read") as opened:
-        garbage = find_garbage(opened, artifacts_root(database))
+        garbage = find_garbage(opened, folder_of(database))
     return [*garbage, *(cache_garbage(default_cache_root()) if caches else [])]
 
 

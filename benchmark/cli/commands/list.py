@@ -128,7 +128,10 @@ def _cells(database: str, machine: str | None, select: Sequence[str], exclude: S
 
     with open_database(database, mode="read") as opened:
         rows = selected_results(opened, select, exclude, newest=True, machine=machine)
-    return [{key: value for key, value in row.items() if key not in {"spec", "device_name"}} for row in rows]
+    return [
+        {key: value for key, value in row.items() if key not in {"spec", "device_name", "is_reproduction"}}
+        for row in rows
+    ]
 
 
 def _runs(database: str) -> list[dict[str, Any]]:

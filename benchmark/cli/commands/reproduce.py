@@ -91,6 +91,7 @@ def command(
     from benchmark.machine import default_machine_name
     from benchmark.matrix.trust import require_consent
     from benchmark.reporting.reproduction import compare_executions
+    from benchmark.results.schema.reproductions import run_name
 
     here = machine or default_machine_name()
     original = _load(database, cell, here)
@@ -98,7 +99,7 @@ def command(
     options = run_options(
         database,
         here,
-        name=f"reproduce {short_id(cell_id)}",
+        name=run_name(cell_id),
         rerun_cells=frozenset({cell_id}),
         isolation=isolation,
         offline=offline,
@@ -119,19 +120,25 @@ def _load(database: str, text: str, here: str) -> Original:
     from benchmark.cli.cell_lookup import find_cell
     from benchmark.matrix.plan import Plan
     from benchmark.results.read import queries
+    from benchmark.results.schema.reproductions import run_name
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
         detail = queries.cell_detail(opened, find_cell(opened, text))
         cell_id = detail.cell["cell_id"]
-        finished = [row for row in detail.executions if row["status"] in FINAL]
+        runs = {row["run_id"]: row for row in queries.runs(opened)}
+        # an earlier reproduction is not what is to be reproduced
+        finished = [
+            row
+            for row in detail.executions
+            if row["status"] in FINAL and runs[row["first_run_id"]]["name"] != run_name(cell_id)
+        ]
         if not finished:
             raise NotFoundError(
                 f"cell {short_id(cell_id)}: expected a finished execution to compare with, found none. "
                 "Run it first: bench run"
             )
         chosen = max(finished, key=lambda row: (row["machine"] == here, row["execution_id"]))
-        runs = {row["run_id"]: row for row in queries.runs(opened)}
         chain = _with_ancestors(opened, detail)
         seeds = _seeds(opened, cell_id, chosen["machine"])
         # the last matrix stays the one that reports take their comparisons from

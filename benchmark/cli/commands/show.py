@@ -99,9 +99,9 @@ def _libraries(attempts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 def _figures(database: str, cell_id: str) -> list[dict[str, str]]:
     """Pictures of the cell that `bench report --figures` and `bench explain` left, where they still are."""
     from benchmark.reporting.figures.figure_index import figures_of
-    from benchmark.results.store.location import artifacts_root
+    from benchmark.results.store.artifact_folder import folder_of
 
-    figures = figures_of(artifacts_root(database), cell_id)
+    figures = figures_of(folder_of(database), cell_id)
     return [{"kind": figure.kind, "title": figure.title, "path": str(figure.path)} for figure in figures]
 
 

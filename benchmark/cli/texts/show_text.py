@@ -209,15 +209,14 @@ def _used(rows: Sequence[Mapping[str, Any]], column: Column) -> bool:
 
 
 def _artifacts(artifacts: Sequence[Mapping[str, Any]], database: str) -> None:
-    from benchmark.results.store.location import artifacts_root
+    from benchmark.results.store.artifact_folder import folder_of
 
     if artifacts:
         _section("artifacts")
     width = max((len(row["kind"]) for row in artifacts), default=0)
+    root = folder_of(database)
     for row in artifacts:
-        _print_line(
-            f"  {row['kind']:<{width}}  {artifacts_root(database) / row['path']}  {units.size(row['size_bytes'])}"
-        )
+        _print_line(f"  {row['kind']:<{width}}  {root / row['path']}  {units.size(row['size_bytes'])}")
 
 
 def _figures(figures: Sequence[Mapping[str, Any]]) -> None:

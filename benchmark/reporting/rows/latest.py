@@ -54,12 +54,14 @@ def latest_executions(rows: Sequence[ResultRow]) -> list[ResultRow]:
     """One row for each cell and machine: its latest execution.
 
     An execution that has not come to an end yet does not take the place of an earlier one that completed (`--rerun`
-    that is still going on); one that failed or diverged does.
+    that is still going on); one that failed or diverged does. Those of `bench reproduce` never do.
     """
     latest: dict[tuple[Any, Any], ResultRow] = {}
     # oldest first; ids decide, never clocks: a clock may have been set back
     for row in sorted(rows, key=lambda row: (row.get("execution_id") or 0, row.get("run_id") or 0)):
         key = row.get("machine"), row["cell_id"]
+        if row.get("is_reproduction"):
+            continue
         before = latest.get(key)
         if before is not None and before["status"] == Status.COMPLETED and row["status"] in UNFINISHED:
             continue

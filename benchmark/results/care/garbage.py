@@ -21,6 +21,7 @@ from benchmark.errors import UserError
 from benchmark.files import is_partial
 from benchmark.results.read.cell_states import newest_executions
 from benchmark.results.schema.tables import artifact, attempt, execution
+from benchmark.results.store.artifact_folder import owner_mark
 from benchmark.results.store.database import Database
 from benchmark.status import FINAL, Status
 
@@ -66,10 +67,10 @@ def find_garbage(database: Database, root: Path) -> list[Garbage]:
         root: Its artifacts folder.
 
     Raises:
-        UserError: Another database uses the same folder.
+        UserError: The folder belongs to another database, or others have used it as well.
     """
-    _refuse_shared(database, root)
     with database.reading() as connection:
+        _require_own(database, connection, root)
         owners = _owners(connection)
         files: defaultdict[int, set[str]] = defaultdict(set)
         for attempt_id, path in connection.execute(sa.select(artifact.c.attempt_id, artifact.c.path)):
@@ -168,18 +169,12 @@ def size_of(folder: Path) -> int:
     return total
 
 
-def _refuse_shared(database: Database, root: Path) -> None:
-    """Refuses an artifacts folder of two databases: `a.sqlite` and `a.db` share `a.artifacts`, and one's orphans are the other's."""
-    here = root.absolute()
-    others = [
-        path
-        for path in sorted(here.parent.glob(f"{_escaped(here.stem)}.*"))
-        if path.suffix in layout.DATABASE_ENDINGS
-        and layout.artifacts_folder(path) == here
-        and path.resolve() != database.path
-    ]
-    if others:
+def _require_own(database: Database, connection: sa.Connection, root: Path) -> None:
+    """Refuses a folder whose files another database may need: what is an orphan of one is the other's."""
+    mark = owner_mark(database.location, connection, root)
+    if mark is None or mark.shared:
+        why = "it belongs to another database" if mark is None else "other databases have used it as well"
         raise UserError(
-            f"{root}: expected the artifacts of {database.display_name} alone, but {others[0].name} beside it has its "
-            "files there too. Move one of them to a folder of its own, with its artifacts"
+            f"{root}: expected the artifacts of {database.display_name} alone, but {why}. Nothing was deleted; "
+            f"`bench db merge NEW.sqlite {database.display_name}` makes a database with a folder of its own"
         )

@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import shutil
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache, partial
 from pathlib import Path, PurePosixPath
 from typing import Any
 
 import sqlalchemy as sa
 
 from benchmark.errors import StorageError
-from benchmark.files import appearing, make_own_folder
+from benchmark.files import appearing
 from benchmark.results.care.check import artifact_problem
 from benchmark.results.read.rows import Row
 from benchmark.results.schema.tables import (
@@ -29,6 +30,7 @@ from benchmark.results.schema.tables import (
     run,
     run_cell,
 )
+from benchmark.results.store.artifact_folder import claim
 from benchmark.results.store.database import Database
 from benchmark.results.write.registration import inserted_id
 from benchmark.status import FINAL, Cause, Status
@@ -70,7 +72,7 @@ def merge(destination: Database, source: Database, destination_root: Path, sourc
     Args:
         destination: Open for writing.
         source: Open for reading.
-        destination_root: The artifacts folder of the destination, which files are copied into.
+        destination_root: The artifacts folder of the destination by its name; files are copied into the one it has.
         source_root: The artifacts folder of the source.
 
     Returns:
@@ -84,7 +86,9 @@ def merge(destination: Database, source: Database, destination_root: Path, sourc
         runs, new = _merge_runs(there, here, done)
         _merge_cells(there, here, runs, done)
         _merge_run_cells(there, here, new, done)
-        _Executions(there, here, runs, done, _Files(source_root, destination_root, done)).merge()
+        claimed = cache(partial(claim, destination.location, here, destination_root))
+        files = _Files(source_root, claimed, done)
+        _Executions(there, here, runs, done, files).merge()
     return done
 
 
@@ -253,7 +257,7 @@ def _with_attempt(path: str, attempt_id: int) -> str:
 class _Files:
     """Copies artifacts from one folder to another; a file appears whole or not at all."""
 
-    def __init__(self, source: Path, destination: Path, done: Merge) -> None:
+    def __init__(self, source: Path, destination: Callable[[], Path], done: Merge) -> None:
         self._source, self._destination, self._done = source, destination, done
 
     def copy(self, path: str, row: Mapping[str, Any]) -> bool:
@@ -261,12 +265,12 @@ class _Files:
         if artifact_problem(self._source, path, row["sha256"], row["size_bytes"]) is not None:
             self._done.missing += 1
             return False
-        target = self._destination / row["path"]
-        if not target.resolve().is_relative_to(self._destination.resolve()):
+        destination = self._destination()
+        target = destination / row["path"]
+        if not target.resolve().is_relative_to(destination.resolve()):
             self._done.missing += 1
             return False
         try:
-            make_own_folder(self._destination, adopt=True)
             target.parent.mkdir(parents=True, exist_ok=True)
             with appearing(target) as aside:
                 shutil.copyfile(self._source / path, aside)

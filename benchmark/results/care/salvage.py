@@ -23,8 +23,9 @@ from benchmark.results.care.pages import DamagedError, PageFile, Record, page_fi
 from benchmark.results.care.sqlite_shell import Script, recovered
 from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION
 from benchmark.results.schema.versions import TABLE_NAMES
+from benchmark.results.store.artifact_folder import folder_of
 from benchmark.results.store.engine import connect_sqlite, writing_engine
-from benchmark.results.store.location import Location, artifacts_root, check_writable, locate
+from benchmark.results.store.location import Location, check_writable, locate
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.storage_errors import storage_errors
 
@@ -104,7 +105,7 @@ def salvage(source: str | os.PathLike[str], destination: str | os.PathLike[str])
     with _locked(old), storage_errors(new.name), appearing(new.path) as aside:
         try:
             with _pages(old) as pages, recovered(old.path, new.path.parent) as script:
-                result = _copy(pages, script, replace(new, path=aside), artifacts_root(source))
+                result = _copy(pages, script, replace(new, path=aside), folder_of(source))
         finally:
             for ending in ("-journal", "-wal", "-shm"):
                 aside.with_name(aside.name + ending).unlink(missing_ok=True)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 
 from benchmark.results.read.alive import is_alive
 from benchmark.results.records import ArtifactRow, CellState, Recorded
+from benchmark.results.schema.reproductions import is_reproduction
 from benchmark.results.schema.tables import artifact, attempt, cell, execution, run
 from benchmark.status import Status
 
@@ -22,9 +23,16 @@ _STATE_COLUMNS = (
 )  # fmt: skip
 
 
-def newest_executions(machine: str | None = None) -> sa.Subquery:
-    """Selects the id of the newest execution of each cell, on one machine or on each."""
+def newest_executions(machine: str | None = None, *, reproductions: bool = False) -> sa.Subquery:
+    """Selects the id of the newest execution of each cell, on one machine or on each.
+
+    Args:
+        machine: Its name; None for all.
+        reproductions: Whether those of `bench reproduce` count; what they check stays the result of the cell.
+    """
     rows = sa.select(sa.func.max(execution.c.execution_id).label("execution_id"))
+    if not reproductions:
+        rows = rows.where(~is_reproduction())
     if machine is not None:
         rows = rows.where(execution.c.machine == machine)
     return rows.group_by(execution.c.cell_id, execution.c.machine).subquery("newest")

@@ -16,6 +16,7 @@ from benchmark.results.read.rows import Row, fetch_rows, select_columns, select_
 from benchmark.results.read.runs import RunProgress, run_cells, run_progress, runs
 from benchmark.results.read.user_query import read_only_query
 from benchmark.results.records import PredictionRow
+from benchmark.results.schema.reproductions import is_reproduction
 from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
 from benchmark.results.schema.views import HISTORY, RESULTS
 from benchmark.results.store.database import Database
@@ -78,7 +79,7 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
     Args:
         database: An open database.
         newest: Whether to return only the newest execution of each cell on each machine.
-        spec: Whether to add the cell as JSON, in the column `spec`.
+        spec: Whether to add the cell as JSON, in the column `spec`, and `is_reproduction`: made by `bench reproduce`.
         **filters: The value that a column must have, or a list or set of values.
 
     Returns:
@@ -87,7 +88,8 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
     Raises:
         UserError: A filter names no column.
     """
-    columns = RESULTS | _MORE_RESULTS | _SEEN_BY_WORKER | ({"spec": cell.c.spec} if spec else {})
+    of_reports = {"spec": cell.c.spec, "is_reproduction": is_reproduction()}
+    columns = RESULTS | _MORE_RESULTS | _SEEN_BY_WORKER | (of_reports if spec else {})
     rows = select_executions(columns)
     if newest:
         latest = newest_executions()

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from benchmark.errors import NotFoundError
 from benchmark.results.read.cell_states import newest_executions
 from benchmark.results.read.rows import Row, fetch_rows, select_columns, select_rows
+from benchmark.results.schema.reproductions import is_reproducing
 from benchmark.results.schema.tables import attempt, cell, execution, run, run_cell
 from benchmark.results.store.database import Database
 from benchmark.status import Status
@@ -39,7 +40,8 @@ def run_cells(database: Database, run_id: int) -> list[Row]:
         NotFoundError: There is no such run.
     """
     owner = _run(database, run_id)
-    latest = newest_executions(owner["machine"])
+    # a run that reproduces a cell shows its own execution of it
+    latest = newest_executions(owner["machine"], reproductions=is_reproducing(owner["name"]))
     moved = execution.join(latest, latest.c.execution_id == execution.c.execution_id)
     columns = {
         **{column.name: column for column in run_cell.c},

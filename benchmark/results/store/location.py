@@ -98,7 +98,10 @@ def _file(text: str) -> Location:
 
 
 def artifacts_root(target: str | os.PathLike[str]) -> Path:
-    """Returns the artifacts folder: `results.artifacts` beside `results.sqlite`; for a server in the working directory."""
+    """Returns the artifacts folder that a name leads to: `results.artifacts` beside `results.sqlite`.
+
+    For a server it is in the working directory. Which folder a database has, is decided in `artifact_folder.py`.
+    """
     return layout.artifacts_folder(locate(target).path)
 
 

@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from benchmark.events import ArtifactWritten, ProtocolError
 from benchmark.results.records import AttemptStart, PredictionRow, StaleAttempt
+from benchmark.results.schema.reproductions import is_reproduction
 from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
 from benchmark.results.write import outcome
 from benchmark.results.write.registration import inserted_id
@@ -31,7 +32,7 @@ def start(
     began: float,
 ) -> tuple[AttemptStart, RunningAttempt]:
     """Inserts an attempt as running, in the cell's newest execution or a new one."""
-    newest = _newest_execution(connection, cell_id, machine)
+    newest = _newest_execution(connection, run_id, cell_id, machine)
     if newest is None or fresh or newest.status in FINAL:
         execution_id = _insert_execution(connection, run_id, cell_id, machine, Status.RUNNING, started_utc=now)
         earlier: list[Any] = []
@@ -108,7 +109,7 @@ def _insert_predictions(connection: sa.Connection, execution_id: int, row: Predi
 
 def block(connection: sa.Connection, run_id: int, cell_id: str, machine: str, reason: str) -> None:
     """Marks a cell as blocked, in the execution that it could have continued, or a new one."""
-    newest = _newest_execution(connection, cell_id, machine)
+    newest = _newest_execution(connection, run_id, cell_id, machine)
     values: dict[str, Any] = {"cause": Cause.PARENT, "detail": reason}
     if newest is not None and newest.status in {Status.BLOCKED, Status.PENDING, Status.INTERRUPTED}:
         this = execution.c.execution_id == newest.execution_id
@@ -161,10 +162,11 @@ def _stale(connection: sa.Connection, runs: Any) -> list[StaleAttempt]:
     return [StaleAttempt(*row) for row in connection.execute(rows)]
 
 
-def _newest_execution(connection: sa.Connection, cell_id: str, machine: str) -> Any:
+def _newest_execution(connection: sa.Connection, run_id: int, cell_id: str, machine: str) -> Any:
     return connection.execute(
         sa.select(execution.c.execution_id, execution.c.status)
         .where(execution.c.cell_id == cell_id, execution.c.machine == machine)
+        .where(~is_reproduction() | (execution.c.first_run_id == run_id))
         .order_by(execution.c.execution_id.desc())
         .limit(1)
     ).first()

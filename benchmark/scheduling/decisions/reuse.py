@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.catalog.backends import trains
-from benchmark.catalog.cache import fingerprint
+from benchmark.catalog.cache import fingerprint, user_files
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell
 from benchmark.results.records import ArtifactRow, CellState, Recorded
@@ -138,9 +138,10 @@ def _by_data(cell: Cell, state: CellState, evidence: _Evidence) -> Decision:
     now = evidence.fingerprint(directory)
     if now is not None and now != state.data_fingerprint:
         return Decision(Outlook.RUNS, f"{history}, but its data have changed", fresh=True, other_weights=True)
-    if now is not None or cell.data.location is None:
+    files = user_files(cell.data.source, cell.data.location)
+    if now is not None or files is None:
         return reused
-    if evidence.compared or not Path(cell.data.location).exists():
+    if evidence.compared or not files.exists():
         return replace(reused, reason=f"{history}, and its data cannot be looked at any more", unprepared=True)
     # a folder of prepared arrays is named by the files' names, sizes and times: older files have another one
     others = directory.parent.glob(f"{directory.name.rpartition('-')[0]}-*")

@@ -16,9 +16,10 @@ from typing import Any
 from benchmark import layout
 from benchmark.catalog.backends import trains
 from benchmark.catalog.cache import remarks
+from benchmark.catalog.cache_lock import CacheUse
 from benchmark.catalog.facts import prepared_size
 from benchmark.events import Exited
-from benchmark.matrix.cell import Cell
+from benchmark.matrix.cell import Cell, Data
 from benchmark.scheduling.decisions.verdicts import signal_name
 from benchmark.scheduling.processes.environment import python_command, worker_environment
 from benchmark.scheduling.processes.guarded_process import GuardedProcess, start_guarded
@@ -48,6 +49,7 @@ class _Task:
     Attributes:
         name: How it is called.
         wish: What the program that prepares is asked for.
+        data: Of a dataset: a cell's data that need it.
         directory: Of a dataset: the folder that it is to lie in.
         told: Whether it was said what is remarkable about it.
         state: `pending`, `running`, `completed` or `failed`.
@@ -56,6 +58,7 @@ class _Task:
     name: str
     wish: Mapping[str, Any]
     log_path: Path
+    data: Data | None = None
     directory: Path | None = None
     told: bool = False
     state: Status = Status.PENDING
@@ -89,6 +92,7 @@ class Preparations:
         self._ended = ended
         self._finished = finished
         self._logs = tempfile.TemporaryDirectory(prefix="bench-")
+        self._cache_use = CacheUse(options.cache_root)
         self._tasks: dict[Hashable, _Task] = {}
         self._reported = 0.0
         for cell in cells:
@@ -152,6 +156,7 @@ class Preparations:
         for task in self._tasks.values():
             self._let_go(task)
         self._logs.cleanup()
+        self._cache_use.close()
 
     def _needs(self, cell: Cell) -> list[_Task]:
         if not trains(cell.backend):
@@ -162,7 +167,7 @@ class Preparations:
     def _dataset(self, cell: Cell) -> _Task:
         data = cell.data
         size = prepared_size(data.source, data.image_size)
-        key = directory = self._options.directories.of(data)
+        key = (data.source, size, data.color, *(getattr(data, name) for name in _OF_USERS))
         if key not in self._tasks:
             wish = {
                 "source": data.source,
@@ -172,8 +177,8 @@ class Preparations:
                 **{key: value for key in _OF_USERS if (value := getattr(data, key)) is not None},
             }
             task = self._tasks[key] = self._task(f"{data.source}, {size} pixels, {data.color}", wish)
-            task.directory = directory
-            if (directory / layout.META).exists():
+            task.data, task.directory = data, self._options.directories.of(data)
+            if (task.directory / layout.META).exists():
                 task.state = Status.COMPLETED
         return self._tasks[key]
 
@@ -217,6 +222,9 @@ class Preparations:
         done = exited is not None and exited.exit_code == 0 and exited.signal == 0
         task.state = Status.COMPLETED if done else Status.FAILED
         task.problem = "" if done else self._explain(task, exited)
+        if task.data is not None:
+            # a TFDS dataset that was built only now has another one
+            task.directory = self._options.directories.of(task.data)
         if done and task.directory is not None and not (task.directory / layout.META).exists():
             done, task.state = False, Status.FAILED
             task.problem = f"the files of {task.name} changed when the run had begun; run again when they rest"

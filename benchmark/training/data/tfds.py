@@ -9,7 +9,8 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-from contextlib import nullcontext
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -33,37 +34,47 @@ _LOGGER = logging.getLogger(__name__)
 def prepare_tfds(request: DatasetRequest, directory: Path) -> SourceSummary:
     """Writes the four arrays of a prepared dataset into `directory`.
 
-    The test set is the split `test`, else `validation`; where a dataset has neither, a share of each class of `train` is
-    split off, always the same.
+    The test set is the split `test`, else `validation`: the first of them whose examples all have labels. Where there is
+    none, a share of each class of `train` is split off, always the same.
 
     Raises:
         DataError: No such dataset, it cannot be downloaded, it is damaged, or it holds no labelled images.
     """
-    # TensorFlow reads it at import: its messages do not belong on stderr, which carries progress
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    builder = available(request, directory.parent)
     name = request.source.removeprefix("tfds:")
-    with FileLock(layout.lock_file(directory.with_name(f"tfds-{sha256_of(name.encode())[:12]}"))):
-        # made under the lock: a builder knows only what was prepared before it was made
-        builder = _builder(name, request)
-        if not builder.is_prepared():
-            _download(name, builder, request)
-    test = _test_split(name, builder)
-    for part, split in (("train", "train"), ("test", test)):
-        try:
+    _check_channels(name, builder)
+    with _readable(builder):
+        test, notes = _test_split(name, builder)
+        for part, split in (("train", "train"), ("test", test)):
             if split is not None:
                 _write_split(builder, split, part, request, directory)
-        except Exception as error:
-            if not _is_damage(error):
-                raise
-            raise DataError(
-                f"the prepared TFDS dataset {builder.data_path} is damaged ({type(error).__name__}: {error!s:.300}); "
-                "delete that folder and run `bench prepare`"
-            ) from error
     known = SOURCES.get(request.source)
     names = list(known.class_names) if known else list(builder.info.features[_keys(name, builder)[1]].names)
     if test is None:
         _split_off_test(directory, request, names)
-    return SourceSummary(names)
+    return SourceSummary(names, notes)
+
+
+def available(request: DatasetRequest, locks: Path) -> Any:
+    """The builder of a dataset, which is downloaded and prepared by TFDS where it is not there yet.
+
+    Args:
+        request: With the name and TFDS's folder.
+        locks: A folder for the file by which other processes wait.
+
+    Raises:
+        DataError: No such dataset, or it cannot be downloaded.
+    """
+    # TensorFlow reads it at import: its messages do not belong on stderr, which carries progress
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    name = request.source.removeprefix("tfds:")
+    locks.mkdir(parents=True, exist_ok=True)
+    with FileLock(layout.lock_file(locks / f"tfds-{sha256_of(name.encode())[:12]}")):
+        # made under the lock: a builder knows only what was prepared before it was made
+        builder = _builder(name, request)
+        if not builder.is_prepared():
+            _download(name, builder, request)
+    return builder
 
 
 def _split_off_test(directory: Path, request: DatasetRequest, names: list[str]) -> None:
@@ -160,11 +171,42 @@ def _features_of(features: Any, kind: type) -> list[str]:
     return [key for key, feature in dict(features).items() if isinstance(feature, kind)]
 
 
-def _test_split(name: str, builder: Any) -> str | None:
+def _check_channels(name: str, builder: Any) -> None:
+    channels = builder.info.features[_keys(name, builder)[0]].shape[-1] or 3
+    if channels not in {1, 3}:
+        raise DataError(
+            f"the images of the TFDS dataset {name!r} have {channels} channels: expected 1 (grey) or 3 (RGB). Build it "
+            'with such images, or write these as files of 1 or 3 channels (`source = "folder:PATH"` or "npz:PATH")'
+        )
+
+
+def _test_split(name: str, builder: Any) -> tuple[str | None, tuple[str, ...]]:
+    """The split that serves as the test set, and what is to be said of others; None where no split has labels."""
     splits = builder.info.splits
     if "train" not in splits:
         raise DataError(f"the TFDS dataset {name!r} has no split `train`; it has {', '.join(sorted(splits))[:300]}")
-    return next((split for split in ("test", "validation") if split in splits), None)
+    there = [split for split in ("test", "validation") if split in splits and splits[split].num_examples]
+    unlabelled = []
+    for split in there:
+        if _has_labels(name, builder, split):
+            break
+        unlabelled.append(split)
+    else:
+        split = None
+    instead = f"`{split}` is the test set" if split else "a share of `train` is the test set"
+    return split, tuple(
+        f"tfds:{name}: the split `{other}` has images without a label; {instead}" for other in unlabelled
+    )
+
+
+def _has_labels(name: str, builder: Any, split: str) -> bool:
+    """Whether each example of a split has a label; images are not decoded."""
+    import tensorflow_datasets as tfds
+
+    key = _keys(name, builder)[1]
+    examples = builder.as_dataset(split=split, decoders=tfds.decode.PartialDecoding({key: True}))
+    labels = (batch[key] for batch in examples.batch(_BATCH).as_numpy_iterator())
+    return all((batch >= 0).all() for batch in labels)
 
 
 def _write_split(builder: Any, split: str, part: str, request: DatasetRequest, directory: Path) -> None:
@@ -204,7 +246,10 @@ def _write_split(builder: Any, split: str, part: str, request: DatasetRequest, d
             f"{builder.data_path} holds {filled} of {count} examples of {split}; delete it, `bench prepare`"
         )
     if labels.size and labels.min() < 0:
-        raise DataError(f"the split {split} of the TFDS dataset {builder.name!r} has images without a label")
+        raise DataError(
+            f"the split {split} of the TFDS dataset {builder.name!r} has images without a label: expected a label for "
+            'each. Build it without them, or take labelled files (`source = "folder:PATH"` or "npz:PATH")'
+        )
     images.flush()
     np.save(layout.array_file(directory, f"{part}_labels"), labels)
 
@@ -217,7 +262,23 @@ def _convert_color(image: Any, channels: int, target_channels: int) -> Any:
     return tf.image.rgb_to_grayscale(image) if target_channels == 1 else tf.image.grayscale_to_rgb(image)
 
 
-def _is_damage(error: Exception) -> bool:
-    # TensorFlow's errors for a flipped bit, a truncated file, an empty one, a missing one, something that is no image
-    kinds = {"DataLossError", "FailedPreconditionError", "NotFoundError", "InvalidArgumentError"}
-    return type(error).__name__ in kinds
+@contextmanager
+def _readable(builder: Any) -> Iterator[None]:
+    """Turns TensorFlow's errors about files into one that names the folder and the way on."""
+    try:
+        yield
+    except Exception as error:
+        what = f"{type(error).__name__}: {error!s:.300}"
+        # a flipped bit, a truncated file, an empty one, a missing one
+        if type(error).__name__ in {"DataLossError", "FailedPreconditionError", "NotFoundError"}:
+            raise DataError(
+                f"the prepared TFDS dataset {builder.data_path} is damaged ({what}); delete that folder and run "
+                "`bench prepare`"
+            ) from error
+        # of a whole file: something that is no image, or not of the kind that the features say
+        if type(error).__name__ == "InvalidArgumentError":
+            raise DataError(
+                f"the TFDS dataset {builder.data_path} holds an image that cannot be read: expected JPEG, PNG, GIF or BMP "
+                f"with the channels that its features say, found {what}. Build it again with such images"
+            ) from error
+        raise

@@ -86,29 +86,46 @@ def prepare(
     """
     image_size = prepared_size(source, image_size)
     names = None if class_names is None else tuple(class_names)
-    state = source_state(location, test_fraction, names, background)
-    directory = prepared_directory(source, image_size, color, cache_root, state)
+    request = DatasetRequest(
+        source,
+        image_size,
+        color,
+        offline,
+        manual_directory,
+        data_directory,
+        location,
+        test_fraction,
+        names,
+        background,
+        processes,
+    )
+    directory = _place(request, cache_root)
     # before any lock, so that a finished dataset can be used from a read-only cache
     if is_complete(directory):
         return directory
+    if source.startswith("tfds:"):
+        from benchmark.training.data.tfds import available
+
+        # what was built only now has another state than what was not there
+        available(request, directory.parent)
+        directory = _place(request, cache_root)
     make_own_folder(directory.parent, adopt=True)
     with FileLock(layout.lock_file(directory)):
         if not is_complete(directory):
-            request = DatasetRequest(
-                source,
-                image_size,
-                color,
-                offline,
-                manual_directory,
-                data_directory,
-                location,
-                test_fraction,
-                names,
-                background,
-                processes,
-            )
-            _build(request, directory, state)
+            _build(request, directory, cache_root)
     return directory
+
+
+def _place(request: DatasetRequest, cache_root: str | os.PathLike[str]) -> Path:
+    state = source_state(
+        request.source,
+        request.location,
+        request.test_fraction,
+        request.class_names,
+        request.background,
+        request.data_directory,
+    )
+    return prepared_directory(request.source, request.image_size, request.color, cache_root, state)
 
 
 def is_complete(directory: Path) -> bool:
@@ -122,16 +139,17 @@ def is_complete(directory: Path) -> bool:
         return False
 
 
-def _build(request: DatasetRequest, directory: Path, state: str) -> None:
+def _build(request: DatasetRequest, directory: Path, cache_root: str | os.PathLike[str]) -> None:
     for leftover in directory.parent.glob(f".{directory.name}.*.partial"):
         shutil.rmtree(leftover, ignore_errors=True)  # left by a killed process, since we hold the lock
     aside = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     aside.mkdir()
     try:
         content = _preparer(request.source)(request, aside)
-        own = request.location, request.test_fraction, request.class_names, request.background
-        if source_state(*own) != state:
-            raise DataError(f"{request.location}: the files changed while they were read; run again when they rest")
+        if _place(request, cache_root) != directory:
+            raise DataError(
+                f"{request.location or request.source}: the files changed while they were read; run again when they rest"
+            )
         meta = json.dumps(_meta(request, aside, content), indent=1).encode()
         (aside / layout.META).write_bytes(meta)
         publish_folder(aside, directory)
