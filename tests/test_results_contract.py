@@ -10,7 +10,7 @@ import subprocess
 import tempfile
 import time
 import warnings
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -41,6 +41,7 @@ from benchmark.results.read import queries, user_query
 from benchmark.results.schema.tables import VERSION_TABLE, execution, metadata, prediction, run
 from benchmark.results.schema.tables import epoch as epoch_table
 from benchmark.results.schema.views import HISTORY, RESULTS
+from benchmark.results.store import lock
 from benchmark.results.store.database import open_database
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.upgrade import upgrade_database
@@ -916,3 +917,29 @@ class TestServer:
         from benchmark.results.store.location import locate
 
         assert "canary" not in locate(url.render_as_string(hide_password=False)).name
+
+    def test_the_refusal_names_the_holder_of_the_same_database_and_schema(self, server, monkeypatch):
+        other, schemas = f"bench_other_{os.getpid()}", [f"bench_{name}_{os.getpid()}" for name in ("a", "b")]
+        admin = administer(server).execution_options(isolation_level="AUTOCOMMIT")
+        with admin.connect() as connection:
+            connection.exec_driver_sql(f"CREATE DATABASE {other}")
+            for schema in schemas:
+                connection.exec_driver_sql(f"CREATE SCHEMA {schema}")
+        urls = [
+            server.set(database=other),
+            *[server.update_query_dict({"options": f"-csearch_path={s}"}) for s in schemas],
+        ]
+        places = [url.render_as_string(hide_password=False) for url in urls]
+        try:
+            with ExitStack() as held:
+                for number, place in enumerate(places, 1):
+                    monkeypatch.setattr(lock, "_label", lambda number=number: f"bench {number} host{number}")
+                    held.enter_context(lock_database(place))
+                for number, place in enumerate(places, 1):
+                    with pytest.raises(BusyError, match=f"process {number} on host{number}"), lock_database(place):
+                        pass
+        finally:
+            with admin.connect() as connection:
+                connection.exec_driver_sql(f"DROP DATABASE {other} WITH (FORCE)")
+                for schema in schemas:
+                    connection.exec_driver_sql(f"DROP SCHEMA {schema}")
