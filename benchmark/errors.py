@@ -23,6 +23,10 @@ from dataclasses import dataclass
 
 from benchmark.text import one_line
 
+_SHOWN_PROBLEMS = 20
+"""How many mistakes of a matrix are shown at once; the others are counted."""
+_SHOWN_CHARACTERS = 1500
+
 
 class BenchError(Exception):
     """Base of all errors that end a command with a message instead of a traceback."""
@@ -69,14 +73,20 @@ class Problem:
 
 
 class MatrixError(UserError):
-    """All problems of a matrix, reported at once."""
+    """All problems of a matrix, reported at once: the first in words, the others counted."""
 
     def __init__(self, path: str, problems: Sequence[Problem]) -> None:
         self.path = path
         self.problems = tuple(problems)
-        lines = [one_line(f"  {problem.describe(path)}") for problem in self.problems]
-        count = one_line(f"{len(lines)} problem{'s' if len(lines) != 1 else ''} in {path}")
-        super().__init__("\n".join([count, *lines]))
+        lines = [_shortened(one_line(f"  {problem.describe(path)}")) for problem in self.problems[:_SHOWN_PROBLEMS]]
+        total = len(self.problems)
+        count = one_line(f"{total:,} problem{'s' if total != 1 else ''} in {path}")
+        more = [f"  … and {total - len(lines):,} more; mend these first"] if total > len(lines) else []
+        super().__init__("\n".join([count, *lines, *more]))
+
+
+def _shortened(line: str) -> str:
+    return line if len(line) <= _SHOWN_CHARACTERS else f"{line[: _SHOWN_CHARACTERS - 1]}…"
 
 
 class CellsFailedError(BenchError):

@@ -65,10 +65,34 @@ def test_list_cells_takes_selections_on_any_setting(finished):
     )
 
 
-def test_list_cells_of_another_machine_is_empty(finished):
-    done = finished.call("list", "cells", "--machine", "elsewhere")
+def test_what_no_cell_has_yet_is_an_empty_list(finished):
+    done = finished.call("list", "cells", "--select", "status=failed")
     assert (done.exit_code, done.stdout) == (0, "")
     assert "no recorded cell matches" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (
+            ("report", "--select", "model=simple_cn"),
+            "14 results here match; did you mean 'simple_cnn'? model is 'net[/]' or 'simple_cnn'",
+        ),
+        (("report", "--exclude", "model=*"), "--exclude model=*: none of the 14 results here match"),
+        (("report", "--select", "seed=9"), "seed is '0', '1' or '2'"),
+        (("report", "--select", "strategy=from_low_digits,seed=1"), "each of its terms matches some"),
+        (("report", "--machine", "elsewhere"), "expected one of 'tester', whose 14 results are here, got 'elsewhere'"),
+        (("list", "cells", "--select", "model=nope"), "model is 'net[/]' or 'simple_cnn'"),
+        (("list", "cells", "--machine", "elsewhere"), "expected one of 'tester'"),
+        (("show", "model=nope"), "model is 'net[/]'"),
+        (("compare", "strategy=scratch", "strategy=nope"), "strategy is 'from_low_digits'"),
+        (("compare", "strategy=scratch", "strategy=regularized", "--machine", "elsewhere"), "elsewhere"),
+    ],
+)
+def test_names_that_no_result_has_are_answered_with_those_that_there_are(command, said, finished):
+    done = finished.call(*command)
+    assert done.exit_code == 2
+    assert said in done.stderr
 
 
 @pytest.mark.parametrize("kind", ["datasets", "models", "strategies", "presets"])
@@ -148,7 +172,7 @@ def test_show_has_everything_of_a_cell(finished):
 
 @pytest.mark.parametrize(
     ("meant", "words"),
-    [("abc", "4 digits"), ("zzzzzz", "no cell"), ("model=simple_cnn", "matches 8"), ("seed=7", "no recorded cell")],
+    [("abc", "4 digits"), ("zzzzzz", "no cell"), ("model=simple_cnn", "matches 8"), ("seed=7", "seed is")],
 )
 def test_a_cell_that_is_not_one_cell_is_refused(finished, meant, words):
     done = finished.call("show", meant)

@@ -183,3 +183,14 @@ def test_a_dumb_terminal_gets_the_plain_log(place):
     assert code == 0
     assert "\x1b" not in text
     assert text.count(": completed in") == 1
+
+
+def test_a_run_of_which_every_cell_is_left_out_is_refused_with_the_reasons(tmp_path):
+    place = Workplace(tmp_path)
+    place.write(
+        '[matrix]\ndataset = "digits"\nmodel = ["simple_cnn", "resnet18"]\nstrategy = "scratch"\ndevice = "gpu:7"\n'
+    )
+    done = place.call("run")
+    assert done.exit_code == 2
+    assert 'all are left out: 2 cells: device = "gpu:7", but this machine has' in done.stderr
+    assert not (tmp_path / "results.sqlite").exists()

@@ -168,7 +168,7 @@ def test_without_a_database_every_cell_of_the_matrix_runs(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("meant", "said"), [("abc", "4 digits"), ("strategy=scratch", "matches 3"), ("seed=9", "no recorded cell")]
+    ("meant", "said"), [("abc", "4 digits"), ("strategy=scratch", "matches 3"), ("seed=9", "seed is")]
 )
 def test_what_is_not_one_cell_is_refused(finished, meant, said):
     done = finished.call("why", meant)

@@ -117,3 +117,73 @@ def test_a_billion_cells_are_refused_before_they_are_made():
     axes = "".join(f"{key} = {list(range(1, 101))}\n" for key in ("seed", "batch_size", "epochs", "train_examples"))
     with pytest.raises(MatrixError, match="expected at most 1,000,000 cells, got 100,000,000"):
         plan_of(ONE + axes)
+
+
+@pytest.mark.parametrize("name", ["cats[v2]", "cats*", "cats?", "[ab]"])
+def test_a_definition_that_is_called_like_a_glob_is_meant_alone(name):
+    text = f"""
+    [matrix]
+    dataset = ["{name}", "cats2", "a"]
+    model = "simple_cnn"
+    strategy = "scratch"
+    [dataset."{name}"]
+    extends = "digits"
+    train_examples = 100
+    [dataset.cats2]
+    extends = "digits"
+    train_examples = 101
+    [dataset.a]
+    extends = "digits"
+    train_examples = 102
+    """
+    kind = MachineKind(gpus=0, cores=2)
+
+    def datasets(more="", **options):
+        cells = parse_matrix(text + more, "matrix.toml", machine_kind=kind, **options).cells
+        return [cell.dataset for cell in cells]
+
+    assert datasets(f"[[matrix.exclude]]\ndataset = '{name}'") == ["cats2", "a"]
+    assert datasets(select=[f"dataset={name}"]) == [name]
+    assert datasets(exclude=[f"dataset={name}"]) == ["cats2", "a"]
+    override = f"[[matrix.override]]\nwhen = {{ dataset = '{name}' }}\nset = {{ epochs = 3 }}\n"
+    plan = parse_matrix(text + override, "matrix.toml", machine_kind=kind)
+    assert [cell.epochs for cell in plan.cells] == [3, 10, 10]
+
+
+def test_names_that_only_include_rows_have_are_said():
+    include = '[[matrix.include]]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "scratch"\n'
+    forgotten = plan_of(f'[matrix]\nmodel = "resnet18"\nstrategy = "scratch"\n{include}')
+    assert len(forgotten.cells) == 1
+    assert forgotten.notes[0].startswith("[matrix] has no dataset: its axes make no cells of their own")
+    assert not plan_of(f"[matrix]\nseed = [0, 1]\n{include}").notes
+
+
+@pytest.mark.parametrize("include", ["", 'batch_size = 32\nmodel = "resnet18"', 'dataset = "digits_low"'])
+@pytest.mark.parametrize("lists", ["batch_size = []\nepochs = []", "batch_size = []", "dataset = []\nbatch_size = []"])
+def test_an_empty_list_in_a_zip_is_a_mistake_whatever_else_there_is(lists, include):
+    text = ONE.replace('dataset = "digits"\n', "") if "dataset" in lists else ONE
+    with pytest.raises(MatrixError) as caught:
+        plan_of(f"{text}[[matrix.zip]]\n{lists}\n" + (f"[[matrix.include]]\n{include}" if include else ""))
+    assert "batch_size: expected at least one value, got []" in str(caught.value)
+
+
+def test_a_thousand_mistakes_make_a_short_message_that_counts_them():
+    overrides = "".join(f"[[matrix.override]]\nset = {{ epoch{number} = 1 }}\n" for number in range(1000))
+    with pytest.raises(MatrixError) as caught:
+        plan_of(ONE + overrides)
+    assert len(caught.value.problems) == 1000
+    assert len(str(caught.value)) < 20_000
+    assert str(caught.value).startswith("1,000 problems in matrix.toml")
+    assert str(caught.value).endswith("… and 980 more; mend these first")
+
+
+def test_too_many_cells_are_refused_with_what_would_be_allowed():
+    values = list(range(1, 1001))
+    with pytest.raises(MatrixError) as caught:
+        plan_of(f"{ONE}seed = {values}\nepochs = {values}\nbatch_size = {list(range(1, 1002))}\n")
+    message = str(caught.value)
+    assert "expected at most 1,000,000 cells, got 1,001,000,000" in message
+    assert (
+        "1,000 of epochs \N{MULTIPLICATION SIGN} 1,001 of batch_size; with the others as they are, batch_size may have 1;"
+        in message
+    )

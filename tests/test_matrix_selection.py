@@ -118,6 +118,13 @@ def test_a_name_selects_itself_whatever_it_contains(name):
         assert parse_selection([f"model={name}"]).matches({"model": normal_name(name)})
 
 
+@pytest.mark.parametrize("name", ["cats[v2]", "a*", "b?", "[x]", "a|b", "a,b|c [v2]", "[!a]*", "cats[[]v2]"])
+def test_a_name_that_exists_means_itself_before_its_reading_as_a_glob(name):
+    others = {"cats2", "catsv", "ab", "bc", "x", "a", "b", "z", "c v", "cats[v2]"} - {name}
+    selection = parse_selection([f"model={name}"]).exact({"model": {name, *others}})
+    assert [each for each in sorted({name, *others}) if selection.matches({"model": each})] == [name]
+
+
 def test_a_rule_asks_every_key_and_takes_any_of_its_values():
     rule = Rule((("model", ("resnet*", "vgg16")), ("epochs", (2,))))
     assert rule.matches(RECORD.get)

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from benchmark import units
 from benchmark.catalog.backends import trains
 from benchmark.cli.cell_names import short_id
 from benchmark.errors import NotFoundError, UserError
@@ -13,6 +15,7 @@ from benchmark.status import Status
 from benchmark.text import one_line
 
 if TYPE_CHECKING:
+    from benchmark.matrix.selection import Selection
     from benchmark.reporting.rows.predictions import LoadPredictions
     from benchmark.results.store.database import Database
     from benchmark.scheduling.programs.inference import Trained
@@ -21,27 +24,85 @@ SHOWN_CANDIDATES = 8
 
 
 def selected_results(
-    database: Database, select: Sequence[str], exclude: Sequence[str] = (), *, newest: bool = False, **columns: Any
+    database: Database,
+    select: Sequence[str],
+    exclude: Sequence[str] = (),
+    *,
+    newest: bool = False,
+    may_be_none: bool = False,
+    **columns: Any,
 ) -> list[dict[str, Any]]:
     """Results that a selection matches, oldest execution first, each with its cell in `spec`.
+
+    A name that a result has means itself before it is read as a glob.
 
     Args:
         database: Open for reading.
         select: Expressions such as `model=resnet*,seed=0`; a union.
         exclude: Likewise, for rows to leave out.
         newest: Only the newest execution of each cell on each machine.
+        may_be_none: Nothing may match, as long as every dataset, model, strategy and machine that is asked for is there.
         **columns: Values that columns must have; None asks nothing.
+
+    Raises:
+        NotFoundError: There are results, but none that match.
     """
-    from benchmark.matrix.selection import parse_selection
+    from benchmark.matrix.selection import NAME_KEYS, parse_selection
     from benchmark.results.read import queries
 
     wanted, unwanted = parse_selection(select), parse_selection(exclude)
     filters = {key: value for key, value in columns.items() if value is not None}
     rows = queries.results(database, newest=newest, spec=True, **filters)
-    if not wanted and not unwanted:
+    if not rows and "machine" in filters:
+        check_machine(queries.results(database), filters["machine"])
+    if not rows or (not wanted and not unwanted):
         return rows
+    known = {key: {row.get(key) for row in rows} for key in (*NAME_KEYS, "strategy_label", "machine", "run_name")}
+    wanted, unwanted = wanted.exact(known), unwanted.exact(known)
     records = [(row, _settings(row)) for row in rows]
-    return [row for row, record in records if wanted.matches(record) and not (unwanted and unwanted.matches(record))]
+    found = [row for row, record in records if wanted.matches(record) and not (unwanted and unwanted.matches(record))]
+    if not found:
+        unmatched = _unmatched(wanted, [record for _, record in records])
+        if not may_be_none or unmatched.keys() & {*NAME_KEYS, "machine"}:
+            asked = [*(f"--select {text}" for text in select), *(f"--exclude {text}" for text in exclude)]
+            reason = "; ".join(unmatched.values()) or "each of its terms matches some, none matches all that is asked"
+            count = units.plural(len(rows), "result")
+            raise NotFoundError(f"{one_line(' '.join(asked))[:200]}: none of the {count} here match; {reason}")
+    return found
+
+
+def check_machine(rows: Sequence[Mapping[str, Any]], machine: str | None) -> None:
+    """Refuses a machine that none of the results is of, where there are results.
+
+    Raises:
+        NotFoundError: Names the machines that there are.
+    """
+    machines = {row["machine"] for row in rows}
+    if machine is not None and machines and machine not in machines:
+        raise NotFoundError(
+            f"--machine: expected one of {_some(machines)}, whose {units.plural(len(rows), 'result')} are here, "
+            f"got {machine!r}"
+        )
+
+
+def _unmatched(wanted: Selection, records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Of each key for which no result has what is asked: the nearest value, and those that there are."""
+    from benchmark.matrix.selection import Selection
+
+    words = {}
+    for key, texts in (term for terms in wanted.alternatives for term in terms):
+        if not any(Selection((((key, texts),),)).matches(record) for record in records):
+            values = {str(record[key]) for record in records if record.get(key) is not None}
+            near = difflib.get_close_matches(texts[-1], values, n=1, cutoff=0.5)
+            hint = f"did you mean {near[0]!r}? " if near else ""
+            words[key] = f"{hint}{key} is {_some(values)}" if values else f"no result has a {key}"
+    return words
+
+
+def _some(names: Collection[str]) -> str:
+    shown = sorted(names)[:SHOWN_CANDIDATES]
+    more = f" or {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    return " or ".join(filter(None, [", ".join(map(repr, shown[:-1])), repr(shown[-1])])) + more
 
 
 def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -71,7 +132,7 @@ def find_cell(database: Database, text: str) -> str:
         return text
     matching = {row["cell_id"]: row for row in selected_results(database, [text], newest=True)}
     if not matching:
-        raise NotFoundError(f"CELL: no recorded cell matches {text[:200]!r}; `bench list cells` shows them")
+        raise NotFoundError(f"CELL: no recorded cell matches {text[:200]!r}; begin with: bench run")
     if len(matching) > 1:
         labels = {
             cell_id: f"{row['dataset']} {row['model']} {row['strategy']} seed {row['seed']}"

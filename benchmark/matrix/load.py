@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -33,6 +34,8 @@ __all__ = [
 
 CELL_LIMIT = 1_000_000
 """The most combinations that a matrix may have."""
+
+_SHOWN_CHARACTERS = 1000
 
 
 def load_matrix(
@@ -75,14 +78,12 @@ def parse_matrix(
     document = parse_toml(text, path)
     problems = Problems()
     library, specification = _checked(document, Path(path).parent.absolute(), overrides, problems)
+    selected, excluded = selected.exact(library), excluded.exact(library)
     _check_names(selected, "--select", library, problems)
     _check_names(excluded, "--exclude", library, problems)
     if problems:
         raise MatrixError(path, problems.located(LineScanner(text).scan().lines))
-    count = count_coordinates(specification)
-    if count > CELL_LIMIT:
-        hint = "use fewer axes or values, or zip axes that belong together"
-        raise MatrixError(path, [Problem("matrix", f"at most {CELL_LIMIT:,} cells", f"{count:,}", hint=hint)])
+    _check_count(specification, path)
     planner = Planner(specification, Resolver(library, specification, machine_kind), selected, excluded).walk()
     if not planner.asked:
         raise MatrixError(path, [_nothing_left(specification, select, exclude)])
@@ -118,6 +119,20 @@ def _check_names(selection: Selection, option: str, library: Library, problems: 
         if key in NAME_KEYS and not any(is_glob(text) or text in library[key] for text in texts):
             hint = nearest_hint(texts[-1], library[key], LISTINGS[key])
             problems.add((f"{option} {key}",), f"the name of a {key}", texts[-1], hint)
+
+
+def _check_count(specification: Specification, path: str) -> None:
+    count = count_coordinates(specification)
+    if count <= CELL_LIMIT:
+        return
+    axes = sorted(specification.axes, key=lambda axis: len(axis.rows))
+    sizes = " \N{MULTIPLICATION SIGN} ".join(f"{len(axis.rows):,} of {', '.join(axis.keys)}" for axis in axes)
+    hint = f"the axes are {sizes}; " if len(sizes) < _SHOWN_CHARACTERS else ""
+    others = math.prod(len(axis.rows) for axis in axes[:-1])
+    if axes and 0 < others <= CELL_LIMIT:
+        hint += f"with the others as they are, {', '.join(axes[-1].keys)} may have {CELL_LIMIT // others:,}; "
+    hint += "use fewer values, zip axes that belong together, or write several matrices for one database"
+    raise MatrixError(path, [Problem("matrix", f"at most {CELL_LIMIT:,} cells", f"{count:,}", hint=hint)])
 
 
 def _nothing_left(specification: Specification, select: Sequence[str], exclude: Sequence[str]) -> Problem:

@@ -1,16 +1,17 @@
 """Selects cells by expressions such as `--select model=resnet*,seed=0`, and by the rules of a matrix with the same keys.
 
 An expression is `key=value[,key=value]`, where all terms must match; of several expressions any may match. A value may
-be a glob; `a|b` means either.
+be a glob; `a|b` means either. A name that exists means itself before it is read as a glob.
 """
 
 from __future__ import annotations
 
 import fnmatch
+import glob
 import json
 import re
 import tomllib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,7 +71,7 @@ def _is_wanted(actual: Any, wanted: tuple[Any, ...]) -> bool:
     for value in values:
         if value in wanted:
             return True
-        if isinstance(value, str) and any(is_glob(glob) and fnmatch.fnmatchcase(value, glob) for glob in wanted):
+        if isinstance(value, str) and any(is_glob(text) and fnmatch.fnmatchcase(value, text) for text in wanted):
             return True
     return False
 
@@ -99,6 +100,23 @@ class Selection:
             all(key in record and _text_matches(record[key], texts) for key, texts in terms)
             for terms in self.alternatives
         )
+
+    def exact(self, known: Mapping[str, Collection[Any]]) -> Selection:
+        """The selection in which a text that is a known name means that name alone, whatever else it could be read as.
+
+        Args:
+            known: Names by key, such as `{"model": {"resnet18"}}`; texts of other keys stay as they are.
+        """
+        return Selection(
+            tuple(
+                tuple((key, _exact(texts, known.get(key, ()))) for key, texts in terms) for terms in self.alternatives
+            )
+        )
+
+
+def _exact(texts: tuple[str, ...], known: Collection[Any]) -> tuple[str, ...]:
+    whole = texts[:1] if texts[0] in known else texts
+    return tuple(glob.escape(text) if text in known else text for text in whole)
 
 
 def parse_selection(expressions: Sequence[str]) -> Selection:

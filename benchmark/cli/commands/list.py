@@ -127,7 +127,7 @@ def _cells(database: str, machine: str | None, select: Sequence[str], exclude: S
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
-        rows = selected_results(opened, select, exclude, newest=True, machine=machine)
+        rows = selected_results(opened, select, exclude, newest=True, may_be_none=True, machine=machine)
     return [
         {key: value for key, value in row.items() if key not in {"spec", "device_name", "is_reproduction"}}
         for row in rows

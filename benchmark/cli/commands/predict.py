@@ -126,7 +126,7 @@ def _ids(database: Database, text: str, machine: str | None) -> list[str]:
         return [str(queries.cell_detail(database, text).cell["cell_id"])]
     rows = selected_results(database, [text], status=Status.COMPLETED, machine=machine)
     if not rows:
-        raise NotFoundError(f"CELL: no finished cell matches {text[:200]!r}; `bench list cells` shows what there is")
+        raise NotFoundError(f"CELL: no finished cell matches {text[:200]!r}; begin with: bench run")
     return list(dict.fromkeys(row["cell_id"] for row in rows))
 
 

@@ -125,7 +125,7 @@ def _build(
     last_run: bool,
     ensembles: bool,
 ) -> Report:
-    from benchmark.cli.cell_lookup import selected_results, stored_predictions
+    from benchmark.cli.cell_lookup import check_machine, selected_results, stored_predictions
     from benchmark.reporting.report import ReportOptions, build_report, shown_groups, shown_transfers
     from benchmark.results.read import queries
     from benchmark.results.store.database import open_database
@@ -133,6 +133,7 @@ def _build(
     with open_database(database, mode="read") as opened:
         runs = queries.runs(opened)
         rows = selected_results(opened, select, exclude)
+        check_machine(rows, machine)
         last = [run for run in runs if machine is None or run["machine"] == machine][-1:]
         planned = queries.run_cells(opened, last[0]["run_id"]) if last else []
         stored = queries.latest_matrix_text(opened, machine)

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark import units
 from benchmark.cli.options import (
     CONTEXT,
     Duration,
@@ -30,6 +32,8 @@ if TYPE_CHECKING:
 
 MANY_CELLS = 10_000
 """Above so many cells a run wants to hear their number once more: a comma too many can cost a month."""
+
+SHOWN_REASONS = 5
 
 
 @click.command(
@@ -135,12 +139,17 @@ def _decided(matrix: MatrixRequest, plan: Plan, database: str, options: RunOptio
 
 
 def confirm_size(plan: Plan, confirmed: int | None) -> None:
-    """Let a large matrix pass only when its number of cells was named.
+    """Let a matrix pass that has cells, and a large one only when their number was named.
 
     Raises:
-        UserError: The number is missing or another one.
+        UserError: All cells are left out, or the number is missing or another one.
     """
     count = len(plan.cells)
+    if not count:
+        reasons = Counter(left.reason for left in plan.left_out)
+        shown = [f"{units.plural(number, 'cell')}: {reason}" for reason, number in reasons.most_common(SHOWN_REASONS)]
+        more = [f"and {len(reasons) - len(shown)} more reasons"] if len(reasons) > len(shown) else []
+        raise UserError(f"{plan.path}: expected at least one cell, all are left out: {'; '.join([*shown, *more])}")
     if confirmed is not None and confirmed != count:
         raise UserError(
             f"--yes-n-cells says {confirmed} cells, {plan.path} has {count}; look at `bench plan` once more"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -89,7 +89,7 @@ def _answer(text: str, planned: Mapping[str, Cell], path: str, database: str, op
     from benchmark.results.records import Recorded
     from benchmark.results.store.database import open_database
 
-    wanted = _matcher(text)
+    wanted = _matcher(text, planned.values())
     matching = [cell for cell in planned.values() if wanted(cell)]
     try:
         opened = open_database(database, mode="read")
@@ -110,12 +110,13 @@ def _decided(planned: Mapping[str, Cell], recorded: Recorded, options: RunOption
     return decide(list(planned.values()), recorded, options)
 
 
-def _matcher(text: str) -> Callable[[Cell], bool]:
-    from benchmark.matrix.selection import parse_selection
+def _matcher(text: str, planned: Collection[Cell]) -> Callable[[Cell], bool]:
+    from benchmark.matrix.selection import NAME_KEYS, parse_selection
     from benchmark.matrix.settings import cell_settings
 
     if "=" in text:
-        selection = parse_selection([text])
+        known = {key: {getattr(cell, key) for cell in planned} for key in NAME_KEYS}
+        selection = parse_selection([text]).exact(known)
         names = ("cell_id", "dataset", "model", "strategy", "strategy_label", "device_kind", "parent_cell_id")
         return lambda cell: selection.matches({**{name: getattr(cell, name) for name in names}, **cell_settings(cell)})
     prefix = text.strip().lower()

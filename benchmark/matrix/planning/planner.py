@@ -21,8 +21,6 @@ from benchmark.matrix.reading.specification import Specification
 from benchmark.matrix.selection import NAME_KEYS, Selection
 from benchmark.matrix.settings import cell_settings, setting_of
 
-_SHOWN_PROBLEMS = 50
-
 
 @dataclass(frozen=True, slots=True)
 class PlannedCell:
@@ -182,7 +180,7 @@ class Planner:
             (plan_notes.combination(out.dataset, out.model, out.strategy), out.reason) for out in self.left_out
         )
         problems = [Problem(place, "a possible combination", hint=reason) for place, reason in places]
-        raise MatrixError(path, problems[:_SHOWN_PROBLEMS])
+        raise MatrixError(path, problems)
 
     def undecided(self) -> tuple[str, ...]:
         """Lists the speed keys of `auto` that have not been measured on this machine."""

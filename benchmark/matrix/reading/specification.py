@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -118,10 +119,15 @@ class SpecificationReader:
         taken = {axis.keys[0] for axis in axes}
         for row, path in self._rows(matrix, "zip"):
             axes.append(self._zip(row, path, taken))
+        missing = [key for key in NAME_KEYS if key not in taken] if "matrix" in self._document else []
         if not matrix.get("include"):
-            for key in NAME_KEYS:
-                if key not in taken and "matrix" in self._document:
-                    self._problems.add(("matrix", key), f"a {key} or a list of them; it is missing")
+            for key in missing:
+                self._problems.add(("matrix", key), f"a {key} or a list of them; it is missing")
+        elif 0 < len(missing) < len(NAME_KEYS):
+            self._notes.append(
+                f"[matrix] has no {' and no '.join(missing)}: its axes make no cells of their own, only the rows of "
+                "[[matrix.include]] do"
+            )
         return tuple(axes)
 
     def _zip(self, row: Mapping[str, Any], path: KeyPath, taken: set[str]) -> Axis:
@@ -193,7 +199,8 @@ class SpecificationReader:
             named = [position for position, key in enumerate(axis.keys) if key in given]
             for position in named if len(named) < len(axis.keys) else ():
                 key = axis.keys[position]
-                unknown = [value for value in given[key] if value not in {row[position] for row in axis.rows}]
+                known = {row[position] for row in axis.rows if row}
+                unknown = [value for value in given[key] if value not in known] if known else []
                 if unknown:
                     expected = f"a value that the zip of {', '.join(axis.keys)} has, or all keys of that zip"
                     self._problems.add((*path, key), expected, unknown[0])
@@ -231,11 +238,14 @@ class SpecificationReader:
         if key in SETTINGS:
             # a glob such as "mixed_*" is a text, whatever the type of the setting
             return value
-        known, glob = self._library[key], normal_name(value)
-        rule = Rule(((key, (glob,)),))
-        if glob not in known and not any(rule.for_names({key: name}) for name in known):
-            self._notes.append(f"{'.'.join(map(str, path[:2]))}: {key} = {glob!r} matches no {key} that exists")
-        return glob
+        known, text = self._library[key], normal_name(value)
+        if text in known:
+            # a name that looks like a glob means itself alone
+            return glob.escape(text)
+        rule = Rule(((key, (text,)),))
+        if not any(rule.for_names({key: name}) for name in known):
+            self._notes.append(f"{'.'.join(map(str, path[:2]))}: {key} = {text!r} matches no {key} that exists")
+        return text
 
     def _settings(self, table: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
         return read_fields({name: setting.kind for name, setting in SETTINGS.items()}, table, path, self._problems)

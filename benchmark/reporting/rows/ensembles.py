@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.matrix.report_spec import EnsembleSpec
-from benchmark.matrix.selection import parse_selection
+from benchmark.matrix.selection import NAME_KEYS, parse_selection
 from benchmark.matrix.settings import cell_settings
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import cell_of
@@ -59,7 +59,8 @@ def seed_ensembles(groups: Sequence[Group], load: LoadPredictions) -> list[Ensem
 
 def _selected(groups: Sequence[Group], spec: EnsembleSpec) -> list[Group]:
     """The groups with only those of their results that the selection matches."""
-    selection = parse_selection(spec.cells)
+    names = {key: {getattr(group, key) for group in groups} for key in NAME_KEYS}
+    selection = parse_selection(spec.cells).exact(names)
     chosen = []
     for group in groups:
         rows = {
