@@ -13,7 +13,7 @@ from rich.console import Console
 from benchmark.cli import streams
 from benchmark.cli.progress.board import Board
 from benchmark.cli.progress.live_display import LiveDisplay, Picture
-from benchmark.cli.progress.log import PlainLog
+from benchmark.cli.progress.plain_log import PlainLog
 from benchmark.events import EpochFinished, Progress, Resumed, StageStarted
 from benchmark.matrix.cell import Architecture, Cell, Data, Stage, Weights
 

@@ -14,7 +14,7 @@ from benchmark.text import one_line
 
 if TYPE_CHECKING:
     from benchmark.cli.progress.live_display import LiveDisplay
-    from benchmark.cli.progress.log import PlainLog
+    from benchmark.cli.progress.plain_log import PlainLog
     from benchmark.matrix.plan import Plan
     from benchmark.scheduling.run_options import RunOptions
 
@@ -93,6 +93,6 @@ def display() -> LiveDisplay | PlainLog:
         from benchmark.cli.progress.live_display import LiveDisplay
 
         return LiveDisplay(console)
-    from benchmark.cli.progress.log import PlainLog
+    from benchmark.cli.progress.plain_log import PlainLog
 
     return PlainLog()

@@ -69,7 +69,7 @@ def checkpoint(job: Job, cell: Cell, state: FakeState, emit: Emit, saved: list[E
 
 
 def store_stage(job: Job, stage: int, state: FakeState, emit: Emit) -> bool:
-    """Leaves the end of a stage for other cells, as `training/artifacts/stage_states.py` does."""
+    """Leaves the end of a stage for other cells, as `training/artifacts/stored_stages.py` does."""
     folder = _stored(job, stage)
     try:
         folder.mkdir(parents=True, exist_ok=True)

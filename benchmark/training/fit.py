@@ -16,7 +16,7 @@ from benchmark.events import CheckpointFailed, EpochFinished, Event, Progress, S
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.matrix.identity import TRAINING_VERSION
 from benchmark.training.artifacts.checkpoints import SharedEpochs, State, StateWriter
-from benchmark.training.artifacts.stage_states import StoredStages
+from benchmark.training.artifacts.stored_stages import StoredStages
 from benchmark.training.augmentation import reseed
 from benchmark.training.callbacks import BestWeights, EpochMetrics, StageCallbacks, WeightArrays
 from benchmark.training.data.dataset import Dataset, ExampleSet, epoch_order

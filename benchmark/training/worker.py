@@ -44,7 +44,7 @@ from benchmark.matrix.identity import TRAINING_VERSION
 from benchmark.training.artifacts.checkpoints import State, StateWriter, delete_states, newest_state
 from benchmark.training.artifacts.model_files import check_savable, save_network
 from benchmark.training.artifacts.prediction_file import pack_predictions
-from benchmark.training.artifacts.stage_states import StoredStages
+from benchmark.training.artifacts.stored_stages import StoredStages
 from benchmark.training.data.dataset import Dataset, open_dataset
 from benchmark.training.evaluation import compute_scores, predict
 from benchmark.training.features.feature_store import LIMIT_VARIABLE
