@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -137,6 +138,48 @@ MAY_NAME_FILES = {
 def test_files_are_named_in_one_place(path):
     file_name = re.compile(r"[\w.*/-]*\.(json|npz|npy|txt|keras|h5|sqlite3?|db|lock|artifacts|toml)")
     assert not [line for line, text in literals(path) if file_name.fullmatch(text)]
+
+
+def made_by_call(kind: str) -> list[str]:
+    """The modules that build an object of a class."""
+    calls = {
+        name_of(path): [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+        for path in MODULES
+    }
+    return [name for name, called in calls.items() if any(getattr(function, "id", "") == kind for function in called)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "place"),
+    [("Job", "scheduling/processes/worker_order.py"), ("RunOptions", "cli/start_run.py")],
+    ids=["what a worker is given, trials as well as cells", "what a run is asked to do"],
+)
+def test_one_module_makes(kind, place):
+    assert made_by_call(kind) == [place]
+
+
+IMPORTED_AS = {
+    "pillow": "PIL",
+    "scikit-learn": "sklearn",
+    "nvidia-ml-py": "pynvml",
+    "tensorflow-datasets": "tensorflow_datasets",
+}
+FOR_OTHERS = {
+    "importlib_resources": "tensorflow-datasets imports it without declaring it",
+    "pandas": "reads results.sqlite, as the README says",
+}
+
+
+def test_every_dependency_is_imported_somewhere():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {re.split(r"[<>=\[; ]", line)[0] for line in project["dependencies"]} - set(FOR_OTHERS)
+    source = "\n".join(path.read_text() for path in MODULES)
+    unused = {
+        name
+        for name in needed
+        if not re.search(rf"^\s*(import|from) {re.escape(IMPORTED_AS.get(name, name))}\b", source, re.MULTILINE)
+    }
+    assert not unused
 
 
 @pytest.mark.parametrize(
