@@ -422,17 +422,15 @@ def _refuse_constant(name: str) -> float:
     raise ProtocolError(f"bare {name} in JSON")
 
 
+_field_types = cache(typing.get_type_hints)
+
+
 def _build(kind: type, record: Mapping[str, Any]) -> Any:
     expected = _field_types(kind)
     required = {field.name for field in fields(kind) if field.default is field.default_factory}
     if not required <= record.keys() <= expected.keys():
         raise ProtocolError(f"{kind.__name__}: wrong fields {sorted(record.keys() ^ expected.keys())}")
     return kind(**{name: _checked(kind, name, expected[name], value) for name, value in record.items()})
-
-
-@cache
-def _field_types(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
 
 
 def _checked(kind: type, name: str, expected: Any, value: Any) -> Any:

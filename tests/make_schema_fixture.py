@@ -35,7 +35,7 @@ def make(path: Path) -> None:
                 recorder.record(start.attempt_id, Diverged(2, 3))
             error = Failed("failed", "ValueError", "bad shape", "Traceback …") if state == "failed" else None
             recorder.finish_attempt(start.attempt_id, state=state, error=error)
-        recorder.block(run_id, child, MACHINE, cell(3).cell_id)
+        recorder.block(run_id, child, MACHINE, f"its parent {cell(3).cell_id} did not complete")
         recorder.finish_run(run_id, "failed", 3)
     with closing(sqlite3.connect(path)) as connection:
         # a third of the size

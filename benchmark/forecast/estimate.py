@@ -75,7 +75,10 @@ class Durations:
         shapes: Shapes | None = None,
     ) -> None:
         self.shapes = shapes or Shapes()
-        self._starts = {**START_SECONDS, **_without_data(starts or {})}
+        self._starts = {
+            **START_SECONDS,
+            **{name: min(took, _LONGEST_START * START_SECONDS.get(name, 4.0)) for name, took in (starts or {}).items()},
+        }
         self._find_trial = trials
         self._trials: dict[Hashable, Trial | None] = {}
         self._cells = {row["cell_id"]: row["total_seconds"] for row in known if row["total_seconds"] is not None}
@@ -191,12 +194,6 @@ class Durations:
     def kind_of(self, cell: Cell) -> Hashable:
         """Equal for cells that differ only in names, seeds, amount of data, epochs and augmentation."""
         return self.shapes.of(cell).kind
-
-
-def _without_data(starts: Mapping[str, float]) -> dict[str, float]:
-    return {
-        backend: min(seconds, _LONGEST_START * START_SECONDS.get(backend, 4.0)) for backend, seconds in starts.items()
-    }
 
 
 def pioneers(cells: Iterable[Cell], durations: Durations) -> set[str]:

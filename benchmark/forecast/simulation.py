@@ -44,13 +44,7 @@ def ends(work: Sequence[Work], room: Room, *, shortest_first: bool = False) -> d
         room: What they share.
         shortest_first: Short cells first, instead of long chains.
     """
-    play = _Play(work, room, _shortness if shortest_first else _chains(work).__getitem__)
-    return play.through()
-
-
-def _shortness(cell_id: str) -> float:
-    del cell_id
-    return 0.0
+    return _Play(work, room, (lambda _: 0.0) if shortest_first else _chains(work).__getitem__).through()
 
 
 def _chains(work: Sequence[Work]) -> dict[str, float]:

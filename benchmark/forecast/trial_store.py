@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -83,7 +83,10 @@ def seconds_by(trial: Trial, cell: Cell) -> float:
         trial: Of a cell with as many stages.
         cell: May have other data and epochs than the one that was tried; another augmentation is taken for the same.
     """
-    speed, examples = SPEEDS[cell.device_kind if trains(cell.backend) else "none"], _examples(trial, cell)
+    speed = SPEEDS[cell.device_kind if trains(cell.backend) else "none"]
+    # of users' own data the trial alone has counted the examples
+    known = trains(cell.backend) and cell.data.source in SOURCES
+    examples = examples_of(cell.data) if known else Examples(trial.training, trial.validation, trial.test)
     seconds = trial.setup_seconds + speed.start
     for stage, planned, tried in zip(cell.stages, cost_of(cell).stages, trial.stages, strict=True):
         images = examples.training * tried.step_seconds + examples.validation * tried.predict_seconds
@@ -91,13 +94,6 @@ def seconds_by(trial: Trial, cell: Cell) -> float:
     if trains(cell.backend):
         seconds += examples.test / cell.stages[-1].batch_size * (1 + cell.tta) * trial.stages[-1].predict_seconds
     return seconds
-
-
-def _examples(trial: Trial, cell: Cell) -> Examples:
-    """Of users' own data the trial alone has counted the examples."""
-    if trains(cell.backend) and cell.data.source in SOURCES:
-        return examples_of(cell.data)
-    return Examples(trial.training, trial.validation, trial.test)
 
 
 class TrialStore:
@@ -172,14 +168,8 @@ def _trial(record: Mapping[str, Any]) -> Trial:
     Raises:
         KeyError, TypeError, ValueError: It did not.
     """
-    stages = tuple(
-        StageTrial(
-            tracing_seconds=_seconds(one["tracing_seconds"]),
-            step_seconds=_seconds(one["step_seconds"]),
-            predict_seconds=_seconds(one["predict_seconds"]),
-        )
-        for one in record["stages"]
-    )
+    names = [field.name for field in fields(StageTrial)]
+    stages = tuple(StageTrial(*(_seconds(one[name]) for name in names)) for one in record["stages"])
     counts = [int(_seconds(record[name])) for name in ("peak_rss_bytes", "training", "validation", "test")]
     return Trial(_seconds(record["setup_seconds"]), stages, *counts)
 

@@ -82,7 +82,8 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
         if trains(cell.backend):
             options.directories.of(cell.data)
 
-    known = _known_durations(database, options)
+    measured = durations(database, options.machine), efforts(database, options.machine)
+    known = Durations(*measured, TrialStore(options.cache_root).find, starts(database, options.machine))
     to_train = [cell for cell in assignment.run if cell.cell_id not in assignment.idle]
     forecast_seconds = run_seconds(to_train, known, slots_of(options).room)
     run_id = recorder.begin_run(_facts(plan, options, forecast_seconds, database.path))
@@ -163,15 +164,6 @@ def _decide(
         if decision.fresh and decision.will_run and not asked:
             observer.note(f"{name_of(cell)} runs again: {decision.reason}")
     return decisions
-
-
-def _known_durations(database: Database, options: RunOptions) -> Durations:
-    return Durations(
-        durations(database, options.machine),
-        efforts(database, options.machine),
-        TrialStore(options.cache_root).find,
-        starts(database, options.machine),
-    )
 
 
 @contextlib.contextmanager

@@ -156,18 +156,11 @@ class BestWeights:
 
     def state(self) -> dict[str, Any]:
         """What `restore` needs beside the weights, as JSON can hold it."""
-        return {"best": None if self._best is None else [_finite(value) for value in self._best], "epoch": self.epoch}
+        best = self._best and [value if math.isfinite(value) else None for value in self._best]
+        return {"best": best, "epoch": self.epoch}
 
     def restore(self, state: Mapping[str, Any], weights: WeightArrays) -> None:
         """Goes back to what `state` returned, with the weights that were kept then."""
-        best = state["best"]
-        self._best = None if best is None else (_or_minus_infinity(best[0]), _or_minus_infinity(best[1]))
+        gains = [-math.inf if value is None else value for value in state["best"] or ()]
+        self._best = (gains[0], gains[1]) if gains else None
         self.epoch, self.weights = state["epoch"], weights
-
-
-def _finite(value: float) -> float | None:
-    return value if math.isfinite(value) else None
-
-
-def _or_minus_infinity(value: float | None) -> float:
-    return -math.inf if value is None else value

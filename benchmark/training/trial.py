@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from statistics import median
 from time import monotonic
 from typing import Any
@@ -18,9 +17,8 @@ from benchmark.training.augmentation import reseed
 from benchmark.training.data.dataset import Dataset, ExampleSet, epoch_order
 from benchmark.training.networks.network import Network
 from benchmark.training.process import interrupt
-from benchmark.training.process.failures import StopRequestedError
 from benchmark.training.stages import build_loss, build_optimizer, is_one_hot, set_trainable, training_model
-from benchmark.training.steps.base import Steps
+from benchmark.training.steps.base import BatchResult, Steps
 from benchmark.training.steps.dispatch import compiled_steps
 
 _MIN_STEPS = 2
@@ -28,16 +26,6 @@ _MIN_STEPS = 2
 
 _MAX_STEPS = 20_000
 """Keeps the event within the longest line that the scheduler reads."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Timed:
-    """Times of one stage in seconds; `ends` are readings of `time.monotonic`. See `events.Tried`."""
-
-    tracing: float
-    step: float
-    predict: float
-    ends: tuple[float, ...]
 
 
 def try_stages(
@@ -56,12 +44,8 @@ def try_stages(
     Side effects: trains the network, whose weights are worth nothing afterwards.
     """
     timed = [_Trial(cell, network, dataset, number).run(seconds, emit) for number in numbers]
-    return Tried(
-        tracing_seconds=tuple(stage.tracing for stage in timed),
-        step_seconds=tuple(stage.step for stage in timed),
-        predict_seconds=tuple(stage.predict for stage in timed),
-        step_ends=timed[-1].ends,
-    )
+    tracing, steps, predictions, ends = zip(*timed, strict=True)
+    return Tried(tracing, steps, predictions, ends[-1])
 
 
 class _Trial:
@@ -75,12 +59,13 @@ class _Trial:
         self._network = network
         self._batch_size = min(self._spec.batch_size, len(dataset.training))
 
-    def run(self, seconds: float, emit: Callable[[Event], object]) -> _Timed:
+    def run(self, seconds: float, emit: Callable[[Event], object]) -> tuple[float, float, float, tuple[float, ...]]:
+        """Seconds of tracing, a step and a prediction, and the ends of the steps; see `events.Tried`."""
         began = monotonic()
         steps = self._steps()
         batches = self._batches()
         images, labels = next(batches)
-        _wait(steps.train(images, labels))
+        float(steps.train(images, labels).loss)  # waits for it
         some_images = self._some_images()
         steps.predict(some_images)
         traced = monotonic()
@@ -90,7 +75,7 @@ class _Trial:
         predict = self._predict_seconds(steps, some_images)
         # the times are for full batches, also where there are not enough images for one
         scale = self._spec.batch_size / self._batch_size
-        return _Timed(max(traced - began - step - predict, 0.0), step * scale, predict * scale, tuple(ends))
+        return max(traced - began - step - predict, 0.0), step * scale, predict * scale, tuple(ends)
 
     def _steps(self) -> Steps:
         """As `fit.py` compiles them for a stage that trains on images."""
@@ -122,17 +107,18 @@ class _Trial:
         self, steps: Steps, batches: Iterator[tuple[NDArray[Any], NDArray[Any]]], until: float
     ) -> Iterator[float]:
         """The time at which each step ended; as in an epoch, each is waited for after the next was started."""
-        waiting = None
+        waiting: BatchResult | None = None
         for number, (images, labels) in enumerate(batches):
             faults.point("batch")
             result = steps.train(images, labels)
             if waiting is not None:
-                _wait(waiting)
+                float(waiting.loss)
                 yield monotonic()
             waiting = result
-            if number >= _MIN_STEPS and (monotonic() >= until or _stop_requested()):
+            if number >= _MIN_STEPS and (monotonic() >= until or interrupt.is_requested()):
                 break
-        _wait(waiting)
+        assert waiting is not None, "the batches never end"
+        float(waiting.loss)
         yield monotonic()
 
     def _predict_seconds(self, steps: Steps, images: NDArray[Any]) -> float:
@@ -142,15 +128,3 @@ class _Trial:
             steps.predict(images)
             times.append(monotonic() - began)
         return min(times)
-
-
-def _wait(result: Any) -> None:
-    float(result.loss)
-
-
-def _stop_requested() -> bool:
-    try:
-        interrupt.check()
-    except StopRequestedError:
-        return True
-    return False

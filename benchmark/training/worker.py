@@ -123,7 +123,11 @@ class _Attempt:
             trainer = Trainer(self._cell, network, dataset, runtime, writer, stored, self._emit, state)
             self._complete(trainer, network, dataset)
         except StopRequestedError:
-            self._stop(writer)
+            try:
+                writer.flush()
+            except OSError as error:
+                self._emit(CheckpointFailed(writer.written_epoch, f"{type(error).__name__}: {error}"))
+            self._emit(Interrupted(writer.written_epoch))
 
     def try_out(self, seconds: float) -> None:
         """Times a few steps of the stages that the job names, without writing files."""
@@ -190,6 +194,8 @@ class _Attempt:
 
     def _model_built(self, network: Network, dataset: Dataset, digest: str | None) -> ModelBuilt:
         core = network.core
+        # that of the first layer with weights: the last one computes in float32 whatever the precision
+        layers = map(core.get_layer, (*network.backbone, *network.head))
         return ModelBuilt(
             parameters=core.count_params(),
             trainable_parameters=set_trainable(network, self._cell.stages[-1].train),
@@ -198,7 +204,7 @@ class _Attempt:
             test_examples=len(dataset.test),
             data_fingerprint=dataset.fingerprint,
             weights_sha256=digest,
-            compute_dtype=_compute_dtype(network),
+            compute_dtype=str(next(layer.compute_dtype for layer in layers if layer.weights)),
             setup_seconds=perf_counter() - self._began,
         )
 
@@ -222,13 +228,6 @@ class _Attempt:
             self._emit(StagesTaken(state.stage))
         return state
 
-    def _stop(self, writer: StateWriter) -> None:
-        try:
-            writer.flush()
-        except OSError as error:
-            self._emit(CheckpointFailed(writer.written_epoch, f"{type(error).__name__}: {error}"))
-        self._emit(Interrupted(writer.written_epoch))
-
     def _complete(self, trainer: Trainer, network: Network, dataset: Dataset) -> None:
         with naming_plugin_line(self._cell.architecture):
             trainer.run()
@@ -239,7 +238,9 @@ class _Attempt:
         faults.point("artifact")
         write_weights(self._directory / layout.WEIGHTS, trainer.best.weights, self._cell.cell_id, dataset.class_names)
         self._emit_written("weights", layout.WEIGHTS)
-        self._write_history(trainer)
+        epochs = [asdict(epoch) for epoch in trainer.history]
+        history = {"cell_id": self._cell.cell_id, "best_epoch": trainer.best.epoch, "epochs": epochs}
+        write_whole(self._directory / layout.HISTORY, json.dumps(history, indent=1, allow_nan=False).encode())
         self._emit_written("history", layout.HISTORY)
         write_whole(self._directory / layout.PREDICTIONS, predictions)
         self._emit_written("predictions", layout.PREDICTIONS)
@@ -286,15 +287,6 @@ class _Attempt:
             evaluated = replace(evaluated, tta_accuracy=tta.accuracy, tta_loss=tta.loss)
         return evaluated, pack_predictions(test.split.indices, labels, plain, mean)
 
-    def _write_history(self, trainer: Trainer) -> None:
-        record = {
-            "cell_id": self._cell.cell_id,
-            "best_epoch": trainer.best.epoch,
-            "epochs": [asdict(epoch) for epoch in trainer.history],
-        }
-        content = json.dumps(record, indent=1, allow_nan=False).encode()
-        write_whole(self._directory / layout.HISTORY, content)
-
 
 def _circumstances(runtime: Runtime, dataset: Dataset, weights_sha256: str | None) -> dict[str, Any]:
     """What besides the cell determines the bits of its training, as JSON can hold it."""
@@ -306,9 +298,3 @@ def _circumstances(runtime: Runtime, dataset: Dataset, weights_sha256: str | Non
         "environment": backend_environment(),
         "features": os.environ.get(LIMIT_VARIABLE),
     }
-
-
-def _compute_dtype(network: Network) -> str:
-    """That of the first layer with weights; the last one computes in float32 whatever the precision."""
-    layers = map(network.core.get_layer, (*network.backbone, *network.head))
-    return str(next(layer.compute_dtype for layer in layers if layer.weights))

@@ -12,7 +12,7 @@ import sqlalchemy as sa
 from benchmark import layout
 from benchmark.errors import NotFoundError, UserError
 from benchmark.results.read.cell_states import newest_executions
-from benchmark.results.read.rows import Row, fetch_rows, select_columns, select_epochs, select_executions, select_rows
+from benchmark.results.read.rows import Row, fetch_rows, select_epochs, select_executions, select_rows
 from benchmark.results.read.runs import RunProgress, run_cells, run_progress, runs
 from benchmark.results.read.user_query import read_only_query
 from benchmark.results.records import PredictionRow
@@ -23,20 +23,9 @@ from benchmark.results.store.database import Database
 from benchmark.status import Status
 
 __all__ = [
-    "CellDetail",
-    "RunProgress",
-    "cell_detail",
-    "cell_specs",
-    "durations",
-    "history",
-    "latest_matrix_text",
-    "predictions",
-    "read_only_query",
-    "results",
-    "run_cells",
-    "run_progress",
-    "runs",
-]
+    "CellDetail", "RunProgress", "cell_detail", "cell_specs", "durations", "history", "latest_matrix_text",
+    "predictions", "read_only_query", "results", "run_cells", "run_progress", "runs",
+]  # fmt: skip
 
 SHORTEST_PREFIX = 4
 _IDS_AT_ONCE = 1000
@@ -207,12 +196,8 @@ def latest_matrix_text(database: Database, machine: str | None = None) -> tuple[
 
 def durations(database: Database, machine: str) -> list[Row]:
     """Reads how long completed executions on a machine took, oldest first, for the forecast."""
-    names = ("cell_id", "dataset", "model", "strategy", "device_kind", "threads", "image_size", "epochs_planned")
-    times = ("epochs", "setup_seconds", "first_epoch_seconds", "fit_seconds", "total_seconds", "peak_rss_bytes")
-    columns = {**{name: cell.c[name] for name in names}, **{name: execution.c[name] for name in times}}
     rows = (
-        select_columns(columns)
-        .select_from(execution.join(cell, cell.c.cell_id == execution.c.cell_id))
+        sa.select(execution.c.cell_id, execution.c.total_seconds)
         .where(execution.c.machine == machine, execution.c.status == Status.COMPLETED)
         .order_by(execution.c.execution_id)
     )

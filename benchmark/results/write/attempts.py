@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -39,12 +39,16 @@ def start(
     else:
         execution_id = newest.execution_id
         _continue(connection, run_id, execution_id, now)
-        earlier = list(_earlier(connection, execution_id))
+        tries = sa.select(attempt.c.attempt_id, attempt.c.run_id, attempt.c.number)
+        tries = tries.where(attempt.c.execution_id == execution_id).order_by(attempt.c.number.desc())
+        earlier = list(connection.execute(tries))
     number = earlier[0].number + 1 if earlier else 1
     values = {"execution_id": execution_id, "run_id": run_id, "number": number}
     values |= {"state": Status.RUNNING, "started_utc": now}
     attempt_id = inserted_id(connection, attempt.insert().values(**values, **facts))
-    running = RunningAttempt(attempt_id, execution_id, run_id, cell_id, _keeps_last(connection, cell_id), began)
+    spec = connection.scalar(sa.select(cell.c.spec).where(cell.c.cell_id == cell_id))
+    keeps_last = spec is not None and json.loads(spec)["keep"] == "last"
+    running = RunningAttempt(attempt_id, execution_id, run_id, cell_id, keeps_last, began)
     if earlier:
         running.earlier = (earlier[0].attempt_id, earlier[0].run_id)
         load_known(connection, running)
@@ -91,20 +95,11 @@ def finish(
     if result["status"] not in {Status.PENDING, Status.INTERRUPTED}:
         result["finished_utc"] = now
     if predictions is not None and result["status"] == Status.COMPLETED:
-        _insert_predictions(connection, running.execution_id, predictions)
+        facts = {**asdict(predictions), "class_names": json.dumps(predictions.class_names)}
+        facts |= {"execution_id": running.execution_id, "classes": len(predictions.class_names)}
+        connection.execute(prediction.insert().values(**facts))
     connection.execute(execution.update().where(execution.c.execution_id == running.execution_id).values(**result))
     return True
-
-
-def _insert_predictions(connection: sa.Connection, execution_id: int, row: PredictionRow) -> None:
-    values = {
-        "examples": row.examples,
-        "classes": len(row.class_names),
-        "class_names": json.dumps(row.class_names),
-        "sha256": row.sha256,
-        "content": row.content,
-    }
-    connection.execute(prediction.insert().values(execution_id=execution_id, **values))
 
 
 def block(connection: sa.Connection, run_id: int, cell_id: str, machine: str, reason: str) -> None:
@@ -196,16 +191,3 @@ def _code(run_id: int) -> dict[str, Any]:
         name: sa.select(run.c[name]).where(run.c.run_id == run_id).scalar_subquery()
         for name in ("package_version", "git_commit")
     }
-
-
-def _earlier(connection: sa.Connection, execution_id: int) -> Any:
-    return connection.execute(
-        sa.select(attempt.c.attempt_id, attempt.c.run_id, attempt.c.number)
-        .where(attempt.c.execution_id == execution_id)
-        .order_by(attempt.c.number.desc())
-    )
-
-
-def _keeps_last(connection: sa.Connection, cell_id: str) -> bool:
-    spec = connection.scalar(sa.select(cell.c.spec).where(cell.c.cell_id == cell_id))
-    return spec is not None and json.loads(spec)["keep"] == "last"

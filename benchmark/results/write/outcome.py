@@ -67,10 +67,13 @@ def execution_columns(
     status, cause = status_of(state, will_retry=will_retry)
     if running.completed is not None and status == Status.COMPLETED:
         _delete_beyond(connection, running, running.completed.epochs)
-    epochs = _epochs(connection, running.execution_id)
+    same = epoch.c.execution_id == running.execution_id
+    rows = connection.execute(sa.select(epoch).where(same).order_by(epoch.c.epoch)).mappings()
+    epochs = [null_to_nan(row) for row in rows]
     attempts = _attempts(connection, running.execution_id)
     newest = attempts[0]
-    recorded = _execution(connection, running.execution_id)
+    this = sa.select(execution).where(execution.c.execution_id == running.execution_id)
+    recorded = null_to_nan(connection.execute(this).mappings().one())
     columns = {
         "status": status,
         "cause": cause,
@@ -98,11 +101,6 @@ def _delete_beyond(connection: sa.Connection, running: RunningAttempt, last: int
         )
 
 
-def _epochs(connection: sa.Connection, execution_id: int) -> list[dict[str, Any]]:
-    rows = sa.select(epoch).where(epoch.c.execution_id == execution_id).order_by(epoch.c.epoch)
-    return [null_to_nan(row) for row in connection.execute(rows).mappings()]
-
-
 def _attempts(connection: sa.Connection, execution_id: int) -> list[Mapping[Any, Any]]:
     """The attempts that contributed to the result, newest first: back to the one that did not resume from another."""
     rows = sa.select(attempt).where(attempt.c.execution_id == execution_id).order_by(attempt.c.number.desc())
@@ -112,11 +110,6 @@ def _attempts(connection: sa.Connection, execution_id: int) -> list[Mapping[Any,
         if row["resumed_from_epoch"] is None:
             break
     return chain
-
-
-def _execution(connection: sa.Connection, execution_id: int) -> dict[str, Any]:
-    row = connection.execute(sa.select(execution).where(execution.c.execution_id == execution_id)).mappings().one()
-    return null_to_nan(row)
 
 
 def _kept(running: RunningAttempt, epochs: Sequence[Mapping[str, Any]], recorded: Mapping[str, Any]) -> dict[str, Any]:

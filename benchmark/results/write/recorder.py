@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from benchmark.events import (
     ArtifactWritten,
+    CheckpointFailed,
     Completed,
     Diverged,
     EpochFinished,
@@ -20,19 +21,16 @@ from benchmark.events import (
     Event,
     Exited,
     Failed,
-    Progress,
     StageStarted,
 )
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import LeftOut
-from benchmark.results.read.cell_states import cell_states
-from benchmark.results.records import AttemptStart, CellState, PredictionRow, RunFacts, StaleAttempt
+from benchmark.results.records import AttemptStart, PredictionRow, RunFacts, StaleAttempt
 from benchmark.results.store.database import Database
 from benchmark.results.write import attempts, outcome, registration
 from benchmark.results.write.running_attempt import (
     RunningAttempt,
     columns_of,
-    note_of,
     update_attempt,
     update_execution,
     write_epochs,
@@ -107,11 +105,6 @@ class Recorder:
         with self._database.transaction() as connection:
             registration.insert_cells(connection, run_id, cells, left_out, reused)
 
-    def cell_states(self, machine: str) -> dict[str, CellState]:
-        """Reads the newest execution of each cell on this machine, by cell id."""
-        with self._database.reading() as connection:
-            return cell_states(connection, machine)
-
     def start_attempt(
         self,
         run_id: int,
@@ -171,8 +164,6 @@ class Recorder:
             case ArtifactWritten():
                 with self._writing() as connection:
                     attempts.insert_artifact(connection, running, event)
-            case Progress():
-                running.progress = event
             case StageStarted():
                 running.features_seconds = event.features_seconds
                 self._record_facts(running, event)
@@ -184,11 +175,6 @@ class Recorder:
                 running.failed = event
             case _:
                 self._record_facts(running, event)
-
-    def progress(self, attempt_id: int) -> Progress | None:
-        """Returns the last progress event of a running attempt, from memory."""
-        running = self._running.get(attempt_id)
-        return None if running is None else running.progress
 
     def flush(self, *, due_only: bool = False) -> None:
         """Writes the pending epochs; with `due_only` only when one has waited for `WAIT_SECONDS`."""
@@ -244,9 +230,8 @@ class Recorder:
         del self._running[attempt_id]
         return ended
 
-    def block(self, run_id: int, cell: Cell, machine: str, parent_cell_id: str, reason: str = "") -> None:
+    def block(self, run_id: int, cell: Cell, machine: str, reason: str) -> None:
         """Records that a cell cannot run because its parent has no weights."""
-        reason = reason or f"its parent {parent_cell_id} did not complete"
         with self._writing() as connection:
             attempts.block(connection, run_id, cell.cell_id, machine, reason)
 
@@ -269,8 +254,8 @@ class Recorder:
                 pass
 
     def _record_facts(self, running: RunningAttempt, event: Event) -> None:
-        note = note_of(event)
-        if note:
+        if isinstance(event, CheckpointFailed):
+            note = f"checkpoint_failed at epoch {event.epoch}: {event.reason}"
             log.warning("cell %s, attempt %d: %s", running.cell_id, running.attempt_id, note)
             running.notes.append(note)
         columns = columns_of(event)

@@ -56,8 +56,7 @@ def insert_cells(
         reused: Ids of the cells that need no work.
     """
     _insert(connection, cell_table, cell_rows(run_id, cells), renewed=_RENEWED)
-    _insert(connection, run_cell, _planned_rows(run_id, cells, frozenset(reused)))
-    _insert(connection, run_cell, _left_out_rows(run_id, left_out, len(cells)))
+    _insert(connection, run_cell, _run_cell_rows(run_id, cells, left_out, frozenset(reused)))
 
 
 def _insert(
@@ -86,57 +85,30 @@ def cell_rows(run_id: int, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
     for cell in cells:
         last = cell.stages[-1] if cell.stages else None
         yield {
-            "cell_id": cell.cell_id,
-            "dataset": cell.dataset,
-            "model": cell.model,
-            "strategy": cell.strategy,
-            "strategy_label": cell.strategy_label,
-            "seed": cell.seed,
-            "backend": cell.backend,
-            "device": cell.device,
-            "device_kind": cell.device_kind,
-            "threads": cell.threads,
-            "precision": cell.precision,
+            **dict(zip(_OWN, _own_of(cell), strict=True)),
             "image_size": cell.data.image_size,
             "color": cell.data.color,
             "batch_size": last and last.batch_size,
             "epochs_planned": cell.epochs,
             "learning_rate": last and last.learning_rate,
             "optimizer": last and last.optimizer,
-            "parent_cell_id": cell.parent_cell_id,
             "spec": spec.text(cell),
             "first_run_id": run_id,
         }
 
 
-def _planned_rows(run_id: int, cells: Sequence[Cell], reused: frozenset[str]) -> Iterator[dict[str, Any]]:
-    for position, cell in enumerate(cells):
-        yield {
-            "run_id": run_id,
-            "position": position,
-            "cell_id": cell.cell_id,
-            "dataset": cell.dataset,
-            "model": cell.model,
-            "strategy": cell.strategy,
-            "seed": cell.seed,
-            "outcome": "reused" if cell.cell_id in reused else "planned",
-            "reason": None,
-        }
-
-
-def _left_out_rows(run_id: int, left_out: Sequence[LeftOut], first: int) -> Iterator[dict[str, Any]]:
-    for position, row in enumerate(left_out, first):
-        yield {
-            "run_id": run_id,
-            "position": position,
-            "cell_id": None,
-            "dataset": row.dataset,
-            "model": row.model,
-            "strategy": row.strategy,
-            "seed": row.seed,
-            "outcome": "left_out",
-            "reason": row.reason,
-        }
+def _run_cell_rows(
+    run_id: int, cells: Sequence[Cell], left_out: Sequence[LeftOut], reused: frozenset[str]
+) -> Iterator[dict[str, Any]]:
+    rows: list[Cell | LeftOut] = [*cells, *left_out]
+    for position, row in enumerate(rows):
+        facts = {"run_id": run_id, "position": position, "dataset": row.dataset, "model": row.model}
+        facts |= {"strategy": row.strategy, "seed": row.seed}
+        if isinstance(row, Cell):
+            outcome = "reused" if row.cell_id in reused else "planned"
+            yield {**facts, "cell_id": row.cell_id, "outcome": outcome, "reason": None}
+        else:
+            yield {**facts, "cell_id": None, "outcome": "left_out", "reason": row.reason}
 
 
 class SpecWriter:
@@ -164,6 +136,12 @@ class SpecWriter:
             known = self._parts[id(part)] = (part, json.dumps(asdict(part)))
         return known[1]
 
+
+_OWN = (
+    "cell_id", "dataset", "model", "strategy", "strategy_label", "seed", "backend", "device", "device_kind", "threads",
+    "precision", "parent_cell_id",
+)  # fmt: skip
+_own_of = attrgetter(*_OWN)
 
 _PARTS = ("data", "architecture", "weights")
 _SCALARS = tuple(field.name for field in fields(Cell) if field.name not in {*_PARTS, "stages"})

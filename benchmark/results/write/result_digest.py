@@ -13,34 +13,13 @@ from typing import Any
 from benchmark.files import sha256_of
 
 EPOCH_FIELDS = (
-    "epoch",
-    "stage",
-    "stage_epoch",
-    "train_accuracy",
-    "train_loss",
-    "val_accuracy",
-    "val_loss",
-    "learning_rate",
-)
+    "epoch", "stage", "stage_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "learning_rate",
+)  # fmt: skip
 RESULT_FIELDS = (
-    "status",
-    "epochs",
-    "best_epoch",
-    "train_accuracy",
-    "train_loss",
-    "val_accuracy",
-    "val_loss",
-    "test_accuracy",
-    "test_loss",
-    "tta_accuracy",
-    "tta_loss",
-    "parameters",
-    "trainable_parameters",
-    "train_examples",
-    "validation_examples",
-    "test_examples",
-    "data_fingerprint",
-)
+    "status", "epochs", "best_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy",
+    "test_loss", "tta_accuracy", "tta_loss", "parameters", "trainable_parameters", "train_examples",
+    "validation_examples", "test_examples", "data_fingerprint",
+)  # fmt: skip
 
 
 def execution_digest(cell_id: str, result: Mapping[str, Any], epochs: Iterable[Mapping[str, Any]]) -> str:

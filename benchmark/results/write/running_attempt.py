@@ -10,15 +10,12 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
 from benchmark.events import (
-    CheckpointFailed,
     Completed,
     Diverged,
     EpochFinished,
-    Evaluated,
     Failed,
     Launched,
     ModelBuilt,
-    Progress,
     Resumed,
     StageStarted,
     Started,
@@ -66,7 +63,6 @@ class RunningAttempt:
     pending: list[dict[str, Any]] = field(default_factory=list)
     pending_since: float = 0.0
     notes: list[str] = field(default_factory=list)
-    progress: Progress | None = None
     completed: Completed | None = None
     diverged: Diverged | None = None
     failed: Failed | None = None
@@ -119,9 +115,7 @@ class RunningAttempt:
 def columns_of(event: object) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Returns the columns of `attempt` and of `execution` that an event fills; None for events that fill none directly."""
     match event:
-        case Launched():
-            return asdict(event), {}
-        case Started():
+        case Launched() | Started():
             return asdict(event), {}
         case ModelBuilt():
             return {}, asdict(event)
@@ -129,17 +123,8 @@ def columns_of(event: object) -> tuple[dict[str, Any], dict[str, Any]] | None:
             return {"resumed_from_epoch": event.epoch}, {"resumed": True}
         case StageStarted():
             return {}, {name: getattr(event, name) for name in ORIGIN_COLUMNS}
-        case Evaluated():
-            return {}, {"evaluate_seconds": event.seconds}
         case _:
             return None
-
-
-def note_of(event: object) -> str | None:
-    """Returns a remark for the attempt's `detail`, if the event asks for one."""
-    if isinstance(event, CheckpointFailed):
-        return f"checkpoint_failed at epoch {event.epoch}: {event.reason}"
-    return None
 
 
 def load_known(connection: sa.Connection, running: RunningAttempt) -> None:

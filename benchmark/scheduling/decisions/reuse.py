@@ -106,7 +106,12 @@ def _alone(cell: Cell, evidence: _Evidence, *, is_needed: bool) -> Decision:
     recorded, options = evidence.recorded, evidence.options
     state = recorded.states.get(cell.cell_id)
     if state is None:
-        return Decision(Outlook.RUNS, _why_new(cell.cell_id, recorded))
+        if machines := recorded.elsewhere.get(cell.cell_id):
+            reason = f"it was run on {', '.join(machines)} only, and timings belong to a machine"
+        else:
+            planned = cell.cell_id in recorded.cell_ids
+            reason = "it was planned and never begun" if planned else "no cell like it was ever recorded"
+        return Decision(Outlook.RUNS, reason)
     history = history_of(state)
     again = Outlook.RESUMES if state.attempts else Outlook.RUNS
     if state.status == Status.RUNNING and state.run_id == recorded.live_run:
@@ -203,12 +208,6 @@ def blocked_reason(cell: Cell, status: str) -> str:
     return f"its parent cell {cell.parent_cell_id} {verb} {status}, and so has no weights to give"
 
 
-def _why_new(cell_id: str, recorded: Recorded) -> str:
-    if machines := recorded.elsewhere.get(cell_id):
-        return f"it was run on {', '.join(machines)} only, and timings belong to a machine"
-    return "it was planned and never begun" if cell_id in recorded.cell_ids else "no cell like it was ever recorded"
-
-
 # ---- files
 
 
@@ -221,7 +220,8 @@ def artifacts_problem(state: CellState, root: Path) -> str | None:
         state: The execution.
         root: Folder of all artifacts.
     """
-    finished_ns = _nanoseconds(state.finished_utc)
+    finished = state.finished_utc and datetime.fromisoformat(state.finished_utc).timestamp()
+    finished_ns = round(finished * 1000) * 1_000_000 if finished else 0
     inside: dict[Path, bool] = {}
     for artifact in state.artifacts:
         path = root / artifact.path
@@ -234,10 +234,6 @@ def artifacts_problem(state: CellState, root: Path) -> str | None:
         if (damage := _damage(path, artifact, finished_ns)) is not None:
             return f"{artifact.path} {damage}"
     return None
-
-
-def _nanoseconds(moment_utc: str | None) -> int:
-    return 0 if moment_utc is None else round(datetime.fromisoformat(moment_utc).timestamp() * 1000) * 1_000_000
 
 
 def _damage(path: Path, artifact: ArtifactRow, finished_ns: int) -> str | None:

@@ -86,17 +86,14 @@ def _judge_exit(evidence: Evidence) -> Verdict:
         return Verdict(Cause.CRASHED, "its guardian was killed")
     if exited.signal == signal.SIGKILL and evidence.oom_kills > 0:
         return Verdict(Cause.OOM, "killed by the kernel, which ran out of memory")
-    if exited.signal == signal.SIGKILL and _nearly_full(exited, evidence.memory_bytes):
+    limit = evidence.memory_bytes
+    if exited.signal == signal.SIGKILL and limit is not None and exited.peak_rss_bytes >= MEMORY_NEARLY_FULL * limit:
         return Verdict(Cause.OOM, "killed by SIGKILL near the limit of memory: probably out of memory")
     if exited.signal:
         return Verdict(Cause.CRASHED, f"ended by {signal_name(exited.signal)}")
     if exited.exit_code == 0:
         return Verdict(Cause.FAILED, "exited 0 without a result")
     return Verdict(Cause.CRASHED, f"exited {exited.exit_code} without a result")
-
-
-def _nearly_full(exited: Exited, memory_bytes: int | None) -> bool:
-    return memory_bytes is not None and exited.peak_rss_bytes >= MEMORY_NEARLY_FULL * memory_bytes
 
 
 def signal_name(number: int) -> str:

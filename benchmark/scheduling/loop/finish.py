@@ -34,7 +34,10 @@ def conclude(run: RunContext, attempt: Attempt) -> None:
     recorded = _record(run, attempt, verdict, again=again)
     run.slots.give(attempt.grant)
     if verdict.state == Cause.DEVICE_LOST and attempt.grant.gpu is not None:
-        _count_loss(run, attempt.grant.gpu)
+        run.gpu_losses[attempt.grant.gpu] += 1
+        if run.gpu_losses[attempt.grant.gpu] == LOST_DEVICES:
+            run.slots.quarantine(attempt.grant.gpu)
+            run.note(f"GPU {attempt.grant.gpu} was lost {LOST_DEVICES} times; nothing more runs on it in this run")
     if recorded is None:
         # Not in the database, so not true: the next run resumes it and is told everything again.
         settle(run, cell, Status.INTERRUPTED, verdict.detail)
@@ -43,7 +46,9 @@ def conclude(run: RunContext, attempt: Attempt) -> None:
         run.queue.enqueue(cell)
     else:
         if verdict.state == Status.COMPLETED:
-            _keep_weights(run, attempt)
+            for file in attempt.artifacts:
+                if file.kind == "weights":
+                    run.weights[cell.cell_id] = (attempt.directory / file.name, file.sha256)
             run.durations.learn(cell, run.cell_seconds[cell.cell_id])
         settle(run, cell, verdict.state, verdict.detail, attempt.error)
         if run.stopped is None:
@@ -60,7 +65,11 @@ def settle(run: RunContext, cell: Cell, state: str, detail: str | None, error: F
     run.observer.tell("cell_finished", cell, status, cause, run.cell_seconds[cell.cell_id], detail)
     if status == Status.COMPLETED:
         run.queue.finish(cell.cell_id)
-        _keep_standing_children(run, cell)
+        # if a rerun parent produced identical weights, children that had finished from them keep their result
+        _, weights = run.weights.get(cell.cell_id, (None, None))
+        for child in run.queue.children(cell.cell_id):
+            if weights is not None and run.assignment.standing.get(child.cell_id) == weights:
+                settle(run, child, Status.COMPLETED, None)
     else:
         descendants = run.queue.drop(cell.cell_id)
         if status != Status.INTERRUPTED:
@@ -146,20 +155,6 @@ def _predictions(run: RunContext, attempt: Attempt) -> PredictionRow | None:
     return PredictionRow(predicted.examples, predicted.class_names, sha256, content)
 
 
-def _keep_weights(run: RunContext, attempt: Attempt) -> None:
-    for artifact in attempt.artifacts:
-        if artifact.kind == "weights":
-            run.weights[attempt.cell.cell_id] = (attempt.directory / artifact.name, artifact.sha256)
-
-
-def _keep_standing_children(run: RunContext, parent: Cell) -> None:
-    """If a rerun parent produced identical weights, children that had finished from them keep their result."""
-    weights = run.weights.get(parent.cell_id)
-    for cell in run.queue.children(parent.cell_id):
-        if weights is not None and run.assignment.standing.get(cell.cell_id) == weights[1]:
-            settle(run, cell, Status.COMPLETED, None)
-
-
 def _block(run: RunContext, parent: Cell, status: str, descendants: Collection[Cell]) -> None:
     for cell in descendants:
         if cell.cell_id in run.assignment.standing:
@@ -179,10 +174,3 @@ def _find_reason_to_stop(run: RunContext, cell: Cell, state: str, detail: str | 
         run.stop_reason = run.breaker.tripped
     elif status_of(state)[0] == Status.FAILED and run.options.fail_fast:
         run.stop_reason = f"{name_of(cell)} failed, and --fail-fast was given"
-
-
-def _count_loss(run: RunContext, gpu: int) -> None:
-    run.gpu_losses[gpu] += 1
-    if run.gpu_losses[gpu] == LOST_DEVICES:
-        run.slots.quarantine(gpu)
-        run.note(f"GPU {gpu} was lost {LOST_DEVICES} times; nothing more runs on it in this run")

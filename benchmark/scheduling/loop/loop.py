@@ -47,7 +47,9 @@ def run_cells(run: RunContext) -> None:
         if not run.recorder.has_paused():
             _enforce_limits(run)
         run.recorder.flush()
-        _stop_for_a_reason(run)
+        reason = run.stop_reason if run.recorder.error is None else str(run.recorder.error)
+        if reason is not None:
+            _stop(run, reason)
     if run.stopped is None:
         run.shared_stages.tidy(run.queue.unfinished)
 
@@ -140,12 +142,6 @@ def _enforce_limits(run: RunContext) -> None:
         attempt.enforce(now)
         if attempt.process.is_over:
             _end(run, attempt)
-
-
-def _stop_for_a_reason(run: RunContext) -> None:
-    reason = run.stop_reason if run.recorder.error is None else str(run.recorder.error)
-    if reason is not None:
-        _stop(run, reason)
 
 
 def _stop(run: RunContext, reason: str) -> None:

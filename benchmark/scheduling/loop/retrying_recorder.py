@@ -117,8 +117,7 @@ class RetryingRecorder:
 
     def block(self, cell: Cell, reason: str) -> None:
         """Enters that a cell cannot run, because its parent has no weights."""
-        parent = str(cell.parent_cell_id)
-        self._write(lambda: self._recorder.block(self.run_id, cell, self._machine, parent, reason))
+        self._write(lambda: self._recorder.block(self.run_id, cell, self._machine, reason))
 
     def flush(self) -> None:
         """Writes short epochs that have waited long enough to be written together."""

@@ -6,7 +6,7 @@ import json
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from benchmark import layout
@@ -38,7 +38,8 @@ def findings_of_child(backend: str) -> dict[str, Any]:
 
 def objections(backend: str, findings: Mapping[str, Any]) -> list[str]:
     """Why attempts should not be forked from the template that found this; empty when they may."""
-    reasons = [f"a thread {name!r} runs" for name in _foreign_threads(findings.get("threads", ()))]
+    threads = findings.get("threads", ())[1:]
+    reasons = [f"a thread {name!r} runs" for name in threads if name not in _HARMLESS_THREADS]
     if "child" in findings:
         return [*reasons, "a process forked from it did not answer"]
     name = BACKENDS[backend].title if trains(backend) else None
@@ -46,15 +47,8 @@ def objections(backend: str, findings: Mapping[str, Any]) -> list[str]:
         reasons.append(f"{name} is not imported")
     if name is not None and findings["initialised"]:
         reasons.append(f"{name} is initialised already")
-    return reasons + [f"it holds {path}" for path in findings["files"] if _is_foreign(path)]
-
-
-def _foreign_threads(threads: Sequence[str]) -> list[str]:
-    return [name for name in threads[1:] if name not in _HARMLESS_THREADS]
-
-
-def _is_foreign(path: str) -> bool:
-    return path.startswith("/dev/nvidia") or layout.is_of_database(path)
+    held = [path for path in findings["files"] if path.startswith("/dev/nvidia") or layout.is_of_database(path)]
+    return [*reasons, *(f"it holds {path}" for path in held)]
 
 
 def thread_names() -> list[str]:

@@ -78,7 +78,11 @@ def guard(report: int, life: int, log_path: str, become_worker: Callable[[], NoR
     os.setsid()
     if sys.platform == "linux":
         ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0)
-    _let_orders_through()
+    # The worker is born with these: an order that reaches it before its own handlers stand ends it, and is not lost.
+    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD):
+        signal.signal(number, signal.SIG_DFL)
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
     guardian = os.getpid()
     log_read, log_write = os.pipe()
     gate_read, gate_write = os.pipe()
@@ -86,7 +90,9 @@ def guard(report: int, life: int, log_path: str, become_worker: Callable[[], NoR
     if worker == 0:
         _enter_worker(guardian, gate_read, gate_write, log_write)
         become_worker()
-    _settle_signals()
+    # The guardian outlives whatever ends the worker; only SIGKILL and the life pipe end it.
+    for number in (signal.SIGTERM, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
     close_all_but({0, 1, 2, report, life, log_read, gate_write})
     _say(report, "Launched", guardian_pid=guardian, worker_pid=worker, worker_start_ticks=start_ticks(worker))
     if select.select([life], [], [], 0)[0]:
@@ -96,20 +102,6 @@ def guard(report: int, life: int, log_path: str, become_worker: Callable[[], NoR
         os.write(gate_write, b"+")
     os.close(gate_write)
     _watch(worker, report, life, log_read, BoundedLog(log_path))
-
-
-def _let_orders_through() -> None:
-    # The worker is born with these: an order that reaches it before its own handlers stand ends it, and is not lost.
-    for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGCHLD):
-        signal.signal(number, signal.SIG_DFL)
-    for number in (signal.SIGINT, signal.SIGHUP):
-        signal.signal(number, signal.SIG_IGN)
-
-
-def _settle_signals() -> None:
-    # The guardian outlives whatever ends the worker; only SIGKILL and the life pipe end it.
-    for number in (signal.SIGTERM, signal.SIGUSR1):
-        signal.signal(number, signal.SIG_IGN)
 
 
 def _enter_worker(guardian: int, gate_read: int, gate_write: int, log_write: int) -> None:

@@ -6,26 +6,13 @@ import contextlib
 import os
 import signal
 from collections.abc import Callable, Iterable
-from typing import Protocol
 
 from benchmark import machine
-
-
-class Leftover(Protocol):
-    """An attempt that a dead run left as running."""
-
-    @property
-    def guardian_pid(self) -> int | None: ...
-    @property
-    def worker_pid(self) -> int | None: ...
-    @property
-    def worker_start_ticks(self) -> int | None: ...
-    @property
-    def boot_id(self) -> str | None: ...
+from benchmark.results.records import StaleAttempt
 
 
 def kill_leftovers(
-    leftovers: Iterable[Leftover],
+    leftovers: Iterable[StaleAttempt],
     *,
     boot_id: Callable[[], str] = machine.boot_id,
     start_ticks: Callable[[int], int | None] = machine.process_start_ticks,

@@ -85,7 +85,10 @@ class _RunningTrial:
             elif isinstance(event, Progress):
                 self.is_steady = True
             elif isinstance(event, Tried):
-                if not _is_sound(event, len(self.stages)):
+                # a plug-in's code runs in the worker, and what it says is kept
+                told = (event.tracing_seconds, event.step_seconds, event.predict_seconds)
+                sound = all(len(seconds) == len(self.stages) for seconds in told) and len(event.step_ends) > 1
+                if not sound or not all(0 <= value < math.inf for one in (*told, event.step_ends) for value in one):
                     raise ProtocolError("a trial took no time that can be")
                 self.tried = event
             elif isinstance(event, Failed):
@@ -253,35 +256,22 @@ class TrialRunner:
             self._turn(min(_TURN_SECONDS, max(stop_at - time.monotonic(), 0.0)))
             now = time.monotonic()
             if now > until:
-                self._give_up(trials)
+                for trial in trials:
+                    if not trial.process.is_over:
+                        trial.problem = f"it took longer than {self._options.first_batch_seconds:.0f} s"
                 return
-            if together_seconds is not None and not stopped and stop_at == math.inf and _are_steady(trials):
+            steady = all(trial.is_steady or trial.process.is_over for trial in trials)
+            if together_seconds is not None and not stopped and stop_at == math.inf and steady:
                 stop_at = now + together_seconds
             if now >= stop_at:
                 stop_at, stopped = math.inf, True
                 for trial in trials:
                     trial.process.order(guardian.TERMINATE)
 
-    def _give_up(self, trials: Iterable[_RunningTrial]) -> None:
-        for trial in trials:
-            if not trial.process.is_over:
-                trial.problem = f"it took longer than {self._options.first_batch_seconds:.0f} s"
-
     def _turn(self, seconds: float = _TURN_SECONDS) -> None:
         for key, _ in self._selector.select(seconds):
             key.data()
         self._launcher.enforce(time.monotonic())
-
-
-def _is_sound(tried: Tried, stages: int) -> bool:
-    """Whether what a worker says can be: a plug-in's code runs in it, and what it says is kept."""
-    told = (tried.tracing_seconds, tried.step_seconds, tried.predict_seconds)
-    counted = all(len(seconds) == stages for seconds in told) and len(tried.step_ends) > 1
-    return counted and all(0 <= value < math.inf for one in (*told, tried.step_ends) for value in one)
-
-
-def _are_steady(trials: Iterable[_RunningTrial]) -> bool:
-    return all(trial.is_steady or trial.process.is_over for trial in trials)
 
 
 def orphaned(cell: Cell) -> Cell:

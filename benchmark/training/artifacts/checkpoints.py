@@ -29,6 +29,10 @@ from benchmark.training.features.feature_store import FeatureUse
 
 _HEADER = "header"
 _FORMAT = 1
+_PLAIN_FIELDS = (
+    "cell_id", "training_version", "stage", "stage_epoch", "stage_done", "callbacks", "best", "on_features",
+)  # fmt: skip
+"""Fields of a state that stand in the header as they are."""
 
 _AFFORDABLE = 0.03
 """Largest share of the training time that writing states may take."""
@@ -236,16 +240,9 @@ def _members(state: State) -> list[tuple[str, NDArray[Any]]]:
 def _header(state: State) -> dict[str, Any]:
     return {
         "format": _FORMAT,
-        "cell_id": state.cell_id,
-        "training_version": state.training_version,
-        "stage": state.stage,
-        "stage_epoch": state.stage_epoch,
-        "stage_done": state.stage_done,
-        "callbacks": state.callbacks,
-        "best": state.best,
+        **{name: getattr(state, name) for name in _PLAIN_FIELDS},
         "history": [asdict(epoch) for epoch in state.history],
         "best_is_last": state.best_weights is state.weights,
-        "on_features": state.on_features,
         "features": asdict(state.features),
         "data_fingerprint": state.data_fingerprint,
         "taken": asdict(state.shared),
@@ -256,18 +253,11 @@ def _header(state: State) -> dict[str, Any]:
 def _state(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> State:
     weights = _with_prefix("weights/", arrays)
     return State(
-        cell_id=header["cell_id"],
-        training_version=header["training_version"],
-        stage=header["stage"],
-        stage_epoch=header["stage_epoch"],
-        stage_done=header["stage_done"],
-        callbacks=header["callbacks"],
-        best=header["best"],
+        **{name: header[name] for name in _PLAIN_FIELDS},
         history=tuple(EpochFinished(**epoch) for epoch in header["history"]),
         weights=weights,
         optimizer=list(_with_prefix("optimizer/", arrays).values()),
         best_weights=weights if header["best_is_last"] else _with_prefix("best/", arrays),
-        on_features=header["on_features"],
         features=FeatureUse(**header["features"]),
         data_fingerprint=header.get("data_fingerprint", ""),
         shared=SharedEpochs(**header.get("taken", {})),

@@ -14,7 +14,7 @@ import math
 import os
 import shutil
 from collections.abc import Callable, Collection, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
@@ -154,7 +154,8 @@ class FeatureStore:
             return None
         with suppress(OSError):  # a read-only cache; the time of last use is that of the meta file
             os.utime(directory / layout.META)
-        return CachedArray(array.view(_type(request.dtype)), computed=False, seconds=seconds)
+        dtype = ml_dtypes.bfloat16 if request.dtype == "bfloat16" else request.dtype
+        return CachedArray(array.view(dtype), computed=False, seconds=seconds)
 
     def _make(
         self, request: ArrayRequest, make: Callable[[], Iterable[NDArray[Any]]], kept: Collection[str], began: float
@@ -168,7 +169,9 @@ class FeatureStore:
                 aside.mkdir()
                 _reserve(aside / layout.FEATURES, request.size_bytes)
             with (aside / layout.FEATURES).open("r+b") as file:
-                _write_header(file, request)
+                stored = np.lib.format.dtype_to_descr(np.dtype(_stored_type(request.dtype)))
+                header = {"descr": stored, "fortran_order": False, "shape": request.shape}
+                np.lib.format.write_array_header_1_0(file, header)
                 for piece in make():
                     file.write(np.ascontiguousarray(piece).view(np.uint8).data)
                     faults.point("features")
@@ -202,14 +205,12 @@ class FeatureStore:
             )
 
     def _remove(self, entry: _CachedEntry) -> bool:
-        if entry.path.name.endswith(_ASIDE):
-            try:
-                with FileLock(self._lock_path(entry.key), timeout=0):
-                    shutil.rmtree(entry.path, ignore_errors=True)
-            except Timeout:  # another cell is writing it
-                return False
-            return True
-        shutil.rmtree(entry.path, ignore_errors=True)
+        is_aside = entry.path.name.endswith(_ASIDE)
+        try:
+            with FileLock(self._lock_path(entry.key), timeout=0) if is_aside else nullcontext():
+                shutil.rmtree(entry.path, ignore_errors=True)
+        except Timeout:  # another cell is writing it
+            return False
         return True
 
     def _entries(self) -> Iterator[_CachedEntry]:
@@ -278,16 +279,6 @@ def _reserve(path: Path, size_bytes: int) -> None:
             os.posix_fallocate(file.fileno(), 0, max(size_bytes, 1))
         else:
             file.truncate(size_bytes)
-
-
-def _write_header(file: Any, request: ArrayRequest) -> None:
-    stored = np.lib.format.dtype_to_descr(np.dtype(_stored_type(request.dtype)))
-    header = {"descr": stored, "fortran_order": False, "shape": request.shape}
-    np.lib.format.write_array_header_1_0(file, header)
-
-
-def _type(name: str) -> Any:
-    return ml_dtypes.bfloat16 if name == "bfloat16" else np.dtype(name)
 
 
 def _stored_type(name: str) -> Any:

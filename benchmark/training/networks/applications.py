@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 
 import keras
@@ -41,7 +42,10 @@ def application(name: str, images: Tensor, classes: int, *, dense_units: int, dr
     options = {"include_preprocessing": False} if "include_preprocessing" in inspect.signature(build).parameters else {}
     backbone = build(include_top=False, weights=None, input_tensor=preprocessed, **options)
     for layer in normalization_layers(backbone.layers):
-        _set_statistics(layer, images.shape[-1])
+        layer.adapt_mean.assign(_per_channel(_UNIT_MEAN_RGB, images.shape[-1]))
+        deviations = _per_channel(_UNIT_DEVIATION_RGB, images.shape[-1])
+        layer.adapt_variance.assign([deviation**2 for deviation in deviations])
+        layer.finalize_state()
     pooled = layers.GlobalAveragePooling2D(name="pool")(backbone.output)
     return Graph(preprocessed, backbone.output, classify(pooled, classes, dense_units, dropout))
 
@@ -62,12 +66,6 @@ def correct_normalization(backbone: Iterable[Any]) -> None:
     for layer in normalization_layers(backbone):
         layer.adapt_variance.assign(layer.adapt_variance * keras.ops.array(_UNIT_DEVIATION_RGB))
         layer.finalize_state()
-
-
-def _set_statistics(layer: Any, channels: int) -> None:
-    layer.adapt_mean.assign(_per_channel(_UNIT_MEAN_RGB, channels))
-    layer.adapt_variance.assign([deviation**2 for deviation in _per_channel(_UNIT_DEVIATION_RGB, channels)])
-    layer.finalize_state()
 
 
 def _per_channel(rgb: tuple[float, ...], channels: int) -> list[float]:
@@ -97,18 +95,14 @@ def _torch(images: Tensor) -> Tensor:
     )(images)
 
 
-def _symmetric(images: Tensor) -> Tensor:
-    return layers.Rescaling(1 / 127.5, offset=-1.0, dtype="float32", name="rescale")(images)
-
-
-def _centred(images: Tensor) -> Tensor:
-    return layers.Rescaling(1 / 128, offset=-1.0, dtype="float32", name="rescale")(images)
+def _rescale(images: Tensor, scale: float) -> Tensor:
+    return layers.Rescaling(scale, offset=-1.0, dtype="float32", name="rescale")(images)
 
 
 _PREPROCESSING: dict[str, Callable[[Tensor], Tensor]] = {
     "caffe": _caffe,
     "torch": _torch,
-    "symmetric": _symmetric,
-    "centred": _centred,
+    "symmetric": partial(_rescale, scale=1 / 127.5),
+    "centred": partial(_rescale, scale=1 / 128),
     "inside": lambda images: images,
 }

@@ -64,16 +64,20 @@ def plugin_model(architecture: Architecture, data: Data, images: Any, *, allowed
     name = architecture.name.removeprefix(PLUGIN)
     function, place = _function(name, architecture, allowed=allowed)
     shape = (data.image_size, data.image_size, data.channels)
-    arguments = {"input_shape": shape, "num_classes": data.num_classes, **_arguments(architecture)}
+    given = {key: _with_lists(value) for key, value in architecture.parameters}
+    arguments = {"input_shape": shape, "num_classes": data.num_classes, **given}
     _check_arguments(function, arguments, name, place)
     with _as_plugin_error(place, architecture.file):
         model = function(**arguments)
-    _check_model(model, place)
+    if not isinstance(model, keras.Model):
+        raise PluginError(f"{place}: expected a keras.Model to be returned, found {type(model).__name__}")
     with _as_plugin_error(place, architecture.file):
         # `call` calls the layers one by one; calling the model would make it a single layer
         probabilities = model.call(images) if _is_graph(model) else model(images)
     _check_output(probabilities, data.num_classes, place)
-    return model, _in_float32(probabilities)
+    if keras.backend.standardize_dtype(probabilities.dtype) != "float32":
+        probabilities = keras.layers.Activation("linear", dtype="float32", name="in_float32")(probabilities)
+    return model, probabilities
 
 
 def check_outputs(core: keras.Model, place: str) -> None:
@@ -245,12 +249,8 @@ def _line_of(error: BaseException, place: str, file: str | None) -> str:
     return f"{file}:{lines[-1]}" if lines else place
 
 
-def _arguments(architecture: Architecture) -> dict[str, Any]:
-    """Parameters as keyword arguments, with lists as in the matrix instead of tuples."""
-    return {name: _with_lists(value) for name, value in architecture.parameters}
-
-
 def _with_lists(value: Any) -> Any:
+    """A parameter with lists as in the matrix instead of tuples."""
     return [_with_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
@@ -269,11 +269,6 @@ def _check_arguments(function: Build, arguments: Mapping[str, Any], name: str, p
         ) from error
 
 
-def _check_model(model: Any, place: str) -> None:
-    if not isinstance(model, keras.Model):
-        raise PluginError(f"{place}: expected a keras.Model to be returned, found {type(model).__name__}")
-
-
 def _is_graph(model: keras.Model) -> bool:
     """Whether the model is functional or sequential, and not a class with a `call` of its own."""
     return isinstance(model, keras.Sequential) or any(kind.__name__ == "Functional" for kind in type(model).__mro__)
@@ -287,9 +282,3 @@ def _check_output(probabilities: Any, classes: int, place: str) -> None:
             f"{place}: expected an output of shape (None, {classes}), a probability for each class, found "
             f"{tuple(probabilities.shape)}"
         )
-
-
-def _in_float32(probabilities: Any) -> Any:
-    if keras.backend.standardize_dtype(probabilities.dtype) == "float32":
-        return probabilities
-    return keras.layers.Activation("linear", dtype="float32", name="in_float32")(probabilities)

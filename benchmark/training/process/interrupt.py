@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import signal
 import threading
-from types import FrameType
 
 from benchmark.training.process.failures import StopRequestedError
 
@@ -15,11 +14,7 @@ def install() -> None:
     """Makes SIGTERM set the flag. Only the main thread of a process can do this; elsewhere nothing happens."""
     _requested.clear()
     if threading.current_thread() is threading.main_thread():
-        signal.signal(signal.SIGTERM, _note)
-
-
-def _note(_number: int, _frame: FrameType | None) -> None:
-    _requested.set()
+        signal.signal(signal.SIGTERM, lambda _number, _frame: _requested.set())
 
 
 def request() -> None:
@@ -27,7 +22,11 @@ def request() -> None:
     _requested.set()
 
 
+is_requested = _requested.is_set
+"""Whether SIGTERM has come."""
+
+
 def check() -> None:
     """Raises `StopRequestedError` once SIGTERM has come."""
-    if _requested.is_set():
+    if is_requested():
         raise StopRequestedError("SIGTERM: asked to stop")

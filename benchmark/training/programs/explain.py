@@ -33,7 +33,7 @@ from keras import layers
 from numpy.typing import NDArray
 
 from benchmark.files import write_whole
-from benchmark.matrix.cell import Cell, Data
+from benchmark.matrix.cell import Cell
 from benchmark.training.data.dataset import Dataset, open_dataset
 from benchmark.training.data.images import WHITE, decode_image
 from benchmark.training.networks.network import LayerGraph, Network, layer_graph
@@ -98,7 +98,11 @@ class Explainer:
             probabilities = np.asarray(tf.nn.softmax(scores)[0], dtype=np.float32)
             chosen = {label: scores[0, label] for label in choose(probabilities)}
         self.grid = tuple(activation.shape[1:3])
-        maps = {label: _weighted(activation[0], tape.gradient(score, activation)[0]) for label, score in chosen.items()}
+        maps = {}
+        for label, score in chosen.items():
+            weights = tf.reduce_mean(tape.gradient(score, activation)[0], axis=(0, 1))
+            evidence = tf.nn.relu(tf.reduce_sum(weights * activation[0], axis=-1))
+            maps[label] = np.asarray(evidence, dtype=np.float32)
         return ClassEvidence(probabilities, maps)
 
 
@@ -115,22 +119,16 @@ def _evidence_layer(network: Network, graph: LayerGraph) -> str:
     # layers before the first weights have learnt nothing
     for name in reversed(network.backbone[weighted.index(True) :] if any(weighted) else ()):
         activation = graph.outputs.get(name)
+        # lengths that the input leaves open, because a network takes images of any size, count as several positions
+        shape: tuple[int | None, ...] = getattr(activation, "shape", ())
+        has_positions = len(shape) == 4 and shape[1:3] != (1, 1)
         skipped = isinstance(network.core.get_layer(name), _NO_ACTIVATION)
-        if _has_positions(activation) and not skipped and _is_bottleneck(activation, graph):
+        if has_positions and not skipped and _is_bottleneck(activation, graph):
             return name
     raise DataError(
         f"{network.core.name} has no activation with several positions, so there is nothing that Grad-CAM could show; "
         "explain a convolutional network, at an image size that leaves more than one position"
     )
-
-
-def _has_positions(activation: Any) -> bool:
-    """Whether a tensor has height, width and more than one position.
-
-    Shapes that the input leaves open, because a network takes images of any size, count as several positions.
-    """
-    shape: tuple[int | None, ...] = getattr(activation, "shape", ())
-    return len(shape) == 4 and shape[1:3] != (1, 1)
 
 
 def _is_bottleneck(activation: Any, graph: LayerGraph) -> bool:
@@ -157,12 +155,6 @@ def _scores(network: Network, graph: LayerGraph) -> Any:
     return keras.ops.log(graph.whole.output + 1e-7)
 
 
-def _weighted(activation: Any, gradient: Any) -> Map:
-    """max(0, Σ_k w_k A_k) of an activation and the score's gradient by it, both [h, w, k]."""
-    weights = tf.reduce_mean(gradient, axis=(0, 1))
-    return np.asarray(tf.nn.relu(tf.reduce_sum(weights * activation, axis=-1)), dtype=np.float32)
-
-
 def upsample_map(grid_map: Map, height: int, width: int) -> Map:
     """A map at the size of its image, bilinear, divided by its maximum to 0..1; all 0 where it is 0 everywhere."""
     large = np.asarray(
@@ -186,17 +178,19 @@ def _input_images(request: Mapping[str, Any], cell: Cell) -> list[_InputImage]:
     names = list(request["images"])
     dataset = _dataset(request, cell) if not names or any(name.startswith(TEST) for name in names) else None
     if dataset is not None and not names:
-        names = _default_images(dataset)
-    return [
-        _test_image(name, dataset)
-        if dataset is not None and name.startswith(TEST)
-        else _InputImage(Path(name).name, _decoded(Path(name), cell.data), None)
-        for name in names
-    ]
-
-
-def _decoded(path: Path, data: Data) -> NDArray[np.uint8]:
-    return decode_image(path, data.image_size, data.channels, data.background or WHITE).pixels
+        # the first test image of each class, of a few classes
+        split = dataset.test.split
+        first = {int(label): int(index) for index, label in zip(split.indices[::-1], split.labels[::-1], strict=True)}
+        names = [f"{TEST}{first[label]}" for label in sorted(first)][:SHOWN_BY_DEFAULT]
+    images = []
+    for name in names:
+        if dataset is not None and name.startswith(TEST):
+            images.append(_test_image(name, dataset))
+        else:
+            size, channels, background = cell.data.image_size, cell.data.channels, cell.data.background or WHITE
+            pixels = decode_image(Path(name), size, channels, background).pixels
+            images.append(_InputImage(Path(name).name, pixels, None))
+    return images
 
 
 def _dataset(request: Mapping[str, Any], cell: Cell) -> Dataset:
@@ -209,13 +203,6 @@ def _dataset(request: Mapping[str, Any], cell: Cell) -> Dataset:
             f"{request['data_fingerprint']}, found {dataset.fingerprint}; explain image files instead"
         )
     return dataset
-
-
-def _default_images(dataset: Dataset) -> list[str]:
-    """The first test image of each class, of at most `SHOWN_BY_DEFAULT` classes."""
-    split = dataset.test.split
-    first = {int(label): int(index) for index, label in zip(split.indices[::-1], split.labels[::-1], strict=True)}
-    return [f"{TEST}{first[label]}" for label in sorted(first)][:SHOWN_BY_DEFAULT]
 
 
 def _test_image(name: str, dataset: Dataset) -> _InputImage:

@@ -90,17 +90,13 @@ def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
         data = cell.data
         form = prepared_size(data.source, data.image_size), data.channels, data.background or WHITE
         if form not in images:
-            images[form] = _decode_all(request["images"], *form)
+            images[form] = np.stack([decode_image(Path(path), *form).pixels for path in request["images"]])
         network, names = trained_network(
             cell, Path(item["weights"]), item["sha256"], allow_plugins=request["allow_plugins"]
         )
         probabilities = predict_images(network, images[form], request["views"], cell.seed)
         answers.append({"class_names": names, "probabilities": probabilities.astype(float).tolist()})
     return answers
-
-
-def _decode_all(paths: Sequence[str], image_size: int, channels: int, background: str) -> Images:
-    return np.stack([decode_image(Path(path), image_size, channels, background).pixels for path in paths])
 
 
 def run_program(arguments: Sequence[str], answer: Callable[[Mapping[str, Any]], list[dict[str, Any]]]) -> int:

@@ -18,7 +18,6 @@ own sources `location`, `test_fraction`, `class_names`, `background`, as the `Da
 
 from __future__ import annotations
 
-import importlib.metadata
 import json
 import logging
 import os
@@ -26,14 +25,14 @@ import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import redirect_stdout, suppress
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
-from benchmark import layout
+from benchmark import layout, machine
 from benchmark.catalog.cache import PREPARATION_VERSION, absent_images_note, prepared_directory, source_state
 from benchmark.catalog.facts import prepared_size
 from benchmark.catalog.image_folders import some
@@ -44,24 +43,13 @@ from benchmark.training.data.sources import DatasetRequest, SourceSummary
 from benchmark.training.process.failures import EXIT_DATA_ERROR, DataError
 from benchmark.training.weights.imagenet import fetch
 
+_RECORDED_PACKAGES = ("numpy", "pillow", "scikit-learn", "tensorflow", "tensorflow-datasets")
+
 Prepare = Callable[[DatasetRequest, Path], SourceSummary]
 """Writes the four arrays into a folder and returns their class names and notes."""
 
 
-def prepare(
-    source: str,
-    image_size: int,
-    color: str,
-    cache_root: str | os.PathLike[str],
-    offline: bool = False,
-    manual_directory: str | None = None,
-    data_directory: str | None = None,
-    location: str | None = None,
-    test_fraction: float | None = None,
-    class_names: Sequence[str] | None = None,
-    background: str | None = None,
-    processes: int = 1,
-) -> Path:
+def prepare(source: str, image_size: int, color: str, cache_root: str | os.PathLike[str], **where_from: Any) -> Path:
     """Prepares a dataset unless it is in the cache, and returns its folder.
 
     Of several processes that need the same dataset, one prepares it, and the others wait.
@@ -71,34 +59,15 @@ def prepare(
         image_size: Height and width in pixels, of sources that are kept in this size.
         color: `grey` or `rgb`.
         cache_root: Root of the cache.
-        offline: Further arguments: see `DatasetRequest`.
-        manual_directory: As above.
-        data_directory: As above.
-        location: As above.
-        test_fraction: As above.
-        class_names: As above.
-        background: As above.
-        processes: As above.
+        **where_from: The further fields of `DatasetRequest`.
 
     Raises:
         DataError: The source is unknown, missing, or damaged; the message names the cure.
         OSError: The cache cannot be written.
     """
-    image_size = prepared_size(source, image_size)
-    names = None if class_names is None else tuple(class_names)
-    request = DatasetRequest(
-        source,
-        image_size,
-        color,
-        offline,
-        manual_directory,
-        data_directory,
-        location,
-        test_fraction,
-        names,
-        background,
-        processes,
-    )
+    if where_from.get("class_names") is not None:
+        where_from["class_names"] = tuple(where_from["class_names"])
+    request = DatasetRequest(source, prepared_size(source, image_size), color, **where_from)
     directory = _place(request, cache_root)
     # before any lock, so that a finished dataset can be used from a read-only cache
     if is_complete(directory):
@@ -191,7 +160,7 @@ def _meta(request: DatasetRequest, directory: Path, content: SourceSummary) -> d
         "file_bytes": {name: layout.array_file(directory, name).stat().st_size for name in layout.ARRAYS},
         "modified_ns": modified_ns(directory),
         "fingerprint": fingerprint_of(directory),
-        "versions": {"python": platform.python_version(), **_versions()},
+        "versions": {"python": platform.python_version(), **machine.package_versions(_RECORDED_PACKAGES)},
     }
 
 
@@ -204,24 +173,6 @@ def _absent_classes(source: str, directory: Path, class_names: Sequence[str]) ->
     counts = np.bincount(np.load(layout.array_file(directory, "train_labels")), minlength=len(class_names))
     if single := [name for name, count in zip(class_names, counts.tolist(), strict=True) if count == 1]:
         yield f"{source}: one training image of {some(single)}, which is never taken for validation"
-
-
-def _versions() -> dict[str, str]:
-    versions = {}
-    for package in ("numpy", "pillow", "scikit-learn", "tensorflow", "tensorflow-datasets"):
-        with suppress(importlib.metadata.PackageNotFoundError):
-            versions[package] = importlib.metadata.version(package)
-    return versions
-
-
-def _dataset(**request: Any) -> dict[str, str]:
-    directory = prepare(**request)
-    meta = json.loads((directory / layout.META).read_text(encoding="utf-8"))
-    return {"directory": str(directory), "fingerprint": meta["fingerprint"]}
-
-
-def _weights(imagenet: str, offline: bool = False, manual_directory: str | None = None) -> dict[str, str]:
-    return {"path": str(fetch(imagenet, offline=offline, manual_directory=manual_directory))}
 
 
 class _Progress(logging.Handler):
@@ -241,7 +192,12 @@ def main(arguments: list[str]) -> int:
     logger.setLevel(logging.INFO)
     try:
         with redirect_stdout(sys.stderr):  # TFDS prints what it does
-            answer = _weights(**request) if "imagenet" in request else _dataset(**request)
+            if "imagenet" in request:
+                answer = {"path": str(fetch(request.pop("imagenet"), **request))}
+            else:
+                directory = prepare(**request)
+                meta = json.loads((directory / layout.META).read_text(encoding="utf-8"))
+                answer = {"directory": str(directory), "fingerprint": meta["fingerprint"]}
         code = 0
     except (DataError, OSError) as error:
         answer, code = {"error": str(error)}, EXIT_DATA_ERROR

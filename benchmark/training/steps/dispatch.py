@@ -5,6 +5,7 @@ Each backend has a module of its own, which is imported only where that backend 
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from typing import Any
 
@@ -48,15 +49,6 @@ def compiled_steps(
 
 def compiled_forward(model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
     """Images [b, h, w, c] to the output of `model` in its own type, with dropout off."""
-    backend = keras.backend.backend()
-    if backend == "jax":
-        from benchmark.training.steps.jax import forward_pass
-
-        return forward_pass(model)
-    if backend == "torch":
-        from benchmark.training.steps.torch import forward_pass
-
-        return forward_pass(model)
-    from benchmark.training.steps.tensorflow import forward_pass
-
-    return forward_pass(model)
+    backend = importlib.import_module(f"benchmark.training.steps.{keras.backend.backend()}")
+    forward: Callable[[NDArray[np.uint8]], NDArray[Any]] = backend.forward_pass(model)
+    return forward

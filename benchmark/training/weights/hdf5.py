@@ -77,7 +77,8 @@ def arrays_by_path(content: bytes, network: Network) -> Arrays:
     """
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
-            root = file["model_weights"] if _is_legacy_model(file) else file
+            is_legacy_model = "model_weights" in file and not _has_texts(file, "layer_names")
+            root = file["model_weights"] if is_legacy_model else file
             pairs = _legacy_pairs(root, network) if _has_texts(root, "layer_names") else _pairs(root, network)
             return _read(pairs)
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
@@ -85,10 +86,6 @@ def arrays_by_path(content: bytes, network: Network) -> Arrays:
 
 
 # ---- the legacy layout: a group for each layer, in the order of an attribute
-
-
-def _is_legacy_model(file: Any) -> bool:
-    return "model_weights" in file and not _has_texts(file, "layer_names")
 
 
 def _has_texts(group: Any, name: str) -> bool:
@@ -130,7 +127,8 @@ def _pairs(root: Any, network: Network) -> list[_Pair]:
 def _pairs_by_class(group: Any, layers: Iterable[Any]) -> Iterator[_Pair]:
     used: Counter[str] = Counter()
     for layer in layers:
-        kind = _snake_case(type(layer).__name__)
+        words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
+        kind = re.sub(r"([a-z])([A-Z])", r"\1_\2", words).lower()
         name = f"{kind}_{used[kind]}" if used[kind] else kind
         used[kind] += 1
         if name not in group:
@@ -141,10 +139,6 @@ def _pairs_by_class(group: Any, layers: Iterable[Any]) -> Iterator[_Pair]:
                 yield from _pairs_by_class(_member(inner, "layers", h5py.Group), layer.layers)
         elif datasets := _variables(inner):
             yield _Pair(layer.name, _in_order(layer), datasets)
-
-
-def _snake_case(name: str) -> str:
-    return re.sub(r"([a-z])([A-Z])", r"\1_\2", re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", name)).lower()
 
 
 def _variables(group: Any) -> list[Any]:

@@ -49,7 +49,8 @@ def verified_path(name: str) -> Path:
     """
     published = _published(name)
     try:
-        digest = _digest_of(published, published.path)
+        with published.path.open("rb") as file:
+            digest = hashlib.file_digest(file, published.algorithm).hexdigest()
     except OSError as error:
         raise _missing(name, published, error) from error
     _compare(published, published.path, digest)
@@ -112,11 +113,6 @@ def _cure(published: PublishedWeights) -> str:
         f"run `bench prepare` with a network; or put {published.url} ({published.stamp}) at {published.path}, or into "
         "a folder for `bench prepare --manual-dir FOLDER`"
     )
-
-
-def _digest_of(published: PublishedWeights, path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, published.algorithm).hexdigest()
 
 
 def _keep(name: str, published: PublishedWeights, open_source: Callable[[], BinaryIO], source: str) -> None:
