@@ -155,25 +155,21 @@ def _place(name: str, place: Path) -> Finding:
 
 
 def _datasets() -> Iterator[Finding]:
+    from benchmark.catalog.cache import default_cache_root
     from benchmark.catalog.facts import SOURCES
 
+    prepared = layout.prepared_folder(default_cache_root())
     for source in SOURCES:
         name = source.removeprefix("tfds:")
         if name == source:
             yield Finding("datasets", name, "comes with scikit-learn")
         elif list(tfds_root().glob(f"{name}/*/dataset_info.json")):
             yield Finding("datasets", name, f"present in {tfds_root() / name}")
-        elif _is_prepared(name):
+        elif any(prepared.glob(f"{name}-*/{layout.META}")):
             yield Finding("datasets", name, "present, prepared in the cache")
         else:
             cure = "`bench prepare` or the first `bench run` that needs it downloads it"
             yield Finding("datasets", name, "not downloaded yet", "missing", cure)
-
-
-def _is_prepared(name: str) -> bool:
-    from benchmark.catalog.cache import default_cache_root
-
-    return any(layout.prepared_folder(default_cache_root()).glob(f"{name}-*/{layout.META}"))
 
 
 def _weights() -> Iterator[Finding]:

@@ -32,7 +32,9 @@ def exit_code_for(error: BaseException, *, debug: bool) -> int:
         streams.say("interrupted")
         return 130
     if debug and not isinstance(error, click.ClickException):
-        _print_traceback(error)
+        import traceback
+
+        streams.say("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, click.ClickException):
         _explain_usage(error)
         return error.exit_code
@@ -81,9 +83,3 @@ def _defect(error: BaseException, *, debug: bool) -> str:
         return f"{what}\n  please report it with the traceback above"
     again = streams.command_line("--debug")
     return f"{what}\n  please report it with the traceback that this command prints:\n  {again}"
-
-
-def _print_traceback(error: BaseException) -> None:
-    import traceback
-
-    streams.say("".join(traceback.format_exception(error)).rstrip())

@@ -61,9 +61,10 @@ def decide_threads(request: MatrixRequest, plan: Plan, database: str, options: R
     chosen = _finished(request, plan, known.statuses)
     for speed_key, threads in chosen.items():
         _keep_choice(options, speed_key, threads, {"from": "finished cells"})
-    cells = _first_cells(plan, [speed_key for speed_key in plan.undecided if speed_key not in chosen])
-    if cells:
-        chosen |= _measure_threads(cells, known.durations_known(), options)
+    cells = {cell.cell_id: cell for cell in plan.cells}
+    first = {speed_key: cells[plan.auto[speed_key][0]] for speed_key in plan.undecided if speed_key not in chosen}
+    if first:
+        chosen |= _measure_threads(first, known.durations_known(), options)
     return request.load(chosen)
 
 
@@ -80,11 +81,6 @@ def _finished(request: MatrixRequest, plan: Plan, statuses: Mapping[str, str]) -
                 if planned.get(speed_key) and all(statuses.get(cell_id) in FINAL for cell_id in planned[speed_key]):
                     finished[speed_key] = threads
     return finished
-
-
-def _first_cells(plan: Plan, speed_keys: Sequence[str]) -> dict[str, Cell]:
-    cells = {cell.cell_id: cell for cell in plan.cells}
-    return {speed_key: cells[plan.auto[speed_key][0]] for speed_key in speed_keys}
 
 
 @dataclass(frozen=True, slots=True)

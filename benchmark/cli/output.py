@@ -158,8 +158,12 @@ def table(rows: Sequence[Row], columns: Sequence[Column], title: str | None = No
             overflow="fold",
         )
     for row in rows:
+        status_style = STATUS_STYLES.get(str(row.get("status")), "")
         drawn.add_row(
-            *(Text(_shown(row.get(column.key), column), style=_status_style(column, row)) for column in columns)
+            *(
+                Text(_shown(row.get(column.key), column), style=status_style if column.key == "status" else "")
+                for column in columns
+            )
         )
     return drawn
 
@@ -185,10 +189,6 @@ STATUS_STYLES = {
     Status.PENDING: "dim",
     "left out": "dim",
 }
-
-
-def _status_style(column: Column, row: Row) -> str:
-    return STATUS_STYLES.get(str(row.get("status")), "") if column.key == "status" else ""
 
 
 def _shown(value: Any, column: Column) -> str:

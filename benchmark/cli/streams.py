@@ -55,18 +55,16 @@ def prepare() -> None:
     codecs.register_error("ascii_art", _to_ascii)
     for stream in (sys.stdout, sys.stderr):
         if hasattr(stream, "reconfigure"):
-            stream.reconfigure(**_text_options(stream))
+            ascii_only = wants_ascii() or not str(stream.encoding).lower().startswith("utf")
+            if ascii_only:
+                stream.reconfigure(encoding="ascii", errors="ascii_art")
+            else:
+                stream.reconfigure(errors="replace")
 
 
 def _nowhere() -> TextIO:
     # Python has no stream object at all for a descriptor that was closed when it started
     return Path(os.devnull).open("w", encoding="utf-8")
-
-
-def _text_options(stream: Any) -> dict[str, str]:
-    if wants_ascii() or not str(stream.encoding).lower().startswith("utf"):
-        return {"encoding": "ascii", "errors": "ascii_art"}
-    return {"errors": "replace"}
 
 
 def _to_ascii(error: UnicodeError) -> tuple[str, int]:
@@ -101,21 +99,16 @@ def _console(*, stderr: bool) -> Console:
             raise BrokenPipeError
 
     interactive = (sys.stderr if stderr else sys.stdout).isatty()
+    claimed = os.environ.get("COLUMNS", "")
     return PipeAwareConsole(
         stderr=stderr,
-        width=None if interactive else _claimed_columns() or UNBOUNDED_COLUMNS,
+        width=None if interactive else (claimed.isdecimal() and int(claimed)) or UNBOUNDED_COLUMNS,
         force_terminal=True if os.environ.get("CLICOLOR_FORCE", "0") != "0" else None,
         no_color=True if "NO_COLOR" in os.environ or os.environ.get("CLICOLOR") == "0" else None,
         markup=False,
         emoji=False,
         highlight=False,
     )
-
-
-def _claimed_columns() -> int:
-    """`COLUMNS`, or 0 where it says nothing that could be a width."""
-    claimed = os.environ.get("COLUMNS", "")
-    return int(claimed) if claimed.isdecimal() else 0
 
 
 _shared: list[Console] = []

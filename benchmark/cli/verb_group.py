@@ -68,7 +68,9 @@ class VerbGroup(SuggestingGroup):
             code = super().main(args, *rest, **extra)
             sys.stdout.flush()
         except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the one place where errors end
-            code = error_exit.exit_code_for(error, debug=_wants_debug(args))
+            # asked here and not of click: parsing itself may be what failed
+            debug = "--debug" in (sys.argv[1:] if args is None else args)
+            code = error_exit.exit_code_for(error, debug=debug)
         sys.exit(code if isinstance(code, int) else 0)
 
     def make_context(self, *args: Any, **extra: Any) -> click.Context:
@@ -87,8 +89,3 @@ def _quiet_when_nobody_reads() -> Iterator[None]:
         yield
     except BrokenPipeError as error:
         raise click.exceptions.Exit(error_exit.exit_code_for(error, debug=False)) from error
-
-
-def _wants_debug(args: Sequence[str] | None) -> bool:
-    # asked here and not of click: parsing itself may be what failed
-    return "--debug" in (sys.argv[1:] if args is None else args)

@@ -98,19 +98,12 @@ def stored_choices(cache_root: Path) -> dict[str, int]:
         return {}
     found = {}
     for path in paths:
-        key, threads = _choice(read_record(path) or {})
-        if key is not None and key == _key(key["pace"]):
-            found[key["pace"]] = threads
+        record = read_record(path) or {}
+        key, threads = record.get("key"), record.get("threads")
+        pace = key.get("pace") if isinstance(key, dict) else None
+        if type(threads) is int and 1 <= threads <= machine.cpu_cores() and isinstance(pace, str) and key == _key(pace):
+            found[pace] = threads
     return found
-
-
-def _choice(record: Mapping[str, Any]) -> tuple[dict[str, Any] | None, int]:
-    """The key of a record and its number of threads; None for the key where either cannot be."""
-    key, threads = record.get("key"), record.get("threads")
-    sound = isinstance(key, dict) and isinstance(key.get("pace"), str)
-    if not sound or type(threads) is not int or not 1 <= threads <= machine.cpu_cores():
-        return None, 0
-    return key, threads
 
 
 def keep_choice(cache_root: Path, speed_key: str, threads: int, measured: Mapping[str, Any]) -> None:

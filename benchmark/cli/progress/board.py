@@ -20,10 +20,6 @@ FORECAST_SECONDS = 1.0
 """How often the scheduler's forecast is asked for at most."""
 
 
-def _nothing_known() -> float | None:
-    return None
-
-
 @dataclass(slots=True)
 class RunningCell:
     """One cell that is being worked on.
@@ -101,7 +97,7 @@ class Board:
     total: int = 0
     done: int = 0
     idle: set[str] = field(default_factory=set)
-    forecast: Forecast = _nothing_known
+    forecast: Forecast = lambda: None
     started: float = 0.0
     expected_end: float | None = None
     preparing: Mapping[str, str] = field(default_factory=dict)

@@ -15,7 +15,7 @@ from rich.text import Text
 from benchmark import units
 from benchmark.cli.progress.board import Board, FinishedCell, RunningCell
 from benchmark.cli.streams import messages_through
-from benchmark.events import EpochFinished, Event
+from benchmark.events import Event
 from benchmark.matrix.cell import Cell
 from benchmark.status import Status
 from benchmark.text import headline, one_line
@@ -130,8 +130,7 @@ class LiveDisplay:
     def progress(self, cell: Cell, event: Event) -> None:
         self.board.see(cell, event)
 
-    def epoch(self, cell: Cell, event: EpochFinished) -> None:
-        self.board.see(cell, event)
+    epoch = progress
 
     def cell_finished(self, cell: Cell, status: str, cause: str | None, seconds: float, detail: str | None) -> None:
         running = self.board.running.get(cell.cell_id)

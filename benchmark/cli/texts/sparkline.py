@@ -14,7 +14,9 @@ def sparkline(values: Sequence[float | None], width: int = 60) -> str:
 
     More values than `width` are thinned out evenly, first and last always kept.
     """
-    shown = [None if value is None or not math.isfinite(value) else value for value in _thinned(values, width)]
+    if len(values) > width:
+        values = [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]
+    shown = [None if value is None or not math.isfinite(value) else value for value in values]
     scale = max((abs(value) for value in shown if value is not None), default=0.0) or 1.0
     # to -1..1 first: the span of two huge losses is more than a float can hold
     shown = [None if value is None else value / scale for value in shown]
@@ -25,9 +27,3 @@ def sparkline(values: Sequence[float | None], width: int = 60) -> str:
 
 def _level(above: float, span: float) -> int:
     return len(BARS) // 2 if span == 0 else min(int(above / span * len(BARS)), len(BARS) - 1)
-
-
-def _thinned(values: Sequence[float | None], width: int) -> Sequence[float | None]:
-    if len(values) <= width:
-        return values
-    return [values[round(place * (len(values) - 1) / (width - 1))] for place in range(width)]

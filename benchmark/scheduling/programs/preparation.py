@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
@@ -240,9 +239,7 @@ class Preparations:
             task.process = None
 
     def _explain(self, task: _Task, exited: Exited | None) -> str:
-        words = ""
-        with contextlib.suppress(OSError):
-            words = task.log_path.read_text(errors="replace").strip()[-_LOG_TAIL_CHARACTERS:]
+        words = _tail(task.log_path).strip()
         if exited is not None and exited.signal:
             return f"preparing {task.name} was ended by {signal_name(exited.signal)}\n{words}"
         if (problem := _error_in(words)) is not None:
