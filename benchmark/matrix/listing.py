@@ -13,13 +13,15 @@ from benchmark.errors import BenchError, MatrixError
 from benchmark.matrix.planning.resolution import native_image_settings
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.reading.builtin import builtin_definitions
-from benchmark.matrix.reading.definitions import Definition, MergedDefinition, read_definitions
+from benchmark.matrix.reading.definitions import MergedDefinition, read_definitions
 from benchmark.matrix.reading.inheritance import merge_library
 from benchmark.matrix.reading.plugins import entry_points, read_plugins
 from benchmark.matrix.reading.toml import parse_toml, read_text
 from benchmark.matrix.reading.user_files import declared_classes, located, parameters_of
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, Origin
 from benchmark.matrix.settings import DEFAULTS, common_or_list, json_value
+
+_SUMMARIES = ("summary", "label", "source", "architecture")
 
 Row = dict[str, Any]
 """Flat and JSON-safe; `name` and `summary` first, then facts, then `extends` and `defined_in`."""
@@ -66,19 +68,16 @@ def _rows(family: str, facts_of: Callable[[MergedDefinition], Row], matrix: str 
     return [
         {
             "name": merged.name,
-            "summary": _summary(merged.definition),
+            # its own summary or what it is made of: the summary of what it extends does not describe it
+            "summary": str(
+                next((merged.definition.own[key] for key in _SUMMARIES if key in merged.definition.own), "")
+            ),
             **facts_of(merged),
             "extends": merged.definition.extends,
             "defined_in": "bench" if merged.definition.builtin else matrix,
         }
         for merged in library[family].values()
     ]
-
-
-def _summary(definition: Definition) -> str:
-    """Its own summary or what it is made of; the summary of what it extends does not describe it."""
-    own = definition.own
-    return str(next((own[key] for key in ("summary", "label", "source", "architecture") if key in own), ""))
 
 
 def _packaged(point: EntryPoint) -> Row:
@@ -120,15 +119,13 @@ def _model_facts(model: MergedDefinition) -> Row:
     whole = facts is not None and parameters.keys() == {*facts.parameters, "dropout"}
     return {
         "architecture": architecture,
-        "parameters": ", ".join(f"{name} = {_text(value)}" for name, value in parameters.items()),
+        "parameters": ", ".join(
+            f"{name} = {list(value) if isinstance(value, tuple) else value}" for name, value in parameters.items()
+        ),
         "minimum_image_size": facts.minimum_image_size(parameters) if facts and whole else None,
         "backbone_layers": facts.backbone_layers(parameters) if facts and whole else None,
         "imagenet_weights": facts.imagenet if facts else None,
     }
-
-
-def _text(value: Any) -> str:
-    return str(list(value)) if isinstance(value, tuple) else str(value)
 
 
 def _strategy_facts(strategy: MergedDefinition) -> Row:

@@ -6,6 +6,7 @@ the target of a symbolic link, and never a file that is recorded in the database
 
 from __future__ import annotations
 
+import glob
 import os
 import re
 import time
@@ -135,15 +136,11 @@ def _stages(root: Path, owners: dict[int, _Owner]) -> Iterator[Garbage]:
 def _beside(path: Path | None) -> Iterator[Garbage]:
     if path is None:
         return
-    for copy in sorted(path.parent.glob(_COPIES.format(name=_escaped(path.name)))):
+    for copy in sorted(path.parent.glob(_COPIES.format(name=glob.escape(path.name)))):
         status = copy.lstat()
         # nothing but its age is known; with a wrong clock it stays, or a copy in the making fails with a message
         if copy.is_file() and not copy.is_symlink() and time.time() - status.st_mtime > OLD_SECONDS:
             yield Garbage("temporary", copy, status.st_size)
-
-
-def _escaped(name: str) -> str:
-    return re.sub(r"([*?\[])", r"[\1]", name)
 
 
 def cache_garbage(cache_root: Path) -> list[Garbage]:

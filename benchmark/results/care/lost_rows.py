@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -80,16 +80,14 @@ def rebuild(connection: sqlite3.Connection, artifacts: Path) -> dict[str, int]:
     Returns:
         The number of rebuilt rows by table.
     """
-    rebuilt = dict.fromkeys(TABLE_NAMES, 0)
-    steps: tuple[tuple[str, Callable[[], int]], ...] = (
-        ("run", lambda: _rebuild_runs(connection)),
-        ("execution", lambda: _rebuild_executions(connection, artifacts)),
-        ("attempt", lambda: _rebuild_attempts(connection)),
-        ("cell", lambda: _rebuild_cells(connection)),
-    )
-    for table, step in steps:
-        rebuilt[table] += step()
-    return rebuilt
+    # in this order: each is made of those before it
+    return {
+        **dict.fromkeys(TABLE_NAMES, 0),
+        "run": _rebuild_runs(connection),
+        "execution": _rebuild_executions(connection, artifacts),
+        "attempt": _rebuild_attempts(connection),
+        "cell": _rebuild_cells(connection),
+    }
 
 
 _NAMED_RUNS = """

@@ -85,7 +85,9 @@ def merge(destination: Database, source: Database, destination_root: Path, sourc
     with source.reading() as there, destination.transaction() as here:
         runs, new = _merge_runs(there, here, done)
         _merge_cells(there, here, runs, done)
-        _merge_run_cells(there, here, new, done)
+        for old, number in new.items():
+            rows = _rows(there, sa.select(run_cell).where(run_cell.c.run_id == old).order_by(run_cell.c.position))
+            _insert_all(here, run_cell, [{**row, "run_id": number} for row in rows], done)
         claimed = cache(partial(claim, destination.location, here, destination_root))
         files = _Files(source_root, claimed, done)
         _Executions(there, here, runs, done, files).merge()
@@ -130,12 +132,6 @@ def _merge_cells(there: sa.Connection, here: sa.Connection, runs: Mapping[int, i
         for row in rows:
             row["first_run_id"] = runs[row["first_run_id"]]
         _insert_all(here, cell, rows, done)
-
-
-def _merge_run_cells(there: sa.Connection, here: sa.Connection, new: Mapping[int, int], done: Merge) -> None:
-    for old, number in new.items():
-        rows = _rows(there, sa.select(run_cell).where(run_cell.c.run_id == old).order_by(run_cell.c.position))
-        _insert_all(here, run_cell, [{**row, "run_id": number} for row in rows], done)
 
 
 class _Executions:
@@ -232,7 +228,8 @@ class _Executions:
             del row["artifact_id"]
             path = row["path"]
             row.update(execution_id=new, attempt_id=attempts[row["attempt_id"]])
-            row["path"] = _with_attempt(path, row["attempt_id"])
+            cell_id, _, *parts = PurePosixPath(path).parts
+            row["path"] = str(PurePosixPath(cell_id, str(row["attempt_id"]), *parts))
             if row["path"] not in known and self._files.copy(path, row):
                 rows.append(row)
         _insert_all(self._here, artifact, rows, self._done)
@@ -247,11 +244,6 @@ def _begins_with(longer: Sequence[tuple[Any, ...]], shorter: Sequence[tuple[Any,
     return len(longer) >= len(shorter) and all(
         long[:2] == short[:2] and short[2] in {long[2], Cause.ABANDONED} for long, short in pairs
     )
-
-
-def _with_attempt(path: str, attempt_id: int) -> str:
-    parts = PurePosixPath(path).parts
-    return str(PurePosixPath(parts[0], str(attempt_id), *parts[2:]))
 
 
 class _Files:

@@ -12,6 +12,7 @@ import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -258,7 +259,11 @@ def _fill(
     if script is None:
         roots = {entry.name: entry.root for entry in pages.catalogue() if entry.kind == "table"}
         highest = _highest(pages.tree(roots["sqlite_sequence"])) if "sqlite_sequence" in roots else {}
-        tables = {name: _rows_of_pages(pages, roots[name], formats[name]) for name in names if name in roots}
+        tables = {
+            name: map(partial(formats[name].row, exact=False), pages.tree(roots[name]))
+            for name in names
+            if name in roots
+        }
     else:
         highest = _highest(
             Record(None, (row.get("name"), row.get("seq"))) for row in script.rows("sqlite_sequence") if row
@@ -275,10 +280,6 @@ def _fill(
     count = "SELECT count(*) FROM {}".format
     saved = {name: connection.execute(count(name)).fetchone()[0] for name in formats}
     return saved, bad + (pages.bad_records if script is None else 0), highest
-
-
-def _rows_of_pages(pages: PageFile, root: int, table_format: _TableFormat) -> Iterator[tuple[Any, ...] | None]:
-    return (table_format.row(record, exact=False) for record in pages.tree(root))
 
 
 def _by_table(lost_records: Iterable[Record], formats: dict[str, _TableFormat]) -> dict[str, list[tuple[Any, ...]]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -86,15 +87,9 @@ def starts(database: Database, machine: str) -> dict[str, float]:
     shortest: dict[str, float] = {}
     with database.reading() as connection:
         for row in connection.execute(rows):
-            seconds = _seconds_between(row.begun, row.first)
-            if seconds is not None and seconds >= 0:
-                shortest[row.backend] = min(seconds, shortest.get(row.backend, seconds))
+            # a text that is no date and time tells nothing
+            with suppress(TypeError, ValueError):
+                begun, first = map(datetime.fromisoformat, (row.begun, row.first))
+                if (seconds := (first - begun).total_seconds()) >= 0:
+                    shortest[row.backend] = min(seconds, shortest.get(row.backend, seconds))
     return shortest
-
-
-def _seconds_between(begin: str, end: str) -> float | None:
-    """None where one of the texts is no date and time."""
-    try:
-        return (datetime.fromisoformat(end) - datetime.fromisoformat(begin)).total_seconds()
-    except (TypeError, ValueError):
-        return None

@@ -212,11 +212,6 @@ def network_file_system(path: Path, mounts: Path = Path("/proc/self/mountinfo"))
         # of two mounts on one place the later one hides the other
         if path.is_relative_to(point) and len(point.parts) >= longest:
             kind, longest = os.fsdecode(kinds[0]), len(point.parts)
-    return kind if _is_network(kind) else None
-
-
-def _is_network(kind: str) -> bool:
     family, _, name = kind.lower().partition(".")
-    if family == "fuse":
-        return name not in LOCAL_FUSE
-    return family in NETWORK_FILE_SYSTEMS
+    is_network = name not in LOCAL_FUSE if family == "fuse" else family in NETWORK_FILE_SYSTEMS
+    return kind if is_network else None

@@ -165,15 +165,12 @@ def _server_lock(location: Location, *, wait: bool) -> Iterator[None]:
                 if not wait:
                     raise BusyError(_busy(location, _server_holder(connection)))
                 time.sleep(POLL_SECONDS)
-            connection.exec_driver_sql("SELECT set_config('application_name', %s, false)", (_label(),))
+            # PostgreSQL truncates application_name to 63 bytes
+            label = f"bench {os.getpid()} {socket.gethostname()}"[:63]
+            connection.exec_driver_sql("SELECT set_config('application_name', %s, false)", (label,))
             yield
     finally:
         engine.dispose()
-
-
-def _label() -> str:
-    # PostgreSQL truncates application_name to 63 bytes
-    return f"bench {os.getpid()} {socket.gethostname()}"[:63]
 
 
 def _server_holder(connection: sa.Connection) -> Holder | None:

@@ -58,9 +58,11 @@ def storage_errors(name: str, path: Path | None = None) -> Iterator[None]:
             raise
         original = error.orig if isinstance(error, sa.exc.DBAPIError) else error
         kind = DiskError if _code(original) in _DISK else StorageError
-        holders = _holders(path) if _code(original) == sqlite3.SQLITE_BUSY else ""
+        is_locked = _code(original) == sqlite3.SQLITE_BUSY
+        holders = machine.lock_holders([path, side_file(path, "-shm")]) if path is not None and is_locked else []
+        held_by = f"; held by {', '.join(holders)}" if holders else ""
         cure = cure.replace("FILE", f"'{name}'")
-        raise kind(f"{name}: {cure} ({str(original).strip()}{holders})") from error
+        raise kind(f"{name}: {cure} ({str(original).strip()}{held_by})") from error
     except UnicodeDecodeError as error:
         # where the schema itself is damaged, the driver fails to decode its own error message
         cure = _SQLITE_CURES[sqlite3.SQLITE_CORRUPT].replace("FILE", f"'{name}'")
@@ -82,9 +84,3 @@ def cure_of(error: sa.exc.DBAPIError | sqlite3.Error) -> str | None:
 def _code(error: object) -> int:
     # the low byte is the primary result code, the rest extends it (https://sqlite.org/rescode.html)
     return int(getattr(error, "sqlite_errorcode", 0)) & 0xFF
-
-
-def _holders(path: Path | None) -> str:
-    files = [] if path is None else [path, side_file(path, "-shm")]
-    holders = machine.lock_holders(files)
-    return f"; held by {', '.join(holders)}" if holders else ""
