@@ -16,16 +16,7 @@ from functools import cache
 from typing import Any
 
 from benchmark.files import sha256_of
-from benchmark.matrix.cell import (
-    Architecture,
-    Cell,
-    Data,
-    EarlyStopping,
-    ReduceLearningRate,
-    Stage,
-    Weights,
-    is_table,
-)
+from benchmark.matrix.cell import Architecture, Cell, Data, EarlyStopping, ReduceLearningRate, Stage, Weights, is_table
 
 TRAINING_VERSION = 1
 """Increased when the same cell would give other results than before."""

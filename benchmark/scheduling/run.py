@@ -43,6 +43,9 @@ from benchmark.status import Cause, Status
 
 FAILED_EXIT_CODE = 3
 
+_OF_MACHINE = ("python_version", "os", "cpu_model", "cpu_cores", "memory_bytes", "gpu_driver", "boot_id")
+"""Facts of the machine that a run records under the same names."""
+
 
 def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Observer) -> RunSummary:
     """Runs every cell of the plan that has no result yet, and tells the observer as it goes.
@@ -210,18 +213,12 @@ def _facts(plan: Plan, options: RunOptions, forecast_seconds: float | None, data
         package_version=benchmark.__version__,
         git_commit=git.commit,
         git_dirty=git.dirty,
-        python_version=here.python_version,
+        **{name: getattr(here, name) for name in _OF_MACHINE},
         backend_version=versions.get("tensorflow"),
         keras_version=versions.get("keras"),
         numpy_version=versions.get("numpy"),
-        os=here.os,
-        cpu_model=here.cpu_model,
-        cpu_cores=here.cpu_cores,
-        memory_bytes=here.memory_bytes,
         gpu_names=", ".join(gpu.name for gpu in here.gpus) or None,
-        gpu_driver=here.gpu_driver,
         pid=os.getpid(),
-        boot_id=here.boot_id,
         process_start_ticks=machine.process_start_ticks(os.getpid()),
         forecast_seconds=forecast_seconds,
     )

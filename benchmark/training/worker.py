@@ -20,24 +20,8 @@ from typing import Any
 import keras
 import numpy as np
 
-from benchmark import faults, layout, machine
+from benchmark import events, faults, layout, machine
 from benchmark.catalog.facts import PLUGIN
-from benchmark.events import (
-    ArtifactWritten,
-    CheckpointFailed,
-    Completed,
-    Diverged,
-    Evaluated,
-    Event,
-    Failed,
-    Interrupted,
-    Job,
-    ModelBuilt,
-    Predicted,
-    Resumed,
-    StagesTaken,
-    Started,
-)
 from benchmark.files import sha256_of, write_whole
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import TRAINING_VERSION
@@ -68,14 +52,14 @@ from benchmark.training.weights.weight_files import (
     write_weights,
 )
 
-Emit = Callable[[Event], object]
+Emit = Callable[[events.Event], object]
 
 
 _SAMPLE_IMAGES = 32
 """Test images on which a saved model is compared with the network it was made from."""
 
 
-def main(job: Job, emit: Emit) -> int:
+def main(job: events.Job, emit: Emit) -> int:
     """Runs a job, or its trial, to its end and emits how it ended; no exception leaves this function.
 
     Args:
@@ -96,9 +80,11 @@ def main(job: Job, emit: Emit) -> int:
         else:
             attempt.try_out(job.trial_seconds)
     except DivergedError as error:
-        emit(Diverged(error.epoch, error.batch))
+        emit(events.Diverged(error.epoch, error.batch))
     except Exception as error:  # noqa: BLE001  every failure becomes an event with its cause
-        emit(Failed(cause_of(error), type(error).__name__, str(error)[:20_000], traceback.format_exc()[-60_000:]))
+        emit(
+            events.Failed(cause_of(error), type(error).__name__, str(error)[:20_000], traceback.format_exc()[-60_000:])
+        )
         return 1
     return 0
 
@@ -106,7 +92,7 @@ def main(job: Job, emit: Emit) -> int:
 class _Attempt:
     """One run of `main`: the cell, its folders, and the steps from the job to its artifacts."""
 
-    def __init__(self, job: Job, emit: Emit) -> None:
+    def __init__(self, job: events.Job, emit: Emit) -> None:
         self._began = perf_counter()
         self._job = job
         self._emit = emit
@@ -126,8 +112,8 @@ class _Attempt:
             try:
                 writer.flush()
             except OSError as error:
-                self._emit(CheckpointFailed(writer.written_epoch, f"{type(error).__name__}: {error}"))
-            self._emit(Interrupted(writer.written_epoch))
+                self._emit(events.CheckpointFailed(writer.written_epoch, f"{type(error).__name__}: {error}"))
+            self._emit(events.Interrupted(writer.written_epoch))
 
     def try_out(self, seconds: float) -> None:
         """Times a few steps of the stages that the job names, without writing files."""
@@ -141,7 +127,7 @@ class _Attempt:
         interrupt.install()
         forbid_network()
         runtime = prepare_process(self._job, self._cell)
-        self._emit(Started(runtime.backend_version, runtime.keras_version, runtime.threads, runtime.device_name))
+        self._emit(events.Started(runtime.backend_version, runtime.keras_version, runtime.threads, runtime.device_name))
         dataset = self._open_data()
         faults.point("build")
         network, digest = self._build(dataset)
@@ -192,11 +178,11 @@ class _Attempt:
         load_weights(network, file, dataset.class_names, source)
         return file.sha256
 
-    def _model_built(self, network: Network, dataset: Dataset, digest: str | None) -> ModelBuilt:
+    def _model_built(self, network: Network, dataset: Dataset, digest: str | None) -> events.ModelBuilt:
         core = network.core
         # that of the first layer with weights: the last one computes in float32 whatever the precision
         layers = map(core.get_layer, (*network.backbone, *network.head))
-        return ModelBuilt(
+        return events.ModelBuilt(
             parameters=core.count_params(),
             trainable_parameters=set_trainable(network, self._cell.stages[-1].train),
             train_examples=len(dataset.training),
@@ -214,18 +200,18 @@ class _Attempt:
         if state and state.data_fingerprint not in {"", dataset.fingerprint}:
             state, rejected = None, [*rejected, "it was trained on other data; they have changed since"]
         for reason in rejected:
-            self._emit(CheckpointFailed(state.epoch if state else 0, f"not resumed from: {reason}"))
+            self._emit(events.CheckpointFailed(state.epoch if state else 0, f"not resumed from: {reason}"))
         if state:
-            self._emit(Resumed(state.epoch))
+            self._emit(events.Resumed(state.epoch))
         return state
 
     def _shared_state(self, stored: StoredStages) -> State | None:
         """The state in which another cell ended the first stages that both have in common."""
         state, rejected = stored.load_longest()
         for reason in rejected:
-            self._emit(CheckpointFailed(0, f"not begun from: {reason}"))
+            self._emit(events.CheckpointFailed(0, f"not begun from: {reason}"))
         if state:
-            self._emit(StagesTaken(state.stage))
+            self._emit(events.StagesTaken(state.stage))
         return state
 
     def _complete(self, trainer: Trainer, network: Network, dataset: Dataset) -> None:
@@ -244,14 +230,14 @@ class _Attempt:
         self._emit_written("history", layout.HISTORY)
         write_whole(self._directory / layout.PREDICTIONS, predictions)
         self._emit_written("predictions", layout.PREDICTIONS)
-        for part in Predicted(layout.PREDICTIONS, len(dataset.test), dataset.class_names).parts():
+        for part in events.Predicted(layout.PREDICTIONS, len(dataset.test), dataset.class_names).parts():
             self._emit(part)
         for kind in self._cell.save:
             sample, _ = next(dataset.test.batches(_SAMPLE_IMAGES))
             self._emit_written(kind, save_network(network.core, kind, self._directory, sample))
         faults.point("complete")
         self._emit(
-            Completed(
+            events.Completed(
                 epochs=len(trainer.history),
                 fit_seconds=math.fsum([trainer.features.seconds, *(epoch.seconds for epoch in trainer.history)]),
                 total_seconds=perf_counter() - self._began,
@@ -262,9 +248,9 @@ class _Attempt:
 
     def _emit_written(self, kind: str, name: str) -> None:
         path = self._directory / name
-        self._emit(ArtifactWritten(kind, name, sha256_of(path), path.stat().st_size))
+        self._emit(events.ArtifactWritten(kind, name, sha256_of(path), path.stat().st_size))
 
-    def _test(self, trainer: Trainer, dataset: Dataset) -> tuple[Evaluated, bytes]:
+    def _test(self, trainer: Trainer, dataset: Dataset) -> tuple[events.Evaluated, bytes]:
         """Predicts for the test set, once, with the current weights: the event, and the content of `predictions.npz`."""
         test = dataset.test
         began, last = perf_counter(), trainer.history[-1]
@@ -277,7 +263,7 @@ class _Attempt:
         labels = test.split.labels
         plain = predict(*trainer.test_inputs(), batch_size, beat)
         scores = compute_scores(plain, labels)
-        evaluated = Evaluated(scores.accuracy, scores.loss, trainer.best.epoch, perf_counter() - began)
+        evaluated = events.Evaluated(scores.accuracy, scores.loss, trainer.best.epoch, perf_counter() - began)
         mean = None
         if self._cell.tta:
             viewer = ViewGenerator(test.images.shape[1:], self._cell.seed)

@@ -6,12 +6,7 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 from benchmark.reporting.notation import written
-from benchmark.reporting.rows.differences import (
-    judge_all,
-    provenance_that_differs,
-    remarks_on,
-    settings_that_differ,
-)
+from benchmark.reporting.rows.differences import judge_all, provenance_that_differs, remarks_on, settings_that_differ
 from benchmark.reporting.rows.groups import Group, partner, varying_settings, where
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY
 from benchmark.reporting.rows.missing_results import reasons

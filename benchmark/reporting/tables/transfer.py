@@ -7,12 +7,7 @@ from dataclasses import dataclass, replace
 
 from benchmark.matrix.report_spec import TransferSpec
 from benchmark.reporting.notation import number
-from benchmark.reporting.rows.differences import (
-    judge_all,
-    provenance_that_differs,
-    remarks_on,
-    settings_that_differ,
-)
+from benchmark.reporting.rows.differences import judge_all, provenance_that_differs, remarks_on, settings_that_differ
 from benchmark.reporting.rows.groups import Group, partner, varying_settings, where
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import (

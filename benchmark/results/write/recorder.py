@@ -11,18 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from benchmark.events import (
-    ArtifactWritten,
-    CheckpointFailed,
-    Completed,
-    Diverged,
-    EpochFinished,
-    Evaluated,
-    Event,
-    Exited,
-    Failed,
-    StageStarted,
-)
+from benchmark import events
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import LeftOut
 from benchmark.results.records import AttemptStart, PredictionRow, RunFacts, StaleAttempt
@@ -148,30 +137,30 @@ class Recorder:
         self._running[start.attempt_id] = running
         return start
 
-    def record(self, attempt_id: int, event: Event) -> None:
+    def record(self, attempt_id: int, event: events.Event) -> None:
         """Enter what a worker told. Epochs are in the database on return unless they are very short (see `flush`)."""
         running = self._running.get(attempt_id)
         if running is None:
             log.warning("attempt %d has ended; its late %s was not recorded", attempt_id, type(event).__name__)
             return
         match event:
-            case EpochFinished():
+            case events.EpochFinished():
                 self._record_epoch(running, event)
-            case Evaluated():
+            case events.Evaluated():
                 running.kept.update({name: getattr(event, name) for name in outcome.TEST_METRICS})
                 running.kept["best_epoch"] = event.best_epoch
                 self._update(running, {}, {"evaluate_seconds": event.seconds, **running.execution_columns()})
-            case ArtifactWritten():
+            case events.ArtifactWritten():
                 with self._writing() as connection:
                     attempts.insert_artifact(connection, running, event)
-            case StageStarted():
+            case events.StageStarted():
                 running.features_seconds = event.features_seconds
                 self._record_facts(running, event)
-            case Completed():
+            case events.Completed():
                 running.completed = event
-            case Diverged():
+            case events.Diverged():
                 running.diverged = event
-            case Failed():
+            case events.Failed():
                 running.failed = event
             case _:
                 self._record_facts(running, event)
@@ -194,9 +183,9 @@ class Recorder:
         *,
         state: str,
         detail: str | None = None,
-        exited: Exited | None = None,
+        exited: events.Exited | None = None,
         log_tail: str | None = None,
-        error: Failed | None = None,
+        error: events.Failed | None = None,
         disturbed: bool | None = None,
         will_retry: bool = False,
         predictions: PredictionRow | None = None,
@@ -241,7 +230,7 @@ class Recorder:
             attempts.finish_run(connection, run_id, state, exit_code, self._now())
         self._own_runs.discard(run_id)
 
-    def _record_epoch(self, running: RunningAttempt, event: EpochFinished) -> None:
+    def _record_epoch(self, running: RunningAttempt, event: events.EpochFinished) -> None:
         if not running.pending:
             running.pending_since = self._monotonic()
         warning = running.add_epoch(event)
@@ -253,8 +242,8 @@ class Recorder:
             with self._writing():
                 pass
 
-    def _record_facts(self, running: RunningAttempt, event: Event) -> None:
-        if isinstance(event, CheckpointFailed):
+    def _record_facts(self, running: RunningAttempt, event: events.Event) -> None:
+        if isinstance(event, events.CheckpointFailed):
             note = f"checkpoint_failed at epoch {event.epoch}: {event.reason}"
             log.warning("cell %s, attempt %d: %s", running.cell_id, running.attempt_id, note)
             running.notes.append(note)

@@ -9,17 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql, sqlite
 
-from benchmark.events import (
-    Completed,
-    Diverged,
-    EpochFinished,
-    Failed,
-    Launched,
-    ModelBuilt,
-    Resumed,
-    StageStarted,
-    Started,
-)
+from benchmark import events
 from benchmark.results.schema.nan_values import NAN_COLUMN, nan_to_null, null_to_nan
 from benchmark.results.schema.tables import attempt, epoch, execution
 from benchmark.results.write.result_digest import EPOCH_FIELDS, exact
@@ -63,11 +53,11 @@ class RunningAttempt:
     pending: list[dict[str, Any]] = field(default_factory=list)
     pending_since: float = 0.0
     notes: list[str] = field(default_factory=list)
-    completed: Completed | None = None
-    diverged: Diverged | None = None
-    failed: Failed | None = None
+    completed: events.Completed | None = None
+    diverged: events.Diverged | None = None
+    failed: events.Failed | None = None
 
-    def add_epoch(self, event: EpochFinished) -> str | None:
+    def add_epoch(self, event: events.EpochFinished) -> str | None:
         """Adds a finished epoch; returns a warning when it differs from an earlier run of the same epoch, else None.
 
         An epoch that is replayed with the same metrics after a resume leaves its row as it is; one that was computed
@@ -98,7 +88,7 @@ class RunningAttempt:
         """Adds an epoch that is in the database already; the row has NaN restored."""
         self._remember(row["epoch"], tuple(exact(row[name]) for name in EPOCH_FIELDS), row["seconds"])
 
-    def _keep(self, event: EpochFinished) -> None:
+    def _keep(self, event: events.EpochFinished) -> None:
         if self.keeps_last or event.improved or event.epoch == 1:
             self.kept.update({name: getattr(event, name) for name in KEPT_METRICS})
             self.kept["best_epoch"] = event.epoch
@@ -115,13 +105,13 @@ class RunningAttempt:
 def columns_of(event: object) -> tuple[dict[str, Any], dict[str, Any]] | None:
     """Returns the columns of `attempt` and of `execution` that an event fills; None for events that fill none directly."""
     match event:
-        case Launched() | Started():
+        case events.Launched() | events.Started():
             return asdict(event), {}
-        case ModelBuilt():
+        case events.ModelBuilt():
             return {}, asdict(event)
-        case Resumed():
+        case events.Resumed():
             return {"resumed_from_epoch": event.epoch}, {"resumed": True}
-        case StageStarted():
+        case events.StageStarted():
             return {}, {name: getattr(event, name) for name in ORIGIN_COLUMNS}
         case _:
             return None

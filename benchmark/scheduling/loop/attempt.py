@@ -7,17 +7,7 @@ import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from benchmark import layout
-from benchmark.events import (
-    ArtifactWritten,
-    Completed,
-    Diverged,
-    Event,
-    Failed,
-    Interrupted,
-    Predicted,
-    ProtocolError,
-)
+from benchmark import events, layout
 from benchmark.matrix.cell import Cell
 from benchmark.results.records import AttemptStart
 from benchmark.scheduling.decisions.verdicts import Evidence, Result
@@ -84,28 +74,28 @@ class Attempt:
     stopping: bool = False
     kill_at: float | None = None
     force_at: float | None = None
-    artifacts: list[ArtifactWritten] = field(default_factory=list)
-    predicted: Predicted | None = None
+    artifacts: list[events.ArtifactWritten] = field(default_factory=list)
+    predicted: events.Predicted | None = None
 
     @property
     def attempt_id(self) -> int:
         return self.start.attempt_id
 
     @property
-    def error(self) -> Failed | None:
-        return self.result if isinstance(self.result, Failed) else None
+    def error(self) -> events.Failed | None:
+        return self.result if isinstance(self.result, events.Failed) else None
 
-    def hear_worker(self, now: float) -> list[Event]:
+    def hear_worker(self, now: float) -> list[events.Event]:
         """What the worker has said by now, in order. After a protocol error it is heard no more, and killed."""
         if self.protocol is not None:
             self.process.events.discard()
             return []
-        said: list[Event] = []
+        said: list[events.Event] = []
         try:
             for event in self.process.hear_worker():
                 said.append(event)
                 self._take_in(event, now)
-        except ProtocolError as error:
+        except events.ProtocolError as error:
             self.break_off(str(error), now)
         return said
 
@@ -114,14 +104,14 @@ class Attempt:
         self.protocol = reason
         self.kill(now)
 
-    def _take_in(self, event: Event, now: float) -> None:
+    def _take_in(self, event: events.Event, now: float) -> None:
         self.stall.note(event, now)
-        if isinstance(event, Completed | Diverged | Interrupted | Failed):
+        if isinstance(event, events.Completed | events.Diverged | events.Interrupted | events.Failed):
             self.result = event
             self.kill_at = min(now + LEAVE_SECONDS, self.kill_at or now + LEAVE_SECONDS)
-        elif isinstance(event, ArtifactWritten):
+        elif isinstance(event, events.ArtifactWritten):
             self.artifacts.append(event)
-        elif isinstance(event, Predicted):
+        elif isinstance(event, events.Predicted):
             self.predicted = event.joined(self.predicted)
 
     def stop(self, now: float, grace: float) -> None:

@@ -9,13 +9,13 @@ to save their states, and what they tell meanwhile is told again when the next r
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from benchmark import faults, machine
 from benchmark.errors import DiskError, StorageError
-from benchmark.events import EpochFinished, Event, Exited, Failed
+from benchmark.events import EpochFinished, Event
 from benchmark.matrix.cell import Cell
-from benchmark.results.records import AttemptStart, PredictionRow
+from benchmark.results.records import AttemptStart
 from benchmark.results.write.recorder import Recorder
 from benchmark.scheduling.decisions.verdicts import Verdict
 from benchmark.scheduling.processes.slots import Grant
@@ -88,32 +88,13 @@ class RetryingRecorder:
         if isinstance(event, EpochFinished):
             faults.point("commit")
 
-    def finish_attempt(
-        self,
-        attempt_id: int,
-        verdict: Verdict,
-        *,
-        exited: Exited | None = None,
-        error: Failed | None = None,
-        log_tail: str | None = None,
-        disturbed: bool = False,
-        will_retry: bool = False,
-        predictions: PredictionRow | None = None,
-    ) -> bool | None:
-        """Enters how an attempt ended; None when nothing can be written any more."""
-        return self._write(
-            lambda: self._recorder.finish_attempt(
-                attempt_id,
-                state=verdict.state,
-                detail=verdict.detail,
-                exited=exited,
-                log_tail=log_tail,
-                error=error,
-                disturbed=disturbed,
-                will_retry=will_retry,
-                predictions=predictions,
-            )
-        )
+    def finish_attempt(self, attempt_id: int, verdict: Verdict, **facts: Any) -> bool | None:
+        """Enters how an attempt ended, with the further facts that `Recorder.finish_attempt` takes.
+
+        None when nothing can be written any more.
+        """
+        known = {"state": verdict.state, "detail": verdict.detail, **facts}
+        return self._write(lambda: self._recorder.finish_attempt(attempt_id, **known))
 
     def block(self, cell: Cell, reason: str) -> None:
         """Enters that a cell cannot run, because its parent has no weights."""

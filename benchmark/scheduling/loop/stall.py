@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-from benchmark.events import (
-    EpochFinished,
-    Evaluated,
-    Event,
-    Launched,
-    ModelBuilt,
-    Progress,
-    Resumed,
-    StagesTaken,
-    StageStarted,
-    StageStored,
-    Started,
-)
+from benchmark import events
 from benchmark.scheduling.run_options import RunOptions
 
-_BEFORE_TRACING = (Launched, Started, ModelBuilt, Resumed, StagesTaken, StageStored, StageStarted)
-_SIGNS = (*_BEFORE_TRACING, EpochFinished, Evaluated)
+_BEFORE_TRACING = (
+    events.Launched,
+    events.Started,
+    events.ModelBuilt,
+    events.Resumed,
+    events.StagesTaken,
+    events.StageStored,
+    events.StageStarted,
+)
+_SIGNS = (*_BEFORE_TRACING, events.EpochFinished, events.Evaluated)
 
 
 class StallDetector:
@@ -35,20 +31,20 @@ class StallDetector:
         self._first_batch = True
         self._place = "at the start"
 
-    def note(self, event: Event, now: float) -> None:
+    def note(self, event: events.Event, now: float) -> None:
         """Takes a sign of life.
 
         `Progress` is told between batches by the thread that trains, never by a heartbeat; batches of validation and
         evaluation repeat the position of the last training batch.
         """
-        if isinstance(event, Progress):
+        if isinstance(event, events.Progress):
             self._first_batch = False
             self._place = f"after epoch {event.epoch}, batch {event.batch} of {event.batches}"
             self._last_sign = now
         elif isinstance(event, _SIGNS):
             self._last_sign = now
             self._first_batch = isinstance(event, _BEFORE_TRACING)
-            if isinstance(event, EpochFinished):
+            if isinstance(event, events.EpochFinished):
                 self._place = f"after epoch {event.epoch}"
 
     def deadline(self) -> float:
