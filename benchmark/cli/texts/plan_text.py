@@ -123,7 +123,8 @@ def _document(
 
 def _statuses(plan: Plan, known: History) -> Counter[str]:
     """How many cells have each recorded status."""
-    return Counter(known.statuses.get(cell.cell_id, Status.PENDING) for cell in plan.cells)
+    statuses = known.statuses
+    return Counter(statuses.get(cell.cell_id, Status.PENDING) for cell in plan.cells)
 
 
 def _print(
