@@ -346,26 +346,10 @@ class Exited:
 
 
 Event: TypeAlias = (
-    Launched
-    | Started
-    | ModelBuilt
-    | Resumed
-    | StagesTaken
-    | StageStored
-    | StageStarted
-    | Progress
-    | EpochFinished
-    | CheckpointFailed
-    | ArtifactWritten
-    | Evaluated
-    | Predicted
-    | Completed
-    | Diverged
-    | Interrupted
-    | Tried
-    | Failed
+    Launched | Started | ModelBuilt | Resumed | StagesTaken | StageStored | StageStarted | Progress | EpochFinished
+    | CheckpointFailed | ArtifactWritten | Evaluated | Predicted | Completed | Diverged | Interrupted | Tried | Failed
     | Exited
-)
+)  # fmt: skip
 
 _KINDS: dict[str, type] = {kind.__name__: kind for kind in typing.get_args(Event)}
 _TAG = "event"

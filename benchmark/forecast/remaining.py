@@ -182,14 +182,11 @@ class Remaining:
         # A large matrix is summed up again only so often that it does not cost more than 2 % of a core.
         begun = time.monotonic()
         if begun >= self._next_time:
-            self._answer = self._sum_up()
+            cells = list(self._work())
+            work = [work_of(cell, self._running.left(cell, spent), running=spent is not None) for cell, spent in cells]
+            self._answer = max(ends(work, self._room()).values(), default=0.0)
+            if all(spent is None for _, spent in cells):
+                self._answer += self._running.start_seconds(cell for cell, _ in cells)
             now = time.monotonic()
             self._next_time = now + 50 * (now - begun)
         return self._answer
-
-    def _sum_up(self) -> float:
-        cells = list(self._work())
-        work = [work_of(cell, self._running.left(cell, spent), running=spent is not None) for cell, spent in cells]
-        seconds = max(ends(work, self._room()).values(), default=0.0)
-        begun = any(spent is not None for _, spent in cells)
-        return seconds if begun else seconds + self._running.start_seconds(cell for cell, _ in cells)

@@ -56,11 +56,7 @@ class AttemptStart:
 
 @dataclass(frozen=True, slots=True)
 class StaleAttempt:
-    """An attempt that a killed run left as `running`, and the process ids by which its processes are found.
-
-    Attributes:
-        alive: The answer of the `alive` callback of `Recorder.sweep`; False without a callback.
-    """
+    """An attempt that a killed run left as `running`, and the process ids by which its processes are found."""
 
     attempt_id: int
     execution_id: int
@@ -70,7 +66,6 @@ class StaleAttempt:
     guardian_pid: int | None
     worker_pid: int | None
     worker_start_ticks: int | None
-    alive: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,7 +14,7 @@ from benchmark import faults
 from benchmark.events import Event, Progress, Tried
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.augmentation import reseed
-from benchmark.training.data.dataset import Dataset, ExampleSet, epoch_order
+from benchmark.training.data.dataset import Dataset, epoch_order
 from benchmark.training.networks.network import Network
 from benchmark.training.process import interrupt
 from benchmark.training.stages import build_loss, build_optimizer, is_one_hot, set_trainable, training_model
@@ -66,7 +66,11 @@ class _Trial:
         batches = self._batches()
         images, labels = next(batches)
         float(steps.train(images, labels).loss)  # waits for it
-        some_images = self._some_images()
+        # validation images, or training images where there are too few
+        validation, training = self._dataset.validation, self._dataset.training
+        some_images, _ = next(
+            (training if len(validation) < self._batch_size else validation).batches(self._batch_size)
+        )
         steps.predict(some_images)
         traced = monotonic()
         emit(Progress(self._number, 1, 0, 1))
@@ -94,14 +98,6 @@ class _Trial:
             order = epoch_order(len(training), self._cell.seed, epoch)
             whole = len(order) // self._batch_size * self._batch_size
             yield from training.batches(self._batch_size, order[:whole])
-
-    def _some_images(self) -> NDArray[Any]:
-        """A full batch of validation images, or of training images where there are too few."""
-        examples: ExampleSet = self._dataset.validation
-        if len(examples) < self._batch_size:
-            examples = self._dataset.training
-        images, _ = next(examples.batches(self._batch_size))
-        return images
 
     def _ends(
         self, steps: Steps, batches: Iterator[tuple[NDArray[Any], NDArray[Any]]], until: float

@@ -180,7 +180,12 @@ def _with_unstarted(groups: Sequence[Group], cells: Sequence[Mapping[str, Any]])
         parts.setdefault((*names, key_of(_known_settings(cell)), why), []).append(cell)
     grown = list(groups)
     for part in parts.values():
-        missing = [_unstarted(cell) for cell in part]
+        missing = [
+            Missing(cell["seed"], "left out", _short(cell.get("reason")))
+            if cell.get("cell_id") is None or cell.get("outcome") == "left_out"
+            else Missing(cell["seed"], Status.PENDING, "not started yet")
+            for cell in part
+        ]
         index = _index_of_group(grown, part)
         if index is None:
             grown.append(_group(part[0], _known_settings(part[0]), {}, missing))
@@ -209,12 +214,6 @@ def _index_of_group(groups: Sequence[Group], cells: Sequence[Mapping[str, Any]])
         and (not settings or not group.settings or key_of(settings) == key_of(group.settings))
     ]
     return candidates[0] if len(candidates) == 1 else None
-
-
-def _unstarted(cell: Mapping[str, Any]) -> Missing:
-    if cell.get("cell_id") is None or cell.get("outcome") == "left_out":
-        return Missing(cell["seed"], "left out", _short(cell.get("reason")))
-    return Missing(cell["seed"], Status.PENDING, "not started yet")
 
 
 def varying_settings(groups: Iterable[Group]) -> list[str]:

@@ -20,16 +20,7 @@ from benchmark.errors import StorageError
 from benchmark.files import appearing
 from benchmark.results.care.check import artifact_problem
 from benchmark.results.read.rows import Row
-from benchmark.results.schema.tables import (
-    TABLES,
-    artifact,
-    attempt,
-    cell,
-    epoch,
-    execution,
-    run,
-    run_cell,
-)
+from benchmark.results.schema.tables import TABLES, artifact, attempt, cell, epoch, execution, run, run_cell
 from benchmark.results.store.artifact_folder import claim
 from benchmark.results.store.database import Database
 from benchmark.results.write.registration import inserted_id

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import asdict, replace
+from collections.abc import Collection, Mapping
+from dataclasses import asdict
 from pathlib import PurePosixPath
 from typing import Any
 
@@ -113,14 +113,10 @@ def block(connection: sa.Connection, run_id: int, cell_id: str, machine: str, re
         _insert_execution(connection, run_id, cell_id, machine, Status.BLOCKED, **values)
 
 
-def sweep(
-    connection: sa.Connection, own_runs: Collection[int], alive: Callable[[StaleAttempt], bool] | None
-) -> list[StaleAttempt]:
+def sweep(connection: sa.Connection, own_runs: Collection[int]) -> list[StaleAttempt]:
     """Ends the attempts, executions and runs that runs other than `own_runs` left open."""
     dead = sa.select(run.c.run_id).where(run.c.state == Status.RUNNING, run.c.run_id.not_in(own_runs)).scalar_subquery()
     stale = _stale(connection, dead)
-    if alive is not None:
-        stale = [replace(row, alive=alive(row)) for row in stale]
     _close(connection, dead, Cause.ABANDONED, None)
     connection.execute(run.update().where(run.c.run_id.in_(dead)).values(state=Cause.ABANDONED))
     return stale

@@ -73,19 +73,16 @@ class Recorder:
         self._own_runs.add(run_id)
         return run_id
 
-    def sweep(self, alive: Callable[[StaleAttempt], bool] | None = None) -> list[StaleAttempt]:
+    def sweep(self) -> list[StaleAttempt]:
         """Ends what killed runs left open: attempts and runs become `abandoned`, executions `interrupted`.
 
         The caller holds `lock_database`, so that no other run is alive.
-
-        Args:
-            alive: Says whether an attempt's processes are alive; its answer is stored in the result.
 
         Returns:
             The attempts that were left running, so that the caller can end their processes.
         """
         with self._database.transaction() as connection:
-            return attempts.sweep(connection, self._own_runs, alive)
+            return attempts.sweep(connection, self._own_runs)
 
     def register(
         self, run_id: int, cells: Sequence[Cell], left_out: Sequence[LeftOut], reused: Collection[str]

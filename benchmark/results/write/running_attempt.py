@@ -66,7 +66,8 @@ class RunningAttempt:
         row = {name: value for name, value in asdict(event).items() if name != "replayed"}
         metrics = tuple(exact(row[name]) for name in EPOCH_FIELDS)
         known = self.known.get(event.epoch)
-        self._keep(event)
+        if self.keeps_last or event.improved or event.epoch == 1:
+            self.kept.update({name: row[name] for name in KEPT_METRICS}, best_epoch=event.epoch)
         if known == metrics and event.replayed:
             return None
         owner = self.earlier if event.replayed and self.earlier else (self.attempt_id, self.run_id)
@@ -87,11 +88,6 @@ class RunningAttempt:
     def add_recorded(self, row: Mapping[str, Any]) -> None:
         """Adds an epoch that is in the database already; the row has NaN restored."""
         self._remember(row["epoch"], tuple(exact(row[name]) for name in EPOCH_FIELDS), row["seconds"])
-
-    def _keep(self, event: events.EpochFinished) -> None:
-        if self.keeps_last or event.improved or event.epoch == 1:
-            self.kept.update({name: getattr(event, name) for name in KEPT_METRICS})
-            self.kept["best_epoch"] = event.epoch
 
     def execution_columns(self) -> dict[str, Any]:
         """Returns the columns of the `execution` row after the epochs received so far."""

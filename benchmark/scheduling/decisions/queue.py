@@ -56,18 +56,14 @@ class CellQueue:
         for cell in cells:
             if cell.parent_cell_id in self._cells:
                 self._children.setdefault(str(cell.parent_cell_id), []).append(cell.cell_id)
-        self._urgency = self._longest_chains(cells, seconds)
+        self._urgency: dict[str, float] = {}  # seconds of the longest chain of work that begins with the cell
+        for cell in reversed(cells):
+            after = max((self._urgency[child] for child in self._children.get(cell.cell_id, ())), default=0.0)
+            self._urgency[cell.cell_id] = seconds(cell) + after
         self.unfinished = set(self._cells)
         for cell in cells:
             if cell.parent_cell_id not in self._cells:
                 self.enqueue(cell)
-
-    def _longest_chains(self, cells: Sequence[Cell], seconds: Callable[[Cell], float]) -> dict[str, float]:
-        chains: dict[str, float] = {}
-        for cell in reversed(cells):
-            after = max((chains[child] for child in self._children.get(cell.cell_id, ())), default=0.0)
-            chains[cell.cell_id] = seconds(cell) + after
-        return chains
 
     def enqueue(self, cell: Cell) -> None:
         """Makes the cell ready (again)."""
@@ -77,7 +73,10 @@ class CellQueue:
 
     def heads(self) -> Iterable[tuple[Hashable, Cell]]:
         """The most urgent cell of every lane, the most urgent lane first."""
-        self._requeue_set_aside()
+        # what the cells set aside have waited for is the same for all of them: the first one speaks for them
+        for awaited in [awaited for awaited, cells in self._aside.items() if self._awaited(cells[0]) != awaited]:
+            for cell in self._aside.pop(awaited):
+                self.enqueue(cell)
         for lane in self._lanes.values():
             while lane.heap and not self._is_ready(lane.heap[0][-1]):
                 heapq.heappop(lane.heap)
@@ -92,12 +91,6 @@ class CellQueue:
         if awaited is not None:
             self._aside.setdefault(awaited, []).append(cell)
         return awaited is None
-
-    def _requeue_set_aside(self) -> None:
-        """What the cells set aside have waited for is the same for all of them: the first one speaks for them."""
-        for awaited in [awaited for awaited, cells in self._aside.items() if self._awaited(cells[0]) != awaited]:
-            for cell in self._aside.pop(awaited):
-                self.enqueue(cell)
 
     def next(self, may_start: Callable[[Cell], bool], take: Callable[[Cell], T | None]) -> tuple[Cell, T] | None:
         """Takes out the most urgent cell that can begin now, with what `take` lent it.

@@ -15,7 +15,6 @@ from benchmark.scheduling.loop.stall import StallDetector
 from benchmark.scheduling.processes.guarded_process import GuardedProcess
 from benchmark.scheduling.processes.slots import Grant
 from benchmark.scheduling.processes.worker_order import worker_order
-from benchmark.scheduling.processes.worker_process import Order
 from benchmark.scheduling.run_options import AttemptFacts
 
 LAUNCHES = 3
@@ -81,8 +80,20 @@ def _launch(run: RunContext, launch: PendingLaunch) -> None:
         return
     isolation = run.launcher.isolation_of(cell)
     try:
-        ready = run.launcher.is_ready(cell)
-        process = run.launcher.launch(cell, _order(run, launch, directory, isolation)) if ready else None
+        order = worker_order(
+            cell,
+            launch.grant,
+            directory,
+            data_directory=run.preparations.directory(cell),
+            isolation=isolation,
+            allow_plugins=run.options.allow_plugins,
+            attempt_id=launch.start.attempt_id,
+            earlier_directories=[_directory(run, cell, number) for number in launch.start.earlier_attempt_ids],
+            parent_weights=run.weights.get(cell.parent_cell_id) if cell.parent_cell_id is not None else None,
+            shared_stages=run.shared_stages.folders(cell),
+            stored_stages=run.shared_stages.to_store(cell, run.queue.unfinished),
+        )
+        process = run.launcher.launch(cell, order) if run.launcher.is_ready(cell) else None
     except OSError as error:
         run.pending.append(launch)
         _wait_for_processes(run, str(error))
@@ -106,23 +117,6 @@ def _make_directory(directory: Path, root: Path) -> str | None:
     except OSError as error:
         return f"{directory}: expected a folder that can be made, got: {error.strerror}"
     return None
-
-
-def _order(run: RunContext, launch: PendingLaunch, directory: Path, isolation: str) -> Order:
-    cell, start = launch.cell, launch.start
-    return worker_order(
-        cell,
-        launch.grant,
-        directory,
-        data_directory=run.preparations.directory(cell),
-        isolation=isolation,
-        allow_plugins=run.options.allow_plugins,
-        attempt_id=start.attempt_id,
-        earlier_directories=[_directory(run, cell, number) for number in start.earlier_attempt_ids],
-        parent_weights=run.weights.get(cell.parent_cell_id) if cell.parent_cell_id is not None else None,
-        shared_stages=run.shared_stages.folders(cell),
-        stored_stages=run.shared_stages.to_store(cell, run.queue.unfinished),
-    )
 
 
 def _directory(run: RunContext, cell: Cell, attempt_id: int) -> Path:

@@ -85,13 +85,10 @@ def enlarge(images: NDArray[np.float64], size: int) -> NDArray[np.float64]:
     The usual convention (`tf.image.resize`, Pillow), written out because the result is then made of single IEEE
     operations and equal on every machine. Meant for size ≥ s: nothing is averaged when shrinking.
     """
-    low, high, weight = _neighbours(images.shape[1], size)
+    # for each target pixel the source pixels on both sides, and the weight 0..1 of the higher one
+    source = images.shape[1]
+    position = np.clip((np.arange(size) + 0.5) * (source / size) - 0.5, 0, source - 1)
+    low = np.floor(position).astype(np.int64)
+    high, weight = np.minimum(low + 1, source - 1), position - low
     rows = images[:, low, :] * (1 - weight)[:, None] + images[:, high, :] * weight[:, None]
     return rows[:, :, low] * (1 - weight) + rows[:, :, high] * weight
-
-
-def _neighbours(source: int, target: int) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.float64]]:
-    """For each target pixel the indices of the source pixels on both sides, and the weight 0..1 of the higher one."""
-    position = np.clip((np.arange(target) + 0.5) * (source / target) - 0.5, 0, source - 1)
-    low = np.floor(position).astype(np.int64)
-    return low, np.minimum(low + 1, source - 1), position - low
