@@ -43,14 +43,8 @@ from benchmark.training.process.runtime import Runtime, peak_device_bytes, prepa
 from benchmark.training.stages import is_one_hot, set_trainable
 from benchmark.training.test_time_augmentation import ViewGenerator, average_views
 from benchmark.training.trial import try_stages
+from benchmark.training.weights import weight_files
 from benchmark.training.weights.imagenet import verified_content
-from benchmark.training.weights.weight_files import (
-    assign_weights,
-    load_published,
-    load_weights,
-    read_weights,
-    write_weights,
-)
 
 Emit = Callable[[events.Event], object]
 
@@ -166,7 +160,7 @@ class _Attempt:
             return None
         if weights.origin == "imagenet":
             name = self._cell.architecture.name
-            return load_published(network, verified_content(name), f"ImageNet for {name}")
+            return weight_files.load_published(network, verified_content(name), f"ImageNet for {name}")
         if weights.origin == "parent":
             if self._job.parent_weights is None:
                 raise DataError(f"the weights of the parent cell {weights.parent_cell_id} are missing; run it first")
@@ -174,8 +168,8 @@ class _Attempt:
         else:
             path, source = Path(weights.path or ""), str(weights.path)
         digest = self._job.parent_weights_sha256 if weights.origin == "parent" else None
-        file = read_weights(path, digest, network if weights.origin == "file" else None)
-        load_weights(network, file, dataset.class_names, source)
+        file = weight_files.read_weights(path, digest, network if weights.origin == "file" else None)
+        weight_files.load_weights(network, file, dataset.class_names, source)
         return file.sha256
 
     def _model_built(self, network: Network, dataset: Dataset, digest: str | None) -> events.ModelBuilt:
@@ -218,11 +212,13 @@ class _Attempt:
         with naming_plugin_line(self._cell.architecture):
             trainer.run()
         faults.point("evaluate")
-        assign_weights(network.core, trainer.best.weights)
+        weight_files.assign_weights(network.core, trainer.best.weights)
         evaluated, predictions = self._test(trainer, dataset)
         self._emit(evaluated)
         faults.point("artifact")
-        write_weights(self._directory / layout.WEIGHTS, trainer.best.weights, self._cell.cell_id, dataset.class_names)
+        weight_files.write_weights(
+            self._directory / layout.WEIGHTS, trainer.best.weights, self._cell.cell_id, dataset.class_names
+        )
         self._emit_written("weights", layout.WEIGHTS)
         epochs = [asdict(epoch) for epoch in trainer.history]
         history = {"cell_id": self._cell.cell_id, "best_epoch": trainer.best.epoch, "epochs": epochs}

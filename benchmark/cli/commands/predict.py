@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,13 +20,8 @@ if TYPE_CHECKING:
     from benchmark.results.store.database import Database
     from benchmark.scheduling.programs.inference import CellPrediction, Trained
 
-
-@dataclass(frozen=True, slots=True)
-class _Arguments:
-    """The arguments, told apart."""
-
-    cells: list[str]
-    images: list[Path]
+CELL_KEYS = ("cell_id", "dataset", "model", "strategy", "seed")
+"""What JSON says of each cell."""
 
 
 @click.command(
@@ -75,24 +69,25 @@ def command(
     from benchmark.results.store.database import open_database
     from benchmark.scheduling.programs.inference import predict
 
-    arguments = _sorted_arguments(cells_and_images)
+    cells, images = _cells_and_images(cells_and_images)
     with open_database(database, mode="read") as opened:
-        trained = _trained(opened, arguments.cells, machine, database)
+        trained = _trained(opened, cells, machine, database)
     require_consent([each.cell for each in trained], "bench predict", allowed=allow_plugins)
     verbosity.inform(f"loading {units.plural(len(trained), 'cell')}")
-    document = _document(
-        predict(trained, arguments.images, views, allow_plugins=allow_plugins), arguments.images, views, top
-    )
+    document = _document(predict(trained, images, views, allow_plugins=allow_plugins), images, views, top)
     if output_format == "json":
         output.write_json(document)
     elif output_format == "csv":
         rows = [{"image": row["image"], **each} for row in document["images"] for each in row["classes"]]
         output.write_rows(rows, [], "csv")
     else:
-        output.write_rows([_flat(row) for row in document["images"]], _columns(document["images"]), "table")
+        for row in document["images"]:
+            others = (f"{each['class']} {units.fraction(each['confidence'])}" for each in row["classes"][1:])
+            row["then"] = ", ".join(others)
+        output.write_rows(document["images"], _columns(document["images"]), "table")
 
 
-def _sorted_arguments(arguments: Sequence[str]) -> _Arguments:
+def _cells_and_images(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
     """Images are what ends like one or is a file; everything else is a cell."""
     images = [text for text in arguments if text.lower().endswith(IMAGE_ENDINGS) or Path(text).is_file()]
     cells = [text for text in arguments if text not in images]
@@ -103,7 +98,7 @@ def _sorted_arguments(arguments: Sequence[str]) -> _Arguments:
     for text in images:
         if not Path(text).is_file():
             raise NotFoundError(f"IMAGE: expected a PNG or JPEG file, found nothing at {text!r}")
-    return _Arguments(cells, [Path(text) for text in images])
+    return cells, [Path(text) for text in images]
 
 
 def _trained(database: Database, cells: Sequence[str], machine: str | None, target: str) -> list[Trained]:
@@ -140,16 +135,7 @@ def _document(predicted: Sequence[CellPrediction], images: Sequence[Path], views
                 "be averaged"
             )
     return {
-        "cells": [
-            {
-                "cell_id": each.cell.cell_id,
-                "dataset": each.cell.dataset,
-                "model": each.cell.model,
-                "strategy": each.cell.strategy,
-                "seed": each.cell.seed,
-            }
-            for each in predicted
-        ],
+        "cells": [{name: getattr(each.cell, name) for name in CELL_KEYS} for each in predicted],
         "tta": views,
         "images": [_image(number, str(path), predicted, names, top) for number, path in enumerate(images)],
     }
@@ -176,11 +162,6 @@ def _image(
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-
-
-def _flat(row: dict[str, Any]) -> dict[str, Any]:
-    others = ", ".join(f"{each['class']} {units.fraction(each['confidence'])}" for each in row["classes"][1:])
-    return {**row, "then": others}
 
 
 def _columns(rows: Sequence[dict[str, Any]]) -> list[output.Column]:

@@ -10,16 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.reporting.figures.curves import plain_log_ticks
-from benchmark.reporting.figures.drawing import text_fitting
-from benchmark.reporting.figures.drawing.style import (
-    MARKERS,
-    PALETTE,
-    SHEET_INCHES,
-    SMALL_POINTS,
-    finish,
-    sheet,
-    styled,
-)
+from benchmark.reporting.figures.drawing import style, text_fitting
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY
 from benchmark.reporting.statistics import Measurement, measure
@@ -43,7 +34,7 @@ class GroupPoint:
     accuracy: Measurement
 
 
-@styled
+@style.styled
 def draw_accuracy_by_time(dataset: str, groups: Sequence[Group], varying: Sequence[str] = ()) -> Figure:
     """One point for each group: mean of the seeds with 95 % intervals both ways.
 
@@ -59,7 +50,7 @@ def draw_accuracy_by_time(dataset: str, groups: Sequence[Group], varying: Sequen
     if untimed:
         names = "; ".join(untimed)
         notes = [f"Without a valid timing (resumed, or disturbed by other load), and so not shown: {names}."]
-    body = sheet(
+    body = style.sheet(
         _BODY_INCHES + _LEGEND_LINE * lines if points else _EMPTY_INCHES,
         f"{dataset}: test accuracy against time",
         "mean over the seeds, bars: 95 % interval from two seeds on; training with validation",
@@ -71,7 +62,7 @@ def draw_accuracy_by_time(dataset: str, groups: Sequence[Group], varying: Sequen
     if not points:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "no valid timing", transform=axes.transAxes, ha="center", va="center")
-        return finish(body)
+        return style.finish(body)
     for point in points:
         _draw_point(axes, point)
     _scale_axes(axes, points)
@@ -79,17 +70,17 @@ def draw_accuracy_by_time(dataset: str, groups: Sequence[Group], varying: Sequen
     for point in points:
         n = f" (n = {point.accuracy.n}"
         n += ")" if point.seconds.n == point.accuracy.n else f", {point.seconds.n} timed)"
-        room = SHEET_INCHES / columns - 0.6 - text_fitting.width(n, SMALL_POINTS)
-        label = text_fitting.cut(point.label, SMALL_POINTS, room) + n
+        room = style.SHEET_INCHES / columns - 0.6 - text_fitting.width(n, style.SMALL_POINTS)
+        label = text_fitting.cut(point.label, style.SMALL_POINTS, room) + n
         handles.append(
             Line2D([], [], color=point.color, marker=point.marker, markersize=6, linestyle="none", label=label)
         )
     body.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=1.5)
-    return finish(body)
+    return style.finish(body)
 
 
 def _points(groups: Sequence[Group], varying: Sequence[str]) -> tuple[list[GroupPoint], list[str]]:
-    has_own_colors = len(groups) <= len(PALETTE)
+    has_own_colors = len(groups) <= len(style.PALETTE)
     colors: dict[str, str] = {}
     used: dict[str, int] = {}
     points: list[GroupPoint] = []
@@ -98,14 +89,16 @@ def _points(groups: Sequence[Group], varying: Sequence[str]) -> tuple[list[Group
         label = ", ".join([group.model, group.strategy, *group.describe(varying)])
         seconds = measure(group.values(FIT_SECONDS).values())
         accuracy = measure(group.values(TEST_ACCURACY).values())
-        color = colors.setdefault(label if has_own_colors else group.model, PALETTE[len(colors) % len(PALETTE)])
+        color = colors.setdefault(
+            label if has_own_colors else group.model, style.PALETTE[len(colors) % len(style.PALETTE)]
+        )
         if seconds is None or accuracy is None:
             untimed.append(label)
             continue
         # groups of one colour differ in the marker; with colours of their own the markers change all the same
         number = len(points) if has_own_colors else used.get(color, 0)
         used[color] = used.get(color, 0) + 1
-        points.append(GroupPoint(label, color, MARKERS[number % len(MARKERS)], seconds, accuracy))
+        points.append(GroupPoint(label, color, style.MARKERS[number % len(style.MARKERS)], seconds, accuracy))
     return points, untimed
 
 

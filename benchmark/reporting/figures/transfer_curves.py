@@ -10,16 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.reporting.figures.curves import DASHED, SeedCurve, draw_lines, finish_axes, mark_kept
-from benchmark.reporting.figures.drawing import text_fitting
-from benchmark.reporting.figures.drawing.style import (
-    BLUE,
-    SHEET_INCHES,
-    SMALL_POINTS,
-    VERMILLION,
-    finish,
-    sheet,
-    styled,
-)
+from benchmark.reporting.figures.drawing import style, text_fitting
 from benchmark.reporting.notation import written
 from benchmark.reporting.statistics import measure
 
@@ -41,7 +32,7 @@ class TransferSide:
     test_accuracies: Sequence[float]
 
 
-@styled
+@style.styled
 def draw_transfer(title: str, fine_tuned: TransferSide, scratch: TransferSide) -> Figure:
     """Validation accuracy and loss of both by epoch; training values where nothing was validated.
 
@@ -50,11 +41,11 @@ def draw_transfer(title: str, fine_tuned: TransferSide, scratch: TransferSide) -
         fine_tuned: The side that started from weights.
         scratch: The side that did not.
     """
-    sides = ((fine_tuned, VERMILLION), (scratch, BLUE))
+    sides = ((fine_tuned, style.VERMILLION), (scratch, style.BLUE))
     both = [*fine_tuned.curves, *scratch.curves]
     validated = all(np.isfinite(curve.values("val_loss")).any() for curve in both)
     prefix, part = ("val", "validation") if validated else ("train", "training")
-    body = sheet(
+    body = style.sheet(
         _BODY_INCHES + 0.45,
         f"{title}: fine-tuned against from scratch",
         f"{part} data by epoch; thin: one seed, thick: mean of seeds, ring: kept epoch",
@@ -73,11 +64,11 @@ def draw_transfer(title: str, fine_tuned: TransferSide, scratch: TransferSide) -
         for side, color in sides
     ]  # fmt: skip
     body.legend(handles=handles, loc="outside lower center", ncols=1, handlelength=2.8)
-    return finish(body)
+    return style.finish(body)
 
 
 def _label(what: str, side: TransferSide) -> str:
     accuracy = measure(side.test_accuracies)
     score = "; no test accuracy" if accuracy is None else f"; test accuracy {written(accuracy, 'accuracy')}"
-    room = SHEET_INCHES - 1.0 - text_fitting.width(score, SMALL_POINTS)
-    return text_fitting.cut(f"{what}: {side.strategy}", SMALL_POINTS, room) + score
+    room = style.SHEET_INCHES - 1.0 - text_fitting.width(score, style.SMALL_POINTS)
+    return text_fitting.cut(f"{what}: {side.strategy}", style.SMALL_POINTS, room) + score

@@ -6,6 +6,7 @@ own, and a test compares what they build with what stands here. The two views th
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 import sqlalchemy as sa
@@ -53,29 +54,14 @@ def _key(name: str, doc: str) -> sa.Column[Any]:
     return sa.Column(name, sa.Integer, primary_key=True, doc=doc)
 
 
-def _text(name: str, doc: str, **options: Any) -> sa.Column[Any]:
-    return sa.Column(name, sa.Text, doc=doc, **options)
+def _column(kind: Any, name: str, doc: str, **options: Any) -> sa.Column[Any]:
+    return sa.Column(name, kind, doc=doc, **options)
 
 
-def _free_text(name: str, doc: str) -> sa.Column[Any]:
-    """A column for text from outside, which nothing has checked."""
-    return sa.Column(name, CleanText, doc=doc)
-
-
-def _whole(name: str, doc: str, **options: Any) -> sa.Column[Any]:
-    return sa.Column(name, sa.Integer, doc=doc, **options)
-
-
-def _big(name: str, doc: str, **options: Any) -> sa.Column[Any]:
-    return sa.Column(name, sa.BigInteger, doc=doc, **options)
-
-
-def _real(name: str, doc: str, **options: Any) -> sa.Column[Any]:
-    return sa.Column(name, sa.Double, doc=doc, **options)
-
-
-def _flag(name: str, doc: str, **options: Any) -> sa.Column[Any]:
-    return sa.Column(name, sa.Boolean, doc=doc, **options)
+_text, _whole, _big = partial(_column, sa.Text), partial(_column, sa.Integer), partial(_column, sa.BigInteger)
+_real, _flag = partial(_column, sa.Double), partial(_column, sa.Boolean)
+_free_text = partial(_column, CleanText)
+"""A column for text from outside, which nothing has checked."""
 
 
 def _refers(name: str, target: str, doc: str, **options: Any) -> sa.Column[Any]:

@@ -16,14 +16,7 @@ from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import LeftOut
 from benchmark.results.records import AttemptStart, PredictionRow, RunFacts, StaleAttempt
 from benchmark.results.store.database import Database
-from benchmark.results.write import attempts, outcome, registration
-from benchmark.results.write.running_attempt import (
-    RunningAttempt,
-    columns_of,
-    update_attempt,
-    update_execution,
-    write_epochs,
-)
+from benchmark.results.write import attempts, outcome, registration, running_attempt
 
 log = logging.getLogger(__name__)
 
@@ -63,7 +56,7 @@ class Recorder:
         self._database = database
         self._now = now
         self._monotonic = monotonic
-        self._running: dict[int, RunningAttempt] = {}
+        self._running: dict[int, running_attempt.RunningAttempt] = {}
         self._own_runs: set[int] = set()
 
     def begin_run(self, facts: RunFacts) -> int:
@@ -227,7 +220,7 @@ class Recorder:
             attempts.finish_run(connection, run_id, state, exit_code, self._now())
         self._own_runs.discard(run_id)
 
-    def _record_epoch(self, running: RunningAttempt, event: events.EpochFinished) -> None:
+    def _record_epoch(self, running: running_attempt.RunningAttempt, event: events.EpochFinished) -> None:
         if not running.pending:
             running.pending_since = self._monotonic()
         warning = running.add_epoch(event)
@@ -239,19 +232,21 @@ class Recorder:
             with self._writing():
                 pass
 
-    def _record_facts(self, running: RunningAttempt, event: events.Event) -> None:
+    def _record_facts(self, running: running_attempt.RunningAttempt, event: events.Event) -> None:
         if isinstance(event, events.CheckpointFailed):
             note = f"checkpoint_failed at epoch {event.epoch}: {event.reason}"
             log.warning("cell %s, attempt %d: %s", running.cell_id, running.attempt_id, note)
             running.notes.append(note)
-        columns = columns_of(event)
+        columns = running_attempt.columns_of(event)
         if columns:
             self._update(running, *columns)
 
-    def _update(self, running: RunningAttempt, attempt: dict[str, Any], execution: dict[str, Any]) -> None:
+    def _update(
+        self, running: running_attempt.RunningAttempt, attempt: dict[str, Any], execution: dict[str, Any]
+    ) -> None:
         with self._writing() as connection:
-            updated = not attempt or update_attempt(connection, running, attempt)
-            updated = updated and (not execution or update_execution(connection, running, execution))
+            updated = not attempt or running_attempt.update_attempt(connection, running, attempt)
+            updated = updated and (not execution or running_attempt.update_execution(connection, running, execution))
         if not updated:
             log.warning("attempt %d is not the running one any more; a late word was not recorded", running.attempt_id)
 
@@ -261,7 +256,7 @@ class Recorder:
         with_pending = [running for running in self._running.values() if running.pending]
         with self._database.transaction() as connection:
             for running in with_pending:
-                if not write_epochs(connection, running):
+                if not running_attempt.write_epochs(connection, running):
                     log.warning(
                         "attempt %d is not the running one any more; %d late epochs were not recorded",
                         running.attempt_id,

@@ -7,15 +7,9 @@ import time
 from functools import partial
 
 from benchmark.events import EpochFinished, Launched, Progress, ProtocolError
+from benchmark.scheduling.loop import finish
 from benchmark.scheduling.loop.attempt import Attempt
 from benchmark.scheduling.loop.context import RunContext
-from benchmark.scheduling.loop.finish import (
-    conclude,
-    drop_impossible,
-    fail_unprepared,
-    interrupt_pending,
-    is_undisturbed,
-)
 from benchmark.scheduling.loop.start import relaunch, start_ready
 from benchmark.scheduling.programs.preparation import PROGRESS_SECONDS
 from benchmark.units import plural
@@ -31,7 +25,7 @@ def run_cells(run: RunContext) -> None:
 
     Side effects: starts and kills processes, writes the database, calls the observer.
     """
-    drop_impossible(run)
+    finish.drop_impossible(run)
     while run.running or (run.stopped is None and run.queue.unfinished):
         if run.stopped is None:
             start_ready(run)
@@ -40,7 +34,7 @@ def run_cells(run: RunContext) -> None:
                 _hear(run, key.data)
             else:
                 key.data()
-        fail_unprepared(run)
+        finish.fail_unprepared(run)
         run.preparations.report(partial(run.observer.tell, "preparing"))
         _obey_signals(run)
         # during a pause for the database nobody was heard, which is no worker's fault
@@ -100,7 +94,7 @@ def _hear_worker(run: RunContext, attempt: Attempt) -> bool:
             attempt.break_off(str(error), time.monotonic())
             break
         run.shared_stages.hear(
-            attempt.cell, event, lambda: not attempt.start.earlier_attempt_ids and is_undisturbed(run, attempt)
+            attempt.cell, event, lambda: not attempt.start.earlier_attempt_ids and finish.is_undisturbed(run, attempt)
         )
         if isinstance(event, Progress):
             run.observer.tell("progress", attempt.cell, event)
@@ -119,7 +113,7 @@ def _end(run: RunContext, attempt: Attempt) -> None:
     if attempt.process.launched is None and run.stopped is None:
         relaunch(run, attempt)
     else:
-        conclude(run, attempt)
+        finish.conclude(run, attempt)
 
 
 def _obey_signals(run: RunContext) -> None:
@@ -150,7 +144,7 @@ def _stop(run: RunContext, reason: str) -> None:
         return
     run.stopped = reason
     run.preparations.close()
-    interrupt_pending(run)
+    finish.interrupt_pending(run)
     if run.running:
         running = plural(len(run.running), "running cell")
         run.note(f"{reason}: waiting for {running} to save their state")
