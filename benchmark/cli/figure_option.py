@@ -23,13 +23,7 @@ def with_figures(
 ) -> Report:
     """Draw the figures of a report into a folder; returns the report with them.
 
-    Args:
-        report: Its tables.
-        groups: What it shows.
-        transfers: The comparisons it makes.
-        folder: Where figures go; made where it is missing.
-        database: Open for reading.
-        target: The database as it was named.
+    The folder is made where it is missing; `target` is the database as it was named.
 
     Raises:
         UserError: The folder is a file.
@@ -79,12 +73,7 @@ def _name_missing(missing: Sequence[MissingFigure]) -> None:
 
 
 def record_figures(written: Sequence[FigureFile], root: Path) -> None:
-    """Enter figures in the index that `bench show` reads; where that is not possible, a note says so.
-
-    Args:
-        written: The figures.
-        root: The folder of the database's artifacts.
-    """
+    """Enter figures in the index that `bench show` reads; where that is not possible, a note says so."""
     from benchmark.reporting.figures.figure_index import add_figures
 
     try:

@@ -97,11 +97,7 @@ def seconds_by(trial: Trial, cell: Cell) -> float:
 
 
 class TrialStore:
-    """The trials of this machine, as it is now.
-
-    Args:
-        cache_root: See `catalog.cache.default_cache_root`.
-    """
+    """The trials of this machine, as it is now."""
 
     def __init__(self, cache_root: Path) -> None:
         self._cache_root = cache_root

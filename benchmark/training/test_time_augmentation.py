@@ -26,12 +26,7 @@ _FIRST_EPOCH = 1 << 30
 
 
 class ViewGenerator:
-    """Makes views of images [b, h, w, c] of one shape.
-
-    Args:
-        shape: (h, w, c) of the images.
-        seed: What the views are drawn from.
-    """
+    """Makes views of images [b, h, w, c] of one shape (h, w, c), drawn from a seed."""
 
     def __init__(self, shape: tuple[int, ...], seed: int) -> None:
         self._seed = seed

@@ -56,9 +56,7 @@ _SAMPLE_IMAGES = 32
 def main(job: events.Job, emit: Emit) -> int:
     """Runs a job, or its trial, to its end and emits how it ended; no exception leaves this function.
 
-    Args:
-        job: What to do.
-        emit: Called with every event, from this thread, in order.
+    Events are emitted from this thread, in order.
 
     Returns:
         0 when the cell completed, diverged or was interrupted by SIGTERM; 1 when it failed.

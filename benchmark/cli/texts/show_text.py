@@ -77,12 +77,7 @@ EXECUTION_COLUMNS = (
 
 
 def print_cell(record: Mapping[str, Any], database: str) -> None:
-    """Print everything about a cell on stdout, section by section.
-
-    Args:
-        record: As `bench show --format json` prints it.
-        database: Beside which the artifacts lie.
-    """
+    """Print everything about a cell, a record as `--format json` has it, on stdout, section by section."""
     cell, execution = record["cell"], record["execution"]
     title = f"{cell['cell_id']}  {cell['dataset']} {cell['model']} {cell['strategy']} seed {cell['seed']}"
     streams.out().print(one_line(title), style="bold", soft_wrap=True)

@@ -93,10 +93,7 @@ class Plugins:
 def read_plugins(document: Mapping[str, Any], base: Path, problems: Problems) -> Plugins:
     """Reads the files that `[plugins]` names; a missing file is a remark, not a mistake.
 
-    Args:
-        document: The document of the matrix.
-        base: The folder of the matrix.
-        problems: Mistakes are added to it.
+    Files are looked for from `base`, the folder of the matrix; mistakes are added to `problems`.
     """
     table = document.get("plugins", {})
     if not isinstance(table, dict):

@@ -17,12 +17,7 @@ _BAR = 0.27
 
 @styled
 def draw_class_counts(name: str, images: PreparedImages) -> Figure:
-    """Bars for each class: training, validation and test examples of the cells on these data.
-
-    Args:
-        name: What the dataset is called.
-        images: The dataset as those cells see it.
-    """
+    """Bars for each class: training, validation and test examples of the cells on these data."""
     counts = images.counts
     classes = range(len(images.class_names))
     step = -(-len(classes) // MOST_NAMED)

@@ -24,12 +24,7 @@ _MATRIX_INCHES = 4.0
 
 @styled
 def draw_confusion(title: str, members: Sequence[Predictions]) -> Figure:
-    """The confusion matrix: counts as numbers, the share of each true class as shade.
-
-    Args:
-        title: Which cells.
-        members: The predictions of each seed.
-    """
+    """The confusion matrix: counts as numbers, the share of each true class as shade."""
     names = members[0].class_names
     together = -(-len(names) // MOST_FIELDS)
     classes = -(-len(names) // together)

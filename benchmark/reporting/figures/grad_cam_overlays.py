@@ -125,12 +125,7 @@ def worth_explaining(predictions: Predictions, count: int) -> list[int]:
 
 @styled
 def draw_overlays(title: str, explanation: StoredExplanation) -> Figure:
-    """A row for each image: as it is, with the evidence for the answer, and where that is another one for the truth.
-
-    Args:
-        title: Which cell.
-        explanation: At least one image.
-    """
+    """A row for each image: as it is, with the evidence for the answer, and where that is another one for the truth."""
     images = explanation.images
     side = max(images[0].image.shape[:2])
     pixels = side / _TILE_INCHES

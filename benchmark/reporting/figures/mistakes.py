@@ -59,10 +59,7 @@ def find_mistakes(members: Sequence[Predictions]) -> list[Mistake]:
 def draw_mistakes(title: str, members: Sequence[Predictions], images: PreparedImages) -> Figure:
     """The most confident mistakes, each with its true class, the class it was taken for, and how sure that was.
 
-    Args:
-        title: Which cells.
-        members: The predictions of each seed.
-        images: The prepared dataset that the predictions' indices point into.
+    The predictions' indices point into `images`.
     """
     mistakes = find_mistakes(members)
     shown = mistakes[: COLUMNS * MOST_ROWS]

@@ -34,13 +34,7 @@ class TransferSide:
 
 @style.styled
 def draw_transfer(title: str, fine_tuned: TransferSide, scratch: TransferSide) -> Figure:
-    """Validation accuracy and loss of both by epoch; training values where nothing was validated.
-
-    Args:
-        title: Where the comparison was made.
-        fine_tuned: The side that started from weights.
-        scratch: The side that did not.
-    """
+    """Validation accuracy and loss of both by epoch; training values where nothing was validated."""
     sides = ((fine_tuned, style.VERMILLION), (scratch, style.BLUE))
     both = [*fine_tuned.curves, *scratch.curves]
     validated = all(np.isfinite(curve.values("val_loss")).any() for curve in both)

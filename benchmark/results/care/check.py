@@ -158,9 +158,6 @@ def require_sound(database: Database) -> None:
 def first_damage(target: str | os.PathLike[str]) -> Damage | None:
     """Checks a database without its artifacts.
 
-    Args:
-        target: Path or URL.
-
     Returns:
         The first damage; None when there is none, and when the database cannot be opened or read.
     """

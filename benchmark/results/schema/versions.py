@@ -33,10 +33,6 @@ _DIGITS = 16
 def sqlite_version(connection: sqlite3.Connection, name: str) -> int | None:
     """Reads the schema version of a SQLite file.
 
-    Args:
-        connection: Open on the file.
-        name: The database's name in messages.
-
     Returns:
         The version; None when the file is new and empty.
 

@@ -63,10 +63,6 @@ def writing_engine(location: Location, busy_timeout: BusyTimeout | None = None) 
     SQLite transactions begin with `BEGIN IMMEDIATE`: a deferred one that reads first and then writes does not wait for
     a lock but fails at once (https://sqlite.org/lang_transaction.html).
 
-    Args:
-        location: The database.
-        busy_timeout: How long transactions wait for a lock of SQLite.
-
     Raises:
         UserError: PostgreSQL is asked for and its driver is not installed.
     """

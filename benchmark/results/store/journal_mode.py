@@ -92,10 +92,7 @@ def leave_wal(engine: sa.Engine, location: Location) -> None:
 def warn_of_lost_wal(connection: sqlite3.Connection, location: Location, *, had_wal: bool) -> None:
     """Logs a warning when the newest rows may be missing: only a killed writer leaves the file in WAL mode.
 
-    Args:
-        connection: Open on the file.
-        location: The file.
-        had_wal: Whether the `-wal` file existed before the connection created one.
+    `had_wal`: whether the `-wal` file existed before the connection created one.
     """
     mode = connection.execute("PRAGMA journal_mode").fetchone()[0]
     if mode == "wal" and not had_wal:

@@ -48,12 +48,7 @@ def insert_cells(
 ) -> None:
     """Inserts the cells of a run; cells that exist keep their row and take the newest names.
 
-    Args:
-        connection: Inside a transaction.
-        run_id: The run.
-        cells: The cells that it runs or reuses, in its order.
-        left_out: The impossible combinations.
-        reused: Ids of the cells that need no work.
+    `reused` are ids of the cells that need no work.
     """
     _insert(connection, cell_table, cell_rows(run_id, cells), renewed=_RENEWED)
     _insert(connection, run_cell, _run_cell_rows(run_id, cells, left_out, frozenset(reused)))

@@ -215,10 +215,6 @@ def artifacts_problem(state: CellState, root: Path) -> str | None:
     """What is wrong with the files of a finished execution; None when nothing is.
 
     A file of the recorded size that was not touched after the execution had finished is not read.
-
-    Args:
-        state: The execution.
-        root: Folder of all artifacts.
     """
     finished = state.finished_utc and datetime.fromisoformat(state.finished_utc).timestamp()
     finished_ns = round(finished * 1000) * 1_000_000 if finished else 0

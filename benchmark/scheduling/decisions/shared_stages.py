@@ -113,10 +113,7 @@ class SharedStages:
     def hear(self, cell: Cell, event: Event, undisturbed: Callable[[], bool]) -> None:
         """Takes in what a running cell tells.
 
-        Args:
-            cell: The cell.
-            event: Any event.
-            undisturbed: Says whether its timings are good so far.
+        `undisturbed` says whether its timings are good so far.
         """
         ends = self._ends.get(cell.cell_id)
         if not ends:

@@ -29,15 +29,6 @@ from benchmark.scheduling.run_options import GuardedObserver, RunOptions
 class RunContext:
     """What `loop`, `start` and `finish` work on; they are functions of it, and nobody else changes it.
 
-    Args:
-        assignment: Which cells run.
-        options: Of the run.
-        observer: Whom to tell.
-        signals: Stop signals, counted.
-        recorder: Writes into the database.
-        known: What cells are expected to take, by earlier runs.
-        shared_stages: Which first stages cells have in common.
-
     Attributes:
         durations: What cells are expected to take, as far as this run has told.
         slots, queue: What cells run on, and which is next.

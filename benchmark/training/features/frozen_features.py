@@ -150,10 +150,7 @@ def _last_bottleneck(operations: list[Any], end: int) -> int | None:
 class FeatureSource:
     """Computes or reuses the features that the stages of a cell train on.
 
-    Args:
-        cell: The cell.
-        runtime: Versions, threads and device of this process.
-        beat: Called between batches; may raise to stop.
+    `beat` is called between batches and may raise to stop.
     """
 
     def __init__(self, cell: Cell, runtime: Runtime, beat: Callable[[], object]) -> None:
@@ -168,11 +165,7 @@ class FeatureSource:
         It does so where its images are augmented, it has only one epoch, no layer is frozen, dropout stands among the
         frozen layers, the features are larger than may be kept, or writing them fails.
 
-        Args:
-            network: With the weights that the stage begins with.
-            stage: The stage.
-            dataset: Its images.
-            is_last: Whether it is the last one, behind which the test set is evaluated.
+        The network has the weights that the stage begins with; behind the last stage the test set is evaluated.
         """
         if not self._cell.reuse_features or stage.augment or stage.epochs == 1:
             return None
