@@ -30,6 +30,11 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
+def verb(name: str, *lines: str) -> Callable[[Callable[..., Any]], click.Command]:
+    """The command of a verb; `lines` are its examples."""
+    return click.command(name, context_settings=CONTEXT, epilog=examples(*lines) if lines else None)
+
+
 @dataclass(frozen=True, slots=True)
 class MatrixRequest:
     """Which cells of which matrix a command is about."""

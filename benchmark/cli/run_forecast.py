@@ -184,12 +184,7 @@ def _trials() -> Find | None:
 
 
 def expect(
-    cells: Sequence[Cell],
-    known: History,
-    jobs: int | None,
-    budget_seconds: float | None = None,
-    *,
-    gpu_share: int = 1,
+    cells: Sequence[Cell], known: History, jobs: int | None, budget_seconds: float | None = None, *, gpu_share: int = 1
 ) -> Expectation:
     """What cells that will run are going to take.
 

@@ -167,10 +167,7 @@ class Remaining:
     """
 
     def __init__(
-        self,
-        running: Running,
-        work: Callable[[], Iterable[tuple[Cell, float | None]]],
-        room: Callable[[], Room],
+        self, running: Running, work: Callable[[], Iterable[tuple[Cell, float | None]]], room: Callable[[], Room]
     ) -> None:
         self._running = running
         self._work = work

@@ -24,13 +24,7 @@ from benchmark.matrix.reading.toml import parse_toml, read_text
 from benchmark.matrix.reading.user_files import located
 from benchmark.matrix.selection import NAME_KEYS, Selection, is_glob, parse_selection
 
-__all__ = [
-    "LeftOut",
-    "MachineKind",
-    "Plan",
-    "load_matrix",
-    "parse_matrix",
-]
+__all__ = ["LeftOut", "MachineKind", "Plan", "load_matrix", "parse_matrix"]
 
 CELL_LIMIT = 1_000_000
 """The most combinations that a matrix may have."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from benchmark.cli.options import CONTEXT, common_options, database_option, examples, machine_option
+from benchmark.cli.options import common_options, database_option, machine_option, verb
 from benchmark.cli.output import print_report
 from benchmark.reporting.writers.formats import DEFAULT, FORMATS
 
@@ -12,13 +12,10 @@ WORSE_EXIT_CODE = 3
 """`--fail-if` found what it looks for: nothing is wrong with the usage, but a script must notice."""
 
 
-@click.command(
+@verb(
     "compare",
-    context_settings=CONTEXT,
-    epilog=examples(
-        "bench compare strategy=scratch strategy=regularized",
-        "bench compare model=simple_cnn model=resnet18 --fail-if worse",
-    ),
+    "bench compare strategy=scratch strategy=regularized",
+    "bench compare model=simple_cnn model=resnet18 --fail-if worse",
 )
 @click.argument("a")
 @click.argument("b")

@@ -155,7 +155,7 @@ def _note_left_out(source: str, done: Merge) -> None:
     if done.missing:
         streams.say(
             f"note: {source}: {units.plural(done.missing, 'artifact')} left out, whose files do not lie beside it as "
-            "recorded; put them there and merge again",
+            "recorded; put them there and merge again"
         )
     if done.unfinished:
         streams.say(f"note: {source}: {units.plural(done.unfinished, 'run')} had not ended; merge again later")

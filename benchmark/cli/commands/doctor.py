@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import click
-
 from benchmark.cli import doctor_checks, output, streams
-from benchmark.cli.options import CONTEXT, common_options, database_option, format_option
+from benchmark.cli.options import common_options, database_option, format_option, verb
 from benchmark.text import one_line
 
 MARKS = {"good": ("✓", "green"), "note": ("·", "dim"), "missing": ("-", "yellow"), "bad": ("✗", "red")}
 
 
-@click.command("doctor", context_settings=CONTEXT)
+@verb("doctor")
 @database_option
 @format_option()
 @common_options

@@ -11,7 +11,7 @@ import click
 
 from benchmark import units
 from benchmark.cli import output, verbosity
-from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option
+from benchmark.cli.options import common_options, database_option, format_option, verb
 from benchmark.cli.output import Column
 from benchmark.errors import StorageError
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 COLUMNS = (Column("kind"), Column("path"), Column("size_bytes", "size", show=units.size, right=True))
 
 
-@click.command("gc", context_settings=CONTEXT, epilog=examples("bench gc", "bench gc --delete --caches"))
+@verb("gc", "bench gc", "bench gc --delete --caches")
 @database_option
 @click.option(
     "--delete/--dry-run", "delete", default=False, show_default=True, help="Delete the files, or only show them."

@@ -8,16 +8,12 @@ import click
 
 from benchmark import layout
 from benchmark.cli import verbosity
-from benchmark.cli.options import CONTEXT, common_options, examples
+from benchmark.cli.options import common_options, verb
 from benchmark.errors import UserError
 from benchmark.files import write_whole
 
 
-@click.command(
-    "init",
-    context_settings=CONTEXT,
-    epilog=examples("bench init", "bench init --preset default --matrix experiments/first.toml"),
-)
+@verb("init", "bench init", "bench init --preset default --matrix experiments/first.toml")
 @click.option(
     "--preset",
     default="default",

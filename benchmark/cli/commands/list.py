@@ -12,13 +12,12 @@ from benchmark import layout, units
 from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import (
-    CONTEXT,
     common_options,
     database_option,
-    examples,
     format_option,
     machine_option,
     selection_options,
+    verb,
 )
 from benchmark.cli.output import Column
 
@@ -73,21 +72,13 @@ NAMED_COLUMNS = {
         Column("imagenet_weights", "ImageNet weights", show=lambda exist: "yes" if exist else "no"),
         SUMMARY,
     ),
-    "strategies": (
-        Column("weights"),
-        Column("train", show=_each_stage),
-        SUMMARY,
-    ),
+    "strategies": (Column("weights"), Column("train", show=_each_stage), SUMMARY),
     "presets": (SUMMARY,),
 }
 """What the tables show; `--format json` and `csv` have all that is known."""
 
 
-@click.command(
-    "list",
-    context_settings=CONTEXT,
-    epilog=examples("bench list cells --select model=resnet*,status=failed", "bench list runs", "bench list models"),
-)
+@verb("list", "bench list cells --select model=resnet*,status=failed", "bench list runs", "bench list models")
 @click.argument("kind", type=click.Choice(("cells", "runs", *NAMED_COLUMNS)))
 @click.option(
     "--matrix", default=layout.MATRIX, show_default=True, metavar="PATH", help="Also list what this file defines."

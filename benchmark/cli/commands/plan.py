@@ -7,15 +7,14 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmark.cli.options import (
-    CONTEXT,
     Duration,
     MatrixRequest,
     common_options,
     database_option,
-    examples,
     format_option,
     machine_option,
     matrix_options,
+    verb,
 )
 from benchmark.cli.run_forecast import history
 from benchmark.cli.start_run import run_options
@@ -26,15 +25,12 @@ if TYPE_CHECKING:
     from benchmark.scheduling.run_options import RunOptions
 
 
-@click.command(
+@verb(
     "plan",
-    context_settings=CONTEXT,
-    epilog=examples(
-        "bench plan",
-        "bench plan --select model=resnet* --set epochs=2",
-        "bench plan --budget 2h --jobs 4",
-        "bench plan --probe",
-    ),
+    "bench plan",
+    "bench plan --select model=resnet* --set epochs=2",
+    "bench plan --budget 2h --jobs 4",
+    "bench plan --probe",
 )
 @matrix_options
 @database_option

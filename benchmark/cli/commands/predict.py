@@ -12,7 +12,7 @@ from benchmark import units
 from benchmark.catalog.image_folders import IMAGE_ENDINGS
 from benchmark.cli import output, verbosity
 from benchmark.cli.cell_names import short_id
-from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
+from benchmark.cli.options import common_options, database_option, format_option, machine_option, verb
 from benchmark.errors import NotFoundError, UserError
 from benchmark.status import Status
 
@@ -24,14 +24,11 @@ CELL_KEYS = ("cell_id", "dataset", "model", "strategy", "seed")
 """What JSON says of each cell."""
 
 
-@click.command(
+@verb(
     "predict",
-    context_settings=CONTEXT,
-    epilog=examples(
-        "bench predict aac7 digit.png",
-        "bench predict model=simple_cnn,strategy=scratch --tta 3 one.png two.jpg",
-        "bench predict --format csv --top 10 aac7 2781 digit.png",
-    ),
+    "bench predict aac7 digit.png",
+    "bench predict model=simple_cnn,strategy=scratch --tta 3 one.png two.jpg",
+    "bench predict --format csv --top 10 aac7 2781 digit.png",
 )
 @click.argument("cells_and_images", nargs=-1, required=True, metavar="CELL... IMAGE...")
 @database_option

@@ -10,7 +10,7 @@ import click
 
 from benchmark import layout, units
 from benchmark.cli import verbosity
-from benchmark.cli.options import CONTEXT, MatrixRequest, common_options, matrix_options
+from benchmark.cli.options import MatrixRequest, common_options, matrix_options, verb
 from benchmark.cli.start_run import display, run_options
 from benchmark.errors import UserError
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
 
 
-@click.command("prepare", context_settings=CONTEXT)
+@verb("prepare")
 @matrix_options
 @click.option(
     "--manual-dir",

@@ -8,16 +8,13 @@ import click
 
 from benchmark import units
 from benchmark.cli import output
-from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option
+from benchmark.cli.options import common_options, database_option, format_option, verb
 
 
-@click.command(
+@verb(
     "query",
-    context_settings=CONTEXT,
-    epilog=examples(
-        'bench query "select model, avg(test_accuracy) from results group by model"',
-        'bench query --format csv "select * from history" > history.csv',
-    ),
+    'bench query "select model, avg(test_accuracy) from results group by model"',
+    'bench query --format csv "select * from history" > history.csv',
 )
 @click.argument("sql")
 @database_option

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmark.cli import verbosity
-from benchmark.cli.options import CONTEXT, common_options, database_option, examples, machine_option, selection_options
+from benchmark.cli.options import common_options, database_option, machine_option, selection_options, verb
 from benchmark.cli.output import FILE_COLUMNS, print_report
 from benchmark.errors import UserError
 from benchmark.reporting.writers.formats import DEFAULT, FORMATS, format_of_file, render
@@ -21,15 +21,12 @@ if TYPE_CHECKING:
 TABLES = ("summary", "transfer", "progression", "published", "classes", "confusion")
 
 
-@click.command(
+@verb(
     "report",
-    context_settings=CONTEXT,
-    epilog=examples(
-        "bench report",
-        "bench report --format markdown --output report.md",
-        "bench report --select model=resnet* --table summary",
-        "bench report --figures pictures",
-    ),
+    "bench report",
+    "bench report --format markdown --output report.md",
+    "bench report --select model=resnet* --table summary",
+    "bench report --figures pictures",
 )
 @database_option
 @click.option("--matrix", metavar="PATH", help="Take [report] from this file.  [default: as it was in the last run]")

@@ -12,7 +12,7 @@ import click
 from benchmark import layout
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
-from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
+from benchmark.cli.options import common_options, database_option, format_option, machine_option, verb
 from benchmark.cli.start_run import run_options, run_plan
 from benchmark.errors import CellsFailedError, NotFoundError, UserError
 from benchmark.status import FINAL
@@ -51,11 +51,7 @@ class Original:
     seeds: tuple[float, ...]
 
 
-@click.command(
-    "reproduce",
-    context_settings=CONTEXT,
-    epilog=examples("bench reproduce aac7", "bench reproduce model=simple_cnn,strategy=scratch,seed=0"),
-)
+@verb("reproduce", "bench reproduce aac7", "bench reproduce model=simple_cnn,strategy=scratch,seed=0")
 @click.argument("cell")
 @database_option
 @machine_option

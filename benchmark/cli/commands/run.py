@@ -11,15 +11,14 @@ import click
 
 from benchmark import units
 from benchmark.cli.options import (
-    CONTEXT,
     Duration,
     MatrixRequest,
     common_options,
     database_option,
-    examples,
     format_option,
     machine_option,
     matrix_options,
+    verb,
 )
 from benchmark.cli.run_forecast import history
 from benchmark.cli.start_run import run_options, run_plan
@@ -36,14 +35,11 @@ MANY_CELLS = 10_000
 SHOWN_REASONS = 5
 
 
-@click.command(
+@verb(
     "run",
-    context_settings=CONTEXT,
-    epilog=examples(
-        "bench run",
-        "bench run --select dataset=digits,seed=0 --set epochs=2",
-        'bench run --jobs 2 --timeout 15m --name "first try"',
-    ),
+    "bench run",
+    "bench run --select dataset=digits,seed=0 --set epochs=2",
+    'bench run --jobs 2 --timeout 15m --name "first try"',
 )
 @matrix_options
 @database_option

@@ -11,7 +11,7 @@ import click
 
 from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
-from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
+from benchmark.cli.options import common_options, database_option, format_option, machine_option, verb
 from benchmark.cli.texts.show_text import EPOCH_COLUMNS, print_cell
 
 if TYPE_CHECKING:
@@ -27,11 +27,7 @@ ENVIRONMENT = (
 )  # fmt: skip
 
 
-@click.command(
-    "show",
-    context_settings=CONTEXT,
-    epilog=examples("bench show aac7", "bench show model=resnet18,strategy=scratch,seed=0"),
-)
+@verb("show", "bench show aac7", "bench show model=resnet18,strategy=scratch,seed=0")
 @click.argument("cell")
 @database_option
 @machine_option

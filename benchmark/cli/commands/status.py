@@ -12,7 +12,7 @@ import click
 from benchmark import units
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
-from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option
+from benchmark.cli.options import common_options, database_option, format_option, verb
 from benchmark.cli.output import Column
 from benchmark.errors import NotFoundError, UserError
 from benchmark.results.read.alive import is_alive
@@ -48,7 +48,7 @@ FAILED_COLUMNS = (
 )
 
 
-@click.command("status", context_settings=CONTEXT, epilog=examples("bench status", "bench status --follow"))
+@verb("status", "bench status", "bench status --follow")
 @database_option
 @click.option("--run", "run_id", type=int, metavar="N", help="Of this run; see `bench list runs`.  [default: the last]")
 @click.option("--follow", is_flag=True, help="Keep showing it until the run ends.")

@@ -12,14 +12,13 @@ from benchmark import units
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import cell_label, short_id
 from benchmark.cli.options import (
-    CONTEXT,
     MatrixRequest,
     common_options,
     database_option,
-    examples,
     format_option,
     machine_option,
     matrix_options,
+    verb,
 )
 from benchmark.cli.output import Column
 from benchmark.cli.start_run import run_options
@@ -50,11 +49,7 @@ ROW_COLUMNS = tuple(
 SHORTEST_PREFIX = 4
 
 
-@click.command(
-    "why",
-    context_settings=CONTEXT,
-    epilog=examples("bench why aac7", "bench why model=simple_cnn,strategy=scratch,seed=0"),
-)
+@verb("why", "bench why aac7", "bench why model=simple_cnn,strategy=scratch,seed=0")
 @click.argument("cell")
 @matrix_options
 @database_option

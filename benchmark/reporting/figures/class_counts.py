@@ -23,9 +23,7 @@ def draw_class_counts(name: str, images: PreparedImages) -> Figure:
     step = -(-len(classes) // MOST_NAMED)
     totals = ", ".join(f"{sum(getattr(counts, part)):,} {part}" for part, _ in PARTS)
     body = sheet(
-        min(0.7 + 0.38 * len(classes), 9.0),
-        f"{name}: examples of each class",
-        f"{len(classes)} classes; n = {totals}",
+        min(0.7 + 0.38 * len(classes), 9.0), f"{name}: examples of each class", f"{len(classes)} classes; n = {totals}"
     )
     axes = body.add_subplot()
     most = max(max(getattr(counts, part), default=0) for part, _ in PARTS) or 1

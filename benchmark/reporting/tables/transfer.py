@@ -65,8 +65,7 @@ def transfer_pairs(groups: Sequence[Group], specs: Sequence[TransferSpec]) -> li
     varying = varying_settings(groups)
     return [
         Pair(
-            group,
-            partner(group, [e for e in groups if e.names == (group.dataset, group.model, spec.scratch)], varying),
+            group, partner(group, [e for e in groups if e.names == (group.dataset, group.model, spec.scratch)], varying)
         )
         for spec in specs
         for group in groups

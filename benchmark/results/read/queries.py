@@ -34,10 +34,7 @@ _MORE_RESULTS = {
     name: table.c[name]
     for table, names in (
         (execution, "execution_id first_run_id"),
-        (
-            cell,
-            "strategy_label device_kind image_size color batch_size epochs_planned learning_rate optimizer",
-        ),
+        (cell, "strategy_label device_kind image_size color batch_size epochs_planned learning_rate optimizer"),
         (
             execution,
             (

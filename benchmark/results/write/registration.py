@@ -40,11 +40,7 @@ def inserted_id(connection: sa.Connection, statement: sa.Insert) -> int:
 
 
 def insert_cells(
-    connection: sa.Connection,
-    run_id: int,
-    cells: Sequence[Cell],
-    left_out: Sequence[LeftOut],
-    reused: Collection[str],
+    connection: sa.Connection, run_id: int, cells: Sequence[Cell], left_out: Sequence[LeftOut], reused: Collection[str]
 ) -> None:
     """Inserts the cells of a run; cells that exist keep their row and take the newest names.
 

@@ -30,11 +30,7 @@ class SharedStages:
     """
 
     def __init__(
-        self,
-        cells: Sequence[Cell],
-        begun: Collection[str],
-        fresh: Collection[str],
-        artifacts_root: Path,
+        self, cells: Sequence[Cell], begun: Collection[str], fresh: Collection[str], artifacts_root: Path
     ) -> None:
         self._ends = common_stages(cells)  # of each cell the end of the fewest stages first
         self._begun = set(begun)
