@@ -45,10 +45,7 @@ def machine_rate(cell: Cell, stage: int, told: Sequence[tuple[ModelBuilt, Tried]
     As in a run: what a cell takes until it trains (building, tracing) counts too, and for short cells decides, since more
     threads do not make it shorter; so does validation.
 
-    Args:
-        cell: What each of them tried.
-        stage: Which stage, counted from 1.
-        told: By each of the workers.
+    `told` is what each of the workers said of the same stage of `cell`, counted from 1.
 
     Returns:
         None when they were not all at it at one time.

@@ -127,11 +127,7 @@ class Observer(Protocol):
     def run_started(self, run_id: int, plan: Plan, idle: Collection[str], forecast: Forecast) -> None:
         """All that is known before the first cell.
 
-        Args:
-            run_id: Number of the run.
-            plan: Its cells.
-            idle: Ids of the cells that are not expected to train.
-            forecast: May be called at any time.
+        `idle` are ids of the cells that are not expected to train; `forecast` may be called at any time.
         """
 
     def cell_started(self, cell: Cell, attempt: AttemptFacts) -> None: ...

@@ -32,11 +32,7 @@ def evaluate(steps: Steps, examples: ExampleSet, batch_size: int, on_batch: Call
     The loss is plain cross-entropy in every stage: smoothed labels are a way to train, and a loss against them could
     not be compared between strategies.
 
-    Args:
-        steps: Predict with the weights to evaluate.
-        examples: What to predict for; not empty.
-        batch_size: Images in one forward pass.
-        on_batch: Called after each batch; may raise to stop.
+    The examples are not empty; `on_batch` is called after each batch and may raise to stop.
     """
     return compute_scores(predict(steps, examples, batch_size, on_batch), examples.split.labels)
 

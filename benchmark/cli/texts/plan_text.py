@@ -38,13 +38,7 @@ def show_plan(
 ) -> None:
     """Print on stdout what a run with these options does with each cell of a plan, and a forecast.
 
-    Args:
-        plan: The cells.
-        known: What is recorded of them, and of this machine.
-        options: Of the run.
-        output_format: `table`, `json` or `csv`.
-        budget: Say also what can be done in so many seconds.
-        obstacles: What would end the run before it begins.
+    With a `budget` it says also what can be done in so many seconds; `obstacles` would end the run before it begins.
     """
     from benchmark.scheduling.decisions.reuse import decide
 

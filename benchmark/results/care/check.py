@@ -171,11 +171,7 @@ def first_damage(target: str | os.PathLike[str]) -> Damage | None:
 def artifact_problem(root: Path, path: str, sha256: str, size_bytes: int) -> str | None:
     """Describes what is wrong with an artifact; None when it is as it was recorded.
 
-    Args:
-        root: The artifacts folder.
-        path: The recorded path, relative to the folder; nothing outside it is ever read.
-        sha256: The recorded digest.
-        size_bytes: The recorded size.
+    Nothing outside of `root`, the artifacts folder, is ever read.
     """
     place = (root / path).resolve()
     if not place.is_relative_to(root.resolve()):

@@ -32,20 +32,8 @@ def worker_order(
 ) -> Order:
     """Makes the order for a worker on this machine.
 
-    Args:
-        cell: What it computes.
-        grant: The cores and the GPU that it is given.
-        directory: Its own folder, which exists; its log lies there.
-        data_directory: The prepared dataset; None for a backend that reads none.
-        isolation: `fork` or `spawn`: how the process is made.
-        allow_plugins: Whether plug-ins may run that the trust file does not name.
-        attempt_id: In the database; 0 for a trial, which is not recorded.
-        earlier_directories: Of earlier attempts of the same execution, newest first.
-        parent_weights: Path and sha256 of the kept weights of the parent cell; None for none.
-        shared_stages: Folders of the states that the cell has in common with others, by the number of first stages.
-        stored_stages: Those of these numbers whose state others wait for.
-        trial_seconds: How long steady steps are timed; None trains the cell.
-        trial_stages: The stages that are timed, counted from 1.
+    Its log lies in `directory`, its own folder, which exists. `grant` holds its cores and its GPU, `parent_weights` path and
+    sha256 of the kept weights of its parent. The other arguments are explained at `events.Job`.
     """
     weights, weights_sha256 = parent_weights or (None, None)
     job = Job(

@@ -21,13 +21,8 @@ def compiled_steps(
 ) -> Steps:
     """Steps that train `model` (the core behind its augmentation) and predict with `core`.
 
-    Args:
-        model: What is trained.
-        core: What predicts; shares its layers with `model`.
-        optimizer: Not built yet.
-        loss: Of labels and probabilities.
-        one_hot: Whether labels are vectors.
-        given: Type of the arrays that are trained on and predicted for.
+    The core shares its layers with `model`. The optimizer is not built yet; `given` is the type of the arrays that are
+    trained on and predicted for.
 
     Side effects:
         Builds the optimizer for the variables that are trainable now.

@@ -123,11 +123,8 @@ def load_weights(network: Network, file: WeightsFile, class_names: tuple[str, ..
     classes, or the same in another order, since its outputs mean something else. From a file without class names the
     last layer is loaded if the shapes agree. A file without a head leaves the head as it is.
 
-    Args:
-        network: Its core model is changed.
-        file: See `read_weights`.
-        class_names: Of the cell to train.
-        source: How messages call the file.
+    The core model of the network is changed; `class_names` are those of the cell to train, and messages call the file
+    `source`.
 
     Raises:
         DataError: A layer is missing or of another shape, or a loaded value is not finite.
