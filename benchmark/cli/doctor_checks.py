@@ -6,9 +6,9 @@ import os
 import re
 import shutil
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeAlias
+from typing import Literal, TypeAlias
 
 from benchmark import __version__, layout, machine, units
 from benchmark.catalog.cache import tfds_root
@@ -47,9 +47,6 @@ class Finding:
     value: str
     verdict: Verdict = "good"
     cure: str = ""
-
-    def to_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def examine(database: str) -> list[Finding]:

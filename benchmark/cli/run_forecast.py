@@ -43,9 +43,8 @@ class History:
     def durations_known(self) -> Durations:
         """Expectations that follow from all this."""
         from benchmark.forecast.estimate import Durations
-        from benchmark.forecast.trial_store import no_trial
 
-        return Durations(self.durations, self.efforts, self.trials or no_trial, self.starts)
+        return Durations(self.durations, self.efforts, self.trials, self.starts)
 
 
 @dataclass(frozen=True, slots=True)

@@ -19,7 +19,7 @@ from benchmark.errors import NewerRecordError
 from benchmark.forecast.cost import stored_bytes, usual_peak_bytes
 from benchmark.forecast.shapes import Shape, Shapes
 from benchmark.forecast.simulation import Room, Work, ends
-from benchmark.forecast.trial_store import Find, Trial, no_trial, seconds_by
+from benchmark.forecast.trial_store import Find, Trial, seconds_by
 from benchmark.matrix.cell import Cell
 
 Basis: TypeAlias = Literal["same cell", "same shape", "same model", "trial", "cost model", "usual"]
@@ -70,7 +70,7 @@ class Durations:
         self,
         known: Iterable[Mapping[str, Any]] = (),
         efforts: Iterable[Mapping[str, Any]] = (),
-        trials: Find = no_trial,
+        trials: Find | None = None,
         starts: Mapping[str, float] | None = None,
         shapes: Shapes | None = None,
     ) -> None:
@@ -79,7 +79,7 @@ class Durations:
             **START_SECONDS,
             **{name: min(took, _LONGEST_START * START_SECONDS.get(name, 4.0)) for name, took in (starts or {}).items()},
         }
-        self._find_trial = trials
+        self._find_trial: Find = trials or (lambda _: None)
         self._trials: dict[Hashable, Trial | None] = {}
         self._cells = {row["cell_id"]: row["total_seconds"] for row in known if row["total_seconds"] is not None}
         self._of_shape: defaultdict[Shape, list[float]] = defaultdict(list)

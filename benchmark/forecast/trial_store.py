@@ -60,10 +60,6 @@ Find = Callable[[Cell], Trial | None]
 """What is known of trials of a cell's kind."""
 
 
-def no_trial(_cell: Cell) -> Trial | None:
-    return None
-
-
 def trial_of(built: ModelBuilt, tried: Tried, peak_rss_bytes: int) -> Trial:
     """What a worker has told of a trial of all stages of its cell."""
     return Trial(

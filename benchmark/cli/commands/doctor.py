@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 from benchmark.cli import doctor_checks, output, streams
 from benchmark.cli.options import common_options, database_option, format_option, verb
 from benchmark.text import one_line
@@ -23,7 +25,7 @@ def command(database: str, output_format: str) -> int:
     if output_format == "table":
         _print(findings)
     else:
-        output.write_rows([finding.to_dict() for finding in findings], [], output_format)
+        output.write_rows([asdict(finding) for finding in findings], [], output_format)
     return 2 if any(finding.verdict == "bad" for finding in findings) else 0
 
 

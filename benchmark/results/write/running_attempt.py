@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -74,20 +74,17 @@ class RunningAttempt:
         self.pending.append(
             nan_to_null({**row, "execution_id": self.execution_id, "attempt_id": owner[0], "run_id": owner[1]})
         )
-        self._remember(event.epoch, metrics, event.seconds)
+        self.remember(event.epoch, metrics, event.seconds)
         if known is not None and known != metrics:
             return f"epoch {event.epoch} has other numbers than when it was first trained"
         return None
 
-    def _remember(self, epoch_number: int, metrics: tuple[Any, ...], seconds: float) -> None:
+    def remember(self, epoch_number: int, metrics: tuple[Any, ...], seconds: float) -> None:
+        """Takes in what is known of an epoch, with NaN restored."""
         self.known[epoch_number] = metrics
         self.fit_seconds += seconds - self.seconds.get(epoch_number, 0.0)
         self.seconds[epoch_number] = seconds
         self.epochs = max(self.epochs or 0, epoch_number)
-
-    def add_recorded(self, row: Mapping[str, Any]) -> None:
-        """Adds an epoch that is in the database already; the row has NaN restored."""
-        self._remember(row["epoch"], tuple(exact(row[name]) for name in EPOCH_FIELDS), row["seconds"])
 
     def execution_columns(self) -> dict[str, Any]:
         """Returns the columns of the `execution` row after the epochs received so far."""
@@ -118,7 +115,7 @@ def load_known(connection: sa.Connection, running: RunningAttempt) -> None:
     columns = [epoch.c[name] for name in (*EPOCH_FIELDS, "seconds", NAN_COLUMN)]
     rows = connection.execute(sa.select(*columns).where(epoch.c.execution_id == running.execution_id)).mappings()
     for row in map(null_to_nan, rows):
-        running.add_recorded(row)
+        running.remember(row["epoch"], tuple(exact(row[name]) for name in EPOCH_FIELDS), row["seconds"])
 
 
 def _epoch_upsert(insert: Callable[..., Any]) -> Any:

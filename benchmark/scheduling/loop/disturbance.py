@@ -37,7 +37,8 @@ class DisturbanceMeter:
         self._ended_seconds = 0.0
 
     def read(self) -> LoadReading:
-        return LoadReading(machine.load_sample(), self._ended_seconds + processor_seconds(self._pids()))
+        own = time.process_time() + sum(map(_ticks, self._pids())) / os.sysconf("SC_CLK_TCK")
+        return LoadReading(machine.load_sample(), self._ended_seconds + own)
 
     def count_ended(self, exited: Exited | None) -> None:
         """Keeps the processor time of a process that has ended and that `pids` names no more."""
@@ -51,12 +52,8 @@ class DisturbanceMeter:
         return machine.disturbance(before.load, after.load, own, self._cores)
 
 
-def processor_seconds(pids: Iterable[int]) -> float:
-    """User and system seconds of this process and of the processes `pids`, where they still are."""
-    return time.process_time() + sum(_ticks(pid) for pid in pids) / os.sysconf("SC_CLK_TCK")
-
-
 def _ticks(pid: int) -> int:
+    """User and system time of a process; 0 where it is gone."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
     except OSError:

@@ -30,7 +30,9 @@ class Launcher:
     """
 
     def __init__(self, isolation: Isolation, selector: selectors.BaseSelector, note: Callable[[str], None]) -> None:
-        self.isolation = choose_isolation(isolation)
+        # system libraries of macOS are not safe to fork
+        forks = isolation == "fork" or (isolation == "auto" and sys.platform == "linux")
+        self.isolation = "fork" if forks else "spawn"
         self._selector = selector
         self._note = note
         self._templates: dict[str, Template] = {}
@@ -140,13 +142,6 @@ class Launcher:
         if template is not None:
             self._selector.unregister(template.reader.fd)
             template.close()
-
-
-def choose_isolation(wanted: Isolation) -> str:
-    """`fork` on Linux, `spawn` elsewhere (system libraries of macOS are not safe to fork), or as wanted."""
-    if wanted == "auto":
-        return "fork" if sys.platform == "linux" else "spawn"
-    return wanted
 
 
 def _worker_command(events: int) -> list[str]:

@@ -215,10 +215,8 @@ def _as_plugin_error(place: str, file: str | None) -> Iterator[None]:
     """Turns any exception raised inside, `sys.exit` too, into a `PluginError` that names the line of the plug-in."""
     try:
         yield
-    except BenchError:
-        raise
     except BaseException as error:
-        if cause_of(error) != Cause.FAILED:
+        if isinstance(error, BenchError) or cause_of(error) != Cause.FAILED:
             raise
         raise PluginError(f"{_line_of(error, place, file)}: {_message_of(error)}") from error
 
@@ -228,11 +226,9 @@ def naming_plugin_line(architecture: Architecture) -> Iterator[None]:
     """Turns errors raised in a plug-in's own lines while it trains into a `PluginError` with the line; others stay."""
     try:
         yield
-    except BenchError:
-        raise
     except Exception as error:
         line = _line_of(error, "", architecture.file)
-        if not line or architecture.file is None or cause_of(error) != Cause.FAILED:
+        if isinstance(error, BenchError) or not line or not architecture.file or cause_of(error) != Cause.FAILED:
             raise
         raise PluginError(f"{line}: {_message_of(error)}") from error
 

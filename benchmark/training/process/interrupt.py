@@ -17,11 +17,6 @@ def install() -> None:
         signal.signal(signal.SIGTERM, lambda _number, _frame: _requested.set())
 
 
-def request() -> None:
-    """Sets the flag as SIGTERM does."""
-    _requested.set()
-
-
 is_requested = _requested.is_set
 """Whether SIGTERM has come."""
 

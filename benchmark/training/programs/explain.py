@@ -23,6 +23,7 @@ import json
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -310,10 +311,8 @@ def _class_number(name: str | None, names: Sequence[str]) -> int | None:
     return list(names).index(name)
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Runs the program; returns its exit status."""
-    return run_program(arguments, _answer)
-
+main = partial(run_program, answer=_answer)
+"""Runs the program with its arguments; returns its exit status."""
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))

@@ -120,10 +120,8 @@ def run_program(arguments: Sequence[str], answer: Callable[[Mapping[str, Any]], 
     return code
 
 
-def main(arguments: Sequence[str]) -> int:
-    """Runs the program; returns its exit status."""
-    return run_program(arguments, _answer)
-
+main = partial(run_program, answer=_answer)
+"""Runs the program with its arguments; returns its exit status."""
 
 if __name__ == "__main__":
     sys.exit(main(sys.argv[1:]))
