@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 import shutil
 
 import pytest
@@ -63,6 +64,20 @@ def test_list_cells_takes_selections_on_any_setting(finished):
     assert finished.document("list", "cells", "--select", "batch_size=64,epochs=4", "--exclude", "seed=0|1") == (
         finished.document("list", "cells", "--select", "seed=2")
     )
+
+
+READ = [("plan",), ("list", "cells"), ("list", "models"), ("list", "runs"), ("why", "model=vgg16"), ("status",)]
+
+
+@pytest.mark.parametrize("columns", [40, 80, 200, None])
+@pytest.mark.parametrize("command", READ, ids=" ".join)
+def test_no_width_breaks_an_id_a_name_or_a_word(command, columns, finished, monkeypatch):
+    whole = finished.call(*command).stdout
+    if columns is not None:
+        monkeypatch.setenv("COLUMNS", str(columns))
+    shown = finished.call(*command).stdout
+    words = {word for word in re.findall(r"\w{4,}", whole) if len(word) <= 20}
+    assert words <= set(re.findall(r"\w+", shown))
 
 
 def test_what_no_cell_has_yet_is_an_empty_list(finished):

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from benchmark import units
 from benchmark.cli import streams
@@ -20,9 +20,15 @@ from benchmark.status import Status
 from benchmark.text import json_printable, one_line
 
 if TYPE_CHECKING:
+    from rich.console import RenderableType
+
     from benchmark.reporting.table import Report
+    from benchmark.reporting.writers.panels import TextColumn
 
 Row = Mapping[str, Any]
+
+_GAP = 3
+"""Between two columns of a table that rich draws."""
 
 FILE_COLUMNS = 110
 """Width of a report that goes to a file or another program."""
@@ -139,33 +145,71 @@ def write_csv_rows(rows: Iterator[Row]) -> None:
 
 
 def write_table(rows: Sequence[Row], columns: Sequence[Column], title: str | None = None) -> None:
-    """A table as wide as the terminal allows; long fields are folded, never cut."""
+    """A table as wide as the terminal allows; a wider one is folded into several with the first column in each."""
     streams.out().print(table(rows, columns, title))
 
 
-def table(rows: Sequence[Row], columns: Sequence[Column], title: str | None = None) -> Any:
-    """The rows as a rich table without markup."""
+def table(rows: Sequence[Row], columns: Sequence[Column], title: str | None = None) -> RenderableType:
+    """The rows as rich tables without markup; words, numbers and ids stay whole where anything else can give way."""
+    from rich.cells import cell_len
+    from rich.console import Group
+
+    from benchmark.reporting.writers.panels import TextColumn, fold, total
+
+    width = streams.out().width
+    texts = [
+        TextColumn(
+            one_line(column.title or column.key.replace("_", " ")),
+            tuple(_shown(row.get(column.key), column) for row in rows),
+            is_number=column.right or column.key.endswith("_id"),
+            is_verdict=False,
+            identifies=column is columns[0],
+        )
+        for column in columns
+    ]
+    natural = [max(column.natural, cell_len(column.title)) for column in texts]
+    fits = total(natural, _GAP) <= width or len(columns) < 2
+    panels = [list(zip(texts, natural, strict=True))] if fits else fold(texts, width, _GAP)
+    if not panels:
+        return _records(texts, len(rows))
+    positions = {id(column): number for number, column in enumerate(texts)}
+    drawn = [
+        _panel([(columns[positions[id(text)]], text, width) for text, width in panel], rows, title) for panel in panels
+    ]
+    # a blank line between two
+    return Group(*[part for each in drawn for part in ("", each)][1:])
+
+
+def _panel(panel: Sequence[tuple[Column, TextColumn, int]], rows: Sequence[Row], title: str | None) -> RenderableType:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
-    for column in columns:
-        drawn.add_column(
-            Text(one_line(column.title or column.key.replace("_", " "))),
-            justify="right" if column.right else "left",
-            style=column.style or None,
-            overflow="fold",
-        )
-    for row in rows:
+    for column, text, width in panel:
+        justify: Literal["left", "right"] = "right" if column.right else "left"
+        style = column.style or None
+        drawn.add_column(Text(text.title), justify=justify, style=style, overflow="fold", width=width)
+    for number, row in enumerate(rows):
         status_style = STATUS_STYLES.get(str(row.get("status")), "")
         drawn.add_row(
             *(
-                Text(_shown(row.get(column.key), column), style=status_style if column.key == "status" else "")
-                for column in columns
+                Text(text.texts[number], style=status_style if column.key == "status" else "")
+                for column, text, _ in panel
             )
         )
     return drawn
+
+
+def _records(columns: Sequence[TextColumn], rows: int) -> RenderableType:
+    """Each row as lines `name: value`, for a terminal too narrow for any table."""
+    from rich.text import Text
+
+    lines = [
+        "\n".join(f"{column.title}: {column.texts[number]}" for column in columns if column.texts[number])
+        for number in range(rows)
+    ]
+    return Text("\n\n".join(lines), overflow="fold")
 
 
 def print_report(report: Report, output_format: str) -> None:

@@ -59,7 +59,7 @@ Panel: TypeAlias = list[tuple[TextColumn, int]]
 """Columns side by side, each with its width."""
 
 
-def fold(columns: Sequence[TextColumn], width: int) -> list[Panel]:
+def fold(columns: Sequence[TextColumn], width: int, gap: int = GAP) -> list[Panel]:
     """Divide columns among panels of at most this width; the identifying columns are in every panel.
 
     Texts keep their full width unless wrapping them between words saves a panel; they are broken inside a word only
@@ -68,37 +68,39 @@ def fold(columns: Sequence[TextColumn], width: int) -> list[Panel]:
     Returns:
         No panels when not even the identifying columns and one other fit.
     """
-    whole = _fill(columns, width, [column.natural for column in columns])
-    wrapped = _fill(columns, width, [column.wrapped for column in columns])
-    broken = _fill(columns, width, [column.least for column in columns])
+    whole = _fill(columns, width, gap, [column.natural for column in columns])
+    wrapped = _fill(columns, width, gap, [column.wrapped for column in columns])
+    broken = _fill(columns, width, gap, [column.least for column in columns])
     return min(filter(None, (whole, wrapped)), key=len, default=broken)
 
 
-def _fill(columns: Sequence[TextColumn], width: int, least: Sequence[int]) -> list[Panel]:
+def _fill(columns: Sequence[TextColumn], width: int, gap: int, least: Sequence[int]) -> list[Panel]:
     """Fill panels one after another; none when a column does not fit beside the identifying ones."""
     names = [index for index, column in enumerate(columns) if column.identifies]
     panels: list[list[int]] = []
     for index, column in enumerate(columns):
         if column.identifies:
             continue
-        if panels and total([least[each] for each in (*panels[-1], index)]) <= width:
+        if panels and total([least[each] for each in (*panels[-1], index)], gap) <= width:
             panels[-1].append(index)
-        elif total([least[each] for each in (*names, index)]) <= width:
+        elif total([least[each] for each in (*names, index)], gap) <= width:
             panels.append([*names, index])
         else:
             return []
-    return [_widened([columns[each] for each in panel], [least[each] for each in panel], width) for panel in panels]
+    return [
+        _widened([columns[each] for each in panel], [least[each] for each in panel], width, gap) for panel in panels
+    ]
 
 
-def total(widths: Sequence[int]) -> int:
+def total(widths: Sequence[int], gap: int = GAP) -> int:
     """The width of columns of these widths with the gaps between them."""
-    return sum(widths) + GAP * (len(widths) - 1)
+    return sum(widths) + gap * (len(widths) - 1)
 
 
-def _widened(columns: Sequence[TextColumn], least: Sequence[int], width: int) -> Panel:
+def _widened(columns: Sequence[TextColumn], least: Sequence[int], width: int, gap: int) -> Panel:
     """Columns with their least widths, widened where they lack most of their natural width, as far as there is room."""
     widths = list(least)
-    for _ in range(width - total(widths)):
+    for _ in range(width - total(widths, gap)):
         lacks = [column.natural - given for column, given in zip(columns, widths, strict=True)]
         if max(lacks) <= 0:
             break
