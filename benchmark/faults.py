@@ -5,7 +5,7 @@ What happens at them is in `testing/fault_actions.py`, which registers itself wh
 Points of a worker: start, build, stage, batch, ckpt.write (three times for each state file: empty, half, whole),
 ckpt.done, epoch.sent, artifact, evaluate, complete, leave, features (after each piece that is kept). Of the scheduler:
 expand, launch, commit, report. Of the template: template.preload, template.fork. Of the database: migrate.step,
-db.commit.
+db.open, db.commit. Of whoever looks at a user's images: look.
 """
 
 from __future__ import annotations

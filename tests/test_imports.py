@@ -25,7 +25,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "control_groups": set(),
     "machine": {"control_groups"},
     "faults": set(),
-    "catalog": {"errors", "events", "machine"},
+    "catalog": {"errors", "events", "faults", "machine"},
     "matrix": {"errors", "events", "machine", "catalog"},
     "results": {"errors", "events", "faults", "machine", "matrix", "catalog"},
     "training": {"errors", "events", "faults", "machine", "matrix", "catalog"},

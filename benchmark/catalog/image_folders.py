@@ -18,6 +18,7 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from benchmark import faults
 from benchmark.files import is_own_folder
 
 TRAIN = "train"
@@ -90,6 +91,7 @@ def class_content(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
         MissingFilesError: The content of an image is not there.
         OSError: The folder is not there, or cannot be read.
     """
+    faults.point("look")
     images: dict[str, os.DirEntry[str]] = {}
     others: dict[str, os.DirEntry[str]] = {}
     with os.scandir(folder) as entries:

@@ -2,7 +2,7 @@
 
 click.ClickException   2   usage: click's own wording
 BenchError             its own `exit_code`
-KeyboardInterrupt    130
+KeyboardInterrupt    130, and whatever follows from it
 BrokenPipeError        0   the reader of our data has seen enough
 OSError: disk full     4
 no memory, processes,
@@ -17,7 +17,7 @@ import sys
 
 import click
 
-from benchmark.cli import streams
+from benchmark.cli import interruption, streams
 from benchmark.errors import BenchError, exhaustion
 
 DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
@@ -28,9 +28,9 @@ def exit_code_for(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, BrokenPipeError):
         streams.mute(sys.stdout)
         return 0
-    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+    if isinstance(error, (KeyboardInterrupt, click.Abort)) or interruption.was_asked_for():
         streams.say("interrupted")
-        return 130
+        return interruption.EXIT_CODE
     if debug and not isinstance(error, click.ClickException):
         import traceback
 

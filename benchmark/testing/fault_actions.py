@@ -4,8 +4,8 @@
 time in a process (one that works at this cell, when an id is given). With `BENCH_FAULT_MARK=<file>` each acts once over
 all processes: a file is created, and whoever finds it does nothing.
 
-Actions: kill9, segv, exit (status 0), hang (in Python), spin (in C, holding the interpreter's lock), hog (memory, up to
-a limit of its own), gorge (a gibibyte, for control groups that have less), stop (SIGSTOP), half (half an event, then
+Actions: kill9, segv, exit (status 0), hang (in Python), spin (in C, holding the interpreter's lock), deep (in
+C, without it, as a long query is), hog (memory, up to a limit of its own), gorge (a gibibyte, for control groups that have less), stop (SIGSTOP), half (half an event, then
 SIGSTOP), deaf (SIGTERM ignored, then hang), child (leaves a sleeping grandchild), junk (64 MB on stderr), enospc, lost
 and full_gpu (what backends raise when a GPU is lost, or has no memory left), and raise:<exception of builtins>.
 """
@@ -16,6 +16,7 @@ import builtins
 import contextlib
 import ctypes
 import errno
+import hashlib
 import os
 import resource
 import signal
@@ -79,6 +80,10 @@ def _spin() -> None:
     _ = 10 ** (10**8)
 
 
+def _deep() -> None:
+    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
+
+
 def _hog() -> None:
     # A limit of our own, so that the machine does not suffer: the next allocation above it is a MemoryError.
     used = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()  # noqa: PTH123, SIM115
@@ -136,6 +141,7 @@ _ACTIONS: dict[str, Callable[[], object]] = {
     "gorge": _gorge,
     "half": _half,
     "spin": _spin,
+    "deep": _deep,
     "hog": _hog,
     "deaf": _deaf,
     "child": _leave_child,

@@ -11,6 +11,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmark import faults
 from benchmark.errors import UserError
 from benchmark.results.store.location import Location
 
@@ -105,6 +106,7 @@ def connect_sqlite(location: Location, mode: str, *, immutable: bool = False) ->
             connection.execute("PRAGMA synchronous=FULL")
             # 32 MiB: a hundred thousand cells are inserted without spilling pages to the disk
             connection.execute("PRAGMA cache_size=-32768")
+        faults.point("db.open")
     except BaseException:
         connection.close()
         raise

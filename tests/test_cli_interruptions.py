@@ -1,0 +1,180 @@
+"""Ctrl-C ends every command that can take longer than a second, with 130 and without a traceback, and nothing is half written."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sqlite3
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+from cli_workplace import MATRIX, Workplace, copied_place, finished_place
+from PIL import Image
+
+pytestmark = pytest.mark.process
+
+FOLDERS = """
+[matrix]
+dataset = "own"
+model = "simple_cnn"
+strategy = "scratch"
+
+[dataset.own]
+source = "folder:pictures"
+image_size = 16
+color = "rgb"
+"""
+
+SECONDS = 1.0
+ENDLESS = "with recursive c(x) as (select 1 union all select x + 1 from c) select count(*) from c"
+
+# a command, and the point at which it is stuck: in a library that does not listen (deep), or in Python (hang)
+DATABASE = [
+    (("status",), "db.open:1:deep"),
+    (("list", "runs"), "db.open:1:deep"),
+    (("list", "cells"), "db.open:1:deep"),
+    (("show", "{cell}"), "db.open:1:deep"),
+    (("why", "{cell}"), "db.open:1:deep"),
+    (("plan",), "db.open:1:deep"),
+    (("report", "--output", "report.md"), "db.open:1:deep"),
+    (("report", "--figures", "drawn"), "db.open:1:deep"),
+    (("compare", "strategy=scratch", "strategy=regularized"), "db.open:1:deep"),
+    (("reproduce", "{cell}"), "db.open:2:deep"),
+    (("predict", "{cell}", "picture.png"), "db.open:1:deep"),
+    (("explain", "{cell}"), "db.open:1:deep"),
+    (("db", "check"), "db.open:1:deep"),
+    (("db", "check"), "db.open:2:deep"),
+    (("db", "backup", "copy.sqlite"), "db.open:1:deep"),
+    (("db", "export", "exported"), "db.open:1:deep"),
+    (("db", "merge", "results.sqlite", "other.sqlite"), "db.open:2:deep"),
+    (("db", "merge", "results.sqlite", "other.sqlite"), "db.commit:1:deep"),
+    (("db", "salvage", "results.sqlite", "rescued.sqlite"), "db.open:1:deep"),
+    (("gc",), "db.open:1:deep"),
+    (("gc", "--delete"), "db.open:1:deep"),
+    (("query", "select 1"), "db.open:1:deep"),
+    (("run",), "expand:1:deep"),
+    (("run",), "db.commit:1:deep"),
+    (("run", "--dry-run"), "db.open:1:deep"),
+    (("run",), "db.commit:2:hang"),
+    (("report",), "db.open:1:hang"),
+    (("db", "merge", "results.sqlite", "other.sqlite"), "db.commit:1:hang"),
+]
+IMAGES = [
+    (("plan",), "look:1:deep"),
+    (("plan", "--probe"), "look:2:deep"),
+    (("run", "--dry-run"), "look:1:deep"),
+    (("run",), "look:3:deep"),
+    (("prepare",), "look:1:deep"),
+    (("plan",), "look:1:hang"),
+    (("run",), "look:2:hang"),
+]
+
+
+def named(value: object) -> str:
+    return " ".join(value) if isinstance(value, tuple) else str(value)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory) -> Workplace:
+    place = finished_place(tmp_path_factory.mktemp("finished"), MATRIX)
+    assert place.run("db", "backup", "other.sqlite").returncode == 0
+    Image.new("RGB", (8, 8)).save(place.directory / "picture.png")
+    return place
+
+
+def interrupted(place: Workplace, arguments: tuple[str, ...], fault: str) -> tuple[float, subprocess.Popen[str], str]:
+    """Sends SIGINT when a command has reached the point where it is stuck."""
+    mark = place.directory / "mark"
+    process = subprocess.Popen(
+        place.command(*arguments),
+        cwd=place.directory,
+        env={**place.environment, "BENCH_FAULT": fault, "BENCH_FAULT_MARK": str(mark)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    with contextlib.ExitStack() as stack:
+        stack.callback(process.kill)
+        until = time.monotonic() + 60
+        while not Path(f"{mark}.0").exists():
+            assert process.poll() is None, f"it never came to {fault}: {process.communicate()}"
+            assert time.monotonic() < until
+            time.sleep(0.002)
+        begun = time.monotonic()
+        os.kill(process.pid, signal.SIGINT)
+        _, stderr = process.communicate(timeout=60)
+    return time.monotonic() - begun, process, stderr
+
+
+def check_interrupted(seconds: float, process: subprocess.Popen[str], stderr: str) -> None:
+    assert process.returncode == 130, stderr
+    assert "Traceback" not in stderr
+    assert "interrupted" in stderr
+    assert seconds < SECONDS * max(1.0, os.getloadavg()[0] / (os.cpu_count() or 1))
+
+
+@pytest.mark.parametrize(("arguments", "fault"), DATABASE, ids=named)
+def test_ctrl_c_ends_whatever_works_on_a_database(finished, tmp_path, arguments, fault):
+    place = copied_place(finished, tmp_path)
+    with contextlib.closing(sqlite3.connect(place.directory / "results.sqlite")) as connection:
+        ((cell,),) = connection.execute("select min(cell_id) from execution where status = 'completed'")
+    before = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    check_interrupted(*interrupted(place, tuple(word.format(cell=cell) for word in arguments), fault))
+
+    after = {path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file()}
+    assert before <= after
+    grown = {path for path in after - before if not any(part.startswith(".") for part in path.parts)}
+    assert {path.name for path in grown} <= {
+        "mark.0",
+        "results.sqlite-wal",
+        "results.sqlite-shm",
+        "results.sqlite.lock",
+    }
+    for name in ("results.sqlite", "other.sqlite"):
+        with contextlib.closing(sqlite3.connect(place.directory / name)) as connection:
+            assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+    if arguments[0] == "run" or "merge" in arguments:
+        assert place.run("run").returncode == 0
+
+
+@pytest.mark.parametrize(("arguments", "fault"), IMAGES, ids=named)
+def test_ctrl_c_ends_a_look_at_a_users_images(tmp_path, arguments, fault):
+    place = Workplace(tmp_path)
+    place.write(FOLDERS)
+    for part in ("train", "test"):
+        for name in ("a", "b"):
+            (tmp_path / "pictures" / part / name).mkdir(parents=True)
+            Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / part / name / "1.png")
+    check_interrupted(*interrupted(place, arguments, fault))
+    assert not list(tmp_path.glob("cache/prepared/*/meta.json"))
+
+
+def test_ctrl_c_ends_a_query_that_never_does(finished, tmp_path):
+    place = copied_place(finished, tmp_path)
+    process = subprocess.Popen(
+        place.command("query", ENDLESS, "--timeout", "600"),
+        cwd=place.directory,
+        env=place.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # it has opened the database when the file is among its descriptors, and then it is in SQLite for good
+    database = str(place.directory / "results.sqlite")
+    while database not in _files_of(process.pid):
+        assert process.poll() is None
+    begun = time.monotonic()
+    os.kill(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    check_interrupted(time.monotonic() - begun, process, stderr)
+
+
+def _files_of(pid: int) -> set[str]:
+    found = set()
+    with contextlib.suppress(OSError):
+        for number in Path(f"/proc/{pid}/fd").iterdir():
+            found.add(str(number.readlink()))
+    return found
