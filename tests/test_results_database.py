@@ -21,9 +21,9 @@ from benchmark.errors import NotFoundError, SchemaError, StorageError, UserError
 from benchmark.results.read.queries import results
 from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION
 from benchmark.results.store import engine, journal_mode
+from benchmark.results.store.backup import backup
 from benchmark.results.store.database import open_database
 from benchmark.results.store.location import artifacts_root, locate, network_file_system
-from benchmark.results.store.snapshot import backup
 
 
 @pytest.fixture

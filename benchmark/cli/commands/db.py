@@ -84,8 +84,8 @@ def upgrade(database: str) -> None:
 @common_options
 def backup(target: Path, database: str) -> None:
     """Copy the database to TARGET, also while a run writes; a file that exists is not overwritten."""
+    from benchmark.results.store.backup import backup as copy
     from benchmark.results.store.database import open_database
-    from benchmark.results.store.snapshot import backup as copy
 
     with open_database(database, mode="read") as opened:
         written = copy(opened, target)

@@ -1,0 +1,35 @@
+"""Copies an open database into a new file, for `bench db backup`."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from benchmark.errors import UserError
+from benchmark.results.store.database import Database
+from benchmark.results.store.snapshot import copy_into
+from benchmark.results.store.storage_errors import storage_errors
+
+
+def backup(database: Database, destination: str | os.PathLike[str]) -> Path:
+    """Copy the database to a new file, which appears whole or not at all.
+
+    Args:
+        database: An open SQLite database; a run may be writing to it.
+        destination: Path of the copy; nothing may be there.
+
+    Returns:
+        The path of the copy.
+
+    Raises:
+        StorageError: The disk is full, or the destination's folder cannot be written.
+        UserError: Something is at the destination, or the database is on a PostgreSQL server.
+    """
+    path = Path(destination)
+    if database.path is None:
+        raise UserError(f"{database.display_name}: only files are copied here. Use PostgreSQL's own tool: pg_dump")
+    if path.exists() or path.is_symlink():
+        raise UserError(f"{path}: expected a path where nothing is, found a file. Give another path")
+    with storage_errors(str(path)), database.engine.connect() as connection:
+        copy_into(connection, path)
+    return path
