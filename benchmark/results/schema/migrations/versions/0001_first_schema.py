@@ -22,196 +22,126 @@ def upgrade() -> None:
         op.execute(statement)
 
 
-def create_tables() -> None:
+TYPES = {
+    "INTEGER": sa.Integer,
+    "BIGINT": sa.BigInteger,
+    "TEXT": sa.Text,
+    "DOUBLE": sa.Double,
+    "BOOLEAN": sa.Boolean,
+    "BLOB": sa.LargeBinary,
+}
+
+
+def create_table(
+    table: str,
+    columns: str,
+    *,
+    key: str,
+    refers: str = "",
+    unique: str = "",
+    checks: dict[str, str] | None = None,
+    **options: bool,
+) -> None:
+    """Creates a table.
+
+    Args:
+        table: Its name.
+        columns: Names and types, separated by commas; `!` after the type means NOT NULL.
+        key: Columns of the primary key, separated by spaces.
+        refers: Columns that are foreign keys: `run_id` and `first_run_id` refer to `run.run_id`.
+        unique: Columns that are unique together.
+        checks: Conditions by name.
+        options: Of SQLite.
+    """
+    pairs = [column.split() for column in columns.split(",")]
+    targets = [(name, name.removeprefix("first_")) for name in refers.split()]
     op.create_table(
-        "run",
-        sa.Column("run_id", sa.Integer(), nullable=False),
-        sa.Column("name", sa.Text()),
-        sa.Column("machine", sa.Text(), nullable=False),
-        sa.Column("matrix_name", sa.Text()),
-        sa.Column("matrix_path", sa.Text()),
-        sa.Column("matrix_text", sa.Text()),
-        sa.Column("command", sa.Text()),
-        sa.Column("executor", sa.Text(), nullable=False),
-        sa.Column("jobs", sa.Integer()),
-        sa.Column("started_utc", sa.Text(), nullable=False),
-        sa.Column("finished_utc", sa.Text()),
-        sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("exit_code", sa.Integer()),
-        sa.Column("package_version", sa.Text()),
-        sa.Column("git_commit", sa.Text()),
-        sa.Column("git_dirty", sa.Boolean()),
-        sa.Column("python_version", sa.Text()),
-        sa.Column("backend_version", sa.Text()),
-        sa.Column("keras_version", sa.Text()),
-        sa.Column("numpy_version", sa.Text()),
-        sa.Column("os", sa.Text()),
-        sa.Column("cpu_model", sa.Text()),
-        sa.Column("cpu_cores", sa.Integer()),
-        sa.Column("memory_bytes", sa.BigInteger()),
-        sa.Column("gpu_names", sa.Text()),
-        sa.Column("gpu_driver", sa.Text()),
-        sa.Column("pid", sa.Integer()),
-        sa.Column("boot_id", sa.Text()),
-        sa.Column("process_start_ticks", sa.BigInteger()),
-        sa.Column("forecast_seconds", sa.Double()),
-        sa.CheckConstraint(
-            "state IN ('running', 'completed', 'interrupted', 'failed', 'abandoned')", name=op.f("ck_run_state")
+        table,
+        *(sa.Column(name, TYPES[kind.rstrip("!")](), nullable="!" not in kind) for name, kind in pairs),
+        *(sa.CheckConstraint(text, name=op.f(f"ck_{table}_{name}")) for name, text in (checks or {}).items()),
+        *(
+            sa.ForeignKeyConstraint([name], [f"{target.removesuffix('_id')}.{target}"], name=op.f(f"fk_{table}_{name}"))
+            for name, target in targets
         ),
-        sa.PrimaryKeyConstraint("run_id", name=op.f("pk_run")),
+        sa.PrimaryKeyConstraint(*key.split(), name=op.f(f"pk_{table}")),
+        *([sa.UniqueConstraint(*unique.split(), name=op.f(f"uq_{table}_{unique.partition(' ')[0]}"))] if unique else []),
+        **options,
+    )
+
+
+def create_tables() -> None:
+    create_table(
+        "run",
+        """
+        run_id INTEGER!, name TEXT, machine TEXT!, matrix_name TEXT, matrix_path TEXT, matrix_text TEXT, command TEXT,
+        executor TEXT!, jobs INTEGER, started_utc TEXT!, finished_utc TEXT, state TEXT!, exit_code INTEGER,
+        package_version TEXT, git_commit TEXT, git_dirty BOOLEAN, python_version TEXT, backend_version TEXT,
+        keras_version TEXT, numpy_version TEXT, os TEXT, cpu_model TEXT, cpu_cores INTEGER, memory_bytes BIGINT,
+        gpu_names TEXT, gpu_driver TEXT, pid INTEGER, boot_id TEXT, process_start_ticks BIGINT,
+        forecast_seconds DOUBLE""",
+        key="run_id",
+        checks={"state": "state IN ('running', 'completed', 'interrupted', 'failed', 'abandoned')"},
         sqlite_autoincrement=True,
     )
-    op.create_table(
+    create_table(
         "cell",
-        sa.Column("cell_id", sa.Text(), nullable=False),
-        sa.Column("dataset", sa.Text(), nullable=False),
-        sa.Column("model", sa.Text(), nullable=False),
-        sa.Column("strategy", sa.Text(), nullable=False),
-        sa.Column("strategy_label", sa.Text(), nullable=False),
-        sa.Column("seed", sa.BigInteger(), nullable=False),
-        sa.Column("backend", sa.Text(), nullable=False),
-        sa.Column("device", sa.Text(), nullable=False),
-        sa.Column("device_kind", sa.Text(), nullable=False),
-        sa.Column("threads", sa.Integer(), nullable=False),
-        sa.Column("precision", sa.Text(), nullable=False),
-        sa.Column("image_size", sa.Integer(), nullable=False),
-        sa.Column("color", sa.Text(), nullable=False),
-        sa.Column("batch_size", sa.Integer()),
-        sa.Column("epochs_planned", sa.Integer(), nullable=False),
-        sa.Column("learning_rate", sa.Double()),
-        sa.Column("optimizer", sa.Text()),
-        sa.Column("parent_cell_id", sa.Text()),
-        sa.Column("spec", sa.Text(), nullable=False),
-        sa.Column("first_run_id", sa.Integer(), nullable=False),
-        sa.ForeignKeyConstraint(["first_run_id"], ["run.run_id"], name=op.f("fk_cell_first_run_id")),
-        sa.PrimaryKeyConstraint("cell_id", name=op.f("pk_cell")),
+        """
+        cell_id TEXT!, dataset TEXT!, model TEXT!, strategy TEXT!, strategy_label TEXT!, seed BIGINT!, backend TEXT!,
+        device TEXT!, device_kind TEXT!, threads INTEGER!, precision TEXT!, image_size INTEGER!, color TEXT!,
+        batch_size INTEGER, epochs_planned INTEGER!, learning_rate DOUBLE, optimizer TEXT, parent_cell_id TEXT,
+        spec TEXT!, first_run_id INTEGER!""",
+        key="cell_id",
+        refers="first_run_id",
     )
-    op.create_table(
+    create_table(
         "execution",
-        sa.Column("execution_id", sa.Integer(), nullable=False),
-        sa.Column("cell_id", sa.Text(), nullable=False),
-        sa.Column("machine", sa.Text(), nullable=False),
-        sa.Column("first_run_id", sa.Integer(), nullable=False),
-        sa.Column("run_id", sa.Integer(), nullable=False),
-        sa.Column("status", sa.Text(), nullable=False),
-        sa.Column("cause", sa.Text()),
-        sa.Column("detail", sa.Text()),
-        sa.Column("epochs", sa.Integer()),
-        sa.Column("best_epoch", sa.Integer()),
-        sa.Column("train_accuracy", sa.Double()),
-        sa.Column("train_loss", sa.Double()),
-        sa.Column("val_accuracy", sa.Double()),
-        sa.Column("val_loss", sa.Double()),
-        sa.Column("test_accuracy", sa.Double()),
-        sa.Column("test_loss", sa.Double()),
-        sa.Column("tta_accuracy", sa.Double()),
-        sa.Column("tta_loss", sa.Double()),
-        sa.Column("parameters", sa.BigInteger()),
-        sa.Column("trainable_parameters", sa.BigInteger()),
-        sa.Column("train_examples", sa.Integer()),
-        sa.Column("validation_examples", sa.Integer()),
-        sa.Column("test_examples", sa.Integer()),
-        sa.Column("data_fingerprint", sa.Text()),
-        sa.Column("weights_sha256", sa.Text()),
-        sa.Column("compute_dtype", sa.Text()),
-        sa.Column("setup_seconds", sa.Double()),
-        sa.Column("first_epoch_seconds", sa.Double()),
-        sa.Column("fit_seconds", sa.Double()),
-        sa.Column("features", sa.Text()),
-        sa.Column("features_seconds", sa.Double()),
-        sa.Column("features_alone_seconds", sa.Double()),
-        sa.Column("shared_epochs", sa.Integer()),
-        sa.Column("shared_seconds", sa.Double()),
-        sa.Column("evaluate_seconds", sa.Double()),
-        sa.Column("total_seconds", sa.Double()),
-        sa.Column("images_per_second", sa.Double()),
-        sa.Column("peak_rss_bytes", sa.BigInteger()),
-        sa.Column("peak_device_bytes", sa.BigInteger()),
-        sa.Column("timing_valid", sa.Boolean(), nullable=False),
-        sa.Column("resumed", sa.Boolean(), nullable=False),
-        sa.Column("started_utc", sa.Text()),
-        sa.Column("finished_utc", sa.Text()),
-        sa.Column("package_version", sa.Text()),
-        sa.Column("git_commit", sa.Text()),
-        sa.Column("digest", sa.Text()),
-        sa.Column("nan_metrics", sa.Text()),
-        sa.CheckConstraint(
-            "cause IS NULL OR cause IN ('failed', 'diverged', 'timeout', 'oom', 'crashed', 'data_error', 'device_lost', 'interrupted', 'abandoned', 'parent', 'protocol')",
-            name=op.f("ck_execution_cause"),
-        ),
-        sa.CheckConstraint("status <> 'completed' OR cause IS NULL", name=op.f("ck_execution_completed_without_cause")),
-        sa.CheckConstraint(
-            "status IN ('pending', 'running', 'completed', 'failed', 'diverged', 'blocked', 'skipped', 'interrupted')",
-            name=op.f("ck_execution_status"),
-        ),
-        sa.ForeignKeyConstraint(["cell_id"], ["cell.cell_id"], name=op.f("fk_execution_cell_id")),
-        sa.ForeignKeyConstraint(["first_run_id"], ["run.run_id"], name=op.f("fk_execution_first_run_id")),
-        sa.ForeignKeyConstraint(["run_id"], ["run.run_id"], name=op.f("fk_execution_run_id")),
-        sa.PrimaryKeyConstraint("execution_id", name=op.f("pk_execution")),
+        """
+        execution_id INTEGER!, cell_id TEXT!, machine TEXT!, first_run_id INTEGER!, run_id INTEGER!, status TEXT!,
+        cause TEXT, detail TEXT, epochs INTEGER, best_epoch INTEGER, train_accuracy DOUBLE, train_loss DOUBLE,
+        val_accuracy DOUBLE, val_loss DOUBLE, test_accuracy DOUBLE, test_loss DOUBLE, tta_accuracy DOUBLE,
+        tta_loss DOUBLE, parameters BIGINT, trainable_parameters BIGINT, train_examples INTEGER,
+        validation_examples INTEGER, test_examples INTEGER, data_fingerprint TEXT, weights_sha256 TEXT,
+        compute_dtype TEXT, setup_seconds DOUBLE, first_epoch_seconds DOUBLE, fit_seconds DOUBLE, features TEXT,
+        features_seconds DOUBLE, features_alone_seconds DOUBLE, shared_epochs INTEGER, shared_seconds DOUBLE,
+        evaluate_seconds DOUBLE, total_seconds DOUBLE, images_per_second DOUBLE, peak_rss_bytes BIGINT,
+        peak_device_bytes BIGINT, timing_valid BOOLEAN!, resumed BOOLEAN!, started_utc TEXT, finished_utc TEXT,
+        package_version TEXT, git_commit TEXT, digest TEXT, nan_metrics TEXT""",
+        key="execution_id",
+        refers="cell_id first_run_id run_id",
+        checks={
+            "cause": "cause IS NULL OR cause IN ('failed', 'diverged', 'timeout', 'oom', 'crashed', 'data_error', 'device_lost', 'interrupted', 'abandoned', 'parent', 'protocol')",
+            "completed_without_cause": "status <> 'completed' OR cause IS NULL",
+            "status": "status IN ('pending', 'running', 'completed', 'failed', 'diverged', 'blocked', 'skipped', 'interrupted')",
+        },
         sqlite_autoincrement=True,
     )
     op.create_index("ix_execution_cell_id", "execution", ["cell_id", "machine"], unique=False)
     op.create_index(op.f("ix_execution_run_id"), "execution", ["run_id"], unique=False)
-    op.create_table(
+    create_table(
         "run_cell",
-        sa.Column("run_id", sa.Integer(), nullable=False),
-        sa.Column("position", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("cell_id", sa.Text()),
-        sa.Column("dataset", sa.Text(), nullable=False),
-        sa.Column("model", sa.Text(), nullable=False),
-        sa.Column("strategy", sa.Text(), nullable=False),
-        sa.Column("seed", sa.BigInteger()),
-        sa.Column("outcome", sa.Text(), nullable=False),
-        sa.Column("reason", sa.Text()),
-        sa.CheckConstraint("outcome IN ('planned', 'reused', 'left_out')", name=op.f("ck_run_cell_outcome")),
-        sa.ForeignKeyConstraint(["cell_id"], ["cell.cell_id"], name=op.f("fk_run_cell_cell_id")),
-        sa.ForeignKeyConstraint(["run_id"], ["run.run_id"], name=op.f("fk_run_cell_run_id")),
-        sa.PrimaryKeyConstraint("run_id", "position", name=op.f("pk_run_cell")),
+        """
+        run_id INTEGER!, position INTEGER!, cell_id TEXT, dataset TEXT!, model TEXT!, strategy TEXT!, seed BIGINT,
+        outcome TEXT!, reason TEXT""",
+        key="run_id position",
+        refers="cell_id run_id",
+        checks={"outcome": "outcome IN ('planned', 'reused', 'left_out')"},
     )
     op.create_index(op.f("ix_run_cell_cell_id"), "run_cell", ["cell_id"], unique=False)
-    op.create_table(
+    create_table(
         "attempt",
-        sa.Column("attempt_id", sa.Integer(), nullable=False),
-        sa.Column("execution_id", sa.Integer(), nullable=False),
-        sa.Column("run_id", sa.Integer(), nullable=False),
-        sa.Column("number", sa.Integer(), nullable=False),
-        sa.Column("state", sa.Text(), nullable=False),
-        sa.Column("detail", sa.Text()),
-        sa.Column("isolation", sa.Text()),
-        sa.Column("guardian_pid", sa.Integer()),
-        sa.Column("worker_pid", sa.Integer()),
-        sa.Column("worker_start_ticks", sa.BigInteger()),
-        sa.Column("boot_id", sa.Text()),
-        sa.Column("cores", sa.Text()),
-        sa.Column("gpu", sa.Integer()),
-        sa.Column("neighbours", sa.Integer()),
-        sa.Column("backend_version", sa.Text()),
-        sa.Column("keras_version", sa.Text()),
-        sa.Column("threads", sa.Integer()),
-        sa.Column("device_name", sa.Text()),
-        sa.Column("resumed_from_epoch", sa.Integer()),
-        sa.Column("last_epoch", sa.Integer()),
-        sa.Column("exit_code", sa.Integer()),
-        sa.Column("signal", sa.Integer()),
-        sa.Column("error_type", sa.Text()),
-        sa.Column("error_message", sa.Text()),
-        sa.Column("traceback", sa.Text()),
-        sa.Column("log_tail", sa.Text()),
-        sa.Column("user_seconds", sa.Double()),
-        sa.Column("system_seconds", sa.Double()),
-        sa.Column("peak_rss_bytes", sa.BigInteger()),
-        sa.Column("total_seconds", sa.Double()),
-        sa.Column("disturbed", sa.Boolean()),
-        sa.Column("started_utc", sa.Text(), nullable=False),
-        sa.Column("finished_utc", sa.Text()),
-        sa.CheckConstraint(
-            "state IN ('running', 'completed', 'failed', 'diverged', 'timeout', 'oom', 'crashed', 'data_error', 'device_lost', 'interrupted', 'abandoned', 'protocol')",
-            name=op.f("ck_attempt_state"),
-        ),
-        sa.ForeignKeyConstraint(["execution_id"], ["execution.execution_id"], name=op.f("fk_attempt_execution_id")),
-        sa.ForeignKeyConstraint(["run_id"], ["run.run_id"], name=op.f("fk_attempt_run_id")),
-        sa.PrimaryKeyConstraint("attempt_id", name=op.f("pk_attempt")),
-        sa.UniqueConstraint("execution_id", "number", name=op.f("uq_attempt_execution_id")),
+        """
+        attempt_id INTEGER!, execution_id INTEGER!, run_id INTEGER!, number INTEGER!, state TEXT!, detail TEXT,
+        isolation TEXT, guardian_pid INTEGER, worker_pid INTEGER, worker_start_ticks BIGINT, boot_id TEXT, cores TEXT,
+        gpu INTEGER, neighbours INTEGER, backend_version TEXT, keras_version TEXT, threads INTEGER, device_name TEXT,
+        resumed_from_epoch INTEGER, last_epoch INTEGER, exit_code INTEGER, signal INTEGER, error_type TEXT,
+        error_message TEXT, traceback TEXT, log_tail TEXT, user_seconds DOUBLE, system_seconds DOUBLE,
+        peak_rss_bytes BIGINT, total_seconds DOUBLE, disturbed BOOLEAN, started_utc TEXT!, finished_utc TEXT""",
+        key="attempt_id",
+        refers="execution_id run_id",
+        unique="execution_id number",
+        checks={
+            "state": "state IN ('running', 'completed', 'failed', 'diverged', 'timeout', 'oom', 'crashed', 'data_error', 'device_lost', 'interrupted', 'abandoned', 'protocol')"
+        },
         sqlite_autoincrement=True,
     )
     op.create_index(op.f("ix_attempt_run_id"), "attempt", ["run_id"], unique=False)
@@ -223,59 +153,33 @@ def create_tables() -> None:
         sqlite_where=sa.text("state = 'running'"),
         postgresql_where=sa.text("state = 'running'"),
     )
-    op.create_table(
+    create_table(
         "artifact",
-        sa.Column("artifact_id", sa.Integer(), nullable=False),
-        sa.Column("execution_id", sa.Integer(), nullable=False),
-        sa.Column("attempt_id", sa.Integer(), nullable=False),
-        sa.Column("kind", sa.Text(), nullable=False),
-        sa.Column("path", sa.Text(), nullable=False),
-        sa.Column("sha256", sa.Text(), nullable=False),
-        sa.Column("size_bytes", sa.BigInteger(), nullable=False),
-        sa.ForeignKeyConstraint(["attempt_id"], ["attempt.attempt_id"], name=op.f("fk_artifact_attempt_id")),
-        sa.ForeignKeyConstraint(["execution_id"], ["execution.execution_id"], name=op.f("fk_artifact_execution_id")),
-        sa.PrimaryKeyConstraint("artifact_id", name=op.f("pk_artifact")),
-        sa.UniqueConstraint("attempt_id", "path", name=op.f("uq_artifact_attempt_id")),
+        """
+        artifact_id INTEGER!, execution_id INTEGER!, attempt_id INTEGER!, kind TEXT!, path TEXT!, sha256 TEXT!,
+        size_bytes BIGINT!""",
+        key="artifact_id",
+        refers="attempt_id execution_id",
+        unique="attempt_id path",
     )
     op.create_index(op.f("ix_artifact_execution_id"), "artifact", ["execution_id"], unique=False)
-    op.create_table(
+    create_table(
         "epoch",
-        sa.Column("execution_id", sa.Integer(), nullable=False),
-        sa.Column("epoch", sa.Integer(), autoincrement=False, nullable=False),
-        sa.Column("attempt_id", sa.Integer(), nullable=False),
-        sa.Column("run_id", sa.Integer(), nullable=False),
-        sa.Column("stage", sa.Integer(), nullable=False),
-        sa.Column("stage_epoch", sa.Integer(), nullable=False),
-        sa.Column("train_accuracy", sa.Double()),
-        sa.Column("train_loss", sa.Double()),
-        sa.Column("val_accuracy", sa.Double()),
-        sa.Column("val_loss", sa.Double()),
-        sa.Column("learning_rate", sa.Double()),
-        sa.Column("seconds", sa.Double()),
-        sa.Column("input_seconds", sa.Double()),
-        sa.Column("step_seconds", sa.Double()),
-        sa.Column("validation_seconds", sa.Double()),
-        sa.Column("checkpoint_seconds", sa.Double()),
-        sa.Column("images_per_second", sa.Double()),
-        sa.Column("traced", sa.Boolean(), nullable=False),
-        sa.Column("improved", sa.Boolean(), nullable=False),
-        sa.Column("nan_metrics", sa.Text()),
-        sa.ForeignKeyConstraint(["attempt_id"], ["attempt.attempt_id"], name=op.f("fk_epoch_attempt_id")),
-        sa.ForeignKeyConstraint(["execution_id"], ["execution.execution_id"], name=op.f("fk_epoch_execution_id")),
-        sa.ForeignKeyConstraint(["run_id"], ["run.run_id"], name=op.f("fk_epoch_run_id")),
-        sa.PrimaryKeyConstraint("execution_id", "epoch", name=op.f("pk_epoch")),
+        """
+        execution_id INTEGER!, epoch INTEGER!, attempt_id INTEGER!, run_id INTEGER!, stage INTEGER!,
+        stage_epoch INTEGER!, train_accuracy DOUBLE, train_loss DOUBLE, val_accuracy DOUBLE, val_loss DOUBLE,
+        learning_rate DOUBLE, seconds DOUBLE, input_seconds DOUBLE, step_seconds DOUBLE, validation_seconds DOUBLE,
+        checkpoint_seconds DOUBLE, images_per_second DOUBLE, traced BOOLEAN!, improved BOOLEAN!, nan_metrics TEXT""",
+        key="execution_id epoch",
+        refers="attempt_id execution_id run_id",
         sqlite_with_rowid=False,
     )
-    op.create_table(
+    create_table(
         "prediction",
-        sa.Column("execution_id", sa.Integer(), nullable=False),
-        sa.Column("examples", sa.Integer(), nullable=False),
-        sa.Column("classes", sa.Integer(), nullable=False),
-        sa.Column("class_names", sa.Text(), nullable=False),
-        sa.Column("sha256", sa.Text(), nullable=False),
-        sa.Column("content", sa.LargeBinary(), nullable=False),
-        sa.ForeignKeyConstraint(["execution_id"], ["execution.execution_id"], name=op.f("fk_prediction_execution_id")),
-        sa.PrimaryKeyConstraint("execution_id", name=op.f("pk_prediction")),
+        """
+        execution_id INTEGER!, examples INTEGER!, classes INTEGER!, class_names TEXT!, sha256 TEXT!, content BLOB!""",
+        key="execution_id",
+        refers="execution_id",
     )
 
 
