@@ -18,7 +18,6 @@ from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
 from pathlib import Path
-from typing import Any
 
 from benchmark import control_groups
 from benchmark.files import sha256_of
@@ -184,7 +183,13 @@ def process_start_ticks(pid: int) -> int | None:
     try:
         stat = Path(f"/proc/{pid}/stat").read_text()
     except OSError:
-        return _start_ticks_without_proc(pid)
+        if Path("/proc/self/stat").exists():
+            return None
+        import psutil
+
+        with contextlib.suppress(psutil.Error, OSError):
+            return int(psutil.Process(pid).create_time() * 100)
+        return None
     # the command name may hold spaces and parentheses; what follows the last one is safe to split
     return int(stat.rpartition(")")[2].split()[19])
 
@@ -291,34 +296,23 @@ def _processor_seconds() -> tuple[float | None, float | None]:
     return (user + nice + system + irq + softirq) / per_second, steal / per_second
 
 
-def _start_ticks_without_proc(pid: int) -> int | None:
-    if Path("/proc/self/stat").exists():
-        return None
-    import psutil
-
-    try:
-        return int(psutil.Process(pid).create_time() * 100)
-    except (psutil.Error, OSError):
-        return None
-
-
 def cpu_model() -> str:
     """Name of the processor."""
-    try:
-        match = re.search(r"^model name\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
-    except OSError:
-        match = None
-    return match.group(1).strip() if match else platform.processor() or platform.machine()
+    return _cpuinfo("model name").strip() or platform.processor() or platform.machine()
 
 
 def processor_digest() -> str:
     """A digest of the processor's model and features, on which compiled programs depend."""
+    return sha256_of(f"{platform.machine()} {cpu_model()} {_cpuinfo('flags|Features')}".encode())[:12]
+
+
+def _cpuinfo(name: str) -> str:
+    """The first value of this name, a regular expression, in `/proc/cpuinfo`; empty where there is none."""
     try:
-        match = re.search(r"^(flags|Features)\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
+        match = re.search(rf"^(?:{name})\s*:\s*(.+)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     except OSError:
-        match = None
-    features = match.group(2) if match else ""
-    return sha256_of(f"{platform.machine()} {cpu_model()} {features}".encode())[:12]
+        return ""
+    return match[1] if match else ""
 
 
 def _memory_bytes() -> int:
@@ -356,21 +350,16 @@ def _gpus() -> tuple[tuple[Gpu, ...], str | None]:
         wanted = visible_devices(os.environ.get("CUDA_VISIBLE_DEVICES"), uuids)
         # NVML does not enumerate slices of a GPU (MIG), but finds them by UUID
         known = dict(zip(uuids, handles, strict=True))
-        gpus = tuple(
-            _gpu(index, uuid, known[uuid] if uuid in known else pynvml.nvmlDeviceGetHandleByUUID(uuid))
-            for index, uuid in enumerate(wanted)
-        )
+        gpus = []
+        for index, uuid in enumerate(wanted):
+            handle = known[uuid] if uuid in known else pynvml.nvmlDeviceGetHandleByUUID(uuid)
+            name, memory_bytes = pynvml.nvmlDeviceGetName(handle), pynvml.nvmlDeviceGetMemoryInfo(handle).total
+            gpus.append(Gpu(index, str(name), int(memory_bytes), uuid))
     except pynvml.NVMLError:
         return (), None
     finally:
         pynvml.nvmlShutdown()
-    return gpus, driver
-
-
-def _gpu(index: int, uuid: str, handle: Any) -> Gpu:
-    import pynvml
-
-    return Gpu(index, str(pynvml.nvmlDeviceGetName(handle)), int(pynvml.nvmlDeviceGetMemoryInfo(handle).total), uuid)
+    return tuple(gpus), driver
 
 
 def visible_devices(setting: str | None, uuids: Sequence[str]) -> list[str]:

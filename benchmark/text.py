@@ -132,20 +132,14 @@ def encodable(text: str, encoding: str) -> str:
     try:
         text.encode(encoding)
     except UnicodeEncodeError:
-        return "".join(_replacement(character, encoding) for character in text)
+        if len(text) == 1:
+            return ASCII_FORMS.get(text) or _escape(text)
+        return "".join(encodable(character, encoding) for character in text)
     return text
 
 
 def can_encode(text: str, encoding: str) -> bool:
     return encodable(text, encoding) == text
-
-
-def _replacement(character: str, encoding: str) -> str:
-    try:
-        character.encode(encoding)
-    except UnicodeEncodeError:
-        return ASCII_FORMS.get(character) or _escape(character)
-    return character
 
 
 def _escape(character: str) -> str:

@@ -98,15 +98,8 @@ def source_state(
     """What decides the prepared arrays beside source, size and colour, as a digest; empty for built-in sources.
 
     For a user's files this covers path, names, sizes and times, so that prepared arrays of older files are never used
-    for newer ones. No file is opened; a folder of 100,000 images takes about half a second.
-
-    Args:
-        source: As of `prepared_directory`.
-        location: Further arguments: as the `Data` of a cell has them.
-        test_fraction: As above.
-        class_names: As above.
-        background: As above.
-        data_directory: Where TFDS keeps its datasets; None for `tfds_root()`.
+    for newer ones. No file is opened; a folder of 100,000 images takes about half a second. The arguments are as the
+    `Data` of a cell has them, and `data_directory` is where TFDS keeps its datasets, None for `tfds_root()`.
     """
     files = user_files(source, location, data_directory)
     is_built = location is None and files is not None and files.is_dir()
@@ -194,16 +187,13 @@ def data_notes(datasets: Iterable[DataSpec], directories: PreparedDirectories) -
     for data in datasets:
         if data.location is not None:
             known = remarks(directories.of(data))
-            notes.update(dict.fromkeys(known or _notes_on_folder(data.source, Path(data.location))))
+            if not known and data.source.startswith("folder:"):
+                # an error is said when the images are prepared
+                with suppress(OSError):
+                    untested = untested_classes(Path(data.location))
+                    known = [absent_images_note(data.source, "test", untested)] if untested else []
+            notes.update(dict.fromkeys(known))
     return list(notes)
-
-
-def _notes_on_folder(source: str, root: Path) -> list[str]:
-    try:
-        untested = untested_classes(root) if source.startswith("folder:") else []
-    except OSError:  # it is said when the images are prepared
-        untested = []
-    return [absent_images_note(source, "test", untested)] if untested else []
 
 
 def absent_images_note(source: str, part: str, names: Collection[str]) -> str:

@@ -44,17 +44,9 @@ class SourceFacts:
 _DIGITS = tuple(str(digit) for digit in range(10))
 _CIFAR10 = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 _IMAGENETTE = (
-    "tench",
-    "English springer",
-    "cassette player",
-    "chain saw",
-    "church",
-    "French horn",
-    "garbage truck",
-    "gas pump",
-    "golf ball",
-    "parachute",
-)
+    "tench", "English springer", "cassette player", "chain saw", "church", "French horn", "garbage truck", "gas pump",
+    "golf ball", "parachute",
+)  # fmt: skip
 
 SOURCES: Mapping[str, SourceFacts] = {
     "digits": SourceFacts(
@@ -139,12 +131,12 @@ class ArchitectureFacts:
     """
 
     parameters: tuple[str, ...]
-    preprocessing: str
-    imagenet: bool
-    size_dependent: bool
     minimum_image_size: Callable[[Mapping[str, Any]], int]
     backbone_layers: Callable[[Mapping[str, Any]], int]
     backbone: Backbone
+    preprocessing: str = "unit"
+    imagenet: bool = False
+    size_dependent: bool = False
     blocks: int | None = None
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
@@ -155,8 +147,6 @@ PLUGIN = "plugin:"
 _PLUGIN_FACTS = ArchitectureFacts(
     parameters=(),
     preprocessing="its own",
-    imagenet=False,
-    size_dependent=False,
     minimum_image_size=lambda _: 1,
     backbone_layers=lambda _: 1_000_000,
     backbone=UNKNOWN_BACKBONE,
@@ -190,7 +180,6 @@ def _application_facts(network: Application) -> ArchitectureFacts:
         parameters=("dense_units",),
         preprocessing=network.preprocessing,
         imagenet=True,
-        size_dependent=False,
         minimum_image_size=lambda _: network.minimum_image_size,
         backbone_layers=lambda _: network.layers,
         backbone=Backbone(224, network.giga_multiply_adds * 1e9, network.mega_activations * 1e6, network.parameters),
@@ -201,8 +190,6 @@ def _application_facts(network: Application) -> ArchitectureFacts:
 ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
     "simple_cnn": ArchitectureFacts(
         parameters=("filters", "kernel_size", "dense_units"),
-        preprocessing="unit",
-        imagenet=False,
         size_dependent=True,
         minimum_image_size=_smallest_unpadded,
         backbone_layers=lambda parameters: 2 * len(parameters["filters"]),
@@ -210,8 +197,6 @@ ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
     ),
     "advanced_cnn": ArchitectureFacts(
         parameters=("filters", "stage_dropout", "dense_units"),
-        preprocessing="unit",
-        imagenet=False,
         size_dependent=True,
         minimum_image_size=_smallest_padded,
         backbone_layers=lambda parameters: 8 * len(parameters["filters"]),
@@ -219,8 +204,6 @@ ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
     ),
     "basic_cnn": ArchitectureFacts(
         parameters=("filters", "dense_units"),
-        preprocessing="unit",
-        imagenet=False,
         size_dependent=True,
         minimum_image_size=_smallest_padded,
         backbone_layers=lambda parameters: 2 * len(parameters["filters"]),
@@ -228,9 +211,6 @@ ARCHITECTURES: Mapping[str, ArchitectureFacts] = {
     ),
     "resnet18": ArchitectureFacts(
         parameters=("filters",),
-        preprocessing="unit",
-        imagenet=False,
-        size_dependent=False,
         minimum_image_size=lambda _: 8,
         backbone_layers=lambda _: 71,
         backbone=Backbone(224, 1.81e9, 9.6e6, 11_186_112, (64, 128, 256, 512)),

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from benchmark import __version__
-from benchmark.cli.options import common_options
+from benchmark.cli.options import COMMON_OPTIONS, CONTEXT
 from benchmark.cli.verb_group import VerbGroup
 
 VERBS = {
@@ -39,16 +39,13 @@ Exit codes: 0 all good, 1 a defect of bench, 2 usage or matrix, 3 cells failed,
 4 database or disk, 75 another run holds the database, 130/143 interrupted."""
 
 
-@click.group(
-    cls=VerbGroup,
-    verbs=VERBS,
-    epilog=EPILOG,
-    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
-)
+@click.group(cls=VerbGroup, verbs=VERBS, epilog=EPILOG, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="bench")
-@common_options
 def bench() -> None:
     """Benchmark matrices of image classifiers: one file in, honest comparison tables out."""
+
+
+bench.params += COMMON_OPTIONS
 
 
 def main() -> None:

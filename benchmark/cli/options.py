@@ -25,14 +25,36 @@ CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 """Settings of every command: click does not hand down all of those of the group."""
 
 
-def examples(*lines: str) -> str:
-    """The epilog of a command: lines that can be typed as they stand. A test does."""
-    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+def _change_verbosity(context: click.Context, parameter: click.Parameter, steps: int) -> None:
+    verbosity.change(context, steps if parameter.name == "verbose" else -steps)
 
 
-def verb(name: str, *lines: str) -> Callable[[Callable[..., Any]], click.Command]:
-    """The command of a verb; `lines` are its examples."""
-    return click.command(name, context_settings=CONTEXT, epilog=examples(*lines) if lines else None)
+COMMON_OPTIONS = (
+    click.Option(
+        ["-q", "--quiet"],
+        is_flag=True,
+        expose_value=False,
+        callback=_change_verbosity,
+        help="Say only errors and data.",
+    ),
+    click.Option(
+        ["-v", "--verbose"], count=True, expose_value=False, callback=_change_verbosity, help="Say more; repeatable."
+    ),
+    click.Option(["--debug"], is_flag=True, expose_value=False, help="Print a traceback with an error."),
+)
+"""Options of every command."""
+
+
+def verb(name: str, *lines: str, group: click.Group | None = None) -> Callable[[Callable[..., Any]], click.Command]:
+    """The command of a verb, or of a group, with `COMMON_OPTIONS` as its last; `lines` are its examples."""
+    epilog = "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)]) if lines else None
+
+    def decorate(function: Callable[..., Any]) -> click.Command:
+        command = (group.command if group else click.command)(name, context_settings=CONTEXT, epilog=epilog)(function)
+        command.params += COMMON_OPTIONS
+        return command
+
+    return decorate
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,16 +189,13 @@ def damage_named(database: str) -> Iterator[None]:
         raise damage.as_error(database) from error
 
 
-def machine_option(function: Function) -> Function:
-    """`--machine`, the name that timings belong to."""
-    return click.option(
-        "--machine",
-        envvar="BENCH_MACHINE",
-        default=None,
-        show_envvar=True,
-        metavar="NAME",
-        help="Name of the machine that timings belong to.  [default: the host name]",
-    )(function)
+machine_option = click.option(
+    "--machine",
+    envvar="BENCH_MACHINE",
+    show_envvar=True,
+    metavar="NAME",
+    help="Name of the machine that timings belong to.  [default: the host name]",
+)
 
 
 def format_option(*formats: str, default: str = "table") -> Callable[[Function], Function]:
@@ -189,23 +208,3 @@ def format_option(*formats: str, default: str = "table") -> Callable[[Function],
         show_default=True,
         help="How data are printed on stdout.",
     )
-
-
-def common_options(function: Function) -> Function:
-    """`-q`, `-v`, `--debug` of every command."""
-
-    def more(context: click.Context, _parameter: click.Parameter, count: int) -> None:
-        verbosity.change(context, count)
-
-    def less(context: click.Context, _parameter: click.Parameter, quiet: bool) -> None:
-        verbosity.change(context, -1 if quiet else 0)
-
-    function = click.option("--debug", is_flag=True, expose_value=False, help="Print a traceback with an error.")(
-        function
-    )
-    function = click.option(
-        "-v", "--verbose", count=True, expose_value=False, callback=more, help="Say more; repeatable."
-    )(function)
-    return click.option(
-        "-q", "--quiet", is_flag=True, expose_value=False, callback=less, help="Say only errors and data."
-    )(function)

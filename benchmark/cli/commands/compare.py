@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from benchmark.cli.options import common_options, database_option, machine_option, verb
+from benchmark.cli.options import database_option, machine_option, verb
 from benchmark.cli.output import print_report
 from benchmark.reporting.writers.formats import DEFAULT, FORMATS
 
@@ -32,7 +32,6 @@ WORSE_EXIT_CODE = 3
     show_default=True,
     help="How the table is printed on stdout.",
 )
-@common_options
 def command(a: str, b: str, database: str, machine: str | None, fail_if: str | None, output_format: str) -> int:
     """Compare selection B with selection A: effect, interval, verdict; differences are B minus A.
 

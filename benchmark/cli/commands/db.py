@@ -11,7 +11,7 @@ import click
 
 from benchmark import units
 from benchmark.cli import output, streams, verbosity
-from benchmark.cli.options import CONTEXT, common_options, damage_named, database_option, examples, format_option
+from benchmark.cli.options import CONTEXT, damage_named, database_option, format_option, verb
 from benchmark.cli.output import Column
 from benchmark.cli.verb_group import SuggestingGroup
 from benchmark.errors import StorageError, UserError
@@ -34,10 +34,9 @@ def command() -> None:
     """Look after the database: check it, upgrade it, copy it, save what a damaged one holds, merge several, export it."""
 
 
-@command.command("check", context_settings=CONTEXT)
+@verb("check", group=command)
 @database_option
 @format_option()
-@common_options
 def check(database: str, output_format: str) -> int:
     """Check the database against damage: structure, references, digests of results, files of artifacts.
 
@@ -63,9 +62,8 @@ def check(database: str, output_format: str) -> int:
     return 4 if rows else 0
 
 
-@command.command("upgrade", context_settings=CONTEXT)
+@verb("upgrade", group=command)
 @database_option
-@common_options
 def upgrade(database: str) -> None:
     """Bring an older database to this version's schema; a backup is left beside it."""
     from benchmark.results.store.upgrade import upgrade_database
@@ -78,10 +76,9 @@ def upgrade(database: str) -> None:
         streams.say(f"upgraded from schema version {done.old} to {done.new}{saved}")
 
 
-@command.command("backup", context_settings=CONTEXT)
+@verb("backup", group=command)
 @click.argument("target", type=click.Path(path_type=Path))
 @database_option
-@common_options
 def backup(target: Path, database: str) -> None:
     """Copy the database to TARGET, also while a run writes; a file that exists is not overwritten."""
     from benchmark.results.store.backup import backup as copy
@@ -92,11 +89,10 @@ def backup(target: Path, database: str) -> None:
     streams.say(f"wrote {written}")
 
 
-@command.command("salvage", context_settings=CONTEXT, epilog=examples("bench db salvage results.sqlite rescued.sqlite"))
+@verb("salvage", "bench db salvage results.sqlite rescued.sqlite", group=command)
 @click.argument("source", type=click.Path())
 @click.argument("target", type=click.Path())
 @format_option()
-@common_options
 def salvage(source: str, target: str, output_format: str) -> None:
     """Write all that can still be read of a damaged database SOURCE to a new one, TARGET.
 
@@ -117,13 +113,10 @@ def salvage(source: str, target: str, output_format: str) -> None:
     )
 
 
-@command.command(
-    "merge", context_settings=CONTEXT, epilog=examples("bench db merge all.sqlite laptop.sqlite server/results.sqlite")
-)
+@verb("merge", "bench db merge all.sqlite laptop.sqlite server/results.sqlite", group=command)
 @click.argument("target", type=click.Path())
 @click.argument("sources", type=click.Path(), nargs=-1, required=True)
 @format_option()
-@common_options
 def merge(target: str, sources: Sequence[str], output_format: str) -> None:
     """Add to the database TARGET what the databases SOURCES hold, such as the results of other machines.
 
@@ -166,11 +159,10 @@ def _note_left_out(source: str, done: Merge) -> None:
         )
 
 
-@command.command("export", context_settings=CONTEXT, epilog=examples("bench db export exported --format json"))
+@verb("export", "bench db export exported --format json", group=command)
 @click.argument("folder", type=click.Path(path_type=Path))
 @database_option
 @format_option("csv", "json", default="csv")
-@common_options
 def export(folder: Path, database: str, output_format: str) -> None:
     """Write the views `results` and `history` and all cells to files in FOLDER, one each, as CSV or JSON.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from benchmark.cli import doctor_checks, output, streams
-from benchmark.cli.options import common_options, database_option, format_option, verb
+from benchmark.cli.options import database_option, format_option, verb
 from benchmark.text import one_line
 
 MARKS = {"good": ("✓", "green"), "note": ("·", "dim"), "missing": ("-", "yellow"), "bad": ("✗", "red")}
@@ -14,7 +14,6 @@ MARKS = {"good": ("✓", "green"), "note": ("·", "dim"), "missing": ("-", "yell
 @verb("doctor")
 @database_option
 @format_option()
-@common_options
 def command(database: str, output_format: str) -> int:
     """Check devices, threads, versions, caches, data sets, weights and disk space of this machine.
 

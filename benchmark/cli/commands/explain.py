@@ -12,7 +12,7 @@ import click
 
 from benchmark import layout, units
 from benchmark.cli import output, verbosity
-from benchmark.cli.options import CONTEXT, common_options, database_option, examples, format_option, machine_option
+from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.errors import NotFoundError, UserError
 from benchmark.status import Status
 
@@ -44,14 +44,11 @@ class _Subject:
     question: Question
 
 
-@click.command(
+@verb(
     "explain",
-    context_settings=CONTEXT,
-    epilog=examples(
-        "bench explain aac7",
-        "bench explain aac7 test:17 test:204 --output pictures",
-        "bench explain model=simple_cnn,strategy=scratch,seed=0 digit.png --class 8",
-    ),
+    "bench explain aac7",
+    "bench explain aac7 test:17 test:204 --output pictures",
+    "bench explain model=simple_cnn,strategy=scratch,seed=0 digit.png --class 8",
 )
 @click.argument("cell")
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
@@ -67,7 +64,6 @@ class _Subject:
 )
 @click.option("--allow-plugins", is_flag=True, help="Let the plug-in file that the cell's model comes from run.")
 @format_option()
-@common_options
 def command(
     cell: str,
     images: Sequence[str],

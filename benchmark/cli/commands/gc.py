@@ -11,7 +11,7 @@ import click
 
 from benchmark import units
 from benchmark.cli import output, verbosity
-from benchmark.cli.options import common_options, database_option, format_option, verb
+from benchmark.cli.options import database_option, format_option, verb
 from benchmark.cli.output import Column
 from benchmark.errors import StorageError
 
@@ -28,7 +28,6 @@ COLUMNS = (Column("kind"), Column("path"), Column("size_bytes", "size", show=uni
 )
 @click.option("--caches", is_flag=True, help="Also the caches of all databases, which are made again when needed.")
 @format_option()
-@common_options
 def command(database: str, delete: bool, caches: bool, output_format: str) -> None:
     """Show the files that nothing needs any more, with their sizes, and delete them with --delete.
 

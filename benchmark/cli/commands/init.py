@@ -8,7 +8,7 @@ import click
 
 from benchmark import layout
 from benchmark.cli import verbosity
-from benchmark.cli.options import common_options, verb
+from benchmark.cli.options import verb
 from benchmark.errors import UserError
 from benchmark.files import write_whole
 
@@ -22,7 +22,6 @@ from benchmark.files import write_whole
     help="What to start from; see `bench list presets`.",
 )
 @click.option("--matrix", "path", default=layout.MATRIX, show_default=True, metavar="PATH", help="File to write.")
-@common_options
 def command(preset: str, path: str) -> None:
     """Write a commented matrix.toml to start from; a file that exists is never overwritten."""
     from benchmark.catalog.bundled_files import preset_text

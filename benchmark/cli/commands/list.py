@@ -11,14 +11,7 @@ import click
 from benchmark import layout, units
 from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
-from benchmark.cli.options import (
-    common_options,
-    database_option,
-    format_option,
-    machine_option,
-    selection_options,
-    verb,
-)
+from benchmark.cli.options import database_option, format_option, machine_option, selection_options, verb
 from benchmark.cli.output import Column
 
 
@@ -87,7 +80,6 @@ NAMED_COLUMNS = {
 @machine_option
 @selection_options
 @format_option()
-@common_options
 def command(
     kind: str,
     matrix: str,

@@ -9,7 +9,6 @@ import click
 from benchmark.cli.options import (
     Duration,
     MatrixRequest,
-    common_options,
     database_option,
     format_option,
     machine_option,
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
 )
 @click.option("--budget", type=Duration(), metavar="TIME", help="Say which cells fit into it: 90, 45s, 15m, 2h.")
 @format_option()
-@common_options
 def command(
     matrix: MatrixRequest,
     database: str,

@@ -12,7 +12,7 @@ from benchmark import units
 from benchmark.catalog.image_folders import IMAGE_ENDINGS
 from benchmark.cli import output, verbosity
 from benchmark.cli.cell_names import short_id
-from benchmark.cli.options import common_options, database_option, format_option, machine_option, verb
+from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.errors import NotFoundError, UserError
 from benchmark.status import Status
 
@@ -45,7 +45,6 @@ CELL_KEYS = ("cell_id", "dataset", "model", "strategy", "seed")
 @click.option("--allow-plugins", is_flag=True, help="Let the plug-in files that the cells' models come from run.")
 @click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="How many classes of each image.")
 @format_option()
-@common_options
 def command(
     cells_and_images: Sequence[str],
     database: str,

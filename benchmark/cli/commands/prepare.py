@@ -10,7 +10,7 @@ import click
 
 from benchmark import layout, units
 from benchmark.cli import verbosity
-from benchmark.cli.options import MatrixRequest, common_options, matrix_options, verb
+from benchmark.cli.options import MatrixRequest, matrix_options, verb
 from benchmark.cli.start_run import display, run_options
 from benchmark.errors import UserError
 
@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     help="Take original files that you put here, instead of downloading them; their digests are verified.",
 )
 @click.option("--offline", is_flag=True, help="Never download anything: only prepare what is here already.")
-@common_options
 def command(matrix: MatrixRequest, manual_dir: Path | None, offline: bool) -> None:
     """Download and prepare the datasets and ImageNet weights that a matrix needs, into the caches that all runs share.
 

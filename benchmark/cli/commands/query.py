@@ -8,7 +8,7 @@ import click
 
 from benchmark import units
 from benchmark.cli import output
-from benchmark.cli.options import common_options, database_option, format_option, verb
+from benchmark.cli.options import database_option, format_option, verb
 
 
 @verb(
@@ -27,7 +27,6 @@ from benchmark.cli.options import common_options, database_option, format_option
     show_default=True,
     help="Give up after so many seconds.",
 )
-@common_options
 def command(sql: str, database: str, output_format: str, limit_seconds: float) -> None:
     """Ask the database one reading SQL statement.
 

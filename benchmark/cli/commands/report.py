@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmark.cli import verbosity
-from benchmark.cli.options import common_options, database_option, machine_option, selection_options, verb
+from benchmark.cli.options import database_option, machine_option, selection_options, verb
 from benchmark.cli.output import FILE_COLUMNS, print_report
 from benchmark.errors import UserError
 from benchmark.reporting.writers.formats import DEFAULT, FORMATS, format_of_file, render
@@ -65,7 +65,6 @@ TABLES = ("summary", "transfer", "progression", "published", "classes", "confusi
     metavar="FILE",
     help="Only say whether FILE, an earlier --output, still shows what the database holds.",
 )
-@common_options
 def command(
     database: str,
     matrix: str | None,

@@ -12,7 +12,7 @@ import click
 from benchmark import layout
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
-from benchmark.cli.options import common_options, database_option, format_option, machine_option, verb
+from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.start_run import run_options, run_plan
 from benchmark.errors import CellsFailedError, NotFoundError, UserError
 from benchmark.status import FINAL
@@ -67,7 +67,6 @@ class Original:
     "--allow-plugins", is_flag=True, help="Let the Python files of [plugins] run that you have not trusted for good."
 )
 @format_option()
-@common_options
 def command(
     cell: str,
     database: str,

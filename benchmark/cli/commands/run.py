@@ -13,7 +13,6 @@ from benchmark import units
 from benchmark.cli.options import (
     Duration,
     MatrixRequest,
-    common_options,
     database_option,
     format_option,
     machine_option,
@@ -82,7 +81,6 @@ SHOWN_REASONS = 5
     help=f"Confirm a matrix of more than {MANY_CELLS:,} cells by its number of cells.",
 )
 @format_option()
-@common_options
 def command(matrix: MatrixRequest, database: str, machine: str | None, output_format: str, **given: Any) -> int:
     """Run the matrix: finished cells are skipped, unfinished ones go on where they stopped.
 

@@ -11,7 +11,7 @@ import click
 
 from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
-from benchmark.cli.options import common_options, database_option, format_option, machine_option, verb
+from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.texts.show_text import EPOCH_COLUMNS, print_cell
 
 if TYPE_CHECKING:
@@ -32,7 +32,6 @@ ENVIRONMENT = (
 @database_option
 @machine_option
 @format_option()
-@common_options
 def command(cell: str, database: str, machine: str | None, output_format: str) -> None:
     """Show everything about one cell: settings, epochs, classes, attempts, environment, artifacts, log and traceback.
 

@@ -12,7 +12,7 @@ import click
 from benchmark import units
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
-from benchmark.cli.options import common_options, database_option, format_option, verb
+from benchmark.cli.options import database_option, format_option, verb
 from benchmark.cli.output import Column
 from benchmark.errors import NotFoundError, UserError
 from benchmark.results.read.alive import is_alive
@@ -53,7 +53,6 @@ FAILED_COLUMNS = (
 @click.option("--run", "run_id", type=int, metavar="N", help="Of this run; see `bench list runs`.  [default: the last]")
 @click.option("--follow", is_flag=True, help="Keep showing it until the run ends.")
 @format_option()
-@common_options
 def command(database: str, run_id: int | None, follow: bool, output_format: str) -> None:
     """Show the progress of the current or last run, read from the database, from any terminal.
 

@@ -11,15 +11,7 @@ import click
 from benchmark import units
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import cell_label, short_id
-from benchmark.cli.options import (
-    MatrixRequest,
-    common_options,
-    database_option,
-    format_option,
-    machine_option,
-    matrix_options,
-    verb,
-)
+from benchmark.cli.options import MatrixRequest, database_option, format_option, machine_option, matrix_options, verb
 from benchmark.cli.output import Column
 from benchmark.cli.start_run import run_options
 from benchmark.errors import NotFoundError, UserError
@@ -55,7 +47,6 @@ SHORTEST_PREFIX = 4
 @database_option
 @machine_option
 @format_option()
-@common_options
 def command(cell: str, matrix: MatrixRequest, database: str, machine: str | None, output_format: str) -> None:
     """Say why a cell ran again, or what the next `bench run` would do with it and why.
 
