@@ -98,3 +98,7 @@ def status_of(state: str, *, will_retry: bool = False) -> tuple[Status, str | No
     if state in {Cause.INTERRUPTED, Cause.ABANDONED}:
         return Status.INTERRUPTED, state
     return Status.PENDING if will_retry else Status.FAILED, state
+
+
+DISTURBED = "timing disturbed: "
+"""How the detail of a completed execution begins whose timings do not count; what disturbed them follows."""

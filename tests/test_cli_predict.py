@@ -4,10 +4,15 @@ import csv
 import io
 import json
 import shutil
+from types import SimpleNamespace
 
 import pytest
 from cli_workplace import MATRIX, Workplace
+from results_samples import predictions
 
+from benchmark.cli.commands.explain import _check_against
+from benchmark.errors import UserError
+from benchmark.reporting.rows.predictions import decode
 from benchmark.scheduling.programs import inference
 from benchmark.scheduling.programs.inference import CellPrediction
 
@@ -140,3 +145,32 @@ def test_the_predictions_in_the_database_can_be_asked_for(finished):
     assert base64.b64decode(row["content"])[:2] == b"PK"
     assert " bytes" in finished.call("query", "select content from prediction").stdout
     assert finished.call("db", "check").exit_code == 0
+
+
+@pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n cut"])
+def test_images_are_read_before_a_backend_is_started(content, tmp_path, monkeypatch):
+    def started(*_arguments, **_options):
+        raise AssertionError("a process was started")
+
+    monkeypatch.setattr(inference, "start_guarded", started)
+    image = tmp_path / "one.png"
+    image.write_bytes(content)
+    trained = inference.Trained(SimpleNamespace(backend="tensorflow", threads=1), tmp_path / "weights.npz", "")
+    with pytest.raises(UserError, match=r"one\.png cannot be read as JPEG or PNG"):
+        inference.predict([trained], [image])
+
+
+@pytest.mark.parametrize(
+    ("images", "class_name", "said"),
+    [
+        (["test:2"], None, "expected a number out of 0 to 1"),
+        (["test:-1"], None, "not tested on such an image"),
+        (["test:x"], None, "not tested on such an image"),
+        ([], "cow", "expected one of the cell's classes: cat, dog"),
+    ],
+)
+def test_classes_and_test_images_are_checked_before_a_backend_is_started(images, class_name, said):
+    with pytest.raises(UserError) as caught:
+        _check_against(decode(predictions((0, 1), (0, 0), ("cat", "dog"))), images, class_name)
+    assert said in str(caught.value)
+    _check_against(decode(predictions((0, 1), (0, 0), ("cat", "dog"))), ["test:1", "one.png"], "dog")

@@ -221,3 +221,20 @@ def test_a_hundred_thousand_cells_take_less_than_five_seconds_and_200_mib():
     assert int(cells) == 100_000 - 10
     assert float(seconds) < 5
     assert float(mebibytes) < 200
+
+
+def test_an_axis_in_place_of_what_a_strategy_sets_itself_is_noted():
+    text = """
+    [matrix]
+    dataset = "digits"
+    model = "simple_cnn"
+    strategy = ["scratch", "own"]
+    optimizer = ["sgd", "adam"]
+    seed = [0, 1]
+    [strategy.own]
+    optimizer = "adamw"
+    """
+    notes = parse_matrix(text, "matrix.toml", machine_kind=MachineKind(gpus=0, cores=2)).notes
+    assert [note for note in notes if "axis" in note] == [
+        "the axis optimizer takes the place of what these strategies set: own"
+    ]

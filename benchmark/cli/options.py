@@ -189,13 +189,15 @@ def damage_named(database: str) -> Iterator[None]:
         raise damage.as_error(database) from error
 
 
-machine_option = click.option(
-    "--machine",
-    envvar="BENCH_MACHINE",
-    show_envvar=True,
-    metavar="NAME",
-    help="Name of the machine that timings belong to.  [default: the host name]",
-)
+def machine_option(default: str) -> Callable[[Function], Function]:
+    """`--machine`, the name that timings belong to; `default` says in words whose are taken without it."""
+    return click.option(
+        "--machine",
+        envvar="BENCH_MACHINE",
+        show_envvar=True,
+        metavar="NAME",
+        help=f"Name of the machine that timings belong to.  [default: {default}]",
+    )
 
 
 def format_option(*formats: str, default: str = "table") -> Callable[[Function], Function]:

@@ -20,7 +20,7 @@ WORSE_EXIT_CODE = 3
 @click.argument("a")
 @click.argument("b")
 @database_option
-@machine_option
+@machine_option("that of A's newest result")
 @click.option(
     "--fail-if", type=click.Choice(["worse", "better"]), help="End with 3 when B is that in test accuracy, for CI."
 )

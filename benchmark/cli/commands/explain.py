@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,8 +15,10 @@ from benchmark.cli import output, verbosity
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.errors import NotFoundError, UserError
 from benchmark.status import Status
+from benchmark.text import one_line
 
 if TYPE_CHECKING:
+    from benchmark.reporting.rows.predictions import Predictions
     from benchmark.results.store.database import Database
     from benchmark.scheduling.programs.grad_cam import Question
 
@@ -53,7 +55,7 @@ class _Subject:
 @click.argument("cell")
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @database_option
-@machine_option
+@machine_option("any")
 @click.option("--class", "class_name", metavar="NAME", help="Explain this class.  [default: what the network says]")
 @click.option(
     "--output",
@@ -110,6 +112,7 @@ def _subject(
 ) -> _Subject:
     from benchmark.catalog.cache import PreparedDirectories, default_cache_root
     from benchmark.cli.cell_lookup import find_cell, trained_cell
+    from benchmark.reporting.rows.predictions import decode
     from benchmark.results.read import queries
     from benchmark.scheduling.programs.grad_cam import Question
 
@@ -117,10 +120,14 @@ def _subject(
     trained = trained_cell(database, detail.cell["cell_id"], machine, target)
     done = [row for row in detail.executions if row["status"] == Status.COMPLETED and machine in {None, row["machine"]}]
     execution = max(done, key=lambda row: row["execution_id"])
+    stored = queries.predictions(database, [execution["execution_id"]]).get(execution["execution_id"])
+    predictions = decode(stored) if stored else None
+    if predictions is not None:
+        _check_against(predictions, images, class_name)
     directory = PreparedDirectories(default_cache_root()).of(trained.cell.data)
     question = Question(
         trained,
-        images or _worth_explaining(database, execution),
+        images or _worth_explaining(predictions),
         class_name,
         directory if (directory / layout.META).is_file() else None,
         execution["data_fingerprint"],
@@ -129,15 +136,25 @@ def _subject(
     return _Subject(detail.cell["cell_id"], names, detail.cell["seed"], question)
 
 
-def _worth_explaining(database: Database, execution: Mapping[str, Any]) -> list[str]:
-    from benchmark.reporting.figures.grad_cam_overlays import worth_explaining
-    from benchmark.reporting.rows.predictions import decode
-    from benchmark.results.read import queries
+def _check_against(predictions: Predictions, images: Sequence[str], class_name: str | None) -> None:
+    """Checks names of classes and numbers of test images before a process is started that takes seconds."""
+    names, tested = predictions.class_names, predictions.indices
+    if class_name is not None and class_name not in names:
+        shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+        raise UserError(f"--class {class_name!r}: expected one of the cell's classes: {one_line(shown)}")
+    for name in images:
+        number = name.removeprefix(TEST)
+        if name.startswith(TEST) and not (number.isdecimal() and len(number) < 19 and int(number) in tested):
+            raise UserError(
+                f"{one_line(name)}: the cell was not tested on such an image; expected a number out of {tested.min()} to "
+                f"{tested.max()}, as in the pictures of its mistakes"
+            )
 
-    stored = queries.predictions(database, [execution["execution_id"]])
-    if not stored:
-        return []
-    return [f"{TEST}{index}" for index in worth_explaining(decode(stored[execution["execution_id"]]), SHOWN_BY_DEFAULT)]
+
+def _worth_explaining(predictions: Predictions | None) -> list[str]:
+    from benchmark.reporting.figures.grad_cam_overlays import worth_explaining
+
+    return [f"{TEST}{index}" for index in worth_explaining(predictions, SHOWN_BY_DEFAULT)] if predictions else []
 
 
 def _explain(subject: _Subject, place: Path, named: str, *, keep: bool) -> tuple[list[dict[str, Any]], list[Path]]:

@@ -77,7 +77,7 @@ NAMED_COLUMNS = {
     "--matrix", default=layout.MATRIX, show_default=True, metavar="PATH", help="Also list what this file defines."
 )
 @database_option
-@machine_option
+@machine_option("all")
 @selection_options
 @format_option()
 def command(

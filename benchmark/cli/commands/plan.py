@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 )
 @matrix_options
 @database_option
-@machine_option
+@machine_option("the host name")
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Forecast for so many cells at once.")
 @click.option(
     "--probe", is_flag=True, help="First try a cell of each kind that this machine has never run, for a few seconds."

@@ -32,7 +32,7 @@ CELL_KEYS = ("cell_id", "dataset", "model", "strategy", "seed")
 )
 @click.argument("cells_and_images", nargs=-1, required=True, metavar="CELL... IMAGE...")
 @database_option
-@machine_option
+@machine_option("any")
 @click.option(
     "--tta",
     "views",

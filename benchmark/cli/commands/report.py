@@ -30,7 +30,7 @@ TABLES = ("summary", "transfer", "progression", "published", "classes", "confusi
 )
 @database_option
 @click.option("--matrix", metavar="PATH", help="Take [report] from this file.  [default: as it was in the last run]")
-@machine_option
+@machine_option("that of the last run")
 @selection_options
 @click.option(
     "--table",

@@ -54,7 +54,7 @@ class Original:
 @verb("reproduce", "bench reproduce aac7", "bench reproduce model=simple_cnn,strategy=scratch,seed=0")
 @click.argument("cell")
 @database_option
-@machine_option
+@machine_option("the host name")
 @click.option(
     "--isolation",
     type=click.Choice(["auto", "fork", "spawn"]),

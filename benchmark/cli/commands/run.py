@@ -42,7 +42,7 @@ SHOWN_REASONS = 5
 )
 @matrix_options
 @database_option
-@machine_option
+@machine_option("the host name")
 @click.option(
     "--jobs", type=click.IntRange(min=1), metavar="N", help="At most so many cells at once.  [default: as cores allow]"
 )

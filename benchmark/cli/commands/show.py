@@ -30,7 +30,7 @@ ENVIRONMENT = (
 @verb("show", "bench show aac7", "bench show model=resnet18,strategy=scratch,seed=0")
 @click.argument("cell")
 @database_option
-@machine_option
+@machine_option("any")
 @format_option()
 def command(cell: str, database: str, machine: str | None, output_format: str) -> None:
     """Show everything about one cell: settings, epochs, classes, attempts, environment, artifacts, log and traceback.

@@ -45,7 +45,7 @@ SHORTEST_PREFIX = 4
 @click.argument("cell")
 @matrix_options
 @database_option
-@machine_option
+@machine_option("the host name")
 @format_option()
 def command(cell: str, matrix: MatrixRequest, database: str, machine: str | None, output_format: str) -> None:
     """Say why a cell ran again, or what the next `bench run` would do with it and why.

@@ -38,6 +38,14 @@ def on_parents(counts: Mapping[Names, int], reason: str) -> Sequence[str]:
     )
 
 
+def replaced(strategies: Mapping[str, Sequence[str]]) -> Iterator[str]:
+    """Notes on axes that take the place of what strategies set themselves; `strategies` are these, by the axis's key."""
+    for key, names in strategies.items():
+        if names:
+            more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+            yield f"the axis {key} takes the place of what these strategies set: {', '.join(names[:_SHOWN])}{more}"
+
+
 def idle(table: str, hits: Sequence[int]) -> Iterator[str]:
     """Notes on rules of `[[matrix.TABLE]]` that match nothing; `hits` has the number of matches of each rule."""
     return (f"matrix.{table}[{number}] matches no cell" for number, count in enumerate(hits) if not count)

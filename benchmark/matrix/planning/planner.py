@@ -60,6 +60,7 @@ class Planner:
         self._merged: Counter[tuple[plan_notes.Names, plan_notes.Names]] = Counter()
         self._returned: Counter[plan_notes.Names] = Counter()
         self._exclude_hits = [0] * len(specification.excludes)
+        self._strategies: dict[str, None] = {}
         self.cells: dict[str, Cell] = {}
         self.left_out: list[LeftOut] = []
         self.auto: dict[str, dict[str, None]] = {}
@@ -73,6 +74,7 @@ class Planner:
             if (planned.excluded and not place.included) or not self._is_selected(planned.cell):
                 continue
             self.asked += 1
+            self._strategies[place.strategy] = None
             if planned.reason is None:
                 self._add(planned)
             else:
@@ -198,6 +200,11 @@ class Planner:
         first = next(values, None)
         return any(value != first for value in values)
 
+    def _replaced(self) -> Mapping[str, list[str]]:
+        """For each axis that is a setting the strategies that set it themselves, to no avail."""
+        keys = [key for axis in self._specification.axes for key in axis.keys if key not in NAME_KEYS]
+        return {key: [name for name in self._strategies if self._resolver.is_set_by(name, key)] for key in keys}
+
     def notes(self) -> tuple[str, ...]:
         """Returns notes on duplicates, parents, threads, and rules without effect."""
         added = Counter(_names(cell) for cell_id, cell in self.cells.items() if cell_id not in self._in_matrix)
@@ -208,6 +215,7 @@ class Planner:
                 self._returned, "excluded or not selected, but back because others need them as parents"
             ),
             *plan_notes.on_parents(added - self._returned, "added as parents"),
+            *plan_notes.replaced(self._replaced()),
             *plan_notes.idle("exclude", self._exclude_hits),
             *plan_notes.idle("override", self._resolver.override_hits),
             *plan_notes.threads(models, self._resolver.machine.threads),

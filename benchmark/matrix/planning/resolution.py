@@ -113,6 +113,11 @@ class Resolver:
             tuple((n, Override(when, override.changes)) for n, override, when in overrides if when is not None),
         )
 
+    def is_set_by(self, strategy: str, key: str) -> bool:
+        """Whether a strategy itself sets a setting, in any stage."""
+        definition = self._library["strategy"][strategy]
+        return any(key in stage for stage in (*definition.builtin, *definition.user))
+
     def assign(self, base: BaseSettings, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the settings of this cell alone: axis values, then the overrides that match, then `--set`."""
         assigned = dict(settings)

@@ -1,4 +1,4 @@
-"""Draws test accuracy against training time, a point for each group with valid timings."""
+"""Draws test accuracy against training time, a point for each group; hollow where no timing is valid."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ _LEGEND_LINE = 0.145
 
 @dataclass(frozen=True, slots=True)
 class GroupPoint:
-    """One group in the figure: its marker, and the mean and interval of both quantities."""
+    """One group in the figure: its marker, the mean and interval of both quantities, and why its timing is not valid."""
 
     label: str
     color: str
     marker: str
     seconds: Measurement
     accuracy: Measurement
+    invalid: str = ""
 
 
 @style.styled
@@ -40,7 +41,7 @@ def draw_accuracy_by_time(dataset: str, groups: Sequence[Group], varying: Sequen
 
     Args:
         dataset: On which all groups were tested.
-        groups: Those without a valid timing are named below the figure instead.
+        groups: Those without a valid timing are drawn hollow; those without any are named below the figure instead.
         varying: Settings that tell groups of the same names apart.
     """
     points, untimed = _points(groups, varying)
@@ -49,7 +50,9 @@ def draw_accuracy_by_time(dataset: str, groups: Sequence[Group], varying: Sequen
     notes = []
     if untimed:
         names = "; ".join(untimed)
-        notes = [f"Without a valid timing (resumed, or disturbed by other load), and so not shown: {names}."]
+        notes = [f"Without a timing, and so not shown: {names}."]
+    if invalid := dict.fromkeys(point.invalid for point in points if point.invalid):
+        notes.append(f"Hollow: no valid timing ({'; '.join(invalid)}).")
     body = style.sheet(
         _BODY_INCHES + _LEGEND_LINE * lines if points else _EMPTY_INCHES,
         f"{dataset}: test accuracy against time",
@@ -61,7 +64,7 @@ def draw_accuracy_by_time(dataset: str, groups: Sequence[Group], varying: Sequen
     axes.set_ylabel("test accuracy (fraction)")
     if not points:
         axes.set_axis_off()
-        axes.text(0.5, 0.5, "no valid timing", transform=axes.transAxes, ha="center", va="center")
+        axes.text(0.5, 0.5, "no timing", transform=axes.transAxes, ha="center", va="center")
         return style.finish(body)
     for point in points:
         _draw_point(axes, point)
@@ -73,7 +76,16 @@ def draw_accuracy_by_time(dataset: str, groups: Sequence[Group], varying: Sequen
         room = style.SHEET_INCHES / columns - 0.6 - text_fitting.width(n, style.SMALL_POINTS)
         label = text_fitting.cut(point.label, style.SMALL_POINTS, room) + n
         handles.append(
-            Line2D([], [], color=point.color, marker=point.marker, markersize=6, linestyle="none", label=label)
+            Line2D(
+                [],
+                [],
+                color=point.color,
+                marker=point.marker,
+                markerfacecolor="none" if point.invalid else None,
+                markersize=6,
+                linestyle="none",
+                label=label,
+            )
         )
     body.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=1.5)
     return style.finish(body)
@@ -87,7 +99,8 @@ def _points(groups: Sequence[Group], varying: Sequence[str]) -> tuple[list[Group
     untimed: list[str] = []
     for group in groups:
         label = ", ".join([group.model, group.strategy, *group.describe(varying)])
-        seconds = measure(group.values(FIT_SECONDS).values())
+        timed, invalid = group.marked_values(FIT_SECONDS)
+        seconds = measure(timed.values())
         accuracy = measure(group.values(TEST_ACCURACY).values())
         color = colors.setdefault(
             label if has_own_colors else group.model, style.PALETTE[len(colors) % len(style.PALETTE)]
@@ -98,7 +111,7 @@ def _points(groups: Sequence[Group], varying: Sequence[str]) -> tuple[list[Group
         # groups of one colour differ in the marker; with colours of their own the markers change all the same
         number = len(points) if has_own_colors else used.get(color, 0)
         used[color] = used.get(color, 0) + 1
-        points.append(GroupPoint(label, color, style.MARKERS[number % len(style.MARKERS)], seconds, accuracy))
+        points.append(GroupPoint(label, color, style.MARKERS[number % len(style.MARKERS)], seconds, accuracy, invalid))
     return points, untimed
 
 
@@ -110,6 +123,7 @@ def _draw_point(axes: Axes, point: GroupPoint) -> None:
         yerr=_error_bar(point.accuracy, least=0.0),
         color=point.color,
         marker=point.marker,
+        markerfacecolor="none" if point.invalid else None,
         markersize=6,
         elinewidth=1.0,
         capsize=2,

@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmark.reporting.rows.flat_settings import agree, describe, key_of, settings_of
 from benchmark.reporting.rows.latest import ResultRow
-from benchmark.reporting.rows.metrics import Metric, value_of
+from benchmark.reporting.rows.metrics import Metric, invalid_timing, value_of
 from benchmark.status import Cause, Status
 from benchmark.text import uncolored
 
@@ -81,6 +81,15 @@ class Group:
         """The metric by seed, of the seeds that completed and have it."""
         values = {seed: value_of(row, metric) for seed, row in self.completed.items()}
         return {seed: value for seed, value in values.items() if value is not None}
+
+    def marked_values(self, metric: Metric) -> tuple[dict[int, float], str]:
+        """The metric by seed; of a timing that is valid for no seed those that are not, and why they are not, in words."""
+        values = self.values(metric)
+        if values or not metric.is_timing:
+            return values, ""
+        rows = {seed: row for seed, row in self.completed.items() if row.get(metric.key) is not None}
+        reasons = dict.fromkeys(invalid_timing(row) for row in rows.values())
+        return {seed: float(row[metric.key]) for seed, row in rows.items()}, "; ".join(reasons)
 
 
 def group_cells(rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]] = ()) -> list[Group]:

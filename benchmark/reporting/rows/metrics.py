@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.reporting.table import Kind
+from benchmark.status import DISTURBED
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,3 +69,11 @@ def value_of(row: Mapping[str, Any], metric: Metric) -> float | None:
 def has_valid_timing(row: Mapping[str, Any]) -> bool:
     """Whether a row was timed without interruption and without other load."""
     return bool(row.get("timing_valid")) and not row.get("resumed")
+
+
+def invalid_timing(row: Mapping[str, Any]) -> str:
+    """Why the timings of a row are not valid, in words."""
+    if row.get("resumed"):
+        return "resumed"
+    _, recorded, what = (row.get("detail") or "").partition(DISTURBED)
+    return f"disturbed: {what}" if recorded else "disturbed by other load"

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Collection, Sequence
 
 from benchmark.reporting.rows.groups import Group
-from benchmark.reporting.rows.metrics import has_valid_timing
+from benchmark.reporting.rows.metrics import FIT_SECONDS, has_valid_timing
 
 
 def reasons(group: Group) -> list[str]:
@@ -50,8 +50,9 @@ def note_on_incomplete(groups: Sequence[Group]) -> list[str]:
 
 
 def note_on_timings(groups: Sequence[Group]) -> list[str]:
-    """A note that counts the results whose timings are left out; none where all timings count."""
-    rows = [row for group in groups for row in group.completed.values()]
+    """A note that counts the results whose timings are left out beside valid ones; none where there are none."""
+    timed = [group for group in groups if group.values(FIT_SECONDS)]
+    rows = [row for group in timed for row in group.completed.values()]
     resumed = sum(bool(row.get("resumed")) for row in rows)
     disturbed = sum(not has_valid_timing(row) and not row.get("resumed") for row in rows)
     if not resumed + disturbed:

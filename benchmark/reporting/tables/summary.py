@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from benchmark.reporting.rows.ensembles import Ensemble
 from benchmark.reporting.rows.flat_settings import describe
 from benchmark.reporting.rows.groups import Group, varying_settings
-from benchmark.reporting.rows.metrics import SUMMARY_METRICS, TTA_ACCURACY, TTA_LOSS, VAL_ACCURACY, Metric
+from benchmark.reporting.rows.metrics import RATE, SUMMARY_METRICS, TTA_ACCURACY, TTA_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import note_on_incomplete, note_on_timings, reasons
 from benchmark.reporting.rows.phases import note_on_phases
-from benchmark.reporting.statistics import measure
+from benchmark.reporting.statistics import Measurement, measure
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
 
 
@@ -51,16 +51,30 @@ def _setting_key(name: str) -> str:
 
 
 def _row(group: Group, varying: Sequence[str], metrics: Sequence[Metric], footnotes: Footnotes) -> Row:
-    texts = reasons(group)
+    texts = {"n": reasons(group)}
+    values: dict[str, Measurement | None] = {}
+    for metric in metrics:
+        numbers, invalid = group.marked_values(metric)
+        values[metric.key] = measure(numbers.values())
+        texts[metric.key] = [f"no valid timing: {invalid}"] if invalid else []
+    if values.get(RATE.key) and (trained := _partly_trained(group)):
+        texts[RATE.key].append(f"trains {trained}: no speed of training the whole network")
     cells: dict[str, Value] = {
         "dataset": group.dataset,
         "model": group.model,
         "strategy": group.strategy,
         **{_setting_key(name): describe(group.settings.get(name)) if group.settings else None for name in varying},
         "n": Tally(len(group.completed), group.planned),
-        **{metric.key: measure(group.values(metric).values()) for metric in metrics},
+        **values,
     }
-    return Row(cells, footnotes.marks(n=texts), remark="; ".join(texts))
+    remark = "; ".join(dict.fromkeys(text for each in texts.values() for text in each))
+    return Row(cells, footnotes.marks(**texts), remark=remark)
+
+
+def _partly_trained(group: Group) -> str:
+    """Which layers are trained where that is not all of them in each stage: `head`, `head then last:4`; else nothing."""
+    train = group.settings.get("train") or "all"
+    return "" if train == "all" else describe(train)
 
 
 def _ensemble_row(ensemble: Ensemble, metrics: Sequence[Metric]) -> Row:

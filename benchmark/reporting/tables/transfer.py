@@ -21,7 +21,7 @@ from benchmark.reporting.rows.metrics import (
     Metric,
 )
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.statistics import Difference, measure
+from benchmark.reporting.statistics import Difference, Measurement, measure
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn
 
 METRICS = (
@@ -136,14 +136,20 @@ def _table(
 def _row(metric: Metric, pair: Pair, difference: Difference | None, footnotes: Footnotes) -> Row:
     fine, scratch = pair.fine_tuned, pair.scratch
     texts = remarks_on(difference, *pair.both, metric)
+    marks = {"difference": texts}
+    sides: dict[str, Measurement | None] = {}
+    for key, group in (("fine_tuned", fine), ("scratch", scratch)):
+        values, invalid = group.marked_values(metric) if group else ({}, "")
+        sides[key] = measure(values.values())
+        marks[key] = [f"no valid timing: {invalid}"] if invalid else []
     cells = {
         "metric": metric.title,
-        "fine_tuned": measure(fine.values(metric).values()),
-        "scratch": measure(scratch.values(metric).values()) if scratch else None,
+        **sides,
         "difference": difference,
         "verdict": difference.verdict if difference else None,
     }
-    return Row(cells, footnotes.marks(difference=texts), metric.kind, "; ".join(texts))
+    remark = "; ".join(dict.fromkeys(text for each in marks.values() for text in each))
+    return Row(cells, footnotes.marks(**marks), metric.kind, remark)
 
 
 def _notes(pair: Pair, rows: Mapping[str, ResultRow]) -> tuple[str, ...]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection
+from dataclasses import replace
 
 from benchmark.control_groups import oom_kills
 from benchmark.events import Failed
@@ -15,7 +16,7 @@ from benchmark.scheduling.decisions.verdicts import Verdict, judge, retries, top
 from benchmark.scheduling.loop.attempt import Attempt
 from benchmark.scheduling.loop.context import RunContext, name_of
 from benchmark.scheduling.processes.slots import Grant
-from benchmark.status import Cause, Status, status_of
+from benchmark.status import DISTURBED, Cause, Status, status_of
 from benchmark.text import headline
 
 LOST_DEVICES = 2
@@ -118,21 +119,27 @@ def drop_impossible(run: RunContext) -> None:
             run.note(f"{name_of(cell)} stays pending: no GPU is left for it")
 
 
-def is_undisturbed(run: RunContext, attempt: Attempt) -> bool:
-    """Whether nothing has disturbed the timings of an attempt so far; who may share a GPU is disturbed."""
-    shares = attempt.grant.gpu is not None and run.slots.gpu_share > 1
-    return not shares and run.meter.disturbance(attempt.load) is None
+def disturbance(run: RunContext, attempt: Attempt) -> str | None:
+    """What has disturbed the timings of an attempt so far, in words; None when nothing has."""
+    if attempt.grant.gpu is not None and run.slots.gpu_share > 1:
+        return "other cells may have used its GPU"
+    return run.meter.disturbance(attempt.load)
 
 
 def _record(run: RunContext, attempt: Attempt, verdict: Verdict, *, again: bool) -> bool | None:
     completed = verdict.state == Status.COMPLETED
+    disturbed = disturbance(run, attempt)
+    if disturbed is None and run.shared_stages.is_disturbed(attempt.cell):
+        disturbed = "epochs that it shares were disturbed"
+    if completed and disturbed is not None:
+        verdict = replace(verdict, detail=f"{DISTURBED}{disturbed}")
     return run.recorder.finish_attempt(
         attempt.attempt_id,
         verdict,
         exited=attempt.process.exited,
         error=attempt.error,
         log_tail=None if completed else attempt.log_tail(),
-        disturbed=not is_undisturbed(run, attempt) or run.shared_stages.is_disturbed(attempt.cell),
+        disturbed=disturbed is not None,
         will_retry=again,
         predictions=_predictions(run, attempt) if completed else None,
     )

@@ -94,7 +94,9 @@ def _hear_worker(run: RunContext, attempt: Attempt) -> bool:
             attempt.break_off(str(error), time.monotonic())
             break
         run.shared_stages.hear(
-            attempt.cell, event, lambda: not attempt.start.earlier_attempt_ids and finish.is_undisturbed(run, attempt)
+            attempt.cell,
+            event,
+            lambda: not attempt.start.earlier_attempt_ids and finish.disturbance(run, attempt) is None,
         )
         if isinstance(event, Progress):
             run.observer.tell("progress", attempt.cell, event)

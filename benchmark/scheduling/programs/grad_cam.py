@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.scheduling.processes.environment import python_command
-from benchmark.scheduling.programs.inference import Trained, ask
+from benchmark.scheduling.programs.inference import Trained, ask, check_images
 
 COMMAND = python_command("benchmark.training.programs.explain")
 """Is given two paths: of the request, and of the answer that it writes."""
@@ -44,6 +44,7 @@ def explain(question: Question, result: Path) -> list[dict[str, Any]]:
 
     Side effects: starts a process, and ends it when it is interrupted.
     """
+    check_images([Path(name) for name in question.images if not name.startswith("test:")])
     trained = question.trained
     request = {
         "cell": trained.cell.to_dict(),

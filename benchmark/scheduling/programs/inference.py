@@ -62,6 +62,7 @@ def predict(
     Side effects: starts processes, and ends them when it is interrupted.
     """
     require_backends(one.cell for one in trained)
+    check_images(images)
     backends: dict[str, list[Trained]] = {}
     for one in trained:
         backends.setdefault(one.cell.backend, []).append(one)
@@ -81,6 +82,23 @@ def predict(
             names = tuple(answer["class_names"])
             found[one.cell.cell_id] = CellPrediction(one.cell, names, answer["probabilities"])
     return [found[one.cell.cell_id] for one in trained]
+
+
+def check_images(paths: Sequence[Path]) -> None:
+    """Reads images before a process is started that takes seconds to be ready for them.
+
+    Raises:
+        UserError: One is no whole JPEG or PNG; the process itself would say the same of it.
+    """
+    from PIL import Image
+
+    for path in paths:
+        try:
+            with Image.open(path, formats=("JPEG", "PNG")) as image:
+                image.load()
+        except Exception as error:  # whatever a decoder of strange bytes raises, the file must be named
+            reason = str(error).replace(f" '{path}'", "") or type(error).__name__
+            raise UserError(f"IMAGE: {path} cannot be read as JPEG or PNG: {reason:.200}") from error
 
 
 def ask(command: Sequence[str], request: Mapping[str, Any], backend: str, threads: int) -> list[dict[str, Any]]:
