@@ -7,11 +7,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
-from benchmark.matrix.problems import Problems
+from benchmark.matrix.problems import INVALID, Problems
 from benchmark.matrix.settings import SETTINGS
 from benchmark.matrix.values import (
     EARLY_STOPPING,
-    INVALID,
     REDUCE_LEARNING_RATE,
     Augmentation,
     Boolean,

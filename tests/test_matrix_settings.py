@@ -7,9 +7,8 @@ import pytest
 
 from benchmark.matrix.cell import Cell, Data, Stage, defaults_of
 from benchmark.matrix.load import MachineKind, parse_matrix
-from benchmark.matrix.problems import Problems
+from benchmark.matrix.problems import INVALID, Problems
 from benchmark.matrix.settings import DEFAULTS, SETTINGS, cell_settings, json_value, names_of
-from benchmark.matrix.values import INVALID
 
 MATRIX = """
 [matrix]

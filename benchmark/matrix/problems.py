@@ -19,6 +19,13 @@ NAME_LIMIT = 200
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 _FORBIDDEN_CATEGORIES = {"Cc", "Cs", "Zl", "Zp"}
 _NOTHING = object()
+
+
+class _Invalid:
+    """The result of reading an invalid value."""
+
+
+INVALID = _Invalid()
 _SHOWN_CHARACTERS = 80
 
 
@@ -31,10 +38,14 @@ class Problems:
     def __len__(self) -> int:
         return len(self._entries)
 
-    def add(self, path: KeyPath, expected: str, found: Any = _NOTHING, hint: str = "") -> None:
-        """Adds a mistake, unless it was added before; `found` is the value from TOML, left out when a key is missing."""
+    def add(self, path: KeyPath, expected: str, found: Any = _NOTHING, hint: str = "") -> _Invalid:
+        """Adds a mistake, unless it was added before; returns `INVALID`, which stands for the value.
+
+        `found` is the value from TOML, left out when a key is missing.
+        """
         shown = "" if found is _NOTHING else shown_value(found)
         self._entries[path, expected, shown, hint] = None
+        return INVALID
 
     def located(self, lines: Mapping[KeyPath, int]) -> tuple[Problem, ...]:
         """Returns all mistakes with their lines, in the order of the file."""

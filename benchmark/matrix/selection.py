@@ -21,17 +21,9 @@ from benchmark.matrix.settings import SETTINGS, json_value
 
 NAME_KEYS = ("dataset", "model", "strategy")
 RECORDED_KEYS = (
-    "cell_id",
-    "parent_cell_id",
-    "strategy_label",
-    "weights",
-    "device_kind",
-    "machine",
-    "run_id",
-    "run_name",
-    "status",
+    "cell_id", "parent_cell_id", "strategy_label", "weights", "device_kind", "machine", "run_id", "run_name", "status",
     "cause",
-)
+)  # fmt: skip
 KEYS = (*NAME_KEYS, *SETTINGS, *RECORDED_KEYS)
 _BETWEEN_TERMS = re.compile(r",(?=\s*[A-Za-z_]+\s*=)")
 _GLOB = re.compile(r"[*?\[]")
@@ -67,13 +59,11 @@ class Rule:
 
 def _is_wanted(actual: Any, wanted: tuple[Any, ...]) -> bool:
     """Whether a value, or that of any stage when stages differ, is accepted."""
-    values = actual if isinstance(actual, list) else (actual,)
-    for value in values:
-        if value in wanted:
-            return True
-        if isinstance(value, str) and any(is_glob(text) and fnmatch.fnmatchcase(value, text) for text in wanted):
-            return True
-    return False
+    return any(
+        value in wanted
+        or (isinstance(value, str) and any(is_glob(text) and fnmatch.fnmatchcase(value, text) for text in wanted))
+        for value in (actual if isinstance(actual, list) else (actual,))
+    )
 
 
 @dataclass(frozen=True)

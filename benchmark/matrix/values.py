@@ -15,16 +15,9 @@ from typing import Any, Protocol
 
 from benchmark.catalog.backends import BACKENDS
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
-from benchmark.matrix.problems import KeyPath, Problems, name_problem, nearest_hint, normal_name
+from benchmark.matrix.problems import INVALID, KeyPath, Problems, name_problem, nearest_hint, normal_name
 
 LARGEST_INTEGER = 2**63 - 1
-
-
-class _Invalid:
-    """The result of reading an invalid value."""
-
-
-INVALID = _Invalid()
 
 
 class Kind(Protocol):
@@ -61,8 +54,7 @@ class Integer:
             return self.meaning
         if is_integer(value) and self.minimum <= value <= self.maximum:
             return value
-        problems.add(path, self.expected, value, _number_hint(value))
-        return INVALID
+        return problems.add(path, self.expected, value, _number_hint(value))
 
 
 @dataclass(frozen=True)
@@ -84,8 +76,7 @@ class Number:
         number = _as_float(value)
         if number is not None and self._allows(number):
             return number + 0.0  # -0.0 becomes 0.0
-        problems.add(path, self.expected, value, _number_hint(value))
-        return INVALID
+        return problems.add(path, self.expected, value, _number_hint(value))
 
     def _allows(self, number: float) -> bool:
         low = number > self.minimum if self.above else number >= self.minimum
@@ -116,8 +107,7 @@ class Boolean:
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         if isinstance(value, bool):
             return value
-        problems.add(path, self.expected, value)
-        return INVALID
+        return problems.add(path, self.expected, value)
 
 
 @dataclass(frozen=True)
@@ -134,8 +124,7 @@ class Choice:
         if isinstance(value, str) and value in self.options:
             return value
         hint = nearest_hint(value, self.options) if isinstance(value, str) else ""
-        problems.add(path, self.expected, value, hint if hint.startswith("did") else "")
-        return INVALID
+        return problems.add(path, self.expected, value, hint if hint.startswith("did") else "")
 
 
 @dataclass(frozen=True)
@@ -175,8 +164,7 @@ class Pattern:
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         if isinstance(value, str) and len(value) <= 4096 and re.fullmatch(self.pattern, value):
             return value
-        problems.add(path, self.expected, value)
-        return INVALID
+        return problems.add(path, self.expected, value)
 
 
 @dataclass(frozen=True)
@@ -189,8 +177,7 @@ class Name:
         reason = name_problem(value) if isinstance(value, str) else self.expected
         if not reason:
             return normal_name(value)
-        problems.add(path, reason, value)
-        return INVALID
+        return problems.add(path, reason, value)
 
 
 @dataclass(frozen=True)
@@ -203,8 +190,7 @@ class Color:
         color = {"white": "#ffffff", "black": "#000000"}.get(value, value.lower()) if isinstance(value, str) else ""
         if re.fullmatch("#[0-9a-f]{6}", color):
             return None if color == "#ffffff" else color
-        problems.add(path, self.expected, value)
-        return INVALID
+        return problems.add(path, self.expected, value)
 
 
 @dataclass(frozen=True)
@@ -216,8 +202,7 @@ class Text:
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         if isinstance(value, str) and 0 < len(value) <= 4096 and value.isprintable():
             return value
-        problems.add(path, self.expected, value)
-        return INVALID
+        return problems.add(path, self.expected, value)
 
 
 @dataclass(frozen=True)
@@ -229,8 +214,7 @@ class Parameter:
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         if not self.name.isidentifier() or keyword.iskeyword(self.name) or self.name in {"input_shape", "num_classes"}:
-            problems.add(path, "the name of a keyword argument other than input_shape and num_classes")
-            return INVALID
+            return problems.add(path, "the name of a keyword argument other than input_shape and num_classes")
         read = _argument(value, 3)
         if read is INVALID:
             problems.add(path, self.expected, value)
@@ -259,8 +243,7 @@ class ListOf:
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         if not isinstance(value, list) or not value:
-            problems.add(path, self.expected, value)
-            return INVALID
+            return problems.add(path, self.expected, value)
         items = tuple(self.item.read(item, (*path, index), problems) for index, item in enumerate(value))
         return INVALID if INVALID in items else items
 
@@ -302,8 +285,7 @@ class Augmentation:
         if value is False:
             return ()
         if not isinstance(value, dict):
-            problems.add(path, self.expected, value)
-            return INVALID
+            return problems.add(path, self.expected, value)
         before = len(problems)
         fields = read_fields(AUGMENTATIONS, value, path, problems)
         return INVALID if len(problems) > before else tuple(sorted((k, v) for k, v in fields.items() if v != 0))
@@ -331,8 +313,7 @@ class Patience:
         if is_integer(value) and 0 <= value <= PATIENCE.maximum:
             value = {"patience": value}
         if not isinstance(value, dict):
-            problems.add(path, self.expected, value)
-            return INVALID
+            return problems.add(path, self.expected, value)
         before = len(problems)
         fields = read_fields(dict(self.fields), value, path, problems)
         if "patience" not in value:

@@ -131,16 +131,8 @@ class Planner:
     def _is_selected(self, cell: Cell) -> bool:
         if not self._select and not self._exclude:
             return True
-        record = {
-            **cell_settings(cell),
-            "cell_id": cell.cell_id,
-            "dataset": cell.dataset,
-            "model": cell.model,
-            "strategy": cell.strategy,
-            "strategy_label": cell.strategy_label,
-            "device_kind": cell.device_kind,
-            "parent_cell_id": cell.parent_cell_id,
-        }
+        recorded = ("cell_id", "strategy_label", "device_kind", "parent_cell_id")
+        record = {**cell_settings(cell), **{name: getattr(cell, name) for name in (*NAME_KEYS, *recorded)}}
         return self._select.matches(record) and not (self._exclude and self._exclude.matches(record))
 
     def _add(self, planned: PlannedCell) -> None:

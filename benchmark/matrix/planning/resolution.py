@@ -38,6 +38,7 @@ _KEPT_TEMPLATES = 20_000
 
 _OF_ALL_SEEDS = sorted(CELL_SETTINGS - {"seed", "keep"})
 """Settings of the whole cell that are always set; `keep` is left out, because its default depends on the data."""
+_OF_SOURCE = ("classes", "test_fraction", "class_names", "version", "background")
 _WITH_MOMENTUM = {"sgd", "rmsprop"}
 
 _T = TypeVar("_T")
@@ -181,17 +182,14 @@ class Resolver:
 
     def _data(self, dataset: MergedDefinition, values: Mapping[str, Any]) -> tuple[Data, str]:
         settings: dict[str, Any] = {name: values[name] for name in sorted(DATA_SETTINGS)}
+        own: dict[str, Any] = {name: dataset.own.get(name) for name in _OF_SOURCE}
         return self._part(
             ("data", dataset.name, *settings.values()),
             lambda: Data(
                 source=dataset.own["source"],
-                classes=dataset.own.get("classes"),
                 num_classes=_class_count(dataset.own),
                 location=dataset.own.get(LOCATION),
-                test_fraction=dataset.own.get("test_fraction"),
-                class_names=dataset.own.get("class_names"),
-                version=dataset.own.get("version"),
-                background=dataset.own.get("background"),
+                **own,
                 **settings,
             ),
         )

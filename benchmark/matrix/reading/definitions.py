@@ -13,10 +13,10 @@ from typing import Any, TypeAlias
 
 from benchmark.catalog.bundled_files import FAMILIES
 from benchmark.catalog.facts import PLUGIN
-from benchmark.matrix.problems import KeyPath, Problems, name_problem, nearest_hint, normal_name
+from benchmark.matrix.problems import INVALID, KeyPath, Problems, name_problem, nearest_hint, normal_name
 from benchmark.matrix.reading.weight_origins import WEIGHTS
 from benchmark.matrix.settings import PARAMETER_KINDS, SETTINGS, STAGE_SETTINGS
-from benchmark.matrix.values import INVALID, Color, Integer, Kind, ListOf, Name, Number, Parameter, Text
+from benchmark.matrix.values import Color, Integer, Kind, ListOf, Name, Number, Parameter, Text
 
 CHAIN_LIMIT = 50
 STAGE_LIMIT = 100

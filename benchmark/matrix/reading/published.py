@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.matrix.problems import KeyPath, Problems
+from benchmark.matrix.problems import INVALID, KeyPath, Problems
 from benchmark.matrix.report_spec import PublishedColumn, PublishedRow, PublishedTable
-from benchmark.matrix.values import INVALID, Boolean, Choice, Kind, ListOf, Name, Number, read_fields
+from benchmark.matrix.values import Boolean, Choice, Kind, ListOf, Name, Number, read_fields
 
 METRICS = (
     "epochs", "best_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss",
@@ -99,8 +99,7 @@ def _table(
     value: Any, path: KeyPath, problems: Problems, expected: str, fields: Mapping[str, Kind], needed: tuple[str, ...]
 ) -> Any:
     if not isinstance(value, dict):
-        problems.add(path, expected, value)
-        return INVALID
+        return problems.add(path, expected, value)
     before = len(problems)
     read = read_fields(fields, value, path, problems)
     for key in needed:

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.errors import UserError
-from benchmark.matrix.problems import KeyPath, Problems, nearest_hint, normal_name
+from benchmark.matrix.problems import INVALID, KeyPath, Problems, nearest_hint, normal_name
 from benchmark.matrix.reading.definitions import LISTINGS, Library
 from benchmark.matrix.reading.published import read_published
 from benchmark.matrix.report_spec import EnsembleSpec, ReportSpec, TransferSpec
 from benchmark.matrix.selection import NAME_KEYS, Rule, is_glob, parse_selection, typed
 from benchmark.matrix.settings import SETTINGS
-from benchmark.matrix.values import INVALID, Choice, Kind, Name, items_of, read_fields
+from benchmark.matrix.values import Choice, Kind, Name, items_of, read_fields
 
 _SECTIONS = ("matrix", "defaults", "dataset", "model", "strategy", "report", "plugins")
 _RULES = ("exclude", "include", "zip", "override")
@@ -248,7 +248,7 @@ class SpecificationReader:
         return text
 
     def _settings(self, table: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
-        return read_fields({name: setting.kind for name, setting in SETTINGS.items()}, table, path, self._problems)
+        return read_fields({name: self._kinds[name] for name in SETTINGS}, table, path, self._problems)
 
     def _assigned(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Reads `--set key=value`; the value is read as TOML where it is TOML, else as a text."""
@@ -345,8 +345,7 @@ class _ExistingName:
         if isinstance(value, str) and normal_name(value) in self.known:
             return normal_name(value)
         hint = nearest_hint(value, self.known, LISTINGS[self.family]) if isinstance(value, str) else ""
-        problems.add(path, self.expected, value, hint)
-        return INVALID
+        return problems.add(path, self.expected, value, hint)
 
 
 def _section_hint(key: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
 from benchmark.matrix.settings import SETTINGS
-from benchmark.matrix.values import INVALID, Kind, Name
+from benchmark.matrix.values import Kind, Name
 
 FILE = "file:"
 PARENT_NAMES = ("dataset", "model", "strategy")
@@ -50,14 +50,12 @@ class WeightsKind:
         if isinstance(value, dict):
             return self._parent(value, path, problems)
         hint = nearest_hint(value, ("none", "imagenet")) if isinstance(value, str) else ""
-        problems.add(path, self.expected, value, hint if hint.startswith("did") else "")
-        return INVALID
+        return problems.add(path, self.expected, value, hint if hint.startswith("did") else "")
 
     def _file(self, value: str, path: KeyPath, problems: Problems) -> Any:
         file = value.removeprefix(FILE)
         if not file or any(not character.isprintable() for character in file) or len(file) > 4096:
-            problems.add(path, "file: and the path of a weights file", value)
-            return INVALID
+            return problems.add(path, "file: and the path of a weights file", value)
         return Origin("file", path=file)
 
     def _parent(self, table: Mapping[str, Any], path: KeyPath, problems: Problems) -> Any:

@@ -80,8 +80,7 @@ def merge(destination: Database, source: Database, destination_root: Path, sourc
             rows = _rows(there, sa.select(run_cell).where(run_cell.c.run_id == old).order_by(run_cell.c.position))
             _insert_all(here, run_cell, [{**row, "run_id": number} for row in rows], done)
         claimed = cache(partial(claim, destination.location, here, destination_root))
-        files = _Files(source_root, claimed, done)
-        _Executions(there, here, runs, done, files).merge()
+        _Executions(there, here, runs, done, partial(_copy_file, source_root, claimed)).merge()
     return done
 
 
@@ -133,9 +132,9 @@ class _Executions:
     """
 
     def __init__(
-        self, there: sa.Connection, here: sa.Connection, runs: Mapping[int, int], done: Merge, files: _Files
+        self, there: sa.Connection, here: sa.Connection, runs: Mapping[int, int], done: Merge, copy: Callable[..., bool]
     ) -> None:
-        self._there, self._here, self._runs, self._done, self._files = there, here, runs, done, files
+        self._there, self._here, self._runs, self._done, self._copy = there, here, runs, done, copy
         self._known: defaultdict[tuple[Any, ...], list[Row]] = defaultdict(list)
         for row in _rows(here, sa.select(execution).where(execution.c.first_run_id.in_(set(runs.values())))):
             self._known[row["cell_id"], row["machine"], row["first_run_id"]].append(row)
@@ -221,8 +220,13 @@ class _Executions:
             row.update(execution_id=new, attempt_id=attempts[row["attempt_id"]])
             cell_id, _, *parts = PurePosixPath(path).parts
             row["path"] = str(PurePosixPath(cell_id, str(row["attempt_id"]), *parts))
-            if row["path"] not in known and self._files.copy(path, row):
+            if row["path"] in known:
+                continue
+            if self._copy(path, row):
                 rows.append(row)
+            else:
+                self._done.missing += 1
+        self._done.files += len(rows)
         _insert_all(self._here, artifact, rows, self._done)
 
     def _parts(self, table: sa.Table, execution_id: int, *order: Any) -> list[Row]:
@@ -237,30 +241,20 @@ def _begins_with(longer: Sequence[tuple[Any, ...]], shorter: Sequence[tuple[Any,
     )
 
 
-class _Files:
-    """Copies artifacts from one folder to another; a file appears whole or not at all."""
-
-    def __init__(self, source: Path, destination: Callable[[], Path], done: Merge) -> None:
-        self._source, self._destination, self._done = source, destination, done
-
-    def copy(self, path: str, row: Mapping[str, Any]) -> bool:
-        """Copies a file to the path of its new row; False when it is missing or not as it was recorded."""
-        if artifact_problem(self._source, path, row["sha256"], row["size_bytes"]) is not None:
-            self._done.missing += 1
-            return False
-        destination = self._destination()
-        target = destination / row["path"]
-        if not target.resolve().is_relative_to(destination.resolve()):
-            self._done.missing += 1
-            return False
-        try:
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with appearing(target) as aside:
-                shutil.copyfile(self._source / path, aside)
-        except OSError as error:
-            raise StorageError(f"{target}: cannot be written: {error.strerror}. Nothing was merged") from error
-        self._done.files += 1
-        return True
+def _copy_file(source: Path, destination: Callable[[], Path], path: str, row: Mapping[str, Any]) -> bool:
+    """Copies an artifact, whole or not at all, to the path of its new row; False when it is not as it was recorded."""
+    if artifact_problem(source, path, row["sha256"], row["size_bytes"]) is not None:
+        return False
+    target = destination() / row["path"]
+    if not target.resolve().is_relative_to(destination().resolve()):
+        return False
+    try:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        with appearing(target) as aside:
+            shutil.copyfile(source / path, aside)
+    except OSError as error:
+        raise StorageError(f"{target}: cannot be written: {error.strerror}. Nothing was merged") from error
+    return True
 
 
 def _rows(side: sa.Connection, statement: sa.Select[Any]) -> list[Row]:

@@ -30,10 +30,8 @@ from benchmark.results.store.location import Location, check_writable, locate
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.storage_errors import storage_errors
 
-_PYTHON_TYPES = {
-    "INTEGER": (int,),
-    "BIGINT": (int,),
-    "BOOLEAN": (int,),
+_PYTHON_TYPES: dict[str, tuple[type, ...]] = {
+    **dict.fromkeys(("INTEGER", "BIGINT", "BOOLEAN"), (int,)),
     "TEXT": (str,),
     "DOUBLE": (float, int),
     "BLOB": (bytes,),
@@ -209,8 +207,9 @@ class _TableFormat:
         values = record.values + (None,) * short
         if self.by_rowid:
             values = (record.rowid, *values[1:])
-        if not all(map(_fits, values, self.columns)):
-            return None
+        for value, (_, types, may_be_null) in zip(values, self.columns, strict=True):
+            if not (may_be_null if value is None else isinstance(value, types)):
+                return None
         valid = tuple(map(_valid, values, self.columns))
         return None if _INVALID in valid else valid
 
@@ -234,11 +233,6 @@ def _valid(value: Any, column: tuple[str, tuple[type, ...], bool]) -> Any:
     if not name.endswith("_utc"):
         return _INVALID
     return None if may_be_null else UNKNOWN_TIME
-
-
-def _fits(value: Any, column: tuple[str, tuple[type, ...], bool]) -> bool:
-    _, types, may_be_null = column
-    return may_be_null if value is None else isinstance(value, types)
 
 
 def _table_format(connection: sqlite3.Connection, table: str) -> _TableFormat:

@@ -47,13 +47,12 @@ def recorded(database: Database, machine: str) -> Recorded:
         for cell_id, name in connection.execute(done.where(execution.c.machine != machine).order_by("machine")):
             elsewhere[cell_id].append(name)
         last = connection.execute(newest).first()
+        is_going = last is not None and is_alive(last._asdict(), served=connection.dialect.name != "sqlite")
         return Recorded(
             states=cell_states(connection, machine),
             cell_ids=frozenset(connection.scalars(sa.select(cell.c.cell_id))),
             elsewhere={cell_id: tuple(names) for cell_id, names in elsewhere.items()},
-            live_run=last.run_id
-            if last and is_alive(last._asdict(), served=connection.dialect.name != "sqlite")
-            else None,
+            live_run=last.run_id if last is not None and is_going else None,
         )
 
 
@@ -66,9 +65,7 @@ def cell_states(connection: sa.Connection, machine: str) -> dict[str, CellState]
         .subquery("tries")
     )
     rows = (
-        sa.select(
-            *(execution.c[name] for name in _STATE_COLUMNS), sa.func.coalesce(tries.c.attempts, 0).label("attempts")
-        )
+        sa.select(*execution.c[_STATE_COLUMNS], sa.func.coalesce(tries.c.attempts, 0).label("attempts"))
         .join(newest, newest.c.execution_id == execution.c.execution_id)
         .outerjoin(tries, tries.c.execution_id == execution.c.execution_id)
     )
@@ -88,9 +85,8 @@ def _artifacts(connection: sa.Connection, newest: sa.Subquery) -> dict[int, tupl
         .group_by(attempt.c.execution_id)
         .subquery("last")
     )
-    columns = (artifact.c.attempt_id, artifact.c.kind, artifact.c.path, artifact.c.sha256, artifact.c.size_bytes)
     rows = (
-        sa.select(artifact.c.execution_id, *columns)
+        sa.select(*artifact.c["execution_id", "attempt_id", "kind", "path", "sha256", "size_bytes"])
         .join(last, last.c.attempt_id == artifact.c.attempt_id)
         .order_by(artifact.c.artifact_id)
     )

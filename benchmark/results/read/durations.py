@@ -13,18 +13,10 @@ from benchmark.results.store.database import Database
 from benchmark.status import Status
 
 _SIMILAR_BY = (
-    *(
-        cell.c[name]
-        for name in (
-            "backend", "device_kind", "precision", "threads", "image_size", "color", "batch_size", "epochs_planned",
-            "optimizer", "strategy",
-        )
-    ),
-    *(
-        execution.c[name]
-        for name in ("parameters", "trainable_parameters", "train_examples", "validation_examples", "test_examples")
-    ),
-)  # fmt: skip
+    *cell.c["backend", "device_kind", "precision", "threads", "image_size", "color", "batch_size", "epochs_planned"],
+    *cell.c["optimizer", "strategy"],
+    *execution.c["parameters", "trainable_parameters", "train_examples", "validation_examples", "test_examples"],
+)
 """Executions with equal values in these columns take about the same time."""
 
 _MEANS = ("epochs", "setup_seconds", "first_epoch_seconds", "fit_seconds", "shared_seconds", "total_seconds")

@@ -12,13 +12,13 @@ import sqlalchemy as sa
 from benchmark import layout
 from benchmark.errors import NotFoundError, UserError
 from benchmark.results.read.cell_states import newest_executions
-from benchmark.results.read.rows import Row, fetch_rows, select_epochs, select_executions, select_rows
+from benchmark.results.read.rows import Row, fetch_rows, fetch_table, select_epochs, select_executions
 from benchmark.results.read.runs import RunProgress, run_cells, run_progress, runs
 from benchmark.results.read.user_query import read_only_query
 from benchmark.results.records import PredictionRow
 from benchmark.results.schema.reproductions import is_reproduction
 from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
-from benchmark.results.schema.views import HISTORY, RESULTS
+from benchmark.results.schema.views import HISTORY, RESULTS, columns_of
 from benchmark.results.store.database import Database
 from benchmark.status import Status
 
@@ -31,21 +31,12 @@ SHORTEST_PREFIX = 4
 _IDS_AT_ONCE = 1000
 
 _MORE_RESULTS = {
-    name: table.c[name]
-    for table, names in (
-        (execution, "execution_id first_run_id"),
-        (cell, "strategy_label device_kind image_size color batch_size epochs_planned learning_rate optimizer"),
-        (
-            execution,
-            (
-                "detail tta_accuracy tta_loss train_examples validation_examples test_examples data_fingerprint "
-                "weights_sha256 compute_dtype setup_seconds first_epoch_seconds features features_seconds "
-                "features_alone_seconds shared_epochs shared_seconds evaluate_seconds peak_device_bytes resumed "
-                "digest"
-            ),
-        ),
-    )
-    for name in names.split()
+    **columns_of(execution, "execution_id first_run_id"),
+    **columns_of(cell, "strategy_label device_kind image_size color batch_size epochs_planned learning_rate optimizer"),
+    **columns_of(execution, "detail tta_accuracy tta_loss train_examples validation_examples test_examples"),
+    **columns_of(execution, "data_fingerprint weights_sha256 compute_dtype setup_seconds first_epoch_seconds features"),
+    **columns_of(execution, "features_seconds features_alone_seconds shared_epochs shared_seconds evaluate_seconds"),
+    **columns_of(execution, "peak_device_bytes resumed digest"),
 }
 
 _SEEN_BY_WORKER = {
@@ -95,8 +86,7 @@ def _matches(column: Any, wanted: Any) -> Any:
 
 def history(database: Database, execution_ids: Iterable[int]) -> list[Row]:
     """Reads the epochs of executions: the view `history`, with `execution_id`, `traced` and `improved`."""
-    columns = {**HISTORY, **{name: epoch.c[name] for name in ("execution_id", "traced", "improved")}}
-    rows = select_epochs(columns)
+    rows = select_epochs(HISTORY | columns_of(epoch, "execution_id traced improved"))
     return [
         row
         for ids in _in_batches(execution_ids)
@@ -120,9 +110,7 @@ def predictions(database: Database, execution_ids: Iterable[int]) -> dict[int, P
             row["examples"], tuple(json.loads(row["class_names"])), row["sha256"], row["content"]
         )
         for ids in _in_batches(execution_ids)
-        for row in fetch_rows(
-            database, select_rows(prediction, prediction.c.execution_id.in_(ids), prediction.c.execution_id)
-        )
+        for row in fetch_table(database, prediction, prediction.c.execution_id.in_(ids))
     }
 
 
@@ -145,16 +133,12 @@ def cell_detail(database: Database, id_prefix: str) -> CellDetail:
         UserError: Several do, or the prefix is too short.
     """
     row = _cell(database, id_prefix)
-    executions = fetch_rows(
-        database, select_rows(execution, execution.c.cell_id == row["cell_id"], execution.c.execution_id)
-    )
+    executions = fetch_table(database, execution, execution.c.cell_id == row["cell_id"])
     ids = [row["execution_id"] for row in executions]
     return CellDetail(
         row,
         executions,
-        fetch_rows(database, select_rows(attempt, attempt.c.execution_id.in_(ids), attempt.c.attempt_id)),
-        fetch_rows(database, select_rows(epoch, epoch.c.execution_id.in_(ids), epoch.c.execution_id, epoch.c.epoch)),
-        fetch_rows(database, select_rows(artifact, artifact.c.execution_id.in_(ids), artifact.c.artifact_id)),
+        *(fetch_table(database, table, table.c.execution_id.in_(ids)) for table in (attempt, epoch, artifact)),
     )
 
 
@@ -163,7 +147,7 @@ def _cell(database: Database, id_prefix: str) -> Row:
     if len(prefix) < SHORTEST_PREFIX:
         raise UserError(f"cell {id_prefix!r}: expected at least the first {SHORTEST_PREFIX} digits of a cell id")
     starts = cell.c.cell_id.startswith(prefix, autoescape=True)
-    rows = fetch_rows(database, select_rows(cell, starts, cell.c.cell_id).limit(6))
+    rows = fetch_table(database, cell, starts, limit=6)
     if not rows:
         raise NotFoundError(
             f"cell {id_prefix!r}: no cell of {database.display_name} has such an id; see: bench list cells"

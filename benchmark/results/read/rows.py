@@ -14,11 +14,6 @@ Row = dict[str, Any]
 """A row by the names of its columns."""
 
 
-def select_rows(table: sa.Table, condition: Any, *order: Any) -> sa.Select[Any]:
-    """Selects whole rows of a table."""
-    return sa.select(table).where(condition).order_by(*order)
-
-
 def select_columns(columns: dict[str, Any]) -> sa.Select[Any]:
     """Selects columns under these names."""
     return sa.select(*(column.label(name) for name, column in columns.items()))
@@ -43,3 +38,8 @@ def fetch_rows(database: Database, statement: sa.Select[Any]) -> list[Row]:
     """Runs a query in a reading transaction of its own and returns all rows."""
     with database.reading() as connection:
         return [null_to_nan(row) for row in connection.execute(statement).mappings()]
+
+
+def fetch_table(database: Database, table: sa.Table, condition: Any, *, limit: int | None = None) -> list[Row]:
+    """Returns whole rows of a table, ordered by its key."""
+    return fetch_rows(database, sa.select(table).where(condition).order_by(*table.primary_key).limit(limit))

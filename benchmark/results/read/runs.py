@@ -9,9 +9,10 @@ import sqlalchemy as sa
 
 from benchmark.errors import NotFoundError
 from benchmark.results.read.cell_states import newest_executions
-from benchmark.results.read.rows import Row, fetch_rows, select_columns, select_rows
+from benchmark.results.read.rows import Row, fetch_rows, fetch_table, select_columns
 from benchmark.results.schema.reproductions import is_reproducing
 from benchmark.results.schema.tables import attempt, cell, execution, run, run_cell
+from benchmark.results.schema.views import columns_of
 from benchmark.results.store.database import Database
 from benchmark.status import Status
 
@@ -45,18 +46,15 @@ def run_cells(database: Database, run_id: int) -> list[Row]:
     moved = execution.join(latest, latest.c.execution_id == execution.c.execution_id)
     columns = {
         **{column.name: column for column in run_cell.c},
-        **{name: execution.c[name] for name in ("status", "cause", "detail", "execution_id", "epochs")},
-        "total_seconds": execution.c.total_seconds,
+        **columns_of(execution, "status cause detail execution_id epochs total_seconds"),
         "moved_in": execution.c.run_id,
-        **{name: cell.c[name] for name in ("epochs_planned", "strategy_label", "parent_cell_id")},
+        **columns_of(cell, "epochs_planned strategy_label parent_cell_id"),
     }
     rows = (
         select_columns(columns)
-        .select_from(
-            run_cell.outerjoin(cell, cell.c.cell_id == run_cell.c.cell_id).outerjoin(
-                moved, execution.c.cell_id == run_cell.c.cell_id
-            )
-        )
+        .select_from(run_cell)
+        .outerjoin(cell, cell.c.cell_id == run_cell.c.cell_id)
+        .outerjoin(moved, execution.c.cell_id == run_cell.c.cell_id)
         .where(run_cell.c.run_id == run_id)
         .order_by(run_cell.c.position)
     )
@@ -111,19 +109,16 @@ def run_progress(database: Database, run_id: int | None = None) -> RunProgress |
 
 
 def _running(database: Database, run_id: int) -> list[Row]:
-    names = ("cell_id", "dataset", "model", "strategy", "seed", "epochs_planned")
     columns = {
-        **{name: attempt.c[name] for name in ("attempt_id", "number", "started_utc")},
-        **{name: cell.c[name] for name in names},
-        "epochs": execution.c.epochs,
+        **columns_of(attempt, "attempt_id number started_utc"),
+        **columns_of(cell, "cell_id dataset model strategy seed epochs_planned"),
+        **columns_of(execution, "epochs"),
     }
     rows = (
         select_columns(columns)
-        .select_from(
-            attempt.join(execution, execution.c.execution_id == attempt.c.execution_id).join(
-                cell, cell.c.cell_id == execution.c.cell_id
-            )
-        )
+        .select_from(attempt)
+        .join(execution, execution.c.execution_id == attempt.c.execution_id)
+        .join(cell, cell.c.cell_id == execution.c.cell_id)
         .where(attempt.c.run_id == run_id, attempt.c.state == Status.RUNNING)
         .order_by(attempt.c.attempt_id)
     )
@@ -131,11 +126,7 @@ def _running(database: Database, run_id: int) -> list[Row]:
 
 
 def _run(database: Database, run_id: int) -> Row:
-    rows = (
-        fetch_rows(database, select_rows(run, run.c.run_id == run_id, run.c.run_id))
-        if abs(run_id) <= _LARGEST_ID
-        else []
-    )
+    rows = fetch_table(database, run, run.c.run_id == run_id) if abs(run_id) <= _LARGEST_ID else []
     if not rows:
         raise NotFoundError(f"run {run_id}: {database.display_name} has no such run; see: bench list runs")
     return rows[0]

@@ -277,9 +277,7 @@ attempt = sa.Table(
 epoch = sa.Table(
     "epoch",
     metadata,
-    sa.Column(
-        "execution_id", sa.Integer, sa.ForeignKey("execution.execution_id"), primary_key=True, doc="The execution."
-    ),
+    _refers("execution_id", "execution.execution_id", "The execution.", primary_key=True),
     sa.Column("epoch", sa.Integer, primary_key=True, autoincrement=False, doc="From 1 over the whole cell."),
     _refers("attempt_id", "attempt.attempt_id", "Attempt that trained it, or took it over.", nullable=False),
     _refers("run_id", "run.run_id", "Run that trained it, or took it over.", nullable=False),
@@ -318,13 +316,7 @@ artifact = sa.Table(
 prediction = sa.Table(
     "prediction",
     metadata,
-    sa.Column(
-        "execution_id",
-        sa.Integer,
-        sa.ForeignKey("execution.execution_id"),
-        primary_key=True,
-        doc="The execution, completed.",
-    ),
+    _refers("execution_id", "execution.execution_id", "The execution, completed.", primary_key=True),
     _whole("examples", "Images of the test set.", nullable=False),
     _whole("classes", "Classes that the model tells apart.", nullable=False),
     _text("class_names", "Their names in the order of the outputs, as a JSON list.", nullable=False),

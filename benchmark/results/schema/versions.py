@@ -13,7 +13,6 @@ from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION, VERS
 TABLE_NAMES = ("run", "cell", "run_cell", "execution", "attempt", "epoch", "artifact", "prediction")
 VIEW_NAMES = ("results", "history")
 
-
 PROGRAMS: dict[str, str] = {
     "history": "d4458055e80e8a88",
     "results": "8d5d1f7786742a29",

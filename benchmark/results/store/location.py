@@ -23,26 +23,21 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-# fmt: off
 NETWORK_FILE_SYSTEMS = frozenset({
     "9p", "afs", "afsd", "auristorfs", "beegfs", "beegfs_nodev", "ceph", "cephfs", "cifs", "coda", "davfs", "davfs2",
     "fhgfs", "gfs", "gfs2", "glusterfs", "gpfs", "juicefs", "lustre", "mmfs", "moosefs", "ncp", "ncpfs", "nfs",
     "nfs3", "nfs4", "ocfs2", "orangefs", "panfs", "pnfs", "pvfs", "pvfs2", "quobyte", "smb", "smb2", "smb3", "smbfs",
     "sshfs", "vboxsf", "virtiofs", "vmhgfs", "webdav", "wekafs", "xtreemfs",
-})
-# fmt: on
+})  # fmt: skip
 """File systems that several machines share, or a host with its guests: the shared memory of SQLite's WAL mode does not
 reach over them (https://sqlite.org/wal.html, disadvantage 2)."""
 
-# fmt: off
 LOCAL_FUSE = frozenset({
     "bindfs", "cryfs", "encfs", "exfat", "ext2", "ext4", "fuse-overlayfs", "fuse2fs", "gocryptfs", "lxcfs",
     "mergerfs", "ntfs", "ntfs-3g", "overlayfs", "securefs", "squashfuse", "unionfs", "unionfs-fuse", "zfs",
-})
-# fmt: on
+})  # fmt: skip
 """What `fuse.NAME` may be and still lie on this machine alone. Any other one counts as a network's,
 such as sshfs, s3fs, gcsfuse, rclone: without WAL a run is a little slower, with it a database may be damaged."""
-
 
 _MOUNT_POINT = 4
 """Which field of a line of `mountinfo` it is, from 0 (https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html)."""

@@ -34,7 +34,6 @@ POLL_SECONDS = 0.2
 WRITING_SECONDS = 0.5
 """How long a refused second run waits until the first has written its name into the lock file."""
 
-
 _SCHEMA_KEY = sa.func.hashtext(sa.func.current_schema())
 """The second key of the server's lock separates schemas of one database that several projects may share."""
 

@@ -32,7 +32,6 @@ _SQLITE_CURES = {
     sqlite3.SQLITE_PERM: "access is denied. Change its permissions, or give another path with --db",
 }
 
-
 _DISK = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 
 

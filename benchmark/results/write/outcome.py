@@ -17,6 +17,7 @@ from benchmark.status import Status, status_of
 
 log = logging.getLogger(__name__)
 
+EXIT_FACTS = ("exit_code", "signal", "user_seconds", "system_seconds", "peak_rss_bytes")
 TEST_METRICS = ("test_accuracy", "test_loss", "tta_accuracy", "tta_loss")
 
 
@@ -36,11 +37,7 @@ def attempt_columns(
     parts = [*running.notes, detail or _description(running, error)]
     return {
         "detail": "; ".join(filter(None, parts)) or None,
-        "exit_code": exited and exited.exit_code,
-        "signal": exited and exited.signal,
-        "user_seconds": exited and exited.user_seconds,
-        "system_seconds": exited and exited.system_seconds,
-        "peak_rss_bytes": exited and exited.peak_rss_bytes,
+        **{name: exited and getattr(exited, name) for name in EXIT_FACTS},
         "error_type": error and error.error_type,
         "error_message": error and error.message,
         "traceback": error and error.traceback,

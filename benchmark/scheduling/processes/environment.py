@@ -20,14 +20,9 @@ from benchmark.matrix.cell import Cell
 from benchmark.scheduling.processes import module_runner
 
 THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "NUMEXPR_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "TF_NUM_INTRAOP_THREADS",
-    "TF_NUM_INTEROP_THREADS",
-)
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "NUMEXPR_NUM_THREADS", "VECLIB_MAXIMUM_THREADS",
+    "TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS",
+)  # fmt: skip
 
 _INHERITED = frozenset(
     {
@@ -75,7 +70,11 @@ def require_backends(cells: Iterable[Cell]) -> None:
 
 def base_environment(inherited: Mapping[str, str], backend: str) -> dict[str, str]:
     """What every process of a run is given, whatever its cell: the template, preparations, workers."""
-    environment = {name: value for name, value in inherited.items() if _may_pass(name)}
+    environment = {
+        name: value
+        for name, value in inherited.items()
+        if name not in _KEPT_BACK and (name in _INHERITED or name.startswith(_INHERITED_PREFIXES))
+    }
     for name in set(_SEARCH_PATHS) & environment.keys():
         entries = environment.pop(name).split(os.pathsep)
         if absolute := [entry for entry in entries if Path(entry).is_absolute()]:
@@ -137,10 +136,6 @@ def ignored_variables(inherited: Mapping[str, str]) -> list[str]:
     return sorted(
         name for name, value in inherited.items() if name.startswith(_NUMERICAL) and passed.get(name) != value
     )
-
-
-def _may_pass(name: str) -> bool:
-    return name not in _KEPT_BACK and (name in _INHERITED or name.startswith(_INHERITED_PREFIXES))
 
 
 def _import_path() -> list[str]:

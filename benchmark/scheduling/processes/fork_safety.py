@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 
 from benchmark import layout
@@ -67,38 +68,27 @@ def thread_names() -> list[str]:
 def _inspect(backend: str) -> dict[str, Any]:
     return {
         "imported": backend in sys.modules and "keras" in sys.modules,
-        "initialised": any(is_initialised() for is_initialised in _INITIALISED.values()),
+        "initialised": _is_initialised(),
         "files": _open_files(),
     }
 
 
-def _tensorflow_is_initialised() -> bool:
-    module = sys.modules.get("tensorflow.python.eager.context")
-    context = getattr(module, "_context", None)
-    return bool(getattr(context, "_initialized", False) or getattr(context, "_context_handle", None) is not None)
-
-
-def _jax_is_initialised() -> bool:
-    # its client has threads of its own; it is made by the first operation or question about devices
-    return bool(getattr(sys.modules.get("jax._src.xla_bridge"), "_backends", None))
-
-
-def _torch_is_initialised() -> bool:
+def _is_initialised() -> bool:
+    context = getattr(sys.modules.get("tensorflow.python.eager.context"), "_context", None)
     cuda = getattr(sys.modules.get("torch"), "cuda", None)
-    return cuda is not None and bool(cuda.is_initialized())
-
-
-_INITIALISED = {"tensorflow": _tensorflow_is_initialised, "jax": _jax_is_initialised, "torch": _torch_is_initialised}
+    return bool(
+        getattr(context, "_initialized", False)
+        or getattr(context, "_context_handle", None) is not None
+        # the client of JAX has threads of its own; it is made by the first operation or question about devices
+        or getattr(sys.modules.get("jax._src.xla_bridge"), "_backends", None)
+        or (cuda is not None and cuda.is_initialized())
+    )
 
 
 def _open_files() -> list[str]:
     paths = []
-    try:
+    with suppress(OSError):
         for name in os.listdir("/proc/self/fd"):  # noqa: PTH208
-            try:
+            with suppress(OSError):
                 paths.append(os.readlink(f"/proc/self/fd/{name}"))  # noqa: PTH115
-            except OSError:
-                continue
-    except OSError:
-        return []
     return paths
