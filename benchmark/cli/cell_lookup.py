@@ -47,7 +47,9 @@ def selected_results(
     Raises:
         NotFoundError: There are results, but none that match.
     """
+    from benchmark.matrix.cell import Cell
     from benchmark.matrix.selection import NAME_KEYS, parse_selection
+    from benchmark.matrix.settings import cell_settings
     from benchmark.results.read import queries
 
     wanted, unwanted = parse_selection(select), parse_selection(exclude)
@@ -59,7 +61,8 @@ def selected_results(
         return rows
     known = {key: {row.get(key) for row in rows} for key in (*NAME_KEYS, "strategy_label", "machine", "run_name")}
     wanted, unwanted = wanted.exact(known), unwanted.exact(known)
-    records = [(row, _settings(row)) for row in rows]
+    # with every setting of the cell, for the selection to look at
+    records = [(row, {**row, **cell_settings(Cell.from_dict(json.loads(row["spec"])))}) for row in rows]
     found = [row for row, record in records if wanted.matches(record) and not (unwanted and unwanted.matches(record))]
     if not found:
         unmatched = _unmatched(wanted, [record for _, record in records])
@@ -103,14 +106,6 @@ def _some(names: Collection[str]) -> str:
     shown = sorted(names)[:SHOWN_CANDIDATES]
     more = f" or {len(names) - len(shown)} more" if len(names) > len(shown) else ""
     return " or ".join(filter(None, [", ".join(map(repr, shown[:-1])), repr(shown[-1])])) + more
-
-
-def _settings(row: Mapping[str, Any]) -> dict[str, Any]:
-    """The row with every setting of its cell, for a selection to look at."""
-    from benchmark.matrix.cell import Cell
-    from benchmark.matrix.settings import cell_settings
-
-    return {**row, **cell_settings(Cell.from_dict(json.loads(row["spec"])))}
 
 
 def stored_predictions(database: Database) -> LoadPredictions:

@@ -36,7 +36,12 @@ def exit_code_for(error: BaseException, *, debug: bool) -> int:
 
         streams.say("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, click.ClickException):
-        _explain_usage(error)
+        context = error.ctx if isinstance(error, click.UsageError) else None
+        if isinstance(error, click.exceptions.NoArgsIsHelpError) or context is None:
+            error.show()
+        else:
+            streams.say(context.get_usage())
+            _complain(f"{error.format_message()}\n  `{context.command_path} --help` lists what is allowed")
         return error.exit_code
     if isinstance(error, BenchError):
         _complain(str(error))
@@ -50,17 +55,11 @@ def exit_code_for(error: BaseException, *, debug: bool) -> int:
     if named is not None:
         _complain(str(named))
         return named.exit_code
-    _complain(_defect(error, debug=debug))
+    traceback_is = "above" if debug else f"that this command prints:\n  {streams.command_line('--debug')}"
+    _complain(
+        f"bench has a defect: {type(error).__name__}: {error}\n  please report it with the traceback {traceback_is}"
+    )
     return 1
-
-
-def _explain_usage(error: click.ClickException) -> None:
-    context = error.ctx if isinstance(error, click.UsageError) else None
-    if isinstance(error, click.exceptions.NoArgsIsHelpError) or context is None:
-        error.show()
-        return
-    streams.say(context.get_usage())
-    _complain(f"{error.format_message()}\n  `{context.command_path} --help` lists what is allowed")
 
 
 def _complain(message: str) -> None:
@@ -75,11 +74,3 @@ def _complain(message: str) -> None:
         sys.stderr.write(f"error: {streams.readable(message)}\n")
     except OSError:
         streams.mute(sys.stderr)
-
-
-def _defect(error: BaseException, *, debug: bool) -> str:
-    what = f"bench has a defect: {type(error).__name__}: {error}"
-    if debug:
-        return f"{what}\n  please report it with the traceback above"
-    again = streams.command_line("--debug")
-    return f"{what}\n  please report it with the traceback that this command prints:\n  {again}"

@@ -123,12 +123,8 @@ def _measure_threads(cells: Mapping[str, Cell], durations: Durations, options: R
             if measured.disturbed:
                 cure = f"for a surer choice delete {layout.trials_folder(options.cache_root)} when the machine is quiet"
                 verbosity.inform(f"  note: {measured.disturbed} meanwhile; {cure}, and measure again", "yellow")
-            record = {
-                "model": cell.model,
-                "images_per_second": measured.rates,
-                "copies": measured.copies,
-                "disturbed": measured.disturbed,
-            }
+            record = {"model": cell.model, "images_per_second": measured.rates}
+            record |= {"copies": measured.copies, "disturbed": measured.disturbed}
             _keep_choice(options, speed_key, chosen[speed_key], record)
     return chosen
 
@@ -151,11 +147,8 @@ def _rates_of(runner: TrialRunner, cell: Cell, stage: int, counts: Sequence[int]
     for count in counts:
         before = machine.load_sample()
         outcomes = runner.try_together(replace(cell, threads=count), stage, TOGETHER * trial_seconds())
-        own = sum(
-            outcome.exited.user_seconds + outcome.exited.system_seconds
-            for outcome in outcomes
-            if outcome.exited is not None
-        )
+        exits = [outcome.exited for outcome in outcomes if outcome.exited is not None]
+        own = sum(exited.user_seconds + exited.system_seconds for exited in exits)
         disturbed = machine.disturbance(before, machine.load_sample(), own, machine.cpu_cores())
         measured = replace(measured, disturbed=disturbed or measured.disturbed)
         if problem := next((outcome.problem for outcome in outcomes if outcome.problem), ""):
@@ -194,10 +187,15 @@ def probe(cells: Sequence[Cell], known: History, options: RunOptions) -> None:
     Side effects: starts processes that load the machine for some seconds; fills the cache; never opens a database for
     writing.
     """
+    from benchmark.forecast.trial_store import TrialStore
     from benchmark.scheduling.programs.trials import TrialRunner
 
-    durations = known.durations_known()
-    kinds = [cell for cell in _unmeasured_kinds(cells, durations, options) if _may_run(cell, options)]
+    durations, store = known.durations_known(), TrialStore(options.cache_root)
+    first: dict[Hashable, Cell] = {}
+    for cell in cells:
+        if not durations.is_measured(cell):
+            first.setdefault(durations.kind_of(cell), cell)
+    kinds = [cell for cell in first.values() if store.find(cell) is None and _may_run(cell, options)]
     if not kinds:
         return
     each = sum(durations.begin_seconds(cell) + trial_seconds() * len(cell.stages) for cell in kinds)
@@ -212,17 +210,6 @@ def probe(cells: Sequence[Cell], known: History, options: RunOptions) -> None:
                 verbosity.inform(f"  {_kind_in_words(outcome.cell)}: cannot be tried: {reason}", "yellow")
             else:
                 _keep_trial(options, outcome)
-
-
-def _unmeasured_kinds(cells: Sequence[Cell], durations: Durations, options: RunOptions) -> list[Cell]:
-    from benchmark.forecast.trial_store import TrialStore
-
-    store = TrialStore(options.cache_root)
-    first: dict[Hashable, Cell] = {}
-    for cell in cells:
-        if not durations.is_measured(cell):
-            first.setdefault(durations.kind_of(cell), cell)
-    return [cell for cell in first.values() if store.find(cell) is None]
 
 
 def _keep_trial(options: RunOptions, outcome: TrialOutcome) -> None:

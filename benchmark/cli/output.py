@@ -53,6 +53,10 @@ class Column:
     style: str = ""
 
 
+NAME_COLUMNS = (Column("dataset"), Column("model"), Column("strategy"), Column("seed", right=True))
+"""What a cell is called by."""
+
+
 def write_rows(rows: Sequence[Row], columns: Sequence[Column], output_format: str, *, empty: str = "") -> None:
     """Print rows; `json` and `csv` carry every key of them, the table only its columns.
 
@@ -84,19 +88,20 @@ def write_json(document: Any) -> None:
     for key, value in document.items():
         sys.stdout.write(f"{separator}  {_json(key)}: ")
         if isinstance(value, Iterator):
-            _write_json_lines(value)
+            sys.stdout.writelines(_json_lines(value, indent="  "))
         else:
             sys.stdout.write(_json(value, indent=2).replace("\n", "\n  "))
         separator = ",\n"
     sys.stdout.write("\n}\n")
 
 
-def _write_json_lines(rows: Iterator[Any]) -> None:
-    separator = "[\n    "
+def _json_lines(rows: Iterator[Any], indent: str = "") -> Iterator[str]:
+    """A JSON array piece by piece, with a row on each line."""
+    separator = "[\n"
     for row in rows:
-        sys.stdout.write(separator + _json(row))
-        separator = ",\n    "
-    sys.stdout.write("[]" if separator.startswith("[") else "\n  ]")
+        yield f"{separator}{indent}  {_json(row)}"
+        separator = ",\n"
+    yield "[]" if separator.startswith("[") else f"\n{indent}]"
 
 
 def _json(value: Any, indent: int | None = None) -> str:
@@ -118,11 +123,7 @@ def save_rows(path: Path, header: Sequence[str], rows: Iterator[Row], output_for
         if output_format == "csv":
             write_csv(header, rows, file)
         else:
-            separator = "[\n"
-            for row in rows:
-                file.write(f"{separator}  {_json(row)}")
-                separator = ",\n"
-            file.write("[]\n" if separator.startswith("[") else "\n]\n")
+            file.writelines(itertools.chain(_json_lines(rows), ["\n"]))
 
 
 def write_csv(header: Sequence[str], rows: Iterable[Row], file: TextIO | None = None) -> None:
@@ -192,12 +193,8 @@ def _panel(panel: Sequence[tuple[Column, TextColumn, int]], rows: Sequence[Row],
         drawn.add_column(Text(text.title), justify=justify, style=style, overflow="fold", width=width)
     for number, row in enumerate(rows):
         status_style = STATUS_STYLES.get(str(row.get("status")), "")
-        drawn.add_row(
-            *(
-                Text(text.texts[number], style=status_style if column.key == "status" else "")
-                for column, text, _ in panel
-            )
-        )
+        styles = [status_style if column.key == "status" else "" for column, _, _ in panel]
+        drawn.add_row(*(Text(text.texts[number], style) for (_, text, _), style in zip(panel, styles, strict=True)))
     return drawn
 
 

@@ -104,12 +104,8 @@ class Expectation:
     def of_cell(self, cell_id: str) -> dict[str, Any]:
         """What JSON and CSV say of one cell; None for what does not run."""
         estimate = self.estimates.get(cell_id)
-        record: dict[str, Any] = {
-            "forecast_seconds": estimate and estimate.seconds,
-            "forecast_peak_rss_bytes": estimate and estimate.peak_rss_bytes,
-            "forecast_disk_bytes": estimate and estimate.disk_bytes,
-            "forecast_basis": estimate and estimate.basis,
-        }
+        names = ("seconds", "peak_rss_bytes", "disk_bytes", "basis")
+        record = {f"forecast_{name}": getattr(estimate, name, None) for name in names}
         if self.budget is not None:
             record["fits"] = None if estimate is None else cell_id in self.budget.fitting
         return record
@@ -131,17 +127,11 @@ class Expectation:
             which = "no cell of these models has" if unknown == self.cells else some
             lines.append(f"  {which} been measured on this machine yet: within a factor of about two")
         if self.budget is not None:
-            lines.append(self._budget_in_words(self.budget))
+            time, count, more = units.seconds(self.budget.seconds), len(self.budget.fitting), self.budget.shortest_first
+            enough = f"  {time} are enough for {count:,} of {units.plural(self.cells, 'cell')}"
+            shortest_first = f"; with the shortest first for {more:,}" if more > count else ""
+            lines.append(f"  all of it fits into {time}" if count == self.cells else enough + shortest_first)
         return lines
-
-    def _budget_in_words(self, budget: Budget) -> str:
-        time = units.seconds(budget.seconds)
-        count = len(budget.fitting)
-        if count == self.cells:
-            return f"  all of it fits into {time}"
-        text = f"  {time} are enough for {count:,} of {units.plural(self.cells, 'cell')}"
-        more = budget.shortest_first
-        return f"{text}; with the shortest first for {more:,}" if more > count else text
 
 
 def history(database: str, machine: str) -> History:

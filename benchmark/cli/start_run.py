@@ -66,7 +66,10 @@ def run_plan(plan: Plan, database: str, options: RunOptions, *, wait: bool = Fal
     from benchmark.results.store.reference import begin_anew
     from benchmark.scheduling.run import run_matrix
 
-    _announce(plan)
+    left_out = f", {len(plan.left_out):,} left out" if plan.left_out else ""
+    verbosity.inform(f"{one_line(plan.path)}: {units.plural(len(plan.cells), 'cell')}{left_out}")
+    for note in plan.notes:
+        verbosity.inform(one_line(f"note: {note}"), "dim")
     with lock_database(database, wait=wait):
         if begin_anew(locate(database)):
             verbosity.inform(
@@ -77,13 +80,6 @@ def run_plan(plan: Plan, database: str, options: RunOptions, *, wait: bool = Fal
             summary = run_matrix(plan, opened, options, shown)
     conclude(shown.board, summary, options.command, database)
     return summary.exit_code
-
-
-def _announce(plan: Plan) -> None:
-    left_out = f", {len(plan.left_out):,} left out" if plan.left_out else ""
-    verbosity.inform(f"{one_line(plan.path)}: {units.plural(len(plan.cells), 'cell')}{left_out}")
-    for note in plan.notes:
-        verbosity.inform(one_line(f"note: {note}"), "dim")
 
 
 def display() -> LiveDisplay | PlainLog:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -34,16 +34,6 @@ COLUMNS = (
     output.Column("class", "explained"),
     output.Column("peak", "strongest at (row, column)", show=lambda place: f"{place[0]}, {place[1]}"),
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Subject:
-    """The cell to explain: its id, how pictures call it, and what to ask."""
-
-    cell_id: str
-    names: tuple[str, str, str]
-    seed: int
-    question: Question
 
 
 @verb(
@@ -82,19 +72,22 @@ def command(
     an image of the cell's test set by the number that pictures of its mistakes show. Without IMAGE a few test images
     are explained: the mistakes that the cell was surest of, and right answers.
     """
+    from benchmark.cli.figure_option import record_figures
     from benchmark.matrix.trust import require_consent
+    from benchmark.reporting.table import FigureFile
+    from benchmark.results.store.artifact_folder import folder_of
     from benchmark.results.store.database import open_database
 
     _check(images)
     with open_database(database, mode="read") as opened:
-        subject = _subject(opened, cell, images, machine, class_name, database)
-    require_consent([subject.question.trained.cell], "bench explain", allowed=allow_plugins)
-    subject = replace(subject, question=replace(subject.question, allow_plugins=allow_plugins))
-    place = folder or subject.question.trained.weights.parent / "figures"
-    rows, files = _explain(subject, place, "--output" if folder else "the folder of artifacts", keep=folder is None)
-    _register(subject, files, database)
+        question = replace(_question(opened, cell, images, machine, class_name, database), allow_plugins=allow_plugins)
+    cell_id = question.trained.cell.cell_id
+    require_consent([question.trained.cell], "bench explain", allowed=allow_plugins)
+    place = folder or question.trained.weights.parent / "figures"
+    rows, files = _explain(question, place, "--output" if folder else "the folder of artifacts", keep=folder is None)
+    record_figures([FigureFile("explanation", "Grad-CAM", (cell_id,), path) for path in files], folder_of(database))
     if output_format == "json":
-        output.write_json({"cell_id": subject.cell_id, "images": rows, "figures": [str(path) for path in files]})
+        output.write_json({"cell_id": cell_id, "images": rows, "figures": [str(path) for path in files]})
     else:
         output.write_rows(rows, [column for column in COLUMNS if any(row[column.key] for row in rows)], output_format)
 
@@ -107,9 +100,9 @@ def _check(images: Sequence[str]) -> None:
             raise NotFoundError(f"IMAGE: expected a PNG or JPEG file, or test:N, found nothing at {name!r}")
 
 
-def _subject(
+def _question(
     database: Database, text: str, images: Sequence[str], machine: str | None, class_name: str | None, target: str
-) -> _Subject:
+) -> Question:
     from benchmark.catalog.cache import PreparedDirectories, default_cache_root
     from benchmark.cli.cell_lookup import find_cell, trained_cell
     from benchmark.reporting.rows.predictions import decode
@@ -125,15 +118,13 @@ def _subject(
     if predictions is not None:
         _check_against(predictions, images, class_name)
     directory = PreparedDirectories(default_cache_root()).of(trained.cell.data)
-    question = Question(
+    return Question(
         trained,
         images or _worth_explaining(predictions),
         class_name,
         directory if (directory / layout.META).is_file() else None,
         execution["data_fingerprint"],
     )
-    names = (detail.cell["dataset"], detail.cell["model"], detail.cell["strategy"])
-    return _Subject(detail.cell["cell_id"], names, detail.cell["seed"], question)
 
 
 def _check_against(predictions: Predictions, images: Sequence[str], class_name: str | None) -> None:
@@ -157,29 +148,22 @@ def _worth_explaining(predictions: Predictions | None) -> list[str]:
     return [f"{TEST}{index}" for index in worth_explaining(predictions, SHOWN_BY_DEFAULT)] if predictions else []
 
 
-def _explain(subject: _Subject, place: Path, named: str, *, keep: bool) -> tuple[list[dict[str, Any]], list[Path]]:
+def _explain(question: Question, place: Path, named: str, *, keep: bool) -> tuple[list[dict[str, Any]], list[Path]]:
     """What was found, and the files; `keep` leaves the maps beside them, for `bench report --figures`."""
     from benchmark.reporting.figures.drawing.figure_files import file_stem, make_folder, save
     from benchmark.reporting.figures.grad_cam_overlays import draw_overlays, read_explanation
     from benchmark.scheduling.programs.grad_cam import explain
 
-    make_folder(place, named, [subject.question.trained.cell.data.location])
+    cell = question.trained.cell
+    make_folder(place, named, [cell.data.location])
     verbosity.inform("explaining: this takes a few seconds")
     with tempfile.TemporaryDirectory(prefix="bench-") as aside:
         result = (place if keep else Path(aside)) / Path(layout.EXPLANATION).name
-        rows = explain(subject.question, result)
+        rows = explain(question, result)
         explanation = read_explanation(result.read_bytes())
-    figure = draw_overlays(f"{', '.join(subject.names)}, seed {subject.seed}", explanation)
-    files = save(figure, place, file_stem("explanation", *subject.names, distinction=subject.cell_id[:8]))
+    names = (cell.dataset, cell.model, cell.strategy)
+    figure = draw_overlays(f"{', '.join(names)}, seed {cell.seed}", explanation)
+    files = save(figure, place, file_stem("explanation", *names, distinction=cell.cell_id[:8]))
     for path in files:
         verbosity.inform(f"wrote {path}")
     return rows, files
-
-
-def _register(subject: _Subject, files: Sequence[Path], database: str) -> None:
-    from benchmark.cli.figure_option import record_figures
-    from benchmark.reporting.table import FigureFile
-    from benchmark.results.store.artifact_folder import folder_of
-
-    figures = [FigureFile("explanation", "Grad-CAM", (subject.cell_id,), path) for path in files]
-    record_figures(figures, folder_of(database))

@@ -37,6 +37,9 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
     """
     from benchmark.catalog.cache import default_cache_root
     from benchmark.catalog.cache_lock import unused_caches
+    from benchmark.results.care.garbage import cache_garbage, find_garbage
+    from benchmark.results.store.artifact_folder import folder_of
+    from benchmark.results.store.database import open_database
     from benchmark.results.store.lock import lock_database
 
     with contextlib.ExitStack() as held:
@@ -44,7 +47,10 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
             held.enter_context(lock_database(database))
         if delete and caches:
             held.enter_context(unused_caches(default_cache_root()))
-        garbage = _find(database, caches=caches)
+        with open_database(database, mode="read") as opened:
+            garbage = find_garbage(opened, folder_of(database))
+        if caches:
+            garbage = [*garbage, *cache_garbage(default_cache_root())]
         if delete:
             _delete(garbage)
     rows = [{"kind": item.kind, "path": str(item.path), "size_bytes": item.size_bytes} for item in garbage]
@@ -57,17 +63,6 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
         verbosity.inform(f"deleted {total}")
     else:
         verbosity.inform(f"{total}; nothing was deleted. `bench gc --delete{' --caches' if caches else ''}` does it")
-
-
-def _find(database: str, *, caches: bool) -> list[Garbage]:
-    from benchmark.catalog.cache import default_cache_root
-    from benchmark.results.care.garbage import cache_garbage, find_garbage
-    from benchmark.results.store.artifact_folder import folder_of
-    from benchmark.results.store.database import open_database
-
-    with open_database(database, mode="read") as opened:
-        garbage = find_garbage(opened, folder_of(database))
-    return [*garbage, *(cache_garbage(default_cache_root()) if caches else [])]
 
 
 def _delete(garbage: Sequence[Garbage]) -> None:

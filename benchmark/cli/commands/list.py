@@ -12,7 +12,7 @@ from benchmark import layout, units
 from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import database_option, format_option, machine_option, selection_options, verb
-from benchmark.cli.output import Column
+from benchmark.cli.output import NAME_COLUMNS, Column
 
 
 def _each_stage(value: Any) -> str:
@@ -22,10 +22,7 @@ def _each_stage(value: Any) -> str:
 
 CELL_COLUMNS = (
     Column("cell_id", "cell", show=short_id, style="dim"),
-    Column("dataset"),
-    Column("model"),
-    Column("strategy"),
-    Column("seed", right=True),
+    *NAME_COLUMNS,
     Column("machine"),
     Column("status"),
     Column("cause"),
@@ -46,6 +43,8 @@ RUN_COLUMNS = (
     Column("left_out", right=True),
     Column("exit_code", "exit", right=True),
 )
+
+NOT_LISTED = {"spec", "device_name", "is_reproduction"}
 
 NAME = Column("name", style="bold")
 SUMMARY = Column("summary")
@@ -93,36 +92,23 @@ def command(
 
     For cells the newest execution on each machine is shown; --select, --exclude and --machine are for cells.
     """
-    if kind == "cells":
-        rows = _cells(database, machine, select, exclude)
-        output.write_rows(rows, CELL_COLUMNS, output_format, empty="no recorded cell matches")
-    elif kind == "runs":
-        output.write_rows(_runs(database), RUN_COLUMNS, output_format, empty="no runs yet")
-    else:
+    if kind in NAMED_COLUMNS:
         rows = _named(kind, matrix)
         elsewhere = any(row.get("defined_in", "bench") != "bench" for row in rows)
         columns = (NAME, *NAMED_COLUMNS[kind], *((DEFINED_IN,) if elsewhere else ()))
         output.write_rows(rows, columns, output_format)
-
-
-def _cells(database: str, machine: str | None, select: Sequence[str], exclude: Sequence[str]) -> list[dict[str, Any]]:
+        return
     from benchmark.cli.cell_lookup import selected_results
-    from benchmark.results.store.database import open_database
-
-    with open_database(database, mode="read") as opened:
-        rows = selected_results(opened, select, exclude, newest=True, may_be_none=True, machine=machine)
-    return [
-        {key: value for key, value in row.items() if key not in {"spec", "device_name", "is_reproduction"}}
-        for row in rows
-    ]
-
-
-def _runs(database: str) -> list[dict[str, Any]]:
     from benchmark.results.read import queries
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
-        return queries.runs(opened)
+        if kind == "runs":
+            output.write_rows(queries.runs(opened), RUN_COLUMNS, output_format, empty="no runs yet")
+            return
+        found = selected_results(opened, select, exclude, newest=True, may_be_none=True, machine=machine)
+    rows = [{key: row[key] for key in row if key not in NOT_LISTED} for row in found]
+    output.write_rows(rows, CELL_COLUMNS, output_format, empty="no recorded cell matches")
 
 
 def _named(kind: str, matrix: str) -> list[dict[str, Any]]:

@@ -20,6 +20,14 @@ if TYPE_CHECKING:
     from benchmark.results.store.database import Database
     from benchmark.scheduling.programs.inference import CellPrediction, Trained
 
+COLUMNS = (
+    output.Column("image"),
+    output.Column("prediction"),
+    output.Column("confidence", show=units.fraction, right=True),
+    output.Column("agreeing_cells", "cells that agree", right=True),
+    output.Column("then"),
+)
+
 CELL_KEYS = ("cell_id", "dataset", "model", "strategy", "seed")
 """What JSON says of each cell."""
 
@@ -80,7 +88,9 @@ def command(
         for row in document["images"]:
             others = (f"{each['class']} {units.fraction(each['confidence'])}" for each in row["classes"][1:])
             row["then"] = ", ".join(others)
-        output.write_rows(document["images"], _columns(document["images"]), "table")
+        averaged = any(row["agreeing_cells"] > 1 for row in document["images"])
+        columns = [column for column in COLUMNS if averaged or column.key != "agreeing_cells"]
+        output.write_rows(document["images"], columns, "table")
 
 
 def _cells_and_images(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
@@ -99,26 +109,21 @@ def _cells_and_images(arguments: Sequence[str]) -> tuple[list[str], list[Path]]:
 
 def _trained(database: Database, cells: Sequence[str], machine: str | None, target: str) -> list[Trained]:
     """The finished cells that are meant, each once."""
-    from benchmark.cli.cell_lookup import trained_cell
+    from benchmark.cli.cell_lookup import selected_results, trained_cell
+    from benchmark.results.read import queries
 
     trained: dict[str, Trained] = {}
     for text in cells:
-        for cell_id in _ids(database, text, machine):
+        if "=" in text:
+            rows = selected_results(database, [text], status=Status.COMPLETED, machine=machine)
+        else:
+            rows = [queries.cell_detail(database, text).cell]
+        if not rows:
+            raise NotFoundError(f"CELL: no finished cell matches {text[:200]!r}; begin with: bench run")
+        for cell_id in dict.fromkeys(row["cell_id"] for row in rows):
             if cell_id not in trained:
                 trained[cell_id] = trained_cell(database, cell_id, machine, target)
     return list(trained.values())
-
-
-def _ids(database: Database, text: str, machine: str | None) -> list[str]:
-    from benchmark.cli.cell_lookup import selected_results
-    from benchmark.results.read import queries
-
-    if "=" not in text:
-        return [str(queries.cell_detail(database, text).cell["cell_id"])]
-    rows = selected_results(database, [text], status=Status.COMPLETED, machine=machine)
-    if not rows:
-        raise NotFoundError(f"CELL: no finished cell matches {text[:200]!r}; begin with: bench run")
-    return list(dict.fromkeys(row["cell_id"] for row in rows))
 
 
 def _document(predicted: Sequence[CellPrediction], images: Sequence[Path], views: int, top: int) -> dict[str, Any]:
@@ -158,15 +163,3 @@ def _image(
 
 def _some(names: Sequence[str]) -> str:
     return ", ".join(names[:4]) + (f" and {len(names) - 4} more" if len(names) > 4 else "")
-
-
-def _columns(rows: Sequence[dict[str, Any]]) -> list[output.Column]:
-    columns = [
-        output.Column("image"),
-        output.Column("prediction"),
-        output.Column("confidence", show=units.fraction, right=True),
-        output.Column("then"),
-    ]
-    if any(row["agreeing_cells"] > 1 for row in rows):
-        columns.insert(3, output.Column("agreeing_cells", "cells that agree", right=True))
-    return columns

@@ -39,20 +39,12 @@ def command(sql: str, database: str, output_format: str, limit_seconds: float) -
     statement = sys.stdin.read() if sql == "-" else sql
     with open_database(database, mode="read") as opened:
         names, rows = read_only_query(opened, statement, limit_seconds)
-    unique = _unique(names)
+    # a number stands behind names that were there before: `count`, `count_2`
+    earlier = [names[:place].count(name) for place, name in enumerate(names)]
+    unique = [f"{name}_{count + 1}" if count else name for name, count in zip(names, earlier, strict=True)]
     records = [dict(zip(unique, row, strict=True)) for row in rows]
     columns = [output.Column(name, name, show=units.number, right=_is_numeric(records, name)) for name in unique]
     output.write_rows(records, columns, output_format, empty="no rows")
-
-
-def _unique(names: object) -> list[str]:
-    """Column names with a number behind those that were there before: `count`, `count_2`."""
-    seen: dict[str, int] = {}
-    result = []
-    for name in names:  # type: ignore[attr-defined]
-        seen[name] = seen.get(name, 0) + 1
-        result.append(name if seen[name] == 1 else f"{name}_{seen[name]}")
-    return result
 
 
 def _is_numeric(records: list[dict[str, object]], name: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -67,18 +67,13 @@ TABLES = ("summary", "transfer", "progression", "published", "classes", "confusi
 )
 def command(
     database: str,
-    matrix: str | None,
     machine: str | None,
-    select: Sequence[str],
-    exclude: Sequence[str],
-    tables: Sequence[str],
-    ensembles: bool,
     reference: bool,
-    last_run: bool,
     output_format: str | None,
     output: Path | None,
     figures: Path | None,
     check: Path | None,
+    **shown: Any,
 ) -> int:
     """Print comparison tables of the recorded results: summary, transfer and progression.
 
@@ -89,15 +84,14 @@ def command(
     reason. Without --machine the machine of the last run is shown. With --check the exit code is 2 when FILE is out of
     date.
     """
-    if output is not None and check is not None:
-        raise UserError("--output writes a file and --check only compares one; give one of them")
-    if figures is not None and check is not None:
-        raise UserError("--figures writes files and --check only compares one; give one of them")
+    for written, option in ((output, "--output writes a file"), (figures, "--figures writes files")):
+        if written is not None and check is not None:
+            raise UserError(f"{option} and --check only compares one; give one of them")
     if reference:
         from benchmark.results.store.reference import RESULTS
 
         database, machine = str(RESULTS), None
-    report = _build(database, matrix, machine, select, exclude, tables, figures, last_run=last_run, ensembles=ensembles)
+    report = _build(database, machine, figures, **shown)
     file = output or check
     chosen = output_format or (format_of_file(file) if file else DEFAULT)
     if check is not None:
@@ -111,13 +105,13 @@ def command(
 
 def _build(
     database: str,
-    matrix: str | None,
     machine: str | None,
+    figures: Path | None,
+    *,
+    matrix: str | None,
     select: Sequence[str],
     exclude: Sequence[str],
     tables: Sequence[str],
-    figures: Path | None,
-    *,
     last_run: bool,
     ensembles: bool,
 ) -> Report:

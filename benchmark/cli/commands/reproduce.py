@@ -222,7 +222,7 @@ def _print(
     else:
         console = streams.out()
         console.print(f"{result.verdict}: {result.reason}", style=STYLES[result.verdict], soft_wrap=True)
-        console.print(_both_results(before, now), soft_wrap=True)
+        console.print(one_line(f"before: {_result_of(before)}; now: {_result_of(now)}"), soft_wrap=True)
         if changes:
             output.write_table(changes, CHANGE_COLUMNS, "what was different")
         else:
@@ -233,10 +233,7 @@ def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
     return {key: record.get(key) for key in SHOWN}
 
 
-def _both_results(before: Mapping[str, Any], now: Mapping[str, Any]) -> str:
-    def result_of(record: Mapping[str, Any]) -> str:
-        accuracy = record.get("test_accuracy")
-        shown = f"test accuracy {accuracy:.4f}" if accuracy is not None else str(record["status"])
-        return f"{shown} in run {record['run_id']} on {record['machine']}"
-
-    return one_line(f"before: {result_of(before)}; now: {result_of(now)}")
+def _result_of(record: Mapping[str, Any]) -> str:
+    accuracy = record.get("test_accuracy")
+    shown = f"test accuracy {accuracy:.4f}" if accuracy is not None else str(record["status"])
+    return f"{shown} in run {record['run_id']} on {record['machine']}"

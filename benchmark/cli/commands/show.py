@@ -52,8 +52,10 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
     from benchmark.cli.cell_lookup import find_cell, stored_predictions
     from benchmark.matrix.cell import Cell
     from benchmark.matrix.settings import cell_settings
+    from benchmark.reporting.figures.figure_index import figures_of
     from benchmark.reporting.rows.phases import phases_of
     from benchmark.results.read import queries
+    from benchmark.results.store.artifact_folder import folder_of
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
@@ -78,7 +80,11 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
         "artifacts": _of(detail.artifacts, chosen),
         **_of_classes(next(iter(predicted.values()), None)),
         "environment": {key: reported.get(key, run.get(key)) for key in ENVIRONMENT} | _libraries(attempts),
-        "figures": _figures(database, detail.cell["cell_id"]),
+        # those that `bench report --figures` and `bench explain` left, where they still are
+        "figures": [
+            {"kind": figure.kind, "title": figure.title, "path": str(figure.path)}
+            for figure in figures_of(folder_of(database), detail.cell["cell_id"])
+        ],
         "executions": detail.executions,
     }
 
@@ -89,15 +95,6 @@ def _libraries(attempts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
 
     chosen = libraries_of(attempts[-1]["device_name"] or "") if attempts else ""
     return {"libraries": chosen} if chosen else {}
-
-
-def _figures(database: str, cell_id: str) -> list[dict[str, str]]:
-    """Pictures of the cell that `bench report --figures` and `bench explain` left, where they still are."""
-    from benchmark.reporting.figures.figure_index import figures_of
-    from benchmark.results.store.artifact_folder import folder_of
-
-    figures = figures_of(folder_of(database), cell_id)
-    return [{"kind": figure.kind, "title": figure.title, "path": str(figure.path)} for figure in figures]
 
 
 def _of_classes(predictions: Predictions | None) -> dict[str, Any]:

@@ -13,7 +13,7 @@ from benchmark import units
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import database_option, format_option, verb
-from benchmark.cli.output import Column
+from benchmark.cli.output import NAME_COLUMNS, Column
 from benchmark.errors import NotFoundError, UserError
 from benchmark.results.read.alive import is_alive
 from benchmark.status import READING_ORDER, UNFINISHED, Status
@@ -29,20 +29,14 @@ SHOWN_FAILURES = 10
 
 RUNNING_COLUMNS = (
     Column("cell_id", Status.RUNNING, show=short_id, style="dim"),
-    Column("dataset"),
-    Column("model"),
-    Column("strategy"),
-    Column("seed", right=True),
+    *NAME_COLUMNS,
     Column("epoch", right=True),
     Column("since"),
 )
 
 FAILED_COLUMNS = (
     Column("cell_id", Status.FAILED, show=short_id, style="red"),
-    Column("dataset"),
-    Column("model"),
-    Column("strategy"),
-    Column("seed", right=True),
+    *NAME_COLUMNS,
     Column("cause"),
     Column("detail", show=headline),
 )
@@ -66,7 +60,16 @@ def command(database: str, run_id: int | None, follow: bool, output_format: str)
     elif output_format == "csv":
         output.write_rows(_load(database, run_id).cells, [Column("cell_id")], "csv")
     elif output_format == "json":
-        output.write_json(_document(_load(database, run_id), served=served))
+        progress = _load(database, run_id)
+        output.write_json(
+            {
+                "run": progress.run,
+                "alive": is_alive(progress.run, served=served),
+                "counts": progress.counts,
+                Status.RUNNING: progress.running,
+                "cells": progress.cells,
+            }
+        )
     else:
         streams.out().print(picture(_load(database, run_id), served=served), soft_wrap=False)
 
@@ -80,16 +83,6 @@ def _load(database: str, run_id: int | None) -> RunProgress:
     if progress is None:
         raise NotFoundError(f"{database}: no run yet; begin one with: bench run")
     return progress
-
-
-def _document(progress: RunProgress, *, served: bool) -> dict[str, Any]:
-    return {
-        "run": progress.run,
-        "alive": is_alive(progress.run, served=served),
-        "counts": progress.counts,
-        Status.RUNNING: progress.running,
-        "cells": progress.cells,
-    }
 
 
 def _follow(load: Callable[[], RunProgress], *, served: bool) -> None:

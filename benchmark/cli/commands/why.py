@@ -54,21 +54,24 @@ def command(cell: str, matrix: MatrixRequest, database: str, machine: str | None
     When no cell like it was recorded, the nearest ones with the same names are shown, with the keys that have changed.
     """
     options = run_options(database, machine, reads_only=True)
-    answer = _answer(cell, _planned(matrix), matrix.path, database, options)
+    try:
+        planned = {each.cell_id: each for each in matrix.load().cells}
+    except NotFoundError:
+        # of a cell that is recorded something can be said without a matrix too
+        planned = {}
+    answer = _answer(cell, planned, matrix.path, database, options)
     if output_format == "json":
         output.write_json(answer)
     elif output_format == "csv":
-        output.write_rows(_flat(answer), ROW_COLUMNS, "csv")
+        decided = {column.key: answer.get(column.key) for column in ROW_COLUMNS}
+        rows = [
+            {**decided, "nearest_cell_id": each["cell_id"], **changed}
+            for each in answer["nearest"]
+            for changed in each["changed"]
+        ]
+        output.write_rows(rows or [decided], ROW_COLUMNS, "csv")
     else:
         _print(answer)
-
-
-def _planned(matrix: MatrixRequest) -> dict[str, Cell]:
-    try:
-        return {cell.cell_id: cell for cell in matrix.load().cells}
-    except NotFoundError:
-        # of a cell that is recorded something can be said without a matrix too
-        return {}
 
 
 def _answer(text: str, planned: Mapping[str, Cell], path: str, database: str, options: RunOptions) -> dict[str, Any]:
@@ -191,16 +194,6 @@ def _document(
         ],
         "executions": list(executions),
     }
-
-
-def _flat(answer: Mapping[str, Any]) -> list[dict[str, Any]]:
-    decided = {key: answer[key] for key in ("cell_id", "will_run", "decision", "reason")}
-    rows = [
-        {**decided, "nearest_cell_id": each["cell_id"], **changed}
-        for each in answer["nearest"]
-        for changed in each["changed"]
-    ]
-    return rows or [{**decided, "nearest_cell_id": None, "key": None, "recorded": None, "now": None}]
 
 
 def _print(answer: Mapping[str, Any]) -> None:

@@ -84,14 +84,8 @@ class Picture:
 
     def _time(self, width: int) -> str:
         left = self.board.left_seconds
-        spent = units.clock(self.board.elapsed)
-        if left is None:
-            return spent
-        return (
-            f"{spent} · about {units.clock(left)} left"
-            if width >= NARROW_COLUMNS
-            else f"{spent} ~{units.clock(left)} left"
-        )
+        about = " · about " if width >= NARROW_COLUMNS else " ~"
+        return units.clock(self.board.elapsed) + ("" if left is None else f"{about}{units.clock(left)} left")
 
 
 class LiveDisplay:

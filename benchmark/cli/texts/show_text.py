@@ -78,6 +78,8 @@ EXECUTION_COLUMNS = (
 
 def print_cell(record: Mapping[str, Any], database: str) -> None:
     """Print everything about a cell, a record as `--format json` has it, on stdout, section by section."""
+    from benchmark.reporting.rows.phases import bottleneck, in_words
+
     cell, execution = record["cell"], record["execution"]
     title = f"{cell['cell_id']}  {cell['dataset']} {cell['model']} {cell['strategy']} seed {cell['seed']}"
     streams.out().print(one_line(title), style="bold", soft_wrap=True)
@@ -90,7 +92,10 @@ def print_cell(record: Mapping[str, Any], database: str) -> None:
         _print_line(f"  starts from cell {short_id(cell['parent_cell_id'])}")
     if execution is not None:
         _pairs("results", {key: execution.get(key) for key in RESULTS})
-        _phases(record["phases"])
+        if record["phases"]:
+            _section("where the time went")
+            _print_line(f"  {in_words(record['phases'])}")
+            _print_line(f"  bottleneck: {bottleneck(record['phases'])}")
         _epochs(record["epochs"], execution)
         _classes(record["classes"], record["confusion"])
         _section("attempts")
@@ -150,15 +155,6 @@ def _readable(key: str, value: Any) -> str:
     return units.number(value)
 
 
-def _phases(phases: Mapping[str, float]) -> None:
-    from benchmark.reporting.rows.phases import bottleneck, in_words
-
-    if phases:
-        _section("where the time went")
-        _print_line(f"  {in_words(phases)}")
-        _print_line(f"  bottleneck: {bottleneck(phases)}")
-
-
 def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any]) -> None:
     if not epochs:
         return
@@ -166,11 +162,8 @@ def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any]) -
     for name in CURVES:
         values = [row[name] for row in epochs]
         if len({value for value in values if value is not None}) > 1:
-            ends = (
-                f"{units.number(values[0])} to {units.number(values[-1])}"
-                if None not in {values[0], values[-1]}
-                else ""
-            )
+            known = None not in {values[0], values[-1]}
+            ends = f"{units.number(values[0])} to {units.number(values[-1])}" if known else ""
             _print_line(f"  {name:<14} {sparkline(values, 40)}  {ends}")
     rows = [{**row, "remark": _remark(row, execution)} for row in epochs]
     output.write_table(rows, [column for column in EPOCH_COLUMNS if _used(rows, column)])
