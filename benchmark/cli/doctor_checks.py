@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Literal, TypeAlias
 
 from benchmark import __version__, layout, machine, units
-from benchmark.catalog.cache import tfds_root
+from benchmark.catalog.cache import default_cache_root, tfds_root
+from benchmark.errors import UserError
 
 Verdict: TypeAlias = Literal["good", "note", "missing", "bad"]
 
@@ -124,16 +125,11 @@ def _shell() -> Iterator[Finding]:
 
 
 def _files(database: str) -> Iterator[Finding]:
-    from benchmark.catalog.cache import default_cache_root
     from benchmark.catalog.keras_applications import keras_home
 
-    places = {
-        "cache (BENCH_CACHE)": default_cache_root(),
-        "tfds (TFDS_DATA_DIR)": tfds_root(),
-        "keras (KERAS_HOME)": keras_home(),
-    }
-    for name, place in places.items():
-        yield _place(name, place)
+    yield _place("cache (BENCH_CACHE)", default_cache_root())
+    yield _place("tfds (TFDS_DATA_DIR)", tfds_root())
+    yield _place("keras (KERAS_HOME)", keras_home())
     if "://" not in database:
         yield _place("results (BENCH_DB)", Path(database).absolute().parent)
 
@@ -152,7 +148,6 @@ def _place(name: str, place: Path) -> Finding:
 
 
 def _datasets() -> Iterator[Finding]:
-    from benchmark.catalog.cache import default_cache_root
     from benchmark.catalog.facts import SOURCES
 
     prepared = layout.prepared_folder(default_cache_root())
@@ -183,9 +178,8 @@ def _weights() -> Iterator[Finding]:
             yield Finding("weights", f"{name} (imagenet)", "not downloaded yet", "missing", cure)
 
 
-def _plugins(matrix: str = layout.MATRIX) -> Iterator[Finding]:
+def _plugins() -> Iterator[Finding]:
     """Consent to plug-ins: the trust file, models of installed packages, and the files of the matrix in this folder."""
-    from benchmark.errors import UserError
     from benchmark.matrix.reading.plugins import entry_points
     from benchmark.matrix.trust import trust_file, trusted_digests
 
@@ -199,11 +193,10 @@ def _plugins(matrix: str = layout.MATRIX) -> Iterator[Finding]:
     for point in entry_points():
         package = f"{point.dist.name} {point.dist.version}" if point.dist else point.value
         yield Finding("plug-ins", f"plugin:{point.name}", f"of the installed package {package}")
-    yield from _plugin_files(matrix, digests)
+    yield from _plugin_files(layout.MATRIX, digests)
 
 
 def _plugin_files(matrix: str, digests: frozenset[str]) -> Iterator[Finding]:
-    from benchmark.errors import UserError
     from benchmark.matrix.problems import Problems
     from benchmark.matrix.reading.plugins import read_plugins
     from benchmark.matrix.reading.toml import parse_toml, read_text

@@ -11,7 +11,7 @@ from benchmark.cli import verbosity
 
 if TYPE_CHECKING:
     from benchmark.reporting.rows.groups import Group
-    from benchmark.reporting.table import FigureFile, MissingFigure, Report
+    from benchmark.reporting.table import FigureFile, Report
     from benchmark.reporting.tables.transfer import Pair
     from benchmark.results.store.database import Database
 
@@ -49,7 +49,12 @@ def with_figures(
         artifacts_root=folder_of(target),
     )
     written, missing = draw_figures(plan_figures(sources), folder, lambda path: verbosity.inform(f"wrote {path}"))
-    _name_missing(missing)
+    reasons: dict[str, list[str]] = {}
+    for figure in missing:
+        reasons.setdefault(figure.reason, []).append(figure.title)
+    for reason, titles in reasons.items():
+        more = f" and {len(titles) - NAMED_IN_NOTE} more" if len(titles) > NAMED_IN_NOTE else ""
+        verbosity.inform(f"note: not drawn: {'; '.join(titles[:NAMED_IN_NOTE])}{more}: {reason}")
     record_figures(written, folder_of(target))
     return replace(report, figures=tuple(written), missing_figures=tuple(missing))
 
@@ -61,15 +66,6 @@ def _epochs(database: Database, ids: Iterable[int]) -> Mapping[int, Sequence[Map
     for row in queries.history(database, ids):
         epochs.setdefault(row["execution_id"], []).append(row)
     return epochs
-
-
-def _name_missing(missing: Sequence[MissingFigure]) -> None:
-    reasons: dict[str, list[str]] = {}
-    for figure in missing:
-        reasons.setdefault(figure.reason, []).append(figure.title)
-    for reason, titles in reasons.items():
-        more = f" and {len(titles) - NAMED_IN_NOTE} more" if len(titles) > NAMED_IN_NOTE else ""
-        verbosity.inform(f"note: not drawn: {'; '.join(titles[:NAMED_IN_NOTE])}{more}: {reason}")
 
 
 def record_figures(written: Sequence[FigureFile], root: Path) -> None:

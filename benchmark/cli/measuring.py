@@ -83,7 +83,7 @@ def _finished(request: MatrixRequest, plan: Plan, statuses: Mapping[str, str]) -
     return finished
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Rates:
     """What was measured for one kind of cells: images per second of the whole machine, by number of threads.
 
@@ -150,15 +150,11 @@ def _rates_of(runner: TrialRunner, cell: Cell, stage: int, counts: Sequence[int]
         exits = [outcome.exited for outcome in outcomes if outcome.exited is not None]
         own = sum(exited.user_seconds + exited.system_seconds for exited in exits)
         disturbed = machine.disturbance(before, machine.load_sample(), own, machine.cpu_cores())
-        measured = replace(measured, disturbed=disturbed or measured.disturbed)
+        measured.disturbed = disturbed or measured.disturbed
         if problem := next((outcome.problem for outcome in outcomes if outcome.problem), ""):
-            measured = replace(measured, problem=problem)
+            measured.problem = problem
             continue
-        timed = [
-            (outcome.built, outcome.tried)
-            for outcome in outcomes
-            if outcome.built is not None and outcome.tried is not None
-        ]
+        timed = [(each.built, each.tried) for each in outcomes if each.built is not None and each.tried is not None]
         rate = machine_rate(cell, stage, timed)
         if rate is not None:
             measured.rates[count], measured.copies[count] = rate, len(timed)

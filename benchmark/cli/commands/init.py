@@ -26,20 +26,12 @@ def command(preset: str, path: str) -> None:
     """Write a commented matrix.toml to start from; a file that exists is never overwritten."""
     from benchmark.catalog.bundled_files import preset_text
 
-    write_new(Path(path), preset_text(preset))
+    file, text = Path(path), preset_text(preset)
+    try:
+        write_whole(file, text.encode(), replace=False)
+    except FileExistsError as error:
+        raise UserError(f"{file} exists and is left as it is; name another file with --matrix") from error
+    except OSError as error:
+        raise UserError(f"{file}: cannot write here: {error.strerror}; make the folder {file.parent} first") from error
     option = "" if path == layout.MATRIX else f" --matrix {path}"
     verbosity.inform(f"wrote {path}\n  bench plan{option}   shows what it would do\n  bench run{option}    does it")
-
-
-def write_new(path: Path, text: str) -> None:
-    """Write a file that is not there yet, whole or not at all.
-
-    Raises:
-        UserError: The file exists, or its folder does not.
-    """
-    try:
-        write_whole(path, text.encode(), replace=False)
-    except FileExistsError as error:
-        raise UserError(f"{path} exists and is left as it is; name another file with --matrix") from error
-    except OSError as error:
-        raise UserError(f"{path}: cannot write here: {error.strerror}; make the folder {path.parent} first") from error

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from benchmark.cli.options import (
@@ -18,10 +16,6 @@ from benchmark.cli.options import (
 from benchmark.cli.run_forecast import history
 from benchmark.cli.start_run import run_options
 from benchmark.cli.texts.plan_text import show_plan
-
-if TYPE_CHECKING:
-    from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.run_options import RunOptions
 
 
 @verb(
@@ -59,17 +53,11 @@ def command(
     plan = matrix.load()
     options = run_options(database, machine, reads_only=not probe, jobs=jobs)
     if probe:
-        plan = _probed(matrix, plan, database, options)
+        from benchmark.cli import measuring
+        from benchmark.scheduling.decisions.reuse import decide
+
+        plan = measuring.decide_threads(matrix, plan, database, options)
+        known = history(database, options.machine)
+        decisions = decide(plan.cells, known.recorded, options)
+        measuring.probe([cell for cell in plan.cells if decisions[cell.cell_id].will_run], known, options)
     show_plan(plan, history(database, options.machine), options, output_format, budget)
-
-
-def _probed(matrix: MatrixRequest, plan: Plan, database: str, options: RunOptions) -> Plan:
-    """The plan once the machine has been measured for it; see `cli/measuring.py`."""
-    from benchmark.cli.measuring import decide_threads, probe
-    from benchmark.scheduling.decisions.reuse import decide
-
-    plan = decide_threads(matrix, plan, database, options)
-    known = history(database, options.machine)
-    decisions = decide(plan.cells, known.recorded, options)
-    probe([cell for cell in plan.cells if decisions[cell.cell_id].will_run], known, options)
-    return plan

@@ -97,7 +97,12 @@ def command(
     if check is not None:
         return _compare_with(check, report, chosen)
     if output is not None:
-        _save(report, chosen, output, database)
+        from benchmark.reporting.writers.formats import save
+        from benchmark.results.store.location import locate
+
+        path = locate(database).path
+        save(render(report, chosen, width=FILE_COLUMNS), output, protected=[path] if path else [])
+        verbosity.inform(f"wrote {output}")
     else:
         print_report(report, chosen)
     return 0
@@ -165,15 +170,6 @@ def _comparisons(matrix: str | None, stored: tuple[str, str] | None) -> ReportSp
             f"note: [report] of {path}, as it was in the last run, cannot be read here; try --matrix {path}"
         )
         return None
-
-
-def _save(report: Report, output_format: str, output: Path, database: str) -> None:
-    from benchmark.reporting.writers.formats import save
-    from benchmark.results.store.location import locate
-
-    path = locate(database).path
-    save(render(report, output_format, width=FILE_COLUMNS), output, protected=[path] if path else [])
-    verbosity.inform(f"wrote {output}")
 
 
 def _compare_with(file: Path, report: Report, output_format: str) -> int:

@@ -92,17 +92,17 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     del given["executor"]
     options = run_options(database, machine, reads_only=dry_run, timeout_seconds=given.pop("timeout"), **given)
     if dry_run:
-        show_plan(
-            plan,
-            history(database, options.machine),
-            options,
-            output_format,
-            obstacles=_obstacles(plan, options, confirmed),
-        )
+        obstacles = _obstacles(plan, options, confirmed)
+        show_plan(plan, history(database, options.machine), options, output_format, obstacles=obstacles)
         return 0
     _require_consent(plan, options)
     if plan.undecided:
-        plan = _decided(matrix, plan, database, options, wait=wait)
+        from benchmark.cli.measuring import decide_threads
+        from benchmark.results.store.lock import lock_database
+
+        # no other run of this database may disturb the measurement
+        with lock_database(database, wait=wait):
+            plan = decide_threads(matrix, plan, database, options)
     confirm_size(plan, confirmed)
     return run_plan(plan, database, options, wait=wait)
 
@@ -121,15 +121,6 @@ def _obstacles(plan: Plan, options: RunOptions, confirmed: int | None) -> Iterat
             check()
         except UserError as error:
             yield f"`bench run` would be refused: {error}"
-
-
-def _decided(matrix: MatrixRequest, plan: Plan, database: str, options: RunOptions, *, wait: bool) -> Plan:
-    """The plan once the machine has been measured for `threads = "auto"`, while no other run of this database is."""
-    from benchmark.cli.measuring import decide_threads
-    from benchmark.results.store.lock import lock_database
-
-    with lock_database(database, wait=wait):
-        return decide_threads(matrix, plan, database, options)
 
 
 def confirm_size(plan: Plan, confirmed: int | None) -> None:

@@ -21,7 +21,6 @@ from benchmark.text import one_line
 if TYPE_CHECKING:
     from benchmark.cli.texts.why_text import Neighbour
     from benchmark.matrix.cell import Cell
-    from benchmark.results.records import Recorded
     from benchmark.results.store.database import Database
     from benchmark.scheduling.decisions.reuse import Decision
     from benchmark.scheduling.run_options import RunOptions
@@ -77,6 +76,7 @@ def command(cell: str, matrix: MatrixRequest, database: str, machine: str | None
 def _answer(text: str, planned: Mapping[str, Cell], path: str, database: str, options: RunOptions) -> dict[str, Any]:
     from benchmark.results.records import Recorded
     from benchmark.results.store.database import open_database
+    from benchmark.scheduling.decisions.reuse import decide
 
     wanted = _matcher(text, planned.values())
     matching = [cell for cell in planned.values() if wanted(cell)]
@@ -86,17 +86,11 @@ def _answer(text: str, planned: Mapping[str, Cell], path: str, database: str, op
         if not matching:
             raise
         cell = _only(matching, text)
-        return _document(cell, _decided(planned, Recorded(), options)[cell.cell_id], [], [])
+        return _document(cell, decide(list(planned.values()), Recorded(), options)[cell.cell_id], [], [])
     with opened:
         if matching:
             return _of_planned(opened, _only(matching, text), planned, options)
         return _of_recorded(opened, text, planned, path)
-
-
-def _decided(planned: Mapping[str, Cell], recorded: Recorded, options: RunOptions) -> dict[str, Decision]:
-    from benchmark.scheduling.decisions.reuse import decide
-
-    return decide(list(planned.values()), recorded, options)
 
 
 def _matcher(text: str, planned: Collection[Cell]) -> Callable[[Cell], bool]:
@@ -126,9 +120,10 @@ def _of_planned(opened: Database, cell: Cell, planned: Mapping[str, Cell], optio
     """A cell of the matrix: what the next run does with it."""
     from benchmark.cli.texts.why_text import history_of, neighbours
     from benchmark.results.read import cell_states, queries
+    from benchmark.scheduling.decisions.reuse import decide
 
     recorded = _recorded(opened, cell)
-    decision = _decided(planned, cell_states.recorded(opened, options.machine), options)[cell.cell_id]
+    decision = decide(list(planned.values()), cell_states.recorded(opened, options.machine), options)[cell.cell_id]
     executions = queries.cell_detail(opened, cell.cell_id).executions if cell.cell_id in recorded else []
     runs = {row["run_id"]: row for row in queries.runs(opened)}
     near = [] if executions else neighbours(cell, recorded, planned)

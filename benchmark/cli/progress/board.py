@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from benchmark.cli.cell_names import brief_label, cell_label
-from benchmark.events import EpochFinished, Event, Progress, Resumed, StageStarted
+from benchmark.events import EpochFinished, Event, Progress, StageStarted
 from benchmark.matrix.cell import Cell
 
 if TYPE_CHECKING:
@@ -31,7 +31,6 @@ class RunningCell:
         stage, epoch: Counted from 1; 0 before the first one.
         batch, batches: Within the epoch.
         last: The last finished epoch, if any.
-        resumed_from: Epoch that an earlier attempt had reached; 0 for a fresh start.
     """
 
     cell: Cell
@@ -44,15 +43,13 @@ class RunningCell:
     batch: int = 0
     batches: int = 0
     last: EpochFinished | None = None
-    resumed_from: int = 0
 
     @property
     def share(self) -> float:
         """How much of the cell is done, 0..1, by epochs and batches."""
-        within = self.batch / self.batches if self.batches else 0.0
         done = float(self.last.epoch) if self.last else 0.0
-        if self.epoch > done:
-            done += within
+        if self.epoch > done and self.batches:
+            done += self.batch / self.batches
         return min(done / max(self.cell.epochs, 1), 1.0)
 
     def see(self, event: Event) -> None:
@@ -60,8 +57,6 @@ class RunningCell:
         match event:
             case StageStarted(stage=stage):
                 self.stage = stage
-            case Resumed(epoch=epoch):
-                self.resumed_from = epoch
             case Progress(stage=stage, epoch=epoch, batch=batch, batches=batches):
                 self.stage, self.epoch, self.batch, self.batches = stage, epoch, batch, batches
             case EpochFinished():

@@ -79,13 +79,10 @@ class Picture:
                 counts.append(f" {mark}{board.counts[status]}", style=style)
         if hidden > 0:
             counts.append(f" (+{hidden} running)", style="dim")
-        grid.add_row(counts, _bar(board.share), Text(self._time(width)))
-        return grid
-
-    def _time(self, width: int) -> str:
-        left = self.board.left_seconds
         about = " · about " if width >= NARROW_COLUMNS else " ~"
-        return units.clock(self.board.elapsed) + ("" if left is None else f"{about}{units.clock(left)} left")
+        left = "" if (seconds := board.left_seconds) is None else f"{about}{units.clock(seconds)} left"
+        grid.add_row(counts, _bar(board.share), Text(units.clock(board.elapsed) + left))
+        return grid
 
 
 class LiveDisplay:

@@ -48,12 +48,21 @@ def show_plan(
     expected = expect(to_do, known, jobs, budget, gpu_share=options.gpu_share)
     remarkable = data_notes(dict.fromkeys(cell.data for cell in plan.cells), options.directories)
     notes = [*plan.notes, *remarkable, *obstacles, *_too_long(expected, options.timeout_seconds)]
-    row = _Rows(known.statuses, decisions).row
-    rows = ({**row(cell), **expected.of_cell(cell.cell_id)} for cell in plan.cells)
+    rows = _rows(plan.cells, known.statuses, decisions, expected)
     if output_format == "csv":
         output.write_csv_rows(rows)
     elif output_format == "json":
-        output.write_json(_document(plan, rows, known, notes, expected))
+        output.write_json(
+            {
+                "matrix": plan.path,
+                "name": plan.name,
+                "counts": dict(_statuses(plan, known)),
+                "cells": rows,
+                "left_out": [{key: getattr(left, key) for key in LEFT_OUT_KEYS} for left in plan.left_out],
+                "notes": notes,
+                "forecast": expected.totals(),
+            }
+        )
     else:
         _print(plan, rows, known, decisions, notes, expected)
 
@@ -66,53 +75,32 @@ def _too_long(expected: Expectation, timeout_seconds: float | None) -> Iterator[
         yield f"{units.plural(count, 'cell')} {longer}: {units.seconds(timeout_seconds)}"
 
 
-class _Rows:
+def _rows(
+    cells: Iterable[Cell], statuses: Mapping[str, str], decisions: Mapping[str, Decision], expected: Expectation
+) -> Iterator[dict[str, Any]]:
     """Cells as flat records. Cells that share their parts share the settings too, which are collected once."""
+    from benchmark.matrix.settings import cell_settings, names_of
 
-    def __init__(self, statuses: Mapping[str, str], decisions: Mapping[str, Decision]) -> None:
-        from benchmark.matrix.settings import names_of
-
-        self._statuses = statuses
-        self._decisions = decisions
-        self._scalars = attrgetter(*sorted(names_of("cell") - {"seed"}))
-        self._shared: dict[tuple[Any, ...], dict[str, Any]] = {}
-
-    def row(self, cell: Cell) -> dict[str, Any]:
-        return {
+    scalars = attrgetter(*sorted(names_of("cell") - {"seed"}))
+    own = {"cell_id", "dataset", "model", "strategy", "seed", "status", "parent_cell_id"}
+    shared: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for cell in cells:
+        weights = (cell.weights.origin, cell.weights.path)
+        key = (id(cell.data), id(cell.architecture), *map(id, cell.stages), *scalars(cell), *weights)
+        if key not in shared:
+            shared[key] = {name: value for name, value in cell_settings(cell).items() if name not in own}
+        yield {
             "cell_id": cell.cell_id,
             "dataset": cell.dataset,
             "model": cell.model,
             "strategy": cell.strategy,
             "seed": cell.seed,
-            **self._settings(cell),
-            "status": self._statuses.get(cell.cell_id, Status.PENDING),
-            **self._decisions[cell.cell_id].record(),
+            **shared[key],
+            "status": statuses.get(cell.cell_id, Status.PENDING),
+            **decisions[cell.cell_id].record(),
             "parent_cell_id": cell.parent_cell_id,
+            **expected.of_cell(cell.cell_id),
         }
-
-    def _settings(self, cell: Cell) -> dict[str, Any]:
-        from benchmark.matrix.settings import cell_settings
-
-        weights = (cell.weights.origin, cell.weights.path)
-        key = (id(cell.data), id(cell.architecture), *map(id, cell.stages), *self._scalars(cell), *weights)
-        if key not in self._shared:
-            own = {"cell_id", "dataset", "model", "strategy", "seed", "status", "parent_cell_id"}
-            self._shared[key] = {name: value for name, value in cell_settings(cell).items() if name not in own}
-        return self._shared[key]
-
-
-def _document(
-    plan: Plan, rows: Iterator[dict[str, Any]], known: History, notes: list[str], expected: Expectation
-) -> dict[str, Any]:
-    return {
-        "matrix": plan.path,
-        "name": plan.name,
-        "counts": dict(_statuses(plan, known)),
-        "cells": rows,
-        "left_out": [{key: getattr(left, key) for key in LEFT_OUT_KEYS} for left in plan.left_out],
-        "notes": notes,
-        "forecast": expected.totals(),
-    }
 
 
 def _statuses(plan: Plan, known: History) -> Counter[str]:

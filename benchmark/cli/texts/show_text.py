@@ -99,9 +99,7 @@ def print_cell(record: Mapping[str, Any], database: str) -> None:
         _epochs(record["epochs"], execution)
         _classes(record["classes"], record["confusion"])
         _section("attempts")
-        output.write_table(
-            record["attempts"], [column for column in ATTEMPT_COLUMNS if _used(record["attempts"], column)]
-        )
+        _table_of_used(record["attempts"], ATTEMPT_COLUMNS)
         _pairs("environment", record["environment"])
         _artifacts(record["artifacts"], database)
         _figures(record["figures"])
@@ -166,7 +164,7 @@ def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any]) -
             ends = f"{units.number(values[0])} to {units.number(values[-1])}" if known else ""
             _print_line(f"  {name:<14} {sparkline(values, 40)}  {ends}")
     rows = [{**row, "remark": _remark(row, execution)} for row in epochs]
-    output.write_table(rows, [column for column in EPOCH_COLUMNS if _used(rows, column)])
+    _table_of_used(rows, EPOCH_COLUMNS)
 
 
 def _classes(classes: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[int]]) -> None:
@@ -192,8 +190,9 @@ def _remark(row: Mapping[str, Any], execution: Mapping[str, Any]) -> str:
     return ", ".join([*remarks, *(["traced"] if row["traced"] else [])])
 
 
-def _used(rows: Sequence[Mapping[str, Any]], column: Column) -> bool:
-    return any(row.get(column.key) not in {None, ""} for row in rows)
+def _table_of_used(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
+    used = [column for column in columns if any(row.get(column.key) not in {None, ""} for row in rows)]
+    output.write_table(rows, used)
 
 
 def _artifacts(artifacts: Sequence[Mapping[str, Any]], database: str) -> None:

@@ -103,12 +103,10 @@ def _why_again(before: Mapping[str, Any], now: Mapping[str, Any], run: Mapping[s
     if "--rerun" in command.split() or command.startswith("bench reproduce"):
         return f"asked for: {command}"
     old, new = before["data_fingerprint"], now["data_fingerprint"]
-    if old is not None and new is not None and old != new:
+    if None not in {old, new} and old != new:
         return f"its data had changed: fingerprint {old[:12]} before, {new[:12]} then"
-    if before["weights_sha256"] != now["weights_sha256"] and None not in {
-        before["weights_sha256"],
-        now["weights_sha256"],
-    }:
+    weights = {before["weights_sha256"], now["weights_sha256"]}
+    if len(weights) > 1 and None not in weights:
         return "the weights of its parent had changed"
     return "a file of the one before was missing or damaged, or a child needed its weights"
 
