@@ -39,8 +39,7 @@ def _print(findings: list[doctor_checks.Finding]) -> None:
             console.print(Text(area, style="bold"))
         mark, style = MARKS[finding.verdict]
         line = Text(f"  {mark} ", style=style)
-        line.append(f"{finding.name:<24} ", style="default")
-        line.append(one_line(finding.value), style="default")
+        line.append(f"{finding.name:<24} {one_line(finding.value)}", style="default")
         if finding.cure:
             line.append(f"\n      {one_line(finding.cure)}", style=style)
         console.print(line, soft_wrap=True)

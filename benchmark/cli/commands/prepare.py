@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import selectors
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -16,6 +17,7 @@ from benchmark.errors import UserError
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
+    from benchmark.scheduling.run_options import RunOptions
 
 
 @verb("prepare")
@@ -33,45 +35,37 @@ def command(matrix: MatrixRequest, manual_dir: Path | None, offline: bool) -> No
     `bench run` does the same for what is missing; this makes it a step of its own, for machines that train offline.
     """
     plan = matrix.load()
-    problems, datasets, weights = prepare(plan, offline=offline, manual_directory=manual_dir)
+    options = run_options(layout.DATABASE, None, offline=offline, manual_directory=manual_dir)
+    problems, datasets, weights = _prepare(plan, options)
     if problems:
         raise UserError("\n".join(problems))
     and_weights = f" and {units.plural(weights, 'weights file')}" if weights else ""
     verbosity.inform(f"{units.plural(datasets, 'dataset')}{and_weights} ready")
 
 
-def prepare(plan: Plan, *, offline: bool = False, manual_directory: Path | None = None) -> tuple[list[str], int, int]:
-    """Make everything ready that the plan needs and that is not ready, several things at once.
-
-    Returns:
-        What went wrong, a text for each thing that could not be had; how many datasets and how many weights there are.
-
-    Side effects: starts a process for each; fills `$BENCH_CACHE` and Keras's cache of weights.
-    """
+def _prepare(plan: Plan, options: RunOptions) -> tuple[list[str], int, int]:
+    """Make ready what is missing, several at once; returns what went wrong, and how many datasets and weights there are."""
     from benchmark import machine
     from benchmark.scheduling.processes.slots import Slots
     from benchmark.scheduling.programs.preparation import PROGRESS_SECONDS, Preparations
 
     problems: list[str] = []
-    options = run_options(layout.DATABASE, None, offline=offline, manual_directory=manual_directory)
-
-    def ended(_cells: set[str], problem: str) -> None:
-        if problem:
-            problems.append(problem)
-
-    with selectors.DefaultSelector() as selector:
+    with contextlib.ExitStack() as stack:
+        selector = stack.enter_context(selectors.DefaultSelector())
         preparations = Preparations(
-            plan.cells, options, selector, ended, lambda name: verbosity.inform(f"ready: {name}")
+            plan.cells,
+            options,
+            selector,
+            lambda _, problem: problems.append(problem),
+            lambda name: verbosity.inform(f"ready: {name}"),
         )
-        slots = Slots(machine.available_cores(), (), None)
-        try:
-            with display() as shown:
+        stack.callback(preparations.close)
+        with display() as shown:
+            slots = Slots(machine.available_cores(), (), None)
+            preparations.start(slots, verbosity.inform)
+            while selector.get_map():
+                for key, _ in selector.select(PROGRESS_SECONDS):
+                    key.data()
                 preparations.start(slots, verbosity.inform)
-                while selector.get_map():
-                    for key, _ in selector.select(PROGRESS_SECONDS):
-                        key.data()
-                    preparations.start(slots, verbosity.inform)
-                    preparations.report(shown.preparing)
-        finally:
-            preparations.close()
-    return problems, preparations.datasets, preparations.weights
+                preparations.report(shown.preparing)
+    return list(filter(None, problems)), preparations.datasets, preparations.weights

@@ -43,10 +43,7 @@ def command(sql: str, database: str, output_format: str, limit_seconds: float) -
     earlier = [names[:place].count(name) for place, name in enumerate(names)]
     unique = [f"{name}_{count + 1}" if count else name for name, count in zip(names, earlier, strict=True)]
     records = [dict(zip(unique, row, strict=True)) for row in rows]
-    columns = [output.Column(name, name, show=units.number, right=_is_numeric(records, name)) for name in unique]
+    known = {name: [record[name] for record in records if record[name] is not None] for name in unique}
+    numeric = {name for name in unique if known[name] and all(isinstance(value, int | float) for value in known[name])}
+    columns = [output.Column(name, name, show=units.number, right=name in numeric) for name in unique]
     output.write_rows(records, columns, output_format, empty="no rows")
-
-
-def _is_numeric(records: list[dict[str, object]], name: str) -> bool:
-    values = [record[name] for record in records if record[name] is not None]
-    return bool(values) and all(isinstance(value, int | float) for value in values)

@@ -50,6 +50,7 @@ def command(cell: str, database: str, machine: str | None, output_format: str) -
 def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
     """The newest execution of the cell with all that belongs to it, and the others in short."""
     from benchmark.cli.cell_lookup import find_cell, stored_predictions
+    from benchmark.machine import libraries_of
     from benchmark.matrix.cell import Cell
     from benchmark.matrix.settings import cell_settings
     from benchmark.reporting.figures.figure_index import figures_of
@@ -66,6 +67,8 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
     run = runs.get(chosen["run_id"], {}) if chosen else {}
     epochs = _of(detail.epochs, chosen)
     attempts = _of(detail.attempts, chosen)
+    # the variables that chose libraries for the last attempt
+    libraries = libraries_of(attempts[-1]["device_name"] or "") if attempts else ""
     # the run knows TensorFlow's version, a worker that of the backend it computed with
     reported = {
         key: row[key] for row in attempts for key in ("backend_version", "keras_version") if row[key] is not None
@@ -79,7 +82,8 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
         "phases": phases_of(chosen, epochs) if chosen else {},
         "artifacts": _of(detail.artifacts, chosen),
         **_of_classes(next(iter(predicted.values()), None)),
-        "environment": {key: reported.get(key, run.get(key)) for key in ENVIRONMENT} | _libraries(attempts),
+        "environment": {key: reported.get(key, run.get(key)) for key in ENVIRONMENT}
+        | ({"libraries": libraries} if libraries else {}),
         # those that `bench report --figures` and `bench explain` left, where they still are
         "figures": [
             {"kind": figure.kind, "title": figure.title, "path": str(figure.path)}
@@ -87,14 +91,6 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
         ],
         "executions": detail.executions,
     }
-
-
-def _libraries(attempts: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """The variables that chose libraries for the last attempt; nothing where none were set."""
-    from benchmark.machine import libraries_of
-
-    chosen = libraries_of(attempts[-1]["device_name"] or "") if attempts else ""
-    return {"libraries": chosen} if chosen else {}
 
 
 def _of_classes(predictions: Predictions | None) -> dict[str, Any]:

@@ -169,20 +169,18 @@ GROUP_COLUMNS = (
 
 def _grouped(plan: Plan, decisions: Mapping[str, Decision], expected: Expectation) -> list[dict[str, Any]]:
     """One row for each dataset, model and strategy, for matrices too large to list."""
-    groups = [(cell.dataset, cell.model, cell.strategy) for cell in plan.cells]
-    to_do = Counter(group for cell, group in zip(plan.cells, groups, strict=True) if decisions[cell.cell_id].will_run)
-    seconds = dict.fromkeys(groups, 0.0)
-    for cell, group in zip(plan.cells, groups, strict=True):
-        if (estimate := expected.estimates.get(cell.cell_id)) is not None:
-            seconds[group] += estimate.seconds
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for cell in plan.cells:
+        groups.setdefault((cell.dataset, cell.model, cell.strategy), []).append(cell.cell_id)
+    estimates = expected.estimates
     return [
         {
             **dict(zip(GROUP, group, strict=True)),
-            "cells": count,
-            "to_do": to_do[group],
-            "forecast_seconds": seconds[group] or None,
+            "cells": len(ids),
+            "to_do": sum(decisions[cell_id].will_run for cell_id in ids),
+            "forecast_seconds": sum(estimates[cell_id].seconds for cell_id in ids if cell_id in estimates) or None,
         }
-        for group, count in Counter(groups).items()
+        for group, ids in groups.items()
     ]
 
 

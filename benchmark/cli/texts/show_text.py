@@ -102,7 +102,10 @@ def print_cell(record: Mapping[str, Any], database: str) -> None:
         _table_of_used(record["attempts"], ATTEMPT_COLUMNS)
         _pairs("environment", record["environment"])
         _artifacts(record["artifacts"], database)
-        _figures(record["figures"])
+        if record["figures"]:
+            _section("figures")
+        for row in record["figures"]:
+            _print_line(f"  {row['kind']:<11} {row['path']}")
         _log_and_traceback(record["attempts"])
     if len(record["executions"]) > 1:
         _section("all executions")
@@ -204,13 +207,6 @@ def _artifacts(artifacts: Sequence[Mapping[str, Any]], database: str) -> None:
     root = folder_of(database)
     for row in artifacts:
         _print_line(f"  {row['kind']:<{width}}  {root / row['path']}  {units.size(row['size_bytes'])}")
-
-
-def _figures(figures: Sequence[Mapping[str, Any]]) -> None:
-    if figures:
-        _section("figures")
-    for row in figures:
-        _print_line(f"  {row['kind']:<11} {row['path']}")
 
 
 def _log_and_traceback(attempts: Sequence[Mapping[str, Any]]) -> None:

@@ -88,12 +88,8 @@ def history_of(executions: Sequence[Mapping[str, Any]], runs: Mapping[int, Mappi
     for row in executions:
         before = newest.get(row["machine"])
         run = runs.get(row["first_run_id"], {})
-        rows.append(
-            {
-                **{key: row[key] for key in ("execution_id", "machine", "run_id", "status", "cause")},
-                "began": "the first on this machine" if before is None else _why_again(before, row, run),
-            }
-        )
+        shown = {key: row[key] for key in ("execution_id", "machine", "run_id", "status", "cause")}
+        rows.append({**shown, "began": _why_again(before, row, run) if before else "the first on this machine"})
         newest[row["machine"]] = row
     return rows
 
