@@ -9,7 +9,7 @@ from __future__ import annotations
 import keyword
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -264,6 +264,25 @@ def read_fields(
     return values
 
 
+def read_table(
+    value: Any,
+    path: KeyPath,
+    problems: Problems,
+    expected: str,
+    fields: Mapping[str, Kind],
+    needed: Sequence[str] = (),
+) -> Any:
+    """Reads a table that must be valid as a whole, with all fields that are `needed`; else returns `INVALID`."""
+    if not isinstance(value, dict):
+        return problems.add(path, expected, value)
+    before = len(problems)
+    read = read_fields(fields, value, path, problems)
+    for key in needed:
+        if key not in value:
+            problems.add((*path, key), f"{fields[key].expected}; it is missing")
+    return INVALID if len(problems) > before else read
+
+
 AUGMENTATIONS: dict[str, Kind] = {
     "flip": Choice(("horizontal", "vertical", "both")),
     "rotation": Number(0, 1),
@@ -284,11 +303,8 @@ class Augmentation:
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         if value is False:
             return ()
-        if not isinstance(value, dict):
-            return problems.add(path, self.expected, value)
-        before = len(problems)
-        fields = read_fields(AUGMENTATIONS, value, path, problems)
-        return INVALID if len(problems) > before else tuple(sorted((k, v) for k, v in fields.items() if v != 0))
+        fields = read_table(value, path, problems, self.expected, AUGMENTATIONS)
+        return fields if fields is INVALID else tuple(sorted((k, v) for k, v in fields.items() if v != 0))
 
 
 MONITOR = Choice(("val_accuracy", "val_loss"))
@@ -312,13 +328,8 @@ class Patience:
             return None
         if is_integer(value) and 0 <= value <= PATIENCE.maximum:
             value = {"patience": value}
-        if not isinstance(value, dict):
-            return problems.add(path, self.expected, value)
-        before = len(problems)
-        fields = read_fields(dict(self.fields), value, path, problems)
-        if "patience" not in value:
-            problems.add((*path, "patience"), f"{PATIENCE.expected}; it is missing")
-        return INVALID if len(problems) > before else self.make(**{**dict(self.defaults), **fields})
+        fields = read_table(value, path, problems, self.expected, dict(self.fields), needed=("patience",))
+        return fields if fields is INVALID else self.make(**{**dict(self.defaults), **fields})
 
 
 EARLY_STOPPING = Patience(

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.matrix.problems import INVALID, KeyPath, Problems
 from benchmark.matrix.report_spec import PublishedColumn, PublishedRow, PublishedTable
-from benchmark.matrix.values import Boolean, Choice, Kind, ListOf, Name, Number, read_fields
+from benchmark.matrix.values import Boolean, Choice, Kind, ListOf, Name, Number, read_table
 
 METRICS = (
     "epochs", "best_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss",
@@ -41,7 +41,7 @@ class _ColumnKind:
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         fields: Mapping[str, Kind] = {"metric": Choice(METRICS), "title": _TEXT, "percent": Boolean()}
-        read = _table(value, path, problems, self.expected, fields, needed=("metric", "title"))
+        read = read_table(value, path, problems, self.expected, fields, needed=("metric", "title"))
         if read is INVALID:
             return INVALID
         if read.get("percent") and read["metric"] not in _ACCURACIES:
@@ -58,7 +58,7 @@ class _RowKind:
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         fields = {"label": ListOf(_TEXT), "figures": ListOf(_FigureKind()), **self.families}
-        read = _table(value, path, problems, self.expected, fields, needed=tuple(fields))
+        read = read_table(value, path, problems, self.expected, fields, needed=tuple(fields))
         return INVALID if read is INVALID else PublishedRow(**read)
 
 
@@ -81,7 +81,9 @@ def read_published(
         "rows": ListOf(_RowKind(families)),
         "metrics_as_rows": Boolean(),
     }
-    read = _table(value, path, problems, EXPECTED, fields, needed=("title", "source", "headings", "columns", "rows"))
+    read = read_table(
+        value, path, problems, EXPECTED, fields, needed=("title", "source", "headings", "columns", "rows")
+    )
     if read is INVALID:
         return None
     table = PublishedTable(**read)
@@ -93,16 +95,3 @@ def read_published(
             expected = f"{len(table.columns)} figures, one for each of `columns`"
             problems.add((*where, "figures"), expected, len(row.figures))
     return table
-
-
-def _table(
-    value: Any, path: KeyPath, problems: Problems, expected: str, fields: Mapping[str, Kind], needed: tuple[str, ...]
-) -> Any:
-    if not isinstance(value, dict):
-        return problems.add(path, expected, value)
-    before = len(problems)
-    read = read_fields(fields, value, path, problems)
-    for key in needed:
-        if key not in value:
-            problems.add((*path, key), f"{fields[key].expected}; it is missing")
-    return INVALID if len(problems) > before else read

@@ -159,11 +159,7 @@ def _folders(folder: Path) -> list[Path]:
 
 def size_of(folder: Path) -> int:
     """Adds up the bytes of all files in a folder; links are not followed."""
-    total = 0
-    for place, _, names in os.walk(folder):
-        for name in names:
-            total += (Path(place) / name).lstat().st_size
-    return total
+    return sum((Path(place) / name).lstat().st_size for place, _, names in os.walk(folder) for name in names)
 
 
 def _require_own(database: Database, connection: sa.Connection, root: Path) -> None:

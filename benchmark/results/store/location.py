@@ -136,29 +136,19 @@ def check_file(path: Path, name: str) -> bool:
     if not os.access(path, os.R_OK):
         raise StorageError(f"{name}: cannot be read. Change its permissions, or give another path with --db")
     if status.st_size == 0:
-        _refuse_empty(path, name)
-        return False
-    return True
-
-
-def _refuse_empty(path: Path, name: str) -> None:
-    artifacts = layout.artifacts_folder(path)
-    if artifacts.is_dir() and any(not entry.name.startswith(".") for entry in artifacts.iterdir()):
-        raise StorageError(
-            f"{name}: the file is empty, but {artifacts.name} beside it is not: its results were lost, not never made. "
-            f"Put a backup in its place, or move {artifacts.name} away to begin anew"
-        )
+        artifacts = layout.artifacts_folder(path)
+        if artifacts.is_dir() and any(not entry.name.startswith(".") for entry in artifacts.iterdir()):
+            raise StorageError(
+                f"{name}: the file is empty, but {artifacts.name} beside it is not: its results were lost, not never "
+                f"made. Put a backup in its place, or move {artifacts.name} away to begin anew"
+            )
+    return status.st_size > 0
 
 
 def kind_of(mode: int) -> str:
     """Names the kind of something that is no regular file, such as `a folder`."""
-    kinds = (
-        (stat.S_ISLNK, "a link"),
-        (stat.S_ISDIR, "a folder"),
-        (stat.S_ISFIFO, "a pipe"),
-        (stat.S_ISSOCK, "a socket"),
-    )
-    return next((kind for test, kind in kinds if test(mode)), "a device")
+    kinds = {stat.S_IFLNK: "a link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    return kinds.get(stat.S_IFMT(mode), "a device")
 
 
 def check_writable(path: Path, name: str) -> None:
