@@ -13,7 +13,6 @@ from benchmark.matrix.values import Kind, Name
 FILE = "file:"
 PARENT_NAMES = ("dataset", "model", "strategy")
 _NAME: Kind = Name("a name")
-_EXPECTED = '"none", "imagenet", "file:PATH", or a parent cell such as { dataset = "NAME", strategy = "NAME" }'
 
 
 @dataclass(frozen=True)
@@ -40,7 +39,7 @@ NO_WEIGHTS = Origin("none")
 class WeightsKind:
     """Reads `weights` of a strategy."""
 
-    expected: str = _EXPECTED
+    expected: str = '"none", "imagenet", "file:PATH", or a parent cell such as { dataset = "NAME", strategy = "NAME" }'
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         if value in ("none", "imagenet"):

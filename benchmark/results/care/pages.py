@@ -46,19 +46,6 @@ class Record(NamedTuple):
     values: tuple[Any, ...]
 
 
-class SchemaEntry(NamedTuple):
-    """A table or index in the schema table (https://sqlite.org/schematab.html).
-
-    Attributes:
-        kind: `table` or `index`.
-        root: Number of its root page.
-    """
-
-    kind: str
-    name: str
-    root: int
-
-
 @dataclass(slots=True)
 class PageFile:
     """The pages of a database file, those in its `-wal` file before those in the file itself.
@@ -79,7 +66,7 @@ class PageFile:
     bad_pages: set[int] = field(default_factory=set)
     bad_records: int = 0
     visited: set[int] = field(default_factory=set)
-    _catalogue: list[SchemaEntry] | None = None
+    _catalogue: list[tuple[str, str, int]] | None = None
 
     @property
     def pages(self) -> int:
@@ -107,15 +94,18 @@ class PageFile:
             raise DamagedError
         return page
 
-    def catalogue(self) -> list[SchemaEntry]:
-        """The tables and indexes, as far as the first page names them."""
+    def catalogue(self) -> list[tuple[str, str, int]]:
+        """Kind (`table` or `index`), name and root page of each entry of the schema table that can still be read.
+
+        See https://sqlite.org/schematab.html.
+        """
         if self._catalogue is None:
             self._catalogue = []
             for record in self.tree(1):
                 with suppress(ValueError, TypeError):
                     kind, name, _, root, _ = record.values
                     if kind in {"table", "index"} and isinstance(name, str) and int(root) > 1:
-                        self._catalogue.append(SchemaEntry(kind, name, int(root)))
+                        self._catalogue.append((kind, name, int(root)))
         return self._catalogue
 
     def tree(self, root: int) -> Iterator[Record]:
@@ -137,8 +127,8 @@ class PageFile:
 
     def walk(self) -> None:
         """Follows every tree to its end, so that all its bad pages are known."""
-        for entry in self.catalogue():
-            for _ in self.tree(entry.root):
+        for *_, root in self.catalogue():
+            for _ in self.tree(root):
                 pass
 
     def lost_records(self) -> Iterator[Record]:

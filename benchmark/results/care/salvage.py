@@ -251,7 +251,7 @@ def _fill(
     # executions last: triggers forbid adding rows to final ones
     names = sorted(formats, key=lambda name: name == "execution")
     if script is None:
-        roots = {entry.name: entry.root for entry in pages.catalogue() if entry.kind == "table"}
+        roots = {name: root for kind, name, root in pages.catalogue() if kind == "table"}
         highest = _highest(pages.tree(roots["sqlite_sequence"])) if "sqlite_sequence" in roots else {}
         tables = {
             name: map(partial(formats[name].row, exact=False), pages.tree(roots[name]))

@@ -195,15 +195,11 @@ def _registered(connection: sa.Connection, root: Path) -> Iterator[str]:
     """The registered files that are in the folder as they were recorded, newest first."""
     columns = (artifact.c.path, artifact.c.size_bytes, artifact.c.sha256)
     for path, size, digest in connection.execute(sa.select(*columns).order_by(artifact.c.artifact_id.desc())):
-        if _is_as_recorded(root, root / path, size, digest):
-            yield path
-
-
-def _is_as_recorded(root: Path, file: Path, size: int, digest: str) -> bool:
-    with suppress(OSError):
-        is_inside = file.resolve().is_relative_to(root.resolve())
-        return is_inside and file.stat().st_size == size and sha256_of(file) == digest
-    return False
+        file = root / path
+        with suppress(OSError):
+            is_inside = file.resolve().is_relative_to(root.resolve())
+            if is_inside and file.stat().st_size == size and sha256_of(file) == digest:
+                yield path
 
 
 def _bring(source: Path, target: Path) -> None:

@@ -46,7 +46,6 @@ class Template:
         self.started = time.monotonic()
         self.versions = installed_versions(backend)
         self._link, theirs = socket.socketpair()
-        self._link.settimeout(SEND_SECONDS)
         self._stderr = tempfile.TemporaryFile()  # noqa: SIM115  lives as long as the process
         module = "benchmark.scheduling.processes.template_process"
         with theirs:
