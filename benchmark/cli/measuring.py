@@ -57,7 +57,7 @@ def decide_threads(request: MatrixRequest, plan: Plan, database: str, options: R
     """
     if not plan.undecided:
         return plan
-    known = history(database, options.machine)
+    known = history(database, options)
     chosen = _finished(request, plan, known.statuses)
     for speed_key, threads in chosen.items():
         _keep_choice(options, speed_key, threads, {"from": "finished cells"})

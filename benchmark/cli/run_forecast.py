@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from benchmark.forecast.estimate import Durations, Estimate
     from benchmark.forecast.simulation import Room
     from benchmark.forecast.trial_store import Find
+    from benchmark.scheduling.run_options import RunOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,11 +135,12 @@ class Expectation:
         return lines
 
 
-def history(database: str, machine: str) -> History:
+def history(database: str, options: RunOptions) -> History:
     """What is known of the machine; nothing when there is no database. Makes none."""
+    from benchmark.forecast.trial_store import TrialStore
     from benchmark.results.store.location import locate
 
-    trials = _trials()
+    trials, machine = TrialStore(options.cache_root).find, options.machine
     path = locate(database).path
     if path is not None and not path.exists():
         return History(trials=trials)
@@ -158,18 +160,6 @@ def history(database: str, machine: str) -> History:
             trials,
             durations.starts(opened, machine),
         )
-
-
-def _trials() -> Find | None:
-    from benchmark.catalog.cache import default_cache_root
-    from benchmark.errors import UserError
-    from benchmark.forecast.trial_store import TrialStore
-
-    try:
-        return TrialStore(default_cache_root()).find
-    except UserError:
-        # without a home folder there is no cache, and nothing in it
-        return None
 
 
 def expect(

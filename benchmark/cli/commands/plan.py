@@ -57,7 +57,7 @@ def command(
         from benchmark.scheduling.decisions.reuse import decide
 
         plan = measuring.decide_threads(matrix, plan, database, options)
-        known = history(database, options.machine)
+        known = history(database, options)
         decisions = decide(plan.cells, known.recorded, options)
         measuring.probe([cell for cell in plan.cells if decisions[cell.cell_id].will_run], known, options)
-    show_plan(plan, history(database, options.machine), options, output_format, budget)
+    show_plan(plan, history(database, options), options, output_format, budget)

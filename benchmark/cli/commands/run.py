@@ -93,7 +93,7 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     options = run_options(database, machine, reads_only=dry_run, timeout_seconds=given.pop("timeout"), **given)
     if dry_run:
         obstacles = _obstacles(plan, options, confirmed)
-        show_plan(plan, history(database, options.machine), options, output_format, obstacles=obstacles)
+        show_plan(plan, history(database, options), options, output_format, obstacles=obstacles)
         return 0
     _require_consent(plan, options)
     if plan.undecided:

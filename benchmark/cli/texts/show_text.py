@@ -166,7 +166,11 @@ def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any]) -
             known = None not in {values[0], values[-1]}
             ends = f"{units.number(values[0])} to {units.number(values[-1])}" if known else ""
             _print_line(f"  {name:<14} {sparkline(values, 40)}  {ends}")
-    rows = [{**row, "remark": _remark(row, execution)} for row in epochs]
+    rows = []
+    for row in epochs:
+        is_shared = row["epoch"] <= (execution.get("shared_epochs") or 0)
+        remarks = {"kept": row["epoch"] == execution["best_epoch"], "shared": is_shared, "traced": row["traced"]}
+        rows.append({**row, "remark": ", ".join(remark for remark, holds in remarks.items() if holds)})
     _table_of_used(rows, EPOCH_COLUMNS)
 
 
@@ -185,12 +189,6 @@ def _classes(classes: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[
             for name, row in zip(names, confusion, strict=True)
         ]
         output.write_table(rows, [Column("true", "true class", style="bold"), *columns])
-
-
-def _remark(row: Mapping[str, Any], execution: Mapping[str, Any]) -> str:
-    remarks = ["kept"] if row["epoch"] == execution["best_epoch"] else []
-    remarks += ["shared"] if row["epoch"] <= (execution.get("shared_epochs") or 0) else []
-    return ", ".join([*remarks, *(["traced"] if row["traced"] else [])])
 
 
 def _table_of_used(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
