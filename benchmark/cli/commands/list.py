@@ -93,7 +93,16 @@ def command(
     For cells the newest execution on each machine is shown; --select, --exclude and --machine are for cells.
     """
     if kind in NAMED_COLUMNS:
-        rows = _named(kind, matrix)
+        from benchmark.matrix import listing
+
+        # what is built in, and what the matrix file defines itself, where there is one
+        own = matrix if Path(matrix).exists() else None
+        lists = {
+            "datasets": listing.list_datasets,
+            "models": listing.list_models,
+            "strategies": listing.list_strategies,
+        }
+        rows = lists[kind](own) if kind in lists else listing.list_presets()
         elsewhere = any(row.get("defined_in", "bench") != "bench" for row in rows)
         columns = (NAME, *NAMED_COLUMNS[kind], *((DEFINED_IN,) if elsewhere else ()))
         output.write_rows(rows, columns, output_format)
@@ -109,16 +118,3 @@ def command(
         found = selected_results(opened, select, exclude, newest=True, may_be_none=True, machine=machine)
     rows = [{key: row[key] for key in row if key not in NOT_LISTED} for row in found]
     output.write_rows(rows, CELL_COLUMNS, output_format, empty="no recorded cell matches")
-
-
-def _named(kind: str, matrix: str) -> list[dict[str, Any]]:
-    """What is built in, and what the matrix file defines itself, where there is one."""
-    from benchmark.matrix import listing
-
-    own = matrix if Path(matrix).exists() else None
-    return {
-        "datasets": lambda: listing.list_datasets(own),
-        "models": lambda: listing.list_models(own),
-        "strategies": lambda: listing.list_strategies(own),
-        "presets": listing.list_presets,
-    }[kind]()
