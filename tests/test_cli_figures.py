@@ -32,7 +32,7 @@ def test_report_draws_figures_and_says_where_and_what_is_missing(place):
     assert done.exit_code == 0, done.stderr
     document = json.loads(done.stdout)
     files = [Path(figure["path"]) for figure in document["figures"]]
-    there = sorted(path.name for path in (place.directory / "pictures").iterdir())
+    there = sorted(path.name for path in (place.directory / "pictures").glob("[!.]*"))
     assert sorted(path.name for path in files) == there
     assert {figure["kind"] for figure in document["figures"]} >= {"curves", "time"}
     for path in files:
@@ -124,10 +124,10 @@ def test_explain_writes_pictures_beside_the_artifacts_which_show_and_report_find
 
 
 def test_explain_writes_into_the_folder_that_is_named(place, answered):
-    done = place.call("explain", CELL, "--output", "here", "--class", "7")
+    done = place.call("explain", CELL, "--output", "here", "--class", "class 7")
     assert done.exit_code == 0, done.stderr
-    assert answered[0].class_name == "7"
-    assert len(list((place.directory / "here").iterdir())) == 2
+    assert answered[0].class_name == "class 7"
+    assert len(list((place.directory / "here").glob("[!.]*"))) == 2
     assert "test:3" in done.stdout
     assert not list(place.directory.glob("results.artifacts/*/*/figures"))
 

@@ -293,7 +293,7 @@ def test_a_suspend_is_no_stall_and_its_timing_does_not_count(place, monkeypatch)
 
     monkeypatch.setattr(machine, "load_sample", sample)
     assert place.run([OTHER]).exit_code == 0
-    assert place.attempts() == [("completed", None)]
+    assert place.attempts() == [("completed", "timing disturbed: the machine slept for 3600 s")]
     assert place.rows("select timing_valid from execution") == [(0,)]
 
 

@@ -124,8 +124,7 @@ def test_where_states_cannot_be_stored_every_cell_trains_and_nobody_waits(place,
     assert place.run(FAMILY, jobs=2).exit_code == 0
     assert place.digests() == {cell.cell_id: alone[cell.cell_id] for cell in FAMILY}
     assert set(shared_epochs(place).values()) == {0}
-    (said,) = [detail for _, detail in place.attempts() if detail]
-    assert "not stored for other cells" in said
+    assert sum("not stored for other cells" in (detail or "") for _, detail in place.attempts()) == 1
 
 
 def test_a_damaged_state_is_passed_over_and_said(place, alone, monkeypatch):
@@ -151,7 +150,7 @@ def test_a_cell_that_is_run_again_trains_again(place):
     (planted / "state.npz").write_text("of an earlier run")
     assert place.run([TWO, FROZEN], jobs=1, rerun=True).exit_code == 0
     assert shared_epochs(place) == {TWO: 0, FROZEN: 3}
-    assert [detail for _, detail in place.attempts()] == [None] * 4
+    assert not [detail for _, detail in place.attempts() if "not begun from" in (detail or "")]
     assert not left.exists()
 
 
