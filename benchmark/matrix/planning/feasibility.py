@@ -87,7 +87,8 @@ def _of_learning_rates(template: CellTemplate) -> Iterator[str]:
 
 
 def _of_counts(data: Data) -> Iterator[str]:
-    train, test = _available(data.source, data.classes)
+    examples = _examples(data.source, data.classes).values()
+    train, test = map(sum, zip(*examples, strict=True)) if examples else (None, None)
     for key, asked, there in (
         ("train_examples", data.train_examples, train),
         ("test_examples", data.test_examples, test),
@@ -100,13 +101,13 @@ def _of_counts(data: Data) -> Iterator[str]:
 
 
 @cache
-def _available(source: str, classes: tuple[int, ...] | None) -> tuple[int | None, int | None]:
-    """Numbers of training and test examples of these classes; None where the source is unknown."""
+def _examples(source: str, classes: tuple[int, ...] | None) -> dict[str, tuple[int, int]]:
+    """Numbers of training and test examples of these classes, by name; empty where the source is unknown."""
     facts = SOURCES.get(source)
     if facts is None:
-        return None, None
+        return {}
     labels = range(len(facts.class_names)) if classes is None else classes
-    return sum(facts.train_per_class[label] for label in labels), sum(facts.test_per_class[label] for label in labels)
+    return {facts.class_names[label]: (facts.train_per_class[label], facts.test_per_class[label]) for label in labels}
 
 
 def _of_split(data: Data, examples: int | None) -> Iterator[str]:
@@ -125,13 +126,9 @@ def _untrained(
     source: str, classes: tuple[int, ...] | None, examples: int | None, validation_fraction: float
 ) -> tuple[str, ...]:
     """Names of the classes of which nothing would be left to train on, as far as the source is known."""
-    facts = SOURCES.get(source)
-    if facts is None:
-        return ()
-    labels = range(len(facts.class_names)) if classes is None else classes
-    totals = [facts.train_per_class[label] for label in labels]
-    left = training_counts(totals, examples, validation_fraction)
-    return tuple(facts.class_names[label] for label, count in zip(labels, left, strict=True) if not count)
+    there = _examples(source, classes)
+    left = training_counts([train for train, _ in there.values()], examples, validation_fraction)
+    return tuple(name for name, count in zip(there, left, strict=True) if not count)
 
 
 def unfit_parent(child: Cell, parent: Cell) -> str | None:

@@ -11,7 +11,7 @@ from benchmark.errors import NotFoundError
 from benchmark.results.read.cell_states import newest_executions
 from benchmark.results.read.rows import Row, fetch_rows, fetch_table, select_columns
 from benchmark.results.schema.reproductions import is_reproducing
-from benchmark.results.schema.tables import attempt, cell, execution, run, run_cell
+from benchmark.results.schema.tables import OUTCOMES, attempt, cell, execution, run, run_cell
 from benchmark.results.schema.views import columns_of
 from benchmark.results.store.database import Database
 from benchmark.status import Status
@@ -22,9 +22,7 @@ _LARGEST_ID = (1 << 31) - 1
 
 def runs(database: Database) -> list[Row]:
     """Reads all runs, oldest first, without the text of their matrix, with the number of cells of each outcome."""
-    counts = {
-        outcome: sa.func.count().filter(run_cell.c.outcome == outcome) for outcome in ("planned", "reused", "left_out")
-    }
+    counts = {outcome: sa.func.count().filter(run_cell.c.outcome == outcome) for outcome in OUTCOMES}
     columns = {column.name: column for column in run.c if column.name != "matrix_text"}
     joined = run.outerjoin(run_cell, run_cell.c.run_id == run.c.run_id)
     rows = select_columns({**columns, **counts}).select_from(joined).group_by(run.c.run_id).order_by(run.c.run_id)
