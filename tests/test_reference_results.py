@@ -24,7 +24,9 @@ class Clone(Workplace):
 
     @property
     def environment(self) -> dict[str, str]:
-        return {name: value for name, value in super().environment.items() if name != "BENCH_MACHINE"}
+        kept = {name: value for name, value in super().environment.items() if name != "BENCH_MACHINE"}
+        # beside the clone, as the user's cache is
+        return {**kept, "BENCH_CACHE": f"{self.directory}-cache"}
 
     def git(self, *arguments: str) -> str:
         identity = ("-c", "user.name=t", "-c", "user.email=t@example.org", "-c", "commit.gpgsign=false")

@@ -880,7 +880,10 @@ class TestChecking:
         recorder.start_attempt(run_id, cell(1).cell_id, MACHINE)
         assert check_database(database, None) == []
         (missing,) = check_database(database, tmp_path / "artifacts")
-        assert (missing.kind, missing.detail) == ("artifact", "is missing")
+        assert (missing.kind, missing.detail.partition(":")[0]) == (
+            "artifact",
+            "the folder is missing, with its 1 file",
+        )
 
     def test_a_number_that_changed_is_found_by_the_digest(self, database):
         recorder, run_id = begin(database, [cell(0), cell(1)])
@@ -933,7 +936,8 @@ class TestServer:
         try:
             with ExitStack() as held:
                 for number, place in enumerate(places, 1):
-                    monkeypatch.setattr(lock, "_label", lambda number=number: f"bench {number} host{number}")
+                    monkeypatch.setattr(lock.os, "getpid", lambda number=number: number)
+                    monkeypatch.setattr(lock.socket, "gethostname", lambda number=number: f"host{number}")
                     held.enter_context(lock_database(place))
                 for number, place in enumerate(places, 1):
                     with pytest.raises(BusyError, match=f"process {number} on host{number}"), lock_database(place):
