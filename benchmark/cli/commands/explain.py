@@ -105,6 +105,7 @@ def _question(
 ) -> Question:
     from benchmark.catalog.cache import PreparedDirectories, default_cache_root
     from benchmark.cli.cell_lookup import find_cell, trained_cell
+    from benchmark.reporting.figures.grad_cam_overlays import worth_explaining
     from benchmark.reporting.rows.predictions import decode
     from benchmark.results.read import queries
     from benchmark.scheduling.programs.grad_cam import Question
@@ -117,10 +118,11 @@ def _question(
     predictions = decode(stored) if stored else None
     if predictions is not None:
         _check_against(predictions, images, class_name)
+        images = images or [f"{TEST}{index}" for index in worth_explaining(predictions, SHOWN_BY_DEFAULT)]
     directory = PreparedDirectories(default_cache_root()).of(trained.cell.data)
     return Question(
         trained,
-        images or _worth_explaining(predictions),
+        images,
         class_name,
         directory if (directory / layout.META).is_file() else None,
         execution["data_fingerprint"],
@@ -140,12 +142,6 @@ def _check_against(predictions: Predictions, images: Sequence[str], class_name: 
                 f"{one_line(name)}: the cell was not tested on such an image; expected a number out of {tested.min()} to "
                 f"{tested.max()}, as in the pictures of its mistakes"
             )
-
-
-def _worth_explaining(predictions: Predictions | None) -> list[str]:
-    from benchmark.reporting.figures.grad_cam_overlays import worth_explaining
-
-    return [f"{TEST}{index}" for index in worth_explaining(predictions, SHOWN_BY_DEFAULT)] if predictions else []
 
 
 def _explain(question: Question, place: Path, named: str, *, keep: bool) -> tuple[list[dict[str, Any]], list[Path]]:

@@ -113,6 +113,7 @@ def command(
 
 def _load(database: str, text: str, here: str) -> Original:
     from benchmark.cli.cell_lookup import find_cell
+    from benchmark.matrix.cell import Cell
     from benchmark.matrix.plan import Plan
     from benchmark.results.read import queries
     from benchmark.results.schema.reproductions import run_name
@@ -134,7 +135,10 @@ def _load(database: str, text: str, here: str) -> Original:
                 "Run it first: bench run"
             )
         chosen = max(finished, key=lambda row: (row["machine"] == here, row["execution_id"]))
-        chain = _with_ancestors(opened, detail)
+        # the cell as it was recorded, and before it those whose weights it starts from
+        chain = [Cell.from_dict(json.loads(detail.cell["spec"]))]
+        while (parent := chain[0].parent_cell_id) is not None:
+            chain.insert(0, Cell.from_dict(json.loads(queries.cell_detail(opened, parent).cell["spec"])))
         seeds = _seeds(opened, cell_id, chosen["machine"])
         # the last matrix stays the one that reports take their comparisons from
         path, matrix = queries.latest_matrix_text(opened) or (layout.MATRIX, "")
@@ -145,17 +149,6 @@ def _load(database: str, text: str, here: str) -> Original:
         record=_record(detail, chosen, runs),
         seeds=seeds,
     )
-
-
-def _with_ancestors(database: Database, detail: CellDetail) -> list[Cell]:
-    """The cell as it was recorded, and before it those whose weights it starts from."""
-    from benchmark.matrix.cell import Cell
-    from benchmark.results.read import queries
-
-    chain = [Cell.from_dict(json.loads(detail.cell["spec"]))]
-    while (parent := chain[0].parent_cell_id) is not None:
-        chain.insert(0, Cell.from_dict(json.loads(queries.cell_detail(database, parent).cell["spec"])))
-    return chain
 
 
 def _check_identity(cell: Cell, version: str | None) -> None:
