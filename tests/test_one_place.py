@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import re
 import tomllib
 from collections.abc import Iterator
@@ -21,9 +22,14 @@ def name_of(path: Path) -> str:
     return path.relative_to(PACKAGE).as_posix()
 
 
+@functools.cache
+def parsed(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def literals(path: Path) -> Iterator[tuple[int, str]]:
     """Line and value of each text in a module, those within f-strings too, docstrings and attribute docs not."""
-    tree = ast.parse(path.read_text())
+    tree = parsed(path)
     described = {id(node.value) for node in ast.walk(tree) if isinstance(node, ast.Expr)}
     for node in ast.walk(tree):
         if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in described:
@@ -74,7 +80,7 @@ def publishes(call: ast.Call) -> bool:
 
 @pytest.mark.parametrize("path", [path for path in MODULES if name_of(path) not in MAY_PUBLISH], ids=name_of)
 def test_files_appear_whole_by_one_writer(path):
-    calls = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
+    calls = [node for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)]
     assert not [call.lineno for call in calls if publishes(call)]
 
 
@@ -117,7 +123,7 @@ def is_plural(node: ast.AST) -> bool:
 @pytest.mark.parametrize("path", [path for path in MODULES if name_of(path) not in MAY_COUNT], ids=name_of)
 def test_sizes_durations_and_plurals_are_written_in_one_place(path):
     assert not [line for line, text in literals(path) if text in {"KiB", "02d", " min"}]
-    assert not [node.lineno for node in ast.walk(ast.parse(path.read_text())) if is_plural(node)]
+    assert not [node.lineno for node in ast.walk(parsed(path)) if is_plural(node)]
 
 
 MAY_NAME_FILES = {
@@ -144,8 +150,7 @@ def test_files_are_named_in_one_place(path):
 def made_by_call(kind: str) -> list[str]:
     """The modules that build an object of a class."""
     calls = {
-        name_of(path): [node.func for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Call)]
-        for path in MODULES
+        name_of(path): [node.func for node in ast.walk(parsed(path)) if isinstance(node, ast.Call)] for path in MODULES
     }
     return [name for name, called in calls.items() if any(getattr(function, "id", "") == kind for function in called)]
 

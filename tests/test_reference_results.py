@@ -141,6 +141,7 @@ def test_no_run_writes_to_the_file_that_comes_with_bench(clone, name):
     assert not Path(f"{RESULTS}.lock").exists()
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tf
 def test_a_cell_of_the_reference_is_reproduced_in_a_file_that_begins_anew(clone):
     """The new execution has the number that the original has in the reference."""
