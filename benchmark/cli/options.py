@@ -200,6 +200,24 @@ def machine_option(default: str) -> Callable[[Function], Function]:
     )
 
 
+def worker_options(which: str) -> Callable[[Function], Function]:
+    """`--isolation`, `--offline` and `--allow-plugins`: how `which` (each, the) worker is made, and what it may do."""
+
+    def decorate(function: Function) -> Function:
+        trust = "Let the Python files of [plugins] run that you have not trusted for good."
+        function = click.option("--allow-plugins", is_flag=True, help=trust)(function)
+        function = click.option("--offline", is_flag=True, help="Never download anything.")(function)
+        return click.option(
+            "--isolation",
+            type=click.Choice(["auto", "fork", "spawn"]),
+            default="auto",
+            show_default=True,
+            help=f"How {which} worker process is made.",
+        )(function)
+
+    return decorate
+
+
 def format_option(*formats: str, default: str = "table") -> Callable[[Function], Function]:
     """`--format`, with `table`, `json` and `csv` unless others are named."""
     return click.option(

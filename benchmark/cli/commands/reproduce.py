@@ -12,7 +12,7 @@ import click
 from benchmark import layout
 from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
-from benchmark.cli.options import database_option, format_option, machine_option, verb
+from benchmark.cli.options import database_option, format_option, machine_option, verb, worker_options
 from benchmark.cli.start_run import run_options, run_plan
 from benchmark.errors import CellsFailedError, NotFoundError, UserError
 from benchmark.status import FINAL
@@ -55,17 +55,7 @@ class Original:
 @click.argument("cell")
 @database_option
 @machine_option("the host name")
-@click.option(
-    "--isolation",
-    type=click.Choice(["auto", "fork", "spawn"]),
-    default="auto",
-    show_default=True,
-    help="How the worker process is made.",
-)
-@click.option("--offline", is_flag=True, help="Never download anything.")
-@click.option(
-    "--allow-plugins", is_flag=True, help="Let the Python files of [plugins] run that you have not trusted for good."
-)
+@worker_options("the")
 @format_option()
 def command(
     cell: str,

@@ -18,6 +18,7 @@ from benchmark.cli.options import (
     machine_option,
     matrix_options,
     verb,
+    worker_options,
 )
 from benchmark.cli.run_forecast import history
 from benchmark.cli.start_run import run_options, run_plan
@@ -61,17 +62,7 @@ SHOWN_REASONS = 5
 @click.option("--fail-fast", is_flag=True, help="Stop at the first cell that fails.")
 @click.option("--timeout", type=Duration(), metavar="TIME", help="Longest time of one attempt: 90, 45s, 15m, 2h.")
 @click.option("--exclusive", is_flag=True, help="One cell at a time, so that timings have no neighbours.")
-@click.option(
-    "--isolation",
-    type=click.Choice(["auto", "fork", "spawn"]),
-    default="auto",
-    show_default=True,
-    help="How each worker process is made.",
-)
-@click.option("--offline", is_flag=True, help="Never download anything.")
-@click.option(
-    "--allow-plugins", is_flag=True, help="Let the Python files of [plugins] run that you have not trusted for good."
-)
+@worker_options("each")
 @click.option("--wait", is_flag=True, help="Wait while another run holds the database, instead of ending with 75.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done with these options.")
 @click.option(

@@ -30,6 +30,7 @@ from benchmark.catalog.facts import PLUGIN
 from benchmark.errors import BenchError
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Architecture, Data
+from benchmark.matrix.identity import with_lists
 from benchmark.matrix.reading.plugins import entry_point, package_code, read_code
 from benchmark.matrix.trust import exposure, trusted_digests
 from benchmark.status import Cause
@@ -64,7 +65,7 @@ def plugin_model(architecture: Architecture, data: Data, images: Any, *, allowed
     name = architecture.name.removeprefix(PLUGIN)
     function, place = _function(name, architecture, allowed=allowed)
     shape = (data.image_size, data.image_size, data.channels)
-    given = {key: _with_lists(value) for key, value in architecture.parameters}
+    given = {key: with_lists(value) for key, value in architecture.parameters}
     arguments = {"input_shape": shape, "num_classes": data.num_classes, **given}
     _check_arguments(function, arguments, name, place)
     with _as_plugin_error(place, architecture.file):
@@ -243,11 +244,6 @@ def _line_of(error: BaseException, place: str, file: str | None) -> str:
         return f"{file}:{error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
     return f"{file}:{lines[-1]}" if lines else place
-
-
-def _with_lists(value: Any) -> Any:
-    """A parameter with lists as in the matrix instead of tuples."""
-    return [_with_lists(item) for item in value] if isinstance(value, tuple) else value
 
 
 def _check_arguments(function: Build, arguments: Mapping[str, Any], name: str, place: str) -> None:
