@@ -37,7 +37,7 @@ from benchmark.events import (
 from benchmark.matrix.cell import Weights
 from benchmark.matrix.plan import LeftOut
 from benchmark.results.care.check import check_database
-from benchmark.results.read import queries, user_query
+from benchmark.results.read import durations, queries, runs, user_query
 from benchmark.results.read.cell_states import recorded
 from benchmark.results.schema.tables import VERSION_TABLE, execution, metadata, prediction, run
 from benchmark.results.schema.tables import epoch as epoch_table
@@ -623,7 +623,7 @@ class TestResuming:
             ("interrupted", "abandoned"),
             ("completed", None),
         ]
-        states = {row["run_id"]: row["state"] for row in queries.runs(database)}
+        states = {row["run_id"]: row["state"] for row in runs.all_runs(database).values()}
         assert states == {run_id: "abandoned", own: "running"}
         (found,) = queries.cell_detail(database, cell(0).cell_id).attempts
         assert (found["state"], found["last_epoch"], found["finished_utc"]) == ("abandoned", 1, None)
@@ -636,7 +636,7 @@ class TestResuming:
         recorder.finish_attempt(waiting.attempt_id, state="oom", will_retry=True)
         recorder.finish_run(run_id, "interrupted", 130)
         assert {(row["status"], row["cause"]) for row in queries.results(database)} == {("interrupted", "interrupted")}
-        (ended,) = queries.runs(database)
+        (ended,) = runs.all_runs(database).values()
         assert (ended["state"], ended["exit_code"]) == ("interrupted", 130)
         assert ended["finished_utc"] >= ended["started_utc"]
 
@@ -653,11 +653,11 @@ class TestCells:
         found = queries.cell_detail(database, cell().cell_id).cell
         assert (found["strategy"], found["strategy_label"], found["first_run_id"]) == ("plain", "Plain", 1)
         assert '"strategy": "plain"' in found["spec"]
-        assert [(row["outcome"], row["strategy"]) for row in queries.run_cells(database, 1)] == [
+        assert [(row["outcome"], row["strategy"]) for row in runs.run_cells(database, 1)] == [
             ("planned", "scratch"),
             ("planned", "scratch"),
         ]
-        rows = queries.run_cells(database, 2)
+        rows = runs.run_cells(database, 2)
         assert [(row["outcome"], row["status"]) for row in rows] == [
             ("planned", "pending"),
             ("reused", "pending"),
@@ -735,19 +735,19 @@ class TestReading:
         assert told["traced"] is True
 
     def test_progress_is_read_from_the_database(self, filled):
-        progress = queries.run_progress(filled)
+        progress = runs.run_progress(filled)
         assert progress.counts == {"completed": 1, "running": 1, "pending": 1, "skipped": 1}
         (running,) = progress.running
         assert (running["cell_id"], running["epochs"], running["epochs_planned"]) == (cell(1).cell_id, 1, 5)
         assert progress.run["state"] == "running"
-        assert queries.run_progress(filled, progress.run["run_id"]) == progress
+        assert runs.run_progress(filled, progress.run["run_id"]) == progress
         with pytest.raises(NotFoundError, match="run 99"):
-            queries.run_progress(filled, 99)
+            runs.run_progress(filled, 99)
 
     def test_a_new_run_does_not_take_an_earlier_runs_interruption_for_its_own(self, filled):
         begin(filled, [cell(0), cell(1), cell(2)], reused={cell(0).cell_id})
-        assert queries.run_progress(filled).counts == {"completed": 1, "pending": 2}
-        assert queries.run_progress(filled, 1).counts == {"completed": 1, "interrupted": 1, "pending": 1, "skipped": 1}
+        assert runs.run_progress(filled).counts == {"completed": 1, "pending": 2}
+        assert runs.run_progress(filled, 1).counts == {"completed": 1, "interrupted": 1, "pending": 1, "skipped": 1}
 
     def test_cells_are_found_by_the_beginning_of_their_id(self, filled):
         detail = queries.cell_detail(filled, cell().cell_id[:4].upper())
@@ -772,35 +772,35 @@ class TestReading:
     def test_the_newest_matrix_and_the_past_durations_are_there(self, filled):
         assert queries.latest_matrix_text(filled) == ("m.toml", "[matrix]\n")
         assert queries.latest_matrix_text(filled, "elsewhere") is None
-        (past,) = queries.durations(filled, MACHINE)
+        (past,) = durations.totals(filled, MACHINE)
         assert past == {"cell_id": cell().cell_id, "total_seconds": 9.0}
 
     def test_one_reading_statement_is_answered(self, filled, target):
-        columns, rows = queries.read_only_query(
+        columns, rows = user_query.read_only_query(
             filled, "SELECT status, count(*) AS n FROM results GROUP BY 1 ORDER BY 1;"
         )
         assert (columns, rows) == (["status", "n"], [("completed", 1), ("running", 1)])
-        assert queries.read_only_query(filled, "SELECT '50%' AS share")[1] == [("50%",)]
+        assert user_query.read_only_query(filled, "SELECT '50%' AS share")[1] == [("50%",)]
 
     def test_any_other_statement_is_the_users_mistake_and_does_nothing(self, filled, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
-        before = queries.runs(filled)
+        before = runs.all_runs(filled)
         for sql in REFUSED:
             with pytest.raises(UserError, match=r"query: .*Write one SELECT"):
-                queries.read_only_query(filled, sql)
-        assert queries.runs(filled) == before
+                user_query.read_only_query(filled, sql)
+        assert runs.all_runs(filled) == before
         assert not (tmp_path / "copy.sqlite").exists()
 
     def test_an_endless_statement_is_broken_off(self, filled):
         sql = "WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n) SELECT count(*) FROM n"
         with pytest.raises(UserError, match=r"longer than 0\.3 seconds"):
-            queries.read_only_query(filled, sql, limit_seconds=0.3)
+            user_query.read_only_query(filled, sql, limit_seconds=0.3)
 
     def test_an_answer_without_end_is_broken_off(self, filled, monkeypatch):
         monkeypatch.setattr(user_query, "MOST_ROWS", 3)
-        assert len(queries.read_only_query(filled, "SELECT epoch FROM history LIMIT 3")[1]) == 3
+        assert len(user_query.read_only_query(filled, "SELECT epoch FROM history LIMIT 3")[1]) == 3
         with pytest.raises(UserError, match="more than 3 rows"):
-            queries.read_only_query(filled, "SELECT epoch FROM history")
+            user_query.read_only_query(filled, "SELECT epoch FROM history")
 
 
 class TestLock:

@@ -500,7 +500,7 @@ def test_nothing_in_the_package_opens_the_database_file_itself():
         "artifact_folder.py",
         "location.py",
         "reference.py",
-        "snapshot.py",
+        "backup.py",
         "check.py",
         "merge.py",
         "pages.py",

@@ -14,7 +14,8 @@ from results_samples import MACHINE, begin, cell, run_cell
 
 from benchmark.errors import BusyError, NotFoundError, SchemaError
 from benchmark.results.care.check import check_database
-from benchmark.results.read.queries import cell_detail, history, predictions, results, run_cells, runs
+from benchmark.results.read.queries import cell_detail, history, predictions, results
+from benchmark.results.read.runs import all_runs, run_cells
 from benchmark.results.schema import migrate, versions
 from benchmark.results.schema.tables import SCHEMA_VERSION, TABLES
 from benchmark.results.store import upgrade
@@ -125,7 +126,7 @@ def test_an_older_database_is_refused_until_it_is_upgraded_and_a_copy_is_kept(pa
     assert query(path, "PRAGMA foreign_key_check") == []
     with open_database(path, mode="write") as database:
         begin(database, [cell()])
-        assert len(runs(database)) == 2
+        assert len(all_runs(database)) == 2
     again = upgrade_database(path)
     assert (again.old, again.new, again.backup) == (2, 2, None)
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from results_samples import FACTS, MACHINE, STAGE, begin, cell, epoch
 
 from benchmark.matrix.cell import Cell, Stage, Weights
-from benchmark.results.read.queries import read_only_query
+from benchmark.results.read.user_query import read_only_query
 from benchmark.results.schema.nan_values import nan_to_null, null_to_nan
 from benchmark.results.store.database import open_database
 from benchmark.results.write.outcome import images_per_second

@@ -24,7 +24,7 @@ class History:
 
     Attributes:
         recorded: What it has of cells; see `results.read.cell_states`.
-        durations: See `results.read.queries.durations`.
+        durations: See `results.read.durations.totals`.
         efforts: See `results.read.durations.efforts`.
         trials: See `forecast.trial_store`; None to do without.
         starts: See `results.read.durations.starts`.
@@ -145,7 +145,7 @@ def history(database: str, options: RunOptions) -> History:
     if path is not None and not path.exists():
         return History(trials=trials)
     from benchmark.errors import NotFoundError
-    from benchmark.results.read import cell_states, durations, queries
+    from benchmark.results.read import cell_states, durations
     from benchmark.results.store.database import open_database
 
     try:
@@ -155,7 +155,7 @@ def history(database: str, options: RunOptions) -> History:
     with opened:
         return History(
             cell_states.recorded(opened, machine),
-            queries.durations(opened, machine),
+            durations.totals(opened, machine),
             durations.efforts(opened, machine),
             trials,
             durations.starts(opened, machine),

@@ -21,8 +21,7 @@ from benchmark.forecast.trial_store import TrialStore
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
 from benchmark.results.read.cell_states import recorded
-from benchmark.results.read.durations import efforts, starts
-from benchmark.results.read.queries import durations
+from benchmark.results.read.durations import efforts, starts, totals
 from benchmark.results.records import Recorded, RunFacts
 from benchmark.results.store.artifact_folder import claim
 from benchmark.results.store.database import Database
@@ -85,7 +84,7 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
         if trains(cell.backend):
             options.directories.of(cell.data)
 
-    measured = durations(database, options.machine), efforts(database, options.machine)
+    measured = totals(database, options.machine), efforts(database, options.machine)
     known = Durations(*measured, TrialStore(options.cache_root).find, starts(database, options.machine))
     to_train = [cell for cell in assignment.run if cell.cell_id not in assignment.idle]
     forecast_seconds = run_seconds(to_train, known, slots_of(options).room)

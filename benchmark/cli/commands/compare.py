@@ -41,11 +41,11 @@ def command(a: str, b: str, database: str, machine: str | None, fail_if: str | N
     from benchmark.cli.cell_lookup import selected_results
     from benchmark.reporting.compare import compare_selections
     from benchmark.reporting.rows.latest import with_environment
-    from benchmark.results.read import queries
+    from benchmark.results.read.runs import all_runs
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
-        runs = queries.runs(opened)
+        runs = list(all_runs(opened).values())
         first, second = (with_environment(selected_results(opened, [side]), runs) for side in (a, b))
     comparison = compare_selections(first, second, machine=machine)
     print_report(comparison.report, output_format)

@@ -108,12 +108,12 @@ def command(
         output.write_rows(rows, columns, output_format)
         return
     from benchmark.cli.cell_lookup import selected_results
-    from benchmark.results.read import queries
+    from benchmark.results.read.runs import all_runs
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
         if kind == "runs":
-            output.write_rows(queries.runs(opened), RUN_COLUMNS, output_format, empty="no runs yet")
+            output.write_rows(list(all_runs(opened).values()), RUN_COLUMNS, output_format, empty="no runs yet")
             return
         found = selected_results(opened, select, exclude, newest=True, may_be_none=True, machine=machine)
     rows = [{key: row[key] for key in row if key not in NOT_LISTED} for row in found]

@@ -33,7 +33,7 @@ def command(sql: str, database: str, output_format: str, limit_seconds: float) -
     SQL is one statement that only reads; `-` takes it from standard input. The views `results` (one row for each
     execution of a cell) and `history` (one row for each epoch) are made for questions.
     """
-    from benchmark.results.read.queries import read_only_query
+    from benchmark.results.read.user_query import read_only_query
     from benchmark.results.store.database import open_database
 
     statement = sys.stdin.read() if sql == "-" else sql

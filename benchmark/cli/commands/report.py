@@ -123,14 +123,15 @@ def _build(
     from benchmark.cli.cell_lookup import check_machine, selected_results, stored_predictions
     from benchmark.reporting.report import ReportOptions, build_report, shown_groups, shown_transfers
     from benchmark.results.read import queries
+    from benchmark.results.read.runs import all_runs, run_cells
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
-        runs = queries.runs(opened)
+        runs = list(all_runs(opened).values())
         rows = selected_results(opened, select, exclude)
         check_machine(rows, machine)
         last = [run for run in runs if machine is None or run["machine"] == machine][-1:]
-        planned = queries.run_cells(opened, last[0]["run_id"]) if last else []
+        planned = run_cells(opened, last[0]["run_id"]) if last else []
         stored = queries.latest_matrix_text(opened, machine)
         options = ReportOptions(
             machine=machine,

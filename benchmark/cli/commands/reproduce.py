@@ -106,13 +106,14 @@ def _load(database: str, text: str, here: str) -> Original:
     from benchmark.matrix.cell import Cell
     from benchmark.matrix.plan import Plan
     from benchmark.results.read import queries
+    from benchmark.results.read.runs import all_runs
     from benchmark.results.schema.reproductions import run_name
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
         detail = queries.cell_detail(opened, find_cell(opened, text))
         cell_id = detail.cell["cell_id"]
-        runs = {row["run_id"]: row for row in queries.runs(opened)}
+        runs = all_runs(opened)
         # an earlier reproduction is not what is to be reproduced
         finished = [
             row
@@ -175,11 +176,12 @@ def _record(detail: CellDetail, execution: Mapping[str, Any], runs: Mapping[int,
 
 def _outcome(database: str, cell_id: str, here: str, original: Original) -> dict[str, Any]:
     from benchmark.results.read import queries
+    from benchmark.results.read.runs import all_runs
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
         detail = queries.cell_detail(opened, cell_id)
-        runs = {row["run_id"]: row for row in queries.runs(opened)}
+        runs = all_runs(opened)
     newest = max(detail.executions, key=lambda row: (row["machine"] == here, row["execution_id"]))
     # numbers begin at 1 again where the original stands in the reference results
     if all(newest[key] == original.record[key] for key in ("execution_id", "started_utc")):

@@ -56,12 +56,13 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
     from benchmark.reporting.figures.figure_index import figures_of
     from benchmark.reporting.rows.phases import phases_of
     from benchmark.results.read import queries
+    from benchmark.results.read.runs import all_runs
     from benchmark.results.store.artifact_folder import folder_of
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
         detail = queries.cell_detail(opened, find_cell(opened, text))
-        runs = {row["run_id"]: row for row in queries.runs(opened)}
+        runs = all_runs(opened)
         chosen = _choose(detail.executions, machine, detail.cell["cell_id"])
         predicted = stored_predictions(opened)([chosen["execution_id"]]) if chosen else {}
     run = runs.get(chosen["run_id"], {}) if chosen else {}

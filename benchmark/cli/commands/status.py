@@ -75,7 +75,7 @@ def command(database: str, run_id: int | None, follow: bool, output_format: str)
 
 
 def _load(database: str, run_id: int | None) -> RunProgress:
-    from benchmark.results.read.queries import run_progress
+    from benchmark.results.read.runs import run_progress
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:

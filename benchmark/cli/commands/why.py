@@ -120,12 +120,13 @@ def _of_planned(opened: Database, cell: Cell, planned: Mapping[str, Cell], optio
     """A cell of the matrix: what the next run does with it."""
     from benchmark.cli.texts.why_text import history_of, neighbours
     from benchmark.results.read import cell_states, queries
+    from benchmark.results.read.runs import all_runs
     from benchmark.scheduling.decisions.reuse import decide
 
     recorded = _recorded(opened, cell)
     decision = decide(list(planned.values()), cell_states.recorded(opened, options.machine), options)[cell.cell_id]
     executions = queries.cell_detail(opened, cell.cell_id).executions if cell.cell_id in recorded else []
-    runs = {row["run_id"]: row for row in queries.runs(opened)}
+    runs = all_runs(opened)
     near = [] if executions else neighbours(cell, recorded, planned)
     return _document(cell, decision, near, history_of(executions, runs))
 
@@ -136,10 +137,11 @@ def _of_recorded(opened: Database, text: str, planned: Mapping[str, Cell], path:
     from benchmark.cli.texts.why_text import Neighbour, changes, history_of, neighbours
     from benchmark.matrix.cell import Cell
     from benchmark.results.read import queries
+    from benchmark.results.read.runs import all_runs
     from benchmark.scheduling.decisions.reuse import Decision
 
     detail = queries.cell_detail(opened, find_cell(opened, text))
-    runs = {row["run_id"]: row for row in queries.runs(opened)}
+    runs = all_runs(opened)
     cell = Cell.from_dict(json.loads(detail.cell["spec"]))
     recorded = _recorded(opened, cell)
     near = [

@@ -24,6 +24,16 @@ _MEANS = ("epochs", "setup_seconds", "first_epoch_seconds", "fit_seconds", "shar
 _RECENT_RUNS = 5
 
 
+def totals(database: Database, machine: str) -> list[Row]:
+    """Reads how long each completed execution on a machine took, oldest first: `cell_id`, `total_seconds`."""
+    rows = (
+        sa.select(execution.c.cell_id, execution.c.total_seconds)
+        .where(execution.c.machine == machine, execution.c.status == Status.COMPLETED)
+        .order_by(execution.c.execution_id)
+    )
+    return fetch_rows(database, rows)
+
+
 def efforts(database: Database, machine: str) -> list[Row]:
     """Mean durations of the completed executions on a machine, one row for all with equal `_SIMILAR_BY` columns.
 

@@ -13,19 +13,11 @@ from benchmark import layout
 from benchmark.errors import NotFoundError, UserError
 from benchmark.results.read.cell_states import newest_executions
 from benchmark.results.read.rows import Row, fetch_rows, fetch_table, select_epochs, select_executions
-from benchmark.results.read.runs import RunProgress, run_cells, run_progress, runs
-from benchmark.results.read.user_query import read_only_query
 from benchmark.results.records import PredictionRow
 from benchmark.results.schema.reproductions import is_reproduction
 from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
 from benchmark.results.schema.views import HISTORY, RESULTS, columns_of
 from benchmark.results.store.database import Database
-from benchmark.status import Status
-
-__all__ = [
-    "CellDetail", "RunProgress", "cell_detail", "cell_specs", "durations", "history", "latest_matrix_text",
-    "predictions", "read_only_query", "results", "run_cells", "run_progress", "runs",
-]  # fmt: skip
 
 SHORTEST_PREFIX = 4
 _IDS_AT_ONCE = 1000
@@ -173,13 +165,3 @@ def latest_matrix_text(database: Database, machine: str | None = None) -> tuple[
         rows = rows.where(run.c.machine == machine)
     newest = fetch_rows(database, rows.order_by(run.c.run_id.desc()).limit(1))
     return (newest[0]["matrix_path"] or layout.MATRIX, newest[0]["matrix_text"]) if newest else None
-
-
-def durations(database: Database, machine: str) -> list[Row]:
-    """Reads how long completed executions on a machine took, oldest first, for the forecast."""
-    rows = (
-        sa.select(execution.c.cell_id, execution.c.total_seconds)
-        .where(execution.c.machine == machine, execution.c.status == Status.COMPLETED)
-        .order_by(execution.c.execution_id)
-    )
-    return fetch_rows(database, rows)

@@ -20,13 +20,13 @@ _LARGEST_ID = (1 << 31) - 1
 """Of an INTEGER column of PostgreSQL, which refuses to compare it with a larger number."""
 
 
-def runs(database: Database) -> list[Row]:
-    """Reads all runs, oldest first, without the text of their matrix, with the number of cells of each outcome."""
+def all_runs(database: Database) -> dict[int, Row]:
+    """Reads all runs by their id, oldest first, without the text of their matrix, with the number of cells of each outcome."""
     counts = {outcome: sa.func.count().filter(run_cell.c.outcome == outcome) for outcome in OUTCOMES}
     columns = {column.name: column for column in run.c if column.name != "matrix_text"}
     joined = run.outerjoin(run_cell, run_cell.c.run_id == run.c.run_id)
     rows = select_columns({**columns, **counts}).select_from(joined).group_by(run.c.run_id).order_by(run.c.run_id)
-    return fetch_rows(database, rows)
+    return {row["run_id"]: row for row in fetch_rows(database, rows)}
 
 
 def run_cells(database: Database, run_id: int) -> list[Row]:
