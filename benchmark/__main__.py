@@ -15,11 +15,11 @@ def main() -> None:
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
     from benchmark.cli import interruption
-    from benchmark.cli.main import main as bench
+    from benchmark.cli.main import bench
 
     interruption.listen()
     try:
-        bench()
+        bench(prog_name="bench")
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
 

@@ -12,18 +12,16 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path("/sys/fs/cgroup")
+"""Where the control groups are mounted."""
+
 MEMBERSHIP = Path("/proc/self/cgroup")
+"""Names those of this process, `hierarchy:controllers:path` a line (cgroups(7))."""
 
 
-def cpu_quota(root: Path = ROOT, membership: Path = MEMBERSHIP) -> float | None:
-    """How many processors' time the narrowest group around this process may use; None for no limit.
-
-    Args:
-        root: Where the control groups are mounted.
-        membership: The file that names those of this process, `hierarchy:controllers:path` a line (cgroups(7)).
-    """
+def cpu_quota() -> float | None:
+    """How many processors' time the narrowest group around this process may use; None for no limit."""
     quotas = []
-    for group in _groups("cpu", root, membership):
+    for group in _groups("cpu"):
         quota, _, period = _text(group / "cpu.max").partition(" ")
         if not quota:
             quota, period = _text(group / "cpu.cfs_quota_us"), _text(group / "cpu.cfs_period_us")
@@ -32,16 +30,16 @@ def cpu_quota(root: Path = ROOT, membership: Path = MEMBERSHIP) -> float | None:
     return min(quotas, default=None)
 
 
-def memory_limit_bytes(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int | None:
-    """The smallest limit on memory around this process, in bytes; None for no limit. Arguments as of `cpu_quota`."""
-    groups = _groups("memory", root, membership)
+def memory_limit_bytes() -> int | None:
+    """The smallest limit on memory around this process, in bytes; None for no limit."""
+    groups = _groups("memory")
     limits = [_text(group / name) for group in groups for name in ("memory.max", "memory.limit_in_bytes")]
     return min((int(limit) for limit in limits if limit.isdecimal()), default=None)
 
 
-def oom_kills(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int:
+def oom_kills() -> int:
     """Processes of our group that the kernel has killed for memory so far; 0 where it does not say."""
-    for group in _groups("memory", root, membership):
+    for group in _groups("memory"):
         for name in ("memory.events", "memory.oom_control"):
             counts = dict(line.split() for line in _text(group / name).splitlines())
             if "oom_kill" in counts:
@@ -49,22 +47,22 @@ def oom_kills(root: Path = ROOT, membership: Path = MEMBERSHIP) -> int:
     return 0
 
 
-def _groups(controller: str, root: Path, membership: Path) -> Iterator[Path]:
+def _groups(controller: str) -> Iterator[Path]:
     """The folders of the groups that hold this process, the innermost first, as far as they can be seen from here.
 
     In a container the path may be that on the host, of which nothing is mounted but its own group, at the root.
     """
     places = []
-    for line in _text(membership).splitlines():
+    for line in _text(MEMBERSHIP).splitlines():
         _, controllers, path = line.split(":", 2)
         if controller in controllers.split(","):
-            places += [(root / controllers, path), (root / controller, path)]
+            places += [(ROOT / controllers, path), (ROOT / controller, path)]
         elif not controllers:
-            places += [(root, path), (root / "unified", path)]
+            places += [(ROOT, path), (ROOT / "unified", path)]
     for mount, path in places:
         inner = mount / path.lstrip("/")
         yield from (folder for folder in (inner, *inner.parents) if folder.is_relative_to(mount))
-    yield root
+    yield ROOT
 
 
 def _text(path: Path) -> str:

@@ -9,8 +9,7 @@
     │   ├── DiskError         4   the disk is full or gave an error, which may pass
     │   └── SchemaError       4   the database is older, newer, or not ours
     │       └── NewerRecordError  4  a recorded cell is newer
-    ├── BusyError            75   another `bench run` holds this database
-    └── InterruptedRunError  130, 143
+    └── BusyError            75   another `bench run` holds this database
 
 A message has four parts: what went wrong and where, what was expected, what was found, and the cure.
 """
@@ -117,14 +116,6 @@ class BusyError(BenchError):
     """Another `bench run` holds this database."""
 
     exit_code = 75
-
-
-class InterruptedRunError(BenchError):
-    """A signal stopped the run; the next `bench run` resumes unfinished cells."""
-
-    def __init__(self, message: str, exit_code: int) -> None:
-        super().__init__(message)
-        self.exit_code = exit_code
 
 
 _EXHAUSTED = {

@@ -17,7 +17,7 @@ from benchmark import __version__
 from benchmark.cli import error_exit
 from benchmark.cli.main import VERBS, bench
 from benchmark.cli.verb_group import VerbGroup
-from benchmark.errors import BusyError, CellsFailedError, InterruptedRunError, MatrixError, Problem, StorageError
+from benchmark.errors import BusyError, CellsFailedError, MatrixError, Problem, StorageError
 
 
 @pytest.fixture
@@ -109,8 +109,6 @@ def test_a_slip_of_the_fingers_is_answered_with_the_nearest_name(words, suggesti
         (CellsFailedError("3 cells failed"), 3),
         (StorageError("disk full"), 4),
         (BusyError("held by pid 7"), 75),
-        (InterruptedRunError("stopped", 130), 130),
-        (InterruptedRunError("stopped", 143), 143),
         (OSError(errno.ENOSPC, "No space left on device", "x"), 4),
         (OSError(errno.EFBIG, "File too large"), 4),
         (OSError(errno.EMFILE, "Too many open files", "x"), 4),

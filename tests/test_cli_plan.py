@@ -114,6 +114,13 @@ def cells():
     return parse_matrix(MATRIX.replace('"fake"', '"tensorflow"'), "m", machine_kind=MachineKind(0, 2)).cells
 
 
+def knowing(efforts=()) -> History:
+    from benchmark.forecast.estimate import Durations
+    from benchmark.results.records import Recorded
+
+    return History(Recorded(), Durations(efforts=efforts))
+
+
 def effort(cell, seconds: float) -> dict:
     return {
         "spec": json.dumps(cell.to_dict()), "executions": 1, "epochs": cell.epochs, "setup_seconds": 0.1,
@@ -123,7 +130,7 @@ def effort(cell, seconds: float) -> dict:
 
 def test_a_machine_without_a_record_is_told_what_is_usual(monkeypatch):
     monkeypatch.setattr("benchmark.machine.available_cores", lambda: (0, 1))
-    found = expect(cells(), History(), None)
+    found = expect(cells(), knowing(), None)
     assert (found.known_cells, found.cells) == (0, len(cells()))
     assert 5 < found.wall_seconds < 120
     assert "no cell of these models has been measured on this machine yet" in "\n".join(found.in_words())
@@ -132,7 +139,7 @@ def test_a_machine_without_a_record_is_told_what_is_usual(monkeypatch):
 def test_like_cells_make_a_forecast(monkeypatch):
     monkeypatch.setattr("benchmark.machine.available_cores", lambda: (0, 1))
     some = [cell for cell in cells() if (cell.model, cell.dataset) == ("simple_cnn", "digits")]
-    known = History(efforts=[effort(cell, 10.0) for cell in (some[0], some[-1])])
+    known = knowing(effort(cell, 10.0) for cell in (some[0], some[-1]))
     found = expect(some, known, None)
     assert (found.cells, found.known_cells, found.work_seconds) == (6, 6, 60.0)
     assert found.wall_seconds == pytest.approx(34, abs=1)
@@ -147,7 +154,7 @@ def test_like_cells_make_a_forecast(monkeypatch):
 def test_a_budget_names_the_cells_that_fit(monkeypatch):
     monkeypatch.setattr("benchmark.machine.available_cores", lambda: (0, 1))
     some = [cell for cell in cells() if (cell.model, cell.dataset) == ("simple_cnn", "digits")]
-    known = History(efforts=[effort(some[0], 10.0), effort(some[-1], 20.0)])
+    known = knowing([effort(some[0], 10.0), effort(some[-1], 20.0)])
     found = expect(some, known, None, 30.0)
     # 26 s after the imports are enough for two long ones or four short ones
     assert {found.of_cell(cell.cell_id)["fits"] for cell in some[:3]} == {False}
@@ -178,4 +185,4 @@ def test_a_run_says_how_good_its_forecast_was(place):
 
 
 def test_where_nothing_runs_nothing_is_forecast():
-    assert expect([], History(), None).in_words() == ["forecast: nothing to do"]
+    assert expect([], knowing(), None).in_words() == ["forecast: nothing to do"]

@@ -52,21 +52,29 @@ TREES = {
 }  # fmt: skip
 
 
+@pytest.fixture
+def groups(tmp_path, monkeypatch):
+    """The folder of the groups and the file of membership that are read instead of the system's own."""
+    monkeypatch.setattr(control_groups, "ROOT", tmp_path / "groups")
+    monkeypatch.setattr(control_groups, "MEMBERSHIP", tmp_path / "membership")
+    return tmp_path / "groups", tmp_path / "membership"
+
+
 @pytest.fixture(params=TREES)
-def tree(request, tmp_path):
+def limits(request, groups):
     membership, files, cores, memory = TREES[request.param]
-    (tmp_path / "membership").write_text(membership + "\n")
+    groups[1].write_text(membership + "\n")
     for name, text in files.items():
-        path = tmp_path / "groups" / name
+        path = groups[0] / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text + "\n")
-    return (tmp_path / "groups", tmp_path / "membership"), cores, memory
+    return cores, memory
 
 
-def test_the_narrowest_group_around_this_process_is_what_counts(tree):
-    place, cores, memory = tree
-    assert control_groups.cpu_quota(*place) == cores
-    assert control_groups.memory_limit_bytes(*place) == memory
+def test_the_narrowest_group_around_this_process_is_what_counts(limits):
+    cores, memory = limits
+    assert control_groups.cpu_quota() == cores
+    assert control_groups.memory_limit_bytes() == memory
 
 
 @pytest.mark.parametrize(("quota", "cores"), [(None, 8), (0.2, 1), (1.0, 1), (1.9, 1), (2.5, 2), (8.0, 8), (64.0, 8)])
@@ -87,9 +95,10 @@ def test_a_limit_on_memory_is_the_memory_of_the_machine(monkeypatch):
     ("membership", "name"),
     [("0::/a", "a/memory.events"), ("4:memory:/a", "memory/a/memory.oom_control"), ("0::/docker/1", "memory.events")],
 )
-def test_kills_for_memory_are_counted(membership, name, tmp_path):
-    (tmp_path / "membership").write_text(membership)
-    assert control_groups.oom_kills(tmp_path, tmp_path / "membership") == 0
-    (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
-    (tmp_path / name).write_text("oom 2\noom_kill 3\n")
-    assert control_groups.oom_kills(tmp_path, tmp_path / "membership") == 3
+def test_kills_for_memory_are_counted(membership, name, groups):
+    root, members = groups
+    members.write_text(membership)
+    assert control_groups.oom_kills() == 0
+    (root / name).parent.mkdir(parents=True, exist_ok=True)
+    (root / name).write_text("oom 2\noom_kill 3\n")
+    assert control_groups.oom_kills() == 3

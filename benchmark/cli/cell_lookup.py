@@ -3,22 +3,23 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Collection, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark import units
 from benchmark.catalog.backends import trains
 from benchmark.cli.cell_names import short_id
 from benchmark.errors import NotFoundError, UserError
+from benchmark.matrix.selection import NAME_KEYS, Selection, parse_selection
+from benchmark.matrix.settings import cell_settings
+from benchmark.reporting.rows.latest import cell_of
+from benchmark.reporting.rows.predictions import LoadPredictions, decode
+from benchmark.results.read import queries
+from benchmark.results.store.artifact_folder import folder_of
+from benchmark.results.store.database import Database
+from benchmark.scheduling.programs.inference import Trained
 from benchmark.status import Status
 from benchmark.text import one_line
-
-if TYPE_CHECKING:
-    from benchmark.matrix.selection import Selection
-    from benchmark.reporting.rows.predictions import LoadPredictions
-    from benchmark.results.store.database import Database
-    from benchmark.scheduling.programs.inference import Trained
 
 SHOWN_CANDIDATES = 8
 
@@ -47,11 +48,6 @@ def selected_results(
     Raises:
         NotFoundError: There are results, but none that match.
     """
-    from benchmark.matrix.cell import Cell
-    from benchmark.matrix.selection import NAME_KEYS, parse_selection
-    from benchmark.matrix.settings import cell_settings
-    from benchmark.results.read import queries
-
     wanted, unwanted = parse_selection(select), parse_selection(exclude)
     filters = {key: value for key, value in columns.items() if value is not None}
     rows = queries.results(database, newest=newest, spec=True, **filters)
@@ -62,7 +58,7 @@ def selected_results(
     known = {key: {row.get(key) for row in rows} for key in (*NAME_KEYS, "strategy_label", "machine", "run_name")}
     wanted, unwanted = wanted.exact(known), unwanted.exact(known)
     # with every setting of the cell, for the selection to look at
-    records = [(row, {**row, **cell_settings(Cell.from_dict(json.loads(row["spec"])))}) for row in rows]
+    records = [(row, {**row, **cell_settings(cell_of(row))}) for row in rows]
     found = [row for row, record in records if wanted.matches(record) and not (unwanted and unwanted.matches(record))]
     if not found:
         unmatched = _unmatched(wanted, [record for _, record in records])
@@ -90,8 +86,6 @@ def check_machine(rows: Sequence[Mapping[str, Any]], machine: str | None) -> Non
 
 def _unmatched(wanted: Selection, records: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     """Of each key for which no result has what is asked: the nearest value, and those that there are."""
-    from benchmark.matrix.selection import Selection
-
     words = {}
     for key, texts in (term for terms in wanted.alternatives for term in terms):
         if not any(Selection((((key, texts),),)).matches(record) for record in records):
@@ -110,21 +104,18 @@ def _some(names: Collection[str]) -> str:
 
 def stored_predictions(database: Database) -> LoadPredictions:
     """A reader of recorded test predictions; it needs the database open."""
-    from benchmark.reporting.rows.predictions import decode
-    from benchmark.results.read import queries
-
     return lambda ids: {key: decode(row) for key, row in queries.predictions(database, ids).items()}
 
 
-def find_cell(database: Database, text: str) -> str:
-    """The id, or the beginning of an id as it was typed, of the one recorded cell that a text names.
+def find_cell(database: Database, text: str) -> queries.CellDetail:
+    """All rows of the one recorded cell that a text names: the beginning of its id, or a selection.
 
     Raises:
-        NotFoundError: A selection matches none.
-        UserError: It matches several.
+        NotFoundError: No cell is meant.
+        UserError: Several are, or the id is too short.
     """
     if "=" not in text:
-        return text
+        return queries.cell_detail(database, text)
     matching = {row["cell_id"]: row for row in selected_results(database, [text], newest=True)}
     if not matching:
         raise NotFoundError(f"CELL: no recorded cell matches {text[:200]!r}; begin with: bench run")
@@ -134,7 +125,7 @@ def find_cell(database: Database, text: str) -> str:
             for cell_id, row in matching.items()
         }
         raise several_match(text, labels)
-    return str(next(iter(matching)))
+    return queries.cell_detail(database, next(iter(matching)))
 
 
 def several_match(text: str, labels: Mapping[str, str]) -> UserError:
@@ -144,23 +135,19 @@ def several_match(text: str, labels: Mapping[str, str]) -> UserError:
     return UserError("\n".join([f"CELL: expected one cell, {text[:200]!r} matches {len(labels)}:", *lines, *more]))
 
 
-def trained_cell(database: Database, cell_id: str, machine: str | None, target: str) -> Trained:
-    """The newest finished execution of a cell with its kept weights; `target` is the database as it was named."""
-    from benchmark.matrix.cell import Cell
-    from benchmark.results.read import queries
-    from benchmark.results.store.artifact_folder import folder_of
-    from benchmark.scheduling.programs.inference import Trained
-
-    detail = queries.cell_detail(database, cell_id)
-    cell = Cell.from_dict(json.loads(detail.cell["spec"]))
+def trained_cell(detail: queries.CellDetail, machine: str | None, target: str) -> tuple[Trained, dict[str, Any]]:
+    """The kept weights of a cell's newest finished execution, and its row; `target` is the database as it was named."""
+    cell, cell_id = cell_of(detail.cell), detail.cell["cell_id"]
     done = [row for row in detail.executions if row["status"] == Status.COMPLETED and machine in {None, row["machine"]}]
     where = f" on machine {machine!r}" if machine else ""
     if not done:
         raise UserError(f"CELL {short_id(cell_id)}: expected a completed cell{where}; see: bench show {cell_id[:8]}")
     if not trains(cell.backend):
         raise UserError(f"CELL {short_id(cell_id)}: its backend ({cell.backend}) trains no network to predict with")
-    newest = max(row["execution_id"] for row in done)
-    kept = [row for row in detail.artifacts if row["execution_id"] == newest and row["kind"] == "weights"]
+    newest = max(done, key=lambda row: row["execution_id"])
+    kept = [
+        row for row in detail.artifacts if (row["execution_id"], row["kind"]) == (newest["execution_id"], "weights")
+    ]
     root = folder_of(target).resolve()
     path = (root / kept[-1]["path"]).resolve() if kept else root
     if not kept or not path.is_relative_to(root) or not path.is_file():
@@ -168,4 +155,4 @@ def trained_cell(database: Database, cell_id: str, machine: str | None, target: 
             f"CELL {short_id(cell_id)}: its weights are not here: expected {path}. The reference results and copies of a "
             f"database come without such files; train it here with: bench run --select cell_id={cell_id}"
         )
-    return Trained(cell, path, kept[-1]["sha256"])
+    return Trained(cell, path, kept[-1]["sha256"]), newest

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from benchmark.matrix.cell import Cell
 from benchmark.text import one_line
 
-_IN_EVERY_LABEL = {"dataset", "model", "strategy", "seed"}
+NAMES = ("dataset", "model", "strategy", "seed")
+"""What a cell is called by."""
 
 
 def cell_label(cell: Cell, axes: Sequence[str] = ()) -> str:
@@ -24,7 +25,7 @@ def brief_label(cell: Cell, axes: Sequence[str]) -> str:
 
 
 def _settings(cell: Cell, axes: Sequence[str]) -> str:
-    more = [axis for axis in axes if axis not in _IN_EVERY_LABEL]
+    more = [axis for axis in axes if axis not in NAMES]
     if not more:
         return ""
     from benchmark.matrix.settings import cell_settings

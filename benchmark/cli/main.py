@@ -46,12 +46,3 @@ def bench() -> None:
 
 
 bench.params += COMMON_OPTIONS
-
-
-def main() -> None:
-    """The entry point that `bench` and `python -m benchmark` share."""
-    bench(prog_name="bench")
-
-
-if __name__ == "__main__":
-    main()

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import Any
 
-from benchmark import layout, units
+from benchmark import layout, machine, units
 from benchmark.cli import verbosity
+from benchmark.cli.options import MatrixRequest
 from benchmark.cli.run_forecast import History, history
 from benchmark.errors import UserError
+from benchmark.forecast.estimate import Durations
+from benchmark.forecast.thread_choice import choose, keep_choice, machine_rate
+from benchmark.forecast.trial_store import TrialStore, trial_of
+from benchmark.matrix.cell import Cell
+from benchmark.matrix.plan import Plan
+from benchmark.matrix.speed_key import possible_threads
+from benchmark.matrix.trust import require_consent
+from benchmark.scheduling.processes.environment import require_backends
+from benchmark.scheduling.programs.trials import TrialOutcome, TrialRunner
+from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import FINAL
-
-if TYPE_CHECKING:
-    from benchmark.cli.options import MatrixRequest
-    from benchmark.forecast.estimate import Durations
-    from benchmark.matrix.cell import Cell
-    from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.programs.trials import TrialOutcome, TrialRunner
-    from benchmark.scheduling.run_options import RunOptions
 
 TRIAL_SECONDS = 2.0
 """How long the steady steps of a stage are timed, unless `BENCH_TRIAL_SECONDS` says otherwise."""
@@ -64,15 +67,12 @@ def decide_threads(request: MatrixRequest, plan: Plan, database: str, options: R
     cells = {cell.cell_id: cell for cell in plan.cells}
     first = {speed_key: cells[plan.auto[speed_key][0]] for speed_key in plan.undecided if speed_key not in chosen}
     if first:
-        chosen |= _measure_threads(first, known.durations_known(), options)
+        chosen |= _measure_threads(first, known.durations, options)
     return request.load(chosen)
 
 
 def _finished(request: MatrixRequest, plan: Plan, statuses: Mapping[str, str]) -> dict[str, int]:
     """For each speed key whose cells are all finished with some number of threads: the largest such number."""
-    from benchmark import machine
-    from benchmark.matrix.speed_key import possible_threads
-
     finished: dict[str, int] = {}
     if set(FINAL) & set(statuses.values()):
         for threads in possible_threads(machine.cpu_cores()):
@@ -83,49 +83,27 @@ def _finished(request: MatrixRequest, plan: Plan, statuses: Mapping[str, str]) -
     return finished
 
 
-@dataclass(slots=True)
-class _Rates:
-    """What was measured for one kind of cells: images per second of the whole machine, by number of threads.
-
-    Attributes:
-        copies: How many workers did them.
-        problem: Why a number of threads could not be tried; empty when all could.
-        disturbed: What else the machine had to do meanwhile; empty when it had nothing.
-    """
-
-    rates: dict[int, float]
-    copies: dict[int, int]
-    problem: str = ""
-    disturbed: str = ""
-
-
 def _measure_threads(cells: Mapping[str, Cell], durations: Durations, options: RunOptions) -> dict[str, int]:
-    from benchmark import machine
-    from benchmark.forecast.thread_choice import choose
-    from benchmark.matrix.speed_key import possible_threads
-    from benchmark.scheduling.programs.trials import TrialRunner
-
     counts = possible_threads(machine.cpu_cores())
     allowed = {speed_key: cell for speed_key, cell in cells.items() if _may_run(cell, options)}
     _announce_threads(list(allowed.values()), counts, durations)
     chosen: dict[str, int] = {}
     with TrialRunner(allowed.values(), options, verbosity.inform) as runner:
         for speed_key, cell in allowed.items():
-            measured = _rates_of(runner, cell, durations.heaviest_stage(cell), counts, options)
-            if not measured.rates:
-                verbosity.inform(f"  {_kind_in_words(cell)}: cannot be tried: {_one_line(measured.problem)}", "yellow")
+            measured, problem = _measure_rates(runner, cell, durations.heaviest_stage(cell), counts, options)
+            rates = measured["images_per_second"]
+            if not rates:
+                _say_untried(cell, problem)
                 continue
-            chosen[speed_key] = choose(measured.rates)
-            rates = ", ".join(f"{count}: {rate:,.0f}" for count, rate in measured.rates.items())
+            chosen[speed_key] = choose(rates)
+            by_threads = ", ".join(f"{count}: {rate:,.0f}" for count, rate in rates.items())
             verbosity.inform(
-                f"  {_kind_in_words(cell)}: threads = {chosen[speed_key]} (images a second by threads: {rates})"
+                f"  {_kind_in_words(cell)}: threads = {chosen[speed_key]} (images a second by threads: {by_threads})"
             )
-            if measured.disturbed:
+            if measured["disturbed"]:
                 cure = f"for a surer choice delete {layout.trials_folder(options.cache_root)} when the machine is quiet"
-                verbosity.inform(f"  note: {measured.disturbed} meanwhile; {cure}, and measure again", "yellow")
-            record = {"model": cell.model, "images_per_second": measured.rates}
-            record |= {"copies": measured.copies, "disturbed": measured.disturbed}
-            _keep_choice(options, speed_key, chosen[speed_key], record)
+                verbosity.inform(f"  note: {measured['disturbed']} meanwhile; {cure}, and measure again", "yellow")
+            _keep_choice(options, speed_key, chosen[speed_key], measured)
     return chosen
 
 
@@ -139,33 +117,33 @@ def _announce_threads(cells: Sequence[Cell], counts: Sequence[int], durations: D
     )
 
 
-def _rates_of(runner: TrialRunner, cell: Cell, stage: int, counts: Sequence[int], options: RunOptions) -> _Rates:
-    from benchmark import machine
-    from benchmark.forecast.thread_choice import machine_rate
+def _measure_rates(
+    runner: TrialRunner, cell: Cell, stage: int, counts: Sequence[int], options: RunOptions
+) -> tuple[dict[str, Any], str]:
+    """For one kind of cells the record that is kept of the measurement, and why a number of threads was not tried.
 
-    measured = _Rates({}, {})
+    The rates are images per second of the whole machine, by number of threads; `copies` says how many workers did them.
+    """
+    rates, copies, problem, disturbed = {}, {}, "", ""
     for count in counts:
         before = machine.load_sample()
         outcomes = runner.try_together(replace(cell, threads=count), stage, TOGETHER * trial_seconds())
         exits = [outcome.exited for outcome in outcomes if outcome.exited is not None]
         own = sum(exited.user_seconds + exited.system_seconds for exited in exits)
-        disturbed = machine.disturbance(before, machine.load_sample(), own, machine.cpu_cores())
-        measured.disturbed = disturbed or measured.disturbed
-        if problem := next((outcome.problem for outcome in outcomes if outcome.problem), ""):
-            measured.problem = problem
+        disturbed = machine.disturbance(before, machine.load_sample(), own, machine.cpu_cores()) or disturbed
+        if problems := [outcome.problem for outcome in outcomes if outcome.problem]:
+            problem = problems[0]
             continue
         timed = [(each.built, each.tried) for each in outcomes if each.built is not None and each.tried is not None]
         rate = machine_rate(cell, stage, timed)
         if rate is not None:
-            measured.rates[count], measured.copies[count] = rate, len(timed)
+            rates[count], copies[count] = rate, len(timed)
         if len(cell.stages) == 1:
             _keep_trial(options, outcomes[0])
-    return measured
+    return {"model": cell.model, "images_per_second": rates, "copies": copies, "disturbed": disturbed}, problem
 
 
 def _keep_choice(options: RunOptions, speed_key: str, threads: int, measured: Mapping[str, Any]) -> None:
-    from benchmark.forecast.thread_choice import keep_choice
-
     try:
         keep_choice(options.cache_root, speed_key, threads, measured)
     except OSError as error:
@@ -183,10 +161,7 @@ def probe(cells: Sequence[Cell], known: History, options: RunOptions) -> None:
     Side effects: starts processes that load the machine for some seconds; fills the cache; never opens a database for
     writing.
     """
-    from benchmark.forecast.trial_store import TrialStore
-    from benchmark.scheduling.programs.trials import TrialRunner
-
-    durations, store = known.durations_known(), TrialStore(options.cache_root)
+    durations, store = known.durations, TrialStore(options.cache_root)
     first: dict[Hashable, Cell] = {}
     for cell in cells:
         if not durations.is_measured(cell):
@@ -202,15 +177,12 @@ def probe(cells: Sequence[Cell], known: History, options: RunOptions) -> None:
     with TrialRunner(kinds, options, verbosity.inform) as runner:
         for outcome in runner.try_each(kinds, trial_seconds()):
             if outcome.problem:
-                reason = _one_line(outcome.problem)
-                verbosity.inform(f"  {_kind_in_words(outcome.cell)}: cannot be tried: {reason}", "yellow")
+                _say_untried(outcome.cell, outcome.problem)
             else:
                 _keep_trial(options, outcome)
 
 
 def _keep_trial(options: RunOptions, outcome: TrialOutcome) -> None:
-    from benchmark.forecast.trial_store import TrialStore, trial_of
-
     assert outcome.built is not None
     assert outcome.tried is not None
     assert outcome.exited is not None
@@ -223,24 +195,21 @@ def _keep_trial(options: RunOptions, outcome: TrialOutcome) -> None:
 
 def _may_run(cell: Cell, options: RunOptions) -> bool:
     """Whether the cell's backend is there, and its plug-in trusted; a line says what is not."""
-    from benchmark.matrix.trust import require_consent
-    from benchmark.scheduling.processes.environment import require_backends
-
     reason = f"its plug-in {cell.architecture.file} is not trusted; `bench run` says how"
     try:
         require_consent([cell], options.command, allowed=options.allow_plugins)
         reason = f"its backend {cell.backend} is not installed"
         require_backends([cell])
     except UserError:
-        verbosity.inform(f"  {_kind_in_words(cell)}: cannot be tried: {reason}", "yellow")
+        _say_untried(cell, reason)
         return False
     return True
+
+
+def _say_untried(cell: Cell, problem: str) -> None:
+    verbosity.inform(f"  {_kind_in_words(cell)}: cannot be tried: {' '.join(problem.split())[:300]}", "yellow")
 
 
 def _kind_in_words(cell: Cell) -> str:
     batches = "+".join(str(stage.batch_size) for stage in cell.stages)
     return f"{cell.model} on {cell.dataset}, batches of {batches}"
-
-
-def _one_line(problem: str) -> str:
-    return " ".join(problem.split())[:300]

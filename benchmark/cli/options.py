@@ -218,13 +218,13 @@ def worker_options(which: str) -> Callable[[Function], Function]:
     return decorate
 
 
-def format_option(*formats: str, default: str = "table") -> Callable[[Function], Function]:
-    """`--format`, with `table`, `json` and `csv` unless others are named."""
+def format_option(*formats: str, default: str = "table", what: str = "data are") -> Callable[[Function], Function]:
+    """`--format`, with `table`, `json` and `csv` unless others are named; `what` is printed, with its verb."""
     return click.option(
         "--format",
         "output_format",
         type=click.Choice(formats or ("table", "json", "csv")),
         default=default,
         show_default=True,
-        help="How data are printed on stdout.",
+        help=f"How {what} printed on stdout.",
     )

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from benchmark import units
 from benchmark.cli import streams
+from benchmark.cli.cell_names import NAMES
 from benchmark.files import appearing
 from benchmark.status import Status
 from benchmark.text import json_printable, one_line
@@ -53,8 +54,7 @@ class Column:
     style: str = ""
 
 
-NAME_COLUMNS = (Column("dataset"), Column("model"), Column("strategy"), Column("seed", right=True))
-"""What a cell is called by."""
+NAME_COLUMNS = tuple(Column(name, right=name == "seed") for name in NAMES)
 
 
 def write_rows(rows: Sequence[Row], columns: Sequence[Column], output_format: str, *, empty: str = "") -> None:
@@ -74,6 +74,11 @@ def write_rows(rows: Sequence[Row], columns: Sequence[Column], output_format: st
         write_table(rows, columns)
     else:
         streams.say(empty)
+
+
+def write_line(text: str = "", style: str | None = None) -> None:
+    """Print one line, never wrapped by us; what users wrote in it can neither steer the terminal nor begin another."""
+    streams.out().print(one_line(text), style=style, soft_wrap=True)
 
 
 def write_json(document: Any) -> None:

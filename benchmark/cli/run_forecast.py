@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmark import units
@@ -14,38 +14,20 @@ from benchmark.results.records import Recorded
 if TYPE_CHECKING:
     from benchmark.forecast.estimate import Durations, Estimate
     from benchmark.forecast.simulation import Room
-    from benchmark.forecast.trial_store import Find
     from benchmark.scheduling.run_options import RunOptions
 
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the database knows of this machine.
+    """What the database has of cells on this machine, and what follows from it for others."""
 
-    Attributes:
-        recorded: What it has of cells; see `results.read.cell_states`.
-        durations: See `results.read.durations.totals`.
-        efforts: See `results.read.durations.efforts`.
-        trials: See `forecast.trial_store`; None to do without.
-        starts: See `results.read.durations.starts`.
-    """
-
-    recorded: Recorded = field(default_factory=Recorded)
-    durations: Sequence[Mapping[str, Any]] = ()
-    efforts: Sequence[Mapping[str, Any]] = ()
-    trials: Find | None = None
-    starts: Mapping[str, float] = field(default_factory=dict)
+    recorded: Recorded
+    durations: Durations
 
     @property
     def statuses(self) -> Mapping[str, str]:
         """Of the newest execution of each cell, by cell id."""
         return {cell_id: state.status for cell_id, state in self.recorded.states.items()}
-
-    def durations_known(self) -> Durations:
-        """Expectations that follow from all this."""
-        from benchmark.forecast.estimate import Durations
-
-        return Durations(self.durations, self.efforts, self.trials, self.starts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,13 +119,15 @@ class Expectation:
 
 def history(database: str, options: RunOptions) -> History:
     """What is known of the machine; nothing when there is no database. Makes none."""
+    from benchmark.forecast.estimate import Durations
     from benchmark.forecast.trial_store import TrialStore
     from benchmark.results.store.location import locate
 
     trials, machine = TrialStore(options.cache_root).find, options.machine
+    nothing = History(Recorded(), Durations(trials=trials))
     path = locate(database).path
     if path is not None and not path.exists():
-        return History(trials=trials)
+        return nothing
     from benchmark.errors import NotFoundError
     from benchmark.results.read import cell_states, durations
     from benchmark.results.store.database import open_database
@@ -151,15 +135,11 @@ def history(database: str, options: RunOptions) -> History:
     try:
         opened = open_database(database, mode="read")
     except NotFoundError:
-        return History(trials=trials)
+        return nothing
     with opened:
-        return History(
-            cell_states.recorded(opened, machine),
-            durations.totals(opened, machine),
-            durations.efforts(opened, machine),
-            trials,
-            durations.starts(opened, machine),
-        )
+        recorded = cell_states.recorded(opened, machine)
+        known, efforts = durations.totals(opened, machine), durations.efforts(opened, machine)
+        return History(recorded, Durations(known, efforts, trials, durations.starts(opened, machine)))
 
 
 def expect(
@@ -179,7 +159,7 @@ def expect(
     from benchmark.scheduling.processes.slots import Slots
 
     room = Slots(machine.available_cores(), range(machine.gpu_count()), jobs, gpu_share).room
-    durations = known.durations_known()
+    durations = known.durations
     estimates = {cell.cell_id: durations.estimate(cell) for cell in cells}
     peaks = sorted((estimate.peak_rss_bytes for estimate in estimates.values()), reverse=True)
     return Expectation(

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import click
 
-from benchmark.cli.options import database_option, machine_option, verb
+from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.output import print_report
-from benchmark.reporting.writers.formats import DEFAULT, FORMATS
+from benchmark.reporting.writers.formats import FORMATS
 
 WORSE_EXIT_CODE = 3
 """`--fail-if` found what it looks for: nothing is wrong with the usage, but a script must notice."""
@@ -24,14 +24,7 @@ WORSE_EXIT_CODE = 3
 @click.option(
     "--fail-if", type=click.Choice(["worse", "better"]), help="End with 3 when B is that in test accuracy, for CI."
 )
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(tuple(FORMATS)),
-    default=DEFAULT,
-    show_default=True,
-    help="How the table is printed on stdout.",
-)
+@format_option(*FORMATS, what="the table is")
 def command(a: str, b: str, database: str, machine: str | None, fail_if: str | None, output_format: str) -> int:
     """Compare selection B with selection A: effect, interval, verdict; differences are B minus A.
 

@@ -14,7 +14,6 @@ from benchmark import layout, units
 from benchmark.cli import output, verbosity
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.errors import NotFoundError, UserError
-from benchmark.status import Status
 from benchmark.text import one_line
 
 if TYPE_CHECKING:
@@ -104,29 +103,18 @@ def _question(
     database: Database, text: str, images: Sequence[str], machine: str | None, class_name: str | None, target: str
 ) -> Question:
     from benchmark.catalog.cache import PreparedDirectories, default_cache_root
-    from benchmark.cli.cell_lookup import find_cell, trained_cell
+    from benchmark.cli.cell_lookup import find_cell, stored_predictions, trained_cell
     from benchmark.reporting.figures.grad_cam_overlays import worth_explaining
-    from benchmark.reporting.rows.predictions import decode
-    from benchmark.results.read import queries
     from benchmark.scheduling.programs.grad_cam import Question
 
-    detail = queries.cell_detail(database, find_cell(database, text))
-    trained = trained_cell(database, detail.cell["cell_id"], machine, target)
-    done = [row for row in detail.executions if row["status"] == Status.COMPLETED and machine in {None, row["machine"]}]
-    execution = max(done, key=lambda row: row["execution_id"])
-    stored = queries.predictions(database, [execution["execution_id"]]).get(execution["execution_id"])
-    predictions = decode(stored) if stored else None
+    trained, execution = trained_cell(find_cell(database, text), machine, target)
+    predictions = stored_predictions(database)([execution["execution_id"]]).get(execution["execution_id"])
     if predictions is not None:
         _check_against(predictions, images, class_name)
         images = images or [f"{TEST}{index}" for index in worth_explaining(predictions, SHOWN_BY_DEFAULT)]
     directory = PreparedDirectories(default_cache_root()).of(trained.cell.data)
-    return Question(
-        trained,
-        images,
-        class_name,
-        directory if (directory / layout.META).is_file() else None,
-        execution["data_fingerprint"],
-    )
+    prepared = directory if (directory / layout.META).is_file() else None
+    return Question(trained, images, class_name, prepared, execution["data_fingerprint"])
 
 
 def _check_against(predictions: Predictions, images: Sequence[str], class_name: str | None) -> None:

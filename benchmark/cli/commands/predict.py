@@ -11,7 +11,7 @@ import click
 from benchmark import units
 from benchmark.catalog.image_folders import IMAGE_ENDINGS
 from benchmark.cli import output, verbosity
-from benchmark.cli.cell_names import short_id
+from benchmark.cli.cell_names import NAMES, short_id
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.errors import NotFoundError, UserError
 from benchmark.status import Status
@@ -27,9 +27,6 @@ COLUMNS = (
     output.Column("agreeing_cells", "cells that agree", right=True),
     output.Column("then"),
 )
-
-CELL_KEYS = ("cell_id", "dataset", "model", "strategy", "seed")
-"""What JSON says of each cell."""
 
 
 @verb(
@@ -114,15 +111,14 @@ def _trained(database: Database, cells: Sequence[str], machine: str | None, targ
 
     trained: dict[str, Trained] = {}
     for text in cells:
+        ids = [text]
         if "=" in text:
             rows = selected_results(database, [text], status=Status.COMPLETED, machine=machine)
-        else:
-            rows = [queries.cell_detail(database, text).cell]
-        if not rows:
+            ids = list(dict.fromkeys(row["cell_id"] for row in rows))
+        if not ids:
             raise NotFoundError(f"CELL: no finished cell matches {text[:200]!r}; begin with: bench run")
-        for cell_id in dict.fromkeys(row["cell_id"] for row in rows):
-            if cell_id not in trained:
-                trained[cell_id] = trained_cell(database, cell_id, machine, target)
+        for detail in (queries.cell_detail(database, cell_id) for cell_id in ids):
+            trained.setdefault(detail.cell["cell_id"], trained_cell(detail, machine, target)[0])
     return list(trained.values())
 
 
@@ -136,7 +132,7 @@ def _document(predicted: Sequence[CellPrediction], images: Sequence[Path], views
                 "be averaged"
             )
     return {
-        "cells": [{name: getattr(each.cell, name) for name in CELL_KEYS} for each in predicted],
+        "cells": [{name: getattr(each.cell, name) for name in ("cell_id", *NAMES)} for each in predicted],
         "tta": views,
         "images": [_image(number, str(path), predicted, names, top) for number, path in enumerate(images)],
     }

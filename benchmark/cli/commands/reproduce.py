@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchmark import layout
-from benchmark.cli import output, streams
+from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import database_option, format_option, machine_option, verb, worker_options
 from benchmark.cli.start_run import run_options, run_plan
 from benchmark.errors import CellsFailedError, NotFoundError, UserError
 from benchmark.status import FINAL
-from benchmark.text import one_line
 
 if TYPE_CHECKING:
     from benchmark.matrix.cell import Cell
@@ -34,21 +32,6 @@ SHOWN = (
     "execution_id", "run_id", "machine", "status", "cause", "detail", "epochs", "test_accuracy", "test_loss", "digest",
 )  # fmt: skip
 """What JSON has of an execution."""
-
-
-@dataclass(frozen=True, slots=True)
-class Original:
-    """What the database knows of a cell before it runs again.
-
-    Attributes:
-        plan: The cell and its ancestors, as a matrix of their own.
-        record: The execution to compare with, and what it was made with.
-        seeds: Test accuracies of the cells that differ in the seed alone.
-    """
-
-    plan: Plan
-    record: dict[str, Any]
-    seeds: tuple[float, ...]
 
 
 @verb("reproduce", "bench reproduce aac7", "bench reproduce model=simple_cnn,strategy=scratch,seed=0")
@@ -79,8 +62,8 @@ def command(
     from benchmark.results.schema.reproductions import run_name
 
     here = machine or default_machine_name()
-    original = _load(database, cell, here)
-    cell_id = original.plan.cells[-1].cell_id
+    plan, before, seeds = _load(database, cell, here)
+    cell_id = plan.cells[-1].cell_id
     options = run_options(
         database,
         here,
@@ -91,27 +74,28 @@ def command(
         allow_plugins=allow_plugins,
     )
     # what a database calls a plug-in is no more trusted than what a matrix does
-    require_consent(original.plan.cells, options.command, allowed=allow_plugins)
-    code = run_plan(original.plan, database, options)
+    require_consent(plan.cells, options.command, allowed=allow_plugins)
+    code = run_plan(plan, database, options)
     if code in {130, 143}:
         return code
-    now = _outcome(database, cell_id, here, original)
-    result = compare_executions(original.record, now, original.seeds)
-    _print(cell_id, result, original.record, now, output_format)
+    now = _outcome(database, cell_id, here, before)
+    result = compare_executions(before, now, seeds)
+    _print(cell_id, result, before, now, output_format)
     return DIFFERENT_EXIT_CODE if result.verdict == "different" else 0
 
 
-def _load(database: str, text: str, here: str) -> Original:
+def _load(database: str, text: str, here: str) -> tuple[Plan, dict[str, Any], tuple[float, ...]]:
+    """The cell and its ancestors as a matrix, the execution to compare with, and the test accuracies of all seeds."""
     from benchmark.cli.cell_lookup import find_cell
-    from benchmark.matrix.cell import Cell
     from benchmark.matrix.plan import Plan
+    from benchmark.reporting.rows.latest import cell_of
     from benchmark.results.read import queries
     from benchmark.results.read.runs import all_runs
     from benchmark.results.schema.reproductions import run_name
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
-        detail = queries.cell_detail(opened, find_cell(opened, text))
+        detail = find_cell(opened, text)
         cell_id = detail.cell["cell_id"]
         runs = all_runs(opened)
         # an earlier reproduction is not what is to be reproduced
@@ -127,19 +111,15 @@ def _load(database: str, text: str, here: str) -> Original:
             )
         chosen = max(finished, key=lambda row: (row["machine"] == here, row["execution_id"]))
         # the cell as it was recorded, and before it those whose weights it starts from
-        chain = [Cell.from_dict(json.loads(detail.cell["spec"]))]
+        chain = [cell_of(detail.cell)]
         while (parent := chain[0].parent_cell_id) is not None:
-            chain.insert(0, Cell.from_dict(json.loads(queries.cell_detail(opened, parent).cell["spec"])))
+            chain.insert(0, cell_of(queries.cell_detail(opened, parent).cell))
         seeds = _seeds(opened, cell_id, chosen["machine"])
         # the last matrix stays the one that reports take their comparisons from
         path, matrix = queries.latest_matrix_text(opened) or (layout.MATRIX, "")
     for member in chain:
         _check_identity(member, runs.get(chosen["run_id"], {}).get("package_version"))
-    return Original(
-        plan=Plan(name=None, path=path, text=matrix, cells=tuple(chain)),
-        record=_record(detail, chosen, runs),
-        seeds=seeds,
-    )
+    return Plan(name=None, path=path, text=matrix, cells=tuple(chain)), _record(detail, chosen, runs), seeds
 
 
 def _check_identity(cell: Cell, version: str | None) -> None:
@@ -174,7 +154,7 @@ def _record(detail: CellDetail, execution: Mapping[str, Any], runs: Mapping[int,
     return {**runs.get(execution["run_id"], {}), **known, **execution}
 
 
-def _outcome(database: str, cell_id: str, here: str, original: Original) -> dict[str, Any]:
+def _outcome(database: str, cell_id: str, here: str, before: Mapping[str, Any]) -> dict[str, Any]:
     from benchmark.results.read import queries
     from benchmark.results.read.runs import all_runs
     from benchmark.results.store.database import open_database
@@ -184,7 +164,7 @@ def _outcome(database: str, cell_id: str, here: str, original: Original) -> dict
         runs = all_runs(opened)
     newest = max(detail.executions, key=lambda row: (row["machine"] == here, row["execution_id"]))
     # numbers begin at 1 again where the original stands in the reference results
-    if all(newest[key] == original.record[key] for key in ("execution_id", "started_utc")):
+    if all(newest[key] == before[key] for key in ("execution_id", "started_utc")):
         raise CellsFailedError(
             f"cell {short_id(cell_id)} was not run: nothing on this machine can run it. `bench doctor` shows what is here"
         )
@@ -205,13 +185,12 @@ def _print(
         row = {"cell_id": cell_id, **asdict(result), "changed": changed}
         output.write_rows([{column.key: row[column.key] for column in ROW_COLUMNS}], ROW_COLUMNS, "csv")
     else:
-        console = streams.out()
-        console.print(f"{result.verdict}: {result.reason}", style=STYLES[result.verdict], soft_wrap=True)
-        console.print(one_line(f"before: {_result_of(before)}; now: {_result_of(now)}"), soft_wrap=True)
+        output.write_line(f"{result.verdict}: {result.reason}", STYLES[result.verdict])
+        output.write_line(f"before: {_result_of(before)}; now: {_result_of(now)}")
         if changes:
             output.write_table(changes, CHANGE_COLUMNS, "what was different")
         else:
-            console.print("nothing that is recorded was different: code, versions, hardware, data, settings")
+            output.write_line("nothing that is recorded was different: code, versions, hardware, data, settings")
 
 
 def _shown(record: Mapping[str, Any]) -> dict[str, Any]:

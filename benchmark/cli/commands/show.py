@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
@@ -51,17 +50,16 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
     """The newest execution of the cell with all that belongs to it, and the others in short."""
     from benchmark.cli.cell_lookup import find_cell, stored_predictions
     from benchmark.machine import libraries_of
-    from benchmark.matrix.cell import Cell
     from benchmark.matrix.settings import cell_settings
     from benchmark.reporting.figures.figure_index import figures_of
+    from benchmark.reporting.rows.latest import cell_of
     from benchmark.reporting.rows.phases import phases_of
-    from benchmark.results.read import queries
     from benchmark.results.read.runs import all_runs
     from benchmark.results.store.artifact_folder import folder_of
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
-        detail = queries.cell_detail(opened, find_cell(opened, text))
+        detail = find_cell(opened, text)
         runs = all_runs(opened)
         chosen = _choose(detail.executions, machine, detail.cell["cell_id"])
         predicted = stored_predictions(opened)([chosen["execution_id"]]) if chosen else {}
@@ -76,7 +74,7 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
     }
     return {
         "cell": {key: value for key, value in detail.cell.items() if key != "spec"},
-        "settings": cell_settings(Cell.from_dict(json.loads(detail.cell["spec"]))),
+        "settings": cell_settings(cell_of(detail.cell)),
         "execution": chosen,
         "attempts": attempts,
         "epochs": epochs,

@@ -2,24 +2,21 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchmark import units
-from benchmark.cli import output, streams
+from benchmark.cli import output
 from benchmark.cli.cell_names import cell_label, short_id
 from benchmark.cli.options import MatrixRequest, database_option, format_option, machine_option, matrix_options, verb
 from benchmark.cli.output import Column
 from benchmark.cli.start_run import run_options
 from benchmark.errors import NotFoundError, UserError
 from benchmark.status import Outlook
-from benchmark.text import one_line
 
 if TYPE_CHECKING:
-    from benchmark.cli.texts.why_text import Neighbour
     from benchmark.matrix.cell import Cell
     from benchmark.results.store.database import Database
     from benchmark.scheduling.decisions.reuse import Decision
@@ -118,7 +115,7 @@ def _only(matching: Sequence[Cell], text: str) -> Cell:
 
 def _of_planned(opened: Database, cell: Cell, planned: Mapping[str, Cell], options: RunOptions) -> dict[str, Any]:
     """A cell of the matrix: what the next run does with it."""
-    from benchmark.cli.texts.why_text import history_of, neighbours
+    from benchmark.cli.texts.why_text import history_of, nearest
     from benchmark.results.read import cell_states, queries
     from benchmark.results.read.runs import all_runs
     from benchmark.scheduling.decisions.reuse import decide
@@ -127,30 +124,25 @@ def _of_planned(opened: Database, cell: Cell, planned: Mapping[str, Cell], optio
     decision = decide(list(planned.values()), cell_states.recorded(opened, options.machine), options)[cell.cell_id]
     executions = queries.cell_detail(opened, cell.cell_id).executions if cell.cell_id in recorded else []
     runs = all_runs(opened)
-    near = [] if executions else neighbours(cell, recorded, planned)
+    near = [] if executions else nearest(cell, recorded, planned, is_recorded=False)
     return _document(cell, decision, near, history_of(executions, runs))
 
 
 def _of_recorded(opened: Database, text: str, planned: Mapping[str, Cell], path: str) -> dict[str, Any]:
     """A cell that the matrix has no more: what has become of it there."""
     from benchmark.cli.cell_lookup import find_cell
-    from benchmark.cli.texts.why_text import Neighbour, changes, history_of, neighbours
-    from benchmark.matrix.cell import Cell
-    from benchmark.results.read import queries
+    from benchmark.cli.texts.why_text import history_of, nearest
+    from benchmark.reporting.rows.latest import cell_of
     from benchmark.results.read.runs import all_runs
     from benchmark.scheduling.decisions.reuse import Decision
 
-    detail = queries.cell_detail(opened, find_cell(opened, text))
+    detail = find_cell(opened, text)
     runs = all_runs(opened)
-    cell = Cell.from_dict(json.loads(detail.cell["spec"]))
-    recorded = _recorded(opened, cell)
-    near = [
-        Neighbour(each.cell, tuple(changes(cell, each.cell, recorded, planned)))
-        for each in neighbours(cell, planned, recorded)
-    ]
+    cell = cell_of(detail.cell)
+    near = nearest(cell, _recorded(opened, cell), planned, is_recorded=True)
     where = f"{path} does not have it any more" if planned else f"there is no {path} here to have it"
-    decision = Decision(Outlook.SETTLED, where)
-    return _document(cell, decision, near, history_of(detail.executions, runs), now_is_nearest=True)
+    answer = _document(cell, Decision(Outlook.SETTLED, where), near, history_of(detail.executions, runs))
+    return {**answer, "nearest_is": "planned"}
 
 
 def _recorded(opened: Database, cell: Cell) -> dict[str, Cell]:
@@ -169,39 +161,25 @@ def _recorded(opened: Database, cell: Cell) -> dict[str, Cell]:
 
 
 def _document(
-    cell: Cell,
-    decision: Decision,
-    near: Sequence[Neighbour],
-    executions: Sequence[dict[str, Any]],
-    *,
-    now_is_nearest: bool = False,
+    cell: Cell, decision: Decision, near: Sequence[dict[str, Any]], executions: Sequence[dict[str, Any]]
 ) -> dict[str, Any]:
     return {
         "cell_id": cell.cell_id,
         "label": cell_label(cell),
         **decision.record(),
-        "nearest_is": "planned" if now_is_nearest else "recorded",
-        "nearest": [
-            {
-                "cell_id": each.cell.cell_id,
-                "label": cell_label(each.cell),
-                "changed": [{"key": key, "recorded": before, "now": now} for key, before, now in each.changed],
-            }
-            for each in near
-        ],
-        "executions": list(executions),
+        "nearest_is": "recorded",
+        "nearest": near,
+        "executions": executions,
     }
 
 
 def _print(answer: Mapping[str, Any]) -> None:
-    console = streams.out()
-    title = f"{short_id(answer['cell_id'])} {answer['label']}"
-    console.print(one_line(title), style="bold", soft_wrap=True)
-    console.print(one_line(f"{answer['decision']}: {answer['reason']}"), soft_wrap=True)
+    output.write_line(f"{short_id(answer['cell_id'])} {answer['label']}", "bold")
+    output.write_line(f"{answer['decision']}: {answer['reason']}")
     for each in answer["nearest"]:
-        label = f"nearest {answer['nearest_is']} cell: {short_id(each['cell_id'])} {each['label']}"
-        console.print("\n" + one_line(label), soft_wrap=True)
+        output.write_line()
+        output.write_line(f"nearest {answer['nearest_is']} cell: {short_id(each['cell_id'])} {each['label']}")
         output.write_table(each["changed"], CHANGE_COLUMNS)
     if answer["executions"]:
-        console.print()
+        output.write_line()
         output.write_table(answer["executions"], EXECUTION_COLUMNS)

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import units
 from benchmark.catalog.cache import data_notes
-from benchmark.cli import output, streams
-from benchmark.cli.cell_names import short_id
+from benchmark.cli import output
+from benchmark.cli.cell_names import NAMES, short_id
 from benchmark.cli.run_forecast import Expectation, History, expect
+from benchmark.matrix.selection import NAME_KEYS
 from benchmark.status import Outlook, Status
-from benchmark.text import one_line
 
 if TYPE_CHECKING:
     from benchmark.matrix.cell import Cell
@@ -25,7 +25,6 @@ SHOWN_CELLS = 200
 """The table shows so many cells; JSON and CSV show all."""
 
 SHOWN_REASONS = 10
-LEFT_OUT_KEYS = ("dataset", "model", "strategy", "seed", "reason")
 
 
 def show_plan(
@@ -43,9 +42,8 @@ def show_plan(
     from benchmark.scheduling.decisions.reuse import decide
 
     decisions = decide(plan.cells, known.recorded, options)
-    jobs = 1 if options.exclusive else options.jobs
     to_do = [cell for cell in plan.cells if decisions[cell.cell_id].will_run]
-    expected = expect(to_do, known, jobs, budget, gpu_share=options.gpu_share)
+    expected = expect(to_do, known, options.jobs_at_once, budget, gpu_share=options.gpu_share)
     remarkable = data_notes(dict.fromkeys(cell.data for cell in plan.cells), options.directories)
     notes = [*plan.notes, *remarkable, *obstacles, *_too_long(expected, options.timeout_seconds)]
     rows = _rows(plan.cells, known.statuses, decisions, expected)
@@ -58,7 +56,7 @@ def show_plan(
                 "name": plan.name,
                 "counts": dict(_statuses(plan, known)),
                 "cells": rows,
-                "left_out": [{key: getattr(left, key) for key in LEFT_OUT_KEYS} for left in plan.left_out],
+                "left_out": [{key: getattr(left, key) for key in (*NAMES, "reason")} for left in plan.left_out],
                 "notes": notes,
                 "forecast": expected.totals(),
             }
@@ -82,7 +80,7 @@ def _rows(
     from benchmark.matrix.settings import cell_settings, names_of
 
     scalars = attrgetter(*sorted(names_of("cell") - {"seed"}))
-    own = {"cell_id", "dataset", "model", "strategy", "seed", "status", "parent_cell_id"}
+    own = {"cell_id", *NAMES, "status", "parent_cell_id"}
     shared: dict[tuple[Any, ...], dict[str, Any]] = {}
     for cell in cells:
         weights = (cell.weights.origin, cell.weights.path)
@@ -91,10 +89,7 @@ def _rows(
             shared[key] = {name: value for name, value in cell_settings(cell).items() if name not in own}
         yield {
             "cell_id": cell.cell_id,
-            "dataset": cell.dataset,
-            "model": cell.model,
-            "strategy": cell.strategy,
-            "seed": cell.seed,
+            **{name: getattr(cell, name) for name in NAMES},
             **shared[key],
             "status": statuses.get(cell.cell_id, Status.PENDING),
             **decisions[cell.cell_id].record(),
@@ -122,20 +117,20 @@ def _print(
     elif plan.cells:
         output.write_table(list(rows), _columns(plan, expected))
     for reason, count in Counter(left.reason for left in plan.left_out).items():
-        _line(f"left out: {units.plural(count, 'cell')}: {reason}")
+        output.write_line(f"left out: {units.plural(count, 'cell')}: {reason}")
     for note in notes:
-        _line(f"note: {note}")
+        output.write_line(f"note: {note}")
     for text in _reasons(plan, known, decisions):
-        _line(text)
+        output.write_line(text)
     counts = ", ".join(f"{count:,} {status}" for status, count in _statuses(plan, known).items())
     left_out = f"; {len(plan.left_out):,} left out" if plan.left_out else ""
-    _line(f"{units.plural(len(plan.cells), 'cell')}: {counts or 'none'}{left_out}", style="bold")
+    output.write_line(f"{units.plural(len(plan.cells), 'cell')}: {counts or 'none'}{left_out}", style="bold")
     if len(plan.cells) > expected.cells:
         outlooks = Counter(decision.outlook for decision in decisions.values())
         listed = ", ".join(f"{outlooks[outlook]:,} {outlook}" for outlook in Outlook if outlooks[outlook])
-        _line(f"{units.plural(expected.cells, 'cell')} to do: {listed}")
+        output.write_line(f"{units.plural(expected.cells, 'cell')} to do: {listed}")
     for text in expected.in_words():
-        _line(text)
+        output.write_line(text)
 
 
 def _reasons(plan: Plan, known: History, decisions: Mapping[str, Decision]) -> Iterator[str]:
@@ -153,14 +148,9 @@ def _reasons(plan: Plan, known: History, decisions: Mapping[str, Decision]) -> I
         yield f"and {len(lines) - SHOWN_REASONS} more; `bench why CELL` and --format json say why"
 
 
-def _line(text: str, style: str | None = None) -> None:
-    streams.out().print(one_line(text), style=style, soft_wrap=True)
-
-
-GROUP = ("dataset", "model", "strategy")
 FORECAST = output.Column("forecast_seconds", "forecast", show=units.seconds, right=True)
 GROUP_COLUMNS = (
-    *map(output.Column, GROUP),
+    *map(output.Column, NAME_KEYS),
     output.Column("cells", right=True),
     output.Column("to_do", "to do", right=True),
     FORECAST,
@@ -175,7 +165,7 @@ def _grouped(plan: Plan, decisions: Mapping[str, Decision], expected: Expectatio
     estimates = expected.estimates
     return [
         {
-            **dict(zip(GROUP, group, strict=True)),
+            **dict(zip(NAME_KEYS, group, strict=True)),
             "cells": len(ids),
             "to_do": sum(decisions[cell_id].will_run for cell_id in ids),
             "forecast_seconds": sum(estimates[cell_id].seconds for cell_id in ids if cell_id in estimates) or None,
@@ -186,13 +176,11 @@ def _grouped(plan: Plan, decisions: Mapping[str, Decision], expected: Expectatio
 
 def _columns(plan: Plan, expected: Expectation) -> list[output.Column]:
     """Names, the settings that are axes, and what is known of each cell."""
-    first = ("dataset", "model", "strategy", "seed")
     fits = [] if expected.budget is None else [output.Column("fits", show=lambda fits: "yes" if fits else "no")]
-    axes = [axis for axis in plan.axes if axis not in first]
     return [
         output.Column("cell_id", "cell", show=short_id, style="dim"),
-        *(output.Column(key, right=key == "seed") for key in first),
-        *(output.Column(axis, show=str) for axis in axes),
+        *output.NAME_COLUMNS,
+        *(output.Column(axis) for axis in plan.axes if axis not in NAMES),
         output.Column("epochs", right=True, show=epochs_in_words),
         output.Column("decision"),
         FORECAST,

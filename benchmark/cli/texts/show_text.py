@@ -11,7 +11,7 @@ from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.output import Column
 from benchmark.cli.texts.sparkline import sparkline
-from benchmark.text import headline, one_line, printable
+from benchmark.text import headline, printable
 
 RESULTS = (
     "epochs", "best_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss",
@@ -82,20 +82,20 @@ def print_cell(record: Mapping[str, Any], database: str) -> None:
 
     cell, execution = record["cell"], record["execution"]
     title = f"{cell['cell_id']}  {cell['dataset']} {cell['model']} {cell['strategy']} seed {cell['seed']}"
-    streams.out().print(one_line(title), style="bold", soft_wrap=True)
+    output.write_line(title, "bold")
     if execution is None:
-        streams.out().print("not run yet")
+        output.write_line("not run yet")
     else:
-        _print_line(_outcome(execution))
+        output.write_line(_outcome(execution))
     _pairs("settings", record["settings"])
     if cell.get("parent_cell_id"):
-        _print_line(f"  starts from cell {short_id(cell['parent_cell_id'])}")
+        output.write_line(f"  starts from cell {short_id(cell['parent_cell_id'])}")
     if execution is not None:
         _pairs("results", {key: execution.get(key) for key in RESULTS})
         if record["phases"]:
             _section("where the time went")
-            _print_line(f"  {in_words(record['phases'])}")
-            _print_line(f"  bottleneck: {bottleneck(record['phases'])}")
+            output.write_line(f"  {in_words(record['phases'])}")
+            output.write_line(f"  bottleneck: {bottleneck(record['phases'])}")
         _epochs(record["epochs"], execution)
         _classes(record["classes"], record["confusion"])
         _section("attempts")
@@ -105,7 +105,7 @@ def print_cell(record: Mapping[str, Any], database: str) -> None:
         if record["figures"]:
             _section("figures")
         for row in record["figures"]:
-            _print_line(f"  {row['kind']:<11} {row['path']}")
+            output.write_line(f"  {row['kind']:<11} {row['path']}")
         _log_and_traceback(record["attempts"])
     if len(record["executions"]) > 1:
         _section("all executions")
@@ -116,10 +116,6 @@ def _outcome(execution: Mapping[str, Any]) -> str:
     cause = f" ({execution['cause']})" if execution["cause"] and execution["cause"] != execution["status"] else ""
     detail = f": {headline(execution['detail'])}" if execution.get("detail") else ""
     return f"{execution['status']}{cause} in run {execution['run_id']} on {execution['machine']}{detail}"
-
-
-def _print_line(text: str) -> None:
-    streams.out().print(one_line(text), soft_wrap=True)
 
 
 def _lines(text: str) -> None:
@@ -137,7 +133,7 @@ def _pairs(title: str, values: Mapping[str, Any]) -> None:
     known = {key: value for key, value in values.items() if value is not None}
     width = max(map(len, known), default=0)
     for key, value in known.items():
-        _print_line(f"  {key:<{width}}  {_readable(key, value)}")
+        output.write_line(f"  {key:<{width}}  {_readable(key, value)}")
 
 
 def _readable(key: str, value: Any) -> str:
@@ -165,7 +161,7 @@ def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any]) -
         if len({value for value in values if value is not None}) > 1:
             known = None not in {values[0], values[-1]}
             ends = f"{units.number(values[0])} to {units.number(values[-1])}" if known else ""
-            _print_line(f"  {name:<14} {sparkline(values, 40)}  {ends}")
+            output.write_line(f"  {name:<14} {sparkline(values, 40)}  {ends}")
     rows = []
     for row in epochs:
         is_shared = row["epoch"] <= (execution.get("shared_epochs") or 0)
@@ -204,7 +200,7 @@ def _artifacts(artifacts: Sequence[Mapping[str, Any]], database: str) -> None:
     width = max((len(row["kind"]) for row in artifacts), default=0)
     root = folder_of(database)
     for row in artifacts:
-        _print_line(f"  {row['kind']:<{width}}  {root / row['path']}  {units.size(row['size_bytes'])}")
+        output.write_line(f"  {row['kind']:<{width}}  {root / row['path']}  {units.size(row['size_bytes'])}")
 
 
 def _log_and_traceback(attempts: Sequence[Mapping[str, Any]]) -> None:

@@ -4,47 +4,42 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
+from benchmark.cli.cell_names import cell_label
 from benchmark.errors import NewerRecordError
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import changed_keys, identity_parts
+from benchmark.matrix.selection import NAME_KEYS
 
 SHOWN_NEIGHBOURS = 3
-_NAMES = ("dataset", "model", "strategy")
 _PARENT = "weights.parent_cell_id"
 
 
-@dataclass(frozen=True, slots=True)
-class Neighbour:
-    """A recorded cell that another one is compared with.
-
-    Attributes:
-        cell: As it was recorded.
-        changed: Key, value as recorded, value now; the parent's changes stand under `parent.…`.
-    """
-
-    cell: Cell
-    changed: tuple[tuple[str, Any, Any], ...]
-
-
-def neighbours(cell: Cell, recorded: Mapping[str, Cell], now: Mapping[str, Cell]) -> list[Neighbour]:
-    """The recorded cells with the same names that differ least from a cell, nearest first.
+def nearest(
+    cell: Cell, recorded: Mapping[str, Cell], planned: Mapping[str, Cell], *, is_recorded: bool
+) -> list[dict[str, Any]]:
+    """The cells of the other side with the same names that differ least from a cell, nearest first.
 
     Args:
         cell: The one that is asked about.
         recorded: Cells of the database by id.
-        now: Cells of the matrix by id, for the parents.
+        planned: Cells of the matrix by id.
+        is_recorded: Whether the cell is one of the recorded ones, and is compared with the planned ones.
+
+    Returns:
+        For each its `cell_id`, its `label` and what has `changed`: the `key`, and its value as `recorded` and `now`.
     """
-    alike = [
-        other
-        for other in recorded.values()
-        if other.cell_id != cell.cell_id and all(getattr(other, name) == getattr(cell, name) for name in _NAMES)
-    ]
-    same_seed = [other for other in alike if other.seed == cell.seed] or alike
-    near = [Neighbour(other, tuple(changes(other, cell, recorded, now))) for other in same_seed]
-    return sorted(near, key=lambda neighbour: len(neighbour.changed))[:SHOWN_NEIGHBOURS]
+    others = (planned if is_recorded else recorded).values()
+    same_names = [other for other in others if all(getattr(other, name) == getattr(cell, name) for name in NAME_KEYS)]
+    alike = [other for other in same_names if other.cell_id != cell.cell_id]
+    near = []
+    for other in [other for other in alike if other.seed == cell.seed] or alike:
+        before, now = (cell, other) if is_recorded else (other, cell)
+        keys = ("key", "recorded", "now")
+        changed = [dict(zip(keys, each, strict=True)) for each in changes(before, now, recorded, planned)]
+        near.append({"cell_id": other.cell_id, "label": cell_label(other), "changed": changed})
+    return sorted(near, key=lambda each: len(each["changed"]))[:SHOWN_NEIGHBOURS]
 
 
 def changes(
