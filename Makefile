@@ -25,7 +25,7 @@ test-fast: $(VENV)/.installed-test
 
 # the same and what takes minutes: every preset on made-up data in the true formats
 test-all: lint
-	HYPOTHESIS_PROFILE=default $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m ""
+	HYPOTHESIS_PROFILE=varied $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m ""
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -24,7 +24,9 @@ for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "B
 os.environ["BENCH_TESTING"] = "1"
 
 # the same examples in every `make test`, so that it fails for a change and not by chance; `make test-all` draws new ones
-settings.register_profile("repeatable", derandomize=True)
+# and no example is timed: that would fail for what else the machine does
+settings.register_profile("repeatable", derandomize=True, deadline=None)
+settings.register_profile("varied", deadline=None)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 # under nohup SIGHUP is ignored, and so would the commands under test, rightly

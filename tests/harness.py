@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 from scheduling_runs import Place
+from waiting import wait_until
 
 from benchmark.matrix.load import MachineKind, load_matrix
 
@@ -109,15 +110,15 @@ class Run:
         with contextlib.closing(sqlite3.connect(f"file:{self.database}?mode=ro", uri=True, timeout=5)) as connection:
             return connection.execute(statement, values).fetchall()
 
-    def wait_for(self, statement: str, seconds: float = 200.0) -> None:
+    def wait_for(self, statement: str) -> None:
         """Waits until a statement on the database gives a first value that is true."""
-        until = time.monotonic() + seconds
-        while time.monotonic() < until:
+
+        def holds() -> bool:
             with contextlib.suppress(sqlite3.OperationalError):
-                if self.rows(statement)[0][0]:
-                    return
-            time.sleep(0.01)
-        raise AssertionError(f"not within {seconds} s: {statement}")
+                return bool(self.rows(statement)[0][0])
+            return False
+
+        wait_until(holds, statement)
 
     def processes(self) -> list[int]:
         """Processes that carry the mark, zombies left out."""
@@ -129,13 +130,10 @@ class Run:
                         found.append(int(folder.name))
         return found
 
-    def wait_until_alone(self, seconds: float = 60.0) -> float:
+    def wait_until_alone(self) -> float:
         """Waits until no process of this run lives; returns how long that took."""
         begun = time.monotonic()
-        while self.processes():
-            if time.monotonic() > begun + seconds:
-                raise AssertionError(f"after {seconds} s still alive: {self.processes()}")
-            time.sleep(0.005)
+        wait_until(lambda: not self.processes(), "no process of this run lives", pause_seconds=0.005)
         return time.monotonic() - begun
 
     def kill_everything(self) -> None:

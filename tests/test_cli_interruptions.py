@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from cli_workplace import MATRIX, Workplace, copied_place, finished_place
 from PIL import Image
+from waiting import wait_until
 
 pytestmark = pytest.mark.process
 
@@ -99,11 +100,8 @@ def interrupted(place: Workplace, arguments: tuple[str, ...], fault: str) -> tup
     )
     with contextlib.ExitStack() as stack:
         stack.callback(process.kill)
-        until = time.monotonic() + 60
-        while not Path(f"{mark}.0").exists():
-            assert process.poll() is None, f"it never came to {fault}: {process.communicate()}"
-            assert time.monotonic() < until
-            time.sleep(0.002)
+        wait_until(lambda: Path(f"{mark}.0").exists() or process.poll() is not None, fault, pause_seconds=0.002)
+        assert process.poll() is None, f"it never came to {fault}: {process.communicate()}"
         begun = time.monotonic()
         os.kill(process.pid, signal.SIGINT)
         _, stderr = process.communicate(timeout=60)

@@ -51,7 +51,10 @@ def test_help_is_there_within_three_tenths_of_a_second(place):
         started = children_seconds()
         assert place.run("--help").returncode == 0
         times.append(children_seconds() - started)
-    assert min(times) < 0.3
+    started = children_seconds()
+    subprocess.run([sys.executable, "-c", "import click"], check=True)
+    # a twentieth of a second on a machine with nothing else to do
+    assert min(times) < 6 * (children_seconds() - started)
 
 
 @pytest.mark.parametrize("verb", VERBS)

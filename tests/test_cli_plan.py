@@ -6,6 +6,8 @@ import csv
 import io
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from cli_workplace import MATRIX, Workplace, children_seconds
@@ -97,7 +99,10 @@ def test_the_default_matrix_is_planned_within_a_second(place):
         started = children_seconds()
         assert place.run("plan", "--matrix", "tour.toml").returncode == 0
         times.append(children_seconds() - started)
-    assert min(times) < 1
+    started = children_seconds()
+    subprocess.run([sys.executable, "-c", "import sqlalchemy"], check=True)
+    # a sixth of a second on a machine with nothing else to do, where a plan takes less than a second
+    assert min(times) < 6 * (children_seconds() - started)
 
 
 def test_plan_and_run_refuse_a_database_that_is_none(place):

@@ -8,12 +8,12 @@ import os
 import signal
 import sqlite3
 import subprocess
-import time
 from pathlib import Path
 
 import pytest
 from cli_workplace import Workplace
 from click.testing import Result
+from waiting import wait_until
 
 from benchmark.machine import cpu_cores
 
@@ -145,21 +145,13 @@ def test_ctrl_c_ends_a_probe_and_all_that_it_started(place):
         stderr=subprocess.PIPE,
         text=True,
     )
-    _wait(lambda: len(_marked(mark)) >= 4)
-    time.sleep(0.2)
+    wait_until(lambda: len(_marked(mark)) >= 4)
     process.send_signal(signal.SIGINT)
     stdout, stderr = process.communicate()
     assert (process.returncode, stdout) == (130, "")
     assert "Traceback" not in stderr
-    _wait(lambda: not _marked(mark))
+    wait_until(lambda: not _marked(mark))
     assert not list(place.directory.glob("cache/trials/*"))
-
-
-def _wait(condition, seconds=200):
-    until = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < until
-        time.sleep(0.02)
 
 
 def _marked(mark: str) -> list[str]:

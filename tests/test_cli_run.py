@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pty
 import re
@@ -9,11 +10,11 @@ import select
 import signal
 import sqlite3
 import subprocess
-import time
 
 import click
 import pytest
 from cli_workplace import MATRIX, Workplace
+from waiting import wait_until
 
 from benchmark.cli import options, streams
 from benchmark.cli.commands import run as run_verb
@@ -103,18 +104,16 @@ def test_a_large_matrix_passes_when_its_number_is_named(place, monkeypatch):
 
 
 def wait_for_epochs(place: Workplace, count: int) -> None:
-    deadline = time.monotonic() + 200
-    while time.monotonic() < deadline:
-        try:
-            with sqlite3.connect(f"file:{place.directory / 'results.sqlite'}?mode=ro", uri=True) as connection:
-                found = connection.execute("select count(*) from history").fetchone()[0]
-            connection.close()
-            if found >= count:
-                return
-        except sqlite3.OperationalError:
-            pass  # not there yet
-        time.sleep(0.05)
-    raise AssertionError(f"{count} epochs were not recorded")
+    def recorded() -> bool:
+        address = f"file:{place.directory / 'results.sqlite'}?mode=ro"
+        with (
+            contextlib.suppress(sqlite3.OperationalError),  # not there yet
+            contextlib.closing(sqlite3.connect(address, uri=True)) as connection,
+        ):
+            return connection.execute("select count(*) from history").fetchone()[0] >= count
+        return False
+
+    wait_until(recorded, f"{count} epochs are recorded")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -8,7 +8,6 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,7 @@ import numpy as np
 import pytest
 from cli_workplace import Workplace, copied_place
 from PIL import Image
+from waiting import wait_until
 
 from benchmark.status import Outlook
 
@@ -308,9 +308,8 @@ def test_a_cell_that_is_running_is_waited_for_and_resumes_when_it_was_interrupte
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:
-        while not attempts_begun(place):
-            assert process.poll() is None
-            time.sleep(0.02)
+        wait_until(lambda: process.poll() is not None or attempts_begun(place))
+        assert process.poll() is None
         said = said_by(place, "plan")
         assert said["other"] == (True, "waits", "run 1 is at work on it")
         process.send_signal(signal.SIGINT)

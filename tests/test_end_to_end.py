@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import sqlite3
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
 import pytest
+from waiting import wait_until
 
 pytestmark = [pytest.mark.tf, pytest.mark.slow]
 
@@ -108,16 +109,12 @@ class Bench:
         return rows
 
     def wait_for_epochs(self, count: int) -> None:
-        deadline = time.monotonic() + 250
-        while time.monotonic() < deadline:
-            if self.database.exists():
-                try:
-                    if self.rows("select count(*) from history")[0][0] >= count:
-                        return
-                except sqlite3.OperationalError:
-                    pass  # the schema is being made
-            time.sleep(0.05)
-        raise AssertionError(f"{count} epochs were not recorded within two minutes")
+        def recorded() -> bool:
+            with contextlib.suppress(sqlite3.OperationalError):  # the schema is being made
+                return self.database.exists() and self.rows("select count(*) from history")[0][0] >= count
+            return False
+
+        wait_until(recorded, f"{count} epochs are recorded")
 
     def numbers(self) -> list[tuple]:
         """All that must not depend on kills: every epoch's values and the test results."""

@@ -14,6 +14,7 @@ from harness import MATRIX, ROOT, running
 from results_samples import begin, cell, run_cell
 from scheduling_plans import fake_cell
 from scheduling_runs import Listener, Place
+from waiting import wait_until
 
 from benchmark import machine
 from benchmark.results.read.cell_states import recorded
@@ -82,10 +83,7 @@ def test_an_artifact_that_is_not_there_when_its_cell_completes_fails_the_cell(pl
     weights = place.artifacts / OTHER.cell_id / "1" / "weights.npz"
 
     def thief() -> None:
-        import time
-
-        while not place.database.exists() or not weights.exists() or not _stopped(place):
-            time.sleep(0.01)
+        wait_until(lambda: place.database.exists() and weights.exists() and _stopped(place))
         if harm == "missing":
             weights.unlink()
         else:

@@ -19,6 +19,7 @@ import pytest
 from harness import Run, running, undisturbed
 from scheduling_plans import fake_cell
 from scheduling_runs import Listener, Place
+from waiting import wait_until
 from wal_damage import Casualty, wal_of
 
 from benchmark.errors import DiskError, StorageError
@@ -301,7 +302,8 @@ def test_ctrl_c_is_heard_while_another_program_keeps_the_database_locked(run, cl
     before = run.epochs()
     with hold_lock(run.database, 600) as holder:
         run.let_on()
-        time.sleep(0.5)
+        # the workers say all that is to be recorded before they write this
+        wait_until(lambda: list(run.folder.rglob("weights.npz")))
         begun = time.monotonic()
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate()

@@ -9,13 +9,14 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
+import psutil
 import pytest
 from harness import Run, running, undisturbed
 from scheduling_plans import fake_cell
 from scheduling_runs import Listener, Place
+from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -158,6 +159,14 @@ os.execv(sys.argv[1], sys.argv[1:])
 """
 
 
+def read_until(terminal: int, word: str) -> str:
+    """What was written to the terminal up to this word."""
+    text = b""
+    while word.encode() not in text:
+        text += os.read(terminal, 1 << 16)
+    return text.decode(errors="replace")
+
+
 def read_all(terminal: int) -> str:
     """What was written to the terminal by everybody who has let go of it."""
     text = b""
@@ -172,11 +181,12 @@ def read_all(terminal: int) -> str:
 def test_ctrl_c_on_a_terminal(run, clean, times):
     process, terminal = on_terminal(run, **run.held())
     run.wait_for(HAS_EPOCHS)
-    for _ in range(times):
+    os.write(terminal, b"\x03")
+    said = read_until(terminal, "interrupted by SIGINT")
+    for _ in range(times - 1):
         os.write(terminal, b"\x03")
-        time.sleep(0.05)
     code = process.wait(timeout=240)
-    said = read_all(terminal)
+    said += read_all(terminal)
     assert code == 130, said
     assert "Traceback" not in said
     assert "goes on from here" in said or times > 1
@@ -184,11 +194,21 @@ def test_ctrl_c_on_a_terminal(run, clean, times):
     finish(run, clean)
 
 
+def wait_until_busy(process: subprocess.Popen[bytes], seconds: float) -> None:
+    """Waits until a process has used this much processor time, so that it is as far on a slow machine, or has ended."""
+
+    def is_far() -> bool:
+        used = psutil.Process(process.pid).cpu_times()
+        return process.poll() is not None or used.user + used.system >= seconds
+
+    wait_until(is_far, pause_seconds=0.002)
+
+
 def test_ctrl_c_at_any_moment_ends_with_130_and_no_traceback(run, clean):
     codes = set()
-    for delay in (0.2, 0.35, 0.5, 0.65):
+    for busy in (0.1, 0.25, 0.4, 0.55):
         process, terminal = on_terminal(run, BENCH_FAKE_EPOCH_SECONDS="0.02")
-        time.sleep(delay)
+        wait_until_busy(process, busy)
         os.write(terminal, b"\x03")
         codes.add(process.wait(timeout=240))
         said = read_all(terminal)
@@ -234,14 +254,13 @@ def test_what_was_stopped_and_wakes_up_after_its_replacement_is_dead_before_it_c
             os.kill(pid, signal.SIGSTOP)
     process.kill()
     process.communicate()
-    time.sleep(0.2)
     undead = {pid for pids in rows for pid in pids}
     assert undead & set(run.processes())
     finish(run, clean)
     for pid in undead:
         with contextlib.suppress(ProcessLookupError):
             os.kill(pid, signal.SIGCONT)
-    time.sleep(0.1)
+    run.wait_until_alone()
     run.check(clean)
 
 
@@ -253,9 +272,7 @@ STARTS = int(os.environ.get("BENCH_TEST_STARTS", "6"))
 
 def test_of_many_runs_that_start_at_once_exactly_one_runs(run, clean):
     runs = [run.start(BENCH_FAKE_EPOCH_SECONDS="5") for _ in range(STARTS)]
-    until = time.monotonic() + 120
-    while sum(process.poll() is None for process in runs) > 1 and time.monotonic() < until:
-        time.sleep(0.05)
+    wait_until(lambda: sum(process.poll() is None for process in runs) <= 1)
     (winner,) = [process for process in runs if process.poll() is None]
     run.wait_for(TRAINS)
     winner.terminate()

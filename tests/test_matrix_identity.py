@@ -157,7 +157,7 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=4), JSON, max_size=4))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_canonical_json_is_exact_and_has_no_order(record):
     text = canonical_json(record)
     assert json.loads(text) == record

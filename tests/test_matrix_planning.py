@@ -157,7 +157,7 @@ NAMES = st.text(min_size=1, max_size=30)
 
 
 @given(NAMES)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_any_name_is_kept_or_refused(name):
     escaped = "".join(
         f"\\U{ord(character):08x}" if character < "\ud800" or character > "\udfff" else "?" for character in name

@@ -8,7 +8,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from reporting_samples import row
 from results_samples import predictions
@@ -25,7 +25,6 @@ def decoded(*arguments, **options):
     return decode(predictions(*arguments, **options))
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=40))
 def test_the_scores_are_those_of_scikit_learn(pairs):
     from sklearn.metrics import confusion_matrix, precision_recall_fscore_support
@@ -43,7 +42,6 @@ def test_the_scores_are_those_of_scikit_learn(pairs):
             assert (value is None and (np.isnan(other) or other == 0)) or value == pytest.approx(other)
 
 
-@settings(deadline=None)
 @example([(0, 0), (1, 1)])  # two classes are absent from labels and predictions
 @example([(0, 0), (1, 2)])  # one is absent from the labels alone, one from the predictions alone
 @given(st.lists(st.tuples(st.integers(0, 3), st.integers(0, 3)), min_size=1, max_size=20))

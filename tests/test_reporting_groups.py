@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.reporting.rows.flat_settings import describe, differing, settings_of
@@ -61,7 +61,6 @@ def test_natural_order_counts():
 
 
 @given(st.lists(st.text(max_size=20), max_size=5))
-@settings(deadline=None)
 def test_any_names_can_be_ordered(names):
     assert len(sorted(names, key=natural)) == len(names)
 

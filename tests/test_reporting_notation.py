@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.reporting.notation import decimals_beside, number, written
@@ -98,7 +98,6 @@ def test_sizes_are_binary_with_three_digits(count, text):
 
 
 @given(st.floats(), st.sampled_from(["accuracy", "loss", "seconds", "rate", "bytes", "count", "p"]))
-@settings(deadline=None)
 def test_every_number_can_be_written(value, kind):
     assert number(value, kind)
     found = measure([value, 1.0])
@@ -106,7 +105,6 @@ def test_every_number_can_be_written(value, kind):
 
 
 @given(st.floats(1e-12, 1e12), st.sampled_from(["accuracy", "loss", "seconds", "rate"]))
-@settings(deadline=None)
 def test_an_interval_that_is_not_zero_never_looks_like_zero(half_width, kind):
     text = written(around(0.5, half_width), kind, known_n=3).split(" ± ")[1]
     assert float(text.replace(",", "")) > 0

@@ -6,7 +6,7 @@ import itertools
 import math
 
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 
@@ -25,7 +25,6 @@ def by_seed(values):
 
 
 @given(SAMPLES)
-@settings(deadline=None)
 def test_the_interval_of_a_mean_is_that_of_scipy(values):
     assume(spread(values))
     found = measure(values)
@@ -37,7 +36,6 @@ def test_the_interval_of_a_mean_is_that_of_scipy(values):
 
 
 @given(st.lists(st.tuples(FINITE, FINITE), min_size=2, max_size=12))
-@settings(deadline=None)
 def test_a_paired_difference_is_that_of_scipy(pairs):
     first, second = zip(*pairs, strict=True)
     assume(spread([two - one for one, two in pairs]))
@@ -50,7 +48,6 @@ def test_a_paired_difference_is_that_of_scipy(pairs):
 
 
 @given(SAMPLES, SAMPLES)
-@settings(deadline=None)
 def test_an_unpaired_difference_is_that_of_welch(first, second):
     assume(spread(first) and spread(second))
     found = compare(by_seed(first), {seed + 100: value for seed, value in enumerate(second)})
@@ -63,7 +60,6 @@ def test_an_unpaired_difference_is_that_of_welch(first, second):
 
 # eighths: their sums have no rounding, of which SciPy would make two sums where there is one
 @given(st.lists(st.integers(-800, 800).filter(bool).map(lambda value: value / 8), min_size=2, max_size=9))
-@settings(deadline=None)
 def test_sign_flips_are_those_of_scipys_permutation_test(differences):
     expected = stats.permutation_test(
         (differences,), lambda values, axis: abs(values.sum(axis=axis)), permutation_type="samples",
@@ -84,7 +80,6 @@ def test_sign_flips_of_many_differences_are_not_enumerated():
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=8))
-@settings(deadline=None)
 def test_holm_rejects_what_the_closed_test_procedure_rejects(probabilities):
     """Holm is the closure of Bonferroni: reject i when every set of hypotheses that holds i is rejected."""
     adjusted = holm(probabilities)
@@ -154,7 +149,6 @@ def test_a_verdict_knows_which_way_is_better(higher_is_better, shift, verdict):
 
 
 @given(st.lists(FINITE, min_size=3, max_size=6), st.lists(FINITE, min_size=3, max_size=6))
-@settings(deadline=None)
 def test_a_lone_verdict_is_resolved_exactly_when_its_interval_leaves_zero_out(first, second):
     found = judge([compare(by_seed(first), by_seed(second))], higher_is_better=True)[0]
     assume(abs(abs(found.mean) - found.half_width) > 1e-9)
@@ -194,7 +188,6 @@ def test_chance_alone_rarely_gives_a_verdict():
 
 
 @given(st.lists(st.tuples(st.floats(), st.floats()), max_size=6), st.booleans())
-@settings(deadline=None)
 def test_no_numbers_break_a_comparison(pairs, shifted):
     first = {seed: one for seed, (one, _) in enumerate(pairs)}
     second = {seed + 10 * shifted: two for seed, (_, two) in enumerate(pairs)}

@@ -58,7 +58,7 @@ NAMES = st.sampled_from(HOSTILE) | st.text(max_size=40) | st.text("|`<[*_\n\\#-+
 
 
 @given(NAMES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_no_format_lets_a_control_character_through(name):
     report = report_with(name)
     for output_format in FORMATS:
@@ -69,7 +69,7 @@ def test_no_format_lets_a_control_character_through(name):
 
 
 @given(NAMES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_markdown_shows_every_name_as_text(name):
     tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(render(report_with(name), "markdown"))
     blocks = [token.type for token in tokens if token.type.endswith("_open")]
@@ -85,7 +85,6 @@ def test_markdown_shows_every_name_as_text(name):
 
 
 @given(NAMES)
-@settings(deadline=None)
 def test_what_markdown_shows_is_the_name(name):
     tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(f"x {escape(name)} x")
     shown = "".join(child.content for child in tokens[1].children or ())
@@ -114,7 +113,7 @@ class Parser(HTMLParser):
 
 
 @given(NAMES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_html_holds_no_element_that_we_did_not_write(name):
     parser = Parser()
     parser.feed(render(report_with(name), "html"))
@@ -130,7 +129,7 @@ def test_html_forbids_everything_by_its_policy():
 
 
 @given(NAMES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_csv_is_rectangular_and_holds_no_formula(name):
     lines = list(csv.reader(io.StringIO(render(report_with(name), "csv"))))
     assert {len(line) for line in lines} == {len(lines[0])}
@@ -162,7 +161,6 @@ def test_csv_reads_as_one_typed_frame():
 
 
 @given(NAMES)
-@settings(deadline=None)
 def test_json_keeps_every_name_exactly(name):
     text = render(report_with(name), "json")
     assert text.isascii()
@@ -172,7 +170,6 @@ def test_json_keeps_every_name_exactly(name):
 
 
 @given(st.lists(st.floats(), min_size=1, max_size=4))
-@settings(deadline=None)
 def test_json_says_which_numbers_are_not_finite(values):
     table = Table("t", "t", (TableColumn("x", "x", "loss"),), (Row({"x": measure(values)}),))
 
@@ -189,7 +186,7 @@ def test_json_says_which_numbers_are_not_finite(values):
 
 
 @given(NAMES, st.integers(1, 200))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_a_terminal_line_is_never_wider_than_the_terminal(name, width):
     lines = render(report_with(name), "table", width=width).splitlines()
     assert max(map(cell_len, lines)) <= max(width, 24)
@@ -234,7 +231,6 @@ def test_unknown_formats_are_refused_by_name():
 
 
 @given(st.text())
-@settings(deadline=None)
 def test_plain_text_is_stable(text):
     assert plain(plain(text)) == plain(text)
     assert encodable(plain(text), "ascii").isascii()

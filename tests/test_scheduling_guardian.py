@@ -10,6 +10,7 @@ import sys
 import time
 
 import pytest
+from waiting import PATIENCE_SECONDS, wait_until
 
 from benchmark.events import Exited, Launched, from_line
 from benchmark.scheduling.processes import guardian
@@ -34,9 +35,9 @@ def guarded(tmp_path):
         lines.close()
 
 
-def said(lines, kind, seconds: float = 100.0):
+def said(lines, kind):
     """Waits for what the guardian says."""
-    until = time.monotonic() + seconds
+    until = time.monotonic() + PATIENCE_SECONDS
     while time.monotonic() < until and not lines.report.closed:
         select.select([lines.report.fd], [], [], 0.05)
         for line in lines.report.read():
@@ -54,11 +55,8 @@ def alive(pid: int) -> bool:
         return False
 
 
-def gone(pid: int, seconds: float = 60.0) -> bool:
-    until = time.monotonic() + seconds
-    while alive(pid) and time.monotonic() < until:
-        time.sleep(0.005)
-    return not alive(pid)
+def is_gone_soon(pid: int) -> bool:
+    return wait_until(lambda: not alive(pid), f"process {pid} is gone", pause_seconds=0.005)
 
 
 def test_the_exit_status_and_the_usage_are_reported(guarded):
@@ -88,14 +86,9 @@ def group_of(launched: Launched) -> list[int]:
     return [int(pid) for pid in listed.stdout.split()]
 
 
-def up(path, seconds: float = 100.0) -> str:
+def up(path) -> str:
     """Waits until the worker has written a line, and gives it."""
-    until = time.monotonic() + seconds
-    while time.monotonic() < until:
-        if path.exists() and "\n" in (text := path.read_text()):
-            return text
-        time.sleep(0.01)
-    raise AssertionError("not a word")
+    return wait_until(lambda: path.exists() and "\n" in (text := path.read_text()) and text)
 
 
 def test_silence_of_the_scheduler_kills_the_whole_group(guarded, tmp_path):
@@ -106,13 +99,13 @@ def test_silence_of_the_scheduler_kills_the_whole_group(guarded, tmp_path):
     assert len(group) == 3
     os.close(lines.life)
     lines.life = -1
-    assert all(gone(pid) for pid in group)
+    assert all(is_gone_soon(pid) for pid in group)
 
 
 def test_what_a_worker_leaves_is_killed_with_its_end(guarded, tmp_path):
     lines = guarded("import subprocess; print(subprocess.Popen(['sleep', '600']).pid, flush=True)")
     said(lines, Exited)
-    assert gone(int((tmp_path / "log.txt").read_text()))
+    assert is_gone_soon(int((tmp_path / "log.txt").read_text()))
 
 
 ESCAPE = """
@@ -140,13 +133,13 @@ def test_a_grandchild_in_a_session_of_its_own_is_killed_too(guarded, tmp_path, e
     else:
         os.close(lines.life)
         lines.life = -1
-    assert gone(escaped)
+    assert is_gone_soon(escaped)
 
 
 def test_a_worker_dies_with_its_guardian(guarded):
     launched = said(guarded("import time; time.sleep(600)"), Launched)
     os.kill(launched.guardian_pid, signal.SIGKILL)
-    assert gone(launched.worker_pid)
+    assert is_gone_soon(launched.worker_pid)
 
 
 @pytest.mark.parametrize(("order", "number"), [(guardian.TERMINATE, 15), (guardian.KILL, 9), (guardian.DUMP, 10)])

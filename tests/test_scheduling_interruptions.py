@@ -13,6 +13,7 @@ from random import Random
 
 import pytest
 from harness import Run, running
+from waiting import wait_until
 
 pytestmark = pytest.mark.slow
 
@@ -103,8 +104,7 @@ def test_a_signal_lets_workers_save_their_state(run, clean, number, code):
 def test_a_second_signal_does_not_wait(run, clean):
     struck = run.folder / "struck"
     process = run.start(BENCH_FAULT="batch:2:deaf", BENCH_FAULT_MARK=str(struck), BENCH_FAKE_EPOCH_SECONDS="2")
-    while not struck.with_name("struck.0").exists():
-        time.sleep(0.01)
+    wait_until(struck.with_name("struck.0").exists)
     os.kill(process.pid, signal.SIGINT)
     while "interrupted by SIGINT" not in (line := process.stderr.readline()):
         assert line

@@ -11,7 +11,6 @@ import socket
 import sqlite3
 import stat
 import subprocess
-import time
 import unicodedata
 from contextlib import closing
 from pathlib import Path
@@ -20,6 +19,7 @@ import pytest
 from cli_workplace import Workplace
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import wait_until
 
 from benchmark.reporting.writers.formats import FORMATS
 
@@ -303,7 +303,7 @@ def test_the_beginning_of_an_id_is_never_a_pattern(prefix, hostile):
 
 
 @given(st.text(min_size=1, max_size=30))
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_no_text_whatsoever_selects_what_is_not_called_so(text):
     from benchmark.errors import UserError
     from benchmark.matrix.selection import parse_selection
@@ -553,19 +553,18 @@ def test_no_other_user_can_reach_the_template(tmp_path):
     place = Workplace(tmp_path)
     place.write('[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "scratch"\nbackend = "fake"\n')
     process = subprocess.Popen(
-        place.command("run"), cwd=tmp_path, env={**place.environment, "BENCH_FAKE_EPOCH_SECONDS": "0.3"},
+        place.command("run"), cwd=tmp_path, env={**place.environment, "BENCH_FAKE_GATE": f"2:{tmp_path / 'gate'}"},
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:
-        seen = 0
-        while process.poll() is None:
-            family = _descendants(process.pid)
-            seen = max(seen, len(family))
-            assert not _listening(family)
-            time.sleep(0.05)
+        # bench, the template, a guardian and its worker, which waits at the gate
+        family = wait_until(lambda: len(family := _descendants(process.pid)) >= 4 and family)
+        assert not _listening(family)
+        (tmp_path / "gate").touch()
+        assert process.wait() == 0
     finally:
+        process.kill()
         process.wait()
-    assert seen >= 2
     assert not [path for path in tmp_path.rglob("*") if path.is_socket()]
 
 
