@@ -68,6 +68,7 @@ FOLDER_MAY_IMPORT = {
     "scheduling.decisions": "run_options",
     "scheduling.programs": "decisions run_options processes",
     "scheduling.loop": "decisions run_options processes programs",
+    "reporting.statistics": "",
     "reporting.rows": "statistics table",
     "reporting.tables": "notation rows statistics table",
     "reporting.writers": "notation statistics table",

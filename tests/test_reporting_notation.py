@@ -9,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.reporting.notation import decimals_beside, number, written
-from benchmark.reporting.statistics import Difference, Measurement, measure
+from benchmark.reporting.statistics.intervals import Measurement, measure
+from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Tally
 from benchmark.units import size
 

@@ -7,7 +7,7 @@ import math
 import pytest
 
 from benchmark.reporting.reproduction import DIFFERENT, IDENTICAL, WITHIN_NOISE, compare_executions, seed_spread
-from benchmark.reporting.statistics import t_quantile
+from benchmark.reporting.statistics.intervals import t_quantile
 
 
 def row(**changes):

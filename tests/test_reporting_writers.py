@@ -21,7 +21,7 @@ from rich.cells import cell_len
 
 from benchmark.errors import StorageError, UserError
 from benchmark.reporting.report import ReportOptions, build_report
-from benchmark.reporting.statistics import measure
+from benchmark.reporting.statistics.intervals import measure
 from benchmark.reporting.table import Report, Row, Table, TableColumn
 from benchmark.reporting.writers.formats import FORMATS, format_of_file, render, save
 from benchmark.reporting.writers.markdown import escape

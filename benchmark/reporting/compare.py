@@ -18,7 +18,9 @@ from benchmark.reporting.rows.groups import Group, group_cells, partner, varying
 from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.statistics import NOT_RESOLVED, Difference, compare, judge, measure
+from benchmark.reporting.statistics.families import judge
+from benchmark.reporting.statistics.intervals import measure
+from benchmark.reporting.statistics.mean_difference import NOT_RESOLVED, Difference, compare
 from benchmark.reporting.table import Footnotes, Report, Row, Table, TableColumn, Value
 
 METRICS = (TEST_ACCURACY, VAL_ACCURACY, TEST_LOSS, FIT_SECONDS)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from benchmark.reporting.statistics import Difference, Measurement
+from benchmark.reporting.statistics.intervals import Measurement
+from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Kind, Published, Tally, Value
 from benchmark.units import size
 

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.reporting.statistics import measure, t_quantile
+from benchmark.reporting.statistics.intervals import measure, t_quantile
 
 IDENTICAL, WITHIN_NOISE, DIFFERENT = "identical", "within seed noise", "different"
 

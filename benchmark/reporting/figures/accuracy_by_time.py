@@ -13,7 +13,7 @@ from benchmark.reporting.figures.curves import plain_log_ticks
 from benchmark.reporting.figures.drawing import style, text_fitting
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY
-from benchmark.reporting.statistics import Measurement, measure
+from benchmark.reporting.statistics.intervals import Measurement, measure
 
 LOG_RATIO = 8.0
 """Times that differ by more than this are drawn on a logarithmic scale."""

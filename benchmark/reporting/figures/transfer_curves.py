@@ -12,7 +12,7 @@ from matplotlib.lines import Line2D
 from benchmark.reporting.figures.curves import DASHED, SeedCurve, draw_lines, finish_axes, mark_kept
 from benchmark.reporting.figures.drawing import style, text_fitting
 from benchmark.reporting.notation import written
-from benchmark.reporting.statistics import measure
+from benchmark.reporting.statistics.intervals import measure
 
 _BODY_INCHES = 2.6
 

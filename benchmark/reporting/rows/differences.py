@@ -9,7 +9,8 @@ from benchmark.reporting.rows.flat_settings import describe, differing
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import PROVENANCE
 from benchmark.reporting.rows.metrics import Metric
-from benchmark.reporting.statistics import NOT_RESOLVED, Difference, compare, judge
+from benchmark.reporting.statistics.families import judge
+from benchmark.reporting.statistics.mean_difference import NOT_RESOLVED, Difference, compare
 
 
 def difference(first: Group | None, second: Group | None, metric: Metric) -> Difference | None:

@@ -15,7 +15,7 @@ from benchmark.reporting.rows import metrics
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import Metric
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.statistics import Measurement, measure
+from benchmark.reporting.statistics.intervals import Measurement, measure
 from benchmark.reporting.table import Footnotes, Kind, Published, Row, Table, TableColumn, Tally, Value
 
 PUBLISHED, MEASURED = "published", "measured"

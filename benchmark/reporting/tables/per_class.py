@@ -11,7 +11,7 @@ from benchmark.catalog.facts import SOURCES
 from benchmark.catalog.image_folders import some
 from benchmark.reporting.rows.groups import Group, varying_settings
 from benchmark.reporting.rows.predictions import LoadPredictions, Predictions
-from benchmark.reporting.statistics import measure
+from benchmark.reporting.statistics.intervals import measure
 from benchmark.reporting.table import Row, Table, TableColumn, Value
 
 Counts: TypeAlias = Mapping[tuple[int, int], int]

@@ -10,7 +10,8 @@ from benchmark.reporting.rows.differences import judge_all, provenance_that_diff
 from benchmark.reporting.rows.groups import Group, partner, varying_settings, where
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.statistics import ALPHA, BETTER, Difference, compare, measure
+from benchmark.reporting.statistics.intervals import ALPHA, measure
+from benchmark.reporting.statistics.mean_difference import BETTER, Difference, compare
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
 
 METRICS = (TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY)

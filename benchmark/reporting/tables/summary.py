@@ -10,7 +10,7 @@ from benchmark.reporting.rows.groups import Group, varying_settings
 from benchmark.reporting.rows.metrics import RATE, SUMMARY_METRICS, TTA_ACCURACY, TTA_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import note_on_incomplete, note_on_timings, reasons
 from benchmark.reporting.rows.phases import note_on_phases
-from benchmark.reporting.statistics import Measurement, measure
+from benchmark.reporting.statistics.intervals import Measurement, measure
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
 
 

@@ -21,7 +21,8 @@ from benchmark.reporting.rows.metrics import (
     Metric,
 )
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.statistics import Difference, Measurement, measure
+from benchmark.reporting.statistics.intervals import Measurement, measure
+from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn
 
 METRICS = (

@@ -11,7 +11,8 @@ import csv
 from io import StringIO
 from typing import TypeAlias
 
-from benchmark.reporting.statistics import Difference, Measurement
+from benchmark.reporting.statistics.intervals import Measurement
+from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Published, Report, Row, Table, Tally
 from benchmark.reporting.writers.page import Page
 from benchmark.status import Status

@@ -13,7 +13,8 @@ import math
 from dataclasses import asdict
 from typing import Any
 
-from benchmark.reporting.statistics import Difference, Measurement
+from benchmark.reporting.statistics.intervals import Measurement
+from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Published, Report, Row, Table, Tally, Value
 from benchmark.reporting.writers.page import Page
 from benchmark.status import Status

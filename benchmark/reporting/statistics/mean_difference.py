@@ -1,0 +1,215 @@
+"""The difference between the means of two groups of seeds, with its interval and its tests.
+
+Sources:
+
+- paired and unpaired tests: Student, "The probable error of a mean", Biometrika 6 (1908); B. L. Welch, "The
+  generalization of Student's problem", Biometrika 34 (1947), with Satterthwaite's degrees of freedom.
+- skewed differences: P. Hall, "Theoretical comparison of bootstrap confidence intervals", Annals of Statistics 16 (1988):
+  the bootstrap-t interval, whose farther end is taken on both
+  sides. In simulation that errs least (7 % where the t test errs in 11 %, exponential tails); it costs power.
+- sign flips: R. A. Fisher, "The Design of Experiments" (1935), section 21, carried out over all 2^n signs.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from benchmark.reporting.statistics.intervals import (
+    ALPHA,
+    Interval,
+    mean_of,
+    sample_deviation,
+    satterthwaite,
+    t_quantile,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+MOST_SIGN_FLIPS = 16
+"""With more differences than this the 2^n signs are not enumerated; the t test then needs no second opinion."""
+
+FEW_PAIRS = 6
+"""With fewer nothing can replace the assumption of normality; from here on skewed differences are bootstrapped."""
+
+VISIBLE_SKEW = 0.4
+"""From this sample skewness on the t interval is widened to the bootstrap's."""
+
+_RESAMPLES = 2000
+
+BETTER, WORSE, EQUIVALENT = "better", "worse", "equivalent"
+NOT_RESOLVED, NOT_COMPARABLE = "not resolved", "not comparable"
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """The difference between the means of two groups, second minus first, with its interval and tests.
+
+    Attributes:
+        mean: Second minus first.
+        half_width: Half of the single (uncorrected) 95 % interval; None with too few values to compute it.
+        n: Pairs of seeds; for an unpaired difference the size of the smaller group.
+        method: `paired` (by seed) or `unpaired` (Welch).
+        p: Two-sided p of the t test; None where there is no interval.
+        adjusted_p: `p` after Holm's correction over `comparisons` comparisons; equal to `p` when there is one.
+        comparisons: How many comparisons were corrected for.
+        sign_flip_p: Two-sided p of the exact sign-flip test of the pairs, which assumes symmetry but no normality.
+        verdict: `better`, `worse`, `equivalent`, `not resolved` or `not comparable`; None where nothing is judged.
+        error: The standard error of the t tests; None where there is no interval.
+        freedom: Its degrees of freedom.
+        is_skewed: Whether the bootstrap took part in the interval and in p.
+        margin: What counts as equivalent, in the unit of the metric; None where nobody named one.
+        over_images: The 95 % interval over seeds and test images; None where predictions do not allow it.
+        remark: What a reader must know beside the verdict.
+    """
+
+    mean: float
+    half_width: float | None
+    n: int
+    method: str
+    p: float | None
+    adjusted_p: float | None
+    comparisons: int = 1
+    sign_flip_p: float | None = None
+    verdict: str | None = NOT_RESOLVED
+    error: float | None = None
+    freedom: float | None = None
+    is_skewed: bool = False
+    margin: float | None = None
+    over_images: Interval | None = None
+    remark: str = ""
+
+    @property
+    def difference(self) -> float:
+        """The same as `mean`, by the name that JSON documents give it."""
+        return self.mean
+
+    @property
+    def low(self) -> float | None:
+        return None if self.half_width is None else self.mean - self.half_width
+
+    @property
+    def high(self) -> float | None:
+        return None if self.half_width is None else self.mean + self.half_width
+
+    @property
+    def least_sign_flip_p(self) -> float | None:
+        """The smallest p that the sign-flip test can give with n pairs, `2^(1-n)`."""
+        return None if self.sign_flip_p is None else 2.0 ** (1 - self.n)
+
+
+def compare(first: Mapping[int, float], second: Mapping[int, float], *, step: float = 0.0) -> Difference | None:
+    """Second minus first: paired by seed where more than half of the smaller side's seeds pair, else by Welch's test.
+
+    Which of the two it is follows from the counts alone, never from the values. In a paired difference seeds without a
+    partner take no part; Welch's test uses all.
+
+    Args:
+        first: Values by seed; those that are not finite are left out.
+        second: Likewise.
+        step: The resolution of the values, 1/m for an accuracy counted on m images. The standard deviation is at least
+            that of rounding to such steps, a uniform error (`step / √12` for each value, `step / √6` for the difference
+            of two), so that seeds that agree by chance do not look like certainty.
+
+    Returns:
+        None when one side has no finite value.
+    """
+    a, b = ({seed: value for seed, value in side.items() if math.isfinite(value)} for side in (first, second))
+    if not a or not b:
+        return None
+    common = sorted(a.keys() & b.keys())
+    if 2 * len(common) > min(len(a), len(b)):
+        differences = [b[seed] - a[seed] for seed in common]
+        return _tested([differences], step / math.sqrt(6), "paired", sign_flip_p=sign_flip_p(differences))
+    return _tested([list(b.values()), list(a.values())], step / math.sqrt(12), "unpaired")
+
+
+def _tested(
+    groups: Sequence[Sequence[float]], least_deviation: float, method: str, *, sign_flip_p: float | None = None
+) -> Difference:
+    """The mean of one group, or of the first minus the second, with interval and test."""
+    sizes = [len(group) for group in groups]
+    means = [mean_of(group) for group in groups]
+    mean, n = means[0] - sum(means[1:]), min(sizes)
+    if n < 2 or not math.isfinite(mean):
+        return Difference(mean, None, n, method, None, None)
+    deviations = [max(sample_deviation(group, m), least_deviation) for group, m in zip(groups, means, strict=True)]
+    errors = [deviation / math.sqrt(size) for deviation, size in zip(deviations, sizes, strict=True)]
+    largest = max(errors)
+    error = math.hypot(*errors)
+    shares = [(each / largest) ** 2 if 0 < largest < math.inf else 0.0 for each in errors]
+    freedom = satterthwaite(shares, [size - 1 for size in sizes])
+    is_skewed = n >= FEW_PAIRS and 0 < error < math.inf and any(abs(skewness(group)) > VISIBLE_SKEW for group in groups)
+    factor = t_quantile(freedom)
+    widening = max(_bootstrap_factor(groups, least_deviation) / factor, 1.0) if is_skewed else 1.0
+    p = two_sided_p(mean, widening * error, freedom)
+    return Difference(
+        mean, factor * widening * error, n, method, p, p,
+        sign_flip_p=sign_flip_p, error=error, freedom=freedom, is_skewed=is_skewed,
+    )  # fmt: skip
+
+
+def skewness(values: Sequence[float]) -> float:
+    """Sample skewness, the third central moment over the 3/2th power of the second; 0 for equal values."""
+    mean = mean_of(values)
+    deviation = sample_deviation(values, mean)
+    if deviation == 0:
+        return 0.0
+    scaled = [(value - mean) / deviation for value in values]
+    n = len(values)
+    return float(math.fsum(each**3 for each in scaled) / n * (n / (n - 1)) ** 1.5)
+
+
+def _bootstrap_factor(groups: Sequence[Sequence[float]], least_deviation: float) -> float:
+    """The factor of the standard error in a bootstrap-t interval: the farther of its two ends.
+
+    Always the same draws, so that a report is the same every time.
+    """
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    means: NDArray[np.float64] = np.zeros(_RESAMPLES)
+    variances: NDArray[np.float64] = np.zeros(_RESAMPLES)
+    # a factor has no unit; dividing keeps squares from over- and underflow
+    scale = max(abs(value) for group in groups for value in group)
+    for sign, group in zip((1, -1), groups, strict=False):
+        values = np.asarray(group, np.float64) / scale
+        drawn = values[generator.integers(0, len(values), (_RESAMPLES, len(values)))]
+        means += sign * (drawn.mean(axis=1) - values.mean())
+        # a resample of one value alone has no spread, and says nothing: it gets a thousandth of what there is
+        least = max(least_deviation / scale, 1e-3 * float(values.std()))
+        variances += np.maximum(drawn.std(axis=1, ddof=1), least) ** 2 / len(values)
+    low, high = map(float, np.quantile(means / np.sqrt(variances), [ALPHA / 2, 1 - ALPHA / 2]))
+    return max(-low, high)
+
+
+def sign_flip_p(differences: Sequence[float]) -> float | None:
+    """Two-sided p of the exact sign-flip test: the share of all 2^n sign choices whose sum is at least as far from 0.
+
+    None with fewer than two differences and for more than 16. With n pairs it is never below 2^(1-n): 0.25 for three,
+    0.03125 for six.
+    """
+    if not 1 <= len(differences) <= MOST_SIGN_FLIPS or not all(map(math.isfinite, differences)):
+        return None
+    import numpy as np
+
+    largest = max(map(abs, differences))
+    scaled = [difference / largest for difference in differences] if largest else list(differences)
+    sums = np.zeros(1)
+    for difference in scaled:
+        sums = np.concatenate([sums + difference, sums - difference])
+    # sums that differ only by rounding count as equal
+    return float(np.mean(np.abs(sums) >= abs(math.fsum(scaled)) - 1e-9))
+
+
+def two_sided_p(mean: float, error: float, freedom: float) -> float:
+    """`P(|T| >= |mean / error|)` of Student's t."""
+    if error == 0:
+        return 1.0 if mean == 0 else 0.0
+    from scipy.special import stdtr
+
+    return float(2 * stdtr(freedom, -abs(mean) / error))
