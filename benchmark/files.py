@@ -14,7 +14,7 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO
 
 from benchmark.layout import OWN_MARK
 
@@ -127,6 +127,17 @@ def sync(path: Path) -> None:
             raise
     finally:
         os.close(descriptor)
+
+
+def read_record(path: Path) -> dict[str, Any] | None:
+    """Reads the JSON object in a file; None when there is none that can be read."""
+    import json
+
+    try:
+        record = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return None
+    return record if isinstance(record, dict) else None
 
 
 def sha256_of(content: bytes | Path) -> str:

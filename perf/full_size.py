@@ -88,7 +88,8 @@ def compare(dataset: str, options: argparse.Namespace, folder: Path) -> str:
         return perf_clock.Spent(spent.wall, spent.cpu + perf_clock.of_attempts(database), spent.memory)
 
     def theirs(number: int) -> perf_clock.Spent:
-        from benchmark.matrix.load import MachineKind, load_matrix
+        from benchmark.matrix.load import load_matrix
+        from benchmark.matrix.plan import MachineKind
 
         (cell,) = load_matrix(matrix(number), machine_kind=MachineKind(gpus=0, cores=options.threads)).cells
         file = folder / "cell.json"

@@ -51,8 +51,8 @@ def repeated(rounds: int, action) -> Spent:
 
 def fill(folder: Path, epochs_of_cell: int) -> None:
     """A database in which every cell of the matrix has completed, written in bulk."""
-    from benchmark.matrix.load import MachineKind, load_matrix
-    from benchmark.results.records import RunFacts
+    from benchmark.matrix.load import load_matrix
+    from benchmark.matrix.plan import MachineKind
     from benchmark.results.schema import tables
     from benchmark.results.store.database import open_database
     from benchmark.results.write.recorder import Recorder
@@ -60,7 +60,7 @@ def fill(folder: Path, epochs_of_cell: int) -> None:
     plan = load_matrix(folder / "matrix.toml", machine_kind=MachineKind(gpus=0, cores=2))
     with open_database(folder / "results.sqlite", mode="write") as database:
         recorder = Recorder(database)
-        run_id = recorder.begin_run(RunFacts(machine=MACHINE, matrix_path="matrix.toml", matrix_text=plan.text))
+        run_id = recorder.begin_run({"machine": MACHINE, "matrix_path": "matrix.toml", "matrix_text": plan.text})
         recorder.register(run_id, plan.cells, plan.left_out, ())
         with database.transaction() as connection:
             for first in range(0, len(plan.cells), 500):
@@ -109,14 +109,13 @@ def epoch(run_id: int, number: int, at: int) -> dict[str, object]:
 def recording(folder: Path, count: int = 300) -> tuple[float, float]:
     """Milliseconds for one epoch: recorded, and as a synced line of CSV; taken in turn."""
     from benchmark.events import EpochFinished
-    from benchmark.results.records import RunFacts
     from benchmark.results.store.database import open_database
     from benchmark.results.write.recorder import Recorder
 
     ours = theirs = 0.0
     with open_database(folder / "results.sqlite", mode="write") as database, (folder / "epochs.csv").open("a") as file:
         recorder = Recorder(database)
-        run_id = recorder.begin_run(RunFacts(machine=MACHINE))
+        run_id = recorder.begin_run({"machine": MACHINE})
         with database.reading() as connection:
             cell_id = connection.exec_driver_sql("SELECT cell_id FROM cell LIMIT 1").scalar_one()
         start = recorder.start_attempt(run_id, cell_id, MACHINE, fresh=True)

@@ -9,7 +9,8 @@ import numpy as np
 
 from benchmark.events import Job
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.load import MachineKind, parse_matrix
+from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.plan import MachineKind
 
 MATRIX = """
 [matrix]

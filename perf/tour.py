@@ -24,7 +24,8 @@ from perf_notes import append_result
 
 from benchmark import machine
 from benchmark.catalog.cache import default_cache_root, prepared_directory
-from benchmark.matrix.load import MachineKind, load_matrix
+from benchmark.matrix.load import load_matrix
+from benchmark.matrix.plan import MachineKind
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -79,12 +79,18 @@ def _escaped(text: str) -> str:
     return text.replace("|", "\\|")
 
 
+def _default_text(setting) -> str:
+    if setting.shown_default or setting.default in (None, ()):
+        return setting.shown_default or "false"
+    return str(setting.default).lower() if isinstance(setting.default, bool | str) else f"{setting.default:g}"
+
+
 def settings_table() -> str:
     """All training settings, for `docs/matrix.md`."""
     from benchmark.matrix.settings import SETTINGS
 
     rows = [
-        f"| `{one.name}` | {one.level} | {_escaped(one.kind.expected)} | {_escaped(one.default_text)} | {_escaped(one.doc)} |"
+        f"| `{one.name}` | {one.level} | {_escaped(one.kind.expected)} | {_escaped(_default_text(one))} | {_escaped(one.doc)} |"
         for one in SETTINGS.values()
     ]
     return "\n".join(["| setting | of | values | default | meaning |", "|---|---|---|---|---|", *rows, ""])

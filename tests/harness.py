@@ -19,7 +19,8 @@ import pytest
 from scheduling_runs import Place
 from waiting import wait_until
 
-from benchmark.matrix.load import MachineKind, load_matrix
+from benchmark.matrix.load import load_matrix
+from benchmark.matrix.plan import MachineKind
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -18,7 +18,7 @@ from benchmark.events import (
     Started,
 )
 from benchmark.matrix.cell import Architecture, Cell, Data, Stage, Weights
-from benchmark.results.records import PredictionRow, RunFacts
+from benchmark.results.records import PredictionRow
 from benchmark.results.store.database import Database
 from benchmark.results.write.recorder import Recorder
 from benchmark.training.artifacts.prediction_file import pack_predictions
@@ -27,7 +27,13 @@ MACHINE = "lab"
 DATA = Data("digits", None, 10, 16, "grey", None, None, 0.1)
 ARCHITECTURE = Architecture("simple_cnn", (("filters", (32, 64)),))
 STAGE = Stage("all", 5, 64, "adam", 1e-3, None, 0.0, 0.0, (("flip", "horizontal"),), None, None)
-FACTS = RunFacts(machine=MACHINE, name="tour", matrix_path="m.toml", matrix_text="[matrix]\n", package_version="1.2.3")
+FACTS = {
+    "machine": MACHINE,
+    "name": "tour",
+    "matrix_path": "m.toml",
+    "matrix_text": "[matrix]\n",
+    "package_version": "1.2.3",
+}
 EXITED = Exited(0, 0, 300_000_000, 2.5, 0.25)
 
 
@@ -90,7 +96,7 @@ def epoch(number: int, **changes) -> EpochFinished:
     return replace(base, **changes)
 
 
-def begin(database: Database, cells=(), *, left_out=(), reused=(), facts: RunFacts = FACTS):
+def begin(database: Database, cells=(), *, left_out=(), reused=(), facts=FACTS):
     """A recorder with one run and its cells."""
     recorder = Recorder(database)
     recorder.sweep()

@@ -20,7 +20,8 @@ from benchmark import events
 from benchmark.catalog import backends
 from benchmark.errors import UserError
 from benchmark.files import sha256_of
-from benchmark.matrix.load import MachineKind, parse_matrix
+from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.plan import MachineKind
 from benchmark.scheduling.processes.environment import require_backends
 from benchmark.scheduling.processes.launcher import Launcher
 from benchmark.scheduling.programs.inference import Trained, predict

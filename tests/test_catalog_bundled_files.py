@@ -6,8 +6,9 @@ import pytest
 
 from benchmark.catalog.bundled_files import FAMILIES, definitions_text, preset_names, preset_summary, preset_text
 from benchmark.errors import NotFoundError
-from benchmark.matrix.listing import list_datasets, list_models, list_strategies
-from benchmark.matrix.load import MachineKind, parse_matrix
+from benchmark.matrix.listing import list_definitions
+from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.plan import MachineKind
 
 ROOT = Path(__file__).resolve().parent.parent
 MACHINE = MachineKind(gpus=0, cores=2)
@@ -83,7 +84,8 @@ def test_definitions_of_every_family_come_with_bench(family):
 
 
 def test_every_definition_can_be_used():
-    for key, rows in (("dataset", list_datasets()), ("model", list_models()), ("strategy", list_strategies())):
+    for key in FAMILIES:
+        rows = list_definitions(key)
         names = {"dataset": "digits", "model": "simple_cnn", "strategy": "scratch", key: [row["name"] for row in rows]}
         text = "[matrix]\n" + "\n".join(f"{name} = {value!r}" for name, value in names.items())
         plan = parse_matrix(text, "m", machine_kind=MACHINE)

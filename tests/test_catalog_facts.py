@@ -6,8 +6,9 @@ import pytest
 
 from benchmark.catalog.facts import ARCHITECTURES, SOURCES
 from benchmark.catalog.keras_applications import PREFIX
-from benchmark.matrix.listing import list_models
-from benchmark.matrix.load import MachineKind, parse_matrix
+from benchmark.matrix.listing import list_definitions
+from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.settings import PARAMETER_KINDS
 
 KNOWN_SIZES = {
@@ -21,7 +22,7 @@ KNOWN_SIZES = {
 @pytest.mark.parametrize("source", SOURCES)
 def test_sizes_of_sources_are_those_published(source):
     facts = SOURCES[source]
-    assert (facts.train_examples, facts.test_examples) == KNOWN_SIZES[source]
+    assert (sum(facts.train_per_class), sum(facts.test_per_class)) == KNOWN_SIZES[source]
     assert len(facts.class_names) == len(facts.train_per_class) == len(facts.test_per_class) == 10
 
 
@@ -45,7 +46,7 @@ OWN_NAMES = [name for name in ARCHITECTURES if not name.startswith(PREFIX)]
 @pytest.mark.parametrize("name", OWN_NAMES)
 def test_every_architecture_is_a_model_with_complete_parameters(name):
     assert set(ARCHITECTURES[name].parameters) <= set(PARAMETER_KINDS)
-    assert any(row["architecture"] == name for row in list_models())
+    assert any(row["architecture"] == name for row in list_definitions("model"))
 
 
 def cell_of(model: str, definition: str = "", **settings):

@@ -6,7 +6,8 @@ import pytest
 
 from benchmark.catalog.keras_applications import APPLICATIONS
 from benchmark.errors import MatrixError
-from benchmark.matrix.load import MachineKind, Plan, parse_matrix
+from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.plan import MachineKind, Plan
 
 
 def plan_of(architecture: str, matrix: str = "", definition: str = "") -> Plan:

@@ -7,7 +7,8 @@ import pytest
 from scheduling_plans import fake_cell, fake_stage
 
 from benchmark.matrix.cell import Architecture, Weights
-from benchmark.matrix.load import MachineKind, parse_matrix
+from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.stage_keys import common_stages, stage_key
 
 HEAD, ALL, SLOWLY = (

@@ -3,7 +3,8 @@ from __future__ import annotations
 import pytest
 
 from benchmark.errors import MatrixError
-from benchmark.matrix.load import MachineKind, Plan, parse_matrix
+from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.plan import MachineKind, Plan
 
 MACHINE = MachineKind(gpus=0, cores=2)
 ONE = '[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "scratch"\n'

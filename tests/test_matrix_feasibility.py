@@ -7,7 +7,8 @@ import pytest
 from benchmark.catalog.facts import ARCHITECTURES
 from benchmark.catalog.keras_applications import PREFIX
 from benchmark.errors import MatrixError
-from benchmark.matrix.load import MachineKind, Plan, parse_matrix
+from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.plan import MachineKind, Plan
 
 
 def plan_of(body: str, *, gpus: int = 0) -> Plan:

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import MatrixError
-from benchmark.matrix.load import MachineKind, Plan, parse_matrix
+from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.plan import MachineKind, Plan
 from benchmark.matrix.report_spec import EnsembleSpec
 
 MACHINE = MachineKind(gpus=1, cores=2)

@@ -4,14 +4,13 @@ import json
 
 import pytest
 
-from benchmark.matrix.listing import list_datasets, list_models, list_presets, list_strategies
+from benchmark.catalog.bundled_files import FAMILIES
+from benchmark.matrix.listing import list_definitions, list_presets
 
-LISTS = [list_datasets, list_models, list_strategies]
 
-
-@pytest.mark.parametrize("rows_of", [*LISTS, list_presets], ids=lambda rows_of: rows_of.__name__)
-def test_everything_with_a_name_has_a_summary_and_the_same_facts(rows_of):
-    rows = rows_of()
+@pytest.mark.parametrize("family", [*FAMILIES, "preset"])
+def test_everything_with_a_name_has_a_summary_and_the_same_facts(family):
+    rows = list_presets() if family == "preset" else list_definitions(family)
     assert len({row["name"] for row in rows}) == len(rows) > 0
     for row in rows:
         assert row["summary"]
@@ -22,13 +21,13 @@ def test_everything_with_a_name_has_a_summary_and_the_same_facts(rows_of):
 
 
 def test_known_facts_are_listed():
-    datasets = {row["name"]: row for row in list_datasets()}
+    datasets = {row["name"]: row for row in list_definitions("dataset")}
     assert (datasets["digits"]["train_examples"], datasets["digits"]["test_examples"]) == (1437, 360)
     assert datasets["digits_high"]["class_names"] == "5, 6, 7, 8, 9"
-    models = {row["name"]: row for row in list_models()}
+    models = {row["name"]: row for row in list_definitions("model")}
     assert models["simple_cnn"]["minimum_image_size"] == 10
     assert models["resnet50"]["imagenet_weights"] is True
-    strategies = {row["name"]: row for row in list_strategies()}
+    strategies = {row["name"]: row for row in list_definitions("strategy")}
     assert strategies["two_phase"]["train"] == ["head", "last:30"]
     assert strategies["from_low_digits"]["weights"] == "parent: dataset = digits_low, strategy = scratch"
 
@@ -40,10 +39,10 @@ def test_definitions_of_a_matrix_are_listed_too_mistakes_and_all(tmp_path):
         '[model.wide]\nextends = "simple_cnn"\nfilters = [4]\n[model.none]\nfilters = ["x"]\n[model.bare]\narchitecture = "vgg16"\n'
         '[strategy.mine]\nextends = "scratch"\nepochs = 3\n[strategy.lost]\nextends = "nobody"\nweights = 3\n'
     )
-    for rows_of in LISTS:
-        rows = rows_of(str(path))
+    for family in FAMILIES:
+        rows = list_definitions(family, str(path))
         assert all(row.keys() == rows[0].keys() for row in rows)
         assert sum(row["defined_in"] == str(path) for row in rows) >= 2
-    assert next(row for row in list_models(str(path)) if row["name"] == "wide")["parameters"].startswith(
+    assert next(row for row in list_definitions("model", str(path)) if row["name"] == "wide")["parameters"].startswith(
         "filters = [4]"
     )

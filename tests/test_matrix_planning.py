@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import MatrixError, UserError
-from benchmark.matrix.load import MachineKind, Plan, load_matrix, parse_matrix
+from benchmark.matrix.load import load_matrix, parse_matrix
+from benchmark.matrix.plan import MachineKind, Plan
 
 ROOT = Path(__file__).resolve().parent.parent
 MACHINE = MachineKind(gpus=0, cores=2)
@@ -188,7 +189,8 @@ def test_the_default_matrix_is_planned_in_no_time():
 
 BIG = """
 import pathlib, re, time
-from benchmark.matrix.load import MachineKind, parse_matrix
+from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.plan import MachineKind
 text = f'''
 [matrix]
 dataset = "digits"

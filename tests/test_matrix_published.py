@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmark.errors import MatrixError
-from benchmark.matrix.load import MachineKind, parse_matrix
+from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.reading.published import METRICS
 from benchmark.matrix.report_spec import PublishedColumn, PublishedRow, PublishedTable
 

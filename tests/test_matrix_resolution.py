@@ -5,7 +5,8 @@ import dataclasses
 import pytest
 
 from benchmark.matrix.cell import Cell, EarlyStopping, ReduceLearningRate
-from benchmark.matrix.load import MachineKind, Plan, parse_matrix
+from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.plan import MachineKind, Plan
 
 ONE = '[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "{strategy}"\n'
 

@@ -6,7 +6,8 @@ import json
 import pytest
 
 from benchmark.matrix.cell import Cell, Data, Stage, defaults_of
-from benchmark.matrix.load import MachineKind, parse_matrix
+from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.problems import INVALID, Problems
 from benchmark.matrix.settings import DEFAULTS, SETTINGS, cell_settings, json_value, names_of
 

@@ -8,7 +8,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import MatrixError, NotFoundError
-from benchmark.matrix.load import MachineKind, load_matrix, parse_matrix
+from benchmark.matrix.load import load_matrix, parse_matrix
+from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.reading.toml import parse_toml, read_text
 
 MACHINE = MachineKind(gpus=0, cores=2)

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from benchmark.forecast.shapes import Shapes
-from benchmark.matrix.load import MachineKind, Plan, parse_matrix
+from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.plan import MachineKind, Plan
 from benchmark.matrix.speed_key import possible_threads, speed_key_of_cell
 
 MATRIX = """

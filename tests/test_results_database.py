@@ -17,13 +17,14 @@ import pytest
 import sqlalchemy as sa
 from results_samples import MACHINE, begin, cell, epoch, run_cell, set_up
 
+from benchmark import layout
 from benchmark.errors import NotFoundError, SchemaError, StorageError, UserError
 from benchmark.results.read.queries import results
 from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION
 from benchmark.results.store import engine, journal_mode
 from benchmark.results.store.backup import backup
 from benchmark.results.store.database import open_database
-from benchmark.results.store.location import artifacts_root, locate, network_file_system
+from benchmark.results.store.location import locate, network_file_system
 
 
 @pytest.fixture
@@ -289,7 +290,7 @@ def test_an_empty_file_is_a_new_database_unless_artifacts_lie_beside_it(path):
     open_database(path, mode="write").close()
     path.unlink()
     path.touch()
-    root = artifacts_root(path)
+    root = layout.artifacts_folder(path)
     root.mkdir()
     open_database(path, mode="write").close()
     path.write_bytes(b"")
@@ -500,7 +501,7 @@ def test_nothing_in_the_package_opens_the_database_file_itself():
         "artifact_folder.py",
         "location.py",
         "reference.py",
-        "backup.py",
+        "engine.py",
         "check.py",
         "merge.py",
         "pages.py",

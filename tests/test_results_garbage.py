@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 from results_samples import MACHINE, begin, cell, complete, epoch, set_up
 
+from benchmark import layout
 from benchmark.catalog.cache_lock import unused_caches
 from benchmark.errors import BusyError, UserError
 from benchmark.results.care.garbage import OLD_SECONDS, cache_garbage, find_garbage
 from benchmark.results.store.artifact_folder import claim
 from benchmark.results.store.database import open_database
-from benchmark.results.store.location import artifacts_root
 
 
 @pytest.fixture
@@ -29,12 +29,12 @@ def recorded(database):
     """A recorder with one run of three cells, whose folder is marked."""
     begun = begin(database, [cell(seed) for seed in range(3)])
     with database.reading() as connection:
-        claim(database.location, connection, artifacts_root(database.path))
+        claim(database.location, connection, layout.artifacts_folder(database.path))
     return begun
 
 
 def folder_of(database, attempt_id: int, seed: int, *names: str) -> Path:
-    folder = artifacts_root(database.path) / cell(seed).cell_id / str(attempt_id)
+    folder = layout.artifacts_folder(database.path) / cell(seed).cell_id / str(attempt_id)
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
         (folder / name).write_bytes(b"12345")
@@ -42,7 +42,7 @@ def folder_of(database, attempt_id: int, seed: int, *names: str) -> Path:
 
 
 def found(database) -> dict[str, str]:
-    root = artifacts_root(database.path)
+    root = layout.artifacts_folder(database.path)
     return {str(one.path.relative_to(root)): one.kind for one in find_garbage(database, root)}
 
 
@@ -67,7 +67,7 @@ def test_of_a_finished_cell_all_but_registered_files_and_logs_goes(database, rec
         f"{inside}/.weights.npz.77.partial": "temporary",
         f"{inside}/x.npz": "orphan",
     }
-    assert {one.size_bytes for one in find_garbage(database, artifacts_root(database.path))} == {5}
+    assert {one.size_bytes for one in find_garbage(database, layout.artifacts_folder(database.path))} == {5}
     assert (folder / "weights.npz").exists()
 
 
@@ -88,7 +88,7 @@ def test_the_states_of_a_cell_that_will_go_on_stay(database, recorded):
 
 def test_stages_that_cells_share_go_when_no_cell_is_left_to_be_resumed(database, recorded):
     recorder, run_id = recorded
-    place = artifacts_root(database.path) / "stages" / cell(0).cell_id / "77"
+    place = layout.artifacts_folder(database.path) / "stages" / cell(0).cell_id / "77"
     place.mkdir(parents=True)
     (place / "state.npz").write_bytes(b"12345")
     (place.parent.parent / "mine").mkdir()
@@ -98,12 +98,12 @@ def test_stages_that_cells_share_go_when_no_cell_is_left_to_be_resumed(database,
     again = recorder.start_attempt(run_id, cell(1).cell_id, MACHINE)
     recorder.finish_attempt(again.attempt_id, state="diverged")
     assert found(database) == {f"stages/{cell(0).cell_id}": "state"}
-    assert [one.size_bytes for one in find_garbage(database, artifacts_root(database.path))] == [5]
+    assert [one.size_bytes for one in find_garbage(database, layout.artifacts_folder(database.path))] == [5]
 
 
 def test_folders_of_attempts_that_nobody_knows_are_orphans_as_a_whole(database, recorded):
     folder_of(database, 99, 0, "weights.npz", "log.txt")
-    (one,) = find_garbage(database, artifacts_root(database.path))
+    (one,) = find_garbage(database, layout.artifacts_folder(database.path))
     assert (one.kind, one.path.name, one.size_bytes) == ("orphan", "99", 10)
 
 
@@ -127,7 +127,7 @@ def test_an_attempt_in_the_folder_of_another_cell_is_an_orphan_but_never_with_a_
 
 
 def test_what_bench_did_not_make_and_what_links_lead_to_is_left_alone(database, recorded, tmp_path):
-    root = artifacts_root(database.path)
+    root = layout.artifacts_folder(database.path)
     elsewhere = tmp_path / "elsewhere"
     (elsewhere / "7").mkdir(parents=True)
     (elsewhere / "7" / "thesis.tex").write_text("years")
@@ -144,15 +144,15 @@ def test_what_bench_did_not_make_and_what_links_lead_to_is_left_alone(database, 
 def test_half_copies_beside_the_database_go_when_they_are_old(database, recorded):
     part = database.path.with_name(".results.sqlite.0123.partial")
     part.write_bytes(b"123")
-    assert find_garbage(database, artifacts_root(database.path)) == []
+    assert find_garbage(database, layout.artifacts_folder(database.path)) == []
     then = part.stat().st_mtime - OLD_SECONDS - 60
     os.utime(part, (then, then))
-    (one,) = find_garbage(database, artifacts_root(database.path))
+    (one,) = find_garbage(database, layout.artifacts_folder(database.path))
     assert (one.kind, one.path) == ("temporary", part)
 
 
 def test_a_folder_of_another_database_is_left_alone(database, recorded):
-    root = artifacts_root(database.path)
+    root = layout.artifacts_folder(database.path)
     (root / ".made-by-bench").write_text('{"identity": "another", "database": "results.db"}')
     folder_of(database, 99, 0, "weights.npz")
     with pytest.raises(UserError, match="it belongs to another database"):

@@ -7,18 +7,17 @@ import math
 import shutil
 import sqlite3
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from results_samples import EXITED, FACTS, begin, cell, epoch, set_up
 
+from benchmark import layout
 from benchmark.errors import StorageError
 from benchmark.events import ArtifactWritten, Completed, Evaluated
 from benchmark.results.care.check import check_database
 from benchmark.results.care.merge import Merge, merge
 from benchmark.results.store.database import open_database
-from benchmark.results.store.location import artifacts_root
 from benchmark.results.write.recorder import Recorder
 
 
@@ -31,11 +30,12 @@ class Lab:
 
     @property
     def artifacts(self) -> Path:
-        return artifacts_root(self.path)
+        return layout.artifacts_folder(self.path)
 
     def run(self, seeds, *, state: str = "completed", epochs: int = 3, fresh: bool = False, end: bool = True) -> None:
         """One run of some cells, all of which end alike."""
-        facts = replace(FACTS, machine=self.machine, pid=len(seeds), boot_id=f"{self.machine}-{state}-{epochs}-{seeds}")
+        start = f"{self.machine}-{state}-{epochs}-{seeds}"
+        facts = {**FACTS, "machine": self.machine, "pid": len(seeds), "boot_id": start}
         with open_database(self.path, mode="write") as database:
             recorder, run_id = begin(database, [cell(seed) for seed in seeds], facts=facts)
             for seed in seeds:

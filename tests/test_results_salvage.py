@@ -25,7 +25,6 @@ from benchmark.results.care.lost_rows import UNKNOWN_TIME
 from benchmark.results.care.pages import varint
 from benchmark.results.care.salvage import salvage
 from benchmark.results.read.queries import results
-from benchmark.results.records import RunFacts
 from benchmark.results.schema.versions import TABLE_NAMES
 from benchmark.results.store.database import open_database
 from benchmark.results.store.lock import lock_database
@@ -218,13 +217,13 @@ def test_lost_cells_are_made_again_from_the_text_of_their_matrix(tmp_path, threa
     kinds = parse_matrix(matrix, "m.toml", machine_kind=KIND).undecided
     chosen = replace(KIND, threads=dict.fromkeys(kinds, threads))
     cells = parse_matrix(matrix, "m.toml", overrides=["epochs=3"], machine_kind=chosen).cells
-    facts = RunFacts(
-        machine=MACHINE,
-        matrix_path="m.toml",
-        matrix_text=matrix,
-        cpu_cores=2,
-        command="bench run --set epochs=3 --jobs 2",
-    )
+    facts = {
+        "machine": MACHINE,
+        "matrix_path": "m.toml",
+        "matrix_text": matrix,
+        "cpu_cores": 2,
+        "command": "bench run --set epochs=3 --jobs 2",
+    }
     with open_database(path, mode="write") as database:
         recorder, run_id = begin(database, [*cells, cell(77)], facts=facts)
         for one in (*cells, cell(77)):
@@ -313,4 +312,4 @@ def test_numbers_of_variable_length(content, number, length):
 
 def test_facts_of_the_sample_have_a_matrix_that_is_none():
     # so that the other tests here rebuild no cells
-    assert FACTS.matrix_text == "[matrix]\n"
+    assert FACTS["matrix_text"] == "[matrix]\n"

@@ -16,7 +16,7 @@ from benchmark import layout
 from benchmark.catalog.facts import SOURCES, prepared_size
 from benchmark.catalog.image_folders import folder_state, some, untested_classes
 from benchmark.errors import UserError
-from benchmark.files import sha256_of
+from benchmark.files import read_record, sha256_of
 
 PREPARATION_VERSION = 1
 """Raised when the same source would be decoded to other arrays; part of every prepared dataset's path."""
@@ -171,13 +171,13 @@ class PreparedDirectories:
 
 def fingerprint(directory: Path) -> str | None:
     """The digest of the prepared arrays, as their builder wrote it down; None when there are none."""
-    value = _record(directory).get("fingerprint")
+    value = (read_record(directory / layout.META) or {}).get("fingerprint")
     return value if isinstance(value, str) else None
 
 
 def remarks(directory: Path) -> list[str]:
     """What the builder of a prepared dataset noted on its source, such as files that it skipped."""
-    value = _record(directory).get("notes")
+    value = (read_record(directory / layout.META) or {}).get("notes")
     return [str(remark) for remark in value] if isinstance(value, list) else []
 
 
@@ -200,11 +200,3 @@ def absent_images_note(source: str, part: str, names: Collection[str]) -> str:
     """Says that classes have no images to train on (`training`), or none to be tested on (`test`)."""
     lost = "learned" if part == "training" else "measured"
     return f"{source}: no {part} image of {some(names)}, so that nothing can be {lost} there"
-
-
-def _record(directory: Path) -> dict[str, Any]:
-    try:
-        record = json.loads((directory / layout.META).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return {}
-    return record if isinstance(record, dict) else {}

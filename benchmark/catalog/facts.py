@@ -5,7 +5,7 @@ A test checks each fact: sizes and class names against the prepared data, layers
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -32,13 +32,10 @@ class SourceFacts:
     test_per_class: tuple[int, ...]
     enlarged_in_network: bool = False
 
-    @property
-    def train_examples(self) -> int:
-        return sum(self.train_per_class)
-
-    @property
-    def test_examples(self) -> int:
-        return sum(self.test_per_class)
+    def examples(self, classes: Iterable[int] | None = None) -> dict[str, tuple[int, int]]:
+        """Numbers of training and test examples of these classes (None for all), by name."""
+        labels = range(len(self.class_names)) if classes is None else classes
+        return {self.class_names[label]: (self.train_per_class[label], self.test_per_class[label]) for label in labels}
 
 
 _DIGITS = tuple(str(digit) for digit in range(10))

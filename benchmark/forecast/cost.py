@@ -211,9 +211,7 @@ def examples_of(data: Data) -> Examples:
     if facts is None:
         everything, test = _UNKNOWN_EXAMPLES, _UNKNOWN_EXAMPLES // 5
     else:
-        classes = range(len(facts.class_names)) if data.classes is None else data.classes
-        everything = sum(facts.train_per_class[label] for label in classes)
-        test = sum(facts.test_per_class[label] for label in classes)
+        everything, test = map(sum, zip(*facts.examples(data.classes).values(), strict=True))
     everything = data.train_examples or everything
     validation = round(everything * data.validation_fraction)
     return Examples(everything - validation, validation, data.test_examples or test)

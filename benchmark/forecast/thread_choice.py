@@ -16,9 +16,9 @@ from typing import Any
 
 from benchmark import layout, machine
 from benchmark.events import ModelBuilt, Tried
-from benchmark.files import sha256_of
+from benchmark.files import read_record, sha256_of
 from benchmark.forecast.cost import cost_of
-from benchmark.forecast.trial_store import FORMAT, processor, read_record, write_record
+from benchmark.forecast.trial_store import FORMAT, processor, write_record
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import canonical_json
 

@@ -19,7 +19,7 @@ from benchmark import layout, machine
 from benchmark.catalog.backends import BACKENDS, trains
 from benchmark.catalog.facts import SOURCES
 from benchmark.events import ModelBuilt, Tried
-from benchmark.files import make_own_folder, sha256_of, write_whole
+from benchmark.files import make_own_folder, read_record, sha256_of, write_whole
 from benchmark.forecast.cost import SPEEDS, Examples, cost_of, examples_of
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import canonical_json
@@ -170,15 +170,6 @@ def _seconds(value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ValueError(f"expected a number that is not negative, found {value!r}")
     return float(value)
-
-
-def read_record(path: Path) -> dict[str, Any] | None:
-    """A JSON object; None when there is none that can be read."""
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError):
-        return None
-    return record if isinstance(record, dict) else None
 
 
 def write_record(path: Path, record: Mapping[str, Any]) -> None:

@@ -15,7 +15,6 @@ from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
 
 from benchmark.errors import NewerRecordError
 
-Scalar: TypeAlias = str | int | float | bool | None
 Parameters: TypeAlias = tuple[tuple[str, Any], ...]
 """Sorted (name, value) pairs; lists inside are tuples."""
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from typing import Any
@@ -12,12 +11,11 @@ from benchmark.catalog.facts import ARCHITECTURES, PLUGIN, SOURCES
 from benchmark.errors import BenchError, MatrixError
 from benchmark.matrix.planning.resolution import native_image_settings
 from benchmark.matrix.problems import Problems
-from benchmark.matrix.reading.builtin import builtin_definitions
-from benchmark.matrix.reading.definitions import MergedDefinition, read_definitions
-from benchmark.matrix.reading.inheritance import merge_library
-from benchmark.matrix.reading.plugins import entry_points, read_plugins
+from benchmark.matrix.reading.definitions import Library, MergedDefinition
+from benchmark.matrix.reading.library import read_library
+from benchmark.matrix.reading.plugins import entry_points
 from benchmark.matrix.reading.toml import parse_toml, read_text
-from benchmark.matrix.reading.user_files import declared_classes, located, parameters_of
+from benchmark.matrix.reading.user_files import declared_classes, parameters_of
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, Origin
 from benchmark.matrix.settings import DEFAULTS, common_or_list, json_value
 
@@ -27,28 +25,33 @@ Row = dict[str, Any]
 """Flat and JSON-safe; `name` and `summary` first, then facts, then `extends` and `defined_in`."""
 
 
-def list_datasets(matrix: str | None = None) -> list[Row]:
-    """Lists datasets: source, classes, sizes, and the images that the model gets.
+def list_definitions(family: str, matrix: str | None = None) -> list[Row]:
+    """Lists what can be named of a family, one of `bundled_files.FAMILIES`.
+
+    Of datasets: source, classes, sizes, and the images that the model gets. Of models: parameters, smallest images,
+    layers that `last:N` counts, ImageNet weights; those of installed packages come last, under the name that a
+    definition writes as its `architecture`. Of strategies: label, weights, and what each stage trains.
 
     Args:
+        family: Its name.
         matrix: A matrix file whose definitions are listed too. Its mistakes are reported by `bench plan`; what is
             unknown because of them is None.
     """
-    return _rows("dataset", _dataset_facts, matrix)
-
-
-def list_models(matrix: str | None = None) -> list[Row]:
-    """Lists models: parameters, smallest images, layers that `last:N` counts, ImageNet weights; `matrix` as above.
-
-    Models of installed packages come last, under the name that a definition writes as its `architecture`.
-    """
-    rows = _rows("model", _model_facts, matrix)
-    return [*rows, *map(_packaged, entry_points())]
-
-
-def list_strategies(matrix: str | None = None) -> list[Row]:
-    """Lists strategies: label, weights, and what each stage trains; `matrix` as above."""
-    return _rows("strategy", _strategy_facts, matrix)
+    library = _library(matrix)[family]
+    rows = [
+        {
+            "name": merged.name,
+            # its own summary or what it is made of: the summary of what it extends does not describe it
+            "summary": str(
+                next((merged.definition.own[key] for key in _SUMMARIES if key in merged.definition.own), "")
+            ),
+            **_FACTS[family](merged),
+            "extends": merged.definition.extends,
+            "defined_in": "bench" if merged.definition.builtin else matrix,
+        }
+        for merged in library.values()
+    ]
+    return [*rows, *map(_packaged, entry_points())] if family == "model" else rows
 
 
 def list_presets() -> list[Row]:
@@ -56,28 +59,13 @@ def list_presets() -> list[Row]:
     return [{"name": name, "summary": preset_summary(name)} for name in preset_names()]
 
 
-def _rows(family: str, facts_of: Callable[[MergedDefinition], Row], matrix: str | None) -> list[Row]:
+def _library(matrix: str | None) -> Library:
     problems = Problems()
     document = parse_toml(read_text(matrix), matrix) if matrix is not None else {}
-    base = Path(matrix or "").parent.absolute()
-    plugins = read_plugins(document, base, problems)
-    own = located(read_definitions(document, problems, builtin=False), base, plugins, problems)
-    library = merge_library(builtin_definitions(), own, problems)
+    library, _ = read_library(document, Path(matrix or "").parent.absolute(), problems)
     if problems and matrix is None:
         raise BenchError(str(MatrixError("built-in definitions", problems.located({}))))
-    return [
-        {
-            "name": merged.name,
-            # its own summary or what it is made of: the summary of what it extends does not describe it
-            "summary": str(
-                next((merged.definition.own[key] for key in _SUMMARIES if key in merged.definition.own), "")
-            ),
-            **facts_of(merged),
-            "extends": merged.definition.extends,
-            "defined_in": "bench" if merged.definition.builtin else matrix,
-        }
-        for merged in library[family].values()
-    ]
+    return library
 
 
 def _packaged(point: EntryPoint) -> Row:
@@ -146,3 +134,6 @@ def _weights_text(origin: Origin) -> str:
     if origin.origin == "parent":
         return "parent: " + ", ".join(f"{key} = {value}" for key, value in origin.names.items())
     return f"file:{origin.path}" if origin.path else origin.origin
+
+
+_FACTS = {"dataset": _dataset_facts, "model": _model_facts, "strategy": _strategy_facts}

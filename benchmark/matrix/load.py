@@ -3,28 +3,21 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from benchmark.errors import MatrixError, Problem
-from benchmark.matrix.plan import LeftOut, MachineKind, Plan
+from benchmark.matrix.plan import MachineKind, Plan
 from benchmark.matrix.planning.coordinates import count_coordinates
 from benchmark.matrix.planning.planner import Planner
 from benchmark.matrix.planning.resolution import Resolver
 from benchmark.matrix.problems import Problems, nearest_hint
-from benchmark.matrix.reading.builtin import builtin_definitions
-from benchmark.matrix.reading.definitions import LISTINGS, Library, read_definitions
-from benchmark.matrix.reading.inheritance import merge_library
+from benchmark.matrix.reading.definitions import LISTINGS, Library
+from benchmark.matrix.reading.library import read_library
 from benchmark.matrix.reading.line_numbers import LineScanner
-from benchmark.matrix.reading.plugins import read_plugins
 from benchmark.matrix.reading.specification import Specification, SpecificationReader
 from benchmark.matrix.reading.toml import parse_toml, read_text
-from benchmark.matrix.reading.user_files import located
 from benchmark.matrix.selection import NAME_KEYS, Selection, is_glob, parse_selection
-
-__all__ = ["LeftOut", "MachineKind", "Plan", "load_matrix", "parse_matrix"]
 
 CELL_LIMIT = 1_000_000
 """The most combinations that a matrix may have."""
@@ -71,7 +64,8 @@ def parse_matrix(
     selected, excluded = parse_selection(select), parse_selection(exclude)
     document = parse_toml(text, path)
     problems = Problems()
-    library, specification = _checked(document, Path(path).parent.absolute(), overrides, problems)
+    library, plugins = read_library(document, Path(path).parent.absolute(), problems)
+    specification = SpecificationReader(document, library, problems).read(overrides)
     selected, excluded = selected.exact(library), excluded.exact(library)
     _check_names(selected, "--select", library, problems)
     _check_names(excluded, "--exclude", library, problems)
@@ -88,23 +82,12 @@ def parse_matrix(
         text=text,
         cells=tuple(planner.cells.values()),
         left_out=tuple(planner.left_out),
-        notes=(*specification.notes, *planner.notes()),
+        notes=(*plugins.notes, *specification.notes, *planner.notes()),
         axes=planner.axes(),
         report=specification.report,
         auto={speed_key: tuple(ids) for speed_key, ids in planner.auto.items()},
         undecided=planner.undecided(),
     )
-
-
-def _checked(
-    document: Mapping[str, Any], base: Path, overrides: Sequence[str], problems: Problems
-) -> tuple[Library, Specification]:
-    """Reads and checks a document; `base` is its folder, from which relative paths start."""
-    plugins = read_plugins(document, base, problems)
-    definitions = located(read_definitions(document, problems, builtin=False), base, plugins, problems)
-    library = merge_library(builtin_definitions(), definitions, problems)
-    specification = SpecificationReader(document, library, problems).read(overrides)
-    return library, replace(specification, notes=(*plugins.notes, *specification.notes))
 
 
 def _check_names(selection: Selection, option: str, library: Library, problems: Problems) -> None:

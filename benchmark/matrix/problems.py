@@ -117,13 +117,17 @@ def nearest_hint(name: Any, known: Iterable[str], listing: str = "") -> str:
         listing: A command that lists them; without one, and without a near name, the hint lists them itself.
     """
     names = sorted(set(known))
-    close = difflib.get_close_matches(name[:NAME_LIMIT], names, n=1, cutoff=0.5) if isinstance(name, str) else []
-    parts = [f"did you mean {close[0]!r}?"] if close else []
+    close = close_hint(name, names)
     if listing:
-        parts.append(f"`{listing}` shows all")
-    elif not close and names:
-        parts.append("known: " + ", ".join(names))
-    return "; ".join(parts)
+        return "; ".join(filter(None, [close, f"`{listing}` shows all"]))
+    return close or (f"known: {', '.join(names)}" if names else "")
+
+
+def close_hint(name: Any, known: Iterable[str]) -> str:
+    """Suggests the nearest name alone; nothing where no name is near."""
+    names = sorted(set(known))
+    close = difflib.get_close_matches(name[:NAME_LIMIT], names, n=1, cutoff=0.5) if isinstance(name, str) else []
+    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def name_problem(name: str) -> str:

@@ -54,13 +54,6 @@ class Setting:
     doc: str
     shown_default: str = ""
 
-    @property
-    def default_text(self) -> str:
-        """The default as the reference shows it."""
-        if self.shown_default or self.default in (None, ()):
-            return self.shown_default or "false"
-        return str(self.default).lower() if isinstance(self.default, bool | str) else f"{self.default:g}"
-
 
 _TABLE = (
     Setting("seed", "cell", Integer(0), 0, "seeds split, initial weights, order, dropout and augmentation"),
@@ -153,9 +146,9 @@ SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _TABLE}
 DEFAULTS: dict[str, Any] = {setting.name: setting.default for setting in _TABLE if setting.default is not UNSET}
 
 
-def names_of(*levels: Level) -> frozenset[str]:
-    """Returns the names of all settings of these levels."""
-    return frozenset(setting.name for setting in _TABLE if setting.level in levels)
+def names_of(level: Level) -> frozenset[str]:
+    """Returns the names of all settings of a level."""
+    return frozenset(setting.name for setting in _TABLE if setting.level == level)
 
 
 CELL_SETTINGS = names_of("cell")

@@ -15,7 +15,7 @@ from typing import Any, Protocol
 
 from benchmark.catalog.backends import BACKENDS
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
-from benchmark.matrix.problems import INVALID, KeyPath, Problems, name_problem, nearest_hint, normal_name
+from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, name_problem, nearest_hint, normal_name
 
 LARGEST_INTEGER = 2**63 - 1
 
@@ -123,8 +123,7 @@ class Choice:
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         if isinstance(value, str) and value in self.options:
             return value
-        hint = nearest_hint(value, self.options) if isinstance(value, str) else ""
-        return problems.add(path, self.expected, value, hint if hint.startswith("did") else "")
+        return problems.add(path, self.expected, value, close_hint(value, self.options))
 
 
 @dataclass(frozen=True)

@@ -6,37 +6,6 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunFacts:
-    """The columns of `run` that are known when a run begins; `schema/tables.py` says what each means."""
-
-    machine: str
-    executor: str = "local"
-    name: str | None = None
-    matrix_name: str | None = None
-    matrix_path: str | None = None
-    matrix_text: str | None = None
-    command: str | None = None
-    jobs: int | None = None
-    package_version: str | None = None
-    git_commit: str | None = None
-    git_dirty: bool | None = None
-    python_version: str | None = None
-    backend_version: str | None = None
-    keras_version: str | None = None
-    numpy_version: str | None = None
-    os: str | None = None
-    cpu_model: str | None = None
-    cpu_cores: int | None = None
-    memory_bytes: int | None = None
-    gpu_names: str | None = None
-    gpu_driver: str | None = None
-    pid: int | None = None
-    boot_id: str | None = None
-    process_start_ticks: int | None = None
-    forecast_seconds: float | None = None
-
-
 @dataclass(frozen=True, slots=True)
 class AttemptStart:
     """What `Recorder.start_attempt` returns of the attempt that it has inserted as running.

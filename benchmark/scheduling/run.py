@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import benchmark
 from benchmark import faults, machine
@@ -22,7 +23,7 @@ from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
 from benchmark.results.read.cell_states import recorded
 from benchmark.results.read.durations import efforts, starts, totals
-from benchmark.results.records import Recorded, RunFacts
+from benchmark.results.records import Recorded
 from benchmark.results.store.artifact_folder import claim
 from benchmark.results.store.database import Database
 from benchmark.results.write.recorder import Recorder
@@ -197,27 +198,27 @@ def _end_of(run: RunContext, statuses: Collection[str]) -> tuple[str, int]:
     return Status.COMPLETED, FAILED_EXIT_CODE if {Status.FAILED, Status.BLOCKED} & set(statuses) else 0
 
 
-def _facts(plan: Plan, options: RunOptions, forecast_seconds: float | None, database: Path | None) -> RunFacts:
+def _facts(plan: Plan, options: RunOptions, forecast_seconds: float | None, database: Path | None) -> dict[str, Any]:
     here = machine.facts()
     git = machine.git_state(Path.cwd(), apart_from=database)
     versions = machine.package_versions(["tensorflow", "keras", "numpy"])
-    return RunFacts(
-        machine=options.machine,
-        name=options.name,
-        matrix_name=plan.name,
-        matrix_path=plan.path,
-        matrix_text=plan.text,
-        command=options.command,
-        jobs=options.jobs_at_once,
-        package_version=benchmark.__version__,
-        git_commit=git.commit,
-        git_dirty=git.dirty,
+    return {
+        "machine": options.machine,
+        "name": options.name,
+        "matrix_name": plan.name,
+        "matrix_path": plan.path,
+        "matrix_text": plan.text,
+        "command": options.command,
+        "jobs": options.jobs_at_once,
+        "package_version": benchmark.__version__,
+        "git_commit": git.commit,
+        "git_dirty": git.dirty,
         **{name: getattr(here, name) for name in _OF_MACHINE},
-        backend_version=versions.get("tensorflow"),
-        keras_version=versions.get("keras"),
-        numpy_version=versions.get("numpy"),
-        gpu_names=", ".join(gpu.name for gpu in here.gpus) or None,
-        pid=os.getpid(),
-        process_start_ticks=machine.process_start_ticks(os.getpid()),
-        forecast_seconds=forecast_seconds,
-    )
+        "backend_version": versions.get("tensorflow"),
+        "keras_version": versions.get("keras"),
+        "numpy_version": versions.get("numpy"),
+        "gpu_names": ", ".join(gpu.name for gpu in here.gpus) or None,
+        "pid": os.getpid(),
+        "process_start_ticks": machine.process_start_ticks(os.getpid()),
+        "forecast_seconds": forecast_seconds,
+    }

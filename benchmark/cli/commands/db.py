@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmark import units
+from benchmark import layout, units
 from benchmark.cli import output, streams, verbosity
 from benchmark.cli.options import CONTEXT, damage_named, database_option, format_option, verb
 from benchmark.cli.output import Column
@@ -128,7 +128,7 @@ def merge(target: str, sources: Sequence[str], output_format: str) -> None:
     from benchmark.results.care.merge import merge as add
     from benchmark.results.store.artifact_folder import folder_of
     from benchmark.results.store.database import open_database
-    from benchmark.results.store.location import artifacts_root, locate
+    from benchmark.results.store.location import locate
     from benchmark.results.store.lock import lock_database
 
     rows = []
@@ -138,7 +138,7 @@ def merge(target: str, sources: Sequence[str], output_format: str) -> None:
                 raise UserError(f"{source}: expected another database than the one it is merged into")
             with damage_named(source), open_database(source, mode="read") as opened:
                 require_sound(opened)
-                done = add(destination, opened, artifacts_root(target), folder_of(source))
+                done = add(destination, opened, layout.artifacts_folder(destination.path), folder_of(source))
             rows.append({"source": opened.display_name, **done.added, "renewed": done.renewed, "files": done.files})
             _note_left_out(opened.display_name, done)
     output.write_rows(rows, [Column(key, right=key != "source") for key in rows[0]], output_format)

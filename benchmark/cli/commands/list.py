@@ -97,12 +97,8 @@ def command(
 
         # what is built in, and what the matrix file defines itself, where there is one
         own = matrix if Path(matrix).exists() else None
-        lists = {
-            "datasets": listing.list_datasets,
-            "models": listing.list_models,
-            "strategies": listing.list_strategies,
-        }
-        rows = lists[kind](own) if kind in lists else listing.list_presets()
+        families = {"datasets": "dataset", "models": "model", "strategies": "strategy"}
+        rows = listing.list_definitions(families[kind], own) if kind in families else listing.list_presets()
         elsewhere = any(row.get("defined_in", "bench") != "bench" for row in rows)
         columns = (NAME, *NAMED_COLUMNS[kind], *((DEFINED_IN,) if elsewhere else ()))
         output.write_rows(rows, columns, output_format)

@@ -104,10 +104,7 @@ def _of_counts(data: Data) -> Iterator[str]:
 def _examples(source: str, classes: tuple[int, ...] | None) -> dict[str, tuple[int, int]]:
     """Numbers of training and test examples of these classes, by name; empty where the source is unknown."""
     facts = SOURCES.get(source)
-    if facts is None:
-        return {}
-    labels = range(len(facts.class_names)) if classes is None else classes
-    return {facts.class_names[label]: (facts.train_per_class[label], facts.test_per_class[label]) for label in labels}
+    return facts.examples(classes) if facts else {}
 
 
 def _of_split(data: Data, examples: int | None) -> Iterator[str]:

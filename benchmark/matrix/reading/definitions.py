@@ -13,11 +13,12 @@ from typing import Any, TypeAlias
 
 from benchmark.catalog.bundled_files import FAMILIES
 from benchmark.catalog.facts import PLUGIN
-from benchmark.matrix.problems import INVALID, KeyPath, Problems, name_problem, nearest_hint, normal_name
+from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, name_problem, normal_name
 from benchmark.matrix.reading.weight_origins import WEIGHTS
 from benchmark.matrix.settings import PARAMETER_KINDS, SETTINGS, STAGE_SETTINGS
 from benchmark.matrix.values import Color, Integer, Kind, ListOf, Name, Number, Parameter, Text
 
+_ALL_KEYS = "docs/matrix.md lists all keys"
 CHAIN_LIMIT = 50
 STAGE_LIMIT = 100
 LISTINGS = {"dataset": "bench list datasets", "model": "bench list models", "strategy": "bench list strategies"}
@@ -156,7 +157,7 @@ def _read_definition(
         else:
             known = [*kinds, *SETTINGS, *(["stage"] if family == "strategy" else [])]
             others = [other for other in FAMILIES if other != family and key in OWN_KEYS[other]]
-            hint = f"`{key}` belongs in [{others[0]}.NAME]" if others else _close(key, known)
+            hint = f"`{key}` belongs in [{others[0]}.NAME]" if others else close_hint(key, known) or _ALL_KEYS
             problems.add(where, f"a key of a {family}", value, hint)
     return Definition(family, name, builtin, path, own, settings, stages)
 
@@ -164,11 +165,6 @@ def _read_definition(
 def _keep(values: dict[str, Any], key: str, value: Any) -> None:
     if value is not INVALID:
         values[key] = value
-
-
-def _close(key: str, known: list[str]) -> str:
-    hint = nearest_hint(key, known)
-    return hint if hint.startswith("did") else "docs/matrix.md lists all keys"
 
 
 def _read_stages(value: Any, path: KeyPath, problems: Problems) -> tuple[Mapping[str, Any], ...] | None:
@@ -188,8 +184,6 @@ def _read_stage(entry: Any, path: KeyPath, problems: Problems) -> Mapping[str, A
             _keep(settings, key, SETTINGS[key].kind.read(value, (*path, key), problems))
         else:
             above = key in SETTINGS or key in OWN_KEYS["strategy"]
-            hint = (
-                f"`{key}` holds for all stages: write it above them" if above else _close(key, sorted(STAGE_SETTINGS))
-            )
-            problems.add((*path, key), "a setting of a stage", value, hint)
+            hint = f"`{key}` holds for all stages: write it above them" if above else close_hint(key, STAGE_SETTINGS)
+            problems.add((*path, key), "a setting of a stage", value, hint or _ALL_KEYS)
     return settings

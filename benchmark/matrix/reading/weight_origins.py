@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
+from benchmark.matrix.problems import KeyPath, Problems, close_hint, nearest_hint
 from benchmark.matrix.settings import SETTINGS
 from benchmark.matrix.values import Kind, Name
 
@@ -48,8 +48,7 @@ class WeightsKind:
             return self._file(value, path, problems)
         if isinstance(value, dict):
             return self._parent(value, path, problems)
-        hint = nearest_hint(value, ("none", "imagenet")) if isinstance(value, str) else ""
-        return problems.add(path, self.expected, value, hint if hint.startswith("did") else "")
+        return problems.add(path, self.expected, value, close_hint(value, ("none", "imagenet")))
 
     def _file(self, value: str, path: KeyPath, problems: Problems) -> Any:
         file = value.removeprefix(FILE)

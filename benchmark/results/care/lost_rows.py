@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shlex
 import sqlite3
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -22,42 +22,45 @@ _SHOWN_ROWS = 12
 _NAMED_CELLS = "SELECT cell_id FROM execution UNION SELECT cell_id FROM run_cell WHERE cell_id IS NOT NULL"
 
 
-class MissingRows:
-    """Counts the missing rows, by gaps in the ids and by the references of other rows."""
+def named_cells(connection: sqlite3.Connection) -> set[str]:
+    """Returns the ids of all cells that other rows refer to."""
+    return {row[0] for row in connection.execute(_NAMED_CELLS)}
 
-    def __init__(self, connection: sqlite3.Connection, highest: dict[str, int]) -> None:
-        self._connection = connection
-        self._highest = highest
-        self._cells = {row[0] for row in self._all(_NAMED_CELLS)}
 
-    def missing(self, table: str) -> tuple[int, str]:
-        """Returns how many rows of a table are known to be missing, and a description of which."""
-        match table:
-            case "run" | "execution" | "attempt" | "artifact":
-                return _listed(self._numbers(table))
-            case "cell":
-                return _listed(sorted(self._cells - {row[0] for row in self._all("SELECT cell_id FROM cell")}))
-            case "run_cell":
-                counts = self._all("SELECT run_id, max(position) + 1 - count(*) FROM run_cell GROUP BY run_id")
-                return _counted(counts, "run")
-            case "epoch":
-                missing = "max(coalesce(execution.epochs, 0), coalesce(max(epoch.epoch), 0)) - count(epoch.epoch)"
-                counts = self._all(
-                    f"SELECT execution.execution_id, {missing} FROM execution "  # noqa: S608
-                    "LEFT JOIN epoch ON epoch.execution_id = execution.execution_id GROUP BY execution.execution_id"
-                )
-                return _counted(counts, "execution")
-            case _:
-                return 0, ""
+def missing(
+    connection: sqlite3.Connection, table: str, highest: dict[str, int], cells: Collection[str]
+) -> tuple[int, str]:
+    """Returns how many rows of a table are known to be missing, and a description of which.
 
-    def _numbers(self, table: str) -> list[int]:
-        key = f"{table}_id"
-        there = {row[0] for row in self._all(f"SELECT {key} FROM {table}")}  # noqa: S608
-        last = max([*there, self._highest.get(table, 0)], default=0)
-        return [number for number in range(1, last + 1) if number not in there]
+    Args:
+        connection: Of the new database.
+        table: Its name.
+        highest: The highest id that each table has ever used.
+        cells: The `named_cells` before any row was dropped.
+    """
 
-    def _all(self, sql: str) -> list[tuple[Any, ...]]:
-        return self._connection.execute(sql).fetchall()
+    def ids(column: str) -> set[Any]:
+        return {row[0] for row in connection.execute(f"SELECT {column} FROM {table}")}  # noqa: S608
+
+    match table:
+        case "run" | "execution" | "attempt" | "artifact":
+            there = ids(f"{table}_id")
+            last = max([*there, highest.get(table, 0)], default=0)
+            return _listed([number for number in range(1, last + 1) if number not in there])
+        case "cell":
+            return _listed(sorted(set(cells) - ids("cell_id")))
+        case "run_cell":
+            counts = connection.execute("SELECT run_id, max(position) + 1 - count(*) FROM run_cell GROUP BY run_id")
+            return _counted(counts, "run")
+        case "epoch":
+            gone = "max(coalesce(execution.epochs, 0), coalesce(max(epoch.epoch), 0)) - count(epoch.epoch)"
+            counts = connection.execute(
+                f"SELECT execution.execution_id, {gone} FROM execution "  # noqa: S608
+                "LEFT JOIN epoch ON epoch.execution_id = execution.execution_id GROUP BY execution.execution_id"
+            )
+            return _counted(counts, "execution")
+        case _:
+            return 0, ""
 
 
 def _listed(missing: Sequence[int | str]) -> tuple[int, str]:
@@ -65,7 +68,7 @@ def _listed(missing: Sequence[int | str]) -> tuple[int, str]:
     return len(missing), f"{shown}, …" if len(missing) > _SHOWN_ROWS else shown
 
 
-def _counted(counts: list[tuple[Any, ...]], noun: str) -> tuple[int, str]:
+def _counted(counts: Iterable[tuple[Any, ...]], noun: str) -> tuple[int, str]:
     gone = [(number, count) for number, count in counts if count > 0]
     return sum(count for _, count in gone), _listed([f"{count} of {noun} {number}" for number, count in gone])[1]
 
@@ -165,8 +168,7 @@ def _rebuild_attempts(connection: sqlite3.Connection) -> int:
 
 def _rebuild_cells(connection: sqlite3.Connection) -> int:
     """Rebuilds cells by planning the recorded matrices again; only cells with a lost id are taken."""
-    there = {row[0] for row in connection.execute("SELECT cell_id FROM cell")}
-    lost = {row[0] for row in connection.execute(_NAMED_CELLS)} - there
+    lost = named_cells(connection) - {row[0] for row in connection.execute("SELECT cell_id FROM cell")}
     rebuilt = 0
     runs = connection.execute(
         "SELECT run_id, matrix_path, matrix_text, command, gpu_names, cpu_cores FROM run "

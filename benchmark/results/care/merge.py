@@ -94,7 +94,7 @@ def _merge_runs(there: sa.Connection, here: sa.Connection, done: Merge) -> tuple
         row["state"] = _ended(row["state"])
         same = known.get(_run_identity(row))
         if same is None:
-            numbers[old] = new[old] = _insert(here, run, row)
+            numbers[old] = new[old] = inserted_id(here, run.insert().values(**row))
             done.added["run"] += 1
             continue
         numbers[old] = same["run_id"]
@@ -178,7 +178,8 @@ class _Executions:
 
     def _add(self, old: int, row: Row) -> None:
         # triggers forbid adding rows to a final execution, so it becomes final at the end of `_fill`
-        new = _insert(self._here, execution, {**row, "status": Status.INTERRUPTED, "cause": Cause.ABANDONED})
+        unfinished = {**row, "status": Status.INTERRUPTED, "cause": Cause.ABANDONED}
+        new = inserted_id(self._here, execution.insert().values(**unfinished))
         self._done.added["execution"] += 1
         self._done.doubled += (row["cell_id"], row["machine"]) in self._before
         self._fill(old, new, row)
@@ -194,7 +195,7 @@ class _Executions:
         for part in self._parts(attempt, old, attempt.c.number):
             attempt_id = part.pop("attempt_id")
             part.update(execution_id=new, run_id=self._runs[part["run_id"]], state=_ended(part["state"]))
-            attempts[attempt_id] = _insert(self._here, attempt, part)
+            attempts[attempt_id] = inserted_id(self._here, attempt.insert().values(**part))
         self._done.added["attempt"] += len(attempts)
         for part in (epochs := self._parts(epoch, old, epoch.c.epoch)):
             part.update(execution_id=new, attempt_id=attempts[part["attempt_id"]], run_id=self._runs[part["run_id"]])
@@ -259,10 +260,6 @@ def _copy_file(source: Path, destination: Callable[[], Path], path: str, row: Ma
 
 def _rows(side: sa.Connection, statement: sa.Select[Any]) -> list[Row]:
     return [dict(row) for row in side.execute(statement).mappings()]
-
-
-def _insert(side: sa.Connection, table: sa.Table, row: Row) -> int:
-    return inserted_id(side, table.insert().values(**row))
 
 
 def _insert_all(side: sa.Connection, table: sa.Table, rows: Sequence[Row], done: Merge) -> None:

@@ -19,11 +19,11 @@ from typing import Any
 from benchmark.errors import NotFoundError, SchemaError, StorageError, UserError
 from benchmark.files import appearing
 from benchmark.results.care.invalid_values import text_problem
-from benchmark.results.care.lost_rows import UNKNOWN_TIME, MissingRows, drop_dangling_rows, rebuild
+from benchmark.results.care.lost_rows import UNKNOWN_TIME, drop_dangling_rows, missing, named_cells, rebuild
 from benchmark.results.care.pages import DamagedError, PageFile, Record, page_file
 from benchmark.results.care.sqlite_shell import Script, recovered
 from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION
-from benchmark.results.schema.versions import TABLE_NAMES
+from benchmark.results.schema.versions import TABLE_NAMES, check_version
 from benchmark.results.store.artifact_folder import folder_of
 from benchmark.results.store.engine import connect_sqlite, writing_engine
 from benchmark.results.store.location import Location, check_writable, locate
@@ -133,10 +133,7 @@ def _pages(location: Location) -> Iterator[PageFile]:
                     f"{pages.application_id:#x}. SQLite's own shell can save it: sqlite3 FILE .recover"
                 )
             if pages.user_version > SCHEMA_VERSION and pages.application_id == APPLICATION_ID:
-                raise SchemaError(
-                    f"{location.name}: its schema has version {pages.user_version}, this bench knows versions up to "
-                    f"{SCHEMA_VERSION}. Install a newer bench: pip install --upgrade benchmark-matrix"
-                )
+                check_version(pages.user_version, location.name)
             yield pages
     except DamagedError as error:
         raise StorageError(f"{location.name}: the file is empty. Put a backup in its place") from error
@@ -168,12 +165,13 @@ def _copy(pages: PageFile, script: Script | None, location: Location, artifacts:
                 f"{location.name}: no row of a bench database could be read. Put a backup in its place; nothing was written"
             )
         pages.walk()
-        missing_rows = MissingRows(connection, highest)
+        cells = named_cells(connection)
         rebuilt = rebuild(connection, artifacts)
         drop_dangling_rows(connection)
         connection.execute("COMMIT")
         tables = tuple(
-            SavedTable(name, saved[name], rebuilt[name], *missing_rows.missing(name)) for name in TABLE_NAMES
+            SavedTable(name, saved[name], rebuilt[name], *missing(connection, name, highest, cells))
+            for name in TABLE_NAMES
         )
         (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         assert sound == "ok", sound

@@ -12,7 +12,7 @@ import re
 import shutil
 import subprocess
 from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -82,24 +82,19 @@ def recovered(source: Path, folder: Path) -> Iterator[Script | None]:
     Side effects:
         Starts `sqlite3`.
     """
+    shell, script = shutil.which("sqlite3"), None
     with ExitStack() as stack:
-        yield _script(source, folder, stack)
-
-
-def _script(source: Path, folder: Path, stack: ExitStack) -> Script | None:
-    shell = shutil.which("sqlite3")
-    if shell is None:
-        return None
-    try:
-        place = Path(stack.enter_context(TemporaryDirectory(prefix=".salvage-", suffix=".partial", dir=folder)))
-        copy, written = place / "copy", place / "recovered.sql"
-        shutil.copyfile(source, copy)
-        if side_file(source, "-wal").is_file():
-            shutil.copyfile(side_file(source, "-wal"), side_file(copy, "-wal"))
-        return Script(written) if _recover(shell, copy, written) else None
-    except OSError as error:
-        log.info("sqlite3 was not used: %s", error)
-        return None
+        try:
+            if shell is not None:
+                place = Path(stack.enter_context(TemporaryDirectory(prefix=".salvage-", suffix=".partial", dir=folder)))
+                copy, written = place / "copy", place / "recovered.sql"
+                shutil.copyfile(source, copy)
+                if side_file(source, "-wal").is_file():
+                    shutil.copyfile(side_file(source, "-wal"), side_file(copy, "-wal"))
+                script = Script(written) if _recover(shell, copy, written) else None
+        except OSError as error:
+            log.info("sqlite3 was not used: %s", error)
+        yield script
 
 
 def _recover(shell: str, copy: Path, written: Path) -> bool:
@@ -122,16 +117,11 @@ def _recover(shell: str, copy: Path, written: Path) -> bool:
 def _constants(text: bytes) -> list[Any] | None:
     """The values of an INSERT; None when one of them is anything but a constant."""
     values, place = [], 0
-    while place < len(text):
-        constant = _CONSTANT.match(text, place)
-        if constant is None:
-            return None
-        try:
+    with suppress(ValueError):
+        while place < len(text) and (constant := _CONSTANT.match(text, place)):
             values.append(_value(constant))
-        except ValueError:
-            return None
-        place = constant.end()
-    return values
+            place = constant.end()
+    return values if place >= len(text) else None
 
 
 def _value(constant: re.Match[bytes]) -> Any:

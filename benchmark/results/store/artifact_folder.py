@@ -31,7 +31,7 @@ from benchmark.files import make_own_folder, sha256_of, write_whole
 from benchmark.results.schema.tables import APPLICATION_ID, artifact, attempt, execution, run
 from benchmark.results.store.database import open_database
 from benchmark.results.store.engine import connect_sqlite
-from benchmark.results.store.location import Location, artifacts_root, locate
+from benchmark.results.store.location import Location, locate
 
 log = logging.getLogger(__name__)
 
@@ -66,8 +66,8 @@ def folder_of(target: str | os.PathLike[str]) -> Path:
 
     A copy of a database that has no folder of its own reads that of the name that it has: each file is verified.
     """
-    root = artifacts_root(target)
     location = locate(target)
+    root = layout.artifacts_folder(location.path)
     if not any(root.parent.glob(f"{glob.escape(_stem(location, root))}-*{root.suffix}")):
         # it was never given another one
         return root

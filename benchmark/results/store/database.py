@@ -22,8 +22,7 @@ from benchmark import faults
 from benchmark.errors import NotFoundError, StorageError
 from benchmark.results.schema import versions
 from benchmark.results.store import journal_mode
-from benchmark.results.store.backup import copy_into
-from benchmark.results.store.engine import BusyTimeout, connect_sqlite, reading_engine, writing_engine
+from benchmark.results.store.engine import BusyTimeout, connect_sqlite, copy_into, reading_engine, writing_engine
 from benchmark.results.store.location import Location, check_file, check_writable, inode_of, locate, side_file
 from benchmark.results.store.storage_errors import storage_errors
 

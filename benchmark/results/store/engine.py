@@ -7,12 +7,14 @@ import sqlite3
 import time
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import sqlalchemy as sa
 
 from benchmark import faults
-from benchmark.errors import UserError
+from benchmark.errors import StorageError, UserError
+from benchmark.files import appearing
 from benchmark.results.store.location import Location
 
 SQLITE_VERSION = sqlite3.sqlite_version
@@ -118,6 +120,24 @@ def driver_connection(connection: sa.Connection) -> Any:
     driver = connection.connection.dbapi_connection
     assert driver is not None
     return driver
+
+
+def copy_into(connection: sa.Connection, destination: Path) -> None:
+    """Copies what a SQLite connection sees into a new file, which appears whole or not at all, with `VACUUM INTO`.
+
+    Never by reading the database file: opening and closing it would drop this process's locks on it, see `location.py`.
+
+    Raises:
+        StorageError: The destination's folder cannot be written.
+        sqlalchemy.exc.DBAPIError: SQLite could not copy.
+    """
+    try:
+        with appearing(destination) as aside:
+            # on the driver's connection: SQLAlchemy would begin a transaction, and SQLite refuses VACUUM inside one
+            # (https://sqlite.org/lang_vacuum.html)
+            driver_connection(connection).cursor().execute("VACUUM INTO ?", (str(aside),))
+    except OSError as error:
+        raise StorageError(f"{destination}: cannot be written: {error.strerror}. Give another path") from error
 
 
 def _sqlite(creator: Any) -> sa.Engine:

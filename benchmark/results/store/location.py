@@ -92,14 +92,6 @@ def _file(text: str) -> Location:
     return Location(path, None, one_line(text))
 
 
-def artifacts_root(target: str | os.PathLike[str]) -> Path:
-    """Returns the artifacts folder that a name leads to: `results.artifacts` beside `results.sqlite`.
-
-    For a server it is in the working directory. Which folder a database has, is decided in `artifact_folder.py`.
-    """
-    return layout.artifacts_folder(locate(target).path)
-
-
 def inode_of(path: Path) -> tuple[int, int] | None:
     """Returns device and inode of the file; None when there is none."""
     try:

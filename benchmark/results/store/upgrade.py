@@ -11,8 +11,7 @@ import sqlalchemy as sa
 from benchmark.errors import NotFoundError
 from benchmark.results.schema import versions
 from benchmark.results.schema.tables import SCHEMA_VERSION
-from benchmark.results.store.backup import copy_into
-from benchmark.results.store.engine import driver_connection, writing_engine
+from benchmark.results.store.engine import copy_into, driver_connection, writing_engine
 from benchmark.results.store.location import Location, check_file, check_writable, locate
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.storage_errors import storage_errors

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -14,9 +14,11 @@ import sqlalchemy as sa
 from benchmark import events
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import LeftOut
-from benchmark.results.records import AttemptStart, PredictionRow, RunFacts, StaleAttempt
+from benchmark.results.records import AttemptStart, PredictionRow, StaleAttempt
+from benchmark.results.schema.tables import run
 from benchmark.results.store.database import Database
 from benchmark.results.write import attempts, outcome, registration, running_attempt
+from benchmark.status import Status
 
 log = logging.getLogger(__name__)
 
@@ -59,10 +61,14 @@ class Recorder:
         self._running: dict[int, running_attempt.RunningAttempt] = {}
         self._own_runs: set[int] = set()
 
-    def begin_run(self, facts: RunFacts) -> int:
-        """Inserts a run as running; returns its id."""
+    def begin_run(self, facts: Mapping[str, Any]) -> int:
+        """Inserts a run as running; returns its id.
+
+        `facts` are the columns of `run` that are known when a run begins; `schema/tables.py` says what each means.
+        """
+        values = {"executor": "local", **facts, "state": Status.RUNNING, "started_utc": self._now()}
         with self._database.transaction() as connection:
-            run_id = registration.insert_run(connection, facts, self._now())
+            run_id = registration.inserted_id(connection, run.insert().values(**values))
         self._own_runs.add(run_id)
         return run_id
 

@@ -15,21 +15,14 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import LeftOut
-from benchmark.results.records import RunFacts
 from benchmark.results.schema.tables import cell as cell_table
-from benchmark.results.schema.tables import run, run_cell
-from benchmark.status import Status
+from benchmark.results.schema.tables import run_cell
 
 BATCH_ROWS = 2000
 """Rows that are held in memory at once; more are not inserted any faster."""
 
 _RENEWED = ("dataset", "model", "strategy", "strategy_label", "device", "spec")
 """Columns that may differ between two matrices with the same cell, because they are names or not part of its id."""
-
-
-def insert_run(connection: sa.Connection, facts: RunFacts, started_utc: str) -> int:
-    """Inserts a run as running; returns its id."""
-    return inserted_id(connection, run.insert().values(**asdict(facts), state=Status.RUNNING, started_utc=started_utc))
 
 
 def inserted_id(connection: sa.Connection, statement: sa.Insert) -> int:
