@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmark.forecast.cost import CellCost, cost_of
 from benchmark.matrix.cell import Cell
@@ -11,7 +11,7 @@ from benchmark.matrix.cell import Cell
 
 @dataclass(slots=True, eq=False)
 class Shape:
-    """Cells that are alike in all but seed, parent and names: they take the same time.
+    """Cells that are alike in all but seeds, fold, parent and names: they take the same time.
 
     Attributes:
         kind: What decides the time of one step: cells of one kind differ in data, epochs and augmentation alone.
@@ -42,7 +42,7 @@ class Shapes:
 
     def _found(self, cell: Cell) -> Shape:
         key = (
-            cell.data, _network(cell), cell.stages, cell.threads, cell.precision, cell.backend, cell.device_kind,
+            replace(cell.data, fold=None), _network(cell), cell.stages, cell.threads, cell.precision, cell.backend, cell.device_kind,
             cell.weights.origin, cell.tta, cell.save,
         )  # fmt: skip
         shape = self._shapes.get(key)

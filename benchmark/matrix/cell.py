@@ -11,12 +11,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
 from functools import cache, partial
 from types import NoneType
-from typing import Any, TypeAlias, get_args, get_origin, get_type_hints
+from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
 
 from benchmark.errors import NewerRecordError
 
 Parameters: TypeAlias = tuple[tuple[str, Any], ...]
 """Sorted (name, value) pairs; lists inside are tuples."""
+
+Stream: TypeAlias = Literal["split_seed", "weights_seed", "order_seed", "augment_seed"]
+STREAMS: tuple[Stream, ...] = get_args(Stream)
+"""Parts of a cell's random numbers that have a seed of their own; it is the cell's while none is written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,12 +35,15 @@ class Data:
         color: `grey` (one channel) or `rgb` (three).
         train_examples: Training and validation examples together, stratified and seeded; None takes all.
         test_examples: Test examples, stratified and seeded; None takes all.
-        validation_fraction: Share of the training examples set apart for validation, 0 ≤ fraction < 1.
+        validation_fraction: Share of the training examples set apart for validation, 0 ≤ fraction < 1; with `folds`
+            one of them.
         location: Absolute path of `folder:PATH` and `npz:PATH`; None for other sources.
         test_fraction: Share of each class that is split off for the test set where a source has none; None for 0.2.
         class_names: Names of the labels as the matrix gives them; None when the source knows them.
         version: Identifies the content of a user's source, in place of its path; None for none.
         background: Colour `#rrggbb` on which transparent images of a folder are shown; None for white.
+        folds: Into how many parts cross-validation divides the training examples; None for a single split.
+        fold: Which of these, from 0, is the validation set; None without `folds`.
     """
 
     source: str
@@ -52,6 +59,8 @@ class Data:
     class_names: tuple[str, ...] | None = None
     version: str | None = None
     background: str | None = None
+    folds: int | None = None
+    fold: int | None = None
 
     @property
     def channels(self) -> int:
@@ -80,7 +89,7 @@ class Weights:
     """Where the weights come from before the first stage.
 
     Attributes:
-        origin: `none` (random, from the seed), `imagenet`, `file`, or `parent`.
+        origin: `none` (random, from `weights_seed`), `imagenet`, `file`, or `parent`.
         path: The weights file when the origin is `file`.
         parent_cell_id: The cell whose kept weights are the start when the origin is `parent`.
     """
@@ -147,7 +156,12 @@ class Cell:
         cell_id: Hash of everything that determines the result, without names and labels; see `matrix/identity.py`.
         dataset, model, strategy: The names in the matrix.
         strategy_label: The strategy's name in reports; its name when the matrix gives no label.
-        seed: Seeds the split, the initial weights, the order of the data, dropout and augmentation.
+        seed: Seeds whatever has no seed of its own.
+        split_seed: Seeds the choice of training examples, the validation split and folds; like the next three None
+            where it is `seed`, see `stream_seed`.
+        weights_seed: Seeds the initial weights.
+        order_seed: Seeds the order of the training examples in each epoch.
+        augment_seed: Seeds augmentation, dropout and the views of test-time augmentation.
         keep: Which epoch's weights are kept: `best` (by `monitor`) or `last`.
         monitor: `val_accuracy` or `val_loss`; decides the best epoch. Ties go to the lower validation loss,
             then to the earlier epoch.
@@ -187,6 +201,10 @@ class Cell:
     save: tuple[str, ...] = ()
     reuse_features: bool = True
     share_stages: bool = True
+    split_seed: int | None = None
+    weights_seed: int | None = None
+    order_seed: int | None = None
+    augment_seed: int | None = None
 
     @property
     def parent_cell_id(self) -> str | None:
@@ -196,6 +214,11 @@ class Cell:
     def epochs(self) -> int:
         """The most epochs that all stages together can take."""
         return sum(stage.epochs for stage in self.stages)
+
+    def stream_seed(self, stream: Stream) -> int:
+        """The seed of a stream: its own, else the cell's."""
+        own: int | None = getattr(self, stream)
+        return self.seed if own is None else own
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)

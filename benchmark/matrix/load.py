@@ -75,6 +75,9 @@ def parse_matrix(
     planner = Planner(specification, Resolver(library, specification, machine_kind), selected, excluded).walk()
     if not planner.asked:
         raise MatrixError(path, [_nothing_left(specification, select, exclude)])
+    _check_folds(planner, specification, problems)
+    if problems:
+        raise MatrixError(path, problems.located(LineScanner(text).scan().lines))
     planner.refuse_impossible(path)
     return Plan(
         name=specification.name,
@@ -110,6 +113,18 @@ def _check_count(specification: Specification, path: str) -> None:
         hint += f"with the others as they are, {', '.join(axes[-1].keys)} may have {CELL_LIMIT // others:,}; "
     hint += "use fewer values, zip axes that belong together, or write several matrices for one database"
     raise MatrixError(path, [Problem("matrix", f"at most {CELL_LIMIT:,} cells", f"{count:,}", hint=hint)])
+
+
+def _check_folds(planner: Planner, specification: Specification, problems: Problems) -> None:
+    """Notes `folds` without `fold`, a `fold` that is none of them, and an axis `fold` of which nothing has `folds`."""
+    where = ("matrix", "fold")
+    for folds, fold in planner.folds:
+        if folds is not None and (fold is None or fold >= folds):
+            hint = f"write fold = [0, …, {folds - 1}] in [matrix], or fold = 0 in [defaults] for one of them"
+            expected = f"an integer from 0 to {folds - 1} beside folds = {folds}"
+            problems.add(where, expected, "none" if fold is None else fold, hint)
+    if planner.folds == {(None, None)} and any("fold" in axis.keys for axis in specification.axes):
+        problems.add(where, "`folds` beside it", hint="write folds = 5 in [defaults], or leave `fold` out")
 
 
 def _nothing_left(specification: Specification, select: Sequence[str], exclude: Sequence[str]) -> Problem:

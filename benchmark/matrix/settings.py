@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, is_dataclass
 from typing import Any, Literal
 
 from benchmark.catalog.backends import training_backends
-from benchmark.matrix.cell import Cell, is_table
+from benchmark.matrix.cell import STREAMS, Cell, is_table
 from benchmark.matrix.speed_key import AUTO
 from benchmark.matrix.values import (
     EARLY_STOPPING,
@@ -29,6 +29,9 @@ from benchmark.matrix.values import (
 )
 
 Level = Literal["cell", "data", "model", "stage"]
+OF_CELL = "seed"
+"""How a matrix writes that a stream has the cell's seed."""
+
 UNSET = "…"
 """The default of a setting whose value comes from the definitions of the dataset or the model."""
 
@@ -57,6 +60,19 @@ class Setting:
 
 _TABLE = (
     Setting("seed", "cell", Integer(0), 0, "seeds split, initial weights, order, dropout and augmentation"),
+    Setting(
+        "split_seed", "cell", Integer(0, word=OF_CELL), None,
+        "seeds which examples are trained on: `train_examples`, the validation split, folds", shown_default=OF_CELL,
+    ),
+    Setting("weights_seed", "cell", Integer(0, word=OF_CELL), None, "seeds the initial weights", shown_default=OF_CELL),
+    Setting(
+        "order_seed", "cell", Integer(0, word=OF_CELL), None,
+        "seeds the order of the training examples in each epoch", shown_default=OF_CELL,
+    ),
+    Setting(
+        "augment_seed", "cell", Integer(0, word=OF_CELL), None,
+        "seeds augmentation, dropout and the views of `tta`", shown_default=OF_CELL,
+    ),
     Setting(
         "threads", "cell", Integer(1, 4096, word=AUTO, meaning=AUTO), 1,
         "intra-op and inter-op threads of the worker; auto takes what this machine, kept busy, was measured to do most with",
@@ -114,7 +130,16 @@ _TABLE = (
     ),
     Setting(
         "validation_fraction", "data", Number(0, 1, below=True), 0.1,
-        "share of the training examples set apart for validation; seeded",
+        "share of the training examples set apart for validation; seeded; of no effect with `folds`",
+    ),
+    Setting(
+        "folds", "data", Integer(2, 1000, word="none"), None,
+        "cross-validation: into how many stratified parts the training examples are divided; needs `fold`",
+        shown_default="none",
+    ),
+    Setting(
+        "fold", "data", Integer(0, 999, word="none"), None,
+        "which of the `folds`, from 0, is the validation set; mostly an axis", shown_default="none",
     ),
     Setting(
         "dropout", "model", Number(0, 1, below=True), UNSET,
@@ -154,6 +179,8 @@ def names_of(level: Level) -> frozenset[str]:
 CELL_SETTINGS = names_of("cell")
 STAGE_SETTINGS = names_of("stage")
 DATA_SETTINGS = names_of("data")
+SEEDS = ("seed", *STREAMS)
+"""Settings in which repetitions of one thing differ, and nothing else."""
 
 _COUNT = Integer(1, 65536)
 PARAMETER_KINDS: dict[str, Kind] = {
@@ -169,8 +196,8 @@ def cell_settings(cell: Cell) -> dict[str, Any]:
     """Returns every setting of a cell as one flat, JSON-safe record.
 
     A setting of stages is a scalar when all stages agree, else a list with one entry for each stage. `augment`,
-    `early_stopping` and `reduce_learning_rate` are tables, or None when switched off. `weights` is the origin of the
-    weights: `none`, `imagenet`, `file:PATH` or `parent`.
+    `early_stopping` and `reduce_learning_rate` are tables, or None when switched off. The seed of a stream is the cell's
+    where it has none of its own. `weights` is the origin of the weights: `none`, `imagenet`, `file:PATH` or `parent`.
     """
     record = {name: setting_of(cell, name) for name in SETTINGS}
     record["weights"] = f"file:{cell.weights.path}" if cell.weights.origin == "file" else cell.weights.origin
@@ -180,6 +207,8 @@ def cell_settings(cell: Cell) -> dict[str, Any]:
 def setting_of(cell: Cell, name: str) -> Any:
     """Returns one setting of a cell, as in `cell_settings`."""
     match SETTINGS[name].level:
+        case "cell" if name in STREAMS:
+            return cell.stream_seed(name)
         case "cell":
             return json_value(getattr(cell, name))
         case "data":

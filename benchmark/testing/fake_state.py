@@ -42,7 +42,7 @@ class FakeState:
 
 def _start_weights(job: Job, cell: Cell) -> Weights:
     if job.parent_weights is None:
-        return default_rng([cell.seed]).standard_normal(PARAMETERS)
+        return default_rng([cell.stream_seed("weights_seed")]).standard_normal(PARAMETERS)
     with np.load(job.parent_weights, allow_pickle=False) as stored:
         return np.asarray(stored["weights"], dtype=np.float64)
 

@@ -42,7 +42,7 @@ from benchmark.events import (
     Tried,
 )
 from benchmark.files import sha256_of
-from benchmark.matrix.cell import Cell
+from benchmark.matrix.cell import Cell, Stream
 from benchmark.testing.fake_state import (
     PARAMETERS,
     Emit,
@@ -220,7 +220,7 @@ def _epoch(
             emit(Progress(stage, epoch, batch, BATCHES))
     stop.check()
     seconds = time.perf_counter() - begun
-    state.weights = _step(state.weights, cell.seed, epoch)
+    state.weights = _step(state.weights, cell, epoch)
     loss, accuracy = _measure(state.weights)
     if os.environ.get("BENCH_FAKE_DIVERGES") == str(epoch):
         loss = math.nan
@@ -257,9 +257,13 @@ def _epoch_seconds(cell: Cell) -> float:
     return length / cell.threads ** float(os.environ.get("BENCH_FAKE_THREADS_EXPONENT", "0"))
 
 
-def _step(weights: Weights, seed: int, epoch: int) -> Weights:
-    noise = default_rng([seed, epoch]).standard_normal(PARAMETERS)
-    return 0.9 * weights + 0.05 * noise
+def _step(weights: Weights, cell: Cell, epoch: int) -> Weights:
+    def noise(stream: Stream) -> Weights:
+        return default_rng([cell.stream_seed(stream), epoch]).standard_normal(PARAMETERS)
+
+    # with one seed for all the sum is that seed's noise, exactly: its parts are powers of two
+    drawn = 0.5 * noise("order_seed") + 0.25 * noise("split_seed") + 0.25 * noise("augment_seed")
+    return 0.9 * weights + 0.05 * drawn
 
 
 def _measure(weights: Weights) -> tuple[float, float]:

@@ -71,7 +71,7 @@ _LAYERS: dict[str, Callable[[Any, int], list[keras.layers.Layer]]] = {
 
 
 def reseed(model: keras.Model, seed: int, epoch: int) -> None:
-    """Sets every random state of `model` (augmentation, dropout) to what `epoch` of a cell with `seed` begins with.
+    """Sets every random state of `model` (augmentation, dropout) to what `epoch` of a cell with this `augment_seed` begins with.
 
     Side effects: on PyTorch seeds the global generator too.
     """

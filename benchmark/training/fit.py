@@ -243,7 +243,7 @@ class Trainer:
 
     def _run_epoch(self, stage: _Stage, stage_epoch: int) -> None:
         epoch = len(self.history) + 1
-        reseed(stage.model, self._cell.seed, epoch)
+        reseed(stage.model, self._cell.stream_seed("augment_seed"), epoch)
         stage.optimizer.learning_rate = stage.callbacks.learning_rate
         sums, diverged_batch = self._train(stage, epoch)
         began = perf_counter()
@@ -258,7 +258,7 @@ class Trainer:
     def _train(self, stage: _Stage, epoch: int) -> tuple[_Sums, int]:
         """The sums of an epoch, and the first batch whose loss was not finite (0 when all were)."""
         training, batch_size = stage.dataset.training, stage.spec.batch_size
-        order = epoch_order(len(training), self._cell.seed, epoch)
+        order = epoch_order(len(training), self._cell.stream_seed("order_seed"), epoch)
         batches, sums = self._batches(stage.spec), _Sums()
         waiting: BatchResult | None = None
         requested = perf_counter()

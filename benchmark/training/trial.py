@@ -87,7 +87,7 @@ class _Trial:
         one_hot = is_one_hot(cell)
         set_trainable(self._network, spec.train)
         model = training_model(self._network, spec)
-        reseed(model, cell.seed, 1)
+        reseed(model, cell.stream_seed("augment_seed"), 1)
         optimizer = build_optimizer(spec, cell.precision)
         return compiled_steps(model, self._network.core, optimizer, build_loss(spec, one_hot=one_hot), one_hot=one_hot)
 
@@ -95,7 +95,7 @@ class _Trial:
         """Full batches of one epoch after another, without end."""
         training = self._dataset.training
         for epoch in itertools.count(1):
-            order = epoch_order(len(training), self._cell.seed, epoch)
+            order = epoch_order(len(training), self._cell.stream_seed("order_seed"), epoch)
             whole = len(order) // self._batch_size * self._batch_size
             yield from training.batches(self._batch_size, order[:whole])
 

@@ -130,7 +130,8 @@ class _Attempt:
         if self._job.data_directory is None:
             raise DataError("the job names no prepared dataset; run `bench prepare`")
         one_hot = is_one_hot(self._cell)
-        dataset = open_dataset(Path(self._job.data_directory), self._cell.data, self._cell.seed, one_hot=one_hot)
+        seed = self._cell.stream_seed("split_seed")
+        dataset = open_dataset(Path(self._job.data_directory), self._cell.data, seed, one_hot=one_hot)
         if not len(dataset.validation) and any(
             stage.early_stopping or stage.reduce_learning_rate for stage in self._cell.stages
         ):
@@ -144,7 +145,7 @@ class _Attempt:
         """The network with the weights it starts from, and their sha256 or None."""
         # in this order: clear_session resets the dtype policy, and building draws from the seed
         keras.backend.clear_session()
-        seed_process(self._cell.seed)
+        seed_process(self._cell.stream_seed("weights_seed"))
         keras.config.set_dtype_policy(self._cell.precision)
         network = build_network(self._cell.architecture, self._cell.data, allow_plugins=self._job.allow_plugins)
         if self._cell.save and self._cell.architecture.name.startswith(PLUGIN):
@@ -260,7 +261,7 @@ class _Attempt:
         evaluated = events.Evaluated(scores.accuracy, scores.loss, trainer.best.epoch, perf_counter() - began)
         mean = None
         if self._cell.tta:
-            viewer = ViewGenerator(test.images.shape[1:], self._cell.seed)
+            viewer = ViewGenerator(test.images.shape[1:], self._cell.stream_seed("augment_seed"))
             predict_all = partial(predict, trainer.steps_on_images(), test, batch_size, beat)
             mean = average_views(plain, predict_all, viewer, self._cell.tta)
             tta = compute_scores(mean, labels)

@@ -77,10 +77,10 @@ def _rows(
     cells: Iterable[Cell], statuses: Mapping[str, str], decisions: Mapping[str, Decision], expected: Expectation
 ) -> Iterator[dict[str, Any]]:
     """Cells as flat records. Cells that share their parts share the settings too, which are collected once."""
-    from benchmark.matrix.settings import cell_settings, names_of
+    from benchmark.matrix.settings import SEEDS, cell_settings, names_of, setting_of
 
-    scalars = attrgetter(*sorted(names_of("cell") - {"seed"}))
-    own = {"cell_id", *NAMES, "status", "parent_cell_id"}
+    scalars = attrgetter(*sorted(names_of("cell") - {*SEEDS}))
+    own = {"cell_id", *NAMES, *SEEDS, "status", "parent_cell_id"}
     shared: dict[tuple[Any, ...], dict[str, Any]] = {}
     for cell in cells:
         weights = (cell.weights.origin, cell.weights.path)
@@ -90,6 +90,7 @@ def _rows(
         yield {
             "cell_id": cell.cell_id,
             **{name: getattr(cell, name) for name in NAMES},
+            **{seed: setting_of(cell, seed) for seed in SEEDS},
             **shared[key],
             "status": statuses.get(cell.cell_id, Status.PENDING),
             **decisions[cell.cell_id].record(),

@@ -1,4 +1,4 @@
-"""A cell without its seed and parent, which cells that differ in nothing else share."""
+"""A cell without its seeds and parent, which cells that differ in nothing else share."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from benchmark.matrix.settings import DATA_SETTINGS, STAGE_SETTINGS, common_or_l
 
 @dataclass(frozen=True, slots=True)
 class CellTemplate:
-    """Everything in a cell but its seed and its parent.
+    """Everything in a cell but its seeds and its parent.
 
     Attributes:
         cell: Settings of the whole cell, `keep` and `device_kind` among them.

@@ -6,6 +6,7 @@ A stratified choice gives each class its share of the examples by the largest re
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
@@ -47,8 +48,12 @@ def class_counts(data: Data, training_totals: Sequence[int], test_totals: Sequen
         test_totals: The same of its test set.
     """
     chosen = _at_most(training_totals, data.train_examples)
-    training = training_counts(training_totals, data.train_examples, data.validation_fraction)
-    validation = [all_of_it - part for all_of_it, part in zip(chosen, training, strict=True)]
+    if data.folds is not None and data.fold is not None:
+        validation = fold_counts(chosen, data.folds, data.fold)
+        training = [all_of_it - part for all_of_it, part in zip(chosen, validation, strict=True)]
+    else:
+        training = training_counts(training_totals, data.train_examples, data.validation_fraction)
+        validation = [all_of_it - part for all_of_it, part in zip(chosen, training, strict=True)]
     return ClassCounts(tuple(training), tuple(validation), tuple(_at_most(test_totals, data.test_examples)))
 
 
@@ -62,13 +67,30 @@ def training_counts(totals: Sequence[int], count: int | None, validation_fractio
     return [kept if total == 1 else kept - part for total, kept, part in zip(totals, chosen, validation, strict=True)]
 
 
+def fold_counts(totals: Sequence[int], folds: int, fold: int) -> list[int]:
+    """Examples of each class in one of the folds: they are dealt out like cards, one class after the other.
+
+    Of a class the folds have equally many, give or take one, and so they have of all classes together. The only
+    example of a class is in no fold.
+    """
+    ends = list(itertools.accumulate(0 if total == 1 else total for total in totals))
+    return [_dealt(end, folds, fold) - _dealt(start, folds, fold) for start, end in itertools.pairwise([0, *ends])]
+
+
+def _dealt(count: int, folds: int, fold: int) -> int:
+    """How many of the first `count` examples go to a fold."""
+    return (count - fold + folds - 1) // folds
+
+
 def untrained_problem(data: Data, names: Collection[str]) -> str:
     """Why a cell is refused whose settings leave no example of some classes to train on, and the cures.
 
     Stratified shares are rounded, so that a class with few examples may get none, or lose all to validation.
     """
     asked = [f"train_examples = {data.train_examples}"] if data.train_examples is not None else []
-    asked += [f"validation_fraction = {data.validation_fraction:g}"] if data.validation_fraction else []
+    asked += (
+        [f"validation_fraction = {data.validation_fraction:g}"] if data.validation_fraction and not data.folds else []
+    )
     return (
         f"{' with '.join(asked)} leaves no image of {some(names)} to train on; add images of such classes, take more "
         "train_examples or a smaller validation_fraction (0 for none), or leave them out with `classes`"

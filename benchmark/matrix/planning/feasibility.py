@@ -109,7 +109,12 @@ def _examples(source: str, classes: tuple[int, ...] | None) -> dict[str, tuple[i
 
 def _of_split(data: Data, examples: int | None) -> Iterator[str]:
     held = round(examples * data.validation_fraction) if examples is not None else 1
-    if examples is not None and data.validation_fraction > 0 and not 0 < held < examples:
+    if data.folds is not None:
+        if examples is not None and data.folds > examples:
+            yield f"folds = {data.folds} of {examples} examples leaves some empty; use fewer folds"
+        if untrained := _untrained(data.source, data.classes, data.train_examples, 0.0):
+            yield untrained_problem(data, untrained)
+    elif examples is not None and data.validation_fraction > 0 and not 0 < held < examples:
         yield (
             f"validation_fraction = {data.validation_fraction:g} of {examples} examples leaves {held} to validate on and "
             f"{examples - held} to train on; take more train_examples or another fraction"

@@ -6,10 +6,10 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Any
+from typing import Any, TypeAlias
 
 from benchmark.errors import MatrixError, Problem
-from benchmark.matrix.cell import Cell, Weights
+from benchmark.matrix.cell import STREAMS, Cell, Weights
 from benchmark.matrix.identity import assembled_id, part_texts
 from benchmark.matrix.plan import LeftOut
 from benchmark.matrix.planning import plan_notes
@@ -19,7 +19,10 @@ from benchmark.matrix.planning.feasibility import unfit_parent
 from benchmark.matrix.planning.resolution import BaseSettings, Resolver
 from benchmark.matrix.reading.specification import Specification
 from benchmark.matrix.selection import NAME_KEYS, Selection
-from benchmark.matrix.settings import cell_settings, setting_of
+from benchmark.matrix.settings import SEEDS, cell_settings, setting_of
+
+Seeds: TypeAlias = tuple[tuple[str, Any], ...]
+"""The seed of a cell and of its streams, by name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +42,10 @@ class PlannedCell:
     excluded: bool
     speed_key: str | None
 
+    def ancestors(self) -> list[PlannedCell]:
+        """The parent, its parent, and so on."""
+        return [] if self.parent is None else [self.parent, *self.parent.ancestors()]
+
 
 class Planner:
     """Plans all coordinates of a specification.
@@ -48,6 +55,7 @@ class Planner:
         left_out: Impossible combinations.
         auto: Ids of the cells with `threads = "auto"`, by speed key; the values of the inner dictionary mean nothing.
         asked: Number of coordinates that no rule and no selection dropped.
+        folds: The pairs of `folds` and `fold` of these and of their parents.
     """
 
     def __init__(self, specification: Specification, resolver: Resolver, select: Selection, exclude: Selection) -> None:
@@ -65,6 +73,7 @@ class Planner:
         self.left_out: list[LeftOut] = []
         self.auto: dict[str, dict[str, None]] = {}
         self.asked = 0
+        self.folds: set[tuple[int | None, int | None]] = set()
 
     def walk(self) -> Planner:
         """Plans all coordinates; returns itself."""
@@ -74,6 +83,7 @@ class Planner:
             if (planned.excluded and not place.included) or not self._is_selected(planned.cell):
                 continue
             self.asked += 1
+            self.folds.update((each.cell.data.folds, each.cell.data.fold) for each in (planned, *planned.ancestors()))
             self._strategies[place.strategy] = None
             if planned.reason is None:
                 self._add(planned)
@@ -83,47 +93,47 @@ class Planner:
 
     def _resolve(self, base: BaseSettings, settings: Mapping[str, Any]) -> PlannedCell:
         assigned = self._resolver.assign(base, settings)
-        seed = assigned.pop("seed") if "seed" in assigned else base.stages[0]["seed"]
+        seeds = _seeds({key: assigned.pop(key, base.stages[0][key]) for key in SEEDS})
         template, reason = self._resolver.template(base, assigned)
-        parent = self._parent(base, settings, seed) if base.origin.origin == "parent" else None
+        parent = self._parent(base, settings, seeds) if base.origin.origin == "parent" else None
         weights = Weights(base.origin.origin, base.origin.path, parent.cell.cell_id if parent else None)
-        cell = self._cell(base, template, seed, weights)
+        cell = self._cell(base, template, seeds, weights)
         if reason is None and parent is not None:
             if parent.reason is None:
                 reason = unfit_parent(cell, parent.cell)
             else:
                 name = plan_notes.combination(*_names(parent.cell))
                 reason = f"its parent {name} is left out: {parent.reason}"
-        return PlannedCell(cell, parent, reason, self._is_excluded(base, template, seed), template.speed_key)
+        return PlannedCell(cell, parent, reason, self._is_excluded(base, template, cell), template.speed_key)
 
-    def _parent(self, base: BaseSettings, settings: Mapping[str, Any], seed: int) -> PlannedCell:
-        """Plans the parent: it has the child's coordinates and seed, but for what `weights` of the strategy names."""
+    def _parent(self, base: BaseSettings, settings: Mapping[str, Any], seeds: Seeds) -> PlannedCell:
+        """Plans the parent: it has the child's coordinates and seeds, but for what `weights` of the strategy names."""
         names = [base.origin.names.get(key, own) for key, own in zip(NAME_KEYS, base.names, strict=True)]
-        changed = {**settings, "seed": seed, **base.origin.settings}
+        changed = {**settings, **dict(seeds), **base.origin.settings}
         key = (*names, *changed.items())
         if key not in self._parents:
             self._parents[key] = self._resolve(self._resolver.base(*names), changed)
         return self._parents[key]
 
-    def _cell(self, base: BaseSettings, template: CellTemplate, seed: int, weights: Weights) -> Cell:
+    def _cell(self, base: BaseSettings, template: CellTemplate, seeds: Seeds, weights: Weights) -> Cell:
         dataset, model, strategy = base.names
         return Cell(
-            cell_id=assembled_id({**template.canonical, **_own_texts(seed, weights)}),
+            cell_id=assembled_id({**template.canonical, **_own_texts(seeds, weights)}),
             dataset=dataset,
             model=model,
             strategy=strategy,
             strategy_label=base.label,
-            seed=seed,
             data=template.data,
             architecture=template.architecture,
             weights=weights,
             stages=template.stages,
+            **dict(seeds),
             **template.cell,
         )
 
-    def _is_excluded(self, base: BaseSettings, template: CellTemplate, seed: int) -> bool:
+    def _is_excluded(self, base: BaseSettings, template: CellTemplate, cell: Cell) -> bool:
         for number, rule in base.excludes:
-            if rule.matches(lambda key: seed if key == "seed" else template.value_of(key)):
+            if rule.matches(lambda key: setting_of(cell, key) if key in SEEDS else template.value_of(key)):
                 self._exclude_hits[number] += 1
                 return True
         return False
@@ -146,12 +156,7 @@ class Planner:
         self.cells[cell.cell_id] = cell
 
     def _add_parents(self, planned: PlannedCell) -> None:
-        generations = []
-        parent = planned.parent
-        while parent is not None:
-            generations.append(parent)
-            parent = parent.parent
-        for ancestor in reversed(generations):
+        for ancestor in reversed(planned.ancestors()):
             if ancestor.cell.cell_id not in self.cells:
                 self._note_speed_key(ancestor)
                 self.cells[ancestor.cell.cell_id] = ancestor.cell
@@ -218,8 +223,14 @@ class Planner:
 
 
 @lru_cache(maxsize=4096)
-def _own_texts(seed: int, weights: Weights) -> dict[str, str]:
-    return part_texts({"seed": seed, "weights": weights})
+def _own_texts(seeds: Seeds, weights: Weights) -> dict[str, str]:
+    return part_texts({**dict(seeds), "weights": weights})
+
+
+def _seeds(given: Mapping[str, Any]) -> Seeds:
+    """The seeds of a cell in normal form: None for a stream whose seed is that of the cell."""
+    seed = given["seed"]
+    return ("seed", seed), *((stream, None if given[stream] == seed else given[stream]) for stream in STREAMS)
 
 
 def _names(cell: Cell) -> plan_notes.Names:

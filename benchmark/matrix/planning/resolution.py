@@ -1,7 +1,7 @@
 """Resolves all settings of a cell, key by key, by precedence.
 
 From low to high: defaults of the settings, built-in definitions (dataset < model < strategy), `[defaults]`, the user's
-definitions (in the same order), axis values, overrides in their order, `--set`. Cells that differ only in the seed share
+definitions (in the same order), axis values, overrides in their order, `--set`. Cells that differ only in seeds share
 one `CellTemplate`; templates share their parts and the canonical JSON of these.
 """
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeVar
 
 from benchmark.catalog.facts import SOURCES
-from benchmark.matrix.cell import Architecture, Data, Stage
+from benchmark.matrix.cell import STREAMS, Architecture, Data, Stage
 from benchmark.matrix.identity import canonical_json, identity_value, part_texts
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
@@ -30,13 +30,13 @@ from benchmark.matrix.reading.user_files import (
 )
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, Origin
 from benchmark.matrix.selection import Rule
-from benchmark.matrix.settings import CELL_SETTINGS, DATA_SETTINGS, DEFAULTS, STAGE_SETTINGS, common_or_list
+from benchmark.matrix.settings import CELL_SETTINGS, DATA_SETTINGS, DEFAULTS, SEEDS, STAGE_SETTINGS, common_or_list
 from benchmark.matrix.speed_key import ASSUMED_THREADS, AUTO, speed_key_of
 
 _KEPT_TEMPLATES = 20_000
 """The cache of templates is emptied at this size, so that memory stays bounded however many axes there are."""
 
-_OF_ALL_SEEDS = sorted(CELL_SETTINGS - {"seed", "keep"})
+_OF_ALL_SEEDS = sorted(CELL_SETTINGS - {*SEEDS, "keep"})
 """Settings of the whole cell that are always set; `keep` is left out, because its default depends on the data."""
 _OF_SOURCE = ("classes", "test_fraction", "class_names", "version", "background")
 _WITH_MOMENTUM = {"sgd", "rmsprop"}
@@ -123,14 +123,14 @@ class Resolver:
         """Returns the settings of this cell alone: axis values, then the overrides that match, then `--set`."""
         assigned = dict(settings)
         for number, override in base.overrides:
-            if override.when.matches(lambda key: assigned[key] if key in assigned else base.value_of(key)):
+            if override.when.matches(lambda key: _value_so_far(base, assigned, key)):
                 assigned.update(override.changes)
                 self.override_hits[number] += 1
         assigned.update(self._specification.assigned)
         return assigned
 
     def template(self, base: BaseSettings, assigned: Mapping[str, Any]) -> tuple[CellTemplate, str | None]:
-        """Returns the template of a cell, and the reason why it is impossible, if it is; `assigned` has no seed."""
+        """Returns the template of a cell, and the reason why it is impossible, if it is; `assigned` has no seeds."""
         key = (base.names, tuple(assigned.items()))
         if key not in self._templates:
             if len(self._templates) >= _KEPT_TEMPLATES:
@@ -182,6 +182,10 @@ class Resolver:
 
     def _data(self, dataset: MergedDefinition, values: Mapping[str, Any]) -> tuple[Data, str]:
         settings: dict[str, Any] = {name: values[name] for name in sorted(DATA_SETTINGS)}
+        if settings["folds"] is None:
+            settings["fold"] = None
+        else:
+            settings["validation_fraction"] = 1 / settings["folds"]
         own: dict[str, Any] = {name: dataset.own.get(name) for name in _OF_SOURCE}
         return self._part(
             ("data", dataset.name, *settings.values()),
@@ -209,6 +213,12 @@ class Resolver:
         if settings["optimizer"] not in _WITH_MOMENTUM:
             settings["momentum"] = None
         return self._part(("stage", *settings.values()), lambda: Stage(**settings))
+
+
+def _value_so_far(base: BaseSettings, assigned: Mapping[str, Any], key: str) -> Any:
+    """The value of a setting as far as it is known; that of a stream without a seed of its own is the cell's."""
+    value = assigned[key] if key in assigned else base.value_of(key)
+    return _value_so_far(base, assigned, "seed") if value is None and key in STREAMS else value
 
 
 def _class_count(own: Mapping[str, Any]) -> int:

@@ -88,7 +88,7 @@ def open_dataset(directory: Path, data: Data, seed: int, *, one_hot: bool) -> Da
     Args:
         directory: Of the prepared dataset.
         data: Of the cell.
-        seed: Of the cell; decides which examples are trained on and which validated on.
+        seed: The cell's `split_seed`, which decides what is trained on and what validated on.
         one_hot: Whether labels to train on are vectors.
 
     Raises:

@@ -1,7 +1,7 @@
 """Chooses the examples of a cell by index arithmetic: class subset, fewer examples, validation split.
 
 Every choice is stratified (each class keeps its share) and a pure function of the labels and a seed. Training data
-depend on the cell's seed; a test subset uses the fixed seed 0, so that all seeds are measured on the same images.
+depend on the cell's `split_seed`; a test subset uses the fixed seed 0, so that all seeds are measured on the same images.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from benchmark.training.process.failures import DataError
 Indices = NDArray[np.int64]
 Labels = NDArray[np.int32]
 
-_SUBSET_STREAM, _VALIDATION_STREAM = 1, 2
+_SUBSET_STREAM, _VALIDATION_STREAM, _FOLDS_STREAM = 1, 2, 4
 """Which streams of random numbers of a seed are used; that of the order of examples is in `dataset.py`."""
 
 
@@ -44,12 +44,13 @@ def split_training(
 ) -> tuple[Split, Split]:
     """Chooses training and validation examples from the source's training set.
 
-    The only example of a class is never taken for validation, which is empty where each class has only one.
+    The only example of a class is never taken for validation, which is empty where each class has only one. With
+    `folds` the fold is the validation set: over all folds of a seed each other example is in one validation set.
 
     Args:
         labels: Labels of all training examples of the source, [n].
         data: Which classes, how many examples, and which share to validate on.
-        seed: Of the cell.
+        seed: The cell's `split_seed`.
         class_names: Of the labels that the examples have in this cell; None for their numbers.
 
     Raises:
@@ -57,17 +58,22 @@ def split_training(
     """
     kept = _of_classes(labels, data)
     chosen = _fewer(kept, data.train_examples, seed, "train_examples")
-    count = round(len(chosen) * data.validation_fraction)
-    positions = stratified_sample(chosen.labels, count, np.random.default_rng([seed, _VALIDATION_STREAM]))
-    is_only_one = np.bincount(kept.labels) == 1
-    positions = positions[~is_only_one[chosen.labels[positions]]]
+    if data.folds is not None and data.fold is not None:
+        positions = _fold(chosen.labels, data.folds, data.fold, np.random.default_rng([seed, _FOLDS_STREAM]))
+        count = len(positions)
+    else:
+        count = round(len(chosen) * data.validation_fraction)
+        positions = stratified_sample(chosen.labels, count, np.random.default_rng([seed, _VALIDATION_STREAM]))
+        is_only_one = np.bincount(kept.labels) == 1
+        positions = positions[~is_only_one[chosen.labels[positions]]]
     validation = chosen.at(positions)
     training = chosen.at(np.setdiff1d(np.arange(len(chosen)), positions))
     if not len(training) or (data.validation_fraction > 0 and not count):
+        key = "validation_fraction" if data.folds is None else "folds"
         raise DataError(
-            f"{len(chosen)} training examples of {data.source} cannot be split: validation_fraction = "
-            f"{data.validation_fraction} leaves {len(training)} to train on and {count} to validate on; "
-            "take more train_examples or another validation_fraction"
+            f"{len(chosen)} training examples of {data.source} cannot be split: {key} = "
+            f"{getattr(data, key)} leaves {len(training)} to train on and {count} to validate on; "
+            f"take more train_examples or another {key}"
         )
     if len(untrained := np.setdiff1d(kept.labels, training.labels)):
         names = [str(label) if class_names is None else class_names[label] for label in untrained.tolist()]
@@ -98,6 +104,17 @@ def stratified_sample(labels: NDArray[Any], count: int, random: np.random.Genera
         random.permutation(np.flatnonzero(labels == kind))[:take] for kind, take in zip(classes, takes, strict=True)
     ]
     return np.sort(np.concatenate(picks))
+
+
+def _fold(labels: NDArray[Any], folds: int, fold: int, random: np.random.Generator) -> Indices:
+    """The positions, sorted, of one of the folds among `labels`; all folds are drawn alike, whichever is asked for.
+
+    Each class is shuffled, and the classes one after the other are dealt out like cards, as by scikit-learn's
+    `StratifiedKFold`; done here, so that no other version of it ever divides the examples of a recorded cell otherwise.
+    """
+    classes, totals = np.unique(labels, return_counts=True)
+    dealt = [random.permutation(np.flatnonzero(labels == kind)) for kind in classes[totals > 1]]
+    return np.sort(np.concatenate([np.zeros(0, dtype=np.int64), *dealt])[fold::folds])
 
 
 def _of_classes(labels: NDArray[Any], data: Data) -> Split:

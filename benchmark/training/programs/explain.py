@@ -197,7 +197,7 @@ def _input_images(request: Mapping[str, Any], cell: Cell) -> list[_InputImage]:
 def _dataset(request: Mapping[str, Any], cell: Cell) -> Dataset:
     if request["data_directory"] is None:
         raise DataError("the prepared dataset of the cell is not in the cache; run `bench prepare`")
-    dataset = open_dataset(Path(request["data_directory"]), cell.data, cell.seed, one_hot=False)
+    dataset = open_dataset(Path(request["data_directory"]), cell.data, cell.stream_seed("split_seed"), one_hot=False)
     if request["data_fingerprint"] not in {None, dataset.fingerprint}:
         raise DataError(
             "the prepared dataset in the cache is another one than the cell was tested on: expected the fingerprint "

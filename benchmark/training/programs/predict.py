@@ -56,7 +56,7 @@ def trained_network(cell: Cell, weights: Path, sha256: str, *, allow_plugins: bo
     file = read_weights(weights, sha256)
     # in this order: clear_session resets the dtype policy
     keras.backend.clear_session()
-    seed_process(cell.seed)
+    seed_process(cell.stream_seed("weights_seed"))
     keras.config.set_dtype_policy(cell.precision)
     network = build_network(cell.architecture, cell.data, allow_plugins=allow_plugins)
     restore_weights(network, file, str(weights))
@@ -94,7 +94,7 @@ def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
         network, names = trained_network(
             cell, Path(item["weights"]), item["sha256"], allow_plugins=request["allow_plugins"]
         )
-        probabilities = predict_images(network, images[form], request["views"], cell.seed)
+        probabilities = predict_images(network, images[form], request["views"], cell.stream_seed("augment_seed"))
         answers.append({"class_names": names, "probabilities": probabilities.astype(float).tolist()})
     return answers
 
