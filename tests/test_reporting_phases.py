@@ -63,7 +63,7 @@ def test_words_begin_with_the_bottleneck_and_leave_out_what_is_small():
 
 
 def group(model, **changes):
-    return SimpleNamespace(model=model, completed={0: {**ROW, **changes}})
+    return SimpleNamespace(model=model, cells=[{**ROW, **changes}])
 
 
 def test_the_note_names_models_with_another_bottleneck():

@@ -38,7 +38,7 @@ def with_figures(
     from benchmark.reporting.rows.latest import cell_of
     from benchmark.results.store.artifact_folder import folder_of
 
-    rows = [row for group in groups for row in list(group.completed.values())[:1] if row.get("spec")]
+    rows = [row for group in groups for row in group.cells[:1] if row.get("spec")]
     make_folder(folder, "--figures", {cell_of(row).data.location for row in rows})
     sources = FigureSources(
         groups=groups,

@@ -141,8 +141,8 @@ def _seeds(database: Database, cell_id: str, machine: str) -> tuple[float, ...]:
 
     rows = latest_executions(queries.results(database, spec=True, machine=machine))
     for group in group_cells(rows):
-        if any(row["cell_id"] == cell_id for row in group.completed.values()):
-            values = (row["test_accuracy"] for row in group.completed.values())
+        if any(row["cell_id"] == cell_id for row in group.cells):
+            values = (row["test_accuracy"] for row in group.cells)
             return tuple(value for value in values if value is not None)
     return ()
 

@@ -214,11 +214,13 @@ def _legend(body: SubFigure, *, has_validation: bool, several: bool) -> None:
 
 
 def _subtitle(curves: Sequence[SeedCurve]) -> str:
-    """`n = 3 seeds (0, 1, 2); 10 epochs; …`."""
-    seeds = ", ".join(str(curve.seed) for curve in curves[:8]) + (", …" if len(curves) > 8 else "")
+    """`n = 3 seeds (0, 1, 2); 10 epochs; …`, or `n = 3 seeds (0, 1, 2), 15 cells; …`."""
+    numbers = list(dict.fromkeys(curve.seed for curve in curves))
+    seeds = ", ".join(map(str, numbers[:8])) + (", …" if len(numbers) > 8 else "")
+    cells = f", {len(curves)} cells" if len(curves) > len(numbers) else ""
     lengths = sorted({len(curve.epochs) for curve in curves})
     epochs = str(lengths[0]) if len(lengths) == 1 else f"{lengths[0]} to {lengths[-1]}"
     return (
-        f"n = {units.plural(len(curves), 'seed')} ({seeds}); {epochs} epoch{'' if lengths == [1] else 's'}; "
+        f"n = {units.plural(len(numbers), 'seed')} ({seeds}){cells}; {epochs} epoch{'' if lengths == [1] else 's'}; "
         "training values are means over the running epoch"
     )

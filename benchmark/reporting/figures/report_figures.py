@@ -110,7 +110,7 @@ def _of_datasets(sources: FigureSources) -> Iterator[PlannedFigure]:
     """Training images and class counts of each dataset with the same data settings."""
     cells: dict[tuple[str, Data], list[str]] = {}
     for group in sources.groups:
-        for row in group.completed.values():
+        for row in group.cells:
             if row.get("spec"):
                 cells.setdefault((group.dataset, cell_of(row).data), []).append(row["cell_id"])
 
@@ -131,14 +131,15 @@ def _of_datasets(sources: FigureSources) -> Iterator[PlannedFigure]:
 def _of_group(sources: FigureSources, group: Group, title: str) -> Iterator[PlannedFigure]:
     cells = group.cell_ids
     drawings: dict[str, Callable[[], Figure]] = {
-        "curves": lambda: _draw_curves(sources, group, title, group.completed),
+        "curves": lambda: _draw_curves(sources, group, title, _numbered(group)),
         "confusion": lambda: draw_confusion(title, _predictions(sources, group)),
         "mistakes": lambda: _draw_mistakes(sources, group, title),
     }
     for kind, draw in drawings.items():
         name = file_stem(kind, *group.names, distinction=cells[0][:8])
         yield PlannedFigure(kind, name, f"{kind} of {title}", cells, draw)
-    for seed, cell_id in zip(group.completed, cells, strict=True):
+    for seed, row in _numbered(group):
+        cell_id = row["cell_id"]
         # of several attempts that were explained, the newest explanation
         files = [path for path in sources.artifacts_root.glob(f"{cell_id}/*/{layout.EXPLANATION}") if path.is_file()]
         if files:
@@ -151,10 +152,10 @@ def _of_group(sources: FigureSources, group: Group, title: str) -> Iterator[Plan
 
 def _of_unfinished(sources: FigureSources, group: Group, title: str) -> Iterator[PlannedFigure]:
     """The curves of a group without any result: how it diverged, or how far it came."""
-    begun = {each.seed: each.row for each in group.missing if each.row and each.row.get("epochs")}
+    begun = [(each.seed, each.row) for each in group.missing if each.row and each.row.get("epochs")]
     if begun:
         title = f"{title}, not completed"
-        cells = tuple(row["cell_id"] for row in begun.values())
+        cells = tuple(row["cell_id"] for _, row in begun)
         name = file_stem("curves", *group.names, distinction=cells[0][:8])
         draw = partial(_draw_curves, sources, group, title, begun)
         yield PlannedFigure("curves", name, f"curves of {title}", cells, draw)
@@ -163,7 +164,7 @@ def _of_unfinished(sources: FigureSources, group: Group, title: str) -> Iterator
 def _transfer(sources: FigureSources, fine: Group, scratch: Group, place: str) -> PlannedFigure:
     def side(group: Group) -> TransferSide:
         accuracies = list(group.values(TEST_ACCURACY).values())
-        return TransferSide(group.strategy, _seed_curves(sources, group.completed), accuracies)
+        return TransferSide(group.strategy, _seed_curves(sources, _numbered(group)), accuracies)
 
     cells = fine.cell_ids + scratch.cell_ids
     return PlannedFigure(
@@ -184,17 +185,22 @@ def _accuracy_by_time(groups: Sequence[Group], varying: Sequence[str]) -> Iterat
             yield PlannedFigure("time", file_stem("time", dataset), f"accuracy against time on {dataset}", cells, draw)
 
 
-def _draw_curves(sources: FigureSources, group: Group, title: str, rows: Mapping[int, ResultRow]) -> Figure:
-    row = next(iter(rows.values()))
+def _numbered(group: Group) -> list[tuple[int, ResultRow]]:
+    """The rows of all cells of a group, each with its seed."""
+    return [(seed, row) for seed in group.completed for row in group.cells_of(seed)]
+
+
+def _draw_curves(sources: FigureSources, group: Group, title: str, rows: Sequence[tuple[int, ResultRow]]) -> Figure:
+    _, row = rows[0]
     trained = [stage.train for stage in cell_of(row).stages] if row.get("spec") else []
     return draw_curves(title, _seed_curves(sources, rows), trained, reasons(group))
 
 
-def _seed_curves(sources: FigureSources, rows: Mapping[int, ResultRow]) -> list[SeedCurve]:
-    epochs = sources.epochs([row["execution_id"] for row in rows.values()])
+def _seed_curves(sources: FigureSources, rows: Sequence[tuple[int, ResultRow]]) -> list[SeedCurve]:
+    epochs = sources.epochs([row["execution_id"] for _, row in rows])
     curves = [
         SeedCurve(seed, epochs[row["execution_id"]], row.get("best_epoch"))
-        for seed, row in rows.items()
+        for seed, row in rows
         if epochs.get(row["execution_id"])
     ]
     if not curves:
@@ -204,7 +210,7 @@ def _seed_curves(sources: FigureSources, rows: Mapping[int, ResultRow]) -> list[
 
 def _draw_mistakes(sources: FigureSources, group: Group, title: str) -> Figure:
     members = _predictions(sources, group)
-    row = next(iter(group.completed.values()))
+    row = group.cells[0]
     if not row.get("spec"):
         raise UndrawableError("the settings of its cells are not known")
     images = sources.images(cell_of(row).data)

@@ -32,10 +32,13 @@ def settings_that_differ(first: Group, second: Group) -> list[str]:
     """`learning_rate 0.001 against 0.0001`, for each setting in which two groups differ, first value first."""
     if not first.settings or not second.settings:
         return []
-    return [
+    differences = [
         f"{name} {describe(first.settings.get(name))} against {describe(second.settings.get(name))}"
         for name in differing(first.settings, second.settings)
     ]
+    if (a := first.repetitions.of) != (b := second.repetitions.of):
+        differences.append(f"what is repeated, {a} against {b}: pairs have no seed in common")
+    return differences
 
 
 def provenance_that_differs(first: Group, second: Group) -> list[str]:
@@ -47,7 +50,7 @@ def provenance_that_differs(first: Group, second: Group) -> list[str]:
 def provenance(groups: Iterable[Group], name: str) -> list[str]:
     """The distinct values of the completed rows in one column of `PROVENANCE`, sorted."""
     length = 10 if name == "git_commit" else None
-    rows = (row for group in groups for row in group.completed.values())
+    rows = (row for group in groups for row in group.cells)
     return sorted({str(row[name])[:length] for row in rows if row.get(name) is not None})
 
 

@@ -75,7 +75,7 @@ def _selected(groups: Sequence[Group], spec: EnsembleSpec) -> list[Group]:
 
 def _ensemble(groups: Sequence[Group], label: str, load: LoadPredictions) -> Ensemble | str:
     """The ensemble, or the reason why there is none, in words."""
-    rows = [row for group in groups for row in group.completed.values()]
+    rows = [row for group in groups for row in group.cells]
     if len(rows) < 2:
         return f"expected several finished cells, found {len(rows)}"
     loaded = load(row["execution_id"] for row in rows)
@@ -84,9 +84,11 @@ def _ensemble(groups: Sequence[Group], label: str, load: LoadPredictions) -> Ens
         return f"{unrecorded} of its {len(rows)} cells have no test predictions; record them with: bench run --rerun"
     if not share_test_set(list(loaded.values())):
         return "its cells were not tested on the same images and classes"
-    # of several groups one row each for every seed that all have, of one group all rows
+    # of several groups the cells of every seed that all have, of one group all cells
     common = sorted(set.intersection(*(set(group.completed) for group in groups)))
-    teams = [[group.completed[seed] for group in groups] for seed in common] if len(groups) > 1 else [rows]
+    teams = (
+        [[row for group in groups for row in group.cells_of(seed)] for seed in common] if len(groups) > 1 else [rows]
+    )
     if not teams:
         return "its groups have no seed in common"
     values = [_scores([loaded[row["execution_id"]] for row in team]) for team in teams]

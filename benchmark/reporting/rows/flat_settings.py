@@ -8,10 +8,10 @@ from typing import Any
 
 from benchmark.matrix.cell import Cell, Data, Stage, defaults_of, is_table
 from benchmark.matrix.identity import with_lists
-from benchmark.matrix.settings import common_or_list
+from benchmark.matrix.settings import SEEDS, common_or_list
 
-NOT_SETTINGS = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", "seed", "device"})
-"""Keys of a cell that are not settings: names, the seed, and how the device was asked for (`device_kind` counts)."""
+NOT_SETTINGS = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", *SEEDS, "device"})
+"""Keys of a cell that are not settings: names, seeds, and how the device was asked for (`device_kind` counts)."""
 
 COLUMNS = (
     "backend", "device_kind", "threads", "precision", "image_size", "color", "batch_size", "epochs_planned",
@@ -21,7 +21,7 @@ COLUMNS = (
 
 
 def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
-    """All settings of a row's cell except its seed, by name.
+    """All settings of a row's cell except its seeds and its fold, by name.
 
     A setting of the stages is one value when all stages agree, else a list with one entry for each stage.
 
@@ -37,7 +37,7 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
     stages = [{key: with_lists(value) for key, value in _whole(Stage, stage).items()} for stage in record["stages"]]
     return {
         **{key: value for key, value in cell.items() if key not in NOT_SETTINGS | nested},
-        **{key: value for key, value in data.items() if key != "num_classes"},
+        **{key: value for key, value in data.items() if key not in {"num_classes", "fold"}},
         "architecture": record["architecture"]["name"],
         **dict(with_lists(record["architecture"]["parameters"])),
         "weights": record["weights"]["path"] or record["weights"]["origin"],

@@ -1,15 +1,16 @@
-"""Groups of cells that differ in their seed alone; most rows of tables show one group."""
+"""Groups of cells that differ in seeds and folds alone; most rows of tables show one group."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from benchmark.reporting.rows.flat_settings import agree, describe, key_of, settings_of
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import Metric, invalid_timing, value_of
+from benchmark.reporting.rows.repetitions import CellOutcome, Missing, Repetitions, as_repetitions, seeds_of
 from benchmark.status import Cause, Status
 from benchmark.text import uncolored
 
@@ -17,32 +18,16 @@ LONGEST_REASON = 300
 
 
 @dataclass(frozen=True, slots=True)
-class Missing:
-    """A seed without a result.
-
-    Attributes:
-        seed: Which one.
-        what: What became of it: `failed (oom)`, `diverged`, `pending`, `left out`, …
-        reason: More about it; may be empty.
-        row: Its latest execution; None when it never began.
-    """
-
-    seed: int
-    what: str
-    reason: str
-    row: ResultRow | None = None
-
-
-@dataclass(frozen=True, slots=True)
 class Group:
-    """Cells that differ in their seed alone.
+    """Cells that differ in seeds and folds alone.
 
     Attributes:
         dataset, model, strategy: The names.
         label: The strategy's description in reports.
         settings: All other settings (`flat_settings.settings_of`); empty for combinations that were left out.
-        completed: The rows with a result, by seed.
+        completed: A row for each repetition with a result, by seed (`repetitions.Repetitions`).
         missing: The seeds without a result.
+        repetitions: What takes the part of the seed where that is the same in all cells, and what is averaged.
         last_run: The highest run id among its rows.
     """
 
@@ -53,6 +38,7 @@ class Group:
     settings: Mapping[str, Any]
     completed: Mapping[int, ResultRow]
     missing: tuple[Missing, ...]
+    repetitions: Repetitions
     last_run: int = 0
 
     @property
@@ -64,14 +50,23 @@ class Group:
         return len(self.completed) + len(self.missing)
 
     @property
+    def cells(self) -> list[ResultRow]:
+        """The rows of all cells of the completed repetitions, in the order of the seeds."""
+        return [row for seed in self.completed for row in self.cells_of(seed)]
+
+    def cells_of(self, seed: int) -> Sequence[ResultRow]:
+        """The rows whose mean is the row of a completed repetition; mostly that row itself."""
+        return self.repetitions.several.get(seed) or (self.completed[seed],)
+
+    @property
     def cell_ids(self) -> tuple[str, ...]:
-        """Of the completed rows, in the order of the seeds."""
-        return tuple(row["cell_id"] for row in self.completed.values())
+        """Of the cells with a result, in the order of the seeds."""
+        return tuple(row["cell_id"] for row in self.cells)
 
     @property
     def execution_ids(self) -> list[int]:
-        """Of the completed rows, in the order of the seeds."""
-        return [row["execution_id"] for row in self.completed.values()]
+        """Of the cells with a result, in the order of the seeds."""
+        return [row["execution_id"] for row in self.cells]
 
     def describe(self, varying: Sequence[str]) -> list[str]:
         """The settings of these names that the group has, in words: `threads 2`."""
@@ -102,8 +97,28 @@ def group_cells(rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]
     settings = {row["cell_id"]: settings_of(row) for row in rows}
     places = {cell["cell_id"]: index for index, cell in enumerate(run_cells) if cell.get("cell_id")}
     parts = sorted(_by_settings(rows, settings), key=lambda part: _place(part[0], places))
-    groups = [_finished_group(part, settings[part[0]["cell_id"]], variant) for part, variant in parts]
-    return _with_unstarted(groups, [cell for cell in run_cells if cell.get("cell_id") not in settings])
+    grown = [_finished_part(part, settings[part[0]["cell_id"]], variant) for part, variant in parts]
+    _add_unstarted(grown, [cell for cell in run_cells if cell.get("cell_id") not in settings])
+    return [part.group() for part in grown]
+
+
+@dataclass(slots=True)
+class _Part:
+    """A group that is being made: a row or planned cell of it that has its names, its settings, and its cells so far."""
+
+    named: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    cells: list[CellOutcome]
+    last_run: int = 0
+
+    @property
+    def names(self) -> tuple[str, str, str]:
+        return self.named["dataset"], self.named["model"], self.named["strategy"]
+
+    def group(self) -> Group:
+        label = self.named.get("strategy_label") or self.names[2]
+        in_order = sorted(self.cells, key=_identity)
+        return Group(*self.names, label, self.settings, *as_repetitions(in_order), self.last_run)
 
 
 def _by_settings(
@@ -111,7 +126,7 @@ def _by_settings(
 ) -> list[tuple[list[ResultRow], int]]:
     """Rows with equal names and settings, their own and their ancestors'; each part with its number as a variant.
 
-    Two cells may agree in all that and in the seed, for example the same cell under another `training_version`. They
+    Two cells may agree in all that and in their seeds, for example the same cell under another `training_version`. They
     become different variants, the newest first, because results of different programs are never averaged.
     """
     cells = {row["cell_id"]: row for row in rows}
@@ -119,7 +134,8 @@ def _by_settings(
     variants: dict[tuple[Any, ...], int] = {}
     for row in sorted(rows, key=lambda row: -(row.get("execution_id") or 0)):
         key = tuple(_lineage(row, cells, settings))
-        variant = variants[*key, row["seed"]] = variants.get((*key, row["seed"]), 0) + 1
+        seeds = tuple(seeds_of(row).items())
+        variant = variants[*key, seeds] = variants.get((*key, seeds), 0) + 1
         parts.setdefault((*key, variant), []).append(row)
     return [(part, key[-1]) for key, part in parts.items()]
 
@@ -136,30 +152,20 @@ def _lineage(
         current = cells.get(current.get("parent_cell_id") or "")
 
 
-def _finished_group(rows: Sequence[ResultRow], settings: Mapping[str, Any], variant: int) -> Group:
-    by_seed = sorted(rows, key=lambda row: row["seed"])
+def _finished_part(rows: Sequence[ResultRow], settings: Mapping[str, Any], variant: int) -> _Part:
     newest = max(rows, key=lambda row: row.get("run_id") or 0)
-    completed = {row["seed"]: row for row in by_seed if row["status"] == Status.COMPLETED}
-    missing = []
-    for row in by_seed:
-        status, cause = row["status"], row.get("cause")
-        if status != Status.COMPLETED:
-            what = f"{status} ({cause})" if cause and cause not in {status, Cause.PARENT} else str(status)
-            missing.append(Missing(row["seed"], what, _short(uncolored(row.get("detail") or "")), row))
     settings = {**settings, "variant": variant} if variant > 1 else settings
-    return _group(newest, settings, completed, missing, newest.get("run_id") or 0)
+    return _Part(
+        newest, settings, [CellOutcome(seeds_of(row), _result(row)) for row in rows], newest.get("run_id") or 0
+    )
 
 
-def _group(
-    named: Mapping[str, Any],
-    settings: Mapping[str, Any],
-    completed: Mapping[int, ResultRow],
-    missing: Iterable[Missing],
-    last_run: int = 0,
-) -> Group:
-    names = named["dataset"], named["model"], named["strategy"]
-    in_order = tuple(sorted(missing, key=lambda each: each.seed))
-    return Group(*names, named.get("strategy_label") or names[2], settings, completed, in_order, last_run)
+def _result(row: ResultRow) -> ResultRow | Missing:
+    status, cause = row["status"], row.get("cause")
+    if status == Status.COMPLETED:
+        return row
+    what = f"{status} ({cause})" if cause and cause not in {status, Cause.PARENT} else str(status)
+    return Missing(row["seed"], what, _short(uncolored(row.get("detail") or "")), row)
 
 
 def _short(reason: Any) -> str:
@@ -180,28 +186,28 @@ def natural(text: str) -> tuple[tuple[int, int, str], ...]:
     return tuple((0, int(part), "") if part.isdecimal() and len(part) <= 18 else (1, 0, part) for part in parts)
 
 
-def _with_unstarted(groups: Sequence[Group], cells: Sequence[Mapping[str, Any]]) -> list[Group]:
-    """Add the cells without an execution: to the only group that they can belong to, else as a group of their own."""
+def _add_unstarted(grown: list[_Part], cells: Sequence[Mapping[str, Any]]) -> None:
+    """Add the cells without an execution: to the only part that they can belong to, else as a part of their own."""
     parts: dict[tuple[Any, ...], list[Mapping[str, Any]]] = {}
     for cell in cells:
         names = (cell["dataset"], cell["model"], cell["strategy"])
         why = "" if cell.get("cell_id") else str(cell.get("reason"))
         parts.setdefault((*names, key_of(_known_settings(cell)), why), []).append(cell)
-    grown = list(groups)
     for part in parts.values():
-        missing = [
-            Missing(cell["seed"], "left out", _short(cell.get("reason")))
-            if cell.get("cell_id") is None or cell.get("outcome") == "left_out"
-            else Missing(cell["seed"], Status.PENDING, "not started yet")
-            for cell in part
-        ]
-        index = _index_of_group(grown, part)
-        if index is None:
-            grown.append(_group(part[0], _known_settings(part[0]), {}, missing))
+        unstarted = _Part(
+            part[0], _known_settings(part[0]), [CellOutcome(seeds_of(cell), _unstarted(cell)) for cell in part]
+        )
+        known = _part_of(grown, unstarted)
+        if known is None:
+            grown.append(unstarted)
         else:
-            missing += grown[index].missing
-            grown[index] = replace(grown[index], missing=tuple(sorted(missing, key=lambda each: each.seed)))
-    return grown
+            known.cells += unstarted.cells
+
+
+def _unstarted(cell: Mapping[str, Any]) -> Missing:
+    if cell.get("cell_id") is None or cell.get("outcome") == "left_out":
+        return Missing(cell["seed"], "left out", _short(cell.get("reason")))
+    return Missing(cell["seed"], Status.PENDING, "not started yet")
 
 
 def _known_settings(cell: Mapping[str, Any]) -> dict[str, Any]:
@@ -209,20 +215,25 @@ def _known_settings(cell: Mapping[str, Any]) -> dict[str, Any]:
     return settings_of(cell) if cell.get("spec") else {}
 
 
-def _index_of_group(groups: Sequence[Group], cells: Sequence[Mapping[str, Any]]) -> int | None:
-    """The only group with these names and settings and without these seeds; None where there is none or several."""
-    first, seeds = cells[0], {cell["seed"] for cell in cells}
-    if len(seeds) < len(cells):
+def _part_of(parts: Sequence[_Part], unstarted: _Part) -> _Part | None:
+    """The only part with these names and settings and without these seeds; None where there is none or several."""
+    # of what was left out only the seed itself is known
+    identity = _identity if unstarted.settings else lambda cell: cell.seeds["seed"]
+    seeds = set(map(identity, unstarted.cells))
+    if len(seeds) < len(unstarted.cells):
         return None
-    settings = _known_settings(first)
     candidates = [
-        index
-        for index, group in enumerate(groups)
-        if group.names == (first["dataset"], first["model"], first["strategy"])
-        and not seeds & (group.completed.keys() | {each.seed for each in group.missing})
-        and (not settings or not group.settings or key_of(settings) == key_of(group.settings))
+        part
+        for part in parts
+        if part.names == unstarted.names
+        and not seeds & set(map(identity, part.cells))
+        and (not unstarted.settings or not part.settings or key_of(unstarted.settings) == key_of(part.settings))
     ]
     return candidates[0] if len(candidates) == 1 else None
+
+
+def _identity(cell: CellOutcome) -> tuple[tuple[str, int], ...]:
+    return tuple(sorted(cell.seeds.items()))
 
 
 def varying_settings(groups: Iterable[Group]) -> list[str]:

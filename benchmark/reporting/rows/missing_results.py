@@ -8,6 +8,8 @@ from collections.abc import Collection, Sequence
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import FIT_SECONDS, has_valid_timing
 
+_MOST_NAMED = 4
+
 
 def reasons(group: Group) -> list[str]:
     """A sentence for each reason why seeds of a group have no result.
@@ -20,12 +22,14 @@ def reasons(group: Group) -> list[str]:
     sentences = []
     for (what, reason), numbers in seeds.items():
         count = f" ({len(numbers)} cells)" if len(numbers) > len(set(numbers)) else ""
-        sentences.append(f"{name_seeds(set(numbers))}{count} {what}" + (f": {reason}" if reason else ""))
+        sentences.append(
+            f"{name_seeds(set(numbers), group.repetitions.of)}{count} {what}" + (f": {reason}" if reason else "")
+        )
     return sentences
 
 
-def name_seeds(seeds: Collection[int]) -> str:
-    """Seeds in words: `seed 0`, `seeds 0 and 2`, `seeds 0-4 and 7`."""
+def name_seeds(seeds: Collection[int], of: str = "seed") -> str:
+    """Seeds in words: `seed 0`, `seeds 0 and 2`, `weights seeds 0-4 and 7`; `of` is what they are seeds of."""
     runs: list[list[int]] = []
     for seed in sorted(seeds):
         if runs and seed == runs[-1][-1] + 1:
@@ -36,7 +40,7 @@ def name_seeds(seeds: Collection[int]) -> str:
     for run in runs:
         parts += [f"{run[0]}-{run[-1]}"] if len(run) > 2 else [str(seed) for seed in run]
     listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return f"seed{'s' if len(seeds) > 1 else ''} {listed}"
+    return f"{of.replace('_', ' ')}{'s' if len(seeds) > 1 else ''} {listed}"
 
 
 def note_on_incomplete(groups: Sequence[Group]) -> list[str]:
@@ -49,10 +53,31 @@ def note_on_incomplete(groups: Sequence[Group]) -> list[str]:
     return [f"{counts.total()} of {total} cells have no result: {listed}. Means are of those that completed."]
 
 
+def note_on_repetitions(groups: Sequence[Group]) -> list[str]:
+    """Notes on rows whose n are not seeds with all that they change: what n counts, and what ± therefore leaves out."""
+    kinds: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[Group]] = {}
+    for group in groups:
+        how = group.repetitions
+        if how.averaged or how.held:
+            kinds.setdefault((how.of, how.averaged, how.held), []).append(group)
+    notes = []
+    for (of, averaged, held), members in kinds.items():
+        names = "; ".join(" ".join(group.names) for group in members[:_MOST_NAMED])
+        more = f" and {len(members) - _MOST_NAMED} more" if len(members) > _MOST_NAMED else ""
+        where = "" if len(members) == len(groups) else f" ({names}{more})"
+        parts = [f"n counts values of {of}"]
+        if averaged:
+            parts.append(f"each of them a mean over {' and '.join(averaged)}, which are no independent repetitions")
+        if held:
+            parts.append(f"± leaves out what {', '.join(held)} would change, the same in all of them")
+        notes.append(f"{', '.join(parts)}{where}.")
+    return notes
+
+
 def note_on_timings(groups: Sequence[Group]) -> list[str]:
     """A note that counts the results whose timings are left out beside valid ones; none where there are none."""
     timed = [group for group in groups if group.values(FIT_SECONDS)]
-    rows = [row for group in timed for row in group.completed.values()]
+    rows = [row for group in timed for row in group.cells]
     resumed = sum(bool(row.get("resumed")) for row in rows)
     disturbed = sum(not has_valid_timing(row) and not row.get("resumed") for row in rows)
     if not resumed + disturbed:

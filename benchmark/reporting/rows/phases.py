@@ -113,7 +113,7 @@ def note_on_phases(groups: Sequence[Group]) -> list[str]:
     """A note on the phases of all cells together, and on models with another bottleneck; none without timings."""
     of_model: dict[str, dict[str, float]] = {}
     count, shared = 0, 0.0
-    for model, row in ((group.model, row) for group in groups for row in group.completed.values()):
+    for model, row in ((group.model, row) for group in groups for row in group.cells):
         phases = estimated_phases(row)
         if phases:
             count += 1

@@ -72,7 +72,9 @@ def class_scores(counts: Counts, names: Sequence[str]) -> list[ClassScores]:
 
 def class_tables(groups: Sequence[Group], load: LoadPredictions) -> list[Table]:
     """For each group with predictions a table with a row for each class and one for the mean over classes."""
-    return [_class_table(group, title, members) for group, title, members in _with_predictions(groups, load)]
+    return [
+        _class_table(group, title, load(group.execution_ids)) for group, title, _ in _with_predictions(groups, load)
+    ]
 
 
 def confusion_tables(groups: Sequence[Group], load: LoadPredictions) -> list[Table]:
@@ -82,7 +84,7 @@ def confusion_tables(groups: Sequence[Group], load: LoadPredictions) -> list[Tab
 
 def note_on_unrecorded(groups: Sequence[Group], load: LoadPredictions) -> list[str]:
     """A note that counts the results without recorded predictions; none where all have them."""
-    total = sum(len(group.completed) for group in groups)
+    total = sum(len(group.cells) for group in groups)
     missing = total - sum(len(load(group.execution_ids)) for group in groups)
     if not missing:
         return []
@@ -118,15 +120,25 @@ def _about(group: Group) -> dict[str, str]:
     return {"dataset": group.dataset, "model": group.model, "strategy": group.strategy}
 
 
-def _class_table(group: Group, title: str, members: Sequence[Predictions]) -> Table:
-    names = members[0].class_names
-    seeds = [class_scores(confusion_counts(each), names) for each in members]
-    rows = [_class_row(scores) for scores in zip(*seeds, strict=True)]
+def _class_table(group: Group, title: str, loaded: Mapping[int, Predictions]) -> Table:
+    recorded = [[loaded.get(row["execution_id"]) for row in group.cells_of(seed)] for seed in group.completed]
+    members = [known for cells in recorded if (known := [each for each in cells if each is not None])]
+    names = members[0][0].class_names
+    seeds = [class_scores(confusion_counts(*cells), names) for cells in members]
+    rows = [_class_row(scores, len(members[0])) for scores in zip(*seeds, strict=True)]
     means = {
         key: measure(mean for scores in seeds if (mean := _macro_average(scores, key)) is not None)
         for key in ("precision", "recall", "f1")
     }
-    rows.append(Row({"class": "mean over classes", **means, "support": sum(each.support for each in seeds[0])}))
+    rows.append(
+        Row(
+            {
+                "class": "mean over classes",
+                **means,
+                "support": sum(each.support for each in seeds[0]) // len(members[0]),
+            }
+        )
+    )
     columns = (
         TableColumn("class", "class", "text", identifies=True),
         TableColumn("precision", "precision", "accuracy", n=len(members)),
@@ -140,8 +152,9 @@ def _class_table(group: Group, title: str, members: Sequence[Predictions]) -> Ta
     return Table("classes", f"Classes: {title}", columns, tuple(rows), _about(group), notes=(note,))
 
 
-def _class_row(scores: Sequence[ClassScores]) -> Row:
-    cells: dict[str, Value] = {"class": scores[0].name, "support": scores[0].support}
+def _class_row(scores: Sequence[ClassScores], counted: int) -> Row:
+    """The row of a class from its scores of each seed; in the first of these each image was counted so many times."""
+    cells: dict[str, Value] = {"class": scores[0].name, "support": scores[0].support // counted}
     for key in ("precision", "recall", "f1"):
         values = [getattr(each, key) for each in scores]
         cells[key] = measure(value for value in values if value is not None)
@@ -161,7 +174,8 @@ def _macro_average(scores: Sequence[ClassScores], key: str) -> float | None:
 def _confusion_table(group: Group, title: str, members: Sequence[Predictions]) -> Table:
     names = members[0].class_names
     counts = confusion_counts(*members)
-    added = f", the counts of {len(members)} seeds added up" if len(members) > 1 else ""
+    cells = "seeds" if len(members) == len(group.completed) else "cells"
+    added = f", the counts of {len(members)} {cells} added up" if len(members) > 1 else ""
     title = f"Confusion: {title}"
     if len(names) > MOST_COLUMNS:
         note = f"The most frequent mistakes among {len(names)} classes{added}."

@@ -8,7 +8,7 @@ from benchmark.reporting.rows.ensembles import Ensemble
 from benchmark.reporting.rows.flat_settings import describe
 from benchmark.reporting.rows.groups import Group, varying_settings
 from benchmark.reporting.rows.metrics import RATE, SUMMARY_METRICS, TTA_ACCURACY, TTA_LOSS, VAL_ACCURACY, Metric
-from benchmark.reporting.rows.missing_results import note_on_incomplete, note_on_timings, reasons
+from benchmark.reporting.rows.missing_results import note_on_incomplete, note_on_repetitions, note_on_timings, reasons
 from benchmark.reporting.rows.phases import note_on_phases
 from benchmark.reporting.statistics.intervals import Measurement, measure
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
@@ -33,7 +33,13 @@ def summary_table(groups: Sequence[Group], ensembles: Sequence[Ensemble] = ()) -
         TableColumn("n", "n", "count", identifies=True),
         *(TableColumn(metric.key, metric.title, metric.kind, metric.unit) for metric in metrics),
     )
-    notes = [*note_on_incomplete(groups), *note_on_timings(groups), *_note_on_choices(groups), *note_on_phases(groups)]
+    notes = [
+        *note_on_repetitions(groups),
+        *note_on_incomplete(groups),
+        *note_on_timings(groups),
+        *_note_on_choices(groups),
+        *note_on_phases(groups),
+    ]
     if not groups:
         notes.append("No results yet: `bench run` makes them.")
     if has_views:

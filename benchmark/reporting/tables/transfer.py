@@ -54,7 +54,7 @@ def transfer_tables(groups: Sequence[Group], specs: Sequence[TransferSpec]) -> l
     varying = varying_settings(groups)
     pairs = transfer_pairs(groups, specs)
     judged = {metric.key: judge_all([pair.both for pair in pairs], metric) for metric in METRICS}
-    rows = {row["cell_id"]: row for group in groups for row in group.completed.values()}
+    rows = {row["cell_id"]: row for group in groups for row in group.cells}
     return [
         _table(pair, {key: differences[index] for key, differences in judged.items()}, varying, rows)
         for index, pair in enumerate(pairs)
@@ -173,7 +173,7 @@ def _named(group: Group) -> str:
 
 def _note_on_parents(fine: Group, rows: Mapping[str, ResultRow]) -> list[str]:
     """A note on the training time of the parent cells, without which fine-tuning looks cheaper than it is."""
-    spent = [_ancestors_seconds(row, rows) for row in fine.completed.values()]
+    spent = [_ancestors_seconds(row, rows) for row in fine.cells]
     known = [seconds for seconds in spent if seconds]
     if not known:
         return []
