@@ -61,9 +61,7 @@ MAY_HASH = {
     "files.py": "the one place",
     "catalog/image_folders.py": "over the names of 100,000 images, one after the other",
     "testing/fault_actions.py": "to be busy outside of Python, not for the digest",
-    "training/data/fingerprint.py": "over arrays that do not fit into memory, piece by piece",
-    "training/features/frozen_features.py": "over all weights, array by array",
-    "training/artifacts/checkpoints.py": "over all weights, array by array",
+    "training/data/fingerprint.py": "over arrays that may not fit into memory, one after the other",
     "training/weights/imagenet.py": "MD5, which is what Keras publishes, and while the file is fetched",
 }
 

@@ -2,23 +2,28 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
+import results_samples
 from hypothesis import given
 from hypothesis import strategies as st
+from training_cells import stage
 
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
-from benchmark.training.callbacks import BestWeights, EpochMetrics, StageCallbacks
+from benchmark.training.callbacks import BestWeights, StageCallbacks
 
 
-def score(val_accuracy, val_loss=1.0):
-    return EpochMetrics(0.5, 1.0, val_accuracy, val_loss)
+def score(val_accuracy, val_loss=1.0, epoch=1):
+    return results_samples.epoch(epoch, val_accuracy=val_accuracy, val_loss=val_loss)
 
 
 def keep(scores, *, keep="best", monitor="val_accuracy"):
     keeper = BestWeights(keep, monitor)
-    improved = [keeper.update(epoch, score, {"w": np.array(epoch)}) for epoch, score in enumerate(scores, 1)]
+    improved = [
+        keeper.update(replace(score, epoch=epoch), {"w": np.array(epoch)}) for epoch, score in enumerate(scores, 1)
+    ]
     return keeper, improved
 
 
@@ -50,7 +55,7 @@ def test_without_validation_the_last_is_kept():
 
 
 def test_early_stopping_waits_for_patience_epochs_without_improvement():
-    callbacks = StageCallbacks(0.1, EarlyStopping("val_accuracy", 2, 0.0), None)
+    callbacks = StageCallbacks(stage(early_stopping=EarlyStopping("val_accuracy", 2, 0.0)))
     stopped = []
     for value in (0.5, 0.6, 0.6, 0.55):
         callbacks.update(score(value))
@@ -59,14 +64,15 @@ def test_early_stopping_waits_for_patience_epochs_without_improvement():
 
 
 def test_an_improvement_must_exceed_min_delta():
-    callbacks = StageCallbacks(0.1, EarlyStopping("val_loss", 1, 0.1), None)
+    callbacks = StageCallbacks(stage(early_stopping=EarlyStopping("val_loss", 1, 0.1)))
     callbacks.update(score(0.5, 1.0))
     callbacks.update(score(0.5, 0.95))
     assert callbacks.stopped
 
 
 def test_the_learning_rate_falls_after_each_patience_and_not_below_its_floor():
-    callbacks = StageCallbacks(0.1, None, ReduceLearningRate("val_loss", 0.1, 2, 0.005))
+    reduction = ReduceLearningRate("val_loss", 0.1, 2, 0.005)
+    callbacks = StageCallbacks(stage(learning_rate=0.1, reduce_learning_rate=reduction))
     rates = []
     for _ in range(7):
         callbacks.update(score(0.5, 1.0))
@@ -76,7 +82,8 @@ def test_the_learning_rate_falls_after_each_patience_and_not_below_its_floor():
 
 @given(st.floats(1e-12, 1), st.floats(0, 1), st.floats(0.01, 0.99))
 def test_reducing_never_raises_the_learning_rate(rate, floor, factor):
-    callbacks = StageCallbacks(rate, None, ReduceLearningRate("val_loss", factor, 1, floor))
+    reduction = ReduceLearningRate("val_loss", factor, 1, floor)
+    callbacks = StageCallbacks(stage(learning_rate=rate, reduce_learning_rate=reduction))
     rates = [rate]
     for _ in range(4):
         callbacks.update(score(0.5, 1.0))
@@ -90,9 +97,12 @@ accuracies = st.lists(st.floats(0, 1), min_size=1, max_size=20)
 @given(accuracies, st.data())
 def test_callbacks_put_back_from_json_go_on_as_if_nothing_had_happened(values, data):
     def fresh():
-        return StageCallbacks(
-            0.1, EarlyStopping("val_accuracy", 3, 0.01), ReduceLearningRate("val_accuracy", 0.5, 2, 1e-4)
-        ), BestWeights("best", "val_accuracy")
+        spec = stage(
+            learning_rate=0.1,
+            early_stopping=EarlyStopping("val_accuracy", 3, 0.01),
+            reduce_learning_rate=ReduceLearningRate("val_accuracy", 0.5, 2, 1e-4),
+        )
+        return StageCallbacks(spec), BestWeights("best", "val_accuracy")
 
     cut = data.draw(st.integers(0, len(values)))
     whole, whole_best = fresh()
@@ -105,7 +115,7 @@ def test_callbacks_put_back_from_json_go_on_as_if_nothing_had_happened(values, d
         going, going_best = (first, first_best) if epoch <= cut else (second, second_best)
         for callbacks, best in ((whole, whole_best), (going, going_best)):
             callbacks.update(score(value))
-            best.update(epoch, score(value), {"w": np.array(epoch)})
+            best.update(score(value, epoch=epoch), {"w": np.array(epoch)})
     if cut < len(values):
         assert (second.state(), second_best.state()) == (whole.state(), whole_best.state())
         assert second_best.weights == whole_best.weights

@@ -203,7 +203,7 @@ def place(tmp_path_factory):
 def ask(place, monkeypatch, **changes):
     folder, directory, trained, weights = place
     monkeypatch.setattr("benchmark.training.programs.explain.forbid_network", lambda: None)
-    monkeypatch.setattr("benchmark.training.programs.explain.prepare_backend", lambda *_: None)
+    monkeypatch.setattr("benchmark.training.programs.explain.prepare_process", lambda *_: None)
     request = {
         "cell": trained.to_dict(),
         "weights": str(weights),

@@ -14,13 +14,13 @@ import pytest
 
 from benchmark.catalog.keras_applications import PUBLISHED, PublishedWeights
 from benchmark.training.process.failures import DataError
-from benchmark.training.weights.imagenet import fetch, verified_path
+from benchmark.training.weights.imagenet import fetch, verified_content
 
 
 def test_missing_imagenet_weights_name_address_digest_and_place_and_nothing_is_downloaded(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     with pytest.raises(DataError) as caught:
-        verified_path("vgg16")
+        verified_content("vgg16")
     message = str(caught.value)
     assert PUBLISHED["vgg16"].url in message
     assert PUBLISHED["vgg16"].digest in message
@@ -34,7 +34,7 @@ def test_a_damaged_cache_file_is_said_and_stays(tmp_path, monkeypatch):
     path.parent.mkdir()
     path.write_bytes(b"half a download")
     with pytest.raises(DataError, match=f"expected md5 {PUBLISHED['vgg16'].digest}"):
-        verified_path("vgg16")
+        verified_content("vgg16")
     assert path.exists()
 
 
@@ -64,7 +64,8 @@ def test_weights_are_fetched_once_and_verified(server):
     path = fetch("vgg16")
     assert path.read_bytes() == b"weights"
     (server / "w.h5").unlink()
-    assert fetch("vgg16") == path == verified_path("vgg16")
+    assert fetch("vgg16") == path
+    assert verified_content("vgg16") == b"weights"
 
 
 def test_a_file_with_another_digest_is_thrown_away(server):

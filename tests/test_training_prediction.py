@@ -67,7 +67,7 @@ def in_this_process(tmp_path, monkeypatch):
         raise UserError(json.loads((tmp_path / "answer.json").read_text())["error"])
 
     # what only a process of its own can bear: it settles threads for good, and closes the network
-    monkeypatch.setattr("benchmark.training.programs.predict.prepare_backend", lambda *_: None)
+    monkeypatch.setattr("benchmark.training.programs.predict.prepare_process", lambda *_: None)
     monkeypatch.setattr("benchmark.training.programs.predict.forbid_network", lambda: None)
     monkeypatch.setattr(inference, "ask", ask)
 

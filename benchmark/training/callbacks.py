@@ -8,32 +8,23 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
-from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
+from benchmark.events import EpochFinished
+from benchmark.matrix.cell import Stage
 
 WeightArrays: TypeAlias = dict[str, NDArray[Any]]
 """Weights of a model by the paths of their variables, such as `dense/kernel`."""
 
 
-@dataclass(frozen=True, slots=True)
-class EpochMetrics:
-    """What callbacks may monitor of one epoch: accuracies 0..1, losses in nats; None without a validation split."""
-
-    train_accuracy: float
-    train_loss: float
-    val_accuracy: float | None
-    val_loss: float | None
-
-    def gain(self, monitor: str) -> float:
-        """The monitored value with the sign that makes larger better; minus infinity when it is missing or not finite."""
-        value = getattr(self, monitor)
-        if value is None or not math.isfinite(value):
-            return -math.inf
-        return -float(value) if monitor.endswith("loss") else float(value)
+def gain(epoch: EpochFinished, monitor: str) -> float:
+    """The monitored value with the sign that makes larger better; minus infinity when it is missing or not finite."""
+    value = getattr(epoch, monitor)
+    if value is None or not math.isfinite(value):
+        return -math.inf
+    return -float(value) if monitor.endswith("loss") else float(value)
 
 
 class PlateauCounter:
@@ -46,11 +37,11 @@ class PlateauCounter:
         self._best = -math.inf
         self._waited = 0
 
-    def is_exhausted_after(self, score: EpochMetrics) -> bool:
+    def is_exhausted_after(self, epoch: EpochFinished) -> bool:
         """Counts the next epoch; True when as many epochs as `patience` have passed without improvement."""
-        gain = score.gain(self._monitor)
-        if gain > self._best + self._min_delta:
-            self._best, self._waited = gain, 0
+        value = gain(epoch, self._monitor)
+        if value > self._best + self._min_delta:
+            self._best, self._waited = value, 0
             return False
         self._waited += 1
         return self._waited >= self._patience
@@ -77,24 +68,19 @@ class StageCallbacks:
         stopped: Whether early stopping has ended the stage.
     """
 
-    def __init__(
-        self, learning_rate: float, early_stopping: EarlyStopping | None, reduce: ReduceLearningRate | None
-    ) -> None:
-        self.learning_rate = learning_rate
+    def __init__(self, stage: Stage) -> None:
+        self.learning_rate = stage.learning_rate
         self.stopped = False
-        self._reduce = reduce
-        self._stop_patience = (
-            PlateauCounter(early_stopping.monitor, early_stopping.patience, early_stopping.min_delta)
-            if early_stopping
-            else None
-        )
+        self._reduce = reduce = stage.reduce_learning_rate
+        stop = stage.early_stopping
+        self._stop_patience = PlateauCounter(stop.monitor, stop.patience, stop.min_delta) if stop else None
         self._reduce_patience = PlateauCounter(reduce.monitor, reduce.patience) if reduce else None
 
-    def update(self, score: EpochMetrics) -> None:
+    def update(self, epoch: EpochFinished) -> None:
         """Decides after a finished epoch about the next one."""
-        if self._stop_patience and self._stop_patience.is_exhausted_after(score):
+        if self._stop_patience and self._stop_patience.is_exhausted_after(epoch):
             self.stopped = True
-        if self._reduce and self._reduce_patience and self._reduce_patience.is_exhausted_after(score):
+        if self._reduce and self._reduce_patience and self._reduce_patience.is_exhausted_after(epoch):
             reduced = max(self.learning_rate * self._reduce.factor, self._reduce.min_learning_rate)
             # a record of an older version may have a floor above the rate: reducing never raises it
             self.learning_rate = min(self.learning_rate, reduced)
@@ -137,21 +123,18 @@ class BestWeights:
         self.epoch = 0
         self.weights: WeightArrays = {}
 
-    def update(self, epoch: int, score: EpochMetrics, weights: WeightArrays) -> bool:
+    def update(self, epoch: EpochFinished, weights: WeightArrays) -> bool:
         """Keeps the weights of a finished epoch if they are to be kept; True when it is the best so far.
 
-        Args:
-            epoch: Counts from 1 over the whole cell.
-            score: Its metrics.
-            weights: Of the network after it; kept without copying, so nobody may change them later.
+        The weights are kept without copying, so nobody may change them later.
         """
-        rank = (score.gain(self._monitor), score.gain("val_loss"))
+        rank = (gain(epoch, self._monitor), gain(epoch, "val_loss"))
         # without validation every rank is minus infinity: then each later epoch counts as better
-        improved = self._best is None or rank > self._best or score.val_loss is None
+        improved = self._best is None or rank > self._best or epoch.val_loss is None
         if improved:
             self._best = rank
         if improved or self._last:
-            self.epoch, self.weights = epoch, weights
+            self.epoch, self.weights = epoch.epoch, weights
         return improved
 
     def state(self) -> dict[str, Any]:

@@ -18,7 +18,7 @@ from benchmark.matrix.identity import TRAINING_VERSION
 from benchmark.training.artifacts.checkpoints import SharedEpochs, State, StateWriter
 from benchmark.training.artifacts.stored_stages import StoredStages
 from benchmark.training.augmentation import reseed
-from benchmark.training.callbacks import BestWeights, EpochMetrics, StageCallbacks, WeightArrays
+from benchmark.training.callbacks import BestWeights, StageCallbacks, WeightArrays
 from benchmark.training.data.dataset import Dataset, ExampleSet, epoch_order
 from benchmark.training.evaluation import Scores, evaluate
 from benchmark.training.features.feature_store import FeatureUse
@@ -27,9 +27,8 @@ from benchmark.training.networks.network import Network
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DivergedError
 from benchmark.training.process.runtime import Runtime
-from benchmark.training.stages import build_loss, build_optimizer, is_one_hot, set_trainable, training_model
+from benchmark.training.stages import set_trainable, stage_steps, training_model
 from benchmark.training.steps.base import BatchResult, Steps
-from benchmark.training.steps.dispatch import compiled_steps
 from benchmark.training.weights.weight_files import array_copy, assign_weights, weight_arrays
 
 Emit = Callable[[Event], object]
@@ -136,7 +135,6 @@ class Trainer:
         self._stored = stored
         self._emit = emit
         self._resume = resume
-        self._one_hot = is_one_hot(cell)
         self.heartbeat = Heartbeat(emit)
         self.best = BestWeights(cell.keep, cell.monitor)
         self.history: list[EpochFinished] = []
@@ -178,9 +176,7 @@ class Trainer:
         """Steps that predict for images: those of the last stage, or new ones where it trained on features."""
         if self._steps is not None and self._dataset is self._images:
             return self._steps
-        core, spec = self._network.core, self._cell.stages[-1]
-        optimizer = build_optimizer(spec, self._cell.precision)
-        return compiled_steps(core, core, optimizer, build_loss(spec, one_hot=self._one_hot), one_hot=self._one_hot)
+        return stage_steps(self._cell, self._cell.stages[-1], self._network.core, self._network.core)[0]
 
     def _restore(self) -> None:
         if self._resume is None:
@@ -195,19 +191,15 @@ class Trainer:
 
     def _begin(self, number: int, spec: Stage, state: State | None) -> _Stage:
         set_trainable(self._network, spec.train)
-        optimizer = build_optimizer(spec, self._cell.precision)
-        loss = build_loss(spec, one_hot=self._one_hot)
-        features = self._features_of(number, spec, state)
+        core, features = self._network.core, self._features_of(number, spec, state)
         if features:
             # random states are those of the whole network, so that the same numbers are drawn as on images
-            model, self._dataset = self._network.core, features.dataset
-            self._steps = compiled_steps(
-                features.rest, features.rest, optimizer, loss, one_hot=self._one_hot, given=features.dtype
-            )
+            model, self._dataset, rest = core, features.dataset, features.rest
+            self._steps, optimizer = stage_steps(self._cell, spec, rest, rest, given=rest.inputs[0].dtype)
         else:
             model, self._dataset = training_model(self._network, spec), self._images
-            self._steps = compiled_steps(model, self._network.core, optimizer, loss, one_hot=self._one_hot)
-        callbacks = StageCallbacks(spec.learning_rate, spec.early_stopping, spec.reduce_learning_rate)
+            self._steps, optimizer = stage_steps(self._cell, spec, model, core)
+        callbacks = StageCallbacks(spec)
         if state:
             for variable, array in zip(optimizer.variables, state.optimizer, strict=True):
                 variable.assign(array)
@@ -297,11 +289,10 @@ class Trainer:
 
         So an emitted epoch can be resumed from, or is computed again if its checkpoint was not due.
         """
-        score = EpochMetrics(row.train_accuracy, row.train_loss, row.val_accuracy, row.val_loss)
-        stage.callbacks.update(score)
+        stage.callbacks.update(row)
         began = perf_counter()
         weights = weight_arrays(self._network.core)
-        row = replace(row, improved=self.best.update(row.epoch, score, weights))
+        row = replace(row, improved=self.best.update(row, weights))
         self.history.append(row)
         state = self._state(stage, row, weights)
         try:

@@ -10,6 +10,8 @@ import keras
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.augmentation import augmentation_layers
 from benchmark.training.networks.network import Network
+from benchmark.training.steps.base import Steps
+from benchmark.training.steps.dispatch import compiled_steps
 
 _NOT_DECAYED = ["bias", "gamma", "beta"]
 """Biases, and scale and offset of normalisation, are excepted from weight decay, as is usual."""
@@ -79,3 +81,12 @@ def build_loss(stage: Stage, *, one_hot: bool) -> Any:
     if one_hot:
         return keras.losses.CategoricalCrossentropy(label_smoothing=stage.label_smoothing)
     return keras.losses.SparseCategoricalCrossentropy()
+
+
+def stage_steps(
+    cell: Cell, stage: Stage, model: keras.Model, core: keras.Model, *, given: str = "uint8"
+) -> tuple[Steps, Any]:
+    """Steps that train `model` as a stage asks and predict with `core`, and their optimizer; see `compiled_steps`."""
+    one_hot = is_one_hot(cell)
+    optimizer, loss = build_optimizer(stage, cell.precision), build_loss(stage, one_hot=one_hot)
+    return compiled_steps(model, core, optimizer, loss, one_hot=one_hot, given=given), optimizer

@@ -17,9 +17,8 @@ from benchmark.training.augmentation import reseed
 from benchmark.training.data.dataset import Dataset, epoch_order
 from benchmark.training.networks.network import Network
 from benchmark.training.process import interrupt
-from benchmark.training.stages import build_loss, build_optimizer, is_one_hot, set_trainable, training_model
+from benchmark.training.stages import set_trainable, stage_steps, training_model
 from benchmark.training.steps.base import BatchResult, Steps
-from benchmark.training.steps.dispatch import compiled_steps
 
 _MIN_STEPS = 2
 """Beside the first, which is traced."""
@@ -83,13 +82,10 @@ class _Trial:
 
     def _steps(self) -> Steps:
         """As `fit.py` compiles them for a stage that trains on images."""
-        cell, spec = self._cell, self._spec
-        one_hot = is_one_hot(cell)
-        set_trainable(self._network, spec.train)
-        model = training_model(self._network, spec)
-        reseed(model, cell.stream_seed("augment_seed"), 1)
-        optimizer = build_optimizer(spec, cell.precision)
-        return compiled_steps(model, self._network.core, optimizer, build_loss(spec, one_hot=one_hot), one_hot=one_hot)
+        set_trainable(self._network, self._spec.train)
+        model = training_model(self._network, self._spec)
+        reseed(model, self._cell.stream_seed("augment_seed"), 1)
+        return stage_steps(self._cell, self._spec, model, self._network.core)[0]
 
     def _batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """Full batches of one epoch after another, without end."""

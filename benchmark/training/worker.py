@@ -118,7 +118,7 @@ class _Attempt:
         faults.point("start")
         interrupt.install()
         forbid_network()
-        runtime = prepare_process(self._job, self._cell)
+        runtime = prepare_process(self._cell, self._job.gpu)
         self._emit(events.Started(runtime.backend_version, runtime.keras_version, runtime.threads, runtime.device_name))
         dataset = self._open_data()
         faults.point("build")
@@ -208,7 +208,7 @@ class _Attempt:
         return state
 
     def _complete(self, trainer: Trainer, network: Network, dataset: Dataset) -> None:
-        with naming_plugin_line(self._cell.architecture):
+        with naming_plugin_line(self._cell.architecture.file):
             trainer.run()
         faults.point("evaluate")
         weight_files.assign_weights(network.core, trainer.best.weights)

@@ -9,7 +9,6 @@ promises to notice a flipped bit. A file appears whole or not at all, and the on
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import zipfile
@@ -25,6 +24,7 @@ from numpy.typing import NDArray
 from benchmark import faults, layout
 from benchmark.events import EpochFinished
 from benchmark.files import write_whole
+from benchmark.training.data.fingerprint import sha256_of_arrays
 from benchmark.training.features.feature_store import FeatureUse
 
 _HEADER = "header"
@@ -269,8 +269,4 @@ def _with_prefix(prefix: str, arrays: dict[str, NDArray[Any]]) -> dict[str, NDAr
 
 
 def _digest(header: dict[str, Any], members: Iterable[tuple[str, NDArray[Any]]]) -> str:
-    digest = hashlib.sha256(json.dumps(header, sort_keys=True, allow_nan=False).encode())
-    for name, array in members:
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()
+    return sha256_of_arrays(members, head=json.dumps(header, sort_keys=True, allow_nan=False).encode())

@@ -1,16 +1,27 @@
-"""The fingerprint of a prepared dataset, and a check that its arrays have not changed since."""
+"""Digests of arrays: the fingerprint of a prepared dataset, and a check that its arrays have not changed since."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark import layout
 from benchmark.training.process.failures import DataError
+
+
+def sha256_of_arrays(arrays: Iterable[tuple[str, NDArray[Any]]], *, head: bytes = b"", tail: bytes = b"") -> str:
+    """The digest, in hex, of names, types, shapes and values of arrays, one after the other, between `head` and `tail`."""
+    digest = hashlib.sha256(head)
+    for name, array in arrays:
+        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
+        digest.update(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data)
+    digest.update(tail)
+    return digest.hexdigest()
 
 
 def fingerprint_of(directory: Path) -> str:
@@ -19,15 +30,11 @@ def fingerprint_of(directory: Path) -> str:
     Where a class has only one training image, another one than once: such an image could be taken for validation then,
     so that results of that time are not results of today's split.
     """
-    digest = hashlib.sha256()
-    for name in layout.ARRAYS:
-        array = np.load(layout.array_file(directory, name), mmap_mode="r", allow_pickle=False)
-        digest.update(f"{name} {array.dtype.str} {array.shape}".encode())
-        for start in range(0, len(array), 1024):
-            digest.update(np.ascontiguousarray(array[start : start + 1024]).data)
-    if (np.bincount(np.load(layout.array_file(directory, "train_labels"))) == 1).any():
-        digest.update(b"the only image of a class is trained on")
-    return digest.hexdigest()
+    arrays = {
+        name: np.load(layout.array_file(directory, name), mmap_mode="r", allow_pickle=False) for name in layout.ARRAYS
+    }
+    has_single = (np.bincount(arrays["train_labels"]) == 1).any()
+    return sha256_of_arrays(arrays.items(), tail=b"the only image of a class is trained on" if has_single else b"")
 
 
 def modified_ns(directory: Path) -> dict[str, int]:

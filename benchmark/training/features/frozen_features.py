@@ -14,7 +14,6 @@ holds, so that a cell always gives the same numbers.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -35,6 +34,7 @@ from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.augmentation import SEED_STATE
 from benchmark.training.data.dataset import Dataset, ExampleSet
+from benchmark.training.data.fingerprint import sha256_of_arrays
 from benchmark.training.data.splits import Indices, Split
 from benchmark.training.features.feature_store import ArrayRequest, CachedArray, FeatureStore, FeatureUse
 from benchmark.training.networks.network import Network, layer_graph
@@ -76,13 +76,11 @@ class Features:
     Attributes:
         rest: The layers behind the frozen ones; see `Cut`.
         dataset: With features in place of images; the test set has them where the stage is the last one.
-        dtype: Name of the features' type.
         use: Whether they were computed or reused, and what it took.
     """
 
     rest: keras.Model
     dataset: Dataset
-    dtype: str
     use: FeatureUse
 
 
@@ -156,7 +154,6 @@ class FeatureSource:
     def __init__(self, cell: Cell, runtime: Runtime, beat: Callable[[], object]) -> None:
         self._cell = cell
         self._runtime = runtime
-        self._beat = beat
         self._store = FeatureStore(layout.features_folder(default_cache_root()), beat)
 
     def of_stage(self, network: Network, stage: Stage, dataset: Dataset, *, is_last: bool) -> Features | None:
@@ -188,7 +185,7 @@ class FeatureSource:
         saved = sum(array.seconds for array in arrays if not array.computed)
         how = "computed" if any(array.computed for array in arrays) else "reused"
         use = FeatureUse(how, seconds, seconds + saved)
-        return Features(cut.rest, _with_features(dataset, parts, arrays), cut.rest.inputs[0].dtype, use)
+        return Features(cut.rest, _with_features(dataset, parts, arrays), use)
 
     def _arrays(self, cut: Cut, parts: Sequence[_Part], requests: Sequence[ArrayRequest]) -> list[CachedArray]:
         forward = compiled_forward(cut.frozen)
@@ -222,7 +219,11 @@ class FeatureSource:
             "version": FEATURES_VERSION,
             "data": fingerprint,
             "frozen": self._description(cut),
-            "weights": _weights_digest(cut.frozen),
+            "weights": sha256_of_arrays(
+                # single numbers too have an axis in the keys of caches that are there
+                (weight.path, np.atleast_1d(keras.ops.convert_to_numpy(weight)))
+                for weight in cut.frozen.weights
+            ),
             "precision": cell.precision,
             "backend": [cell.backend, runtime.backend_version, runtime.keras_version],
             "device": [cell.device_kind, runtime.device_name, machine.cpu_model()],
@@ -276,13 +277,3 @@ def _with_features(dataset: Dataset, parts: Sequence[_Part], arrays: Sequence[Ca
         validation=of(dataset.validation, 0),
         test=of(dataset.test, 1) if len(parts) > 1 else dataset.test,
     )
-
-
-def _weights_digest(model: keras.Model) -> str:
-    """sha256 over paths and values of all weights in their order."""
-    digest = hashlib.sha256()
-    for weight in model.weights:
-        array = np.ascontiguousarray(keras.ops.convert_to_numpy(weight))
-        digest.update(f"{weight.path} {array.dtype.str} {array.shape}".encode())
-        digest.update(array.reshape(-1).view(np.uint8).data)
-    return digest.hexdigest()

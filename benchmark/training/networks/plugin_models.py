@@ -68,11 +68,11 @@ def plugin_model(architecture: Architecture, data: Data, images: Any, *, allowed
     given = {key: with_lists(value) for key, value in architecture.parameters}
     arguments = {"input_shape": shape, "num_classes": data.num_classes, **given}
     _check_arguments(function, arguments, name, place)
-    with _as_plugin_error(place, architecture.file):
+    with naming_plugin_line(architecture.file, place):
         model = function(**arguments)
     if not isinstance(model, keras.Model):
         raise PluginError(f"{place}: expected a keras.Model to be returned, found {type(model).__name__}")
-    with _as_plugin_error(place, architecture.file):
+    with naming_plugin_line(architecture.file, place):
         # `call` calls the layers one by one; calling the model would make it a single layer
         probabilities = model.call(images) if _is_graph(model) else model(images)
     _check_output(probabilities, data.num_classes, place)
@@ -165,7 +165,7 @@ def _from_package(name: str, architecture: Architecture) -> Build:
         raise PluginError(
             f"{name}: expected {architecture.code}, found {package_code(point)}, which is other code; run again, with it"
         )
-    with _as_plugin_error(plugin_location(architecture), None):
+    with naming_plugin_line(None, plugin_location(architecture)):
         return point.load()
 
 
@@ -191,7 +191,7 @@ def _module(file: Path, digest: str, *, allowed: bool) -> ModuleType:
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    with _as_plugin_error(str(file), str(file)):
+    with naming_plugin_line(str(file), str(file)):
         assert spec.loader is not None
         spec.loader.exec_module(module)
     return module
@@ -212,38 +212,27 @@ class _BytesLoader(importlib.abc.ExecutionLoader):
 
 
 @contextmanager
-def _as_plugin_error(place: str, file: str | None) -> Iterator[None]:
-    """Turns any exception raised inside, `sys.exit` too, into a `PluginError` that names the line of the plug-in."""
+def naming_plugin_line(file: str | None, place: str = "") -> Iterator[None]:
+    """Turns any exception raised inside, `sys.exit` too, into a `PluginError` that names the line of the plug-in.
+
+    What was not raised in a line of its file is said of `place`; without one it stays as it is.
+    """
     try:
         yield
     except BaseException as error:
-        if isinstance(error, BenchError) or cause_of(error) != Cause.FAILED:
+        where = _line_of(error, file) or place
+        if isinstance(error, BenchError) or not where or cause_of(error) != Cause.FAILED:
             raise
-        raise PluginError(f"{_line_of(error, place, file)}: {_message_of(error)}") from error
+        # in one line, without the escape codes by which Keras makes its messages bold
+        message = " ".join(uncolored(str(error)).split())[:2000]
+        raise PluginError(f"{where}: {type(error).__name__}: {message}") from error
 
 
-@contextmanager
-def naming_plugin_line(architecture: Architecture) -> Iterator[None]:
-    """Turns errors raised in a plug-in's own lines while it trains into a `PluginError` with the line; others stay."""
-    try:
-        yield
-    except Exception as error:
-        line = _line_of(error, "", architecture.file)
-        if isinstance(error, BenchError) or not line or not architecture.file or cause_of(error) != Cause.FAILED:
-            raise
-        raise PluginError(f"{line}: {_message_of(error)}") from error
-
-
-def _message_of(error: BaseException) -> str:
-    """Class and message in one line, without the escape codes by which Keras makes its messages bold."""
-    return f"{type(error).__name__}: {' '.join(uncolored(str(error)).split())[:2000]}"
-
-
-def _line_of(error: BaseException, place: str, file: str | None) -> str:
-    if isinstance(error, SyntaxError) and error.filename == file and error.lineno:
+def _line_of(error: BaseException, file: str | None) -> str | None:
+    if file and isinstance(error, SyntaxError) and error.filename == file and error.lineno:
         return f"{file}:{error.lineno}"
     lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return f"{file}:{lines[-1]}" if lines else place
+    return f"{file}:{lines[-1]}" if lines else None
 
 
 def _check_arguments(function: Build, arguments: Mapping[str, Any], name: str, place: str) -> None:

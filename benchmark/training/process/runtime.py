@@ -1,4 +1,4 @@
-"""Sets up a process for a backend before its first operation: processors, threads, device, determinism, seeds.
+"""Sets up a process for a backend before its first operation: threads, device, determinism, seeds.
 
 Besides the training steps and `augmentation.reseed` the only code that differs between backends. Importing this module
 changes nothing.
@@ -21,7 +21,6 @@ import numpy as np
 from benchmark import layout, machine
 from benchmark.catalog.cache import default_cache_root
 from benchmark.catalog.keras_applications import keras_home
-from benchmark.events import Job
 from benchmark.files import make_own_folder
 from benchmark.matrix.cell import Cell
 from benchmark.training.process.failures import DeviceError
@@ -47,20 +46,13 @@ class Runtime:
     device_name: str
 
 
-def prepare_process(job: Job, cell: Cell) -> Runtime:
-    """Sets up this process for one cell, for good.
+def prepare_process(cell: Cell, gpu: int | None) -> Runtime:
+    """Sets up threads, device and determinism of this process for one cell, for good; its cores are set already.
 
     Raises:
-        DeviceError: The GPU that the job names is not there; a cell never falls back to the CPU silently.
+        DeviceError: The GPU is not there; a cell never falls back to the CPU silently.
         RuntimeError: Keras was imported with another backend.
     """
-    if job.cores and hasattr(os, "sched_setaffinity"):
-        os.sched_setaffinity(0, job.cores)
-    return prepare_backend(cell, job.gpu)
-
-
-def prepare_backend(cell: Cell, gpu: int | None) -> Runtime:
-    """Threads, device and determinism of this process, for good; raises as `prepare_process` does."""
     if gpu is None:
         os.environ["CUDA_VISIBLE_DEVICES"] = "-1"  # a GPU cell is started with its own value
     _restore_keras_home()

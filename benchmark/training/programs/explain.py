@@ -40,7 +40,7 @@ from benchmark.training.data.images import WHITE, decode_image
 from benchmark.training.networks.network import LayerGraph, Network, layer_graph
 from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbid_network
-from benchmark.training.process.runtime import prepare_backend
+from benchmark.training.process.runtime import prepare_process
 from benchmark.training.programs.predict import run_program, trained_network
 
 Map = NDArray[np.float32]
@@ -224,7 +224,7 @@ def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
         Cell.from_dict(request["cell"]), backend="tensorflow", device_kind="cpu", precision="float32", threads=1
     )
     forbid_network()
-    prepare_backend(cell, None)
+    prepare_process(cell, None)
     network, names = trained_network(
         cell, Path(request["weights"]), request["sha256"], allow_plugins=request["allow_plugins"]
     )

@@ -31,7 +31,7 @@ from benchmark.training.data.images import WHITE, decode_image
 from benchmark.training.networks.network import Network, build_network
 from benchmark.training.process.failures import EXIT_DATA_ERROR, DataError
 from benchmark.training.process.offline import forbid_network
-from benchmark.training.process.runtime import prepare_backend, seed_process
+from benchmark.training.process.runtime import prepare_process, seed_process
 from benchmark.training.test_time_augmentation import ViewGenerator, average_views
 from benchmark.training.weights.weight_files import read_weights, restore_weights
 
@@ -83,7 +83,7 @@ def _in_batches(core: keras.Model, images: Images, change: Callable[[Images], Im
 def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
     cells = [replace(Cell.from_dict(item["cell"]), device_kind="cpu") for item in request["cells"]]
     forbid_network()
-    prepare_backend(replace(cells[0], threads=max(cell.threads for cell in cells)), None)
+    prepare_process(replace(cells[0], threads=max(cell.threads for cell in cells)), None)
     images: dict[tuple[int, int, str], Images] = {}
     answers = []
     for cell, item in zip(cells, request["cells"], strict=True):

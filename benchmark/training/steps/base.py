@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -21,8 +22,11 @@ class BatchResult:
 class Steps(Protocol):
     """What a stage needs of a backend. Images are [b, h, w, c] uint8, or [b, …] features of frozen layers."""
 
+    _predict: Callable[[NDArray[Any]], NDArray[Any]]
+
     def train(self, images: NDArray[Any], labels: NDArray[Any]) -> BatchResult:
         """Updates the weights by one batch; does not wait for a device that works in the background."""
 
     def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Class probabilities [b, classes], with dropout and augmentation off."""
+        return np.asarray(self._predict(images), dtype=np.float32)

@@ -15,10 +15,10 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.training.steps.base import BatchResult
+from benchmark.training.steps.base import BatchResult, Steps
 
 
-class JaxSteps:
+class JaxSteps(Steps):
     """See `dispatch.compiled_steps`; the optimizer is built."""
 
     def __init__(self, model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool) -> None:
@@ -53,9 +53,6 @@ class JaxSteps:
         _assign(self._standing, standing)
         _assign(self._optimizer, states)
         return BatchResult(len(images), loss, correct)
-
-    def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        return np.asarray(self._predict(images), dtype=np.float32)
 
 
 def forward_pass(model: keras.Model) -> Callable[[NDArray[Any]], NDArray[Any]]:

@@ -14,10 +14,10 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from benchmark.training.steps.base import BatchResult
+from benchmark.training.steps.base import BatchResult, Steps
 
 
-class TensorFlowSteps:
+class TensorFlowSteps(Steps):
     """See `dispatch.compiled_steps`; the optimizer is built."""
 
     def __init__(
@@ -25,8 +25,9 @@ class TensorFlowSteps:
     ) -> None:
         images = tf.TensorSpec((None, *core.input_shape[1:]), given)
         taken = core.inputs[0].dtype
-        classes = core.output_shape[-1]
-        labels = tf.TensorSpec((None, classes), tf.float32) if one_hot else tf.TensorSpec((None,), tf.int32)
+        labels = (
+            tf.TensorSpec((None, core.output_shape[-1]), tf.float32) if one_hot else tf.TensorSpec((None,), tf.int32)
+        )
         variables = model.trainable_variables
 
         def train(x: Any, y: Any) -> tuple[Any, Any]:
@@ -40,24 +41,16 @@ class TensorFlowSteps:
             hits = tf.equal(tf.argmax(probabilities, axis=-1, output_type=tf.int32), truth)
             return total, tf.reduce_sum(tf.cast(hits, tf.int32))
 
-        def predict(x: Any) -> Any:
-            return core(tf.cast(x, taken), training=False)
-
         self._train = tf.function(train, input_signature=(images, labels), autograph=False)
-        self._predict = tf.function(predict, input_signature=(images,), autograph=False)
+        self._predict = forward_pass(core, given)
 
     def train(self, images: NDArray[Any], labels: NDArray[Any]) -> BatchResult:
         loss, correct = self._train(images, labels)
         return BatchResult(len(images), loss, correct)
 
-    def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        return np.asarray(self._predict(images), dtype=np.float32)
 
-
-def forward_pass(model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
-    """Images [b, h, w, c] to the output of `model` in its own type, with dropout off."""
-    images = tf.TensorSpec((None, *model.input_shape[1:]), tf.uint8)
-    forward = tf.function(
-        lambda x: model(tf.cast(x, tf.float32), training=False), input_signature=(images,), autograph=False
-    )
+def forward_pass(model: keras.Model, given: str = "uint8") -> Callable[[NDArray[Any]], NDArray[Any]]:
+    """Images or features [b, …] of the type `given` to the output of `model` in its own type, with dropout off."""
+    batch, taken = tf.TensorSpec((None, *model.input_shape[1:]), given), model.inputs[0].dtype
+    forward = tf.function(lambda x: model(tf.cast(x, taken), training=False), input_signature=(batch,), autograph=False)
     return lambda batch: np.asarray(forward(batch))

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.training.steps.base import BatchResult
+from benchmark.training.steps.base import BatchResult, Steps
 
 
-class TorchSteps:
+class TorchSteps(Steps):
     """See `dispatch.compiled_steps`; the optimizer is built."""
 
     def __init__(self, model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool) -> None:
@@ -36,9 +36,6 @@ class TorchSteps:
             self._optimizer.apply(list(gradients), self._learning)
             correct = torch.sum(torch.argmax(probabilities, -1) == (truth.argmax(-1) if self._one_hot else truth))
         return BatchResult(len(images), total.detach(), correct)
-
-    def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
-        return np.asarray(self._predict(images), dtype=np.float32)
 
 
 def forward_pass(model: keras.Model) -> Callable[[NDArray[Any]], NDArray[Any]]:

@@ -12,7 +12,6 @@ import re
 import zipfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import h5py
@@ -32,13 +31,8 @@ _ARCHIVE_MEMBER = "model.weights.h5"
 """Where a `.keras` archive keeps its weights; nothing else of it is read."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Pair:
-    """A layer of the network and what the file holds for it, in order."""
-
-    name: str
-    weights: Sequence[Any]
-    datasets: Sequence[Any]
+Pair: TypeAlias = tuple[Any, list[Any]]
+"""A layer of the network, and what the file holds for its weights, in order."""
 
 
 def extract_hdf5(content: bytes) -> bytes | None:
@@ -99,20 +93,19 @@ def _texts(group: Any, name: str) -> list[str]:
     return [text.decode() if isinstance(text, bytes) else str(text) for text in texts]
 
 
-def _legacy_pairs(root: Any, network: Network) -> list[_Pair]:
+def _legacy_pairs(root: Any, network: Network) -> list[Pair]:
     saved = []
     for name in _texts(root, "layer_names"):
         group = _member(root, name, h5py.Group)
         if datasets := [_member(group, each, h5py.Dataset) for each in _texts(group, "weight_names")]:
             saved.append(datasets)
-    layers = _fitting(len(saved), network)
-    return [_Pair(layer.name, _in_order(layer), datasets) for layer, datasets in zip(layers, saved, strict=True)]
+    return list(zip(_fitting(len(saved), network), saved, strict=True))
 
 
 # ---- the layout of `.weights.h5`: groups called by class and number, nested as the layers are
 
 
-def _pairs(root: Any, network: Network) -> list[_Pair]:
+def _pairs(root: Any, network: Network) -> list[Pair]:
     """Pairs by class and number, which count either the layers of the backbone or those of the whole network."""
     layers = _member(root, "layers", h5py.Group)
     count = sum(1 for _ in _saved_layers(layers))
@@ -124,7 +117,7 @@ def _pairs(root: Any, network: Network) -> list[_Pair]:
     raise DataError(f"the layers of this file are of other classes than those of {network.core.name}")
 
 
-def _pairs_by_class(group: Any, layers: Iterable[Any]) -> Iterator[_Pair]:
+def _pairs_by_class(group: Any, layers: Iterable[Any]) -> Iterator[Pair]:
     used: Counter[str] = Counter()
     for layer in layers:
         words = re.sub(r"(.)([A-Z][a-z]+)", r"\1_\2", type(layer).__name__)
@@ -138,7 +131,7 @@ def _pairs_by_class(group: Any, layers: Iterable[Any]) -> Iterator[_Pair]:
             if "layers" in inner:
                 yield from _pairs_by_class(_member(inner, "layers", h5py.Group), layer.layers)
         elif datasets := _variables(inner):
-            yield _Pair(layer.name, _in_order(layer), datasets)
+            yield layer, datasets
 
 
 def _variables(group: Any) -> list[Any]:
@@ -187,11 +180,6 @@ def _leaves(layers: Iterable[Any]) -> Iterator[Any]:
             yield layer
 
 
-def _in_order(layer: Any) -> list[Any]:
-    """The order of both layouts: trainable weights first, then moving averages and the like."""
-    return [*layer.trainable_weights, *layer.non_trainable_weights]
-
-
 def _fitting(count: int, network: Network, *, nested: bool = False) -> list[Any]:
     """The layers with weights, those of the backbone or all, of which there are `count`.
 
@@ -208,19 +196,19 @@ def _fitting(count: int, network: Network, *, nested: bool = False) -> list[Any]
     )
 
 
-def _read(pairs: Sequence[_Pair]) -> Arrays:
+def _read(pairs: Sequence[Pair]) -> Arrays:
     arrays: Arrays = {}
     problems = []
-    for number, pair in enumerate(pairs, 1):
-        expected = [tuple(weight.shape) for weight in pair.weights]
-        saved = [tuple(dataset.shape) for dataset in pair.datasets]
+    for number, (layer, datasets) in enumerate(pairs, 1):
+        # the order of both layouts: trainable weights first, then moving averages and the like
+        weights = [*layer.trainable_weights, *layer.non_trainable_weights]
+        expected = [tuple(weight.shape) for weight in weights]
+        saved = [tuple(dataset.shape) for dataset in datasets]
         if expected == saved:
-            arrays |= {
-                weight.path: np.asarray(array) for weight, array in zip(pair.weights, pair.datasets, strict=True)
-            }
-        elif pair.name != PREDICTIONS:  # a last layer for other classes keeps its initial weights
+            arrays |= {weight.path: np.asarray(array) for weight, array in zip(weights, datasets, strict=True)}
+        elif layer.name != PREDICTIONS:  # a last layer for other classes keeps its initial weights
             problems.append(
-                f"layer {number}, {pair.name}: expected {_shapes_text(expected)}, found {_shapes_text(saved)}"
+                f"layer {number}, {layer.name}: expected {_shapes_text(expected)}, found {_shapes_text(saved)}"
             )
     if problems:
         more = f"; and {len(problems) - 3} more" if len(problems) > 3 else ""

@@ -36,25 +36,16 @@ def verified_content(name: str) -> bytes:
     try:
         content = published.path.read_bytes()
     except OSError as error:
-        raise _missing(name, published, error) from error
-    _compare(published, published.path, hashlib.new(published.algorithm, content, usedforsecurity=False).hexdigest())
+        raise DataError(
+            f"the ImageNet weights of {name} are not at {published.path}: {error.strerror}; {_cure(published)}"
+        ) from error
+    digest = hashlib.new(published.algorithm, content, usedforsecurity=False).hexdigest()
+    if published.digest is not None and digest != published.digest:
+        raise DataError(
+            f"{published.path} is not the published file: expected {published.stamp}, found {digest}; move it away, and "
+            f"{_cure(published)}"
+        )
     return content
-
-
-def verified_path(name: str) -> Path:
-    """The path of the published weights of an architecture in Keras's cache, verified.
-
-    Raises:
-        DataError: As `verified_content`.
-    """
-    published = _published(name)
-    try:
-        with published.path.open("rb") as file:
-            digest = hashlib.file_digest(file, published.algorithm).hexdigest()
-    except OSError as error:
-        raise _missing(name, published, error) from error
-    _compare(published, published.path, digest)
-    return published.path
 
 
 def fetch(name: str, *, offline: bool = False, manual_directory: str | None = None) -> Path:
@@ -69,13 +60,13 @@ def fetch(name: str, *, offline: bool = False, manual_directory: str | None = No
         DataError: It cannot be obtained, or is not the published file. A file that was there before stays as it is.
     """
     published = _published(name)
-    if published.path.exists():
-        return verified_path(name)
     manual = Path(manual_directory or "") / published.url.rpartition("/")[2]
-    if manual_directory is not None and manual.is_file():
+    if published.path.exists():
+        verified_content(name)
+    elif manual_directory is not None and manual.is_file():
         _keep(name, published, lambda: manual.open("rb"), str(manual))
     elif offline:
-        return verified_path(name)
+        verified_content(name)  # says that they are missing
     else:
         _keep(
             name,
@@ -92,20 +83,6 @@ def _published(name: str) -> PublishedWeights:
             f"no ImageNet weights are published for {name}; they exist for the networks of Keras Applications alone"
         )
     return PUBLISHED[name]
-
-
-def _missing(name: str, published: PublishedWeights, error: OSError) -> DataError:
-    return DataError(
-        f"the ImageNet weights of {name} are not at {published.path}: {error.strerror}; {_cure(published)}"
-    )
-
-
-def _compare(published: PublishedWeights, path: Path, digest: str) -> None:
-    if published.digest is not None and digest != published.digest:
-        raise DataError(
-            f"{path} is not the published file: expected {published.stamp}, found {digest}; move it away, and "
-            f"{_cure(published)}"
-        )
 
 
 def _cure(published: PublishedWeights) -> str:
