@@ -152,7 +152,7 @@ def test_images_are_read_before_a_backend_is_started(content, tmp_path, monkeypa
     def started(*_arguments, **_options):
         raise AssertionError("a process was started")
 
-    monkeypatch.setattr(inference, "start_guarded", started)
+    monkeypatch.setattr(inference, "start_guardian", started)
     image = tmp_path / "one.png"
     image.write_bytes(content)
     trained = inference.Trained(SimpleNamespace(backend="tensorflow", threads=1), tmp_path / "weights.npz", "")

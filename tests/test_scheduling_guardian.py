@@ -14,7 +14,7 @@ from waiting import PATIENCE_SECONDS, wait_until
 
 from benchmark.events import Exited, Launched, from_line
 from benchmark.scheduling.processes import guardian
-from benchmark.scheduling.processes.guarded_process import start_guarded
+from benchmark.scheduling.processes.guarded_process import start_guardian
 from benchmark.scheduling.processes.guardian import BoundedLog
 
 PYTHON = [sys.executable, "-I", "-S", "-c"]
@@ -26,7 +26,7 @@ def guarded(tmp_path):
     started = []
 
     def start(code: str):
-        lines = start_guarded([*PYTHON, code], dict(os.environ), tmp_path / "log.txt")
+        lines = start_guardian([*PYTHON, code], dict(os.environ), tmp_path / "log.txt")
         started.append(lines)
         return lines
 

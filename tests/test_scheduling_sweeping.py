@@ -17,19 +17,23 @@ def leftover(**changes) -> StaleAttempt:
     return StaleAttempt(1, 1, "cell", 1, **facts)
 
 
-def swept(stale: StaleAttempt, *, ticks: int | None = 7, group: int = 100) -> list[tuple[int, int]]:
-    killed: list[tuple[int, int]] = []
-    kill_leftovers(
-        [stale],
-        boot_id=lambda: "now",
-        start_ticks=lambda pid: ticks,
-        group_of=lambda pid: group,
-        kill_group=lambda pid, number: killed.append((pid, number)),
-    )
-    return killed
+@pytest.fixture
+def swept(monkeypatch):
+    """What is killed for an attempt, on a machine where process 101 has these facts."""
+
+    def sweep(stale: StaleAttempt, *, ticks: int | None = 7, group: int = 100) -> list[tuple[int, int]]:
+        killed: list[tuple[int, int]] = []
+        monkeypatch.setattr(machine, "boot_id", lambda: "now")
+        monkeypatch.setattr(machine, "process_start_ticks", lambda pid: ticks)
+        monkeypatch.setattr(os, "getpgid", lambda pid: group)
+        monkeypatch.setattr(os, "killpg", lambda pid, number: killed.append((pid, number)))
+        kill_leftovers([stale])
+        return killed
+
+    return sweep
 
 
-def test_a_worker_that_is_provably_ours_is_killed_with_its_group():
+def test_a_worker_that_is_provably_ours_is_killed_with_its_group(swept):
     assert swept(leftover()) == [(100, signal.SIGKILL)]
 
 
@@ -45,7 +49,7 @@ def test_a_worker_that_is_provably_ours_is_killed_with_its_group():
         ({}, {"group": 55}),
     ],
 )
-def test_a_stranger_with_the_same_number_is_not_touched(changes, facts):
+def test_a_stranger_with_the_same_number_is_not_touched(swept, changes, facts):
     assert swept(leftover(**changes), **facts) == []
 
 

@@ -102,25 +102,6 @@ class RunSummary:
     forecast_seconds: float | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class AttemptFacts:
-    """One attempt as it begins.
-
-    Attributes:
-        number: Counts from 1 within the execution.
-        cores: Processors that it is pinned to; empty when the kernel places it.
-        resumes: Whether earlier attempts may have left a state to go on from.
-    """
-
-    attempt_id: int
-    number: int
-    isolation: str
-    cores: tuple[int, ...]
-    gpu: int | None
-    directory: Path
-    resumes: bool
-
-
 class Observer(Protocol):
     """Whom a run tells what happens; the command line draws it. An error raised here silences it, never the run."""
 
@@ -130,7 +111,8 @@ class Observer(Protocol):
         `idle` are ids of the cells that are not expected to train; `forecast` may be called at any time.
         """
 
-    def cell_started(self, cell: Cell, attempt: AttemptFacts) -> None: ...
+    def cell_started(self, cell: Cell, attempt: int) -> None:
+        """An attempt has its process; attempts count from 1 within the execution."""
 
     def progress(self, cell: Cell, event: Progress) -> None: ...
 

@@ -11,13 +11,11 @@ from __future__ import annotations
 
 import math
 import os
-import signal
 import time
 import traceback
 import zipfile  # noqa: F401  NumPy imports it when it writes; here the template does, once for all
 from dataclasses import replace
 from pathlib import Path
-from types import FrameType
 
 import numpy as np
 from numpy.random import default_rng
@@ -56,21 +54,12 @@ from benchmark.testing.fake_state import (
     write_with_faults,
 )
 from benchmark.training.artifacts.prediction_file import pack_predictions
-from benchmark.training.process.failures import cause_of
+from benchmark.training.process import interrupt
+from benchmark.training.process.failures import DivergedError, StopRequestedError, cause_of
 
 BATCHES = 4
 EXAMPLES = 256
 _LEAST_TRIED = 3
-
-
-class _StopRequestedError(Exception):
-    """SIGTERM came."""
-
-
-class _DivergedError(Exception):
-    def __init__(self, epoch: int) -> None:
-        super().__init__(epoch)
-        self.epoch = epoch
 
 
 def main(job: Job, emit: Emit) -> int:
@@ -82,17 +71,19 @@ def main(job: Job, emit: Emit) -> int:
     begun = time.perf_counter()
     cell = Cell.from_dict(job.cell)
     faults.in_cell(cell.cell_id)
-    stop = _StopFlag()
+    interrupt.install()
     saved: list[EpochFinished] = []
     try:
+        faults.point("start")
+        emit(Started("fake", "fake", cell.threads, _device()))
         if job.trial_seconds is None:
-            _play(job, cell, emit, stop, saved, begun)
+            _play(job, cell, emit, saved, begun)
         else:
-            _try_out(job, cell, job.trial_seconds, emit, stop, begun)
-    except _StopRequestedError:
+            _try_out(job, cell, job.trial_seconds, emit, begun)
+    except StopRequestedError:
         emit(Interrupted(len(saved)))
-    except _DivergedError as diverged:
-        emit(Diverged(diverged.epoch, 1))
+    except DivergedError as diverged:
+        emit(Diverged(diverged.epoch, diverged.batch))
     except Exception as error:  # noqa: BLE001  whatever it is, the scheduler is told
         emit(Failed(cause_of(error), type(error).__name__, str(error), traceback.format_exc()))
         return 1
@@ -100,35 +91,14 @@ def main(job: Job, emit: Emit) -> int:
     return 0
 
 
-class _StopFlag:
-    """SIGTERM as a flag that is looked at between batches."""
-
-    def __init__(self) -> None:
-        self._set = False
-        signal.signal(signal.SIGTERM, self._note)
-
-    def _note(self, _number: int, _frame: FrameType | None) -> None:
-        self._set = True
-
-    @property
-    def is_set(self) -> bool:
-        return self._set
-
-    def check(self) -> None:
-        if self._set:
-            raise _StopRequestedError
-
-
-def _try_out(job: Job, cell: Cell, seconds: float, emit: Emit, stop: _StopFlag, begun: float) -> None:
+def _try_out(job: Job, cell: Cell, seconds: float, emit: Emit, begun: float) -> None:
     """The same as `training/trial.py`, with steps as long as the epochs say."""
-    faults.point("start")
-    emit(Started("fake", "fake", cell.threads, _device()))
     _build(job, cell, emit, begun)
     training = EXAMPLES - round(EXAMPLES * cell.data.validation_fraction)
     step = _epoch_seconds(cell) * cell.stages[job.trial_stages[-1] - 1].batch_size / training
     emit(Progress(job.trial_stages[-1], 1, 0, BATCHES))
     ends = [time.monotonic()]
-    while len(ends) < _LEAST_TRIED or (ends[-1] - ends[0] < seconds and not stop.is_set):
+    while len(ends) < _LEAST_TRIED or (ends[-1] - ends[0] < seconds and not interrupt.is_requested()):
         faults.point("batch")
         time.sleep(step)
         ends.append(time.monotonic())
@@ -137,9 +107,7 @@ def _try_out(job: Job, cell: Cell, seconds: float, emit: Emit, stop: _StopFlag, 
     emit(Tried(nothing, tuple(batches), nothing, tuple(ends)))
 
 
-def _play(job: Job, cell: Cell, emit: Emit, stop: _StopFlag, saved: list[EpochFinished], begun: float) -> None:
-    faults.point("start")
-    emit(Started("fake", "fake", cell.threads, _device()))
+def _play(job: Job, cell: Cell, emit: Emit, saved: list[EpochFinished], begun: float) -> None:
     state = resumed_state(job, cell)
     _build(job, cell, emit, begun)
     if state.history:
@@ -149,7 +117,7 @@ def _play(job: Job, cell: Cell, emit: Emit, stop: _StopFlag, saved: list[EpochFi
     for told in state.history:
         emit(replace(told, replayed=True))
     saved += state.history
-    _train(job, cell, state, emit, stop, saved)
+    _train(job, cell, state, emit, saved)
     _finish(job, cell, state, emit, begun)
 
 
@@ -175,7 +143,7 @@ def _build(job: Job, cell: Cell, emit: Emit, begun: float) -> None:
     )
 
 
-def _train(job: Job, cell: Cell, state: FakeState, emit: Emit, stop: _StopFlag, saved: list[EpochFinished]) -> None:
+def _train(job: Job, cell: Cell, state: FakeState, emit: Emit, saved: list[EpochFinished]) -> None:
     epoch, entered = 0, 0
     for stage, plan in enumerate(cell.stages, start=1):
         for stage_epoch in range(1, plan.epochs + 1):
@@ -186,13 +154,13 @@ def _train(job: Job, cell: Cell, state: FakeState, emit: Emit, stop: _StopFlag, 
                 entered = stage
                 faults.point("stage")
                 _tell_stage(cell, stage, state, emit)
-            told = _epoch(cell, state, stage, epoch, stage_epoch, emit, stop)
+            told = _epoch(cell, state, stage, epoch, stage_epoch, emit)
             state.history.append(told)
             checkpoint(job, cell, state, emit, saved)
             emit(told)
             faults.point("epoch.sent")
             if math.isnan(told.train_loss):
-                raise _DivergedError(epoch)
+                raise DivergedError(epoch, 1)
         if entered == stage and stage in job.stored_stages:
             emit(StageStored(stage, store_stage(job, stage, state, emit)))
     if not entered:
@@ -205,20 +173,18 @@ def _tell_stage(cell: Cell, stage: int, state: FakeState, emit: Emit) -> None:
     emit(StageStarted(stage, epochs, PARAMETERS, shared_epochs=state.taken, shared_seconds=seconds))
 
 
-def _epoch(
-    cell: Cell, state: FakeState, stage: int, epoch: int, stage_epoch: int, emit: Emit, stop: _StopFlag
-) -> EpochFinished:
+def _epoch(cell: Cell, state: FakeState, stage: int, epoch: int, stage_epoch: int, emit: Emit) -> EpochFinished:
     length = _epoch_seconds(cell)
     begun = time.perf_counter()
     for batch in range(1, BATCHES + 1):
-        stop.check()
+        interrupt.check()
         faults.point("batch")
         if batch == 1:
-            _wait_at_gate(epoch, stop)
+            _wait_at_gate(epoch)
         time.sleep(length / BATCHES)
         if batch == 1 or length > 1:
             emit(Progress(stage, epoch, batch, BATCHES))
-    stop.check()
+    interrupt.check()
     seconds = time.perf_counter() - begun
     state.weights = _step(state.weights, cell, epoch)
     loss, accuracy = _measure(state.weights)
@@ -246,9 +212,9 @@ def _epoch(
     )
 
 
-def _wait_at_gate(epoch: int, stop: _StopFlag) -> None:
+def _wait_at_gate(epoch: int) -> None:
     number, _, file = os.environ.get("BENCH_FAKE_GATE", "").partition(":")
-    while number == str(epoch) and not stop.is_set and not Path(file).exists():
+    while number == str(epoch) and not interrupt.is_requested() and not Path(file).exists():
         time.sleep(0.01)
 
 

@@ -25,6 +25,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 
 _reached: Counter[str] = Counter()
 
@@ -62,12 +63,8 @@ def _is_first(number: int) -> bool:
 def _perform(action: str) -> None:
     name, _, argument = action.partition(":")
     if name == "raise":
-        raise getattr(builtins, argument)(f"fault point: {argument}")
+        _raise(getattr(builtins, argument), f"fault point: {argument}")
     _ACTIONS[name]()
-
-
-def _signal_self(number: int) -> Callable[[], None]:
-    return lambda: os.kill(os.getpid(), number)
 
 
 def _hang() -> None:
@@ -78,10 +75,6 @@ def _hang() -> None:
 def _spin() -> None:
     # One bytecode that takes hours and never lets another thread or a signal handler run.
     _ = 10 ** (10**8)
-
-
-def _deep() -> None:
-    hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1)
 
 
 def _hog() -> None:
@@ -103,7 +96,7 @@ def _half() -> None:
         with contextlib.suppress(OSError):
             if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
                 os.write(descriptor, b'{"event": "EpochFinis')
-    os.kill(os.getpid(), signal.SIGSTOP)
+    signal.raise_signal(signal.SIGSTOP)
 
 
 def _deaf() -> None:
@@ -116,37 +109,27 @@ def _junk() -> None:
         os.write(2, b"\xff\x00junk\n" * (1 << 17))
 
 
-def _leave_child() -> None:
-    os.posix_spawn(sys.executable, [sys.executable, "-c", "import time; time.sleep(60)"], os.environ)
-
-
-def _full() -> None:
-    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-
-
-def _lose_gpu() -> None:
-    raise RuntimeError("CUDA_ERROR_ILLEGAL_ADDRESS: fault point")
-
-
-def _fill_gpu() -> None:
-    raise RuntimeError("RESOURCE_EXHAUSTED: Out of memory while trying to allocate: fault point")
+def _raise(kind: type[Exception], *arguments: object) -> None:
+    raise kind(*arguments)
 
 
 _ACTIONS: dict[str, Callable[[], object]] = {
-    "kill9": _signal_self(signal.SIGKILL),
-    "stop": _signal_self(signal.SIGSTOP),
+    "kill9": partial(signal.raise_signal, signal.SIGKILL),
+    "stop": partial(signal.raise_signal, signal.SIGSTOP),
     "segv": lambda: ctypes.string_at(0),
     "exit": lambda: os._exit(0),
     "hang": _hang,
     "gorge": _gorge,
     "half": _half,
     "spin": _spin,
-    "deep": _deep,
+    "deep": lambda: hashlib.pbkdf2_hmac("sha256", b"", b"", 2**31 - 1),
     "hog": _hog,
     "deaf": _deaf,
-    "child": _leave_child,
+    "child": lambda: os.posix_spawn(sys.executable, [sys.executable, "-c", "import time; time.sleep(60)"], os.environ),
     "junk": _junk,
-    "enospc": _full,
-    "lost": _lose_gpu,
-    "full_gpu": _fill_gpu,
+    "enospc": partial(_raise, OSError, errno.ENOSPC, os.strerror(errno.ENOSPC)),
+    "lost": partial(_raise, RuntimeError, "CUDA_ERROR_ILLEGAL_ADDRESS: fault point"),
+    "full_gpu": partial(
+        _raise, RuntimeError, "RESOURCE_EXHAUSTED: Out of memory while trying to allocate: fault point"
+    ),
 }

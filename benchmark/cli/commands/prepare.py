@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-import selectors
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -14,10 +11,6 @@ from benchmark.cli import verbosity
 from benchmark.cli.options import MatrixRequest, matrix_options, verb
 from benchmark.cli.start_run import display, run_options
 from benchmark.errors import UserError
-
-if TYPE_CHECKING:
-    from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.run_options import RunOptions
 
 
 @verb("prepare")
@@ -34,38 +27,15 @@ def command(matrix: MatrixRequest, manual_dir: Path | None, offline: bool) -> No
 
     `bench run` does the same for what is missing; this makes it a step of its own, for machines that train offline.
     """
+    from benchmark.scheduling.programs.preparation import prepare_all
+
     plan = matrix.load()
     options = run_options(layout.DATABASE, None, offline=offline, manual_directory=manual_dir)
-    problems, datasets, weights = _prepare(plan, options)
+    with display() as shown:
+        problems, datasets, weights = prepare_all(
+            plan.cells, options, verbosity.inform, shown.preparing, lambda name: verbosity.inform(f"ready: {name}")
+        )
     if problems:
         raise UserError("\n".join(problems))
     and_weights = f" and {units.plural(weights, 'weights file')}" if weights else ""
     verbosity.inform(f"{units.plural(datasets, 'dataset')}{and_weights} ready")
-
-
-def _prepare(plan: Plan, options: RunOptions) -> tuple[list[str], int, int]:
-    """Make ready what is missing, several at once; returns what went wrong, and how many datasets and weights there are."""
-    from benchmark import machine
-    from benchmark.scheduling.processes.slots import Slots
-    from benchmark.scheduling.programs.preparation import PROGRESS_SECONDS, Preparations
-
-    problems: list[str] = []
-    with contextlib.ExitStack() as stack:
-        selector = stack.enter_context(selectors.DefaultSelector())
-        preparations = Preparations(
-            plan.cells,
-            options,
-            selector,
-            lambda _, problem: problems.append(problem),
-            lambda name: verbosity.inform(f"ready: {name}"),
-        )
-        stack.callback(preparations.close)
-        with display() as shown:
-            slots = Slots(machine.available_cores(), (), None)
-            preparations.start(slots, verbosity.inform)
-            while selector.get_map():
-                for key, _ in selector.select(PROGRESS_SECONDS):
-                    key.data()
-                preparations.start(slots, verbosity.inform)
-                preparations.report(shown.preparing)
-    return list(filter(None, problems)), preparations.datasets, preparations.weights

@@ -26,7 +26,6 @@ class RunningCell:
 
     Attributes:
         label, brief: What it is called, in full and where there is little room.
-        attempt: Number of the try, from 1.
         started: When, on the board's clock.
         stage, epoch: Counted from 1; 0 before the first one.
         batch, batches: Within the epoch.
@@ -36,7 +35,6 @@ class RunningCell:
     cell: Cell
     label: str
     brief: str
-    attempt: int
     started: float
     stage: int = 0
     epoch: int = 0
@@ -109,13 +107,13 @@ class Board:
         self.started = self.clock()
         self._update_forecast()
 
-    def start(self, cell: Cell, attempt: int) -> RunningCell:
+    def start(self, cell: Cell) -> RunningCell:
         """Add a running cell."""
         if cell.cell_id in self.idle:
             # it was expected to keep its result, but its parent came to other weights
             self.idle.remove(cell.cell_id)
             self.total += 1
-        running = RunningCell(cell, cell_label(cell, self.axes), brief_label(cell, self.axes), attempt, self.clock())
+        running = RunningCell(cell, cell_label(cell, self.axes), brief_label(cell, self.axes), self.clock())
         self.running[cell.cell_id] = running
         self._update_forecast()
         return running

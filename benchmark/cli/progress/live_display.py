@@ -22,7 +22,7 @@ from benchmark.text import headline, one_line
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.run_options import AttemptFacts, Forecast, RunSummary
+    from benchmark.scheduling.run_options import Forecast, RunSummary
 
 MARKS: dict[str, tuple[str, str]] = {
     Status.COMPLETED: ("✓", "green"),
@@ -115,8 +115,9 @@ class LiveDisplay:
         self.board.begin(plan, idle, forecast)
         self.live.start()
 
-    def cell_started(self, cell: Cell, attempt: AttemptFacts) -> None:
-        self.board.start(cell, attempt.number)
+    def cell_started(self, cell: Cell, attempt: int) -> None:
+        del attempt
+        self.board.start(cell)
 
     def progress(self, cell: Cell, event: Event) -> None:
         self.board.see(cell, event)

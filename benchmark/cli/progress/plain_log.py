@@ -16,7 +16,7 @@ from benchmark.text import headline, one_line
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.run_options import AttemptFacts, Forecast, RunSummary
+    from benchmark.scheduling.run_options import Forecast, RunSummary
 
 LINE_SECONDS = 2.0
 """The least time between two lines about a cell's epochs, or a preparation: thousands of short epochs must not fill a log."""
@@ -42,9 +42,9 @@ class PlainLog:
         expected = "" if left is None else f", about {units.seconds(left)}"
         self._line(f"run {run_id}: {units.plural(self.board.total, 'cell')} to do{expected}")
 
-    def cell_started(self, cell: Cell, attempt: AttemptFacts) -> None:
-        running = self.board.start(cell, attempt.number)
-        again = f" (attempt {attempt.number})" if attempt.number > 1 else ""
+    def cell_started(self, cell: Cell, attempt: int) -> None:
+        running = self.board.start(cell)
+        again = f" (attempt {attempt})" if attempt > 1 else ""
         self._line(f"{running.label}: started{again}")
         self._line_written_at[cell.cell_id] = self.board.clock()
 

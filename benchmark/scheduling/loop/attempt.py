@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -14,7 +12,7 @@ from benchmark.scheduling.decisions.verdicts import Evidence, Result
 from benchmark.scheduling.loop.disturbance import LoadReading
 from benchmark.scheduling.loop.stall import StallDetector
 from benchmark.scheduling.processes import guardian
-from benchmark.scheduling.processes.guarded_process import GuardedProcess
+from benchmark.scheduling.processes.guarded_process import GuardedProcess, log_tail
 from benchmark.scheduling.processes.slots import Grant
 
 DUMP_SECONDS = 1.0
@@ -169,10 +167,8 @@ class Attempt:
 
     def log_tail(self) -> str | None:
         """The end of the worker's output; None when it said nothing."""
-        tail = b""
-        for name in (layout.LOG, layout.OLD_LOG):
-            with contextlib.suppress(OSError):
-                tail = _tail(self.directory / name, LOG_TAIL_BYTES - len(tail)) + tail
+        tail = log_tail(self.directory / layout.LOG, LOG_TAIL_BYTES)
+        tail = log_tail(self.directory / layout.OLD_LOG, LOG_TAIL_BYTES - len(tail)) + tail
         return tail.decode(errors="replace") or None
 
     def close(self) -> None:
@@ -180,11 +176,3 @@ class Attempt:
         if self.process.exited is None:
             self.process.kill_group()
         self.process.close()
-
-
-def _tail(path: Path, size: int) -> bytes:
-    if size <= 0:
-        return b""
-    with path.open("rb") as log:
-        log.seek(max(0, log.seek(0, os.SEEK_END) - size))
-        return log.read(size)

@@ -94,7 +94,9 @@ class RunContext:
         self.selector = selectors.DefaultSelector()
         self.selector.register(signals.fd, selectors.EVENT_READ, signals.drain)
         self.launcher = Launcher(options.isolation, self.selector, self.note)
-        self.preparations = Preparations(cells, options, self.selector, self._prepared)
+        self.preparations = Preparations(
+            cells, options, self.selector, lambda affected, problem: self.unprepared.append((affected, problem))
+        )
 
     def close(self) -> None:
         """Ends everything that still runs; nothing of this run is alive afterwards."""
@@ -122,10 +124,6 @@ class RunContext:
         yield from self.preparations.pids
         for attempt in self.running.values():
             yield from attempt.process.pids
-
-    def _prepared(self, cells: set[str], problem: str) -> None:
-        if problem:
-            self.unprepared.append((cells, problem))
 
 
 def resources_of(cell: Cell) -> Hashable:

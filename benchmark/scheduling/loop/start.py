@@ -15,7 +15,6 @@ from benchmark.scheduling.loop.stall import StallDetector
 from benchmark.scheduling.processes.guarded_process import GuardedProcess
 from benchmark.scheduling.processes.slots import Grant
 from benchmark.scheduling.processes.worker_order import worker_order
-from benchmark.scheduling.run_options import AttemptFacts
 
 LAUNCHES = 3
 """How often an attempt is launched in vain before the run gives up."""
@@ -78,14 +77,13 @@ def _launch(run: RunContext, launch: PendingLaunch) -> None:
         run.pending.append(launch)
         run.recorder.error = StorageError(problem)
         return
-    isolation = run.launcher.isolation_of(cell)
     try:
         order = worker_order(
             cell,
             launch.grant,
             directory,
             data_directory=run.preparations.directory(cell),
-            isolation=isolation,
+            isolation=run.launcher.isolation_of(cell),
             allow_plugins=run.options.allow_plugins,
             attempt_id=launch.start.attempt_id,
             earlier_directories=[_directory(run, cell, number) for number in launch.start.earlier_attempt_ids],
@@ -101,7 +99,7 @@ def _launch(run: RunContext, launch: PendingLaunch) -> None:
     if process is None:
         run.pending.append(launch)
     else:
-        _watch(run, launch, directory, process, isolation)
+        _watch(run, launch, directory, process)
 
 
 def _make_directory(directory: Path, root: Path) -> str | None:
@@ -123,7 +121,7 @@ def _directory(run: RunContext, cell: Cell, attempt_id: int) -> Path:
     return layout.attempt_folder(run.options.artifacts_root.absolute(), cell.cell_id, attempt_id)
 
 
-def _watch(run: RunContext, launch: PendingLaunch, directory: Path, process: GuardedProcess, isolation: str) -> None:
+def _watch(run: RunContext, launch: PendingLaunch, directory: Path, process: GuardedProcess) -> None:
     now = time.monotonic()
     attempt = Attempt(
         cell=launch.cell,
@@ -141,16 +139,7 @@ def _watch(run: RunContext, launch: PendingLaunch, directory: Path, process: Gua
     run.breaker.started = run.breaker.started or now
     process.listen(run.selector, attempt)
     if attempt.launches == 1:
-        facts = AttemptFacts(
-            attempt_id=attempt.attempt_id,
-            number=launch.start.number,
-            isolation=isolation,
-            cores=launch.grant.cores,
-            gpu=launch.grant.gpu,
-            directory=directory,
-            resumes=bool(launch.start.earlier_attempt_ids),
-        )
-        run.observer.tell("cell_started", launch.cell, facts)
+        run.observer.tell("cell_started", launch.cell, launch.start.number)
 
 
 def _wait_for_processes(run: RunContext, reason: str) -> None:

@@ -9,7 +9,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -124,36 +124,38 @@ def worker_event(line: bytes) -> Event:
     return event
 
 
-def start_guarded(command: Sequence[str], environment: Mapping[str, str], log_path: Path) -> GuardedProcess:
-    """Starts a program that is no worker under a guardian of its own: it dies with this process, its output is kept.
-
-    Raises:
-        OSError: No descriptors or no processes are left.
-    """
-    return start_guardian(lambda _: list(command), environment, str(log_path))
+def log_tail(path: Path, size_bytes: int) -> bytes:
+    """The end of a log, of at most this size; empty when it cannot be read."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, log.seek(0, os.SEEK_END) - size_bytes))
+            return log.read(max(size_bytes, 0))
+    except OSError:
+        return b""
 
 
 def start_guardian(
-    command: Callable[[int], list[str]], environment: Mapping[str, str], log_path: str, stdin: bytes = b""
+    command: Sequence[str], environment: Mapping[str, str], log_path: str | Path, order: bytes = b""
 ) -> GuardedProcess:
-    """Starts a fresh interpreter as guardian, which executes a command as its worker.
+    """Starts a fresh interpreter as guardian, which executes a command: it dies with this process, its output is kept.
 
     Args:
-        command: The command line, given the descriptor on which the worker tells its events.
+        command: The command line.
         environment: Of both processes, whole.
-        log_path: Where the worker's output goes.
-        stdin: What the worker reads on its standard input.
+        log_path: Where the output of the command goes.
+        order: What a worker reads on its standard input. It is told the descriptor of its events as the last argument.
 
     Raises:
         OSError: No descriptors or no processes are left.
     """
-    with new_pipes() as (ours, theirs), tempfile.TemporaryFile() as order:
-        order.write(stdin)
-        order.seek(0)
+    with new_pipes() as (ours, theirs), tempfile.TemporaryFile() as stdin:
+        stdin.write(order)
+        stdin.seek(0)
         numbers = [str(number) for number in theirs]
+        events = numbers[-1:] if order else []
         ours.popen = subprocess.Popen(
-            [sys.executable, "-I", "-S", guardian.__file__, *numbers, log_path, *command(theirs[-1])],
-            stdin=order,
+            [sys.executable, "-I", "-S", guardian.__file__, *numbers, str(log_path), *command, *events],
+            stdin=stdin,
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             pass_fds=theirs,

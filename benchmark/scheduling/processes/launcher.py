@@ -67,7 +67,8 @@ class Launcher:
             OSError: No descriptors or no processes are left.
         """
         if self.isolation_of(cell) == "spawn":
-            process = start_guardian(_worker_command, order.environment, order.log_path, order.encode())
+            command = python_command("benchmark.scheduling.processes.worker_process")
+            process = start_guardian(command, order.environment, order.log_path, order.encode())
         elif self._is_outdated(order.backend):
             return None
         else:
@@ -85,16 +86,13 @@ class Launcher:
         """Gives up a template that has not finished its imports in time; `now` in monotonic seconds."""
         for template in list(self._templates.values()):
             if template.state == "starting" and now > template.started + IMPORT_SECONDS:
-                self._distrust(template, f"its imports took longer than {IMPORT_SECONDS:g} s")
+                self.distrust(template.backend, f"its imports took longer than {IMPORT_SECONDS:g} s")
 
-    def distrust(self, backend: str) -> None:
-        """Gives up a template that took an order and did nothing; the next order goes to a new one."""
-        if backend in self._templates:
-            self._distrust(self._templates[backend], "it took an order and did nothing")
-
-    def _distrust(self, template: Template, problem: str) -> None:
-        template.state, template.problem = "dead", problem
-        self._bury(template)
+    def distrust(self, backend: str, problem: str = "it took an order and did nothing") -> None:
+        """Gives up the template of a backend; the next order goes to a new one."""
+        if (template := self._templates.get(backend)) is not None:
+            template.state, template.problem = "dead", problem
+            self._bury(template)
 
     def close(self) -> None:
         for backend in list(self._templates):
@@ -142,7 +140,3 @@ class Launcher:
         if template is not None:
             self._selector.unregister(template.reader.fd)
             template.close()
-
-
-def _worker_command(events: int) -> list[str]:
-    return python_command("benchmark.scheduling.processes.worker_process", str(events))

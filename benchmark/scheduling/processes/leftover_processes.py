@@ -5,20 +5,13 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from benchmark import machine
 from benchmark.results.records import StaleAttempt
 
 
-def kill_leftovers(
-    leftovers: Iterable[StaleAttempt],
-    *,
-    boot_id: Callable[[], str] = machine.boot_id,
-    start_ticks: Callable[[int], int | None] = machine.process_start_ticks,
-    group_of: Callable[[int], int] = os.getpgid,
-    kill_group: Callable[[int, int], None] = os.killpg,
-) -> int:
+def kill_leftovers(leftovers: Iterable[StaleAttempt]) -> int:
     """Kills the process group of each worker that is provably still the recorded one.
 
     A process id alone proves nothing: after a reboot, or after enough processes, it is a stranger's. So boot, process
@@ -30,10 +23,11 @@ def kill_leftovers(
     killed = 0
     for leftover in leftovers:
         worker, guardian = leftover.worker_pid, leftover.guardian_pid
-        if worker is None or guardian is None or leftover.boot_id != boot_id():
+        if worker is None or guardian is None or leftover.boot_id != machine.boot_id():
             continue
         with contextlib.suppress(ProcessLookupError, PermissionError):
-            if start_ticks(worker) == leftover.worker_start_ticks and group_of(worker) == guardian:
-                kill_group(guardian, signal.SIGKILL)
+            started = machine.process_start_ticks(worker)
+            if started == leftover.worker_start_ticks and os.getpgid(worker) == guardian:
+                os.killpg(guardian, signal.SIGKILL)
                 killed += 1
     return killed

@@ -15,7 +15,7 @@ import sys
 import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
-from typing import NoReturn, Protocol, cast
+from typing import NoReturn
 
 from benchmark.catalog.backends import BACKENDS
 from benchmark.events import Event, Failed, Job, job_from_line, to_line
@@ -23,10 +23,6 @@ from benchmark.scheduling.processes.guardian import close_all_but, guard
 from benchmark.status import Cause
 
 _TRACEBACK_LIMIT = 64 << 10
-
-
-class _Entry(Protocol):
-    def __call__(self, job: Job, emit: Callable[[Event], None]) -> int: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,14 +66,14 @@ def work(order: Order, events: int) -> NoReturn:
 
 def _attempt(job: Job, backend: str, emit: Callable[[Event], None]) -> int:
     try:
-        module = importlib.import_module(BACKENDS[backend].entry)
-        return cast("_Entry", module.main)(job, emit)
+        code: int = importlib.import_module(BACKENDS[backend].entry).main(job, emit)
     except BaseException as error:  # noqa: BLE001  the last place where anything can be said about it
         text = traceback.format_exc()
         sys.stderr.write(text)
         cause = Cause.OOM if isinstance(error, MemoryError) else Cause.FAILED
         emit(Failed(cause, type(error).__name__, str(error)[:_TRACEBACK_LIMIT], text[-_TRACEBACK_LIMIT:]))
         return 1
+    return code
 
 
 def _write(events: int, line: bytes) -> None:

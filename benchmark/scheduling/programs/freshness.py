@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import selectors
 from collections.abc import Iterable
 from dataclasses import replace
 from functools import partial
 
-from benchmark import machine
 from benchmark.matrix.cell import Cell, Weights
-from benchmark.scheduling.processes.slots import Slots
-from benchmark.scheduling.programs.preparation import PROGRESS_SECONDS, Preparations
+from benchmark.scheduling.programs.preparation import prepare_all
 from benchmark.scheduling.run_options import GuardedObserver, RunOptions
 
 
@@ -26,18 +23,6 @@ def refresh(cells: Iterable[Cell], options: RunOptions, observer: GuardedObserve
         observer: Told what is prepared, and what cannot be: a result whose files are gone stands as it is.
     """
     cells = [replace(cell, weights=Weights("none")) for cell in cells]
-    ended: list[str] = []
-    with selectors.DefaultSelector() as selector:
-        preparations = Preparations(cells, options, selector, lambda _, problem: ended.append(problem))
-        slots = Slots(machine.available_cores(), (), None)
-        try:
-            preparations.start(slots, observer.note)
-            while selector.get_map():
-                for key, _ in selector.select(PROGRESS_SECONDS):
-                    key.data()
-                preparations.start(slots, observer.note)
-                preparations.report(partial(observer.tell, "preparing"))
-        finally:
-            preparations.close()
-    for problem in filter(None, ended):
+    problems, _, _ = prepare_all(cells, options, observer.note, partial(observer.tell, "preparing"))
+    for problem in problems:
         observer.note(f"finished results are taken as they are, for their data cannot be looked at: {problem}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
 import selectors
@@ -18,12 +17,12 @@ from benchmark.events import Exited
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.decisions.verdicts import signal_name
 from benchmark.scheduling.processes.environment import python_command, require_backends, worker_environment
-from benchmark.scheduling.processes.guarded_process import GuardedProcess, start_guarded
+from benchmark.scheduling.processes.guarded_process import GuardedProcess, log_tail, start_guardian
 
 COMMAND = python_command("benchmark.training.programs.predict")
 """Is given two paths: of the request, and of the answer that it writes."""
 
-_LOG_TAIL_CHARACTERS = 4 << 10
+_LOG_TAIL_BYTES = 4 << 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +113,7 @@ def ask(command: Sequence[str], request: Mapping[str, Any], backend: str, thread
         asked, answered, log = (Path(folder) / name for name in ("request.json", "answer.json", layout.LOG))
         asked.write_text(json.dumps(request), encoding="utf-8")
         environment = worker_environment(os.environ, backend, threads=threads, gpu=None)
-        exited = _wait(start_guarded([*command, str(asked), str(answered)], environment, log))
+        exited = _wait(start_guardian([*command, str(asked), str(answered)], environment, log))
         try:
             answer: Any = json.loads(answered.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -138,9 +137,7 @@ def _wait(process: GuardedProcess) -> Exited | None:
 
 
 def _explain(exited: Exited | None, log: Path) -> str:
-    words = ""
-    with contextlib.suppress(OSError):
-        words = log.read_text(encoding="utf-8", errors="replace").strip()[-_LOG_TAIL_CHARACTERS:]
+    words = log_tail(log, _LOG_TAIL_BYTES).decode(errors="replace").strip()
     ended = f" by {signal_name(exited.signal)}" if exited is not None and exited.signal else ""
     return f"the process that should have answered was ended{ended} without an answer" + (
         f":\n{words}" if words else ""

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from benchmark import layout
+from benchmark import layout, machine
 from benchmark.catalog.backends import trains
 from benchmark.catalog.cache import remarks
 from benchmark.catalog.cache_lock import CacheUse
@@ -21,7 +21,7 @@ from benchmark.events import Exited
 from benchmark.matrix.cell import Cell, Data
 from benchmark.scheduling.decisions.verdicts import signal_name
 from benchmark.scheduling.processes.environment import python_command, worker_environment
-from benchmark.scheduling.processes.guarded_process import GuardedProcess, start_guarded
+from benchmark.scheduling.processes.guarded_process import GuardedProcess, log_tail, start_guardian
 from benchmark.scheduling.processes.slots import Grant, Slots
 from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import Status
@@ -33,7 +33,7 @@ COMMAND = python_command("benchmark.training.programs.prepare")
 PROGRESS_SECONDS = 0.5
 """How often is asked how far a preparation has come."""
 
-_LOG_TAIL_CHARACTERS = 8 << 10
+_LOG_TAIL_BYTES = 8 << 10
 
 _ARGUMENT_LIMIT_BYTES = 100_000
 
@@ -61,10 +61,37 @@ class _Task:
     directory: Path | None = None
     told: bool = False
     state: Status = Status.PENDING
-    problem: str = ""
     process: GuardedProcess | None = None
     grant: Grant | None = None
     cells: set[str] = field(default_factory=set)
+
+
+def prepare_all(
+    cells: Iterable[Cell],
+    options: RunOptions,
+    note: Callable[[str], None],
+    tell: Callable[[Mapping[str, str]], object],
+    finished: Callable[[str], object] = lambda _: None,
+) -> tuple[list[str], int, int]:
+    """Prepares what cells need, on all cores, and waits for it; the arguments are those of `Preparations` and its methods.
+
+    Returns:
+        What went wrong, and how many datasets and files of published weights the cells need.
+    """
+    problems: list[str] = []
+    with selectors.DefaultSelector() as selector:
+        preparations = Preparations(cells, options, selector, lambda _, problem: problems.append(problem), finished)
+        slots = Slots(machine.available_cores(), (), None)
+        try:
+            preparations.start(slots, note)
+            while selector.get_map():
+                for key, _ in selector.select(PROGRESS_SECONDS):
+                    key.data()
+                preparations.start(slots, note)
+                preparations.report(tell)
+        finally:
+            preparations.close()
+    return problems, preparations.datasets, preparations.weights
 
 
 class Preparations:
@@ -74,7 +101,7 @@ class Preparations:
         cells: Those that will run.
         options: Where the cache lies, and whether anything may be fetched.
         selector: Calls back when a preparation ends.
-        ended: Called with the ids of the cells concerned and the problem ("" for none).
+        failed: Called with the ids of the cells concerned and the problem.
         finished: Called with the name of what has been made ready.
     """
 
@@ -83,12 +110,12 @@ class Preparations:
         cells: Iterable[Cell],
         options: RunOptions,
         selector: selectors.BaseSelector,
-        ended: Callable[[set[str], str], None],
+        failed: Callable[[set[str], str], object],
         finished: Callable[[str], object] = lambda _: None,
     ) -> None:
         self._options = options
         self._selector = selector
-        self._ended = ended
+        self._failed = failed
         self._finished = finished
         self._logs = tempfile.TemporaryDirectory(prefix="bench-")
         self._cache_use = CacheUse(options.cache_root)
@@ -126,7 +153,7 @@ class Preparations:
         now = time.monotonic()
         if now - self._reported >= PROGRESS_SECONDS if running else self._reported:
             self._reported = now if running else 0.0
-            tell({task.name: _progress_in(_tail(task.log_path)) for task in running})
+            tell({task.name: _progress_in(_log_of(task)) for task in running})
 
     @property
     def pids(self) -> list[int]:
@@ -204,7 +231,7 @@ class Preparations:
         processes = {"processes": len(grant.cores)} if len(grant.cores) > 1 else {}
         command = [*COMMAND, _argument({**task.wish, **processes}, task.log_path.with_suffix(".json"))]
         environment = worker_environment(os.environ, "tensorflow", threads=1, gpu=None)
-        task.process = start_guarded(command, environment, task.log_path)
+        task.process = start_guardian(command, environment, task.log_path)
         task.grant, task.state = grant, Status.RUNNING
         report = task.process.report
         self._selector.register(report.fd, selectors.EVENT_READ, lambda: self._hear(task, slots, note))
@@ -219,18 +246,18 @@ class Preparations:
         self._let_go(task)
         slots.give(task.grant)
         done = exited is not None and exited.exit_code == 0 and exited.signal == 0
-        task.state = Status.COMPLETED if done else Status.FAILED
-        task.problem = "" if done else self._explain(task, exited)
+        problem = "" if done else self._explain(task, exited)
         if task.data is not None:
             # a TFDS dataset that was built only now has another one
             task.directory = self._options.directories.of(task.data)
         if done and task.directory is not None and not (task.directory / layout.META).exists():
-            done, task.state = False, Status.FAILED
-            task.problem = f"the files of {task.name} changed when the run had begun; run again when they rest"
-        if done:
+            problem = f"the files of {task.name} changed when the run had begun; run again when they rest"
+        task.state = Status.FAILED if problem else Status.COMPLETED
+        if problem:
+            self._failed(task.cells, problem)
+        else:
             self._finished(task.name)
             _tell_remarks(task, note)
-        self._ended(task.cells, task.problem)
 
     def _let_go(self, task: _Task) -> None:
         if task.process is not None:
@@ -239,7 +266,7 @@ class Preparations:
             task.process = None
 
     def _explain(self, task: _Task, exited: Exited | None) -> str:
-        words = _tail(task.log_path).strip()
+        words = _log_of(task).strip()
         if exited is not None and exited.signal:
             return f"preparing {task.name} was ended by {signal_name(exited.signal)}\n{words}"
         if (problem := _error_in(words)) is not None:
@@ -278,13 +305,8 @@ def _error_in(output: str) -> str | None:
         return None
 
 
-def _tail(path: Path) -> str:
-    try:
-        with path.open("rb") as file:
-            file.seek(max(0, path.stat().st_size - _LOG_TAIL_CHARACTERS))
-            return file.read().decode(errors="replace")
-    except OSError:
-        return ""
+def _log_of(task: _Task) -> str:
+    return log_tail(task.log_path, _LOG_TAIL_BYTES).decode(errors="replace")
 
 
 def _progress_in(output: str) -> str:

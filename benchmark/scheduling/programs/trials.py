@@ -119,7 +119,7 @@ class TrialRunner:
         self._launcher = Launcher(options.isolation, self._selector, note)
         self._problems: dict[str, str] = {}
         self._cells = [orphaned(cell) for cell in cells]
-        self._preparations = Preparations(self._cells, options, self._selector, self._prepared)
+        self._preparations = Preparations(self._cells, options, self._selector, self._not_prepared)
         self._folder = tempfile.TemporaryDirectory(prefix="bench-")
         self._count = 0
 
@@ -194,9 +194,8 @@ class TrialRunner:
                 possible.append(cell)
         return outcomes, possible
 
-    def _prepared(self, cells: set[str], problem: str) -> None:
-        if problem:
-            self._problems.update(dict.fromkeys(cells, problem))
+    def _not_prepared(self, cells: set[str], problem: str) -> None:
+        self._problems.update(dict.fromkeys(cells, problem))
 
     # ---- processes
 
