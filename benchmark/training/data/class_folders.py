@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +21,7 @@ from benchmark.catalog.image_folders import (
 from benchmark.layout import array_file
 from benchmark.training.data.decoding import DAMAGED, TRANSPARENT, decode_images, problem_of
 from benchmark.training.data.images import WHITE
-from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
+from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test, new_images
 from benchmark.training.process.failures import DataError
 
 _SHOWN = 5
@@ -146,12 +145,7 @@ def _damage_message(damaged: Sequence[Path], request: DatasetRequest) -> list[st
 
 def _write(files: Sequence[_ImageFile], part: str, request: DatasetRequest, directory: Path) -> NDArray[np.uint8]:
     """Writes images and labels of one part; returns what has become of each image, see `decode_images`."""
-    place = array_file(directory, f"{part}_images")
-    array = np.lib.format.open_memmap(place, "w+", np.uint8, (len(files), *request.shape))
-    if hasattr(os, "posix_fallocate"):
-        # writing a mapped page that a full disk has no room for would end the process
-        with place.open("r+b") as file:
-            os.posix_fallocate(file.fileno(), 0, place.stat().st_size)
+    array = new_images(directory, part, len(files), request)
     states = decode_images([file.path for file in files], array, request, f"{part} images")
     array.flush()
     np.save(array_file(directory, f"{part}_labels"), np.array([file.label for file in files], dtype=np.int32))

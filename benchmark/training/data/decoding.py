@@ -74,7 +74,11 @@ def decode_images(
             _, status = os.waitpid(children[-1], 0)
             children.pop()
             if status:
-                raise DataError(_ended(os.waitstatus_to_exitcode(status)))
+                code = os.waitstatus_to_exitcode(status)
+                how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
+                raise DataError(
+                    f"a process that decoded images {how}, maybe for want of memory; nothing was kept, so run again"
+                )
     finally:
         for child in children:
             os.kill(child, signal.SIGKILL)
@@ -106,8 +110,3 @@ def _forked(decode: Callable[[int], None], rank: int) -> int:
     finally:
         # what the parent holds open must not be closed, flushed or removed twice
         os._exit(code)
-
-
-def _ended(code: int) -> str:
-    how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
-    return f"a process that decoded images {how}, maybe for want of memory; nothing was kept, so run again"

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from benchmark import layout
 from benchmark.catalog.npz_headers import DAMAGE
 from benchmark.training.data.images import resize_array
-from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
+from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test, new_images
 from benchmark.training.process.failures import DataError
 
 _OVERSHOOT = 0.1
@@ -172,9 +172,7 @@ def _class_names(request: DatasetRequest, count: int) -> list[str]:
 def _write(
     directory: Path, part: str, images: NDArray[Any], labels: NDArray[np.int32], request: DatasetRequest, scale: int
 ) -> None:
-    array = np.lib.format.open_memmap(
-        layout.array_file(directory, f"{part}_images"), "w+", np.uint8, (len(images), *request.shape)
-    )
+    array = new_images(directory, part, len(images), request)
     for index, image in enumerate(images):
         eight_bits = image if image.dtype == np.uint8 else np.rint(image * float(scale)).clip(0, 255).astype(np.uint8)
         array[index] = resize_array(eight_bits, request.image_size, request.channels)

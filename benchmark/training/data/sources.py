@@ -5,13 +5,16 @@ The sources are `digits.py`, `tfds.py`, `class_folders.py` and `npz.py`.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.layout import array_file
 from benchmark.training.process.failures import DataError
 
 TEST_FRACTION = 0.2
@@ -70,6 +73,20 @@ class SourceSummary:
 
     class_names: list[str]
     notes: tuple[str, ...] = ()
+
+
+def new_images(directory: Path, part: str, count: int, request: DatasetRequest) -> np.memmap[Any, np.dtype[np.uint8]]:
+    """The file for the images of a part, `train` or `test`, as an array [count, h, w, c] to be filled.
+
+    Raises:
+        OSError: There is no room: writing a mapped page that a full disk has no room for would end the process.
+    """
+    place = array_file(directory, f"{part}_images")
+    array = np.lib.format.open_memmap(place, "w+", np.uint8, (count, *request.shape))
+    if hasattr(os, "posix_fallocate"):
+        with place.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, place.stat().st_size)
+    return array
 
 
 def hold_out_test(

@@ -20,7 +20,7 @@ from filelock import FileLock
 from benchmark import layout
 from benchmark.catalog.facts import SOURCES
 from benchmark.files import sha256_of
-from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test
+from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test, new_images
 from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbidden_network
 
@@ -226,14 +226,14 @@ def _write_split(builder: Any, split: str, part: str, request: DatasetRequest, d
     def decoded(example: Any) -> Any:
         image = tf.io.decode_image(example[image_key], channels=channels, expand_animations=False)
         image.set_shape((None, None, channels))
-        image = _convert_color(tf.cast(image, tf.float32), channels, request.channels)
+        image = tf.cast(image, tf.float32)
+        if channels != request.channels:
+            image = (tf.image.rgb_to_grayscale if channels == 3 else tf.image.grayscale_to_rgb)(image)
         image = tf.image.resize(image, (request.image_size, request.image_size), antialias=True)
         return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8), example[label_key]
 
     count = builder.info.splits[split].num_examples
-    images = np.lib.format.open_memmap(
-        layout.array_file(directory, f"{part}_images"), "w+", np.uint8, (count, *request.shape)
-    )
+    images = new_images(directory, part, count, request)
     labels = np.full(count, -1, dtype=np.int32)
     filled = 0
     for x, y in encoded.map(decoded, num_parallel_calls=tf.data.AUTOTUNE).batch(_BATCH).prefetch(2).as_numpy_iterator():
@@ -252,14 +252,6 @@ def _write_split(builder: Any, split: str, part: str, request: DatasetRequest, d
         )
     images.flush()
     np.save(layout.array_file(directory, f"{part}_labels"), labels)
-
-
-def _convert_color(image: Any, channels: int, target_channels: int) -> Any:
-    import tensorflow as tf
-
-    if channels == target_channels:
-        return image
-    return tf.image.rgb_to_grayscale(image) if target_channels == 1 else tf.image.grayscale_to_rgb(image)
 
 
 @contextmanager

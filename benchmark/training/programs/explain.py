@@ -245,19 +245,14 @@ def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
 
 @dataclass(frozen=True, slots=True)
 class _Explained:
-    """An explained image.
+    """An image, the class that was explained, and the evidence for it and for the true one.
 
-    Attributes:
-        input: The image.
-        shown: The class that was explained.
-        probabilities: Of all classes, [classes].
-        maps: By class, `shown` and the true one: maps [h, w] at the size of the image, 0..1.
+    The maps [h, w] have the size of the image, with values 0..1.
     """
 
     input: _InputImage
     shown: int
-    probabilities: NDArray[np.float32]
-    maps: Mapping[int, Map]
+    evidence: ClassEvidence
 
 
 def _explain(explainer: Explainer, image: _InputImage, chosen: int | None) -> _Explained:
@@ -269,7 +264,7 @@ def _explain(explainer: Explainer, image: _InputImage, chosen: int | None) -> _E
 
     evidence = explainer.explain(image.image, classes)
     maps = {label: upsample_map(grid_map, *image.image.shape[:2]) for label, grid_map in evidence.maps.items()}
-    return _Explained(image, shown(evidence.probabilities), evidence.probabilities, maps)
+    return _Explained(image, shown(evidence.probabilities), replace(evidence, maps=maps))
 
 
 def _write(path: Path, header: Mapping[str, Any], results: Sequence[_Explained]) -> None:
@@ -277,28 +272,28 @@ def _write(path: Path, header: Mapping[str, Any], results: Sequence[_Explained])
         "header": np.frombuffer(json.dumps(header).encode(), dtype=np.uint8),
         "labels": np.array([-1 if result.input.label is None else result.input.label for result in results]),
         "classes": np.array([result.shown for result in results]),
-        "probabilities": np.stack([result.probabilities for result in results]),
+        "probabilities": np.stack([result.evidence.probabilities for result in results]),
     }
     for number, result in enumerate(results):
         members[f"image_{number}"] = result.input.image
-        members[f"map_{number}"] = result.maps[result.shown]
+        members[f"map_{number}"] = result.evidence.maps[result.shown]
         if result.input.label not in {None, result.shown}:
-            members[f"truth_map_{number}"] = result.maps[result.input.label]
+            members[f"truth_map_{number}"] = result.evidence.maps[result.input.label]
     write_whole(path, lambda file: np.savez_compressed(file, allow_pickle=False, **members))
 
 
 def _summary(result: _Explained, names: Sequence[str]) -> dict[str, Any]:
-    predicted = int(result.probabilities.argmax())
-    evidence = result.maps[result.shown]
-    row, column = np.unravel_index(int(evidence.argmax()), evidence.shape)
+    probabilities, shown_map = result.evidence.probabilities, result.evidence.maps[result.shown]
+    predicted = int(probabilities.argmax())
+    row, column = np.unravel_index(int(shown_map.argmax()), shown_map.shape)
     return {
         "image": result.input.name,
         "label": None if result.input.label is None else names[result.input.label],
         "prediction": names[predicted],
-        "confidence": float(result.probabilities[predicted]),
+        "confidence": float(probabilities[predicted]),
         "class": names[result.shown],
-        "class_confidence": float(result.probabilities[result.shown]),
-        "peak": [int(row), int(column)] if evidence.any() else None,
+        "class_confidence": float(probabilities[result.shown]),
+        "peak": [int(row), int(column)] if shown_map.any() else None,
     }
 
 

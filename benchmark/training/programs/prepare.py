@@ -37,16 +37,24 @@ from benchmark.catalog.cache import PREPARATION_VERSION, absent_images_note, pre
 from benchmark.catalog.facts import prepared_size
 from benchmark.catalog.image_folders import some
 from benchmark.files import make_own_folder, publish_folder
+from benchmark.training.data.class_folders import prepare_folder
 from benchmark.training.data.digits import prepare_digits
 from benchmark.training.data.fingerprint import fingerprint_of, modified_ns
+from benchmark.training.data.npz import prepare_npz
 from benchmark.training.data.sources import DatasetRequest, SourceSummary
+from benchmark.training.data.tfds import available, prepare_tfds
 from benchmark.training.process.failures import EXIT_DATA_ERROR, DataError
 from benchmark.training.weights.imagenet import fetch
 
 _RECORDED_PACKAGES = ("numpy", "pillow", "scikit-learn", "tensorflow", "tensorflow-datasets")
 
-Prepare = Callable[[DatasetRequest, Path], SourceSummary]
-"""Writes the four arrays into a folder and returns their class names and notes."""
+_PREPARERS: dict[str, Callable[[DatasetRequest, Path], SourceSummary]] = {
+    "digits": prepare_digits,
+    "tfds:": prepare_tfds,
+    "folder:": prepare_folder,
+    "npz:": prepare_npz,
+}
+"""By kind of source: writes the four arrays into a folder and returns their class names and notes."""
 
 
 def prepare(source: str, image_size: int, color: str, cache_root: str | os.PathLike[str], **where_from: Any) -> Path:
@@ -73,8 +81,6 @@ def prepare(source: str, image_size: int, color: str, cache_root: str | os.PathL
     if is_complete(directory):
         return directory
     if source.startswith("tfds:"):
-        from benchmark.training.data.tfds import available
-
         # what was built only now has another state than what was not there
         available(request, directory.parent)
         directory = _place(request, cache_root)
@@ -114,7 +120,13 @@ def _build(request: DatasetRequest, directory: Path, cache_root: str | os.PathLi
     aside = directory.with_name(f".{directory.name}.{os.getpid()}.partial")
     aside.mkdir()
     try:
-        content = _preparer(request.source)(request, aside)
+        prepare_source = _PREPARERS.get("".join(request.source.partition(":")[:2]))
+        if prepare_source is None:
+            raise DataError(
+                f"unknown data source {request.source!r}: expected `digits`, `tfds:NAME`, `folder:PATH` or `npz:PATH`; "
+                "see `bench list datasets`"
+            )
+        content = prepare_source(request, aside)
         if _place(request, cache_root) != directory:
             raise DataError(
                 f"{request.location or request.source}: the files changed while they were read; run again when they rest"
@@ -124,27 +136,6 @@ def _build(request: DatasetRequest, directory: Path, cache_root: str | os.PathLi
         publish_folder(aside, directory)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
-
-
-def _preparer(source: str) -> Prepare:
-    if source == "digits":
-        return prepare_digits
-    if source.startswith("tfds:"):
-        from benchmark.training.data.tfds import prepare_tfds
-
-        return prepare_tfds
-    if source.startswith("folder:"):
-        from benchmark.training.data.class_folders import prepare_folder
-
-        return prepare_folder
-    if source.startswith("npz:"):
-        from benchmark.training.data.npz import prepare_npz
-
-        return prepare_npz
-    raise DataError(
-        f"unknown data source {source!r}: expected `digits`, `tfds:NAME`, `folder:PATH` or `npz:PATH`; see "
-        "`bench list datasets`"
-    )
 
 
 def _meta(request: DatasetRequest, directory: Path, content: SourceSummary) -> dict[str, Any]:
