@@ -14,6 +14,7 @@ from scheduling_plans import fake_cell
 from scheduling_runs import Listener, Place
 
 from benchmark.events import StagesTaken, StageStarted, StageStored
+from benchmark.files import sha256_of
 from benchmark.scheduling.decisions.queue import CellQueue
 from benchmark.scheduling.decisions.shared_stages import SharedStages
 
@@ -145,7 +146,9 @@ def test_a_cell_that_is_run_again_trains_again(place):
     place.run([TWO, FROZEN], jobs=1)
     left = place.artifacts / "stages"
     left.mkdir()
-    planted = SharedStages([TWO, FROZEN], (), (), place.artifacts).folders(TWO)[1] / "none"
+    planted = (
+        SharedStages([TWO, FROZEN], (), (), place.artifacts).folders(TWO)[1] / sha256_of(b'{"weights": null}')[:16]
+    )
     planted.mkdir(parents=True)
     (planted / "state.npz").write_text("of an earlier run")
     assert place.run([TWO, FROZEN], jobs=1, rerun=True).exit_code == 0

@@ -1,14 +1,13 @@
-"""What the fake worker keeps: its weights, its state after each epoch, and the ends of stages that cells share.
+"""What the fake worker keeps: its weights, and its state after each epoch as `training/artifacts` keeps states.
 
-Files are written with the fault points of `training/artifacts`, so that tests may break every write.
+Its other files are written with fault points too, so that tests may break every write.
 """
 
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -16,10 +15,12 @@ import numpy as np
 import numpy.typing as npt
 from numpy.random import default_rng
 
-from benchmark import faults, layout
-from benchmark.events import CheckpointFailed, EpochFinished, Event, Job, StagesTaken
-from benchmark.files import sha256_of, write_whole
+from benchmark import faults
+from benchmark.events import EpochFinished, Event, Job
+from benchmark.files import write_whole
 from benchmark.matrix.cell import Cell
+from benchmark.matrix.identity import TRAINING_VERSION
+from benchmark.training.artifacts.checkpoints import SharedEpochs, State, newest_state
 
 PARAMETERS = 64
 
@@ -32,92 +33,47 @@ class FakeState:
     """What an epoch leaves for the next one."""
 
     weights: Weights
-    history: list[EpochFinished]
-    taken: int = 0
+    history: list[EpochFinished] = field(default_factory=list)
+    shared: SharedEpochs = field(default_factory=SharedEpochs)
 
     @property
     def best(self) -> EpochFinished:
         return [epoch for epoch in self.history if epoch.improved][-1]
 
+    def packed(self, cell: Cell) -> State:
+        """As a state that `training/artifacts` keeps."""
+        last, weights = self.history[-1], {"weights": self.weights}
+        return State(
+            cell_id=cell.cell_id,
+            training_version=TRAINING_VERSION,
+            stage=last.stage,
+            stage_epoch=last.stage_epoch,
+            stage_done=last.stage_epoch == cell.stages[last.stage - 1].epochs,
+            callbacks={},
+            best={},
+            history=tuple(self.history),
+            weights=weights,
+            optimizer=[],
+            best_weights=weights,
+            shared=self.shared,
+        )
 
-def _start_weights(job: Job, cell: Cell) -> Weights:
-    if job.parent_weights is None:
-        return default_rng([cell.stream_seed("weights_seed")]).standard_normal(PARAMETERS)
-    with np.load(job.parent_weights, allow_pickle=False) as stored:
-        return np.asarray(stored["weights"], dtype=np.float64)
 
-
-def resumed_state(job: Job, cell: Cell) -> FakeState:
+def begin(job: Job, cell: Cell) -> FakeState:
     """The newest whole state of this cell among the attempts so far, or the beginning."""
-    for directory in (job.directory, *job.earlier_directories):
-        for name in (layout.STATE, layout.PREVIOUS_STATE):
-            state = _load(Path(directory) / name, cell.cell_id)
-            if state is not None:
-                return state
-    return FakeState(_start_weights(job, cell), [])
+    directories = map(Path, (job.directory, *job.earlier_directories))
+    state, _ = newest_state(directories, cell.cell_id, TRAINING_VERSION)
+    if state is not None:
+        return unpacked(state)
+    if job.parent_weights is None:
+        return FakeState(default_rng([cell.stream_seed("weights_seed")]).standard_normal(PARAMETERS))
+    with np.load(job.parent_weights, allow_pickle=False) as stored:
+        return FakeState(np.asarray(stored["weights"], dtype=np.float64))
 
 
-def checkpoint(job: Job, cell: Cell, state: FakeState, emit: Emit, saved: list[EpochFinished]) -> None:
-    """Writes the state after an epoch, and notes in `saved` what a resumed worker would know."""
-    try:
-        _save(Path(job.directory), cell.cell_id, state)
-    except OSError as error:
-        emit(CheckpointFailed(len(state.history), str(error)))
-    else:
-        saved[:] = state.history
-        faults.point("ckpt.done")
-
-
-def store_stage(job: Job, stage: int, state: FakeState, emit: Emit) -> bool:
-    """Leaves the end of a stage for other cells, as `training/artifacts/stored_stages.py` does."""
-    folder = _stored(job, stage)
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        _save(folder, folder.parent.name, FakeState(state.weights, state.history))
-    except OSError as error:
-        emit(CheckpointFailed(len(state.history), f"not stored for other cells: {error}"))
-        return False
-    return True
-
-
-def take_stages(job: Job, emit: Emit) -> FakeState | None:
-    """Where another cell ended the most stages of this one."""
-    for stages in sorted(map(int, job.shared_stages), reverse=True):
-        folder = _stored(job, stages)
-        state = _load(folder / layout.STATE, folder.parent.name)
-        if state is not None:
-            emit(StagesTaken(stages))
-            return FakeState(state.weights, state.history, len(state.history))
-        if (folder / layout.STATE).exists():
-            emit(CheckpointFailed(0, f"not begun from: {folder / layout.STATE} is damaged"))
-    return None
-
-
-def _stored(job: Job, stages: int) -> Path:
-    return Path(job.shared_stages[str(stages)]) / (job.parent_weights_sha256 or "none")[:16]
-
-
-def _save(directory: Path, cell_id: str, state: FakeState) -> None:
-    epochs = [asdict(epoch) for epoch in state.history]
-    header = {"cell_id": cell_id, "history": epochs, "taken": state.taken}
-    content = packed_arrays(weights=state.weights, header=np.array(json.dumps(header)))
-    content = bytes.fromhex(sha256_of(content)) + content
-    write_with_faults(directory / layout.STATE, content, "ckpt.write", keep_previous=directory / layout.PREVIOUS_STATE)
-
-
-def _load(path: Path, cell_id: str) -> FakeState | None:
-    try:
-        content = path.read_bytes()
-    except OSError:
-        return None
-    if sha256_of(content[32:]) != content[:32].hex():
-        return None
-    with np.load(io.BytesIO(content[32:]), allow_pickle=False) as stored:
-        header = json.loads(str(stored["header"]))
-        weights = np.asarray(stored["weights"], dtype=np.float64)
-    if header["cell_id"] != cell_id:
-        return None
-    return FakeState(weights, [EpochFinished(**epoch) for epoch in header["history"]], header["taken"])
+def unpacked(state: State) -> FakeState:
+    """What `FakeState.packed` made a state of."""
+    return FakeState(state.weights["weights"], list(state.history), state.shared)
 
 
 def packed_arrays(**arrays: npt.NDArray[Any]) -> bytes:
@@ -127,7 +83,7 @@ def packed_arrays(**arrays: npt.NDArray[Any]) -> bytes:
     return buffer.getvalue()
 
 
-def write_with_faults(path: Path, content: bytes, place: str, *, keep_previous: Path | None = None) -> None:
+def write_with_faults(path: Path, content: bytes, place: str) -> None:
     """As `files.write_whole`; `place` is its fault point, reached three times: empty, half written, whole."""
 
     def write(file: BinaryIO) -> None:
@@ -139,4 +95,4 @@ def write_with_faults(path: Path, content: bytes, place: str, *, keep_previous: 
         file.flush()
         faults.point(place)
 
-    write_whole(path, write, keep_previous=keep_previous)
+    write_whole(path, write)

@@ -23,6 +23,7 @@ from numpy.random import default_rng
 from benchmark import faults, layout
 from benchmark.events import (
     ArtifactWritten,
+    CheckpointFailed,
     Completed,
     Diverged,
     EpochFinished,
@@ -46,14 +47,14 @@ from benchmark.testing.fake_state import (
     Emit,
     FakeState,
     Weights,
-    checkpoint,
+    begin,
     packed_arrays,
-    resumed_state,
-    store_stage,
-    take_stages,
+    unpacked,
     write_with_faults,
 )
+from benchmark.training.artifacts.checkpoints import write_state
 from benchmark.training.artifacts.prediction_file import pack_predictions
+from benchmark.training.artifacts.stored_stages import StoredStages
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DivergedError, StopRequestedError, cause_of
 
@@ -108,16 +109,17 @@ def _try_out(job: Job, cell: Cell, seconds: float, emit: Emit, begun: float) -> 
 
 
 def _play(job: Job, cell: Cell, emit: Emit, saved: list[EpochFinished], begun: float) -> None:
-    state = resumed_state(job, cell)
+    state = begin(job, cell)
     _build(job, cell, emit, begun)
+    stored = StoredStages(job, cell.cell_id, {"weights": job.parent_weights_sha256}, emit)
     if state.history:
         emit(Resumed(len(state.history)))
-    else:
-        state = take_stages(job, emit) or state
+    elif taken := stored.load_longest():
+        state = unpacked(taken)
     for told in state.history:
         emit(replace(told, replayed=True))
     saved += state.history
-    _train(job, cell, state, emit, saved)
+    _train(job, cell, state, stored, emit, saved)
     _finish(job, cell, state, emit, begun)
 
 
@@ -143,7 +145,9 @@ def _build(job: Job, cell: Cell, emit: Emit, begun: float) -> None:
     )
 
 
-def _train(job: Job, cell: Cell, state: FakeState, emit: Emit, saved: list[EpochFinished]) -> None:
+def _train(
+    job: Job, cell: Cell, state: FakeState, stored: StoredStages, emit: Emit, saved: list[EpochFinished]
+) -> None:
     epoch, entered = 0, 0
     for stage, plan in enumerate(cell.stages, start=1):
         for stage_epoch in range(1, plan.epochs + 1):
@@ -155,22 +159,29 @@ def _train(job: Job, cell: Cell, state: FakeState, emit: Emit, saved: list[Epoch
                 faults.point("stage")
                 _tell_stage(cell, stage, state, emit)
             told = _epoch(cell, state, stage, epoch, stage_epoch, emit)
+            if math.isnan(told.train_loss):
+                emit(told)
+                raise DivergedError(epoch, 1)
             state.history.append(told)
-            checkpoint(job, cell, state, emit, saved)
+            try:
+                write_state(Path(job.directory), state.packed(cell))
+            except OSError as error:
+                emit(CheckpointFailed(epoch, str(error)))
+            else:
+                saved[:] = state.history
+                faults.point("ckpt.done")
             emit(told)
             faults.point("epoch.sent")
-            if math.isnan(told.train_loss):
-                raise DivergedError(epoch, 1)
-        if entered == stage and stage in job.stored_stages:
-            emit(StageStored(stage, store_stage(job, stage, state, emit)))
+        if entered == stage and (done := stored.offer(state.packed(cell))) is not None:
+            emit(StageStored(stage, done))
     if not entered:
         _tell_stage(cell, len(cell.stages), state, emit)
 
 
 def _tell_stage(cell: Cell, stage: int, state: FakeState, emit: Emit) -> None:
-    seconds = math.fsum(told.seconds for told in state.history[: state.taken])
+    shared = state.shared
     epochs = cell.stages[stage - 1].epochs
-    emit(StageStarted(stage, epochs, PARAMETERS, shared_epochs=state.taken, shared_seconds=seconds))
+    emit(StageStarted(stage, epochs, PARAMETERS, shared_epochs=shared.epochs, shared_seconds=shared.seconds))
 
 
 def _epoch(cell: Cell, state: FakeState, stage: int, epoch: int, stage_epoch: int, emit: Emit) -> EpochFinished:

@@ -299,23 +299,12 @@ class Trainer:
             self._writer.offer(state)
         except OSError as error:
             self._emit(CheckpointFailed(row.epoch, f"{type(error).__name__}: {error}"))
-        stored = self._store_if_needed(state)
+        stored = self._stored.offer(state)
         faults.point("ckpt.done")
         self._emit(replace(row, checkpoint_seconds=perf_counter() - began))
         if stored is not None:
             self._emit(StageStored(stage.number, stored))
         faults.point("epoch.sent")
-
-    def _store_if_needed(self, state: State) -> bool | None:
-        """Stores the end of a stage for other cells; whether that worked, and None where no cell waits for it."""
-        if not self._stored.is_needed(state):
-            return None
-        try:
-            self._stored.store(state)
-        except OSError as error:
-            self._emit(CheckpointFailed(state.epoch, f"not stored for other cells: {type(error).__name__}: {error}"))
-            return False
-        return True
 
     def _state(self, stage: _Stage, row: EpochFinished, weights: WeightArrays) -> State:
         return State(

@@ -94,8 +94,8 @@ class _Attempt:
 
     def run(self) -> None:
         runtime, dataset, network, digest = self._set_up()
-        stored = StoredStages(self._job, self._cell.cell_id, _circumstances(runtime, dataset, digest))
-        state = self._resumable_state(dataset) or self._shared_state(stored)
+        stored = StoredStages(self._job, self._cell.cell_id, _circumstances(runtime, dataset, digest), self._emit)
+        state = self._resumable_state(dataset) or stored.load_longest()
         writer = StateWriter(self._directory, state.epoch if state else 0)
         try:
             trainer = Trainer(self._cell, network, dataset, runtime, writer, stored, self._emit, state)
@@ -196,15 +196,6 @@ class _Attempt:
             self._emit(events.CheckpointFailed(state.epoch if state else 0, f"not resumed from: {reason}"))
         if state:
             self._emit(events.Resumed(state.epoch))
-        return state
-
-    def _shared_state(self, stored: StoredStages) -> State | None:
-        """The state in which another cell ended the first stages that both have in common."""
-        state, rejected = stored.load_longest()
-        for reason in rejected:
-            self._emit(events.CheckpointFailed(0, f"not begun from: {reason}"))
-        if state:
-            self._emit(events.StagesTaken(state.stage))
         return state
 
     def _complete(self, trainer: Trainer, network: Network, dataset: Dataset) -> None:

@@ -11,13 +11,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from benchmark import layout
-from benchmark.events import Job
+from benchmark.events import CheckpointFailed, Event, Job, StagesTaken
 from benchmark.files import sha256_of
 from benchmark.matrix.identity import TRAINING_VERSION
 from benchmark.training.artifacts.checkpoints import SharedEpochs, State, newest_state, write_state
@@ -33,45 +33,45 @@ class StoredStages:
         job: Names the folders, and which states to store there.
         cell_id: Of the cell.
         circumstances: What besides the cell determines the bits; must be JSON.
+        emit: Told what is taken, and what cannot be read or stored.
     """
 
-    def __init__(self, job: Job, cell_id: str, circumstances: Mapping[str, Any]) -> None:
+    def __init__(
+        self, job: Job, cell_id: str, circumstances: Mapping[str, Any], emit: Callable[[Event], object]
+    ) -> None:
         name = sha256_of(json.dumps(circumstances, sort_keys=True).encode())[:16]
         self._cell_id = cell_id
         self._folders = {int(stages): Path(folder) / name for stages, folder in job.shared_stages.items()}
         self._wanted = set(job.stored_stages)
+        self._emit = emit
 
-    def load_longest(self) -> tuple[State | None, list[str]]:
-        """The state after most stages, as one of this cell, and why others were rejected.
-
-        Where a state is damaged, this cell stores it again.
-        """
-        rejected: list[str] = []
+    def load_longest(self) -> State | None:
+        """The state after most stages, as one of this cell. Where one is damaged, this cell stores it again."""
         for stages, folder in sorted(self._folders.items(), reverse=True):
-            state, reasons = newest_state([folder], _owner(folder), TRAINING_VERSION)
-            rejected += reasons
-            if reasons:
+            state, rejected = newest_state([folder], _owner(folder), TRAINING_VERSION)
+            for reason in rejected:
                 self._wanted.add(stages)
+                self._emit(CheckpointFailed(0, f"not begun from: {reason}"))
             if state:
+                self._emit(StagesTaken(state.stage))
                 seconds = math.fsum([state.features.seconds, *(epoch.seconds for epoch in state.history)])
-                shared = SharedEpochs(len(state.history), seconds)
-                return replace(state, cell_id=self._cell_id, shared=shared), rejected
-        return None, rejected
+                return replace(state, cell_id=self._cell_id, shared=SharedEpochs(len(state.history), seconds))
+        return None
 
-    def is_needed(self, state: State) -> bool:
-        """Whether it is the end of a stage that other cells wait for."""
-        return state.stage_done and state.stage in self._wanted
-
-    def store(self, state: State) -> None:
-        """Stores the end of a stage for other cells.
-
-        Raises:
-            OSError: It cannot be stored: no room, no right to write.
-        """
+    def offer(self, state: State) -> bool | None:
+        """Stores the end of a stage for other cells; whether that worked, and None where no cell waits for it."""
+        if not state.stage_done or state.stage not in self._wanted:
+            return None
         folder = self._folders[state.stage]
-        folder.mkdir(parents=True, exist_ok=True)
-        _check_room(folder, state.size_bytes)
-        write_state(folder, replace(state, cell_id=_owner(folder), shared=SharedEpochs()))
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            _check_room(folder, state.size_bytes)
+            write_state(folder, replace(state, cell_id=_owner(folder), shared=SharedEpochs()))
+        except OSError as error:
+            reason = f"not stored for other cells: {type(error).__name__}: {error}"
+            self._emit(CheckpointFailed(state.epoch, reason))
+            return False
+        return True
 
 
 def _owner(folder: Path) -> str:
