@@ -31,7 +31,6 @@ def state(epochs=1, **changes):
     weights = {"conv1/kernel": np.arange(12.0, dtype=np.float32).reshape(3, 4), "conv1/bias": np.ones(4, np.float32)}
     usual = State(
         cell_id="a" * 20,
-        training_version=1,
         stage=1,
         stage_epoch=epochs,
         stage_done=False,
@@ -56,7 +55,7 @@ def same(left, right):
 
 
 def read(path):
-    return read_state(path, "a" * 20, 1)
+    return read_state(path, "a" * 20)
 
 
 def test_a_state_comes_back_as_it_was(tmp_path):
@@ -76,7 +75,7 @@ def test_the_state_before_stays_and_is_used_when_the_newest_is_damaged(tmp_path)
     write_state(tmp_path, state(1))
     write_state(tmp_path, state(2))
     (tmp_path / layout.STATE).write_bytes(b"half a fi")
-    found, refused = newest_state([tmp_path], "a" * 20, 1)
+    found, refused = newest_state([tmp_path], "a" * 20)
     assert found is not None
     assert found.epoch == 1
     assert "damaged" in refused[0]
@@ -87,16 +86,17 @@ def test_the_newest_attempt_comes_first_and_empty_ones_are_passed_over(tmp_path)
         (tmp_path / name).mkdir()
     write_state(tmp_path / "1", state(1))
     write_state(tmp_path / "2", state(2))
-    found, refused = newest_state([tmp_path / "3", tmp_path / "2", tmp_path / "1"], "a" * 20, 1)
+    found, refused = newest_state([tmp_path / "3", tmp_path / "2", tmp_path / "1"], "a" * 20)
     assert found is not None
     assert (found.epoch, refused) == (2, [])
 
 
 @pytest.mark.parametrize(("cell_id", "version"), [("b" * 20, 1), ("a" * 20, 2)])
-def test_a_state_of_another_cell_or_training_version_is_refused(cell_id, version, tmp_path):
+def test_a_state_of_another_cell_or_training_version_is_refused(cell_id, version, tmp_path, monkeypatch):
     write_state(tmp_path, state())
+    monkeypatch.setattr(checkpoints, "TRAINING_VERSION", version)
     with pytest.raises(UnusableStateError, match=r"belongs to cell a{20}, training version 1"):
-        read_state(tmp_path / layout.STATE, cell_id, version)
+        read_state(tmp_path / layout.STATE, cell_id)
 
 
 def test_a_state_of_a_version_that_knows_more_is_refused(tmp_path, monkeypatch):

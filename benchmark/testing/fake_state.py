@@ -19,7 +19,6 @@ from benchmark import faults
 from benchmark.events import EpochFinished, Event, Job
 from benchmark.files import write_whole
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.identity import TRAINING_VERSION
 from benchmark.training.artifacts.checkpoints import SharedEpochs, State, newest_state
 
 PARAMETERS = 64
@@ -45,7 +44,6 @@ class FakeState:
         last, weights = self.history[-1], {"weights": self.weights}
         return State(
             cell_id=cell.cell_id,
-            training_version=TRAINING_VERSION,
             stage=last.stage,
             stage_epoch=last.stage_epoch,
             stage_done=last.stage_epoch == cell.stages[last.stage - 1].epochs,
@@ -62,7 +60,7 @@ class FakeState:
 def begin(job: Job, cell: Cell) -> FakeState:
     """The newest whole state of this cell among the attempts so far, or the beginning."""
     directories = map(Path, (job.directory, *job.earlier_directories))
-    state, _ = newest_state(directories, cell.cell_id, TRAINING_VERSION)
+    state, _ = newest_state(directories, cell.cell_id)
     if state is not None:
         return unpacked(state)
     if job.parent_weights is None:

@@ -14,7 +14,6 @@ import keras
 from benchmark import faults
 from benchmark.events import CheckpointFailed, EpochFinished, Event, Progress, StageStarted, StageStored
 from benchmark.matrix.cell import Cell, Stage
-from benchmark.matrix.identity import TRAINING_VERSION
 from benchmark.training.artifacts.checkpoints import SharedEpochs, State, StateWriter
 from benchmark.training.artifacts.stored_stages import StoredStages
 from benchmark.training.augmentation import reseed
@@ -138,8 +137,7 @@ class Trainer:
         self.heartbeat = Heartbeat(emit)
         self.best = BestWeights(cell.keep, cell.monitor)
         self.history: list[EpochFinished] = []
-        self._steps: Steps | None = None
-        self._dataset = dataset
+        self._stage: _Stage | None = None
         self.features = FeatureUse()
         self._shared = SharedEpochs()
 
@@ -155,9 +153,8 @@ class Trainer:
         for number, spec in enumerate(self._cell.stages, 1):
             if last and (number < last.stage or (number == last.stage and last.stage_done)):
                 continue
-            stage = self._begin(number, spec, last if last and number == last.stage else None)
-            self._run_stage(stage)
-        if self._steps is None:
+            self._run_stage(self._begin(number, spec, last if last and number == last.stage else None))
+        if self._stage is None:
             self._emit_started(self._begin(len(self._cell.stages), self._cell.stages[-1], last))
 
     def test_inputs(self) -> tuple[Steps, ExampleSet]:
@@ -166,16 +163,16 @@ class Trainer:
         Features of the last stage serve weights of that stage only: an earlier one may have trained the layers that
         the last one freezes.
         """
-        assert self._steps is not None
+        assert self._stage is not None
         kept = self.history[self.best.epoch - 1]
-        if self._dataset is not self._images and kept.stage == len(self._cell.stages):
-            return self._steps, self._dataset.test
+        if self._stage.on_features and kept.stage == len(self._cell.stages):
+            return self._stage.steps, self._stage.dataset.test
         return self.steps_on_images(), self._images.test
 
     def steps_on_images(self) -> Steps:
         """Steps that predict for images: those of the last stage, or new ones where it trained on features."""
-        if self._steps is not None and self._dataset is self._images:
-            return self._steps
+        if self._stage is not None and not self._stage.on_features:
+            return self._stage.steps
         return stage_steps(self._cell, self._cell.stages[-1], self._network.core, self._network.core)[0]
 
     def _restore(self) -> None:
@@ -194,17 +191,18 @@ class Trainer:
         core, features = self._network.core, self._features_of(number, spec, state)
         if features:
             # random states are those of the whole network, so that the same numbers are drawn as on images
-            model, self._dataset, rest = core, features.dataset, features.rest
-            self._steps, optimizer = stage_steps(self._cell, spec, rest, rest, given=rest.inputs[0].dtype)
+            model, dataset, rest = core, features.dataset, features.rest
+            steps, optimizer = stage_steps(self._cell, spec, rest, rest, given=rest.inputs[0].dtype)
         else:
-            model, self._dataset = training_model(self._network, spec), self._images
-            self._steps, optimizer = stage_steps(self._cell, spec, model, core)
+            model, dataset = training_model(self._network, spec), self._images
+            steps, optimizer = stage_steps(self._cell, spec, model, core)
         callbacks = StageCallbacks(spec)
         if state:
             for variable, array in zip(optimizer.variables, state.optimizer, strict=True):
                 variable.assign(array)
             callbacks.restore(state.callbacks)
-        return _Stage(number, spec, callbacks, self._dataset, features is not None, model, optimizer, self._steps)
+        self._stage = _Stage(number, spec, callbacks, dataset, features is not None, model, optimizer, steps)
+        return self._stage
 
     def _features_of(self, number: int, spec: Stage, state: State | None) -> Features | None:
         if state and not state.on_features:
@@ -309,7 +307,6 @@ class Trainer:
     def _state(self, stage: _Stage, row: EpochFinished, weights: WeightArrays) -> State:
         return State(
             cell_id=self._cell.cell_id,
-            training_version=TRAINING_VERSION,
             stage=stage.number,
             stage_epoch=row.stage_epoch,
             stage_done=stage.callbacks.stopped or row.stage_epoch == stage.spec.epochs,

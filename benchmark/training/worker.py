@@ -24,7 +24,6 @@ from benchmark import events, faults, layout, machine
 from benchmark.catalog.facts import PLUGIN
 from benchmark.files import sha256_of, write_whole
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.identity import TRAINING_VERSION
 from benchmark.training.artifacts.checkpoints import State, StateWriter, delete_states, newest_state
 from benchmark.training.artifacts.model_files import check_savable, save_network
 from benchmark.training.artifacts.prediction_file import pack_predictions
@@ -189,7 +188,7 @@ class _Attempt:
 
     def _resumable_state(self, dataset: Dataset) -> State | None:
         """The newest usable state of this attempt or an earlier one."""
-        state, rejected = newest_state(self._state_directories, self._cell.cell_id, TRAINING_VERSION)
+        state, rejected = newest_state(self._state_directories, self._cell.cell_id)
         if state and state.data_fingerprint not in {"", dataset.fingerprint}:
             state, rejected = None, [*rejected, "it was trained on other data; they have changed since"]
         for reason in rejected:

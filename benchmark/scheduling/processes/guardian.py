@@ -244,8 +244,7 @@ def _main(arguments: list[str]) -> NoReturn:
     def execute() -> NoReturn:
         os.dup2(job, 0)
         close_all_but({0, 1, 2, events})
-        if events >= 0:
-            os.set_inheritable(events, True)
+        os.set_inheritable(events, True)
         os.execv(command[0], command)  # noqa: S606  a list built by the scheduler
 
     guard(report, life, log_path, execute)

@@ -9,6 +9,7 @@ promises to notice a flipped bit. A file appears whole or not at all, and the on
 
 from __future__ import annotations
 
+import contextlib
 import io
 import json
 import zipfile
@@ -24,13 +25,14 @@ from numpy.typing import NDArray
 from benchmark import faults, layout
 from benchmark.events import EpochFinished
 from benchmark.files import write_whole
+from benchmark.matrix.identity import TRAINING_VERSION
 from benchmark.training.data.fingerprint import sha256_of_arrays
 from benchmark.training.features.feature_store import FeatureUse
 
 _HEADER = "header"
 _FORMAT = 1
 _PLAIN_FIELDS = (
-    "cell_id", "training_version", "stage", "stage_epoch", "stage_done", "callbacks", "best", "on_features",
+    "cell_id", "stage", "stage_epoch", "stage_done", "callbacks", "best", "on_features",
 )  # fmt: skip
 """Fields of a state that stand in the header as they are."""
 
@@ -55,7 +57,6 @@ class State:
 
     Attributes:
         cell_id: The cell it belongs to; of a stage that cells share, the name of its folder.
-        training_version: Of the code that made it; another version might continue to other numbers.
         stage: The stage of the last epoch, from 1.
         stage_epoch: The last epoch within its stage, from 1.
         stage_done: Whether that was the stage's last epoch.
@@ -72,7 +73,6 @@ class State:
     """
 
     cell_id: str
-    training_version: int
     stage: int
     stage_epoch: int
     stage_done: bool
@@ -172,11 +172,11 @@ def write_state(directory: Path, state: State) -> None:
     write_whole(directory / layout.STATE, write, keep_previous=directory / layout.PREVIOUS_STATE)
 
 
-def read_state(path: Path, cell_id: str, training_version: int) -> State:
+def read_state(path: Path, cell_id: str) -> State:
     """Reads and verifies the state in `path`.
 
     Raises:
-        UnusableStateError: Damaged, or of another cell or training version.
+        UnusableStateError: Damaged, or of another cell or training version, which might continue to other numbers.
         FileNotFoundError: There is no such file.
     """
     try:
@@ -193,7 +193,7 @@ def read_state(path: Path, cell_id: str, training_version: int) -> State:
     if _digest(header, members) != claimed:
         raise UnusableStateError(f"{path} is damaged: its content does not have the digest it was written with")
     owner = (header["format"], header["cell_id"], header["training_version"])
-    if owner != (_FORMAT, cell_id, training_version):
+    if owner != (_FORMAT, cell_id, TRAINING_VERSION):
         raise UnusableStateError(
             f"{path} belongs to cell {header['cell_id']}, training version {header['training_version']}"
         )
@@ -203,15 +203,13 @@ def read_state(path: Path, cell_id: str, training_version: int) -> State:
         raise UnusableStateError(f"{path} was written by another version of bench: {error}") from error
 
 
-def newest_state(
-    directories: Iterable[Path], cell_id: str, training_version: int
-) -> tuple[State | None, Sequence[str]]:
+def newest_state(directories: Iterable[Path], cell_id: str) -> tuple[State | None, Sequence[str]]:
     """The first usable state of `directories` (newest attempt first), and why those before it were rejected."""
     rejected: list[str] = []
     for directory in directories:
         for name in (layout.STATE, layout.PREVIOUS_STATE):
             try:
-                return read_state(directory / name, cell_id, training_version), rejected
+                return read_state(directory / name, cell_id), rejected
             except FileNotFoundError:
                 continue
             except (UnusableStateError, OSError) as error:
@@ -223,10 +221,8 @@ def delete_states(directories: Iterable[Path]) -> None:
     """Removes the state files of a finished cell; what cannot be removed is left to `bench gc`."""
     for directory in directories:
         for name in (layout.STATE, layout.PREVIOUS_STATE):
-            try:
+            with contextlib.suppress(OSError):
                 (directory / name).unlink(missing_ok=True)
-            except OSError:
-                continue
 
 
 def _members(state: State) -> list[tuple[str, NDArray[Any]]]:
@@ -240,6 +236,7 @@ def _members(state: State) -> list[tuple[str, NDArray[Any]]]:
 def _header(state: State) -> dict[str, Any]:
     return {
         "format": _FORMAT,
+        "training_version": TRAINING_VERSION,
         **{name: getattr(state, name) for name in _PLAIN_FIELDS},
         "history": [asdict(epoch) for epoch in state.history],
         "best_is_last": state.best_weights is state.weights,

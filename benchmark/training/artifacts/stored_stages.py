@@ -19,7 +19,6 @@ from typing import Any
 from benchmark import layout
 from benchmark.events import CheckpointFailed, Event, Job, StagesTaken
 from benchmark.files import sha256_of
-from benchmark.matrix.identity import TRAINING_VERSION
 from benchmark.training.artifacts.checkpoints import SharedEpochs, State, newest_state, write_state
 
 _SHARE_OF_FREE_DISK = 0.25
@@ -48,7 +47,7 @@ class StoredStages:
     def load_longest(self) -> State | None:
         """The state after most stages, as one of this cell. Where one is damaged, this cell stores it again."""
         for stages, folder in sorted(self._folders.items(), reverse=True):
-            state, rejected = newest_state([folder], _owner(folder), TRAINING_VERSION)
+            state, rejected = newest_state([folder], _owner(folder))
             for reason in rejected:
                 self._wanted.add(stages)
                 self._emit(CheckpointFailed(0, f"not begun from: {reason}"))

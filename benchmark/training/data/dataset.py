@@ -50,12 +50,9 @@ class ExampleSet:
         order = np.arange(len(self)) if positions is None else positions
         for start in range(0, len(order), batch_size):
             here = order[start : start + batch_size]
-            yield self.images[self.split.indices[here]], self._encode(self.split.labels[here])
-
-    def _encode(self, labels: NDArray[np.int32]) -> NDArray[Any]:
-        if self.one_hot is None:
-            return labels
-        return np.eye(self.one_hot, dtype=np.float32)[labels]
+            labels = self.split.labels[here]
+            encoded = labels if self.one_hot is None else np.eye(self.one_hot, dtype=np.float32)[labels]
+            yield self.images[self.split.indices[here]], encoded
 
 
 @dataclass(frozen=True, slots=True)
