@@ -64,9 +64,6 @@ def plan_of(*cells: Cell):
     return SimpleNamespace(cells=cells, axes=(), path="matrix.toml", notes=(), left_out=())
 
 
-FACTS = SimpleNamespace(number=1)
-
-
 @pytest.fixture
 def clock() -> Clock:
     return Clock()
@@ -100,7 +97,7 @@ def test_what_is_being_prepared_is_drawn_above_the_cells_and_said_in_the_log(boa
 def test_a_cell_is_as_far_as_its_epochs_and_batches(board):
     one = cell()
     board.begin(plan_of(one), (), lambda: None)
-    running = board.start(one, 1)
+    running = board.start(one)
     assert running.share == 0
     board.see(one, StageStarted(1, 4, 1000))
     board.see(one, Progress(1, 1, 5, 10))
@@ -115,7 +112,7 @@ def test_a_cell_is_as_far_as_its_epochs_and_batches(board):
 def test_a_resumed_cell_does_not_go_back_to_the_start(board):
     one = cell()
     board.begin(plan_of(one), (), lambda: None)
-    running = board.start(one, 2)
+    running = board.start(one)
     board.see(one, Resumed(2))
     board.see(one, epoch(2))
     assert running.share == pytest.approx(0.5)
@@ -138,7 +135,7 @@ def test_without_a_forecast_the_pace_so_far_tells_the_time_left(board, clock):
     one, two = cell("a"), cell("b")
     board.begin(plan_of(one, two), (), lambda: None)
     assert board.left_seconds is None
-    board.start(one, 1)
+    board.start(one)
     clock.now += 30
     board.finish(one, "completed", None, 30.0, None)
     assert board.left_seconds == pytest.approx(30)
@@ -149,7 +146,7 @@ def test_the_picture_fits_the_terminal(board, clock, width):
     cells = [cell("a"), cell("b", model="a_model_with_a_name_that_is_much_too_long_for_any_terminal")]
     board.begin(plan_of(*cells, cell("c")), (), lambda: 90.0)
     for one in cells:
-        board.start(one, 1)
+        board.start(one)
         board.see(one, epoch(1))
         board.see(one, Progress(1, 2, 3, 10))
     clock.now += 5
@@ -166,7 +163,7 @@ def test_more_cells_than_lines_are_counted(board):
     cells = [cell(name) for name in "abcdefghij"]
     board.begin(plan_of(*cells), (), lambda: None)
     for one in cells:
-        board.start(one, 1)
+        board.start(one)
     text = drawn(board, 100, height=8)
     assert len(text.splitlines()) == 5
     assert "+6 running" in text
@@ -175,7 +172,7 @@ def test_more_cells_than_lines_are_counted(board):
 def test_wide_pictures_name_the_stage(board):
     one = cell(stages=2)
     board.begin(plan_of(one), (), lambda: None)
-    board.start(one, 1)
+    board.start(one)
     board.see(one, epoch(5, stage=2))
     assert "stage 2/2 epoch 5/8" in drawn(board, 120)
 
@@ -183,7 +180,7 @@ def test_wide_pictures_name_the_stage(board):
 def test_without_validation_the_training_numbers_are_shown(board):
     one = cell()
     board.begin(plan_of(one), (), lambda: None)
-    board.start(one, 1)
+    board.start(one)
     board.see(one, epoch(1, val_accuracy=None))
     assert "train 0.750" in drawn(board, 80)
 
@@ -191,7 +188,7 @@ def test_without_validation_the_training_numbers_are_shown(board):
 def test_a_loss_that_is_not_a_number_is_drawn(board):
     one = cell()
     board.begin(plan_of(one), (), lambda: None)
-    board.start(one, 1)
+    board.start(one)
     board.see(one, epoch(1, val_accuracy=float("nan")))
     assert "val nan" in drawn(board, 120)
 
@@ -199,7 +196,7 @@ def test_a_loss_that_is_not_a_number_is_drawn(board):
 def test_ascii_terminals_get_an_ascii_picture(board):
     one = cell()
     board.begin(plan_of(one), (), lambda: None)
-    board.start(one, 1)
+    board.start(one)
     board.see(one, epoch(1))
     stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
     Console(file=stream, width=80, no_color=True).print(Picture(board))
@@ -210,7 +207,7 @@ def told(display, cells) -> None:
     """One whole run as the scheduler tells it."""
     display.run_started(7, plan_of(*cells), (), lambda: None)
     for one in cells:
-        display.cell_started(one, FACTS)
+        display.cell_started(one, 1)
         display.progress(one, Progress(1, 1, 1, 10))
         display.epoch(one, epoch(1))
     display.note("the disk is nearly [full]")
@@ -251,7 +248,7 @@ def test_the_plain_log_tells_long_epochs_and_leaves_out_short_ones(board, clock)
     one = cell(epochs=100)
     display = PlainLog(board, lines.append)
     display.run_started(1, plan_of(one), (), lambda: None)
-    display.cell_started(one, FACTS)
+    display.cell_started(one, 1)
     for number in range(1, 101):
         clock.now += 0.1
         display.epoch(one, epoch(number))
@@ -269,7 +266,7 @@ def test_events_survive_being_shown(board):
     """The board keeps the last event itself, so it must stay what the worker told."""
     one = cell()
     board.begin(plan_of(one), (), lambda: None)
-    running = board.start(one, 1)
+    running = board.start(one)
     told_last = epoch(1)
     board.see(one, told_last)
     assert running.last is told_last

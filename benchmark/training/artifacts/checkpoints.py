@@ -177,7 +177,7 @@ def read_state(path: Path, cell_id: str) -> State:
 
     Raises:
         UnusableStateError: Damaged, or of another cell or training version, which might continue to other numbers.
-        FileNotFoundError: There is no such file.
+        FileNotFoundError, NotADirectoryError: There is no such file.
     """
     try:
         content = path.read_bytes()
@@ -186,7 +186,7 @@ def read_state(path: Path, cell_id: str) -> State:
         header = json.loads(arrays.pop(_HEADER).tobytes())
         claimed = header.pop("sha256")
         members = [(name, arrays[name]) for name in header["members"]]
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise
     except Exception as error:
         raise UnusableStateError(f"{path} is damaged: {error}") from error
@@ -210,7 +210,7 @@ def newest_state(directories: Iterable[Path], cell_id: str) -> tuple[State | Non
         for name in (layout.STATE, layout.PREVIOUS_STATE):
             try:
                 return read_state(directory / name, cell_id), rejected
-            except FileNotFoundError:
+            except (FileNotFoundError, NotADirectoryError):
                 continue
             except (UnusableStateError, OSError) as error:
                 rejected.append(str(error))
