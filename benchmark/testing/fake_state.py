@@ -29,11 +29,12 @@ Weights = npt.NDArray[np.float64]
 
 @dataclass(slots=True)
 class FakeState:
-    """What an epoch leaves for the next one."""
+    """What an epoch leaves for the next one; of `saved` epochs the state is on disk."""
 
     weights: Weights
     history: list[EpochFinished] = field(default_factory=list)
     shared: SharedEpochs = field(default_factory=SharedEpochs)
+    saved: int = 0
 
     @property
     def best(self) -> EpochFinished:
@@ -71,7 +72,7 @@ def begin(job: Job, cell: Cell) -> FakeState:
 
 def unpacked(state: State) -> FakeState:
     """What `FakeState.packed` made a state of."""
-    return FakeState(state.weights["weights"], list(state.history), state.shared)
+    return FakeState(state.weights["weights"], list(state.history), state.shared, len(state.history))
 
 
 def packed_arrays(**arrays: npt.NDArray[Any]) -> bytes:

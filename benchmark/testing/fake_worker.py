@@ -73,16 +73,13 @@ def main(job: Job, emit: Emit) -> int:
     cell = Cell.from_dict(job.cell)
     faults.in_cell(cell.cell_id)
     interrupt.install()
-    saved: list[EpochFinished] = []
     try:
         faults.point("start")
         emit(Started("fake", "fake", cell.threads, _device()))
         if job.trial_seconds is None:
-            _play(job, cell, emit, saved, begun)
+            _play(job, cell, emit, begun)
         else:
             _try_out(job, cell, job.trial_seconds, emit, begun)
-    except StopRequestedError:
-        emit(Interrupted(len(saved)))
     except DivergedError as diverged:
         emit(Diverged(diverged.epoch, diverged.batch))
     except Exception as error:  # noqa: BLE001  whatever it is, the scheduler is told
@@ -108,7 +105,7 @@ def _try_out(job: Job, cell: Cell, seconds: float, emit: Emit, begun: float) -> 
     emit(Tried(nothing, tuple(batches), nothing, tuple(ends)))
 
 
-def _play(job: Job, cell: Cell, emit: Emit, saved: list[EpochFinished], begun: float) -> None:
+def _play(job: Job, cell: Cell, emit: Emit, begun: float) -> None:
     state = begin(job, cell)
     _build(job, cell, emit, begun)
     stored = StoredStages(job, cell.cell_id, {"weights": job.parent_weights_sha256}, emit)
@@ -118,9 +115,12 @@ def _play(job: Job, cell: Cell, emit: Emit, saved: list[EpochFinished], begun: f
         state = unpacked(taken)
     for told in state.history:
         emit(replace(told, replayed=True))
-    saved += state.history
-    _train(job, cell, state, stored, emit, saved)
-    _finish(job, cell, state, emit, begun)
+    try:
+        _train(job, cell, state, stored, emit)
+    except StopRequestedError:
+        emit(Interrupted(state.saved))
+    else:
+        _finish(job, cell, state, emit, begun)
 
 
 def _device() -> str:
@@ -145,9 +145,7 @@ def _build(job: Job, cell: Cell, emit: Emit, begun: float) -> None:
     )
 
 
-def _train(
-    job: Job, cell: Cell, state: FakeState, stored: StoredStages, emit: Emit, saved: list[EpochFinished]
-) -> None:
+def _train(job: Job, cell: Cell, state: FakeState, stored: StoredStages, emit: Emit) -> None:
     epoch, entered = 0, 0
     for stage, plan in enumerate(cell.stages, start=1):
         for stage_epoch in range(1, plan.epochs + 1):
@@ -168,7 +166,7 @@ def _train(
             except OSError as error:
                 emit(CheckpointFailed(epoch, str(error)))
             else:
-                saved[:] = state.history
+                state.saved = epoch
                 faults.point("ckpt.done")
             emit(told)
             faults.point("epoch.sent")

@@ -117,7 +117,11 @@ def ask(command: Sequence[str], request: Mapping[str, Any], backend: str, thread
         try:
             answer: Any = json.loads(answered.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
-            raise BenchError(_explain(exited, log)) from error
+            by = f" by {signal_name(exited.signal)}" if exited is not None and exited.signal else ""
+            words = log_tail(log, _LOG_TAIL_BYTES).decode(errors="replace").strip()
+            raise BenchError(
+                f"the process that should have answered was ended{by} without an answer" + (words and f":\n{words}")
+            ) from error
     if isinstance(answer, dict):
         raise UserError(str(answer["error"]))
     return list(answer)
@@ -134,11 +138,3 @@ def _wait(process: GuardedProcess) -> Exited | None:
     finally:
         process.close()
     return process.exited
-
-
-def _explain(exited: Exited | None, log: Path) -> str:
-    words = log_tail(log, _LOG_TAIL_BYTES).decode(errors="replace").strip()
-    ended = f" by {signal_name(exited.signal)}" if exited is not None and exited.signal else ""
-    return f"the process that should have answered was ended{ended} without an answer" + (
-        f":\n{words}" if words else ""
-    )

@@ -91,7 +91,7 @@ def prepare_all(
                 preparations.report(tell)
         finally:
             preparations.close()
-    return problems, preparations.datasets, preparations.weights
+    return problems, *preparations.counts
 
 
 class Preparations:
@@ -133,19 +133,10 @@ class Preparations:
         return all(task.state == Status.COMPLETED for task in self._needs(cell))
 
     @property
-    def names(self) -> list[str]:
-        """Everything that is needed, ready or not."""
-        return [task.name for task in self._tasks.values()]
-
-    @property
-    def datasets(self) -> int:
-        """How many prepared datasets are needed, ready or not."""
-        return len(self._tasks) - self.weights
-
-    @property
-    def weights(self) -> int:
-        """How many files of published weights are needed, ready or not."""
-        return sum("imagenet" in task.wish for task in self._tasks.values())
+    def counts(self) -> tuple[int, int]:
+        """How many datasets and how many files of published weights are needed, ready or not."""
+        weights = sum("imagenet" in task.wish for task in self._tasks.values())
+        return len(self._tasks) - weights, weights
 
     def report(self, tell: Callable[[Mapping[str, str]], object]) -> None:
         """Tells what is being prepared, by name, and how far it has come in words (maybe none), but not too often."""

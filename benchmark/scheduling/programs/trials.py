@@ -36,9 +36,9 @@ _LONGEST_STEADY = 600.0
 _TURN_SECONDS = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class TrialOutcome:
-    """What came of the trial of one worker: `built`, `tried` and `exited`, or a `problem` in words."""
+    """What comes of the trial of one worker: `built`, `tried` and `exited`, or a `problem` in words."""
 
     cell: Cell
     built: ModelBuilt | None = None
@@ -49,21 +49,18 @@ class TrialOutcome:
 
 @dataclass(slots=True)
 class _RunningTrial:
-    """A worker that tries a cell, and what it has told.
+    """A worker that tries a cell.
 
     Attributes:
+        outcome: What it has told so far.
         stages: Those that it times, counted from 1.
         is_steady: Whether it has come to its steady steps.
-        problem: What is wrong, in words; empty while nothing is.
     """
 
-    cell: Cell
+    outcome: TrialOutcome
     stages: tuple[int, ...]
     process: GuardedProcess
     is_steady: bool = False
-    built: ModelBuilt | None = None
-    tried: Tried | None = None
-    problem: str = ""
 
     def hear(self) -> None:
         """Takes in what guardian and worker have said; the worker's words once more after the guardian's last one."""
@@ -73,14 +70,14 @@ class _RunningTrial:
             if self.process.exited is not None:
                 self._take_in(self.process.hear_worker())
         except ProtocolError as error:
-            self.problem = f"its worker broke the protocol: {error}"
+            self.outcome.problem = f"its worker broke the protocol: {error}"
             self.process.report.closed = True
         self.process.ignore_closed()
 
     def _take_in(self, events: Iterable[Event]) -> None:
         for event in events:
             if isinstance(event, ModelBuilt):
-                self.built = event
+                self.outcome.built = event
             elif isinstance(event, Progress):
                 self.is_steady = True
             elif isinstance(event, Tried):
@@ -89,17 +86,18 @@ class _RunningTrial:
                 sound = all(len(seconds) == len(self.stages) for seconds in told) and len(event.step_ends) > 1
                 if not sound or not all(0 <= value < math.inf for one in (*told, event.step_ends) for value in one):
                     raise ProtocolError("a trial took no time that can be")
-                self.tried = event
+                self.outcome.tried = event
             elif isinstance(event, Failed):
-                self.problem = event.message or event.error_type
+                self.outcome.problem = event.message or event.error_type
 
-    def outcome(self) -> TrialOutcome:
+    def end(self) -> TrialOutcome:
         """What has come of it, when it is over."""
-        exited = self.process.exited
-        done = None not in {self.built, self.tried, exited}
+        outcome, exited = self.outcome, self.process.exited
+        outcome.exited = exited
         end = f"was ended by {signal_name(exited.signal)}" if exited and exited.signal else "ended without an answer"
-        problem = "" if done else self.problem or f"its worker {end}"
-        return TrialOutcome(self.cell, self.built, self.tried, exited, problem)
+        done = outcome.built and outcome.tried and exited
+        outcome.problem = "" if done else outcome.problem or f"its worker {end}"
+        return outcome
 
 
 class TrialRunner:
@@ -215,7 +213,7 @@ class TrialRunner:
                 trial.process.close()
             for grant in grants:
                 self._slots.give(grant)
-        return [trial.outcome() for trial in trials]
+        return [trial.end() for trial in trials]
 
     def _await_template(self, cell: Cell) -> None:
         while not self._launcher.is_ready(cell):
@@ -239,7 +237,7 @@ class TrialRunner:
             self._await_template(cell)
             process = self._launcher.launch(cell, order)
             if process is not None:
-                trial = _RunningTrial(cell, stages, process)
+                trial = _RunningTrial(TrialOutcome(cell), stages, process)
                 process.listen(self._selector, trial.hear)
                 return trial
         raise OSError("no worker process can be started: the template process took no order")
@@ -254,7 +252,7 @@ class TrialRunner:
             if now > until:
                 for trial in trials:
                     if not trial.process.is_over:
-                        trial.problem = f"it took longer than {self._options.first_batch_seconds:.0f} s"
+                        trial.outcome.problem = f"it took longer than {self._options.first_batch_seconds:.0f} s"
                 return
             steady = all(trial.is_steady or trial.process.is_over for trial in trials)
             if together_seconds is not None and not stopped and stop_at == math.inf and steady:
