@@ -22,7 +22,7 @@ class BatchResult:
 class Steps(Protocol):
     """What a stage needs of a backend. Images are [b, h, w, c] uint8, or [b, …] features of frozen layers."""
 
-    _predict: Callable[[NDArray[Any]], NDArray[Any]]
+    _predict: Callable[[NDArray[Any]], Any]
 
     def train(self, images: NDArray[Any], labels: NDArray[Any]) -> BatchResult:
         """Updates the weights by one batch; does not wait for a device that works in the background."""

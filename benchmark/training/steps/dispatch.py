@@ -45,5 +45,5 @@ def compiled_steps(
 def compiled_forward(model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
     """Images [b, h, w, c] to the output of `model` in its own type, with dropout off."""
     backend = importlib.import_module(f"benchmark.training.steps.{keras.backend.backend()}")
-    forward: Callable[[NDArray[np.uint8]], NDArray[Any]] = backend.forward_pass(model)
-    return forward
+    forward: Callable[[NDArray[np.uint8]], Any] = backend.forward_pass(model)
+    return lambda images: np.asarray(forward(images))

@@ -10,7 +10,6 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
-import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -25,9 +24,8 @@ class TensorFlowSteps(Steps):
     ) -> None:
         images = tf.TensorSpec((None, *core.input_shape[1:]), given)
         taken = core.inputs[0].dtype
-        labels = (
-            tf.TensorSpec((None, core.output_shape[-1]), tf.float32) if one_hot else tf.TensorSpec((None,), tf.int32)
-        )
+        classes = core.output_shape[-1]
+        labels = tf.TensorSpec((None, classes), tf.float32) if one_hot else tf.TensorSpec((None,), tf.int32)
         variables = model.trainable_variables
 
         def train(x: Any, y: Any) -> tuple[Any, Any]:
@@ -49,8 +47,10 @@ class TensorFlowSteps(Steps):
         return BatchResult(len(images), loss, correct)
 
 
-def forward_pass(model: keras.Model, given: str = "uint8") -> Callable[[NDArray[Any]], NDArray[Any]]:
+def forward_pass(model: keras.Model, given: str = "uint8") -> Callable[[NDArray[Any]], Any]:
     """Images or features [b, …] of the type `given` to the output of `model` in its own type, with dropout off."""
-    batch, taken = tf.TensorSpec((None, *model.input_shape[1:]), given), model.inputs[0].dtype
-    forward = tf.function(lambda x: model(tf.cast(x, taken), training=False), input_signature=(batch,), autograph=False)
-    return lambda batch: np.asarray(forward(batch))
+    images, taken = tf.TensorSpec((None, *model.input_shape[1:]), given), model.inputs[0].dtype
+    forward: Callable[[NDArray[Any]], Any] = tf.function(
+        lambda x: model(tf.cast(x, taken), training=False), input_signature=(images,), autograph=False
+    )
+    return forward
