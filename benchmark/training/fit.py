@@ -269,15 +269,9 @@ class Trainer:
         return sums, 0 if finite else batches
 
     def _validate(self, stage: _Stage, epoch: int) -> Scores | None:
-        if not len(stage.dataset.validation):
-            return None
-        batches = self._batches(stage.spec)
-        return evaluate(
-            stage.steps,
-            stage.dataset.validation,
-            stage.spec.batch_size,
-            lambda: self.heartbeat.beat(stage.number, epoch, batches, batches),
-        )
+        examples, batches = stage.dataset.validation, self._batches(stage.spec)
+        beat = partial(self.heartbeat.beat, stage.number, epoch, batches, batches)
+        return evaluate(stage.steps, examples, stage.spec.batch_size, beat) if len(examples) else None
 
     def _batches(self, spec: Stage) -> int:
         return math.ceil(len(self._images.training) / spec.batch_size)

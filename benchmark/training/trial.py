@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import timeit
 from collections.abc import Callable, Iterator, Sequence
 from statistics import median
 from time import monotonic
@@ -75,7 +76,7 @@ class _Trial:
         emit(Progress(self._number, 1, 0, 1))
         ends = [traced, *itertools.islice(self._ends(steps, batches, traced + seconds), _MAX_STEPS)]
         step = median(after - before for before, after in itertools.pairwise(ends))
-        predict = self._predict_seconds(steps, some_images)
+        predict = min(timeit.repeat(lambda: steps.predict(some_images), timer=monotonic, number=1, repeat=2))
         # the times are for full batches, also where there are not enough images for one
         scale = self._spec.batch_size / self._batch_size
         return max(traced - began - step - predict, 0.0), step * scale, predict * scale, tuple(ends)
@@ -112,11 +113,3 @@ class _Trial:
         assert waiting is not None, "the batches never end"
         float(waiting.loss)
         yield monotonic()
-
-    def _predict_seconds(self, steps: Steps, images: NDArray[Any]) -> float:
-        times = []
-        for _ in range(2):
-            began = monotonic()
-            steps.predict(images)
-            times.append(monotonic() - began)
-        return min(times)

@@ -10,7 +10,6 @@ import json
 import math
 import os
 import traceback
-from collections.abc import Callable
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -32,7 +31,7 @@ from benchmark.training.data.dataset import Dataset, open_dataset
 from benchmark.training.evaluation import compute_scores, predict
 from benchmark.training.features.feature_store import LIMIT_VARIABLE
 from benchmark.training.features.frozen_features import backend_environment
-from benchmark.training.fit import Trainer
+from benchmark.training.fit import Emit, Trainer
 from benchmark.training.networks.network import Network, build_network
 from benchmark.training.networks.plugin_models import naming_plugin_line
 from benchmark.training.process import interrupt
@@ -44,9 +43,6 @@ from benchmark.training.test_time_augmentation import ViewGenerator, average_vie
 from benchmark.training.trial import try_stages
 from benchmark.training.weights import weight_files
 from benchmark.training.weights.imagenet import verified_content
-
-Emit = Callable[[events.Event], object]
-
 
 _SAMPLE_IMAGES = 32
 """Test images on which a saved model is compared with the network it was made from."""
@@ -241,10 +237,7 @@ class _Attempt:
         began, last = perf_counter(), trainer.history[-1]
         batch_size = self._cell.stages[-1].batch_size
         batches = math.ceil(len(dataset.training) / batch_size)
-
-        def beat() -> None:
-            trainer.heartbeat.beat(last.stage, last.epoch, batches, batches)
-
+        beat = partial(trainer.heartbeat.beat, last.stage, last.epoch, batches, batches)
         labels = test.split.labels
         plain = predict(*trainer.test_inputs(), batch_size, beat)
         scores = compute_scores(plain, labels)

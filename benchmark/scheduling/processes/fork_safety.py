@@ -28,7 +28,9 @@ def findings_of_child(backend: str) -> dict[str, Any]:
     if child == 0:
         signal.alarm(CHILD_SECONDS)
         os.close(read)
-        os.write(write, json.dumps(_inspect(backend)).encode())
+        is_imported = backend in sys.modules and "keras" in sys.modules
+        found = {"imported": is_imported, "initialised": _is_initialised(), "files": _open_files()}
+        os.write(write, json.dumps(found).encode())
         os._exit(0)
     os.close(write)
     with os.fdopen(read, "rb") as pipe:
@@ -63,14 +65,6 @@ def thread_names() -> list[str]:
         with open(f"/proc/self/task/{number}/comm", encoding="utf-8", errors="replace") as comm:  # noqa: PTH123
             names.append(comm.read().strip())
     return names
-
-
-def _inspect(backend: str) -> dict[str, Any]:
-    return {
-        "imported": backend in sys.modules and "keras" in sys.modules,
-        "initialised": _is_initialised(),
-        "files": _open_files(),
-    }
 
 
 def _is_initialised() -> bool:

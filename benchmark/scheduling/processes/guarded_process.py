@@ -105,7 +105,11 @@ class GuardedProcess:
             os.close(self.life)
             self.life = -1
         if self.popen is not None:
-            _reap(self.popen)
+            try:
+                self.popen.wait(REAP_SECONDS)
+            except subprocess.TimeoutExpired:
+                self.popen.kill()
+                self.popen.wait()
 
     def _unregister(self, reader: LineReader) -> None:
         if self.selector is not None and reader.fd >= 0 and reader.fd in self.selector.get_map():
@@ -192,11 +196,3 @@ def new_pipes() -> Iterator[tuple[GuardedProcess, tuple[int, int, int]]]:
     finally:
         for descriptor in theirs:
             os.close(descriptor)
-
-
-def _reap(popen: subprocess.Popen[bytes]) -> None:
-    try:
-        popen.wait(REAP_SECONDS)
-    except subprocess.TimeoutExpired:
-        popen.kill()
-        popen.wait()

@@ -144,7 +144,7 @@ class Preparations:
         now = time.monotonic()
         if now - self._reported >= PROGRESS_SECONDS if running else self._reported:
             self._reported = now if running else 0.0
-            tell({task.name: _progress_in(_log_of(task)) for task in running})
+            tell({task.name: _progress_of(task) for task in running})
 
     @property
     def pids(self) -> list[int]:
@@ -215,8 +215,9 @@ class Preparations:
 
     def _sharing(self, task: _Task) -> int:
         """How many pending folders of images share the free cores with this one; 0 for what one core prepares."""
-        waiting = [each for each in self._tasks.values() if each.state == Status.PENDING and _decodes_images(each)]
-        return len(waiting) if task in waiting else 0
+        waiting = [each for each in self._tasks.values() if each.state == Status.PENDING]
+        sharing = [each for each in waiting if str(each.wish.get("source", "")).startswith("folder:")]
+        return len(sharing) if task in sharing else 0
 
     def _begin(self, task: _Task, grant: Grant, slots: Slots, note: Callable[[str], None]) -> None:
         processes = {"processes": len(grant.cores)} if len(grant.cores) > 1 else {}
@@ -260,7 +261,7 @@ class Preparations:
         words = _log_of(task).strip()
         if exited is not None and exited.signal:
             return f"preparing {task.name} was ended by {signal_name(exited.signal)}\n{words}"
-        if (problem := _error_in(words)) is not None:
+        if (problem := _said(words.rpartition("\n")[2], "error")) is not None:
             return problem
         reason = headline(words) or "without a word; try: bench prepare"
         return f"preparing {task.name} failed: {reason}\n{words}"
@@ -283,29 +284,19 @@ def _tell_remarks(task: _Task, note: Callable[[str], None]) -> None:
             note(remark)
 
 
-def _decodes_images(task: _Task) -> bool:
-    return str(task.wish.get("source", "")).startswith("folder:")
-
-
-def _error_in(output: str) -> str | None:
-    """The message in the last line, where that is what the program answers when it knows what is wrong."""
-    try:
-        answer = json.loads(output.splitlines()[-1])
-        return str(answer["error"])
-    except (IndexError, KeyError, TypeError, ValueError):
-        return None
-
-
 def _log_of(task: _Task) -> str:
     return log_tail(task.log_path, _LOG_TAIL_BYTES).decode(errors="replace")
 
 
-def _progress_in(output: str) -> str:
-    """The last line `{"progress": …}`, where that is how the program tells how far it has come."""
-    for line in reversed(output.splitlines()):
-        if line.startswith('{"progress"'):
-            try:
-                return str(json.loads(line)["progress"])
-            except (KeyError, TypeError, ValueError):
-                return ""
-    return ""
+def _progress_of(task: _Task) -> str:
+    """What the last line `{"progress": …}` says, where that is how the program tells how far it has come."""
+    said = (_said(line, "progress") for line in reversed(_log_of(task).splitlines()))
+    return next(filter(None, said), "")
+
+
+def _said(line: str, key: str) -> str | None:
+    """What a line of the program says under a key; None where it is no such JSON."""
+    try:
+        return str(json.loads(line)[key])
+    except (IndexError, KeyError, TypeError, ValueError):
+        return None
