@@ -9,7 +9,7 @@ import numpy as np
 
 from benchmark.events import Job
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
 
 MATRIX = """
@@ -64,7 +64,7 @@ def cell_of(
         model=model, strategy=strategy, threads=threads, epochs=epochs, batch_size=batch_size, base=base, size=size,
         examples=examples,
     )  # fmt: skip
-    (cell,) = parse_matrix(text, "synthetic", machine_kind=MachineKind(gpus=0, cores=threads)).cells
+    (cell,) = load_matrix("synthetic", text, machine_kind=MachineKind(gpus=0, cores=threads)).cells
     return cell
 
 

@@ -20,7 +20,7 @@ from benchmark import events
 from benchmark.catalog import backends
 from benchmark.errors import UserError
 from benchmark.files import sha256_of
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
 from benchmark.scheduling.processes.environment import require_backends
 from benchmark.scheduling.processes.launcher import Launcher
@@ -55,7 +55,7 @@ each = pytest.mark.parametrize("backend", of_each_installed("tensorflow", "jax",
 
 
 def test_a_backend_that_is_not_installed_is_left_out_with_the_command_that_installs_it():
-    plan = parse_matrix(MATRIX, "matrix.toml", machine_kind=MachineKind(0, 2, backends=("tensorflow",)))
+    plan = load_matrix("matrix.toml", MATRIX, machine_kind=MachineKind(0, 2, backends=("tensorflow",)))
     assert [one.backend for one in plan.cells] == ["tensorflow"]
     jax, torch = (one.reason for one in plan.left_out)
     assert "JAX is not installed here; pip install 'benchmark-matrix[jax]'" in jax
@@ -71,7 +71,7 @@ def test_the_extras_that_are_named_exist():
 
 
 def test_a_backend_is_an_axis_of_cells_with_ids_of_their_own():
-    plan = parse_matrix(MATRIX, "matrix.toml", machine_kind=MachineKind(0, 2))
+    plan = load_matrix("matrix.toml", MATRIX, machine_kind=MachineKind(0, 2))
     assert plan.axes == ("backend",)
     assert len({one.cell_id for one in plan.cells}) == 3
 

@@ -7,7 +7,7 @@ import pytest
 from benchmark.catalog.bundled_files import FAMILIES, definitions_text, preset_names, preset_summary, preset_text
 from benchmark.errors import NotFoundError
 from benchmark.matrix.listing import list_definitions
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -19,7 +19,7 @@ def test_the_matrix_of_the_repository_is_the_default_preset():
 
 
 def plan_of(name: str):
-    return parse_matrix(preset_text(name), f"{name}.toml", machine_kind=MACHINE)
+    return load_matrix(f"{name}.toml", preset_text(name), machine_kind=MACHINE)
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -61,7 +61,7 @@ def test_the_cnn_of_the_cpu_preset_has_the_published_shape():
 
 
 def test_the_default_tour_shows_what_the_tool_is_for():
-    plan = parse_matrix(preset_text("default"), "matrix.toml", machine_kind=MACHINE)
+    plan = load_matrix("matrix.toml", preset_text("default"), machine_kind=MACHINE)
     assert {cell.model for cell in plan.cells} >= {"simple_cnn", "resnet18"}
     assert {cell.seed for cell in plan.cells} == {0, 1, 2}
     assert {cell.data.source for cell in plan.cells} == {"digits"}
@@ -88,7 +88,7 @@ def test_every_definition_can_be_used():
         rows = list_definitions(key)
         names = {"dataset": "digits", "model": "simple_cnn", "strategy": "scratch", key: [row["name"] for row in rows]}
         text = "[matrix]\n" + "\n".join(f"{name} = {value!r}" for name, value in names.items())
-        plan = parse_matrix(text, "m", machine_kind=MACHINE)
+        plan = load_matrix("m", text, machine_kind=MACHINE)
         assert len(
             {*(getattr(cell, key) for cell in plan.cells), *(getattr(out, key) for out in plan.left_out)}
         ) == len(rows)

@@ -7,7 +7,7 @@ import pytest
 from benchmark.catalog.facts import ARCHITECTURES, SOURCES
 from benchmark.catalog.keras_applications import PREFIX
 from benchmark.matrix.listing import list_definitions
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.settings import PARAMETER_KINDS
 
@@ -52,7 +52,7 @@ def test_every_architecture_is_a_model_with_complete_parameters(name):
 def cell_of(model: str, definition: str = "", **settings):
     values = {"dataset": "cifar10", "model": model, "strategy": "scratch", **settings}
     text = "[matrix]\n" + "\n".join(f"{key} = {value!r}" for key, value in values.items()) + "\n" + definition
-    return parse_matrix(text, "m", machine_kind=MachineKind(gpus=0, cores=2)).cells[0]
+    return load_matrix("m", text, machine_kind=MachineKind(gpus=0, cores=2)).cells[0]
 
 
 WIDE = {

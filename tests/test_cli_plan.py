@@ -113,10 +113,10 @@ def test_plan_and_run_refuse_a_database_that_is_none(place):
 
 
 def cells():
-    from benchmark.matrix.load import parse_matrix
+    from benchmark.matrix.load import load_matrix
     from benchmark.matrix.plan import MachineKind
 
-    return parse_matrix(MATRIX.replace('"fake"', '"tensorflow"'), "m", machine_kind=MachineKind(0, 2)).cells
+    return load_matrix("m", MATRIX.replace('"fake"', '"tensorflow"'), machine_kind=MachineKind(0, 2)).cells
 
 
 def knowing(efforts=()) -> History:

@@ -202,13 +202,13 @@ def test_python_in_pages_runs_on_the_committed_results(path, tmp_path, monkeypat
 
 @pytest.mark.parametrize("block", blocks("toml"))
 def test_matrices_in_pages_are_valid(block):
-    from benchmark.matrix.load import parse_matrix
+    from benchmark.matrix.load import load_matrix
     from benchmark.matrix.plan import MachineKind
 
     # those of your-own.md need files beside them; tests/test_your_own.py runs them
     if "[matrix]" in block.code and block.path.name != "your-own.md":
         where = f"{block.path.name}:{block.line}"
-        assert parse_matrix(block.code, where, machine_kind=MachineKind(gpus=0, cores=2)).cells
+        assert load_matrix(where, block.code, machine_kind=MachineKind(gpus=0, cores=2)).cells
 
 
 @pytest.mark.parametrize("path", PAGES, ids=lambda path: str(path.relative_to(ROOT)))

@@ -6,7 +6,7 @@ import pytest
 
 from benchmark.catalog.keras_applications import APPLICATIONS
 from benchmark.errors import MatrixError
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind, Plan
 
 
@@ -21,7 +21,7 @@ strategy = "frozen"
 architecture = "{architecture}"
 {definition}
 """
-    return parse_matrix(text, "m", machine_kind=MachineKind(gpus=0, cores=2))
+    return load_matrix("m", text, machine_kind=MachineKind(gpus=0, cores=2))
 
 
 @pytest.mark.parametrize("name", [name for name in APPLICATIONS if name.startswith("keras:")])

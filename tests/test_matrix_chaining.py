@@ -3,14 +3,14 @@ from __future__ import annotations
 import pytest
 
 from benchmark.errors import MatrixError
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind, Plan
 
 ONE = '[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "scratch"\n'
 
 
 def plan_of(text: str) -> Plan:
-    return parse_matrix(text, "matrix.toml", machine_kind=MachineKind(gpus=0, cores=2))
+    return load_matrix("matrix.toml", text, machine_kind=MachineKind(gpus=0, cores=2))
 
 
 def refusal(text: str) -> str:

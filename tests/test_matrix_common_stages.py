@@ -7,7 +7,7 @@ import pytest
 from scheduling_plans import fake_cell, fake_stage
 
 from benchmark.matrix.cell import Architecture, Weights
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.stage_keys import common_stages, stage_key
 
@@ -115,7 +115,7 @@ def test_equal_values_and_equal_keys_mean_the_same():
     train = "head"
     epochs = 3
     """
-    cells = parse_matrix(text, "matrix.toml", machine_kind=MachineKind(gpus=0, cores=2)).cells
+    cells = load_matrix("matrix.toml", text, machine_kind=MachineKind(gpus=0, cores=2)).cells
     found = common_stages(cells)
     assert {cell.strategy for cell in cells if cell.cell_id in found} == {"one", "two"}
     for one, other in combinations(cells, 2):

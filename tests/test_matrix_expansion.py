@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from benchmark.errors import MatrixError
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind, Plan
 
 MACHINE = MachineKind(gpus=0, cores=2)
@@ -11,7 +11,7 @@ ONE = '[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "scratch"\
 
 
 def plan_of(text: str, **options) -> Plan:
-    return parse_matrix(text, "matrix.toml", machine_kind=MACHINE, **options)
+    return load_matrix("matrix.toml", text, machine_kind=MACHINE, **options)
 
 
 def seen(plan: Plan, *keys: str) -> list[tuple]:
@@ -140,14 +140,14 @@ def test_a_definition_that_is_called_like_a_glob_is_meant_alone(name):
     kind = MachineKind(gpus=0, cores=2)
 
     def datasets(more="", **options):
-        cells = parse_matrix(text + more, "matrix.toml", machine_kind=kind, **options).cells
+        cells = load_matrix("matrix.toml", text + more, machine_kind=kind, **options).cells
         return [cell.dataset for cell in cells]
 
     assert datasets(f"[[matrix.exclude]]\ndataset = '{name}'") == ["cats2", "a"]
     assert datasets(select=[f"dataset={name}"]) == [name]
     assert datasets(exclude=[f"dataset={name}"]) == ["cats2", "a"]
     override = f"[[matrix.override]]\nwhen = {{ dataset = '{name}' }}\nset = {{ epochs = 3 }}\n"
-    plan = parse_matrix(text + override, "matrix.toml", machine_kind=kind)
+    plan = load_matrix("matrix.toml", text + override, machine_kind=kind)
     assert [cell.epochs for cell in plan.cells] == [3, 10, 10]
 
 

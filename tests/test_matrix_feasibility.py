@@ -7,12 +7,12 @@ import pytest
 from benchmark.catalog.facts import ARCHITECTURES
 from benchmark.catalog.keras_applications import PREFIX
 from benchmark.errors import MatrixError
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind, Plan
 
 
 def plan_of(body: str, *, gpus: int = 0) -> Plan:
-    return parse_matrix(body, "matrix.toml", machine_kind=MachineKind(gpus=gpus, cores=2))
+    return load_matrix("matrix.toml", body, machine_kind=MachineKind(gpus=gpus, cores=2))
 
 
 def matrix(dataset: str, model: str, strategy: str, more: str = "") -> str:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import MatrixError
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind, Plan
 from benchmark.matrix.report_spec import EnsembleSpec
 
@@ -93,7 +93,7 @@ models = "my_models.py"
 
 
 def plan_of(text: str, **options) -> Plan:
-    return parse_matrix(text, "matrix.toml", machine_kind=MACHINE, **options)
+    return load_matrix("matrix.toml", text, machine_kind=MACHINE, **options)
 
 
 def problems_of(text: str, **options) -> list[str]:
@@ -324,8 +324,8 @@ ensemble = [{{ {} }}]
 
 
 def test_ensembles_are_selections_with_a_label():
-    plan = parse_matrix(
-        ENSEMBLE.format('cells = "model=simple_cnn|basic_cnn,dataset=digits", label = "Both"'), "m.toml",
+    plan = load_matrix(
+        "m.toml", ENSEMBLE.format('cells = "model=simple_cnn|basic_cnn,dataset=digits", label = "Both"'),
         machine_kind=MachineKind(0, 2),
     )  # fmt: skip
     assert plan.report.ensemble == (EnsembleSpec(("model=simple_cnn|basic_cnn,dataset=digits",), "Both"),)
@@ -344,5 +344,5 @@ def test_ensembles_are_selections_with_a_label():
 )
 def test_an_ensemble_that_is_none_is_refused(inside, words):
     with pytest.raises(MatrixError) as caught:
-        parse_matrix(ENSEMBLE.format(inside), "m.toml", machine_kind=MachineKind(0, 2))
+        load_matrix("m.toml", ENSEMBLE.format(inside), machine_kind=MachineKind(0, 2))
     assert words in str(caught.value)

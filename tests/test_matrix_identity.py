@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from benchmark.matrix.cell import defaults_of
 from benchmark.matrix.identity import ALWAYS, NEVER, canonical_json, cell_id_of, changed_keys, identity_parts
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind, Plan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -41,7 +41,7 @@ epochs = 3
 
 
 def plan_of(text: str, gpus: int = 0) -> Plan:
-    return parse_matrix(text, "matrix.toml", machine_kind=MachineKind(gpus=gpus, cores=2))
+    return load_matrix("matrix.toml", text, machine_kind=MachineKind(gpus=gpus, cores=2))
 
 
 def ids(text: str, **options) -> list[str]:
@@ -132,8 +132,8 @@ def test_the_kind_of_device_is_in_the_id_and_the_device_asked_for_is_not():
 
 def test_ids_are_the_same_in_every_process():
     code = (
-        "import sys; from benchmark.matrix.load import parse_matrix; from benchmark.matrix.plan import MachineKind\n"
-        "plan = parse_matrix(sys.stdin.read(), 'm', machine_kind=MachineKind(0, 2))\n"
+        "import sys; from benchmark.matrix.load import load_matrix; from benchmark.matrix.plan import MachineKind\n"
+        "plan = load_matrix('m', sys.stdin.read(), machine_kind=MachineKind(0, 2))\n"
         "print(*(cell.cell_id for cell in plan.cells))"
     )
     for seed in ("1", "2"):

@@ -10,17 +10,17 @@ from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
 from benchmark.matrix.problems import INVALID, Problems
 from benchmark.matrix.settings import SETTINGS
 from benchmark.matrix.values import (
+    BOOLEAN,
     EARLY_STOPPING,
     REDUCE_LEARNING_RATE,
     Augmentation,
-    Boolean,
     Choice,
     Integer,
     ListOf,
     Name,
     Number,
-    Pattern,
     WordList,
+    pattern,
 )
 
 KINDS = [setting.kind for setting in SETTINGS.values()]
@@ -57,12 +57,12 @@ def read(kind, value):
         (Number(0, above=True), 0, INVALID),
         (Number(0, 1, below=True), 1, INVALID),
         (Number(0, 1), 1, 1.0),
-        (Boolean(), 1, INVALID),
-        (Boolean(), False, False),
+        (BOOLEAN, 1, INVALID),
+        (BOOLEAN, False, False),
         (Choice(("a", "b")), "a", "a"),
         (Choice(("a", "b")), ["a"], INVALID),
-        (Pattern("a|b:[0-9]", "a"), "b:3", "b:3"),
-        (Pattern("a|b:[0-9]", "a"), "b:3\n", INVALID),
+        (pattern("a|b:[0-9]", "a"), "b:3", "b:3"),
+        (pattern("a|b:[0-9]", "a"), "b:3\n", INVALID),
         (Name(), "e\u0301", "\u00e9"),
         (Name(), " ", INVALID),
         (ListOf(Integer(1)), [1, 2], (1, 2)),

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import MatrixError, UserError
-from benchmark.matrix.load import load_matrix, parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind, Plan
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -20,7 +20,7 @@ TRANSFER = '[matrix]\ndataset = ["digits_high", "digits_low"]\nmodel = "simple_c
 
 
 def plan_of(text: str, **options) -> Plan:
-    return parse_matrix(text, "matrix.toml", machine_kind=MACHINE, **options)
+    return load_matrix("matrix.toml", text, machine_kind=MACHINE, **options)
 
 
 def names(plan: Plan) -> list[tuple]:
@@ -189,7 +189,7 @@ def test_the_default_matrix_is_planned_in_no_time():
 
 BIG = """
 import pathlib, re, time
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
 text = f'''
 [matrix]
@@ -207,7 +207,7 @@ when = {{ batch_size = 7 }}
 set = {{ epochs = 3 }}
 '''
 started = time.process_time()
-plan = parse_matrix(text, "matrix.toml", machine_kind=MachineKind(gpus=0, cores=2))
+plan = load_matrix("matrix.toml", text, machine_kind=MachineKind(gpus=0, cores=2))
 seconds = time.process_time() - started
 # ru_maxrss would be that of the test's own process, from before exec
 status = pathlib.Path("/proc/self/status")
@@ -236,7 +236,7 @@ def test_an_axis_in_place_of_what_a_strategy_sets_itself_is_noted():
     [strategy.own]
     optimizer = "adamw"
     """
-    notes = parse_matrix(text, "matrix.toml", machine_kind=MachineKind(gpus=0, cores=2)).notes
+    notes = load_matrix("matrix.toml", text, machine_kind=MachineKind(gpus=0, cores=2)).notes
     assert [note for note in notes if "axis" in note] == [
         "the axis optimizer takes the place of what these strategies set: own"
     ]

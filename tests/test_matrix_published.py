@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmark.errors import MatrixError
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.reading.published import METRICS
 from benchmark.matrix.report_spec import PublishedColumn, PublishedRow, PublishedTable
@@ -32,7 +32,7 @@ rows = [
 
 
 def read(text: str):
-    return parse_matrix(text, "matrix.toml", machine_kind=MachineKind(gpus=0, cores=2)).report.published
+    return load_matrix("matrix.toml", text, machine_kind=MachineKind(gpus=0, cores=2)).report.published
 
 
 def test_a_published_table_is_read_as_it_stands():
@@ -52,8 +52,8 @@ def test_a_published_table_is_read_as_it_stands():
 
 
 def test_published_figures_change_no_cell():
-    with_them = parse_matrix(MATRIX, "m", machine_kind=MachineKind(gpus=0, cores=2))
-    without = parse_matrix(MATRIX.partition("[[report")[0], "m", machine_kind=MachineKind(gpus=0, cores=2))
+    with_them = load_matrix("m", MATRIX, machine_kind=MachineKind(gpus=0, cores=2))
+    without = load_matrix("m", MATRIX.partition("[[report")[0], machine_kind=MachineKind(gpus=0, cores=2))
     assert with_them.cells == without.cells
 
 

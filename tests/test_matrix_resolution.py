@@ -5,15 +5,15 @@ import dataclasses
 import pytest
 
 from benchmark.matrix.cell import Cell, EarlyStopping, ReduceLearningRate
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind, Plan
 
 ONE = '[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "{strategy}"\n'
 
 
 def plan_of(text: str, *, gpus: int = 0, strategy: str = "scratch", **options) -> Plan:
-    return parse_matrix(
-        text.replace("{strategy}", strategy), "matrix.toml", machine_kind=MachineKind(gpus=gpus, cores=2), **options
+    return load_matrix(
+        "matrix.toml", text.replace("{strategy}", strategy), machine_kind=MachineKind(gpus=gpus, cores=2), **options
     )
 
 

@@ -6,7 +6,7 @@ import json
 import pytest
 
 from benchmark.matrix.cell import Cell, Data, Stage, defaults_of
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.problems import INVALID, Problems
 from benchmark.matrix.settings import DEFAULTS, SETTINGS, cell_settings, json_value, names_of
@@ -28,7 +28,7 @@ early_stopping = 4
 
 @pytest.fixture
 def cell() -> Cell:
-    return parse_matrix(MATRIX, "m", machine_kind=MachineKind(gpus=0, cores=2)).cells[0]
+    return load_matrix("m", MATRIX, machine_kind=MachineKind(gpus=0, cores=2)).cells[0]
 
 
 def test_every_field_of_a_cell_is_a_setting_or_comes_from_a_definition():

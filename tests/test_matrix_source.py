@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmark.errors import MatrixError, NotFoundError
-from benchmark.matrix.load import load_matrix, parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.reading.toml import parse_toml, read_text
 
@@ -18,7 +18,7 @@ SMALL = '[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "scratch
 
 def refusal(text: str) -> str:
     with pytest.raises(MatrixError) as caught:
-        parse_matrix(text, "matrix.toml", machine_kind=MACHINE)
+        load_matrix("matrix.toml", text, machine_kind=MACHINE)
     return str(caught.value)
 
 
@@ -121,7 +121,7 @@ def test_a_mebibyte_of_anything_is_refused_soon():
         "a=[" + "1," * 200_000 + "]",
     ]:
         with pytest.raises(MatrixError):
-            parse_matrix(text, "matrix.toml", machine_kind=MACHINE)
+            load_matrix("matrix.toml", text, machine_kind=MACHINE)
 
 
 @given(st.text(max_size=200) | st.binary(max_size=200).map(lambda content: content.decode("latin-1")))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from benchmark.forecast.shapes import Shapes
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind, Plan
 from benchmark.matrix.speed_key import possible_threads, speed_key_of_cell
 
@@ -23,7 +23,7 @@ epochs = {epochs}
 
 def plan(threads: object = '"auto"', epochs: int = 3, chosen: dict[str, int] | None = None, text: str = MATRIX) -> Plan:
     kind = MachineKind(gpus=0, cores=4, threads=chosen or {})
-    return parse_matrix(text.format(threads=threads, epochs=epochs), "m", machine_kind=kind)
+    return load_matrix("m", text.format(threads=threads, epochs=epochs), machine_kind=kind)
 
 
 def ids(planned: Plan) -> set[str]:

@@ -805,7 +805,7 @@ class TestReading:
 
 class TestLock:
     def test_a_second_run_is_refused_and_told_who_holds_the_database(self, target):
-        with lock_database(target, command="bench run --name first"):
+        with lock_database(target):
             for _ in range(3):
                 with pytest.raises(BusyError, match=rf"process {os.getpid()} on ") as caught, lock_database(target):
                     pass

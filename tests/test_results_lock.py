@@ -18,8 +18,10 @@ HOLD = (
     "from benchmark.errors import BusyError\n"
     "from benchmark.results.store.lock import lock_database\n"
     "try:\n"
-    "    with lock_database(sys.argv[1], command='bench run --name ' + sys.argv[2]):\n"
-    "        print('holds', flush=True); time.sleep(float(sys.argv[3]))\n"
+    "    path, name, seconds = sys.argv[1:]\n"
+    "    sys.argv = ['bench', 'run', '--name', name]\n"
+    "    with lock_database(path):\n"
+    "        print('holds', flush=True); time.sleep(float(seconds))\n"
     "except BusyError as error:\n"
     "    print(error, flush=True); sys.exit(error.exit_code)\n"
 )

@@ -17,7 +17,7 @@ import pytest
 from results_samples import FACTS, MACHINE, begin, cell, epoch, run_cell
 
 from benchmark.errors import BusyError, NotFoundError, SchemaError, StorageError, UserError
-from benchmark.matrix.load import parse_matrix
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
 from benchmark.results.care import sqlite_shell
 from benchmark.results.care.check import check_database
@@ -214,9 +214,9 @@ def pages_of(path: Path, table: str) -> list[tuple[int]]:
 def test_lost_cells_are_made_again_from_the_text_of_their_matrix(tmp_path, threads):
     path = tmp_path / "results.sqlite"
     matrix = MATRIX + 'threads = "auto"\n'
-    kinds = parse_matrix(matrix, "m.toml", machine_kind=KIND).undecided
+    kinds = load_matrix("m.toml", matrix, machine_kind=KIND).undecided
     chosen = replace(KIND, threads=dict.fromkeys(kinds, threads))
-    cells = parse_matrix(matrix, "m.toml", overrides=["epochs=3"], machine_kind=chosen).cells
+    cells = load_matrix("m.toml", matrix, overrides=["epochs=3"], machine_kind=chosen).cells
     facts = {
         "machine": MACHINE,
         "matrix_path": "m.toml",

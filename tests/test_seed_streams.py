@@ -19,7 +19,8 @@ from benchmark.errors import MatrixError
 from benchmark.files import sha256_of
 from benchmark.forecast.shapes import Shapes
 from benchmark.matrix.cell import STREAMS, Cell, Data
-from benchmark.matrix.load import MachineKind, Plan, parse_matrix
+from benchmark.matrix.load import load_matrix
+from benchmark.matrix.plan import MachineKind, Plan
 from benchmark.matrix.planning.example_counts import class_counts
 from benchmark.matrix.planning.stage_keys import common_stages, stage_key
 from benchmark.matrix.settings import cell_settings
@@ -32,7 +33,7 @@ each_stream = pytest.mark.parametrize("stream", STREAMS)
 
 
 def plan_of(text: str, **options) -> Plan:
-    return parse_matrix(text, "matrix.toml", machine_kind=MachineKind(gpus=0, cores=2), **options)
+    return load_matrix("matrix.toml", text, machine_kind=MachineKind(gpus=0, cores=2), **options)
 
 
 def ids(text: str, **options) -> list[str]:

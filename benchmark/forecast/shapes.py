@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.forecast.cost import CellCost, cost_of
@@ -37,14 +37,11 @@ class Shapes:
         parts = (id(cell.data), id(cell.architecture), *map(id, cell.stages))
         known = self._known.get((*scalars, *parts))
         if known is None:
-            known = self._known[(*scalars, *parts)] = (self._found(cell), cell)
+            known = self._known[(*scalars, *parts)] = (self._found(cell, scalars), cell)
         return known[0]
 
-    def _found(self, cell: Cell) -> Shape:
-        key = (
-            replace(cell.data, fold=None), _network(cell), cell.stages, cell.threads, cell.precision, cell.backend, cell.device_kind,
-            cell.weights.origin, cell.tta, cell.save,
-        )  # fmt: skip
+    def _found(self, cell: Cell, scalars: Sequence[Hashable]) -> Shape:
+        key = (replace(cell.data, fold=None), _network(cell), cell.stages, *scalars, cell.save)
         shape = self._shapes.get(key)
         if shape is None:
             shape = Shape(_kind(cell), (cell.backend, cell.device_kind, cell.precision), cost_of(cell))

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections import defaultdict
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +37,10 @@ class Room:
     gpus: int = 0
 
 
+Lane = tuple[int, bool]
+"""Cores and GPU: cells of one lane fit or do not fit together."""
+
+
 def ends(work: Sequence[Work], room: Room, *, shortest_first: bool = False) -> dict[str, float]:
     """When each cell will have ended, in seconds from now, in the order in which they end.
 
@@ -44,7 +49,60 @@ def ends(work: Sequence[Work], room: Room, *, shortest_first: bool = False) -> d
         room: What they share.
         shortest_first: Short cells first, instead of long chains.
     """
-    return _Play(work, room, (lambda _: 0.0) if shortest_first else _chains(work).__getitem__).through()
+    chains = {} if shortest_first else _chains(work)
+    there = {one.cell_id for one in work}
+    children: defaultdict[str, list[int]] = defaultdict(list)
+    ready: defaultdict[Lane, list[tuple[float, float, int]]] = defaultdict(list)
+    going: list[tuple[float, int]] = []
+    cores, jobs, gpus = room.cores, room.jobs, room.gpus
+    ended: dict[str, float] = {}
+    now = 0.0
+
+    def occupy(one: Work, cells: int) -> None:
+        nonlocal cores, jobs, gpus
+        jobs -= cells
+        cores -= cells * min(one.cores, room.cores)
+        gpus -= cells * one.gpu
+
+    def begin(number: int) -> None:
+        occupy(work[number], 1)
+        heapq.heappush(going, (now + work[number].seconds, number))
+
+    def enqueue(number: int) -> None:
+        one = work[number]
+        entry = (-chains.get(one.cell_id, 0.0), one.seconds, number)
+        heapq.heappush(ready[min(one.cores, room.cores), one.gpu], entry)
+
+    def fill() -> None:
+        """Starts the most urgent cell that fits, until none does."""
+        while jobs > 0:
+            fitting = [
+                (heap[0], lane)
+                for lane, heap in ready.items()
+                if heap and lane[0] <= cores and (not lane[1] or gpus > 0)
+            ]
+            if not fitting:
+                return
+            (_, _, number), lane = min(fitting)
+            heapq.heappop(ready[lane])
+            begin(number)
+
+    for number, one in enumerate(work):
+        if one.running:
+            begin(number)
+        elif one.parent in there:
+            children[str(one.parent)].append(number)
+        else:
+            enqueue(number)
+    fill()
+    while going:
+        now, number = heapq.heappop(going)
+        occupy(work[number], -1)
+        ended[work[number].cell_id] = now
+        for child in children[work[number].cell_id]:
+            enqueue(child)
+        fill()
+    return ended
 
 
 def _chains(work: Sequence[Work]) -> dict[str, float]:
@@ -56,73 +114,3 @@ def _chains(work: Sequence[Work]) -> dict[str, float]:
         if one.parent is not None:
             after[one.parent] = max(after.get(one.parent, 0.0), chain)
     return chains
-
-
-Lane = tuple[int, bool]
-"""Cores and GPU: cells of one lane fit or do not fit together."""
-
-
-@dataclass(slots=True)
-class _Play:
-    work: Sequence[Work]
-    room: Room
-    urgency: Callable[[str], float]
-    now: float = 0.0
-    cores: int = 0
-    jobs: int = 0
-    gpus: int = 0
-    ready: dict[Lane, list[tuple[float, float, int]]] = field(default_factory=dict)
-    going: list[tuple[float, int]] = field(default_factory=list)
-    children: dict[str, list[int]] = field(default_factory=dict)
-
-    def through(self) -> dict[str, float]:
-        self.cores, self.jobs, self.gpus = self.room.cores, self.room.jobs, self.room.gpus
-        there = {one.cell_id for one in self.work}
-        for number, one in enumerate(self.work):
-            if one.running:
-                self._begin(number)
-            elif one.parent in there:
-                self.children.setdefault(str(one.parent), []).append(number)
-            else:
-                self._enqueue(number)
-        ended: dict[str, float] = {}
-        self._fill()
-        while self.going:
-            self.now, number = heapq.heappop(self.going)
-            one = self.work[number]
-            self._count(one, -1)
-            ended[one.cell_id] = self.now
-            for child in self.children.get(one.cell_id, ()):
-                self._enqueue(child)
-            self._fill()
-        return ended
-
-    def _enqueue(self, number: int) -> None:
-        one = self.work[number]
-        lane = (min(one.cores, self.room.cores), one.gpu)
-        entry = (-self.urgency(one.cell_id), one.seconds, number)
-        heapq.heappush(self.ready.setdefault(lane, []), entry)
-
-    def _fill(self) -> None:
-        """Starts the most urgent cell that fits, until none does."""
-        while self.jobs > 0:
-            fitting = [
-                (heap[0], lane)
-                for lane, heap in self.ready.items()
-                if heap and lane[0] <= self.cores and (not lane[1] or self.gpus > 0)
-            ]
-            if not fitting:
-                return
-            (_, _, number), lane = min(fitting)
-            heapq.heappop(self.ready[lane])
-            self._begin(number)
-
-    def _begin(self, number: int) -> None:
-        one = self.work[number]
-        self._count(one, 1)
-        heapq.heappush(self.going, (self.now + one.seconds, number))
-
-    def _count(self, one: Work, cells: int) -> None:
-        self.jobs -= cells
-        self.cores -= cells * min(one.cores, self.room.cores)
-        self.gpus -= cells * one.gpu

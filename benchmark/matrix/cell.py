@@ -7,11 +7,10 @@ of these has a default, with which the cell is what it was before.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import MISSING, asdict, dataclass, fields, is_dataclass
-from functools import cache, partial
-from types import NoneType
-from typing import Any, Literal, TypeAlias, get_args, get_origin, get_type_hints
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, fields
+from functools import cache
+from typing import Any, Literal, TypeAlias, get_args
 
 from benchmark.errors import NewerRecordError
 
@@ -251,38 +250,33 @@ def is_table(value: Any) -> bool:
     )
 
 
-def _values(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:
-    known, parts = _field_readers(kind)
+_MAY_BE_NONE = {"early_stopping": EarlyStopping, "reduce_learning_rate": ReduceLearningRate}
+_PARTS = {"data": Data, "architecture": Architecture, "weights": Weights, **_MAY_BE_NONE}
+"""The fields that hold one other part of a cell; no two parts have a field of one name."""
+
+
+def _values(kind: Any, record: Mapping[str, Any]) -> dict[str, Any]:
+    known = _field_names(kind)
     if not record.keys() <= known:
         name = min(record.keys() - known)
         raise NewerRecordError(
             f"{kind.__name__.lower()}.{name} is nothing that this version of bench knows, so a newer one recorded it. "
             "Upgrade bench to read it"
         )
-    return {name: parts[name](value) if name in parts else _frozen(value) for name, value in record.items()}
+    return {name: _value(name, value) for name, value in record.items()}
 
 
 @cache
-def _field_readers(kind: type) -> tuple[frozenset[str], dict[str, Callable[[Any], Any]]]:
-    """The names of the fields, and for those that hold other parts of a cell the function that reads them."""
-    hints = get_type_hints(kind)
-    readers = {field.name: _reader(hints[field.name]) for field in fields(kind)}
-    return frozenset(readers), {name: read for name, read in readers.items() if read is not None}
+def _field_names(kind: Any) -> frozenset[str]:
+    return frozenset(field.name for field in fields(kind))
 
 
-def _reader(hint: Any) -> Callable[[Any], Any] | None:
-    options = get_args(hint)
-    part = next((option for option in (hint, *options) if is_dataclass(option)), None)
-    if part is None:
-        return None
-    if get_origin(hint) is tuple:
-        return lambda records: tuple(_part(part, record) for record in records)
-    read = partial(_part, part)
-    return (lambda record: None if record is None else read(record)) if NoneType in options else read
-
-
-def _part(kind: Any, record: Mapping[str, Any]) -> Any:
-    return kind(**_values(kind, record))
+def _value(name: str, value: Any) -> Any:
+    if name == "stages":
+        return tuple(Stage(**_values(Stage, record)) for record in value)
+    if name not in _PARTS or (value is None and name in _MAY_BE_NONE):
+        return _frozen(value)
+    return _PARTS[name](**_values(_PARTS[name], value))
 
 
 def _frozen(value: Any) -> Any:

@@ -27,6 +27,7 @@ _SHOWN_CHARACTERS = 1000
 
 def load_matrix(
     path: str | Path,
+    text: str | None = None,
     *,
     overrides: Sequence[str] = (),
     select: Sequence[str] = (),
@@ -36,7 +37,8 @@ def load_matrix(
     """Reads a matrix file and plans it for a machine.
 
     Args:
-        path: Path of the file.
+        path: Path of the file; of a text, its name in messages and the base of its relative paths.
+        text: The matrix; None to read the file.
         overrides: `key=value` of `--set`, for every cell and every stage.
         select: Expressions of `--select`; cells that match any of them are planned.
         exclude: Expressions of `--exclude`; cells that match any of them are not planned.
@@ -47,20 +49,7 @@ def load_matrix(
         MatrixError: The matrix has mistakes, all of which are listed, or no cell is left.
         UserError: A selection is wrong.
     """
-    text = read_text(path)
-    return parse_matrix(text, str(path), overrides=overrides, select=select, exclude=exclude, machine_kind=machine_kind)
-
-
-def parse_matrix(
-    text: str,
-    path: str,
-    *,
-    overrides: Sequence[str] = (),
-    select: Sequence[str] = (),
-    exclude: Sequence[str] = (),
-    machine_kind: MachineKind,
-) -> Plan:
-    """Plans a matrix given as text, like `load_matrix`; `path` is its name in messages and the base of its relative paths."""
+    path, text = str(path), read_text(path) if text is None else text
     selected, excluded = parse_selection(select), parse_selection(exclude)
     document = parse_toml(text, path)
     problems = Problems()

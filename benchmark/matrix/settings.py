@@ -13,19 +13,19 @@ from benchmark.catalog.backends import training_backends
 from benchmark.matrix.cell import STREAMS, Cell, is_table
 from benchmark.matrix.speed_key import AUTO
 from benchmark.matrix.values import (
+    BOOLEAN,
     EARLY_STOPPING,
     MONITOR,
     REDUCE_LEARNING_RATE,
     Augmentation,
     BackendName,
-    Boolean,
     Choice,
     Integer,
     Kind,
     ListOf,
     Number,
-    Pattern,
     WordList,
+    pattern,
 )
 
 Level = Literal["cell", "data", "model", "stage"]
@@ -82,7 +82,7 @@ _TABLE = (
         "what the network computes in; its weights and the last layer stay float32",
     ),
     Setting(
-        "device", "cell", Pattern("auto|cpu|gpu|gpu:[0-9]{1,4}", "auto, cpu, gpu or gpu:N"), "auto",
+        "device", "cell", pattern("auto|cpu|gpu|gpu:[0-9]{1,4}", "auto, cpu, gpu or gpu:N"), "auto",
         "auto takes a GPU when there is one; gpu:N takes that one",
     ),
     Setting("backend", "cell", BackendName(training_backends()), "tensorflow", "which library Keras computes with"),
@@ -92,14 +92,14 @@ _TABLE = (
     ),
     Setting("monitor", "cell", MONITOR, "val_accuracy", "what decides which epoch is the best"),
     Setting("labels", "cell", Choice(("integer", "one_hot")), "integer", "how the labels are given to the loss"),
-    Setting("deterministic", "cell", Boolean(), True, "whether operations must repeat bit for bit"),
+    Setting("deterministic", "cell", BOOLEAN, True, "whether operations must repeat bit for bit"),
     Setting(
-        "reuse_features", "cell", Boolean(), True,
+        "reuse_features", "cell", BOOLEAN, True,
         "whether the output of frozen layers is computed once and kept where it cannot change: no augmentation, "
         "no dropout among them, more than one epoch",
     ),
     Setting(
-        "share_stages", "cell", Boolean(), True,
+        "share_stages", "cell", BOOLEAN, True,
         "whether first stages that cells of a run have in common are trained once, and the others begin where they end",
     ),
     Setting(
@@ -146,7 +146,7 @@ _TABLE = (
         "dropout before the last layer; 0 for none", shown_default="of the model",
     ),
     Setting(
-        "train", "stage", Pattern("head|all|last:[1-9][0-9]{0,5}", "head, last:N or all"), "all",
+        "train", "stage", pattern("head|all|last:[1-9][0-9]{0,5}", "head, last:N or all"), "all",
         "which layers learn: the head, the head and the last N layers of the backbone, or all",
     ),
     Setting("epochs", "stage", Integer(1, 1_000_000), 10, "at most so many epochs"),

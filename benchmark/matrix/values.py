@@ -9,7 +9,7 @@ from __future__ import annotations
 import keyword
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -99,15 +99,43 @@ def _number_hint(value: Any) -> str:
 
 
 @dataclass(frozen=True)
-class Boolean:
-    """true or false."""
+class Checked:
+    """Values that `convert` brings into their normal form; for any other it returns `INVALID`."""
 
-    expected: str = "true or false"
+    expected: str
+    convert: Callable[[Any], Any]
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        if isinstance(value, bool):
-            return value
-        return problems.add(path, self.expected, value)
+        normal = self.convert(value)
+        return problems.add(path, self.expected, value) if normal is INVALID else normal
+
+
+BOOLEAN = Checked("true or false", lambda value: value if isinstance(value, bool) else INVALID)
+
+
+def pattern(regex: str, expected: str) -> Checked:
+    """A text that matches a regular expression."""
+    return Checked(expected, lambda value: value if _is_text(value) and re.fullmatch(regex, value) else INVALID)
+
+
+def printable_text(expected: str) -> Checked:
+    """A text that is kept as it is, such as one with a path in it."""
+    return Checked(expected, lambda value: value if _is_text(value) and value and value.isprintable() else INVALID)
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str) and len(value) <= 4096
+
+
+def _color(value: Any) -> Any:
+    color = {"white": "#ffffff", "black": "#000000"}.get(value, value.lower()) if isinstance(value, str) else ""
+    if re.fullmatch("#[0-9a-f]{6}", color):
+        return None if color == "#ffffff" else color
+    return INVALID
+
+
+COLOR = Checked('"white", "black", or a colour such as "#e0e0e0"', _color)
+"""White, which is the default everywhere, is None."""
 
 
 @dataclass(frozen=True)
@@ -154,19 +182,6 @@ class WordList:
 
 
 @dataclass(frozen=True)
-class Pattern:
-    """A text that matches a regular expression."""
-
-    pattern: str
-    expected: str
-
-    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        if isinstance(value, str) and len(value) <= 4096 and re.fullmatch(self.pattern, value):
-            return value
-        return problems.add(path, self.expected, value)
-
-
-@dataclass(frozen=True)
 class Name:
     """A text that is shown, stored and compared, never used as a path."""
 
@@ -177,31 +192,6 @@ class Name:
         if not reason:
             return normal_name(value)
         return problems.add(path, reason, value)
-
-
-@dataclass(frozen=True)
-class Color:
-    """A colour; white, which is the default everywhere, is None."""
-
-    expected: str = '"white", "black", or a colour such as "#e0e0e0"'
-
-    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        color = {"white": "#ffffff", "black": "#000000"}.get(value, value.lower()) if isinstance(value, str) else ""
-        if re.fullmatch("#[0-9a-f]{6}", color):
-            return None if color == "#ffffff" else color
-        return problems.add(path, self.expected, value)
-
-
-@dataclass(frozen=True)
-class Text:
-    """A printable text that is kept as it is, such as one with a path in it."""
-
-    expected: str
-
-    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        if isinstance(value, str) and 0 < len(value) <= 4096 and value.isprintable():
-            return value
-        return problems.add(path, self.expected, value)
 
 
 @dataclass(frozen=True)

@@ -156,7 +156,7 @@ def _comparisons(matrix: str | None, stored: tuple[str, str] | None) -> ReportSp
     """`[report]` of the file that was asked for, else of the matrix of the last run."""
     from benchmark.cli.options import MatrixRequest, machine_kind
     from benchmark.errors import MatrixError
-    from benchmark.matrix.load import parse_matrix
+    from benchmark.matrix.load import load_matrix
 
     if matrix is not None:
         return MatrixRequest(matrix, (), (), ()).load().report
@@ -164,7 +164,7 @@ def _comparisons(matrix: str | None, stored: tuple[str, str] | None) -> ReportSp
         return None
     path, text = stored
     try:
-        return parse_matrix(text, path, machine_kind=machine_kind()).report
+        return load_matrix(path, text, machine_kind=machine_kind()).report
     except MatrixError:
         # it was valid for the version that ran it, or for a machine with a GPU: the other tables can still be shown
         verbosity.inform(

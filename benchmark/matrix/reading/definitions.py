@@ -16,7 +16,7 @@ from benchmark.catalog.facts import PLUGIN
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, name_problem, normal_name
 from benchmark.matrix.reading.weight_origins import WEIGHTS
 from benchmark.matrix.settings import PARAMETER_KINDS, SETTINGS, STAGE_SETTINGS
-from benchmark.matrix.values import Color, Integer, Kind, ListOf, Name, Number, Parameter, Text
+from benchmark.matrix.values import COLOR, Integer, Kind, ListOf, Name, Number, Parameter, printable_text
 
 _ALL_KEYS = "docs/matrix.md lists all keys"
 CHAIN_LIMIT = 50
@@ -28,13 +28,13 @@ _TEXTS: dict[str, Kind] = {"extends": Name("the name of another definition"), "s
 OWN_KEYS: dict[str, dict[str, Kind]] = {
     "dataset": {
         **_TEXTS,
-        "source": Text("a data source: digits, tfds:NAME, folder:PATH or npz:PATH"),
+        "source": printable_text("a data source: digits, tfds:NAME, folder:PATH or npz:PATH"),
         "classes": ListOf(Integer(0, 65535)),
         "num_classes": Integer(2, 65536),
         "class_names": ListOf(Name()),
         "test_fraction": Number(0, 1, above=True, below=True),
         "version": Name(),
-        "background": Color(),
+        "background": COLOR,
     },
     "model": {**_TEXTS, "architecture": Name("the name of an architecture"), **PARAMETER_KINDS},
     "strategy": {**_TEXTS, "label": Name(), "weights": WEIGHTS},
@@ -74,16 +74,20 @@ class MergedDefinition:
     """A definition merged with everything that it extends, child over parent.
 
     Attributes:
-        definition: The definition itself.
+        chain: The definitions that it is made of, from its first ancestor down to the one that it is.
         own: Keys of the family.
         builtin, user: For each stage, the settings from built-in definitions and from the user's. Datasets and
             models have one entry, which holds for every stage.
     """
 
-    definition: Definition
+    chain: tuple[Definition, ...]
     own: Mapping[str, Any]
     builtin: tuple[Mapping[str, Any], ...]
     user: tuple[Mapping[str, Any], ...]
+
+    @property
+    def definition(self) -> Definition:
+        return self.chain[-1]
 
     @property
     def name(self) -> str:

@@ -47,7 +47,7 @@ def merge_library(builtin: Definitions, user: Definitions, problems: Problems) -
             result = _with_defaults(_merged(chain)) if family == "model" else _merged(chain)
             merged[family][definition.name] = result
             if whole and family in _CHECKS:
-                _CHECKS[family](result, chain, problems)
+                _CHECKS[family](result, problems)
     _check_parents(merged, problems)
     return merged
 
@@ -87,7 +87,7 @@ def _merged(chain: Sequence[Definition]) -> MergedDefinition:
     staged = next((definition for definition in reversed(chain) if definition.stages), None)
     count = len(staged.stages) if staged and staged.stages else 1
     return MergedDefinition(
-        last,
+        tuple(chain),
         own,
         tuple(_layer(chain, staged, number, builtin=True) for number in range(count)),
         tuple(_layer(chain, staged, number, builtin=False) for number in range(count)),
@@ -117,55 +117,53 @@ def _layer(chain: Sequence[Definition], staged: Definition | None, number: int, 
     return values
 
 
-def _place(chain: Sequence[Definition], key: str, *others: str) -> KeyPath:
+def _place(merged: MergedDefinition, key: str, *others: str) -> KeyPath:
     """The path to report a mistake about `key` at: in the nearest definition that has the key, or one of `others`.
 
     Not in a built-in definition: what is inherited from it can only be wrong together with a key of the user's.
     """
-    for definition in reversed(chain):
-        if definition.own.keys() & {key, *others} and (not definition.builtin or chain[-1].builtin):
+    for definition in reversed(merged.chain):
+        if definition.own.keys() & {key, *others} and (not definition.builtin or merged.definition.builtin):
             return (*definition.path, key)
-    return (*chain[-1].path, key)
+    return (*merged.definition.path, key)
 
 
-def _check_dataset(dataset: MergedDefinition, chain: Sequence[Definition], problems: Problems) -> None:
-    source, place = dataset.own.get("source"), _place(chain, "source")
+def _check_dataset(dataset: MergedDefinition, problems: Problems) -> None:
+    source, place = dataset.own.get("source"), _place(dataset, "source")
     if source is None:
         hint = 'extend a dataset, such as extends = "digits"'
-        problems.add(_place(chain, "source"), "a data source; it is missing", hint=hint)
+        problems.add(_place(dataset, "source"), "a data source; it is missing", hint=hint)
         return
     facts = SOURCES.get(source)
     if facts is None and not _SOURCE.fullmatch(source):
         problems.add(place, _SOURCES_TEXT, source, nearest_hint(source, SOURCES))
         return
-    _check_users_keys(dataset, chain, known=facts is not None, problems=problems)
+    _check_users_keys(dataset, known=facts is not None, problems=problems)
     declared = dataset.own.get("num_classes")
     if facts is None:
-        _check_unknown_source(dataset, chain, problems)
+        _check_unknown_source(dataset, problems)
     elif declared not in (None, len(facts.class_names)):
-        problems.add(_place(chain, "num_classes", "source"), f"{len(facts.class_names)}, as {source} has", declared)
-    _check_classes(dataset, chain, len(facts.class_names) if facts else declared_classes(dataset.own), problems)
+        problems.add(_place(dataset, "num_classes", "source"), f"{len(facts.class_names)}, as {source} has", declared)
+    _check_classes(dataset, len(facts.class_names) if facts else declared_classes(dataset.own), problems)
 
 
-def _check_users_keys(
-    dataset: MergedDefinition, chain: Sequence[Definition], *, known: bool, problems: Problems
-) -> None:
+def _check_users_keys(dataset: MergedDefinition, *, known: bool, problems: Problems) -> None:
     """Checks the keys that are only for a user's files, or only for sources that bench does not know."""
     own = dataset.own
     for key, kinds in _FILES_ONLY.items():
         if key in own and str(own["source"]).partition(":")[0] not in kinds:
             homes = " and ".join(f"{kind}:PATH" for kind in kinds)
-            problems.add(_place(chain, key, "source"), f"no `{key}`, which is for {homes}")
+            problems.add(_place(dataset, key, "source"), f"no `{key}`, which is for {homes}")
     if known and "test_fraction" in own:
-        problems.add(_place(chain, "test_fraction"), f"no `test_fraction`: {own['source']} has a test set")
+        problems.add(_place(dataset, "test_fraction"), f"no `test_fraction`: {own['source']} has a test set")
     names, count = own.get("class_names"), own.get("num_classes")
     if names and (len(names) < 2 or len(set(names)) < len(names)):
-        problems.add(_place(chain, "class_names"), "at least two names, each once", names)
+        problems.add(_place(dataset, "class_names"), "at least two names, each once", names)
     elif names and count not in (None, len(names)):
-        problems.add(_place(chain, "num_classes", "class_names"), f"{len(names)}, as there are class_names", count)
+        problems.add(_place(dataset, "num_classes", "class_names"), f"{len(names)}, as there are class_names", count)
 
 
-def _check_unknown_source(dataset: MergedDefinition, chain: Sequence[Definition], problems: Problems) -> None:
+def _check_unknown_source(dataset: MergedDefinition, problems: Problems) -> None:
     """Checks that what bench must know before any image is opened is given, or known from the files."""
     own, facts = dataset.own, dataset.own.get(IMAGE_FACTS)
     settings = {**dataset.builtin[0], **dataset.user[0]}
@@ -180,26 +178,24 @@ def _check_unknown_source(dataset: MergedDefinition, chain: Sequence[Definition]
     if seen.problem and missing:
         kind = "a folder of class folders" if own["source"].startswith("folder:") else "an archive of images"
         hint = f"{seen.problem}; or state {', '.join(missing)} to plan without it"
-        problems.add(_place(chain, "source"), f"{kind} at {own[LOCATION]}", own["source"], hint)
+        problems.add(_place(dataset, "source"), f"{kind} at {own[LOCATION]}", own["source"], hint)
         missing = []
     unknown = f"{own['source']} is not a source that bench knows"
     reason = unknown if facts is None else f"nothing can be told from {own[LOCATION]} alone"
     for key in missing:
-        problems.add(_place(chain, key, "source"), f"`{key}`, because {reason}")
+        problems.add(_place(dataset, key, "source"), f"`{key}`, because {reason}")
     if seen.classes is not None and seen.classes < 2:
-        problems.add(_place(chain, "source"), f"at least two class folders in {own[LOCATION]}", seen.classes)
+        problems.add(_place(dataset, "source"), f"at least two class folders in {own[LOCATION]}", seen.classes)
     elif seen.classes not in (None, count):
         problems.add(
-            _place(chain, "num_classes", "class_names", "source"),
+            _place(dataset, "num_classes", "class_names", "source"),
             f"{seen.classes}, the class folders of {own[LOCATION]}",
             count,
         )
 
 
-def _check_classes(
-    dataset: MergedDefinition, chain: Sequence[Definition], available: int | None, problems: Problems
-) -> None:
-    classes, place = dataset.own.get("classes"), _place(chain, "classes", "source")
+def _check_classes(dataset: MergedDefinition, available: int | None, problems: Problems) -> None:
+    classes, place = dataset.own.get("classes"), _place(dataset, "classes", "source")
     if classes is None:
         return
     if len(classes) < 2 or len(set(classes)) < len(classes):
@@ -208,47 +204,45 @@ def _check_classes(
         problems.add(place, f"labels from 0 to {available - 1}, as {dataset.own['source']} has", classes)
 
 
-def _check_model(model: MergedDefinition, chain: Sequence[Definition], problems: Problems) -> None:
+def _check_model(model: MergedDefinition, problems: Problems) -> None:
     name = model.own.get("architecture")
     if name is None:
         hint = 'extend a model, such as extends = "simple_cnn"'
-        problems.add(_place(chain, "architecture"), "an architecture; it is missing", hint=hint)
+        problems.add(_place(model, "architecture"), "an architecture; it is missing", hint=hint)
         return
     if name.startswith(PLUGIN):
         return  # the arguments of its function are unknown; `plugins.py` has checked that it exists
     facts = ARCHITECTURES.get(name)
     if facts is None:
         hint = nearest_hint(name, ARCHITECTURES)
-        problems.add(_place(chain, "architecture"), "the name of an architecture", name, hint)
+        problems.add(_place(model, "architecture"), "the name of an architecture", name, hint)
         return
     given = parameters_of(model.own).keys()
     for key in sorted(given - set(facts.parameters)):
         allowed = ", ".join([*facts.parameters, "dropout"])
-        problems.add(_place(chain, key, "architecture"), f"a parameter of {name}: {allowed}", model.own[key])
+        problems.add(_place(model, key, "architecture"), f"a parameter of {name}: {allowed}", model.own[key])
     missing = [key for key in facts.parameters if key not in given]
     if "dropout" not in {**model.builtin[0], **model.user[0]}:
         missing.append("dropout")
     for key in missing:
         problems.add(
-            _place(chain, key, "architecture"), f"`{key}` of {name}; it is missing", hint=f'or extends = "{name}"'
+            _place(model, key, "architecture"), f"`{key}` of {name}; it is missing", hint=f'or extends = "{name}"'
         )
     if not missing:
-        _check_lengths(model, chain, facts.blocks, problems)
+        _check_lengths(model, facts.blocks, problems)
 
 
-def _check_lengths(
-    model: MergedDefinition, chain: Sequence[Definition], blocks: int | None, problems: Problems
-) -> None:
+def _check_lengths(model: MergedDefinition, blocks: int | None, problems: Problems) -> None:
     filters, dropouts = model.own.get("filters"), model.own.get("stage_dropout")
     if blocks is not None and filters is not None and len(filters) != blocks:
         problems.add(
-            _place(chain, "filters", "architecture"), f"{blocks} numbers, one for each group of blocks", filters
+            _place(model, "filters", "architecture"), f"{blocks} numbers, one for each group of blocks", filters
         )
     if filters is not None and len(filters) > 16:
-        problems.add(_place(chain, "filters"), "at most 16 numbers", filters)
+        problems.add(_place(model, "filters"), "at most 16 numbers", filters)
     if dropouts is not None and filters is not None and len(dropouts) != len(filters):
         problems.add(
-            _place(chain, "stage_dropout", "filters"), f"{len(filters)} numbers, one for each of `filters`", dropouts
+            _place(model, "stage_dropout", "filters"), f"{len(filters)} numbers, one for each of `filters`", dropouts
         )
 
 

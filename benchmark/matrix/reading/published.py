@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.matrix.problems import INVALID, KeyPath, Problems
 from benchmark.matrix.report_spec import PublishedColumn, PublishedRow, PublishedTable
-from benchmark.matrix.values import Boolean, Choice, Kind, ListOf, Name, Number, read_table
+from benchmark.matrix.values import BOOLEAN, Choice, Kind, ListOf, Name, Number, read_table
 
 METRICS = (
     "epochs", "best_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss",
@@ -40,7 +40,7 @@ class _ColumnKind:
     expected: str = "a table of metric, title and percent"
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        fields: Mapping[str, Kind] = {"metric": Choice(METRICS), "title": _TEXT, "percent": Boolean()}
+        fields: Mapping[str, Kind] = {"metric": Choice(METRICS), "title": _TEXT, "percent": BOOLEAN}
         read = read_table(value, path, problems, self.expected, fields, needed=("metric", "title"))
         if read is INVALID:
             return INVALID
@@ -79,7 +79,7 @@ def read_published(
         "headings": ListOf(_TEXT),
         "columns": ListOf(_ColumnKind()),
         "rows": ListOf(_RowKind(families)),
-        "metrics_as_rows": Boolean(),
+        "metrics_as_rows": BOOLEAN,
     }
     read = read_table(
         value, path, problems, EXPECTED, fields, needed=("title", "source", "headings", "columns", "rows")

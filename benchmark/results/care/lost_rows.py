@@ -189,13 +189,13 @@ def _rebuild_cells(connection: sqlite3.Connection) -> int:
 def _rows_of_matrix(
     run_id: int, path: str | None, text: str, command: str | None, gpu_names: str | None, cores: int | None
 ) -> list[dict[str, Any]]:
-    from benchmark.matrix.load import parse_matrix
+    from benchmark.matrix.load import load_matrix
     from benchmark.matrix.plan import MachineKind
     from benchmark.matrix.speed_key import possible_threads
     from benchmark.results.write.registration import cell_rows
 
     kind = MachineKind(gpus=len(gpu_names.split(", ")) if gpu_names else 0, cores=cores or 1)
-    parse = partial(parse_matrix, text, path or layout.MATRIX, overrides=_overrides(command or ""))
+    parse = partial(load_matrix, path or layout.MATRIX, text, overrides=_overrides(command or ""))
     try:
         plan = parse(machine_kind=kind)
         # the number of threads for `auto` is not recorded: every possible one is tried

@@ -155,7 +155,9 @@ def _copy(pages: PageFile, script: Script | None, location: Location, artifacts:
     with closing(connect_sqlite(location, "rw")) as connection:
         connection.execute("PRAGMA foreign_keys=OFF")
         connection.execute("BEGIN")
-        formats = {name: _table_format(connection, name) for name in TABLE_NAMES}
+        # executions last: triggers forbid adding rows to final ones
+        names = sorted(TABLE_NAMES, key=lambda name: name == "execution")
+        formats = {name: _table_format(connection, name) for name in names}
         saved, bad_rows, highest = _fill(connection, formats, pages, script)
         if script is not None and not any(saved.values()):
             script = None
@@ -246,28 +248,24 @@ def _fill(
     connection: sqlite3.Connection, formats: dict[str, _TableFormat], pages: PageFile, script: Script | None
 ) -> tuple[dict[str, int], int, dict[str, int]]:
     """Inserts every row; returns the number of rows by table, the number of invalid rows, and the highest ids by table."""
-    # executions last: triggers forbid adding rows to final ones
-    names = sorted(formats, key=lambda name: name == "execution")
     if script is None:
         roots = {name: root for kind, name, root in pages.catalogue() if kind == "table"}
-        highest = _highest(pages.tree(roots["sqlite_sequence"])) if "sqlite_sequence" in roots else {}
-        tables = {
-            name: map(partial(formats[name].row, exact=False), pages.tree(roots[name]))
-            for name in names
-            if name in roots
-        }
-    else:
-        highest = _highest(
-            Record(None, (row.get("name"), row.get("seq"))) for row in script.rows("sqlite_sequence") if row
+        numbers = (
+            record.values for record in (pages.tree(roots["sqlite_sequence"]) if "sqlite_sequence" in roots else ())
         )
-        tables = {name: map(formats[name].named_row, script.rows(name)) for name in names}
+        read = {name: table for name, table in formats.items() if name in roots}
+        tables = {name: map(partial(table.row, exact=False), pages.tree(roots[name])) for name, table in read.items()}
+    else:
+        numbers = ((row.get("name"), row.get("seq")) for row in script.rows("sqlite_sequence") if row)
+        tables = {name: map(table.named_row, script.rows(name)) for name, table in formats.items()}
+    highest = _highest(numbers)
     bad = sum(_insert_rows(connection, name, rows) for name, rows in tables.items())
     if script is not None:
         lost_records = script.lost_records()
     else:
         pages.walk()
-        lost_records = pages.lost_records() if pages.bad_pages or len(tables) < len(names) else iter(())
-    for name, rows in _by_table(lost_records, {name: formats[name] for name in names}).items():
+        lost_records = pages.lost_records() if pages.bad_pages or len(tables) < len(formats) else iter(())
+    for name, rows in _by_table(lost_records, formats).items():
         _insert_rows(connection, name, rows)
     count = "SELECT count(*) FROM {}".format
     saved = {name: connection.execute(count(name)).fetchone()[0] for name in formats}
@@ -286,12 +284,12 @@ def _by_table(lost_records: Iterable[Record], formats: dict[str, _TableFormat]) 
     return rows_by_table
 
 
-def _highest(records: Iterable[Record]) -> dict[str, int]:
+def _highest(numbers: Iterable[tuple[Any, ...]]) -> dict[str, int]:
     """The highest id that each AUTOINCREMENT table has ever used, from `sqlite_sequence`."""
     highest: dict[str, int] = {}
-    for record in records:
+    for values in numbers:
         with contextlib.suppress(ValueError, TypeError):
-            name, number = record.values
+            name, number = values
             highest[str(name)] = int(number)
     return highest
 

@@ -53,12 +53,11 @@ class Holder:
 
 
 @contextmanager
-def lock_database(target: str | os.PathLike[str], *, command: str | None = None, wait: bool = False) -> Iterator[None]:
+def lock_database(target: str | os.PathLike[str], *, wait: bool = False) -> Iterator[None]:
     """Holds the database for this process until the block ends or the process dies.
 
     Args:
         target: Path or URL of the database.
-        command: The command that the message to a second run shows; this process's command line by default.
         wait: Whether to wait for the holder to end instead of failing.
 
     Raises:
@@ -71,18 +70,13 @@ def lock_database(target: str | os.PathLike[str], *, command: str | None = None,
     """
     location = locate(target)
     refuse_to_write(location)
-    if command is None:
-        command = shlex.join(without_passwords(word, whole=True) for word in sys.argv)
-    if location.path is None:
-        with _server_lock(location, wait=wait):
-            yield
-    else:
-        with _file_lock(location, location.path, command, wait=wait):
-            yield
+    path = location.path
+    with _server_lock(location, wait=wait) if path is None else _file_lock(location, path, wait=wait):
+        yield
 
 
 @contextmanager
-def _file_lock(location: Location, path: Path, command: str, *, wait: bool) -> Iterator[None]:
+def _file_lock(location: Location, path: Path, *, wait: bool) -> Iterator[None]:
     lock = layout.lock_file(path)
     _check_kind(lock, location.name)
     try:
@@ -100,7 +94,7 @@ def _file_lock(location: Location, path: Path, command: str, *, wait: bool) -> I
             if not wait:
                 raise BusyError(_busy(location, _read_holder(handle)))
             time.sleep(POLL_SECONDS)
-        _write_holder(handle, command)
+        _write_holder(handle)
         yield
     finally:
         os.close(handle)
@@ -125,7 +119,8 @@ def _try_lock(handle: int) -> bool:
     return True
 
 
-def _write_holder(handle: int, command: str) -> None:
+def _write_holder(handle: int) -> None:
+    command = shlex.join(without_passwords(word, whole=True) for word in sys.argv)
     now = datetime.now(UTC).isoformat(timespec="seconds")
     holder = Holder(os.getpid(), socket.gethostname(), machine.boot_id(), now, command)
     # on a full disk the lock holds all the same, without a description
