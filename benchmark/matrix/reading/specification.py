@@ -292,7 +292,7 @@ class SpecificationReader:
             self._problems.add(path, "a table such as { fine_tuned = STRATEGY, scratch = STRATEGY }", item)
             return None
         families = {"fine_tuned": "strategy", "scratch": "strategy", "dataset": "dataset", "model": "model"}
-        names: dict[str, Any] = {"dataset": None, "model": None}
+        names: dict[str, Any] = {}
         for key, value in item.items():
             if key in families:
                 names[key] = self._kinds[families[key]].read(value, (*path, key), self._problems)

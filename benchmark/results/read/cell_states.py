@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from typing import TYPE_CHECKING
 
 import sqlalchemy as sa
 
@@ -11,11 +10,8 @@ from benchmark.results.read.alive import is_alive
 from benchmark.results.records import ArtifactRow, CellState, Recorded
 from benchmark.results.schema.reproductions import is_reproduction
 from benchmark.results.schema.tables import artifact, attempt, cell, execution, run
+from benchmark.results.store.database import Database
 from benchmark.status import Status
-
-if TYPE_CHECKING:
-    from benchmark.results.store.database import Database
-
 
 _STATE_COLUMNS = (
     "cell_id", "execution_id", "run_id", "status", "cause", "detail", "epochs", "data_fingerprint", "total_seconds",
