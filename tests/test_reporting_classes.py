@@ -15,8 +15,9 @@ from results_samples import predictions
 from scheduling_plans import fake_cell
 
 from benchmark.errors import StorageError
-from benchmark.reporting.report import ReportOptions, build_report
+from benchmark.reporting.report import build_report
 from benchmark.reporting.rows.predictions import Predictions, decode
+from benchmark.reporting.rows.shown import ReportOptions
 from benchmark.reporting.tables.per_class import MOST_COLUMNS, class_scores, confusion_counts, matrix_of
 from benchmark.reporting.writers.formats import FORMATS, render
 

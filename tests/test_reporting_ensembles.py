@@ -6,8 +6,9 @@ from reporting_samples import row
 from results_samples import predictions
 
 from benchmark.matrix.report_spec import EnsembleSpec, ReportSpec
-from benchmark.reporting.report import ReportOptions, build_report
+from benchmark.reporting.report import build_report
 from benchmark.reporting.rows.predictions import decode
+from benchmark.reporting.rows.shown import ReportOptions
 
 LABELS = (0, 0, 1, 1)
 RIGHT, BAD, WORSE = (0, 0, 1, 1), (1, 0, 1, 1), (1, 1, 1, 0)

@@ -11,6 +11,7 @@ from benchmark.reporting.rows.groups import group_cells, natural, varying_settin
 from benchmark.reporting.rows.latest import choose_machine, latest_executions, note_on_other_machines
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY
 from benchmark.reporting.rows.missing_results import name_seeds, note_on_timings, reasons
+from benchmark.reporting.rows.shown import Shown
 from benchmark.reporting.tables.summary import summary_table
 from tests.reporting_samples import left_out, planned, row
 
@@ -127,7 +128,7 @@ def test_timings_come_from_valid_executions_only():
 
 def test_on_a_busy_machine_seconds_are_marked_with_what_disturbed_them():
     busy = {"timing_valid": False, "detail": "timing disturbed: other programs used 1.3 cores"}
-    table = summary_table(group_cells([row(seed=seed, **busy) for seed in range(2)]))
+    table = summary_table(Shown(group_cells([row(seed=seed, **busy) for seed in range(2)])))
     (line,) = table.rows
     assert line.cells["fit_seconds"].n == 2
     assert [table.footnotes[mark] for mark in line.marks["fit_seconds"]] == [
@@ -141,7 +142,7 @@ def test_on_a_busy_machine_seconds_are_marked_with_what_disturbed_them():
     ("train", "marks"), [("head", ["trains head: no speed of training the whole network"]), ("all", [])]
 )
 def test_images_per_second_of_a_part_of_the_network_are_marked(train, marks):
-    table = summary_table(group_cells([row(seed=seed, changes={"train": train}) for seed in range(2)]))
+    table = summary_table(Shown(group_cells([row(seed=seed, changes={"train": train}) for seed in range(2)])))
     assert [table.footnotes[mark] for mark in table.rows[0].marks.get("images_per_second", ())] == marks
 
 

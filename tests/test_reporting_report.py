@@ -7,7 +7,8 @@ import pytest
 from benchmark.errors import NotFoundError, UserError
 from benchmark.matrix.report_spec import ReportSpec, TransferSpec
 from benchmark.reporting.compare import compare_selections
-from benchmark.reporting.report import ReportOptions, build_report
+from benchmark.reporting.report import build_report
+from benchmark.reporting.rows.shown import ReportOptions
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Tally, letter
@@ -34,7 +35,7 @@ def test_a_group_with_a_failed_seed_shows_what_it_has_and_why_one_is_missing():
     summary = table(build_report(rows, [], None), "summary")
     assert cells(summary, "n") == [Tally(2, 3)]
     assert summary.rows[0].cells["test_accuracy"].n == 2
-    assert summary.footnotes == ("seed 2 failed (oom): killed",)
+    assert summary.footnotes == ("seed 2 failed (oom): killed; success in 2 of 3 (95 % interval 0.21 to 0.94)",)
     assert "1 failed (oom)" in summary.notes[0]
 
 
@@ -131,8 +132,11 @@ def test_transfer_has_the_metrics_as_rows():
     assert test["difference"].method == "paired"
     assert test["difference"].mean == pytest.approx(0.2 / 3)
     assert test["verdict"] == "better"
-    assert found.rows[4].cells["verdict"] == "better", "a lower loss is better"
-    assert found.rows[0].cells["verdict"] is None, "more epochs are neither better nor worse"
+    assert found.rows[4].cells["verdict"] is None, "test accuracy is the question; the others say why"
+    options = ReportOptions(metrics=("train_loss",))
+    judged = table(build_report(transfer_rows(), [], SPEC_LOW, options), "transfer")
+    assert judged.rows[4].cells["verdict"] == "better", "a lower loss is better"
+    assert judged.rows[3].cells["verdict"] is None
     assert found.about["dataset"] == "high"
 
 
@@ -200,13 +204,14 @@ def test_progression_compares_each_version_with_the_one_before():
     assert cells(found, "verdict") == [None, "better", "not resolved"]
     assert found.rows[1].cells["change"].mean == pytest.approx(0.302 / 3)
     assert "v1 to v2 (+0.1007" in found.notes[0]
-    assert "its lead over the next, v2 to v10, is resolved too" in found.notes[0]
+    assert "its lead over every other step is resolved too" in found.notes[0]
     assert "v1 to v2 changes dropout 0 to 0.1." in found.notes
 
 
 def test_a_progression_that_shows_nothing_says_so():
     rows = version_rows((0.80, 0.85), (0.82, 0.86))
-    assert "Not resolved" in table(build_report(rows, [], VERSIONS), "progression").notes[0]
+    note = table(build_report(rows, [], VERSIONS), "progression").notes[0]
+    assert "not resolved: it may be chance" in note
 
 
 def test_steps_that_gain_nothing_are_not_praised():

@@ -15,17 +15,17 @@ def row(**changes):
 
 
 SEEDS = (0.90, 0.91, 0.92)
-SPREAD = t_quantile(2) * 0.01
+SPREAD = t_quantile(2) * 0.01 * math.sqrt(2)
 
 
-def test_the_spread_of_seeds_is_that_of_single_results():
+def test_the_spread_of_seeds_is_that_of_the_difference_of_two_results():
     assert seed_spread(SEEDS, 1000) == (pytest.approx(SPREAD), 3)
     assert seed_spread((), 10) == (None, 0)
     assert seed_spread((0.5, math.nan), 10) == (None, 1)
 
 
 def test_seeds_that_agree_by_chance_are_no_certainty():
-    assert seed_spread((0.9, 0.9), 100)[0] == pytest.approx(t_quantile(1) * 0.01 / math.sqrt(12))
+    assert seed_spread((0.9, 0.9), 100)[0] == pytest.approx(t_quantile(1) * 0.01 / math.sqrt(6))
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,8 @@ from markdown_it import MarkdownIt
 from rich.cells import cell_len
 
 from benchmark.errors import StorageError, UserError
-from benchmark.reporting.report import ReportOptions, build_report
+from benchmark.reporting.report import build_report
+from benchmark.reporting.rows.shown import ReportOptions
 from benchmark.reporting.statistics.intervals import measure
 from benchmark.reporting.table import Report, Row, Table, TableColumn
 from benchmark.reporting.writers.formats import FORMATS, format_of_file, render, save
@@ -133,7 +134,9 @@ def test_html_forbids_everything_by_its_policy():
 def test_csv_is_rectangular_and_holds_no_formula(name):
     lines = list(csv.reader(io.StringIO(render(report_with(name), "csv"))))
     assert {len(line) for line in lines} == {len(lines[0])}
-    numbers = [index for index, key in enumerate(lines[0]) if key.endswith(("_mean", "_half_width", "_n"))]
+    numbers = [
+        index for index, key in enumerate(lines[0]) if key.endswith(("_mean", "_half_width", "_low", "_high", "_n"))
+    ]
     for line in lines[1:]:
         assert float(line[numbers[0]]) == 0.125
         texts = [field for index, field in enumerate(line) if index not in numbers]

@@ -56,9 +56,10 @@ def selected_results(
     if not rows or (not wanted and not unwanted):
         return rows
     known = {key: {row.get(key) for row in rows} for key in (*NAME_KEYS, "strategy_label", "machine", "run_name")}
+    known["run"] = known["run_name"]
     wanted, unwanted = wanted.exact(known), unwanted.exact(known)
     # with every setting of the cell, for the selection to look at
-    records = [(row, {**row, **cell_settings(cell_of(row))}) for row in rows]
+    records = [(row, {**row, "run": [row["run_id"], row["run_name"]], **cell_settings(cell_of(row))}) for row in rows]
     found = [row for row, record in records if wanted.matches(record) and not (unwanted and unwanted.matches(record))]
     if not found:
         unmatched = _unmatched(wanted, [record for _, record in records])

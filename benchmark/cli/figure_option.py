@@ -12,14 +12,19 @@ from benchmark.cli import verbosity
 if TYPE_CHECKING:
     from benchmark.reporting.rows.groups import Group
     from benchmark.reporting.table import FigureFile, Report
-    from benchmark.reporting.tables.transfer import Pair
+    from benchmark.reporting.tables.transfer import TransferPair
     from benchmark.results.store.database import Database
 
 NAMED_IN_NOTE = 4
 
 
 def with_figures(
-    report: Report, groups: Sequence[Group], transfers: Sequence[Pair], folder: Path, database: Database, target: str
+    report: Report,
+    groups: Sequence[Group],
+    transfers: Sequence[TransferPair],
+    folder: Path,
+    database: Database,
+    target: str,
 ) -> Report:
     """Draw the figures of a report into a folder; returns the report with them.
 

@@ -2,11 +2,22 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import TypeAlias
 
 Figure: TypeAlias = float | str | None
 """A number in the unit of its metric (accuracies are fractions 0..1), a text such as `12 (early stop)`, or nothing."""
+
+
+def margin_of(text: str) -> float | None:
+    """A margin in the unit of a metric: `0.005`, or in points `0.5pp`; None where it is no positive number."""
+    number, is_points = text.strip().removesuffix("pp"), text.strip().endswith("pp")
+    try:
+        value = float(number) / (100 if is_points else 1)
+    except ValueError:
+        return None
+    return value if 0 < value < math.inf else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,9 +96,15 @@ class ReportSpec:
         progression: Each a list of strategies, to be compared each with the one before.
         ensemble: Cells whose predictions are averaged.
         published: Tables of others, to be shown beside what is measured here.
+        baseline: The strategy with which the summary compares all others.
+        margin: What counts as equivalent, in the unit of the metric.
+        metrics: The columns of results that get verdicts; empty for test accuracy alone.
     """
 
     transfer: tuple[TransferSpec, ...] = ()
     progression: tuple[tuple[str, ...], ...] = ()
     ensemble: tuple[EnsembleSpec, ...] = ()
     published: tuple[PublishedTable, ...] = ()
+    baseline: str | None = None
+    margin: float | None = None
+    metrics: tuple[str, ...] = ()

@@ -21,7 +21,7 @@ from benchmark.matrix.settings import SETTINGS, json_value
 
 NAME_KEYS = ("dataset", "model", "strategy")
 RECORDED_KEYS = (
-    "cell_id", "parent_cell_id", "strategy_label", "weights", "device_kind", "machine", "run_id", "run_name", "status",
+    "cell_id", "parent_cell_id", "strategy_label", "weights", "device_kind", "machine", "run", "run_id", "run_name", "status",
     "cause",
 )  # fmt: skip
 KEYS = (*NAME_KEYS, *SETTINGS, *RECORDED_KEYS)

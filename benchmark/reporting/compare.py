@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
+from benchmark import units
 from benchmark.errors import NotFoundError
 from benchmark.reporting.rows.differences import (
-    difference,
-    judge_all,
-    note_on_few_seeds,
-    provenance_that_differs,
-    remarks_on,
-    settings_that_differ,
+    Comparisons,
+    Judging,
+    Pair,
+    judge_pairs,
+    note_on_families,
+    on_reach,
+    suspects,
+    verdict_cell,
 )
-from benchmark.reporting.rows.groups import Group, group_cells, partner, varying_settings
-from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions
+from benchmark.reporting.rows.groups import Group, group_cells, partner, resolution, varying_settings
+from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions, note_on_other_machines
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import reasons
+from benchmark.reporting.rows.predictions import LoadPredictions
 from benchmark.reporting.statistics.families import judge
 from benchmark.reporting.statistics.intervals import measure
-from benchmark.reporting.statistics.mean_difference import NOT_RESOLVED, Difference, compare
+from benchmark.reporting.statistics.mean_difference import NOT_COMPARABLE, NOT_RESOLVED, Difference, compare
 from benchmark.reporting.table import Footnotes, Report, Row, Table, TableColumn, Value
 
 METRICS = (TEST_ACCURACY, VAL_ACCURACY, TEST_LOSS, FIT_SECONDS)
@@ -39,14 +43,46 @@ _COLUMNS = (
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """The report, and its verdict on the test accuracy of B: `better`, `worse` or `not resolved`."""
+    """The report of a comparison, and what a gate asks.
+
+    Attributes:
+        report: The tables.
+        verdict: On B in the main metric, over all matched pairs.
+        overall: The difference that it is about; None where no pair can be compared.
+        pairs: The judged difference of each matched pair in the main metric.
+        metric: The main metric.
+        gaps: Places of A without evidence about B, in words.
+    """
 
     report: Report
     verdict: str
+    overall: Difference | None = None
+    pairs: tuple[Difference, ...] = ()
+    metric: Metric = TEST_ACCURACY
+    gaps: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class _Matched:
+    """Matched groups of both sides, with those that have no partner, and the judged differences."""
+
+    pairs: list[Pair]
+    alone_a: list[Group]
+    alone_b: list[Group]
+    comparisons: Comparisons = field(default_factory=Comparisons)
+
+    @property
+    def comparable(self) -> list[Pair]:
+        return [pair for pair in self.pairs if not self.comparisons.audit(*pair).prevents]
 
 
 def compare_selections(
-    first: Sequence[ResultRow], second: Sequence[ResultRow], *, machine: str | None = None
+    first: Sequence[ResultRow],
+    second: Sequence[ResultRow],
+    *,
+    machine: str | None = None,
+    judging: Judging | None = None,
+    predictions: LoadPredictions = lambda _: {},
 ) -> Comparison:
     """Compare selection B with selection A; differences are B minus A.
 
@@ -58,32 +94,47 @@ def compare_selections(
         first: Rows of A, as for `report.build_report`.
         second: Rows of B.
         machine: Whose results; None takes that of A's newest run, for B too if it has results there.
+        judging: What gets verdicts; by default test accuracy.
+        predictions: Reads stored predictions.
 
     Raises:
         NotFoundError: A selection matches nothing, or nothing in A can be matched with anything in B.
     """
+    judging = judging or Judging()
     groups_a, machine_a = _groups("A", first, machine)
     is_common = any(row.get("machine") == machine_a for row in second)
     groups_b, machine_b = _groups("B", second, machine or (machine_a if is_common else None))
-    pairs = _match(groups_a, groups_b)
-    if not pairs:
+    matched = _match(groups_a, groups_b)
+    if not matched.pairs:
         raise NotFoundError(
             "compare: expected cells in A and B that agree in all but what is compared (dataset, model or strategy); "
             f"found {len(groups_a)} groups in A and {len(groups_b)} in B that share none; widen a selection"
         )
-    footnotes = Footnotes()
-    parts = {metric.key: _rows(metric, pairs, footnotes) for metric in METRICS}
-    rows = [row for metric_rows, _ in parts.values() for row in metric_rows]
-    overall = parts[TEST_ACCURACY.key][1]
-    verdict = (overall and overall.verdict) or NOT_RESOLVED
-    table = Table("compare", "B against A", _COLUMNS, tuple(rows), footnotes=footnotes.texts, notes=_notes(pairs))
+    matched = replace(matched, comparisons=judge_pairs(matched.pairs, judging, predictions))
+    footnotes, rows = Footnotes(), []
+    overall: Difference | None = None
+    for metric in dict.fromkeys((*METRICS, *judging.metrics)):
+        pair_rows, result = _rows(metric, matched, footnotes)
+        rows += pair_rows
+        overall = result if metric == judging.main else overall
+    table = Table("compare", "B against A", _COLUMNS, tuple(rows), footnotes=footnotes.texts, notes=_notes(matched))
     notes = [] if machine_a == machine_b else [f"A was measured on machine {machine_a}, B on {machine_b}."]
-    return Comparison(Report((table,), tuple(notes), machine_a), verdict)
+    for side, selected, chosen in (("A", first, machine_a), ("B", second, machine_b)):
+        notes += [f"{side}: {text}" for text in note_on_other_machines(selected, chosen)]
+    notes += note_on_families(matched.comparisons)
+    judged = [matched.comparisons.between(*pair, judging.main) for pair in matched.pairs]
+    verdict = (overall and overall.verdict) or (NOT_RESOLVED if matched.comparable else NOT_COMPARABLE)
+    return Comparison(
+        Report((table,), tuple(notes), machine_a, suspects=suspects(matched.comparisons)),
+        verdict, overall, tuple(filter(None, judged)), judging.main, _gaps(matched, judging.main),
+    )  # fmt: skip
 
 
 def _groups(side: str, rows: Sequence[ResultRow], machine: str | None) -> tuple[list[Group], str | None]:
     chosen = choose_machine(rows, machine, None)
-    groups = group_cells(latest_executions([row for row in rows if row.get("machine") == chosen]))
+    here = [row for row in rows if row.get("machine") == chosen]
+    # where nothing but reproductions was selected, they were meant
+    groups = group_cells(latest_executions(here) or latest_executions([{**row, "is_reproduction": 0} for row in here]))
     if not groups:
         where = f" on machine {chosen}" if chosen else ""
         raise NotFoundError(
@@ -92,68 +143,124 @@ def _groups(side: str, rows: Sequence[ResultRow], machine: str | None) -> tuple[
     return groups, chosen
 
 
-def _match(first: Sequence[Group], second: Sequence[Group]) -> list[tuple[Group, Group]]:
+def _match(first: Sequence[Group], second: Sequence[Group]) -> _Matched:
     """Each group of the first side with its partner; a group of the second side has at most one."""
     equal = [
         name for name in NAMES if {getattr(each, name) for each in first} & {getattr(each, name) for each in second}
     ]
+
+    def place(group: Group) -> tuple[str, ...]:
+        return tuple(getattr(group, name) for name in equal)
+
     varying = varying_settings([*first, *second])
-    unmatched = list(second)
-    pairs = []
+    unmatched: dict[tuple[str, ...], list[Group]] = {}
+    for group in second:
+        unmatched.setdefault(place(group), []).append(group)
+    pairs, alone = [], []
     for group in first:
-        candidates = [each for each in unmatched if all(getattr(each, name) == getattr(group, name) for name in equal)]
+        candidates = unmatched.get(place(group), [])
         best = partner(group, candidates, varying)
-        if best is not None:
-            unmatched.remove(best)
+        if best is None:
+            alone.append(group)
+        else:
+            candidates.remove(best)
             pairs.append((group, best))
-    return pairs
+    return _Matched(pairs, alone, [group for groups in unmatched.values() for group in groups])
 
 
-def _rows(
-    metric: Metric, pairs: Sequence[tuple[Group, Group]], footnotes: Footnotes
-) -> tuple[list[Row], Difference | None]:
-    def row(
-        names: Sequence[str], values: Sequence[Mapping[int, float]], result: Difference | None, remarks: Sequence[str]
-    ) -> Row:
-        cells: dict[str, Value] = {
-            "metric": metric.title,
-            "a_cells": names[0],
-            "b_cells": names[1],
-            "a": measure(values[0].values()),
-            "b": measure(values[1].values()),
-            "difference": result,
-            "p": result.adjusted_p if result else None,
-            "verdict": result.verdict if result else None,
-        }
-        return Row(cells, footnotes.marks(difference=remarks), metric.kind, "; ".join(remarks))
-
-    judged = judge_all(pairs, metric)
-    values = [[group.values(metric) for group in pair] for pair in pairs]
-    rows = [
-        row([", ".join(group.names) for group in pair], each, result, remarks_on(result, *pair, metric))
-        for pair, each, result in zip(pairs, values, judged, strict=True)
-    ]
-    if len(pairs) == 1:
+def _rows(metric: Metric, matched: _Matched, footnotes: Footnotes) -> tuple[list[Row], Difference | None]:
+    """A row for each pair and one for all together, and the difference that the verdict is about."""
+    judged = [matched.comparisons.between(*pair, metric) for pair in matched.pairs]
+    rows = []
+    for pair, result in zip(matched.pairs, judged, strict=True):
+        sides = dict(zip("ab", (group.measured(metric)[0] for group in pair), strict=True))
+        rows.append(_row(metric, [named(group) for group in pair], sides, result, footnotes))
+    if len(judged) == 1:
         return rows, judged[0]
+    comparable = matched.comparable
+    values = [[group.values(metric) for group in pair] for pair in comparable]
     # for each seed that all groups of a side have, the mean of the groups
-    means = [
+    means: list[Mapping[int, float]] = [
         {seed: sum(each[seed] for each in side) / len(side) for seed in sorted(set.intersection(*map(set, side)))}
         for side in zip(*values, strict=True)
-    ]
-    overall = judge([compare(*means)], higher_is_better=metric.higher_is_better)[0]
-    return [*rows, row([f"all {len(pairs)}"] * 2, means, overall, ())], overall
+    ] or [{}, {}]
+    overall = _overall(metric, matched, means, judged)
+    count = f"all {len(matched.pairs)}" + ("" if len(comparable) == len(judged) else f", {len(comparable)} comparable")
+    sides = {key: measure(side.values(), bounds=metric.bounds) for key, side in zip("ab", means, strict=True)}
+    return [*rows, _row(metric, [count] * 2, sides, overall, footnotes)], overall
 
 
-def _notes(pairs: Sequence[tuple[Group, Group]]) -> tuple[str, ...]:
+def _overall(
+    metric: Metric, matched: _Matched, means: Sequence[Mapping[int, float]], judged: Sequence[Difference | None]
+) -> Difference | None:
+    """The judged difference of the averages; it has a verdict where its pairs have one."""
+    step = resolution([group for pair in matched.comparable for group in pair], metric) / max(
+        len(matched.comparable), 1
+    )
+    difference = compare(*means, step=step)
+    if difference is None:
+        return None
+    judging = matched.comparisons.judging
+    comparable = [each for each in judged if each and each.verdict != NOT_COMPARABLE]
+    is_judged = metric in judging.metrics and bool(comparable) and all(each.verdict for each in comparable)
+    way = metric.higher_is_better if is_judged else None
+    result = judge([difference], higher_is_better=way, margin=judging.margin if is_judged else None)[0]
+    assert result is not None
+    survivors = [text for each in judged if each for text in each.remarks if text.startswith("of the survivors")]
+    return replace(result, remarks=(*dict.fromkeys(survivors), *on_reach(result, metric)))
+
+
+def _row(
+    metric: Metric, names: Sequence[str], sides: Mapping[str, Value], result: Difference | None, footnotes: Footnotes
+) -> Row:
+    cells: dict[str, Value] = {
+        "metric": metric.title,
+        "a_cells": names[0],
+        "b_cells": names[1],
+        **sides,
+        "difference": result,
+        "p": result.adjusted_p if result else None,
+        "verdict": verdict_cell(result, metric),
+    }
+    marks = footnotes.marks(difference=result.remarks if result else ())
+    return Row(cells, marks, metric.kind, result.remark if result else "")
+
+
+def named(group: Group) -> str:
+    """The names of a group as one text."""
+    return ", ".join(group.names)
+
+
+def _notes(matched: _Matched) -> tuple[str, ...]:
     notes: list[str] = []
-    for a, b in pairs:
-        other = settings_that_differ(a, b) + provenance_that_differs(a, b)
+    for a, b in matched.pairs:
+        differs = matched.comparisons.audit(a, b)
+        other = [*differs.settings, *differs.prevents, *differs.marks]
         if other:
-            notes.append(f"{', '.join(a.names)} and {', '.join(b.names)} differ in {'; '.join(other)}.")
+            notes.append(f"{named(a)} and {named(b)} differ in {'; '.join(other)}.")
         for group in (a, b):
-            notes += [f"{', '.join(group.names)}: {text}." for text in reasons(group)]
-    shared = {cell for a, _ in pairs for cell in a.cell_ids} & {cell for _, b in pairs for cell in b.cell_ids}
-    if shared:
-        notes.append(f"A and B share {len(shared)} cells, which cannot differ from themselves.")
-    differences = [difference(a, b, TEST_ACCURACY) for a, b in pairs]
-    return (*dict.fromkeys(notes), *note_on_few_seeds(differences))
+            notes += [f"{named(group)}: {text}." for text in reasons(group)]
+    for side, alone in (("A", matched.alone_a), ("B", matched.alone_b)):
+        if alone:
+            names = "; ".join(dict.fromkeys(map(named, alone)))
+            notes.append(f"Left out of {side}, without a counterpart: {units.plural(len(alone), 'group')}: {names}.")
+    both = [{number for pair in matched.pairs for number in pair[side].execution_ids} for side in (0, 1)]
+    if shared := both[0] & both[1]:
+        notes.append(f"A and B share {units.plural(len(shared), 'result')}, which cannot differ from themselves.")
+    return tuple(dict.fromkeys(notes))
+
+
+def _gaps(matched: _Matched, metric: Metric) -> tuple[str, ...]:
+    """The places of A at which nothing is known about B, each with the reason."""
+    gaps = [f"{named(group)}: B has no counterpart" for group in matched.alone_a]
+    for a, b in matched.pairs:
+        result = matched.comparisons.between(a, b, metric)
+        if result is None:
+            gaps.append(f"{named(a)}: {'B' if a.values(metric) else 'A'} has no result")
+        elif result.verdict == NOT_COMPARABLE:
+            gaps.append(f"{named(a)}: not comparable, other {'; '.join(matched.comparisons.audit(a, b).prevents)}")
+        elif result.half_width is None:
+            gaps.append(f"{named(a)}: fewer than two pairs of seeds")
+        elif result.verdict is None:
+            gaps.append(f"{named(a)}: {result.remarks[0]}")
+    return tuple(gaps)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
-from benchmark.reporting.table import Kind, Published, Tally, Value
+from benchmark.reporting.table import Kind, Published, Qualified, Tally, Value
 from benchmark.units import size
 
 MISSING = "-"
@@ -46,6 +46,8 @@ def written(value: Value, kind: Kind, *, known_n: int | None = None) -> str:
         return value or MISSING
     if isinstance(value, Tally):
         return str(value.completed) if value.completed == value.planned else f"{value.completed}/{value.planned}"
+    if isinstance(value, Qualified):
+        return f"{value.word} {value.more}"
     if isinstance(value, Published):
         return value.value if isinstance(value.value, str) else f"{value.value:,.{value.decimals}f}"
     if isinstance(value, Measurement | Difference):
@@ -68,6 +70,20 @@ def _with_interval(value: Measurement | Difference, kind: Kind, *, sign: str = "
     mean, half_width = value.mean, value.half_width
     if half_width is None or not math.isfinite(half_width) or not math.isfinite(mean):
         return number(mean, kind, sign=sign)
+    if isinstance(value, Measurement) and value.is_cut:
+        decimals = decimals_beside(half_width, kind)
+        # an end at a bound is that number exactly
+        ends = " to ".join(
+            f"{end:g}" if end in value.bounds else _fixed(end, decimals)
+            for end in (value.low, value.high)
+            if end is not None
+        )
+        return f"{_fixed(mean, decimals)} ({ends})"
+    return span(mean, half_width, kind, sign=sign)
+
+
+def span(mean: float, half_width: float, kind: Kind, *, sign: str = "+") -> str:
+    """A mean and half of its interval: `+0.0123 ± 0.0045`."""
     decimals = decimals_beside(half_width, kind)
     half = f"{half_width:,.{decimals}f}"
     if half_width > 0 and float(half.replace(",", "")) == 0:

@@ -1,7 +1,7 @@
 """Compares two executions of a cell: was the result reproduced, and what else changed. Pure functions.
 
 Three verdicts. `identical`: the digests agree, so every recorded number is equal to the bit. `within seed noise`: the
-test accuracy changed by no more than the 95 % spread of the cell's own seeds. `different`: by more, or that spread is
+test accuracy changed by no more than two of the cell's own seeds differ in 95 %. `different`: by more, or that spread is
 unknown, or one of the executions did not complete.
 """
 
@@ -12,23 +12,15 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.reporting.rows.audited_fields import AUDITED
 from benchmark.reporting.statistics.intervals import measure, t_quantile
 
 IDENTICAL, WITHIN_NOISE, DIFFERENT = "identical", "within seed noise", "different"
 
-COMPARED = (
-    ("code", ("package_version", "git_commit", "git_dirty")),
-    ("versions", ("python_version", "backend_version", "keras_version", "numpy_version")),
-    ("hardware", ("os", "cpu_model", "cpu_cores", "gpu_names", "gpu_driver")),
-    ("data", ("data_fingerprint", "weights_sha256", "train_examples", "validation_examples", "test_examples")),
-    ("settings", ("threads", "device_name", "compute_dtype", "isolation")),
-)
-"""What may explain that two executions differ: the columns of their records, by heading."""
-
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """A column of `COMPARED` whose value changed, and its heading."""
+    """An audited field whose value changed, and its heading."""
 
     area: str
     name: str
@@ -44,7 +36,7 @@ class Reproduction:
         verdict: `identical`, `within seed noise` or `different`.
         reason: Why, in words.
         difference: Test accuracy now minus before; None when either is missing.
-        spread: Half width of the 95 % spread of its seeds' test accuracies; None for fewer than two seeds.
+        spread: Half width of the 95 % spread of the difference of two of its seeds; None for fewer than two seeds.
         seeds: From how many seeds the spread is computed.
         changes: What else changed.
     """
@@ -61,7 +53,7 @@ def compare_executions(before: Mapping[str, Any], now: Mapping[str, Any], seeds:
     """Compare two executions of one cell.
 
     Args:
-        before: Row of the first, with `digest`, `status`, `test_accuracy`, and what `COMPARED` names as far as known.
+        before: Row of the first, with `digest`, `status`, `test_accuracy`, and the audited fields as far as known.
         now: Row of the second.
         seeds: Test accuracies of completed cells that differ from this cell in the seed alone, `before` included.
     """
@@ -70,18 +62,17 @@ def compare_executions(before: Mapping[str, Any], now: Mapping[str, Any], seeds:
     difference = None if accuracy_before is None or accuracy_now is None else accuracy_now - accuracy_before
     verdict, reason = _judge(before, now, difference, spread)
     changes = [
-        Change(area, name, before.get(name), now.get(name))
-        for area, names in COMPARED
-        for name in names
-        if before.get(name) != now.get(name)
+        Change(each.area, each.name, before.get(each.name), now.get(each.name))
+        for each in AUDITED
+        if before.get(each.name) != now.get(each.name)
     ]
     return Reproduction(verdict, reason, difference, spread, count, tuple(changes))
 
 
 def seed_spread(seeds: Iterable[float], test_examples: int | None) -> tuple[float | None, int]:
-    """Half width of the 95 % spread of single results, `t(0.975, n - 1) · sd`, and n; None for n < 2.
+    """Half width of the 95 % spread of the difference of two results, `t(0.975, n - 1) · sd · √2`, and n; None for n < 2.
 
-    The standard deviation is at least that of rounding to whole test images, a uniform error of width 1/m with the
+    Both results are drawn from the law that the seeds show, so that their difference has twice its variance. The standard deviation is at least that of rounding to whole test images, a uniform error of width 1/m with the
     deviation `1 / (m √12)` for m test images, so that seeds that agree by chance do not look like certainty.
     """
     measured = measure(value for value in seeds if math.isfinite(value))
@@ -90,7 +81,7 @@ def seed_spread(seeds: Iterable[float], test_examples: int | None) -> tuple[floa
     if measured.sd is None:
         return None, measured.n
     rounding = 1 / (test_examples * math.sqrt(12)) if test_examples else 0.0
-    return t_quantile(measured.n - 1) * max(measured.sd, rounding), measured.n
+    return t_quantile(measured.n - 1) * max(measured.sd, rounding) * math.sqrt(2), measured.n
 
 
 def _judge(

@@ -33,7 +33,15 @@ class Published:
     decimals: int = 0
 
 
-Value: TypeAlias = str | int | float | Measurement | Difference | Tally | Published | None
+@dataclass(frozen=True, slots=True)
+class Qualified:
+    """A word that programs read, and what people read behind it."""
+
+    word: str
+    more: str
+
+
+Value: TypeAlias = str | int | float | Measurement | Difference | Tally | Published | Qualified | None
 """A cell of a table; None is written as `-`."""
 
 
@@ -82,7 +90,7 @@ class Table:
     """A table.
 
     Attributes:
-        name: `summary`, `transfer`, `progression`, `published`, `classes`, `confusion` or `compare`; tables may share it.
+        name: As in `tables.registry.TABLES`, or `compare`; tables may share it.
         title: The heading.
         columns, rows: In the order to print.
         about: What holds for the whole table, by name, such as its dataset; a column each in CSV.
@@ -133,6 +141,7 @@ class Report:
         notes: What a reader must know to judge all tables.
         machine: Whose results these are; None where the results name none.
         figures: The figures that were drawn; None where no figures were asked for.
+        suspects: Compared pairs that differ in what nobody asked to compare, in words.
         missing_figures: Those that could not be drawn.
     """
 
@@ -140,6 +149,7 @@ class Report:
     notes: tuple[str, ...] = ()
     machine: str | None = None
     figures: tuple[FigureFile, ...] | None = None
+    suspects: tuple[str, ...] = ()
     missing_figures: tuple[MissingFigure, ...] = ()
 
 
@@ -162,16 +172,16 @@ class Footnotes:
         return tuple(self._positions)
 
 
-def differences_in(tables: Iterable[Table]) -> list[Difference]:
-    """All differences in the cells of tables."""
-    return [
-        value for table in tables for row in table.rows for value in row.cells.values() if isinstance(value, Difference)
-    ]
-
-
-def holds_numbers(table: Table) -> bool:
-    """Whether a table has any measurement."""
-    return any(isinstance(value, Measurement) for row in table.rows for value in row.cells.values())
+def without_empty(tables: Iterable[Table]) -> tuple[list[Table], list[str]]:
+    """The tables that have any measurement, and a note for each that has none."""
+    kept: list[Table] = []
+    notes: list[str] = []
+    for table in tables:
+        if any(isinstance(value, Measurement) for row in table.rows for value in row.cells.values()):
+            kept.append(table)
+        else:
+            notes.append(f"{table.title}: no results yet.")
+    return kept, notes
 
 
 def letter(position: int) -> str:

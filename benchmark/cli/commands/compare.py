@@ -4,42 +4,82 @@ from __future__ import annotations
 
 import click
 
-from benchmark.cli.options import database_option, format_option, machine_option, verb
+from benchmark.cli import streams
+from benchmark.cli.judging_options import NOT_PASSED, judging_options, strict_code
+from benchmark.cli.options import database_option, machine_option, verb
 from benchmark.cli.output import print_report
-from benchmark.reporting.writers.formats import FORMATS
-
-WORSE_EXIT_CODE = 3
-"""`--fail-if` found what it looks for: nothing is wrong with the usage, but a script must notice."""
+from benchmark.errors import UserError
+from benchmark.reporting.writers.formats import DEFAULT, FORMATS
+from benchmark.text import one_line
 
 
 @verb(
     "compare",
     "bench compare strategy=scratch strategy=regularized",
-    "bench compare model=simple_cnn model=resnet18 --fail-if worse",
+    "bench compare model=simple_cnn model=resnet18 --margin 0.5pp",
+    "bench compare run=1 run=2 --fail-if worse:0.5pp",
 )
 @click.argument("a")
 @click.argument("b")
 @database_option
 @machine_option("that of A's newest result")
+@judging_options
 @click.option(
-    "--fail-if", type=click.Choice(["worse", "better"]), help="End with 3 when B is that in test accuracy, for CI."
+    "--fail-if",
+    metavar="CONDITION",
+    help="End with 3 when B is `worse`, or may be worse by M (`worse:M`), is `not-better`, `not-equivalent` or `better`.",
 )
-@format_option(*FORMATS, what="the table is")
-def command(a: str, b: str, database: str, machine: str | None, fail_if: str | None, output_format: str) -> int:
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(tuple(FORMATS)),
+    default=DEFAULT,
+    show_default=True,
+    help="How the table is printed on stdout.",
+)
+def command(
+    a: str,
+    b: str,
+    database: str,
+    machine: str | None,
+    metrics: tuple[str, ...],
+    margin: float | None,
+    strict: bool,
+    fail_if: str | None,
+    output_format: str,
+) -> int:
     """Compare selection B with selection A: effect, interval, verdict; differences are B minus A.
 
     What both selections share (dataset, model, strategy) is held equal; cells are matched by their settings and paired
-    by seed.
+    by seed. `run=N` and `run=NAME` select the results that ended in that run, also when newer ones exist: that compares
+    two runs cell by cell.
+
+    A gate (--fail-if) passes on evidence alone: it fails where B has no result, and where nothing can be compared.
     """
-    from benchmark.cli.cell_lookup import selected_results
+    from benchmark.cli.cell_lookup import selected_results, stored_predictions
+    from benchmark.cli.report_section import report_section
     from benchmark.reporting.compare import compare_selections
+    from benchmark.reporting.gate import decide, parse_gate
+    from benchmark.reporting.report import judging
     from benchmark.reporting.rows.latest import with_environment
     from benchmark.results.read.runs import all_runs
     from benchmark.results.store.database import open_database
 
+    gate = parse_gate(fail_if) if fail_if is not None else None
     with open_database(database, mode="read") as opened:
         runs = list(all_runs(opened).values())
         first, second = (with_environment(selected_results(opened, [side]), runs) for side in (a, b))
-    comparison = compare_selections(first, second, machine=machine)
+        judged = judging(report_section(opened, machine=machine), metrics, margin)
+        if gate is not None and gate.word == "not-equivalent" and judged.margin is None:
+            raise UserError("--fail-if not-equivalent: expected --margin, which says what counts as equivalent")
+        comparison = compare_selections(
+            first, second, machine=machine, judging=judged, predictions=stored_predictions(opened)
+        )
     print_report(comparison.report, output_format)
-    return WORSE_EXIT_CODE if fail_if is not None and comparison.verdict == fail_if else 0
+    code = strict_code(comparison.report.suspects) if strict else 0
+    if gate is None:
+        return code
+    outcome = decide(comparison, gate)
+    for reason in outcome.reasons:
+        streams.say(one_line(f"--fail-if {fail_if}: {reason}"))
+    return code if outcome.passes else NOT_PASSED

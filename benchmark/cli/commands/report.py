@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark.cli import verbosity
+from benchmark.cli.judging_options import judging_options, strict_code
 from benchmark.cli.options import database_option, machine_option, selection_options, verb
 from benchmark.cli.output import FILE_COLUMNS, print_report
 from benchmark.errors import UserError
+from benchmark.reporting.tables.registry import TABLES
 from benchmark.reporting.writers.formats import DEFAULT, FORMATS, format_of_file, render
 
 if TYPE_CHECKING:
-    from benchmark.matrix.report_spec import ReportSpec
     from benchmark.reporting.table import Report
-
-TABLES = ("summary", "transfer", "progression", "published", "classes", "confusion")
 
 
 @verb(
@@ -35,10 +34,12 @@ TABLES = ("summary", "transfer", "progression", "published", "classes", "confusi
 @click.option(
     "--table",
     "tables",
-    type=click.Choice(TABLES),
+    type=click.Choice(tuple(TABLES)),
     multiple=True,
-    help="Only this table; repeatable. Classes and confusion come only so.",
+    help=f"Only this table; repeatable. These come only so: {', '.join(n for n, kind in TABLES.items() if kind.on_request)}.",
 )
+@judging_options
+@click.option("--baseline", metavar="STRATEGY", help="Compare every row of the summary with this strategy's.")
 @click.option("--ensembles", is_flag=True, help="Add rows for the averaged predictions of each row's seeds.")
 @click.option(
     "--reference",
@@ -73,6 +74,7 @@ def command(
     output: Path | None,
     figures: Path | None,
     check: Path | None,
+    strict: bool,
     **shown: Any,
 ) -> int:
     """Print comparison tables of the recorded results: summary, transfer and progression.
@@ -105,7 +107,7 @@ def command(
         verbosity.inform(f"wrote {output}")
     else:
         print_report(report, chosen)
-    return 0
+    return strict_code(report.suspects) if strict else 0
 
 
 def _build(
@@ -119,9 +121,15 @@ def _build(
     tables: Sequence[str],
     last_run: bool,
     ensembles: bool,
+    metrics: Sequence[str],
+    margin: float | None,
+    baseline: str | None,
 ) -> Report:
     from benchmark.cli.cell_lookup import check_machine, selected_results, stored_predictions
-    from benchmark.reporting.report import ReportOptions, build_report, shown_groups, shown_transfers
+    from benchmark.cli.report_section import report_section
+    from benchmark.reporting.report import build_report, shown_groups
+    from benchmark.reporting.rows.shown import ReportOptions
+    from benchmark.reporting.tables.transfer import shown_transfers
     from benchmark.results.read import queries
     from benchmark.results.read.runs import all_runs, run_cells
     from benchmark.results.store.database import open_database
@@ -132,45 +140,27 @@ def _build(
         check_machine(rows, machine)
         last = [run for run in runs if machine is None or run["machine"] == machine][-1:]
         planned = run_cells(opened, last[0]["run_id"]) if last else []
-        stored = queries.latest_matrix_text(opened, machine)
         options = ReportOptions(
             machine=machine,
             last_machine=last[0]["machine"] if last else None,
             tables=tuple(tables),
             only_run=last_run,
             ensembles=ensembles,
+            metrics=tuple(metrics),
+            margin=margin,
+            baseline=baseline,
         )
         shown = [] if select or exclude else planned
         load = stored_predictions(opened)
-        spec = _comparisons(matrix, stored)
-        report = build_report(rows, shown, spec, options, runs=runs, predictions=load)
+        spec = report_section(opened, matrix, machine)
+        parents = queries.results(opened, spec=True) if select or exclude else ()
+        report = build_report(rows, shown, spec, options, runs=runs, predictions=load, parents=parents)
         if figures is None:
             return report
         from benchmark.cli.figure_option import with_figures
 
         groups = shown_groups(rows, shown, options)[1]
         return with_figures(report, groups, shown_transfers(groups, spec), figures, opened, database)
-
-
-def _comparisons(matrix: str | None, stored: tuple[str, str] | None) -> ReportSpec | None:
-    """`[report]` of the file that was asked for, else of the matrix of the last run."""
-    from benchmark.cli.options import MatrixRequest, machine_kind
-    from benchmark.errors import MatrixError
-    from benchmark.matrix.load import load_matrix
-
-    if matrix is not None:
-        return MatrixRequest(matrix, (), (), ()).load().report
-    if stored is None:
-        return None
-    path, text = stored
-    try:
-        return load_matrix(path, text, machine_kind=machine_kind()).report
-    except MatrixError:
-        # it was valid for the version that ran it, or for a machine with a GPU: the other tables can still be shown
-        verbosity.inform(
-            f"note: [report] of {path}, as it was in the last run, cannot be read here; try --matrix {path}"
-        )
-        return None
 
 
 def _compare_with(file: Path, report: Report, output_format: str) -> int:

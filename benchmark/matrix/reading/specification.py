@@ -11,7 +11,7 @@ from benchmark.errors import UserError
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, nearest_hint, normal_name
 from benchmark.matrix.reading.definitions import LISTINGS, Library
 from benchmark.matrix.reading.published import read_published
-from benchmark.matrix.report_spec import EnsembleSpec, ReportSpec, TransferSpec
+from benchmark.matrix.report_spec import EnsembleSpec, ReportSpec, TransferSpec, margin_of
 from benchmark.matrix.selection import NAME_KEYS, Rule, is_glob, parse_selection, typed
 from benchmark.matrix.settings import SETTINGS
 from benchmark.matrix.values import Choice, Kind, Name, items_of, read_fields
@@ -273,10 +273,16 @@ class SpecificationReader:
             "ensemble": self._ensemble,
             "published": lambda item, place: read_published(item, place, self._problems, names),
         }
+        single: dict[str, Callable[[Any, KeyPath], Any]] = {
+            "baseline": lambda value, place: names["strategy"].read(value, place, self._problems),
+            "margin": self._margin,
+            "metrics": self._metrics,
+        }
         for key in table:
-            if key not in readers:
-                self._problems.add((*path, key), Choice(tuple(readers)).expected, hint=nearest_hint(key, readers))
-        parts: dict[str, tuple[Any, ...]] = {}
+            if key not in {*readers, *single}:
+                known = (*readers, *single)
+                self._problems.add((*path, key), Choice(known).expected, hint=nearest_hint(key, known))
+        parts: dict[str, Any] = {key: read(table[key], (*path, key)) for key, read in single.items() if key in table}
         for key, read in readers.items():
             value = table.get(key, [])
             if not isinstance(value, list):
@@ -286,6 +292,19 @@ class SpecificationReader:
             items = [read(item, (*path, key, number)) for number, item in enumerate(value)]
             parts[key] = tuple(item for item in items if item is not None)
         return ReportSpec(**parts)
+
+    def _margin(self, value: Any, path: KeyPath) -> float | None:
+        margin = None if isinstance(value, bool) else margin_of(str(value))
+        if margin is None:
+            self._problems.add(path, 'a number above 0 in the unit of the metric, or points such as "0.5pp"', value)
+        return margin
+
+    def _metrics(self, value: Any, path: KeyPath) -> tuple[str, ...]:
+        names = value if isinstance(value, list) else [value]
+        if not names or not all(isinstance(name, str) and name for name in names):
+            self._problems.add(path, 'a column of results such as "test_accuracy", or a list of them', value)
+            return ()
+        return tuple(names)
 
     def _transfer(self, item: Any, path: KeyPath) -> TransferSpec | None:
         if not isinstance(item, dict):

@@ -28,7 +28,7 @@ from benchmark.reporting.rows.metrics import TEST_ACCURACY
 from benchmark.reporting.rows.missing_results import reasons
 from benchmark.reporting.rows.predictions import Predictions
 from benchmark.reporting.table import FigureFile, MissingFigure
-from benchmark.reporting.tables.transfer import Pair
+from benchmark.reporting.tables.transfer import TransferPair
 
 
 @dataclass(slots=True)
@@ -45,7 +45,7 @@ class FigureSources:
     """
 
     groups: Sequence[Group]
-    transfers: Sequence[Pair]
+    transfers: Sequence[TransferPair]
     epochs: Callable[[Iterable[int]], Mapping[int, Sequence[Mapping[str, Any]]]]
     predictions: Callable[[Iterable[int]], Mapping[int, Predictions]]
     cache_root: Path

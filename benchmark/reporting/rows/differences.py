@@ -1,107 +1,248 @@
-"""Differences between two groups: of a metric, with its verdict, and of settings, versions and hardware."""
+"""Differences between two groups, judged as one family: intervals, verdicts, and what a reader must know beside them."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
+import itertools
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
 
-from benchmark.reporting.rows.flat_settings import describe, differing
-from benchmark.reporting.rows.groups import Group
-from benchmark.reporting.rows.latest import PROVENANCE
-from benchmark.reporting.rows.metrics import Metric
+from benchmark.reporting.rows.audit import Audit, audit
+from benchmark.reporting.rows.groups import Group, resolution
+from benchmark.reporting.rows.image_outcomes import ImageEvidence, image_evidence
+from benchmark.reporting.rows.metrics import TEST_ACCURACY, Metric, in_words
+from benchmark.reporting.rows.missing_results import note_on_losses
+from benchmark.reporting.rows.predictions import LoadPredictions
+from benchmark.reporting.statistics.equivalence import detectable, ruled_out
 from benchmark.reporting.statistics.families import judge
-from benchmark.reporting.statistics.mean_difference import NOT_RESOLVED, Difference, compare
+from benchmark.reporting.statistics.intervals import ALPHA
+from benchmark.reporting.statistics.mean_difference import (
+    EQUIVALENT,
+    FEW_PAIRS,
+    NOT_COMPARABLE,
+    NOT_RESOLVED,
+    Difference,
+    compare,
+)
+from benchmark.reporting.table import Qualified, Value
+
+Pair: TypeAlias = tuple[Group, Group]
+"""Two groups, the subtracted one first."""
+
+
+@dataclass(frozen=True, slots=True)
+class Judging:
+    """What is judged, and how.
+
+    Attributes:
+        metrics: Those that get verdicts; the first is the one that single columns show.
+        margin: What counts as equivalent, in the unit of the metrics; None judges no equivalence.
+    """
+
+    metrics: tuple[Metric, ...] = (TEST_ACCURACY,)
+    margin: float | None = None
+
+    @property
+    def main(self) -> Metric:
+        return self.metrics[0]
+
+
+@dataclass(frozen=True, slots=True)
+class Comparisons:
+    """The judged differences of a report: one family for each metric that is judged.
+
+    Attributes:
+        judging: What was judged.
+        judged: By pair and key of the metric.
+        audits: What else differs, by pair.
+    """
+
+    judging: Judging = field(default_factory=Judging)
+    judged: Mapping[tuple[Pair, str], Difference] = field(default_factory=dict)
+    audits: Mapping[Pair, Audit] = field(default_factory=dict)
+
+    def between(self, first: Group | None, second: Group | None, metric: Metric) -> Difference | None:
+        """Second minus first; without a verdict in a metric that is not judged. None where a side has no value."""
+        if first is None or second is None:
+            return None
+        pair = first, second
+        judged = self.judged.get((pair, metric.key))
+        return judged or with_remarks(difference(*pair, metric), pair, metric, self.audit(*pair))
+
+    def audit(self, first: Group, second: Group) -> Audit:
+        """What the two differ in beside their results."""
+        return self.audits.get((first, second)) or audit(first, second)
 
 
 def difference(first: Group | None, second: Group | None, metric: Metric) -> Difference | None:
-    """Second minus first in a metric, paired by seed; not judged yet."""
+    """Second minus first in a metric; not judged."""
     if first is None or second is None:
         return None
-    # how much a single image changes an accuracy; 0 for other metrics, and where the number of images is unknown
-    counts = [row.get(metric.counted_on) for group in (first, second) for row in group.completed.values()]
-    step = 1.0 / min(filter(None, counts)) if any(counts) else 0.0
-    return compare(first.values(metric), second.values(metric), step=step)
+    result = compare(first.values(metric), second.values(metric), step=resolution((first, second), metric))
+    return result and replace(result, verdict=None)
 
 
-def judge_all(pairs: Sequence[tuple[Group | None, Group | None]], metric: Metric) -> list[Difference | None]:
-    """The judged difference of each pair in a metric, corrected for the number of pairs (see `statistics.judge`)."""
-    return judge([difference(*pair, metric) for pair in pairs], higher_is_better=metric.higher_is_better)
+def judge_pairs(
+    pairs: Iterable[tuple[Group | None, Group | None]], judging: Judging, load: LoadPredictions = lambda _: {}
+) -> Comparisons:
+    """The verdicts of all pairs together: those in one metric are one family.
+
+    Args:
+        pairs: The subtracted group first; a pair that lacks a side is left out, one that is named twice counts once.
+        judging: What is judged.
+        load: Reads stored predictions, for their labels and for the interval over test images.
+    """
+    whole = [(a, b) for a, b in dict.fromkeys(pairs) if a is not None and b is not None and a.completed and b.completed]
+    audits = {pair: audit(*pair) for pair in whole}
+    evidence = dict(image_evidence(whole, load))
+    for pair, images in evidence.items():
+        if images.problem:
+            audits[pair] = replace(audits[pair], prevents=(*audits[pair].prevents, images.problem))
+    judged: dict[tuple[Pair, str], Difference] = {}
+    for metric in judging.metrics:
+        for pair, result in zip(whole, _judged(whole, metric, judging.margin, audits), strict=True):
+            told = with_remarks(result, pair, metric, audits[pair], evidence[pair])
+            if told is not None:
+                judged[pair, metric.key] = told
+    return Comparisons(judging, judged, audits)
 
 
-def settings_that_differ(first: Group, second: Group) -> list[str]:
-    """`learning_rate 0.001 against 0.0001`, for each setting in which two groups differ, first value first."""
-    if not first.settings or not second.settings:
-        return []
-    differences = [
-        f"{name} {describe(first.settings.get(name))} against {describe(second.settings.get(name))}"
-        for name in differing(first.settings, second.settings)
+def _judged(
+    pairs: Sequence[Pair], metric: Metric, margin: float | None, audits: Mapping[Pair, Audit]
+) -> list[Difference | None]:
+    differences = [difference(*pair, metric) for pair in pairs]
+    can_be_judged = [not audits[pair].prevents and is_interleaved(pair, metric) for pair in pairs]
+    family = [each if fit else None for each, fit in zip(differences, can_be_judged, strict=True)]
+    verdicts = judge(family, higher_is_better=metric.higher_is_better, margin=margin)
+    return [
+        judged or (each and _unjudged(each, audits[pair]))
+        for judged, each, pair in zip(verdicts, differences, pairs, strict=True)
     ]
-    if (a := first.repetitions.of) != (b := second.repetitions.of):
-        differences.append(f"what is repeated, {a} against {b}: pairs have no seed in common")
-    return differences
 
 
-def provenance_that_differs(first: Group, second: Group) -> list[str]:
-    """`keras_version 3.4 against 3.5`, for each known version or hardware in which two groups differ."""
-    pairs = [(name, provenance([first], name), provenance([second], name)) for name in PROVENANCE]
-    return [f"{name} {' and '.join(a)} against {' and '.join(b)}" for name, a, b in pairs if a and b and a != b]
+def _unjudged(each: Difference, audited: Audit) -> Difference:
+    if audited.prevents:
+        return replace(each, verdict=NOT_COMPARABLE, adjusted_p=None)
+    reason = "no verdict: the two sides did not take turns on the machine; see `order` in the matrix"
+    return replace(each, adjusted_p=None, remarks=(reason,))
 
 
-def provenance(groups: Iterable[Group], name: str) -> list[str]:
-    """The distinct values of the completed rows in one column of `PROVENANCE`, sorted."""
-    length = 10 if name == "git_commit" else None
-    rows = (row for group in groups for row in group.cells)
-    return sorted({str(row[name])[:length] for row in rows if row.get(name) is not None})
+def is_interleaved(pair: Pair, metric: Metric) -> bool:
+    """Whether executions of both sides took turns, without which a drift of the machine looks like a difference.
+
+    Asked of timings alone: both sides ran in the same runs, and changed at least as often as there are seeds. See A.
+    Georges et al., "Statistically rigorous Java performance evaluation", OOPSLA (2007).
+    """
+    if not metric.is_timing:
+        return True
+    sides = [[row for row in group.cells if row.get(metric.key) is not None] for group in pair]
+    if len({frozenset(row.get("run_id") for row in side) for side in sides}) > 1:
+        return False
+    order = sorted(
+        (row.get("started_utc") or "", row.get("execution_id") or 0, side)
+        for side, rows in enumerate(sides)
+        for row in rows
+    )
+    changes = sum(a[-1] != b[-1] for a, b in itertools.pairwise(order))
+    return changes >= min(map(len, sides))
 
 
-def note_on_mixtures(groups: Sequence[Group]) -> list[str]:
-    """A note that names the versions and hardware in which the results differ; none where they agree."""
-    by_backend: dict[Any, list[Group]] = {}
-    for group in groups:
-        by_backend.setdefault(group.settings.get("backend"), []).append(group)
-    mixed = []
-    for name in PROVENANCE:
-        # different backends may well have different versions
-        parts = by_backend.values() if name == "backend_version" else [groups]
-        values = sorted(value for part in parts if len(several := provenance(part, name)) > 1 for value in several)
-        if values:
-            shown = ", ".join(values[:4]) + (f" and {len(values) - 4} more" if len(values) > 4 else "")
-            mixed.append(f"{name} ({shown})")
-    return [f"Not all results were made alike; they differ in {'; '.join(mixed)}."] if mixed else []
+def with_remarks(
+    result: Difference | None, pair: Pair, metric: Metric, audited: Audit, images: ImageEvidence | None = None
+) -> Difference | None:
+    """The difference with all that a reader must know beside it."""
+    if result is None:
+        return None
+    images = images if images and metric.key == TEST_ACCURACY.key else ImageEvidence()
+    remarks = (
+        *result.remarks,
+        *_on_audit(audited, metric),
+        *(note_on_losses(*pair) if result.verdict else ()),
+        *_on_pairing(result, pair, metric),
+        *on_reach(result, metric),
+        *images.remarks,
+    )
+    return replace(result, remarks=remarks, other_settings=audited.settings, over_images=images.interval)
 
 
-def remarks_on(result: Difference | None, first: Group | None, second: Group | None, metric: Metric) -> list[str]:
-    """The footnotes of a difference: how its seeds were paired, and why it is not resolved."""
-    if result is None or first is None or second is None:
+def _on_audit(audited: Audit, metric: Metric) -> Iterable[str]:
+    if audited.prevents:
+        yield f"not comparable: other {'; '.join(audited.prevents)}"
+    if marks := [*audited.marks, *(audited.timings if metric.is_timing else ())]:
+        yield f"other {'; '.join(marks)}"
+
+
+def _on_pairing(result: Difference, pair: Pair, metric: Metric) -> list[str]:
+    a, b = (group.values(metric) for group in pair)
+    if result.half_width is None:
+        return ["one pair of seeds has no interval and decides nothing"]
+    if result.method == "unpaired":
+        return ["not paired: the seeds of the two sides do not match (Welch's test)"]
+    if len(a.keys() | b.keys()) > result.n:
+        alone = ", ".join(map(str, sorted(a.keys() ^ b.keys())))
+        return [f"paired over the {result.n} seeds that both sides have; without a partner: seed {alone}"]
+    return []
+
+
+def on_reach(result: Difference, metric: Metric) -> list[str]:
+    """What the verdict rests on, and what it could not have seen."""
+    if result.half_width is None or result.verdict in {None, NOT_COMPARABLE}:
         return []
     remarks = []
-    a, b = first.values(metric), second.values(metric)
-    if result.method == "unpaired":
-        remarks.append("not paired: the seeds of the two sides do not match (Welch's test)")
-    elif len(a.keys() | b.keys()) > result.n:
-        alone = ", ".join(map(str, sorted(a.keys() ^ b.keys())))
-        remarks.append(f"paired over the {result.n} seeds that both sides have; without a partner: seed {alone}")
-    if result.half_width is None:
-        remarks.append("one pair of seeds has no interval and decides nothing")
-    elif result.verdict == NOT_RESOLVED and result.comparisons > 1 and abs(result.mean) > result.half_width:
+    p = result.adjusted_p
+    if result.verdict == EQUIVALENT and p is not None and p < ALPHA:
+        remarks.append(f"the difference is resolved, and within ±{in_words(result.margin or 0.0, metric)}")
+    if result.verdict == NOT_RESOLVED and result.comparisons > 1 and abs(result.mean) > result.half_width:
         remarks.append(
             f"its own interval leaves 0 out, but among {result.comparisons} comparisons one such may come by chance "
-            f"(Holm: p = {result.adjusted_p:.3f})"
+            f"(Holm over {result.comparisons}: p = {p:.3f})"
         )
+    if result.verdict == NOT_RESOLVED:
+        remarks.append(cannot_see(result, metric))
+    if result.n < FEW_PAIRS:
+        remarks.append("rests on normality: fewer than six seeds cannot show it")
+    elif result.is_skewed:
+        remarks.append("skewed: t and bootstrap-t together")
     return remarks
 
 
-def note_on_few_seeds(differences: Iterable[Difference | None]) -> list[str]:
-    """A note where so few seeds were compared that the sign-flip test could not decide without assuming normality."""
-    reach = [each for each in differences if each and each.half_width is not None and each.sign_flip_p is not None]
-    few = [each for each in reach if (each.least_sign_flip_p or 0) >= 0.05]
-    if not few:
-        return []
-    least = min(each.least_sign_flip_p or 1.0 for each in few)
-    pairs = max(each.n for each in few)
-    return [
-        (
-            f"Verdicts assume that differences between seeds are about normal. With {pairs} pairs a test without that "
-            f"assumption (sign flips) cannot go below p = {least:g}; six seeds or more can decide without it."
-        )
-    ]
+def cannot_see(result: Difference, metric: Metric) -> str:
+    """What a difference that is not resolved rules out, and what its n could have shown."""
+    excluded, shown = ruled_out(result), detectable(result)
+    if excluded is None or shown is None:
+        return "one pair of seeds rules nothing out"
+    return (
+        f"more than {in_words(excluded, metric)} either way is ruled out; n={result.n} shows "
+        f"{in_words(shown, metric)} in 80 % of cases"
+    )
+
+
+def verdict_cell(result: Difference | None, metric: Metric) -> Value:
+    """The cell of a verdict; people read the margin beside `equivalent`."""
+    if result is None or result.verdict != EQUIVALENT:
+        return result and result.verdict
+    return Qualified(EQUIVALENT, f"within ±{in_words(result.margin or 0.0, metric)}")
+
+
+def suspects(comparisons: Comparisons) -> tuple[str, ...]:
+    """The compared pairs that differ in what nobody asked to compare, each with the fields, for `--strict`."""
+    return tuple(
+        f"{' '.join(first.names)} and {' '.join(second.names)}: {'; '.join(audited.suspects)}"
+        for (first, second), audited in comparisons.audits.items()
+        if audited.suspects
+    )
+
+
+def note_on_families(comparisons: Comparisons) -> list[str]:
+    """Names the family of each judged metric with several comparisons."""
+    notes = []
+    for metric in comparisons.judging.metrics:
+        sizes = {
+            each.comparisons for (_, key), each in comparisons.judged.items() if key == metric.key and each.verdict
+        }
+        if sizes and max(sizes) > 1:
+            notes.append(
+                f"All verdicts on {metric.title} are one family, corrected together: Holm over {max(sizes)}. "
+                "Intervals are not corrected."
+            )
+    return notes

@@ -11,15 +11,16 @@ from benchmark.reporting.rows.flat_settings import agree, describe, key_of, sett
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import Metric, invalid_timing, value_of
 from benchmark.reporting.rows.repetitions import CellOutcome, Missing, Repetitions, as_repetitions, seeds_of
+from benchmark.reporting.statistics.intervals import Measurement, measure
 from benchmark.status import Cause, Status
 from benchmark.text import uncolored
 
 LONGEST_REASON = 300
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Group:
-    """Cells that differ in seeds and folds alone.
+    """Cells that differ in seeds and folds alone; a group is equal to itself alone.
 
     Attributes:
         dataset, model, strategy: The names.
@@ -85,6 +86,23 @@ class Group:
         rows = {seed: row for seed, row in self.completed.items() if row.get(metric.key) is not None}
         reasons = dict.fromkeys(invalid_timing(row) for row in rows.values())
         return {seed: float(row[metric.key]) for seed, row in rows.items()}, "; ".join(reasons)
+
+    def measured(self, metric: Metric, *, unit: float = 1.0) -> tuple[Measurement | None, str]:
+        """Mean and interval of the metric, and why its timings are not valid, where none is; see `marked_values`.
+
+        Args:
+            metric: Which one.
+            unit: By what every value is multiplied, such as 100 for percent.
+        """
+        values, invalid = self.marked_values(metric)
+        step, bounds = unit * resolution([self], metric), tuple(unit * bound for bound in metric.bounds)
+        return measure((unit * value for value in values.values()), step=step, bounds=(bounds[0], bounds[1])), invalid
+
+
+def resolution(groups: Iterable[Group], metric: Metric) -> float:
+    """How much a single image changes a metric; 0 for those that are not counted, and where the images are unknown."""
+    counts = [row.get(metric.counted_on) for group in groups for row in group.cells]
+    return 1.0 / min(filter(None, counts)) if any(counts) else 0.0
 
 
 def group_cells(rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]] = ()) -> list[Group]:

@@ -9,16 +9,11 @@ from typing import Any, TypeAlias
 from benchmark import units
 from benchmark.machine import libraries_of
 from benchmark.matrix.cell import Cell
+from benchmark.reporting.rows.audited_fields import AUDITED
 from benchmark.status import UNFINISHED, Status
 
 ResultRow: TypeAlias = Mapping[str, Any]
-"""A row of the view `results`, with the cell in `spec` and, where known, the environment of its run (`PROVENANCE`)."""
-
-PROVENANCE = (
-    "package_version", "git_commit", "python_version", "backend_version", "keras_version", "numpy_version",
-    "os", "cpu_model", "cpu_cores", "gpu_names", "gpu_driver", "libraries",
-)  # fmt: skip
-"""Columns that say with which versions and hardware an execution was made."""
+"""A row of the view `results`, with the cell in `spec` and, where known, the environment of its run (`with_environment`)."""
 
 
 def cell_of(row: ResultRow) -> Cell:
@@ -30,9 +25,12 @@ def cell_of(row: ResultRow) -> Cell:
 def with_environment(rows: Sequence[ResultRow], runs: Sequence[Mapping[str, Any]]) -> list[ResultRow]:
     """The rows with the versions and hardware of their run added; columns that a row has itself stay.
 
-    The device is a setting; the variables that chose libraries for it (`machine.library_variables`) are provenance.
+    The device is a setting; the variables that chose libraries for it (`machine.library_variables`) are hardware.
     """
-    environments = {run["run_id"]: {name: run[name] for name in PROVENANCE if name in run} for run in runs}
+    environments = {
+        run["run_id"]: {each.name: run[each.name] for each in AUDITED if each.of_run and each.name in run}
+        for run in runs
+    }
     return [{**environments.get(row.get("run_id") or 0, {}), "libraries": _libraries(row), **row} for row in rows]
 
 

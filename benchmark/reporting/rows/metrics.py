@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.errors import UserError
+from benchmark.reporting.statistics.intervals import FRACTION
 from benchmark.reporting.table import Kind
 from benchmark.status import DISTURBED
 
@@ -30,6 +33,11 @@ class Metric:
     higher_is_better: bool | None = None
     is_timing: bool = False
     counted_on: str = ""
+
+    @property
+    def bounds(self) -> tuple[float, float]:
+        """The least and the largest value that it can have."""
+        return FRACTION if self.kind == "accuracy" else (-math.inf, math.inf)
 
 
 EPOCHS = Metric("epochs", "epochs", "count")
@@ -56,6 +64,30 @@ SUMMARY_METRICS = (
     PARAMETERS, FIT_SECONDS, RATE, PEAK_MEMORY,
 )  # fmt: skip
 """The columns of the summary table; those of test-time augmentation are shown only where a group has them."""
+
+
+METRICS = {metric.key: metric for metric in (*SUMMARY_METRICS, TRAIN_LOSS, VAL_LOSS)}
+"""All metrics that a report can judge, by the column of the view `results`."""
+
+
+def metric_named(name: str) -> Metric:
+    """The metric of a column of the view `results`.
+
+    Raises:
+        UserError: There is none of this name, or neither way is better in it.
+    """
+    metric = METRICS.get(name)
+    if metric is None or metric.higher_is_better is None:
+        judged = [key for key, each in METRICS.items() if each.higher_is_better is not None]
+        raise UserError(f"metric: expected one of {', '.join(judged)}, got {name!r}")
+    return metric
+
+
+def in_words(value: float, metric: Metric) -> str:
+    """A difference in a metric as text with two significant digits: `1.2 points` of an accuracy, `3.4 s`."""
+    size, unit = (100 * value, "points") if metric.kind == "accuracy" else (value, metric.unit)
+    digits = f"{size:#.2g}".rstrip(".") if abs(size) < 100 else f"{size:.0f}"
+    return f"{digits} {unit}".rstrip()
 
 
 def value_of(row: Mapping[str, Any], metric: Metric) -> float | None:

@@ -7,6 +7,8 @@ from collections.abc import Collection, Sequence
 
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import FIT_SECONDS, has_valid_timing
+from benchmark.reporting.statistics.proportions import fisher_p, wilson
+from benchmark.status import UNFINISHED
 
 _MOST_NAMED = 4
 
@@ -26,6 +28,29 @@ def reasons(group: Group) -> list[str]:
             f"{name_seeds(set(numbers), group.repetitions.of)}{count} {what}" + (f": {reason}" if reason else "")
         )
     return sentences
+
+
+def lost(group: Group) -> int:
+    """How many seeds were tried and have no result; what was never begun is not lost."""
+    return sum(missing.row is not None and missing.row["status"] not in UNFINISHED for missing in group.missing)
+
+
+def success(group: Group) -> str:
+    """How often the tried seeds came to a result, with Wilson's interval: `3 of 5 (95 % interval 0.23 to 0.88)`."""
+    completed, tried = len(group.completed), len(group.completed) + lost(group)
+    interval = wilson(completed, tried)
+    return f"{completed} of {tried} (95 % interval {interval.low:.2f} to {interval.high:.2f})"
+
+
+def note_on_losses(first: Group, second: Group) -> list[str]:
+    """That a comparison is one of survivors, and whether the sides fail unequally often; none where nothing was lost."""
+    if not lost(first) and not lost(second):
+        return []
+    p = fisher_p(*((len(group.completed), lost(group)) for group in (first, second)))
+    text = (
+        f"of the survivors alone, which may flatter: {success(second)} seeds came to a result against {success(first)}"
+    )
+    return [f"{text}, Fisher's exact p = {p:.3g}"]
 
 
 def name_seeds(seeds: Collection[int], of: str = "seed") -> str:

@@ -15,7 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from benchmark.reporting.statistics.intervals import (
     ALPHA,
@@ -64,7 +64,8 @@ class Difference:
         is_skewed: Whether the bootstrap took part in the interval and in p.
         margin: What counts as equivalent, in the unit of the metric; None where nobody named one.
         over_images: The 95 % interval over seeds and test images; None where predictions do not allow it.
-        remark: What a reader must know beside the verdict.
+        remarks: What a reader must know beside it.
+        other_settings: The settings in which the two sides differ, in words.
     """
 
     mean: float
@@ -81,7 +82,8 @@ class Difference:
     is_skewed: bool = False
     margin: float | None = None
     over_images: Interval | None = None
-    remark: str = ""
+    remarks: tuple[str, ...] = ()
+    other_settings: tuple[str, ...] = ()
 
     @property
     def difference(self) -> float:
@@ -95,6 +97,12 @@ class Difference:
     @property
     def high(self) -> float | None:
         return None if self.half_width is None else self.mean + self.half_width
+
+    @property
+    def remark(self) -> str:
+        """All remarks as one text, for documents in which rows stand alone."""
+        settings = [f"settings differ: {'; '.join(self.other_settings)}"] if self.other_settings else []
+        return "; ".join([*self.remarks, *settings])
 
     @property
     def least_sign_flip_p(self) -> float | None:
@@ -121,11 +129,16 @@ def compare(first: Mapping[int, float], second: Mapping[int, float], *, step: fl
     a, b = ({seed: value for seed, value in side.items() if math.isfinite(value)} for side in (first, second))
     if not a or not b:
         return None
-    common = sorted(a.keys() & b.keys())
-    if 2 * len(common) > min(len(a), len(b)):
+    if common := pairs_by_seed(a, b):
         differences = [b[seed] - a[seed] for seed in common]
         return _tested([differences], step / math.sqrt(6), "paired", sign_flip_p=sign_flip_p(differences))
     return _tested([list(b.values()), list(a.values())], step / math.sqrt(12), "unpaired")
+
+
+def pairs_by_seed(first: Mapping[int, Any], second: Mapping[int, Any]) -> list[int]:
+    """The seeds over which a difference is paired: those in common, or none where they are too few to pair by."""
+    common = sorted(first.keys() & second.keys())
+    return common if 2 * len(common) > min(len(first), len(second)) else []
 
 
 def _tested(

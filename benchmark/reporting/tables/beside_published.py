@@ -11,20 +11,20 @@ from collections.abc import Sequence
 from decimal import Decimal
 
 from benchmark.matrix.report_spec import Figure, PublishedColumn, PublishedRow, PublishedTable
-from benchmark.reporting.rows import metrics
 from benchmark.reporting.rows.groups import Group
-from benchmark.reporting.rows.metrics import Metric
+from benchmark.reporting.rows.metrics import METRICS
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.statistics.intervals import Measurement, measure
+from benchmark.reporting.rows.shown import Part, Shown
+from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.table import Footnotes, Kind, Published, Row, Table, TableColumn, Tally, Value
 
 PUBLISHED, MEASURED = "published", "measured"
-_METRICS: dict[str, Metric] = {each.key: each for each in vars(metrics).values() if isinstance(each, Metric)}
 _REDUCTIONS = ("train_examples", "test_examples")
 
 
-def published_tables(groups: Sequence[Group], specs: Sequence[PublishedTable]) -> tuple[list[Table], list[str]]:
+def published(shown: Shown) -> Part:
     """A table for each published one with at least one row that a group corresponds to, and notes on the others."""
+    groups, specs = shown.groups, shown.spec.published
     tables: list[Table] = []
     notes: list[str] = []
     by_names: dict[tuple[str, str, str], Group] = {}
@@ -57,7 +57,7 @@ def _metrics_as_columns(spec: PublishedTable, groups: Sequence[Group | None]) ->
         TableColumn("figures", "Figures", "text", identifies=True),
         TableColumn("n", "n", "count", identifies=True),
         *(
-            TableColumn(_column_key(column), column.title, _kind(column), _METRICS[column.metric].unit)
+            TableColumn(_column_key(column), column.title, _kind(column), METRICS[column.metric].unit)
             for column in spec.columns
         ),
     )
@@ -158,12 +158,11 @@ def _number(value: Figure, *, percent: bool) -> float | None:
 def _measured(column: PublishedColumn, group: Group | None) -> Measurement | None:
     if group is None:
         return None
-    values = group.values(_METRICS[column.metric]).values()
-    return measure([100 * value for value in values] if column.percent else values)
+    return group.measured(METRICS[column.metric], unit=100.0 if column.percent else 1.0)[0]
 
 
 def _kind(column: PublishedColumn) -> Kind:
-    return "percent" if column.percent else _METRICS[column.metric].kind
+    return "percent" if column.percent else METRICS[column.metric].kind
 
 
 def _column_key(column: PublishedColumn) -> str:

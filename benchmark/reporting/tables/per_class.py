@@ -11,6 +11,7 @@ from benchmark.catalog.facts import SOURCES
 from benchmark.catalog.image_folders import some
 from benchmark.reporting.rows.groups import Group, varying_settings
 from benchmark.reporting.rows.predictions import LoadPredictions, Predictions
+from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.statistics.intervals import measure
 from benchmark.reporting.table import Row, Table, TableColumn, Value
 
@@ -70,22 +71,24 @@ def class_scores(counts: Counts, names: Sequence[str]) -> list[ClassScores]:
     return scores
 
 
-def class_tables(groups: Sequence[Group], load: LoadPredictions) -> list[Table]:
+def classes(shown: Shown) -> Part:
     """For each group with predictions a table with a row for each class and one for the mean over classes."""
-    return [
-        _class_table(group, title, load(group.execution_ids)) for group, title, _ in _with_predictions(groups, load)
+    tables = [
+        _class_table(group, title, shown.load(group.execution_ids))
+        for group, title, _ in _with_predictions(shown.groups, shown.load)
     ]
+    return tables, _note_on_unrecorded(shown)
 
 
-def confusion_tables(groups: Sequence[Group], load: LoadPredictions) -> list[Table]:
+def confusion(shown: Shown) -> Part:
     """For each group with predictions its confusion matrix, the counts of its seeds added up."""
-    return [_confusion_table(group, title, members) for group, title, members in _with_predictions(groups, load)]
+    return [_confusion_table(*each) for each in _with_predictions(shown.groups, shown.load)], _note_on_unrecorded(shown)
 
 
-def note_on_unrecorded(groups: Sequence[Group], load: LoadPredictions) -> list[str]:
+def _note_on_unrecorded(shown: Shown) -> list[str]:
     """A note that counts the results without recorded predictions; none where all have them."""
-    total = sum(len(group.cells) for group in groups)
-    missing = total - sum(len(load(group.execution_ids)) for group in groups)
+    total = sum(len(group.cells) for group in shown.groups)
+    missing = total - sum(len(shown.load(group.execution_ids)) for group in shown.groups)
     if not missing:
         return []
     return [f"{missing} of {total} results have no test predictions; record them with: bench run --rerun"]

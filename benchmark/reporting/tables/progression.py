@@ -2,52 +2,80 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from benchmark.reporting.notation import written
-from benchmark.reporting.rows.differences import judge_all, provenance_that_differs, remarks_on, settings_that_differ
+from benchmark.reporting.notation import span, written
+from benchmark.reporting.rows.audit import audit
+from benchmark.reporting.rows.differences import verdict_cell
 from benchmark.reporting.rows.groups import Group, partner, varying_settings, where
-from benchmark.reporting.rows.metrics import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY
+from benchmark.reporting.rows.metrics import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.statistics.intervals import ALPHA, measure
+from benchmark.reporting.rows.shown import Part, Shown
+from benchmark.reporting.statistics.families import holm, simultaneous_half_width
+from benchmark.reporting.statistics.intervals import ALPHA
 from benchmark.reporting.statistics.mean_difference import BETTER, Difference, compare
-from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
+from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value, without_empty
 
 METRICS = (TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY)
 
 
-def progression_tables(groups: Sequence[Group], versions: Sequence[str]) -> list[Table]:
-    """A table for each dataset, model and other setting that at least two of the versions have groups for."""
-    varying = varying_settings(groups)
-    tables = []
-    for place in dict.fromkeys((group.dataset, group.model) for group in groups if group.strategy in versions):
-        of_versions = {name: [group for group in groups if group.names == (*place, name)] for name in versions}
+def progressions(shown: Shown) -> Part:
+    """A table for each progression of `[report]` and each place that has it, and a note on each that has none."""
+    tables: list[Table] = []
+    notes: list[str] = []
+    varying = varying_settings(shown.groups) if shown.spec.progression else []
+    for versions in shown.spec.progression:
+        chains = _chains(shown.groups, versions, varying)
+        more, empty = without_empty(_table(chain, versions, varying, shown) for chain in chains)
+        tables, notes = tables + more, notes + empty
+        if not chains:
+            notes.append(f"Progression {', '.join(versions)}: fewer than two of them in what is shown here.")
+    return tables, notes
+
+
+def judged_steps(shown: Shown) -> list[tuple[Group | None, Group | None]]:
+    """Every step of every progression: a version, and the one after it."""
+    varying = varying_settings(shown.groups) if shown.spec.progression else []
+    return [
+        step
+        for versions in shown.spec.progression
+        for chain in _chains(shown.groups, versions, varying)
+        for step in pairwise(chain)
+    ]
+
+
+def _chains(groups: Sequence[Group], versions: Sequence[str], varying: Sequence[str]) -> list[list[Group | None]]:
+    """The groups of the versions for each dataset, model and other setting that at least two of them have."""
+    places: dict[tuple[str, str], dict[str, list[Group]]] = {}
+    for group in groups:
+        if group.strategy in versions:
+            of_versions = places.setdefault(group.names[:2], {name: [] for name in versions})
+            of_versions[group.strategy].append(group)
+    chains = [
+        [anchor if name == anchor.strategy else partner(anchor, of_versions[name], varying) for name in versions]
+        for of_versions in places.values()
         # the groups of the version with most groups each get a table
-        for anchor in max(of_versions.values(), key=len):
-            chain = [
-                anchor if name == anchor.strategy else partner(anchor, of_versions[name], varying) for name in versions
-            ]
-            if sum(group is not None for group in chain) > 1:
-                tables.append(_table(chain, versions, varying))
-    return tables
+        for anchor in max(of_versions.values(), key=len)
+    ]
+    return [chain for chain in chains if sum(group is not None for group in chain) > 1]
 
 
-def _table(chain: Sequence[Group | None], versions: Sequence[str], varying: Sequence[str]) -> Table:
-    footnotes = Footnotes()
-    steps = [None, *judge_all(list(pairwise(chain)), TEST_ACCURACY)]
-    before = [None, *chain[:-1]]
+def _table(chain: Sequence[Group | None], versions: Sequence[str], varying: Sequence[str], shown: Shown) -> Table:
+    footnotes, main = Footnotes(), shown.comparisons.judging.main
+    metrics = METRICS if main in METRICS else (*METRICS, main)
+    steps = [None, *(shown.comparisons.between(*step, main) for step in pairwise(chain))]
     rows = [
-        _row(version, group, previous, step, footnotes)
-        for version, group, previous, step in zip(versions, chain, before, steps, strict=True)
+        _row(version, group, step, metrics, main, footnotes)
+        for version, group, step in zip(versions, chain, steps, strict=True)
     ]
     known = next(group for group in chain if group is not None)
     columns = (
         TableColumn("version", "version", "text", identifies=True),
         TableColumn("n", "n", "count", identifies=True),
         TableColumn("label", "what it is", "text"),
-        *(TableColumn(metric.key, metric.title, metric.kind) for metric in METRICS),
-        TableColumn("change", "change in test accuracy", "accuracy"),
+        *(TableColumn(metric.key, metric.title, metric.kind) for metric in metrics),
+        TableColumn("change", f"change in {main.title}", main.kind),
         TableColumn("verdict", "verdict", "verdict"),
     )
     return Table(
@@ -57,67 +85,83 @@ def _table(chain: Sequence[Group | None], versions: Sequence[str], varying: Sequ
         rows=tuple(rows),
         about={"dataset": known.dataset, "model": known.model},
         footnotes=footnotes.texts,
-        notes=(*_greatest_return(chain, versions, steps), *_changes(chain)),
+        notes=(*_greatest_return(chain, versions, steps, main), *_changes(chain)),
     )
 
 
 def _row(
-    version: str, group: Group | None, previous: Group | None, step: Difference | None, footnotes: Footnotes
+    version: str,
+    group: Group | None,
+    step: Difference | None,
+    metrics: Sequence[Metric],
+    main: Metric,
+    footnotes: Footnotes,
 ) -> Row:
     missing = ["no such cell in this database"] if group is None else reasons(group)
-    remarks = remarks_on(step, previous, group, TEST_ACCURACY)
     cells: dict[str, Value] = {
         "version": version,
         "label": group.label if group else None,
         "n": Tally(len(group.completed), group.planned) if group else None,
-        **{metric.key: measure(group.values(metric).values()) if group else None for metric in METRICS},
+        **{metric.key: group.measured(metric)[0] if group else None for metric in metrics},
         "change": step,
-        "verdict": step.verdict if step else None,
+        "verdict": verdict_cell(step, main),
     }
-    return Row(cells, footnotes.marks(n=missing, change=remarks), remark="; ".join([*missing, *remarks]))
+    marks = footnotes.marks(n=missing, change=step.remarks if step else ())
+    return Row(cells, marks, remark="; ".join(filter(None, [*missing, step.remark if step else ""])))
 
 
 def _greatest_return(
-    chain: Sequence[Group | None], versions: Sequence[str], steps: Sequence[Difference | None]
+    chain: Sequence[Group | None], versions: Sequence[str], steps: Sequence[Difference | None], metric: Metric
 ) -> list[str]:
-    """A note on the step that gained most: is the gain resolved, and is its lead over the second best."""
-    measured = sorted(
-        ((step.mean, index) for index, step in enumerate(steps) if step is not None), key=lambda each: -each[0]
-    )
+    """A note on the step that gained most: how much, whether that is resolved, and which others may be as good.
+
+    Its interval holds for whichever step is named because of its value: see `families.simultaneous_half_width`.
+    """
+    sign = 1 if metric.higher_is_better else -1
+    measured = {index: step for index, step in enumerate(steps) if step is not None}
+    question = "Which step gave the greatest return?"
     if not measured:
-        return ["Which step gave the greatest return? No two neighbouring versions have results yet."]
-    best = measured[0][1]
-    step = steps[best]
-    assert step is not None
-    name = f"{versions[best - 1]} to {versions[best]}"
-    gain = written(step, "accuracy", known_n=step.n)
-    if step.mean <= 0:
-        return ["Which step gave the greatest return? None: no step measured a gain in test accuracy."]
-    if step.verdict != BETTER:
-        return [
-            (
-                f"Which step gave the greatest return? Not resolved: the largest change measured is {name} ({gain}), "
-                f"which may be chance at n={step.n}."
-            )
-        ]
-    return [f"Which step gave the greatest return? {name} ({gain}, n={step.n}){_lead(chain, versions, measured)}."]
+        return [f"{question} No two neighbouring versions have results yet."]
+    best = max(measured, key=lambda index: sign * measured[index].mean)
+    step, names = measured[best], {index: f"{versions[index - 1]} to {versions[index]}" for index in measured}
+    if sign * step.mean <= 0:
+        return [f"{question} None: no step measured a gain in {metric.title}."]
+    half_width = simultaneous_half_width(step, len(measured))
+    if half_width is None:
+        gain = f"{written(step, metric.kind, known_n=step.n)}, n={step.n}"
+        return [f"{question} Not resolved: {names[best]} measured most ({gain}), which may be chance."]
+    interval = span(step.mean, half_width, metric.kind)
+    scope = f"95 % interval that holds for the named one of {len(measured)} steps, n={step.n}"
+    resolved = "resolved" if step.verdict == BETTER else "not resolved: it may be chance"
+    return [
+        f"{question} {names[best]} ({interval}, {scope}), {resolved}{_rivals(chain, measured, best, metric, names)}."
+    ]
 
 
-def _lead(chain: Sequence[Group | None], versions: Sequence[str], measured: Sequence[tuple[float, int]]) -> str:
-    if len(measured) < 2:
+def _rivals(
+    chain: Sequence[Group | None],
+    measured: Mapping[int, Difference],
+    best: int,
+    metric: Metric,
+    names: Mapping[int, str],
+) -> str:
+    """Which steps may be as good as the best: those over which its lead is not resolved, corrected for their number."""
+    others = [index for index in measured if index != best]
+    if not others:
         return ""
-    first, second = measured[0][1], measured[1][1]
-    lead = compare(_step_values(chain, second), _step_values(chain, first))
-    resolved = lead is not None and lead.p is not None and lead.p < ALPHA
-    rival = f"{versions[second - 1]} to {versions[second]}"
-    return f"; its lead over the next, {rival}, is {'resolved too' if resolved else 'not resolved'}"
+    leads = [compare(_step_values(chain, index, metric), _step_values(chain, best, metric)) for index in others]
+    adjusted = holm([None if lead is None else lead.p for lead in leads])
+    rivals = [names[index] for index, p in zip(others, adjusted, strict=True) if p is None or p >= ALPHA]
+    if not rivals:
+        return "; its lead over every other step is resolved too"
+    return f"; its lead over {' and over '.join(rivals)} is not resolved"
 
 
-def _step_values(chain: Sequence[Group | None], index: int) -> dict[int, float]:
+def _step_values(chain: Sequence[Group | None], index: int, metric: Metric) -> dict[int, float]:
     before, after = chain[index - 1], chain[index]
     assert before is not None
     assert after is not None
-    earlier, later = before.values(TEST_ACCURACY), after.values(TEST_ACCURACY)
+    earlier, later = before.values(metric), after.values(metric)
     return {seed: later[seed] - earlier[seed] for seed in earlier.keys() & later.keys()}
 
 
@@ -127,7 +171,8 @@ def _changes(chain: Sequence[Group | None]) -> list[str]:
     for before, after in pairwise(chain):
         if before is None or after is None:
             continue
-        texts = settings_that_differ(before, after) + provenance_that_differs(before, after)
+        differs = audit(before, after)
+        texts = [*differs.settings, *differs.prevents, *differs.marks]
         if texts:
             changed = "; ".join(text.replace(" against ", " to ") for text in texts)
             notes.append(f"{before.strategy} to {after.strategy} changes {changed}.")

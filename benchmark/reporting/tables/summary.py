@@ -4,26 +4,81 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from benchmark.reporting.rows.ensembles import Ensemble
+from benchmark.errors import NotFoundError
+from benchmark.reporting.rows.differences import Pair, verdict_cell
+from benchmark.reporting.rows.ensembles import Ensemble, requested_ensembles, seed_ensembles
 from benchmark.reporting.rows.flat_settings import describe
-from benchmark.reporting.rows.groups import Group, varying_settings
+from benchmark.reporting.rows.groups import Group, partner, varying_settings
 from benchmark.reporting.rows.metrics import RATE, SUMMARY_METRICS, TTA_ACCURACY, TTA_LOSS, VAL_ACCURACY, Metric
-from benchmark.reporting.rows.missing_results import note_on_incomplete, note_on_repetitions, note_on_timings, reasons
+from benchmark.reporting.rows.missing_results import (
+    lost,
+    note_on_incomplete,
+    note_on_repetitions,
+    note_on_timings,
+    reasons,
+    success,
+)
 from benchmark.reporting.rows.phases import note_on_phases
+from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.statistics.intervals import Measurement, measure
+from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
 
 
-def summary_table(groups: Sequence[Group], ensembles: Sequence[Ensemble] = ()) -> Table:
+def summary(shown: Shown) -> Part:
+    """The summary, and notes on ensembles that cannot be computed."""
+    ensembles, notes = requested_ensembles(shown.groups, shown.spec.ensemble, shown.load)
+    if shown.options.ensembles:
+        ensembles += seed_ensembles(shown.groups, shown.load)
+    return [summary_table(shown, ensembles)], notes
+
+
+def baseline_pairs(shown: Shown) -> list[Pair]:
+    """Each group with the one of the baseline's strategy on the same dataset and model, which comes first.
+
+    Raises:
+        NotFoundError: No group has the baseline's strategy.
+    """
+    return [(base, group) for group, base in _baselines(shown).items()]
+
+
+def _baselines(shown: Shown) -> dict[Group, Group]:
+    """The baseline of each group that has one."""
+    if shown.baseline is None:
+        return {}
+    varying = varying_settings(shown.groups)
+    of_places: dict[tuple[str, str], list[Group]] = {}
+    for group in shown.groups:
+        if group.strategy == shown.baseline:
+            of_places.setdefault(group.names[:2], []).append(group)
+    if not of_places and shown.groups:
+        names = ", ".join(dict.fromkeys(group.strategy for group in shown.groups))
+        raise NotFoundError(f"baseline: expected a strategy that is shown ({names}), got {shown.baseline!r}")
+    bases = {
+        group: partner(group, of_places.get(group.names[:2], ()), varying)
+        for group in shown.groups
+        if group.strategy != shown.baseline
+    }
+    return {group: base for group, base in bases.items() if base is not None}
+
+
+def summary_table(shown: Shown, ensembles: Sequence[Ensemble] = ()) -> Table:
     """All groups, also those without a result, with the means of their seeds; then the ensembles."""
+    groups, baselines, main = shown.groups, _baselines(shown), shown.comparisons.judging.main
     # groups of the same dataset and model next to each other, otherwise in their order
-    order = list(dict.fromkeys((group.dataset, group.model) for group in groups))
-    groups = sorted(groups, key=lambda group: order.index((group.dataset, group.model)))
+    order: dict[tuple[str, str], int] = {}
+    for group in groups:
+        order.setdefault(group.names[:2], len(order))
+    groups = sorted(groups, key=lambda group: order[group.names[:2]])
     varying = varying_settings(groups)
     has_views = any(group.values(TTA_ACCURACY) for group in groups)
     metrics = [metric for metric in SUMMARY_METRICS if has_views or metric not in {TTA_ACCURACY, TTA_LOSS}]
+    metrics += [metric for metric in shown.comparisons.judging.metrics if metric not in metrics]
     footnotes = Footnotes()
-    rows = [_row(group, varying, metrics, footnotes) for group in groups]
+    rows = [
+        _row(group, varying, metrics, footnotes, main, shown.comparisons.between(baselines.get(group), group, main))
+        for group in groups
+    ]
     rows += [_ensemble_row(ensemble, metrics) for ensemble in ensembles]
     columns = (
         TableColumn("dataset", "dataset", "text", identifies=True, heads=True),
@@ -33,6 +88,11 @@ def summary_table(groups: Sequence[Group], ensembles: Sequence[Ensemble] = ()) -
         TableColumn("n", "n", "count", identifies=True),
         *(TableColumn(metric.key, metric.title, metric.kind, metric.unit) for metric in metrics),
     )
+    if shown.baseline is not None:
+        columns += (
+            TableColumn("difference", f"{main.title} minus that of {shown.baseline}", main.kind, main.unit),
+            TableColumn("verdict", "verdict", "verdict"),
+        )
     notes = [
         *note_on_repetitions(groups),
         *note_on_incomplete(groups),
@@ -56,12 +116,21 @@ def _setting_key(name: str) -> str:
     return f"setting_{name}" if name in taken else name
 
 
-def _row(group: Group, varying: Sequence[str], metrics: Sequence[Metric], footnotes: Footnotes) -> Row:
-    texts = {"n": reasons(group)}
+def _row(
+    group: Group,
+    varying: Sequence[str],
+    metrics: Sequence[Metric],
+    footnotes: Footnotes,
+    main: Metric,
+    difference: Difference | None,
+) -> Row:
+    missing = reasons(group)
+    if lost(group):
+        missing[-1] += f"; success in {success(group)}"
+    texts = {"n": missing, "difference": list(difference.remarks) if difference else []}
     values: dict[str, Measurement | None] = {}
     for metric in metrics:
-        numbers, invalid = group.marked_values(metric)
-        values[metric.key] = measure(numbers.values())
+        values[metric.key], invalid = group.measured(metric)
         texts[metric.key] = [f"no valid timing: {invalid}"] if invalid else []
     if values.get(RATE.key) and (trained := _partly_trained(group)):
         texts[RATE.key].append(f"trains {trained}: no speed of training the whole network")
@@ -72,9 +141,13 @@ def _row(group: Group, varying: Sequence[str], metrics: Sequence[Metric], footno
         **{_setting_key(name): describe(group.settings.get(name)) if group.settings else None for name in varying},
         "n": Tally(len(group.completed), group.planned),
         **values,
+        "difference": difference,
+        "verdict": verdict_cell(difference, main),
     }
+    marks = footnotes.marks(**texts)
+    texts["difference"] = [difference.remark] if difference and difference.remark else []
     remark = "; ".join(dict.fromkeys(text for each in texts.values() for text in each))
-    return Row(cells, footnotes.marks(**texts), remark=remark)
+    return Row(cells, marks, remark=remark)
 
 
 def _partly_trained(group: Group) -> str:

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.matrix.report_spec import TransferSpec
+from benchmark.matrix.report_spec import ReportSpec, TransferSpec
 from benchmark.reporting.notation import number
-from benchmark.reporting.rows.differences import judge_all, provenance_that_differs, remarks_on, settings_that_differ
+from benchmark.reporting.rows.audit import audit
+from benchmark.reporting.rows.differences import verdict_cell
 from benchmark.reporting.rows.groups import Group, partner, varying_settings, where
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import (
@@ -21,9 +22,10 @@ from benchmark.reporting.rows.metrics import (
     Metric,
 )
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.statistics.intervals import Measurement, measure
+from benchmark.reporting.rows.shown import Part, Shown
+from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
-from benchmark.reporting.table import Footnotes, Row, Table, TableColumn
+from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, without_empty
 
 METRICS = (
     replace(EPOCHS, title="final epoch"),
@@ -37,7 +39,7 @@ METRICS = (
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class TransferPair:
     """Two groups to compare: `fine_tuned` started from weights; `scratch`, where there is such a group, did not."""
 
     fine_tuned: Group
@@ -49,23 +51,35 @@ class Pair:
         return self.scratch, self.fine_tuned
 
 
-def transfer_tables(groups: Sequence[Group], specs: Sequence[TransferSpec]) -> list[Table]:
-    """A table for each pair of groups; the verdicts in a metric are corrected for the number of pairs."""
-    varying = varying_settings(groups)
-    pairs = transfer_pairs(groups, specs)
-    judged = {metric.key: judge_all([pair.both for pair in pairs], metric) for metric in METRICS}
-    rows = {row["cell_id"]: row for group in groups for row in group.cells}
-    return [
-        _table(pair, {key: differences[index] for key, differences in judged.items()}, varying, rows)
-        for index, pair in enumerate(pairs)
+def transfers(shown: Shown) -> Part:
+    """A table for each pair of groups, and a note on each comparison of `[report]` without any."""
+    varying = varying_settings(shown.groups)
+    tables, notes = without_empty(_table(pair, shown, varying) for pair in shown_transfers(shown.groups, shown.spec))
+    missing = [
+        f"Transfer of {each.fine_tuned} against {each.scratch}: no cell of {each.fine_tuned} in what is shown here."
+        for each in shown.spec.transfer
+        if not transfer_pairs(shown.groups, [each])
     ]
+    return tables, missing + notes
 
 
-def transfer_pairs(groups: Sequence[Group], specs: Sequence[TransferSpec]) -> list[Pair]:
+def judged_transfers(shown: Shown) -> list[tuple[Group | None, Group]]:
+    """The pairs of groups that are judged, the one from scratch first."""
+    return [pair.both for pair in shown_transfers(shown.groups, shown.spec)]
+
+
+def shown_transfers(groups: Sequence[Group], report_spec: ReportSpec | None) -> list[TransferPair]:
+    """The comparisons of a report: those of `[report]` where it names any, else `default_transfers`."""
+    if report_spec is not None and (report_spec.transfer or report_spec.progression):
+        return transfer_pairs(groups, report_spec.transfer)
+    return transfer_pairs(groups, default_transfers(groups))
+
+
+def transfer_pairs(groups: Sequence[Group], specs: Sequence[TransferSpec]) -> list[TransferPair]:
     """Every fine-tuned group of the comparisons, each with the group from scratch that it is compared with."""
     varying = varying_settings(groups)
     return [
-        Pair(
+        TransferPair(
             group, partner(group, [e for e in groups if e.names == (group.dataset, group.model, spec.scratch)], varying)
         )
         for spec in specs
@@ -104,13 +118,16 @@ def _scratch_strategy(group: Group, groups: Iterable[Group]) -> str | None:
     return candidates.pop() if len(candidates) == 1 else None
 
 
-def _table(
-    pair: Pair, differences: Mapping[str, Difference | None], varying: Sequence[str], rows: Mapping[str, ResultRow]
-) -> Table:
+def _table(pair: TransferPair, shown: Shown, varying: Sequence[str]) -> Table:
+    metrics = [
+        *METRICS,
+        *(each for each in shown.comparisons.judging.metrics if each.key not in {m.key for m in METRICS}),
+    ]
+    differences = [shown.comparisons.between(*pair.both, metric) for metric in metrics]
     footnotes = Footnotes()
     fine, scratch = pair.fine_tuned, pair.scratch
     n_fine, n_scratch = len(fine.completed), len(scratch.completed) if scratch else 0
-    test = differences[TEST_ACCURACY.key]
+    test = differences[metrics.index(TEST_ACCURACY)]
     columns = (
         TableColumn("metric", "metric", "text", identifies=True),
         TableColumn("fine_tuned", "fine-tuned", "accuracy", n=n_fine),
@@ -122,7 +139,9 @@ def _table(
         name="transfer",
         title=f"Transfer: {where(fine, varying)}",
         columns=columns,
-        rows=tuple(_row(metric, pair, differences[metric.key], footnotes) for metric in METRICS),
+        rows=tuple(
+            _row(metric, pair, difference, footnotes) for metric, difference in zip(metrics, differences, strict=True)
+        ),
         about={
             "dataset": fine.dataset,
             "model": fine.model,
@@ -130,41 +149,42 @@ def _table(
             "scratch_strategy": scratch.strategy if scratch else "",
         },
         footnotes=footnotes.texts,
-        notes=_notes(pair, rows),
+        notes=_notes(pair, shown),
     )
 
 
-def _row(metric: Metric, pair: Pair, difference: Difference | None, footnotes: Footnotes) -> Row:
+def _row(metric: Metric, pair: TransferPair, difference: Difference | None, footnotes: Footnotes) -> Row:
     fine, scratch = pair.fine_tuned, pair.scratch
-    texts = remarks_on(difference, *pair.both, metric)
-    marks = {"difference": texts}
+    marks = {"difference": list(difference.remarks) if difference else []}
     sides: dict[str, Measurement | None] = {}
     for key, group in (("fine_tuned", fine), ("scratch", scratch)):
-        values, invalid = group.marked_values(metric) if group else ({}, "")
-        sides[key] = measure(values.values())
+        sides[key], invalid = group.measured(metric) if group else (None, "")
         marks[key] = [f"no valid timing: {invalid}"] if invalid else []
     cells = {
         "metric": metric.title,
         **sides,
         "difference": difference,
-        "verdict": difference.verdict if difference else None,
+        "verdict": verdict_cell(difference, metric),
     }
+    footnoted = footnotes.marks(**marks)
+    marks["difference"] = [difference.remark] if difference and difference.remark else []
     remark = "; ".join(dict.fromkeys(text for each in marks.values() for text in each))
-    return Row(cells, footnotes.marks(**marks), metric.kind, remark)
+    return Row(cells, footnoted, metric.kind, remark)
 
 
-def _notes(pair: Pair, rows: Mapping[str, ResultRow]) -> tuple[str, ...]:
+def _notes(pair: TransferPair, shown: Shown) -> tuple[str, ...]:
     fine, scratch = pair.fine_tuned, pair.scratch
     notes = [f"Fine-tuned is {_named(fine)}; from scratch is {_named(scratch) if scratch else 'not in this database'}."]
     notes += [f"{group.strategy}: {text}." for group in (fine, scratch) if group for text in reasons(group)]
     if scratch is not None:
         # fine-tuned first, as the columns are
-        settings = [text for text in settings_that_differ(fine, scratch) if not text.startswith("weights ")]
-        other = settings + provenance_that_differs(fine, scratch)
+        differs = audit(fine, scratch)
+        settings = [text for text in differs.settings if not text.startswith("weights ")]
+        other = [*settings, *differs.prevents, *differs.marks]
         if other:
             text = "Besides the weights they start from, these differ (fine-tuned first)"
             notes.append(f"{text}: {'; '.join(other)}.")
-    return (*notes, *_note_on_parents(fine, rows))
+    return (*notes, *_note_on_parents(fine, shown.executions))
 
 
 def _named(group: Group) -> str:

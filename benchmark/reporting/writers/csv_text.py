@@ -13,7 +13,7 @@ from typing import TypeAlias
 
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
-from benchmark.reporting.table import Published, Report, Row, Table, Tally
+from benchmark.reporting.table import Published, Qualified, Report, Row, Table, Tally
 from benchmark.reporting.writers.page import Page
 from benchmark.status import Status
 from benchmark.text import encodable, plain
@@ -22,14 +22,25 @@ Field: TypeAlias = str | int | float | None
 _FIELDS: dict[type, dict[str, tuple[str, Field]]] = {
     Tally: {"": (Status.COMPLETED, 0), "_planned": ("planned", 0)},
     Published: {"_published": ("value", None)},
-    Measurement: {"_mean": ("mean", None), "_half_width": ("half_width", None), "_n": ("n", 0)},
+    Qualified: {"": ("word", None)},
+    Measurement: {
+        "_mean": ("mean", None),
+        "_half_width": ("half_width", None),
+        "_low": ("low", None),
+        "_high": ("high", None),
+        "_n": ("n", 0),
+    },
     Difference: {
         "_mean": ("mean", None),
         "_half_width": ("half_width", None),
+        "_low": ("low", None),
+        "_high": ("high", None),
         "_n": ("n", 0),
         "_p": ("adjusted_p", None),
         "_sign_flip_p": ("sign_flip_p", None),
         "_method": ("method", None),
+        "_comparisons": ("comparisons", None),
+        "_margin": ("margin", None),
     },
 }
 """Values that need several fields: for each the ending of its name, the attribute, and what stands for none."""

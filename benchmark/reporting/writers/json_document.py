@@ -15,15 +15,15 @@ from typing import Any
 
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
-from benchmark.reporting.table import Published, Report, Row, Table, Tally, Value
+from benchmark.reporting.table import Published, Qualified, Report, Row, Table, Tally, Value
 from benchmark.reporting.writers.page import Page
 from benchmark.status import Status
 
 _FIELDS: dict[type, tuple[str, ...]] = {
-    Measurement: ("mean", "half_width", "sd", "n", "values"),
+    Measurement: ("mean", "half_width", "low", "high", "sd", "n", "values"),
     Difference: (
-        "mean", "half_width", "n", "method", "p", "adjusted_p", "comparisons", "sign_flip_p", "least_sign_flip_p",
-        "verdict",
+        "mean", "difference", "low", "high", "half_width", "n", "method", "p", "adjusted_p", "comparisons", "sign_flip_p",
+        "least_sign_flip_p", "verdict", "margin", "remark",
     ),
 }  # fmt: skip
 
@@ -64,7 +64,12 @@ def _row(table: Table, row: Row) -> dict[str, Any]:
 
 def _value(value: Value) -> Any:
     if isinstance(value, Measurement | Difference):
-        return _finite({name: getattr(value, name) for name in _FIELDS[type(value)]})
+        fields = _finite({name: getattr(value, name) for name in _FIELDS[type(value)]})
+        if isinstance(value, Difference):
+            fields["over_images"] = value.over_images and asdict(value.over_images)
+        return fields
+    if isinstance(value, Qualified):
+        return value.word
     if isinstance(value, Published):
         return {"published": value.value}
     if isinstance(value, Tally):

@@ -1,0 +1,57 @@
+"""The options of comparisons: what is judged, from when on two results are equivalent, and how strictly."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
+
+import click
+
+from benchmark.cli import streams
+from benchmark.matrix.report_spec import margin_of
+from benchmark.text import one_line
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+NOT_PASSED = 3
+"""The exit code of `--strict` and `--fail-if`: nothing is wrong with the usage, but a script must notice."""
+
+
+def _margin(context: click.Context, parameter: click.Parameter, text: str | None) -> float | None:  # noqa: ARG001
+    if text is None:
+        return None
+    margin = margin_of(text)
+    if margin is None:
+        raise click.BadParameter(
+            f"expected a number above 0 in the unit of the metric, or points such as 0.5pp, got {text!r}"
+        )
+    return margin
+
+
+def judging_options(function: Function) -> Function:
+    """Adds `--metric`, `--margin` and `--strict`."""
+    for option in (
+        click.option("--strict", is_flag=True, help="End with 3 when compared rows were not made alike; names them."),
+        click.option(
+            "--margin",
+            callback=_margin,
+            metavar="M",
+            help="Differences surely within ±M are `equivalent`: in the unit of the metric, or in points: 0.5pp.",
+        ),
+        click.option(
+            "--metric",
+            "metrics",
+            multiple=True,
+            metavar="COLUMN",
+            help="Column of results that gets a verdict; repeatable.  [default: test_accuracy]",
+        ),
+    ):
+        function = option(function)
+    return function
+
+
+def strict_code(suspects: Sequence[str]) -> int:
+    """The exit code of `--strict`; names on stderr what was not made alike."""
+    for text in suspects:
+        streams.say(one_line(f"not made alike: {text}"))
+    return NOT_PASSED if suspects else 0

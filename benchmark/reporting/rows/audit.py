@@ -1,0 +1,102 @@
+"""Audits two groups: in which of the audited fields they differ, so that nothing is compared in silence."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.reporting.rows.audited_fields import AUDITED
+from benchmark.reporting.rows.flat_settings import agree, describe, differing
+from benchmark.reporting.rows.groups import Group
+
+UNKNOWN = "unknown"
+_PREPARATION = ("image_size", "color", "resize")
+"""Settings that change the prepared images, and with them the fingerprint, of the very same data."""
+
+_PLACES = ("threads", "precision", "backend", "device_kind", "deterministic")
+"""Settings that say where a cell ran rather than what was trained."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """The audited fields in which two groups differ, each in words: `cpu_cores 4 against 8`.
+
+    Attributes:
+        prevents: Those that make them not comparable.
+        marks: Those that only mark the row.
+        timings: Those that mark rows of timings.
+        settings: The settings that differ.
+        places: Those of the settings that say where a cell ran.
+    """
+
+    prevents: tuple[str, ...] = ()
+    marks: tuple[str, ...] = ()
+    timings: tuple[str, ...] = ()
+    settings: tuple[str, ...] = ()
+    places: tuple[str, ...] = ()
+
+    @property
+    def suspects(self) -> tuple[str, ...]:
+        """What nobody asked to compare: all but the settings of the training."""
+        return (*self.prevents, *self.marks, *self.places)
+
+
+def audit(first: Group, second: Group) -> Audit:
+    """What two groups with results differ in, beside their results; the first's value is named first."""
+    texts: dict[str, list[str]] = {"prevents": [], "marks": [], "marks timings": []}
+    for field in AUDITED:
+        values, others = recorded([first], field.name), recorded([second], field.name)
+        if values != others and values and others and not _is_explained(field.name, first, second):
+            texts[field.effect].append(f"{field.name} {' and '.join(values)} against {' and '.join(others)}")
+    names = differing(first.settings, second.settings) if first.settings and second.settings else []
+    settings = {
+        name: f"{name} {describe(first.settings.get(name))} against {describe(second.settings.get(name))}"
+        for name in names
+    }
+    if (a := first.repetitions.of) != (b := second.repetitions.of):
+        settings["repetitions"] = f"what is repeated, {a} against {b}: pairs have no seed in common"
+    places = tuple(settings[name] for name in names if name in _PLACES)
+    return Audit(
+        tuple(texts["prevents"]), tuple(texts["marks"]), tuple(texts["marks timings"]), tuple(settings.values()), places
+    )
+
+
+def _is_explained(name: str, first: Group, second: Group) -> bool:
+    """Whether a difference follows from what both groups were asked to do."""
+    both = first.settings, second.settings
+    if name == "data_fingerprint":
+        return first.dataset == second.dataset and any(not agree(*both, each) for each in _PREPARATION)
+    if name == "weights_sha256":
+        return "none" in (first.settings.get("weights", "none"), second.settings.get("weights", "none"))
+    return not agree(*both, name)
+
+
+def recorded(groups: Iterable[Group], name: str) -> list[str]:
+    """The distinct values of the completed rows in one audited column, sorted; `unknown` where there is none."""
+    return sorted({_text(row.get(name), name) for group in groups for row in group.cells})
+
+
+def _text(value: Any, name: str) -> str:
+    if value is None:
+        return UNKNOWN
+    return str(value)[: 10 if name in {"git_commit", "data_fingerprint", "weights_sha256"} else None]
+
+
+def note_on_mixtures(groups: Sequence[Group]) -> list[str]:
+    """A note that names the versions and hardware in which the results differ; none where they agree."""
+    by_backend: dict[Any, list[Group]] = {}
+    for group in groups:
+        by_backend.setdefault(group.settings.get("backend"), []).append(group)
+    mixed = []
+    for field in AUDITED:
+        if field.area not in {"code", "versions", "hardware"}:
+            continue
+        # different backends may well have different versions
+        parts = by_backend.values() if field.name == "backend_version" else [groups]
+        known = [[value for value in recorded(part, field.name) if value != UNKNOWN] for part in parts]
+        values = sorted(value for several in known if len(several) > 1 for value in several)
+        if values:
+            shown = ", ".join(values[:4]) + (f" and {len(values) - 4} more" if len(values) > 4 else "")
+            mixed.append(f"{field.name} ({shown})")
+    return [f"Not all results were made alike; they differ in {'; '.join(mixed)}."] if mixed else []

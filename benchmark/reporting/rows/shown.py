@@ -1,0 +1,67 @@
+"""What a report shows, and what it is made from: the one argument of everything that builds a table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TypeAlias
+
+from benchmark.matrix.report_spec import ReportSpec
+from benchmark.reporting.rows.differences import Comparisons
+from benchmark.reporting.rows.groups import Group
+from benchmark.reporting.rows.latest import ResultRow
+from benchmark.reporting.rows.predictions import LoadPredictions
+from benchmark.reporting.table import Table
+
+Part: TypeAlias = tuple[list[Table], list[str]]
+"""Tables of a report, and notes for its end."""
+
+
+@dataclass(frozen=True, slots=True)
+class ReportOptions:
+    """What a report is to show.
+
+    Attributes:
+        machine: Whose results; None takes those of the last run.
+        last_machine: The machine of the last run, whose cells `run_cells` are; None when it is unknown.
+        tables: Which of `tables.registry.TABLES`; all but those on request when empty.
+        only_run: Leave out cells that are not among `run_cells`.
+        ensembles: Add the average of its seeds to the summary, for each group.
+        metrics: Columns of results that get verdicts, the first of them in single columns; empty takes `[report]`'s.
+        margin: What counts as equivalent, in the unit of the metric; None takes `[report]`'s.
+        baseline: The strategy that the summary compares all others with; None takes `[report]`'s.
+    """
+
+    machine: str | None = None
+    last_machine: str | None = None
+    tables: tuple[str, ...] = ()
+    only_run: bool = False
+    ensembles: bool = False
+    metrics: tuple[str, ...] = ()
+    margin: float | None = None
+    baseline: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What the tables of a report are made from.
+
+    Attributes:
+        groups: Those that are shown.
+        executions: The latest execution of every cell on the machine, by cell: parents too that are not shown.
+        spec: `[report]` of the matrix.
+        options: What was asked for.
+        load: Reads stored predictions.
+        comparisons: All differences of the report, judged together.
+    """
+
+    groups: Sequence[Group]
+    executions: dict[str, ResultRow] = field(default_factory=dict)
+    spec: ReportSpec = field(default_factory=ReportSpec)
+    options: ReportOptions = field(default_factory=ReportOptions)
+    load: LoadPredictions = lambda _: {}
+    comparisons: Comparisons = field(default_factory=Comparisons)
+
+    @property
+    def baseline(self) -> str | None:
+        return self.options.baseline or self.spec.baseline
