@@ -5,7 +5,8 @@ What happens at them is in `testing/fault_actions.py`, which registers itself wh
 Points of a worker: start, build, stage, batch, ckpt.write (three times for each state file: empty, half, whole),
 ckpt.done, epoch.sent, artifact, evaluate, complete, leave, features (after each piece that is kept). Of the scheduler:
 expand, launch, commit, report. Of the template: template.preload, template.fork. Of the database: migrate.step,
-db.open, db.commit. Of whoever looks at a user's images: look.
+db.open, db.commit. Of whoever looks at a user's images: look. Of any process: write (a file is written aside, and not
+there yet), delete (before each thing that `bench gc` deletes), verify (before a file of artifacts is read through).
 """
 
 from __future__ import annotations

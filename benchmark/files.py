@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import os
 import re
 import shutil
@@ -16,8 +17,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from benchmark import faults
 from benchmark.layout import OWN_MARK
 
+_unfinished: set[Path] = set()
+"""What this process is writing aside."""
 _PARTIAL = re.compile(r"\..*\.partial(\.\w+)*")
 
 
@@ -40,9 +44,9 @@ def appearing(
     Side effects:
         Syncs the file and the names in its folder to disk.
     """
-    aside = path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial{ending}")
-    try:
+    with being_written(path.with_name(f".{path.name}.{os.urandom(4).hex()}.partial{ending}")) as aside:
         yield aside
+        faults.point("write")
         sync(aside)
         if not replace:
             # a link, unlike a rename, refuses to replace what is there
@@ -51,10 +55,33 @@ def appearing(
             path.replace(keep_previous)
         if replace:
             aside.replace(path)
-    finally:
-        with contextlib.suppress(OSError):
-            aside.unlink(missing_ok=True)
     sync(path.parent)
+
+
+@contextlib.contextmanager
+def being_written(aside: Path) -> Iterator[Path]:
+    """Removes a file or folder that is written aside when the block ends, or Ctrl-C the process."""
+    _unfinished.add(aside)
+    try:
+        yield aside
+    finally:
+        _remove(aside)
+        _unfinished.discard(aside)
+
+
+def remove_unfinished() -> None:
+    """Removes what is being written, for a process that ends at once; SQLite has its journals beside a new database."""
+    for aside in list(_unfinished):
+        for path in (aside, *aside.parent.glob(f"{glob.escape(aside.name)}-*")):
+            _remove(path)
+
+
+def _remove(path: Path) -> None:
+    with contextlib.suppress(OSError):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
 
 
 def write_whole(

@@ -28,6 +28,7 @@ A file that is being written is named by `files.appearing` instead.
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 MATRIX = "matrix.toml"
@@ -41,6 +42,8 @@ OWN_MARK = ".made-by-bench"
 """A file in every folder that bench makes where users may keep class folders; that of artifacts says which database it
 belongs to, the others are empty."""
 
+CELL_FOLDER = re.compile(r"[0-9a-f]{20}")
+"""The name of the folder of a cell or of a stage."""
 LOG, OLD_LOG = "log.txt", "log.old.txt"
 """A log that is full becomes the old one; `scheduling/processes/guardian.py` turns them by the same rule."""
 STATE, PREVIOUS_STATE = "state.npz", "state.previous.npz"

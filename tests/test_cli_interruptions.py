@@ -63,6 +63,19 @@ DATABASE = [
     (("report",), "db.open:1:hang"),
     (("db", "merge", "results.sqlite", "other.sqlite"), "db.commit:1:hang"),
 ]
+# while a file is written aside, or the second of several is deleted or read through
+WRITING = [
+    (("db", "backup", "copy.sqlite"), "write:1:deep"),
+    (("db", "export", "exported"), "write:2:deep"),
+    (("db", "export", "exported"), "write:1:hang"),
+    (("db", "salvage", "results.sqlite", "rescued.sqlite"), "write:1:deep"),
+    (("db", "merge", "all.sqlite", "results.sqlite"), "write:2:deep"),
+    (("db", "merge", "all.sqlite", "results.sqlite"), "write:2:hang"),
+    (("db", "check"), "verify:2:deep"),
+    (("gc", "--delete"), "delete:2:deep"),
+    (("report", "--output", "report.md"), "write:1:deep"),
+    (("report", "--figures", "drawn"), "write:2:deep"),
+]
 IMAGES = [
     (("plan",), "look:1:deep"),
     (("plan", "--probe"), "look:2:deep"),
@@ -82,6 +95,8 @@ def named(value: object) -> str:
 def finished(tmp_path_factory) -> Workplace:
     place = finished_place(tmp_path_factory.mktemp("finished"), MATRIX)
     assert place.run("db", "backup", "other.sqlite").returncode == 0
+    for number, folder in enumerate(sorted(place.directory.glob("results.artifacts/*/*"))):
+        (folder / f"litter{number}").touch()
     Image.new("RGB", (8, 8)).save(place.directory / "picture.png")
     return place
 
@@ -137,6 +152,25 @@ def test_ctrl_c_ends_whatever_works_on_a_database(finished, tmp_path, arguments,
             assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
     if arguments[0] == "run" or "merge" in arguments:
         assert place.run("run").returncode == 0
+
+
+@pytest.mark.parametrize(("arguments", "fault"), WRITING, ids=named)
+def test_ctrl_c_leaves_nothing_half_written(finished, tmp_path, arguments, fault):
+    place = copied_place(finished, tmp_path)
+    before = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    check_interrupted(*interrupted(place, arguments, fault))
+
+    after = {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    # a figure that is there is whole
+    made = {path.name for path in after.keys() - before.keys() if path.suffix != ".png" or path.name.startswith(".")}
+    usual = {f"{name}.sqlite{end}" for name in ("results", "all") for end in ("", "-wal", "-shm", ".lock")}
+    assert made - usual <= {"mark.0", ".made-by-bench", "results.csv"}
+    litter = {path for path in before if path.name.startswith("litter")}
+    assert len(litter - after.keys()) == (arguments[0] == "gc"), "what was done is done, and no more"
+    assert {path: before[path] for path in before.keys() - litter} | after == after
+    if "merge" in arguments:
+        assert place.run(*arguments).returncode == 0
+        assert place.run("db", "check", "--db", "all.sqlite").returncode == 0
 
 
 @pytest.mark.parametrize(("arguments", "fault"), IMAGES, ids=named)

@@ -17,25 +17,23 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "benchmark"
 
 # importable by everything
-FOUNDATIONS = {"errors", "files", "layout", "status", "text", "units"}
+FOUNDATIONS = {"errors", "faults", "files", "layout", "status", "text", "units"}
 # each part may import itself, the foundations, and those named here; docs/architecture.md draws the same table
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: {"errors"} - {name} for name in sorted(FOUNDATIONS)},
     "events": set(),
     "control_groups": set(),
     "machine": {"control_groups"},
-    "faults": set(),
-    "catalog": {"errors", "events", "faults", "machine"},
+    "catalog": {"errors", "events", "machine"},
     "matrix": {"errors", "events", "machine", "catalog"},
-    "results": {"errors", "events", "faults", "machine", "matrix", "catalog"},
-    "training": {"errors", "events", "faults", "machine", "matrix", "catalog"},
-    "testing": {"events", "faults", "matrix", "catalog", "training"},
+    "results": {"errors", "events", "machine", "matrix", "catalog"},
+    "training": {"errors", "events", "machine", "matrix", "catalog"},
+    "testing": {"events", "matrix", "catalog", "training"},
     "forecast": {"events", "machine", "matrix", "catalog"},
     "scheduling": {
         "control_groups",
         "errors",
         "events",
-        "faults",
         "machine",
         "matrix",
         "catalog",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -139,12 +141,12 @@ def test_of_a_folder_that_two_have_used_before_there_were_marks_nothing_is_delet
         assert is_whole(place, database)
         refused = place.call("gc", "--delete", "--db", database)
         assert refused.exit_code == 2
-        assert "other databases have used it as well" in refused.stderr
+        assert "attempts that this database does not know have used it" in refused.stderr
     run(place, "x.db", "--select", "seed=0")
     run(place, "x.sqlite", "--select", "seed=1")
     assert trained(place, "x.db") == trained(place, "x.sqlite") == 1
-    assert place.call("gc", "--delete", "--db", "x.db").exit_code == 2
-    assert place.call("gc", "--delete", "--db", "x.sqlite").exit_code == 0
+    for database in ("x.db", "x.sqlite"):
+        assert place.call("gc", "--delete", "--db", database).exit_code == 0
     assert before.items() <= files(shared).items()
     assert is_whole(place, "x.db")
     assert is_whole(place, "x.sqlite")
@@ -164,3 +166,76 @@ def test_merged_and_salvaged_databases_have_their_files(place):
     assert trained(place, "all.sqlite") == 2
     assert place.call("gc", "--delete", "--db", "all.sqlite").exit_code == 0
     assert is_whole(place, "all.sqlite")
+
+
+def later(place: Workplace, how: str) -> None:
+    """What the database does after its copy was made."""
+    if how == "killed":
+        fault = place.run("run", "--set", "epochs=3", "--jobs", "1", BENCH_FAULT="launch:2:kill9")
+        assert fault.returncode == -9
+    else:
+        run(place, "results.sqlite", *{"more": ("--set", "epochs=3"), "again": ("--rerun",)}[how])
+
+
+@pytest.mark.parametrize("how", ["more", "again", "killed"])
+def test_an_older_backup_never_touches_what_came_after_it(how, place):
+    database, kept = place.directory / "results.sqlite", place.directory / "newer.sqlite"
+    run(place, "results.sqlite")
+    assert place.call("db", "backup", "backup.sqlite").exit_code == 0
+    later(place, how)
+    with closing(sqlite3.connect(database)) as connection:
+        connection.execute("pragma wal_checkpoint(truncate)")
+    before = files(place.directory / "results.artifacts")
+    database.rename(kept)
+    for number in (1, 2):
+        shutil.copy(place.directory / "backup.sqlite", database)
+        assert is_whole(place, "results.sqlite"), "files are read where they are"
+        refused = place.call("gc", "--delete")
+        assert (refused.exit_code, "attempts that this database does not know" in refused.stderr) == (2, True)
+        run(place, "results.sqlite", "--set", f"epochs={3 + number}")
+        assert place.call("gc", "--delete").exit_code == 0
+        assert is_whole(place, "results.sqlite")
+        assert len(list(place.directory.glob("results.sqlite-*.artifacts"))) == number
+    assert {name: files(place.directory / "results.artifacts")[name] for name in before} == before
+    database.unlink()
+    kept.rename(database)
+    assert is_whole(place, "results.sqlite")
+    run(place, "results.sqlite")
+    assert len(list(place.directory.glob("*.artifacts"))) == 3, "it has its folder again"
+
+
+@pytest.mark.parametrize("steps", [1, 2])
+def test_copies_that_share_a_folder_by_a_link_part_when_they_go_their_own_ways(steps, place):
+    run(place, "results.sqlite")
+    shared = (place.directory / "results.artifacts").rename(place.directory / "shared")
+    (place.directory / "results.artifacts").symlink_to(shared)
+    copy = Workplace(place.directory / "copy")
+    copy.directory.mkdir()
+    for name in ("results.sqlite", "matrix.toml"):
+        shutil.copy(place.directory / name, copy.directory / name)
+    (copy.directory / "results.artifacts").symlink_to(shared)
+    run(place, "results.sqlite", "--set", "epochs=3")
+    for step in range(steps):
+        run(copy, "results.sqlite", "--set", f"epochs={4 + step}")
+    assert copy.call("gc", "--delete").exit_code == 0
+    assert is_whole(place, "results.sqlite")
+    assert is_whole(copy, "results.sqlite")
+    run(place, "results.sqlite", "--set", "epochs=5")
+    assert place.call("gc", "--delete").exit_code == 0
+    for each in (place, copy):
+        assert is_whole(each, "results.sqlite")
+
+
+def test_a_folder_that_was_given_the_name_of_another_is_left_alone(place):
+    run(place, "one.sqlite")
+    run(place, "two.sqlite", "--select", "seed=0")
+    shutil.rmtree(place.directory / "two.artifacts")
+    (place.directory / "one.artifacts").rename(place.directory / "two.artifacts")
+    before = files(place.directory / "two.artifacts")
+    refused = place.call("gc", "--delete", "--db", "two.sqlite")
+    assert (refused.exit_code, "it belongs to the database one.sqlite" in refused.stderr) == (2, True)
+    run(place, "two.sqlite", "--rerun")
+    assert files(place.directory / "two.artifacts") == before
+    (place.directory / "two.artifacts").rename(place.directory / "one.artifacts")
+    assert is_whole(place, "one.sqlite")
+    assert is_whole(place, "two.sqlite")

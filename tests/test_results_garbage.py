@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -101,29 +103,34 @@ def test_stages_that_cells_share_go_when_no_cell_is_left_to_be_resumed(database,
     assert [one.size_bytes for one in find_garbage(database, layout.artifacts_folder(database.path))] == [5]
 
 
-def test_folders_of_attempts_that_nobody_knows_are_orphans_as_a_whole(database, recorded):
-    folder_of(database, 99, 0, "weights.npz", "log.txt")
-    (one,) = find_garbage(database, layout.artifacts_folder(database.path))
-    assert (one.kind, one.path.name, one.size_bytes) == ("orphan", "99", 10)
-
-
-def test_an_attempt_in_the_folder_of_another_cell_is_an_orphan_but_never_with_a_registered_file(database, recorded):
+def test_folders_of_attempts_that_were_renewed_are_orphans_as_a_whole_but_for_registered_files(database, recorded):
     recorder, run_id = recorded
-    start = recorder.start_attempt(run_id, cell(0).cell_id, MACHINE)
-    set_up(recorder, start.attempt_id)
-    recorder.record(start.attempt_id, epoch(1))
-    folder_of(database, start.attempt_id, 1, "weights.npz")
-    complete(recorder, start.attempt_id, 1)
-    assert found(database) == {f"{cell(1).cell_id}/{start.attempt_id}": "orphan"}
-    database.close()
-    import sqlite3
+    start = [recorder.start_attempt(run_id, cell(seed).cell_id, MACHINE).attempt_id for seed in range(2)]
+    for attempt_id in start:
+        set_up(recorder, attempt_id)
+        recorder.record(attempt_id, epoch(1))
+        complete(recorder, attempt_id, 1)
+    old = folder_of(database, start[0], 0, "weights.npz", "log.txt")
+    with closing(sqlite3.connect(database.path)) as connection, connection:
+        for table in ("artifact", "epoch", "attempt"):
+            for trigger in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
+                connection.execute(f"DROP TRIGGER {trigger[0]}")
+            connection.execute(f"DELETE FROM {table} WHERE attempt_id = {start[0]}")
+    (one,) = find_garbage(database, layout.artifacts_folder(database.path))
+    assert (one.kind, one.path, one.size_bytes) == ("orphan", old, 10)
+    with closing(sqlite3.connect(database.path)) as connection, connection:
+        path = (old / "weights.npz").relative_to(layout.artifacts_folder(database.path)).as_posix()
+        connection.execute("UPDATE artifact SET path = ?", (path,))
+    assert found(database) == {}
 
-    connection = sqlite3.connect(database.path)
-    connection.execute("UPDATE artifact SET path = ?", (f"{cell(1).cell_id}/{start.attempt_id}/weights.npz",))
-    connection.commit()
-    connection.close()
-    with open_database(database.path, mode="read") as opened:
-        assert found(opened) == {}
+
+@pytest.mark.parametrize(("attempt", "seed"), [(99, 0), (1, 1)])
+def test_folders_of_attempts_that_are_unknown_may_be_needed_by_a_later_database(attempt, seed, database, recorded):
+    recorder, run_id = recorded
+    assert recorder.start_attempt(run_id, cell(0).cell_id, MACHINE).attempt_id == 1
+    folder_of(database, attempt, seed, "weights.npz", "log.txt")
+    with pytest.raises(UserError, match="attempts that this database does not know have used it"):
+        find_garbage(database, layout.artifacts_folder(database.path))
 
 
 def test_what_bench_did_not_make_and_what_links_lead_to_is_left_alone(database, recorded, tmp_path):
@@ -155,7 +162,7 @@ def test_a_folder_of_another_database_is_left_alone(database, recorded):
     root = layout.artifacts_folder(database.path)
     (root / ".made-by-bench").write_text('{"identity": "another", "database": "results.db"}')
     folder_of(database, 99, 0, "weights.npz")
-    with pytest.raises(UserError, match="it belongs to another database"):
+    with pytest.raises(UserError, match="it belongs to the database results"):
         find_garbage(database, root)
 
 

@@ -15,6 +15,7 @@ import time
 from types import FrameType
 
 from benchmark.cli import streams
+from benchmark.files import remove_unfinished
 
 EXIT_CODE = 130
 GRACE_SECONDS = 0.6
@@ -55,5 +56,6 @@ def _end_after(wake_up: int) -> None:
     console = streams.err()
     if console.is_terminal:
         console.show_cursor()
+    remove_unfinished()
     os.write(2, b"interrupted\n")
     os._exit(EXIT_CODE)

@@ -24,7 +24,7 @@ from benchmark.matrix.plan import Plan
 from benchmark.results.read.cell_states import recorded
 from benchmark.results.read.durations import efforts, starts, totals
 from benchmark.results.records import Recorded
-from benchmark.results.store.artifact_folder import claim
+from benchmark.results.store.artifact_folder import claim, release
 from benchmark.results.store.database import Database
 from benchmark.results.write.recorder import Recorder
 from benchmark.scheduling.decisions.assignment import assign
@@ -114,6 +114,8 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
             state, exit_code = _end_of(run, statuses.values())
             faults.point("report")
             recorder.finish_run(run_id, state, exit_code)
+            with database.reading() as connection:
+                release(database.location, connection, options.artifacts_root)
     except BaseException as error:
         # a lock that has ended the run is not waited for once more
         database.busy_timeout.is_hurried = lambda: True

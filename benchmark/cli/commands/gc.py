@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from benchmark import units
+from benchmark import faults, units
 from benchmark.cli import output, verbosity
 from benchmark.cli.options import database_option, format_option, verb
 from benchmark.cli.output import Column
@@ -31,8 +31,9 @@ COLUMNS = (Column("kind"), Column("path"), Column("size_bytes", "size", show=uni
 def command(database: str, delete: bool, caches: bool, output_format: str) -> None:
     """Show the files that nothing needs any more, with their sizes, and delete them with --delete.
 
-    Files of attempts that the database does not know, states of cells that will not be resumed, half-written files.
-    Files that are registered in the database, logs, and whatever bench did not make are never touched. Caches are
+    Files of attempts that a merge has replaced, states of cells that will not be resumed, half-written files. Files
+    that are registered in the database, logs, and whatever bench did not make are never touched. Where a later state of
+    the database, or another one, has used the folder as well, nothing is deleted (2). Caches are
     shared by all databases: while any command uses them, nothing is deleted (75).
     """
     from benchmark.catalog.cache import default_cache_root
@@ -67,6 +68,7 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
 
 def _delete(garbage: Sequence[Garbage]) -> None:
     for item in garbage:
+        faults.point("delete")
         try:
             if item.path.is_dir() and not item.path.is_symlink():
                 shutil.rmtree(item.path)

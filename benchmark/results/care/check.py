@@ -13,6 +13,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
+from benchmark import faults
 from benchmark.errors import BenchError, StorageError
 from benchmark.files import sha256_of
 from benchmark.results.care.invalid_values import invalid_values
@@ -180,6 +181,7 @@ def artifact_problem(root: Path, path: str, sha256: str, size_bytes: int) -> str
         size = place.stat().st_size
         if size != size_bytes:
             return f"expected {size_bytes} bytes, got {size}"
+        faults.point("verify")
         actual = sha256_of(place)
     except FileNotFoundError:
         return "is missing"

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import glob
 import os
-import re
 import time
 from collections import defaultdict
 from collections.abc import Iterator
@@ -22,18 +21,16 @@ from benchmark.errors import UserError
 from benchmark.files import is_partial
 from benchmark.results.read.cell_states import newest_executions
 from benchmark.results.schema.tables import artifact, attempt, execution
-from benchmark.results.store.artifact_folder import owner_mark
+from benchmark.results.store.artifact_folder import foreign_owner, owner_mark
 from benchmark.results.store.database import Database
 from benchmark.status import FINAL, Status
 
 OLD_SECONDS = 24 * 3600.0
 """Temporary copies of the database are garbage only at this age: a younger one may be in the making."""
 
-_CELL = re.compile(r"[0-9a-f]{20}")
-"""The name of the folder of a cell or of a stage."""
 _STATES = (layout.STATE, layout.PREVIOUS_STATE)
 _LOGS = (layout.LOG, layout.OLD_LOG)
-_COPIES = ".{name}.*.part*"
+_COPIES, _SALVAGES = ".{name}.*.part*", ".salvage-*.partial"
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +38,7 @@ class Garbage:
     """A file or folder that nothing needs any more.
 
     Attributes:
-        kind: `orphan` (of no attempt in the database), `state` (for resuming a cell that will not be resumed, or of a
+        kind: `orphan` (of no attempt in the database any more), `state` (for resuming a cell that will not be resumed, or of a
             shared stage when no cell is left to be resumed), `temporary` (an incomplete file of a killed process),
             `cache` (can be made again).
         path: Absolute, or relative to the working directory as the artifacts folder is.
@@ -76,7 +73,7 @@ def find_garbage(database: Database, root: Path) -> list[Garbage]:
         files: defaultdict[int, set[str]] = defaultdict(set)
         for attempt_id, path in connection.execute(sa.select(artifact.c.attempt_id, artifact.c.path)):
             files[attempt_id].add(path)
-    return [*_in_folder(root, owners, files), *_stages(root, owners), *_beside(database.path)]
+    return [*_in_folder(root, owners, files), *_merges(root), *_stages(root, owners), *_beside(database.path)]
 
 
 def _owners(connection: sa.Connection) -> dict[int, _Owner]:
@@ -95,7 +92,7 @@ def _owners(connection: sa.Connection) -> dict[int, _Owner]:
 def _in_folder(root: Path, owners: dict[int, _Owner], files: dict[int, set[str]]) -> Iterator[Garbage]:
     needed = {path.rpartition("/")[0] for paths in files.values() for path in paths}
     for cell_folder in _folders(root):
-        if not _CELL.fullmatch(cell_folder.name):
+        if not layout.CELL_FOLDER.fullmatch(cell_folder.name):
             continue
         for folder in _folders(cell_folder):
             if not folder.name.isdecimal():
@@ -129,18 +126,26 @@ def _stages(root: Path, owners: dict[int, _Owner]) -> Iterator[Garbage]:
     if place.is_symlink() or any(owner.running or owner.may_resume for owner in owners.values()):
         return
     for folder in _folders(place):
-        if _CELL.fullmatch(folder.name):
+        if layout.CELL_FOLDER.fullmatch(folder.name):
             yield Garbage("state", folder, size_of(folder))
+
+
+def _merges(root: Path) -> Iterator[Garbage]:
+    """What merges that were killed have copied."""
+    for folder in _folders(root):
+        if is_partial(folder.name):
+            yield Garbage("temporary", folder, size_of(folder))
 
 
 def _beside(path: Path | None) -> Iterator[Garbage]:
     if path is None:
         return
-    for copy in sorted(path.parent.glob(_COPIES.format(name=glob.escape(path.name)))):
+    copies = path.parent.glob(_COPIES.format(name=glob.escape(path.name)))
+    for copy in sorted([*copies, *path.parent.glob(_SALVAGES)]):
         status = copy.lstat()
         # nothing but its age is known; with a wrong clock it stays, or a copy in the making fails with a message
-        if copy.is_file() and not copy.is_symlink() and time.time() - status.st_mtime > OLD_SECONDS:
-            yield Garbage("temporary", copy, status.st_size)
+        if (copy.is_file() or copy.is_dir()) and not copy.is_symlink() and time.time() - status.st_mtime > OLD_SECONDS:
+            yield Garbage("temporary", copy, size_of(copy) if copy.is_dir() else status.st_size)
 
 
 def cache_garbage(cache_root: Path) -> list[Garbage]:
@@ -166,7 +171,8 @@ def _require_own(database: Database, connection: sa.Connection, root: Path) -> N
     """Refuses a folder whose files another database may need: what is an orphan of one is the other's."""
     mark = owner_mark(database.location, connection, root)
     if mark is None or mark.shared:
-        why = "it belongs to another database" if mark is None else "other databases have used it as well"
+        used = "other databases have used it as well"
+        why = used if mark else foreign_owner(database.location, root)
         raise UserError(
             f"{root}: expected the artifacts of {database.display_name} alone, but {why}. Nothing was deleted; "
             f"`bench db merge NEW.sqlite {database.display_name}` makes a database with a folder of its own"

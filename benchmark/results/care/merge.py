@@ -6,6 +6,8 @@ ids. `_RUN_IDENTITY` and `_Executions` say when two runs or executions are the s
 
 from __future__ import annotations
 
+import contextlib
+import os
 import shutil
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -16,8 +18,9 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmark import faults
 from benchmark.errors import StorageError
-from benchmark.files import appearing
+from benchmark.files import being_written, sync
 from benchmark.results.care.check import artifact_problem
 from benchmark.results.read.rows import Row
 from benchmark.results.schema.tables import TABLES, artifact, attempt, cell, epoch, execution, run, run_cell
@@ -80,7 +83,13 @@ def merge(destination: Database, source: Database, destination_root: Path, sourc
             rows = _rows(there, sa.select(run_cell).where(run_cell.c.run_id == old).order_by(run_cell.c.position))
             _insert_all(here, run_cell, [{**row, "run_id": number} for row in rows], done)
         claimed = cache(partial(claim, destination.location, here, destination_root))
-        _Executions(there, here, runs, done, partial(_copy_file, source_root, claimed)).merge()
+        with contextlib.ExitStack() as stack:
+            aside = cache(
+                lambda: stack.enter_context(being_written(claimed() / f".merge-{os.urandom(4).hex()}.partial"))
+            )
+            _Executions(there, here, runs, done, partial(_copy_file, source_root, aside)).merge()
+            if done.files:
+                _publish(aside(), claimed())
     return done
 
 
@@ -243,7 +252,7 @@ def _begins_with(longer: Sequence[tuple[Any, ...]], shorter: Sequence[tuple[Any,
 
 
 def _copy_file(source: Path, destination: Callable[[], Path], path: str, row: Mapping[str, Any]) -> bool:
-    """Copies an artifact, whole or not at all, to the path of its new row; False when it is not as it was recorded."""
+    """Copies an artifact to the path of its new row; False when it is not as it was recorded."""
     if artifact_problem(source, path, row["sha256"], row["size_bytes"]) is not None:
         return False
     target = destination() / row["path"]
@@ -251,11 +260,27 @@ def _copy_file(source: Path, destination: Callable[[], Path], path: str, row: Ma
         return False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        with appearing(target) as aside:
-            shutil.copyfile(source / path, aside)
+        shutil.copyfile(source / path, target)
+        faults.point("write")
+        sync(target)
     except OSError as error:
         raise StorageError(f"{target}: cannot be written: {error.strerror}. Nothing was merged") from error
     return True
+
+
+def _publish(aside: Path, folder: Path) -> None:
+    """Moves the copied files to where they belong: those of attempts that the database does not know are none of its own."""
+    try:
+        for place, _, names in os.walk(aside):
+            target = folder / Path(place).relative_to(aside)
+            target.mkdir(parents=True, exist_ok=True)
+            for name in names:
+                (Path(place) / name).replace(target / name)
+            sync(target)
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename or folder}: cannot be written: {error.strerror}. Nothing was merged"
+        ) from error
 
 
 def _rows(side: sa.Connection, statement: sa.Select[Any]) -> list[Row]:

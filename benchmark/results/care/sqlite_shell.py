@@ -15,9 +15,9 @@ from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
+from benchmark.files import being_written
 from benchmark.results.care.pages import Record
 from benchmark.results.store.location import side_file
 
@@ -86,7 +86,8 @@ def recovered(source: Path, folder: Path) -> Iterator[Script | None]:
     with ExitStack() as stack:
         try:
             if shell is not None:
-                place = Path(stack.enter_context(TemporaryDirectory(prefix=".salvage-", suffix=".partial", dir=folder)))
+                place = stack.enter_context(being_written(folder / f".salvage-{os.urandom(4).hex()}.partial"))
+                place.mkdir(mode=0o700)
                 copy, written = place / "copy", place / "recovered.sql"
                 shutil.copyfile(source, copy)
                 if side_file(source, "-wal").is_file():

@@ -6,8 +6,9 @@ from, or delete the files of another.
 
 The folder beside a database, `results.artifacts`, is its own when it is new, when the mark says so, or, in folders that
 are older than marks, when files are in it that the database has registered. Otherwise the database has
-`<name>-<identity>.artifacts`. A database that is moved or renamed together with its folder keeps it, and so does one
-that was salvaged or restored; a copy under another name does not.
+`<name>-<identity>.artifacts`. A database that is moved or renamed together with its folder keeps it; a copy under
+another name does not, nor one to which attempts in the folder are unknown: an older backup put back in its place, or a
+copy that went its own way. What those attempts left is needed by a database that may come back.
 """
 
 from __future__ import annotations
@@ -18,9 +19,10 @@ import logging
 import os
 import shutil
 import sqlite3
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import chain, count
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -47,11 +49,14 @@ class Mark:
         database: The name of its file, or the address of its server.
         shared: Other databases lay beside it that would have used this folder too, before there were marks: what is in
             it and not registered may be theirs.
+        newest: Number and begin of the newest attempt when the last run ended; None while one goes on, after one that
+            was killed, and in older marks. Then the folders of attempts tell.
     """
 
     identity: str
     database: str
     shared: bool = False
+    newest: tuple[int, str] | None = None
 
 
 def identity_of(connection: sa.Connection) -> str | None:
@@ -64,7 +69,7 @@ def identity_of(connection: sa.Connection) -> str | None:
 def folder_of(target: str | os.PathLike[str]) -> Path:
     """The artifacts folder of a database, to read from; it need not exist.
 
-    A copy of a database that has no folder of its own reads that of the name that it has: each file is verified.
+    A copy of a database that has no folder of its own reads one in which its files are: each file is verified.
     """
     location = locate(target)
     root = layout.artifacts_folder(location.path)
@@ -73,11 +78,12 @@ def folder_of(target: str | os.PathLike[str]) -> Path:
         return root
     try:
         with open_database(target, mode="read") as database, database.reading() as connection:
-            identity = identity_of(connection)
+            *folders, _ = _folders_of(location, root, identity_of(connection) or "")
+            owned = (each for each in folders if owner_mark(location, connection, each))
+            with_files = (each for each in folders if next(_registered(connection, each), None))
+            return next(chain(owned, with_files), root)
     except BenchError:
         return root
-    own = _own_folder(location, root, identity or "")
-    return own if own.is_dir() else root
 
 
 def claim(location: Location, connection: sa.Connection, root: Path) -> Path:
@@ -100,18 +106,14 @@ def claim(location: Location, connection: sa.Connection, root: Path) -> Path:
     identity = identity_of(connection)
     if identity is None:
         return root
-    mark = owner_mark(location, connection, root)
-    folder = root if mark is not None else _own_folder(location, root, identity)
+    folders = _folders_of(location, root, identity)
+    folder, mark = next((each, mark) for each in folders if (mark := owner_mark(location, connection, each)))
     is_new = not folder.is_dir()
     try:
         make_own_folder(folder, adopt=True)
-        mark = mark or Mark(identity, _name(location))
-        if _read_mark(folder) != mark:
-            write_whole(folder / layout.OWN_MARK, json.dumps(asdict(mark)).encode())
+        _write_mark(folder, replace(mark, newest=None))
         if folder != root and is_new:
-            other = _read_mark(root)
-            owner = f"the database {other.database}" if other else "another database"
-            log.warning("%s belongs to %s: the files of %s go to %s", root, owner, location.name, folder)
+            log.warning("%s: %s; the files of %s go to %s", root, foreign_owner(location, root), location.name, folder)
             for path in _registered(connection, root):
                 _bring(root / path, folder / path)
     except OSError as error:
@@ -121,23 +123,53 @@ def claim(location: Location, connection: sa.Connection, root: Path) -> Path:
     return folder
 
 
+def release(location: Location, connection: sa.Connection, folder: Path) -> None:
+    """Notes in the mark of a claimed folder which attempt was the last to use it; best effort."""
+    mark = _read_mark(folder)
+    newest = sa.select(attempt.c.attempt_id, attempt.c.started_utc).order_by(attempt.c.attempt_id.desc()).limit(1)
+    with suppress(OSError):
+        if mark is not None and (row := connection.execute(newest).first()) is not None:
+            _write_mark(folder, replace(mark, database=_name(location), newest=(row[0], row[1])))
+
+
 def owner_mark(location: Location, connection: sa.Connection, root: Path) -> Mark | None:
     """The mark that the folder has, or may be given, as the database's own; None when it is another's."""
-    mine = Mark(identity_of(connection) or "", _name(location))
     mark = _read_mark(root)
-    if mark is None:
-        if not _has_folders(root):
-            return mine
-        return replace(mine, shared=_has_siblings(location, root)) if _holds_own(connection, root) else None
-    if mark.identity == mine.identity:
-        return None if _is_used_by_original(mark, location, root) else replace(mark, database=mine.database)
-    # salvaged, or restored: another first run, and the files are its own
-    is_own = mark.database == mine.database and next(_registered(connection, root), None) is not None
-    return replace(mark, identity=mine.identity) if is_own else None
+    # before the database is read: a run that goes on records an attempt, and then makes its folder
+    folders = _attempt_folders(root) if mark is None or mark.newest is None else []
+    mine = Mark(identity_of(connection) or "", _name(location))
+    if mark is not None and mark.newest is not None:
+        known = connection.scalar(sa.select(attempt.c.started_utc).where(attempt.c.attempt_id == mark.newest[0]))
+        is_own = known == mark.newest[1]
+    elif mark is not None and mark.identity != mine.identity:
+        # salvaged, or restored: another first run, and the files are its own
+        is_own = mark.database == mine.database and next(_registered(connection, root), None) is not None
+    else:
+        is_own = mark is not None or not _folders(root) or _holds_own(connection, root)
+    if not is_own or _has_unknown(connection, folders) or (mark and _is_used_by_original(mark, location, root)):
+        return None
+    shared = mark.shared if mark else bool(folders) and _has_siblings(location, root)
+    return replace(mine, shared=shared, newest=mark.newest if mark else None)
 
 
-def _own_folder(location: Location, root: Path, identity: str) -> Path:
-    return root.with_name(f"{_stem(location, root)}-{identity[:_IDENTITY_DIGITS]}{root.suffix}")
+def foreign_owner(location: Location, root: Path) -> str:
+    """Says why a folder that has no `owner_mark` is not the database's own."""
+    mark = _read_mark(root)
+    if mark is None or mark.database == _name(location):
+        return "attempts that this database does not know have used it"
+    return f"it belongs to the database {mark.database}"
+
+
+def _folders_of(location: Location, root: Path, identity: str) -> list[Path]:
+    """The folders that the database may have: those that are there, and last one that is not."""
+    stem = f"{_stem(location, root)}-{identity[:_IDENTITY_DIGITS]}"
+    made = [root] if root.is_dir() else []
+    for end in chain([""], (f"-{number}" for number in count(2))):
+        folder = root.with_name(f"{stem}{end}{root.suffix}")
+        if not folder.is_dir():
+            break
+        made.append(folder)
+    return [*made, folder if root in made else root]
 
 
 def _stem(location: Location, root: Path) -> str:
@@ -150,15 +182,41 @@ def _name(location: Location) -> str:
 
 def _read_mark(root: Path) -> Mark | None:
     try:
-        return Mark(**json.loads((root / layout.OWN_MARK).read_bytes()))
-    except (OSError, ValueError, TypeError):
+        fields = json.loads((root / layout.OWN_MARK).read_bytes())
+        return Mark(**{**fields, "newest": fields.get("newest") and tuple(fields["newest"])})
+    except (OSError, ValueError, TypeError, AttributeError):
         return None
 
 
-def _has_folders(root: Path) -> bool:
-    with suppress(OSError), os.scandir(root) as entries:
-        return any(entry.is_dir(follow_symlinks=False) for entry in entries)
-    return False
+def _write_mark(folder: Path, mark: Mark) -> None:
+    if _read_mark(folder) != mark:
+        write_whole(folder / layout.OWN_MARK, json.dumps(asdict(mark)).encode())
+
+
+def _folders(folder: Path) -> list[str]:
+    """The names of the folders in one; links are none of ours."""
+    with suppress(OSError), os.scandir(folder) as entries:
+        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return []
+
+
+def _attempt_folders(root: Path) -> list[tuple[str, int]]:
+    """Cell and attempt of each attempt that has left a folder."""
+    cells = filter(layout.CELL_FOLDER.fullmatch, _folders(root))
+    return [(cell, int(name)) for cell in cells for name in _folders(root / cell) if name.isdecimal()]
+
+
+def _has_unknown(connection: sa.Connection, folders: Collection[tuple[str, int]]) -> bool:
+    """Whether an attempt has left a folder that the database has not made, or will make another time.
+
+    A number below the newest may be missing: an execution that a merge has renewed.
+    """
+    attempts = sa.select(attempt.c.attempt_id, execution.c.cell_id).join(
+        execution, execution.c.execution_id == attempt.c.execution_id
+    )
+    cells = dict(tuple(row) for row in connection.execute(attempts)) if folders else {}
+    newest = max(cells, default=0)
+    return any(number > newest or cells.get(number, cell) != cell for cell, number in folders)
 
 
 def _is_used_by_original(mark: Mark, location: Location, root: Path) -> bool:
