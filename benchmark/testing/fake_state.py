@@ -6,7 +6,6 @@ Its other files are written with fault points too, so that tests may break every
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -16,14 +15,13 @@ import numpy.typing as npt
 from numpy.random import default_rng
 
 from benchmark import faults
-from benchmark.events import EpochFinished, Event, Job
+from benchmark.events import EpochFinished, Job
 from benchmark.files import write_whole
 from benchmark.matrix.cell import Cell
 from benchmark.training.artifacts.checkpoints import SharedEpochs, State, newest_state
 
 PARAMETERS = 64
 
-Emit = Callable[[Event], None]
 Weights = npt.NDArray[np.float64]
 
 

@@ -14,6 +14,7 @@ import os
 import time
 import traceback
 import zipfile  # noqa: F401  NumPy imports it when it writes; here the template does, once for all
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -28,6 +29,7 @@ from benchmark.events import (
     Diverged,
     EpochFinished,
     Evaluated,
+    Event,
     Failed,
     Interrupted,
     Job,
@@ -44,7 +46,6 @@ from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell, Stream
 from benchmark.testing.fake_state import (
     PARAMETERS,
-    Emit,
     FakeState,
     Weights,
     begin,
@@ -57,6 +58,8 @@ from benchmark.training.artifacts.prediction_file import pack_predictions
 from benchmark.training.artifacts.stored_stages import StoredStages
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DivergedError, StopRequestedError, cause_of
+
+Emit = Callable[[Event], None]
 
 BATCHES = 4
 EXAMPLES = 256
@@ -177,8 +180,7 @@ def _train(job: Job, cell: Cell, state: FakeState, stored: StoredStages, emit: E
 
 
 def _tell_stage(cell: Cell, stage: int, state: FakeState, emit: Emit) -> None:
-    shared = state.shared
-    epochs = cell.stages[stage - 1].epochs
+    shared, epochs = state.shared, cell.stages[stage - 1].epochs
     emit(StageStarted(stage, epochs, PARAMETERS, shared_epochs=shared.epochs, shared_seconds=shared.seconds))
 
 
