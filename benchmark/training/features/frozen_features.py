@@ -187,7 +187,7 @@ class FeatureSource:
         use = FeatureUse(how, seconds, seconds + saved)
         return Features(cut.rest, _with_features(dataset, parts, arrays), use)
 
-    def _arrays(self, cut: Cut, parts: Sequence[_Part], requests: Sequence[ArrayRequest]) -> list[CachedArray]:
+    def _arrays(self, cut: Cut, parts: Sequence[_ExamplePart], requests: Sequence[ArrayRequest]) -> list[CachedArray]:
         forward = compiled_forward(cut.frozen)
         pinned = [request.key for request in requests]
         return [
@@ -195,7 +195,7 @@ class FeatureSource:
             for part, request in zip(parts, requests, strict=True)
         ]
 
-    def _compute(self, forward: Callable[[NDArray[Any]], NDArray[Any]], part: _Part) -> Iterator[NDArray[Any]]:
+    def _compute(self, forward: Callable[[NDArray[Any]], NDArray[Any]], part: _ExamplePart) -> Iterator[NDArray[Any]]:
         size = self._batch_size
         for start in range(0, len(part.indices), size):
             yield forward(part.images[part.indices[start : start + size]])
@@ -212,7 +212,7 @@ class FeatureSource:
             return json.dumps({"plugin": asdict(architecture), "cut": cut.layer})
         return sha256_of(cut.frozen.to_json().encode())
 
-    def _requests(self, cut: Cut, fingerprint: str, parts: Sequence[_Part]) -> list[ArrayRequest]:
+    def _requests(self, cut: Cut, fingerprint: str, parts: Sequence[_ExamplePart]) -> list[ArrayRequest]:
         cell, runtime = self._cell, self._runtime
         shape, dtype = tuple(cut.rest.input_shape[1:]), cut.rest.inputs[0].dtype
         made_of = {
@@ -243,7 +243,7 @@ class FeatureSource:
 
 
 @dataclass(frozen=True, slots=True)
-class _Part:
+class _ExamplePart:
     """Examples that lie in one prepared array.
 
     Attributes:
@@ -258,15 +258,15 @@ class _Part:
     indices: Indices
 
 
-def _parts(dataset: Dataset) -> list[_Part]:
+def _parts(dataset: Dataset) -> list[_ExamplePart]:
     used = np.sort(np.concatenate([dataset.training.split.indices, dataset.validation.split.indices]))
     return [
-        _Part("train", dataset.training.images, used),
-        _Part("test", dataset.test.images, np.sort(dataset.test.split.indices)),
+        _ExamplePart("train", dataset.training.images, used),
+        _ExamplePart("test", dataset.test.images, np.sort(dataset.test.split.indices)),
     ]
 
 
-def _with_features(dataset: Dataset, parts: Sequence[_Part], arrays: Sequence[CachedArray]) -> Dataset:
+def _with_features(dataset: Dataset, parts: Sequence[_ExamplePart], arrays: Sequence[CachedArray]) -> Dataset:
     def of(examples: ExampleSet, number: int) -> ExampleSet:
         positions = np.searchsorted(parts[number].indices, examples.split.indices)
         return replace(examples, images=arrays[number].array, split=Split(positions, examples.split.labels))
