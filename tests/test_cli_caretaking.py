@@ -14,6 +14,7 @@ import pytest
 from cli_workplace import MATRIX, Workplace, copied_place, finished_place
 
 from benchmark import layout
+from benchmark.errors import UserError
 
 
 @pytest.fixture(scope="module")
@@ -134,6 +135,25 @@ def test_gc_takes_caches_only_when_asked_and_refuses_while_a_run_goes_on(place):
         assert place.call("gc", "--delete").exit_code == 75
     assert place.call("gc", "--delete", "--caches").exit_code == 0
     assert not cached.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "reader"),
+    [
+        (("report", "--figures", "drawn"), "benchmark.reporting.figures.report_figures.draw_figures"),
+        (("explain", "seed=0"), "benchmark.cli.commands.explain._question"),
+    ],
+)
+def test_caches_are_not_taken_from_a_command_that_reads_images(place, monkeypatch, arguments, reader):
+    (place.directory / "cache").mkdir(exist_ok=True)
+
+    def reading(*_):
+        refused = place.run("gc", "--delete", "--caches")
+        raise UserError(f"meanwhile: {refused.returncode}")
+
+    monkeypatch.setattr(reader, reading)
+    assert "meanwhile: 75" in place.call(*arguments).stderr
+    assert place.call("gc", "--delete", "--caches").exit_code == 0
 
 
 def test_a_bit_that_flipped_in_a_metric_names_the_cell_and_the_attempt(place):

@@ -158,6 +158,26 @@ def test_half_copies_beside_the_database_go_when_they_are_old(database, recorded
     assert (one.kind, one.path) == ("temporary", part)
 
 
+def test_what_killed_commands_have_left_is_garbage(database, recorded):
+    recorder, run_id = recorded
+    root, beside = layout.artifacts_folder(database.path), database.path.parent
+    attempt_id = recorder.start_attempt(run_id, cell(0).cell_id, MACHINE).attempt_id
+    recorder.finish_attempt(attempt_id, state="failed")
+    figures = folder_of(database, attempt_id, 0) / "figures"
+    left = [root / ".merge-0a1b2c3d.partial", beside / ".salvage-0a1b2c3d.partial"]
+    for folder in (*left, figures):
+        folder.mkdir()
+    (figures / ".explanation.npz.0a1b2c3d.partial").write_bytes(b"12345")
+    (figures / "explanation.npz").write_bytes(b"12345")
+    (beside / ".salvage-0a1b2c3d.partial" / "copy").write_bytes(b"12345")
+    kept = {each.path: each.kind for each in find_garbage(database, root)}
+    assert kept == {left[0]: "temporary", figures / ".explanation.npz.0a1b2c3d.partial": "temporary"}
+    then = left[1].stat().st_mtime - OLD_SECONDS - 60
+    os.utime(left[1], (then, then))
+    sizes = {each.path: each.size_bytes for each in find_garbage(database, root)}
+    assert sizes == {left[0]: 0, figures / ".explanation.npz.0a1b2c3d.partial": 5, left[1]: 5}
+
+
 def test_a_folder_of_another_database_is_left_alone(database, recorded):
     root = layout.artifacts_folder(database.path)
     (root / ".made-by-bench").write_text('{"identity": "another", "database": "results.db"}')

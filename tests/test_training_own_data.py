@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import hashlib
 import io
 import json
 import os
 import shutil
 import signal
+import struct
+import sys
 import time
 import zipfile
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -395,6 +400,55 @@ def test_a_command_looks_once_at_a_source_whatever_its_cells_make_of_it(tmp_path
     for size, color in ((8, "grey"), (16, "grey"), (8, "rgb")):
         options.directories.of(Data("folder:own", None, 2, size, color, None, None, 0.1, location=str(root)))
     assert looks == [root]
+
+
+@contextlib.contextmanager
+def opened_folders(*folders):
+    """Counts from outside how often any process opens each of some folders."""
+    libc, opened = ctypes.CDLL(None), Counter()
+    listener = libc.inotify_init1(os.O_NONBLOCK)
+    names = {libc.inotify_add_watch(listener, os.fsencode(each), 0x20): each for each in folders}  # IN_OPEN
+    try:
+        yield opened
+        events = b""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                events += os.read(listener, 1 << 16)
+        while events:
+            watch, mask, _, length = struct.unpack("iIII", events[:16])
+            opened[names[watch]] += bool(mask & 0x40000000)  # IN_ISDIR
+            events = events[16 + length :]
+    finally:
+        os.close(listener)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="inotify is Linux's")
+def test_a_class_folder_is_looked_at_once_when_it_is_prepared(tmp_path):
+    root = classes(tmp_path / "own", {"a": 4, "b": 4})
+    with opened_folders(root / "a", root / "b") as opened:
+        _, first = prepared(root, tmp_path)
+    assert opened == {root / "a": 1, root / "b": 1}
+    with opened_folders(root / "a", root / "b") as opened:
+        assert prepared(root, tmp_path)[1] == first
+    assert opened == {root / "a": 1, root / "b": 1}
+
+
+@pytest.mark.parametrize("change", ["other", "gone", "later"])
+def test_a_file_that_changes_while_it_is_read_is_named_and_nothing_is_kept(tmp_path, monkeypatch, change):
+    root = classes(tmp_path / "own", {"a": 4, "b": 4})
+
+    def changing(path, *arguments):
+        image = decode_image(path, *arguments)
+        if path.name == "01.png":
+            if change == "gone":
+                path.unlink()
+            else:
+                path.write_bytes(path.read_bytes() + b"more" * (change == "other"))
+        return image
+
+    monkeypatch.setattr(decoding, "decode_image", changing)
+    assert "1.png: the files changed while they were read" in refusal(root, tmp_path)
+    assert not list((tmp_path / "prepared").glob("own*"))
 
 
 # ---- what bench made itself

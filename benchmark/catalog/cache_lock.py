@@ -19,13 +19,14 @@ from benchmark.errors import BusyError
 class CacheUse:
     """Holds the caches of a folder until it is closed; waits while they are being emptied.
 
-    Where the lock cannot be had, because the folder cannot be written or its file system has no locks, nothing is held.
+    Where the lock cannot be had, because the folder cannot be written or its file system has no locks, nothing is held;
+    so it is where there is no folder, unless `make` says that one is needed.
     """
 
-    def __init__(self, cache_root: Path) -> None:
+    def __init__(self, cache_root: Path, *, make: bool = True) -> None:
         self._handle: int | None = None
         with contextlib.suppress(OSError):
-            self._handle = _open(cache_root)
+            self._handle = _open(cache_root, make=make)
             fcntl.flock(self._handle, fcntl.LOCK_SH)
 
     def close(self) -> None:

@@ -14,7 +14,8 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -30,6 +31,9 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".p
 
 _DVC = ".dvc"
 """Ending of a file that stands beside, or in the place of, data which DVC keeps elsewhere (https://dvc.org)."""
+
+
+_looks: dict[Path, tuple[list[os.DirEntry[str]], list[str]]] | None = None
 
 
 class MissingFilesError(OSError):
@@ -91,6 +95,8 @@ def class_content(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
         MissingFilesError: The content of an image is not there.
         OSError: The folder is not there, or cannot be read.
     """
+    if (known := (_looks or {}).get(folder)) is not None:
+        return known
     faults.point("look")
     images: dict[str, os.DirEntry[str]] = {}
     others: dict[str, os.DirEntry[str]] = {}
@@ -100,7 +106,21 @@ def class_content(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
     suspicious = [name for name in others if _is_image(name.removesuffix(_DVC))]
     if suspicious:
         _check_missing(folder, images | others, suspicious)
-    return [images[name] for name in _sorted(images)], _sorted(others)
+    content = [images[name] for name in _sorted(images)], _sorted(others)
+    if _looks is not None:
+        _looks[folder] = content
+    return content
+
+
+@contextmanager
+def looking_once() -> Iterator[None]:
+    """Has each class folder looked at once within the block, by which its images have the sizes and times of that look."""
+    global _looks  # noqa: PLW0603  one source is prepared at a time
+    _looks = {}
+    try:
+        yield
+    finally:
+        _looks = None
 
 
 def _sorted(names: Collection[str]) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,6 +38,7 @@ def with_figures(
     Side effects: writes PNG and SVG files, and the index beside the artifacts; names each file on stderr.
     """
     from benchmark.catalog.cache import default_cache_root
+    from benchmark.catalog.cache_lock import CacheUse
     from benchmark.cli.cell_lookup import stored_predictions
     from benchmark.reporting.figures.drawing.figure_files import make_folder
     from benchmark.reporting.figures.report_figures import FigureSources, draw_figures, plan_figures
@@ -53,7 +55,8 @@ def with_figures(
         cache_root=default_cache_root(),
         artifacts_root=folder_of(target),
     )
-    written, missing = draw_figures(plan_figures(sources), folder, lambda path: verbosity.inform(f"wrote {path}"))
+    with closing(CacheUse(sources.cache_root, make=False)):
+        written, missing = draw_figures(plan_figures(sources), folder, lambda path: verbosity.inform(f"wrote {path}"))
     reasons: dict[str, list[str]] = {}
     for figure in missing:
         reasons.setdefault(figure.reason, []).append(figure.title)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -71,6 +72,8 @@ def command(
     an image of the cell's test set by the number that pictures of its mistakes show. Without IMAGE a few test images
     are explained: the mistakes that the cell was surest of, and right answers.
     """
+    from benchmark.catalog.cache import default_cache_root
+    from benchmark.catalog.cache_lock import CacheUse
     from benchmark.cli.figure_option import record_figures
     from benchmark.matrix.trust import require_consent
     from benchmark.reporting.table import FigureFile
@@ -78,12 +81,14 @@ def command(
     from benchmark.results.store.database import open_database
 
     _check(images)
-    with open_database(database, mode="read") as opened:
-        question = replace(_question(opened, cell, images, machine, class_name, database), allow_plugins=allow_plugins)
-    cell_id = question.trained.cell.cell_id
-    require_consent([question.trained.cell], "bench explain", allowed=allow_plugins)
-    place = folder or question.trained.weights.parent / "figures"
-    rows, files = _explain(question, place, "--output" if folder else "the folder of artifacts", keep=folder is None)
+    with closing(CacheUse(default_cache_root(), make=False)):
+        with open_database(database, mode="read") as opened:
+            question = _question(opened, cell, images, machine, class_name, database)
+        cell_id = question.trained.cell.cell_id
+        require_consent([question.trained.cell], "bench explain", allowed=allow_plugins)
+        place = folder or question.trained.weights.parent / "figures"
+        named = "--output" if folder else "the folder of artifacts"
+        rows, files = _explain(replace(question, allow_plugins=allow_plugins), place, named, keep=folder is None)
     record_figures([FigureFile("explanation", "Grad-CAM", (cell_id,), path) for path in files], folder_of(database))
     if output_format == "json":
         output.write_json({"cell_id": cell_id, "images": rows, "figures": [str(path) for path in files]})

@@ -106,6 +106,9 @@ def _in_folder(root: Path, owners: dict[int, _Owner], files: dict[int, set[str]]
 
 
 def _in_attempt(root: Path, folder: Path, owner: _Owner, registered: set[str]) -> Iterator[Garbage]:
+    for drawn in sorted((folder / layout.EXPLANATION).parent.glob(".*")):
+        if is_partial(drawn.name) and drawn.is_file():
+            yield Garbage("temporary", drawn, drawn.lstat().st_size)
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)
         if not entry.is_file(follow_symlinks=False) or path.relative_to(root).as_posix() in registered:

@@ -19,9 +19,9 @@ from benchmark.catalog.image_folders import (
     some,
 )
 from benchmark.layout import array_file
-from benchmark.training.data.decoding import DAMAGED, TRANSPARENT, decode_images, problem_of
+from benchmark.training.data.decoding import CHANGED, DAMAGED, TRANSPARENT, decode_images, problem_of
 from benchmark.training.data.images import WHITE
-from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test, new_images
+from benchmark.training.data.sources import CHANGED_FILES, DatasetRequest, SourceSummary, hold_out_test, new_images
 from benchmark.training.process.failures import DataError
 
 _SHOWN = 5
@@ -29,7 +29,7 @@ _SHOWN = 5
 
 @dataclass(frozen=True, slots=True)
 class _ImageFile:
-    path: Path
+    entry: os.DirEntry[str]
     label: int
 
 
@@ -69,10 +69,14 @@ def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
         notes.append(f"{request.source}: test_fraction is not used, for there is a folder {folders.test.name}")
     transparent = 0
     damaged: list[Path] = []
+    changed: list[str] = []
     for part, files in (("train", training), ("test", test)):
         states = _write(files, part, request, directory)
         transparent += int(np.count_nonzero(states == TRANSPARENT))
-        damaged += [files[index].path for index in np.flatnonzero(states == DAMAGED)]
+        damaged += [Path(files[index].entry) for index in np.flatnonzero(states == DAMAGED)]
+        changed += [files[index].entry.path for index in np.flatnonzero(states == CHANGED)]
+    if changed:
+        raise DataError(f"{some(changed)}: {CHANGED_FILES}")
     if damaged:
         raise DataError(*_damage_message(damaged, request))
     if transparent:
@@ -114,7 +118,7 @@ def _image_files(folder: Path, names: Sequence[str], notes: list[str]) -> list[_
         if name not in places:
             continue
         images, others = class_content(places[name])
-        image_files += [_ImageFile(Path(image.path), label) for image in images]
+        image_files += [_ImageFile(image, label) for image in images]
         skipped += [f"{name}/{other}" for other in others]
     if skipped:
         shown = ", ".join(skipped[:_SHOWN]) + (", …" if len(skipped) > _SHOWN else "")
@@ -146,7 +150,7 @@ def _damage_message(damaged: Sequence[Path], request: DatasetRequest) -> list[st
 def _write(files: Sequence[_ImageFile], part: str, request: DatasetRequest, directory: Path) -> NDArray[np.uint8]:
     """Writes images and labels of one part; returns what has become of each image, see `decode_images`."""
     array = new_images(directory, part, len(files), request)
-    states = decode_images([file.path for file in files], array, request, f"{part} images")
+    states = decode_images([file.entry for file in files], array, request, f"{part} images")
     array.flush()
     np.save(array_file(directory, f"{part}_labels"), np.array([file.label for file in files], dtype=np.int32))
     return states

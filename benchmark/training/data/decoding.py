@@ -19,7 +19,7 @@ from benchmark.training.process.failures import DataError
 
 log = logging.getLogger(__name__)
 
-DECODED, TRANSPARENT, DAMAGED = 1, 2, 3
+DECODED, TRANSPARENT, DAMAGED, CHANGED = 1, 2, 3, 4
 """What has become of an image; 0 while nothing has."""
 
 PROGRESS_SECONDS = 0.5
@@ -28,7 +28,7 @@ IMAGES_FOR_A_PROCESS = 200
 
 
 def decode_images(
-    paths: Sequence[Path], array: NDArray[np.uint8], request: DatasetRequest, name: str
+    files: Sequence[os.DirEntry[str]], array: NDArray[np.uint8], request: DatasetRequest, name: str
 ) -> NDArray[np.uint8]:
     """Decodes each file into its place in an array.
 
@@ -36,35 +36,37 @@ def decode_images(
     were half as fast as one.
 
     Args:
-        paths: Of JPEG and PNG files.
+        files: JPEG and PNG files, as they were found.
         array: Mapped from a file and shared, uint8 [n, h, w, c]; written in place.
         request: The size, the colours, and how many processes may work.
         name: What they are, in plural, for messages on progress.
 
     Returns:
-        What has become of each image [n]: `DECODED`, `TRANSPARENT` (it was shown on the background) or `DAMAGED`.
+        What has become of each image [n]: `DECODED`, `TRANSPARENT` (it was shown on the background), `DAMAGED`, or
+        `CHANGED` since it was found.
 
     Raises:
         DataError: A process ended before its work was done.
 
     Side effects: starts processes, which are gone afterwards.
     """
-    states = np.frombuffer(mmap.mmap(-1, max(len(paths), 1)), np.uint8, len(paths))
-    count = max(1, min(request.processes, len(paths) // IMAGES_FOR_A_PROCESS))
+    states = np.frombuffer(mmap.mmap(-1, max(len(files), 1)), np.uint8, len(files))
+    count = max(1, min(request.processes, len(files) // IMAGES_FOR_A_PROCESS))
 
     def decode(rank: int) -> None:
         shown = time.monotonic()
-        for index in range(rank, len(paths), count):
+        for index in range(rank, len(files), count):
             try:
-                image = _decoded(paths[index], request)
+                image = _decoded(Path(files[index]), request)
             except DataError:
-                states[index] = DAMAGED
+                states[index] = CHANGED if _has_changed(files[index]) else DAMAGED
             else:
                 array[index] = image.pixels
-                states[index] = TRANSPARENT if image.is_transparent else DECODED
+                whole = TRANSPARENT if image.is_transparent else DECODED
+                states[index] = CHANGED if _has_changed(files[index]) else whole
             if rank == 0 and time.monotonic() - shown >= PROGRESS_SECONDS:
                 shown = time.monotonic()
-                log.info("decoded %s of %s %s", f"{np.count_nonzero(states):,}", f"{len(paths):,}", name)
+                log.info("decoded %s of %s %s", f"{np.count_nonzero(states):,}", f"{len(files):,}", name)
 
     children: list[int] = []
     try:
@@ -84,6 +86,16 @@ def decode_images(
             os.kill(child, signal.SIGKILL)
             os.waitpid(child, 0)
     return states
+
+
+def _has_changed(file: os.DirEntry[str]) -> bool:
+    # an entry keeps what it was asked first
+    seen = file.stat()
+    try:
+        now = os.stat(file.path)  # noqa: PTH116  asked for each image
+    except OSError:
+        return True
+    return (seen.st_size, seen.st_mtime_ns) != (now.st_size, now.st_mtime_ns)
 
 
 def problem_of(path: Path, request: DatasetRequest) -> str:

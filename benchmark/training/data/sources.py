@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from benchmark.layout import array_file
 from benchmark.training.process.failures import DataError
 
+CHANGED_FILES = "the files changed while they were read; run again when they rest"
+
 TEST_FRACTION = 0.2
 """Share of each class for the test set of a source that has none."""
 

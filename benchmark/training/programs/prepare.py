@@ -35,13 +35,13 @@ from filelock import FileLock
 from benchmark import layout, machine
 from benchmark.catalog.cache import PREPARATION_VERSION, absent_images_note, prepared_directory, source_state
 from benchmark.catalog.facts import prepared_size
-from benchmark.catalog.image_folders import some
+from benchmark.catalog.image_folders import looking_once, some
 from benchmark.files import make_own_folder, publish_folder
 from benchmark.training.data.class_folders import prepare_folder
 from benchmark.training.data.digits import prepare_digits
 from benchmark.training.data.fingerprint import fingerprint_of, modified_ns
 from benchmark.training.data.npz import prepare_npz
-from benchmark.training.data.sources import DatasetRequest, SourceSummary
+from benchmark.training.data.sources import CHANGED_FILES, DatasetRequest, SourceSummary
 from benchmark.training.data.tfds import available, prepare_tfds
 from benchmark.training.process.failures import EXIT_DATA_ERROR, DataError
 from benchmark.training.weights.imagenet import fetch
@@ -76,11 +76,16 @@ def prepare(source: str, image_size: int, color: str, cache_root: str | os.PathL
     if where_from.get("class_names") is not None:
         where_from["class_names"] = tuple(where_from["class_names"])
     request = DatasetRequest(source, prepared_size(source, image_size), color, **where_from)
+    with looking_once():
+        return _prepared(request, cache_root)
+
+
+def _prepared(request: DatasetRequest, cache_root: str | os.PathLike[str]) -> Path:
     directory = _place(request, cache_root)
     # before any lock, so that a finished dataset can be used from a read-only cache
     if is_complete(directory):
         return directory
-    if source.startswith("tfds:"):
+    if request.source.startswith("tfds:"):
         # what was built only now has another state than what was not there
         available(request, directory.parent)
         directory = _place(request, cache_root)
@@ -128,9 +133,7 @@ def _build(request: DatasetRequest, directory: Path, cache_root: str | os.PathLi
             )
         content = prepare_source(request, aside)
         if _place(request, cache_root) != directory:
-            raise DataError(
-                f"{request.location or request.source}: the files changed while they were read; run again when they rest"
-            )
+            raise DataError(f"{request.location or request.source}: {CHANGED_FILES}")
         meta = json.dumps(_meta(request, aside, content), indent=1).encode()
         (aside / layout.META).write_bytes(meta)
         publish_folder(aside, directory)
