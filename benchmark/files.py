@@ -109,6 +109,16 @@ def publish_folder(aside: Path, folder: Path) -> None:
     sync(folder.parent)
 
 
+def publish_into(aside: Path, folder: Path) -> None:
+    """Moves the files of a folder that was filled aside to the same places in another; raises `OSError`."""
+    for place, _, names in os.walk(aside):
+        target = folder / Path(place).relative_to(aside)
+        target.mkdir(parents=True, exist_ok=True)
+        for name in names:
+            (Path(place) / name).replace(target / name)
+        sync(target)
+
+
 def is_partial(name: str) -> bool:
     """Whether a file of this name was being written by a process that was killed, or is being written now."""
     return _PARTIAL.fullmatch(name) is not None

@@ -20,7 +20,7 @@ import sqlalchemy as sa
 
 from benchmark import faults
 from benchmark.errors import StorageError
-from benchmark.files import being_written, sync
+from benchmark.files import being_written, publish_into, sync
 from benchmark.results.care.check import artifact_problem
 from benchmark.results.read.rows import Row
 from benchmark.results.schema.tables import TABLES, artifact, attempt, cell, epoch, execution, run, run_cell
@@ -269,14 +269,9 @@ def _copy_file(source: Path, destination: Callable[[], Path], path: str, row: Ma
 
 
 def _publish(aside: Path, folder: Path) -> None:
-    """Moves the copied files to where they belong: those of attempts that the database does not know are none of its own."""
+    """Moves the copied files to where they belong; of attempts that the database does not know none may lie there long."""
     try:
-        for place, _, names in os.walk(aside):
-            target = folder / Path(place).relative_to(aside)
-            target.mkdir(parents=True, exist_ok=True)
-            for name in names:
-                (Path(place) / name).replace(target / name)
-            sync(target)
+        publish_into(aside, folder)
     except OSError as error:
         raise StorageError(
             f"{error.filename or folder}: cannot be written: {error.strerror}. Nothing was merged"
