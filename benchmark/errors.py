@@ -118,16 +118,8 @@ class BusyError(BenchError):
     exit_code = 75
 
 
-_EXHAUSTED = {
-    errno.EMFILE,
-    errno.ENFILE,
-    errno.EAGAIN,
-    errno.ENOMEM,
-    errno.ENOSPC,
-    errno.EDQUOT,
-    errno.EFBIG,
-    errno.EROFS,
-}
+FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
+_EXHAUSTED = FULL_DISK | {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
 
 
 def exhaustion(error: BaseException) -> StorageError | None:

@@ -100,5 +100,10 @@ def status_of(state: str, *, will_retry: bool = False) -> tuple[Status, str | No
     return Status.PENDING if will_retry else Status.FAILED, state
 
 
+def with_cause(status: str, cause: str | None) -> str:
+    """`failed (timeout)`: the status, and its cause where that says more."""
+    return f"{status} ({cause})" if cause and cause != status else status
+
+
 DISTURBED = "timing disturbed: "
 """How the detail of a completed execution begins whose timings do not count; what disturbed them follows."""

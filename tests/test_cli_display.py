@@ -229,8 +229,7 @@ def test_the_live_display_leaves_one_line_for_each_finished_cell(board):
 
 def test_the_plain_log_has_one_line_for_what_happened(board, clock):
     lines: list[str] = []
-    with PlainLog(board, lines.append) as display:
-        told(display, [cell("a"), cell("b", model="net[/]")])
+    told(PlainLog(board, lines.append), [cell("a"), cell("b", model="net[/]")])
     texts = [line.split(" ", 1)[1] for line in lines]
     last = "epoch 1/4 loss 0.5 accuracy 0.750 val_loss 0.25 val_accuracy 0.875"
     assert texts == [

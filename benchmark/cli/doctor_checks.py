@@ -138,13 +138,10 @@ def _place(name: str, place: Path) -> Finding:
     existing = next(folder for folder in (place, *place.absolute().parents) if folder.exists())
     free = shutil.disk_usage(existing).free
     value = f"{place}, {units.size(free)} free" + ("" if existing == place else ", not made yet")
+    cure = "less than 1 GiB is free: make room" if free < SMALL_DISK_BYTES else ""
     if not os.access(existing, os.W_OK):
-        return Finding(
-            "files", name, value, "bad", f"{existing} cannot be written: choose another place with the variable"
-        )
-    if free < SMALL_DISK_BYTES:
-        return Finding("files", name, value, "bad", "less than 1 GiB is free: make room")
-    return Finding("files", name, value)
+        cure = f"{existing} cannot be written: choose another place with the variable"
+    return Finding("files", name, value, "bad" if cure else "good", cure)
 
 
 def _datasets() -> Iterator[Finding]:

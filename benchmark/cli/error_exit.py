@@ -18,9 +18,7 @@ import sys
 import click
 
 from benchmark.cli import interruption, streams
-from benchmark.errors import BenchError, exhaustion
-
-DISK_ERRORS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.EFBIG}
+from benchmark.errors import FULL_DISK, BenchError, exhaustion
 
 
 def exit_code_for(error: BaseException, *, debug: bool) -> int:
@@ -46,7 +44,7 @@ def exit_code_for(error: BaseException, *, debug: bool) -> int:
     if isinstance(error, BenchError):
         _complain(str(error))
         return error.exit_code
-    if isinstance(error, OSError) and error.errno in DISK_ERRORS:
+    if isinstance(error, OSError) and error.errno in FULL_DISK | {errno.EIO}:
         _complain(
             f"{error.filename or 'output'}: {error.strerror}\n  free some space or write elsewhere, then try again"
         )

@@ -6,15 +6,22 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from benchmark.catalog.cache import default_cache_root
+from benchmark.catalog.cache_lock import CacheUse
 from benchmark.cli import verbosity
-
-if TYPE_CHECKING:
-    from benchmark.reporting.rows.groups import Group
-    from benchmark.reporting.table import FigureFile, Report
-    from benchmark.reporting.tables.transfer import TransferPair
-    from benchmark.results.store.database import Database
+from benchmark.cli.cell_lookup import stored_predictions
+from benchmark.reporting.figures.drawing.figure_files import make_folder
+from benchmark.reporting.figures.figure_index import add_figures
+from benchmark.reporting.figures.report_figures import FigureSources, draw_figures, plan_figures
+from benchmark.reporting.rows.groups import Group
+from benchmark.reporting.rows.latest import cell_of
+from benchmark.reporting.table import FigureFile, Report
+from benchmark.reporting.tables.transfer import TransferPair
+from benchmark.results.read import queries
+from benchmark.results.store.artifact_folder import folder_of
+from benchmark.results.store.database import Database
 
 NAMED_IN_NOTE = 4
 
@@ -37,14 +44,6 @@ def with_figures(
 
     Side effects: writes PNG and SVG files, and the index beside the artifacts; names each file on stderr.
     """
-    from benchmark.catalog.cache import default_cache_root
-    from benchmark.catalog.cache_lock import CacheUse
-    from benchmark.cli.cell_lookup import stored_predictions
-    from benchmark.reporting.figures.drawing.figure_files import make_folder
-    from benchmark.reporting.figures.report_figures import FigureSources, draw_figures, plan_figures
-    from benchmark.reporting.rows.latest import cell_of
-    from benchmark.results.store.artifact_folder import folder_of
-
     rows = [row for group in groups for row in group.cells[:1] if row.get("spec")]
     make_folder(folder, "--figures", {cell_of(row).data.location for row in rows})
     sources = FigureSources(
@@ -68,8 +67,6 @@ def with_figures(
 
 
 def _epochs(database: Database, ids: Iterable[int]) -> Mapping[int, Sequence[Mapping[str, Any]]]:
-    from benchmark.results.read import queries
-
     epochs: dict[int, list[Mapping[str, Any]]] = {}
     for row in queries.history(database, ids):
         epochs.setdefault(row["execution_id"], []).append(row)
@@ -78,8 +75,6 @@ def _epochs(database: Database, ids: Iterable[int]) -> Mapping[int, Sequence[Map
 
 def record_figures(written: Sequence[FigureFile], root: Path) -> None:
     """Enter figures in the index that `bench show` reads; where that is not possible, a note says so."""
-    from benchmark.reporting.figures.figure_index import add_figures
-
     try:
         add_figures(root, written)
     except OSError as error:

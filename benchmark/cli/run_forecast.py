@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from benchmark import units
+from benchmark import machine, units
+from benchmark.errors import NotFoundError
+from benchmark.forecast.estimate import MEASURED, Durations, Estimate, run_seconds, work_of
+from benchmark.forecast.simulation import Room, ends
+from benchmark.forecast.trial_store import TrialStore
 from benchmark.matrix.cell import Cell
+from benchmark.results.read import cell_states, durations
 from benchmark.results.records import Recorded
-
-if TYPE_CHECKING:
-    from benchmark.forecast.estimate import Durations, Estimate
-    from benchmark.forecast.simulation import Room
-    from benchmark.scheduling.run_options import RunOptions
+from benchmark.results.store.database import open_database
+from benchmark.results.store.location import locate
+from benchmark.scheduling.processes.slots import Slots
+from benchmark.scheduling.run_options import RunOptions
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,27 +123,19 @@ class Expectation:
 
 def history(database: str, options: RunOptions) -> History:
     """What is known of the machine; nothing when there is no database. Makes none."""
-    from benchmark.forecast.estimate import Durations
-    from benchmark.forecast.trial_store import TrialStore
-    from benchmark.results.store.location import locate
-
-    trials, machine = TrialStore(options.cache_root).find, options.machine
+    trials, name = TrialStore(options.cache_root).find, options.machine
     nothing = History(Recorded(), Durations(trials=trials))
     path = locate(database).path
     if path is not None and not path.exists():
         return nothing
-    from benchmark.errors import NotFoundError
-    from benchmark.results.read import cell_states, durations
-    from benchmark.results.store.database import open_database
-
     try:
         opened = open_database(database, mode="read")
     except NotFoundError:
         return nothing
     with opened:
-        recorded = cell_states.recorded(opened, machine)
-        known, efforts = durations.totals(opened, machine), durations.efforts(opened, machine)
-        return History(recorded, Durations(known, efforts, trials, durations.starts(opened, machine)))
+        recorded = cell_states.recorded(opened, name)
+        known, efforts = durations.totals(opened, name), durations.efforts(opened, name)
+        return History(recorded, Durations(known, efforts, trials, durations.starts(opened, name)))
 
 
 def expect(
@@ -154,33 +150,25 @@ def expect(
         budget_seconds: Ask also what can be done in this time.
         gpu_share: At most so many on one GPU at once.
     """
-    from benchmark import machine
-    from benchmark.forecast.estimate import MEASURED, run_seconds
-    from benchmark.scheduling.processes.slots import Slots
-
     room = Slots(machine.available_cores(), range(machine.gpu_count()), jobs, gpu_share).room
-    durations = known.durations
-    estimates = {cell.cell_id: durations.estimate(cell) for cell in cells}
+    estimates = {cell.cell_id: known.durations.estimate(cell) for cell in cells}
     peaks = sorted((estimate.peak_rss_bytes for estimate in estimates.values()), reverse=True)
     return Expectation(
         estimates=estimates,
         cells=len(cells),
         known_cells=sum(estimate.basis in MEASURED for estimate in estimates.values()),
-        wall_seconds=run_seconds(cells, durations, room) or 0.0,
+        wall_seconds=run_seconds(cells, known.durations, room) or 0.0,
         work_seconds=sum(estimate.seconds for estimate in estimates.values()),
         jobs=min(room.jobs, max(len(cells), 1)),
         peak_rss_bytes=sum(peaks[: room.jobs]),
         disk_bytes=sum(estimate.disk_bytes for estimate in estimates.values()),
-        budget=None if budget_seconds is None else _budget(cells, durations, room, budget_seconds),
+        budget=None if budget_seconds is None else _budget(cells, known.durations, room, budget_seconds),
     )
 
 
-def _budget(pending: Sequence[Cell], durations: Durations, room: Room, seconds: float) -> Budget:
-    from benchmark.forecast.estimate import work_of
-    from benchmark.forecast.simulation import ends
-
-    work = [work_of(cell, durations.seconds(cell)) for cell in pending]
-    left = seconds - durations.start_seconds(pending)
+def _budget(pending: Sequence[Cell], known: Durations, room: Room, seconds: float) -> Budget:
+    work = [work_of(cell, known.seconds(cell)) for cell in pending]
+    left = seconds - known.start_seconds(pending)
     fitting = (cell_id for cell_id, end in ends(work, room).items() if end <= left)
     short = ends(work, room, shortest_first=True).values()
     return Budget(seconds, frozenset(fitting), sum(end <= left for end in short))

@@ -3,20 +3,28 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from benchmark import units
+from benchmark.catalog.cache import default_cache_root
 from benchmark.cli import streams, verbosity
+from benchmark.cli.progress.plain_log import PlainLog
 from benchmark.cli.progress.run_summary import conclude
 from benchmark.errors import UserError
+from benchmark.machine import default_machine_name
+from benchmark.matrix.plan import Plan
+from benchmark.results.store.artifact_folder import folder_of
+from benchmark.results.store.database import open_database
+from benchmark.results.store.location import locate
+from benchmark.results.store.lock import lock_database
+from benchmark.results.store.reference import begin_anew
+from benchmark.scheduling.run_options import RunOptions
 from benchmark.text import one_line
 
 if TYPE_CHECKING:
     from benchmark.cli.progress.live_display import LiveDisplay
-    from benchmark.cli.progress.plain_log import PlainLog
-    from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.run_options import RunOptions
 
 
 def run_options(database: str, machine: str | None, *, reads_only: bool = False, **given: Any) -> RunOptions:
@@ -31,11 +39,6 @@ def run_options(database: str, machine: str | None, *, reads_only: bool = False,
     Raises:
         UserError: There is no place for the cache.
     """
-    from benchmark.catalog.cache import default_cache_root
-    from benchmark.machine import default_machine_name
-    from benchmark.results.store.artifact_folder import folder_of
-    from benchmark.scheduling.run_options import RunOptions
-
     try:
         cache_root = default_cache_root()
     except UserError:
@@ -60,10 +63,6 @@ def run_plan(plan: Plan, database: str, options: RunOptions, *, wait: bool = Fal
 
     Side effects: everything that a run does; see `benchmark/scheduling/run.py`.
     """
-    from benchmark.results.store.database import open_database
-    from benchmark.results.store.location import locate
-    from benchmark.results.store.lock import lock_database
-    from benchmark.results.store.reference import begin_anew
     from benchmark.scheduling.run import run_matrix
 
     left_out = f", {len(plan.left_out):,} left out" if plan.left_out else ""
@@ -82,13 +81,11 @@ def run_plan(plan: Plan, database: str, options: RunOptions, *, wait: bool = Fal
     return summary.exit_code
 
 
-def display() -> LiveDisplay | PlainLog:
+def display() -> AbstractContextManager[LiveDisplay | PlainLog]:
     """What shows how work goes on: a picture on a terminal, lines elsewhere."""
     console = streams.err()
     if console.is_terminal and not console.is_dumb_terminal and not verbosity.is_quiet():
         from benchmark.cli.progress.live_display import LiveDisplay
 
         return LiveDisplay(console)
-    from benchmark.cli.progress.plain_log import PlainLog
-
-    return PlainLog()
+    return nullcontext(PlainLog())

@@ -13,9 +13,6 @@ from benchmark.cli.options import (
     matrix_options,
     verb,
 )
-from benchmark.cli.run_forecast import history
-from benchmark.cli.start_run import run_options
-from benchmark.cli.texts.plan_text import show_plan
 
 
 @verb(
@@ -50,6 +47,10 @@ def command(
     factor of about two. With --budget the plan says which cells will have ended by then. Nothing is written but what
     --probe measures, which is kept in the cache; no database is made.
     """
+    from benchmark.cli.run_forecast import history
+    from benchmark.cli.start_run import run_options
+    from benchmark.cli.texts.plan_text import show_plan
+
     plan = matrix.load()
     options = run_options(database, machine, reads_only=not probe, jobs=jobs)
     if probe:

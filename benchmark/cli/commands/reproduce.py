@@ -12,7 +12,6 @@ from benchmark import layout
 from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import database_option, format_option, machine_option, verb, worker_options
-from benchmark.cli.start_run import run_options, run_plan
 from benchmark.errors import CellsFailedError, NotFoundError, UserError
 from benchmark.status import FINAL
 
@@ -56,6 +55,7 @@ def command(
     noise` (the test accuracy moved by no more than the 95 % spread of its own seeds) or `different`, with what has
     changed: code, versions, hardware, data, settings. Ends with 3 when it is different.
     """
+    from benchmark.cli.start_run import run_options, run_plan
     from benchmark.machine import default_machine_name
     from benchmark.matrix.trust import require_consent
     from benchmark.reporting.reproduction import compare_executions

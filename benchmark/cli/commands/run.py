@@ -20,9 +20,6 @@ from benchmark.cli.options import (
     verb,
     worker_options,
 )
-from benchmark.cli.run_forecast import history
-from benchmark.cli.start_run import run_options, run_plan
-from benchmark.cli.texts.plan_text import show_plan
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
@@ -78,6 +75,10 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     Ctrl-C stops gracefully: running cells save their state, and the next `bench run` goes on. Progress goes to stderr;
     `--format` is for `--dry-run`.
     """
+    from benchmark.cli.run_forecast import history
+    from benchmark.cli.start_run import run_options, run_plan
+    from benchmark.cli.texts.plan_text import show_plan
+
     plan = matrix.load()
     confirmed, wait, dry_run = (given.pop(name) for name in ("yes_n_cells", "wait", "dry_run"))
     del given["executor"]

@@ -52,29 +52,23 @@ def command(database: str, run_id: int | None, follow: bool, output_format: str)
 
     CSV has one row for each cell of the run.
     """
-    served = "://" in database and not database.startswith("sqlite")
     if follow and output_format != "table":
         raise UserError("--follow shows a table; leave out --format, or ask again and again with --format json")
     if follow:
-        _follow(lambda: _load(database, run_id), served=served)
-    elif output_format == "csv":
-        output.write_rows(_load(database, run_id).cells, [Column("cell_id")], "csv")
+        _follow(lambda: _load(database, run_id))
+        return
+    progress, alive = _load(database, run_id)
+    if output_format == "csv":
+        output.write_rows(progress.cells, [Column("cell_id")], "csv")
     elif output_format == "json":
-        progress = _load(database, run_id)
-        output.write_json(
-            {
-                "run": progress.run,
-                "alive": is_alive(progress.run, served=served),
-                "counts": progress.counts,
-                Status.RUNNING: progress.running,
-                "cells": progress.cells,
-            }
-        )
+        known = {"run": progress.run, "alive": alive, "counts": progress.counts}
+        output.write_json({**known, Status.RUNNING: progress.running, "cells": progress.cells})
     else:
-        streams.out().print(picture(_load(database, run_id), served=served), soft_wrap=False)
+        streams.out().print(picture(progress, alive=alive))
 
 
-def _load(database: str, run_id: int | None) -> RunProgress:
+def _load(database: str, run_id: int | None) -> tuple[RunProgress, bool]:
+    """The progress of the run, and whether its process is there."""
     from benchmark.results.read.runs import run_progress
     from benchmark.results.store.database import open_database
 
@@ -82,39 +76,40 @@ def _load(database: str, run_id: int | None) -> RunProgress:
         progress = run_progress(opened, run_id)
     if progress is None:
         raise NotFoundError(f"{database}: no run yet; begin one with: bench run")
-    return progress
+    return progress, is_alive(progress.run, served="://" in database and not database.startswith("sqlite"))
 
 
-def _follow(load: Callable[[], RunProgress], *, served: bool) -> None:
+def _follow(load: Callable[[], tuple[RunProgress, bool]]) -> None:
     """Show the progress anew until the run ends; Ctrl-C ends the showing, not the run."""
     console = streams.out()
     if console.is_terminal and not console.is_dumb_terminal:
         from rich.live import Live
 
-        with Live(picture(load(), served=served), console=console, auto_refresh=False) as live:
-            while is_alive((progress := load()).run, served=served):
-                live.update(picture(progress, served=served), refresh=True)
+        progress, alive = load()
+        with Live(picture(progress, alive=alive), console=console, auto_refresh=False) as live:
+            while alive:
                 time.sleep(FOLLOW_SECONDS)
-            live.update(picture(progress, served=served), refresh=True)
+                progress, alive = load()
+                live.update(picture(progress, alive=alive), refresh=True)
         return
     shown = ""
     while True:
-        progress = load()
+        progress, alive = load()
         if shown != (shown := _counts(progress)):
             console.print(f"{time.strftime('%H:%M:%S')} {shown}", soft_wrap=True)
-        if not is_alive(progress.run, served=served):
+        if not alive:
             return
         time.sleep(FOLLOW_SECONDS)
 
 
-def picture(progress: RunProgress, *, served: bool = False) -> RenderableType:
+def picture(progress: RunProgress, *, alive: bool) -> RenderableType:
     """The whole answer as rich draws it."""
     from rich.console import Group
     from rich.progress_bar import ProgressBar
     from rich.table import Table
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(one_line(_headline(progress.run, served=served)), style="bold")]
+    parts: list[RenderableType] = [Text(one_line(_headline(progress.run, alive=alive)), style="bold")]
     total = sum(count for status, count in progress.counts.items() if status != Status.SKIPPED)
     done = total - sum(progress.counts.get(status, 0) for status in UNFINISHED)
     line = Table.grid(padding=(0, 1))
@@ -124,7 +119,7 @@ def picture(progress: RunProgress, *, served: bool = False) -> RenderableType:
         Text(f"{done}/{total} cells: {_counts(progress)}"),
     )
     parts.append(line)
-    if progress.running and is_alive(progress.run, served=served):
+    if progress.running and alive:
         parts.append(output.table([_running(row) for row in progress.running], RUNNING_COLUMNS))
     failed = [row for row in progress.cells if row["status"] in {Status.FAILED, Status.BLOCKED}]
     if failed:
@@ -134,10 +129,10 @@ def picture(progress: RunProgress, *, served: bool = False) -> RenderableType:
     return Group(*parts)
 
 
-def _headline(run: Mapping[str, Any], *, served: bool) -> str:
+def _headline(run: Mapping[str, Any], *, alive: bool) -> str:
     name = f" {run['name']!r}" if run["name"] else ""
     state = run["state"]
-    if state == Status.RUNNING and not is_alive(run, served=served):
+    if state == Status.RUNNING and not alive:
         state = "died without a word; `bench run` goes on from where it was"
     elif run["finished_utc"] is not None:
         state = f"{state} in {units.seconds(_between(run['started_utc'], run['finished_utc']))}"

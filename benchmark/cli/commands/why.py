@@ -12,7 +12,6 @@ from benchmark.cli import output
 from benchmark.cli.cell_names import cell_label, short_id
 from benchmark.cli.options import MatrixRequest, database_option, format_option, machine_option, matrix_options, verb
 from benchmark.cli.output import Column
-from benchmark.cli.start_run import run_options
 from benchmark.errors import NotFoundError, UserError
 from benchmark.status import Outlook
 
@@ -49,6 +48,8 @@ def command(cell: str, matrix: MatrixRequest, database: str, machine: str | None
     CELL is the beginning of a cell's id, or a selection that matches one cell, of the matrix or else of the database.
     When no cell like it was recorded, the nearest ones with the same names are shown, with the keys that have changed.
     """
+    from benchmark.cli.start_run import run_options
+
     options = run_options(database, machine, reads_only=True)
     try:
         planned = {each.cell_id: each for each in matrix.load().cells}

@@ -63,7 +63,7 @@ class RunningCell:
 
 @dataclass(frozen=True, slots=True)
 class FinishedCell:
-    """How one cell ended in this run."""
+    """How one cell ended in this run; `last` is its last finished epoch in it, if any."""
 
     cell: Cell
     label: str
@@ -71,6 +71,7 @@ class FinishedCell:
     cause: str | None
     seconds: float
     detail: str | None
+    last: EpochFinished | None
 
 
 @dataclass(slots=True)
@@ -129,8 +130,9 @@ class Board:
 
     def finish(self, cell: Cell, status: str, cause: str | None, seconds: float, detail: str | None) -> FinishedCell:
         """Move a cell to the finished ones: this run will not change its state any more."""
-        self.running.pop(cell.cell_id, None)
-        ended = FinishedCell(cell, cell_label(cell, self.axes), status, cause, seconds, detail)
+        running = self.running.pop(cell.cell_id, None)
+        last = running.last if running else None
+        ended = FinishedCell(cell, cell_label(cell, self.axes), status, cause, seconds, detail, last)
         self.finished.append(ended)
         self.counts[status] += 1
         self.done += cell.cell_id not in self.idle
@@ -153,16 +155,13 @@ class Board:
         if self.expected_end is not None:
             left = max(self.expected_end - self.clock(), 0.0)
             return self.elapsed / (self.elapsed + left) if left or self.elapsed else 0.0
-        done = float(sum(ended.cell.epochs for ended in self.finished))
-        done += sum(running.share * running.cell.epochs for running in list(self.running.values()))
-        return min(done / self._epochs, 1.0) if self._epochs else 0.0
-
-    @property
-    def _epochs(self) -> float:
-        known = [ended.cell.epochs for ended in self.finished]
-        known += [running.cell.epochs for running in list(self.running.values())]
-        mean = sum(known) / len(known) if known else 0.0
-        return mean * max(self.total, len(known))
+        ended, running = self.finished, list(self.running.values())
+        known = [each.cell.epochs for each in ended] + [each.cell.epochs for each in running]
+        if not any(known):
+            return 0.0
+        done = sum(each.cell.epochs for each in ended) + sum(each.share * each.cell.epochs for each in running)
+        mean = sum(known) / len(known)
+        return min(done / (mean * max(self.total, len(known))), 1.0)
 
     @property
     def left_seconds(self) -> float | None:

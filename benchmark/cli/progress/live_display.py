@@ -15,9 +15,9 @@ from rich.text import Text
 from benchmark import units
 from benchmark.cli.progress.board import Board, FinishedCell, RunningCell
 from benchmark.cli.streams import messages_through
-from benchmark.events import Event
+from benchmark.events import EpochFinished, Event
 from benchmark.matrix.cell import Cell
-from benchmark.status import Status
+from benchmark.status import Status, with_cause
 from benchmark.text import headline, one_line
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Picture:
         for cell in running:
             elapsed = [units.clock(self.board.clock() - cell.started)] if width >= NARROW_COLUMNS else []
             grid.add_row(
-                Text(one_line(cell.brief)), _epoch(cell, width), _bar(cell.share), _numbers(cell, width), *elapsed
+                Text(one_line(cell.brief)), _epoch(cell, width), _bar(cell.share), _numbers(cell.last, width), *elapsed
             )
         return [grid]
 
@@ -125,9 +125,7 @@ class LiveDisplay:
     epoch = progress
 
     def cell_finished(self, cell: Cell, status: str, cause: str | None, seconds: float, detail: str | None) -> None:
-        running = self.board.running.get(cell.cell_id)
-        ended = self.board.finish(cell, status, cause, seconds, detail)
-        self.live.console.print(_ended(ended, running), soft_wrap=True)
+        self.live.console.print(_ended(self.board.finish(cell, status, cause, seconds, detail)), soft_wrap=True)
 
     def preparing(self, progress: Mapping[str, str]) -> None:
         self.board.preparing = progress
@@ -161,23 +159,22 @@ def _epoch(running: RunningCell, width: int) -> Text:
     return Text(text)
 
 
-def _numbers(running: RunningCell, width: int) -> Text:
-    if running.last is None:
+def _numbers(last: EpochFinished | None, width: int) -> Text:
+    if last is None:
         return Text("")
-    accuracy, loss = running.last.val_accuracy, running.last.val_loss
-    where = "val"
+    where, accuracy, loss = "val", last.val_accuracy, last.val_loss
     if accuracy is None:
-        accuracy, loss, where = running.last.train_accuracy, running.last.train_loss, "train"
+        where, accuracy, loss = "train", last.train_accuracy, last.train_loss
     text = f"{where} {accuracy:.3f}"
     return Text(f"{text} loss {units.number(loss or 0.0)}" if width >= WIDE_COLUMNS else text)
 
 
-def _ended(ended: FinishedCell, running: RunningCell | None) -> Text:
+def _ended(ended: FinishedCell) -> Text:
     mark, style = MARKS.get(ended.status, ("·", "dim"))
     text = Text(f"{mark} ", style=style).append(one_line(ended.label), style="default")
-    text.append(f"  {ended.status}" + (f" ({ended.cause})" if ended.cause not in {None, ended.status} else ""))
-    if running is not None and running.last is not None:
-        text.append(f"  {_numbers(running, 0)}", style="default")
+    text.append(f"  {with_cause(ended.status, ended.cause)}")
+    if ended.last is not None:
+        text.append(f"  {_numbers(ended.last, 0)}", style="default")
     text.append(f"  {units.seconds(ended.seconds)}", style="dim")
     if ended.detail and ended.status != Status.COMPLETED:
         text.append(f"\n    {one_line(headline(ended.detail))}", style="dim")

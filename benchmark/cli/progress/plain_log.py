@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Collection, Mapping
-from typing import TYPE_CHECKING, Self
+from typing import TYPE_CHECKING
 
 from benchmark import units
 from benchmark.cli import verbosity
-from benchmark.cli.progress.board import Board, RunningCell
+from benchmark.cli.progress.board import Board
 from benchmark.events import EpochFinished, Event
 from benchmark.matrix.cell import Cell
-from benchmark.status import Status
+from benchmark.status import Status, with_cause
 from benchmark.text import headline, one_line
 
 if TYPE_CHECKING:
@@ -29,12 +29,6 @@ class PlainLog:
         self.board = board or Board()
         self.write = write
         self._line_written_at: dict[str, float] = {}
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        return
 
     def run_started(self, run_id: int, plan: Plan, idle: Collection[str], forecast: Forecast) -> None:
         self.board.begin(plan, idle, forecast)
@@ -56,18 +50,18 @@ class PlainLog:
         now = self.board.clock()
         if running is not None and now - self._line_written_at.get(cell.cell_id, 0.0) >= LINE_SECONDS:
             self._line_written_at[cell.cell_id] = now
-            self._line(f"{running.label}: {_epoch_line(running, event)}")
+            self._line(f"{running.label}: {_epoch_line(cell, event)}")
 
     def cell_finished(self, cell: Cell, status: str, cause: str | None, seconds: float, detail: str | None) -> None:
-        running = self.board.running.get(cell.cell_id)
         ended = self.board.finish(cell, status, cause, seconds, detail)
         place = f"[{self.board.done}/{self.board.total}]"
-        why = f" ({cause})" if cause not in {None, status} else ""
-        last = f", {_epoch_line(running, running.last)}" if running is not None and running.last else ""
+        last = f", {_epoch_line(cell, ended.last)}" if ended.last else ""
         text = f": {headline(detail)}" if detail and status != Status.COMPLETED else ""
         left = self.board.left_seconds if self.board.expected_end is not None else None
         time_left = f"; about {units.seconds(left)} left" if left and self.board.done < self.board.total else ""
-        self._line(f"{place} {ended.label}: {status}{why} in {units.seconds(seconds)}{last}{text}{time_left}")
+        self._line(
+            f"{place} {ended.label}: {with_cause(status, cause)} in {units.seconds(seconds)}{last}{text}{time_left}"
+        )
 
     def preparing(self, progress: Mapping[str, str]) -> None:
         now = self.board.clock()
@@ -86,8 +80,8 @@ class PlainLog:
         self.write(f"{time.strftime('%H:%M:%S')} {one_line(text)}")
 
 
-def _epoch_line(running: RunningCell, event: EpochFinished) -> str:
-    text = f"epoch {event.epoch}/{running.cell.epochs} loss {event.train_loss:.4g} accuracy {event.train_accuracy:.3f}"
+def _epoch_line(cell: Cell, event: EpochFinished) -> str:
+    text = f"epoch {event.epoch}/{cell.epochs} loss {event.train_loss:.4g} accuracy {event.train_accuracy:.3f}"
     if event.val_accuracy is not None and event.val_loss is not None:
         text += f" val_loss {event.val_loss:.4g} val_accuracy {event.val_accuracy:.3f}"
     return text

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from benchmark import layout, units
 from benchmark.cli import streams, verbosity
 from benchmark.cli.cell_names import short_id
-from benchmark.status import READING_ORDER, Status
+from benchmark.status import READING_ORDER, Status, with_cause
 from benchmark.text import headline, one_line, without_passwords
 
 if TYPE_CHECKING:
@@ -48,9 +48,8 @@ def _say_failures(failed: Sequence[FinishedCell]) -> None:
     """Each reason once, with the cells it ended."""
     reasons: dict[str, list[FinishedCell]] = {}
     for ended in failed:
-        cause = f" ({ended.cause})" if ended.cause not in {None, ended.status} else ""
         detail = f": {headline(ended.detail)}" if ended.detail else ""
-        reasons.setdefault(f"{ended.status}{cause}{detail}", []).append(ended)
+        reasons.setdefault(f"{with_cause(ended.status, ended.cause)}{detail}", []).append(ended)
     for reason, cells in list(reasons.items())[:SHOWN_FAILURES]:
         names = [f"{short_id(ended.cell.cell_id)} {ended.label}" for ended in cells[:SHOWN_CELLS]]
         more = f" and {len(cells) - SHOWN_CELLS} more" if len(cells) > SHOWN_CELLS else ""

@@ -5,21 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from benchmark import units
 from benchmark.catalog.cache import data_notes
 from benchmark.cli import output
 from benchmark.cli.cell_names import NAMES, short_id
 from benchmark.cli.run_forecast import Expectation, History, expect
+from benchmark.matrix.cell import Cell
+from benchmark.matrix.plan import Plan
 from benchmark.matrix.selection import NAME_KEYS
+from benchmark.matrix.settings import SEEDS, cell_settings, names_of, setting_of
+from benchmark.scheduling.decisions.reuse import Decision, decide
+from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import Outlook, Status
-
-if TYPE_CHECKING:
-    from benchmark.matrix.cell import Cell
-    from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.decisions.reuse import Decision
-    from benchmark.scheduling.run_options import RunOptions
 
 SHOWN_CELLS = 200
 """The table shows so many cells; JSON and CSV show all."""
@@ -39,8 +38,6 @@ def show_plan(
 
     With a `budget` it says also what can be done in so many seconds; `obstacles` would end the run before it begins.
     """
-    from benchmark.scheduling.decisions.reuse import decide
-
     decisions = decide(plan.cells, known.recorded, options)
     to_do = [cell for cell in plan.cells if decisions[cell.cell_id].will_run]
     expected = expect(to_do, known, options.jobs_at_once, budget, gpu_share=options.gpu_share)
@@ -77,8 +74,6 @@ def _rows(
     cells: Iterable[Cell], statuses: Mapping[str, str], decisions: Mapping[str, Decision], expected: Expectation
 ) -> Iterator[dict[str, Any]]:
     """Cells as flat records. Cells that share their parts share the settings too, which are collected once."""
-    from benchmark.matrix.settings import SEEDS, cell_settings, names_of, setting_of
-
     scalars = attrgetter(*sorted(names_of("cell") - {*SEEDS}))
     own = {"cell_id", *NAMES, *SEEDS, "status", "parent_cell_id"}
     shared: dict[tuple[Any, ...], dict[str, Any]] = {}

@@ -11,6 +11,7 @@ from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.output import Column
 from benchmark.cli.texts.sparkline import sparkline
+from benchmark.status import with_cause
 from benchmark.text import headline, printable
 
 RESULTS = (
@@ -113,9 +114,9 @@ def print_cell(record: Mapping[str, Any], database: str) -> None:
 
 
 def _outcome(execution: Mapping[str, Any]) -> str:
-    cause = f" ({execution['cause']})" if execution["cause"] and execution["cause"] != execution["status"] else ""
+    status = with_cause(execution["status"], execution["cause"])
     detail = f": {headline(execution['detail'])}" if execution.get("detail") else ""
-    return f"{execution['status']}{cause} in run {execution['run_id']} on {execution['machine']}{detail}"
+    return f"{status} in run {execution['run_id']} on {execution['machine']}{detail}"
 
 
 def _lines(text: str) -> None:
