@@ -75,14 +75,6 @@ class MachineFacts:
 
 
 @dataclass(frozen=True, slots=True)
-class GitState:
-    """The commit that is checked out, and whether files differ from it; both None outside a repository."""
-
-    commit: str | None
-    dirty: bool | None
-
-
-@dataclass(frozen=True, slots=True)
 class LoadSample:
     """Clocks and used processor time of the whole machine at one moment.
 
@@ -234,8 +226,8 @@ def package_versions(names: Iterable[str]) -> dict[str, str]:
     return versions
 
 
-def git_state(directory: Path, *, apart_from: Path | None = None) -> GitState:
-    """The commit of the repository around `directory`, and whether tracked files differ from it.
+def git_state(directory: Path, *, apart_from: Path | None = None) -> tuple[str | None, bool | None]:
+    """The commit of the repository around `directory`, and whether tracked files differ from it; None outside of one.
 
     Args:
         directory: Some folder, in a repository or not.
@@ -245,12 +237,12 @@ def git_state(directory: Path, *, apart_from: Path | None = None) -> GitState:
     """
     commit = _git(directory, "rev-parse", "HEAD")
     if not commit:
-        return GitState(None, None)
+        return None, None
     paths = [":/"]
     if apart_from is not None and apart_from.is_relative_to(directory.resolve()):
         paths.append(f":(exclude,literal){apart_from.relative_to(directory.resolve())}")
     changes = _git(directory, "status", "--porcelain", "--untracked-files=no", "--", *paths)
-    return GitState(commit, None if changes is None else bool(changes))
+    return commit, None if changes is None else bool(changes)
 
 
 def load_sample() -> LoadSample:

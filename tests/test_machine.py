@@ -39,7 +39,7 @@ def test_versions_come_without_importing_and_missing_packages_are_left_out():
 
 
 def test_git_state_outside_a_repository_is_unknown(tmp_path):
-    assert machine.git_state(tmp_path) == machine.GitState(None, None)
+    assert machine.git_state(tmp_path) == (None, None)
 
 
 def test_git_state_knows_the_commit_and_whether_tracked_files_changed(tmp_path):
@@ -51,12 +51,12 @@ def test_git_state_knows_the_commit_and_whether_tracked_files_changed(tmp_path):
     (tmp_path / "a").write_text("1")
     git("add", "a")
     git("commit", "-m", "one")
-    clean = machine.git_state(tmp_path)
-    assert clean.commit is not None
-    assert len(clean.commit) == 40
-    assert clean.dirty is False
+    commit, dirty = machine.git_state(tmp_path)
+    assert commit is not None
+    assert len(commit) == 40
+    assert dirty is False
     (tmp_path / "a").write_text("2")
-    assert machine.git_state(tmp_path).dirty is True
+    assert machine.git_state(tmp_path) == (commit, True)
 
 
 def test_a_quiet_machine_disturbs_nothing():

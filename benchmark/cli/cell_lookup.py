@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark import units
 from benchmark.catalog.backends import trains
-from benchmark.cli.cell_names import short_id
+from benchmark.cli.cell_names import cell_label, short_id
 from benchmark.errors import NotFoundError, UserError
+from benchmark.matrix.cell import Cell
 from benchmark.matrix.selection import NAME_KEYS, Selection, parse_selection
 from benchmark.matrix.settings import cell_settings
 from benchmark.reporting.rows.latest import cell_of
@@ -121,19 +122,16 @@ def find_cell(database: Database, text: str) -> queries.CellDetail:
     if not matching:
         raise NotFoundError(f"CELL: no recorded cell matches {text[:200]!r}; begin with: bench run")
     if len(matching) > 1:
-        labels = {
-            cell_id: f"{row['dataset']} {row['model']} {row['strategy']} seed {row['seed']}"
-            for cell_id, row in matching.items()
-        }
-        raise several_match(text, labels)
+        raise several_match(text, map(cell_of, matching.values()))
     return queries.cell_detail(database, next(iter(matching)))
 
 
-def several_match(text: str, labels: Mapping[str, str]) -> UserError:
-    """The error for a selection that should match one cell and matches several; `labels` are theirs, by cell id."""
-    lines = [one_line(f"  {short_id(cell_id)} {label}") for cell_id, label in labels.items()][:SHOWN_CANDIDATES]
-    more = [f"  and {len(labels) - SHOWN_CANDIDATES} more"] if len(labels) > SHOWN_CANDIDATES else []
-    return UserError("\n".join([f"CELL: expected one cell, {text[:200]!r} matches {len(labels)}:", *lines, *more]))
+def several_match(text: str, matching: Iterable[Cell]) -> UserError:
+    """The error for a selection that should match one cell and matches several."""
+    lines = [f"  {short_id(cell.cell_id)} {cell_label(cell)}" for cell in matching]
+    more = [f"  and {len(lines) - SHOWN_CANDIDATES} more"] if len(lines) > SHOWN_CANDIDATES else []
+    first = f"CELL: expected one cell, {text[:200]!r} matches {len(lines)}:"
+    return UserError("\n".join([first, *lines[:SHOWN_CANDIDATES], *more]))
 
 
 def trained_cell(detail: queries.CellDetail, machine: str | None, target: str) -> tuple[Trained, dict[str, Any]]:

@@ -12,7 +12,15 @@ from typing import Literal, TypeAlias
 
 from benchmark import __version__, layout, machine, units
 from benchmark.catalog.cache import default_cache_root, tfds_root
+from benchmark.catalog.facts import SOURCES
+from benchmark.catalog.keras_applications import PREFIX, PUBLISHED, keras_home
 from benchmark.errors import UserError
+from benchmark.matrix.problems import Problems
+from benchmark.matrix.reading.plugins import entry_points, read_plugins
+from benchmark.matrix.reading.toml import parse_toml, read_text
+from benchmark.matrix.trust import exposure, trust_file, trusted_digests
+from benchmark.results.store.engine import SQLITE_VERSION
+from benchmark.scheduling.processes.environment import ignored_variables
 
 Verdict: TypeAlias = Literal["good", "note", "missing", "bad"]
 
@@ -70,8 +78,6 @@ def _machine() -> Iterator[Finding]:
 
 
 def _versions() -> Iterator[Finding]:
-    from benchmark.results.store.engine import SQLITE_VERSION
-
     facts = machine.package_versions(PACKAGES)
     yield Finding("versions", "bench", __version__, "note")
     yield Finding("versions", "python", machine.facts().python_version, "note")
@@ -88,9 +94,8 @@ def _package(name: str, version: str | None) -> Finding:
         return Finding("versions", name, "not installed", "bad", f"pip install {name}{why}")
     if name == "keras" and numbers(version) < KERAS_FLOOR:
         floor = ".".join(map(str, KERAS_FLOOR))
-        return Finding(
-            "versions", name, version, "bad", f"known to be unsafe before {floor}: pip install 'keras>={floor}'"
-        )
+        cure = f"known to be unsafe before {floor}: pip install 'keras>={floor}'"
+        return Finding("versions", name, version, "bad", cure)
     return Finding("versions", name, version)
 
 
@@ -111,9 +116,6 @@ def numbers(version: str) -> tuple[int, ...]:
 
 def _shell() -> Iterator[Finding]:
     """What surrounds bench and is kept from workers, so that nobody believes that it has an effect."""
-    from benchmark.catalog.keras_applications import keras_home
-    from benchmark.scheduling.processes.environment import ignored_variables
-
     ignored = ", ".join(ignored_variables(os.environ))
     why = "workers do not see them: settings of a cell stand in the matrix"
     yield Finding("shell", "ignored variables", ignored or "none", "note", why if ignored else "")
@@ -125,8 +127,6 @@ def _shell() -> Iterator[Finding]:
 
 
 def _files(database: str) -> Iterator[Finding]:
-    from benchmark.catalog.keras_applications import keras_home
-
     yield _place("cache (BENCH_CACHE)", default_cache_root())
     yield _place("tfds (TFDS_DATA_DIR)", tfds_root())
     yield _place("keras (KERAS_HOME)", keras_home())
@@ -145,8 +145,6 @@ def _place(name: str, place: Path) -> Finding:
 
 
 def _datasets() -> Iterator[Finding]:
-    from benchmark.catalog.facts import SOURCES
-
     prepared = layout.prepared_folder(default_cache_root())
     for source in SOURCES:
         name = source.removeprefix("tfds:")
@@ -163,23 +161,17 @@ def _datasets() -> Iterator[Finding]:
 
 def _weights() -> Iterator[Finding]:
     """Published weights that are there, and of the most used ones also that they are not."""
-    from benchmark.catalog.keras_applications import PREFIX, PUBLISHED
-
     for name, published in PUBLISHED.items():
         if published.path.exists():
             yield Finding("weights", name, f"{published.path}, {units.size(published.path.stat().st_size)}")
         elif not name.startswith(PREFIX):
-            cure = (
-                f"`bench prepare`, or the first `bench run` that needs them, downloads them to {published.path.parent}"
-            )
+            folder = published.path.parent
+            cure = f"`bench prepare`, or the first `bench run` that needs them, downloads them to {folder}"
             yield Finding("weights", f"{name} (imagenet)", "not downloaded yet", "missing", cure)
 
 
 def _plugins() -> Iterator[Finding]:
     """Consent to plug-ins: the trust file, models of installed packages, and the files of the matrix in this folder."""
-    from benchmark.matrix.reading.plugins import entry_points
-    from benchmark.matrix.trust import trust_file, trusted_digests
-
     try:
         digests = trusted_digests()
         contents = units.plural(len(digests), "trusted plug-in") if trust_file().exists() else "not made yet"
@@ -194,11 +186,6 @@ def _plugins() -> Iterator[Finding]:
 
 
 def _plugin_files(matrix: str, digests: frozenset[str]) -> Iterator[Finding]:
-    from benchmark.matrix.problems import Problems
-    from benchmark.matrix.reading.plugins import read_plugins
-    from benchmark.matrix.reading.toml import parse_toml, read_text
-    from benchmark.matrix.trust import exposure, trust_file
-
     try:
         document = parse_toml(read_text(matrix), matrix)
     except UserError:

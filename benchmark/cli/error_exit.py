@@ -49,8 +49,7 @@ def exit_code_for(error: BaseException, *, debug: bool) -> int:
             f"{error.filename or 'output'}: {error.strerror}\n  free some space or write elsewhere, then try again"
         )
         return 4
-    named = exhaustion(error)
-    if named is not None:
+    if (named := exhaustion(error)) is not None:
         _complain(str(named))
         return named.exit_code
     traceback_is = "above" if debug else f"that this command prints:\n  {streams.command_line('--debug')}"

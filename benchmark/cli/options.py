@@ -14,7 +14,7 @@ import click
 
 from benchmark import layout
 from benchmark.cli import verbosity
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, UserError
 
 if TYPE_CHECKING:
     from benchmark.matrix.plan import MachineKind, Plan
@@ -91,7 +91,6 @@ def machine_kind(threads: Mapping[str, int] | None = None) -> MachineKind:
     from benchmark import machine
     from benchmark.catalog.backends import installed_backends
     from benchmark.catalog.cache import default_cache_root
-    from benchmark.errors import UserError
     from benchmark.forecast.thread_choice import stored_choices
     from benchmark.matrix.plan import MachineKind
 

@@ -202,7 +202,7 @@ def _end_of(run: RunContext, statuses: Collection[str]) -> tuple[str, int]:
 
 def _facts(plan: Plan, options: RunOptions, forecast_seconds: float | None, database: Path | None) -> dict[str, Any]:
     here = machine.facts()
-    git = machine.git_state(Path.cwd(), apart_from=database)
+    commit, dirty = machine.git_state(Path.cwd(), apart_from=database)
     versions = machine.package_versions(["tensorflow", "keras", "numpy"])
     return {
         "machine": options.machine,
@@ -213,8 +213,8 @@ def _facts(plan: Plan, options: RunOptions, forecast_seconds: float | None, data
         "command": options.command,
         "jobs": options.jobs_at_once,
         "package_version": benchmark.__version__,
-        "git_commit": git.commit,
-        "git_dirty": git.dirty,
+        "git_commit": commit,
+        "git_dirty": dirty,
         **{name: getattr(here, name) for name in _OF_MACHINE},
         "backend_version": versions.get("tensorflow"),
         "keras_version": versions.get("keras"),

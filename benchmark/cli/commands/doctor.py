@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from benchmark.cli import doctor_checks, output, streams
+from benchmark.cli import output, streams
 from benchmark.cli.options import database_option, format_option, verb
 from benchmark.text import one_line
 
@@ -20,26 +20,24 @@ def command(database: str, output_format: str) -> int:
     Ends with 2 when something is wrong that must be cured before `bench run`. What is missing but can be fetched is
     no fault.
     """
-    findings = doctor_checks.examine(database)
-    if output_format == "table":
-        _print(findings)
-    else:
-        output.write_rows([asdict(finding) for finding in findings], [], output_format)
-    return 2 if any(finding.verdict == "bad" for finding in findings) else 0
-
-
-def _print(findings: list[doctor_checks.Finding]) -> None:
     from rich.text import Text
 
-    console = streams.out()
-    area = ""
-    for finding in findings:
-        if finding.area != area:
-            area = finding.area
-            console.print(Text(area, style="bold"))
-        mark, style = MARKS[finding.verdict]
-        line = Text(f"  {mark} ", style=style)
-        line.append(f"{finding.name:<24} {one_line(finding.value)}", style="default")
-        if finding.cure:
-            line.append(f"\n      {one_line(finding.cure)}", style=style)
-        console.print(line, soft_wrap=True)
+    from benchmark.cli.doctor_checks import examine
+
+    findings = examine(database)
+    if output_format != "table":
+        output.write_rows([asdict(finding) for finding in findings], [], output_format)
+    else:
+        console = streams.out()
+        area = ""
+        for finding in findings:
+            if finding.area != area:
+                area = finding.area
+                console.print(Text(area, style="bold"))
+            mark, style = MARKS[finding.verdict]
+            line = Text(f"  {mark} ", style=style)
+            line.append(f"{finding.name:<24} {one_line(finding.value)}", style="default")
+            if finding.cure:
+                line.append(f"\n      {one_line(finding.cure)}", style=style)
+            console.print(line, soft_wrap=True)
+    return 2 if any(finding.verdict == "bad" for finding in findings) else 0

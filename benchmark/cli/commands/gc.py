@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import shutil
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
 
 import click
 
@@ -14,9 +13,6 @@ from benchmark.cli import output, verbosity
 from benchmark.cli.options import database_option, format_option, verb
 from benchmark.cli.output import Column
 from benchmark.errors import StorageError
-
-if TYPE_CHECKING:
-    from benchmark.results.care.garbage import Garbage
 
 COLUMNS = (Column("kind"), Column("path"), Column("size_bytes", "size", show=units.size, right=True))
 
@@ -53,7 +49,8 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
         if caches:
             garbage = [*garbage, *cache_garbage(default_cache_root())]
         if delete:
-            _delete(garbage)
+            for item in garbage:
+                _delete(item.path, is_orphan=item.kind == "orphan")
     rows = [{"kind": item.kind, "path": str(item.path), "size_bytes": item.size_bytes} for item in garbage]
     if rows or output_format != "table":
         output.write_rows(rows, COLUMNS, output_format)
@@ -66,19 +63,17 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
         verbosity.inform(f"{total}; nothing was deleted. `bench gc --delete{' --caches' if caches else ''}` does it")
 
 
-def _delete(garbage: Sequence[Garbage]) -> None:
-    for item in garbage:
-        faults.point("delete")
-        try:
-            if item.path.is_dir() and not item.path.is_symlink():
-                shutil.rmtree(item.path)
-            else:
-                item.path.unlink(missing_ok=True)
-        except OSError as error:
-            raise StorageError(
-                f"{error.filename or item.path}: cannot be deleted: {error.strerror}. Change its permissions, and run again"
-            ) from error
-        if item.kind == "orphan":
-            # the folder of a cell of which nothing is left
-            with contextlib.suppress(OSError):
-                item.path.parent.rmdir()
+def _delete(path: Path, *, is_orphan: bool) -> None:
+    faults.point("delete")
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        cure = "Change its permissions, and run again"
+        raise StorageError(f"{error.filename or path}: cannot be deleted: {error.strerror}. {cure}") from error
+    if is_orphan:
+        # the folder of a cell of which nothing is left
+        with contextlib.suppress(OSError):
+            path.parent.rmdir()

@@ -13,12 +13,13 @@ from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import database_option, format_option, machine_option, verb, worker_options
 from benchmark.errors import CellsFailedError, NotFoundError, UserError
+from benchmark.matrix.cell import Cell
+from benchmark.matrix.identity import cell_id_of
+from benchmark.matrix.plan import Plan
+from benchmark.reporting.reproduction import Reproduction, compare_executions
 from benchmark.status import FINAL
 
 if TYPE_CHECKING:
-    from benchmark.matrix.cell import Cell
-    from benchmark.matrix.plan import Plan
-    from benchmark.reporting.reproduction import Reproduction
     from benchmark.results.read.queries import CellDetail
     from benchmark.results.store.database import Database
 
@@ -58,7 +59,6 @@ def command(
     from benchmark.cli.start_run import run_options, run_plan
     from benchmark.machine import default_machine_name
     from benchmark.matrix.trust import require_consent
-    from benchmark.reporting.reproduction import compare_executions
     from benchmark.results.schema.reproductions import run_name
 
     here = machine or default_machine_name()
@@ -87,7 +87,6 @@ def command(
 def _load(database: str, text: str, here: str) -> tuple[Plan, dict[str, Any], tuple[float, ...]]:
     """The cell and its ancestors as a matrix, the execution to compare with, and the test accuracies of all seeds."""
     from benchmark.cli.cell_lookup import find_cell
-    from benchmark.matrix.plan import Plan
     from benchmark.reporting.rows.latest import cell_of
     from benchmark.results.read import queries
     from benchmark.results.read.runs import all_runs
@@ -124,8 +123,6 @@ def _load(database: str, text: str, here: str) -> tuple[Plan, dict[str, Any], tu
 
 def _check_identity(cell: Cell, version: str | None) -> None:
     """Refuse a cell that would be another one today: training code that gives other numbers has other ids."""
-    from benchmark.matrix.identity import cell_id_of
-
     if cell_id_of(cell) != cell.cell_id:
         made = f"bench {version}" if version else "the bench that made it"
         raise UserError(
@@ -177,9 +174,8 @@ def _print(
     changes = [asdict(change) for change in result.changes]
     if output_format == "json":
         verdict = {key: value for key, value in asdict(result).items() if key != "changes"}
-        output.write_json(
-            {"cell_id": cell_id, **verdict, "changes": changes, "before": _shown(before), "now": _shown(now)}
-        )
+        shown = {name: {key: record.get(key) for key in SHOWN} for name, record in (("before", before), ("now", now))}
+        output.write_json({"cell_id": cell_id, **verdict, "changes": changes, **shown})
     elif output_format == "csv":
         changed = " ".join(change.name for change in result.changes)
         row = {"cell_id": cell_id, **asdict(result), "changed": changed}
@@ -191,10 +187,6 @@ def _print(
             output.write_table(changes, CHANGE_COLUMNS, "what was different")
         else:
             output.write_line("nothing that is recorded was different: code, versions, hardware, data, settings")
-
-
-def _shown(record: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: record.get(key) for key in SHOWN}
 
 
 def _result_of(record: Mapping[str, Any]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -12,9 +12,8 @@ from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.texts.show_text import EPOCH_COLUMNS, print_cell
-
-if TYPE_CHECKING:
-    from benchmark.reporting.rows.predictions import Predictions
+from benchmark.errors import NotFoundError
+from benchmark.reporting.rows.predictions import Predictions
 
 MOST_CONFUSED = 1000
 """With more classes JSON has no confusion matrix: it would have nothing but zeros, for hundreds of megabytes."""
@@ -110,8 +109,6 @@ def _of(rows: Sequence[dict[str, Any]], execution: Mapping[str, Any] | None) -> 
 
 
 def _choose(executions: Sequence[dict[str, Any]], machine: str | None, cell_id: str) -> dict[str, Any] | None:
-    from benchmark.errors import NotFoundError
-
     candidates = [row for row in executions if machine is None or row["machine"] == machine]
     if machine is not None and not candidates:
         known = ", ".join(sorted({row["machine"] for row in executions})) or "none"

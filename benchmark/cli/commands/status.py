@@ -135,9 +135,9 @@ def _headline(run: Mapping[str, Any], *, alive: bool) -> str:
     if state == Status.RUNNING and not alive:
         state = "died without a word; `bench run` goes on from where it was"
     elif run["finished_utc"] is not None:
-        state = f"{state} in {units.seconds(_between(run['started_utc'], run['finished_utc']))}"
+        state = f"{state} in {_time_between(run['started_utc'], run['finished_utc'])}"
     elif state == Status.RUNNING:
-        state = f"running for {units.seconds(_since(run['started_utc']))}"
+        state = f"running for {_time_between(run['started_utc'])}"
     return f"run {run['run_id']}{name} on {run['machine']}: {state}"
 
 
@@ -149,14 +149,11 @@ def _counts(progress: RunProgress) -> str:
 
 
 def _running(row: Mapping[str, Any]) -> dict[str, Any]:
-    since = units.seconds(_since(row["started_utc"]))
-    return {**row, "epoch": f"{row['epochs'] or 0}/{row['epochs_planned']}", "since": since}
+    epoch = f"{row['epochs'] or 0}/{row['epochs_planned']}"
+    return {**row, "epoch": epoch, "since": _time_between(row["started_utc"])}
 
 
-def _since(started_utc: str) -> float:
-    return _between(started_utc, datetime.now(UTC).isoformat())
-
-
-def _between(start: str, end: str) -> float:
-    first, last = (datetime.fromisoformat(text) for text in (start, end))
-    return max((last - first).total_seconds(), 0.0)
+def _time_between(start: str, end: str | None = None) -> str:
+    """The time from one moment to another, or to now, in words."""
+    last = datetime.now(UTC) if end is None else datetime.fromisoformat(end)
+    return units.seconds(max((last - datetime.fromisoformat(start)).total_seconds(), 0.0))

@@ -43,7 +43,9 @@ def show_plan(
     expected = expect(to_do, known, options.jobs_at_once, budget, gpu_share=options.gpu_share)
     remarkable = data_notes(dict.fromkeys(cell.data for cell in plan.cells), options.directories)
     notes = [*plan.notes, *remarkable, *obstacles, *_too_long(expected, options.timeout_seconds)]
-    rows = _rows(plan.cells, known.statuses, decisions, expected)
+    statuses = known.statuses
+    rows = _rows(plan.cells, statuses, decisions, expected)
+    counts = Counter(statuses.get(cell.cell_id, Status.PENDING) for cell in plan.cells)
     if output_format == "csv":
         output.write_csv_rows(rows)
     elif output_format == "json":
@@ -51,7 +53,7 @@ def show_plan(
             {
                 "matrix": plan.path,
                 "name": plan.name,
-                "counts": dict(_statuses(plan, known)),
+                "counts": dict(counts),
                 "cells": rows,
                 "left_out": [{key: getattr(left, key) for key in (*NAMES, "reason")} for left in plan.left_out],
                 "notes": notes,
@@ -59,7 +61,8 @@ def show_plan(
             }
         )
     else:
-        _print(plan, rows, known, decisions, notes, expected)
+        lines = [*(f"note: {note}" for note in notes), *_reasons(plan, known, decisions)]
+        _print(plan, rows, counts, decisions, lines, expected)
 
 
 def _too_long(expected: Expectation, timeout_seconds: float | None) -> Iterator[str]:
@@ -94,18 +97,12 @@ def _rows(
         }
 
 
-def _statuses(plan: Plan, known: History) -> Counter[str]:
-    """How many cells have each recorded status."""
-    statuses = known.statuses
-    return Counter(statuses.get(cell.cell_id, Status.PENDING) for cell in plan.cells)
-
-
 def _print(
     plan: Plan,
     rows: Iterator[dict[str, Any]],
-    known: History,
+    counts: Mapping[str, int],
     decisions: Mapping[str, Decision],
-    notes: list[str],
+    lines: list[str],
     expected: Expectation,
 ) -> None:
     if len(plan.cells) > SHOWN_CELLS:
@@ -114,13 +111,11 @@ def _print(
         output.write_table(list(rows), _columns(plan, expected))
     for reason, count in Counter(left.reason for left in plan.left_out).items():
         output.write_line(f"left out: {units.plural(count, 'cell')}: {reason}")
-    for note in notes:
-        output.write_line(f"note: {note}")
-    for text in _reasons(plan, known, decisions):
+    for text in lines:
         output.write_line(text)
-    counts = ", ".join(f"{count:,} {status}" for status, count in _statuses(plan, known).items())
+    listed = ", ".join(f"{count:,} {status}" for status, count in counts.items())
     left_out = f"; {len(plan.left_out):,} left out" if plan.left_out else ""
-    output.write_line(f"{units.plural(len(plan.cells), 'cell')}: {counts or 'none'}{left_out}", style="bold")
+    output.write_line(f"{units.plural(len(plan.cells), 'cell')}: {listed or 'none'}{left_out}", style="bold")
     if len(plan.cells) > expected.cells:
         outlooks = Counter(decision.outlook for decision in decisions.values())
         listed = ", ".join(f"{outlooks[outlook]:,} {outlook}" for outlook in Outlook if outlooks[outlook])
