@@ -114,8 +114,8 @@ def finished_place(folder: Path, matrix: str) -> Workplace:
     """A folder in which a matrix has been run."""
     place = Workplace(folder)
     place.write(matrix)
-    done = place.run("run")
-    assert done.returncode == 0, done.stderr
+    done = place.call("run")
+    assert done.exit_code == 0, done.stderr
     return place
 
 

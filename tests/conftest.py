@@ -41,10 +41,15 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Marks tests whose module starts real processes, so that `make test-fast` can leave them out."""
+    """Marks tests whose module starts real processes, so that `make test-fast` can leave them out.
+
+    The modules that take longest come first, so that all workers of pytest-xdist end at about the same time.
+    """
     starts: dict[Path, bool] = {}
     for item in items:
         if item.path not in starts:
             starts[item.path] = STARTS_PROCESSES.search(item.path.read_text()) is not None
         if starts[item.path]:
             item.add_marker("process")
+    trains = {item.path for item in items if item.get_closest_marker("tf")}
+    items.sort(key=lambda item: (item.path not in trains, not starts[item.path]))

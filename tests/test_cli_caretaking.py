@@ -47,7 +47,7 @@ def test_a_damaged_file_is_refused_with_the_command_that_saves_it_and_goes_on_af
     assert {row["table"] for row in json.loads(done.stdout)} >= {"run", "cell", "execution", "epoch"}
     file.rename(place.directory / "damaged.sqlite")
     (place.directory / "rescued.sqlite").rename(file)
-    assert place.run("run").returncode == 0
+    assert place.call("run").exit_code == 0
     assert place.call("db", "check").exit_code == 0
     assert place.call("report").exit_code == 0
 

@@ -184,7 +184,7 @@ test_examples = 60
 def test_a_trained_cell_is_explained_and_drawn(tmp_path):
     place = Workplace(tmp_path)
     place.write(REAL)
-    assert place.run("run").returncode == 0
+    assert place.call("run").exit_code == 0
     explained = place.run("explain", "seed=0", "--format", "json")
     assert explained.returncode == 0, explained.stderr
     document = json.loads(explained.stdout)

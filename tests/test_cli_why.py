@@ -128,7 +128,7 @@ def test_a_damaged_artifact_is_named(place):
     answer = place.document("why", weights.parent.parent.name)
     assert answer["decision"] == "runs"
     assert "weights.npz has another size than recorded" in answer["reason"]
-    assert place.run("run").returncode == 0
+    assert place.call("run").exit_code == 0
     again = place.document("why", weights.parent.parent.name)
     assert "missing or damaged" in again["executions"][1]["began"]
 
@@ -286,13 +286,13 @@ def test_a_reproduction_takes_no_results_place(place):
     """Neither in reports, comparisons and `status`, nor for reuse, whether it completes, is disturbed or fails."""
     asked = (["report", "--format", "json"], ["plan", "--format", "json"], ["compare", "seed=0", "seed=1"], ["status"])
     before = [place.call(*arguments).stdout for arguments in asked[:3]]
-    assert place.run("reproduce", FIRST).returncode == 0
+    assert place.call("reproduce", FIRST).exit_code == 0
     assert "reproduce" in place.call("status").stdout
     failed = place.run("reproduce", FIRST, BENCH_FAULT="epoch.sent:2:raise:ValueError")
     assert failed.returncode == 3
     assert [place.call(*arguments).stdout for arguments in asked[:3]] == before
-    assert place.run("run", "--retry-failed").returncode == 0
+    assert place.call("run", "--retry-failed").exit_code == 0
     assert execute(place, "SELECT count(*) FROM execution") == [(6,)], "nothing was trained again"
     assert place.call("gc", "--delete").exit_code == 0
-    again = json.loads(place.run("reproduce", FIRST, "--format", "json").stdout)
+    again = json.loads(place.call("reproduce", FIRST, "--format", "json").stdout)
     assert again["verdict"] == "identical", "it is compared with the result, not with the reproduction that failed"

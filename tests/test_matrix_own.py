@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_training_own_data import classes
+from own_data import classes
 
 from benchmark.catalog.npz_headers import array_facts
 from benchmark.errors import MatrixError, UserError

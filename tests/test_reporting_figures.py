@@ -174,9 +174,11 @@ def test_hostile_names_of_classes_models_and_strategies_are_text(draw):
     check_files(figure)
 
 
-@pytest.mark.parametrize("name", HOSTILE, ids=ascii)
-def test_hostile_names_in_titles_stages_and_notes_are_text(name):
-    figure = draw_curves(name, [curve(stages=(2, 2))], [name, name], [name])
+@pytest.mark.parametrize(
+    ("title", "stage", "note"), list(zip(HOSTILE[::3], HOSTILE[1::3], HOSTILE[2::3], strict=True)), ids=ascii
+)
+def test_hostile_names_in_titles_stages_and_notes_are_text(title, stage, note):
+    figure = draw_curves(title, [curve(stages=(2, 2))], [stage, note], [note])
     check_texts(figure)
     check_files(figure)
 

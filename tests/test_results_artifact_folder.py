@@ -22,7 +22,13 @@ backend = "fake"
 epochs = 2
 """
 
-ALIKE = [("run.2026-01", "run.2026-02"), ("x.db", "x.sqlite"), ("x.1", "x"), ("x", "x.sqlite"), ("a b.db", "a b.db3")]
+ALIKE = [
+    ("run.2026-01", "run.2026-02"),
+    ("x.db", "x.sqlite"),
+    pytest.param("x.1", "x", marks=pytest.mark.exhaustive),
+    pytest.param("x", "x.sqlite", marks=pytest.mark.exhaustive),
+    pytest.param("a b.db", "a b.db3", marks=pytest.mark.exhaustive),
+]
 
 
 @pytest.fixture

@@ -1,25 +1,22 @@
-"""Users' folders and archives made into prepared datasets, and what is said when they are not as they should be."""
+"""Users' folders made into prepared datasets, and what is said when they are not as they should be."""
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
 import hashlib
-import io
-import json
 import os
-import shutil
 import signal
 import struct
 import sys
 import time
-import zipfile
 from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
+from own_data import classes, draw, prepared, refusal
 from PIL import Image
 
 from benchmark.catalog import cache
@@ -29,40 +26,12 @@ from benchmark.errors import UserError
 from benchmark.files import is_own_folder, make_own_folder
 from benchmark.matrix.cell import Data
 from benchmark.reporting.figures.drawing.figure_files import make_folder
-from benchmark.scheduling.programs.preparation import _argument
 from benchmark.scheduling.run_options import RunOptions
 from benchmark.training.data import decoding
 from benchmark.training.data.dataset import open_dataset
 from benchmark.training.data.images import decode_image
 from benchmark.training.process.failures import DataError
-from benchmark.training.programs.prepare import main, prepare
-
-
-def draw(path: Path, value: int = 100, size: tuple[int, int] = (12, 10), mode: str = "RGB", **options) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.new(mode, size, value if len(mode) == 1 else (value,) * len(mode)).save(path, **options)
-
-
-def classes(root: Path, counts: dict[str, int]) -> Path:
-    """Class folders with so many pictures, each of its own brightness."""
-    for label, (name, count) in enumerate(counts.items()):
-        for number in range(count):
-            draw(root / name / f"{number:02}.png", 10 * label + number)
-    return root
-
-
-def prepared(root: Path, cache: Path, source: str = "folder:own", **changes):
-    wish = {"image_size": 8, "color": "grey", **changes}
-    directory = prepare(source, wish.pop("image_size"), wish.pop("color"), cache, location=str(root), **wish)
-    arrays = {path.stem: np.load(path) for path in directory.glob("*.npy")}
-    return arrays, json.loads((directory / "meta.json").read_text())
-
-
-def refusal(root: Path, cache: Path, source: str = "folder:own", **changes) -> str:
-    with pytest.raises(DataError) as caught:
-        prepared(root, cache, source, **changes)
-    return str(caught.value)
-
+from benchmark.training.programs.prepare import prepare
 
 # ---- folders
 
@@ -315,16 +284,6 @@ def test_a_new_empty_class_folder_is_refused_by_name_with_the_rest_in_the_cache(
     assert "expected JPEG or PNG images in every class folder, found none in plum" in refusal(root, tmp_path)
 
 
-@pytest.mark.parametrize("part", ["train", "test"])
-def test_classes_without_images_are_said_whatever_the_source(tmp_path, part):
-    sides = {"x_train": X, "y_train": Y, "x_test": X, "y_test": Y}
-    keep = Y != 1
-    sides |= {f"x_{part}": X[keep], f"y_{part}": Y[keep]}
-    _, meta = prepared(packed(tmp_path, **sides), tmp_path, "npz:own.npz")
-    assert [note for note in meta["notes"] if " image of 1, so that nothing can be " in note] == meta["notes"]
-    assert len(meta["notes"]) == 1
-
-
 # ---- many files
 
 
@@ -486,6 +445,29 @@ def test_figures_are_refused_among_images(tmp_path, place):
     assert is_own_folder(root / "figures")
 
 
+def test_the_plan_says_which_classes_have_no_test_images_before_and_after_they_are_prepared(tmp_path):
+    root = tmp_path / "own"
+    classes(root / "train", {"a": 3, "b": 3, "plum": 3})
+    classes(root / "test", {"a": 1})
+    (root / "test" / "b").mkdir()
+    data = Data("folder:own", None, 3, 8, "grey", None, None, 0.1, location=str(root))
+    expected = ["folder:own: no test image of b, plum, so that nothing can be measured there"]
+    assert data_notes([data, data], PreparedDirectories(tmp_path)) == expected
+    _, meta = prepared(root, tmp_path)
+    assert meta["notes"] == expected == data_notes([data], PreparedDirectories(tmp_path))
+    assert data_notes([replace(data, location=str(tmp_path / "absent"))], PreparedDirectories(tmp_path)) == []
+    assert data_notes([replace(data, source="digits", location=None)], PreparedDirectories(tmp_path)) == []
+
+
+def test_a_class_of_one_training_image_is_said_and_is_data_of_its_own(tmp_path):
+    arrays, meta = prepared(classes(tmp_path / "own", {"a": 4, "b": 2}), tmp_path)
+    assert meta["notes"] == ["folder:own: one training image of b, which is never taken for validation"]
+    plain = hashlib.sha256()
+    for name in ("train_images", "train_labels", "test_images", "test_labels"):
+        plain.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode() + arrays[name].tobytes())
+    assert meta["fingerprint"] != plain.hexdigest()
+
+
 # ---- pictures
 
 
@@ -528,351 +510,3 @@ def test_a_picture_that_would_fill_the_memory_is_refused(tmp_path, monkeypatch):
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10_000)
     with pytest.raises(DataError, match=r"big.png cannot be read"):
         decode_image(tmp_path / "big.png", 8, 3)
-
-
-# ---- archives
-
-X = np.arange(12 * 9 * 9, dtype=np.int64).reshape(12, 9, 9) % 256
-Y = np.arange(12) % 3
-
-
-def packed(folder: Path, **arrays) -> Path:
-    np.savez(folder / "own.npz", **arrays)
-    return folder / "own.npz"
-
-
-def test_an_archive_with_a_test_set_is_taken_as_it_is(tmp_path):
-    path = packed(tmp_path, x_train=X.astype(np.uint8), y_train=Y, x_test=X[:3], y_test=Y[:3, None])
-    arrays, meta = prepared(path, tmp_path, "npz:own.npz", image_size=9)
-    assert (arrays["train_images"][..., 0] == X).all()
-    assert (arrays["test_images"][..., 0] == X[:3]).all()
-    assert arrays["test_labels"].tolist() == [0, 1, 2]
-    assert arrays["test_labels"].dtype == np.int32
-    assert meta["class_names"] == ["0", "1", "2"]
-    assert meta["notes"] == []
-
-
-def test_floats_are_taken_for_shares_of_full_brightness_when_none_is_above_one(tmp_path):
-    whole, _ = prepared(packed(tmp_path, x=X, y=Y), tmp_path, "npz:own.npz", image_size=9)
-    shares, _ = prepared(packed(tmp_path, x=(X / 255).astype(np.float32), y=Y), tmp_path, "npz:own.npz", image_size=9)
-    floats, _ = prepared(packed(tmp_path, x=X.astype(np.float64), y=Y), tmp_path, "npz:own.npz", image_size=9)
-    assert whole["train_images"].tobytes() == shares["train_images"].tobytes() == floats["train_images"].tobytes()
-
-
-def test_images_of_an_archive_are_resized_and_coloured(tmp_path):
-    colour = np.zeros((12, 6, 4, 3), np.uint8)
-    colour[..., 1] = 100
-    arrays, meta = prepared(
-        packed(tmp_path, x=colour, y=Y), tmp_path, "npz:own.npz", image_size=16, class_names=["a", "b", "c", "d"]
-    )
-    assert arrays["train_images"].shape[1:] == (16, 16, 1)
-    assert set(np.unique(arrays["train_images"])) == {59}  # 0.587 of green
-    assert meta["class_names"] == ["a", "b", "c", "d"]
-    assert meta["notes"] == [
-        "npz:own.npz: no training image of d, so that nothing can be learned there",
-        "npz:own.npz: no test image of d, so that nothing can be measured there",
-    ]
-
-
-FLOATS = X / 255
-
-
-@pytest.mark.parametrize("dtype", ["float16", "float32", "float64", ">f4", "longdouble"])
-@pytest.mark.parametrize(("low", "high"), [(0, 1.0001), (0, 1.1), (-0.05, 1), (-0.1, 1.02)])
-def test_floats_that_overshoot_a_little_are_still_shares_of_full_brightness(tmp_path, dtype, low, high):
-    floats = FLOATS.astype(dtype)
-    exact, _ = prepared(packed(tmp_path, x=floats, y=Y), tmp_path, "npz:own.npz", image_size=9)
-    places = (floats == 0).argmax(), (floats == 1).argmax()
-    floats.flat[list(places)] = np.array([low, high]) * 0.999
-    arrays, meta = prepared(packed(tmp_path, x=floats, y=Y), tmp_path, "npz:own.npz", image_size=9)
-    assert arrays["train_images"].tobytes() == exact["train_images"].tobytes()
-    assert meta["notes"] == []
-
-
-@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint16", "int64", ">i4"])
-def test_integers_are_never_scaled_but_nearly_black_ones_are_said(tmp_path, dtype):
-    binary = (X > 100).astype(dtype)
-    arrays, meta = prepared(packed(tmp_path, x=binary, y=Y), tmp_path, "npz:own.npz", image_size=9)
-    assert set(np.unique(arrays["train_images"])) == {0, 1}
-    assert meta["notes"] == [
-        "npz:own.npz: x is nearly black, for its brightest value is 1 of 255; if that is meant to be white, save x * (255 / 1)"
-    ]
-
-
-@pytest.mark.parametrize(
-    ("train", "test"),
-    [
-        (FLOATS, X.astype(np.uint8)),
-        (X.astype(np.uint8), FLOATS),
-        (FLOATS, X.astype(np.float32)),
-        (X.astype(np.float32), FLOATS),
-        ((FLOATS > 0.5).astype(np.float32), (X > 100).astype(np.uint8)),
-    ],
-)
-def test_training_and_test_images_of_two_ranges_are_refused(tmp_path, train, test):
-    told = refusal(packed(tmp_path, x_train=train, y_train=Y, x_test=test, y_test=Y), tmp_path, "npz:own.npz")
-    assert "expected training and test images of one range, found x_train with values 0.." in told
-
-
-def test_black_images_are_of_any_range(tmp_path):
-    for images in (FLOATS, X):
-        path = packed(tmp_path, x_train=images, y_train=Y, x_test=np.zeros((3, 9, 9)), y_test=Y[:3])
-        arrays, _ = prepared(path, tmp_path, "npz:own.npz", image_size=9)
-        assert (arrays["train_images"][..., 0] == X).all()
-        assert not arrays["test_images"].any()
-
-
-NAN = np.full((12, 9, 9), np.nan)
-
-
-@pytest.mark.parametrize(
-    ("arrays", "expected"),
-    [
-        ({"x": X}, "expected the arrays x_train, y_train, x_test, y_test, or x and y; found x"),
-        ({"x": X[0], "y": Y}, "x: expected images [n, h, w], [n, h, w, 1] or [n, h, w, 3], found shape (9, 9)"),
-        ({"x": X[..., None].repeat(4, -1), "y": Y}, "found shape (12, 9, 9, 4)"),
-        ({"x": X - 1, "y": Y}, "expected values 0..255 (or floats 0..1), found -1 to 254"),
-        ({"x": X * 3, "y": Y}, "found 0 to 765"),
-        ({"x": NAN, "y": Y}, "x: expected finite values, found 972 that are NaN or infinite"),
-        ({"x": np.where(FLOATS == 1, np.inf, FLOATS), "y": Y}, "that are NaN or infinite; replace or remove them"),
-        ({"x": FLOATS * 1.5, "y": Y}, "expected floats 0..1 or 0..255, found 0 to 1.5, which is neither"),
-        ({"x": FLOATS * 2 - 1, "y": Y}, "found -1 to 1; save the images as they are, not normalised"),
-        ({"x": (X * 257).astype(np.uint16), "y": Y}, "save images of 16 bits as numpy.rint(x / 257).astype('uint8')"),
-        ({"x": X.astype(np.uint8).view(np.int8), "y": Y}, "bytes of images are not signed: save x.view('uint8')"),
-        ({"x": X.astype(str), "y": Y}, "expected integers 0..255 or floats, found <U21"),
-        ({"x": X > 5, "y": Y}, "expected integers 0..255 or floats, found bool"),
-        ({"x": X, "y": Y[:5]}, "expected as many labels as images, found 12 in x and 5"),
-        ({"x": X, "y": np.eye(3)[Y]}, "for one-hot vectors save y.argmax(axis=1)"),
-        ({"x": X, "y": Y - 1}, "expected labels 0, 1, …, found -1 to 1"),
-        ({"x": X, "y": np.array([object()] * 12)}, "cannot be read as an .npz archive of plain arrays"),
-    ],
-)
-def test_arrays_that_are_no_labelled_images_are_refused(tmp_path, arrays, expected):
-    assert expected in refusal(packed(tmp_path, **arrays), tmp_path, "npz:own.npz")
-
-
-@pytest.mark.parametrize(
-    ("labels", "classes", "cure"),
-    [
-        (Y + 1, 3, "its labels are 1, 2, 3: count them from 0, that is, save y - 1"),
-        (
-            np.where(np.arange(12) > 9, 255, Y),
-            3,
-            "its labels are 0, 1, 2, 255: leave out the images with the label 255",
-        ),
-        (Y * 10, 3, "its labels are 0, 10, 20: number them 0, 1, …, that is, save numpy.unique"),
-        (Y, 2, "set num_classes = 3"),
-        (Y, 4, "set num_classes = 3"),
-    ],
-)
-def test_the_cure_for_other_labels_than_the_matrix_says_is_the_right_one(tmp_path, labels, classes, cure):
-    path = packed(tmp_path, x_train=X, y_train=labels, x_test=X, y_test=labels)
-    directory = prepare("npz:own.npz", 9, "grey", tmp_path, location=str(path))
-    data = Data("npz:own.npz", None, classes, 9, "grey", None, None, 0.25, location=str(path))
-    with pytest.raises(DataError) as caught:
-        open_dataset(directory, data, 0, one_hot=False)
-    assert f"expected {classes} classes, as the matrix says" in str(caught.value)
-    assert cure in str(caught.value)
-
-
-def test_archives_that_are_missing_damaged_or_none_are_refused(tmp_path):
-    path = tmp_path / "own.npz"
-    assert f"there is no file {path}" in refusal(path, tmp_path, "npz:own.npz")
-    path.write_bytes(b"PK\x03\x04 and no more")
-    assert "expected an .npz archive, found something else" in refusal(path, tmp_path, "npz:own.npz")
-    with path.open("wb") as file:
-        np.save(file, X)
-    assert "write it with numpy.savez" in refusal(path, tmp_path, "npz:own.npz")
-    packed(tmp_path, x=X, y=Y)
-    content = path.read_bytes()
-    path.write_bytes(content[:200] + b"\xff" * 50 + content[250:])
-    assert "cannot be read as an .npz archive" in refusal(path, tmp_path, "npz:own.npz")
-    assert "found 2" in refusal(packed(tmp_path, x=X, y=Y), tmp_path, "npz:own.npz", class_names=["a", "b"])
-
-
-def test_an_archive_that_claims_more_than_any_memory_holds_is_refused(tmp_path):
-    claim = io.BytesIO()
-    np.lib.format.write_array_header_1_0(claim, {"descr": "|u1", "fortran_order": False, "shape": (10**9, 1000, 1000)})
-    path = packed(tmp_path, y=Y)
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr("x.npy", claim.getvalue())
-    assert "cannot be read as an .npz archive of plain arrays: Unable to allocate" in refusal(
-        path, tmp_path, "npz:own.npz"
-    )
-
-
-def test_the_plan_says_which_classes_have_no_test_images_before_and_after_they_are_prepared(tmp_path):
-    root = tmp_path / "own"
-    classes(root / "train", {"a": 3, "b": 3, "plum": 3})
-    classes(root / "test", {"a": 1})
-    (root / "test" / "b").mkdir()
-    data = Data("folder:own", None, 3, 8, "grey", None, None, 0.1, location=str(root))
-    expected = ["folder:own: no test image of b, plum, so that nothing can be measured there"]
-    assert data_notes([data, data], PreparedDirectories(tmp_path)) == expected
-    _, meta = prepared(root, tmp_path)
-    assert meta["notes"] == expected == data_notes([data], PreparedDirectories(tmp_path))
-    assert data_notes([replace(data, location=str(tmp_path / "absent"))], PreparedDirectories(tmp_path)) == []
-    assert data_notes([replace(data, source="digits", location=None)], PreparedDirectories(tmp_path)) == []
-
-
-def test_a_class_of_one_training_image_is_said_and_is_data_of_its_own(tmp_path):
-    arrays, meta = prepared(classes(tmp_path / "own", {"a": 4, "b": 2}), tmp_path)
-    assert meta["notes"] == ["folder:own: one training image of b, which is never taken for validation"]
-    plain = hashlib.sha256()
-    for name in ("train_images", "train_labels", "test_images", "test_labels"):
-        plain.update(f"{name} {arrays[name].dtype.str} {arrays[name].shape}".encode() + arrays[name].tobytes())
-    assert meta["fingerprint"] != plain.hexdigest()
-
-
-def test_a_request_that_is_too_long_for_an_argument_comes_in_a_file(tmp_path, capsys):
-    names = [f"{number:05}" + "\u985e" * 75 for number in range(2500)]
-    path = packed(tmp_path, x=X, y=Y)
-    wish = {
-        "source": "npz:own.npz",
-        "image_size": 9,
-        "color": "grey",
-        "cache_root": str(tmp_path),
-        "location": str(path),
-    }
-    argument = _argument({**wish, "class_names": names}, tmp_path / "wish.json")
-    assert argument == str(tmp_path / "wish.json")
-    assert _argument(wish, tmp_path / "other.json") == json.dumps(wish)
-    assert main([argument]) == 0
-    directory = Path(json.loads(capsys.readouterr().out)["directory"])
-    assert json.loads((directory / "meta.json").read_text())["class_names"] == names
-
-
-# ---- TFDS
-
-
-def build(
-    data_dir: Path, counts: dict[str, int], channels: int = 3, unlabelled: tuple[str, ...] = (), **changes
-) -> Path:
-    """A TFDS dataset of one's own, `own_shapes`: so many images in each split; returns its folder."""
-    import tensorflow_datasets as tfds
-
-    def info(self):
-        image = tfds.features.Image(shape=(8, 8, channels), encoding_format="png")
-        features = tfds.features.FeaturesDict({"image": image, "label": tfds.features.ClassLabel(names=["x", "y"])})
-        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("image", "label"))
-
-    def examples(split):
-        for number in range(counts[split]):
-            image = np.full((8, 8, channels), number, np.uint8)
-            yield f"{split}{number:03}", {"image": image, "label": -1 if split in unlabelled else number % 2}
-
-    members = {
-        "VERSION": tfds.core.Version(changes.get("version", "1.0.0")),
-        "pkg_dir_path": data_dir,
-        "_info": info,
-        "_split_generators": lambda self, manager: {split: examples(split) for split in counts},
-        "_generate_examples": None,
-    }
-    kind = type("OwnShapes", (tfds.core.GeneratorBasedBuilder,), members, skip_registration=True)
-    builder = kind(data_dir=data_dir)
-    builder.download_and_prepare()
-    return Path(builder.data_path)
-
-
-@pytest.mark.tf
-def test_a_tfds_dataset_that_was_built_again_is_prepared_again(tmp_path):
-    def train(place: Path) -> int:
-        directory = prepare("tfds:own_shapes", 8, "rgb", tmp_path, data_directory=str(place), offline=True)
-        return len(np.load(directory / "train_labels.npy"))
-
-    first = build(tmp_path / "one", {"train": 10, "test": 4})
-    assert train(tmp_path / "one") == 10
-    shutil.rmtree(first)
-    build(tmp_path / "one", {"train": 6, "test": 4})
-    assert train(tmp_path / "one") == 6, "the same version and folder, built again"
-    build(tmp_path / "one", {"train": 8, "test": 4}, version="1.0.1")
-    assert train(tmp_path / "one") == 8, "a newer version beside it"
-    build(tmp_path / "two", {"train": 12, "test": 4})
-    assert train(tmp_path / "two") == 12, "another folder"
-    before = set(tmp_path.glob("prepared/*"))
-    assert (train(tmp_path / "one"), train(tmp_path / "two")) == (8, 12)
-    assert set(tmp_path.glob("prepared/*")) == before, "what did not change is not prepared again"
-
-
-@pytest.mark.tf
-@pytest.mark.parametrize(
-    ("counts", "unlabelled", "test", "notes"),
-    [
-        ({"train": 10, "validation": 4, "test": 6}, (), 6, 0),
-        ({"train": 10, "validation": 4, "test": 6}, ("test",), 4, 1),
-        ({"train": 10, "validation": 4}, (), 4, 0),
-        ({"train": 10, "validation": 4, "test": 6}, ("test", "validation"), 2, 2),
-        ({"train": 10, "test": 6}, ("test",), 2, 1),
-    ],
-)
-def test_the_test_set_is_a_split_with_labels(counts, unlabelled, test, notes, tmp_path):
-    build(tmp_path, counts, unlabelled=unlabelled)
-    directory = prepare("tfds:own_shapes", 8, "rgb", tmp_path, data_directory=str(tmp_path), offline=True)
-    assert len(np.load(directory / "test_labels.npy")) == test
-    said = [note for note in json.loads((directory / "meta.json").read_text())["notes"] if "without a label" in note]
-    assert len(said) == notes
-
-
-@pytest.mark.tf
-@pytest.mark.parametrize("channels", [2, 4])
-@pytest.mark.parametrize("color", ["grey", "rgb"])
-def test_images_of_other_channels_are_no_damage_and_the_way_on_is_named(channels, color, tmp_path):
-    build(tmp_path, {"train": 4, "test": 4}, channels=channels)
-    with pytest.raises(DataError) as caught:
-        prepare("tfds:own_shapes", 8, color, tmp_path, data_directory=str(tmp_path), offline=True)
-    message = str(caught.value)
-    assert f"have {channels} channels: expected 1 (grey) or 3 (RGB)" in message
-    assert "folder:PATH" in message
-    assert not {"damaged", "delete"} & set(message.split())
-
-
-@pytest.mark.tf
-def test_training_images_without_labels_are_refused_with_the_way_on(tmp_path):
-    build(tmp_path, {"train": 4, "test": 4}, unlabelled=("train",))
-    with pytest.raises(DataError, match=r"the split train of .* has images without a label: .*Build it without them"):
-        prepare("tfds:own_shapes", 8, "rgb", tmp_path, data_directory=str(tmp_path), offline=True)
-
-
-@pytest.mark.tf
-def test_a_tfds_dataset_without_a_test_set_is_split(tmp_path):
-    from training_archives import put_flowers
-
-    put_flowers(tmp_path / "tfds", 40)
-    directory = prepare(
-        "tfds:tf_flowers", 16, "rgb", tmp_path, data_directory=str(tmp_path / "tfds"), test_fraction=0.25
-    )
-    labels = {part: np.load(directory / f"{part}_labels.npy") for part in ("train", "test")}
-    assert np.bincount(labels["train"]).tolist() == [6] * 5
-    assert np.bincount(labels["test"]).tolist() == [2] * 5
-    assert np.load(directory / "test_images.npy").shape == (10, 16, 16, 3)
-    assert json.loads((directory / "meta.json").read_text())["class_names"][0] == "dandelion"
-    assert not (directory / "all_images.npy").exists()
-
-
-@pytest.mark.tf
-def test_image_and_label_are_found_among_the_features(tmp_path):
-    import tensorflow_datasets as tfds
-
-    from benchmark.training.data.tfds import _keys
-
-    class About:
-        def __init__(self, features, supervised):
-            self.info = self
-            self.features, self.supervised_keys = tfds.features.FeaturesDict(features), supervised
-
-    image, label, text = tfds.features.Image(), tfds.features.ClassLabel(num_classes=3), tfds.features.Text()
-    assert _keys("x", About({"image": image, "label": label}, ("image", "label"))) == ("image", "label")
-    assert _keys("x", About({"photo": image, "kind": label, "text": text}, None)) == ("photo", "kind")
-    assert _keys("x", About({"image": image, "mask": image, "label": label}, ("image", "mask"))) == ("image", "label")
-    with pytest.raises(DataError, match="does not hold images with one label each"):
-        _keys("x", About({"image": image, "text": text}, ("image", "text")))
-
-
-@pytest.mark.tf
-@pytest.mark.parametrize(("name", "near"), [("tf_flower", "tf_flowers"), ("beens/x:1.0.0", "beans"), ("qqqqqq", None)])
-def test_an_unknown_name_gives_the_nearest_and_not_hundreds(tmp_path, name, near):
-    with pytest.raises(DataError) as caught:
-        prepare(f"tfds:{name}", 16, "rgb", tmp_path, offline=True)
-    told = str(caught.value)
-    assert len(told) < 200
-    assert (f"did you mean `tfds:{near}`?" in told) == (near is not None)
