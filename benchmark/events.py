@@ -243,12 +243,12 @@ class Evaluated:
 
 @dataclass(frozen=True, slots=True)
 class Predicted:
-    """The artifact `name` holds the predictions for the test set; sent after its `ArtifactWritten`.
+    """The artifact `name` holds the predictions for the test or validation images; sent after its `ArtifactWritten`.
 
     Many names are sent in several such events (`Predicted.parts`), because a line is bounded and they are not.
 
     Attributes:
-        examples: Number of test images.
+        examples: Number of these images.
         class_names: In the order of the outputs.
     """
 

@@ -12,7 +12,7 @@
         state.npz, state.previous.npz     to go on from, until the cell is finished
         weights.npz                       the kept weights
         history.json                      all epochs
-        predictions.npz                   the answers to the test images, until they are in the database
+        predictions.npz, validation_predictions.npz    the answers to test and validation images, also in the database
         model.keras, model.weights.h5, architecture.json      what `save` asks for
         figures/explanation.npz           Grad-CAM maps
     $BENCH_CACHE/                         whatever can be made again
@@ -49,7 +49,8 @@ LOG, OLD_LOG = "log.txt", "log.old.txt"
 STATE, PREVIOUS_STATE = "state.npz", "state.previous.npz"
 WEIGHTS = "weights.npz"
 HISTORY = "history.json"
-PREDICTIONS = "predictions.npz"
+PREDICTIONS = {"test": "predictions.npz", "validation": "validation_predictions.npz"}
+"""By the images that were predicted."""
 SAVED_NETWORKS = {"model": "model.keras", "h5": "model.weights.h5", "architecture": "architecture.json"}
 """By the word in the setting `save`."""
 EXPLANATION = "figures/explanation.npz"

@@ -109,13 +109,15 @@ def database_tables() -> str:
 
 
 def database_views() -> str:
-    """The columns of the two views, for `docs/database.md`."""
-    from benchmark.results.schema.views import HISTORY, RESULTS
+    """The columns of the views, for `docs/database.md`."""
+    from benchmark.results.schema.views import COMPUTED, VIEWS
 
     lines = []
-    for name, columns in (("results", RESULTS), ("history", HISTORY)):
+    for name, columns in VIEWS.items():
         lines += [f"### `{name}`", "", "| column | type | meaning |", "|---|---|---|"]
-        lines += [f"| `{key}` | {one.type} | {_escaped(one.doc or '')} |" for key, one in columns.items()]
+        for key, one in columns.items():
+            kind = "INTEGER" if str(one.type) == "BOOLEAN" else one.type
+            lines.append(f"| `{key}` | {kind} | {_escaped(COMPUTED.get(key) or one.doc or '')} |")
         lines.append("")
     return "\n".join(lines)
 

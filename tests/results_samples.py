@@ -37,16 +37,21 @@ FACTS = {
 EXITED = Exited(0, 0, 300_000_000, 2.5, 0.25)
 
 
-def predictions(labels=(0, 0, 1, 1), predicted=(0, 1, 1, 1), names=("cat", "dog"), tta=None) -> PredictionRow:
+def predictions(
+    labels=(0, 0, 1, 1), predicted=(0, 1, 1, 1), names=("cat", "dog"), tta=None, images=None, split="test"
+) -> PredictionRow:
     """A row as the scheduler makes it of a worker's file: 80 % for what is predicted."""
     kinds = np.arange(len(names))
     rows = [np.where(kinds == np.array(one)[:, None], 0.8, 0.2 / (len(names) - 1)) for one in (predicted, tta or [])]
     averaged = rows[1].astype(np.float32) if tta else None
-    content = pack_predictions(np.arange(len(labels)), np.array(labels), rows[0].astype(np.float32), averaged)
-    return PredictionRow(len(labels), tuple(names), hashlib.sha256(content).hexdigest(), content)
+    content = pack_predictions(
+        np.array(images or range(len(labels))), np.array(labels), rows[0].astype(np.float32), averaged
+    )
+    return PredictionRow(len(labels), tuple(names), hashlib.sha256(content).hexdigest(), content, split)
 
 
 PREDICTIONS = predictions()
+VALIDATION = predictions((1, 0), (1, 1), images=(7, 3), split="validation")
 
 
 def cell(seed: int = 0, **changes) -> Cell:
@@ -117,7 +122,7 @@ def complete(
     recorder.record(attempt_id, ArtifactWritten("weights", "weights.npz", "0" * 64, 12))
     recorder.record(attempt_id, Evaluated(0.9, 0.3, best or epochs, 0.2))
     recorder.record(attempt_id, Completed(epochs, float(epochs), seconds))
-    done = {"state": "completed", "exited": EXITED, "disturbed": False, "predictions": PREDICTIONS}
+    done = {"state": "completed", "exited": EXITED, "disturbed": False, "predictions": [PREDICTIONS, VALIDATION]}
     assert recorder.finish_attempt(attempt_id, **done)
 
 

@@ -18,8 +18,22 @@ import pytest
 import sqlalchemy as sa
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
-from results_samples import EXITED, FACTS, MACHINE, PREDICTIONS, begin, cell, complete, epoch, run_cell, set_up
+from results_samples import (
+    EXITED,
+    FACTS,
+    MACHINE,
+    PREDICTIONS,
+    STAGE,
+    VALIDATION,
+    begin,
+    cell,
+    complete,
+    epoch,
+    run_cell,
+    set_up,
+)
 
+from benchmark import layout
 from benchmark.errors import BusyError, NotFoundError, SchemaError, UserError
 from benchmark.events import (
     ArtifactWritten,
@@ -39,10 +53,22 @@ from benchmark.matrix.plan import LeftOut
 from benchmark.results.care.check import check_database
 from benchmark.results.read import durations, queries, runs, user_query
 from benchmark.results.read.cell_states import recorded
-from benchmark.results.schema.tables import VERSION_TABLE, execution, metadata, prediction, run
+from benchmark.results.schema.migrate import migrate
+from benchmark.results.schema.tables import (
+    SCHEMA_VERSION,
+    VERSION_TABLE,
+    attempt,
+    execution,
+    look,
+    metadata,
+    prediction,
+    run,
+)
 from benchmark.results.schema.tables import epoch as epoch_table
-from benchmark.results.schema.views import HISTORY, RESULTS
+from benchmark.results.schema.versions import tables_of
+from benchmark.results.schema.views import HISTORY, RESULTS, VIEWS
 from benchmark.results.store import lock
+from benchmark.results.store.artifact_folder import claim, folder_of
 from benchmark.results.store.database import open_database
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.upgrade import upgrade_database
@@ -209,7 +235,7 @@ class TestSchema:
             "UPDATE epoch SET train_loss = 0.0",
             (
                 "INSERT INTO epoch SELECT execution_id, 9, attempt_id, run_id, 1, 9, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, "
-                "traced, improved, NULL FROM epoch WHERE epoch = 1"
+                "traced, improved, NULL, NULL, NULL FROM epoch WHERE epoch = 1"
             ),
         ],
     )
@@ -242,7 +268,7 @@ class TestSchema:
     def test_upgrading_the_newest_schema_does_nothing(self, target):
         open_database(target, mode="write").close()
         done = upgrade_database(target)
-        assert (done.old, done.new, done.backup) == (1, 1, None)
+        assert (done.old, done.new, done.backup) == (2, 2, None)
 
 
 class TestRecording:
@@ -820,18 +846,119 @@ class TestLock:
             pass
 
 
+def asked(database, sql):
+    """The answer to a user's question."""
+    return user_query.read_only_query(database, sql)[1]
+
+
+class TestViews:
+    def test_every_view_can_be_read_and_has_its_columns(self, database):
+        for view, columns in VIEWS.items():
+            assert user_query.read_only_query(database, f"SELECT * FROM {view}")[0] == list(columns)
+
+    def test_each_image_that_was_predicted_is_a_row(self, database):
+        recorder, run_id = begin(database, [cell()])
+        start = run_cell(recorder, run_id, cell())
+        columns = "execution_id, cell_id, split, image, label, predicted"
+        rows = asked(database, f"SELECT {columns}, confidence FROM predictions ORDER BY split, image")
+        owner = (start.execution_id, cell().cell_id)
+        assert [row[:6] for row in rows] == [
+            *((*owner, "test", image, *answer) for image, answer in enumerate([(0, 0), (0, 1), (1, 1), (1, 1)])),
+            (*owner, "validation", 3, 0, 1),
+            (*owner, "validation", 7, 1, 1),
+        ]
+        assert [row[6] for row in rows] == pytest.approx([0.8] * 6, abs=3e-4)
+        assert {type(value) for row in rows for value in row[3:6]} == {int}
+
+    def test_predictions_that_cannot_be_read_are_no_rows_and_stop_nothing(self, database):
+        recorder, run_id = begin(database, [cell()])
+        start = recorder.start_attempt(run_id, cell().cell_id, MACHINE)
+        recorder.record(start.attempt_id, epoch(1))
+        recorder.record(start.attempt_id, Completed(1, 1.0, 2.0))
+        recorder.finish_attempt(
+            start.attempt_id, state="completed", predictions=[replace(PREDICTIONS, content=b"rubbish")]
+        )
+        assert asked(database, "SELECT count(*) FROM predictions") == [(0,)]
+        assert only(database)["status"] == "completed"
+
+    def test_flags_are_numbers(self, database):
+        recorder, run_id = begin(database, [cell()])
+        run_cell(recorder, run_id, cell())
+        (row,) = asked(database, "SELECT timing_valid, is_latest, forgotten FROM results WHERE timing_valid = 1")
+        assert (row, {type(value) for value in row}) == ((1, 1, 0), {int})
+
+    def test_the_latest_is_the_one_begun_last_of_its_cell_and_machine_but_no_reproduction(self, database):
+        recorder, run_id = begin(database, [cell(0), cell(1)])
+        first, last = (run_cell(recorder, run_id, cell(0), fresh=True) for _ in range(2))
+        elsewhere = recorder.start_attempt(run_id, cell(0).cell_id, "elsewhere")
+        name = f"reproduce {cell(0).cell_id[:8]}"
+        again, again_id = begin(database, [cell(0)], facts={**FACTS, "name": name})
+        checked = run_cell(again, again_id, cell(0), fresh=True)
+        rows = dict(asked(database, "SELECT execution_id, is_latest FROM results"))
+        ids = [start.execution_id for start in (first, last, elsewhere, checked)]
+        assert [rows[number] for number in ids] == [0, 1, 1, 0]
+        assert [row["is_latest"] for row in queries.results(database)] == [0, 1, 1, 0]
+
+    def test_settings_of_the_last_stage_and_what_was_shared_are_columns(self, database):
+        last = replace(STAGE, optimizer="sgd", momentum=0.9, weight_decay=0.01, label_smoothing=0.1, train="last:2")
+        begin_with = replace(STAGE, optimizer="adam")
+        this = cell(stages=(begin_with, last))
+        this = replace(this, architecture=replace(this.architecture, parameters=(("dropout", 0.25),)))
+        recorder, run_id = begin(database, [this])
+        run_cell(recorder, run_id, this)
+        names = (
+            "optimizer, momentum, weight_decay, label_smoothing, train, dropout, framework, image_size, train_examples"
+        )
+        (row,) = asked(database, f"SELECT {names} FROM results")
+        assert row == ("sgd", 0.9, 0.01, 0.1, "last:2", 0.25, "keras", 16, 1293)
+
+    def test_elapsed_seconds_add_up_also_after_a_resume(self, database):
+        recorder, run_id = begin(database, [cell()])
+        start = recorder.start_attempt(run_id, cell().cell_id, MACHINE)
+        for number in (1, 2, 3):
+            recorder.record(start.attempt_id, epoch(number, seconds=float(number)))
+        recorder.finish_attempt(start.attempt_id, state="crashed", will_retry=True)
+        again = recorder.start_attempt(run_id, cell().cell_id, MACHINE)
+        recorder.record(again.attempt_id, epoch(1, seconds=1.0, replayed=True))
+        for number in (2, 3):
+            recorder.record(again.attempt_id, epoch(number, seconds=10.0))
+        rows = asked(database, "SELECT epoch, elapsed_seconds, monitored FROM history ORDER BY epoch")
+        assert rows == [(1, 1.0, None), (2, 11.0, None), (3, 21.0, None)]
+
+    def test_a_final_execution_can_be_forgotten_and_given_metrics_and_nothing_else(self, database):
+        recorder, run_id = begin(database, [cell()])
+        run_cell(recorder, run_id, cell())
+        with database.transaction() as connection:
+            connection.execute(execution.update().values(forgotten=True, test_macro_f1=0.5))
+        assert asked(database, "SELECT forgotten, test_macro_f1 FROM results") == [(1, 0.5)]
+        assert check_database(database, None) == []
+
+    def test_looks_and_the_node_of_the_last_attempt_are_shown(self, database):
+        recorder, run_id = begin(database, [cell()])
+        recorder.start_attempt(run_id, cell().cell_id, MACHINE)
+        values = {"run_id": run_id, "kind": "judge", "campaign": "spring", "a": "strategy=a", "b": "strategy=b", "n": 3}
+        values |= {"executions": "[[1], [2]]", "verdict": "better", "looked_utc": "2026-03-04T05:06:07.089Z"}
+        with database.transaction() as connection:
+            connection.execute(look.insert().values(**values))
+            connection.execute(attempt.update().values(node="10.0.0.1"))
+        assert asked(database, "SELECT campaign, n, verdict FROM looks") == [("spring", 3, "better")]
+        assert asked(database, "SELECT node, digest FROM results") == [("10.0.0.1", None)]
+        assert check_database(database, None) == []
+
+
 class TestPredictions:
     def test_a_completed_cell_keeps_what_it_predicted(self, database):
         recorder, run_id = begin(database, [cell(0), cell(1)])
         start = run_cell(recorder, run_id, cell(0))
         assert queries.predictions(database, [start.execution_id, 99]) == {start.execution_id: PREDICTIONS}
+        assert queries.predictions(database, [start.execution_id], "validation") == {start.execution_id: VALIDATION}
 
     def test_nothing_else_does(self, database):
         recorder, run_id = begin(database, [cell()])
         for state in ("failed", "interrupted", "diverged"):
             start = recorder.start_attempt(run_id, cell().cell_id, MACHINE)
             recorder.record(start.attempt_id, epoch(1))
-            recorder.finish_attempt(start.attempt_id, state=state, predictions=PREDICTIONS)
+            recorder.finish_attempt(start.attempt_id, state=state, predictions=[PREDICTIONS])
             assert queries.predictions(database, [start.execution_id]) == {}
 
     def test_they_never_change_and_none_are_added_afterwards(self, database):
@@ -854,7 +981,8 @@ class TestPredictions:
             drop = "DROP TRIGGER prediction_is_final_update"
             drop = "DROP TRIGGER prediction_is_final ON prediction" if connection.dialect.name == "postgresql" else drop
             connection.exec_driver_sql(drop)
-            connection.execute(prediction.update().values(content=PREDICTIONS.content[:-1] + b"x"))
+            tested = prediction.update().where(prediction.c.split == "test")
+            connection.execute(tested.values(content=PREDICTIONS.content[:-1] + b"x"))
         (finding,) = check_database(database, None)
         assert finding.kind == "prediction"
         assert finding.where == f"cell {cell().cell_id}, execution {start.execution_id}"
@@ -902,8 +1030,52 @@ class TestChecking:
         assert finding.where == f"cell {cell(1).cell_id}, execution {start.execution_id}, attempt {start.attempt_id}"
 
 
+class TestArtifactsFolder:
+    def test_it_is_found_from_any_folder(self, target, tmp_path, monkeypatch):
+        places = [tmp_path / name for name in ("here", "elsewhere")]
+        claimed = []
+        for place in places:
+            place.mkdir()
+            monkeypatch.chdir(place)
+            with open_database(target, mode="write") as database:
+                begin(database, [cell()])
+                with database.transaction() as connection:
+                    root = layout.artifacts_folder(database.path)
+                    claimed.append(claim(database.location, connection, root).absolute())
+            assert folder_of(target).absolute() == claimed[0]
+        assert claimed[0] == claimed[1]
+        shutil.rmtree(claimed[0])
+        assert folder_of(target) == layout.artifacts_folder(database.path)
+
+
 @pytest.mark.postgres
 class TestServer:
+    @pytest.mark.parametrize("target", ["postgresql"], indirect=True)
+    def test_rows_of_an_older_schema_are_filled_as_in_a_file(self, target, tmp_path):
+        old = Path(__file__).with_name("fixtures") / "schema" / "v1.sqlite"
+        engine, file = administer(sa.make_url(target)), sa.create_engine(f"sqlite:///{old}")
+        migrate(engine, version=1)
+        with file.connect() as there, engine.begin() as here:
+            for table in tables_of(1):
+                columns = sa.inspect(there).get_columns(table)
+                source = sa.Table(table, sa.MetaData(), *(sa.Column(one["name"], one["type"]) for one in columns))
+                rows = [dict(row) for row in there.execute(sa.select(source)).mappings()]
+                # triggers keep out what belongs to a final execution
+                here.exec_driver_sql("SET session_replication_role = replica")
+                here.execute(source.insert(), rows)
+        engine.dispose()
+        for mode in ("read", "write"):
+            with pytest.raises(SchemaError, match="bench db upgrade"):
+                open_database(target, mode=mode)
+        done = upgrade_database(target)
+        assert (done.old, done.new, done.backup) == (1, SCHEMA_VERSION, None)
+        copy = shutil.copy(old, tmp_path)
+        for view in VIEWS:
+            order = {"history": "execution_id, epoch", "looks": "look_id"}.get(view, "execution_id")
+            with open_database(target, mode="read") as server, open_database(copy, mode="read") as files:
+                sql = f"SELECT * FROM {view} ORDER BY {order}"
+                assert user_query.read_only_query(server, sql) == user_query.read_only_query(files, sql)
+
     def test_tables_of_others_are_never_touched(self, server):
         name = f"bench_foreign_{os.getpid()}"
         admin = administer(server)

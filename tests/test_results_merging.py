@@ -17,6 +17,7 @@ from benchmark.errors import StorageError
 from benchmark.events import ArtifactWritten, Completed, Evaluated
 from benchmark.results.care.check import check_database
 from benchmark.results.care.merge import Merge, merge
+from benchmark.results.schema.tables import look
 from benchmark.results.store.database import open_database
 from benchmark.results.write.recorder import Recorder
 
@@ -144,6 +145,20 @@ def test_an_execution_that_went_on_since_takes_the_place_of_its_older_self(labs)
     ]
     assert everything.damage() == []
     assert not any(everything.take(ant)[0].added.values())
+
+
+def test_looks_are_taken_once_with_the_numbers_that_their_executions_have_here(labs):
+    ant, bee, everything = labs
+    ant.run([0])
+    bee.run([1, 0])
+    with open_database(bee.path, mode="write") as database, database.transaction() as connection:
+        facts = {"kind": "judge", "campaign": "spring", "a": "seed=0", "b": "seed=1", "verdict": "worse"}
+        when = {"run_id": 1, "looked_utc": "2026-03-04T05:06:07.089Z"}
+        connection.execute(look.insert().values(executions="[[1], [2]]", **facts, **when))
+    for _ in range(2):
+        everything.take(ant, bee)
+    (row,) = everything.query("SELECT run_id, executions, verdict FROM look")
+    assert row == (2, "[[2], [3]]", "worse")
 
 
 def test_what_still_runs_is_taken_as_abandoned_and_renewed_when_it_has_ended(labs):

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import json
+import lzma
 import os
 import shutil
 import sqlite3
@@ -7,21 +9,24 @@ import subprocess
 import sys
 from contextlib import closing
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 
 import pytest
-from results_samples import MACHINE, begin, cell, run_cell
+from results_samples import MACHINE, PREDICTIONS, VALIDATION, begin, cell, run_cell
 
 from benchmark.errors import BusyError, NotFoundError, SchemaError
 from benchmark.results.care.check import check_database
 from benchmark.results.read.queries import cell_detail, history, predictions, results
 from benchmark.results.read.runs import all_runs, run_cells
+from benchmark.results.read.user_query import read_only_query
 from benchmark.results.schema import migrate, versions
 from benchmark.results.schema.tables import SCHEMA_VERSION, TABLES
 from benchmark.results.store import upgrade
 from benchmark.results.store.database import open_database
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.upgrade import upgrade_database
+from benchmark.results.write.encoded_outcomes import encoded_outcomes
 
 FIXTURES = Path(__file__).with_name("fixtures") / "schema"
 
@@ -30,8 +35,8 @@ SECOND = """
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0002"
-down_revision = "0001"
+revision = "0003"
+down_revision = "0002"
 
 
 def upgrade():
@@ -48,6 +53,13 @@ def upgrade():
 
 @pytest.fixture
 def path(tmp_path):
+    """A database of the newest released version."""
+    return Path(shutil.copy(FIXTURES / f"v{SCHEMA_VERSION}.sqlite", tmp_path / "results.sqlite"))
+
+
+@pytest.fixture
+def first(tmp_path):
+    """A database of the first version."""
     return Path(shutil.copy(FIXTURES / "v1.sqlite", tmp_path / "results.sqlite"))
 
 
@@ -58,7 +70,7 @@ def next_version(tmp_path, monkeypatch):
     def install(more="pass"):
         scripts = tmp_path / "scripts"
         shutil.copytree(migrate.SCRIPTS, scripts, dirs_exist_ok=True)
-        (scripts / "versions" / "0002_mood.py").write_text(SECOND.replace("MORE", more))
+        (scripts / "versions" / "0003_mood.py").write_text(SECOND.replace("MORE", more))
         monkeypatch.setattr(migrate, "migrate", partial(migrate.migrate, scripts=scripts))
         monkeypatch.setattr(versions, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
         monkeypatch.setattr(upgrade, "SCHEMA_VERSION", SCHEMA_VERSION + 1)
@@ -108,16 +120,21 @@ def test_databases_of_all_released_versions_can_be_upgraded_read_and_written(fil
         assert results(database, seed=1)[0]["status"] == "completed"
 
 
-def test_an_older_database_is_refused_until_it_is_upgraded_and_a_copy_is_kept(path, next_version):
+def test_an_older_database_is_read_as_it_is_and_upgraded_before_it_is_written_and_a_copy_is_kept(path, next_version):
     next_version()
-    for mode in ("read", "write"):
-        with pytest.raises(SchemaError, match="bench db upgrade"):
-            open_database(path, mode=mode)
-    assert path.read_bytes() == (FIXTURES / "v1.sqlite").read_bytes()
+    before = path.read_bytes()
+    with open_database(path, mode="read") as database:
+        assert len(all_runs(database)) == 1
+        assert read_only_query(database, "SELECT mood FROM run") == (["mood"], [(None,)])
+        copy = database.contents.path
+        assert copy.exists()
+    assert not copy.parent.exists()
+    assert path.read_bytes() == before
+    assert [file.name for file in path.parent.glob("results*")] == ["results.sqlite"]
     done = upgrade_database(path)
-    assert (done.old, done.new, done.backup.name) == (1, 2, "results.sqlite.v1.bak")
-    assert query(done.backup, "PRAGMA user_version") == [(1,)]
-    assert query(path, "PRAGMA user_version") == [(2,)]
+    assert (done.old, done.new, done.backup.name) == (2, 3, "results.sqlite.v2.bak")
+    assert query(done.backup, "PRAGMA user_version") == [(2,)]
+    assert query(path, "PRAGMA user_version") == [(3,)]
     assert query(path, "SELECT mood FROM run") == [(None,)]
     # the trap of rebuilding a table: what refers to it must still be there
     for table in ("execution", "attempt", "epoch", "run_cell"):
@@ -128,7 +145,7 @@ def test_an_older_database_is_refused_until_it_is_upgraded_and_a_copy_is_kept(pa
         begin(database, [cell()])
         assert len(all_runs(database)) == 2
     again = upgrade_database(path)
-    assert (again.old, again.new, again.backup) == (2, 2, None)
+    assert (again.old, again.new, again.backup) == (3, 3, None)
 
 
 @pytest.mark.parametrize(
@@ -140,7 +157,7 @@ def test_an_upgrade_that_fails_changes_nothing(path, next_version, more):
     with pytest.raises((RuntimeError, SchemaError), match=r"in the middle|without what they refer to"):
         upgrade_database(path)
     assert query(path, "SELECT sql FROM sqlite_schema") == before
-    assert query(path, "PRAGMA user_version") == [(1,)]
+    assert query(path, "PRAGMA user_version") == [(2,)]
     assert query(path, "SELECT count(*) FROM cell") == [(5,)]
 
 
@@ -151,7 +168,7 @@ def test_an_upgrade_killed_in_the_middle_leaves_the_old_schema(path, next_versio
         "from benchmark.results.schema import migrate, versions\n"
         "from benchmark.results.store import upgrade\n"
         "migrate.migrate = partial(migrate.migrate, scripts=Path(sys.argv[2]))\n"
-        "versions.SCHEMA_VERSION = upgrade.SCHEMA_VERSION = 2\n"
+        "versions.SCHEMA_VERSION = upgrade.SCHEMA_VERSION = 3\n"
         "upgrade.upgrade_database(sys.argv[1])\n"
     )
     environment = {
@@ -162,9 +179,93 @@ def test_an_upgrade_killed_in_the_middle_leaves_the_old_schema(path, next_versio
     }
     command = [sys.executable, "-c", code, path, tmp_path / "scripts"]
     assert subprocess.run(command, env=environment, check=False).returncode == -9
-    assert query(path, "PRAGMA user_version") == [(1,)]
+    assert query(path, "PRAGMA user_version") == [(2,)]
     assert query(path, "PRAGMA integrity_check") == [("ok",)]
-    assert upgrade_database(path).new == 2
+    assert upgrade_database(path).new == 3
+
+
+def views(path):
+    """The rows of the two views that the first version has, in its columns."""
+    columns = {}
+    with closing(sqlite3.connect(FIXTURES / "v1.sqlite")) as connection:
+        for view in ("results", "history"):
+            columns[view] = [column for column, *_ in connection.execute(f"SELECT * FROM {view}").description]
+    return {
+        view: sorted(map(repr, query(path, f"SELECT {', '.join(names)} FROM {view}")))
+        for view, names in columns.items()
+    }
+
+
+REFERENCE = Path(__file__).with_name("fixtures") / "unmoved" / "results.sqlite.xz"
+
+
+def test_an_upgrade_leaves_the_views_as_they_were_and_fills_the_new_columns(tmp_path):
+    path = tmp_path / "results.sqlite"
+    path.write_bytes(lzma.decompress(REFERENCE.read_bytes()))
+    with closing(sqlite3.connect(path)) as connection:
+        connection.executescript(
+            "CREATE VIEW best AS SELECT max(test_accuracy) FROM results;"
+            "DROP TRIGGER prediction_is_final_update;"
+            "UPDATE prediction SET content = x'00' WHERE execution_id = 2"
+        )
+    before = views(path)
+    upgrade_database(path)
+    assert views(path) == before
+    assert len(query(path, "SELECT * FROM best")) == 1
+    ((train, framework, decay, dropout, size),) = query(
+        path, "SELECT train, framework, weight_decay, dropout, image_size FROM results WHERE execution_id = 1"
+    )
+    spec = json.loads(query(path, "SELECT spec FROM execution JOIN cell USING (cell_id) WHERE execution_id = 1")[0][0])
+    last = spec["stages"][-1]
+    assert (train, framework, decay) == (last["train"], "keras", last["weight_decay"])
+    assert (dropout, size) == (dict(spec["architecture"]["parameters"]).get("dropout"), spec["data"]["image_size"])
+    assert query(path, "SELECT count(*) FROM results WHERE is_latest = 0 OR forgotten OR test_brier IS NOT NULL") == [
+        (0,)
+    ]
+    apart = "abs(fit_seconds - coalesce(features_seconds, 0) - elapsed_seconds) > 1e-6"
+    ends = "history JOIN results USING (execution_id) WHERE history.epoch = results.epochs"
+    assert query(path, f"SELECT count(*) FROM {ends} AND {apart}") == [(0,)]
+    right = "SELECT execution_id, avg(label = predicted), count(*) FROM predictions GROUP BY execution_id"
+    known = "SELECT execution_id, test_accuracy, test_examples FROM execution WHERE execution_id <> 2 ORDER BY 1"
+    for counted, recorded in zip(query(path, right), query(path, known), strict=True):
+        assert counted == pytest.approx(recorded)
+    assert query(path, "SELECT outcomes FROM prediction WHERE execution_id = 2") == [(None,)]
+
+
+@pytest.mark.parametrize("stored", [PREDICTIONS, VALIDATION], ids=lambda row: row.split)
+def test_predictions_are_encoded_alike_by_an_upgrade_and_by_a_run(stored):
+    migration = import_module("benchmark.results.schema.migrations.versions.0002_predictions_and_looks")
+    assert migration.outcomes(stored.content, 2) == encoded_outcomes(stored.content, 2) is not None
+    assert migration.outcomes(stored.content[:-9], 2) is encoded_outcomes(stored.content[:-9], 2) is None
+
+
+def test_a_file_that_nobody_can_write_is_read_by_commands_and_stays_as_it_is(first):
+    first.chmod(0o444)
+    first.parent.chmod(0o555)
+    try:
+        with open_database(first, mode="read") as database:
+            assert len(results(database)) == 5
+            assert read_only_query(database, "SELECT count(*) FROM results WHERE is_latest = 1")[1] == [(5,)]
+            assert check_database(database, None) == []
+    finally:
+        first.parent.chmod(0o755)
+    assert first.read_bytes() == (FIXTURES / "v1.sqlite").read_bytes()
+
+
+def test_a_run_upgrades_an_older_file_and_keeps_a_copy(first):
+    with open_database(first, mode="write") as database:
+        recorder, run_id = begin(database, [cell(9)])
+        run_cell(recorder, run_id, cell(9))
+    assert query(first, "PRAGMA user_version") == [(SCHEMA_VERSION,)]
+    assert query(first.with_name("results.sqlite.v1.bak"), "PRAGMA user_version") == [(1,)]
+
+
+@pytest.mark.parametrize("mode", ["read", "write"])
+def test_views_of_others_in_an_older_file_are_refused_too(first, mode):
+    with closing(sqlite3.connect(first)) as connection:
+        connection.executescript("DROP VIEW results; CREATE VIEW results AS SELECT 1 AS cell_id")
+    with pytest.raises(SchemaError, match="view results"):
+        open_database(first, mode=mode)
 
 
 def test_a_database_in_use_is_not_upgraded(path):

@@ -25,9 +25,11 @@ from benchmark.results.care.lost_rows import UNKNOWN_TIME
 from benchmark.results.care.pages import varint
 from benchmark.results.care.salvage import salvage
 from benchmark.results.read.queries import results
+from benchmark.results.read.user_query import read_only_query
 from benchmark.results.schema.versions import TABLE_NAMES
 from benchmark.results.store.database import open_database
 from benchmark.results.store.lock import lock_database
+from benchmark.results.store.upgrade import upgrade_database
 
 PAGE = 4096
 MATRIX = """
@@ -50,6 +52,23 @@ def fill(path: Path) -> None:
         recorder.record(start.attempt_id, epoch(1, train_loss=float("nan"), val_loss=float("inf")))
         recorder.finish_attempt(start.attempt_id, state="failed", log_tail="日本 " * 8000)
         recorder.finish_run(run_id, "failed", 3)
+
+
+OLD = Path(__file__).with_name("fixtures") / "schema" / "v1.sqlite"
+
+
+@pytest.mark.parametrize("upgraded", [False, True], ids=["older", "upgraded"])
+def test_a_file_of_the_first_version_is_saved_with_every_row(upgraded, tmp_path):
+    old, new = Path(shutil.copy(OLD, tmp_path / "old.sqlite")), tmp_path / "new.sqlite"
+    if upgraded:
+        # its rows lack the columns that came later
+        upgrade_database(old)
+    saved = salvage(old, new)
+    assert saved.complete
+    with open_database(new, mode="read") as database:
+        assert [row["status"] for row in results(database)].count("completed") == 1
+        assert read_only_query(database, "SELECT count(*), sum(forgotten) FROM results")[1] == [(5, 0)]
+        assert read_only_query(database, "SELECT count(*) FROM predictions")[1] == [(4,)]
 
 
 @functools.cache

@@ -110,9 +110,18 @@ def test_an_epoch_says_where_its_time_went(finished):
 
 def test_nothing_but_artifacts_stays_behind(finished):
     _, directory = finished
-    assert sorted(path.name for path in directory.iterdir()) == ["history.json", "predictions.npz", "weights.npz"]
+    files = ["history.json", "predictions.npz", "validation_predictions.npz", "weights.npz"]
+    assert sorted(path.name for path in directory.iterdir()) == files
     told = json.loads((directory / "history.json").read_text())
     assert [epoch["epoch"] for epoch in told["epochs"]] == [1, 2]
+
+
+def test_the_kept_weights_predict_for_the_validation_images_as_accurately_as_their_epoch_did(finished):
+    run, directory = finished
+    best = run.epochs()[run.one(events.Evaluated).best_epoch - 1]
+    with np.load(directory / "validation_predictions.npz") as stored:
+        assert (stored["predicted"] == stored["labels"]).mean() == pytest.approx(best.val_accuracy)
+        assert len(set(stored["indices"].tolist())) == run.one(events.ModelBuilt).validation_examples
 
 
 def test_a_fresh_interpreter_and_a_fork_come_to_the_same_bits(finished, digits, tmp_path):
@@ -318,7 +327,7 @@ def test_a_worker_cannot_reach_the_network(digits, tmp_path):
 
 
 def predictions_of(run, directory):
-    told = run.one(events.Predicted)
+    told = run.all(events.Predicted)[0]
     content = (directory / told.name).read_bytes()
     return decode(PredictionRow(told.examples, told.class_names, sha256(content).hexdigest(), content))
 
@@ -371,6 +380,7 @@ def test_saved_files_are_artifacts_and_load_to_the_same_predictions(rich, digits
         "weights": "weights.npz",
         "history": "history.json",
         "predictions": "predictions.npz",
+        "validation_predictions": "validation_predictions.npz",
         "model": "model.keras",
         "h5": "model.weights.h5",
         "architecture": "architecture.json",

@@ -170,7 +170,8 @@ def test_the_committed_results_have_the_same_columns(tmp_path):
 def test_what_is_exported_is_what_the_views_hold(place, tmp_path):
     (done,) = ask(place, [["db", "export", str(tmp_path), "--format", "json"]])
     assert done.code == 0, done.stderr
-    for view, expected in VIEWED.items():
+    for view in ("results", "history"):
+        expected = VIEWED[view]
         rows = json.loads((tmp_path / f"{view}.json").read_text(encoding="utf-8"))
         assert (list(rows[0]), len(rows)) == (expected["columns"], expected["rows"])
 

@@ -39,20 +39,22 @@ class StaleAttempt:
 
 @dataclass(frozen=True, slots=True)
 class PredictionRow:
-    """The predictions of a completed cell for its test set.
+    """The predictions of a completed cell for its test or validation images.
 
     Attributes:
-        examples: Number of test images.
+        examples: Number of images.
         class_names: Names of the classes, in the order of the network's outputs.
         sha256: Digest of the content.
         content: The bytes of `predictions.npz`: `training/artifacts/prediction_file.py` writes them,
             `reporting/rows/predictions.py` reads them.
+        split: `test` or `validation`.
     """
 
     examples: int
     class_names: tuple[str, ...]
     sha256: str
     content: bytes
+    split: str = "test"
 
 
 @dataclass(frozen=True, slots=True)

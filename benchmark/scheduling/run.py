@@ -150,7 +150,7 @@ def _check_folder(folder: Path) -> None:
 
 
 def _with_own_folder(options: RunOptions, database: Database) -> RunOptions:
-    with database.reading() as connection:
+    with database.reading() if database.path is not None else database.transaction() as connection:
         root = claim(database.location, connection, options.artifacts_root)
     return options if root == options.artifacts_root else replace(options, artifacts_root=root)
 

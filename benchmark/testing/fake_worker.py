@@ -20,6 +20,7 @@ from pathlib import Path
 
 import numpy as np
 from numpy.random import default_rng
+from numpy.typing import NDArray
 
 from benchmark import faults, layout
 from benchmark.events import (
@@ -95,7 +96,7 @@ def main(job: Job, emit: Emit) -> int:
 def _try_out(job: Job, cell: Cell, seconds: float, emit: Emit, begun: float) -> None:
     """The same as `training/trial.py`, with steps as long as the epochs say."""
     _build(job, cell, emit, begun)
-    training = EXAMPLES - round(EXAMPLES * cell.data.validation_fraction)
+    training = _training_examples(cell)
     step = _epoch_seconds(cell) * cell.stages[job.trial_stages[-1] - 1].batch_size / training
     emit(Progress(job.trial_stages[-1], 1, 0, BATCHES))
     ends = [time.monotonic()]
@@ -253,26 +254,30 @@ def _finish(job: Job, cell: Cell, state: FakeState, emit: Emit, begun: float) ->
     loss, accuracy = _measure(state.weights)
     views = {"tta_accuracy": accuracy, "tta_loss": loss} if cell.tta else {}
     emit(Evaluated(accuracy, loss, state.best.epoch, 0.0, **views))
-    files = (
-        ("weights", layout.WEIGHTS, packed_arrays(weights=state.weights), "artifact"),
-        ("predictions", layout.PREDICTIONS, _predictions(cell, accuracy), "prediction"),
-    )
-    for kind, name, content, place in files:
+    splits = {"test": np.arange(EXAMPLES), "validation": np.arange(EXAMPLES)[_training_examples(cell) :]}
+    answers = {layout.PREDICTIONS[split]: images for split, images in splits.items() if len(images)}
+    files = {name: (_predictions(cell, accuracy, images), "prediction") for name, images in answers.items()}
+    for name, (content, place) in {layout.WEIGHTS: (packed_arrays(weights=state.weights), "artifact"), **files}.items():
         write_with_faults(Path(job.directory) / name, content, place)
-        emit(ArtifactWritten(kind, name, sha256_of(content), len(content)))
+        emit(ArtifactWritten(Path(name).stem, name, sha256_of(content), len(content)))
     names = tuple(f"class {number}" for number in range(cell.data.num_classes))
-    for part in Predicted(layout.PREDICTIONS, EXAMPLES, names).parts():
-        emit(part)
+    for name, images in answers.items():
+        for part in Predicted(name, len(images), names).parts():
+            emit(part)
     faults.point("complete")
     fit_seconds = sum(epoch.seconds for epoch in state.history)
     emit(Completed(len(state.history), fit_seconds, time.perf_counter() - begun))
 
 
-def _predictions(cell: Cell, accuracy: float) -> bytes:
+def _training_examples(cell: Cell) -> int:
+    return EXAMPLES - round(EXAMPLES * cell.data.validation_fraction)
+
+
+def _predictions(cell: Cell, accuracy: float, images: NDArray[np.int64]) -> bytes:
     """About `accuracy` of the images right, the others taken for the next class."""
     classes = cell.data.num_classes
-    labels = np.arange(EXAMPLES) % classes
-    right = default_rng([cell.seed, EXAMPLES]).random(EXAMPLES) < accuracy
-    probabilities = np.full((EXAMPLES, classes), 0.2 / max(classes - 1, 1), dtype=np.float32)
-    probabilities[np.arange(EXAMPLES), np.where(right, labels, (labels + 1) % classes)] = 0.8
-    return pack_predictions(np.arange(EXAMPLES), labels, probabilities, probabilities if cell.tta else None)
+    labels = images % classes
+    right = default_rng([cell.seed, EXAMPLES]).random(EXAMPLES)[images] < accuracy
+    probabilities = np.full((len(images), classes), 0.2 / max(classes - 1, 1), dtype=np.float32)
+    probabilities[np.arange(len(images)), np.where(right, labels, (labels + 1) % classes)] = 0.8
+    return pack_predictions(images, labels, probabilities, probabilities if cell.tta else None)

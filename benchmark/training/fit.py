@@ -18,7 +18,7 @@ from benchmark.training.artifacts.checkpoints import SharedEpochs, State, StateW
 from benchmark.training.artifacts.stored_stages import StoredStages
 from benchmark.training.augmentation import reseed
 from benchmark.training.callbacks import BestWeights, StageCallbacks, WeightArrays
-from benchmark.training.data.dataset import Dataset, ExampleSet, epoch_order
+from benchmark.training.data.dataset import Dataset, epoch_order
 from benchmark.training.evaluation import Scores, evaluate
 from benchmark.training.features.feature_store import FeatureUse
 from benchmark.training.features.frozen_features import Features, FeatureSource
@@ -157,8 +157,8 @@ class Trainer:
         if self._stage is None:
             self._emit_started(self._begin(len(self._cell.stages), self._cell.stages[-1], last))
 
-    def test_inputs(self) -> tuple[Steps, ExampleSet]:
-        """Steps and examples (images or features) to predict for the test set with, once the network has its kept weights.
+    def kept_inputs(self) -> tuple[Steps, Dataset]:
+        """Steps and data (images or features) to predict with, once the network has its kept weights.
 
         Features of the last stage serve weights of that stage only: an earlier one may have trained the layers that
         the last one freezes.
@@ -166,8 +166,8 @@ class Trainer:
         assert self._stage is not None
         kept = self.history[self.best.epoch - 1]
         if self._stage.on_features and kept.stage == len(self._cell.stages):
-            return self._stage.steps, self._stage.dataset.test
-        return self.steps_on_images(), self._images.test
+            return self._stage.steps, self._stage.dataset
+        return self.steps_on_images(), self._images
 
     def steps_on_images(self) -> Steps:
         """Steps that predict for images: those of the last stage, or new ones where it trained on features."""

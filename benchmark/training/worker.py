@@ -198,7 +198,7 @@ class _Attempt:
             trainer.run()
         faults.point("evaluate")
         weight_files.assign_weights(network.core, trainer.best.weights)
-        evaluated, predictions = self._test(trainer, dataset)
+        evaluated, answers = self._test(trainer, dataset)
         self._emit(evaluated)
         faults.point("artifact")
         weight_files.write_weights(
@@ -209,10 +209,14 @@ class _Attempt:
         history = {"cell_id": self._cell.cell_id, "best_epoch": trainer.best.epoch, "epochs": epochs}
         write_whole(self._directory / layout.HISTORY, json.dumps(history, indent=1, allow_nan=False).encode())
         self._emit_written("history", layout.HISTORY)
-        write_whole(self._directory / layout.PREDICTIONS, predictions)
-        self._emit_written("predictions", layout.PREDICTIONS)
-        for part in events.Predicted(layout.PREDICTIONS, len(dataset.test), dataset.class_names).parts():
-            self._emit(part)
+        if len(dataset.validation):
+            answers["validation"] = self._validation_answers(trainer, dataset)
+        for split, content in answers.items():
+            name = layout.PREDICTIONS[split]
+            write_whole(self._directory / name, content)
+            self._emit_written(Path(name).stem, name)
+            for part in events.Predicted(name, len(getattr(dataset, split)), dataset.class_names).parts():
+                self._emit(part)
         for kind in self._cell.save:
             sample, _ = next(dataset.test.batches(_SAMPLE_IMAGES))
             self._emit_written(kind, save_network(network.core, kind, self._directory, sample))
@@ -231,7 +235,7 @@ class _Attempt:
         path = self._directory / name
         self._emit(events.ArtifactWritten(kind, name, sha256_of(path), path.stat().st_size))
 
-    def _test(self, trainer: Trainer, dataset: Dataset) -> tuple[events.Evaluated, bytes]:
+    def _test(self, trainer: Trainer, dataset: Dataset) -> tuple[events.Evaluated, dict[str, bytes]]:
         """Predicts for the test set, once, with the current weights: the event, and the content of `predictions.npz`."""
         test = dataset.test
         began, last = perf_counter(), trainer.history[-1]
@@ -239,7 +243,8 @@ class _Attempt:
         batches = math.ceil(len(dataset.training) / batch_size)
         beat = partial(trainer.heartbeat.beat, last.stage, last.epoch, batches, batches)
         labels = test.split.labels
-        plain = predict(*trainer.test_inputs(), batch_size, beat)
+        steps, inputs = trainer.kept_inputs()
+        plain = predict(steps, inputs.test, batch_size, beat)
         scores = compute_scores(plain, labels)
         evaluated = events.Evaluated(scores.accuracy, scores.loss, trainer.best.epoch, perf_counter() - began)
         mean = None
@@ -249,7 +254,16 @@ class _Attempt:
             mean = average_views(plain, predict_all, viewer, self._cell.tta)
             tta = compute_scores(mean, labels)
             evaluated = replace(evaluated, tta_accuracy=tta.accuracy, tta_loss=tta.loss)
-        return evaluated, pack_predictions(test.split.indices, labels, plain, mean)
+        return evaluated, {"test": pack_predictions(test.split.indices, labels, plain, mean)}
+
+    def _validation_answers(self, trainer: Trainer, dataset: Dataset) -> bytes:
+        """The content of `validation_predictions.npz`: what the kept weights, which the network has, make of these images."""
+        last = trainer.history[-1]
+        steps, inputs = trainer.kept_inputs()
+        beat = partial(trainer.heartbeat.beat, last.stage, last.epoch, 1, 1)
+        probabilities = predict(steps, inputs.validation, self._cell.stages[-1].batch_size, beat)
+        split = dataset.validation.split
+        return pack_predictions(split.indices, split.labels, probabilities)
 
 
 def _circumstances(runtime: Runtime, dataset: Dataset, weights_sha256: str | None) -> dict[str, Any]:

@@ -120,13 +120,15 @@ def _check_digests(connection: sa.Connection) -> Iterator[Damage]:
 
 
 def _check_predictions(connection: sa.Connection) -> Iterator[Damage]:
-    rows = sa.select(prediction.c.execution_id, prediction.c.sha256, prediction.c.content, execution.c.cell_id)
+    rows = sa.select(
+        prediction.c.execution_id, prediction.c.split, prediction.c.sha256, prediction.c.content, execution.c.cell_id
+    )
     rows = rows.join(execution, execution.c.execution_id == prediction.c.execution_id)
-    for row in connection.execute(rows.order_by(prediction.c.execution_id)):
+    for row in connection.execute(rows.order_by(*prediction.primary_key)):
         actual = sha256_of(row.content)
         if actual != row.sha256:
             where = f"cell {row.cell_id}, execution {row.execution_id}"
-            detail = f"its predictions have changed since they were recorded: expected {row.sha256}, got {actual}"
+            detail = f"its {row.split} predictions have changed since they were recorded: expected {row.sha256}, got {actual}"
             yield Damage("prediction", where, detail)
 
 

@@ -12,7 +12,6 @@ from typing import Any
 
 from benchmark import layout
 from benchmark.errors import BenchError
-from benchmark.results.schema.versions import TABLE_NAMES
 from benchmark.status import Cause, Status
 
 UNKNOWN_TIME = "1970-01-01T00:00:00.000Z"
@@ -43,7 +42,7 @@ def missing(
         return {row[0] for row in connection.execute(f"SELECT {column} FROM {table}")}  # noqa: S608
 
     match table:
-        case "run" | "execution" | "attempt" | "artifact":
+        case "run" | "execution" | "attempt" | "artifact" | "look":
             there = ids(f"{table}_id")
             last = max([*there, highest.get(table, 0)], default=0)
             return _listed([number for number in range(1, last + 1) if number not in there])
@@ -81,11 +80,10 @@ def rebuild(connection: sqlite3.Connection, artifacts: Path) -> dict[str, int]:
         artifacts: The artifacts folder of the damaged database.
 
     Returns:
-        The number of rebuilt rows by table.
+        The number of rebuilt rows, by the tables in which rows can be.
     """
     # in this order: each is made of those before it
     return {
-        **dict.fromkeys(TABLE_NAMES, 0),
         "run": _rebuild_runs(connection),
         "execution": _rebuild_executions(connection, artifacts),
         "attempt": _rebuild_attempts(connection),
@@ -169,6 +167,7 @@ def _rebuild_attempts(connection: sqlite3.Connection) -> int:
 def _rebuild_cells(connection: sqlite3.Connection) -> int:
     """Rebuilds cells by planning the recorded matrices again; only cells with a lost id are taken."""
     lost = named_cells(connection) - {row[0] for row in connection.execute("SELECT cell_id FROM cell")}
+    columns = {row[1] for row in connection.execute("PRAGMA table_info(cell)")}
     rebuilt = 0
     runs = connection.execute(
         "SELECT run_id, matrix_path, matrix_text, command, gpu_names, cpu_cores FROM run "
@@ -179,8 +178,10 @@ def _rebuild_cells(connection: sqlite3.Connection) -> int:
             break
         for row in _rows_of_matrix(run_id, *facts):
             if row["cell_id"] in lost:
-                names, marks = ", ".join(row), ", ".join("?" * len(row))
-                connection.execute(f"INSERT INTO cell ({names}) VALUES ({marks})", tuple(row.values()))  # noqa: S608
+                # the new file has the schema of the damaged one, which may be older
+                values = {name: value for name, value in row.items() if name in columns}
+                names, marks = ", ".join(values), ", ".join("?" * len(values))
+                connection.execute(f"INSERT INTO cell ({names}) VALUES ({marks})", tuple(values.values()))  # noqa: S608
                 lost.discard(row["cell_id"])
                 rebuilt += 1
     return rebuilt
@@ -218,7 +219,7 @@ def _overrides(command: str) -> list[str]:
 
 def drop_dangling_rows(connection: sqlite3.Connection) -> None:
     """Deletes rows that refer to a row that is lost and could not be rebuilt."""
-    for name in TABLE_NAMES:
+    for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'table'").fetchall():
         for _, _, parent, column, target, *_ in connection.execute(f"PRAGMA foreign_key_list({name})").fetchall():
             connection.execute(
                 f"DELETE FROM {name} WHERE {column} IS NOT NULL "  # noqa: S608

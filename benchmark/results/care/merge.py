@@ -7,6 +7,7 @@ ids. `_RUN_IDENTITY` and `_Executions` say when two runs or executions are the s
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import shutil
 from collections import defaultdict
@@ -23,7 +24,18 @@ from benchmark.errors import StorageError
 from benchmark.files import being_written, publish_into, sync
 from benchmark.results.care.check import artifact_problem
 from benchmark.results.read.rows import Row
-from benchmark.results.schema.tables import TABLES, artifact, attempt, cell, epoch, execution, run, run_cell
+from benchmark.results.schema.tables import (
+    TABLES,
+    artifact,
+    artifact_folder,
+    attempt,
+    cell,
+    epoch,
+    execution,
+    look,
+    run,
+    run_cell,
+)
 from benchmark.results.store.artifact_folder import claim
 from benchmark.results.store.database import Database
 from benchmark.results.write.registration import inserted_id
@@ -32,9 +44,9 @@ from benchmark.status import FINAL, Cause, Status
 _RUN_IDENTITY = ("machine", "started_utc", "boot_id", "pid", "process_start_ticks", "command")
 """Columns that together differ between any two runs, and are equal for the same run in two files."""
 
-_HANDLED = {table.name for table in (run, cell, run_cell, execution, attempt, epoch, artifact)}
+_HANDLED = {table.name for table in (run, cell, run_cell, execution, attempt, epoch, artifact, look, artifact_folder)}
 _OTHER_TABLES = tuple(table for table in TABLES if table.name not in _HANDLED)
-"""Further tables whose rows belong to an execution and have its id as their key."""
+"""Further tables whose rows belong to an execution and have its id in their key."""
 
 _CELLS_AT_ONCE = 500
 
@@ -87,7 +99,8 @@ def merge(destination: Database, source: Database, destination_root: Path, sourc
             aside = cache(
                 lambda: stack.enter_context(being_written(claimed() / f".merge-{os.urandom(4).hex()}.partial"))
             )
-            _Executions(there, here, runs, done, partial(_copy_file, source_root, aside)).merge()
+            executions = _Executions(there, here, runs, done, partial(_copy_file, source_root, aside)).merge()
+            _merge_looks(there, here, runs, executions, done)
             if done.files:
                 _publish(aside(), claimed())
     return done
@@ -133,6 +146,25 @@ def _merge_cells(there: sa.Connection, here: sa.Connection, runs: Mapping[int, i
         _insert_all(here, cell, rows, done)
 
 
+def _merge_looks(
+    there: sa.Connection, here: sa.Connection, runs: Mapping[int, int], executions: Mapping[int, int], done: Merge
+) -> None:
+    """Adds the looks that are not here yet; they name runs and executions by their numbers here."""
+    known = [_without_id(row) for row in _rows(here, sa.select(look))]
+    for row in map(_without_id, _rows(there, sa.select(look).order_by(look.c.look_id))):
+        row["run_id"] = runs.get(row["run_id"])
+        sides = json.loads(row["executions"])
+        row["executions"] = json.dumps(
+            [[executions[number] for number in side if number in executions] for side in sides]
+        )
+        if row not in known:
+            _insert_all(here, look, [row], done)
+
+
+def _without_id(row: Row) -> Row:
+    return {name: value for name, value in row.items() if name != "look_id"}
+
+
 class _Executions:
     """Merges the executions of one database into another.
 
@@ -149,12 +181,14 @@ class _Executions:
             self._known[row["cell_id"], row["machine"], row["first_run_id"]].append(row)
         self._before = set(map(tuple, here.execute(sa.select(execution.c.cell_id, execution.c.machine))))
 
-    def merge(self) -> None:
-        """Adds, renews or skips each execution, oldest first."""
+    def merge(self) -> dict[int, int]:
+        """Adds, renews or skips each execution, oldest first; returns for each id there the id here."""
+        numbers = {}
         for row in _rows(self._there, sa.select(execution).order_by(execution.c.execution_id)):
-            self._merge_execution(row)
+            numbers[row["execution_id"]] = self._merge_execution(dict(row))
+        return numbers
 
-    def _merge_execution(self, row: Row) -> None:
+    def _merge_execution(self, row: Row) -> int:
         old = row.pop("execution_id")
         row["first_run_id"], row["run_id"] = self._runs[row["first_run_id"]], self._runs[row["run_id"]]
         if row["status"] in {Status.RUNNING, Status.PENDING}:
@@ -165,11 +199,11 @@ class _Executions:
             behind = (row["epochs"] or 0) <= (same["epochs"] or 0) or same["status"] in FINAL
             if behind and _begins_with(known_attempts, attempts):
                 self._add_files(old, same["execution_id"], attempts)
-                return
+                return int(same["execution_id"])
             if _begins_with(attempts, known_attempts) and same["status"] not in FINAL:
                 self._renew(old, same["execution_id"], row)
-                return
-        self._add(old, row)
+                return int(same["execution_id"])
+        return self._add(old, row)
 
     def _attempts(
         self, side: sa.Connection, execution_id: int, runs: Mapping[int, int] | None
@@ -185,13 +219,14 @@ class _Executions:
             for number, run_id, state, attempt_id in rows
         ]
 
-    def _add(self, old: int, row: Row) -> None:
+    def _add(self, old: int, row: Row) -> int:
         # triggers forbid adding rows to a final execution, so it becomes final at the end of `_fill`
         unfinished = {**row, "status": Status.INTERRUPTED, "cause": Cause.ABANDONED}
         new = inserted_id(self._here, execution.insert().values(**unfinished))
         self._done.added["execution"] += 1
         self._done.doubled += (row["cell_id"], row["machine"]) in self._before
         self._fill(old, new, row)
+        return new
 
     def _renew(self, old: int, new: int, row: Row) -> None:
         for table in (*_OTHER_TABLES, artifact, epoch, attempt):

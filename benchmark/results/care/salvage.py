@@ -23,7 +23,7 @@ from benchmark.results.care.lost_rows import UNKNOWN_TIME, drop_dangling_rows, m
 from benchmark.results.care.pages import DamagedError, PageFile, Record, page_file
 from benchmark.results.care.sqlite_shell import Script, recovered
 from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION
-from benchmark.results.schema.versions import TABLE_NAMES, check_version
+from benchmark.results.schema.versions import check_version, tables_of
 from benchmark.results.store.artifact_folder import folder_of
 from benchmark.results.store.engine import connect_sqlite, writing_engine
 from benchmark.results.store.location import Location, check_writable, locate
@@ -147,6 +147,7 @@ def _copy(pages: PageFile, script: Script | None, location: Location, artifacts:
     from benchmark.results.schema.migrate import migrate
 
     assert location.path is not None
+    names = tables_of(pages.user_version or SCHEMA_VERSION)
     engine = writing_engine(location)
     try:
         migrate(engine, version=pages.user_version or None)
@@ -156,8 +157,9 @@ def _copy(pages: PageFile, script: Script | None, location: Location, artifacts:
         connection.execute("PRAGMA foreign_keys=OFF")
         connection.execute("BEGIN")
         # executions last: triggers forbid adding rows to final ones
-        names = sorted(TABLE_NAMES, key=lambda name: name == "execution")
-        formats = {name: _table_format(connection, name) for name in names}
+        formats = {
+            name: _table_format(connection, name) for name in sorted(names, key=lambda name: name == "execution")
+        }
         saved, bad_rows, highest = _fill(connection, formats, pages, script)
         if script is not None and not any(saved.values()):
             script = None
@@ -172,8 +174,8 @@ def _copy(pages: PageFile, script: Script | None, location: Location, artifacts:
         drop_dangling_rows(connection)
         connection.execute("COMMIT")
         tables = tuple(
-            SavedTable(name, saved[name], rebuilt[name], *missing(connection, name, highest, cells))
-            for name in TABLE_NAMES
+            SavedTable(name, saved[name], rebuilt.get(name, 0), *missing(connection, name, highest, cells))
+            for name in names
         )
         (sound,) = connection.execute("PRAGMA quick_check(1)").fetchone()
         assert sound == "ok", sound
@@ -186,11 +188,13 @@ class _TableFormat:
 
     Attributes:
         columns: (name, Python types, whether it may be NULL), in the stored order.
+        defaults: What stands for NULL in a row that is older than its column, by the name of the column.
         by_rowid: Whether the first column is the row id, which the record does not contain.
         without_rowid: Whether the table is a WITHOUT ROWID table.
     """
 
     columns: tuple[tuple[str, tuple[type, ...], bool], ...]
+    defaults: dict[str, Any]
     by_rowid: bool
     without_rowid: bool
 
@@ -204,7 +208,11 @@ class _TableFormat:
         short = len(self.columns) - len(record.values)
         if (record.rowid is None) != self.without_rowid or short < 0 or (short and exact):
             return None
-        values = record.values + (None,) * short
+        told = record.values + (None,) * short
+        values = tuple(
+            self.defaults.get(name) if value is None else value
+            for value, (name, _, _) in zip(told, self.columns, strict=True)
+        )
         if self.by_rowid:
             values = (record.rowid, *values[1:])
         for value, (_, types, may_be_null) in zip(values, self.columns, strict=True):
@@ -241,7 +249,8 @@ def _table_format(connection: sqlite3.Connection, table: str) -> _TableFormat:
     without_rowid = bool(connection.execute("SELECT wr FROM pragma_table_list WHERE name = ?", (table,)).fetchone()[0])
     by_rowid = len(keys) == 1 and info[0][5] == 1 and info[0][2] == "INTEGER"
     columns = tuple((row[1], _PYTHON_TYPES[row[2]], not row[3]) for row in info)
-    return _TableFormat(columns, by_rowid, without_rowid)
+    defaults = {row[1]: connection.execute(f"SELECT {row[4]}").fetchone()[0] for row in info if row[4] is not None}
+    return _TableFormat(columns, defaults, by_rowid, without_rowid)
 
 
 def _fill(

@@ -23,12 +23,11 @@ SHORTEST_PREFIX = 4
 _IDS_AT_ONCE = 1000
 
 _MORE_RESULTS = {
-    **columns_of(execution, "execution_id first_run_id"),
-    **columns_of(cell, "strategy_label device_kind image_size color batch_size epochs_planned learning_rate optimizer"),
-    **columns_of(execution, "detail tta_accuracy tta_loss train_examples validation_examples test_examples"),
+    **columns_of(execution, "first_run_id"),
+    **columns_of(cell, "strategy_label device_kind epochs_planned"),
+    **columns_of(execution, "detail tta_accuracy tta_loss validation_examples test_examples"),
     **columns_of(execution, "data_fingerprint weights_sha256 compute_dtype setup_seconds first_epoch_seconds features"),
-    **columns_of(execution, "features_seconds features_alone_seconds shared_epochs shared_seconds evaluate_seconds"),
-    **columns_of(execution, "peak_device_bytes resumed digest"),
+    **columns_of(execution, "evaluate_seconds peak_device_bytes resumed"),
 }
 
 _SEEN_BY_WORKER = {
@@ -77,8 +76,8 @@ def _matches(column: Any, wanted: Any) -> Any:
 
 
 def history(database: Database, execution_ids: Iterable[int]) -> list[Row]:
-    """Reads the epochs of executions: the view `history`, with `execution_id`, `traced` and `improved`."""
-    rows = select_epochs(HISTORY | columns_of(epoch, "execution_id traced improved"))
+    """Reads the epochs of executions: the view `history`, with `traced` and `improved`."""
+    rows = select_epochs(HISTORY | columns_of(epoch, "traced improved"))
     return [
         row
         for ids in _in_batches(execution_ids)
@@ -92,17 +91,20 @@ def _in_batches(execution_ids: Iterable[int]) -> Iterator[list[int]]:
     return (ids[first : first + _IDS_AT_ONCE] for first in range(0, len(ids), _IDS_AT_ONCE))
 
 
-def predictions(database: Database, execution_ids: Iterable[int]) -> dict[int, PredictionRow]:
-    """Reads the test predictions of executions, by execution id; executions without predictions are left out.
+def predictions(database: Database, execution_ids: Iterable[int], split: str = "test") -> dict[int, PredictionRow]:
+    """Reads the predictions of executions for `test` or `validation` images; executions without any are left out.
 
     `reporting/rows/predictions.py` makes arrays of them.
+
+    Returns:
+        By execution id.
     """
     return {
         row["execution_id"]: PredictionRow(
-            row["examples"], tuple(json.loads(row["class_names"])), row["sha256"], row["content"]
+            row["examples"], tuple(json.loads(row["class_names"])), row["sha256"], row["content"], split
         )
         for ids in _in_batches(execution_ids)
-        for row in fetch_table(database, prediction, prediction.c.execution_id.in_(ids))
+        for row in fetch_table(database, prediction, prediction.c.execution_id.in_(ids) & (prediction.c.split == split))
     }
 
 

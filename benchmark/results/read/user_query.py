@@ -52,10 +52,11 @@ def read_only_query(database: Database, sql: str, limit_seconds: float = LIMIT_S
         raise UserError(f"query: expected one SQL statement, found a NUL character in it. {_CURE}")
     if database.path is None:
         return _postgresql(database, sql, limit_seconds)
-    immutable = journal_mode.is_frozen(database.path)
+    path = database.contents.path
+    immutable = path is not None and journal_mode.is_frozen(path)
     with (
         storage_errors(database.display_name),
-        closing(connect_sqlite(database.location, "ro", immutable=immutable)) as connection,
+        closing(connect_sqlite(database.contents, "ro", immutable=immutable)) as connection,
     ):
         return _sqlite(connection, sql, limit_seconds)
 

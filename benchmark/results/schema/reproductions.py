@@ -22,8 +22,8 @@ def is_reproducing(name: str | None) -> bool:
     return (name or "").startswith(_PREFIX)
 
 
-def is_reproduction() -> Any:
-    """A condition on `execution`: it was begun to check an earlier one, and takes no result's place."""
-    name = sa.literal(_PREFIX) + sa.func.substr(execution.c.cell_id, 1, _DIGITS, type_=sa.Text)
-    own = sa.select(sa.literal(1)).where(run.c.run_id == execution.c.first_run_id, run.c.name == name)
-    return own.correlate(execution).exists()
+def is_reproduction(of: Any = execution) -> Any:
+    """A condition on `execution`, or an alias of it: it was begun to check an earlier one, and takes no result's place."""
+    name = sa.literal(_PREFIX) + sa.func.substr(of.c.cell_id, 1, _DIGITS, type_=sa.Text)
+    own = sa.select(sa.literal(1)).where(run.c.run_id == of.c.first_run_id, run.c.name == name)
+    return own.correlate(of).exists()

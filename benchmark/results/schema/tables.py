@@ -1,7 +1,7 @@
 """The tables of the results database, with the meaning and unit of every column.
 
 The texts given as `doc` become `docs/database.md`. Migrations do not read this module: each is a frozen step of its
-own, and a test compares what they build with what stands here. The two views that users read are in `views.py`.
+own, and a test compares what they build with what stands here. The views that users read are in `views.py`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import sqlalchemy as sa
 from benchmark.status import ATTEMPT_STATES, RUN_STATES, Cause, Status
 from benchmark.text import storable
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """The schema that this program writes: `PRAGMA user_version` on SQLite, the row of table `schema_version` everywhere."""
 
 APPLICATION_ID = 0x62656E63
@@ -23,6 +23,25 @@ APPLICATION_ID = 0x62656E63
 VERSION_TABLE = "schema_version"
 
 OUTCOMES = ("planned", "reused", "left_out")
+SPLITS = ("validation", "test")
+LOOKS = ("resolve", "judge", "lockbox")
+
+TEST_METRICS = {
+    "test_balanced_accuracy": "Mean recall of the classes on the test images, 0..1.",
+    "test_macro_f1": "Mean F1 of the classes on the test images, 0..1.",
+    "test_weighted_f1": "F1 of the classes on the test images, 0..1, weighted by their images.",
+    "test_top5_accuracy": "Fraction 0..1 of test images whose class is among the five most probable.",
+    "test_auroc": "Area under the ROC curve, mean of one class against the rest; NULL where a class is missing.",
+    "test_average_precision": "Average precision, mean of one class against the rest; NULL where a class is missing.",
+    "test_log_loss": "Cross-entropy on the test images, in nats.",
+    "test_brier": "Brier score on the test images, summed over classes, 0..2.",
+    "test_ece": "Expected calibration error on the test images, 15 bins of equal width.",
+    "test_mcc": "Matthews correlation coefficient on the test images, -1..1.",
+    "test_kappa": "Cohen's kappa on the test images, -1..1.",
+    "test_map": "Mean average precision of several labels an image.",
+    "test_subset_accuracy": "Fraction 0..1 of test images all of whose labels are right.",
+}
+"""Further metrics of the test set, by the names of their columns; NULL until they are computed."""
 
 metadata = sa.MetaData(
     naming_convention={
@@ -131,6 +150,12 @@ cell = sa.Table(
     _whole("epochs_planned", "Most epochs that all stages together can take.", nullable=False),
     _real("learning_rate", "Learning rate at the start of the last stage."),
     _text("optimizer", "Optimizer of the last stage."),
+    _real("weight_decay", "Weight decay of the last stage; 0 for none."),
+    _real("momentum", "Momentum of the last stage's optimizer; NULL where it has none."),
+    _real("dropout", "Dropout of the model, 0..1; NULL where it has none."),
+    _real("label_smoothing", "Label smoothing of the last stage, 0..1."),
+    _text("train", "Layers that the last stage trains: `head`, `last:N` or `all`."),
+    _text("framework", "What the model is written in: `keras`."),
     _text("parent_cell_id", "Cell whose weights this one starts from; NULL when it has no parent."),
     _text("spec", "The cell as JSON: every setting, resolved.", nullable=False),
     _refers("first_run_id", "run.run_id", "Run that first had this cell.", nullable=False),
@@ -213,13 +238,18 @@ execution = sa.Table(
     _text("package_version", "Version of bench."),
     _text("git_commit", "Commit of the folder that the run was started in."),
     _text("digest", "sha256 of the cell id, the epochs' metrics and the kept results; no timings."),
+    *(_real(name, doc) for name, doc in TEST_METRICS.items()),
+    _flag("forgotten", "Whether reports leave it out.", nullable=False, server_default=sa.false()),
+    _real("steady_seconds_per_epoch", "Seconds of an epoch without tracing; NULL until it is computed."),
+    _text("disturbed_epochs", "Epochs whose timings other load disturbed, as a JSON list; NULL when unknown."),
     _text("nan_metrics", "Columns of this row that are NaN, separated by spaces (NaN itself is stored as NULL)."),
     _one_of("status", tuple(Status)),
     sa.CheckConstraint(
         "cause IS NULL OR cause IN ({})".format(", ".join(f"'{cause}'" for cause in Cause)), name="cause"
     ),
     sa.CheckConstraint(f"status <> '{Status.COMPLETED}' OR cause IS NULL", name="completed_without_cause"),
-    sa.Index("ix_execution_cell_id", "cell_id", "machine"),
+    # the newest execution of a cell and machine is found without a look at the others
+    sa.Index("ix_execution_cell_id", "cell_id", "machine", "execution_id"),
     sqlite_autoincrement=True,
 )
 
@@ -259,6 +289,9 @@ attempt = sa.Table(
     _big("peak_rss_bytes", "Most main memory of the worker in bytes."),
     _real("total_seconds", "From the worker's first line to its last, or as the scheduler saw it."),
     _flag("disturbed", "Whether other load disturbed the timings."),
+    _free_text("node", "Computer of a cluster that it ran on; NULL on the computer of the run itself."),
+    _text("lease_until_utc", "Until when that node may keep silent (ISO 8601, UTC); NULL without a cluster."),
+    _big("fence", "Number that tells this hold of the cell from earlier ones; NULL without a cluster."),
     _text("started_utc", "When it began (ISO 8601, UTC).", nullable=False),
     _text("finished_utc", "When it ended (ISO 8601, UTC); NULL while it runs, and when nobody saw its end."),
     _one_of("state", ATTEMPT_STATES),
@@ -296,6 +329,11 @@ epoch = sa.Table(
     _real("images_per_second", "Training images over input and step seconds."),
     _flag("traced", "Whether the epoch contained tracing.", nullable=False),
     _flag("improved", "Whether its weights were the best so far.", nullable=False),
+    _real(
+        "elapsed_seconds",
+        "Sum of `seconds` of this epoch and those before it, shared ones too; without loading and features.",
+    ),
+    _real("monitored", "What decides the best epoch; NULL until it is recorded."),
     _text("nan_metrics", "Columns of this row that are NaN, separated by spaces (NaN itself is stored as NULL)."),
     sqlite_with_rowid=False,
 )
@@ -317,17 +355,56 @@ prediction = sa.Table(
     "prediction",
     metadata,
     _refers("execution_id", "execution.execution_id", "The execution, completed.", primary_key=True),
-    _whole("examples", "Images of the test set.", nullable=False),
+    sa.Column("split", sa.Text, primary_key=True, server_default="test", doc="Which images: `validation` or `test`."),
+    _whole("examples", "Number of these images.", nullable=False),
     _whole("classes", "Classes that the model tells apart.", nullable=False),
     _text("class_names", "Their names in the order of the outputs, as a JSON list.", nullable=False),
     _text("sha256", "sha256 of the content.", nullable=False),
+    _text(
+        "outcomes",
+        "What the view `predictions` reads, as JSON: a whole number for each image, (label * classes + predicted) * 10001 "
+        "+ confidence in ten-thousandths; a list of the images 0, 1, …, or an object by image. NULL when the content "
+        "cannot be read.",
+    ),
     sa.Column(
         "content",
         sa.LargeBinary,
         nullable=False,
-        doc="The file `predictions.npz`: for each test image its index, label, predicted label and probabilities.",
+        doc="The file `predictions.npz`: for each image its index, label, predicted label and probabilities.",
     ),
+    _one_of("split", SPLITS),
 )
 
-TABLES = (run, cell, run_cell, execution, attempt, epoch, artifact, prediction)
+look = sa.Table(
+    "look",
+    metadata,
+    _key("look_id", "Number of the look: a verdict on two sides, at the results that there were."),
+    _refers("run_id", "run.run_id", "Run that looked; NULL outside of one.", index=True),
+    _text("kind", "`resolve`, `judge` or `lockbox`: what asked for it.", nullable=False),
+    _free_text("campaign", "Name of the campaign whose error budget it spent; NULL without one."),
+    _free_text("a", "Selection of the one side.", nullable=False),
+    _free_text("b", "Selection of the other side.", nullable=False),
+    _text("executions", "Executions of both sides, as a JSON list of two lists of numbers.", nullable=False),
+    _whole("n", "Pairs, or executions of the smaller side."),
+    _real("difference", "Mean of B - A."),
+    _real("low", "Lower end of its interval."),
+    _real("high", "Upper end of its interval."),
+    _real("alpha", "Error probability that the look spent, 0..1."),
+    _text("verdict", "`better`, `worse`, `equivalent`, `not resolved` or `not comparable`.", nullable=False),
+    _real("margin", "Differences below it do not count; NULL without one."),
+    _text("details", "More about it, as a JSON object."),
+    _text("looked_utc", "When it was (ISO 8601, UTC).", nullable=False),
+    _text("machine", "Name of the computer that the results belong to."),
+    _one_of("kind", LOOKS),
+    sqlite_autoincrement=True,
+)
+
+artifact_folder = sa.Table(
+    "artifact_folder",
+    metadata,
+    sa.Column("host", sa.Text, primary_key=True, doc="Name of a computer that has run cells of this database."),
+    _free_text("path", "Absolute path of the artifacts folder there.", nullable=False),
+)
+
+TABLES = (run, cell, run_cell, execution, attempt, epoch, artifact, prediction, look, artifact_folder)
 """All tables, each after those that its foreign keys refer to."""

@@ -10,10 +10,11 @@ from benchmark.errors import SchemaError
 from benchmark.files import sha256_of
 from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION, VERSION_TABLE, metadata
 
-TABLE_NAMES = ("run", "cell", "run_cell", "execution", "attempt", "epoch", "artifact", "prediction")
-VIEW_NAMES = ("results", "history")
+TABLE_NAMES = tuple(metadata.tables)
+ADDED_TABLES = {2: {"look", "artifact_folder"}}
+"""By schema version: the tables that it was the first to have."""
 
-PROGRAMS: dict[str, str] = {
+_FIRST_PROGRAMS = {
     "history": "d4458055e80e8a88",
     "results": "8d5d1f7786742a29",
     "attempt_is_final": "c53da83c2dcf0b5d",
@@ -23,8 +24,21 @@ PROGRAMS: dict[str, str] = {
     "prediction_is_final_insert": "0936ca291d6efd88",
     "prediction_is_final_update": "c86e2dce48f0116e",
 }
-"""The views and triggers of this schema version: by name, the first digits of the sha256 of their SQL with white space
+PROGRAMS: dict[int, dict[str, str]] = {
+    1: _FIRST_PROGRAMS,
+    2: {
+        **_FIRST_PROGRAMS,
+        "history": "cfde94ee51ffbb40",
+        "looks": "57dd516935ff0d31",
+        "predictions": "58e5c1461558725c",
+        "results": "406bbe63e62a4115",
+        "execution_is_final": "a7e3bb5b0db88f17",
+    },
+}
+"""The views and triggers since each schema version that changed one: by name, the first digits of the sha256 of their SQL with white space
 collapsed. A file with other views or triggers could make its readers run SQL that they did not ask for."""
+
+VIEW_NAMES = ("results", "history", "predictions", "looks")
 
 _DIGITS = 16
 
@@ -49,9 +63,9 @@ def sqlite_version(connection: sqlite3.Connection, name: str) -> int | None:
             f"{APPLICATION_ID:#x}, got {application:#x}. It was not touched; give another path with --db"
         )
     version = _pragma(connection, "user_version")
-    if version == SCHEMA_VERSION:
-        _check_kinds(kinds, name)
-        _check_programs(connection, name)
+    if 1 <= version <= SCHEMA_VERSION:
+        _check_kinds(kinds, version, name)
+        _check_programs(connection, version, name)
     return version
 
 
@@ -72,6 +86,22 @@ def postgresql_version(connection: sa.Connection, name: str) -> int | None:
         return None
     version = connection.scalar(sa.select(sa.column("version_num")).select_from(sa.table(VERSION_TABLE)))
     return None if version is None else int(version)
+
+
+def programs_of(version: int) -> dict[str, str]:
+    """The views and triggers of a schema version, as in `PROGRAMS`."""
+    return PROGRAMS[max(since for since in PROGRAMS if since <= version)]
+
+
+def tables_of(version: int) -> tuple[str, ...]:
+    """The tables of a schema version, each after those that it refers to."""
+    later = set[str]().union(*(names for first, names in ADDED_TABLES.items() if first > version))
+    return tuple(name for name in TABLE_NAMES if name not in later)
+
+
+def is_older(version: int) -> bool:
+    """Whether this program can upgrade a file of that schema version."""
+    return 1 <= version < SCHEMA_VERSION
 
 
 def check_version(version: int, name: str) -> None:
@@ -96,8 +126,9 @@ def _pragma(connection: sqlite3.Connection, pragma: str) -> int:
     return int(connection.execute(f"PRAGMA {pragma}").fetchone()[0])
 
 
-def _check_kinds(kinds: dict[str, str], name: str) -> None:
-    expected = dict.fromkeys(TABLE_NAMES, "table") | dict.fromkeys(VIEW_NAMES, "view")
+def _check_kinds(kinds: dict[str, str], version: int, name: str) -> None:
+    views = [view for view in VIEW_NAMES if view in programs_of(version)]
+    expected = dict.fromkeys(tables_of(version), "table") | dict.fromkeys(views, "view")
     wrong = [
         f"{kind} {table} ({'missing' if table not in kinds else f'is a {kinds[table]}'})"
         for table, kind in expected.items()
@@ -115,7 +146,7 @@ def program_digest(sql: str) -> str:
     return sha256_of(" ".join(sql.split()).encode())[:_DIGITS]
 
 
-def _check_programs(connection: sqlite3.Connection, name: str) -> None:
+def _check_programs(connection: sqlite3.Connection, version: int, name: str) -> None:
     """Refuses foreign views and triggers before anything is read that could run them.
 
     A view that a user added is allowed, because bench never reads it; so is a missing trigger, which does no harm.
@@ -123,18 +154,21 @@ def _check_programs(connection: sqlite3.Connection, name: str) -> None:
     Raises:
         SchemaError: A view or trigger has other SQL, a trigger is unknown, or a table has generated columns.
     """
+    known = programs_of(version)
     programs = connection.execute("SELECT type, name, sql FROM sqlite_schema WHERE type IN ('view', 'trigger')")
     foreign = [
         f"{kind} {program}"
         for kind, program, sql in programs.fetchall()
-        if (kind == "trigger" or program in VIEW_NAMES) and program_digest(sql or "") != PROGRAMS.get(program)
+        if (kind == "trigger" or program in known) and program_digest(sql or "") != known.get(program)
     ]
-    for table in TABLE_NAMES:
+    for table in tables_of(version):
         sql = connection.execute("SELECT sql FROM sqlite_schema WHERE name = ?", (table,)).fetchone()[0]
         columns = {name: hidden for _, name, *_, hidden in connection.execute(f"PRAGMA table_xinfo({table})")}
         if not str(sql).upper().startswith("CREATE TABLE") or any(columns.values()):
             foreign.append(f"table {table}")
-        elif missing := [name for name in metadata.tables[table].columns.keys() if name not in columns]:  # noqa: SIM118
+        elif version == SCHEMA_VERSION and (
+            missing := [one.name for one in metadata.tables[table].c if one.name not in columns]
+        ):
             foreign.append(f"table {table} without {', '.join(missing)}")
     if foreign:
         raise SchemaError(

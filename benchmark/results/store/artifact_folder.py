@@ -9,6 +9,9 @@ are older than marks, when files are in it that the database has registered. Oth
 `<name>-<identity>.artifacts`. A database that is moved or renamed together with its folder keeps it; a copy under
 another name does not, nor one to which attempts in the folder are unknown: an older backup put back in its place, or a
 copy that went its own way. What those attempts left is needed by a database that may come back.
+
+That of a server's database is in the folder where its first run was started; the database remembers it for each
+computer, so that it is found from any folder.
 """
 
 from __future__ import annotations
@@ -27,10 +30,10 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from benchmark import layout
+from benchmark import layout, machine
 from benchmark.errors import BenchError, StorageError
 from benchmark.files import make_own_folder, sha256_of, write_whole
-from benchmark.results.schema.tables import APPLICATION_ID, artifact, attempt, execution, run
+from benchmark.results.schema.tables import APPLICATION_ID, artifact, artifact_folder, attempt, execution, run
 from benchmark.results.store.database import open_database
 from benchmark.results.store.engine import connect_sqlite
 from benchmark.results.store.location import Location, locate
@@ -73,6 +76,12 @@ def folder_of(target: str | os.PathLike[str]) -> Path:
     """
     location = locate(target)
     root = layout.artifacts_folder(location.path)
+    if location.path is None:
+        try:
+            with open_database(target, mode="read") as database, database.reading() as connection:
+                return _remembered(connection) or root
+        except BenchError:
+            return root
     if not any(root.parent.glob(f"{glob.escape(_stem(location, root))}-*{root.suffix}")):
         # it was never given another one
         return root
@@ -86,12 +95,26 @@ def folder_of(target: str | os.PathLike[str]) -> Path:
         return root
 
 
+def _remembered(connection: sa.Connection) -> Path | None:
+    """The folder that this computer has had for a server's database; None where it has none, or it is gone."""
+    here = artifact_folder.c.host == machine.default_machine_name()
+    path = connection.scalar(sa.select(artifact_folder.c.path).where(here))
+    return Path(path) if path is not None and Path(path).is_dir() else None
+
+
+def _remember(connection: sa.Connection, folder: Path) -> None:
+    row = {"host": machine.default_machine_name(), "path": str(folder.absolute())}
+    here = artifact_folder.c.host == row["host"]
+    if connection.execute(artifact_folder.update().where(here).values(**row)).rowcount == 0:
+        connection.execute(artifact_folder.insert().values(**row))
+
+
 def claim(location: Location, connection: sa.Connection, root: Path) -> Path:
     """The folder that a database writes its artifacts to; makes and marks it.
 
     Args:
         location: Of the database, which the caller holds.
-        connection: Open on it.
+        connection: Open on it; of a server's, in a writing transaction.
         root: The folder that it would have by its name, or has had.
 
     Returns:
@@ -106,6 +129,8 @@ def claim(location: Location, connection: sa.Connection, root: Path) -> Path:
     identity = identity_of(connection)
     if identity is None:
         return root
+    if location.path is None:
+        root = _remembered(connection) or root
     folders = _folders_of(location, root, identity)
     folder, mark = next((each, mark) for each in folders if (mark := owner_mark(location, connection, each)))
     is_new = not folder.is_dir()
@@ -120,6 +145,8 @@ def claim(location: Location, connection: sa.Connection, root: Path) -> Path:
         raise StorageError(
             f"{error.filename or folder}: expected a folder for artifacts that can be written, got: {error.strerror}"
         ) from error
+    if location.path is None:
+        _remember(connection, folder)
     return folder
 
 

@@ -25,6 +25,7 @@ from benchmark.results.store import journal_mode
 from benchmark.results.store.engine import BusyTimeout, connect_sqlite, copy_into, reading_engine, writing_engine
 from benchmark.results.store.location import Location, check_file, check_writable, inode_of, locate, side_file
 from benchmark.results.store.storage_errors import storage_errors
+from benchmark.results.store.upgrade import UpgradedCopy, upgrade_held, upgraded_copy
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ class Database:
 
     Attributes:
         location: Its address.
+        contents: Where its rows are read from: the same, or an upgraded copy of a file of an older version.
         engine: SQLAlchemy's engine; queries use `reading()`, the recorder uses `transaction()`.
         path: The file; None for PostgreSQL.
         display_name: Its name in messages, without a password.
@@ -44,14 +46,22 @@ class Database:
     """
 
     def __init__(
-        self, location: Location, engine: sa.Engine, *, writable: bool, busy_timeout: BusyTimeout | None = None
+        self,
+        location: Location,
+        engine: sa.Engine,
+        *,
+        writable: bool,
+        busy_timeout: BusyTimeout | None = None,
+        copy: UpgradedCopy | None = None,
     ) -> None:
         self.location = location
+        self.contents = copy.location if copy else location
         self.engine = engine
         self.path = location.path
         self.display_name = location.name
         self.writable = writable
         self.busy_timeout = busy_timeout or BusyTimeout()
+        self._copy = copy
         self._owner = os.getpid()
         # of the -wal file too: it holds rows that the database file does not have yet
         files = [] if location.path is None else [location.path, side_file(location.path, "-wal")]
@@ -103,6 +113,8 @@ class Database:
         if self.writable and self.path is not None and not self._is_replaced():
             journal_mode.leave_wal(self.engine, self.location)
         self.engine.dispose()
+        if self._copy is not None:
+            self._copy.folder.cleanup()
         self.writable = False
 
     def __enter__(self) -> Self:
@@ -142,12 +154,12 @@ def open_database(target: str | os.PathLike[str], *, mode: Literal["read", "writ
 
     Args:
         target: Path of a SQLite file, or a URL of SQLite or PostgreSQL.
-        mode: `read` needs an existing database and cannot change it. `write` creates a missing one; the caller holds
-            `lock_database`.
+        mode: `read` needs an existing database and cannot change it; of a file of an older version an upgraded copy is
+            read. `write` creates a missing one, and upgrades an older file; the caller holds `lock_database`.
 
     Raises:
         NotFoundError: There is no database to read.
-        SchemaError: Its schema is older or newer than this program's, or not bench's.
+        SchemaError: Its schema is newer than this program's, on a server also older, or not bench's.
         StorageError: It cannot be opened, is damaged, or cannot be written.
         UserError: The target is neither a path nor a URL of SQLite or PostgreSQL.
 
@@ -171,6 +183,9 @@ def _open_to_read(location: Location, path: Path) -> Database:
         journal_mode.warn_of_lost_wal(connection, location, had_wal=had_wal)
     if version is None:
         raise _nothing_there(location)
+    if versions.is_older(version):
+        copy = upgraded_copy(location, immutable=immutable)
+        return Database(location, reading_engine(copy.location), writable=False, copy=copy)
     versions.check_version(version, location.name)
     return Database(location, reading_engine(location, immutable=immutable), writable=False)
 
@@ -183,11 +198,15 @@ def _open_to_write(location: Location, path: Path) -> Database:
     try:
         version = versions.sqlite_version(connection, location.name)
         if version is not None:
-            versions.check_version(version, location.name)
+            if not versions.is_older(version):
+                versions.check_version(version, location.name)
             _check_pages(connection, location)
             journal_mode.warn_of_lost_wal(connection, location, had_wal=had_wal)
     finally:
         connection.close()
+    if version is not None and versions.is_older(version):
+        upgraded = upgrade_held(location)
+        log.warning("%s was upgraded; as it was, it is kept in %s", location.name, upgraded.backup)
     busy_timeout = BusyTimeout()
     engine = writing_engine(location, busy_timeout)
     try:

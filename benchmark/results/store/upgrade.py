@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 import os
+import tempfile
 from pathlib import Path
 from typing import NamedTuple
 
@@ -11,10 +13,12 @@ import sqlalchemy as sa
 from benchmark.errors import NotFoundError
 from benchmark.results.schema import versions
 from benchmark.results.schema.tables import SCHEMA_VERSION
-from benchmark.results.store.engine import copy_into, driver_connection, writing_engine
+from benchmark.results.store.engine import copy_into, driver_connection, reading_engine, writing_engine
 from benchmark.results.store.location import Location, check_file, check_writable, locate
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.storage_errors import storage_errors
+
+log = logging.getLogger(__name__)
 
 
 class Upgrade(NamedTuple):
@@ -45,11 +49,49 @@ def upgrade_database(target: str | os.PathLike[str]) -> Upgrade:
             raise _not_found(location)
         check_writable(location.path, location.name)
     with lock_database(target), storage_errors(location.name):
-        engine = writing_engine(location)
-        try:
-            return _upgrade(engine, location)
-        finally:
-            engine.dispose()
+        return upgrade_held(location)
+
+
+def upgrade_held(location: Location) -> Upgrade:
+    """As `upgrade_database`, for a caller that holds `lock_database`."""
+    engine = writing_engine(location)
+    try:
+        return _upgrade(engine, location)
+    finally:
+        engine.dispose()
+
+
+class UpgradedCopy(NamedTuple):
+    """A copy of an older file that has this program's schema, and the temporary folder that it lies in."""
+
+    location: Location
+    folder: tempfile.TemporaryDirectory[str]
+
+
+def upgraded_copy(location: Location, *, immutable: bool) -> UpgradedCopy:
+    """Copies an older SQLite file, which may be one that nobody can write, and upgrades the copy.
+
+    Raises:
+        StorageError: There is no room for it, or the file is damaged.
+    """
+    from benchmark.results.schema import migrate
+
+    assert location.path is not None
+    folder = tempfile.TemporaryDirectory(prefix="bench-")
+    copy = Location(Path(folder.name) / location.path.name, None, location.name)
+    source, engine = reading_engine(location, immutable=immutable), writing_engine(copy)
+    try:
+        with source.connect() as connection:
+            copy_into(connection, Path(folder.name) / location.path.name)
+        migrate.migrate(engine)
+    except BaseException:
+        folder.cleanup()
+        raise
+    finally:
+        source.dispose()
+        engine.dispose()
+    log.info("%s is of an older version; an upgraded copy is read. To upgrade it: bench db upgrade", location.name)
+    return UpgradedCopy(copy, folder)
 
 
 def _upgrade(engine: sa.Engine, location: Location) -> Upgrade:

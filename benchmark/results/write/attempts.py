@@ -15,6 +15,7 @@ from benchmark.results.records import AttemptStart, PredictionRow, StaleAttempt
 from benchmark.results.schema.reproductions import is_reproduction
 from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
 from benchmark.results.write import outcome
+from benchmark.results.write.encoded_outcomes import encoded_outcomes
 from benchmark.results.write.registration import inserted_id
 from benchmark.results.write.running_attempt import RunningAttempt, load_known, update_attempt
 from benchmark.status import FINAL, Cause, Status
@@ -81,7 +82,7 @@ def finish(
     *,
     now: str,
     will_retry: bool,
-    predictions: PredictionRow | None = None,
+    predictions: Collection[PredictionRow] = (),
 ) -> bool:
     """Ends an attempt and updates its execution; False when the attempt had ended before."""
     last = sa.select(sa.func.max(epoch.c.epoch)).where(
@@ -94,10 +95,12 @@ def finish(
     result = outcome.execution_columns(connection, running, state, columns["detail"], will_retry=will_retry)
     if result["status"] not in {Status.PENDING, Status.INTERRUPTED}:
         result["finished_utc"] = now
-    if predictions is not None and result["status"] == Status.COMPLETED:
-        facts = {**asdict(predictions), "class_names": json.dumps(predictions.class_names)}
-        facts |= {"execution_id": running.execution_id, "classes": len(predictions.class_names)}
-        connection.execute(prediction.insert().values(**facts))
+    if result["status"] == Status.COMPLETED:
+        for row in predictions:
+            classes = len(row.class_names)
+            facts = {**asdict(row), "class_names": json.dumps(row.class_names), "classes": classes}
+            facts |= {"execution_id": running.execution_id, "outcomes": encoded_outcomes(row.content, classes)}
+            connection.execute(prediction.insert().values(**facts))
     connection.execute(execution.update().where(execution.c.execution_id == running.execution_id).values(**result))
     return True
 

@@ -184,7 +184,7 @@ class Recorder:
         error: events.Failed | None = None,
         disturbed: bool | None = None,
         will_retry: bool = False,
-        predictions: PredictionRow | None = None,
+        predictions: Collection[PredictionRow] = (),
     ) -> bool:
         """Ends an attempt and computes its execution's status, cause, results, timings and digest.
 
@@ -197,7 +197,7 @@ class Recorder:
             error: The exception that ended it; by default the last `Failed` event.
             disturbed: Whether other load disturbed its timings; None when unknown.
             will_retry: Whether the scheduler will try again, so that the cell has not failed yet.
-            predictions: Its predictions for the test set; stored when it completed.
+            predictions: Its predictions for test and validation images; stored when it completed.
 
         Returns:
             Whether this call ended it; False when it had ended before.

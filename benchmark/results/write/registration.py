@@ -21,6 +21,9 @@ from benchmark.results.schema.tables import run_cell
 BATCH_ROWS = 2000
 """Rows that are held in memory at once; more are not inserted any faster."""
 
+FRAMEWORK = "keras"
+"""What all models are written in."""
+
 _RENEWED = ("dataset", "model", "strategy", "strategy_label", "device", "spec")
 """Columns that may differ between two matrices with the same cell, because they are names or not part of its id."""
 
@@ -72,10 +75,10 @@ def cell_rows(run_id: int, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
             **dict(zip(_OWN, _own_of(cell), strict=True)),
             "image_size": cell.data.image_size,
             "color": cell.data.color,
-            "batch_size": last and last.batch_size,
             "epochs_planned": cell.epochs,
-            "learning_rate": last and last.learning_rate,
-            "optimizer": last and last.optimizer,
+            **{name: last and getattr(last, name) for name in _OF_LAST_STAGE},
+            "dropout": dict(cell.architecture.parameters).get("dropout"),
+            "framework": FRAMEWORK,
             "spec": spec.text(cell),
             "first_run_id": run_id,
         }
@@ -126,6 +129,10 @@ _OWN = (
     "precision", "parent_cell_id",
 )  # fmt: skip
 _own_of = attrgetter(*_OWN)
+
+_OF_LAST_STAGE = (
+    "batch_size", "learning_rate", "optimizer", "weight_decay", "momentum", "label_smoothing", "train",
+)  # fmt: skip
 
 _PARTS = ("data", "architecture", "weights")
 _SCALARS = tuple(field.name for field in fields(Cell) if field.name not in {*_PARTS, "stages"})

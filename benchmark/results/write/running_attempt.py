@@ -31,6 +31,7 @@ class RunningAttempt:
         earlier: Ids of the attempt and run before this one in the same execution, to which replayed epochs belong.
         known: Metrics of the epochs received or in the database, by epoch.
         seconds: Duration of these epochs, by epoch; `fit_seconds` is the sum.
+        elapsed: Sum of the durations up to and with each of them, by epoch.
         epochs: The highest epoch received.
         kept: Columns of `execution` that epochs and evaluation determine.
         pending: Rows of epochs that are not in the database yet; `pending_since` is the monotonic time of the oldest.
@@ -46,6 +47,7 @@ class RunningAttempt:
     earlier: tuple[int, int] | None = None
     known: dict[int, tuple[Any, ...]] = field(default_factory=dict)
     seconds: dict[int, float] = field(default_factory=dict)
+    elapsed: dict[int, float] = field(default_factory=dict)
     epochs: int | None = None
     fit_seconds: float = 0.0
     features_seconds: float = 0.0
@@ -71,19 +73,21 @@ class RunningAttempt:
         if known == metrics and event.replayed:
             return None
         owner = self.earlier if event.replayed and self.earlier else (self.attempt_id, self.run_id)
-        self.pending.append(
-            nan_to_null({**row, "execution_id": self.execution_id, "attempt_id": owner[0], "run_id": owner[1]})
-        )
         self.remember(event.epoch, metrics, event.seconds)
+        ids = {"execution_id": self.execution_id, "attempt_id": owner[0], "run_id": owner[1]}
+        self.pending.append(
+            nan_to_null({**row, **ids, "elapsed_seconds": self.elapsed[event.epoch], "monitored": None})
+        )
         if known is not None and known != metrics:
             return f"epoch {event.epoch} has other numbers than when it was first trained"
         return None
 
     def remember(self, epoch_number: int, metrics: tuple[Any, ...], seconds: float) -> None:
-        """Takes in what is known of an epoch, with NaN restored."""
+        """Takes in what is known of an epoch, with NaN restored; those before it come first."""
         self.known[epoch_number] = metrics
         self.fit_seconds += seconds - self.seconds.get(epoch_number, 0.0)
         self.seconds[epoch_number] = seconds
+        self.elapsed[epoch_number] = self.elapsed.get(epoch_number - 1, 0.0) + seconds
         self.epochs = max(self.epochs or 0, epoch_number)
 
     def execution_columns(self) -> dict[str, Any]:
@@ -113,7 +117,8 @@ def columns_of(event: object) -> tuple[dict[str, Any], dict[str, Any]] | None:
 def load_known(connection: sa.Connection, running: RunningAttempt) -> None:
     """Reads the epochs that earlier attempts of the same execution left in the database."""
     columns = [epoch.c[name] for name in (*EPOCH_FIELDS, "seconds", NAN_COLUMN)]
-    rows = connection.execute(sa.select(*columns).where(epoch.c.execution_id == running.execution_id)).mappings()
+    query = sa.select(*columns).where(epoch.c.execution_id == running.execution_id).order_by(epoch.c.epoch)
+    rows = connection.execute(query).mappings()
     for row in map(null_to_nan, rows):
         running.remember(row["epoch"], tuple(exact(row[name]) for name in EPOCH_FIELDS), row["seconds"])
 

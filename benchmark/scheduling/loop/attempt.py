@@ -73,7 +73,7 @@ class Attempt:
     kill_at: float | None = None
     force_at: float | None = None
     artifacts: list[events.ArtifactWritten] = field(default_factory=list)
-    predicted: events.Predicted | None = None
+    predicted: dict[str, events.Predicted] = field(default_factory=dict)
 
     @property
     def attempt_id(self) -> int:
@@ -110,7 +110,7 @@ class Attempt:
         elif isinstance(event, events.ArtifactWritten):
             self.artifacts.append(event)
         elif isinstance(event, events.Predicted):
-            self.predicted = event.joined(self.predicted)
+            self.predicted[event.name] = event.joined(self.predicted.get(event.name))
 
     def stop(self, now: float, grace: float) -> None:
         """Asks the worker to save its state and stop; kills it when the grace is over."""

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 
+from benchmark import layout
 from benchmark.control_groups import oom_kills
 from benchmark.events import Failed
 from benchmark.files import sha256_of
@@ -141,25 +142,26 @@ def _record(run: RunContext, attempt: Attempt, verdict: Verdict, *, again: bool)
         log_tail=None if completed else attempt.log_tail(),
         disturbed=disturbed is not None,
         will_retry=again,
-        predictions=_predictions(run, attempt) if completed else None,
+        predictions=list(_predictions(run, attempt)) if completed else (),
     )
 
 
-def _predictions(run: RunContext, attempt: Attempt) -> PredictionRow | None:
-    """What the worker predicted for the test set, from its folder into the database; None where there is nothing."""
-    predicted = attempt.predicted
-    sha256 = next((file.sha256 for file in attempt.artifacts if predicted and file.name == predicted.name), None)
-    if predicted is None or sha256 is None:
-        return None
-    try:
-        content = (attempt.directory / predicted.name).read_bytes()
-        if (actual := sha256_of(content)) != sha256:
-            raise OSError(f"expected the sha256 {sha256}, got {actual}")
-    except OSError as error:
-        # the result stands without them; the next run finds the damaged artifact and does the cell again
-        run.note(f"{name_of(attempt.cell)}: its test predictions cannot be read: {error}")
-        return None
-    return PredictionRow(predicted.examples, predicted.class_names, sha256, content)
+def _predictions(run: RunContext, attempt: Attempt) -> Iterator[PredictionRow]:
+    """What the worker predicted for test and validation images, from its folder into the database."""
+    digests = {file.name: file.sha256 for file in attempt.artifacts}
+    for split, name in layout.PREDICTIONS.items():
+        predicted, sha256 = attempt.predicted.get(name), digests.get(name)
+        if predicted is None or sha256 is None:
+            continue
+        try:
+            content = (attempt.directory / name).read_bytes()
+            if (actual := sha256_of(content)) != sha256:
+                raise OSError(f"expected the sha256 {sha256}, got {actual}")
+        except OSError as error:
+            # the result stands without them; the next run finds the damaged artifact and does the cell again
+            run.note(f"{name_of(attempt.cell)}: its {split} predictions cannot be read: {error}")
+        else:
+            yield PredictionRow(predicted.examples, predicted.class_names, sha256, content, split)
 
 
 def _block(run: RunContext, parent: Cell, status: str, descendants: Collection[Cell]) -> None:

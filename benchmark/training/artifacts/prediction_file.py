@@ -1,8 +1,8 @@
-"""The file `predictions.npz`: the predictions of a cell for each test image.
+"""The files `predictions.npz` and `validation_predictions.npz`: what a cell predicted for each test or validation image.
 
-Arrays, n images in the order of the test set:
+Arrays, n images in the order of their set:
 
-    indices           position in the prepared test set, uint32 [n]
+    indices           position in the prepared test or training set, uint32 [n]
     labels            the true class, counted from 0, [n]
     predicted         the most probable class, from the exact probabilities, [n]
     probabilities     float16 [n, classes]
@@ -31,7 +31,7 @@ def pack_predictions(
     """The content of the file; equal bytes for equal predictions.
 
     Args:
-        indices: Positions in the prepared test set, [n].
+        indices: Positions in the prepared set, [n].
         labels: True classes, [n].
         probabilities: Of the images as they are, [n, classes] 0..1.
         averaged: Of the average over views, [n, classes]; None without `tta`.
