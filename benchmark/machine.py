@@ -245,6 +245,14 @@ def git_state(directory: Path, *, apart_from: Path | None = None) -> tuple[str |
     return commit, None if changes is None else bool(changes)
 
 
+def keep_from_git(path: Path) -> None:
+    """Has git take no notice of what becomes of a committed file here; nothing happens where it is none.
+
+    Side effects: runs `git`, which sets the mark `skip-worktree` in the index of the repository.
+    """
+    _git(path.parent, "update-index", "--skip-worktree", "--", path.name)
+
+
 def load_sample() -> LoadSample:
     """Clocks and processor time of this machine now."""
     busy, steal = _processor_seconds()

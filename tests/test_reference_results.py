@@ -109,8 +109,17 @@ def test_make_run_leaves_git_with_nothing_to_say_and_the_results_are_of_this_mac
     assert is_reference(clone.directory / "results.sqlite")
 
 
+@pytest.mark.parametrize("arguments", [("run",), ("run", "--db", "./results.sqlite"), ("reproduce", "{cell}")])
+def test_the_first_run_in_a_clone_leaves_git_with_nothing_to_say_however_it_is_started(clone, arguments):
+    ((cell,),) = clone.rows("select min(cell_id) from results")
+    clone.call(*(word.format(cell=cell) for word in arguments))
+    assert not is_reference(clone.directory / "results.sqlite")
+    assert clone.git("status", "--porcelain") == ""
+
+
 def test_a_database_that_was_committed_makes_no_run_dirty_and_code_does(clone):
     assert clone.call("run").exit_code == 0
+    clone.git("update-index", "--no-skip-worktree", "results.sqlite")
     assert clone.git("status", "--porcelain") == " M results.sqlite\n"
     clone.write(FAKE + "seed = 1\n")
     assert clone.call("run").exit_code == 0

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark import layout
+from benchmark import layout, machine
 from benchmark.errors import UserError
 from benchmark.results.store.location import Location, side_file
 
@@ -36,11 +36,14 @@ def begin_anew(location: Location) -> bool:
 
     Returns:
         Whether the file held the reference results, and is gone.
+
+    Side effects: where the file is committed, git takes no notice of what takes its place.
     """
     path = location.path
     # a journal beside it means that another program is in the middle of changing it
     if path is None or not is_reference(path) or any(side_file(path, end).exists() for end in ("-wal", "-journal")):
         return False
+    machine.keep_from_git(path)
     path.unlink()
     return True
 
