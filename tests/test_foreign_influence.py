@@ -14,6 +14,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from results_samples import cell
 
 from benchmark.scheduling.processes.environment import (
     ignored_variables,
@@ -21,6 +22,8 @@ from benchmark.scheduling.processes.environment import (
     template_environment,
     worker_environment,
 )
+from benchmark.scheduling.processes.slots import Grant
+from benchmark.scheduling.processes.worker_order import worker_order
 
 ROOT = Path(__file__).resolve().parent.parent
 VARIABLES = dict(
@@ -81,6 +84,17 @@ def test_keras_finds_no_configuration_and_bench_its_weights():
             env={**environment, "HOME": "/home/me", "PYTHONPATH": str(ROOT)}, capture_output=True, text=True, check=True,
         )  # fmt: skip
         assert done.stdout.strip() == f"{home}/models"
+
+
+def test_a_trial_has_the_environment_of_a_worker_whatever_the_shell_says(tmp_path, monkeypatch):
+    def environment_of(**trial) -> dict[str, str]:
+        told = {"data_directory": None, "isolation": "spawn", "allow_plugins": False, **trial}
+        return worker_order(cell(), Grant((0,), None), tmp_path, **told).environment
+
+    plain = environment_of()
+    for name, value in VARIABLES.items():
+        monkeypatch.setenv(name, value)
+    assert environment_of(trial_seconds=1.0, trial_stages=(1,)) == environment_of() == plain
 
 
 def test_what_is_ignored_is_named():
