@@ -77,6 +77,7 @@ def load_matrix(
         notes=(*plugins.notes, *specification.notes, *planner.notes()),
         axes=planner.axes(),
         report=specification.report,
+        order=specification.order,
         auto={speed_key: tuple(ids) for speed_key, ids in planner.auto.items()},
         undecided=planner.undecided(),
     )

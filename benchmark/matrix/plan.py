@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from benchmark.matrix.cell import Cell
+from benchmark.matrix.order import Order
 from benchmark.matrix.report_spec import ReportSpec
 
 
@@ -49,6 +50,7 @@ class Plan:
         notes: Remarks for the user: merged duplicates, parents added back, rules that match nothing.
         axes: Names of the axes on which the cells have more than one value.
         report: The comparisons that the matrix asks for.
+        order: In which order cells run; None where the matrix does not say.
         auto: Ids of the cells with `threads = "auto"`, by speed key.
         undecided: Those speed keys that have not been measured on the machine; one thread is assumed.
     """
@@ -61,5 +63,6 @@ class Plan:
     notes: tuple[str, ...] = ()
     axes: tuple[str, ...] = ()
     report: ReportSpec = field(default_factory=ReportSpec)
+    order: Order | None = None
     auto: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     undecided: tuple[str, ...] = ()

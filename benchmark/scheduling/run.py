@@ -8,6 +8,7 @@ import time
 from collections import Counter
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +31,7 @@ from benchmark.results.write.recorder import Recorder
 from benchmark.scheduling.decisions.assignment import assign
 from benchmark.scheduling.decisions.reuse import Decision, decide
 from benchmark.scheduling.decisions.shared_stages import SharedStages
+from benchmark.scheduling.decisions.turns import turns
 from benchmark.scheduling.loop.context import RunContext, name_of
 from benchmark.scheduling.loop.loop import run_cells
 from benchmark.scheduling.loop.retrying_recorder import RetryingRecorder
@@ -102,7 +104,8 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
             begun_cells = {name for name, state in before.states.items() if state.epochs} - assignment.again
             with _exhaustion_named():
                 shared = SharedStages(plan.cells, begun_cells, assignment.again, options.artifacts_root)
-                run = RunContext(assignment, options, guarded, signals, retrying, known, shared)
+                in_turn = partial(turns, order=plan.order, report=plan.report)
+                run = RunContext(assignment, options, guarded, signals, retrying, known, shared, in_turn)
                 with contextlib.closing(run):
                     remaining = Remaining(run.durations, run.unfinished_cells, lambda: run.slots.room)
                     guarded.tell("run_started", run_id, plan, assignment.idle, remaining)

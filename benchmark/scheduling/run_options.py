@@ -35,6 +35,7 @@ class RunOptions:
         exclusive: One cell at a time, so that timings have no neighbours.
         rerun: Run finished cells again, as new executions.
         rerun_cells: Ids of cells that are run again, whatever `rerun` says.
+        retime: Cells that run again do so for their timings alone; all start from weights that are there.
         retry_failed: Go on with cells that failed in an earlier run.
         fail_fast: Stop the run at the first cell that fails for good.
         timeout_seconds: The longest that one attempt may take; None for no limit.
@@ -58,6 +59,7 @@ class RunOptions:
     exclusive: bool = False
     rerun: bool = False
     rerun_cells: frozenset[str] = frozenset()
+    retime: bool = False
     retry_failed: bool = False
     fail_fast: bool = False
     timeout_seconds: float | None = None
@@ -77,7 +79,7 @@ class RunOptions:
     @property
     def jobs_at_once(self) -> int | None:
         """At most so many cells at once; None for as many as the cores allow."""
-        return 1 if self.exclusive else self.jobs
+        return 1 if self.exclusive or self.retime else self.jobs
 
 
 @dataclass(frozen=True, slots=True)

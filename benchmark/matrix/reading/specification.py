@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.errors import UserError
+from benchmark.matrix.order import ORDERS, Order
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, nearest_hint, normal_name
 from benchmark.matrix.reading.definitions import LISTINGS, Library
 from benchmark.matrix.reading.published import read_published
@@ -18,6 +19,8 @@ from benchmark.matrix.values import Choice, Kind, Name, items_of, read_fields
 
 _SECTIONS = ("matrix", "defaults", "dataset", "model", "strategy", "report", "plugins")
 _RULES = ("exclude", "include", "zip", "override")
+_WORDS = ("name", "on_invalid", "order")
+"""Keys of `[matrix]` that are neither an axis nor a rule."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +45,7 @@ class Specification:
 
     Attributes:
         on_invalid: What to do about impossible combinations: `skip` or `error`.
+        order: In which order cells run; None where it is not written.
         includes: For each row of `[[matrix.include]]` the values of the keys that it names.
         defaults: Settings of `[defaults]`.
         assigned: Settings of `--set`.
@@ -50,6 +54,7 @@ class Specification:
 
     name: str | None
     on_invalid: str
+    order: Order | None
     axes: tuple[Axis, ...]
     includes: tuple[Mapping[str, tuple[Any, ...]], ...]
     excludes: tuple[Rule, ...]
@@ -86,9 +91,11 @@ class SpecificationReader:
         on_invalid = Choice(("skip", "error")).read(
             matrix.get("on_invalid", "skip"), ("matrix", "on_invalid"), self._problems
         )
+        order = Choice(ORDERS).read(matrix["order"], ("matrix", "order"), self._problems) if "order" in matrix else None
         return Specification(
             name=Name().read(matrix["name"], ("matrix", "name"), self._problems) if "name" in matrix else None,
             on_invalid=str(on_invalid),
+            order=order,
             axes=axes,
             includes=tuple(self._includes(matrix, axes)),
             excludes=tuple(self._rule(row, path) for row, path in self._rows(matrix, "exclude")),
@@ -109,7 +116,7 @@ class SpecificationReader:
     def _axes(self, matrix: Mapping[str, Any]) -> tuple[Axis, ...]:
         axes = []
         for key, value in matrix.items():
-            if key in (*_RULES, "name", "on_invalid"):
+            if key in (*_RULES, *_WORDS):
                 continue
             if key not in self._kinds:
                 self._problems.add(("matrix", key), "a known key", value, _axis_hint(key))
@@ -370,7 +377,7 @@ class _ExistingName:
 def _section_hint(key: str) -> str:
     if key in SETTINGS:
         return f"`{key}` belongs in [defaults], or in [matrix] as an axis"
-    if key in (*_RULES, "name", "on_invalid"):
+    if key in (*_RULES, *_WORDS):
         return f"`{key}` belongs in [matrix]"
     return nearest_hint(key, _SECTIONS)
 
@@ -384,4 +391,4 @@ def _axis_hint(key: str) -> str:
         return f"`{key}` belongs in [dataset.NAME]"
     if key in _SECTIONS:
         return f"write [{key}] as a table of its own"
-    return nearest_hint(key, (*NAME_KEYS, *SETTINGS, *_RULES, "name", "on_invalid"))
+    return nearest_hint(key, (*NAME_KEYS, *SETTINGS, *_RULES, *_WORDS))

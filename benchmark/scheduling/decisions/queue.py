@@ -1,4 +1,4 @@
-"""Chooses the next cell: parents before children, the first cell of each unmeasured kind, then the longest chain of work.
+"""Chooses the next cell: parents before children, the first cell of each unmeasured kind, then by turns (`turns.py`).
 
 A cell whose work another one is doing at the moment is set aside until that is done; cells behind it go on.
 """
@@ -6,11 +6,12 @@ A cell whose work another one is doing at the moment is set aside until that is 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Callable, Collection, Hashable, Iterable, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeVar
 
 from benchmark.matrix.cell import Cell
+from benchmark.scheduling.decisions.turns import Turn, longest_first
 
 T = TypeVar("T")
 
@@ -20,9 +21,9 @@ PATIENCE = 8
 
 @dataclass(slots=True)
 class _Lane:
-    """Ready cells that need the same things, most urgent first, as (not first, minus urgency, position, cell id)."""
+    """Ready cells that need the same things, most urgent first, as (not first, turn, position, cell id)."""
 
-    heap: list[tuple[bool, float, int, str]] = field(default_factory=list)
+    heap: list[tuple[bool, Turn, int, str]] = field(default_factory=list)
     overtaken: int = 0
 
 
@@ -35,6 +36,8 @@ class CellQueue:
         lane: What a cell needs; cells of one lane fit or do not fit together.
         first: Ids of cells that go before all others.
         awaited: What another cell is doing for this one; None when it waits for nothing.
+        turns: The turn of each cell, by how long the chain of work is that begins with it.
+        chained: Whether children wait for their parents.
     """
 
     def __init__(
@@ -44,6 +47,9 @@ class CellQueue:
         lane: Callable[[Cell], Hashable],
         first: Collection[str] = (),
         awaited: Callable[[Cell], Hashable | None] = lambda _: None,
+        turns: Callable[[Sequence[Cell], Mapping[str, float]], Mapping[str, Turn]] = longest_first,
+        *,
+        chained: bool = True,
     ) -> None:
         self._cells = {cell.cell_id: cell for cell in cells}
         self._position = {cell.cell_id: position for position, cell in enumerate(cells)}
@@ -54,22 +60,23 @@ class CellQueue:
         self._awaited = awaited
         self._aside: dict[Hashable, list[Cell]] = {}
         for cell in cells:
-            if cell.parent_cell_id in self._cells:
+            if chained and cell.parent_cell_id in self._cells:
                 self._children.setdefault(str(cell.parent_cell_id), []).append(cell.cell_id)
-        self._urgency: dict[str, float] = {}  # seconds of the longest chain of work that begins with the cell
+        urgency: dict[str, float] = {}  # seconds of the longest chain of work that begins with the cell
         for cell in reversed(cells):
-            after = max((self._urgency[child] for child in self._children.get(cell.cell_id, ())), default=0.0)
-            self._urgency[cell.cell_id] = seconds(cell) + after
+            after = max((urgency[child] for child in self._children.get(cell.cell_id, ())), default=0.0)
+            urgency[cell.cell_id] = seconds(cell) + after
+        self._turns = turns(cells, urgency)
         self.unfinished = set(self._cells)
         for cell in cells:
-            if cell.parent_cell_id not in self._cells:
+            if not chained or cell.parent_cell_id not in self._cells:
                 self.enqueue(cell)
 
     def enqueue(self, cell: Cell) -> None:
         """Makes the cell ready (again)."""
         lane = self._lanes.setdefault(self._lane_of(cell), _Lane())
         name = cell.cell_id
-        heapq.heappush(lane.heap, (name not in self._first, -self._urgency[name], self._position[name], name))
+        heapq.heappush(lane.heap, (name not in self._first, self._turns[name], self._position[name], name))
 
     def heads(self) -> Iterable[tuple[Hashable, Cell]]:
         """The most urgent cell of every lane, the most urgent lane first."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import selectors
 import time
 from collections import Counter, defaultdict
-from collections.abc import Hashable, Iterator
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmark import machine
@@ -15,6 +15,7 @@ from benchmark.matrix.cell import Cell
 from benchmark.scheduling.decisions.assignment import Assignment
 from benchmark.scheduling.decisions.queue import CellQueue
 from benchmark.scheduling.decisions.shared_stages import SharedStages
+from benchmark.scheduling.decisions.turns import Turn, longest_first
 from benchmark.scheduling.decisions.verdicts import Breaker
 from benchmark.scheduling.loop.attempt import Attempt, PendingLaunch
 from benchmark.scheduling.loop.disturbance import DisturbanceMeter
@@ -58,6 +59,7 @@ class RunContext:
         recorder: RetryingRecorder,
         known: Durations,
         shared_stages: SharedStages,
+        turns: Callable[[Sequence[Cell], Mapping[str, float]], Mapping[str, Turn]] = longest_first,
     ) -> None:
         cells = assignment.run
         self.assignment = assignment
@@ -69,7 +71,9 @@ class RunContext:
         self.shared_stages = shared_stages
         self.slots = slots_of(options)
         first = pioneers(cells, known)
-        self.queue = CellQueue(cells, self.durations.seconds, resources_of, first, shared_stages.awaited)
+        self.queue = CellQueue(
+            cells, self.durations.seconds, resources_of, first, shared_stages.awaited, turns, chained=not options.retime
+        )
         self.meter = DisturbanceMeter(self._pids, len(self.slots.cores))
         self.memory_bytes = machine.facts().memory_bytes
         self.breaker = Breaker(
