@@ -37,6 +37,17 @@ def memory_limit_bytes() -> int | None:
     return min((int(limit) for limit in limits if limit.isdecimal()), default=None)
 
 
+def throttled_seconds() -> float:
+    """For how long quotas have held processes of the groups around this process back; 0 where it is not counted."""
+    seconds = 0.0
+    for group in dict.fromkeys(_groups("cpu")):
+        counts = dict(line.split() for line in _text(group / "cpu.stat").splitlines() if len(line.split()) == 2)
+        # version 2 counts microseconds, version 1 nanoseconds
+        for name, unit in (("throttled_usec", 1e-6), ("throttled_time", 1e-9)):
+            seconds += unit * int(counts.get(name, "0"))
+    return seconds
+
+
 def oom_kills() -> int:
     """Processes of our group that the kernel has killed for memory so far; 0 where it does not say."""
     for group in _groups("memory"):

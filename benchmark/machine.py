@@ -31,11 +31,20 @@ FOREIGN_LIMIT_CORES = 0.25
 SUSPEND_LIMIT_SECONDS = 1.0
 """… or when the machine slept: the boot clock ran ahead of the monotonic clock by more than this."""
 
+THROTTLE_LIMIT = 0.05
+"""… or when the quota of a control group held its processes back for more than this share of the time."""
+
+SWAP_LIMIT_BYTES = 1 << 20
+"""… or when more than so much memory was swapped in or out, by whatever program."""
+
 
 LIBRARY_VARIABLES = ("LD_LIBRARY_PATH", "LD_PRELOAD", "DYLD_LIBRARY_PATH")
 """Variables by which the system's loader chooses libraries, those that compute among them."""
 
 _WITH_LIBRARIES = ", with "
+
+_HEAT_CORES = 64
+"""Of so many processors at most the counters are read: each is a file, and they are read once in a while of training."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +92,18 @@ class LoadSample:
         boottime_seconds: A clock that runs on.
         busy_seconds: Processor time spent in any program, all cores together; None where `/proc/stat` is missing.
         steal_seconds: Processor time that a hypervisor gave to other guests.
+        throttled_seconds: Time for which quotas of control groups have held us back.
+        swapped_bytes: Memory written to swap and read from it.
+        heat_events: How often a processor of ours, or its package, was slowed down because it was hot.
     """
 
     monotonic_seconds: float
     boottime_seconds: float
     busy_seconds: float | None
     steal_seconds: float | None
+    throttled_seconds: float = 0.0
+    swapped_bytes: int = 0
+    heat_events: int = 0
 
 
 def facts() -> MachineFacts:
@@ -257,7 +272,9 @@ def load_sample() -> LoadSample:
     """Clocks and processor time of this machine now."""
     busy, steal = _processor_seconds()
     boottime = time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else time.monotonic()
-    return LoadSample(time.monotonic(), boottime, busy, steal)
+    return LoadSample(
+        time.monotonic(), boottime, busy, steal, control_groups.throttled_seconds(), _swapped_bytes(), _heat_events()
+    )
 
 
 def disturbance(before: LoadSample, after: LoadSample, own_seconds: float, cores: int) -> str | None:
@@ -273,6 +290,13 @@ def disturbance(before: LoadSample, after: LoadSample, own_seconds: float, cores
     slept = (after.boottime_seconds - before.boottime_seconds) - elapsed
     if slept > SUSPEND_LIMIT_SECONDS:
         return f"the machine slept for {slept:.0f} s"
+    if after.heat_events > before.heat_events:
+        return "the processor was slowed down because it was hot"
+    if (swapped := after.swapped_bytes - before.swapped_bytes) > SWAP_LIMIT_BYTES:
+        return f"{swapped / (1 << 20):.0f} MiB of memory were swapped"
+    throttled = after.throttled_seconds - before.throttled_seconds
+    if elapsed > 0 and throttled / elapsed > THROTTLE_LIMIT:
+        return f"a control group's quota held processes back for {throttled:.1f} s"
     if before.busy_seconds is None or after.busy_seconds is None or elapsed <= 0:
         return None
     stolen = ((after.steal_seconds or 0.0) - (before.steal_seconds or 0.0)) / (elapsed * cores)
@@ -294,6 +318,49 @@ def _processor_seconds() -> tuple[float | None, float | None]:
     user, nice, system, _idle, _iowait, irq, softirq, steal = ticks
     per_second = os.sysconf("SC_CLK_TCK")
     return (user + nice + system + irq + softirq) / per_second, steal / per_second
+
+
+def _swapped_bytes() -> int:
+    """Bytes swapped in and out since the machine started: `pswpin` and `pswpout` of `/proc/vmstat`, proc(5)."""
+    pages = re.findall(r"^pswp(?:in|out) (\d+)$", _text(Path("/proc/vmstat")), re.MULTILINE)
+    return sum(map(int, pages)) * os.sysconf("SC_PAGE_SIZE")
+
+
+def _heat_events() -> int:
+    """How often processors were slowed down for heat: the counters of x86's `therm_throt` driver; 0 without them."""
+    folders = [f"/sys/devices/system/cpu/cpu{core}/thermal_throttle" for core in available_cores()[:_HEAT_CORES]]
+    texts = [_text(Path(folder, f"{part}_throttle_count")) for folder in folders for part in ("core", "package")]
+    return sum(int(text) for text in texts if text.isdecimal())
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text().strip()
+    except OSError:
+        return ""
+
+
+def gpu_processes(gpu: int) -> int | None:
+    """How many programs compute on the GPU of this index, ours among them; None where the driver does not say.
+
+    They are counted and not named: in a container the driver names them by ids of another namespace.
+    """
+    simulated = _simulated("BENCH_TEST_GPU_PROCESSES")
+    if simulated is not None:
+        return int(simulated)
+    uuids = [each.uuid for each in _gpus()[0] if each.index == gpu]
+    if not uuids:
+        return None
+    try:
+        import pynvml
+
+        pynvml.nvmlInit()
+        try:
+            return len(pynvml.nvmlDeviceGetComputeRunningProcesses(pynvml.nvmlDeviceGetHandleByUUID(uuids[0])))
+        finally:
+            pynvml.nvmlShutdown()
+    except Exception:  # noqa: BLE001 - whatever the driver says: nothing is known
+        return None
 
 
 def cpu_model() -> str:
@@ -327,14 +394,18 @@ def _memory_bytes() -> int:
     return physical if limit is None else min(physical, limit)
 
 
+def _simulated(variable: str) -> str | None:
+    return os.environ.get(variable) if os.environ.get("BENCH_TESTING") == "1" else None
+
+
 @cache
 def _gpus() -> tuple[tuple[Gpu, ...], str | None]:
     """GPUs and driver version through NVML, which counts devices without creating a CUDA context.
 
     Where `CUDA_VISIBLE_DEVICES` is set, for example by a cluster's scheduler, only the GPUs that it names count.
     """
-    simulated = os.environ.get("BENCH_TEST_GPUS")
-    if simulated is not None and os.environ.get("BENCH_TESTING") == "1":
+    simulated = _simulated("BENCH_TEST_GPUS")
+    if simulated is not None:
         names = simulated.split(",") if simulated else ()
         return tuple(Gpu(number, name, 1 << 30, f"GPU-{name}") for number, name in enumerate(names)), "0"
     try:

@@ -1,4 +1,7 @@
-"""Tells executions of `bench reproduce` from others: by the name of the run that began them."""
+"""Tells executions of `bench reproduce` and `bench run --retime` from others: by the name of the run that began them.
+
+Neither takes the place of the result that it checks or times. `reporting/rows/latest.py` says whose timings count.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from benchmark.results.schema.tables import execution, run
 
 _PREFIX = "reproduce "
 _DIGITS = 8
+_RETIME = "retime"
 
 
 def run_name(cell_id: str) -> str:
@@ -17,13 +21,26 @@ def run_name(cell_id: str) -> str:
     return _PREFIX + cell_id[:_DIGITS]
 
 
+def retiming_run_name(name: str | None) -> str:
+    """The name of a run that times cells again, with what a user calls it."""
+    return " ".join(filter(None, (_RETIME, name)))
+
+
 def is_reproducing(name: str | None) -> bool:
-    """Whether a run of this name reproduces a cell."""
-    return (name or "").startswith(_PREFIX)
+    """Whether the executions of a run of this name take no result's place: it reproduces a cell, or times cells again."""
+    return (name or "").startswith((_PREFIX, _RETIME))
+
+
+def is_retiming() -> Any:
+    """A condition on `execution`: it was begun to time an earlier one again."""
+    return _began_in(execution, sa.func.substr(run.c.name, 1, len(_RETIME)) == _RETIME)
 
 
 def is_reproduction(of: Any = execution) -> Any:
-    """A condition on `execution`, or an alias of it: it was begun to check an earlier one, and takes no result's place."""
+    """A condition on `execution`, or an alias of it: it was begun to check or time an earlier one, and takes no place."""
     name = sa.literal(_PREFIX) + sa.func.substr(of.c.cell_id, 1, _DIGITS, type_=sa.Text)
-    own = sa.select(sa.literal(1)).where(run.c.run_id == of.c.first_run_id, run.c.name == name)
-    return own.correlate(of).exists()
+    return _began_in(of, (run.c.name == name) | (sa.func.substr(run.c.name, 1, len(_RETIME)) == _RETIME))
+
+
+def _began_in(of: Any, condition: Any) -> Any:
+    return sa.select(sa.literal(1)).where(run.c.run_id == of.c.first_run_id, condition).correlate(of).exists()

@@ -97,7 +97,8 @@ LOOKS: dict[str, sa.ColumnElement[Any]] = {
 VIEWS = {"results": RESULTS, "history": HISTORY, "predictions": PREDICTIONS, "looks": LOOKS}
 
 COMPUTED = {
-    "is_latest": "1 for the execution begun last of its cell and machine, those of `bench reproduce` left out; else 0.",
+    "is_latest": "1 for the execution begun last of its cell and machine, those of `bench reproduce` and `bench run --retime` left "
+    "out; else 0.",
     "node": attempt.c.node.doc,
 }
 """The meaning of columns that are no column of a table."""

@@ -196,7 +196,8 @@ VIEWS = (
                SELECT newest.execution_id FROM execution AS newest
                WHERE newest.cell_id = execution.cell_id AND newest.machine = execution.machine AND NOT EXISTS (
                    SELECT 1 FROM run AS began WHERE began.run_id = newest.first_run_id
-                   AND began.name = 'reproduce ' || substr(newest.cell_id, 1, 8))
+                   AND (began.name = 'reproduce ' || substr(newest.cell_id, 1, 8)
+                        OR substr(began.name, 1, 6) = 'retime'))
                ORDER BY newest.execution_id DESC LIMIT 1
            ) THEN 1 ELSE 0 END AS is_latest,
            cell.image_size, cell.color, execution.train_examples, cell.batch_size, cell.optimizer, cell.learning_rate,
