@@ -6,10 +6,10 @@ import click
 
 from benchmark.cli import streams
 from benchmark.cli.judging_options import NOT_PASSED, judging_options, strict_code
-from benchmark.cli.options import database_option, machine_option, verb
+from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.output import print_report
 from benchmark.errors import UserError
-from benchmark.reporting.writers.formats import DEFAULT, FORMATS
+from benchmark.reporting.writers.formats import FORMATS
 from benchmark.text import one_line
 
 
@@ -29,14 +29,7 @@ from benchmark.text import one_line
     metavar="CONDITION",
     help="End with 3 when B is `worse`, or may be worse by M (`worse:M`), is `not-better`, `not-equivalent` or `better`.",
 )
-@click.option(
-    "--format",
-    "output_format",
-    type=click.Choice(tuple(FORMATS)),
-    default=DEFAULT,
-    show_default=True,
-    help="How the table is printed on stdout.",
-)
+@format_option(*FORMATS, what="the table is")
 def command(
     a: str,
     b: str,
