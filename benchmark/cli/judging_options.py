@@ -28,16 +28,21 @@ def _margin(context: click.Context, parameter: click.Parameter, text: str | None
     return margin
 
 
+def margin_option(function: Function) -> Function:
+    """Adds `--margin`."""
+    return click.option(
+        "--margin",
+        callback=_margin,
+        metavar="M",
+        help="Differences surely within ±M are `equivalent`: in the unit of the metric, or in points: 0.5pp.",
+    )(function)
+
+
 def judging_options(function: Function) -> Function:
     """Adds `--metric`, `--margin` and `--strict`."""
     for option in (
         click.option("--strict", is_flag=True, help="End with 3 when compared rows were not made alike; names them."),
-        click.option(
-            "--margin",
-            callback=_margin,
-            metavar="M",
-            help="Differences surely within ±M are `equivalent`: in the unit of the metric, or in points: 0.5pp.",
-        ),
+        margin_option,
         click.option(
             "--metric",
             "metrics",

@@ -100,6 +100,11 @@ def write_json(document: Any) -> None:
     sys.stdout.write("\n}\n")
 
 
+def write_json_line(document: Any) -> None:
+    """A strict JSON document on one line."""
+    sys.stdout.write(_json(document) + "\n")
+
+
 def _json_lines(rows: Iterator[Any], indent: str = "") -> Iterator[str]:
     """A JSON array piece by piece, with a row on each line."""
     separator = "[\n"

@@ -52,6 +52,7 @@ class Comparison:
         pairs: The judged difference of each matched pair in the main metric.
         metric: The main metric.
         gaps: Places of A without evidence about B, in words.
+        executions: Those of A and of B that the verdict is about.
     """
 
     report: Report
@@ -60,6 +61,7 @@ class Comparison:
     pairs: tuple[Difference, ...] = ()
     metric: Metric = TEST_ACCURACY
     gaps: tuple[str, ...] = ()
+    executions: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +129,13 @@ def compare_selections(
     return Comparison(
         Report((table,), tuple(notes), machine_a, suspects=suspects(matched.comparisons)),
         verdict, overall, tuple(filter(None, judged)), judging.main, _gaps(matched, judging.main),
+        _executions(matched.comparable or matched.pairs),
     )  # fmt: skip
+
+
+def _executions(pairs: Sequence[Pair]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    a, b = (tuple(sorted({number for pair in pairs for number in pair[side].execution_ids})) for side in (0, 1))
+    return a, b
 
 
 def _groups(side: str, rows: Sequence[ResultRow], machine: str | None) -> tuple[list[Group], str | None]:

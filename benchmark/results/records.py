@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,3 +109,42 @@ class Recorded:
     cell_ids: Collection[str] = frozenset()
     elsewhere: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     live_run: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LookRow:
+    """A verdict on two sides, at the results that there were: a row of the table `look`.
+
+    Attributes:
+        kind: `resolve`, `judge` or `lockbox`: what asked for it.
+        a, b: The two sides, as they were named.
+        executions: Those of A and those of B.
+        n: Pairs, or executions of the smaller side.
+        difference, low, high: B - A and its interval; None where there is none.
+        alpha: Error probability that the look spent, 0..1.
+        verdict: `better`, `worse`, `equivalent`, `not resolved` or `not comparable`.
+        margin: What counts as equivalent; None where nobody named one.
+        details: More about it, as JSON can hold it.
+        campaign: Whose error budget it spent; None without one.
+        run_id: The run that looked; None outside of one.
+        machine: The computer that the results belong to.
+        look_id, looked_utc: Its number, and when it was (ISO 8601, UTC); None before it is recorded.
+    """
+
+    kind: str
+    a: str
+    b: str
+    executions: tuple[tuple[int, ...], tuple[int, ...]]
+    n: int
+    difference: float | None
+    low: float | None
+    high: float | None
+    alpha: float
+    verdict: str
+    margin: float | None
+    details: Mapping[str, Any] = field(default_factory=dict)
+    campaign: str | None = None
+    run_id: int | None = None
+    machine: str | None = None
+    look_id: int | None = None
+    looked_utc: str | None = None

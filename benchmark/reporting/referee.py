@@ -1,0 +1,101 @@
+"""The referee of a search: verdicts on many ideas, one after another, that spend one error budget."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from benchmark.reporting.compare import Comparison
+from benchmark.reporting.rows.differences import cannot_see
+from benchmark.reporting.rows.metrics import in_words
+from benchmark.reporting.statistics.equivalence import equivalence_p
+from benchmark.reporting.statistics.intervals import t_quantile
+from benchmark.reporting.statistics.mean_difference import (
+    BETTER,
+    EQUIVALENT,
+    NOT_COMPARABLE,
+    NOT_RESOLVED,
+    WORSE,
+    Difference,
+)
+from benchmark.reporting.statistics.sequential import campaign_level
+from benchmark.results.records import LookRow
+
+EXIT_CODES = {BETTER: 0, WORSE: 10, EQUIVALENT: 10, NOT_RESOLVED: 11, NOT_COMPARABLE: 12}
+"""How `bench judge` ends, by its verdict on B."""
+
+OF_SURVIVORS = "of the survivors"
+
+
+@dataclass(frozen=True, slots=True)
+class Ruling:
+    """A verdict on one idea of a campaign.
+
+    Attributes:
+        verdict: On B.
+        alpha: The error that it spends; 0 where nothing could be judged.
+        number: Which look of the campaign it is, from 1; those that spent nothing do not count.
+        low, high: Ends of the interval at `1 - alpha`; None where nothing could be judged.
+        p: Of the test of no difference.
+        reasons: In words, the one that decided first.
+    """
+
+    verdict: str
+    alpha: float
+    number: int
+    low: float | None
+    high: float | None
+    p: float | None
+    reasons: tuple[str, ...]
+
+
+def rule(comparison: Comparison, campaign: Sequence[LookRow], margin: float | None) -> Ruling:
+    """Judges a comparison within the error budget of its campaign.
+
+    `better` and `worse` need a p below what this look may spend (`sequential.campaign_level`), `equivalent` both of the
+    two one-sided tests at that level. Where seeds were lost, only survivors are compared, so that neither is given.
+
+    Args:
+        comparison: Of B with A.
+        campaign: The looks of the campaign so far, oldest first.
+        margin: What counts as equivalent.
+    """
+    counted = [look for look in campaign if look.alpha > 0]
+    number = len(counted) + 1
+    difference = comparison.overall
+    more = (*(difference.remarks if difference else ()), *comparison.gaps)
+    if comparison.verdict == NOT_COMPARABLE or difference is None:
+        verdict = NOT_COMPARABLE if comparison.verdict == NOT_COMPARABLE else NOT_RESOLVED
+        return Ruling(verdict, 0.0, number, None, None, None, more or ("the two have no result in common",))
+    if difference.error is None or difference.p is None:
+        return Ruling(NOT_RESOLVED, 0.0, number, None, None, None, more or ("fewer than two pairs of seeds",))
+    alpha = campaign_level([look.verdict in {BETTER, WORSE} for look in counted])
+    half = _half_width(difference, alpha)
+    verdict, why = _verdict(comparison, difference, alpha, margin)
+    reasons = dict.fromkeys((why, f"look {number} of the campaign may spend {alpha:.2g}", *more))
+    ends = difference.mean - half, difference.mean + half
+    return Ruling(verdict, alpha, number, *ends, difference.p, tuple(reasons))
+
+
+def _verdict(comparison: Comparison, difference: Difference, alpha: float, margin: float | None) -> tuple[str, str]:
+    metric, p = comparison.metric, difference.p
+    assert p is not None
+    equal_p = None if margin is None else equivalence_p(difference, margin)
+    if margin is not None and equal_p is not None and equal_p < alpha:
+        return EQUIVALENT, f"within ±{in_words(margin, metric)}: p = {equal_p:.2g} of both one-sided tests"
+    if p >= alpha:
+        return NOT_RESOLVED, f"p = {p:.2g} is not below {alpha:.2g}: {cannot_see(difference, metric)}"
+    if any(remark.startswith(OF_SURVIVORS) for remark in difference.remarks):
+        return NOT_RESOLVED, "seeds were lost, and survivors alone prove nothing; see: bench run --retry-failed"
+    verdict = BETTER if (difference.mean > 0) == metric.higher_is_better else WORSE
+    return verdict, f"p = {p:.2g} is below {alpha:.2g}: by {in_words(abs(difference.mean), metric)}"
+
+
+def _half_width(difference: Difference, alpha: float) -> float:
+    """Half of the interval at `1 - alpha`, as much wider than that of the t test as the one at 95 % is."""
+    assert difference.error is not None
+    assert difference.freedom is not None
+    assert difference.half_width is not None
+    plain = t_quantile(difference.freedom) * difference.error
+    widening = difference.half_width / plain if plain > 0 else 1.0
+    return widening * t_quantile(difference.freedom, 1 - alpha / 2) * difference.error
