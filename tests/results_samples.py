@@ -117,12 +117,18 @@ def set_up(recorder: Recorder, attempt_id: int) -> None:
 
 
 def complete(
-    recorder: Recorder, attempt_id: int, epochs: int, *, best: int | None = None, seconds: float = 9.0
+    recorder: Recorder, attempt_id: int, epochs: int, *, best: int | None = None, seconds: float = 9.0, **facts
 ) -> None:
     recorder.record(attempt_id, ArtifactWritten("weights", "weights.npz", "0" * 64, 12))
     recorder.record(attempt_id, Evaluated(0.9, 0.3, best or epochs, 0.2))
     recorder.record(attempt_id, Completed(epochs, float(epochs), seconds))
-    done = {"state": "completed", "exited": EXITED, "disturbed": False, "predictions": [PREDICTIONS, VALIDATION]}
+    done = {
+        "state": "completed",
+        "exited": EXITED,
+        "disturbed": False,
+        "predictions": [PREDICTIONS, VALIDATION],
+        **facts,
+    }
     assert recorder.finish_attempt(attempt_id, **done)
 
 

@@ -230,7 +230,10 @@ execution = sa.Table(
     _big("peak_rss_bytes", "Most main memory of the worker in bytes."),
     _big("peak_device_bytes", "Most GPU memory in bytes; NULL on the CPU."),
     _flag(
-        "timing_valid", "Whether the timings may be compared: completed in one go, machine undisturbed.", nullable=False
+        "timing_valid",
+        "Whether the timings may be compared: completed in one go, enough epochs undisturbed (half of the steady ones, and "
+        "two).",
+        nullable=False,
     ),
     _flag("resumed", "Whether the last attempt went on from an earlier one's state.", nullable=False),
     _text("started_utc", "When it began (ISO 8601, UTC); NULL for a blocked one."),
@@ -240,8 +243,8 @@ execution = sa.Table(
     _text("digest", "sha256 of the cell id, the epochs' metrics and the kept results; no timings."),
     *(_real(name, doc) for name, doc in TEST_METRICS.items()),
     _flag("forgotten", "Whether reports leave it out.", nullable=False, server_default=sa.false()),
-    _real("steady_seconds_per_epoch", "Seconds of an epoch without tracing; NULL until it is computed."),
-    _text("disturbed_epochs", "Epochs whose timings other load disturbed, as a JSON list; NULL when unknown."),
+    _real("steady_seconds_per_epoch", "Median seconds of the undisturbed epochs without tracing; NULL without one."),
+    _text("disturbed_epochs", "Epochs whose timings other load disturbed, as a JSON list; NULL where nobody watched."),
     _text("nan_metrics", "Columns of this row that are NaN, separated by spaces (NaN itself is stored as NULL)."),
     _one_of("status", tuple(Status)),
     sa.CheckConstraint(

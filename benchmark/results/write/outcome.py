@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
+from statistics import median
 from typing import Any
 
 import sqlalchemy as sa
@@ -18,6 +20,9 @@ from benchmark.status import Status, status_of
 log = logging.getLogger(__name__)
 
 EXIT_FACTS = ("exit_code", "signal", "user_seconds", "system_seconds", "peak_rss_bytes")
+LEAST_STEADY_EPOCHS = 2
+"""Timings of which a part was disturbed count with so many undisturbed epochs without tracing."""
+
 TEST_METRICS = ("test_accuracy", "test_loss", "tta_accuracy", "tta_loss")
 
 
@@ -79,11 +84,45 @@ def execution_columns(
         **_kept(running, epochs, recorded),
         **_timings(running, epochs, attempts, recorded["features_seconds"] or 0.0),
         "resumed": newest["resumed_from_epoch"] is not None,
-        "timing_valid": status == Status.COMPLETED and newest["resumed_from_epoch"] is None and not newest["disturbed"],
     }
+    disturbed = _disturbed(running, epochs, recorded["disturbed_epochs"], newest)
+    in_one_go = status == Status.COMPLETED and not columns["resumed"]
+    columns |= _steady_timings(epochs, disturbed)
+    columns["timing_valid"] = in_one_go and is_enough_undisturbed(epochs, disturbed)
     if status.is_final:
         columns["digest"] = execution_digest(running.cell_id, {**recorded, **columns}, epochs)
     return nan_to_null(columns)
+
+
+def _disturbed(
+    running: RunningAttempt, epochs: Sequence[Mapping[str, Any]], known: str | None, newest: Mapping[Any, Any]
+) -> set[int]:
+    """Numbers of the epochs that other load has disturbed, in this attempt or in those that it went on from."""
+    named = running.disturbed_epochs
+    if named is None and newest["disturbed"]:
+        return {row["epoch"] for row in epochs} or {0}
+    trained = {row["epoch"] for row in epochs if row["attempt_id"] == running.attempt_id}
+    return (set(json.loads(known or "[]")) - trained) | set(named or ())
+
+
+def _steady_epochs(epochs: Sequence[Mapping[str, Any]], disturbed: Collection[int]) -> list[Mapping[str, Any]]:
+    """The epochs without tracing that nothing has disturbed."""
+    return [row for row in epochs if not row["traced"] and row["epoch"] not in disturbed]
+
+
+def is_enough_undisturbed(epochs: Sequence[Mapping[str, Any]], disturbed: Collection[int]) -> bool:
+    """Whether timings may be compared: nothing was disturbed, or at least half of the steady epochs, and two, were not."""
+    quiet, steady = len(_steady_epochs(epochs, disturbed)), len(_steady_epochs(epochs, ()))
+    return not disturbed or (quiet >= LEAST_STEADY_EPOCHS and 2 * quiet >= steady)
+
+
+def _steady_timings(epochs: Sequence[Mapping[str, Any]], disturbed: set[int]) -> dict[str, Any]:
+    seconds = [row["seconds"] for row in _steady_epochs(epochs, disturbed)]
+    return {
+        "disturbed_epochs": json.dumps(sorted(disturbed - {0})),
+        "steady_seconds_per_epoch": median(seconds) if seconds else None,
+        "images_per_second": images_per_second(epochs, disturbed),
+    }
 
 
 def _delete_beyond(connection: sa.Connection, running: RunningAttempt, last: int) -> None:
@@ -131,18 +170,17 @@ def _timings(
         "first_epoch_seconds": first,
         "fit_seconds": completed.fit_seconds if completed else trained,
         "total_seconds": sum(row["total_seconds"] or 0.0 for row in attempts),
-        "images_per_second": images_per_second(epochs),
         "peak_rss_bytes": max((row["peak_rss_bytes"] for row in attempts if row["peak_rss_bytes"]), default=None),
         "peak_device_bytes": completed.peak_device_bytes if completed else None,
     }
 
 
-def images_per_second(epochs: Sequence[Mapping[str, Any]]) -> float | None:
-    """Computes the training throughput: images over input and step seconds of the epochs without tracing.
+def images_per_second(epochs: Sequence[Mapping[str, Any]], disturbed: Collection[int] = ()) -> float | None:
+    """Computes the training throughput: images over input and step seconds of the undisturbed epochs without tracing.
 
-    Of all epochs when each contained tracing; None without epochs or time.
+    Of all epochs without tracing when each was disturbed, of all when each contained it; None without epochs or time.
     """
-    steady = [row for row in epochs if not row["traced"]] or list(epochs)
+    steady = _steady_epochs(epochs, disturbed) or _steady_epochs(epochs, ()) or list(epochs)
     seconds = [row["input_seconds"] + row["step_seconds"] for row in steady]
     total = sum(seconds)
     if not total:

@@ -183,6 +183,7 @@ class Recorder:
         log_tail: str | None = None,
         error: events.Failed | None = None,
         disturbed: bool | None = None,
+        disturbed_epochs: Collection[int] | None = None,
         will_retry: bool = False,
         predictions: Collection[PredictionRow] = (),
     ) -> bool:
@@ -196,6 +197,7 @@ class Recorder:
             log_tail: The end of the worker's output.
             error: The exception that ended it; by default the last `Failed` event.
             disturbed: Whether other load disturbed its timings; None when unknown.
+            disturbed_epochs: Those that it touched; None for all.
             will_retry: Whether the scheduler will try again, so that the cell has not failed yet.
             predictions: Its predictions for test and validation images; stored when it completed.
 
@@ -208,6 +210,7 @@ class Recorder:
             return False
         columns = outcome.attempt_columns(running, exited, error, detail, self._monotonic() - running.began)
         columns |= {"state": state, "log_tail": log_tail, "disturbed": disturbed}
+        running.disturbed_epochs = disturbed_epochs
         with self._writing() as connection:
             ended = attempts.finish(
                 connection, running, columns, now=self._now(), will_retry=will_retry, predictions=predictions

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,6 +36,7 @@ class RunningAttempt:
         kept: Columns of `execution` that epochs and evaluation determine.
         pending: Rows of epochs that are not in the database yet; `pending_since` is the monotonic time of the oldest.
         notes: Remarks for the attempt's `detail`.
+        disturbed_epochs: Those that other load has disturbed; None while nobody has said which.
     """
 
     attempt_id: int
@@ -58,6 +59,7 @@ class RunningAttempt:
     completed: events.Completed | None = None
     diverged: events.Diverged | None = None
     failed: events.Failed | None = None
+    disturbed_epochs: Collection[int] | None = None
 
     def add_epoch(self, event: events.EpochFinished) -> str | None:
         """Adds a finished epoch; returns a warning when it differs from an earlier run of the same epoch, else None.

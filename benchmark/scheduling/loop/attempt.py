@@ -9,7 +9,7 @@ from benchmark import events, layout
 from benchmark.matrix.cell import Cell
 from benchmark.results.records import AttemptStart
 from benchmark.scheduling.decisions.verdicts import Evidence, Result
-from benchmark.scheduling.loop.disturbance import LoadReading
+from benchmark.scheduling.loop.disturbance import EpochWatch
 from benchmark.scheduling.loop.stall import StallDetector
 from benchmark.scheduling.processes import guardian
 from benchmark.scheduling.processes.guarded_process import GuardedProcess, log_tail
@@ -47,7 +47,8 @@ class Attempt:
 
     Attributes:
         started: Monotonic seconds.
-        load, oom_kills: The machine's load, and processes killed for memory, when it began.
+        watch: What disturbs its epochs.
+        oom_kills: Processes killed for memory when it began.
         launches: How often it was launched; more than once when no guardian came of it before.
         result: The worker's last word.
         protocol: What was wrong with a message of the worker; None while nothing was.
@@ -63,7 +64,7 @@ class Attempt:
     process: GuardedProcess
     stall: StallDetector
     started: float
-    load: LoadReading
+    watch: EpochWatch
     oom_kills: int
     launches: int = 1
     result: Result | None = None

@@ -16,6 +16,7 @@ from benchmark.scheduling.decisions.reuse import blocked_reason
 from benchmark.scheduling.decisions.verdicts import Verdict, judge, retries, top_frame
 from benchmark.scheduling.loop.attempt import Attempt
 from benchmark.scheduling.loop.context import RunContext, name_of
+from benchmark.scheduling.loop.disturbance import in_words
 from benchmark.scheduling.processes.slots import Grant
 from benchmark.status import DISTURBED, Cause, Status, status_of
 from benchmark.text import headline
@@ -120,27 +121,31 @@ def drop_impossible(run: RunContext) -> None:
             run.note(f"{name_of(cell)} stays pending: no GPU is left for it")
 
 
-def disturbance(run: RunContext, attempt: Attempt) -> str | None:
-    """What has disturbed the timings of an attempt so far, in words; None when nothing has."""
+def disturbed_epochs(run: RunContext, attempt: Attempt) -> dict[int, str]:
+    """What has disturbed the epochs of an attempt so far, as in `EpochWatch.disturbed`."""
+    watch = attempt.watch
+    watch.judge()
     if attempt.grant.gpu is not None and run.slots.gpu_share > 1:
-        return "other cells may have used its GPU"
-    return run.meter.disturbance(attempt.load)
+        watch.disturbed = dict.fromkeys([0, *watch.trained], "other cells may have used its GPU")
+    if run.shared_stages.is_disturbed(attempt.cell):
+        watch.disturbed |= dict.fromkeys(watch.taken, "epochs that it shares were disturbed")
+    return watch.disturbed
 
 
 def _record(run: RunContext, attempt: Attempt, verdict: Verdict, *, again: bool) -> bool | None:
     completed = verdict.state == Status.COMPLETED
-    disturbed = disturbance(run, attempt)
-    if disturbed is None and run.shared_stages.is_disturbed(attempt.cell):
-        disturbed = "epochs that it shares were disturbed"
-    if completed and disturbed is not None:
-        verdict = replace(verdict, detail=f"{DISTURBED}{disturbed}")
+    disturbed = disturbed_epochs(run, attempt)
+    if completed and disturbed:
+        epochs = (*attempt.watch.taken, *attempt.watch.trained)
+        verdict = replace(verdict, detail=f"{DISTURBED}{in_words(disturbed, epochs)}")
     return run.recorder.finish_attempt(
         attempt.attempt_id,
         verdict,
         exited=attempt.process.exited,
         error=attempt.error,
         log_tail=None if completed else attempt.log_tail(),
-        disturbed=disturbed is not None,
+        disturbed=bool(disturbed),
+        disturbed_epochs=sorted(disturbed.keys() - {0}),
         will_retry=again,
         predictions=list(_predictions(run, attempt)) if completed else (),
     )

@@ -96,11 +96,12 @@ def _hear_worker(run: RunContext, attempt: Attempt) -> bool:
         run.shared_stages.hear(
             attempt.cell,
             event,
-            lambda: not attempt.start.earlier_attempt_ids and finish.disturbance(run, attempt) is None,
+            lambda: not attempt.start.earlier_attempt_ids and not finish.disturbed_epochs(run, attempt),
         )
         if isinstance(event, Progress):
             run.observer.tell("progress", attempt.cell, event)
         elif isinstance(event, EpochFinished):
+            attempt.watch.end_epoch(event)
             run.durations.follow(attempt.cell, event, time.monotonic() - attempt.started)
             run.observer.tell("epoch", attempt.cell, event)
     return bool(said)

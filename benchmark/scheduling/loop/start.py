@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from functools import partial
 from pathlib import Path
 
-from benchmark import layout
+from benchmark import layout, machine
 from benchmark.control_groups import oom_kills
 from benchmark.errors import StorageError
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.loop.attempt import Attempt, PendingLaunch
 from benchmark.scheduling.loop.context import RunContext
+from benchmark.scheduling.loop.disturbance import EpochWatch
 from benchmark.scheduling.loop.stall import StallDetector
 from benchmark.scheduling.processes.guarded_process import GuardedProcess
 from benchmark.scheduling.processes.slots import Grant
 from benchmark.scheduling.processes.worker_order import worker_order
+from benchmark.units import plural
 
 LAUNCHES = 3
 """How often an attempt is launched in vain before the run gives up."""
@@ -131,7 +134,7 @@ def _watch(run: RunContext, launch: PendingLaunch, directory: Path, process: Gua
         process=process,
         stall=StallDetector(run.options, now),
         started=now,
-        load=run.meter.read(),
+        watch=EpochWatch(run.meter.read(), run.meter, partial(_strangers, run, launch.grant.gpu)),
         oom_kills=oom_kills(),
         launches=launch.launches + 1,
     )
@@ -140,6 +143,15 @@ def _watch(run: RunContext, launch: PendingLaunch, directory: Path, process: Gua
     process.listen(run.selector, attempt)
     if attempt.launches == 1:
         run.observer.tell("cell_started", launch.cell, launch.start.number)
+
+
+def _strangers(run: RunContext, gpu: int | None) -> str | None:
+    """What else than cells of this run uses a GPU, in words; None for nothing."""
+    if gpu is None:
+        return None
+    own = sum(attempt.grant.gpu == gpu for attempt in run.running.values())
+    strangers = (machine.gpu_processes(gpu) or 0) - own
+    return f"{plural(strangers, 'other program')} used its GPU" if strangers > 0 else None
 
 
 def _wait_for_processes(run: RunContext, reason: str) -> None:
