@@ -15,8 +15,10 @@ from benchmark.matrix.problems import Problems, nearest_hint
 from benchmark.matrix.reading.definitions import LISTINGS, Library
 from benchmark.matrix.reading.library import read_library
 from benchmark.matrix.reading.line_numbers import LineScanner
+from benchmark.matrix.reading.plugins import Plugins
 from benchmark.matrix.reading.specification import Specification, SpecificationReader
 from benchmark.matrix.reading.toml import parse_toml, read_text
+from benchmark.matrix.report_spec import ReportSpec
 from benchmark.matrix.selection import NAME_KEYS, Selection, is_glob, parse_selection
 
 CELL_LIMIT = 1_000_000
@@ -51,10 +53,8 @@ def load_matrix(
     """
     path, text = str(path), read_text(path) if text is None else text
     selected, excluded = parse_selection(select), parse_selection(exclude)
-    document = parse_toml(text, path)
     problems = Problems()
-    library, plugins = read_library(document, Path(path).parent.absolute(), problems)
-    specification = SpecificationReader(document, library, problems).read(overrides)
+    specification, library, plugins = _read(path, text, problems, overrides)
     selected, excluded = selected.exact(library), excluded.exact(library)
     _check_names(selected, "--select", library, problems)
     _check_names(excluded, "--exclude", library, problems)
@@ -81,6 +81,33 @@ def load_matrix(
         auto={speed_key: tuple(ids) for speed_key, ids in planner.auto.items()},
         undecided=planner.undecided(),
     )
+
+
+def load_report_spec(path: str | Path, text: str | None = None) -> ReportSpec:
+    """Reads `[report]` of a matrix file alone: no cell is planned, so that no machine is needed for it.
+
+    Args:
+        path: Path of the file; of a text, its name in messages and the base of its relative paths.
+        text: The matrix; None to read the file.
+
+    Raises:
+        NotFoundError: There is no such file.
+        MatrixError: The matrix has mistakes.
+    """
+    path, text = str(path), read_text(path) if text is None else text
+    problems = Problems()
+    specification, _, _ = _read(path, text, problems)
+    if problems:
+        raise MatrixError(path, problems.located(LineScanner(text).scan().lines))
+    return specification.report
+
+
+def _read(
+    path: str, text: str, problems: Problems, overrides: Sequence[str] = ()
+) -> tuple[Specification, Library, Plugins]:
+    document = parse_toml(text, path)
+    library, plugins = read_library(document, Path(path).parent.absolute(), problems)
+    return SpecificationReader(document, library, problems).read(overrides), library, plugins
 
 
 def _check_names(selection: Selection, option: str, library: Library, problems: Problems) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
+from typing import Any
 
 from benchmark import units
 from benchmark.errors import NotFoundError
@@ -17,7 +19,7 @@ from benchmark.reporting.rows.differences import (
     suspects,
     verdict_cell,
 )
-from benchmark.reporting.rows.groups import Group, group_cells, partner, resolution, varying_settings
+from benchmark.reporting.rows.groups import Group, group_cells, partner, resolution, setting_key, varying_settings
 from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions, note_on_other_machines
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import reasons
@@ -161,18 +163,23 @@ def _match(first: Sequence[Group], second: Sequence[Group]) -> _Matched:
         return tuple(getattr(group, name) for name in equal)
 
     varying = varying_settings([*first, *second])
-    unmatched: dict[tuple[str, ...], list[Group]] = {}
+    exact: dict[tuple[Any, ...], list[Group]] = {}
     for group in second:
-        unmatched.setdefault(place(group), []).append(group)
-    pairs, alone = [], []
+        exact.setdefault((place(group), setting_key(group, varying)), []).append(group)
+    # those that agree in all varying settings first, so that none takes another's counterpart
+    matches = {
+        group: several.pop() for group in first if (several := exact.get((place(group), setting_key(group, varying))))
+    }
+    unmatched: dict[tuple[str, ...], list[Group]] = {}
+    for (where, _), several in exact.items():
+        unmatched.setdefault(where, []).extend(several)
     for group in first:
         candidates = unmatched.get(place(group), [])
-        best = partner(group, candidates, varying)
-        if best is None:
-            alone.append(group)
-        else:
+        if group not in matches and (best := partner(group, candidates, varying)) is not None:
             candidates.remove(best)
-            pairs.append((group, best))
+            matches[group] = best
+    alone = [group for group in first if group not in matches]
+    pairs = [(group, matches[group]) for group in first if group in matches]
     return _Matched(pairs, alone, [group for groups in unmatched.values() for group in groups])
 
 
@@ -181,8 +188,10 @@ def _rows(metric: Metric, matched: _Matched, footnotes: Footnotes) -> tuple[list
     judged = [matched.comparisons.between(*pair, metric) for pair in matched.pairs]
     rows = []
     for pair, result in zip(matched.pairs, judged, strict=True):
-        sides = dict(zip("ab", (group.measured(metric)[0] for group in pair), strict=True))
-        rows.append(_row(metric, [named(group) for group in pair], sides, result, footnotes))
+        measured = [group.measured(metric) for group in pair]
+        sides = dict(zip("ab", (value for value, _ in measured), strict=True))
+        invalid = {key: f"no valid timing: {why}" for key, (_, why) in zip("ab", measured, strict=True) if why}
+        rows.append(_row(metric, [named(group) for group in pair], sides, result, footnotes, invalid))
     if len(judged) == 1:
         return rows, judged[0]
     comparable = matched.comparable
@@ -219,7 +228,12 @@ def _overall(
 
 
 def _row(
-    metric: Metric, names: Sequence[str], sides: Mapping[str, Value], result: Difference | None, footnotes: Footnotes
+    metric: Metric,
+    names: Sequence[str],
+    sides: Mapping[str, Value],
+    result: Difference | None,
+    footnotes: Footnotes,
+    invalid: Mapping[str, str] = MappingProxyType({}),
 ) -> Row:
     cells: dict[str, Value] = {
         "metric": metric.title,
@@ -230,8 +244,11 @@ def _row(
         "p": result.adjusted_p if result else None,
         "verdict": verdict_cell(result, metric),
     }
-    marks = footnotes.marks(difference=result.remarks if result else ())
-    return Row(cells, marks, metric.kind, result.remark if result else "")
+    marks = footnotes.marks(
+        **{key: [text] for key, text in invalid.items()}, difference=result.remarks if result else ()
+    )
+    remark = "; ".join(filter(None, [*dict.fromkeys(invalid.values()), result.remark if result else ""]))
+    return Row(cells, marks, metric.kind, remark)
 
 
 def named(group: Group) -> str:

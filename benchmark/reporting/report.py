@@ -10,7 +10,7 @@ from benchmark.errors import UserError
 from benchmark.matrix.report_spec import ReportSpec
 from benchmark.reporting.rows.audit import note_on_mixtures
 from benchmark.reporting.rows.differences import Comparisons, Judging, judge_pairs, note_on_families, suspects
-from benchmark.reporting.rows.groups import Group, group_cells
+from benchmark.reporting.rows.groups import Group, group_cells, varying_settings
 from benchmark.reporting.rows.latest import (
     ResultRow,
     choose_machine,
@@ -65,7 +65,8 @@ def build_report(
     machine, groups = shown_groups(rows, run_cells, options)
     spec = report_spec or ReportSpec()
     known = latest_executions([row for row in (*parents, *rows) if row.get("machine") == machine])
-    shown = Shown(groups, {row["cell_id"]: row for row in known}, spec, options, predictions)
+    executions = {row["cell_id"]: row for row in known}
+    shown = Shown(groups, executions, spec, options, predictions, varying=varying_settings(groups))
     pairs = [pair for kind in wanted for pair in kind.judged(shown)]
     comparisons = judge_pairs(pairs, judging(spec, options.metrics, options.margin), predictions)
     shown = replace(shown, comparisons=comparisons)

@@ -44,7 +44,7 @@ RUN_COLUMNS = (
     Column("exit_code", "exit", right=True),
 )
 
-NOT_LISTED = {"spec", "device_name", "is_reproduction"}
+NOT_LISTED = {"spec", "device_name", "isolation", "neighbours", "is_reproduction"}
 
 NAME = Column("name", style="bold")
 SUMMARY = Column("summary")

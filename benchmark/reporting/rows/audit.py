@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from benchmark.reporting.rows.audited_fields import AUDITED
 from benchmark.reporting.rows.flat_settings import agree, describe, differing
@@ -14,6 +14,7 @@ UNKNOWN = "unknown"
 _PREPARATION = ("image_size", "color", "resize")
 """Settings that change the prepared images, and with them the fingerprint, of the very same data."""
 
+_MOST_VALUES = 3
 _PLACES = ("threads", "precision", "backend", "device_kind", "deterministic")
 """Settings that say where a cell ran rather than what was trained."""
 
@@ -42,13 +43,35 @@ class Audit:
         return (*self.prevents, *self.marks, *self.places)
 
 
+Facts: TypeAlias = Mapping[str, list[str]]
+"""The distinct values of a group's results in each audited column."""
+
+
+def facts_of(group: Group) -> Facts:
+    """What the results of a group have in the audited columns."""
+    return {field.name: recorded([group], field.name) for field in AUDITED}
+
+
+def audit_pairs(pairs: Iterable[tuple[Group, Group]]) -> dict[tuple[Group, Group], Audit]:
+    """What the groups of each pair differ in; each group is looked at once."""
+    facts = {group: facts_of(group) for group in {each for pair in pairs for each in pair}}
+    return {(first, second): _audit(first, second, facts[first], facts[second]) for first, second in pairs}
+
+
 def audit(first: Group, second: Group) -> Audit:
     """What two groups with results differ in, beside their results; the first's value is named first."""
+    return _audit(first, second, facts_of(first), facts_of(second))
+
+
+def _audit(first: Group, second: Group, facts: Facts, other_facts: Facts) -> Audit:
     texts: dict[str, list[str]] = {"prevents": [], "marks": [], "marks timings": []}
     for field in AUDITED:
-        values, others = recorded([first], field.name), recorded([second], field.name)
-        if values != others and values and others and not _is_explained(field.name, first, second):
-            texts[field.effect].append(f"{field.name} {' and '.join(values)} against {' and '.join(others)}")
+        values, others = facts[field.name], other_facts[field.name]
+        if values == others or not values or not others or _is_explained(field.name, first, second):
+            continue
+        # what is unknown on one side may be equal
+        effect = "marks" if field.effect == "prevents" and [UNKNOWN] in (values, others) else field.effect
+        texts[effect].append(f"{field.name} {_listed(values)} against {_listed(others)}")
     names = differing(first.settings, second.settings) if first.settings and second.settings else []
     settings = {
         name: f"{name} {describe(first.settings.get(name))} against {describe(second.settings.get(name))}"
@@ -69,12 +92,17 @@ def _is_explained(name: str, first: Group, second: Group) -> bool:
         return first.dataset == second.dataset and any(not agree(*both, each) for each in _PREPARATION)
     if name == "weights_sha256":
         return "none" in (first.settings.get("weights", "none"), second.settings.get("weights", "none"))
-    return not agree(*both, name)
+    return name != "test_examples" and not agree(*both, name)
+
+
+def _listed(values: Sequence[str]) -> str:
+    return " and ".join(values) if len(values) <= _MOST_VALUES else f"{len(values)} values"
 
 
 def recorded(groups: Iterable[Group], name: str) -> list[str]:
     """The distinct values of the completed rows in one audited column, sorted; `unknown` where there is none."""
-    return sorted({_text(row.get(name), name) for group in groups for row in group.cells})
+    values = {row.get(name) for group in groups for row in group.cells}
+    return sorted({_text(value, name) for value in values})
 
 
 def _text(value: Any, name: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from benchmark.reporting.rows.audit import Audit, audit
+from benchmark.reporting.rows.audit import Audit, audit, audit_pairs
 from benchmark.reporting.rows.groups import Group, resolution
 from benchmark.reporting.rows.image_outcomes import ImageEvidence, image_evidence
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, Metric, in_words
@@ -93,7 +93,7 @@ def judge_pairs(
         load: Reads stored predictions, for their labels and for the interval over test images.
     """
     whole = [(a, b) for a, b in dict.fromkeys(pairs) if a is not None and b is not None and a.completed and b.completed]
-    audits = {pair: audit(*pair) for pair in whole}
+    audits = audit_pairs(whole)
     evidence = dict(image_evidence(whole, load))
     for pair, images in evidence.items():
         if images.problem:

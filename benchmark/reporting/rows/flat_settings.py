@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benchmark.matrix.cell import Cell, Data, Stage, defaults_of, is_table
@@ -12,6 +13,11 @@ from benchmark.matrix.settings import SEEDS, common_or_list
 
 NOT_SETTINGS = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", *SEEDS, "device"})
 """Keys of a cell that are not settings: names, seeds, and how the device was asked for (`device_kind` counts)."""
+
+_IDENTITY = re.compile(rf'"(?:cell_id|parent_cell_id|fold|{"|".join(SEEDS)})": ?(?:"[^"]*"|\d+|null)')
+"""What a cell's JSON holds of ids, seeds and folds, none of which are settings."""
+
+_SCALARS = (str, int, float, bool, type(None))
 
 COLUMNS = (
     "backend", "device_kind", "threads", "precision", "image_size", "color", "batch_size", "epochs_planned",
@@ -45,6 +51,20 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+def settings_by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
+    """`settings_of` each row, by cell; cells that differ in seeds alone share one record, and are parsed once."""
+    known: dict[str, dict[str, Any]] = {}
+    by_cell = {}
+    for row in rows:
+        spec = row.get("spec")
+        text = _IDENTITY.sub("", spec) if isinstance(spec, str) else ""
+        settings = known.get(text) or settings_of(row)
+        if text:
+            known[text] = settings
+        by_cell[row["cell_id"]] = settings
+    return by_cell
+
+
 def _whole(kind: type, record: Mapping[str, Any]) -> dict[str, Any]:
     """A record with the defaults of what an older version did not know, so that it is like one of today."""
     return {**record, **{name: value for name, value in defaults_of(kind).items() if name not in record}}
@@ -62,7 +82,12 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
 
 def agree(first: Mapping[str, Any], second: Mapping[str, Any], name: str) -> bool:
     """Whether two records have the same value under a name; a missing one counts as None."""
-    return key_of({"": first.get(name)}) == key_of({"": second.get(name)})
+    return bool(value_key(first.get(name)) == value_key(second.get(name)))
+
+
+def value_key(value: Any) -> Any:
+    """Something hashable that is equal for equal settings alone: 1 and 1.0 are two."""
+    return (type(value), value) if isinstance(value, _SCALARS) else json.dumps(value, sort_keys=True, default=str)
 
 
 def describe(value: Any) -> str:

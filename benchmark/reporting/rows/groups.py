@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.reporting.rows.flat_settings import agree, describe, key_of, settings_of
+from benchmark.reporting.rows.flat_settings import agree, describe, key_of, settings_by_cell, settings_of, value_key
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import Metric, invalid_timing, value_of
 from benchmark.reporting.rows.repetitions import CellOutcome, Missing, Repetitions, as_repetitions, seeds_of
@@ -53,6 +53,8 @@ class Group:
     @property
     def cells(self) -> list[ResultRow]:
         """The rows of all cells of the completed repetitions, in the order of the seeds."""
+        if not self.repetitions.several:
+            return list(self.completed.values())
         return [row for seed in self.completed for row in self.cells_of(seed)]
 
     def cells_of(self, seed: int) -> Sequence[ResultRow]:
@@ -75,8 +77,7 @@ class Group:
 
     def values(self, metric: Metric) -> dict[int, float]:
         """The metric by seed, of the seeds that completed and have it."""
-        values = {seed: value_of(row, metric) for seed, row in self.completed.items()}
-        return {seed: value for seed, value in values.items() if value is not None}
+        return {seed: value for seed, row in self.completed.items() if (value := value_of(row, metric)) is not None}
 
     def marked_values(self, metric: Metric) -> tuple[dict[int, float], str]:
         """The metric by seed; of a timing that is valid for no seed those that are not, and why they are not, in words."""
@@ -101,6 +102,8 @@ class Group:
 
 def resolution(groups: Iterable[Group], metric: Metric) -> float:
     """How much a single image changes a metric; 0 for those that are not counted, and where the images are unknown."""
+    if not metric.counted_on:
+        return 0.0
     counts = [row.get(metric.counted_on) for group in groups for row in group.cells]
     return 1.0 / min(filter(None, counts)) if any(counts) else 0.0
 
@@ -112,7 +115,7 @@ def group_cells(rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]
         rows: One for each cell, of one machine.
         run_cells: The cells of a run; cells without a row are pending, others were left out with a reason.
     """
-    settings = {row["cell_id"]: settings_of(row) for row in rows}
+    settings = settings_by_cell(rows)
     places = {cell["cell_id"]: index for index, cell in enumerate(run_cells) if cell.get("cell_id")}
     parts = sorted(_by_settings(rows, settings), key=lambda part: _place(part[0], places))
     grown = [_finished_part(part, settings[part[0]["cell_id"]], variant) for part, variant in parts]
@@ -148,25 +151,26 @@ def _by_settings(
     become different variants, the newest first, because results of different programs are never averaged.
     """
     cells = {row["cell_id"]: row for row in rows}
+    # of the same record the same key: cells of a group share theirs
+    keys = {id(record): key_of(record) for record in {id(each): each for each in settings.values()}.values()}
+    keys_of_cells = {cell_id: keys[id(record)] for cell_id, record in settings.items()}
     parts: dict[tuple[Any, ...], list[ResultRow]] = {}
     variants: dict[tuple[Any, ...], int] = {}
     for row in sorted(rows, key=lambda row: -(row.get("execution_id") or 0)):
-        key = tuple(_lineage(row, cells, settings))
+        key = tuple(_lineage(row, cells, keys_of_cells))
         seeds = tuple(seeds_of(row).items())
         variant = variants[*key, seeds] = variants.get((*key, seeds), 0) + 1
         parts.setdefault((*key, variant), []).append(row)
     return [(part, key[-1]) for key, part in parts.items()]
 
 
-def _lineage(
-    row: ResultRow, cells: Mapping[str, ResultRow], settings: Mapping[str, Mapping[str, Any]]
-) -> Iterable[str]:
+def _lineage(row: ResultRow, cells: Mapping[str, ResultRow], keys: Mapping[str, str]) -> Iterable[str]:
     """Names and settings of the row's cell, then of its parent, and so on."""
     seen: set[str] = set()
     current: ResultRow | None = row
     while current is not None and current["cell_id"] not in seen:
         seen.add(current["cell_id"])
-        yield from (current["dataset"], current["model"], current["strategy"], key_of(settings[current["cell_id"]]))
+        yield from (current["dataset"], current["model"], current["strategy"], keys[current["cell_id"]])
         current = cells.get(current.get("parent_cell_id") or "")
 
 
@@ -211,13 +215,18 @@ def _add_unstarted(grown: list[_Part], cells: Sequence[Mapping[str, Any]]) -> No
         names = (cell["dataset"], cell["model"], cell["strategy"])
         why = "" if cell.get("cell_id") else str(cell.get("reason"))
         parts.setdefault((*names, key_of(_known_settings(cell)), why), []).append(cell)
+    by_names: dict[tuple[str, str, str], list[_Part]] = {}
+    for begun in grown:
+        by_names.setdefault(begun.names, []).append(begun)
     for part in parts.values():
         unstarted = _Part(
             part[0], _known_settings(part[0]), [CellOutcome(seeds_of(cell), _unstarted(cell)) for cell in part]
         )
-        known = _part_of(grown, unstarted)
+        same_names = by_names.setdefault(unstarted.names, [])
+        known = _part_of(same_names, unstarted)
         if known is None:
             grown.append(unstarted)
+            same_names.append(unstarted)
         else:
             known.cells += unstarted.cells
 
@@ -234,7 +243,7 @@ def _known_settings(cell: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _part_of(parts: Sequence[_Part], unstarted: _Part) -> _Part | None:
-    """The only part with these names and settings and without these seeds; None where there is none or several."""
+    """The only part of those with its names that has its settings and none of its seeds; None for none or several."""
     # of what was left out only the seed itself is known
     identity = _identity if unstarted.settings else lambda cell: cell.seeds["seed"]
     seeds = set(map(identity, unstarted.cells))
@@ -243,8 +252,7 @@ def _part_of(parts: Sequence[_Part], unstarted: _Part) -> _Part | None:
     candidates = [
         part
         for part in parts
-        if part.names == unstarted.names
-        and not seeds & set(map(identity, part.cells))
+        if not seeds & set(map(identity, part.cells))
         and (not unstarted.settings or not part.settings or key_of(unstarted.settings) == key_of(part.settings))
     ]
     return candidates[0] if len(candidates) == 1 else None
@@ -263,10 +271,12 @@ def varying_settings(groups: Iterable[Group]) -> list[str]:
             by_names.setdefault(group.names, []).append(group)
             names.update(dict.fromkeys(group.settings))
 
-    def varies(name: str, groups: Iterable[Group]) -> bool:
-        return len({key_of({"": group.settings.get(name)}) for group in groups}) > 1
+    several = [groups for groups in by_names.values() if len(groups) > 1]
 
-    return [name for name in names if any(varies(name, groups) for groups in by_names.values())]
+    def varies(name: str, groups: Iterable[Group]) -> bool:
+        return len({value_key(group.settings.get(name)) for group in groups}) > 1
+
+    return [name for name in names if any(varies(name, groups) for groups in several)]
 
 
 def partner(group: Group, candidates: Iterable[Group], varying: Sequence[str]) -> Group | None:
@@ -282,6 +292,18 @@ def partner(group: Group, candidates: Iterable[Group], varying: Sequence[str]) -
         return sum(agree(group.settings, other.settings, name) for name in varying), other.last_run
 
     return max(candidates, key=rank, default=None)
+
+
+def partners(candidates: Iterable[Group], varying: Sequence[str]) -> Callable[[Group], Group | None]:
+    """A function that gives the `partner` of a group among candidates, fast where one agrees in all varying settings."""
+    known = sorted(candidates, key=lambda each: each.last_run)
+    exact = {setting_key(each, varying): each for each in known}
+    return lambda group: exact.get(setting_key(group, varying)) or partner(group, known, varying)
+
+
+def setting_key(group: Group, varying: Sequence[str]) -> tuple[Any, ...]:
+    """The values of the varying settings, as something hashable."""
+    return tuple(value_key(group.settings.get(name)) for name in varying)
 
 
 def where(group: Group, varying: Sequence[str]) -> str:

@@ -18,7 +18,7 @@ from benchmark.reporting.statistics.seeds_and_images import over_seeds_and_image
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_PAIRS_AT_ONCE = 10
+_PAIRS_AT_ONCE = 20
 """Of how many pairs predictions are held in memory at once: one query for each pair would take most of the time."""
 
 

@@ -53,6 +53,7 @@ class Shown:
         options: What was asked for.
         load: Reads stored predictions.
         comparisons: All differences of the report, judged together.
+        varying: The settings that vary between groups of the same names (`groups.varying_settings`).
     """
 
     groups: Sequence[Group]
@@ -61,6 +62,7 @@ class Shown:
     options: ReportOptions = field(default_factory=ReportOptions)
     load: LoadPredictions = lambda _: {}
     comparisons: Comparisons = field(default_factory=Comparisons)
+    varying: Sequence[str] = ()
 
     @property
     def baseline(self) -> str | None:

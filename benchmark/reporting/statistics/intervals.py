@@ -6,6 +6,7 @@ and only its special functions: `scipy.stats` costs much more.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -91,6 +92,7 @@ def measure(
     return Measurement(numbers, mean, sd, half_width, bounds)
 
 
+@functools.lru_cache(maxsize=1024)
 def t_quantile(freedom: float, probability: float = 1 - ALPHA / 2) -> float:
     """A quantile of Student's t; by default the 0.975 quantile, the factor of a 95 % interval."""
     from scipy.special import stdtrit

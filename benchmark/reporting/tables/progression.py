@@ -6,9 +6,8 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
 from benchmark.reporting.notation import span, written
-from benchmark.reporting.rows.audit import audit
 from benchmark.reporting.rows.differences import verdict_cell
-from benchmark.reporting.rows.groups import Group, partner, varying_settings, where
+from benchmark.reporting.rows.groups import Group, partners, where
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import reasons
 from benchmark.reporting.rows.shown import Part, Shown
@@ -24,10 +23,9 @@ def progressions(shown: Shown) -> Part:
     """A table for each progression of `[report]` and each place that has it, and a note on each that has none."""
     tables: list[Table] = []
     notes: list[str] = []
-    varying = varying_settings(shown.groups) if shown.spec.progression else []
     for versions in shown.spec.progression:
-        chains = _chains(shown.groups, versions, varying)
-        more, empty = without_empty(_table(chain, versions, varying, shown) for chain in chains)
+        chains = _chains(shown, versions)
+        more, empty = without_empty(_table(chain, versions, shown) for chain in chains)
         tables, notes = tables + more, notes + empty
         if not chains:
             notes.append(f"Progression {', '.join(versions)}: fewer than two of them in what is shown here.")
@@ -36,32 +34,30 @@ def progressions(shown: Shown) -> Part:
 
 def judged_steps(shown: Shown) -> list[tuple[Group | None, Group | None]]:
     """Every step of every progression: a version, and the one after it."""
-    varying = varying_settings(shown.groups) if shown.spec.progression else []
     return [
-        step
-        for versions in shown.spec.progression
-        for chain in _chains(shown.groups, versions, varying)
-        for step in pairwise(chain)
+        step for versions in shown.spec.progression for chain in _chains(shown, versions) for step in pairwise(chain)
     ]
 
 
-def _chains(groups: Sequence[Group], versions: Sequence[str], varying: Sequence[str]) -> list[list[Group | None]]:
+def _chains(shown: Shown, versions: Sequence[str]) -> list[list[Group | None]]:
     """The groups of the versions for each dataset, model and other setting that at least two of them have."""
     places: dict[tuple[str, str], dict[str, list[Group]]] = {}
-    for group in groups:
+    for group in shown.groups:
         if group.strategy in versions:
             of_versions = places.setdefault(group.names[:2], {name: [] for name in versions})
             of_versions[group.strategy].append(group)
-    chains = [
-        [anchor if name == anchor.strategy else partner(anchor, of_versions[name], varying) for name in versions]
-        for of_versions in places.values()
+    chains: list[list[Group | None]] = []
+    for of_versions in places.values():
+        find = {name: partners(several, shown.varying) for name, several in of_versions.items()}
         # the groups of the version with most groups each get a table
-        for anchor in max(of_versions.values(), key=len)
-    ]
+        chains += [
+            [anchor if name == anchor.strategy else find[name](anchor) for name in versions]
+            for anchor in max(of_versions.values(), key=len)
+        ]
     return [chain for chain in chains if sum(group is not None for group in chain) > 1]
 
 
-def _table(chain: Sequence[Group | None], versions: Sequence[str], varying: Sequence[str], shown: Shown) -> Table:
+def _table(chain: Sequence[Group | None], versions: Sequence[str], shown: Shown) -> Table:
     footnotes, main = Footnotes(), shown.comparisons.judging.main
     metrics = METRICS if main in METRICS else (*METRICS, main)
     steps = [None, *(shown.comparisons.between(*step, main) for step in pairwise(chain))]
@@ -80,12 +76,12 @@ def _table(chain: Sequence[Group | None], versions: Sequence[str], varying: Sequ
     )
     return Table(
         name="progression",
-        title=f"Progression: {where(known, varying)}",
+        title=f"Progression: {where(known, shown.varying)}",
         columns=columns,
         rows=tuple(rows),
         about={"dataset": known.dataset, "model": known.model},
         footnotes=footnotes.texts,
-        notes=(*_greatest_return(chain, versions, steps, main), *_changes(chain)),
+        notes=(*_greatest_return(chain, versions, steps, main), *_changes(chain, shown)),
     )
 
 
@@ -165,13 +161,13 @@ def _step_values(chain: Sequence[Group | None], index: int, metric: Metric) -> d
     return {seed: later[seed] - earlier[seed] for seed in earlier.keys() & later.keys()}
 
 
-def _changes(chain: Sequence[Group | None]) -> list[str]:
+def _changes(chain: Sequence[Group | None], shown: Shown) -> list[str]:
     """Notes on the settings, versions and hardware that each step changed, read from the cells, not their labels."""
     notes = []
     for before, after in pairwise(chain):
         if before is None or after is None:
             continue
-        differs = audit(before, after)
+        differs = shown.comparisons.audit(before, after)
         texts = [*differs.settings, *differs.prevents, *differs.marks]
         if texts:
             changed = "; ".join(text.replace(" against ", " to ") for text in texts)

@@ -8,7 +8,7 @@ from benchmark.errors import NotFoundError
 from benchmark.reporting.rows.differences import Pair, verdict_cell
 from benchmark.reporting.rows.ensembles import Ensemble, requested_ensembles, seed_ensembles
 from benchmark.reporting.rows.flat_settings import describe
-from benchmark.reporting.rows.groups import Group, partner, varying_settings
+from benchmark.reporting.rows.groups import Group, partners
 from benchmark.reporting.rows.metrics import RATE, SUMMARY_METRICS, TTA_ACCURACY, TTA_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import (
     lost,
@@ -30,6 +30,8 @@ def summary(shown: Shown) -> Part:
     ensembles, notes = requested_ensembles(shown.groups, shown.spec.ensemble, shown.load)
     if shown.options.ensembles:
         ensembles += seed_ensembles(shown.groups, shown.load)
+    if shown.baseline is not None and not any(group.strategy == shown.baseline for group in shown.groups):
+        notes.append(f"Baseline {shown.baseline}: no cell of it in what is shown here.")
     return [summary_table(shown, ensembles)], notes
 
 
@@ -37,7 +39,7 @@ def baseline_pairs(shown: Shown) -> list[Pair]:
     """Each group with the one of the baseline's strategy on the same dataset and model, which comes first.
 
     Raises:
-        NotFoundError: No group has the baseline's strategy.
+        NotFoundError: No group has the strategy that was asked for on the command line.
     """
     return [(base, group) for group, base in _baselines(shown).items()]
 
@@ -46,18 +48,18 @@ def _baselines(shown: Shown) -> dict[Group, Group]:
     """The baseline of each group that has one."""
     if shown.baseline is None:
         return {}
-    varying = varying_settings(shown.groups)
     of_places: dict[tuple[str, str], list[Group]] = {}
     for group in shown.groups:
         if group.strategy == shown.baseline:
             of_places.setdefault(group.names[:2], []).append(group)
-    if not of_places and shown.groups:
+    partner_in = {place: partners(groups, shown.varying) for place, groups in of_places.items()}
+    if not of_places and shown.groups and shown.options.baseline:
         names = ", ".join(dict.fromkeys(group.strategy for group in shown.groups))
         raise NotFoundError(f"baseline: expected a strategy that is shown ({names}), got {shown.baseline!r}")
     bases = {
-        group: partner(group, of_places.get(group.names[:2], ()), varying)
+        group: partner_in[group.names[:2]](group)
         for group in shown.groups
-        if group.strategy != shown.baseline
+        if group.strategy != shown.baseline and group.names[:2] in partner_in
     }
     return {group: base for group, base in bases.items() if base is not None}
 
@@ -70,7 +72,7 @@ def summary_table(shown: Shown, ensembles: Sequence[Ensemble] = ()) -> Table:
     for group in groups:
         order.setdefault(group.names[:2], len(order))
     groups = sorted(groups, key=lambda group: order[group.names[:2]])
-    varying = varying_settings(groups)
+    varying = shown.varying
     has_views = any(group.values(TTA_ACCURACY) for group in groups)
     metrics = [metric for metric in SUMMARY_METRICS if has_views or metric not in {TTA_ACCURACY, TTA_LOSS}]
     metrics += [metric for metric in shown.comparisons.judging.metrics if metric not in metrics]

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.matrix.report_spec import ReportSpec, TransferSpec
-from benchmark.reporting.notation import number
-from benchmark.reporting.rows.audit import audit
 from benchmark.reporting.rows.differences import verdict_cell
-from benchmark.reporting.rows.groups import Group, partner, varying_settings, where
-from benchmark.reporting.rows.latest import ResultRow
+from benchmark.reporting.rows.groups import Group, partners, varying_settings, where
 from benchmark.reporting.rows.metrics import (
     EPOCHS,
     FIT_SECONDS,
@@ -26,6 +23,7 @@ from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, without_empty
+from benchmark.reporting.tables.lineage import note_on_lineage, users_of
 
 METRICS = (
     replace(EPOCHS, title="final epoch"),
@@ -53,12 +51,12 @@ class TransferPair:
 
 def transfers(shown: Shown) -> Part:
     """A table for each pair of groups, and a note on each comparison of `[report]` without any."""
-    varying = varying_settings(shown.groups)
-    tables, notes = without_empty(_table(pair, shown, varying) for pair in shown_transfers(shown.groups, shown.spec))
+    users = users_of(shown.executions)
+    tables, notes = without_empty(_table(pair, shown, users) for pair in shown_transfers(shown.groups, shown.spec))
     missing = [
         f"Transfer of {each.fine_tuned} against {each.scratch}: no cell of {each.fine_tuned} in what is shown here."
         for each in shown.spec.transfer
-        if not transfer_pairs(shown.groups, [each])
+        if not any(_is_fine_tuned(group, each) for group in shown.groups)
     ]
     return tables, missing + notes
 
@@ -78,16 +76,29 @@ def shown_transfers(groups: Sequence[Group], report_spec: ReportSpec | None) -> 
 def transfer_pairs(groups: Sequence[Group], specs: Sequence[TransferSpec]) -> list[TransferPair]:
     """Every fine-tuned group of the comparisons, each with the group from scratch that it is compared with."""
     varying = varying_settings(groups)
+    by_names: dict[tuple[str, str, str], list[Group]] = {}
+    for group in groups:
+        by_names.setdefault(group.names, []).append(group)
+    partner_in = {names: partners(several, varying) for names, several in by_names.items()}
+
+    def scratch_of(group: Group, spec: TransferSpec) -> Group | None:
+        find = partner_in.get((group.dataset, group.model, spec.scratch))
+        return find and find(group)
+
     return [
-        TransferPair(
-            group, partner(group, [e for e in groups if e.names == (group.dataset, group.model, spec.scratch)], varying)
-        )
+        TransferPair(group, scratch_of(group, spec))
         for spec in specs
         for group in groups
-        if group.strategy == spec.fine_tuned
+        if _is_fine_tuned(group, spec)
+    ]
+
+
+def _is_fine_tuned(group: Group, spec: TransferSpec) -> bool:
+    return (
+        group.strategy == spec.fine_tuned
         and spec.dataset in {None, group.dataset}
         and spec.model in {None, group.model}
-    ]
+    )
 
 
 def default_transfers(groups: Sequence[Group]) -> list[TransferSpec]:
@@ -97,28 +108,27 @@ def default_transfers(groups: Sequence[Group]) -> list[TransferSpec]:
     named `scratch`, else the only one with this word in its name, else the only one at all.
     """
     specs: dict[tuple[str, str], TransferSpec] = {}
+    from_scratch: dict[tuple[str, str], set[str]] = {}
+    for group in groups:
+        if group.settings.get("weights") == "none":
+            from_scratch.setdefault(group.names[:2], set()).add(group.strategy)
     for group in groups:
         if group.settings.get("weights", "none") == "none":
             continue
-        scratch = _scratch_strategy(group, groups)
+        scratch = _scratch_strategy(from_scratch.get(group.names[:2], set()))
         if scratch is not None:
             specs[group.strategy, scratch] = TransferSpec(group.strategy, scratch, None, None)
     return list(specs.values())
 
 
-def _scratch_strategy(group: Group, groups: Iterable[Group]) -> str | None:
-    names = {
-        each.strategy
-        for each in groups
-        if (each.dataset, each.model) == (group.dataset, group.model) and each.settings.get("weights") == "none"
-    }
+def _scratch_strategy(names: set[str]) -> str | None:
     if "scratch" in names:
         return "scratch"
     candidates = {name for name in names if "scratch" in name} or names
     return candidates.pop() if len(candidates) == 1 else None
 
 
-def _table(pair: TransferPair, shown: Shown, varying: Sequence[str]) -> Table:
+def _table(pair: TransferPair, shown: Shown, users: Mapping[str, int]) -> Table:
     metrics = [
         *METRICS,
         *(each for each in shown.comparisons.judging.metrics if each.key not in {m.key for m in METRICS}),
@@ -137,7 +147,7 @@ def _table(pair: TransferPair, shown: Shown, varying: Sequence[str]) -> Table:
     )
     return Table(
         name="transfer",
-        title=f"Transfer: {where(fine, varying)}",
+        title=f"Transfer: {where(fine, shown.varying)}",
         columns=columns,
         rows=tuple(
             _row(metric, pair, difference, footnotes) for metric, difference in zip(metrics, differences, strict=True)
@@ -149,7 +159,7 @@ def _table(pair: TransferPair, shown: Shown, varying: Sequence[str]) -> Table:
             "scratch_strategy": scratch.strategy if scratch else "",
         },
         footnotes=footnotes.texts,
-        notes=_notes(pair, shown),
+        notes=_notes(pair, shown, users),
     )
 
 
@@ -172,40 +182,20 @@ def _row(metric: Metric, pair: TransferPair, difference: Difference | None, foot
     return Row(cells, footnoted, metric.kind, remark)
 
 
-def _notes(pair: TransferPair, shown: Shown) -> tuple[str, ...]:
+def _notes(pair: TransferPair, shown: Shown, users: Mapping[str, int]) -> tuple[str, ...]:
     fine, scratch = pair.fine_tuned, pair.scratch
     notes = [f"Fine-tuned is {_named(fine)}; from scratch is {_named(scratch) if scratch else 'not in this database'}."]
     notes += [f"{group.strategy}: {text}." for group in (fine, scratch) if group for text in reasons(group)]
     if scratch is not None:
         # fine-tuned first, as the columns are
-        differs = audit(fine, scratch)
+        differs = shown.comparisons.audit(fine, scratch)
         settings = [text for text in differs.settings if not text.startswith("weights ")]
         other = [*settings, *differs.prevents, *differs.marks]
         if other:
             text = "Besides the weights they start from, these differ (fine-tuned first)"
             notes.append(f"{text}: {'; '.join(other)}.")
-    return (*notes, *_note_on_parents(fine, shown.executions))
+    return (*notes, *note_on_lineage(fine, shown.executions, users))
 
 
 def _named(group: Group) -> str:
     return group.strategy if group.label == group.strategy else f'{group.strategy} ("{group.label}")'
-
-
-def _note_on_parents(fine: Group, rows: Mapping[str, ResultRow]) -> list[str]:
-    """A note on the training time of the parent cells, without which fine-tuning looks cheaper than it is."""
-    spent = [_ancestors_seconds(row, rows) for row in fine.cells]
-    known = [seconds for seconds in spent if seconds]
-    if not known:
-        return []
-    mean = number(sum(known) / len(known), "seconds")
-    return [f"The seconds of fine-tuning leave out the training of the cell it starts from: {mean} s more (mean)."]
-
-
-def _ancestors_seconds(row: ResultRow, rows: Mapping[str, ResultRow]) -> float:
-    seconds, seen = 0.0, set()
-    parent = rows.get(row.get("parent_cell_id") or "")
-    while parent is not None and parent["cell_id"] not in seen:
-        seen.add(parent["cell_id"])
-        seconds += parent.get("fit_seconds") or 0.0
-        parent = rows.get(parent.get("parent_cell_id") or "")
-    return seconds

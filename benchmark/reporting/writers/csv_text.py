@@ -8,6 +8,7 @@ names the table, and columns that a table does not have are empty. A measurement
 from __future__ import annotations
 
 import csv
+from collections.abc import Mapping, Sequence
 from io import StringIO
 from typing import TypeAlias
 
@@ -51,7 +52,11 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 def render(report: Report, page: Page) -> str:
     """The report as CSV text with bare line feeds."""
     tables = [
-        (table, [_record(table, row, number) for number, row in enumerate(table.rows)]) for table in report.tables
+        (
+            table,
+            [_record(table, kinds, row, number) for kinds in [_kinds(table)] for number, row in enumerate(table.rows)],
+        )
+        for table in report.tables
     ]
     header: dict[str, None] = {"table": None}
     for _, records in tables:
@@ -66,20 +71,27 @@ def render(report: Report, page: Page) -> str:
     return encodable(stream.getvalue(), page.encoding)
 
 
-def _record(table: Table, row: Row, number: int) -> dict[str, Field]:
+def _kinds(table: Table) -> dict[str, list[type]]:
+    """The kinds of values in each column that need several fields."""
+    return {
+        column.key: [
+            kind for kind in dict.fromkeys(type(row.cells.get(column.key)) for row in table.rows) if kind in _FIELDS
+        ]
+        for column in table.columns
+    }
+
+
+def _record(table: Table, kinds: Mapping[str, Sequence[type]], row: Row, number: int) -> dict[str, Field]:
     record: dict[str, Field] = {"table": table.name, **table.about}
     if table.name != "summary":
         record["position"] = number + 1
     for column in table.columns:
         value = row.cells.get(column.key)
         # a missing value has the same fields as the present ones of its column
-        kinds = [
-            kind for kind in dict.fromkeys(type(each.cells.get(column.key)) for each in table.rows) if kind in _FIELDS
-        ]
-        for kind in kinds:
+        for kind in kinds[column.key]:
             for ending, (attribute, none) in _FIELDS[kind].items():
                 record[column.key + ending] = getattr(value, attribute) if isinstance(value, kind) else none
-        if not kinds:
+        if not kinds[column.key]:
             record[column.key] = value if isinstance(value, str | int | float) else None
     return {**record, "remark": row.remark}
 

@@ -10,7 +10,7 @@ from itertools import zip_longest
 
 from rich.cells import cell_len
 from rich.console import Console
-from rich.style import Style
+from rich.style import Style, StyleType
 from rich.text import Text
 
 from benchmark.reporting.table import Report, Table
@@ -111,7 +111,8 @@ def _print_grid(console: Console, panel: Panel, encoding: str) -> None:
         # more than one line when a text wraps
         wrapped = [_wrapped(console, column, column.texts[number], width) for column, width in panel]
         for texts in zip_longest(*wrapped, fillvalue=Text("")):
-            console.print(_line(panel, texts))
+            # every line fits: rich need not look where to break it
+            console.print(_line(panel, texts), soft_wrap=True)
 
 
 def _wrapped(console: Console, column: TextColumn, text: str, width: int) -> list[Text]:
@@ -124,12 +125,12 @@ def _wrapped(console: Console, column: TextColumn, text: str, width: int) -> lis
 
 
 def _line(panel: Panel, texts: Sequence[Text]) -> Text:
-    line = Text()
+    parts: list[str | tuple[str, StyleType]] = []
     for position, ((column, width), text) in enumerate(zip(panel, texts, strict=True)):
         space = " " * max(0, width - cell_len(text.plain))
-        line.append(" " * GAP if position else "")
-        line.append_text(Text(space) + text if column.is_number else text + Text(space))
-    return line
+        before, after = (space, "") if column.is_number else ("", space)
+        parts += [" " * GAP * bool(position) + before, (text.plain, text.style), after]
+    return Text.assemble(*parts)
 
 
 def _print_records(console: Console, columns: Sequence[TextColumn], rows: int) -> None:

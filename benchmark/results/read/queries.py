@@ -36,7 +36,7 @@ _SEEN_BY_WORKER = {
     .order_by(attempt.c.number.desc())
     .limit(1)
     .scalar_subquery()
-    for column in (attempt.c.backend_version, attempt.c.device_name)
+    for column in (attempt.c.backend_version, attempt.c.device_name, attempt.c.isolation, attempt.c.neighbours)
 }
 """What the last worker reported; of the backends, table `run` has the version of TensorFlow alone."""
 
