@@ -68,12 +68,14 @@ class Repetitions:
         averaged: What else differs, and is averaged within a repetition: streams, `fold`.
         held: The streams whose seed is the same in all of several repetitions.
         several: The rows of those repetitions that are a mean of several cells, by their number.
+        results: The rows of all cells with a result, those of incomplete repetitions too.
     """
 
     of: str = "seed"
     averaged: tuple[str, ...] = ()
     held: tuple[str, ...] = ()
     several: Mapping[int, tuple[ResultRow, ...]] = field(default_factory=dict)
+    results: tuple[ResultRow, ...] = ()
 
 
 def seeds_of(row: Mapping[str, Any]) -> dict[str, int]:
@@ -82,6 +84,11 @@ def seeds_of(row: Mapping[str, Any]) -> dict[str, int]:
     # parsing the whole cell takes ten times as long, and nearly no cell has any of these
     recorded = _RECORDED.findall(spec if isinstance(spec, str) else json.dumps(spec))
     return {"seed": row["seed"], **{name: int(number) for name, number in recorded}}
+
+
+def with_streams(seeds: Mapping[str, int]) -> dict[str, int]:
+    """The same with the seed of every stream: that of the cell where a stream has none of its own."""
+    return {**dict.fromkeys(STREAMS, seeds["seed"]), **seeds}
 
 
 def as_repetitions(
@@ -94,7 +101,7 @@ def as_repetitions(
         result; and what they are. A repetition is missing as soon as one of its cells is: a mean over some of the folds
         is not comparable with a mean over all.
     """
-    known = [_whole(cell.seeds) for cell in cells]
+    known = [with_streams(cell.seeds) for cell in cells]
     differing = [name for name in REPEATED if len({seeds.get(name) for seeds in known}) > 1]
     of = next((name for name in differing if name != "fold"), "seed")
     parts: dict[int, list[CellOutcome]] = {}
@@ -116,15 +123,12 @@ def as_repetitions(
         if len(rows) > 1:
             several[number] = tuple(rows)
     held = tuple(name for name in STREAMS if name not in differing) if len(parts) > 1 else ()
-    return completed, tuple(missing), Repetitions(of, averaged, held, several)
-
-
-def _whole(seeds: Mapping[str, int]) -> dict[str, int]:
-    return {**dict.fromkeys(STREAMS, seeds["seed"]), **seeds}
+    results = tuple(cell.result for cell in cells if not isinstance(cell.result, Missing))
+    return completed, tuple(missing), Repetitions(of, averaged, held, several, results)
 
 
 def _differs_within(parts: Iterable[Sequence[CellOutcome]], name: str) -> bool:
-    return any(len({_whole(cell.seeds).get(name) for cell in part}) > 1 for part in parts)
+    return any(len({with_streams(cell.seeds).get(name) for cell in part}) > 1 for part in parts)
 
 
 def _incomplete(
@@ -134,7 +138,7 @@ def _incomplete(
     seeds, first = next((each for each in lost if each[1].what != Status.PENDING), lost[0])
     if len(lost) == cells:
         return replace(first, seed=number)
-    which = " ".join(f"{name} {_whole(seeds)[name]}" for name in averaged if name in _whole(seeds))
+    which = " ".join(f"{name} {with_streams(seeds)[name]}" for name in averaged if name in with_streams(seeds))
     more = f" and {len(lost) - 1} more" if len(lost) > 1 else ""
     return replace(first, seed=number, reason=f"{which}{more}: {first.reason}" if first.reason else f"{which}{more}")
 

@@ -48,6 +48,7 @@ TABLES: Mapping[str, TableKind] = {
     "transfer": TableKind("transfer", "transfers", pairs="judged_transfers"),
     "progression": TableKind("progression", "progressions", pairs="judged_steps"),
     "published": TableKind("beside_published", "published"),
+    "variance": TableKind("variance", "variance", on_request=True),
     "classes": TableKind("per_class", "classes", on_request=True),
     "confusion": TableKind("per_class", "confusion", on_request=True),
 }
