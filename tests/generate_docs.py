@@ -116,8 +116,7 @@ def database_views() -> str:
     for name, columns in VIEWS.items():
         lines += [f"### `{name}`", "", "| column | type | meaning |", "|---|---|---|"]
         for key, one in columns.items():
-            kind = "INTEGER" if str(one.type) == "BOOLEAN" else one.type
-            lines.append(f"| `{key}` | {kind} | {_escaped(COMPUTED.get(key) or one.doc or '')} |")
+            lines.append(f"| `{key}` | {one.type} | {_escaped(COMPUTED.get(key) or one.doc or '')} |")
         lines.append("")
     return "\n".join(lines)
 

@@ -51,6 +51,7 @@ from benchmark.events import (
 from benchmark.matrix.cell import Weights
 from benchmark.matrix.plan import LeftOut
 from benchmark.results.care.check import check_database
+from benchmark.results.care.export import exported
 from benchmark.results.read import durations, queries, runs, user_query
 from benchmark.results.read.cell_states import recorded
 from benchmark.results.schema.migrate import migrate
@@ -337,7 +338,7 @@ class TestRecording:
         row = only(database)
         assert (row["status"], row["cause"], row["epochs"], row["best_epoch"]) == ("running", None, 2, 1)
         assert (row["fit_seconds"], row["parameters"], row["test_accuracy"]) == (2.0, 225_034, None)
-        assert row["timing_valid"] is False
+        assert row["timing_valid"] == 0
 
     def test_what_became_of_features_is_shown_and_their_seconds_are_part_of_fitting(self, database):
         recorder, run_id = begin(database, [cell()])
@@ -754,7 +755,7 @@ class TestReading:
     def test_the_first_columns_are_those_of_the_view(self, filled):
         row = queries.results(filled)[0]
         assert list(row)[: len(RESULTS)] == list(RESULTS)
-        assert row["timing_valid"] is True
+        assert row["timing_valid"] == 1
         assert '"seed": 0' in queries.results(filled, spec=True)[0]["spec"]
         told = queries.history(filled, [row["execution_id"]])[0]
         assert list(told)[: len(HISTORY)] == list(HISTORY)
@@ -855,6 +856,18 @@ class TestViews:
     def test_every_view_can_be_read_and_has_its_columns(self, database):
         for view, columns in VIEWS.items():
             assert user_query.read_only_query(database, f"SELECT * FROM {view}")[0] == list(columns)
+
+    def test_what_is_true_or_false_is_1_or_0_however_it_is_read(self, database):
+        recorder, run_id = begin(database, [cell()])
+        run_cell(recorder, run_id, cell())
+        flags = ("timing_valid", "forgotten", "is_latest")
+        (row,) = asked(database, f"SELECT {', '.join(flags)} FROM results")
+        (saved,) = exported(database)["results"][1]()
+        (listed,) = queries.results(database)
+        for values in (row, [saved[name] for name in flags], [listed[name] for name in flags]):
+            assert repr(tuple(values)) == "(1, 0, 1)"
+        assert repr(asked(database, "SELECT timing_valid, resumed, 1 = 1 FROM execution")) == "[(1, 0, 1)]"
+        assert repr(listed["resumed"]) == "0"
 
     def test_each_image_that_was_predicted_is_a_row(self, database):
         recorder, run_id = begin(database, [cell()])

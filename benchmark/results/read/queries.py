@@ -16,7 +16,7 @@ from benchmark.results.read.rows import Row, fetch_rows, fetch_table, select_epo
 from benchmark.results.records import PredictionRow
 from benchmark.results.schema.reproductions import is_reproduction
 from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
-from benchmark.results.schema.views import HISTORY, RESULTS, columns_of
+from benchmark.results.schema.views import HISTORY, RESULTS, columns_of, flag
 from benchmark.results.store.database import Database
 
 SHORTEST_PREFIX = 4
@@ -27,7 +27,8 @@ _MORE_RESULTS = {
     **columns_of(cell, "strategy_label device_kind epochs_planned"),
     **columns_of(execution, "detail tta_accuracy tta_loss validation_examples test_examples"),
     **columns_of(execution, "data_fingerprint weights_sha256 compute_dtype setup_seconds first_epoch_seconds features"),
-    **columns_of(execution, "evaluate_seconds peak_device_bytes resumed"),
+    **columns_of(execution, "evaluate_seconds peak_device_bytes"),
+    "resumed": flag("resumed"),
 }
 
 _SEEN_BY_WORKER = {

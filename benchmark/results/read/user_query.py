@@ -42,7 +42,7 @@ def read_only_query(database: Database, sql: str, limit_seconds: float = LIMIT_S
         limit_seconds: It is interrupted after this time.
 
     Returns:
-        The names of the columns, and the rows. NaN is NULL, as it is stored.
+        The names of the columns, and the rows. NaN is NULL, as it is stored; what is true or false is 1 or 0.
 
     Raises:
         UserError: It is not one statement, writes, is wrong, returns too much, or took too long.
@@ -113,7 +113,8 @@ def _postgresql(database: Database, sql: str, limit_seconds: float) -> QueryResu
                 cursor.execute(sql.encode(), prepare=True)
                 if cursor.description is None:
                     raise UserError(f"query: expected a statement that reads, found one that returns no rows. {_CURE}")
-                return [column.name for column in cursor.description], _rows(cursor)
+                rows = [tuple(int(one) if isinstance(one, bool) else one for one in row) for row in _rows(cursor)]
+                return [column.name for column in cursor.description], rows
             except psycopg.errors.QueryCanceled as error:
                 raise _too_long(limit_seconds) from error
             except psycopg.Error as error:

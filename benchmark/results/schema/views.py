@@ -1,6 +1,6 @@
 """The columns of the views that users read, and the table column or expression that each comes from.
 
-The SQL of the views is in the migrations; a test compares it with this module. There, flags are 0 and 1.
+The SQL of the views is in the migrations; a test compares it with this module. Flags are 0 and 1, on servers too.
 """
 
 from __future__ import annotations
@@ -16,6 +16,11 @@ from benchmark.results.schema.tables import TEST_METRICS, attempt, cell, epoch, 
 def columns_of(table: sa.Table, names: str) -> dict[str, sa.Column[Any]]:
     """Returns columns by their names, which spaces separate."""
     return {name: table.c[name] for name in names.split()}
+
+
+def flag(name: str) -> sa.ColumnElement[Any]:
+    """Returns a truth value of `execution` as 1 or 0."""
+    return sa.cast(execution.c[name], sa.Integer)
 
 
 _CELL = columns_of(cell, "dataset model strategy seed")
@@ -53,7 +58,8 @@ RESULTS: dict[str, sa.ColumnElement[Any]] = {
     **columns_of(
         execution, "parameters trainable_parameters fit_seconds total_seconds images_per_second peak_rss_bytes"
     ),
-    **columns_of(execution, "timing_valid started_utc finished_utc package_version git_commit execution_id"),
+    "timing_valid": flag("timing_valid"),
+    **columns_of(execution, "started_utc finished_utc package_version git_commit execution_id"),
     "is_latest": sa.case((execution.c.execution_id == _NEWEST_ID, 1), else_=0),
     **columns_of(cell, "image_size color"),
     **columns_of(execution, "train_examples"),
@@ -61,7 +67,8 @@ RESULTS: dict[str, sa.ColumnElement[Any]] = {
         cell, "batch_size optimizer learning_rate weight_decay momentum dropout label_smoothing train framework"
     ),
     **columns_of(execution, "shared_epochs shared_seconds features_seconds features_alone_seconds"),
-    **columns_of(execution, " ".join([*TEST_METRICS, "forgotten"])),
+    **columns_of(execution, " ".join(TEST_METRICS)),
+    "forgotten": flag("forgotten"),
     "node": _NODE,
     **columns_of(execution, "digest"),
 }
@@ -99,6 +106,7 @@ VIEWS = {"results": RESULTS, "history": HISTORY, "predictions": PREDICTIONS, "lo
 COMPUTED = {
     "is_latest": "1 for the execution begun last of its cell and machine, those of `bench reproduce` and `bench run --retime` left "
     "out; else 0.",
+    **{name: f"{execution.c[name].doc} 1 or 0." for name in ("timing_valid", "forgotten")},
     "node": attempt.c.node.doc,
 }
 """The meaning of columns that are no column of a table."""
