@@ -8,12 +8,14 @@ import importlib.util
 import re
 import shlex
 import shutil
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import click
 import pytest
 from click.testing import CliRunner
+from PIL import Image
 
 from benchmark.cli.main import VERBS, bench
 from benchmark.results.store.reference import RESULTS
@@ -149,24 +151,97 @@ def test_commands_in_pages_can_be_typed(block):
         check_invocation(words)
 
 
-TRAINING = {"run", "prepare", "explain", "predict", "reproduce", "--probe", "--figures", "--allow-plugins", "--preset"}
-"""Words of commands that train, download or draw for long; tests of their own do these."""
+REHEARSED = {"run", "prepare", "--probe", "mine.sqlite", "run=2"}
+"""Words of commands that train the default matrix, or need that it was trained: typed with the fake backend."""
+TRAINED = {"explain", "predict", "reproduce"}
+"""Verbs that need trained weights: typed after real training."""
+DRAWN = {"--figures"}
+ELSEWHERE = {"--allow-plugins": "test_plugins_in_runs.run"}
+"""Words of commands that need what a reader has made, and the function by which tests type them."""
+VERDICTS = {"judge": {10, 11, 12}}
+"""Other codes than 0 by which a verb answers."""
 
 
-@pytest.mark.parametrize("path", [ROOT / "README.md", ROOT / "docs" / "database.md"], ids=lambda path: path.name)
-def test_the_other_commands_in_pages_work_in_a_new_clone(path, tmp_path, monkeypatch):
-    """One after the other, as a reader would type them."""
-    shutil.copy(RESULTS, tmp_path / "results.sqlite")
+def documented(*words: str, without: Iterable[str] = ()) -> list[list[str]]:
+    """The commands of all pages, each once and in order: those that have one of these words, or none of `without`."""
+    code = [block.values[0].code for block in blocks("bash", "sh", "shell", "console")]
+    lines = {shlex.join(line): line for line in bench_lines("\n".join(code))}
+    return [line for line in lines.values() if (set(words) & set(line) if words else not set(without) & set(line))]
+
+
+def exit_codes(folder: Path, commands: Iterable[list[str]]) -> dict[str, int | str]:
+    """Types them one after the other in this folder, each as the only one of its process would be."""
+    codes = {}
+    for words in commands:
+        if words[0] == "init":
+            (folder / "matrix.toml").replace(folder / "kept.toml")
+        done = CliRunner().invoke(bench, words, prog_name="bench")
+        if words[0] == "init":
+            (folder / "kept.toml").replace(folder / "matrix.toml")
+        good = done.exit_code in {0, *VERDICTS.get(words[0], ())}
+        codes[shlex.join(words)] = 0 if good else f"{done.exit_code}: {done.stderr or done.exception}"
+    return codes
+
+
+@pytest.fixture
+def reader(tmp_path, monkeypatch) -> Path:
+    """The folder of somebody who types what pages say."""
     shutil.copy(ROOT / "matrix.toml", tmp_path)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    codes = {}
-    for block in blocks("bash", "sh"):
-        for words in bench_lines(block.values[0].code if block.values[0].path == path else ""):
-            if not TRAINING & set(words):
-                codes[shlex.join(words)] = CliRunner().invoke(bench, words, prog_name="bench").exit_code
-    assert len(codes) > 7
+    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
+    return tmp_path
+
+
+def check_all(codes: dict[str, int | str], at_least: int) -> None:
     assert {command: code for command, code in codes.items() if code != 0} == {}
+    assert len(codes) >= at_least
+
+
+def test_commands_in_pages_that_read_work_in_a_new_clone(reader):
+    (reader / "server").mkdir()
+    (reader / "experiments").mkdir()
+    for name in ("results.sqlite", "laptop.sqlite", "server/results.sqlite"):
+        shutil.copy(RESULTS, reader / name)
+    check_all(exit_codes(reader, documented(without={*REHEARSED, *TRAINED, *DRAWN, *ELSEWHERE})), 35)
+
+
+@pytest.mark.process
+def test_commands_in_pages_that_train_come_to_their_end(reader, monkeypatch):
+    """With the fake backend: that the real ones train is for tests of their own."""
+    matrix = reader / "matrix.toml"
+    matrix.write_text(matrix.read_text().replace("[matrix]\n", '[matrix]\nbackend = "fake"\n', 1))
+    monkeypatch.setenv("BENCH_TESTING", "1")
+    commands = [words for words in documented(*REHEARSED) if not ELSEWHERE.keys() & set(words)]
+    check_all(exit_codes(reader, [["run"], ["run", "--rerun"], *commands]), 10)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("words", documented(*DRAWN), ids=" ".join)
+def test_commands_in_pages_that_draw_work_in_a_new_clone(words, reader):
+    shutil.copy(RESULTS, reader / "results.sqlite")
+    check_all(exit_codes(reader, [words]), 1)
+    assert len(list((reader / "pictures").glob("*.png"))) > 3
+
+
+@pytest.mark.tf
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+def test_commands_in_pages_that_use_trained_cells_work_after_training(reader):
+    for name in ("digit.png", "photo.jpg", "one.png", "two.jpg"):
+        Image.new("RGB", (20, 20), (90, 90, 90)).save(reader / name)
+    train = ["run", "--select", "dataset=digits,model=simple_cnn,strategy=scratch|regularized", "--set", "epochs=8"]
+    check_all(exit_codes(reader, [train, *documented(*TRAINED)]), 12)
+
+
+@pytest.mark.parametrize(("word", "proof"), ELSEWHERE.items(), ids=ELSEWHERE)
+def test_commands_in_pages_that_are_typed_elsewhere_are(word, proof):
+    module, name = proof.split(".")
+    tree = ast.parse((ROOT / "tests" / f"{module}.py").read_text(encoding="utf-8"))
+    (function,) = (node for node in tree.body if isinstance(node, ast.FunctionDef) and node.name == name)
+    typed = {node.value for node in ast.walk(function) if isinstance(node, ast.Constant)}
+    assert documented(word)
+    assert all(typed.issuperset(words) for words in documented(word))
 
 
 @pytest.mark.parametrize("path", COMMANDS, ids=" ".join)
