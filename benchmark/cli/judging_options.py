@@ -38,6 +38,24 @@ def margin_option(function: Function) -> Function:
     )(function)
 
 
+def resolve_options(function: Function) -> Function:
+    """Adds `--resolve`, `--margin` and `--max-seeds`."""
+    function = click.option(
+        "--max-seeds",
+        type=click.IntRange(3, 500),
+        default=20,
+        show_default=True,
+        metavar="N",
+        help="With --resolve: at most so many pairs of seeds.",
+    )(margin_option(function))
+    return click.option(
+        "--resolve",
+        multiple=True,
+        metavar="A,B",
+        help="Add pairs of seeds of two strategies until it is decided which is better; twice with a selection each.",
+    )(function)
+
+
 def judging_options(function: Function) -> Function:
     """Adds `--metric`, `--margin` and `--strict`."""
     for option in (

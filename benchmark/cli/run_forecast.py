@@ -4,19 +4,21 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmark import machine, units
-from benchmark.errors import NotFoundError
+from benchmark.errors import NotFoundError, UserError
 from benchmark.forecast.estimate import MEASURED, Durations, Estimate, run_seconds, work_of
 from benchmark.forecast.simulation import Room, ends
 from benchmark.forecast.trial_store import TrialStore
 from benchmark.matrix.cell import Cell
+from benchmark.matrix.plan import Plan
 from benchmark.results.read import cell_states, durations
 from benchmark.results.records import Recorded
 from benchmark.results.store.database import open_database
 from benchmark.results.store.location import locate
+from benchmark.scheduling.decisions.reuse import decide
 from benchmark.scheduling.processes.slots import Slots
 from benchmark.scheduling.run_options import RunOptions
 
@@ -172,3 +174,27 @@ def _budget(pending: Sequence[Cell], known: Durations, room: Room, seconds: floa
     fitting = (cell_id for cell_id, end in ends(work, room).items() if end <= left)
     short = ends(work, room, shortest_first=True).values()
     return Budget(seconds, frozenset(fitting), sum(end <= left for end in short))
+
+
+def within_budget(plan: Plan, known: History, options: RunOptions, seconds: float) -> Plan:
+    """The plan without the cells that will not have ended by then.
+
+    Raises:
+        UserError: None will.
+    """
+    decisions = decide(plan.cells, known.recorded, options)
+    to_do = [cell for cell in plan.cells if decisions[cell.cell_id].will_run]
+    expected = expect(to_do, known, options.jobs_at_once, seconds, gpu_share=options.gpu_share)
+    assert expected.budget is not None
+    fitting = expected.budget.fitting
+    if to_do and not fitting:
+        raise UserError(
+            f"--budget: no cell will have ended after {units.seconds(seconds)}; the shortest takes about "
+            f"{units.seconds(min(each.seconds for each in expected.estimates.values()))}"
+        )
+    over = {cell.cell_id for cell in to_do} - fitting
+    note = (
+        f"{units.plural(len(over), 'cell')} will not fit into {units.seconds(seconds)}; `bench run` goes on with them"
+    )
+    notes = (*plan.notes, note) if over else plan.notes
+    return replace(plan, cells=tuple(cell for cell in plan.cells if cell.cell_id not in over), notes=notes)

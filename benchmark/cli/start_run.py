@@ -20,10 +20,11 @@ from benchmark.results.store.database import open_database
 from benchmark.results.store.location import locate
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.reference import begin_anew
-from benchmark.scheduling.run_options import RunOptions
+from benchmark.scheduling.run_options import RunOptions, RunSummary
 from benchmark.text import one_line
 
 if TYPE_CHECKING:
+    from benchmark.cli.progress.board import Board
     from benchmark.cli.progress.live_display import LiveDisplay
 
 
@@ -63,22 +64,28 @@ def run_plan(plan: Plan, database: str, options: RunOptions, *, wait: bool = Fal
 
     Side effects: everything that a run does; see `benchmark/scheduling/run.py`.
     """
+    with lock_database(database, wait=wait):
+        summary, board = run_held(plan, database, options)
+    conclude(board, summary, options.command, database)
+    return summary.exit_code
+
+
+def run_held(plan: Plan, database: str, options: RunOptions) -> tuple[RunSummary, Board]:
+    """As `run_plan`, for a caller that holds `lock_database` and says itself how it went."""
     from benchmark.scheduling.run import run_matrix
 
     left_out = f", {len(plan.left_out):,} left out" if plan.left_out else ""
     verbosity.inform(f"{one_line(plan.path)}: {units.plural(len(plan.cells), 'cell')}{left_out}")
     for note in plan.notes:
         verbosity.inform(one_line(f"note: {note}"), "dim")
-    with lock_database(database, wait=wait):
-        if begin_anew(locate(database)):
-            verbosity.inform(
-                f"note: {database} held the reference results and now begins anew; `bench report --reference` shows them",
-                "dim",
-            )
-        with open_database(database, mode="write") as opened, display() as shown:
-            summary = run_matrix(plan, opened, options, shown)
-    conclude(shown.board, summary, options.command, database)
-    return summary.exit_code
+    if begin_anew(locate(database)):
+        verbosity.inform(
+            f"note: {database} held the reference results and now begins anew; `bench report --reference` shows them",
+            "dim",
+        )
+    with open_database(database, mode="write") as opened, display() as shown:
+        summary = run_matrix(plan, opened, options, shown)
+    return summary, shown.board
 
 
 def display() -> AbstractContextManager[LiveDisplay | PlainLog]:

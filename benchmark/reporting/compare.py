@@ -21,6 +21,7 @@ from benchmark.reporting.rows.differences import (
 )
 from benchmark.reporting.rows.groups import Group, group_cells, partner, resolution, setting_key, varying_settings
 from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions, note_on_other_machines
+from benchmark.reporting.rows.looked import note_on_looks
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import reasons
 from benchmark.reporting.rows.predictions import LoadPredictions
@@ -28,6 +29,7 @@ from benchmark.reporting.statistics.families import judge
 from benchmark.reporting.statistics.intervals import measure
 from benchmark.reporting.statistics.mean_difference import NOT_COMPARABLE, NOT_RESOLVED, Difference, compare
 from benchmark.reporting.table import Footnotes, Report, Row, Table, TableColumn, Value
+from benchmark.results.records import LookRow
 
 METRICS = (TEST_ACCURACY, VAL_ACCURACY, TEST_LOSS, FIT_SECONDS)
 NAMES = ("dataset", "model", "strategy")
@@ -87,6 +89,7 @@ def compare_selections(
     machine: str | None = None,
     judging: Judging | None = None,
     predictions: LoadPredictions = lambda _: {},
+    looks: Sequence[LookRow] = (),
 ) -> Comparison:
     """Compare selection B with selection A; differences are B minus A.
 
@@ -100,6 +103,7 @@ def compare_selections(
         machine: Whose results; None takes that of A's newest run, for B too if it has results there.
         judging: What gets verdicts; by default test accuracy.
         predictions: Reads stored predictions.
+        looks: Those of `bench run --resolve`, oldest first.
 
     Raises:
         NotFoundError: A selection matches nothing, or nothing in A can be matched with anything in B.
@@ -126,12 +130,14 @@ def compare_selections(
     for side, selected, chosen in (("A", first, machine_a), ("B", second, machine_b)):
         notes += [f"{side}: {text}" for text in note_on_other_machines(selected, chosen)]
     notes += note_on_families(matched.comparisons)
+    executions = _executions(matched.comparable or matched.pairs)
+    notes += note_on_looks([number for side in executions for number in side], looks)
     judged = [matched.comparisons.between(*pair, judging.main) for pair in matched.pairs]
     verdict = (overall and overall.verdict) or (NOT_RESOLVED if matched.comparable else NOT_COMPARABLE)
     return Comparison(
         Report((table,), tuple(notes), machine_a, suspects=suspects(matched.comparisons)),
         verdict, overall, tuple(filter(None, judged)), judging.main, _gaps(matched, judging.main),
-        _executions(matched.comparable or matched.pairs),
+        executions,
     )  # fmt: skip
 
 

@@ -18,12 +18,14 @@ from benchmark.reporting.rows.latest import (
     note_on_other_machines,
     with_environment,
 )
+from benchmark.reporting.rows.looked import note_on_looks
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, metric_named
 from benchmark.reporting.rows.predictions import LoadPredictions
 from benchmark.reporting.rows.shown import ReportOptions, Shown
 from benchmark.reporting.table import Report, Table
 from benchmark.reporting.tables.per_class import note_on_untested
 from benchmark.reporting.tables.registry import TABLES
+from benchmark.results.records import LookRow
 
 
 def build_report(
@@ -35,6 +37,7 @@ def build_report(
     runs: Sequence[Mapping[str, Any]] = (),
     predictions: LoadPredictions = lambda _: {},
     parents: Sequence[ResultRow] = (),
+    looks: Sequence[LookRow] = (),
 ) -> Report:
     """Build the tables and notes that `options` asks for.
 
@@ -50,6 +53,7 @@ def build_report(
         predictions: Reads stored predictions; called for what is compared, for ensembles and tables on request, and for
             one execution of each dataset of a user.
         parents: Executions that are not to be shown, for what the weights of shown cells cost.
+        looks: Those of `bench run --resolve`, oldest first.
 
     Raises:
         UserError: There is no table, metric or baseline of a name in `options`.
@@ -77,6 +81,7 @@ def build_report(
         tables, notes = tables + more, notes + remarks
     notes += [*note_on_other_machines(rows, machine), *note_on_mixtures(groups), *note_on_untested(groups, predictions)]
     notes += [*_note_on_intervals(groups, comparisons), *note_on_families(comparisons)]
+    notes += note_on_looks([number for group in groups for number in group.execution_ids], looks)
     return Report(tuple(tables), tuple(dict.fromkeys(notes)), machine, suspects=suspects(comparisons))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import click
 
+from benchmark.cli.judging_options import resolve_options
 from benchmark.cli.options import (
     Duration,
     MatrixRequest,
@@ -21,6 +22,7 @@ from benchmark.cli.options import (
     "bench plan --select model=resnet* --set epochs=2",
     "bench plan --budget 2h --jobs 4",
     "bench plan --probe",
+    "bench plan --resolve scratch,regularized --max-seeds 20",
 )
 @matrix_options
 @database_option
@@ -30,6 +32,7 @@ from benchmark.cli.options import (
     "--probe", is_flag=True, help="First try a cell of each kind that this machine has never run, for a few seconds."
 )
 @click.option("--budget", type=Duration(), metavar="TIME", help="Say which cells fit into it: 90, 45s, 15m, 2h.")
+@resolve_options
 @format_option()
 def command(
     matrix: MatrixRequest,
@@ -38,14 +41,18 @@ def command(
     jobs: int | None,
     probe: bool,
     budget: float | None,
+    resolve: tuple[str, ...],
+    max_seeds: int,
+    margin: float | None,
     output_format: str,
 ) -> None:
     """Show what `bench run` would do: cells, what is done already, what is left out and why, and a forecast.
 
     The forecast of time, memory and disk goes by what this machine has recorded: the same cell, cells like it, a trial
     of a few steps (--probe), or else what the network has to compute, at the speed recorded so far: right within a
-    factor of about two. With --budget the plan says which cells will have ended by then. Nothing is written but what
-    --probe measures, which is kept in the cache; no database is made.
+    factor of about two. With --budget the plan says which cells will have ended by then. With --resolve it says how many
+    pairs of seeds the comparison will about need, and shows these. Nothing is written but what --probe measures, which is
+    kept in the cache; no database is made.
     """
     from benchmark.cli.run_forecast import history
     from benchmark.cli.start_run import run_options
@@ -61,4 +68,15 @@ def command(
         known = history(database, options)
         decisions = decide(plan.cells, known.recorded, options)
         measuring.probe([cell for cell in plan.cells if decisions[cell.cell_id].will_run], known, options)
-    show_plan(plan, history(database, options), options, output_format, budget)
+    known, prospect = history(database, options), None
+    if resolve:
+        from benchmark.cli import resolving
+        from benchmark.cli.seed_pairs import parse_sides
+
+        sides = parse_sides(resolve)
+        question = resolving.question_of(
+            matrix, plan, sides, known, options, most=max_seeds, margin=margin, database=database
+        )
+        prospect = resolving.prospect(question, known, database, options, budget)
+        plan = prospect.plan
+    show_plan(plan, known, options, output_format, budget, prospect=prospect)

@@ -131,6 +131,7 @@ def _build(
     from benchmark.reporting.rows.shown import ReportOptions
     from benchmark.reporting.tables.transfer import shown_transfers
     from benchmark.results.read import queries
+    from benchmark.results.read.looks import looks
     from benchmark.results.read.runs import all_runs, run_cells
     from benchmark.results.store.database import open_database
 
@@ -154,7 +155,8 @@ def _build(
         load = stored_predictions(opened)
         spec = report_section(opened, matrix, machine)
         parents = queries.results(opened, spec=True) if select or exclude else ()
-        report = build_report(rows, shown, spec, options, runs=runs, predictions=load, parents=parents)
+        made = looks(opened, "resolve")
+        report = build_report(rows, shown, spec, options, runs=runs, predictions=load, parents=parents, looks=made)
         if figures is None:
             return report
         from benchmark.cli.figure_option import with_figures

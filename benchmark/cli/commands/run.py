@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchmark import units
+from benchmark.cli import output
+from benchmark.cli.judging_options import resolve_options
 from benchmark.cli.options import (
     Duration,
     MatrixRequest,
@@ -37,6 +39,7 @@ SHOWN_REASONS = 5
     "bench run",
     "bench run --select dataset=digits,seed=0 --set epochs=2",
     'bench run --jobs 2 --timeout 15m --name "first try"',
+    "bench run --resolve scratch,regularized --margin 0.5pp --max-seeds 20",
 )
 @matrix_options
 @database_option
@@ -61,6 +64,8 @@ SHOWN_REASONS = 5
 @click.option("--exclusive", is_flag=True, help="One cell at a time, so that timings have no neighbours.")
 @worker_options("each")
 @click.option("--wait", is_flag=True, help="Wait while another run holds the database, instead of ending with 75.")
+@resolve_options
+@click.option("--budget", type=Duration(), metavar="TIME", help="Run only what fits into it: 90, 45s, 15m, 2h.")
 @click.option("--dry-run", is_flag=True, help="Only show what would be done with these options.")
 @click.option(
     "--yes-n-cells",
@@ -73,30 +78,69 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     """Run the matrix: finished cells are skipped, unfinished ones go on where they stopped.
 
     Ctrl-C stops gracefully: running cells save their state, and the next `bench run` goes on. Progress goes to stderr;
-    `--format` is for `--dry-run`.
+    `--format` is for `--dry-run` and `--resolve`.
+
+    With --resolve pairs of seeds of two strategies are added, the cheapest first, until one is better, they are equivalent
+    within --margin, or there are --max-seeds of them. The verdict holds however often one looked: every look is recorded,
+    and reports say so.
     """
-    from benchmark.cli.run_forecast import history
+    from benchmark.cli.run_forecast import history, within_budget
     from benchmark.cli.start_run import run_options, run_plan
     from benchmark.cli.texts.plan_text import show_plan
 
     plan = matrix.load()
     confirmed, wait, dry_run = (given.pop(name) for name in ("yes_n_cells", "wait", "dry_run"))
+    sides, most, margin, budget = (given.pop(name) for name in ("resolve", "max_seeds", "margin", "budget"))
     del given["executor"]
     options = run_options(database, machine, reads_only=dry_run, timeout_seconds=given.pop("timeout"), **given)
-    if dry_run:
-        obstacles = _obstacles(plan, options, confirmed)
-        show_plan(plan, history(database, options), options, output_format, obstacles=obstacles)
-        return 0
-    _require_consent(plan, options)
-    if plan.undecided:
-        from benchmark.cli.measuring import decide_threads
-        from benchmark.results.store.lock import lock_database
+    if not dry_run:
+        _require_consent(plan, options)
+        plan = _with_threads(matrix, plan, database, options, wait=wait)
+        confirm_size(plan, confirmed)
+    known = history(database, options)
+    if sides:
+        from benchmark.cli import resolving
+        from benchmark.cli.seed_pairs import parse_sides
 
-        # no other run of this database may disturb the measurement
-        with lock_database(database, wait=wait):
-            plan = decide_threads(matrix, plan, database, options)
-    confirm_size(plan, confirmed)
+        if options.rerun:
+            raise UserError("--resolve: it adds seeds to what there is; leave --rerun out")
+        question = resolving.question_of(
+            matrix, plan, parse_sides(sides), known, options, most=most, margin=margin, database=database
+        )
+        if not dry_run:
+            answer = resolving.resolve(question, database, options, budget=budget, wait=wait)
+            _print_answer(answer.record(question), answer.lines(question), output_format)
+            return answer.exit_code
+        prospect = resolving.prospect(question, known, database, options, budget)
+        show_plan(prospect.plan, known, options, output_format, budget, _obstacles(plan, options, None), prospect)
+        return 0
+    if dry_run:
+        show_plan(plan, known, options, output_format, budget, _obstacles(plan, options, confirmed))
+        return 0
+    if budget is not None:
+        plan = within_budget(plan, known, options, budget)
     return run_plan(plan, database, options, wait=wait)
+
+
+def _with_threads(matrix: MatrixRequest, plan: Plan, database: str, options: RunOptions, *, wait: bool) -> Plan:
+    if not plan.undecided:
+        return plan
+    from benchmark.cli.measuring import decide_threads
+    from benchmark.results.store.lock import lock_database
+
+    # no other run of this database may disturb the measurement
+    with lock_database(database, wait=wait):
+        return decide_threads(matrix, plan, database, options)
+
+
+def _print_answer(record: dict[str, Any], lines: Sequence[str], output_format: str) -> None:
+    if output_format == "json":
+        output.write_json(record)
+    elif output_format == "csv":
+        output.write_csv_rows(iter([record]))
+    else:
+        for number, line in enumerate(lines):
+            output.write_line(line, style=None if number else "bold")
 
 
 def _require_consent(plan: Plan, options: RunOptions) -> None:

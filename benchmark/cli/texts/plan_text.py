@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from operator import attrgetter
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from benchmark import units
 from benchmark.catalog.cache import data_notes
@@ -20,6 +20,9 @@ from benchmark.scheduling.decisions.reuse import Decision, decide
 from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import Outlook, Status
 
+if TYPE_CHECKING:
+    from benchmark.cli.resolving import Prospect
+
 SHOWN_CELLS = 200
 """The table shows so many cells; JSON and CSV show all."""
 
@@ -33,10 +36,12 @@ def show_plan(
     output_format: str,
     budget: float | None = None,
     obstacles: Iterable[str] = (),
+    prospect: Prospect | None = None,
 ) -> None:
     """Print on stdout what a run with these options does with each cell of a plan, and a forecast.
 
-    With a `budget` it says also what can be done in so many seconds; `obstacles` would end the run before it begins.
+    With a `budget` it says also what can be done in so many seconds; `obstacles` would end the run before it begins;
+    a `prospect` is what `--resolve` will about need.
     """
     decisions = decide(plan.cells, known.recorded, options)
     to_do = [cell for cell in plan.cells if decisions[cell.cell_id].will_run]
@@ -58,11 +63,14 @@ def show_plan(
                 "left_out": [{key: getattr(left, key) for key in (*NAMES, "reason")} for left in plan.left_out],
                 "notes": notes,
                 "forecast": expected.totals(),
+                **({} if prospect is None else {"resolve": prospect.record()}),
             }
         )
     else:
         lines = [*(f"note: {note}" for note in notes), *_reasons(plan, known, decisions)]
         _print(plan, rows, counts, decisions, lines, expected)
+        for line in prospect.lines() if prospect else ():
+            output.write_line(line)
 
 
 def _too_long(expected: Expectation, timeout_seconds: float | None) -> Iterator[str]:
