@@ -7,6 +7,8 @@ import io
 import json
 import re
 import shutil
+import sqlite3
+from contextlib import closing
 
 import pytest
 from cli_workplace import MATRIX, Workplace
@@ -259,6 +261,51 @@ def test_compare_can_fail_a_build(finished):
     assert finished.call(*arguments, "--fail-if", "worse").exit_code == 0
     done = finished.call("compare", "strategy=scratch", "strategy=nothing")
     assert done.exit_code == 2
+
+
+def test_a_gate_says_on_stderr_why_it_fails_and_after_the_table(finished):
+    done = finished.call("compare", "strategy=scratch|from_low_digits", "strategy=regularized", "--fail-if", "worse")
+    assert done.exit_code == 3
+    assert "B against A" in done.stdout
+    assert "--fail-if worse: no evidence: digits_high, simple_cnn, from_low_digits: B has no counterpart" in done.stderr
+    assert finished.call("compare", "model=simple_cnn", "model=net*", "--fail-if", "worse:lots").exit_code == 2
+    needs = finished.call("compare", "strategy=scratch", "strategy=regularized", "--fail-if", "not-equivalent")
+    assert (needs.exit_code, "--margin" in needs.stderr) == (2, True)
+
+
+def test_two_runs_are_compared_over_all_their_cells(copy):
+    assert copy.call("run", "--rerun", "--name", "again").exit_code == 0
+    for second in ("run=2", "run=again"):
+        found = copy.document("compare", "run=1", second, "--format", "json")["tables"][0]
+        accuracies = [each for each in found["rows"] if each["metric"] == "test accuracy"]
+        assert len(accuracies) == 7, "six groups, and all together"
+        assert all(each["difference"]["mean"] == 0 for each in accuracies)
+        assert not any("themselves" in note for note in found["notes"])
+    done = copy.call("compare", "run=1", "run=3")
+    assert (done.exit_code, "run is '1', '2' or 'again'" in done.stderr) == (2, True)
+
+
+def test_strict_names_rows_that_were_not_made_alike(copy):
+    arguments = ["compare", "strategy=scratch", "strategy=regularized", "--strict", "--format", "json"]
+    assert copy.call(*arguments).exit_code == 0
+    assert copy.call("run", "--rerun", "--select", "strategy=regularized").exit_code == 0
+    with closing(sqlite3.connect(copy.directory / "results.sqlite")) as connection, connection:
+        connection.execute("UPDATE run SET keras_version = '9.9' WHERE run_id = 2")
+    done = copy.call(*arguments)
+    assert done.exit_code == 3
+    assert json.loads(done.stdout)["tables"]
+    assert "not made alike: digits simple_cnn scratch and digits simple_cnn regularized: keras_version" in done.stderr
+    assert copy.call("report", "--strict").exit_code == 3
+
+
+def test_the_summary_has_a_baseline_on_request(finished):
+    rows = finished.document(
+        "report", "--baseline", "scratch", "--table", "summary", "--margin", "5pp", "--format", "json"
+    )["tables"][0]["rows"]
+    judged = [each for each in rows if each["difference"]]
+    assert {each["strategy"] for each in judged} == {"regularized"}
+    assert {each["difference"]["margin"] for each in judged} == {0.05}
+    assert finished.call("report", "--baseline", "nothing").exit_code == 2
 
 
 def test_query_reads_and_does_not_write(finished):

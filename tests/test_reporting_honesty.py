@@ -17,6 +17,7 @@ from benchmark.reporting.rows.metrics import TEST_ACCURACY, Metric
 from benchmark.reporting.rows.predictions import Predictions
 from benchmark.reporting.rows.shown import ReportOptions
 from benchmark.reporting.writers.formats import render
+from benchmark.results.schema.tables import TEST_METRICS
 from tests.reporting_samples import row
 
 LOW, HIGH = (0.80, 0.81, 0.82), (0.90, 0.911, 0.922)
@@ -274,6 +275,15 @@ def test_a_baseline_that_is_not_there_is_the_users_mistake():
 def test_a_metric_that_cannot_be_judged_is_the_users_mistake():
     with pytest.raises(UserError, match="metric: expected one of"):
         build_report(side("a", LOW), [], None, ReportOptions(metrics=("parameters",)))
+
+
+def test_every_metric_that_the_database_has_a_column_for_can_be_judged():
+    for name in TEST_METRICS:
+        rows = [{**each, name: each["test_accuracy"]} for each in side("a", LOW) + side("b", HIGH)]
+        report = build_report(rows, [], None, ReportOptions(metrics=(name,), baseline="a"))
+        verdict = report.tables[0].rows[1].cells["verdict"]
+        assert verdict == ("worse" if name in {"test_log_loss", "test_brier", "test_ece"} else "better")
+        assert report.tables[0].rows[1].cells[name].n == 3
 
 
 # ---- timings

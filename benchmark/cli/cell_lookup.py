@@ -91,7 +91,9 @@ def _unmatched(wanted: Selection, records: Sequence[Mapping[str, Any]]) -> dict[
     words = {}
     for key, texts in (term for terms in wanted.alternatives for term in terms):
         if not any(Selection((((key, texts),),)).matches(record) for record in records):
-            values = {str(record[key]) for record in records if record.get(key) is not None}
+            recorded = (record.get(key) for record in records)
+            several = (value if isinstance(value, list) else [value] for value in recorded)
+            values = {str(value) for values in several for value in values if value is not None}
             near = difflib.get_close_matches(texts[-1], values, n=1, cutoff=0.5)
             hint = f"did you mean {near[0]!r}? " if near else ""
             words[key] = f"{hint}{key} is {_some(values)}" if values else f"no result has a {key}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import Any
@@ -90,6 +90,7 @@ def compare_selections(
     judging: Judging | None = None,
     predictions: LoadPredictions = lambda _: {},
     looks: Sequence[LookRow] = (),
+    parents: Collection[str] = (),
 ) -> Comparison:
     """Compare selection B with selection A; differences are B minus A.
 
@@ -104,6 +105,7 @@ def compare_selections(
         judging: What gets verdicts; by default test accuracy.
         predictions: Reads stored predictions.
         looks: Those of `bench run --resolve`, oldest first.
+        parents: Ids of cells that others start from: where A has nothing else, no counterpart in B is expected.
 
     Raises:
         NotFoundError: A selection matches nothing, or nothing in A can be matched with anything in B.
@@ -136,7 +138,7 @@ def compare_selections(
     verdict = (overall and overall.verdict) or (NOT_RESOLVED if matched.comparable else NOT_COMPARABLE)
     return Comparison(
         Report((table,), tuple(notes), machine_a, suspects=suspects(matched.comparisons)),
-        verdict, overall, tuple(filter(None, judged)), judging.main, _gaps(matched, judging.main),
+        verdict, overall, tuple(filter(None, judged)), judging.main, _gaps(matched, judging.main, parents),
         executions,
     )  # fmt: skip
 
@@ -281,9 +283,10 @@ def _notes(matched: _Matched) -> tuple[str, ...]:
     return tuple(dict.fromkeys(notes))
 
 
-def _gaps(matched: _Matched, metric: Metric) -> tuple[str, ...]:
+def _gaps(matched: _Matched, metric: Metric, parents: Collection[str]) -> tuple[str, ...]:
     """The places of A at which nothing is known about B, each with the reason."""
-    gaps = [f"{named(group)}: B has no counterpart" for group in matched.alone_a]
+    alone = [group for group in matched.alone_a if not group.cells or not {*group.cell_ids} <= {*parents}]
+    gaps = [f"{named(group)}: B has no counterpart" for group in alone]
     for a, b in matched.pairs:
         result = matched.comparisons.between(a, b, metric)
         if result is None:

@@ -23,6 +23,7 @@ class _Digits(NamedTuple):
 
 _DIGITS: dict[Kind, _Digits] = {
     "accuracy": _Digits(2, 4, 4),
+    "score": _Digits(2, 4, 4),
     "percent": _Digits(0, 2, 2),
     "loss": _Digits(1, 4, 4),
     "seconds": _Digits(0, 2, 2),

@@ -13,8 +13,10 @@ from typing import Literal, TypeAlias
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
 
-Kind: TypeAlias = Literal["text", "verdict", "count", "accuracy", "loss", "seconds", "rate", "bytes", "p", "percent"]
-"""What a column holds. `accuracy` is a fraction 0..1, `percent` one of 0..100, `rate` is images per second, `p` a probability."""
+Kind: TypeAlias = Literal[
+    "text", "verdict", "count", "accuracy", "score", "loss", "seconds", "rate", "bytes", "p", "percent"
+]
+"""What a column holds. `accuracy` is a fraction 0..1, `percent` one of 0..100, `score` any other figure, `rate` is images per second, `p` a probability."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -55,6 +55,7 @@ def command(
     from benchmark.reporting.gate import decide, parse_gate
     from benchmark.reporting.report import judging
     from benchmark.reporting.rows.latest import with_environment
+    from benchmark.results.read import queries
     from benchmark.results.read.looks import looks
     from benchmark.results.read.runs import all_runs
     from benchmark.results.store.database import open_database
@@ -67,9 +68,14 @@ def command(
         if gate is not None and gate.word == "not-equivalent" and judged.margin is None:
             raise UserError("--fail-if not-equivalent: expected --margin, which says what counts as equivalent")
         comparison = compare_selections(
-            first, second, machine=machine, judging=judged, predictions=stored_predictions(opened),
+            first,
+            second,
+            machine=machine,
+            judging=judged,
+            predictions=stored_predictions(opened),
+            parents=queries.parents(opened),
             looks=looks(opened, "resolve"),
-        )  # fmt: skip
+        )
     print_report(comparison.report, output_format)
     code = strict_code(comparison.report.suspects) if strict else 0
     if gate is None:

@@ -66,7 +66,19 @@ SUMMARY_METRICS = (
 """The columns of the summary table; those of test-time augmentation are shown only where a group has them."""
 
 
-METRICS = {metric.key: metric for metric in (*SUMMARY_METRICS, TRAIN_LOSS, VAL_LOSS)}
+_FURTHER: dict[str, Kind] = {
+    "balanced_accuracy": "accuracy", "macro_f1": "accuracy", "weighted_f1": "accuracy", "top5_accuracy": "accuracy",
+    "auroc": "accuracy", "average_precision": "accuracy", "map": "accuracy", "subset_accuracy": "accuracy",
+    "mcc": "score", "kappa": "score", "log_loss": "loss", "brier": "loss", "ece": "loss",
+}  # fmt: skip
+"""Further metrics of the test set, by kind."""
+
+FURTHER_METRICS = tuple(
+    Metric(f"test_{name}", f"test {name.replace('_', ' ')}", kind, higher_is_better=kind != "loss")
+    for name, kind in _FURTHER.items()
+)
+
+METRICS = {metric.key: metric for metric in (*SUMMARY_METRICS, *FURTHER_METRICS, TRAIN_LOSS, VAL_LOSS)}
 """All metrics that a report can judge, by the column of the view `results`."""
 
 

@@ -161,6 +161,12 @@ def cell_specs(database: Database, **filters: Any) -> dict[str, str]:
     return {row["cell_id"]: row["spec"] for row in fetch_rows(database, rows)}
 
 
+def parents(database: Database) -> set[str]:
+    """Reads the ids of the cells whose weights others start from."""
+    rows = sa.select(cell.c.parent_cell_id).where(cell.c.parent_cell_id.is_not(None)).distinct()
+    return {row["parent_cell_id"] for row in fetch_rows(database, rows)}
+
+
 def latest_matrix_text(database: Database, machine: str | None = None) -> tuple[str, str] | None:
     """Reads path and text of the matrix of the newest run, on one machine or on any; None when no run has one."""
     rows = sa.select(run.c.matrix_path, run.c.matrix_text).where(run.c.matrix_text.is_not(None))
