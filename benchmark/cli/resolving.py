@@ -32,7 +32,7 @@ from benchmark.results.read.runs import all_runs
 from benchmark.results.records import LookRow
 from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.lock import lock_database
-from benchmark.results.write.looks import record_look
+from benchmark.results.write.look_entry import record_look
 from benchmark.scheduling.decisions.reuse import decide
 from benchmark.scheduling.processes.slots import slots_of
 from benchmark.scheduling.run_options import RunOptions
@@ -44,7 +44,7 @@ INTERRUPTED = {130, 143}
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class Dispute:
     """What is to be resolved.
 
     Attributes:
@@ -85,28 +85,28 @@ class Answer:
     remarks: tuple[str, ...]
     exit_code: int
 
-    def record(self, question: Question) -> dict[str, Any]:
+    def record(self, dispute: Dispute) -> dict[str, Any]:
         """For JSON and CSV."""
         last = self.looks[-1] if self.looks else None
         return {
-            "a": question.sides[0],
-            "b": question.sides[1],
+            "a": dispute.sides[0],
+            "b": dispute.sides[1],
             "n": last.n if last else 0,
             "looks": len(self.looks),
             "verdict": self.verdict,
-            "margin": question.judging.margin,
+            "margin": dispute.judging.margin,
             "difference": last and last.difference,
             "low": last and last.low,
             "high": last and last.high,
             "alpha": math.fsum(look.alpha for look in self.looks),
-            "max_seeds": question.most,
+            "max_seeds": dispute.most,
             "remarks": list(self.remarks),
         }
 
-    def lines(self, question: Question) -> list[str]:
+    def lines(self, dispute: Dispute) -> list[str]:
         """For people."""
-        record = self.record(question)
-        head = f"{question.sides[1]} against {question.sides[0]}: {self.verdict}"
+        record = self.record(dispute)
+        head = f"{dispute.sides[1]} against {dispute.sides[0]}: {self.verdict}"
         if record["difference"] is not None:
             head += f", {record['difference']:+.4f}"
         if record["low"] is not None:
@@ -115,7 +115,7 @@ class Answer:
         return [head, *looked, *(f"  {remark}" for remark in self.remarks)]
 
 
-def question_of(
+def dispute_of(
     matrix: MatrixRequest,
     plan: Plan,
     sides: tuple[str, str],
@@ -125,7 +125,7 @@ def question_of(
     most: int,
     margin: float | None,
     database: str,
-) -> Question:
+) -> Dispute:
     """What `--resolve` asks, with its pairs of seeds in the order in which they are added.
 
     Raises:
@@ -145,7 +145,7 @@ def question_of(
     pairs.sort(key=lambda pair: (not pair.is_done(known.statuses), round(costs[pair.seed], 3)))
     text = "|".join([*sorted(first.a), "against", *sorted(first.b), judged.main.key])
     identity = sha256_of(text.encode())[:16]
-    return Question(sides, identity, plan, tuple(pairs[:most]), most, judged)
+    return Dispute(sides, identity, plan, tuple(pairs[:most]), most, judged)
 
 
 def _recorded_seeds(database: str, known: History, names: Collection[tuple[str, str, str]]) -> set[int]:
@@ -161,7 +161,7 @@ def _recorded_seeds(database: str, known: History, names: Collection[tuple[str, 
 # ---- looking
 
 
-def compared(opened: Database, question: Question, pairs: Sequence[SeedPair], machine: str) -> Comparison:
+def compared(opened: Database, dispute: Dispute, pairs: Sequence[SeedPair], machine: str) -> Comparison:
     """B against A over these pairs."""
     runs = list(all_runs(opened).values())
     a, b = (
@@ -171,42 +171,42 @@ def compared(opened: Database, question: Question, pairs: Sequence[SeedPair], ma
             frozenset().union(*(pair.b for pair in pairs)),
         )
     )
-    return compare_selections(a, b, machine=machine, judging=question.judging, predictions=stored_predictions(opened))
+    return compare_selections(a, b, machine=machine, judging=dispute.judging, predictions=stored_predictions(opened))
 
 
-def earlier_looks(opened: Database, question: Question, machine: str) -> list[LookRow]:
+def earlier_looks(opened: Database, dispute: Dispute, machine: str) -> list[LookRow]:
     """The looks at these sides so far, oldest first."""
     return [
         look
         for look in looks(opened, "resolve")
-        if look.machine == machine and look.details.get("identity") == question.identity
+        if look.machine == machine and look.details.get("identity") == dispute.identity
     ]
 
 
 def _look(
-    opened: Database, question: Question, pairs: Sequence[SeedPair], options: RunOptions, run_id: int | None
+    opened: Database, dispute: Dispute, pairs: Sequence[SeedPair], options: RunOptions, run_id: int | None
 ) -> LookRow:
     """Looks at all pairs that are done, and records it."""
-    comparison = compared(opened, question, pairs, options.machine)
-    made = earlier_looks(opened, question, options.machine)
-    difference, metric = comparison.overall, question.judging.main
+    comparison = compared(opened, dispute, pairs, options.machine)
+    made = earlier_looks(opened, dispute, options.machine)
+    difference, metric = comparison.overall, dispute.judging.main
     row = LookRow(
-        kind="resolve", a=question.sides[0], b=question.sides[1], executions=comparison.executions,
+        kind="resolve", a=dispute.sides[0], b=dispute.sides[1], executions=comparison.executions,
         n=difference.n if difference else 0, difference=difference.mean if difference else None, low=None, high=None,
-        alpha=0.0, verdict=NOT_COMPARABLE, margin=question.judging.margin, run_id=run_id, machine=options.machine,
-        details={"identity": question.identity, "most": question.most, "reasons": list(comparison.gaps)},
+        alpha=0.0, verdict=NOT_COMPARABLE, margin=dispute.judging.margin, run_id=run_id, machine=options.machine,
+        details={"identity": dispute.identity, "most": dispute.most, "reasons": list(comparison.gaps)},
     )  # fmt: skip
     if difference is not None and difference.error is not None and comparison.verdict != NOT_COMPARABLE:
         spent = [sequential.Spent(look.n, look.alpha, look.details["most"]) for look in made if look.alpha > 0]
-        look = sequential.look_again(difference.mean, difference.error, difference.n, spent, question.most)
+        look = sequential.look_again(difference.mean, difference.error, difference.n, spent, dispute.most)
         word = sequential.verdict(
-            look.low, look.high, higher_is_better=bool(metric.higher_is_better), margin=question.judging.margin
+            look.low, look.high, higher_is_better=bool(metric.higher_is_better), margin=dispute.judging.margin
         )
         row = replace(row, low=look.low, high=look.high, alpha=look.alpha, verdict=word)
     return record_look(opened, row)
 
 
-def _verdict(question: Question, made: Sequence[LookRow]) -> str:
+def _verdict(dispute: Dispute, made: Sequence[LookRow]) -> str:
     """What the last look says, with the margin that is asked for now."""
     if not made:
         return NOT_RESOLVED
@@ -215,7 +215,7 @@ def _verdict(question: Question, made: Sequence[LookRow]) -> str:
         return NOT_COMPARABLE
     return sequential.verdict(
         last.low, last.high,
-        higher_is_better=bool(question.judging.main.higher_is_better), margin=question.judging.margin,
+        higher_is_better=bool(dispute.judging.main.higher_is_better), margin=dispute.judging.margin,
     )  # fmt: skip
 
 
@@ -223,7 +223,7 @@ def _verdict(question: Question, made: Sequence[LookRow]) -> str:
 
 
 def resolve(
-    question: Question, database: str, options: RunOptions, *, budget: float | None = None, wait: bool = False
+    dispute: Dispute, database: str, options: RunOptions, *, budget: float | None = None, wait: bool = False
 ) -> Answer:
     """Runs pairs of seeds until a look decides, there are no more, or the time is over.
 
@@ -234,57 +234,57 @@ def resolve(
     with lock_database(database, wait=wait):
         while True:
             known = history(database, options)
-            done = [pair for pair in question.pairs if pair.is_done(known.statuses)]
-            made = _looks_now(question, database, options, done, run_id)
-            verdict = _verdict(question, made)
+            done = [pair for pair in dispute.pairs if pair.is_done(known.statuses)]
+            made = _looks_now(dispute, database, options, done, run_id)
+            verdict = _verdict(dispute, made)
             if made and run_id is not None:
-                verbosity.inform(one_line(_progress(made[-1], verdict, question)))
+                verbosity.inform(one_line(_progress(made[-1], verdict, dispute)))
             if verdict != NOT_RESOLVED or exit_code in INTERRUPTED:
                 break
-            batch = _next_pairs(question, known, options, tried, len(done))
+            batch = _next_pairs(dispute, known, options, tried, len(done))
             if batch and budget is not None:
                 left = budget - (time.monotonic() - begun)
-                batch, remark = _within(batch, question, known, options, left)
+                batch, remark = _within(batch, dispute, known, options, left)
                 remarks += [remark] if remark else []
             if not batch:
                 break
-            summary, board = run_held(question.plan_of(batch), database, options)
+            summary, board = run_held(dispute.plan_of(batch), database, options)
             run_id, exit_code = summary.run_id, summary.exit_code
             tried |= {pair.seed for pair in batch}
             if exit_code:
                 conclude(board, summary, options.command, database)
             if summary.stopped is not None:
                 break
-    remarks += _on_losses(question, known.statuses, tried)
-    if verdict == NOT_RESOLVED and len(done) == question.most:
-        remarks.append(f"--max-seeds {2 * question.most} goes on with the error that is left")
+    remarks += _on_losses(dispute, known.statuses, tried)
+    if verdict == NOT_RESOLVED and len(done) == dispute.most:
+        remarks.append(f"--max-seeds {2 * dispute.most} goes on with the error that is left")
     if exit_code not in INTERRUPTED:
-        exit_code = FAILED_EXIT_CODE if _has_failures(question, known.statuses, tried) else 0
+        exit_code = FAILED_EXIT_CODE if _has_failures(dispute, known.statuses, tried) else 0
     return Answer(verdict, tuple(made), tuple(remarks), exit_code)
 
 
 def _looks_now(
-    question: Question, database: str, options: RunOptions, done: Sequence[SeedPair], run_id: int | None
+    dispute: Dispute, database: str, options: RunOptions, done: Sequence[SeedPair], run_id: int | None
 ) -> list[LookRow]:
     """All looks, a new one included where there are pairs that were never looked at."""
     if not done:
         return []
     with open_database(database, mode="write") as opened:
-        made = earlier_looks(opened, question, options.machine)
+        made = earlier_looks(opened, dispute, options.machine)
         if len(done) >= sequential.FIRST_LOOK and len(done) > max((look.n for look in made), default=0):
-            made.append(_look(opened, question, done, options, run_id))
+            made.append(_look(opened, dispute, done, options, run_id))
     return made
 
 
 def _next_pairs(
-    question: Question, known: History, options: RunOptions, tried: Collection[int], done: int
+    dispute: Dispute, known: History, options: RunOptions, tried: Collection[int], done: int
 ) -> list[SeedPair]:
     """The pairs to run next: as many as keep all jobs busy, and enough for a first look."""
-    cells = {cell.cell_id: cell for pair in question.pairs for cell in pair.cells}
+    cells = {cell.cell_id: cell for pair in dispute.pairs for cell in pair.cells}
     decisions = decide(list(cells.values()), known.recorded, options)
     runnable = [
         pair
-        for pair in question.pairs
+        for pair in dispute.pairs
         if pair.seed not in tried
         and not pair.is_done(known.statuses)
         and any(decisions[cell.cell_id].will_run for cell in pair.cells)
@@ -297,11 +297,11 @@ def _next_pairs(
 
 
 def _within(
-    batch: list[SeedPair], question: Question, known: History, options: RunOptions, left: float
+    batch: list[SeedPair], dispute: Dispute, known: History, options: RunOptions, left: float
 ) -> tuple[list[SeedPair], str]:
     """As many pairs of a batch as fit into the seconds that are left; why none does."""
     for count in range(len(batch), 0, -1):
-        seconds = _forecast(question.plan_of(batch[:count]), known, options)
+        seconds = _forecast(dispute.plan_of(batch[:count]), known, options)
         if seconds <= left:
             return batch[:count], ""
     return [], f"the budget ends here: the next pair of seeds takes about {units.seconds(seconds)}"
@@ -313,33 +313,33 @@ def _forecast(plan: Plan, known: History, options: RunOptions) -> float:
     return expect(to_do, known, options.jobs_at_once, gpu_share=options.gpu_share).wall_seconds
 
 
-def _progress(look: LookRow, verdict: str, question: Question) -> str:
+def _progress(look: LookRow, verdict: str, dispute: Dispute) -> str:
     ends = "" if look.low is None else f" ({look.low:+.4f} to {look.high:+.4f})"
     difference = "" if look.difference is None else f", B - A = {look.difference:+.4f}{ends}"
-    return f"{look.n} of at most {question.most} pairs of seeds{difference}: {verdict}"
+    return f"{look.n} of at most {dispute.most} pairs of seeds{difference}: {verdict}"
 
 
-def _lost(question: Question, statuses: Mapping[str, str], tried: Collection[int]) -> list[SeedPair]:
+def _lost(dispute: Dispute, statuses: Mapping[str, str], tried: Collection[int]) -> list[SeedPair]:
     """The pairs of which a cell has ended without a result."""
     ended = {Status.FAILED, Status.DIVERGED, Status.BLOCKED}
     return [
         pair
-        for pair in question.pairs
+        for pair in dispute.pairs
         if not pair.is_done(statuses)
         and (pair.seed in tried or ended & {statuses.get(cell.cell_id) for cell in pair.cells})
     ]
 
 
-def _on_losses(question: Question, statuses: Mapping[str, str], tried: Collection[int]) -> list[str]:
-    lost = _lost(question, statuses, tried)
+def _on_losses(dispute: Dispute, statuses: Mapping[str, str], tried: Collection[int]) -> list[str]:
+    lost = _lost(dispute, statuses, tried)
     if not lost:
         return []
     seeds = name_seeds({pair.seed for pair in lost})
     return [f"{seeds}: no result on both sides; the verdict is of the survivors alone, which may flatter"]
 
 
-def _has_failures(question: Question, statuses: Mapping[str, str], tried: Collection[int]) -> bool:
-    lost = [cell.cell_id for pair in _lost(question, statuses, tried) for cell in pair.cells]
+def _has_failures(dispute: Dispute, statuses: Mapping[str, str], tried: Collection[int]) -> bool:
+    lost = [cell.cell_id for pair in _lost(dispute, statuses, tried) for cell in pair.cells]
     return any(statuses.get(cell_id) in {Status.FAILED, Status.BLOCKED} for cell_id in lost)
 
 
@@ -348,10 +348,10 @@ def _has_failures(question: Question, statuses: Mapping[str, str], tried: Collec
 
 @dataclass(frozen=True, slots=True)
 class Prospect:
-    """How many pairs of seeds a question will about need.
+    """How many pairs of seeds a dispute will about need.
 
     Attributes:
-        question: Which one.
+        dispute: Which one.
         verdict: What is known already.
         pairs: About so many are needed altogether.
         decided: The probability of a verdict within the most that are allowed.
@@ -363,7 +363,7 @@ class Prospect:
         budget: Seconds that there are; None without a limit.
     """
 
-    question: Question
+    dispute: Dispute
     verdict: str
     pairs: int
     decided: float
@@ -378,49 +378,49 @@ class Prospect:
         """For JSON."""
         names = ("verdict", "pairs", "decided", "pilot", "effect", "seconds")
         return {
-            "a": self.question.sides[0],
-            "b": self.question.sides[1],
+            "a": self.dispute.sides[0],
+            "b": self.dispute.sides[1],
             **{name: getattr(self, name) for name in names},
             "fixed_pairs": self.fixed,
-            "max_seeds": self.question.most,
-            "margin": self.question.judging.margin,
+            "max_seeds": self.dispute.most,
+            "margin": self.dispute.judging.margin,
             "budget_seconds": self.budget,
             "fits": None if self.budget is None else self.seconds <= self.budget,
         }
 
     def lines(self) -> list[str]:
         """For people."""
-        a, b = self.question.sides
+        a, b = self.dispute.sides
         if self.verdict != NOT_RESOLVED:
             return [f"{b} against {a}: {self.verdict} already"]
         source = f"{self.pilot} pairs show an effect of" if self.pilot else "for an effect of"
         size = f"{self.effect:.1f} standard deviations"
-        share = f"decided by {self.question.most} in {100 * self.decided:.0f} % of cases"
+        share = f"decided by {self.dispute.most} in {100 * self.decided:.0f} % of cases"
         lines = [f"{b} against {a}: about {units.plural(self.pairs, 'pair')} of seeds, {source} {size}; {share}"]
         if self.decided < 0.5:
             need = "" if self.fixed is None else f"; a single test would need about {self.fixed:,}"
-            lines.append(f"  --max-seeds {self.question.most} will probably not do{need}")
+            lines.append(f"  --max-seeds {self.dispute.most} will probably not do{need}")
         if self.budget is not None:
             enough = "is enough" if self.seconds <= self.budget else "will not do"
             lines.append(f"  {units.seconds(self.budget)} {enough}: about {units.seconds(self.seconds)} are needed")
         return lines
 
 
-def prospect(question: Question, known: History, database: str, options: RunOptions, budget: float | None) -> Prospect:
-    """What `question` will about need; writes nothing."""
-    done = [pair for pair in question.pairs if pair.is_done(known.statuses)]
+def prospect(dispute: Dispute, known: History, database: str, options: RunOptions, budget: float | None) -> Prospect:
+    """What `dispute` will about need; writes nothing."""
+    done = [pair for pair in dispute.pairs if pair.is_done(known.statuses)]
     effect, margin, pilot, verdict = 1.0, None, 0, NOT_RESOLVED
     if done:
         with open_database(database, mode="read") as opened:
-            difference = compared(opened, question, done, options.machine).overall
-            verdict = _verdict(question, earlier_looks(opened, question, options.machine))
+            difference = compared(opened, dispute, done, options.machine).overall
+            verdict = _verdict(dispute, earlier_looks(opened, dispute, options.machine))
         if difference is not None and difference.error:
             deviation = difference.error * math.sqrt(difference.n)
             effect = abs(sequential.unbiased_effect(difference.mean, deviation, difference.n))
             pilot = difference.n
-            margin = question.judging.margin and question.judging.margin / deviation
-    need = sequential.needed_pairs(effect, question.most, margin=margin, already=len(done))
+            margin = dispute.judging.margin and dispute.judging.margin / deviation
+    need = sequential.needed_pairs(effect, dispute.most, margin=margin, already=len(done))
     pairs = len(done) if verdict != NOT_RESOLVED else max(round(need.pairs), len(done))
-    plan = question.plan_of(question.pairs[:pairs])
+    plan = dispute.plan_of(dispute.pairs[:pairs])
     seconds = 0.0 if verdict != NOT_RESOLVED else _forecast(plan, known, options)
-    return Prospect(question, verdict, pairs, need.decided, need.fixed, pilot, effect, plan, seconds, budget)
+    return Prospect(dispute, verdict, pairs, need.decided, need.fixed, pilot, effect, plan, seconds, budget)

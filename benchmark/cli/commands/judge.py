@@ -72,7 +72,7 @@ def _judged(
     from benchmark.results.read.looks import looks
     from benchmark.results.read.queries import results
     from benchmark.results.records import LookRow
-    from benchmark.results.write.looks import record_look
+    from benchmark.results.write.look_entry import record_look
 
     comparison, margin = _compared(opened, a, b, machine, margin)
     earlier = looks(opened, "judge", campaign)

@@ -74,9 +74,9 @@ def command(
         from benchmark.cli.seed_pairs import parse_sides
 
         sides = parse_sides(resolve)
-        question = resolving.question_of(
+        dispute = resolving.dispute_of(
             matrix, plan, sides, known, options, most=max_seeds, margin=margin, database=database
         )
-        prospect = resolving.prospect(question, known, database, options, budget)
+        prospect = resolving.prospect(dispute, known, database, options, budget)
         plan = prospect.plan
     show_plan(plan, known, options, output_format, budget, prospect=prospect)

@@ -104,14 +104,14 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
 
         if options.rerun:
             raise UserError("--resolve: it adds seeds to what there is; leave --rerun out")
-        question = resolving.question_of(
+        dispute = resolving.dispute_of(
             matrix, plan, parse_sides(sides), known, options, most=most, margin=margin, database=database
         )
         if not dry_run:
-            answer = resolving.resolve(question, database, options, budget=budget, wait=wait)
-            _print_answer(answer.record(question), answer.lines(question), output_format)
+            answer = resolving.resolve(dispute, database, options, budget=budget, wait=wait)
+            _print_answer(answer.record(dispute), answer.lines(dispute), output_format)
             return answer.exit_code
-        prospect = resolving.prospect(question, known, database, options, budget)
+        prospect = resolving.prospect(dispute, known, database, options, budget)
         show_plan(prospect.plan, known, options, output_format, budget, _obstacles(plan, options, None), prospect)
         return 0
     if dry_run:
