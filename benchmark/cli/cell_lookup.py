@@ -139,7 +139,7 @@ def several_match(text: str, matching: Iterable[Cell]) -> UserError:
 def trained_cell(detail: queries.CellDetail, machine: str | None, target: str) -> tuple[Trained, dict[str, Any]]:
     """The kept weights of a cell's newest finished execution, and its row; `target` is the database as it was named."""
     cell, cell_id = cell_of(detail.cell), detail.cell["cell_id"]
-    done = [row for row in detail.executions if row["status"] == Status.COMPLETED and machine in {None, row["machine"]}]
+    done = [row for row in detail.results if row["status"] == Status.COMPLETED and machine in {None, row["machine"]}]
     where = f" on machine {machine!r}" if machine else ""
     if not done:
         raise UserError(f"CELL {short_id(cell_id)}: expected a completed cell{where}; see: bench show {cell_id[:8]}")

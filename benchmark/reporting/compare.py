@@ -16,6 +16,7 @@ from benchmark.reporting.rows.differences import (
     judge_pairs,
     note_on_families,
     on_reach,
+    runs_of,
     suspects,
     verdict_cell,
 )
@@ -28,6 +29,7 @@ from benchmark.reporting.rows.predictions import LoadPredictions
 from benchmark.reporting.statistics.families import judge
 from benchmark.reporting.statistics.intervals import measure
 from benchmark.reporting.statistics.mean_difference import NOT_COMPARABLE, NOT_RESOLVED, Difference, compare
+from benchmark.reporting.statistics.timings import compare_timings
 from benchmark.reporting.table import Footnotes, Report, Row, Table, TableColumn, Value
 from benchmark.results.records import LookRow
 
@@ -223,6 +225,8 @@ def _overall(
         len(matched.comparable), 1
     )
     difference = compare(*means, step=step)
+    if metric.is_timing and matched.comparable:
+        difference = compare_timings(*means, runs_of(matched.comparable[0][0])) or difference
     if difference is None:
         return None
     judging = matched.comparisons.judging

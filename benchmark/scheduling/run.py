@@ -82,7 +82,7 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
     killed = kill_leftovers(recorder.sweep())
     before = recorded(database, options.machine)
     decisions = _decide(plan.cells, before, options, guarded)
-    assignment = assign(plan.cells, decisions, before, options.artifacts_root)
+    assignment = assign(plan.cells, decisions, before, options.artifacts_root, from_recorded=options.retime)
     for cell in assignment.run:
         if trains(cell.backend):
             options.directories.of(cell.data)
@@ -169,6 +169,8 @@ def _decide(
     for cell in cells:
         decision = decisions[cell.cell_id]
         asked = options.rerun or cell.cell_id in options.rerun_cells
+        if options.retime and asked and not decision.will_run:
+            observer.note(f"{name_of(cell)}: {decision.reason}")
         if decision.fresh and decision.will_run and not asked:
             observer.note(f"{name_of(cell)} runs again: {decision.reason}")
     return decisions

@@ -44,7 +44,10 @@ RUN_COLUMNS = (
     Column("exit_code", "exit", right=True),
 )
 
-NOT_LISTED = {"spec", "device_name", "isolation", "neighbours", "is_reproduction"}
+NOT_LISTED = {
+    *("spec", "device_name", "isolation", "neighbours", "is_reproduction", "is_retiming", "lost_seconds"),
+    *("steady_seconds_per_epoch", "disturbed_epochs"),
+}
 
 NAME = Column("name", style="bold")
 SUMMARY = Column("summary")

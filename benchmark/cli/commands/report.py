@@ -133,13 +133,16 @@ def _build(
     from benchmark.results.read import queries
     from benchmark.results.read.looks import looks
     from benchmark.results.read.runs import all_runs, run_cells
+    from benchmark.results.schema.reproductions import is_reproducing
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
         runs = list(all_runs(opened).values())
         rows = selected_results(opened, select, exclude)
         check_machine(rows, machine)
-        last = [run for run in runs if machine is None or run["machine"] == machine][-1:]
+        # what only checks or times others is not the run that a report is about
+        asked = [run for run in runs if machine is None or run["machine"] == machine]
+        last = ([run for run in asked if not is_reproducing(run["name"])] or asked)[-1:]
         planned = run_cells(opened, last[0]["run_id"]) if last else []
         options = ReportOptions(
             machine=machine,

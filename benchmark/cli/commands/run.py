@@ -58,6 +58,11 @@ SHOWN_REASONS = 5
 @click.option("--executor", type=click.Choice(["local"]), default="local", show_default=True, help="Where cells run.")
 @click.option("--name", metavar="TEXT", help="Name of this run, for lists and reports.")
 @click.option("--rerun", is_flag=True, help="Run finished cells again, as new executions.")
+@click.option(
+    "--retime",
+    is_flag=True,
+    help="Only run finished cells whose timings do not count once more, one at a time, for their timings alone.",
+)
 @click.option("--retry-failed", is_flag=True, help="Go on with cells that failed earlier.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first cell that fails.")
 @click.option("--timeout", type=Duration(), metavar="TIME", help="Longest time of one attempt: 90, 45s, 15m, 2h.")
@@ -84,15 +89,36 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     within --margin, or there are --max-seeds of them. The verdict holds however often one looked: every look is recorded,
     and reports say so.
     """
+    from benchmark.cli.retiming import compare_digests, retiming
     from benchmark.cli.run_forecast import history, within_budget
     from benchmark.cli.start_run import run_options, run_plan
     from benchmark.cli.texts.plan_text import show_plan
+    from benchmark.results.schema.reproductions import is_reproducing
 
+    if given["retime"] and (given["rerun"] or given["retry_failed"]):
+        raise UserError("--retime runs finished cells for their timings alone; leave --rerun and --retry-failed out")
+    if is_reproducing(given["name"]):
+        raise UserError(
+            f"--name {given['name']!r}: expected another name: so begin those of runs that check or time others"
+        )
     plan = matrix.load()
     confirmed, wait, dry_run = (given.pop(name) for name in ("yes_n_cells", "wait", "dry_run"))
     sides, most, margin, budget = (given.pop(name) for name in ("resolve", "max_seeds", "margin", "budget"))
     del given["executor"]
+    retime = given.pop("retime")
     options = run_options(database, machine, reads_only=dry_run, timeout_seconds=given.pop("timeout"), **given)
+    if retime:
+        if sides:
+            raise UserError("--retime runs finished cells alone; leave --resolve out")
+        again = retiming(plan, database, options)
+        if again is None:
+            return 0
+        plan, options = again
+        if not dry_run:
+            _require_consent(plan, options)
+            code = run_plan(plan, database, options, wait=wait)
+            compare_digests(database, options)
+            return code
     if not dry_run:
         _require_consent(plan, options)
         plan = _with_threads(matrix, plan, database, options, wait=wait)

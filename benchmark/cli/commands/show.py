@@ -60,7 +60,7 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
     with open_database(database, mode="read") as opened:
         detail = find_cell(opened, text)
         runs = all_runs(opened)
-        chosen = _choose(detail.executions, machine, detail.cell["cell_id"])
+        chosen = _choose(detail.results, machine, detail.cell["cell_id"])
         predicted = stored_predictions(opened)([chosen["execution_id"]]) if chosen else {}
     run = runs.get(chosen["run_id"], {}) if chosen else {}
     epochs = _of(detail.epochs, chosen)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from benchmark.reporting.rows.audit import Audit, audit, audit_pairs
 from benchmark.reporting.rows.groups import Group, resolution
 from benchmark.reporting.rows.image_outcomes import ImageEvidence, image_evidence
+from benchmark.reporting.rows.latest import timed_in
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, Metric, in_words
 from benchmark.reporting.rows.missing_results import note_on_losses
 from benchmark.reporting.rows.predictions import LoadPredictions
@@ -24,6 +24,7 @@ from benchmark.reporting.statistics.mean_difference import (
     Difference,
     compare,
 )
+from benchmark.reporting.statistics.timings import Timed, compare_timings, took_turns
 from benchmark.reporting.table import Qualified, Value
 
 Pair: TypeAlias = tuple[Group, Group]
@@ -78,7 +79,10 @@ def difference(first: Group | None, second: Group | None, metric: Metric) -> Dif
     """Second minus first in a metric; not judged."""
     if first is None or second is None:
         return None
-    result = compare(first.values(metric), second.values(metric), step=resolution((first, second), metric))
+    sides = first.values(metric), second.values(metric)
+    if metric.is_timing and (timed := compare_timings(*sides, runs_of(first))):
+        return timed
+    result = compare(*sides, step=resolution((first, second), metric))
     return result and replace(result, verdict=None)
 
 
@@ -123,28 +127,34 @@ def _judged(
 def _unjudged(each: Difference, audited: Audit) -> Difference:
     if audited.prevents:
         return replace(each, verdict=NOT_COMPARABLE, adjusted_p=None)
-    reason = "no verdict: the two sides did not take turns on the machine; see `order` in the matrix"
+    reason = (
+        "no verdict: the two sides did not take turns in one run, so that a drift of the machine would count; see `order` "
+        "in the matrix"
+    )
     return replace(each, adjusted_p=None, remarks=(reason,))
 
 
 def is_interleaved(pair: Pair, metric: Metric) -> bool:
-    """Whether executions of both sides took turns, without which a drift of the machine looks like a difference.
+    """Whether executions of both sides took turns (`timings.took_turns`); asked of timings alone."""
+    return not metric.is_timing or took_turns(*(_timed(group, metric) for group in pair))
 
-    Asked of timings alone: both sides ran in the same runs, and changed at least as often as there are seeds. See A.
-    Georges et al., "Statistically rigorous Java performance evaluation", OOPSLA (2007).
-    """
-    if not metric.is_timing:
-        return True
-    sides = [[row for row in group.cells if row.get(metric.key) is not None] for group in pair]
-    if len({frozenset(row.get("run_id") for row in side) for side in sides}) > 1:
-        return False
-    order = sorted(
-        (row.get("started_utc") or "", row.get("execution_id") or 0, side)
-        for side, rows in enumerate(sides)
-        for row in rows
-    )
-    changes = sum(a[-1] != b[-1] for a, b in itertools.pairwise(order))
-    return changes >= min(map(len, sides))
+
+def runs_of(group: Group) -> dict[int, Hashable]:
+    """The run in which each seed of a group was timed."""
+    return {seed: timed_in(row) for seed, row in group.completed.items()}
+
+
+def _timed(group: Group, metric: Metric) -> list[Timed]:
+    """When and where each value was measured, of several cells of a seed each for itself."""
+    return [
+        Timed(
+            (seed, number),
+            timed_in(row),
+            (str(row.get("timing_started_utc") or row.get("started_utc") or ""), row.get("execution_id") or 0),
+        )
+        for seed in group.values(metric)
+        for number, row in enumerate(group.cells_of(seed))
+    ]
 
 
 def with_remarks(

@@ -1,4 +1,7 @@
-"""Chooses the executions of a report: the latest of each cell, on one machine, because machines are never mixed."""
+"""Chooses the executions of a report: the latest of each cell, on one machine, because machines are never mixed.
+
+Its timings are those of a later execution that `bench run --retime` made, where its own do not count.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from benchmark import units
 from benchmark.machine import libraries_of
 from benchmark.matrix.cell import Cell
 from benchmark.reporting.rows.audited_fields import AUDITED
+from benchmark.reporting.rows.metrics import has_valid_timing
 from benchmark.status import UNFINISHED, Status
 
 ResultRow: TypeAlias = Mapping[str, Any]
@@ -52,19 +56,61 @@ def latest_executions(rows: Sequence[ResultRow]) -> list[ResultRow]:
     """One row for each cell and machine: its latest execution.
 
     An execution that has not come to an end yet does not take the place of an earlier one that completed (`--rerun`
-    that is still going on); one that failed or diverged does. Those of `bench reproduce` never do.
+    that is still going on); one that failed or diverged does. Those of `bench reproduce` never do, and of those of
+    `bench run --retime` the timings alone are taken (`with_timings`).
     """
+    retimed: dict[tuple[Any, Any], list[ResultRow]] = {}
     latest: dict[tuple[Any, Any], ResultRow] = {}
     # oldest first; ids decide, never clocks: a clock may have been set back
     for row in sorted(rows, key=lambda row: (row.get("execution_id") or 0, row.get("run_id") or 0)):
         key = row.get("machine"), row["cell_id"]
         if row.get("is_reproduction"):
+            if row.get("is_retiming"):
+                retimed.setdefault(key, []).append(row)
             continue
         before = latest.get(key)
         if before is not None and before["status"] == Status.COMPLETED and row["status"] in UNFINISHED:
             continue
         latest[key] = row
-    return list(latest.values())
+    return [with_timings(row, retimed.get(key, ())) for key, row in latest.items()]
+
+
+TIMINGS = (
+    "fit_seconds", "total_seconds", "images_per_second", "setup_seconds", "first_epoch_seconds", "evaluate_seconds",
+    "features", "features_seconds", "features_alone_seconds", "shared_epochs", "shared_seconds",
+    "steady_seconds_per_epoch", "disturbed_epochs", "lost_seconds", "peak_rss_bytes", "peak_device_bytes",
+    "timing_valid", "resumed", "neighbours",
+)  # fmt: skip
+"""The columns that are taken from an execution that timed a result again; accuracies and all others never are."""
+
+
+def with_timings(result: ResultRow, retimed: Sequence[ResultRow]) -> ResultRow:
+    """The row of a result with the timings that count: its own, else those of the newest that timed it again.
+
+    Args:
+        result: The execution whose numbers count.
+        retimed: Later or earlier executions of `bench run --retime` of the same cell and machine, oldest first. One counts
+            that began after the result, has valid timings, and trained as many epochs.
+    """
+    if result["status"] != Status.COMPLETED or has_valid_timing(result):
+        return result
+    later = [
+        row
+        for row in retimed
+        if (row.get("execution_id") or 0) > (result.get("execution_id") or 0)
+        and row["status"] == Status.COMPLETED
+        and has_valid_timing(row)
+        and row.get("epochs") == result.get("epochs")
+    ]
+    if not later:
+        return result
+    where = {"timing_run_id": later[-1].get("run_id"), "timing_started_utc": later[-1].get("started_utc")}
+    return {**result, **{name: later[-1][name] for name in TIMINGS if name in later[-1]}, **where}
+
+
+def timed_in(row: ResultRow) -> Any:
+    """The run in which a row's timings were measured."""
+    return row.get("timing_run_id") or row.get("run_id")
 
 
 def note_on_other_machines(rows: Sequence[ResultRow], machine: str | None) -> list[str]:

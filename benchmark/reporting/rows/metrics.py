@@ -56,6 +56,9 @@ TTA_ACCURACY = Metric("tta_accuracy", "TTA accuracy", "accuracy", higher_is_bett
 TTA_LOSS = Metric("tta_loss", "TTA loss", "loss", higher_is_better=False)
 PARAMETERS = Metric("parameters", "parameters", "count")
 FIT_SECONDS = Metric("fit_seconds", "fit seconds", "seconds", "s", higher_is_better=False, is_timing=True)
+STEADY_SECONDS = Metric(
+    "steady_seconds_per_epoch", "seconds per epoch", "seconds", "s", higher_is_better=False, is_timing=True
+)
 RATE = Metric("images_per_second", "images/s", "rate", "images/s", higher_is_better=True, is_timing=True)
 PEAK_MEMORY = Metric("peak_rss_bytes", "peak memory", "bytes", "bytes")
 
@@ -78,7 +81,7 @@ FURTHER_METRICS = tuple(
     for name, kind in _FURTHER.items()
 )
 
-METRICS = {metric.key: metric for metric in (*SUMMARY_METRICS, *FURTHER_METRICS, TRAIN_LOSS, VAL_LOSS)}
+METRICS = {metric.key: metric for metric in (*SUMMARY_METRICS, *FURTHER_METRICS, TRAIN_LOSS, VAL_LOSS, STEADY_SECONDS)}
 """All metrics that a report can judge, by the column of the view `results`."""
 
 
@@ -107,7 +110,8 @@ def value_of(row: Mapping[str, Any], metric: Metric) -> float | None:
     value = row.get(metric.key)
     if value is None or (metric.is_timing and not has_valid_timing(row)):
         return None
-    return float(value)
+    # of a sum over epochs those that other load touched count as the others of their stage
+    return float(value) - (row.get("lost_seconds") or 0.0 if metric.key == FIT_SECONDS.key else 0.0)
 
 
 def has_valid_timing(row: Mapping[str, Any]) -> bool:

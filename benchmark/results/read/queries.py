@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from benchmark.errors import NotFoundError, UserError
 from benchmark.results.read.cell_states import newest_executions
 from benchmark.results.read.rows import Row, fetch_rows, fetch_table, select_epochs, select_executions
 from benchmark.results.records import PredictionRow
-from benchmark.results.schema.reproductions import is_reproduction
+from benchmark.results.schema.reproductions import is_reproduction, is_retiming
 from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
 from benchmark.results.schema.views import HISTORY, RESULTS, columns_of, flag
 from benchmark.results.store.database import Database
@@ -27,7 +28,7 @@ _MORE_RESULTS = {
     **columns_of(cell, "strategy_label device_kind epochs_planned"),
     **columns_of(execution, "detail tta_accuracy tta_loss validation_examples test_examples"),
     **columns_of(execution, "data_fingerprint weights_sha256 compute_dtype setup_seconds first_epoch_seconds features"),
-    **columns_of(execution, "evaluate_seconds peak_device_bytes"),
+    **columns_of(execution, "evaluate_seconds peak_device_bytes steady_seconds_per_epoch disturbed_epochs"),
     "resumed": flag("resumed"),
 }
 
@@ -48,7 +49,9 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
     Args:
         database: An open database.
         newest: Whether to return only the newest execution of each cell on each machine.
-        spec: Whether to add the cell as JSON, in the column `spec`, and `is_reproduction`: made by `bench reproduce`.
+        spec: Whether to add what reports go by: the cell as JSON, in the column `spec`; `is_reproduction`, made by `bench
+            reproduce` or `bench run --retime`, and `is_retiming`, by the latter; `lost_seconds`, what `fit_seconds` has
+            more than without disturbed epochs.
         **filters: The value that a column must have, or a list or set of values.
 
     Returns:
@@ -57,7 +60,7 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
     Raises:
         UserError: A filter names no column.
     """
-    of_reports = {"spec": cell.c.spec, "is_reproduction": is_reproduction()}
+    of_reports = {"spec": cell.c.spec, "is_reproduction": is_reproduction(), "is_retiming": is_retiming()}
     columns = RESULTS | _MORE_RESULTS | _SEEN_BY_WORKER | (of_reports if spec else {})
     rows = select_executions(columns)
     if newest:
@@ -67,7 +70,28 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
         if name not in columns:
             raise UserError(f"results have no column {name!r}; they have {', '.join(columns)}")
         rows = rows.where(_matches(columns[name], wanted))
-    return fetch_rows(database, rows)
+    found = fetch_rows(database, rows)
+    if spec:
+        lost = _lost_seconds(database, found)
+        for row in found:
+            row["lost_seconds"] = lost.get(row["execution_id"], 0.0)
+    return found
+
+
+def _lost_seconds(database: Database, rows: Iterable[Row]) -> dict[int, float]:
+    """Seconds that disturbed epochs took beyond the median of the other epochs of their stage, by execution."""
+    touched = {row["execution_id"]: set(json.loads(row["disturbed_epochs"] or "[]")) for row in rows}
+    stages: dict[tuple[int, int], list[Row]] = {}
+    for row in history(database, [number for number, epochs in touched.items() if epochs]):
+        if not row["traced"]:
+            stages.setdefault((row["execution_id"], row["stage"]), []).append(row)
+    lost: dict[int, float] = {}
+    for (number, _), epochs in stages.items():
+        quiet = [row["seconds"] for row in epochs if row["epoch"] not in touched[number]]
+        if quiet:
+            excess = sum(row["seconds"] - median(quiet) for row in epochs if row["epoch"] in touched[number])
+            lost[number] = lost.get(number, 0.0) + excess
+    return lost
 
 
 def _matches(column: Any, wanted: Any) -> Any:
@@ -111,13 +135,23 @@ def predictions(database: Database, execution_ids: Iterable[int], split: str = "
 
 @dataclass(frozen=True, slots=True)
 class CellDetail:
-    """One cell: its row, and the rows of its executions, attempts, epochs and artifacts, oldest first."""
+    """One cell: its row, and the rows of its executions, attempts, epochs and artifacts, oldest first.
+
+    Attributes:
+        reproductions: Ids of the executions that check or time others.
+    """
 
     cell: Row
     executions: list[Row]
     attempts: list[Row]
     epochs: list[Row]
     artifacts: list[Row]
+    reproductions: frozenset[int] = frozenset()
+
+    @property
+    def results(self) -> list[Row]:
+        """The executions that are results; where nothing else is there those that check or time others."""
+        return [row for row in self.executions if row["execution_id"] not in self.reproductions] or self.executions
 
 
 def cell_detail(database: Database, id_prefix: str) -> CellDetail:
@@ -130,10 +164,12 @@ def cell_detail(database: Database, id_prefix: str) -> CellDetail:
     row = _cell(database, id_prefix)
     executions = fetch_table(database, execution, execution.c.cell_id == row["cell_id"])
     ids = [row["execution_id"] for row in executions]
+    checks = sa.select(execution.c.execution_id).where(execution.c.execution_id.in_(ids), is_reproduction())
     return CellDetail(
         row,
         executions,
         *(fetch_table(database, table, table.c.execution_id.in_(ids)) for table in (attempt, epoch, artifact)),
+        frozenset(row["execution_id"] for row in fetch_rows(database, checks)),
     )
 
 

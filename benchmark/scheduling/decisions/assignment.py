@@ -42,8 +42,23 @@ class Assignment:
         return self.settled.keys() - blocked
 
 
-def assign(cells: Sequence[Cell], decisions: Mapping[str, Decision], recorded: Recorded, root: Path) -> Assignment:
-    """Sorts the cells of a plan by what was decided; `root` is the folder of artifacts."""
+def assign(
+    cells: Sequence[Cell],
+    decisions: Mapping[str, Decision],
+    recorded: Recorded,
+    root: Path,
+    *,
+    from_recorded: bool = False,
+) -> Assignment:
+    """Sorts the cells of a plan by what was decided.
+
+    Args:
+        cells: Of the plan.
+        decisions: By cell id.
+        recorded: What the database knows of them.
+        root: The folder of artifacts.
+        from_recorded: Whether all cells start from the recorded weights of their parents, those that run among them too.
+    """
     work = Assignment()
     for cell in cells:
         decision, state = decisions[cell.cell_id], recorded.states.get(cell.cell_id)
@@ -60,7 +75,7 @@ def assign(cells: Sequence[Cell], decisions: Mapping[str, Decision], recorded: R
             work.again.add(cell.cell_id)
         if decision.stands_with is not None:
             work.standing[cell.cell_id] = decision.stands_with
-        finished = decision.stands_with is not None or decision.outlook is Outlook.REUSED
+        finished = from_recorded or decision.stands_with is not None or decision.outlook is Outlook.REUSED
         if finished and state is not None and (weights := kept_weights(state.artifacts, root)) is not None:
             work.weights[cell.cell_id] = weights
     return work

@@ -68,6 +68,8 @@ def decide(
     written after the cell had finished. Writes nothing.
     """
     evidence = _Evidence(recorded, options, compared)
+    if options.retime:
+        return {cell.cell_id: _retimed(cell, evidence) for cell in cells}
     alone: dict[str, Decision] = {}
     parents: set[str] = set()
     # children first: a parent whose weights are needed must have kept some
@@ -131,6 +133,23 @@ def _alone(cell: Cell, evidence: _Evidence, *, is_needed: bool) -> Decision:
             Outlook.RUNS, f"{history}, but it kept no weights, and another cell starts from them", fresh=True
         )
     return _by_data(cell, state, evidence)
+
+
+def _retimed(cell: Cell, evidence: _Evidence) -> Decision:
+    """What becomes of a cell of a run that only times again: it starts from the weights that are there, or not at all."""
+    states, options = evidence.recorded.states, evidence.options
+    state, parent = states[cell.cell_id], states.get(cell.parent_cell_id or "")
+    if cell.cell_id not in options.rerun_cells:
+        return Decision(Outlook.REUSED, f"{history_of(state)}, and its timings are not asked for")
+    if parent is not None and (problem := _lost_weights(parent, options.artifacts_root)) is not None:
+        return Decision(Outlook.SETTLED, f"{history_of(state)}, and cannot be timed again: {problem}")
+    return Decision(Outlook.RUNS, f"{history_of(state)}, and its timings were disturbed", fresh=True)
+
+
+def _lost_weights(state: CellState, root: Path) -> str | None:
+    kept = kept_weights(state.artifacts, root) is not None
+    problem = artifacts_problem(state, root) if kept else "none were kept"
+    return problem and f"the weights that it starts from are gone: {problem}"
 
 
 def _by_data(cell: Cell, state: CellState, evidence: _Evidence) -> Decision:

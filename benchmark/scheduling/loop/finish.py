@@ -50,7 +50,8 @@ def conclude(run: RunContext, attempt: Attempt) -> None:
     else:
         if verdict.state == Status.COMPLETED:
             for file in attempt.artifacts:
-                if file.kind == "weights":
+                # what times again starts from recorded weights alone
+                if file.kind == "weights" and not run.options.retime:
                     run.weights[cell.cell_id] = (attempt.directory / file.name, file.sha256)
             run.durations.learn(cell, run.cell_seconds[cell.cell_id])
         settle(run, cell, verdict.state, verdict.detail, attempt.error)
