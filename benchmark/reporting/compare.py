@@ -226,7 +226,7 @@ def _overall(
     )
     difference = compare(*means, step=step)
     if metric.is_timing and matched.comparable:
-        difference = compare_timings(*means, runs_of(matched.comparable[0][0])) or difference
+        difference = compare_timings(means[0], means[1], runs_of(matched.comparable[0][0])) or difference
     if difference is None:
         return None
     judging = matched.comparisons.judging

@@ -169,7 +169,7 @@ def cell_detail(database: Database, id_prefix: str) -> CellDetail:
         row,
         executions,
         *(fetch_table(database, table, table.c.execution_id.in_(ids)) for table in (attempt, epoch, artifact)),
-        frozenset(row["execution_id"] for row in fetch_rows(database, checks)),
+        reproductions=frozenset(row["execution_id"] for row in fetch_rows(database, checks)),
     )
 
 
