@@ -168,8 +168,10 @@ def cell_detail(database: Database, id_prefix: str) -> CellDetail:
     return CellDetail(
         row,
         executions,
-        *(fetch_table(database, table, table.c.execution_id.in_(ids)) for table in (attempt, epoch, artifact)),
-        reproductions=frozenset(row["execution_id"] for row in fetch_rows(database, checks)),
+        fetch_table(database, attempt, attempt.c.execution_id.in_(ids)),
+        fetch_table(database, epoch, epoch.c.execution_id.in_(ids)),
+        fetch_table(database, artifact, artifact.c.execution_id.in_(ids)),
+        frozenset(row["execution_id"] for row in fetch_rows(database, checks)),
     )
 
 
