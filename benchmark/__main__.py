@@ -11,6 +11,7 @@ def main() -> None:
     """
     # before anything else is imported
     _leave_foreign_folders()
+    import contextlib
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -22,6 +23,10 @@ def main() -> None:
         bench(prog_name="bench")
     finally:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        if interruption.was_asked_for():
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+            interruption.leave()
 
 
 def _leave_foreign_folders() -> None:

@@ -15,10 +15,13 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from benchmark import faults
 from benchmark.layout import OWN_MARK
+
+if TYPE_CHECKING:
+    import tempfile
 
 _unfinished: set[Path] = set()
 """What this process is writing aside."""
@@ -74,6 +77,15 @@ def remove_unfinished() -> None:
     for aside in list(_unfinished):
         for path in (aside, *aside.parent.glob(f"{glob.escape(aside.name)}-*")):
             _remove(path)
+
+
+def temporary_folder() -> tempfile.TemporaryDirectory[str]:
+    """Makes a folder in the system's place for them, which goes with the object, or when Ctrl-C ends the process at once."""
+    import tempfile
+
+    folder = tempfile.TemporaryDirectory(prefix="bench-")
+    _unfinished.add(Path(folder.name))
+    return folder
 
 
 def _remove(path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -11,10 +12,13 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 from cli_workplace import MATRIX, Workplace, copied_place, finished_place
 from PIL import Image
 from waiting import wait_until
+
+from benchmark.results.schema.tables import SCHEMA_VERSION
 
 pytestmark = pytest.mark.process
 
@@ -31,6 +35,7 @@ color = "rgb"
 """
 
 SECONDS = 1.0
+OLD = Path(__file__).with_name("fixtures") / "schema" / "v1.sqlite"
 ENDLESS = "with recursive c(x) as (select 1 union all select x + 1 from c) select count(*) from c"
 
 
@@ -94,6 +99,21 @@ IMAGES = [
 ]
 
 
+# in the middle of a migration: of the file, and of the copy that is read
+UPGRADES = [
+    (("db", "upgrade"), "migrate.step:1:deep"),
+    as_others(("db", "upgrade"), "migrate.step:1:hang"),
+    (("db", "upgrade"), "write:1:deep"),
+    (("run",), "migrate.step:1:hang"),
+    as_others(("gc", "--delete"), "migrate.step:1:hang"),
+    as_others(("db", "merge", "results.sqlite", "other.sqlite"), "migrate.step:1:deep"),
+    (("report",), "migrate.step:1:deep"),
+    as_others(("status",), "migrate.step:1:hang"),
+    (("db", "upgrade"), "migrate.step:1:kill9"),
+    (("run",), "migrate.step:1:kill9"),
+]
+
+
 def named(value: object) -> str:
     return " ".join(value) if isinstance(value, tuple) else str(value)
 
@@ -108,13 +128,20 @@ def finished(tmp_path_factory) -> Workplace:
     return place
 
 
+def temporary(place: Workplace) -> str:
+    """A place for temporary files alone, which must be empty in the end."""
+    folder = place.directory.parent / f"{place.directory.name}-tmp"
+    folder.mkdir(exist_ok=True)
+    return str(folder)
+
+
 def interrupted(place: Workplace, arguments: tuple[str, ...], fault: str) -> tuple[float, subprocess.Popen[str], str]:
     """Sends SIGINT when a command has reached the point where it is stuck."""
     mark = place.directory / "mark"
     process = subprocess.Popen(
         place.command(*arguments),
         cwd=place.directory,
-        env={**place.environment, "BENCH_FAULT": fault, "BENCH_FAULT_MARK": str(mark)},
+        env={**place.environment, "BENCH_FAULT": fault, "BENCH_FAULT_MARK": str(mark), "TMPDIR": temporary(place)},
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -127,7 +154,9 @@ def interrupted(place: Workplace, arguments: tuple[str, ...], fault: str) -> tup
         begun = time.monotonic()
         os.kill(process.pid, signal.SIGINT)
         _, stderr = process.communicate(timeout=60)
-    return time.monotonic() - begun, process, stderr
+        seconds = time.monotonic() - begun
+    assert not list(Path(temporary(place)).iterdir())
+    return seconds, process, stderr
 
 
 def check_interrupted(seconds: float, process: subprocess.Popen[str], stderr: str) -> None:
@@ -194,6 +223,66 @@ def test_ctrl_c_ends_a_look_at_a_users_images(tmp_path, arguments, fault):
             Image.new("RGB", (8, 8)).save(tmp_path / "pictures" / part / name / "1.png")
     check_interrupted(*interrupted(place, arguments, fault))
     assert not list(tmp_path.glob("cache/prepared/*/meta.json"))
+
+
+def content(path: Path) -> list[str]:
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        assert connection.execute("pragma integrity_check").fetchall() == [("ok",)]
+        return list(connection.iterdump())
+
+
+@pytest.mark.parametrize(("arguments", "fault"), UPGRADES, ids=named)
+def test_an_upgrade_that_is_ended_in_the_middle_has_changed_nothing(tmp_path, arguments, fault):
+    place = Workplace(tmp_path / "place")
+    place.directory.mkdir()
+    place.write(MATRIX)
+    database = Path(shutil.copy(OLD, place.directory / "results.sqlite"))
+    shutil.copy(OLD, place.directory / "other.sqlite")
+    before = content(database)
+    if fault.endswith("kill9"):
+        assert place.run(*arguments, BENCH_FAULT=fault).returncode == -9
+    else:
+        check_interrupted(*interrupted(place, arguments, fault))
+        made = {path.name for path in place.directory.glob("*.bak")} | {
+            path.name for path in place.directory.glob(".*")
+        }
+        assert made <= {"results.sqlite.v1.bak"}
+    assert content(database) == before
+    for kept in place.directory.glob("*.bak"):
+        assert content(kept) == before
+    done = place.call("db", "upgrade")
+    assert done.exit_code == 0, done.stderr
+    assert content(place.directory / "results.sqlite.v1.bak") == before
+    with contextlib.closing(sqlite3.connect(database)) as connection:
+        assert connection.execute("pragma user_version").fetchall() == [(SCHEMA_VERSION,)]
+
+
+@pytest.mark.parametrize("verb", ["explain", "predict"])
+def test_ctrl_c_ends_a_process_that_is_waited_for(finished, tmp_path, verb):
+    place = copied_place(finished, tmp_path / "place")
+    with contextlib.closing(sqlite3.connect(place.directory / "results.sqlite")) as connection:
+        connection.execute("""update cell set spec = replace(spec, '"fake"', '"tensorflow"')""")
+        connection.commit()
+    before = {path for path in place.directory.rglob("*") if path.suffix in {".png", ".svg", ".npz"}}
+    process = subprocess.Popen(
+        place.command(verb, "strategy=scratch,model=simple_cnn,dataset=digits,seed=0", "picture.png"),
+        cwd=place.directory,
+        env={**place.environment, "TMPDIR": temporary(place)},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    # the guardian, and the process that answers
+    wait_until(lambda: len(psutil.Process(process.pid).children(recursive=True)) > 1, "both run", pause_seconds=0.002)
+    started = psutil.Process(process.pid).children(recursive=True)
+    begun = time.monotonic()
+    os.kill(process.pid, signal.SIGINT)
+    _, stderr = process.communicate(timeout=60)
+    check_interrupted(time.monotonic() - begun, process, stderr)
+    assert not any(child.is_running() for child in started)
+    assert not list(Path(temporary(place)).iterdir())
+    assert {path for path in place.directory.rglob("*") if path.suffix in {".png", ".svg", ".npz"}} == before
 
 
 def test_ctrl_c_ends_a_query_that_never_does(finished, tmp_path):

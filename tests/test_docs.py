@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
+from cli_workplace import Workplace
 from PIL import Image
 
 from benchmark.cli.main import VERBS, bench
@@ -169,27 +169,33 @@ def documented(*words: str, without: Iterable[str] = ()) -> list[list[str]]:
     return [line for line in lines.values() if (set(words) & set(line) if words else not set(without) & set(line))]
 
 
-def exit_codes(folder: Path, commands: Iterable[list[str]]) -> dict[str, int | str]:
-    """Types them one after the other in this folder, each as the only one of its process would be."""
-    codes = {}
+class Reader(Workplace):
+    """Somebody who types what pages say, on a machine without a name of its own."""
+
+    @property
+    def environment(self) -> dict[str, str]:
+        own = {name: value for name, value in super().environment.items() if name != "BENCH_MACHINE"}
+        return {**own, "HOME": str(self.directory / "home")}
+
+
+def exit_codes(folder: Path, commands: Iterable[list[str]], call: str = "call") -> dict[str, int | str]:
+    """Types them one after the other in this folder, in a process of its own for each when `call` is `run`."""
+    place, codes = Reader(folder), {}
     for words in commands:
         if words[0] == "init":
             (folder / "matrix.toml").replace(folder / "kept.toml")
-        done = CliRunner().invoke(bench, words, prog_name="bench")
+        done = getattr(place, call)(*words)
         if words[0] == "init":
             (folder / "kept.toml").replace(folder / "matrix.toml")
-        good = done.exit_code in {0, *VERDICTS.get(words[0], ())}
-        codes[shlex.join(words)] = 0 if good else f"{done.exit_code}: {done.stderr or done.exception}"
+        code = done.exit_code if call == "call" else done.returncode
+        codes[shlex.join(words)] = 0 if code in {0, *VERDICTS.get(words[0], ())} else f"{code}: {done.stderr}"
     return codes
 
 
 @pytest.fixture
-def reader(tmp_path, monkeypatch) -> Path:
+def reader(tmp_path) -> Path:
     """The folder of somebody who types what pages say."""
     shutil.copy(ROOT / "matrix.toml", tmp_path)
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("HOME", str(tmp_path / "home"))
-    monkeypatch.setenv("BENCH_CACHE", str(tmp_path / "cache"))
     return tmp_path
 
 
@@ -207,13 +213,13 @@ def test_commands_in_pages_that_read_work_in_a_new_clone(reader):
 
 
 @pytest.mark.process
-def test_commands_in_pages_that_train_come_to_their_end(reader, monkeypatch):
+@pytest.mark.slow
+def test_commands_in_pages_that_train_come_to_their_end(reader):
     """With the fake backend: that the real ones train is for tests of their own."""
     matrix = reader / "matrix.toml"
     matrix.write_text(matrix.read_text().replace("[matrix]\n", '[matrix]\nbackend = "fake"\n', 1))
-    monkeypatch.setenv("BENCH_TESTING", "1")
     commands = [words for words in documented(*REHEARSED) if not ELSEWHERE.keys() & set(words)]
-    check_all(exit_codes(reader, [["run"], ["run", "--rerun"], *commands]), 10)
+    check_all(exit_codes(reader, [["run"], ["run", "--rerun"], *commands], "run"), 10)
 
 
 @pytest.mark.slow
@@ -225,13 +231,13 @@ def test_commands_in_pages_that_draw_work_in_a_new_clone(words, reader):
 
 
 @pytest.mark.tf
-@pytest.mark.slow
+@pytest.mark.exhaustive
 @pytest.mark.timeout(600)
 def test_commands_in_pages_that_use_trained_cells_work_after_training(reader):
     for name in ("digit.png", "photo.jpg", "one.png", "two.jpg"):
         Image.new("RGB", (20, 20), (90, 90, 90)).save(reader / name)
     train = ["run", "--select", "dataset=digits,model=simple_cnn,strategy=scratch|regularized", "--set", "epochs=8"]
-    check_all(exit_codes(reader, [train, *documented(*TRAINED)]), 12)
+    check_all(exit_codes(reader, [train, *documented(*TRAINED)], "run"), 12)
 
 
 @pytest.mark.parametrize(("word", "proof"), ELSEWHERE.items(), ids=ELSEWHERE)

@@ -56,6 +56,11 @@ def _end_after(wake_up: int) -> None:
     console = streams.err()
     if console.is_terminal:
         console.show_cursor()
-    remove_unfinished()
     os.write(2, b"interrupted\n")
+    leave()
+
+
+def leave() -> None:
+    """Ends this process at once: Python would first take apart all modules, for a second where matplotlib is among them."""
+    remove_unfinished()
     os._exit(EXIT_CODE)

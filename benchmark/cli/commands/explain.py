@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
@@ -15,6 +14,7 @@ from benchmark import layout, units
 from benchmark.cli import output, verbosity
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.errors import NotFoundError, UserError
+from benchmark.files import temporary_folder
 from benchmark.text import one_line
 
 if TYPE_CHECKING:
@@ -146,7 +146,7 @@ def _explain(question: Question, place: Path, named: str, *, keep: bool) -> tupl
     cell = question.trained.cell
     make_folder(place, named, [cell.data.location])
     verbosity.inform("explaining: this takes a few seconds")
-    with tempfile.TemporaryDirectory(prefix="bench-") as aside:
+    with temporary_folder() as aside:
         result = (place if keep else Path(aside)) / Path(layout.EXPLANATION).name
         rows = explain(question, result)
         explanation = read_explanation(result.read_bytes())

@@ -11,6 +11,7 @@ from typing import NamedTuple
 import sqlalchemy as sa
 
 from benchmark.errors import NotFoundError
+from benchmark.files import temporary_folder
 from benchmark.results.schema import versions
 from benchmark.results.schema.tables import SCHEMA_VERSION
 from benchmark.results.store.engine import copy_into, driver_connection, reading_engine, writing_engine
@@ -77,7 +78,7 @@ def upgraded_copy(location: Location, *, immutable: bool) -> UpgradedCopy:
     from benchmark.results.schema import migrate
 
     assert location.path is not None
-    folder = tempfile.TemporaryDirectory(prefix="bench-")
+    folder = temporary_folder()
     copy = Location(Path(folder.name) / location.path.name, None, location.name)
     source, engine = reading_engine(location, immutable=immutable), writing_engine(copy)
     try:

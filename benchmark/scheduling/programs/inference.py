@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 from benchmark import layout
 from benchmark.errors import BenchError, UserError
 from benchmark.events import Exited
+from benchmark.files import temporary_folder
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.decisions.verdicts import signal_name
 from benchmark.scheduling.processes.environment import python_command, require_backends, worker_environment
@@ -109,7 +109,7 @@ def ask(command: Sequence[str], request: Mapping[str, Any], backend: str, thread
 
     Side effects: starts the process, and ends it when this one is interrupted.
     """
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
+    with temporary_folder() as folder:
         asked, answered, log = (Path(folder) / name for name in ("request.json", "answer.json", layout.LOG))
         asked.write_text(json.dumps(request), encoding="utf-8")
         environment = worker_environment(os.environ, backend, threads=threads, gpu=None)

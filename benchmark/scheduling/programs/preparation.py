@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import selectors
-import tempfile
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ from benchmark.catalog.cache import remarks
 from benchmark.catalog.cache_lock import CacheUse
 from benchmark.catalog.facts import prepared_size
 from benchmark.events import Exited
+from benchmark.files import temporary_folder
 from benchmark.matrix.cell import Cell, Data
 from benchmark.scheduling.decisions.verdicts import signal_name
 from benchmark.scheduling.processes.environment import python_command, worker_environment
@@ -117,7 +117,7 @@ class Preparations:
         self._selector = selector
         self._failed = failed
         self._finished = finished
-        self._logs = tempfile.TemporaryDirectory(prefix="bench-")
+        self._logs = temporary_folder()
         self._cache_use = CacheUse(options.cache_root)
         self._tasks: dict[Hashable, _Task] = {}
         self._reported = 0.0

@@ -9,7 +9,6 @@ from __future__ import annotations
 import itertools
 import math
 import selectors
-import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import Self
 
 from benchmark.events import Event, Exited, Failed, ModelBuilt, Progress, ProtocolError, Tried
+from benchmark.files import temporary_folder
 from benchmark.matrix.cell import Cell, Weights
 from benchmark.scheduling.decisions.verdicts import signal_name
 from benchmark.scheduling.processes import guardian
@@ -118,7 +118,7 @@ class TrialRunner:
         self._problems: dict[str, str] = {}
         self._cells = [orphaned(cell) for cell in cells]
         self._preparations = Preparations(self._cells, options, self._selector, self._not_prepared)
-        self._folder = tempfile.TemporaryDirectory(prefix="bench-")
+        self._folder = temporary_folder()
         self._count = 0
 
     def __enter__(self) -> Self:
