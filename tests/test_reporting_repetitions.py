@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 
+import numpy as np
 import pytest
 
 from benchmark.reporting.report import build_report
+from benchmark.reporting.rows.differences import difference
 from benchmark.reporting.rows.groups import group_cells
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY
 from benchmark.reporting.rows.missing_results import note_on_repetitions, reasons
@@ -102,3 +104,27 @@ def test_a_report_of_folds_shows_one_row_and_says_what_n_counts():
     text = render(build_report(rows, planned(rows), None), "markdown")
     assert "a mean over fold" in text
     assert "0.812" in text
+
+
+def crossed_cells(strategy, random, *, spread):
+    """Five splits by five initial weights under one seed; `spread` is the standard deviation that each of them makes."""
+    of_split, of_weights = random.normal(size=5) * spread[0], random.normal(size=5) * spread[1]
+    return [
+        cell(0, 0.9 + float(of_split[split] + of_weights[weights]), strategy=strategy, fit_seconds=1.0,
+             split_seed=split or None, weights_seed=weights or None, changes={"label": strategy})
+        for split in range(5) for weights in range(5)
+    ]  # fmt: skip
+
+
+def test_an_interval_covers_what_all_crossed_streams_change():
+    random = np.random.default_rng(0)
+    means = [only(crossed_cells("a", random, spread=(0.001, 0.01))).measured(TEST_ACCURACY)[0] for _ in range(150)]
+    covered = [abs(each.mean - 0.9) <= each.half_width for each in means]
+    assert 0.92 <= np.mean(covered) <= 0.99
+
+
+def test_equal_strategies_are_rarely_called_different_whatever_is_crossed():
+    random = np.random.default_rng(1)
+    pairs = [[only(crossed_cells(name, random, spread=(0.001, 0.01))) for name in "ab"] for _ in range(150)]
+    differences = [difference(*pair, TEST_ACCURACY) for pair in pairs]
+    assert np.mean([each.p < 0.05 for each in differences]) <= 0.07

@@ -13,6 +13,7 @@ from benchmark.reporting.rows.differences import (
     Comparisons,
     Judging,
     Pair,
+    difference_of,
     judge_pairs,
     note_on_families,
     on_reach,
@@ -20,7 +21,7 @@ from benchmark.reporting.rows.differences import (
     suspects,
     verdict_cell,
 )
-from benchmark.reporting.rows.groups import Group, group_cells, partner, resolution, setting_key, varying_settings
+from benchmark.reporting.rows.groups import Group, group_cells, partner, setting_key, varying_settings
 from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions, note_on_other_machines
 from benchmark.reporting.rows.looked import note_on_looks
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
@@ -28,7 +29,7 @@ from benchmark.reporting.rows.missing_results import reasons
 from benchmark.reporting.rows.predictions import LoadPredictions
 from benchmark.reporting.statistics.families import judge
 from benchmark.reporting.statistics.intervals import measure
-from benchmark.reporting.statistics.mean_difference import NOT_COMPARABLE, NOT_RESOLVED, Difference, compare
+from benchmark.reporting.statistics.mean_difference import NOT_COMPARABLE, NOT_RESOLVED, Difference
 from benchmark.reporting.statistics.timings import compare_timings
 from benchmark.reporting.table import Footnotes, Report, Row, Table, TableColumn, Value
 from benchmark.results.records import LookRow
@@ -221,10 +222,8 @@ def _overall(
     metric: Metric, matched: _Matched, means: Sequence[Mapping[int, float]], judged: Sequence[Difference | None]
 ) -> Difference | None:
     """The judged difference of the averages; it has a verdict where its pairs have one."""
-    step = resolution([group for pair in matched.comparable for group in pair], metric) / max(
-        len(matched.comparable), 1
-    )
-    difference = compare(*means, step=step)
+    groups = [pair[0] for pair in matched.comparable], [pair[1] for pair in matched.comparable]
+    difference = difference_of(means[0], means[1], groups, metric) if matched.comparable else None
     if metric.is_timing and matched.comparable:
         difference = compare_timings(means[0], means[1], runs_of(matched.comparable[0][0])) or difference
     if difference is None:

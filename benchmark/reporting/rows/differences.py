@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from benchmark.reporting.rows.audit import Audit, audit, audit_pairs
-from benchmark.reporting.rows.groups import Group, resolution
+from benchmark.reporting.rows.groups import Group, resolution, values_by_stream
 from benchmark.reporting.rows.image_outcomes import ImageEvidence, image_evidence
 from benchmark.reporting.rows.latest import timed_in
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, Metric, in_words
@@ -15,7 +15,7 @@ from benchmark.reporting.rows.missing_results import note_on_losses
 from benchmark.reporting.rows.predictions import LoadPredictions
 from benchmark.reporting.statistics.equivalence import detectable, ruled_out
 from benchmark.reporting.statistics.families import judge
-from benchmark.reporting.statistics.intervals import ALPHA
+from benchmark.reporting.statistics.intervals import ALPHA, measure
 from benchmark.reporting.statistics.mean_difference import (
     EQUIVALENT,
     FEW_PAIRS,
@@ -23,6 +23,7 @@ from benchmark.reporting.statistics.mean_difference import (
     NOT_RESOLVED,
     Difference,
     compare,
+    widened_difference,
 )
 from benchmark.reporting.statistics.timings import Timed, compare_timings, took_turns
 from benchmark.reporting.table import Qualified, Value
@@ -82,8 +83,45 @@ def difference(first: Group | None, second: Group | None, metric: Metric) -> Dif
     sides = first.values(metric), second.values(metric)
     if metric.is_timing and (timed := compare_timings(*sides, runs_of(first))):
         return timed
-    result = compare(*sides, step=resolution((first, second), metric))
-    return result and replace(result, verdict=None)
+    return difference_of(*sides, ([first], [second]), metric)
+
+
+def difference_of(
+    first: Mapping[int, float],
+    second: Mapping[int, float],
+    groups: tuple[Sequence[Group], Sequence[Group]],
+    metric: Metric,
+) -> Difference | None:
+    """Second minus first, not judged, with what the streams change over which the groups' repetitions are means.
+
+    Args:
+        first: Values by seed.
+        second: Likewise.
+        groups: What either side is the mean of.
+        metric: Which one it is.
+    """
+    step = resolution([*groups[0], *groups[1]], metric) / max(map(len, groups))
+    result = compare(first, second, step=step)
+    if result is None:
+        return None
+    a, b = (values_by_stream(side, metric) for side in groups)
+    errors = [_error(a.get(stream), b.get(stream), step) for stream in {**a, **b}]
+    return replace(widened_difference(result, filter(None, errors)), verdict=None)
+
+
+def _error(
+    first: Mapping[int, float] | None, second: Mapping[int, float] | None, step: float
+) -> tuple[float, float] | None:
+    """Standard error and degrees of freedom of what a stream changes in a difference; None where they are not known."""
+    if first and second:
+        result = compare(first, second, step=step)
+        return (
+            (result.error, result.freedom)
+            if result and result.error is not None and result.freedom is not None
+            else None
+        )
+    alone = measure((first or second or {}).values(), step=step)
+    return (alone.error, alone.n - 1) if alone and alone.error is not None else None
 
 
 def judge_pairs(

@@ -10,8 +10,15 @@ from typing import Any
 from benchmark.reporting.rows.flat_settings import agree, describe, key_of, settings_by_cell, settings_of, value_key
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import Metric, invalid_timing, value_of
-from benchmark.reporting.rows.repetitions import CellOutcome, Missing, Repetitions, as_repetitions, seeds_of
-from benchmark.reporting.statistics.intervals import Measurement, measure
+from benchmark.reporting.rows.repetitions import (
+    CellOutcome,
+    Missing,
+    Repetitions,
+    as_repetitions,
+    seeds_of,
+    with_streams,
+)
+from benchmark.reporting.statistics.intervals import Measurement, mean_of, measure, widened
 from benchmark.status import Cause, Status
 from benchmark.text import uncolored
 
@@ -97,7 +104,31 @@ class Group:
         """
         values, invalid = self.marked_values(metric)
         step, bounds = unit * resolution([self], metric), tuple(unit * bound for bound in metric.bounds)
-        return measure((unit * value for value in values.values()), step=step, bounds=(bounds[0], bounds[1])), invalid
+        parts = [values, *values_by_stream([self], metric).values()]
+        measured = [
+            measure((unit * value for value in part.values()), step=step, bounds=(bounds[0], bounds[1]))
+            for part in parts
+        ]
+        return measured[0] and widened(measured[0], filter(None, measured[1:])), invalid
+
+
+def values_by_stream(groups: Sequence[Group], metric: Metric) -> dict[str, dict[int, float]]:
+    """For each stream over which repetitions are means the metric by its seeds: the mean of all cells of a seed.
+
+    Of several groups the means of the groups that have the stream, for the seeds that all of these have.
+    """
+    of_streams: dict[str, list[dict[int, float]]] = {}
+    for group in groups:
+        for stream in group.repetitions.crossed:
+            found: dict[int, list[float]] = {}
+            for row in group.cells:
+                if (value := value_of(row, metric)) is not None:
+                    found.setdefault(with_streams(seeds_of(row))[stream], []).append(value)
+            of_streams.setdefault(stream, []).append({seed: mean_of(values) for seed, values in found.items()})
+    return {
+        stream: {seed: mean_of([each[seed] for each in several]) for seed in set.intersection(*map(set, several))}
+        for stream, several in of_streams.items()
+    }
 
 
 def resolution(groups: Iterable[Group], metric: Metric) -> float:

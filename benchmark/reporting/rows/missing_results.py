@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
 
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import FIT_SECONDS, has_valid_timing
+from benchmark.reporting.rows.repetitions import Repetitions
 from benchmark.reporting.statistics.proportions import fisher_p, wilson
 from benchmark.status import UNFINISHED
 
@@ -80,23 +81,28 @@ def note_on_incomplete(groups: Sequence[Group]) -> list[str]:
 
 def note_on_repetitions(groups: Sequence[Group]) -> list[str]:
     """Notes on rows whose n are not seeds with all that they change: what n counts, and what ± therefore leaves out."""
-    kinds: dict[tuple[str, tuple[str, ...], tuple[str, ...]], list[Group]] = {}
+    kinds: dict[tuple[str, ...], list[Group]] = {}
     for group in groups:
         how = group.repetitions
         if how.averaged or how.held:
-            kinds.setdefault((how.of, how.averaged, how.held), []).append(group)
+            kinds.setdefault(tuple(_on_repetitions(how)), []).append(group)
     notes = []
-    for (of, averaged, held), members in kinds.items():
+    for parts, members in kinds.items():
         names = "; ".join(" ".join(group.names) for group in members[:_MOST_NAMED])
         more = f" and {len(members) - _MOST_NAMED} more" if len(members) > _MOST_NAMED else ""
         where = "" if len(members) == len(groups) else f" ({names}{more})"
-        parts = [f"n counts values of {of}"]
-        if averaged:
-            parts.append(f"each of them a mean over {' and '.join(averaged)}, which are no independent repetitions")
-        if held:
-            parts.append(f"± leaves out what {', '.join(held)} would change, the same in all of them")
         notes.append(f"{', '.join(parts)}{where}.")
     return notes
+
+
+def _on_repetitions(how: Repetitions) -> Iterator[str]:
+    yield f"n counts values of {how.of}"
+    if how.averaged:
+        yield f"each of them a mean over {' and '.join(how.averaged)}, which are no independent repetitions"
+    if how.crossed:
+        yield f"± adds what {' and '.join(how.crossed)} changes"
+    if how.held:
+        yield f"± leaves out what {', '.join(how.held)} would change, the same in all of them"
 
 
 def note_on_timings(groups: Sequence[Group]) -> list[str]:

@@ -77,6 +77,11 @@ class Repetitions:
     several: Mapping[int, tuple[ResultRow, ...]] = field(default_factory=dict)
     results: tuple[ResultRow, ...] = ()
 
+    @property
+    def crossed(self) -> tuple[str, ...]:
+        """The streams among `averaged`: what they change is in no difference between repetitions."""
+        return tuple(name for name in self.averaged if name != "fold")
+
 
 def seeds_of(row: Mapping[str, Any]) -> dict[str, int]:
     """The seed of a row's cell, and of its streams and fold those that it has of its own."""

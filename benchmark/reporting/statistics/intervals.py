@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 CONFIDENCE = 0.95
 ALPHA = 1 - CONFIDENCE
@@ -46,6 +46,11 @@ class Measurement:
     @property
     def n(self) -> int:
         return len(self.values)
+
+    @property
+    def error(self) -> float | None:
+        """The standard error of the mean that the interval is made from."""
+        return None if self.half_width is None else self.half_width / t_quantile(self.n - 1)
 
     @property
     def low(self) -> float | None:
@@ -93,6 +98,20 @@ def measure(
 
 
 @functools.lru_cache(maxsize=1024)
+def widened(value: Measurement, others: Iterable[Measurement]) -> Measurement:
+    """The same mean with an interval that adds what other sources change, each measured by itself.
+
+    Squares of standard errors add up, with Satterthwaite's degrees of freedom. Where sources are crossed each of them
+    holds the rest too, so that the interval is rather too wide than too narrow.
+    """
+    known = [each for each in (value, *others) if each.error is not None]
+    if value.error is None or len(known) == 1:
+        return value
+    squares = [(each.error or 0.0) ** 2 for each in known]
+    freedom = satterthwaite(squares, [each.n - 1 for each in known])
+    return replace(value, half_width=t_quantile(freedom) * math.sqrt(sum(squares)))
+
+
 def t_quantile(freedom: float, probability: float = 1 - ALPHA / 2) -> float:
     """A quantile of Student's t; by default the 0.975 quantile, the factor of a 95 % interval."""
     from scipy.special import stdtrit

@@ -13,8 +13,8 @@ Sources:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from benchmark.reporting.statistics.intervals import (
@@ -133,6 +133,25 @@ def compare(first: Mapping[int, float], second: Mapping[int, float], *, step: fl
         differences = [b[seed] - a[seed] for seed in common]
         return _tested([differences], step / math.sqrt(6), "paired", sign_flip_p=sign_flip_p(differences))
     return _tested([list(b.values()), list(a.values())], step / math.sqrt(12), "unpaired")
+
+
+def widened_difference(value: Difference, others: Iterable[tuple[float, float]]) -> Difference:
+    """The same difference with an interval that adds what other sources change.
+
+    Args:
+        value: Over one source, such as the seed.
+        others: Standard error and degrees of freedom of the difference over each of the others.
+    """
+    parts = [(value.error, value.freedom), *others]
+    known = [(error, freedom) for error, freedom in parts if error is not None and freedom is not None]
+    if value.half_width is None or len(known) == 1:
+        return value
+    factor = value.half_width / (t_quantile(known[0][1]) * known[0][0]) if known[0][0] else 1.0
+    freedom = satterthwaite([error**2 for error, _ in known], [each for _, each in known])
+    error = math.hypot(*(error for error, _ in known))
+    p = two_sided_p(value.mean, factor * error, freedom)
+    half_width = t_quantile(freedom) * factor * error
+    return replace(value, half_width=half_width, p=p, adjusted_p=p, error=error, freedom=freedom, sign_flip_p=None)
 
 
 def pairs_by_seed(first: Mapping[int, Any], second: Mapping[int, Any]) -> list[int]:
