@@ -27,6 +27,7 @@ from benchmark.matrix.cell import Data
 from benchmark.matrix.planning.example_counts import class_counts, stratified_shares
 from benchmark.matrix.report_spec import TransferSpec
 from benchmark.reporting.figures.accuracy_by_time import draw_accuracy_by_time
+from benchmark.reporting.figures.changed_images import draw_changed_images
 from benchmark.reporting.figures.class_counts import draw_class_counts
 from benchmark.reporting.figures.confusion import MOST_FIELDS, draw_confusion
 from benchmark.reporting.figures.curves import draw_curves
@@ -47,7 +48,9 @@ from benchmark.reporting.figures.report_figures import FigureSources, draw_figur
 from benchmark.reporting.figures.training_images import draw_training_images
 from benchmark.reporting.figures.transfer_curves import TransferSide, draw_transfer
 from benchmark.reporting.rows.groups import group_cells
+from benchmark.reporting.rows.image_changes import ChangedImage, PredictionDiff, SuspectImage
 from benchmark.reporting.rows.predictions import Predictions
+from benchmark.reporting.statistics.churn import Consistency
 from benchmark.reporting.table import FigureFile
 from benchmark.reporting.tables.transfer import transfer_pairs
 from tests.reporting_samples import row, tour
@@ -70,6 +73,17 @@ def explanation(count=3, names=NAMES[:10], side=8):
         image = np.full((side, side, 1), 100, np.uint8)
         found.append(ExplainedImage(f"test:{number}", image, probabilities, label, EvidenceMap(1, shown), truth))
     return StoredExplanation("conv2", (5, 5), tuple(names), tuple(found))
+
+
+def changes(names=NAMES[:10], of=12):
+    """As many images of each kind, two of them broken."""
+    classes = len(names)
+    changed = [ChangedImage(n, n % classes, 1, 4, 5, 5, (n + 1) % classes, n % classes) for n in range(of)]
+    suspects = tuple(SuspectImage(n, n % classes, (n + 1) % classes, 10, 0.012 * n) for n in range(of))
+    return PredictionDiff(
+        (), "test", tuple(names), 60, (5, 5), tuple(changed), tuple(changed[:2]), 0.031, 0.042, 1.4,
+        Consistency(0.008, 0.008), suspects, suspects, (),
+    )  # fmt: skip
 
 
 def group(rows=None):
@@ -112,6 +126,8 @@ PICTURES = {
     "confusion of many": lambda: draw_confusion("x", [predictions(120, names=[f"class {n}" for n in range(120)])]),
     "mistakes": lambda: draw_mistakes("digits, net, scratch", [predictions(20, s) for s in range(3)], images(20)),
     "no mistakes": lambda: draw_mistakes("digits, net, scratch", [predictions(wrong=0)], images()),
+    "changed images": lambda: draw_changed_images("digits, net, v1 (A) against v2 (B)", changes(), images().test),
+    "no changed images": lambda: draw_changed_images("digits", changes(of=0), images().test),
     "time": lambda: draw_accuracy_by_time("digits", many_groups()),
     "time of one": lambda: draw_accuracy_by_time("digits", [group()]),
     "time without timings": lambda: draw_accuracy_by_time("digits", [group([row(timing_valid=False)])]),
@@ -130,7 +146,9 @@ def test_no_label_lies_on_another_one_or_beyond_the_sheet(name):
     check_texts(PICTURES[name]())
 
 
-@pytest.mark.parametrize("name", ["samples", "curves of stages", "confusion of ten", "mistakes", "time", "explanation"])
+@pytest.mark.parametrize(
+    "name", ["samples", "curves of stages", "confusion of ten", "mistakes", "changed images", "time", "explanation"]
+)
 def test_files_are_valid_and_equal_for_equal_input(name):
     first, second = PICTURES[name](), PICTURES[name]()
     check_files(first)
@@ -162,6 +180,7 @@ def test_the_report_without_pictures_does_not_load_matplotlib():
         lambda: draw_class_counts("x", images(len(HOSTILE), names=HOSTILE)),
         lambda: draw_confusion("x", [predictions(len(HOSTILE), names=HOSTILE)]),
         lambda: draw_mistakes("x", [predictions(len(HOSTILE), names=HOSTILE)], images(len(HOSTILE), names=HOSTILE)),
+        lambda: draw_changed_images("x", changes(HOSTILE), images(len(HOSTILE)).test),
         lambda: draw_overlays("x", explanation(3, HOSTILE)),
         lambda: draw_accuracy_by_time(
             "x", group_cells([row(strategy=name, model=name, salt=name) for name in HOSTILE])

@@ -106,9 +106,9 @@ def _some(names: Collection[str]) -> str:
     return " or ".join(filter(None, [", ".join(map(repr, shown[:-1])), repr(shown[-1])])) + more
 
 
-def stored_predictions(database: Database) -> LoadPredictions:
-    """A reader of recorded test predictions; it needs the database open."""
-    return lambda ids: {key: decode(row) for key, row in queries.predictions(database, ids).items()}
+def stored_predictions(database: Database, split: str = "test") -> LoadPredictions:
+    """A reader of recorded predictions for `test` or `validation` images; it needs the database open."""
+    return lambda ids: {key: decode(row) for key, row in queries.predictions(database, ids, split).items()}
 
 
 def find_cell(database: Database, text: str) -> queries.CellDetail:

@@ -20,6 +20,7 @@ VERBS = {
     "explain": "Show where in an image a trained cell saw the evidence.",
     "report": "Print comparison tables of the recorded results.",
     "compare": "Compare two selections of results, paired.",
+    "diff": "Show the images that one selection fixed and the other broke.",
     "judge": "Judge one idea of a search within the search's error budget.",
     "why": "Say why a cell ran again, or would.",
     "reproduce": "Run a cell again and say whether it came out the same.",

@@ -72,12 +72,13 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
-class _Matched:
-    """Matched groups of both sides, with those that have no partner, and the judged differences."""
+class Matched:
+    """Matched groups of both sides, with those that have no partner, the machines, and the judged differences."""
 
     pairs: list[Pair]
     alone_a: list[Group]
     alone_b: list[Group]
+    machines: tuple[str | None, str | None]
     comparisons: Comparisons = field(default_factory=Comparisons)
 
     @property
@@ -114,15 +115,8 @@ def compare_selections(
         NotFoundError: A selection matches nothing, or nothing in A can be matched with anything in B.
     """
     judging = judging or Judging()
-    groups_a, machine_a = _groups("A", first, machine)
-    is_common = any(row.get("machine") == machine_a for row in second)
-    groups_b, machine_b = _groups("B", second, machine or (machine_a if is_common else None))
-    matched = _match(groups_a, groups_b)
-    if not matched.pairs:
-        raise NotFoundError(
-            "compare: expected cells in A and B that agree in all but what is compared (dataset, model or strategy); "
-            f"found {len(groups_a)} groups in A and {len(groups_b)} in B that share none; widen a selection"
-        )
+    matched = match_selections(first, second, machine)
+    machine_a, machine_b = matched.machines
     matched = replace(matched, comparisons=judge_pairs(matched.pairs, judging, predictions))
     footnotes, rows = Footnotes(), []
     overall: Difference | None = None
@@ -130,7 +124,7 @@ def compare_selections(
         pair_rows, result = _rows(metric, matched, footnotes)
         rows += pair_rows
         overall = result if metric == judging.main else overall
-    table = Table("compare", "B against A", _COLUMNS, tuple(rows), footnotes=footnotes.texts, notes=_notes(matched))
+    table = Table("compare", "B against A", _COLUMNS, tuple(rows), footnotes=footnotes.texts, notes=notes_on(matched))
     notes = [] if machine_a == machine_b else [f"A was measured on machine {machine_a}, B on {machine_b}."]
     for side, selected, chosen in (("A", first, machine_a), ("B", second, machine_b)):
         notes += [f"{side}: {text}" for text in note_on_other_machines(selected, chosen)]
@@ -151,6 +145,24 @@ def _executions(pairs: Sequence[Pair]) -> tuple[tuple[int, ...], tuple[int, ...]
     return a, b
 
 
+def match_selections(first: Sequence[ResultRow], second: Sequence[ResultRow], machine: str | None) -> Matched:
+    """The groups of two selections, matched; arguments as for `compare_selections`.
+
+    Raises:
+        NotFoundError: A selection matches nothing, or nothing in A can be matched with anything in B.
+    """
+    groups_a, machine_a = _groups("A", first, machine)
+    is_common = any(row.get("machine") == machine_a for row in second)
+    groups_b, machine_b = _groups("B", second, machine or (machine_a if is_common else None))
+    pairs, alone_a, alone_b = _match(groups_a, groups_b)
+    if not pairs:
+        raise NotFoundError(
+            "A and B: expected cells that agree in all but what is compared (dataset, model or strategy); "
+            f"found {len(groups_a)} groups in A and {len(groups_b)} in B that share none; widen a selection"
+        )
+    return Matched(pairs, alone_a, alone_b, (machine_a, machine_b))
+
+
 def _groups(side: str, rows: Sequence[ResultRow], machine: str | None) -> tuple[list[Group], str | None]:
     chosen = choose_machine(rows, machine, None)
     here = [row for row in rows if row.get("machine") == chosen]
@@ -158,14 +170,12 @@ def _groups(side: str, rows: Sequence[ResultRow], machine: str | None) -> tuple[
     groups = group_cells(latest_executions(here) or latest_executions([{**row, "is_reproduction": 0} for row in here]))
     if not groups:
         where = f" on machine {chosen}" if chosen else ""
-        raise NotFoundError(
-            f"compare: selection {side} matches no result{where}; `bench list cells` shows what there is"
-        )
+        raise NotFoundError(f"selection {side} matches no result{where}; `bench list cells` shows what there is")
     return groups, chosen
 
 
-def _match(first: Sequence[Group], second: Sequence[Group]) -> _Matched:
-    """Each group of the first side with its partner; a group of the second side has at most one."""
+def _match(first: Sequence[Group], second: Sequence[Group]) -> tuple[list[Pair], list[Group], list[Group]]:
+    """Each group of the first side with its partner, of which a group of the second side is at most one; and the rest."""
     equal = [
         name for name in NAMES if {getattr(each, name) for each in first} & {getattr(each, name) for each in second}
     ]
@@ -191,10 +201,10 @@ def _match(first: Sequence[Group], second: Sequence[Group]) -> _Matched:
             matches[group] = best
     alone = [group for group in first if group not in matches]
     pairs = [(group, matches[group]) for group in first if group in matches]
-    return _Matched(pairs, alone, [group for groups in unmatched.values() for group in groups])
+    return pairs, alone, [group for groups in unmatched.values() for group in groups]
 
 
-def _rows(metric: Metric, matched: _Matched, footnotes: Footnotes) -> tuple[list[Row], Difference | None]:
+def _rows(metric: Metric, matched: Matched, footnotes: Footnotes) -> tuple[list[Row], Difference | None]:
     """A row for each pair and one for all together, and the difference that the verdict is about."""
     judged = [matched.comparisons.between(*pair, metric) for pair in matched.pairs]
     rows = []
@@ -219,7 +229,7 @@ def _rows(metric: Metric, matched: _Matched, footnotes: Footnotes) -> tuple[list
 
 
 def _overall(
-    metric: Metric, matched: _Matched, means: Sequence[Mapping[int, float]], judged: Sequence[Difference | None]
+    metric: Metric, matched: Matched, means: Sequence[Mapping[int, float]], judged: Sequence[Difference | None]
 ) -> Difference | None:
     """The judged difference of the averages; it has a verdict where its pairs have one."""
     groups = [pair[0] for pair in matched.comparable], [pair[1] for pair in matched.comparable]
@@ -267,7 +277,8 @@ def named(group: Group) -> str:
     return ", ".join(group.names)
 
 
-def _notes(matched: _Matched) -> tuple[str, ...]:
+def notes_on(matched: Matched) -> tuple[str, ...]:
+    """What a reader must know of the matched groups: what differs, what is missing or left out, what both sides share."""
     notes: list[str] = []
     for a, b in matched.pairs:
         differs = matched.comparisons.audit(a, b)
@@ -286,7 +297,7 @@ def _notes(matched: _Matched) -> tuple[str, ...]:
     return tuple(dict.fromkeys(notes))
 
 
-def _gaps(matched: _Matched, metric: Metric, parents: Collection[str]) -> tuple[str, ...]:
+def _gaps(matched: Matched, metric: Metric, parents: Collection[str]) -> tuple[str, ...]:
     """The places of A at which nothing is known about B, each with the reason."""
     alone = [group for group in matched.alone_a if not group.cells or not {*group.cell_ids} <= {*parents}]
     gaps = [f"{named(group)}: B has no counterpart" for group in alone]

@@ -210,14 +210,21 @@ def _seed_curves(sources: FigureSources, rows: Sequence[tuple[int, ResultRow]]) 
 
 def _draw_mistakes(sources: FigureSources, group: Group, title: str) -> Figure:
     members = _predictions(sources, group)
-    row = group.cells[0]
+    return draw_mistakes(title, members, images_of(group.cells[0], sources.images))
+
+
+def images_of(row: ResultRow, open_data: Callable[[Data], PreparedImages]) -> PreparedImages:
+    """The images that the cell of a row saw; `open_data` opens those of some data settings.
+
+    Raises:
+        UndrawableError: They are not in the cache, or those in the cache are others.
+    """
     if not row.get("spec"):
         raise UndrawableError("the settings of its cells are not known")
-    images = sources.images(cell_of(row).data)
-    fingerprint = row.get("data_fingerprint")
-    if fingerprint not in {None, images.fingerprint}:
+    images = open_data(cell_of(row).data)
+    if row.get("data_fingerprint") not in {None, images.fingerprint}:
         raise UndrawableError("the prepared dataset in the cache is another one than its cells were tested on")
-    return draw_mistakes(title, members, images)
+    return images
 
 
 def _predictions(sources: FigureSources, group: Group) -> list[Predictions]:

@@ -24,7 +24,7 @@ class PlannedFigure:
     """A figure that a report wants.
 
     Attributes:
-        kind: `samples`, `labels`, `curves`, `confusion`, `mistakes`, `time`, `transfer` or `explanation`.
+        kind: `samples`, `labels`, `curves`, `confusion`, `mistakes`, `time`, `transfer`, `diff` or `explanation`.
         name: Of its files, without an ending; safe on every file system.
         title: What it shows, in words.
         cells: Ids of the cells that it shows.
