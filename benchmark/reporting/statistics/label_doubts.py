@@ -37,4 +37,5 @@ def doubt_labels(probabilities: NDArray[Any], labels: NDArray[Any]) -> tuple[NDA
     confident: NDArray[Any] = np.logical_and(probabilities >= thresholds, counts > 0)
     confident[rows, labels] = False
     doubted = np.logical_and(own < thresholds[labels], probabilities.argmax(axis=1) != labels)
-    return doubted, confident.any(axis=1)
+    is_sure: NDArray[Any] = np.any(confident, axis=1)
+    return doubted, is_sure
