@@ -21,6 +21,7 @@
       compiled/<processor>-<threads>/     programs of JAX
       in-use.lock                         held while a command uses the caches
       trials/                             <digest>.json: a measured trial; threads-<digest>.json: a choice of threads
+      noise.json                          what `bench doctor --noise` has measured, by machine
 
 A file that is being written is named by `files.appearing` instead.
 """
@@ -112,6 +113,11 @@ def features_folder(cache_root: str | os.PathLike[str]) -> Path:
 def compiled_folder(cache_root: str | os.PathLike[str]) -> Path:
     """The folder where JAX keeps what it has compiled, for other processes."""
     return Path(cache_root) / "compiled"
+
+
+def noise_file(cache_root: Path) -> Path:
+    """What is known of how far equal runs scatter, by machine."""
+    return cache_root / "noise.json"
 
 
 def trials_folder(cache_root: Path) -> Path:

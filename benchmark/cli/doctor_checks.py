@@ -64,6 +64,8 @@ def examine(database: str) -> list[Finding]:
 
 
 def _machine() -> Iterator[Finding]:
+    from benchmark.cli.noise_floor import known_noise
+
     facts = machine.facts()
     yield Finding("machine", "system", facts.os, "note")
     yield Finding("machine", "processor", f"{facts.cpu_model}, {units.plural(facts.cpu_cores, 'usable core')}", "note")
@@ -73,6 +75,9 @@ def _machine() -> Iterator[Finding]:
         yield Finding("machine", f"gpu:{gpu.index}", value)
     if not facts.gpus:
         yield Finding("machine", "gpu", 'none: device = "auto" means cpu', "note")
+    floor = known_noise(machine.default_machine_name())
+    measured = floor.in_words() if floor else "not measured: bench doctor --noise"
+    yield Finding("machine", "noise floor", measured, "note")
     cores = facts.cpu_cores
     yield Finding("machine", "cells at once", f"{cores} with threads = 1, one with threads = {cores}", "note")
 

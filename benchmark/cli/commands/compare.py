@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import click
 
 from benchmark.cli import streams
@@ -50,6 +52,7 @@ def command(
     A gate (--fail-if) passes on evidence alone: it fails where B has no result, and where nothing can be compared.
     """
     from benchmark.cli.cell_lookup import selected_results, stored_predictions
+    from benchmark.cli.noise_floor import note_on_noise
     from benchmark.cli.report_section import report_section
     from benchmark.reporting.compare import compare_selections
     from benchmark.reporting.gate import decide, parse_gate
@@ -76,7 +79,8 @@ def command(
             parents=queries.parents(opened),
             looks=looks(opened, "resolve"),
         )
-    print_report(comparison.report, output_format)
+    timed = note_on_noise(comparison.report.machine) if judged.main.is_timing else ()
+    print_report(replace(comparison.report, notes=(*comparison.report.notes, *timed)), output_format)
     code = strict_code(comparison.report.suspects) if strict else 0
     if gate is None:
         return code

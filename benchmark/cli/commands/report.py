@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 
 from benchmark.cli import verbosity
 from benchmark.cli.judging_options import judging_options, strict_code
+from benchmark.cli.noise_floor import note_on_noise
 from benchmark.cli.options import database_option, machine_option, selection_options, verb
 from benchmark.cli.output import FILE_COLUMNS, print_report
 from benchmark.errors import UserError
@@ -94,10 +96,12 @@ def command(
 
         database, machine = str(RESULTS), None
     report = _build(database, machine, figures, **shown)
+    quoted = replace(report, notes=(*report.notes, *note_on_noise(report.machine)))
     file = output or check
     chosen = output_format or (format_of_file(file) if file else DEFAULT)
     if check is not None:
-        return _compare_with(check, report, chosen)
+        return _compare_with(check, (quoted, report), chosen)
+    report = quoted
     if output is not None:
         from benchmark.reporting.writers.formats import save
         from benchmark.results.store.location import locate
@@ -168,14 +172,15 @@ def _build(
         return with_figures(report, groups, shown_transfers(groups, spec), figures, opened, database)
 
 
-def _compare_with(file: Path, report: Report, output_format: str) -> int:
+def _compare_with(file: Path, reports: Sequence[Report], output_format: str) -> int:
+    """Whether a file is one of these reports: with what this computer knows of itself, or without."""
     try:
         shown = file.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(
             f"--check {file}: cannot be read: {error}; write it with: bench report --output {file}"
         ) from error
-    if shown == render(report, output_format, width=FILE_COLUMNS):
+    if any(shown == render(report, output_format, width=FILE_COLUMNS) for report in reports):
         verbosity.inform(f"{file} is up to date")
         return 0
     raise UserError(f"{file} is out of date; write it anew with: bench report --output {file}")

@@ -63,6 +63,11 @@ SHOWN_REASONS = 5
     is_flag=True,
     help="Only run finished cells whose timings do not count once more, one at a time, for their timings alone.",
 )
+@click.option(
+    "--prove-resume",
+    metavar="CELL",
+    help="Only run CELL (an id's beginning, or a selection) whole and once killed, in a temporary place, and compare.",
+)
 @click.option("--retry-failed", is_flag=True, help="Go on with cells that failed earlier.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first cell that fails.")
 @click.option("--timeout", type=Duration(), metavar="TIME", help="Longest time of one attempt: 90, 45s, 15m, 2h.")
@@ -105,8 +110,13 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     confirmed, wait, dry_run = (given.pop(name) for name in ("yes_n_cells", "wait", "dry_run"))
     sides, most, margin, budget = (given.pop(name) for name in ("resolve", "max_seeds", "margin", "budget"))
     del given["executor"]
-    retime = given.pop("retime")
+    retime, proven = given.pop("retime"), given.pop("prove_resume")
     options = run_options(database, machine, reads_only=dry_run, timeout_seconds=given.pop("timeout"), **given)
+    if proven is not None:
+        from benchmark.cli.resume_proof import prove_resume
+
+        _require_consent(plan, options)
+        return prove_resume(plan, proven, options, output_format)
     if retime:
         if sides:
             raise UserError("--retime runs finished cells alone; leave --resolve out")
