@@ -260,6 +260,15 @@ def git_state(directory: Path, *, apart_from: Path | None = None) -> tuple[str |
     return commit, None if changes is None else bool(changes)
 
 
+def commits_between(directory: Path, first: str, last: str) -> list[str]:
+    """The first lines of the commits that `last` has and `first` has not, newest first; none where git does not know both.
+
+    Side effects: runs `git`, read-only; no network.
+    """
+    listed = _git(directory, "log", "--format=%h %s", "--end-of-options", f"{first}..{last}", "--")
+    return listed.splitlines() if listed else []
+
+
 def keep_from_git(path: Path) -> None:
     """Has git take no notice of what becomes of a committed file here; nothing happens where it is none.
 

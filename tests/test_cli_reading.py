@@ -51,6 +51,38 @@ def test_every_reading_command_speaks_table_json_and_csv(finished, arguments, ou
     assert "Traceback" not in done.stderr
 
 
+TABLES_ON_REQUEST = ["rankings", "pareto", "time", "variance", "history", "calibration", "classes", "confusion"]
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+@pytest.mark.parametrize("table", TABLES_ON_REQUEST)
+def test_every_table_on_request_is_printed_at_any_width_and_as_json(table, columns, finished, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    done = finished.call("report", "--table", table)
+    assert done.exit_code == 0, done.stderr
+    assert max(map(len, done.stdout.splitlines())) <= columns
+    document = finished.document("report", "--table", table)
+    assert {each["name"] for each in document["tables"]} <= {table}
+
+
+@pytest.mark.parametrize("budget", [["--at", "1h"], ["--at-epoch", "2"]])
+def test_a_report_at_a_budget_shows_what_the_cells_had_come_to(budget, finished):
+    rows = finished.document("report", "--table", "summary", *budget)["tables"][0]["rows"]
+    epochs = finished.document("query", "select cell_id, epoch, elapsed_seconds from history")
+    assert all(each["elapsed_seconds"] > 0 for each in epochs)
+    shown = [row for row in rows if row["val_accuracy"]]
+    assert shown
+    assert all(row["test_accuracy"] is None for row in shown)
+    if "--at-epoch" in budget:
+        assert {value for row in shown for value in row["epochs"]["values"]} == {2}
+
+
+def test_two_budgets_are_one_too_many(finished):
+    done = finished.call("report", "--at", "60s", "--at-epoch", "2")
+    assert done.exit_code == 2
+    assert "give one of them" in done.stderr
+
+
 @pytest.mark.parametrize("arguments", READING, ids=lambda words: words[0])
 def test_without_a_database_the_cure_is_named(tmp_path, arguments):
     done = Workplace(tmp_path).call(*arguments)

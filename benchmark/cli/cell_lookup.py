@@ -13,6 +13,7 @@ from benchmark.errors import NotFoundError, UserError
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.selection import NAME_KEYS, Selection, parse_selection
 from benchmark.matrix.settings import cell_settings
+from benchmark.reporting.rows.budget import LoadEpochs
 from benchmark.reporting.rows.latest import cell_of
 from benchmark.reporting.rows.predictions import LoadPredictions, decode
 from benchmark.results.read import queries
@@ -109,6 +110,18 @@ def _some(names: Collection[str]) -> str:
 def stored_predictions(database: Database, split: str = "test") -> LoadPredictions:
     """A reader of recorded predictions for `test` or `validation` images; it needs the database open."""
     return lambda ids: {key: decode(row) for key, row in queries.predictions(database, ids, split).items()}
+
+
+def recorded_epochs(database: Database) -> LoadEpochs:
+    """A reader of recorded epochs; it needs the database open."""
+
+    def load(ids: Iterable[int]) -> dict[int, list[dict[str, Any]]]:
+        epochs: dict[int, list[dict[str, Any]]] = {}
+        for row in queries.history(database, ids):
+            epochs.setdefault(row["execution_id"], []).append(row)
+        return epochs
+
+    return load
 
 
 def find_cell(database: Database, text: str) -> queries.CellDetail:

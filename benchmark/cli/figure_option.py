@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 from benchmark.catalog.cache import default_cache_root
 from benchmark.catalog.cache_lock import CacheUse
 from benchmark.cli import verbosity
-from benchmark.cli.cell_lookup import stored_predictions
+from benchmark.cli.cell_lookup import recorded_epochs, stored_predictions
 from benchmark.reporting.figures.drawing.figure_files import make_folder
 from benchmark.reporting.figures.figure_index import add_figures
 from benchmark.reporting.figures.report_figures import FigureSources, draw_figures, plan_figures
@@ -19,7 +18,6 @@ from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import cell_of
 from benchmark.reporting.table import FigureFile, Report
 from benchmark.reporting.tables.transfer import TransferPair
-from benchmark.results.read import queries
 from benchmark.results.store.artifact_folder import folder_of
 from benchmark.results.store.database import Database
 
@@ -49,7 +47,7 @@ def with_figures(
     sources = FigureSources(
         groups=groups,
         transfers=transfers,
-        epochs=lambda ids: _epochs(database, ids),
+        epochs=recorded_epochs(database),
         predictions=stored_predictions(database),
         cache_root=default_cache_root(),
         artifacts_root=folder_of(target),
@@ -64,13 +62,6 @@ def with_figures(
         verbosity.inform(f"note: not drawn: {'; '.join(titles[:NAMED_IN_NOTE])}{more}: {reason}")
     record_figures(written, folder_of(target))
     return replace(report, figures=tuple(written), missing_figures=tuple(missing))
-
-
-def _epochs(database: Database, ids: Iterable[int]) -> Mapping[int, Sequence[Mapping[str, Any]]]:
-    epochs: dict[int, list[Mapping[str, Any]]] = {}
-    for row in queries.history(database, ids):
-        epochs.setdefault(row["execution_id"], []).append(row)
-    return epochs
 
 
 def record_figures(written: Sequence[FigureFile], root: Path) -> None:

@@ -45,6 +45,8 @@ def written(value: Value, kind: Kind, *, known_n: int | None = None) -> str:
         return MISSING
     if isinstance(value, str):
         return value or MISSING
+    if isinstance(value, bool):
+        return "yes" if value else "no"
     if isinstance(value, Tally):
         return str(value.completed) if value.completed == value.planned else f"{value.completed}/{value.planned}"
     if isinstance(value, Qualified):

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.matrix.report_spec import ReportSpec
 from benchmark.reporting.rows.audit import note_on_mixtures
+from benchmark.reporting.rows.budget import LoadEpochs, within
 from benchmark.reporting.rows.differences import Comparisons, Judging, judge_pairs, note_on_families, suspects
 from benchmark.reporting.rows.groups import Group, group_cells, varying_settings
 from benchmark.reporting.rows.latest import (
@@ -19,13 +20,15 @@ from benchmark.reporting.rows.latest import (
     with_environment,
 )
 from benchmark.reporting.rows.looked import note_on_looks
-from benchmark.reporting.rows.metrics import TEST_ACCURACY, metric_named
+from benchmark.reporting.rows.metrics import COSTS, METRICS, TEST_ACCURACY, Metric, metric_named
 from benchmark.reporting.rows.predictions import LoadPredictions
 from benchmark.reporting.rows.shown import ReportOptions, Shown
 from benchmark.reporting.table import Report, Table
 from benchmark.reporting.tables.per_class import note_on_untested
 from benchmark.reporting.tables.registry import TABLES
 from benchmark.results.records import LookRow
+
+_TEST = ("test_", "tta_")
 
 
 def build_report(
@@ -38,6 +41,8 @@ def build_report(
     predictions: LoadPredictions = lambda _: {},
     parents: Sequence[ResultRow] = (),
     looks: Sequence[LookRow] = (),
+    epochs: LoadEpochs = lambda _: {},
+    commits: Callable[[str, str], Sequence[str]] = lambda *_: (),
 ) -> Report:
     """Build the tables and notes that `options` asks for.
 
@@ -54,28 +59,33 @@ def build_report(
             one execution of each dataset of a user.
         parents: Executions that are not to be shown, for what the weights of shown cells cost.
         looks: Those of `bench run --resolve`, oldest first.
+        epochs: Reads recorded epochs; called where a budget or a table asks for them.
+        commits: Gives the first lines of the commits after the first of two and up to the second.
 
     Raises:
-        UserError: There is no table, metric or baseline of a name in `options`.
+        UserError: There is no table, metric or baseline of a name in `options`, or none at its budget.
     """
     options = options or ReportOptions()
-    for name in options.tables:
-        if name not in TABLES:
-            raise UserError(f"--table: expected one of {', '.join(TABLES)}, got {name!r}")
+    _check(options)
+    if options.budget is not None:
+        predictions = lambda _: {}  # noqa: E731
     wanted = [
         kind for name, kind in TABLES.items() if name in options.tables or (not options.tables and not kind.on_request)
     ]
     rows = with_environment(rows, runs)
-    machine, groups = shown_groups(rows, run_cells, options)
+    machine, groups = shown_groups(rows, run_cells, options, epochs)
     spec = report_spec or ReportSpec()
     known = latest_executions([row for row in (*parents, *rows) if row.get("machine") == machine])
     executions = {row["cell_id"]: row for row in known}
-    shown = Shown(groups, executions, spec, options, predictions, varying=varying_settings(groups))
+    shown = Shown(
+        groups, executions, spec, options, predictions,
+        varying=varying_settings(groups), recorded=rows, epochs=epochs, commits=commits,
+    )  # fmt: skip
     pairs = [pair for kind in wanted for pair in kind.judged(shown)]
-    comparisons = judge_pairs(pairs, judging(spec, options.metrics, options.margin), predictions)
+    comparisons = judge_pairs(pairs, _judging(spec, options), predictions)
     shown = replace(shown, comparisons=comparisons)
     tables: list[Table] = []
-    notes: list[str] = []
+    notes = _note_on_budget(options)
     for kind in wanted:
         more, remarks = kind.build(shown)
         tables, notes = tables + more, notes + remarks
@@ -85,16 +95,53 @@ def build_report(
     return Report(tuple(tables), tuple(dict.fromkeys(notes)), machine, suspects=suspects(comparisons))
 
 
-def judging(spec: ReportSpec | None, metrics: Sequence[str], margin: float | None) -> Judging:
-    """What is judged: as asked for on the command line, else in `[report]`, else test accuracy."""
+def _check(options: ReportOptions) -> None:
+    for name in options.tables:
+        if name not in TABLES:
+            raise UserError(f"--table: expected one of {', '.join(TABLES)}, got {name!r}")
+    if options.budget is None:
+        return
+    at_the_end = [f"--table {name}" for name in options.tables if TABLES[name].of_the_end]
+    at_the_end += [f"--metric {name}" for name in options.metrics if name.startswith(_TEST)]
+    at_the_end += ["--ensembles"] if options.ensembles else []
+    if at_the_end:
+        raise UserError(
+            f"{at_the_end[0]}: expected something that is recorded in every epoch, for --at and --at-epoch; test data are "
+            "looked at once, when a cell ends"
+        )
+
+
+def _judging(spec: ReportSpec, options: ReportOptions) -> Judging:
+    asked = [name for name in options.metrics if "pareto" not in options.tables or METRICS.get(name) not in COSTS]
+    if options.budget is not None:
+        spec = replace(spec, metrics=tuple(name for name in spec.metrics if not name.startswith(_TEST)))
+    return judging(spec, asked, options.margin, options.main_metric)
+
+
+def _note_on_budget(options: ReportOptions) -> list[str]:
+    if options.budget is None:
+        return []
+    what = (
+        f"What each cell had come to by {options.budget}, from its recorded epochs: the figures of the best until then."
+    )
+    return [f"{what} Nothing was trained or tested for this."]
+
+
+def judging(
+    spec: ReportSpec | None, metrics: Sequence[str], margin: float | None, default: Metric = TEST_ACCURACY
+) -> Judging:
+    """What is judged: as asked for on the command line, else in `[report]`, else `default`."""
     spec = spec or ReportSpec()
     names = metrics or spec.metrics
-    chosen = tuple(metric_named(name) for name in names) or (TEST_ACCURACY,)
+    chosen = tuple(metric_named(name) for name in names) or (default,)
     return Judging(chosen, spec.margin if margin is None else margin)
 
 
 def shown_groups(
-    rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]], options: ReportOptions
+    rows: Sequence[ResultRow],
+    run_cells: Sequence[Mapping[str, Any]],
+    options: ReportOptions,
+    epochs: LoadEpochs = lambda _: {},
 ) -> tuple[str | None, list[Group]]:
     """The machine of a report, and the groups of its latest executions there; arguments as of `build_report`."""
     machine = choose_machine(rows, options.machine, options.last_machine)
@@ -103,6 +150,8 @@ def shown_groups(
     if options.only_run:
         ids = {cell.get("cell_id") for cell in planned}
         latest = [row for row in latest if row["cell_id"] in ids]
+    if options.budget is not None:
+        latest = within(options.budget, latest, epochs)
     return machine, group_cells(latest, planned)
 
 

@@ -16,7 +16,11 @@ from benchmark.reporting.statistics.mean_difference import Difference
 Kind: TypeAlias = Literal[
     "text", "verdict", "count", "accuracy", "score", "loss", "seconds", "rate", "bytes", "p", "percent"
 ]
-"""What a column holds. `accuracy` is a fraction 0..1, `percent` one of 0..100, `score` any other figure, `rate` is images per second, `p` a probability."""
+"""What a column holds.
+
+`accuracy` is a fraction 0..1, `percent` one of 0..100, `rate` is images per second, `p` a probability, `score` any other
+figure.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +48,7 @@ class Qualified:
 
 
 Value: TypeAlias = str | int | float | Measurement | Difference | Tally | Published | Qualified | None
-"""A cell of a table; None is written as `-`."""
+"""A cell of a table; None is written as `-`, a truth value as `yes` or `no`."""
 
 
 @dataclass(frozen=True, slots=True)

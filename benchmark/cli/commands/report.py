@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +14,7 @@ import click
 from benchmark.cli import verbosity
 from benchmark.cli.judging_options import judging_options, strict_code
 from benchmark.cli.noise_floor import note_on_noise
-from benchmark.cli.options import database_option, machine_option, selection_options, verb
+from benchmark.cli.options import Duration, database_option, machine_option, selection_options, verb
 from benchmark.cli.output import FILE_COLUMNS, print_report
 from benchmark.errors import UserError
 from benchmark.reporting.tables.registry import TABLES
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
     "bench report",
     "bench report --format markdown --output report.md",
     "bench report --select model=resnet* --table summary",
+    "bench report --at 60s",
     "bench report --figures pictures",
 )
 @database_option
@@ -41,6 +44,20 @@ if TYPE_CHECKING:
     help=f"Only this table; repeatable. These come only so: {', '.join(n for n, kind in TABLES.items() if kind.on_request)}.",
 )
 @judging_options
+@click.option(
+    "--at",
+    "seconds",
+    type=Duration(),
+    metavar="TIME",
+    help="What each cell had come to after so much training: 60s, 5m; of the recorded epochs.",
+)
+@click.option("--at-epoch", "epoch", type=click.IntRange(1), metavar="N", help="Likewise after so many epochs.")
+@click.option(
+    "--target",
+    type=click.FloatRange(0, 1),
+    metavar="X",
+    help="Validation accuracy for `--table time`.  [default: one that all rows reach on average]",
+)
 @click.option("--baseline", metavar="STRATEGY", help="Compare every row of the summary with this strategy's.")
 @click.option("--ensembles", is_flag=True, help="Add rows for the averaged predictions of each row's seeds.")
 @click.option(
@@ -91,6 +108,8 @@ def command(
     for written, option in ((output, "--output writes a file"), (figures, "--figures writes files")):
         if written is not None and check is not None:
             raise UserError(f"{option} and --check only compares one; give one of them")
+    if shown["seconds"] and shown["epoch"]:
+        raise UserError("--at and --at-epoch are two budgets; give one of them")
     if reference:
         from benchmark.results.store.reference import RESULTS
 
@@ -128,10 +147,15 @@ def _build(
     metrics: Sequence[str],
     margin: float | None,
     baseline: str | None,
+    seconds: float | None,
+    epoch: int | None,
+    target: float | None,
 ) -> Report:
-    from benchmark.cli.cell_lookup import check_machine, selected_results, stored_predictions
+    from benchmark.cli.cell_lookup import check_machine, recorded_epochs, selected_results, stored_predictions
     from benchmark.cli.report_section import report_section
+    from benchmark.machine import commits_between
     from benchmark.reporting.report import build_report, shown_groups
+    from benchmark.reporting.rows.budget import TrainingBudget
     from benchmark.reporting.rows.shown import ReportOptions
     from benchmark.reporting.tables.transfer import shown_transfers
     from benchmark.results.read import queries
@@ -157,18 +181,22 @@ def _build(
             metrics=tuple(metrics),
             margin=margin,
             baseline=baseline,
+            budget=TrainingBudget(seconds or math.inf, epoch or math.inf) if seconds or epoch else None,
+            target=target,
         )
         shown = [] if select or exclude else planned
-        load = stored_predictions(opened)
+        load, epochs = stored_predictions(opened), recorded_epochs(opened)
         spec = report_section(opened, matrix, machine)
         parents = queries.results(opened, spec=True) if select or exclude else ()
-        made = looks(opened, "resolve")
-        report = build_report(rows, shown, spec, options, runs=runs, predictions=load, parents=parents, looks=made)
+        report = build_report(
+            rows, shown, spec, options, runs=runs, predictions=load, parents=parents, looks=looks(opened, "resolve"),
+            epochs=epochs, commits=partial(commits_between, Path.cwd()),
+        )  # fmt: skip
         if figures is None:
             return report
         from benchmark.cli.figure_option import with_figures
 
-        groups = shown_groups(rows, shown, options)[1]
+        groups = shown_groups(rows, shown, options, epochs)[1]
         return with_figures(report, groups, shown_transfers(groups, spec), figures, opened, database)
 
 

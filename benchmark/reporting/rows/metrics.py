@@ -68,6 +68,8 @@ SUMMARY_METRICS = (
 )  # fmt: skip
 """The columns of the summary table; those of test-time augmentation are shown only where a group has them."""
 
+COSTS = (FIT_SECONDS, PARAMETERS, PEAK_MEMORY)
+"""What a group costs, for the table `pareto`."""
 
 _FURTHER: dict[str, Kind] = {
     "balanced_accuracy": "accuracy", "macro_f1": "accuracy", "weighted_f1": "accuracy", "top5_accuracy": "accuracy",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from benchmark.matrix.report_spec import ReportSpec
+from benchmark.reporting.rows.budget import LoadEpochs, TrainingBudget
 from benchmark.reporting.rows.differences import Comparisons
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import ResultRow
+from benchmark.reporting.rows.metrics import TEST_ACCURACY, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.predictions import LoadPredictions
 from benchmark.reporting.table import Table
 
@@ -30,6 +32,8 @@ class ReportOptions:
         metrics: Columns of results that get verdicts, the first of them in single columns; empty takes `[report]`'s.
         margin: What counts as equivalent, in the unit of the metric; None takes `[report]`'s.
         baseline: The strategy that the summary compares all others with; None takes `[report]`'s.
+        budget: Show what each cell had come to within it; None shows all that it came to.
+        target: The validation accuracy, 0..1, of the table `time`; None takes one that all groups reach on average.
     """
 
     machine: str | None = None
@@ -40,6 +44,13 @@ class ReportOptions:
     metrics: tuple[str, ...] = ()
     margin: float | None = None
     baseline: str | None = None
+    budget: TrainingBudget | None = None
+    target: float | None = None
+
+    @property
+    def main_metric(self) -> Metric:
+        """What is judged where nobody named a metric: test data are looked at when a cell ends, and not before."""
+        return TEST_ACCURACY if self.budget is None else VAL_ACCURACY
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +65,9 @@ class Shown:
         load: Reads stored predictions.
         comparisons: All differences of the report, judged together.
         varying: The settings that vary between groups of the same names (`groups.varying_settings`).
+        recorded: All executions that were given, of all machines and older ones too.
+        epochs: Reads recorded epochs.
+        commits: The first lines of the commits after the first of two and up to the second; none where git does not know.
     """
 
     groups: Sequence[Group]
@@ -63,6 +77,9 @@ class Shown:
     load: LoadPredictions = lambda _: {}
     comparisons: Comparisons = field(default_factory=Comparisons)
     varying: Sequence[str] = ()
+    recorded: Sequence[ResultRow] = ()
+    epochs: LoadEpochs = lambda _: {}
+    commits: Callable[[str, str], Sequence[str]] = lambda *_: ()
 
     @property
     def baseline(self) -> str | None:

@@ -75,17 +75,19 @@ def classes(shown: Shown) -> Part:
     """For each group with predictions a table with a row for each class and one for the mean over classes."""
     tables = [
         _class_table(group, title, shown.load(group.execution_ids))
-        for group, title, _ in _with_predictions(shown.groups, shown.load)
+        for group, title, _ in groups_with_predictions(shown.groups, shown.load)
     ]
-    return tables, _note_on_unrecorded(shown)
+    return tables, note_on_unrecorded(shown)
 
 
 def confusion(shown: Shown) -> Part:
     """For each group with predictions its confusion matrix, the counts of its seeds added up."""
-    return [_confusion_table(*each) for each in _with_predictions(shown.groups, shown.load)], _note_on_unrecorded(shown)
+    return [_confusion_table(*each) for each in groups_with_predictions(shown.groups, shown.load)], note_on_unrecorded(
+        shown
+    )
 
 
-def _note_on_unrecorded(shown: Shown) -> list[str]:
+def note_on_unrecorded(shown: Shown) -> list[str]:
     """A note that counts the results without recorded predictions; none where all have them."""
     total = sum(len(group.cells) for group in shown.groups)
     missing = total - sum(len(shown.load(group.execution_ids)) for group in shown.groups)
@@ -110,7 +112,9 @@ def note_on_untested(groups: Sequence[Group], load: LoadPredictions) -> list[str
     return notes
 
 
-def _with_predictions(groups: Sequence[Group], load: LoadPredictions) -> Iterable[tuple[Group, str, list[Predictions]]]:
+def groups_with_predictions(
+    groups: Sequence[Group], load: LoadPredictions
+) -> Iterable[tuple[Group, str, list[Predictions]]]:
     """Each group whose seeds were tested on the same classes, with its title and their predictions."""
     varying = varying_settings(groups)
     for group in groups:

@@ -22,12 +22,14 @@ class TableKind:
         pairs: Its function that names, of a `Shown`, the pairs of groups that the table judges; empty where it judges
             none. They are judged as one family with those of the other tables, before any is built.
         on_request: Whether it is shown only when it is asked for by name.
+        of_the_end: Whether it shows what is measured at the end of a cell alone, so that no budget can be asked of it.
     """
 
     module: str
     builder: str
     pairs: str = ""
     on_request: bool = False
+    of_the_end: bool = False
 
     def build(self, shown: Shown) -> Part:
         """The tables, and notes for the report's end."""
@@ -48,8 +50,13 @@ TABLES: Mapping[str, TableKind] = {
     "transfer": TableKind("transfer", "transfers", pairs="judged_transfers"),
     "progression": TableKind("progression", "progressions", pairs="judged_steps"),
     "published": TableKind("beside_published", "published"),
+    "rankings": TableKind("rankings", "rankings", on_request=True),
+    "pareto": TableKind("pareto", "pareto", on_request=True),
+    "time": TableKind("time_to_accuracy", "time_to_accuracy", on_request=True, of_the_end=True),
     "variance": TableKind("variance", "variance", on_request=True),
-    "classes": TableKind("per_class", "classes", on_request=True),
-    "confusion": TableKind("per_class", "confusion", on_request=True),
+    "history": TableKind("history", "history", on_request=True, of_the_end=True),
+    "calibration": TableKind("calibration", "calibration", on_request=True, of_the_end=True),
+    "classes": TableKind("per_class", "classes", on_request=True, of_the_end=True),
+    "confusion": TableKind("per_class", "confusion", on_request=True, of_the_end=True),
 }
 """All tables, by their name for `--table`, in the order in which they are printed."""

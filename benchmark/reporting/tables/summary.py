@@ -23,6 +23,7 @@ from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.statistics.intervals import Measurement, measure
 from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
+from benchmark.reporting.tables.place_columns import place_cells, place_columns
 
 
 def summary(shown: Shown) -> Part:
@@ -83,10 +84,7 @@ def summary_table(shown: Shown, ensembles: Sequence[Ensemble] = ()) -> Table:
     ]
     rows += [_ensemble_row(ensemble, metrics) for ensemble in ensembles]
     columns = (
-        TableColumn("dataset", "dataset", "text", identifies=True, heads=True),
-        TableColumn("model", "model", "text", identifies=True, heads=True),
-        TableColumn("strategy", "strategy", "text", identifies=True),
-        *(TableColumn(_setting_key(name), name.replace("_", " "), "text", identifies=True) for name in varying),
+        *place_columns(varying),
         TableColumn("n", "n", "count", identifies=True),
         *(TableColumn(metric.key, metric.title, metric.kind, metric.unit) for metric in metrics),
     )
@@ -112,12 +110,6 @@ def summary_table(shown: Shown, ensembles: Sequence[Ensemble] = ()) -> Table:
     return Table("summary", "Summary", columns, tuple(rows), footnotes=footnotes.texts, notes=tuple(notes))
 
 
-def _setting_key(name: str) -> str:
-    """The key of a setting's column; the setting `epochs` (planned) must not collide with the metric (trained)."""
-    taken = {metric.key for metric in SUMMARY_METRICS} | {"n", "dataset", "model", "strategy"}
-    return f"setting_{name}" if name in taken else name
-
-
 def _row(
     group: Group,
     varying: Sequence[str],
@@ -137,10 +129,7 @@ def _row(
     if values.get(RATE.key) and (trained := _partly_trained(group)):
         texts[RATE.key].append(f"trains {trained}: no speed of training the whole network")
     cells: dict[str, Value] = {
-        "dataset": group.dataset,
-        "model": group.model,
-        "strategy": group.strategy,
-        **{_setting_key(name): describe(group.settings.get(name)) if group.settings else None for name in varying},
+        **place_cells(group, varying),
         "n": Tally(len(group.completed), group.planned),
         **values,
         "difference": difference,

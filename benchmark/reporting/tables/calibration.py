@@ -1,0 +1,81 @@
+"""Tables of calibration: how far the probabilities of each group can be believed, from stored predictions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from benchmark.reporting.rows.groups import Group
+from benchmark.reporting.rows.predictions import Predictions
+from benchmark.reporting.rows.shown import Part, Shown
+from benchmark.reporting.statistics.intervals import FRACTION, measure
+from benchmark.reporting.statistics.reliability import BINS, brier_score, calibration_error, reliability
+from benchmark.reporting.table import Row, Table, TableColumn, Tally
+from benchmark.reporting.tables.per_class import groups_with_predictions, note_on_unrecorded
+from benchmark.reporting.tables.place_columns import place_cells, place_columns
+
+_NOTE = (
+    f"ECE is the expected calibration error: the mean gap between confidence and accuracy over {BINS} bins of equal width "
+    "of the confidence in the predicted class; it depends on the bins. Overconfidence is mean confidence minus accuracy. "
+    "Brier is the squared distance of the probabilities from the truth, summed over the classes (0 to 2). Lower is better."
+)
+
+
+def calibration(shown: Shown) -> Part:
+    """A table with a row for each group with predictions, then a reliability curve of each as a table of bins."""
+    varying = shown.varying
+    known = list(groups_with_predictions(shown.groups, shown.load))
+    if not known:
+        return [], note_on_unrecorded(shown)
+    columns = (
+        *place_columns(varying),
+        TableColumn("n", "n", "count", identifies=True),
+        TableColumn("ece", "ECE", "accuracy"),
+        TableColumn("overconfidence", "overconfidence", "accuracy"),
+        TableColumn("brier", "Brier", "loss"),
+    )
+    rows = [_row(group, members, varying) for group, _, members in known]
+    table = Table("calibration", "Calibration", columns, tuple(rows), notes=(_NOTE,))
+    return [table, *(_bins(group, title, members) for group, title, members in known)], note_on_unrecorded(shown)
+
+
+def _row(group: Group, members: Sequence[Predictions], varying: Sequence[str]) -> Row:
+    scores = [_scores(each) for each in members]
+    errors, gaps, briers = zip(*scores, strict=True)
+    return Row(
+        {
+            **place_cells(group, varying),
+            "n": Tally(len(members), max(len(members), group.planned)),
+            "ece": measure(errors, bounds=FRACTION),
+            "overconfidence": measure(gaps),
+            "brier": measure(briers, bounds=(0.0, 2.0)),
+        }
+    )
+
+
+def _scores(member: Predictions) -> tuple[float, float, float]:
+    right = member.predicted == member.labels
+    error = calibration_error(reliability(member.confidence, right))
+    gap = float(member.confidence.mean(dtype="float64") - right.mean())
+    return error, gap, brier_score(member.probabilities, member.labels)
+
+
+_BINS = (
+    TableColumn("low", "confidence above", "accuracy", identifies=True),
+    TableColumn("high", "up to", "accuracy", identifies=True),
+    TableColumn("images", "images", "count"),
+    TableColumn("confidence", "mean confidence", "accuracy"),
+    TableColumn("accuracy", "accuracy", "accuracy"),
+)
+
+
+def _bins(group: Group, title: str, members: Sequence[Predictions]) -> Table:
+    """The reliability curve of all seeds of a group together."""
+    import numpy as np
+
+    confidence = np.concatenate([each.confidence for each in members])
+    right = np.concatenate([each.predicted == each.labels for each in members])
+    rows = tuple(
+        Row({column.key: getattr(each, column.key) for column in _BINS}) for each in reliability(confidence, right)
+    )
+    about = {"dataset": group.dataset, "model": group.model, "strategy": group.strategy}
+    return Table("calibration", f"Reliability: {title}", _BINS, rows, about)

@@ -1,0 +1,82 @@
+"""The table of accuracy against cost, with the Pareto front: the groups that no other beats in both."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from benchmark.reporting.rows.groups import Group
+from benchmark.reporting.rows.metrics import COSTS, FIT_SECONDS, METRICS, Metric
+from benchmark.reporting.rows.missing_results import reasons
+from benchmark.reporting.rows.shown import Part, Shown
+from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
+from benchmark.reporting.tables.place_columns import place_cells, place_columns
+
+
+def pareto(shown: Shown) -> Part:
+    """All groups with their accuracy and cost; `front` is true where no group of the same dataset is better in both."""
+    quality, cost = _metrics(shown)
+    means = {group: _means(group, quality, cost) for group in shown.groups}
+    varying, footnotes = shown.varying, Footnotes()
+    rows = []
+    for group in sorted(shown.groups, key=lambda group: (_order(shown.groups)[group.dataset], _cost(means[group]))):
+        missing = reasons(group)
+        measured = {metric.key: group.measured(metric) for metric in (quality, cost)}
+        invalid = measured[cost.key][1]
+        cells: dict[str, Value] = {
+            **place_cells(group, varying),
+            "n": Tally(len(group.completed), group.planned),
+            quality.key: measured[quality.key][0],
+            cost.key: measured[cost.key][0],
+            "front": _is_on_front(group, means, quality),
+        }
+        unclear = [f"no valid timing: {invalid}"] if invalid else []
+        rows.append(
+            Row(cells, footnotes.marks(n=missing, **{cost.key: unclear}), remark="; ".join([*missing, *unclear]))
+        )
+    columns = (
+        *place_columns(varying),
+        TableColumn("n", "n", "count", identifies=True),
+        *(TableColumn(metric.key, metric.title, metric.kind, metric.unit) for metric in (quality, cost)),
+        TableColumn("front", "front", "text"),
+    )
+    note = (
+        f"On the front is what no other row of its dataset beats: none has as good a {quality.title} for fewer "
+        f"{cost.title}, nor a better one for as many. It goes by means, so that neighbours may change places by chance."
+    )
+    return [Table("pareto", f"Pareto front: {quality.title} against {cost.title}", columns, tuple(rows), footnotes=footnotes.texts, notes=(note,))], []  # fmt: skip
+
+
+def _metrics(shown: Shown) -> tuple[Metric, Metric]:
+    """What is gained, and what it costs: as asked for, else test accuracy and fit seconds."""
+    costs = [METRICS[name] for name in shown.options.metrics if METRICS.get(name) in COSTS]
+    judged = [metric for metric in shown.comparisons.judging.metrics if metric not in COSTS]
+    return (judged or [shown.options.main_metric])[0], (costs or [FIT_SECONDS])[0]
+
+
+def _order(groups: Sequence[Group]) -> dict[str, int]:
+    return {name: place for place, name in enumerate(dict.fromkeys(group.dataset for group in groups))}
+
+
+def _means(group: Group, quality: Metric, cost: Metric) -> tuple[float, float] | None:
+    """Mean quality and cost; None where one is missing, or no timing is valid."""
+    sides = [list(group.values(metric).values()) for metric in (quality, cost)]
+    if not all(sides):
+        return None
+    good, dear = (sum(side) / len(side) for side in sides)
+    return good, dear
+
+
+def _cost(means: tuple[float, float] | None) -> float:
+    return float("inf") if means is None else means[1]
+
+
+def _is_on_front(group: Group, means: Mapping[Group, tuple[float, float] | None], quality: Metric) -> bool | None:
+    own = means[group]
+    if own is None:
+        return None
+    sign = 1 if quality.higher_is_better else -1
+    return not any(
+        sign * other[0] >= sign * own[0] and other[1] <= own[1] and other != own
+        for rival, other in means.items()
+        if other is not None and rival.dataset == group.dataset
+    )
