@@ -307,3 +307,16 @@ def test_the_plan_shows_the_seed_of_every_stream(tmp_path):
         (0, 3, 0), (0, 4, 0), (3, 3, 3), (3, 4, 3),
     ]  # fmt: skip
     assert "weights_seed" in work.call("plan").stdout.replace("weights seed", "weights_seed")
+
+
+def test_lists_and_pages_of_cells_show_the_seeds_that_they_have_of_their_own(tmp_path):
+    work = Workplace(tmp_path)
+    work.write(ONE + 'backend = "fake"\nweights_seed = [3, 4]\n[defaults]\nepochs = 1\n')
+    assert work.call("run").exit_code == 0
+    listed = json.loads(work.call("list", "cells", "--select", "weights_seed=4", "--format", "json").stdout)
+    assert [(each["seed"], each["weights_seed"]) for each in listed] == [(0, 4), (3, 4)]
+    shown = json.loads(work.call("show", "seed=3,weights_seed=4", "--format", "json").stdout)
+    assert (shown["settings"]["weights_seed"], shown["settings"]["order_seed"]) == (4, 3)
+    assert "reused" in work.call("why", "seed=3,weights_seed=4").stdout
+    report = json.loads(work.call("report", "--table", "summary", "--format", "json").stdout)
+    assert [row["n"] for row in report["tables"][0]["rows"]] == [{"completed": 2, "planned": 2}]

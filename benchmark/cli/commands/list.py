@@ -31,6 +31,9 @@ CELL_COLUMNS = (
     Column("total_seconds", "time", show=units.seconds, right=True),
 )
 
+_NAMED = 1 + len(NAME_COLUMNS)
+"""So many of them say which cell it is."""
+
 RUN_COLUMNS = (
     Column("run_id", "run", right=True),
     Column("name"),
@@ -107,6 +110,7 @@ def command(
         output.write_rows(rows, columns, output_format)
         return
     from benchmark.cli.cell_lookup import selected_results
+    from benchmark.reporting.rows.repetitions import REPEATED, seeds_of, with_streams
     from benchmark.results.read.runs import all_runs
     from benchmark.results.store.database import open_database
 
@@ -115,5 +119,12 @@ def command(
             output.write_rows(list(all_runs(opened).values()), RUN_COLUMNS, output_format, empty="no runs yet")
             return
         found = selected_results(opened, select, exclude, newest=True, may_be_none=True, machine=machine)
-    rows = [{key: row[key] for key in row if key not in NOT_LISTED} for row in found]
-    output.write_rows(rows, CELL_COLUMNS, output_format, empty="no recorded cell matches")
+    seeds = [seeds_of(row) for row in found]
+    # seeds of streams and folds, which nearly no cell has
+    more = [name for name in REPEATED if name != "seed" and any(name in each for each in seeds)]
+    rows = [
+        {key: row[key] for key in row if key not in NOT_LISTED} | {name: with_streams(each).get(name) for name in more}
+        for row, each in zip(found, seeds, strict=True)
+    ]
+    columns = (*CELL_COLUMNS[:_NAMED], *(Column(name, right=True) for name in more), *CELL_COLUMNS[_NAMED:])
+    output.write_rows(rows, columns, output_format, empty="no recorded cell matches")
