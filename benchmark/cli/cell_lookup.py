@@ -15,7 +15,7 @@ from benchmark.matrix.selection import NAME_KEYS, Selection, parse_selection
 from benchmark.matrix.settings import cell_settings
 from benchmark.reporting.rows.budget import LoadEpochs
 from benchmark.reporting.rows.latest import cell_of
-from benchmark.reporting.rows.predictions import LoadPredictions, decode
+from benchmark.reporting.rows.predictions import LoadPredictions, Predictions, decode
 from benchmark.results.read import queries
 from benchmark.results.store.artifact_folder import folder_of
 from benchmark.results.store.database import Database
@@ -109,7 +109,16 @@ def _some(names: Collection[str]) -> str:
 
 def stored_predictions(database: Database, split: str = "test") -> LoadPredictions:
     """A reader of recorded predictions for `test` or `validation` images; it needs the database open."""
-    return lambda ids: {key: decode(row) for key, row in queries.predictions(database, ids, split).items()}
+    predicted: set[int] | None = None
+
+    def load(ids: Iterable[int]) -> dict[int, Predictions]:
+        nonlocal predicted
+        # a report of many groups asks for few of them at a time: most questions need no query
+        predicted = queries.predicted(database, split) if predicted is None else predicted
+        wanted = predicted.intersection(ids)
+        return {key: decode(row) for key, row in queries.predictions(database, wanted, split).items()} if wanted else {}
+
+    return load
 
 
 def recorded_epochs(database: Database) -> LoadEpochs:

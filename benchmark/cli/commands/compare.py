@@ -7,6 +7,7 @@ from dataclasses import replace
 import click
 
 from benchmark.cli import streams
+from benchmark.cli.collection import paused_collection
 from benchmark.cli.judging_options import NOT_PASSED, judging_options, strict_code
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.output import print_report
@@ -32,6 +33,7 @@ from benchmark.text import one_line
     help="End with 3 when B is `worse`, or may be worse by M (`worse:M`), is `not-better`, `not-equivalent` or `better`.",
 )
 @format_option(*FORMATS, what="the table is")
+@paused_collection()
 def command(
     a: str,
     b: str,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark.cli import verbosity
+from benchmark.cli.collection import paused_collection
 from benchmark.cli.judging_options import judging_options, strict_code
 from benchmark.cli.noise_floor import note_on_noise
 from benchmark.cli.options import Duration, database_option, machine_option, selection_options, verb
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Only say whether FILE, an earlier --output, still shows what the database holds.",
 )
+@paused_collection()
 def command(
     database: str,
     machine: str | None,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -13,9 +12,6 @@ from benchmark.matrix.settings import SEEDS, common_or_list
 
 NOT_SETTINGS = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", *SEEDS, "device"})
 """Keys of a cell that are not settings: names, seeds, and how the device was asked for (`device_kind` counts)."""
-
-_IDENTITY = re.compile(rf'"(?:cell_id|parent_cell_id|fold|{"|".join(SEEDS)})": ?(?:"[^"]*"|\d+|null)')
-"""What a cell's JSON holds of ids, seeds and folds, none of which are settings."""
 
 _SCALARS = (str, int, float, bool, type(None))
 
@@ -52,12 +48,17 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def settings_by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:
-    """`settings_of` each row, by cell; cells that differ in seeds alone share one record, and are parsed once."""
+    """`settings_of` each row, by cell; cells that differ in the seed alone share one record, and are parsed once."""
     known: dict[str, dict[str, Any]] = {}
     by_cell = {}
     for row in rows:
-        spec = row.get("spec")
-        text = _IDENTITY.sub("", spec) if isinstance(spec, str) else ""
+        text = row.get("spec")
+        if isinstance(text, str):
+            # without ids and seed, which are no settings; what differs beside them is parsed, and found equal, later
+            for identity in (row["cell_id"], row.get("parent_cell_id") or "", f'"seed": {row["seed"]},'):
+                text = text.replace(identity, "") if identity else text
+        else:
+            text = ""
         settings = known.get(text) or settings_of(row)
         if text:
             known[text] = settings

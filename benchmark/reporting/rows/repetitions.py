@@ -28,6 +28,8 @@ REPEATED = (*SEEDS, "fold")
 _RECORDED = re.compile(rf'"({"|".join((*STREAMS, "fold"))})": ?(\d+)')
 """Those of them that a cell's JSON holds: None is not written as digits."""
 
+_NOT_RECORDED = tuple(f'"{name}": null' for name in (*STREAMS, "fold"))
+
 
 @dataclass(frozen=True, slots=True)
 class Missing:
@@ -87,6 +89,8 @@ def seeds_of(row: Mapping[str, Any]) -> dict[str, int]:
     """The seed of a row's cell, and of its streams and fold those that it has of its own."""
     spec = row.get("spec") or ""
     # parsing the whole cell takes ten times as long, and nearly no cell has any of these
+    if isinstance(spec, str) and all(text in spec for text in _NOT_RECORDED):
+        return {"seed": row["seed"]}
     recorded = _RECORDED.findall(spec if isinstance(spec, str) else json.dumps(spec))
     return {"seed": row["seed"], **{name: int(number) for name, number in recorded}}
 

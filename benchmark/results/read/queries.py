@@ -133,6 +133,12 @@ def predictions(database: Database, execution_ids: Iterable[int], split: str = "
     }
 
 
+def predicted(database: Database, split: str = "test") -> set[int]:
+    """Reads the ids of the executions that have predictions for `test` or `validation` images."""
+    rows = sa.select(prediction.c.execution_id).where(prediction.c.split == split)
+    return {row["execution_id"] for row in fetch_rows(database, rows)}
+
+
 @dataclass(frozen=True, slots=True)
 class CellDetail:
     """One cell: its row, and the rows of its executions, attempts, epochs and artifacts, oldest first.
