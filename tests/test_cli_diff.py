@@ -5,12 +5,13 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from cli_workplace import Workplace
+from cli_workplace import ROOT, Workplace
 from figure_samples import images, write_prepared
 from results_samples import DATA, MACHINE, begin, cell, epoch, predictions
 
@@ -120,6 +121,17 @@ def test_what_cannot_be_compared_is_refused_in_one_message(place):
         assert expected in " ".join(done.stderr.split())
         assert "Traceback" not in done.stderr
     assert diff(place, b="unvalidated").exit_code == 0
+
+
+def test_a_database_from_before_validation_predictions_still_reads(tmp_path):
+    place = Workplace(tmp_path)
+    shutil.copy(ROOT / "tests" / "fixtures" / "schema" / "v1.sqlite", tmp_path / "results.sqlite")
+    done = place.call("diff", "strategy=scratch", "strategy=scratch", "--machine", MACHINE)
+    assert done.exit_code == 0, done.stderr
+    assert "by a single seed: whether that is more than luck cannot be told" in done.stdout
+    done = place.call("diff", "strategy=scratch", "strategy=scratch", "--machine", MACHINE, "--split", "validation")
+    assert done.exit_code == 2
+    assert "no validation predictions" in done.stderr
 
 
 def test_the_images_are_drawn_where_they_are_prepared(place):

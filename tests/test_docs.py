@@ -227,7 +227,8 @@ def test_commands_in_pages_that_train_come_to_their_end(reader):
 def test_commands_in_pages_that_draw_work_in_a_new_clone(words, reader):
     shutil.copy(RESULTS, reader / "results.sqlite")
     check_all(exit_codes(reader, [words]), 1)
-    assert len(list((reader / "pictures").glob("*.png"))) > 3
+    # `diff` draws nothing but images, which nobody has prepared here
+    assert words[0] == "diff" or len(list((reader / "pictures").glob("*.png"))) > 3
 
 
 @pytest.mark.tf

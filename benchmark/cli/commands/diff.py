@@ -46,7 +46,7 @@ SUSPECT = (
     "diff",
     "bench diff strategy=v1 strategy=v2",
     "bench diff model=simple_cnn model=resnet18 --figures pictures",
-    "bench diff run=1 run=2 --split validation --format json",
+    "bench diff strategy=scratch strategy=regularized --format json",
 )
 @click.argument("a")
 @click.argument("b")

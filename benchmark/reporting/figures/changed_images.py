@@ -72,7 +72,7 @@ def _sections(diff: PredictionDiff) -> Iterator[_Section]:
         return [
             f"label: {names[each.label]} ({percent(each.probability)})",
             f"said: {names[each.says]}",
-            f"by {each.n} cells",
+            f"{each.n} cells",
         ]
 
     parts: list[tuple[str, Sequence[Any], Any, int]] = [

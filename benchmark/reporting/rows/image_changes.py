@@ -91,11 +91,12 @@ class PredictionDiff:
         """What was fixed and broken, and whether it is more than luck."""
         a, b = self.seeds
         noun = "seed" if len(self.pairs) == 1 else "cell"
-        seeds = units.plural(a, noun) if a == b else f"{a} and {b} {noun}s"
+        seeds = f"most of {a} {noun}s" if a == b else f"most of {a} and {b} {noun}s"
+        seeds = f"a single {noun}" if a == b == 1 else seeds
         alone = "" if self.by_seeds is None else f"; seeds alone would make about {self.by_seeds:.1f} of each"
         return (
             f"B fixed {len(self.fixed)} of {units.plural(self.images, f'{self.split} image')} and broke "
-            f"{len(self.broken)} by most of {seeds}{alone}: {self._conclusion}."
+            f"{len(self.broken)} by {seeds}{alone}: {self._conclusion}."
         )
 
     @property
