@@ -900,17 +900,22 @@ class TestViews:
         (row,) = asked(database, "SELECT timing_valid, is_latest, forgotten FROM results WHERE timing_valid = 1")
         assert (row, {type(value) for value in row}) == ((1, 1, 0), {int})
 
-    def test_the_latest_is_the_one_begun_last_of_its_cell_and_machine_but_no_reproduction(self, database):
+    @pytest.mark.parametrize("kind", ["reproduce", "retime", "retime evening"])
+    def test_the_latest_is_the_one_begun_last_of_its_cell_and_machine_but_no_reproduction(self, database, kind):
         recorder, run_id = begin(database, [cell(0), cell(1)])
         first, last = (run_cell(recorder, run_id, cell(0), fresh=True) for _ in range(2))
         elsewhere = recorder.start_attempt(run_id, cell(0).cell_id, "elsewhere")
-        name = f"reproduce {cell(0).cell_id[:8]}"
+        name = f"reproduce {cell(0).cell_id[:8]}" if kind == "reproduce" else kind
         again, again_id = begin(database, [cell(0)], facts={**FACTS, "name": name})
         checked = run_cell(again, again_id, cell(0), fresh=True)
         rows = dict(asked(database, "SELECT execution_id, is_latest FROM results"))
         ids = [start.execution_id for start in (first, last, elsewhere, checked)]
         assert [rows[number] for number in ids] == [0, 1, 1, 0]
         assert [row["is_latest"] for row in queries.results(database)] == [0, 1, 1, 0]
+        read = queries.results(database, spec=True)
+        assert [bool(row["is_reproduction"]) for row in read] == [False, False, False, True]
+        assert [bool(row["is_retiming"]) for row in read] == [False, False, False, kind != "reproduce"]
+        assert [row["execution_id"] for row in queries.cell_detail(database, cell(0).cell_id).results] == ids[:3]
 
     def test_settings_of_the_last_stage_and_what_was_shared_are_columns(self, database):
         last = replace(STAGE, optimizer="sgd", momentum=0.9, weight_decay=0.01, label_smoothing=0.1, train="last:2")

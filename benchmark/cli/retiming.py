@@ -50,7 +50,8 @@ def compare_digests(database: str, options: RunOptions) -> list[str]:
             "bold red",
         )
     timed = sum(has_valid_timing(row) for row in latest_executions(rows))
-    verbosity.inform(f"{timed} of {units.plural(len(options.rerun_cells), 'cell')} have timings that count now")
+    rest = "" if timed == len(options.rerun_cells) else "; run --retime once more when this machine is quiet"
+    verbosity.inform(f"{timed} of {units.plural(len(options.rerun_cells), 'cell')} have timings that count now{rest}")
     return differing
 
 
