@@ -15,6 +15,11 @@ def main() -> None:
     import signal
 
     signal.signal(signal.SIGINT, signal.SIG_DFL)
+    if "error" in os.environ.get("PYTHONWARNINGS", ""):
+        import warnings
+
+        # libraries warn of each other, which says nothing about results
+        warnings.simplefilter("default")
     from benchmark.cli import interruption
     from benchmark.cli.main import bench
 

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 from results_samples import cell
 
+from benchmark.cli.main import VERBS
+from benchmark.files import sha256_of
 from benchmark.scheduling.processes.environment import (
     ignored_variables,
     python_command,
@@ -242,6 +244,128 @@ def test_a_process_runs_the_code_of_the_bench_that_started_it(tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert "another bench" not in done.stderr
     assert "prepare" in done.stdout + done.stderr
+
+
+# ---- bench's own process: what it prints and decides
+
+SLOW = ("PYTHONTRACEMALLOC", "PYTHONMALLOC", "PYTHONDEVMODE", "PYTHONPYCACHEPREFIX", "PYTHONDONTWRITEBYTECODE")
+ENDLESS = ("OPENBLAS_BLOCK_FACTOR", "OPENBLAS_L2_SIZE")
+"""With these NumPy computes for ever."""
+NUMERICAL = ("OPENBLAS", "OMP", "MKL", "KMP", "GOMP", "GOTO", "NPY", "NUMEXPR", "BLIS", "VECLIB", "MALLOC", "GLIBC")
+GROUPS = {
+    "python": {name: value for name, value in VARIABLES.items() if name.startswith("PYTHON") and name not in SLOW}
+    | {"PYTHONOPTIMIZE": "2", "PYTHONUTF8": "0", "PYTHONIOENCODING": "utf-8"},
+    "numbers": {name: value for name, value in VARIABLES.items() if name.startswith(NUMERICAL) and name not in ENDLESS},
+    "locale": {"LC_ALL": "tr_TR.UTF-8", "LC_NUMERIC": "de_DE.UTF-8", "LC_TIME": "ja_JP.UTF-8", "LANG": "de_DE.UTF-8",
+               "LC_COLLATE": "sv_SE.UTF-8", "LANGUAGE": "de:fr", "TZ": "Pacific/Kiritimati"},
+    "drawing": {"MPLBACKEND": "no such", "MPLCONFIGDIR": "mpl", "MATPLOTLIBRC": "mpl", "XDG_CONFIG_HOME": "mpl",
+                "XDG_DATA_HOME": "data", "XDG_CACHE_HOME": "caches", "XDG_RUNTIME_DIR": "mpl", "SOURCE_DATE_EPOCH": "1"},
+    "terminal": {"COLUMNS": "33", "LINES": "7", "NO_COLOR": "1", "CLICOLOR": "0", "TERM": "dumb", "FORCE_COLOR": "1",
+                 "TTY_COMPATIBLE": "1", "COLORTERM": "truecolor", "PAGER": "cat", "JUPYTER_COLUMNS": "17"},
+}  # fmt: skip
+"""Of these only those of a terminal are meant to be seen, and those in tables alone: not in JSON, CSV, HTML, figures."""
+ALL = {name: value for group in GROUPS.values() for name, value in group.items()}
+MATPLOTLIBRC = """
+backend: TkAgg
+lines.linewidth: 9
+font.size: 3
+font.family: serif
+text.usetex: True
+axes.facecolor: red
+axes.prop_cycle: cycler('color', ['k', 'y'])
+axes.formatter.use_locale: True
+axes.unicode_minus: False
+figure.dpi: 31
+savefig.dpi: 37
+savefig.format: pdf
+savefig.bbox: tight
+savefig.transparent: True
+svg.hashsalt: other
+image.cmap: jet
+"""
+DOCUMENTS = [
+    ["plan", "--format", "json"],
+    ["plan", "--format", "json", "--db", "none.sqlite"],
+    ["report", "--format", "json"],
+    ["report", "--format", "html"],
+    ["compare", "strategy=scratch", "strategy=regularized", "--format", "json"],
+    ["list", "cells", "--format", "json"],
+    ["list", "cells", "--format", "csv"],
+    ["report", "--figures", "pictures", "--select", "model=simple_cnn,dataset=digits", "--format", "json"],
+]
+ANSWERS = """
+import json, sys
+from click.testing import CliRunner
+from benchmark.cli.main import bench
+
+answers = [CliRunner().invoke(bench, words, prog_name="bench") for words in json.loads(sys.argv[1])]
+print([answer.stderr[:2000] for answer in answers if answer.exit_code], file=sys.stderr)
+json.dump([[answer.exit_code, answer.stdout] for answer in answers], sys.__stdout__)
+"""
+
+
+def documents(folder: Path, foreign: dict[str, str]) -> tuple[list[list], dict[str, str]]:
+    """What bench says of the reference results, and the digests of its figures, in a folder of hostile configuration."""
+    folder.mkdir()
+    shutil.copy(ROOT / "results.sqlite", folder)
+    shutil.copy(ROOT / "matrix.toml", folder)
+    if foreign:
+        for place in (folder, folder / "mpl", folder / "mpl" / "matplotlib", folder / ".config" / "matplotlib"):
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "matplotlibrc").write_bytes(MATPLOTLIBRC.encode() + b"font.family: \xff\n")
+    shell = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)}
+    own = {"HOME": str(folder), "BENCH_CACHE": str(folder / "cache")}
+    done = subprocess.run(
+        [sys.executable, "-c", ANSWERS, json.dumps(DOCUMENTS)], cwd=folder, env={**shell, **foreign, **own},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    answers = [[code, text.replace(str(folder), "FOLDER")] for code, text in json.loads(done.stdout)]
+    assert {code for code, _ in answers} == {0}, done.stderr
+    pictures = [path for path in (folder / "pictures").iterdir() if path.suffix in {".png", ".svg"}]
+    return answers, {path.name: sha256_of(path) for path in pictures}
+
+
+@pytest.fixture(scope="module")
+def plain_documents(tmp_path_factory):
+    answers, pictures = documents(tmp_path_factory.mktemp("plain") / "work", {})
+    assert len(pictures) > 5
+    return answers, pictures
+
+
+def test_a_hundred_variables_surround_bench_itself():
+    assert len(ALL) >= 100
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "foreign", [pytest.param(ALL, id="all"), *(pytest.param(GROUPS[name], id=name, marks=pytest.mark.exhaustive) for name in GROUPS)]
+)  # fmt: skip
+def test_ids_documents_and_figures_are_the_same_whatever_surrounds_bench(foreign, plain_documents, tmp_path):
+    answers, pictures = documents(tmp_path / "work", foreign)
+    for words, answer, plain in zip(DOCUMENTS, answers, plain_documents[0], strict=True):
+        assert answer == plain, words
+    assert pictures == plain_documents[1]
+
+
+def test_a_warning_of_a_library_is_no_error(tmp_path):
+    shutil.copy(ROOT / "results.sqlite", tmp_path)
+    done = bench(
+        tmp_path,
+        "report",
+        "--format",
+        "json",
+        "--machine",
+        "reference",
+        PYTHONWARNINGS="error",
+        NPY_PROMOTION_STATE="weak",
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def test_help_says_what_a_verb_does_without_docstrings(tmp_path):
+    done = bench(tmp_path, "plan", "--help", PYTHONOPTIMIZE="2")
+    assert VERBS["plan"] in " ".join(done.stdout.split())
 
 
 # ---- all at once, with TensorFlow

@@ -49,7 +49,10 @@ class VerbGroup(SuggestingGroup):
         if cmd_name not in self.verbs:
             return None
         module = importlib.import_module(f"benchmark.cli.commands.{cmd_name}")
-        return cast("click.Command", module.command)
+        command = cast("click.Command", module.command)
+        # Python keeps no docstrings with -OO
+        command.help = command.help or self.verbs[cmd_name]
+        return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
