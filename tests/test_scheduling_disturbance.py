@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import time
 from dataclasses import replace
 
 import pytest
@@ -174,3 +175,13 @@ def test_reasons_name_the_epochs_that_they_touched():
     assert in_words({2: "heat", 3: "heat"}, [1, 2, 3]) == "heat (in epoch 2, 3)"
     assert in_words({1: "heat"}, [1]) == "heat"
     assert in_words(dict.fromkeys(range(1, 20), "heat"), range(1, 30)).endswith("9, 10, …)")
+
+
+def test_cells_side_by_side_share_a_reading(monkeypatch):
+    looks = []
+    monkeypatch.setattr(machine, "load_sample", lambda: looks.append(1) or LoadSample(time.monotonic(), 0.0, 0.0, 0.0))
+    meter = watching.DisturbanceMeter(lambda: (), cores=2)
+    first = meter.read()
+    assert meter.read(at_most_old=60.0) is first
+    assert meter.read() is not first
+    assert len(looks) == 2

@@ -18,6 +18,9 @@ RESOLUTION_SECONDS = 0.05
 SPAN_SECONDS = 0.5
 """Epochs are judged together until they took so long: ticks say little of less, and reading counters costs time."""
 
+SHARED_SECONDS = 0.1
+"""So old a reading may be that cells side by side share: with many of them reading would be a load itself."""
+
 _SHOWN = 10
 
 
@@ -40,10 +43,15 @@ class DisturbanceMeter:
         self._pids = pids
         self._cores = cores
         self._ended_seconds = 0.0
+        self._last: LoadReading | None = None
 
-    def read(self) -> LoadReading:
+    def read(self, *, at_most_old: float = 0.0) -> LoadReading:
+        """The load now, or as it was at most so many seconds ago."""
+        if self._last is not None and time.monotonic() - self._last.load.monotonic_seconds < at_most_old:
+            return self._last
         own = time.process_time() + sum(map(_ticks, self._pids())) / os.sysconf("SC_CLK_TCK")
-        return LoadReading(machine.load_sample(), self._ended_seconds + own)
+        self._last = LoadReading(machine.load_sample(), self._ended_seconds + own)
+        return self._last
 
     def count_ended(self, exited: Exited | None) -> None:
         """Keeps the processor time of a process that has ended and that `pids` names no more."""
@@ -85,11 +93,11 @@ class EpochWatch:
         self.trained.append(event.epoch)
         self.unjudged.append(event.epoch)
         if time.monotonic() - self.since.load.monotonic_seconds >= SPAN_SECONDS:
-            self.judge()
+            self.judge(at_most_old=SHARED_SECONDS)
 
-    def judge(self) -> None:
-        """Ends the span that is watched, and begins the next."""
-        after = self.meter.read()
+    def judge(self, *, at_most_old: float = 0.0) -> None:
+        """Ends the span that is watched, now or so many seconds ago, and begins the next."""
+        after = self.meter.read(at_most_old=at_most_old)
         reason = self.meter.disturbance(self.since, after) or self.strangers()
         if reason is not None:
             self.disturbed.update(dict.fromkeys(self.unjudged or [0], reason))

@@ -134,7 +134,7 @@ def _watch(run: RunContext, launch: PendingLaunch, directory: Path, process: Gua
         process=process,
         stall=StallDetector(run.options, now),
         started=now,
-        watch=EpochWatch(run.meter.read(), run.meter, partial(_strangers, run, launch.grant.gpu)),
+        watch=EpochWatch(run.meter.read(), run.meter, partial(_strangers, run, launch)),
         oom_kills=oom_kills(),
         launches=launch.launches + 1,
     )
@@ -145,11 +145,14 @@ def _watch(run: RunContext, launch: PendingLaunch, directory: Path, process: Gua
         run.observer.tell("cell_started", launch.cell, launch.start.number)
 
 
-def _strangers(run: RunContext, gpu: int | None) -> str | None:
-    """What else than cells of this run uses a GPU, in words; None for nothing."""
+def _strangers(run: RunContext, launch: PendingLaunch) -> str | None:
+    """What else than cells of this run uses the GPU of an attempt, in words; None for nothing."""
+    gpu = launch.grant.gpu
     if gpu is None:
         return None
-    own = sum(attempt.grant.gpu == gpu for attempt in run.running.values())
+    others = (each for each in run.running.values() if each.attempt_id != launch.start.attempt_id)
+    # the attempt itself counts also when it has just ended: the driver may not have noticed yet
+    own = 1 + sum(each.grant.gpu == gpu for each in others)
     strangers = (machine.gpu_processes(gpu) or 0) - own
     return f"{plural(strangers, 'other program')} used its GPU" if strangers > 0 else None
 
