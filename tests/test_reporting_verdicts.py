@@ -199,3 +199,12 @@ def test_one_seed_or_one_image_has_no_such_interval():
     assert over_seeds_and_images(np.eye(3), np.ones((1, 3))) is None
     assert over_seeds_and_images(np.ones((3, 1))) is None
     assert over_seeds_and_images(np.ones((3, 20))) is None
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 10])
+def test_other_images_never_make_an_interval_narrower_than_the_seeds_alone(seeds):
+    generator = np.random.default_rng(13)
+    for _ in range(50):
+        a, b = right_or_wrong(generator, seeds, 100, of_seeds=0.3, of_images=0.1)
+        found, alone = over_seeds_and_images(b - a), measure((b - a).mean(axis=1))
+        assert found.half_width >= alone.half_width - 1e-12

@@ -21,7 +21,7 @@ from benchmark.reporting.rows.differences import (
     suspects,
     verdict_cell,
 )
-from benchmark.reporting.rows.groups import Group, group_cells, partner, setting_key, varying_settings
+from benchmark.reporting.rows.groups import Group, group_cells, partner, resolution, setting_key, varying_settings
 from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions, note_on_other_machines
 from benchmark.reporting.rows.looked import note_on_looks
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
@@ -224,7 +224,10 @@ def _rows(metric: Metric, matched: Matched, footnotes: Footnotes) -> tuple[list[
     ] or [{}, {}]
     overall = _overall(metric, matched, means, judged)
     count = f"all {len(matched.pairs)}" + ("" if len(comparable) == len(judged) else f", {len(comparable)} comparable")
-    sides = {key: measure(side.values(), bounds=metric.bounds) for key, side in zip("ab", means, strict=True)}
+    step = resolution([group for pair in comparable for group in pair], metric) / max(len(comparable), 1)
+    sides = {
+        key: measure(side.values(), step=step, bounds=metric.bounds) for key, side in zip("ab", means, strict=True)
+    }
     return [*rows, _row(metric, [count] * 2, sides, overall, footnotes)], overall
 
 

@@ -53,7 +53,7 @@ def command(
 
     CELL is the beginning of a cell's id, or a selection that matches one cell. It runs as a new execution, as with
     --rerun; a parent's kept weights are taken as they are. The answer is `identical` (equal to the bit), `within seed
-    noise` (the test accuracy moved by no more than the 95 % spread of its own seeds) or `different`, with what has
+    noise` (the test accuracy moved by no more than two of its own seeds differ in 95 %) or `different`, with what has
     changed: code, versions, hardware, data, settings. Ends with 3 when it is different.
     """
     from benchmark.cli.start_run import run_options, run_plan

@@ -77,22 +77,26 @@ def over_seeds_and_images(*sides: NDArray[Any]) -> SeedsAndImages | None:
     per_image = sum(sign * side.mean(axis=0) for sign, side in zip(signs, sides, strict=True))
     of_images = float(per_image.var(ddof=1)) / images
     parts, freedoms = [of_images], [images - 1.0]
-    of_seeds = rest = 0.0
+    seed_parts, rest = [], 0.0
     for side in sides:
         seeds = len(side)
         means = side.mean(axis=1)
         residual = side - means[:, None] - side.mean(axis=0) + side.mean()
         from_seeds = float(means.var(ddof=1)) / seeds
         from_rest = float((residual**2).sum()) / ((seeds - 1) * (images - 1)) / (seeds * images)
-        of_seeds, rest = of_seeds + from_seeds, rest + from_rest
+        rest += from_rest
+        seed_parts.append(from_seeds)
         parts += [from_seeds, -from_rest]
         freedoms += [seeds - 1.0, (seeds - 1.0) * (images - 1.0)]
+    of_seeds = sum(seed_parts)
     # subtraction may give less than the images alone allow; three quarters of that cover best in simulation
     variance = max(of_seeds + of_images - rest, _LEAST_OF_IMAGES * of_images)
     if variance <= 0:
         return None
     freedom = max(satterthwaite(parts, freedoms), min(map(len, sides)) - 1)
-    factor = t_quantile(freedom)
+    # other images never make an interval narrower than the seeds alone: there are few of them to know their spread by
+    alone = t_quantile(satterthwaite(seed_parts, [len(side) - 1 for side in sides])) * math.sqrt(of_seeds)
+    factor = max(t_quantile(freedom), alone / math.sqrt(variance))
     return SeedsAndImages(
         float(per_image.mean()), factor * math.sqrt(min(of_seeds, variance)),
         factor * math.sqrt(max(variance - of_seeds, 0.0)), factor * math.sqrt(variance), freedom,

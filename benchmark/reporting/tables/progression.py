@@ -13,7 +13,7 @@ from benchmark.reporting.rows.missing_results import reasons
 from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.statistics.families import holm, simultaneous_half_width
 from benchmark.reporting.statistics.intervals import ALPHA
-from benchmark.reporting.statistics.mean_difference import BETTER, Difference, compare
+from benchmark.reporting.statistics.mean_difference import Difference, compare
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value, without_empty
 
 METRICS = (TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY)
@@ -128,7 +128,8 @@ def _greatest_return(
         return [f"{question} Not resolved: {names[best]} measured most ({gain}), which may be chance."]
     interval = span(step.mean, half_width, metric.kind)
     scope = f"95 % interval that holds for the named one of {len(measured)} steps, n={step.n}"
-    resolved = "resolved" if step.verdict == BETTER else "not resolved: it may be chance"
+    is_resolved = step.adjusted_p is not None and step.adjusted_p < ALPHA
+    resolved = "resolved" if is_resolved else "not resolved: it may be chance"
     return [
         f"{question} {names[best]} ({interval}, {scope}), {resolved}{_rivals(chain, measured, best, metric, names)}."
     ]
