@@ -167,3 +167,26 @@ def test_disturbed_epochs_count_as_the_others_of_their_stage():
     assert value_of(one, FIT_SECONDS) == 18.0
     assert value_of(one, STEADY_SECONDS) == 2.0
     assert value_of(one, RATE) == one["images_per_second"]
+
+
+def test_seeds_that_one_side_was_given_in_another_run_take_no_part():
+    """Seed 2 of B was left to the next run; the others took turns."""
+    first = [
+        row("a", seed, 0.9, execution_id=1 + 2 * seed, started_utc=f"{1 + 2 * seed}", fit_seconds=5.0)
+        for seed in range(3)
+    ]
+    second = [
+        row(
+            "b",
+            seed,
+            0.9,
+            execution_id=2 + 2 * seed,
+            started_utc=f"{2 + 2 * seed}",
+            fit_seconds=7.0 + 0.01 * seed,
+            run_id=1 + seed // 2,
+        )
+        for seed in range(3)
+    ]
+    found = compare_selections(first, second, judging=judging(None, ("fit_seconds",), None)).overall
+    assert (found.n, found.verdict) == (2, "worse")
+    assert "paired over the 2 seeds that both sides timed in one run; not seed 2" in found.remark

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
@@ -81,8 +81,12 @@ def difference(first: Group | None, second: Group | None, metric: Metric) -> Dif
     if first is None or second is None:
         return None
     sides = first.values(metric), second.values(metric)
-    if metric.is_timing and (timed := compare_timings(*sides, runs_of(first))):
-        return timed
+    if metric.is_timing:
+        runs = runs_of(first)
+        together = _timed_together((first, second))
+        paired = [{seed: side[seed] for seed in side if not together or seed in together} for side in sides]
+        if timed := compare_timings(paired[0], paired[1], runs):
+            return timed
     return difference_of(*sides, ([first], [second]), metric)
 
 
@@ -174,7 +178,14 @@ def _unjudged(each: Difference, audited: Audit) -> Difference:
 
 def is_interleaved(pair: Pair, metric: Metric) -> bool:
     """Whether executions of both sides took turns (`timings.took_turns`); asked of timings alone."""
-    return not metric.is_timing or took_turns(*(_timed(group, metric) for group in pair))
+    together = _timed_together(pair)
+    return not metric.is_timing or took_turns(*(_timed(group, metric, together) for group in pair))
+
+
+def _timed_together(pair: Pair) -> set[int]:
+    """The seeds that both groups timed in the same run: those of an interrupted run, or timed again, may be in others."""
+    first, second = map(runs_of, pair)
+    return {seed for seed in first if seed in second and first[seed] == second[seed]}
 
 
 def runs_of(group: Group) -> dict[int, Hashable]:
@@ -182,7 +193,7 @@ def runs_of(group: Group) -> dict[int, Hashable]:
     return {seed: timed_in(row) for seed, row in group.completed.items()}
 
 
-def _timed(group: Group, metric: Metric) -> list[Timed]:
+def _timed(group: Group, metric: Metric, seeds: Collection[int]) -> list[Timed]:
     """When and where each value was measured, of several cells of a seed each for itself."""
     return [
         Timed(
@@ -191,6 +202,7 @@ def _timed(group: Group, metric: Metric) -> list[Timed]:
             (str(row.get("timing_started_utc") or row.get("started_utc") or ""), row.get("execution_id") or 0),
         )
         for seed in group.values(metric)
+        if seed in seeds
         for number, row in enumerate(group.cells_of(seed))
     ]
 
@@ -226,6 +238,11 @@ def _on_pairing(result: Difference, pair: Pair, metric: Metric) -> list[str]:
         return ["one pair of seeds has no interval and decides nothing"]
     if result.method == "unpaired":
         return ["not paired: the seeds of the two sides do not match (Welch's test)"]
+    if metric.is_timing and (together := _timed_together(pair) & a.keys() & b.keys()):
+        others = ", ".join(map(str, sorted((a.keys() | b.keys()) - together)))
+        return (
+            [f"paired over the {result.n} seeds that both sides timed in one run; not seed {others}"] if others else []
+        )
     if len(a.keys() | b.keys()) > result.n:
         alone = ", ".join(map(str, sorted(a.keys() ^ b.keys())))
         return [f"paired over the {result.n} seeds that both sides have; without a partner: seed {alone}"]

@@ -80,7 +80,8 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
 
 def _lost_seconds(database: Database, rows: Iterable[Row]) -> dict[int, float]:
     """Seconds that disturbed epochs took beyond the median of the other epochs of their stage, by execution."""
-    touched = {row["execution_id"]: set(json.loads(row["disturbed_epochs"] or "[]")) for row in rows}
+    valid = [row for row in rows if row["timing_valid"] and row["disturbed_epochs"]]
+    touched = {row["execution_id"]: set(json.loads(row["disturbed_epochs"])) for row in valid}
     stages: dict[tuple[int, int], list[Row]] = {}
     for row in history(database, [number for number, epochs in touched.items() if epochs]):
         if not row["traced"]:
