@@ -12,7 +12,7 @@ from benchmark.catalog.image_folders import some
 from benchmark.reporting.rows.groups import Group, varying_settings
 from benchmark.reporting.rows.predictions import LoadPredictions, Predictions
 from benchmark.reporting.rows.shown import Part, Shown
-from benchmark.reporting.statistics.intervals import measure
+from benchmark.reporting.statistics.intervals import FRACTION, measure
 from benchmark.reporting.table import Row, Table, TableColumn, Value
 
 Counts: TypeAlias = Mapping[tuple[int, int], int]
@@ -134,7 +134,7 @@ def _class_table(group: Group, title: str, loaded: Mapping[int, Predictions]) ->
     seeds = [class_scores(confusion_counts(*cells), names) for cells in members]
     rows = [_class_row(scores, len(members[0])) for scores in zip(*seeds, strict=True)]
     means = {
-        key: measure(mean for scores in seeds if (mean := _macro_average(scores, key)) is not None)
+        key: measure((mean for scores in seeds if (mean := _macro_average(scores, key)) is not None), bounds=FRACTION)
         for key in ("precision", "recall", "f1")
     }
     rows.append(
@@ -164,7 +164,7 @@ def _class_row(scores: Sequence[ClassScores], counted: int) -> Row:
     cells: dict[str, Value] = {"class": scores[0].name, "support": scores[0].support // counted}
     for key in ("precision", "recall", "f1"):
         values = [getattr(each, key) for each in scores]
-        cells[key] = measure(value for value in values if value is not None)
+        cells[key] = measure((value for value in values if value is not None), bounds=FRACTION)
     return Row(cells)
 
 

@@ -154,7 +154,7 @@ def _ensemble_row(ensemble: Ensemble, metrics: Sequence[Metric]) -> Row:
         "model": " + ".join(ensemble.models),
         "strategy": ensemble.label,
         "n": Tally(averages, averages),
-        **{metric.key: measure(ensemble.values.get(metric.key, ())) for metric in metrics},
+        **{metric.key: measure(ensemble.values.get(metric.key, ()), bounds=metric.bounds) for metric in metrics},
     }
     return Row(cells)
 
