@@ -32,15 +32,12 @@ def is_reproducing(name: str | None) -> bool:
 
 
 def is_retiming() -> Any:
-    """A condition on `execution`: it was begun to time an earlier one again."""
-    return _began_in(execution, sa.func.substr(run.c.name, 1, len(_RETIME)) == _RETIME)
+    """A condition on an execution's `run`: it times others again. No other run goes on with what it began."""
+    return sa.func.coalesce(sa.func.substr(run.c.name, 1, len(_RETIME)) == _RETIME, sa.false())
 
 
 def is_reproduction(of: Any = execution) -> Any:
     """A condition on `execution`, or an alias of it: it was begun to check or time an earlier one, and takes no place."""
     name = sa.literal(_PREFIX) + sa.func.substr(of.c.cell_id, 1, _DIGITS, type_=sa.Text)
-    return _began_in(of, (run.c.name == name) | (sa.func.substr(run.c.name, 1, len(_RETIME)) == _RETIME))
-
-
-def _began_in(of: Any, condition: Any) -> Any:
-    return sa.select(sa.literal(1)).where(run.c.run_id == of.c.first_run_id, condition).correlate(of).exists()
+    checks = (run.c.name == name) | is_retiming()
+    return sa.select(sa.literal(1)).where(run.c.run_id == of.c.first_run_id, checks).correlate(of).exists()
