@@ -50,7 +50,11 @@ LOG, OLD_LOG = "log.txt", "log.old.txt"
 STATE, PREVIOUS_STATE = "state.npz", "state.previous.npz"
 WEIGHTS = "weights.npz"
 HISTORY = "history.json"
-PREDICTIONS = {"test": "predictions.npz", "validation": "validation_predictions.npz"}
+PREDICTIONS = {
+    "test": "predictions.npz",
+    "validation": "validation_predictions.npz",
+    "lockbox": "lockbox_predictions.npz",
+}
 """By the images that were predicted."""
 SAVED_NETWORKS = {"model": "model.keras", "h5": "model.weights.h5", "architecture": "architecture.json"}
 """By the word in the setting `save`."""

@@ -157,6 +157,69 @@ def test_people_read_the_verdict_first(place):
     assert done.stdout.startswith("better: B - A = +0.0297 (")
 
 
+LOCKED = """
+[matrix]
+dataset = "mine"
+model = "simple_cnn"
+strategy = ["a", "b"]
+seed = [0, 1, 2, 3]
+backend = "fake"
+
+[dataset.mine]
+extends = "digits"
+lockbox = 0.25
+
+[strategy.a]
+epochs = 1
+
+[strategy.b]
+epochs = 12
+"""
+
+
+def test_the_lockbox_is_in_no_score_until_it_is_opened_once(place):
+    place.write(LOCKED)
+    assert place.call("run").exit_code == 0
+    arguments = ("strategy=a", "strategy=b", "--open-lockbox", "--format", "json", "--campaign")
+    asked = "select split, count(*) as n, min(image) as first from predictions group by split order by split"
+    counts = place.document("query", asked)
+    assert [(row["split"], row["n"], row["first"]) for row in counts] == [
+        ("test", 8 * 192, 64),
+        ("validation", 8 * 26, 230),
+    ]
+    assert {row["n"] for row in place.document("query", "select test_examples as n from execution")} == {192}
+    done = place.call("judge", *arguments, "search")
+    first = json.loads(done.stdout)
+    assert (done.exit_code, first["verdict"], first["recorded"], first["n"]) == (0, "better", False, 4)
+    swapped = place.call("judge", "strategy=b", "strategy=a", *arguments[2:], "search")
+    assert {**json.loads(swapped.stdout), "recorded": False} == first
+    other = json.loads(place.call("judge", *arguments, "other").stdout)
+    assert "no longer untouched: campaign search" in " ".join(other["reasons"])
+    with open_database(place.directory / "results.sqlite", mode="read") as opened:
+        assert [look.campaign for look in looks(opened, "lockbox")] == ["search", "other"]
+    assert place.call("judge", "strategy=a", "strategy=b", "--campaign", "search").exit_code == 0
+
+
+def test_without_a_lockbox_there_is_nothing_to_open(place):
+    fill(place, {"a": near(0.9), "b": near(0.9)})
+    done = place.call("judge", "strategy=a", "strategy=b", "--campaign", "x", "--machine", MACHINE, "--open-lockbox")
+    assert done.exit_code == 2
+    assert "lockbox = 0.2" in done.stderr
+
+
+def test_a_lockbox_that_is_not_written_is_in_no_id(place):
+    place.write(LOCKED)
+    ids = [
+        [cell["cell_id"] for cell in place.document("plan", "--set", f"lockbox={share}")["cells"]]
+        for share in (0, 0.25, 0.2)
+    ]
+    place.write(LOCKED.replace("lockbox = 0.25", ""))
+    plain = [cell["cell_id"] for cell in place.document("plan")["cells"]]
+    assert ids[0] == plain
+    assert not set(ids[0]) & set(ids[1])
+    assert not set(ids[1]) & set(ids[2])
+
+
 @pytest.mark.exhaustive
 def test_of_campaigns_of_ideas_without_effect_at_most_5_percent_have_a_false_verdict(place):
     from benchmark.reporting.compare import Comparison

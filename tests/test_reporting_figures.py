@@ -365,7 +365,7 @@ def test_class_counts_are_what_the_splits_draw(changes):
     data = replace(Data("digits", None, 10, 8, "grey", None, None, 0.1), **changes)
     kept = list(range(10)) if data.classes is None else list(data.classes)
     counts = class_counts(data, [int((training == k).sum()) for k in kept], [int((test == k).sum()) for k in kept])
-    parts = (*split_training(training, data, 5), split_test(test, data))
+    parts = (*split_training(training, data, 5), *split_test(test, data))
     drawn = [np.bincount(part.labels, minlength=len(kept)).tolist() for part in parts]
     assert [list(counts.training), list(counts.validation), list(counts.test)] == drawn
 

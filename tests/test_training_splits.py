@@ -67,9 +67,9 @@ def test_a_smaller_training_set_lies_mostly_in_a_larger_one():
 
 
 def test_every_seed_is_tested_on_the_same_images():
-    subset = split_test(LABELS, replace(DATA, test_examples=50))
+    subset, _ = split_test(LABELS, replace(DATA, test_examples=50))
     assert len(subset) == 50
-    assert np.array_equal(subset.indices, split_test(LABELS, replace(DATA, test_examples=50)).indices)
+    assert np.array_equal(subset.indices, split_test(LABELS, replace(DATA, test_examples=50))[0].indices)
 
 
 def test_more_examples_than_there_are_is_said():
@@ -80,6 +80,16 @@ def test_more_examples_than_there_are_is_said():
 def test_a_class_without_examples_is_said():
     with pytest.raises(DataError, match=r"no examples of the classes \[11\]"):
         split_test(LABELS, replace(DATA, classes=(1, 11)))
+
+
+def test_a_lockbox_takes_its_share_of_each_class_from_the_test_set_and_leaves_the_rest():
+    whole, nothing = split_test(LABELS, DATA)
+    rest, locked = split_test(LABELS, replace(DATA, lockbox=0.2))
+    assert not len(nothing)
+    assert np.array_equal(np.sort(np.concatenate([rest.indices, locked.indices])), whole.indices)
+    assert np.abs(np.bincount(locked.labels) - 0.2 * np.bincount(whole.labels)).max() < 1
+    with pytest.raises(DataError, match=r"lockbox = 1e-05 divides 1000 test examples of digits into 1000 and 0"):
+        split_test(LABELS, replace(DATA, lockbox=1e-5))
 
 
 def test_an_empty_validation_set_is_said():

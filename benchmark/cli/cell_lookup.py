@@ -108,7 +108,7 @@ def _some(names: Collection[str]) -> str:
 
 
 def stored_predictions(database: Database, split: str = "test") -> LoadPredictions:
-    """A reader of recorded predictions for `test` or `validation` images; it needs the database open."""
+    """A reader of recorded predictions for `test`, `validation` or `lockbox` images; it needs the database open."""
     predicted: set[int] | None = None
 
     def load(ids: Iterable[int]) -> dict[int, Predictions]:

@@ -43,6 +43,7 @@ class Data:
         background: Colour `#rrggbb` on which transparent images of a folder are shown; None for white.
         folds: Into how many parts cross-validation divides the training examples; None for a single split.
         fold: Which of these, from 0, is the validation set; None without `folds`.
+        lockbox: Share of each class of the test examples that is set apart for one final comparison; 0 for none.
     """
 
     source: str
@@ -60,6 +61,7 @@ class Data:
     background: str | None = None
     folds: int | None = None
     fold: int | None = None
+    lockbox: float = 0.0
 
     @property
     def channels(self) -> int:

@@ -142,6 +142,11 @@ _TABLE = (
         "which of the `folds`, from 0, is the validation set; mostly an axis", shown_default="none",
     ),
     Setting(
+        "lockbox", "data", Number(0, 1, below=True), 0.0,
+        "share of the test examples set apart, the same for every seed: in no score until "
+        "`bench judge --open-lockbox` opens it, once",
+    ),
+    Setting(
         "dropout", "model", Number(0, 1, below=True), UNSET,
         "dropout before the last layer; 0 for none", shown_default="of the model",
     ),

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from benchmark.reporting.compare import Comparison
 from benchmark.reporting.rows.differences import cannot_see
 from benchmark.reporting.rows.metrics import in_words
 from benchmark.reporting.statistics.equivalence import equivalence_p
-from benchmark.reporting.statistics.intervals import t_quantile
+from benchmark.reporting.statistics.intervals import ALPHA, t_quantile
 from benchmark.reporting.statistics.mean_difference import (
     BETTER,
     EQUIVALENT,
@@ -61,7 +61,24 @@ def rule(comparison: Comparison, campaign: Sequence[LookRow], margin: float | No
         margin: What counts as equivalent.
     """
     counted = [look for look in campaign if look.alpha > 0]
-    number = len(counted) + 1
+    number, alpha = len(counted) + 1, campaign_level([look.verdict in {BETTER, WORSE} for look in counted])
+    return _ruling(comparison, alpha, number, margin, f"look {number} of the campaign may spend {alpha:.2g}")
+
+
+def open_lockbox(comparison: Comparison, others: Sequence[str], margin: float | None) -> Ruling:
+    """Judges a comparison on images that took no part in the search: the only test on them, so at 5 %.
+
+    Args:
+        comparison: Of B with A, on the images of the lockbox.
+        others: Campaigns that opened the same lockbox before, each with its time.
+        margin: What counts as equivalent.
+    """
+    ruling = _ruling(comparison, ALPHA, 1, margin, "the lockbox is opened once for each campaign, at 0.05")
+    worn = tuple(f"no longer untouched: {other} has opened this lockbox before" for other in others)
+    return replace(ruling, reasons=(*ruling.reasons, *worn))
+
+
+def _ruling(comparison: Comparison, alpha: float, number: int, margin: float | None, budget: str) -> Ruling:
     difference = comparison.overall
     more = (*(difference.remarks if difference else ()), *comparison.gaps)
     if comparison.verdict == NOT_COMPARABLE or difference is None:
@@ -69,12 +86,10 @@ def rule(comparison: Comparison, campaign: Sequence[LookRow], margin: float | No
         return Ruling(verdict, 0.0, number, None, None, None, more or ("the two have no result in common",))
     if difference.error is None or difference.p is None:
         return Ruling(NOT_RESOLVED, 0.0, number, None, None, None, more or ("fewer than two pairs of seeds",))
-    alpha = campaign_level([look.verdict in {BETTER, WORSE} for look in counted])
     half = _half_width(difference, alpha)
     verdict, why = _verdict(comparison, difference, alpha, margin)
-    reasons = dict.fromkeys((why, f"look {number} of the campaign may spend {alpha:.2g}", *more))
     ends = difference.mean - half, difference.mean + half
-    return Ruling(verdict, alpha, number, *ends, difference.p, tuple(reasons))
+    return Ruling(verdict, alpha, number, *ends, difference.p, tuple(dict.fromkeys((why, budget, *more))))
 
 
 def _verdict(comparison: Comparison, difference: Difference, alpha: float, margin: float | None) -> tuple[str, str]:

@@ -48,7 +48,7 @@ class PredictionRow:
         sha256: Digest of the content.
         content: The bytes of `predictions.npz`: `training/artifacts/prediction_file.py` writes them,
             `reporting/rows/predictions.py` reads them.
-        split: `test` or `validation`.
+        split: `test`, `validation` or `lockbox`.
     """
 
     examples: int

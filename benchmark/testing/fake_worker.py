@@ -144,7 +144,15 @@ def _build(job: Job, cell: Cell, emit: Emit, begun: float) -> None:
     seconds = time.perf_counter() - begun
     emit(
         ModelBuilt(
-            PARAMETERS, PARAMETERS, EXAMPLES - validation, validation, EXAMPLES, "fake", digest, "float64", seconds
+            PARAMETERS,
+            PARAMETERS,
+            EXAMPLES - validation,
+            validation,
+            EXAMPLES - _locked_examples(cell),
+            "fake",
+            digest,
+            "float64",
+            seconds,
         )
     )
 
@@ -254,7 +262,8 @@ def _finish(job: Job, cell: Cell, state: FakeState, emit: Emit, begun: float) ->
     loss, accuracy = _measure(state.weights)
     views = {"tta_accuracy": accuracy, "tta_loss": loss} if cell.tta else {}
     emit(Evaluated(accuracy, loss, state.best.epoch, 0.0, **views))
-    splits = {"test": np.arange(EXAMPLES), "validation": np.arange(EXAMPLES)[_training_examples(cell) :]}
+    images, locked = np.arange(EXAMPLES), _locked_examples(cell)
+    splits = {"test": images[locked:], "validation": images[_training_examples(cell) :], "lockbox": images[:locked]}
     answers = {layout.PREDICTIONS[split]: images for split, images in splits.items() if len(images)}
     files = {name: (_predictions(cell, accuracy, images), "prediction") for name, images in answers.items()}
     for name, (content, place) in {layout.WEIGHTS: (packed_arrays(weights=state.weights), "artifact"), **files}.items():
@@ -267,6 +276,10 @@ def _finish(job: Job, cell: Cell, state: FakeState, emit: Emit, begun: float) ->
     faults.point("complete")
     fit_seconds = sum(epoch.seconds for epoch in state.history)
     emit(Completed(len(state.history), fit_seconds, time.perf_counter() - begun))
+
+
+def _locked_examples(cell: Cell) -> int:
+    return round(EXAMPLES * cell.data.lockbox)
 
 
 def _training_examples(cell: Cell) -> int:

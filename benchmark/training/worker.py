@@ -27,7 +27,7 @@ from benchmark.training.artifacts.checkpoints import State, StateWriter, delete_
 from benchmark.training.artifacts.model_files import check_savable, save_network
 from benchmark.training.artifacts.prediction_file import pack_predictions
 from benchmark.training.artifacts.stored_stages import StoredStages
-from benchmark.training.data.dataset import Dataset, open_dataset
+from benchmark.training.data.dataset import Dataset, ExampleSet, open_dataset
 from benchmark.training.evaluation import compute_scores, predict
 from benchmark.training.features.feature_store import LIMIT_VARIABLE
 from benchmark.training.features.frozen_features import backend_environment
@@ -39,6 +39,7 @@ from benchmark.training.process.failures import DataError, DivergedError, StopRe
 from benchmark.training.process.offline import forbid_network
 from benchmark.training.process.runtime import Runtime, peak_device_bytes, prepare_process, seed_process
 from benchmark.training.stages import is_one_hot, set_trainable
+from benchmark.training.steps.base import Steps
 from benchmark.training.test_time_augmentation import ViewGenerator, average_views
 from benchmark.training.trial import try_stages
 from benchmark.training.weights import weight_files
@@ -210,7 +211,10 @@ class _Attempt:
         write_whole(self._directory / layout.HISTORY, json.dumps(history, indent=1, allow_nan=False).encode())
         self._emit_written("history", layout.HISTORY)
         if len(dataset.validation):
-            answers["validation"] = self._validation_answers(trainer, dataset)
+            steps, inputs = trainer.kept_inputs()
+            answers["validation"] = self._answers(trainer, steps, inputs.validation)
+        if len(dataset.lockbox):
+            answers["lockbox"] = self._answers(trainer, trainer.steps_on_images(), dataset.lockbox)
         for split, content in answers.items():
             name = layout.PREDICTIONS[split]
             write_whole(self._directory / name, content)
@@ -256,14 +260,12 @@ class _Attempt:
             evaluated = replace(evaluated, tta_accuracy=tta.accuracy, tta_loss=tta.loss)
         return evaluated, {"test": pack_predictions(test.split.indices, labels, plain, mean)}
 
-    def _validation_answers(self, trainer: Trainer, dataset: Dataset) -> bytes:
-        """The content of `validation_predictions.npz`: what the kept weights, which the network has, make of these images."""
+    def _answers(self, trainer: Trainer, steps: Steps, examples: ExampleSet) -> bytes:
+        """The content of a file of predictions for some examples, images or features as the steps take them."""
         last = trainer.history[-1]
-        steps, inputs = trainer.kept_inputs()
         beat = partial(trainer.heartbeat.beat, last.stage, last.epoch, 1, 1)
-        probabilities = predict(steps, inputs.validation, self._cell.stages[-1].batch_size, beat)
-        split = dataset.validation.split
-        return pack_predictions(split.indices, split.labels, probabilities)
+        probabilities = predict(steps, examples, self._cell.stages[-1].batch_size, beat)
+        return pack_predictions(examples.split.indices, examples.split.labels, probabilities)
 
 
 def _circumstances(runtime: Runtime, dataset: Dataset, weights_sha256: str | None) -> dict[str, Any]:

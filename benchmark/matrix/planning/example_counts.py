@@ -54,7 +54,10 @@ def class_counts(data: Data, training_totals: Sequence[int], test_totals: Sequen
     else:
         training = training_counts(training_totals, data.train_examples, data.validation_fraction)
         validation = [all_of_it - part for all_of_it, part in zip(chosen, training, strict=True)]
-    return ClassCounts(tuple(training), tuple(validation), tuple(_at_most(test_totals, data.test_examples)))
+    test = _at_most(test_totals, data.test_examples)
+    locked = stratified_shares(test, round(sum(test) * data.lockbox))
+    rest = [all_of_it - part for all_of_it, part in zip(test, locked, strict=True)]
+    return ClassCounts(tuple(training), tuple(validation), tuple(rest))
 
 
 def training_counts(totals: Sequence[int], count: int | None, validation_fraction: float) -> list[int]:

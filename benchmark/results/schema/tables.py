@@ -23,7 +23,7 @@ APPLICATION_ID = 0x62656E63
 VERSION_TABLE = "schema_version"
 
 OUTCOMES = ("planned", "reused", "left_out")
-SPLITS = ("validation", "test")
+SPLITS = ("validation", "test", "lockbox")
 LOOKS = ("resolve", "judge", "lockbox")
 
 TEST_METRICS = {
@@ -358,7 +358,13 @@ prediction = sa.Table(
     "prediction",
     metadata,
     _refers("execution_id", "execution.execution_id", "The execution, completed.", primary_key=True),
-    sa.Column("split", sa.Text, primary_key=True, server_default="test", doc="Which images: `validation` or `test`."),
+    sa.Column(
+        "split",
+        sa.Text,
+        primary_key=True,
+        server_default="test",
+        doc="Which images: `validation`, `test` or `lockbox`.",
+    ),
     _whole("examples", "Number of these images.", nullable=False),
     _whole("classes", "Classes that the model tells apart.", nullable=False),
     _text("class_names", "Their names in the order of the outputs, as a JSON list.", nullable=False),
@@ -367,7 +373,7 @@ prediction = sa.Table(
         "outcomes",
         "What the view `predictions` reads, as JSON: a whole number for each image, (label * classes + predicted) * 10001 "
         "+ confidence in ten-thousandths; a list of the images 0, 1, …, or an object by image. NULL when the content "
-        "cannot be read.",
+        "cannot be read, and of the lockbox, which the view does not show.",
     ),
     sa.Column(
         "content",

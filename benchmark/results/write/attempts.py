@@ -20,6 +20,8 @@ from benchmark.results.write.registration import inserted_id
 from benchmark.results.write.running_attempt import RunningAttempt, load_known, update_attempt
 from benchmark.status import FINAL, Cause, Status
 
+LOCKBOX = "lockbox"
+
 
 def start(
     connection: sa.Connection,
@@ -99,7 +101,9 @@ def finish(
         for row in predictions:
             classes = len(row.class_names)
             facts = {**asdict(row), "class_names": json.dumps(row.class_names), "classes": classes}
-            facts |= {"execution_id": running.execution_id, "outcomes": encoded_outcomes(row.content, classes)}
+            # what is in the lockbox is in no view before it is opened
+            outcomes = None if row.split == LOCKBOX else encoded_outcomes(row.content, classes)
+            facts |= {"execution_id": running.execution_id, "outcomes": outcomes}
             connection.execute(prediction.insert().values(**facts))
     connection.execute(execution.update().where(execution.c.execution_id == running.execution_id).values(**result))
     return True

@@ -63,6 +63,7 @@ class Dataset:
         training: In the order of the prepared array; `epoch_order` shuffles it.
         validation: Empty without a validation split. Labels are integers, as are those of the test set.
         test: The same for every seed.
+        lockbox: Test images set apart, the same for every seed; mostly empty.
         class_names: Of the labels 0, 1, ….
         fingerprint: sha256 of the prepared arrays.
     """
@@ -70,6 +71,7 @@ class Dataset:
     training: ExampleSet
     validation: ExampleSet
     test: ExampleSet
+    lockbox: ExampleSet
     class_names: tuple[str, ...]
     fingerprint: str
 
@@ -100,11 +102,13 @@ def open_dataset(directory: Path, data: Data, seed: int, *, one_hot: bool) -> Da
         _check(file, arrays[f"{part}_images"], shape, len(arrays[f"{part}_labels"]))
     names = _names(meta["class_names"], data, arrays)
     training, validation = split_training(arrays["train_labels"], data, seed, names)
+    test, lockbox = split_test(arrays["test_labels"], data)
     width = data.num_classes if one_hot else None
     return Dataset(
         training=ExampleSet(arrays["train_images"], training, width),
         validation=ExampleSet(arrays["train_images"], validation),
-        test=ExampleSet(arrays["test_images"], split_test(arrays["test_labels"], data)),
+        test=ExampleSet(arrays["test_images"], test),
+        lockbox=ExampleSet(arrays["test_images"], lockbox),
         class_names=names,
         fingerprint=meta["fingerprint"],
     )

@@ -20,7 +20,7 @@ from benchmark.training.process.failures import DataError
 Indices = NDArray[np.int64]
 Labels = NDArray[np.int32]
 
-_SUBSET_STREAM, _VALIDATION_STREAM, _FOLDS_STREAM = 1, 2, 4
+_SUBSET_STREAM, _VALIDATION_STREAM, _FOLDS_STREAM, _LOCKBOX_STREAM = 1, 2, 4, 5
 """Which streams of random numbers of a seed are used; that of the order of examples is in `dataset.py`."""
 
 
@@ -81,13 +81,25 @@ def split_training(
     return training, validation
 
 
-def split_test(labels: NDArray[Any], data: Data) -> Split:
-    """Chooses the test examples of a cell from the labels [n] of the source's test set, the same for every seed.
+def split_test(labels: NDArray[Any], data: Data) -> tuple[Split, Split]:
+    """Chooses the test examples of a cell, and those of its lockbox, the same for every seed.
+
+    Args:
+        labels: Labels of all test examples of the source, [n].
+        data: Which classes, how many examples, and which share is locked away.
 
     Raises:
-        DataError: More examples are asked for than there are.
+        DataError: More examples are asked for than there are, or the lockbox leaves none.
     """
-    return _fewer(_of_classes(labels, data), data.test_examples, 0, "test_examples")
+    chosen = _fewer(_of_classes(labels, data), data.test_examples, 0, "test_examples")
+    count = round(len(chosen) * data.lockbox)
+    if data.lockbox > 0 and not 0 < count < len(chosen):
+        raise DataError(
+            f"lockbox = {data.lockbox:g} divides {len(chosen)} test examples of {data.source} into {len(chosen) - count} and "
+            f"{count}; take another share"
+        )
+    positions = stratified_sample(chosen.labels, count, np.random.default_rng([0, _LOCKBOX_STREAM]))
+    return chosen.at(np.setdiff1d(np.arange(len(chosen)), positions)), chosen.at(positions)
 
 
 def stratified_sample(labels: NDArray[Any], count: int, random: np.random.Generator | np.random.RandomState) -> Indices:

@@ -95,7 +95,7 @@ def change_tables() -> None:
         prediction.add_column(sa.Column("outcomes", sa.Text), **after("sha256"))
         prediction.drop_constraint("pk_prediction", type_="primary")
         prediction.create_primary_key(op.f("pk_prediction"), ["execution_id", "split"])
-        prediction.create_check_constraint(op.f("ck_prediction_split"), "split IN ('validation', 'test')")
+        prediction.create_check_constraint(op.f("ck_prediction_split"), "split IN ('validation', 'test', 'lockbox')")
     op.create_table(
         "look",
         *columns("""

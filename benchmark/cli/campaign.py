@@ -1,0 +1,164 @@
+"""What `bench judge` answers: a verdict within a campaign's error budget, or on the lockbox; every look is recorded once."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from benchmark.cli.cell_lookup import selected_results, stored_predictions
+from benchmark.cli.report_section import report_section
+from benchmark.errors import NotFoundError
+from benchmark.reporting.compare import Comparison, compare_selections
+from benchmark.reporting.referee import Ruling, open_lockbox, rule
+from benchmark.reporting.report import judging
+from benchmark.reporting.rows.latest import with_environment
+from benchmark.reporting.rows.predictions import Predictions
+from benchmark.reporting.rows.worn_test_set import wear
+from benchmark.reporting.statistics.intervals import ALPHA
+from benchmark.results.read.looks import looks
+from benchmark.results.read.queries import results
+from benchmark.results.read.runs import all_runs
+from benchmark.results.records import LookRow
+from benchmark.results.store.database import Database
+from benchmark.results.write.look_entry import record_look
+
+Row = dict[str, Any]
+
+
+def judged(
+    opened: Database, a: str, b: str, campaign: str, machine: str | None, margin: float | None
+) -> dict[str, Any]:
+    """The verdict on B in a campaign: the recorded one for results that it has judged before, else a new look.
+
+    Args:
+        opened: For writing.
+        a: Selection of the side that is there.
+        b: Selection of the idea.
+        campaign: Its name.
+        machine: Whose results; None for that of A's newest.
+        margin: What counts as equivalent; None takes `[report]`'s.
+    """
+    comparison, margin = _compared(opened, a, b, machine, margin, lambda rows: rows)
+    earlier = looks(opened, "judge", campaign)
+    look = next((each for each in earlier if each.executions == comparison.executions), None)
+    is_recorded = look is not None
+    if look is None:
+        look = _recorded(opened, "judge", (a, b, campaign), comparison, rule(comparison, earlier, margin), margin)
+        earlier.append(look)
+    worn = wear(results(opened, machine=comparison.report.machine), [*look.executions[0], *look.executions[1]])
+    spent = math.fsum(each.alpha for each in earlier)
+    return {
+        **_answer(look, is_recorded=is_recorded),
+        "spent": spent,
+        "left": ALPHA - spent,
+        "test_set": worn and {"strategies": worn.strategies, "runs": worn.runs, "too_good": worn.too_good},
+        "reasons": [*look.details["reasons"], *([worn.text] if worn else [])],
+    }
+
+
+def lockbox_opened(
+    opened: Database, a: str, b: str, campaign: str, machine: str | None, margin: float | None
+) -> dict[str, Any]:
+    """The verdict on B by the images of the lockbox, once for each campaign; later the recorded one, whatever A and B are.
+
+    Arguments as of `judged`.
+
+    Raises:
+        NotFoundError: A side has no predictions for a lockbox.
+    """
+    openings = looks(opened, "lockbox")
+    look = next((each for each in openings if each.campaign == campaign), None)
+    is_recorded = look is not None
+    if look is None:
+        prints: set[str] = set()
+
+        def on_lockbox(rows: list[Row]) -> list[Row]:
+            scored = _on_lockbox(opened, rows)
+            prints.update(str(row["data_fingerprint"]) for row in scored)
+            return scored
+
+        comparison, margin = _compared(opened, a, b, machine, margin, on_lockbox)
+        others = [
+            f"campaign {each.campaign} ({each.looked_utc})"
+            for each in openings
+            if prints.intersection(each.details["fingerprints"])
+        ]
+        ruling = open_lockbox(comparison, others, margin)
+        look = _recorded(opened, "lockbox", (a, b, campaign), comparison, ruling, margin, fingerprints=sorted(prints))
+    return {
+        **_answer(look, is_recorded=is_recorded),
+        "spent": look.alpha,
+        "left": 0.0,
+        "test_set": None,
+        "reasons": look.details["reasons"],
+    }
+
+
+def _on_lockbox(opened: Database, rows: Iterable[Row]) -> list[Row]:
+    """The results with the accuracy on the lockbox in place of that on the test images; without one they are left out."""
+    rows = list(rows)
+    answers = stored_predictions(opened, "lockbox")([row["execution_id"] for row in rows])
+    scored = [
+        {**row, "test_accuracy": _accuracy(found), "test_examples": len(found.labels)}
+        for row in rows
+        if (found := answers.get(row["execution_id"])) is not None
+    ]
+    if not scored:
+        raise NotFoundError(
+            "judge --open-lockbox: these results have no lockbox; write lockbox = 0.2 into [dataset.NAME] before they are "
+            "trained"
+        )
+    return scored
+
+
+def _accuracy(found: Predictions) -> float:
+    return float((found.predicted == found.labels).mean())
+
+
+def _compared(
+    opened: Database,
+    a: str,
+    b: str,
+    machine: str | None,
+    margin: float | None,
+    change: Callable[[list[Row]], list[Row]],
+) -> tuple[Comparison, float | None]:
+    """The comparison of B with A, and the margin that holds for it."""
+    runs = list(all_runs(opened).values())
+    first, second = (with_environment(change(selected_results(opened, [side])), runs) for side in (a, b))
+    asked = judging(report_section(opened, machine=machine), (), margin)
+    loaded = stored_predictions(opened)
+    return compare_selections(first, second, machine=machine, judging=asked, predictions=loaded), asked.margin
+
+
+def _recorded(
+    opened: Database,
+    kind: str,
+    names: tuple[str, str, str],
+    comparison: Comparison,
+    ruling: Ruling,
+    margin: float | None,
+    **details: Any,
+) -> LookRow:
+    a, b, campaign = names
+    difference = comparison.overall
+    more = {"number": ruling.number, "p": ruling.p, "reasons": list(ruling.reasons), **details}
+    return record_look(
+        opened,
+        LookRow(
+            kind=kind, a=a, b=b, executions=comparison.executions, n=difference.n if difference else 0,
+            difference=difference.mean if difference else None, low=ruling.low, high=ruling.high, alpha=ruling.alpha,
+            verdict=ruling.verdict, margin=margin, campaign=campaign, machine=comparison.report.machine, details=more,
+        ),
+    )  # fmt: skip
+
+
+def _answer(look: LookRow, *, is_recorded: bool) -> Mapping[str, Any]:
+    names = ("campaign", "a", "b", "verdict", "n", "difference", "low", "high", "alpha", "margin", "looked_utc")
+    return {
+        **{name: getattr(look, name) for name in names},
+        "p": look.details["p"],
+        "look": look.details["number"],
+        "recorded": is_recorded,
+    }
