@@ -133,7 +133,10 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
         _require_consent(plan, options)
         plan = _with_threads(matrix, plan, database, options, wait=wait)
         confirm_size(plan, confirmed)
-    known = history(database, options)
+    known = history(database, options) if sides or dry_run or budget is not None else None
+    if known is None:
+        return run_plan(plan, database, options, wait=wait)
+    prospect = None
     if sides:
         from benchmark.cli import resolving
         from benchmark.cli.seed_pairs import parse_sides
@@ -148,14 +151,12 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
             _print_answer(answer.record(dispute), answer.lines(dispute), output_format)
             return answer.exit_code
         prospect = resolving.prospect(dispute, known, database, options, budget)
-        show_plan(prospect.plan, known, options, output_format, budget, _obstacles(plan, options, None), prospect)
-        return 0
     if dry_run:
-        show_plan(plan, known, options, output_format, budget, _obstacles(plan, options, confirmed))
+        obstacles = _obstacles(plan, options, confirmed)
+        show_plan(prospect.plan if prospect else plan, known, options, output_format, budget, obstacles, prospect)
         return 0
-    if budget is not None:
-        plan = within_budget(plan, known, options, budget)
-    return run_plan(plan, database, options, wait=wait)
+    assert budget is not None
+    return run_plan(within_budget(plan, known, options, budget), database, options, wait=wait)
 
 
 def _with_threads(matrix: MatrixRequest, plan: Plan, database: str, options: RunOptions, *, wait: bool) -> Plan:
