@@ -33,6 +33,8 @@ def timed(order: str, run: int | str = 1) -> tuple[list[Timed], list[Timed]]:
         ("AABB", False),
         ("AAABBB", False),
         ("BBAA", False),
+        ("ABAABB", False),
+        ("ABABABABAB", True),
     ],
 )
 def test_sides_take_turns_when_they_change_once_for_each_seed(order, turns):

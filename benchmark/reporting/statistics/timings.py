@@ -48,9 +48,11 @@ class Timed:
 
 
 def took_turns(first: Sequence[Timed], second: Sequence[Timed]) -> bool:
-    """Whether two sides were measured in the same runs seed by seed, and changed places at least once for each seed.
+    """Whether two sides were measured in the same runs, seed by seed and in turns.
 
-    With all of A before all of B, or in other runs, a drift of the machine would look like a difference.
+    In each run the sides changed at least once for each seed, and the second side of a seed came on average at most half as
+    many places after the first as there are seeds (one place at the least). A drift that is linear in the places shifts a
+    difference by the mean of these lags: with all of A before all of B by as many places as there are seeds.
     """
     a, b = ({each.seed: each for each in side} for side in (first, second))
     common = a.keys() & b.keys()
@@ -60,8 +62,11 @@ def took_turns(first: Sequence[Timed], second: Sequence[Timed]) -> bool:
     for seed in common:
         seeds.setdefault(a[seed].block, []).append(seed)
     for members in seeds.values():
-        order = sorted((side[seed].place, number) for seed in members for number, side in enumerate((a, b)))
-        if sum(one[1] != other[1] for one, other in itertools.pairwise(order)) < len(members):
+        order = sorted((side[seed].place, number, str(seed)) for seed in members for number, side in enumerate((a, b)))
+        changes = sum(one[1] != other[1] for one, other in itertools.pairwise(order))
+        # the lags of all seeds together are the places of B less those of A
+        lags = sum(place * (1 if number else -1) for place, (_, number, _) in enumerate(order))
+        if changes < len(members) or abs(lags) > max(1.0, len(members) / 2) * len(members):
             return False
     return True
 
