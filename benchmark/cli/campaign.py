@@ -39,7 +39,7 @@ def judged(
         machine: Whose results; None for that of A's newest.
         margin: What counts as equivalent; None takes `[report]`'s.
     """
-    comparison, margin = _compared(opened, a, b, machine, margin, lambda rows: rows)
+    comparison, margin = _compared(opened, a, b, machine, margin, lambda rows: rows, "test")
     earlier = looks(opened, "judge", campaign)
     look = next((each for each in earlier if each.executions == comparison.executions), None)
     is_recorded = look is not None
@@ -78,7 +78,7 @@ def lockbox_opened(
             prints.update(str(row["data_fingerprint"]) for row in scored)
             return scored
 
-        comparison, margin = _compared(opened, a, b, machine, margin, on_lockbox)
+        comparison, margin = _compared(opened, a, b, machine, margin, on_lockbox, "lockbox")
         others = [
             f"campaign {each.campaign} ({each.looked_utc})"
             for each in openings
@@ -123,12 +123,13 @@ def _compared(
     machine: str | None,
     margin: float | None,
     change: Callable[[list[Row]], list[Row]],
+    split: str,
 ) -> tuple[Comparison, float | None]:
     """The comparison of B with A, and the margin that holds for it."""
     runs = list(all_runs(opened).values())
     first, second = (with_environment(change(selected_results(opened, [side])), runs) for side in (a, b))
     asked = judging(report_section(opened, machine=machine), (), margin)
-    loaded = stored_predictions(opened)
+    loaded = stored_predictions(opened, split)
     return compare_selections(first, second, machine=machine, judging=asked, predictions=loaded), asked.margin
 
 

@@ -42,7 +42,7 @@ def resolve_options(function: Function) -> Function:
     """Adds `--resolve`, `--margin` and `--max-seeds`."""
     function = click.option(
         "--max-seeds",
-        type=click.IntRange(3, 500),
+        type=click.IntRange(3, 200),
         default=20,
         show_default=True,
         metavar="N",

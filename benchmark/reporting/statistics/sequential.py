@@ -16,8 +16,9 @@ cost that of every t interval with few pairs (`mean_difference.py`).
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -115,20 +116,27 @@ class _Paths:
 
     def __init__(self) -> None:
         self._of: list[NDArray[np.float32]] = []
+        self._drawing: Iterator[NDArray[np.float32]] = _sizes_of_t()
 
     def of(self, n: int) -> NDArray[np.float32]:
         """Of n values, at least two, for each path."""
-        import numpy as np
-
-        if n > len(self._of) + 1:
-            generator, sums, squares, self._of = np.random.default_rng(0), np.zeros(_PATHS), np.zeros(_PATHS), []
-            for size in range(1, n + 1):
-                values = generator.standard_normal(_PATHS)
-                sums, squares = sums + values, squares + values**2
-                if size > 1:
-                    variances = (squares - sums**2 / size) / (size - 1)
-                    self._of.append(np.abs(sums / np.sqrt(size * variances)).astype(np.float32))
+        while len(self._of) < n - 1:
+            self._of.append(next(self._drawing))
         return self._of[n - 2]
+
+
+def _sizes_of_t() -> Iterator[NDArray[np.float32]]:
+    """The size of t of two values for each path, then of three, and so on."""
+    import numpy as np
+
+    generator = np.random.default_rng(0)
+    sums = generator.standard_normal(_PATHS)
+    squares = sums**2
+    for size in itertools.count(2):
+        values = generator.standard_normal(_PATHS)
+        sums, squares = sums + values, squares + values**2
+        variances = (squares - sums**2 / size) / (size - 1)
+        yield np.abs(sums / np.sqrt(size * variances)).astype(np.float32)
 
 
 _paths = _Paths()
