@@ -174,7 +174,7 @@ class EpochFinished:
         epoch: Counts from 1 over the whole cell.
         stage_epoch: Counts from 1 within the stage.
         train_accuracy, train_loss: Running means over the epoch's batches, as Keras reports them.
-        learning_rate: Of this epoch.
+        learning_rate: Of this epoch; of a schedule the one after the epoch's last step.
         seconds: Training and validation of this epoch.
         input_seconds, step_seconds, validation_seconds, checkpoint_seconds: Its phases; `step_seconds` includes
             tracing in the first epoch of a stage.

@@ -113,7 +113,15 @@ INTRICATE = cell(
     architecture=architecture("advanced_cnn", filters=(4, 8), stage_dropout=(0.2, 0.3), dense_units=8),
     stages=(
         stage(train="last:8", epochs=2, augment=(("flip", "horizontal"), ("rotation", 0.1), ("contrast", 0.2))),
-        stage(train="all", epochs=2, optimizer="sgd", momentum=0.9, learning_rate=0.05, weight_decay=1e-3),
+        stage(
+            train="all",
+            epochs=2,
+            optimizer="sgd",
+            momentum=0.9,
+            learning_rate=0.05,
+            weight_decay=1e-3,
+            schedule=(("kind", "linear"), ("warmup_epochs", 0.5)),
+        ),
     ),
     save=("model", "h5", "architecture"),
     tta=2,

@@ -22,7 +22,7 @@ from benchmark.training.programs.prepare import prepare
 pytestmark = pytest.mark.tf
 
 # everything that has a memory of its own: dropout, batch normalisation, augmentation, two stages with other layers
-# and optimizers, early stopping, learning-rate reduction
+# and optimizers, early stopping, learning-rate reduction, a schedule
 INTRICATE = cell(
     architecture=architecture("advanced_cnn", filters=(4, 8), stage_dropout=(0.2, 0.3), dense_units=8),
     stages=(
@@ -33,7 +33,15 @@ INTRICATE = cell(
             reduce_learning_rate=ReduceLearningRate("val_loss", 0.5, 1, 1e-6),
             early_stopping=EarlyStopping("val_accuracy", 2, 0.0),
         ),
-        stage(train="all", epochs=3, optimizer="sgd", momentum=0.9, learning_rate=0.05, weight_decay=1e-3),
+        stage(
+            train="all",
+            epochs=3,
+            optimizer="sgd",
+            momentum=0.9,
+            learning_rate=0.05,
+            weight_decay=1e-3,
+            schedule=(("kind", "cosine"), ("warmup_epochs", 0.5)),
+        ),
     ),
 )
 
@@ -143,6 +151,22 @@ def test_two_stages_tell_their_own_trainable_layers(intricate):
     assert first.trainable_parameters < second.trainable_parameters == run.one(events.ModelBuilt).trainable_parameters
     assert [epoch.epoch for epoch in run.epochs()] == list(range(1, len(run.epochs()) + 1))
     assert [epoch.stage_epoch for epoch in run.epochs() if epoch.stage == 2] == [1, 2, 3]
+
+
+def test_a_schedule_moves_the_rate_from_step_to_step_and_an_epoch_tells_what_it_ends_with(intricate, digits, tmp_path):
+    # after epochs 1 to 3, of which the first half is the warm-up
+    cosine = [0.05 * (1 + np.cos(np.pi * epochs / 2.5)) / 2 for epochs in (0.5, 1.5, 2.5)]
+    rates = [epoch.learning_rate for epoch in intricate[0].epochs() if epoch.stage == 2]
+    assert rates == pytest.approx(cosine, abs=1e-12)
+    falls = {at: (("at", (at,)), ("factor", 1e-9), ("kind", "step")) for at in (0.5, 1.0, 2.0)}
+    runs = {
+        at: run_worker(job(cell(stages=(stage(optimizer="sgd", schedule=falls[at]),)), tmp_path / str(at), digits))
+        for at in falls
+    }
+    losses = {at: [epoch.val_loss for epoch in run.epochs()] for at, run in runs.items()}
+    assert losses[1.0][1] == pytest.approx(losses[1.0][0], rel=1e-6)  # nothing more was learned
+    assert losses[0.5][0] != losses[1.0][0] == losses[2.0][0] != losses[2.0][1]
+    assert [epoch.learning_rate for epoch in runs[1.0].epochs()] == pytest.approx([1e-12, 1e-12])
 
 
 @pytest.mark.parametrize(("epoch", "place"), KILLS)

@@ -128,12 +128,14 @@ class Stage:
         epochs: At most so many epochs.
         batch_size: Images in a batch; the last batch of an epoch may be smaller.
         optimizer: `adam`, `adamw`, `sgd` or `rmsprop`.
-        learning_rate: At the start of the stage.
+        learning_rate: At the start of the stage; with a schedule what its factors refer to.
         momentum: Of `sgd` and `rmsprop`; None for the others.
         weight_decay: Decoupled weight decay, 0 for none.
         label_smoothing: 0 ≤ smoothing < 1.
         augment: Random transformations of the training images, sorted by name; empty for none.
         early_stopping, reduce_learning_rate: None when switched off.
+        schedule: How the learning rate goes from update to update, see `matrix/schedule.py`: the name of a kind, or its
+            parameters with `kind` among them.
     """
 
     train: str
@@ -147,6 +149,7 @@ class Stage:
     augment: Parameters
     early_stopping: EarlyStopping | None
     reduce_learning_rate: ReduceLearningRate | None
+    schedule: str | Parameters = "constant"
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ from benchmark.matrix.reading.specification import Specification, SpecificationR
 from benchmark.matrix.reading.toml import parse_toml, read_text
 from benchmark.matrix.report_spec import ReportSpec
 from benchmark.matrix.selection import NAME_KEYS, Selection, is_glob, parse_selection
+from benchmark.matrix.settings import json_value
 
 CELL_LIMIT = 1_000_000
 """The most combinations that a matrix may have."""
@@ -65,6 +66,8 @@ def load_matrix(
     if not planner.asked:
         raise MatrixError(path, [_nothing_left(specification, select, exclude)])
     _check_folds(planner, specification, problems)
+    for path_of_key, wrong in planner.contradictions:
+        problems.add(path_of_key, wrong.expected, json_value(wrong.found), wrong.cure)
     if problems:
         raise MatrixError(path, problems.located(LineScanner(text).scan().lines))
     planner.refuse_impossible(path)

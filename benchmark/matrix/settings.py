@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from benchmark.catalog.backends import training_backends
 from benchmark.matrix.cell import STREAMS, Cell, is_table
+from benchmark.matrix.schedule import Schedule
 from benchmark.matrix.speed_key import AUTO
 from benchmark.matrix.values import (
     BOOLEAN,
@@ -157,7 +158,7 @@ _TABLE = (
     Setting("epochs", "stage", Integer(1, 1_000_000), 10, "at most so many epochs"),
     Setting("batch_size", "stage", Integer(1, 1_000_000), 64, "images in a batch"),
     Setting("optimizer", "stage", Choice(("adam", "adamw", "sgd", "rmsprop")), "adam", "how the weights are updated"),
-    Setting("learning_rate", "stage", Number(0, 1000, above=True), 1e-3, "learning rate at the start of the stage"),
+    Setting("learning_rate", "stage", Number(0, 1000, above=True), 1e-3, "learning rate at the start of the stage; of a schedule the highest"),
     Setting("momentum", "stage", Number(0, 1, below=True), 0.0, "of sgd and rmsprop; the others have none"),
     Setting("weight_decay", "stage", Number(0, 1), 0.0, "decoupled weight decay; 0 for none"),
     Setting("label_smoothing", "stage", Number(0, 1, below=True), 0.0, "share of the label spread over all"),
@@ -170,6 +171,7 @@ _TABLE = (
         "reduce_learning_rate", "stage", REDUCE_LEARNING_RATE, None,
         "multiply the learning rate by `factor` when the monitored value stands still",
     ),
+    Setting("schedule", "stage", Schedule(), "constant", "how the learning rate goes from step to step"),
 )  # fmt: skip
 
 SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _TABLE}

@@ -22,6 +22,7 @@ from benchmark.training.data.dataset import Dataset, epoch_order
 from benchmark.training.evaluation import Scores, evaluate
 from benchmark.training.features.feature_store import FeatureUse
 from benchmark.training.features.frozen_features import Features, FeatureSource
+from benchmark.training.learning_rates import rate_after
 from benchmark.training.networks.network import Network
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DivergedError
@@ -72,6 +73,11 @@ class _Stage:
     optimizer: Any
     steps: Steps
     fresh: bool = True
+
+    @property
+    def is_scheduled(self) -> bool:
+        """Whether the learning rate is set anew before each update, and not by the callbacks."""
+        return self.spec.schedule != "constant"
 
 
 class Heartbeat:
@@ -234,18 +240,23 @@ class Trainer:
     def _run_epoch(self, stage: _Stage, stage_epoch: int) -> None:
         epoch = len(self.history) + 1
         reseed(stage.model, self._cell.stream_seed("augment_seed"), epoch)
-        stage.optimizer.learning_rate = stage.callbacks.learning_rate
-        sums, diverged_batch = self._train(stage, epoch)
+        if not stage.is_scheduled:
+            stage.optimizer.learning_rate = stage.callbacks.learning_rate
+        sums, diverged_batch = self._train(stage, epoch, stage_epoch)
         began = perf_counter()
         validation = self._validate(stage, epoch) if not diverged_batch else None
-        row = _row(stage, epoch, stage_epoch, sums, validation, perf_counter() - began)
+        rate = stage.callbacks.learning_rate
+        if stage.is_scheduled:
+            updates = self._batches(stage.spec)
+            rate = rate_after(stage.spec, stage_epoch * updates, updates)
+        row = _row(stage, epoch, stage_epoch, sums, validation, rate, perf_counter() - began)
         if diverged_batch or (validation and not math.isfinite(validation.loss)):
             self._emit(row)
             raise DivergedError(epoch, diverged_batch or self._batches(stage.spec))
         self._finish(stage, row)
         stage.fresh = False
 
-    def _train(self, stage: _Stage, epoch: int) -> tuple[_Sums, int]:
+    def _train(self, stage: _Stage, epoch: int, stage_epoch: int) -> tuple[_Sums, int]:
         """The sums of an epoch, and the first batch whose loss was not finite (0 when all were)."""
         training, batch_size = stage.dataset.training, stage.spec.batch_size
         order = epoch_order(len(training), self._cell.stream_seed("order_seed"), epoch)
@@ -255,6 +266,9 @@ class Trainer:
         for batch, (images, labels) in enumerate(training.batches(batch_size, order), 1):
             received = perf_counter()
             sums.input_seconds += received - requested
+            if stage.is_scheduled:
+                updates = (stage_epoch - 1) * batches + batch - 1
+                stage.optimizer.learning_rate = rate_after(stage.spec, updates, batches)
             result = stage.steps.train(images, labels)
             # read one batch late, so that a GPU already works on the new batch meanwhile
             if waiting and not sums.add(waiting):
@@ -318,7 +332,13 @@ class Trainer:
 
 
 def _row(
-    stage: _Stage, epoch: int, stage_epoch: int, sums: _Sums, validation: Scores | None, validation_seconds: float
+    stage: _Stage,
+    epoch: int,
+    stage_epoch: int,
+    sums: _Sums,
+    validation: Scores | None,
+    learning_rate: float,
+    validation_seconds: float,
 ) -> EpochFinished:
     spent = sums.input_seconds + sums.step_seconds
     return EpochFinished(
@@ -329,7 +349,7 @@ def _row(
         train_loss=sums.loss / sums.examples,
         val_accuracy=validation.accuracy if validation else None,
         val_loss=validation.loss if validation else None,
-        learning_rate=stage.callbacks.learning_rate,
+        learning_rate=learning_rate,
         seconds=spent + validation_seconds,
         input_seconds=sums.input_seconds,
         step_seconds=sums.step_seconds,

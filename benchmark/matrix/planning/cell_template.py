@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.matrix.cell import Architecture, Data, Stage
+from benchmark.matrix.planning.contradictions import Contradiction
 from benchmark.matrix.settings import DATA_SETTINGS, STAGE_SETTINGS, common_or_list
 
 
@@ -18,6 +19,7 @@ class CellTemplate:
         cell: Settings of the whole cell, `keep` and `device_kind` among them.
         explicit_keep: Whether a definition or setting says which epoch to keep.
         canonical: Canonical JSON of each part of the cell's identity, see `identity.part_texts`.
+        contradictions: What is wrong with the stages, which refuses the matrix.
         speed_key: With `threads = "auto"`, the key by which the number is looked up; None where it is given.
     """
 
@@ -27,6 +29,7 @@ class CellTemplate:
     cell: Mapping[str, Any]
     explicit_keep: bool
     canonical: Mapping[str, str]
+    contradictions: tuple[Contradiction, ...]
     speed_key: str | None = None
 
     def value_of(self, key: str) -> Any:

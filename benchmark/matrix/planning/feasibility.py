@@ -12,6 +12,7 @@ from benchmark.matrix.cell import Architecture, Cell, Data
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
 from benchmark.matrix.planning.example_counts import training_counts, untrained_problem
+from benchmark.matrix.schedule import schedule_parameters
 
 _WEIGHTLESS = {"dropout", "stage_dropout"}
 """Parameters that do not change the shape of any weight."""
@@ -77,9 +78,15 @@ def _of_validation(template: CellTemplate) -> Iterator[str]:
 
 def _of_learning_rates(template: CellTemplate) -> Iterator[str]:
     for number, stage in enumerate(template.stages):
+        where = f" of stage[{number}]" if len(template.stages) > 1 else ""
+        warmup = schedule_parameters(stage.schedule)[1].get("warmup_epochs", 0)
+        if warmup >= stage.epochs:
+            yield (
+                f"schedule.warmup_epochs = {warmup:g} leaves nothing of the epochs = {stage.epochs}{where}; "
+                f"set warmup_epochs below {stage.epochs}, or more epochs"
+            )
         floor = stage.reduce_learning_rate.min_learning_rate if stage.reduce_learning_rate else 0
         if floor > stage.learning_rate:
-            where = f" of stage[{number}]" if len(template.stages) > 1 else ""
             yield (
                 f"reduce_learning_rate.min_learning_rate = {floor:g} is above learning_rate = {stage.learning_rate:g}{where}, "
                 f"which can only fall; set min_learning_rate to at most {stage.learning_rate:g}, or reduce_learning_rate = false"

@@ -14,9 +14,11 @@ from benchmark.matrix.identity import assembled_id, part_texts
 from benchmark.matrix.plan import LeftOut
 from benchmark.matrix.planning import plan_notes
 from benchmark.matrix.planning.cell_template import CellTemplate
+from benchmark.matrix.planning.contradictions import Contradiction
 from benchmark.matrix.planning.coordinates import coordinates
 from benchmark.matrix.planning.feasibility import unfit_parent
 from benchmark.matrix.planning.resolution import BaseSettings, Resolver
+from benchmark.matrix.problems import KeyPath
 from benchmark.matrix.reading.specification import Specification
 from benchmark.matrix.selection import NAME_KEYS, Selection
 from benchmark.matrix.settings import SEEDS, cell_settings, setting_of
@@ -33,13 +35,14 @@ class PlannedCell:
         parent: The cell whose weights it starts from, if any.
         reason: Why it is impossible; None when it is possible.
         excluded: Whether a rule of `[[matrix.exclude]]` drops it.
-        speed_key: See `CellTemplate`.
+        contradictions, speed_key: See `CellTemplate`.
     """
 
     cell: Cell
     parent: PlannedCell | None
     reason: str | None
     excluded: bool
+    contradictions: tuple[Contradiction, ...]
     speed_key: str | None
 
     def ancestors(self) -> list[PlannedCell]:
@@ -56,6 +59,7 @@ class Planner:
         auto: Ids of the cells with `threads = "auto"`, by speed key; the values of the inner dictionary mean nothing.
         asked: Number of coordinates that no rule and no selection dropped.
         folds: The pairs of `folds` and `fold` of these and of their parents.
+        contradictions: What is wrong with their stages, with the place of each.
     """
 
     def __init__(self, specification: Specification, resolver: Resolver, select: Selection, exclude: Selection) -> None:
@@ -74,6 +78,7 @@ class Planner:
         self.auto: dict[str, dict[str, None]] = {}
         self.asked = 0
         self.folds: set[tuple[int | None, int | None]] = set()
+        self.contradictions: dict[tuple[KeyPath, Contradiction], None] = {}
 
     def walk(self) -> Planner:
         """Plans all coordinates; returns itself."""
@@ -83,7 +88,10 @@ class Planner:
             if (planned.excluded and not place.included) or not self._is_selected(planned.cell):
                 continue
             self.asked += 1
-            self.folds.update((each.cell.data.folds, each.cell.data.fold) for each in (planned, *planned.ancestors()))
+            for each in (planned, *planned.ancestors()):
+                self.folds.add((each.cell.data.folds, each.cell.data.fold))
+                for wrong in each.contradictions:
+                    self.contradictions[self._resolver.place_of(each.cell.strategy, wrong.key), wrong] = None
             self._strategies[place.strategy] = None
             if planned.reason is None:
                 self._add(planned)
@@ -104,7 +112,8 @@ class Planner:
             else:
                 name = plan_notes.combination(*_names(parent.cell))
                 reason = f"its parent {name} is left out: {parent.reason}"
-        return PlannedCell(cell, parent, reason, self._is_excluded(base, template, cell), template.speed_key)
+        excluded = self._is_excluded(base, template, cell)
+        return PlannedCell(cell, parent, reason, excluded, template.contradictions, template.speed_key)
 
     def _parent(self, base: BaseSettings, settings: Mapping[str, Any], seeds: Seeds) -> PlannedCell:
         """Plans the parent: it has the child's coordinates and seeds, but for what `weights` of the strategy names."""

@@ -16,7 +16,9 @@ from benchmark.matrix.cell import STREAMS, Architecture, Data, Stage
 from benchmark.matrix.identity import canonical_json, identity_value, part_texts
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
+from benchmark.matrix.planning.contradictions import contradictions
 from benchmark.matrix.planning.feasibility import impossible
+from benchmark.matrix.problems import KeyPath
 from benchmark.matrix.reading.definitions import Library, MergedDefinition
 from benchmark.matrix.reading.specification import Override, Specification
 from benchmark.matrix.reading.user_files import (
@@ -114,6 +116,16 @@ class Resolver:
             tuple((n, Override(when, override.changes)) for n, override, when in overrides if when is not None),
         )
 
+    def place_of(self, strategy: str, key: str) -> KeyPath:
+        """Where a setting of a strategy's stages was written, as far as its value may come from there."""
+        if key in self._specification.assigned:
+            return (f"--set {key}",)
+        if any(key in axis.keys for axis in self._specification.axes):
+            return ("matrix", key)
+        if key in self._specification.defaults and not self.is_set_by(strategy, key):
+            return ("defaults", key)
+        return ("strategy", strategy, key)
+
     def is_set_by(self, strategy: str, key: str) -> bool:
         """Whether a strategy itself sets a setting, in any stage."""
         definition = self._library["strategy"][strategy]
@@ -155,9 +167,9 @@ class Resolver:
         cell, cell_json = self._cell(values, "best" if data.validation_fraction > 0 else "last")
         stages_json = "[" + ",".join(text for _, text in stages) + "]"
         canonical = {**cell_json, "data": data_json, "architecture": architecture_json, "stages": stages_json}
-        return CellTemplate(
-            data, architecture, tuple(stage for stage, _ in stages), cell, "keep" in values, canonical, speed_key
-        )
+        whole = tuple(stage for stage, _ in stages)
+        wrong = tuple(each for stage in whole for each in contradictions(stage))
+        return CellTemplate(data, architecture, whole, cell, "keep" in values, canonical, wrong, speed_key)
 
     def _cell(self, values: Mapping[str, Any], keep: str) -> tuple[Mapping[str, Any], Mapping[str, str]]:
         """Settings of the whole cell, and the canonical JSON of those that are part of its identity."""

@@ -323,7 +323,7 @@ epoch = sa.Table(
     _real("train_loss", "Mean over the epoch's batches."),
     _real("val_accuracy", "Fraction 0..1 on the validation images; NULL without validation."),
     _real("val_loss", "Mean over the validation images; NULL without validation."),
-    _real("learning_rate", "Learning rate that the epoch was trained with."),
+    _real("learning_rate", "Learning rate of the epoch; of a schedule the one after its last step."),
     _real("seconds", "Training and validation of this epoch."),
     _real("input_seconds", "Part of it spent waiting for images."),
     _real("step_seconds", "Part of it spent in training steps, tracing included."),
