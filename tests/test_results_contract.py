@@ -54,6 +54,8 @@ from benchmark.results.care.check import check_database
 from benchmark.results.care.export import exported
 from benchmark.results.read import durations, queries, runs, user_query
 from benchmark.results.read.cell_states import recorded
+from benchmark.results.read.looks import looks
+from benchmark.results.records import LookRow
 from benchmark.results.schema.migrate import migrate
 from benchmark.results.schema.tables import (
     SCHEMA_VERSION,
@@ -73,6 +75,7 @@ from benchmark.results.store.artifact_folder import claim, folder_of
 from benchmark.results.store.database import open_database
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.upgrade import upgrade_database
+from benchmark.results.write.look_entry import record_look
 from benchmark.results.write.recorder import Recorder
 
 
@@ -882,6 +885,26 @@ class TestViews:
         ]
         assert [row[6] for row in rows] == pytest.approx([0.8] * 6, abs=3e-4)
         assert {type(value) for row in rows for value in row[3:6]} == {int}
+
+    def test_what_is_in_the_lockbox_is_stored_and_in_no_row(self, database):
+        recorder, run_id = begin(database, [cell()])
+        start = recorder.start_attempt(run_id, cell().cell_id, MACHINE)
+        set_up(recorder, start.attempt_id)
+        locked = replace(PREDICTIONS, split="lockbox")
+        recorder.finish_attempt(start.attempt_id, state="completed", predictions=[locked])
+        assert queries.predictions(database, [start.execution_id], "lockbox") == {start.execution_id: locked}
+        assert asked(database, "SELECT count(*) FROM predictions") == [(0,)]
+
+    def test_a_look_comes_back_as_it_was_recorded(self, database):
+        _, run_id = begin(database, [cell()])
+        row = LookRow(
+            "judge", "a", "b", ((1, 2), (3,)), 1, 0.5, None, 0.75, 0.01, "not resolved", None, {"p": 0.2}, "search", run_id,
+        )  # fmt: skip
+        kept = record_look(database, row)
+        assert looks(database, "judge", "search") == looks(database) == [kept]
+        assert replace(kept, look_id=None, looked_utc=None) == row
+        assert looks(database, "resolve") == looks(database, "judge", "another") == []
+        assert asked(database, "SELECT look_id, a, n, alpha FROM looks") == [(kept.look_id, "a", 1, 0.01)]
 
     def test_predictions_that_cannot_be_read_are_no_rows_and_stop_nothing(self, database):
         recorder, run_id = begin(database, [cell()])
