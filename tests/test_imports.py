@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "benchmark"
 
 # importable by everything
-FOUNDATIONS = {"errors", "faults", "files", "layout", "status", "text", "units"}
+FOUNDATIONS = {"errors", "faults", "files", "layout", "prediction_metrics", "status", "text", "units"}
 # each part may import itself, the foundations, and those named here; docs/architecture.md draws the same table
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: {"errors"} - {name} for name in sorted(FOUNDATIONS)},

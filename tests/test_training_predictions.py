@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import StorageError
-from benchmark.reporting.rows.predictions import accuracy, average, decode, loss, share_test_set
+from benchmark.prediction_metrics import log_loss as loss
+from benchmark.reporting.rows.predictions import accuracy, average, decode, share_test_set
 from benchmark.results.records import PredictionRow
 from benchmark.training.artifacts.prediction_file import pack_predictions
 from benchmark.training.evaluation import compute_scores

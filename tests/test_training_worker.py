@@ -15,7 +15,8 @@ from training_cells import KILLED, architecture, cell, history, job, run_worker,
 from benchmark import events
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate, Weights
-from benchmark.reporting.rows.predictions import decode, loss
+from benchmark.prediction_metrics import log_loss as loss
+from benchmark.reporting.rows.predictions import decode
 from benchmark.results.records import PredictionRow
 from benchmark.training.programs.prepare import prepare
 

@@ -21,6 +21,7 @@ from benchmark.reporting.rows.differences import (
     suspects,
     verdict_cell,
 )
+from benchmark.reporting.rows.further_metrics import with_further_metrics
 from benchmark.reporting.rows.groups import Group, group_cells, partner, resolution, setting_key, varying_settings
 from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions, note_on_other_machines
 from benchmark.reporting.rows.looked import note_on_looks
@@ -115,6 +116,7 @@ def compare_selections(
         NotFoundError: A selection matches nothing, or nothing in A can be matched with anything in B.
     """
     judging = judging or Judging()
+    first, second = (with_further_metrics(side, judging.metrics, predictions) for side in (first, second))
     matched = match_selections(first, second, machine)
     machine_a, machine_b = matched.machines
     matched = replace(matched, comparisons=judge_pairs(matched.pairs, judging, predictions))

@@ -11,6 +11,7 @@ from benchmark.matrix.report_spec import ReportSpec
 from benchmark.reporting.rows.audit import note_on_mixtures
 from benchmark.reporting.rows.budget import LoadEpochs, within
 from benchmark.reporting.rows.differences import Comparisons, Judging, judge_pairs, note_on_families, suspects
+from benchmark.reporting.rows.further_metrics import with_further_metrics
 from benchmark.reporting.rows.groups import Group, group_cells, varying_settings
 from benchmark.reporting.rows.latest import (
     ResultRow,
@@ -72,9 +73,10 @@ def build_report(
     wanted = [
         kind for name, kind in TABLES.items() if name in options.tables or (not options.tables and not kind.on_request)
     ]
-    rows = with_environment(rows, runs)
-    machine, groups = shown_groups(rows, run_cells, options, epochs)
     spec = report_spec or ReportSpec()
+    judged = _judging(spec, options)
+    rows = with_further_metrics(with_environment(rows, runs), judged.metrics, predictions)
+    machine, groups = shown_groups(rows, run_cells, options, epochs)
     known = latest_executions([row for row in (*parents, *rows) if row.get("machine") == machine])
     executions = {row["cell_id"]: row for row in known}
     shown = Shown(
@@ -82,7 +84,7 @@ def build_report(
         varying=varying_settings(groups), recorded=rows, epochs=epochs, commits=commits,
     )  # fmt: skip
     pairs = [pair for kind in wanted for pair in kind.judged(shown)]
-    comparisons = judge_pairs(pairs, _judging(spec, options), predictions)
+    comparisons = judge_pairs(pairs, judged, predictions)
     shown = replace(shown, comparisons=comparisons)
     tables: list[Table] = []
     notes = _note_on_budget(options)

@@ -65,15 +65,22 @@ def check(database: str, output_format: str) -> int:
 @verb("upgrade", group=command)
 @database_option
 def upgrade(database: str) -> None:
-    """Bring an older database to this version's schema; a backup is left beside it."""
+    """Bring an older database to this version's schema; a backup is left beside it.
+
+    Test metrics that it has no figures of are computed from its stored predictions.
+    """
     from benchmark.results.store.upgrade import upgrade_database
+    from benchmark.results.write.stored_metrics import fill_database
 
     done = upgrade_database(database)
-    if done.old == done.new:
+    filled = fill_database(database)
+    if done.old == done.new and not filled:
         streams.say(f"schema version {done.new} is the newest; nothing to do")
-    else:
+    elif done.old != done.new:
         saved = f"; backup: {done.backup}" if done.backup else ""
         streams.say(f"upgraded from schema version {done.old} to {done.new}{saved}")
+    if filled:
+        streams.say(f"computed the further test metrics of {units.plural(filled, 'execution')} from stored predictions")
 
 
 @verb("backup", group=command)

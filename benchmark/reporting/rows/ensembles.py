@@ -12,9 +12,10 @@ from dataclasses import dataclass, replace
 from benchmark.matrix.report_spec import EnsembleSpec
 from benchmark.matrix.selection import NAME_KEYS, parse_selection
 from benchmark.matrix.settings import cell_settings
+from benchmark.prediction_metrics import log_loss
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import cell_of
-from benchmark.reporting.rows.predictions import LoadPredictions, Predictions, accuracy, average, loss, share_test_set
+from benchmark.reporting.rows.predictions import LoadPredictions, Predictions, accuracy, average, share_test_set
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,9 +107,9 @@ def _ensemble(groups: Sequence[Group], label: str, load: LoadPredictions) -> Ens
 def _scores(members: Sequence[Predictions]) -> dict[str, float]:
     labels = members[0].labels
     mean = average([each.probabilities for each in members])
-    scores = {"test_accuracy": accuracy(mean, labels), "test_loss": loss(mean, labels)}
+    scores = {"test_accuracy": accuracy(mean, labels), "test_loss": log_loss(mean, labels)}
     views = [each.tta_probabilities for each in members if each.tta_probabilities is not None]
     if len(views) == len(members):
         mean = average(views)
-        scores |= {"tta_accuracy": accuracy(mean, labels), "tta_loss": loss(mean, labels)}
+        scores |= {"tta_accuracy": accuracy(mean, labels), "tta_loss": log_loss(mean, labels)}
     return scores

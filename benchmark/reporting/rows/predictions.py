@@ -20,9 +20,6 @@ if TYPE_CHECKING:
 
     from benchmark.results.records import PredictionRow
 
-SMALLEST_PROBABILITY = 1e-7
-"""Probabilities are clipped to [1e-7, 1 - 1e-7] before the logarithm, as in training."""
-
 
 @dataclass(frozen=True, slots=True)
 class Predictions:
@@ -118,11 +115,3 @@ def average(members: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
 def accuracy(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
     """The share of images, 0..1, whose most probable class is the true one; the first class wins a tie."""
     return float((probabilities.argmax(axis=-1) == labels).mean())
-
-
-def loss(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
-    """Mean cross-entropy of probabilities [n, classes] against labels [n], in nats."""
-    import numpy as np
-
-    of_true_class = probabilities[np.arange(len(labels)), labels].astype(np.float64)
-    return float(-np.log(np.clip(of_true_class, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)).mean())

@@ -18,6 +18,7 @@ from benchmark.results.write import outcome
 from benchmark.results.write.encoded_outcomes import encoded_outcomes
 from benchmark.results.write.registration import inserted_id
 from benchmark.results.write.running_attempt import RunningAttempt, load_known, update_attempt
+from benchmark.results.write.stored_metrics import metric_columns
 from benchmark.status import FINAL, Cause, Status
 
 LOCKBOX = "lockbox"
@@ -105,6 +106,7 @@ def finish(
             outcomes = None if row.split == LOCKBOX else encoded_outcomes(row.content, classes)
             facts |= {"execution_id": running.execution_id, "outcomes": outcomes}
             connection.execute(prediction.insert().values(**facts))
+            result |= metric_columns(row.content) if row.split == "test" else {}
     connection.execute(execution.update().where(execution.c.execution_id == running.execution_id).values(**result))
     return True
 

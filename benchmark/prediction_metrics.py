@@ -1,0 +1,174 @@
+"""Metrics of predictions beside accuracy and loss, by the definitions of scikit-learn, which takes a second to import.
+
+Labels are true classes counted from 0, [n]; probabilities are of each class, 0..1, [n, classes]. NumPy is imported late.
+
+Sources: B. W. Matthews (1975), in the form for several classes of J. Gorodkin, "Comparing two K-category assignments by a
+K-category correlation coefficient", Computational Biology and Chemistry 28 (2004); J. Cohen, "A coefficient of agreement for
+nominal scales", Educational and Psychological Measurement 20 (1960); G. W. Brier, "Verification of forecasts expressed in terms
+of probability", Monthly Weather Review 78 (1950), summed over the classes; M. P. Naeini, G. F. Cooper and M. Hauskrecht,
+"Obtaining well calibrated probabilities using Bayesian binning", AAAI (2015), for the expected calibration error, here with 15
+bins of equal width as in C. Guo et al., "On calibration of modern neural networks", ICML (2017).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+BINS = 15
+TOP = 5
+SMALLEST_PROBABILITY = 1e-7
+"""Probabilities are clipped to [1e-7, 1 - 1e-7] before the logarithm, as in training."""
+
+
+def prediction_metrics(
+    labels: NDArray[Any], predicted: NDArray[Any], probabilities: NDArray[Any]
+) -> dict[str, float | None]:
+    """All metrics of a set of images, by name; None where one is not defined.
+
+    Args:
+        labels: True classes.
+        predicted: Most probable classes, from the exact probabilities, [n].
+        probabilities: Of each class; rounding changes what follows from them by less than 0.002.
+    """
+    import numpy as np
+
+    exact = np.asarray(probabilities, np.float64)
+    confidence = exact[np.arange(len(predicted)), predicted]
+    return {
+        **_of_labels(labels, predicted, exact.shape[1]),
+        "top5_accuracy": _top_accuracy(labels, exact),
+        **_of_ranking(labels, exact),
+        "log_loss": log_loss(exact, labels),
+        "brier": brier_score(exact, labels),
+        "ece": calibration_error(reliability(confidence, predicted == labels)),
+    }
+
+
+def _of_labels(labels: NDArray[Any], predicted: NDArray[Any], classes: int) -> dict[str, float | None]:
+    """What follows from labels and predicted classes alone."""
+    import numpy as np
+
+    support, answers, right = (
+        np.bincount(each, minlength=classes).astype(np.float64)
+        for each in (labels, predicted, labels[labels == predicted])
+    )
+    n = len(labels)
+    known, named = support > 0, support + answers > 0
+    f1 = 2 * right[named] / (support + answers)[named]
+    # correct answers, those that chance would give, and the spread of both sides
+    agreed, by_chance = right.sum() * n, float(support @ answers)
+    spread = np.sqrt(float(n * n - answers @ answers)) * np.sqrt(float(n * n - support @ support))
+    return {
+        "balanced_accuracy": float((right[known] / support[known]).mean()),
+        "macro_f1": float(f1.mean()),
+        "weighted_f1": float(f1 @ support[named] / n),
+        "mcc": float((agreed - by_chance) / spread) if spread else 0.0,
+        "kappa": float((agreed - by_chance) / (n * n - by_chance)) if by_chance < n * n else None,
+    }
+
+
+def _top_accuracy(labels: NDArray[Any], probabilities: NDArray[Any]) -> float:
+    import numpy as np
+
+    if probabilities.shape[1] <= TOP:
+        return 1.0
+    best = np.argsort(probabilities, axis=1, kind="stable")[:, -TOP:]
+    return float((best == labels[:, None]).any(axis=1).mean())
+
+
+def _of_ranking(labels: NDArray[Any], probabilities: NDArray[Any]) -> dict[str, float | None]:
+    """Means over the classes, each against the rest; None where a class has no image, or all of them."""
+    import numpy as np
+
+    classes = probabilities.shape[1]
+    support = np.bincount(labels, minlength=classes)
+    if not 0 < support.min() <= support.max() < len(labels):
+        return {"auroc": None, "average_precision": None}
+    areas = [_roc_area(labels == number, probabilities[:, number]) for number in range(classes)]
+    precisions = [_average_precision(labels == number, probabilities[:, number]) for number in range(classes)]
+    return {"auroc": float(np.mean(areas)), "average_precision": float(np.mean(precisions))}
+
+
+def _roc_area(positive: NDArray[Any], scores: NDArray[Any]) -> float:
+    """The probability that a positive image has a higher score than a negative one; equal scores count half."""
+    import numpy as np
+
+    negatives, positives = np.sort(scores[~positive]), scores[positive]
+    below, up_to = (np.searchsorted(negatives, positives, side) for side in ("left", "right"))
+    return float((below + up_to).mean() / 2 / len(negatives))
+
+
+def _average_precision(positive: NDArray[Any], scores: NDArray[Any]) -> float:
+    """Precision at each distinct score, weighted by the recall that it adds."""
+    import numpy as np
+
+    order = np.argsort(-scores, kind="stable")
+    ends = np.flatnonzero(np.append(np.diff(scores[order]) != 0, True))
+    hits = positive[order].cumsum()[ends]
+    return float((np.diff(hits, prepend=0) * hits / (ends + 1)).sum() / hits[-1])
+
+
+def log_loss(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Mean cross-entropy, in nats."""
+    import numpy as np
+
+    of_true_class = probabilities[np.arange(len(labels)), labels].astype(np.float64)
+    return float(-np.log(np.clip(of_true_class, SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)).mean())
+
+
+def brier_score(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
+    """Mean squared distance from the truth, summed over the classes, 0..2."""
+    import numpy as np
+
+    distance = np.array(probabilities, np.float64)
+    distance[np.arange(len(labels)), labels] -= 1
+    return float((distance**2).sum(axis=1).mean())
+
+
+@dataclass(frozen=True, slots=True)
+class Bin:
+    """The images whose confidence is above `low` and at most `high`.
+
+    Attributes:
+        images: How many there are.
+        confidence, accuracy: Their mean confidence, and the share that is predicted right; None without images.
+    """
+
+    low: float
+    high: float
+    images: int
+    confidence: float | None
+    accuracy: float | None
+
+
+def reliability(confidence: NDArray[Any], right: NDArray[Any]) -> list[Bin]:
+    """The reliability curve: accuracy by confidence, in 15 bins of equal width.
+
+    Args:
+        confidence: The probability of each image's predicted class, 0..1, [n].
+        right: Whether it is the true one, [n].
+    """
+    import numpy as np
+
+    places = np.clip(np.ceil(np.asarray(confidence, np.float64) * BINS).astype(int) - 1, 0, BINS - 1)
+    bins = []
+    for place in range(BINS):
+        inside = places == place
+        images = int(inside.sum())
+        means = (float(np.mean(each[inside], dtype=np.float64)) if images else None for each in (confidence, right))
+        bins.append(Bin(place / BINS, (place + 1) / BINS, images, *means))
+    return bins
+
+
+def calibration_error(bins: list[Bin]) -> float:
+    """The expected calibration error, 0..1: the mean gap between confidence and accuracy, weighted by the images."""
+    gaps = (
+        each.images * abs(each.confidence - each.accuracy)
+        for each in bins
+        if each.confidence is not None and each.accuracy is not None
+    )
+    return sum(gaps) / sum(each.images for each in bins)
