@@ -106,6 +106,12 @@ def test_pairs_whose_one_side_is_there_already_come_first(place):
     assert sorted(seeds["long"]) == [0, 1, 7]
 
 
+def test_seeds_of_other_settings_are_no_candidates(place):
+    assert place.call("run", "--select", "strategy=short", "--set", "seed=7", "--set", "batch_size=16").exit_code == 0
+    resolve(place, "short,long", "--max-seeds", "3")
+    assert sorted(recorded(place)[1]["long"]) == [0, 1, 2]
+
+
 def test_the_budget_ends_it_and_a_later_call_goes_on_with_the_same_looks(place):
     answer = resolve(place, "short,same", "--max-seeds", "6", "--budget", "1s")
     assert answer["n"] < 6

@@ -6,6 +6,7 @@ import math
 import time
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cache, partial
 from typing import Any
 
 from benchmark import units
@@ -132,10 +133,13 @@ def dispute_of(
         UserError: A side means no cell, or both mean the same.
     """
     judged = judging(plan.report, (), margin)
-    first = pair_at(matrix, sides, 0)
+    pair = cache(partial(pair_at, matrix, sides))
+    first = pair(0)
     names = {(cell.dataset, cell.model, cell.strategy) for cell in first.cells if cell.cell_id in first.a | first.b}
-    seeds = candidate_seeds(plan, _recorded_seeds(database, known, names), most)
-    pairs = [first if seed == 0 else pair_at(matrix, sides, seed) for seed in seeds]
+    begun = [
+        seed for seed in _recorded_seeds(database, known, options.machine, names) if pair(seed).is_begun(known.statuses)
+    ]
+    pairs = [pair(seed) for seed in candidate_seeds(plan, begun[:most], most)]
     cells = {cell.cell_id: cell for pair in pairs for cell in pair.cells}
     decisions = decide(list(cells.values()), known.recorded, options)
     costs = {
@@ -148,14 +152,14 @@ def dispute_of(
     return Dispute(sides, identity, plan, tuple(pairs[:most]), most, judged)
 
 
-def _recorded_seeds(database: str, known: History, names: Collection[tuple[str, str, str]]) -> set[int]:
-    """Seeds at which a side has completed cells already."""
+def _recorded_seeds(database: str, known: History, machine: str, names: Collection[tuple[str, str, str]]) -> list[int]:
+    """Seeds at which cells of these names have completed, whatever their settings."""
     if not known.statuses:
-        return set()
+        return []
     strategies = sorted({name[2] for name in names})
     with open_database(database, mode="read") as opened:
-        rows = results(opened, status=str(Status.COMPLETED), strategy=strategies)
-    return {row["seed"] for row in rows if (row["dataset"], row["model"], row["strategy"]) in names}
+        rows = results(opened, status=str(Status.COMPLETED), strategy=strategies, machine=machine)
+    return sorted({row["seed"] for row in rows if (row["dataset"], row["model"], row["strategy"]) in names})
 
 
 # ---- looking

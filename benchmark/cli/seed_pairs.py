@@ -34,6 +34,10 @@ class SeedPair:
         """Whether all cells of both sides have completed; `statuses` are the newest, by cell id."""
         return all(statuses.get(cell_id) == Status.COMPLETED for cell_id in self.a | self.b)
 
+    def is_begun(self, statuses: Mapping[str, str]) -> bool:
+        """Whether some of them have."""
+        return any(statuses.get(cell_id) == Status.COMPLETED for cell_id in self.a | self.b)
+
 
 def parse_sides(values: Sequence[str]) -> tuple[str, str]:
     """Reads `--resolve`: two names of strategies separated by a comma, or two names or selections given apart.
@@ -104,9 +108,9 @@ def _matches(selection: Selection, cell: Cell) -> bool:
     return selection.matches({**cell_settings(cell), **{name: getattr(cell, name) for name in recorded}})
 
 
-def candidate_seeds(plan: Plan, recorded: Collection[int], most: int) -> list[int]:
-    """Seeds that pairs may have: those of the matrix, then recorded ones, then the smallest that are not used yet."""
+def candidate_seeds(plan: Plan, begun: Collection[int], most: int) -> list[int]:
+    """Seeds that pairs may have: those of the matrix, then those begun, then the smallest that are not used yet."""
     own = dict.fromkeys(cell.seed for cell in plan.cells)
-    known = dict.fromkeys((*own, *sorted(recorded)))
+    known = dict.fromkeys((*own, *begun))
     fresh = (seed for seed in itertools.count() if seed not in known)
     return [*known, *itertools.islice(fresh, max(most - len(own), 0))]
