@@ -6,9 +6,11 @@ import math
 
 import numpy as np
 import pytest
+from figure_samples import drawn_texts
 from reporting_samples import row
 from scipy import stats
 
+from benchmark.reporting.figures.critical_difference import draw_critical_difference
 from benchmark.reporting.report import build_report
 from benchmark.reporting.rows.shown import ReportOptions
 from benchmark.reporting.statistics.ranks import alike, rank, signed_rank_p
@@ -118,3 +120,11 @@ def test_one_dataset_is_no_ranking():
 def test_methods_within_the_critical_difference_are_bound_together():
     assert alike([3.143, 2.0, 2.893, 1.964], 1.16) == [(3, 1, 2), (1, 2, 0)]
     assert alike([1.0, 3.0], 0.5) == []
+
+
+def test_the_critical_difference_diagram_names_all_methods_and_the_difference():
+    figure = draw_critical_difference("c45", METHODS, rank(TABLE_6), 14)
+    texts = " ".join(text.get_text() for text in drawn_texts(figure))
+    assert all(method in texts for method in METHODS)
+    assert "critical difference 1.25" in texts
+    assert "ranks over 14 datasets" in texts

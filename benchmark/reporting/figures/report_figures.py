@@ -15,6 +15,7 @@ from benchmark.matrix.cell import Data
 from benchmark.reporting.figures.accuracy_by_time import draw_accuracy_by_time
 from benchmark.reporting.figures.class_counts import draw_class_counts
 from benchmark.reporting.figures.confusion import draw_confusion
+from benchmark.reporting.figures.critical_difference import draw_critical_difference
 from benchmark.reporting.figures.curves import SeedCurve, draw_curves
 from benchmark.reporting.figures.drawing.figure_files import PlannedFigure, UndrawableError, file_stem, save
 from benchmark.reporting.figures.drawing.prepared_images import PreparedImages, open_images
@@ -28,6 +29,7 @@ from benchmark.reporting.rows.metrics import TEST_ACCURACY
 from benchmark.reporting.rows.missing_results import reasons
 from benchmark.reporting.rows.predictions import Predictions
 from benchmark.reporting.table import FigureFile, MissingFigure
+from benchmark.reporting.tables.rankings import RankedPlace, ranked_places, ranking_of
 from benchmark.reporting.tables.transfer import TransferPair
 
 
@@ -74,6 +76,7 @@ def plan_figures(sources: FigureSources) -> Iterator[PlannedFigure]:
         if pair.scratch is not None and pair.scratch.completed and pair.fine_tuned.completed:
             yield _transfer(sources, pair.fine_tuned, pair.scratch, where(pair.fine_tuned, varying))
     yield from _accuracy_by_time(sources.groups, varying)
+    yield from _rankings(sources.groups, varying)
 
 
 def draw_figures(
@@ -183,6 +186,21 @@ def _accuracy_by_time(groups: Sequence[Group], varying: Sequence[str]) -> Iterat
             cells = tuple(cell_id for group in tested for cell_id in group.cell_ids)
             draw = partial(draw_accuracy_by_time, dataset, tested, varying)
             yield PlannedFigure("time", file_stem("time", dataset), f"accuracy against time on {dataset}", cells, draw)
+
+
+def _rankings(groups: Sequence[Group], varying: Sequence[str]) -> Iterator[PlannedFigure]:
+    """The critical-difference diagram of each model, or strategy, whose methods were measured on several datasets."""
+    for place in ranked_places(groups, TEST_ACCURACY, varying):
+        if len(place.scores) > 1:
+            cells = tuple(cell_id for group in groups if place.title in group.names for cell_id in group.cell_ids)
+            draw = partial(_draw_ranking, place)
+            name = file_stem("ranks", place.title, distinction=cells[0][:8])
+            yield PlannedFigure("ranks", name, f"ranks of the methods of {place.title}", cells, draw)
+
+
+def _draw_ranking(place: RankedPlace) -> Figure:
+    ranking = ranking_of(place, TEST_ACCURACY)
+    return draw_critical_difference(f"{place.title}, test accuracy", place.methods, ranking, len(place.scores))
 
 
 def _numbered(group: Group) -> list[tuple[int, ResultRow]]:
