@@ -99,7 +99,8 @@ def test_the_same_results_are_judged_once_and_more_seeds_are_a_new_look(place):
     fill(place, {"a": near(0.9, n=9, seed=3), "b": near(0.93, n=9, seed=4)}, first=3)
     code, third = judge(place, "a", "b")
     assert (code, third["look"], third["n"]) == (0, 2, 12)
-    assert third["spent"] > first["spent"]
+    assert third["spent"] == first["spent"], "what a rejected idea had passes on to the next"
+    assert third["spent"] + third["left"] == pytest.approx(0.05)
     with open_database(place.directory / "results.sqlite", mode="read") as opened:
         assert [(look.verdict, look.n) for look in looks(opened, "judge", "search")] == [
             (first["verdict"], 3), ("better", 12),

@@ -87,6 +87,37 @@ def test_what_is_unknown_on_one_side_is_named_and_leaves_the_verdict():
     assert found.verdict == "better"
 
 
+def swapped(column, a, b):
+    """Rows of one strategy whose seeds have these values of a column in turn."""
+    return [{**each, column: value} for each, value in zip(a, b, strict=True)]
+
+
+@pytest.mark.parametrize("column", ["data_fingerprint", "test_examples"])
+def test_two_sides_that_saw_the_same_data_at_other_seeds_are_not_comparable(column):
+    first = swapped(column, side("a", LOW), [8000, 8000, 9000])
+    assert compared(first, swapped(column, side("b", HIGH), [8000, 9000, 8000])).verdict == "not comparable"
+    assert compared(first, swapped(column, side("b", HIGH), [8000, 8000, 9000])).verdict == "better"
+
+
+def test_seeds_without_a_partner_make_no_pair_incomparable():
+    first = swapped("data_fingerprint", side("a", (*LOW, 0.7)), ["f", "f", "f", "g"])
+    assert compared(first, side("b", HIGH, data_fingerprint="f")).verdict == "better"
+
+
+def test_data_unknown_at_one_seed_are_named_and_leave_the_verdict():
+    first = swapped("data_fingerprint", side("a", LOW), ["f", "f", None])
+    found = compared(first, side("b", HIGH, data_fingerprint="f"))
+    assert found.verdict == "better"
+    assert "data_fingerprint f and unknown against f" in main_row(found).remark
+
+
+def test_unpaired_sides_with_other_shares_of_the_data_are_not_comparable():
+    first = swapped("data_fingerprint", side("a", LOW), ["f", "f", "g"])
+    other = swapped("data_fingerprint", side("b", HIGH), ["f", "g", "g"])
+    later = [{**each, "seed": each["seed"] + 9} for each in other]
+    assert compared(first, later).verdict == "not comparable"
+
+
 def test_one_dataset_with_other_data_is_marked_and_the_others_are_not():
     first = side("a", LOW, dataset="x", data_fingerprint="f") + side("a", LOW, dataset="y", data_fingerprint="g")
     second = side("b", HIGH, dataset="x", data_fingerprint="f") + side("b", HIGH, dataset="y", data_fingerprint="h")
@@ -358,6 +389,45 @@ def test_a_gate_fails_where_one_model_is_lost():
     outcome = decide(compared(first, side("b", HIGH)), parse_gate("worse"))
     assert not outcome.passes
     assert "digits, lost, a: B has no counterpart" in " ".join(outcome.reasons)
+
+
+def two_places(*gains):
+    """The selections of two models at which B gains so much."""
+    places = list(zip(("m", "n"), gains, strict=True))
+    first = [each for model, _ in places for each in side("a", LOW, model=model)]
+    gained = [(model, [low + gain + seed / 1000 for seed, low in enumerate(LOW)]) for model, gain in places]
+    return first, [each for model, scores in gained for each in side("b", scores, model=model)]
+
+
+def test_no_average_hides_a_place_at_which_b_is_worse_by_more_than_the_margin():
+    found = compared(*two_places(0.05, -0.06), margin=0.02)
+    assert found.verdict == "equivalent"
+    outcomes = {
+        word: decide(found, parse_gate(word)) for word in ("worse", "worse:2pp", "worse:10pp", "not-equivalent")
+    }
+    assert [each.passes for each in outcomes.values()] == [False, False, True, False]
+    assert "may be worse by 6" in outcomes["worse:2pp"].reasons[0]
+    assert "equivalent on average, but better at single places" in outcomes["not-equivalent"].reasons[0]
+
+
+def test_a_gate_on_a_better_average_names_the_place_that_is_worse():
+    outcome = decide(compared(*two_places(0.3, -0.02)), parse_gate("not-better"))
+    assert outcome.passes
+    assert "worse at single places" in outcome.reasons[0]
+
+
+@pytest.mark.parametrize(
+    ("condition", "passes"), [("worse", True), ("worse:9pp", False), ("not-better", False), ("not-equivalent", False)]
+)
+def test_survivors_of_b_pass_no_gate_that_asks_for_a_verdict(condition, passes):
+    outcome = decide(compared(side("a", (*LOW, 0.8)), side("b", (*HIGH, None)), margin=0.5), parse_gate(condition))
+    assert outcome.passes == passes
+    assert "B lost 1 seed, A none" in " ".join(outcome.reasons)
+
+
+def test_seeds_that_a_lost_keep_no_gate_from_passing():
+    found = compared(side("a", (*LOW, None)), side("b", (*HIGH, 0.95)), margin=0.5)
+    assert decide(found, parse_gate("worse:9pp")).passes
 
 
 def test_a_gate_fails_where_nothing_is_comparable():

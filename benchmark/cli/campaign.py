@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
@@ -16,6 +15,7 @@ from benchmark.reporting.rows.latest import with_environment
 from benchmark.reporting.rows.predictions import Predictions
 from benchmark.reporting.rows.worn_test_set import wear
 from benchmark.reporting.statistics.intervals import ALPHA
+from benchmark.reporting.statistics.sequential import campaign_spent
 from benchmark.results.read.looks import looks
 from benchmark.results.read.queries import results
 from benchmark.results.read.runs import all_runs
@@ -47,7 +47,7 @@ def judged(
         look = _recorded(opened, "judge", (a, b, campaign), comparison, rule(comparison, earlier, margin), margin)
         earlier.append(look)
     worn = wear(results(opened, machine=comparison.report.machine), [*look.executions[0], *look.executions[1]])
-    spent = math.fsum(each.alpha for each in earlier)
+    spent = campaign_spent((each.alpha, each.verdict) for each in earlier)
     return {
         **_answer(look, is_recorded=is_recorded),
         "spent": spent,

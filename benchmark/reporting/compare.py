@@ -26,7 +26,7 @@ from benchmark.reporting.rows.groups import Group, group_cells, partner, resolut
 from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions, note_on_other_machines
 from benchmark.reporting.rows.looked import note_on_looks
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
-from benchmark.reporting.rows.missing_results import reasons
+from benchmark.reporting.rows.missing_results import lost, reasons
 from benchmark.reporting.rows.predictions import LoadPredictions
 from benchmark.reporting.statistics.families import judge
 from benchmark.reporting.statistics.intervals import measure
@@ -60,6 +60,7 @@ class Comparison:
         pairs: The judged difference of each matched pair in the main metric.
         metric: The main metric.
         gaps: Places of A without evidence about B, in words.
+        survivors: Places at which B lost more seeds than A, in words.
         executions: Those of A and of B that the verdict is about.
     """
 
@@ -69,6 +70,7 @@ class Comparison:
     pairs: tuple[Difference, ...] = ()
     metric: Metric = TEST_ACCURACY
     gaps: tuple[str, ...] = ()
+    survivors: tuple[str, ...] = ()
     executions: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
 
 
@@ -138,7 +140,7 @@ def compare_selections(
     return Comparison(
         Report((table,), tuple(notes), machine_a, suspects=suspects(matched.comparisons)),
         verdict, overall, tuple(filter(None, judged)), judging.main, _gaps(matched, judging.main, parents),
-        executions,
+        _survivors(matched), executions,
     )  # fmt: skip
 
 
@@ -317,3 +319,12 @@ def _gaps(matched: Matched, metric: Metric, parents: Collection[str]) -> tuple[s
         elif result.verdict is None:
             gaps.append(f"{named(a)}: {result.remarks[0]}")
     return tuple(gaps)
+
+
+def _survivors(matched: Matched) -> tuple[str, ...]:
+    """The places at which B lost more seeds than A, so that what is left of B may flatter it."""
+    return tuple(
+        f"{named(b)}: B lost {units.plural(lost(b), 'seed')}, A {lost(a) or 'none'}"
+        for a, b in matched.pairs
+        if lost(b) > lost(a)
+    )

@@ -57,25 +57,40 @@ def decide(comparison: Comparison, gate: Gate) -> Outcome:
         return Outcome(comparison.verdict != BETTER)
     if comparison.gaps:
         return Outcome(passes=False, reasons=tuple(f"no evidence: {gap}" for gap in comparison.gaps))
-    if gate.word == "worse" and gate.margin is not None:
+    if gate.word == "worse" and gate.margin is None:
+        return _not_worse(comparison)
+    if comparison.survivors:
+        return Outcome(passes=False, reasons=tuple(f"survivors prove nothing: {each}" for each in comparison.survivors))
+    if gate.margin is not None:
         return _not_worse_by(comparison, gate.margin)
-    if gate.word != "worse":
-        wanted = {"not-better": BETTER, "not-equivalent": EQUIVALENT}[gate.word]
-        shown = comparison.verdict == wanted
-        return Outcome(shown, () if shown else (f"B is not shown to be {wanted}: {comparison.verdict}",))
+    wanted = {"not-better": BETTER, "not-equivalent": EQUIVALENT}[gate.word]
+    if comparison.verdict != wanted:
+        return Outcome(passes=False, reasons=(f"B is not shown to be {wanted}: {comparison.verdict}",))
+    against = [each.verdict for each in comparison.pairs if each.verdict in {BETTER, WORSE} - {wanted}]
+    return Outcome(
+        wanted == BETTER or not against,
+        (f"B is {wanted} on average, but {against[0]} at single places",) if against else (),
+    )
+
+
+def _not_worse(comparison: Comparison) -> Outcome:
     if comparison.verdict == WORSE or any(each.verdict == WORSE for each in comparison.pairs):
         return Outcome(passes=False, reasons=(f"B is worse in {comparison.metric.title}",))
+    reasons = [f"only survivors are compared: {each}" for each in comparison.survivors]
     if comparison.verdict == NOT_RESOLVED and comparison.overall is not None:
-        return Outcome(passes=True, reasons=(f"not resolved: {cannot_see(comparison.overall, comparison.metric)}",))
-    return Outcome(passes=True)
+        reasons.insert(0, f"not resolved: {cannot_see(comparison.overall, comparison.metric)}")
+    return Outcome(passes=True, reasons=tuple(reasons))
 
 
 def _not_worse_by(comparison: Comparison, margin: float) -> Outcome:
-    overall, higher = comparison.overall, comparison.metric.higher_is_better
-    end = None if overall is None else (lower_bound(overall) if higher else upper_bound(overall))
-    if end is None:
+    """Asks the average of all places, and each at which B is shown to be worse."""
+    higher = comparison.metric.higher_is_better
+    bound = lower_bound if higher else upper_bound
+    asked = [comparison.overall, *(each for each in comparison.pairs if each.verdict == WORSE)]
+    ends = [None if each is None else bound(each) for each in asked]
+    if ends[0] is None:
         return Outcome(passes=False, reasons=("no evidence: there is no interval",))
-    worst = end if higher else -end
+    worst = min(end if higher else -end for end in ends if end is not None)
     if worst > -margin:
         return Outcome(passes=True)
     most = in_words(-worst, comparison.metric)

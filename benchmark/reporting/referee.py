@@ -86,7 +86,7 @@ def _ruling(comparison: Comparison, alpha: float, number: int, margin: float | N
         return Ruling(verdict, 0.0, number, None, None, None, more or ("the two have no result in common",))
     if difference.error is None or difference.p is None:
         return Ruling(NOT_RESOLVED, 0.0, number, None, None, None, more or ("fewer than two pairs of seeds",))
-    half = _half_width(difference, alpha)
+    half = t_quantile(difference.freedom or 1, 1 - alpha / 2) * (difference.widened_error or 0.0)
     verdict, why = _verdict(comparison, difference, alpha, margin)
     ends = difference.mean - half, difference.mean + half
     return Ruling(verdict, alpha, number, *ends, difference.p, tuple(dict.fromkeys((why, budget, *more))))
@@ -104,13 +104,3 @@ def _verdict(comparison: Comparison, difference: Difference, alpha: float, margi
         return NOT_RESOLVED, "seeds were lost, and survivors alone prove nothing; see: bench run --retry-failed"
     verdict = BETTER if (difference.mean > 0) == metric.higher_is_better else WORSE
     return verdict, f"p = {p:.2g} is below {alpha:.2g}: by {in_words(abs(difference.mean), metric)}"
-
-
-def _half_width(difference: Difference, alpha: float) -> float:
-    """Half of the interval at `1 - alpha`, as much wider than that of the t test as the one at 95 % is."""
-    assert difference.error is not None
-    assert difference.freedom is not None
-    assert difference.half_width is not None
-    plain = t_quantile(difference.freedom) * difference.error
-    widening = difference.half_width / plain if plain > 0 else 1.0
-    return widening * t_quantile(difference.freedom, 1 - alpha / 2) * difference.error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -9,6 +10,8 @@ from typing import Any, TypeAlias
 from benchmark.reporting.rows.audited_fields import AUDITED
 from benchmark.reporting.rows.flat_settings import agree, describe, differing
 from benchmark.reporting.rows.groups import Group
+from benchmark.reporting.rows.latest import ResultRow
+from benchmark.reporting.statistics.mean_difference import pairs_by_seed
 
 UNKNOWN = "unknown"
 _PREPARATION = ("image_size", "color", "resize")
@@ -67,10 +70,16 @@ def _audit(first: Group, second: Group, facts: Facts, other_facts: Facts) -> Aud
     texts: dict[str, list[str]] = {"prevents": [], "marks": [], "marks timings": []}
     for field in AUDITED:
         values, others = facts[field.name], other_facts[field.name]
-        if values == others or not values or not others or _is_explained(field.name, first, second):
+        if not values or not others or _is_explained(field.name, first, second):
             continue
-        # what is unknown on one side may be equal
-        effect = "marks" if field.effect == "prevents" and [UNKNOWN] in (values, others) else field.effect
+        if values == others and (field.effect != "prevents" or len(values) == 1):
+            continue
+        effect = field.effect
+        if effect == "prevents" and not _are_mismatched(field.name, first, second):
+            if UNKNOWN not in {*values} ^ {*others}:
+                continue
+            # it may be equal
+            effect = "marks"
         texts[effect].append(f"{field.name} {_listed(values)} against {_listed(others)}")
     names = differing(first.settings, second.settings) if first.settings and second.settings else []
     settings = {
@@ -83,6 +92,19 @@ def _audit(first: Group, second: Group, facts: Facts, other_facts: Facts) -> Aud
     return Audit(
         tuple(texts["prevents"]), tuple(texts["marks"]), tuple(texts["marks timings"]), tuple(settings.values()), places
     )
+
+
+def _are_mismatched(name: str, first: Group, second: Group) -> bool:
+    """Whether groups with several values of a column differ in it where they are compared: pair by pair, or as a whole."""
+
+    def known(rows: Iterable[ResultRow]) -> list[str]:
+        return sorted(_text(row[name], name) for row in rows if row.get(name) is not None)
+
+    if common := pairs_by_seed(first.completed, second.completed):
+        both = [(known(first.cells_of(seed)), known(second.cells_of(seed))) for seed in common]
+        return any(a != b for a, b in both if a and b)
+    a, b = Counter(known(first.cells)), Counter(known(second.cells))
+    return any(a[value] * b.total() != b[value] * a.total() for value in a | b)
 
 
 def _is_explained(name: str, first: Group, second: Group) -> bool:

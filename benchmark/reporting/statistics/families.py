@@ -62,6 +62,6 @@ def simultaneous_half_width(difference: Difference, comparisons: int) -> float |
     simultaneous confidence intervals for multiple comparisons with the best", Annals of Statistics 12 (1984), says why a
     winner's own interval does not do.
     """
-    if difference.error is None or difference.freedom is None:
+    if difference.widened_error is None or difference.freedom is None:
         return None
-    return t_quantile(difference.freedom, 1 - ALPHA / (2 * comparisons)) * difference.error
+    return t_quantile(difference.freedom, 1 - ALPHA / (2 * comparisons)) * difference.widened_error

@@ -99,6 +99,13 @@ class Difference:
         return None if self.half_width is None else self.mean + self.half_width
 
     @property
+    def widened_error(self) -> float | None:
+        """The standard error, larger by as much as skew has widened the interval."""
+        if self.half_width is None or self.freedom is None:
+            return None
+        return self.half_width / t_quantile(self.freedom)
+
+    @property
     def remark(self) -> str:
         """All remarks as one text, for documents in which rows stand alone."""
         settings = [f"settings differ: {'; '.join(self.other_settings)}"] if self.other_settings else []

@@ -18,7 +18,7 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING, NamedTuple
@@ -240,6 +240,11 @@ def campaign_level(rejected: Sequence[bool]) -> float:
         passed_on = level if number > 1 and rejected[number - 2] else 0.0
         level = ALPHA * number**-_SLOWNESS / _series() + passed_on
     return level
+
+
+def campaign_spent(looks: Iterable[tuple[float, str]]) -> float:
+    """The error that a campaign has spent, of looks with their level and verdict; what is passed on is not spent."""
+    return math.fsum(alpha for alpha, verdict in looks if verdict not in {BETTER, WORSE})
 
 
 @cache
