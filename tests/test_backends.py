@@ -170,6 +170,31 @@ def test_an_epoch_of_our_steps_is_an_epoch_of_kerass_own_trainer(backend):
 @pytest.mark.exhaustive
 @pytest.mark.timeout(900)
 @each
+def test_every_optimizer_resumes_to_the_same_bits_and_gathered_batches_are_one_large_one(backend):
+    environment = {
+        **os.environ,
+        "KERAS_BACKEND": backend,
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "OMP_NUM_THREADS": "1",
+        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
+    }
+    command = [sys.executable, HERE / "backend_recipes.py"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=900)
+    told = json.loads(done.stdout.splitlines()[-1])
+    # what is left out there: Keras's adafactor comes to NaN on JAX
+    expected = {name: (backend, name) != ("jax", "adafactor") for name in told["resumed"]}
+    assert told["resumed"] == expected
+    assert max(told["accumulated"].values()) < 1e-6
+    assert told["clipped"]["norm"] == pytest.approx(0.1, rel=1e-4)
+    assert told["clipped"]["direction"] == pytest.approx(1, abs=1e-5)
+    assert told["clipped"]["value"] == pytest.approx(0.01, rel=1e-4)
+    assert told["clipped"]["cut"] < 1e-6
+
+
+@pytest.mark.tf
+@pytest.mark.exhaustive
+@pytest.mark.timeout(900)
+@each
 def test_a_cell_comes_to_the_same_bits_again_killed_or_not(backend, digits, tmp_path):
     clean = run(INTRICATE, backend, tmp_path / "a", digits[16])
     assert clean.exit_code == 0, clean.log

@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # the tests against circles alone
 FOLDER_MAY_IMPORT = {
     "matrix.reading": "order problems report_spec selection settings values",
-    "matrix.planning": "cell identity plan problems reading schedule selection settings speed_key",
+    "matrix.planning": "cell identity optimizers plan problems reading schedule selection settings speed_key",
     "results.schema": "",
     "results.schema.migrations": "schema",
     "results.store": "schema",

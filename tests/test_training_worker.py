@@ -170,6 +170,25 @@ def test_a_schedule_moves_the_rate_from_step_to_step_and_an_epoch_tells_what_it_
     assert [epoch.learning_rate for epoch in runs[1.0].epochs()] == pytest.approx([1e-12, 1e-12])
 
 
+def test_gathered_gradients_and_the_moments_of_an_optimizer_go_on_to_the_same_bits(digits, tmp_path):
+    # five batches in an epoch: two updates of two batches, and one of what is left
+    gathering = stage(
+        optimizer="nadam", epochs=3, gradient_accumulation=2, clip_norm=1.0, beta_1=0.8, schedule="one_cycle"
+    )
+    whole = cell(stages=(gathering,))
+    clean = run_worker(job(whole, tmp_path / "1", digits))
+    assert clean.exit_code == 0, clean.log
+    other = replace(whole, stages=(replace(gathering, gradient_accumulation=1),))
+    assert history(run_worker(job(other, tmp_path / "2", digits))) != history(clean)
+    assert clean.epochs()[-1].learning_rate == pytest.approx(4e-6 * gathering.learning_rate)
+    stopped = run_worker(job(whole, tmp_path / "3", digits), faults="stop-in-epoch:2")
+    assert stopped.told[-1] == events.Interrupted(1)
+    resumed = run_worker(job(whole, tmp_path / "4", digits, earlier_directories=(str(tmp_path / "3"),)))
+    assert resumed.one(events.Resumed).epoch == 1
+    assert history(resumed) == history(clean)
+    assert sha256_of(tmp_path / "4" / "weights.npz") == sha256_of(tmp_path / "1" / "weights.npz")
+
+
 @pytest.mark.parametrize(("epoch", "place"), KILLS)
 def test_a_killed_cell_goes_on_to_the_same_bits(place, epoch, intricate, digits, tmp_path):
     clean, clean_directory = intricate

@@ -89,10 +89,10 @@ def _spoil_batch(number: int) -> None:
     train = TensorFlowSteps.train
     count = 0
 
-    def spoilt(self: Any, images: Any, labels: Any) -> Any:
+    def spoilt(self: Any, images: Any, labels: Any, share: float = 1.0, *, update: bool = True) -> Any:
         nonlocal count
         count += 1
-        result = train(self, images, labels)
+        result = train(self, images, labels, share, update=update)
         return BatchResult(result.examples, float("nan"), result.correct) if count == number else result
 
     TensorFlowSteps.train = spoilt

@@ -73,9 +73,12 @@ VALUES: dict[str, tuple[Any, ...]] = {
         {"monitor": "val_accuracy", "patience": 1, "min_learning_rate": 1e-6},
     ),
 }
-SINCE = {"split_seed", "weights_seed", "order_seed", "augment_seed", "folds", "fold", "lockbox", "schedule"}
-"""Settings that came after these matrices: with them the ids would say nothing; `test_seed_streams.py` and
-`test_matrix_schedule.py` hold theirs."""
+SINCE = {
+    "split_seed", "weights_seed", "order_seed", "augment_seed", "folds", "fold", "lockbox", "schedule", "nesterov", "beta_1",
+    "beta_2", "epsilon", "clip_norm", "clip_value", "gradient_accumulation",
+}  # fmt: skip
+"""Settings that came after these matrices: with them the ids would say nothing; `test_seed_streams.py`,
+`test_matrix_schedule.py` and `test_matrix_optimizers.py` hold theirs."""
 OF_STAGES = tuple(VALUES)[list(VALUES).index("train") :]
 OF_DATA = ("train_examples", "test_examples", "validation_fraction", "image_size", "color", "batch_size", "epochs")
 

@@ -127,7 +127,7 @@ class Stage:
         train: Which layers learn: `head`, `last:N` (the head and the last N layers of the backbone), or `all`.
         epochs: At most so many epochs.
         batch_size: Images in a batch; the last batch of an epoch may be smaller.
-        optimizer: `adam`, `adamw`, `sgd` or `rmsprop`.
+        optimizer: A name of `matrix/optimizers.py`.
         learning_rate: At the start of the stage; with a schedule what its factors refer to.
         momentum: Of `sgd` and `rmsprop`; None for the others.
         weight_decay: Decoupled weight decay, 0 for none.
@@ -136,6 +136,11 @@ class Stage:
         early_stopping, reduce_learning_rate: None when switched off.
         schedule: How the learning rate goes from update to update, see `matrix/schedule.py`: the name of a kind, or its
             parameters with `kind` among them.
+        nesterov: Whether the momentum of `sgd` looks ahead.
+        beta_1, beta_2, epsilon: Of the optimizer; None where they are Keras's defaults, or it has none.
+        clip_norm: Largest norm of all gradients together; None for any.
+        clip_value: Largest absolute value in a gradient; None for any.
+        gradient_accumulation: Of how many batches an update takes the mean gradient.
     """
 
     train: str
@@ -150,6 +155,13 @@ class Stage:
     early_stopping: EarlyStopping | None
     reduce_learning_rate: ReduceLearningRate | None
     schedule: str | Parameters = "constant"
+    nesterov: bool = False
+    beta_1: float | None = None
+    beta_2: float | None = None
+    epsilon: float | None = None
+    clip_norm: float | None = None
+    clip_value: float | None = None
+    gradient_accumulation: int = 1
 
 
 @dataclass(frozen=True, slots=True)

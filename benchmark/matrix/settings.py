@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from benchmark.catalog.backends import training_backends
 from benchmark.matrix.cell import STREAMS, Cell, is_table
+from benchmark.matrix.optimizers import OPTIMIZERS, optimizers_with
 from benchmark.matrix.schedule import Schedule
 from benchmark.matrix.speed_key import AUTO
 from benchmark.matrix.values import (
@@ -25,6 +26,7 @@ from benchmark.matrix.values import (
     Kind,
     ListOf,
     Number,
+    OrFalse,
     WordList,
     pattern,
 )
@@ -157,7 +159,7 @@ _TABLE = (
     ),
     Setting("epochs", "stage", Integer(1, 1_000_000), 10, "at most so many epochs"),
     Setting("batch_size", "stage", Integer(1, 1_000_000), 64, "images in a batch"),
-    Setting("optimizer", "stage", Choice(("adam", "adamw", "sgd", "rmsprop")), "adam", "how the weights are updated"),
+    Setting("optimizer", "stage", Choice(tuple(OPTIMIZERS)), "adam", "how the weights are updated"),
     Setting("learning_rate", "stage", Number(0, 1000, above=True), 1e-3, "learning rate at the start of the stage; of a schedule the highest"),
     Setting("momentum", "stage", Number(0, 1, below=True), 0.0, "of sgd and rmsprop; the others have none"),
     Setting("weight_decay", "stage", Number(0, 1), 0.0, "decoupled weight decay; 0 for none"),
@@ -172,6 +174,30 @@ _TABLE = (
         "multiply the learning rate by `factor` when the monitored value stands still",
     ),
     Setting("schedule", "stage", Schedule(), "constant", "how the learning rate goes from step to step"),
+    Setting("nesterov", "stage", BOOLEAN, False, "whether the momentum of sgd looks ahead"),
+    *(
+        Setting(
+            name, "stage", OrFalse(Number(0, 1, above=name == "epsilon", below=name != "epsilon")), None,
+            f"{meaning} of {', '.join(optimizers_with(name))}; false for Keras's default",
+        )
+        for name, meaning in (
+            ("beta_1", "decay of the first moment"),
+            ("beta_2", "decay of the second moment"),
+            ("epsilon", "what keeps the division apart from zero"),
+        )
+    ),
+    Setting(
+        "clip_norm", "stage", OrFalse(Number(0, above=True)), None,
+        "largest norm of all gradients together, which are scaled down to it",
+    ),
+    Setting(
+        "clip_value", "stage", OrFalse(Number(0, above=True)), None,
+        "largest absolute value in a gradient; what is beyond is cut off",
+    ),
+    Setting(
+        "gradient_accumulation", "stage", Integer(1, 65536), 1,
+        "of how many batches an update takes the mean gradient; schedules count updates",
+    ),
 )  # fmt: skip
 
 SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _TABLE}

@@ -83,6 +83,21 @@ class Number:
         return low and (number < self.maximum if self.below else number <= self.maximum) and math.isfinite(number)
 
 
+@dataclass(frozen=True)
+class OrFalse:
+    """Values of one type, or false for none, which is None."""
+
+    kind: Kind
+
+    @property
+    def expected(self) -> str:
+        return f"false, or {self.kind.expected}"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        normal = None if value is False else self.kind.read(value, path, Problems())
+        return problems.add(path, self.expected, value, _number_hint(value)) if normal is INVALID else normal
+
+
 def _as_float(value: Any) -> float | None:
     if isinstance(value, float):
         return value

@@ -29,6 +29,7 @@ from benchmark.training.process.failures import DivergedError
 from benchmark.training.process.runtime import Runtime
 from benchmark.training.stages import set_trainable, stage_steps, training_model
 from benchmark.training.steps.base import BatchResult, Steps
+from benchmark.training.updates import Updates
 from benchmark.training.weights.weight_files import array_copy, assign_weights, weight_arrays
 
 Emit = Callable[[Event], object]
@@ -247,8 +248,8 @@ class Trainer:
         validation = self._validate(stage, epoch) if not diverged_batch else None
         rate = stage.callbacks.learning_rate
         if stage.is_scheduled:
-            updates = self._batches(stage.spec)
-            rate = rate_after(stage.spec, stage_epoch * updates, updates)
+            per_epoch = self._updates(stage.spec).per_epoch
+            rate = rate_after(stage.spec, stage_epoch * per_epoch, per_epoch)
         row = _row(stage, epoch, stage_epoch, sums, validation, rate, perf_counter() - began)
         if diverged_batch or (validation and not math.isfinite(validation.loss)):
             self._emit(row)
@@ -260,16 +261,16 @@ class Trainer:
         """The sums of an epoch, and the first batch whose loss was not finite (0 when all were)."""
         training, batch_size = stage.dataset.training, stage.spec.batch_size
         order = epoch_order(len(training), self._cell.stream_seed("order_seed"), epoch)
-        batches, sums = self._batches(stage.spec), _Sums()
+        batches, updates, sums = self._batches(stage.spec), self._updates(stage.spec), _Sums()
         waiting: BatchResult | None = None
         requested = perf_counter()
         for batch, (images, labels) in enumerate(training.batches(batch_size, order), 1):
             received = perf_counter()
             sums.input_seconds += received - requested
             if stage.is_scheduled:
-                updates = (stage_epoch - 1) * batches + batch - 1
-                stage.optimizer.learning_rate = rate_after(stage.spec, updates, batches)
-            result = stage.steps.train(images, labels)
+                before = (stage_epoch - 1) * updates.per_epoch + updates.before(batch)
+                stage.optimizer.learning_rate = rate_after(stage.spec, before, updates.per_epoch)
+            result = stage.steps.train(images, labels, updates.share_of(batch), update=updates.follow(batch))
             # read one batch late, so that a GPU already works on the new batch meanwhile
             if waiting and not sums.add(waiting):
                 return sums, batch - 1
@@ -289,6 +290,9 @@ class Trainer:
 
     def _batches(self, spec: Stage) -> int:
         return math.ceil(len(self._images.training) / spec.batch_size)
+
+    def _updates(self, spec: Stage) -> Updates:
+        return Updates(self._batches(spec), spec.gradient_accumulation)
 
     def _finish(self, stage: _Stage, row: EpochFinished) -> None:
         """Updates callbacks, writes the checkpoint, then emits the epoch, in this order.

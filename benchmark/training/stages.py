@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from benchmark.matrix.cell import Cell, Stage
+from benchmark.matrix.optimizers import OPTIMIZERS
 from benchmark.training.augmentation import augmentation_layers
 from benchmark.training.networks.network import Network
 from benchmark.training.steps.base import Steps
@@ -56,8 +57,9 @@ def build_optimizer(stage: Stage, precision: str) -> Any:
     decay = stage.weight_decay or None
     # AdamW refuses to be without decay (https://github.com/keras-team/keras/issues/18712); without it, it is Adam
     name = "adam" if stage.optimizer == "adamw" and decay is None else stage.optimizer
-    momentum = {} if stage.momentum is None else {"momentum": stage.momentum}
-    optimizer = _OPTIMIZERS[name](stage.learning_rate, weight_decay=decay, **momentum)
+    own = {key: value for key in OPTIMIZERS[name] if (value := getattr(stage, key)) is not None}
+    clipping = {"global_clipnorm": stage.clip_norm, "clipvalue": stage.clip_value}
+    optimizer = _OPTIMIZERS[name](stage.learning_rate, weight_decay=decay, **own, **clipping)
     if decay:
         optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
@@ -68,6 +70,14 @@ _OPTIMIZERS: dict[str, Any] = {
     "adamw": keras.optimizers.AdamW,
     "sgd": keras.optimizers.SGD,
     "rmsprop": keras.optimizers.RMSprop,
+    "adadelta": keras.optimizers.Adadelta,
+    "adafactor": keras.optimizers.Adafactor,
+    "adagrad": keras.optimizers.Adagrad,
+    "adamax": keras.optimizers.Adamax,
+    "ftrl": keras.optimizers.Ftrl,
+    "lamb": keras.optimizers.Lamb,
+    "lion": keras.optimizers.Lion,
+    "nadam": keras.optimizers.Nadam,
 }
 
 

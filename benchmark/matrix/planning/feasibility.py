@@ -31,6 +31,7 @@ def _reasons(template: CellTemplate, origin: str, machine: MachineKind) -> Itera
     yield from _of_network(template, origin)
     yield from _of_validation(template)
     yield from _of_learning_rates(template)
+    yield from _of_optimizers(template)
     yield from _of_counts(template.data)
 
 
@@ -91,6 +92,14 @@ def _of_learning_rates(template: CellTemplate) -> Iterator[str]:
                 f"reduce_learning_rate.min_learning_rate = {floor:g} is above learning_rate = {stage.learning_rate:g}{where}, "
                 f"which can only fall; set min_learning_rate to at most {stage.learning_rate:g}, or reduce_learning_rate = false"
             )
+
+
+def _of_optimizers(template: CellTemplate) -> Iterator[str]:
+    # XLA multiplies two numbers as small as 1e-30 before it divides, which makes 0 / 0 of them
+    if template.cell["backend"] == "jax" and any(stage.optimizer == "adafactor" for stage in template.stages):
+        yield (
+            'Keras\'s adafactor gives NaN on JAX where a weight has no gradient; use another optimizer, or backend = "tensorflow"'
+        )
 
 
 def _of_counts(data: Data) -> Iterator[str]:

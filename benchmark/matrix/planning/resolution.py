@@ -14,6 +14,7 @@ from typing import Any, TypeVar
 from benchmark.catalog.facts import SOURCES
 from benchmark.matrix.cell import STREAMS, Architecture, Data, Stage
 from benchmark.matrix.identity import canonical_json, identity_value, part_texts
+from benchmark.matrix.optimizers import with_normal_optimizer
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
 from benchmark.matrix.planning.contradictions import contradictions
@@ -41,7 +42,6 @@ _KEPT_TEMPLATES = 20_000
 _OF_ALL_SEEDS = sorted(CELL_SETTINGS - {*SEEDS, "keep"})
 """Settings of the whole cell that are always set; `keep` is left out, because its default depends on the data."""
 _OF_SOURCE = ("classes", "test_fraction", "class_names", "version", "background")
-_WITH_MOMENTUM = {"sgd", "rmsprop"}
 
 _T = TypeVar("_T")
 
@@ -221,9 +221,7 @@ class Resolver:
         return self._part(("architecture", model.name, dropout), make)
 
     def _stage(self, values: Mapping[str, Any]) -> tuple[Stage, str]:
-        settings = {name: values[name] for name in STAGE_SETTINGS}
-        if settings["optimizer"] not in _WITH_MOMENTUM:
-            settings["momentum"] = None
+        settings = with_normal_optimizer({name: values[name] for name in STAGE_SETTINGS})
         return self._part(("stage", *settings.values()), lambda: Stage(**settings))
 
 

@@ -24,8 +24,17 @@ class Steps(Protocol):
 
     _predict: Callable[[NDArray[Any]], Any]
 
-    def train(self, images: NDArray[Any], labels: NDArray[Any]) -> BatchResult:
-        """Updates the weights by one batch; does not wait for a device that works in the background."""
+    def train(
+        self, images: NDArray[Any], labels: NDArray[Any], share: float = 1.0, *, update: bool = True
+    ) -> BatchResult:
+        """Updates the weights by one batch; does not wait for a device that works in the background.
+
+        Args:
+            images: Of the batch.
+            labels: Of these images, integers [b] or vectors [b, classes].
+            share: What its gradient is multiplied with where an update takes the mean of several batches.
+            update: False where later batches belong to the same update, for which the gradient is kept.
+        """
 
     def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Class probabilities [b, classes], with dropout and augmentation off."""

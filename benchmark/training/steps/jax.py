@@ -44,14 +44,51 @@ class JaxSteps(Steps):
             learning, states = optimizer.stateless_apply(states, gradients, learning)
             return total, correct, learning, standing, states
 
-        self._train = jax.jit(train, donate_argnums=(0, 2))
+        def gather(kept: Sequence[Any], share: Any, *batch: Any) -> Any:
+            gradients, (total, correct, standing) = jax.grad(lost, has_aux=True)(*batch)
+            return total, correct, standing, [sum_ + share * one for sum_, one in zip(kept, gradients, strict=True)]
 
-    def train(self, images: NDArray[Any], labels: NDArray[Any]) -> BatchResult:
+        def apply(learning: Sequence[Any], states: Sequence[Any], kept: Sequence[Any]) -> Any:
+            return optimizer.stateless_apply(states, kept, learning)
+
+        self._train = jax.jit(train, donate_argnums=(0, 2))
+        self._gather = jax.jit(gather, donate_argnums=0)
+        self._apply = jax.jit(apply, donate_argnums=(0, 1))
+        self._kept: list[Any] | None = None
+
+    def train(
+        self, images: NDArray[Any], labels: NDArray[Any], share: float = 1.0, *, update: bool = True
+    ) -> BatchResult:
         state = _values(self._learning), _values(self._standing), _values(self._optimizer)
+        if share < 1:
+            return self._train_part(*state, images, labels, share, update=update)
         loss, correct, learning, standing, states = self._train(*state, images, labels)
         _assign(self._learning, learning)
         _assign(self._standing, standing)
         _assign(self._optimizer, states)
+        return BatchResult(len(images), loss, correct)
+
+    def _train_part(
+        self,
+        learning: list[Any],
+        standing: list[Any],
+        states: list[Any],
+        images: NDArray[Any],
+        labels: NDArray[Any],
+        share: float,
+        *,
+        update: bool,
+    ) -> BatchResult:
+        kept = [jnp.zeros_like(value) for value in learning] if self._kept is None else self._kept
+        loss, correct, standing, self._kept = self._gather(
+            kept, np.float32(share), learning, standing, states, images, labels
+        )
+        _assign(self._standing, standing)
+        if update:
+            learning, states = self._apply(learning, states, self._kept)
+            self._kept = None
+            _assign(self._learning, learning)
+            _assign(self._optimizer, states)
         return BatchResult(len(images), loss, correct)
 
 

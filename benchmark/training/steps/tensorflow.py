@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
@@ -28,22 +29,52 @@ class TensorFlowSteps(Steps):
         labels = tf.TensorSpec((None, classes), tf.float32) if one_hot else tf.TensorSpec((None,), tf.int32)
         variables = model.trainable_variables
 
-        def train(x: Any, y: Any) -> tuple[Any, Any]:
+        def trained(x: Any, y: Any, use: Callable[[list[Any]], None]) -> tuple[Any, Any]:
             with tf.GradientTape() as tape:
                 probabilities = model(tf.cast(x, taken), training=True)
                 value = loss(y, probabilities)
                 total = tf.add_n([value, *model.losses]) if model.losses else value
                 scaled = optimizer.scale_loss(total)
-            optimizer.apply_gradients(zip(tape.gradient(scaled, variables), variables, strict=True))
+            use(tape.gradient(scaled, variables))
             truth = tf.argmax(y, axis=-1, output_type=tf.int32) if one_hot else y
             hits = tf.equal(tf.argmax(probabilities, axis=-1, output_type=tf.int32), truth)
             return total, tf.reduce_sum(tf.cast(hits, tf.int32))
 
-        self._train = tf.function(train, input_signature=(images, labels), autograph=False)
+        def apply(gradients: list[Any]) -> None:
+            optimizer.apply_gradients(zip(gradients, variables, strict=True))
+
+        def gather(x: Any, y: Any, share: Any) -> tuple[Any, Any]:
+            def keep(gradients: list[Any]) -> None:
+                for kept, gradient in zip(self._kept, gradients, strict=True):
+                    if gradient is not None:
+                        kept.assign_add(share * gradient)
+
+            return trained(x, y, keep)
+
+        def apply_kept() -> None:
+            apply([kept.value() for kept in self._kept])
+            for kept in self._kept:
+                kept.assign(tf.zeros_like(kept))
+
+        self._learning = variables
+        self._kept: list[Any] = []
+        self._train = tf.function(lambda x, y: trained(x, y, apply), input_signature=(images, labels), autograph=False)
+        share = tf.TensorSpec((), tf.float32)
+        self._gather = tf.function(gather, input_signature=(images, labels, share), autograph=False)
+        self._apply_kept = tf.function(apply_kept, input_signature=(), autograph=False)
         self._predict = forward_pass(core, given)
 
-    def train(self, images: NDArray[Any], labels: NDArray[Any]) -> BatchResult:
-        loss, correct = self._train(images, labels)
+    def train(
+        self, images: NDArray[Any], labels: NDArray[Any], share: float = 1.0, *, update: bool = True
+    ) -> BatchResult:
+        if share == 1:
+            loss, correct = self._train(images, labels)
+            return BatchResult(len(images), loss, correct)
+        if not self._kept:
+            self._kept += [tf.Variable(tf.zeros_like(variable.value)) for variable in self._learning]
+        loss, correct = self._gather(images, labels, np.float32(share))
+        if update:
+            self._apply_kept()
         return BatchResult(len(images), loss, correct)
 
 

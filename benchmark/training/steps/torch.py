@@ -24,16 +24,24 @@ class TorchSteps(Steps):
         self._learning = model.trainable_variables
         self._taken = model.inputs[0].dtype
         self._predict = forward_pass(core)
+        self._kept: list[Any] = []
 
-    def train(self, images: NDArray[Any], labels: NDArray[Any]) -> BatchResult:
+    def train(
+        self, images: NDArray[Any], labels: NDArray[Any], share: float = 1.0, *, update: bool = True
+    ) -> BatchResult:
         truth = _tensor(labels)
         probabilities = self._model(_tensor(images, self._taken), training=True)
         total = sum(self._model.losses, start=self._loss(truth, probabilities))
-        gradients = torch.autograd.grad(
-            self._optimizer.scale_loss(total), [variable.value for variable in self._learning], allow_unused=True
-        )
+        values = [variable.value for variable in self._learning]
+        gradients = list(torch.autograd.grad(self._optimizer.scale_loss(total), values, allow_unused=True))
         with torch.no_grad():
-            self._optimizer.apply(list(gradients), self._learning)
+            if share < 1:
+                gradients = [None if one is None else share * one for one in gradients]
+            if self._kept:
+                gradients = [_sum(*pair) for pair in zip(self._kept, gradients, strict=True)]
+            self._kept = [] if update else gradients
+            if update:
+                self._optimizer.apply(gradients, self._learning)
             correct = torch.sum(torch.argmax(probabilities, -1) == (truth.argmax(-1) if self._one_hot else truth))
         return BatchResult(len(images), total.detach(), correct)
 
@@ -47,6 +55,10 @@ def forward_pass(model: keras.Model) -> Callable[[NDArray[Any]], NDArray[Any]]:
             return np.asarray(keras.ops.convert_to_numpy(model(_tensor(batch, taken), training=False)))
 
     return run
+
+
+def _sum(kept: Any, gradient: Any) -> Any:
+    return gradient if kept is None else kept if gradient is None else kept + gradient
 
 
 def _tensor(array: NDArray[Any], dtype: str | None = None) -> Any:
