@@ -20,8 +20,8 @@ def main() -> None:
 
         # libraries warn of each other, which says nothing about results
         warnings.simplefilter("default")
-    from benchmark.cli import interruption
     from benchmark.cli.main import bench
+    from benchmark.cli.terminal import interruption
 
     interruption.listen()
     try:

@@ -10,10 +10,10 @@ from types import SimpleNamespace
 import pytest
 from rich.console import Console
 
-from benchmark.cli import streams
 from benchmark.cli.progress.board import Board
 from benchmark.cli.progress.live_display import LiveDisplay, Picture
 from benchmark.cli.progress.plain_log import PlainLog
+from benchmark.cli.terminal import streams
 from benchmark.events import EpochFinished, Progress, Resumed, StageStarted
 from benchmark.matrix.cell import Architecture, Cell, Data, Stage, Weights
 

@@ -14,8 +14,8 @@ from cli_workplace import ROOT, Workplace, children_seconds
 from click.testing import CliRunner
 
 from benchmark import __version__
-from benchmark.cli import error_exit
 from benchmark.cli.main import VERBS, bench
+from benchmark.cli.terminal import error_exit
 from benchmark.cli.verb_group import VerbGroup
 from benchmark.errors import BusyError, CellsFailedError, MatrixError, Problem, StorageError
 
@@ -153,7 +153,7 @@ def test_a_message_is_said_even_when_there_is_no_memory_to_load_what_prints_it(m
 
 def test_a_broken_pipe_is_no_failure(monkeypatch):
     # in this process stdout is the test's own: it must not be sent nowhere
-    monkeypatch.setattr("benchmark.cli.streams.mute", lambda _stream: None)
+    monkeypatch.setattr("benchmark.cli.terminal.streams.mute", lambda _stream: None)
     done = failing(BrokenPipeError())
     assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
 

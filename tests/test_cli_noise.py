@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 from cli_workplace import Workplace
 
-from benchmark.cli import scratch_runs
+from benchmark.cli.runs import scratch_runs
 
 MATRIX = """
 [matrix]

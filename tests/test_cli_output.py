@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from rich.console import Console
 
 from benchmark import units
-from benchmark.cli import output, streams
+from benchmark.cli.terminal import output, streams
 from benchmark.cli.texts.sparkline import sparkline
 
 ROWS = [{"name": "resnet[v2]", "accuracy": 0.5}, {"name": "net[/]", "accuracy": math.nan}]

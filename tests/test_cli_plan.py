@@ -12,7 +12,7 @@ import sys
 import pytest
 from cli_workplace import MATRIX, Workplace, children_seconds
 
-from benchmark.cli.run_forecast import History, expect
+from benchmark.cli.runs.run_forecast import History, expect
 from benchmark.matrix.settings import SETTINGS
 
 

@@ -16,8 +16,9 @@ import pytest
 from cli_workplace import MATRIX, Workplace
 from waiting import wait_until
 
-from benchmark.cli import options, streams
+from benchmark.cli import options
 from benchmark.cli.commands import run as run_verb
+from benchmark.cli.terminal import streams
 
 ONE_CELL = "seed=0,model=simple_cnn,strategy=scratch,dataset=digits"
 

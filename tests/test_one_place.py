@@ -42,7 +42,7 @@ MAY_WRITE_STATUSES = {
     "status.py": "the one place",
     "results/schema/migrations/versions/0001_first_schema.py": "a frozen step: it must not change when the program does",
     "results/schema/migrations/versions/0002_predictions_and_looks.py": "the same",
-    "cli/error_exit.py": "the message that ends an interrupted command",
+    "cli/terminal/error_exit.py": "the message that ends an interrupted command",
 }
 
 
@@ -156,7 +156,7 @@ def made_by_call(kind: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("kind", "place"),
-    [("Job", "scheduling/processes/worker_order.py"), ("RunOptions", "cli/start_run.py")],
+    [("Job", "scheduling/processes/worker_order.py"), ("RunOptions", "cli/runs/start_run.py")],
     ids=["what a worker is given, trials as well as cells", "what a run is asked to do"],
 )
 def test_one_module_makes(kind, place):

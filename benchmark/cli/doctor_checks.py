@@ -64,7 +64,7 @@ def examine(database: str) -> list[Finding]:
 
 
 def _machine() -> Iterator[Finding]:
-    from benchmark.cli.noise_floor import known_noise
+    from benchmark.cli.runs.noise_floor import known_noise
 
     facts = machine.facts()
     yield Finding("machine", "system", facts.os, "note")

@@ -9,8 +9,8 @@ from pathlib import Path
 
 from benchmark.catalog.cache import default_cache_root
 from benchmark.catalog.cache_lock import CacheUse
-from benchmark.cli import verbosity
 from benchmark.cli.cell_lookup import recorded_epochs, stored_predictions
+from benchmark.cli.terminal import verbosity
 from benchmark.reporting.figures.drawing.figure_files import make_folder
 from benchmark.reporting.figures.figure_index import add_figures
 from benchmark.reporting.figures.report_figures import FigureSources, draw_figures, plan_figures

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
-from benchmark.cli import streams
+from benchmark.cli.terminal import streams
 from benchmark.matrix.report_spec import margin_of
 from benchmark.text import one_line
 

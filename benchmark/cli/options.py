@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from benchmark import layout
-from benchmark.cli import verbosity
+from benchmark.cli.terminal import verbosity
 from benchmark.errors import BenchError, UserError
 
 if TYPE_CHECKING:

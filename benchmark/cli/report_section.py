@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from benchmark.cli import verbosity
+from benchmark.cli.terminal import verbosity
 from benchmark.errors import MatrixError
 from benchmark.matrix.load import load_report_spec
 from benchmark.matrix.report_spec import ReportSpec

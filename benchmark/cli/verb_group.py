@@ -11,7 +11,7 @@ from typing import Any, cast
 
 import click
 
-from benchmark.cli import error_exit, streams
+from benchmark.cli.terminal import error_exit, streams
 from benchmark.text import printable
 
 

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 import click
 
-from benchmark.cli import streams
 from benchmark.cli.collection import paused_collection
 from benchmark.cli.judging_options import NOT_PASSED, judging_options, strict_code
 from benchmark.cli.options import database_option, format_option, machine_option, verb
-from benchmark.cli.output import print_report
+from benchmark.cli.terminal import streams
+from benchmark.cli.terminal.output import print_report
 from benchmark.errors import UserError
 from benchmark.reporting.writers.formats import FORMATS
 from benchmark.text import one_line
@@ -54,8 +54,8 @@ def command(
     A gate (--fail-if) passes on evidence alone: it fails where B has no result, and where nothing can be compared.
     """
     from benchmark.cli.cell_lookup import selected_results, stored_predictions
-    from benchmark.cli.noise_floor import note_on_noise
     from benchmark.cli.report_section import report_section
+    from benchmark.cli.runs.noise_floor import note_on_noise
     from benchmark.reporting.compare import compare_selections
     from benchmark.reporting.gate import decide, parse_gate
     from benchmark.reporting.report import judging

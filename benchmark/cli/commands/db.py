@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 import click
 
 from benchmark import layout, units
-from benchmark.cli import output, streams, verbosity
 from benchmark.cli.options import CONTEXT, damage_named, database_option, format_option, verb
-from benchmark.cli.output import Column
+from benchmark.cli.terminal import output, streams, verbosity
+from benchmark.cli.terminal.output import Column
 from benchmark.cli.verb_group import SuggestingGroup
 from benchmark.errors import StorageError, UserError
 from benchmark.files import make_own_folder

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark import units
-from benchmark.cli import output, streams, verbosity
 from benchmark.cli.options import database_option, format_option, machine_option, verb
+from benchmark.cli.terminal import output, streams, verbosity
 from benchmark.text import one_line
 
 if TYPE_CHECKING:

@@ -6,8 +6,8 @@ from dataclasses import asdict
 
 import click
 
-from benchmark.cli import output, streams
 from benchmark.cli.options import database_option, format_option, machine_option, verb
+from benchmark.cli.terminal import output, streams
 from benchmark.text import one_line
 
 _NOISE_STYLES = {True: "bold green", False: "bold yellow"}
@@ -68,8 +68,8 @@ def command(
 
 
 def _measure(database: str, machine: str | None, runs: int, overrides: tuple[str, ...], output_format: str) -> int:
-    from benchmark.cli.noise_floor import measure_noise
-    from benchmark.cli.start_run import run_options
+    from benchmark.cli.runs.noise_floor import measure_noise
+    from benchmark.cli.runs.start_run import run_options
 
     floor = measure_noise(run_options(database, machine), runs, overrides)
     if isinstance(floor, int):

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark import layout, units
-from benchmark.cli import output, verbosity
 from benchmark.cli.options import database_option, format_option, machine_option, verb
+from benchmark.cli.terminal import output, verbosity
 from benchmark.errors import NotFoundError, UserError
 from benchmark.files import temporary_folder
 from benchmark.text import one_line

@@ -9,9 +9,9 @@ from pathlib import Path
 import click
 
 from benchmark import faults, units
-from benchmark.cli import output, verbosity
 from benchmark.cli.options import database_option, format_option, verb
-from benchmark.cli.output import Column
+from benchmark.cli.terminal import output, verbosity
+from benchmark.cli.terminal.output import Column
 from benchmark.errors import StorageError
 
 COLUMNS = (Column("kind"), Column("path"), Column("size_bytes", "size", show=units.size, right=True))

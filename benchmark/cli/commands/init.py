@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from benchmark import layout
-from benchmark.cli import verbosity
 from benchmark.cli.options import verb
+from benchmark.cli.terminal import verbosity
 from benchmark.errors import UserError
 from benchmark.files import write_whole
 

@@ -9,7 +9,7 @@ import click
 
 from benchmark.cli.judging_options import margin_option
 from benchmark.cli.options import database_option, format_option, machine_option, verb
-from benchmark.cli.output import write_json_line, write_line
+from benchmark.cli.terminal.output import write_json_line, write_line
 from benchmark.text import one_line
 
 

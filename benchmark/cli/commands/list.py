@@ -9,10 +9,10 @@ from typing import Any
 import click
 
 from benchmark import layout, units
-from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import database_option, format_option, machine_option, selection_options, verb
-from benchmark.cli.output import NAME_COLUMNS, Column
+from benchmark.cli.terminal import output
+from benchmark.cli.terminal.output import NAME_COLUMNS, Column
 
 
 def _each_stage(value: Any) -> str:

@@ -54,14 +54,14 @@ def command(
     pairs of seeds the comparison will about need, and shows these. Nothing is written but what --probe measures, which is
     kept in the cache; no database is made.
     """
-    from benchmark.cli.run_forecast import history
-    from benchmark.cli.start_run import run_options
+    from benchmark.cli.runs.run_forecast import history
+    from benchmark.cli.runs.start_run import run_options
     from benchmark.cli.texts.plan_text import show_plan
 
     plan = matrix.load()
     options = run_options(database, machine, reads_only=not probe, jobs=jobs)
     if probe:
-        from benchmark.cli import measuring
+        from benchmark.cli.runs import measuring
         from benchmark.scheduling.decisions.reuse import decide
 
         plan = measuring.decide_threads(matrix, plan, database, options)
@@ -70,13 +70,12 @@ def command(
         measuring.probe([cell for cell in plan.cells if decisions[cell.cell_id].will_run], known, options)
     known, prospect = history(database, options), None
     if resolve:
-        from benchmark.cli import resolving
-        from benchmark.cli.seed_pairs import parse_sides
+        from benchmark.cli.runs.dispute import dispute_of
+        from benchmark.cli.runs.resolve_forecast import prospect_of
+        from benchmark.cli.runs.seed_pairs import parse_sides
 
         sides = parse_sides(resolve)
-        dispute = resolving.dispute_of(
-            matrix, plan, sides, known, options, most=max_seeds, margin=margin, database=database
-        )
-        prospect = resolving.prospect(dispute, known, database, options, budget)
+        dispute = dispute_of(matrix, plan, sides, known, options, most=max_seeds, margin=margin, database=database)
+        prospect = prospect_of(dispute, known, database, options, budget)
         plan = prospect.plan
     show_plan(plan, known, options, output_format, budget, prospect=prospect)

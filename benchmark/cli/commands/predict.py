@@ -10,9 +10,9 @@ import click
 
 from benchmark import units
 from benchmark.catalog.image_folders import IMAGE_ENDINGS
-from benchmark.cli import output, verbosity
 from benchmark.cli.cell_names import NAMES, short_id
 from benchmark.cli.options import database_option, format_option, machine_option, verb
+from benchmark.cli.terminal import output, verbosity
 from benchmark.errors import NotFoundError, UserError
 from benchmark.status import Status
 

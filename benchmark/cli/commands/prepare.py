@@ -7,8 +7,8 @@ from pathlib import Path
 import click
 
 from benchmark import layout, units
-from benchmark.cli import verbosity
 from benchmark.cli.options import MatrixRequest, matrix_options, verb
+from benchmark.cli.terminal import verbosity
 from benchmark.errors import UserError
 
 
@@ -26,7 +26,7 @@ def command(matrix: MatrixRequest, manual_dir: Path | None, offline: bool) -> No
 
     `bench run` does the same for what is missing; this makes it a step of its own, for machines that train offline.
     """
-    from benchmark.cli.start_run import display, run_options
+    from benchmark.cli.runs.start_run import display, run_options
     from benchmark.scheduling.programs.preparation import prepare_all
 
     plan = matrix.load()

@@ -7,8 +7,8 @@ import sys
 import click
 
 from benchmark import units
-from benchmark.cli import output
 from benchmark.cli.options import database_option, format_option, verb
+from benchmark.cli.terminal import output
 
 
 @verb(

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.cli import verbosity
 from benchmark.cli.collection import paused_collection
 from benchmark.cli.judging_options import judging_options, strict_code
-from benchmark.cli.noise_floor import note_on_noise
 from benchmark.cli.options import Duration, database_option, machine_option, selection_options, verb
-from benchmark.cli.output import FILE_COLUMNS, print_report
+from benchmark.cli.runs.noise_floor import note_on_noise
+from benchmark.cli.terminal import verbosity
+from benchmark.cli.terminal.output import FILE_COLUMNS, print_report
 from benchmark.errors import UserError
 from benchmark.reporting.tables.registry import TABLES
 from benchmark.reporting.writers.formats import DEFAULT, FORMATS, format_of_file, render

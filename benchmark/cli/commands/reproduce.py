@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark import layout
-from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import database_option, format_option, machine_option, verb, worker_options
+from benchmark.cli.terminal import output
 from benchmark.errors import CellsFailedError, NotFoundError, UserError
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import cell_id_of
@@ -56,7 +56,7 @@ def command(
     noise` (the test accuracy moved by no more than two of its own seeds differ in 95 %) or `different`, with what has
     changed: code, versions, hardware, data, settings. Ends with 3 when it is different.
     """
-    from benchmark.cli.start_run import run_options, run_plan
+    from benchmark.cli.runs.start_run import run_options, run_plan
     from benchmark.machine import default_machine_name
     from benchmark.matrix.trust import require_consent
     from benchmark.results.schema.reproductions import run_name

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark import units
-from benchmark.cli import output
 from benchmark.cli.judging_options import resolve_options
 from benchmark.cli.options import (
     Duration,
@@ -22,6 +21,7 @@ from benchmark.cli.options import (
     verb,
     worker_options,
 )
+from benchmark.cli.terminal import output
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
@@ -94,9 +94,9 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     within --margin, or there are --max-seeds of them. The verdict holds however often one looked: every look is recorded,
     and reports say so.
     """
-    from benchmark.cli.retiming import compare_digests, retiming
-    from benchmark.cli.run_forecast import history, within_budget
-    from benchmark.cli.start_run import run_options, run_plan
+    from benchmark.cli.runs.retiming import compare_digests, retiming
+    from benchmark.cli.runs.run_forecast import history, within_budget
+    from benchmark.cli.runs.start_run import run_options, run_plan
     from benchmark.cli.texts.plan_text import show_plan
     from benchmark.results.schema.reproductions import is_reproducing
 
@@ -113,7 +113,7 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     retime, proven = given.pop("retime"), given.pop("prove_resume")
     options = run_options(database, machine, reads_only=dry_run, timeout_seconds=given.pop("timeout"), **given)
     if proven is not None:
-        from benchmark.cli.resume_proof import prove_resume
+        from benchmark.cli.runs.resume_proof import prove_resume
 
         _require_consent(plan, options)
         return prove_resume(plan, proven, options, output_format)
@@ -138,19 +138,21 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
         return run_plan(plan, database, options, wait=wait)
     prospect = None
     if sides:
-        from benchmark.cli import resolving
-        from benchmark.cli.seed_pairs import parse_sides
+        from benchmark.cli.runs.dispute import dispute_of
+        from benchmark.cli.runs.resolve_forecast import prospect_of
+        from benchmark.cli.runs.resolving import resolve
+        from benchmark.cli.runs.seed_pairs import parse_sides
 
         if options.rerun:
             raise UserError("--resolve: it adds seeds to what there is; leave --rerun out")
-        dispute = resolving.dispute_of(
+        dispute = dispute_of(
             matrix, plan, parse_sides(sides), known, options, most=most, margin=margin, database=database
         )
         if not dry_run:
-            answer = resolving.resolve(dispute, database, options, budget=budget, wait=wait)
+            answer = resolve(dispute, database, options, budget=budget, wait=wait)
             _print_answer(answer.record(dispute), answer.lines(dispute), output_format)
             return answer.exit_code
-        prospect = resolving.prospect(dispute, known, database, options, budget)
+        prospect = prospect_of(dispute, known, database, options, budget)
     if dry_run:
         obstacles = _obstacles(plan, options, confirmed)
         show_plan(prospect.plan if prospect else plan, known, options, output_format, budget, obstacles, prospect)
@@ -162,7 +164,7 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
 def _with_threads(matrix: MatrixRequest, plan: Plan, database: str, options: RunOptions, *, wait: bool) -> Plan:
     if not plan.undecided:
         return plan
-    from benchmark.cli.measuring import decide_threads
+    from benchmark.cli.runs.measuring import decide_threads
     from benchmark.results.store.lock import lock_database
 
     # no other run of this database may disturb the measurement

@@ -8,9 +8,9 @@ from typing import Any
 
 import click
 
-from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import database_option, format_option, machine_option, verb
+from benchmark.cli.terminal import output
 from benchmark.cli.texts.show_text import EPOCH_COLUMNS, print_cell
 from benchmark.errors import NotFoundError
 from benchmark.reporting.rows.predictions import Predictions

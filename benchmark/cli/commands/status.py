@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark import units
-from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import database_option, format_option, verb
-from benchmark.cli.output import NAME_COLUMNS, Column
+from benchmark.cli.terminal import output, streams
+from benchmark.cli.terminal.output import NAME_COLUMNS, Column
 from benchmark.errors import NotFoundError, UserError
 from benchmark.results.read.alive import is_alive
 from benchmark.status import READING_ORDER, UNFINISHED, Status

@@ -8,10 +8,10 @@ from typing import Any
 import click
 
 from benchmark import units
-from benchmark.cli import output
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import MatrixRequest, database_option, format_option, machine_option, matrix_options, verb
-from benchmark.cli.output import Column
+from benchmark.cli.terminal import output
+from benchmark.cli.terminal.output import Column
 from benchmark.errors import NotFoundError
 
 CHANGE_COLUMNS = (Column("key"), Column("recorded", show=units.number), Column("now", show=units.number))
@@ -40,7 +40,7 @@ def command(cell: str, matrix: MatrixRequest, database: str, machine: str | None
     CELL is the beginning of a cell's id, or a selection that matches one cell, of the matrix or else of the database.
     When no cell like it was recorded, the nearest ones with the same names are shown, with the keys that have changed.
     """
-    from benchmark.cli.start_run import run_options
+    from benchmark.cli.runs.start_run import run_options
     from benchmark.cli.texts.why_text import why
 
     options = run_options(database, machine, reads_only=True)

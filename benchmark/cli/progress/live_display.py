@@ -14,7 +14,7 @@ from rich.text import Text
 
 from benchmark import units
 from benchmark.cli.progress.board import Board, FinishedCell, RunningCell
-from benchmark.cli.streams import messages_through
+from benchmark.cli.terminal.streams import messages_through
 from benchmark.events import EpochFinished, Event
 from benchmark.matrix.cell import Cell
 from benchmark.status import Status, with_cause

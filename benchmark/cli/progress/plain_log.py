@@ -7,8 +7,8 @@ from collections.abc import Callable, Collection, Mapping
 from typing import TYPE_CHECKING
 
 from benchmark import units
-from benchmark.cli import verbosity
 from benchmark.cli.progress.board import Board
+from benchmark.cli.terminal import verbosity
 from benchmark.events import EpochFinished, Event
 from benchmark.matrix.cell import Cell
 from benchmark.status import Status, with_cause

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from benchmark import layout, units
-from benchmark.cli import streams, verbosity
 from benchmark.cli.cell_names import short_id
+from benchmark.cli.terminal import streams, verbosity
 from benchmark.status import READING_ORDER, Status, with_cause
 from benchmark.text import headline, one_line, without_passwords
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import units
 from benchmark.catalog.cache import data_notes
-from benchmark.cli import output
 from benchmark.cli.cell_names import NAMES, short_id
-from benchmark.cli.run_forecast import Expectation, History, expect
+from benchmark.cli.runs.run_forecast import Expectation, History, expect
+from benchmark.cli.terminal import output
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
 from benchmark.matrix.selection import NAME_KEYS
@@ -21,7 +21,7 @@ from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import Outlook, Status
 
 if TYPE_CHECKING:
-    from benchmark.cli.resolving import Prospect
+    from benchmark.cli.runs.resolve_forecast import Prospect
 
 SHOWN_CELLS = 200
 """The table shows so many cells; JSON and CSV show all."""

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark import units
-from benchmark.cli import output, streams
 from benchmark.cli.cell_names import short_id
-from benchmark.cli.output import Column
+from benchmark.cli.terminal import output, streams
+from benchmark.cli.terminal.output import Column
 from benchmark.cli.texts.sparkline import sparkline
 from benchmark.status import with_cause
 from benchmark.text import headline, printable

@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from benchmark import units
-from benchmark.cli import streams
 from benchmark.cli.cell_names import NAMES
+from benchmark.cli.terminal import streams
 from benchmark.files import appearing
 from benchmark.status import Status
 from benchmark.text import json_printable, one_line

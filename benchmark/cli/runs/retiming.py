@@ -7,8 +7,8 @@ from dataclasses import replace
 from typing import Any
 
 from benchmark import units
-from benchmark.cli import verbosity
 from benchmark.cli.cell_names import short_id
+from benchmark.cli.terminal import verbosity
 from benchmark.matrix.plan import Plan
 from benchmark.reporting.rows.latest import latest_executions
 from benchmark.reporting.rows.metrics import has_valid_timing, invalid_timing

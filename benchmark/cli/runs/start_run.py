@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import units
 from benchmark.catalog.cache import default_cache_root
-from benchmark.cli import streams, verbosity
 from benchmark.cli.progress.plain_log import PlainLog
 from benchmark.cli.progress.run_summary import conclude
+from benchmark.cli.terminal import streams, verbosity
 from benchmark.errors import UserError
 from benchmark.machine import default_machine_name
 from benchmark.matrix.plan import Plan

@@ -17,7 +17,7 @@ import sys
 
 import click
 
-from benchmark.cli import interruption, streams
+from benchmark.cli.terminal import interruption, streams
 from benchmark.errors import FULL_DISK, BenchError, exhaustion
 
 

@@ -8,9 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from benchmark import layout, machine, units
-from benchmark.cli import verbosity
 from benchmark.cli.options import MatrixRequest
-from benchmark.cli.run_forecast import History, history
+from benchmark.cli.runs.run_forecast import History, history
+from benchmark.cli.terminal import verbosity
 from benchmark.errors import UserError
 from benchmark.forecast.estimate import Durations
 from benchmark.forecast.thread_choice import choose, keep_choice, machine_rate

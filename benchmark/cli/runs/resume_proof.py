@@ -10,10 +10,10 @@ from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from benchmark.cli import output, verbosity
 from benchmark.cli.cell_lookup import several_match
 from benchmark.cli.cell_names import cell_label, short_id
-from benchmark.cli.scratch_runs import Executed, ScratchRuns, scratch_runs
+from benchmark.cli.runs.scratch_runs import Executed, ScratchRuns, scratch_runs
+from benchmark.cli.terminal import output, verbosity
 from benchmark.errors import NotFoundError, UserError
 from benchmark.events import EpochFinished, Progress
 from benchmark.matrix.cell import Cell

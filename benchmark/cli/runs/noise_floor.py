@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING
 
 from benchmark import __version__, layout, units
 from benchmark.catalog.cache import default_cache_root
-from benchmark.cli import verbosity
+from benchmark.cli.terminal import verbosity
 from benchmark.errors import UserError
 from benchmark.files import read_record, write_whole
 
 if TYPE_CHECKING:
-    from benchmark.cli.scratch_runs import Executed
+    from benchmark.cli.runs.scratch_runs import Executed
     from benchmark.scheduling.run_options import RunOptions
 
 MATRIX = """
@@ -80,7 +80,7 @@ def measure_noise(options: RunOptions, runs: int, overrides: Sequence[str] = ())
         What was found; the exit code of the signal when somebody interrupted it.
     """
     from benchmark.cli.options import machine_kind
-    from benchmark.cli.scratch_runs import scratch_runs
+    from benchmark.cli.runs.scratch_runs import scratch_runs
     from benchmark.matrix.load import load_matrix
     from benchmark.results.write.recorder import utc_now
 

@@ -6,7 +6,7 @@ import logging
 
 import click
 
-from benchmark.cli import streams
+from benchmark.cli.terminal import streams
 
 _KEY = "benchmark.verbosity"
 

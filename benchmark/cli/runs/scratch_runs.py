@@ -9,7 +9,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark import layout
-from benchmark.cli.start_run import display
+from benchmark.cli.runs.start_run import display
 from benchmark.errors import CellsFailedError
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan

@@ -14,7 +14,7 @@ import threading
 import time
 from types import FrameType
 
-from benchmark.cli import streams
+from benchmark.cli.terminal import streams
 from benchmark.files import remove_unfinished
 
 EXIT_CODE = 130

@@ -1,0 +1,1 @@
+"""How text reaches the terminal, and how a command ends."""
