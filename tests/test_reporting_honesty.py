@@ -462,6 +462,29 @@ def test_two_executions_of_the_same_cells_can_be_compared():
     assert any("share 3 results" in note for note in compared(same, same).report.tables[0].notes)
 
 
+def test_results_that_both_sides_hold_take_no_part_in_their_difference():
+    first, again = side("a", (*LOW, 0.83)), side("a", HIGH[:2], start=11)
+    found = compared(first, [*again, *first[2:]])
+    alone = compared(first[:2], again)
+    assert found.overall.n == 2
+    assert (found.overall.mean, found.overall.half_width) == (alone.overall.mean, alone.overall.half_width)
+
+
+def test_nothing_is_judged_between_results_and_themselves():
+    same = side("a", LOW)
+    found = compared(same, same, margin=0.1)
+    assert main_row(found).cells["verdict"] is None
+    outcomes = [decide(found, parse_gate(word)) for word in ("worse", "worse:1pp", "not-equivalent")]
+    assert [each.passes for each in outcomes] == [False] * 3
+    assert "A and B are the same results" in outcomes[0].reasons[0]
+
+
+def test_a_place_that_is_the_same_on_both_sides_does_not_thin_the_average():
+    shared = side("a", LOW, model="n")
+    found = compared([*side("a", LOW), *shared], [*side("a", HIGH, start=11), *shared])
+    assert found.overall.mean == pytest.approx(0.101)
+
+
 # ---- lineage
 
 

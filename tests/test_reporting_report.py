@@ -280,7 +280,7 @@ def test_compare_pairs_by_seed_and_judges():
     b = [row("better", seed, test) for seed, test in enumerate((0.90, 0.911, 0.922))]
     assert compare_selections(a, b).verdict == "better"
     assert compare_selections(b, a).verdict == "worse"
-    assert compare_selections(a, a).verdict == "not resolved"
+    assert compare_selections(a, a).verdict == "not comparable"
 
 
 def test_compare_matches_datasets_and_judges_their_average():

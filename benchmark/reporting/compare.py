@@ -22,7 +22,15 @@ from benchmark.reporting.rows.differences import (
     verdict_cell,
 )
 from benchmark.reporting.rows.further_metrics import with_further_metrics
-from benchmark.reporting.rows.groups import Group, group_cells, partner, resolution, setting_key, varying_settings
+from benchmark.reporting.rows.groups import (
+    Group,
+    apart,
+    group_cells,
+    partner,
+    resolution,
+    setting_key,
+    varying_settings,
+)
 from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions, note_on_other_machines
 from benchmark.reporting.rows.looked import note_on_looks
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
@@ -86,7 +94,7 @@ class Matched:
 
     @property
     def comparable(self) -> list[Pair]:
-        return [pair for pair in self.pairs if not self.comparisons.audit(*pair).prevents]
+        return [pair for pair in self.pairs if not self.comparisons.audit(*pair).prevents and not _is_the_same(*pair)]
 
 
 def compare_selections(
@@ -220,7 +228,7 @@ def _rows(metric: Metric, matched: Matched, footnotes: Footnotes) -> tuple[list[
     if len(judged) == 1:
         return rows, judged[0]
     comparable = matched.comparable
-    values = [[group.values(metric) for group in pair] for pair in comparable]
+    values = [[group.values(metric) for group in apart(*pair)] for pair in comparable]
     # for each seed that all groups of a side have, the mean of the groups
     means: list[Mapping[int, float]] = [
         {seed: sum(each[seed] for each in side) / len(side) for seed in sorted(set.intersection(*map(set, side)))}
@@ -300,7 +308,9 @@ def notes_on(matched: Matched) -> tuple[str, ...]:
             notes.append(f"Left out of {side}, without a counterpart: {units.plural(len(alone), 'group')}: {names}.")
     both = [{number for pair in matched.pairs for number in pair[side].execution_ids} for side in (0, 1)]
     if shared := both[0] & both[1]:
-        notes.append(f"A and B share {units.plural(len(shared), 'result')}, which cannot differ from themselves.")
+        notes.append(
+            f"A and B share {units.plural(len(shared), 'result')}, which cannot differ from themselves and take no part in differences."
+        )
     return tuple(dict.fromkeys(notes))
 
 
@@ -311,7 +321,8 @@ def _gaps(matched: Matched, metric: Metric, parents: Collection[str]) -> tuple[s
     for a, b in matched.pairs:
         result = matched.comparisons.between(a, b, metric)
         if result is None:
-            gaps.append(f"{named(a)}: {'B' if a.values(metric) else 'A'} has no result")
+            lacking = f"{'B' if a.values(metric) else 'A'} has no result"
+            gaps.append(f"{named(a)}: {'A and B are the same results' if _is_the_same(a, b) else lacking}")
         elif result.verdict == NOT_COMPARABLE:
             gaps.append(f"{named(a)}: not comparable, other {'; '.join(matched.comparisons.audit(a, b).prevents)}")
         elif result.half_width is None:
@@ -319,6 +330,10 @@ def _gaps(matched: Matched, metric: Metric, parents: Collection[str]) -> tuple[s
         elif result.verdict is None:
             gaps.append(f"{named(a)}: {result.remarks[0]}")
     return tuple(gaps)
+
+
+def _is_the_same(a: Group, b: Group) -> bool:
+    return bool(a.completed) and not any(group.completed for group in apart(a, b))
 
 
 def _survivors(matched: Matched) -> tuple[str, ...]:

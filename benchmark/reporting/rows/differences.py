@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 from benchmark.reporting.rows.audit import Audit, audit, audit_pairs
-from benchmark.reporting.rows.groups import Group, resolution, values_by_stream
+from benchmark.reporting.rows.groups import Group, apart, resolution, values_by_stream
 from benchmark.reporting.rows.image_outcomes import ImageEvidence, image_evidence
 from benchmark.reporting.rows.latest import timed_in
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, Metric, in_words
@@ -80,6 +80,7 @@ def difference(first: Group | None, second: Group | None, metric: Metric) -> Dif
     """Second minus first in a metric; not judged."""
     if first is None or second is None:
         return None
+    first, second = apart(first, second)
     sides = first.values(metric), second.values(metric)
     if metric.is_timing:
         runs = runs_of(first)
@@ -233,7 +234,7 @@ def _on_audit(audited: Audit, metric: Metric) -> Iterable[str]:
 
 
 def _on_pairing(result: Difference, pair: Pair, metric: Metric) -> list[str]:
-    a, b = (group.values(metric) for group in pair)
+    a, b = (group.values(metric) for group in apart(*pair))
     if result.half_width is None:
         return ["one pair of seeds has no interval and decides nothing"]
     if result.method == "unpaired":

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmark.reporting.rows.flat_settings import agree, describe, key_of, settings_by_cell, settings_of, value_key
@@ -110,6 +110,24 @@ class Group:
             for part in parts
         ]
         return measured[0] and widened(measured[0], filter(None, measured[1:])), invalid
+
+
+def apart(first: Group, second: Group) -> tuple[Group, Group]:
+    """The groups without the repetitions that are the same executions on both sides: they cannot differ from themselves."""
+
+    def executions(group: Group, seed: int) -> set[tuple[Any, Any]]:
+        return {(row["cell_id"], row["execution_id"]) for row in group.cells_of(seed)}
+
+    # a cell has one name
+    common = first.completed.keys() & second.completed.keys() if first.names == second.names else set()
+    shared = {seed for seed in common if executions(first, seed) == executions(second, seed)}
+    if not shared:
+        return first, second
+    a, b = (
+        replace(group, completed={seed: row for seed, row in group.completed.items() if seed not in shared})
+        for group in (first, second)
+    )
+    return a, b
 
 
 def values_by_stream(groups: Sequence[Group], metric: Metric) -> dict[str, dict[int, float]]:

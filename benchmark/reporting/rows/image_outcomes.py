@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import StorageError
-from benchmark.reporting.rows.groups import Group
+from benchmark.reporting.rows.groups import Group, apart
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, in_words
 from benchmark.reporting.rows.predictions import LoadPredictions, Predictions, share_test_set
 from benchmark.reporting.statistics.intervals import Interval
@@ -54,7 +54,7 @@ def image_evidence(
 def _evidence(first: Group, second: Group, loaded: Mapping[int, Predictions]) -> ImageEvidence:
     import numpy as np
 
-    groups = first, second
+    first, second = groups = apart(first, second)
     sides = [[loaded[number] for number in group.execution_ids if number in loaded] for group in groups]
     if not all(sides):
         return ImageEvidence()
