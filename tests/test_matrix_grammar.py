@@ -66,7 +66,7 @@ filters = [64, 128]
 [strategy.v3]
 extends = "v2"
 label = "V2 + data augmentation"
-augment = { flip = "horizontal", rotation = 0.05, color_jitter = 0.1 }
+augment = { flip = "horizontal", rotation = 0.05, color_jitter = 0.1, grayscale = 0.1, erase = 0.25 }
 
 [strategy.two_phase]
 weights = "imagenet"

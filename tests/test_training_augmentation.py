@@ -12,7 +12,9 @@ ALL = (
     ("brightness", 0.2),
     ("color_jitter", 0.3),
     ("contrast", 0.2),
+    ("erase", 0.5),
     ("flip", "horizontal"),
+    ("grayscale", 0.5),
     ("rotation", 0.1),
     ("translation", 0.1),
     ("zoom", 0.2),
@@ -69,6 +71,24 @@ def test_flips_turn_about_the_axis_they_are_named_after(mode, axis):
     kept = [np.array_equal(a, b) for a, b in zip(out, images, strict=True)]
     assert any(flipped)
     assert all(one or other for one, other in zip(flipped, kept, strict=True))
+
+
+@pytest.mark.parametrize(("name", "share"), [("grayscale", 0.3), ("erase", 0.3), ("erase", 1.0), ("grayscale", 1.0)])
+def test_a_share_of_the_pictures_is_changed_and_the_others_stay(name, share):
+    images = np.random.default_rng(0).uniform(0, 255, (400, 12, 12, 3)).astype(np.float32)
+    (layer,) = augmentation_layers(((name, share),), 3)
+    out = np.asarray(layer(images, training=True))
+    changed = (out != images).any(axis=(1, 2, 3))
+    assert changed.mean() == pytest.approx(share, abs=0.08)
+    if name == "grayscale":
+        assert np.allclose(out[changed], out[changed][..., :1])
+    else:
+        # a rectangle of 2 to 33 % of the area
+        assert 0.01 < (out != images).any(axis=-1)[changed].mean() < 0.33
+
+
+def test_a_grey_picture_is_grey_already():
+    assert augmentation_layers((("grayscale", 0.2),), 1) == []
 
 
 def test_jitter_of_a_grey_picture_knows_no_hue():

@@ -295,6 +295,8 @@ AUGMENTATIONS: dict[str, Kind] = {
     "contrast": Number(0, 1),
     "brightness": Number(0, 1),
     "color_jitter": Number(0, 1),
+    "grayscale": Number(0, 1),
+    "erase": Number(0, 1),
 }
 
 

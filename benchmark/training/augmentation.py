@@ -30,7 +30,7 @@ def augmentation_layers(augment: Parameters, channels: int) -> list[keras.layers
 
     Args:
         augment: (name, value) pairs; amounts are fractions 0..1, an amount of 0 is left out.
-        channels: 1 or 3. Saturation and hue of `color_jitter` exist only for 3.
+        channels: 1 or 3. Saturation and hue of `color_jitter`, and `grayscale`, exist only for 3.
     """
     settings: Mapping[str, Any] = dict(augment)
     return [layer for name, make in _LAYERS.items() if settings.get(name) for layer in make(settings[name], channels)]
@@ -67,6 +67,13 @@ _LAYERS: dict[str, Callable[[Any, int], list[keras.layers.Layer]]] = {
         layers.RandomBrightness(amount, value_range=_PIXELS, name="augment_brightness", **_OPTIONS)
     ],
     "color_jitter": _color_jitter,
+    "grayscale": lambda share, channels: (
+        [layers.RandomGrayscale(share, name="augment_grayscale", **_OPTIONS)] if channels == 3 else []
+    ),
+    # Keras draws the probability itself from a range
+    "erase": lambda share, _: [
+        layers.RandomErasing((share, share), value_range=_PIXELS, name="augment_erase", **_OPTIONS)
+    ],
 }
 
 
