@@ -58,6 +58,14 @@ def test_a_new_metric_is_a_row_and_shows_in_the_summary(bench):
     assert all(row["evaluate_seconds"]["mean"] > 0 for row in summary["rows"] if row["evaluate_seconds"])
 
 
+def test_a_new_table_is_a_module_and_a_row(bench):
+    call = bench("Add a table of a report", files=2)
+    (table,) = json.loads(call("report", "--table", "lowest", "--format", "json"))["tables"]
+    assert table["title"] == "Lowest test accuracy"
+    assert all(0 < row["lowest"] < 1 for row in table["rows"])
+    assert "Lowest test accuracy" not in call("report")
+
+
 def test_a_new_output_format_is_a_module_and_a_row(bench, tmp_path):
     call = bench("Add an output format", files=2)
     lines = call("report", "--format", "jira").splitlines()
@@ -83,7 +91,9 @@ def test_a_new_column_is_its_description_and_a_migration(bench):
     assert "digits" in call("report")
 
 
-@pytest.mark.parametrize("heading", ["Add a metric", "Add an output format", "Add a verb", "Add a migration"])
+@pytest.mark.parametrize(
+    "heading", ["Add a metric", "Add a table of a report", "Add an output format", "Add a verb", "Add a migration"]
+)
 def test_recipes_pass_the_linter(heading, tmp_path):
     root = copy_of_package(tmp_path)
     follow(heading, root)
