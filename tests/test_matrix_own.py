@@ -167,6 +167,17 @@ def test_the_header_of_an_archive_tells_size_and_colour(tmp_path):
     assert "is not a readable .npz archive" in problems(tmp_path, text)
 
 
+def test_an_archive_that_has_not_been_fetched_is_told_as_what_it_is(tmp_path):
+    text = FOLDER.replace("folder:pictures", "npz:own.npz")
+    (tmp_path / "own.npz.dvc").touch()
+    assert "DVC keeps it elsewhere; `dvc pull` fetches it" in problems(tmp_path, text)
+    (tmp_path / "own.npz").symlink_to(".git/annex/objects/SHA256E-s9--0.npz")
+    assert "`git annex get` fetches it" in problems(tmp_path, text)
+    (tmp_path / "own.npz").unlink()
+    (tmp_path / "own.npz").write_text("version https://git-lfs.github.com/spec/v1\nsize 9\n")
+    assert "a pointer of Git LFS in the archive's place; `git lfs pull` fetches it" in problems(tmp_path, text)
+
+
 def test_headers_are_read_as_numpy_reads_them(tmp_path):
     arrays = {
         "a": np.zeros((2, 3), np.uint8),

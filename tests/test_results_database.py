@@ -539,6 +539,9 @@ def test_hostile_file_names_are_only_names(tmp_path):
         ("://", "URL"),
         ("a\0b", "path of a file"),
         ("/", "path of a file"),
+        ("host=127.0.0.1 password=canary", "the address of a server in another form"),
+        ("host=127.0.0.1 dbname=x", "the address of a server in another form"),
+        ("postgresql:/joe:canary@host/x", "the address of a server in another form"),
     ],
 )
 def test_targets_that_are_neither_file_nor_server_are_the_users_mistake(target, said):
@@ -579,7 +582,7 @@ def test_a_mount_point_that_is_no_text_is_read_too(tmp_path):
 @pytest.mark.parametrize(
     ("kind", "shared"),
     [
-        *dict.fromkeys(["gpfs", "beegfs", "beegfs_nodev", "smb2", "smb3", "lustre", "panfs", "pvfs2", "ocfs2", "gfs2", "afs", "virtiofs", "9p"], True).items(),
+        *dict.fromkeys(["gpfs", "beegfs", "beegfs_nodev", "smb2", "smb3", "lustre", "panfs", "pvfs2", "ocfs2", "gfs2", "afs", "acfs", "snfs", "virtiofs", "9p"], True).items(),
         *dict.fromkeys(["fuse.glusterfs", "fuse.ceph-fuse", "fuse.sshfs", "fuse.rclone", "fuse.whatever", "fuse"], True).items(),
         *dict.fromkeys(["ext4", "xfs", "btrfs", "zfs", "overlay", "tmpfs", "f2fs", "fuseblk", "fuse.mergerfs", "fuse.ntfs-3g"], False).items(),
     ],

@@ -185,6 +185,13 @@ def test_the_password_of_a_database_is_masked_everywhere(tmp_path, monkeypatch):
         done = place.call(*arguments)
         assert done.exit_code in {0, 2, 4}, done.stderr
         assert CANARY not in done.stdout + done.stderr
+    # forms of the address that are not known, so that a file of that name could be made
+    for wrong in (f"postgresql:/me:{CANARY}@127.0.0.1/x", f"host=127.0.0.1 password={CANARY}"):
+        monkeypatch.setenv("BENCH_DB", wrong)
+        for command in ("run", "doctor"):
+            done = place.call(command)
+            assert CANARY not in done.stdout + done.stderr
+        assert not [path for path in tmp_path.iterdir() if CANARY in path.name]
     monkeypatch.delenv("BENCH_DB")
     for arguments in (
         ["run", address], ["show", address], ["compare", address, address], ["report", "--output", address, address],

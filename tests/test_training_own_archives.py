@@ -128,6 +128,12 @@ NAN = np.full((12, 9, 9), np.nan)
         ({"x": X > 5, "y": Y}, "expected integers 0..255 or floats, found bool"),
         ({"x": X, "y": Y[:5]}, "expected as many labels as images, found 12 in x and 5"),
         ({"x": X, "y": np.eye(3)[Y]}, "for one-hot vectors save y.argmax(axis=1)"),
+        (
+            {"x": X, "y": Y.astype(np.float32)},
+            "expected integer labels [n], found float32 of shape (12,); save y.astype('int64')",
+        ),
+        ({"x": X, "y": Y > 0}, "found bool of shape (12,); save y.astype('int64')"),
+        ({"x": X, "y": Y + 0.5}, "expected integer labels [n], found float64 of shape (12,)"),
         ({"x": X, "y": Y - 1}, "expected labels 0, 1, …, found -1 to 1"),
         ({"x": X, "y": np.array([object()] * 12)}, "cannot be read as an .npz archive of plain arrays"),
     ],
@@ -163,6 +169,8 @@ def test_the_cure_for_other_labels_than_the_matrix_says_is_the_right_one(tmp_pat
 def test_archives_that_are_missing_damaged_or_none_are_refused(tmp_path):
     path = tmp_path / "own.npz"
     assert f"there is no file {path}" in refusal(path, tmp_path, "npz:own.npz")
+    path.write_text("version https://git-lfs.github.com/spec/v1\n")
+    assert "a pointer of Git LFS in the archive's place; `git lfs pull`" in refusal(path, tmp_path, "npz:own.npz")
     path.write_bytes(b"PK\x03\x04 and no more")
     assert "expected an .npz archive, found something else" in refusal(path, tmp_path, "npz:own.npz")
     with path.open("wb") as file:

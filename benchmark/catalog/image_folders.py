@@ -20,6 +20,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from benchmark import faults
+from benchmark.catalog.absent_files import DVC
 from benchmark.files import is_own_folder
 
 TRAIN = "train"
@@ -28,9 +29,6 @@ TESTS = ("test", "val", "valid", "validation")
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".png", ".apng")
 """Of JPEG and PNG files."""
-
-_DVC = ".dvc"
-"""Ending of a file that stands beside, or in the place of, data which DVC keeps elsewhere (https://dvc.org)."""
 
 
 _looks: dict[Path, tuple[list[os.DirEntry[str]], list[str]]] | None = None
@@ -103,7 +101,7 @@ def class_content(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
     with os.scandir(folder) as entries:
         for entry in entries:
             (images if _is_image(entry.name) and entry.is_file() else others)[entry.name] = entry
-    suspicious = [name for name in others if _is_image(name.removesuffix(_DVC))]
+    suspicious = [name for name in others if _is_image(name.removesuffix(DVC))]
     if suspicious:
         _check_missing(folder, images | others, suspicious)
     content = [images[name] for name in _sorted(images)], _sorted(others)
@@ -153,7 +151,7 @@ def _check_missing(folder: Path, entries: dict[str, os.DirEntry[str]], names: It
             f"{folder}: expected files or folders, found links that lead nowhere: {some(broken)}; bring back what they "
             "lead to (`git annex get` where it is in git-annex), or remove them"
         )
-    absent = [data for name in names if name.endswith(_DVC) and (data := name.removesuffix(_DVC)) not in entries]
+    absent = [data for name in names if name.endswith(DVC) and (data := name.removesuffix(DVC)) not in entries]
     if absent:
         raise MissingFilesError(
             f"{folder}: missing, because DVC keeps them elsewhere: {some(absent)}; `dvc pull` fetches them"

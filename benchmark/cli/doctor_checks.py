@@ -20,6 +20,7 @@ from benchmark.matrix.reading.plugins import entry_points, read_plugins
 from benchmark.matrix.reading.toml import parse_toml, read_text
 from benchmark.matrix.trust import exposure, trust_file, trusted_digests
 from benchmark.results.store.engine import SQLITE_VERSION
+from benchmark.results.store.location import locate
 from benchmark.scheduling.processes.environment import ignored_variables
 
 Verdict: TypeAlias = Literal["good", "note", "missing", "bad"]
@@ -135,8 +136,13 @@ def _files(database: str) -> Iterator[Finding]:
     yield _place("cache (BENCH_CACHE)", default_cache_root())
     yield _place("tfds (TFDS_DATA_DIR)", tfds_root())
     yield _place("keras (KERAS_HOME)", keras_home())
-    if "://" not in database:
-        yield _place("results (BENCH_DB)", Path(database).absolute().parent)
+    try:
+        path = locate(database).path
+    except UserError as error:
+        yield Finding("files", "results (BENCH_DB)", str(error), "bad", "correct the variable")
+        return
+    if path is not None:
+        yield _place("results (BENCH_DB)", path.parent)
 
 
 def _place(name: str, place: Path) -> Finding:

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmark.catalog.absent_files import absence_of
 from benchmark.catalog.image_folders import class_folders, find_layout
 from benchmark.catalog.npz_headers import ArrayFacts, array_facts
 from benchmark.matrix.problems import Problems
@@ -82,9 +83,11 @@ def image_facts(kind: str, place: Path) -> ImageFacts:
         if kind == "folder":
             return ImageFacts(classes=len(class_folders(find_layout(place).train)))
         return _array_image_facts(array_facts(place))
-    except FileNotFoundError as error:
-        return ImageFacts(problem=f"{error.strerror}; correct the path (relative ones start at the matrix file)")
     except (OSError, ValueError) as error:
+        if kind == "npz" and (absence := absence_of(place, "archive")):
+            return ImageFacts(problem=absence)
+        if isinstance(error, FileNotFoundError):
+            return ImageFacts(problem=f"{error.strerror}; correct the path (relative ones start at the matrix file)")
         return ImageFacts(problem=getattr(error, "strerror", None) or str(error))
 
 

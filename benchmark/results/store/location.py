@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from benchmark import layout, machine
 from benchmark.errors import BusyError, StorageError, UserError
-from benchmark.text import one_line
+from benchmark.text import one_line, without_passwords
 
 if TYPE_CHECKING:
     import sqlalchemy as sa
@@ -24,10 +24,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 NETWORK_FILE_SYSTEMS = frozenset({
-    "9p", "afs", "afsd", "auristorfs", "beegfs", "beegfs_nodev", "ceph", "cephfs", "cifs", "coda", "davfs", "davfs2",
-    "fhgfs", "gfs", "gfs2", "glusterfs", "gpfs", "juicefs", "lustre", "mmfs", "moosefs", "ncp", "ncpfs", "nfs",
-    "nfs3", "nfs4", "ocfs2", "orangefs", "panfs", "pnfs", "pvfs", "pvfs2", "quobyte", "smb", "smb2", "smb3", "smbfs",
-    "sshfs", "vboxsf", "virtiofs", "vmhgfs", "webdav", "wekafs", "xtreemfs",
+    "9p", "acfs", "afs", "afsd", "auristorfs", "beegfs", "beegfs_nodev", "ceph", "cephfs", "cifs", "coda", "cvfs",
+    "cxfs", "davfs", "davfs2", "fhgfs", "gfs", "gfs2", "glusterfs", "gpfs", "ibrix", "juicefs", "lustre", "mmfs",
+    "moosefs", "ncp", "ncpfs", "nfs", "nfs3", "nfs4", "ocfs2", "orangefs", "panfs", "pnfs", "prl_fs", "pvfs",
+    "pvfs2", "quobyte", "scoutfs", "smb", "smb2", "smb3", "smbfs", "snfs", "sshfs", "vboxsf", "virtiofs", "vmhgfs",
+    "vxfs", "webdav", "wekafs", "xtreemfs",
 })  # fmt: skip
 """File systems that several machines share, or a host with its guests: the shared memory of SQLite's WAL mode does not
 reach over them (https://sqlite.org/wal.html, disadvantage 2)."""
@@ -38,6 +39,10 @@ LOCAL_FUSE = frozenset({
 })  # fmt: skip
 """What `fuse.NAME` may be and still lie on this machine alone. Any other one counts as a network's,
 such as sshfs, s3fs, gcsfuse, rclone: without WAL a run is a little slower, with it a database may be damaged."""
+
+_KEYWORDS = re.compile(r"\s*(\w+\s*=\s*\S+\s+)*dbname\s*=|postgres(ql)?:")
+"""How the address of a server begins in the other form that libpq knows, and where a slash was left out
+(https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-CONNSTRING)."""
 
 _MOUNT_POINT = 4
 """Which field of a line of `mountinfo` it is, from 0 (https://man7.org/linux/man-pages/man5/proc_pid_mountinfo.5.html)."""
@@ -86,6 +91,11 @@ def locate(target: str | os.PathLike[str]) -> Location:
 def _file(text: str) -> Location:
     if not text or text == ":memory:" or "\0" in text:
         raise UserError(f"--db: expected the path of a file, got {text!r}")
+    if without_passwords(text, whole=True) != text or _KEYWORDS.match(text):
+        # a file of that name would be made, and anybody could read the password in it
+        raise UserError(
+            "--db: expected a path or a URL such as postgresql://user@host/name; got the address of a server in another form"
+        )
     path = Path(os.path.realpath(text))
     if not path.name:
         raise UserError(f"--db: expected the path of a file, got the root folder {text!r}")

@@ -17,17 +17,12 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile
 
+from benchmark.catalog.absent_files import absence_of
 from benchmark.training.process.failures import DataError
 
 FORMATS = ("JPEG", "PNG")
 WHITE = "#ffffff"
 """What transparent pictures are shown on unless their dataset says otherwise: as browsers and viewers do."""
-
-_POINTERS = {
-    b"/annex/objects/": "a pointer of git-annex in the picture's place; `git annex get` fetches it",
-    b"version https://git-lfs": "a pointer of Git LFS in the picture's place; `git lfs pull` fetches it",
-}
-"""What stands at the beginning of a small file that only says where its content is kept."""
 
 _DEPTH_FACTORS = {"L;2": 85, "L;4": 17}
 """What greys of two and four bits are multiplied by to be of eight, by Pillow's name for them."""
@@ -78,7 +73,7 @@ def decode_image(path: Path, image_size: int, channels: int, background: str = W
                 flat, is_transparent = _flattened(_eight_bits(_upright(opened)), background)
                 return DecodedImage(resize_image(flat, image_size, channels), is_transparent)
     except Exception as error:  # whatever a decoder of strange bytes raises, the file must be named
-        reason = _pointer(path) or str(error).replace(f" '{path}'", "") or type(error).__name__
+        reason = absence_of(path, "picture") or str(error).replace(f" '{path}'", "") or type(error).__name__
         raise DataError(f"{path} cannot be read as JPEG or PNG: {reason:.200}") from error
 
 
@@ -135,12 +130,3 @@ def _flattened(image: Image.Image, background: str) -> tuple[Image.Image, bool]:
         return image, False
     canvas = Image.new("RGBA", layer.size, background)
     return Image.alpha_composite(canvas, layer).convert("RGB"), True
-
-
-def _pointer(path: Path) -> str | None:
-    try:
-        with path.open("rb") as file:
-            start = file.read(200)
-    except OSError:
-        return None
-    return next((meaning for mark, meaning in _POINTERS.items() if mark in start), None)

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import layout
+from benchmark.catalog.absent_files import absence_of
 from benchmark.catalog.npz_headers import DAMAGE
 from benchmark.training.data.images import resize_array
 from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test, new_images
@@ -64,6 +65,8 @@ def prepare_npz(request: DatasetRequest, directory: Path) -> SourceSummary:
 
 def _read(request: DatasetRequest) -> Arrays:
     path = Path(request.location or "")
+    if absence := absence_of(path, "archive"):
+        raise DataError(f"{path} cannot be read as an .npz archive: {absence}")
     try:
         if not zipfile.is_zipfile(path) and path.is_file():
             raise DataError(f"{path}: expected an .npz archive, found something else; write it with numpy.savez")
@@ -153,6 +156,8 @@ def _labels(request: DatasetRequest, name: str, array: NDArray[Any]) -> NDArray[
     where = f"{request.location}: {name}"
     if flat.ndim != 1 or flat.dtype.kind not in "ui" or not len(flat):
         hint = f"; for one-hot vectors save {name}.argmax(axis=1)" if array.ndim == 2 else ""
+        if flat.ndim == 1 and flat.dtype.kind in "bf" and np.array_equal(flat, np.rint(flat.astype(float))):
+            hint = f"; save {name}.astype('int64')"
         raise DataError(f"{where}: expected integer labels [n], found {array.dtype} of shape {array.shape}{hint}")
     if int(flat.min()) < 0 or int(flat.max()) > 65535:
         raise DataError(f"{where}: expected labels 0, 1, …, found {int(flat.min())} to {int(flat.max())}")
