@@ -99,6 +99,15 @@ def test_two_sides_that_saw_the_same_data_at_other_seeds_are_not_comparable(colu
     assert compared(first, swapped(column, side("b", HIGH), [8000, 8000, 9000])).verdict == "better"
 
 
+def test_a_mean_over_results_on_other_data_is_named():
+    rows = swapped("data_fingerprint", side("a", LOW), ["f", "f", "g"])
+    notes = build_report(rows, (), ReportSpec(), ReportOptions()).notes
+    assert "Means over results on other data, which differ in data_fingerprint: digits simple_cnn a." in notes
+    assert not any(
+        "other data" in note for note in build_report(side("a", LOW), (), ReportSpec(), ReportOptions()).notes
+    )
+
+
 def test_seeds_without_a_partner_make_no_pair_incomparable():
     first = swapped("data_fingerprint", side("a", (*LOW, 0.7)), ["f", "f", "f", "g"])
     assert compared(first, side("b", HIGH, data_fingerprint="f")).verdict == "better"

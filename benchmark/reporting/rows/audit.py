@@ -149,4 +149,15 @@ def note_on_mixtures(groups: Sequence[Group]) -> list[str]:
         if values:
             shown = ", ".join(values[:4]) + (f" and {len(values) - 4} more" if len(values) > 4 else "")
             mixed.append(f"{field.name} ({shown})")
-    return [f"Not all results were made alike; they differ in {'; '.join(mixed)}."] if mixed else []
+    notes = [f"Not all results were made alike; they differ in {'; '.join(mixed)}."] if mixed else []
+    return [*notes, *_on_mixed_data(groups)]
+
+
+def _on_mixed_data(groups: Sequence[Group]) -> Iterable[str]:
+    """A note for each field of the data that names the groups whose mean is over several values of it."""
+    for name in (field.name for field in AUDITED if field.effect == "prevents"):
+        mixed = [group for group in groups if len({*recorded([group], name)} - {UNKNOWN}) > 1]
+        if mixed:
+            names = "; ".join(" ".join(group.names) for group in mixed[:_MOST_VALUES])
+            more = f" and {len(mixed) - _MOST_VALUES} more" if len(mixed) > _MOST_VALUES else ""
+            yield f"Means over results on other data, which differ in {name}: {names}{more}."
