@@ -211,7 +211,7 @@ def test_show_has_everything_of_a_cell(finished):
     assert [row["epoch"] for row in record["epochs"]] == [1, 2, 3, 4]
     assert record["execution"]["status"] == "completed"
     assert record["environment"]["machine"] == "tester"
-    assert [row["kind"] for row in record["artifacts"]] == ["weights", "predictions"]
+    assert [row["kind"] for row in record["artifacts"]] == ["weights", "predictions", "validation_predictions"]
     text = finished.call("show", record["cell"]["cell_id"][:6]).stdout
     for heading in ("settings", "results", "epochs", "attempts", "environment", "artifacts"):
         assert f"\n{heading}\n" in text

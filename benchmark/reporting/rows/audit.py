@@ -52,7 +52,8 @@ Facts: TypeAlias = Mapping[str, list[str]]
 
 def facts_of(group: Group) -> Facts:
     """What the results of a group have in the audited columns."""
-    return {field.name: recorded([group], field.name) for field in AUDITED}
+    cells = group.cells
+    return {field.name: _distinct(cells, field.name) for field in AUDITED}
 
 
 def audit_pairs(pairs: Iterable[tuple[Group, Group]]) -> dict[tuple[Group, Group], Audit]:
@@ -123,8 +124,11 @@ def _listed(values: Sequence[str]) -> str:
 
 def recorded(groups: Iterable[Group], name: str) -> list[str]:
     """The distinct values of the completed rows in one audited column, sorted; `unknown` where there is none."""
-    values = {row.get(name) for group in groups for row in group.cells}
-    return sorted({_text(value, name) for value in values})
+    return _distinct([row for group in groups for row in group.cells], name)
+
+
+def _distinct(rows: Iterable[ResultRow], name: str) -> list[str]:
+    return sorted({_text(value, name) for value in {row.get(name) for row in rows}})
 
 
 def _text(value: Any, name: str) -> str:

@@ -83,7 +83,8 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
 
 def agree(first: Mapping[str, Any], second: Mapping[str, Any], name: str) -> bool:
     """Whether two records have the same value under a name; a missing one counts as None."""
-    return bool(value_key(first.get(name)) == value_key(second.get(name)))
+    a, b = first.get(name), second.get(name)
+    return a is b or bool(value_key(a) == value_key(b))
 
 
 def value_key(value: Any) -> Any:

@@ -166,8 +166,9 @@ def group_cells(rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]
     """
     settings = settings_by_cell(rows)
     places = {cell["cell_id"]: index for index, cell in enumerate(run_cells) if cell.get("cell_id")}
-    parts = sorted(_by_settings(rows, settings), key=lambda part: _place(part[0], places))
-    grown = [_finished_part(part, settings[part[0]["cell_id"]], variant) for part, variant in parts]
+    seeds = {id(row): seeds_of(row) for row in rows}
+    parts = sorted(_by_settings(rows, settings, seeds), key=lambda part: _place(part[0], places))
+    grown = [_finished_part(part, settings[part[0]["cell_id"]], seeds, variant) for part, variant in parts]
     _add_unstarted(grown, [cell for cell in run_cells if cell.get("cell_id") not in settings])
     return [part.group() for part in grown]
 
@@ -192,7 +193,7 @@ class _Part:
 
 
 def _by_settings(
-    rows: Sequence[ResultRow], settings: Mapping[str, Mapping[str, Any]]
+    rows: Sequence[ResultRow], settings: Mapping[str, Mapping[str, Any]], seeds: Mapping[int, Mapping[str, int]]
 ) -> list[tuple[list[ResultRow], int]]:
     """Rows with equal names and settings, their own and their ancestors'; each part with its number as a variant.
 
@@ -207,8 +208,8 @@ def _by_settings(
     variants: dict[tuple[Any, ...], int] = {}
     for row in sorted(rows, key=lambda row: -(row.get("execution_id") or 0)):
         key = tuple(_lineage(row, cells, keys_of_cells))
-        seeds = tuple(seeds_of(row).items())
-        variant = variants[*key, seeds] = variants.get((*key, seeds), 0) + 1
+        own = tuple(seeds[id(row)].items())
+        variant = variants[*key, own] = variants.get((*key, own), 0) + 1
         parts.setdefault((*key, variant), []).append(row)
     return [(part, key[-1]) for key, part in parts.items()]
 
@@ -223,11 +224,13 @@ def _lineage(row: ResultRow, cells: Mapping[str, ResultRow], keys: Mapping[str, 
         current = cells.get(current.get("parent_cell_id") or "")
 
 
-def _finished_part(rows: Sequence[ResultRow], settings: Mapping[str, Any], variant: int) -> _Part:
+def _finished_part(
+    rows: Sequence[ResultRow], settings: Mapping[str, Any], seeds: Mapping[int, Mapping[str, int]], variant: int
+) -> _Part:
     newest = max(rows, key=lambda row: row.get("run_id") or 0)
     settings = {**settings, "variant": variant} if variant > 1 else settings
     return _Part(
-        newest, settings, [CellOutcome(seeds_of(row), _result(row)) for row in rows], newest.get("run_id") or 0
+        newest, settings, [CellOutcome(seeds[id(row)], _result(row)) for row in rows], newest.get("run_id") or 0
     )
 
 

@@ -110,7 +110,9 @@ def in_words(value: float, metric: Metric) -> str:
 def value_of(row: Mapping[str, Any], metric: Metric) -> float | None:
     """The value of a row in a metric; None when it is missing, or a timing that is not valid."""
     value = row.get(metric.key)
-    if value is None or (metric.is_timing and not has_valid_timing(row)):
+    if value is None or not metric.is_timing:
+        return None if value is None else float(value)
+    if not has_valid_timing(row):
         return None
     # of a sum over epochs those that other load touched count as the others of their stage
     return float(value) - (row.get("lost_seconds") or 0.0 if metric.key == FIT_SECONDS.key else 0.0)

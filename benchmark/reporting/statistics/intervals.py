@@ -97,7 +97,6 @@ def measure(
     return Measurement(numbers, mean, sd, half_width, bounds)
 
 
-@functools.lru_cache(maxsize=1024)
 def widened(value: Measurement, others: Iterable[Measurement]) -> Measurement:
     """The same mean with an interval that adds what other sources change, each measured by itself.
 
@@ -112,6 +111,7 @@ def widened(value: Measurement, others: Iterable[Measurement]) -> Measurement:
     return replace(value, half_width=t_quantile(freedom) * math.sqrt(sum(squares)))
 
 
+@functools.lru_cache(maxsize=1024)
 def t_quantile(freedom: float, probability: float = 1 - ALPHA / 2) -> float:
     """A quantile of Student's t; by default the 0.975 quantile, the factor of a 95 % interval."""
     from scipy.special import stdtrit

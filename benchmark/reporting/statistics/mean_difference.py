@@ -12,6 +12,7 @@ Sources:
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -238,11 +239,17 @@ def sign_flip_p(differences: Sequence[float]) -> float | None:
 
     largest = max(map(abs, differences))
     scaled = [difference / largest for difference in differences] if largest else list(differences)
-    sums = np.zeros(1)
-    for difference in scaled:
-        sums = np.concatenate([sums + difference, sums - difference])
+    sums = _all_signs(len(scaled)) @ np.asarray(scaled)
     # sums that differ only by rounding count as equal
     return float(np.mean(np.abs(sums) >= abs(math.fsum(scaled)) - 1e-9))
+
+
+@functools.lru_cache(maxsize=4)
+def _all_signs(n: int) -> NDArray[np.float64]:
+    """Each choice of n signs as a row of 1 and -1, shape (2^n, n)."""
+    import numpy as np
+
+    return np.where(np.arange(2**n)[:, np.newaxis] >> np.arange(n) & 1, -1.0, 1.0)
 
 
 def two_sided_p(mean: float, error: float, freedom: float) -> float:

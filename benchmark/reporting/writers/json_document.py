@@ -3,11 +3,12 @@
 Reports with figures have `figures` and `missing_figures` too.
 
 JSON has no NaN and no infinity: such a number becomes null, and its object names it under `nonfinite`. All text is
-ASCII with escapes, so that no control character or direction mark reaches a terminal.
+ASCII with escapes, so that no control character or direction mark reaches a terminal. A row of a table is one line.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from dataclasses import asdict
@@ -27,9 +28,14 @@ _FIELDS: dict[type, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
+_DEPTH_OF_ROWS = 4
+"""A row is in a list of a table of a list of the document."""
+
+_on_one_line = json.JSONEncoder(allow_nan=False).encode
+
 
 def render(report: Report, _page: Page) -> str:
-    """The report as JSON text, indented."""
+    """The report as JSON text."""
     document: dict[str, Any] = {
         "machine": report.machine,
         "tables": [_table(table) for table in report.tables],
@@ -38,7 +44,20 @@ def render(report: Report, _page: Page) -> str:
     if report.figures is not None:
         document["figures"] = [{**asdict(figure), "path": str(figure.path)} for figure in report.figures]
         document["missing_figures"] = [asdict(figure) for figure in report.missing_figures]
-    return json.dumps(document, indent=2, allow_nan=False) + "\n"
+    return _indented(document, _DEPTH_OF_ROWS) + "\n"
+
+
+def _indented(value: Any, depth: int, margin: str = "") -> str:
+    """JSON text with a line for each item down to a depth; Python's own indentation has no end and is slow."""
+    if depth == 0 or not value or not isinstance(value, dict | list):
+        return _on_one_line(value)
+    deeper = margin + "  "
+    if isinstance(value, dict):
+        items = [f"{_on_one_line(key)}: {_indented(each, depth - 1, deeper)}" for key, each in value.items()]
+    else:
+        items = [_indented(each, depth - 1, deeper) for each in value]
+    opening, closing = "{}" if isinstance(value, dict) else "[]"
+    return f"{opening}\n{deeper}" + f",\n{deeper}".join(items) + f"\n{margin}{closing}"
 
 
 def _table(table: Table) -> dict[str, Any]:
@@ -79,6 +98,8 @@ def _value(value: Value) -> Any:
 
 def _finite(fields: dict[str, Any]) -> dict[str, Any]:
     """The fields with null for what JSON cannot hold, and `nonfinite` saying what stood there."""
+    if not any(map(_is_odd, itertools.chain(fields.values(), fields.get("values", ())))):
+        return fields
     nonfinite: dict[str, Any] = {}
     clean: dict[str, Any] = {}
     for key, value in fields.items():
