@@ -141,6 +141,30 @@ def test_another_image_size_is_no_other_data():
     assert compared(first, second).verdict == "better"
 
 
+@pytest.mark.parametrize(
+    ("strategies", "changes", "named", "names_it"),
+    [
+        (("a", "b"), {"threads": 2}, (), True),
+        (("a", "b"), {"threads": 2}, ("threads",), False),
+        (("a", "b"), {"batch_size": 32}, (), False),
+        (("a", "a"), {"batch_size": 32}, (), True),
+        (("a", "a"), {"batch_size": 32}, ("batch_size",), False),
+    ],
+)
+def test_settings_that_are_no_part_of_the_strategies_are_suspect_unless_selections_name_them(
+    strategies, changes, named, names_it
+):
+    found = compared(side(strategies[0], LOW), side(strategies[1], HIGH, changes=changes, start=10), named=named)
+    assert [next(iter(changes)) in text for text in found.report.suspects] == [True] * names_it
+    assert next(iter(changes)) in main_row(found).remark
+
+
+def test_an_axis_of_the_matrix_is_no_part_of_a_strategy():
+    first = side("a", LOW) + side("a", LOW, changes={"batch_size": 32}, start=10)
+    found = compared(first, side("b", HIGH, start=20) + side("b", HIGH, changes={"batch_size": 16}, start=30))
+    assert ["batch_size 32 against 16" in text for text in found.report.suspects] == [True]
+
+
 def predictions(right, labels):
     """Stored predictions of ten classes in which `right` says where the label is taken."""
     predicted = np.where(right, labels, (labels + 1) % 10)

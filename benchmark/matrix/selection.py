@@ -80,6 +80,11 @@ class Selection:
         """Whether anything was asked."""
         return bool(self.alternatives)
 
+    @property
+    def keys(self) -> frozenset[str]:
+        """All keys that are asked for."""
+        return frozenset(key for terms in self.alternatives for key, _ in terms)
+
     def matches(self, record: Mapping[str, Any]) -> bool:
         """Whether any expression matches the record; without expressions every record matches.
 

@@ -106,6 +106,7 @@ def compare_selections(
     predictions: LoadPredictions = lambda _: {},
     looks: Sequence[LookRow] = (),
     parents: Collection[str] = (),
+    named: Collection[str] = (),
 ) -> Comparison:
     """Compare selection B with selection A; differences are B minus A.
 
@@ -121,6 +122,7 @@ def compare_selections(
         predictions: Reads stored predictions.
         looks: Those of `bench run --resolve`, oldest first.
         parents: Ids of cells that others start from: where A has nothing else, no counterpart in B is expected.
+        named: The keys of the two selections: settings among them are meant to differ.
 
     Raises:
         NotFoundError: A selection matches nothing, or nothing in A can be matched with anything in B.
@@ -146,7 +148,7 @@ def compare_selections(
     judged = [matched.comparisons.between(*pair, judging.main) for pair in matched.pairs]
     verdict = (overall and overall.verdict) or (NOT_RESOLVED if matched.comparable else NOT_COMPARABLE)
     return Comparison(
-        Report((table,), tuple(notes), machine_a, suspects=suspects(matched.comparisons)),
+        Report((table,), tuple(notes), machine_a, suspects=suspects(matched.comparisons, named)),
         verdict, overall, tuple(filter(None, judged)), judging.main, _gaps(matched, judging.main, parents),
         _survivors(matched), executions,
     )  # fmt: skip

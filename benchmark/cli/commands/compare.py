@@ -56,6 +56,7 @@ def command(
     from benchmark.cli.cell_lookup import selected_results, stored_predictions
     from benchmark.cli.report_section import report_section
     from benchmark.cli.runs.noise_floor import note_on_noise
+    from benchmark.matrix.selection import parse_selection
     from benchmark.reporting.compare import compare_selections
     from benchmark.reporting.gate import decide, parse_gate
     from benchmark.reporting.report import judging
@@ -80,6 +81,7 @@ def command(
             predictions=stored_predictions(opened),
             parents=queries.parents(opened),
             looks=looks(opened, "resolve"),
+            named=parse_selection([a, b]).keys,
         )
     timed = note_on_noise(comparison.report.machine) if judged.main.is_timing else ()
     print_report(replace(comparison.report, notes=(*comparison.report.notes, *timed)), output_format)

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
+from benchmark.matrix.settings import CELL_SETTINGS, DATA_SETTINGS, STAGE_SETTINGS
 from benchmark.reporting.rows.audited_fields import AUDITED
 from benchmark.reporting.rows.flat_settings import agree, describe, differing
-from benchmark.reporting.rows.groups import Group
+from benchmark.reporting.rows.groups import Group, varying_settings
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.statistics.mean_difference import pairs_by_seed
 
@@ -31,19 +33,19 @@ class Audit:
         marks: Those that only mark the row.
         timings: Those that mark rows of timings.
         settings: The settings that differ.
-        places: Those of the settings that say where a cell ran.
+        unasked: Those of the settings, by name, that are not a part of what the names of the two stand for.
     """
 
     prevents: tuple[str, ...] = ()
     marks: tuple[str, ...] = ()
     timings: tuple[str, ...] = ()
     settings: tuple[str, ...] = ()
-    places: tuple[str, ...] = ()
+    unasked: Mapping[str, str] = field(default_factory=dict)
 
-    @property
-    def suspects(self) -> tuple[str, ...]:
-        """What nobody asked to compare: all but the settings of the training."""
-        return (*self.prevents, *self.marks, *self.places)
+    def suspects(self, named: Collection[str] = ()) -> tuple[str, ...]:
+        """What nobody asked to compare; settings that selections have `named` are asked for."""
+        unasked = (text for name, text in self.unasked.items() if name not in named)
+        return (*self.prevents, *self.marks, *unasked)
 
 
 Facts: TypeAlias = Mapping[str, list[str]]
@@ -53,13 +55,15 @@ Facts: TypeAlias = Mapping[str, list[str]]
 def facts_of(group: Group) -> Facts:
     """What the results of a group have in the audited columns."""
     cells = group.cells
-    return {field.name: _distinct(cells, field.name) for field in AUDITED}
+    return {column.name: _distinct(cells, column.name) for column in AUDITED}
 
 
 def audit_pairs(pairs: Iterable[tuple[Group, Group]]) -> dict[tuple[Group, Group], Audit]:
     """What the groups of each pair differ in; each group is looked at once."""
-    facts = {group: facts_of(group) for group in {each for pair in pairs for each in pair}}
-    return {(first, second): _audit(first, second, facts[first], facts[second]) for first, second in pairs}
+    pairs = list(pairs)
+    facts = {group: facts_of(group) for group in dict.fromkeys(itertools.chain(*pairs))}
+    varying = varying_settings(facts)
+    return {(first, second): _audit(first, second, facts[first], facts[second], varying) for first, second in pairs}
 
 
 def audit(first: Group, second: Group) -> Audit:
@@ -67,21 +71,21 @@ def audit(first: Group, second: Group) -> Audit:
     return _audit(first, second, facts_of(first), facts_of(second))
 
 
-def _audit(first: Group, second: Group, facts: Facts, other_facts: Facts) -> Audit:
+def _audit(first: Group, second: Group, facts: Facts, other_facts: Facts, varying: Collection[str] = ()) -> Audit:
     texts: dict[str, list[str]] = {"prevents": [], "marks": [], "marks timings": []}
-    for field in AUDITED:
-        values, others = facts[field.name], other_facts[field.name]
-        if not values or not others or _is_explained(field.name, first, second):
+    for column in AUDITED:
+        values, others = facts[column.name], other_facts[column.name]
+        if not values or not others or _is_explained(column.name, first, second):
             continue
-        if values == others and (field.effect != "prevents" or len(values) == 1):
+        if values == others and (column.effect != "prevents" or len(values) == 1):
             continue
-        effect = field.effect
-        if effect == "prevents" and not _are_mismatched(field.name, first, second):
+        effect = column.effect
+        if effect == "prevents" and not _are_mismatched(column.name, first, second):
             if UNKNOWN not in {*values} ^ {*others}:
                 continue
             # it may be equal
             effect = "marks"
-        texts[effect].append(f"{field.name} {_listed(values)} against {_listed(others)}")
+        texts[effect].append(f"{column.name} {_listed(values)} against {_listed(others)}")
     names = differing(first.settings, second.settings) if first.settings and second.settings else []
     settings = {
         name: f"{name} {describe(first.settings.get(name))} against {describe(second.settings.get(name))}"
@@ -89,9 +93,13 @@ def _audit(first: Group, second: Group, facts: Facts, other_facts: Facts) -> Aud
     }
     if (a := first.repetitions.of) != (b := second.repetitions.of):
         settings["repetitions"] = f"what is repeated, {a} against {b}: pairs have no seed in common"
-    places = tuple(settings[name] for name in names if name in _PLACES)
+    unasked = {name: settings[name] for name in names if name in varying or not _is_of_names(name, first, second)}
     return Audit(
-        tuple(texts["prevents"]), tuple(texts["marks"]), tuple(texts["marks timings"]), tuple(settings.values()), places
+        tuple(texts["prevents"]),
+        tuple(texts["marks"]),
+        tuple(texts["marks timings"]),
+        tuple(settings.values()),
+        unasked,
     )
 
 
@@ -106,6 +114,17 @@ def _are_mismatched(name: str, first: Group, second: Group) -> bool:
         return any(a != b for a, b in both if a and b)
     a, b = Counter(known(first.cells)), Counter(known(second.cells))
     return any(a[value] * b.total() != b[value] * a.total() for value in a | b)
+
+
+def _is_of_names(name: str, first: Group, second: Group) -> bool:
+    """Whether a setting is a part of what differs by name: strategies differ in how they train, models in their layers."""
+    if name in _PLACES:
+        return False
+    if name in DATA_SETTINGS:
+        return first.names != second.names
+    if name in STAGE_SETTINGS | CELL_SETTINGS:
+        return first.strategy != second.strategy
+    return (first.model, first.strategy) != (second.model, second.strategy)
 
 
 def _is_explained(name: str, first: Group, second: Group) -> bool:
@@ -143,23 +162,23 @@ def note_on_mixtures(groups: Sequence[Group]) -> list[str]:
     for group in groups:
         by_backend.setdefault(group.settings.get("backend"), []).append(group)
     mixed = []
-    for field in AUDITED:
-        if field.area not in {"code", "versions", "hardware"}:
+    for column in AUDITED:
+        if column.area not in {"code", "versions", "hardware"}:
             continue
         # different backends may well have different versions
-        parts = by_backend.values() if field.name == "backend_version" else [groups]
-        known = [[value for value in recorded(part, field.name) if value != UNKNOWN] for part in parts]
+        parts = by_backend.values() if column.name == "backend_version" else [groups]
+        known = [[value for value in recorded(part, column.name) if value != UNKNOWN] for part in parts]
         values = sorted(value for several in known if len(several) > 1 for value in several)
         if values:
             shown = ", ".join(values[:4]) + (f" and {len(values) - 4} more" if len(values) > 4 else "")
-            mixed.append(f"{field.name} ({shown})")
+            mixed.append(f"{column.name} ({shown})")
     notes = [f"Not all results were made alike; they differ in {'; '.join(mixed)}."] if mixed else []
     return [*notes, *_on_mixed_data(groups)]
 
 
 def _on_mixed_data(groups: Sequence[Group]) -> Iterable[str]:
     """A note for each field of the data that names the groups whose mean is over several values of it."""
-    for name in (field.name for field in AUDITED if field.effect == "prevents"):
+    for name in (column.name for column in AUDITED if column.effect == "prevents"):
         mixed = [group for group in groups if len({*recorded([group], name)} - {UNKNOWN}) > 1]
         if mixed:
             names = "; ".join(" ".join(group.names) for group in mixed[:_MOST_VALUES])

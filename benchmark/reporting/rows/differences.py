@@ -290,12 +290,17 @@ def verdict_cell(result: Difference | None, metric: Metric) -> Value:
     return Qualified(EQUIVALENT, f"within ±{in_words(result.margin or 0.0, metric)}")
 
 
-def suspects(comparisons: Comparisons) -> tuple[str, ...]:
-    """The compared pairs that differ in what nobody asked to compare, each with the fields, for `--strict`."""
+def suspects(comparisons: Comparisons, named: Collection[str] = ()) -> tuple[str, ...]:
+    """The compared pairs that differ in what nobody asked to compare, each with the fields, for `--strict`.
+
+    Args:
+        comparisons: Of a report.
+        named: The settings by which selections name what is compared.
+    """
     return tuple(
-        f"{' '.join(first.names)} and {' '.join(second.names)}: {'; '.join(audited.suspects)}"
+        f"{' '.join(first.names)} and {' '.join(second.names)}: {'; '.join(found)}"
         for (first, second), audited in comparisons.audits.items()
-        if audited.suspects
+        if (found := audited.suspects(named))
     )
 
 
