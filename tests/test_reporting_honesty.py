@@ -159,6 +159,15 @@ def test_settings_that_are_no_part_of_the_strategies_are_suspect_unless_selectio
     assert next(iter(changes)) in main_row(found).remark
 
 
+def test_from_ten_seeds_on_a_difference_has_what_outliers_cannot_move():
+    scores = [0.8 + 0.001 * seed for seed in range(10)]
+    few, many = (compared(side("a", scores[:n]), side("b", [score + 0.05 for score in scores[:n]])) for n in (9, 10))
+    assert main_row(few).cells["difference"].robust is None
+    assert "interquartile means 0.8045 and 0.8545; the second is greater in 100 % of all pairs" in main_row(many).remark
+    told = json.loads(render(many.report, "json"))["tables"][0]["rows"][0]["difference"]["robust"]
+    assert (told["above"], told["interval"]["high"]) == (1, 1)
+
+
 def test_an_axis_of_the_matrix_is_no_part_of_a_strategy():
     first = side("a", LOW) + side("a", LOW, changes={"batch_size": 32}, start=10)
     found = compared(first, side("b", HIGH, start=20) + side("b", HIGH, changes={"batch_size": 16}, start=30))

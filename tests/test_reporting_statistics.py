@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 
+import numpy as np
 import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
@@ -13,6 +14,7 @@ from scipy import stats
 from benchmark.reporting.statistics.families import holm, judge
 from benchmark.reporting.statistics.intervals import measure
 from benchmark.reporting.statistics.mean_difference import compare, sign_flip_p
+from benchmark.reporting.statistics.robust import robust
 
 FINITE = st.floats(-1e3, 1e3)
 SAMPLES = st.lists(FINITE, min_size=2, max_size=12)
@@ -197,3 +199,27 @@ def test_no_numbers_break_a_comparison(pairs, shifted):
     second = {seed + 10 * shifted: two for seed, (_, two) in enumerate(pairs)}
     found = judge([compare(first, second)], higher_is_better=True)[0]
     assert found is None or found.verdict in {"better", "worse", "not resolved"}
+
+
+def test_ten_seeds_give_interquartile_means_and_the_share_of_pairs_as_scipy_does():
+    random = np.random.default_rng(3)
+    a, b = random.normal(size=11), random.normal(0.7, size=14)
+    both = robust(a.tolist(), b.tolist())
+    assert both.first == pytest.approx(stats.trim_mean(a, 0.25))
+    assert both.second == pytest.approx(stats.trim_mean(b, 0.25))
+    assert both.above == pytest.approx(stats.mannwhitneyu(b, a).statistic / (11 * 14))
+    assert robust(a.tolist(), b.tolist()[:9]) is None
+
+
+@pytest.mark.parametrize(("shift", "seeds"), [(0.0, 10), (1.0, 10), (1.0, 30), (3.0, 10)])
+def test_the_interval_of_the_share_of_pairs_covers_the_true_one(shift, seeds):
+    random, true = np.random.default_rng(7), stats.norm.cdf(shift / np.sqrt(2))
+    drawn = [(random.normal(size=seeds).tolist(), random.normal(shift, size=seeds).tolist()) for _ in range(600)]
+    intervals = [robust(a, b).interval for a, b in drawn]
+    assert np.mean([each.low <= true <= each.high for each in intervals]) >= 0.92
+
+
+def test_sides_that_do_not_overlap_leave_the_share_of_pairs_uncertain():
+    apart = robust([*range(10)], [*range(10, 20)])
+    assert apart.above == apart.interval.high == 1
+    assert 0.5 < apart.interval.low < 0.9

@@ -17,6 +17,7 @@ from benchmark.reporting.rows.differences import (
     judge_pairs,
     note_on_families,
     on_reach,
+    on_robust,
     runs_of,
     suspects,
     verdict_cell,
@@ -262,7 +263,7 @@ def _overall(
     result = judge([difference], higher_is_better=way, margin=judging.margin if is_judged else None)[0]
     assert result is not None
     survivors = [text for each in judged if each for text in each.remarks if text.startswith("of the survivors")]
-    return replace(result, remarks=(*dict.fromkeys(survivors), *on_reach(result, metric)))
+    return replace(result, remarks=(*dict.fromkeys(survivors), *on_reach(result, metric), *on_robust(result, metric)))
 
 
 def _row(

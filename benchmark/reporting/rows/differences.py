@@ -6,6 +6,7 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from benchmark.reporting.notation import number
 from benchmark.reporting.rows.audit import Audit, audit, audit_pairs
 from benchmark.reporting.rows.groups import Group, apart, resolution, values_by_stream
 from benchmark.reporting.rows.image_outcomes import ImageEvidence, image_evidence
@@ -221,6 +222,7 @@ def with_remarks(
         *(note_on_losses(*pair) if result.verdict else ()),
         *_on_pairing(result, pair, metric),
         *on_reach(result, metric),
+        *on_robust(result, metric),
         *images.remarks,
     )
     return replace(result, remarks=remarks, other_settings=audited.settings, over_images=images.interval)
@@ -270,6 +272,16 @@ def on_reach(result: Difference, metric: Metric) -> list[str]:
     elif result.is_skewed:
         remarks.append("skewed: t and bootstrap-t together")
     return remarks
+
+
+def on_robust(result: Difference, metric: Metric) -> list[str]:
+    """Interquartile means and P(B > A), where there are enough seeds."""
+    if (robust := result.robust) is None or result.verdict in {None, NOT_COMPARABLE}:
+        return []
+    first, second = (number(mean, metric.kind) for mean in (robust.first, robust.second))
+    above, low, high = (f"{100 * share:.0f}" for share in (robust.above, robust.interval.low, robust.interval.high))
+    text = f"interquartile means {first} and {second}; the second is greater in {above} % of all pairs of seeds"
+    return [f"{text} (95 % interval {low} to {high} %)"]
 
 
 def cannot_see(result: Difference, metric: Metric) -> str:

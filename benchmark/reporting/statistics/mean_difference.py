@@ -26,6 +26,7 @@ from benchmark.reporting.statistics.intervals import (
     satterthwaite,
     t_quantile,
 )
+from benchmark.reporting.statistics.robust import Robust, robust
 
 if TYPE_CHECKING:
     import numpy as np
@@ -63,6 +64,7 @@ class Difference:
         error: The standard error of the t tests; None where there is no interval.
         freedom: Its degrees of freedom.
         is_skewed: Whether the bootstrap took part in the interval and in p.
+        robust: What outliers cannot move, of all seeds of both sides; None with fewer than ten on either.
         margin: What counts as equivalent, in the unit of the metric; None where nobody named one.
         over_images: The 95 % interval over seeds and test images; None where predictions do not allow it.
         remarks: What a reader must know beside it.
@@ -81,6 +83,7 @@ class Difference:
     error: float | None = None
     freedom: float | None = None
     is_skewed: bool = False
+    robust: Robust | None = None
     margin: float | None = None
     over_images: Interval | None = None
     remarks: tuple[str, ...] = ()
@@ -139,8 +142,11 @@ def compare(first: Mapping[int, float], second: Mapping[int, float], *, step: fl
         return None
     if common := pairs_by_seed(a, b):
         differences = [b[seed] - a[seed] for seed in common]
-        return _tested([differences], step / math.sqrt(6), "paired", sign_flip_p=sign_flip_p(differences))
-    return _tested([list(b.values()), list(a.values())], step / math.sqrt(12), "unpaired")
+        result = _tested([differences], step / math.sqrt(6), "paired", sign_flip_p=sign_flip_p(differences))
+    else:
+        result = _tested([list(b.values()), list(a.values())], step / math.sqrt(12), "unpaired")
+    more = robust(list(a.values()), list(b.values()))
+    return replace(result, robust=more) if more else result
 
 
 def widened_difference(value: Difference, others: Iterable[tuple[float, float]]) -> Difference:

@@ -86,6 +86,7 @@ def _value(value: Value) -> Any:
         fields = _finite({name: getattr(value, name) for name in _FIELDS[type(value)]})
         if isinstance(value, Difference):
             fields["over_images"] = value.over_images and asdict(value.over_images)
+            fields["robust"] = value.robust and asdict(value.robust)
         return fields
     if isinstance(value, Qualified):
         return value.word
