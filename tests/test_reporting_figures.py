@@ -418,6 +418,8 @@ def test_points_are_of_valid_timings_and_hollow_where_there_are_none():
     points = figure.axes[0].containers
     assert [point.lines[0].get_markerfacecolor() == "none" for point in points] == [False, True, True]
     assert points[0].lines[0].get_xydata().tolist() == [[pytest.approx(6.295), pytest.approx(0.9)]]
+    seeds = [len(line.get_xdata()) for line in figure.axes[0].lines if line.get_marker() == "."]
+    assert seeds == [2, 2], "a dot for each timed seed of the groups with several"
     words = " ".join(" ".join(check_texts(figure)).split())
     assert "simple_cnn, scratch (n = 3, 2 timed)" in words
     assert "Hollow: no valid timing (disturbed by other load; resumed)." in words

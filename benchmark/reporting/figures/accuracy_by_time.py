@@ -25,7 +25,10 @@ _LEGEND_LINE = 0.145
 
 @dataclass(frozen=True, slots=True)
 class GroupPoint:
-    """One group in the figure: its marker, the mean and interval of both quantities, and why its timing is not valid."""
+    """One group in the figure: its marker, the mean and interval of both quantities, and why its timing is not valid.
+
+    `seeds` has the seconds and the accuracy of each seed that has both.
+    """
 
     label: str
     color: str
@@ -33,11 +36,12 @@ class GroupPoint:
     seconds: Measurement
     accuracy: Measurement
     invalid: str = ""
+    seeds: tuple[tuple[float, float], ...] = ()
 
 
 @style.styled
 def draw_accuracy_by_time(dataset: str, groups: Sequence[Group], varying: Sequence[str] = ()) -> Figure:
-    """One point for each group: mean of the seeds with 95 % intervals both ways.
+    """One point for each group: mean of the seeds with 95 % intervals both ways, and a small one for each seed.
 
     Args:
         dataset: On which all groups were tested.
@@ -56,7 +60,7 @@ def draw_accuracy_by_time(dataset: str, groups: Sequence[Group], varying: Sequen
     body = style.sheet(
         _BODY_INCHES + _LEGEND_LINE * lines if points else _EMPTY_INCHES,
         f"{dataset}: test accuracy against time",
-        "mean over the seeds, bars: 95 % interval from two seeds on; training with validation",
+        "mean over the seeds, bars: 95 % interval from two seeds on; small dots: seeds; training with validation",
         notes,
     )
     axes = body.add_subplot()
@@ -101,7 +105,8 @@ def _points(groups: Sequence[Group], varying: Sequence[str]) -> tuple[list[Group
         label = ", ".join([group.model, group.strategy, *group.describe(varying)])
         timed, invalid = group.marked_values(FIT_SECONDS)
         seconds = measure(timed.values())
-        accuracy = measure(group.values(TEST_ACCURACY).values())
+        scores = group.values(TEST_ACCURACY)
+        accuracy = measure(scores.values())
         color = colors.setdefault(
             label if has_own_colors else group.model, style.PALETTE[len(colors) % len(style.PALETTE)]
         )
@@ -111,11 +116,15 @@ def _points(groups: Sequence[Group], varying: Sequence[str]) -> tuple[list[Group
         # groups of one colour differ in the marker; with colours of their own the markers change all the same
         number = len(points) if has_own_colors else used.get(color, 0)
         used[color] = used.get(color, 0) + 1
-        points.append(GroupPoint(label, color, style.MARKERS[number % len(style.MARKERS)], seconds, accuracy, invalid))
+        marker = style.MARKERS[number % len(style.MARKERS)]
+        seeds = tuple((timed[seed], scores[seed]) for seed in timed if seed in scores)
+        points.append(GroupPoint(label, color, marker, seconds, accuracy, invalid, seeds))
     return points, untimed
 
 
 def _draw_point(axes: Axes, point: GroupPoint) -> None:
+    if len(point.seeds) > 1:
+        axes.plot(*zip(*point.seeds, strict=True), ".", color=point.color, markersize=3, alpha=0.6, zorder=1)
     axes.errorbar(
         point.seconds.mean,
         point.accuracy.mean,
