@@ -14,7 +14,7 @@ from benchmark.matrix.cell import Data
 from benchmark.reporting.figures.curves import SeedCurve
 from benchmark.reporting.figures.drawing.figure_files import encode
 from benchmark.reporting.figures.drawing.prepared_images import PreparedImages
-from benchmark.reporting.rows.predictions import Predictions
+from benchmark.reporting.predictions.stored_predictions import Predictions
 
 SVG = "{http://www.w3.org/2000/svg}"
 NAMES = (

@@ -223,8 +223,8 @@ def test_a_lockbox_that_is_not_written_is_in_no_id(place):
 
 @pytest.mark.exhaustive
 def test_of_campaigns_of_ideas_without_effect_at_most_5_percent_have_a_false_verdict(place):
-    from benchmark.reporting.compare import Comparison
-    from benchmark.reporting.referee import rule
+    from benchmark.reporting.comparing.compare import Comparison
+    from benchmark.reporting.comparing.referee import rule
     from benchmark.reporting.statistics.families import judge as judged
     from benchmark.reporting.statistics.mean_difference import compare
     from benchmark.reporting.table import Report

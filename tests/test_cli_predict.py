@@ -12,7 +12,7 @@ from results_samples import predictions
 
 from benchmark.cli.commands.explain import _check_against
 from benchmark.errors import UserError
-from benchmark.reporting.rows.predictions import decode
+from benchmark.reporting.predictions.stored_predictions import decode
 from benchmark.scheduling.programs import inference
 from benchmark.scheduling.programs.inference import CellPrediction
 

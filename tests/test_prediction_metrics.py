@@ -12,9 +12,9 @@ from reporting_samples import row
 from results_samples import begin, cell, predictions, run_cell
 
 from benchmark.prediction_metrics import prediction_metrics
+from benchmark.reporting.predictions.stored_predictions import decode
 from benchmark.reporting.report import build_report
-from benchmark.reporting.rows.predictions import decode
-from benchmark.reporting.rows.shown import ReportOptions
+from benchmark.reporting.tables.shown import ReportOptions
 from benchmark.results.read import queries
 from benchmark.results.schema.tables import execution
 from benchmark.results.store.database import open_database

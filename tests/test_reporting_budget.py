@@ -11,9 +11,9 @@ from reporting_samples import row as sample
 from benchmark.errors import UserError
 from benchmark.reporting.report import build_report
 from benchmark.reporting.rows.budget import TrainingBudget
-from benchmark.reporting.rows.shown import ReportOptions
 from benchmark.reporting.statistics.curve_crossing import crossing
 from benchmark.reporting.statistics.survival import median_time
+from benchmark.reporting.tables.shown import ReportOptions
 
 
 def row(strategy="scratch", seed=0, *arguments, **columns):

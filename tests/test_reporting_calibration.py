@@ -7,9 +7,9 @@ import pytest
 from reporting_samples import row
 
 from benchmark.prediction_metrics import BINS, brier_score, calibration_error, reliability
+from benchmark.reporting.predictions.stored_predictions import Predictions
 from benchmark.reporting.report import build_report
-from benchmark.reporting.rows.predictions import Predictions
-from benchmark.reporting.rows.shown import ReportOptions
+from benchmark.reporting.tables.shown import ReportOptions
 
 
 def planted(gap, images=20_000, classes=4, seed=0):

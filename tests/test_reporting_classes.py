@@ -15,10 +15,10 @@ from results_samples import predictions
 from scheduling_plans import fake_cell
 
 from benchmark.errors import StorageError
+from benchmark.reporting.predictions.stored_predictions import Predictions, decode
 from benchmark.reporting.report import build_report
-from benchmark.reporting.rows.predictions import Predictions, decode
-from benchmark.reporting.rows.shown import ReportOptions
 from benchmark.reporting.tables.per_class import MOST_COLUMNS, class_scores, confusion_counts, matrix_of
+from benchmark.reporting.tables.shown import ReportOptions
 from benchmark.reporting.writers.formats import FORMATS, render
 
 

@@ -6,9 +6,9 @@ from reporting_samples import row
 from results_samples import predictions
 
 from benchmark.matrix.report_spec import EnsembleSpec, ReportSpec
+from benchmark.reporting.predictions.stored_predictions import decode
 from benchmark.reporting.report import build_report
-from benchmark.reporting.rows.predictions import decode
-from benchmark.reporting.rows.shown import ReportOptions
+from benchmark.reporting.tables.shown import ReportOptions
 
 LABELS = (0, 0, 1, 1)
 RIGHT, BAD, WORSE = (0, 0, 1, 1), (1, 0, 1, 1), (1, 1, 1, 0)

@@ -47,9 +47,9 @@ from benchmark.reporting.figures.mistakes import draw_mistakes, find_mistakes, p
 from benchmark.reporting.figures.report_figures import FigureSources, draw_figures, plan_figures
 from benchmark.reporting.figures.training_images import draw_training_images
 from benchmark.reporting.figures.transfer_curves import TransferSide, draw_transfer
+from benchmark.reporting.predictions.image_changes import ChangedImage, PredictionDiff, SuspectImage
+from benchmark.reporting.predictions.stored_predictions import Predictions
 from benchmark.reporting.rows.groups import group_cells
-from benchmark.reporting.rows.image_changes import ChangedImage, PredictionDiff, SuspectImage
-from benchmark.reporting.rows.predictions import Predictions
 from benchmark.reporting.statistics.churn import Consistency
 from benchmark.reporting.table import FigureFile
 from benchmark.reporting.tables.transfer import transfer_pairs

@@ -11,7 +11,7 @@ from benchmark.reporting.rows.groups import group_cells, natural, varying_settin
 from benchmark.reporting.rows.latest import choose_machine, latest_executions, note_on_other_machines
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY
 from benchmark.reporting.rows.missing_results import name_seeds, note_on_timings, reasons
-from benchmark.reporting.rows.shown import Shown
+from benchmark.reporting.tables.shown import Shown
 from benchmark.reporting.tables.summary import summary_table
 from tests.reporting_samples import left_out, planned, row
 

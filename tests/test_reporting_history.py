@@ -7,8 +7,8 @@ import pytest
 from reporting_samples import row
 
 from benchmark.reporting.report import build_report
-from benchmark.reporting.rows.shown import ReportOptions
 from benchmark.reporting.statistics.change_points import SHORTEST_SERIES, steps
+from benchmark.reporting.tables.shown import ReportOptions
 
 
 def history(values, *, strategy="scratch", machine="lab", first_run=1, **options):

@@ -9,13 +9,13 @@ import pytest
 
 from benchmark.errors import NotFoundError, UserError
 from benchmark.matrix.report_spec import ReportSpec
-from benchmark.reporting.compare import compare_selections
-from benchmark.reporting.gate import decide, parse_gate
+from benchmark.reporting.comparing.compare import compare_selections
+from benchmark.reporting.comparing.gate import decide, parse_gate
+from benchmark.reporting.predictions.stored_predictions import Predictions
 from benchmark.reporting.report import build_report, judging
 from benchmark.reporting.rows.audited_fields import AUDITED
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, Metric
-from benchmark.reporting.rows.predictions import Predictions
-from benchmark.reporting.rows.shown import ReportOptions
+from benchmark.reporting.tables.shown import ReportOptions
 from benchmark.reporting.writers.formats import render
 from benchmark.results.schema.tables import TEST_METRICS
 from tests.reporting_samples import row

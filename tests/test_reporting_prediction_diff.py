@@ -9,8 +9,8 @@ import pytest
 from reporting_samples import row
 
 from benchmark.errors import NotFoundError, UserError
-from benchmark.reporting.prediction_diff import diff_selections
-from benchmark.reporting.rows.predictions import Predictions
+from benchmark.reporting.comparing.prediction_diff import diff_selections
+from benchmark.reporting.predictions.stored_predictions import Predictions
 from benchmark.reporting.statistics.churn import DRAWS, NOT_ASKED, consistency, disagreement, flips_by_seeds
 from benchmark.reporting.statistics.label_doubts import doubt_labels
 

@@ -10,8 +10,8 @@ import pytest
 
 from benchmark.matrix.report_spec import PublishedColumn, PublishedRow, PublishedTable, ReportSpec
 from benchmark.reporting.report import build_report
-from benchmark.reporting.rows.shown import ReportOptions
 from benchmark.reporting.table import Published
+from benchmark.reporting.tables.shown import ReportOptions
 from benchmark.reporting.writers.formats import FORMATS, render
 from tests.reporting_samples import planned, row
 

@@ -12,8 +12,8 @@ from scipy import stats
 
 from benchmark.reporting.figures.critical_difference import draw_critical_difference
 from benchmark.reporting.report import build_report
-from benchmark.reporting.rows.shown import ReportOptions
 from benchmark.reporting.statistics.ranks import alike, rank, signed_rank_p
+from benchmark.reporting.tables.shown import ReportOptions
 
 # J. Demšar, JMLR 7 (2006), table 6: area under the curve of C4.5, +m, +cf, +m+cf on 14 datasets
 METHODS = ("c45", "c45_m", "c45_cf", "c45_m_cf")

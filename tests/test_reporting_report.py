@@ -6,12 +6,12 @@ import pytest
 
 from benchmark.errors import NotFoundError, UserError
 from benchmark.matrix.report_spec import ReportSpec, TransferSpec
-from benchmark.reporting.compare import compare_selections
+from benchmark.reporting.comparing.compare import compare_selections
 from benchmark.reporting.report import build_report
-from benchmark.reporting.rows.shown import ReportOptions
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Tally, letter
+from benchmark.reporting.tables.shown import ReportOptions
 from benchmark.reporting.writers.formats import FORMATS, render
 from tests.reporting_samples import GOLDEN, GOLDEN_FOLDER, SPEC, golden_text, left_out, planned, row, tour
 

@@ -6,7 +6,13 @@ import math
 
 import pytest
 
-from benchmark.reporting.reproduction import DIFFERENT, IDENTICAL, WITHIN_NOISE, compare_executions, seed_spread
+from benchmark.reporting.comparing.reproduction import (
+    DIFFERENT,
+    IDENTICAL,
+    WITHIN_NOISE,
+    compare_executions,
+    seed_spread,
+)
 from benchmark.reporting.statistics.intervals import t_quantile
 
 

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from benchmark.reporting.compare import compare_selections
+from benchmark.reporting.comparing.compare import compare_selections
 from benchmark.reporting.report import judging
 from benchmark.reporting.rows.latest import TIMINGS, latest_executions, timed_in
 from benchmark.reporting.rows.metrics import FIT_SECONDS, RATE, STEADY_SECONDS, value_of

@@ -10,9 +10,9 @@ import pytest
 from test_reporting_repetitions import cell
 
 from benchmark.reporting.report import build_report
-from benchmark.reporting.rows.shown import ReportOptions
 from benchmark.reporting.statistics import variance_components
 from benchmark.reporting.statistics.variance_components import decompose
+from benchmark.reporting.tables.shown import ReportOptions
 from benchmark.reporting.writers.formats import render
 from tests.reporting_samples import planned
 

@@ -21,9 +21,9 @@ from rich.cells import cell_len
 
 from benchmark.errors import StorageError, UserError
 from benchmark.reporting.report import build_report
-from benchmark.reporting.rows.shown import ReportOptions
 from benchmark.reporting.statistics.intervals import measure
 from benchmark.reporting.table import Report, Row, Table, TableColumn
+from benchmark.reporting.tables.shown import ReportOptions
 from benchmark.reporting.writers.formats import FORMATS, format_of_file, render, save
 from benchmark.reporting.writers.markdown import escape
 from benchmark.text import encodable, plain

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from benchmark.errors import StorageError
 from benchmark.prediction_metrics import log_loss as loss
-from benchmark.reporting.rows.predictions import accuracy, average, decode, share_test_set
+from benchmark.reporting.predictions.stored_predictions import accuracy, average, decode, share_test_set
 from benchmark.results.records import PredictionRow
 from benchmark.training.artifacts.prediction_file import pack_predictions
 from benchmark.training.evaluation import compute_scores

@@ -16,7 +16,7 @@ from benchmark import events
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate, Weights
 from benchmark.prediction_metrics import log_loss as loss
-from benchmark.reporting.rows.predictions import decode
+from benchmark.reporting.predictions.stored_predictions import decode
 from benchmark.results.records import PredictionRow
 from benchmark.training.programs.prepare import prepare
 

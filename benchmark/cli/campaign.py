@@ -8,12 +8,12 @@ from typing import Any
 from benchmark.cli.cell_lookup import selected_results, stored_predictions
 from benchmark.cli.report_section import report_section
 from benchmark.errors import NotFoundError
-from benchmark.reporting.compare import Comparison, compare_selections
-from benchmark.reporting.referee import Ruling, open_lockbox, rule
+from benchmark.reporting.comparing.compare import Comparison, compare_selections
+from benchmark.reporting.comparing.referee import Ruling, open_lockbox, rule
+from benchmark.reporting.comparing.worn_test_set import wear
+from benchmark.reporting.predictions.stored_predictions import Predictions
 from benchmark.reporting.report import judging
 from benchmark.reporting.rows.latest import with_environment
-from benchmark.reporting.rows.predictions import Predictions
-from benchmark.reporting.rows.worn_test_set import wear
 from benchmark.reporting.statistics.intervals import ALPHA
 from benchmark.reporting.statistics.sequential import campaign_spent
 from benchmark.results.read.looks import looks

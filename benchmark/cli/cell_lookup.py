@@ -13,9 +13,9 @@ from benchmark.errors import NotFoundError, UserError
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.selection import NAME_KEYS, Selection, parse_selection
 from benchmark.matrix.settings import cell_settings
+from benchmark.reporting.predictions.stored_predictions import LoadPredictions, Predictions, decode
 from benchmark.reporting.rows.budget import LoadEpochs
 from benchmark.reporting.rows.latest import cell_of
-from benchmark.reporting.rows.predictions import LoadPredictions, Predictions, decode
 from benchmark.results.read import queries
 from benchmark.results.store.artifact_folder import folder_of
 from benchmark.results.store.database import Database

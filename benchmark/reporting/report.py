@@ -8,10 +8,12 @@ from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.matrix.report_spec import ReportSpec
-from benchmark.reporting.rows.audit import note_on_mixtures
+from benchmark.reporting.comparing.audit import note_on_mixtures
+from benchmark.reporting.comparing.differences import Comparisons, Judging, judge_pairs, note_on_families, suspects
+from benchmark.reporting.comparing.look_remarks import note_on_looks
+from benchmark.reporting.predictions.further_metrics import with_further_metrics
+from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.rows.budget import LoadEpochs, within
-from benchmark.reporting.rows.differences import Comparisons, Judging, judge_pairs, note_on_families, suspects
-from benchmark.reporting.rows.further_metrics import with_further_metrics
 from benchmark.reporting.rows.groups import Group, group_cells, varying_settings
 from benchmark.reporting.rows.latest import (
     ResultRow,
@@ -20,13 +22,11 @@ from benchmark.reporting.rows.latest import (
     note_on_other_machines,
     with_environment,
 )
-from benchmark.reporting.rows.looked import note_on_looks
 from benchmark.reporting.rows.metrics import COSTS, METRICS, TEST_ACCURACY, Metric, metric_named
-from benchmark.reporting.rows.predictions import LoadPredictions
-from benchmark.reporting.rows.shown import ReportOptions, Shown
 from benchmark.reporting.table import Report, Table
 from benchmark.reporting.tables.per_class import note_on_untested
 from benchmark.reporting.tables.registry import TABLES
+from benchmark.reporting.tables.shown import ReportOptions, Shown
 from benchmark.results.records import LookRow
 
 _TEST = ("test_", "tta_")

@@ -47,7 +47,7 @@ class PredictionRow:
         class_names: Names of the classes, in the order of the network's outputs.
         sha256: Digest of the content.
         content: The bytes of `predictions.npz`: `training/artifacts/prediction_file.py` writes them,
-            `reporting/rows/predictions.py` reads them.
+            `reporting/predictions/stored_predictions.py` reads them.
         split: `test`, `validation` or `lockbox`.
     """
 

@@ -57,8 +57,8 @@ def command(
     from benchmark.cli.report_section import report_section
     from benchmark.cli.runs.noise_floor import note_on_noise
     from benchmark.matrix.selection import parse_selection
-    from benchmark.reporting.compare import compare_selections
-    from benchmark.reporting.gate import decide, parse_gate
+    from benchmark.reporting.comparing.compare import compare_selections
+    from benchmark.reporting.comparing.gate import decide, parse_gate
     from benchmark.reporting.report import judging
     from benchmark.reporting.rows.latest import with_environment
     from benchmark.results.read import queries

@@ -16,7 +16,7 @@ from benchmark.cli.terminal import output, streams, verbosity
 from benchmark.text import one_line
 
 if TYPE_CHECKING:
-    from benchmark.reporting.rows.image_changes import ChangedImage, PredictionDiff, SuspectImage
+    from benchmark.reporting.predictions.image_changes import ChangedImage, PredictionDiff, SuspectImage
 
 MOST_SHOWN = 10
 LISTS = {
@@ -78,7 +78,7 @@ def command(
     Selections are matched and paired as by `bench compare`. Stored predictions are read, nothing is trained.
     """
     from benchmark.cli.cell_lookup import selected_results, stored_predictions
-    from benchmark.reporting.prediction_diff import diff_selections
+    from benchmark.reporting.comparing.prediction_diff import diff_selections
     from benchmark.reporting.rows.latest import with_environment
     from benchmark.results.read.runs import all_runs
     from benchmark.results.store.database import open_database

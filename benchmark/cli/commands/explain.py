@@ -18,7 +18,7 @@ from benchmark.files import temporary_folder
 from benchmark.text import one_line
 
 if TYPE_CHECKING:
-    from benchmark.reporting.rows.predictions import Predictions
+    from benchmark.reporting.predictions.stored_predictions import Predictions
     from benchmark.results.store.database import Database
     from benchmark.scheduling.programs.grad_cam import Question
 

@@ -55,7 +55,7 @@ def command(
     compares the two on them. That is recorded; a second opening gives the recorded answer.
     """
     from benchmark.cli.campaign import judged, lockbox_opened
-    from benchmark.reporting.referee import EXIT_CODES
+    from benchmark.reporting.comparing.referee import EXIT_CODES
     from benchmark.results.store.database import open_database
     from benchmark.results.store.lock import lock_database
 

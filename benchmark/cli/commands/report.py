@@ -158,7 +158,7 @@ def _build(
     from benchmark.machine import commits_between
     from benchmark.reporting.report import build_report, shown_groups
     from benchmark.reporting.rows.budget import TrainingBudget
-    from benchmark.reporting.rows.shown import ReportOptions
+    from benchmark.reporting.tables.shown import ReportOptions
     from benchmark.reporting.tables.transfer import shown_transfers
     from benchmark.results.read import queries
     from benchmark.results.read.looks import looks

@@ -16,7 +16,7 @@ from benchmark.errors import CellsFailedError, NotFoundError, UserError
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import cell_id_of
 from benchmark.matrix.plan import Plan
-from benchmark.reporting.reproduction import Reproduction, compare_executions
+from benchmark.reporting.comparing.reproduction import Reproduction, compare_executions
 from benchmark.status import FINAL
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from benchmark.cli.options import database_option, format_option, machine_option
 from benchmark.cli.terminal import output
 from benchmark.cli.texts.show_text import EPOCH_COLUMNS, print_cell
 from benchmark.errors import NotFoundError
-from benchmark.reporting.rows.predictions import Predictions
+from benchmark.reporting.predictions.stored_predictions import Predictions
 
 MOST_CONFUSED = 1000
 """With more classes JSON has no confusion matrix: it would have nothing but zeros, for hundreds of megabytes."""

@@ -12,9 +12,9 @@ from benchmark.cli.runs.run_forecast import History
 from benchmark.cli.runs.seed_pairs import SeedPair, candidate_seeds, pair_at
 from benchmark.files import sha256_of
 from benchmark.matrix.plan import Plan
-from benchmark.reporting.compare import Comparison, compare_selections
+from benchmark.reporting.comparing.compare import Comparison, compare_selections
+from benchmark.reporting.comparing.differences import Judging
 from benchmark.reporting.report import judging
-from benchmark.reporting.rows.differences import Judging
 from benchmark.reporting.rows.latest import with_environment
 from benchmark.reporting.statistics import sequential
 from benchmark.reporting.statistics.mean_difference import NOT_COMPARABLE, NOT_RESOLVED

@@ -16,7 +16,7 @@ from benchmark.cli.runs.run_forecast import History, history
 from benchmark.cli.runs.seed_pairs import SeedPair
 from benchmark.cli.runs.start_run import run_held
 from benchmark.cli.terminal import verbosity
-from benchmark.reporting.rows.looked import on_looks
+from benchmark.reporting.comparing.look_remarks import on_looks
 from benchmark.reporting.rows.missing_results import name_seeds
 from benchmark.reporting.statistics import sequential
 from benchmark.reporting.statistics.mean_difference import NOT_RESOLVED

@@ -14,7 +14,7 @@ from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.image_tiles import Tiling, draw_tile, prepare_axes
 from benchmark.reporting.figures.drawing.style import SHEET_INCHES, SUBTITLE_POINTS, finish, sheet, styled
 from benchmark.reporting.figures.mistakes import percent
-from benchmark.reporting.rows.image_changes import ChangedImage, PredictionDiff, SuspectImage
+from benchmark.reporting.predictions.image_changes import ChangedImage, PredictionDiff, SuspectImage
 
 COLUMNS, MOST_ROWS = 5, 2
 _TILE_INCHES, _CAPTION_INCHES, _HEADING_INCHES = 0.92, 0.62, 0.44

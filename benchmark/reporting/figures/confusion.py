@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.style import LABEL_POINTS, SMALL_POINTS, finish, sheet, styled
-from benchmark.reporting.rows.predictions import Predictions
+from benchmark.reporting.predictions.stored_predictions import Predictions
 
 MOST_FIELDS = 500
 """With more classes several that follow each other share a field: more would not be seen, and take gigabytes."""

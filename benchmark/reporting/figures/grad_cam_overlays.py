@@ -22,7 +22,7 @@ from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.image_tiles import Tiling, draw_tile, prepare_axes
 from benchmark.reporting.figures.drawing.style import SHEET_INCHES, SMALL_POINTS, finish, sheet, styled
 from benchmark.reporting.figures.mistakes import percent
-from benchmark.reporting.rows.predictions import Predictions
+from benchmark.reporting.predictions.stored_predictions import Predictions
 
 COLUMNS = 3
 _TILE_INCHES = 1.15

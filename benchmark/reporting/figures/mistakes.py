@@ -13,7 +13,7 @@ from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.image_tiles import Tiling, draw_tile, prepare_axes
 from benchmark.reporting.figures.drawing.prepared_images import PreparedImages
 from benchmark.reporting.figures.drawing.style import SHEET_INCHES, finish, sheet, styled
-from benchmark.reporting.rows.predictions import Predictions
+from benchmark.reporting.predictions.stored_predictions import Predictions
 
 COLUMNS, MOST_ROWS = 5, 4
 _TILE_INCHES = 0.92

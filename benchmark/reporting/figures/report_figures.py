@@ -23,11 +23,11 @@ from benchmark.reporting.figures.grad_cam_overlays import draw_overlays, read_ex
 from benchmark.reporting.figures.mistakes import draw_mistakes
 from benchmark.reporting.figures.training_images import draw_training_images
 from benchmark.reporting.figures.transfer_curves import TransferSide, draw_transfer
+from benchmark.reporting.predictions.stored_predictions import Predictions
 from benchmark.reporting.rows.groups import Group, varying_settings, where
 from benchmark.reporting.rows.latest import ResultRow, cell_of
 from benchmark.reporting.rows.metrics import TEST_ACCURACY
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.rows.predictions import Predictions
 from benchmark.reporting.table import FigureFile, MissingFigure
 from benchmark.reporting.tables.rankings import RankedPlace, ranked_places, ranking_of
 from benchmark.reporting.tables.transfer import TransferPair

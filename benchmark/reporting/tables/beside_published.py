@@ -14,9 +14,9 @@ from benchmark.matrix.report_spec import Figure, PublishedColumn, PublishedRow, 
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import METRICS
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.table import Footnotes, Kind, Published, Row, Table, TableColumn, Tally, Value
+from benchmark.reporting.tables.shown import Part, Shown
 
 PUBLISHED, MEASURED = "published", "measured"
 _REDUCTIONS = ("train_examples", "test_examples")

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.prediction_metrics import BINS, brier_score, calibration_error, reliability
+from benchmark.reporting.predictions.stored_predictions import Predictions
 from benchmark.reporting.rows.groups import Group
-from benchmark.reporting.rows.predictions import Predictions
-from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.statistics.intervals import FRACTION, measure
 from benchmark.reporting.table import Row, Table, TableColumn, Tally
 from benchmark.reporting.tables.per_class import groups_with_predictions, note_on_unrecorded
 from benchmark.reporting.tables.place_columns import place_cells, place_columns
+from benchmark.reporting.tables.shown import Part, Shown
 
 _NOTE = (
     f"ECE is the expected calibration error: the mean gap between confidence and accuracy over {BINS} bins of equal width "

@@ -12,11 +12,11 @@ from benchmark.reporting.rows.flat_settings import settings_by_cell, value_key
 from benchmark.reporting.rows.groups import Group, group_cells, natural, resolution, varying_settings
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import Metric
-from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.statistics.change_points import SHORTEST_SERIES, steps
 from benchmark.reporting.statistics.intervals import mean_of
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
 from benchmark.reporting.tables.place_columns import place_cells, place_columns
+from benchmark.reporting.tables.shown import Part, Shown
 from benchmark.status import Status
 from benchmark.units import plural
 

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import COSTS, FIT_SECONDS, METRICS, Metric
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
 from benchmark.reporting.tables.place_columns import place_cells, place_columns
+from benchmark.reporting.tables.shown import Part, Shown
 
 
 def pareto(shown: Shown) -> Part:

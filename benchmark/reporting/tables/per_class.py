@@ -9,11 +9,11 @@ from typing import TypeAlias
 
 from benchmark.catalog.facts import SOURCES
 from benchmark.catalog.image_folders import some
+from benchmark.reporting.predictions.stored_predictions import LoadPredictions, Predictions
 from benchmark.reporting.rows.groups import Group, varying_settings
-from benchmark.reporting.rows.predictions import LoadPredictions, Predictions
-from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.statistics.intervals import FRACTION, measure
 from benchmark.reporting.table import Row, Table, TableColumn, Value
+from benchmark.reporting.tables.shown import Part, Shown
 
 Counts: TypeAlias = Mapping[tuple[int, int], int]
 """Images by (true class, predicted class), where there are any: of 10,000 classes few of the 10^8 pairs are."""

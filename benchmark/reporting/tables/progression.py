@@ -5,16 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
+from benchmark.reporting.comparing.differences import verdict_cell
 from benchmark.reporting.notation import span, written
-from benchmark.reporting.rows.differences import verdict_cell
 from benchmark.reporting.rows.groups import Group, partners, where
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.statistics.families import holm, simultaneous_half_width
 from benchmark.reporting.statistics.intervals import ALPHA
 from benchmark.reporting.statistics.mean_difference import Difference, compare
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value, without_empty
+from benchmark.reporting.tables.shown import Part, Shown
 
 METRICS = (TRAIN_ACCURACY, VAL_ACCURACY, TEST_ACCURACY)
 

@@ -8,12 +8,12 @@ from itertools import combinations
 
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import Metric
-from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.statistics.families import holm
 from benchmark.reporting.statistics.intervals import ALPHA, mean_of
 from benchmark.reporting.statistics.mean_difference import BETTER, NOT_RESOLVED, WORSE
 from benchmark.reporting.statistics.ranks import FEWEST_DATASETS, Ranking, alike, rank, signed_rank_p
 from benchmark.reporting.table import Row, Table, TableColumn
+from benchmark.reporting.tables.shown import Part, Shown
 
 
 @dataclass(frozen=True, slots=True)

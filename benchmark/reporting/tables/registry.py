@@ -8,8 +8,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmark.reporting.rows.differences import Pair
-    from benchmark.reporting.rows.shown import Part, Shown
+    from benchmark.reporting.comparing.differences import Pair
+    from benchmark.reporting.tables.shown import Part, Shown
 
 
 @dataclass(frozen=True, slots=True)

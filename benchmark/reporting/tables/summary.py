@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.errors import NotFoundError
-from benchmark.reporting.rows.differences import Pair, verdict_cell
-from benchmark.reporting.rows.ensembles import Ensemble, requested_ensembles, seed_ensembles
+from benchmark.reporting.comparing.differences import Pair, verdict_cell
+from benchmark.reporting.predictions.ensembles import Ensemble, requested_ensembles, seed_ensembles
 from benchmark.reporting.rows.flat_settings import describe
 from benchmark.reporting.rows.groups import Group, partners
 from benchmark.reporting.rows.metrics import RATE, SUMMARY_METRICS, TTA_ACCURACY, TTA_LOSS, VAL_ACCURACY, Metric
@@ -19,11 +19,11 @@ from benchmark.reporting.rows.missing_results import (
     success,
 )
 from benchmark.reporting.rows.phases import note_on_phases
-from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.statistics.intervals import Measurement, measure
 from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
 from benchmark.reporting.tables.place_columns import place_cells, place_columns
+from benchmark.reporting.tables.shown import Part, Shown
 
 
 def summary(shown: Shown) -> Part:

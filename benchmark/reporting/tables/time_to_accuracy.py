@@ -10,12 +10,12 @@ from benchmark.reporting.rows.budget import Epochs
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import has_valid_timing
-from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.statistics.curve_crossing import Curve, crossing
 from benchmark.reporting.statistics.mean_difference import FEW_PAIRS
 from benchmark.reporting.statistics.survival import median_time
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Value
 from benchmark.reporting.tables.place_columns import place_cells, place_columns
+from benchmark.reporting.tables.shown import Part, Shown
 from benchmark.units import fraction, plural
 
 MOST_CROSSINGS = 15

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.matrix.report_spec import ReportSpec, TransferSpec
-from benchmark.reporting.rows.differences import verdict_cell
+from benchmark.reporting.comparing.differences import verdict_cell
 from benchmark.reporting.rows.groups import Group, partners, varying_settings, where
 from benchmark.reporting.rows.metrics import (
     EPOCHS,
@@ -19,11 +19,11 @@ from benchmark.reporting.rows.metrics import (
     Metric,
 )
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, without_empty
 from benchmark.reporting.tables.lineage import note_on_lineage, users_of
+from benchmark.reporting.tables.shown import Part, Shown
 
 METRICS = (
     replace(EPOCHS, title="final epoch"),

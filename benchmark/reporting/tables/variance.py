@@ -9,10 +9,10 @@ from benchmark.matrix.cell import STREAMS
 from benchmark.reporting.rows.groups import Group, varying_settings
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, Metric, metric_named, value_of
 from benchmark.reporting.rows.repetitions import seeds_of, with_streams
-from benchmark.reporting.rows.shown import Part, Shown
 from benchmark.reporting.statistics.intervals import mean_of
 from benchmark.reporting.statistics.variance_components import REST, Decomposition, decompose
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Value
+from benchmark.reporting.tables.shown import Part, Shown
 
 
 def variance(shown: Shown) -> Part:

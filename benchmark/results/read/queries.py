@@ -120,7 +120,7 @@ def _in_batches(execution_ids: Iterable[int]) -> Iterator[list[int]]:
 def predictions(database: Database, execution_ids: Iterable[int], split: str = "test") -> dict[int, PredictionRow]:
     """Reads the predictions of executions for `test` or `validation` images; executions without any are left out.
 
-    `reporting/rows/predictions.py` makes arrays of them.
+    `reporting/predictions/stored_predictions.py` makes arrays of them.
 
     Returns:
         By execution id.

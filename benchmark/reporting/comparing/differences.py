@@ -6,14 +6,14 @@ from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
+from benchmark.reporting.comparing.audit import Audit, audit, audit_pairs
 from benchmark.reporting.notation import number
-from benchmark.reporting.rows.audit import Audit, audit, audit_pairs
+from benchmark.reporting.predictions.image_outcomes import ImageEvidence, image_evidence
+from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.rows.groups import Group, apart, resolution, values_by_stream
-from benchmark.reporting.rows.image_outcomes import ImageEvidence, image_evidence
 from benchmark.reporting.rows.latest import timed_in
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, Metric, in_words
 from benchmark.reporting.rows.missing_results import note_on_losses
-from benchmark.reporting.rows.predictions import LoadPredictions
 from benchmark.reporting.statistics.equivalence import detectable, ruled_out
 from benchmark.reporting.statistics.families import judge
 from benchmark.reporting.statistics.intervals import ALPHA, measure

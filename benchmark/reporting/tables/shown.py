@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from benchmark.matrix.report_spec import ReportSpec
+from benchmark.reporting.comparing.differences import Comparisons
+from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.rows.budget import LoadEpochs, TrainingBudget
-from benchmark.reporting.rows.differences import Comparisons
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, VAL_ACCURACY, Metric
-from benchmark.reporting.rows.predictions import LoadPredictions
 from benchmark.reporting.table import Table
 
 Part: TypeAlias = tuple[list[Table], list[str]]

@@ -13,9 +13,15 @@ from benchmark.matrix.report_spec import EnsembleSpec
 from benchmark.matrix.selection import NAME_KEYS, parse_selection
 from benchmark.matrix.settings import cell_settings
 from benchmark.prediction_metrics import log_loss
+from benchmark.reporting.predictions.stored_predictions import (
+    LoadPredictions,
+    Predictions,
+    accuracy,
+    average,
+    share_test_set,
+)
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import cell_of
-from benchmark.reporting.rows.predictions import LoadPredictions, Predictions, accuracy, average, share_test_set
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.reporting.compare import Comparison
-from benchmark.reporting.rows.differences import cannot_see
+from benchmark.reporting.comparing.compare import Comparison
+from benchmark.reporting.comparing.differences import cannot_see
 from benchmark.reporting.rows.metrics import in_words
 from benchmark.reporting.statistics.equivalence import equivalence_p
 from benchmark.reporting.statistics.intervals import ALPHA, t_quantile

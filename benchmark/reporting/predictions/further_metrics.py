@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.prediction_metrics import prediction_metrics
+from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import FURTHER_METRICS, Metric
-from benchmark.reporting.rows.predictions import LoadPredictions
 from benchmark.status import Status
 
 _AT_ONCE = 10

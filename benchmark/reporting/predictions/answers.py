@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
+from benchmark.reporting.predictions.stored_predictions import LoadPredictions, Predictions
 from benchmark.reporting.rows.groups import Group
-from benchmark.reporting.rows.predictions import LoadPredictions, Predictions
 from benchmark.reporting.statistics.churn import NOT_ASKED
 
 if TYPE_CHECKING:

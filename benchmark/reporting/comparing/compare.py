@@ -9,7 +9,7 @@ from typing import Any
 
 from benchmark import units
 from benchmark.errors import NotFoundError
-from benchmark.reporting.rows.differences import (
+from benchmark.reporting.comparing.differences import (
     Comparisons,
     Judging,
     Pair,
@@ -22,7 +22,9 @@ from benchmark.reporting.rows.differences import (
     suspects,
     verdict_cell,
 )
-from benchmark.reporting.rows.further_metrics import with_further_metrics
+from benchmark.reporting.comparing.look_remarks import note_on_looks
+from benchmark.reporting.predictions.further_metrics import with_further_metrics
+from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.rows.groups import (
     Group,
     apart,
@@ -33,10 +35,8 @@ from benchmark.reporting.rows.groups import (
     varying_settings,
 )
 from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions, note_on_other_machines
-from benchmark.reporting.rows.looked import note_on_looks
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import lost, reasons
-from benchmark.reporting.rows.predictions import LoadPredictions
 from benchmark.reporting.statistics.families import judge
 from benchmark.reporting.statistics.intervals import measure
 from benchmark.reporting.statistics.mean_difference import NOT_COMPARABLE, NOT_RESOLVED, Difference

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import StorageError
+from benchmark.reporting.predictions.stored_predictions import LoadPredictions, Predictions, share_test_set
 from benchmark.reporting.rows.groups import Group, apart
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, in_words
-from benchmark.reporting.rows.predictions import LoadPredictions, Predictions, share_test_set
 from benchmark.reporting.statistics.intervals import Interval
 from benchmark.reporting.statistics.mean_difference import pairs_by_seed
 from benchmark.reporting.statistics.proportions import mcnemar

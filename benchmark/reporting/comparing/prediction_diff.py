@@ -7,13 +7,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from benchmark.errors import NotFoundError, UserError
-from benchmark.reporting.compare import Matched, match_selections, named, notes_on
-from benchmark.reporting.rows.answers import Answers, most_named, read_answers
-from benchmark.reporting.rows.audit import audit
+from benchmark.reporting.comparing.audit import audit
+from benchmark.reporting.comparing.compare import Matched, match_selections, named, notes_on
+from benchmark.reporting.predictions.answers import Answers, most_named, read_answers
+from benchmark.reporting.predictions.image_changes import ChangedImage, PredictionDiff, SuspectImage
+from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.rows.groups import Group
-from benchmark.reporting.rows.image_changes import ChangedImage, PredictionDiff, SuspectImage
 from benchmark.reporting.rows.latest import ResultRow
-from benchmark.reporting.rows.predictions import LoadPredictions
 from benchmark.reporting.statistics.churn import (
     NOT_ASKED,
     Stratum,

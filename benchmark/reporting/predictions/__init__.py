@@ -1,0 +1,1 @@
+"""What stored test predictions say, image by image: answers, outcomes, changes, ensembles, metrics."""
