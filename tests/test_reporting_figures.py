@@ -49,7 +49,7 @@ from benchmark.reporting.figures.training_images import draw_training_images
 from benchmark.reporting.figures.transfer_curves import TransferSide, draw_transfer
 from benchmark.reporting.predictions.image_changes import ChangedImage, PredictionDiff, SuspectImage
 from benchmark.reporting.predictions.stored_predictions import Predictions
-from benchmark.reporting.rows.groups import group_cells
+from benchmark.reporting.rows.grouping import group_cells
 from benchmark.reporting.statistics.churn import Consistency
 from benchmark.reporting.table import FigureFile
 from benchmark.reporting.tables.transfer import transfer_pairs

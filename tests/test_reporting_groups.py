@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.reporting.rows.flat_settings import describe, differing, settings_of
-from benchmark.reporting.rows.groups import group_cells, natural, varying_settings
+from benchmark.reporting.rows.grouping import group_cells, natural
+from benchmark.reporting.rows.groups import varying_settings
 from benchmark.reporting.rows.latest import choose_machine, latest_executions, note_on_other_machines
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY
 from benchmark.reporting.rows.missing_results import name_seeds, note_on_timings, reasons

@@ -9,7 +9,7 @@ import pytest
 
 from benchmark.reporting.comparing.differences import difference
 from benchmark.reporting.report import build_report
-from benchmark.reporting.rows.groups import group_cells
+from benchmark.reporting.rows.grouping import group_cells
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY
 from benchmark.reporting.rows.missing_results import note_on_repetitions, reasons
 from benchmark.reporting.writers.formats import render

@@ -14,7 +14,8 @@ from benchmark.reporting.comparing.look_remarks import note_on_looks
 from benchmark.reporting.predictions.further_metrics import with_further_metrics
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.rows.budget import LoadEpochs, within
-from benchmark.reporting.rows.groups import Group, group_cells, varying_settings
+from benchmark.reporting.rows.grouping import group_cells
+from benchmark.reporting.rows.groups import Group, varying_settings
 from benchmark.reporting.rows.latest import (
     ResultRow,
     choose_machine,

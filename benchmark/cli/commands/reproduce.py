@@ -132,7 +132,7 @@ def _check_identity(cell: Cell, version: str | None) -> None:
 
 
 def _seeds(database: Database, cell_id: str, machine: str) -> tuple[float, ...]:
-    from benchmark.reporting.rows.groups import group_cells
+    from benchmark.reporting.rows.grouping import group_cells
     from benchmark.reporting.rows.latest import latest_executions
     from benchmark.results.read import queries
 

@@ -3,40 +3,29 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from types import MappingProxyType
-from typing import Any
 
 from benchmark import units
-from benchmark.errors import NotFoundError
 from benchmark.reporting.comparing.differences import (
-    Comparisons,
     Judging,
-    Pair,
     difference_of,
     judge_pairs,
     note_on_families,
     on_reach,
     on_robust,
-    runs_of,
     suspects,
     verdict_cell,
 )
 from benchmark.reporting.comparing.look_remarks import note_on_looks
+from benchmark.reporting.comparing.matching import Matched, are_the_same, match_selections, named, notes_on
+from benchmark.reporting.comparing.timed_turns import runs_of
 from benchmark.reporting.predictions.further_metrics import with_further_metrics
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
-from benchmark.reporting.rows.groups import (
-    Group,
-    apart,
-    group_cells,
-    partner,
-    resolution,
-    setting_key,
-    varying_settings,
-)
-from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions, note_on_other_machines
+from benchmark.reporting.rows.groups import Pair, apart, resolution
+from benchmark.reporting.rows.latest import ResultRow, note_on_other_machines
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
-from benchmark.reporting.rows.missing_results import lost, reasons
+from benchmark.reporting.rows.missing_results import lost
 from benchmark.reporting.statistics.families import judge
 from benchmark.reporting.statistics.intervals import measure
 from benchmark.reporting.statistics.mean_difference import NOT_COMPARABLE, NOT_RESOLVED, Difference
@@ -45,7 +34,6 @@ from benchmark.reporting.table import Footnotes, Report, Row, Table, TableColumn
 from benchmark.results.records import LookRow
 
 METRICS = (TEST_ACCURACY, VAL_ACCURACY, TEST_LOSS, FIT_SECONDS)
-NAMES = ("dataset", "model", "strategy")
 _COLUMNS = (
     TableColumn("metric", "metric", "text", identifies=True),
     TableColumn("a_cells", "A", "text", identifies=True),
@@ -81,21 +69,6 @@ class Comparison:
     gaps: tuple[str, ...] = ()
     survivors: tuple[str, ...] = ()
     executions: tuple[tuple[int, ...], tuple[int, ...]] = ((), ())
-
-
-@dataclass(frozen=True, slots=True)
-class Matched:
-    """Matched groups of both sides, with those that have no partner, the machines, and the judged differences."""
-
-    pairs: list[Pair]
-    alone_a: list[Group]
-    alone_b: list[Group]
-    machines: tuple[str | None, str | None]
-    comparisons: Comparisons = field(default_factory=Comparisons)
-
-    @property
-    def comparable(self) -> list[Pair]:
-        return [pair for pair in self.pairs if not self.comparisons.audit(*pair).prevents and not _is_the_same(*pair)]
 
 
 def compare_selections(
@@ -158,65 +131,6 @@ def compare_selections(
 def _executions(pairs: Sequence[Pair]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     a, b = (tuple(sorted({number for pair in pairs for number in pair[side].execution_ids})) for side in (0, 1))
     return a, b
-
-
-def match_selections(first: Sequence[ResultRow], second: Sequence[ResultRow], machine: str | None) -> Matched:
-    """The groups of two selections, matched; arguments as for `compare_selections`.
-
-    Raises:
-        NotFoundError: A selection matches nothing, or nothing in A can be matched with anything in B.
-    """
-    groups_a, machine_a = _groups("A", first, machine)
-    is_common = any(row.get("machine") == machine_a for row in second)
-    groups_b, machine_b = _groups("B", second, machine or (machine_a if is_common else None))
-    pairs, alone_a, alone_b = _match(groups_a, groups_b)
-    if not pairs:
-        raise NotFoundError(
-            "A and B: expected cells that agree in all but what is compared (dataset, model or strategy); "
-            f"found {len(groups_a)} groups in A and {len(groups_b)} in B that share none; widen a selection"
-        )
-    return Matched(pairs, alone_a, alone_b, (machine_a, machine_b))
-
-
-def _groups(side: str, rows: Sequence[ResultRow], machine: str | None) -> tuple[list[Group], str | None]:
-    chosen = choose_machine(rows, machine, None)
-    here = [row for row in rows if row.get("machine") == chosen]
-    # where nothing but reproductions was selected, they were meant
-    groups = group_cells(latest_executions(here) or latest_executions([{**row, "is_reproduction": 0} for row in here]))
-    if not groups:
-        where = f" on machine {chosen}" if chosen else ""
-        raise NotFoundError(f"selection {side} matches no result{where}; `bench list cells` shows what there is")
-    return groups, chosen
-
-
-def _match(first: Sequence[Group], second: Sequence[Group]) -> tuple[list[Pair], list[Group], list[Group]]:
-    """Each group of the first side with its partner, of which a group of the second side is at most one; and the rest."""
-    equal = [
-        name for name in NAMES if {getattr(each, name) for each in first} & {getattr(each, name) for each in second}
-    ]
-
-    def place(group: Group) -> tuple[str, ...]:
-        return tuple(getattr(group, name) for name in equal)
-
-    varying = varying_settings([*first, *second])
-    exact: dict[tuple[Any, ...], list[Group]] = {}
-    for group in second:
-        exact.setdefault((place(group), setting_key(group, varying)), []).append(group)
-    # those that agree in all varying settings first, so that none takes another's counterpart
-    matches = {
-        group: several.pop() for group in first if (several := exact.get((place(group), setting_key(group, varying))))
-    }
-    unmatched: dict[tuple[str, ...], list[Group]] = {}
-    for (where, _), several in exact.items():
-        unmatched.setdefault(where, []).extend(several)
-    for group in first:
-        candidates = unmatched.get(place(group), [])
-        if group not in matches and (best := partner(group, candidates, varying)) is not None:
-            candidates.remove(best)
-            matches[group] = best
-    alone = [group for group in first if group not in matches]
-    pairs = [(group, matches[group]) for group in first if group in matches]
-    return pairs, alone, [group for groups in unmatched.values() for group in groups]
 
 
 def _rows(metric: Metric, matched: Matched, footnotes: Footnotes) -> tuple[list[Row], Difference | None]:
@@ -290,33 +204,6 @@ def _row(
     return Row(cells, marks, metric.kind, remark)
 
 
-def named(group: Group) -> str:
-    """The names of a group as one text."""
-    return ", ".join(group.names)
-
-
-def notes_on(matched: Matched) -> tuple[str, ...]:
-    """What a reader must know of the matched groups: what differs, what is missing or left out, what both sides share."""
-    notes: list[str] = []
-    for a, b in matched.pairs:
-        differs = matched.comparisons.audit(a, b)
-        other = [*differs.settings, *differs.prevents, *differs.marks]
-        if other:
-            notes.append(f"{named(a)} and {named(b)} differ in {'; '.join(other)}.")
-        for group in (a, b):
-            notes += [f"{named(group)}: {text}." for text in reasons(group)]
-    for side, alone in (("A", matched.alone_a), ("B", matched.alone_b)):
-        if alone:
-            names = "; ".join(dict.fromkeys(map(named, alone)))
-            notes.append(f"Left out of {side}, without a counterpart: {units.plural(len(alone), 'group')}: {names}.")
-    both = [{number for pair in matched.pairs for number in pair[side].execution_ids} for side in (0, 1)]
-    if shared := both[0] & both[1]:
-        notes.append(
-            f"A and B share {units.plural(len(shared), 'result')}, which cannot differ from themselves and take no part in differences."
-        )
-    return tuple(dict.fromkeys(notes))
-
-
 def _gaps(matched: Matched, metric: Metric, parents: Collection[str]) -> tuple[str, ...]:
     """The places of A at which nothing is known about B, each with the reason."""
     alone = [group for group in matched.alone_a if not group.cells or not {*group.cell_ids} <= {*parents}]
@@ -325,7 +212,7 @@ def _gaps(matched: Matched, metric: Metric, parents: Collection[str]) -> tuple[s
         result = matched.comparisons.between(a, b, metric)
         if result is None:
             lacking = f"{'B' if a.values(metric) else 'A'} has no result"
-            gaps.append(f"{named(a)}: {'A and B are the same results' if _is_the_same(a, b) else lacking}")
+            gaps.append(f"{named(a)}: {'A and B are the same results' if are_the_same(a, b) else lacking}")
         elif result.verdict == NOT_COMPARABLE:
             gaps.append(f"{named(a)}: not comparable, other {'; '.join(matched.comparisons.audit(a, b).prevents)}")
         elif result.half_width is None:
@@ -333,10 +220,6 @@ def _gaps(matched: Matched, metric: Metric, parents: Collection[str]) -> tuple[s
         elif result.verdict is None:
             gaps.append(f"{named(a)}: {result.remarks[0]}")
     return tuple(gaps)
-
-
-def _is_the_same(a: Group, b: Group) -> bool:
-    return bool(a.completed) and not any(group.completed for group in apart(a, b))
 
 
 def _survivors(matched: Matched) -> tuple[str, ...]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Hashable, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
 
 from benchmark.reporting.comparing.audit import Audit, audit, audit_pairs
+from benchmark.reporting.comparing.timed_turns import is_interleaved, runs_of, timed_together
 from benchmark.reporting.notation import number
 from benchmark.reporting.predictions.image_outcomes import ImageEvidence, image_evidence
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
-from benchmark.reporting.rows.groups import Group, apart, resolution, values_by_stream
-from benchmark.reporting.rows.latest import timed_in
+from benchmark.reporting.rows.groups import Group, Pair, apart, resolution, values_by_stream
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, Metric, in_words
 from benchmark.reporting.rows.missing_results import note_on_losses
 from benchmark.reporting.statistics.equivalence import detectable, ruled_out
@@ -26,11 +25,8 @@ from benchmark.reporting.statistics.mean_difference import (
     compare,
     widened_difference,
 )
-from benchmark.reporting.statistics.timings import Timed, compare_timings, took_turns
+from benchmark.reporting.statistics.timings import compare_timings
 from benchmark.reporting.table import Qualified, Value
-
-Pair: TypeAlias = tuple[Group, Group]
-"""Two groups, the subtracted one first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +81,7 @@ def difference(first: Group | None, second: Group | None, metric: Metric) -> Dif
     sides = first.values(metric), second.values(metric)
     if metric.is_timing:
         runs = runs_of(first)
-        together = _timed_together((first, second))
+        together = timed_together((first, second))
         paired = [{seed: side[seed] for seed in side if not together or seed in together} for side in sides]
         if timed := compare_timings(paired[0], paired[1], runs):
             return timed
@@ -178,37 +174,6 @@ def _unjudged(each: Difference, audited: Audit) -> Difference:
     return replace(each, adjusted_p=None, remarks=(reason,))
 
 
-def is_interleaved(pair: Pair, metric: Metric) -> bool:
-    """Whether executions of both sides took turns (`timings.took_turns`); asked of timings alone."""
-    together = _timed_together(pair)
-    return not metric.is_timing or took_turns(*(_timed(group, metric, together) for group in pair))
-
-
-def _timed_together(pair: Pair) -> set[int]:
-    """The seeds that both groups timed in the same run: those of an interrupted run, or timed again, may be in others."""
-    first, second = map(runs_of, pair)
-    return {seed for seed in first if seed in second and first[seed] == second[seed]}
-
-
-def runs_of(group: Group) -> dict[int, Hashable]:
-    """The run in which each seed of a group was timed."""
-    return {seed: timed_in(row) for seed, row in group.completed.items()}
-
-
-def _timed(group: Group, metric: Metric, seeds: Collection[int]) -> list[Timed]:
-    """When and where each value was measured, of several cells of a seed each for itself."""
-    return [
-        Timed(
-            (seed, number),
-            timed_in(row),
-            (str(row.get("timing_started_utc") or row.get("started_utc") or ""), row.get("execution_id") or 0),
-        )
-        for seed in group.values(metric)
-        if seed in seeds
-        for number, row in enumerate(group.cells_of(seed))
-    ]
-
-
 def with_remarks(
     result: Difference | None, pair: Pair, metric: Metric, audited: Audit, images: ImageEvidence | None = None
 ) -> Difference | None:
@@ -241,7 +206,7 @@ def _on_pairing(result: Difference, pair: Pair, metric: Metric) -> list[str]:
         return ["one pair of seeds has no interval and decides nothing"]
     if result.method == "unpaired":
         return ["not paired: the seeds of the two sides do not match (Welch's test)"]
-    if metric.is_timing and (together := _timed_together(pair) & a.keys() & b.keys()):
+    if metric.is_timing and (together := timed_together(pair) & a.keys() & b.keys()):
         others = ", ".join(map(str, sorted((a.keys() | b.keys()) - together)))
         return (
             [f"paired over the {result.n} seeds that both sides timed in one run; not seed {others}"] if others else []

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from benchmark.errors import NotFoundError, UserError
 from benchmark.reporting.comparing.audit import audit
-from benchmark.reporting.comparing.compare import Matched, match_selections, named, notes_on
+from benchmark.reporting.comparing.matching import Matched, match_selections, named, notes_on
 from benchmark.reporting.predictions.answers import Answers, most_named, read_answers
 from benchmark.reporting.predictions.image_changes import ChangedImage, PredictionDiff, SuspectImage
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions

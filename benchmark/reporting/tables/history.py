@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from benchmark.reporting.rows.flat_settings import settings_by_cell, value_key
-from benchmark.reporting.rows.groups import Group, group_cells, natural, resolution, varying_settings
+from benchmark.reporting.rows.grouping import group_cells, natural
+from benchmark.reporting.rows.groups import Group, resolution, varying_settings
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import Metric
 from benchmark.reporting.statistics.change_points import SHORTEST_SERIES, steps

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from benchmark.reporting.comparing.differences import Pair
+    from benchmark.reporting.rows.groups import Pair
     from benchmark.reporting.tables.shown import Part, Shown
 
 

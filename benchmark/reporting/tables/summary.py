@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.errors import NotFoundError
-from benchmark.reporting.comparing.differences import Pair, verdict_cell
+from benchmark.reporting.comparing.differences import verdict_cell
 from benchmark.reporting.predictions.ensembles import Ensemble, requested_ensembles, seed_ensembles
 from benchmark.reporting.rows.flat_settings import describe
-from benchmark.reporting.rows.groups import Group, partners
+from benchmark.reporting.rows.groups import Group, Pair, partners
 from benchmark.reporting.rows.metrics import RATE, SUMMARY_METRICS, TTA_ACCURACY, TTA_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import (
     lost,

@@ -1,0 +1,124 @@
+"""Matches the groups of two selections: which group of B is compared with which of A."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from benchmark import units
+from benchmark.errors import NotFoundError
+from benchmark.reporting.comparing.differences import (
+    Comparisons,
+)
+from benchmark.reporting.rows.grouping import group_cells
+from benchmark.reporting.rows.groups import Group, Pair, apart, partner, setting_key, varying_settings
+from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions
+from benchmark.reporting.rows.missing_results import reasons
+
+NAMES = ("dataset", "model", "strategy")
+
+
+@dataclass(frozen=True, slots=True)
+class Matched:
+    """Matched groups of both sides, with those that have no partner, the machines, and the judged differences."""
+
+    pairs: list[Pair]
+    alone_a: list[Group]
+    alone_b: list[Group]
+    machines: tuple[str | None, str | None]
+    comparisons: Comparisons = field(default_factory=Comparisons)
+
+    @property
+    def comparable(self) -> list[Pair]:
+        return [pair for pair in self.pairs if not self.comparisons.audit(*pair).prevents and not are_the_same(*pair)]
+
+
+def match_selections(first: Sequence[ResultRow], second: Sequence[ResultRow], machine: str | None) -> Matched:
+    """The groups of two selections, matched; arguments as for `compare_selections`.
+
+    Raises:
+        NotFoundError: A selection matches nothing, or nothing in A can be matched with anything in B.
+    """
+    groups_a, machine_a = _groups("A", first, machine)
+    is_common = any(row.get("machine") == machine_a for row in second)
+    groups_b, machine_b = _groups("B", second, machine or (machine_a if is_common else None))
+    pairs, alone_a, alone_b = _match(groups_a, groups_b)
+    if not pairs:
+        raise NotFoundError(
+            "A and B: expected cells that agree in all but what is compared (dataset, model or strategy); "
+            f"found {len(groups_a)} groups in A and {len(groups_b)} in B that share none; widen a selection"
+        )
+    return Matched(pairs, alone_a, alone_b, (machine_a, machine_b))
+
+
+def _groups(side: str, rows: Sequence[ResultRow], machine: str | None) -> tuple[list[Group], str | None]:
+    chosen = choose_machine(rows, machine, None)
+    here = [row for row in rows if row.get("machine") == chosen]
+    # where nothing but reproductions was selected, they were meant
+    groups = group_cells(latest_executions(here) or latest_executions([{**row, "is_reproduction": 0} for row in here]))
+    if not groups:
+        where = f" on machine {chosen}" if chosen else ""
+        raise NotFoundError(f"selection {side} matches no result{where}; `bench list cells` shows what there is")
+    return groups, chosen
+
+
+def _match(first: Sequence[Group], second: Sequence[Group]) -> tuple[list[Pair], list[Group], list[Group]]:
+    """Each group of the first side with its partner, of which a group of the second side is at most one; and the rest."""
+    equal = [
+        name for name in NAMES if {getattr(each, name) for each in first} & {getattr(each, name) for each in second}
+    ]
+
+    def place(group: Group) -> tuple[str, ...]:
+        return tuple(getattr(group, name) for name in equal)
+
+    varying = varying_settings([*first, *second])
+    exact: dict[tuple[Any, ...], list[Group]] = {}
+    for group in second:
+        exact.setdefault((place(group), setting_key(group, varying)), []).append(group)
+    # those that agree in all varying settings first, so that none takes another's counterpart
+    matches = {
+        group: several.pop() for group in first if (several := exact.get((place(group), setting_key(group, varying))))
+    }
+    unmatched: dict[tuple[str, ...], list[Group]] = {}
+    for (where, _), several in exact.items():
+        unmatched.setdefault(where, []).extend(several)
+    for group in first:
+        candidates = unmatched.get(place(group), [])
+        if group not in matches and (best := partner(group, candidates, varying)) is not None:
+            candidates.remove(best)
+            matches[group] = best
+    alone = [group for group in first if group not in matches]
+    pairs = [(group, matches[group]) for group in first if group in matches]
+    return pairs, alone, [group for groups in unmatched.values() for group in groups]
+
+
+def named(group: Group) -> str:
+    """The names of a group as one text."""
+    return ", ".join(group.names)
+
+
+def notes_on(matched: Matched) -> tuple[str, ...]:
+    """What a reader must know of the matched groups: what differs, what is missing or left out, what both sides share."""
+    notes: list[str] = []
+    for a, b in matched.pairs:
+        differs = matched.comparisons.audit(a, b)
+        other = [*differs.settings, *differs.prevents, *differs.marks]
+        if other:
+            notes.append(f"{named(a)} and {named(b)} differ in {'; '.join(other)}.")
+        for group in (a, b):
+            notes += [f"{named(group)}: {text}." for text in reasons(group)]
+    for side, alone in (("A", matched.alone_a), ("B", matched.alone_b)):
+        if alone:
+            names = "; ".join(dict.fromkeys(map(named, alone)))
+            notes.append(f"Left out of {side}, without a counterpart: {units.plural(len(alone), 'group')}: {names}.")
+    both = [{number for pair in matched.pairs for number in pair[side].execution_ids} for side in (0, 1)]
+    if shared := both[0] & both[1]:
+        notes.append(
+            f"A and B share {units.plural(len(shared), 'result')}, which cannot differ from themselves and take no part in differences."
+        )
+    return tuple(dict.fromkeys(notes))
+
+
+def are_the_same(a: Group, b: Group) -> bool:
+    return bool(a.completed) and not any(group.completed for group in apart(a, b))
