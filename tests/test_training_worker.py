@@ -83,9 +83,11 @@ def test_a_cell_tells_its_whole_life_in_order(finished):
         "EpochFinished",
         "EpochFinished",
         "Evaluated",
-        "ArtifactWritten",
-        "ArtifactWritten",
-        "ArtifactWritten",
+        "ArtifactWritten",  # weights
+        "ArtifactWritten",  # history
+        "ArtifactWritten",  # predictions on the test images
+        "Predicted",
+        "ArtifactWritten",  # and on the validation images
         "Predicted",
         "Completed",
     ]
