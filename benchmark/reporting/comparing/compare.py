@@ -177,7 +177,7 @@ def _overall(
     result = judge([difference], higher_is_better=way, margin=judging.margin if is_judged else None)[0]
     assert result is not None
     survivors = [text for each in judged if each for text in each.remarks if text.startswith("of the survivors")]
-    return replace(result, remarks=(*dict.fromkeys(survivors), *on_reach(result, metric), *on_robust(result, metric)))
+    return replace(result, remarks=(*dict.fromkeys(survivors), *on_reach(result, metric), *on_robust(result)))
 
 
 def _row(

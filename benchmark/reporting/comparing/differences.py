@@ -7,7 +7,6 @@ from dataclasses import dataclass, field, replace
 
 from benchmark.reporting.comparing.audit import Audit, audit, audit_pairs
 from benchmark.reporting.comparing.timed_turns import is_interleaved, runs_of, timed_together
-from benchmark.reporting.notation import number
 from benchmark.reporting.predictions.image_outcomes import ImageEvidence, image_evidence
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.rows.groups import Group, Pair, apart, resolution, values_by_stream
@@ -187,7 +186,7 @@ def with_remarks(
         *(note_on_losses(*pair) if result.verdict else ()),
         *_on_pairing(result, pair, metric),
         *on_reach(result, metric),
-        *on_robust(result, metric),
+        *on_robust(result),
         *images.remarks,
     )
     return replace(result, remarks=remarks, other_settings=audited.settings, over_images=images.interval)
@@ -239,11 +238,11 @@ def on_reach(result: Difference, metric: Metric) -> list[str]:
     return remarks
 
 
-def on_robust(result: Difference, metric: Metric) -> list[str]:
+def on_robust(result: Difference) -> list[str]:
     """Interquartile means and P(B > A), where there are enough seeds."""
     if (robust := result.robust) is None or result.verdict in {None, NOT_COMPARABLE}:
         return []
-    first, second = (number(mean, metric.kind) for mean in (robust.first, robust.second))
+    first, second = (f"{mean:.4g}" for mean in (robust.first, robust.second))
     above, low, high = (f"{100 * share:.0f}" for share in (robust.above, robust.interval.low, robust.interval.high))
     text = f"interquartile means {first} and {second}; the second is greater in {above} % of all pairs of seeds"
     return [f"{text} (95 % interval {low} to {high} %)"]
