@@ -7,16 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from benchmark.events import (
-    ArtifactWritten,
-    Completed,
-    EpochFinished,
-    Evaluated,
-    Exited,
-    Launched,
-    ModelBuilt,
-    Started,
-)
+from benchmark.events import ArtifactWritten, Completed, EpochFinished, Evaluated, Exited, Launched, ModelBuilt, Started
 from benchmark.matrix.cell import Architecture, Cell, Data, Stage, Weights
 from benchmark.results.records import PredictionRow
 from benchmark.results.store.database import Database

@@ -9,16 +9,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from figure_samples import (
-    NAMES,
-    check_files,
-    check_texts,
-    curve,
-    drawn_texts,
-    images,
-    predictions,
-    write_prepared,
-)
+from figure_samples import NAMES, check_files, check_texts, curve, drawn_texts, images, predictions, write_prepared
 
 from benchmark import layout
 from benchmark.catalog.cache import PreparedDirectories
@@ -353,7 +344,7 @@ def test_samples_are_training_images_of_their_class():
 
 @pytest.mark.parametrize(
     "changes",
-    [{}, {"train_examples": 50}, {"test_examples": 7}, {"classes": (4, 1, 7), "num_classes": 3}, {"validation_fraction": 0.0},
+    [{}, {"train_examples": 50}, {"test_examples": 7}, {"lockbox": 0.3}, {"classes": (4, 1, 7), "num_classes": 3}, {"validation_fraction": 0.0},
      {"classes": (9, 0), "num_classes": 2, "train_examples": 13, "test_examples": 5, "validation_fraction": 0.37}],
     ids=str,
 )  # fmt: skip
@@ -365,7 +356,8 @@ def test_class_counts_are_what_the_splits_draw(changes):
     data = replace(Data("digits", None, 10, 8, "grey", None, None, 0.1), **changes)
     kept = list(range(10)) if data.classes is None else list(data.classes)
     counts = class_counts(data, [int((training == k).sum()) for k in kept], [int((test == k).sum()) for k in kept])
-    parts = (*split_training(training, data, 5), *split_test(test, data))
+    tested, _ = split_test(test, data)
+    parts = (*split_training(training, data, 5), tested)
     drawn = [np.bincount(part.labels, minlength=len(kept)).tolist() for part in parts]
     assert [list(counts.training), list(counts.validation), list(counts.test)] == drawn
 

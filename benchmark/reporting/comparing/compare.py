@@ -7,16 +7,8 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from benchmark import units
-from benchmark.reporting.comparing.differences import (
-    Judging,
-    difference_of,
-    judge_pairs,
-    note_on_families,
-    on_reach,
-    on_robust,
-    suspects,
-    verdict_cell,
-)
+from benchmark.reporting.comparing.difference_remarks import on_reach, on_robust, verdict_cell
+from benchmark.reporting.comparing.differences import Judging, difference_of, judge_pairs, note_on_families, suspects
 from benchmark.reporting.comparing.look_remarks import note_on_looks
 from benchmark.reporting.comparing.matching import Matched, are_the_same, match_selections, named, notes_on
 from benchmark.reporting.comparing.timed_turns import runs_of

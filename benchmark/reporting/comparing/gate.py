@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from benchmark.errors import UserError
 from benchmark.matrix.report_spec import margin_of
 from benchmark.reporting.comparing.compare import Comparison
-from benchmark.reporting.comparing.differences import cannot_see
+from benchmark.reporting.comparing.difference_remarks import cannot_see
 from benchmark.reporting.rows.metrics import in_words
 from benchmark.reporting.statistics.equivalence import lower_bound, upper_bound
 from benchmark.reporting.statistics.mean_difference import BETTER, EQUIVALENT, NOT_RESOLVED, WORSE

@@ -8,9 +8,7 @@ from typing import Any
 
 from benchmark import units
 from benchmark.errors import NotFoundError
-from benchmark.reporting.comparing.differences import (
-    Comparisons,
-)
+from benchmark.reporting.comparing.differences import Comparisons
 from benchmark.reporting.rows.grouping import group_cells
 from benchmark.reporting.rows.groups import Group, Pair, apart, partner, setting_key, varying_settings
 from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions

@@ -14,13 +14,7 @@ from benchmark.reporting.predictions.image_changes import ChangedImage, Predicti
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import ResultRow
-from benchmark.reporting.statistics.churn import (
-    NOT_ASKED,
-    Stratum,
-    consistency,
-    disagreement,
-    flips_by_seeds,
-)
+from benchmark.reporting.statistics.churn import NOT_ASKED, Stratum, consistency, disagreement, flips_by_seeds
 from benchmark.reporting.statistics.label_doubts import doubt_labels
 from benchmark.reporting.statistics.mean_difference import pairs_by_seed
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.reporting.comparing.compare import Comparison
-from benchmark.reporting.comparing.differences import cannot_see
+from benchmark.reporting.comparing.difference_remarks import cannot_see
 from benchmark.reporting.rows.metrics import in_words
 from benchmark.reporting.statistics.equivalence import equivalence_p
 from benchmark.reporting.statistics.intervals import ALPHA, t_quantile

@@ -10,12 +10,7 @@ from typing import Any
 from benchmark.reporting.rows.flat_settings import key_of, settings_by_cell, settings_of
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import ResultRow
-from benchmark.reporting.rows.repetitions import (
-    CellOutcome,
-    Missing,
-    as_repetitions,
-    seeds_of,
-)
+from benchmark.reporting.rows.repetitions import CellOutcome, Missing, as_repetitions, seeds_of
 from benchmark.status import Cause, Status
 from benchmark.text import uncolored
 

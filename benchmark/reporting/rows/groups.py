@@ -9,12 +9,7 @@ from typing import Any, TypeAlias
 from benchmark.reporting.rows.flat_settings import agree, describe, value_key
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import Metric, invalid_timing, value_of
-from benchmark.reporting.rows.repetitions import (
-    Missing,
-    Repetitions,
-    seeds_of,
-    with_streams,
-)
+from benchmark.reporting.rows.repetitions import Missing, Repetitions, seeds_of, with_streams
 from benchmark.reporting.statistics.intervals import Measurement, mean_of, measure, widened
 
 

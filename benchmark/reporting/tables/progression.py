@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 
-from benchmark.reporting.comparing.differences import verdict_cell
+from benchmark.reporting.comparing.difference_remarks import verdict_cell
 from benchmark.reporting.notation import span, written
 from benchmark.reporting.rows.groups import Group, partners, where
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, TRAIN_ACCURACY, VAL_ACCURACY, Metric

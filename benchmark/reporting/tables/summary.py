@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.errors import NotFoundError
-from benchmark.reporting.comparing.differences import verdict_cell
+from benchmark.reporting.comparing.difference_remarks import verdict_cell
 from benchmark.reporting.predictions.ensembles import Ensemble, requested_ensembles, seed_ensembles
 from benchmark.reporting.rows.flat_settings import describe
 from benchmark.reporting.rows.groups import Group, Pair, partners

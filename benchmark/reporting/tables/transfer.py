@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.matrix.report_spec import ReportSpec, TransferSpec
-from benchmark.reporting.comparing.differences import verdict_cell
+from benchmark.reporting.comparing.difference_remarks import verdict_cell
 from benchmark.reporting.rows.groups import Group, partners, varying_settings, where
 from benchmark.reporting.rows.metrics import (
     EPOCHS,
