@@ -125,14 +125,14 @@ def _files_state(path: Path) -> str:
 
 def _build_state(folder: Path) -> list[tuple[str, int, int]]:
     """Names, sizes and times (ns) of the files of a TFDS dataset, without those of a build that goes on."""
-    found = []
+    files = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if "incomplete" not in name]
         for name in names:
             with suppress(OSError):
                 status = (path := Path(place, name)).stat()
-                found.append((str(path.relative_to(folder)), status.st_size, status.st_mtime_ns))
-    return sorted(found)
+                files.append((str(path.relative_to(folder)), status.st_size, status.st_mtime_ns))
+    return sorted(files)
 
 
 class DataSpec(Protocol):

@@ -62,15 +62,17 @@ def selected_results(
     wanted, unwanted = wanted.exact(known), unwanted.exact(known)
     # with every setting of the cell, for the selection to look at
     records = [(row, {**row, "run": [row["run_id"], row["run_name"]], **cell_settings(cell_of(row))}) for row in rows]
-    found = [row for row, record in records if wanted.matches(record) and not (unwanted and unwanted.matches(record))]
-    if not found:
+    matching = [
+        row for row, record in records if wanted.matches(record) and not (unwanted and unwanted.matches(record))
+    ]
+    if not matching:
         unmatched = _unmatched(wanted, [record for _, record in records])
         if not may_be_none or unmatched.keys() & {*NAME_KEYS, "machine"}:
             asked = [*(f"--select {text}" for text in select), *(f"--exclude {text}" for text in exclude)]
             reason = "; ".join(unmatched.values()) or "each of its terms matches some, none matches all that is asked"
             count = units.plural(len(rows), "result")
             raise NotFoundError(f"{one_line(' '.join(asked))[:200]}: none of the {count} here match; {reason}")
-    return found
+    return matching
 
 
 def check_machine(rows: Sequence[Mapping[str, Any]], machine: str | None) -> None:

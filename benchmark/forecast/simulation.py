@@ -69,9 +69,9 @@ def ends(work: Sequence[Work], room: Room, *, shortest_first: bool = False) -> d
         heapq.heappush(going, (now + work[number].seconds, number))
 
     def enqueue(number: int) -> None:
-        one = work[number]
-        entry = (-chains.get(one.cell_id, 0.0), one.seconds, number)
-        heapq.heappush(ready[min(one.cores, room.cores), one.gpu], entry)
+        cell = work[number]
+        entry = (-chains.get(cell.cell_id, 0.0), cell.seconds, number)
+        heapq.heappush(ready[min(cell.cores, room.cores), cell.gpu], entry)
 
     def fill() -> None:
         """Starts the most urgent cell that fits, until none does."""

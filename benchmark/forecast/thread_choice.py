@@ -74,7 +74,7 @@ def steps_together(ends: Sequence[Sequence[float]]) -> list[float] | None:
         None when there was no such time.
     """
     begin, end = max(one[0] for one in ends), min(one[-1] for one in ends)
-    found = []
+    medians = []
     for one in ends:
         steps = [after - before for before, after in itertools.pairwise(one) if before >= begin and after <= end]
         if not steps:
@@ -82,8 +82,8 @@ def steps_together(ends: Sequence[Sequence[float]]) -> list[float] | None:
             steps = [after - before for before, after in itertools.pairwise(one) if after > begin and before < end]
         if not steps or median(steps) <= 0:
             return None
-        found.append(median(steps))
-    return found
+        medians.append(median(steps))
+    return medians
 
 
 def stored_choices(cache_root: Path) -> dict[str, int]:
@@ -93,14 +93,14 @@ def stored_choices(cache_root: Path) -> dict[str, int]:
         paths = sorted(every.parent.glob(every.name))
     except OSError:
         return {}
-    found = {}
+    choices = {}
     for path in paths:
         record = read_record(path) or {}
         key, threads = record.get("key"), record.get("threads")
         pace = key.get("pace") if isinstance(key, dict) else None
         if type(threads) is int and 1 <= threads <= machine.cpu_cores() and isinstance(pace, str) and key == _key(pace):
-            found[pace] = threads
-    return found
+            choices[pace] = threads
+    return choices
 
 
 def keep_choice(cache_root: Path, speed_key: str, threads: int, measured: Mapping[str, Any]) -> None:

@@ -168,11 +168,11 @@ def _train(job: Job, cell: Cell, state: FakeState, stored: StoredStages, emit: E
                 entered = stage
                 faults.point("stage")
                 _tell_stage(cell, stage, state, emit)
-            told = _epoch(cell, state, stage, epoch, stage_epoch, emit)
-            if math.isnan(told.train_loss):
-                emit(told)
+            finished = _epoch(cell, state, stage, epoch, stage_epoch, emit)
+            if math.isnan(finished.train_loss):
+                emit(finished)
                 raise DivergedError(epoch, 1)
-            state.history.append(told)
+            state.history.append(finished)
             try:
                 write_state(Path(job.directory), state.packed(cell))
             except OSError as error:
@@ -180,7 +180,7 @@ def _train(job: Job, cell: Cell, state: FakeState, stored: StoredStages, emit: E
             else:
                 state.saved = epoch
                 faults.point("ckpt.done")
-            emit(told)
+            emit(finished)
             faults.point("epoch.sent")
         if entered == stage and (done := stored.offer(state.packed(cell))) is not None:
             emit(StageStored(stage, done))

@@ -118,13 +118,13 @@ def command(
         if kind == "runs":
             output.write_rows(list(all_runs(opened).values()), RUN_COLUMNS, output_format, empty="no runs yet")
             return
-        found = selected_results(opened, select, exclude, newest=True, may_be_none=True, machine=machine)
-    seeds = [seeds_of(row) for row in found]
+        selected = selected_results(opened, select, exclude, newest=True, may_be_none=True, machine=machine)
+    seeds = [seeds_of(row) for row in selected]
     # seeds of streams and folds, which nearly no cell has
     more = [name for name in REPEATED if name != "seed" and any(name in each for each in seeds)]
     rows = [
         {key: row[key] for key in row if key not in NOT_LISTED} | {name: with_streams(each).get(name) for name in more}
-        for row, each in zip(found, seeds, strict=True)
+        for row, each in zip(selected, seeds, strict=True)
     ]
     columns = (*CELL_COLUMNS[:_NAMED], *(Column(name, right=True) for name in more), *CELL_COLUMNS[_NAMED:])
     output.write_rows(rows, columns, output_format, empty="no recorded cell matches")

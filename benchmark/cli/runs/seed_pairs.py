@@ -91,16 +91,16 @@ def _cells_of(plan: Plan, side: str) -> list[Cell]:
     """The cells that a side means: a strategy by its name, or a selection."""
     known = {key: {getattr(cell, key) for cell in plan.cells} for key in NAME_KEYS}
     if "=" not in side or side in known["strategy"]:
-        found = [cell for cell in plan.cells if cell.strategy == side]
+        cells = [cell for cell in plan.cells if cell.strategy == side]
         hint = f"the strategies of these cells are {', '.join(sorted(known['strategy']))}"
     else:
         selection = parse_selection([side]).exact(known)
-        found = [cell for cell in plan.cells if _matches(selection, cell)]
+        cells = [cell for cell in plan.cells if _matches(selection, cell)]
         hint = "see: bench plan"
-    if not found:
+    if not cells:
         reasons = dict.fromkeys(left.reason for left in plan.left_out if "=" in side or left.strategy == side)
         raise UserError(f"--resolve {side!r:.200}: no cell of {plan.path} is meant; {'; '.join(reasons) or hint}")
-    return found
+    return cells
 
 
 def _matches(selection: Selection, cell: Cell) -> bool:

@@ -151,8 +151,8 @@ class SpecificationReader:
                 columns[key] = self._values(key, value, (*path, key), distinct=False)
         lengths = {key: len(value) for key, value in row.items() if isinstance(value, list)}
         if len(set(lengths.values())) > 1:
-            found = ", ".join(f"{key}: {length}" for key, length in lengths.items())
-            self._problems.add(path, "lists of the same length", found)
+            described = ", ".join(f"{key}: {length}" for key, length in lengths.items())
+            self._problems.add(path, "lists of the same length", described)
             return Axis((), ((),))
         if not row:
             self._problems.add(path, "at least one axis")

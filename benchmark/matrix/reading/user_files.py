@@ -61,11 +61,11 @@ def _located_dataset(definition: Definition, base: Path) -> Definition:
     if source is None:
         return definition
     kind, _, path = str(source).partition(":")
-    found: dict[str, Any] = {LOCATION: None, IMAGE_FACTS: None}
+    facts: dict[str, Any] = {LOCATION: None, IMAGE_FACTS: None}
     if kind in FILE_KINDS and path:
         place = (base / Path(path).expanduser()).resolve()
-        found = {LOCATION: str(place), IMAGE_FACTS: image_facts(kind, place)}
-    return replace(definition, own={**definition.own, **found})
+        facts = {LOCATION: str(place), IMAGE_FACTS: image_facts(kind, place)}
+    return replace(definition, own={**definition.own, **facts})
 
 
 def _located_model(definition: Definition, plugins: Plugins, problems: Problems) -> Definition:
@@ -73,8 +73,8 @@ def _located_model(definition: Definition, plugins: Plugins, problems: Problems)
     if architecture is None:
         return definition
     offer = plugins.source_of(str(architecture), (*definition.path, "architecture"), problems)
-    found = {CODE: offer.code if offer else None, FILE: offer.file if offer else None}
-    return replace(definition, own={**definition.own, **found})
+    facts = {CODE: offer.code if offer else None, FILE: offer.file if offer else None}
+    return replace(definition, own={**definition.own, **facts})
 
 
 def image_facts(kind: str, place: Path) -> ImageFacts:

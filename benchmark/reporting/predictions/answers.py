@@ -52,12 +52,12 @@ class Answers:
         """The mean over groups of the probabilities of each class for one image [classes]."""
         import numpy as np
 
-        found = []
+        of_image = []
         for places, probabilities in self.by_group:
             row = int(np.searchsorted(places, position))
             if row < len(places) and places[row] == position:
-                found.append(probabilities[row])
-        mean: NDArray[Any] = np.mean(found, axis=0)
+                of_image.append(probabilities[row])
+        mean: NDArray[Any] = np.mean(of_image, axis=0)
         return mean
 
 

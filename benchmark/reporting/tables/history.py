@@ -116,8 +116,8 @@ def _levels(series: _Series, metric: Metric, searched: int) -> list[_Level]:
         if usual and usual <= own.keys()
     }
     rounding = resolution(series.values(), metric) / math.sqrt(12 * max(len(usual), 1))
-    found = steps(list(compared.values()), least_deviation=rounding, series=searched)
-    begins = {list(compared)[position] for position in found}
+    step_positions = steps(list(compared.values()), least_deviation=rounding, series=searched)
+    begins = {list(compared)[position] for position in step_positions}
     before = [None, *series.values()]
     return [
         _Level(group, run_id in begins if run_id in compared else None, earlier)

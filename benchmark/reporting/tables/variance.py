@@ -35,8 +35,8 @@ def _table(group: Group, metric: Metric, varying: Sequence[str]) -> Table | None
     levels: dict[str, list[int]] = {
         stream: [seeds[position] for seeds in values] for position, stream in enumerate(STREAMS)
     }
-    found = decompose(list(values.values()), levels) if len(values) > 2 else Decomposition()
-    if not found.together:
+    parts = decompose(list(values.values()), levels) if len(values) > 2 else Decomposition()
+    if not parts.together:
         return None
     columns = (
         TableColumn("source", "source", "text", identifies=True),
@@ -47,8 +47,8 @@ def _table(group: Group, metric: Metric, varying: Sequence[str]) -> Table | None
         TableColumn("levels", "seeds", "count"),
     )
     footnotes = Footnotes()
-    rows = [_row(source, found, len(set(levels[source])), footnotes) for source in STREAMS]
-    rows.append(_row(REST, found, None, footnotes))
+    rows = [_row(source, parts, len(set(levels[source])), footnotes) for source in STREAMS]
+    rows.append(_row(REST, parts, None, footnotes))
     title = ", ".join([*group.names, *group.describe(varying)])
     about = {"dataset": group.dataset, "model": group.model, "strategy": group.strategy, "metric": metric.key}
     folds = ", each the mean of its folds" if "fold" in group.repetitions.averaged else ""
@@ -56,7 +56,7 @@ def _table(group: Group, metric: Metric, varying: Sequence[str]) -> Table | None
         f"Shares of the variance of {metric.title} over {len(values)} combinations of seeds{folds}, with 95 % intervals. "
         "The rest is what the sources do together."
     )
-    if not found.shares and not found.confounded:
+    if not parts.shares and not parts.confounded:
         note = f"All {len(values)} values of {metric.title} are equal: there is no variance to divide."
     return Table("variance", f"Variance: {title}", columns, tuple(rows), about, footnotes.texts, (note,))
 

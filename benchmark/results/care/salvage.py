@@ -208,10 +208,10 @@ class _TableFormat:
         short = len(self.columns) - len(record.values)
         if (record.rowid is None) != self.without_rowid or short < 0 or (short and exact):
             return None
-        told = record.values + (None,) * short
+        padded = record.values + (None,) * short
         values = tuple(
             self.defaults.get(name) if value is None else value
-            for value, (name, _, _) in zip(told, self.columns, strict=True)
+            for value, (name, _, _) in zip(padded, self.columns, strict=True)
         )
         if self.by_rowid:
             values = (record.rowid, *values[1:])

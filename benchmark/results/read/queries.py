@@ -70,12 +70,12 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
         if name not in columns:
             raise UserError(f"results have no column {name!r}; they have {', '.join(columns)}")
         rows = rows.where(_matches(columns[name], wanted))
-    found = fetch_rows(database, rows)
+    fetched = fetch_rows(database, rows)
     if spec:
-        lost = _lost_seconds(database, found)
-        for row in found:
+        lost = _lost_seconds(database, fetched)
+        for row in fetched:
             row["lost_seconds"] = lost.get(row["execution_id"], 0.0)
-    return found
+    return fetched
 
 
 def _lost_seconds(database: Database, rows: Iterable[Row]) -> dict[int, float]:

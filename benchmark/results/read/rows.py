@@ -37,9 +37,9 @@ def select_epochs(columns: dict[str, Any]) -> sa.Select[Any]:
 def fetch_rows(database: Database, statement: sa.Select[Any]) -> list[Row]:
     """Runs a query in a reading transaction of its own and returns all rows."""
     with database.reading() as connection:
-        found = connection.execute(statement)
-        names = tuple(found.keys())
-        return [null_to_nan(dict(zip(names, row, strict=True))) for row in found.all()]
+        result = connection.execute(statement)
+        names = tuple(result.keys())
+        return [null_to_nan(dict(zip(names, row, strict=True))) for row in result.all()]
 
 
 def fetch_table(database: Database, table: sa.Table, condition: Any, *, limit: int | None = None) -> list[Row]:

@@ -29,8 +29,8 @@ def findings_of_child(backend: str) -> dict[str, Any]:
         signal.alarm(CHILD_SECONDS)
         os.close(read)
         is_imported = backend in sys.modules and "keras" in sys.modules
-        found = {"imported": is_imported, "initialised": _is_initialised(), "files": _open_files()}
-        os.write(write, json.dumps(found).encode())
+        findings = {"imported": is_imported, "initialised": _is_initialised(), "files": _open_files()}
+        os.write(write, json.dumps(findings).encode())
         os._exit(0)
     os.close(write)
     with os.fdopen(read, "rb") as pipe:

@@ -82,9 +82,9 @@ class _RunningTrial:
                 self.is_steady = True
             elif isinstance(event, Tried):
                 # a plug-in's code runs in the worker, and what it says is kept
-                told = (event.tracing_seconds, event.step_seconds, event.predict_seconds)
-                sound = all(len(seconds) == len(self.stages) for seconds in told) and len(event.step_ends) > 1
-                if not sound or not all(0 <= value < math.inf for one in (*told, event.step_ends) for value in one):
+                timings = (event.tracing_seconds, event.step_seconds, event.predict_seconds)
+                sound = all(len(seconds) == len(self.stages) for seconds in timings) and len(event.step_ends) > 1
+                if not sound or not all(0 <= value < math.inf for one in (*timings, event.step_ends) for value in one):
                     raise ProtocolError("a trial took no time that can be")
                 self.outcome.tried = event
             elif isinstance(event, Failed):

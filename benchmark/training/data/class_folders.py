@@ -144,8 +144,8 @@ def _damage_message(damaged: Sequence[Path], request: DatasetRequest) -> list[st
     first, *others = [problem_of(path, request) for path in damaged[:_SHOWN]]
     more = len(damaged) - _SHOWN
     count = f" ({len(damaged) - 1} more cannot be read)" if others else ""
-    told = [f"{first}; remove or replace it, and run again{count}", *others]
-    return [*told, f"… and {more} more"] if more > 0 else told
+    lines = [f"{first}; remove or replace it, and run again{count}", *others]
+    return [*lines, f"… and {more} more"] if more > 0 else lines
 
 
 def _write(files: Sequence[_ImageFile], part: str, request: DatasetRequest, directory: Path) -> NDArray[np.uint8]:

@@ -135,9 +135,9 @@ def _scale(request: DatasetRequest, name: str, array: NDArray[Any]) -> int | Non
 def _check_scales_agree(request: DatasetRequest, scales: Mapping[str, int | None]) -> None:
     ranges = {name: "0..1" if scale == 255 else "0..255" for name, scale in scales.items() if scale is not None}
     if len(set(ranges.values())) > 1:
-        found = " and ".join(f"{name} with values {values}" for name, values in ranges.items())
+        described = " and ".join(f"{name} with values {values}" for name, values in ranges.items())
         raise DataError(
-            f"{request.location}: expected training and test images of one range, found {found}; save both in the same one"
+            f"{request.location}: expected training and test images of one range, found {described}; save both in the same one"
         )
 
 
