@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import click
 
-from benchmark.cli.collection import paused_collection
+from benchmark.cli.garbage_collection import paused_collection
 from benchmark.cli.judging_options import NOT_PASSED, judging_options, strict_code
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.terminal import streams

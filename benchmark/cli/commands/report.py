@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark.cli.collection import paused_collection
+from benchmark.cli.garbage_collection import paused_collection
 from benchmark.cli.judging_options import judging_options, strict_code
 from benchmark.cli.options import Duration, database_option, machine_option, selection_options, verb
 from benchmark.cli.runs.noise_floor import note_on_noise

@@ -31,12 +31,12 @@ from benchmark.status import Status
 
 @dataclass(frozen=True, slots=True)
 class Dispute:
-    """What is to be resolved.
+    """A comparison that `--resolve` is to decide.
 
     Attributes:
         sides: A and B as they were named.
         identity: The same for the same cells of both sides, whatever their seeds.
-        plan: Of the matrix.
+        plan: The whole matrix as planned.
         pairs: At most as many as may be added, the cheapest first; those that are done already cost nothing.
         most: How many pairs there may be.
         judging: The metric and the margin.

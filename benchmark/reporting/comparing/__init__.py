@@ -1,1 +1,1 @@
-"""Two groups or selections set against each other: what differs, verdicts on it, gates and looks."""
+"""Compares two groups or selections: what else differs, verdicts, gates, looks, reproduction."""

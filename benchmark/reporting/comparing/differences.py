@@ -1,4 +1,4 @@
-"""Differences between two groups, judged as one family: intervals, verdicts, and what a reader must know beside them."""
+"""Differences between two groups, judged as one family: intervals and verdicts."""
 
 from __future__ import annotations
 

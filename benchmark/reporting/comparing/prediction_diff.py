@@ -1,4 +1,4 @@
-"""Sets two selections against each other image by image, from stored predictions alone, for `bench diff A B`."""
+"""Compares two selections image by image, from stored predictions alone, for `bench diff A B`."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What one selection of cells does otherwise than another one, image by image: the answer of `bench diff`."""
+"""Which test images one selection of cells gets right and another wrong: the answer of `bench diff`."""
 
 from __future__ import annotations
 
