@@ -100,11 +100,12 @@ def test_every_cause_leads_to_a_status_and_stays_in_its_list():
 
 def test_throughput_leaves_tracing_out_and_weighs_epochs_by_their_time():
     rows = [
-        {"input_seconds": 0.0, "step_seconds": 9.0, "images_per_second": 1.0, "traced": True},
-        {"input_seconds": 0.5, "step_seconds": 0.5, "images_per_second": 100.0, "traced": False},
-        {"input_seconds": 1.0, "step_seconds": 2.0, "images_per_second": 50.0, "traced": False},
+        {"epoch": 1, "input_seconds": 0.0, "step_seconds": 9.0, "images_per_second": 1.0, "traced": True},
+        {"epoch": 2, "input_seconds": 0.5, "step_seconds": 0.5, "images_per_second": 100.0, "traced": False},
+        {"epoch": 3, "input_seconds": 1.0, "step_seconds": 2.0, "images_per_second": 50.0, "traced": False},
     ]
     assert images_per_second(rows) == pytest.approx(250 / 4)
+    assert images_per_second(rows, disturbed={3}) == pytest.approx(100.0)
     assert images_per_second(rows[:1]) == pytest.approx(1.0)
     assert images_per_second([]) is None
 
