@@ -119,7 +119,7 @@ def test_data_that_vanish_in_mid_run_end_the_cells_that_need_them(tmp_path, cach
         own = {"BENCH_CACHE": shutil.copytree(cache["BENCH_CACHE"], tmp_path / "cache").as_posix()}
         options = ("run", "--machine", "test", "--jobs", "1", "--select", "seed=0", "--select", "seed=1")
         process = run.start(*options, **own)
-        run.wait_for("select count(*) > 0 from epoch", seconds=250)
+        run.wait_for("select count(*) > 0 from epoch")
         shutil.rmtree(own["BENCH_CACHE"])
         _, stderr = process.communicate(timeout=250)
         assert process.returncode == 3, stderr
