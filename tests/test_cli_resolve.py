@@ -132,7 +132,14 @@ def test_failed_seeds_end_with_3_and_a_verdict_on_the_others(place):
     assert "seed 1: no result" in " ".join(answer["remarks"])
 
 
-@pytest.mark.parametrize("fault", ["report:2:kill9", "db.commit:40:kill9", "launch:9:raise:KeyboardInterrupt"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "db.commit:40:kill9",
+        pytest.param("report:2:kill9", marks=pytest.mark.exhaustive),
+        pytest.param("launch:9:raise:KeyboardInterrupt", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_what_was_broken_off_goes_on_with_its_looks(place, fault):
     broken = place.run("run", "--resolve", "short,same", "--max-seeds", "6", "--jobs", "2", BENCH_FAULT=fault)
     assert broken.returncode in {-9, 130}, broken.stderr

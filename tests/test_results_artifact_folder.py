@@ -183,7 +183,14 @@ def later(place: Workplace, how: str) -> None:
         run(place, "results.sqlite", *{"more": ("--set", "epochs=3"), "again": ("--rerun",)}[how])
 
 
-@pytest.mark.parametrize("how", ["more", "again", "killed"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param("more", marks=pytest.mark.exhaustive),
+        pytest.param("again", marks=pytest.mark.exhaustive),
+        "killed",
+    ],
+)
 def test_an_older_backup_never_touches_what_came_after_it(how, place):
     database, kept = place.directory / "results.sqlite", place.directory / "newer.sqlite"
     run(place, "results.sqlite")
