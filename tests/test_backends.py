@@ -146,11 +146,8 @@ def run(wanted, backend, folder, data, **options):
     return run_worker(placed, fresh=True, backend=backend, BENCH_CACHE=str(folder.parent / "cache"), **options)
 
 
-@pytest.mark.tf
-@pytest.mark.exhaustive
-@pytest.mark.timeout(900)
-@each
-def test_an_epoch_of_our_steps_is_an_epoch_of_kerass_own_trainer(backend):
+def answer_of(script, backend):
+    """What a script beside this file prints on its last line, as JSON, in a process with this backend of Keras."""
     environment = {
         **os.environ,
         "KERAS_BACKEND": backend,
@@ -158,9 +155,17 @@ def test_an_epoch_of_our_steps_is_an_epoch_of_kerass_own_trainer(backend):
         "OMP_NUM_THREADS": "1",
         "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
     }
-    command = [sys.executable, HERE / "backend_steps.py"]
+    command = [sys.executable, HERE / script]
     done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=900)
-    for case, worst in json.loads(done.stdout.splitlines()[-1]).items():
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.tf
+@pytest.mark.exhaustive
+@pytest.mark.timeout(900)
+@each
+def test_an_epoch_of_our_steps_is_an_epoch_of_kerass_own_trainer(backend):
+    for case, worst in answer_of("backend_steps.py", backend).items():
         assert worst["correct"] == 0, case
         assert worst["loss"] < 1e-5, case  # Keras tells running means
         assert max(worst["weights"], worst["predicted"], worst["forward"]) < 1e-5, case
@@ -171,16 +176,7 @@ def test_an_epoch_of_our_steps_is_an_epoch_of_kerass_own_trainer(backend):
 @pytest.mark.timeout(900)
 @each
 def test_every_optimizer_resumes_to_the_same_bits_and_gathered_batches_are_one_large_one(backend):
-    environment = {
-        **os.environ,
-        "KERAS_BACKEND": backend,
-        "TF_CPP_MIN_LOG_LEVEL": "3",
-        "OMP_NUM_THREADS": "1",
-        "PYTHONPATH": os.pathsep.join([str(HERE), str(HERE.parent)]),
-    }
-    command = [sys.executable, HERE / "backend_recipes.py"]
-    done = subprocess.run(command, capture_output=True, text=True, check=True, env=environment, timeout=900)
-    told = json.loads(done.stdout.splitlines()[-1])
+    told = answer_of("backend_recipes.py", backend)
     # what is left out there: Keras's adafactor comes to NaN on JAX
     expected = {name: (backend, name) != ("jax", "adafactor") for name in told["resumed"]}
     assert told["resumed"] == expected
