@@ -27,6 +27,10 @@ _SHOWN_PROBLEMS = 20
 _SHOWN_CHARACTERS = 1500
 
 
+INTERRUPTED_EXIT_CODES = frozenset({130, 143})
+"""How a command ends that Ctrl-C, or another stop signal, has interrupted."""
+
+
 class BenchError(Exception):
     """Base of all errors that end a command with a message instead of a traceback."""
 

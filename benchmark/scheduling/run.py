@@ -15,7 +15,7 @@ from typing import Any
 import benchmark
 from benchmark import faults, machine
 from benchmark.catalog.backends import trains
-from benchmark.errors import StorageError, exhaustion
+from benchmark.errors import CellsFailedError, StorageError, exhaustion
 from benchmark.files import make_own_folder
 from benchmark.forecast.estimate import Durations, run_seconds
 from benchmark.forecast.remaining import Remaining
@@ -42,8 +42,6 @@ from benchmark.scheduling.processes.slots import slots_of
 from benchmark.scheduling.programs.freshness import refresh
 from benchmark.scheduling.run_options import GuardedObserver, Observer, RunOptions, RunSummary
 from benchmark.status import Cause, Status
-
-FAILED_EXIT_CODE = 3
 
 _OF_MACHINE = ("python_version", "os", "cpu_model", "cpu_cores", "memory_bytes", "gpu_driver", "boot_id")
 """Facts of the machine that a run records under the same names."""
@@ -201,8 +199,8 @@ def _end_of(run: RunContext, statuses: Collection[str]) -> tuple[str, int]:
     if run.signals.count:
         return Status.INTERRUPTED, run.signals.exit_code
     if run.stopped is not None:
-        return Status.FAILED, FAILED_EXIT_CODE
-    return Status.COMPLETED, FAILED_EXIT_CODE if {Status.FAILED, Status.BLOCKED} & set(statuses) else 0
+        return Status.FAILED, CellsFailedError.exit_code
+    return Status.COMPLETED, CellsFailedError.exit_code if {Status.FAILED, Status.BLOCKED} & set(statuses) else 0
 
 
 def _facts(plan: Plan, options: RunOptions, forecast_seconds: float | None, database: Path | None) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from benchmark import layout
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import database_option, format_option, machine_option, verb, worker_options
 from benchmark.cli.terminal import output
-from benchmark.errors import CellsFailedError, NotFoundError, UserError
+from benchmark.errors import INTERRUPTED_EXIT_CODES, CellsFailedError, NotFoundError, UserError
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import cell_id_of
 from benchmark.matrix.plan import Plan
@@ -76,7 +76,7 @@ def command(
     # what a database calls a plug-in is no more trusted than what a matrix does
     require_consent(plan.cells, options.command, allowed=allow_plugins)
     code = run_plan(plan, database, options)
-    if code in {130, 143}:
+    if code in INTERRUPTED_EXIT_CODES:
         return code
     now = _outcome(database, cell_id, here, before)
     result = compare_executions(before, now, seeds)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from benchmark import layout, units
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.terminal import streams, verbosity
+from benchmark.errors import INTERRUPTED_EXIT_CODES
 from benchmark.status import READING_ORDER, Status, with_cause
 from benchmark.text import headline, one_line, without_passwords
 
@@ -62,7 +63,7 @@ def _next_commands(summary: RunSummary, command: str, database: str, failed: Seq
     """What to type next, most useful first."""
     option = "" if database == layout.DATABASE else f" --db {shlex.quote(without_passwords(database, whole=True))}"
     lines = []
-    if summary.stopped or summary.exit_code in {130, 143}:
+    if summary.stopped or summary.exit_code in INTERRUPTED_EXIT_CODES:
         # with --rerun it would begin all over
         lines.append(f"{command.replace(' --rerun', '')}   goes on from here")
     if summary.counts.get(Status.COMPLETED):

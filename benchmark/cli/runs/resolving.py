@@ -16,6 +16,7 @@ from benchmark.cli.runs.run_forecast import History, history
 from benchmark.cli.runs.seed_pairs import SeedPair
 from benchmark.cli.runs.start_run import run_held
 from benchmark.cli.terminal import verbosity
+from benchmark.errors import INTERRUPTED_EXIT_CODES, CellsFailedError
 from benchmark.reporting.comparing.look_remarks import on_looks
 from benchmark.reporting.rows.missing_results import name_seeds
 from benchmark.reporting.statistics import sequential
@@ -27,9 +28,6 @@ from benchmark.scheduling.processes.slots import slots_of
 from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import Status
 from benchmark.text import one_line
-
-FAILED_EXIT_CODE = 3
-INTERRUPTED = {130, 143}
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +93,7 @@ def resolve(
             verdict = verdict_of(dispute, made)
             if made and run_id is not None:
                 verbosity.inform(one_line(_progress(made[-1], verdict, dispute)))
-            if verdict != NOT_RESOLVED or exit_code in INTERRUPTED:
+            if verdict != NOT_RESOLVED or exit_code in INTERRUPTED_EXIT_CODES:
                 break
             batch = _next_pairs(dispute, known, options, tried, len(done))
             if batch and budget is not None:
@@ -114,8 +112,8 @@ def resolve(
     remarks += _on_losses(dispute, known.statuses, tried)
     if verdict == NOT_RESOLVED and len(done) == dispute.most:
         remarks.append(f"--max-seeds {2 * dispute.most} goes on with the error that is left")
-    if exit_code not in INTERRUPTED:
-        exit_code = FAILED_EXIT_CODE if _has_failures(dispute, known.statuses, tried) else 0
+    if exit_code not in INTERRUPTED_EXIT_CODES:
+        exit_code = CellsFailedError.exit_code if _has_failures(dispute, known.statuses, tried) else 0
     return Answer(verdict, tuple(made), tuple(remarks), exit_code)
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from benchmark import layout
 from benchmark.cli.runs.start_run import display
-from benchmark.errors import CellsFailedError
+from benchmark.errors import INTERRUPTED_EXIT_CODES, CellsFailedError
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
 from benchmark.results.read.queries import cell_detail
@@ -19,8 +19,6 @@ from benchmark.results.store.database import Database, open_database
 from benchmark.scheduling.run import run_matrix
 from benchmark.scheduling.run_options import Observer, RunOptions, RunSummary
 from benchmark.status import Status
-
-INTERRUPTED_CODES = {130, 143}
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +57,7 @@ class ScratchRuns:
         how = replace(self.options, rerun_cells=frozenset({cell.cell_id}))
         with display() as shown:
             summary: RunSummary = run_matrix(plan, self.database, how, watch(shown))
-        if summary.exit_code in INTERRUPTED_CODES:
+        if summary.exit_code in INTERRUPTED_EXIT_CODES:
             return summary.exit_code
         detail = cell_detail(self.database, cell.cell_id)
         row = detail.executions[-1] if detail.executions else None
