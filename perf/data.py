@@ -20,10 +20,11 @@ import time
 from pathlib import Path
 
 import numpy as np
-from benchmark.training.data.batches import open_dataset
 from perf_clock import interleaved, ratio, run, told
 from perf_notes import append_result
 from synthetic import BASES, cell_of, job_of, write_dataset
+
+from benchmark.training.data.dataset import open_dataset
 
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 

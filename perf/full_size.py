@@ -53,9 +53,9 @@ def script(cell_file: str) -> None:
     import keras
     import tensorflow as tf
     import tensorflow_datasets as tfds
-    from benchmark.training.networks.models import build_network
 
     from benchmark.matrix.cell import Cell
+    from benchmark.training.networks.network import build_network
 
     cell = Cell.from_dict(json.loads(Path(cell_file).read_text()))
     tf.config.threading.set_intra_op_parallelism_threads(cell.threads)

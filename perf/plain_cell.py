@@ -23,11 +23,11 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import keras
 import numpy as np
 import tensorflow as tf
-from benchmark.training.data.batches import open_dataset
-from benchmark.training.networks.models import build_network
 
 from benchmark.matrix.cell import Cell
-from benchmark.training.stages import is_one_hot, loss_of, optimizer_of, set_trainable, training_model
+from benchmark.training.data.dataset import open_dataset
+from benchmark.training.networks.network import build_network
+from benchmark.training.stages import build_loss, build_optimizer, is_one_hot, set_trainable, training_model
 
 
 def callbacks_of(stage, monitor: str, kept: Path) -> list[keras.callbacks.Callback]:
@@ -44,7 +44,7 @@ def main(cell_file: str, arrays: str, weights: str, results: str) -> None:
     tf.config.threading.set_intra_op_parallelism_threads(cell.threads)
     tf.config.threading.set_inter_op_parallelism_threads(cell.threads)
     keras.utils.set_random_seed(cell.seed)
-    one_hot = is_one_hot(cell.labels, cell.stages)
+    one_hot = is_one_hot(cell)
     data = open_dataset(Path(arrays), cell.data, cell.seed, one_hot=one_hot)
 
     def whole(examples) -> tuple[np.ndarray, np.ndarray]:
@@ -62,7 +62,7 @@ def main(cell_file: str, arrays: str, weights: str, results: str) -> None:
     for stage in cell.stages:
         set_trainable(network, stage.train)
         model = training_model(network, stage)
-        model.compile(optimizer_of(stage, cell.precision), loss_of(stage, one_hot=one_hot), metrics=["accuracy"])
+        model.compile(build_optimizer(stage, cell.precision), build_loss(stage, one_hot=one_hot), metrics=["accuracy"])
         model.fit(
             *train,
             batch_size=stage.batch_size,

@@ -33,15 +33,15 @@ MODELS = {"simple_cnn": (28, 1, 2048), "resnet18": (16, 1, 512)}
 def train(cell, data: Path, seeds: Sequence[int]) -> dict[int, str]:
     """Trains the seeds one after the other in this process; the digests of their weights."""
     import keras
-    from benchmark.training.data.batches import open_dataset, shuffled
-    from benchmark.training.networks.models import build_network
 
     from benchmark.training.augmentation import reseed
-    from benchmark.training.process.runtime import prepare_backend
-    from benchmark.training.stages import loss_of, optimizer_of, set_trainable, training_model
+    from benchmark.training.data.dataset import epoch_order, open_dataset
+    from benchmark.training.networks.network import build_network
+    from benchmark.training.process.runtime import prepare_process
+    from benchmark.training.stages import build_loss, build_optimizer, set_trainable, training_model
     from benchmark.training.steps.dispatch import compiled_steps
 
-    prepare_backend(cell, None)
+    prepare_process(cell, None)
     (stage,) = cell.stages
     steps = network = None
     digests = {}
@@ -52,8 +52,8 @@ def train(cell, data: Path, seeds: Sequence[int]) -> dict[int, str]:
         if network is None:
             network = fresh
             set_trainable(network, stage.train)
-            model, optimizer = training_model(network, stage), optimizer_of(stage, cell.precision)
-            steps = compiled_steps(model, network.core, optimizer, loss_of(stage, one_hot=False), one_hot=False)
+            model, optimizer = training_model(network, stage), build_optimizer(stage, cell.precision)
+            steps = compiled_steps(model, network.core, optimizer, build_loss(stage, one_hot=False), one_hot=False)
             beginning = [variable.numpy() for variable in optimizer.variables]
         else:
             network.core.set_weights(fresh.core.get_weights())
@@ -61,7 +61,7 @@ def train(cell, data: Path, seeds: Sequence[int]) -> dict[int, str]:
                 variable.assign(value)
         for epoch in range(1, stage.epochs + 1):
             reseed(model, seed, epoch)
-            order = shuffled(len(dataset.training), seed, epoch)
+            order = epoch_order(len(dataset.training), seed, epoch)
             for images, labels in dataset.training.batches(stage.batch_size, order):
                 float(steps.train(images, labels).loss)
             for images, _ in dataset.validation.batches(stage.batch_size):

@@ -34,17 +34,17 @@ def worker(cell, data: Path, forked: float) -> dict[str, float]:
     """What `training/worker.py` does up to its second batch, with a clock between."""
     marks = [forked, time.perf_counter()]
     import keras
-    from benchmark.training.data.batches import open_dataset
-    from benchmark.training.networks.models import build_network
 
-    from benchmark.training.process.runtime import prepare_backend
-    from benchmark.training.stages import loss_of, optimizer_of, set_trainable, training_model
+    from benchmark.training.data.dataset import open_dataset
+    from benchmark.training.networks.network import build_network
+    from benchmark.training.process.runtime import prepare_process
+    from benchmark.training.stages import build_loss, build_optimizer, set_trainable, training_model
     from benchmark.training.steps.dispatch import compiled_steps
 
     def mark() -> None:
         marks.append(time.perf_counter())
 
-    prepare_backend(cell, None)
+    prepare_process(cell, None)
     mark()
     dataset = open_dataset(data, cell.data, cell.seed, one_hot=False)
     mark()
@@ -54,8 +54,8 @@ def worker(cell, data: Path, forked: float) -> dict[str, float]:
     (stage,) = cell.stages
     set_trainable(network, stage.train)
     model = training_model(network, stage)
-    optimizer = optimizer_of(stage, cell.precision)
-    steps = compiled_steps(model, network.core, optimizer, loss_of(stage, one_hot=False), one_hot=False)
+    optimizer = build_optimizer(stage, cell.precision)
+    steps = compiled_steps(model, network.core, optimizer, build_loss(stage, one_hot=False), one_hot=False)
     mark()
     images, labels = next(dataset.training.batches(stage.batch_size))
     for _ in range(2):
@@ -90,7 +90,7 @@ import json, sys, keras, numpy as np, tensorflow as tf
 tf.config.threading.set_intra_op_parallelism_threads(1); tf.config.threading.set_inter_op_parallelism_threads(1)
 imported = time.perf_counter()
 from benchmark.matrix.cell import Cell
-from benchmark.training.networks.models import build_network
+from benchmark.training.networks.network import build_network
 cell = Cell.from_dict(json.loads(sys.stdin.read()))
 model = build_network(cell.architecture, cell.data).core
 built = time.perf_counter()

@@ -67,7 +67,8 @@ def plain(options: argparse.Namespace) -> dict[str, float]:
     import keras
     import numpy as np
     import tensorflow as tf
-    from benchmark.training.networks.models import build_network
+
+    from benchmark.training.networks.network import build_network
 
     tf.config.threading.set_intra_op_parallelism_threads(options.threads)
     tf.config.threading.set_inter_op_parallelism_threads(options.threads)

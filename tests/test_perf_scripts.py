@@ -1,0 +1,56 @@
+"""The measuring scripts of `perf/` name what is there: they run by hand, so nothing else would notice that they broke."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+SCRIPTS = sorted((ROOT / "perf").glob("*.py"))
+
+
+def imported_names(tree: ast.Module) -> Iterator[tuple[str, str]]:
+    """(module, name) of everything of the package that is imported, in programs that stand in texts too."""
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and (node.module or "").partition(".")[0] == "benchmark":
+            yield from ((node.module or "", alias.name) for alias in node.names)
+        elif (
+            isinstance(node, ast.Constant) and isinstance(node.value, str) and "import benchmark" in _joined(node.value)
+        ):
+            yield from imported_names(ast.parse(node.value))
+
+
+def _joined(text: str) -> str:
+    return text.replace("from benchmark", "import benchmark") if "\n" in text else ""
+
+
+def is_there(module: str, name: str) -> bool:
+    place = ROOT.joinpath(*module.split("."))
+    if (place / f"{name}.py").exists() or (place / name / "__init__.py").exists():
+        return True
+    file = place.with_suffix(".py") if place.with_suffix(".py").exists() else place / "__init__.py"
+    return file.exists() and name in top_level_names(ast.parse(file.read_text()))
+
+
+def top_level_names(tree: ast.Module) -> Iterator[str]:
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.ClassDef):
+            yield node.name
+        elif isinstance(node, ast.Assign | ast.AnnAssign):
+            targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+            yield from (target.id for target in targets if isinstance(target, ast.Name))
+        elif isinstance(node, ast.Import | ast.ImportFrom):
+            yield from (alias.asname or alias.name for alias in node.names)
+
+
+@pytest.mark.parametrize("script", SCRIPTS, ids=lambda path: path.stem)
+def test_a_measuring_script_imports_what_the_package_has(script):
+    missing = [
+        f"{module}.{name}"
+        for module, name in imported_names(ast.parse(script.read_text()))
+        if not is_there(module, name)
+    ]
+    assert not missing
