@@ -11,7 +11,7 @@ from benchmark import machine
 RESULTS = Path(os.environ.get("PERF_RESULTS", Path(__file__).resolve().parent / "results.md"))
 """Elsewhere for a try on a machine that has other things to do."""
 
-PACKAGES = ("tensorflow", "keras", "numpy")
+PACKAGES = ("tensorflow", "jax", "torch", "keras", "numpy")
 
 
 def append_result(name: str, text: str, command: str) -> None:

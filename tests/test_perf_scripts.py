@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -54,3 +57,32 @@ def test_a_measuring_script_imports_what_the_package_has(script):
         if not is_there(module, name)
     ]
     assert not missing
+
+
+@pytest.mark.exhaustive
+def test_the_script_for_gpus_goes_its_way_without_one(tmp_path):
+    notes = tmp_path / "results.md"
+    command = [sys.executable, "perf/gpu.py", "--device", "cpu", "--small", "--backends", "tensorflow"]
+    around = {**os.environ, "PERF_RESULTS": str(notes)}
+    done = subprocess.run(
+        [*command, "--models", "simple_cnn"],
+        cwd=ROOT,
+        env=around,
+        check=False,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert done.returncode == 0, done.stderr
+    texts = notes.read_text().splitlines()
+    assert sum("plain Keras" in text and "ratio" in text for text in texts) == 2
+    assert any("**identical**" in text for text in texts)
+    assert any("two at once" in text for text in texts)
+
+
+def test_the_script_for_gpus_says_that_it_sees_none(tmp_path):
+    around = {**os.environ, "CUDA_VISIBLE_DEVICES": "-1"}
+    command = [sys.executable, "perf/gpu.py", "--backends", "jax"]
+    done = subprocess.run(command, cwd=ROOT, env=around, check=False, capture_output=True, text=True, timeout=120)
+    assert done.returncode == 1
+    assert "no backend of jax sees a GPU here" in done.stderr
