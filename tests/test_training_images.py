@@ -4,9 +4,9 @@ import struct
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
-from benchmark.training.data.images import decode_image
+from benchmark.training.data.images import decode_image, resize_image
 from benchmark.training.process.failures import DataError
 
 
@@ -42,6 +42,28 @@ def test_other_sizes_become_squares(read, shape):
     found = read(Image.fromarray(noise(*shape)), 16, 3)
     assert (found.shape, found.dtype) == ((16, 16, 3), np.uint8)
     assert abs(float(found.mean()) - float(noise(*shape).mean())) < 25
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("shape", [(100, 60), (37, 53), (3, 5), (9, 31), (40, 40), (16, 16)])
+def test_squares_are_those_of_pillow(shape, channels):
+    image = Image.fromarray(noise(*shape, 3)).convert("L" if channels == 1 else "RGB")
+    size, bilinear = (16, 16), Image.Resampling.BILINEAR
+    squares = {
+        "squeeze": image.resize(size, bilinear),
+        "crop": ImageOps.fit(image, size, bilinear),
+        "pad": ImageOps.pad(image, size, bilinear, color=0),
+    }
+    for how, expected in squares.items():
+        assert np.array_equal(resize_image(image, 16, channels, how), np.asarray(expected).reshape(16, 16, channels))
+        if shape[0] == shape[1]:
+            assert np.array_equal(expected, squares["squeeze"])
+
+
+def test_a_very_thin_picture_keeps_a_line_between_its_bars():
+    line = resize_image(Image.new("RGB", (300, 2), "white"), 8, 3, "pad")
+    assert (line == 255).all(axis=(1, 2)).sum() == 1
+    assert (line == 0).all(axis=(1, 2)).sum() == 7
 
 
 def test_sixteen_bits_are_scaled(read):

@@ -14,6 +14,7 @@ from own_data import prepared, refusal
 from benchmark.matrix.cell import Data
 from benchmark.scheduling.programs.preparation import _argument
 from benchmark.training.data.dataset import open_dataset
+from benchmark.training.data.images import resize_array
 from benchmark.training.process.failures import DataError
 from benchmark.training.programs.prepare import main, prepare
 
@@ -57,6 +58,19 @@ def test_images_of_an_archive_are_resized_and_coloured(tmp_path):
         "npz:own.npz: no training image of d, so that nothing can be learned there",
         "npz:own.npz: no test image of d, so that nothing can be measured there",
     ]
+
+
+def test_images_of_an_archive_are_cropped_and_padded_where_that_is_asked_for(tmp_path):
+    tall = np.random.default_rng(0).integers(0, 256, (12, 20, 9), dtype=np.uint8)
+    archive = packed(tmp_path, x_train=tall, y_train=Y, x_test=tall, y_test=Y)
+    arrays = {
+        how: prepared(archive, tmp_path, "npz:own.npz", resize=how)[0]["train_images"]
+        for how in ("squeeze", "crop", "pad")
+    }
+    assert np.array_equal(arrays["crop"][3], resize_array(tall[3, ..., None], 8, 1, "crop"))
+    assert np.array_equal(arrays["squeeze"], prepared(archive, tmp_path, "npz:own.npz")[0]["train_images"])
+    assert not arrays["pad"][:, :, [0, 1, 6, 7]].any()
+    assert np.abs(arrays["pad"][:, :, 2:6].astype(float).mean() - tall.mean()) < 5
 
 
 FLOATS = X / 255

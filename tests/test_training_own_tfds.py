@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.training.data.images import resize_array
 from benchmark.training.process.failures import DataError
 from benchmark.training.programs.prepare import prepare
 
@@ -17,16 +18,17 @@ def build(
     data_dir: Path, counts: dict[str, int], channels: int = 3, unlabelled: tuple[str, ...] = (), **changes
 ) -> Path:
     """A TFDS dataset of one's own, `own_shapes`: so many images in each split; returns its folder."""
+    shape = (*changes.get("size", (8, 8)), channels)
     import tensorflow_datasets as tfds
 
     def info(self):
-        image = tfds.features.Image(shape=(8, 8, channels), encoding_format="png")
+        image = tfds.features.Image(shape=shape, encoding_format="png")
         features = tfds.features.FeaturesDict({"image": image, "label": tfds.features.ClassLabel(names=["x", "y"])})
         return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("image", "label"))
 
     def examples(split):
         for number in range(counts[split]):
-            image = np.full((8, 8, channels), number, np.uint8)
+            image = changes["draw"](number) if "draw" in changes else np.full(shape, number, np.uint8)
             yield f"{split}{number:03}", {"image": image, "label": -1 if split in unlabelled else number % 2}
 
     members = {
@@ -60,6 +62,25 @@ def test_a_tfds_dataset_that_was_built_again_is_prepared_again(tmp_path):
     before = set(tmp_path.glob("prepared/*"))
     assert (train(tmp_path / "one"), train(tmp_path / "two")) == (8, 12)
     assert set(tmp_path.glob("prepared/*")) == before, "what did not change is not prepared again"
+
+
+@pytest.mark.tf
+def test_pictures_become_squares_as_pillow_makes_them(tmp_path):
+    def draw(number):
+        return np.random.default_rng(number).integers(0, 256, (30, 21, 3), dtype=np.uint8)
+
+    build(tmp_path, {"train": 4, "test": 2}, size=(30, 21), draw=draw)
+    directories = set()
+    for how in ("squeeze", "crop", "pad"):
+        directory = prepare(
+            "tfds:own_shapes", 16, "rgb", tmp_path, data_directory=str(tmp_path), offline=True, resize=how
+        )
+        directories.add(directory)
+        images = np.load(directory / "train_images.npy")
+        for image in map(draw, range(4)):
+            expected = resize_array(image, 16, 3, how).astype(int)
+            assert min(np.abs(expected - other).max() for other in images) <= 1
+    assert len(directories) == 3
 
 
 @pytest.mark.tf

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 from training_cells import architecture, cell, job, run_worker
 
 from benchmark import events
@@ -72,12 +72,22 @@ def in_this_process(tmp_path, monkeypatch):
     monkeypatch.setattr(inference, "ask", ask)
 
 
-def test_pictures_of_the_test_set_give_the_recorded_predictions(trained, images):
-    for one, found in zip(trained, predict(trained, images), strict=True):
+def test_pictures_of_the_test_set_give_the_recorded_predictions(trained, images, tmp_path):
+    wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 50), dtype=np.uint8))
+    wide.save(tmp_path / "wide.png")
+    ImageOps.fit(wide, (16, 16), Image.Resampling.BILINEAR).save(tmp_path / "middle.png")
+    first = trained[0]
+    cropped = replace(first.cell, cell_id="0" * 20, data=replace(first.cell.data, resize="crop"))
+    crops = replace(first, cell=cropped)
+    *plain, cropping = predict([*trained, crops], [*images, tmp_path / "wide.png", tmp_path / "middle.png"])
+    for one, found in zip(trained, plain, strict=True):
         with np.load(one.weights.with_name("predictions.npz")) as stored:
-            assert np.allclose(found.probabilities, stored["probabilities"][:5], atol=5e-3)
+            assert np.allclose(found.probabilities[:5], stored["probabilities"][:5], atol=5e-3)
         assert found.class_names == tuple("0123456789")
         assert found.cell == one.cell
+    squeezed, of_a_square = plain[0].probabilities[5:]
+    assert np.allclose(cropping.probabilities[5:], [of_a_square, of_a_square], atol=1e-5)
+    assert not np.allclose(cropping.probabilities[5], squeezed, atol=1e-3)
 
 
 @pytest.mark.exhaustive

@@ -45,9 +45,14 @@ def default_cache_root() -> Path:
 
 
 def prepared_directory(
-    source: str, image_size: int, color: str, cache_root: str | os.PathLike[str], state: str = ""
+    source: str,
+    image_size: int,
+    color: str,
+    cache_root: str | os.PathLike[str],
+    state: str = "",
+    resize: str = "squeeze",
 ) -> Path:
-    """The folder of the prepared arrays of one source, size and colour, whether it exists or not.
+    """The folder of the prepared arrays of one source, size, colour and way to squares, whether it exists or not.
 
     The readable part of the name is for people; the hash alone distinguishes sources, so that a user's path in
     `folder:PATH` never becomes part of this path.
@@ -58,9 +63,12 @@ def prepared_directory(
         color: `grey` or `rgb`.
         cache_root: See `default_cache_root`.
         state: See `source_state`; empty for a source without files of the user.
+        resize: `squeeze`, `crop` or `pad`.
     """
     image_size = prepared_size(source, image_size)
     parts = [PREPARATION_VERSION, source, image_size, color, *([state] if state else [])]
+    if resize != "squeeze":
+        parts.append({"resize": resize})
     key = json.dumps(parts, ensure_ascii=True)
     digest = sha256_of(key.encode())[:12]
     kind, _, name = source.partition(":")
@@ -152,6 +160,8 @@ class DataSpec(Protocol):
     def class_names(self) -> tuple[str, ...] | None: ...
     @property
     def background(self) -> str | None: ...
+    @property
+    def resize(self) -> str: ...
 
 
 class PreparedDirectories:
@@ -166,7 +176,7 @@ class PreparedDirectories:
         # a TFDS dataset that is not there yet has no state of its own before it is
         state = self._states.get(key) or source_state(*key)
         self._states[key] = state
-        return prepared_directory(data.source, data.image_size, data.color, self._cache_root, state)
+        return prepared_directory(data.source, data.image_size, data.color, self._cache_root, state, data.resize)
 
 
 def fingerprint(directory: Path) -> str | None:

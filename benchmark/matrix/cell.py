@@ -44,6 +44,7 @@ class Data:
         folds: Into how many parts cross-validation divides the training examples; None for a single split.
         fold: Which of these, from 0, is the validation set; None without `folds`.
         lockbox: Share of each class of the test examples that is set apart for one final comparison; 0 for none.
+        resize: What makes squares of images that are none: `squeeze`, `crop` or `pad`.
     """
 
     source: str
@@ -62,6 +63,7 @@ class Data:
     folds: int | None = None
     fold: int | None = None
     lockbox: float = 0.0
+    resize: str = "squeeze"
 
     @property
     def channels(self) -> int:

@@ -120,6 +120,10 @@ _TABLE = (
         "height and width of the images after resizing, in pixels", shown_default="of the dataset",
     ),
     Setting(
+        "resize", "data", Choice(("squeeze", "crop", "pad")), "squeeze",
+        "how images that are not square become so: squeezed, cropped to the middle, or whole between black bars",
+    ),
+    Setting(
         "color", "data", Choice(("grey", "rgb")), UNSET,
         "one channel or three; grey images become three equal channels", shown_default="of the dataset",
     ),

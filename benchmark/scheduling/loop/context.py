@@ -136,7 +136,7 @@ def resources_of(cell: Cell) -> Hashable:
     weights = cell.architecture.name if cell.weights.origin == "imagenet" else None
     return (
         cell.backend, cell.device, cell.device_kind, cell.threads, data.source, data.location,
-        data.test_fraction, data.class_names, data.background, data.image_size, data.color, weights,
+        data.test_fraction, data.class_names, data.background, data.image_size, data.color, data.resize, weights,
     )  # fmt: skip
 
 

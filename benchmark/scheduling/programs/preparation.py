@@ -37,8 +37,8 @@ _LOG_TAIL_BYTES = 8 << 10
 
 _ARGUMENT_LIMIT_BYTES = 100_000
 
-_OF_USERS = ("location", "test_fraction", "class_names", "background")
-"""What the program is told of users' own sources."""
+_FURTHER = ("location", "test_fraction", "class_names", "background", "resize")
+"""What the program is told beside source, size and colour, where it is not None."""
 
 
 @dataclass(slots=True)
@@ -184,16 +184,17 @@ class Preparations:
     def _dataset(self, cell: Cell) -> _Task:
         data = cell.data
         size = prepared_size(data.source, data.image_size)
-        key = (data.source, size, data.color, *(getattr(data, name) for name in _OF_USERS))
+        key = (data.source, size, data.color, *(getattr(data, name) for name in _FURTHER))
         if key not in self._tasks:
             wish = {
                 "source": data.source,
                 "image_size": size,
                 "color": data.color,
                 "cache_root": str(self._options.cache_root),
-                **{key: value for key in _OF_USERS if (value := getattr(data, key)) is not None},
+                **{key: value for key in _FURTHER if (value := getattr(data, key)) is not None},
             }
-            task = self._tasks[key] = self._task(f"{data.source}, {size} pixels, {data.color}", wish)
+            how = "" if data.resize == "squeeze" else f", {data.resize}"
+            task = self._tasks[key] = self._task(f"{data.source}, {size} pixels, {data.color}{how}", wish)
             task.data, task.directory = data, self._options.directories.of(data)
             if (task.directory / layout.META).exists():
                 task.state = Status.COMPLETED

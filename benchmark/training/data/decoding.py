@@ -108,7 +108,7 @@ def problem_of(path: Path, request: DatasetRequest) -> str:
 
 
 def _decoded(path: Path, request: DatasetRequest) -> DecodedImage:
-    return decode_image(path, request.image_size, request.channels, request.background or WHITE)
+    return decode_image(path, request.image_size, request.channels, request.background or WHITE, request.resize)
 
 
 def _forked(decode: Callable[[int], None], rank: int) -> int:

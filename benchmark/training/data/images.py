@@ -1,13 +1,13 @@
 """Decodes image files and resizes images to one size and colour, `uint8`, with Pillow alone.
 
 Photographs are turned upright as their EXIF data say, what is transparent is shown on a background, and images are
-resized bilinearly (averaging over what a target pixel covers) to a square without cropping; grey is the luma of ITU-R
-BT.601.
+resized bilinearly (averaging over what a target pixel covers) to a square; grey is the luma of ITU-R BT.601.
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import ExifTags, Image, ImageFile
+from PIL import ExifTags, Image, ImageFile, ImageOps
 
 from benchmark.catalog.absent_files import absence_of
 from benchmark.training.process.failures import DataError
@@ -23,6 +23,8 @@ from benchmark.training.process.failures import DataError
 FORMATS = ("JPEG", "PNG")
 WHITE = "#ffffff"
 """What transparent pictures are shown on unless their dataset says otherwise: as browsers and viewers do."""
+
+_FILTER = Image.Resampling.BILINEAR
 
 _DEPTH_FACTORS = {"L;2": 85, "L;4": 17}
 """What greys of two and four bits are multiplied by to be of eight, by Pillow's name for them."""
@@ -52,7 +54,9 @@ class DecodedImage:
     is_transparent: bool
 
 
-def decode_image(path: Path, image_size: int, channels: int, background: str = WHITE) -> DecodedImage:
+def decode_image(
+    path: Path, image_size: int, channels: int, background: str = WHITE, resize: str = "squeeze"
+) -> DecodedImage:
     """Reads an image file.
 
     Args:
@@ -60,6 +64,7 @@ def decode_image(path: Path, image_size: int, channels: int, background: str = W
         image_size: Height and width of the result in pixels.
         channels: 1 for grey, 3 for RGB.
         background: What is transparent is shown on this colour, `#rrggbb`.
+        resize: See `resize_image`.
 
     Raises:
         DataError: It is not a whole JPEG or PNG, or so large that Pillow takes it for a decompression bomb.
@@ -71,24 +76,47 @@ def decode_image(path: Path, image_size: int, channels: int, background: str = W
             with Image.open(path, formats=FORMATS) as opened:
                 _scale_transparent_color(opened)
                 flat, is_transparent = _flattened(_eight_bits(_upright(opened)), background)
-                return DecodedImage(resize_image(flat, image_size, channels), is_transparent)
+                return DecodedImage(resize_image(flat, image_size, channels, resize), is_transparent)
     except Exception as error:  # whatever a decoder of strange bytes raises, the file must be named
         reason = absence_of(path, "picture") or str(error).replace(f" '{path}'", "") or type(error).__name__
         raise DataError(f"{path} cannot be read as JPEG or PNG: {reason:.200}") from error
 
 
-def resize_image(image: Image.Image, image_size: int, channels: int) -> NDArray[np.uint8]:
-    """Converts an image to an array [image_size, image_size, channels] with values 0..255; 1 channel is grey, 3 are RGB."""
-    coloured = image.convert("L" if channels == 1 else "RGB")
-    if coloured.size != (image_size, image_size):
-        coloured = coloured.resize((image_size, image_size), Image.Resampling.BILINEAR)
+def resize_image(image: Image.Image, image_size: int, channels: int, resize: str = "squeeze") -> NDArray[np.uint8]:
+    """Converts an image to an array [image_size, image_size, channels] with values 0..255; 1 channel is grey, 3 are RGB.
+
+    Args:
+        image: Of any shape and mode.
+        image_size: Height and width in pixels.
+        channels: 1 or 3.
+        resize: What happens to an image that is not square: `squeeze` changes its proportions, `crop` takes the middle,
+            `pad` puts black bars at two sides.
+    """
+    coloured, size = image.convert("L" if channels == 1 else "RGB"), (image_size, image_size)
+    if coloured.size != size:
+        coloured = _SQUARES[resize](coloured, size)
     return np.asarray(coloured, dtype=np.uint8).reshape(image_size, image_size, channels)
 
 
-def resize_array(image: NDArray[np.uint8], image_size: int, channels: int) -> NDArray[np.uint8]:
+_SQUARES: Mapping[str, Callable[[Image.Image, tuple[int, int]], Image.Image]] = {
+    "squeeze": lambda image, size: image.resize(size, _FILTER),
+    "crop": lambda image, size: ImageOps.fit(image, size, _FILTER),
+    "pad": lambda image, size: ImageOps.pad(_contained(image, size), size, _FILTER, color="black"),
+}
+
+
+def _contained(image: Image.Image, size: tuple[int, int]) -> Image.Image:
+    # not ImageOps.contain, for which a very thin picture has no height left
+    width, height = (max(1, round(side / max(image.size) * size[0])) for side in image.size)
+    return image.resize((width, height), _FILTER)
+
+
+def resize_array(
+    image: NDArray[np.uint8], image_size: int, channels: int, resize: str = "squeeze"
+) -> NDArray[np.uint8]:
     """As `resize_image`, for an array [h, w, c] of one or three channels."""
     picture: Any = image[..., 0] if image.shape[-1] == 1 else image
-    return resize_image(Image.fromarray(np.ascontiguousarray(picture)), image_size, channels)
+    return resize_image(Image.fromarray(np.ascontiguousarray(picture)), image_size, channels, resize)
 
 
 def _scale_transparent_color(image: ImageFile.ImageFile) -> None:

@@ -180,6 +180,6 @@ def _write(
     array = new_images(directory, part, len(images), request)
     for index, image in enumerate(images):
         eight_bits = image if image.dtype == np.uint8 else np.rint(image * float(scale)).clip(0, 255).astype(np.uint8)
-        array[index] = resize_array(eight_bits, request.image_size, request.channels)
+        array[index] = resize_array(eight_bits, request.image_size, request.channels, request.resize)
     array.flush()
     np.save(layout.array_file(directory, f"{part}_labels"), labels)

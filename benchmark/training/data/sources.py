@@ -39,6 +39,7 @@ class DatasetRequest:
         class_names: Names of the labels, when the user gives them.
         background: What transparent images are shown on, `#rrggbb`; None for white.
         processes: How many processes may decode images.
+        resize: What makes squares of images that are none, see `images.resize_image`.
     """
 
     source: str
@@ -52,6 +53,7 @@ class DatasetRequest:
     class_names: tuple[str, ...] | None = None
     background: str | None = None
     processes: int = 1
+    resize: str = "squeeze"
 
     @property
     def channels(self) -> int:

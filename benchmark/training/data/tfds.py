@@ -1,7 +1,7 @@
 """Prepares datasets of TensorFlow Datasets: its builders download, verify and prepare them, images are decoded here.
 
-Images of other sizes are resized bilinearly with antialiasing to a square, without cropping. Grey is the luma of
-ITU-R BT.601, as `tf.image.rgb_to_grayscale` has it.
+Images of other sizes are resized bilinearly with antialiasing to a square. Grey is the luma of ITU-R BT.601, as
+`tf.image.rgb_to_grayscale` has it.
 """
 
 from __future__ import annotations
@@ -229,7 +229,7 @@ def _write_split(builder: Any, split: str, part: str, request: DatasetRequest, d
         image = tf.cast(image, tf.float32)
         if channels != request.channels:
             image = (tf.image.rgb_to_grayscale if channels == 3 else tf.image.grayscale_to_rgb)(image)
-        image = tf.image.resize(image, (request.image_size, request.image_size), antialias=True)
+        image = _square(image, request.image_size, request.resize)
         return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8), example[label_key]
 
     count = builder.info.splits[split].num_examples
@@ -252,6 +252,27 @@ def _write_split(builder: Any, split: str, part: str, request: DatasetRequest, d
         )
     images.flush()
     np.save(layout.array_file(directory, f"{part}_labels"), labels)
+
+
+def _square(image: Any, size: int, resize: str) -> Any:
+    """A float image [h, w, c] as a square [size, size, c], as `images.resize_image` has it."""
+    import tensorflow as tf
+
+    if resize == "squeeze":
+        return tf.image.resize(image, (size, size), antialias=True)
+    shape = tf.shape(image)[:2]
+    if resize == "pad":
+        inner = tf.maximum(tf.cast(tf.round(shape / tf.reduce_max(shape) * size), tf.int32), 1)
+        before = tf.cast(tf.round((size - inner) / 2), tf.int32)
+        small = tf.image.resize(image, inner, antialias=True)
+        return tf.image.pad_to_bounding_box(small, before[0], before[1], size, size)
+    # what `tf.image.resize` computes with; there it takes no box. As with Pillow's, pixels beside the box count at its edge
+    side = tf.cast(tf.reduce_min(shape), tf.float32)
+    scale = tf.fill([2], size / side)
+    middle = (tf.cast(shape, tf.float32) - side) / 2
+    return tf.raw_ops.ScaleAndTranslate(
+        images=image[tf.newaxis], size=(size, size), scale=scale, translation=-middle * scale, kernel_type="triangle"
+    )[0]
 
 
 @contextmanager

@@ -33,6 +33,7 @@ import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
+from benchmark.catalog.facts import prepared_size
 from benchmark.files import write_whole
 from benchmark.matrix.cell import Cell
 from benchmark.training.data.dataset import Dataset, open_dataset
@@ -188,8 +189,9 @@ def _input_images(request: Mapping[str, Any], cell: Cell) -> list[_InputImage]:
         if dataset is not None and name.startswith(TEST):
             images.append(_test_image(name, dataset))
         else:
-            size, channels, background = cell.data.image_size, cell.data.channels, cell.data.background or WHITE
-            pixels = decode_image(Path(name), size, channels, background).pixels
+            data = cell.data
+            size = prepared_size(data.source, data.image_size)
+            pixels = decode_image(Path(name), size, data.channels, data.background or WHITE, data.resize).pixels
             images.append(_InputImage(Path(name).name, pixels, None))
     return images
 

@@ -84,11 +84,11 @@ def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
     cells = [replace(Cell.from_dict(item["cell"]), device_kind="cpu") for item in request["cells"]]
     forbid_network()
     prepare_process(replace(cells[0], threads=max(cell.threads for cell in cells)), None)
-    images: dict[tuple[int, int, str], Images] = {}
+    images: dict[tuple[int, int, str, str], Images] = {}
     answers = []
     for cell, item in zip(cells, request["cells"], strict=True):
         data = cell.data
-        form = prepared_size(data.source, data.image_size), data.channels, data.background or WHITE
+        form = prepared_size(data.source, data.image_size), data.channels, data.background or WHITE, data.resize
         if form not in images:
             images[form] = np.stack([decode_image(Path(path), *form).pixels for path in request["images"]])
         network, names = trained_network(

@@ -10,8 +10,8 @@ As a program, `python -m benchmark.training.programs.prepare '{"source": …, "i
 prints `{"directory": …, "fingerprint": …}` and exits 0, or prints `{"error": …}` and exits 3. Optional keys:
 `offline` (no download is tried), `manual_directory` (a folder with the original archives, verified by TFDS) and
 `data_directory` (where TFDS keeps its datasets; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`); and of users'
-own sources `location`, `test_fraction`, `class_names`, `background`, as the `Data` of a cell has them, and `processes`
-(how many may decode images at once).
+own sources `location`, `test_fraction`, `class_names`, `background`, as the `Data` of a cell has them, `resize` of all
+sources, and `processes` (how many may decode images at once).
 `{"imagenet": NAME}` instead puts the published weights of a network, verified, into Keras's cache and prints
 `{"path": …}`; it too takes `offline` and `manual_directory`. Progress is written to stderr as lines `{"progress": …}`.
 """
@@ -105,7 +105,7 @@ def _place(request: DatasetRequest, cache_root: str | os.PathLike[str]) -> Path:
         request.background,
         request.data_directory,
     )
-    return prepared_directory(request.source, request.image_size, request.color, cache_root, state)
+    return prepared_directory(request.source, request.image_size, request.color, cache_root, state, request.resize)
 
 
 def is_complete(directory: Path) -> bool:
