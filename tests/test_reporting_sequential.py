@@ -54,6 +54,14 @@ def test_heavy_tails_do_not_raise_the_error() -> None:
     assert (decided > 0).mean() <= 0.05
 
 
+def test_a_look_at_skewed_differences_reaches_farther_on_the_side_of_the_tail() -> None:
+    plain, skewed = (look_again(0.0, 1.0, 6, [], 20, skew) for skew in (0.0, -0.5))
+    assert plain.low is not None
+    assert skewed.low is not None
+    assert skewed.low < plain.low == -(plain.high or 0.0)
+    assert skewed.high == plain.high
+
+
 def test_the_intervals_of_all_looks_cover_together() -> None:
     _, covers = replay(0.7, 20, range(3, 21))
     assert 0.945 <= covers.mean() <= 0.97

@@ -138,11 +138,14 @@ def _look_at(
     )  # fmt: skip
     if difference is not None and difference.error is not None and comparison.verdict != NOT_COMPARABLE:
         spent = [sequential.Spent(look.n, look.alpha, look.details["most"]) for look in made if look.alpha > 0]
-        look = sequential.look_again(difference.mean, difference.error, difference.n, spent, dispute.most)
+        look = sequential.look_again(
+            difference.mean, difference.error, difference.n, spent, dispute.most, difference.skew
+        )
         word = sequential.verdict(
             look.low, look.high, higher_is_better=bool(metric.higher_is_better), margin=dispute.judging.margin
         )
-        row = replace(row, low=look.low, high=look.high, alpha=look.alpha, verdict=word)
+        details = {**row.details, "skewed": difference.looks_skewed}
+        row = replace(row, low=look.low, high=look.high, alpha=look.alpha, verdict=word, details=details)
     return record_look(opened, row)
 
 

@@ -17,7 +17,7 @@ from benchmark.cli.runs.seed_pairs import SeedPair
 from benchmark.cli.runs.start_run import run_held
 from benchmark.cli.terminal import verbosity
 from benchmark.errors import INTERRUPTED_EXIT_CODES, CellsFailedError
-from benchmark.reporting.comparing.look_remarks import on_looks
+from benchmark.reporting.comparing.look_remarks import SKEWED_LOOKS, on_looks
 from benchmark.reporting.rows.missing_results import name_seeds
 from benchmark.reporting.statistics import sequential
 from benchmark.reporting.statistics.mean_difference import NOT_RESOLVED
@@ -110,6 +110,8 @@ def resolve(
             if summary.stopped is not None:
                 break
     remarks += _on_losses(dispute, known.statuses, tried)
+    if made and made[-1].details.get("skewed"):
+        remarks.append(SKEWED_LOOKS)
     if verdict == NOT_RESOLVED and len(done) == dispute.most:
         remarks.append(f"--max-seeds {2 * dispute.most} goes on with the error that is left")
     if exit_code not in INTERRUPTED_EXIT_CODES:

@@ -22,6 +22,10 @@ from benchmark.reporting.statistics.mean_difference import (
 )
 from benchmark.reporting.table import Qualified, Value
 
+MARGIN_OF_SKEWED = (
+    "skewed: margins are judged by t alone, which with a long tail on one side errs in up to a quarter of cases"
+)
+
 
 def with_remarks(
     result: Difference | None, pair: Pair, metric: Metric, audited: Audit, images: ImageEvidence | None = None
@@ -81,10 +85,22 @@ def on_reach(result: Difference, metric: Metric) -> list[str]:
         )
     if result.verdict == NOT_RESOLVED:
         remarks.append(cannot_see(result, metric))
+    return [*remarks, *on_skew(result)]
+
+
+def on_skew(result: Difference) -> list[str]:
+    """What a verdict rests on where the shape of the differences matters."""
+    remarks = []
     if result.n < FEW_PAIRS:
         remarks.append("rests on normality: fewer than six seeds cannot show it")
+        if result.looks_skewed:
+            remarks.append("these look skewed: where one side has a long tail, one such verdict in six is false")
     elif result.is_skewed:
-        remarks.append("skewed: t and bootstrap-t together")
+        remarks.append(
+            f"skewed: t and Hall's transformation together; 95 % interval {result.low:+.4g} to {result.high:+.4g}"
+        )
+    if result.looks_skewed and result.verdict == EQUIVALENT:
+        remarks.append(MARGIN_OF_SKEWED)
     return remarks
 
 

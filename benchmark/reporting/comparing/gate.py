@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from benchmark.errors import UserError
 from benchmark.matrix.report_spec import margin_of
 from benchmark.reporting.comparing.compare import Comparison
-from benchmark.reporting.comparing.difference_remarks import cannot_see
+from benchmark.reporting.comparing.difference_remarks import MARGIN_OF_SKEWED, cannot_see
 from benchmark.reporting.rows.metrics import in_words
 from benchmark.reporting.statistics.equivalence import lower_bound, upper_bound
 from benchmark.reporting.statistics.mean_difference import BETTER, EQUIVALENT, NOT_RESOLVED, WORSE
@@ -92,7 +92,8 @@ def _not_worse_by(comparison: Comparison, margin: float) -> Outcome:
         return Outcome(passes=False, reasons=("no evidence: there is no interval",))
     worst = min(end if higher else -end for end in ends if end is not None)
     if worst > -margin:
-        return Outcome(passes=True)
+        is_skewed = any(each is not None and each.looks_skewed for each in asked)
+        return Outcome(passes=True, reasons=(MARGIN_OF_SKEWED,) if is_skewed else ())
     most = in_words(-worst, comparison.metric)
     return Outcome(
         passes=False,

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 from benchmark.reporting.statistics.equivalence import equivalence_p
-from benchmark.reporting.statistics.intervals import ALPHA, t_quantile
+from benchmark.reporting.statistics.intervals import ALPHA
 from benchmark.reporting.statistics.mean_difference import BETTER, EQUIVALENT, NOT_RESOLVED, WORSE, Difference
 
 
@@ -62,6 +62,6 @@ def simultaneous_half_width(difference: Difference, comparisons: int) -> float |
     simultaneous confidence intervals for multiple comparisons with the best", Annals of Statistics 12 (1984), says why a
     winner's own interval does not do.
     """
-    if difference.widened_error is None or difference.freedom is None:
+    if difference.half_width is None:
         return None
-    return t_quantile(difference.freedom, 1 - ALPHA / (2 * comparisons)) * difference.widened_error
+    return max(difference.reach(side, 1 - ALPHA / comparisons) for side in (-1, 1))

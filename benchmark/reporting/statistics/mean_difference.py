@@ -4,9 +4,7 @@ Sources:
 
 - paired and unpaired tests: Student, "The probable error of a mean", Biometrika 6 (1908); B. L. Welch, "The
   generalization of Student's problem", Biometrika 34 (1947), with Satterthwaite's degrees of freedom.
-- skewed differences: P. Hall, "Theoretical comparison of bootstrap confidence intervals", Annals of Statistics 16 (1988):
-  the bootstrap-t interval, whose farther end is taken on both
-  sides. In simulation that errs least (7 % where the t test errs in 11 %, exponential tails); it costs power.
+- skewed differences: t and Hall's transformation of it, both (`skewness.py`).
 - sign flips: R. A. Fisher, "The Design of Experiments" (1935), section 21, carried out over all 2^n signs.
 """
 
@@ -19,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from benchmark.reporting.statistics.intervals import (
-    ALPHA,
+    CONFIDENCE,
     Interval,
     mean_of,
     sample_deviation,
@@ -27,6 +25,7 @@ from benchmark.reporting.statistics.intervals import (
     t_quantile,
 )
 from benchmark.reporting.statistics.robust import Robust, robust
+from benchmark.reporting.statistics.skewness import PLAIN_SKEW, raised, skewness_of_mean, straightened, stretched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -36,12 +35,10 @@ MOST_SIGN_FLIPS = 16
 """With more differences than this the 2^n signs are not enumerated; the t test then needs no second opinion."""
 
 FEW_PAIRS = 6
-"""With fewer nothing can replace the assumption of normality; from here on skewed differences are bootstrapped."""
+"""With fewer nothing can replace the assumption of normality; from here on visible skewness is allowed for."""
 
-VISIBLE_SKEW = 0.4
-"""From this sample skewness on the t interval is widened to the bootstrap's."""
-
-_RESAMPLES = 2000
+_TELLS_NOTHING = 3
+"""So many normal values look skewed half of the time."""
 
 BETTER, WORSE, EQUIVALENT = "better", "worse", "equivalent"
 NOT_RESOLVED, NOT_COMPARABLE = "not resolved", "not comparable"
@@ -53,7 +50,8 @@ class Difference:
 
     Attributes:
         mean: Second minus first.
-        half_width: Half of the single (uncorrected) 95 % interval; None with too few values to compute it.
+        half_width: How far the single (uncorrected) 95 % interval reaches towards 0; None with too few values to compute
+            it. To the other side it reaches as far, unless differences are skewed.
         n: Pairs of seeds; for an unpaired difference the size of the smaller group.
         method: `paired` (by seed) or `unpaired` (Welch).
         p: Two-sided p of the t test; None where there is no interval.
@@ -63,7 +61,7 @@ class Difference:
         verdict: `better`, `worse`, `equivalent`, `not resolved` or `not comparable`; None where nothing is judged.
         error: The standard error of the t tests; None where there is no interval.
         freedom: Its degrees of freedom.
-        is_skewed: Whether the bootstrap took part in the interval and in p.
+        skew: The skewness of the mean; 0 where none is visible. It is allowed for from `FEW_PAIRS` on.
         robust: What outliers cannot move, of all seeds of both sides; None with fewer than ten on either.
         margin: What counts as equivalent, in the unit of the metric; None where nobody named one.
         over_images: The 95 % interval over seeds and test images; None where predictions do not allow it.
@@ -82,7 +80,7 @@ class Difference:
     verdict: str | None = NOT_RESOLVED
     error: float | None = None
     freedom: float | None = None
-    is_skewed: bool = False
+    skew: float = 0.0
     robust: Robust | None = None
     margin: float | None = None
     over_images: Interval | None = None
@@ -96,18 +94,28 @@ class Difference:
 
     @property
     def low(self) -> float | None:
-        return None if self.half_width is None else self.mean - self.half_width
+        return None if self.half_width is None else self.mean - self.reach(-1)
 
     @property
     def high(self) -> float | None:
-        return None if self.half_width is None else self.mean + self.half_width
+        return None if self.half_width is None else self.mean + self.reach(1)
 
     @property
-    def widened_error(self) -> float | None:
-        """The standard error, larger by as much as skew has widened the interval."""
-        if self.half_width is None or self.freedom is None:
-            return None
-        return self.half_width / t_quantile(self.freedom)
+    def is_skewed(self) -> bool:
+        """Whether skewness took part in the interval and in p."""
+        return self.skew != 0 and self.n >= FEW_PAIRS
+
+    @property
+    def looks_skewed(self) -> bool:
+        """Whether the skewness is so plain that a reader must know what it costs."""
+        return self.n > _TELLS_NOTHING and abs(self.skew) > PLAIN_SKEW * raised(self.n) / math.sqrt(self.n)
+
+    def reach(self, side: int, confidence: float = CONFIDENCE) -> float:
+        """How far the two-sided interval reaches below the mean (`side` -1) or above it (1); 0 without an interval."""
+        if self.error is None or self.freedom is None:
+            return self.half_width or 0.0
+        factor = t_quantile(self.freedom, (1 + confidence) / 2)
+        return (stretched(factor, side * self.skew) if self.is_skewed else factor) * self.error
 
     @property
     def remark(self) -> str:
@@ -160,12 +168,11 @@ def widened_difference(value: Difference, others: Iterable[tuple[float, float]])
     known = [(error, freedom) for error, freedom in parts if error is not None and freedom is not None]
     if value.half_width is None or len(known) == 1:
         return value
-    factor = value.half_width / (t_quantile(known[0][1]) * known[0][0]) if known[0][0] else 1.0
     freedom = satterthwaite([error**2 for error, _ in known], [each for _, each in known])
     error = math.hypot(*(error for error, _ in known))
-    p = two_sided_p(value.mean, factor * error, freedom)
-    half_width = t_quantile(freedom) * factor * error
-    return replace(value, half_width=half_width, p=p, adjusted_p=p, error=error, freedom=freedom, sign_flip_p=None)
+    # the others are taken to be symmetric
+    skew = value.skew * (known[0][0] / error) ** 3 if error else 0.0
+    return _with_interval(replace(value, error=error, freedom=freedom, skew=skew, sign_flip_p=None))
 
 
 def pairs_by_seed(first: Mapping[int, Any], second: Mapping[int, Any]) -> list[int]:
@@ -189,48 +196,20 @@ def _tested(
     error = math.hypot(*errors)
     shares = [(each / largest) ** 2 if 0 < largest < math.inf else 0.0 for each in errors]
     freedom = satterthwaite(shares, [size - 1 for size in sizes])
-    is_skewed = n >= FEW_PAIRS and 0 < error < math.inf and any(abs(skewness(group)) > VISIBLE_SKEW for group in groups)
-    factor = t_quantile(freedom)
-    widening = max(_bootstrap_factor(groups, least_deviation) / factor, 1.0) if is_skewed else 1.0
-    p = two_sided_p(mean, widening * error, freedom)
-    return Difference(
-        mean, factor * widening * error, n, method, p, p,
-        sign_flip_p=sign_flip_p, error=error, freedom=freedom, is_skewed=is_skewed,
-    )  # fmt: skip
+    skew = skewness_of_mean(groups, error) if math.isfinite(error) else 0.0
+    return _with_interval(
+        Difference(mean, None, n, method, None, None, sign_flip_p=sign_flip_p, error=error, freedom=freedom, skew=skew)
+    )
 
 
-def skewness(values: Sequence[float]) -> float:
-    """Sample skewness, the third central moment over the 3/2th power of the second; 0 for equal values."""
-    mean = mean_of(values)
-    deviation = sample_deviation(values, mean)
-    if deviation == 0:
-        return 0.0
-    scaled = [(value - mean) / deviation for value in values]
-    n = len(values)
-    return float(math.fsum(each**3 for each in scaled) / n * (n / (n - 1)) ** 1.5)
-
-
-def _bootstrap_factor(groups: Sequence[Sequence[float]], least_deviation: float) -> float:
-    """The factor of the standard error in a bootstrap-t interval: the farther of its two ends.
-
-    Always the same draws, so that a report is the same every time.
-    """
-    import numpy as np
-
-    generator = np.random.default_rng(0)
-    means: NDArray[np.float64] = np.zeros(_RESAMPLES)
-    variances: NDArray[np.float64] = np.zeros(_RESAMPLES)
-    # a factor has no unit; dividing keeps squares from over- and underflow
-    scale = max(abs(value) for group in groups for value in group)
-    for sign, group in zip((1, -1), groups, strict=False):
-        values = np.asarray(group, np.float64) / scale
-        drawn = values[generator.integers(0, len(values), (_RESAMPLES, len(values)))]
-        means += sign * (drawn.mean(axis=1) - values.mean())
-        # a resample of one value alone has no spread, and says nothing: it gets a thousandth of what there is
-        least = max(least_deviation / scale, 1e-3 * float(values.std()))
-        variances += np.maximum(drawn.std(axis=1, ddof=1), least) ** 2 / len(values)
-    low, high = map(float, np.quantile(means / np.sqrt(variances), [ALPHA / 2, 1 - ALPHA / 2]))
-    return max(-low, high)
+def _with_interval(value: Difference) -> Difference:
+    """The difference with the interval and p that follow from its error, degrees of freedom and skewness."""
+    assert value.error is not None
+    assert value.freedom is not None
+    towards_zero = -1 if value.mean > 0 else 1
+    tail = towards_zero * value.skew if value.is_skewed else 0.0
+    p = two_sided_p(value.mean, value.error, value.freedom, tail)
+    return replace(value, half_width=value.reach(towards_zero), p=p, adjusted_p=p)
 
 
 def sign_flip_p(differences: Sequence[float]) -> float | None:
@@ -258,10 +237,17 @@ def _all_signs(n: int) -> NDArray[np.float64]:
     return np.where(np.arange(2**n)[:, np.newaxis] >> np.arange(n) & 1, -1.0, 1.0)
 
 
-def two_sided_p(mean: float, error: float, freedom: float) -> float:
-    """`P(|T| >= |mean / error|)` of Student's t."""
+def two_sided_p(mean: float, error: float, freedom: float, tail: float = 0.0) -> float:
+    """`P(|T| >= |mean / error|)` of Student's t, at most 1.
+
+    Args:
+        mean: Of the differences.
+        error: Its standard error.
+        freedom: Degrees of freedom.
+        tail: The skewness of the mean on the side of 0; what it makes t worth less by is taken off.
+    """
     if error == 0:
         return 1.0 if mean == 0 else 0.0
     from scipy.special import stdtr
 
-    return float(2 * stdtr(freedom, -abs(mean) / error))
+    return min(float(2 * stdtr(freedom, -straightened(abs(mean) / error, tail))), 1.0)

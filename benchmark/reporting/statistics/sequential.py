@@ -10,8 +10,9 @@ Sources:
   in Medical Research 30 (2021); it holds whatever the dependence between ideas.
 - how many pairs it takes: the same looks replayed with an effect; a fixed number by the noncentral t distribution.
 
-Heavy tails are mostly harmless, because the first looks spend least; skewed differences cost some of the promise, as they
-cost that of every t interval with few pairs (`mean_difference.py`).
+Heavy tails are mostly harmless, because the first looks spend least. Skewed differences cost a part of the promise, as they
+cost that of every t interval with few pairs: where skewness is visible, each look asks Hall's transformation too
+(`skewness.py`), which halves what they cost.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from benchmark.reporting.statistics.intervals import ALPHA, t_quantile
 from benchmark.reporting.statistics.mean_difference import BETTER, EQUIVALENT, NOT_RESOLVED, WORSE
+from benchmark.reporting.statistics.skewness import stretched
 
 if TYPE_CHECKING:
     import numpy as np
@@ -71,7 +73,7 @@ class Look:
     spent: float
 
 
-def look_again(mean: float, error: float, n: int, earlier: Sequence[Spent], most: int) -> Look:
+def look_again(mean: float, error: float, n: int, earlier: Sequence[Spent], most: int, skew: float = 0.0) -> Look:
     """Looks at the mean difference of n pairs, after earlier looks at fewer of them.
 
     Args:
@@ -81,6 +83,7 @@ def look_again(mean: float, error: float, n: int, earlier: Sequence[Spent], most
         earlier: The looks so far, oldest first.
         most: The most pairs that are planned now. A new number is a new plan, which may spend `SPENT_BY_A_PLAN` of what
             is left.
+        skew: The skewness of the mean; 0 where none is visible.
     """
     before = [look for look in earlier if look.most != most]
     spent, since = math.fsum(look.alpha for look in before), max((look.n for look in before), default=0)
@@ -89,7 +92,8 @@ def look_again(mean: float, error: float, n: int, earlier: Sequence[Spent], most
     so_far = math.fsum(look.alpha for look in earlier)
     alpha = max(may_be_spent - so_far, 0.0)
     factor = boundaries((*(look[:2] for look in earlier), (n, alpha)))[-1]
-    low, high = (mean - factor * error, mean + factor * error) if math.isfinite(factor) else (None, None)
+    low = mean - stretched(factor, -skew) * error if math.isfinite(factor) else None
+    high = mean + stretched(factor, skew) * error if math.isfinite(factor) else None
     return Look(n, mean, low, high, alpha, so_far + alpha)
 
 

@@ -19,12 +19,11 @@ from dataclasses import dataclass
 from benchmark.reporting.statistics.intervals import ALPHA, mean_of, sample_deviation, t_quantile
 from benchmark.reporting.statistics.mean_difference import (
     FEW_PAIRS,
-    VISIBLE_SKEW,
     Difference,
     sign_flip_p,
-    skewness,
     two_sided_p,
 )
+from benchmark.reporting.statistics.skewness import VISIBLE_SKEW, skewness
 
 RESAMPLES = 2000
 
@@ -107,7 +106,8 @@ def compare_timings(
     p = two_sided_p(mean, error * widest / factor, n - 1)
     return Difference(
         mean, widest * error, n, "paired", p, p, verdict=None, sign_flip_p=sign_flip_p(differences),
-        error=error * widest / factor, freedom=n - 1, is_skewed=is_skewed,
+        error=error * widest / factor, freedom=n - 1,
+        remarks=("skewed: t and a bootstrap over runs and seeds together",) if is_skewed else (),
     )  # fmt: skip
 
 
