@@ -78,10 +78,13 @@ class Launched:
 
 @dataclass(frozen=True, slots=True)
 class Started:
-    """The worker has read its job; versions, threads and device are those observed, not those requested."""
+    """The worker has read its job; versions, threads and device are those observed, not those requested.
 
-    backend_version: str
-    keras_version: str
+    Of a command bench knows no versions.
+    """
+
+    backend_version: str | None
+    keras_version: str | None
     threads: int
     device_name: str
 
@@ -91,20 +94,21 @@ class ModelBuilt:
     """Data are open and the model is built.
 
     Attributes:
+        parameters, trainable_parameters: None where a command has not told them; then the event may be sent once more.
         data_fingerprint: sha256 of the decoded arrays.
         weights_sha256: Digest of the weights the cell started from; None when random.
-        compute_dtype: Observed on a layer of the model.
+        compute_dtype: Observed on a layer of the model; None of a command.
         setup_seconds: From the start of the worker to this event.
     """
 
-    parameters: int
-    trainable_parameters: int
+    parameters: int | None
+    trainable_parameters: int | None
     train_examples: int
     validation_examples: int
     test_examples: int
     data_fingerprint: str
     weights_sha256: str | None
-    compute_dtype: str
+    compute_dtype: str | None
     setup_seconds: float
 
 
@@ -173,7 +177,8 @@ class EpochFinished:
         stage: Counts from 1.
         epoch: Counts from 1 over the whole cell.
         stage_epoch: Counts from 1 within the stage.
-        train_accuracy, train_loss: Running means over the epoch's batches, as Keras reports them.
+        train_accuracy, train_loss: Running means over the epoch's batches, as Keras reports them. A command may leave
+            these, the values of validation and the learning rate unsaid: None.
         learning_rate: Of this epoch; of a schedule the one after the epoch's last step.
         seconds: Training and validation of this epoch.
         input_seconds, step_seconds, validation_seconds, checkpoint_seconds: Its phases; `step_seconds` includes
@@ -187,11 +192,11 @@ class EpochFinished:
     stage: int
     epoch: int
     stage_epoch: int
-    train_accuracy: float
-    train_loss: float
+    train_accuracy: float | None
+    train_loss: float | None
     val_accuracy: float | None
     val_loss: float | None
-    learning_rate: float
+    learning_rate: float | None
     seconds: float
     input_seconds: float
     step_seconds: float
@@ -229,13 +234,13 @@ class Evaluated:
     """The test set was evaluated, once, with the kept weights.
 
     Attributes:
-        best_epoch: The epoch of the kept weights.
+        best_epoch: The epoch of the kept weights; None of a command that told no epochs.
         tta_accuracy, tta_loss: Of the probabilities averaged over augmented views; None without `tta`.
     """
 
     test_accuracy: float
     test_loss: float
-    best_epoch: int
+    best_epoch: int | None
     seconds: float
     tta_accuracy: float | None = None
     tta_loss: float | None = None
@@ -324,7 +329,7 @@ class Failed:
     """An exception ended the attempt.
 
     Attributes:
-        cause: `failed`, `data_error`, `oom` or `device_lost`.
+        cause: `failed`, `data_error`, `oom` or `device_lost`; of a command also `protocol`.
         error_type, message, traceback: Of the exception.
     """
 

@@ -10,6 +10,7 @@
       <cell_id>/<attempt_id>/
         log.txt, log.old.txt              the worker's output; its end alone when it is long
         state.npz, state.previous.npz     to go on from, until the cell is finished
+        script/, state/, epochs.jsonl     of a command: what it is told, its own states, and the epochs that it told
         weights.npz                       the kept weights
         history.json                      all epochs
         predictions.npz, validation_predictions.npz    the answers to test and validation images, also in the database
@@ -48,6 +49,10 @@ CELL_FOLDER = re.compile(r"[0-9a-f]{20}")
 LOG, OLD_LOG = "log.txt", "log.old.txt"
 """A log that is full becomes the old one; `scheduling/processes/guardian.py` turns them by the same rule."""
 STATE, PREVIOUS_STATE = "state.npz", "state.previous.npz"
+SCRIPT, SCRIPT_STATE, SCRIPT_EPOCHS = "script", "state", "epochs.jsonl"
+"""Of a command: what it is told and answers with, the folder for its own states, and the epochs that it told."""
+SCRIPT_CELL, SCRIPT_EVENTS = "cell.json", "events"
+"""In the first of these: what it is told, and the named pipe for its lines."""
 WEIGHTS = "weights.npz"
 HISTORY = "history.json"
 PREDICTIONS = {

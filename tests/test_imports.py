@@ -22,6 +22,7 @@ FOUNDATIONS = {"errors", "faults", "files", "layout", "prediction_metrics", "sta
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: {"errors"} - {name} for name in sorted(FOUNDATIONS)},
     "events": set(),
+    "cell": set(),
     "control_groups": set(),
     "machine": {"control_groups"},
     "catalog": {"errors", "events", "machine"},
@@ -46,8 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 # each folder may import these folders and modules of its own part; a module that stands directly in a part is held by
 # the tests against circles alone
 FOLDER_MAY_IMPORT = {
-    "matrix.reading": "order problems report_spec selection settings values",
-    "matrix.planning": "cell identity optimizers plan problems reading schedule selection settings speed_key",
+    "matrix.reading": "command_line order problems report_spec selection settings values",
+    "matrix.planning": "cell command_line identity optimizers plan problems reading schedule selection settings speed_key",
     "results.schema": "",
     "results.schema.migrations": "schema",
     "results.store": "schema",
@@ -61,6 +62,7 @@ FOLDER_MAY_IMPORT = {
     "training.weights": "callbacks networks process",
     "training.features": "augmentation data networks process steps",
     "training.artifacts": "data features",
+    "training.scripts": "artifacts data evaluation process",
     "training.programs": "data networks process test_time_augmentation weights",
     "scheduling.processes": "run_options",
     "scheduling.decisions": "run_options",
@@ -208,7 +210,9 @@ def test_no_verb_imports_a_verb():
 
 
 def test_no_name_of_a_module_stands_twice_but_for_a_verb_and_what_it_calls():
-    stems = Counter(path.stem for path in MODULES if path.parent.name != "commands" and path.stem != "__init__")
+    # scripts of users import `benchmark.cell`
+    named = [path for path in MODULES if path.parent.name != "commands" and path != PACKAGE / "cell.py"]
+    stems = Counter(path.stem for path in named if path.stem != "__init__")
     assert [stem for stem, count in stems.items() if count > 1] == []
 
 
@@ -235,14 +239,16 @@ def test_the_backend_of_tests_is_known_only_while_bench_is_tested(testing):
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT, env=environment
     )
-    known = ["tensorflow", "jax", "torch", *(["fake"] if testing == "1" else [])]
+    known = ["tensorflow", "jax", "torch", "script", *(["fake"] if testing == "1" else [])]
     assert done.stdout.split() == [*known, str(testing == "1")]
 
 
 def test_only_training_imports_keras_and_tensorflow():
     for path in MODULES:
         heavy = {name.split(".")[0] for name in imports_of(path)} & {"tensorflow", "keras", "tensorflow_datasets"}
-        assert not heavy or part(name_of(path)) == "training", f"{path} imports {heavy}"
+        # the callbacks of `benchmark.cell` run in a script that uses Keras itself
+        allowed = {"training"} | ({"cell"} if heavy == {"keras"} else set())
+        assert not heavy or part(name_of(path)) in allowed, f"{path} imports {heavy}"
 
 
 @pytest.mark.parametrize(
@@ -267,6 +273,7 @@ ASKS_A_PROCESS = {
     "benchmark.machine": "git",
     "benchmark.results.care.sqlite_shell": "sqlite3, to recover a damaged file",
     "benchmark.training.data.decoding": "copies of itself, to decode images on several cores",
+    "benchmark.training.scripts.script_process": "the command of a cell, in the group of its worker",
 }
 
 
@@ -313,6 +320,13 @@ def loaded_after(statement: str) -> set[str]:
     code = f"import sys; {statement}; print('\\n'.join(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
     return {name.split(".")[0] for name in done.stdout.split()}
+
+
+def test_what_scripts_import_is_light():
+    assert not loaded_after("import benchmark.cell") & {*HEAVY, "sqlalchemy", "click", "psutil"}
+    # nor does the worker of a script need anything that trains networks
+    worker = loaded_after("import benchmark.training.scripts.script_worker")
+    assert not worker & {"tensorflow", "keras", "tensorflow_datasets", "sklearn", "scipy", "pandas", "matplotlib"}
 
 
 def test_the_command_line_starts_light():

@@ -19,7 +19,9 @@ class Backend:
             same names, and results record their versions.
         install: The argument for `pip install`.
         entry: The module whose `main(job, emit)` a worker of this backend runs.
-        trains: Whether it trains networks; only then are data, weights and plug-ins prepared for its cells.
+        trains: Whether it trains; only then are data, weights and plug-ins prepared for its cells.
+        runs_commands: Whether its cells are programs of the user's, and no networks that bench builds. Such a backend is
+            never chosen by name: it is that of every model with a command.
         forks_with_gpu: Whether a process that has imported it may be forked before it uses a GPU.
         start_seconds: About how long importing it takes.
         environment: Environment variables of its workers.
@@ -31,6 +33,7 @@ class Backend:
     install: str
     entry: str = "benchmark.training.worker"
     trains: bool = True
+    runs_commands: bool = False
     forks_with_gpu: bool = True
     start_seconds: float = 4.0
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -62,6 +65,17 @@ _BACKENDS = {
             forks_with_gpu=False,
             start_seconds=6.0,
         ),
+        Backend(
+            "script",
+            "a command",
+            (),
+            "",
+            entry="benchmark.training.scripts.script_worker",
+            runs_commands=True,
+            start_seconds=0.4,
+            # as for JAX: a script may use it
+            environment={"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
+        ),
     )
 }
 BACKENDS: Mapping[str, Backend] = MappingProxyType(_BACKENDS)
@@ -74,13 +88,28 @@ def register(backend: Backend) -> None:
 
 
 def trains(name: str) -> bool:
-    """Whether a backend trains networks; an unknown one, from a database of another version, is assumed to."""
+    """Whether a backend trains; an unknown one, from a database of another version, is assumed to."""
     return name not in BACKENDS or BACKENDS[name].trains
+
+
+def runs_commands(name: str) -> bool:
+    """Whether cells of a backend are programs of the user's; those of an unknown one are assumed to be networks."""
+    return name in BACKENDS and BACKENDS[name].runs_commands
+
+
+def trains_networks(name: str) -> bool:
+    """Whether a backend trains networks that bench builds; an unknown one is assumed to."""
+    return trains(name) and not runs_commands(name)
 
 
 def training_backends() -> tuple[str, ...]:
     """Names of the backends that train networks, those that messages offer to users."""
-    return tuple(backend.name for backend in BACKENDS.values() if backend.trains)
+    return tuple(filter(trains_networks, BACKENDS))
+
+
+def command_backend() -> str:
+    """The backend of every model with a command."""
+    return next(filter(runs_commands, BACKENDS))
 
 
 def installed_backends() -> tuple[str, ...]:

@@ -6,7 +6,7 @@ A test checks each fact: sizes and class names against the prepared data, layers
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmark.catalog.keras_applications import APPLICATIONS, Application
@@ -124,6 +124,7 @@ class ArchitectureFacts:
         backbone_layers: Layers before the head, for given parameters: what `last:N` counts.
         backbone: The cost of its layers before the head.
         blocks: The required length of `filters`; None allows any.
+        framework: What it is written in, as results name it.
         defaults: Default values of optional parameters, `dropout` among them.
     """
 
@@ -135,6 +136,7 @@ class ArchitectureFacts:
     imagenet: bool = False
     size_dependent: bool = False
     blocks: int | None = None
+    framework: str = "keras"
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -150,12 +152,20 @@ _PLUGIN_FACTS = ArchitectureFacts(
 )
 
 
+SCRIPT = "script"
+"""The architecture of a model with a command, whatever the program computes."""
+
+_SCRIPT_FACTS = replace(_PLUGIN_FACTS, framework="script")
+
+
 def architecture_facts(name: str) -> ArchitectureFacts:
     """The facts of an architecture; for a user's own, facts that forbid nothing.
 
     Raises:
         KeyError: There is no such architecture.
     """
+    if name == SCRIPT:
+        return _SCRIPT_FACTS
     return _PLUGIN_FACTS if name.startswith(PLUGIN) else ARCHITECTURES[name]
 
 

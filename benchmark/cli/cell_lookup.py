@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any
 
 from benchmark import units
-from benchmark.catalog.backends import trains
+from benchmark.catalog.backends import runs_commands, trains
 from benchmark.cli.cell_names import cell_label, short_id
 from benchmark.errors import NotFoundError, UserError
 from benchmark.matrix.cell import Cell
@@ -167,6 +167,11 @@ def trained_cell(detail: queries.CellDetail, machine: str | None, target: str) -
     where = f" on machine {machine!r}" if machine else ""
     if not done:
         raise UserError(f"CELL {short_id(cell_id)}: expected a completed cell{where}; see: bench show {cell_id[:8]}")
+    if runs_commands(cell.backend):
+        raise UserError(
+            f"CELL {short_id(cell_id)}: expected a network that bench has built, found a command: bench keeps its predictions for "
+            f"the test images and no network. See: bench show {cell_id[:8]}"
+        )
     if not trains(cell.backend):
         raise UserError(f"CELL {short_id(cell_id)}: its backend ({cell.backend}) trains no network to predict with")
     newest = max(done, key=lambda row: row["execution_id"])

@@ -12,7 +12,7 @@ import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmark.catalog.backends import trains
+from benchmark.catalog.backends import runs_commands, trains
 from benchmark.catalog.facts import ARCHITECTURES, SOURCES, UNKNOWN_BACKBONE
 from benchmark.matrix.cell import Cell, Data, Stage
 
@@ -27,6 +27,10 @@ _THREADS_EXPONENT = 0.45
 
 _POOLED_FEATURES = 1536
 """Channels that a network of Keras Applications hands to its head, about; they decide the size of the head alone."""
+
+
+_COMMAND_START_SECONDS, _COMMAND_IMAGE_SECONDS = 2.0, 1e-4
+"""Of a user's own program, of which nothing is known until it has run: its start, and an image in each planned epoch."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +116,10 @@ class CellCost:
 
 def cost_of(cell: Cell) -> CellCost:
     """Seconds of the cell on a machine of the usual speed."""
+    if runs_commands(cell.backend):
+        epoch = examples_of(cell.data).training * _COMMAND_IMAGE_SECONDS
+        stages = tuple(StageCost(0.0, epoch, _epochs(stage)) for stage in cell.stages)
+        return CellCost(_COMMAND_START_SECONDS, stages, 0.0)
     if not trains(cell.backend):
         speed = SPEEDS["none"]
         return CellCost(speed.start, tuple(StageCost(0.0, speed.epoch, _epochs(stage)) for stage in cell.stages), 0.0)
@@ -177,6 +185,8 @@ def learning_parameters(stage: Stage, network: NetworkCost) -> float:
 
 def usual_peak_bytes(cell: Cell) -> float:
     """Most main memory of the cell's process: libraries, parameters and their moments, activations of one batch."""
+    if runs_commands(cell.backend):
+        return 5e8
     if not trains(cell.backend):
         return 3e7
     network = network_of(cell)
@@ -189,10 +199,12 @@ def stored_bytes(cell: Cell) -> int:
     """What the cell leaves on the disk: weights, history, predictions, and what `save` asks for."""
     if not trains(cell.backend):
         return 4096
-    network = network_of(cell)
-    files = 1 + sum(kind in {"model", "h5"} for kind in cell.save)
     # an index, two labels and half-precision probabilities for each test image; a record of 400 characters an epoch
     predictions = examples_of(cell.data).test * (8 + 2 * cell.data.num_classes * (2 if cell.tta else 1))
+    if runs_commands(cell.backend):
+        return predictions + 400 * cell.epochs + 8192
+    network = network_of(cell)
+    files = 1 + sum(kind in {"model", "h5"} for kind in cell.save)
     return round(4 * network.parameters * files) + predictions + 400 * cell.epochs + 256 * network.layers + 8192
 
 

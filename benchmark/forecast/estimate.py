@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from statistics import median
 from typing import Any, Literal, TypeAlias
 
-from benchmark.catalog.backends import BACKENDS
+from benchmark.catalog.backends import BACKENDS, runs_commands
 from benchmark.errors import NewerRecordError
 from benchmark.forecast.cost import stored_bytes, usual_peak_bytes
 from benchmark.forecast.shapes import Shape, Shapes
@@ -22,7 +22,7 @@ from benchmark.forecast.simulation import Room, Work, ends
 from benchmark.forecast.trial_store import Find, Trial, seconds_by
 from benchmark.matrix.cell import Cell
 
-Basis: TypeAlias = Literal["same cell", "same shape", "same model", "trial", "cost model", "usual"]
+Basis: TypeAlias = Literal["same cell", "same shape", "same model", "trial", "cost model", "usual", "unknown"]
 
 MEASURED: frozenset[Basis] = frozenset({"same cell", "same shape", "same model", "trial"})
 """What an estimate may follow from when this machine has recorded a cell of the same model, or tried one."""
@@ -46,7 +46,8 @@ class Estimate:
         peak_rss_bytes: Most main memory of its process.
         disk_bytes: What it leaves on the disk.
         basis: What the seconds follow from: `same cell`, `same shape`, `same model`, a `trial`, the `cost model` of
-            this machine, or the `usual` speed elsewhere.
+            this machine, or the `usual` speed elsewhere; of a command that has not run here yet they are `unknown`, and
+            a guess stands for them.
     """
 
     seconds: float
@@ -144,6 +145,8 @@ class Durations:
         scaled = self._scale(shape) * shape.cost.total()
         if shape.kind in self._scales:
             return scaled, "same model"
+        if runs_commands(cell.backend):
+            return shape.cost.total(), "unknown"
         trial = self._trial(cell, shape)
         if trial is not None:
             return seconds_by(trial, cell), "trial"

@@ -16,7 +16,7 @@ from typing import Any
 
 import benchmark
 from benchmark import layout, machine
-from benchmark.catalog.backends import BACKENDS, trains
+from benchmark.catalog.backends import BACKENDS, trains, trains_networks
 from benchmark.catalog.facts import SOURCES
 from benchmark.events import ModelBuilt, Tried
 from benchmark.files import make_own_folder, read_record, sha256_of, write_whole
@@ -150,7 +150,7 @@ def _gpu_names() -> list[str]:
 
 @cache
 def _versions(backend: str) -> dict[str, str]:
-    names = [*BACKENDS[backend].modules, "numpy"] if trains(backend) else []
+    names = [*BACKENDS[backend].modules, "numpy"] if trains_networks(backend) else []
     return {"bench": benchmark.__version__, **machine.package_versions(names)}
 
 

@@ -75,16 +75,23 @@ class Architecture:
     """Which network is built.
 
     Attributes:
-        name: A builder of `training/networks/network.py`, such as `simple_cnn`, `resnet18`, `vgg16`; or `plugin:NAME`.
-        parameters: Arguments of the builder, such as `filters`, `dense_units`, `dropout`; sorted by name.
-        code: Of a plug-in: sha256 of its file, or name and version of its package; None for built-in architectures.
+        name: A builder of `training/networks/network.py`, such as `simple_cnn`, `resnet18`, `vgg16`; or `plugin:NAME`;
+            or `script` for a command.
+        parameters: Arguments of the builder, such as `filters`, `dense_units`, `dropout`, or keys that a command may
+            name; sorted by name.
+        code: Of a plug-in: sha256 of its file, or name and version of its package; of a command: sha256 of the files that
+            it names; None for built-in architectures.
         file: Absolute path of the plug-in's file; None when it comes from an installed package.
+        command: Program and arguments, with braces as they are written (see `matrix/command_line.py`); None for a network.
+        folder: Where a command is started: the absolute path of the matrix's folder.
     """
 
     name: str
     parameters: Parameters
     code: str | None = None
     file: str | None = None
+    command: tuple[str, ...] | None = None
+    folder: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,7 +193,7 @@ class Cell:
         labels: `integer` or `one_hot`: how labels reach the loss.
         threads: Intra- and inter-op threads of the worker.
         precision: `float32`, `mixed_bfloat16` or `mixed_float16`.
-        backend: Name of one of `catalog/backends.py`: `tensorflow`, `jax` or `torch`.
+        backend: Name of one of `catalog/backends.py`: `tensorflow`, `jax` or `torch`; `script` for a command.
         device: As asked for: `auto`, `cpu`, `gpu` or `gpu:N`.
         device_kind: What that means on this machine: `cpu` or `gpu`.
         deterministic: Whether operations must be bit-repeatable.

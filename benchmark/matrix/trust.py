@@ -1,4 +1,4 @@
-"""Decides whether plug-in files may run: a file that a matrix names is not executed until the user trusts it.
+"""Decides whether plug-in files and commands may run: what a matrix names is not executed until the user trusts it.
 
 Either for one run (`bench run --allow-plugins`), or for good by its digest in a file outside of any repository:
 
@@ -7,12 +7,14 @@ Either for one run (`bench run --allow-plugins`), or for good by its digest in a
     path = "/home/me/my_models.py"        # for people; only the digest counts
     sha256 = "…"
 
-Entry points of installed packages need no more consent than their installation. Files that others can write to are
-never run.
+Of a command the digest covers the command line, its settings left open, and the contents of all files that it names below
+the matrix's folder. Entry points of installed packages need no more consent than their installation. Files that others can
+write to are never run.
 """
 
 from __future__ import annotations
 
+import shlex
 import stat
 import tomllib
 from collections import defaultdict
@@ -26,27 +28,37 @@ import platformdirs
 from benchmark import layout
 from benchmark.catalog.backends import trains
 from benchmark.errors import UserError
-from benchmark.matrix.cell import Cell
+from benchmark.matrix.cell import Architecture, Cell
+from benchmark.matrix.command_line import consent_digest, definition_keys, named_files, with_own_keys
 from benchmark.matrix.problems import quoted
+from benchmark.text import one_line
 
 _DIGEST_DIGITS = 64
 
 
 @dataclass(frozen=True, slots=True)
 class PluginTrust:
-    """A plug-in file, and whether it may run.
+    """A plug-in file or a command, and whether it may run.
 
     Attributes:
+        what: The file, or the command line.
+        files: The file, or those that the command names.
+        sha256: What the trust file knows it by.
         models: Names of the models that need it.
         trusted: Whether its digest is in the trust file.
         exposed: The file or folder that others can write to; empty when none.
     """
 
-    file: Path
+    what: str
+    files: tuple[Path, ...]
     sha256: str
     models: tuple[str, ...]
     trusted: bool
     exposed: str
+
+    @property
+    def is_command(self) -> bool:
+        return self.files != (Path(self.what),)
 
 
 def trust_file() -> Path:
@@ -97,16 +109,34 @@ def exposure(file: Path) -> str:
 
 
 def plugin_trust(cells: Iterable[Cell]) -> list[PluginTrust]:
-    """Lists the plug-in files that cells need."""
-    models: dict[tuple[str, str], set[str]] = defaultdict(set)
+    """Lists the plug-in files and commands that cells need."""
+    models: dict[tuple[str, tuple[Path, ...], str], set[str]] = defaultdict(set)
+    known: dict[Architecture, tuple[str, tuple[Path, ...], str] | None] = {}
     for cell in cells:
-        if cell.architecture.file is not None and trains(cell.backend):
-            models[cell.architecture.file, str(cell.architecture.code)].add(cell.model)
+        architecture = cell.architecture
+        if architecture not in known:
+            known[architecture] = program_in(architecture) if trains(cell.backend) else None
+        program = known[architecture]
+        if program is not None:
+            models[program].add(cell.model)
     digests = trusted_digests() if models else frozenset()
     return [
-        PluginTrust(Path(file), code, tuple(sorted(names)), code in digests, exposure(Path(file)))
-        for (file, code), names in models.items()
+        PluginTrust(
+            what, files, digest, tuple(sorted(names)), digest in digests, next(filter(None, map(exposure, files)), "")
+        )
+        for (what, files, digest), names in models.items()
     ]
+
+
+def program_in(architecture: Architecture) -> tuple[str, tuple[Path, ...], str] | None:
+    """The plug-in file or the command of an architecture: what it is, its files, its digest; None where it has neither."""
+    if architecture.command is not None:
+        folder, own = Path(architecture.folder or ""), definition_keys(architecture)
+        files = tuple(named_files(architecture.command, own, folder))
+        return shlex.join(with_own_keys(architecture.command, own)), files, consent_digest(architecture)
+    if architecture.file is not None:
+        return architecture.file, (Path(architecture.file),), str(architecture.code)
+    return None
 
 
 def require_consent(cells: Iterable[Cell], command: str, *, allowed: bool) -> None:
@@ -123,7 +153,7 @@ def require_consent(cells: Iterable[Cell], command: str, *, allowed: bool) -> No
     plugins = plugin_trust(cells)
     if exposed := [plugin for plugin in plugins if plugin.exposed]:
         lines = [
-            f"{plugin.file}: {plugin.exposed} can be written by anybody; `chmod o-w {plugin.exposed}`"
+            f"{plugin.what}: {plugin.exposed} can be written by anybody; `chmod o-w {plugin.exposed}`"
             for plugin in exposed
         ]
         raise UserError("\n  ".join(["plug-ins are not run from places that others can write to:", *lines]))
@@ -133,15 +163,22 @@ def require_consent(cells: Iterable[Cell], command: str, *, allowed: bool) -> No
 
 
 def _how_to_trust(untrusted: list[PluginTrust], command: str) -> str:
-    names = "\n".join(f"  {plugin.file} (model {', '.join(plugin.models)})" for plugin in untrusted)
-    entries = "\n".join(
-        f"\n  [[plugin]]\n  path = {quoted(str(plugin.file))}\n  sha256 = {quoted(plugin.sha256)}"
-        for plugin in untrusted
+    names = "\n".join(
+        f"  {one_line(each.what)} (model {', '.join(each.models)}){_files_of(each)}" for each in untrusted
     )
+    entries = "\n".join(
+        f"\n  [[plugin]]\n  path = {quoted(each.what)}\n  sha256 = {quoted(each.sha256)}" for each in untrusted
+    )
+    kinds = {"commands" if each.is_command else "Python files": None for each in untrusted}
     return (
-        "this matrix asks to run Python files that you have not trusted yet:\n"
+        f"this matrix asks to run {' and '.join(kinds)} that you have not trusted yet:\n"
         f"{names}\n"
         "A plug-in is a program and runs with your rights. Read it. Then, to trust it for one run:\n"
         f"  {command} --allow-plugins\n"
         f"or, to trust exactly this content for good, add to {trust_file()}:{entries}"
     )
+
+
+def _files_of(plugin: PluginTrust) -> str:
+    """The files that a command names, in words."""
+    return f", with {', '.join(map(str, plugin.files))}" if plugin.is_command and plugin.files else ""

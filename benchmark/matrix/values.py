@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from benchmark.catalog.backends import BACKENDS
+from benchmark.catalog.backends import BACKENDS, runs_commands
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, name_problem, nearest_hint, normal_name
 
@@ -171,10 +171,11 @@ class Choice:
 
 @dataclass(frozen=True)
 class BackendName(Choice):
-    """The name of a registered backend; hints offer only those that train networks."""
+    """The name of a registered backend that a matrix may choose; hints offer only those that train networks."""
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        return value if isinstance(value, str) and value in BACKENDS else super().read(value, path, problems)
+        is_known = isinstance(value, str) and value in BACKENDS and not runs_commands(value)
+        return value if is_known else super().read(value, path, problems)
 
 
 @dataclass(frozen=True)
@@ -233,6 +234,31 @@ def _argument(value: Any, depth: int) -> Any:
         return value + 0.0 if math.isfinite(value) else INVALID
     fits = isinstance(value, str | bool) or (is_integer(value) and abs(value) <= LARGEST_INTEGER)
     return value if fits else INVALID
+
+
+@dataclass(frozen=True)
+class CommandKey:
+    """A key of a model with a command: a plain value as `Parameter` takes it, for the braces of the command."""
+
+    name: str
+    expected: str = "a number, a text, true, false, or a list of these"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        if re.fullmatch(r"[\w-]+", self.name) is None:
+            return problems.add(path, "a key of letters, digits, _ and -, which braces in the command can name")
+        read = _argument(value, 3)
+        if read is INVALID or "\0" in str(value):
+            problems.add(path, self.expected, value)
+        return read
+
+
+def _words(value: Any) -> Any:
+    texts = value if isinstance(value, list) else []
+    fits = texts and all(_is_text(text) and "\0" not in text for text in texts) and texts[0]
+    return tuple(texts) if fits and len(texts) <= 1000 else INVALID
+
+
+COMMAND = Checked('a list of texts, program and arguments, such as ["python", "train.py"]', _words)
 
 
 @dataclass(frozen=True)

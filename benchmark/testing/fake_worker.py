@@ -169,7 +169,7 @@ def _train(job: Job, cell: Cell, state: FakeState, stored: StoredStages, emit: E
                 faults.point("stage")
                 _tell_stage(cell, stage, state, emit)
             finished = _epoch(cell, state, stage, epoch, stage_epoch, emit)
-            if math.isnan(finished.train_loss):
+            if math.isnan(finished.train_loss or 0.0):
                 emit(finished)
                 raise DivergedError(epoch, 1)
             state.history.append(finished)
@@ -211,7 +211,7 @@ def _epoch(cell: Cell, state: FakeState, stage: int, epoch: int, stage_epoch: in
     if os.environ.get("BENCH_FAKE_DIVERGES") == str(epoch):
         loss = math.nan
     has_validation = cell.data.validation_fraction > 0
-    best = max((told.val_accuracy or told.train_accuracy for told in state.history), default=-1.0)
+    best = max((told.val_accuracy or told.train_accuracy or 0.0 for told in state.history), default=-1.0)
     return EpochFinished(
         stage=stage,
         epoch=epoch,

@@ -165,8 +165,10 @@ def _numbers(last: EpochFinished | None, width: int) -> Text:
     where, accuracy, loss = "val", last.val_accuracy, last.val_loss
     if accuracy is None:
         where, accuracy, loss = "train", last.train_accuracy, last.train_loss
-    text = f"{where} {accuracy:.3f}"
-    return Text(f"{text} loss {units.number(loss or 0.0)}" if width >= WIDE_COLUMNS else text)
+    texts = [f"{where} {accuracy:.3f}"] if accuracy is not None else []
+    if loss is not None and (width >= WIDE_COLUMNS or not texts):
+        texts.append(f"loss {units.number(loss)}")
+    return Text(" ".join(texts))
 
 
 def _ended(ended: FinishedCell) -> Text:

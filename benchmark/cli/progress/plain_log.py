@@ -81,7 +81,11 @@ class PlainLog:
 
 
 def _epoch_line(cell: Cell, event: EpochFinished) -> str:
-    text = f"epoch {event.epoch}/{cell.epochs} loss {event.train_loss:.4g} accuracy {event.train_accuracy:.3f}"
-    if event.val_accuracy is not None and event.val_loss is not None:
-        text += f" val_loss {event.val_loss:.4g} val_accuracy {event.val_accuracy:.3f}"
-    return text
+    values = {
+        "loss": (event.train_loss, ".4g"),
+        "accuracy": (event.train_accuracy, ".3f"),
+        "val_loss": (event.val_loss, ".4g"),
+        "val_accuracy": (event.val_accuracy, ".3f"),
+    }
+    told = [f"{name} {value:{digits}}" for name, (value, digits) in values.items() if value is not None]
+    return " ".join([f"epoch {event.epoch}/{cell.epochs}", *told])

@@ -8,6 +8,7 @@ from dataclasses import replace
 from typing import Any
 
 from benchmark import layout, machine, units
+from benchmark.catalog.backends import runs_commands
 from benchmark.cli.options import MatrixRequest
 from benchmark.cli.runs.run_forecast import History, history
 from benchmark.cli.terminal import verbosity
@@ -194,7 +195,9 @@ def _keep_trial(options: RunOptions, outcome: TrialOutcome) -> None:
 
 
 def _may_run(cell: Cell, options: RunOptions) -> bool:
-    """Whether the cell's backend is there, and its plug-in trusted; a line says what is not."""
+    """Whether the cell's backend is there, and its plug-in trusted; a line says what is not. A command is never tried in part."""
+    if runs_commands(cell.backend):
+        return False
     reason = f"its plug-in {cell.architecture.file} is not trusted; `bench run` says how"
     try:
         require_consent([cell], options.command, allowed=options.allow_plugins)

@@ -110,11 +110,16 @@ class Expectation:
             f"{units.size(self.disk_bytes)} on the disk",
         ]
         lines = [f"forecast: {', '.join(words)}"]
-        unknown = self.cells - self.known_cells
+        guessed = sum(estimate.basis == "unknown" for estimate in self.estimates.values())
+        unknown = self.cells - self.known_cells - guessed
         if unknown:
             some = f"{unknown:,} of {units.plural(self.cells, 'cell')} are of models that have not"
             which = "no cell of these models has" if unknown == self.cells else some
             lines.append(f"  {which} been measured on this machine yet: within a factor of about two")
+        if guessed:
+            lines.append(
+                f"  how long {units.plural(guessed, 'command')} will take is unknown until one has run here: a guess"
+            )
         if self.budget is not None:
             time, count, more = units.seconds(self.budget.seconds), len(self.budget.fitting), self.budget.shortest_first
             enough = f"  {time} are enough for {count:,} of {units.plural(self.cells, 'cell')}"

@@ -6,13 +6,15 @@ from collections.abc import Iterator
 from functools import cache
 
 from benchmark import units
-from benchmark.catalog.backends import missing_backend, trains
+from benchmark.catalog.backends import missing_backend, trains_networks
 from benchmark.catalog.facts import SOURCES, architecture_facts
 from benchmark.matrix.cell import Architecture, Cell, Data
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
 from benchmark.matrix.planning.example_counts import training_counts, untrained_problem
+from benchmark.matrix.problems import quoted
 from benchmark.matrix.schedule import schedule_parameters
+from benchmark.matrix.settings import json_value
 
 _WEIGHTLESS = {"dropout", "stage_dropout"}
 """Parameters that do not change the shape of any weight."""
@@ -25,10 +27,10 @@ def impossible(template: CellTemplate, origin: str, machine: MachineKind) -> str
 
 def _reasons(template: CellTemplate, origin: str, machine: MachineKind) -> Iterator[str]:
     backend = template.cell["backend"]
-    if trains(backend) and machine.backends is not None and backend not in machine.backends:
+    if trains_networks(backend) and machine.backends is not None and backend not in machine.backends:
         yield missing_backend(backend)
     yield from _of_device(template, machine)
-    yield from _of_network(template, origin)
+    yield from _of_network(template, origin) if template.architecture.command is None else _of_command(template, origin)
     yield from _of_validation(template)
     yield from _of_learning_rates(template)
     yield from _of_optimizers(template)
@@ -62,6 +64,19 @@ def _of_network(template: CellTemplate, origin: str) -> Iterator[str]:
         last = int(stage.train.removeprefix("last:")) if stage.train.startswith("last:") else 0
         if last > layers:
             yield f'train = "last:{last}", but {name} has {layers} layers before its head; use "all", or at most last:{layers}'
+
+
+def _of_command(template: CellTemplate, origin: str) -> Iterator[str]:
+    """What bench itself does with a network, it cannot do with a program."""
+    if origin != "none":
+        yield 'a command cannot be given weights to start from; use a strategy with weights = "none"'
+    for key in ("tta", "save"):
+        if template.cell[key]:
+            value = quoted(json_value(template.cell[key]))
+            cure = f"[[matrix.override]] with set = {{ {key} = {'0' if key == 'tta' else 'false'} }} leaves it out for this model"
+            yield f"{key} = {value} needs a network of bench's own, and this model is a command; {cure}"
+    if template.speed_key is not None:
+        yield 'threads = "auto" cannot be measured for a command; write a number'
 
 
 def _of_validation(template: CellTemplate) -> Iterator[str]:

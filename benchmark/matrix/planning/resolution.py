@@ -9,10 +9,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, TypeVar
 
+from benchmark.catalog.backends import command_backend
 from benchmark.catalog.facts import SOURCES
 from benchmark.matrix.cell import STREAMS, Architecture, Data, Stage
+from benchmark.matrix.command_line import files_digest, named_files
 from benchmark.matrix.identity import canonical_json, identity_value, part_texts
 from benchmark.matrix.optimizers import with_normal_optimizer
 from benchmark.matrix.plan import MachineKind
@@ -25,6 +28,7 @@ from benchmark.matrix.reading.specification import Override, Specification
 from benchmark.matrix.reading.user_files import (
     CODE,
     FILE,
+    FOLDER,
     IMAGE_FACTS,
     LOCATION,
     ImageFacts,
@@ -158,6 +162,8 @@ class Resolver:
         values = merged[0]
         data, data_json = self._data(base.dataset, values)
         architecture, architecture_json = self._architecture(base.model, values.get("dropout"))
+        if architecture.command is not None:
+            values = {**values, "backend": command_backend()}
         stages = [self._stage(stage) for stage in merged]
         speed_key = None
         if values["threads"] == AUTO:
@@ -215,8 +221,12 @@ class Resolver:
             parameters = parameters_of(model.own)
             if dropout is not None:
                 parameters["dropout"] = dropout
-            code, file = model.own.get(CODE), model.own.get(FILE)
-            return Architecture(model.own["architecture"], tuple(sorted(parameters.items())), code, file)
+            command, code, file = model.own.get("command"), model.own.get(CODE), model.own.get(FILE)
+            if command is not None:
+                folder, own = Path(model.own[FOLDER]), parameters_of(model.own)
+                code = files_digest(named_files(command, own, folder), folder)
+            pairs = tuple(sorted(parameters.items()))
+            return Architecture(model.own["architecture"], pairs, code, file, command, model.own.get(FOLDER))
 
         return self._part(("architecture", model.name, dropout), make)
 

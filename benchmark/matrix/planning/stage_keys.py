@@ -38,7 +38,7 @@ def common_stages(cells: Sequence[Cell]) -> dict[str, dict[int, Hashable]]:
 
     Returns:
         By cell id, for cells that share stages: the number of first stages, ascending, with a value that is equal for
-        all cells that share them. Cells with `share_stages = false` are left out.
+        all cells that share them. Cells with `share_stages = false`, and commands, are left out.
     """
     counts = Counter(value for cell in cells for _, value in _ends(cell))
     shared_by_cell: dict[str, dict[int, Hashable]] = {}
@@ -55,7 +55,7 @@ def common_stages(cells: Sequence[Cell]) -> dict[str, dict[int, Hashable]]:
 
 def _ends(cell: Cell) -> Iterator[tuple[int, int]]:
     """The number of each stage, and a hash, valid within this process, of what determines the state at its end."""
-    if not cell.share_stages:
+    if not cell.share_stages or cell.architecture.command is not None:
         return
     value = hash((_deciding(cell), _is_smoothed(cell)))
     for number, stage in enumerate(cell.stages, 1):

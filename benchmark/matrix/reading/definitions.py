@@ -16,7 +16,18 @@ from benchmark.catalog.facts import PLUGIN
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, name_problem, normal_name
 from benchmark.matrix.reading.weight_origins import WEIGHTS
 from benchmark.matrix.settings import PARAMETER_KINDS, SETTINGS, STAGE_SETTINGS
-from benchmark.matrix.values import COLOR, Integer, Kind, ListOf, Name, Number, Parameter, printable_text
+from benchmark.matrix.values import (
+    COLOR,
+    COMMAND,
+    CommandKey,
+    Integer,
+    Kind,
+    ListOf,
+    Name,
+    Number,
+    Parameter,
+    printable_text,
+)
 
 _ALL_KEYS = "docs/matrix.md lists all keys"
 CHAIN_LIMIT = 50
@@ -43,6 +54,9 @@ OWN_KEYS: dict[str, dict[str, Kind]] = {
 
 _PLUGIN_KEYS: dict[str, Kind] = {key: OWN_KEYS["model"][key] for key in ("extends", "summary", "architecture")}
 """The keys of a model that a plug-in builds; every other key that is no setting is an argument of its function."""
+
+_COMMAND_KEYS: dict[str, Kind] = {**_PLUGIN_KEYS, "command": COMMAND}
+"""The keys of a model with a command; every other key that is no setting can stand in its braces."""
 
 
 @dataclass(frozen=True)
@@ -119,21 +133,23 @@ def _read_family(family: str, document: Mapping[str, Any], problems: Problems, b
             problems.add(path, "names that differ by more than the way an accent is encoded")
         else:
             seen.add(name)
-            kinds = _PLUGIN_KEYS if family == "model" and _is_plugin(table, tables) else OWN_KEYS[family]
+            kinds = (_model_keys(table, tables) if family == "model" else None) or OWN_KEYS[family]
             yield _read_definition(family, name, table, path, problems, builtin, kinds)
 
 
-def _is_plugin(table: Mapping[str, Any], tables: Mapping[str, Any]) -> bool:
-    """Whether the model, or one that it extends in the same file, names a plug-in as its architecture."""
+def _model_keys(table: Mapping[str, Any], tables: Mapping[str, Any]) -> dict[str, Kind] | None:
+    """The keys of a model that is a command or a plug-in, by itself or by one that it extends in the same file; else None."""
     for _ in range(CHAIN_LIMIT):
+        if "command" in table:
+            return _COMMAND_KEYS
         if "architecture" in table:
-            return str(table["architecture"]).startswith(PLUGIN)
+            return _PLUGIN_KEYS if str(table["architecture"]).startswith(PLUGIN) else None
         parent = table.get("extends")
         above = tables.get(parent) if isinstance(parent, str) else None
         if not isinstance(above, dict) or above is table:
-            return False
+            return None
         table = above
-    return False
+    return None
 
 
 def _read_definition(
@@ -156,8 +172,9 @@ def _read_definition(
             _keep(own, key, kinds[key].read(value, where, problems))
         elif key in SETTINGS:
             _keep(settings, key, SETTINGS[key].kind.read(value, where, problems))
-        elif kinds is _PLUGIN_KEYS:
-            _keep(own, key, Parameter(key).read(value, where, problems))
+        elif kinds is _PLUGIN_KEYS or kinds is _COMMAND_KEYS:
+            kind: Kind = Parameter(key) if kinds is _PLUGIN_KEYS else CommandKey(key)
+            _keep(own, key, kind.read(value, where, problems))
         else:
             known = [*kinds, *SETTINGS, *(["stage"] if family == "strategy" else [])]
             others = [other for other in FAMILIES if other != family and key in OWN_KEYS[other]]

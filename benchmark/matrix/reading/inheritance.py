@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from benchmark.catalog.bundled_files import FAMILIES
-from benchmark.catalog.facts import ARCHITECTURES, PLUGIN, SOURCES
+from benchmark.catalog.facts import ARCHITECTURES, PLUGIN, SCRIPT, SOURCES
 from benchmark.catalog.keras_applications import canonical
+from benchmark.matrix.command_line import keys_in
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
 from benchmark.matrix.reading.definitions import CHAIN_LIMIT, LISTINGS, Definition, Library, MergedDefinition
 from benchmark.matrix.reading.user_files import (
@@ -206,6 +207,9 @@ def _check_classes(dataset: MergedDefinition, available: int | None, problems: P
 
 def _check_model(model: MergedDefinition, problems: Problems) -> None:
     name = model.own.get("architecture")
+    if "command" in model.own:
+        _check_command(model, problems)
+        return
     if name is None:
         hint = 'extend a model, such as extends = "simple_cnn"'
         problems.add(_place(model, "architecture"), "an architecture; it is missing", hint=hint)
@@ -230,6 +234,27 @@ def _check_model(model: MergedDefinition, problems: Problems) -> None:
         )
     if not missing:
         _check_lengths(model, facts.blocks, problems)
+
+
+def _check_command(model: MergedDefinition, problems: Problems) -> None:
+    """Checks that a command is no network as well, and that its braces name what there is."""
+    networks = [each.own["architecture"] for each in model.chain if each.own.get("architecture") not in {None, SCRIPT}]
+    if networks:
+        hint = "a model is a command or a network: take one of them out, or extend another model"
+        problems.add(_place(model, "command"), f"no command beside architecture = {networks[-1]!r}", hint=hint)
+        return
+    known = {*parameters_of(model.own), *SETTINGS}
+    for number, argument in enumerate(model.own["command"]):
+        where = (*_place(model, "command"), number)
+        try:
+            unknown = [key for key in keys_in(argument) if key not in known]
+        except ValueError as error:
+            hint = "write {{ and }} for braces that stand for themselves"
+            problems.add(where, "a key of this definition or a setting in each pair of braces", str(error), hint)
+            continue
+        for key in unknown:
+            hint = nearest_hint(key, known) or "write it as a key of this definition"
+            problems.add(where, "a key of this definition or a setting in each pair of braces", f"{{{key}}}", hint)
 
 
 def _check_lengths(model: MergedDefinition, blocks: int | None, problems: Problems) -> None:

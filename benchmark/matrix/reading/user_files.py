@@ -12,15 +12,16 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.catalog.absent_files import absence_of
+from benchmark.catalog.facts import SCRIPT
 from benchmark.catalog.image_folders import class_folders, find_layout
 from benchmark.catalog.npz_headers import ArrayFacts, array_facts
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.reading.definitions import Definition
 from benchmark.matrix.reading.plugins import Plugins
 
-LOCATION, IMAGE_FACTS, CODE, FILE = "@location", "@image_facts", "@code", "@file"
+LOCATION, IMAGE_FACTS, CODE, FILE, FOLDER = "@location", "@image_facts", "@code", "@file", "@folder"
 FILE_KINDS = ("folder", "npz")
-_NO_PARAMETERS = {"architecture", "extends", "summary", CODE, FILE}
+_NO_PARAMETERS = {"architecture", "command", "extends", "summary", CODE, FILE, FOLDER}
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +53,7 @@ def located(
     return {
         **definitions,
         "dataset": [_located_dataset(definition, base) for definition in definitions["dataset"]],
-        "model": [_located_model(definition, plugins, problems) for definition in definitions["model"]],
+        "model": [_located_model(definition, base, plugins, problems) for definition in definitions["model"]],
     }
 
 
@@ -68,8 +69,10 @@ def _located_dataset(definition: Definition, base: Path) -> Definition:
     return replace(definition, own={**definition.own, **facts})
 
 
-def _located_model(definition: Definition, plugins: Plugins, problems: Problems) -> Definition:
+def _located_model(definition: Definition, base: Path, plugins: Plugins, problems: Problems) -> Definition:
     architecture = definition.own.get("architecture")
+    if "command" in definition.own and architecture is None:
+        return replace(definition, own={**definition.own, "architecture": SCRIPT, FOLDER: str(base.resolve())})
     if architecture is None:
         return definition
     offer = plugins.source_of(str(architecture), (*definition.path, "architecture"), problems)
@@ -112,5 +115,5 @@ def declared_classes(own: Mapping[str, Any]) -> int | None:
 
 
 def parameters_of(own: Mapping[str, Any]) -> dict[str, Any]:
-    """Returns the arguments that a model's definition gives to the function that builds it."""
+    """Returns the arguments that a model's definition gives to the function that builds it, or to its command."""
     return {key: value for key, value in own.items() if key not in _NO_PARAMETERS}

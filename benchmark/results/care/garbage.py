@@ -28,7 +28,8 @@ from benchmark.status import FINAL, Status
 OLD_SECONDS = 24 * 3600.0
 """Temporary copies of the database are garbage only at this age: a younger one may be in the making."""
 
-_STATES = (layout.STATE, layout.PREVIOUS_STATE)
+_STATES = (layout.STATE, layout.PREVIOUS_STATE, layout.SCRIPT_EPOCHS)
+_STATE_FOLDERS = (layout.SCRIPT_STATE, layout.SCRIPT)
 _LOGS = (layout.LOG, layout.OLD_LOG)
 _COPIES, _SALVAGES = ".{name}.*.part*", ".salvage-*.partial"
 
@@ -111,6 +112,8 @@ def _in_attempt(root: Path, folder: Path, owner: _Owner, registered: set[str]) -
             yield Garbage("temporary", drawn, drawn.lstat().st_size)
     for entry in sorted(os.scandir(folder), key=lambda entry: entry.name):
         path = Path(entry.path)
+        if entry.name in _STATE_FOLDERS and entry.is_dir(follow_symlinks=False) and not owner.may_resume:
+            yield Garbage("state", path, size_of(path))
         if not entry.is_file(follow_symlinks=False) or path.relative_to(root).as_posix() in registered:
             continue
         size = entry.stat(follow_symlinks=False).st_size

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
+from benchmark.catalog.facts import architecture_facts
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import LeftOut
 from benchmark.results.schema.tables import cell as cell_table
@@ -20,9 +21,6 @@ from benchmark.results.schema.tables import run_cell
 
 BATCH_ROWS = 2000
 """Rows that are held in memory at once; more are not inserted any faster."""
-
-FRAMEWORK = "keras"
-"""What all models are written in."""
 
 _RENEWED = ("dataset", "model", "strategy", "strategy_label", "device", "spec")
 """Columns that may differ between two matrices with the same cell, because they are names or not part of its id."""
@@ -78,7 +76,7 @@ def cell_rows(run_id: int, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
             "epochs_planned": cell.epochs,
             **{name: last and getattr(last, name) for name in _OF_LAST_STAGE},
             "dropout": dict(cell.architecture.parameters).get("dropout"),
-            "framework": FRAMEWORK,
+            "framework": architecture_facts(cell.architecture.name).framework,
             "spec": spec.text(cell),
             "first_run_id": run_id,
         }

@@ -6,7 +6,6 @@ import os
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from benchmark import machine
 from benchmark.events import EpochFinished, Exited
@@ -49,7 +48,7 @@ class DisturbanceMeter:
         """The load now, or as it was at most so many seconds ago."""
         if self._last is not None and time.monotonic() - self._last.load.monotonic_seconds < at_most_old:
             return self._last
-        own = time.process_time() + sum(map(_ticks, self._pids())) / os.sysconf("SC_CLK_TCK")
+        own = time.process_time() + machine.processor_ticks(self._pids()) / os.sysconf("SC_CLK_TCK")
         self._last = LoadReading(machine.load_sample(), self._ended_seconds + own)
         return self._last
 
@@ -112,13 +111,3 @@ def in_words(disturbed: Mapping[int, str], epochs: Collection[int]) -> str:
         return first
     which = ", ".join(map(str, touched[:_SHOWN])) + (", …" if len(touched) > _SHOWN else "")
     return f"{first} (in epoch {which})" if touched else f"{first} (outside of epochs)"
-
-
-def _ticks(pid: int) -> int:
-    """User and system time of a process; 0 where it is gone."""
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
-    except OSError:
-        return 0
-    # utime, stime, cutime, cstime: fields 14 to 17 of proc_pid_stat(5)
-    return sum(int(field) for field in fields[11:15])

@@ -17,6 +17,7 @@ from benchmark import machine
 from benchmark.catalog import backends, keras_applications
 from benchmark.errors import UserError
 from benchmark.matrix.cell import Cell
+from benchmark.matrix.command_line import filled, program_of
 from benchmark.scheduling.processes import module_runner
 
 THREAD_VARIABLES = (
@@ -28,6 +29,18 @@ _INHERITED = frozenset(
     {
         *("PATH", "HOME", "USER", "LOGNAME", "SHELL", "LANG", "LANGUAGE", "TZ", "TMPDIR", "TEMP", "TMP", "NO_COLOR"),
         *("VIRTUAL_ENV", "PYTHONPATH", "PYTHONHOME", *machine.LIBRARY_VARIABLES),
+        # where programs that are started as cells, and their libraries, lie
+        *(
+            "CONDA_PREFIX",
+            "R_HOME",
+            "R_LIBS",
+            "R_LIBS_USER",
+            "R_LIBS_SITE",
+            "JAVA_HOME",
+            "JULIA_DEPOT_PATH",
+            "JULIA_PROJECT",
+        ),
+        *("HF_HOME", "TORCH_HOME"),
         *("TFDS_DATA_DIR", "SSL_CERT_FILE", "SSL_CERT_DIR", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"),
         *("HTTP_PROXY", "HTTPS_PROXY", "NO_PROXY", "http_proxy", "https_proxy", "no_proxy"),
         # where CUDA lies and keeps what it has compiled, and how much is logged
@@ -60,12 +73,23 @@ def require_backends(cells: Iterable[Cell]) -> None:
     """Lets pass only what can be computed here: cells of a database may come from a machine with other libraries.
 
     Raises:
-        UserError: The backend of a cell is not installed.
+        UserError: The backend of a cell is not installed, or the program of a command is missing.
     """
     there = backends.installed_backends()
-    for backend in dict.fromkeys(cell.backend for cell in cells):
-        if backend not in there:
-            raise UserError(backends.missing_backend(backend))
+    first = {(cell.backend, cell.architecture.command, cell.architecture.folder): cell for cell in cells}
+    for cell in first.values():
+        if cell.backend not in there:
+            raise UserError(backends.missing_backend(cell.backend))
+        if cell.architecture.command is not None and (problem := missing_program(cell)):
+            raise UserError(f"model {cell.model}: expected a command that can be started, but {problem}")
+
+
+def missing_program(cell: Cell) -> str:
+    """What keeps the command of a cell from being started here; empty when nothing does."""
+    folder = Path(cell.architecture.folder or "")
+    if not folder.is_dir():
+        return f"there is no folder {folder}, where it is started"
+    return program_of(filled(cell)[0], folder, base_environment(os.environ, cell.backend).get("PATH", os.defpath))[1]
 
 
 def base_environment(inherited: Mapping[str, str], backend: str) -> dict[str, str]:
@@ -88,7 +112,7 @@ def base_environment(inherited: Mapping[str, str], backend: str) -> dict[str, st
     # Keras reads `keras.json` in its home while it is imported; where no file can be it has its own defaults
     environment["KERAS_HOME"] = os.devnull
     environment[keras_applications.HOME] = inherited.get("KERAS_HOME") or "~/.keras"
-    if backends.trains(backend):
+    if backends.trains_networks(backend):
         environment["KERAS_BACKEND"] = backend
     return environment
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from typing import Any
 
 from benchmark import layout
-from benchmark.catalog.backends import BACKENDS, trains
+from benchmark.catalog.backends import BACKENDS, trains_networks
 
 CHILD_SECONDS = 10
 _HARMLESS_THREADS = frozenset({"jemalloc_bg_thd"})
@@ -45,7 +45,7 @@ def objections(backend: str, findings: Mapping[str, Any]) -> list[str]:
     reasons = [f"a thread {name!r} runs" for name in threads if name not in _HARMLESS_THREADS]
     if "child" in findings:
         return [*reasons, "a process forked from it did not answer"]
-    name = BACKENDS[backend].title if trains(backend) else None
+    name = BACKENDS[backend].title if trains_networks(backend) else None
     if name is not None and not findings["imported"]:
         reasons.append(f"{name} is not imported")
     if name is not None and findings["initialised"]:

@@ -1,0 +1,165 @@
+"""The command of a model: what its braces stand for, which program it starts, and which files beside the matrix it names.
+
+    [model.mine]
+    command = ["python", "train.py", "--lr", "{learning_rate}", "--trees", "{trees}"]
+    trees = 300
+
+Braces take keys of the definition and training settings; `{{` and `}}` are braces themselves.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.files import sha256_of
+from benchmark.matrix.cell import Architecture, Cell
+from benchmark.matrix.identity import canonical_json, with_lists
+from benchmark.matrix.settings import SETTINGS, cell_settings, json_value
+
+PYTHON = frozenset({"python", "python3"})
+"""These names mean the interpreter that bench runs with, so that what is installed beside bench can be imported."""
+
+_BRACES = re.compile(r"\{\{|\}\}|\{([\w-]+)\}|[{}]")
+_BETWEEN_NAMES = re.compile(r"[\s=,;\"'()<>|&]+")
+
+
+def keys_in(argument: str) -> list[str]:
+    """The keys that the braces of an argument name.
+
+    Raises:
+        ValueError: A brace stands alone, or around what is no key.
+    """
+    keys = []
+    for match in _BRACES.finditer(argument):
+        if match[1] is not None:
+            keys.append(match[1])
+        elif match[0] in "{}":
+            raise ValueError(argument[max(0, match.start() - 10) : match.end() + 20])
+    return keys
+
+
+def _replaced(argument: str, text_of: Callable[[str], str]) -> str:
+    return _BRACES.sub(lambda match: match[0][0] if match[1] is None else text_of(match[1]), argument)
+
+
+def settings_for_script(cell: Cell) -> dict[str, Any]:
+    """Everything that braces can name and a script is told: all settings of a cell, and the keys of its model's definition."""
+    parameters = {name: json_value(value) for name, value in cell.architecture.parameters}
+    return {**cell_settings(cell), **parameters}
+
+
+def filled(cell: Cell) -> list[str]:
+    """The command line of a cell: texts as they are, every other value as JSON writes it (`0.001`, `true`, `[3, 5]`, `null`)."""
+    values = settings_for_script(cell)
+    return [_replaced(argument, lambda key: text_of(values[key])) for argument in cell.architecture.command or ()]
+
+
+def text_of(value: Any) -> str:
+    """A value in a command line."""
+    return value if isinstance(value, str) else json.dumps(with_lists(value), ensure_ascii=False)
+
+
+def with_own_keys(command: Sequence[str], own: Mapping[str, Any], setting: str = "{{{}}}") -> list[str]:
+    """The command with the keys of its definition filled in, and what differs from cell to cell left open.
+
+    Args:
+        command: As it is written.
+        own: Keys of the definition that are no settings.
+        setting: What stands for a setting, with its name in the place of `{}`.
+    """
+    return [
+        _replaced(argument, lambda key: text_of(own[key]) if key in own else setting.format(key))
+        for argument in command
+    ]
+
+
+def definition_keys(architecture: Architecture) -> dict[str, Any]:
+    """The keys of the definition of a model with a command, without settings."""
+    return {name: value for name, value in architecture.parameters if name not in SETTINGS}
+
+
+def named_files(command: Sequence[str], own: Mapping[str, Any], folder: Path) -> list[Path]:
+    """The files below the matrix's folder that a command names, sorted.
+
+    An argument is taken as a whole and in the pieces between spaces, commas, quotes and `=`; `-m NAME` is that module.
+    Where a setting stands in it, all files count that it may come to name.
+
+    Args:
+        command: As it is written.
+        own: Keys of the definition that are no settings.
+        folder: Of the matrix.
+    """
+    found: set[Path] = set()
+    arguments = with_own_keys(command, own, setting="\0")
+    for before, argument in zip(["", *arguments], arguments, strict=False):
+        for text in {argument, *_BETWEEN_NAMES.split(argument)}:
+            found.update(_below(text, folder))
+            if before == "-m":
+                module = text.replace(".", "/")
+                found.update(_below(f"{module}.py", folder))
+                found.update(_below(f"{module}/__init__.py", folder))
+            found.update(_below(f"{text}/__main__.py" if before != "-m" else f"{module}/__main__.py", folder))
+    return sorted(found)
+
+
+def _below(text: str, folder: Path) -> Iterator[Path]:
+    """The regular files that a text names, from a folder, as far as they lie in it."""
+    if not text.strip("\0./"):
+        return
+    place = Path(os.path.normpath(folder / text))
+    if not place.is_relative_to(folder):
+        return
+    try:
+        if "\0" in text:
+            pattern = re.sub("\0+", "*", re.sub(r"([*?[])", r"[\1]", str(place.relative_to(folder))))
+            yield from (path for path in folder.glob(pattern) if path.is_file())
+        elif place.is_file():
+            yield place
+    except (OSError, ValueError):
+        return  # no name that a file can have
+
+
+def files_digest(files: Iterable[Path], folder: Path) -> str:
+    """The sha256 of names and contents of files below a folder.
+
+    Raises:
+        OSError: One cannot be read.
+    """
+    return sha256_of(
+        canonical_json([[str(file.relative_to(folder)), sha256_of(file)] for file in files]).encode("ascii")
+    )
+
+
+def consent_digest(architecture: Architecture) -> str:
+    """What a user trusts: the sha256 of the command line, its settings left open, and of the contents of the files it names."""
+    command = with_own_keys(architecture.command or (), definition_keys(architecture))
+    return sha256_of(canonical_json([command, architecture.code]).encode("ascii"))
+
+
+def program_of(name: str, folder: Path, path: str | None = None) -> tuple[str | None, str]:
+    """Finds the program that the first word of a command names.
+
+    Args:
+        name: A path, from the matrix's folder when it is relative, or a name that is looked for on `PATH`.
+        folder: Of the matrix.
+        path: What to take for `PATH`; None for that of this process.
+
+    Returns:
+        Its absolute path, or None and what is wrong.
+    """
+    if name in PYTHON:
+        return sys.executable, ""
+    if os.sep not in name:
+        found = shutil.which(name, path=path)
+        return (found, "") if found else (None, f"there is no program {name} on PATH")
+    place = folder / name
+    if not place.is_file():
+        return None, f"there is no file {place}"
+    return (str(place), "") if os.access(place, os.X_OK) else (None, f"{place} may not be executed; `chmod +x {place}`")
