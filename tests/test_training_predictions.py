@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from benchmark.errors import StorageError
 from benchmark.prediction_metrics import log_loss as loss
-from benchmark.reporting.predictions.stored_predictions import accuracy, average, decode, share_test_set
+from benchmark.reporting.predictions.stored_predictions import average_scores, decode, share_test_set
 from benchmark.results.records import PredictionRow
 from benchmark.training.artifacts.prediction_file import pack_predictions
 from benchmark.training.evaluation import compute_scores
@@ -82,8 +82,8 @@ def test_averages_are_of_the_same_images_only():
     labels = np.array([0, 1])
     members = [decode(row_of(pack_predictions(np.arange(2), labels, rows), 2)) for rows in (one, two)]
     assert share_test_set(members)
-    mean = average([each.probabilities for each in members])
-    assert np.allclose(mean, [[0.6, 0.4], [0.35, 0.65]], atol=1e-3)
-    assert accuracy(mean, labels) == 1.0
+    right, entropy = average_scores([each.probabilities for each in members], labels)
+    assert right == 1.0
+    assert entropy == pytest.approx(-np.log([0.6, 0.65]).mean(), abs=1e-3)
     other = decode(row_of(pack_predictions(np.arange(1, 3), labels, one), 2))
     assert not share_test_set([members[0], other])

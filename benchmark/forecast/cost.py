@@ -25,6 +25,9 @@ _UNKNOWN_EXAMPLES = 10_000
 _THREADS_EXPONENT = 0.45
 """Two threads do 1.35 times the work of one, as measured with Keras's `fit` on small networks."""
 
+_MOST_PREDICTIONS_BYTES = 4 << 20
+"""Of many images and classes the best probabilities alone are kept; see `training/artifacts/prediction_file.py`."""
+
 _POOLED_FEATURES = 1536
 """Channels that a network of Keras Applications hands to its head, about; they decide the size of the head alone."""
 
@@ -201,6 +204,7 @@ def stored_bytes(cell: Cell) -> int:
         return 4096
     # an index, two labels and half-precision probabilities for each test image; a record of 400 characters an epoch
     predictions = examples_of(cell.data).test * (8 + 2 * cell.data.num_classes * (2 if cell.tta else 1))
+    predictions = min(predictions, _MOST_PREDICTIONS_BYTES)
     if runs_commands(cell.backend):
         return predictions + 400 * cell.epochs + 8192
     network = network_of(cell)

@@ -74,7 +74,7 @@ def diff_selections(
         consistency=consistency(right, strata) if strata else None,
         missed_by_all=_missed(answers),
         doubted_labels=_doubted(answers),
-        notes=(*_on_cells(matched, dealt, answers, split), *notes_on(matched)),
+        notes=(*_on_cells(matched, dealt, answers, split), *answers.notes, *notes_on(matched)),
     )
 
 

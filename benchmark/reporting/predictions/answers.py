@@ -7,12 +7,15 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from benchmark.errors import UserError
+from benchmark.reporting.predictions.best_probabilities import BestProbabilities, note_on_best, pieces
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions, Predictions
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.statistics.churn import NOT_ASKED
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
+
+_ON_DOUBTS = "labels are doubted as if the other classes shared the rest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +30,7 @@ class Answers:
         class_names: By number.
         by_group: Of each group the positions in `images` of what it was asked about [some], and the mean probabilities over
             its cells [some, classes].
+        notes: What a reader must know of the probabilities.
     """
 
     images: NDArray[Any]
@@ -35,6 +39,7 @@ class Answers:
     rows: Mapping[int, int]
     class_names: tuple[str, ...]
     by_group: Sequence[tuple[NDArray[Any], NDArray[Any]]]
+    notes: tuple[str, ...] = ()
 
     @property
     def right(self) -> NDArray[Any]:
@@ -83,11 +88,13 @@ def read_answers(groups: Iterable[Group], load: LoadPredictions, split: str) -> 
 
     members: dict[int, Predictions] = {}
     means: list[tuple[NDArray[Any], NDArray[Any]]] = []
+    notes: dict[str, None] = {}
     for group in groups:
         loaded = load(group.execution_ids)
         if loaded:
             # the probabilities of each cell are let go of: of many images and classes they fill the memory
             means.append(_mean(list(loaded.values())))
+            notes |= dict.fromkeys(note_on_best((each.probabilities for each in loaded.values()), _ON_DOUBTS))
             members |= {number: _without_probabilities(each) for number, each in loaded.items()}
     cells = list(members.values())
     images = np.unique(np.concatenate([each.indices for each in cells])) if cells else np.empty(0, dtype=np.int64)
@@ -104,7 +111,9 @@ def read_answers(groups: Iterable[Group], load: LoadPredictions, split: str) -> 
         said[row, places] = each.predicted
     rows = {number: row for row, number in enumerate(members)}
     names = cells[0].class_names if cells else ()
-    return Answers(images, labels, said, rows, names, [(np.searchsorted(images, some), mean) for some, mean in means])
+    return Answers(
+        images, labels, said, rows, names, [(np.searchsorted(images, some), mean) for some, mean in means], (*notes,)
+    )
 
 
 def _mean(members: Sequence[Predictions]) -> tuple[NDArray[Any], NDArray[Any]]:
@@ -112,15 +121,20 @@ def _mean(members: Sequence[Predictions]) -> tuple[NDArray[Any], NDArray[Any]]:
     import numpy as np
 
     images = np.unique(np.concatenate([each.indices for each in members]))
-    sums = np.zeros((len(images), members[0].probabilities.shape[1]))
-    counts = np.zeros(len(images))
+    shape = len(images), members[0].probabilities.shape[1]
+    # of so many that only the best are stored, all would fill the memory twice over
+    is_whole = not any(isinstance(each.probabilities, BestProbabilities) for each in members)
+    sums = np.zeros(shape, np.float64 if is_whole else np.float32)
+    counts = np.zeros(len(images), sums.dtype)
     for each in members:
         if each.probabilities.shape[1] != sums.shape[1]:
             raise UserError("A and B are not comparable: other classes of the stored predictions")
         places = np.searchsorted(images, each.indices)
-        sums[places] += each.probabilities
+        for rows in pieces(len(places)):
+            sums[places[rows]] += each.probabilities[rows]
         counts[places] += 1
-    return images, sums / counts[:, None]
+    sums /= counts[:, None]
+    return images, sums
 
 
 def _without_probabilities(member: Predictions) -> Predictions:

@@ -12,16 +12,17 @@ from dataclasses import dataclass, replace
 from benchmark.matrix.report_spec import EnsembleSpec
 from benchmark.matrix.selection import NAME_KEYS, parse_selection
 from benchmark.matrix.settings import cell_settings
-from benchmark.prediction_metrics import log_loss
+from benchmark.reporting.predictions.best_probabilities import note_on_best
 from benchmark.reporting.predictions.stored_predictions import (
     LoadPredictions,
     Predictions,
-    accuracy,
-    average,
+    average_scores,
     share_test_set,
 )
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import cell_of
+
+_ON_AVERAGES = "ensembles average them as if the other classes shared the rest"
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,7 @@ class Ensemble:
         members: Cells in each average.
         values: The score of each average, by metric (`test_accuracy`, `test_loss`, `tta_accuracy`, `tta_loss`,
             `parameters`); an unknown metric is absent.
+        notes: What a reader must know of the probabilities.
     """
 
     datasets: tuple[str, ...]
@@ -41,6 +43,7 @@ class Ensemble:
     label: str
     members: int
     values: Mapping[str, tuple[float, ...]]
+    notes: tuple[str, ...] = ()
 
 
 def requested_ensembles(
@@ -107,15 +110,15 @@ def _ensemble(groups: Sequence[Group], label: str, load: LoadPredictions) -> Ens
         label=label or f"ensemble of {len(teams[0])}",
         members=len(teams[0]),
         values={**{key: tuple(each[key] for each in values) for key in known}, "parameters": tuple(map(float, sizes))},
+        notes=tuple(note_on_best((each.probabilities for each in loaded.values()), _ON_AVERAGES)),
     )
 
 
 def _scores(members: Sequence[Predictions]) -> dict[str, float]:
     labels = members[0].labels
-    mean = average([each.probabilities for each in members])
-    scores = {"test_accuracy": accuracy(mean, labels), "test_loss": log_loss(mean, labels)}
+    names = ("test_accuracy", "test_loss", "tta_accuracy", "tta_loss")
+    scores: tuple[float, ...] = average_scores([each.probabilities for each in members], labels)
     views = [each.tta_probabilities for each in members if each.tta_probabilities is not None]
     if len(views) == len(members):
-        mean = average(views)
-        scores |= {"tta_accuracy": accuracy(mean, labels), "tta_loss": log_loss(mean, labels)}
-    return scores
+        scores += average_scores(views, labels)
+    return dict(zip(names, scores, strict=False))

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.prediction_metrics import prediction_metrics
+from benchmark.reporting.predictions.best_probabilities import BestProbabilities
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import FURTHER_METRICS, Metric
@@ -27,6 +28,11 @@ def with_further_metrics(
     computed: dict[int, dict[str, float | None]] = {}
     for start in range(0, len(lacking), _AT_ONCE):
         for number, each in load([row["execution_id"] for row in lacking[start : start + _AT_ONCE]]).items():
-            known = prediction_metrics(each.labels, each.predicted, each.probabilities)
+            stored = each.probabilities
+            known = (
+                stored.metrics
+                if isinstance(stored, BestProbabilities)
+                else prediction_metrics(each.labels, each.predicted, stored)
+            )
             computed[number] = {f"test_{name}": value for name, value in known.items()}
     return [{**row, **computed.get(row.get("execution_id") or 0, {})} for row in rows]

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from benchmark.catalog.npz_headers import DAMAGE
 from benchmark.errors import StorageError
 from benchmark.files import sha256_of
+from benchmark.prediction_metrics import cross_entropies, stored_metrics
+from benchmark.reporting.predictions.best_probabilities import BestProbabilities, Probabilities, pieces
 
 if TYPE_CHECKING:
     import numpy as np
@@ -29,7 +31,7 @@ class Predictions:
         indices: Position of each image in the prepared test set, [n].
         labels: True classes, counted from 0, [n].
         predicted: Most probable classes, [n].
-        probabilities: Of each class, 0..1, rounded to float16, given as float32 [n, classes].
+        probabilities: Of each class, 0..1, rounded to float16, given as float32 [n, classes]; perhaps the best alone.
         class_names: In the order of the probabilities.
         tta_predicted, tta_probabilities: The same for the average over augmented views; None without `tta`.
     """
@@ -37,10 +39,10 @@ class Predictions:
     indices: NDArray[Any]
     labels: NDArray[Any]
     predicted: NDArray[Any]
-    probabilities: NDArray[np.float32]
+    probabilities: Probabilities
     class_names: tuple[str, ...]
     tta_predicted: NDArray[Any] | None = None
-    tta_probabilities: NDArray[np.float32] | None = None
+    tta_probabilities: Probabilities | None = None
 
     @property
     def wrong(self) -> NDArray[Any]:
@@ -55,6 +57,8 @@ class Predictions:
         """The probability of the predicted class, [n]."""
         import numpy as np
 
+        if isinstance(self.probabilities, BestProbabilities):
+            return self.probabilities.values[:, 0]
         highest: NDArray[np.float32] = self.probabilities[np.arange(len(self.predicted)), self.predicted]
         return highest
 
@@ -78,10 +82,12 @@ def decode(row: PredictionRow) -> Predictions:
         )
     try:
         with np.load(io.BytesIO(row.content), allow_pickle=False) as archive:
-            types = {"probabilities": np.float32, "tta_probabilities": np.float32}
-            names = ["indices", "labels", "predicted", "probabilities"]
-            names += [name for name in ("tta_predicted", "tta_probabilities") if name in archive.files]
-            arrays = {name: archive[name].astype(types.get(name, np.int64)) for name in names}
+            names = [name for name in ("indices", "labels", "predicted", "tta_predicted") if name in archive.files]
+            arrays: dict[str, Any] = {name: archive[name].astype(np.int64) for name in names}
+            for prefix in ("", "tta_") if "tta_predicted" in arrays else ("",):
+                arrays[f"{prefix}probabilities"] = _probabilities(
+                    archive, prefix, arrays["labels"], len(row.class_names)
+                )
             return Predictions(**arrays, class_names=row.class_names)
     except (OSError, ValueError, TypeError, KeyError, MemoryError, *DAMAGE) as error:
         # the sha256 matches, so whoever wrote this content wrote the sha256 too: no damage of the disk
@@ -89,6 +95,23 @@ def decode(row: PredictionRow) -> Predictions:
             f"stored predictions: expected the arrays of a predictions.npz, found something else ({error!s:.200}): the "
             "database was changed by hand; put a backup in its place"
         ) from error
+
+
+def _probabilities(
+    archive: Mapping[str, NDArray[Any]], prefix: str, labels: NDArray[Any], classes: int
+) -> Probabilities:
+    import numpy as np
+
+    if "metrics" not in archive:
+        return archive[f"{prefix}probabilities"].astype(np.float32)
+    return BestProbabilities(
+        classes=classes,
+        best=archive[f"{prefix}best_classes"].astype(np.int64),
+        values=archive[f"{prefix}best_probabilities"].astype(np.float32),
+        labels=labels,
+        of_labels=archive[f"{prefix}label_probabilities"],
+        metrics=stored_metrics(archive),
+    )
 
 
 def share_test_set(members: Sequence[Predictions]) -> bool:
@@ -104,14 +127,16 @@ def share_test_set(members: Sequence[Predictions]) -> bool:
     )
 
 
-def average(members: Sequence[NDArray[np.float32]]) -> NDArray[np.float64]:
-    """The mean of several arrays of probabilities [n, classes]."""
+def average_scores(members: Sequence[Probabilities], labels: NDArray[Any]) -> tuple[float, float]:
+    """Accuracy 0..1 and mean cross-entropy in nats of the mean of several arrays of probabilities [n, classes].
+
+    Of equally probable classes the first one is the answer.
+    """
     import numpy as np
 
-    mean: NDArray[np.float64] = np.mean(np.stack(members), axis=0, dtype=np.float64)
-    return mean
-
-
-def accuracy(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
-    """The share of images, 0..1, whose most probable class is the true one; the first class wins a tie."""
-    return float((probabilities.argmax(axis=-1) == labels).mean())
+    right, losses = 0, np.empty(len(labels))
+    for rows in pieces(len(labels)):
+        mean = np.asarray(np.mean([each[rows] for each in members], axis=0, dtype=np.float64))
+        right += int((mean.argmax(axis=-1) == labels[rows]).sum())
+        losses[rows] = cross_entropies(mean, labels[rows])
+    return right / len(labels), float(losses.mean())

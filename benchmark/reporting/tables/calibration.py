@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from benchmark.prediction_metrics import BINS, brier_score, calibration_error, reliability
+from benchmark.reporting.predictions.best_probabilities import BestProbabilities, note_on_best
 from benchmark.reporting.predictions.stored_predictions import Predictions
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.statistics.intervals import FRACTION, measure
@@ -34,7 +35,9 @@ def calibration(shown: Shown) -> Part:
         TableColumn("brier", "Brier", "loss"),
     )
     rows = [_row(group, members, varying) for group, _, members in known]
-    table = Table("calibration", "Calibration", columns, tuple(rows), notes=(_NOTE,))
+    stored = (each.probabilities for _, _, members in known for each in members)
+    notes = (_NOTE, *note_on_best(stored, "Brier was computed from all of them when the cell ended"))
+    table = Table("calibration", "Calibration", columns, tuple(rows), notes=notes)
     return [table, *(_bins(group, title, members) for group, title, members in known)], note_on_unrecorded(shown)
 
 
@@ -56,7 +59,10 @@ def _scores(member: Predictions) -> tuple[float, float, float]:
     right = member.predicted == member.labels
     error = calibration_error(reliability(member.confidence, right))
     gap = float(member.confidence.mean(dtype="float64") - right.mean())
-    return error, gap, brier_score(member.probabilities, member.labels)
+    stored = member.probabilities
+    if isinstance(stored, BestProbabilities):
+        return error, gap, stored.metrics["brier"] or 0.0
+    return error, gap, brier_score(stored, member.labels)
 
 
 _BINS = (

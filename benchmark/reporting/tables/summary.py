@@ -168,7 +168,11 @@ def _note_on_ensembles(ensembles: Sequence[Ensemble]) -> list[str]:
         + (f" for each of {len(each.values['parameters'])} seeds" if len(each.values["parameters"]) > 1 else "")
         for each in ensembles
     )
-    return [f"Ensembles average the stored test predictions of several cells; nothing was trained for them. {listed}."]
+    remarks = dict.fromkeys(note for each in ensembles for note in each.notes)
+    return [
+        f"Ensembles average the stored test predictions of several cells; nothing was trained for them. {listed}.",
+        *remarks,
+    ]
 
 
 def _note_on_choices(groups: Sequence[Group]) -> list[str]:

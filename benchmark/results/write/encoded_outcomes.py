@@ -27,7 +27,10 @@ def encoded_outcomes(content: bytes, classes: int) -> str | None:
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             indices, labels, predicted = (stored[name].astype(np.int64) for name in ("indices", "labels", "predicted"))
-            confidence = stored["probabilities"][np.arange(len(predicted)), predicted].astype(np.float64)
+            if "probabilities" in stored:
+                confidence = stored["probabilities"][np.arange(len(predicted)), predicted].astype(np.float64)
+            else:
+                confidence = stored["best_probabilities"][:, 0].astype(np.float64)
         parts = np.rint(np.clip(np.nan_to_num(confidence), 0, 1) * (CONFIDENCES - 1)).astype(np.int64)
         numbers = ((labels * classes + predicted) * CONFIDENCES + parts).tolist()
     except (OSError, ValueError, TypeError, LookupError, AttributeError, MemoryError, *DAMAGE):

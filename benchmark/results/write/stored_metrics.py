@@ -8,7 +8,7 @@ import os
 import sqlalchemy as sa
 
 from benchmark.catalog.npz_headers import DAMAGE
-from benchmark.prediction_metrics import prediction_metrics
+from benchmark.prediction_metrics import prediction_metrics, stored_metrics
 from benchmark.results.schema.tables import TEST_METRICS, execution, prediction
 from benchmark.results.store.database import open_database
 from benchmark.results.store.lock import lock_database
@@ -26,8 +26,11 @@ def metric_columns(content: bytes) -> dict[str, float | None]:
 
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
-            labels, predicted = (stored[name].astype(np.int64) for name in ("labels", "predicted"))
-            metrics = prediction_metrics(labels, predicted, stored["probabilities"]) if len(labels) else {}
+            if "metrics" in stored:
+                metrics = stored_metrics(stored)
+            else:
+                labels, predicted = (stored[name].astype(np.int64) for name in ("labels", "predicted"))
+                metrics = prediction_metrics(labels, predicted, stored["probabilities"]) if len(labels) else {}
     except (OSError, ValueError, TypeError, LookupError, AttributeError, MemoryError, *DAMAGE):
         return {}
     columns = {f"test_{name}": value for name, value in metrics.items()}

@@ -11,6 +11,14 @@ Arrays, n images in the order of their set:
 Probabilities are rounded to float16 (relative error below 0.05 %), which may make two of them equal: therefore the
 predicted class stands beside them, and accuracies counted from it are those that the cell reported. Class names are in
 the database beside the file's content, and in the header of `weights.npz`.
+
+Where `probabilities` would pass 4 MiB, the best k of each image stand in its place, as many as keep all arrays below 4 MB:
+
+    best_classes              the k most probable classes, the best first, [n, k]
+    best_probabilities        of these classes, float16 [n, k]
+    label_probabilities       of the true class, float32 [n]
+    metric_names, metrics     what `prediction_metrics.py` made of the exact probabilities of all classes, [m]; NaN for none
+    tta_best_classes, tta_best_probabilities, tta_label_probabilities
 """
 
 from __future__ import annotations
@@ -20,6 +28,14 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from benchmark.prediction_metrics import prediction_metrics
+
+WHOLE_BYTES = 4 << 20
+"""Up to this size all probabilities are kept."""
+
+_BEST_BYTES = 3_990_000
+"""What arrays with a row for each image may take in a file with the best probabilities alone, of up to 200,000 images."""
 
 
 def pack_predictions(
@@ -37,11 +53,37 @@ def pack_predictions(
         averaged: Of the average over views, [n, classes]; None without `tta`.
     """
     kind = np.min_scalar_type(probabilities.shape[-1])
+    sides = {prefix: rows for prefix, rows in (("", probabilities), ("tta_", averaged)) if rows is not None}
     members: dict[str, NDArray[Any]] = {"indices": indices.astype(np.uint32), "labels": labels.astype(kind)}
-    for prefix, rows in (("", probabilities), ("tta_", averaged)):
-        if rows is not None:
-            members[f"{prefix}predicted"] = rows.argmax(axis=-1).astype(kind)
+    is_whole = probabilities.size * np.dtype(np.float16).itemsize <= WHOLE_BYTES
+    count = probabilities.shape[-1] if is_whole else _best_count(len(labels), kind.itemsize, len(sides))
+    for prefix, rows in sides.items():
+        members[f"{prefix}predicted"] = rows.argmax(axis=-1).astype(kind)
+        if is_whole:
             members[f"{prefix}probabilities"] = rows.astype(np.float16)
+        else:
+            best = best_classes(rows, count)
+            members[f"{prefix}best_classes"] = best.astype(kind)
+            members[f"{prefix}best_probabilities"] = np.take_along_axis(rows, best, axis=1).astype(np.float16)
+            members[f"{prefix}label_probabilities"] = rows[np.arange(len(labels)), labels].astype(np.float32)
+    if not is_whole:
+        metrics = prediction_metrics(np.asarray(labels), probabilities.argmax(axis=-1), probabilities)
+        members["metric_names"] = np.array(list(metrics))
+        members["metrics"] = np.array([np.nan if value is None else value for value in metrics.values()])
     buffer = io.BytesIO()
     np.savez_compressed(buffer, allow_pickle=False, **members)
     return buffer.getvalue()
+
+
+def _best_count(images: int, class_bytes: int, sides: int) -> int:
+    """How many of each image's probabilities fit."""
+    for_each = _BEST_BYTES / images - 4 - class_bytes
+    return max(int((for_each / sides - class_bytes - 4) // (class_bytes + 2)), 1)
+
+
+def best_classes(probabilities: NDArray[Any], count: int) -> NDArray[np.int64]:
+    """The most probable classes of each row of [n, classes], the best first, of equal ones the first, [n, count]."""
+    best = np.empty((len(probabilities), count), np.int64)
+    for start in range(0, len(best), 4096):  # the order of all classes takes eight bytes for each of them
+        best[start : start + 4096] = np.argsort(-probabilities[start : start + 4096], axis=1, kind="stable")[:, :count]
+    return best
