@@ -70,6 +70,8 @@ META = "meta.json"
 """What is known of prepared arrays or features; written last, so that where it is the rest is whole."""
 ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 """Of a prepared dataset, in the order of its fingerprint."""
+FURTHER_ARRAYS = ("validation_images", "validation_labels", "train_groups", "test_groups")
+"""Of some prepared datasets: the source's own validation split, and which group each image belongs to."""
 FEATURES = "features.npy"
 
 CACHE_LOCK = "in-use.lock"
@@ -102,6 +104,11 @@ def attempt_folder(artifacts_root: Path, cell_id: str, attempt_id: int) -> Path:
 def stages_folder(artifacts_root: Path) -> Path:
     """The folder of the states at the ends of stages that cells share."""
     return artifacts_root / "stages"
+
+
+def arrays_in(directory: Path) -> tuple[str, ...]:
+    """The names of the arrays of a prepared dataset, in the order of its fingerprint."""
+    return (*ARRAYS, *(name for name in FURTHER_ARRAYS if array_file(directory, name).exists()))
 
 
 def array_file(directory: Path, name: str) -> Path:

@@ -36,7 +36,7 @@ def test_every_field_of_a_cell_is_a_setting_or_comes_from_a_definition():
     definitions = {
         "cell_id", "dataset", "model", "strategy", "strategy_label", "data", "architecture", "weights", "stages",
         "device_kind", "source", "classes", "num_classes", "location", "test_fraction", "class_names", "version",
-        "background",
+        "background", "labels_file", "image_column", "label_column", "multi_label", "code", "file",
     }  # fmt: skip
     assert fields - definitions == set(SETTINGS) - {"dropout"}
     assert names_of("stage") == {field.name for field in dataclasses.fields(Stage)}

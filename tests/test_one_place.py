@@ -131,6 +131,7 @@ MAY_NAME_FILES = {
     "catalog/npz_headers.py": "members of archives that users bring",
     "catalog/keras_applications.py": "names that Keras publishes and keeps its files by",
     "catalog/bundled_files.py": "the definitions inside the package",
+    "catalog/tfds_builds.py": "the record that TensorFlow Datasets leaves",
     "cli/doctor_checks.py": "the folders of Keras and TensorFlow Datasets",
     "reporting/writers/formats.py": "endings by which users choose a format",
     "results/store/database.py": "a rescue of a database that was deleted, named for the moment",

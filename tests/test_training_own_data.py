@@ -350,9 +350,9 @@ def test_a_command_looks_once_at_a_source_whatever_its_cells_make_of_it(tmp_path
     root = classes(tmp_path / "own", {"a": 4, "b": 4})
     looks = []
 
-    def counted(folder):
+    def counted(folder, **options):
         looks.append(folder)
-        return folder_state(folder)
+        return folder_state(folder, **options)
 
     monkeypatch.setattr(cache, "folder_state", counted)
     options = RunOptions("test", tmp_path, tmp_path)

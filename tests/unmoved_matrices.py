@@ -74,7 +74,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
     ),
 }
 SINCE = {
-    "split_seed", "weights_seed", "order_seed", "augment_seed", "folds", "fold", "lockbox", "schedule", "nesterov", "beta_1",
+    "split_seed", "weights_seed", "order_seed", "augment_seed", "folds", "fold", "lockbox", "validation", "groups", "schedule", "nesterov", "beta_1",
     "beta_2", "epsilon", "clip_norm", "clip_value", "gradient_accumulation", "resize",
 }  # fmt: skip
 """Settings that came after these matrices: with them the ids would say nothing; `test_seed_streams.py`,

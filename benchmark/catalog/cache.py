@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,6 +15,7 @@ import platformdirs
 from benchmark import layout
 from benchmark.catalog.facts import SOURCES, prepared_size
 from benchmark.catalog.image_folders import folder_state, some, untested_classes
+from benchmark.catalog.label_tables import table_state
 from benchmark.errors import UserError
 from benchmark.files import read_record, sha256_of
 
@@ -23,6 +24,31 @@ PREPARATION_VERSION = 1
 
 _FILES_VERSION = 2
 """The same of users' own files alone."""
+
+OPTIONS: Mapping[str, Any] = {
+    "location": None,
+    "test_fraction": None,
+    "class_names": None,
+    "background": None,
+    "resize": "squeeze",
+    "validation": "split",
+    "groups": None,
+    "labels_file": None,
+    "image_column": None,
+    "label_column": None,
+    "multi_label": False,
+    "code": None,
+    "file": None,
+}
+"""What decides the prepared arrays beside source, size and colour, and at which value it does nothing.
+
+These are fields of the `Data` of a cell, and of the request that a source is prepared by.
+"""
+
+
+def options_of(data: DataSpec) -> dict[str, Any]:
+    """Returns those of `OPTIONS` that do something."""
+    return {name: value for name, default in OPTIONS.items() if (value := getattr(data, name)) != default}
 
 
 def default_cache_root() -> Path:
@@ -95,36 +121,47 @@ def user_files(source: str, location: str | None, data_directory: str | None = N
     return (Path(data_directory).absolute() if data_directory else tfds_root()) / name
 
 
-def source_state(
-    source: str,
-    location: str | None,
-    test_fraction: float | None,
-    class_names: tuple[str, ...] | None,
-    background: str | None = None,
-    data_directory: str | None = None,
-) -> str:
+def source_state(source: str, options: Mapping[str, Any], data_directory: str | None = None) -> str:
     """What decides the prepared arrays beside source, size and colour, as a digest; empty for built-in sources.
 
     For a user's files this covers path, names, sizes and times, so that prepared arrays of older files are never used
-    for newer ones. No file is opened; a folder of 100,000 images takes about half a second. The arguments are as the
-    `Data` of a cell has them, and `data_directory` is where TFDS keeps its datasets, None for `tfds_root()`.
+    for newer ones. No image is opened; a folder of 100,000 images takes about half a second.
+
+    Args:
+        source: As a cell has it.
+        options: See `options_of`.
+        data_directory: Where TFDS keeps its datasets; None for `tfds_root()`.
     """
+    location, test_fraction, class_names, background = (options.get(name) for name in _FIRST_OPTIONS)
+    later = {name: options[name] for name in sorted(options.keys() - {*_FIRST_OPTIONS, *_ELSEWHERE})}
     files = user_files(source, location, data_directory)
     is_built = location is None and files is not None and files.is_dir()
-    if location is None and test_fraction is None and not is_built:
+    if location is None and test_fraction is None and not is_built and not later:
         return ""
-    parts: list[Any] = [location, location and _files_state(Path(location)), test_fraction, class_names]
+    state = location and _files_state(source, Path(location), options)
+    parts: list[Any] = [location, state, test_fraction, class_names]
     if location is not None:
         parts += [_FILES_VERSION, background]
     elif is_built and files is not None:
         parts += [str(files.resolve()), _build_state(files)]
-    return sha256_of(json.dumps(parts, ensure_ascii=True).encode())
+    return sha256_of(json.dumps([*parts, later] if later else parts, ensure_ascii=True).encode())
 
 
-def _files_state(path: Path) -> str:
+_FIRST_OPTIONS = ("location", "test_fraction", "class_names", "background")
+"""Those that have a place of their own in a state; all later ones stand by their names."""
+
+_ELSEWHERE = ("resize", "file")
+"""Those that are in the name of the folder for themselves, or decide nothing."""
+
+
+def _files_state(source: str, path: Path, options: Mapping[str, Any]) -> str | list[tuple[str, int, int]]:
     try:
+        if "labels_file" in options:
+            return table_state(path, options["labels_file"])
+        if path.is_dir() and source.startswith("folder:"):
+            return folder_state(path, validated="validation" in options)
         if path.is_dir():
-            return folder_state(path)
+            return _build_state(path)
         status = path.stat()
     except OSError:
         return "absent"
@@ -132,7 +169,7 @@ def _files_state(path: Path) -> str:
 
 
 def _build_state(folder: Path) -> list[tuple[str, int, int]]:
-    """Names, sizes and times (ns) of the files of a TFDS dataset, without those of a build that goes on."""
+    """Names, sizes and times (ns) of the files below a folder, without those of a TFDS dataset that is being built."""
     files = []
     for place, folders, names in os.walk(folder):
         folders[:] = [name for name in folders if "incomplete" not in name]
@@ -144,7 +181,7 @@ def _build_state(folder: Path) -> list[tuple[str, int, int]]:
 
 
 class DataSpec(Protocol):
-    """What decides which prepared arrays are needed; the `Data` of a cell is one."""
+    """What decides which prepared arrays are needed, with all of `OPTIONS` as fields; the `Data` of a cell is one."""
 
     @property
     def source(self) -> str: ...
@@ -152,14 +189,6 @@ class DataSpec(Protocol):
     def image_size(self) -> int: ...
     @property
     def color(self) -> str: ...
-    @property
-    def location(self) -> str | None: ...
-    @property
-    def test_fraction(self) -> float | None: ...
-    @property
-    def class_names(self) -> tuple[str, ...] | None: ...
-    @property
-    def background(self) -> str | None: ...
     @property
     def resize(self) -> str: ...
 
@@ -172,9 +201,10 @@ class PreparedDirectories:
         self._states: dict[tuple[object, ...], str] = {}
 
     def of(self, data: DataSpec) -> Path:
-        key = (data.source, data.location, data.test_fraction, data.class_names, data.background)
+        options = options_of(data)
+        key = (data.source, *options.items())
         # a TFDS dataset that is not there yet has no state of its own before it is
-        state = self._states.get(key) or source_state(*key)
+        state = self._states.get(key) or source_state(data.source, options)
         self._states[key] = state
         return prepared_directory(data.source, data.image_size, data.color, self._cache_root, state, data.resize)
 
@@ -195,12 +225,13 @@ def data_notes(datasets: Iterable[DataSpec], directories: PreparedDirectories) -
     """What is known to be remarkable of users' own images: as they were prepared, else as their folders look."""
     notes: dict[str, None] = {}
     for data in datasets:
-        if data.location is not None:
+        location = options_of(data).get("location")
+        if location is not None:
             known = remarks(directories.of(data))
-            if not known and data.source.startswith("folder:"):
+            if not known and data.source.startswith("folder:") and "labels_file" not in options_of(data):
                 # an error is said when the images are prepared
                 with suppress(OSError):
-                    untested = untested_classes(Path(data.location))
+                    untested = untested_classes(Path(location))
                     known = [absent_images_note(data.source, "test", untested)] if untested else []
             notes.update(dict.fromkeys(known))
     return list(notes)

@@ -45,11 +45,13 @@ class FolderLayout:
     Attributes:
         train: Parent of the class folders of the training images, or of all images.
         test: Parent of those of the test images; None when test images are to be split off.
+        validation: Parent of those of validation images beside the test images; None without.
         unused: Other folders, which are not read.
     """
 
     train: Path
     test: Path | None
+    validation: Path | None = None
     unused: tuple[str, ...] = ()
 
 
@@ -62,9 +64,11 @@ def find_layout(root: Path) -> FolderLayout:
     names = class_folders(root)
     if TRAIN not in names or not class_folders(root / TRAIN):
         return FolderLayout(root, None)
-    test = next((name for name in TESTS if name in names and class_folders(root / name)), None)
-    unused = tuple(name for name in names if name not in {TRAIN, test})
-    return FolderLayout(root / TRAIN, root / test if test else None, unused)
+    there = [name for name in TESTS if name in names and class_folders(root / name)]
+    test = there[0] if there else None
+    validation = there[1] if test == TESTS[0] and len(there) > 1 else None
+    unused = tuple(name for name in names if name not in {TRAIN, test, validation})
+    return FolderLayout(root / TRAIN, root / test if test else None, root / validation if validation else None, unused)
 
 
 def class_folders(folder: Path) -> dict[str, Path]:
@@ -180,15 +184,19 @@ def _has_image(folder: Path) -> bool:
         return any(_is_image(entry.name) for entry in entries)
 
 
-def folder_state(root: Path) -> str:
+def folder_state(root: Path, *, validated: bool = False) -> str:
     """A digest of the names of all classes, and of the names, sizes and times of all images.
+
+    Args:
+        root: The folder.
+        validated: Whether validation images beside the test images count.
 
     Raises:
         OSError: The folder is missing or cannot be read.
     """
     digest = hashlib.sha256()
     parts = find_layout(root)
-    for part in filter(None, (parts.train, parts.test)):
+    for part in filter(None, (parts.train, parts.test, parts.validation if validated else None)):
         for folder in class_folders(part).values():
             digest.update(f"{str(folder.relative_to(root))!r}\n".encode("utf-8", "surrogateescape"))
             images, _ = class_content(folder)

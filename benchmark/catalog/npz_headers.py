@@ -1,4 +1,4 @@
-"""Lists the arrays of `.npz` archives with shape and type, from their headers alone and without importing NumPy."""
+"""Lists the arrays of `.npz` archives with shape and type, from their headers alone; NumPy is imported for labels alone."""
 
 from __future__ import annotations
 
@@ -43,6 +43,21 @@ def array_facts(path: Path) -> dict[str, ArrayFacts]:
     except DAMAGE as error:
         raise ValueError(f"{path} is not a readable .npz archive: {error}") from error
     return arrays
+
+
+def has_several_labels(path: Path, name: str) -> bool:
+    """Whether an array of an archive has rows of 0 and 1 that are not all of one 1; NumPy is imported, and the array read.
+
+    Raises:
+        OSError, ValueError: It cannot be read.
+    """
+    import numpy as np
+
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return bool((archive[name].sum(axis=1) != 1).any())
+    except (TypeError, MemoryError, *DAMAGE) as error:
+        raise ValueError(f"{path}: {name} is no array of labels: {error}") from error
 
 
 def _facts(file: IO[bytes]) -> ArrayFacts | None:

@@ -229,6 +229,8 @@ def examples_of(data: Data) -> Examples:
     else:
         everything, test = map(sum, zip(*facts.examples(data.classes).values(), strict=True))
     everything = data.train_examples or everything
+    if data.validation == "source":
+        return Examples(everything, everything // 10, data.test_examples or test)
     validation = round(everything * data.validation_fraction)
     return Examples(everything - validation, validation, data.test_examples or test)
 

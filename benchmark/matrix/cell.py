@@ -45,6 +45,15 @@ class Data:
         fold: Which of these, from 0, is the validation set; None without `folds`.
         lockbox: Share of each class of the test examples that is set apart for one final comparison; 0 for none.
         resize: What makes squares of images that are none: `squeeze`, `crop` or `pad`.
+        validation: Where the validation set comes from: `split` takes it off the training examples, `source` is the
+            source's own.
+        groups: Column of the source's table whose equal values are never divided between training, validation and test;
+            None for none.
+        labels_file: Table of labels of a folder, relative to it; None for class folders.
+        image_column, label_column: Columns of a source of rows; None for the usual ones.
+        multi_label: Whether an image may have several labels, or none: labels are rows of 0 and 1.
+        code: Of a plug-in: sha256 of its file, or name and version of its package; None for other sources.
+        file: Absolute path of the plug-in's file; None when it comes from an installed package.
     """
 
     source: str
@@ -64,10 +73,23 @@ class Data:
     fold: int | None = None
     lockbox: float = 0.0
     resize: str = "squeeze"
+    validation: str = "split"
+    groups: str | None = None
+    labels_file: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    multi_label: bool = False
+    code: str | None = None
+    file: str | None = None
 
     @property
     def channels(self) -> int:
         return 1 if self.color == "grey" else 3
+
+    @property
+    def has_validation(self) -> bool:
+        """Whether any examples are validated on."""
+        return self.validation == "source" or self.validation_fraction > 0
 
 
 @dataclass(frozen=True, slots=True)

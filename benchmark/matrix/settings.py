@@ -25,6 +25,7 @@ from benchmark.matrix.values import (
     Integer,
     Kind,
     ListOf,
+    Name,
     Number,
     OrFalse,
     WordList,
@@ -138,6 +139,14 @@ _TABLE = (
     Setting(
         "validation_fraction", "data", Number(0, 1, below=True), 0.1,
         "share of the training examples set apart for validation; seeded; of no effect with `folds`",
+    ),
+    Setting(
+        "validation", "data", Choice(("split", "source")), "split",
+        "split takes the validation set off the training examples; source takes the source's own, where it has one",
+    ),
+    Setting(
+        "groups", "data", OrFalse(Name("a column of the table of labels")), None,
+        "column whose equal values (patients, sites) are never divided between training, validation and test",
     ),
     Setting(
         "folds", "data", Integer(2, 1000, word="none"), None,

@@ -140,7 +140,7 @@ def _build(job: Job, cell: Cell, emit: Emit, begun: float) -> None:
         digest = sha256_of(Path(job.parent_weights))
         if digest != job.parent_weights_sha256:
             raise ValueError(f"{job.parent_weights}: expected sha256 {job.parent_weights_sha256}, got {digest}")
-    validation = round(EXAMPLES * cell.data.validation_fraction)
+    validation = _validation_examples(cell)
     seconds = time.perf_counter() - begun
     emit(
         ModelBuilt(
@@ -210,7 +210,7 @@ def _epoch(cell: Cell, state: FakeState, stage: int, epoch: int, stage_epoch: in
     loss, accuracy = _measure(state.weights)
     if os.environ.get("BENCH_FAKE_DIVERGES") == str(epoch):
         loss = math.nan
-    has_validation = cell.data.validation_fraction > 0
+    has_validation = cell.data.has_validation
     best = max((told.val_accuracy or told.train_accuracy or 0.0 for told in state.history), default=-1.0)
     return EpochFinished(
         stage=stage,
@@ -283,7 +283,12 @@ def _locked_examples(cell: Cell) -> int:
 
 
 def _training_examples(cell: Cell) -> int:
-    return EXAMPLES - round(EXAMPLES * cell.data.validation_fraction)
+    return EXAMPLES - _validation_examples(cell)
+
+
+def _validation_examples(cell: Cell) -> int:
+    share = 0.1 if cell.data.validation == "source" else cell.data.validation_fraction
+    return round(EXAMPLES * share)
 
 
 def _predictions(cell: Cell, accuracy: float, images: NDArray[np.int64]) -> bytes:

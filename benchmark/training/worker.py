@@ -28,6 +28,7 @@ from benchmark.training.artifacts.model_files import check_savable, save_network
 from benchmark.training.artifacts.prediction_file import pack_predictions
 from benchmark.training.artifacts.stored_stages import StoredStages
 from benchmark.training.data.dataset import Dataset, ExampleSet, open_dataset
+from benchmark.training.data.splits import Split
 from benchmark.training.evaluation import compute_scores, predict
 from benchmark.training.features.feature_store import LIMIT_VARIABLE
 from benchmark.training.features.frozen_features import backend_environment
@@ -212,9 +213,11 @@ class _Attempt:
         self._emit_written("history", layout.HISTORY)
         if len(dataset.validation):
             steps, inputs = trainer.kept_inputs()
-            answers["validation"] = self._answers(trainer, steps, inputs.validation)
+            answers["validation"] = self._answers(trainer, steps, inputs.validation, dataset.validation.split)
         if len(dataset.lockbox):
-            answers["lockbox"] = self._answers(trainer, trainer.steps_on_images(), dataset.lockbox)
+            answers["lockbox"] = self._answers(
+                trainer, trainer.steps_on_images(), dataset.lockbox, dataset.lockbox.split
+            )
         for split, content in answers.items():
             name = layout.PREDICTIONS[split]
             write_whole(self._directory / name, content)
@@ -260,12 +263,12 @@ class _Attempt:
             evaluated = replace(evaluated, tta_accuracy=tta.accuracy, tta_loss=tta.loss)
         return evaluated, {"test": pack_predictions(test.split.indices, labels, plain, mean)}
 
-    def _answers(self, trainer: Trainer, steps: Steps, examples: ExampleSet) -> bytes:
-        """The content of a file of predictions for some examples, images or features as the steps take them."""
+    def _answers(self, trainer: Trainer, steps: Steps, examples: ExampleSet, split: Split) -> bytes:
+        """The content of a file of predictions for some examples, images or features as the steps take them, at `split`."""
         last = trainer.history[-1]
         beat = partial(trainer.heartbeat.beat, last.stage, last.epoch, 1, 1)
         probabilities = predict(steps, examples, self._cell.stages[-1].batch_size, beat)
-        return pack_predictions(examples.split.indices, examples.split.labels, probabilities)
+        return pack_predictions(split.indices, split.labels, probabilities)
 
 
 def _circumstances(runtime: Runtime, dataset: Dataset, weights_sha256: str | None) -> dict[str, Any]:

@@ -48,7 +48,9 @@ def class_counts(data: Data, training_totals: Sequence[int], test_totals: Sequen
         test_totals: The same of its test set.
     """
     chosen = _at_most(training_totals, data.train_examples)
-    if data.folds is not None and data.fold is not None:
+    if data.validation == "source":
+        training, validation = chosen, [0] * len(chosen)
+    elif data.folds is not None and data.fold is not None:
         validation = fold_counts(chosen, data.folds, data.fold)
         training = [all_of_it - part for all_of_it, part in zip(chosen, validation, strict=True)]
     else:

@@ -12,7 +12,8 @@ from benchmark.matrix.cell import Architecture, Cell, Data
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
 from benchmark.matrix.planning.example_counts import training_counts, untrained_problem
-from benchmark.matrix.problems import quoted
+from benchmark.matrix.problems import nearest_hint, quoted
+from benchmark.matrix.reading.user_files import ImageFacts
 from benchmark.matrix.schedule import schedule_parameters
 from benchmark.matrix.settings import json_value
 
@@ -20,12 +21,19 @@ _WEIGHTLESS = {"dropout", "stage_dropout"}
 """Parameters that do not change the shape of any weight."""
 
 
-def impossible(template: CellTemplate, origin: str, machine: MachineKind) -> str | None:
-    """Returns the first reason why cells of this template cannot run on this machine; None when they can."""
-    return next(_reasons(template, origin, machine), None)
+def impossible(template: CellTemplate, origin: str, machine: MachineKind, seen: ImageFacts | None = None) -> str | None:
+    """Returns the first reason why cells of this template cannot run on this machine; None when they can.
+
+    Args:
+        template: The cells.
+        origin: Of their weights.
+        machine: This machine.
+        seen: What is known of the source of their images.
+    """
+    return next(_reasons(template, origin, machine, seen), None)
 
 
-def _reasons(template: CellTemplate, origin: str, machine: MachineKind) -> Iterator[str]:
+def _reasons(template: CellTemplate, origin: str, machine: MachineKind, seen: ImageFacts | None) -> Iterator[str]:
     backend = template.cell["backend"]
     if trains_networks(backend) and machine.backends is not None and backend not in machine.backends:
         yield missing_backend(backend)
@@ -34,6 +42,7 @@ def _reasons(template: CellTemplate, origin: str, machine: MachineKind) -> Itera
     yield from _of_validation(template)
     yield from _of_learning_rates(template)
     yield from _of_optimizers(template)
+    yield from _of_source(template.data, seen)
     yield from _of_counts(template.data)
 
 
@@ -80,7 +89,7 @@ def _of_command(template: CellTemplate, origin: str) -> Iterator[str]:
 
 
 def _of_validation(template: CellTemplate) -> Iterator[str]:
-    if template.data.validation_fraction > 0:
+    if template.data.has_validation:
         return
     cure = "set validation_fraction above 0"
     if template.explicit_keep and template.cell["keep"] == "best":
@@ -90,6 +99,24 @@ def _of_validation(template: CellTemplate) -> Iterator[str]:
             yield f"early_stopping needs validation data; {cure}, or early_stopping = false"
         if stage.reduce_learning_rate is not None:
             yield f"reduce_learning_rate needs validation data; {cure}, or reduce_learning_rate = false"
+
+
+def _of_source(data: Data, seen: ImageFacts | None) -> Iterator[str]:
+    """What settings ask for that the source does not have, as far as it is known."""
+    splits = frozenset({"train", "test"}) if data.source in SOURCES else seen.splits if seen else None
+    if data.validation == "source" and splits is not None and "val" not in splits:
+        yield (
+            f'validation = "source", but {data.source} has no validation split beside its training and test images; set '
+            'validation = "split"'
+        )
+    columns = seen.columns if seen else ()
+    if data.groups is not None and not columns:
+        yield f'groups = "{data.groups}", but {data.source} has no table with such a column; set groups = false, or give it a labels_file'
+    elif data.groups is not None and data.groups.lower() not in {column.lower() for column in columns}:
+        hint = nearest_hint(data.groups, columns)
+        yield f'groups = "{data.groups}" is no column of its table, which has {", ".join(columns)[:200]}' + (
+            f"; {hint}" if hint else ""
+        )
 
 
 def _of_learning_rates(template: CellTemplate) -> Iterator[str]:

@@ -7,6 +7,7 @@ one `CellTemplate`; templates share their parts and the canonical JSON of these.
 
 from __future__ import annotations
 
+from collections import ChainMap
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,7 @@ from benchmark.matrix.reading.user_files import (
     LOCATION,
     ImageFacts,
     declared_classes,
+    is_multi_label,
     parameters_of,
 )
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, Origin
@@ -45,7 +47,9 @@ _KEPT_TEMPLATES = 20_000
 
 _OF_ALL_SEEDS = sorted(CELL_SETTINGS - {*SEEDS, "keep"})
 """Settings of the whole cell that are always set; `keep` is left out, because its default depends on the data."""
-_OF_SOURCE = ("classes", "test_fraction", "class_names", "version", "background")
+_OF_SOURCE = ("classes", "test_fraction", "class_names", "version", "background", "labels_file")
+_SPLITS_OFF = ("validation_fraction", "folds")
+"""Settings that say how a validation set is split off; what stands in a stronger place wins."""
 
 _T = TypeVar("_T")
 
@@ -106,8 +110,7 @@ class Resolver:
         names = {"dataset": dataset, "model": model, "strategy": strategy}
         layers = zip(s.builtin, s.user, strict=True)
         builtin = {**DEFAULTS, **native_image_settings(d), **d.builtin[0], **m.builtin[0]}
-        users = {**d.user[0], **m.user[0]}
-        defaults = self._specification.defaults
+        users = [*map(_with_validation, (self._specification.defaults, d.user[0], m.user[0]))]
         excludes = [(n, rule.for_names(names)) for n, rule in enumerate(self._specification.excludes)]
         overrides = [(n, o, o.when.for_names(names)) for n, o in enumerate(self._specification.overrides)]
         return BaseSettings(
@@ -115,7 +118,7 @@ class Resolver:
             m,
             s,
             s.own.get("weights", NO_WEIGHTS),
-            tuple({**builtin, **own, **defaults, **users, **user} for own, user in layers),
+            tuple(dict(ChainMap(_with_validation(user), *users[::-1], {**builtin, **own})) for own, user in layers),
             tuple((n, rule) for n, rule in excludes if rule is not None),
             tuple((n, Override(when, override.changes)) for n, override, when in overrides if when is not None),
         )
@@ -137,12 +140,12 @@ class Resolver:
 
     def assign(self, base: BaseSettings, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Returns the settings of this cell alone: axis values, then the overrides that match, then `--set`."""
-        assigned = dict(settings)
+        assigned = _with_validation(settings)
         for number, override in base.overrides:
             if override.when.matches(lambda key: _value_so_far(base, assigned, key)):
-                assigned.update(override.changes)
+                assigned.update(_with_validation(override.changes))
                 self.override_hits[number] += 1
-        assigned.update(self._specification.assigned)
+        assigned.update(_with_validation(self._specification.assigned))
         return assigned
 
     def template(self, base: BaseSettings, assigned: Mapping[str, Any]) -> tuple[CellTemplate, str | None]:
@@ -154,7 +157,8 @@ class Resolver:
                 self._parts.clear()
                 self._cells.clear()
             template = self._make_template(base, assigned)
-            self._templates[key] = (template, impossible(template, base.origin.origin, self.machine))
+            seen = base.dataset.own.get(IMAGE_FACTS)
+            self._templates[key] = (template, impossible(template, base.origin.origin, self.machine, seen))
         return self._templates[key]
 
     def _make_template(self, base: BaseSettings, assigned: Mapping[str, Any]) -> CellTemplate:
@@ -170,7 +174,7 @@ class Resolver:
             settings = {**values, "device_kind": self._device_kind(values["device"])}
             speed_key = speed_key_of(data, architecture, [stage for stage, _ in stages], settings)
             values = {**values, "threads": self.machine.threads.get(speed_key, ASSUMED_THREADS)}
-        cell, cell_json = self._cell(values, "best" if data.validation_fraction > 0 else "last")
+        cell, cell_json = self._cell(values, "best" if data.has_validation else "last")
         stages_json = "[" + ",".join(text for _, text in stages) + "]"
         canonical = {**cell_json, "data": data_json, "architecture": architecture_json, "stages": stages_json}
         whole = tuple(stage for stage, _ in stages)
@@ -200,7 +204,9 @@ class Resolver:
 
     def _data(self, dataset: MergedDefinition, values: Mapping[str, Any]) -> tuple[Data, str]:
         settings: dict[str, Any] = {name: values[name] for name in sorted(DATA_SETTINGS)}
-        if settings["folds"] is None:
+        if settings["validation"] == "source":
+            settings |= {"validation_fraction": 0.0, "folds": None, "fold": None}
+        elif settings["folds"] is None:
             settings["fold"] = None
         else:
             settings["validation_fraction"] = 1 / settings["folds"]
@@ -211,6 +217,7 @@ class Resolver:
                 source=dataset.own["source"],
                 num_classes=_class_count(dataset.own),
                 location=dataset.own.get(LOCATION),
+                multi_label=is_multi_label(dataset.own),
                 **own,
                 **settings,
             ),
@@ -233,6 +240,12 @@ class Resolver:
     def _stage(self, values: Mapping[str, Any]) -> tuple[Stage, str]:
         settings = with_normal_optimizer({name: values[name] for name in STAGE_SETTINGS})
         return self._part(("stage", *settings.values()), lambda: Stage(**settings))
+
+
+def _with_validation(layer: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of one place, where a share or folds that are written say that the validation set is split off."""
+    splits_off = any(layer.get(key) is not None for key in _SPLITS_OFF)
+    return {**layer, "validation": layer.get("validation", "split")} if splits_off else dict(layer)
 
 
 def _value_so_far(base: BaseSettings, assigned: Mapping[str, Any], key: str) -> Any:

@@ -14,9 +14,11 @@ from typing import Any, TypeAlias
 from benchmark.catalog.bundled_files import FAMILIES
 from benchmark.catalog.facts import PLUGIN
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, name_problem, normal_name
+from benchmark.matrix.reading.validation_places import check_validation, single_values
 from benchmark.matrix.reading.weight_origins import WEIGHTS
 from benchmark.matrix.settings import PARAMETER_KINDS, SETTINGS, STAGE_SETTINGS
 from benchmark.matrix.values import (
+    BOOLEAN,
     COLOR,
     COMMAND,
     CommandKey,
@@ -46,6 +48,8 @@ OWN_KEYS: dict[str, dict[str, Kind]] = {
         "test_fraction": Number(0, 1, above=True, below=True),
         "version": Name(),
         "background": COLOR,
+        "labels_file": printable_text("the path of a table of labels, relative to the folder of images"),
+        "multi_label": BOOLEAN,
     },
     "model": {**_TEXTS, "architecture": Name("the name of an architecture"), **PARAMETER_KINDS},
     "strategy": {**_TEXTS, "label": Name(), "weights": WEIGHTS},
@@ -180,6 +184,7 @@ def _read_definition(
             others = [other for other in FAMILIES if other != family and key in OWN_KEYS[other]]
             hint = f"`{key}` belongs in [{others[0]}.NAME]" if others else close_hint(key, known) or _ALL_KEYS
             problems.add(where, f"a key of a {family}", value, hint)
+    check_validation(single_values(settings), path, problems)
     return Definition(family, name, builtin, path, own, settings, stages)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,6 +19,7 @@ from benchmark.matrix.reading.user_files import (
     LOCATION,
     ImageFacts,
     declared_classes,
+    image_facts,
     parameters_of,
 )
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, PARENT_NAMES
@@ -26,7 +27,12 @@ from benchmark.matrix.settings import SETTINGS
 
 _SOURCE = re.compile(r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?|(folder|npz):[^\n]+")
 _SOURCES_TEXT = "digits, tfds:NAME, folder:PATH or npz:PATH"
-_FILES_ONLY = {"class_names": FILE_KINDS, "version": FILE_KINDS, "background": ("folder",)}
+_FILES_ONLY = {
+    "class_names": FILE_KINDS,
+    "version": FILE_KINDS,
+    "background": ("folder",),
+    "labels_file": ("folder",),
+}
 """Keys of a dataset that only these kinds of users' files have."""
 _NOT_INHERITED = {"extends", "summary", "label"}
 
@@ -45,7 +51,7 @@ def merge_library(builtin: Definitions, user: Definitions, problems: Problems) -
         ours = {definition.name: definition for definition in builtin[family]}
         for definition in {**ours, **own}.values():
             chain, whole = _ancestry(definition, ours, own, problems)
-            result = _with_defaults(_merged(chain)) if family == "model" else _merged(chain)
+            result = _COMPLETED[family](_merged(chain))
             merged[family][definition.name] = result
             if whole and family in _CHECKS:
                 _CHECKS[family](result, problems)
@@ -107,6 +113,11 @@ def _with_defaults(model: MergedDefinition) -> MergedDefinition:
     return replace(model, own={**defaults, **model.own, "architecture": name}, builtin=builtin)
 
 
+def _with_facts(dataset: MergedDefinition) -> MergedDefinition:
+    """The dataset with what is known of its files."""
+    return replace(dataset, own={**dataset.own, IMAGE_FACTS: image_facts(dataset.own)})
+
+
 def _layer(chain: Sequence[Definition], staged: Definition | None, number: int, *, builtin: bool) -> dict[str, Any]:
     """Settings of one stage: child over parent, and within a definition the stage's table over the settings above it."""
     values: dict[str, Any] = {}
@@ -166,7 +177,7 @@ def _check_users_keys(dataset: MergedDefinition, *, known: bool, problems: Probl
 
 def _check_unknown_source(dataset: MergedDefinition, problems: Problems) -> None:
     """Checks that what bench must know before any image is opened is given, or known from the files."""
-    own, facts = dataset.own, dataset.own.get(IMAGE_FACTS)
+    own, facts = dataset.own, dataset.own.get(IMAGE_FACTS) if dataset.own.get(LOCATION) else None
     settings = {**dataset.builtin[0], **dataset.user[0]}
     seen = facts or ImageFacts()
     count = declared_classes(own)
@@ -176,8 +187,12 @@ def _check_unknown_source(dataset: MergedDefinition, problems: Problems) -> None
         "color": settings.get("color", seen.color),
     }
     missing = [key for key, value in needed.items() if value is None]
+    if seen.mistake:
+        problems.add(_place(dataset, "labels_file", "source"), "a table of labels that can be read", hint=seen.mistake)
+        return
     if seen.problem and missing:
         kind = "a folder of class folders" if own["source"].startswith("folder:") else "an archive of images"
+        kind = f"a table of labels {own['labels_file']} of the images" if "labels_file" in own else kind
         hint = f"{seen.problem}; or state {', '.join(missing)} to plan without it"
         problems.add(_place(dataset, "source"), f"{kind} at {own[LOCATION]}", own["source"], hint)
         missing = []
@@ -185,12 +200,14 @@ def _check_unknown_source(dataset: MergedDefinition, problems: Problems) -> None
     reason = unknown if facts is None else f"nothing can be told from {own[LOCATION]} alone"
     for key in missing:
         problems.add(_place(dataset, key, "source"), f"`{key}`, because {reason}")
+    what = "classes in the table of labels" if "labels_file" in own else "class folders"
+    what = "columns of labels" if own["source"].startswith("npz:") else what
     if seen.classes is not None and seen.classes < 2:
-        problems.add(_place(dataset, "source"), f"at least two class folders in {own[LOCATION]}", seen.classes)
+        problems.add(_place(dataset, "source"), f"at least two {what} in {own[LOCATION]}", seen.classes)
     elif seen.classes not in (None, count):
         problems.add(
             _place(dataset, "num_classes", "class_names", "source"),
-            f"{seen.classes}, the class folders of {own[LOCATION]}",
+            f"{seen.classes}, the {what} of {own[LOCATION]}",
             count,
         )
 
@@ -273,6 +290,13 @@ def _check_lengths(model: MergedDefinition, blocks: int | None, problems: Proble
 
 # a strategy is always complete: every setting has a default, and `_check_parents` checks the names in `weights`
 _CHECKS = {"dataset": _check_dataset, "model": _check_model}
+
+
+_COMPLETED: dict[str, Callable[[MergedDefinition], MergedDefinition]] = {
+    "dataset": _with_facts,
+    "model": _with_defaults,
+    "strategy": lambda strategy: strategy,
+}
 
 
 def _check_parents(library: Library, problems: Problems) -> None:

@@ -12,6 +12,7 @@ from benchmark.matrix.order import ORDERS, Order
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, nearest_hint, normal_name
 from benchmark.matrix.reading.definitions import LISTINGS, Library
 from benchmark.matrix.reading.published import read_published
+from benchmark.matrix.reading.validation_places import check_validation, single_values
 from benchmark.matrix.report_spec import EnsembleSpec, ReportSpec, TransferSpec, margin_of
 from benchmark.matrix.selection import NAME_KEYS, Rule, is_glob, parse_selection, typed
 from benchmark.matrix.settings import SETTINGS
@@ -124,8 +125,11 @@ class SpecificationReader:
             values = self._values(key, value, ("matrix", key))
             axes.append(Axis((key,), tuple((item,) for item in values)))
         taken = {axis.keys[0] for axis in axes}
+        written = {axis.keys[0]: tuple(value for (value,) in axis.rows) for axis in axes}
         for row, path in self._rows(matrix, "zip"):
             axes.append(self._zip(row, path, taken))
+            written |= dict(zip(axes[-1].keys, zip(*axes[-1].rows, strict=False), strict=False))
+        check_validation(written, ("matrix",), self._problems)
         missing = [key for key in NAME_KEYS if key not in taken] if "matrix" in self._document else []
         if not matrix.get("include"):
             for key in missing:
@@ -192,6 +196,7 @@ class SpecificationReader:
                     given[key] = self._values(key, value, (*path, key))
                 else:
                     self._problems.add((*path, key), "dataset, model, strategy or a setting", hint=_axis_hint(key))
+            check_validation(given, path, self._problems)
             for key in NAME_KEYS:
                 if key not in given and key not in on_axes:
                     self._problems.add((*path, key), f"a {key}; it is missing, and [matrix] has none")
@@ -255,7 +260,9 @@ class SpecificationReader:
         return text
 
     def _settings(self, table: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
-        return read_fields({name: self._kinds[name] for name in SETTINGS}, table, path, self._problems)
+        settings = read_fields({name: self._kinds[name] for name in SETTINGS}, table, path, self._problems)
+        check_validation(single_values(settings), path, self._problems)
+        return settings
 
     def _assigned(self, overrides: Sequence[str]) -> dict[str, Any]:
         """Reads `--set key=value`; the value is read as TOML where it is TOML, else as a text."""
@@ -269,6 +276,7 @@ class SpecificationReader:
                 self._problems.add((f"--set {key}",), "a training setting", hint=hint)
             else:
                 assigned[key] = self._kinds[key].read(typed(value), (f"--set {key}",), self._problems)
+        check_validation(single_values(assigned), ("--set",), self._problems)
         return assigned
 
     def _report(self) -> ReportSpec:

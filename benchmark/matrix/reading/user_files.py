@@ -13,8 +13,10 @@ from typing import Any
 
 from benchmark.catalog.absent_files import absence_of
 from benchmark.catalog.facts import SCRIPT
-from benchmark.catalog.image_folders import class_folders, find_layout
-from benchmark.catalog.npz_headers import ArrayFacts, array_facts
+from benchmark.catalog.image_folders import TRAIN, class_folders, find_layout
+from benchmark.catalog.label_tables import TEST, VALIDATION, LabelTableError, read_label_table, table_path
+from benchmark.catalog.npz_headers import array_facts, has_several_labels
+from benchmark.catalog.tfds_builds import built_splits
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.reading.definitions import Definition
 from benchmark.matrix.reading.plugins import Plugins
@@ -26,17 +28,25 @@ _NO_PARAMETERS = {"architecture", "command", "extends", "summary", CODE, FILE, F
 
 @dataclass(frozen=True, slots=True)
 class ImageFacts:
-    """What is known of a user's images without decoding them; None where it is unknown.
+    """What is known of a source without decoding images; None where it is unknown.
 
     Attributes:
         image_size: Height and width in pixels.
+        multi_label: Whether images have several labels.
+        splits: Which of `train`, `val` and `test` it has.
+        columns: Of its table of labels; empty without one.
         problem: Why nothing is known.
+        mistake: What is wrong with a file that is there.
     """
 
     classes: int | None = None
     image_size: int | None = None
     color: str | None = None
+    multi_label: bool | None = None
+    splits: frozenset[str] | None = None
+    columns: tuple[str, ...] = ()
     problem: str = ""
+    mistake: str = ""
 
 
 def located(
@@ -62,11 +72,8 @@ def _located_dataset(definition: Definition, base: Path) -> Definition:
     if source is None:
         return definition
     kind, _, path = str(source).partition(":")
-    facts: dict[str, Any] = {LOCATION: None, IMAGE_FACTS: None}
-    if kind in FILE_KINDS and path:
-        place = (base / Path(path).expanduser()).resolve()
-        facts = {LOCATION: str(place), IMAGE_FACTS: image_facts(kind, place)}
-    return replace(definition, own={**definition.own, **facts})
+    place = str((base / Path(path).expanduser()).resolve()) if kind in FILE_KINDS and path else None
+    return replace(definition, own={**definition.own, LOCATION: place})
 
 
 def _located_model(definition: Definition, base: Path, plugins: Plugins, problems: Problems) -> Definition:
@@ -80,12 +87,25 @@ def _located_model(definition: Definition, base: Path, plugins: Plugins, problem
     return replace(definition, own={**definition.own, **facts})
 
 
-def image_facts(kind: str, place: Path) -> ImageFacts:
-    """Counts the class folders of a `folder`, or reads the shapes in an `npz` archive."""
+def image_facts(own: Mapping[str, Any]) -> ImageFacts | None:
+    """Returns what the files of a source tell, by the keys of its definition; None where it has none.
+
+    Folders and tables are listed and the headers of archives are read; no image is opened.
+    """
+    kind, _, name = str(own.get("source")).partition(":")
+    if kind == "tfds":
+        return ImageFacts(splits=built_splits(name))
+    if own.get(LOCATION) is None:
+        return None
+    place = Path(own[LOCATION])
     try:
+        if "labels_file" in own:
+            return _table_facts(place, own)
         if kind == "folder":
-            return ImageFacts(classes=len(class_folders(find_layout(place).train)))
-        return _array_image_facts(array_facts(place))
+            return _folder_facts(place)
+        return _array_image_facts(place, own.get("multi_label"))
+    except LabelTableError as error:
+        return ImageFacts(mistake=str(error))
     except (OSError, ValueError) as error:
         if kind == "npz" and (absence := absence_of(place, "archive")):
             return ImageFacts(problem=absence)
@@ -94,12 +114,43 @@ def image_facts(kind: str, place: Path) -> ImageFacts:
         return ImageFacts(problem=getattr(error, "strerror", None) or str(error))
 
 
-def _array_image_facts(arrays: Mapping[str, ArrayFacts]) -> ImageFacts:
+def _folder_facts(place: Path) -> ImageFacts:
+    layout = find_layout(place)
+    splits = {TRAIN} | ({TEST} if layout.test else set()) | ({VALIDATION} if layout.validation else set())
+    return ImageFacts(classes=len(class_folders(layout.train)), multi_label=False, splits=frozenset(splits))
+
+
+def _table_facts(place: Path, own: Mapping[str, Any]) -> ImageFacts:
+    table = read_label_table(table_path(place, own["labels_file"]))
+    known = own.get("class_names")
+    several = bool(own.get("multi_label", table.has_several_labels))
+    table.check_labels(known, multi_label=several)
+    if own.get("multi_label") is False and table.has_several_labels:
+        row = next(row for row, labels in enumerate(table.labels) if len(labels) > 1)
+        raise LabelTableError(
+            f"{table.place(row)}: expected one label beside multi_label = false, found {len(table.labels[row])}; leave out "
+            "multi_label"
+        )
+    classes = len(table.class_names) if known is None else len(known)
+    return ImageFacts(classes=classes, multi_label=several, splits=table.sides, columns=table.columns)
+
+
+def _array_image_facts(place: Path, multi_label: bool | None) -> ImageFacts:
+    arrays = array_facts(place)
     images = arrays.get("x_train") or arrays.get("x")
     if images is None or len(images.shape) not in (3, 4):
         return ImageFacts(problem="no array x_train or x of images [n, h, w] or [n, h, w, c]")
     height, width, *channels = images.shape[1:]
+    labels, name = arrays.get("y_train") or arrays.get("y"), "y_train" if "y_train" in arrays else "y"
+    several = labels is not None and len(labels.shape) == 2 and labels.shape[1] > 1
+    if several and multi_label is None:
+        # rows with one 1 each are one label an image in another form, which is refused when the archive is prepared
+        several = has_several_labels(place, name)
+    splits = {TRAIN} | {part for part in (TEST, VALIDATION) if f"x_{part}" in arrays and f"y_{part}" in arrays}
     return ImageFacts(
+        classes=labels.shape[1] if labels is not None and several else None,
+        multi_label=several,
+        splits=frozenset(splits),
         image_size=height if height == width and 8 <= height <= 1024 else None,
         color={1: "grey", 3: "rgb"}.get(channels[0] if channels else 1),
     )
@@ -117,3 +168,9 @@ def declared_classes(own: Mapping[str, Any]) -> int | None:
 def parameters_of(own: Mapping[str, Any]) -> dict[str, Any]:
     """Returns the arguments that a model's definition gives to the function that builds it, or to its command."""
     return {key: value for key, value in own.items() if key not in _NO_PARAMETERS}
+
+
+def is_multi_label(own: Mapping[str, Any]) -> bool:
+    """Whether an image of a source may have several labels: by its definition, else by its files."""
+    seen: ImageFacts | None = own.get(IMAGE_FACTS)
+    return bool(own.get("multi_label", seen and seen.multi_label))

@@ -124,7 +124,8 @@ def _of_datasets(sources: FigureSources) -> Iterator[PlannedFigure]:
         parts = [f"{data.image_size}px", data.color]
         parts += [] if data.train_examples is None else [str(data.train_examples)]
         parts += [] if data.test_examples is None else [f"test{data.test_examples}"]
-        distinction = "-".join([*parts, f"v{round(data.validation_fraction * 100)}"])
+        share = "source" if data.validation == "source" else round(data.validation_fraction * 100)
+        distinction = "-".join([*parts, f"v{share}"])
         for kind, draw in (("samples", draw_training_images), ("labels", draw_class_counts)):
             name = file_stem(kind, dataset, distinction=distinction)
             title = f"{kind} of {dataset} at {data.image_size} pixels"

@@ -9,6 +9,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from benchmark import machine
+from benchmark.catalog.cache import options_of
 from benchmark.forecast.estimate import Durations, pioneers
 from benchmark.forecast.remaining import Running
 from benchmark.matrix.cell import Cell
@@ -135,8 +136,8 @@ def resources_of(cell: Cell) -> Hashable:
     data = cell.data
     weights = cell.architecture.name if cell.weights.origin == "imagenet" else None
     return (
-        cell.backend, cell.device, cell.device_kind, cell.threads, data.source, data.location,
-        data.test_fraction, data.class_names, data.background, data.image_size, data.color, data.resize, weights,
+        cell.backend, cell.device, cell.device_kind, cell.threads, data.source, data.image_size,
+        data.color, weights, *options_of(data).items(),
     )  # fmt: skip
 
 

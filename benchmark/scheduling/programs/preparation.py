@@ -13,7 +13,7 @@ from typing import Any
 
 from benchmark import layout, machine
 from benchmark.catalog.backends import trains
-from benchmark.catalog.cache import remarks
+from benchmark.catalog.cache import options_of, remarks
 from benchmark.catalog.cache_lock import CacheUse
 from benchmark.catalog.facts import prepared_size
 from benchmark.events import Exited
@@ -36,9 +36,6 @@ PROGRESS_SECONDS = 0.5
 _LOG_TAIL_BYTES = 8 << 10
 
 _ARGUMENT_LIMIT_BYTES = 100_000
-
-_FURTHER = ("location", "test_fraction", "class_names", "background", "resize")
-"""What the program is told beside source, size and colour, where it is not None."""
 
 
 @dataclass(slots=True)
@@ -184,14 +181,15 @@ class Preparations:
     def _dataset(self, cell: Cell) -> _Task:
         data = cell.data
         size = prepared_size(data.source, data.image_size)
-        key = (data.source, size, data.color, *(getattr(data, name) for name in _FURTHER))
+        options = options_of(data)
+        key = (data.source, size, data.color, *options.items())
         if key not in self._tasks:
             wish = {
                 "source": data.source,
                 "image_size": size,
                 "color": data.color,
                 "cache_root": str(self._options.cache_root),
-                **{key: value for key in _FURTHER if (value := getattr(data, key)) is not None},
+                **options,
             }
             how = "" if data.resize == "squeeze" else f", {data.resize}"
             task = self._tasks[key] = self._task(f"{data.source}, {size} pixels, {data.color}{how}", wish)

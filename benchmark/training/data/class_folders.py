@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from benchmark.catalog.image_folders import (
     FolderLayout,
@@ -19,10 +18,9 @@ from benchmark.catalog.image_folders import (
     find_layout,
     some,
 )
-from benchmark.layout import array_file
-from benchmark.training.data.decoding import CHANGED, DAMAGED, TRANSPARENT, decode_images, problem_of
-from benchmark.training.data.images import WHITE
-from benchmark.training.data.sources import CHANGED_FILES, DatasetRequest, SourceSummary, hold_out_test, new_images
+from benchmark.training.data.decoding import write_images
+from benchmark.training.data.labelled_files import prepare_labelled_files
+from benchmark.training.data.sources import NO_VALIDATION, DatasetRequest, SourceSummary, hold_out_test, save_labels
 from benchmark.training.process.failures import DataError
 
 _SHOWN = 5
@@ -35,7 +33,7 @@ class _ImageFile:
 
 
 def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
-    """Writes the four arrays of a prepared dataset into `directory`.
+    """Writes the arrays of a prepared dataset into `directory`.
 
     Classes are numbered in the order of their folders' names, or of `class_names`; images follow each other by class
     and file name. Without a folder of test images a share of each class is split off, always the same.
@@ -43,6 +41,8 @@ def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
     Raises:
         DataError: The folder is missing or has another layout, or images in it cannot be read.
     """
+    if request.labels_file is not None:
+        return prepare_labelled_files(request, directory)
     root = Path(request.location or "")
     notes: list[str] = []
     try:
@@ -50,6 +50,7 @@ def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
         names = _class_names(folders, request)
         training = _image_files(folders.train, names, notes)
         test = _image_files(folders.test, names, notes) if folders.test else None
+        validation = _validation_files(folders, names, notes, request)
     except MissingFilesError as error:
         raise DataError(f"{request.source}: {error}") from error
     except FileNotFoundError as error:
@@ -65,25 +66,15 @@ def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
         kept, held_out = hold_out_test(labels, request, names)
         training, test = [training[index] for index in kept], [training[index] for index in held_out]
     _check_every_class(training, names, folders)
-    notes += [f"{request.source}: the folder {name} is not used" for name in folders.unused]
+    unused = [*folders.unused, *([folders.validation.name] if folders.validation and not validation else [])]
+    notes += [f"{request.source}: the folder {name} is not used" for name in sorted(unused)]
     if folders.test and request.test_fraction is not None:
         notes.append(f"{request.source}: test_fraction is not used, for there is a folder {folders.test.name}")
-    transparent = 0
-    damaged: list[Path] = []
-    changed: list[str] = []
-    for part, files in (("train", training), ("test", test)):
-        states = _write(files, part, request, directory)
-        transparent += int(np.count_nonzero(states == TRANSPARENT))
-        damaged += [Path(files[index].entry) for index in np.flatnonzero(states == DAMAGED)]
-        changed += [files[index].entry.path for index in np.flatnonzero(states == CHANGED)]
-    if changed:
-        raise DataError(f"{some(changed)}: {CHANGED_FILES}")
-    if damaged:
-        raise DataError(*_damage_message(damaged, request))
-    if transparent:
-        shown = request.background or f"white ({WHITE}), unless the dataset has a `background`"
-        count = len(training) + len(test)
-        notes.append(f"{request.source}: {transparent} of {count} images are transparent: shown on {shown}")
+    parts = {"train": training, "test": test, **({"validation": validation} if validation else {})}
+    entries = {part: [file.entry for file in files] for part, files in parts.items()}
+    notes += write_images(entries, request, directory)
+    for part, files in parts.items():
+        save_labels(directory, part, np.array([file.label for file in files], dtype=np.int32))
     return SourceSummary(names, tuple(notes))
 
 
@@ -129,6 +120,17 @@ def _image_files(folder: Path, names: Sequence[str], notes: list[str]) -> list[_
     return image_files
 
 
+def _validation_files(
+    folders: FolderLayout, names: Sequence[str], notes: list[str], request: DatasetRequest
+) -> list[_ImageFile]:
+    """The images of the source's own validation split, where they are asked for."""
+    if request.validation != "source":
+        return []
+    if folders.validation is None:
+        raise DataError(NO_VALIDATION.format(source=request.source, expected="a folder val beside train and test"))
+    return _image_files(folders.validation, names, notes)
+
+
 def _check_every_class(training: Sequence[_ImageFile], names: Sequence[str], folders: FolderLayout) -> None:
     used = {file.label for file in training}
     empty = [name for label, name in enumerate(names) if label not in used]
@@ -137,21 +139,3 @@ def _check_every_class(training: Sequence[_ImageFile], names: Sequence[str], fol
             f"{folders.train}: expected JPEG or PNG images in every class folder, found none in {', '.join(empty)[:300]}; "
             "add some, or remove the folder"
         )
-
-
-def _damage_message(damaged: Sequence[Path], request: DatasetRequest) -> list[str]:
-    """What cannot be read: the first on the first line, which may be all that is shown of it."""
-    first, *others = [problem_of(path, request) for path in damaged[:_SHOWN]]
-    more = len(damaged) - _SHOWN
-    count = f" ({len(damaged) - 1} more cannot be read)" if others else ""
-    lines = [f"{first}; remove or replace it, and run again{count}", *others]
-    return [*lines, f"… and {more} more"] if more > 0 else lines
-
-
-def _write(files: Sequence[_ImageFile], part: str, request: DatasetRequest, directory: Path) -> NDArray[np.uint8]:
-    """Writes images and labels of one part; returns what has become of each image, see `decode_images`."""
-    array = new_images(directory, part, len(files), request)
-    states = decode_images([file.entry for file in files], array, request, f"{part} images")
-    array.flush()
-    np.save(array_file(directory, f"{part}_labels"), np.array([file.label for file in files], dtype=np.int32))
-    return states

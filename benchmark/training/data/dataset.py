@@ -19,8 +19,9 @@ from numpy.typing import NDArray
 from benchmark import layout
 from benchmark.catalog.facts import prepared_size
 from benchmark.matrix.cell import Data
+from benchmark.training.data.class_shares import Indices
 from benchmark.training.data.fingerprint import check_unchanged
-from benchmark.training.data.splits import Indices, Split, split_test, split_training
+from benchmark.training.data.splits import Split, of_classes, split_test, split_training
 from benchmark.training.process.failures import DataError
 
 Images = NDArray[np.uint8]
@@ -51,8 +52,12 @@ class ExampleSet:
         for start in range(0, len(order), batch_size):
             here = order[start : start + batch_size]
             labels = self.split.labels[here]
-            encoded = labels if self.one_hot is None else np.eye(self.one_hot, dtype=np.float32)[labels]
+            encoded = labels if self.one_hot is None else _vectors(labels, self.one_hot)
             yield self.images[self.split.indices[here]], encoded
+
+
+def _vectors(labels: NDArray[Any], classes: int) -> NDArray[np.float32]:
+    return labels.astype(np.float32) if labels.ndim == 2 else np.eye(classes, dtype=np.float32)[labels]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +66,7 @@ class Dataset:
 
     Attributes:
         training: In the order of the prepared array; `epoch_order` shuffles it.
-        validation: Empty without a validation split. Labels are integers, as are those of the test set.
+        validation: Empty without a validation split; images of the source's own one lie in another array. Labels are integers, as are those of the test set.
         test: The same for every seed.
         lockbox: Test images set apart, the same for every seed; mostly empty.
         class_names: Of the labels 0, 1, ….
@@ -97,16 +102,20 @@ def open_dataset(directory: Path, data: Data, seed: int, *, one_hot: bool) -> Da
     meta, arrays = _read(directory)
     size = prepared_size(data.source, data.image_size)
     shape = (size, size, data.channels)
-    for part in ("train", "test"):
+    own_validation = data.validation == "source"
+    for part in ("train", "test", *(["validation"] if own_validation else [])):
         file = layout.array_file(directory, f"{part}_images")
         _check(file, arrays[f"{part}_images"], shape, len(arrays[f"{part}_labels"]))
     names = _names(meta["class_names"], data, arrays)
-    training, validation = split_training(arrays["train_labels"], data, seed, names)
-    test, lockbox = split_test(arrays["test_labels"], data)
+    training, validation = split_training(arrays["train_labels"], data, seed, names, arrays.get("train_groups"))
+    validation_images = arrays["train_images"]
+    if own_validation:
+        validation_images, validation = arrays["validation_images"], of_classes(arrays["validation_labels"], data)
+    test, lockbox = split_test(arrays["test_labels"], data, arrays.get("test_groups"))
     width = data.num_classes if one_hot else None
     return Dataset(
         training=ExampleSet(arrays["train_images"], training, width),
-        validation=ExampleSet(arrays["train_images"], validation),
+        validation=ExampleSet(validation_images, validation),
         test=ExampleSet(arrays["test_images"], test),
         lockbox=ExampleSet(arrays["test_images"], lockbox),
         class_names=names,
@@ -120,7 +129,7 @@ def _read(directory: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
         # plain arrays: indexing an np.memmap creates an object of the subclass for each batch
         arrays = {
             name: np.asarray(np.load(layout.array_file(directory, name), mmap_mode="r", allow_pickle=False))
-            for name in layout.ARRAYS
+            for name in layout.arrays_in(directory)
         }
         check_unchanged(directory, meta)
     except (OSError, ValueError) as error:
@@ -144,6 +153,8 @@ def _names(names: list[str], data: Data, arrays: Mapping[str, NDArray[Any]]) -> 
     if len(names) != data.num_classes:
         shown = ", ".join(names[:12]) + (", …" if len(names) > 12 else "")
         labels = np.union1d(arrays["train_labels"], arrays["test_labels"])
+        if data.multi_label:
+            labels = np.arange(len(names))
         raise DataError(
             f"{data.source}: expected {data.num_classes} classes, as the matrix says, found {len(names)}: {shown}; "
             f"{_cure(labels, len(names), data.num_classes)}"

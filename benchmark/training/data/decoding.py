@@ -7,14 +7,16 @@ import mmap
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.catalog.image_folders import some
 from benchmark.training.data.images import WHITE, DecodedImage, decode_image
-from benchmark.training.data.sources import DatasetRequest
+from benchmark.training.data.sources import CHANGED_FILES, DatasetRequest, new_images
 from benchmark.training.process.failures import DataError
 
 log = logging.getLogger(__name__)
@@ -23,12 +25,59 @@ DECODED, TRANSPARENT, DAMAGED, CHANGED = 1, 2, 3, 4
 """What has become of an image; 0 while nothing has."""
 
 PROGRESS_SECONDS = 0.5
+_SHOWN = 5
 IMAGES_FOR_A_PROCESS = 200
 """With fewer images than this another process takes longer to start than it saves."""
 
 
+class ImageFile(Protocol):
+    """An image file as it was found; an `os.DirEntry` is one."""
+
+    def __fspath__(self) -> str: ...
+
+    @property
+    def path(self) -> str: ...
+    def stat(self) -> os.stat_result: ...
+
+
+def write_images(parts: Mapping[str, Sequence[ImageFile]], request: DatasetRequest, directory: Path) -> list[str]:
+    """Writes the images of all parts of a dataset, by `train`, `test` or `validation`; returns notes on them.
+
+    Raises:
+        DataError: Images cannot be read, or files changed meanwhile.
+
+    Side effects: as `decode_images`.
+    """
+    transparent, damaged, changed = 0, [], []
+    for part, files in parts.items():
+        array = new_images(directory, part, len(files), request)
+        states = decode_images(files, array, request, f"{part} images")
+        array.flush()
+        transparent += int(np.count_nonzero(states == TRANSPARENT))
+        damaged += [Path(files[index]) for index in np.flatnonzero(states == DAMAGED).tolist()]
+        changed += [files[index].path for index in np.flatnonzero(states == CHANGED).tolist()]
+    if changed:
+        raise DataError(f"{some(changed)}: {CHANGED_FILES}")
+    if damaged:
+        raise DataError(*_damage_message(damaged, request))
+    if not transparent:
+        return []
+    shown = request.background or f"white ({WHITE}), unless the dataset has a `background`"
+    count = sum(map(len, parts.values()))
+    return [f"{request.source}: {transparent} of {count} images are transparent: shown on {shown}"]
+
+
+def _damage_message(damaged: Sequence[Path], request: DatasetRequest) -> list[str]:
+    """What cannot be read: the first on the first line, which may be all that is shown of it."""
+    first, *others = [problem_of(path, request) for path in damaged[:_SHOWN]]
+    more = len(damaged) - _SHOWN
+    count = f" ({len(damaged) - 1} more cannot be read)" if others else ""
+    lines = [f"{first}; remove or replace it, and run again{count}", *others]
+    return [*lines, f"… and {more} more"] if more > 0 else lines
+
+
 def decode_images(
-    files: Sequence[os.DirEntry[str]], array: NDArray[np.uint8], request: DatasetRequest, name: str
+    files: Sequence[ImageFile], array: NDArray[np.uint8], request: DatasetRequest, name: str
 ) -> NDArray[np.uint8]:
     """Decodes each file into its place in an array.
 
@@ -88,7 +137,7 @@ def decode_images(
     return states
 
 
-def _has_changed(file: os.DirEntry[str]) -> bool:
+def _has_changed(file: ImageFile) -> bool:
     # an entry keeps what it was asked first
     seen = file.stat()
     try:

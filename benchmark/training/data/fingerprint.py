@@ -25,21 +25,23 @@ def sha256_of_arrays(arrays: Iterable[tuple[str, NDArray[Any]]], *, head: bytes 
 
 
 def fingerprint_of(directory: Path) -> str:
-    """sha256 over the decoded arrays, in the order train images, train labels, test images, test labels.
+    """sha256 over the decoded arrays, in the order train images, train labels, test images, test labels, further ones.
 
     Where a class has only one training image, another one than once: such an image could be taken for validation then,
     so that results of that time are not results of today's split.
     """
     arrays = {
-        name: np.load(layout.array_file(directory, name), mmap_mode="r", allow_pickle=False) for name in layout.ARRAYS
+        name: np.load(layout.array_file(directory, name), mmap_mode="r", allow_pickle=False)
+        for name in layout.arrays_in(directory)
     }
-    has_single = (np.bincount(arrays["train_labels"]) == 1).any()
+    labels = arrays["train_labels"]
+    has_single = labels.ndim == 1 and (np.bincount(labels) == 1).any()
     return sha256_of_arrays(arrays.items(), tail=b"the only image of a class is trained on" if has_single else b"")
 
 
 def modified_ns(directory: Path) -> dict[str, int]:
     """When each array was last written, in nanoseconds; renaming the folder does not change it."""
-    return {name: layout.array_file(directory, name).stat().st_mtime_ns for name in layout.ARRAYS}
+    return {name: layout.array_file(directory, name).stat().st_mtime_ns for name in layout.arrays_in(directory)}
 
 
 def check_unchanged(directory: Path, meta: Mapping[str, Any]) -> None:

@@ -1,9 +1,9 @@
 """Checks and prepares a user's `.npz` archive.
 
 `x_train`, `y_train`, `x_test`, `y_test`, or `x` and `y` alone, of which a share of each class is split off for the test
-set. Images are [n, h, w], [n, h, w, 1] or [n, h, w, 3]: integers 0..255, or floats 0..1 or 0..255. Integers are never
+set; and `x_val`, `y_val` for the source's own validation split. Images are [n, h, w], [n, h, w, 1] or [n, h, w, 3]: integers 0..255, or floats 0..1 or 0..255. Integers are never
 scaled. Of floats each array tells by its brightest value which of both it is; `x_train` and `x_test` must agree. Labels
-are integers [n] from 0.
+are integers [n] from 0, or rows of 0 and 1 [n, classes] where an image may have several.
 """
 
 from __future__ import annotations
@@ -16,11 +16,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import layout
 from benchmark.catalog.absent_files import absence_of
 from benchmark.catalog.npz_headers import DAMAGE
 from benchmark.training.data.images import resize_array
-from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test, new_images
+from benchmark.training.data.sources import (
+    NO_VALIDATION,
+    DatasetRequest,
+    SourceSummary,
+    hold_out_test,
+    new_images,
+    save_labels,
+)
 from benchmark.training.process.failures import DataError
 
 _OVERSHOOT = 0.1
@@ -30,6 +36,7 @@ _DARK = 32
 """Images whose brightest value is below this of 255 are nearly black: probably meant otherwise, and so remarked upon."""
 
 _SPLIT, _WHOLE = ("x_train", "y_train", "x_test", "y_test"), ("x", "y")
+_OWN_VALIDATION = ("x_val", "y_val")
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -52,14 +59,15 @@ def prepare_npz(request: DatasetRequest, directory: Path) -> SourceSummary:
     scales = {name: _scale(request, name, array) for name, array in images.items()}
     _check_scales_agree(request, scales)
     notes = [note for name, array in images.items() if (note := _note_on_dark(request, name, array, scales[name]))]
-    names = _class_names(request, max(int(array.max()) for array in labels.values()) + 1)
+    names = _class_names(request, _class_count(request, labels))
     if "x" in images:
         kept, held_out = hold_out_test(labels["y"], request, names)
         images = {"x_train": images["x"][kept], "x_test": images["x"][held_out]}
         labels = {"y_train": labels["y"][kept], "y_test": labels["y"][held_out]}
-    for part in ("train", "test"):
-        scale = scales.get(f"x_{part}") or scales.get("x") or 1
-        _write(directory, part, images[f"x_{part}"], labels[f"y_{part}"], request, scale)
+    for part, ending in {"train": "train", "test": "test", "validation": "val"}.items():
+        if f"x_{ending}" in images:
+            scale = scales.get(f"x_{ending}") or scales.get("x") or 1
+            _write(directory, part, images[f"x_{ending}"], labels[f"y_{ending}"], request, scale)
     return SourceSummary(names, tuple(notes))
 
 
@@ -71,11 +79,17 @@ def _read(request: DatasetRequest) -> Arrays:
         if not zipfile.is_zipfile(path) and path.is_file():
             raise DataError(f"{path}: expected an .npz archive, found something else; write it with numpy.savez")
         with path.open("rb") as file, np.load(file, allow_pickle=False) as archive:
+            keys: tuple[str, ...] | None
             keys = next((keys for keys in (_SPLIT, _WHOLE) if all(key in archive.files for key in keys)), None)
             if keys is None:
                 raise DataError(
                     f"{path}: expected the arrays {', '.join(_SPLIT)}, or x and y; found {', '.join(archive.files)[:300]}"
                 )
+            if request.validation == "source":
+                if not all(key in archive.files for key in _OWN_VALIDATION):
+                    expected = f"the arrays {' and '.join(_OWN_VALIDATION)}"
+                    raise DataError(NO_VALIDATION.format(source=request.source, expected=expected))
+                keys += _OWN_VALIDATION
             return {key: archive[key] for key in keys}
     except FileNotFoundError as error:
         raise DataError(
@@ -151,17 +165,45 @@ def _note_on_dark(request: DatasetRequest, name: str, array: NDArray[Any], scale
     )
 
 
-def _labels(request: DatasetRequest, name: str, array: NDArray[Any]) -> NDArray[np.int32]:
+def _labels(request: DatasetRequest, name: str, array: NDArray[Any]) -> NDArray[Any]:
     flat = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
     where = f"{request.location}: {name}"
+    if request.multi_label:
+        return _rows(array, where)
     if flat.ndim != 1 or flat.dtype.kind not in "ui" or not len(flat):
         hint = f"; for one-hot vectors save {name}.argmax(axis=1)" if array.ndim == 2 else ""
+        hint += "; for several labels an image set multi_label = true" if array.ndim == 2 else ""
         if flat.ndim == 1 and flat.dtype.kind in "bf" and np.array_equal(flat, np.rint(flat.astype(float))):
             hint = f"; save {name}.astype('int64')"
         raise DataError(f"{where}: expected integer labels [n], found {array.dtype} of shape {array.shape}{hint}")
     if int(flat.min()) < 0 or int(flat.max()) > 65535:
         raise DataError(f"{where}: expected labels 0, 1, …, found {int(flat.min())} to {int(flat.max())}")
     return flat.astype(np.int32)
+
+
+def _rows(array: NDArray[Any], where: str) -> NDArray[np.uint8]:
+    """Checks labels of images that may have several: rows of 0 and 1, [n, classes]."""
+    is_shaped = array.ndim == 2 and array.shape[1] > 1 and len(array) and array.dtype.kind in "buif"
+    if not is_shaped or not np.isin(array, (0, 1)).all():
+        found = f"{array.dtype} of shape {array.shape}"
+        if is_shaped:
+            place = tuple(int(number) for number in np.argwhere(~np.isin(array, (0, 1)))[0])
+            found = f"{array[place]} at {list(place)}"
+        one_hot = "; for one label an image save integers [n], and leave multi_label out" if array.ndim != 2 else ""
+        raise DataError(
+            f"{where}: expected rows of 0 and 1 for several labels an image, [n, classes], found {found}{one_hot}"
+        )
+    return array.astype(np.uint8)
+
+
+def _class_count(request: DatasetRequest, labels: Mapping[str, NDArray[Any]]) -> int:
+    if not request.multi_label:
+        return max(int(array.max()) for array in labels.values()) + 1
+    widths = {name: array.shape[1] for name, array in labels.items()}
+    if len(set(widths.values())) > 1:
+        described = ", ".join(f"{name} {width}" for name, width in widths.items())
+        raise DataError(f"{request.location}: expected as many classes in all labels, found {described} columns")
+    return next(iter(widths.values()))
 
 
 def _class_names(request: DatasetRequest, count: int) -> list[str]:
@@ -175,11 +217,11 @@ def _class_names(request: DatasetRequest, count: int) -> list[str]:
 
 
 def _write(
-    directory: Path, part: str, images: NDArray[Any], labels: NDArray[np.int32], request: DatasetRequest, scale: int
+    directory: Path, part: str, images: NDArray[Any], labels: NDArray[Any], request: DatasetRequest, scale: int
 ) -> None:
     array = new_images(directory, part, len(images), request)
     for index, image in enumerate(images):
         eight_bits = image if image.dtype == np.uint8 else np.rint(image * float(scale)).clip(0, 255).astype(np.uint8)
         array[index] = resize_array(eight_bits, request.image_size, request.channels, request.resize)
     array.flush()
-    np.save(layout.array_file(directory, f"{part}_labels"), labels)
+    save_labels(directory, part, labels)

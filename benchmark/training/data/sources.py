@@ -1,6 +1,6 @@
 """What sources of data have in common: requests, what they return, and splitting off a test set.
 
-The sources are `digits.py`, `tfds.py`, `class_folders.py` and `npz.py`.
+The sources are `digits.py`, `tfds.py`, `class_folders.py`, `labelled_files.py` and `npz.py`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.layout import array_file
+from benchmark.training.data.class_shares import sample_groups, sample_rows
 from benchmark.training.process.failures import DataError
 
 CHANGED_FILES = "the files changed while they were read; run again when they rest"
+
+NO_VALIDATION = '{source}: expected {expected} for validation = "source", found none; set validation = "split"'
+"""Why a source without a validation split of its own is refused."""
 
 TEST_FRACTION = 0.2
 """Share of each class for the test set of a source that has none."""
@@ -38,6 +42,8 @@ class DatasetRequest:
         test_fraction: Share of each class for the test set where the source has none; None for `TEST_FRACTION`.
         class_names: Names of the labels, when the user gives them.
         background: What transparent images are shown on, `#rrggbb`; None for white.
+        validation, groups, labels_file, image_column, label_column, multi_label, code, file: As the `Data` of a cell has them.
+        allow_plugins: Whether the user has allowed plug-ins to run; else their digest must stand in the trust file.
         processes: How many processes may decode images.
         resize: What makes squares of images that are none, see `images.resize_image`.
     """
@@ -52,6 +58,15 @@ class DatasetRequest:
     test_fraction: float | None = None
     class_names: tuple[str, ...] | None = None
     background: str | None = None
+    validation: str = "split"
+    groups: str | None = None
+    labels_file: str | None = None
+    image_column: str | None = None
+    label_column: str | None = None
+    multi_label: bool = False
+    code: str | None = None
+    file: str | None = None
+    allow_plugins: bool = False
     processes: int = 1
     resize: str = "squeeze"
 
@@ -80,7 +95,7 @@ class SourceSummary:
 
 
 def new_images(directory: Path, part: str, count: int, request: DatasetRequest) -> np.memmap[Any, np.dtype[np.uint8]]:
-    """The file for the images of a part, `train` or `test`, as an array [count, h, w, c] to be filled.
+    """The file for the images of a part, `train`, `test` or `validation`, as an array [count, h, w, c] to be filled.
 
     Raises:
         OSError: There is no room: writing a mapped page that a full disk has no room for would end the process.
@@ -93,17 +108,49 @@ def new_images(directory: Path, part: str, count: int, request: DatasetRequest) 
     return array
 
 
+def save_labels(directory: Path, part: str, labels: NDArray[Any], groups: NDArray[Any] | None = None) -> None:
+    """Writes labels of a part, and the numbers of its groups where it has some."""
+    np.save(array_file(directory, f"{part}_labels"), labels)
+    if groups is not None:
+        np.save(array_file(directory, f"{part}_groups"), groups.astype(np.int32))
+
+
 def hold_out_test(
-    labels: NDArray[Any], request: DatasetRequest, class_names: Sequence[str]
+    labels: NDArray[Any], request: DatasetRequest, class_names: Sequence[str], groups: NDArray[Any] | None = None
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Splits off a test set: sorted positions of training and of test examples, of each class at least one in both.
 
-    Each class is drawn by itself from a fixed seed, so that images added to one class do not change the others' split.
+    Each class is drawn by itself from a fixed seed, so that images added to one class do not change the others' split. With
+    groups, or several labels an image, all are drawn together, and a class may have no test example.
+
+    Args:
+        labels: Of all examples, [n] or [n, classes].
+        request: Says which share.
+        class_names: Of the labels.
+        groups: Of all examples, [n]; none is divided. None for none.
 
     Raises:
-        DataError: A class has only one example.
+        DataError: A class has only one example, or no group can be spared.
     """
     fraction = TEST_FRACTION if request.test_fraction is None else request.test_fraction
+    # RandomState is frozen by NumPy: its stream never changes (https://numpy.org/neps/nep-0019-rng-policy.html)
+    if groups is not None:
+        test = sample_groups(labels, groups, fraction, np.random.RandomState(0))
+        if not len(test):
+            raise DataError(
+                f"{request.source}: expected groups of `{request.groups}` of which one can be spared for the test set, found none: "
+                "each alone holds a class, or there is only one; add images, or a test set"
+            )
+    elif labels.ndim == 2:
+        test = sample_rows(labels, max(round(len(labels) * fraction), 1), np.random.RandomState(0))
+    else:
+        test = _held_out_by_class(labels, request, class_names, fraction)
+    return np.setdiff1d(np.arange(len(labels)), test), test
+
+
+def _held_out_by_class(
+    labels: NDArray[Any], request: DatasetRequest, class_names: Sequence[str], fraction: float
+) -> NDArray[np.int64]:
     held_out = []
     for label in np.unique(labels):
         positions = np.flatnonzero(labels == label)
@@ -113,7 +160,5 @@ def hold_out_test(
                 "found one; add images, or a test set"
             )
         count = min(max(round(len(positions) * fraction), 1), len(positions) - 1)
-        # RandomState is frozen by NumPy: its stream never changes (https://numpy.org/neps/nep-0019-rng-policy.html)
         held_out.append(np.random.RandomState(0).permutation(positions)[:count])
-    test = np.sort(np.concatenate(held_out))
-    return np.setdiff1d(np.arange(len(labels)), test), test
+    return np.sort(np.concatenate(held_out))

@@ -20,7 +20,7 @@ from filelock import FileLock
 from benchmark import layout
 from benchmark.catalog.facts import SOURCES
 from benchmark.files import sha256_of
-from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test, new_images
+from benchmark.training.data.sources import NO_VALIDATION, DatasetRequest, SourceSummary, hold_out_test, new_images
 from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbidden_network
 
@@ -32,7 +32,7 @@ _LOGGER = logging.getLogger(__name__)
 
 
 def prepare_tfds(request: DatasetRequest, directory: Path) -> SourceSummary:
-    """Writes the four arrays of a prepared dataset into `directory`.
+    """Writes the arrays of a prepared dataset into `directory`.
 
     The test set is the split `test`, else `validation`: the first of them whose examples all have labels. Where there is
     none, a share of each class of `train` is split off, always the same.
@@ -45,7 +45,11 @@ def prepare_tfds(request: DatasetRequest, directory: Path) -> SourceSummary:
     _check_channels(name, builder)
     with _readable(builder):
         test, notes = _test_split(name, builder)
-        for part, split in (("train", "train"), ("test", test)):
+        for part, split in (
+            ("train", "train"),
+            ("test", test),
+            ("validation", _own_validation(builder, test, request)),
+        ):
             if split is not None:
                 _write_split(builder, split, part, request, directory)
     known = SOURCES.get(request.source)
@@ -197,6 +201,17 @@ def _test_split(name: str, builder: Any) -> tuple[str | None, tuple[str, ...]]:
     return split, tuple(
         f"tfds:{name}: the split `{other}` has images without a label; {instead}" for other in unlabelled
     )
+
+
+def _own_validation(builder: Any, test: str | None, request: DatasetRequest) -> str | None:
+    """The source's own validation split, where it is asked for."""
+    if request.validation != "source":
+        return None
+    splits = builder.info.splits
+    if test == "validation" or "validation" not in splits or not splits["validation"].num_examples:
+        expected = "a split `validation` beside `train` and `test`"
+        raise DataError(NO_VALIDATION.format(source=request.source, expected=expected))
+    return "validation"
 
 
 def _has_labels(name: str, builder: Any, split: str) -> bool:

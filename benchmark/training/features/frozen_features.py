@@ -33,9 +33,10 @@ from benchmark.catalog.facts import PLUGIN
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.augmentation import SEED_STATE
+from benchmark.training.data.class_shares import Indices
 from benchmark.training.data.dataset import Dataset, ExampleSet
 from benchmark.training.data.fingerprint import sha256_of_arrays
-from benchmark.training.data.splits import Indices, Split
+from benchmark.training.data.splits import Split
 from benchmark.training.features.feature_store import ArrayRequest, CachedArray, FeatureStore, FeatureUse
 from benchmark.training.networks.network import Network, layer_graph
 from benchmark.training.process.runtime import Runtime
@@ -176,7 +177,7 @@ class FeatureSource:
             # the test set counts in every stage: cells share stages, so none may depend on those after it
             if not self._store.has_room_for(sum(request.size_bytes for request in requests)):
                 return None
-            parts = parts if is_last else parts[:1]
+            parts = parts if is_last else [part for part in parts if part.name != "test"]
             arrays = self._arrays(cut, parts, requests[: len(parts)])
         except OSError as error:
             log.warning("features cannot be kept, the stage computes them in every epoch: %s", error)
@@ -247,7 +248,7 @@ class _ExamplePart:
     """Examples that lie in one prepared array.
 
     Attributes:
-        name: `train` or `test`.
+        name: `train`, `test`, or `validation` of a source that has such images.
         images: The whole prepared array [n, h, w, c].
         indices: Those of it that the cell uses, ascending. Training and validation are one part, whose division depends
             on the seed, so that cells of all seeds share it.
@@ -259,21 +260,26 @@ class _ExamplePart:
 
 
 def _parts(dataset: Dataset) -> list[_ExamplePart]:
-    used = np.sort(np.concatenate([dataset.training.split.indices, dataset.validation.split.indices]))
-    return [
-        _ExamplePart("train", dataset.training.images, used),
-        _ExamplePart("test", dataset.test.images, np.sort(dataset.test.split.indices)),
-    ]
+    """What features are computed of, the test set last."""
+    training, validation, test = dataset.training, dataset.validation, dataset.test
+    if validation.images is training.images:
+        used = np.sort(np.concatenate([training.split.indices, validation.split.indices]))
+        parts = [_ExamplePart("train", training.images, used)]
+    else:
+        parts = [_part("train", training), _part("validation", validation)]
+    return [*parts, _part("test", test)]
+
+
+def _part(name: str, examples: ExampleSet) -> _ExamplePart:
+    return _ExamplePart(name, examples.images, np.sort(examples.split.indices))
 
 
 def _with_features(dataset: Dataset, parts: Sequence[_ExamplePart], arrays: Sequence[CachedArray]) -> Dataset:
-    def of(examples: ExampleSet, number: int) -> ExampleSet:
-        positions = np.searchsorted(parts[number].indices, examples.split.indices)
-        return replace(examples, images=arrays[number].array, split=Split(positions, examples.split.labels))
+    def of(examples: ExampleSet) -> ExampleSet:
+        for part, array in zip(parts, arrays, strict=True):
+            if part.images is examples.images:
+                positions = np.searchsorted(part.indices, examples.split.indices)
+                return replace(examples, images=array.array, split=Split(positions, examples.split.labels))
+        return examples
 
-    return replace(
-        dataset,
-        training=of(dataset.training, 0),
-        validation=of(dataset.validation, 0),
-        test=of(dataset.test, 1) if len(parts) > 1 else dataset.test,
-    )
+    return replace(dataset, training=of(dataset.training), validation=of(dataset.validation), test=of(dataset.test))

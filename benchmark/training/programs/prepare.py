@@ -4,14 +4,16 @@ A prepared dataset is a folder that is written whole or not at all:
 
     train_images.npy  uint8 [n, h, w, c], 0..255     test_images.npy
     train_labels.npy  int32 [n]                      test_labels.npy
-    meta.json         source, sizes, class names, notes, versions, and the fingerprint: sha256 of the four arrays
+    validation_images.npy, validation_labels.npy     with `validation = "source"`: the source's own validation split
+    train_groups.npy  int32 [n]                      test_groups.npy: with `groups`, the number of each image's group
+    meta.json         source, sizes, class names, notes, versions, and the fingerprint: sha256 of the arrays
 
 As a program, `python -m benchmark.training.programs.prepare '{"source": …, "image_size": …, "color": …, "cache_root": …}'`
 prints `{"directory": …, "fingerprint": …}` and exits 0, or prints `{"error": …}` and exits 3. Optional keys:
 `offline` (no download is tried), `manual_directory` (a folder with the original archives, verified by TFDS) and
 `data_directory` (where TFDS keeps its datasets; by default `$TFDS_DATA_DIR`, else `~/tensorflow_datasets`); and of users'
-own sources `location`, `test_fraction`, `class_names`, `background`, as the `Data` of a cell has them, `resize` of all
-sources, and `processes` (how many may decode images at once).
+own sources what `catalog/cache.py` `OPTIONS` lists, as the `Data` of a cell has it, and `processes` (how many may decode
+images at once). Labels of several classes an image are rows of 0 and 1, uint8 [n, classes].
 `{"imagenet": NAME}` instead puts the published weights of a network, verified, into Keras's cache and prints
 `{"path": …}`; it too takes `offline` and `manual_directory`. Progress is written to stderr as lines `{"progress": …}`.
 """
@@ -33,11 +35,18 @@ import numpy as np
 from filelock import FileLock
 
 from benchmark import layout, machine
-from benchmark.catalog.cache import PREPARATION_VERSION, absent_images_note, prepared_directory, source_state
+from benchmark.catalog.cache import (
+    PREPARATION_VERSION,
+    absent_images_note,
+    options_of,
+    prepared_directory,
+    source_state,
+)
 from benchmark.catalog.facts import prepared_size
 from benchmark.catalog.image_folders import looking_once, some
 from benchmark.files import make_own_folder, publish_folder
 from benchmark.training.data.class_folders import prepare_folder
+from benchmark.training.data.class_shares import image_counts
 from benchmark.training.data.digits import prepare_digits
 from benchmark.training.data.fingerprint import fingerprint_of, modified_ns
 from benchmark.training.data.npz import prepare_npz
@@ -97,14 +106,7 @@ def _prepared(request: DatasetRequest, cache_root: str | os.PathLike[str]) -> Pa
 
 
 def _place(request: DatasetRequest, cache_root: str | os.PathLike[str]) -> Path:
-    state = source_state(
-        request.source,
-        request.location,
-        request.test_fraction,
-        request.class_names,
-        request.background,
-        request.data_directory,
-    )
+    state = source_state(request.source, options_of(request), request.data_directory)
     return prepared_directory(request.source, request.image_size, request.color, cache_root, state, request.resize)
 
 
@@ -113,7 +115,8 @@ def is_complete(directory: Path) -> bool:
     try:
         meta = json.loads((directory / layout.META).read_text(encoding="utf-8"))
         return all(
-            layout.array_file(directory, name).stat().st_size == meta["file_bytes"][name] for name in layout.ARRAYS
+            layout.array_file(directory, name).stat().st_size == meta["file_bytes"][name]
+            for name in {*layout.ARRAYS, *meta["file_bytes"]}
         )
     except (OSError, ValueError, KeyError, TypeError):
         return False
@@ -142,7 +145,8 @@ def _build(request: DatasetRequest, directory: Path, cache_root: str | os.PathLi
 
 
 def _meta(request: DatasetRequest, directory: Path, content: SourceSummary) -> dict[str, Any]:
-    shapes = {name: np.load(layout.array_file(directory, name), mmap_mode="r").shape for name in layout.ARRAYS}
+    names = layout.arrays_in(directory)
+    shapes = {name: np.load(layout.array_file(directory, name), mmap_mode="r").shape for name in names}
     return {
         "preparation_version": PREPARATION_VERSION,
         "source": request.source,
@@ -151,7 +155,7 @@ def _meta(request: DatasetRequest, directory: Path, content: SourceSummary) -> d
         "class_names": content.class_names,
         "notes": [*content.notes, *_absent_classes(request.source, directory, content.class_names)],
         "shapes": shapes,
-        "file_bytes": {name: layout.array_file(directory, name).stat().st_size for name in layout.ARRAYS},
+        "file_bytes": {name: layout.array_file(directory, name).stat().st_size for name in names},
         "modified_ns": modified_ns(directory),
         "fingerprint": fingerprint_of(directory),
         "versions": {"python": platform.python_version(), **machine.package_versions(_RECORDED_PACKAGES)},
@@ -160,12 +164,14 @@ def _meta(request: DatasetRequest, directory: Path, content: SourceSummary) -> d
 
 def _absent_classes(source: str, directory: Path, class_names: Sequence[str]) -> Iterator[str]:
     """Says which classes have no images to train on, or none to be tested on."""
+    counts = {
+        part: image_counts(np.load(layout.array_file(directory, f"{part}_labels")), len(class_names))
+        for part in ("train", "test")
+    }
     for part, purpose in (("train", "training"), ("test", "test")):
-        present = set(np.load(layout.array_file(directory, f"{part}_labels")).tolist())
-        if absent := [name for label, name in enumerate(class_names) if label not in present]:
+        if absent := [name for name, count in zip(class_names, counts[part].tolist(), strict=True) if not count]:
             yield absent_images_note(source, purpose, absent)
-    counts = np.bincount(np.load(layout.array_file(directory, "train_labels")), minlength=len(class_names))
-    if single := [name for name, count in zip(class_names, counts.tolist(), strict=True) if count == 1]:
+    if single := [name for name, count in zip(class_names, counts["train"].tolist(), strict=True) if count == 1]:
         yield f"{source}: one training image of {some(single)}, which is never taken for validation"
 
 

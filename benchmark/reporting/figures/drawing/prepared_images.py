@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +27,7 @@ class PreparedImages:
         training_labels, test_labels: The cell's class of each, counted from 0; -1 where the cell leaves the class out.
         class_names: Of the cell's classes, in order.
         fingerprint: Of the prepared arrays, as their `meta.json` records it.
+        validation_labels: The cell's class of each image of the source's own validation split; None where it is not used.
     """
 
     data: Data
@@ -36,6 +37,7 @@ class PreparedImages:
     test_labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     fingerprint: str
+    validation_labels: NDArray[np.int64] | None = None
 
     @property
     def side(self) -> int:
@@ -49,7 +51,11 @@ class PreparedImages:
             np.bincount(labels[labels >= 0], minlength=len(self.class_names)).tolist()
             for labels in (self.training_labels, self.test_labels)
         ]
-        return class_counts(self.data, *totals)
+        counts = class_counts(self.data, *totals)
+        if self.validation_labels is None:
+            return counts
+        own = self.validation_labels
+        return replace(counts, validation=tuple(np.bincount(own[own >= 0], minlength=len(self.class_names)).tolist()))
 
 
 def open_images(data: Data, cache_root: Path) -> PreparedImages:
@@ -70,6 +76,9 @@ def open_images(data: Data, cache_root: Path) -> PreparedImages:
             np.load(layout.array_file(directory, name), mmap_mode="r", allow_pickle=False)
             for name in ("train_images", "train_labels", "test_images", "test_labels")
         )
+        validation_labels = None
+        if data.validation == "source":
+            validation_labels = np.load(layout.array_file(directory, "validation_labels"), allow_pickle=False)
         names, fingerprint = tuple(map(str, meta["class_names"])), str(meta["fingerprint"])
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UndrawableError(
@@ -84,6 +93,7 @@ def open_images(data: Data, cache_root: Path) -> PreparedImages:
         test_labels=_renumbered(test_labels, kept, len(names)),
         class_names=tuple(names[label] for label in kept),
         fingerprint=fingerprint,
+        validation_labels=None if validation_labels is None else _renumbered(validation_labels, kept, len(names)),
     )
 
 
