@@ -253,7 +253,8 @@ class _Attempt:
         """Where a set of images lies: the whole prepared array, and which of its images belong to the set."""
         if not len(examples) and name != "train":
             return None
-        part = "train" if name in {"train", "validation"} else "test"
+        own = name == "validation" and self._cell.data.validation == "source"
+        part = "validation" if own else "train" if name in {"train", "validation"} else "test"
         images = layout.array_file(Path(self._job.data_directory or ""), f"{part}_images")
         indices, labels = (layout.array_file(self._folder, f"{name}_{what}") for what in ("indices", "labels"))
         np.save(indices, examples.split.indices)
