@@ -71,9 +71,9 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
     begun = time.monotonic()
     guarded = GuardedObserver(observer)
     faults.point("expand")
+    require_backends(plan.cells)
     _check_folder(options.artifacts_root)
     options = _with_own_folder(options, database)
-    require_backends(plan.cells)
 
     # what earlier runs have left: processes are ended, results are reused
     recorder = Recorder(database)

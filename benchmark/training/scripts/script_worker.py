@@ -40,7 +40,6 @@ from benchmark.matrix.command_line import (
 from benchmark.matrix.settings import STAGE_SETTINGS, json_value
 from benchmark.matrix.trust import exposure, trusted_digests
 from benchmark.status import Cause
-from benchmark.text import headline
 from benchmark.training.artifacts.prediction_file import pack_predictions
 from benchmark.training.data.dataset import Dataset, ExampleSet, open_dataset
 from benchmark.training.evaluation import compute_scores
@@ -64,6 +63,9 @@ ACCURACY_TOLERANCE = 1e-3
 """How far the test accuracy that a program counts may be from the one that follows from its probabilities."""
 
 _PROGRESS_SECONDS = 0.2
+_SHOWN_LINES = 10
+"""Of what a program that has failed wrote last to stderr."""
+
 _SPLITS = ("train", "validation", "test", "lockbox")
 _PRIVATE = ("BENCH_IMPORT_PATH", "BENCH_KERAS_HOME", "KERAS_HOME", "KERAS_BACKEND", "KERAS_TORCH_DEVICE")
 """Variables that only workers of bench need."""
@@ -302,8 +304,11 @@ class _Attempt:
         if code < 0:
             _end_by(-code)
         if code:
-            said = f": {headline(self.words)}" if self.words else ", and nothing on stderr"
-            raise ScriptError(f"exit code {code}", f"the command ended with exit code {code}{said}", self.words)
+            *before, last = self.words.splitlines()[-_SHOWN_LINES:] or ["nothing was written to stderr"]
+            message = "\n".join(
+                [f"the command ended with exit code {code}: {last.strip()}", *before, *([last] if before else [])]
+            )
+            raise ScriptError(f"exit code {code}", message, self.words)
         if self._finish is None:
             raise ScriptProtocolError(
                 'expected a line "finish" with probabilities before the end, found none; it exited with 0'

@@ -1,0 +1,490 @@
+"""Commands as cells: what a program is told, what becomes of what it tells, and what strange ones come to."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import re
+import signal
+import sqlite3
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from cli_workplace import Workplace
+from waiting import wait_until
+
+from benchmark.matrix.cell import Cell
+from benchmark.training.data.dataset import open_dataset
+
+STRANGE = """\
+import json, os, signal, subprocess, sys, time
+
+told = json.load(open(os.environ["BENCH_CELL"], encoding="utf-8"))
+count, classes = told["arrays"]["test"]["count"], len(told["class_names"])
+
+
+def tell(event, **values):
+    with open(os.environ["BENCH_EVENTS"], "a") as file:
+        file.write(json.dumps({"event": event, **values}) + "\\n")
+
+
+def raw(content):
+    with open(os.environ["BENCH_EVENTS"], "wb", buffering=0) as file:
+        file.write(content)
+
+
+def rows(number=count, width=classes, value=None):
+    return [[1 / classes if value is None else value] * width for _ in range(number)]
+
+
+def finish(**more):
+    tell("finish", **{"probabilities": rows(), **more})
+
+
+mode = sys.argv[1]
+if mode == "good":
+    for number in range(1, 4):
+        tell("epoch", train_loss=1 / number, train_accuracy=0.5, val_loss=0.5, val_accuracy=number / 4, seconds=0.25)
+    finish(best_epoch=2, parameters=123)
+elif mode == "no_epochs":
+    print("ünïcode ✓", flush=True)
+    finish()
+elif mode == "floods":
+    for _ in range(60):
+        print("x" * 100_000)
+        sys.stderr.write("y" * 100_000)
+    finish()
+elif mode == "leaves_a_child":
+    subprocess.Popen([sys.executable, "-c", "import time; time.sleep(300)"], start_new_session=True)
+    finish()
+elif mode == "csv":
+    with open("answers file.csv", "w") as file:
+        file.write(",".join(f'"class {n}"' for n in range(classes)) + "\\n")
+        file.writelines(",".join(map(str, row)) + "\\n" for row in rows())
+    finish(probabilities=os.path.abspath("answers file.csv"))
+elif mode == "diverges":
+    tell("epoch", train_loss=1.0)
+    tell("epoch", train_loss=float("nan"))
+    time.sleep(300)
+elif mode == "no_finish":
+    tell("epoch", train_loss=1.0)
+elif mode == "exits_3":
+    sys.stderr.write("first\\nValueError: the last words\\n")
+    finish()
+    sys.exit(3)
+elif mode == "rubbish":
+    raw(b"\\x00\\xff\\xfe rubbish\\n")
+    time.sleep(300)
+elif mode == "endless_line":
+    while True:
+        raw(b"z" * 65536)
+elif mode == "unknown_event":
+    tell("epohc", train_loss=1.0)
+elif mode == "unknown_key":
+    tell("epoch", trian_loss=1.0)
+elif mode == "percent":
+    tell("epoch", train_accuracy=98.2)
+elif mode == "out_of_order":
+    tell("epoch", epoch=1)
+    tell("epoch", epoch=3)
+elif mode == "goes_on_from_nothing":
+    tell("epoch", epoch=4)
+elif mode == "twice":
+    finish()
+    finish()
+elif mode == "after_the_end":
+    finish()
+    tell("epoch", train_loss=1.0)
+elif mode == "shape":
+    finish(probabilities=rows(number=count - 1))
+elif mode == "labels":
+    finish(probabilities=[0] * count)
+elif mode == "not_finite":
+    finish(probabilities=rows(value=float("nan")))
+elif mode == "logits":
+    finish(probabilities=rows(value=3.0))
+elif mode == "other_accuracy":
+    finish(test_accuracy=0.99)
+elif mode == "no_file":
+    finish(probabilities="nowhere.npy")
+elif mode == "hangs":
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    time.sleep(300)
+elif mode == "killed":
+    if len(sys.argv) < 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+ENDS: dict[str, tuple[str, str | None, str]] = {
+    "good": ("completed", None, ""),
+    "no_epochs": ("completed", None, ""),
+    "floods": ("completed", None, ""),
+    "leaves_a_child": ("completed", None, ""),
+    "csv": ("completed", None, ""),
+    "diverges": ("diverged", "diverged", "epoch 2"),
+    "no_finish": ("failed", "protocol", "found none; it exited with 0"),
+    "exits_3": ("failed", "failed", "exit code 3: ValueError: the last words\nfirst\nValueError"),
+    "rubbish": ("failed", "protocol", "expected a line of JSON"),
+    "endless_line": ("failed", "protocol", "at most 1048576 bytes"),
+    "unknown_event": ("failed", "protocol", "epoch, resume, progress, finish, found 'epohc'"),
+    "unknown_key": ("failed", "protocol", "found 'trian_loss'"),
+    "percent": ("failed", "protocol", "train_accuracy: expected a fraction from 0 to 1, found 98.2"),
+    "out_of_order": ("failed", "protocol", "expected the number 2, found 3"),
+    "goes_on_from_nothing": ("failed", "protocol", r"there are 0\), found 3"),
+    "twice": ("failed", "protocol", "nothing after the line finish, found finish"),
+    "after_the_end": ("failed", "protocol", "nothing after the line finish, found epoch"),
+    "shape": ("failed", "protocol", r"shape \(20, 10\), .* found \(19, 10\)"),
+    "labels": ("failed", "protocol", r"found \(20,\); of predicted classes alone numpy.eye"),
+    "not_finite": ("failed", "protocol", "finite numbers, found nan in row 0"),
+    "logits": ("failed", "protocol", "with the sum 30 in row 0; .* softmax"),
+    "other_accuracy": ("failed", "protocol", r"0\.9900 was told, but 0\.\d{4} follows"),
+    "no_file": ("failed", "protocol", "at .*nowhere.npy, found none"),
+    "hangs": ("failed", "timeout", "--timeout"),
+    "killed": ("failed", "crashed", "ended by SIGKILL"),
+}
+
+SMALL = """
+[defaults]
+train_examples = 100
+test_examples = 20
+epochs = 3
+"""
+
+
+def place_with(folder: Path, models: str, names: list[str], matrix: str = "", **files: str) -> Workplace:
+    """A folder with a space in its name, and in it scripts and a matrix with these models."""
+    place = Workplace(folder / "a folder")
+    place.directory.mkdir()
+    for name, text in files.items():
+        place.write(text, f"{name}.py")
+    listed = ", ".join(f'"{name}"' for name in names)
+    place.write(f'[matrix]\ndataset = "digits"\nmodel = [{listed}]\nstrategy = "scratch"\n{matrix}\n{SMALL}\n{models}')
+    return place
+
+
+def rows_of(place: Workplace, statement: str = "select * from results order by execution_id") -> list[dict[str, Any]]:
+    with contextlib.closing(sqlite3.connect(f"file:{place.directory}/results.sqlite?mode=ro", uri=True)) as connection:
+        connection.row_factory = sqlite3.Row
+        return [dict(row) for row in connection.execute(statement)]
+
+
+def model(name: str, *words: str, **keys: Any) -> str:
+    lines = [
+        f"[model.{name}]",
+        f"command = {json.dumps(list(words))}",
+        *(f"{k} = {json.dumps(v)}" for k, v in keys.items()),
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def test_strange_programs_end_their_own_cells_alone(tmp_path):
+    models = "".join(model(name, "python", "strange.py", name) for name in ENDS)
+    place = place_with(tmp_path, models, list(ENDS), strange=STRANGE)
+    done = place.run("run", "--allow-plugins", "--timeout", "6s", "--jobs", "4")
+    assert done.returncode == 3, done.stderr
+    found = {row["model"]: row for row in rows_of(place)}
+    details = rows_of(place, "select model, detail from execution join cell using (cell_id)")
+    detail = {row["model"]: row["detail"] or "" for row in details}
+    for name, (status, cause, words) in ENDS.items():
+        assert (found[name]["status"], found[name]["cause"]) == (status, cause), (name, detail[name], done.stderr)
+        assert re.search(words, detail[name]), (name, detail[name])
+    assert {row["framework"] for row in found.values()} == {"script"}
+    assert {row["backend"] for row in found.values()} == {"script"}
+
+    good = found["good"]
+    assert (good["epochs"], good["best_epoch"], good["val_accuracy"], good["parameters"]) == (3, 2, 0.5, 123)
+    assert (good["fit_seconds"], good["train_accuracy"]) == (0.75, 0.5)
+    assert found["no_epochs"]["epochs"] is None
+    assert found["no_epochs"]["parameters"] is None
+    assert 0 < found["no_epochs"]["fit_seconds"] <= found["no_epochs"]["total_seconds"]
+    # the same probabilities, from a line as from a file
+    assert len({found[name]["test_loss"] for name in ("good", "no_epochs", "floods", "csv")}) == 1
+    assert found["good"]["test_loss"] == pytest.approx(np.log(10), abs=1e-6)
+    assert found["good"]["test_log_loss"] is not None
+
+    shown = place.run("show", "model=exits_3").stdout
+    assert "ValueError: the last words" in shown
+    assert "ünïcode ✓" in (place.directory / "results.artifacts" / logs_of(place, "no_epochs")).read_text("utf-8")
+    # nobody is left behind, and nothing of what was only for the programs
+    assert not [pid for pid in Path("/proc").glob("[0-9]*") if is_here(pid, place)]
+    cells = {found[name]["cell_id"] for name in ("good", "no_epochs", "csv")}
+    left = {path.name for cell in cells for path in place.directory.glob(f"results.artifacts/{cell}/*/*")}
+    assert left == {"history.json", "predictions.npz", "log.txt"}
+
+    refused = place.call("explain", "model=good")
+    assert refused.exit_code == 2
+    assert "found a command" in refused.stderr
+    assert "its files and data are as they were recorded" in place.call("why", "model=good").stdout
+    assert place.call("report").exit_code == 0
+
+
+def logs_of(place: Workplace, name: str) -> str:
+    joined = "attempt join execution using (execution_id) join cell using (cell_id)"
+    (row,) = rows_of(place, f"select cell_id, attempt_id from {joined} where model = '{name}'")
+    return f"{row['cell_id']}/{row['attempt_id']}/log.txt"
+
+
+def is_here(pid: Path, place: Workplace) -> bool:
+    """Whether a process works in this folder."""
+    try:
+        return (pid / "cwd").readlink().is_relative_to(place.directory)
+    except OSError:
+        return False
+
+
+LOOKS = """\
+import json, os, sys
+import numpy as np
+from benchmark import cell
+sets = {}
+for name in ("train", "validation", "test", "lockbox"):
+    part = getattr(cell, name)
+    images, labels = part if isinstance(part, tuple) else (part, None)
+    if images is not None:
+        images[:] = images  # a change is one of its own
+        sets[name] = [str(images.dtype), isinstance(images, np.memmap), images.shape, int(images.sum()),
+                      None if labels is None else labels.tolist()]
+settings = dict(cell.settings)
+json.dump({"sets": sets, "settings": settings, "arguments": sys.argv[1:], "cwd": os.getcwd(), "state": str(cell.state),
+           "environment": dict(os.environ), "affinity": sorted(os.sched_getaffinity(0)), "classes": cell.class_names,
+           "heavy": sorted({"tensorflow", "keras"} & set(sys.modules))}, open("seen.json", "w"))
+cell.progress(1, 2)
+images = cell.test[0]
+for epoch in range(settings["epochs"]):
+    cell.epoch(train_loss=np.float32(1.5), val_accuracy=np.float64(0.25), learning_rate=settings["learning_rate"])
+print("to the log")
+cell.finish(probabilities=np.full((len(images), len(cell.class_names)), 1 / len(cell.class_names)),
+            validation_probabilities=np.eye(len(cell.class_names))[cell.validation[1]],
+            lockbox_probabilities=np.full((len(cell.lockbox), 10), 0.1), parameters=np.int64(7))
+"""
+
+
+def test_a_script_sees_what_a_network_would_and_its_answers_are_stored(tmp_path):
+    words = [
+        "python",
+        "looks.py",
+        "--lr",
+        "{learning_rate}",
+        "{word}",
+        "{layers}",
+        "{{}}",
+        "{seed}{train_examples}",
+        "{wide-net}",
+    ]
+    text = model("looks", *words, word="two words", layers=[3, 5], **{"wide-net": True})
+    place = place_with(
+        tmp_path,
+        text,
+        ["looks"],
+        'lockbox = 0.25\nseed = 3\nthreads = 2\nbackend = ["torch", "tensorflow"]',
+        looks=LOOKS,
+    )
+    done = place.run("run", "--allow-plugins", SECRET="hush", MKL_NUM_THREADS="7")
+    assert done.returncode == 0, done.stderr
+    seen = json.loads((place.directory / "seen.json").read_text())
+    assert seen["arguments"] == ["--lr", "0.001", "two words", "[3, 5]", "{}", "3100", "true"]
+    assert seen["cwd"] == str(place.directory)
+    assert seen["heavy"] == []
+    assert "SECRET" not in seen["environment"]
+    assert seen["environment"]["OMP_NUM_THREADS"] == seen["environment"]["MKL_NUM_THREADS"] == "2"
+    assert seen["environment"]["CUDA_VISIBLE_DEVICES"] == "-1"
+    assert seen["settings"]["wide-net"] is True
+    assert (seen["settings"]["batch_size"], seen["settings"]["layers"]) == (64, [3, 5])
+
+    (row,) = rows_of(place)
+    spec = rows_of(place, "select spec from cell")[0]["spec"]
+    cell = Cell.from_dict(json.loads(spec))
+    (prepared,) = [path for path in (place.directory / "cache" / "prepared").iterdir() if path.is_dir()]
+    dataset = open_dataset(prepared, cell.data, cell.seed, one_hot=False)
+    for name, examples in (("train", dataset.training), ("validation", dataset.validation), ("test", dataset.test)):
+        kind, mapped, shape, total, labels = seen["sets"][name]
+        expected = examples.images[examples.split.indices]
+        assert (kind, mapped, shape, total) == ("uint8", True, list(expected.shape), int(expected.sum()))
+        assert labels == examples.split.labels.tolist()
+    # labels of what is locked away are nobody's
+    assert seen["sets"]["lockbox"][2:] == [
+        [5, 16, 16, 1],
+        int(dataset.lockbox.images[dataset.lockbox.split.indices].sum()),
+        None,
+    ]
+    assert (row["epochs"], row["train_loss"], row["val_accuracy"], row["parameters"]) == (3, 1.5, 0.25, 7)
+    assert row["test_accuracy"] == pytest.approx(np.mean(dataset.test.split.labels == 0))
+    stored = rows_of(place, "select split, count(*) as n, avg(predicted = label) as right from predictions group by 1")
+    counts = {each["split"]: (each["n"], each["right"]) for each in stored}
+    assert counts["validation"] == (10, 1.0)
+    assert counts["test"] == (15, pytest.approx(row["test_accuracy"]))
+    assert {each["split"]: each["examples"] for each in rows_of(place, "select * from prediction")}["lockbox"] == 5
+
+    again = place.run("run", "--allow-plugins")
+    assert "1 from earlier runs" in again.stderr
+    place.write(LOOKS + "\n# another", "looks.py")
+    plan = json.loads(place.run("plan", "--format", "json").stdout)
+    assert plan["cells"][0]["cell_id"] != row["cell_id"]
+    why = place.run("why", plan["cells"][0]["cell_id"]).stdout
+    assert "architecture.code" in why
+    same = place.run("reproduce", row["cell_id"], "--allow-plugins")
+    assert "run again" in same.stderr + same.stdout
+
+
+RESUMES = """\
+import time
+from pathlib import Path
+from benchmark import cell
+import numpy as np
+kept = cell.state / "epoch"
+done = int(kept.read_text()) if kept.exists() and cell.settings["resumes"] else 0
+if done:
+    cell.resume(done)
+for epoch in range(done + 1, 5):
+    if epoch == 3 and not kept.with_name("gate").exists():
+        kept.with_name("gate").write_text("")
+        Path("reached").write_text("")
+        time.sleep(300)
+    kept.write_text(str(epoch))
+    cell.epoch(train_loss=1 / epoch)
+cell.finish(probabilities=np.full((len(cell.test[0]), 10), 0.1))
+"""
+
+
+@pytest.mark.parametrize(
+    ("ending", "resumes"),
+    [
+        ("stopped", True),
+        ("killed", False),
+        pytest.param("stopped", False, marks=pytest.mark.exhaustive),
+        pytest.param("killed", True, marks=pytest.mark.exhaustive),
+    ],
+)
+def test_a_script_that_was_stopped_goes_on_from_its_own_state_or_begins_anew_and_the_row_says_which(
+    tmp_path, resumes, ending
+):
+    place = place_with(tmp_path, model("slow", "python", "slow.py", resumes=resumes), ["slow"], slow=RESUMES)
+    run = subprocess.Popen(
+        place.command("run", "--allow-plugins"),
+        cwd=place.directory,
+        env=place.environment,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    wait_until((place.directory / "reached").exists)
+    wait_until(lambda: len(rows_of(place, "select 1 from epoch")) == 2)
+    run.send_signal(signal.SIGINT if ending == "stopped" else signal.SIGKILL)
+    run.communicate(timeout=60)
+    assert run.returncode == (130 if ending == "stopped" else -signal.SIGKILL)
+    wait_until(lambda: not [pid for pid in Path("/proc").glob("[0-9]*") if is_here(pid, place)])
+    done = place.run("run", "--allow-plugins")
+    assert done.returncode == 0, done.stderr
+    attempts = rows_of(place, "select state, resumed_from_epoch, detail from attempt order by 1 desc")
+    last = next(each for each in attempts if each["state"] == "completed")
+    assert last["resumed_from_epoch"] == (2 if resumes else None)
+    assert ("begun anew" in (last["detail"] or "")) is not resumes
+    history = rows_of(place, "select epoch, train_loss, run_id from history")
+    assert [row["train_loss"] for row in history] == [1 / epoch for epoch in range(1, 5)]
+    assert [row["run_id"] for row in history] == ([1, 1, 2, 2] if resumes else [2, 2, 2, 2])
+
+
+MISTAKES = [
+    (model("m", "python", "x.py", "{lerning_rate}"), "learning_rate"),
+    (model("m", "python", "{", "x"), "write {{ and }}"),
+    ('[model.m]\ncommand = "python x.py"\n', "a list of texts"),
+    ("[model.m]\ncommand = []\n", "a list of texts"),
+    ('[model.m]\nextends = "simple_cnn"\ncommand = ["true"]\n', "a command or a network"),
+    ('[model.m]\narchitecture = "vgg16"\ncommand = ["true"]\n', "a command or a network"),
+    ('[model.a]\ncommand = ["true"]\n[model.m]\nextends = "a"\narchitecture = "vgg16"\n', "a command or a network"),
+    ('[model.m]\narchitecture = "script"\n', "the name of an architecture"),
+    ('[model.m]\ncommand = ["true"]\n"a b" = 3\n', "a key of letters"),
+    ('[model.m]\ncommand = ["true"]\nkey = {a = 3}\n', "a number, a text"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), MISTAKES, ids=[words for _, words in MISTAKES])
+def test_mistakes_in_a_command_are_named(tmp_path, text, words):
+    done = place_with(tmp_path, text, ["m"]).call("plan")
+    assert done.exit_code == 2
+    assert words in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("tta = 2", "tta = 2 needs a network of bench's own"),
+        ('save = "model"', "save = "),
+        ('threads = "auto"', "cannot be measured for a command"),
+        ('precision = "mixed_float16"', "mixed_float16 needs a GPU"),
+    ],
+)
+def test_what_a_command_cannot_do_is_left_out_with_the_reason(tmp_path, text, reason):
+    place = place_with(tmp_path, model("m", "true"), ["m"], text)
+    done = place.call("plan", "--format", "json")
+    assert done.exit_code in {0, 2}, done.stderr
+    assert reason in json.loads(done.stdout)["left_out"][0]["reason"]
+
+
+def test_a_command_takes_no_weights(tmp_path):
+    place = place_with(tmp_path, model("m", "true") + '[strategy.pre]\nweights = "imagenet"\n', ["m"])
+    place.write((place.directory / "matrix.toml").read_text().replace('"scratch"', '["scratch", "pre"]'))
+    plan = json.loads(place.call("plan", "--format", "json").stdout)
+    assert [cell["strategy"] for cell in plan["cells"]] == ["scratch"]
+    assert "cannot be given weights" in plan["left_out"][0]["reason"]
+
+
+@pytest.mark.parametrize(
+    ("word", "says"),
+    [("no-such-program", "no program no-such-program on PATH"), ("./tool", "no file"), ("plain.py", "chmod +x")],
+)
+def test_a_program_that_is_not_there_is_said_before_anything_starts(tmp_path, word, says):
+    word = "./plain.py" if word == "plain.py" else word
+    place = place_with(tmp_path, model("m", word), ["m"], plain="print()")
+    done = place.call("run", "--allow-plugins")
+    assert done.exit_code == 2
+    assert says in done.stderr
+    assert not list(place.directory.glob("results.artifacts/*"))
+
+
+def test_consent_covers_the_command_line_and_the_files_that_it_names(tmp_path):
+    words = ["python", "-m", "package.go", "--config=conf.toml", "{extra}", "/etc/hostname"]
+    place = place_with(tmp_path, model("m", *words, extra="more,notes.txt"), ["m"])
+    (place.directory / "package").mkdir()
+    for name in ("package/go.py", "conf.toml", "notes.txt", "other.py"):
+        place.write("", name)
+    refused = place.call("run")
+    assert refused.exit_code == 2
+    names = [str(place.directory / name) for name in ("conf.toml", "notes.txt", "package/go.py")]
+    assert f"(model m), with {', '.join(names)}\n" in refused.stderr
+    assert "--allow-plugins" in refused.stderr
+    digests = {}
+    for name in ("", "other.py", *("package/go.py", "conf.toml", "notes.txt")):
+        if name:
+            place.write("changed", name)
+        digests[name] = re.search(r'sha256 = "(\w+)"', place.call("run").stderr).group(1)
+    assert digests[""] == digests["other.py"]
+    assert len(set(digests.values())) == 4
+    # and what another program would do with the same files is another thing
+    place.write((place.directory / "matrix.toml").read_text().replace("--config", "--conf"))
+    assert digests["notes.txt"] not in place.call("run").stderr
+
+
+def test_an_agreed_command_runs_and_one_of_others_does_not(tmp_path):
+    place = place_with(tmp_path, model("m", "python", "strange.py", "no_epochs"), ["m"], strange=STRANGE)
+    config = {"XDG_CONFIG_HOME": str(tmp_path / "config")}
+    digest = re.search(r'sha256 = "(\w+)"', place.call("run").stderr).group(1)
+    (tmp_path / "config" / "bench").mkdir(parents=True)
+    (tmp_path / "config" / "bench" / "trusted.toml").write_text(f'[[plugin]]\nsha256 = "{digest}"\n')
+    assert place.run("run", **config).returncode == 0
+    (place.directory / "strange.py").chmod(0o666)
+    refused = place.call("run", "--rerun", "--allow-plugins")
+    assert refused.exit_code == 2
+    assert "can be written by anybody" in refused.stderr
+
+
+def test_a_script_by_hand_says_what_is_missing_and_tells_nobody(tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", "from benchmark import cell; cell.train"], check=False, capture_output=True, text=True
+    )
+    assert "BENCH_CELL is not set" in done.stderr
+    done = subprocess.run([sys.executable, "-c", "from benchmark import cell; cell.epoch(train_loss=1)"], check=True)
+    assert done.returncode == 0
