@@ -98,7 +98,7 @@ def main(job: events.Job, emit: Any) -> int:
     """
     attempt = None
     try:
-        attempt = _Attempt(job, emit)
+        attempt = _ScriptAttempt(job, emit)
         attempt.run()
     except DivergedError as error:
         emit(events.Diverged(error.epoch, error.batch))
@@ -124,7 +124,7 @@ def main(job: events.Job, emit: Any) -> int:
     return 0
 
 
-class _Attempt:
+class _ScriptAttempt:
     """One run of `main`.
 
     Attributes:
