@@ -1,6 +1,8 @@
 """Metrics of predictions beside accuracy and loss, by the definitions of scikit-learn, which takes a second to import.
 
-Labels are true classes counted from 0, [n]; probabilities are of each class, 0..1, [n, classes]. NumPy is imported late.
+Labels are true classes counted from 0, [n]; probabilities are of each class, 0..1, [n, classes]. Where they do not sum to 1,
+because the network has a sigmoid for each class, `shares` divides them by their sum for log loss, Brier score and ECE. NumPy is
+imported late.
 
 Sources: B. W. Matthews (1975), in the form for several classes of J. Gorodkin, "Comparing two K-category assignments by a
 K-category correlation coefficient", Computational Biology and Chemistry 28 (2004); J. Cohen, "A coefficient of agreement for
@@ -28,6 +30,9 @@ SMALLEST_PROBABILITY = 1e-7
 _ROWS = 4096
 """Of how many images probabilities are copied at once: those of 50,000 images and 1,000 classes fill 200 MB."""
 
+_ROUNDED = 0.02
+"""How far from 1 probabilities of a softmax may sum, by rounding."""
+
 
 def prediction_metrics(
     labels: NDArray[Any], predicted: NDArray[Any], probabilities: NDArray[Any]
@@ -41,13 +46,14 @@ def prediction_metrics(
     """
     import numpy as np
 
-    confidence = probabilities[np.arange(len(predicted)), predicted]
+    divided = shares(probabilities)
+    confidence = divided[np.arange(len(predicted)), predicted]
     return {
         **_of_labels(labels, predicted, probabilities.shape[1]),
         "top5_accuracy": _top_accuracy(labels, probabilities),
         **_of_ranking(labels, probabilities),
-        "log_loss": log_loss(probabilities, labels),
-        "brier": brier_score(probabilities, labels),
+        "log_loss": log_loss(divided, labels),
+        "brier": brier_score(divided, labels),
         "ece": calibration_error(reliability(confidence, predicted == labels)),
     }
 
@@ -56,6 +62,16 @@ def stored_metrics(arrays: Mapping[str, NDArray[Any]]) -> dict[str, float | None
     """The metrics that a file of predictions holds because it does not hold what they were computed from, by name."""
     known = zip(arrays["metric_names"].tolist(), arrays["metrics"].tolist(), strict=True)
     return {name: None if math.isnan(value) else value for name, value in known}
+
+
+def shares(probabilities: NDArray[Any]) -> NDArray[Any]:
+    """Probabilities that sum to 1 for each image; those of a softmax stay as they are, whatever they are rounded to."""
+    import numpy as np
+
+    sums = probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
+    if np.abs(sums - 1).max(initial=0) <= _ROUNDED or not np.isfinite(sums).all():
+        return probabilities
+    return np.where(sums > 0, probabilities / np.where(sums > 0, sums, 1), 1 / probabilities.shape[1])
 
 
 def _of_labels(labels: NDArray[Any], predicted: NDArray[Any], classes: int) -> dict[str, float | None]:

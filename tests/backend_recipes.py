@@ -16,8 +16,9 @@ import numpy as np
 from training_cells import DIGITS, architecture, stage
 
 from benchmark.matrix.optimizers import OPTIMIZERS
+from benchmark.training.losses import build_loss
 from benchmark.training.networks.network import build_network
-from benchmark.training.stages import build_loss, build_optimizer, set_trainable
+from benchmark.training.stages import build_optimizer, set_trainable
 from benchmark.training.steps.dispatch import compiled_steps
 from benchmark.training.updates import Updates
 

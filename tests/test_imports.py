@@ -48,7 +48,7 @@ MAY_IMPORT: dict[str, set[str]] = {
 # the tests against circles alone
 FOLDER_MAY_IMPORT = {
     "matrix.reading": "command_line order problems report_spec selection settings values",
-    "matrix.planning": "cell command_line identity optimizers plan problems reading schedule selection settings speed_key",
+    "matrix.planning": "cell command_line identity loss optimizers plan problems reading schedule selection settings speed_key",
     "results.schema": "",
     "results.schema.migrations": "schema",
     "results.store": "schema",

@@ -24,9 +24,9 @@ def cell_of(lines: str = "", head: str = HEAD) -> Cell:
     return cell
 
 
-def problems_of(lines: str, *options: str) -> list[str]:
+def problems_of(lines: str, *options: str, head: str = HEAD) -> list[str]:
     with pytest.raises(MatrixError) as caught:
-        plan_of(lines, HEAD, *options)
+        plan_of(lines, head, *options)
     return [problem.describe("m") for problem in caught.value.problems]
 
 

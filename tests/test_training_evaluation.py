@@ -7,7 +7,8 @@ import pytest
 
 from benchmark.training.data.dataset import ExampleSet
 from benchmark.training.data.splits import Split
-from benchmark.training.evaluation import cross_entropies, evaluate
+from benchmark.training.evaluation import evaluate
+from benchmark.training.losses import cross_entropies
 
 
 class Fixed:

@@ -5,8 +5,9 @@ import numpy as np
 import pytest
 from training_cells import DIGITS, architecture, cell, stage
 
+from benchmark.training.losses import build_loss, is_one_hot
 from benchmark.training.networks.network import build_network
-from benchmark.training.stages import build_loss, build_optimizer, is_one_hot, set_trainable, training_model
+from benchmark.training.stages import build_optimizer, set_trainable, training_model
 from benchmark.training.steps.base import BatchResult
 from benchmark.training.steps.dispatch import compiled_steps
 from benchmark.training.steps.tensorflow import TensorFlowSteps

@@ -172,6 +172,10 @@ class Stage:
         clip_norm: Largest norm of all gradients together; None for any.
         clip_value: Largest absolute value in a gradient; None for any.
         gradient_accumulation: Of how many batches an update takes the mean gradient.
+        loss: What training makes small, see `matrix/loss.py`: a name, or its parameters with `kind` among them.
+        class_weights: What the loss of an image is multiplied with: `balanced`, or (class, weight) pairs sorted by name,
+            1 for a class without one; None for 1.
+        sampling: `balanced` draws each image of an epoch from a class by chance; None takes each image once.
     """
 
     train: str
@@ -193,6 +197,9 @@ class Stage:
     clip_norm: float | None = None
     clip_value: float | None = None
     gradient_accumulation: int = 1
+    loss: str | Parameters = "cross_entropy"
+    class_weights: str | Parameters | None = None
+    sampling: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

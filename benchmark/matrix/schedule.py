@@ -6,13 +6,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any, TypeAlias
 
 from benchmark.matrix.cell import Parameters
 from benchmark.matrix.problems import INVALID, KeyPath, Problems
-from benchmark.matrix.values import Choice, Kind, ListOf, Number, read_table
+from benchmark.matrix.values import Kind, ListOf, NameOrTable, Number
 
 _NEEDED = None
 """The default of a parameter that has to be written."""
@@ -37,29 +37,20 @@ SCHEDULES: Mapping[str, _Table] = {
 }
 """By kind, the values and the default of each parameter; a parameter at its default is in no id, so these never change."""
 
-_KIND = Choice(tuple(SCHEDULES))
 _AT = "rising epochs of the stage, such as [3, 6]"
 
 
 @dataclass(frozen=True)
-class Schedule:
+class Schedule(NameOrTable):
     """The name of a schedule, or a table of its `kind` and parameters; those at their defaults are left out."""
 
-    expected: str = f"{_KIND.expected}, or a table of kind and its parameters"
+    parameters: Mapping[str, _Table] = field(default_factory=lambda: SCHEDULES)
+    needed: tuple[str, ...] = ("factor",)
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        table = value if isinstance(value, dict) else {"kind": value}
-        kind = _KIND.read(table.get("kind"), (*path, "kind") if isinstance(value, dict) else path, problems)
-        if kind is INVALID:
-            return INVALID
-        fields = SCHEDULES[kind]
-        kinds = {"kind": _KIND, **{name: field for name, (field, _) in fields.items()}}
-        needed = ["factor"] if "factor" in fields else []
-        read = read_table(table, path, problems, self.expected, kinds, needed)
-        if read is INVALID or (kind == "step" and not _has_steps(read, path, problems)):
-            return INVALID
-        own = {name: value for name, value in read.items() if name == "kind" or value != fields[name][1]}
-        return tuple(sorted(own.items())) if len(own) > 1 else kind
+        normal = super().read(value, path, problems)
+        is_step = not isinstance(normal, str) and normal is not INVALID and ("kind", "step") in normal
+        return INVALID if is_step and not _has_steps(dict(normal), path, problems) else normal
 
 
 def _has_steps(table: Mapping[str, Any], path: KeyPath, problems: Problems) -> bool:
@@ -77,6 +68,4 @@ def _has_steps(table: Mapping[str, Any], path: KeyPath, problems: Problems) -> b
 
 def schedule_parameters(schedule: str | Parameters) -> tuple[str, dict[str, Any]]:
     """The kind of a schedule in normal form, and all parameters of that kind."""
-    written = {"kind": schedule} if isinstance(schedule, str) else dict(schedule)
-    kind = written.pop("kind")
-    return kind, {**{name: default for name, (_, default) in SCHEDULES[kind].items()}, **written}
+    return Schedule().all_parameters(schedule)

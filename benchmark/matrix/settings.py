@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from benchmark.catalog.backends import training_backends
 from benchmark.matrix.cell import STREAMS, Cell, is_table
+from benchmark.matrix.loss import BALANCED, CROSS_ENTROPY, LOSS, ClassWeights
 from benchmark.matrix.optimizers import OPTIMIZERS, optimizers_with
 from benchmark.matrix.schedule import Schedule
 from benchmark.matrix.speed_key import AUTO
@@ -210,6 +211,12 @@ _TABLE = (
     Setting(
         "gradient_accumulation", "stage", Integer(1, 65536), 1,
         "of how many batches an update takes the mean gradient; schedules count updates",
+    ),
+    Setting("loss", "stage", LOSS, CROSS_ENTROPY, "what training makes small; see [losses](#losses)"),
+    Setting("class_weights", "stage", ClassWeights(), None, "what the loss of an image is multiplied with, by its class"),
+    Setting(
+        "sampling", "stage", OrFalse(Choice((BALANCED,))), None,
+        "balanced draws the images of an epoch, as many as there are, so that each class is as likely as any other",
     ),
 )  # fmt: skip
 

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from benchmark.catalog.backends import BACKENDS, runs_commands
-from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
+from benchmark.matrix.cell import EarlyStopping, Parameters, ReduceLearningRate
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, name_problem, nearest_hint, normal_name
 
 LARGEST_INTEGER = 2**63 - 1
@@ -311,6 +311,46 @@ def read_table(
         if key not in value:
             problems.add((*path, key), f"{fields[key].expected}; it is missing")
     return INVALID if len(problems) > before else read
+
+
+@dataclass(frozen=True)
+class NameOrTable:
+    """A name of a closed list, or a table of that `kind` and its parameters, of which those at their defaults are left out.
+
+    Attributes:
+        parameters: By name, the values and the default of each parameter.
+        needed: Parameters that must be written where a kind has them.
+    """
+
+    parameters: Mapping[str, Mapping[str, tuple[Kind, Any]]]
+    needed: tuple[str, ...] = ()
+
+    @property
+    def expected(self) -> str:
+        return f"{self._names.expected}, or a table of kind and its parameters"
+
+    @property
+    def _names(self) -> Choice:
+        return Choice(tuple(self.parameters))
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        table = value if isinstance(value, dict) else {"kind": value}
+        kind = self._names.read(table.get("kind"), (*path, "kind") if isinstance(value, dict) else path, problems)
+        if kind is INVALID:
+            return INVALID
+        fields = self.parameters[kind]
+        kinds = {"kind": self._names, **{name: field for name, (field, _) in fields.items()}}
+        read = read_table(table, path, problems, self.expected, kinds, [name for name in self.needed if name in fields])
+        if read is INVALID:
+            return INVALID
+        own = {name: value for name, value in read.items() if name == "kind" or value != fields[name][1]}
+        return tuple(sorted(own.items())) if len(own) > 1 else kind
+
+    def all_parameters(self, value: str | Parameters) -> tuple[str, dict[str, Any]]:
+        """The name in a normal form, and all parameters that it has."""
+        written = {"kind": value} if isinstance(value, str) else dict(value)
+        kind = written.pop("kind")
+        return kind, {**{name: default for name, (_, default) in self.parameters[kind].items()}, **written}
 
 
 AUGMENTATIONS: dict[str, Kind] = {

@@ -18,16 +18,17 @@ from benchmark.training.artifacts.checkpoints import SharedEpochs, State, StateW
 from benchmark.training.artifacts.stored_stages import StoredStages
 from benchmark.training.augmentation import reseed
 from benchmark.training.callbacks import BestWeights, StageCallbacks, WeightArrays
-from benchmark.training.data.dataset import Dataset, epoch_order
+from benchmark.training.data.dataset import Dataset
 from benchmark.training.evaluation import Scores, evaluate
 from benchmark.training.features.feature_store import FeatureUse
 from benchmark.training.features.frozen_features import Features, FeatureSource
 from benchmark.training.learning_rates import rate_after
+from benchmark.training.losses import example_losses
 from benchmark.training.networks.network import Network
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DivergedError
 from benchmark.training.process.runtime import Runtime
-from benchmark.training.stages import set_trainable, stage_steps, training_model
+from benchmark.training.stages import epoch_positions, set_trainable, stage_steps, training_model
 from benchmark.training.steps.base import BatchResult, Steps
 from benchmark.training.updates import Updates
 from benchmark.training.weights.weight_files import array_copy, assign_weights, weight_arrays
@@ -180,7 +181,7 @@ class Trainer:
         """Steps that predict for images: those of the last stage, or new ones where it trained on features."""
         if self._stage is not None and not self._stage.on_features:
             return self._stage.steps
-        return stage_steps(self._cell, self._cell.stages[-1], self._network.core, self._network.core)[0]
+        return stage_steps(self._cell, self._cell.stages[-1], self._images, self._network.core, self._network.core)[0]
 
     def _restore(self) -> None:
         if self._resume is None:
@@ -199,10 +200,10 @@ class Trainer:
         if features:
             # random states are those of the whole network, so that the same numbers are drawn as on images
             model, dataset, rest = core, features.dataset, features.rest
-            steps, optimizer = stage_steps(self._cell, spec, rest, rest, given=rest.inputs[0].dtype)
+            steps, optimizer = stage_steps(self._cell, spec, dataset, rest, rest, given=rest.inputs[0].dtype)
         else:
             model, dataset = training_model(self._network, spec), self._images
-            steps, optimizer = stage_steps(self._cell, spec, model, core)
+            steps, optimizer = stage_steps(self._cell, spec, dataset, model, core)
         callbacks = StageCallbacks(spec)
         if state:
             for variable, array in zip(optimizer.variables, state.optimizer, strict=True):
@@ -260,7 +261,7 @@ class Trainer:
     def _train(self, stage: _Stage, epoch: int, stage_epoch: int) -> tuple[_Sums, int]:
         """The sums of an epoch, and the first batch whose loss was not finite (0 when all were)."""
         training, batch_size = stage.dataset.training, stage.spec.batch_size
-        order = epoch_order(len(training), self._cell.stream_seed("order_seed"), epoch)
+        order = epoch_positions(self._cell, stage.spec, training, epoch)
         batches, updates, sums = self._batches(stage.spec), self._updates(stage.spec), _Sums()
         waiting: BatchResult | None = None
         requested = perf_counter()
@@ -286,7 +287,8 @@ class Trainer:
     def _validate(self, stage: _Stage, epoch: int) -> Scores | None:
         examples, batches = stage.dataset.validation, self._batches(stage.spec)
         beat = partial(self.heartbeat.beat, stage.number, epoch, batches, batches)
-        return evaluate(stage.steps, examples, stage.spec.batch_size, beat) if len(examples) else None
+        losses = example_losses(stage.spec)
+        return evaluate(stage.steps, examples, stage.spec.batch_size, beat, losses) if len(examples) else None
 
     def _batches(self, spec: Stage) -> int:
         return math.ceil(len(self._images.training) / spec.batch_size)

@@ -1,4 +1,4 @@
-"""What a stage trains with: trainable layers, optimizer, loss, and the model with augmentation in front."""
+"""What a stage trains with: trainable layers, order of images, optimizer, and the model with augmentation in front."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ from typing import Any
 import keras
 
 from benchmark.matrix.cell import Cell, Stage
+from benchmark.matrix.loss import BALANCED
 from benchmark.matrix.optimizers import OPTIMIZERS
 from benchmark.training.augmentation import augmentation_layers
+from benchmark.training.data.class_shares import Indices
+from benchmark.training.data.dataset import Dataset, ExampleSet, balanced_order, epoch_order
+from benchmark.training.losses import build_loss, class_weights, is_one_hot
 from benchmark.training.networks.network import Network
 from benchmark.training.steps.base import Steps
 from benchmark.training.steps.dispatch import compiled_steps
@@ -81,22 +85,19 @@ _OPTIMIZERS: dict[str, Any] = {
 }
 
 
-def is_one_hot(cell: Cell) -> bool:
-    """Whether labels are vectors: when the cell says so, and when label smoothing needs them (the loss is the same)."""
-    return cell.labels == "one_hot" or any(stage.label_smoothing for stage in cell.stages)
-
-
-def build_loss(stage: Stage, *, one_hot: bool) -> Any:
-    """Mean cross-entropy of probabilities [b, classes], in nats, with the stage's label smoothing; see `is_one_hot`."""
-    if one_hot:
-        return keras.losses.CategoricalCrossentropy(label_smoothing=stage.label_smoothing)
-    return keras.losses.SparseCategoricalCrossentropy()
+def epoch_positions(cell: Cell, stage: Stage, training: ExampleSet, epoch: int) -> Indices:
+    """The positions of the training images of an epoch, counted from 1 over the whole cell, in their order."""
+    seed = cell.stream_seed("order_seed")
+    if stage.sampling == BALANCED:
+        return balanced_order(training.split.labels, seed, epoch)
+    return epoch_order(len(training), seed, epoch)
 
 
 def stage_steps(
-    cell: Cell, stage: Stage, model: keras.Model, core: keras.Model, *, given: str = "uint8"
+    cell: Cell, stage: Stage, dataset: Dataset, model: keras.Model, core: keras.Model, *, given: str = "uint8"
 ) -> tuple[Steps, Any]:
     """Steps that train `model` as a stage asks and predict with `core`, and their optimizer; see `compiled_steps`."""
     one_hot = is_one_hot(cell)
-    optimizer, loss = build_optimizer(stage, cell.precision), build_loss(stage, one_hot=one_hot)
+    weights = class_weights(stage, dataset.training.split.labels, dataset.class_names, cell.data.source)
+    optimizer, loss = build_optimizer(stage, cell.precision), build_loss(stage, one_hot=one_hot, weights=weights)
     return compiled_steps(model, core, optimizer, loss, one_hot=one_hot, given=given), optimizer

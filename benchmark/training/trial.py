@@ -15,10 +15,10 @@ from benchmark import faults
 from benchmark.events import Event, Progress, Tried
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.augmentation import reseed
-from benchmark.training.data.dataset import Dataset, epoch_order
+from benchmark.training.data.dataset import Dataset
 from benchmark.training.networks.network import Network
 from benchmark.training.process import interrupt
-from benchmark.training.stages import set_trainable, stage_steps, training_model
+from benchmark.training.stages import epoch_positions, set_trainable, stage_steps, training_model
 from benchmark.training.steps.base import BatchResult, Steps
 
 _MIN_STEPS = 2
@@ -86,13 +86,13 @@ class _Trial:
         set_trainable(self._network, self._spec.train)
         model = training_model(self._network, self._spec)
         reseed(model, self._cell.stream_seed("augment_seed"), 1)
-        return stage_steps(self._cell, self._spec, model, self._network.core)[0]
+        return stage_steps(self._cell, self._spec, self._dataset, model, self._network.core)[0]
 
     def _batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """Full batches of one epoch after another, without end."""
         training = self._dataset.training
         for epoch in itertools.count(1):
-            order = epoch_order(len(training), self._cell.stream_seed("order_seed"), epoch)
+            order = epoch_positions(self._cell, self._spec, training, epoch)
             whole = len(order) // self._batch_size * self._batch_size
             yield from training.batches(self._batch_size, order[:whole])
 

@@ -23,6 +23,7 @@ from benchmark import events, faults, layout, machine
 from benchmark.catalog.facts import PLUGIN
 from benchmark.files import sha256_of, write_whole
 from benchmark.matrix.cell import Cell
+from benchmark.matrix.loss import is_binary
 from benchmark.training.artifacts.checkpoints import State, StateWriter, delete_states, newest_state
 from benchmark.training.artifacts.model_files import check_savable, save_network
 from benchmark.training.artifacts.prediction_file import pack_predictions
@@ -33,13 +34,14 @@ from benchmark.training.evaluation import compute_scores, predict
 from benchmark.training.features.feature_store import LIMIT_VARIABLE
 from benchmark.training.features.frozen_features import backend_environment
 from benchmark.training.fit import Emit, Trainer
+from benchmark.training.losses import example_losses, is_one_hot
 from benchmark.training.networks.network import Network, build_network
 from benchmark.training.networks.plugin_models import naming_plugin_line
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DataError, DivergedError, StopRequestedError, cause_of
 from benchmark.training.process.offline import forbid_network
 from benchmark.training.process.runtime import Runtime, peak_device_bytes, prepare_process, seed_process
-from benchmark.training.stages import is_one_hot, set_trainable
+from benchmark.training.stages import set_trainable
 from benchmark.training.steps.base import Steps
 from benchmark.training.test_time_augmentation import ViewGenerator, average_views
 from benchmark.training.trial import try_stages
@@ -144,7 +146,12 @@ class _Attempt:
         keras.backend.clear_session()
         seed_process(self._cell.stream_seed("weights_seed"))
         keras.config.set_dtype_policy(self._cell.precision)
-        network = build_network(self._cell.architecture, self._cell.data, allow_plugins=self._job.allow_plugins)
+        network = build_network(
+            self._cell.architecture,
+            self._cell.data,
+            binary=is_binary(self._cell.stages),
+            allow_plugins=self._job.allow_plugins,
+        )
         if self._cell.save and self._cell.architecture.name.startswith(PLUGIN):
             sample, _ = next(dataset.test.batches(_SAMPLE_IMAGES))
             check_savable(network.core, self._cell.save, self._directory, sample)
@@ -249,17 +256,17 @@ class _Attempt:
         batch_size = self._cell.stages[-1].batch_size
         batches = math.ceil(len(dataset.training) / batch_size)
         beat = partial(trainer.heartbeat.beat, last.stage, last.epoch, batches, batches)
-        labels = test.split.labels
+        labels, losses = test.split.labels, example_losses(self._cell.stages[-1])
         steps, inputs = trainer.kept_inputs()
         plain = predict(steps, inputs.test, batch_size, beat)
-        scores = compute_scores(plain, labels)
+        scores = compute_scores(plain, labels, losses)
         evaluated = events.Evaluated(scores.accuracy, scores.loss, trainer.best.epoch, perf_counter() - began)
         mean = None
         if self._cell.tta:
             viewer = ViewGenerator(test.images.shape[1:], self._cell.stream_seed("augment_seed"))
             predict_all = partial(predict, trainer.steps_on_images(), test, batch_size, beat)
             mean = average_views(plain, predict_all, viewer, self._cell.tta)
-            tta = compute_scores(mean, labels)
+            tta = compute_scores(mean, labels, losses)
             evaluated = replace(evaluated, tta_accuracy=tta.accuracy, tta_loss=tta.loss)
         return evaluated, {"test": pack_predictions(test.split.indices, labels, plain, mean)}
 

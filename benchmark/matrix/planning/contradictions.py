@@ -1,12 +1,13 @@
-"""Says which settings of a stage exclude each other: a mistake of whoever wrote them, whatever the machine."""
+"""Says which settings of stages exclude each other: a mistake of whoever wrote them, whatever the machine."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark.matrix.cell import Stage
+from benchmark.matrix.loss import BINARY, is_binary
 from benchmark.matrix.optimizers import OPTIMIZERS, OWN_SETTINGS, optimizers_with
 from benchmark.matrix.problems import quoted
 
@@ -28,8 +29,35 @@ class Contradiction:
     cure: str
 
 
-def contradictions(stage: Stage) -> Iterator[Contradiction]:
-    """Yields all contradictions in a stage."""
+def contradictions(stages: Sequence[Stage], *, keep: str, monitor: str) -> Iterator[Contradiction]:
+    """Yields all contradictions in the stages of a cell, and between them."""
+    for stage in stages:
+        yield from _in_stage(stage)
+    yield from _between(stages, keep, monitor)
+
+
+def _between(stages: Sequence[Stage], keep: str, monitor: str) -> Iterator[Contradiction]:
+    losses = [stage.loss for stage in stages]
+    if len(set(losses)) == 1:
+        return
+    if is_binary(stages):
+        other = next(loss for loss in losses if loss != BINARY)
+        yield Contradiction(
+            "loss",
+            f"{quoted(BINARY)} in every stage or in none, because the network ends in a sigmoid with it",
+            other,
+            "set it for the strategy, not for one of its stages",
+        )
+    elif keep == "best" and monitor == "val_loss":
+        yield Contradiction(
+            "loss",
+            'the same in every stage beside monitor = "val_loss", which compares the epochs of all stages',
+            losses[-1],
+            'set monitor = "val_log_loss", "val_accuracy" or another metric, or one loss for all stages',
+        )
+
+
+def _in_stage(stage: Stage) -> Iterator[Contradiction]:
     if stage.schedule != "constant" and stage.reduce_learning_rate is not None:
         yield Contradiction(
             "schedule",

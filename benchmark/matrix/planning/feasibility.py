@@ -9,6 +9,7 @@ from benchmark import units
 from benchmark.catalog.backends import missing_backend, trains_networks
 from benchmark.catalog.facts import SOURCES, architecture_facts
 from benchmark.matrix.cell import Architecture, Cell, Data
+from benchmark.matrix.loss import unknown_class
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
 from benchmark.matrix.planning.example_counts import training_counts, untrained_problem
@@ -43,6 +44,7 @@ def _reasons(template: CellTemplate, origin: str, machine: MachineKind, seen: Im
     yield from _of_learning_rates(template)
     yield from _of_optimizers(template)
     yield from _of_source(template.data, seen)
+    yield from _of_class_weights(template)
     yield from _of_counts(template.data)
 
 
@@ -142,6 +144,21 @@ def _of_optimizers(template: CellTemplate) -> Iterator[str]:
         yield (
             'Keras\'s adafactor gives NaN on JAX where a weight has no gradient; use another optimizer, or backend = "tensorflow"'
         )
+
+
+def _of_class_weights(template: CellTemplate) -> Iterator[str]:
+    names = _class_names(template.data)
+    for stage in template.stages if names else ():
+        written = stage.class_weights if isinstance(stage.class_weights, tuple) else ()
+        if unknown := [name for name, _ in written if name not in names]:
+            yield unknown_class(unknown, names, template.data.source)
+
+
+def _class_names(data: Data) -> tuple[str, ...]:
+    """Names of the classes of a cell; empty where only the source knows them."""
+    facts = SOURCES.get(data.source)
+    names = data.class_names or (facts.class_names if facts else ())
+    return names if data.classes is None or not names else tuple(names[label] for label in data.classes)
 
 
 def _of_counts(data: Data) -> Iterator[str]:

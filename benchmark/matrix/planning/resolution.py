@@ -178,7 +178,7 @@ class Resolver:
         stages_json = "[" + ",".join(text for _, text in stages) + "]"
         canonical = {**cell_json, "data": data_json, "architecture": architecture_json, "stages": stages_json}
         whole = tuple(stage for stage, _ in stages)
-        wrong = tuple(each for stage in whole for each in contradictions(stage))
+        wrong = tuple(contradictions(whole, keep=cell["keep"], monitor=cell["monitor"]))
         return CellTemplate(data, architecture, whole, cell, "keep" in values, canonical, wrong, speed_key)
 
     def _cell(self, values: Mapping[str, Any], keep: str) -> tuple[Mapping[str, Any], Mapping[str, str]]:

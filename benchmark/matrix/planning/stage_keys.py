@@ -12,6 +12,7 @@ from operator import attrgetter
 
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import NEVER, assembled_id, canonical_json, part_texts
+from benchmark.matrix.loss import needs_vectors
 
 _AFTERWARDS = frozenset({"tta", "save"})
 """Settings that matter only after all stages."""
@@ -23,11 +24,11 @@ _deciding = attrgetter(*_BEFORE)
 def stage_key(cell: Cell, stages: int) -> str:
     """Computes the hash of what determines a cell's state at the end of its first `stages` stages; 20 hexadecimal digits.
 
-    Cells with equal keys reach the same state. Later stages are not part of it, except whether any of them smooths
-    labels: that makes labels vectors in all stages.
+    Cells with equal keys reach the same state. Later stages are not part of it, except whether any of them needs labels
+    as vectors, which they then are in all stages.
     """
     texts = part_texts({"stages": cell.stages[:stages], **{name: getattr(cell, name) for name in _BEFORE}})
-    return assembled_id({**texts, "smoothed": canonical_json(_is_smoothed(cell))})
+    return assembled_id({**texts, "smoothed": canonical_json(_has_vectors(cell))})
 
 
 def common_stages(cells: Sequence[Cell]) -> dict[str, dict[int, Hashable]]:
@@ -57,11 +58,11 @@ def _ends(cell: Cell) -> Iterator[tuple[int, int]]:
     """The number of each stage, and a hash, valid within this process, of what determines the state at its end."""
     if not cell.share_stages or cell.architecture.command is not None:
         return
-    value = hash((_deciding(cell), _is_smoothed(cell)))
+    value = hash((_deciding(cell), _has_vectors(cell)))
     for number, stage in enumerate(cell.stages, 1):
         value = hash((value, stage))
         yield number, value
 
 
-def _is_smoothed(cell: Cell) -> bool:
-    return any(stage.label_smoothing for stage in cell.stages)
+def _has_vectors(cell: Cell) -> bool:
+    return any(map(needs_vectors, cell.stages))

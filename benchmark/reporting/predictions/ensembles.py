@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from benchmark.matrix.loss import CROSS_ENTROPY
 from benchmark.matrix.report_spec import EnsembleSpec
 from benchmark.matrix.selection import NAME_KEYS, parse_selection
 from benchmark.matrix.settings import cell_settings
@@ -19,6 +20,7 @@ from benchmark.reporting.predictions.stored_predictions import (
     average_scores,
     share_test_set,
 )
+from benchmark.reporting.rows.flat_settings import settings_of
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import cell_of
 
@@ -101,7 +103,10 @@ def _ensemble(groups: Sequence[Group], label: str, load: LoadPredictions) -> Ens
     )
     if not teams:
         return "its groups have no seed in common"
+    has_other_loss = any(settings_of(row).get("loss", CROSS_ENTROPY) != CROSS_ENTROPY for row in rows)
     values = [_scores([loaded[row["execution_id"]] for row in team]) for team in teams]
+    if has_other_loss:  # the loss of an average is known for the cross-entropy alone
+        values = [{name: value for name, value in each.items() if not name.endswith("_loss")} for each in values]
     sizes = [sum(row["parameters"] or 0 for row in team) for team in teams]
     known = set.intersection(*(set(each) for each in values))
     return Ensemble(

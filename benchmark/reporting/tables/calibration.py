@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
-from benchmark.prediction_metrics import BINS, brier_score, calibration_error, reliability
+from benchmark.prediction_metrics import BINS, brier_score, calibration_error, reliability, shares
 from benchmark.reporting.predictions.best_probabilities import BestProbabilities, note_on_best
 from benchmark.reporting.predictions.stored_predictions import Predictions
 from benchmark.reporting.rows.groups import Group
@@ -24,7 +25,10 @@ _NOTE = (
 def calibration(shown: Shown) -> Part:
     """A table with a row for each group with predictions, then a reliability curve of each as a table of bins."""
     varying = shown.varying
-    known = list(groups_with_predictions(shown.groups, shown.load))
+    known = [
+        (group, title, [_with_shares(each) for each in members])
+        for group, title, members in groups_with_predictions(shown.groups, shown.load)
+    ]
     if not known:
         return [], note_on_unrecorded(shown)
     columns = (
@@ -39,6 +43,12 @@ def calibration(shown: Shown) -> Part:
     notes = (_NOTE, *note_on_best(stored, "Brier was computed from all of them when the cell ended"))
     table = Table("calibration", "Calibration", columns, tuple(rows), notes=notes)
     return [table, *(_bins(group, title, members) for group, title, members in known)], note_on_unrecorded(shown)
+
+
+def _with_shares(member: Predictions) -> Predictions:
+    """Predictions whose probabilities sum to 1 for each image."""
+    stored = member.probabilities
+    return member if isinstance(stored, BestProbabilities) else replace(member, probabilities=shares(stored))
 
 
 def _row(group: Group, members: Sequence[Predictions], varying: Sequence[str]) -> Row:

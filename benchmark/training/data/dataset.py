@@ -86,6 +86,15 @@ def epoch_order(count: int, seed: int, epoch: int) -> Indices:
     return np.random.default_rng([seed, _ORDER_STREAM, epoch]).permutation(count)
 
 
+def balanced_order(labels: NDArray[Any], seed: int, epoch: int) -> Indices:
+    """As many positions as there are labels [n], drawn with replacement: a class by chance, then one of its images."""
+    random = np.random.default_rng([seed, _ORDER_STREAM, epoch])
+    classes, counts = np.unique(labels, return_counts=True)
+    drawn = random.integers(len(classes), size=len(labels))
+    within = random.integers(counts[drawn])
+    return np.argsort(labels, kind="stable")[(np.cumsum(counts) - counts)[drawn] + within]
+
+
 def open_dataset(directory: Path, data: Data, seed: int, *, one_hot: bool) -> Dataset:
     """Opens a prepared dataset and computes the cell's splits.
 

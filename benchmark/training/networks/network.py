@@ -51,12 +51,15 @@ class Network:
     classifier: str = PREDICTIONS
 
 
-def build_network(architecture: Architecture, data: Data, *, allow_plugins: bool = False) -> Network:
+def build_network(
+    architecture: Architecture, data: Data, *, binary: bool = False, allow_plugins: bool = False
+) -> Network:
     """The network of a cell, with fresh weights drawn from Keras's current seed, under the current dtype policy.
 
     Args:
         architecture: What to build.
         data: What it is built for.
+        binary: Whether each class has a sigmoid of its own at the end, in place of the softmax over all.
         allow_plugins: Whether users' own functions may run that the trust file does not name.
 
     Raises:
@@ -69,10 +72,12 @@ def build_network(architecture: Architecture, data: Data, *, allow_plugins: bool
         model, probabilities = plugin_model(architecture, data, resized, allowed=allow_plugins)
         core = keras.Model(images, probabilities, name=name)
         network = Network(core, *split_layers(model, core))
-        check_outputs(core, plugin_location(architecture))
+        check_outputs(core, plugin_location(architecture), binary=binary)
         return network
     graph = BUILDERS[architecture.name](resized, data.num_classes, **dict(architecture.parameters))
     core = keras.Model(images, graph.probabilities, name=name)
+    if binary:
+        core.get_layer(PREDICTIONS).activation = keras.activations.sigmoid
     before = _layer_names(keras.Model(images, graph.preprocessed))
     features = _layer_names(keras.Model(images, graph.features))
     return Network(

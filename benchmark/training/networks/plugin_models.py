@@ -81,8 +81,10 @@ def plugin_model(architecture: Architecture, data: Data, images: Any, *, allowed
     return model, probabilities
 
 
-def check_outputs(core: keras.Model, place: str) -> None:
+def check_outputs(core: keras.Model, place: str, *, binary: bool) -> None:
     """Checks that a network gives probabilities, for a black and a patterned image, and that weight names are unique.
+
+    They sum to 1, or with `binary` each is of one class for itself.
 
     Raises:
         PluginError: It does not, or they are not.
@@ -97,7 +99,14 @@ def check_outputs(core: keras.Model, place: str) -> None:
     images = np.stack([np.zeros(shape), np.arange(math.prod(shape)).reshape(shape) % 256]).astype(np.float32)
     outputs = keras.ops.convert_to_numpy(core(images, training=False)).astype(np.float64)
     sums = outputs.sum(axis=-1)
-    if not (np.isfinite(outputs).all() and (outputs >= 0).all() and np.allclose(sums, 1, atol=0.02)):
+    are_shares = bool(np.isfinite(outputs).all() and (outputs >= 0).all() and np.allclose(sums, 1, atol=0.02))
+    if binary and (are_shares or not (np.isfinite(outputs).all() and (outputs >= 0).all() and (outputs <= 1).all())):
+        raise PluginError(
+            f"{place}: expected a probability for each class for itself, as `binary_cross_entropy` asks, found "
+            f"{outputs[0][:4].tolist()} …{' that sum to 1' if are_shares else ''}; end the model with "
+            '`Dense(num_classes, activation="sigmoid")`'
+        )
+    if not (binary or are_shares):
         raise PluginError(
             f"{place}: expected probabilities that sum to 1 for each image, found {outputs[0][:4].tolist()} … with the sum "
             f'{sums[0]:.4g}; end the model with `Dense(num_classes, activation="softmax")`, and scale its input, which '

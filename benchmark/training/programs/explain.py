@@ -48,6 +48,7 @@ Map = NDArray[np.float32]
 TEST = "test:"
 SHOWN_BY_DEFAULT = 6
 
+_OUTPUTS = (keras.activations.softmax, keras.activations.sigmoid)
 _NO_ACTIVATION = (
     layers.MaxPooling2D, layers.AveragePooling2D, layers.GlobalAveragePooling2D, layers.GlobalMaxPooling2D,
     layers.ZeroPadding2D, layers.Cropping2D, layers.UpSampling2D, layers.Dropout, layers.SpatialDropout2D,
@@ -86,7 +87,8 @@ class Explainer:
         graph = layer_graph(network.core)
         self.layer = _evidence_layer(network, graph)
         self._features = keras.Model(graph.whole.input, graph.outputs[self.layer])
-        self._rest = keras.Model(graph.outputs[self.layer], _scores(network, graph))
+        scores, self._probabilities = _scores(network, graph)
+        self._rest = keras.Model(graph.outputs[self.layer], scores)
         self.grid: tuple[int, int] = (0, 0)
 
     def explain(
@@ -97,7 +99,7 @@ class Explainer:
         with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
             tape.watch(activation)
             scores = self._rest(activation, training=False)
-            probabilities = np.asarray(tf.nn.softmax(scores)[0], dtype=np.float32)
+            probabilities = np.asarray(self._probabilities(scores)[0], dtype=np.float32)
             chosen = {label: scores[0, label] for label in choose(probabilities)}
         self.grid = tuple(activation.shape[1:3])
         maps = {}
@@ -141,20 +143,23 @@ def _is_bottleneck(activation: Any, graph: LayerGraph) -> bool:
     return True
 
 
-def _scores(network: Network, graph: LayerGraph) -> Any:
-    """The output of the network before its softmax; the logarithm of the probabilities where it has none.
+def _scores(network: Network, graph: LayerGraph) -> tuple[Any, Callable[[Any], Any]]:
+    """The output of the network before its softmax or sigmoid, and what makes probabilities of it.
+
+    Where the network has neither, it is the logarithm of the probabilities.
 
     Side effects:
-        Removes the softmax from the last layer where it is part of it.
+        Removes the softmax or sigmoid from the last layer where it is part of it.
     """
     last = network.core.get_layer(network.head[-1])
-    if getattr(last, "activation", None) is keras.activations.softmax:
+    activation = getattr(last, "activation", None)
+    if activation in _OUTPUTS:
         last.activation = keras.activations.linear
-        return graph.whole.output
+        return graph.whole.output, activation
     if isinstance(last, layers.Softmax):
-        return graph.inputs[last.name]
+        return graph.inputs[last.name], keras.activations.softmax
     # its gradient also contains the evidence against the other classes
-    return keras.ops.log(graph.whole.output + 1e-7)
+    return keras.ops.log(graph.whole.output + 1e-7), keras.ops.exp
 
 
 def upsample_map(grid_map: Map, height: int, width: int) -> Map:

@@ -26,6 +26,7 @@ from numpy.typing import NDArray
 from benchmark.catalog.facts import prepared_size
 from benchmark.files import write_whole
 from benchmark.matrix.cell import Cell
+from benchmark.matrix.loss import is_binary
 from benchmark.training.data.dataset import Images
 from benchmark.training.data.images import WHITE, decode_image
 from benchmark.training.networks.network import Network, build_network
@@ -58,7 +59,7 @@ def trained_network(cell: Cell, weights: Path, sha256: str, *, allow_plugins: bo
     keras.backend.clear_session()
     seed_process(cell.stream_seed("weights_seed"))
     keras.config.set_dtype_policy(cell.precision)
-    network = build_network(cell.architecture, cell.data, allow_plugins=allow_plugins)
+    network = build_network(cell.architecture, cell.data, binary=is_binary(cell.stages), allow_plugins=allow_plugins)
     restore_weights(network, file, str(weights))
     names = file.class_names or tuple(str(number) for number in range(cell.data.num_classes))
     return network, names

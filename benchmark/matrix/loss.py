@@ -1,0 +1,67 @@
+"""How a matrix writes what training makes small: the names of losses, their parameters, and the weights of classes.
+
+`training/losses.py` computes them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from benchmark.matrix.cell import Parameters, Stage
+from benchmark.matrix.problems import INVALID, KeyPath, Problems, quoted
+from benchmark.matrix.values import Kind, NameOrTable, Number
+
+CROSS_ENTROPY = "cross_entropy"
+BINARY = "binary_cross_entropy"
+FOCAL = "focal"
+LOSSES: Mapping[str, Mapping[str, tuple[Kind, Any]]] = {
+    CROSS_ENTROPY: {},
+    FOCAL: {"gamma": (Number(0, 100), 2.0)},
+    BINARY: {},
+}
+"""By name, the values and the default of each parameter; a parameter at its default is in no id, so these never change."""
+
+LOSS = NameOrTable(LOSSES)
+BALANCED = "balanced"
+
+
+@dataclass(frozen=True)
+class ClassWeights:
+    """false for None, `balanced`, or a table of weights by the names of classes; a weight of 1 is left out."""
+
+    expected: str = 'false, "balanced", or a table of weights by class name, such as { cat = 2 }'
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        if value is False or value == BALANCED:
+            return value or None
+        if not isinstance(value, dict):
+            return problems.add(path, self.expected, value)
+        read = {name: Number(0).read(weight, (*path, name), problems) for name, weight in value.items()}
+        if INVALID in read.values():
+            return INVALID
+        if read and not any(read.values()):
+            return problems.add(path, "a class whose weight is above 0", value)
+        return tuple(sorted((name, weight) for name, weight in read.items() if weight != 1)) or None
+
+
+def loss_parameters(loss: str | Parameters) -> tuple[str, dict[str, Any]]:
+    """The name of a loss in normal form, and all parameters of it."""
+    return LOSS.all_parameters(loss)
+
+
+def is_binary(stages: Iterable[Stage]) -> bool:
+    """Whether the network ends in a sigmoid for each class, and not in a softmax over them: the same in all stages."""
+    return any(stage.loss == BINARY for stage in stages)
+
+
+def needs_vectors(stage: Stage) -> bool:
+    """Whether a stage can only be trained with labels as vectors; the cross-entropy is the same with both."""
+    return bool(stage.label_smoothing) or stage.loss != CROSS_ENTROPY
+
+
+def unknown_class(unknown: Sequence[str], names: Sequence[str], source: str) -> str:
+    """Says that `class_weights` names classes that a source does not have."""
+    shown = ", ".join(names[:20]) + (", …" if len(names) > 20 else "")
+    return f"class_weights: {source} has no class {quoted(unknown[0])}; its classes are {shown}"
