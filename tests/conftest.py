@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import re
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import settings
+from results_targets import database, fresh_file, server, target  # noqa: F401  fixtures for all
 
 STARTS_PROCESSES = re.compile(
     r"^(from|import) (subprocess|harness|scheduling_runs|cli_workplace|training_nursery|multiprocessing)\b",
@@ -23,10 +26,10 @@ for name in ("COLUMNS", "LINES", "NO_COLOR", "FORCE_COLOR", "CLICOLOR_FORCE", "B
 # benchmark reads it when it is imported: the backend and the fault actions of tests are known here and in every process
 os.environ["BENCH_TESTING"] = "1"
 
-# the same examples in every `make test`, so that it fails for a change and not by chance; `make test-all` draws new ones
-# and no example is timed: that would fail for what else the machine does
-settings.register_profile("repeatable", derandomize=True, deadline=None)
-settings.register_profile("varied", deadline=None)
+# the same examples in every `make test`, so that it fails for a change and not by chance; `make test-all` draws new ones,
+# and many more; no example is timed: that would fail for what else the machine does
+settings.register_profile("repeatable", derandomize=True, deadline=None, max_examples=40)
+settings.register_profile("varied", deadline=None, max_examples=400)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "repeatable"))
 
 # under nohup SIGHUP is ignored, and so would the commands under test, rightly
@@ -38,6 +41,17 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.suffix != ".py" or "not (tf or " not in config.getoption("markexpr"):
         return None
     return WHOLLY_TENSORFLOW.search(collection_path.read_text()) is not None or None
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_collection() -> Iterator[object]:
+    """Keeps the garbage collector away from what is collected: all of it stays to the end, and it is a great deal."""
+    gc.disable()
+    try:
+        return (yield)
+    finally:
+        gc.freeze()
+        gc.enable()
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

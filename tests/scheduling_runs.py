@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from results_targets import empty_database
 from scheduling_plans import plan_of
 
 from benchmark.matrix.cell import Cell
@@ -63,6 +64,8 @@ class Place:
     def run(self, cells: list[Cell], listener: Any = None, **changes: Any) -> RunSummary:
         self.listener = listener or Listener()
         target = str(self.database)
+        if not self.database.exists():
+            self.database.write_bytes(empty_database())
         with lock_database(target), open_database(target, mode="write") as database:
             self.summary = run_matrix(plan_of(cells), database, self.options(**changes), self.listener)
         return self.summary
