@@ -8,6 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -84,13 +85,13 @@ class Workplace:
             check=False,
         )
 
-    def call(self, *arguments: str) -> Result:
+    def call(self, *arguments: str, **variables: str) -> Result:
         from benchmark.cli.main import bench
 
         before = Path.cwd()
         os.chdir(self.directory)
         try:
-            return CliRunner(env=self.environment).invoke(bench, arguments, prog_name="bench")
+            return CliRunner(env={**self.environment, **variables}).invoke(bench, arguments, prog_name="bench")
         finally:
             os.chdir(before)
 
@@ -108,6 +109,34 @@ def children_seconds() -> float:
     """Processor time of the ended children of this process: as long as they take on an idle machine, whatever runs beside."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How a command ended, and what it said."""
+
+    exit_code: int
+    stdout: str
+    stderr: str
+
+
+_TYPED = """
+import json, sys
+from click.testing import CliRunner
+from benchmark.cli.main import bench
+answers = [CliRunner().invoke(bench, words, prog_name="bench") for words in json.loads(sys.argv[1])]
+json.dump([[answer.exit_code, answer.stdout, answer.stderr] for answer in answers], sys.__stdout__)
+"""
+
+
+def typed(folder: Path, environment: dict[str, str], *commands: Sequence[str]) -> list[Answer]:
+    """Gives commands one after the other to one process with this environment, which need not be of this version."""
+    program = [sys.executable, "-c", _TYPED, json.dumps(commands)]
+    done = subprocess.run(
+        program, cwd=folder, env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return [Answer(*parts) for parts in json.loads(done.stdout)]
 
 
 def finished_place(folder: Path, matrix: str) -> Workplace:

@@ -5,7 +5,11 @@ from __future__ import annotations
 import ast
 import re
 import shutil
+from collections.abc import Sequence
 from pathlib import Path
+
+from cli_workplace import typed
+from harness import Run
 
 ROOT = Path(__file__).resolve().parent.parent
 BLOCK = re.compile(r"```(?:python|toml)\n# (?P<path>[\w/.]+)(?:, (?P<place>[^\n]+))?\n(?P<lines>.+?\n)```", re.DOTALL)
@@ -15,6 +19,13 @@ def copy_of_package(root: Path) -> Path:
     """A copy of the package that is imported from `root`."""
     shutil.copytree(ROOT / "benchmark", root / "benchmark", ignore=shutil.ignore_patterns("__pycache__"))
     return root
+
+
+def answers(run: Run, root: Path, *commands: Sequence[str], **variables: str) -> list[str]:
+    """What the package that is imported from `root` says to commands, one after the other, all of which end well."""
+    said = typed(run.folder, run.environment(PYTHONPATH=str(root), **variables), *commands)
+    assert {answer.exit_code for answer in said} == {0}, said
+    return [answer.stdout for answer in said]
 
 
 def follow(heading: str, root: Path) -> None:

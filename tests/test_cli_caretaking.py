@@ -59,7 +59,7 @@ def test_salvage_overwrites_nothing(place):
 
 
 def test_two_machines_are_merged_once(place):
-    assert place.run("run", "--machine", "other", "--db", "other.sqlite", "--select", "seed=0").returncode == 0
+    assert place.call("run", "--machine", "other", "--db", "other.sqlite", "--select", "seed=0").exit_code == 0
     done = place.call("db", "merge", "all.sqlite", "results.sqlite", "other.sqlite", "--format", "json")
     assert done.exit_code == 0, done.stderr
     ours, theirs = json.loads(done.stdout)
@@ -120,7 +120,7 @@ def test_gc_shows_first_and_deletes_when_asked(place):
     left = {path.relative_to(root).as_posix() for path in root.rglob("*") if path.is_file() and path.name != "log.txt"}
     assert left == {*registered, ".made-by-bench"}
     assert place.call("db", "check").exit_code == 0
-    assert "14 completed (14 from earlier runs)" in place.run("run").stderr
+    assert "14 completed (14 from earlier runs)" in place.call("run").stderr
 
 
 def test_gc_takes_caches_only_when_asked_and_refuses_while_a_run_goes_on(place):
@@ -192,8 +192,8 @@ def test_a_missing_or_changed_artifact_is_named_and_its_cell_runs_again(damage, 
     (finding,) = json.loads(place.call("db", "check", "--format", "json").stdout)
     assert (finding["kind"], said in finding["detail"]) == ("artifact", True)
     assert finding["where"] == weights.relative_to(place.directory / "results.artifacts").as_posix()
-    done = place.run("run")
-    assert done.returncode == 0
+    done = place.call("run")
+    assert done.exit_code == 0
     assert "14 completed (13 from earlier runs)" in done.stderr
 
 

@@ -57,12 +57,20 @@ def test_help_is_there_within_three_tenths_of_a_second(place):
     assert min(times) < 6 * (children_seconds() - started)
 
 
-@pytest.mark.parametrize("verb", VERBS)
-def test_help_of_a_verb_loads_nothing_heavy(verb, place):
-    code = f"import sys; from benchmark.cli.main import bench\ntry: bench(['{verb}', '--help'])\nfinally: print(*sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, cwd=ROOT)
-    loaded = {name.split(".")[0] for name in done.stdout.splitlines()[-1].split()}
-    assert not loaded & {"tensorflow", "keras", "pandas", "matplotlib", "sqlalchemy", "numpy"}
+HELPED = """
+import sys
+from click.testing import CliRunner
+from benchmark.cli.main import VERBS, bench
+for verb in VERBS:
+    assert CliRunner().invoke(bench, [verb, "--help"]).exit_code == 0
+    heavy = {"tensorflow", "keras", "pandas", "matplotlib", "sqlalchemy", "numpy"} & sys.modules.keys()
+    assert not heavy, (verb, heavy)
+"""
+
+
+def test_help_of_a_verb_loads_nothing_heavy():
+    done = subprocess.run([sys.executable, "-c", HELPED], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert done.returncode == 0, done.stderr
 
 
 def test_every_verb_can_be_loaded():

@@ -180,8 +180,8 @@ def test_the_plan_says_of_each_cell_what_it_will_take(place):
 
 
 def test_a_run_says_how_good_its_forecast_was(place):
-    assert "about" in place.run("run", "--select", "seed=0").stderr
-    done = place.run("run", "--rerun")
+    assert "about" in place.call("run", "--select", "seed=0").stderr
+    done = place.call("run", "--rerun")
     assert re.search(r"the forecast was [\d.]+ m?s: ", done.stderr)
     query = place.document("query", "SELECT forecast_seconds FROM run ORDER BY run_id")
     assert all(row["forecast_seconds"] > 0 for row in query)

@@ -21,8 +21,8 @@ from benchmark.scheduling.programs.inference import CellPrediction
 def finished(tmp_path_factory) -> Workplace:
     place = Workplace(tmp_path_factory.mktemp("finished"))
     place.write(MATRIX)
-    done = place.run("run")
-    assert done.returncode == 0, done.stderr
+    done = place.call("run")
+    assert done.exit_code == 0, done.stderr
     return place
 
 

@@ -21,8 +21,8 @@ from benchmark.results.read.alive import is_alive
 def finished(tmp_path_factory) -> Workplace:
     place = Workplace(tmp_path_factory.mktemp("finished"))
     place.write(MATRIX)
-    done = place.run("run", "--name", "[first]")
-    assert done.returncode == 0, done.stderr
+    done = place.call("run", "--name", "[first]")
+    assert done.exit_code == 0, done.stderr
     return place
 
 

@@ -124,11 +124,11 @@ def test_the_budget_ends_it_and_a_later_call_goes_on_with_the_same_looks(place):
 def test_failed_seeds_end_with_3_and_a_verdict_on_the_others(place):
     plan = json.loads(place.call("plan", "--select", "strategy=long,seed=1", "--format", "json").stdout)
     cell = plan["cells"][0]["cell_id"]
-    done = place.run(
+    done = place.call(
         "run", "--resolve", "short,long", "--format", "json", BENCH_FAULT=f"build:1:raise:ValueError@{cell}"
     )
     answer = json.loads(done.stdout)
-    assert (done.returncode, answer["verdict"]) == (3, "better")
+    assert (done.exit_code, answer["verdict"]) == (3, "better")
     assert "seed 1: no result" in " ".join(answer["remarks"])
 
 

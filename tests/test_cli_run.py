@@ -39,9 +39,9 @@ def test_a_run_says_what_it_does_and_what_to_do_next(place):
     assert "net[/]" in done.stderr
     assert "14 completed in " in done.stderr
     assert "bench report" in done.stderr
-    again = place.run("run")
+    again = place.call("run")
     assert "14 completed (14 from earlier runs)" in again.stderr
-    assert again.returncode == 0
+    assert again.exit_code == 0
 
 
 def test_quiet_says_nothing_when_all_is_well(place):
@@ -50,17 +50,17 @@ def test_quiet_says_nothing_when_all_is_well(place):
 
 
 def test_failed_cells_end_with_3_now_and_until_they_are_retried(place):
-    done = place.run("run", "--select", ONE_CELL, BENCH_FAULT="epoch.sent:2:raise:ValueError")
-    assert done.returncode == 3
+    done = place.call("run", "--select", ONE_CELL, BENCH_FAULT="epoch.sent:2:raise:ValueError")
+    assert done.exit_code == 3
     assert "ValueError" in done.stderr
     assert "bench run --retry-failed" in done.stderr
     shown = re.search(r"bench show ([0-9a-f]{8})", done.stderr)
     traceback = place.call("show", shown[1]).stdout
     assert "Traceback" in traceback
     assert "ValueError" in traceback
-    assert place.run("run", "--select", ONE_CELL).returncode == 3
-    retried = place.run("run", "--retry-failed", "--select", ONE_CELL)
-    assert retried.returncode == 0, retried.stderr
+    assert place.call("run", "--select", ONE_CELL).exit_code == 3
+    retried = place.call("run", "--retry-failed", "--select", ONE_CELL)
+    assert retried.exit_code == 0, retried.stderr
 
 
 def test_the_command_line_is_recorded_without_passwords(monkeypatch):

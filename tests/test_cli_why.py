@@ -94,7 +94,7 @@ def test_what_changed_a_parent_is_told_of_its_child(place):
 
 def test_the_nearest_cell_has_the_fewest_changes(place):
     change(place, "seed = [0, 1, 2]", "seed = [0, 1, 2]\nlearning_rate = [0.1, 0.2]")
-    assert place.run("run", "--set", "epochs=3").returncode == 0
+    assert place.call("run", "--set", "epochs=3").exit_code == 0
     answer = place.document("why", "strategy=scratch,seed=0,learning_rate=0.1")
     assert [len(one["changed"]) for one in answer["nearest"]] == [1, 1, 2]
     assert {one["changed"][0]["key"] for one in answer["nearest"][:2]} == {
@@ -141,10 +141,10 @@ def test_another_machine_is_named(finished):
 
 def test_failed_interrupted_and_blocked_cells_say_so(place):
     change(place, "epochs = 4", "epochs = 6")
-    assert place.run("run", "--select", FIRST, BENCH_FAULT="epoch.sent:2:raise:ValueError").returncode == 3
+    assert place.call("run", "--select", FIRST, BENCH_FAULT="epoch.sent:2:raise:ValueError").exit_code == 3
     answer = place.document("why", FIRST)
     assert (answer["decision"], "--retry-failed" in answer["reason"]) == ("settled", True)
-    assert place.run("run").returncode == 3
+    assert place.call("run").exit_code == 3
     answer = place.document("why", CHILD)
     assert (answer["decision"], "ended as failed" in answer["reason"]) == ("blocked", True)
 
@@ -199,8 +199,8 @@ def test_a_cell_comes_out_identical_as_a_new_execution(place):
 
 
 def test_a_childs_parent_gives_its_kept_weights_and_does_not_run(place):
-    done = place.run("reproduce", CHILD)
-    assert done.returncode == 0, done.stderr
+    done = place.call("reproduce", CHILD)
+    assert done.exit_code == 0, done.stderr
     assert done.stdout.startswith("identical: every recorded number is equal to the bit")
     assert execute(place, "SELECT strategy, count(*) FROM execution JOIN cell USING (cell_id) GROUP BY 1") == [
         ("continued", 2), ("scratch", 3),
@@ -208,7 +208,7 @@ def test_a_childs_parent_gives_its_kept_weights_and_does_not_run(place):
 
 
 def test_another_machine_reproduces_what_the_first_recorded(place):
-    answer = json.loads(place.run("reproduce", CHILD, "--machine", "elsewhere", "--format", "json").stdout)
+    answer = json.loads(place.call("reproduce", CHILD, "--machine", "elsewhere", "--format", "json").stdout)
     assert (answer["verdict"], answer["before"]["machine"], answer["now"]["machine"]) == (
         "identical",
         "tester",
@@ -235,8 +235,8 @@ def test_what_moved_is_judged_by_the_spread_of_its_own_seeds(moved, verdict, cod
         place,
         f"UPDATE execution SET test_accuracy = test_accuracy - {moved}, digest = 'x', data_fingerprint = 'y' {ALL_SEEDS}",
     )
-    done = place.run("reproduce", FIRST, "--format", "json")
-    assert done.returncode == code, done.stderr
+    done = place.call("reproduce", FIRST, "--format", "json")
+    assert done.exit_code == code, done.stderr
     answer = json.loads(done.stdout)
     assert answer["verdict"] == verdict
     assert answer["difference"] == pytest.approx(moved)
@@ -249,8 +249,8 @@ def test_what_was_different_is_named(place):
     tamper(place, "UPDATE execution SET package_version = '0.0.1', git_commit = 'f00'")
     execute(place, "UPDATE run SET cpu_model = 'abacus'")
     execute(place, "UPDATE attempt SET threads = 7")
-    done = place.run("reproduce", FIRST)
-    assert done.returncode == 0
+    done = place.call("reproduce", FIRST)
+    assert done.exit_code == 0
     for word in (
         "code",
         "package_version",
@@ -267,15 +267,15 @@ def test_what_was_different_is_named(place):
 
 
 def test_a_cell_that_fails_now_is_different(place):
-    done = place.run("reproduce", FIRST, "--format", "csv", BENCH_FAULT="epoch.sent:2:raise:ValueError")
-    assert done.returncode == 3
+    done = place.call("reproduce", FIRST, "--format", "csv", BENCH_FAULT="epoch.sent:2:raise:ValueError")
+    assert done.exit_code == 3
     (row,) = csv.DictReader(io.StringIO(done.stdout))
     assert (row["verdict"], row["reason"]) == ("different", "it was completed before and is failed now")
 
 
 def test_a_cell_that_never_finished_cannot_be_reproduced(place):
     change(place, "epochs = 4", "epochs = 6")
-    assert place.run("run", "--select", FIRST, BENCH_FAULT="epoch.sent:2:raise:ValueError").returncode == 3
+    assert place.call("run", "--select", FIRST, BENCH_FAULT="epoch.sent:2:raise:ValueError").exit_code == 3
     (cell_id,) = execute(place, "SELECT cell_id FROM execution WHERE status = 'failed'")[0]
     done = place.call("reproduce", cell_id)
     assert done.exit_code == 2
@@ -288,8 +288,8 @@ def test_a_reproduction_takes_no_results_place(place):
     before = [place.call(*arguments).stdout for arguments in asked[:3]]
     assert place.call("reproduce", FIRST).exit_code == 0
     assert "reproduce" in place.call("status").stdout
-    failed = place.run("reproduce", FIRST, BENCH_FAULT="epoch.sent:2:raise:ValueError")
-    assert failed.returncode == 3
+    failed = place.call("reproduce", FIRST, BENCH_FAULT="epoch.sent:2:raise:ValueError")
+    assert failed.exit_code == 3
     assert [place.call(*arguments).stdout for arguments in asked[:3]] == before
     assert place.call("run", "--retry-failed").exit_code == 0
     assert execute(place, "SELECT count(*) FROM execution") == [(6,)], "nothing was trained again"

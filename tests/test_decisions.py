@@ -63,18 +63,18 @@ def finished(place: Workplace) -> None:
 
 def failed(place: Workplace) -> None:
     place.write(MATRIX)
-    done = place.run("run", "--select", "strategy=scratch,seed=0", BENCH_FAULT="epoch.sent:2:raise:ValueError")
-    assert done.returncode == 3, done.stderr
+    done = place.call("run", "--select", "strategy=scratch,seed=0", BENCH_FAULT="epoch.sent:2:raise:ValueError")
+    assert done.exit_code == 3, done.stderr
 
 
 def failed_with_children(place: Workplace) -> None:
     failed(place)
-    assert place.run("run").returncode == 3
+    assert place.call("run").exit_code == 3
 
 
 def diverged(place: Workplace) -> None:
     place.write(MATRIX)
-    assert place.run("run", "--select", "strategy=scratch,seed=0", BENCH_FAKE_DIVERGES="2").returncode == 0
+    assert place.call("run", "--select", "strategy=scratch,seed=0", BENCH_FAKE_DIVERGES="2").exit_code == 0
 
 
 def killed(place: Workplace) -> None:
@@ -317,7 +317,7 @@ def test_a_cell_that_is_running_is_waited_for_and_resumes_when_it_was_interrupte
     assert said["other"] == (True, "resumes", "it was interrupted in run 1")
     status = place.document("status")["cells"]
     assert [cell["status"] for cell in status] == ["interrupted"]
-    assert place.run("run", "--select", "strategy=scratch,seed=1").returncode == 0
+    assert place.call("run", "--select", "strategy=scratch,seed=1").exit_code == 0
     assert attempts(place) == {"other": 2}
 
 
@@ -382,10 +382,8 @@ def test_data_that_have_changed_are_seen_before_a_run_and_those_that_were_touche
         return {tuple(cell[key] for key in DECIDED) for cell in said["cells"]}
 
     def run() -> str:
-        done = subprocess.run(
-            place.command("run"), cwd=tmp_path, env=place.environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
+        done = place.call("run")
+        assert done.exit_code == 0, done.stderr
         return done.stderr
 
     run()

@@ -178,17 +178,17 @@ class Reader(Workplace):
         return {**own, "HOME": str(self.directory / "home")}
 
 
-def exit_codes(folder: Path, commands: Iterable[list[str]], call: str = "call") -> dict[str, int | str]:
-    """Types them one after the other in this folder, in a process of its own for each when `call` is `run`."""
+def exit_codes(folder: Path, commands: Iterable[list[str]]) -> dict[str, int | str]:
+    """Types them one after the other in this folder."""
     place, codes = Reader(folder), {}
     for words in commands:
         if words[0] == "init":
             (folder / "matrix.toml").replace(folder / "kept.toml")
-        done = getattr(place, call)(*words)
+        done = place.call(*words)
         if words[0] == "init":
             (folder / "kept.toml").replace(folder / "matrix.toml")
-        code = done.exit_code if call == "call" else done.returncode
-        codes[shlex.join(words)] = 0 if code in {0, *VERDICTS.get(words[0], ())} else f"{code}: {done.stderr}"
+        known = done.exit_code in {0, *VERDICTS.get(words[0], ())}
+        codes[shlex.join(words)] = 0 if known else f"{done.exit_code}: {done.stderr}"
     return codes
 
 
@@ -219,11 +219,20 @@ def test_commands_in_pages_that_train_come_to_their_end(reader):
     matrix = reader / "matrix.toml"
     matrix.write_text(matrix.read_text().replace("[matrix]\n", '[matrix]\nbackend = "fake"\n', 1))
     commands = [words for words in documented(*REHEARSED) if not ELSEWHERE.keys() & set(words)]
-    check_all(exit_codes(reader, [["run"], ["run", "--rerun"], *commands], "run"), 10)
+    check_all(exit_codes(reader, [["run"], ["run", "--rerun"], *commands]), 10)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("words", documented(*DRAWN), ids=" ".join)
+@pytest.mark.parametrize(
+    "words",
+    [
+        # those of all cells at once are of the kinds that the other commands draw
+        pytest.param(
+            words, id=" ".join(words), marks=[pytest.mark.exhaustive] * (words == ["report", "--figures", "pictures"])
+        )
+        for words in documented(*DRAWN)
+    ],
+)
 def test_commands_in_pages_that_draw_work_in_a_new_clone(words, reader):
     shutil.copy(RESULTS, reader / "results.sqlite")
     check_all(exit_codes(reader, [words]), 1)
@@ -238,7 +247,7 @@ def test_commands_in_pages_that_use_trained_cells_work_after_training(reader):
     for name in ("digit.png", "photo.jpg", "one.png", "two.jpg"):
         Image.new("RGB", (20, 20), (90, 90, 90)).save(reader / name)
     train = ["run", "--select", "dataset=digits,model=simple_cnn,strategy=scratch|regularized", "--set", "epochs=8"]
-    check_all(exit_codes(reader, [train, *documented(*TRAINED)], "run"), 12)
+    check_all(exit_codes(reader, [train, *documented(*TRAINED)]), 12)
 
 
 @pytest.mark.parametrize(("word", "proof"), ELSEWHERE.items(), ids=ELSEWHERE)

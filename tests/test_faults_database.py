@@ -90,8 +90,8 @@ def test_after_a_damaged_wal_the_next_run_goes_on(casualty, clean, tmp_path, see
 
 def test_without_its_wal_the_database_is_older_says_so_and_the_run_goes_on(casualty, clean, tmp_path):
     run = casualty.revive(tmp_path, b"")
-    done = run.bench()
-    assert done.returncode == 0
+    done = run.call("run", "--machine", "test")
+    assert done.exit_code == 0
     assert "its -wal file is missing" in done.stderr
     run.check(clean)
 
@@ -325,16 +325,16 @@ def test_one_file_by_another_name_is_refused(run):
     (run.folder / "link.sqlite").symlink_to("results.sqlite")
     (run.folder / "elsewhere").symlink_to(run.folder)
     for name in ("link.sqlite", "./elsewhere/results.sqlite", str(run.database.resolve())):
-        done = run.bench("run", "--db", name)
-        assert done.returncode == 75, (name, done.stderr)
+        done = run.call("run", "--db", name)
+        assert done.exit_code == 75, (name, done.stderr)
 
 
 def test_one_file_by_a_hard_link_is_refused_while_a_run_writes_it(run, clean):
     process = run.start(**ENDLESS)
     run.wait_for(TRAINS)
     os.link(run.database, run.folder / "hard.sqlite")
-    second = run.bench("run", "--machine", "test", "--db", "hard.sqlite")
-    assert second.returncode == 75, second.stderr
+    second = run.call("run", "--machine", "test", "--db", "hard.sqlite")
+    assert second.exit_code == 75, second.stderr
     assert f"process {process.pid} (" in second.stderr
     process.kill()
     run.wait_until_alone()

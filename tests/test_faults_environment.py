@@ -358,7 +358,7 @@ def test_a_broken_tensorflow_is_said_and_every_cell_says_it(tmp_path, text, said
         causes = run.rows("select status, cause, detail from execution")
         assert {row[:2] for row in causes} == {("failed", "failed")}
         assert all(said in detail for *_, detail in causes)
-        shown = run.bench("show", run.rows("select cell_id from cell")[0][0], PYTHONPATH=path)
+        shown = run.call("show", run.rows("select cell_id from cell")[0][0])
         assert said in shown.stdout
 
 

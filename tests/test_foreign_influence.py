@@ -14,6 +14,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from cli_workplace import typed
+from PIL import Image
 from results_samples import cell
 
 from benchmark.cli.main import VERBS
@@ -52,6 +54,13 @@ def test_two_hundred_variables_are_tried():
     assert len(VARIABLES) >= 200
 
 
+@pytest.mark.parametrize("value", [None, "", "0", "1", "true", "/nowhere", "garbage"])
+def test_variables_of_the_shell_change_nothing_in_a_worker(value):
+    foreign = {name: usual if value is None else value for name, usual in VARIABLES.items()}
+    assert environments({**SHELL, **foreign}) == PLAIN
+
+
+@pytest.mark.exhaustive  # above all of them at once
 @pytest.mark.parametrize("name", VARIABLES)
 def test_a_variable_of_the_shell_changes_nothing_in_a_worker(name):
     for value in (VARIABLES[name], "", "0", "1", "true", "/nowhere", "garbage"):
@@ -293,18 +302,9 @@ DOCUMENTS = [
     ["list", "cells", "--format", "csv"],
     ["report", "--figures", "pictures", "--select", "model=simple_cnn,dataset=digits", "--format", "json"],
 ]
-ANSWERS = """
-import json, sys
-from click.testing import CliRunner
-from benchmark.cli.main import bench
-
-answers = [CliRunner().invoke(bench, words, prog_name="bench") for words in json.loads(sys.argv[1])]
-print([answer.stderr[:2000] for answer in answers if answer.exit_code], file=sys.stderr)
-json.dump([[answer.exit_code, answer.stdout] for answer in answers], sys.__stdout__)
-"""
 
 
-def documents(folder: Path, foreign: dict[str, str]) -> tuple[list[list], dict[str, str]]:
+def documents(folder: Path, foreign: dict[str, str]) -> tuple[list[str], dict[str, str]]:
     """What bench says of the reference results, and the digests of its figures, in a folder of hostile configuration."""
     folder.mkdir()
     shutil.copy(ROOT / "results.sqlite", folder)
@@ -315,13 +315,9 @@ def documents(folder: Path, foreign: dict[str, str]) -> tuple[list[list], dict[s
             (place / "matplotlibrc").write_bytes(MATPLOTLIBRC.encode() + b"font.family: \xff\n")
     shell = {"PATH": os.environ["PATH"], "LANG": "C.UTF-8", "PYTHONPATH": str(ROOT)}
     own = {"HOME": str(folder), "BENCH_CACHE": str(folder / "cache")}
-    done = subprocess.run(
-        [sys.executable, "-c", ANSWERS, json.dumps(DOCUMENTS)], cwd=folder, env={**shell, **foreign, **own},
-        capture_output=True, text=True, check=False,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr
-    answers = [[code, text.replace(str(folder), "FOLDER")] for code, text in json.loads(done.stdout)]
-    assert {code for code, _ in answers} == {0}, done.stderr
+    said = typed(folder, {**shell, **foreign, **own}, *DOCUMENTS)
+    assert {answer.exit_code for answer in said} == {0}, [answer.stderr[:2000] for answer in said if answer.exit_code]
+    answers = [answer.stdout.replace(str(folder), "FOLDER") for answer in said]
     pictures = [path for path in (folder / "pictures").iterdir() if path.suffix in {".png", ".svg"}]
     return answers, {path.name: sha256_of(path) for path in pictures}
 
@@ -374,21 +370,12 @@ FOREIGN_KERAS = {"floatx": "float16", "epsilon": 1, "backend": "torch", "image_d
 REAL = MATRIX.replace('backend = "fake"\n', "") + "train_examples = 100\ntest_examples = 50\n"
 
 
-def query(folder: Path, statement: str) -> list[dict]:
-    return json.loads(bench(folder, "query", statement, "--format", "json").stdout)
-
-
 @pytest.mark.tf
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_all_foreign_influences_at_once_leave_the_digest_and_what_must_pass_is_recorded(work, tmp_path):
-    plain = tmp_path / "plain" / "work"
-    plain.mkdir(parents=True)
-    for folder in (plain, work):
-        (folder / "matrix.toml").write_text(REAL)
-    assert bench(plain, "run").returncode == 0
-    (expected,) = query(plain, "select cell_id, digest from execution")
-
+@pytest.mark.parametrize("isolation", ["fork", pytest.param("spawn", marks=pytest.mark.exhaustive)])
+def test_all_foreign_influences_at_once_leave_the_digest_and_what_must_pass_is_recorded(isolation, work, tmp_path):
+    (work / "matrix.toml").write_text(REAL)
     home = tmp_path / "home/.keras"
     home.mkdir(parents=True)
     (home / "keras.json").write_text(json.dumps(FOREIGN_KERAS))
@@ -397,25 +384,21 @@ def test_all_foreign_influences_at_once_leave_the_digest_and_what_must_pass_is_r
     spared = ("PYTHON", "OPENBLAS_BLOCK_FACTOR", "OPENBLAS_L2_SIZE")
     foreign = {name: value for name, value in VARIABLES.items() if not name.startswith(spared)}
     foreign |= {"PYTHONHASHSEED": "77", "PYTHONSTARTUP": "/nowhere/startup.py", "PYTHONUSERBASE": "/nowhere"}
-    done = bench(work, "run", "--isolation", "spawn", **foreign, LD_LIBRARY_PATH="/opt/foreign")
+    done = bench(work, "run", "--isolation", isolation, **foreign, LD_LIBRARY_PATH="/opt/foreign")
     assert done.returncode == 0, done.stderr
-    assert query(work, "select cell_id, digest from execution") == [expected]
-    assert not (tmp_path / "WAS_RUN").exists()
-
     assert "LD_LIBRARY_PATH=/opt/foreign" in bench(work, "show", "seed=0").stdout
-    # and by fork, which is what bench chooses
-    reproduced = bench(work, "reproduce", "seed=0", "--format", "json", **foreign)
-    found = json.loads(reproduced.stdout)
+    if isolation == "spawn":
+        # with the environment of a worker that is spawned
+        Image.new("L", (8, 8), 90).save(tmp_path / "image.png")
+        for words in (["predict", "seed=0", str(tmp_path / "image.png")], ["explain", "seed=0", "--output", "maps"]):
+            done = bench(work, *words, **foreign)
+            assert done.returncode == 0, done.stderr
+
+    # and with none of them
+    (home / "keras.json").unlink()
+    found = json.loads(bench(work, "reproduce", "seed=0", "--format", "json").stdout)
     assert found["verdict"] == "identical"
     assert ("device_name", "cpu, with LD_LIBRARY_PATH=/opt/foreign", "cpu") in {
         (change["name"], change["before"], change["now"]) for change in found["changes"]
     }
-
-    image = tmp_path / "image.png"
-    from PIL import Image
-
-    Image.new("L", (8, 8), 90).save(image)
-    for arguments in (["predict", "seed=0", str(image)], ["explain", "seed=0", "--output", str(tmp_path / "maps")]):
-        done = bench(work, *arguments, **foreign)
-        assert done.returncode == 0, done.stderr
     assert not (tmp_path / "WAS_RUN").exists(), (tmp_path / "WAS_RUN").read_text()

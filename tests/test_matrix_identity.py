@@ -8,7 +8,7 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.matrix.cell import defaults_of
@@ -158,7 +158,6 @@ JSON = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=4), JSON, max_size=4))
-@settings(max_examples=100)
 def test_canonical_json_is_exact_and_has_no_order(record):
     text = canonical_json(record)
     assert json.loads(text) == record

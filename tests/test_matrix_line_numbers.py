@@ -3,7 +3,7 @@ from __future__ import annotations
 import tomllib
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.matrix.reading.line_numbers import LineScanner
@@ -94,7 +94,6 @@ VALUES = st.recursive(
 
 
 @given(st.lists(st.tuples(KEYS, VALUES, st.booleans()), max_size=8, unique_by=lambda item: item[0]))
-@settings(max_examples=150)
 def test_lines_agree_with_the_text_for_any_document(entries):
     text, expected = "", {}
     for number, (key, value, table) in enumerate(entries):
@@ -115,6 +114,5 @@ def test_lines_agree_with_the_text_for_any_document(entries):
 
 
 @given(st.text(alphabet="[]{}=\",'#.\\\n\r abé0", max_size=80))
-@settings(max_examples=300)
 def test_no_text_makes_the_scanner_raise_or_loop(text):
     LineScanner(text).scan()

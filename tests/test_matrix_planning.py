@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import MatrixError, UserError
@@ -158,7 +158,6 @@ NAMES = st.text(min_size=1, max_size=30)
 
 
 @given(NAMES)
-@settings(max_examples=100)
 def test_any_name_is_kept_or_refused(name):
     escaped = "".join(
         f"\\U{ord(character):08x}" if character < "\ud800" or character > "\udfff" else "?" for character in name

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.errors import UserError
@@ -100,7 +100,6 @@ def test_a_wrong_expression_is_told_in_four_parts(expression, message):
 
 
 @given(st.text(max_size=40))
-@settings(max_examples=200)
 def test_any_text_is_a_selection_or_a_mistake_of_the_user(text):
     for expression in (text, f"model={text}", f"seed={text}"):
         try:
@@ -110,7 +109,6 @@ def test_any_text_is_a_selection_or_a_mistake_of_the_user(text):
 
 
 @given(st.text(min_size=1, max_size=20).filter(lambda name: name.isprintable() and name == name.strip()))
-@settings(max_examples=100)
 def test_a_name_selects_itself_whatever_it_contains(name):
     from benchmark.matrix.problems import normal_name
 

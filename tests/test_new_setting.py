@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import shutil
 import signal
+from pathlib import Path
 
 import pytest
 from harness import MATRIX, ROOT, Run
-from recipes import added, copy_of_package, follow
+from recipes import added, answers, copy_of_package, follow
 
 from benchmark.results.store.reference import RESULTS
 
@@ -31,7 +32,7 @@ AT_DEFAULT = 'gradient_noise = 0\ndistortion = { rotation = 0 }\nsharpness = "pl
 
 
 @pytest.fixture(scope="module")
-def newer(tmp_path_factory) -> str:
+def newer(tmp_path_factory) -> Path:
     """Where the newer version is imported from."""
     root = copy_of_package(tmp_path_factory.mktemp("newer"))
     follow("Add a setting", root)
@@ -39,14 +40,14 @@ def newer(tmp_path_factory) -> str:
     for kind, lines in FIELDS.items():
         cell.write_text(added(cell.read_text(), f"class {kind}", lines))
     settings.write_text(added(settings.read_text(), "_TABLE", ROWS))
-    return str(root)
+    return root
 
 
 @pytest.fixture(scope="module")
 def recorded(tmp_path_factory) -> Run:
     """What this version recorded."""
     run = Run(tmp_path_factory.mktemp("recorded"))
-    assert run.bench().returncode == 0
+    assert run.resume() == 0
     return run
 
 
@@ -59,33 +60,42 @@ def place(recorded, tmp_path):
     run.kill_everything()
 
 
-def answer(run: Run, version: str, *arguments: str, machine: str = "test") -> dict:
-    done = run.bench(*arguments, "--format", "json", PYTHONPATH=version, BENCH_MACHINE=machine)
-    assert done.returncode == 0, done.stderr
+def documents(run: Run, newer: Path, *commands: tuple[str, ...], machine: str = "test") -> list[dict]:
+    """What the newer version says to commands, in one process."""
+    documents = [(*words, "--format", "json") for words in commands]
+    return [json.loads(text) for text in answers(run, newer, *documents, BENCH_MACHINE=machine)]
+
+
+def answer(run: Run, *arguments: str, machine: str = "test") -> dict:
+    """What this version says."""
+    done = run.call(*arguments, "--format", "json", BENCH_MACHINE=machine)
+    assert done.exit_code == 0, done.stderr
     return json.loads(done.stdout)
 
 
-def planned(run: Run, version: str, *arguments: str, machine: str = "test") -> dict[str, dict]:
-    return {cell["cell_id"]: cell for cell in answer(run, version, "plan", *arguments, machine=machine)["cells"]}
+def by_id(plan: dict) -> dict[str, dict]:
+    return {cell["cell_id"]: cell for cell in plan["cells"]}
 
 
 def test_new_settings_leave_the_ids_of_the_default_matrix_and_its_results_as_they_are(newer, tmp_path):
     run = Run(tmp_path, (ROOT / "matrix.toml").read_text())
     shutil.copy(RESULTS, run.database)
-    before, after = (planned(run, version, machine="reference") for version in (str(ROOT), newer))
+    before = by_id(answer(run, "plan", machine="reference"))
+    first = next(iter(before))
+    plan, shown, report = documents(run, newer, ("plan",), ("show", first), ("report",), machine="reference")
+    after = by_id(plan)
     assert list(after) == list(before)
     assert {cell["status"] for cell in after.values()} == {"completed"}
     assert [{key: cell[key] for key in NEW} for cell in after.values()] == [NEW] * len(after)
-    shown = answer(run, newer, "show", next(iter(after)), machine="reference")
     assert {key: shown["settings"][key] for key in NEW} == NEW
-    tables = [answer(run, version, "report", machine="reference")["tables"] for version in (str(ROOT), newer)]
-    assert tables[0] == tables[1]
+    assert report["tables"] == answer(run, "report", machine="reference")["tables"]
 
 
 def test_a_new_setting_written_at_its_default_is_the_same_cell_as_without(newer, place):
-    without = planned(place, str(ROOT))
+    without = by_id(answer(place, "plan"))
     (place.folder / "matrix.toml").write_text(MATRIX.replace("[defaults]\n", f"[defaults]\n{AT_DEFAULT}"))
-    assert planned(place, newer).keys() == without.keys()
+    (plan,) = documents(place, newer, ("plan",))
+    assert by_id(plan).keys() == without.keys()
 
 
 @pytest.mark.parametrize(
@@ -100,19 +110,20 @@ def test_a_new_setting_written_at_its_default_is_the_same_cell_as_without(newer,
 def test_a_new_setting_that_asks_for_something_is_another_cell_and_why_names_it(
     written, shown, change, newer, recorded
 ):
-    cells = planned(recorded, newer, "--set", written)
+    plan, why = documents(recorded, newer, ("plan", "--set", written), ("why", FIRST, "--set", written))
+    cells = by_id(plan)
     assert not cells.keys() & {cell_id for (cell_id,) in recorded.rows("select cell_id from cell")}
     assert [cell[written.partition("=")[0]] for cell in cells.values()] == [shown] * len(cells)
-    nearest = answer(recorded, newer, "why", FIRST, "--set", written)["nearest"][0]
-    assert nearest["changed"] == [dict(zip(("key", "recorded", "now"), change, strict=True))]
+    assert why["nearest"][0]["changed"] == [dict(zip(("key", "recorded", "now"), change, strict=True))]
 
 
 def test_finished_cells_are_taken_by_a_newer_version_and_come_out_identical(newer, place):
-    assert answer(place, newer, "why", FIRST)["decision"] == "reused"
-    assert place.bench("run", "--machine", "test", PYTHONPATH=newer).returncode == 0
-    assert place.rows("select count(*), max(first_run_id) from execution") == [(4, 1)]
-    for cell in (FIRST, CHILD):
-        assert answer(place, newer, "reproduce", cell)["verdict"] == "identical"
+    count = ("query", "select count(*) n, max(first_run_id) run from execution", "--format", "json")
+    commands = ["why", FIRST, "--format", "json"], ["run"], count, *(["reproduce", cell] for cell in (FIRST, CHILD))
+    why, _, found, *reproduced = answers(place, newer, *commands, BENCH_MACHINE="test")
+    assert json.loads(why)["decision"] == "reused"
+    assert json.loads(found) == [{"n": 4, "run": 1}]
+    assert [text.partition(":")[0] for text in reproduced] == ["identical"] * 2
 
 
 def test_an_interrupted_cell_goes_on_in_a_newer_version_to_the_same_numbers(newer, recorded, tmp_path):
@@ -123,7 +134,7 @@ def test_an_interrupted_cell_goes_on_in_a_newer_version_to_the_same_numbers(newe
         process.send_signal(signal.SIGINT)
         assert process.wait() == 130
         before = run.epochs()
-        assert run.bench("run", "--machine", "test", PYTHONPATH=newer).returncode == 0
+        answers(run, newer, ["run", "--machine", "test"])
     finally:
         run.kill_everything()
     assert run.rows("select count(*) > 0 from execution where resumed") == [(1,)]
@@ -133,22 +144,23 @@ def test_an_interrupted_cell_goes_on_in_a_newer_version_to_the_same_numbers(newe
 
 def test_seeds_of_two_versions_stand_in_one_row_of_the_report(newer, place):
     (place.folder / "matrix.toml").write_text(MATRIX.replace("seed = [0, 1]", "seed = [0, 1, 2]"))
-    assert place.bench("run", "--machine", "test", PYTHONPATH=newer).returncode == 0
-    rows = answer(place, newer, "report", "--select", "strategy=scratch")["tables"][0]["rows"]
+    report = ["report", "--select", "strategy=scratch", "--format", "json"]
+    _, text = answers(place, newer, ["run"], report, BENCH_MACHINE="test")
+    rows = json.loads(text)["tables"][0]["rows"]
     assert [row["n"] for row in rows] == [{"completed": 3, "planned": 3}]
 
 
 def test_what_only_a_newer_version_can_read_is_said_and_disturbs_nothing_else(newer, place):
     (place.folder / "matrix.toml").write_text(MATRIX.replace("[defaults]\n", "[defaults]\ngradient_noise = 0.5\n"))
-    assert place.bench("run", "--machine", "test", PYTHONPATH=newer).returncode == 0
+    answers(place, newer, ["run", "--machine", "test"])
     (place.folder / "matrix.toml").write_text(MATRIX)
     (theirs,) = place.rows("select min(cell_id) from cell where first_run_id = 2")[0]
-    shown = place.bench("show", theirs)
-    assert shown.returncode == 4
+    shown = place.call("show", theirs)
+    assert shown.exit_code == 4
     assert shown.stderr.count("\n") == 1
     assert f"cell {theirs[:8]}" in shown.stderr
     assert "Upgrade bench" in shown.stderr
-    assert answer(place, str(ROOT), "why", FIRST)["decision"] == "reused"
+    assert answer(place, "why", FIRST)["decision"] == "reused"
     for command in (["plan"], ["report"], ["db", "check"], ["run", "--machine", "test"]):
-        done = place.bench(*command)
-        assert done.returncode == 0, done.stderr
+        done = place.call(*command)
+        assert done.exit_code == 0, done.stderr

@@ -78,7 +78,7 @@ def run(place: Workplace, *models: str, **options: str) -> subprocess.CompletedP
 
 
 def ended(place: Workplace) -> dict[str, set[tuple[str, str | None]]]:
-    rows = json.loads(place.run("list", "cells", "--format", "json").stdout)
+    rows = json.loads(place.call("list", "cells", "--format", "json").stdout)
     found: dict[str, set[tuple[str, str | None]]] = {}
     for row in rows:
         found.setdefault(row["model"], set()).add((row["status"], row["cause"]))
@@ -131,11 +131,11 @@ def test_consent_given_on_the_command_line_reaches_what_looks_at_pictures(place,
     assert run(place, "seeing", select="model=seeing,dataset=digits,strategy=scratch,seed=0").returncode == 0
     Image.new("L", (12, 12), 200).save(place.directory / "square.png")
     words = (verb, "model=seeing,strategy=scratch", "square.png")
-    refused = place.run(*words)
-    assert refused.returncode == 2
+    refused = place.call(*words)
+    assert refused.exit_code == 2
     assert f"bench {verb} --allow-plugins" in refused.stderr
-    done = place.run(*words, "--allow-plugins", "--format", "json")
-    assert done.returncode == 0, done.stderr
+    done = place.call(*words, "--allow-plugins", "--format", "json")
+    assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["images"][0]["image"].endswith("square.png")
 
 

@@ -6,7 +6,7 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from reporting_samples import row
 from results_samples import begin, cell, predictions, run_cell
@@ -33,7 +33,6 @@ def random_predictions(classes, images, seed):
     return labels, probabilities.argmax(axis=1), probabilities
 
 
-@settings(deadline=None, max_examples=40)
 @given(st.integers(2, 8), st.integers(1, 60), st.integers(0, 1000))
 def test_every_metric_is_that_of_scikit_learn(classes, images, seed):
     from sklearn import metrics

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import filecmp
 import json
+import shlex
 import shutil
 import subprocess
 import sys
@@ -11,12 +12,12 @@ from pathlib import Path
 
 import pytest
 from harness import Run
-from recipes import ROOT, copy_of_package, follow
+from recipes import ROOT, answers, copy_of_package, follow
 
 
 @pytest.fixture(scope="module")
 def bench(tmp_path_factory):
-    """Follows a recipe and returns `bench` of the copy, in a folder with the committed results."""
+    """Follows a recipe and gives what types commands to the copy, in a folder with the committed results."""
     folder = tmp_path_factory.mktemp("place")
     shutil.copy(ROOT / "results.sqlite", folder)
     run = Run(folder, (ROOT / "matrix.toml").read_text())
@@ -25,13 +26,7 @@ def bench(tmp_path_factory):
         root = copy_of_package(tmp_path_factory.mktemp("copy"))
         follow(heading, root)
         assert len(touched(root)) == files
-
-        def call(*arguments: str) -> str:
-            done = run.bench(*arguments, PYTHONPATH=str(root), BENCH_MACHINE="reference")
-            assert done.returncode == 0, done.stderr
-            return done.stdout
-
-        return call
+        return lambda *commands: answers(run, root, *map(shlex.split, commands), BENCH_MACHINE="reference")
 
     yield following
     run.kill_everything()
@@ -44,51 +39,54 @@ def touched(root: Path) -> list[Path]:
 
 
 def test_a_new_model_is_one_definition(bench):
-    call = bench("Add a model", files=1)
-    models = {row["name"]: row for row in json.loads(call("list", "models", "--format", "json"))}
+    following = bench("Add a model", files=1)
+    listed, planned = following("list models --format json", "plan --set image_size=32 --format json")
+    models = {row["name"]: row for row in json.loads(listed)}
     assert models["mobilenet"]["backbone_layers"] == 85
-    plan = json.loads(call("plan", "--set", "image_size=32", "--format", "json"))
-    assert plan["cells"]
+    assert json.loads(planned)["cells"]
 
 
 def test_a_new_metric_is_a_row_and_shows_in_the_summary(bench):
-    call = bench("Add a metric", files=1)
-    (summary,) = json.loads(call("report", "--table", "summary", "--format", "json"))["tables"]
+    (report,) = bench("Add a metric", files=1)("report --table summary --format json")
+    (summary,) = json.loads(report)["tables"]
     assert "evaluate_seconds" in {column["key"] for column in summary["columns"]}
     assert all(row["evaluate_seconds"]["mean"] > 0 for row in summary["rows"] if row["evaluate_seconds"])
 
 
 def test_a_new_table_is_a_module_and_a_row(bench):
-    call = bench("Add a table of a report", files=2)
-    (table,) = json.loads(call("report", "--table", "lowest", "--format", "json"))["tables"]
+    asked, usual = bench("Add a table of a report", files=2)("report --table lowest --format json", "report")
+    (table,) = json.loads(asked)["tables"]
     assert table["title"] == "Lowest test accuracy"
     assert all(0 < row["lowest"] < 1 for row in table["rows"])
-    assert "Lowest test accuracy" not in call("report")
+    assert "Lowest test accuracy" not in usual
 
 
 def test_a_new_output_format_is_a_module_and_a_row(bench, tmp_path):
-    call = bench("Add an output format", files=2)
-    lines = call("report", "--format", "jira").splitlines()
+    report, _, compared = bench("Add an output format", files=2)(
+        "report --format jira",
+        f"report --output {tmp_path / 'report.jira'}",
+        "compare strategy=scratch strategy=v2 --format jira",
+    )
+    lines = report.splitlines()
     assert lines[0] == "h2. Summary"
     assert lines[2].startswith(r"|digits|")
     assert r"simple\_cnn" in lines[2]
-    call("report", "--output", str(tmp_path / "report.jira"))
     assert (tmp_path / "report.jira").read_text().splitlines()[0] == "h2. Summary"
-    assert call("compare", "strategy=scratch", "strategy=v2", "--format", "jira")
+    assert compared
 
 
 def test_a_new_verb_is_a_module_and_its_summary(bench):
-    call = bench("Add a verb", files=2)
-    assert "  machines   List the machines" in call("--help")
-    assert "Examples:\n    bench machines --format json" in call("machines", "--help")
-    assert json.loads(call("machines", "--format", "json"))[0]["machine"] == "reference"
+    verbs, page, listed = bench("Add a verb", files=2)("--help", "machines --help", "machines --format json")
+    assert "  machines   List the machines" in verbs
+    assert "Examples:\n    bench machines --format json" in page
+    assert json.loads(listed)[0]["machine"] == "reference"
 
 
 def test_a_new_column_is_its_description_and_a_migration(bench):
-    call = bench("Add a migration", files=2)
-    call("db", "upgrade")
-    assert json.loads(call("query", "select note from run", "--format", "json"))[0] == {"note": None}
-    assert "digits" in call("report")
+    following = bench("Add a migration", files=2)
+    _, asked, report = following("db upgrade", "query 'select note from run' --format json", "report")
+    assert json.loads(asked)[0] == {"note": None}
+    assert "digits" in report
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 from rich.cells import cell_len
@@ -59,7 +59,6 @@ NAMES = st.sampled_from(HOSTILE) | st.text(max_size=40) | st.text("|`<[*_\n\\#-+
 
 
 @given(NAMES)
-@settings(max_examples=150)
 def test_no_format_lets_a_control_character_through(name):
     report = report_with(name)
     for output_format in FORMATS:
@@ -70,7 +69,6 @@ def test_no_format_lets_a_control_character_through(name):
 
 
 @given(NAMES)
-@settings(max_examples=150)
 def test_markdown_shows_every_name_as_text(name):
     tokens = MarkdownIt("gfm-like", {"linkify": False}).parse(render(report_with(name), "markdown"))
     blocks = [token.type for token in tokens if token.type.endswith("_open")]
@@ -114,7 +112,6 @@ class Parser(HTMLParser):
 
 
 @given(NAMES)
-@settings(max_examples=150)
 def test_html_holds_no_element_that_we_did_not_write(name):
     parser = Parser()
     parser.feed(render(report_with(name), "html"))
@@ -130,7 +127,6 @@ def test_html_forbids_everything_by_its_policy():
 
 
 @given(NAMES)
-@settings(max_examples=150)
 def test_csv_is_rectangular_and_holds_no_formula(name):
     lines = list(csv.reader(io.StringIO(render(report_with(name), "csv"))))
     assert {len(line) for line in lines} == {len(lines[0])}
@@ -189,7 +185,6 @@ def test_json_says_which_numbers_are_not_finite(values):
 
 
 @given(NAMES, st.integers(1, 200))
-@settings(max_examples=200)
 def test_a_terminal_line_is_never_wider_than_the_terminal(name, width):
     lines = render(report_with(name), "table", width=width).splitlines()
     assert max(map(cell_len, lines)) <= max(width, 24)

@@ -11,7 +11,7 @@ from contextlib import closing
 
 import pytest
 from cli_workplace import Workplace
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark.reporting.writers.formats import FORMATS
@@ -80,8 +80,8 @@ def forging(tmp_path_factory) -> Workplace:
     place.write(
         '[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "scratch"\nbackend = "fake"\nseed = [0, 1]\n'
     )
-    done = place.run("run", "--db", f"x{FORGED}.sqlite", "--name", f"n{FORGED}", BENCH_MACHINE=f"m{FORGED}")
-    assert done.returncode == 0, done.stderr
+    done = place.call("run", "--db", f"x{FORGED}.sqlite", "--name", f"n{FORGED}", BENCH_MACHINE=f"m{FORGED}")
+    assert done.exit_code == 0, done.stderr
     assert_no_forged_line(done.stdout + done.stderr)
     return place
 
@@ -296,7 +296,6 @@ def test_the_beginning_of_an_id_is_never_a_pattern(prefix, hostile):
 
 
 @given(st.text(min_size=1, max_size=30))
-@settings(max_examples=100)
 def test_no_text_whatsoever_selects_what_is_not_called_so(text):
     from benchmark.errors import UserError
     from benchmark.matrix.selection import parse_selection

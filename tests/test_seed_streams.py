@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -161,28 +162,36 @@ def test_each_stream_draws_its_own_part_and_nothing_else(digits):
     assert together == digests(replace(AUGMENTED, seed=5), digits)
 
 
+def streamed(backend: str, digits, folder, name: str, one: Cell, faults: str = "", **options):
+    """How a worker of a backend trains a cell."""
+    placed = job(replace(one, backend=backend), folder / name, digits, **options)
+    return run_worker(placed, faults=faults, backend=backend)
+
+
 @pytest.mark.tf
 @pytest.mark.parametrize("backend", of_each_installed("tensorflow", "jax", "torch"))
 def test_a_worker_draws_from_every_stream_and_goes_on_to_the_same_bits(backend, digits, tmp_path):
-    def run(name: str, one: Cell, **options):
-        faults = options.pop("faults", "")
-        return run_worker(
-            job(replace(one, backend=backend), tmp_path / name, digits, **options), faults=faults, backend=backend
-        )
-
-    plain, seeded = history(run("plain", AUGMENTED)), history(run("five", replace(AUGMENTED, seed=5)))
-    others = [history(run(stream, replace(AUGMENTED, **{stream: 5}))) for stream in STREAMS]
-    distinct = {json.dumps(each, default=str) for each in (plain, seeded, *others)}
-    assert len(distinct) == 2 + len(STREAMS)
+    run = partial(streamed, backend, digits, tmp_path)
+    # what drew from the seed of the cell itself would draw something else in the second
+    seeded = history(run("five", replace(AUGMENTED, seed=5)))
     assert history(run("all", replace(AUGMENTED, **dict.fromkeys(STREAMS, 5)))) == seeded
 
     own = replace(AUGMENTED, split_seed=1, weights_seed=2, order_seed=3, augment_seed=4)
     clean = run("clean", own)
+    assert history(clean) != seeded
     assert run("1", own, faults="kill-after-epoch:1").exit_code == KILLED
     resumed = run("2", own, earlier_directories=(str(tmp_path / "1"),))
     assert resumed.one(events.Resumed).epoch == 1
     assert history(resumed) == history(clean)
     assert sha256_of(tmp_path / "2" / "weights.npz") == sha256_of(tmp_path / "clean" / "weights.npz")
+
+
+@pytest.mark.tf
+@pytest.mark.exhaustive
+def test_each_stream_alone_comes_to_other_numbers_in_a_worker(digits, tmp_path):
+    cells = {"plain": AUGMENTED, **{stream: replace(AUGMENTED, **{stream: 5}) for stream in STREAMS}}
+    numbers = [history(streamed("tensorflow", digits, tmp_path, *named)) for named in cells.items()]
+    assert len({json.dumps(each, default=str) for each in numbers}) == len(cells)
 
 
 @pytest.mark.tf

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmark import layout
@@ -107,7 +107,6 @@ def test_a_state_of_a_version_that_knows_more_is_refused(tmp_path, monkeypatch):
         read(tmp_path / layout.STATE)
 
 
-@settings(max_examples=150)
 @given(st.data())
 def test_no_flipped_bit_changes_a_state_unseen(tmp_path_factory, data):
     directory = tmp_path_factory.mktemp("flip")

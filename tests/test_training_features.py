@@ -338,7 +338,7 @@ def test_views_of_test_images_go_through_the_whole_network(digits, parent, tmp_p
 @pytest.mark.parametrize(
     ("built", "train", "precision"),
     [
-        (architecture("vgg16"), "head", "float32"),
+        pytest.param(architecture("vgg16"), "head", "float32", marks=pytest.mark.exhaustive),
         pytest.param(architecture("vgg16", dropout=0.3), "last:4", "mixed_bfloat16", marks=pytest.mark.exhaustive),
         pytest.param(architecture("resnet50"), "head", "float32", marks=pytest.mark.exhaustive),
         (SMALL_RESNET, "last:4", "float32"),
