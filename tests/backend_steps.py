@@ -27,6 +27,7 @@ CASES = {
     "partly frozen": (stage(train="last:2"), False),
     "smoothed": (stage(label_smoothing=0.1), True),
     "augmented": (stage(augment=(("flip", "horizontal"), ("rotation", 0.1))), False),
+    "cropped": (stage(augment=(("randaugment", (("layers", 2), ("magnitude", 0.3))), ("random_crop", 2))), False),
 }
 SIZES = [8] * 5 + [3]
 CLASSES = 10

@@ -112,7 +112,18 @@ def test_code_is_taken_only_from_a_folder_that_nobody_else_can_write_into(tmp_pa
 INTRICATE = cell(
     architecture=architecture("advanced_cnn", filters=(4, 8), stage_dropout=(0.2, 0.3), dense_units=8),
     stages=(
-        stage(train="last:8", epochs=2, augment=(("flip", "horizontal"), ("rotation", 0.1), ("contrast", 0.2))),
+        stage(
+            train="last:8",
+            epochs=2,
+            augment=(
+                ("contrast", 0.2),
+                ("flip", "horizontal"),
+                ("randaugment", (("layers", 1), ("magnitude", 0.3))),
+                ("random_crop", 2),
+                ("rotation", 0.1),
+            ),
+            mixup=0.2,
+        ),
         stage(
             train="all",
             epochs=2,
@@ -121,6 +132,8 @@ INTRICATE = cell(
             learning_rate=0.05,
             weight_decay=1e-3,
             schedule=(("kind", "linear"), ("warmup_epochs", 0.5)),
+            mixup=0.2,
+            cutmix=1.0,
         ),
     ),
     save=("model", "h5", "architecture"),

@@ -15,6 +15,8 @@ ALL = (
     ("erase", 0.5),
     ("flip", "horizontal"),
     ("grayscale", 0.5),
+    ("randaugment", (("layers", 1), ("magnitude", 0.3))),
+    ("random_crop", 2),
     ("rotation", 0.1),
     ("translation", 0.1),
     ("zoom", 0.2),
@@ -85,6 +87,22 @@ def test_a_share_of_the_pictures_is_changed_and_the_others_stay(name, share):
     else:
         # a rectangle of 2 to 33 % of the area
         assert 0.01 < (out != images).any(axis=-1)[changed].mean() < 0.33
+
+
+def test_each_picture_is_cut_out_of_a_padded_one_at_a_place_of_its_own():
+    images = np.random.default_rng(0).uniform(1, 255, (300, 8, 9, 3)).astype(np.float32)
+    padded = np.pad(images, ((0, 0), (2, 2), (2, 2), (0, 0)))
+    (layer,) = augmentation_layers((("random_crop", 2),), 3)
+    out = np.asarray(layer(images, training=True))
+    places = [(row, column) for row in range(5) for column in range(5)]
+    seen = [
+        place
+        for place in places
+        for whole, part in zip(padded, out, strict=True)
+        if np.array_equal(whole[place[0] : place[0] + 8, place[1] : place[1] + 9], part)
+    ]
+    assert len(seen) == len(images)
+    assert set(seen) == set(places)
 
 
 def test_a_grey_picture_is_grey_already():

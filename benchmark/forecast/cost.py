@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmark.catalog.backends import runs_commands, trains
-from benchmark.catalog.facts import ARCHITECTURES, SOURCES, UNKNOWN_BACKBONE
+from benchmark.catalog.facts import ARCHITECTURES, SOURCES, UNKNOWN_BACKBONE, prepared_size
 from benchmark.matrix.cell import Cell, Data, Stage
 
 EARLY_STOPPED = 0.8
@@ -27,6 +27,9 @@ _THREADS_EXPONENT = 0.45
 
 _MOST_PREDICTIONS_BYTES = 4 << 20
 """Of many images and classes the best probabilities alone are kept; see `training/artifacts/prediction_file.py`."""
+
+_RANDAUGMENT = 3200
+"""Multiply-adds that a layer of RandAugment takes as long as, for each value of an image; other augmentation is not counted."""
 
 _POOLED_FEATURES = 1536
 """Channels that a network of Keras Applications hands to its head, about; they decide the size of the head alone."""
@@ -137,7 +140,8 @@ def cost_of(cell: Cell) -> CellCost:
         passes = 1 + 2 * learning_share(stage, network)
         steps = math.ceil(examples.training / stage.batch_size)
         updates = steps * learning_parameters(stage, network) * speed.update / faster
-        training = batches(examples.training, stage.batch_size, passes) + updates
+        augmentation = examples.training * augmenting_multiply_adds(stage, cell.data) * speed.multiply_add / faster
+        training = batches(examples.training, stage.batch_size, passes) + updates + augmentation
         validation = batches(examples.validation, stage.batch_size, 1)
         return StageCost(network.layers * passes * speed.trace, speed.epoch + training + validation, _epochs(stage))
 
@@ -172,6 +176,13 @@ def _relative_width(filters: tuple[int, ...], usual: tuple[int, ...], *, shrink:
         return sum(width * width / shrink**block for block, width in enumerate(widths))
 
     return work(filters) / work(usual) if usual else 1.0
+
+
+def augmenting_multiply_adds(stage: Stage, data: Data) -> float:
+    """What augmenting an image takes as long as."""
+    randaugment = dict(dict(stage.augment).get("randaugment", ()))
+    values = prepared_size(data.source, data.image_size) ** 2 * data.channels
+    return float(_RANDAUGMENT * randaugment.get("layers", 0) * values)
 
 
 def learning_share(stage: Stage, network: NetworkCost) -> float:

@@ -176,6 +176,7 @@ class Stage:
         class_weights: What the loss of an image is multiplied with: `balanced`, or (class, weight) pairs sorted by name,
             1 for a class without one; None for 1.
         sampling: `balanced` draws each image of an epoch from a class by chance; None takes each image once.
+        mixup, cutmix: Alpha of the Beta distribution from which the shares of mixed images are drawn; 0 for none.
     """
 
     train: str
@@ -200,6 +201,13 @@ class Stage:
     loss: str | Parameters = "cross_entropy"
     class_weights: str | Parameters | None = None
     sampling: str | None = None
+    mixup: float = 0.0
+    cutmix: float = 0.0
+
+    @property
+    def is_mixed(self) -> bool:
+        """Whether the images of a batch are mixed with each other."""
+        return bool(self.mixup or self.cutmix)
 
 
 @dataclass(frozen=True, slots=True)

@@ -58,7 +58,7 @@ def is_binary(stages: Iterable[Stage]) -> bool:
 
 def needs_vectors(stage: Stage) -> bool:
     """Whether a stage can only be trained with labels as vectors; the cross-entropy is the same with both."""
-    return bool(stage.label_smoothing) or stage.loss != CROSS_ENTROPY
+    return bool(stage.label_smoothing) or stage.is_mixed or stage.loss != CROSS_ENTROPY
 
 
 def unknown_class(unknown: Sequence[str], names: Sequence[str], source: str) -> str:

@@ -100,7 +100,7 @@ _TABLE = (
     Setting("deterministic", "cell", BOOLEAN, True, "whether operations must repeat bit for bit"),
     Setting(
         "reuse_features", "cell", BOOLEAN, True,
-        "whether the output of frozen layers is computed once and kept where it cannot change: no augmentation, "
+        "whether the output of frozen layers is computed once and kept where it cannot change: images neither augmented nor mixed, "
         "no dropout among them, more than one epoch",
     ),
     Setting(
@@ -217,6 +217,13 @@ _TABLE = (
     Setting(
         "sampling", "stage", OrFalse(Choice((BALANCED,))), None,
         "balanced draws the images of an epoch, as many as there are, so that each class is as likely as any other",
+    ),
+    *(
+        Setting(name, "stage", Number(0), 0.0, f"{meaning}; alpha of the Beta distribution of their shares, 0 for none")
+        for name, meaning in (
+            ("mixup", "mixes training images in pairs, pixel by pixel, and their labels"),
+            ("cutmix", "pastes a rectangle of one training image into another, and mixes their labels"),
+        )
     ),
 )  # fmt: skip
 

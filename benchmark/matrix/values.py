@@ -353,6 +353,28 @@ class NameOrTable:
         return kind, {**{name: default for name, (_, default) in self.parameters[kind].items()}, **written}
 
 
+@dataclass(frozen=True)
+class RandAugmentation:
+    """A magnitude, or a table of `layers` (2) and `magnitude` (0.3); 0, which is also false, where nothing is done."""
+
+    expected: str = "a magnitude from 0 to 1, or a table of layers, magnitude"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        if value is False:
+            return 0
+        if not isinstance(value, dict):
+            normal = _MAGNITUDE.read(value, path, Problems())
+            if normal is INVALID:
+                return problems.add(path, self.expected, value, _number_hint(value))
+            value = {"magnitude": normal}
+        fields = read_table(value, path, problems, self.expected, {"layers": Integer(0, 16), "magnitude": _MAGNITUDE})
+        if fields is INVALID:
+            return INVALID
+        table = {"layers": 2, "magnitude": 0.3, **fields}
+        return tuple(sorted(table.items())) if all(table.values()) else 0
+
+
+_MAGNITUDE = Number(0, 1)
 AUGMENTATIONS: dict[str, Kind] = {
     "flip": Choice(("horizontal", "vertical", "both")),
     "rotation": Number(0, 1),
@@ -363,6 +385,8 @@ AUGMENTATIONS: dict[str, Kind] = {
     "color_jitter": Number(0, 1),
     "grayscale": Number(0, 1),
     "erase": Number(0, 1),
+    "random_crop": Integer(0, 1024),
+    "randaugment": RandAugmentation(),
 }
 
 

@@ -14,6 +14,7 @@ import numpy as np
 from keras import layers
 
 from benchmark.matrix.cell import Parameters
+from benchmark.training.randaugment import RandAugment
 
 SEED_STATE = "seed_generator_state"
 """How the paths of the variables end that hold the states of Keras's random layers."""
@@ -22,14 +23,35 @@ _PIXELS = (0.0, 255.0)
 _FLIPS = {"horizontal": "horizontal", "vertical": "vertical", "both": "horizontal_and_vertical"}
 
 # float32 under every policy: positions and hues do not fit into the 8 significant bits of bfloat16
-_OPTIONS = {"seed": 0, "dtype": "float32"}
+_OPTIONS: dict[str, Any] = {"seed": 0, "dtype": "float32"}
+
+
+class RandomCrop(layers.RandomTranslation):
+    """Cuts images of the same size out of images with `padding` black pixels at each side, each at a place of its own.
+
+    Keras's own `RandomCrop` cuts all images of a batch at one place, and pads none.
+    """
+
+    def __init__(self, padding: int, **options: Any) -> None:
+        super().__init__(0.0, 0.0, fill_mode="constant", fill_value=0.0, interpolation="nearest", **options)
+        self._padding = padding
+
+    def get_random_transformation(self, data: Any, training: bool = True, seed: Any = None) -> Any:
+        """Draws by how many pixels each image of a batch moves."""
+        if not training:
+            return None
+        shape = self.backend.shape(data)
+        moves = self.backend.random.randint(
+            (shape[0], 2), -self._padding, self._padding + 1, seed=seed or self.generator
+        )
+        return {"translations": self.backend.cast(moves, "float32"), "input_shape": shape}
 
 
 def augmentation_layers(augment: Parameters, channels: int) -> list[keras.layers.Layer]:
     """The layers that a stage's `augment` table names, geometry before colour, each for values 0..255.
 
     Args:
-        augment: (name, value) pairs; amounts are fractions 0..1, an amount of 0 is left out.
+        augment: (name, value) pairs; amounts are fractions 0..1 or pixels, an amount of 0 is left out.
         channels: 1 or 3. Saturation and hue of `color_jitter`, and `grayscale`, exist only for 3.
     """
     settings: Mapping[str, Any] = dict(augment)
@@ -56,6 +78,7 @@ def _color_jitter(amount: float, channels: int) -> list[keras.layers.Layer]:
 
 
 _LAYERS: dict[str, Callable[[Any, int], list[keras.layers.Layer]]] = {
+    "random_crop": lambda padding, _: [RandomCrop(padding, name="augment_random_crop", **_OPTIONS)],
     "flip": lambda mode, _: [layers.RandomFlip(_FLIPS[mode], name="augment_flip", **_OPTIONS)],
     "rotation": lambda turn, _: [layers.RandomRotation(turn, name="augment_rotation", **_OPTIONS)],
     "zoom": lambda amount, _: [layers.RandomZoom(amount, name="augment_zoom", **_OPTIONS)],
@@ -70,6 +93,9 @@ _LAYERS: dict[str, Callable[[Any, int], list[keras.layers.Layer]]] = {
     "grayscale": lambda share, channels: (
         [layers.RandomGrayscale(share, name="augment_grayscale", **_OPTIONS)] if channels == 3 else []
     ),
+    "randaugment": lambda table, _: [
+        RandAugment(dict(table)["layers"], dict(table)["magnitude"], name="augment_randaugment", **_OPTIONS)
+    ],
     # Keras draws the probability itself from a range
     "erase": lambda share, _: [
         layers.RandomErasing((share, share), value_range=_PIXELS, name="augment_erase", **_OPTIONS)

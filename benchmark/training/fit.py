@@ -24,6 +24,7 @@ from benchmark.training.features.feature_store import FeatureUse
 from benchmark.training.features.frozen_features import Features, FeatureSource
 from benchmark.training.learning_rates import rate_after
 from benchmark.training.losses import example_losses
+from benchmark.training.mixing import mixed_batch
 from benchmark.training.networks.network import Network
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DivergedError
@@ -263,6 +264,7 @@ class Trainer:
         training, batch_size = stage.dataset.training, stage.spec.batch_size
         order = epoch_positions(self._cell, stage.spec, training, epoch)
         batches, updates, sums = self._batches(stage.spec), self._updates(stage.spec), _Sums()
+        augment_seed = self._cell.stream_seed("augment_seed")
         waiting: BatchResult | None = None
         requested = perf_counter()
         for batch, (images, labels) in enumerate(training.batches(batch_size, order), 1):
@@ -271,7 +273,8 @@ class Trainer:
             if stage.is_scheduled:
                 before = (stage_epoch - 1) * updates.per_epoch + updates.before(batch)
                 stage.optimizer.learning_rate = rate_after(stage.spec, before, updates.per_epoch)
-            result = stage.steps.train(images, labels, updates.share_of(batch), update=updates.follow(batch))
+            mixed = mixed_batch(stage.spec, images, labels, (augment_seed, epoch, batch))
+            result = stage.steps.train(*mixed, updates.share_of(batch), update=updates.follow(batch))
             # read one batch late, so that a GPU already works on the new batch meanwhile
             if waiting and not sums.add(waiting):
                 return sums, batch - 1

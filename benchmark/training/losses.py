@@ -26,7 +26,7 @@ SMALLEST = 1e-7
 
 
 def is_one_hot(cell: Cell) -> bool:
-    """Whether labels are vectors, in all stages: when the cell says so, and when a loss or its smoothing needs them."""
+    """Whether labels are vectors, in all stages: when the cell says so, and when a loss, smoothing or mixing needs them."""
     return cell.labels == "one_hot" or any(map(needs_vectors, cell.stages))
 
 

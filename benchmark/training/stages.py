@@ -14,6 +14,7 @@ from benchmark.training.augmentation import augmentation_layers
 from benchmark.training.data.class_shares import Indices
 from benchmark.training.data.dataset import Dataset, ExampleSet, balanced_order, epoch_order
 from benchmark.training.losses import build_loss, class_weights, is_one_hot
+from benchmark.training.mixing import mixed_inputs
 from benchmark.training.networks.network import Network
 from benchmark.training.steps.base import Steps
 from benchmark.training.steps.dispatch import compiled_steps
@@ -44,16 +45,22 @@ def set_trainable(network: Network, train: str) -> int:
 
 
 def training_model(network: Network, stage: Stage) -> keras.Model:
-    """The core model behind the stage's augmentation; the core itself when there is none."""
+    """The core model behind the stage's augmentation and mixing; the core itself when there is none.
+
+    It takes images [b, h, w, c]; where the stage mixes them, what `mixing.mixed_batch` returns.
+    """
     core = network.core
     shape = core.input_shape[1:]
     images = x = keras.Input(shape, name="training_images", dtype="float32")
     augmentation = augmentation_layers(stage.augment, shape[-1])
-    if not augmentation:
+    if not augmentation and not stage.is_mixed:
         return core
     for layer in augmentation:
         x = layer(x)
-    return keras.Model(images, core(x), name="training")
+    if not stage.is_mixed:
+        return keras.Model(images, core(x), name="training")
+    further, x = mixed_inputs(x)
+    return keras.Model([images, *further], core(x), name="training")
 
 
 def build_optimizer(stage: Stage, precision: str) -> Any:

@@ -16,10 +16,11 @@ from benchmark.events import Event, Progress, Tried
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.augmentation import reseed
 from benchmark.training.data.dataset import Dataset
+from benchmark.training.mixing import mixed_batch
 from benchmark.training.networks.network import Network
 from benchmark.training.process import interrupt
 from benchmark.training.stages import epoch_positions, set_trainable, stage_steps, training_model
-from benchmark.training.steps.base import BatchResult, Steps
+from benchmark.training.steps.base import BatchResult, Inputs, Steps
 
 _MIN_STEPS = 2
 """Beside the first, which is traced."""
@@ -88,17 +89,16 @@ class _Trial:
         reseed(model, self._cell.stream_seed("augment_seed"), 1)
         return stage_steps(self._cell, self._spec, self._dataset, model, self._network.core)[0]
 
-    def _batches(self) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
+    def _batches(self) -> Iterator[tuple[Inputs, NDArray[Any]]]:
         """Full batches of one epoch after another, without end."""
         training = self._dataset.training
         for epoch in itertools.count(1):
             order = epoch_positions(self._cell, self._spec, training, epoch)
             whole = len(order) // self._batch_size * self._batch_size
-            yield from training.batches(self._batch_size, order[:whole])
+            for batch, (images, labels) in enumerate(training.batches(self._batch_size, order[:whole]), 1):
+                yield mixed_batch(self._spec, images, labels, (self._cell.stream_seed("augment_seed"), epoch, batch))
 
-    def _ends(
-        self, steps: Steps, batches: Iterator[tuple[NDArray[Any], NDArray[Any]]], until: float
-    ) -> Iterator[float]:
+    def _ends(self, steps: Steps, batches: Iterator[tuple[Inputs, NDArray[Any]]], until: float) -> Iterator[float]:
         """The time at which each step ended; as in an epoch, each is waited for after the next was started."""
         waiting: BatchResult | None = None
         for number, (images, labels) in enumerate(batches):

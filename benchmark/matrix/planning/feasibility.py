@@ -7,7 +7,7 @@ from functools import cache
 
 from benchmark import units
 from benchmark.catalog.backends import missing_backend, trains_networks
-from benchmark.catalog.facts import SOURCES, architecture_facts
+from benchmark.catalog.facts import SOURCES, architecture_facts, prepared_size
 from benchmark.matrix.cell import Architecture, Cell, Data
 from benchmark.matrix.loss import unknown_class
 from benchmark.matrix.plan import MachineKind
@@ -40,6 +40,7 @@ def _reasons(template: CellTemplate, origin: str, machine: MachineKind, seen: Im
         yield missing_backend(backend)
     yield from _of_device(template, machine)
     yield from _of_network(template, origin) if template.architecture.command is None else _of_command(template, origin)
+    yield from _of_augmentation(template)
     yield from _of_validation(template)
     yield from _of_learning_rates(template)
     yield from _of_optimizers(template)
@@ -88,6 +89,17 @@ def _of_command(template: CellTemplate, origin: str) -> Iterator[str]:
             yield f"{key} = {value} needs a network of bench's own, and this model is a command; {cure}"
     if template.speed_key is not None:
         yield 'threads = "auto" cannot be measured for a command; write a number'
+
+
+def _of_augmentation(template: CellTemplate) -> Iterator[str]:
+    size = prepared_size(template.data.source, template.data.image_size)
+    for stage in template.stages:
+        padding = dict(stage.augment).get("random_crop", 0)
+        if padding >= size:
+            yield (
+                f"augment.random_crop = {padding} moves images of {size} pixels out of sight; "
+                f"set it to less than {size}, usual is an eighth of the size"
+            )
 
 
 def _of_validation(template: CellTemplate) -> Iterator[str]:

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
+
+Inputs: TypeAlias = NDArray[Any] | tuple[NDArray[Any], ...]
+"""What a model takes of a batch: images or features [b, …], and where there are further inputs the array of each behind them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,14 +27,12 @@ class Steps(Protocol):
 
     _predict: Callable[[NDArray[Any]], Any]
 
-    def train(
-        self, images: NDArray[Any], labels: NDArray[Any], share: float = 1.0, *, update: bool = True
-    ) -> BatchResult:
+    def train(self, inputs: Inputs, labels: NDArray[Any], share: float = 1.0, *, update: bool = True) -> BatchResult:
         """Updates the weights by one batch; does not wait for a device that works in the background.
 
         Args:
-            images: Of the batch.
-            labels: Of these images, integers [b] or vectors [b, classes].
+            inputs: Of the batch.
+            labels: Of its images, integers [b] or vectors [b, classes].
             share: What its gradient is multiplied with where an update takes the mean of several batches.
             update: False where later batches belong to the same update, for which the gradient is kept.
         """
@@ -39,3 +40,8 @@ class Steps(Protocol):
     def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Class probabilities [b, classes], with dropout and augmentation off."""
         return np.asarray(self._predict(images), dtype=np.float32)
+
+
+def count_of(inputs: Inputs) -> int:
+    """How many images a batch has."""
+    return len(inputs[0] if isinstance(inputs, tuple) else inputs)

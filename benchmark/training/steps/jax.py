@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.training.steps.base import BatchResult, Steps
+from benchmark.training.steps.base import BatchResult, Inputs, Steps, count_of
 
 
 class JaxSteps(Steps):
@@ -29,8 +29,9 @@ class JaxSteps(Steps):
         self._predict = forward_pass(core)
 
         def lost(learning: Sequence[Any], standing: Sequence[Any], scales: Sequence[Any], x: Any, y: Any) -> Any:
+            given = (x[0].astype(taken), *x[1:]) if isinstance(x, tuple) else x.astype(taken)
             probabilities, standing, penalties = model.stateless_call(
-                learning, standing, x.astype(taken), training=True, return_losses=True
+                learning, standing, given, training=True, return_losses=True
             )
             total = sum(penalties, start=loss(y, probabilities))
             with keras.StatelessScope(state_mapping=list(zip(optimizer.variables, scales, strict=True))):
@@ -56,24 +57,22 @@ class JaxSteps(Steps):
         self._apply = jax.jit(apply, donate_argnums=(0, 1))
         self._kept: list[Any] | None = None
 
-    def train(
-        self, images: NDArray[Any], labels: NDArray[Any], share: float = 1.0, *, update: bool = True
-    ) -> BatchResult:
+    def train(self, inputs: Inputs, labels: NDArray[Any], share: float = 1.0, *, update: bool = True) -> BatchResult:
         state = _values(self._learning), _values(self._standing), _values(self._optimizer)
         if share < 1:
-            return self._train_part(*state, images, labels, share, update=update)
-        loss, correct, learning, standing, states = self._train(*state, images, labels)
+            return self._train_part(*state, inputs, labels, share, update=update)
+        loss, correct, learning, standing, states = self._train(*state, inputs, labels)
         _assign(self._learning, learning)
         _assign(self._standing, standing)
         _assign(self._optimizer, states)
-        return BatchResult(len(images), loss, correct)
+        return BatchResult(count_of(inputs), loss, correct)
 
     def _train_part(
         self,
         learning: list[Any],
         standing: list[Any],
         states: list[Any],
-        images: NDArray[Any],
+        inputs: Inputs,
         labels: NDArray[Any],
         share: float,
         *,
@@ -81,7 +80,7 @@ class JaxSteps(Steps):
     ) -> BatchResult:
         kept = [jnp.zeros_like(value) for value in learning] if self._kept is None else self._kept
         loss, correct, standing, self._kept = self._gather(
-            kept, np.float32(share), learning, standing, states, images, labels
+            kept, np.float32(share), learning, standing, states, inputs, labels
         )
         _assign(self._standing, standing)
         if update:
@@ -89,7 +88,7 @@ class JaxSteps(Steps):
             self._kept = None
             _assign(self._learning, learning)
             _assign(self._optimizer, states)
-        return BatchResult(len(images), loss, correct)
+        return BatchResult(count_of(inputs), loss, correct)
 
 
 def forward_pass(model: keras.Model) -> Callable[[NDArray[Any]], NDArray[Any]]:

@@ -14,7 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from benchmark.training.steps.base import BatchResult, Steps
+from benchmark.training.steps.base import BatchResult, Inputs, Steps, count_of
 
 
 class TensorFlowSteps(Steps):
@@ -23,15 +23,17 @@ class TensorFlowSteps(Steps):
     def __init__(
         self, model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool, given: str
     ) -> None:
-        images = tf.TensorSpec((None, *core.input_shape[1:]), given)
-        taken = core.inputs[0].dtype
+        images, taken = tf.TensorSpec((None, *core.input_shape[1:]), given), core.inputs[0].dtype
+        further = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs[1:]]
+        inputs = (images, *further) if further else images
         classes = core.output_shape[-1]
         labels = tf.TensorSpec((None, classes), tf.float32) if one_hot else tf.TensorSpec((None,), tf.int32)
         variables = model.trainable_variables
 
         def trained(x: Any, y: Any, use: Callable[[list[Any]], None]) -> tuple[Any, Any]:
             with tf.GradientTape() as tape:
-                probabilities = model(tf.cast(x, taken), training=True)
+                given_to = (tf.cast(x[0], taken), *x[1:]) if further else tf.cast(x, taken)
+                probabilities = model(given_to, training=True)
                 value = loss(y, probabilities)
                 total = tf.add_n([value, *model.losses]) if model.losses else value
                 scaled = optimizer.scale_loss(total)
@@ -58,24 +60,22 @@ class TensorFlowSteps(Steps):
 
         self._learning = variables
         self._kept: list[Any] = []
-        self._train = tf.function(lambda x, y: trained(x, y, apply), input_signature=(images, labels), autograph=False)
+        self._train = tf.function(lambda x, y: trained(x, y, apply), input_signature=(inputs, labels), autograph=False)
         share = tf.TensorSpec((), tf.float32)
-        self._gather = tf.function(gather, input_signature=(images, labels, share), autograph=False)
+        self._gather = tf.function(gather, input_signature=(inputs, labels, share), autograph=False)
         self._apply_kept = tf.function(apply_kept, input_signature=(), autograph=False)
         self._predict = forward_pass(core, given)
 
-    def train(
-        self, images: NDArray[Any], labels: NDArray[Any], share: float = 1.0, *, update: bool = True
-    ) -> BatchResult:
+    def train(self, inputs: Inputs, labels: NDArray[Any], share: float = 1.0, *, update: bool = True) -> BatchResult:
         if share == 1:
-            loss, correct = self._train(images, labels)
-            return BatchResult(len(images), loss, correct)
+            loss, correct = self._train(inputs, labels)
+            return BatchResult(count_of(inputs), loss, correct)
         if not self._kept:
             self._kept += [tf.Variable(tf.zeros_like(variable.value)) for variable in self._learning]
-        loss, correct = self._gather(images, labels, np.float32(share))
+        loss, correct = self._gather(inputs, labels, np.float32(share))
         if update:
             self._apply_kept()
-        return BatchResult(len(images), loss, correct)
+        return BatchResult(count_of(inputs), loss, correct)
 
 
 def forward_pass(model: keras.Model, given: str = "uint8") -> Callable[[NDArray[Any]], Any]:

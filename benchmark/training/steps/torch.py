@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from benchmark.training.steps.base import BatchResult, Steps
+from benchmark.training.steps.base import BatchResult, Inputs, Steps
 
 
 class TorchSteps(Steps):
@@ -26,11 +26,11 @@ class TorchSteps(Steps):
         self._predict = forward_pass(core)
         self._kept: list[Any] = []
 
-    def train(
-        self, images: NDArray[Any], labels: NDArray[Any], share: float = 1.0, *, update: bool = True
-    ) -> BatchResult:
+    def train(self, inputs: Inputs, labels: NDArray[Any], share: float = 1.0, *, update: bool = True) -> BatchResult:
         truth = _tensor(labels)
-        probabilities = self._model(_tensor(images, self._taken), training=True)
+        images, *further = inputs if isinstance(inputs, tuple) else (inputs,)
+        tensors = [_tensor(images, self._taken), *map(_tensor, further)]
+        probabilities = self._model(tensors if further else tensors[0], training=True)
         total = sum(self._model.losses, start=self._loss(truth, probabilities))
         values = [variable.value for variable in self._learning]
         gradients = list(torch.autograd.grad(self._optimizer.scale_loss(total), values, allow_unused=True))
