@@ -4,11 +4,11 @@ import csv
 import io
 import json
 import shutil
-from types import SimpleNamespace
+from dataclasses import replace
 
 import pytest
 from cli_workplace import MATRIX, Workplace
-from results_samples import predictions
+from results_samples import cell, predictions
 
 from benchmark.cli.commands.explain import _check_against
 from benchmark.errors import UserError
@@ -155,7 +155,7 @@ def test_images_are_read_before_a_backend_is_started(content, tmp_path, monkeypa
     monkeypatch.setattr(inference, "start_guardian", started)
     image = tmp_path / "one.png"
     image.write_bytes(content)
-    trained = inference.Trained(SimpleNamespace(backend="tensorflow", threads=1), tmp_path / "weights.npz", "")
+    trained = inference.Trained(replace(cell(), backend="tensorflow"), tmp_path / "weights.npz", "")
     with pytest.raises(UserError, match=r"one\.png cannot be read as JPEG or PNG"):
         inference.predict([trained], [image])
 

@@ -304,7 +304,7 @@ def test_a_cell_that_is_running_is_waited_for_and_resumes_when_it_was_interrupte
     place = Workplace(tmp_path)
     place.write(MATRIX)
     command = place.command("run", "--select", "strategy=scratch,seed=1")
-    environment = {**place.environment, "BENCH_FAKE_EPOCH_SECONDS": "60"}
+    environment = {**place.environment, "BENCH_FAKE_GATE": f"1:{tmp_path / 'never'}"}
     with subprocess.Popen(
         command, cwd=tmp_path, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
     ) as process:

@@ -57,13 +57,13 @@ def matrix_with(word: str) -> str:
 
 
 def test_every_matrix_of_the_page_is_tried_here():
-    assert len(MATRICES) == 4
+    assert len(MATRICES) == 5
     assert set(SCRIPTS) == {"make_images.py", "my_models.py"}
 
 
 @pytest.mark.tf
 def test_a_folder_of_images_is_trained_on_and_what_changes_in_it_is_noticed(reader):
-    reader.write(matrix_with("folder:pictures"))
+    reader.write(matrix_with("[dataset.parity]"))
     done = reader.short("--select", "seed=0,model=simple_cnn")
     assert done.exit_code == 0, done.stderr
     assert "1 completed" in done.stderr
@@ -81,6 +81,16 @@ def test_a_folder_of_images_is_trained_on_and_what_changes_in_it_is_noticed(read
     assert "1 skipped, hidden or neither JPEG nor PNG by their ending: odd/notes.txt" in again.stderr
     assert "1 completed" in again.stderr
     assert "from earlier runs" not in again.stderr
+
+
+def test_a_table_of_labels_is_planned_with(reader):
+    reader.write(matrix_with("labels_file"))
+    pictures = sorted((reader.directory / "pictures").glob("*/*.png"))
+    rows = [f"{path.parent.name}/{path.name},{path.parent.name},p{n // 4}" for n, path in enumerate(pictures)]
+    reader.write("\n".join(["file,label,patient", *rows]), "pictures/labels.csv")
+    done = reader.call("plan", "--format", "json")
+    assert done.exit_code == 0, done.stderr
+    assert [cell["dataset"] for cell in json.loads(done.stdout)["cells"]] == ["scans"]
 
 
 @pytest.mark.tf
@@ -137,7 +147,7 @@ def test_lists_show_what_the_matrix_adds(reader):
     assert [(row["summary"], row["defined_in"]) for row in listed if row["name"] == "my_net"] == [
         ("plugin:my_net", "matrix.toml")
     ]
-    reader.write(matrix_with("folder:pictures"))
+    reader.write(matrix_with("[dataset.parity]"))
     listed = json.loads(reader.call("list", "datasets", "--format", "json").stdout)
     assert [row["summary"] for row in listed if row["name"] == "parity"] == ["folder:pictures"]
 
