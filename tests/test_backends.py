@@ -23,7 +23,7 @@ from benchmark.files import sha256_of
 from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
 from benchmark.scheduling.processes.environment import require_backends
-from benchmark.scheduling.processes.launcher import Launcher
+from benchmark.scheduling.processes.launcher import Launcher, kept_templates
 from benchmark.scheduling.programs.inference import Trained, predict
 from benchmark.training.programs.prepare import prepare
 
@@ -95,6 +95,24 @@ def test_an_unfit_template_is_given_up_for_its_own_backend_alone():
     assert "workers for jax are started one by one, because the template process is unfit: a thread 'x' runs" in note
     isolation = {name: launcher.isolation_of(cell(backend=name)) for name in backends.training_backends()}
     assert isolation == {"tensorflow": "fork", "jax": "spawn", "torch": "fork"}
+
+
+def test_templates_that_are_kept_serve_several_runs_and_end_with_the_command():
+    pids, notes = set(), []
+    with kept_templates() as kept:
+        for _ in range(2):
+            with selectors.DefaultSelector() as selector:
+                launcher = Launcher("fork", selector, notes.append, kept)
+                while not launcher.is_ready(fake_cell()):
+                    for key, _ in selector.select(10):
+                        key.data()
+                pids.update(launcher.pids)
+                launcher.close()
+        (pid,) = pids
+        os.kill(pid, 0)
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+    assert notes == []
 
 
 @pytest.mark.tf

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import json
 import warnings
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 from hypothesis import given
 from hypothesis import strategies as st
 from reporting_samples import row
 from results_samples import begin, cell, predictions, run_cell
 
+from benchmark import __version__
+from benchmark.cli.main import bench
 from benchmark.prediction_metrics import prediction_metrics
 from benchmark.reporting.predictions.stored_predictions import decode
 from benchmark.reporting.report import build_report
@@ -107,6 +111,26 @@ def test_they_are_computed_for_older_results_and_digests_stay(recorded):
     assert fill_database(recorded) == 1
     assert results(recorded) == before
     assert fill_database(recorded) == 0
+
+
+@pytest.mark.parametrize("metric", ["test_macro_f1", "test_accuracy"])
+def test_a_report_stores_what_it_had_to_compute_and_nothing_else(recorded, metric):
+    before = results(recorded)
+    with open_database(str(recorded), mode="write") as database, database.engine.begin() as connection:
+        connection.execute(execution.update().values(dict.fromkeys(COLUMNS)))
+    content = recorded.read_bytes()
+    done = CliRunner().invoke(bench, ["report", "--db", str(recorded), "--metric", metric, "--format", "json"])
+    assert done.exit_code == 0, done.stderr
+    if metric == "test_accuracy":
+        assert recorded.read_bytes() == content
+        return
+    assert results(recorded) == before
+    document = json.loads(done.stdout)
+    assert list(document)[:5] == ["schema_version", "created_utc", "machine", "runs", "package_version"]
+    assert (document["runs"], document["package_version"]) == ([1], __version__)
+    assert document["tables"][0]["rows"][0]["test_macro_f1"]["mean"] == pytest.approx(
+        before[0]["test_macro_f1"], abs=2e-3
+    )
 
 
 def test_content_that_cannot_be_read_has_no_metrics():

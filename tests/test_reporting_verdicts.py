@@ -102,6 +102,26 @@ def test_what_is_paired_follows_from_the_counts_alone(first, second, method):
     assert compare(dict.fromkeys(first, 0.5), dict.fromkeys(second, 0.6)).method == method
 
 
+def test_seeds_that_pair_in_part_give_what_a_hand_computes_from_the_pairs_alone():
+    a = {0: 0.90, 1: 0.91, 2: 0.92, 3: 0.93, 4: 0.90}
+    b = {1: 0.92, 2: 0.94, 3: 0.94, 4: 0.93, 5: 0.99}
+    found = compare(a, b)
+    # differences 0.01 0.02 0.01 0.03: sd √(2.75e-4 / 3) = 0.009574, t(0.975, 3) = 3.1824
+    assert (found.method, found.n) == ("paired", 4)
+    assert found.mean == pytest.approx(0.0175)
+    assert found.half_width == pytest.approx(3.182446 * 0.0095743 / 2, rel=1e-4)
+    assert found.p == pytest.approx(0.035, abs=5e-4)
+
+
+def test_where_no_more_than_half_of_the_seeds_pair_all_seeds_count_and_none_is_paired():
+    a, b = dict(enumerate([0.90, 0.91, 0.92, 0.93])), dict(enumerate([0.95, 0.96, 0.97, 0.98], start=2))
+    found = compare(a, b)
+    # both variances are 5e-4 / 3: error √(2 · 1.6667e-4 / 4) = 0.0091287, t(0.975, 6) = 2.4469
+    assert (found.method, found.n) == ("unpaired", 4)
+    assert found.mean == pytest.approx(0.05)
+    assert found.half_width == pytest.approx(2.446912 * 0.0091287, rel=1e-4)
+
+
 def test_an_effect_at_the_margin_is_rarely_called_equivalent():
     generator = np.random.default_rng(7)
     a, b = generator.normal(size=(2, 1500, 5))

@@ -15,7 +15,7 @@ from benchmark.reporting.predictions.further_metrics import with_further_metrics
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.rows.budget import LoadEpochs, within
 from benchmark.reporting.rows.grouping import group_cells
-from benchmark.reporting.rows.groups import Group, varying_settings
+from benchmark.reporting.rows.groups import Group, run_ids, varying_settings
 from benchmark.reporting.rows.latest import (
     ResultRow,
     choose_machine,
@@ -77,8 +77,11 @@ def build_report(
     spec = report_spec or ReportSpec()
     judged = _judging(spec, options)
     rows = with_further_metrics(with_environment(rows, runs), judged.metrics, predictions)
-    machine, groups = shown_groups(rows, run_cells, options, epochs)
-    known = latest_executions([row for row in (*parents, *rows) if row.get("machine") == machine])
+    machine, latest = _latest(rows, options)
+    groups = _groups(machine, latest, run_cells, options, epochs)
+    known = (
+        latest_executions([row for row in (*parents, *rows) if row.get("machine") == machine]) if parents else latest
+    )
     executions = {row["cell_id"]: row for row in known}
     shown = Shown(
         groups, executions, spec, options, predictions,
@@ -95,7 +98,9 @@ def build_report(
     notes += [*note_on_other_machines(rows, machine), *note_on_mixtures(groups), *note_on_untested(groups, predictions)]
     notes += [*_note_on_intervals(groups, comparisons), *note_on_families(comparisons)]
     notes += note_on_looks([number for group in groups for number in group.execution_ids], looks)
-    return Report(tuple(tables), tuple(dict.fromkeys(notes)), machine, suspects=suspects(comparisons))
+    return Report(
+        tuple(tables), tuple(dict.fromkeys(notes)), machine, runs=run_ids(groups), suspects=suspects(comparisons)
+    )
 
 
 def _check(options: ReportOptions) -> None:
@@ -147,15 +152,29 @@ def shown_groups(
     epochs: LoadEpochs = lambda _: {},
 ) -> tuple[str | None, list[Group]]:
     """The machine of a report, and the groups of its latest executions there; arguments as of `build_report`."""
+    machine, latest = _latest(rows, options)
+    return machine, _groups(machine, latest, run_cells, options, epochs)
+
+
+def _latest(rows: Sequence[ResultRow], options: ReportOptions) -> tuple[str | None, list[ResultRow]]:
     machine = choose_machine(rows, options.machine, options.last_machine)
+    return machine, latest_executions([row for row in rows if row.get("machine") == machine])
+
+
+def _groups(
+    machine: str | None,
+    latest: list[ResultRow],
+    run_cells: Sequence[Mapping[str, Any]],
+    options: ReportOptions,
+    epochs: LoadEpochs,
+) -> list[Group]:
     planned = run_cells if options.last_machine in {None, machine} else ()
-    latest = latest_executions([row for row in rows if row.get("machine") == machine])
     if options.only_run:
         ids = {cell.get("cell_id") for cell in planned}
         latest = [row for row in latest if row["cell_id"] in ids]
     if options.budget is not None:
         latest = within(options.budget, latest, epochs)
-    return machine, group_cells(latest, planned)
+    return group_cells(latest, planned)
 
 
 def _note_on_intervals(groups: Sequence[Group], comparisons: Comparisons) -> list[str]:

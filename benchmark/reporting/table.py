@@ -149,11 +149,15 @@ class Report:
         figures: The figures that were drawn; None where no figures were asked for.
         suspects: Compared pairs that differ in what nobody asked to compare, in words.
         missing_figures: Those that could not be drawn.
+        runs: Ids of the runs of which results are shown, ascending.
+        created_utc: When it was made, in ISO 8601; None where nobody said so.
     """
 
     tables: tuple[Table, ...]
     notes: tuple[str, ...] = ()
     machine: str | None = None
+    runs: tuple[int, ...] = ()
+    created_utc: str | None = None
     figures: tuple[FigureFile, ...] | None = None
     suspects: tuple[str, ...] = ()
     missing_figures: tuple[MissingFigure, ...] = ()

@@ -6,12 +6,15 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
 
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.events import EpochFinished, Progress
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
+
+if TYPE_CHECKING:
+    from benchmark.scheduling.processes.template import Template
 
 log = logging.getLogger(__name__)
 
@@ -47,6 +50,8 @@ class RunOptions:
         offline: Never fetch anything.
         manual_directory: A folder with the original files of datasets, for machines that cannot download them.
         allow_plugins: Let plug-ins run that the trust file does not name.
+        templates: Template processes by backend that outlive a run, for a command of several runs, which ends them itself
+            (`launcher.kept_templates`); None ends them with the run.
         directories: Finds prepared datasets, and looks at each source of the user once for the whole command.
     """
 
@@ -71,6 +76,7 @@ class RunOptions:
     offline: bool = False
     manual_directory: Path | None = None
     allow_plugins: bool = False
+    templates: dict[str, Template] | None = field(default=None, repr=False, compare=False)
     directories: PreparedDirectories = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:

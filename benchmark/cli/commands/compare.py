@@ -65,6 +65,7 @@ def command(
     from benchmark.results.read.looks import looks
     from benchmark.results.read.runs import all_runs
     from benchmark.results.store.database import open_database
+    from benchmark.results.write.recorder import utc_now
 
     gate = parse_gate(fail_if) if fail_if is not None else None
     with open_database(database, mode="read") as opened:
@@ -84,7 +85,8 @@ def command(
             named=parse_selection([a, b]).keys,
         )
     timed = note_on_noise(comparison.report.machine) if judged.main.is_timing else ()
-    print_report(replace(comparison.report, notes=(*comparison.report.notes, *timed)), output_format)
+    notes = (*comparison.report.notes, *timed)
+    print_report(replace(comparison.report, notes=notes, created_utc=utc_now()), output_format)
     code = strict_code(comparison.report.suspects) if strict else 0
     if gate is None:
         return code

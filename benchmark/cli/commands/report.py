@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,11 +19,12 @@ from benchmark.cli.options import Duration, database_option, machine_option, sel
 from benchmark.cli.runs.noise_floor import note_on_noise
 from benchmark.cli.terminal import verbosity
 from benchmark.cli.terminal.output import FILE_COLUMNS, print_report
-from benchmark.errors import UserError
+from benchmark.errors import BusyError, StorageError, UserError
 from benchmark.reporting.tables.registry import TABLES
 from benchmark.reporting.writers.formats import DEFAULT, FORMATS, format_of_file, render
 
 if TYPE_CHECKING:
+    from benchmark.matrix.report_spec import ReportSpec
     from benchmark.reporting.table import Report
 
 
@@ -116,7 +119,9 @@ def command(
         from benchmark.results.store.reference import RESULTS
 
         database, machine = str(RESULTS), None
-    report = _build(database, machine, figures, **shown)
+    from benchmark.results.write.recorder import utc_now
+
+    report = replace(_build(database, machine, figures, **shown), created_utc=utc_now())
     quoted = replace(report, notes=(*report.notes, *note_on_noise(report.machine)))
     file = output or check
     chosen = output_format or (format_of_file(file) if file else DEFAULT)
@@ -165,8 +170,9 @@ def _build(
     from benchmark.results.read.runs import all_runs, run_cells
     from benchmark.results.schema.reproductions import is_reproducing
     from benchmark.results.store.database import open_database
+    from benchmark.results.write.stored_metrics import has_unfilled
 
-    with open_database(database, mode="read") as opened:
+    with contextlib.ExitStack() as afterwards, open_database(database, mode="read") as opened:
         runs = list(all_runs(opened).values())
         rows = selected_results(opened, select, exclude)
         check_machine(rows, machine)
@@ -189,6 +195,9 @@ def _build(
         shown = [] if select or exclude else planned
         load, epochs = stored_predictions(opened), recorded_epochs(opened)
         spec = report_section(opened, matrix, machine)
+        # of an older file a copy is read, and it stays as it is
+        if _needs_metrics(metrics, spec) and opened.contents is opened.location and has_unfilled(opened):
+            afterwards.callback(_fill_metrics, database)
         parents = queries.results(opened, spec=True) if select or exclude else ()
         report = build_report(
             rows, shown, spec, options, runs=runs, predictions=load, parents=parents, looks=looks(opened, "resolve"),
@@ -202,6 +211,25 @@ def _build(
         return with_figures(report, groups, shown_transfers(groups, spec), figures, opened, database)
 
 
+def _needs_metrics(metrics: Sequence[str], spec: ReportSpec | None) -> bool:
+    """Whether a report shows metrics that older results have no figures of."""
+    from benchmark.reporting.rows.metrics import FURTHER_METRICS
+
+    shown = metrics or (spec.metrics if spec else ())
+    return not {metric.key for metric in FURTHER_METRICS}.isdisjoint(shown)
+
+
+def _fill_metrics(database: str) -> None:
+    """Stores what this report had to compute, as `bench db upgrade` does, so that the next one need not.
+
+    Where a run holds the database, or nobody may write it, it is computed again.
+    """
+    from benchmark.results.write.stored_metrics import fill_database
+
+    with contextlib.suppress(BusyError, StorageError):
+        fill_database(database)
+
+
 def _compare_with(file: Path, reports: Sequence[Report], output_format: str) -> int:
     """Whether a file is one of these reports: with what this computer knows of itself, or without."""
     try:
@@ -210,7 +238,12 @@ def _compare_with(file: Path, reports: Sequence[Report], output_format: str) -> 
         raise UserError(
             f"--check {file}: cannot be read: {error}; write it with: bench report --output {file}"
         ) from error
-    if any(shown == render(report, output_format, width=FILE_COLUMNS) for report in reports):
+    if any(_undated(shown) == _undated(render(report, output_format, width=FILE_COLUMNS)) for report in reports):
         verbosity.inform(f"{file} is up to date")
         return 0
     raise UserError(f"{file} is out of date; write it anew with: bench report --output {file}")
+
+
+def _undated(text: str) -> str:
+    """The text of a report without the lines of a JSON document that say when and by which version it was made."""
+    return re.sub(r'^  "(created_utc|package_version|schema_version)": .*\n', "", text, flags=re.MULTILINE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmark import units
@@ -24,6 +24,7 @@ from benchmark.reporting.statistics.mean_difference import NOT_RESOLVED
 from benchmark.results.records import LookRow
 from benchmark.results.store.lock import lock_database
 from benchmark.scheduling.decisions.reuse import decide
+from benchmark.scheduling.processes.launcher import kept_templates
 from benchmark.scheduling.processes.slots import slots_of
 from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import Status
@@ -85,7 +86,9 @@ def resolve(
     """
     begun, tried, run_id = time.monotonic(), set[int](), None
     exit_code, remarks = 0, []
-    with lock_database(database, wait=wait):
+    with lock_database(database, wait=wait), kept_templates() as templates:
+        # its imports take longer than many a batch
+        options = replace(options, templates=templates)
         while True:
             known = history(database, options)
             done = [pair for pair in dispute.pairs if pair.is_done(known.statuses)]

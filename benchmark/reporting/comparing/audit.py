@@ -48,14 +48,18 @@ class Audit:
         return (*self.prevents, *self.marks, *unasked)
 
 
+_NAMES = tuple(column.name for column in AUDITED)
+
 Facts: TypeAlias = Mapping[str, list[str]]
 """The distinct values of a group's results in each audited column."""
 
 
 def facts_of(group: Group) -> Facts:
     """What the results of a group have in the audited columns."""
-    cells = group.cells
-    return {column.name: _distinct(cells, column.name) for column in AUDITED}
+    # mostly a single one: the results of a group were made alike
+    kinds = {tuple(map(row.get, _NAMES)) for row in group.cells}
+    columns = zip(*kinds, strict=True) if kinds else [()] * len(_NAMES)
+    return {name: _texts(values, name) for name, values in zip(_NAMES, columns, strict=True)}
 
 
 def audit_pairs(pairs: Iterable[tuple[Group, Group]]) -> dict[tuple[Group, Group], Audit]:
@@ -75,9 +79,9 @@ def _audit(first: Group, second: Group, facts: Facts, other_facts: Facts, varyin
     texts: dict[str, list[str]] = {"prevents": [], "marks": [], "marks timings": []}
     for column in AUDITED:
         values, others = facts[column.name], other_facts[column.name]
-        if not values or not others or _is_explained(column.name, first, second):
-            continue
         if values == others and (column.effect != "prevents" or len(values) == 1):
+            continue
+        if not values or not others or _is_explained(column.name, first, second):
             continue
         effect = column.effect
         if effect == "prevents" and not _are_mismatched(column.name, first, second):
@@ -147,7 +151,11 @@ def recorded(groups: Iterable[Group], name: str) -> list[str]:
 
 
 def _distinct(rows: Iterable[ResultRow], name: str) -> list[str]:
-    return sorted({_text(value, name) for value in {row.get(name) for row in rows}})
+    return _texts({row.get(name) for row in rows}, name)
+
+
+def _texts(values: Iterable[Any], name: str) -> list[str]:
+    return sorted({_text(value, name) for value in values})
 
 
 def _text(value: Any, name: str) -> str:

@@ -14,7 +14,7 @@ from benchmark.reporting.comparing.matching import Matched, are_the_same, match_
 from benchmark.reporting.comparing.timed_turns import runs_of
 from benchmark.reporting.predictions.further_metrics import with_further_metrics
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
-from benchmark.reporting.rows.groups import Pair, apart, resolution
+from benchmark.reporting.rows.groups import Pair, apart, resolution, run_ids
 from benchmark.reporting.rows.latest import ResultRow, note_on_other_machines
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import lost
@@ -114,7 +114,10 @@ def compare_selections(
     judged = [matched.comparisons.between(*pair, judging.main) for pair in matched.pairs]
     verdict = (overall and overall.verdict) or (NOT_RESOLVED if matched.comparable else NOT_COMPARABLE)
     return Comparison(
-        Report((table,), tuple(notes), machine_a, suspects=suspects(matched.comparisons, named)),
+        Report(
+            (table,), tuple(notes), machine_a, suspects=suspects(matched.comparisons, named),
+            runs=run_ids(group for pair in matched.pairs for group in pair),
+        ),
         verdict, overall, tuple(filter(None, judged)), judging.main, _gaps(matched, judging.main, parents),
         _survivors(matched), executions,
     )  # fmt: skip

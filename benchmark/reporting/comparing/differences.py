@@ -97,7 +97,7 @@ def difference_of(
         return None
     a, b = (values_by_stream(side, metric) for side in groups)
     errors = [_error(a.get(stream), b.get(stream), step) for stream in {**a, **b}]
-    return replace(widened_difference(result, filter(None, errors)), verdict=None)
+    return widened_difference(result, filter(None, errors))
 
 
 def _error(

@@ -12,8 +12,10 @@ from benchmark.reporting.statistics.timings import Timed, took_turns
 
 def is_interleaved(pair: Pair, metric: Metric) -> bool:
     """Whether executions of both sides took turns (`timings.took_turns`); asked of timings alone."""
+    if not metric.is_timing:
+        return True
     together = timed_together(pair)
-    return not metric.is_timing or took_turns(*(_timed(group, metric, together) for group in pair))
+    return took_turns(*(_timed(group, metric, together) for group in pair))
 
 
 def timed_together(pair: Pair) -> set[int]:

@@ -84,7 +84,10 @@ def differing(first: Mapping[str, Any], second: Mapping[str, Any]) -> list[str]:
 def agree(first: Mapping[str, Any], second: Mapping[str, Any], name: str) -> bool:
     """Whether two records have the same value under a name; a missing one counts as None."""
     a, b = first.get(name), second.get(name)
-    return a is b or bool(value_key(a) == value_key(b))
+    if a is b:
+        return True
+    # the same as by their keys, and faster
+    return bool(a == b) if type(a) is type(b) and isinstance(a, _SCALARS) else bool(value_key(a) == value_key(b))
 
 
 def value_key(value: Any) -> Any:

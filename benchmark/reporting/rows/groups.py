@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
 from benchmark.reporting.rows.flat_settings import agree, describe, value_key
@@ -36,6 +36,8 @@ class Group:
     missing: tuple[Missing, ...]
     repetitions: Repetitions
     last_run: int = 0
+    _measured: dict[tuple[str, float], tuple[Measurement | None, str]] = field(default_factory=dict, init=False)
+    """What was asked before: several tables show the same."""
 
     @property
     def names(self) -> tuple[str, str, str]:
@@ -72,7 +74,11 @@ class Group:
 
     def values(self, metric: Metric) -> dict[int, float]:
         """The metric by seed, of the seeds that completed and have it."""
-        return {seed: value for seed, row in self.completed.items() if (value := value_of(row, metric)) is not None}
+        if metric.is_timing:
+            return {seed: value for seed, row in self.completed.items() if (value := value_of(row, metric)) is not None}
+        # the same, and faster
+        known = {seed: row.get(metric.key) for seed, row in self.completed.items()}
+        return {seed: float(value) for seed, value in known.items() if value is not None}
 
     def marked_values(self, metric: Metric) -> tuple[dict[int, float], str]:
         """The metric by seed; of a timing that is valid for no seed those that are not, and why they are not, in words."""
@@ -90,14 +96,18 @@ class Group:
             metric: Which one.
             unit: By what every value is multiplied, such as 100 for percent.
         """
+        if (known := self._measured.get((metric.key, unit))) is not None:
+            return known
         values, invalid = self.marked_values(metric)
         step, bounds = unit * resolution([self], metric), tuple(unit * bound for bound in metric.bounds)
-        parts = [values, *values_by_stream([self], metric).values()]
-        measured = [
-            measure((unit * value for value in part.values()), step=step, bounds=(bounds[0], bounds[1]))
-            for part in parts
-        ]
-        return measured[0] and widened(measured[0], filter(None, measured[1:])), invalid
+        of_streams = values_by_stream([self], metric) if self.repetitions.averaged else {}
+        measured, *more = (
+            measure([unit * value for value in part.values()], step=step, bounds=(bounds[0], bounds[1]))
+            for part in (values, *of_streams.values())
+        )
+        result = (widened(measured, filter(None, more)) if measured and more else measured), invalid
+        self._measured[metric.key, unit] = result
+        return result
 
 
 def apart(first: Group, second: Group) -> tuple[Group, Group]:
@@ -141,20 +151,24 @@ def resolution(groups: Iterable[Group], metric: Metric) -> float:
     """How much a single image changes a metric; 0 for those that are not counted, and where the images are unknown."""
     if not metric.counted_on:
         return 0.0
-    counts = [row.get(metric.counted_on) for group in groups for row in group.cells]
-    return 1.0 / min(filter(None, counts)) if any(counts) else 0.0
+    counts = {row.get(metric.counted_on) or 0 for group in groups for row in group.cells} - {0}
+    return 1.0 / min(counts) if counts else 0.0
+
+
+def run_ids(groups: Iterable[Group]) -> tuple[int, ...]:
+    """Ids of the runs in which the results of groups ended, ascending."""
+    known = {row.get("run_id") for group in groups for row in group.repetitions.results}
+    return tuple(sorted(number for number in known if number is not None))
 
 
 def varying_settings(groups: Iterable[Group]) -> list[str]:
     """Names of the settings that differ between groups of the same dataset, model and strategy, in recorded order."""
     by_names: dict[tuple[str, str, str], list[Group]] = {}
-    names: dict[str, None] = {}
     for group in groups:
         if group.settings:
             by_names.setdefault(group.names, []).append(group)
-            names.update(dict.fromkeys(group.settings))
-
     several = [groups for groups in by_names.values() if len(groups) > 1]
+    names = dict.fromkeys(name for groups in several for group in groups for name in group.settings)
 
     def varies(name: str, groups: Iterable[Group]) -> bool:
         return len({value_key(group.settings.get(name)) for group in groups}) > 1

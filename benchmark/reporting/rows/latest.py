@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, TypeAlias
 
 from benchmark import units
@@ -35,12 +36,16 @@ def with_environment(rows: Sequence[ResultRow], runs: Sequence[Mapping[str, Any]
         run["run_id"]: {each.name: run[each.name] for each in AUDITED if each.of_run and each.name in run}
         for run in runs
     }
-    return [{**environments.get(row.get("run_id") or 0, {}), "libraries": _libraries(row), **row} for row in rows]
-
-
-def _libraries(row: ResultRow) -> str | None:
-    device = row.get("device_name")
-    return device and (libraries_of(device) or "none preloaded")
+    libraries = cache(lambda device: device and (libraries_of(device) or "none preloaded"))
+    added: list[ResultRow] = []
+    for row in rows:
+        facts = environments.get(row.get("run_id") or 0, {})
+        # a copy that is added to takes half of the time of a merged dictionary, of which a large report has many
+        whole = dict(row)
+        whole.update((name, value) for name, value in facts.items() if name not in row)
+        whole.setdefault("libraries", libraries(row.get("device_name")))
+        added.append(whole)
+    return added
 
 
 def choose_machine(rows: Sequence[ResultRow], asked: str | None, last: str | None) -> str | None:

@@ -110,8 +110,13 @@ def as_repetitions(
         result; and what they are. A repetition is missing as soon as one of its cells is: a mean over some of the folds
         is not comparable with a mean over all.
     """
-    known = [with_streams(cell.seeds) for cell in cells]
-    differing = [name for name in REPEATED if len({seeds.get(name) for seeds in known}) > 1]
+    if all(len(cell.seeds) == 1 for cell in cells):
+        # nearly always: all streams go with the seed
+        known: list[Mapping[str, int]] = [cell.seeds for cell in cells]
+        differing: list[str] = []
+    else:
+        known = [with_streams(cell.seeds) for cell in cells]
+        differing = [name for name in REPEATED if len({seeds.get(name) for seeds in known}) > 1]
     of = next((name for name in differing if name != "fold"), "seed")
     parts: dict[int, list[CellOutcome]] = {}
     for cell, seeds in zip(cells, known, strict=True):
@@ -131,7 +136,7 @@ def as_repetitions(
             completed[number] = _mean_row(rows)
         if len(rows) > 1:
             several[number] = tuple(rows)
-    held = tuple(name for name in STREAMS if name not in differing) if len(parts) > 1 else ()
+    held = tuple(name for name in STREAMS if name not in differing) if differing and len(parts) > 1 else ()
     results = tuple(cell.result for cell in cells if not isinstance(cell.result, Missing))
     return completed, tuple(missing), Repetitions(of, averaged, held, several, results)
 

@@ -89,10 +89,10 @@ def measure(
         return None
     if not all(map(math.isfinite, numbers)):
         return Measurement(numbers, sum(numbers), None, None, bounds)
-    n, mean = len(numbers), mean_of(numbers)
+    n = len(numbers)
     if n == 1:
-        return Measurement(numbers, mean, None, None, bounds)
-    sd = sample_deviation(numbers, mean)
+        return Measurement(numbers, numbers[0], None, None, bounds)
+    mean, sd = moments(numbers)
     half_width = t_quantile(n - 1) * max(sd, step / math.sqrt(12)) / math.sqrt(n)
     return Measurement(numbers, mean, sd, half_width, bounds)
 
@@ -133,10 +133,25 @@ def satterthwaite(parts: Sequence[float], freedoms: Sequence[float]) -> float:
     return sum(shares) ** 2 / sum(share**2 / freedom for share, freedom in zip(shares, freedoms, strict=True))
 
 
+def moments(values: Sequence[float]) -> tuple[float, float]:
+    """Arithmetic mean, and standard deviation with the divisor n - 1, of at least two values."""
+    if _are_equal(values):
+        return values[0], 0.0
+    mean = _mean(values)
+    return mean, _deviation(values, mean)
+
+
 def mean_of(values: Sequence[float]) -> float:
     """Arithmetic mean; equal values give exactly themselves: rounding must not make a spread out of nothing."""
-    if _are_equal(values):
-        return values[0]
+    return values[0] if _are_equal(values) else _mean(values)
+
+
+def sample_deviation(values: Sequence[float], mean: float) -> float:
+    """Standard deviation with the divisor n - 1."""
+    return 0.0 if _are_equal(values) else _deviation(values, mean)
+
+
+def _mean(values: Sequence[float]) -> float:
     try:
         return math.fsum(values) / len(values)
     except OverflowError:
@@ -144,10 +159,7 @@ def mean_of(values: Sequence[float]) -> float:
         return math.fsum(value / len(values) for value in values)
 
 
-def sample_deviation(values: Sequence[float], mean: float) -> float:
-    """Standard deviation with the divisor n - 1."""
-    if _are_equal(values):
-        return 0.0
+def _deviation(values: Sequence[float], mean: float) -> float:
     return math.hypot(*(value - mean for value in values)) / math.sqrt(len(values) - 1)
 
 

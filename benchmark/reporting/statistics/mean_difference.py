@@ -19,8 +19,7 @@ from typing import TYPE_CHECKING, Any
 from benchmark.reporting.statistics.intervals import (
     CONFIDENCE,
     Interval,
-    mean_of,
-    sample_deviation,
+    moments,
     satterthwaite,
     t_quantile,
 )
@@ -77,7 +76,7 @@ class Difference:
     adjusted_p: float | None
     comparisons: int = 1
     sign_flip_p: float | None = None
-    verdict: str | None = NOT_RESOLVED
+    verdict: str | None = None
     error: float | None = None
     freedom: float | None = None
     skew: float = 0.0
@@ -172,7 +171,10 @@ def widened_difference(value: Difference, others: Iterable[tuple[float, float]])
     error = math.hypot(*(error for error, _ in known))
     # the others are taken to be symmetric
     skew = value.skew * (known[0][0] / error) ** 3 if error else 0.0
-    return _with_interval(replace(value, error=error, freedom=freedom, skew=skew, sign_flip_p=None))
+    half_width, p = _towards_zero(value.mean, error, freedom, skew if value.is_skewed else 0.0)
+    return replace(
+        value, half_width=half_width, p=p, adjusted_p=p, error=error, freedom=freedom, skew=skew, sign_flip_p=None
+    )
 
 
 def pairs_by_seed(first: Mapping[int, Any], second: Mapping[int, Any]) -> list[int]:
@@ -186,30 +188,27 @@ def _tested(
 ) -> Difference:
     """The mean of one group, or of the first minus the second, with interval and test."""
     sizes = [len(group) for group in groups]
-    means = [mean_of(group) for group in groups]
-    mean, n = means[0] - sum(means[1:]), min(sizes)
+    known = [moments(group) if len(group) > 1 else (group[0], 0.0) for group in groups]
+    mean, n = known[0][0] - sum(each for each, _ in known[1:]), min(sizes)
     if n < 2 or not math.isfinite(mean):
         return Difference(mean, None, n, method, None, None)
-    deviations = [max(sample_deviation(group, m), least_deviation) for group, m in zip(groups, means, strict=True)]
+    deviations = [max(deviation, least_deviation) for _, deviation in known]
     errors = [deviation / math.sqrt(size) for deviation, size in zip(deviations, sizes, strict=True)]
     largest = max(errors)
     error = math.hypot(*errors)
     shares = [(each / largest) ** 2 if 0 < largest < math.inf else 0.0 for each in errors]
     freedom = satterthwaite(shares, [size - 1 for size in sizes])
     skew = skewness_of_mean(groups, error) if math.isfinite(error) else 0.0
-    return _with_interval(
-        Difference(mean, None, n, method, None, None, sign_flip_p=sign_flip_p, error=error, freedom=freedom, skew=skew)
+    half_width, p = _towards_zero(mean, error, freedom, skew if n >= FEW_PAIRS else 0.0)
+    return Difference(
+        mean, half_width, n, method, p, p, sign_flip_p=sign_flip_p, error=error, freedom=freedom, skew=skew
     )
 
 
-def _with_interval(value: Difference) -> Difference:
-    """The difference with the interval and p that follow from its error, degrees of freedom and skewness."""
-    assert value.error is not None
-    assert value.freedom is not None
-    towards_zero = -1 if value.mean > 0 else 1
-    tail = towards_zero * value.skew if value.is_skewed else 0.0
-    p = two_sided_p(value.mean, value.error, value.freedom, tail)
-    return replace(value, half_width=value.reach(towards_zero), p=p, adjusted_p=p)
+def _towards_zero(mean: float, error: float, freedom: float, skew: float) -> tuple[float, float]:
+    """How far the interval reaches towards 0, and p, which agree on whether 0 is in it."""
+    tail = -skew if mean > 0 else skew
+    return stretched(t_quantile(freedom), tail) * error, two_sided_p(mean, error, freedom, tail)
 
 
 def sign_flip_p(differences: Sequence[float]) -> float | None:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
-from benchmark.reporting.statistics.intervals import mean_of, sample_deviation
+from benchmark.reporting.statistics.intervals import moments
 
 VISIBLE_SKEW = 0.3
 """Below this sample skewness values count as symmetric, and t stands alone."""
@@ -27,8 +27,7 @@ _LEAST_VALUES = 3
 def skewness(values: Sequence[float]) -> float:
     """Sample skewness, the unbiased third cumulant over the cube of the standard deviation; 0 for equal values or two."""
     n = len(values)
-    mean = mean_of(values)
-    deviation = sample_deviation(values, mean) if n >= _LEAST_VALUES else 0.0
+    mean, deviation = moments(values) if n >= _LEAST_VALUES else (0.0, 0.0)
     if deviation == 0:
         return 0.0
     return math.fsum(((value - mean) / deviation) ** 3 for value in values) * n / ((n - 1) * (n - 2))
@@ -50,7 +49,7 @@ def skewness_of_mean(groups: Sequence[Sequence[float]], error: float) -> float:
     of_mean = 0.0
     for sign, group in zip((1, -1), groups, strict=False):
         size = len(group)
-        share = sample_deviation(group, mean_of(group)) / math.sqrt(size) / error
+        share = moments(group)[1] / math.sqrt(size) / error
         of_mean += sign * skewness(group) / math.sqrt(size) * share**3
     return of_mean * raised(n) if abs(of_mean) * math.sqrt(n) > VISIBLE_SKEW else 0.0
 

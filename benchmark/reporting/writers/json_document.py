@@ -1,4 +1,4 @@
-"""Writes a report as one JSON document `{"machine": …, "tables": […], "notes": […]}` with raw numbers.
+"""Writes a report as one JSON document with raw numbers: what it was made of, `tables` and `notes`.
 
 Reports with figures have `figures` and `missing_figures` too.
 
@@ -12,12 +12,15 @@ import itertools
 import json
 import math
 from dataclasses import asdict
+from operator import attrgetter
 from typing import Any
 
+from benchmark import __version__
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Published, Qualified, Report, Row, Table, Tally, Value
 from benchmark.reporting.writers.page import Page
+from benchmark.results.schema.tables import SCHEMA_VERSION
 from benchmark.status import Status
 
 _FIELDS: dict[type, tuple[str, ...]] = {
@@ -28,6 +31,10 @@ _FIELDS: dict[type, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
+_READ = {kind: attrgetter(*names) for kind, names in _FIELDS.items()}
+
+_SURELY_FINITE = 1e300
+
 _DEPTH_OF_ROWS = 4
 """A row is in a list of a table of a list of the document."""
 
@@ -37,7 +44,11 @@ _on_one_line = json.JSONEncoder(allow_nan=False).encode
 def render(report: Report, _page: Page) -> str:
     """The report as JSON text."""
     document: dict[str, Any] = {
+        "schema_version": SCHEMA_VERSION,
+        "created_utc": report.created_utc,
         "machine": report.machine,
+        "runs": list(report.runs),
+        "package_version": __version__,
         "tables": [_table(table) for table in report.tables],
         "notes": list(report.notes),
     }
@@ -83,7 +94,11 @@ def _row(table: Table, row: Row) -> dict[str, Any]:
 
 def _value(value: Value) -> Any:
     if isinstance(value, Measurement | Difference):
-        fields = _finite({name: getattr(value, name) for name in _FIELDS[type(value)]})
+        kind = type(value)
+        fields = dict(zip(_FIELDS[kind], _READ[kind](value), strict=True))
+        # the rest follows from these two; no comparison with NaN holds
+        if not abs(value.mean) + (value.half_width or 0.0) < _SURELY_FINITE:
+            fields = _finite(fields)
         if isinstance(value, Difference):
             fields["over_images"] = value.over_images and asdict(value.over_images)
             fields["robust"] = value.robust and asdict(value.robust)

@@ -6,7 +6,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
-from benchmark.results.schema.nan_values import NAN_COLUMN, null_to_nan
+from benchmark.results.schema.nan_values import NAN_COLUMN, restored
 from benchmark.results.schema.tables import cell, epoch, execution, run
 from benchmark.results.store.database import Database
 
@@ -39,7 +39,7 @@ def fetch_rows(database: Database, statement: sa.Select[Any]) -> list[Row]:
     with database.reading() as connection:
         result = connection.execute(statement)
         names = tuple(result.keys())
-        return [null_to_nan(dict(zip(names, row, strict=True))) for row in result.all()]
+        return [restored(dict(zip(names, row, strict=True))) for row in result.all()]
 
 
 def fetch_table(database: Database, table: sa.Table, condition: Any, *, limit: int | None = None) -> list[Row]:

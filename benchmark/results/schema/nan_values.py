@@ -25,7 +25,11 @@ def nan_to_null(values: Mapping[str, Any]) -> dict[str, Any]:
 
 def null_to_nan(row: Mapping[Any, Any]) -> dict[str, Any]:
     """Puts NaN back where `nan_metrics` names a column, and drops `nan_metrics` itself."""
-    values = dict(row)
+    return restored(dict(row))
+
+
+def restored(values: dict[str, Any]) -> dict[str, Any]:
+    """The same dictionary, changed in place as by `null_to_nan`."""
     for name in (values.pop(NAN_COLUMN, None) or "").split():
         if name in values:
             values[name] = math.nan

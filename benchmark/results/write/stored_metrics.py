@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from benchmark.catalog.npz_headers import DAMAGE
 from benchmark.prediction_metrics import prediction_metrics, stored_metrics
 from benchmark.results.schema.tables import TEST_METRICS, execution, prediction
-from benchmark.results.store.database import open_database
+from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.lock import lock_database
 
 _WAITING = (
@@ -37,6 +37,12 @@ def metric_columns(content: bytes) -> dict[str, float | None]:
     return {name: value for name, value in columns.items() if name in TEST_METRICS and np.isfinite(value or 0.0)}
 
 
+def has_unfilled(database: Database) -> bool:
+    """Whether executions have test predictions and no metrics yet."""
+    with database.reading() as connection:
+        return connection.execute(_WAITING.limit(1)).first() is not None
+
+
 def fill_database(target: str | os.PathLike[str]) -> int:
     """Does what `fill_metrics` does for a database that no run holds.
 
@@ -46,8 +52,8 @@ def fill_database(target: str | os.PathLike[str]) -> int:
     """
     with lock_database(target):
         # a file without anything to do stays as it is, to the byte
-        with open_database(target, mode="read") as opened, opened.reading() as connection:
-            if not connection.execute(_WAITING.limit(1)).first():
+        with open_database(target, mode="read") as opened:
+            if not has_unfilled(opened):
                 return 0
         with open_database(target, mode="write") as opened, opened.engine.begin() as connection:
             return fill_metrics(connection)

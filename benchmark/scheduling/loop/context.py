@@ -98,7 +98,7 @@ class RunContext:
 
         self.selector = selectors.DefaultSelector()
         self.selector.register(signals.fd, selectors.EVENT_READ, signals.drain)
-        self.launcher = Launcher(options.isolation, self.selector, self.note)
+        self.launcher = Launcher(options.isolation, self.selector, self.note, options.templates)
         self.preparations = Preparations(
             cells, options, self.selector, lambda affected, problem: self.unprepared.append((affected, problem))
         )

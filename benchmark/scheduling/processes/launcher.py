@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import selectors
 import sys
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from benchmark import faults
 from benchmark.matrix.cell import Cell
@@ -29,13 +30,22 @@ class Launcher:
         isolation: How workers are made where nothing forbids it: `fork` or `spawn`.
     """
 
-    def __init__(self, isolation: Isolation, selector: selectors.BaseSelector, note: Callable[[str], None]) -> None:
+    def __init__(
+        self,
+        isolation: Isolation,
+        selector: selectors.BaseSelector,
+        note: Callable[[str], None],
+        kept: dict[str, Template] | None = None,
+    ) -> None:
         # system libraries of macOS are not safe to fork
         forks = isolation == "fork" or (isolation == "auto" and sys.platform == "linux")
         self.isolation = "fork" if forks else "spawn"
         self._selector = selector
         self._note = note
-        self._templates: dict[str, Template] = {}
+        self._is_keeping = kept is not None
+        self._templates: dict[str, Template] = {} if kept is None else kept
+        for template in self._templates.values():
+            self._listen(template)
         self._deaths: Counter[str] = Counter()
         self._never_again: set[str] = set()
         """Backends that no template is started for any more."""
@@ -95,12 +105,19 @@ class Launcher:
             self._bury(template)
 
     def close(self) -> None:
-        for backend in list(self._templates):
-            self._remove(backend)
+        """Ends the templates, or leaves them to whoever keeps them."""
+        for backend, template in list(self._templates.items()):
+            if self._is_keeping:
+                self._selector.unregister(template.reader.fd)
+            else:
+                self._remove(backend)
 
     def _start_template(self, backend: str) -> None:
         template = Template(backend, template_environment(os.environ, backend))
         self._templates[backend] = template
+        self._listen(template)
+
+    def _listen(self, template: Template) -> None:
         self._selector.register(template.reader.fd, selectors.EVENT_READ, lambda: self._hear(template))
 
     def _is_outdated(self, backend: str) -> bool:
@@ -139,4 +156,15 @@ class Launcher:
         template = self._templates.pop(backend, None)
         if template is not None:
             self._selector.unregister(template.reader.fd)
+            template.close()
+
+
+@contextlib.contextmanager
+def kept_templates() -> Iterator[dict[str, Template]]:
+    """Template processes for several runs, which are spared starting them anew; they end with the context."""
+    templates: dict[str, Template] = {}
+    try:
+        yield templates
+    finally:
+        for template in templates.values():
             template.close()
