@@ -72,6 +72,8 @@ ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 """Of a prepared dataset, in the order of its fingerprint."""
 FURTHER_ARRAYS = ("validation_images", "validation_labels", "train_groups", "test_groups")
 """Of some prepared datasets: the source's own validation split, and which group each image belongs to."""
+COMPRESSED = {"facts": ".json", "places": ".places.npy", "paths": ".paths", "packed": ".packed"}
+"""Endings of the files of images that stay compressed; see `training/data/compressed_images.py`."""
 FEATURES = "features.npy"
 
 CACHE_LOCK = "in-use.lock"
@@ -108,7 +110,18 @@ def stages_folder(artifacts_root: Path) -> Path:
 
 def arrays_in(directory: Path) -> tuple[str, ...]:
     """The names of the arrays of a prepared dataset, in the order of its fingerprint."""
-    return (*ARRAYS, *(name for name in FURTHER_ARRAYS if array_file(directory, name).exists()))
+    return (*ARRAYS, *(name for name in FURTHER_ARRAYS if any(array_files(directory, name))))
+
+
+def array_files(directory: Path, name: str) -> list[Path]:
+    """The files that hold an array: one, or those of images that stay compressed; none where it is not there."""
+    parts = (compressed_file(directory, name, what) for what in COMPRESSED)
+    return [file for file in (array_file(directory, name), *parts) if file.exists()]
+
+
+def compressed_file(directory: Path, name: str, what: str) -> Path:
+    """One of the files in the place of an array of images that stay compressed; `what` is a key of `COMPRESSED`."""
+    return directory / f"{name}{COMPRESSED[what]}"
 
 
 def array_file(directory: Path, name: str) -> Path:

@@ -16,6 +16,7 @@ from benchmark import layout
 from benchmark.catalog.facts import SOURCES, prepared_size
 from benchmark.catalog.image_folders import folder_state, some, untested_classes
 from benchmark.catalog.label_tables import table_state
+from benchmark.catalog.prepared_room import room_note
 from benchmark.errors import UserError
 from benchmark.files import read_record, sha256_of
 
@@ -222,18 +223,23 @@ def remarks(directory: Path) -> list[str]:
 
 
 def data_notes(datasets: Iterable[DataSpec], directories: PreparedDirectories) -> list[str]:
-    """What is known to be remarkable of users' own images: as they were prepared, else as their folders look."""
+    """What is known to be remarkable of images: as users' own were prepared, else as their folders look; what is too large.
+
+    Raises:
+        UserError: `BENCH_PREPARED_GIB` is no number.
+    """
     notes: dict[str, None] = {}
     for data in datasets:
-        location = options_of(data).get("location")
-        if location is not None:
-            known = remarks(directories.of(data))
-            if not known and data.source.startswith("folder:") and "labels_file" not in options_of(data):
-                # an error is said when the images are prepared
-                with suppress(OSError):
-                    untested = untested_classes(Path(location))
-                    known = [absent_images_note(data.source, "test", untested)] if untested else []
-            notes.update(dict.fromkeys(known))
+        folder = directories.of(data)
+        if not folder.is_dir() and (note := room_note(data, folder)):
+            notes[note] = None
+        location, known = options_of(data).get("location"), remarks(folder)
+        if not known and location and data.source.startswith("folder:") and "labels_file" not in options_of(data):
+            # an error is said when the images are prepared
+            with suppress(OSError):
+                untested = untested_classes(Path(location))
+                known = [absent_images_note(data.source, "test", untested)] if untested else []
+        notes.update(dict.fromkeys(known))
     return list(notes)
 
 

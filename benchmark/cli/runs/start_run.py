@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import units
 from benchmark.catalog.cache import default_cache_root
+from benchmark.catalog.prepared_room import prepared_limit_gib
 from benchmark.cli.progress.plain_log import PlainLog
 from benchmark.cli.progress.run_summary import conclude
 from benchmark.cli.terminal import streams, verbosity
@@ -38,8 +39,9 @@ def run_options(database: str, machine: str | None, *, reads_only: bool = False,
         **given: Other fields of `RunOptions`.
 
     Raises:
-        UserError: There is no place for the cache.
+        UserError: There is no place for the cache, or what it may hold is no number.
     """
+    prepared_limit_gib()
     try:
         cache_root = default_cache_root()
     except UserError:

@@ -72,9 +72,9 @@ def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
         notes.append(f"{request.source}: test_fraction is not used, for there is a folder {folders.test.name}")
     parts = {"train": training, "test": test, **({"validation": validation} if validation else {})}
     entries = {part: [file.entry for file in files] for part, files in parts.items()}
-    notes += write_images(entries, request, directory)
     for part, files in parts.items():
         save_labels(directory, part, np.array([file.label for file in files], dtype=np.int32))
+    notes += write_images(entries, request, directory)
     return SourceSummary(names, tuple(notes))
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,6 +21,7 @@ from benchmark import layout
 from benchmark.catalog.facts import prepared_size
 from benchmark.matrix.cell import Data
 from benchmark.training.data.class_shares import Indices
+from benchmark.training.data.compressed_images import ImageArray, batches_of, open_array
 from benchmark.training.data.fingerprint import check_unchanged
 from benchmark.training.data.splits import Split, of_classes, split_test, split_training
 from benchmark.training.process.failures import DataError
@@ -34,12 +36,12 @@ class ExampleSet:
     """Images or features of a split, which lie in a memory map, and their labels.
 
     Attributes:
-        images: The whole array: images [n, h, w, c] uint8, or features [n, …] of frozen layers.
+        images: The whole array: images [n, h, w, c] uint8, decoded or not, or features [n, …] of frozen layers.
         split: Which of them belong to these examples, and their labels.
         one_hot: Number of classes where labels are vectors [b, classes] float32; None where they are integers [b].
     """
 
-    images: Images
+    images: ImageArray
     split: Split
     one_hot: int | None = None
 
@@ -49,11 +51,12 @@ class ExampleSet:
     def batches(self, batch_size: int, positions: Indices | None = None) -> Iterator[tuple[Images, NDArray[Any]]]:
         """Yields (images [b, …], labels [b, …]) in the order of `positions`, by default all; the last may be smaller."""
         order = np.arange(len(self)) if positions is None else positions
-        for start in range(0, len(order), batch_size):
-            here = order[start : start + batch_size]
-            labels = self.split.labels[here]
-            encoded = labels if self.one_hot is None else _vectors(labels, self.one_hot)
-            yield self.images[self.split.indices[here]], encoded
+        parts = [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
+        # closed with this iterator, and not when it is collected: threads may be at work in it
+        with closing(batches_of(self.images, (self.split.indices[here] for here in parts))) as batches:
+            for here, images in zip(parts, batches, strict=True):
+                labels = self.split.labels[here]
+                yield images, labels if self.one_hot is None else _vectors(labels, self.one_hot)
 
 
 def _vectors(labels: NDArray[Any], classes: int) -> NDArray[np.float32]:
@@ -135,11 +138,7 @@ def open_dataset(directory: Path, data: Data, seed: int, *, one_hot: bool) -> Da
 def _read(directory: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     try:
         meta = json.loads((directory / layout.META).read_text(encoding="utf-8"))
-        # plain arrays: indexing an np.memmap creates an object of the subclass for each batch
-        arrays = {
-            name: np.asarray(np.load(layout.array_file(directory, name), mmap_mode="r", allow_pickle=False))
-            for name in layout.arrays_in(directory)
-        }
+        arrays: dict[str, Any] = {name: open_array(directory, name) for name in layout.arrays_in(directory)}
         check_unchanged(directory, meta)
     except (OSError, ValueError) as error:
         raise DataError(
@@ -148,7 +147,7 @@ def _read(directory: Path) -> tuple[dict[str, Any], dict[str, NDArray[Any]]]:
     return meta, arrays
 
 
-def _check(file: Path, images: NDArray[Any], shape: tuple[int, ...], count: int) -> None:
+def _check(file: Path, images: ImageArray, shape: tuple[int, ...], count: int) -> None:
     if images.dtype != np.uint8 or images.shape != (count, *shape):
         raise DataError(
             f"{file}: expected {count} uint8 images of shape {shape}, found {images.dtype} {images.shape}; "

@@ -13,8 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark import layout
-from benchmark.training.data.sources import DatasetRequest, SourceSummary
+from benchmark.training.data.sources import DatasetRequest, SourceSummary, new_images, save_labels
 from benchmark.training.data.splits import stratified_sample
 from benchmark.training.process.failures import DataError
 
@@ -28,8 +27,11 @@ def prepare_digits(request: DatasetRequest, directory: Path) -> SourceSummary:
         DataError: scikit-learn is not installed, or its file is damaged.
     """
     arrays, class_names = digits_arrays(request.image_size, request.channels)
-    for name, array in arrays.items():
-        np.save(layout.array_file(directory, name), array)
+    for part in ("train", "test"):
+        images = new_images(directory, part, len(arrays[f"{part}_images"]), request)
+        images[:] = arrays[f"{part}_images"]
+        images.flush()
+        save_labels(directory, part, arrays[f"{part}_labels"])
     return SourceSummary(class_names)
 
 

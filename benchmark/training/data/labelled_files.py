@@ -57,9 +57,9 @@ def prepare_labelled_files(request: DatasetRequest, directory: Path) -> SourceSu
     group_names = sorted(set(table.groups))
     groups = np.searchsorted(group_names, table.groups) if table.groups else None
     parts, notes = _parts(table, labels, groups, names, request)
-    notes += write_images({part: [files[index] for index in rows] for part, rows in parts.items()}, request, directory)
     for part, rows in parts.items():
         save_labels(directory, part, labels[rows], None if groups is None or part == "validation" else groups[rows])
+    notes += write_images({part: [files[index] for index in rows] for part, rows in parts.items()}, request, directory)
     return SourceSummary(names, (*_similar(names, request), *notes))
 
 

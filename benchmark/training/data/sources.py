@@ -5,6 +5,8 @@ The sources are `digits.py`, `tfds.py`, `class_folders.py`, `labelled_files.py` 
 
 from __future__ import annotations
 
+import json
+import math
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,8 +16,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.layout import array_file
+from benchmark.catalog.prepared_room import why_too_large
+from benchmark.layout import array_file, arrays_in, compressed_file
 from benchmark.training.data.class_shares import sample_groups, sample_rows
+from benchmark.training.data.compressed_images import packed
+from benchmark.training.data.fingerprint import StreamedFingerprint
 from benchmark.training.process.failures import DataError
 
 CHANGED_FILES = "the files changed while they were read; run again when they rest"
@@ -46,6 +51,7 @@ class DatasetRequest:
         allow_plugins: Whether the user has allowed plug-ins to run; else their digest must stand in the trust file.
         processes: How many processes may decode images.
         resize: What makes squares of images that are none, see `images.resize_image`.
+        stream: Is told images that are not kept decoded.
     """
 
     source: str
@@ -69,6 +75,7 @@ class DatasetRequest:
     allow_plugins: bool = False
     processes: int = 1
     resize: str = "squeeze"
+    stream: StreamedFingerprint | None = None
 
     @property
     def channels(self) -> int:
@@ -94,18 +101,77 @@ class SourceSummary:
     notes: tuple[str, ...] = ()
 
 
-def new_images(directory: Path, part: str, count: int, request: DatasetRequest) -> np.memmap[Any, np.dtype[np.uint8]]:
+def new_images(
+    directory: Path, part: str, count: int, request: DatasetRequest
+) -> np.memmap[Any, np.dtype[np.uint8]] | ImagePacker:
     """The file for the images of a part, `train`, `test` or `validation`, as an array [count, h, w, c] to be filled.
+
+    Where decoded images would take too much, what is written into it is compressed.
 
     Raises:
         OSError: There is no room: writing a mapped page that a full disk has no room for would end the process.
     """
+    if why_compressed(directory, count, request):
+        return ImagePacker(directory, f"{part}_images", (count, *request.shape), request.stream)
+    return decoded_images(directory, part, count, request)
+
+
+def decoded_images(
+    directory: Path, part: str, count: int, request: DatasetRequest
+) -> np.memmap[Any, np.dtype[np.uint8]]:
+    """As `new_images`, and never compressed."""
     place = array_file(directory, f"{part}_images")
     array = np.lib.format.open_memmap(place, "w+", np.uint8, (count, *request.shape))
     if hasattr(os, "posix_fallocate"):
         with place.open("r+b") as file:
             os.posix_fallocate(file.fileno(), 0, place.stat().st_size)
     return array
+
+
+def why_compressed(directory: Path, count: int, request: DatasetRequest) -> str | None:
+    """Why so many images more are not kept decoded in a folder; None where they are."""
+    decoded = (array_file(directory, name) for name in arrays_in(directory) if name.endswith("_images"))
+    held = sum(file.stat().st_size for file in decoded if file.exists())
+    return why_too_large(held + count * math.prod(request.shape), directory, held)
+
+
+class ImagePacker:
+    """What images are written into, as into an array [n, h, w, c], and compressed without loss.
+
+    Args:
+        directory: Of the prepared dataset.
+        name: Of the array that it stands for.
+        shape: (n, h, w, c).
+        stream: Is told the images.
+    """
+
+    def __init__(self, directory: Path, name: str, shape: tuple[int, ...], stream: StreamedFingerprint | None) -> None:
+        self._directory, self._name = directory, name
+        self._stream = stream
+        self._file = compressed_file(directory, name, "packed").open("wb")
+        self._places = np.zeros((shape[0], 2), np.int64)
+        self.shape = shape
+
+    def __setitem__(self, which: int | slice, pixels: NDArray[np.uint8]) -> None:
+        numbers = np.atleast_1d(np.arange(len(self._places))[which]).tolist()
+        images = np.broadcast_to(pixels, (len(numbers), *self.shape[1:]))
+        for number, image in zip(numbers, images, strict=True):
+            begin = self._file.tell()
+            self._file.write(packed(image))
+            self._places[number] = begin, self._file.tell()
+            if self._stream is not None:
+                self._stream.add(self._name, self.shape, number, image[None])
+
+    def flush(self) -> None:
+        """Finishes the array."""
+        self._file.close()
+        save_places(self._directory, self._name, self._places, {"shape": self.shape, "how": "packed"})
+
+
+def save_places(directory: Path, name: str, places: NDArray[np.int64], facts: dict[str, Any]) -> None:
+    """Writes where compressed images are, and what else decides their pixels; see `compressed_images.py`."""
+    np.save(compressed_file(directory, name, "places"), places)
+    compressed_file(directory, name, "facts").write_text(json.dumps(facts), encoding="utf-8")
 
 
 def save_labels(directory: Path, part: str, labels: NDArray[Any], groups: NDArray[Any] | None = None) -> None:

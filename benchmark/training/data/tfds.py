@@ -9,6 +9,7 @@ from __future__ import annotations
 import difflib
 import logging
 import os
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -20,6 +21,7 @@ from filelock import FileLock
 from benchmark import layout
 from benchmark.catalog.facts import SOURCES
 from benchmark.files import sha256_of
+from benchmark.training.data.compressed_images import open_array
 from benchmark.training.data.sources import NO_VALIDATION, DatasetRequest, SourceSummary, hold_out_test, new_images
 from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbidden_network
@@ -83,14 +85,19 @@ def available(request: DatasetRequest, locks: Path) -> Any:
 
 def _split_off_test(directory: Path, request: DatasetRequest, names: list[str]) -> None:
     """Divides the arrays of all examples, which lie where those of the training set belong, into training and test."""
-    whole = layout.array_file(directory, "all_images")
-    layout.array_file(directory, "train_images").rename(whole)
-    images = np.load(whole, mmap_mode="r", allow_pickle=False)
+    whole = directory / "whole"
+    whole.mkdir()
+    for file in layout.array_files(directory, "train_images"):
+        file.rename(whole / file.name)
+    images = open_array(whole, "train_images")
     labels = np.load(layout.array_file(directory, "train_labels"))
     for part, positions in zip(("train", "test"), hold_out_test(labels, request, names), strict=True):
-        np.save(layout.array_file(directory, f"{part}_images"), images[positions])
+        array = new_images(directory, part, len(positions), request)
+        for start in range(0, len(positions), _BATCH):
+            array[start : start + _BATCH] = images[positions[start : start + _BATCH]]
+        array.flush()
         np.save(layout.array_file(directory, f"{part}_labels"), labels[positions])
-    whole.unlink()
+    shutil.rmtree(whole)
 
 
 def _builder(name: str, request: DatasetRequest) -> Any:

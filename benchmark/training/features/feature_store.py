@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from benchmark import faults, layout
-from benchmark.errors import UserError
+from benchmark.catalog.prepared_room import limit_gib
 from benchmark.files import make_own_folder, publish_folder
 
 LIMIT_VARIABLE = "BENCH_FEATURES_GIB"
@@ -222,7 +222,7 @@ class FeatureStore:
                 yield _CachedEntry(path, path.name.removesuffix(_ASIDE).lstrip("."), size, used_at)
 
     def _limit_bytes(self) -> int:
-        chosen = int(_limit_gib() * 2**30)
+        chosen = int(limit_gib(LIMIT_VARIABLE, _DEFAULT_GIB, "features") * 2**30)
         if not chosen:
             return 0
         existing = next((path for path in (self._root, *self._root.parents) if path.exists()), self._root)
@@ -254,22 +254,6 @@ class _CachedEntry:
     key: str
     size_bytes: int
     used_at: float
-
-
-def _limit_gib() -> float:
-    text = os.environ.get(LIMIT_VARIABLE)
-    if text is None:
-        return _DEFAULT_GIB
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not 0 <= value < math.inf:
-        raise UserError(
-            f"{LIMIT_VARIABLE}: expected how many GiB of features may be kept, 0 or more, found {text!r}; unset it for "
-            f"{_DEFAULT_GIB:g}"
-        )
-    return value
 
 
 def _reserve(path: Path, size_bytes: int) -> None:

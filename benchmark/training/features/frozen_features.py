@@ -18,6 +18,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
 from dataclasses import asdict, dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -34,6 +35,7 @@ from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.augmentation import SEED_STATE
 from benchmark.training.data.class_shares import Indices
+from benchmark.training.data.compressed_images import ImageArray, batches_of
 from benchmark.training.data.dataset import Dataset, ExampleSet
 from benchmark.training.data.fingerprint import sha256_of_arrays
 from benchmark.training.data.splits import Split
@@ -198,8 +200,9 @@ class FeatureSource:
 
     def _compute(self, forward: Callable[[NDArray[Any]], NDArray[Any]], part: _ExamplePart) -> Iterator[NDArray[Any]]:
         size = self._batch_size
-        for start in range(0, len(part.indices), size):
-            yield forward(part.images[part.indices[start : start + size]])
+        order = (part.indices[start : start + size] for start in range(0, len(part.indices), size))
+        with closing(batches_of(part.images, order)) as batches:
+            yield from map(forward, batches)
 
     @property
     def _batch_size(self) -> int:
@@ -255,7 +258,7 @@ class _ExamplePart:
     """
 
     name: str
-    images: NDArray[Any]
+    images: ImageArray
     indices: Indices
 
 

@@ -8,6 +8,9 @@ A prepared dataset is a folder that is written whole or not at all:
     train_groups.npy  int32 [n]                      test_groups.npy: with `groups`, the number of each image's group
     meta.json         source, sizes, class names, notes, versions, and the fingerprint: sha256 of the arrays
 
+Where decoded images would take too much (`catalog/prepared_room.py`), they stay compressed, and other files stand in the place
+of their array: `training/data/compressed_images.py`. The fingerprint is of the decoded images all the same.
+
 As a program, `python -m benchmark.training.programs.prepare '{"source": …, "image_size": …, "color": …, "cache_root": …}'`
 prints `{"directory": …, "fingerprint": …}` and exits 0, or prints `{"error": …}` and exits 3. Optional keys:
 `offline` (no download is tried), `manual_directory` (a folder with the original archives, verified by TFDS) and
@@ -22,19 +25,21 @@ from __future__ import annotations
 
 import json
 import logging
+import math
 import os
 import platform
 import shutil
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import redirect_stdout
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from filelock import FileLock
 
-from benchmark import layout, machine
+from benchmark import layout, machine, units
 from benchmark.catalog.cache import (
     PREPARATION_VERSION,
     absent_images_note,
@@ -44,11 +49,13 @@ from benchmark.catalog.cache import (
 )
 from benchmark.catalog.facts import prepared_size
 from benchmark.catalog.image_folders import looking_once, some
-from benchmark.files import make_own_folder, publish_folder
+from benchmark.catalog.prepared_room import decoded_later, why_too_large
+from benchmark.files import make_own_folder, publish_folder, sha256_of
 from benchmark.training.data.class_folders import prepare_folder
 from benchmark.training.data.class_shares import image_counts
+from benchmark.training.data.compressed_images import open_array
 from benchmark.training.data.digits import prepare_digits
-from benchmark.training.data.fingerprint import fingerprint_of, modified_ns
+from benchmark.training.data.fingerprint import StreamedFingerprint, fingerprint_of, modified_ns, stored_files
 from benchmark.training.data.npz import prepare_npz
 from benchmark.training.data.sources import CHANGED_FILES, DatasetRequest, SourceSummary
 from benchmark.training.data.tfds import available, prepare_tfds
@@ -114,10 +121,8 @@ def is_complete(directory: Path) -> bool:
     """Whether the folder holds a whole prepared dataset: every file, with the size that `meta.json` states."""
     try:
         meta = json.loads((directory / layout.META).read_text(encoding="utf-8"))
-        return all(
-            layout.array_file(directory, name).stat().st_size == meta["file_bytes"][name]
-            for name in {*layout.ARRAYS, *meta["file_bytes"]}
-        )
+        sizes = {key: file.stat().st_size for key, file in stored_files(directory).items()}
+        return all(layout.array_files(directory, name) for name in layout.ARRAYS) and sizes == meta["file_bytes"]
     except (OSError, ValueError, KeyError, TypeError):
         return False
 
@@ -134,6 +139,7 @@ def _build(request: DatasetRequest, directory: Path, cache_root: str | os.PathLi
                 f"unknown data source {request.source!r}: expected `digits`, `tfds:NAME`, `folder:PATH` or `npz:PATH`; "
                 "see `bench list datasets`"
             )
+        request = replace(request, stream=StreamedFingerprint(aside))
         content = prepare_source(request, aside)
         if _place(request, cache_root) != directory:
             raise DataError(f"{request.location or request.source}: {CHANGED_FILES}")
@@ -146,18 +152,24 @@ def _build(request: DatasetRequest, directory: Path, cache_root: str | os.PathLi
 
 def _meta(request: DatasetRequest, directory: Path, content: SourceSummary) -> dict[str, Any]:
     names = layout.arrays_in(directory)
-    shapes = {name: np.load(layout.array_file(directory, name), mmap_mode="r").shape for name in names}
+    shapes = {name: open_array(directory, name).shape for name in names}
+    files = stored_files(directory)
+    compressed = [name for name in names if not layout.array_file(directory, name).exists()]
+    decoded_bytes = sum(math.prod(shape) for name, shape in shapes.items() if name.endswith("_images"))
+    reason = why_too_large(decoded_bytes, directory) or f"would take {units.size(decoded_bytes)}"
+    late = [decoded_later(request.source, reason)] if compressed else []
     return {
         "preparation_version": PREPARATION_VERSION,
         "source": request.source,
         "image_size": request.image_size,
         "color": request.color,
         "class_names": content.class_names,
-        "notes": [*content.notes, *_absent_classes(request.source, directory, content.class_names)],
+        "notes": [*content.notes, *_absent_classes(request.source, directory, content.class_names), *late],
         "shapes": shapes,
-        "file_bytes": {name: layout.array_file(directory, name).stat().st_size for name in names},
+        "file_bytes": {key: file.stat().st_size for key, file in files.items()},
         "modified_ns": modified_ns(directory),
-        "fingerprint": fingerprint_of(directory),
+        **({"file_sha256": {key: sha256_of(file) for key, file in files.items()}} if compressed else {}),
+        "fingerprint": request.stream.hexdigest() if request.stream and compressed else fingerprint_of(directory),
         "versions": {"python": platform.python_version(), **machine.package_versions(_RECORDED_PACKAGES)},
     }
 

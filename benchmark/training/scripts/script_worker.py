@@ -25,6 +25,7 @@ from numpy.typing import NDArray
 from benchmark import events, faults, layout, machine
 from benchmark.catalog import keras_applications
 from benchmark.catalog.facts import prepared_size
+from benchmark.catalog.prepared_room import LIMIT_VARIABLE
 from benchmark.errors import BenchError
 from benchmark.files import sha256_of, write_whole
 from benchmark.matrix.cell import Cell
@@ -41,6 +42,7 @@ from benchmark.matrix.settings import STAGE_SETTINGS, json_value
 from benchmark.matrix.trust import exposure, trusted_digests
 from benchmark.status import Cause
 from benchmark.training.artifacts.prediction_file import pack_predictions
+from benchmark.training.data.compressed_images import CompressedImages
 from benchmark.training.data.dataset import Dataset, ExampleSet, open_dataset
 from benchmark.training.evaluation import compute_scores
 from benchmark.training.process import interrupt
@@ -161,6 +163,13 @@ class _ScriptAttempt:
             raise DataError("the job names no prepared dataset; run `bench prepare`")
         seed = cell.stream_seed("split_seed")
         dataset = open_dataset(Path(self._job.data_directory), cell.data, seed, one_hot=False)
+        if any(
+            isinstance(each.images, CompressedImages) for each in (dataset.training, dataset.validation, dataset.test)
+        ):
+            raise DataError(
+                f"{cell.data.source}: a command reads decoded images, and these stay compressed, for they would take more than "
+                f"{LIMIT_VARIABLE} or the disk allows. Raise {LIMIT_VARIABLE}, delete {self._job.data_directory}, and run again"
+            )
         self._take_over(dataset)
         built = self._built(dataset)
         self._emit(built)

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from benchmark import layout
 from benchmark.catalog.cache import PreparedDirectories
+from benchmark.catalog.prepared_room import LIMIT_VARIABLE
 from benchmark.matrix.cell import Data
 from benchmark.matrix.planning.example_counts import ClassCounts, class_counts
 from benchmark.reporting.figures.drawing.figure_files import UndrawableError
@@ -69,6 +70,11 @@ def open_images(data: Data, cache_root: Path) -> PreparedImages:
         raise UndrawableError(
             f"its images ({data.source}, {data.image_size} pixels, {data.color}) are not in the cache {cache_root}; "
             "make them with: bench prepare"
+        )
+    if not all(layout.array_file(directory, f"{part}_images").exists() for part in ("train", "test")):
+        raise UndrawableError(
+            f"its images ({data.source}, {data.image_size} pixels, {data.color}) stay compressed, for decoded they would take "
+            f"more than {LIMIT_VARIABLE} or the disk allows, and figures show decoded ones"
         )
     try:
         meta = json.loads((directory / layout.META).read_text(encoding="utf-8"))
