@@ -100,7 +100,7 @@ def test_views_change_the_predictions_and_are_the_same_each_time(trained, images
     assert np.allclose(np.sum(once, axis=1), 1, atol=1e-4)
 
 
-def test_changed_weights_are_refused_before_they_are_used(trained, images, tmp_path):
+def test_changed_weights_are_refused_before_they_are_used(trained, images, tmp_path, in_this_process):
     bent = tmp_path / "weights.npz"
     content = bytearray(trained[0].weights.read_bytes())
     content[len(content) // 2] ^= 1
