@@ -6,15 +6,12 @@ import logging
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, Protocol, TypeAlias
+from typing import Any, Literal, Protocol, TypeAlias
 
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.events import EpochFinished, Progress
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
-
-if TYPE_CHECKING:
-    from benchmark.scheduling.processes.template import Template
 
 log = logging.getLogger(__name__)
 
@@ -76,7 +73,7 @@ class RunOptions:
     offline: bool = False
     manual_directory: Path | None = None
     allow_plugins: bool = False
-    templates: dict[str, Template] | None = field(default=None, repr=False, compare=False)
+    templates: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     directories: PreparedDirectories = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
