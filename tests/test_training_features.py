@@ -177,10 +177,22 @@ def test_the_timings_say_what_was_spent_and_what_was_saved(undisturbed, repeated
         ({"threads": 2}, "computed"),
         pytest.param({"precision": "mixed_bfloat16"}, "computed", marks=pytest.mark.exhaustive),
         ({"stages": (stage(train="head", epochs=2, augment=(("flip", "horizontal"),)),)}, "none"),
+        pytest.param({"stages": (stage(train="head", epochs=2, mixup=0.2),)}, "none", marks=pytest.mark.exhaustive),
         ({"stages": (stage(train="head", epochs=1),)}, "none"),
         ({"stages": (stage(train="all", epochs=2),)}, "none"),
     ],
-    ids=["batch and rate", "split", "examples", "cut", "threads", "precision", "augmented", "one epoch", "all"],
+    ids=[
+        "batch and rate",
+        "split",
+        "examples",
+        "cut",
+        "threads",
+        "precision",
+        "augmented",
+        "mixed",
+        "one epoch",
+        "all",
+    ],
 )
 def test_features_are_shared_by_cells_that_differ_in_nothing_that_decides_them(
     changes, features, digits, parent, tmp_path, undisturbed

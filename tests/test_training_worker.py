@@ -23,14 +23,14 @@ from benchmark.training.programs.prepare import prepare
 pytestmark = pytest.mark.tf
 
 # everything that has a memory of its own: dropout, batch normalisation, augmentation, two stages with other layers
-# and optimizers, early stopping, learning-rate reduction, a schedule
+# and optimizers, early stopping, learning-rate reduction, a schedule, mixed images
 INTRICATE = cell(
     architecture=architecture("advanced_cnn", filters=(4, 8), stage_dropout=(0.2, 0.3), dense_units=8),
     stages=(
         stage(
             train="last:8",
             epochs=3,
-            augment=(("flip", "horizontal"), ("rotation", 0.1), ("contrast", 0.2)),
+            augment=(("contrast", 0.2), ("flip", "horizontal"), ("random_crop", 2), ("rotation", 0.1)),
             reduce_learning_rate=ReduceLearningRate("val_loss", 0.5, 1, 1e-6),
             early_stopping=EarlyStopping("val_accuracy", 2, 0.0),
         ),
@@ -42,6 +42,8 @@ INTRICATE = cell(
             learning_rate=0.05,
             weight_decay=1e-3,
             schedule=(("kind", "cosine"), ("warmup_epochs", 0.5)),
+            mixup=0.2,
+            cutmix=1.0,
         ),
     ),
 )

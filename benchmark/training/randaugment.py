@@ -149,13 +149,13 @@ def _equalized(images: Any) -> Any:
     planes = ops.shape(images)[0] * channels
     flat = ops.reshape(ops.transpose(values, (0, 3, 1, 2)), (planes, height * width))
     places = flat + 256 * ops.expand_dims(ops.arange(planes, dtype="int32"), -1)
-    ones = ops.reshape(ops.ones_like(places, dtype="float32"), (-1,))
+    # in integers: sums of floats have no deterministic implementation on a GPU in PyTorch, nor in every TensorFlow
+    ones = ops.reshape(ops.ones_like(places), (-1,))
     counts = ops.reshape(ops.segment_sum(ones, ops.reshape(places, (-1,)), num_segments=planes * 256), (planes, 256))
-    up_to = ops.cumsum(counts, axis=-1)
-    below = up_to - counts
+    below = ops.cumsum(counts, axis=-1) - counts
     # all pixels but those of the brightest value there is
-    step = ops.floor(ops.max(ops.where(counts > 0, below, 0.0), axis=-1, keepdims=True) / 255.0)
-    table = ops.clip(ops.floor((below + ops.floor(step / 2.0)) / ops.maximum(step, 1.0)), 0.0, 255.0)
-    table = ops.where(step > 0, table, ops.cast(ops.arange(256), "float32"))
-    equalized = ops.take(ops.reshape(table, (-1,)), places, axis=0)
+    step = ops.max(ops.where(counts > 0, below, 0), axis=-1, keepdims=True) // 255
+    table = ops.minimum((below + step // 2) // ops.maximum(step, 1), 255)
+    table = ops.where(step > 0, table, ops.expand_dims(ops.arange(256, dtype="int32"), 0))
+    equalized = ops.cast(ops.take(ops.reshape(table, (-1,)), places, axis=0), "float32")
     return ops.transpose(ops.reshape(equalized, (-1, channels, height, width)), (0, 2, 3, 1))

@@ -101,10 +101,13 @@ def describe(value: Any) -> str:
         return "none"
     if isinstance(value, bool):
         return "on" if value else "off"
-    if isinstance(value, Mapping):
-        return ", ".join(f"{key}={describe(item)}" for key, item in value.items())
+    if isinstance(value, Mapping) or is_table(value):
+        return ", ".join(f"{key}={_within(item)}" for key, item in dict(value).items())
     if isinstance(value, list | tuple):
-        if is_table(value):
-            return ", ".join(f"{key}={describe(item)}" for key, item in value)
         return " then ".join(f"{describe(item)}" for item in value)
     return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _within(value: Any) -> str:
+    """A value of a table, which may be a table itself: `{layers=2, magnitude=0.3}`."""
+    return f"{{{describe(value)}}}" if isinstance(value, Mapping) or is_table(value) else describe(value)
