@@ -45,12 +45,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_collection() -> Iterator[object]:
-    """Keeps the garbage collector away from what is collected: all of it stays to the end, and it is a great deal."""
+    """Keeps the garbage collector away from what is collected, which stays to the end and is a great deal; it comes seldom."""
     gc.disable()
     try:
         return (yield)
     finally:
         gc.freeze()
+        gc.set_threshold(10_000, 10, 10)
         gc.enable()
 
 

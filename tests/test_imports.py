@@ -108,6 +108,13 @@ def nodes_of(path: Path) -> list[ast.AST]:
     return list(ast.walk(ast.parse(path.read_text())))
 
 
+@pytest.fixture(scope="module", autouse=True)
+def parsed_for_these_tests_alone():
+    """A million nodes, which the garbage collector would visit in all tests that follow."""
+    yield
+    nodes_of.cache_clear()
+
+
 @functools.cache
 def imports_of(path: Path) -> set[str]:
     """Every module that a file imports anywhere: inside functions and for type checkers alone too."""

@@ -27,6 +27,13 @@ def parsed(path: Path) -> ast.Module:
     return ast.parse(path.read_text())
 
 
+@pytest.fixture(scope="module", autouse=True)
+def parsed_for_these_tests_alone():
+    """A million nodes, which the garbage collector would visit in all tests that follow."""
+    yield
+    parsed.cache_clear()
+
+
 def literals(path: Path) -> Iterator[tuple[int, str]]:
     """Line and value of each text in a module, those within f-strings too, docstrings and attribute docs not."""
     tree = parsed(path)

@@ -124,7 +124,7 @@ def test_fail_fast_stops_the_run_and_lets_the_others_go_on_later(place, monkeypa
 
 def test_a_run_in_which_everything_fails_alike_is_stopped(place, monkeypatch):
     monkeypatch.setenv("BENCH_FAULT", "build:1:raise:ImportError")
-    cells = [fake_cell(model=f"model_{number}") for number in range(12)]
+    cells = [fake_cell(strategy=f"strategy_{number}") for number in range(12)]
     summary = place.run(cells)
     assert summary.exit_code == 3
     assert "failed alike" in summary.stopped
