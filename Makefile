@@ -39,6 +39,7 @@ perf: $(VENV)/.installed
 	$(BIN)/python perf/stages.py
 	$(BIN)/python perf/data.py
 	$(BIN)/python perf/folders.py
+	$(BIN)/python perf/big.py
 	$(BIN)/python perf/step.py
 	$(BIN)/python perf/siblings.py
 	$(BIN)/python perf/scale.py

@@ -14,10 +14,13 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
-from collections.abc import Collection, Iterable, Iterator
+from array import array
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import overload
 
 from benchmark import faults
 from benchmark.catalog.absent_files import DVC
@@ -31,7 +34,76 @@ IMAGE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".p
 """Of JPEG and PNG files."""
 
 
-_looks: dict[Path, tuple[list[os.DirEntry[str]], list[str]]] | None = None
+_looks: dict[Path, tuple[FoundFiles, list[str]]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FoundFile:
+    """A file as it was found.
+
+    Attributes:
+        path, name: Where it is.
+        st_size, st_mtime_ns: As of `os.stat_result`.
+    """
+
+    path: str
+    name: str
+    st_size: int
+    st_mtime_ns: int
+
+    def __fspath__(self) -> str:
+        return self.path
+
+    def stat(self) -> FoundFile:
+        """Size and time, as they were."""
+        return self
+
+
+class FoundFiles(Sequence[FoundFile]):
+    """Files of one folder, looked up when the first of them is asked for: some 20 bytes of memory beside each name.
+
+    Args:
+        folder: The folder.
+        names: Their names in it.
+    """
+
+    def __init__(self, folder: str, names: Sequence[str]) -> None:
+        self._folder = folder
+        encoded = [os.fsencode(name) for name in names]
+        self._names = b"".join(encoded)
+        self._ends = array("q", accumulate(map(len, encoded)))
+        self._seen: tuple[array[int], array[int]] | None = None
+
+    def __len__(self) -> int:
+        return len(self._ends)
+
+    @overload
+    def __getitem__(self, index: int) -> FoundFile: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[FoundFile]: ...
+    def __getitem__(self, index: int | slice) -> FoundFile | list[FoundFile]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(len(self))[index]]
+        number = range(len(self))[index]
+        sizes, times = self._look()
+        name = self._name(number)
+        return FoundFile(self._path(name), name, sizes[number], times[number])
+
+    def _name(self, number: int) -> str:
+        return os.fsdecode(self._names[self._ends[number - 1] if number else 0 : self._ends[number]])
+
+    def _path(self, name: str) -> str:
+        return os.path.join(self._folder, name)  # noqa: PTH118  a hundred thousand times
+
+    def _look(self) -> tuple[array[int], array[int]]:
+        if self._seen is None:
+            sizes, times = array("q"), array("q")
+            for number in range(len(self)):
+                status = os.stat(self._path(self._name(number)))  # noqa: PTH116
+                sizes.append(status.st_size)
+                times.append(status.st_mtime_ns)
+            self._seen = sizes, times
+        return self._seen
 
 
 class MissingFilesError(OSError):
@@ -90,7 +162,7 @@ def class_folders(folder: Path) -> dict[str, Path]:
     return folders
 
 
-def class_content(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
+def class_content(folder: Path) -> tuple[FoundFiles, list[str]]:
     """The images of a class folder, sorted by name, and the names of what else lies there; no file is opened.
 
     Raises:
@@ -108,7 +180,7 @@ def class_content(folder: Path) -> tuple[list[os.DirEntry[str]], list[str]]:
     suspicious = [name for name in others if _is_image(name.removesuffix(DVC))]
     if suspicious:
         _check_missing(folder, images | others, suspicious)
-    content = [images[name] for name in _sorted(images)], _sorted(others)
+    content = FoundFiles(str(folder), _sorted(images)), _sorted(others)
     if _looks is not None:
         _looks[folder] = content
     return content
@@ -200,7 +272,6 @@ def folder_state(root: Path, *, validated: bool = False) -> str:
         for folder in class_folders(part).values():
             digest.update(f"{str(folder.relative_to(root))!r}\n".encode("utf-8", "surrogateescape"))
             images, _ = class_content(folder)
-            status = ((image.name, image.stat()) for image in images)
-            lines = "".join(f"{name!r} {each.st_size} {each.st_mtime_ns}\n" for name, each in status)
+            lines = "".join(f"{image.name!r} {image.st_size} {image.st_mtime_ns}\n" for image in images)
             digest.update(lines.encode("utf-8", "surrogateescape"))
     return digest.hexdigest()

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from benchmark.catalog.image_folders import TESTS, TRAIN, MissingFilesError, composed, some
+from benchmark.catalog.image_folders import TESTS, TRAIN, FoundFile, MissingFilesError, composed, some
 from benchmark.files import sha256_of
 
 FILE, LABELS, SPLIT = "file", ("label", "labels"), "split"
@@ -244,17 +244,19 @@ def _group(path: Path, line: int, text: str, column: str) -> str:
     return composed(text)
 
 
-def listed_files(root: Path, table: LabelTable) -> list[ListedFile]:
+def listed_files(root: Path, table: LabelTable) -> list[FoundFile]:
     """The images of a table as they lie in the folder, in its order.
 
     Raises:
         MissingFilesError: Some are not there.
     """
-    images, missing = [], []
+    images: list[FoundFile] = []
+    missing = []
     for row, file in enumerate(table.files):
         place = os.path.join(root, file)  # noqa: PTH118  a hundred thousand times
         try:
-            images.append(ListedFile(place, os.stat(place)))  # noqa: PTH116
+            status = os.stat(place)  # noqa: PTH116
+            images.append(FoundFile(place, file, status.st_size, status.st_mtime_ns))
         except OSError as error:
             missing.append((row, file, error))
     if missing:
@@ -275,21 +277,6 @@ def _near(root: Path, file: str) -> str:
     except OSError:
         return ""
     return f"; there is {there[0]}" if there else ""
-
-
-@dataclass(frozen=True, slots=True)
-class ListedFile:
-    """An image file as it was when it was looked up; used as an `os.DirEntry` is."""
-
-    path: str
-    seen: os.stat_result
-
-    def __fspath__(self) -> str:
-        return self.path
-
-    def stat(self) -> os.stat_result:
-        """Size and time, as they were."""
-        return self.seen
 
 
 def table_state(root: Path, labels_file: str) -> str:

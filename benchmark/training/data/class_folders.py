@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import os
+from bisect import bisect_right
 from collections.abc import Sequence
-from dataclasses import dataclass
+from itertools import accumulate
 from pathlib import Path
+from typing import overload
 
 import numpy as np
+from numpy.typing import NDArray
 
 from benchmark.catalog.image_folders import (
     FolderLayout,
+    FoundFile,
+    FoundFiles,
     MissingFilesError,
     class_content,
     class_folders,
@@ -26,10 +30,45 @@ from benchmark.training.process.failures import DataError
 _SHOWN = 5
 
 
-@dataclass(frozen=True, slots=True)
-class _ImageFile:
-    entry: os.DirEntry[str]
-    label: int
+class _ImageFiles(Sequence[FoundFile]):
+    """Image files of several folders: of 1.28 million each has to take few bytes.
+
+    Args:
+        folders: The files of each.
+        labels: Of all of them, [n].
+        rows: Which of them these are, [m]; None for all.
+    """
+
+    def __init__(
+        self, folders: Sequence[FoundFiles], labels: NDArray[np.int32], rows: NDArray[np.int64] | None = None
+    ) -> None:
+        self._folders = folders
+        self._ends = [*accumulate(map(len, folders))]
+        self._all_labels = labels
+        self._rows = np.arange(len(labels)) if rows is None else rows
+
+    @property
+    def labels(self) -> NDArray[np.int32]:
+        """Of these files, [m]."""
+        return self._all_labels[self._rows]
+
+    def at(self, positions: NDArray[np.int64]) -> _ImageFiles:
+        """The files at some of these positions."""
+        return _ImageFiles(self._folders, self._all_labels, self._rows[positions])
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, index: int) -> FoundFile: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[FoundFile]: ...
+    def __getitem__(self, index: int | slice) -> FoundFile | list[FoundFile]:
+        if isinstance(index, slice):
+            return [self[each] for each in range(len(self))[index]]
+        row = int(self._rows[index])
+        folder = bisect_right(self._ends, row)
+        return self._folders[folder][row - (self._ends[folder - 1] if folder else 0)]
 
 
 def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
@@ -62,19 +101,17 @@ def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
         where = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
         raise DataError(f"{request.source}: the folder of class folders {root} cannot be read: {where}") from error
     if test is None:
-        labels = np.array([file.label for file in training])
-        kept, held_out = hold_out_test(labels, request, names)
-        training, test = [training[index] for index in kept], [training[index] for index in held_out]
+        kept, held_out = hold_out_test(training.labels, request, names)
+        training, test = training.at(kept), training.at(held_out)
     _check_every_class(training, names, folders)
     unused = [*folders.unused, *([folders.validation.name] if folders.validation and not validation else [])]
     notes += [f"{request.source}: the folder {name} is not used" for name in sorted(unused)]
     if folders.test and request.test_fraction is not None:
         notes.append(f"{request.source}: test_fraction is not used, for there is a folder {folders.test.name}")
     parts = {"train": training, "test": test, **({"validation": validation} if validation else {})}
-    entries = {part: [file.entry for file in files] for part, files in parts.items()}
     for part, files in parts.items():
-        save_labels(directory, part, np.array([file.label for file in files], dtype=np.int32))
-    notes += write_images(entries, request, directory)
+        save_labels(directory, part, files.labels)
+    notes += write_images(parts, request, directory)
     return SourceSummary(names, tuple(notes))
 
 
@@ -97,7 +134,7 @@ def _class_names(folders: FolderLayout, request: DatasetRequest) -> list[str]:
     return given
 
 
-def _image_files(folder: Path, names: Sequence[str], notes: list[str]) -> list[_ImageFile]:
+def _image_files(folder: Path, names: Sequence[str], notes: list[str]) -> _ImageFiles:
     """All images of the class folders in `folder`; adds to `notes` what was skipped."""
     places = class_folders(folder)
     if unknown := places.keys() - names:
@@ -105,34 +142,38 @@ def _image_files(folder: Path, names: Sequence[str], notes: list[str]) -> list[_
             f"{folder}: found folders of classes that the training images do not have: {some(unknown)}; "
             "training and test images must have the same classes"
         )
-    image_files, skipped = [], []
+    contents: list[FoundFiles] = []
+    labels: list[int] = []
+    skipped: list[str] = []
     for label, name in enumerate(names):
         if name not in places:
             continue
         images, others = class_content(places[name])
-        image_files += [_ImageFile(image, label) for image in images]
+        contents.append(images)
+        labels.append(label)
         skipped += [f"{name}/{other}" for other in others]
     if skipped:
         shown = ", ".join(skipped[:_SHOWN]) + (", …" if len(skipped) > _SHOWN else "")
         notes.append(f"{folder}: {len(skipped)} skipped, hidden or neither JPEG nor PNG by their ending: {shown}")
-    if not image_files:
+    files = _ImageFiles(contents, np.repeat(np.array(labels, np.int32), [len(images) for images in contents]))
+    if not files:
         raise DataError(f"{folder}: expected JPEG or PNG images in its class folders, found none")
-    return image_files
+    return files
 
 
 def _validation_files(
     folders: FolderLayout, names: Sequence[str], notes: list[str], request: DatasetRequest
-) -> list[_ImageFile]:
+) -> _ImageFiles | None:
     """The images of the source's own validation split, where they are asked for."""
     if request.validation != "source":
-        return []
+        return None
     if folders.validation is None:
         raise DataError(NO_VALIDATION.format(source=request.source, expected="a folder val beside train and test"))
     return _image_files(folders.validation, names, notes)
 
 
-def _check_every_class(training: Sequence[_ImageFile], names: Sequence[str], folders: FolderLayout) -> None:
-    used = {file.label for file in training}
+def _check_every_class(training: _ImageFiles, names: Sequence[str], folders: FolderLayout) -> None:
+    used = set(np.unique(training.labels).tolist())
     empty = [name for label, name in enumerate(names) if label not in used]
     if empty:
         raise DataError(

@@ -39,14 +39,23 @@ _NUMBER_BYTES = 4
 """Of the number of a task in a pipe: so few are written and read as a whole."""
 
 
+class SeenStatus(Protocol):
+    """What a file was like when it was found; an `os.stat_result` is one."""
+
+    @property
+    def st_size(self) -> int: ...
+    @property
+    def st_mtime_ns(self) -> int: ...
+
+
 class ImageFile(Protocol):
-    """An image file as it was found; an `os.DirEntry` is one."""
+    """An image file as it was found."""
 
     def __fspath__(self) -> str: ...
 
     @property
     def path(self) -> str: ...
-    def stat(self) -> os.stat_result: ...
+    def stat(self) -> SeenStatus: ...
 
 
 def write_images(parts: Mapping[str, Sequence[ImageFile]], request: DatasetRequest, directory: Path) -> list[str]:
