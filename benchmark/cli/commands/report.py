@@ -167,7 +167,7 @@ def _build(
     from benchmark.reporting.tables.transfer import shown_transfers
     from benchmark.results.read import queries
     from benchmark.results.read.looks import looks
-    from benchmark.results.read.runs import all_runs, run_cells
+    from benchmark.results.read.runs import all_runs, planned_cells
     from benchmark.results.schema.reproductions import is_reproducing
     from benchmark.results.store.database import open_database
     from benchmark.results.write.stored_metrics import has_unfilled
@@ -179,7 +179,7 @@ def _build(
         # what only checks or times others is not the run that a report is about
         asked = [run for run in runs if machine is None or run["machine"] == machine]
         last = ([run for run in asked if not is_reproducing(run["name"])] or asked)[-1:]
-        planned = run_cells(opened, last[0]["run_id"]) if last else []
+        planned = planned_cells(opened, last[0]["run_id"]) if last else []
         options = ReportOptions(
             machine=machine,
             last_machine=last[0]["machine"] if last else None,

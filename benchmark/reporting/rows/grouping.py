@@ -26,11 +26,23 @@ def group_cells(rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]
     """
     settings = settings_by_cell(rows)
     places = {cell["cell_id"]: index for index, cell in enumerate(run_cells) if cell.get("cell_id")}
-    seeds = {id(row): seeds_of(row) for row in rows}
+    seeds = _seeds(rows, settings)
     parts = sorted(_by_settings(rows, settings, seeds), key=lambda part: _place(part[0], places))
     grown = [_finished_part(part, settings[part[0]["cell_id"]], seeds, variant) for part, variant in parts]
     _add_unstarted(grown, [cell for cell in run_cells if cell.get("cell_id") not in settings])
     return [part.group() for part in grown]
+
+
+def _seeds(rows: Iterable[ResultRow], settings: Mapping[str, Mapping[str, Any]]) -> dict[int, Mapping[str, int]]:
+    """`seeds_of` each row, by its `id`; cells that share a record (`settings_by_cell`) differ in the seed alone."""
+    known: dict[int, Mapping[str, int]] = {}
+    seeds: dict[int, Mapping[str, int]] = {}
+    for row in rows:
+        record = id(settings[row["cell_id"]])
+        if record not in known:
+            known[record] = seeds_of(row)
+        seeds[id(row)] = {**known[record], "seed": row["seed"]}
+    return seeds
 
 
 @dataclass(slots=True)

@@ -59,6 +59,14 @@ def run_cells(database: Database, run_id: int) -> list[Row]:
     return [_with_status(row, going=owner["state"] == Status.RUNNING) for row in fetch_rows(database, rows)]
 
 
+def planned_cells(database: Database, run_id: int) -> list[Row]:
+    """Reads the cells of a run in its order, without what became of them: the columns of `run_cell`, then `strategy_label`."""
+    columns = {**{column.name: column for column in run_cell.c}, **columns_of(cell, "strategy_label")}
+    joined = run_cell.outerjoin(cell, cell.c.cell_id == run_cell.c.cell_id)
+    rows = select_columns(columns).select_from(joined).where(run_cell.c.run_id == run_id)
+    return fetch_rows(database, rows.order_by(run_cell.c.position))
+
+
 def _with_status(row: Row, *, going: bool) -> Row:
     moved_in = row.pop("moved_in")
     if row["outcome"] == "left_out":
