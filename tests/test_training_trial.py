@@ -14,7 +14,7 @@ pytestmark = pytest.mark.tf
 
 TWO_STAGES = cell(
     architecture=architecture("simple_cnn", filters=(4, 8), dense_units=8),
-    stages=(stage(train="head"), stage(augment=(("flip", "horizontal"),), batch_size=32)),
+    stages=(stage(train="head"), stage(augment=(("flip", "horizontal"),), batch_size=32, mixup=0.2)),
     labels="one_hot",
 )
 
