@@ -236,6 +236,7 @@ class Evaluated:
     Attributes:
         best_epoch: The epoch of the kept weights; None of a command that told no epochs.
         tta_accuracy, tta_loss: Of the probabilities averaged over augmented views; None without `tta`.
+        plain_test_accuracy, plain_test_loss: Of the weights that the kept ones are the average of; None without `ema`.
     """
 
     test_accuracy: float
@@ -244,6 +245,8 @@ class Evaluated:
     seconds: float
     tta_accuracy: float | None = None
     tta_loss: float | None = None
+    plain_test_accuracy: float | None = None
+    plain_test_loss: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -126,7 +126,7 @@ def test_code_is_taken_only_from_a_folder_that_nobody_else_can_write_into(tmp_pa
     assert not _is_ours_alone(folder)
 
 
-# everything that has a memory of its own: dropout, batch normalisation, augmentation, two stages with other optimizers
+# everything that has a memory of its own: dropout, batch normalisation, augmentation, two stages with other optimizers, averages
 INTRICATE = cell(
     architecture=architecture("advanced_cnn", filters=(4, 8), stage_dropout=(0.2, 0.3), dense_units=8),
     stages=(
@@ -150,6 +150,10 @@ INTRICATE = cell(
             learning_rate=0.05,
             weight_decay=1e-3,
             schedule=(("kind", "linear"), ("warmup_epochs", 0.5)),
+            loss="focal",
+            class_weights=(("3", 2.0),),
+            sampling="balanced",
+            ema=0.9,
             mixup=0.2,
             cutmix=1.0,
         ),
@@ -228,6 +232,8 @@ def test_a_cell_comes_to_the_same_bits_again_killed_or_not(backend, digits, tmp_
     weights = sha256_of(tmp_path / "a" / "weights.npz")
     saved = {told.kind for told in clean.all(events.ArtifactWritten)}
     assert saved >= {"model", "h5", "architecture", "weights", "predictions"}
+    tested = clean.one(events.Evaluated)
+    assert tested.plain_test_loss not in {None, tested.test_loss}
     again = run(INTRICATE, backend, tmp_path / "b", digits[16])
     assert (history(again), sha256_of(tmp_path / "b" / "weights.npz")) == (history(clean), weights)
     dying = run(INTRICATE, backend, tmp_path / "c", digits[16], faults="kill-in-epoch:4")

@@ -246,3 +246,66 @@ def test_balanced_draws_are_as_many_of_each_class_and_follow_from_seed_and_epoch
     assert np.array_equal(drawn, balanced_order(labels, 3, 7))
     assert not np.array_equal(drawn, balanced_order(labels, 3, 8))
     assert not np.array_equal(drawn, balanced_order(labels, 4, 7))
+
+
+@pytest.mark.parametrize(("written", "said"), [("1", "> 0 and < 1"), ("0", "> 0 and < 1"), ('"0.9"', "without quotes")])
+def test_an_average_takes_a_share(written, said):
+    assert said in problems_of(f"ema = {written}")[0]
+    assert cell_of("ema = false").cell_id == cell_of().cell_id != cell_of("ema = 0.9").cell_id
+
+
+@pytest.mark.tf
+def test_an_average_is_that_of_kerass_optimizer_with_batch_norm_and_without_frozen_layers():
+    import keras
+    from training_cells import DIGITS, architecture, stage
+
+    from benchmark.training.losses import build_loss
+    from benchmark.training.networks.network import build_network
+    from benchmark.training.stages import build_optimizer, set_trainable
+    from benchmark.training.steps.dispatch import compiled_steps
+    from benchmark.training.weight_average import WeightAverage
+    from benchmark.training.weights.weight_files import weight_arrays
+
+    keras.utils.set_random_seed(0)
+    network = build_network(
+        architecture("advanced_cnn", filters=(4, 4), stage_dropout=(0.0, 0.0), dense_units=8, dropout=0.0), DIGITS
+    )
+    set_trainable(network, "last:4")
+    spec = stage(ema=0.8)
+    optimizer = build_optimizer(spec, "float32")
+    optimizer.use_ema, optimizer.ema_momentum = True, 0.8
+    steps = compiled_steps(network.core, network.core, optimizer, build_loss(spec, one_hot=False), one_hot=False)
+    average, random, seen = WeightAverage(network.core, 0.8), np.random.default_rng(0), []
+    assert average.arrays() == {}
+    for _ in range(5):
+        images = random.integers(0, 256, (8, 16, 16, 1), dtype=np.uint8)
+        steps.train(images, random.integers(0, 10, 8).astype(np.int32))
+        average.update()
+        seen.append(weight_arrays(network.core))
+    averages, plain = average.arrays(), seen[-1]
+    theirs = dict(
+        zip(
+            [one.path for one in network.core.trainable_variables],
+            optimizer._model_variables_moving_average,
+            strict=True,
+        )
+    )
+    for path, mean in theirs.items():
+        assert np.allclose(averages[path], keras.ops.convert_to_numpy(mean), atol=1e-6), path
+    norms = [path for path in averages if path not in theirs]
+    assert len(norms) == 2
+    assert all("moving" in path for path in norms)
+    for path in norms:
+        by_hand = seen[0][path]
+        for one in seen[1:]:
+            by_hand = 0.8 * by_hand + 0.2 * one[path]
+        assert np.allclose(averages[path], by_hand, atol=1e-6)
+        assert not np.array_equal(averages[path], plain[path])
+    restored = WeightAverage(network.core, 0.8)
+    restored.restore(averages)
+    for one in (restored, average):
+        one.update()
+    assert all(np.array_equal(restored.arrays()[path], array) for path, array in average.arrays().items())
+    with average.in_place():
+        assert all(np.array_equal(weight_arrays(network.core)[path], array) for path, array in average.arrays().items())
+    assert all(np.array_equal(weight_arrays(network.core)[path], array) for path, array in plain.items())

@@ -19,6 +19,9 @@ from benchmark.matrix.cell import Cell, Data, Stage
 EARLY_STOPPED = 0.8
 """Share of its epochs that a stage with early stopping is expected to take."""
 
+_AVERAGED = 0.5
+"""What averaging the weights adds to an update of them."""
+
 _UNKNOWN_EXAMPLES = 10_000
 """Of a user's own source, until the first cell has said how many there are."""
 
@@ -139,7 +142,9 @@ def cost_of(cell: Cell) -> CellCost:
     def stage_cost(stage: Stage) -> StageCost:
         passes = 1 + 2 * learning_share(stage, network)
         steps = math.ceil(examples.training / stage.batch_size)
-        updates = steps * learning_parameters(stage, network) * speed.update / faster
+        updates = (
+            steps * learning_parameters(stage, network) * speed.update / faster * (1 + _AVERAGED * bool(stage.ema))
+        )
         augmentation = examples.training * augmenting_multiply_adds(stage, cell.data) * speed.multiply_add / faster
         training = batches(examples.training, stage.batch_size, passes) + updates + augmentation
         validation = batches(examples.validation, stage.batch_size, 1)

@@ -175,6 +175,8 @@ class Stage:
         loss: What training makes small, see `matrix/loss.py`: a name, or its parameters with `kind` among them.
         class_weights: What the loss of an image is multiplied with: `balanced`, or (class, weight) pairs sorted by name,
             1 for a class without one; None for 1.
+        ema: Share of the average of weights that each update leaves; that average is what is scored and kept. None for
+            no average.
         sampling: `balanced` draws each image of an epoch from a class by chance; None takes each image once.
         mixup, cutmix: Alpha of the Beta distribution from which the shares of mixed images are drawn; 0 for none.
     """
@@ -203,6 +205,7 @@ class Stage:
     sampling: str | None = None
     mixup: float = 0.0
     cutmix: float = 0.0
+    ema: float | None = None
 
     @property
     def is_mixed(self) -> bool:

@@ -225,6 +225,10 @@ _TABLE = (
             ("cutmix", "pastes a rectangle of one training image into another, and mixes their labels"),
         )
     ),
+    Setting(
+        "ema", "stage", OrFalse(Number(0, 1, above=True, below=True)), None,
+        "average of the weights, of which each update leaves this share, such as 0.999; it is scored and kept",
+    ),
 )  # fmt: skip
 
 SETTINGS: dict[str, Setting] = {setting.name: setting for setting in _TABLE}

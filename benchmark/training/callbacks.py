@@ -114,6 +114,7 @@ class BestWeights:
     Attributes:
         epoch: The epoch that the kept weights come from, from 1 over the whole cell; 0 before the first.
         weights: The kept weights; empty before the first epoch.
+        plain: What they are the average of, where they are one; else None.
     """
 
     def __init__(self, keep: str, monitor: str) -> None:
@@ -122,8 +123,9 @@ class BestWeights:
         self._best: tuple[float, float] | None = None
         self.epoch = 0
         self.weights: WeightArrays = {}
+        self.plain: WeightArrays | None = None
 
-    def update(self, epoch: EpochFinished, weights: WeightArrays) -> bool:
+    def update(self, epoch: EpochFinished, weights: WeightArrays, plain: WeightArrays | None = None) -> bool:
         """Keeps the weights of a finished epoch if they are to be kept; True when it is the best so far.
 
         The weights are kept without copying, so nobody may change them later.
@@ -134,7 +136,7 @@ class BestWeights:
         if improved:
             self._best = rank
         if improved or self._last:
-            self.epoch, self.weights = epoch.epoch, weights
+            self.epoch, self.weights, self.plain = epoch.epoch, weights, plain
         return improved
 
     def state(self) -> dict[str, Any]:
@@ -142,8 +144,8 @@ class BestWeights:
         best = self._best and [value if math.isfinite(value) else None for value in self._best]
         return {"best": best, "epoch": self.epoch}
 
-    def restore(self, state: Mapping[str, Any], weights: WeightArrays) -> None:
+    def restore(self, state: Mapping[str, Any], weights: WeightArrays, plain: WeightArrays | None = None) -> None:
         """Goes back to what `state` returned, with the weights that were kept then."""
         gains = [-math.inf if value is None else value for value in state["best"] or ()]
         self._best = (gains[0], gains[1]) if gains else None
-        self.epoch, self.weights = state["epoch"], weights
+        self.epoch, self.weights, self.plain = state["epoch"], weights, plain

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from time import perf_counter
@@ -32,6 +33,7 @@ from benchmark.training.process.runtime import Runtime
 from benchmark.training.stages import epoch_positions, set_trainable, stage_steps, training_model
 from benchmark.training.steps.base import BatchResult, Steps
 from benchmark.training.updates import Updates
+from benchmark.training.weight_average import WeightAverage
 from benchmark.training.weights.weight_files import array_copy, assign_weights, weight_arrays
 
 Emit = Callable[[Event], object]
@@ -64,6 +66,7 @@ class _Stage:
     Attributes:
         number: Counted from 1.
         model: What random states are set in: the core behind the augmentation, also where features are trained on.
+        average: Of the weights, where it is what is scored and kept.
         fresh: Whether no epoch was trained yet, so that the first one includes tracing.
     """
 
@@ -75,6 +78,7 @@ class _Stage:
     model: keras.Model
     optimizer: Any
     steps: Steps
+    average: WeightAverage | None
     fresh: bool = True
 
     @property
@@ -188,7 +192,7 @@ class Trainer:
         if self._resume is None:
             return
         assign_weights(self._network.core, self._resume.weights)
-        self.best.restore(self._resume.best, self._resume.best_weights)
+        self.best.restore(self._resume.best, self._resume.best_weights, self._resume.best_plain)
         self.history = list(self._resume.history)
         self.features = self._resume.features
         self._shared = self._resume.shared
@@ -205,12 +209,14 @@ class Trainer:
         else:
             model, dataset = training_model(self._network, spec), self._images
             steps, optimizer = stage_steps(self._cell, spec, dataset, model, core)
-        callbacks = StageCallbacks(spec)
+        callbacks, average = StageCallbacks(spec), WeightAverage(core, spec.ema) if spec.ema else None
         if state:
             for variable, array in zip(optimizer.variables, state.optimizer, strict=True):
                 variable.assign(array)
             callbacks.restore(state.callbacks)
-        self._stage = _Stage(number, spec, callbacks, dataset, features is not None, model, optimizer, steps)
+            if average:
+                average.restore(state.averages)
+        self._stage = _Stage(number, spec, callbacks, dataset, features is not None, model, optimizer, steps, average)
         return self._stage
 
     def _features_of(self, number: int, spec: Stage, state: State | None) -> Features | None:
@@ -275,6 +281,8 @@ class Trainer:
                 stage.optimizer.learning_rate = rate_after(stage.spec, before, updates.per_epoch)
             mixed = mixed_batch(stage.spec, images, labels, (augment_seed, epoch, batch))
             result = stage.steps.train(*mixed, updates.share_of(batch), update=updates.follow(batch))
+            if stage.average and updates.follow(batch):
+                stage.average.update()
             # read one batch late, so that a GPU already works on the new batch meanwhile
             if waiting and not sums.add(waiting):
                 return sums, batch - 1
@@ -291,7 +299,8 @@ class Trainer:
         examples, batches = stage.dataset.validation, self._batches(stage.spec)
         beat = partial(self.heartbeat.beat, stage.number, epoch, batches, batches)
         losses = example_losses(stage.spec)
-        return evaluate(stage.steps, examples, stage.spec.batch_size, beat, losses) if len(examples) else None
+        with stage.average.in_place() if stage.average else nullcontext():
+            return evaluate(stage.steps, examples, stage.spec.batch_size, beat, losses) if len(examples) else None
 
     def _batches(self, spec: Stage) -> int:
         return math.ceil(len(self._images.training) / spec.batch_size)
@@ -307,9 +316,13 @@ class Trainer:
         stage.callbacks.update(row)
         began = perf_counter()
         weights = weight_arrays(self._network.core)
-        row = replace(row, improved=self.best.update(row, weights))
+        averages = stage.average.arrays() if stage.average else {}
+        improved = self.best.update(
+            row, {**weights, **averages} if averages else weights, weights if averages else None
+        )
+        row = replace(row, improved=improved)
         self.history.append(row)
-        state = self._state(stage, row, weights)
+        state = self._state(stage, row, weights, averages)
         try:
             self._writer.offer(state)
         except OSError as error:
@@ -321,7 +334,7 @@ class Trainer:
             self._emit(StageStored(stage.number, stored))
         faults.point("epoch.sent")
 
-    def _state(self, stage: _Stage, row: EpochFinished, weights: WeightArrays) -> State:
+    def _state(self, stage: _Stage, row: EpochFinished, weights: WeightArrays, averages: WeightArrays) -> State:
         return State(
             cell_id=self._cell.cell_id,
             stage=stage.number,
@@ -337,6 +350,8 @@ class Trainer:
             features=self.features,
             data_fingerprint=self._images.fingerprint,
             shared=self._shared,
+            averages=averages,
+            best_plain=self.best.plain,
         )
 
 

@@ -207,7 +207,7 @@ class _Attempt:
             trainer.run()
         faults.point("evaluate")
         weight_files.assign_weights(network.core, trainer.best.weights)
-        evaluated, answers = self._test(trainer, dataset)
+        evaluated, answers = self._test(trainer, network, dataset)
         self._emit(evaluated)
         faults.point("artifact")
         weight_files.write_weights(
@@ -249,7 +249,7 @@ class _Attempt:
         path = self._directory / name
         self._emit(events.ArtifactWritten(kind, name, sha256_of(path), path.stat().st_size))
 
-    def _test(self, trainer: Trainer, dataset: Dataset) -> tuple[events.Evaluated, dict[str, bytes]]:
+    def _test(self, trainer: Trainer, network: Network, dataset: Dataset) -> tuple[events.Evaluated, dict[str, bytes]]:
         """Predicts for the test set, once, with the current weights: the event, and the content of `predictions.npz`."""
         test = dataset.test
         began, last = perf_counter(), trainer.history[-1]
@@ -261,6 +261,12 @@ class _Attempt:
         plain = predict(steps, inputs.test, batch_size, beat)
         scores = compute_scores(plain, labels, losses)
         evaluated = events.Evaluated(scores.accuracy, scores.loss, trainer.best.epoch, perf_counter() - began)
+        if any(stage.ema for stage in self._cell.stages):
+            if trainer.best.plain is not None:
+                weight_files.assign_weights(network.core, trainer.best.plain)
+                scores = compute_scores(predict(steps, inputs.test, batch_size, beat), labels, losses)
+                weight_files.assign_weights(network.core, trainer.best.weights)
+            evaluated = replace(evaluated, plain_test_accuracy=scores.accuracy, plain_test_loss=scores.loss)
         mean = None
         if self._cell.tta:
             viewer = ViewGenerator(test.images.shape[1:], self._cell.stream_seed("augment_seed"))

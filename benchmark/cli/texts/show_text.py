@@ -16,7 +16,7 @@ from benchmark.text import headline, printable
 
 RESULTS = (
     "epochs", "best_epoch", "train_accuracy", "train_loss", "val_accuracy", "val_loss", "test_accuracy", "test_loss",
-    "tta_accuracy", "tta_loss", "parameters", "trainable_parameters",
+    "tta_accuracy", "tta_loss", "plain_test_accuracy", "plain_test_loss", "parameters", "trainable_parameters",
     "train_examples", "validation_examples", "test_examples", "compute_dtype",
     "setup_seconds", "first_epoch_seconds", "fit_seconds", "features", "features_seconds",
     "features_alone_seconds", "shared_epochs", "shared_seconds", "evaluate_seconds", "total_seconds",

@@ -54,6 +54,14 @@ VAL_LOSS = Metric("val_loss", "validation loss", "loss", higher_is_better=False)
 TEST_LOSS = Metric("test_loss", "test loss", "loss", higher_is_better=False)
 TTA_ACCURACY = Metric("tta_accuracy", "TTA accuracy", "accuracy", higher_is_better=True, counted_on="test_examples")
 TTA_LOSS = Metric("tta_loss", "TTA loss", "loss", higher_is_better=False)
+PLAIN_ACCURACY = Metric(
+    "plain_test_accuracy",
+    "test accuracy without average",
+    "accuracy",
+    higher_is_better=True,
+    counted_on="test_examples",
+)
+PLAIN_LOSS = Metric("plain_test_loss", "test loss without average", "loss", higher_is_better=False)
 PARAMETERS = Metric("parameters", "parameters", "count")
 FIT_SECONDS = Metric("fit_seconds", "fit seconds", "seconds", "s", higher_is_better=False, is_timing=True)
 STEADY_SECONDS = Metric(
@@ -83,7 +91,10 @@ FURTHER_METRICS = tuple(
     for name, kind in _FURTHER.items()
 )
 
-METRICS = {metric.key: metric for metric in (*SUMMARY_METRICS, *FURTHER_METRICS, TRAIN_LOSS, VAL_LOSS, STEADY_SECONDS)}
+METRICS = {
+    metric.key: metric
+    for metric in (*SUMMARY_METRICS, *FURTHER_METRICS, PLAIN_ACCURACY, PLAIN_LOSS, TRAIN_LOSS, VAL_LOSS, STEADY_SECONDS)
+}
 """All metrics that a report can judge, by the column of the view `results`."""
 
 

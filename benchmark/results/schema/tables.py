@@ -245,6 +245,10 @@ execution = sa.Table(
     _flag("forgotten", "Whether reports leave it out.", nullable=False, server_default=sa.false()),
     _real("steady_seconds_per_epoch", "Median seconds of the undisturbed epochs without tracing; NULL without one."),
     _text("disturbed_epochs", "Epochs whose timings other load disturbed, as a JSON list; NULL where nobody watched."),
+    _real(
+        "plain_test_accuracy", "Fraction 0..1 on the test images with the weights that `ema` averages; NULL without it."
+    ),
+    _real("plain_test_loss", "Mean test loss with these weights; NULL without `ema`."),
     _text("nan_metrics", "Columns of this row that are NaN, separated by spaces (NaN itself is stored as NULL)."),
     _one_of("status", tuple(Status)),
     sa.CheckConstraint(

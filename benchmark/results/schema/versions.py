@@ -31,7 +31,7 @@ PROGRAMS: dict[int, dict[str, str]] = {
         "history": "cfde94ee51ffbb40",
         "looks": "57dd516935ff0d31",
         "predictions": "58e5c1461558725c",
-        "results": "3746ee584f750c31",
+        "results": "fa99a395cf34eaeb",
         "execution_is_final": "a7e3bb5b0db88f17",
     },
 }

@@ -70,7 +70,7 @@ RESULTS: dict[str, sa.ColumnElement[Any]] = {
     **columns_of(execution, " ".join(TEST_METRICS)),
     "forgotten": flag("forgotten"),
     "node": _NODE,
-    **columns_of(execution, "digest"),
+    **columns_of(execution, "digest plain_test_accuracy plain_test_loss"),
 }
 """`results`: one row for each execution of a cell."""
 

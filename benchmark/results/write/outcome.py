@@ -23,7 +23,9 @@ EXIT_FACTS = ("exit_code", "signal", "user_seconds", "system_seconds", "peak_rss
 LEAST_STEADY_EPOCHS = 2
 """Timings of which a part was disturbed count with so many undisturbed epochs without tracing."""
 
-TEST_METRICS = ("test_accuracy", "test_loss", "tta_accuracy", "tta_loss")
+TEST_METRICS = (
+    "test_accuracy", "test_loss", "tta_accuracy", "tta_loss", "plain_test_accuracy", "plain_test_loss",
+)  # fmt: skip
 
 
 def attempt_columns(

@@ -20,6 +20,8 @@ RESULT_FIELDS = (
     "test_loss", "tta_accuracy", "tta_loss", "parameters", "trainable_parameters", "train_examples",
     "validation_examples", "test_examples", "data_fingerprint",
 )  # fmt: skip
+LATER_FIELDS = ("plain_test_accuracy", "plain_test_loss")
+"""Fields of a result that older versions did not know: in its digest only where it has them, so that theirs stay."""
 
 
 def execution_digest(cell_id: str, result: Mapping[str, Any], epochs: Iterable[Mapping[str, Any]]) -> str:
@@ -33,6 +35,7 @@ def execution_digest(cell_id: str, result: Mapping[str, Any], epochs: Iterable[M
     lines = [
         [cell_id],
         [exact(result[name]) for name in RESULT_FIELDS],
+        *([exact(value)] for name in LATER_FIELDS if (value := result.get(name)) is not None),
         *([exact(epoch[name]) for name in EPOCH_FIELDS] for epoch in epochs),
     ]
     return sha256_of(json.dumps(lines, separators=(",", ":")).encode())

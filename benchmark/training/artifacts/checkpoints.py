@@ -65,11 +65,15 @@ class State:
         history: All epochs so far, in order; not empty.
         weights: Of the core model, by variable path.
         optimizer: The optimizer's variables in its own order.
-        best_weights: By variable path; the same object as `weights` when the last epoch is the kept one.
+        best_weights: By variable path; the same object as `weights` when the last epoch is the kept one and its weights
+            are no averages.
         on_features: Whether the stage trains on features of its frozen layers.
         features: Whether stages so far computed or reused features, and what it took.
         data_fingerprint: Of the data that it was trained on, since a user's files may change; empty in older files.
         shared: The epochs of it that another cell trained.
+        averages: Averages of weights, by variable path; empty where the stage has none.
+        best_plain: What the best weights are the average of, if they are one; the same object as `weights` when the last
+            epoch is the kept one.
     """
 
     cell_id: str
@@ -86,6 +90,8 @@ class State:
     features: FeatureUse = field(default_factory=FeatureUse)
     data_fingerprint: str = ""
     shared: SharedEpochs = field(default_factory=SharedEpochs)
+    averages: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
+    best_plain: dict[str, NDArray[Any]] | None = field(default=None, repr=False)
 
     @property
     def epoch(self) -> int:
@@ -230,6 +236,9 @@ def _members(state: State) -> list[tuple[str, NDArray[Any]]]:
     members += [(f"optimizer/{index:05d}", array) for index, array in enumerate(state.optimizer)]
     if state.best_weights is not state.weights:
         members += [(f"best/{path}", array) for path, array in state.best_weights.items()]
+    members += [(f"average/{path}", array) for path, array in state.averages.items()]
+    if state.best_plain is not None and state.best_plain is not state.weights:
+        members += [(f"plain/{path}", array) for path, array in state.best_plain.items()]
     return members
 
 
@@ -240,6 +249,7 @@ def _header(state: State) -> dict[str, Any]:
         **{name: getattr(state, name) for name in _PLAIN_FIELDS},
         "history": [asdict(epoch) for epoch in state.history],
         "best_is_last": state.best_weights is state.weights,
+        "plain_is_last": state.best_plain is state.weights,
         "features": asdict(state.features),
         "data_fingerprint": state.data_fingerprint,
         "taken": asdict(state.shared),
@@ -258,6 +268,8 @@ def _state(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> State:
         features=FeatureUse(**header["features"]),
         data_fingerprint=header.get("data_fingerprint", ""),
         shared=SharedEpochs(**header.get("taken", {})),
+        averages=_with_prefix("average/", arrays),
+        best_plain=weights if header.get("plain_is_last") else _with_prefix("plain/", arrays) or None,
     )
 
 

@@ -42,6 +42,16 @@ def compiled_steps(
     return TensorFlowSteps(model, core, optimizer, loss, one_hot=one_hot, given=given)
 
 
+def compiled_average(share: float) -> Callable[[list[Any], list[Any]], list[Any]]:
+    """Averages and values, tensors of the backend, to new averages that are nearer to the values by a share of the way.
+
+    Where both are equal, nothing changes, to the bit.
+    """
+    backend = importlib.import_module(f"benchmark.training.steps.{keras.backend.backend()}")
+    average: Callable[[list[Any], list[Any]], list[Any]] = backend.moving_average(share)
+    return average
+
+
 def compiled_forward(model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArray[Any]]:
     """Images [b, h, w, c] to the output of `model` in its own type, with dropout off."""
     backend = importlib.import_module(f"benchmark.training.steps.{keras.backend.backend()}")

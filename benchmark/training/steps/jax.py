@@ -106,6 +106,14 @@ def forward_pass(model: keras.Model) -> Callable[[NDArray[Any]], NDArray[Any]]:
     return run
 
 
+def moving_average(share: float) -> Callable[[list[Any], list[Any]], list[Any]]:
+    """See `dispatch.compiled_average`."""
+    moved: Callable[[list[Any], list[Any]], list[Any]] = jax.jit(
+        lambda averages, values: [mean + share * (one - mean) for mean, one in zip(averages, values, strict=True)]
+    )
+    return moved
+
+
 def _values(variables: Iterable[Any]) -> list[Any]:
     return [variable.value for variable in variables]
 

@@ -85,3 +85,12 @@ def forward_pass(model: keras.Model, given: str = "uint8") -> Callable[[NDArray[
         lambda x: model(tf.cast(x, taken), training=False), input_signature=(images,), autograph=False
     )
     return forward
+
+
+def moving_average(share: float) -> Callable[[list[Any], list[Any]], list[Any]]:
+    """See `dispatch.compiled_average`."""
+    moved: Callable[[list[Any], list[Any]], list[Any]] = tf.function(
+        lambda averages, values: [mean + share * (one - mean) for mean, one in zip(averages, values, strict=True)],
+        autograph=False,
+    )
+    return moved

@@ -57,6 +57,16 @@ def forward_pass(model: keras.Model) -> Callable[[NDArray[Any]], NDArray[Any]]:
     return run
 
 
+def moving_average(share: float) -> Callable[[list[Any], list[Any]], list[Any]]:
+    """See `dispatch.compiled_average`."""
+
+    def moved(averages: list[Any], values: list[Any]) -> list[Any]:
+        with torch.no_grad():
+            return [torch.lerp(mean, one, share) for mean, one in zip(averages, values, strict=True)]
+
+    return moved
+
+
 def _sum(kept: Any, gradient: Any) -> Any:
     return gradient if kept is None else kept if gradient is None else kept + gradient
 

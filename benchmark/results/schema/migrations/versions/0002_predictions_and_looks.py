@@ -73,7 +73,8 @@ ADDED = {
         test_balanced_accuracy DOUBLE, test_macro_f1 DOUBLE, test_weighted_f1 DOUBLE, test_top5_accuracy DOUBLE,
         test_auroc DOUBLE, test_average_precision DOUBLE, test_log_loss DOUBLE, test_brier DOUBLE, test_ece DOUBLE,
         test_mcc DOUBLE, test_kappa DOUBLE, test_map DOUBLE, test_subset_accuracy DOUBLE,
-        steady_seconds_per_epoch DOUBLE, disturbed_epochs TEXT""",
+        steady_seconds_per_epoch DOUBLE, disturbed_epochs TEXT,
+        plain_test_accuracy DOUBLE, plain_test_loss DOUBLE""",
     "attempt": "node TEXT, lease_until_utc TEXT, fence BIGINT",
     "epoch": "elapsed_seconds DOUBLE, monitored DOUBLE",
 }
@@ -211,7 +212,7 @@ VIEWS = (
            CAST(execution.forgotten AS INTEGER) AS forgotten,
            (SELECT attempt.node FROM attempt WHERE attempt.execution_id = execution.execution_id
             ORDER BY attempt.number DESC LIMIT 1) AS node,
-           execution.digest
+           execution.digest, execution.plain_test_accuracy, execution.plain_test_loss
     FROM execution
     JOIN cell ON cell.cell_id = execution.cell_id
     JOIN run ON run.run_id = execution.run_id
