@@ -26,14 +26,14 @@ def classes(root: Path, counts: dict[str, int]) -> Path:
     return root
 
 
-def prepared(root: Path, cache: Path, source: str = "folder:own", **changes):
-    wish = {"image_size": 8, "color": "grey", **changes}
-    directory = prepare(source, wish.pop("image_size"), wish.pop("color"), cache, location=str(root), **wish)
+def prepared(root: Path | None, cache: Path, source: str = "folder:own", **changes):
+    wish = {"image_size": 8, "color": "grey", **({} if root is None else {"location": str(root)}), **changes}
+    directory = prepare(source, wish.pop("image_size"), wish.pop("color"), cache, **wish)
     arrays = {path.stem: np.load(path) for path in directory.glob("*.npy")}
     return arrays, json.loads((directory / "meta.json").read_text())
 
 
-def refusal(root: Path, cache: Path, source: str = "folder:own", **changes) -> str:
+def refusal(root: Path | None, cache: Path, source: str = "folder:own", **changes) -> str:
     with pytest.raises(DataError) as caught:
         prepared(root, cache, source, **changes)
     return str(caught.value)

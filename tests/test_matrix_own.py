@@ -129,7 +129,7 @@ def test_what_is_written_needs_no_files(tmp_path):
         (('"folder:pictures"', '"digits"\nversion = "1"'), "no `version`, which is for folder:PATH and npz:PATH"),
         (('"folder:pictures"', '"digits"\ntest_fraction = 0.5'), "no `test_fraction`: digits has a test set"),
         (("folder:pictures", "folder:a\\nb"), "expected a data source"),
-        (("folder:pictures", "folders:a"), "expected digits, tfds:NAME, folder:PATH or npz:PATH"),
+        (("folder:pictures", "folders:a"), "expected digits, tfds:NAME, folder:PATH, npz:PATH"),
         (("image_size", "classes = [0, 3]\nimage_size"), "labels from 0 to 2"),
     ],
 )
@@ -248,7 +248,7 @@ def test_parameters_are_any_plain_values_and_settings_stay_settings(tmp_path):
         (("width = 8", "class = 8"), "the name of a keyword argument"),
         (('["my.py"]', "3"), "plugins.models: expected the path of a Python file"),
         (('["my.py"]', '["my.py", "."]'), "plugins.models[1]: expected a Python file that can be read"),
-        (("models =", "model ="), "plugins.model: expected models; did you mean 'models'?"),
+        (("models =", "model ="), "plugins.model: expected models or datasets; did you mean 'models'?"),
         (('["my.py"]', '["my.py", "same.py"]'), "expected one file of [plugins] that defines net"),
         (('["my.py"]', "[]"), "expected a function of a file of [plugins], or of an installed package"),
         (("plugin:net", "os.system"), "model.mine.architecture: expected the name of an architecture"),

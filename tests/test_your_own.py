@@ -57,8 +57,8 @@ def matrix_with(word: str) -> str:
 
 
 def test_every_matrix_of_the_page_is_tried_here():
-    assert len(MATRICES) == 5
-    assert set(SCRIPTS) == {"make_images.py", "my_models.py"}
+    assert len(MATRICES) == 6
+    assert set(SCRIPTS) == {"make_images.py", "my_models.py", "my_data.py"}
 
 
 @pytest.mark.tf
@@ -141,6 +141,14 @@ def test_a_model_needs_consent_and_then_is_a_model_like_any_other(reader):
     assert "have not trusted yet" in reader.short("--set", "train_examples=300").stderr
 
 
+@pytest.mark.parametrize(("word", "cells"), [('labels_file = "labels.csv"', 1), ("plugin:halves", 1)])
+def test_a_table_of_labels_and_a_loader_are_prepared(reader, word, cells):
+    reader.write(next(code for code in MATRICES if word in code))
+    assert f"{cells} cell" in reader.call("plan").stdout
+    done = reader.run("prepare", "--allow-plugins")
+    assert (done.returncode, "1 dataset ready" in done.stderr) == (0, True), done.stderr
+
+
 def test_lists_show_what_the_matrix_adds(reader):
     reader.write(matrix_with("plugin:my_net"))
     listed = json.loads(reader.call("list", "models", "--format", "json").stdout)
@@ -166,7 +174,8 @@ def test_the_strategies_of_the_page_extend_each_other(reader):
 
 
 def test_the_packages_table_of_the_page_names_the_group_that_is_read():
-    from benchmark.matrix.reading.plugins import GROUP
+    from benchmark.matrix.reading.plugins import KINDS
 
-    assert f'[project.entry-points."{GROUP}"]' in PAGE
+    assert "models" in KINDS
+    assert '[project.entry-points."benchmark.models"]' in PAGE
     assert Path(ROOT / "docs" / "your-own.md").exists()

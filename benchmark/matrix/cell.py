@@ -27,7 +27,7 @@ class Data:
     """Which images a cell uses, and how they are prepared.
 
     Attributes:
-        source: Where the examples come from: `digits`, `tfds:NAME`, `folder:PATH`, `npz:PATH`.
+        source: Where the examples come from: `digits`, `tfds:NAME`, `folder:PATH`, `npz:PATH`, `plugin:NAME`.
         classes: Labels of the source that are kept, in this order (the new labels are 0, 1, …); None keeps all.
         num_classes: How many classes the model tells apart.
         image_size: Height and width in pixels after resizing.

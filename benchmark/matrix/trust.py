@@ -44,7 +44,7 @@ class PluginTrust:
         what: The file, or the command line.
         files: The file, or those that the command names.
         sha256: What the trust file knows it by.
-        models: Names of the models that need it.
+        models, datasets: Names of the models and datasets that need it.
         trusted: Whether its digest is in the trust file.
         exposed: The file or folder that others can write to; empty when none.
     """
@@ -53,6 +53,7 @@ class PluginTrust:
     files: tuple[Path, ...]
     sha256: str
     models: tuple[str, ...]
+    datasets: tuple[str, ...]
     trusted: bool
     exposed: str
 
@@ -108,9 +109,9 @@ def exposure(file: Path) -> str:
     return ""
 
 
-def plugin_trust(cells: Iterable[Cell]) -> list[PluginTrust]:
-    """Lists the plug-in files and commands that cells need."""
-    models: dict[tuple[str, tuple[Path, ...], str], set[str]] = defaultdict(set)
+def plugin_trust(cells: Iterable[Cell], *, with_data: bool = True) -> list[PluginTrust]:
+    """Lists the plug-in files and commands that cells need, and those that prepare their data."""
+    users: dict[tuple[str, tuple[Path, ...], str], tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     known: dict[Architecture, tuple[str, tuple[Path, ...], str] | None] = {}
     for cell in cells:
         architecture = cell.architecture
@@ -118,13 +119,21 @@ def plugin_trust(cells: Iterable[Cell]) -> list[PluginTrust]:
             known[architecture] = program_in(architecture) if trains(cell.backend) else None
         program = known[architecture]
         if program is not None:
-            models[program].add(cell.model)
-    digests = trusted_digests() if models else frozenset()
+            users[program][0].add(cell.model)
+        if with_data and cell.data.file is not None and trains(cell.backend):
+            users[cell.data.file, (Path(cell.data.file),), str(cell.data.code)][1].add(cell.dataset)
+    digests = trusted_digests() if users else frozenset()
     return [
         PluginTrust(
-            what, files, digest, tuple(sorted(names)), digest in digests, next(filter(None, map(exposure, files)), "")
+            what,
+            files,
+            digest,
+            tuple(sorted(models)),
+            tuple(sorted(datasets)),
+            digest in digests,
+            next(filter(None, map(exposure, files)), ""),
         )
-        for (what, files, digest), names in models.items()
+        for (what, files, digest), (models, datasets) in users.items()
     ]
 
 
@@ -139,18 +148,19 @@ def program_in(architecture: Architecture) -> tuple[str, tuple[Path, ...], str] 
     return None
 
 
-def require_consent(cells: Iterable[Cell], command: str, *, allowed: bool) -> None:
+def require_consent(cells: Iterable[Cell], command: str, *, allowed: bool, with_data: bool = True) -> None:
     """Refuses cells whose plug-ins may not run.
 
     Args:
         cells: The cells that are about to run.
         command: What the user typed; shown with `--allow-plugins` as one way to consent.
         allowed: Whether the user has given `--allow-plugins`.
+        with_data: Whether their data will be prepared.
 
     Raises:
         UserError: Some may not run; the message says how to trust them.
     """
-    plugins = plugin_trust(cells)
+    plugins = plugin_trust(cells, with_data=with_data)
     if exposed := [plugin for plugin in plugins if plugin.exposed]:
         lines = [
             f"{plugin.what}: {plugin.exposed} can be written by anybody; `chmod o-w {plugin.exposed}`"
@@ -163,9 +173,7 @@ def require_consent(cells: Iterable[Cell], command: str, *, allowed: bool) -> No
 
 
 def _how_to_trust(untrusted: list[PluginTrust], command: str) -> str:
-    names = "\n".join(
-        f"  {one_line(each.what)} (model {', '.join(each.models)}){_files_of(each)}" for each in untrusted
-    )
+    names = "\n".join(f"  {one_line(each.what)} ({_users_of(each)}){_files_of(each)}" for each in untrusted)
     entries = "\n".join(
         f"\n  [[plugin]]\n  path = {quoted(each.what)}\n  sha256 = {quoted(each.sha256)}" for each in untrusted
     )
@@ -177,6 +185,12 @@ def _how_to_trust(untrusted: list[PluginTrust], command: str) -> str:
         f"  {command} --allow-plugins\n"
         f"or, to trust exactly this content for good, add to {trust_file()}:{entries}"
     )
+
+
+def _users_of(plugin: PluginTrust) -> str:
+    """The models and datasets that need a plug-in, in words."""
+    users = {"model": plugin.models, "dataset": plugin.datasets}
+    return "; ".join(f"{kind} {', '.join(names)}" for kind, names in users.items() if names)
 
 
 def _files_of(plugin: PluginTrust) -> str:

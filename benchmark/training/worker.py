@@ -36,10 +36,10 @@ from benchmark.training.features.frozen_features import backend_environment
 from benchmark.training.fit import Emit, Trainer
 from benchmark.training.losses import example_losses, is_one_hot
 from benchmark.training.networks.network import Network, build_network
-from benchmark.training.networks.plugin_models import naming_plugin_line
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DataError, DivergedError, StopRequestedError, cause_of
 from benchmark.training.process.offline import forbid_network
+from benchmark.training.process.plugin_code import naming_plugin_line
 from benchmark.training.process.runtime import Runtime, peak_device_bytes, prepare_process, seed_process
 from benchmark.training.stages import set_trainable
 from benchmark.training.steps.base import Steps

@@ -73,7 +73,7 @@ def command(
     cells, images = _cells_and_images(cells_and_images)
     with open_database(database, mode="read") as opened:
         trained = _trained(opened, cells, machine, database)
-    require_consent([each.cell for each in trained], "bench predict", allowed=allow_plugins)
+    require_consent([each.cell for each in trained], "bench predict", allowed=allow_plugins, with_data=False)
     verbosity.inform(f"loading {units.plural(len(trained), 'cell')}")
     document = _document(predict(trained, images, views, allow_plugins=allow_plugins), images, views, top)
     if output_format == "json":

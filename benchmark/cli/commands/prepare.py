@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -10,6 +11,7 @@ from benchmark import layout, units
 from benchmark.cli.options import MatrixRequest, matrix_options, verb
 from benchmark.cli.terminal import verbosity
 from benchmark.errors import UserError
+from benchmark.matrix.cell import Architecture
 
 
 @verb("prepare")
@@ -21,16 +23,22 @@ from benchmark.errors import UserError
     help="Take original files that you put here, instead of downloading them; their digests are verified.",
 )
 @click.option("--offline", is_flag=True, help="Never download anything: only prepare what is here already.")
-def command(matrix: MatrixRequest, manual_dir: Path | None, offline: bool) -> None:
+@click.option("--allow-plugins", is_flag=True, help="Let the plug-in files that datasets come from run.")
+def command(matrix: MatrixRequest, manual_dir: Path | None, offline: bool, allow_plugins: bool) -> None:
     """Download and prepare the datasets and ImageNet weights that a matrix needs, into the caches that all runs share.
 
     `bench run` does the same for what is missing; this makes it a step of its own, for machines that train offline.
     """
     from benchmark.cli.runs.start_run import display, run_options
+    from benchmark.matrix.trust import require_consent
     from benchmark.scheduling.programs.preparation import prepare_all
 
     plan = matrix.load()
-    options = run_options(layout.DATABASE, None, offline=offline, manual_directory=manual_dir)
+    with_plugins = [replace(cell, architecture=Architecture("none", ())) for cell in plan.cells]
+    require_consent(with_plugins, "bench prepare", allowed=allow_plugins)
+    options = run_options(
+        layout.DATABASE, None, offline=offline, manual_directory=manual_dir, allow_plugins=allow_plugins
+    )
     with display() as shown:
         problems, datasets, weights = prepare_all(
             plan.cells, options, verbosity.inform, shown.preparing, lambda name: verbosity.inform(f"ready: {name}")

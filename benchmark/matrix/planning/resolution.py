@@ -218,6 +218,8 @@ class Resolver:
                 num_classes=_class_count(dataset.own),
                 location=dataset.own.get(LOCATION),
                 multi_label=is_multi_label(dataset.own),
+                code=dataset.own.get(CODE),
+                file=dataset.own.get(FILE),
                 **own,
                 **settings,
             ),

@@ -25,10 +25,10 @@ from benchmark.matrix.reading.user_files import (
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, PARENT_NAMES
 from benchmark.matrix.settings import SETTINGS
 
-_SOURCE = re.compile(r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?|(folder|npz):[^\n]+")
-_SOURCES_TEXT = "digits, tfds:NAME, folder:PATH or npz:PATH"
+_SOURCE = re.compile(r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?|(folder|npz|plugin):[^\n]+")
+_SOURCES_TEXT = "digits, tfds:NAME, folder:PATH, npz:PATH or plugin:NAME"
 _FILES_ONLY = {
-    "class_names": FILE_KINDS,
+    "class_names": (*FILE_KINDS, "plugin"),
     "version": FILE_KINDS,
     "background": ("folder",),
     "labels_file": ("folder",),
@@ -164,7 +164,7 @@ def _check_users_keys(dataset: MergedDefinition, *, known: bool, problems: Probl
     own = dataset.own
     for key, kinds in _FILES_ONLY.items():
         if key in own and str(own["source"]).partition(":")[0] not in kinds:
-            homes = " and ".join(f"{kind}:PATH" for kind in kinds)
+            homes = " and ".join(f"{kind}:{'NAME' if kind == 'plugin' else 'PATH'}" for kind in kinds)
             problems.add(_place(dataset, key, "source"), f"no `{key}`, which is for {homes}")
     if known and "test_fraction" in own:
         problems.add(_place(dataset, "test_fraction"), f"no `test_fraction`: {own['source']} has a test set")

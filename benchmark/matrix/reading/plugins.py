@@ -1,10 +1,13 @@
 """Finds the plug-ins that a matrix may name: functions in files of `[plugins]`, and entry points of installed packages.
 
     [plugins]
-    models = ["my_models.py"]             # relative to the matrix file
+    models   = ["my_models.py"]           # relative to the matrix file
+    datasets = ["my_data.py"]
 
     [model.my_net]
     architecture = "plugin:my_net"        # the function of that name
+    [dataset.mine]
+    source = "plugin:my_data"
 
 Nothing is executed or imported here: files are hashed and parsed, and of packages the metadata is read. `trust.py`
 decides what may run, and it runs in a worker only.
@@ -25,10 +28,10 @@ from typing import Any
 from benchmark.catalog.facts import PLUGIN
 from benchmark.files import sha256_of
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
-from benchmark.matrix.values import items_of
+from benchmark.matrix.values import Choice, items_of
 
-GROUP = "benchmark.models"
-"""Entry points of this group are models."""
+KINDS = {"models": "a function that returns a model", "datasets": "a function that returns images and labels"}
+"""The keys of `[plugins]`, and what their files define; entry points of the group `benchmark.KEY` offer the same."""
 
 SIZE_LIMIT_BYTES = 1 << 20
 
@@ -46,11 +49,13 @@ class PluginFile:
     """A file of `[plugins]`, read and hashed.
 
     Attributes:
+        kind: The key of `[plugins]` that names it.
         written: Its path as written in the matrix.
         file: The absolute path, without symbolic links.
         names: The names that it defines, as far as its syntax shows; None when that is unknown.
     """
 
+    kind: str
     written: str
     file: Path
     sha256: str
@@ -64,29 +69,31 @@ class Plugins:
     files: tuple[PluginFile, ...] = ()
     notes: list[str] = field(default_factory=list)
 
-    def source_of(self, architecture: str, path: KeyPath, problems: Problems) -> PluginSource | None:
-        """Finds the plug-in that an architecture names; None when it names none, or after adding a problem."""
-        if not architecture.startswith(PLUGIN):
+    def source_of(self, named: str, kind: str, path: KeyPath, problems: Problems) -> PluginSource | None:
+        """Finds the plug-in of a kind that `named` names; None when it names none, or after adding a problem."""
+        if not named.startswith(PLUGIN):
             return None
-        name = architecture.removeprefix(PLUGIN)
-        defining = [file for file in self.files if file.names is not None and name in file.names]
-        packaged = None if defining else entry_point(name)
+        name = named.removeprefix(PLUGIN)
+        files = [file for file in self.files if file.kind == kind]
+        defining = [file for file in files if file.names is not None and name in file.names]
+        packaged = None if defining else entry_point(name, kind)
         if len(defining) > 1:
             problems.add(path, f"one file of [plugins] that defines {name}", [file.written for file in defining])
         elif defining:
             return PluginSource(defining[0].sha256, str(defining[0].file))
         elif packaged is not None:
             return PluginSource(package_code(packaged), None)
-        elif self.files:
+        elif files:
             # the file may define it all the same, when it runs; otherwise the cells that need it fail
-            file = next((file for file in self.files if file.names is None), self.files[0])
+            file = next((file for file in files if file.names is None), files[0])
             if file.names is not None:
                 hint = nearest_hint(name, file.names)
                 self.notes.append(f"{file.written} seems to have no function {name}" + (f"; {hint}" if hint else ""))
             return PluginSource(file.sha256, str(file.file))
         else:
-            hint = nearest_hint(name, (point.name for point in entry_points())) or "name its file in [plugins] models"
-            problems.add(path, "a function of a file of [plugins], or of an installed package", architecture, hint)
+            known = (point.name for point in entry_points(kind))
+            hint = nearest_hint(name, known) or f"name its file in [plugins] {kind}"
+            problems.add(path, "a function of a file of [plugins], or of an installed package", named, hint)
         return None
 
 
@@ -99,15 +106,18 @@ def read_plugins(document: Mapping[str, Any], base: Path, problems: Problems) ->
     if not isinstance(table, dict):
         return Plugins()  # `specification.py` reports it
     for key in table:
-        if key != "models":
-            problems.add(("plugins", key), "models", hint=nearest_hint(key, ("models",)))
+        if key not in KINDS:
+            problems.add(("plugins", key), Choice(tuple(KINDS)).expected, hint=nearest_hint(key, KINDS))
     notes: list[str] = []
-    items = items_of(table.get("models", []), ("plugins", "models"))
-    files = [_read(item, base, path, problems, notes) for item, path in items]
+    files = [
+        _read(kind, item, base, path, problems, notes)
+        for kind in KINDS
+        for item, path in items_of(table.get(kind, []), ("plugins", kind))
+    ]
     return Plugins(tuple(file for file in files if file is not None), notes)
 
 
-def _read(item: Any, base: Path, path: KeyPath, problems: Problems, notes: list[str]) -> PluginFile | None:
+def _read(kind: str, item: Any, base: Path, path: KeyPath, problems: Problems, notes: list[str]) -> PluginFile | None:
     if not isinstance(item, str) or not item or not item.isprintable():
         problems.add(path, "the path of a Python file", item)
         return None
@@ -115,12 +125,12 @@ def _read(item: Any, base: Path, path: KeyPath, problems: Problems, notes: list[
     try:
         content = read_code(file)
     except FileNotFoundError:
-        notes.append(f"plugins.models: there is no file {item}")
+        notes.append(f"plugins.{kind}: there is no file {item}")
         return None
     except (OSError, ValueError) as error:
         problems.add(path, "a Python file that can be read", item, getattr(error, "strerror", None) or str(error))
         return None
-    return PluginFile(item, file, sha256_of(content), defined_names(content))
+    return PluginFile(kind, item, file, sha256_of(content), defined_names(content))
 
 
 def read_code(file: Path) -> bytes:
@@ -168,14 +178,14 @@ def _bound(body: Sequence[ast.stmt]) -> Iterator[str]:
                 yield from _bound(part)
 
 
-def entry_points() -> Sequence[metadata.EntryPoint]:
-    """Lists the models of installed packages."""
-    return tuple(metadata.entry_points(group=GROUP))
+def entry_points(kind: str = "models") -> Sequence[metadata.EntryPoint]:
+    """Lists what installed packages offer of a kind."""
+    return tuple(metadata.entry_points(group=f"benchmark.{kind}"))
 
 
-def entry_point(name: str) -> metadata.EntryPoint | None:
-    """Returns the model of this name of an installed package, if there is one."""
-    return next((point for point in entry_points() if point.name == name), None)
+def entry_point(name: str, kind: str = "models") -> metadata.EntryPoint | None:
+    """Returns what an installed package offers of a kind under this name, if there is any."""
+    return next((point for point in entry_points(kind) if point.name == name), None)
 
 
 def package_code(point: metadata.EntryPoint) -> str:

@@ -62,18 +62,20 @@ def located(
     """
     return {
         **definitions,
-        "dataset": [_located_dataset(definition, base) for definition in definitions["dataset"]],
+        "dataset": [_located_dataset(definition, base, plugins, problems) for definition in definitions["dataset"]],
         "model": [_located_model(definition, base, plugins, problems) for definition in definitions["model"]],
     }
 
 
-def _located_dataset(definition: Definition, base: Path) -> Definition:
+def _located_dataset(definition: Definition, base: Path, plugins: Plugins, problems: Problems) -> Definition:
     source = definition.own.get("source")
     if source is None:
         return definition
     kind, _, path = str(source).partition(":")
     place = str((base / Path(path).expanduser()).resolve()) if kind in FILE_KINDS and path else None
-    return replace(definition, own={**definition.own, LOCATION: place})
+    offer = plugins.source_of(str(source), "datasets", (*definition.path, "source"), problems)
+    facts = {LOCATION: place, CODE: offer.code if offer else None, FILE: offer.file if offer else None}
+    return replace(definition, own={**definition.own, **facts})
 
 
 def _located_model(definition: Definition, base: Path, plugins: Plugins, problems: Problems) -> Definition:
@@ -82,7 +84,7 @@ def _located_model(definition: Definition, base: Path, plugins: Plugins, problem
         return replace(definition, own={**definition.own, "architecture": SCRIPT, FOLDER: str(base.resolve())})
     if architecture is None:
         return definition
-    offer = plugins.source_of(str(architecture), (*definition.path, "architecture"), problems)
+    offer = plugins.source_of(str(architecture), "models", (*definition.path, "architecture"), problems)
     facts = {CODE: offer.code if offer else None, FILE: offer.file if offer else None}
     return replace(definition, own={**definition.own, **facts})
 

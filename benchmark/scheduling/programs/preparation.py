@@ -190,6 +190,7 @@ class Preparations:
                 "color": data.color,
                 "cache_root": str(self._options.cache_root),
                 **options,
+                **({"allow_plugins": self._options.allow_plugins} if data.code else {}),
             }
             how = "" if data.resize == "squeeze" else f", {data.resize}"
             task = self._tasks[key] = self._task(f"{data.source}, {size} pixels, {data.color}{how}", wish)

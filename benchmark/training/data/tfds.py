@@ -9,7 +9,6 @@ from __future__ import annotations
 import difflib
 import logging
 import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -21,8 +20,8 @@ from filelock import FileLock
 from benchmark import layout
 from benchmark.catalog.facts import SOURCES
 from benchmark.files import sha256_of
-from benchmark.training.data.compressed_images import open_array
-from benchmark.training.data.sources import NO_VALIDATION, DatasetRequest, SourceSummary, hold_out_test, new_images
+from benchmark.training.data.sources import NO_VALIDATION, DatasetRequest, SourceSummary, new_images
+from benchmark.training.data.streamed_parts import split_off_test
 from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbidden_network
 
@@ -57,7 +56,7 @@ def prepare_tfds(request: DatasetRequest, directory: Path) -> SourceSummary:
     known = SOURCES.get(request.source)
     names = list(known.class_names) if known else list(builder.info.features[_keys(name, builder)[1]].names)
     if test is None:
-        _split_off_test(directory, request, names)
+        split_off_test(directory, np.load(layout.array_file(directory, "train_labels")), request, names)
     return SourceSummary(names, notes)
 
 
@@ -81,23 +80,6 @@ def available(request: DatasetRequest, locks: Path) -> Any:
         if not builder.is_prepared():
             _download(name, builder, request)
     return builder
-
-
-def _split_off_test(directory: Path, request: DatasetRequest, names: list[str]) -> None:
-    """Divides the arrays of all examples, which lie where those of the training set belong, into training and test."""
-    whole = directory / "whole"
-    whole.mkdir()
-    for file in layout.array_files(directory, "train_images"):
-        file.rename(whole / file.name)
-    images = open_array(whole, "train_images")
-    labels = np.load(layout.array_file(directory, "train_labels"))
-    for part, positions in zip(("train", "test"), hold_out_test(labels, request, names), strict=True):
-        array = new_images(directory, part, len(positions), request)
-        for start in range(0, len(positions), _BATCH):
-            array[start : start + _BATCH] = images[positions[start : start + _BATCH]]
-        array.flush()
-        np.save(layout.array_file(directory, f"{part}_labels"), labels[positions])
-    shutil.rmtree(whole)
 
 
 def _builder(name: str, request: DatasetRequest) -> Any:

@@ -21,8 +21,9 @@ from benchmark.matrix.cell import Architecture, Data
 from benchmark.training.networks.applications import application
 from benchmark.training.networks.cnns import advanced_cnn, basic_cnn, simple_cnn
 from benchmark.training.networks.graph import PREDICTIONS, Graph, Tensor
-from benchmark.training.networks.plugin_models import check_outputs, plugin_location, plugin_model, split_layers
+from benchmark.training.networks.plugin_models import check_outputs, plugin_model, split_layers
 from benchmark.training.networks.resnet import resnet18
+from benchmark.training.process.plugin_code import plugin_location
 
 BUILDERS: dict[str, Callable[..., Graph]] = {
     "simple_cnn": simple_cnn,
@@ -72,7 +73,10 @@ def build_network(
         model, probabilities = plugin_model(architecture, data, resized, allowed=allow_plugins)
         core = keras.Model(images, probabilities, name=name)
         network = Network(core, *split_layers(model, core))
-        check_outputs(core, plugin_location(architecture), binary=binary)
+        where = plugin_location(
+            architecture.name.removeprefix(PLUGIN), "models", str(architecture.code), architecture.file
+        )
+        check_outputs(core, where, binary=binary)
         return network
     graph = BUILDERS[architecture.name](resized, data.num_classes, **dict(architecture.parameters))
     core = keras.Model(images, graph.probabilities, name=name)

@@ -11,40 +11,21 @@ message that names the file and the line.
 
 from __future__ import annotations
 
-import importlib.abc
-import importlib.util
 import inspect
 import math
-import sys
-import traceback
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from types import ModuleType
+from collections.abc import Mapping
 from typing import Any
 
 import keras
 import numpy as np
 
 from benchmark.catalog.facts import PLUGIN
-from benchmark.errors import BenchError
-from benchmark.files import sha256_of
 from benchmark.matrix.cell import Architecture, Data
 from benchmark.matrix.identity import with_lists
-from benchmark.matrix.reading.plugins import entry_point, package_code, read_code
-from benchmark.matrix.trust import exposure, trusted_digests
-from benchmark.status import Cause
-from benchmark.text import uncolored
-from benchmark.training.process.failures import cause_of
+from benchmark.training.process.plugin_code import PluginError, PluginFunction, naming_plugin_line, plugin_function
 
 HEAD_ATTRIBUTE = "bench_head"
 """Attribute in which a model may list the names of its head's layers; else the head begins at the last with weights."""
-
-Build = Callable[..., Any]
-
-
-class PluginError(BenchError):
-    """A plug-in cannot be loaded, or builds no usable network. The message begins with file and line."""
 
 
 def plugin_model(architecture: Architecture, data: Data, images: Any, *, allowed: bool) -> tuple[keras.Model, Any]:
@@ -63,7 +44,7 @@ def plugin_model(architecture: Architecture, data: Data, images: Any, *, allowed
         Whatever the plug-in does, in this process.
     """
     name = architecture.name.removeprefix(PLUGIN)
-    function, place = _function(name, architecture, allowed=allowed)
+    function, place = plugin_function(name, "models", str(architecture.code), architecture.file, allowed=allowed)
     shape = (data.image_size, data.image_size, data.channels)
     given = {key: with_lists(value) for key, value in architecture.parameters}
     arguments = {"input_shape": shape, "num_classes": data.num_classes, **given}
@@ -114,11 +95,6 @@ def check_outputs(core: keras.Model, place: str, *, binary: bool) -> None:
         )
 
 
-def plugin_location(architecture: Architecture) -> str:
-    """Where a plug-in comes from, for messages that know no line of it."""
-    return architecture.file or f"the model {architecture.name.removeprefix(PLUGIN)} of {architecture.code}"
-
-
 def split_layers(model: keras.Model, core: keras.Model) -> tuple[tuple[str, ...], tuple[str, ...], str]:
     """Names of the layers of backbone and head of a plug-in's network, and the path of its last layer with weights.
 
@@ -146,105 +122,7 @@ def split_layers(model: keras.Model, core: keras.Model) -> tuple[tuple[str, ...]
     return backbone, tuple(name for name in names if name in set(head)), last
 
 
-def _function(name: str, architecture: Architecture, *, allowed: bool) -> tuple[Build, str]:
-    """The function of a plug-in, and the file and line of its definition as far as they are known."""
-    if architecture.file is None:
-        function: Any = _from_package(name, architecture)
-        where = plugin_location(architecture)
-    else:
-        file = Path(architecture.file)
-        module = _module(file, str(architecture.code), allowed=allowed)
-        function, where = getattr(module, name, None), str(file)
-        if function is None:
-            own = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
-            raise PluginError(f"{where}: expected a function {name}, found {', '.join(own)[:300] or 'no function'}")
-    if not callable(function):
-        raise PluginError(f"{where}: expected {name} to be a function that returns a model, found {function!r:.80}")
-    code = getattr(function, "__code__", None)
-    return function, f"{where}:{code.co_firstlineno}" if code and code.co_filename == where else where
-
-
-def _from_package(name: str, architecture: Architecture) -> Build:
-    point = entry_point(name)
-    if point is None:
-        raise PluginError(
-            f"{architecture.code}: expected an installed package with the model {name}, found none; install it"
-        )
-    if package_code(point) != architecture.code:
-        raise PluginError(
-            f"{name}: expected {architecture.code}, found {package_code(point)}, which is other code; run again, with it"
-        )
-    with naming_plugin_line(None, plugin_location(architecture)):
-        return point.load()
-
-
-def _module(file: Path, digest: str, *, allowed: bool) -> ModuleType:
-    """Loads the module of a plug-in file, executing the same bytes whose digest was verified."""
-    try:
-        content = read_code(file)
-    except (OSError, ValueError) as error:
-        raise PluginError(
-            f"{file}: expected the plug-in of this cell, got: {getattr(error, 'strerror', None) or error}"
-        ) from error
-    actual = sha256_of(content)
-    if actual != digest:
-        raise PluginError(
-            f"{file}: expected the content with sha256 {digest}, found {actual}; it has changed: run again"
-        )
-    if exposed := exposure(file):
-        raise PluginError(f"{file} is not run: {exposed} can be written by anybody; `chmod o-w {exposed}`")
-    if not allowed and digest not in trusted_digests():
-        raise PluginError(f"{file} is not trusted and was not run; `bench run` says how to trust it")
-    name = f"bench_plugin_{digest[:12]}"
-    spec = importlib.util.spec_from_file_location(name, file, loader=_BytesLoader(file, content))
-    assert spec is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    with naming_plugin_line(str(file), str(file)):
-        assert spec.loader is not None
-        spec.loader.exec_module(module)
-    return module
-
-
-class _BytesLoader(importlib.abc.ExecutionLoader):
-    """Loads a module from bytes, so that the file cannot change between verifying and executing; writes no cache."""
-
-    def __init__(self, file: Path, content: bytes) -> None:
-        self._file = file
-        self._content = content
-
-    def get_filename(self, fullname: str) -> str:  # noqa: ARG002  there is one module
-        return str(self._file)
-
-    def get_source(self, fullname: str) -> str:  # noqa: ARG002  there is one module
-        return importlib.util.decode_source(self._content)
-
-
-@contextmanager
-def naming_plugin_line(file: str | None, place: str = "") -> Iterator[None]:
-    """Turns any exception raised inside, `sys.exit` too, into a `PluginError` that names the line of the plug-in.
-
-    What was not raised in a line of its file is said of `place`; without one it stays as it is.
-    """
-    try:
-        yield
-    except BaseException as error:
-        where = _line_of(error, file) or place
-        if isinstance(error, BenchError) or not where or cause_of(error) != Cause.FAILED:
-            raise
-        # in one line, without the escape codes by which Keras makes its messages bold
-        message = " ".join(uncolored(str(error)).split())[:2000]
-        raise PluginError(f"{where}: {type(error).__name__}: {message}") from error
-
-
-def _line_of(error: BaseException, file: str | None) -> str | None:
-    if file and isinstance(error, SyntaxError) and error.filename == file and error.lineno:
-        return f"{file}:{error.lineno}"
-    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
-    return f"{file}:{lines[-1]}" if lines else None
-
-
-def _check_arguments(function: Build, arguments: Mapping[str, Any], name: str, place: str) -> None:
+def _check_arguments(function: PluginFunction, arguments: Mapping[str, Any], name: str, place: str) -> None:
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):

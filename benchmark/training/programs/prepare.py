@@ -57,6 +57,7 @@ from benchmark.training.data.compressed_images import open_array
 from benchmark.training.data.digits import prepare_digits
 from benchmark.training.data.fingerprint import StreamedFingerprint, fingerprint_of, modified_ns, stored_files
 from benchmark.training.data.npz import prepare_npz
+from benchmark.training.data.plugin_data import prepare_plugin
 from benchmark.training.data.sources import CHANGED_FILES, DatasetRequest, SourceSummary
 from benchmark.training.data.tfds import available, prepare_tfds
 from benchmark.training.process.failures import EXIT_DATA_ERROR, DataError
@@ -69,6 +70,7 @@ _PREPARERS: dict[str, Callable[[DatasetRequest, Path], SourceSummary]] = {
     "tfds:": prepare_tfds,
     "folder:": prepare_folder,
     "npz:": prepare_npz,
+    "plugin:": prepare_plugin,
 }
 """By kind of source: writes the four arrays into a folder and returns their class names and notes."""
 
@@ -136,7 +138,7 @@ def _build(request: DatasetRequest, directory: Path, cache_root: str | os.PathLi
         prepare_source = _PREPARERS.get("".join(request.source.partition(":")[:2]))
         if prepare_source is None:
             raise DataError(
-                f"unknown data source {request.source!r}: expected `digits`, `tfds:NAME`, `folder:PATH` or `npz:PATH`; "
+                f"unknown data source {request.source!r}: expected `digits`, `tfds:NAME`, `folder:PATH`, `npz:PATH` or `plugin:NAME`; "
                 "see `bench list datasets`"
             )
         request = replace(request, stream=StreamedFingerprint(aside))

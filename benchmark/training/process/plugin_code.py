@@ -1,0 +1,148 @@
+"""Loads the functions of plug-ins, users' own files and packages, in the process that needs them and in no other.
+
+A file runs only with consent, and only while it has the content that the matrix was planned with. Any error in it becomes one
+message that names the file and the line.
+"""
+
+from __future__ import annotations
+
+import importlib.abc
+import importlib.util
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import Any, TypeAlias
+
+from benchmark.errors import BenchError
+from benchmark.files import sha256_of
+from benchmark.matrix.reading.plugins import KINDS, entry_point, package_code, read_code
+from benchmark.matrix.trust import exposure, trusted_digests
+from benchmark.status import Cause
+from benchmark.text import uncolored
+from benchmark.training.process.failures import cause_of
+
+PluginFunction: TypeAlias = Callable[..., Any]
+
+
+class PluginError(BenchError):
+    """A plug-in cannot be loaded, or does not return what it should. The message begins with file and line."""
+
+
+def plugin_function(name: str, kind: str, code: str, file: str | None, *, allowed: bool) -> tuple[PluginFunction, str]:
+    """The function of a plug-in, and the file and line of its definition as far as they are known.
+
+    Args:
+        name: Of the function, without `plugin:`.
+        kind: A key of `[plugins]`.
+        code: The sha256 of the file, or name and version of the package.
+        file: Its absolute path; None where an installed package offers it.
+        allowed: Whether the user has allowed plug-ins to run; else the digest must stand in the trust file.
+
+    Raises:
+        PluginError: It may not run, or cannot be loaded.
+
+    Side effects:
+        Runs the file, in this process.
+    """
+    if file is None:
+        function: Any = _from_package(name, kind, code)
+        where = plugin_location(name, kind, code, file)
+    else:
+        module = _module(Path(file), code, allowed=allowed)
+        function, where = getattr(module, name, None), file
+        if function is None:
+            own = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
+            raise PluginError(f"{where}: expected a function {name}, found {', '.join(own)[:300] or 'no function'}")
+    if not callable(function):
+        raise PluginError(f"{where}: expected {name} to be {KINDS[kind]}, found {function!r:.80}")
+    source = getattr(function, "__code__", None)
+    return function, f"{where}:{source.co_firstlineno}" if source and source.co_filename == where else where
+
+
+def plugin_location(name: str, kind: str, code: str, file: str | None) -> str:
+    """Where a plug-in comes from, for messages that know no line of it."""
+    return file or f"the {kind.removesuffix('s')} {name} of {code}"
+
+
+def _from_package(name: str, kind: str, code: str) -> PluginFunction:
+    point = entry_point(name, kind)
+    if point is None:
+        raise PluginError(
+            f"{code}: expected an installed package with the {kind.removesuffix('s')} {name}, found none; install it"
+        )
+    if package_code(point) != code:
+        raise PluginError(
+            f"{name}: expected {code}, found {package_code(point)}, which is other code; run again, with it"
+        )
+    with naming_plugin_line(None, plugin_location(name, kind, code, None)):
+        loaded: PluginFunction = point.load()
+    return loaded
+
+
+def _module(file: Path, digest: str, *, allowed: bool) -> ModuleType:
+    """Loads the module of a plug-in file, executing the same bytes whose digest was verified."""
+    try:
+        content = read_code(file)
+    except (OSError, ValueError) as error:
+        raise PluginError(
+            f"{file}: expected the plug-in of this cell, got: {getattr(error, 'strerror', None) or error}"
+        ) from error
+    actual = sha256_of(content)
+    if actual != digest:
+        raise PluginError(
+            f"{file}: expected the content with sha256 {digest}, found {actual}; it has changed: run again"
+        )
+    if exposed := exposure(file):
+        raise PluginError(f"{file} is not run: {exposed} can be written by anybody; `chmod o-w {exposed}`")
+    if not allowed and digest not in trusted_digests():
+        raise PluginError(f"{file} is not trusted and was not run; `bench run` says how to trust it")
+    name = f"bench_plugin_{digest[:12]}"
+    spec = importlib.util.spec_from_file_location(name, file, loader=_BytesLoader(file, content))
+    assert spec is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    with naming_plugin_line(str(file), str(file)):
+        assert spec.loader is not None
+        spec.loader.exec_module(module)
+    return module
+
+
+class _BytesLoader(importlib.abc.ExecutionLoader):
+    """Loads a module from bytes, so that the file cannot change between verifying and executing; writes no cache."""
+
+    def __init__(self, file: Path, content: bytes) -> None:
+        self._file = file
+        self._content = content
+
+    def get_filename(self, fullname: str) -> str:  # noqa: ARG002  there is one module
+        return str(self._file)
+
+    def get_source(self, fullname: str) -> str:  # noqa: ARG002  there is one module
+        return importlib.util.decode_source(self._content)
+
+
+@contextmanager
+def naming_plugin_line(file: str | None, place: str = "") -> Iterator[None]:
+    """Turns any exception raised inside, `sys.exit` too, into a `PluginError` that names the line of the plug-in.
+
+    What was not raised in a line of its file is said of `place`; without one it stays as it is.
+    """
+    try:
+        yield
+    except BaseException as error:
+        where = _line_of(error, file) or place
+        if isinstance(error, BenchError) or not where or cause_of(error) != Cause.FAILED:
+            raise
+        # in one line, without the escape codes by which Keras makes its messages bold
+        message = " ".join(uncolored(str(error)).split())[:2000]
+        raise PluginError(f"{where}: {type(error).__name__}: {message}") from error
+
+
+def _line_of(error: BaseException, file: str | None) -> str | None:
+    if file and isinstance(error, SyntaxError) and error.filename == file and error.lineno:
+        return f"{file}:{error.lineno}"
+    lines = [frame.lineno for frame in traceback.extract_tb(error.__traceback__) if frame.filename == file]
+    return f"{file}:{lines[-1]}" if lines else None
