@@ -62,7 +62,6 @@ strategy = "scratch"
 threads = 1
 batch_size = 16
 epochs = 2
-test_examples = 20
 keep = "last"
 
 [dataset.photos]

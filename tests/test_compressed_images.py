@@ -344,15 +344,21 @@ def test_commands_refuse_a_limit_that_is_no_number_before_anything_is_done(tmp_p
 
 
 @pytest.mark.tf
-def test_a_cell_comes_to_the_same_bits_and_goes_on_to_them(both, tmp_path):
+@pytest.mark.parametrize(
+    "backend", ["tensorflow", *(pytest.param(each, marks=pytest.mark.exhaustive) for each in ("jax", "torch"))]
+)
+def test_a_cell_comes_to_the_same_bits_and_goes_on_to_them(both, tmp_path, backend):
     """Features of frozen layers, augmentation, views of test images; SIGTERM in the middle of an epoch."""
+    pytest.importorskip(backend)
     whole, small = both("digits", color="grey", image_size=16)
     first, second = stage(train="last:2", epochs=2), stage(train="all", augment=(("flip", "horizontal"),))
-    wanted = cell(stages=(first, second), tta=1)
-    decoded = run_worker(job(wanted, tmp_path / "1", whole))
-    stopped = run_worker(job(wanted, tmp_path / "2", small), faults="stop-in-epoch:3")
+    wanted = cell(stages=(first, second), tta=1, backend=backend)
+    decoded = run_worker(job(wanted, tmp_path / "1", whole), backend=backend)
+    stopped = run_worker(job(wanted, tmp_path / "2", small), faults="stop-in-epoch:3", backend=backend)
     assert stopped.told[-1] == events.Interrupted(2)
-    resumed = run_worker(job(wanted, tmp_path / "3", small, earlier_directories=(str(tmp_path / "2"),)))
+    resumed = run_worker(
+        job(wanted, tmp_path / "3", small, earlier_directories=(str(tmp_path / "2"),)), backend=backend
+    )
     assert history(resumed) == history(decoded)
     for name in (layout.WEIGHTS, *list(layout.PREDICTIONS.values())[:2]):
         assert sha256_of(tmp_path / "1" / name) == sha256_of(tmp_path / "3" / name)

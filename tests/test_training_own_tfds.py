@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from benchmark.training.data.compressed_images import CompressedImages, open_array
 from benchmark.training.data.images import resize_array
 from benchmark.training.process.failures import DataError
 from benchmark.training.programs.prepare import prepare
@@ -165,3 +166,18 @@ def test_an_unknown_name_gives_the_nearest_and_not_hundreds(tmp_path, name, near
     told = str(caught.value)
     assert len(told) < 200
     assert (f"did you mean `tfds:{near}`?" in told) == (near is not None)
+
+
+@pytest.mark.tf
+@pytest.mark.parametrize("counts", [{"train": 10, "test": 6}, {"train": 20}], ids=str)
+def test_images_that_stay_compressed_are_those_of_decoded_ones(tmp_path, monkeypatch, counts):
+    build(tmp_path, counts, draw=lambda number: np.random.default_rng(number).integers(0, 256, (8, 8, 3), np.uint8))
+    found = []
+    for gibibytes in ("1", "0"):
+        monkeypatch.setenv("BENCH_PREPARED_GIB", gibibytes)
+        cache = tmp_path / gibibytes
+        directory = prepare("tfds:own_shapes", 5, "rgb", cache, data_directory=str(tmp_path), offline=True)
+        images = [open_array(directory, f"{part}_images")[:].tolist() for part in ("train", "test")]
+        found.append((images, json.loads((directory / "meta.json").read_text())["fingerprint"]))
+        assert isinstance(open_array(directory, "test_images"), CompressedImages) == (gibibytes == "0")
+    assert found[0] == found[1]
