@@ -163,8 +163,10 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=1)
     options = parser.parse_args()
     command = " ".join(["python perf/big.py", *sys.argv[1:]])
-    append_result("big", measure_preparing(options.pictures, options.rounds), command)
-    append_result("big", measure_training(options.train, options.rounds), command)
+    if options.pictures:
+        append_result("big", measure_preparing(options.pictures, options.rounds), command)
+    if options.train:
+        append_result("big", measure_training(options.train, options.rounds), command)
 
 
 if __name__ == "__main__":

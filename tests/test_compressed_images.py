@@ -29,6 +29,7 @@ from benchmark.training.data.dataset import ExampleSet, open_dataset
 from benchmark.training.data.fingerprint import StreamedFingerprint, fingerprint_of
 from benchmark.training.data.sources import DatasetRequest, new_images, save_labels
 from benchmark.training.data.splits import Split
+from benchmark.training.data.streamed_parts import PartWriter
 from benchmark.training.process.failures import DataError
 from benchmark.training.programs.prepare import is_complete, prepare
 
@@ -279,6 +280,22 @@ def test_the_fingerprint_is_right_in_whatever_order_images_come(tmp_path, monkey
             save_labels(directory, part, np.array([0, 0, 1, 1], dtype=np.int32))
         found[gibibytes] = (stream.hexdigest(), fingerprint_of(directory))
     assert len({each for pair in found.values() for each in pair}) == 1
+
+
+@pytest.mark.parametrize("room", [0, 7, 299, 1000])
+def test_images_that_come_one_after_another_are_compressed_once_they_take_too_much(tmp_path, monkeypatch, room):
+    images = np.random.default_rng(0).integers(0, 256, (600, 3, 3, 1)).astype(np.uint8)
+    monkeypatch.setenv("BENCH_PREPARED_GIB", str((9 * room + 128) / 2**30))
+    request = DatasetRequest("plugin:own", 3, "grey")
+    with PartWriter(tmp_path, "train", request) as writer:
+        for number, image in enumerate(images):
+            writer.add(image, number)
+    array = open_array(tmp_path, "train_images")
+    assert isinstance(array, CompressedImages) == (room < 600)
+    assert np.array_equal(array[:], images)
+    assert next(file.suffix for file in layout.array_files(tmp_path, "train_images")) == (
+        ".npy" if room > 600 else ".json"
+    )
 
 
 def test_slices_may_be_written_too(tmp_path, monkeypatch):

@@ -130,9 +130,14 @@ def decoded_images(
 
 def why_compressed(directory: Path, count: int, request: DatasetRequest) -> str | None:
     """Why so many images more are not kept decoded in a folder; None where they are."""
-    decoded = (array_file(directory, name) for name in arrays_in(directory) if name.endswith("_images"))
-    held = sum(file.stat().st_size for file in decoded if file.exists())
+    held = held_bytes(directory)
     return why_too_large(held + count * math.prod(request.shape), directory, held)
+
+
+def held_bytes(directory: Path) -> int:
+    """What the decoded images in a folder take so far."""
+    decoded = (array_file(directory, name) for name in arrays_in(directory) if name.endswith("_images"))
+    return sum(file.stat().st_size for file in decoded if file.exists())
 
 
 class ImagePacker:
@@ -161,6 +166,12 @@ class ImagePacker:
             self._places[number] = begin, self._file.tell()
             if self._stream is not None:
                 self._stream.add(self._name, self.shape, number, image[None])
+
+    def resize(self, count: int) -> None:
+        """Makes room for so many images, or ends after as many."""
+        kept = self._places[:count]
+        self._places = np.concatenate([kept, np.zeros((count - len(kept), 2), np.int64)])
+        self.shape = (count, *self.shape[1:])
 
     def flush(self) -> None:
         """Finishes the array."""

@@ -19,11 +19,20 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.catalog.prepared_room import why_too_large
 from benchmark.layout import array_file, array_files
 from benchmark.training.data.compressed_images import open_array
 from benchmark.training.data.decoding import PROGRESS_SECONDS
 from benchmark.training.data.raw_labels import encoded_labels
-from benchmark.training.data.sources import DatasetRequest, SourceSummary, hold_out_test, new_images, save_labels
+from benchmark.training.data.sources import (
+    DatasetRequest,
+    ImagePacker,
+    SourceSummary,
+    held_bytes,
+    hold_out_test,
+    new_images,
+    save_labels,
+)
 from benchmark.training.process.failures import DataError
 
 _LOGGER = logging.getLogger(__name__)
@@ -41,8 +50,10 @@ class PartWriter:
 
     def __init__(self, directory: Path, part: str, request: DatasetRequest) -> None:
         self._shape, self._part, self._told = request.shape, part, time.monotonic()
+        self._directory = directory
         self._file = array_file(directory, f"{part}_images").open("wb")
         self._file.write(bytes(_HEADER_BYTES))
+        self._packer: ImagePacker | None = None
         self.labels: list[Any] = []
         self.groups: list[str] = []
 
@@ -53,14 +64,47 @@ class PartWriter:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         if error is None:
-            self._file.seek(0)
-            self._file.write(_header((len(self.labels), *self._shape)))
+            self._pack_what_is_too_large()
+        if error is None and self._packer is not None:
+            self._packer.resize(len(self.labels))
+            self._packer.flush()
+        elif error is None:
+            self._end()
         self._file.close()
+
+    def _end(self) -> None:
+        self._file.seek(0)
+        self._file.write(_header((len(self.labels), *self._shape)))
+        self._file.close()
+
+    def _pack_what_is_too_large(self) -> None:
+        """From the moment on that decoded images take too much, those that are there and all later ones are compressed."""
+        if self._packer is not None:
+            return
+        self._file.flush()
+        held = held_bytes(self._directory)
+        if why_too_large(held, self._directory, held) is None:
+            return
+        self._end()
+        name = f"{self._part}_images"
+        decoded = open_array(self._directory, name)
+        self._packer = ImagePacker(self._directory, name, (len(self.labels), *self._shape), None)
+        for number in range(len(self.labels)):
+            self._packer[number] = decoded[number]
+        array_file(self._directory, name).unlink()
 
     def add(self, pixels: NDArray[np.uint8], label: Any, group: str | None = None) -> None:
         """Adds an image of the prepared size, [h, w, c], with its label."""
-        self._file.write(np.ascontiguousarray(pixels).data)
+        number = len(self.labels)
+        if self._packer is None:
+            self._file.write(np.ascontiguousarray(pixels).data)
+        else:
+            if number == self._packer.shape[0]:
+                self._packer.resize(2 * number)
+            self._packer[number] = pixels
         self.labels.append(label)
+        if number % _ROWS == 0:
+            self._pack_what_is_too_large()
         if group is not None:
             self.groups.append(group)
         if time.monotonic() - self._told >= PROGRESS_SECONDS:
