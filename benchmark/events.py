@@ -187,6 +187,7 @@ class EpochFinished:
         traced: Whether this epoch contained tracing (the first of each stage and the first after a resume).
         improved: Whether its weights are the best so far.
         replayed: Whether an earlier attempt or another cell trained it, and not this attempt.
+        monitored: The metric that decides the best epoch; None where it is not finite, or without validation.
     """
 
     stage: int
@@ -206,6 +207,7 @@ class EpochFinished:
     traced: bool
     improved: bool
     replayed: bool = False
+    monitored: float | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+FURTHER_NAMES = (
+    "balanced_accuracy", "macro_f1", "weighted_f1", "top5_accuracy", "auroc", "average_precision", "log_loss", "brier", "ece",
+    "mcc", "kappa",
+)  # fmt: skip
+"""What `prediction_metrics` computes, beside `accuracy` and `loss`."""
+
+LOWER_IS_BETTER = frozenset({"loss", "log_loss", "brier", "ece"})
 BINS = 15
 TOP = 5
 SMALLEST_PROBABILITY = 1e-7

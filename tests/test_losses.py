@@ -309,3 +309,15 @@ def test_an_average_is_that_of_kerass_optimizer_with_batch_norm_and_without_froz
     with average.in_place():
         assert all(np.array_equal(weight_arrays(network.core)[path], array) for path, array in average.arrays().items())
     assert all(np.array_equal(weight_arrays(network.core)[path], array) for path, array in plain.items())
+
+
+def test_any_metric_of_the_validation_images_can_be_monitored_and_a_wrong_name_is_told_the_nearest():
+    for name in ("val_macro_f1", "val_log_loss", "val_ece", "val_auroc"):
+        one = cell_of(f'monitor = "{name}"\nearly_stopping = {{ patience = 2, monitor = "{name}" }}')
+        assert (one.monitor, one.stages[0].early_stopping.monitor) == (name, name)
+        assert one.cell_id != cell_of().cell_id
+    assert "did you mean 'val_macro_f1'?" in problems_of('monitor = "val_macrof1"')[0]
+    assert "metrics are val_accuracy, val_loss, val_balanced_accuracy" in problems_of('monitor = "test_f"')[0]
+    from benchmark.prediction_metrics import FURTHER_NAMES
+
+    assert set(FURTHER_NAMES) == set(prediction_metrics(np.array([0, 1]), np.array([0, 1]), np.eye(2)))

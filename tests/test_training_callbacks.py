@@ -119,3 +119,25 @@ def test_callbacks_put_back_from_json_go_on_as_if_nothing_had_happened(values, d
     if cut < len(values):
         assert (second.state(), second_best.state()) == (whole.state(), whole_best.state())
         assert second_best.weights == whole_best.weights
+
+
+@pytest.mark.parametrize(
+    ("monitor", "values", "kept"),
+    [
+        ("val_macro_f1", [0.5, 0.7, 0.7, 0.6], 2),  # the first of equal ones, whatever their losses
+        ("val_ece", [0.5, 0.2, 0.3, 0.2], 2),
+        ("val_log_loss", [0.5, 0.7, 0.4, 0.4], 3),
+        ("val_brier", [0.1, 0.7, 0.4, 0.4], 1),
+        ("val_mcc", [-0.5, -0.2, -0.3, -0.2], 2),
+    ],
+)
+def test_every_metric_can_decide_each_in_its_direction(monitor, values, kept):
+    keeper, stop = BestWeights("best", monitor), EarlyStopping(monitor, 2, 0.0)
+    callbacks, stopped = StageCallbacks(stage(early_stopping=stop)), []
+    for number, value in enumerate(values, 1):
+        told = score(0.9, 1 - number / 10, number)
+        keeper.update(told, {"w": np.array(number)}, None, {monitor: value})
+        callbacks.update(told, {monitor: value})
+        stopped.append(callbacks.stopped)
+    assert keeper.epoch == kept
+    assert stopped == [number >= kept + 2 for number in range(1, 5)]

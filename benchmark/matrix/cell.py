@@ -228,8 +228,8 @@ class Cell:
         order_seed: Seeds the order of the training examples in each epoch.
         augment_seed: Seeds augmentation, dropout and the views of test-time augmentation.
         keep: Which epoch's weights are kept: `best` (by `monitor`) or `last`.
-        monitor: `val_accuracy` or `val_loss`; decides the best epoch. Ties go to the lower validation loss,
-            then to the earlier epoch.
+        monitor: `val_` and a metric; decides the best epoch. Ties of `val_accuracy` go to the lower validation loss, all
+            others to the earlier epoch.
         labels: `integer` or `one_hot`: how labels reach the loss.
         threads: Intra- and inter-op threads of the worker.
         precision: `float32`, `mixed_bfloat16` or `mixed_float16`.

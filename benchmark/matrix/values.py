@@ -16,6 +16,7 @@ from typing import Any, Protocol
 from benchmark.catalog.backends import BACKENDS, runs_commands
 from benchmark.matrix.cell import EarlyStopping, Parameters, ReduceLearningRate
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, name_problem, nearest_hint, normal_name
+from benchmark.prediction_metrics import FURTHER_NAMES
 
 LARGEST_INTEGER = 2**63 - 1
 
@@ -403,7 +404,20 @@ class Augmentation:
         return fields if fields is INVALID else tuple(sorted((k, v) for k, v in fields.items() if v != 0))
 
 
-MONITOR = Choice(("val_accuracy", "val_loss"))
+@dataclass(frozen=True)
+class Monitor:
+    """`val_` and the name of a metric."""
+
+    expected: str = "val_ and a metric, such as val_accuracy, val_loss or val_macro_f1"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        names = [f"val_{name}" for name in ("accuracy", "loss", *FURTHER_NAMES)]
+        if isinstance(value, str) and value in names:
+            return value
+        return problems.add(path, self.expected, value, close_hint(value, names) or f"metrics are {', '.join(names)}")
+
+
+MONITOR = Monitor()
 PATIENCE = Integer(0, 1_000_000)
 
 

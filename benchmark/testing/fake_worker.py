@@ -229,6 +229,7 @@ def _epoch(cell: Cell, state: FakeState, stage: int, epoch: int, stage_epoch: in
         images_per_second=EXAMPLES / max(seconds, 1e-9),
         traced=stage_epoch == 1,
         improved=not state.history or cell.keep == "last" or accuracy > best,
+        monitored=accuracy if has_validation else None,
     )
 
 

@@ -8,23 +8,44 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, TypeAlias
 
 from numpy.typing import NDArray
 
 from benchmark.events import EpochFinished
-from benchmark.matrix.cell import Stage
+from benchmark.matrix.cell import Cell, Stage
+from benchmark.prediction_metrics import LOWER_IS_BETTER
 
 WeightArrays: TypeAlias = dict[str, NDArray[Any]]
 """Weights of a model by the paths of their variables, such as `dense/kernel`."""
 
 
-def gain(epoch: EpochFinished, monitor: str) -> float:
-    """The monitored value with the sign that makes larger better; minus infinity when it is missing or not finite."""
-    value = getattr(epoch, monitor)
-    if value is None or not math.isfinite(value):
+Metrics: TypeAlias = Mapping[str, float | None]
+"""Further metrics of an epoch's validation images, such as `val_macro_f1`."""
+
+OF_EVENT = frozenset({"val_accuracy", "val_loss"})
+"""What `EpochFinished` tells of the validation images."""
+
+
+def monitors_of(cell: Cell) -> frozenset[str]:
+    """The further metrics that decide anything in a cell, as `val_macro_f1`."""
+    rules = [rule for stage in cell.stages for rule in (stage.early_stopping, stage.reduce_learning_rate) if rule]
+    return frozenset({cell.monitor, *(rule.monitor for rule in rules)}) - OF_EVENT
+
+
+def monitored(epoch: EpochFinished, monitor: str, metrics: Metrics) -> float | None:
+    """The value of what is monitored after an epoch; None when it is missing or not finite."""
+    value = getattr(epoch, monitor) if monitor in OF_EVENT else metrics.get(monitor)
+    return None if value is None or not math.isfinite(value) else float(value)
+
+
+def gain(epoch: EpochFinished, monitor: str, metrics: Metrics = MappingProxyType({})) -> float:
+    """The monitored value with the sign that makes larger better; minus infinity when there is none."""
+    value = monitored(epoch, monitor, metrics)
+    if value is None:
         return -math.inf
-    return -float(value) if monitor.endswith("loss") else float(value)
+    return -value if monitor.removeprefix("val_") in LOWER_IS_BETTER else value
 
 
 class PlateauCounter:
@@ -37,9 +58,9 @@ class PlateauCounter:
         self._best = -math.inf
         self._waited = 0
 
-    def is_exhausted_after(self, epoch: EpochFinished) -> bool:
+    def is_exhausted_after(self, epoch: EpochFinished, metrics: Metrics = MappingProxyType({})) -> bool:
         """Counts the next epoch; True when as many epochs as `patience` have passed without improvement."""
-        value = gain(epoch, self._monitor)
+        value = gain(epoch, self._monitor, metrics)
         if value > self._best + self._min_delta:
             self._best, self._waited = value, 0
             return False
@@ -76,11 +97,11 @@ class StageCallbacks:
         self._stop_patience = PlateauCounter(stop.monitor, stop.patience, stop.min_delta) if stop else None
         self._reduce_patience = PlateauCounter(reduce.monitor, reduce.patience) if reduce else None
 
-    def update(self, epoch: EpochFinished) -> None:
+    def update(self, epoch: EpochFinished, metrics: Metrics = MappingProxyType({})) -> None:
         """Decides after a finished epoch about the next one."""
-        if self._stop_patience and self._stop_patience.is_exhausted_after(epoch):
+        if self._stop_patience and self._stop_patience.is_exhausted_after(epoch, metrics):
             self.stopped = True
-        if self._reduce and self._reduce_patience and self._reduce_patience.is_exhausted_after(epoch):
+        if self._reduce and self._reduce_patience and self._reduce_patience.is_exhausted_after(epoch, metrics):
             reduced = max(self.learning_rate * self._reduce.factor, self._reduce.min_learning_rate)
             # a record of an older version may have a floor above the rate: reducing never raises it
             self.learning_rate = min(self.learning_rate, reduced)
@@ -108,8 +129,8 @@ class StageCallbacks:
 class BestWeights:
     """Keeps the weights of the best epoch of a cell, over all its stages.
 
-    Better is a higher `monitor`; a tie of `val_accuracy` goes to the lower validation loss, any other to the earlier
-    epoch. With `keep = "last"`, or without a validation split, the latest weights are kept.
+    Better is a higher `monitor`, of losses and errors a lower one; a tie of `val_accuracy` goes to the lower validation
+    loss, any other to the earlier epoch. With `keep = "last"`, or without a validation split, the latest weights are kept.
 
     Attributes:
         epoch: The epoch that the kept weights come from, from 1 over the whole cell; 0 before the first.
@@ -125,12 +146,21 @@ class BestWeights:
         self.weights: WeightArrays = {}
         self.plain: WeightArrays | None = None
 
-    def update(self, epoch: EpochFinished, weights: WeightArrays, plain: WeightArrays | None = None) -> bool:
+    def update(
+        self,
+        epoch: EpochFinished,
+        weights: WeightArrays,
+        plain: WeightArrays | None = None,
+        metrics: Metrics = MappingProxyType({}),
+    ) -> bool:
         """Keeps the weights of a finished epoch if they are to be kept; True when it is the best so far.
 
         The weights are kept without copying, so nobody may change them later.
         """
-        rank = (gain(epoch, self._monitor), gain(epoch, "val_loss"))
+        rank = (
+            gain(epoch, self._monitor, metrics),
+            gain(epoch, "val_loss") if self._monitor in OF_EVENT else 0.0,
+        )
         # without validation every rank is minus infinity: then each later epoch counts as better
         improved = self._best is None or rank > self._best or epoch.val_loss is None
         if improved:

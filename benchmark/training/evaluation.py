@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.prediction_metrics import prediction_metrics
 from benchmark.training.data.dataset import ExampleSet, Images
 from benchmark.training.losses import ExampleLosses, cross_entropies
 
@@ -18,10 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Scores:
-    """Accuracy as a fraction 0..1; loss as the mean of what `training/losses.py` gives for each image."""
+    """Accuracy as a fraction 0..1; loss as the mean of what `training/losses.py` gives for each image; further metrics."""
 
     accuracy: float
     loss: float
+    further: Mapping[str, float | None] = field(default_factory=dict)
 
 
 def evaluate(
@@ -30,12 +33,18 @@ def evaluate(
     batch_size: int,
     on_batch: Callable[[], object],
     losses: ExampleLosses = cross_entropies,
+    *,
+    further: bool = False,
 ) -> Scores:
-    """Scores of the current weights, with dropout and augmentation off.
+    """Scores of the current weights, with dropout and augmentation off; `further` metrics too where they are asked for.
 
     The examples are not empty; `on_batch` is called after each batch and may raise to stop.
     """
-    return compute_scores(predict(steps, examples, batch_size, on_batch), examples.split.labels, losses)
+    probabilities, labels = predict(steps, examples, batch_size, on_batch), examples.split.labels
+    scores = compute_scores(probabilities, labels, losses)
+    if not further or not math.isfinite(scores.loss):
+        return scores
+    return replace(scores, further=prediction_metrics(labels, probabilities.argmax(axis=-1), probabilities))
 
 
 def predict(

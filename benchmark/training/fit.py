@@ -18,7 +18,7 @@ from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.artifacts.checkpoints import SharedEpochs, State, StateWriter
 from benchmark.training.artifacts.stored_stages import StoredStages
 from benchmark.training.augmentation import reseed
-from benchmark.training.callbacks import BestWeights, StageCallbacks, WeightArrays
+from benchmark.training.callbacks import BestWeights, Metrics, StageCallbacks, WeightArrays, monitored, monitors_of
 from benchmark.training.data.dataset import Dataset
 from benchmark.training.evaluation import Scores, evaluate
 from benchmark.training.features.feature_store import FeatureUse
@@ -28,7 +28,7 @@ from benchmark.training.losses import example_losses
 from benchmark.training.mixing import mixed_batch
 from benchmark.training.networks.network import Network
 from benchmark.training.process import interrupt
-from benchmark.training.process.failures import DivergedError
+from benchmark.training.process.failures import DataError, DivergedError
 from benchmark.training.process.runtime import Runtime
 from benchmark.training.stages import epoch_positions, set_trainable, stage_steps, training_model
 from benchmark.training.steps.base import BatchResult, Steps
@@ -149,6 +149,7 @@ class Trainer:
         self._resume = resume
         self.heartbeat = Heartbeat(emit)
         self.best = BestWeights(cell.keep, cell.monitor)
+        self._monitors = monitors_of(cell)
         self.history: list[EpochFinished] = []
         self._stage: _Stage | None = None
         self.features = FeatureUse()
@@ -262,7 +263,7 @@ class Trainer:
         if diverged_batch or (validation and not math.isfinite(validation.loss)):
             self._emit(row)
             raise DivergedError(epoch, diverged_batch or self._batches(stage.spec))
-        self._finish(stage, row)
+        self._finish(stage, row, self._further(validation))
         stage.fresh = False
 
     def _train(self, stage: _Stage, epoch: int, stage_epoch: int) -> tuple[_Sums, int]:
@@ -300,7 +301,27 @@ class Trainer:
         beat = partial(self.heartbeat.beat, stage.number, epoch, batches, batches)
         losses = example_losses(stage.spec)
         with stage.average.in_place() if stage.average else nullcontext():
-            return evaluate(stage.steps, examples, stage.spec.batch_size, beat, losses) if len(examples) else None
+            if not len(examples):
+                return None
+            further = bool(self._monitors)
+            return evaluate(stage.steps, examples, stage.spec.batch_size, beat, losses, further=further)
+
+    def _further(self, validation: Scores | None) -> Metrics:
+        """The further metrics that decide something.
+
+        Raises:
+            DataError: The validation images do not define one of them.
+        """
+        if validation is None:
+            return {}
+        metrics = {name: validation.further.get(name.removeprefix("val_")) for name in sorted(self._monitors)}
+        if undefined := [name for name, value in metrics.items() if value is None]:
+            raise DataError(
+                f"{undefined[0]} is monitored and not defined on these {len(self._images.validation)} validation images: "
+                "it needs images of every class; take more train_examples or a larger validation_fraction, or monitor "
+                "another metric"
+            )
+        return metrics
 
     def _batches(self, spec: Stage) -> int:
         return math.ceil(len(self._images.training) / spec.batch_size)
@@ -308,19 +329,19 @@ class Trainer:
     def _updates(self, spec: Stage) -> Updates:
         return Updates(self._batches(spec), spec.gradient_accumulation)
 
-    def _finish(self, stage: _Stage, row: EpochFinished) -> None:
+    def _finish(self, stage: _Stage, row: EpochFinished, metrics: Metrics) -> None:
         """Updates callbacks, writes the checkpoint, then emits the epoch, in this order.
 
         So an emitted epoch can be resumed from, or is computed again if its checkpoint was not due.
         """
-        stage.callbacks.update(row)
+        stage.callbacks.update(row, metrics)
         began = perf_counter()
         weights = weight_arrays(self._network.core)
         averages = stage.average.arrays() if stage.average else {}
         improved = self.best.update(
-            row, {**weights, **averages} if averages else weights, weights if averages else None
+            row, {**weights, **averages} if averages else weights, weights if averages else None, metrics
         )
-        row = replace(row, improved=improved)
+        row = replace(row, improved=improved, monitored=monitored(row, self._cell.monitor, metrics))
         self.history.append(row)
         state = self._state(stage, row, weights, averages)
         try:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
+from benchmark.prediction_metrics import LOWER_IS_BETTER
 from benchmark.reporting.rows.flat_settings import settings_of
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.status import Status
@@ -85,18 +86,21 @@ def _within(budget: TrainingBudget, row: ResultRow, epochs: Epochs) -> ResultRow
 def best_epoch(row: ResultRow, epochs: Epochs) -> Mapping[str, Any]:
     """The epoch whose weights would have been kept, by the rules of the row's cell.
 
-    As in training: the best by `monitor`, of equal ones that with the lower validation loss, then the first; the last with
-    `keep = "last"` or without validation.
+    As in training: the best by `monitor`, of equal ones by `val_accuracy` that with the lower validation loss, then the
+    first; the last with `keep = "last"` or without validation.
     """
     settings = settings_of(row)
     if settings.get("keep", "best") == "last" or all(epoch["val_loss"] is None for epoch in epochs):
         return epochs[-1]
     monitor = settings.get("monitor", "val_accuracy")
-    return max(epochs, key=lambda epoch: (_gain(epoch, monitor), _gain(epoch, "val_loss")))
+    if monitor not in epochs[0]:
+        return max(epochs, key=lambda epoch: _gain(epoch, "monitored", monitor))
+    return max(epochs, key=lambda epoch: (_gain(epoch, monitor, monitor), _gain(epoch, "val_loss", "val_loss")))
 
 
-def _gain(epoch: Mapping[str, Any], monitor: str) -> float:
-    value = epoch.get(monitor, epoch.get("monitored"))
+def _gain(epoch: Mapping[str, Any], column: str, monitor: str) -> float:
+    """The value of a column, which is the metric `monitor`, with the sign that makes larger better."""
+    value = epoch[column]
     if value is None or not math.isfinite(value):
         return -math.inf
-    return -float(value) if monitor.endswith("loss") else float(value)
+    return -float(value) if monitor.removeprefix("val_") in LOWER_IS_BETTER else float(value)

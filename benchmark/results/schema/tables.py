@@ -340,7 +340,10 @@ epoch = sa.Table(
         "elapsed_seconds",
         "Sum of `seconds` of this epoch and those before it, shared ones too; without loading and features.",
     ),
-    _real("monitored", "What decides the best epoch; NULL until it is recorded."),
+    _real(
+        "monitored",
+        "What decides the best epoch, the metric that `monitor` names; NULL without validation, and in older results.",
+    ),
     _text("nan_metrics", "Columns of this row that are NaN, separated by spaces (NaN itself is stored as NULL)."),
     sqlite_with_rowid=False,
 )

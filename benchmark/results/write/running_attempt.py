@@ -77,9 +77,7 @@ class RunningAttempt:
         owner = self.earlier if event.replayed and self.earlier else (self.attempt_id, self.run_id)
         self.remember(event.epoch, metrics, event.seconds)
         ids = {"execution_id": self.execution_id, "attempt_id": owner[0], "run_id": owner[1]}
-        self.pending.append(
-            nan_to_null({**row, **ids, "elapsed_seconds": self.elapsed[event.epoch], "monitored": None})
-        )
+        self.pending.append(nan_to_null({**row, **ids, "elapsed_seconds": self.elapsed[event.epoch]}))
         if known is not None and known != metrics:
             return f"epoch {event.epoch} has other numbers than when it was first trained"
         return None
