@@ -70,7 +70,14 @@ def _print(answer: Mapping[str, Any]) -> None:
     for each in answer["nearest"]:
         output.write_line()
         output.write_line(f"nearest {answer['nearest_is']} cell: {short_id(each['cell_id'])} {each['label']}")
-        output.write_table(each["changed"], CHANGE_COLUMNS)
+        output.write_table([_readable(row) for row in each["changed"]], CHANGE_COLUMNS)
     if answer["executions"]:
         output.write_line()
         output.write_table(answer["executions"], EXECUTION_COLUMNS)
+
+
+def _readable(changed: Mapping[str, Any]) -> dict[str, Any]:
+    """A changed key with its tables and lists as a report writes them."""
+    from benchmark.reporting.rows.flat_settings import describe
+
+    return {key: describe(value) if isinstance(value, list | tuple) else value for key, value in changed.items()}
