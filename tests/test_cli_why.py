@@ -292,7 +292,7 @@ def test_a_cell_that_never_finished_cannot_be_reproduced(place):
 
 def test_a_reproduction_takes_no_results_place(place):
     """Neither in reports, comparisons and `status`, nor for reuse, whether it completes, is disturbed or fails."""
-    asked = (["report", "--format", "json"], ["plan", "--format", "json"], ["compare", "seed=0", "seed=1"], ["status"])
+    asked = (["report", "--format", "csv"], ["plan", "--format", "json"], ["compare", "seed=0", "seed=1"], ["status"])
     before = [place.call(*arguments).stdout for arguments in asked[:3]]
     assert place.call("reproduce", FIRST).exit_code == 0
     assert "reproduce" in place.call("status").stdout
