@@ -175,8 +175,9 @@ def digits(tmp_path_factory):
 
 
 def run(wanted, backend, folder, data, **options):
-    earlier = options.pop("earlier", ())
-    placed = job(replace(wanted, backend=backend), folder, data, earlier_directories=earlier)
+    earlier, allowed = options.pop("earlier", ()), options.pop("allow_plugins", False)
+    wanted = replace(wanted, backend=backend)
+    placed = job(wanted, folder, data, earlier_directories=earlier, allow_plugins=allowed)
     # later ones of a test find what JAX has compiled for the first
     return run_worker(placed, fresh=True, backend=backend, BENCH_CACHE=str(folder.parent / "cache"), **options)
 

@@ -63,7 +63,7 @@ FOLDER_MAY_IMPORT = {
     "training.features": "augmentation data networks process steps",
     "training.artifacts": "data features",
     "training.scripts": "artifacts data evaluation process",
-    "training.programs": "data networks process test_time_augmentation weights",
+    "training.programs": "data networks process steps test_time_augmentation weights",
     "scheduling.processes": "run_options",
     "scheduling.decisions": "run_options",
     "scheduling.programs": "decisions run_options processes",

@@ -6,7 +6,7 @@ A test checks each fact: sizes and class names against the prepared data, layers
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark.catalog.keras_applications import APPLICATIONS, Application
@@ -124,7 +124,6 @@ class ArchitectureFacts:
         backbone_layers: Layers before the head, for given parameters: what `last:N` counts.
         backbone: The cost of its layers before the head.
         blocks: The required length of `filters`; None allows any.
-        framework: What it is written in, as results name it.
         defaults: Default values of optional parameters, `dropout` among them.
     """
 
@@ -136,12 +135,14 @@ class ArchitectureFacts:
     imagenet: bool = False
     size_dependent: bool = False
     blocks: int | None = None
-    framework: str = "keras"
     defaults: Mapping[str, Any] = field(default_factory=dict)
 
 
 PLUGIN = "plugin:"
 """Prefix of the name of an architecture that a user's own function builds."""
+
+KERAS, TORCH, LIGHTNING = "keras", "torch", "lightning"
+"""What a model is written in: a Keras model, a `torch.nn.Module`, or a `LightningModule`, which trains itself."""
 
 _PLUGIN_FACTS = ArchitectureFacts(
     parameters=(),
@@ -155,8 +156,6 @@ _PLUGIN_FACTS = ArchitectureFacts(
 SCRIPT = "script"
 """The architecture of a model with a command, whatever the program computes."""
 
-_SCRIPT_FACTS = replace(_PLUGIN_FACTS, framework="script")
-
 
 def architecture_facts(name: str) -> ArchitectureFacts:
     """The facts of an architecture; for a user's own, facts that forbid nothing.
@@ -164,9 +163,7 @@ def architecture_facts(name: str) -> ArchitectureFacts:
     Raises:
         KeyError: There is no such architecture.
     """
-    if name == SCRIPT:
-        return _SCRIPT_FACTS
-    return _PLUGIN_FACTS if name.startswith(PLUGIN) else ARCHITECTURES[name]
+    return _PLUGIN_FACTS if name == SCRIPT or name.startswith(PLUGIN) else ARCHITECTURES[name]
 
 
 def _smallest_unpadded(parameters: Mapping[str, Any]) -> int:

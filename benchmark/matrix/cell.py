@@ -106,6 +106,7 @@ class Architecture:
         file: Absolute path of the plug-in's file; None when it comes from an installed package.
         command: Program and arguments, with braces as they are written (see `matrix/command_line.py`); None for a network.
         folder: Where a command is started: the absolute path of the matrix's folder.
+        framework: What it is written in: `keras`, `torch` or `lightning`.
     """
 
     name: str
@@ -114,6 +115,7 @@ class Architecture:
     file: str | None = None
     command: tuple[str, ...] | None = None
     folder: str | None = None
+    framework: str = "keras"
 
 
 @dataclass(frozen=True, slots=True)

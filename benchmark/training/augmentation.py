@@ -6,6 +6,7 @@ layers and for dropout alike, so that an epoch can be trained again after a rest
 
 from __future__ import annotations
 
+import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -106,7 +107,7 @@ _LAYERS: dict[str, Callable[[Any, int], list[keras.layers.Layer]]] = {
 def reseed(model: keras.Model, seed: int, epoch: int) -> None:
     """Sets every random state of `model` (augmentation, dropout) to what `epoch` of a cell with this `augment_seed` begins with.
 
-    Side effects: on PyTorch seeds the global generator too.
+    Side effects: on PyTorch seeds the global generators too.
     """
     states = [variable for variable in model.variables if variable.path.endswith(SEED_STATE)]
     for index, state in enumerate(states):
@@ -117,4 +118,8 @@ def reseed(model: keras.Model, seed: int, epoch: int) -> None:
 
         # PyTorch's dropout takes no generator (https://github.com/pytorch/pytorch/issues/25104), so layers without a
         # seed of their own draw from the global one, whatever their state says
-        torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0]))
+        word = int(np.random.SeedSequence([seed, epoch]).generate_state(1)[0])
+        torch.manual_seed(word)
+        # a user's own module may draw from these
+        random.seed(word)
+        np.random.seed(word)  # noqa: NPY002

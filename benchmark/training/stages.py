@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -39,8 +40,7 @@ def set_trainable(network: Network, train: str) -> int:
     elif train.startswith("last:"):
         count = int(train.removeprefix("last:"))
         learning.update(network.backbone[max(len(network.backbone) - count, 0) :])
-    for layer in network.core.layers:
-        layer.trainable = layer.name in learning
+    network.learn(learning)
     return sum(math.prod(variable.shape) for variable in network.core.trainable_variables)
 
 
@@ -63,8 +63,14 @@ def training_model(network: Network, stage: Stage) -> keras.Model:
     return keras.Model([images, *further], core(x), name="training")
 
 
-def build_optimizer(stage: Stage, precision: str) -> Any:
-    """The stage's optimizer, not yet built. In float16 it scales the loss, as small gradients would else become zero."""
+def build_optimizer(stage: Stage, precision: str, not_decayed: Sequence[Any] = ()) -> Any:
+    """The stage's optimizer, not yet built. In float16 it scales the loss, as small gradients would else become zero.
+
+    Args:
+        stage: Names it and its settings.
+        precision: Of the cell.
+        not_decayed: Variables that weight decay leaves alone; empty where their names tell.
+    """
     decay = stage.weight_decay or None
     # AdamW refuses to be without decay (https://github.com/keras-team/keras/issues/18712); without it, it is Adam
     name = "adam" if stage.optimizer == "adamw" and decay is None else stage.optimizer
@@ -72,7 +78,8 @@ def build_optimizer(stage: Stage, precision: str) -> Any:
     clipping = {"global_clipnorm": stage.clip_norm, "clipvalue": stage.clip_value}
     optimizer = _OPTIMIZERS[name](stage.learning_rate, weight_decay=decay, **own, **clipping)
     if decay:
-        optimizer.exclude_from_weight_decay(var_names=_NOT_DECAYED)
+        names = None if not_decayed else _NOT_DECAYED
+        optimizer.exclude_from_weight_decay(var_list=list(not_decayed), var_names=names)
     return keras.optimizers.LossScaleOptimizer(optimizer) if precision == "mixed_float16" else optimizer
 
 
@@ -106,5 +113,7 @@ def stage_steps(
     """Steps that train `model` as a stage asks and predict with `core`, and their optimizer; see `compiled_steps`."""
     one_hot = is_one_hot(cell)
     weights = class_weights(stage, dataset.training.split.labels, dataset.class_names, cell.data.source)
-    optimizer, loss = build_optimizer(stage, cell.precision), build_loss(stage, one_hot=one_hot, weights=weights)
+    not_decayed = [variable for layer in core.layers for variable in getattr(layer, "not_decayed", ())]
+    optimizer = build_optimizer(stage, cell.precision, not_decayed)
+    loss = build_loss(stage, one_hot=one_hot, weights=weights)
     return compiled_steps(model, core, optimizer, loss, one_hot=one_hot, given=given), optimizer

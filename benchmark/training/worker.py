@@ -176,18 +176,15 @@ class _Attempt:
         return file.sha256
 
     def _model_built(self, network: Network, dataset: Dataset, digest: str | None) -> events.ModelBuilt:
-        core = network.core
-        # that of the first layer with weights: the last one computes in float32 whatever the precision
-        layers = map(core.get_layer, (*network.backbone, *network.head))
         return events.ModelBuilt(
-            parameters=core.count_params(),
+            parameters=network.parameters,
             trainable_parameters=set_trainable(network, self._cell.stages[-1].train),
             train_examples=len(dataset.training),
             validation_examples=len(dataset.validation),
             test_examples=len(dataset.test),
             data_fingerprint=dataset.fingerprint,
             weights_sha256=digest,
-            compute_dtype=str(next(layer.compute_dtype for layer in layers if layer.weights)),
+            compute_dtype=network.compute_dtype,
             setup_seconds=perf_counter() - self._began,
         )
 

@@ -7,7 +7,7 @@ from functools import cache
 
 from benchmark import units
 from benchmark.catalog.backends import missing_backend, trains_networks
-from benchmark.catalog.facts import SOURCES, architecture_facts, prepared_size
+from benchmark.catalog.facts import KERAS, SOURCES, TORCH, architecture_facts, prepared_size
 from benchmark.matrix.cell import Architecture, Cell, Data
 from benchmark.matrix.loss import unknown_class
 from benchmark.matrix.plan import MachineKind
@@ -38,6 +38,7 @@ def _reasons(template: CellTemplate, origin: str, machine: MachineKind, seen: Im
     backend = template.cell["backend"]
     if trains_networks(backend) and machine.backends is not None and backend not in machine.backends:
         yield missing_backend(backend)
+    yield from _of_framework(template)
     yield from _of_device(template, machine)
     yield from _of_network(template, origin) if template.architecture.command is None else _of_command(template, origin)
     yield from _of_augmentation(template)
@@ -47,6 +48,22 @@ def _reasons(template: CellTemplate, origin: str, machine: MachineKind, seen: Im
     yield from _of_source(template.data, seen)
     yield from _of_class_weights(template)
     yield from _of_counts(template.data)
+
+
+def _of_framework(template: CellTemplate) -> Iterator[str]:
+    architecture, backend = template.architecture, template.cell["backend"]
+    if architecture.framework == KERAS or not trains_networks(backend):
+        return
+    if backend != TORCH:
+        yield (
+            f'{architecture.name} is written in PyTorch, which backend = "{backend}" cannot train; '
+            'write backend = "torch" for it, or no backend'
+        )
+    for kind in template.cell["save"]:
+        yield (
+            f'save = "{kind}" is for models of Keras, and {architecture.name} is written in PyTorch; leave it out: the '
+            "`weights.npz` of every cell has the entries of the module's `state_dict`"
+        )
 
 
 def _of_device(template: CellTemplate, machine: MachineKind) -> Iterator[str]:

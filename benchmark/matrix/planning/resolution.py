@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmark.catalog.backends import command_backend
-from benchmark.catalog.facts import SOURCES
+from benchmark.catalog.facts import KERAS, SOURCES, TORCH
 from benchmark.matrix.cell import STREAMS, Architecture, Data, Stage
 from benchmark.matrix.command_line import files_digest, named_files
 from benchmark.matrix.identity import canonical_json, identity_value, part_texts
@@ -30,6 +30,7 @@ from benchmark.matrix.reading.user_files import (
     CODE,
     FILE,
     FOLDER,
+    FRAMEWORK,
     IMAGE_FACTS,
     LOCATION,
     ImageFacts,
@@ -109,7 +110,7 @@ class Resolver:
         d, m, s = chains["dataset"][dataset], chains["model"][model], chains["strategy"][strategy]
         names = {"dataset": dataset, "model": model, "strategy": strategy}
         layers = zip(s.builtin, s.user, strict=True)
-        builtin = {**DEFAULTS, **native_image_settings(d), **d.builtin[0], **m.builtin[0]}
+        builtin = {**DEFAULTS, **native_image_settings(d), **_usual_backend(m), **d.builtin[0], **m.builtin[0]}
         users = [*map(_with_validation, (self._specification.defaults, d.user[0], m.user[0]))]
         excludes = [(n, rule.for_names(names)) for n, rule in enumerate(self._specification.excludes)]
         overrides = [(n, o, o.when.for_names(names)) for n, o in enumerate(self._specification.overrides)]
@@ -234,8 +235,9 @@ class Resolver:
             if command is not None:
                 folder, own = Path(model.own[FOLDER]), parameters_of(model.own)
                 code = files_digest(named_files(command, own, folder), folder)
+            framework = model.own.get(FRAMEWORK, KERAS)
             pairs = tuple(sorted(parameters.items()))
-            return Architecture(model.own["architecture"], pairs, code, file, command, model.own.get(FOLDER))
+            return Architecture(model.own["architecture"], pairs, code, file, command, model.own.get(FOLDER), framework)
 
         return self._part(("architecture", model.name, dropout), make)
 
@@ -262,6 +264,11 @@ def _class_count(own: Mapping[str, Any]) -> int:
         return len(own["classes"])
     facts = SOURCES.get(own["source"])
     return len(facts.class_names) if facts else int(declared_classes(own) or 0)
+
+
+def _usual_backend(model: MergedDefinition) -> dict[str, Any]:
+    """The backend of a model that is written in PyTorch, where none is named."""
+    return {} if model.own.get(FRAMEWORK, KERAS) == KERAS else {"backend": TORCH}
 
 
 def native_image_settings(dataset: MergedDefinition) -> dict[str, Any]:

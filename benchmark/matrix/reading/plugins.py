@@ -16,6 +16,7 @@ decides what may run, and it runs in a worker only.
 from __future__ import annotations
 
 import ast
+import contextlib
 import os
 import stat
 import warnings
@@ -28,6 +29,7 @@ from typing import Any
 from benchmark.catalog.facts import PLUGIN
 from benchmark.files import sha256_of
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
+from benchmark.matrix.reading.plugin_frameworks import framework_of
 from benchmark.matrix.values import Choice, items_of
 
 KINDS = {"models": "a function that returns a model", "datasets": "a function that returns images and labels"}
@@ -38,10 +40,11 @@ SIZE_LIMIT_BYTES = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class PluginSource:
-    """The origin of a plug-in's function; see `Architecture` for `code` and `file`."""
+    """The origin of a plug-in's function; see `Architecture` for what is known of it."""
 
     code: str
     file: str | None
+    framework: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +63,11 @@ class PluginFile:
     file: Path
     sha256: str
     names: frozenset[str] | None
+    content: bytes = field(repr=False, default=b"")
+
+    def source_of(self, name: str) -> PluginSource:
+        """The function `name` of this file."""
+        return PluginSource(self.sha256, str(self.file), framework_of(self.content, name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,16 +88,17 @@ class Plugins:
         if len(defining) > 1:
             problems.add(path, f"one file of [plugins] that defines {name}", [file.written for file in defining])
         elif defining:
-            return PluginSource(defining[0].sha256, str(defining[0].file))
+            return defining[0].source_of(name)
         elif packaged is not None:
-            return PluginSource(package_code(packaged), None)
+            framework = framework_of(_module_content(packaged), packaged.attr.partition(".")[0])
+            return PluginSource(package_code(packaged), None, framework)
         elif files:
             # the file may define it all the same, when it runs; otherwise the cells that need it fail
             file = next((file for file in files if file.names is None), files[0])
             if file.names is not None:
                 hint = nearest_hint(name, file.names)
                 self.notes.append(f"{file.written} seems to have no function {name}" + (f"; {hint}" if hint else ""))
-            return PluginSource(file.sha256, str(file.file))
+            return file.source_of(name)
         else:
             known = (point.name for point in entry_points(kind))
             hint = nearest_hint(name, known) or f"name its file in [plugins] {kind}"
@@ -130,7 +139,7 @@ def _read(kind: str, item: Any, base: Path, path: KeyPath, problems: Problems, n
     except (OSError, ValueError) as error:
         problems.add(path, "a Python file that can be read", item, getattr(error, "strerror", None) or str(error))
         return None
-    return PluginFile(kind, item, file, sha256_of(content), defined_names(content))
+    return PluginFile(kind, item, file, sha256_of(content), defined_names(content), content)
 
 
 def read_code(file: Path) -> bytes:
@@ -197,11 +206,14 @@ def package_code(point: metadata.EntryPoint) -> str:
     if package is None:
         return f"{point.value}"
     code = f"{package.name} {package.version} {point.value}"
-    stem = point.module.replace(".", "/")
+    content = _module_content(point)
+    return f"{code} {sha256_of(content)}" if content else code
+
+
+def _module_content(point: metadata.EntryPoint) -> bytes:
+    """The text of an entry point's module; empty where its file is unknown."""
+    package, stem = point.dist, point.module.replace(".", "/")
     for place in (f"{stem}.py", f"{stem}/__init__.py"):
-        try:
-            content = Path(str(package.locate_file(place))).read_bytes()
-        except OSError:
-            continue
-        return f"{code} {sha256_of(content)}"
-    return code
+        with contextlib.suppress(OSError):
+            return Path(str(package.locate_file(place))).read_bytes() if package is not None else b""
+    return b""

@@ -21,9 +21,16 @@ from benchmark.matrix.problems import Problems
 from benchmark.matrix.reading.definitions import Definition
 from benchmark.matrix.reading.plugins import Plugins
 
-LOCATION, IMAGE_FACTS, CODE, FILE, FOLDER = "@location", "@image_facts", "@code", "@file", "@folder"
+LOCATION, IMAGE_FACTS, CODE, FILE, FOLDER, FRAMEWORK = (
+    "@location",
+    "@image_facts",
+    "@code",
+    "@file",
+    "@folder",
+    "@framework",
+)
 FILE_KINDS = ("folder", "npz")
-_NO_PARAMETERS = {"architecture", "command", "extends", "summary", CODE, FILE, FOLDER}
+_NO_PARAMETERS = {"architecture", "command", "extends", "summary", CODE, FILE, FOLDER, FRAMEWORK}
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,7 +92,7 @@ def _located_model(definition: Definition, base: Path, plugins: Plugins, problem
     if architecture is None:
         return definition
     offer = plugins.source_of(str(architecture), "models", (*definition.path, "architecture"), problems)
-    facts = {CODE: offer.code if offer else None, FILE: offer.file if offer else None}
+    facts = {CODE: offer.code, FILE: offer.file, FRAMEWORK: offer.framework} if offer else dict.fromkeys((CODE, FILE))
     return replace(definition, own={**definition.own, **facts})
 
 

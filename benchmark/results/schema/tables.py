@@ -155,7 +155,7 @@ cell = sa.Table(
     _real("dropout", "Dropout of the model, 0..1; NULL where it has none."),
     _real("label_smoothing", "Label smoothing of the last stage, 0..1."),
     _text("train", "Layers that the last stage trains: `head`, `last:N` or `all`."),
-    _text("framework", "What the model is written in: `keras`, or `script` for a command."),
+    _text("framework", "What the model is written in: `keras`, `torch`, `lightning`, or `script` for a command."),
     _text("parent_cell_id", "Cell whose weights this one starts from; NULL when it has no parent."),
     _text("spec", "The cell as JSON: every setting, resolved.", nullable=False),
     _refers("first_run_id", "run.run_id", "Run that first had this cell.", nullable=False),

@@ -13,7 +13,7 @@ import sqlalchemy as sa
 from sqlalchemy.dialects import postgresql as postgresql_dialect
 from sqlalchemy.dialects import sqlite as sqlite_dialect
 
-from benchmark.catalog.facts import architecture_facts
+from benchmark.catalog.facts import SCRIPT
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import LeftOut
 from benchmark.results.schema.tables import cell as cell_table
@@ -76,7 +76,7 @@ def cell_rows(run_id: int, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
             "epochs_planned": cell.epochs,
             **{name: last and getattr(last, name) for name in _OF_LAST_STAGE},
             "dropout": dict(cell.architecture.parameters).get("dropout"),
-            "framework": architecture_facts(cell.architecture.name).framework,
+            "framework": cell.architecture.framework if cell.architecture.command is None else SCRIPT,
             "spec": spec.text(cell),
             "first_run_id": run_id,
         }

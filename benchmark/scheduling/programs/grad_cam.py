@@ -7,11 +7,17 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from benchmark.catalog.backends import BACKENDS
+from benchmark.catalog.facts import KERAS
+from benchmark.matrix.cell import Cell
 from benchmark.scheduling.processes.environment import python_command
 from benchmark.scheduling.programs.inference import Trained, ask, check_images
 
 COMMAND = python_command("benchmark.training.programs.explain")
 """Is given two paths: of the request, and of the answer that it writes."""
+
+USUAL_BACKEND = "tensorflow"
+"""In which networks of Keras are explained, whatever they were trained with."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,4 +63,10 @@ def explain(question: Question, result: Path) -> list[dict[str, Any]]:
         "result": str(result.absolute()),
         "allow_plugins": question.allow_plugins,
     }
-    return ask(COMMAND, request, "tensorflow", threads=1)
+    return ask(COMMAND, request, _backend_for(trained.cell), threads=1)
+
+
+def _backend_for(cell: Cell) -> str:
+    """The backend to explain a cell in: maps of Keras's networks are compared best where all come from one."""
+    usual = cell.architecture.framework == KERAS and BACKENDS[USUAL_BACKEND].is_installed
+    return USUAL_BACKEND if usual else cell.backend

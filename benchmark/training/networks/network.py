@@ -7,7 +7,7 @@ backbone, and the head, which starts where the features of the backbone are pool
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -15,15 +15,15 @@ from typing import Any
 import keras
 from keras import layers
 
-from benchmark.catalog.facts import PLUGIN, prepared_size
+from benchmark.catalog.facts import KERAS, PLUGIN, prepared_size
 from benchmark.catalog.keras_applications import APPLICATIONS
 from benchmark.matrix.cell import Architecture, Data
 from benchmark.training.networks.applications import application
 from benchmark.training.networks.cnns import advanced_cnn, basic_cnn, simple_cnn
 from benchmark.training.networks.graph import PREDICTIONS, Graph, Tensor
-from benchmark.training.networks.plugin_models import check_outputs, plugin_model, split_layers
+from benchmark.training.networks.plugin_models import call_plugin, check_outputs, keras_plugin, split_layers
 from benchmark.training.networks.resnet import resnet18
-from benchmark.training.process.plugin_code import plugin_location
+from benchmark.training.process.plugin_code import naming_plugin_line, plugin_location
 
 BUILDERS: dict[str, Callable[..., Graph]] = {
     "simple_cnn": simple_cnn,
@@ -51,6 +51,59 @@ class Network:
     head: tuple[str, ...]
     classifier: str = PREDICTIONS
 
+    @property
+    def parameters(self) -> int:
+        """How many numbers its weights are, moving averages of batch normalisation included."""
+        return int(self.core.count_params())
+
+    @property
+    def compute_dtype(self) -> str:
+        """That of the first layer with weights: the last one computes in float32 whatever the precision."""
+        layers = map(self.core.get_layer, (*self.backbone, *self.head))
+        return str(next(layer.compute_dtype for layer in layers if layer.weights))
+
+    def learn(self, names: Collection[str]) -> None:
+        """Makes the layers of these names trainable and freezes the others."""
+        for layer in self.core.layers:
+            layer.trainable = layer.name in names
+
+    def part_of(self, path: str) -> str:
+        """The name of the layer of a weight, by the weight's path."""
+        return path.partition("/")[0]
+
+    def is_of_classifier(self, path: str) -> bool:
+        """Whether a weight belongs to single classes."""
+        return path.startswith(f"{self.classifier}/")
+
+
+class ModuleNetwork(Network):
+    """A module of PyTorch, whose parts are its submodules with parameters of their own, by their dotted names."""
+
+    __slots__ = ()
+
+    @property
+    def layer(self) -> Any:
+        """The `torch_modules.ModuleLayer` that holds the module."""
+        return self.core.layers[-1]
+
+    @property
+    def parameters(self) -> int:
+        """How many numbers the module's parameters are, as PyTorch counts them: without buffers."""
+        return int(self.layer.parameter_count)
+
+    @property
+    def compute_dtype(self) -> str:
+        return str(self.layer.compute_dtype)
+
+    def learn(self, names: Collection[str]) -> None:
+        self.layer.learn(names)
+
+    def part_of(self, path: str) -> str:
+        return path.rpartition(".")[0]
+
+    def is_of_classifier(self, path: str) -> bool:
+        return self.part_of(path) == self.classifier
+
 
 def build_network(
     architecture: Architecture, data: Data, *, binary: bool = False, allow_plugins: bool = False
@@ -69,8 +122,10 @@ def build_network(
     """
     images, resized = _inputs(data)
     name = architecture.name.replace(":", "_")
+    if architecture.framework != KERAS:
+        return _module_network(architecture, data, images, resized, binary=binary, allowed=allow_plugins)
     if architecture.name.startswith(PLUGIN):
-        model, probabilities = plugin_model(architecture, data, resized, allowed=allow_plugins)
+        model, probabilities = keras_plugin(architecture, data, resized, allowed=allow_plugins)
         core = keras.Model(images, probabilities, name=name)
         network = Network(core, *split_layers(model, core))
         where = plugin_location(
@@ -89,6 +144,20 @@ def build_network(
         backbone=tuple(name for name in features if name not in before),
         head=tuple(name for name in _layer_names(core) if name not in features),
     )
+
+
+def _module_network(
+    architecture: Architecture, data: Data, images: Tensor, resized: Tensor, *, binary: bool, allowed: bool
+) -> Network:
+    from benchmark.training.networks.torch_modules import ModuleLayer, check_module, named_head
+
+    module, place = call_plugin(architecture, data, allowed=allowed)
+    with naming_plugin_line(architecture.file, place):
+        check_module(module, architecture, data, place)
+        layer = ModuleLayer(module, data.num_classes, place, binary=binary)
+        head, classifier = named_head(module, layer.parts, place)
+    core = keras.Model(images, layer(resized), name=architecture.name.replace(":", "_"))
+    return ModuleNetwork(core, tuple(name for name in layer.parts if name not in head), head, classifier)
 
 
 @dataclass(frozen=True, slots=True)

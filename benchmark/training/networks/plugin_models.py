@@ -19,7 +19,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from benchmark.catalog.facts import PLUGIN
+from benchmark.catalog.facts import KERAS, PLUGIN
 from benchmark.matrix.cell import Architecture, Data
 from benchmark.matrix.identity import with_lists
 from benchmark.training.process.plugin_code import PluginError, PluginFunction, naming_plugin_line, plugin_function
@@ -28,14 +28,39 @@ HEAD_ATTRIBUTE = "bench_head"
 """Attribute in which a model may list the names of its head's layers; else the head begins at the last with weights."""
 
 
-def plugin_model(architecture: Architecture, data: Data, images: Any, *, allowed: bool) -> tuple[keras.Model, Any]:
-    """Calls a plug-in for a cell; returns its model and the symbolic probabilities [b, classes] for `images`.
+def call_plugin(architecture: Architecture, data: Data, *, allowed: bool) -> tuple[Any, str]:
+    """Calls a plug-in for a cell; returns what it returns, and the file and line of its definition.
 
     Args:
         architecture: `plugin:NAME`, the parameters, and the digest of the code.
         data: Of the cell.
-        images: Symbolic images of the cell's size, [b, h, w, c] float32.
         allowed: Whether the user has allowed plug-ins to run; else the digest must stand in the trust file.
+
+    Raises:
+        PluginError: It may not run, or cannot be loaded or called.
+
+    Side effects:
+        Whatever the plug-in does, in this process.
+    """
+    name = architecture.name.removeprefix(PLUGIN)
+    function, place = plugin_function(name, "models", str(architecture.code), architecture.file, allowed=allowed)
+    size = (data.image_size, data.image_size)
+    shape = (*size, data.channels) if architecture.framework == KERAS else (data.channels, *size)
+    given = {key: with_lists(value) for key, value in architecture.parameters}
+    arguments = {"input_shape": shape, "num_classes": data.num_classes, **given}
+    _check_arguments(function, arguments, name, place)
+    with naming_plugin_line(architecture.file, place):
+        return function(**arguments), place
+
+
+def keras_plugin(architecture: Architecture, data: Data, images: Any, *, allowed: bool) -> tuple[keras.Model, Any]:
+    """The Keras model that a plug-in builds for a cell, and the symbolic probabilities [b, classes] for `images`.
+
+    Args:
+        architecture: As `call_plugin`, like the next and the last.
+        data: Of the cell.
+        images: Symbolic images of the cell's size, [b, h, w, c] float32.
+        allowed: Whether the user has allowed plug-ins to run.
 
     Raises:
         PluginError: It may not run, cannot be loaded, or does not build a usable model.
@@ -43,16 +68,15 @@ def plugin_model(architecture: Architecture, data: Data, images: Any, *, allowed
     Side effects:
         Whatever the plug-in does, in this process.
     """
-    name = architecture.name.removeprefix(PLUGIN)
-    function, place = plugin_function(name, "models", str(architecture.code), architecture.file, allowed=allowed)
-    shape = (data.image_size, data.image_size, data.channels)
-    given = {key: with_lists(value) for key, value in architecture.parameters}
-    arguments = {"input_shape": shape, "num_classes": data.num_classes, **given}
-    _check_arguments(function, arguments, name, place)
-    with naming_plugin_line(architecture.file, place):
-        model = function(**arguments)
+    model, place = call_plugin(architecture, data, allowed=allowed)
     if not isinstance(model, keras.Model):
-        raise PluginError(f"{place}: expected a keras.Model to be returned, found {type(model).__name__}")
+        kinds = [kind.__module__ for kind in type(model).__mro__]
+        hint = (
+            "; to be trained as a module of PyTorch, its file must import torch, so that `bench plan` sees it"
+            if "torch.nn.modules.module" in kinds
+            else ""
+        )
+        raise PluginError(f"{place}: expected a keras.Model to be returned, found {type(model).__name__}{hint}")
     with naming_plugin_line(architecture.file, place):
         # `call` calls the layers one by one; calling the model would make it a single layer
         probabilities = model.call(images) if _is_graph(model) else model(images)

@@ -138,7 +138,27 @@ def naming_plugin_line(file: str | None, place: str = "") -> Iterator[None]:
             raise
         # in one line, without the escape codes by which Keras makes its messages bold
         message = " ".join(uncolored(str(error)).split())[:2000]
-        raise PluginError(f"{where}: {type(error).__name__}: {message}") from error
+        raise PluginError(f"{where}: {type(error).__name__}: {message}{_cure(message)}") from error
+
+
+_CURES = {
+    "shapes cannot be multiplied": "the model was made for images of another size: set image_size to what it needs, or "
+    "let it average over positions before its linear layers (nn.AdaptiveAvgPool2d)",
+    "Expected more than 1 value per channel": "batch normalisation cannot train on the single image that is left for the "
+    "last batch of an epoch: choose another batch_size",
+    "view size is not compatible": "write `reshape` for `view`",
+    "not compiled with CUDA": 'leave the device to bench, which moves the module: no .cuda() and no .to("cuda")',
+    "Found no NVIDIA driver": 'leave the device to bench, which moves the module: no .cuda() and no .to("cuda")',
+    "Expected all tensors to be on the same device": "make tensors on the device of the images (device=x.device)",
+    "does not have a deterministic implementation": "set deterministic = false for this cell",
+    "torchvision::nms does not exist": "the installed torchvision was built for another PyTorch; install a pair of one "
+    "release from one index, see `bench doctor`",
+}
+"""What cures an error of a library, by words of its message."""
+
+
+def _cure(message: str) -> str:
+    return next((f"; {cure}" for words, cure in _CURES.items() if words in message), "")
 
 
 def _line_of(error: BaseException, file: str | None) -> str | None:

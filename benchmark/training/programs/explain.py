@@ -14,7 +14,8 @@ As a program, `python -m benchmark.training.programs.explain REQUEST ANSWER`. RE
     allow_plugins            whether a plug-in may build the network that the trust file does not name
 
 ANSWER is written as JSON: `[{"image", "label", "prediction", "confidence", "class", "class_confidence", "peak"}, …]`, or
-`{"error": …}` with exit status 3. Networks run in TensorFlow on the CPU in float32, whatever the cell was trained with.
+`{"error": …}` with exit status 3. Networks run on the CPU in float32, whatever the cell was trained with; a network of
+Keras in the backend that this process was started with.
 """
 
 from __future__ import annotations
@@ -29,7 +30,6 @@ from typing import Any
 
 import keras
 import numpy as np
-import tensorflow as tf
 from keras import layers
 from numpy.typing import NDArray
 
@@ -38,11 +38,12 @@ from benchmark.files import write_whole
 from benchmark.matrix.cell import Cell
 from benchmark.training.data.dataset import Dataset, open_dataset
 from benchmark.training.data.images import WHITE, decode_image
-from benchmark.training.networks.network import LayerGraph, Network, layer_graph
+from benchmark.training.networks.network import LayerGraph, ModuleNetwork, Network, layer_graph
 from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbid_network
 from benchmark.training.process.runtime import prepare_process
 from benchmark.training.programs.predict import run_program, trained_network
+from benchmark.training.steps.dispatch import scores_of
 
 Map = NDArray[np.float32]
 TEST = "test:"
@@ -95,19 +96,75 @@ class Explainer:
         self, image: NDArray[np.uint8], choose: Callable[[NDArray[np.float32]], Iterable[int]]
     ) -> ClassEvidence:
         """Maps of an image [h, w, c], 0..255, for the classes that `choose` returns when called with the probabilities."""
-        activation = self._features(tf.constant(image[np.newaxis].astype(np.float32)), training=False)
-        with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
-            tape.watch(activation)
-            scores = self._rest(activation, training=False)
-            probabilities = np.asarray(self._probabilities(scores)[0], dtype=np.float32)
-            chosen = {label: scores[0, label] for label in choose(probabilities)}
+        activation = self._features(keras.ops.convert_to_tensor(image[np.newaxis].astype(np.float32)), training=False)
+        scores, gradient_of = scores_of(self._rest, activation)
+        probabilities = _as_array(self._probabilities(keras.ops.expand_dims(scores, 0)))[0]
         self.grid = tuple(activation.shape[1:3])
-        maps = {}
-        for label, score in chosen.items():
-            weights = tf.reduce_mean(tape.gradient(score, activation)[0], axis=(0, 1))
-            evidence = tf.nn.relu(tf.reduce_sum(weights * activation[0], axis=-1))
-            maps[label] = np.asarray(evidence, dtype=np.float32)
-        return ClassEvidence(probabilities, maps)
+        values = keras.ops.convert_to_numpy(activation)[0]
+        return ClassEvidence(
+            probabilities, {each: grad_cam(values, gradient_of(each)) for each in choose(probabilities)}
+        )
+
+
+class ModuleExplainer:
+    """The same of a module of PyTorch: of its last convolution that has several positions.
+
+    A module may name another submodule, or be one: `module.bench_grad_cam = "layer4"`.
+
+    Raises:
+        DataError: The submodule that it names does not exist.
+    """
+
+    def __init__(self, network: ModuleNetwork) -> None:
+        from benchmark.training.networks.torch_modules import evidence_modules
+
+        self._network = network
+        self._modules = evidence_modules(network.layer.module)
+        if not self._modules:
+            raise DataError(f"{network.core.name} has no convolution; name a submodule in `module.bench_grad_cam`")
+        self.layer = ""
+        self.grid: tuple[int, int] = (0, 0)
+
+    def explain(
+        self, image: NDArray[np.uint8], choose: Callable[[NDArray[np.float32]], Iterable[int]]
+    ) -> ClassEvidence:
+        """As `Explainer.explain`."""
+        from benchmark.training.networks.torch_modules import watched_logits
+
+        layer = self._network.layer
+        logits, watched, gradient_of = watched_logits(layer, self._prepared(image), self._modules)
+        if watched is None:
+            raise DataError(
+                f"{self._network.core.name} has no convolution with several positions, so there is nothing that Grad-CAM "
+                "could show; name a submodule in `module.bench_grad_cam`, or take larger images"
+            )
+        self.layer, activation = watched
+        self.grid = tuple(activation.shape[:2])
+        probabilities = _as_array(layer.activate(logits))
+        return ClassEvidence(
+            probabilities, {each: grad_cam(activation, gradient_of(each)) for each in choose(probabilities)}
+        )
+
+    def _prepared(self, image: NDArray[np.uint8]) -> Any:
+        """The image as the layer of the module takes it, at the size of the cell."""
+        images = keras.ops.convert_to_tensor(image[np.newaxis].astype(np.float32))
+        for layer in self._network.core.layers[1:-1]:
+            images = layer(images)
+        return images
+
+
+def _as_array(tensor: Any) -> NDArray[np.float32]:
+    return np.asarray(keras.ops.convert_to_numpy(tensor), dtype=np.float32)
+
+
+def grad_cam(activation: NDArray[Any], gradient: NDArray[Any]) -> Map:
+    """max(0, Σ_k w_k A_k) with w_k the mean of ∂y/∂A_k over all positions.
+
+    Args:
+        activation: A, [h, w, k].
+        gradient: ∂y/∂A, likewise.
+    """
+    return np.asarray(np.maximum((gradient.mean(axis=(0, 1)) * activation).sum(axis=-1), 0), dtype=np.float32)
 
 
 def _evidence_layer(network: Network, graph: LayerGraph) -> str:
@@ -164,9 +221,10 @@ def _scores(network: Network, graph: LayerGraph) -> tuple[Any, Callable[[Any], A
 
 def upsample_map(grid_map: Map, height: int, width: int) -> Map:
     """A map at the size of its image, bilinear, divided by its maximum to 0..1; all 0 where it is 0 everywhere."""
-    large = np.asarray(
-        tf.image.resize(grid_map[..., np.newaxis], (height, width), method="bilinear")[..., 0], dtype=np.float32
+    resized = keras.ops.image.resize(
+        grid_map[..., np.newaxis], (height, width), interpolation="bilinear", data_format="channels_last"
     )
+    large = np.asarray(keras.ops.convert_to_numpy(resized)[..., 0], dtype=np.float32)
     maximum = large.max()
     scaled: Map = large / maximum if maximum > 0 else large
     return scaled
@@ -227,16 +285,15 @@ def _test_image(name: str, dataset: Dataset) -> _InputImage:
 
 
 def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
-    cell = replace(
-        Cell.from_dict(request["cell"]), backend="tensorflow", device_kind="cpu", precision="float32", threads=1
-    )
+    backend = keras.backend.backend()
+    cell = replace(Cell.from_dict(request["cell"]), backend=backend, device_kind="cpu", precision="float32", threads=1)
     forbid_network()
     prepare_process(cell, None)
     network, names = trained_network(
         cell, Path(request["weights"]), request["sha256"], allow_plugins=request["allow_plugins"]
     )
     chosen = _class_number(request["class_name"], names)
-    explainer = Explainer(network)
+    explainer = ModuleExplainer(network) if isinstance(network, ModuleNetwork) else Explainer(network)
     results = [_explain(explainer, image, chosen) for image in _input_images(request, cell)]
     header = {
         "layer": explainer.layer,
@@ -262,7 +319,7 @@ class _Explained:
     evidence: ClassEvidence
 
 
-def _explain(explainer: Explainer, image: _InputImage, chosen: int | None) -> _Explained:
+def _explain(explainer: Explainer | ModuleExplainer, image: _InputImage, chosen: int | None) -> _Explained:
     def shown(probabilities: NDArray[np.float32]) -> int:
         return int(probabilities.argmax()) if chosen is None else chosen
 

@@ -57,3 +57,14 @@ def compiled_forward(model: keras.Model) -> Callable[[NDArray[np.uint8]], NDArra
     backend = importlib.import_module(f"benchmark.training.steps.{keras.backend.backend()}")
     forward: Callable[[NDArray[np.uint8]], Any] = backend.forward_pass(model)
     return lambda images: np.asarray(forward(images))
+
+
+def scores_of(model: keras.Model, activation: Any) -> tuple[Any, Callable[[int], NDArray[Any]]]:
+    """What `model` makes of one activation [1, …], with dropout off: [classes], and the gradient of each of these.
+
+    Returns:
+        The scores, and a function that gives ∂score/∂activation [1, …] without its first axis, for the number of a class.
+    """
+    backend = importlib.import_module(f"benchmark.training.steps.{keras.backend.backend()}")
+    scores, gradient_of = backend.scores_of(model, activation)
+    return scores, lambda label: np.asarray(keras.ops.convert_to_numpy(gradient_of(label)))[0]

@@ -121,3 +121,13 @@ def _values(variables: Iterable[Any]) -> list[Any]:
 def _assign(variables: Iterable[Any], values: Iterable[Any]) -> None:
     for variable, value in zip(variables, values, strict=True):
         variable.assign(value)
+
+
+def scores_of(model: keras.Model, activation: Any) -> tuple[Any, Callable[[int], Any]]:
+    """See `dispatch.scores_of`."""
+    learning, standing = _values(model.trainable_variables), _values(model.non_trainable_variables)
+
+    def scores(watched: Any) -> Any:
+        return model.stateless_call(learning, standing, watched, training=False)[0][0]
+
+    return scores(activation), lambda label: jax.grad(lambda watched: scores(watched)[label])(activation)

@@ -94,3 +94,12 @@ def moving_average(share: float) -> Callable[[list[Any], list[Any]], list[Any]]:
         autograph=False,
     )
     return moved
+
+
+def scores_of(model: keras.Model, activation: Any) -> tuple[Any, Callable[[int], Any]]:
+    """See `dispatch.scores_of`."""
+    with tf.GradientTape(persistent=True, watch_accessed_variables=False) as tape:
+        tape.watch(activation)
+        scores = model(activation, training=False)[0]
+        each = tf.unstack(scores)
+    return scores, lambda label: tape.gradient(each[label], activation)

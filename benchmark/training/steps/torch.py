@@ -74,3 +74,10 @@ def _sum(kept: Any, gradient: Any) -> Any:
 def _tensor(array: NDArray[Any], dtype: str | None = None) -> Any:
     """On the cell's device; PyTorch takes no memory that must not be written."""
     return keras.ops.convert_to_tensor(array if array.flags.writeable else array.copy(), dtype=dtype)
+
+
+def scores_of(model: keras.Model, activation: Any) -> tuple[Any, Callable[[int], Any]]:
+    """See `dispatch.scores_of`."""
+    watched = activation.detach().requires_grad_()
+    scores = model(watched, training=False)[0]
+    return scores.detach(), lambda label: torch.autograd.grad(scores[label], watched, retain_graph=True)[0]

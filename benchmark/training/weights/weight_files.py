@@ -133,7 +133,7 @@ def load_weights(network: Network, file: WeightsFile, class_names: tuple[str, ..
     problems = []
     for weight in network.core.weights:
         array = file.weights.get(weight.path)
-        if weight.path.startswith(f"{network.classifier}/") and not (same and _fits(weight, array)):
+        if network.is_of_classifier(weight.path) and not (same and _fits(weight, array)):
             continue
         if array is None and not file.has_head and _of_head(network, weight.path):
             continue
@@ -182,7 +182,7 @@ def load_published(network: Network, content: bytes, source: str) -> str:
 
 
 def _of_head(network: Network, path: str) -> bool:
-    return path.partition("/")[0] in network.head
+    return network.part_of(path) in network.head
 
 
 def _fits(weight: Any, array: Any) -> bool:

@@ -1,0 +1,350 @@
+"""Modules of PyTorch as layers of Keras, so that they are trained, resumed and evaluated as any other network.
+
+The layer takes images [b, h, w, c] with values 0..255, gives the module what PyTorch's networks take (float32
+[b, c, h, w], values 0..1), and makes probabilities of its logits. Its weights are the module's own tensors, by their names
+in `state_dict`: Keras's optimizers change the parameters, the module itself its buffers. Imported on PyTorch alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import keras
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from benchmark.catalog.facts import LIGHTNING
+from benchmark.matrix.cell import Architecture, Data
+from benchmark.training.networks.plugin_models import HEAD_ATTRIBUTE
+from benchmark.training.process.failures import DataError
+from benchmark.training.process.plugin_code import PluginError
+
+GRAD_CAM_ATTRIBUTE = "bench_grad_cam"
+"""Attribute in which a module may name, or hold, the submodule whose activation Grad-CAM shows."""
+
+_SAMPLE_IMAGES = 2
+_TOLERANCE = 0.02
+"""How far the sum of what are taken for probabilities is from 1 at most."""
+
+
+def _register_no_variables(layer: Any) -> None:
+    """Stands for what registers the variables of a model of Keras as parameters of a module of PyTorch.
+
+    Such names may have no dots, and integers cannot be parameters; nothing here asks for them.
+    """
+    layer._torch_params = torch.nn.ParameterDict()  # noqa: SLF001  there is no public way
+
+
+keras.src.backend.torch.layer.TorchLayer._track_variables = _register_no_variables  # noqa: SLF001  likewise
+
+
+class ModuleLayer(keras.layers.Layer):
+    """A module of PyTorch behind the scaling of its images and in front of a softmax (or sigmoids).
+
+    Args:
+        module: It gives logits [b, classes]; on the device of Keras from now on.
+        classes: How many there are.
+        place: Names the module in messages.
+        mean, deviation: By channel, what is subtracted from the values 0..1 and what they are divided by; None for
+            nothing.
+        binary: Whether each class has a sigmoid of its own, in place of the softmax over all.
+
+    Attributes:
+        parts: The variables of the parameters of its own of each submodule that has some, by the submodule's dotted
+            name, in the order in which they are registered.
+        parameter_count: How many numbers all parameters are; shared ones count once.
+    """
+
+    def __init__(
+        self,
+        module: torch.nn.Module,
+        classes: int,
+        place: str,
+        mean: Sequence[float] | None = None,
+        deviation: Sequence[float] | None = None,
+        *,
+        binary: bool = False,
+    ) -> None:
+        # images are not to be rounded to the half precision that the module computes in
+        super().__init__(name="module", autocast=False)
+        device = keras.src.backend.torch.core.get_device()
+        module = module.to(device)
+        self._held = _Held(module, place, _per_channel(mean, device), _per_channel(deviation, device))
+        self._classes = classes
+        self._binary = binary
+        by_tensor = {id(tensor): self._variable(name, tensor) for name, tensor in _named_tensors(module)}
+        self.parts: Mapping[str, list[Any]] = _Hidden()
+        for name, part in module.named_modules():
+            own = [by_tensor[id(tensor)] for tensor in part.parameters(recurse=False) if id(tensor) in by_tensor]
+            if own:
+                self.parts[name] = own
+        self._held.buffers = [
+            (part, key, by_tensor[id(tensor)])
+            for part in module.modules()
+            for key, tensor in part._buffers.items()  # noqa: SLF001  a module assigns to them
+            if id(tensor) in by_tensor
+        ]
+        self._held.learning = {id(variable) for variable in self.trainable_variables}
+        self.parameter_count = sum(math.prod(tensor.shape) for tensor in module.parameters())
+        self.built = True
+
+    def _variable(self, name: str, tensor: Any) -> Any:
+        is_parameter = isinstance(tensor, torch.nn.Parameter)
+        variable = keras.Variable(tensor, trainable=is_parameter and tensor.requires_grad, name=name)
+        variable._value = tensor  # noqa: SLF001  the module's own tensor, where Keras would make a copy of a buffer
+        self._track_variable(variable)
+        return variable
+
+    @property
+    def module(self) -> torch.nn.Module:
+        """The module itself."""
+        return self._held.module
+
+    @property
+    def not_decayed(self) -> list[Any]:
+        """The parameters that weight decay leaves alone: vectors, as are biases and the scales of normalisation."""
+        return [variable for variable in self.weights if variable.trainable and len(variable.shape) <= 1]
+
+    def learn(self, names: Collection[str]) -> None:
+        """Makes the parameters of some parts trainable and freezes all others; those that the module froze stay so.
+
+        Frozen normalisation runs in evaluation mode, in training too: it normalises by its moving averages, and leaves
+        them as they are. Normalisation without parameters goes with the part that is registered before it.
+        """
+        held, last = self._held, ""
+        held.still, held.mode = [], None
+        for name, part in held.module.named_modules():
+            for variable in self.parts.get(name, ()):
+                variable.trainable = name in names and id(variable) in held.learning
+                last = name
+            if last not in names and _keeps_statistics(part):
+                held.still.append(part)
+
+    def compute_output_spec(self, images: Any, training: Any = None) -> Any:  # noqa: ARG002  asked for before any image
+        return keras.KerasTensor((images.shape[0], self._classes), "float32")
+
+    def call(self, images: Any, training: Any = None) -> Any:
+        return self.activate(self.logits(images, training=bool(training)))
+
+    def activate(self, logits: Any) -> Any:
+        """Logits [..., classes] as probabilities."""
+        return torch.sigmoid(logits) if self._binary else torch.softmax(logits, dim=-1)
+
+    def logits(self, images: Any, *, training: bool) -> Any:
+        """What the module makes of images [b, h, w, c] 0..255: [b, classes] float32."""
+        held = self._held
+        held.set_mode(training=training)
+        # in the usual order of memory, without which `view` refuses
+        scaled = images.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format).div_(255)
+        if held.mean is not None:
+            scaled.sub_(held.mean).div_(held.deviation)
+        half = self.compute_dtype != "float32"
+        kind = getattr(torch, self.compute_dtype)
+        try:
+            with torch.autocast(scaled.device.type, dtype=kind if half else None, enabled=half):
+                logits = held.module(scaled)
+            _check_logits(logits, len(images), self._classes, held.place)
+        except Exception as error:
+            error._keras_call_info_injected = True  # type: ignore[attr-defined]  # noqa: SLF001  else Keras rewords it
+            raise
+        if training:
+            held.keep_buffers()
+        return logits.float()
+
+
+@dataclass(slots=True)
+class _Held:
+    """A module and what its layer keeps of it, where Keras does not look for layers and variables.
+
+    Attributes:
+        buffers: Each buffer that is a weight: its module, its name there, its variable.
+        learning: Ids of the variables that may be trained at all.
+        still: Submodules that run in evaluation mode while others train.
+        mode: Whether the module is in training mode; None when it is not known.
+    """
+
+    module: Any
+    place: str
+    mean: Any
+    deviation: Any
+    buffers: list[tuple[Any, str, Any]] = field(default_factory=list)
+    learning: set[int] = field(default_factory=set)
+    still: list[Any] = field(default_factory=list)
+    mode: bool | None = None
+
+    def set_mode(self, *, training: bool) -> None:
+        if training == self.mode:
+            return
+        self.module.train(training)
+        for part in self.still if training else ():
+            part.eval()
+        self.mode = training
+
+    def keep_buffers(self) -> None:
+        """Takes over the buffers to which the module has assigned new tensors."""
+        for part, name, variable in self.buffers:
+            if (tensor := part._buffers[name]) is not variable._value:  # noqa: SLF001  see `ModuleLayer._variable`
+                variable.assign(tensor.detach())
+                part._buffers[name] = variable._value  # noqa: SLF001  likewise
+
+
+class _Hidden(dict[str, list[Any]]):
+    """A dictionary of variables that Keras does not track a second time."""
+
+
+def evidence_modules(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
+    """The submodules whose activation Grad-CAM may show, by name: its convolutions, or the one that `bench_grad_cam` is.
+
+    Raises:
+        DataError: It names none.
+    """
+    named = getattr(module, GRAD_CAM_ATTRIBUTE, None)
+    parts = dict(module.named_modules())
+    if named is None:
+        return {name: part for name, part in parts.items() if isinstance(part, torch.nn.modules.conv._ConvNd)}  # noqa: SLF001
+    chosen = {name: part for name, part in parts.items() if part is named or name == named}
+    if not chosen:
+        known = ", ".join(filter(None, parts))
+        raise DataError(f"{GRAD_CAM_ATTRIBUTE}: expected a submodule ({known:.300}), found {named!r:.100}")
+    return chosen
+
+
+def watched_logits(
+    layer: ModuleLayer, images: Any, modules: Mapping[str, torch.nn.Module]
+) -> tuple[Any, tuple[str, NDArray[Any]] | None, Callable[[int], NDArray[Any]]]:
+    """The logits of one image, and the last activation with several positions that one of some submodules made.
+
+    Args:
+        layer: Of the module.
+        images: As it takes them, [1, h, w, c].
+        modules: By name.
+
+    Returns:
+        Logits [classes]; the submodule's name and its activation [h', w', k], or None; and the function that gives the
+        gradient of a class's logit by this activation.
+    """
+    outputs: list[tuple[str, Any]] = []
+    handles = [
+        part.register_forward_hook(lambda _part, _given, made, name=name: outputs.append((name, made)))
+        for name, part in modules.items()
+    ]
+    for tensor in layer.module.parameters():
+        tensor.requires_grad_(True)
+    try:
+        logits = layer.logits(images, training=False)[0]
+    finally:
+        for handle in handles:
+            handle.remove()
+    wide = [each for each in outputs if each[1].ndim == 4 and max(each[1].shape[2:]) > 1]
+    name, made = wide[-1] if wide else ("", None)
+
+    def gradient_of(label: int) -> NDArray[Any]:
+        assert made is not None
+        (gradient,) = torch.autograd.grad(logits[label], made, retain_graph=True, allow_unused=True)
+        return _positions_first(torch.zeros_like(made) if gradient is None else gradient)
+
+    return logits.detach(), None if made is None else (name, _positions_first(made)), gradient_of
+
+
+def _positions_first(activation: Any) -> NDArray[Any]:
+    """[1, k, h, w] as [h, w, k]."""
+    return np.asarray(activation.detach()[0].permute(1, 2, 0).cpu().numpy())
+
+
+def named_head(module: Any, parts: Mapping[str, Any], place: str) -> tuple[tuple[str, ...], str]:
+    """The names of the parts of the head, and that of the classifier, the last of them.
+
+    The head is what the module lists in `bench_head`, submodules with all below them; else its last part.
+
+    Raises:
+        PluginError: It lists what it does not have, or has no parameters.
+    """
+    if not parts:
+        raise PluginError(f"{place}: expected a module with parameters, found none to train")
+    named = getattr(module, HEAD_ATTRIBUTE, None)
+    if named is None:
+        last = list(parts)[-1]
+        return (last,), last
+    wanted = [named] if isinstance(named, str) else [str(name) for name in named]
+    unknown = [name for name in wanted if not any(_is_below(part, name) for part in parts)]
+    if unknown or not wanted:
+        raise PluginError(
+            f"{place}: expected {HEAD_ATTRIBUTE} to name submodules with parameters ({', '.join(parts)[:300]}), found "
+            f"{unknown or 'none'}"
+        )
+    head = tuple(part for part in parts if any(_is_below(part, name) for name in wanted))
+    return head, head[-1]
+
+
+def check_module(module: Any, architecture: Architecture, data: Data, place: str) -> None:
+    """Checks that what a plug-in returned gives logits, for a black and a patterned image.
+
+    Lazy modules get their parameters by this call.
+
+    Raises:
+        PluginError: It does not.
+    """
+    if not isinstance(module, torch.nn.Module) or isinstance(module, keras.layers.Layer):
+        raise PluginError(f"{place}: expected a torch.nn.Module to be returned, found {type(module).__name__}")
+    is_lightning = any(kind.__name__ == "LightningModule" for kind in type(module).__mro__)
+    if is_lightning != (architecture.framework == LIGHTNING):
+        wanted = "LightningModule" if architecture.framework == LIGHTNING else "torch.nn.Module"
+        raise PluginError(
+            f"{place}: expected a {wanted}, as its file looks, found {type(module).__name__}; import lightning in a file "
+            "whose function returns a LightningModule, and only there"
+        )
+    shape = (_SAMPLE_IMAGES, data.channels, data.image_size, data.image_size)
+    images = np.zeros(shape, dtype=np.float32)
+    images[1] = (np.arange(math.prod(shape[1:])).reshape(shape[1:]) % 256) / 255
+    device = keras.src.backend.torch.core.get_device()
+    with torch.no_grad():
+        logits = module.to(device).eval()(torch.from_numpy(images).to(device))
+    _check_logits(logits, _SAMPLE_IMAGES, data.num_classes, place)
+    values = logits.float().cpu().numpy().astype(np.float64)
+    if (values >= 0).all() and np.allclose(values.sum(axis=-1), 1, atol=_TOLERANCE):
+        raise PluginError(
+            f"{place}: expected logits, found {values[0][:4].round(4).tolist()} … with the sum 1: leave out the softmax at "
+            "the end of `forward`, the loss has it"
+        )
+
+
+def _check_logits(logits: Any, images: int, classes: int, place: str) -> None:
+    if not isinstance(logits, torch.Tensor):
+        kind = type(logits).__name__
+        raise PluginError(
+            f"{place}: expected `forward` to return logits, a tensor [{images}, {classes}], found {kind}; return the one "
+            "tensor that the classes are told by"
+        )
+    if tuple(logits.shape) != (images, classes):
+        raise PluginError(
+            f"{place}: expected logits of shape ({images}, {classes}), one for each class, found {tuple(logits.shape)}; "
+            "the function is told `num_classes`"
+        )
+
+
+def _named_tensors(module: torch.nn.Module) -> list[tuple[str, Any]]:
+    """The entries of the module's `state_dict` that are tensors; of those that share one, the first."""
+    seen: set[int] = set()
+    tensors = []
+    for name, tensor in module.state_dict(keep_vars=True).items():
+        if isinstance(tensor, torch.Tensor) and id(tensor) not in seen:
+            seen.add(id(tensor))
+            tensors.append((name, tensor))
+    return tensors
+
+
+def _keeps_statistics(part: torch.nn.Module) -> bool:
+    """Whether a submodule changes statistics of its own as it trains, as batch normalisation does."""
+    return getattr(part, "running_mean", None) is not None
+
+
+def _is_below(part: str, name: str) -> bool:
+    return part == name or part.startswith(f"{name}.")
+
+
+def _per_channel(values: Sequence[float] | None, device: Any) -> Any:
+    return None if values is None else torch.tensor(values, dtype=torch.float32, device=device).reshape(-1, 1, 1)

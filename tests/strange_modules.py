@@ -1,0 +1,106 @@
+"""Modules of PyTorch as strangers write them, right and wrong: a plug-in file of tests."""
+
+import torch
+from torch import nn
+
+
+class Net(nn.Module):
+    def __init__(self, channels, classes, width=8):
+        super().__init__()
+        self.conv1 = nn.Conv2d(channels, width, 3, bias=False)
+        self.bn1 = nn.BatchNorm2d(width)
+        self.conv2 = nn.Conv2d(width, 2 * width, 3)
+        self.pool = nn.MaxPool2d(2)
+        self.drop = nn.Dropout(0.3)
+        self.fc = nn.LazyLinear(classes)
+
+    def forward(self, x):
+        x = self.pool(torch.relu(self.bn1(self.conv1(x))))
+        x = self.pool(torch.relu(self.conv2(x)))
+        return self.fc(self.drop(x.view(x.size(0), -1)))
+
+
+def good(input_shape, num_classes, *, width=8):
+    return Net(input_shape[0], num_classes, width)
+
+
+def flat(input_shape, num_classes):
+    """Without dropout and normalisation: the same numbers as a plain loop."""
+    channels = input_shape[0]
+    return nn.Sequential(
+        nn.Conv2d(channels, 4, 3), nn.ReLU(), nn.AdaptiveAvgPool2d(2), nn.Flatten(), nn.Linear(16, num_classes)
+    )
+
+
+class Averages(nn.Module):
+    """Assigns a new tensor to its buffer in each step, and has a frozen parameter."""
+
+    def __init__(self, channels, classes):
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(channels, 1, 1))
+        self.register_buffer("scratch", torch.zeros(1), persistent=False)
+        self.scale = nn.Parameter(torch.ones(1), requires_grad=False)
+        self.hidden = nn.Sequential(nn.Flatten(), nn.LazyLinear(8), nn.ReLU())
+        self.classes = nn.Linear(8, classes)
+        self.bench_head = ["hidden", "classes"]
+
+    def forward(self, x):
+        if self.training:
+            self.mean = 0.9 * self.mean + 0.1 * x.detach().mean((0, 2, 3), keepdim=True)[0]
+        return self.classes(self.hidden((x - self.mean) * self.scale))
+
+
+def averages(input_shape, num_classes):
+    return Averages(input_shape[0], num_classes)
+
+
+def softmax(input_shape, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes), nn.Softmax(1))
+
+
+def eleven(input_shape, num_classes):
+    return nn.Sequential(nn.Flatten(), nn.LazyLinear(num_classes + 1))
+
+
+class Pair(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.fc = nn.LazyLinear(classes)
+
+    def forward(self, x):
+        logits = self.fc(x.flatten(1))
+        return logits, logits
+
+
+def pair(input_shape, num_classes):
+    return Pair(num_classes)
+
+
+def nothing(input_shape, num_classes):
+    class Nothing(nn.Module):
+        def forward(self, x):
+            return x.flatten(1)[:, :num_classes] - 1
+
+    return Nothing()
+
+
+def large(input_shape, num_classes):
+    return nn.Sequential(nn.Conv2d(input_shape[0], 2, 3), nn.Flatten(), nn.Linear(2 * 222 * 222, num_classes))
+
+
+def cuda(input_shape, num_classes):
+    return good(input_shape, num_classes).cuda()
+
+
+def no_module(input_shape, num_classes):
+    return lambda x: torch.zeros(len(x), num_classes)
+
+
+def arguments(channels):
+    return flat((channels, 16, 16), 10)
+
+
+def head(input_shape, num_classes):
+    module = flat(input_shape, num_classes)
+    module.bench_head = ["classifier"]
+    return module

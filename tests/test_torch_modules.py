@@ -1,0 +1,241 @@
+"""Modules of PyTorch as plug-ins: what they are recognised by, how they train, and what strangers get wrong."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import subprocess
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from cli_workplace import Workplace
+from test_backends import answer_of, history, run
+from training_cells import KILLED, cell, stage
+
+from benchmark import events
+from benchmark.catalog.facts import KERAS, LIGHTNING, TORCH
+from benchmark.files import sha256_of
+from benchmark.matrix.cell import Architecture
+from benchmark.matrix.load import load_matrix
+from benchmark.matrix.plan import MachineKind
+from benchmark.matrix.reading.plugin_frameworks import framework_of
+from benchmark.training.programs.prepare import prepare
+
+FILE = Path(__file__).with_name("strange_modules.py").resolve()
+GOOD = Architecture("plugin:good", (("width", 4),), sha256_of(FILE), str(FILE), framework=TORCH)
+needs_torch = pytest.mark.skipif(importlib.util.find_spec("torch") is None, reason="the extra [torch] is not installed")
+
+
+@pytest.mark.parametrize(
+    ("source", "framework"),
+    [
+        ("import torch\ndef net(): return torch.nn.Linear(1, 1)", TORCH),
+        ("from torch import nn\nclass net(nn.Module): pass", TORCH),
+        ("import keras\nfrom torch import nn\nclass M(nn.Module): pass\ndef net(): return M()", TORCH),
+        ("import keras\nfrom torch import nn\ndef other(): return nn.ReLU()\ndef net(): return keras.Model()", KERAS),
+        ("import torch.nn as nn\ndef make(): return nn.ReLU()\nnet = make", TORCH),
+        ("def net():\n    import timm\n    return timm.create_model('resnet18')", TORCH),
+        ("import lightning as L\nclass net(L.LightningModule): pass", LIGHTNING),
+        ("from pytorch_lightning import LightningModule\nclass A(LightningModule): pass\ndef net(): return A()", LIGHTNING),
+        ("import torch, lightning\nclass A(lightning.LightningModule): pass\ndef net(): return torch.nn.ReLU()", TORCH),
+        ("from segmentation_models_pytorch import Net\ndef net(): return Net()", TORCH),
+        ("try:\n    import torch\nexcept ImportError:\n    torch = None\ndef net(): return torch.nn.ReLU()", TORCH),
+        ("from tensorflow import keras\ndef net(): return keras.Model()", KERAS),
+        ("def net(): return 1", KERAS),
+        ("def net(: return 1", KERAS),
+    ],
+)  # fmt: skip
+def test_the_text_of_a_plugin_tells_what_its_models_are_written_in(source, framework):
+    assert framework_of(source.encode(), "net") == framework
+
+
+MATRIX = f"""
+[matrix]
+dataset = "digits"
+model = ["mine", "simple_cnn"]
+strategy = "scratch"
+%s
+[plugins]
+models = ["{FILE}"]
+[model.mine]
+architecture = "plugin:good"
+"""
+
+
+def plan_of(line="", backends=("tensorflow", "torch", "jax")):
+    return load_matrix("matrix.toml", MATRIX % line, machine_kind=MachineKind(0, 2, backends=backends))
+
+
+def test_a_module_runs_in_pytorch_where_no_backend_is_named():
+    assert {one.model: one.backend for one in plan_of().cells} == {"mine": "torch", "simple_cnn": "tensorflow"}
+    assert {one.model: one.architecture.framework for one in plan_of().cells} == {"mine": TORCH, "simple_cnn": KERAS}
+
+
+def test_another_backend_is_left_out_with_the_reason():
+    plan = plan_of('backend = ["tensorflow", "torch"]')
+    assert sorted((one.model, one.backend) for one in plan.cells) == [
+        ("mine", "torch"), ("simple_cnn", "tensorflow"), ("simple_cnn", "torch"),
+    ]  # fmt: skip
+    (out,) = plan.left_out
+    assert 'plugin:good is written in PyTorch, which backend = "tensorflow" cannot train' in out.reason
+
+
+def test_without_pytorch_a_module_is_left_out_with_the_command_that_installs_it():
+    (out,) = plan_of(backends=("tensorflow",)).left_out
+    assert "PyTorch is not installed here; pip install 'benchmark-matrix[torch]'" in out.reason
+
+
+def test_saving_a_module_as_a_model_of_keras_is_left_out():
+    (out,) = plan_of('save = "model"').left_out
+    assert 'save = "model" is for models of Keras' in out.reason
+    assert "state_dict" in out.reason
+
+
+PAGE = (FILE.parent.parent / "docs" / "torch.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
+
+
+def followed(folder):
+    """The matrices of the page, with the files of the page beside them."""
+    for code in (code for language, code in BLOCKS if language == "python"):
+        (folder / code.splitlines()[0].removeprefix("# ")).write_text(code)
+    return [code for language, code in BLOCKS if language == "toml" and "[matrix]" in code]
+
+
+def test_the_matrices_of_the_page_are_valid(tmp_path):
+    matrices = followed(tmp_path)
+    assert matrices
+    for code in matrices:
+        plan = load_matrix(tmp_path / "matrix.toml", code, machine_kind=MachineKind(0, 2))
+        assert not plan.left_out
+        assert {one.architecture.framework for one in plan.cells} & {TORCH, LIGHTNING}
+
+
+@needs_torch
+@pytest.mark.tf
+@pytest.mark.exhaustive
+def test_the_matrices_of_the_page_run(tmp_path):
+    place = Workplace(tmp_path)
+    for number, code in enumerate(followed(tmp_path)):
+        place.write(code)
+        arguments = ("run", "--allow-plugins", "--set", "epochs=1", "--db", f"{number}.sqlite")
+        done = subprocess.run(
+            place.command(*arguments),
+            cwd=tmp_path, env=place.environment, capture_output=True, text=True, timeout=240, check=False,
+        )  # fmt: skip
+        assert done.returncode == 0, done.stderr
+
+
+@pytest.fixture(scope="module")
+def answers():
+    return answer_of("torch_modules.py", "torch")
+
+
+@needs_torch
+@pytest.mark.tf
+def test_the_parts_of_a_module_are_its_own(answers):
+    told = answers["parts"]
+    assert told["parameters"] == told["counted"] == told["all"]
+    assert told["names"]
+    assert told["head"] == ["fc"]
+    assert told["changed_by_head"] == ["fc.weight", "fc.bias"], "frozen normalisation keeps its averages"
+    assert {"bn1.running_mean", "bn1.num_batches_tracked", "conv1.weight"} <= set(told["changed_by_all"])
+    assert told["restored"]
+    assert told["last"] == told["all"] - 4 * 9 - 2 * 4
+
+
+@needs_torch
+@pytest.mark.tf
+def test_training_is_that_of_a_plain_loop(answers):
+    assert max(answers["plain_loop"].values()) < 1e-5, answers["plain_loop"]
+
+
+@needs_torch
+@pytest.mark.tf
+def test_buffers_that_a_module_replaces_are_weights_and_what_it_froze_stays_frozen(answers):
+    told = answers["buffers"]
+    assert told["names"] == ["classes.bias", "classes.weight", "hidden.1.bias", "hidden.1.weight", "mean", "scale"]
+    assert told["head"] == ["hidden.1", "classes"]
+    assert told["mean"] == pytest.approx(1, rel=1e-5)
+    assert told["same"]
+    assert told["scale_stays"]
+
+
+@needs_torch
+@pytest.mark.tf
+def test_a_module_computes_in_half_precision_with_weights_in_single(answers):
+    assert answers["half"] == {"dtype": "bfloat16", "weights": ["torch.float32"], "finite": True}
+
+
+@needs_torch
+@pytest.mark.tf
+def test_weight_decay_leaves_vectors_alone(answers):
+    assert answers["decayed"] == ["conv1.weight", "conv2.weight", "fc.weight"]
+
+
+@needs_torch
+@pytest.mark.tf
+def test_grad_cam_shows_the_last_convolution(answers):
+    told = answers["evidence"]
+    assert (told["layer"], told["grid"], told["shape"]) == ("conv2", [5, 5], [5, 5])
+    assert told["sum"] == pytest.approx(1, abs=1e-5)
+
+
+@needs_torch
+@pytest.mark.tf
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("softmax", ("strange_modules.py:", "expected logits", "with the sum 1", "leave out the softmax")),
+        ("eleven", ("expected logits of shape (2, 10)", "found (2, 11)")),
+        ("pair", ("expected `forward` to return logits", "found tuple")),
+        ("nothing", ("expected a module with parameters, found none",)),
+        ("large", ("shapes cannot be multiplied", "set image_size", "AdaptiveAvgPool2d")),
+        ("cuda", ("strange_modules.py:", "no .cuda()")),
+        ("no_module", ("expected a torch.nn.Module to be returned, found function",)),
+        ("arguments", ("expected a function that can be called as arguments(input_shape=…, num_classes=…)",)),
+        ("head", ("expected bench_head to name submodules", "0, 4", "['classifier']")),
+    ],
+)
+def test_what_is_wrong_with_a_module_is_said_with_the_cure(answers, name, words):
+    for each in words:
+        assert each in answers["errors"][name]
+
+
+@needs_torch
+@pytest.mark.tf
+@pytest.mark.exhaustive
+def test_a_module_comes_to_the_same_bits_again_killed_or_not(tmp_path):
+    data = prepare("digits", 16, "grey", tmp_path / "cache")
+    stages = (
+        stage(train="last:1", epochs=2, augment=(("rotation", 0.1),)),
+        stage(train="all", epochs=2, optimizer="adamw", weight_decay=1e-3),
+    )
+    wanted = cell(architecture=GOOD, stages=stages, backend="torch")
+    clean = run(wanted, "torch", tmp_path / "a", data, allow_plugins=True)
+    assert clean.exit_code == 0, clean.log
+    weights = sha256_of(tmp_path / "a" / "weights.npz")
+    dying = run(wanted, "torch", tmp_path / "b", data, allow_plugins=True, faults="kill-in-epoch:4")
+    assert dying.exit_code == KILLED, dying.log
+    resumed = run(wanted, "torch", tmp_path / "c", data, allow_plugins=True, earlier=(str(tmp_path / "b"),))
+    assert resumed.one(events.Resumed).epoch in {1, 2, 3}
+    assert (history(resumed), sha256_of(tmp_path / "c" / "weights.npz")) == (history(clean), weights)
+
+
+@needs_torch
+@pytest.mark.tf
+@pytest.mark.exhaustive
+def test_a_module_learns_as_the_same_network_in_keras_does(tmp_path):
+    data = prepare("digits", 16, "grey", tmp_path / "cache")
+    accuracies = {}
+    for name, known in (("torch", GOOD), ("keras", cell().architecture)):
+        wanted = cell(
+            architecture=known,
+            stages=(stage(epochs=12),),
+            backend="torch",
+            data=replace(cell().data, train_examples=1000, test_examples=300),
+        )
+        done = run(wanted, "torch", tmp_path / name, data, allow_plugins=True)
+        accuracies[name] = done.one(events.Evaluated).test_accuracy
+    assert min(accuracies.values()) > 0.85, accuracies
