@@ -6,6 +6,7 @@ import json
 import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 os.environ["KERAS_BACKEND"] = "torch"
 
@@ -26,6 +27,7 @@ FILE = Path(__file__).with_name("strange_modules.py").resolve()
 RANDOM = np.random.default_rng(0)
 IMAGES = RANDOM.integers(0, 256, (24, 16, 16, 1), dtype=np.uint8)
 LABELS = RANDOM.integers(0, 10, 24).astype(np.int32)
+DATASET = SimpleNamespace(training=SimpleNamespace(split=SimpleNamespace(labels=LABELS)), class_names=())
 
 
 def built(name, precision="float32", **parameters):
@@ -39,7 +41,8 @@ def built(name, precision="float32", **parameters):
 def trained(network, steps=3, precision="float32", **settings):
     spec = stage(**settings)
     learns = set_trainable(network, spec.train)
-    own, optimizer = stage_steps(cell(backend="torch", precision=precision), spec, network.core, network.core)
+    wanted = cell(backend="torch", precision=precision)
+    own, optimizer = stage_steps(wanted, spec, DATASET, network.core, network.core)
     losses = [float(own.train(IMAGES[:8], LABELS[:8]).loss) for _ in range(steps)]
     return own, optimizer, losses, learns
 
