@@ -162,7 +162,7 @@ def log_loss(probabilities: NDArray[Any], labels: NDArray[Any]) -> float:
 
 
 def cross_entropies(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDArray[Any]:
-    """-ln p(label) for each image, in nats, [n]."""
+    """-ln p(label) for each image, in nats, [n]; NaN where the probability is NaN."""
     import numpy as np
 
     of_true_class = probabilities[np.arange(len(labels)), labels].astype(np.float64)

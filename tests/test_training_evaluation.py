@@ -5,10 +5,10 @@ import math
 import numpy as np
 import pytest
 
+from benchmark.prediction_metrics import cross_entropies
 from benchmark.training.data.dataset import ExampleSet
 from benchmark.training.data.splits import Split
 from benchmark.training.evaluation import evaluate
-from benchmark.training.losses import cross_entropies
 
 
 class Fixed:

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 
 from benchmark.matrix.cell import Data
 from benchmark.matrix.planning.example_counts import class_counts
-from benchmark.training.data.splits import split_test, split_training, stratified_sample
+from benchmark.training.data.splits import split_test, split_training
+from benchmark.training.data.stratification import stratified_sample
 from benchmark.training.process.failures import DataError
 
 DATA = Data("digits", None, 10, 16, "grey", None, None, 0.1)

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.prediction_metrics import prediction_metrics
+from benchmark.prediction_metrics import cross_entropies, prediction_metrics
 from benchmark.training.data.dataset import ExampleSet, Images
-from benchmark.training.losses import ExampleLosses, cross_entropies
+from benchmark.training.losses import ExampleLosses
 
 if TYPE_CHECKING:
     from benchmark.training.steps.base import Steps

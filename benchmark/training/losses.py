@@ -17,12 +17,11 @@ from numpy.typing import NDArray
 
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.matrix.loss import BINARY, FOCAL, loss_parameters, needs_vectors, unknown_class
+from benchmark.prediction_metrics import SMALLEST_PROBABILITY, cross_entropies
 from benchmark.training.process.failures import DataError
 
 ExampleLosses: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float64]]
 """Probabilities [n, classes] and labels [n] to the loss of each image [n]."""
-
-SMALLEST = 1e-7
 
 
 def is_one_hot(cell: Cell) -> bool:
@@ -100,11 +99,6 @@ def example_losses(stage: Stage) -> ExampleLosses:
     return cross_entropies
 
 
-def cross_entropies(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.float64]:
-    """-ln p(label) for each row of `probabilities` [n, classes]; NaN where the probability is NaN."""
-    return -np.log(_of_labels(probabilities, labels))
-
-
 def _focal_losses(probabilities: NDArray[Any], labels: NDArray[Any], gamma: float) -> NDArray[np.float64]:
     of_label = _of_labels(probabilities, labels)
     losses: NDArray[np.float64] = -((1 - of_label) ** gamma) * np.log(of_label)
@@ -124,5 +118,7 @@ def _of_labels(probabilities: NDArray[Any], labels: NDArray[Any]) -> NDArray[np.
 
 
 def _clipped(probabilities: NDArray[Any]) -> NDArray[np.float64]:
-    clipped: NDArray[np.float64] = np.clip(probabilities.astype(np.float64), SMALLEST, 1 - SMALLEST)
+    clipped: NDArray[np.float64] = np.clip(
+        probabilities.astype(np.float64), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY
+    )
     return clipped

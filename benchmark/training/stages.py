@@ -12,8 +12,8 @@ from benchmark.matrix.cell import Cell, Stage
 from benchmark.matrix.loss import BALANCED
 from benchmark.matrix.optimizers import OPTIMIZERS
 from benchmark.training.augmentation import augmentation_layers
-from benchmark.training.data.class_shares import Indices
 from benchmark.training.data.dataset import Dataset, ExampleSet, balanced_order, epoch_order
+from benchmark.training.data.stratification import Indices
 from benchmark.training.losses import build_loss, class_weights, is_one_hot
 from benchmark.training.mixing import mixed_inputs
 from benchmark.training.networks.network import Network

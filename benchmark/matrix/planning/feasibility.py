@@ -142,7 +142,10 @@ def _of_source(data: Data, seen: ImageFacts | None) -> Iterator[str]:
         )
     columns = seen.columns if seen else ()
     if data.groups is not None and not columns:
-        yield f'groups = "{data.groups}", but {data.source} has no table with such a column; set groups = false, or give it a labels_file'
+        yield (
+            f'groups = "{data.groups}", but {data.source} has no table with such a column; set groups = false, or give it a '
+            "labels_file"
+        )
     elif data.groups is not None and data.groups.lower() not in {column.lower() for column in columns}:
         hint = nearest_hint(data.groups, columns)
         yield f'groups = "{data.groups}" is no column of its table, which has {", ".join(columns)[:200]}' + (

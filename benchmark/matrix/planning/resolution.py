@@ -38,6 +38,7 @@ from benchmark.matrix.reading.user_files import (
     is_multi_label,
     parameters_of,
 )
+from benchmark.matrix.reading.validation_split import SPLITS_OFF
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, Origin
 from benchmark.matrix.selection import Rule
 from benchmark.matrix.settings import CELL_SETTINGS, DATA_SETTINGS, DEFAULTS, SEEDS, STAGE_SETTINGS, common_or_list
@@ -49,8 +50,6 @@ _KEPT_TEMPLATES = 20_000
 _OF_ALL_SEEDS = sorted(CELL_SETTINGS - {*SEEDS, "keep"})
 """Settings of the whole cell that are always set; `keep` is left out, because its default depends on the data."""
 _OF_SOURCE = ("classes", "test_fraction", "class_names", "version", "background", "labels_file")
-_SPLITS_OFF = ("validation_fraction", "folds")
-"""Settings that say how a validation set is split off; what stands in a stronger place wins."""
 
 _T = TypeVar("_T")
 
@@ -247,8 +246,11 @@ class Resolver:
 
 
 def _with_validation(layer: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of one place, where a share or folds that are written say that the validation set is split off."""
-    splits_off = any(layer.get(key) is not None for key in _SPLITS_OFF)
+    """The settings of one place, where a share or folds that are written say that the validation set is split off.
+
+    So they win over `validation = "source"` in a weaker place.
+    """
+    splits_off = any(layer.get(key) is not None for key in SPLITS_OFF)
     return {**layer, "validation": layer.get("validation", "split")} if splits_off else dict(layer)
 
 

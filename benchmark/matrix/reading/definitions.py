@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from benchmark.catalog.bundled_files import FAMILIES
 from benchmark.catalog.facts import PLUGIN
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, name_problem, normal_name
-from benchmark.matrix.reading.validation_places import check_validation, single_values
+from benchmark.matrix.reading.validation_split import check_validation_split, single_values
 from benchmark.matrix.reading.weight_origins import WEIGHTS
 from benchmark.matrix.settings import PARAMETER_KINDS, SETTINGS, STAGE_SETTINGS
 from benchmark.matrix.values import (
@@ -184,7 +184,7 @@ def _read_definition(
             others = [other for other in FAMILIES if other != family and key in OWN_KEYS[other]]
             hint = f"`{key}` belongs in [{others[0]}.NAME]" if others else close_hint(key, known) or _ALL_KEYS
             problems.add(where, f"a key of a {family}", value, hint)
-    check_validation(single_values(settings), path, problems)
+    check_validation_split(single_values(settings), path, problems)
     return Definition(family, name, builtin, path, own, settings, stages)
 
 

@@ -12,7 +12,7 @@ from benchmark.matrix.order import ORDERS, Order
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, nearest_hint, normal_name
 from benchmark.matrix.reading.definitions import LISTINGS, Library
 from benchmark.matrix.reading.published import read_published
-from benchmark.matrix.reading.validation_places import check_validation, single_values
+from benchmark.matrix.reading.validation_split import check_validation_split, single_values
 from benchmark.matrix.report_spec import EnsembleSpec, ReportSpec, TransferSpec, margin_of
 from benchmark.matrix.selection import NAME_KEYS, Rule, is_glob, parse_selection, typed
 from benchmark.matrix.settings import SETTINGS
@@ -129,7 +129,7 @@ class SpecificationReader:
         for row, path in self._rows(matrix, "zip"):
             axes.append(self._zip(row, path, taken))
             written |= dict(zip(axes[-1].keys, zip(*axes[-1].rows, strict=False), strict=False))
-        check_validation(written, ("matrix",), self._problems)
+        check_validation_split(written, ("matrix",), self._problems)
         missing = [key for key in NAME_KEYS if key not in taken] if "matrix" in self._document else []
         if not matrix.get("include"):
             for key in missing:
@@ -196,7 +196,7 @@ class SpecificationReader:
                     given[key] = self._values(key, value, (*path, key))
                 else:
                     self._problems.add((*path, key), "dataset, model, strategy or a setting", hint=_axis_hint(key))
-            check_validation(given, path, self._problems)
+            check_validation_split(given, path, self._problems)
             for key in NAME_KEYS:
                 if key not in given and key not in on_axes:
                     self._problems.add((*path, key), f"a {key}; it is missing, and [matrix] has none")
@@ -261,7 +261,7 @@ class SpecificationReader:
 
     def _settings(self, table: Mapping[str, Any], path: KeyPath) -> dict[str, Any]:
         settings = read_fields({name: self._kinds[name] for name in SETTINGS}, table, path, self._problems)
-        check_validation(single_values(settings), path, self._problems)
+        check_validation_split(single_values(settings), path, self._problems)
         return settings
 
     def _assigned(self, overrides: Sequence[str]) -> dict[str, Any]:
@@ -276,7 +276,7 @@ class SpecificationReader:
                 self._problems.add((f"--set {key}",), "a training setting", hint=hint)
             else:
                 assigned[key] = self._kinds[key].read(typed(value), (f"--set {key}",), self._problems)
-        check_validation(single_values(assigned), ("--set",), self._problems)
+        check_validation_split(single_values(assigned), ("--set",), self._problems)
         return assigned
 
     def _report(self) -> ReportSpec:

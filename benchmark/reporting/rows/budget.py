@@ -20,8 +20,8 @@ LoadEpochs: TypeAlias = Callable[[Iterable[int]], Mapping[int, Epochs]]
 """Reads recorded epochs by execution id; executions without any are left out."""
 
 _AFTER_THE_END = (
-    "test_accuracy", "test_loss", "tta_accuracy", "tta_loss", "plain_test_accuracy", "plain_test_loss", "images_per_second", "peak_rss_bytes", "total_seconds",
-    "evaluate_seconds",
+    "test_accuracy", "test_loss", "tta_accuracy", "tta_loss", "plain_test_accuracy", "plain_test_loss",
+    "images_per_second", "peak_rss_bytes", "total_seconds", "evaluate_seconds",
 )  # fmt: skip
 
 

@@ -20,10 +20,10 @@ from numpy.typing import NDArray
 from benchmark import layout
 from benchmark.catalog.facts import prepared_size
 from benchmark.matrix.cell import Data
-from benchmark.training.data.class_shares import Indices
 from benchmark.training.data.compressed_images import ImageArray, batches_of, open_array
 from benchmark.training.data.fingerprint import check_unchanged
 from benchmark.training.data.splits import Split, of_classes, split_test, split_training
+from benchmark.training.data.stratification import Indices
 from benchmark.training.process.failures import DataError
 
 Images = NDArray[np.uint8]
@@ -69,7 +69,8 @@ class Dataset:
 
     Attributes:
         training: In the order of the prepared array; `epoch_order` shuffles it.
-        validation: Empty without a validation split; images of the source's own one lie in another array. Labels are integers, as are those of the test set.
+        validation: Empty without a validation split; images of the source's own one lie in another array. Labels are
+            integers, as are those of the test set.
         test: The same for every seed.
         lockbox: Test images set apart, the same for every seed; mostly empty.
         class_names: Of the labels 0, 1, ….

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.training.data.sources import DatasetRequest, SourceSummary, new_images, save_labels
-from benchmark.training.data.splits import stratified_sample
+from benchmark.training.data.stratification import stratified_sample
 from benchmark.training.process.failures import DataError
 
 TEST_EXAMPLES = 360

@@ -1,9 +1,10 @@
 """Checks and prepares a user's `.npz` archive.
 
 `x_train`, `y_train`, `x_test`, `y_test`, or `x` and `y` alone, of which a share of each class is split off for the test
-set; and `x_val`, `y_val` for the source's own validation split. Images are [n, h, w], [n, h, w, 1] or [n, h, w, 3]: integers 0..255, or floats 0..1 or 0..255. Integers are never
-scaled. Of floats each array tells by its brightest value which of both it is; `x_train` and `x_test` must agree. Labels
-are integers [n] from 0, or rows of 0 and 1 [n, classes] where an image may have several.
+set; and `x_val`, `y_val` for the source's own validation split. Images are [n, h, w], [n, h, w, 1] or [n, h, w, 3]:
+integers 0..255, or floats 0..1 or 0..255. Integers are never scaled. Of floats each array tells by its brightest value
+which of both it is; `x_train` and `x_test` must agree. Labels are integers [n] from 0, or rows of 0 and 1 [n, classes]
+where an image may have several.
 """
 
 from __future__ import annotations

@@ -18,9 +18,9 @@ from numpy.typing import NDArray
 
 from benchmark.catalog.prepared_room import why_too_large
 from benchmark.layout import array_file, arrays_in, compressed_file
-from benchmark.training.data.class_shares import sample_groups, sample_rows
 from benchmark.training.data.compressed_images import packed
 from benchmark.training.data.fingerprint import StreamedFingerprint
+from benchmark.training.data.stratification import sample_groups, sample_rows
 from benchmark.training.process.failures import DataError
 
 CHANGED_FILES = "the files changed while they were read; run again when they rest"

@@ -1,7 +1,8 @@
 """Chooses the examples of a cell by index arithmetic: class subset, fewer examples, validation split.
 
 Every choice is stratified (each class keeps its share) and a pure function of the labels and a seed. Groups of images,
-where there are any, are never divided between training and validation, or test and lockbox. Training data depend on the cell's `split_seed`; a test subset uses the fixed seed 0, so that all seeds are measured on the same images.
+where there are any, are never divided between training and validation, or test and lockbox. Training data depend on the
+cell's `split_seed`; a test subset uses the fixed seed 0, so that all seeds are measured on the same images.
 """
 
 from __future__ import annotations
@@ -14,8 +15,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.matrix.cell import Data
-from benchmark.matrix.planning.example_counts import stratified_shares, untrained_problem
-from benchmark.training.data.class_shares import Indices, fold_of_groups, image_counts, sample_groups, sample_rows
+from benchmark.matrix.planning.example_counts import untrained_problem
+from benchmark.training.data.stratification import (
+    Indices,
+    fold_of_groups,
+    image_counts,
+    sample_groups,
+    stratified_sample,
+)
 from benchmark.training.process.failures import DataError
 
 Labels = NDArray[Any]
@@ -119,24 +126,6 @@ def split_test(labels: NDArray[Any], data: Data, groups: NDArray[Any] | None = N
     own_groups = None if groups is None else groups[chosen.indices]
     positions = _share(chosen.labels, own_groups, count, np.random.default_rng([0, _LOCKBOX_STREAM]))
     return chosen.at(np.setdiff1d(np.arange(len(chosen)), positions)), chosen.at(positions)
-
-
-def stratified_sample(labels: NDArray[Any], count: int, random: np.random.Generator | np.random.RandomState) -> Indices:
-    """`count` positions, sorted, in which each class has its share of `labels` (largest remainders).
-
-    Of several labels an image see `class_shares.sample_rows`; else of each class the first ones of a permutation are taken, so that with one seed a smaller sample is a subset of a
-    larger one as far as the rounding of shares allows.
-    """
-    if count == 0:
-        return np.zeros(0, dtype=np.int64)
-    if labels.ndim == 2:
-        return sample_rows(labels, count, random)
-    classes, totals = np.unique(labels, return_counts=True)
-    takes = stratified_shares(totals.tolist(), count)
-    picks = [
-        random.permutation(np.flatnonzero(labels == kind))[:take] for kind, take in zip(classes, takes, strict=True)
-    ]
-    return np.sort(np.concatenate(picks))
 
 
 def _share(labels: Labels, groups: NDArray[Any] | None, count: int, random: np.random.Generator) -> Indices:

@@ -34,11 +34,11 @@ from benchmark.catalog.facts import PLUGIN
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.augmentation import SEED_STATE
-from benchmark.training.data.class_shares import Indices
 from benchmark.training.data.compressed_images import ImageArray, batches_of
 from benchmark.training.data.dataset import Dataset, ExampleSet
 from benchmark.training.data.fingerprint import sha256_of_arrays
 from benchmark.training.data.splits import Split
+from benchmark.training.data.stratification import Indices
 from benchmark.training.features.feature_store import ArrayRequest, CachedArray, FeatureStore, FeatureUse
 from benchmark.training.networks.network import Network, layer_graph
 from benchmark.training.process.runtime import Runtime

@@ -52,13 +52,13 @@ from benchmark.catalog.image_folders import looking_once, some
 from benchmark.catalog.prepared_room import decoded_later, why_too_large
 from benchmark.files import make_own_folder, publish_folder, sha256_of
 from benchmark.training.data.class_folders import prepare_folder
-from benchmark.training.data.class_shares import image_counts
 from benchmark.training.data.compressed_images import open_array
 from benchmark.training.data.digits import prepare_digits
 from benchmark.training.data.fingerprint import StreamedFingerprint, fingerprint_of, modified_ns, stored_files
 from benchmark.training.data.npz import prepare_npz
 from benchmark.training.data.plugin_data import prepare_plugin
 from benchmark.training.data.sources import CHANGED_FILES, DatasetRequest, SourceSummary
+from benchmark.training.data.stratification import image_counts
 from benchmark.training.data.tfds import available, prepare_tfds
 from benchmark.training.process.failures import EXIT_DATA_ERROR, DataError
 from benchmark.training.weights.imagenet import fetch

@@ -1,4 +1,4 @@
-"""Draws shares of examples in which each class has its part: of images with several labels, and of whole groups.
+"""Draws shares of examples in which each class has its part: of single images, with one label or several, and of whole groups.
 
 Labels are integers [n], or rows of 0 and 1 [n, classes] where an image may have several. What is drawn is a pure function
 of them and of the random numbers. Several labels are shared out as by K. Sechidis, G. Tsoumakas and I. Vlahavas, "On the
@@ -13,6 +13,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.matrix.planning.example_counts import stratified_shares
+
 Indices = NDArray[np.int64]
 Random = np.random.Generator | np.random.RandomState
 
@@ -25,6 +27,24 @@ def image_counts(labels: NDArray[Any], classes: int = 0) -> NDArray[np.int64]:
     if labels.ndim == 2:
         return labels.sum(axis=0, dtype=np.int64)
     return np.bincount(labels, minlength=classes).astype(np.int64)
+
+
+def stratified_sample(labels: NDArray[Any], count: int, random: Random) -> Indices:
+    """`count` positions, sorted, in which each class has its share of `labels` (largest remainders).
+
+    Of images with one label the first ones of a permutation are taken of each class, so that with one seed a smaller sample
+    is a subset of a larger one as far as the rounding of shares allows.
+    """
+    if count == 0:
+        return np.zeros(0, dtype=np.int64)
+    if labels.ndim == 2:
+        return sample_rows(labels, count, random)
+    classes, totals = np.unique(labels, return_counts=True)
+    takes = stratified_shares(totals.tolist(), count)
+    picks = [
+        random.permutation(np.flatnonzero(labels == kind))[:take] for kind, take in zip(classes, takes, strict=True)
+    ]
+    return np.sort(np.concatenate(picks))
 
 
 def sample_rows(labels: NDArray[Any], count: int, random: Random) -> Indices:

@@ -7,10 +7,13 @@ from typing import Any
 
 from benchmark.matrix.problems import KeyPath, Problems
 
-_SPLIT_OFF = ("validation_fraction", "folds", "groups")
+SPLITS_OFF = ("validation_fraction", "folds")
+"""Settings that say how a validation set is split off the training examples."""
+
+_REFUSED = (*SPLITS_OFF, "groups")
 
 
-def check_validation(place: Mapping[str, tuple[Any, ...]], path: KeyPath, problems: Problems) -> None:
+def check_validation_split(place: Mapping[str, tuple[Any, ...]], path: KeyPath, problems: Problems) -> None:
     """Adds a problem for each setting of one place that stands beside `validation = "source"`.
 
     Args:
@@ -20,7 +23,7 @@ def check_validation(place: Mapping[str, tuple[Any, ...]], path: KeyPath, proble
     """
     if "source" not in place.get("validation", ()):
         return
-    for key in _SPLIT_OFF:
+    for key in _REFUSED:
         if any(value is not None for value in place.get(key, ())):
             problems.add(
                 (*path, key),
