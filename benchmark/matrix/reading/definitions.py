@@ -31,6 +31,9 @@ from benchmark.matrix.values import (
     printable_text,
 )
 
+SOURCE_FORMS = "digits, tfds:NAME, folder:PATH, npz:PATH or plugin:NAME"
+"""How the source of a dataset is written, for messages."""
+
 _ALL_KEYS = "docs/matrix.md lists all keys"
 CHAIN_LIMIT = 50
 STAGE_LIMIT = 100
@@ -41,7 +44,7 @@ _TEXTS: dict[str, Kind] = {"extends": Name("the name of another definition"), "s
 OWN_KEYS: dict[str, dict[str, Kind]] = {
     "dataset": {
         **_TEXTS,
-        "source": printable_text("a data source: digits, tfds:NAME, folder:PATH or npz:PATH"),
+        "source": printable_text(f"a data source: {SOURCE_FORMS}"),
         "classes": ListOf(Integer(0, 65535)),
         "num_classes": Integer(2, 65536),
         "class_names": ListOf(Name()),

@@ -12,7 +12,14 @@ from benchmark.catalog.facts import ARCHITECTURES, PLUGIN, SCRIPT, SOURCES
 from benchmark.catalog.keras_applications import canonical
 from benchmark.matrix.command_line import keys_in
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
-from benchmark.matrix.reading.definitions import CHAIN_LIMIT, LISTINGS, Definition, Library, MergedDefinition
+from benchmark.matrix.reading.definitions import (
+    CHAIN_LIMIT,
+    LISTINGS,
+    SOURCE_FORMS,
+    Definition,
+    Library,
+    MergedDefinition,
+)
 from benchmark.matrix.reading.user_files import (
     FILE_KINDS,
     IMAGE_FACTS,
@@ -26,7 +33,6 @@ from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, PARENT_NAMES
 from benchmark.matrix.settings import SETTINGS
 
 _SOURCE = re.compile(r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?|(folder|npz|plugin):[^\n]+")
-_SOURCES_TEXT = "digits, tfds:NAME, folder:PATH, npz:PATH or plugin:NAME"
 _FILES_ONLY = {
     "class_names": (*FILE_KINDS, "plugin"),
     "version": FILE_KINDS,
@@ -148,7 +154,7 @@ def _check_dataset(dataset: MergedDefinition, problems: Problems) -> None:
         return
     facts = SOURCES.get(source)
     if facts is None and not _SOURCE.fullmatch(source):
-        problems.add(place, _SOURCES_TEXT, source, nearest_hint(source, SOURCES))
+        problems.add(place, SOURCE_FORMS, source, nearest_hint(source, SOURCES))
         return
     _check_users_keys(dataset, known=facts is not None, problems=problems)
     declared = dataset.own.get("num_classes")

@@ -51,6 +51,7 @@ from benchmark.catalog.facts import prepared_size
 from benchmark.catalog.image_folders import looking_once, some
 from benchmark.catalog.prepared_room import decoded_later, why_too_large
 from benchmark.files import make_own_folder, publish_folder, sha256_of
+from benchmark.matrix.reading.definitions import SOURCE_FORMS
 from benchmark.training.data.class_folders import prepare_folder
 from benchmark.training.data.compressed_images import open_array
 from benchmark.training.data.digits import prepare_digits
@@ -138,8 +139,7 @@ def _build(request: DatasetRequest, directory: Path, cache_root: str | os.PathLi
         prepare_source = _PREPARERS.get("".join(request.source.partition(":")[:2]))
         if prepare_source is None:
             raise DataError(
-                f"unknown data source {request.source!r}: expected `digits`, `tfds:NAME`, `folder:PATH`, `npz:PATH` or `plugin:NAME`; "
-                "see `bench list datasets`"
+                f"unknown data source {request.source!r}: expected {SOURCE_FORMS}; see `bench list datasets`"
             )
         request = replace(request, stream=StreamedFingerprint(aside))
         content = prepare_source(request, aside)
