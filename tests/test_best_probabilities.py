@@ -105,6 +105,20 @@ def test_what_was_dropped_is_shared_out_and_the_rest_is_as_it_was(rows):
     assert found.confidence == pytest.approx(probabilities.max(axis=1), abs=1e-3)
 
 
+def test_probabilities_that_do_not_sum_to_one_are_divided_where_that_is_asked_for():
+    labels, probabilities = answers(1)
+    sigmoids = probabilities / probabilities.max(axis=1, keepdims=True) * 0.8
+    content = pack_predictions(np.arange(IMAGES), labels, sigmoids)
+    found = decode(PredictionRow(IMAGES, tuple(map(str, range(CLASSES))), sha256(content).hexdigest(), content))
+    stored = found.probabilities
+    assert stored.metrics == prediction_metrics(labels, sigmoids.argmax(axis=1), sigmoids)
+    assert stored[:].sum(axis=1) == pytest.approx(sigmoids.sum(axis=1), rel=2e-3)
+    assert np.abs(stored.divided()[:] - probabilities).max() < 0.01
+    assert stored.divided().values == pytest.approx(
+        -np.sort(-probabilities, axis=1)[:, : stored.best.shape[1]], rel=2e-3
+    )
+
+
 def test_the_view_reads_the_answer_and_its_confidence(rows):
     labels, probabilities = answers(1)
     predicted, confidence = probabilities.argmax(axis=1), probabilities.max(axis=1).astype(np.float16)

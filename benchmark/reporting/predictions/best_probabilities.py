@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class BestProbabilities:
         values: Their probabilities, float32 [n, k].
         labels: True classes, [n].
         of_labels: Their probabilities, float32 [n].
+        sums: Of the probabilities of all classes, float32 [n]: 1 behind a softmax.
         metrics: What the network's probabilities of all classes gave, by name.
     """
 
@@ -35,6 +36,7 @@ class BestProbabilities:
     values: NDArray[np.float32]
     labels: NDArray[Any]
     of_labels: NDArray[np.float32]
+    sums: NDArray[np.float32]
     metrics: Mapping[str, float | None]
 
     @property
@@ -47,14 +49,24 @@ class BestProbabilities:
         import numpy as np
 
         best, values, labels, own = self.best[rows], self.values[rows], self.labels[rows], self.of_labels[rows]
+        total = self.sums[rows].astype(np.float64)
         beside = (best != labels[:, None]).all(axis=1)
         others = np.maximum(self.classes - best.shape[1] - beside, 1)
-        left = (1 - values.sum(axis=1, dtype=np.float64) - own * beside) / others
+        left = (total - values.sum(axis=1, dtype=np.float64) - own * beside) / others
         each = np.clip(left, 0, values[:, -1]).astype(np.float32)
         filled: NDArray[np.float32] = np.repeat(each[:, None], self.classes, axis=1)
         np.put_along_axis(filled, best, values, axis=1)
         filled[np.arange(len(labels)), labels] = own
         return filled
+
+    def divided(self) -> BestProbabilities:
+        """Those that sum to 1 for each image, as `prediction_metrics.shares` has them."""
+        import numpy as np
+
+        sums = np.where(self.sums > 0, self.sums, 1).astype(np.float32)
+        return replace(
+            self, values=self.values / sums[:, None], of_labels=self.of_labels / sums, sums=np.ones_like(self.sums)
+        )
 
 
 Probabilities: TypeAlias = "NDArray[np.float32] | BestProbabilities"

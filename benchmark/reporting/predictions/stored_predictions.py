@@ -110,6 +110,7 @@ def _probabilities(
         values=archive[f"{prefix}best_probabilities"].astype(np.float32),
         labels=labels,
         of_labels=archive[f"{prefix}label_probabilities"],
+        sums=archive[f"{prefix}probability_sums"].astype(np.float32),
         metrics=stored_metrics(archive),
     )
 

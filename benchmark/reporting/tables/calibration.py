@@ -48,7 +48,8 @@ def calibration(shown: Shown) -> Part:
 def _with_shares(member: Predictions) -> Predictions:
     """Predictions whose probabilities sum to 1 for each image."""
     stored = member.probabilities
-    return member if isinstance(stored, BestProbabilities) else replace(member, probabilities=shares(stored))
+    divided = stored.divided() if isinstance(stored, BestProbabilities) else shares(stored)
+    return replace(member, probabilities=divided)
 
 
 def _row(group: Group, members: Sequence[Predictions], varying: Sequence[str]) -> Row:

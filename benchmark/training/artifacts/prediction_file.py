@@ -17,8 +17,9 @@ Where `probabilities` would pass 4 MiB, the best k of each image stand in its pl
     best_classes              the k most probable classes, the best first, [n, k]
     best_probabilities        of these classes, float16 [n, k]
     label_probabilities       of the true class, float32 [n]
+    probability_sums          of all classes, float16 [n]: 1 behind a softmax
     metric_names, metrics     what `prediction_metrics.py` made of the exact probabilities of all classes, [m]; NaN for none
-    tta_best_classes, tta_best_probabilities, tta_label_probabilities
+    tta_best_classes, tta_best_probabilities, tta_label_probabilities, tta_probability_sums
 """
 
 from __future__ import annotations
@@ -65,6 +66,7 @@ def pack_predictions(
             best = best_classes(rows, count)
             members[f"{prefix}best_classes"] = best.astype(kind)
             members[f"{prefix}best_probabilities"] = np.take_along_axis(rows, best, axis=1).astype(np.float16)
+            members[f"{prefix}probability_sums"] = rows.sum(axis=-1, dtype=np.float64).astype(np.float16)
             members[f"{prefix}label_probabilities"] = rows[np.arange(len(labels)), labels].astype(np.float32)
     if not is_whole:
         metrics = prediction_metrics(np.asarray(labels), probabilities.argmax(axis=-1), probabilities)
@@ -78,7 +80,7 @@ def pack_predictions(
 def _best_count(images: int, class_bytes: int, sides: int) -> int:
     """How many of each image's probabilities fit."""
     for_each = _BEST_BYTES / images - 4 - class_bytes
-    return max(int((for_each / sides - class_bytes - 4) // (class_bytes + 2)), 1)
+    return max(int((for_each / sides - class_bytes - 6) // (class_bytes + 2)), 1)
 
 
 def best_classes(probabilities: NDArray[Any], count: int) -> NDArray[np.int64]:
