@@ -176,13 +176,15 @@ class EpochCount:
 
     Attributes:
         earlier: How many epochs earlier attempts have told.
+        is_again: Whether there were earlier attempts: one may have saved a state and not lived to tell its last epoch.
         last: The number of the last one; 0 before the first.
         stages: How many stages the cell has.
         resumed_from: Where the program went on from; None when it began at the beginning.
     """
 
-    earlier: int
     stages: int
+    earlier: int = 0
+    is_again: bool = False
     last: int = 0
     stage: int = 1
     stage_epoch: int = 0
@@ -197,7 +199,7 @@ class EpochCount:
         """
         if self.begun:
             raise ScriptProtocolError("resume: expected before the first epoch of an attempt, found after it")
-        if epoch > self.earlier:
+        if epoch > self.earlier + self.is_again:
             raise ScriptProtocolError(
                 f"resume: expected an epoch that an earlier attempt has told (there are {self.earlier}), found {epoch}"
             )

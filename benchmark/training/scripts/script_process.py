@@ -117,7 +117,7 @@ class ScriptProcess:
             self._keep(self._drain(self._stderr))
             yield from self._split(self._drain(self._events))
             if ended:
-                if self._unfinished_line.strip():
+                if self._unfinished_line.strip() and not self.returncode:
                     yield self._unfinished_line
                 return
             if self._is_at_work():

@@ -23,34 +23,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import events, faults, layout, machine
-from benchmark.catalog import keras_applications
-from benchmark.catalog.facts import prepared_size
 from benchmark.catalog.prepared_room import LIMIT_VARIABLE
-from benchmark.errors import BenchError
 from benchmark.files import sha256_of, write_whole
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.command_line import (
-    consent_digest,
-    definition_keys,
-    files_digest,
-    filled,
-    named_files,
-    program_of,
-    settings_for_script,
-)
-from benchmark.matrix.settings import STAGE_SETTINGS, json_value
-from benchmark.matrix.trust import exposure, trusted_digests
 from benchmark.status import Cause
 from benchmark.training.artifacts.prediction_file import pack_predictions
 from benchmark.training.data.compressed_images import CompressedImages
-from benchmark.training.data.dataset import Dataset, ExampleSet, open_dataset
+from benchmark.training.data.dataset import Dataset, open_dataset
 from benchmark.training.evaluation import compute_scores
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DataError, DivergedError, StopRequestedError, cause_of
 from benchmark.training.scripts.script_answers import read_probabilities
 from benchmark.training.scripts.script_lines import (
-    SCHEMA,
-    EpochCount,
     ScriptProtocolError,
     Told,
     ToldEpoch,
@@ -59,7 +43,9 @@ from benchmark.training.scripts.script_lines import (
     ToldResume,
     read_line,
 )
+from benchmark.training.scripts.script_order import ScriptError, checked_command, program_environment, write_cell_file
 from benchmark.training.scripts.script_process import ScriptProcess
+from benchmark.training.scripts.told_epochs import ToldEpochs
 
 ACCURACY_TOLERANCE = 1e-3
 """How far the test accuracy that a program counts may be from the one that follows from its probabilities."""
@@ -67,25 +53,6 @@ ACCURACY_TOLERANCE = 1e-3
 _PROGRESS_SECONDS = 0.2
 _SHOWN_LINES = 10
 """Of what a program that has failed wrote last to stderr."""
-
-_SPLITS = ("train", "validation", "test", "lockbox")
-_PRIVATE = ("BENCH_IMPORT_PATH", "BENCH_KERAS_HOME", "KERAS_HOME", "KERAS_BACKEND", "KERAS_TORCH_DEVICE")
-"""Variables that only workers of bench need."""
-
-
-class ScriptError(BenchError):
-    """A program cannot be started, or ended as a failure.
-
-    Args:
-        kind: What happened, in a few words, as the type of the error.
-        message: In a line.
-        words: The last of what it wrote to stderr.
-    """
-
-    def __init__(self, kind: str, message: str, words: str = "") -> None:
-        super().__init__(message)
-        self.kind = kind
-        self.words = words
 
 
 def main(job: events.Job, emit: Any) -> int:
@@ -130,21 +97,17 @@ class _ScriptAttempt:
     """One run of `main`.
 
     Attributes:
-        count: Which epochs were told.
         words: The last of what the program wrote to stderr.
     """
 
     def __init__(self, job: events.Job, emit: Any) -> None:
-        self._began = self._epoch_began = perf_counter()
+        self._began = perf_counter()
         self._job = job
         self._emit = emit
-        self._cell = cell = Cell.from_dict(job.cell)
+        self._cell = Cell.from_dict(job.cell)
         self._directory = Path(job.directory)
         self._folder = self._directory / layout.SCRIPT
-        self.count = EpochCount(0, len(cell.stages))
         self.words = ""
-        self._earlier: list[events.EpochFinished] = []
-        self._history: list[events.EpochFinished] = []
         self._finish: ToldFinish | None = None
         self._finished_after = 0.0
         self._progressed = -math.inf
@@ -158,7 +121,7 @@ class _ScriptAttempt:
         self._emit(events.Started(None, None, cell.threads, machine.device_with_libraries(device)))
         if self._job.trial_seconds is not None:
             raise ScriptError("no trial", "a command runs as a whole, or not at all")
-        command = self._command()
+        command = checked_command(cell, allowed=self._job.allow_plugins)
         if self._job.data_directory is None:
             raise DataError("the job names no prepared dataset; run `bench prepare`")
         seed = cell.stream_seed("split_seed")
@@ -170,53 +133,13 @@ class _ScriptAttempt:
                 f"{cell.data.source}: a command reads decoded images, and these stay compressed, for they would take more than "
                 f"{LIMIT_VARIABLE} or the disk allows. Raise {LIMIT_VARIABLE}, delete {self._job.data_directory}, and run again"
             )
-        self._take_over(dataset)
+        shutil.rmtree(self._folder, ignore_errors=True)
+        self._folder.mkdir()
+        epochs = ToldEpochs(self._job, len(cell.stages), dataset, self._emit)
         built = self._built(dataset)
         self._emit(built)
         self._emit(events.StageStarted(1, cell.stages[0].epochs, 0))
-        self._play(command, dataset)
-        self._conclude(dataset, built)
-
-    # ---- what it is told
-
-    def _command(self) -> list[str]:
-        """The command line, once it is certain that the user has agreed to exactly this."""
-        architecture, words = self._cell.architecture, filled(self._cell)
-        folder = Path(architecture.folder or "")
-        files = named_files(architecture.command or (), definition_keys(architecture), folder)
-        try:
-            if files_digest(files, folder) != architecture.code:
-                raise ScriptError("the files have changed", f"{', '.join(map(str, files)) or folder}: run again")
-        except OSError as error:
-            raise ScriptError("a file cannot be read", str(error)) from error
-        if exposed := next(filter(None, map(exposure, files)), ""):
-            raise ScriptError("not run", f"{exposed} can be written by anybody; `chmod o-w {exposed}`")
-        if not self._job.allow_plugins and consent_digest(architecture) not in trusted_digests():
-            raise ScriptError("not trusted", "the command was not run; `bench run` says how to trust it")
-        program, problem = program_of(words[0], folder)
-        if program is None:
-            raise ScriptError("cannot be started", problem)
-        return [program, *words[1:]]
-
-    def _take_over(self, dataset: Dataset) -> None:
-        """Moves the program's states, and the epochs that it told, from the newest earlier attempt into this one."""
-        state, told = self._directory / layout.SCRIPT_STATE, self._directory / layout.SCRIPT_EPOCHS
-        for folder in map(Path, self._job.earlier_directories):
-            # killed between two moves it goes on with what is left
-            if not state.exists() and (folder / layout.SCRIPT_STATE).is_dir():
-                (folder / layout.SCRIPT_STATE).rename(state)
-            if not told.exists() and (folder / layout.SCRIPT_EPOCHS).is_file():
-                (folder / layout.SCRIPT_EPOCHS).rename(told)
-            shutil.rmtree(folder / layout.SCRIPT, ignore_errors=True)
-        fingerprint, self._earlier = _told_before(told)
-        if fingerprint not in {None, dataset.fingerprint}:
-            shutil.rmtree(state, ignore_errors=True)
-            self._earlier = []
-            self._emit(events.CheckpointFailed(0, "its states were of other data, and are gone"))
-        state.mkdir(exist_ok=True)
-        shutil.rmtree(self._folder, ignore_errors=True)
-        self._folder.mkdir()
-        self.count.earlier = len(self._earlier)
+        self._conclude(self._play(command, dataset, epochs), epochs, dataset, built)
 
     def _built(self, dataset: Dataset) -> events.ModelBuilt:
         return events.ModelBuilt(
@@ -231,67 +154,17 @@ class _ScriptAttempt:
             setup_seconds=perf_counter() - self._began,
         )
 
-    def _tell(self, dataset: Dataset) -> Path:
-        """Writes what the program is told; returns its path."""
-        cell, data = self._cell, self._cell.data
-        sets = (dataset.training, dataset.validation, dataset.test, dataset.lockbox)
-        size = prepared_size(data.source, data.image_size)
-        record = {
-            "schema": SCHEMA,
-            "cell_id": cell.cell_id,
-            "dataset": cell.dataset,
-            "model": cell.model,
-            "strategy": cell.strategy,
-            "seed": cell.seed,
-            "settings": settings_for_script(cell),
-            "stages": [
-                {name: json_value(getattr(each, name)) for name in sorted(STAGE_SETTINGS)} for each in cell.stages
-            ],
-            "class_names": list(dataset.class_names),
-            "image_shape": [size, size, data.channels],
-            "threads": cell.threads,
-            "device": "cpu" if self._job.gpu is None else "gpu",
-            "arrays": {name: self._arrays(name, examples) for name, examples in zip(_SPLITS, sets, strict=True)},
-            "state": str(self._directory / layout.SCRIPT_STATE),
-            "folder": str(self._folder),
-            "earlier_epochs": self.count.earlier,
-        }
-        path = self._folder / layout.SCRIPT_CELL
-        write_whole(path, json.dumps(record, indent=1, allow_nan=False).encode())
-        return path
-
-    def _arrays(self, name: str, examples: ExampleSet) -> dict[str, Any] | None:
-        """Where a set of images lies: the whole prepared array, and which of its images belong to the set."""
-        if not len(examples) and name != "train":
-            return None
-        own = name == "validation" and self._cell.data.validation == "source"
-        part = "validation" if own else "train" if name in {"train", "validation"} else "test"
-        images = layout.array_file(Path(self._job.data_directory or ""), f"{part}_images")
-        indices, labels = (layout.array_file(self._folder, f"{name}_{what}") for what in ("indices", "labels"))
-        np.save(indices, examples.split.indices)
-        files: dict[str, Any] = {"images": str(images), "indices": str(indices), "count": len(examples)}
-        if name != "lockbox":  # nobody sees the labels of what is locked away
-            np.save(labels, examples.split.labels.astype(np.int64))
-            files["labels"] = str(labels)
-        return files
-
-    def _environment(self, told: Path, lines: Path) -> dict[str, str]:
-        environment = {name: value for name, value in os.environ.items() if name not in _PRIVATE}
-        if (home := os.environ.get(keras_applications.HOME)) and home != "~/.keras":
-            environment["KERAS_HOME"] = home
-        own = {"BENCH_CELL": str(told), "BENCH_EVENTS": str(lines), "PYTHONUNBUFFERED": "1"}
-        return {**environment, **own}
-
     # ---- what it tells
 
-    def _play(self, command: list[str], dataset: Dataset) -> None:
-        """Runs the program to its end.
+    def _play(self, command: list[str], dataset: Dataset, epochs: ToldEpochs) -> ToldFinish:
+        """Runs the program to its end; returns its last word.
 
         Raises:
             ScriptProtocolError, DivergedError, StopRequestedError, ScriptError: It did not end well.
         """
         events_path = self._folder / layout.SCRIPT_EVENTS
-        environment = self._environment(self._tell(dataset), events_path)
+        told = write_cell_file(self._cell, self._job, dataset, epochs.count.earlier)
+        environment = program_environment(told, events_path)
         faults.point("build")
         try:
             process = ScriptProcess(command, Path(self._cell.architecture.folder or ""), environment, events_path)
@@ -302,9 +175,13 @@ class _ScriptAttempt:
                 for line in process.lines():
                     faults.point("batch")
                     if line is None:
-                        self._progress(ToldProgress())
+                        self._progress(ToldProgress(), epochs)
                     else:
-                        self._hear(read_line(line), dataset)
+                        self._hear(read_line(line), epochs)
+            except ScriptProtocolError:
+                # a program that is asked to stop may end in the middle of a line
+                interrupt.check()
+                raise
             finally:
                 self.words = process.stderr_tail.decode(errors="replace").strip()
             code = process.returncode or 0
@@ -322,110 +199,40 @@ class _ScriptAttempt:
             raise ScriptProtocolError(
                 'expected a line "finish" with probabilities before the end, found none; it exited with 0'
             )
+        return self._finish
 
-    def _hear(self, told: Told, dataset: Dataset) -> None:
+    def _hear(self, told: Told, epochs: ToldEpochs) -> None:
         if self._finish is not None and not isinstance(told, ToldProgress):
             raise ScriptProtocolError(
                 f"expected nothing after the line finish, found {type(told).__name__[4:].lower()}"
             )
         match told:
             case ToldResume():
-                self.count.resume(told.epoch)
-                self._replay()
+                epochs.resume(told.epoch)
             case ToldEpoch():
-                self._add(told, dataset)
+                epochs.add(told)
             case ToldProgress():
-                self._progress(told)
+                self._progress(told, epochs)
             case ToldFinish():
-                if not self.count.begun:
-                    self.count.resume(0)
-                self._replay()
+                epochs.end()
                 self._finish, self._finished_after = told, perf_counter() - self._began
 
-    def _replay(self) -> None:
-        """Tells the epochs of earlier attempts again that the program goes on from, once it is known that it does."""
-        if self._history or not self.count.begun:
-            return
-        if self._earlier and self.count.resumed_from is None:
-            note = (
-                f"begun anew: the command went on from none of the {len(self._earlier)} epochs of the attempts before"
-            )
-            self._emit(events.CheckpointFailed(0, note))
-        elif self.count.resumed_from is not None:
-            self._emit(events.Resumed(self.count.resumed_from))
-        self._history = self._earlier[: self.count.resumed_from or 0]
-        self._earlier = []
-        for epoch in self._history:
-            self._emit(replace(epoch, replayed=True))
-        if self._history:
-            self.count.stage, self.count.stage_epoch = self._history[-1].stage, self._history[-1].stage_epoch
-
-    def _add(self, told: ToldEpoch, dataset: Dataset) -> None:
-        is_first = not self.count.begun
-        self.count.begin(told)
-        self._replay()
-        self.count.follow(told)
-        if not len(dataset.validation) and (told.val_loss is not None or told.val_accuracy is not None):
-            raise ScriptProtocolError(
-                "epoch: expected no val_loss and val_accuracy, for this cell has no validation images"
-            )
-        now = perf_counter()
-        seconds = now - self._epoch_began if told.seconds is None else told.seconds
-        self._epoch_began = now
-        row = events.EpochFinished(
-            stage=self.count.stage,
-            epoch=self.count.last,
-            stage_epoch=self.count.stage_epoch,
-            train_accuracy=told.train_accuracy,
-            train_loss=told.train_loss,
-            val_accuracy=told.val_accuracy,
-            val_loss=told.val_loss,
-            learning_rate=told.learning_rate,
-            seconds=seconds,
-            input_seconds=0.0,
-            step_seconds=seconds,
-            validation_seconds=0.0,
-            checkpoint_seconds=0.0,
-            images_per_second=len(dataset.training) / max(seconds, 1e-9),
-            traced=is_first or self.count.stage_epoch == 1,
-            improved=True,
-        )
-        if not all(math.isfinite(loss) for loss in (row.train_loss, row.val_loss) if loss is not None):
-            self._emit(row)
-            raise DivergedError(row.epoch, 1)
-        self._history.append(row)
-        self._keep(row, dataset.fingerprint)
-        self._emit(row)
-        faults.point("epoch.sent")
-
-    def _keep(self, row: events.EpochFinished, fingerprint: str) -> None:
-        """Keeps the epochs on the disk, for the attempt after this one."""
-        path = self._directory / layout.SCRIPT_EPOCHS
-        is_first = len(self._history) == (self.count.resumed_from or 0) + 1
-        begin = [json.dumps({"data_fingerprint": fingerprint}).encode() + b"\n"] if is_first else []
-        try:
-            with path.open("wb" if is_first else "ab") as file:
-                file.writelines([*begin, *map(events.to_line, self._history if is_first else [row])])
-        except OSError as error:
-            self._emit(events.CheckpointFailed(row.epoch, f"{type(error).__name__}: {error}"))
-
-    def _progress(self, told: ToldProgress) -> None:
+    def _progress(self, told: ToldProgress, epochs: ToldEpochs) -> None:
         now = perf_counter()
         if now - self._progressed >= _PROGRESS_SECONDS:
             self._progressed = now
             batches = max(told.batches, told.batch)
-            self._emit(events.Progress(self.count.stage, self.count.last + 1, told.batch, batches))
+            self._emit(events.Progress(epochs.count.stage, epochs.count.last + 1, told.batch, batches))
 
     # ---- what comes of it
 
-    def _conclude(self, dataset: Dataset, built: events.ModelBuilt) -> None:
-        finish = self._finish
-        assert finish is not None
-        began, classes, epochs = perf_counter(), self._cell.data.num_classes, len(self._history)
-        best = finish.best_epoch or epochs or None
-        if finish.best_epoch is not None and not 1 <= finish.best_epoch <= epochs:
+    def _conclude(self, finish: ToldFinish, epochs: ToldEpochs, dataset: Dataset, built: events.ModelBuilt) -> None:
+        """Scores the answers of the program, and leaves what every worker leaves."""
+        began, classes, count = perf_counter(), self._cell.data.num_classes, len(epochs.history)
+        best = finish.best_epoch or count or None
+        if finish.best_epoch is not None and not 1 <= finish.best_epoch <= count:
             raise ScriptProtocolError(
-                f"finish: best_epoch: expected an epoch from 1 to {epochs}, found {finish.best_epoch}"
+                f"finish: best_epoch: expected an epoch from 1 to {count}, found {finish.best_epoch}"
             )
         answers: dict[str, NDArray[np.float32]] = {}
         for split, key in (
@@ -451,7 +258,7 @@ class _ScriptAttempt:
         history = {
             "cell_id": self._cell.cell_id,
             "best_epoch": best,
-            "epochs": [asdict(epoch) for epoch in self._history],
+            "epochs": [asdict(epoch) for epoch in epochs.history],
         }
         self._write("history", layout.HISTORY, json.dumps(history, indent=1, allow_nan=False).encode())
         for split, probabilities in answers.items():
@@ -461,35 +268,15 @@ class _ScriptAttempt:
             for part in events.Predicted(name, len(examples), dataset.class_names).parts():
                 self._emit(part)
         faults.point("complete")
-        told = math.fsum(epoch.seconds for epoch in self._history)
-        fit_seconds = told if self._history else self._finished_after
-        self._emit(events.Completed(epochs, fit_seconds, perf_counter() - self._began))
-        for name in (layout.SCRIPT, layout.SCRIPT_STATE):
-            shutil.rmtree(self._directory / name, ignore_errors=True)
-        (self._directory / layout.SCRIPT_EPOCHS).unlink(missing_ok=True)
+        told = math.fsum(epoch.seconds for epoch in epochs.history)
+        fit_seconds = told if epochs.history else self._finished_after
+        self._emit(events.Completed(count, fit_seconds, perf_counter() - self._began))
+        shutil.rmtree(self._folder, ignore_errors=True)
+        epochs.forget()
 
     def _write(self, kind: str, name: str, content: bytes) -> None:
         write_whole(self._directory / name, content)
         self._emit(events.ArtifactWritten(kind, name, sha256_of(content), len(content)))
-
-
-def _told_before(path: Path) -> tuple[str | None, list[events.EpochFinished]]:
-    """The fingerprint of the data, and the epochs that earlier attempts have told, as far as the file is whole."""
-    epochs: list[events.EpochFinished] = []
-    try:
-        first, *lines = path.read_bytes().splitlines()
-        fingerprint = str(json.loads(first)["data_fingerprint"])
-    except (OSError, ValueError, KeyError, TypeError):
-        return None, []
-    for line in lines:
-        try:
-            event = events.from_line(line)
-        except events.ProtocolError:
-            break
-        if not isinstance(event, events.EpochFinished) or event.epoch != len(epochs) + 1:
-            break
-        epochs.append(event)
-    return fingerprint, epochs
 
 
 def _end_by(number: int) -> NoReturn:
