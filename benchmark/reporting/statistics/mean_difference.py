@@ -24,7 +24,14 @@ from benchmark.reporting.statistics.intervals import (
     t_quantile,
 )
 from benchmark.reporting.statistics.robust import Robust, robust
-from benchmark.reporting.statistics.skewness import PLAIN_SKEW, raised, skewness_of_mean, straightened, stretched
+from benchmark.reporting.statistics.skewness import (
+    PLAIN_SKEW,
+    raised,
+    skewness_of_mean,
+    straightened,
+    stretched,
+    towards,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -114,7 +121,7 @@ class Difference:
         if self.error is None or self.freedom is None:
             return self.half_width or 0.0
         factor = t_quantile(self.freedom, (1 + confidence) / 2)
-        return (stretched(factor, side * self.skew) if self.is_skewed else factor) * self.error
+        return (stretched(factor, towards(side, self.skew)) if self.is_skewed else factor) * self.error
 
     @property
     def remark(self) -> str:
@@ -207,7 +214,7 @@ def _tested(
 
 def _towards_zero(mean: float, error: float, freedom: float, skew: float) -> tuple[float, float]:
     """How far the interval reaches towards 0, and p, which agree on whether 0 is in it."""
-    tail = -skew if mean > 0 else skew
+    tail = towards(-1 if mean > 0 else 1, skew)
     return stretched(t_quantile(freedom), tail) * error, two_sided_p(mean, error, freedom, tail)
 
 
@@ -243,7 +250,7 @@ def two_sided_p(mean: float, error: float, freedom: float, tail: float = 0.0) ->
         mean: Of the differences.
         error: Its standard error.
         freedom: Degrees of freedom.
-        tail: The skewness of the mean on the side of 0; what it makes t worth less by is taken off.
+        tail: What counts of the skewness of the mean on the side of 0; what it makes t worth less by is taken off.
     """
     if error == 0:
         return 1.0 if mean == 0 else 0.0
