@@ -1,4 +1,4 @@
-"""For scripts that bench runs as a cell: what they are to do, and how they tell what came of it.
+"""For scripts that bench runs as a cell: what they are to do, and how they report what came of it.
 
     from benchmark import cell
 
@@ -78,7 +78,7 @@ def epoch(
     epoch: int | None = None,
     stage: int | None = None,
 ) -> None:
-    """Tells that an epoch has ended; whatever is not known is left out.
+    """Reports that an epoch has ended; whatever is not known is left out.
 
     Args:
         train_loss: One that is not finite ends the cell as diverged.
@@ -97,23 +97,23 @@ def epoch(
         "val_accuracy": val_accuracy,
     }
     places = {"epoch": epoch, "stage": stage}
-    _tell("epoch", **values, learning_rate=learning_rate, seconds=seconds, **places)
+    _report("epoch", **values, learning_rate=learning_rate, seconds=seconds, **places)
 
 
 def resume(epoch: int) -> None:
-    """Tells that the script goes on after this epoch, with a state of its own; `earlier_epochs` have been told before.
+    """Reports that the script goes on after this epoch, with a state of its own; `earlier_epochs` have been reported before.
 
     Without it, and with 1 as the first epoch, the cell begins anew.
     """
-    _tell("resume", epoch=epoch)
+    _report("resume", epoch=epoch)
 
 
 def progress(batch: int = 0, batches: int = 0) -> None:
-    """Gives a sign of life between epochs, as often as you like; of five times a second one is told."""
+    """Gives a sign of life between epochs, as often as you like; at most five a second are passed on."""
     now = time.monotonic()
     if now - _LOADED.get("_progressed", 0.0) >= 0.2:
         _LOADED["_progressed"] = now
-        _tell("progress", batch=batch, batches=batches)
+        _report("progress", batch=batch, batches=batches)
 
 
 def finish(
@@ -126,7 +126,7 @@ def finish(
     parameters: int | None = None,
     trainable_parameters: int | None = None,
 ) -> None:
-    """Tells the results: the last word of a script.
+    """Reports the results: the last word of a script.
 
     Args:
         probabilities: For each test image, in the order of `test`, one for each class: `[n_test, classes]`. Bench counts
@@ -145,14 +145,14 @@ def finish(
     }
     files = {name: _written(name, rows) for name, rows in given.items() if rows is not None}
     counts = {"best_epoch": best_epoch, "parameters": parameters, "trainable_parameters": trainable_parameters}
-    _tell("finish", **files, test_accuracy=test_accuracy, **counts)
+    _report("finish", **files, test_accuracy=test_accuracy, **counts)
 
 
 # ---- callbacks
 
 
 def keras_callback() -> Any:
-    """A callback for Keras's `fit` that tells every epoch."""
+    """A callback for Keras's `fit` that reports every epoch."""
     import keras
 
     class KerasCallback(keras.callbacks.Callback):
@@ -164,13 +164,13 @@ def keras_callback() -> Any:
 
         def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
             rate = getattr(self.model.optimizer, "learning_rate", None)
-            _tell_epoch(epoch + 1, logs or {}, seconds=time.perf_counter() - self.began, learning_rate=rate)
+            _report_epoch(epoch + 1, logs or {}, seconds=time.perf_counter() - self.began, learning_rate=rate)
 
     return KerasCallback()
 
 
 def lightning_callback() -> Any:
-    """A callback for Lightning's `Trainer` that tells every epoch, from what the module logs.
+    """A callback for Lightning's `Trainer` that reports every epoch, from what the module logs.
 
     Logged as `train_loss`, `train_acc`, `val_loss`, `val_acc`, or with `accuracy` in the place of `acc`.
     """
@@ -192,13 +192,13 @@ def lightning_callback() -> Any:
             if trainer.is_global_zero:
                 rate = trainer.optimizers[0].param_groups[0]["lr"] if trainer.optimizers else None
                 spent = time.perf_counter() - self.began
-                _tell_epoch(trainer.current_epoch + 1, trainer.callback_metrics, seconds=spent, learning_rate=rate)
+                _report_epoch(trainer.current_epoch + 1, trainer.callback_metrics, seconds=spent, learning_rate=rate)
 
     return LightningCallback()
 
 
 def hugging_face_callback() -> Any:
-    """A callback for the `Trainer` of Hugging Face's Transformers that tells every epoch, with what was evaluated at its end."""
+    """A callback for the `Trainer` of Hugging Face's Transformers that reports every epoch, with its evaluation."""
     from transformers import TrainerCallback
 
     class HuggingFaceCallback(TrainerCallback):
@@ -207,7 +207,7 @@ def hugging_face_callback() -> Any:
             self.ended: tuple[int, float] | None = None
 
         def on_epoch_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-            self.tell()
+            self.report()
             self.began = time.perf_counter()
 
         def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
@@ -223,13 +223,13 @@ def hugging_face_callback() -> Any:
             self.logs.update({name.replace("eval_", "val_"): value for name, value in (metrics or {}).items()})
 
         def on_train_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:  # noqa: ARG002
-            self.tell()
+            self.report()
 
-        def tell(self) -> None:
+        def report(self) -> None:
             """The epoch that ended last: its logs and its evaluation come after `on_epoch_end`."""
             if self.ended is not None:
                 number, spent = self.ended
-                _tell_epoch(number, self.logs, seconds=spent, learning_rate=self.logs.get("learning_rate"))
+                _report_epoch(number, self.logs, seconds=spent, learning_rate=self.logs.get("learning_rate"))
             self.logs, self.ended = {}, None
 
     return HuggingFaceCallback()
@@ -258,7 +258,7 @@ _LOGGED = {
 """What frameworks and their users call the values of an epoch."""
 
 
-def _tell_epoch(number: int, logs: Mapping[str, Any], *, seconds: float, learning_rate: Any) -> None:
+def _report_epoch(number: int, logs: Mapping[str, Any], *, seconds: float, learning_rate: Any) -> None:
     values = {key: next((logs[name] for name in names if name in logs), None) for key, names in _LOGGED.items()}
     if __getattr__("validation") is None:
         values["val_loss"] = values["val_accuracy"] = None
@@ -267,27 +267,27 @@ def _tell_epoch(number: int, logs: Mapping[str, Any], *, seconds: float, learnin
         rate = None if learning_rate is None else float(learning_rate)
     except (TypeError, ValueError):
         rate = None  # a schedule, which gives another one for each step
-    _tell("epoch", **numbers, epoch=number, seconds=seconds, learning_rate=rate)
+    _report("epoch", **numbers, epoch=number, seconds=seconds, learning_rate=rate)
 
 
 # ---- the two files
 
 
-def _told() -> dict[str, Any]:
-    if "_told" not in _LOADED:
+def _record() -> dict[str, Any]:
+    if "_record" not in _LOADED:
         path = os.environ.get(_CELL)
         if not path:
             raise RuntimeError(
                 f"{_CELL} is not set: this script is started by `bench run`, as the command of a model; to try it by hand, set it to "
                 "the cell.json of an attempt (results.artifacts/<cell>/<attempt>/script/cell.json)"
             )
-        _LOADED["_told"] = json.loads(Path(path).read_text(encoding="utf-8"))
-    told: dict[str, Any] = _LOADED["_told"]
-    return told
+        _LOADED["_record"] = json.loads(Path(path).read_text(encoding="utf-8"))
+    record: dict[str, Any] = _LOADED["_record"]
+    return record
 
 
 def _value(name: str) -> Any:
-    value = _told()[name]
+    value = _record()[name]
     return {"state": Path, "class_names": tuple}.get(name, lambda plain: plain)(value)
 
 
@@ -295,7 +295,7 @@ def _arrays(name: str) -> Any:
     """Images and labels of a set; the lockbox has images alone. What a script changes in them it changes for itself."""
     import numpy as np
 
-    files = _told()["arrays"][name]
+    files = _record()["arrays"][name]
     if files is None:
         return None
     images, indices = np.load(files["images"], mmap_mode="c"), np.load(files["indices"])
@@ -313,25 +313,25 @@ def _picked(images: Any, indices: Any) -> Any:
 
     import numpy as np
 
-    with tempfile.TemporaryFile(dir=_told()["folder"]) as file:
+    with tempfile.TemporaryFile(dir=_record()["folder"]) as file:
         picked = np.memmap(file, np.uint8, "w+", shape=(len(indices), *images.shape[1:]))
     np.take(images, indices, axis=0, out=picked, mode="clip")
     return picked
 
 
 def _written(name: str, rows: Any) -> str:
-    """Writes probabilities beside what the script was told; returns the path of the file."""
+    """Writes probabilities beside what the script was given; returns the path of the file."""
     import numpy as np
 
     if hasattr(rows, "detach"):
         rows = rows.detach().cpu().float().numpy()
-    file = layout.array_file(Path(_told()["folder"]), name)
+    file = layout.array_file(Path(_record()["folder"]), name)
     if _EVENTS in os.environ:
         np.save(file, np.asarray(rows, dtype=np.float32), allow_pickle=False)
     return str(file)
 
 
-def _tell(event: str, **values: Any) -> None:
+def _report(event: str, **values: Any) -> None:
     """Writes a line to bench, in one piece; nothing where the script runs by itself."""
     path = os.environ.get(_EVENTS)
     if not path:

@@ -47,8 +47,8 @@ MAY_IMPORT: dict[str, set[str]] = {
 # each folder may import these folders and modules of its own part; a module that stands directly in a part is held by
 # the tests against circles alone
 FOLDER_MAY_IMPORT = {
-    "matrix.reading": "command_line order problems report_spec selection settings values",
-    "matrix.planning": "cell command_line identity loss optimizers plan problems reading schedule selection settings speed_key",
+    "matrix.reading": "order problems report_spec script_command selection settings values",
+    "matrix.planning": "cell identity loss optimizers plan problems reading schedule script_command selection settings speed_key",
     "results.schema": "",
     "results.schema.migrations": "schema",
     "results.store": "schema",

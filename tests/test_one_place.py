@@ -79,7 +79,7 @@ def test_no_status_is_written_outside_its_module():
 MAY_PUBLISH = {
     "training/data/streamed_parts.py": "arrays of unknown length, in a folder that appears whole",
     "files.py": "the one place",
-    "training/scripts/told_epochs.py": "a folder of states moves from one attempt into the next",
+    "training/scripts/script_epochs.py": "a folder of states moves from one attempt into the next",
     "scheduling/processes/guardian.py": "imports nothing of the package; a log that is full takes another name",
     "training/data/tfds.py": "moves an array inside a folder that is still aside",
 }

@@ -141,7 +141,7 @@ ENDS: dict[str, tuple[str, str | None, str]] = {
     "labels": ("failed", "protocol", r"found \(20,\); of predicted classes alone numpy.eye"),
     "not_finite": ("failed", "protocol", "finite numbers, found nan in row 0"),
     "logits": ("failed", "protocol", "with the sum 30 in row 0; .* softmax"),
-    "other_accuracy": ("failed", "protocol", r"0\.9900 was told, but 0\.\d{4} follows"),
+    "other_accuracy": ("failed", "protocol", r"0\.9900 was reported, but 0\.\d{4} follows"),
     "no_file": ("failed", "protocol", "at .*nowhere.npy, found none"),
     "hangs": ("failed", "timeout", "--timeout"),
     "killed": ("failed", "crashed", "ended by SIGKILL"),

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
+from benchmark.catalog.facts import KERAS, LIGHTNING, TORCH
+
 
 @dataclass(frozen=True, slots=True)
 class Backend:
@@ -22,6 +24,7 @@ class Backend:
         trains: Whether it trains; only then are data, weights and plug-ins prepared for its cells.
         runs_commands: Whether its cells are programs of the user's, and no networks that bench builds. Such a backend is
             never chosen by name: it is that of every model with a command.
+        frameworks: What the networks that it trains may be written in.
         forks_with_gpu: Whether a process that has imported it may be forked before it uses a GPU.
         start_seconds: About how long importing it takes.
         environment: Environment variables of its workers.
@@ -34,6 +37,7 @@ class Backend:
     entry: str = "benchmark.training.worker"
     trains: bool = True
     runs_commands: bool = False
+    frameworks: tuple[str, ...] = (KERAS,)
     forks_with_gpu: bool = True
     start_seconds: float = 4.0
     environment: Mapping[str, str] = field(default_factory=dict)
@@ -61,6 +65,7 @@ _BACKENDS = {
             "PyTorch",
             ("torch", "keras"),
             "'benchmark-matrix[torch]'",
+            frameworks=(KERAS, TORCH, LIGHTNING),
             # importing Keras asks PyTorch for a GPU, which starts CUDA, and CUDA does not survive a fork
             forks_with_gpu=False,
             start_seconds=6.0,
@@ -72,6 +77,7 @@ _BACKENDS = {
             "",
             entry="benchmark.training.scripts.script_worker",
             runs_commands=True,
+            frameworks=(),
             start_seconds=0.4,
             # as for JAX: a script may use it
             environment={"XLA_PYTHON_CLIENT_PREALLOCATE": "false"},
@@ -100,6 +106,11 @@ def runs_commands(name: str) -> bool:
 def trains_networks(name: str) -> bool:
     """Whether a backend trains networks that bench builds; an unknown one is assumed to."""
     return trains(name) and not runs_commands(name)
+
+
+def backend_for(framework: str) -> str:
+    """The backend of a network written in this framework where none is named."""
+    return next(backend.name for backend in BACKENDS.values() if framework in backend.frameworks)
 
 
 def training_backends() -> tuple[str, ...]:

@@ -104,7 +104,7 @@ class Architecture:
         code: Of a plug-in: sha256 of its file, or name and version of its package; of a command: sha256 of the files that
             it names; None for built-in architectures.
         file: Absolute path of the plug-in's file; None when it comes from an installed package.
-        command: Program and arguments, with braces as they are written (see `matrix/command_line.py`); None for a network.
+        command: Program and arguments, with braces as they are written (see `matrix/script_command.py`); None for a network.
         folder: Where a command is started: the absolute path of the matrix's folder.
         framework: What it is written in: `keras`, `torch` or `lightning`.
     """

@@ -29,8 +29,8 @@ from benchmark import layout
 from benchmark.catalog.backends import trains
 from benchmark.errors import UserError
 from benchmark.matrix.cell import Architecture, Cell
-from benchmark.matrix.command_line import consent_digest, definition_keys, named_files, with_own_keys
 from benchmark.matrix.problems import quoted
+from benchmark.matrix.script_command import consent_digest, definition_keys, named_files, with_own_keys
 from benchmark.text import one_line
 
 _DIGEST_DIGITS = 64
@@ -109,14 +109,14 @@ def exposure(file: Path) -> str:
     return ""
 
 
-def plugin_trust(cells: Iterable[Cell], *, with_data: bool = True) -> list[PluginTrust]:
-    """Lists the plug-in files and commands that cells need, and those that prepare their data."""
+def plugin_trust(cells: Iterable[Cell], *, with_models: bool = True, with_data: bool = True) -> list[PluginTrust]:
+    """Lists the plug-in files and commands that cells need; arguments as of `require_consent`."""
     users: dict[tuple[str, tuple[Path, ...], str], tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
     known: dict[Architecture, tuple[str, tuple[Path, ...], str] | None] = {}
     for cell in cells:
         architecture = cell.architecture
         if architecture not in known:
-            known[architecture] = program_in(architecture) if trains(cell.backend) else None
+            known[architecture] = program_in(architecture) if with_models and trains(cell.backend) else None
         program = known[architecture]
         if program is not None:
             users[program][0].add(cell.model)
@@ -148,19 +148,22 @@ def program_in(architecture: Architecture) -> tuple[str, tuple[Path, ...], str] 
     return None
 
 
-def require_consent(cells: Iterable[Cell], command: str, *, allowed: bool, with_data: bool = True) -> None:
+def require_consent(
+    cells: Iterable[Cell], command: str, *, allowed: bool, with_models: bool = True, with_data: bool = True
+) -> None:
     """Refuses cells whose plug-ins may not run.
 
     Args:
         cells: The cells that are about to run.
         command: What the user typed; shown with `--allow-plugins` as one way to consent.
         allowed: Whether the user has given `--allow-plugins`.
+        with_models: Whether their models will be built, or their commands run.
         with_data: Whether their data will be prepared.
 
     Raises:
         UserError: Some may not run; the message says how to trust them.
     """
-    plugins = plugin_trust(cells, with_data=with_data)
+    plugins = plugin_trust(cells, with_models=with_models, with_data=with_data)
     if exposed := [plugin for plugin in plugins if plugin.exposed]:
         lines = [
             f"{plugin.what}: {plugin.exposed} can be written by anybody; `chmod o-w {plugin.exposed}`"

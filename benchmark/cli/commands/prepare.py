@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 import click
@@ -11,7 +10,6 @@ from benchmark import layout, units
 from benchmark.cli.options import MatrixRequest, matrix_options, verb
 from benchmark.cli.terminal import verbosity
 from benchmark.errors import UserError
-from benchmark.matrix.cell import Architecture
 
 
 @verb("prepare")
@@ -34,8 +32,7 @@ def command(matrix: MatrixRequest, manual_dir: Path | None, offline: bool, allow
     from benchmark.scheduling.programs.preparation import prepare_all
 
     plan = matrix.load()
-    with_plugins = [replace(cell, architecture=Architecture("none", ())) for cell in plan.cells]
-    require_consent(with_plugins, "bench prepare", allowed=allow_plugins)
+    require_consent(plan.cells, "bench prepare", allowed=allow_plugins, with_models=False)
     options = run_options(
         layout.DATABASE, None, offline=offline, manual_directory=manual_dir, allow_plugins=allow_plugins
     )

@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from functools import cache
 
 from benchmark import units
-from benchmark.catalog.backends import missing_backend, trains_networks
-from benchmark.catalog.facts import KERAS, SOURCES, TORCH, architecture_facts, prepared_size
+from benchmark.catalog.backends import BACKENDS, backend_for, missing_backend, trains_networks
+from benchmark.catalog.facts import KERAS, SOURCES, architecture_facts, prepared_size
 from benchmark.matrix.cell import Architecture, Cell, Data
 from benchmark.matrix.loss import unknown_class
 from benchmark.matrix.plan import MachineKind
@@ -54,10 +54,10 @@ def _of_framework(template: CellTemplate) -> Iterator[str]:
     architecture, backend = template.architecture, template.cell["backend"]
     if architecture.framework == KERAS or not trains_networks(backend):
         return
-    if backend != TORCH:
+    if architecture.framework not in BACKENDS[backend].frameworks:
         yield (
             f'{architecture.name} is written in PyTorch, which backend = "{backend}" cannot train; '
-            'write backend = "torch" for it, or no backend'
+            f'write backend = "{backend_for(architecture.framework)}" for it, or no backend'
         )
     for kind in template.cell["save"]:
         yield (

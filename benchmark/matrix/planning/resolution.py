@@ -13,10 +13,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
-from benchmark.catalog.backends import command_backend
-from benchmark.catalog.facts import KERAS, SOURCES, TORCH
+from benchmark.catalog.backends import backend_for, command_backend
+from benchmark.catalog.facts import KERAS, SOURCES
 from benchmark.matrix.cell import STREAMS, Architecture, Data, Stage
-from benchmark.matrix.command_line import files_digest, named_files
 from benchmark.matrix.identity import canonical_json, identity_value, part_texts
 from benchmark.matrix.optimizers import with_normal_optimizer
 from benchmark.matrix.plan import MachineKind
@@ -40,6 +39,7 @@ from benchmark.matrix.reading.user_files import (
 )
 from benchmark.matrix.reading.validation_split import SPLITS_OFF
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, Origin
+from benchmark.matrix.script_command import files_digest, named_files
 from benchmark.matrix.selection import Rule
 from benchmark.matrix.settings import CELL_SETTINGS, DATA_SETTINGS, DEFAULTS, SEEDS, STAGE_SETTINGS, common_or_list
 from benchmark.matrix.speed_key import ASSUMED_THREADS, AUTO, speed_key_of
@@ -270,7 +270,8 @@ def _class_count(own: Mapping[str, Any]) -> int:
 
 def _usual_backend(model: MergedDefinition) -> dict[str, Any]:
     """The backend of a model that is written in PyTorch, where none is named."""
-    return {} if model.own.get(FRAMEWORK, KERAS) == KERAS else {"backend": TORCH}
+    framework = model.own.get(FRAMEWORK, KERAS)
+    return {} if framework == KERAS else {"backend": backend_for(framework)}
 
 
 def native_image_settings(dataset: MergedDefinition) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from typing import Any
 from benchmark.catalog.bundled_files import FAMILIES
 from benchmark.catalog.facts import ARCHITECTURES, PLUGIN, SCRIPT, SOURCES
 from benchmark.catalog.keras_applications import canonical
-from benchmark.matrix.command_line import keys_in
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
 from benchmark.matrix.reading.definitions import (
     CHAIN_LIMIT,
@@ -30,6 +29,7 @@ from benchmark.matrix.reading.user_files import (
     parameters_of,
 )
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, PARENT_NAMES
+from benchmark.matrix.script_command import keys_in
 from benchmark.matrix.settings import SETTINGS
 
 _SOURCE = re.compile(r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?|(folder|npz|plugin):[^\n]+")

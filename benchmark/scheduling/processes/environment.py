@@ -17,7 +17,7 @@ from benchmark import machine
 from benchmark.catalog import backends, keras_applications
 from benchmark.errors import UserError
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.command_line import filled, program_of
+from benchmark.matrix.script_command import filled, program_of
 from benchmark.scheduling.processes import module_runner
 
 THREAD_VARIABLES = (

@@ -1,1 +1,1 @@
-"""Programs of users as cells: what they are told, what they tell, and how they are started and ended."""
+"""Programs of users as cells: what they are given, what they report, and how they are started and ended."""

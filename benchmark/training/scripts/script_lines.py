@@ -14,7 +14,7 @@ from typing import Any, TypeAlias
 from benchmark.errors import BenchError
 
 SCHEMA = 1
-"""Version of what a script is told and may tell."""
+"""Version of what a script is given and may report."""
 
 LINE_LIMIT_BYTES = 1 << 20
 _SHOWN_CHARACTERS = 200
@@ -23,11 +23,11 @@ _NUMBERS_AS_TEXT = {"nan": math.nan, "infinity": math.inf, "inf": math.inf, "-in
 
 
 class ScriptProtocolError(BenchError):
-    """A program told what cannot be, or nothing where it has to tell something."""
+    """A program reported what cannot be, or nothing where it has to report something."""
 
 
 @dataclass(frozen=True, slots=True)
-class ToldEpoch:
+class EpochLine:
     """An epoch ended; None where it does not say.
 
     Attributes:
@@ -49,14 +49,14 @@ class ToldEpoch:
 
 
 @dataclass(frozen=True, slots=True)
-class ToldResume:
+class ResumeLine:
     """The program goes on after this epoch, with a state of its own."""
 
     epoch: int
 
 
 @dataclass(frozen=True, slots=True)
-class ToldProgress:
+class ProgressLine:
     """A sign of life between epochs."""
 
     batch: int = 0
@@ -64,7 +64,7 @@ class ToldProgress:
 
 
 @dataclass(frozen=True, slots=True)
-class ToldFinish:
+class FinishLine:
     """The results: for each set of images probabilities, `[n, classes]`, or the path of a file of them.
 
     Attributes:
@@ -82,20 +82,20 @@ class ToldFinish:
     trainable_parameters: int | None = None
 
 
-Told: TypeAlias = ToldEpoch | ToldResume | ToldProgress | ToldFinish
+ScriptLine: TypeAlias = EpochLine | ResumeLine | ProgressLine | FinishLine
 
-_KINDS: Mapping[str, type[Told]] = {
-    "epoch": ToldEpoch,
-    "resume": ToldResume,
-    "progress": ToldProgress,
-    "finish": ToldFinish,
+_KINDS: Mapping[str, type[ScriptLine]] = {
+    "epoch": EpochLine,
+    "resume": ResumeLine,
+    "progress": ProgressLine,
+    "finish": FinishLine,
 }
 _LOSSES = frozenset({"train_loss", "val_loss"})
 _COUNTS = frozenset({"epoch", "stage", "batch", "batches", "best_epoch", "parameters", "trainable_parameters"})
 _FRACTIONS = frozenset({"train_accuracy", "val_accuracy", "test_accuracy"})
 
 
-def read_line(line: bytes) -> Told:
+def read_line(line: bytes) -> ScriptLine:
     """What a line says.
 
     Raises:
@@ -172,11 +172,11 @@ def _shown(value: Any) -> str:
 
 @dataclass(slots=True)
 class EpochCount:
-    """Which epoch may be told next.
+    """Which epoch may be reported next.
 
     Attributes:
-        earlier: How many epochs earlier attempts have told.
-        is_again: Whether there were earlier attempts: one may have saved a state and not lived to tell its last epoch.
+        earlier: How many epochs earlier attempts have reported.
+        is_again: Whether there were earlier attempts: one may have saved a state and not lived to report its last epoch.
         last: The number of the last one; 0 before the first.
         stages: How many stages the cell has.
         resumed_from: Where the program went on from; None when it began at the beginning.
@@ -195,39 +195,39 @@ class EpochCount:
         """The program goes on after this epoch.
 
         Raises:
-            ScriptProtocolError: Some epoch was told before, or none of this number ever.
+            ScriptProtocolError: Some epoch was reported before, or none of this number ever.
         """
         if self.begun:
             raise ScriptProtocolError("resume: expected before the first epoch of an attempt, found after it")
         if epoch > self.earlier + self.is_again:
             raise ScriptProtocolError(
-                f"resume: expected an epoch that an earlier attempt has told (there are {self.earlier}), found {epoch}"
+                f"resume: expected an epoch that an earlier attempt has reported (there are {self.earlier}), found {epoch}"
             )
         self.begun = True
         if epoch:
             self.last = self.resumed_from = epoch
 
-    def begin(self, told: ToldEpoch) -> None:
+    def begin(self, line: EpochLine) -> None:
         """Takes the number of the first epoch of an attempt for where it goes on from; the others say nothing of that.
 
         Raises:
-            ScriptProtocolError: No such epoch was ever told.
+            ScriptProtocolError: No such epoch was ever reported.
         """
         if not self.begun:
-            self.resume(max((told.epoch or 1) - 1, 0))
+            self.resume(max((line.epoch or 1) - 1, 0))
 
-    def follow(self, told: ToldEpoch) -> None:
+    def follow(self, line: EpochLine) -> None:
         """Takes in an epoch.
 
         Raises:
             ScriptProtocolError: It is not the one that comes next.
         """
         expected = self.last + 1
-        if told.epoch not in {None, expected}:
-            raise ScriptProtocolError(f"epoch: expected the number {expected}, found {told.epoch}")
+        if line.epoch not in {None, expected}:
+            raise ScriptProtocolError(f"epoch: expected the number {expected}, found {line.epoch}")
         if expected > _MOST_EPOCHS:
             raise ScriptProtocolError(f"epoch: expected at most {_MOST_EPOCHS:,} epochs")
-        stage = self.stage if told.stage is None else told.stage
+        stage = self.stage if line.stage is None else line.stage
         if not self.stage <= stage <= self.stages:
             raise ScriptProtocolError(f"epoch: expected a stage from {self.stage} to {self.stages}, found {stage}")
         self.stage_epoch = self.stage_epoch + 1 if stage == self.stage else 1

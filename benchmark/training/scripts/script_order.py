@@ -1,4 +1,4 @@
-"""What a program is told: its command line, its environment, and the file that `BENCH_CELL` names."""
+"""What a program is given: its command line, its environment, and the file that `BENCH_CELL` names."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from benchmark.errors import BenchError
 from benchmark.events import Job
 from benchmark.files import write_whole
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.command_line import (
+from benchmark.matrix.script_command import (
     consent_digest,
     definition_keys,
     files_digest,
@@ -61,7 +61,10 @@ def checked_command(cell: Cell, *, allowed: bool) -> list[str]:
     files = named_files(architecture.command or (), definition_keys(architecture), folder)
     try:
         if files_digest(files, folder) != architecture.code:
-            raise ScriptError("the files have changed", f"{', '.join(map(str, files)) or folder}: run again")
+            raise ScriptError(
+                "the files have changed",
+                f"expected {', '.join(map(str, files)) or folder} as they were when the run was planned, found other contents; run again",
+            )
     except OSError as error:
         raise ScriptError("a file cannot be read", str(error)) from error
     if exposed := next(filter(None, map(exposure, files)), ""):
@@ -75,13 +78,13 @@ def checked_command(cell: Cell, *, allowed: bool) -> list[str]:
 
 
 def write_cell_file(cell: Cell, job: Job, dataset: Dataset, earlier_epochs: int) -> Path:
-    """Writes what the program is told; returns the path of the file.
+    """Writes what the program is given; returns the path of the file.
 
     Args:
         cell: Of the job.
         job: Its folder gets a folder `layout.SCRIPT`, which is there already, filled.
         dataset: What the cell trains, validates and is tested on.
-        earlier_epochs: How many epochs earlier attempts have told.
+        earlier_epochs: How many epochs earlier attempts have reported.
     """
     data, folder = cell.data, Path(job.directory) / layout.SCRIPT
     sets = (dataset.training, dataset.validation, dataset.test, dataset.lockbox)
@@ -127,10 +130,10 @@ def _arrays(name: str, examples: ExampleSet, job: Job, folder: Path, cell: Cell)
     return files
 
 
-def program_environment(told: Path, lines: Path) -> dict[str, str]:
+def program_environment(cell_file: Path, lines: Path) -> dict[str, str]:
     """The environment of a program: that of this worker, without what is meant for bench, and the paths of its two files."""
     environment = {name: value for name, value in os.environ.items() if name not in _PRIVATE}
     if (home := os.environ.get(keras_applications.HOME)) and home != "~/.keras":
         environment["KERAS_HOME"] = home
-    own = {"BENCH_CELL": str(told), "BENCH_EVENTS": str(lines), "PYTHONUNBUFFERED": "1"}
+    own = {"BENCH_CELL": str(cell_file), "BENCH_EVENTS": str(lines), "PYTHONUNBUFFERED": "1"}
     return {**environment, **own}

@@ -26,7 +26,7 @@ TAIL_BYTES = 16 << 10
 """So much of the end of its stderr is kept."""
 
 SIGN_SECONDS = 5.0
-"""How often is looked whether a program that tells nothing uses the processor."""
+"""How often it is looked whether a program that reports nothing uses the processor."""
 
 _BUSY_TICKS = 5
 """Of 10 ms each: a hundredth of a core. A program that waits for ever wakes up now and then, too."""
@@ -100,7 +100,7 @@ class ScriptProcess:
         self._events_path.unlink(missing_ok=True)
 
     def lines(self) -> Iterator[bytes | None]:
-        """What it tells, line by line, until it has ended; None where it tells nothing for a while and is at work.
+        """What it reports, line by line, until it has ended; None where it reports nothing for a while and is at work.
 
         SIGTERM to this process is handed on to it and to all that it has started.
 

@@ -1,9 +1,9 @@
-"""One attempt at a cell whose model is a command: it is told the cell, started, heard, and its answers are scored here.
+"""One attempt at a cell whose model is a command: the program is started, its lines are read, and its answers scored.
 
     BENCH_CELL      the path of a JSON file: settings, arrays, folders
     BENCH_EVENTS    the path that it writes its lines to
 
-What a program tells becomes the events of every worker. Importing this module loads NumPy and neither Keras nor a backend of it.
+What a program reports becomes the events of every worker. Importing this module loads NumPy and neither Keras nor a backend of it.
 """
 
 from __future__ import annotations
@@ -34,18 +34,18 @@ from benchmark.training.evaluation import compute_scores
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DataError, DivergedError, StopRequestedError, cause_of
 from benchmark.training.scripts.script_answers import read_probabilities
+from benchmark.training.scripts.script_epochs import ScriptEpochs
 from benchmark.training.scripts.script_lines import (
+    EpochLine,
+    FinishLine,
+    ProgressLine,
+    ResumeLine,
+    ScriptLine,
     ScriptProtocolError,
-    Told,
-    ToldEpoch,
-    ToldFinish,
-    ToldProgress,
-    ToldResume,
     read_line,
 )
 from benchmark.training.scripts.script_order import ScriptError, checked_command, program_environment, write_cell_file
 from benchmark.training.scripts.script_process import ScriptProcess
-from benchmark.training.scripts.told_epochs import ToldEpochs
 
 ACCURACY_TOLERANCE = 1e-3
 """How far the test accuracy that a program counts may be from the one that follows from its probabilities."""
@@ -108,7 +108,7 @@ class _ScriptAttempt:
         self._directory = Path(job.directory)
         self._folder = self._directory / layout.SCRIPT
         self.words = ""
-        self._finish: ToldFinish | None = None
+        self._finish: FinishLine | None = None
         self._finished_after = 0.0
         self._progressed = -math.inf
 
@@ -135,7 +135,7 @@ class _ScriptAttempt:
             )
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
-        epochs = ToldEpochs(self._job, len(cell.stages), dataset, self._emit)
+        epochs = ScriptEpochs(self._job, len(cell.stages), dataset, self._emit)
         built = self._built(dataset)
         self._emit(built)
         self._emit(events.StageStarted(1, cell.stages[0].epochs, 0))
@@ -154,17 +154,17 @@ class _ScriptAttempt:
             setup_seconds=perf_counter() - self._began,
         )
 
-    # ---- what it tells
+    # ---- what it reports
 
-    def _play(self, command: list[str], dataset: Dataset, epochs: ToldEpochs) -> ToldFinish:
+    def _play(self, command: list[str], dataset: Dataset, epochs: ScriptEpochs) -> FinishLine:
         """Runs the program to its end; returns its last word.
 
         Raises:
             ScriptProtocolError, DivergedError, StopRequestedError, ScriptError: It did not end well.
         """
         events_path = self._folder / layout.SCRIPT_EVENTS
-        told = write_cell_file(self._cell, self._job, dataset, epochs.count.earlier)
-        environment = program_environment(told, events_path)
+        cell_file = write_cell_file(self._cell, self._job, dataset, epochs.count.earlier)
+        environment = program_environment(cell_file, events_path)
         faults.point("build")
         try:
             process = ScriptProcess(command, Path(self._cell.architecture.folder or ""), environment, events_path)
@@ -175,7 +175,7 @@ class _ScriptAttempt:
                 for line in process.lines():
                     faults.point("batch")
                     if line is None:
-                        self._progress(ToldProgress(), epochs)
+                        self._progress(ProgressLine(), epochs)
                     else:
                         self._hear(read_line(line), epochs)
             except ScriptProtocolError:
@@ -201,32 +201,32 @@ class _ScriptAttempt:
             )
         return self._finish
 
-    def _hear(self, told: Told, epochs: ToldEpochs) -> None:
-        if self._finish is not None and not isinstance(told, ToldProgress):
+    def _hear(self, line: ScriptLine, epochs: ScriptEpochs) -> None:
+        if self._finish is not None and not isinstance(line, ProgressLine):
             raise ScriptProtocolError(
-                f"expected nothing after the line finish, found {type(told).__name__[4:].lower()}"
+                f"expected nothing after the line finish, found {type(line).__name__.removesuffix('Line').lower()}"
             )
-        match told:
-            case ToldResume():
-                epochs.resume(told.epoch)
-            case ToldEpoch():
-                epochs.add(told)
-            case ToldProgress():
-                self._progress(told, epochs)
-            case ToldFinish():
+        match line:
+            case ResumeLine():
+                epochs.resume(line.epoch)
+            case EpochLine():
+                epochs.add(line)
+            case ProgressLine():
+                self._progress(line, epochs)
+            case FinishLine():
                 epochs.end()
-                self._finish, self._finished_after = told, perf_counter() - self._began
+                self._finish, self._finished_after = line, perf_counter() - self._began
 
-    def _progress(self, told: ToldProgress, epochs: ToldEpochs) -> None:
+    def _progress(self, line: ProgressLine, epochs: ScriptEpochs) -> None:
         now = perf_counter()
         if now - self._progressed >= _PROGRESS_SECONDS:
             self._progressed = now
-            batches = max(told.batches, told.batch)
-            self._emit(events.Progress(epochs.count.stage, epochs.count.last + 1, told.batch, batches))
+            batches = max(line.batches, line.batch)
+            self._emit(events.Progress(epochs.count.stage, epochs.count.last + 1, line.batch, batches))
 
     # ---- what comes of it
 
-    def _conclude(self, finish: ToldFinish, epochs: ToldEpochs, dataset: Dataset, built: events.ModelBuilt) -> None:
+    def _conclude(self, finish: FinishLine, epochs: ScriptEpochs, dataset: Dataset, built: events.ModelBuilt) -> None:
         """Scores the answers of the program, and leaves what every worker leaves."""
         began, classes, count = perf_counter(), self._cell.data.num_classes, len(epochs.history)
         best = finish.best_epoch or count or None
@@ -246,7 +246,7 @@ class _ScriptAttempt:
         scores = compute_scores(answers["test"], dataset.test.split.labels)
         if finish.test_accuracy is not None and abs(finish.test_accuracy - scores.accuracy) > ACCURACY_TOLERANCE:
             raise ScriptProtocolError(
-                f"finish: test_accuracy = {finish.test_accuracy:.4f} was told, but {scores.accuracy:.4f} follows from its "
+                f"finish: test_accuracy = {finish.test_accuracy:.4f} was reported, but {scores.accuracy:.4f} follows from its "
                 "probabilities: are they in the order of the test images?"
             )
         faults.point("evaluate")
@@ -268,8 +268,8 @@ class _ScriptAttempt:
             for part in events.Predicted(name, len(examples), dataset.class_names).parts():
                 self._emit(part)
         faults.point("complete")
-        told = math.fsum(epoch.seconds for epoch in epochs.history)
-        fit_seconds = told if epochs.history else self._finished_after
+        epoch_seconds = math.fsum(epoch.seconds for epoch in epochs.history)
+        fit_seconds = epoch_seconds if epochs.history else self._finished_after
         self._emit(events.Completed(count, fit_seconds, perf_counter() - self._began))
         shutil.rmtree(self._folder, ignore_errors=True)
         epochs.forget()

@@ -1,4 +1,4 @@
-"""The epochs that a program tells: counted, kept for the next attempt, and told on as events."""
+"""The epochs that a program reports: counted, kept for the next attempt, and passed on as events."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from time import perf_counter
 from benchmark import events, faults, layout
 from benchmark.training.data.dataset import Dataset
 from benchmark.training.process.failures import DivergedError
-from benchmark.training.scripts.script_lines import EpochCount, ScriptProtocolError, ToldEpoch
+from benchmark.training.scripts.script_lines import EpochCount, EpochLine, ScriptProtocolError
 
 
-class ToldEpochs:
+class ScriptEpochs:
     """The epochs of one attempt, and those of the attempts before that it goes on from.
 
     Attributes:
-        count: Which epoch may be told next.
+        count: Which epoch may be reported next.
         history: All epochs that stand.
 
     Args:
@@ -41,15 +41,15 @@ class ToldEpochs:
 
     def _take_over(self, folders: list[Path]) -> list[events.EpochFinished]:
         """Moves states and epochs from the newest earlier attempt into this one; returns these epochs."""
-        state, told = self._directory / layout.SCRIPT_STATE, self._directory / layout.SCRIPT_EPOCHS
+        state, kept = self._directory / layout.SCRIPT_STATE, self._directory / layout.SCRIPT_EPOCHS
         for folder in folders:
             # killed between two moves it goes on with what is left
             if not state.exists() and (folder / layout.SCRIPT_STATE).is_dir():
                 (folder / layout.SCRIPT_STATE).rename(state)
-            if not told.exists() and (folder / layout.SCRIPT_EPOCHS).is_file():
-                (folder / layout.SCRIPT_EPOCHS).rename(told)
+            if not kept.exists() and (folder / layout.SCRIPT_EPOCHS).is_file():
+                (folder / layout.SCRIPT_EPOCHS).rename(kept)
             shutil.rmtree(folder / layout.SCRIPT, ignore_errors=True)
-        fingerprint, earlier = _told_before(told)
+        fingerprint, earlier = _epochs_in(kept)
         if fingerprint not in {None, self._dataset.fingerprint}:
             shutil.rmtree(state, ignore_errors=True)
             earlier = []
@@ -61,18 +61,18 @@ class ToldEpochs:
         """The program says after which epoch it goes on; 0 for none.
 
         Raises:
-            ScriptProtocolError: There is no such epoch, or some were told before.
+            ScriptProtocolError: There is no such epoch, or some were reported before.
         """
         self.count.resume(epoch)
         self._replay()
 
     def end(self) -> None:
-        """The program has told its results; without any epoch before it has begun anew."""
+        """The program has reported its results; without any epoch before it has begun anew."""
         if not self.count.begun:
             self.resume(0)
 
     def _replay(self) -> None:
-        """Tells the epochs of earlier attempts again that the program goes on from, once it is known that it does."""
+        """Reports the epochs of earlier attempts again that the program goes on from, once it is known that it does."""
         if self.history or not self.count.begun:
             return
         if self._earlier and self.count.resumed_from is None:
@@ -90,31 +90,31 @@ class ToldEpochs:
             self.count.stage, self.count.stage_epoch = self.history[-1].stage, self.history[-1].stage_epoch
         if len(self.history) < self.count.last:
             self.count.stage_epoch += 1
-            self.history.append(_row(self.count, ToldEpoch(), 0.0, 0, traced=True))
-            note = "the state that the command went on from was saved, but this epoch was never told"
+            self.history.append(_row(self.count, EpochLine(), 0.0, 0, traced=True))
+            note = "the state that the command went on from was saved, but this epoch was never reported"
             self._emit(events.CheckpointFailed(self.count.last, note))
             self._emit(self.history[-1])
 
-    def add(self, told: ToldEpoch) -> None:
-        """Takes in an epoch, keeps it, and tells it on.
+    def add(self, line: EpochLine) -> None:
+        """Takes in an epoch, keeps it, and passes it on.
 
         Raises:
             ScriptProtocolError: It cannot be.
-            DivergedError: A loss is not finite; the epoch has been told on.
+            DivergedError: A loss is not finite; the epoch has been passed on.
         """
-        self.count.begin(told)
+        self.count.begin(line)
         self._replay()
         is_first = len(self.history) == (self.count.resumed_from or 0)
-        self.count.follow(told)
-        if not len(self._dataset.validation) and (told.val_loss is not None or told.val_accuracy is not None):
+        self.count.follow(line)
+        if not len(self._dataset.validation) and (line.val_loss is not None or line.val_accuracy is not None):
             raise ScriptProtocolError(
                 "epoch: expected no val_loss and val_accuracy, for this cell has no validation images"
             )
         now = perf_counter()
-        seconds = now - self._epoch_began if told.seconds is None else told.seconds
+        seconds = now - self._epoch_began if line.seconds is None else line.seconds
         self._epoch_began = now
         traced = is_first or self.count.stage_epoch == 1
-        row = _row(self.count, told, seconds, len(self._dataset.training), traced=traced)
+        row = _row(self.count, line, seconds, len(self._dataset.training), traced=traced)
         if not all(math.isfinite(loss) for loss in (row.train_loss, row.val_loss) if loss is not None):
             self._emit(row)
             raise DivergedError(row.epoch, 1)
@@ -140,8 +140,8 @@ class ToldEpochs:
         (self._directory / layout.SCRIPT_EPOCHS).unlink(missing_ok=True)
 
 
-def _told_before(path: Path) -> tuple[str | None, list[events.EpochFinished]]:
-    """The fingerprint of the data, and the epochs that earlier attempts have told, as far as the file is whole."""
+def _epochs_in(path: Path) -> tuple[str | None, list[events.EpochFinished]]:
+    """The fingerprint of the data, and the epochs that earlier attempts have reported, as far as the file is whole."""
     epochs: list[events.EpochFinished] = []
     try:
         first, *lines = path.read_bytes().splitlines()
@@ -159,16 +159,16 @@ def _told_before(path: Path) -> tuple[str | None, list[events.EpochFinished]]:
     return fingerprint, epochs
 
 
-def _row(count: EpochCount, told: ToldEpoch, seconds: float, images: int, *, traced: bool) -> events.EpochFinished:
+def _row(count: EpochCount, line: EpochLine, seconds: float, images: int, *, traced: bool) -> events.EpochFinished:
     return events.EpochFinished(
         stage=count.stage,
         epoch=count.last,
         stage_epoch=count.stage_epoch,
-        train_accuracy=told.train_accuracy,
-        train_loss=told.train_loss,
-        val_accuracy=told.val_accuracy,
-        val_loss=told.val_loss,
-        learning_rate=told.learning_rate,
+        train_accuracy=line.train_accuracy,
+        train_loss=line.train_loss,
+        val_accuracy=line.val_accuracy,
+        val_loss=line.val_loss,
+        learning_rate=line.learning_rate,
         seconds=seconds,
         input_seconds=0.0,
         step_seconds=seconds,
