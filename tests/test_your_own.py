@@ -58,7 +58,7 @@ def matrix_with(word: str) -> str:
 
 def test_every_matrix_of_the_page_is_tried_here():
     assert len(MATRICES) == 6
-    assert set(SCRIPTS) == {"make_images.py", "my_models.py", "my_data.py"}
+    assert set(SCRIPTS) == {"make_images.py", "my_models.py", "my_data.py", "my_metrics.py"}
 
 
 @pytest.mark.tf

@@ -73,6 +73,11 @@ def judging_options(function: Function) -> Function:
     return function
 
 
+def allow_metrics_option(function: Function) -> Function:
+    """Adds `--allow-plugins`."""
+    return click.option("--allow-plugins", is_flag=True, help="Let the files of [plugins] metrics run.")(function)
+
+
 def strict_code(suspects: Sequence[str]) -> int:
     """The exit code of `--strict`; names on stderr what was not made alike."""
     for text in suspects:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmark.errors import MatrixError, Problem
@@ -18,7 +19,7 @@ from benchmark.matrix.reading.line_numbers import LineScanner
 from benchmark.matrix.reading.plugins import Plugins
 from benchmark.matrix.reading.specification import Specification, SpecificationReader
 from benchmark.matrix.reading.toml import parse_toml, read_text
-from benchmark.matrix.report_spec import ReportSpec
+from benchmark.matrix.report_spec import MetricFile, ReportSpec
 from benchmark.matrix.selection import NAME_KEYS, Selection, is_glob, parse_selection
 from benchmark.matrix.settings import json_value
 
@@ -99,10 +100,12 @@ def load_report_spec(path: str | Path, text: str | None = None) -> ReportSpec:
     """
     path, text = str(path), read_text(path) if text is None else text
     problems = Problems()
-    specification, _, _ = _read(path, text, problems)
+    specification, _, plugins = _read(path, text, problems)
     if problems:
         raise MatrixError(path, problems.located(LineScanner(text).scan().lines))
-    return specification.report
+    files = [each for each in plugins.files if each.kind == "metrics"]
+    own = tuple(MetricFile(str(each.file), each.sha256, each.names) for each in files)
+    return replace(specification.report, metric_files=own)
 
 
 def _read(

@@ -88,6 +88,21 @@ class EnsembleSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class MetricFile:
+    """A file with metrics of the user's own.
+
+    Attributes:
+        file: Its absolute path.
+        sha256: Of its content.
+        names: The names that it defines; None where its syntax does not show them.
+    """
+
+    file: str
+    sha256: str
+    names: frozenset[str] | None
+
+
+@dataclass(frozen=True, slots=True)
 class ReportSpec:
     """Which comparisons the matrix asks for.
 
@@ -99,6 +114,7 @@ class ReportSpec:
         baseline: The strategy with which the summary compares all others.
         margin: What counts as equivalent, in the unit of the metric.
         metrics: The columns of results that get verdicts; empty for test accuracy alone.
+        metric_files: Those of `[plugins] metrics`.
     """
 
     transfer: tuple[TransferSpec, ...] = ()
@@ -108,3 +124,4 @@ class ReportSpec:
     baseline: str | None = None
     margin: float | None = None
     metrics: tuple[str, ...] = ()
+    metric_files: tuple[MetricFile, ...] = ()

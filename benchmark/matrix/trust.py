@@ -18,7 +18,7 @@ import shlex
 import stat
 import tomllib
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,7 +44,7 @@ class PluginTrust:
         what: The file, or the command line.
         files: The file, or those that the command names.
         sha256: What the trust file knows it by.
-        models, datasets: Names of the models and datasets that need it.
+        models, datasets, metrics: Names of the models, datasets and metrics that need it.
         trusted: Whether its digest is in the trust file.
         exposed: The file or folder that others can write to; empty when none.
     """
@@ -56,6 +56,7 @@ class PluginTrust:
     datasets: tuple[str, ...]
     trusted: bool
     exposed: str
+    metrics: tuple[str, ...] = ()
 
     @property
     def is_command(self) -> bool:
@@ -163,7 +164,28 @@ def require_consent(
     Raises:
         UserError: Some may not run; the message says how to trust them.
     """
-    plugins = plugin_trust(cells, with_models=with_models, with_data=with_data)
+    _require_trust(plugin_trust(cells, with_models=with_models, with_data=with_data), command, allowed=allowed)
+
+
+def require_consent_to_metrics(
+    users: Mapping[tuple[str, str], Collection[str]], command: str, *, allowed: bool
+) -> None:
+    """Refuses files of metrics that may not run, as `require_consent` does; `users` are metrics by file and sha256.
+
+    Raises:
+        UserError: Some may not run; the message says how to trust them.
+    """
+    digests = trusted_digests()
+    plugins = [
+        PluginTrust(
+            file, (Path(file),), code, (), (), code in digests, exposure(Path(file)), metrics=tuple(sorted(names))
+        )
+        for (file, code), names in users.items()
+    ]
+    _require_trust(plugins, command, allowed=allowed)
+
+
+def _require_trust(plugins: Sequence[PluginTrust], command: str, *, allowed: bool) -> None:
     if exposed := [plugin for plugin in plugins if plugin.exposed]:
         lines = [
             f"{plugin.what}: {plugin.exposed} can be written by anybody; `chmod o-w {plugin.exposed}`"
@@ -192,7 +214,7 @@ def _how_to_trust(untrusted: list[PluginTrust], command: str) -> str:
 
 def _users_of(plugin: PluginTrust) -> str:
     """The models and datasets that need a plug-in, in words."""
-    users = {"model": plugin.models, "dataset": plugin.datasets}
+    users = {"model": plugin.models, "dataset": plugin.datasets, "metric": plugin.metrics}
     return "; ".join(f"{kind} {', '.join(names)}" for kind, names in users.items() if names)
 
 

@@ -123,7 +123,7 @@ def _judging(spec: ReportSpec, options: ReportOptions) -> Judging:
     asked = [name for name in options.metrics if "pareto" not in options.tables or METRICS.get(name) not in COSTS]
     if options.budget is not None:
         spec = replace(spec, metrics=tuple(name for name in spec.metrics if not name.startswith(_TEST)))
-    return judging(spec, asked, options.margin, options.main_metric)
+    return judging(spec, asked, options.margin, options.main_metric, options.own_metrics)
 
 
 def _note_on_budget(options: ReportOptions) -> list[str]:
@@ -136,12 +136,18 @@ def _note_on_budget(options: ReportOptions) -> list[str]:
 
 
 def judging(
-    spec: ReportSpec | None, metrics: Sequence[str], margin: float | None, default: Metric = TEST_ACCURACY
+    spec: ReportSpec | None,
+    metrics: Sequence[str],
+    margin: float | None,
+    default: Metric = TEST_ACCURACY,
+    own: Sequence[Metric] = (),
 ) -> Judging:
     """What is judged: as asked for on the command line, else in `[report]`, else `default`."""
     spec = spec or ReportSpec()
-    names = metrics or spec.metrics
-    chosen = tuple(metric_named(name) for name in names) or (default,)
+    known = {*METRICS, *(metric.key for metric in own)}
+    # a metric of the user's own is left out where it was not computed: it is a program that was not asked for
+    names = metrics or tuple(name for name in spec.metrics if name in known or not spec.metric_files)
+    chosen = tuple(metric_named(name, own) for name in names) or (default,)
     return Judging(chosen, spec.margin if margin is None else margin)
 
 

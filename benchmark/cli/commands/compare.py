@@ -7,7 +7,7 @@ from dataclasses import replace
 import click
 
 from benchmark.cli.garbage_collection import paused_collection
-from benchmark.cli.judging_options import NOT_PASSED, judging_options, strict_code
+from benchmark.cli.judging_options import NOT_PASSED, allow_metrics_option, judging_options, strict_code
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.terminal import streams
 from benchmark.cli.terminal.output import print_report
@@ -27,6 +27,7 @@ from benchmark.text import one_line
 @database_option
 @machine_option("that of A's newest result")
 @judging_options
+@allow_metrics_option
 @click.option(
     "--fail-if",
     metavar="CONDITION",
@@ -44,6 +45,7 @@ def command(
     strict: bool,
     fail_if: str | None,
     output_format: str,
+    allow_plugins: bool,
 ) -> int:
     """Compare selection B with selection A: effect, interval, verdict; differences are B minus A.
 
@@ -54,6 +56,7 @@ def command(
     A gate (--fail-if) passes on evidence alone: it fails where B has no result, and where nothing can be compared.
     """
     from benchmark.cli.cell_lookup import selected_results, stored_predictions
+    from benchmark.cli.own_metrics import with_own_metrics
     from benchmark.cli.report_section import report_section
     from benchmark.cli.runs.noise_floor import note_on_noise
     from benchmark.matrix.selection import parse_selection
@@ -71,7 +74,13 @@ def command(
     with open_database(database, mode="read") as opened:
         runs = list(all_runs(opened).values())
         first, second = (with_environment(selected_results(opened, [side]), runs) for side in (a, b))
-        judged = judging(report_section(opened, machine=machine), metrics, margin)
+        spec, load = report_section(opened, machine=machine), stored_predictions(opened)
+        sides = [
+            with_own_metrics(side, metrics, spec, load, f"bench compare {a} {b}", allowed=allow_plugins)
+            for side in (first, second)
+        ]
+        (first, own), (second, _) = sides
+        judged = judging(spec, metrics, margin, own=own)
         if gate is not None and gate.word == "not-equivalent" and judged.margin is None:
             raise UserError("--fail-if not-equivalent: expected --margin, which says what counts as equivalent")
         comparison = compare_selections(
@@ -79,7 +88,7 @@ def command(
             second,
             machine=machine,
             judging=judged,
-            predictions=stored_predictions(opened),
+            predictions=load,
             parents=queries.parents(opened),
             looks=looks(opened, "resolve"),
             named=parse_selection([a, b]).keys,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark.cli.garbage_collection import paused_collection
-from benchmark.cli.judging_options import judging_options, strict_code
+from benchmark.cli.judging_options import allow_metrics_option, judging_options, strict_code
 from benchmark.cli.options import Duration, database_option, machine_option, selection_options, verb
 from benchmark.cli.runs.noise_floor import note_on_noise
 from benchmark.cli.terminal import verbosity
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
     help=f"Only this table; repeatable. These come only so: {', '.join(n for n, kind in TABLES.items() if kind.on_request)}.",
 )
 @judging_options
+@allow_metrics_option
 @click.option(
     "--at",
     "seconds",
@@ -157,8 +158,10 @@ def _build(
     seconds: float | None,
     epoch: int | None,
     target: float | None,
+    allow_plugins: bool,
 ) -> Report:
     from benchmark.cli.cell_lookup import check_machine, recorded_epochs, selected_results, stored_predictions
+    from benchmark.cli.own_metrics import with_own_metrics
     from benchmark.cli.report_section import report_section
     from benchmark.machine import commits_between
     from benchmark.reporting.report import build_report, shown_groups
@@ -174,13 +177,16 @@ def _build(
 
     with contextlib.ExitStack() as afterwards, open_database(database, mode="read") as opened:
         runs = list(all_runs(opened).values())
-        rows = selected_results(opened, select, exclude)
+        rows: Sequence[Mapping[str, Any]] = selected_results(opened, select, exclude)
         check_machine(rows, machine)
         # what only checks or times others is not the run that a report is about
         asked = [run for run in runs if machine is None or run["machine"] == machine]
         last = ([run for run in asked if not is_reproducing(run["name"])] or asked)[-1:]
         planned = planned_cells(opened, last[0]["run_id"]) if last else []
+        load, spec = stored_predictions(opened), report_section(opened, matrix, machine)
+        rows, own = with_own_metrics(rows, metrics, spec, load, "bench report", allowed=allow_plugins)
         options = ReportOptions(
+            own_metrics=own,
             machine=machine,
             last_machine=last[0]["machine"] if last else None,
             tables=tuple(tables),
@@ -193,8 +199,7 @@ def _build(
             target=target,
         )
         shown = [] if select or exclude else planned
-        load, epochs = stored_predictions(opened), recorded_epochs(opened)
-        spec = report_section(opened, matrix, machine)
+        epochs = recorded_epochs(opened)
         # of an older file a copy is read, and it stays as it is
         if _needs_metrics(metrics, spec) and opened.contents is opened.location and has_unfilled(opened):
             afterwards.callback(_fill_metrics, database)

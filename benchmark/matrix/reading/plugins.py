@@ -3,6 +3,7 @@
     [plugins]
     models   = ["my_models.py"]           # relative to the matrix file
     datasets = ["my_data.py"]
+    metrics  = ["my_metrics.py"]          # `my_score` is the column `test_my_score`
 
     [model.my_net]
     architecture = "plugin:my_net"        # the function of that name
@@ -31,8 +32,13 @@ from benchmark.files import sha256_of
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
 from benchmark.matrix.reading.plugin_frameworks import framework_of
 from benchmark.matrix.values import Choice, items_of
+from benchmark.prediction_metrics import FURTHER_NAMES
 
-KINDS = {"models": "a function that returns a model", "datasets": "a function that returns images and labels"}
+KINDS = {
+    "models": "a function that returns a model",
+    "datasets": "a function that returns images and labels",
+    "metrics": "a function that returns a number",
+}
 """The keys of `[plugins]`, and what their files define; entry points of the group `benchmark.KEY` offer the same."""
 
 SIZE_LIMIT_BYTES = 1 << 20
@@ -139,7 +145,11 @@ def _read(kind: str, item: Any, base: Path, path: KeyPath, problems: Problems, n
     except (OSError, ValueError) as error:
         problems.add(path, "a Python file that can be read", item, getattr(error, "strerror", None) or str(error))
         return None
-    return PluginFile(kind, item, file, sha256_of(content), defined_names(content), content)
+    names = defined_names(content)
+    if kind == "metrics" and (taken := sorted((names or frozenset()) & {"accuracy", "loss", *FURTHER_NAMES})):
+        problems.add(path, "metrics with names of their own", taken[0], "bench has a metric of that name: rename yours")
+        return None
+    return PluginFile(kind, item, file, sha256_of(content), names, content)
 
 
 def read_code(file: Path) -> bytes:

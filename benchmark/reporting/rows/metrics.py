@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -98,13 +98,13 @@ METRICS = {
 """All metrics that a report can judge, by the column of the view `results`."""
 
 
-def metric_named(name: str) -> Metric:
-    """The metric of a column of the view `results`.
+def metric_named(name: str, own: Sequence[Metric] = ()) -> Metric:
+    """The metric of a column of the view `results`, or one of the user's own.
 
     Raises:
         UserError: There is none of this name, or neither way is better in it.
     """
-    metric = METRICS.get(name)
+    metric = {each.key: each for each in own}.get(name) or METRICS.get(name)
     if metric is None or metric.higher_is_better is None:
         judged = [key for key, each in METRICS.items() if each.higher_is_better is not None]
         raise UserError(f"metric: expected one of {', '.join(judged)}, got {name!r}")

@@ -34,6 +34,7 @@ class ReportOptions:
         baseline: The strategy that the summary compares all others with; None takes `[report]`'s.
         budget: Show what each cell had come to within it; None shows all that it came to.
         target: The validation accuracy, 0..1, of the table `time`; None takes one that all groups reach on average.
+        own_metrics: Those of the user's own that the rows have.
     """
 
     machine: str | None = None
@@ -46,6 +47,7 @@ class ReportOptions:
     baseline: str | None = None
     budget: TrainingBudget | None = None
     target: float | None = None
+    own_metrics: tuple[Metric, ...] = ()
 
     @property
     def main_metric(self) -> Metric:

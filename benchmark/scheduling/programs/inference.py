@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import selectors
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from time import monotonic
 from typing import Any
 
 from benchmark import layout
@@ -100,11 +102,13 @@ def check_images(paths: Sequence[Path]) -> None:
             raise UserError(f"IMAGE: {path} cannot be read as JPEG or PNG: {reason:.200}") from error
 
 
-def ask(command: Sequence[str], request: Mapping[str, Any], backend: str, threads: int) -> list[dict[str, Any]]:
+def ask(
+    command: Sequence[str], request: Mapping[str, Any], backend: str, threads: int, limit_seconds: float | None = None
+) -> list[dict[str, Any]]:
     """What a program answers that is given the paths of a request and of its answer, both JSON.
 
     Raises:
-        UserError: It says what is wrong: its answer is an object with `error`.
+        UserError: It says what is wrong: its answer is an object with `error`. Or it took longer than the limit.
         BenchError: It ended without an answer.
 
     Side effects: starts the process, and ends it when this one is interrupted.
@@ -113,7 +117,7 @@ def ask(command: Sequence[str], request: Mapping[str, Any], backend: str, thread
         asked, answered, log = (Path(folder) / name for name in ("request.json", "answer.json", layout.LOG))
         asked.write_text(json.dumps(request), encoding="utf-8")
         environment = worker_environment(os.environ, backend, threads=threads, gpu=None)
-        exited = _wait(start_guardian([*command, str(asked), str(answered)], environment, log))
+        exited = _wait(start_guardian([*command, str(asked), str(answered)], environment, log), limit_seconds)
         try:
             answer: Any = json.loads(answered.read_text(encoding="utf-8"))
         except (OSError, ValueError) as error:
@@ -127,13 +131,21 @@ def ask(command: Sequence[str], request: Mapping[str, Any], backend: str, thread
     return list(answer)
 
 
-def _wait(process: GuardedProcess) -> Exited | None:
-    """How the process ended, as its guardian saw it; None when the guardian is gone."""
+def _wait(process: GuardedProcess, limit_seconds: float | None) -> Exited | None:
+    """How the process ended, as its guardian saw it; None when the guardian is gone.
+
+    Raises:
+        UserError: It took longer than the limit, and was ended.
+    """
+    until = math.inf if limit_seconds is None else monotonic() + limit_seconds
     try:
         with selectors.DefaultSelector() as selector:
             selector.register(process.report.fd, selectors.EVENT_READ)
             while not process.is_over:
-                selector.select()
+                left = until - monotonic()
+                if left <= 0:
+                    raise UserError(f"the process was ended: it gave no answer within {limit_seconds:g} s")
+                selector.select(None if left == math.inf else left)
                 process.hear_guardian()
     finally:
         process.close()

@@ -42,7 +42,8 @@ from benchmark.training.networks.network import LayerGraph, ModuleNetwork, Netwo
 from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbid_network
 from benchmark.training.process.runtime import prepare_process
-from benchmark.training.programs.predict import run_program, trained_network
+from benchmark.training.programs.answering import run_program
+from benchmark.training.programs.predict import trained_network
 from benchmark.training.steps.dispatch import scores_of
 
 Map = NDArray[np.float32]

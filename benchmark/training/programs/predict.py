@@ -11,9 +11,8 @@ first. No model file, which could hold code, is ever opened.
 
 from __future__ import annotations
 
-import json
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -24,15 +23,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.catalog.facts import prepared_size
-from benchmark.files import write_whole
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.loss import is_binary
 from benchmark.training.data.dataset import Images
 from benchmark.training.data.images import WHITE, decode_image
 from benchmark.training.networks.network import Network, build_network
-from benchmark.training.process.failures import EXIT_DATA_ERROR, DataError
 from benchmark.training.process.offline import forbid_network
 from benchmark.training.process.runtime import prepare_process, seed_process
+from benchmark.training.programs.answering import run_program
 from benchmark.training.test_time_augmentation import ViewGenerator, average_views
 from benchmark.training.weights.weight_files import read_weights, restore_weights
 
@@ -98,27 +96,6 @@ def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
         probabilities = predict_images(network, images[form], request["views"], cell.stream_seed("augment_seed"))
         answers.append({"class_names": names, "probabilities": probabilities.astype(float).tolist()})
     return answers
-
-
-def run_program(arguments: Sequence[str], answer: Callable[[Mapping[str, Any]], list[dict[str, Any]]]) -> int:
-    """Reads a request from a file of JSON and writes the answer to another; started by `scheduling/programs/inference.py`.
-
-    Args:
-        arguments: Paths of the request and of the answer.
-        answer: Computes the answer; a `DataError` becomes `{"error": …}`.
-
-    Returns:
-        The exit status: 0, or `EXIT_DATA_ERROR`.
-    """
-    request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
-    result: Any
-    try:
-        result, code = answer(request), 0
-    except DataError as error:
-        result, code = {"error": str(error)}, EXIT_DATA_ERROR
-    content = json.dumps(result).encode()
-    write_whole(Path(arguments[1]), content)
-    return code
 
 
 main = partial(run_program, answer=_answer)

@@ -1,0 +1,111 @@
+"""Users' own metrics of test predictions, as further columns of results: computed by a process of its own, with consent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.errors import BenchError, UserError
+from benchmark.files import temporary_folder
+from benchmark.matrix.reading.plugins import entry_point, package_code
+from benchmark.matrix.report_spec import ReportSpec
+from benchmark.matrix.trust import require_consent_to_metrics
+from benchmark.reporting.predictions.stored_predictions import LoadPredictions
+from benchmark.reporting.rows.metrics import METRICS, Metric
+from benchmark.status import Status
+
+LIMIT_SECONDS = 120.0
+"""How long all metrics of a report may take."""
+
+_COLUMN = "test_"
+
+
+def with_own_metrics(
+    rows: Sequence[Mapping[str, Any]],
+    asked: Sequence[str],
+    spec: ReportSpec | None,
+    load: LoadPredictions,
+    command: str,
+    *,
+    allowed: bool,
+) -> tuple[list[Mapping[str, Any]], tuple[Metric, ...]]:
+    """Rows of results with the user's own metrics, and these metrics; unchanged where none is asked for.
+
+    Args:
+        rows: Of results.
+        asked: Columns that the command line asks for; where there are none, those of `[report]` count.
+        spec: `[report]` of the matrix, and its plug-ins.
+        load: Reads stored predictions.
+        command: What the user typed, for messages.
+        allowed: Whether the user has given `--allow-plugins`.
+
+    Raises:
+        UserError: A metric may not run, cannot be loaded, or does not return a number; the message says where.
+
+    Side effects:
+        Starts a process, which runs the user's files.
+    """
+    spec = spec or ReportSpec()
+    columns = [name for name in asked or spec.metrics if name not in METRICS and name.startswith(_COLUMN)]
+    metrics = [each for column in dict.fromkeys(columns) if (each := _source(column, spec)) is not None]
+    if not metrics:
+        return [dict(row) for row in rows], ()
+    users: dict[tuple[str, str], list[str]] = {}
+    for each in metrics:
+        if each["file"] is not None:
+            users.setdefault((each["file"], each["code"]), []).append(each["name"])
+    require_consent_to_metrics(users, command, allowed=allowed)
+    completed = [row["execution_id"] for row in rows if row["status"] == Status.COMPLETED]
+    found = _measured(metrics, completed, load, allowed=allowed)
+    values = {f"{_COLUMN}{metric['name']}": answer["values"] for metric, answer in zip(metrics, found[1], strict=True)}
+    by_execution = {
+        number: {column: each[place] for column, each in values.items()} for place, number in enumerate(found[0])
+    }
+    own = tuple(
+        Metric(
+            f"{_COLUMN}{metric['name']}",
+            f"test {metric['name'].replace('_', ' ')}",
+            "score",
+            higher_is_better=answer["higher_is_better"],
+        )
+        for metric, answer in zip(metrics, found[1], strict=True)
+    )
+    return [{**row, **by_execution.get(row["execution_id"], {})} for row in rows], own
+
+
+def _source(column: str, spec: ReportSpec) -> dict[str, Any] | None:
+    """Where the metric of a column comes from; None where no file or package has one of this name."""
+    name = column.removeprefix(_COLUMN)
+    for each in spec.metric_files:
+        if each.names is None or name in each.names:
+            return {"name": name, "code": each.sha256, "file": each.file}
+    point = entry_point(name, "metrics")
+    return None if point is None else {"name": name, "code": package_code(point), "file": None}
+
+
+def _measured(
+    metrics: Sequence[Mapping[str, Any]], executions: Sequence[int], load: LoadPredictions, *, allowed: bool
+) -> tuple[list[int], list[dict[str, Any]]]:
+    """The executions that have all their predictions, and what the process answers for these."""
+    import numpy as np
+
+    from benchmark.scheduling.processes.environment import python_command
+    from benchmark.scheduling.programs.inference import ask
+
+    with temporary_folder() as folder:
+        paths: dict[int, Path] = {}
+        for number in dict.fromkeys(executions):
+            for stored in load([number]).values():
+                if isinstance(stored.probabilities, np.ndarray):
+                    paths[number] = Path(folder) / str(number)
+                    with paths[number].open("wb") as file:
+                        np.savez(file, labels=stored.labels, probabilities=stored.probabilities.astype(np.float64))
+        request = {"metrics": list(metrics), "predictions": list(map(str, paths.values())), "allow_plugins": allowed}
+        program = python_command("benchmark.training.programs.measure")
+        names = ", ".join(metric["name"] for metric in metrics)
+        try:
+            answers = ask(program, request, "tensorflow", 1, LIMIT_SECONDS)
+        except BenchError as error:
+            raise UserError(f"metric {names}: {error}") from error
+        return list(paths), answers

@@ -1,0 +1,33 @@
+"""How a program is asked and answers: a request and an answer in files of JSON, from and to `scheduling/programs/inference.py`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from benchmark.files import write_whole
+from benchmark.training.process.failures import EXIT_DATA_ERROR, DataError
+from benchmark.training.process.plugin_code import PluginError
+
+
+def run_program(arguments: Sequence[str], answer: Callable[[Mapping[str, Any]], list[dict[str, Any]]]) -> int:
+    """Reads a request from a file of JSON and writes the answer to another; started by `scheduling/programs/inference.py`.
+
+    Args:
+        arguments: Paths of the request and of the answer.
+        answer: Computes the answer; a `DataError` or `PluginError` becomes `{"error": …}`.
+
+    Returns:
+        The exit status: 0, or `EXIT_DATA_ERROR`.
+    """
+    request = json.loads(Path(arguments[0]).read_text(encoding="utf-8"))
+    result: Any
+    try:
+        result, code = answer(request), 0
+    except (DataError, PluginError) as error:
+        result, code = {"error": str(error)}, EXIT_DATA_ERROR
+    content = json.dumps(result).encode()
+    write_whole(Path(arguments[1]), content)
+    return code
