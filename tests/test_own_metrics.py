@@ -119,3 +119,10 @@ def test_the_metrics_of_the_page_are_what_it_says():
     labels, probabilities = np.array([0, 0, 1, 1]), np.array([[0.9, 0.1], [0.2, 0.8], [0.1, 0.9], [0.3, 0.7]])
     assert space["g_mean"](labels, probabilities) == pytest.approx(0.5**0.5)
     assert space["misses"](labels, probabilities) == 1
+
+
+def test_what_answers_a_question_by_runs_leaves_such_metrics_out(place):
+    from benchmark.reporting.report import judging
+
+    spec = load_matrix(place.directory / "matrix.toml", MATRIX, machine_kind=MachineKind(0, 2)).report
+    assert [metric.key for metric in judging(spec, (), None).metrics] == ["test_accuracy"]

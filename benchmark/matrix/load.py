@@ -80,7 +80,7 @@ def load_matrix(
         left_out=tuple(planner.left_out),
         notes=(*plugins.notes, *specification.notes, *planner.notes()),
         axes=planner.axes(),
-        report=specification.report,
+        report=_report_spec(specification, plugins),
         order=specification.order,
         auto={speed_key: tuple(ids) for speed_key, ids in planner.auto.items()},
         undecided=planner.undecided(),
@@ -103,9 +103,7 @@ def load_report_spec(path: str | Path, text: str | None = None) -> ReportSpec:
     specification, _, plugins = _read(path, text, problems)
     if problems:
         raise MatrixError(path, problems.located(LineScanner(text).scan().lines))
-    files = [each for each in plugins.files if each.kind == "metrics"]
-    own = tuple(MetricFile(str(each.file), each.sha256, each.names) for each in files)
-    return replace(specification.report, metric_files=own)
+    return _report_spec(specification, plugins)
 
 
 def _read(
@@ -114,6 +112,13 @@ def _read(
     document = parse_toml(text, path)
     library, plugins = read_library(document, Path(path).parent.absolute(), problems)
     return SpecificationReader(document, library, problems).read(overrides), library, plugins
+
+
+def _report_spec(specification: Specification, plugins: Plugins) -> ReportSpec:
+    """`[report]`, with the files of `[plugins] metrics`."""
+    files = [each for each in plugins.files if each.kind == "metrics"]
+    own = tuple(MetricFile(str(each.file), each.sha256, each.names) for each in files)
+    return replace(specification.report, metric_files=own)
 
 
 def _check_names(selection: Selection, option: str, library: Library, problems: Problems) -> None:
