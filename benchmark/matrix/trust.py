@@ -110,6 +110,22 @@ def exposure(file: Path) -> str:
     return ""
 
 
+def refusal(what: str, files: Iterable[Path], sha256: str, *, allowed: bool) -> str:
+    """What forbids a worker to run a plug-in file or a command; empty when nothing does.
+
+    Args:
+        what: The file or the command, for the message.
+        files: The file, or those that the command names.
+        sha256: What the trust file knows it by.
+        allowed: Whether the user has given `--allow-plugins`.
+    """
+    if exposed := next(filter(None, map(exposure, files)), ""):
+        return f"{what} is not run: {exposed} can be written by anybody; `chmod o-w {exposed}`"
+    if not allowed and sha256 not in trusted_digests():
+        return f"{what} is not trusted and was not run; `bench run` says how to trust it"
+    return ""
+
+
 def plugin_trust(cells: Iterable[Cell], *, with_models: bool = True, with_data: bool = True) -> list[PluginTrust]:
     """Lists the plug-in files and commands that cells need; arguments as of `require_consent`."""
     users: dict[tuple[str, tuple[Path, ...], str], tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))

@@ -19,7 +19,7 @@ from typing import Any, TypeAlias
 from benchmark.errors import BenchError
 from benchmark.files import sha256_of
 from benchmark.matrix.reading.plugins import KINDS, entry_point, package_code, read_code
-from benchmark.matrix.trust import exposure, trusted_digests
+from benchmark.matrix.trust import refusal
 from benchmark.status import Cause
 from benchmark.text import uncolored
 from benchmark.training.process.failures import cause_of
@@ -95,10 +95,8 @@ def _module(file: Path, digest: str, *, allowed: bool) -> ModuleType:
         raise PluginError(
             f"{file}: expected the content with sha256 {digest}, found {actual}; it has changed: run again"
         )
-    if exposed := exposure(file):
-        raise PluginError(f"{file} is not run: {exposed} can be written by anybody; `chmod o-w {exposed}`")
-    if not allowed and digest not in trusted_digests():
-        raise PluginError(f"{file} is not trusted and was not run; `bench run` says how to trust it")
+    if reason := refusal(str(file), [file], digest, allowed=allowed):
+        raise PluginError(reason)
     name = f"bench_plugin_{digest[:12]}"
     spec = importlib.util.spec_from_file_location(name, file, loader=_BytesLoader(file, content))
     assert spec is not None

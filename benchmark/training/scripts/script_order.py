@@ -26,7 +26,7 @@ from benchmark.matrix.script_command import (
     settings_for_script,
 )
 from benchmark.matrix.settings import STAGE_SETTINGS, json_value
-from benchmark.matrix.trust import exposure, trusted_digests
+from benchmark.matrix.trust import refusal
 from benchmark.training.data.dataset import Dataset, ExampleSet
 from benchmark.training.scripts.script_lines import SCHEMA
 
@@ -67,10 +67,8 @@ def checked_command(cell: Cell, *, allowed: bool) -> list[str]:
             )
     except OSError as error:
         raise ScriptError("a file cannot be read", str(error)) from error
-    if exposed := next(filter(None, map(exposure, files)), ""):
-        raise ScriptError("not run", f"{exposed} can be written by anybody; `chmod o-w {exposed}`")
-    if not allowed and consent_digest(architecture) not in trusted_digests():
-        raise ScriptError("not trusted", "the command was not run; `bench run` says how to trust it")
+    if reason := refusal("the command", files, consent_digest(architecture), allowed=allowed):
+        raise ScriptError("not run", reason)
     program, problem = program_of(words[0], folder)
     if program is None:
         raise ScriptError("cannot be started", problem)
