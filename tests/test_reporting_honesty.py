@@ -557,3 +557,19 @@ def test_metrics_of_fractions_stay_fractions():
     assert isinstance(TEST_ACCURACY, Metric)
     assert cell.high == 1
     assert "to 1)" in render(report, "markdown")
+
+
+def test_losses_of_two_kinds_are_not_compared_and_the_cross_entropy_is():
+    def focal(rows):
+        specs = [json.loads(each["spec"]) for each in rows]
+        changed = [{**spec, "stages": [{**spec["stages"][0], "loss": "focal"}]} for spec in specs]
+        return [{**each, "spec": json.dumps(spec)} for each, spec in zip(rows, changed, strict=True)]
+
+    sides = [side("a", LOW), focal(side("b", HIGH))]
+    found = compare_selections(*sides, judging=judging(None, ["test_loss"], None))
+    assert found.verdict == "not comparable"
+    remarks = [each.remark for each in found.report.tables[0].rows if "loss" in each.cells["metric"]]
+    assert any("not comparable: loss cross_entropy against focal; compare test_log_loss" in each for each in remarks)
+    assert compared(*sides).verdict == "better"
+    alike = [focal(side(name, scores)) for name, scores in (("a", LOW), ("b", HIGH))]
+    assert compare_selections(*alike, judging=judging(None, ["test_loss"], None)).verdict != "not comparable"

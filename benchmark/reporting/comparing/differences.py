@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
+from benchmark.matrix.loss import CROSS_ENTROPY
 from benchmark.reporting.comparing.audit import Audit, audit, audit_pairs
 from benchmark.reporting.comparing.difference_remarks import with_remarks
 from benchmark.reporting.comparing.timed_turns import is_interleaved, runs_of, timed_together
 from benchmark.reporting.predictions.image_outcomes import image_evidence
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
+from benchmark.reporting.rows.flat_settings import describe
 from benchmark.reporting.rows.groups import Group, Pair, apart, resolution, values_by_stream
-from benchmark.reporting.rows.metrics import TEST_ACCURACY, Metric
+from benchmark.reporting.rows.metrics import FURTHER_METRICS, TEST_ACCURACY, Metric
 from benchmark.reporting.statistics.families import judge
 from benchmark.reporting.statistics.intervals import measure
 from benchmark.reporting.statistics.mean_difference import NOT_COMPARABLE, Difference, compare, widened_difference
@@ -144,18 +146,31 @@ def _judged(
     pairs: Sequence[Pair], metric: Metric, margin: float | None, audits: Mapping[Pair, Audit]
 ) -> list[Difference | None]:
     differences = [difference(*pair, metric) for pair in pairs]
-    can_be_judged = [not audits[pair].prevents and is_interleaved(pair, metric) for pair in pairs]
+    can_be_judged = [
+        not audits[pair].prevents and not _other_losses(pair, metric) and is_interleaved(pair, metric) for pair in pairs
+    ]
     family = [each if fit else None for each, fit in zip(differences, can_be_judged, strict=True)]
     verdicts = judge(family, higher_is_better=metric.higher_is_better, margin=margin)
     return [
-        judged or (each and _unjudged(each, audits[pair]))
+        judged or (each and _unjudged(each, audits[pair], _other_losses(pair, metric)))
         for judged, each, pair in zip(verdicts, differences, pairs, strict=True)
     ]
 
 
-def _unjudged(each: Difference, audited: Audit) -> Difference:
+def _other_losses(pair: Pair, metric: Metric) -> str:
+    """The losses of two groups, in words, where values of the metric are losses of two kinds; else empty."""
+    if metric.kind != "loss" or metric in FURTHER_METRICS:
+        return ""
+    first, second = (describe(group.settings.get("loss", CROSS_ENTROPY)) for group in pair)
+    return "" if first == second else f"loss {first} against {second}"
+
+
+def _unjudged(each: Difference, audited: Audit, losses: str) -> Difference:
     if audited.prevents:
         return replace(each, verdict=NOT_COMPARABLE, adjusted_p=None)
+    if losses:
+        remark = f"not comparable: {losses}; compare test_log_loss"
+        return replace(each, verdict=NOT_COMPARABLE, adjusted_p=None, remarks=(remark,))
     reason = (
         "no verdict: the two sides did not take turns in one run, so that a drift of the machine would count; see `order` "
         "in the matrix"
