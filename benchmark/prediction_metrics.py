@@ -28,8 +28,23 @@ FURTHER_NAMES = (
 )  # fmt: skip
 """What `prediction_metrics` computes, beside `accuracy` and `loss`."""
 
+NAMES_OF_SEVERAL = (
+    "subset_accuracy",
+    "macro_f1",
+    "weighted_f1",
+    "auroc",
+    "average_precision",
+    "map",
+    "log_loss",
+    "brier",
+)
+"""The same where an image may have several labels."""
+
 LOWER_IS_BETTER = frozenset({"loss", "log_loss", "brier", "ece"})
 BINS = 15
+HALF = 0.5
+"""From this probability on a label of several is predicted."""
+
 TOP = 5
 SMALLEST_PROBABILITY = 1e-7
 """Probabilities are clipped to [1e-7, 1 - 1e-7] before the logarithm, as in training."""
@@ -47,12 +62,14 @@ def prediction_metrics(
     """All metrics of a set of images, by name; None where one is not defined.
 
     Args:
-        labels: True classes.
-        predicted: Most probable classes, from the exact probabilities, [n].
+        labels: True classes; of several labels an image rows of 0 and 1, [n, classes].
+        predicted: Most probable classes, from the exact probabilities, [n]; or such rows.
         probabilities: Of each class; rounding changes what follows from them by less than 0.002.
     """
     import numpy as np
 
+    if labels.ndim == 2:
+        return _of_several_labels(labels, predicted, probabilities)
     divided = shares(probabilities)
     confidence = divided[np.arange(len(predicted)), predicted]
     return {
@@ -62,6 +79,44 @@ def prediction_metrics(
         "log_loss": log_loss(divided, labels),
         "brier": brier_score(divided, labels),
         "ece": calibration_error(reliability(confidence, predicted == labels)),
+    }
+
+
+def named_labels(probabilities: NDArray[Any]) -> NDArray[Any]:
+    """Rows of 0 and 1 [n, classes]: the labels whose probability is at least one half."""
+    rows: NDArray[Any] = (probabilities >= HALF).astype("uint8")
+    return rows
+
+
+def _of_several_labels(
+    labels: NDArray[Any], predicted: NDArray[Any], probabilities: NDArray[Any]
+) -> dict[str, float | None]:
+    """Metrics of several labels an image, as scikit-learn has them for indicator matrices; those of one label are left out.
+
+    `log_loss` is the mean binary cross-entropy, the Brier score is summed over the classes.
+    """
+    import numpy as np
+
+    support, answers = labels.sum(axis=0, dtype=np.int64), predicted.sum(axis=0, dtype=np.int64)
+    right = (labels * predicted).sum(axis=0, dtype=np.int64)
+    both = support + answers
+    f1 = np.where(both > 0, 2 * right / np.maximum(both, 1), 0.0)
+    exact = np.asarray(probabilities, np.float64)
+    ranked: dict[str, float | None] = {"auroc": None, "average_precision": None, "map": None}
+    classes = range(labels.shape[1])
+    if support.min() > 0:
+        precisions = [_average_precision(labels[:, number] == 1, exact[:, number]) for number in classes]
+        ranked["average_precision"] = ranked["map"] = float(np.mean(precisions))
+    if 0 < support.min() <= support.max() < len(labels):
+        ranked["auroc"] = float(np.mean([_roc_area(labels[:, number] == 1, exact[:, number]) for number in classes]))
+    chances = np.clip(np.where(labels == 1, exact, 1 - exact), SMALLEST_PROBABILITY, 1 - SMALLEST_PROBABILITY)
+    return {
+        "subset_accuracy": float((labels == predicted).all(axis=1).mean()),
+        "macro_f1": float(f1.mean()),
+        "weighted_f1": float(f1 @ support / support.sum()) if support.any() else None,
+        **ranked,
+        "log_loss": float(-np.log(chances).mean()),
+        "brier": float(((exact - labels) ** 2).sum(axis=1).mean()),
     }
 
 

@@ -118,7 +118,9 @@ def stored_predictions(database: Database, split: str = "test") -> LoadPredictio
         # a report of many groups asks for few of them at a time: most questions need no query
         predicted = queries.predicted(database, split) if predicted is None else predicted
         wanted = predicted.intersection(ids)
-        return {key: decode(row) for key, row in queries.predictions(database, wanted, split).items()} if wanted else {}
+        rows = queries.predictions(database, wanted, split).items() if wanted else ()
+        # tables and figures of predictions speak of one class an image
+        return {key: read for key, row in rows if not (read := decode(row)).has_several_labels}
 
     return load
 

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from benchmark.catalog.backends import BACKENDS, runs_commands
 from benchmark.matrix.cell import EarlyStopping, Parameters, ReduceLearningRate
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, name_problem, nearest_hint, normal_name
-from benchmark.prediction_metrics import FURTHER_NAMES
+from benchmark.prediction_metrics import FURTHER_NAMES, NAMES_OF_SEVERAL
 
 LARGEST_INTEGER = 2**63 - 1
 
@@ -411,7 +411,7 @@ class Monitor:
     expected: str = "val_ and a metric, such as val_accuracy, val_loss or val_macro_f1"
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        names = [f"val_{name}" for name in ("accuracy", "loss", *FURTHER_NAMES)]
+        names = [f"val_{name}" for name in dict.fromkeys(("accuracy", "loss", *FURTHER_NAMES, *NAMES_OF_SEVERAL))]
         if isinstance(value, str) and value in names:
             return value
         return problems.add(path, self.expected, value, close_hint(value, names) or f"metrics are {', '.join(names)}")

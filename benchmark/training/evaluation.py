@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.prediction_metrics import cross_entropies, prediction_metrics
+from benchmark.prediction_metrics import cross_entropies, named_labels, prediction_metrics
 from benchmark.training.data.dataset import ExampleSet, Images
 from benchmark.training.losses import ExampleLosses
 
@@ -44,7 +44,8 @@ def evaluate(
     scores = compute_scores(probabilities, labels, losses)
     if not further or not math.isfinite(scores.loss):
         return scores
-    return replace(scores, further=prediction_metrics(labels, probabilities.argmax(axis=-1), probabilities))
+    predicted = named_labels(probabilities) if labels.ndim == 2 else probabilities.argmax(axis=-1)
+    return replace(scores, further=prediction_metrics(labels, predicted, probabilities))
 
 
 def predict(
@@ -68,6 +69,12 @@ def predict(
 def compute_scores(
     probabilities: NDArray[Any], labels: NDArray[Any], losses: ExampleLosses = cross_entropies
 ) -> Scores:
-    """Accuracy and loss of probabilities [n, classes] for labels [n]; of equal probabilities the first class counts."""
-    correct = probabilities.argmax(axis=-1) == labels
+    """Accuracy and loss of probabilities [n, classes] for labels [n]; of equal probabilities the first class counts.
+
+    For rows of several labels [n, classes] accuracy is the share of images all of whose labels are right.
+    """
+    if labels.ndim == 2:
+        correct = (named_labels(probabilities) == labels).all(axis=-1)
+    else:
+        correct = probabilities.argmax(axis=-1) == labels
     return Scores(float(correct.mean()), float(losses(probabilities, labels).mean()))

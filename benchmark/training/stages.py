@@ -116,4 +116,7 @@ def stage_steps(
     not_decayed = [variable for layer in core.layers for variable in getattr(layer, "not_decayed", ())]
     optimizer = build_optimizer(stage, cell.precision, not_decayed)
     loss = build_loss(stage, one_hot=one_hot, weights=weights)
-    return compiled_steps(model, core, optimizer, loss, one_hot=one_hot, given=given), optimizer
+    steps = compiled_steps(
+        model, core, optimizer, loss, one_hot=one_hot, multi_label=cell.data.multi_label, given=given
+    )
+    return steps, optimizer

@@ -10,6 +10,7 @@ from benchmark.matrix.cell import Stage
 from benchmark.matrix.loss import BINARY, is_binary
 from benchmark.matrix.optimizers import OPTIMIZERS, OWN_SETTINGS, optimizers_with
 from benchmark.matrix.problems import quoted
+from benchmark.prediction_metrics import FURTHER_NAMES, NAMES_OF_SEVERAL
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,11 +30,19 @@ class Contradiction:
     cure: str
 
 
-def contradictions(stages: Sequence[Stage], *, keep: str, monitor: str) -> Iterator[Contradiction]:
-    """Yields all contradictions in the stages of a cell, and between them."""
+def contradictions(
+    stages: Sequence[Stage], *, keep: str, monitor: str, multi_label: bool = False
+) -> Iterator[Contradiction]:
+    """Yields all contradictions in the stages of a cell, between them, and with images that may have several labels."""
     for stage in stages:
         yield from _in_stage(stage)
+        if multi_label:
+            yield from _of_several_labels(stage)
     yield from _between(stages, keep, monitor)
+    known = NAMES_OF_SEVERAL if multi_label else FURTHER_NAMES
+    if monitor.removeprefix("val_") not in {"accuracy", "loss", *known}:
+        images = "with several labels" if multi_label else "with one label"
+        yield Contradiction("monitor", f"a metric of images {images}", monitor, f"metrics are {', '.join(known)}")
 
 
 def _between(stages: Sequence[Stage], keep: str, monitor: str) -> Iterator[Contradiction]:
@@ -55,6 +64,21 @@ def _between(stages: Sequence[Stage], keep: str, monitor: str) -> Iterator[Contr
             losses[-1],
             'set monitor = "val_log_loss", "val_accuracy" or another metric, or one loss for all stages',
         )
+
+
+def _of_several_labels(stage: Stage) -> Iterator[Contradiction]:
+    if stage.loss != BINARY:
+        yield Contradiction(
+            "loss",
+            f"{quoted(BINARY)} for images with several labels, each of which is there or not",
+            stage.loss,
+            f"leave it out: {quoted(BINARY)} is their default",
+        )
+    for name in ("class_weights", "sampling"):
+        if (value := getattr(stage, name)) is not None:
+            yield Contradiction(
+                name, "false for images with several labels, which have no class of their own", value, "leave it out"
+            )
 
 
 def _in_stage(stage: Stage) -> Iterator[Contradiction]:

@@ -17,6 +17,7 @@ from benchmark.catalog.backends import backend_for, command_backend
 from benchmark.catalog.facts import KERAS, SOURCES
 from benchmark.matrix.cell import STREAMS, Architecture, Data, Stage
 from benchmark.matrix.identity import canonical_json, identity_value, part_texts
+from benchmark.matrix.loss import BINARY
 from benchmark.matrix.optimizers import with_normal_optimizer
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
@@ -109,7 +110,9 @@ class Resolver:
         d, m, s = chains["dataset"][dataset], chains["model"][model], chains["strategy"][strategy]
         names = {"dataset": dataset, "model": model, "strategy": strategy}
         layers = zip(s.builtin, s.user, strict=True)
-        builtin = {**DEFAULTS, **native_image_settings(d), **_usual_backend(m), **d.builtin[0], **m.builtin[0]}
+        of_labels = {"loss": BINARY} if d.own.get("source") and is_multi_label(d.own) else {}
+        own = {**of_labels, **native_image_settings(d), **_usual_backend(m)}
+        builtin = {**DEFAULTS, **own, **d.builtin[0], **m.builtin[0]}
         users = [*map(_with_validation, (self._specification.defaults, d.user[0], m.user[0]))]
         excludes = [(n, rule.for_names(names)) for n, rule in enumerate(self._specification.excludes)]
         overrides = [(n, o, o.when.for_names(names)) for n, o in enumerate(self._specification.overrides)]
@@ -178,7 +181,7 @@ class Resolver:
         stages_json = "[" + ",".join(text for _, text in stages) + "]"
         canonical = {**cell_json, "data": data_json, "architecture": architecture_json, "stages": stages_json}
         whole = tuple(stage for stage, _ in stages)
-        wrong = tuple(contradictions(whole, keep=cell["keep"], monitor=cell["monitor"]))
+        wrong = tuple(contradictions(whole, keep=cell["keep"], monitor=cell["monitor"], multi_label=data.multi_label))
         return CellTemplate(data, architecture, whole, cell, "keep" in values, canonical, wrong, speed_key)
 
     def _cell(self, values: Mapping[str, Any], keep: str) -> tuple[Mapping[str, Any], Mapping[str, str]]:

@@ -45,6 +45,11 @@ class Predictions:
     tta_probabilities: Probabilities | None = None
 
     @property
+    def has_several_labels(self) -> bool:
+        """Whether labels and predictions are rows of 0 and 1 [n, classes], because an image may have several."""
+        return bool(self.labels.ndim == 2)
+
+    @property
     def wrong(self) -> NDArray[Any]:
         """Rows of the m misclassified images, the most confident mistake first, [m]."""
         import numpy as np

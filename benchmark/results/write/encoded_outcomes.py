@@ -20,13 +20,16 @@ def encoded_outcomes(content: bytes, classes: int) -> str | None:
 
     Returns:
         For each image `(label * classes + predicted) * 10001 + confidence`, the confidence in ten-thousandths: a list where
-        the images are 0, 1, …, otherwise an object by image. None when the content cannot be read.
+        the images are 0, 1, …, otherwise an object by image. None when the content cannot be read, or images have several
+        labels, which the view has no columns for.
     """
     import numpy as np
 
     try:
         with np.load(io.BytesIO(content), allow_pickle=False) as stored:
             indices, labels, predicted = (stored[name].astype(np.int64) for name in ("indices", "labels", "predicted"))
+            if labels.ndim > 1:
+                return None
             if "probabilities" in stored:
                 confidence = stored["probabilities"][np.arange(len(predicted)), predicted].astype(np.float64)
             else:

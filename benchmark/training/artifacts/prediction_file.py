@@ -20,6 +20,8 @@ Where `probabilities` would pass 4 MiB, the best k of each image stand in its pl
     probability_sums          of all classes, float16 [n]: 1 behind a softmax
     metric_names, metrics     what `prediction_metrics.py` made of the exact probabilities of all classes, [m]; NaN for none
     tta_best_classes, tta_best_probabilities, tta_label_probabilities, tta_probability_sums
+
+Where an image may have several labels, `labels` and `predicted` are rows of 0 and 1 [n, classes], and all probabilities are kept.
 """
 
 from __future__ import annotations
@@ -30,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.prediction_metrics import prediction_metrics
+from benchmark.prediction_metrics import named_labels, prediction_metrics
 
 WHOLE_BYTES = 4 << 20
 """Up to this size all probabilities are kept."""
@@ -49,17 +51,19 @@ def pack_predictions(
 
     Args:
         indices: Positions in the prepared set, [n].
-        labels: True classes, [n].
+        labels: True classes, [n], or rows of 0 and 1 [n, classes] where an image may have several.
         probabilities: Of the images as they are, [n, classes] 0..1.
         averaged: Of the average over views, [n, classes]; None without `tta`.
     """
-    kind = np.min_scalar_type(probabilities.shape[-1])
+    several = labels.ndim == 2
+    kind = np.dtype(np.uint8) if several else np.min_scalar_type(probabilities.shape[-1])
     sides = {prefix: rows for prefix, rows in (("", probabilities), ("tta_", averaged)) if rows is not None}
     members: dict[str, NDArray[Any]] = {"indices": indices.astype(np.uint32), "labels": labels.astype(kind)}
-    is_whole = probabilities.size * np.dtype(np.float16).itemsize <= WHOLE_BYTES
+    is_whole = several or probabilities.size * np.dtype(np.float16).itemsize <= WHOLE_BYTES
     count = probabilities.shape[-1] if is_whole else _best_count(len(labels), kind.itemsize, len(sides))
     for prefix, rows in sides.items():
-        members[f"{prefix}predicted"] = rows.argmax(axis=-1).astype(kind)
+        predicted = named_labels(rows) if several else rows.argmax(axis=-1)
+        members[f"{prefix}predicted"] = predicted.astype(kind)
         if is_whole:
             members[f"{prefix}probabilities"] = rows.astype(np.float16)
         else:

@@ -240,13 +240,20 @@ class _InputImage:
     label: int | None
 
 
+def _label_of(label: Any) -> int | None:
+    """The class of an image; None where it may have several."""
+    return None if np.ndim(label) else int(label)
+
+
 def _input_images(request: Mapping[str, Any], cell: Cell) -> list[_InputImage]:
     names = list(request["images"])
     dataset = _dataset(request, cell) if not names or any(name.startswith(TEST) for name in names) else None
     if dataset is not None and not names:
         # the first test image of each class, of a few classes
         split = dataset.test.split
-        first = {int(label): int(index) for index, label in zip(split.indices[::-1], split.labels[::-1], strict=True)}
+        # of several labels an image its first
+        labels = split.labels if split.labels.ndim == 1 else split.labels.argmax(axis=1)
+        first = {int(label): int(index) for index, label in zip(split.indices[::-1], labels[::-1], strict=True)}
         names = [f"{TEST}{first[label]}" for label in sorted(first)][:SHOWN_BY_DEFAULT]
     images = []
     for name in names:
@@ -282,7 +289,7 @@ def _test_image(name: str, dataset: Dataset) -> _InputImage:
             f"{name}: the cell was not tested on such an image; expected a number out of {split.indices.min()} to "
             f"{split.indices.max()}, as in the pictures of its mistakes"
         )
-    return _InputImage(name, np.array(dataset.test.images[int(number)]), int(split.labels[positions[0]]))
+    return _InputImage(name, np.array(dataset.test.images[int(number)]), _label_of(split.labels[positions[0]]))
 
 
 def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:

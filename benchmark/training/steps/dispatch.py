@@ -17,12 +17,19 @@ from benchmark.training.steps.base import Steps
 
 
 def compiled_steps(
-    model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool, given: str = "uint8"
+    model: keras.Model,
+    core: keras.Model,
+    optimizer: Any,
+    loss: Any,
+    *,
+    one_hot: bool,
+    multi_label: bool = False,
+    given: str = "uint8",
 ) -> Steps:
     """Steps that train `model` (the core behind its augmentation) and predict with `core`.
 
-    The core shares its layers with `model`. The optimizer is not built yet; `given` is the type of the arrays that are
-    trained on and predicted for.
+    The core shares its layers with `model`. The optimizer is not built yet. With `multi_label` a prediction is right where all
+    labels of an image are; `given` is the type of the arrays that are trained on and predicted for.
 
     Side effects:
         Builds the optimizer for the variables that are trainable now.
@@ -32,14 +39,14 @@ def compiled_steps(
     if backend == "jax":
         from benchmark.training.steps.jax import JaxSteps
 
-        return JaxSteps(model, core, optimizer, loss, one_hot=one_hot)
+        return JaxSteps(model, core, optimizer, loss, one_hot=one_hot, multi_label=multi_label)
     if backend == "torch":
         from benchmark.training.steps.torch import TorchSteps
 
-        return TorchSteps(model, core, optimizer, loss, one_hot=one_hot)
+        return TorchSteps(model, core, optimizer, loss, one_hot=one_hot, multi_label=multi_label)
     from benchmark.training.steps.tensorflow import TensorFlowSteps
 
-    return TensorFlowSteps(model, core, optimizer, loss, one_hot=one_hot, given=given)
+    return TensorFlowSteps(model, core, optimizer, loss, one_hot=one_hot, multi_label=multi_label, given=given)
 
 
 def compiled_average(share: float) -> Callable[[list[Any], list[Any]], list[Any]]:

@@ -15,13 +15,16 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.prediction_metrics import HALF
 from benchmark.training.steps.base import BatchResult, Inputs, Steps, count_of
 
 
 class JaxSteps(Steps):
     """See `dispatch.compiled_steps`; the optimizer is built."""
 
-    def __init__(self, model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool) -> None:
+    def __init__(
+        self, model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool, multi_label: bool
+    ) -> None:
         taken = model.inputs[0].dtype
         self._learning = model.trainable_variables
         self._standing = model.non_trainable_variables  # moving averages and random states among them
@@ -36,8 +39,11 @@ class JaxSteps(Steps):
             total = sum(penalties, start=loss(y, probabilities))
             with keras.StatelessScope(state_mapping=list(zip(optimizer.variables, scales, strict=True))):
                 scaled = optimizer.scale_loss(total)
-            truth = jnp.argmax(y, axis=-1) if one_hot else y
-            correct = jnp.sum(jnp.argmax(probabilities, axis=-1) == truth)
+            if multi_label:
+                hits = jnp.all((probabilities >= HALF) == (y >= HALF), axis=-1)
+            else:
+                hits = jnp.argmax(probabilities, axis=-1) == (jnp.argmax(y, axis=-1) if one_hot else y)
+            correct = jnp.sum(hits)
             return scaled, (total, correct, standing)
 
         def train(learning: Sequence[Any], standing: Sequence[Any], states: Sequence[Any], x: Any, y: Any) -> Any:

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
+from benchmark.prediction_metrics import HALF
 from benchmark.training.steps.base import BatchResult, Inputs, Steps, count_of
 
 
@@ -21,7 +22,15 @@ class TensorFlowSteps(Steps):
     """See `dispatch.compiled_steps`; the optimizer is built."""
 
     def __init__(
-        self, model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool, given: str
+        self,
+        model: keras.Model,
+        core: keras.Model,
+        optimizer: Any,
+        loss: Any,
+        *,
+        one_hot: bool,
+        multi_label: bool,
+        given: str,
     ) -> None:
         images, taken = tf.TensorSpec((None, *core.input_shape[1:]), given), core.inputs[0].dtype
         further = [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in model.inputs[1:]]
@@ -38,8 +47,11 @@ class TensorFlowSteps(Steps):
                 total = tf.add_n([value, *model.losses]) if model.losses else value
                 scaled = optimizer.scale_loss(total)
             use(tape.gradient(scaled, variables))
-            truth = tf.argmax(y, axis=-1, output_type=tf.int32) if one_hot else y
-            hits = tf.equal(tf.argmax(probabilities, axis=-1, output_type=tf.int32), truth)
+            if multi_label:
+                hits = tf.reduce_all(tf.equal(probabilities >= HALF, y >= HALF), axis=-1)
+            else:
+                truth = tf.argmax(y, axis=-1, output_type=tf.int32) if one_hot else y
+                hits = tf.equal(tf.argmax(probabilities, axis=-1, output_type=tf.int32), truth)
             return total, tf.reduce_sum(tf.cast(hits, tf.int32))
 
         def apply(gradients: list[Any]) -> None:

@@ -10,17 +10,20 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmark.prediction_metrics import HALF
 from benchmark.training.steps.base import BatchResult, Inputs, Steps
 
 
 class TorchSteps(Steps):
     """See `dispatch.compiled_steps`; the optimizer is built."""
 
-    def __init__(self, model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool) -> None:
+    def __init__(
+        self, model: keras.Model, core: keras.Model, optimizer: Any, loss: Any, *, one_hot: bool, multi_label: bool
+    ) -> None:
         self._model = model
         self._optimizer = optimizer
         self._loss = loss
-        self._one_hot = one_hot
+        self._one_hot, self._multi_label = one_hot, multi_label
         self._learning = model.trainable_variables
         self._taken = model.inputs[0].dtype
         self._predict = forward_pass(core)
@@ -42,7 +45,11 @@ class TorchSteps(Steps):
             self._kept = [] if update else gradients
             if update:
                 self._optimizer.apply(gradients, self._learning)
-            correct = torch.sum(torch.argmax(probabilities, -1) == (truth.argmax(-1) if self._one_hot else truth))
+            if self._multi_label:
+                hits = ((probabilities >= HALF) == (truth >= HALF)).all(-1)
+            else:
+                hits = torch.argmax(probabilities, -1) == (truth.argmax(-1) if self._one_hot else truth)
+            correct = torch.sum(hits)
         return BatchResult(len(images), total.detach(), correct)
 
 

@@ -90,6 +90,8 @@ def open_images(data: Data, cache_root: Path) -> PreparedImages:
         raise UndrawableError(
             f"its prepared images in {directory} cannot be read ({error}); delete that folder and run: bench prepare"
         ) from error
+    if data.multi_label:
+        raise UndrawableError("its images have several labels each, and this figure sorts them by one")
     kept = tuple(range(len(names))) if data.classes is None else data.classes
     return PreparedImages(
         data=data,
