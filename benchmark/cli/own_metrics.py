@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.catalog.backends import command_backend
 from benchmark.errors import BenchError, UserError
 from benchmark.files import temporary_folder
 from benchmark.matrix.reading.plugins import entry_point, package_code
@@ -57,10 +58,10 @@ def with_own_metrics(
             users.setdefault((each["file"], each["code"]), []).append(each["name"])
     require_consent_to_metrics(users, command, allowed=allowed)
     completed = [row["execution_id"] for row in rows if row["status"] == Status.COMPLETED]
-    found = _measured(metrics, completed, load, allowed=allowed)
-    values = {f"{_COLUMN}{metric['name']}": answer["values"] for metric, answer in zip(metrics, found[1], strict=True)}
+    executions, answers = _measured(metrics, completed, load, allowed=allowed)
+    values = {f"{_COLUMN}{metric['name']}": answer["values"] for metric, answer in zip(metrics, answers, strict=True)}
     by_execution = {
-        number: {column: each[place] for column, each in values.items()} for place, number in enumerate(found[0])
+        number: {column: each[place] for column, each in values.items()} for place, number in enumerate(executions)
     }
     own = tuple(
         Metric(
@@ -69,7 +70,7 @@ def with_own_metrics(
             "score",
             higher_is_better=answer["higher_is_better"],
         )
-        for metric, answer in zip(metrics, found[1], strict=True)
+        for metric, answer in zip(metrics, answers, strict=True)
     )
     return [{**row, **by_execution.get(row["execution_id"], {})} for row in rows], own
 
@@ -105,7 +106,7 @@ def _measured(
         program = python_command("benchmark.training.programs.measure")
         names = ", ".join(metric["name"] for metric in metrics)
         try:
-            answers = ask(program, request, "tensorflow", 1, LIMIT_SECONDS)
+            answers = ask(program, request, command_backend(), 1, LIMIT_SECONDS)
         except BenchError as error:
             raise UserError(f"metric {names}: {error}") from error
         return list(paths), answers
