@@ -19,8 +19,8 @@ from PIL import Image
 from training_cells import DIGITS, cell, history, job, run_worker, stage
 
 from benchmark import events, layout
-from benchmark.catalog import prepared_room
-from benchmark.catalog.prepared_room import why_too_large
+from benchmark.catalog import prepared_size_limit
+from benchmark.catalog.prepared_size_limit import why_too_large
 from benchmark.errors import UserError
 from benchmark.files import sha256_of
 from benchmark.training.data import decoding, sources
@@ -310,7 +310,7 @@ def test_slices_may_be_written_too(tmp_path, monkeypatch):
 
 def test_a_quarter_of_the_free_disk_is_the_limit_as_well(tmp_path, monkeypatch):
     monkeypatch.delenv("BENCH_PREPARED_GIB", raising=False)
-    monkeypatch.setattr(prepared_room.shutil, "disk_usage", lambda _: SimpleNamespace(free=4000))
+    monkeypatch.setattr(prepared_size_limit.shutil, "disk_usage", lambda _: SimpleNamespace(free=4000))
     assert why_too_large(1000, tmp_path) is None
     assert "more than a quarter of the 3.9 KiB that are free there" in why_too_large(1001, tmp_path / "not" / "there")
     assert why_too_large(1001, tmp_path, held_bytes=4) is None

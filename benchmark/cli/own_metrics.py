@@ -103,7 +103,7 @@ def _measured(
                     with paths[number].open("wb") as file:
                         np.savez(file, labels=stored.labels, probabilities=stored.probabilities.astype(np.float64))
         request = {"metrics": list(metrics), "predictions": list(map(str, paths.values())), "allow_plugins": allowed}
-        program = python_command("benchmark.training.programs.measure")
+        program = python_command("benchmark.training.programs.compute_metrics")
         names = ", ".join(metric["name"] for metric in metrics)
         try:
             answers = ask(program, request, command_backend(), 1, LIMIT_SECONDS)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import units
 from benchmark.catalog.cache import default_cache_root
-from benchmark.catalog.prepared_room import prepared_limit_gib
+from benchmark.catalog.prepared_size_limit import prepared_limit_gib
 from benchmark.cli.progress.plain_log import PlainLog
 from benchmark.cli.progress.run_summary import conclude
 from benchmark.cli.terminal import streams, verbosity

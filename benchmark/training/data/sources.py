@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.catalog.prepared_room import why_too_large
+from benchmark.catalog.prepared_size_limit import why_too_large
 from benchmark.layout import array_file, arrays_in, compressed_file
 from benchmark.training.data.compressed_images import packed
 from benchmark.training.data.fingerprint import StreamedFingerprint

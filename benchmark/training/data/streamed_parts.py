@@ -19,7 +19,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.catalog.prepared_room import why_too_large
+from benchmark.catalog.prepared_size_limit import why_too_large
 from benchmark.layout import array_file, array_files
 from benchmark.training.data.compressed_images import open_array
 from benchmark.training.data.decoding import PROGRESS_SECONDS

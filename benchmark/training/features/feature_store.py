@@ -26,7 +26,7 @@ from filelock import FileLock, Timeout
 from numpy.typing import NDArray
 
 from benchmark import faults, layout
-from benchmark.catalog.prepared_room import limit_gib
+from benchmark.catalog.prepared_size_limit import limit_gib
 from benchmark.files import make_own_folder, publish_folder
 
 LIMIT_VARIABLE = "BENCH_FEATURES_GIB"

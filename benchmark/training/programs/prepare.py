@@ -8,7 +8,7 @@ A prepared dataset is a folder that is written whole or not at all:
     train_groups.npy  int32 [n]                      test_groups.npy: with `groups`, the number of each image's group
     meta.json         source, sizes, class names, notes, versions, and the fingerprint: sha256 of the arrays
 
-Where decoded images would take too much (`catalog/prepared_room.py`), they stay compressed, and other files stand in the place
+Where decoded images would take too much (`catalog/prepared_size_limit.py`), they stay compressed, and other files stand in the place
 of their array: `training/data/compressed_images.py`. The fingerprint is of the decoded images all the same.
 
 As a program, `python -m benchmark.training.programs.prepare '{"source": …, "image_size": …, "color": …, "cache_root": …}'`
@@ -49,7 +49,7 @@ from benchmark.catalog.cache import (
 )
 from benchmark.catalog.facts import prepared_size
 from benchmark.catalog.image_folders import looking_once, some
-from benchmark.catalog.prepared_room import decoded_later, why_too_large
+from benchmark.catalog.prepared_size_limit import decoded_later, why_too_large
 from benchmark.files import make_own_folder, publish_folder, sha256_of
 from benchmark.matrix.reading.definitions import SOURCE_FORMS
 from benchmark.training.data.class_folders import prepare_folder

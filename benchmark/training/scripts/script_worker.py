@@ -23,7 +23,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import events, faults, layout, machine
-from benchmark.catalog.prepared_room import LIMIT_VARIABLE
+from benchmark.catalog.prepared_size_limit import LIMIT_VARIABLE
 from benchmark.files import sha256_of, write_whole
 from benchmark.matrix.cell import Cell
 from benchmark.status import Cause

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmark import layout
 from benchmark.catalog.cache import PreparedDirectories
-from benchmark.catalog.prepared_room import LIMIT_VARIABLE
+from benchmark.catalog.prepared_size_limit import LIMIT_VARIABLE
 from benchmark.matrix.cell import Data
 from benchmark.matrix.planning.example_counts import ClassCounts, class_counts
 from benchmark.reporting.figures.drawing.figure_files import UndrawableError

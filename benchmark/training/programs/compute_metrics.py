@@ -1,4 +1,4 @@
-"""Computes users' own metrics of stored predictions: `python -m benchmark.training.programs.measure REQUEST ANSWER`.
+"""Computes users' own metrics of stored predictions: `python -m benchmark.training.programs.compute_metrics REQUEST ANSWER`.
 
 REQUEST is a file of JSON: `{"metrics": [{"name", "code", "file"}, …], "predictions": [PATH, …], "allow_plugins": …}`; each path is
 an `.npz` with labels [n] and probabilities [n, classes].
