@@ -149,7 +149,7 @@ def test_the_whole_grammar_is_a_plan():
         ("patience = 3, ", "", "defaults.early_stopping.patience: expected an integer from 0 to 1000000; it is missing"),
         ("reduce_learning_rate = 2", "reduce_learning_rate = true", "defaults.reduce_learning_rate: expected false, a patience"),
         ('extends = "digits"', 'extends = "digit"', ":38: dataset.few_digits.extends: expected the name of another dataset, got \"digit\"; did you mean 'digits'?"),
-        ('extends = "digits"', 'source = "digits2"', "dataset.few_digits.source: expected digits, tfds:NAME, folder:PATH, npz:PATH or plugin:NAME"),
+        ('extends = "digits"', 'source = "digits2"', "dataset.few_digits.source: expected digits, tfds:NAME, folder:PATH, npz:PATH, parquet:PATH, hf:PATH, webdataset:PATH or plugin:NAME"),
         ('extends = "digits"', 'source = "folder:/no/such"', 'dataset.few_digits.source: expected a folder of class folders at /no/such, got "folder:/no/such"; No such file or directory'),
         ('extends = "digits"', "", "dataset.few_digits.source: expected a data source; it is missing"),
         ('extends = "digits"', 'source = "tfds:svhn"', "dataset.few_digits.num_classes: expected `num_classes`, because tfds:svhn is not a source that bench knows"),

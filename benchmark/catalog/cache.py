@@ -163,6 +163,8 @@ def _files_state(source: str, path: Path, options: Mapping[str, Any]) -> str | l
             return folder_state(path, validated="validation" in options)
         if path.is_dir():
             return _build_state(path)
+        if not path.exists() and path.parent.is_dir():
+            return _build_state(path.parent)  # a pattern of files
         status = path.stat()
     except OSError:
         return "absent"

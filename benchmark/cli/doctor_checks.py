@@ -30,7 +30,7 @@ PACKAGES = (
     "alembic", "pandas", "matplotlib", "click", "rich",
 )  # fmt: skip
 
-EXTRAS = ("jax", "torch", "psycopg")
+EXTRAS = ("jax", "torch", "datasets", "psycopg")
 """What an extra of this package installs; not missed where it is not there."""
 
 KERAS_FLOOR = (3, 13, 2)

@@ -14,7 +14,7 @@ from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
 from benchmark.matrix.planning.example_counts import training_counts, untrained_problem
 from benchmark.matrix.problems import nearest_hint, quoted
-from benchmark.matrix.reading.user_files import ImageFacts
+from benchmark.matrix.reading.user_files import ROW_KINDS, ImageFacts
 from benchmark.matrix.schedule import schedule_parameters
 from benchmark.matrix.settings import json_value
 
@@ -141,6 +141,8 @@ def _of_source(data: Data, seen: ImageFacts | None) -> Iterator[str]:
             'validation = "split"'
         )
     columns = seen.columns if seen else ()
+    if data.source.partition(":")[0] in ROW_KINDS:
+        return  # columns are looked for when the images are prepared
     if data.groups is not None and not columns:
         yield (
             f'groups = "{data.groups}", but {data.source} has no table with such a column; set groups = false, or give it a '

@@ -50,7 +50,16 @@ _KEPT_TEMPLATES = 20_000
 
 _OF_ALL_SEEDS = sorted(CELL_SETTINGS - {*SEEDS, "keep"})
 """Settings of the whole cell that are always set; `keep` is left out, because its default depends on the data."""
-_OF_SOURCE = ("classes", "test_fraction", "class_names", "version", "background", "labels_file")
+_OF_SOURCE = (
+    "classes",
+    "test_fraction",
+    "class_names",
+    "version",
+    "background",
+    "labels_file",
+    "image_column",
+    "label_column",
+)
 
 _T = TypeVar("_T")
 

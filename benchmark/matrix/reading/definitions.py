@@ -31,7 +31,7 @@ from benchmark.matrix.values import (
     printable_text,
 )
 
-SOURCE_FORMS = "digits, tfds:NAME, folder:PATH, npz:PATH or plugin:NAME"
+SOURCE_FORMS = "digits, tfds:NAME, folder:PATH, npz:PATH, parquet:PATH, hf:PATH, webdataset:PATH or plugin:NAME"
 """How the source of a dataset is written, for messages."""
 
 _ALL_KEYS = "docs/matrix.md lists all keys"
@@ -53,6 +53,8 @@ OWN_KEYS: dict[str, dict[str, Kind]] = {
         "background": COLOR,
         "labels_file": printable_text("the path of a table of labels, relative to the folder of images"),
         "multi_label": BOOLEAN,
+        "image_column": Name("the name of a column"),
+        "label_column": Name("the name of a column"),
     },
     "model": {**_TEXTS, "architecture": Name("the name of an architecture"), **PARAMETER_KINDS},
     "strategy": {**_TEXTS, "label": Name(), "weights": WEIGHTS},

@@ -23,6 +23,7 @@ from benchmark.matrix.reading.user_files import (
     FILE_KINDS,
     IMAGE_FACTS,
     LOCATION,
+    ROW_KINDS,
     ImageFacts,
     declared_classes,
     image_facts,
@@ -32,12 +33,14 @@ from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, PARENT_NAMES
 from benchmark.matrix.script_command import keys_in
 from benchmark.matrix.settings import SETTINGS
 
-_SOURCE = re.compile(r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?|(folder|npz|plugin):[^\n]+")
+_SOURCE = re.compile(r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?|(folder|npz|plugin|parquet|hf|webdataset):[^\n]+")
 _FILES_ONLY = {
-    "class_names": (*FILE_KINDS, "plugin"),
+    "class_names": (*FILE_KINDS, "hf", "plugin"),
     "version": FILE_KINDS,
-    "background": ("folder",),
+    "background": ("folder", *ROW_KINDS),
     "labels_file": ("folder",),
+    "image_column": ROW_KINDS,
+    "label_column": ROW_KINDS,
 }
 """Keys of a dataset that only these kinds of users' files have."""
 _NOT_INHERITED = {"extends", "summary", "label"}

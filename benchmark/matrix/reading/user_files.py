@@ -6,6 +6,7 @@ them as well.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from benchmark.catalog.facts import SCRIPT
 from benchmark.catalog.image_folders import TRAIN, class_folders, find_layout
 from benchmark.catalog.label_tables import TEST, VALIDATION, LabelTableError, read_label_table, table_path
 from benchmark.catalog.npz_headers import array_facts, has_several_labels
+from benchmark.catalog.row_files import VALIDATION_NAMES, split_files
 from benchmark.catalog.tfds_builds import built_splits
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.reading.definitions import Definition
@@ -29,7 +31,9 @@ LOCATION, IMAGE_FACTS, CODE, FILE, FOLDER, FRAMEWORK = (
     "@folder",
     "@framework",
 )
-FILE_KINDS = ("folder", "npz")
+FILE_KINDS = ("folder", "npz", "parquet", "webdataset")
+ROW_KINDS = ("parquet", "hf", "webdataset")
+"""Sources whose images stand in rows, with a column of labels."""
 _NO_PARAMETERS = {"architecture", "command", "extends", "summary", CODE, FILE, FOLDER, FRAMEWORK}
 
 
@@ -79,7 +83,9 @@ def _located_dataset(definition: Definition, base: Path, plugins: Plugins, probl
     if source is None:
         return definition
     kind, _, path = str(source).partition(":")
-    place = str((base / Path(path).expanduser()).resolve()) if kind in FILE_KINDS and path else None
+    place = str((base / Path(path).expanduser()).resolve()) if kind in (*FILE_KINDS, "hf") and path else None
+    if kind == "hf" and place is not None and not Path(place).exists():
+        place = None  # a name in the cache of `datasets`
     offer = plugins.source_of(str(source), "datasets", (*definition.path, "source"), problems)
     facts = {LOCATION: place, CODE: offer.code if offer else None, FILE: offer.file if offer else None}
     return replace(definition, own={**definition.own, **facts})
@@ -112,10 +118,12 @@ def image_facts(own: Mapping[str, Any]) -> ImageFacts | None:
             return _table_facts(place, own)
         if kind == "folder":
             return _folder_facts(place)
+        if kind in ROW_KINDS:
+            return ImageFacts(splits=_row_splits(kind, place))
         return _array_image_facts(place, own.get("multi_label"))
     except LabelTableError as error:
         return ImageFacts(mistake=str(error))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, KeyError, TypeError) as error:
         if kind == "npz" and (absence := absence_of(place, "archive")):
             return ImageFacts(problem=absence)
         if isinstance(error, FileNotFoundError):
@@ -127,6 +135,20 @@ def _folder_facts(place: Path) -> ImageFacts:
     layout = find_layout(place)
     splits = {TRAIN} | ({TEST} if layout.test else set()) | ({VALIDATION} if layout.validation else set())
     return ImageFacts(classes=len(class_folders(layout.train)), multi_label=False, splits=frozenset(splits))
+
+
+def _row_splits(kind: str, place: Path) -> frozenset[str] | None:
+    """Which of `train`, `val` and `test` a source of rows has, as far as its names say; None where they do not."""
+    if kind == "hf":
+        record = place / "dataset_dict.json"
+        names = set(json.loads(record.read_text(encoding="utf-8"))["splits"]) if record.is_file() else None
+    else:
+        names = set(split_files(place, ".parquet" if kind == "parquet" else ".tar"))
+    if names is None:
+        return None
+    own = bool(names & set(VALIDATION_NAMES))
+    test = {TEST} if own or "test" in names else set()
+    return frozenset({TRAIN} | test | ({VALIDATION} if own and "test" in names else set()))
 
 
 def _table_facts(place: Path, own: Mapping[str, Any]) -> ImageFacts:

@@ -6,6 +6,7 @@ resized bilinearly (averaging over what a target pixel covers) to a square; grey
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Mapping
 from contextlib import suppress
@@ -55,12 +56,12 @@ class DecodedImage:
 
 
 def decode_image(
-    path: Path, image_size: int, channels: int, background: str = WHITE, resize: str = "squeeze"
+    path: Path | io.BytesIO, image_size: int, channels: int, background: str = WHITE, resize: str = "squeeze"
 ) -> DecodedImage:
     """Reads an image file.
 
     Args:
-        path: Of a JPEG or PNG file.
+        path: Of a JPEG or PNG file, or its content.
         image_size: Height and width of the result in pixels.
         channels: 1 for grey, 3 for RGB.
         background: What is transparent is shown on this colour, `#rrggbb`.
@@ -78,7 +79,8 @@ def decode_image(
                 flat, is_transparent = _flattened(_eight_bits(_upright(opened)), background)
                 return DecodedImage(resize_image(flat, image_size, channels, resize), is_transparent)
     except Exception as error:  # whatever a decoder of strange bytes raises, the file must be named
-        reason = absence_of(path, "picture") or str(error).replace(f" '{path}'", "") or type(error).__name__
+        absence = absence_of(path, "picture") if isinstance(path, Path) else None
+        reason = absence or str(error).replace(f" '{path}'", "") or type(error).__name__
         raise DataError(f"{path} cannot be read as JPEG or PNG: {reason:.200}") from error
 
 

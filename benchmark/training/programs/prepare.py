@@ -58,6 +58,7 @@ from benchmark.training.data.digits import prepare_digits
 from benchmark.training.data.fingerprint import StreamedFingerprint, fingerprint_of, modified_ns, stored_files
 from benchmark.training.data.npz import prepare_npz
 from benchmark.training.data.plugin_data import prepare_plugin
+from benchmark.training.data.row_sources import prepare_rows
 from benchmark.training.data.sources import CHANGED_FILES, DatasetRequest, SourceSummary
 from benchmark.training.data.stratification import image_counts
 from benchmark.training.data.tfds import available, prepare_tfds
@@ -72,6 +73,9 @@ _PREPARERS: dict[str, Callable[[DatasetRequest, Path], SourceSummary]] = {
     "folder:": prepare_folder,
     "npz:": prepare_npz,
     "plugin:": prepare_plugin,
+    "parquet:": prepare_rows,
+    "hf:": prepare_rows,
+    "webdataset:": prepare_rows,
 }
 """By kind of source: writes the four arrays into a folder and returns their class names and notes."""
 
