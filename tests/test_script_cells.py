@@ -488,3 +488,13 @@ def test_a_script_by_hand_says_what_is_missing_and_tells_nobody(tmp_path):
     assert "BENCH_CELL is not set" in done.stderr
     done = subprocess.run([sys.executable, "-c", "from benchmark import cell; cell.epoch(train_loss=1)"], check=True)
     assert done.returncode == 0
+
+
+def test_a_plan_says_what_its_commands_will_not_find(tmp_path):
+    place = place_with(
+        tmp_path, model("m", "no-such-program", "absent.py") + model("n", "python", "-c", "pass"), ["m", "n"]
+    )
+    said = place.call("plan").output
+    assert "model m: there is no program no-such-program on PATH, which its command names" in said
+    assert "model m: there is no file absent.py, which its command names" in said
+    assert "model n" not in said

@@ -83,3 +83,58 @@ def test_an_environment_without_tensorflow_and_keras_runs_scripts_and_leaves_net
     assert "small_forest" in place.run("report", **here).stdout
     (row,) = json.loads(place.run("query", "select status from results", "--format", "json", **here).stdout)
     assert row == {"status": "completed"}
+
+
+KERAS = """\
+import keras, numpy as np
+from benchmark import cell
+m = keras.Sequential([keras.Input(cell.train[0].shape[1:]), keras.layers.Rescaling(1/255), keras.layers.Flatten(), keras.layers.Dense(10, activation="softmax")])
+m.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
+m.fit(*cell.train, epochs=cell.settings["epochs"], validation_data=cell.validation, callbacks=[cell.keras_callback()], verbose=0)
+cell.finish(probabilities=m.predict(cell.test[0], verbose=0), parameters=m.count_params())
+"""
+HUGGING_FACE = """\
+import numpy as np, torch
+from torch import nn
+from transformers import Trainer, TrainingArguments
+from benchmark import cell
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__(); self.body = nn.Linear(256, 10)
+    def forward(self, x, labels=None):
+        logits = self.body(x); out = {"logits": logits}
+        if labels is not None: out = {"loss": nn.functional.cross_entropy(logits, labels), **out}
+        return out
+def data(part):
+    images, labels = part
+    return [{"x": torch.from_numpy(i).flatten().float() / 255, "labels": int(l)} for i, l in zip(images, labels)]
+args = TrainingArguments(output_dir=cell.state, num_train_epochs=cell.settings["epochs"], per_device_train_batch_size=64, learning_rate=1e-2,
+    eval_strategy="epoch", logging_strategy="epoch", report_to=[], disable_tqdm=True, use_cpu=True, save_strategy="no")
+t = Trainer(Net(), args, train_dataset=data(cell.train), eval_dataset=data(cell.validation), callbacks=[cell.hugging_face_callback()],
+    compute_metrics=lambda p: {"accuracy": float((p.predictions.argmax(1) == p.label_ids).mean())})
+t.train()
+out = torch.from_numpy(t.predict(data(cell.test)).predictions).softmax(1)
+cell.finish(probabilities=out, parameters=2570)
+"""
+
+
+@pytest.mark.tf
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(("library", "script"), [("keras", KERAS), ("transformers", HUGGING_FACE)])
+def test_callbacks_tell_the_epochs_of_their_trainers(tmp_path, library, script):
+    if importlib.util.find_spec(library) is None:
+        pytest.skip(f"needs {library}")
+    place = Workplace(tmp_path)
+    place.write(script, "train.py")
+    place.write(
+        '[matrix]\ndataset = "digits"\nmodel = "m"\nstrategy = "scratch"\n[defaults]\nepochs = 3\n'
+        '[model.m]\ncommand = ["python", "train.py"]\n'
+    )
+    done = place.run("run", "--allow-plugins")
+    assert done.returncode == 0, done.stderr
+    rows = json.loads(place.run("query", "select * from history", "--format", "json").stdout)
+    assert [row["epoch"] for row in rows] == [1, 2, 3]
+    assert all(
+        row[key] is not None for row in rows for key in ("train_loss", "val_loss", "val_accuracy", "learning_rate")
+    )
+    assert 0 < rows[0]["seconds"] < 60

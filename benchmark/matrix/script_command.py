@@ -26,6 +26,9 @@ from benchmark.matrix.settings import SETTINGS, cell_settings, json_value
 PYTHON = frozenset({"python", "python3"})
 """These names mean the interpreter that bench runs with, so that what is installed beside bench can be imported."""
 
+_SOURCES = (".py", ".R", ".jl", ".sh", ".pl")
+"""Endings of files that a command most likely runs."""
+
 _BRACES = re.compile(r"\{\{|\}\}|\{([\w-]+)\}|[{}]")
 _BETWEEN_NAMES = re.compile(r"[\s=,;\"'()<>|&]+")
 
@@ -163,3 +166,19 @@ def program_of(name: str, folder: Path, path: str | None = None) -> tuple[str | 
     if not place.is_file():
         return None, f"there is no file {place}"
     return (str(place), "") if os.access(place, os.X_OK) else (None, f"{place} may not be executed; `chmod +x {place}`")
+
+
+def remarks_on(cells: Iterable[Cell]) -> list[str]:
+    """What keeps the commands of cells from being started on this machine, in words, each once."""
+    first = {(cell.architecture.command, cell.architecture.folder): cell for cell in cells}
+    remarks = {}
+    for cell in first.values():
+        if cell.architecture.command is None:
+            continue
+        words, folder = filled(cell), Path(cell.architecture.folder or "")
+        missing = [word for word in words[1:] if word.endswith(_SOURCES) and not (folder / word).exists()]
+        problems = [program_of(words[0], folder)[1], *(f"there is no file {word}" for word in missing)]
+        remarks.update(
+            {f"model {cell.model}: {problem}, which its command names": None for problem in problems if problem}
+        )
+    return list(remarks)

@@ -10,6 +10,7 @@ from typing import Any, TypeAlias
 
 from benchmark.errors import MatrixError, Problem
 from benchmark.matrix.cell import STREAMS, Cell, Weights
+from benchmark.matrix.command_line import remarks_on
 from benchmark.matrix.identity import assembled_id, part_texts
 from benchmark.matrix.plan import LeftOut
 from benchmark.matrix.planning import plan_notes
@@ -225,6 +226,7 @@ class Planner:
             *plan_notes.idle("exclude", self._exclude_hits),
             *plan_notes.idle("override", self._resolver.override_hits),
             *plan_notes.threads(models, self._resolver.machine.threads),
+            *remarks_on(self.cells.values()),
             *plan_notes.crowded(
                 max((cell.threads for cell in self.cells.values()), default=0), self._resolver.machine.cores
             ),
