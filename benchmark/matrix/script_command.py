@@ -171,7 +171,7 @@ def program_of(name: str, folder: Path, path: str | None = None) -> tuple[str | 
 def remarks_on(cells: Iterable[Cell]) -> list[str]:
     """What keeps the commands of cells from being started on this machine, in words, each once."""
     first = {(cell.architecture.command, cell.architecture.folder): cell for cell in cells}
-    remarks = {}
+    remarks: dict[str, None] = {}
     for cell in first.values():
         if cell.architecture.command is None:
             continue

@@ -10,7 +10,6 @@ from typing import Any, TypeAlias
 
 from benchmark.errors import MatrixError, Problem
 from benchmark.matrix.cell import STREAMS, Cell, Weights
-from benchmark.matrix.command_line import remarks_on
 from benchmark.matrix.identity import assembled_id, part_texts
 from benchmark.matrix.plan import LeftOut
 from benchmark.matrix.planning import plan_notes
@@ -21,6 +20,7 @@ from benchmark.matrix.planning.feasibility import unfit_parent
 from benchmark.matrix.planning.resolution import BaseSettings, Resolver
 from benchmark.matrix.problems import KeyPath
 from benchmark.matrix.reading.specification import Specification
+from benchmark.matrix.script_command import remarks_on
 from benchmark.matrix.selection import NAME_KEYS, Selection
 from benchmark.matrix.settings import SEEDS, cell_settings, setting_of
 
