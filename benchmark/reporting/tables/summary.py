@@ -9,7 +9,15 @@ from benchmark.reporting.comparing.difference_remarks import verdict_cell
 from benchmark.reporting.predictions.ensembles import Ensemble, requested_ensembles, seed_ensembles
 from benchmark.reporting.rows.flat_settings import describe
 from benchmark.reporting.rows.groups import Group, Pair, partners
-from benchmark.reporting.rows.metrics import RATE, SUMMARY_METRICS, TTA_ACCURACY, TTA_LOSS, VAL_ACCURACY, Metric
+from benchmark.reporting.rows.metrics import (
+    RATE,
+    SUMMARY_METRICS,
+    TEST_ACCURACY,
+    TTA_ACCURACY,
+    TTA_LOSS,
+    VAL_ACCURACY,
+    Metric,
+)
 from benchmark.reporting.rows.missing_results import (
     lost,
     note_on_incomplete,
@@ -22,6 +30,7 @@ from benchmark.reporting.rows.phases import note_on_phases
 from benchmark.reporting.statistics.intervals import Measurement, measure
 from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
+from benchmark.reporting.tables.largest_class import LargestClass, largest_classes, no_better, notes_on_largest_classes
 from benchmark.reporting.tables.place_columns import place_cells, place_columns
 from benchmark.reporting.tables.shown import Part, Shown
 
@@ -78,8 +87,17 @@ def summary_table(shown: Shown, ensembles: Sequence[Ensemble] = ()) -> Table:
     metrics = [metric for metric in SUMMARY_METRICS if has_views or metric not in {TTA_ACCURACY, TTA_LOSS}]
     metrics += [metric for metric in shown.comparisons.judging.metrics if metric not in metrics]
     footnotes = Footnotes()
+    largest = largest_classes(groups, shown.load)
     rows = [
-        _row(group, varying, metrics, footnotes, main, shown.comparisons.between(baselines.get(group), group, main))
+        _row(
+            group,
+            varying,
+            metrics,
+            footnotes,
+            main,
+            shown.comparisons.between(baselines.get(group), group, main),
+            largest.get(group.dataset),
+        )
         for group in groups
     ]
     rows += [_ensemble_row(ensemble, metrics) for ensemble in ensembles]
@@ -98,6 +116,7 @@ def summary_table(shown: Shown, ensembles: Sequence[Ensemble] = ()) -> Table:
         *note_on_incomplete(groups),
         *note_on_timings(groups),
         *_note_on_choices(groups),
+        *notes_on_largest_classes(largest),
         *note_on_phases(groups),
     ]
     if not groups:
@@ -117,6 +136,7 @@ def _row(
     footnotes: Footnotes,
     main: Metric,
     difference: Difference | None,
+    largest: LargestClass | None,
 ) -> Row:
     missing = reasons(group)
     if lost(group):
@@ -126,6 +146,8 @@ def _row(
     for metric in metrics:
         values[metric.key], invalid = group.measured(metric)
         texts[metric.key] = [f"no valid timing: {invalid}"] if invalid else []
+    if TEST_ACCURACY.key in values:
+        texts[TEST_ACCURACY.key] += no_better(values[TEST_ACCURACY.key], largest)
     if values.get(RATE.key) and (trained := _partly_trained(group)):
         texts[RATE.key].append(f"trains {trained}: no speed of training the whole network")
     cells: dict[str, Value] = {

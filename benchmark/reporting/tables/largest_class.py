@@ -1,0 +1,70 @@
+"""The largest class of the test images: where it is large, a network that has learned nothing looks good."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from benchmark.catalog.facts import SOURCES
+from benchmark.reporting.predictions.stored_predictions import LoadPredictions
+from benchmark.reporting.rows.groups import Group
+from benchmark.reporting.statistics.intervals import Measurement
+
+_SAYS_MUCH = 0.1
+"""By how much its share must exceed that of equal classes to be worth a note."""
+
+
+@dataclass(frozen=True, slots=True)
+class LargestClass:
+    """The class with the most test images of a dataset.
+
+    Attributes:
+        name: Of the class.
+        share: Of the test images, 0..1.
+        classes: How many classes there are.
+    """
+
+    name: str
+    share: float
+    classes: int
+
+    @property
+    def in_words(self) -> str:
+        """The class and its share."""
+        return f"{self.name}, {self.share:.1%} of the test images"
+
+
+def largest_classes(groups: Sequence[Group], load: LoadPredictions) -> dict[str, LargestClass]:
+    """The largest class of each dataset whose images bench does not know beforehand, as far as predictions are stored."""
+    chosen: dict[str, int] = {}
+    for group in groups:
+        if group.completed and group.settings.get("source", "digits") not in SOURCES:
+            chosen.setdefault(group.dataset, group.execution_ids[0])
+    predictions = load(chosen.values()) if chosen else {}
+    largest = {}
+    for dataset, execution_id in chosen.items():
+        member = predictions.get(execution_id)
+        if member is not None and len(member.labels):
+            # of equally many the lowest number
+            (label, count), *_ = Counter(sorted(member.labels.tolist())).most_common(1)
+            share = count / len(member.labels)
+            largest[dataset] = LargestClass(member.class_names[label], share, len(member.class_names))
+    return largest
+
+
+def notes_on_largest_classes(largest: Mapping[str, LargestClass]) -> list[str]:
+    """Names the largest class of each dataset where it is much larger than others."""
+    return [
+        f"{dataset}: the largest class is {each.in_words}, the test accuracy of a network that always names it; "
+        "test_balanced_accuracy and test_macro_f1 (--metric) count all classes alike."
+        for dataset, each in largest.items()
+        if each.share - 1 / each.classes >= _SAYS_MUCH
+    ]
+
+
+def no_better(measured: Measurement | None, largest: LargestClass | None) -> list[str]:
+    """Says that a test accuracy is no better than always naming the largest class; nothing where it is."""
+    if measured is None or largest is None or measured.mean > largest.share:
+        return []
+    return [f"no better than always naming the largest class ({largest.in_words})"]
