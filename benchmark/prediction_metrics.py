@@ -82,10 +82,10 @@ def prediction_metrics(
     }
 
 
-def named_labels(probabilities: NDArray[Any]) -> NDArray[Any]:
-    """Rows of 0 and 1 [n, classes]: the labels whose probability is at least one half."""
-    rows: NDArray[Any] = (probabilities >= HALF).astype("uint8")
-    return rows
+def predicted_classes(probabilities: NDArray[Any], *, multi_label: bool) -> NDArray[Any]:
+    """The most probable classes [n], of equal ones the first; or rows of 0 and 1 [n, classes]: the labels from `HALF` on."""
+    predicted: NDArray[Any] = (probabilities >= HALF).astype("uint8") if multi_label else probabilities.argmax(axis=-1)
+    return predicted
 
 
 def _of_several_labels(

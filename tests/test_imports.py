@@ -62,7 +62,7 @@ FOLDER_MAY_IMPORT = {
     "training.weights": "callbacks networks process",
     "training.features": "augmentation data networks process steps",
     "training.artifacts": "data features",
-    "training.scripts": "artifacts data evaluation process",
+    "training.scripts": "artifacts data evaluation losses process",
     "training.programs": "data networks process steps test_time_augmentation weights",
     "scheduling.processes": "run_options",
     "scheduling.decisions": "run_options",

@@ -498,3 +498,27 @@ def test_a_plan_says_what_its_commands_will_not_find(tmp_path):
     assert "model m: there is no program no-such-program on PATH, which its command names" in said
     assert "model m: there is no file absent.py, which its command names" in said
     assert "model n" not in said
+
+
+ANSWERS_SEVERAL = """\
+import sys
+from benchmark import cell
+labels = cell.test[1]
+cell.finish(probabilities=labels * float(sys.argv[1]))
+"""
+
+
+def test_a_script_answers_with_a_probability_for_each_of_several_labels(tmp_path):
+    place = Workplace(tmp_path)
+    place.write(ANSWERS_SEVERAL, "several.py")
+    rows = np.array([[1, 0, 1], [0, 0, 0], [0, 1, 0], [1, 1, 1]] * 10, np.uint8)
+    np.savez(tmp_path / "many.npz", x=np.zeros((40, 16, 16), np.uint8), y=rows)
+    models = model("right", "python", "several.py", "1") + model("logits", "python", "several.py", "7")
+    head = '[matrix]\ndataset = "many"\nmodel = ["right", "logits"]\nstrategy = "scratch"\n[defaults]\nepochs = 1\n'
+    place.write(f'{head}[dataset.many]\nsource = "npz:many.npz"\n{models}')
+    assert place.run("run", "--allow-plugins", "--jobs", "1").returncode == 3
+    right, logits = sorted(rows_of(place), key=lambda row: row["model"], reverse=True)
+    assert (right["status"], right["test_accuracy"], right["test_macro_f1"]) == ("completed", 1.0, 1.0)
+    assert right["test_loss"] < 1e-6
+    assert (logits["status"], logits["cause"]) == ("failed", "protocol")
+    assert "a probability from 0 to 1 for each label" in place.run("show", logits["cell_id"][:8]).stdout

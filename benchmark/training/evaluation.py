@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.prediction_metrics import cross_entropies, named_labels, prediction_metrics
+from benchmark.prediction_metrics import cross_entropies, predicted_classes, prediction_metrics
 from benchmark.training.data.dataset import ExampleSet, Images
 from benchmark.training.losses import ExampleLosses
 
@@ -44,7 +44,7 @@ def evaluate(
     scores = compute_scores(probabilities, labels, losses)
     if not further or not math.isfinite(scores.loss):
         return scores
-    predicted = named_labels(probabilities) if labels.ndim == 2 else probabilities.argmax(axis=-1)
+    predicted = predicted_classes(probabilities, multi_label=labels.ndim == 2)
     return replace(scores, further=prediction_metrics(labels, predicted, probabilities))
 
 
@@ -73,8 +73,7 @@ def compute_scores(
 
     For rows of several labels [n, classes] accuracy is the share of images all of whose labels are right.
     """
+    correct = predicted_classes(probabilities, multi_label=labels.ndim == 2) == labels
     if labels.ndim == 2:
-        correct = (named_labels(probabilities) == labels).all(axis=-1)
-    else:
-        correct = probabilities.argmax(axis=-1) == labels
+        correct = correct.all(axis=-1)
     return Scores(float(correct.mean()), float(losses(probabilities, labels).mean()))

@@ -32,7 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.prediction_metrics import named_labels, prediction_metrics
+from benchmark.prediction_metrics import predicted_classes, prediction_metrics
 
 WHOLE_BYTES = 4 << 20
 """Up to this size all probabilities are kept."""
@@ -62,8 +62,7 @@ def pack_predictions(
     is_whole = several or probabilities.size * np.dtype(np.float16).itemsize <= WHOLE_BYTES
     count = probabilities.shape[-1] if is_whole else _best_count(len(labels), kind.itemsize, len(sides))
     for prefix, rows in sides.items():
-        predicted = named_labels(rows) if several else rows.argmax(axis=-1)
-        members[f"{prefix}predicted"] = predicted.astype(kind)
+        members[f"{prefix}predicted"] = predicted_classes(rows, multi_label=several).astype(kind)
         if is_whole:
             members[f"{prefix}probabilities"] = rows.astype(np.float16)
         else:

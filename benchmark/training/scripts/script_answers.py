@@ -19,7 +19,9 @@ _TABLES = {"csv": ",", "tsv": "\t", "txt": None}
 """Endings of tables of numbers, with what stands between two of them; None is any white space."""
 
 
-def read_probabilities(given: str | list[Any], folder: Path, name: str, shape: tuple[int, int]) -> NDArray[np.float32]:
+def read_probabilities(
+    given: str | list[Any], folder: Path, name: str, shape: tuple[int, int], *, multi_label: bool = False
+) -> NDArray[np.float32]:
     """Reads and checks the probabilities of a set of images.
 
     Args:
@@ -27,6 +29,7 @@ def read_probabilities(given: str | list[Any], folder: Path, name: str, shape: t
         folder: Where relative paths start.
         name: What the program calls them, for messages.
         shape: Of what is expected: images and classes.
+        multi_label: Whether an image may have several labels; else its probabilities sum to 1.
 
     Raises:
         ScriptProtocolError: They cannot be read, or are no probabilities of these images.
@@ -47,12 +50,18 @@ def read_probabilities(given: str | list[Any], folder: Path, name: str, shape: t
             f"{name}: expected finite numbers, found {rows[~np.isfinite(rows)][0]} in row {_first(~np.isfinite(rows))}"
         )
     sums = rows.sum(axis=1, dtype=np.float64)
-    if (rows < -SUM_TOLERANCE).any() or (abs(sums - 1) > SUM_TOLERANCE).any():
-        row = _first((rows < -SUM_TOLERANCE) | (abs(sums - 1) > SUM_TOLERANCE)[:, None])
+    wrong = (rows < -SUM_TOLERANCE) | (rows > 1 + SUM_TOLERANCE)
+    if not multi_label:
+        wrong |= (abs(sums - 1) > SUM_TOLERANCE)[:, None]
+    if wrong.any():
+        row = _first(wrong)
         shown = ", ".join(f"{value:.4g}" for value in rows[row][:4]) + (", …" if shape[1] > 4 else "")
+        expected, end = "probabilities that sum to 1 for each image", "softmax"
+        if multi_label:
+            expected, end = "a probability from 0 to 1 for each label of each image", "sigmoid"
         raise ScriptProtocolError(
-            f"{name}: expected probabilities that sum to 1 for each image, found {shown} with the sum {sums[row]:.4g} in row "
-            f"{row}; a network that gives logits needs a softmax"
+            f"{name}: expected {expected}, found {shown} with the sum {sums[row]:.4g} in row {row}; a network that gives logits "
+            f"needs a {end}"
         )
     return np.clip(rows, 0.0, 1.0)
 

@@ -31,6 +31,7 @@ from benchmark.training.artifacts.prediction_file import pack_predictions
 from benchmark.training.data.compressed_images import CompressedImages
 from benchmark.training.data.dataset import Dataset, open_dataset
 from benchmark.training.evaluation import compute_scores
+from benchmark.training.losses import example_losses
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DataError, DivergedError, StopRequestedError, cause_of
 from benchmark.training.scripts.script_answers import read_probabilities
@@ -242,8 +243,9 @@ class _ScriptAttempt:
         ):
             given, examples = getattr(finish, key), getattr(dataset, split)
             if given is not None:
-                answers[split] = read_probabilities(given, self._folder, key, (len(examples), classes))
-        scores = compute_scores(answers["test"], dataset.test.split.labels)
+                shape, multi_label = (len(examples), classes), self._cell.data.multi_label
+                answers[split] = read_probabilities(given, self._folder, key, shape, multi_label=multi_label)
+        scores = compute_scores(answers["test"], dataset.test.split.labels, example_losses(self._cell.stages[-1]))
         if finish.test_accuracy is not None and abs(finish.test_accuracy - scores.accuracy) > ACCURACY_TOLERANCE:
             raise ScriptProtocolError(
                 f"finish: test_accuracy = {finish.test_accuracy:.4f} was reported, but {scores.accuracy:.4f} follows from its "
