@@ -161,7 +161,7 @@ def program_of(name: str, folder: Path, path: str | None = None) -> tuple[str | 
         return sys.executable, ""
     if os.sep not in name:
         found = shutil.which(name, path=path)
-        return (found, "") if found else (None, f"there is no program {name} on PATH; install it, or write its path")
+        return (found, "") if found else (None, f"there is no program {name} on PATH")
     place = folder / name
     if not place.is_file():
         return None, f"there is no file {place}"
