@@ -16,6 +16,7 @@ from scheduling_plans import fake_cell
 
 from benchmark.errors import StorageError
 from benchmark.reporting.predictions.stored_predictions import Predictions, decode
+from benchmark.reporting.predictions.tested_datasets import note_on_untested
 from benchmark.reporting.report import build_report
 from benchmark.reporting.tables.per_class import MOST_COLUMNS, class_scores, confusion_counts, matrix_of
 from benchmark.reporting.tables.shown import ReportOptions
@@ -135,6 +136,11 @@ def test_results_without_predictions_are_counted_in_a_note():
     found = report({**STORED, 2: None}, "classes")
     assert any(note.startswith("1 of 3 results have no test predictions") for note in found.notes)
     assert len(found.tables) == 1
+
+
+def test_of_images_with_several_labels_a_class_is_tested_where_any_image_has_it():
+    member = dataclasses.replace(decoded((0, 0), (0, 0), "abc"), labels=np.array([[1, 0, 1], [1, 0, 0]]))
+    assert note_on_untested({"own": member}) == ["own: no test image of b, so that nothing can be measured there"]
 
 
 def test_they_are_shown_only_when_asked_for():

@@ -7,14 +7,15 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from benchmark.reporting.predictions.tested_datasets import stored_test_sets
 from benchmark.reporting.statistics.intervals import measure
 from benchmark.reporting.tables.largest_class import largest_classes, no_better, notes_on_largest_classes
 
 
 def largest(labels, names=("cat", "dog"), source="folder:own"):
     group = SimpleNamespace(completed={0: {}}, dataset="own", execution_ids=[7], settings={"source": source})
-    predictions = SimpleNamespace(labels=np.array(labels), class_names=names)
-    return largest_classes([group], lambda ids: dict.fromkeys(ids, predictions))
+    predictions = SimpleNamespace(labels=np.array(labels), class_names=names, has_several_labels=False)
+    return largest_classes(stored_test_sets([group], lambda ids: dict.fromkeys(ids, predictions)))
 
 
 def test_the_largest_class_is_named_where_it_says_much():

@@ -13,6 +13,7 @@ from benchmark.reporting.comparing.differences import Comparisons, Judging, judg
 from benchmark.reporting.comparing.look_remarks import note_on_looks
 from benchmark.reporting.predictions.further_metrics import with_further_metrics
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
+from benchmark.reporting.predictions.tested_datasets import note_on_untested, stored_test_sets
 from benchmark.reporting.rows.budget import LoadEpochs, within
 from benchmark.reporting.rows.grouping import group_cells
 from benchmark.reporting.rows.groups import Group, run_ids, varying_settings
@@ -25,7 +26,6 @@ from benchmark.reporting.rows.latest import (
 )
 from benchmark.reporting.rows.metrics import COSTS, METRICS, TEST_ACCURACY, Metric, metric_named
 from benchmark.reporting.table import Report, Table
-from benchmark.reporting.tables.per_class import note_on_untested
 from benchmark.reporting.tables.registry import TABLES
 from benchmark.reporting.tables.shown import ReportOptions, Shown
 from benchmark.results.records import LookRow
@@ -86,6 +86,7 @@ def build_report(
     shown = Shown(
         groups, executions, spec, options, predictions,
         varying=varying_settings(groups), recorded=rows, epochs=epochs, commits=commits,
+        tested=stored_test_sets(groups, predictions),
     )  # fmt: skip
     pairs = [pair for kind in wanted for pair in kind.judged(shown)]
     comparisons = judge_pairs(pairs, judged, predictions)
@@ -95,7 +96,7 @@ def build_report(
     for kind in wanted:
         more, remarks = kind.build(shown)
         tables, notes = tables + more, notes + remarks
-    notes += [*note_on_other_machines(rows, machine), *note_on_mixtures(groups), *note_on_untested(groups, predictions)]
+    notes += [*note_on_other_machines(rows, machine), *note_on_mixtures(groups), *note_on_untested(shown.tested)]
     notes += [*_note_on_intervals(groups, comparisons), *note_on_families(comparisons)]
     notes += note_on_looks([number for group in groups for number in group.execution_ids], looks)
     return Report(

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from benchmark.catalog.facts import SOURCES
-from benchmark.reporting.predictions.stored_predictions import LoadPredictions
-from benchmark.reporting.rows.groups import Group
+from benchmark.reporting.predictions.stored_predictions import Predictions
 from benchmark.reporting.statistics.intervals import Measurement
 
 _SAYS_MUCH = 0.1
@@ -35,18 +33,11 @@ class LargestClass:
         return f"{self.name}, {self.share:.1%} of the test images"
 
 
-def largest_classes(groups: Sequence[Group], load: LoadPredictions) -> dict[str, LargestClass]:
-    """The largest class of each dataset whose images bench does not know beforehand, as far as predictions are stored."""
-    chosen: dict[str, int] = {}
-    for group in groups:
-        if group.completed and group.settings.get("source", "digits") not in SOURCES:
-            chosen.setdefault(group.dataset, group.execution_ids[0])
-    predictions = load(chosen.values()) if chosen else {}
+def largest_classes(tested: Mapping[str, Predictions]) -> dict[str, LargestClass]:
+    """The largest class of each dataset, of equally many the first, by the predictions that are stored for it."""
     largest = {}
-    for dataset, execution_id in chosen.items():
-        member = predictions.get(execution_id)
-        if member is not None and len(member.labels):
-            # of equally many the lowest number
+    for dataset, member in tested.items():
+        if len(member.labels) and not member.has_several_labels:
             (label, count), *_ = Counter(sorted(member.labels.tolist())).most_common(1)
             share = count / len(member.labels)
             largest[dataset] = LargestClass(member.class_names[label], share, len(member.class_names))

@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from benchmark.catalog.facts import SOURCES
-from benchmark.catalog.image_folders import some
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions, Predictions
 from benchmark.reporting.rows.groups import Group, varying_settings
 from benchmark.reporting.statistics.intervals import FRACTION, measure
@@ -94,22 +92,6 @@ def note_on_unrecorded(shown: Shown) -> list[str]:
     if not missing:
         return []
     return [f"{missing} of {total} results have no test predictions; record them with: bench run --rerun"]
-
-
-def note_on_untested(groups: Sequence[Group], load: LoadPredictions) -> list[str]:
-    """Names the classes that have no test image, of each dataset whose images bench does not know beforehand."""
-    chosen: dict[str, int] = {}
-    for group in groups:
-        if group.completed and group.settings.get("source", "digits") not in SOURCES:
-            chosen.setdefault(group.dataset, group.execution_ids[0])
-    predictions = load(chosen.values()) if chosen else {}
-    notes = []
-    for dataset, execution_id in chosen.items():
-        if (member := predictions.get(execution_id)) is not None:
-            tested = set(member.labels.tolist())
-            if absent := [name for label, name in enumerate(member.class_names) if label not in tested]:
-                notes.append(f"{dataset}: no test image of {some(absent)}, so that nothing can be measured there")
-    return notes
 
 
 def groups_with_predictions(

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
 
 from benchmark.matrix.report_spec import ReportSpec
 from benchmark.reporting.comparing.differences import Comparisons
-from benchmark.reporting.predictions.stored_predictions import LoadPredictions
+from benchmark.reporting.predictions.stored_predictions import LoadPredictions, Predictions
 from benchmark.reporting.rows.budget import LoadEpochs, TrainingBudget
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import ResultRow
@@ -70,6 +70,7 @@ class Shown:
         recorded: All executions that were given, of all machines and older ones too.
         epochs: Reads recorded epochs.
         commits: The first lines of the commits after the first of two and up to the second; none where git does not know.
+        tested: The stored predictions of one execution of each dataset whose images bench does not know beforehand.
     """
 
     groups: Sequence[Group]
@@ -82,6 +83,7 @@ class Shown:
     recorded: Sequence[ResultRow] = ()
     epochs: LoadEpochs = lambda _: {}
     commits: Callable[[str, str], Sequence[str]] = lambda *_: ()
+    tested: Mapping[str, Predictions] = field(default_factory=dict)
 
     @property
     def baseline(self) -> str | None:

@@ -87,7 +87,7 @@ def summary_table(shown: Shown, ensembles: Sequence[Ensemble] = ()) -> Table:
     metrics = [metric for metric in SUMMARY_METRICS if has_views or metric not in {TTA_ACCURACY, TTA_LOSS}]
     metrics += [metric for metric in shown.comparisons.judging.metrics if metric not in metrics]
     footnotes = Footnotes()
-    largest = largest_classes(groups, shown.load)
+    largest = largest_classes(shown.tested)
     rows = [
         _row(
             group,
