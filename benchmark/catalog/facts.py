@@ -5,11 +5,13 @@ A test checks each fact: sizes and class names against the prepared data, layers
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from benchmark.catalog.keras_applications import APPLICATIONS, Application
+from benchmark.catalog.torch_models import TIMM, TORCHVISION, TORCHVISION_MODELS, TorchvisionModel
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +143,9 @@ class ArchitectureFacts:
 PLUGIN = "plugin:"
 """Prefix of the name of an architecture that a user's own function builds."""
 
+OWN_ARGUMENTS = (PLUGIN, TORCHVISION, TIMM)
+"""Prefixes of architectures whose keys are the arguments of a function that is not known here."""
+
 KERAS, TORCH, LIGHTNING = "keras", "torch", "lightning"
 """What a model is written in: a Keras model, a `torch.nn.Module`, or a `LightningModule`, which trains itself."""
 
@@ -153,6 +158,9 @@ _PLUGIN_FACTS = ArchitectureFacts(
 )
 
 
+_TIMM_FACTS = replace(_PLUGIN_FACTS, imagenet=True)
+"""Of a classifier that is not built in: its own arguments, and published weights."""
+
 SCRIPT = "script"
 """The architecture of a model with a command, whatever the program computes."""
 
@@ -163,7 +171,25 @@ def architecture_facts(name: str) -> ArchitectureFacts:
     Raises:
         KeyError: There is no such architecture.
     """
+    if name.startswith(TIMM):
+        return _TIMM_FACTS
+    if name in TORCHVISION_MODELS:
+        return _torchvision_facts(TORCHVISION_MODELS[name])
     return _PLUGIN_FACTS if name == SCRIPT or name.startswith(PLUGIN) else ARCHITECTURES[name]
+
+
+def package_of(name: str, framework: str) -> str | None:
+    """The package beside PyTorch that an architecture needs, also the name of our extra; None for none."""
+    if framework == LIGHTNING:
+        return "lightning"
+    return name.partition(":")[0] if name.startswith((TORCHVISION, TIMM)) else None
+
+
+def _torchvision_facts(model: TorchvisionModel) -> ArchitectureFacts:
+    work = model.giga_multiply_adds
+    # activations grow more slowly than work: about as in ResNets
+    backbone = Backbone(224, work * 1e9, 7e6 * math.sqrt(work), model.parameters, layers=60)
+    return replace(_TIMM_FACTS, minimum_image_size=lambda _: model.minimum_image_size, backbone=backbone)
 
 
 def _smallest_unpadded(parameters: Mapping[str, Any]) -> int:

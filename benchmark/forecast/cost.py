@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from benchmark.catalog.backends import runs_commands, trains
-from benchmark.catalog.facts import ARCHITECTURES, SOURCES, UNKNOWN_BACKBONE, prepared_size
+from benchmark.catalog.facts import ARCHITECTURES, SOURCES, architecture_facts, prepared_size
 from benchmark.matrix.cell import Cell, Data, Stage
 
 EARLY_STOPPED = 0.8
@@ -157,7 +157,7 @@ def cost_of(cell: Cell) -> CellCost:
 def network_of(cell: Cell) -> NetworkCost:
     """The cell's network, scaled from what is known of its architecture at its usual size and width."""
     facts, given, data = ARCHITECTURES.get(cell.architecture.name), dict(cell.architecture.parameters), cell.data
-    usual = facts.backbone if facts else UNKNOWN_BACKBONE
+    usual = architecture_facts(cell.architecture.name).backbone
     filters = given.get("filters") or usual.filters
     pixels = (data.image_size / usual.image_size) ** 2
     features = filters[-1] if filters else _POOLED_FEATURES

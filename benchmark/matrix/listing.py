@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.catalog.bundled_files import preset_names, preset_summary
-from benchmark.catalog.facts import ARCHITECTURES, PLUGIN, SCRIPT, SOURCES
+from benchmark.catalog.facts import ARCHITECTURES, OWN_ARGUMENTS, PLUGIN, SCRIPT, SOURCES
 from benchmark.errors import BenchError, MatrixError
 from benchmark.matrix.planning.resolution import native_image_settings
 from benchmark.matrix.problems import Problems
@@ -102,7 +102,7 @@ def _model_facts(model: MergedDefinition) -> Row:
     architecture = model.own.get("architecture")
     facts = ARCHITECTURES.get(str(architecture))
     given = {**model.own, **model.builtin[0], **model.user[0]}
-    is_own = str(architecture).startswith(PLUGIN) or architecture == SCRIPT
+    is_own = str(architecture).startswith(OWN_ARGUMENTS) or architecture == SCRIPT
     names = facts.parameters if facts else ("command", *parameters_of(model.own)) if is_own else ()
     parameters = {name: given[name] for name in (*names, "dropout") if name in given}
     whole = facts is not None and parameters.keys() == {*facts.parameters, "dropout"}

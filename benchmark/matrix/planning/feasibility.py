@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import importlib.util
 from collections.abc import Iterator
 from functools import cache
 
 from benchmark import units
 from benchmark.catalog.backends import BACKENDS, backend_for, missing_backend, trains_networks
-from benchmark.catalog.facts import KERAS, SOURCES, architecture_facts, prepared_size
+from benchmark.catalog.facts import KERAS, SOURCES, architecture_facts, package_of, prepared_size
 from benchmark.matrix.cell import Architecture, Cell, Data
 from benchmark.matrix.loss import unknown_class
 from benchmark.matrix.plan import MachineKind
@@ -38,7 +39,7 @@ def _reasons(template: CellTemplate, origin: str, machine: MachineKind, seen: Im
     backend = template.cell["backend"]
     if trains_networks(backend) and machine.backends is not None and backend not in machine.backends:
         yield missing_backend(backend)
-    yield from _of_framework(template)
+    yield from _of_framework(template, machine)
     yield from _of_device(template, machine)
     yield from _of_network(template, origin) if template.architecture.command is None else _of_command(template, origin)
     yield from _of_augmentation(template)
@@ -50,10 +51,13 @@ def _reasons(template: CellTemplate, origin: str, machine: MachineKind, seen: Im
     yield from _of_counts(template.data)
 
 
-def _of_framework(template: CellTemplate) -> Iterator[str]:
+def _of_framework(template: CellTemplate, machine: MachineKind) -> Iterator[str]:
     architecture, backend = template.architecture, template.cell["backend"]
     if architecture.framework == KERAS or not trains_networks(backend):
         return
+    package = package_of(architecture.name, architecture.framework)
+    if machine.backends is not None and package and importlib.util.find_spec(package) is None:
+        yield f"{architecture.name} needs {package}, which is not installed here; pip install 'benchmark-matrix[{package}]'"
     if architecture.framework not in BACKENDS[backend].frameworks:
         yield (
             f'{architecture.name} is written in PyTorch, which backend = "{backend}" cannot train; '
@@ -84,7 +88,7 @@ def _of_network(template: CellTemplate, origin: str) -> Iterator[str]:
     if size < smallest:
         yield f"{name} needs images of at least {smallest} pixels, these have {size}; set image_size = {smallest} or more"
     if origin == "imagenet" and not facts.imagenet:
-        have = "a network of Keras Applications (vgg16, resnet50, keras:NAME)"
+        have = "a network of Keras Applications (vgg16, resnet50, keras:NAME), torchvision:NAME or timm:NAME"
         yield f'there are no ImageNet weights for {name}; use {have}, or weights = "none"'
     elif origin == "imagenet" and template.data.color != "rgb":
         yield 'ImageNet weights need three channels, these images are grey; set color = "rgb"'

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from benchmark.catalog.bundled_files import FAMILIES
-from benchmark.catalog.facts import PLUGIN
+from benchmark.catalog.facts import OWN_ARGUMENTS
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, name_problem, normal_name
 from benchmark.matrix.reading.validation_split import check_validation_split, single_values
 from benchmark.matrix.reading.weight_origins import WEIGHTS
@@ -152,7 +152,7 @@ def _model_keys(table: Mapping[str, Any], tables: Mapping[str, Any]) -> dict[str
         if "command" in table:
             return _COMMAND_KEYS
         if "architecture" in table:
-            return _PLUGIN_KEYS if str(table["architecture"]).startswith(PLUGIN) else None
+            return _PLUGIN_KEYS if str(table["architecture"]).startswith(OWN_ARGUMENTS) else None
         parent = table.get("extends")
         above = tables.get(parent) if isinstance(parent, str) else None
         if not isinstance(above, dict) or above is table:

@@ -8,8 +8,9 @@ from dataclasses import replace
 from typing import Any
 
 from benchmark.catalog.bundled_files import FAMILIES
-from benchmark.catalog.facts import ARCHITECTURES, PLUGIN, SCRIPT, SOURCES
+from benchmark.catalog.facts import ARCHITECTURES, OWN_ARGUMENTS, SCRIPT, SOURCES
 from benchmark.catalog.keras_applications import canonical
+from benchmark.catalog.torch_models import TORCHVISION, TORCHVISION_MODELS
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
 from benchmark.matrix.reading.definitions import (
     CHAIN_LIMIT,
@@ -240,7 +241,10 @@ def _check_model(model: MergedDefinition, problems: Problems) -> None:
         hint = 'extend a model, such as extends = "simple_cnn"'
         problems.add(_place(model, "architecture"), "an architecture; it is missing", hint=hint)
         return
-    if name.startswith(PLUGIN):
+    if name.startswith(TORCHVISION) and name not in TORCHVISION_MODELS:
+        hint = nearest_hint(name, TORCHVISION_MODELS)
+        problems.add(_place(model, "architecture"), "a classifier of torchvision", name, hint)
+    if name.startswith(OWN_ARGUMENTS):
         return  # the arguments of its function are unknown; `plugins.py` has checked that it exists
     facts = ARCHITECTURES.get(name)
     if facts is None:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.catalog.absent_files import absence_of
-from benchmark.catalog.facts import SCRIPT
+from benchmark.catalog.facts import SCRIPT, TORCH
 from benchmark.catalog.image_folders import TRAIN, class_folders, find_layout
 from benchmark.catalog.label_tables import TEST, VALIDATION, LabelTableError, read_label_table, table_path
 from benchmark.catalog.npz_headers import array_facts, has_several_labels
 from benchmark.catalog.row_files import VALIDATION_NAMES, split_files
 from benchmark.catalog.tfds_builds import built_splits
+from benchmark.catalog.torch_models import TIMM, TORCHVISION
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.reading.definitions import Definition
 from benchmark.matrix.reading.plugins import Plugins
@@ -97,6 +98,8 @@ def _located_model(definition: Definition, base: Path, plugins: Plugins, problem
         return replace(definition, own={**definition.own, "architecture": SCRIPT, FOLDER: str(base.resolve())})
     if architecture is None:
         return definition
+    if str(architecture).startswith((TORCHVISION, TIMM)):
+        return replace(definition, own={**definition.own, CODE: None, FILE: None, FRAMEWORK: TORCH})
     offer = plugins.source_of(str(architecture), "models", (*definition.path, "architecture"), problems)
     facts = {CODE: offer.code, FILE: offer.file, FRAMEWORK: offer.framework} if offer else dict.fromkeys((CODE, FILE))
     return replace(definition, own={**definition.own, **facts})

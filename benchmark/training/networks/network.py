@@ -149,12 +149,16 @@ def build_network(
 def _module_network(
     architecture: Architecture, data: Data, images: Tensor, resized: Tensor, *, binary: bool, allowed: bool
 ) -> Network:
+    from benchmark.training.networks.torch_hubs import hub_module
     from benchmark.training.networks.torch_modules import ModuleLayer, check_module, named_head
 
-    module, place = call_plugin(architecture, data, allowed=allowed)
+    if architecture.name.startswith(PLUGIN):
+        (module, place), scaling = call_plugin(architecture, data, allowed=allowed), ()
+    else:
+        (module, scaling), place = hub_module(architecture, data), architecture.name
     with naming_plugin_line(architecture.file, place):
         check_module(module, architecture, data, place)
-        layer = ModuleLayer(module, data.num_classes, place, binary=binary)
+        layer = ModuleLayer(module, data.num_classes, place, *scaling, binary=binary)
         head, classifier = named_head(module, layer.parts, place)
     core = keras.Model(images, layer(resized), name=architecture.name.replace(":", "_"))
     return ModuleNetwork(core, tuple(name for name in layer.parts if name not in head), head, classifier)

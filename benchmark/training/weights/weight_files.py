@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 from benchmark.files import sha256_of, write_whole
 from benchmark.training.callbacks import WeightArrays
 from benchmark.training.networks.applications import correct_normalization, normalization_layers
-from benchmark.training.networks.network import Network
+from benchmark.training.networks.network import ModuleNetwork, Network
 from benchmark.training.process.failures import DataError
 from benchmark.training.weights.hdf5 import arrays_by_path, extract_hdf5
+from benchmark.training.weights.torch_files import torch_arrays
 
 _HEADER = "header"
 
@@ -75,7 +76,7 @@ def read_weights(path: Path, sha256: str | None = None, network: Network | None 
     """Reads a weights file, once, so that what is verified is what is used.
 
     The format is recognised by the content, not by the name: our own `.npz`; with `network` also Keras's `.weights.h5`, legacy
-    `.h5` and `.keras`, of all layers of that network or of its backbone alone.
+    `.h5` and `.keras`, of all layers of that network or of its backbone alone; of a module of PyTorch its `.pth` or `.safetensors`.
 
     Raises:
         DataError: Missing, damaged, with another digest than `sha256`, or not of this network.
@@ -97,8 +98,10 @@ def parse_weights(content: bytes, source: str, network: Network | None = None) -
     """As `read_weights`, for the content of a file; `source` names it in messages."""
     digest = sha256_of(content)
     try:
+        if isinstance(network, ModuleNetwork) and (arrays := torch_arrays(content, network)) is not None:
+            return WeightsFile(arrays, None, digest, has_head=any(_of_head(network, name) for name in arrays))
         inner = extract_hdf5(content)
-        if inner is not None and network is not None:
+        if inner is not None and network is not None and not isinstance(network, ModuleNetwork):
             arrays = arrays_by_path(inner, network)
             return WeightsFile(arrays, None, digest, has_head=any(_of_head(network, name) for name in arrays))
     except DataError as error:
@@ -110,7 +113,7 @@ def parse_weights(content: bytes, source: str, network: Network | None = None) -
     except Exception as error:
         raise DataError(
             f"{source} is not a weights file: expected .npz of bench (arrays by variable path), or .weights.h5, .h5 or "
-            f".keras of Keras; found {len(content)} bytes that are none of these, or damaged ({error!s:.200})"
+            f".keras of Keras, .pth or .safetensors for a module of PyTorch; found {len(content)} bytes that are none of these, or damaged ({error!s:.200})"
         ) from error
     names = header.get("class_names")
     return WeightsFile(arrays, None if names is None else tuple(names), digest)
@@ -177,7 +180,8 @@ def load_published(network: Network, content: bytes, source: str) -> str:
     """
     file = parse_weights(content, source, network)
     load_weights(network, file, (), source)
-    correct_normalization(network.core.get_layer(name) for name in network.backbone)
+    if not isinstance(network, ModuleNetwork):
+        correct_normalization(network.core.get_layer(name) for name in network.backbone)
     return file.sha256
 
 
