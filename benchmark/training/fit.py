@@ -259,6 +259,8 @@ class Trainer:
         if stage.is_scheduled:
             per_epoch = self._updates(stage.spec).per_epoch
             rate = rate_after(stage.spec, stage_epoch * per_epoch, per_epoch)
+        own_rate = stage.steps.end_epoch(validation.loss if validation else None)
+        rate = rate if own_rate is None else own_rate
         row = _row(stage, epoch, stage_epoch, sums, validation, rate, perf_counter() - began)
         if diverged_batch or (validation and not math.isfinite(validation.loss)):
             self._emit(row)

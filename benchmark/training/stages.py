@@ -8,6 +8,7 @@ from typing import Any
 
 import keras
 
+from benchmark.catalog.facts import LIGHTNING
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.matrix.loss import BALANCED
 from benchmark.matrix.optimizers import OPTIMIZERS
@@ -111,6 +112,11 @@ def stage_steps(
     cell: Cell, stage: Stage, dataset: Dataset, model: keras.Model, core: keras.Model, *, given: str = "uint8"
 ) -> tuple[Steps, Any]:
     """Steps that train `model` as a stage asks and predict with `core`, and their optimizer; see `compiled_steps`."""
+    if cell.architecture.framework == LIGHTNING:
+        from benchmark.training.steps.lightning import LightningSteps
+
+        own = LightningSteps(model, core)
+        return own, own.optimizer
     one_hot = is_one_hot(cell)
     weights = class_weights(stage, dataset.training.split.labels, dataset.class_names, cell.data.source)
     not_decayed = [variable for layer in core.layers for variable in getattr(layer, "not_decayed", ())]

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark.matrix.cell import Stage
 from benchmark.matrix.loss import BINARY, is_binary
-from benchmark.matrix.optimizers import OPTIMIZERS, OWN_SETTINGS, optimizers_with
+from benchmark.matrix.optimizers import DECIDED_BY_MODULE, OPTIMIZERS, OWN_SETTINGS, optimizers_with
 from benchmark.matrix.problems import quoted
 from benchmark.prediction_metrics import FURTHER_NAMES, NAMES_OF_SEVERAL
 
@@ -28,6 +28,18 @@ class Contradiction:
     expected: str
     found: Any
     cure: str
+
+
+def decided_twice(model: str, written: Mapping[str, Any]) -> Iterator[Contradiction]:
+    """Yields the settings of a stage that the matrix writes, and does not switch off, although a LightningModule decides them."""
+    for name in DECIDED_BY_MODULE:
+        if written.get(name) not in {None, False}:
+            yield Contradiction(
+                name,
+                f"no `{name}` for the model {model}, a LightningModule, which decides it itself",
+                written[name],
+                "leave it out, or write it for the other models alone, in [[matrix.override]]",
+            )
 
 
 def contradictions(
@@ -91,7 +103,7 @@ def _in_stage(stage: Stage) -> Iterator[Contradiction]:
         )
     for name in OWN_SETTINGS:
         value = getattr(stage, name)
-        if value not in {None, False} and name not in OPTIMIZERS[stage.optimizer]:
+        if value not in {None, False} and name not in OPTIMIZERS.get(stage.optimizer, {}):
             having = ", ".join(optimizers_with(name))
             yield Contradiction(
                 name,

@@ -14,14 +14,14 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmark.catalog.backends import backend_for, command_backend
-from benchmark.catalog.facts import KERAS, SOURCES
+from benchmark.catalog.facts import KERAS, LIGHTNING, SOURCES
 from benchmark.matrix.cell import STREAMS, Architecture, Data, Stage
 from benchmark.matrix.identity import canonical_json, identity_value, part_texts
 from benchmark.matrix.loss import BINARY
-from benchmark.matrix.optimizers import with_normal_optimizer
+from benchmark.matrix.optimizers import LEFT_TO_MODULE, with_normal_optimizer
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
-from benchmark.matrix.planning.contradictions import contradictions
+from benchmark.matrix.planning.contradictions import contradictions, decided_twice
 from benchmark.matrix.planning.feasibility import impossible
 from benchmark.matrix.problems import KeyPath
 from benchmark.matrix.reading.definitions import Library, MergedDefinition
@@ -73,6 +73,7 @@ class BaseSettings:
         excludes: The exclude rules that may match these names, reduced to their other terms, with their positions in
             the file.
         overrides: The overrides that may match these names, likewise.
+        written: The settings of stages that the user's definitions and `[defaults]` write.
     """
 
     dataset: MergedDefinition
@@ -82,6 +83,7 @@ class BaseSettings:
     stages: tuple[Mapping[str, Any], ...]
     excludes: tuple[tuple[int, Rule], ...]
     overrides: tuple[tuple[int, Override], ...]
+    written: Mapping[str, Any]
 
     @property
     def names(self) -> tuple[str, str, str]:
@@ -133,6 +135,7 @@ class Resolver:
             tuple(dict(ChainMap(_with_validation(user), *users[::-1], {**builtin, **own})) for own, user in layers),
             tuple((n, rule) for n, rule in excludes if rule is not None),
             tuple((n, Override(when, override.changes)) for n, override, when in overrides if when is not None),
+            dict(ChainMap(*s.user, m.user[0], d.user[0], dict(self._specification.defaults))),
         )
 
     def place_of(self, strategy: str, key: str) -> KeyPath:
@@ -180,6 +183,8 @@ class Resolver:
         architecture, architecture_json = self._architecture(base.model, values.get("dropout"))
         if architecture.command is not None:
             values = {**values, "backend": command_backend()}
+        if architecture.framework == LIGHTNING:
+            merged = [{**stage, **LEFT_TO_MODULE} for stage in merged]
         stages = [self._stage(stage) for stage in merged]
         speed_key = None
         if values["threads"] == AUTO:
@@ -190,7 +195,10 @@ class Resolver:
         stages_json = "[" + ",".join(text for _, text in stages) + "]"
         canonical = {**cell_json, "data": data_json, "architecture": architecture_json, "stages": stages_json}
         whole = tuple(stage for stage, _ in stages)
-        wrong = tuple(contradictions(whole, keep=cell["keep"], monitor=cell["monitor"], multi_label=data.multi_label))
+        if architecture.framework == LIGHTNING:
+            wrong = tuple(decided_twice(base.model.name, {**base.written, **assigned}))
+        else:
+            wrong = tuple(contradictions(whole, keep=cell["keep"], monitor=cell["monitor"], multi_label=data.multi_label))
         return CellTemplate(data, architecture, whole, cell, "keep" in values, canonical, wrong, speed_key)
 
     def _cell(self, values: Mapping[str, Any], keep: str) -> tuple[Mapping[str, Any], Mapping[str, str]]:

@@ -15,6 +15,7 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from benchmark.catalog.facts import SCRIPT
 from benchmark.matrix.cell import Cell
+from benchmark.matrix.optimizers import OWN
 from benchmark.matrix.plan import LeftOut
 from benchmark.results.schema.tables import cell as cell_table
 from benchmark.results.schema.tables import run_cell
@@ -75,6 +76,7 @@ def cell_rows(run_id: int, cells: Sequence[Cell]) -> Iterator[dict[str, Any]]:
             "color": cell.data.color,
             "epochs_planned": cell.epochs,
             **{name: last and getattr(last, name) for name in _OF_LAST_STAGE},
+            **(dict.fromkeys(_UNKNOWN_OF_MODULE) if last and last.optimizer == OWN else {}),
             "dropout": dict(cell.architecture.parameters).get("dropout"),
             "framework": cell.architecture.framework if cell.architecture.command is None else SCRIPT,
             "spec": spec.text(cell),
@@ -127,6 +129,9 @@ _OWN = (
     "precision", "parent_cell_id",
 )  # fmt: skip
 _own_of = attrgetter(*_OWN)
+
+_UNKNOWN_OF_MODULE = ("learning_rate", "weight_decay", "momentum", "label_smoothing")
+"""What a LightningModule decides in its own code."""
 
 _OF_LAST_STAGE = (
     "batch_size", "learning_rate", "optimizer", "weight_decay", "momentum", "label_smoothing", "train",

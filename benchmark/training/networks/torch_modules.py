@@ -74,6 +74,7 @@ class ModuleLayer(keras.layers.Layer):
         device = keras.src.backend.torch.core.get_device()
         module = module.to(device)
         self._held = _Held(module, place, _per_channel(mean, device), _per_channel(deviation, device))
+        self._held.device_type = torch.device(device).type
         self._classes = classes
         self._binary = binary
         by_tensor = {id(tensor): self._variable(name, tensor) for name, tensor in _named_tensors(module)}
@@ -137,23 +138,33 @@ class ModuleLayer(keras.layers.Layer):
     def logits(self, images: Any, *, training: bool) -> Any:
         """What the module makes of images [b, h, w, c] 0..255: [b, classes] float32."""
         held = self._held
-        held.set_mode(training=training)
-        # in the usual order of memory, without which `view` refuses
-        scaled = images.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format).div_(255)
-        if held.mean is not None:
-            scaled.sub_(held.mean).div_(held.deviation)
-        half = self.compute_dtype != "float32"
-        kind = getattr(torch, self.compute_dtype)
         try:
-            with torch.autocast(scaled.device.type, dtype=kind if half else None, enabled=half):
-                logits = held.module(scaled)
+            logits = self._in_mode(lambda: held.module(self.scaled(images)), training=training)
             _check_logits(logits, len(images), self._classes, held.place)
         except Exception as error:
             error._keras_call_info_injected = True  # type: ignore[attr-defined]  # noqa: SLF001  else Keras rewords it
             raise
-        if training:
-            held.keep_buffers()
         return logits.float()
+
+    def scaled(self, images: Any) -> Any:
+        """Images [b, h, w, c] 0..255 as the module takes them, [b, c, h, w]."""
+        # in the usual order of memory, without which `view` refuses
+        scaled = images.permute(0, 3, 1, 2).clone(memory_format=torch.contiguous_format).div_(255)
+        return scaled if self._held.mean is None else scaled.sub_(self._held.mean).div_(self._held.deviation)
+
+    def in_training(self, compute: Callable[[], Any]) -> Any:
+        """What `compute` returns with the module in training mode and in the cell's precision."""
+        return self._in_mode(compute, training=True)
+
+    def _in_mode(self, compute: Callable[[], Any], *, training: bool) -> Any:
+        self._held.set_mode(training=training)
+        half = self.compute_dtype != "float32"
+        kind = getattr(torch, self.compute_dtype) if half else None
+        with torch.autocast(self._held.device_type, dtype=kind, enabled=half):
+            made = compute()
+        if training:
+            self._held.keep_buffers()
+        return made
 
 
 @dataclass(slots=True)
@@ -165,6 +176,7 @@ class _Held:
         learning: Ids of the variables that may be trained at all.
         still: Submodules that run in evaluation mode while others train.
         mode: Whether the module is in training mode; None when it is not known.
+        device_type: `cpu` or `cuda`.
     """
 
     module: Any
@@ -175,6 +187,7 @@ class _Held:
     learning: set[int] = field(default_factory=set)
     still: list[Any] = field(default_factory=list)
     mode: bool | None = None
+    device_type: str = "cpu"
 
     def set_mode(self, *, training: bool) -> None:
         if training == self.mode:

@@ -37,6 +37,10 @@ class Steps(Protocol):
             update: False where later batches belong to the same update, for which the gradient is kept.
         """
 
+    def end_epoch(self, loss: float | None) -> float | None:  # noqa: ARG002  for steps with a schedule of their own
+        """Called after each epoch with its validation loss; the learning rate that it had, where the network decides it."""
+        return None
+
     def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
         """Class probabilities [b, classes], with dropout and augmentation off."""
         return np.asarray(self._predict(images), dtype=np.float32)
