@@ -15,6 +15,7 @@ from training_cells import KILLED, cell, stage
 
 from benchmark import events
 from benchmark.catalog.facts import KERAS, LIGHTNING, TORCH
+from benchmark.errors import MatrixError
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Architecture
 from benchmark.matrix.load import load_matrix
@@ -239,3 +240,100 @@ def test_a_module_learns_as_the_same_network_in_keras_does(tmp_path):
         done = run(wanted, "torch", tmp_path / name, data, allow_plugins=True)
         accuracies[name] = done.one(events.Evaluated).test_accuracy
     assert min(accuracies.values()) > 0.85, accuracies
+
+
+LIGHT = FILE.with_name("light_modules.py")
+LIGHT_MATRIX = f"""
+[matrix]
+dataset = "digits"
+model = ["mine", "simple_cnn"]
+strategy = "scratch"
+%s
+[plugins]
+models = ["{LIGHT}"]
+[model.mine]
+architecture = "plugin:Light"
+"""
+needs_lightning = pytest.mark.skipif(
+    importlib.util.find_spec("lightning") is None, reason="the extra [lightning] is not installed"
+)
+
+
+def light_plan(line=""):
+    return load_matrix("matrix.toml", LIGHT_MATRIX % line, machine_kind=MachineKind(0, 2))
+
+
+def test_what_a_lightning_module_decides_is_recorded_as_its_own():
+    mine, ours = light_plan().cells
+    assert (mine.architecture.framework, mine.backend, mine.stages[0].optimizer) == (LIGHTNING, "torch", "own")
+    assert (ours.architecture.framework, ours.stages[0].optimizer) == (KERAS, "adam")
+
+
+@pytest.mark.parametrize(
+    ("line", "where"),
+    [
+        ("learning_rate = 0.1", "matrix.learning_rate"),
+        ("[defaults]\noptimizer = 'sgd'", "defaults.optimizer"),
+        ("[defaults]\nloss = 'focal'", "defaults.loss"),
+        ("[defaults]\nschedule = 'cosine'", "defaults.schedule"),
+        ("[defaults]\nclip_norm = 1.0", "defaults.clip_norm"),
+        ("[defaults]\nweight_decay = 0.1", "defaults.weight_decay"),
+    ],
+)
+def test_what_a_lightning_module_decides_is_refused_in_the_matrix(line, where):
+    with pytest.raises(MatrixError) as refused:
+        light_plan(line)
+    assert where in str(refused.value)
+    assert "a LightningModule, which decides it itself" in str(refused.value)
+
+
+def test_other_models_keep_their_settings_beside_a_lightning_module():
+    plan = light_plan(
+        "[[matrix.override]]\nwhen = { model = 'simple_cnn' }\nset = { learning_rate = 0.1 }\n[defaults]\nclip_norm = false"
+    )
+    assert {one.model: one.stages[0].learning_rate for one in plan.cells} == {"mine": 0.0, "simple_cnn": 0.1}
+
+
+@needs_torch
+@needs_lightning
+@pytest.mark.tf
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("name", ["Light", "ByStep", "Watching"])
+def test_a_lightning_module_trains_by_its_own_schedule_and_resumes_to_the_same_bits(tmp_path, name):
+    data = prepare("digits", 16, "grey", tmp_path / "cache")
+    known = Architecture(f"plugin:{name}", (), sha256_of(LIGHT), str(LIGHT), framework=LIGHTNING)
+    wanted = cell(architecture=known, stages=(stage(optimizer="own", learning_rate=0.0, epochs=4),), backend="torch")
+    clean = run(wanted, "torch", tmp_path / "a", data, allow_plugins=True)
+    assert clean.exit_code == 0, clean.log
+    rates = [epoch.learning_rate for epoch in clean.epochs()]
+    assert rates[0] == pytest.approx(0.01, rel=0.2)
+    assert rates[-1] < rates[0]
+    assert clean.epochs()[-1].train_accuracy > 0.3
+    weights = sha256_of(tmp_path / "a" / "weights.npz")
+    dying = run(wanted, "torch", tmp_path / "b", data, allow_plugins=True, faults="kill-in-epoch:4")
+    assert dying.exit_code == KILLED, dying.log
+    resumed = run(wanted, "torch", tmp_path / "c", data, allow_plugins=True, earlier=(str(tmp_path / "b"),))
+    assert resumed.one(events.Resumed).epoch in {1, 2, 3}
+    assert (history(resumed), sha256_of(tmp_path / "c" / "weights.npz")) == (history(clean), weights)
+
+
+@needs_torch
+@needs_lightning
+@pytest.mark.tf
+@pytest.mark.exhaustive
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("Manual", "expected automatic optimization, found manual"),
+        ("Several", "expected one optimizer, found 2"),
+        ("Lossless", "expected the loss, a tensor"),
+        ("WithTrainer", "Trainer"),
+    ],
+)
+def test_what_needs_a_trainer_is_said(tmp_path, name, words):
+    data = prepare("digits", 16, "grey", tmp_path / "cache")
+    known = Architecture(f"plugin:{name}", (), sha256_of(LIGHT), str(LIGHT), framework=LIGHTNING)
+    done = run(cell(architecture=known, backend="torch"), "torch", tmp_path / "a", data, allow_plugins=True)
+    failed = done.one(events.Failed)
+    assert failed.error_type == "PluginError"
+    assert words in failed.message

@@ -7,10 +7,12 @@ import re
 import shutil
 from collections.abc import Iterator
 from dataclasses import dataclass
+from importlib import metadata
 from pathlib import Path
 from typing import Literal, TypeAlias
 
 from benchmark import __version__, layout, machine, units
+from benchmark.catalog.backends import installed_backends, trains_networks
 from benchmark.catalog.cache import default_cache_root, tfds_root
 from benchmark.catalog.facts import SOURCES
 from benchmark.catalog.keras_applications import PREFIX, PUBLISHED, keras_home
@@ -30,7 +32,10 @@ PACKAGES = (
     "alembic", "pandas", "matplotlib", "click", "rich",
 )  # fmt: skip
 
-EXTRAS = ("jax", "torch", "datasets", "psycopg")
+_OF_TENSORFLOW = frozenset({"tensorflow", "tensorflow-datasets", "importlib_resources"})
+"""Not missed where another backend is installed."""
+
+EXTRAS = ("jax", "torch", "torchvision", "timm", "lightning", "datasets", "psycopg")
 """What an extra of this package installs; not missed where it is not there."""
 
 KERAS_FLOOR = (3, 13, 2)
@@ -89,12 +94,44 @@ def _versions() -> Iterator[Finding]:
     yield Finding("versions", "python", machine.facts().python_version, "note")
     for name in PACKAGES:
         yield _package(name, facts.get(name))
-    for name, version in machine.package_versions(EXTRAS).items():
-        yield Finding("versions", name, version)
+    extras = machine.package_versions(EXTRAS)
+    for name, version in extras.items():
+        problem = unfit_torchvision(extras.get("torch"), version) if name == "torchvision" else ""
+        yield Finding("versions", name, version, "bad" if problem else "good", problem)
     yield sqlite_finding(SQLITE_VERSION)
 
 
+def unfit_torchvision(torch_version: str | None, version: str) -> str:
+    """What is wrong with a torchvision beside this PyTorch, and its cure; empty when they fit, as far as is declared.
+
+    Each release of torchvision is built for one of PyTorch, and does not import beside another: `operator torchvision::nms does
+    not exist`.
+    """
+    try:
+        declared = metadata.requires("torchvision") or []
+    except metadata.PackageNotFoundError:
+        declared = []
+    wanted = next((text.partition("==")[2] for text in declared if re.match(r"torch *==", text)), None)
+    cure = "install both in one command from one index: pip install torch torchvision"
+    if torch_version is None:
+        return f"there is no PyTorch beside it; {cure}"
+    if wanted is not None and numbers(wanted) != numbers(torch_version):
+        return f"built for PyTorch {wanted.strip()}, found {torch_version}: cells with torchvision or timm fail; {cure}"
+    builds = {text.partition("+")[2] for text in (torch_version, version)}
+    if len(builds) > 1:
+        return f"another build than PyTorch {torch_version}: cells with torchvision or timm may fail; {cure}"
+    return ""
+
+
+def _tensorflow_is_spared() -> bool:
+    """Whether networks are trained here by other backends alone."""
+    return any(map(trains_networks, there := installed_backends())) and "tensorflow" not in there
+
+
 def _package(name: str, version: str | None) -> Finding:
+    if version is None and name in _OF_TENSORFLOW and _tensorflow_is_spared():
+        why = f'for backend = "tensorflow" and sources tfds:NAME alone: pip install {name}'
+        return Finding("versions", name, "not installed", "note", why)
     if version is None:
         why = " (tensorflow-datasets imports it without declaring it)" if name == "importlib_resources" else ""
         return Finding("versions", name, "not installed", "bad", f"pip install {name}{why}")

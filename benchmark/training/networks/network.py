@@ -152,8 +152,9 @@ def _module_network(
     from benchmark.training.networks.torch_hubs import hub_module
     from benchmark.training.networks.torch_modules import ModuleLayer, check_module, named_head
 
+    scaling: Any = ()
     if architecture.name.startswith(PLUGIN):
-        (module, place), scaling = call_plugin(architecture, data, allowed=allowed), ()
+        module, place = call_plugin(architecture, data, allowed=allowed)
     else:
         (module, scaling), place = hub_module(architecture, data), architecture.name
     with naming_plugin_line(architecture.file, place):
