@@ -1,10 +1,18 @@
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 
 import pytest
 
-from benchmark.catalog.bundled_files import FAMILIES, definitions_text, preset_names, preset_summary, preset_text
+from benchmark.catalog.bundled_files import (
+    FAMILIES,
+    definitions_text,
+    preset_names,
+    preset_plugin,
+    preset_summary,
+    preset_text,
+)
 from benchmark.errors import NotFoundError
 from benchmark.matrix.listing import list_definitions
 from benchmark.matrix.load import load_matrix
@@ -19,7 +27,10 @@ def test_the_matrix_of_the_repository_is_the_default_preset():
 
 
 def plan_of(name: str):
-    return load_matrix(f"{name}.toml", preset_text(name), machine_kind=MACHINE)
+    with tempfile.TemporaryDirectory() as folder:
+        if plugin := preset_plugin(name):
+            (Path(folder) / plugin[0]).write_text(plugin[1])
+        return load_matrix(f"{folder}/{name}.toml", preset_text(name), machine_kind=MACHINE)
 
 
 @pytest.mark.parametrize("name", preset_names())
@@ -39,6 +50,7 @@ def test_presets_are_listed_with_the_default_first_and_all_second():
         "cifar10-four-models",
         "cpu-cnns",
         "resnet18-transfer",
+        "resnet18-transfer-lightning",
         "resnet50-v1-v4",
         "vgg-resnet",
     )
@@ -46,7 +58,8 @@ def test_presets_are_listed_with_the_default_first_and_all_second():
 
 def test_the_preset_of_all_has_every_cell_and_comparison_of_the_others():
     together = plan_of("all")
-    others = [plan_of(name) for name in preset_names() if name not in ("default", "all")]
+    # a plug-in stands in no matrix beside others: it needs consent
+    others = [plan_of(name) for name in preset_names() if name not in ("default", "all") and not preset_plugin(name)]
     assert {cell.cell_id for cell in together.cells} == {cell.cell_id for plan in others for cell in plan.cells}
     assert set(together.report.transfer) == {item for plan in others for item in plan.report.transfer}
     assert set(together.report.progression) == {item for plan in others for item in plan.report.progression}
@@ -68,6 +81,14 @@ def test_the_default_tour_shows_what_the_tool_is_for():
     assert {cell.threads for cell in plan.cells} == {1}
     assert any(cell.parent_cell_id for cell in plan.cells)
     assert plan.report.progression == (("v1", "v2", "v3", "v4"),)
+
+
+def test_the_preset_in_lightning_compares_what_its_sibling_does():
+    ours, theirs = plan_of("resnet18-transfer-lightning"), plan_of("resnet18-transfer")
+    assert len(ours.cells) == len(theirs.cells)
+    assert {cell.architecture.framework for cell in ours.cells} == {"lightning"}
+    figures = [[row.figures for row in table.rows] for table in ours.report.published]
+    assert figures == [[row.figures for row in table.rows] for table in theirs.report.published]
 
 
 def test_an_unknown_preset_names_the_nearest():

@@ -39,6 +39,12 @@ def preset_text(name: str) -> str:
     return _read(f"presets/{name}")
 
 
+def preset_plugin(name: str) -> tuple[str, str] | None:
+    """The name and the text of the plug-in file that a preset needs beside its matrix; None where it needs none."""
+    file = resources.files(__package__) / "presets" / f"{name}.py.txt"
+    return (f"{name.replace('-', '_')}.py", file.read_text(encoding="utf-8")) if file.is_file() else None
+
+
 def preset_summary(name: str) -> str:
     """A one-line description of a preset: the first line of its file, without the comment sign."""
     return preset_text(name).partition("\n")[0].lstrip("# ").rstrip()

@@ -24,14 +24,19 @@ from benchmark.files import write_whole
 @click.option("--matrix", "path", default=layout.MATRIX, show_default=True, metavar="PATH", help="File to write.")
 def command(preset: str, path: str) -> None:
     """Write a commented matrix.toml to start from; a file that exists is never overwritten."""
-    from benchmark.catalog.bundled_files import preset_text
+    from benchmark.catalog.bundled_files import preset_plugin, preset_text
 
     file, text = Path(path), preset_text(preset)
+    plugin = preset_plugin(preset)
     try:
         write_whole(file, text.encode(), replace=False)
+        if plugin:
+            file = file.parent / plugin[0]
+            write_whole(file, plugin[1].encode(), replace=False)
     except FileExistsError as error:
         raise UserError(f"{file} exists and is left as it is; name another file with --matrix") from error
     except OSError as error:
         raise UserError(f"{file}: cannot write here: {error.strerror}; make the folder {file.parent} first") from error
     option = "" if path == layout.MATRIX else f" --matrix {path}"
-    verbosity.inform(f"wrote {path}\n  bench plan{option}   shows what it would do\n  bench run{option}    does it")
+    wrote = f"{path} and {file}, which `bench run --allow-plugins` runs" if plugin else path
+    verbosity.inform(f"wrote {wrote}\n  bench plan{option}   shows what it would do\n  bench run{option}    does it")

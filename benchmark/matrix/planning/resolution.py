@@ -135,7 +135,11 @@ class Resolver:
             tuple(dict(ChainMap(_with_validation(user), *users[::-1], {**builtin, **own})) for own, user in layers),
             tuple((n, rule) for n, rule in excludes if rule is not None),
             tuple((n, Override(when, override.changes)) for n, override, when in overrides if when is not None),
-            dict(ChainMap(*s.user, m.user[0], d.user[0], dict(self._specification.defaults))),
+            {
+                key: value
+                for layer in (self._specification.defaults, d.user[0], m.user[0], *s.user)
+                for key, value in layer.items()
+            },
         )
 
     def place_of(self, strategy: str, key: str) -> KeyPath:

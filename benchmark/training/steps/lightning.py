@@ -31,7 +31,8 @@ class LightningSteps(Steps):
 
     def __init__(self, model: keras.Model, core: keras.Model) -> None:
         layer: ModuleLayer = core.layers[-1]
-        self._model, self._layer, self._module = model, layer, layer.module
+        self._model, self._layer = model, layer
+        self._module: Any = layer.module
         self._predict = forward_pass(core)
         if not self._module.automatic_optimization:
             raise PluginError(
