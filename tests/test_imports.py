@@ -56,7 +56,7 @@ FOLDER_MAY_IMPORT = {
     "results.write": "read records schema store",
     "results.care": "read records schema store write",
     "training.process": "",
-    "training.steps": "",
+    "training.steps": "networks process",
     "training.data": "process",
     "training.networks": "process",
     "training.weights": "callbacks networks process",

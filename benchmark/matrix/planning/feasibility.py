@@ -88,7 +88,7 @@ def _of_network(template: CellTemplate, origin: str) -> Iterator[str]:
     if size < smallest:
         yield f"{name} needs images of at least {smallest} pixels, these have {size}; set image_size = {smallest} or more"
     if origin == "imagenet" and not facts.imagenet:
-        have = "a network of Keras Applications (vgg16, resnet50, keras:NAME), torchvision:NAME or timm:NAME"
+        have = "a network of Keras Applications (vgg16, resnet50, keras:NAME)"
         yield f'there are no ImageNet weights for {name}; use {have}, or weights = "none"'
     elif origin == "imagenet" and template.data.color != "rgb":
         yield 'ImageNet weights need three channels, these images are grey; set color = "rgb"'

@@ -20,6 +20,7 @@ import numpy as np
 
 from benchmark import layout, machine
 from benchmark.catalog.cache import default_cache_root
+from benchmark.catalog.facts import package_of
 from benchmark.catalog.keras_applications import keras_home
 from benchmark.files import make_own_folder
 from benchmark.matrix.cell import Cell
@@ -37,6 +38,7 @@ class Runtime:
 
     Attributes:
         threads: Of each operation.
+        backend_version: Of the backend, and of the library of its network where that is another.
         device_name: The device, and the variables that chose libraries for it (`machine.device_with_libraries`).
     """
 
@@ -60,7 +62,10 @@ def prepare_process(cell: Cell, gpu: int | None) -> Runtime:
     if backend != cell.backend:
         raise RuntimeError(f"the cell needs the backend {cell.backend}, but Keras was imported with {backend}")
     device_name = machine.device_with_libraries(_PREPARE[backend](cell, gpu))
-    return Runtime(importlib.metadata.version(backend), keras.__version__, cell.threads, device_name)
+    version = importlib.metadata.version(backend)
+    if package := package_of(cell.architecture.name, cell.architecture.framework):
+        version = f"{version}, {package} {importlib.metadata.version(package)}"
+    return Runtime(version, keras.__version__, cell.threads, device_name)
 
 
 def _restore_keras_home() -> None:
