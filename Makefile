@@ -41,6 +41,7 @@ perf: $(VENV)/.installed
 	$(BIN)/python perf/folders.py
 	$(BIN)/python perf/big.py
 	$(BIN)/python perf/step.py
+	$(BIN)/python perf/torch_step.py
 	$(BIN)/python perf/script_cell.py
 	$(BIN)/python perf/siblings.py
 	$(BIN)/python perf/scale.py
