@@ -8,7 +8,7 @@ from functools import cache
 
 from benchmark import units
 from benchmark.catalog.backends import BACKENDS, backend_for, missing_backend, trains_networks
-from benchmark.catalog.facts import KERAS, SOURCES, architecture_facts, package_of, prepared_size
+from benchmark.catalog.facts import KERAS, LIGHTNING, SOURCES, architecture_facts, package_of, prepared_size
 from benchmark.matrix.cell import Architecture, Cell, Data
 from benchmark.matrix.loss import unknown_class
 from benchmark.matrix.plan import MachineKind
@@ -62,6 +62,11 @@ def _of_framework(template: CellTemplate, machine: MachineKind) -> Iterator[str]
         yield (
             f'{architecture.name} is written in PyTorch, which backend = "{backend}" cannot train; '
             f'write backend = "{backend_for(architecture.framework)}" for it, or no backend'
+        )
+    if architecture.framework == LIGHTNING and template.data.multi_label:
+        yield (
+            f"{architecture.name} is a LightningModule, whose steps are given one label for each image, and these images may "
+            "have several; return a torch.nn.Module, which bench trains with its own loss"
         )
     for kind in template.cell["save"]:
         yield (

@@ -202,7 +202,9 @@ class Resolver:
         if architecture.framework == LIGHTNING:
             wrong = tuple(decided_twice(base.model.name, {**base.written, **assigned}))
         else:
-            wrong = tuple(contradictions(whole, keep=cell["keep"], monitor=cell["monitor"], multi_label=data.multi_label))
+            wrong = tuple(
+                contradictions(whole, keep=cell["keep"], monitor=cell["monitor"], multi_label=data.multi_label)
+            )
         return CellTemplate(data, architecture, whole, cell, "keep" in values, canonical, wrong, speed_key)
 
     def _cell(self, values: Mapping[str, Any], keep: str) -> tuple[Mapping[str, Any], Mapping[str, str]]:
