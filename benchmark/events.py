@@ -43,6 +43,7 @@ class Job:
         gpu: Index of the GPU that the worker may see; None hides all GPUs.
         isolation: How the process was made: `fork` or `spawn`.
         allow_plugins: Whether plug-ins may run that the trust file does not name (see `matrix/trust.py`).
+        every_state: Whether a state is written after each epoch, and not as often as is cheap.
         trial_seconds: None trains the cell; a number only times a few of its steps, for so long or until SIGTERM.
         trial_stages: The stages to time, counted from 1.
         shared_stages: Folders for the states at the ends of stages that other cells of the run share, by the number of
@@ -61,6 +62,7 @@ class Job:
     gpu: int | None
     isolation: str
     allow_plugins: bool = False
+    every_state: bool = False
     trial_seconds: float | None = None
     trial_stages: tuple[int, ...] = ()
     shared_stages: dict[str, str] = field(default_factory=dict)

@@ -104,3 +104,25 @@ def head(input_shape, num_classes):
     module = flat(input_shape, num_classes)
     module.bench_head = ["classifier"]
     return module
+
+
+def half(input_shape, num_classes):
+    return flat(input_shape, num_classes).half()
+
+
+class WithoutGradient(nn.Module):
+    def __init__(self, classes):
+        super().__init__()
+        self.fc = nn.LazyLinear(classes)
+
+    @torch.no_grad()
+    def forward(self, x):
+        return self.fc(x.flatten(1))
+
+
+def without_gradient(input_shape, num_classes):
+    return WithoutGradient(num_classes)
+
+
+def frozen(input_shape, num_classes):
+    return flat(input_shape, num_classes).requires_grad_(requires_grad=False)

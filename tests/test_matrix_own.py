@@ -265,7 +265,7 @@ def test_a_file_that_is_broken_or_has_another_name_is_planned_and_fails_by_itsel
     assert "my.py seems to have no function net; did you mean 'nett'?" in plan(tmp_path, PLUGIN).notes
     (tmp_path / "my.py").write_text("def net(:")
     assert plan(tmp_path, PLUGIN).cells
-    assert plan(tmp_path, PLUGIN).notes == ()
+    assert plan(tmp_path, PLUGIN).notes == ("my.py:1: invalid syntax; the cells that need it would fail",)
 
 
 def test_the_file_that_defines_the_name_is_found(tmp_path):

@@ -196,6 +196,9 @@ def test_grad_cam_shows_the_last_convolution(answers):
         ("cuda", ("strange_modules.py:", "no .cuda()")),
         ("no_module", ("expected a torch.nn.Module to be returned, found function",)),
         ("arguments", ("expected a function that can be called as arguments(input_shape=…, num_classes=…)",)),
+        ("half", ("strange_modules.py:", "no .half()")),
+        ("without_gradient", ("strange_modules.py:", "found a tensor without a gradient", "torch.no_grad()")),
+        ("frozen", ("strange_modules.py:", "expected parameters to train", "requires_grad = False")),
         ("head", ("expected bench_head to name submodules", "0, 4", "['classifier']")),
     ],
 )

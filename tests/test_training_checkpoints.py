@@ -155,6 +155,13 @@ def test_states_are_written_as_often_as_is_cheap_and_at_least_every_five_minutes
     assert writer.written_epoch == 4
 
 
+def test_every_state_is_written_where_that_is_asked_for_whatever_it_costs(tmp_path, monkeypatch):
+    monkeypatch.setattr(checkpoints, "_AFFORDABLE", 0.0)
+    writer = StateWriter(tmp_path, 0, every=True)
+    writer.offer(state(1))
+    assert read(tmp_path / layout.STATE).epoch == writer.written_epoch == 1
+
+
 def test_flush_writes_what_was_too_dear_before_and_only_once(tmp_path, monkeypatch):
     monkeypatch.setattr(checkpoints, "_AFFORDABLE", 0.0)
     writer = StateWriter(tmp_path, 0)

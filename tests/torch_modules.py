@@ -125,9 +125,11 @@ def decayed():
 
 def errors():
     told = {}
-    for name in ("softmax", "eleven", "pair", "nothing", "large", "cuda", "no_module", "arguments", "head"):
+    names = ("softmax", "eleven", "pair", "nothing", "large", "cuda", "no_module", "arguments", "head", "half")
+    for name in (*names, "without_gradient", "frozen"):
         try:
-            told[name] = str(built(name).head)
+            trained(built(name), 1, train="head")
+            told[name] = "nothing"
         except PluginError as error:
             told[name] = str(error)
     return told

@@ -47,6 +47,7 @@ class RunOptions:
         offline: Never fetch anything.
         manual_directory: A folder with the original files of datasets, for machines that cannot download them.
         allow_plugins: Let plug-ins run that the trust file does not name.
+        every_state: Write the state of a cell after each of its epochs, and not as often as is cheap.
         templates: Template processes by backend that outlive a run, for a command of several runs, which ends them itself
             (`launcher.kept_templates`); None ends them with the run.
         directories: Finds prepared datasets, and looks at each source of the user once for the whole command.
@@ -73,6 +74,7 @@ class RunOptions:
     offline: bool = False
     manual_directory: Path | None = None
     allow_plugins: bool = False
+    every_state: bool = False
     templates: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     directories: PreparedDirectories = field(init=False, repr=False, compare=False)
 

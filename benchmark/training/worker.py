@@ -95,10 +95,11 @@ class _Attempt:
         runtime, dataset, network, digest = self._set_up()
         stored = StoredStages(self._job, self._cell.cell_id, _circumstances(runtime, dataset, digest), self._emit)
         state = self._resumable_state(dataset) or stored.load_longest()
-        writer = StateWriter(self._directory, state.epoch if state else 0)
+        writer = StateWriter(self._directory, state.epoch if state else 0, every=self._job.every_state)
         try:
             trainer = Trainer(self._cell, network, dataset, runtime, writer, stored, self._emit, state)
-            self._complete(trainer, network, dataset)
+            with naming_plugin_line(self._cell.architecture.file):
+                self._complete(trainer, network, dataset)
         except StopRequestedError:
             try:
                 writer.flush()
@@ -200,8 +201,7 @@ class _Attempt:
         return state
 
     def _complete(self, trainer: Trainer, network: Network, dataset: Dataset) -> None:
-        with naming_plugin_line(self._cell.architecture.file):
-            trainer.run()
+        trainer.run()
         faults.point("evaluate")
         weight_files.assign_weights(network.core, trainer.best.weights)
         evaluated, answers = self._test(trainer, network, dataset)

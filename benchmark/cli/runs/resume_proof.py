@@ -7,7 +7,7 @@ import math
 import os
 import signal
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from benchmark.cli.cell_lookup import several_match
@@ -99,7 +99,8 @@ def prove_resume(plan: Plan, text: str, options: RunOptions, output_format: str)
         f"{cell_label(cell)} ({short_id(cell.cell_id)}) runs once whole and once killed, in a temporary place"
     )
     chain = Plan(name=None, path=plan.path, text="", cells=tuple(_chain(plan, cell)))
-    with scratch_runs(options) as runs:
+    # a short cell would have no state on the disk yet, and begin anew
+    with scratch_runs(replace(options, every_state=True)) as runs:
         whole = runs.run(chain, cell)
         if isinstance(whole, int):
             return whole

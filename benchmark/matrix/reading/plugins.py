@@ -145,6 +145,8 @@ def _read(kind: str, item: Any, base: Path, path: KeyPath, problems: Problems, n
     except (OSError, ValueError) as error:
         problems.add(path, "a Python file that can be read", item, getattr(error, "strerror", None) or str(error))
         return None
+    if (mistake := _syntax_mistake(content)) is not None:
+        notes.append(f"{item}:{mistake.lineno}: {mistake.msg}; the cells that need it would fail")
     names = defined_names(content)
     if kind == "metrics" and (taken := sorted((names or frozenset()) & {"accuracy", "loss", *FURTHER_NAMES})):
         problems.add(path, "metrics with names of their own", taken[0], "bench has a metric of that name: rename yours")
@@ -169,13 +171,26 @@ def read_code(file: Path) -> bytes:
     return content
 
 
+def _syntax_mistake(content: bytes) -> SyntaxError | None:
+    try:
+        _parsed(content)
+    except SyntaxError as error:
+        return error if error.lineno else None
+    except (ValueError, MemoryError, RecursionError):
+        return None
+    return None
+
+
+def _parsed(content: bytes) -> ast.Module:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(content)
+
+
 def defined_names(content: bytes) -> frozenset[str] | None:
     """Finds the names that Python source binds at its top level; None when it does not parse or imports `*`."""
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tree = ast.parse(content)
-        names = frozenset(_bound(tree.body))
+        names = frozenset(_bound(_parsed(content).body))
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
     return None if "*" in names else names

@@ -88,6 +88,7 @@ def _launch(run: RunContext, launch: PendingLaunch) -> None:
             data_directory=run.preparations.directory(cell),
             isolation=run.launcher.isolation_of(cell),
             allow_plugins=run.options.allow_plugins,
+            every_state=run.options.every_state,
             attempt_id=launch.start.attempt_id,
             earlier_directories=[_directory(run, cell, number) for number in launch.start.earlier_attempt_ids],
             parent_weights=run.weights.get(cell.parent_cell_id) if cell.parent_cell_id is not None else None,

@@ -111,12 +111,18 @@ class UnusableStateError(ValueError):
 class StateWriter:
     """Writes states into an attempt's directory as often as is cheap, and the newest when training is stopped.
 
+    Args:
+        directory: Of the attempt.
+        written_epoch: The first value of the attribute.
+        every: Whether each state is written, whatever it costs.
+
     Attributes:
         written_epoch: The last epoch whose state is on disk, there or in an earlier attempt's directory.
     """
 
-    def __init__(self, directory: Path, written_epoch: int) -> None:
+    def __init__(self, directory: Path, written_epoch: int, *, every: bool = False) -> None:
         self._directory = directory
+        self._every = every
         self.written_epoch = written_epoch
         self._pending: State | None = None
         self._cost_seconds: float | None = None
@@ -133,7 +139,7 @@ class StateWriter:
         if cost is None:
             cost = _GUESSED_SECONDS + state.size_bytes / _GUESSED_BYTES_PER_SECOND
         elapsed = perf_counter() - self._written_at
-        if elapsed >= _AT_LEAST_EVERY_SECONDS or cost <= _AFFORDABLE * elapsed:
+        if self._every or elapsed >= _AT_LEAST_EVERY_SECONDS or cost <= _AFFORDABLE * elapsed:
             self.flush()
 
     def flush(self) -> None:

@@ -141,6 +141,8 @@ class ModuleLayer(keras.layers.Layer):
         try:
             logits = self._in_mode(lambda: held.module(self.scaled(images)), training=training)
             _check_logits(logits, len(images), self._classes, held.place)
+            if training and not logits.requires_grad:
+                raise PluginError(f"{held.place}: {_no_gradient(self.trainable_variables)}")
         except Exception as error:
             error._keras_call_info_injected = True  # type: ignore[attr-defined]  # noqa: SLF001  else Keras rewords it
             raise
@@ -337,6 +339,19 @@ def _check_logits(logits: Any, images: int, classes: int, place: str) -> None:
             f"{place}: expected logits of shape ({images}, {classes}), one for each class, found {tuple(logits.shape)}; "
             "the function is told `num_classes`"
         )
+
+
+def _no_gradient(learning: Sequence[Any]) -> str:
+    """Says why logits do not depend on the parameters of a stage."""
+    if not learning:
+        return (
+            "expected parameters to train, found that the module freezes all of this stage (requires_grad = False); "
+            "leave freezing to `train`"
+        )
+    return (
+        "expected logits that depend on what is trained, found a tensor without a gradient; in `forward` leave out "
+        "torch.no_grad(), torch.set_grad_enabled(False), .detach() and .data"
+    )
 
 
 def _named_tensors(module: torch.nn.Module) -> list[tuple[str, Any]]:

@@ -139,7 +139,11 @@ def naming_plugin_line(file: str | None, place: str = "") -> Iterator[None]:
         raise PluginError(f"{where}: {type(error).__name__}: {message}{_cure(message)}") from error
 
 
+_IN_SINGLE = "leave the module in float32 (no .half(), .double() or .bfloat16()): the setting `precision` says what it computes in"
 _CURES = {
+    "No module named": "install it where bench is installed; a plug-in may import packages, but no file beside it",
+    "must have the same dtype": _IN_SINGLE,
+    "Input type (float) and": _IN_SINGLE,
     "shapes cannot be multiplied": "the model was made for images of another size: set image_size to what it needs, or "
     "let it average over positions before its linear layers (nn.AdaptiveAvgPool2d)",
     "Expected more than 1 value per channel": "batch normalisation cannot train on the single image that is left for the "
