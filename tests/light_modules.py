@@ -34,7 +34,7 @@ class ByStep(Light):
 
     def configure_optimizers(self):
         optimizer = torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
-        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 100)
+        schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, 1000)
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
 

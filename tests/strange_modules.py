@@ -32,6 +32,15 @@ def flat(input_shape, num_classes):
     )
 
 
+def twin(input_shape, num_classes):
+    """The catalogue's `simple_cnn` with filters 8 and 16, 16 units and dropout 0.25."""
+    return nn.Sequential(
+        *(nn.Conv2d(input_shape[0], 8, 3), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.MaxPool2d(2)),
+        *(nn.Flatten(), nn.LazyLinear(16), nn.ReLU(), nn.Dropout(0.25), nn.Linear(16, num_classes)),
+    )
+
+
 class Averages(nn.Module):
     """Assigns a new tensor to its buffer in each step, and has a frozen parameter."""
 
