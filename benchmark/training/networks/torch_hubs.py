@@ -100,12 +100,14 @@ def _take_channels(module: torch.nn.Module, channels: int) -> None:
     for name, part in module.named_modules():
         if isinstance(part, torch.nn.Conv2d):
             parent, _, own = name.rpartition(".")
+            # what PyTorch annotates its sizes with is narrower than what it takes
+            old: Any = part
             new = torch.nn.Conv2d(
                 channels,
                 part.out_channels,
-                part.kernel_size,  # type: ignore[arg-type]
-                part.stride,  # type: ignore[arg-type]
-                part.padding,  # type: ignore[arg-type]
+                old.kernel_size,
+                old.stride,
+                old.padding,
                 bias=part.bias is not None,
             )
             setattr(module.get_submodule(parent), own, new)
