@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -116,6 +117,17 @@ def test_a_resumed_cell_does_not_go_back_to_the_start(board):
     board.see(one, Resumed(2))
     board.see(one, epoch(2))
     assert running.share == pytest.approx(0.5)
+
+
+def test_the_log_does_not_show_epochs_of_earlier_attempts_again(board, clock):
+    lines, one = [], cell()
+    log = PlainLog(board, lines.append)
+    log.run_started(1, plan_of(one), (), lambda: None)
+    log.cell_started(one, 2)
+    clock.now += 10
+    log.epoch(one, replace(epoch(1), replayed=True))
+    log.epoch(one, epoch(2))
+    assert ["epoch 1/" in line for line in lines[2:]] == [False]
 
 
 def test_reused_cells_are_not_waited_for(board):

@@ -27,6 +27,14 @@ def test_what_a_traced_epoch_takes_longer_is_tracing():
     assert bottleneck(found) == "training steps"
 
 
+def test_what_the_first_epoch_of_a_command_takes_longer_is_its_start():
+    epochs = [epoch(1, step=5.0), epoch(2)]
+    found = phases_of({**EXECUTION, "framework": "script"}, epochs)
+    assert (found["start"], found["tracing"]) == (pytest.approx(3.5), 0)
+    found = estimated_phases({**ROW, "framework": "script"})
+    assert (found["start"], found["tracing"]) == (pytest.approx(4.5), 0)
+
+
 def test_each_stage_is_traced_anew():
     epochs = [epoch(1, step=5.0), epoch(2), epoch(3, step=9.0, stage=2), epoch(4, stage=2)]
     assert phases_of(EXECUTION, epochs)["tracing"] == pytest.approx(10.0)

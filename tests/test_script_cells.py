@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import os
 import re
+import shutil
 import signal
 import sqlite3
 import subprocess
@@ -18,6 +20,7 @@ from cli_workplace import Workplace
 from waiting import wait_until
 
 from benchmark.matrix.cell import Cell
+from benchmark.matrix.script_command import search_path
 from benchmark.training.data.dataset import open_dataset
 
 STRANGE = """\
@@ -432,17 +435,55 @@ def test_a_command_takes_no_weights(tmp_path):
     assert "cannot be given weights" in plan["left_out"][0]["reason"]
 
 
-@pytest.mark.parametrize(
-    ("word", "says"),
-    [("no-such-program", "no program no-such-program on PATH"), ("./tool", "no file"), ("plain.py", "chmod +x")],
-)
-def test_a_program_that_is_not_there_is_said_before_anything_starts(tmp_path, word, says):
-    word = "./plain.py" if word == "plain.py" else word
-    place = place_with(tmp_path, model("m", word), ["m"], plain="print()")
-    done = place.call("run", "--allow-plugins")
-    assert done.exit_code == 2
-    assert says in done.stderr
+def test_all_programs_that_cannot_be_started_are_said_before_anything_starts(tmp_path):
+    commands = {
+        "absent": ("no-such-program", "no program no-such-program on PATH"),
+        "gone": ("./tool", "no file"),
+        "plain": ("./plain.py", "chmod +x"),
+        "windows": ("./windows.py", "Windows line ends"),
+        "silent": ("./silent.py", "does not say what runs it"),
+        "lost": ("./lost.py", "to be run by /no/such/shell, which is not there"),
+        "whole": ("python -c pass", ""),
+    }
+    models = "".join(model(name, *words.split()) for name, (words, _) in commands.items())
+    first_lines = {"plain": "", "windows": "#!/bin/sh\r\n", "silent": "echo\n", "lost": "#!/no/such/shell -e\n"}
+    place = place_with(tmp_path, models, list(commands))
+    for name, text in first_lines.items():
+        (place.directory / f"{name}.py").write_bytes(text.encode())
+        (place.directory / f"{name}.py").chmod(0o644 if name == "plain" else 0o755)
+    done, planned = place.call("run", "--allow-plugins"), place.call("plan")
+    assert (done.exit_code, planned.exit_code) == (2, 0)
+    refusal = done.stderr[done.stderr.index("error: ") :]
+    for text in (refusal, planned.stdout):
+        lines = {
+            line.split("model ")[1].split(":")[0]: line
+            for line in text.splitlines()
+            if "model " in line and ": " in line
+        }
+        assert lines.keys() == commands.keys() - {"whole"}
+        assert all(commands[name][1] in line for name, line in lines.items())
     assert not list(place.directory.glob("results.artifacts/*"))
+
+
+def test_python_is_the_same_behind_env_as_alone(monkeypatch):
+    ours = str(Path(sys.executable).parent)
+    monkeypatch.setenv("PATH", search_path("/usr/bin:/bin"))
+    assert Path(shutil.which("python3")).parent == Path(ours)
+    assert search_path(os.environ["PATH"]) == os.environ["PATH"]
+
+
+def test_a_plan_says_which_files_its_commands_will_not_find(tmp_path):
+    place = place_with(tmp_path, model("m", "python", "absent.py"), ["m"])
+    assert "model m: there is no file absent.py, which its command names" in place.call("plan").stdout
+
+
+def test_a_file_outside_the_folder_is_said_not_to_be_watched(tmp_path):
+    words = ["python", "../out.py", "--list={extra}", "/dev/null", "inside.py"]
+    (tmp_path / "out.py").write_text("")
+    (tmp_path / "list.txt").write_text("")
+    place = place_with(tmp_path, model("m", *words, extra=str(tmp_path / "list.txt")), ["m"], inside="")
+    notes = [line for line in place.call("plan").stdout.splitlines() if "is outside the matrix's folder" in line]
+    assert [line.split()[3] for line in notes] == [str(tmp_path / name) for name in ("list.txt", "out.py")]
 
 
 def test_consent_covers_the_command_line_and_the_files_that_it_names(tmp_path):
@@ -488,16 +529,6 @@ def test_a_script_by_hand_says_what_is_missing_and_tells_nobody(tmp_path):
     assert "BENCH_CELL is not set" in done.stderr
     done = subprocess.run([sys.executable, "-c", "from benchmark import cell; cell.epoch(train_loss=1)"], check=True)
     assert done.returncode == 0
-
-
-def test_a_plan_says_what_its_commands_will_not_find(tmp_path):
-    place = place_with(
-        tmp_path, model("m", "no-such-program", "absent.py") + model("n", "python", "-c", "pass"), ["m", "n"]
-    )
-    said = place.call("plan").output
-    assert "model m: there is no program no-such-program on PATH, which its command names" in said
-    assert "model m: there is no file absent.py, which its command names" in said
-    assert "model n" not in said
 
 
 ANSWERS_SEVERAL = """\

@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ _SOURCES = (".py", ".R", ".jl", ".sh", ".pl")
 """Endings of files that a command most likely runs."""
 
 _BRACES = re.compile(r"\{\{|\}\}|\{([\w-]+)\}|[{}]")
+_FIRST_LINE_BYTES = 256
 _BETWEEN_NAMES = re.compile(r"[\s=,;\"'()<>|&]+")
 
 
@@ -129,6 +130,26 @@ def _below(text: str, folder: Path) -> Iterator[Path]:
         return  # no name that a file can have
 
 
+def files_outside(command: Sequence[str], own: Mapping[str, Any], folder: Path) -> list[Path]:
+    """The files outside the matrix's folder that the arguments of a command name: bench does not answer for their contents.
+
+    Programs that are named by a whole path are left out.
+    """
+    first, *arguments = with_own_keys(command, own, setting="\0")
+    names = {name for text in arguments for name in {text, *_BETWEEN_NAMES.split(text)} if os.sep in name}
+    if os.sep in first and not Path(first).is_absolute():
+        names.add(first)
+    places = {Path(os.path.normpath(folder / name)) for name in names if "\0" not in name}
+    return sorted(place for place in places if not place.is_relative_to(folder) and _is_file(place))
+
+
+def _is_file(place: Path) -> bool:
+    try:
+        return place.is_file() and not place.is_relative_to("/dev")
+    except (OSError, ValueError):
+        return False
+
+
 def files_digest(files: Iterable[Path], folder: Path) -> str:
     """The sha256 of names and contents of files below a folder.
 
@@ -146,6 +167,19 @@ def consent_digest(architecture: Architecture) -> str:
     return sha256_of(canonical_json([command, architecture.code]).encode("ascii"))
 
 
+def search_path(path: str | None = None) -> str:
+    """`PATH` for programs: `python` behind `env`, in a shell or in a first line `#!` is the interpreter that bench runs with, too.
+
+    Where it is not, as in a virtual environment that was not activated, the interpreter's folder is put first.
+
+    Args:
+        path: What to begin with; None for that of this process.
+    """
+    path = os.environ.get("PATH", os.defpath) if path is None else path
+    folder, first = Path(sys.executable).parent, shutil.which("python3", path=path)
+    return path if first and Path(first).parent == folder else f"{folder}{os.pathsep}{path}"
+
+
 def program_of(name: str, folder: Path, path: str | None = None) -> tuple[str | None, str]:
     """Finds the program that the first word of a command names.
 
@@ -160,25 +194,61 @@ def program_of(name: str, folder: Path, path: str | None = None) -> tuple[str | 
     if name in PYTHON:
         return sys.executable, ""
     if os.sep not in name:
-        found = shutil.which(name, path=path)
+        found = shutil.which(name, path=search_path(path))
         return (found, "") if found else (None, f"there is no program {name} on PATH")
     place = folder / name
     if not place.is_file():
         return None, f"there is no file {place}"
-    return (str(place), "") if os.access(place, os.X_OK) else (None, f"{place} may not be executed; `chmod +x {place}`")
+    if not os.access(place, os.X_OK):
+        return None, f"{place} may not be executed; `chmod +x {place}`"
+    problem = _problem_of_first_line(place)
+    return (None, problem) if problem else (str(place), "")
 
 
-def remarks_on(cells: Iterable[Cell]) -> list[str]:
+def _problem_of_first_line(program: Path) -> str:
+    """Why the system cannot start a script: its own messages name another file, or none."""
+    try:
+        with program.open("rb") as file:
+            line = file.readline(_FIRST_LINE_BYTES)
+    except OSError:
+        return ""  # a program may be executable and not readable
+    if not line.startswith(b"#!"):
+        is_text = line.isascii() and b"\0" not in line
+        return f"{program} does not say what runs it; begin it with a line such as #!/bin/sh" if is_text else ""
+    if line.endswith(b"\r\n"):
+        return f"{program} has Windows line ends, which #! does not take; `sed -i 's/\\r$//' {program}`"
+    interpreter = os.fsdecode((line[2:].split() or [b""])[0])
+    return "" if Path(interpreter).is_file() else f"{program} is to be run by {interpreter}, which is not there"
+
+
+def programs_missing(cells: Iterable[Cell]) -> list[str]:
     """What keeps the commands of cells from being started on this machine, in words, each once."""
-    first = {(cell.architecture.command, cell.architecture.folder): cell for cell in cells}
-    remarks: dict[str, None] = {}
-    for cell in first.values():
-        if cell.architecture.command is None:
-            continue
-        words, folder = filled(cell), Path(cell.architecture.folder or "")
-        missing = [word for word in words[1:] if word.endswith(_SOURCES) and not (folder / word).exists()]
-        problems = [program_of(words[0], folder)[1], *(f"there is no file {word}" for word in missing)]
-        remarks.update(
-            {f"model {cell.model}: {problem}, which its command names": None for problem in problems if problem}
-        )
+    problems: dict[str, None] = {}
+    for cell in _of_each_command(cells):
+        folder = Path(cell.architecture.folder or "")
+        problem = f"there is no folder {folder}, where it is started"
+        if folder.is_dir():
+            problem = program_of(filled(cell)[0], folder)[1]
+        if problem:
+            problems[f"model {cell.model}: expected a command that can be started, but {problem}"] = None
+    return list(problems)
+
+
+def remarks_on(cells: Collection[Cell]) -> list[str]:
+    """What the commands of cells will not find on this machine, and what they name that nobody watches, each once."""
+    remarks = dict.fromkeys(programs_missing(cells))
+    for cell in _of_each_command(cells):
+        architecture, folder = cell.architecture, Path(cell.architecture.folder or "")
+        for word in filled(cell)[1:]:
+            if word.endswith(_SOURCES) and not (folder / word).exists():
+                remarks[f"model {cell.model}: there is no file {word}, which its command names"] = None
+        for file in files_outside(architecture.command or (), definition_keys(architecture), folder):
+            remarks[
+                f"model {cell.model}: {file} is outside the matrix's folder: a change to it makes no new cells and asks for no new "
+                "consent; `version` of the definition can stand for it"
+            ] = None
     return list(remarks)
+
+
+def _of_each_command(cells: Iterable[Cell]) -> Collection[Cell]:
+    return {cell.architecture: cell for cell in cells if cell.architecture.command is not None}.values()

@@ -77,7 +77,7 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
         "execution": chosen,
         "attempts": attempts,
         "epochs": epochs,
-        "phases": phases_of(chosen, epochs) if chosen else {},
+        "phases": phases_of({**chosen, "framework": detail.cell["framework"]}, epochs) if chosen else {},
         "artifacts": _of(detail.artifacts, chosen),
         **_of_classes(next(iter(predicted.values()), None)),
         "environment": {key: reported.get(key, run.get(key)) for key in ENVIRONMENT}

@@ -48,7 +48,12 @@ class PlainLog:
     def epoch(self, cell: Cell, event: EpochFinished) -> None:
         running = self.board.see(cell, event)
         now = self.board.clock()
-        if running is not None and now - self._line_written_at.get(cell.cell_id, 0.0) >= LINE_SECONDS:
+        # an epoch of an earlier attempt is no progress of this one
+        if (
+            running is not None
+            and not event.replayed
+            and now - self._line_written_at.get(cell.cell_id, 0.0) >= LINE_SECONDS
+        ):
             self._line_written_at[cell.cell_id] = now
             self._line(f"{running.label}: {_epoch_line(cell, event)}")
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark import units
+from benchmark.catalog.facts import SCRIPT
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.terminal import output, streams
 from benchmark.cli.terminal.output import Column
@@ -93,11 +94,12 @@ def print_cell(record: Mapping[str, Any], database: str) -> None:
         output.write_line(f"  starts from cell {short_id(cell['parent_cell_id'])}")
     if execution is not None:
         _pairs("results", {key: execution.get(key) for key in RESULTS})
+        is_command = cell["framework"] == SCRIPT
         if record["phases"]:
             _section("where the time went")
             output.write_line(f"  {in_words(record['phases'])}")
             output.write_line(f"  bottleneck: {bottleneck(record['phases'])}")
-        _epochs(record["epochs"], execution)
+        _epochs(record["epochs"], execution, "with the start" if is_command else "traced")
         _classes(record["classes"], record["confusion"])
         _section("attempts")
         _table_of_used(record["attempts"], ATTEMPT_COLUMNS)
@@ -153,7 +155,7 @@ def _readable(key: str, value: Any) -> str:
     return units.number(value)
 
 
-def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any]) -> None:
+def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any], first: str) -> None:
     if not epochs:
         return
     _section("epochs")
@@ -166,7 +168,7 @@ def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any]) -
     rows = []
     for row in epochs:
         is_shared = row["epoch"] <= (execution.get("shared_epochs") or 0)
-        remarks = {"kept": row["epoch"] == execution["best_epoch"], "shared": is_shared, "traced": row["traced"]}
+        remarks = {"kept": row["epoch"] == execution["best_epoch"], "shared": is_shared, first: row["traced"]}
         rows.append({**row, "remark": ", ".join(remark for remark, holds in remarks.items() if holds)})
     _table_of_used(rows, EPOCH_COLUMNS)
 

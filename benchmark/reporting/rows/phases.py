@@ -6,10 +6,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from benchmark import units
+from benchmark.catalog.facts import SCRIPT
 from benchmark.reporting.rows.groups import Group
 
 PHASES = {
-    "start": "start",  # opening data, building the network, loading weights
+    "start": "start",  # opening data, building the network, loading weights; of a command what it does before it trains
     "tracing": "tracing",  # compiling training and prediction functions
     "input": "waiting for images",
     "steps": "training steps",
@@ -27,7 +28,7 @@ _SMALLEST_SHARE = 0.01
 def phases_of(execution: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]]) -> dict[str, float]:
     """Seconds of each phase of an execution, from its epochs; empty while it has none.
 
-    Tracing is what a traced epoch took beyond the mean of the other epochs of its stage; in a stage of a single epoch
+    Tracing, or the start of a command, is what a traced epoch took beyond the mean of the other epochs of its stage; in a stage of a single epoch
     it cannot be separated from the steps and counts as steps. Epochs of shared stages, which another cell trained, count
     as if this cell had trained them.
 
@@ -45,14 +46,20 @@ def phases_of(execution: Mapping[str, Any], epochs: Sequence[Mapping[str, Any]])
         ("checkpoint", "checkpoint"),
     ):
         phases[name] = sum(row[f"{column}_seconds"] or 0.0 for row in epochs)
+    first = _first_phase(execution)
     for name, key in (("steps", "step_seconds"), ("validation", "validation_seconds")):
-        tracing = _beyond_steady(epochs, key)
-        phases[name] -= tracing
-        phases["tracing"] += tracing
-    phases["start"] = execution.get("setup_seconds") or 0.0
+        beyond = _beyond_steady(epochs, key)
+        phases[name] -= beyond
+        phases[first] += beyond
+    phases["start"] += execution.get("setup_seconds") or 0.0
     phases["evaluation"] = execution.get("evaluate_seconds") or 0.0
     phases["rest"] = max(_unshared_total(execution) - sum(phases.values()), 0.0)
     return phases
+
+
+def _first_phase(row: Mapping[str, Any]) -> str:
+    """What makes first epochs long: tracing, or all that a command does before it trains, which counts as its first epoch."""
+    return "start" if row.get("framework") == SCRIPT else "tracing"
 
 
 def _unshared_total(row: Mapping[str, Any]) -> float:
@@ -80,16 +87,17 @@ def estimated_phases(row: Mapping[str, Any]) -> dict[str, float]:
     if not total or not fit or first is None or not epochs:
         return {}
     steady = (fit - first) / (epochs - 1) if epochs > 1 else first
-    tracing = max(first - steady, 0.0)
+    beyond = max(first - steady, 0.0)
     rate, images = row.get("images_per_second"), row.get("train_examples")
-    steps = min(epochs * images / rate, fit - tracing) if rate and images else fit - tracing
+    steps = min(epochs * images / rate, fit - beyond) if rate and images else fit - beyond
     phases = {
         "start": row.get("setup_seconds") or 0.0,
-        "tracing": tracing,
+        "tracing": 0.0,
         "steps": steps,
-        "validation": fit - tracing - steps,
+        "validation": fit - beyond - steps,
         "evaluation": row.get("evaluate_seconds") or 0.0,
     }
+    phases[_first_phase(row)] += beyond
     return {**phases, "rest": max(total - sum(phases.values()), 0.0)}
 
 

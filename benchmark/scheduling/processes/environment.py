@@ -17,7 +17,7 @@ from benchmark import machine
 from benchmark.catalog import backends, keras_applications
 from benchmark.errors import UserError
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.script_command import filled, program_of
+from benchmark.matrix.script_command import programs_missing
 from benchmark.scheduling.processes import module_runner
 
 THREAD_VARIABLES = (
@@ -73,23 +73,14 @@ def require_backends(cells: Iterable[Cell]) -> None:
     """Lets pass only what can be computed here: cells of a database may come from a machine with other libraries.
 
     Raises:
-        UserError: The backend of a cell is not installed, or the program of a command is missing.
+        UserError: The backend of a cell is not installed, or the program of a command cannot be started.
     """
-    there = backends.installed_backends()
-    first = {(cell.backend, cell.architecture.command, cell.architecture.folder): cell for cell in cells}
-    for cell in first.values():
-        if cell.backend not in there:
-            raise UserError(backends.missing_backend(cell.backend))
-        if cell.architecture.command is not None and (problem := missing_program(cell)):
-            raise UserError(f"model {cell.model}: expected a command that can be started, but {problem}")
-
-
-def missing_program(cell: Cell) -> str:
-    """What keeps the command of a cell from being started here; empty when nothing does."""
-    folder = Path(cell.architecture.folder or "")
-    if not folder.is_dir():
-        return f"there is no folder {folder}, where it is started"
-    return program_of(filled(cell)[0], folder, base_environment(os.environ, cell.backend).get("PATH", os.defpath))[1]
+    cells, there = list(cells), backends.installed_backends()
+    for backend in dict.fromkeys(cell.backend for cell in cells):
+        if backend not in there:
+            raise UserError(backends.missing_backend(backend))
+    if problems := programs_missing(cells):
+        raise UserError("\n  ".join(problems))
 
 
 def base_environment(inherited: Mapping[str, str], backend: str) -> dict[str, str]:

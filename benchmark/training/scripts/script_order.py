@@ -23,6 +23,7 @@ from benchmark.matrix.script_command import (
     filled,
     named_files,
     program_of,
+    search_path,
     settings_for_script,
 )
 from benchmark.matrix.settings import STAGE_SETTINGS, json_value
@@ -133,5 +134,5 @@ def program_environment(cell_file: Path, lines: Path) -> dict[str, str]:
     environment = {name: value for name, value in os.environ.items() if name not in _PRIVATE}
     if (home := os.environ.get(keras_applications.HOME)) and home != "~/.keras":
         environment["KERAS_HOME"] = home
-    own = {"BENCH_CELL": str(cell_file), "BENCH_EVENTS": str(lines), "PYTHONUNBUFFERED": "1"}
+    own = {"BENCH_CELL": str(cell_file), "BENCH_EVENTS": str(lines), "PYTHONUNBUFFERED": "1", "PATH": search_path()}
     return {**environment, **own}
