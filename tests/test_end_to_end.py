@@ -213,6 +213,15 @@ def test_a_run_killed_again_and_again_ends_with_the_same_numbers(finished, tmp_p
     assert place.rows("select count(*) from results where status = 'completed'") == [(6,)]
 
 
+@pytest.mark.exhaustive  # with the fake backend, which writes every state, in test_cli_noise.py
+def test_a_cell_of_short_epochs_is_proved_to_go_on_and_not_only_to_begin_anew(tmp_path, cache):
+    place = Bench(tmp_path, cache)
+    cell = "strategy=careful,seed=0"
+    found = json.loads(place("run", "--prove-resume", cell, "--set", "train_examples=50", "--format", "json"))
+    assert found["verdict"] == "identical"
+    assert (found["resumed_from_epoch"] or 0) >= found["killed_in_epoch"] - 1 > 0
+
+
 @pytest.mark.exhaustive  # with the fake backend in test_faults_processes.py
 def test_ctrl_c_stops_gracefully_and_the_next_run_goes_on(finished, tmp_path, cache):
     place = Bench(tmp_path, cache)
