@@ -248,7 +248,10 @@ def test_parameters_are_any_plain_values_and_settings_stay_settings(tmp_path):
         (("width = 8", "class = 8"), "the name of a keyword argument"),
         (('["my.py"]', "3"), "plugins.models: expected the path of a Python file"),
         (('["my.py"]', '["my.py", "."]'), "plugins.models[1]: expected a Python file that can be read"),
-        (("models =", "model ="), "plugins.model: expected models, datasets or metrics; did you mean 'models'?"),
+        (
+            ("models =", "model ="),
+            "plugins.model: expected models, datasets, metrics or losses; did you mean 'models'?",
+        ),
         (('["my.py"]', '["my.py", "same.py"]'), "expected one file of [plugins] that defines net"),
         (('["my.py"]', "[]"), "expected a function of a file of [plugins], or of an installed package"),
         (("plugin:net", "os.system"), "model.mine.architecture: expected the name of an architecture"),

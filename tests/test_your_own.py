@@ -57,8 +57,8 @@ def matrix_with(word: str) -> str:
 
 
 def test_every_matrix_of_the_page_is_tried_here():
-    assert len(MATRICES) == 6
-    assert set(SCRIPTS) == {"make_images.py", "my_models.py", "my_data.py", "my_metrics.py"}
+    assert len(MATRICES) == 7
+    assert set(SCRIPTS) == {"make_images.py", "my_models.py", "my_data.py", "my_metrics.py", "my_losses.py"}
 
 
 @pytest.mark.tf
@@ -111,6 +111,15 @@ def test_a_dataset_of_tfds_that_bench_does_not_know_is_trained_on(reader):
     done = reader.short("--offline")
     assert done.exit_code == 0, done.stderr
     assert "1 completed" in done.stderr
+
+
+@pytest.mark.tf
+def test_a_loss_is_trained_with(reader):
+    reader.write(matrix_with("plugin:power_loss"))
+    done = reader.short("--allow-plugins", "--select", "loss=plugin:power_loss")
+    assert done.exit_code == 0, done.stderr
+    (row,) = reader.results()
+    assert 0.5 < row["test_loss"] < 1
 
 
 @pytest.mark.tf

@@ -175,6 +175,8 @@ class Stage:
         clip_value: Largest absolute value in a gradient; None for any.
         gradient_accumulation: Of how many batches an update takes the mean gradient.
         loss: What training makes small, see `matrix/loss.py`: a name, or its parameters with `kind` among them.
+        loss_code: Of a plug-in's loss, the sha256 of the file, or the package that offers it; else None.
+        loss_file: The absolute path of that file.
         class_weights: What the loss of an image is multiplied with: `balanced`, or (class, weight) pairs sorted by name,
             1 for a class without one; None for 1.
         ema: Share of the average of weights that each update leaves; that average is what is scored and kept. None for
@@ -208,6 +210,8 @@ class Stage:
     mixup: float = 0.0
     cutmix: float = 0.0
     ema: float | None = None
+    loss_code: str | None = None
+    loss_file: str | None = None
 
     @property
     def is_mixed(self) -> bool:

@@ -25,7 +25,9 @@ ID_DIGITS = 20
 """Hexadecimal digits of a cell id."""
 _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=True, allow_nan=False)
 
-NEVER = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", "device", "location", "file", "folder"})
+NEVER = frozenset(
+    {"cell_id", "dataset", "model", "strategy", "strategy_label", "device", "location", "file", "folder", "loss_file"}
+)
 """Fields that do not determine results: names, the device as asked for, paths of files and folders."""
 
 ALWAYS: Mapping[type, frozenset[str]] = {

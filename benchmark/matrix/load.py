@@ -63,7 +63,7 @@ def load_matrix(
     if problems:
         raise MatrixError(path, problems.located(LineScanner(text).scan().lines))
     _check_count(specification, path)
-    planner = Planner(specification, Resolver(library, specification, machine_kind), selected, excluded).walk()
+    planner = Planner(specification, Resolver(library, specification, plugins, machine_kind), selected, excluded).walk()
     if not planner.asked:
         raise MatrixError(path, [_nothing_left(specification, select, exclude)])
     _check_folds(planner, specification, problems)

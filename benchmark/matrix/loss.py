@@ -5,12 +5,14 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.catalog.facts import PLUGIN
 from benchmark.matrix.cell import Parameters, Stage
-from benchmark.matrix.problems import INVALID, KeyPath, Problems, quoted
+from benchmark.matrix.problems import INVALID, KeyPath, Problems, name_problem, quoted
 from benchmark.matrix.values import Kind, NameOrTable, Number
 
 CROSS_ENTROPY = "cross_entropy"
@@ -23,7 +25,35 @@ LOSSES: Mapping[str, Mapping[str, tuple[Kind, Any]]] = {
 }
 """By name, the values and the default of each parameter; a parameter at its default is in no id, so these never change."""
 
-LOSS = NameOrTable(LOSSES)
+
+@dataclass(frozen=True)
+class Loss(NameOrTable):
+    """A loss of bench, or `plugin:NAME`, whose parameters are the keyword arguments of its function."""
+
+    @property
+    def expected(self) -> str:
+        return f"{super().expected}; or plugin:NAME, or a table of that kind and its keyword arguments"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        table = value if isinstance(value, dict) else {"kind": value}
+        kind = table.get("kind")
+        if not is_plugin_loss(kind):
+            return super().read(value, path, problems)
+        if problem := name_problem(str(kind).removeprefix(PLUGIN)):
+            return problems.add(path, f"after {PLUGIN} {problem}", kind)
+        for name, argument in table.items():
+            is_finite = not isinstance(argument, float) or math.isfinite(argument)
+            if not isinstance(argument, bool | int | float | str) or not is_finite:
+                return problems.add((*path, name), "a finite number, a text, true or false", argument)
+        return tuple(sorted(table.items())) if len(table) > 1 else kind
+
+    def all_parameters(self, value: str | Parameters) -> tuple[str, dict[str, Any]]:
+        written = {"kind": value} if isinstance(value, str) else dict(value)
+        kind = written.pop("kind")
+        return (kind, written) if is_plugin_loss(kind) else super().all_parameters(value)
+
+
+LOSS = Loss(LOSSES)
 BALANCED = "balanced"
 
 
@@ -51,14 +81,23 @@ def loss_parameters(loss: str | Parameters) -> tuple[str, dict[str, Any]]:
     return LOSS.all_parameters(loss)
 
 
+def is_plugin_loss(kind: Any) -> bool:
+    """Whether a loss, by the name of its kind, is a function of the user's."""
+    return isinstance(kind, str) and kind.startswith(PLUGIN)
+
+
 def is_binary(stages: Iterable[Stage]) -> bool:
     """Whether the network ends in a sigmoid for each class, and not in a softmax over them: the same in all stages."""
     return any(stage.loss == BINARY for stage in stages)
 
 
 def needs_vectors(stage: Stage) -> bool:
-    """Whether a stage can only be trained with labels as vectors; the cross-entropy is the same with both."""
-    return bool(stage.label_smoothing) or stage.is_mixed or stage.loss != CROSS_ENTROPY
+    """Whether a stage can only be trained with labels as vectors; the cross-entropy is the same with both.
+
+    The user's own loss takes them as they are: integers, unless smoothing or mixing makes vectors of them.
+    """
+    has_vectors_only = stage.loss != CROSS_ENTROPY and stage.loss_code is None
+    return bool(stage.label_smoothing) or stage.is_mixed or has_vectors_only
 
 
 def unknown_class(unknown: Sequence[str], names: Sequence[str], source: str) -> str:

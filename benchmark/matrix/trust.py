@@ -27,8 +27,10 @@ import platformdirs
 
 from benchmark import layout
 from benchmark.catalog.backends import trains
+from benchmark.catalog.facts import PLUGIN
 from benchmark.errors import UserError
 from benchmark.matrix.cell import Architecture, Cell
+from benchmark.matrix.loss import loss_parameters
 from benchmark.matrix.problems import quoted
 from benchmark.matrix.script_command import consent_digest, definition_keys, named_files, with_own_keys
 from benchmark.text import one_line
@@ -44,7 +46,7 @@ class PluginTrust:
         what: The file, or the command line.
         files: The file, or those that the command names.
         sha256: What the trust file knows it by.
-        models, datasets, metrics: Names of the models, datasets and metrics that need it.
+        models, datasets, metrics, losses: Names of the models, datasets, metrics and losses that need it.
         trusted: Whether its digest is in the trust file.
         exposed: The file or folder that others can write to; empty when none.
     """
@@ -57,6 +59,7 @@ class PluginTrust:
     trusted: bool
     exposed: str
     metrics: tuple[str, ...] = ()
+    losses: tuple[str, ...] = ()
 
     @property
     def is_command(self) -> bool:
@@ -128,7 +131,7 @@ def refusal(what: str, files: Iterable[Path], sha256: str, *, allowed: bool) -> 
 
 def plugin_trust(cells: Iterable[Cell], *, with_models: bool = True, with_data: bool = True) -> list[PluginTrust]:
     """Lists the plug-in files and commands that cells need; arguments as of `require_consent`."""
-    users: dict[tuple[str, tuple[Path, ...], str], tuple[set[str], set[str]]] = defaultdict(lambda: (set(), set()))
+    users: dict[tuple[str, tuple[Path, ...], str], dict[str, set[str]]] = defaultdict(lambda: defaultdict(set))
     known: dict[Architecture, tuple[str, tuple[Path, ...], str] | None] = {}
     for cell in cells:
         architecture = cell.architecture
@@ -136,21 +139,26 @@ def plugin_trust(cells: Iterable[Cell], *, with_models: bool = True, with_data: 
             known[architecture] = program_in(architecture) if with_models and trains(cell.backend) else None
         program = known[architecture]
         if program is not None:
-            users[program][0].add(cell.model)
+            users[program]["model"].add(cell.model)
         if with_data and cell.data.file is not None and trains(cell.backend):
-            users[cell.data.file, (Path(cell.data.file),), str(cell.data.code)][1].add(cell.dataset)
+            users[cell.data.file, (Path(cell.data.file),), str(cell.data.code)]["dataset"].add(cell.dataset)
+        for stage in cell.stages if with_models and with_data and trains(cell.backend) else ():
+            if stage.loss_file is not None:
+                name = loss_parameters(stage.loss)[0].removeprefix(PLUGIN)
+                users[stage.loss_file, (Path(stage.loss_file),), str(stage.loss_code)]["loss"].add(name)
     digests = trusted_digests() if users else frozenset()
     return [
         PluginTrust(
             what,
             files,
             digest,
-            tuple(sorted(models)),
-            tuple(sorted(datasets)),
+            tuple(sorted(names["model"])),
+            tuple(sorted(names["dataset"])),
             digest in digests,
             next(filter(None, map(exposure, files)), ""),
+            losses=tuple(sorted(names["loss"])),
         )
-        for (what, files, digest), (models, datasets) in users.items()
+        for (what, files, digest), names in users.items()
     ]
 
 
@@ -175,7 +183,7 @@ def require_consent(
         command: What the user typed; shown with `--allow-plugins` as one way to consent.
         allowed: Whether the user has given `--allow-plugins`.
         with_models: Whether their models will be built, or their commands run.
-        with_data: Whether their data will be prepared.
+        with_data: Whether their data will be prepared. Where both are, they are trained, with their losses.
 
     Raises:
         UserError: Some may not run; the message says how to trust them.
@@ -229,8 +237,8 @@ def _how_to_trust(untrusted: list[PluginTrust], command: str) -> str:
 
 
 def _users_of(plugin: PluginTrust) -> str:
-    """The models and datasets that need a plug-in, in words."""
-    users = {"model": plugin.models, "dataset": plugin.datasets, "metric": plugin.metrics}
+    """Who needs a plug-in, in words."""
+    users = {"model": plugin.models, "dataset": plugin.datasets, "metric": plugin.metrics, "loss": plugin.losses}
     return "; ".join(f"{kind} {', '.join(names)}" for kind, names in users.items() if names)
 
 

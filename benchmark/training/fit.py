@@ -27,6 +27,7 @@ from benchmark.training.learning_rates import rate_after
 from benchmark.training.losses import example_losses
 from benchmark.training.mixing import mixed_batch
 from benchmark.training.networks.network import Network
+from benchmark.training.plugin_losses import plugin_loss
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DataError, DivergedError
 from benchmark.training.process.runtime import Runtime
@@ -126,6 +127,7 @@ class Trainer:
         stored: Keeps states at the ends of stages that other cells begin with.
         emit: Called with every event, in order.
         resume: The state to go on from; its epochs are emitted again, marked as replayed.
+        allow_plugins: Whether the user has allowed plug-ins to run.
     """
 
     def __init__(
@@ -138,6 +140,8 @@ class Trainer:
         stored: StoredStages,
         emit: Emit,
         resume: State | None,
+        *,
+        allow_plugins: bool = False,
     ) -> None:
         self._cell = cell
         self._network = network
@@ -147,9 +151,11 @@ class Trainer:
         self._stored = stored
         self._emit = emit
         self._resume = resume
+        self._allow_plugins = allow_plugins
         self.heartbeat = Heartbeat(emit)
         self.best = BestWeights(cell.keep, cell.monitor)
         self._monitors = monitors_of(cell)
+        self._steps = partial(stage_steps, cell, allow_plugins=allow_plugins)
         self.history: list[EpochFinished] = []
         self._stage: _Stage | None = None
         self.features = FeatureUse()
@@ -187,7 +193,8 @@ class Trainer:
         """Steps that predict for images: those of the last stage, or new ones where it trained on features."""
         if self._stage is not None and not self._stage.on_features:
             return self._stage.steps
-        return stage_steps(self._cell, self._cell.stages[-1], self._images, self._network.core, self._network.core)[0]
+        core = self._network.core
+        return self._steps(self._cell.stages[-1], self._images, core, core)[0]
 
     def _restore(self) -> None:
         if self._resume is None:
@@ -206,10 +213,10 @@ class Trainer:
         if features:
             # random states are those of the whole network, so that the same numbers are drawn as on images
             model, dataset, rest = core, features.dataset, features.rest
-            steps, optimizer = stage_steps(self._cell, spec, dataset, rest, rest, given=rest.inputs[0].dtype)
+            steps, optimizer = self._steps(spec, dataset, rest, rest, given=rest.inputs[0].dtype)
         else:
             model, dataset = training_model(self._network, spec), self._images
-            steps, optimizer = stage_steps(self._cell, spec, dataset, model, core)
+            steps, optimizer = self._steps(spec, dataset, model, core)
         callbacks, average = StageCallbacks(spec), WeightAverage(core, spec.ema) if spec.ema else None
         if state:
             for variable, array in zip(optimizer.variables, state.optimizer, strict=True):
@@ -301,7 +308,7 @@ class Trainer:
     def _validate(self, stage: _Stage, epoch: int) -> Scores | None:
         examples, batches = stage.dataset.validation, self._batches(stage.spec)
         beat = partial(self.heartbeat.beat, stage.number, epoch, batches, batches)
-        losses = example_losses(stage.spec)
+        losses = example_losses(stage.spec, plugin_loss(self._cell, stage.spec, allowed=self._allow_plugins))
         with stage.average.in_place() if stage.average else nullcontext():
             if not len(examples):
                 return None

@@ -10,6 +10,7 @@ object detection", ICCV (2017), here without the weights alpha. Keras is importe
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -18,6 +19,7 @@ from numpy.typing import NDArray
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.matrix.loss import BINARY, FOCAL, loss_parameters, needs_vectors, unknown_class
 from benchmark.prediction_metrics import SMALLEST_PROBABILITY, cross_entropies
+from benchmark.training.plugin_losses import PluginLoss
 from benchmark.training.process.failures import DataError
 
 ExampleLosses: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float64]]
@@ -29,17 +31,20 @@ def is_one_hot(cell: Cell) -> bool:
     return cell.labels == "one_hot" or any(map(needs_vectors, cell.stages))
 
 
-def build_loss(stage: Stage, *, one_hot: bool, weights: NDArray[np.float32] | None = None) -> Any:
+def build_loss(
+    stage: Stage, *, one_hot: bool, weights: NDArray[np.float32] | None = None, own: PluginLoss | None = None
+) -> Any:
     """The stage's loss of labels and probabilities [b, classes], with its label smoothing.
 
     Args:
         stage: Of the cell.
         one_hot: Whether labels are vectors [b, classes] and not integers [b]; see `is_one_hot`.
         weights: What the loss of an image is multiplied with, by its class, [classes]; None for 1.
+        own: The user's function, where the stage names one.
     """
     import keras
 
-    loss = _plain_loss(stage, one_hot=one_hot)
+    loss = _plain_loss(stage, one_hot=one_hot) if own is None else own.mean_of(stage.label_smoothing, one_hot=one_hot)
     if weights is None:
         return loss
 
@@ -89,8 +94,13 @@ def _plain_loss(stage: Stage, *, one_hot: bool) -> Any:
     return keras.losses.CategoricalCrossentropy(**smoothing)
 
 
-def example_losses(stage: Stage) -> ExampleLosses:
-    """The stage's loss of each image, without label smoothing: smoothed labels are a way to train, and no score."""
+def example_losses(stage: Stage, own: PluginLoss | None = None) -> ExampleLosses:
+    """The stage's loss of each image, without label smoothing: smoothed labels are a way to train, and no score.
+
+    `own` is the user's function, where the stage names one.
+    """
+    if own is not None:
+        return partial(own.of_examples, batch_size=stage.batch_size)
     name, parameters = loss_parameters(stage.loss)
     if name == BINARY:
         return _binary_cross_entropies

@@ -18,6 +18,7 @@ from benchmark.training.data.stratification import Indices
 from benchmark.training.losses import build_loss, class_weights, is_one_hot
 from benchmark.training.mixing import mixed_inputs
 from benchmark.training.networks.network import Network
+from benchmark.training.plugin_losses import plugin_loss
 from benchmark.training.steps.base import Steps
 from benchmark.training.steps.dispatch import compiled_steps
 
@@ -109,7 +110,14 @@ def epoch_positions(cell: Cell, stage: Stage, training: ExampleSet, epoch: int) 
 
 
 def stage_steps(
-    cell: Cell, stage: Stage, dataset: Dataset, model: keras.Model, core: keras.Model, *, given: str = "uint8"
+    cell: Cell,
+    stage: Stage,
+    dataset: Dataset,
+    model: keras.Model,
+    core: keras.Model,
+    *,
+    given: str = "uint8",
+    allow_plugins: bool = False,
 ) -> tuple[Steps, Any]:
     """Steps that train `model` as a stage asks and predict with `core`, and their optimizer; see `compiled_steps`."""
     if cell.architecture.framework == LIGHTNING:
@@ -121,7 +129,8 @@ def stage_steps(
     weights = class_weights(stage, dataset.training.split.labels, dataset.class_names, cell.data.source)
     not_decayed = [variable for layer in core.layers for variable in getattr(layer, "not_decayed", ())]
     optimizer = build_optimizer(stage, cell.precision, not_decayed)
-    loss = build_loss(stage, one_hot=one_hot, weights=weights)
+    own_loss = plugin_loss(cell, stage, allowed=allow_plugins)
+    loss = build_loss(stage, one_hot=one_hot, weights=weights, own=own_loss)
     steps = compiled_steps(
         model, core, optimizer, loss, one_hot=one_hot, multi_label=cell.data.multi_label, given=given
     )

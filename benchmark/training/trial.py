@@ -36,6 +36,8 @@ def try_stages(
     numbers: Sequence[int],
     seconds: float,
     emit: Callable[[Event], object],
+    *,
+    allow_plugins: bool = False,
 ) -> Tried:
     """Times the stages `numbers` (counted from 1), each for `seconds` or until SIGTERM comes.
 
@@ -44,7 +46,9 @@ def try_stages(
 
     Side effects: trains the network, whose weights are worth nothing afterwards.
     """
-    timed = [_Trial(cell, network, dataset, number).run(seconds, emit) for number in numbers]
+    timed = [
+        _Trial(cell, network, dataset, number, allow_plugins=allow_plugins).run(seconds, emit) for number in numbers
+    ]
     tracing, steps, predictions, ends = zip(*timed, strict=True)
     return Tried(tracing, steps, predictions, ends[-1])
 
@@ -52,7 +56,8 @@ def try_stages(
 class _Trial:
     """The trial of one stage."""
 
-    def __init__(self, cell: Cell, network: Network, dataset: Dataset, number: int) -> None:
+    def __init__(self, cell: Cell, network: Network, dataset: Dataset, number: int, *, allow_plugins: bool) -> None:
+        self._allow_plugins = allow_plugins
         self._cell = cell
         self._number = number
         self._spec: Stage = cell.stages[number - 1]
@@ -87,7 +92,8 @@ class _Trial:
         set_trainable(self._network, self._spec.train)
         model = training_model(self._network, self._spec)
         reseed(model, self._cell.stream_seed("augment_seed"), 1)
-        return stage_steps(self._cell, self._spec, self._dataset, model, self._network.core)[0]
+        core, allowed = self._network.core, self._allow_plugins
+        return stage_steps(self._cell, self._spec, self._dataset, model, core, allow_plugins=allowed)[0]
 
     def _batches(self) -> Iterator[tuple[Inputs, NDArray[Any]]]:
         """Full batches of one epoch after another, without end."""

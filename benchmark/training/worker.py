@@ -36,6 +36,7 @@ from benchmark.training.features.frozen_features import backend_environment
 from benchmark.training.fit import Emit, Trainer
 from benchmark.training.losses import example_losses, is_one_hot
 from benchmark.training.networks.network import Network, build_network
+from benchmark.training.plugin_losses import plugin_loss
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DataError, DivergedError, StopRequestedError, cause_of
 from benchmark.training.process.offline import forbid_network
@@ -97,7 +98,10 @@ class _Attempt:
         state = self._resumable_state(dataset) or stored.load_longest()
         writer = StateWriter(self._directory, state.epoch if state else 0, every=self._job.every_state)
         try:
-            trainer = Trainer(self._cell, network, dataset, runtime, writer, stored, self._emit, state)
+            allowed = self._job.allow_plugins
+            trainer = Trainer(
+                self._cell, network, dataset, runtime, writer, stored, self._emit, state, allow_plugins=allowed
+            )
             with naming_plugin_line(self._cell.architecture.file):
                 self._complete(trainer, network, dataset)
         except StopRequestedError:
@@ -110,7 +114,8 @@ class _Attempt:
     def try_out(self, seconds: float) -> None:
         """Times a few steps of the stages that the job names, without writing files."""
         _, dataset, network, _ = self._set_up()
-        self._emit(try_stages(self._cell, network, dataset, self._job.trial_stages, seconds, self._emit))
+        numbers, allowed = self._job.trial_stages, self._job.allow_plugins
+        self._emit(try_stages(self._cell, network, dataset, numbers, seconds, self._emit, allow_plugins=allowed))
 
     def _set_up(self) -> tuple[Runtime, Dataset, Network, str | None]:
         """Prepares the process, the data and the network; also the sha256 of the weights to start from, or None."""
@@ -153,6 +158,8 @@ class _Attempt:
             binary=is_binary(self._cell.stages),
             allow_plugins=self._job.allow_plugins,
         )
+        for stage in self._cell.stages:  # what is wrong with the last one is said before the first is trained
+            plugin_loss(self._cell, stage, allowed=self._job.allow_plugins)
         if self._cell.save and self._cell.architecture.name.startswith(PLUGIN):
             sample, _ = next(dataset.test.batches(_SAMPLE_IMAGES))
             check_savable(network.core, self._cell.save, self._directory, sample)
@@ -253,7 +260,9 @@ class _Attempt:
         batch_size = self._cell.stages[-1].batch_size
         batches = math.ceil(len(dataset.training) / batch_size)
         beat = partial(trainer.heartbeat.beat, last.stage, last.epoch, batches, batches)
-        labels, losses = test.split.labels, example_losses(self._cell.stages[-1])
+        stage = self._cell.stages[-1]
+        losses = example_losses(stage, plugin_loss(self._cell, stage, allowed=self._job.allow_plugins))
+        labels = test.split.labels
         steps, inputs = trainer.kept_inputs()
         plain = predict(steps, inputs.test, batch_size, beat)
         scores = compute_scores(plain, labels, losses)

@@ -15,16 +15,17 @@ from typing import Any, TypeVar
 
 from benchmark.catalog.backends import backend_for, command_backend
 from benchmark.catalog.facts import KERAS, LIGHTNING, SOURCES
-from benchmark.matrix.cell import STREAMS, Architecture, Data, Stage
+from benchmark.matrix.cell import STREAMS, Architecture, Data, Parameters, Stage
 from benchmark.matrix.identity import canonical_json, identity_value, part_texts
-from benchmark.matrix.loss import BINARY
+from benchmark.matrix.loss import BINARY, is_plugin_loss, loss_parameters
 from benchmark.matrix.optimizers import LEFT_TO_MODULE, with_normal_optimizer
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
-from benchmark.matrix.planning.contradictions import contradictions, decided_twice
+from benchmark.matrix.planning.contradictions import Contradiction, contradictions, decided_twice
 from benchmark.matrix.planning.feasibility import impossible
-from benchmark.matrix.problems import KeyPath
+from benchmark.matrix.problems import KeyPath, Problems
 from benchmark.matrix.reading.definitions import Library, MergedDefinition
+from benchmark.matrix.reading.plugins import Plugins, PluginSource
 from benchmark.matrix.reading.specification import Override, Specification
 from benchmark.matrix.reading.user_files import (
     CODE,
@@ -100,9 +101,11 @@ class BaseSettings:
 class Resolver:
     """Resolves names and settings of one matrix, with caches for what many cells share."""
 
-    def __init__(self, library: Library, specification: Specification, machine: MachineKind) -> None:
+    def __init__(self, library: Library, specification: Specification, plugins: Plugins, machine: MachineKind) -> None:
         self._library = library
         self._specification = specification
+        self._plugins = plugins
+        self._losses: dict[str, tuple[PluginSource | None, tuple[Contradiction, ...]]] = {}
         self.machine = machine
         self._bases: dict[tuple[str, str, str], BaseSettings] = {}
         self._templates: dict[Hashable, tuple[CellTemplate, str | None]] = {}
@@ -202,8 +205,9 @@ class Resolver:
         if architecture.framework == LIGHTNING:
             wrong = tuple(decided_twice(base.model.name, {**base.written, **assigned}))
         else:
-            wrong = tuple(
-                contradictions(whole, keep=cell["keep"], monitor=cell["monitor"], multi_label=data.multi_label)
+            wrong = (
+                *(unknown for stage in whole for unknown in self._plugin_loss(stage.loss)[1]),
+                *contradictions(whole, keep=cell["keep"], monitor=cell["monitor"], multi_label=data.multi_label),
             )
         return CellTemplate(data, architecture, whole, cell, "keep" in values, canonical, wrong, speed_key)
 
@@ -268,7 +272,22 @@ class Resolver:
 
     def _stage(self, values: Mapping[str, Any]) -> tuple[Stage, str]:
         settings = with_normal_optimizer({name: values[name] for name in STAGE_SETTINGS})
+        source, _ = self._plugin_loss(settings["loss"])
+        if source:
+            settings |= {"loss_code": source.code, "loss_file": source.file}
         return self._part(("stage", *settings.values()), lambda: Stage(**settings))
+
+    def _plugin_loss(self, loss: str | Parameters) -> tuple[PluginSource | None, tuple[Contradiction, ...]]:
+        """Where the user's function of a loss comes from, and what is wrong with its name; nothing for losses of bench."""
+        kind, _ = loss_parameters(loss)
+        if not is_plugin_loss(kind):
+            return None, ()
+        if kind not in self._losses:
+            problems = Problems()
+            source = self._plugins.source_of(kind, "losses", ("loss",), problems)
+            wrong = [Contradiction("loss", each.expected, kind, each.hint) for each in problems.located({})]
+            self._losses[kind] = source, tuple(wrong)
+        return self._losses[kind]
 
 
 def _with_validation(layer: Mapping[str, Any]) -> dict[str, Any]:

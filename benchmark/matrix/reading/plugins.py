@@ -4,6 +4,7 @@
     models   = ["my_models.py"]           # relative to the matrix file
     datasets = ["my_data.py"]
     metrics  = ["my_metrics.py"]          # `my_score` is the column `test_my_score`
+    losses   = ["my_losses.py"]           # loss = "plugin:my_loss"
 
     [model.my_net]
     architecture = "plugin:my_net"        # the function of that name
@@ -38,9 +39,11 @@ KINDS = {
     "models": "a function that returns a model",
     "datasets": "a function that returns images and labels",
     "metrics": "a function that returns a number",
+    "losses": "a function that returns losses",
 }
 """The keys of `[plugins]`, and what their files define; entry points of the group `benchmark.KEY` offer the same."""
 
+_SINGULAR = {"losses": "loss"}
 SIZE_LIMIT_BYTES = 1 << 20
 
 
@@ -110,6 +113,11 @@ class Plugins:
             hint = nearest_hint(name, known) or f"name its file in [plugins] {kind}"
             problems.add(path, "a function of a file of [plugins], or of an installed package", named, hint)
         return None
+
+
+def one_of(kind: str) -> str:
+    """What a plug-in of a kind is, in a word."""
+    return _SINGULAR.get(kind, kind.removesuffix("s"))
 
 
 def read_plugins(document: Mapping[str, Any], base: Path, problems: Problems) -> Plugins:

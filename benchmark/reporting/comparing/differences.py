@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 from benchmark.matrix.loss import CROSS_ENTROPY
 from benchmark.reporting.comparing.audit import Audit, audit, audit_pairs
@@ -161,8 +162,13 @@ def _other_losses(pair: Pair, metric: Metric) -> str:
     """The losses of two groups, in words, where values of the metric are losses of two kinds; else empty."""
     if metric.kind != "loss" or metric in FURTHER_METRICS:
         return ""
-    first, second = (describe(group.settings.get("loss", CROSS_ENTROPY)) for group in pair)
+    first, second = (_loss_of(group.settings) for group in pair)
     return "" if first == second else f"loss {first} against {second}"
+
+
+def _loss_of(settings: Mapping[str, Any]) -> str:
+    code = settings.get("loss_code")
+    return describe(settings.get("loss", CROSS_ENTROPY)) + (f" ({describe(code)})" if code else "")
 
 
 def _unjudged(each: Difference, audited: Audit, losses: str) -> Difference:

@@ -13,6 +13,7 @@ from benchmark.matrix.settings import SEEDS, common_or_list
 NOT_SETTINGS = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", *SEEDS, "device"})
 """Keys of a cell that are not settings: names, seeds, and how the device was asked for (`device_kind` counts)."""
 
+_DIGITS = 8
 _SCALARS = (str, int, float, bool, type(None))
 
 COLUMNS = (
@@ -36,7 +37,7 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
         return {name: row[name] for name in COLUMNS if row.get(name) is not None}
     nested = {"data", "architecture", "weights", "stages"}
     cell, data = _whole(Cell, record), _whole(Data, record["data"])
-    stages = [{key: with_lists(value) for key, value in _whole(Stage, stage).items()} for stage in record["stages"]]
+    stages = [_of_stage(_whole(Stage, stage)) for stage in record["stages"]]
     return {
         **{key: value for key, value in cell.items() if key not in NOT_SETTINGS | nested},
         **{key: value for key, value in data.items() if key not in {"num_classes", "fold"}},
@@ -45,6 +46,13 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
         "weights": record["weights"]["path"] or record["weights"]["origin"],
         **{key: common_or_list(stage[key] for stage in stages) for key in (stages[0] if stages else ())},
     }
+
+
+def _of_stage(stage: Mapping[str, Any]) -> dict[str, Any]:
+    """The settings of a stage; of the code of the user's own loss as many digits as tell one from another."""
+    code = stage["loss_code"]
+    settings = {key: with_lists(value) for key, value in stage.items() if key != "loss_file"}
+    return {**settings, "loss_code": code if code is None or " " in code else code[:_DIGITS]}
 
 
 def settings_by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

@@ -18,7 +18,7 @@ from typing import Any, TypeAlias
 
 from benchmark.errors import BenchError
 from benchmark.files import sha256_of
-from benchmark.matrix.reading.plugins import KINDS, entry_point, package_code, read_code
+from benchmark.matrix.reading.plugins import KINDS, entry_point, one_of, package_code, read_code
 from benchmark.matrix.trust import refusal
 from benchmark.status import Cause
 from benchmark.text import uncolored
@@ -64,14 +64,14 @@ def plugin_function(name: str, kind: str, code: str, file: str | None, *, allowe
 
 def plugin_location(name: str, kind: str, code: str, file: str | None) -> str:
     """Where a plug-in comes from, for messages that know no line of it."""
-    return file or f"the {kind.removesuffix('s')} {name} of {code}"
+    return file or f"the {one_of(kind)} {name} of {code}"
 
 
 def _from_package(name: str, kind: str, code: str) -> PluginFunction:
     point = entry_point(name, kind)
     if point is None:
         raise PluginError(
-            f"{code}: expected an installed package with the {kind.removesuffix('s')} {name}, found none; install it"
+            f"{code}: expected an installed package with the {one_of(kind)} {name}, found none; install it"
         )
     if package_code(point) != code:
         raise PluginError(
