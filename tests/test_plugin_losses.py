@@ -7,8 +7,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from training_cells import cell, job, run_worker, stage
 
 from benchmark.errors import MatrixError, UserError
+from benchmark.events import Evaluated
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
@@ -48,12 +50,12 @@ def cells(folder: Path, loss: str = '"plugin:nll"', code: str = CODE, name: str 
 
 
 def test_the_code_of_a_loss_is_in_the_id_and_its_path_is_not(tmp_path):
-    (cell,) = cells(tmp_path)
-    assert cells(tmp_path / "other", name="renamed.py")[0].cell_id == cell.cell_id
-    assert cells(tmp_path, code=CODE + "# changed\n")[0].cell_id != cell.cell_id
-    assert cells(tmp_path, '{ kind = "plugin:nll" }')[0].cell_id == cell.cell_id
+    (only,) = cells(tmp_path)
+    assert cells(tmp_path / "other", name="renamed.py")[0].cell_id == only.cell_id
+    assert cells(tmp_path, code=CODE + "# changed\n")[0].cell_id != only.cell_id
+    assert cells(tmp_path, '{ kind = "plugin:nll" }')[0].cell_id == only.cell_id
     assert len({each.cell_id for each in cells(tmp_path, '["plugin:nll", { kind = "plugin:nll", scale = 2 }]')}) == 2
-    assert Cell.from_dict(cell.to_dict()) == cell
+    assert Cell.from_dict(only.to_dict()) == only
 
 
 def test_a_loss_runs_with_consent_only_and_is_not_needed_to_predict(tmp_path):
@@ -94,18 +96,18 @@ def test_a_loss_of_ones_own_is_trained_and_scored_like_the_built_in_one(tmp_path
     truth, given = random.integers(0, 10, 20), random.dirichlet(np.ones(10), 20).astype(np.float32)
     for name, smoothing in (("nll", 0.0), ("nll", 0.2), ("mean", 0.0)):
         (whole,) = cells(tmp_path, f'"plugin:{name}"')
-        stage = replace(whole.stages[0], label_smoothing=smoothing)
-        whole = replace(whole, labels=labels, stages=(stage,))
-        one_hot, own = is_one_hot(whole), plugin_loss(whole, stage, allowed=True)
+        spec = replace(whole.stages[0], label_smoothing=smoothing)
+        whole = replace(whole, labels=labels, stages=(spec,))
+        one_hot, own = is_one_hot(whole), plugin_loss(whole, spec, allowed=True)
         assert one_hot == (labels == "one_hot" or smoothing > 0)
         batch = np.eye(10, dtype=np.float32)[truth] if one_hot else truth.astype(np.int32)
-        built_in = replace(stage, loss="cross_entropy", loss_code=None)
+        built_in = replace(spec, loss="cross_entropy", loss_code=None)
         losses = [
             float(build_loss(each, one_hot=one_hot, own=mine)(batch, keras.ops.convert_to_tensor(given)))
-            for each, mine in ((built_in, None), (stage, own))
+            for each, mine in ((built_in, None), (spec, own))
         ]
         assert losses[1] == pytest.approx(losses[0], rel=1e-6)
-        scores = example_losses(stage, own)(given, truth)
+        scores = example_losses(spec, own)(given, truth)
         assert scores.mean() == pytest.approx(example_losses(built_in)(given, truth).mean(), rel=1e-6)
 
 
@@ -126,9 +128,27 @@ def test_a_fault_of_a_loss_is_told_with_its_line_before_anything_is_trained(tmp_
     from benchmark.training.plugin_losses import plugin_loss
     from benchmark.training.process.plugin_code import PluginError
 
-    (cell,) = cells(tmp_path, f'"plugin:{name}"')
+    (only,) = cells(tmp_path, f'"plugin:{name}"')
     with pytest.raises(PluginError, match=said):
-        plugin_loss(cell, cell.stages[0], allowed=True)
+        plugin_loss(only, only.stages[0], allowed=True)
+
+
+@pytest.mark.tf
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("backend", ["tensorflow", "jax", "torch"])
+def test_a_loss_of_ones_own_trains_a_cell_like_the_built_in_one(tmp_path, backend):
+    from benchmark.training.programs.prepare import prepare
+
+    pytest.importorskip(backend)
+    digits = prepare("digits", 16, "grey", tmp_path / "cache")
+    (planned,) = cells(tmp_path)
+    tested = {}
+    for name in ("cross_entropy", "plugin:nll"):
+        own = {"loss": name, "loss_code": planned.stages[0].loss_code, "loss_file": planned.stages[0].loss_file}
+        spec = stage(epochs=2, class_weights="balanced", **(own if name != "cross_entropy" else {}))
+        wanted = job(cell(stages=(spec,), backend=backend), tmp_path / name, digits, allow_plugins=True)
+        tested[name] = run_worker(wanted, backend=backend).one(Evaluated).test_loss
+    assert tested["plugin:nll"] == pytest.approx(tested["cross_entropy"], rel=1e-3)
 
 
 @pytest.mark.tf
@@ -137,8 +157,8 @@ def test_a_mean_has_no_weights_of_classes(tmp_path):
     from benchmark.training.plugin_losses import plugin_loss
     from benchmark.training.process.plugin_code import PluginError
 
-    (cell,) = cells(tmp_path, '"plugin:mean"')
-    own = plugin_loss(cell, cell.stages[0], allowed=True)
-    loss = build_loss(cell.stages[0], one_hot=False, weights=np.ones(10, np.float32), own=own)
+    (only,) = cells(tmp_path, '"plugin:mean"')
+    own = plugin_loss(only, only.stages[0], allowed=True)
+    loss = build_loss(only.stages[0], one_hot=False, weights=np.ones(10, np.float32), own=own)
     with pytest.raises(PluginError, match=r"my.py:6: .* beside class_weights, found a single number"):
         loss(np.zeros(3, np.int32), np.full((3, 10), 0.1, np.float32))

@@ -135,7 +135,7 @@ class Breaker:
             self._completed = True
         if self._completed or state in {Status.COMPLETED, Cause.DIVERGED, Cause.INTERRUPTED, Cause.DATA_ERROR}:
             return
-        if cell.architecture.code is not None and len(self.codes) > 1:
+        if own_code(cell) is not None and len(self.codes) > 1:
             return
         if self.started is not None and now - self.started > BREAKER_SECONDS:
             return
@@ -143,6 +143,12 @@ class Breaker:
         seen[cell.cell_id] = (cell.dataset, cell.model, cell.strategy)
         if len(seen) >= BREAKER_CELLS and len(set(seen.values())) >= min(BREAKER_CELLS, self.combinations):
             self.tripped = f"{len(seen)} cells failed alike within the first minute ({state}: {place})"
+
+
+def own_code(cell: Cell) -> str | None:
+    """What identifies the user's own code that a cell trains with, of its model and its losses; None without any."""
+    codes = (cell.architecture.code, *(stage.loss_code for stage in cell.stages))
+    return " ".join(dict.fromkeys(filter(None, codes))) or None
 
 
 def top_frame(trace: str) -> str:

@@ -17,7 +17,7 @@ from benchmark.scheduling.decisions.assignment import Assignment
 from benchmark.scheduling.decisions.queue import CellQueue
 from benchmark.scheduling.decisions.shared_stages import SharedStages
 from benchmark.scheduling.decisions.turns import Turn, longest_first
-from benchmark.scheduling.decisions.verdicts import Breaker
+from benchmark.scheduling.decisions.verdicts import Breaker, own_code
 from benchmark.scheduling.loop.attempt import Attempt, PendingLaunch
 from benchmark.scheduling.loop.disturbance import DisturbanceMeter
 from benchmark.scheduling.loop.retrying_recorder import RetryingRecorder
@@ -79,7 +79,7 @@ class RunContext:
         self.memory_bytes = machine.facts().memory_bytes
         self.breaker = Breaker(
             len({(cell.dataset, cell.model, cell.strategy) for cell in cells}),
-            frozenset(cell.architecture.code for cell in cells),
+            frozenset(map(own_code, cells)),
         )
 
         self.pending: list[PendingLaunch] = []
