@@ -177,7 +177,7 @@ def lightning_callback() -> Any:
     try:
         from lightning.pytorch import Callback as Base
     except ImportError:
-        from pytorch_lightning import Callback as Base
+        from pytorch_lightning import Callback as Base  # type: ignore[assignment,unused-ignore]
 
     class LightningCallback(Base):
         def on_train_epoch_start(self, trainer: Any, module: Any) -> None:  # noqa: ARG002

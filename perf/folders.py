@@ -21,7 +21,7 @@ from perf_clock import interleaved, ratio, run, told
 from perf_notes import append_result
 from PIL import Image
 
-from benchmark.catalog.image_folders import folder_state
+from benchmark.catalog.source_files.image_folders import folder_state
 
 PLAIN = """
 import sys

@@ -34,7 +34,7 @@ def train(cell, data: Path, seeds: Sequence[int]) -> dict[int, str]:
     """Trains the seeds one after the other in this process; the digests of their weights."""
     import keras
 
-    from benchmark.training.augmentation import reseed
+    from benchmark.training.augmenting.augmentation import reseed
     from benchmark.training.data.dataset import epoch_order, open_dataset
     from benchmark.training.networks.network import build_network
     from benchmark.training.process.runtime import prepare_process

@@ -15,7 +15,7 @@ import keras
 import numpy as np
 from training_cells import DIGITS, architecture, stage
 
-from benchmark.matrix.optimizers import OPTIMIZERS
+from benchmark.matrix.recipes.optimizers import OPTIMIZERS
 from benchmark.training.losses import build_loss
 from benchmark.training.networks.network import build_network
 from benchmark.training.stages import build_optimizer, set_trainable

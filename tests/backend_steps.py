@@ -13,7 +13,7 @@ import keras
 import numpy as np
 from training_cells import DIGITS, architecture, stage
 
-from benchmark.training.augmentation import reseed
+from benchmark.training.augmenting.augmentation import reseed
 from benchmark.training.losses import build_loss
 from benchmark.training.networks.network import build_network
 from benchmark.training.stages import build_optimizer, set_trainable, training_model

@@ -23,13 +23,13 @@ from benchmark.catalog import prepared_size_limit
 from benchmark.catalog.prepared_size_limit import why_too_large
 from benchmark.errors import UserError
 from benchmark.files import sha256_of
-from benchmark.training.data import decoding, sources
 from benchmark.training.data.compressed_images import CompressedImages, open_array
 from benchmark.training.data.dataset import ExampleSet, open_dataset
 from benchmark.training.data.fingerprint import StreamedFingerprint, fingerprint_of
-from benchmark.training.data.sources import DatasetRequest, new_images, save_labels
+from benchmark.training.data.preparing import decoding, sources
+from benchmark.training.data.preparing.sources import DatasetRequest, new_images, save_labels
+from benchmark.training.data.preparing.streamed_parts import PartWriter
 from benchmark.training.data.splits import Split
-from benchmark.training.data.streamed_parts import PartWriter
 from benchmark.training.process.failures import DataError
 from benchmark.training.programs.prepare import is_complete, prepare
 

@@ -47,8 +47,10 @@ MAY_IMPORT: dict[str, set[str]] = {
 # each folder may import these folders and modules of its own part; a module that stands directly in a part is held by
 # the tests against circles alone
 FOLDER_MAY_IMPORT = {
+    "catalog.source_files": "",
+    "matrix.recipes": "cell problems values",
     "matrix.reading": "order problems report_spec script_command selection settings values",
-    "matrix.planning": "cell identity loss optimizers plan problems reading schedule script_command selection settings speed_key",
+    "matrix.planning": "cell identity plan problems reading recipes script_command selection settings speed_key",
     "results.schema": "",
     "results.schema.migrations": "schema",
     "results.store": "schema",
@@ -57,13 +59,15 @@ FOLDER_MAY_IMPORT = {
     "results.care": "read records schema store write",
     "training.process": "",
     "training.steps": "networks process",
+    "training.augmenting": "data steps",
     "training.data": "process",
+    "training.data.preparing": "data process",
     "training.networks": "process",
     "training.weights": "callbacks networks process",
-    "training.features": "augmentation data networks process steps",
+    "training.features": "augmenting data networks process steps",
     "training.artifacts": "data features",
     "training.scripts": "artifacts data evaluation losses process",
-    "training.programs": "data networks process steps test_time_augmentation weights",
+    "training.programs": "augmenting data data.preparing networks process steps weights",
     "scheduling.processes": "run_options",
     "scheduling.decisions": "run_options",
     "scheduling.programs": "decisions run_options processes",
@@ -289,7 +293,7 @@ def test_each_door_has_one_key(modules, owner):
 ASKS_A_PROCESS = {
     "benchmark.machine": "git",
     "benchmark.results.care.sqlite_shell": "sqlite3, to recover a damaged file",
-    "benchmark.training.data.decoding": "copies of itself, to decode images on several cores",
+    "benchmark.training.data.preparing.decoding": "copies of itself, to decode images on several cores",
     "benchmark.training.scripts.script_process": "the command of a cell, in the group of its worker",
 }
 

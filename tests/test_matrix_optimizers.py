@@ -7,8 +7,8 @@ import pytest
 from benchmark.errors import MatrixError
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.load import load_matrix
-from benchmark.matrix.optimizers import OPTIMIZERS
 from benchmark.matrix.plan import MachineKind, Plan
+from benchmark.matrix.recipes.optimizers import OPTIMIZERS
 from benchmark.training.updates import Updates
 
 HEAD = '[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "scratch"\n'

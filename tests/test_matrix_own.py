@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from own_data import classes
 
-from benchmark.catalog.npz_headers import array_facts
+from benchmark.catalog.source_files.npz_headers import array_facts
 from benchmark.errors import MatrixError, UserError
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import cell_id_of

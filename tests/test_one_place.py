@@ -77,15 +77,15 @@ def test_no_status_is_written_outside_its_module():
 
 
 MAY_PUBLISH = {
-    "training/data/streamed_parts.py": "arrays of unknown length, in a folder that appears whole",
+    "training/data/preparing/streamed_parts.py": "arrays of unknown length, in a folder that appears whole",
     "files.py": "the one place",
     "training/scripts/script_epochs.py": "a folder of states moves from one attempt into the next",
     "scheduling/processes/guardian.py": "imports nothing of the package; a log that is full takes another name",
-    "training/data/tfds.py": "moves an array inside a folder that is still aside",
+    "training/data/preparing/tfds.py": "moves an array inside a folder that is still aside",
 }
 MAY_HASH = {
     "files.py": "the one place",
-    "catalog/image_folders.py": "over the names of 100,000 images, one after the other",
+    "catalog/source_files/image_folders.py": "over the names of 100,000 images, one after the other",
     "testing/fault_actions.py": "to be busy outside of Python, not for the digest",
     "training/data/fingerprint.py": "over arrays that may not fit into memory, one after the other",
     "training/weights/imagenet.py": "MD5, which is what Keras publishes, and while the file is fetched",
@@ -153,9 +153,9 @@ def test_sizes_durations_and_plurals_are_written_in_one_place():
 
 MAY_NAME_FILES = {
     "matrix/reading/user_files.py": "what `datasets` writes",
-    "training/data/row_sources.py": "what `datasets` writes, and endings of members of shards",
+    "training/data/preparing/row_sources.py": "what `datasets` writes, and endings of members of shards",
     "layout.py": "the one place",
-    "catalog/npz_headers.py": "members of archives that users bring",
+    "catalog/source_files/npz_headers.py": "members of archives that users bring",
     "catalog/keras_applications.py": "names that Keras publishes and keeps its files by",
     "catalog/bundled_files.py": "the definitions inside the package",
     "catalog/tfds_builds.py": "the record that TensorFlow Datasets leaves",

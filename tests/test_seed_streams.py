@@ -131,7 +131,7 @@ def digests(one: Cell, digits) -> dict[str, str]:
     import keras
 
     from benchmark.files import sha256_of
-    from benchmark.training.augmentation import augmentation_layers, reseed
+    from benchmark.training.augmenting.augmentation import augmentation_layers, reseed
     from benchmark.training.data.dataset import epoch_order, open_dataset
     from benchmark.training.networks.network import build_network
     from benchmark.training.process.runtime import seed_process

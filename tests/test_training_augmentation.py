@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from benchmark.training.augmentation import augmentation_layers, reseed
+from benchmark.training.augmenting.augmentation import augmentation_layers, reseed
 
 pytestmark = pytest.mark.tf
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from training_cells import DIGITS, architecture, cell, stage
 
+from benchmark.training.augmenting.mixing import MixedPairs, draw_mix, mixed_batch, mixed_labels
 from benchmark.training.losses import build_loss, is_one_hot
-from benchmark.training.mixing import MixedPairs, draw_mix, mixed_batch, mixed_labels
 from benchmark.training.networks.network import build_network
 from benchmark.training.stages import build_optimizer, training_model
 from benchmark.training.steps.dispatch import compiled_steps

@@ -143,7 +143,7 @@ def test_a_tfds_dataset_without_a_test_set_is_split(tmp_path):
 def test_image_and_label_are_found_among_the_features(tmp_path):
     import tensorflow_datasets as tfds
 
-    from benchmark.training.data.tfds import _keys
+    from benchmark.training.data.preparing.tfds import _keys
 
     class About:
         def __init__(self, features, supervised):

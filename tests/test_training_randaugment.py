@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageEnhance, ImageOps
 
-from benchmark.training.augmentation import augmentation_layers, reseed
+from benchmark.training.augmenting.augmentation import augmentation_layers, reseed
 
 pytestmark = pytest.mark.tf
 
@@ -42,7 +42,7 @@ def by_pillow(image, name, sign, magnitude):
 @pytest.mark.parametrize("shape", [(32, 32, 3), (24, 40, 1)])
 @pytest.mark.parametrize("magnitude", [0.3, 1.0])
 def test_each_operation_is_that_of_pillow(shape, magnitude):
-    from benchmark.training.randaugment import OPERATIONS, apply_operations
+    from benchmark.training.augmenting.randaugment import OPERATIONS, apply_operations
 
     array = np.random.default_rng(0).normal(120, 40, shape).clip(10, 220).astype(np.uint8)
     image = Image.fromarray(array if shape[-1] == 3 else array[..., 0])

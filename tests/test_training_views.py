@@ -12,7 +12,7 @@ def images():
 
 
 def test_views_follow_from_seed_and_number_alone(images):
-    from benchmark.training.test_time_augmentation import ViewGenerator
+    from benchmark.training.augmenting.test_time_augmentation import ViewGenerator
 
     one, two, other = ViewGenerator((12, 12, 3), 1), ViewGenerator((12, 12, 3), 1), ViewGenerator((12, 12, 3), 2)
     for viewer in (one, two, other):
@@ -28,7 +28,7 @@ def test_views_follow_from_seed_and_number_alone(images):
 
 
 def test_the_mean_counts_the_plain_prediction_and_every_view_alike(images):
-    from benchmark.training.test_time_augmentation import ViewGenerator, average_views
+    from benchmark.training.augmenting.test_time_augmentation import ViewGenerator, average_views
 
     asked = []
 

@@ -14,9 +14,9 @@ import platformdirs
 
 from benchmark import layout
 from benchmark.catalog.facts import SOURCES, prepared_size
-from benchmark.catalog.image_folders import folder_state, some, untested_classes
-from benchmark.catalog.label_tables import table_state
 from benchmark.catalog.prepared_size_limit import room_note
+from benchmark.catalog.source_files.image_folders import folder_state, some, untested_classes
+from benchmark.catalog.source_files.label_tables import table_state
 from benchmark.errors import UserError
 from benchmark.files import read_record, sha256_of
 

@@ -10,8 +10,8 @@ from typing import Any
 
 from benchmark import units
 from benchmark.catalog.facts import SOURCES, prepared_size
-from benchmark.catalog.image_folders import class_content, class_folders, find_layout
-from benchmark.catalog.npz_headers import array_facts
+from benchmark.catalog.source_files.image_folders import class_content, class_folders, find_layout
+from benchmark.catalog.source_files.npz_headers import array_facts
 from benchmark.errors import UserError
 
 LIMIT_VARIABLE = "BENCH_PREPARED_GIB"

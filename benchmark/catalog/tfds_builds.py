@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 
 from benchmark.catalog.cache import tfds_root
-from benchmark.catalog.image_folders import TRAIN
-from benchmark.catalog.label_tables import TEST, VALIDATION
+from benchmark.catalog.source_files.image_folders import TRAIN
+from benchmark.catalog.source_files.label_tables import TEST, VALIDATION
 
 _RECORD = "dataset_info.json"
 

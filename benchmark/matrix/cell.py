@@ -160,21 +160,21 @@ class Stage:
         train: Which layers learn: `head`, `last:N` (the head and the last N layers of the backbone), or `all`.
         epochs: At most so many epochs.
         batch_size: Images in a batch; the last batch of an epoch may be smaller.
-        optimizer: A name of `matrix/optimizers.py`.
+        optimizer: A name of `matrix/recipes/optimizers.py`.
         learning_rate: At the start of the stage; with a schedule what its factors refer to.
         momentum: Of `sgd` and `rmsprop`; None for the others.
         weight_decay: Decoupled weight decay, 0 for none.
         label_smoothing: 0 ≤ smoothing < 1.
         augment: Random transformations of the training images, sorted by name; empty for none.
         early_stopping, reduce_learning_rate: None when switched off.
-        schedule: How the learning rate goes from update to update, see `matrix/schedule.py`: the name of a kind, or its
+        schedule: How the learning rate goes from update to update, see `matrix/recipes/schedule.py`: the name of a kind, or its
             parameters with `kind` among them.
         nesterov: Whether the momentum of `sgd` looks ahead.
         beta_1, beta_2, epsilon: Of the optimizer; None where they are Keras's defaults, or it has none.
         clip_norm: Largest norm of all gradients together; None for any.
         clip_value: Largest absolute value in a gradient; None for any.
         gradient_accumulation: Of how many batches an update takes the mean gradient.
-        loss: What training makes small, see `matrix/loss.py`: a name, or its parameters with `kind` among them.
+        loss: What training makes small, see `matrix/recipes/loss.py`: a name, or its parameters with `kind` among them.
         loss_code: Of a plug-in's loss, the sha256 of the file, or the package that offers it; else None.
         loss_file: The absolute path of that file.
         class_weights: What the loss of an image is multiplied with: `balanced`, or (class, weight) pairs sorted by name,

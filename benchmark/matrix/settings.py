@@ -11,9 +11,9 @@ from typing import Any, Literal
 
 from benchmark.catalog.backends import training_backends
 from benchmark.matrix.cell import STREAMS, Cell, is_table
-from benchmark.matrix.loss import BALANCED, CROSS_ENTROPY, LOSS, ClassWeights
-from benchmark.matrix.optimizers import OPTIMIZERS, optimizers_with
-from benchmark.matrix.schedule import Schedule
+from benchmark.matrix.recipes.loss import BALANCED, CROSS_ENTROPY, LOSS, ClassWeights
+from benchmark.matrix.recipes.optimizers import OPTIMIZERS, optimizers_with
+from benchmark.matrix.recipes.schedule import Schedule
 from benchmark.matrix.speed_key import AUTO
 from benchmark.matrix.values import (
     BOOLEAN,

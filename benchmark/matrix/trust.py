@@ -30,8 +30,8 @@ from benchmark.catalog.backends import trains
 from benchmark.catalog.facts import PLUGIN
 from benchmark.errors import UserError
 from benchmark.matrix.cell import Architecture, Cell
-from benchmark.matrix.loss import loss_parameters
 from benchmark.matrix.problems import quoted
+from benchmark.matrix.recipes.loss import loss_parameters
 from benchmark.matrix.script_command import consent_digest, definition_keys, named_files, with_own_keys
 from benchmark.text import one_line
 

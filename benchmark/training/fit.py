@@ -17,7 +17,8 @@ from benchmark.events import CheckpointFailed, EpochFinished, Event, Progress, S
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.artifacts.checkpoints import SharedEpochs, State, StateWriter
 from benchmark.training.artifacts.stored_stages import StoredStages
-from benchmark.training.augmentation import reseed
+from benchmark.training.augmenting.augmentation import reseed
+from benchmark.training.augmenting.mixing import mixed_batch
 from benchmark.training.callbacks import BestWeights, Metrics, StageCallbacks, WeightArrays, monitored, monitors_of
 from benchmark.training.data.dataset import Dataset
 from benchmark.training.evaluation import Scores, evaluate
@@ -25,7 +26,6 @@ from benchmark.training.features.feature_store import FeatureUse
 from benchmark.training.features.frozen_features import Features, FeatureSource
 from benchmark.training.learning_rates import rate_after
 from benchmark.training.losses import example_losses
-from benchmark.training.mixing import mixed_batch
 from benchmark.training.networks.network import Network
 from benchmark.training.plugin_losses import plugin_loss
 from benchmark.training.process import interrupt

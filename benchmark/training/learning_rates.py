@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from benchmark.matrix.cell import Stage
-from benchmark.matrix.schedule import schedule_parameters
+from benchmark.matrix.recipes.schedule import schedule_parameters
 
 _ROUNDING = 1e-9
 """A step is due even where its place in updates came out of the division a little late."""

@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.matrix.cell import Cell, Stage
-from benchmark.matrix.loss import BINARY, FOCAL, loss_parameters, needs_vectors, unknown_class
+from benchmark.matrix.recipes.loss import BINARY, FOCAL, loss_parameters, needs_vectors, unknown_class
 from benchmark.prediction_metrics import SMALLEST_PROBABILITY, cross_entropies
 from benchmark.training.plugin_losses import PluginLoss
 from benchmark.training.process.failures import DataError

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmark.catalog.facts import PLUGIN
 from benchmark.matrix.cell import Cell, Parameters, Stage
-from benchmark.matrix.loss import is_plugin_loss, loss_parameters
+from benchmark.matrix.recipes.loss import is_plugin_loss, loss_parameters
 from benchmark.training.process.plugin_code import PluginError, PluginFunction, naming_plugin_line, plugin_function
 
 

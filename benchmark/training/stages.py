@@ -10,13 +10,13 @@ import keras
 
 from benchmark.catalog.facts import LIGHTNING
 from benchmark.matrix.cell import Cell, Stage
-from benchmark.matrix.loss import BALANCED
-from benchmark.matrix.optimizers import OPTIMIZERS
-from benchmark.training.augmentation import augmentation_layers
+from benchmark.matrix.recipes.loss import BALANCED
+from benchmark.matrix.recipes.optimizers import OPTIMIZERS
+from benchmark.training.augmenting.augmentation import augmentation_layers
+from benchmark.training.augmenting.mixing import mixed_inputs
 from benchmark.training.data.dataset import Dataset, ExampleSet, balanced_order, epoch_order
 from benchmark.training.data.stratification import Indices
 from benchmark.training.losses import build_loss, class_weights, is_one_hot
-from benchmark.training.mixing import mixed_inputs
 from benchmark.training.networks.network import Network
 from benchmark.training.plugin_losses import plugin_loss
 from benchmark.training.steps.base import Steps

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 from benchmark import faults
 from benchmark.events import Event, Progress, Tried
 from benchmark.matrix.cell import Cell, Stage
-from benchmark.training.augmentation import reseed
+from benchmark.training.augmenting.augmentation import reseed
+from benchmark.training.augmenting.mixing import mixed_batch
 from benchmark.training.data.dataset import Dataset
-from benchmark.training.mixing import mixed_batch
 from benchmark.training.networks.network import Network
 from benchmark.training.process import interrupt
 from benchmark.training.stages import epoch_positions, set_trainable, stage_steps, training_model

@@ -23,11 +23,12 @@ from benchmark import events, faults, layout, machine
 from benchmark.catalog.facts import PLUGIN
 from benchmark.files import sha256_of, write_whole
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.loss import is_binary
+from benchmark.matrix.recipes.loss import is_binary
 from benchmark.training.artifacts.checkpoints import State, StateWriter, delete_states, newest_state
 from benchmark.training.artifacts.model_files import check_savable, save_network
 from benchmark.training.artifacts.prediction_file import pack_predictions
 from benchmark.training.artifacts.stored_stages import StoredStages
+from benchmark.training.augmenting.test_time_augmentation import ViewGenerator, average_views
 from benchmark.training.data.dataset import Dataset, ExampleSet, open_dataset
 from benchmark.training.data.splits import Split
 from benchmark.training.evaluation import compute_scores, predict
@@ -44,7 +45,6 @@ from benchmark.training.process.plugin_code import naming_plugin_line
 from benchmark.training.process.runtime import Runtime, peak_device_bytes, prepare_process, seed_process
 from benchmark.training.stages import set_trainable
 from benchmark.training.steps.base import Steps
-from benchmark.training.test_time_augmentation import ViewGenerator, average_views
 from benchmark.training.trial import try_stages
 from benchmark.training.weights import weight_files
 from benchmark.training.weights.imagenet import verified_content

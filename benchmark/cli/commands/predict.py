@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark import units
-from benchmark.catalog.image_folders import IMAGE_ENDINGS
+from benchmark.catalog.source_files.image_folders import IMAGE_ENDINGS
 from benchmark.cli.cell_names import NAMES, short_id
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.terminal import output, verbosity

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.matrix.cell import Stage
-from benchmark.matrix.loss import BINARY, is_binary
-from benchmark.matrix.optimizers import DECIDED_BY_MODULE, OPTIMIZERS, OWN_SETTINGS, optimizers_with
 from benchmark.matrix.problems import quoted
+from benchmark.matrix.recipes.loss import BINARY, is_binary
+from benchmark.matrix.recipes.optimizers import DECIDED_BY_MODULE, OPTIMIZERS, OWN_SETTINGS, optimizers_with
 from benchmark.prediction_metrics import FURTHER_NAMES, NAMES_OF_SEVERAL
 
 

@@ -11,7 +11,7 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from benchmark.catalog.image_folders import some
+from benchmark.catalog.source_files.image_folders import some
 from benchmark.matrix.cell import Data
 
 

@@ -10,13 +10,13 @@ from benchmark import units
 from benchmark.catalog.backends import BACKENDS, backend_for, missing_backend, trains_networks
 from benchmark.catalog.facts import KERAS, LIGHTNING, SOURCES, architecture_facts, package_of, prepared_size
 from benchmark.matrix.cell import Architecture, Cell, Data
-from benchmark.matrix.loss import unknown_class
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
 from benchmark.matrix.planning.example_counts import training_counts, untrained_problem
 from benchmark.matrix.problems import nearest_hint, quoted
 from benchmark.matrix.reading.user_files import ROW_KINDS, ImageFacts
-from benchmark.matrix.schedule import schedule_parameters
+from benchmark.matrix.recipes.loss import unknown_class
+from benchmark.matrix.recipes.schedule import schedule_parameters
 from benchmark.matrix.settings import json_value
 
 _WEIGHTLESS = {"dropout", "stage_dropout"}

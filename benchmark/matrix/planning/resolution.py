@@ -17,8 +17,6 @@ from benchmark.catalog.backends import backend_for, command_backend
 from benchmark.catalog.facts import KERAS, LIGHTNING, SOURCES
 from benchmark.matrix.cell import STREAMS, Architecture, Data, Parameters, Stage
 from benchmark.matrix.identity import canonical_json, identity_value, part_texts
-from benchmark.matrix.loss import BINARY, is_plugin_loss, loss_parameters
-from benchmark.matrix.optimizers import LEFT_TO_MODULE, with_normal_optimizer
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
 from benchmark.matrix.planning.contradictions import Contradiction, contradictions, decided_twice
@@ -41,6 +39,8 @@ from benchmark.matrix.reading.user_files import (
 )
 from benchmark.matrix.reading.validation_split import SPLITS_OFF
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, Origin
+from benchmark.matrix.recipes.loss import BINARY, is_plugin_loss, loss_parameters
+from benchmark.matrix.recipes.optimizers import LEFT_TO_MODULE, with_normal_optimizer
 from benchmark.matrix.script_command import files_digest, named_files
 from benchmark.matrix.selection import Rule
 from benchmark.matrix.settings import CELL_SETTINGS, DATA_SETTINGS, DEFAULTS, SEEDS, STAGE_SETTINGS, common_or_list

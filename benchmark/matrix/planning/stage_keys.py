@@ -12,7 +12,7 @@ from operator import attrgetter
 
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import NEVER, assembled_id, canonical_json, part_texts
-from benchmark.matrix.loss import needs_vectors
+from benchmark.matrix.recipes.loss import needs_vectors
 
 _AFTERWARDS = frozenset({"tta", "save"})
 """Settings that matter only after all stages."""

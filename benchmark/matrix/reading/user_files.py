@@ -12,12 +12,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from benchmark.catalog.absent_files import absence_of
 from benchmark.catalog.facts import SCRIPT, TORCH
-from benchmark.catalog.image_folders import TRAIN, class_folders, find_layout
-from benchmark.catalog.label_tables import TEST, VALIDATION, LabelTableError, read_label_table, table_path
-from benchmark.catalog.npz_headers import array_facts, has_several_labels
-from benchmark.catalog.row_files import VALIDATION_NAMES, split_files
+from benchmark.catalog.source_files.absent_files import absence_of
+from benchmark.catalog.source_files.image_folders import TRAIN, class_folders, find_layout
+from benchmark.catalog.source_files.label_tables import TEST, VALIDATION, LabelTableError, read_label_table, table_path
+from benchmark.catalog.source_files.npz_headers import array_facts, has_several_labels
+from benchmark.catalog.source_files.row_files import VALIDATION_NAMES, split_files
 from benchmark.catalog.tfds_builds import built_splits
 from benchmark.catalog.torch_models import TIMM, TORCHVISION
 from benchmark.matrix.problems import Problems

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
-from benchmark.matrix.loss import CROSS_ENTROPY
+from benchmark.matrix.recipes.loss import CROSS_ENTROPY
 from benchmark.reporting.comparing.audit import Audit, audit, audit_pairs
 from benchmark.reporting.comparing.difference_remarks import with_remarks
 from benchmark.reporting.comparing.timed_turns import is_interleaved, runs_of, timed_together

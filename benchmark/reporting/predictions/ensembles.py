@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.matrix.loss import CROSS_ENTROPY
+from benchmark.matrix.recipes.loss import CROSS_ENTROPY
 from benchmark.matrix.report_spec import EnsembleSpec
 from benchmark.matrix.selection import NAME_KEYS, parse_selection
 from benchmark.matrix.settings import cell_settings

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from benchmark.catalog.npz_headers import DAMAGE
+from benchmark.catalog.source_files.npz_headers import DAMAGE
 from benchmark.errors import StorageError
 from benchmark.files import sha256_of
 from benchmark.prediction_metrics import cross_entropies, stored_metrics

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from benchmark.catalog.facts import SOURCES
-from benchmark.catalog.image_folders import some
+from benchmark.catalog.source_files.image_folders import some
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions, Predictions
 from benchmark.reporting.rows.groups import Group
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import json
 
-from benchmark.catalog.npz_headers import DAMAGE
+from benchmark.catalog.source_files.npz_headers import DAMAGE
 
 CONFIDENCES = 10_001
 """Confidences are counted in ten-thousandths, from 0 to 1."""

@@ -15,8 +15,8 @@ from sqlalchemy.dialects import sqlite as sqlite_dialect
 
 from benchmark.catalog.facts import SCRIPT
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.optimizers import OWN
 from benchmark.matrix.plan import LeftOut
+from benchmark.matrix.recipes.optimizers import OWN
 from benchmark.results.schema.tables import cell as cell_table
 from benchmark.results.schema.tables import run_cell
 

@@ -7,7 +7,7 @@ import os
 
 import sqlalchemy as sa
 
-from benchmark.catalog.npz_headers import DAMAGE
+from benchmark.catalog.source_files.npz_headers import DAMAGE
 from benchmark.prediction_metrics import prediction_metrics, stored_metrics
 from benchmark.results.schema.tables import TEST_METRICS, execution, prediction
 from benchmark.results.store.database import Database, open_database

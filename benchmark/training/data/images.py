@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
-from benchmark.catalog.absent_files import absence_of
+from benchmark.catalog.source_files.absent_files import absence_of
 from benchmark.training.process.failures import DataError
 
 FORMATS = ("JPEG", "PNG")

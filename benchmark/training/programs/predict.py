@@ -24,14 +24,14 @@ from numpy.typing import NDArray
 
 from benchmark.catalog.facts import prepared_size
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.loss import is_binary
+from benchmark.matrix.recipes.loss import is_binary
+from benchmark.training.augmenting.test_time_augmentation import ViewGenerator, average_views
 from benchmark.training.data.dataset import Images
 from benchmark.training.data.images import WHITE, decode_image
 from benchmark.training.networks.network import Network, build_network
 from benchmark.training.process.offline import forbid_network
 from benchmark.training.process.runtime import prepare_process, seed_process
 from benchmark.training.programs.answering import run_program
-from benchmark.training.test_time_augmentation import ViewGenerator, average_views
 from benchmark.training.weights.weight_files import read_weights, restore_weights
 
 _BATCH_SIZE = 64

@@ -48,20 +48,20 @@ from benchmark.catalog.cache import (
     source_state,
 )
 from benchmark.catalog.facts import prepared_size
-from benchmark.catalog.image_folders import looking_once, some
 from benchmark.catalog.prepared_size_limit import decoded_later, why_too_large
+from benchmark.catalog.source_files.image_folders import looking_once, some
 from benchmark.files import make_own_folder, publish_folder, sha256_of
 from benchmark.matrix.reading.definitions import SOURCE_FORMS
-from benchmark.training.data.class_folders import prepare_folder
 from benchmark.training.data.compressed_images import open_array
-from benchmark.training.data.digits import prepare_digits
 from benchmark.training.data.fingerprint import StreamedFingerprint, fingerprint_of, modified_ns, stored_files
-from benchmark.training.data.npz import prepare_npz
-from benchmark.training.data.plugin_data import prepare_plugin
-from benchmark.training.data.row_sources import prepare_rows
-from benchmark.training.data.sources import CHANGED_FILES, DatasetRequest, SourceSummary
+from benchmark.training.data.preparing.class_folders import prepare_folder
+from benchmark.training.data.preparing.digits import prepare_digits
+from benchmark.training.data.preparing.npz import prepare_npz
+from benchmark.training.data.preparing.plugin_data import prepare_plugin
+from benchmark.training.data.preparing.row_sources import prepare_rows
+from benchmark.training.data.preparing.sources import CHANGED_FILES, DatasetRequest, SourceSummary
+from benchmark.training.data.preparing.tfds import available, prepare_tfds
 from benchmark.training.data.stratification import image_counts
-from benchmark.training.data.tfds import available, prepare_tfds
 from benchmark.training.process.failures import EXIT_DATA_ERROR, DataError
 from benchmark.training.weights.imagenet import fetch
 

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.catalog.npz_headers import DAMAGE
+from benchmark.catalog.source_files.npz_headers import DAMAGE
 from benchmark.training.networks.graph import PREDICTIONS
 from benchmark.training.networks.network import Network
 from benchmark.training.process.failures import DataError

@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.matrix.cell import Parameters
-from benchmark.training.augmentation import augmentation_layers, reseed
+from benchmark.training.augmenting.augmentation import augmentation_layers, reseed
 from benchmark.training.data.dataset import Images
 
 _VIEW: Parameters = (("flip", "horizontal"), ("rotation", 0.05))

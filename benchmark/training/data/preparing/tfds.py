@@ -20,8 +20,8 @@ from filelock import FileLock
 from benchmark import layout
 from benchmark.catalog.facts import SOURCES
 from benchmark.files import sha256_of
-from benchmark.training.data.sources import NO_VALIDATION, DatasetRequest, SourceSummary, new_images
-from benchmark.training.data.streamed_parts import split_off_test
+from benchmark.training.data.preparing.sources import NO_VALIDATION, DatasetRequest, SourceSummary, new_images
+from benchmark.training.data.preparing.streamed_parts import split_off_test
 from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbidden_network
 

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.catalog.image_folders import composed, some
-from benchmark.training.data.sources import DatasetRequest
+from benchmark.catalog.source_files.image_folders import composed, some
+from benchmark.training.data.preparing.sources import DatasetRequest
 from benchmark.training.process.failures import DataError
 
 _LARGEST = 65535

@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from benchmark.catalog.prepared_size_limit import why_too_large
 from benchmark.layout import array_file, array_files
 from benchmark.training.data.compressed_images import open_array
-from benchmark.training.data.decoding import PROGRESS_SECONDS
-from benchmark.training.data.raw_labels import encoded_labels
-from benchmark.training.data.sources import (
+from benchmark.training.data.preparing.decoding import PROGRESS_SECONDS
+from benchmark.training.data.preparing.raw_labels import encoded_labels
+from benchmark.training.data.preparing.sources import (
     DatasetRequest,
     ImagePacker,
     SourceSummary,

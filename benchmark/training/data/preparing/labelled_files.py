@@ -1,4 +1,4 @@
-"""Prepares a folder of images whose labels stand in a table; `catalog/label_tables.py` describes it."""
+"""Prepares a folder of images whose labels stand in a table; `catalog/source_files/label_tables.py` describes it."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.catalog.image_folders import TRAIN, composed, some
-from benchmark.catalog.label_tables import (
+from benchmark.catalog.source_files.image_folders import TRAIN, composed, some
+from benchmark.catalog.source_files.label_tables import (
     SPLITS,
     TEST,
     VALIDATION,
@@ -20,8 +20,14 @@ from benchmark.catalog.label_tables import (
     read_label_table,
     table_path,
 )
-from benchmark.training.data.decoding import write_images
-from benchmark.training.data.sources import NO_VALIDATION, DatasetRequest, SourceSummary, hold_out_test, save_labels
+from benchmark.training.data.preparing.decoding import write_images
+from benchmark.training.data.preparing.sources import (
+    NO_VALIDATION,
+    DatasetRequest,
+    SourceSummary,
+    hold_out_test,
+    save_labels,
+)
 from benchmark.training.process.failures import DataError
 
 

@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from benchmark.catalog.image_folders import TESTS, TRAIN, FoundFile, MissingFilesError, composed, some
+from benchmark.catalog.source_files.image_folders import TESTS, TRAIN, FoundFile, MissingFilesError, composed, some
 from benchmark.files import sha256_of
 
 FILE, LABELS, SPLIT = "file", ("label", "labels"), "split"

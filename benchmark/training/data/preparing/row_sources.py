@@ -17,11 +17,11 @@ from typing import Any
 
 import numpy as np
 
-from benchmark.catalog.image_folders import some
-from benchmark.catalog.row_files import VALIDATION_NAMES, split_files
+from benchmark.catalog.source_files.image_folders import some
+from benchmark.catalog.source_files.row_files import VALIDATION_NAMES, split_files
 from benchmark.training.data.images import WHITE, decode_image, resize_array
-from benchmark.training.data.sources import NO_VALIDATION, DatasetRequest, SourceSummary
-from benchmark.training.data.streamed_parts import PartWriter, finish_parts
+from benchmark.training.data.preparing.sources import NO_VALIDATION, DatasetRequest, SourceSummary
+from benchmark.training.data.preparing.streamed_parts import PartWriter, finish_parts
 from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbidden_network
 

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import overload
 
 from benchmark import faults
-from benchmark.catalog.absent_files import DVC
+from benchmark.catalog.source_files.absent_files import DVC
 from benchmark.files import is_own_folder
 
 TRAIN = "train"

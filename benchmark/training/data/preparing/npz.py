@@ -17,10 +17,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.catalog.absent_files import absence_of
-from benchmark.catalog.npz_headers import DAMAGE
+from benchmark.catalog.source_files.absent_files import absence_of
+from benchmark.catalog.source_files.npz_headers import DAMAGE
 from benchmark.training.data.images import resize_array
-from benchmark.training.data.sources import (
+from benchmark.training.data.preparing.sources import (
     NO_VALIDATION,
     DatasetRequest,
     SourceSummary,

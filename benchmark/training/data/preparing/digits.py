@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.training.data.sources import DatasetRequest, SourceSummary, new_images, save_labels
+from benchmark.training.data.preparing.sources import DatasetRequest, SourceSummary, new_images, save_labels
 from benchmark.training.data.stratification import stratified_sample
 from benchmark.training.process.failures import DataError
 

@@ -15,7 +15,7 @@ import numpy as np
 from keras import layers
 
 from benchmark.matrix.cell import Parameters
-from benchmark.training.randaugment import RandAugment
+from benchmark.training.augmenting.randaugment import RandAugment
 
 SEED_STATE = "seed_generator_state"
 """How the paths of the variables end that hold the states of Keras's random layers."""

@@ -1,4 +1,4 @@
-"""Prepares a user's folder of images in class folders; `catalog/image_folders.py` describes the layouts."""
+"""Prepares a user's folder of images in class folders; `catalog/source_files/image_folders.py` describes the layouts."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import overload
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.catalog.image_folders import (
+from benchmark.catalog.source_files.image_folders import (
     FolderLayout,
     FoundFile,
     FoundFiles,
@@ -22,9 +22,15 @@ from benchmark.catalog.image_folders import (
     find_layout,
     some,
 )
-from benchmark.training.data.decoding import write_images
-from benchmark.training.data.labelled_files import prepare_labelled_files
-from benchmark.training.data.sources import NO_VALIDATION, DatasetRequest, SourceSummary, hold_out_test, save_labels
+from benchmark.training.data.preparing.decoding import write_images
+from benchmark.training.data.preparing.labelled_files import prepare_labelled_files
+from benchmark.training.data.preparing.sources import (
+    NO_VALIDATION,
+    DatasetRequest,
+    SourceSummary,
+    hold_out_test,
+    save_labels,
+)
 from benchmark.training.process.failures import DataError
 
 _SHOWN = 5

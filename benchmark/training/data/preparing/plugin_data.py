@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from benchmark.catalog.facts import PLUGIN
 from benchmark.training.data.images import resize_array
-from benchmark.training.data.sources import NO_VALIDATION, DatasetRequest, SourceSummary
-from benchmark.training.data.streamed_parts import PartWriter, finish_parts
+from benchmark.training.data.preparing.sources import NO_VALIDATION, DatasetRequest, SourceSummary
+from benchmark.training.data.preparing.streamed_parts import PartWriter, finish_parts
 from benchmark.training.process.failures import DataError
 from benchmark.training.process.plugin_code import PluginError, naming_plugin_line, plugin_function
 

@@ -16,10 +16,16 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.catalog.image_folders import some
+from benchmark.catalog.source_files.image_folders import some
 from benchmark.layout import compressed_file
 from benchmark.training.data.images import WHITE, DecodedImage, decode_image
-from benchmark.training.data.sources import CHANGED_FILES, DatasetRequest, decoded_images, save_places, why_compressed
+from benchmark.training.data.preparing.sources import (
+    CHANGED_FILES,
+    DatasetRequest,
+    decoded_images,
+    save_places,
+    why_compressed,
+)
 from benchmark.training.process.failures import DataError
 
 log = logging.getLogger(__name__)

@@ -1,0 +1,1 @@
+"""Settings of a recipe with forms of their own: losses, optimizers, schedules."""
