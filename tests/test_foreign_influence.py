@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -303,6 +304,8 @@ DOCUMENTS = [
     ["report", "--figures", "pictures", "--select", "model=simple_cnn,dataset=digits", "--format", "json"],
 ]
 
+CREATED = re.compile(r'"created_utc": "[^"]*"')
+
 
 def documents(folder: Path, foreign: dict[str, str]) -> tuple[list[str], dict[str, str]]:
     """What bench says of the reference results, and the digests of its figures, in a folder of hostile configuration."""
@@ -317,7 +320,7 @@ def documents(folder: Path, foreign: dict[str, str]) -> tuple[list[str], dict[st
     own = {"HOME": str(folder), "BENCH_CACHE": str(folder / "cache")}
     said = typed(folder, {**shell, **foreign, **own}, *DOCUMENTS)
     assert {answer.exit_code for answer in said} == {0}, [answer.stderr[:2000] for answer in said if answer.exit_code]
-    answers = [answer.stdout.replace(str(folder), "FOLDER") for answer in said]
+    answers = [CREATED.sub("CREATED", answer.stdout.replace(str(folder), "FOLDER")) for answer in said]
     pictures = [path for path in (folder / "pictures").iterdir() if path.suffix in {".png", ".svg"}]
     return answers, {path.name: sha256_of(path) for path in pictures}
 

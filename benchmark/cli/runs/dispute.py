@@ -138,9 +138,9 @@ def _look_at(
     )  # fmt: skip
     if difference is not None and difference.error is not None and comparison.verdict != NOT_COMPARABLE:
         spent = [sequential.Spent(look.n, look.alpha, look.details["most"]) for look in made if look.alpha > 0]
-        look = sequential.look_again(
-            difference.mean, difference.error, difference.n, spent, dispute.most, difference.skew
-        )
+        # smaller skewness is left aside: to allow for it would cost what looking early saves
+        skew = difference.skew if difference.looks_skewed else 0.0
+        look = sequential.look_again(difference.mean, difference.error, difference.n, spent, dispute.most, skew)
         word = sequential.verdict(
             look.low, look.high, higher_is_better=bool(metric.higher_is_better), margin=dispute.judging.margin
         )

@@ -9,7 +9,7 @@ from benchmark import units
 from benchmark.results.records import LookRow
 
 SKEWED_LOOKS = (
-    "skewed: each look asks t and Hall's transformation; where one side has a long tail, one such verdict in eight is "
+    "skewed: each look asks t and Hall's transformation; where one side has a long tail, one such verdict in five is "
     "still false"
 )
 

@@ -11,8 +11,9 @@ Sources:
 - how many pairs it takes: the same looks replayed with an effect; a fixed number by the noncentral t distribution.
 
 Heavy tails are mostly harmless, because the first looks spend least. Skewed differences cost a part of the promise, as they
-cost that of every t interval with few pairs: where skewness is visible, each look asks Hall's transformation too
-(`skewness.py`), which halves what they cost.
+cost that of every t interval with few pairs: where differences are plainly skewed, each look asks Hall's transformation too
+(`skewness.py`), which takes out a part of it. To ask it from visible skewness on would take out half, and cost a third of
+the pairs that looking saves.
 """
 
 from __future__ import annotations
@@ -83,7 +84,7 @@ def look_again(mean: float, error: float, n: int, earlier: Sequence[Spent], most
         earlier: The looks so far, oldest first.
         most: The most pairs that are planned now. A new number is a new plan, which may spend `SPENT_BY_A_PLAN` of what
             is left.
-        skew: The skewness of the mean; 0 where none is visible.
+        skew: The skewness of the mean; 0 where none is plain.
     """
     before = [look for look in earlier if look.most != most]
     spent, since = math.fsum(look.alpha for look in before), max((look.n for look in before), default=0)
