@@ -113,7 +113,7 @@ def test_seeds_of_other_settings_are_no_candidates(place):
 
 
 def test_the_budget_ends_it_and_a_later_call_goes_on_with_the_same_looks(place):
-    answer = resolve(place, "short,same", "--max-seeds", "6", "--budget", "1s")
+    answer = resolve(place, "short,same", "--max-seeds", "6", "--budget", "0.1s")
     assert answer["n"] < 6
     assert any("budget" in remark for remark in answer["remarks"])
     rest = resolve(place, "short,same", "--max-seeds", "6")
