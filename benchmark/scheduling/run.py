@@ -29,10 +29,11 @@ from benchmark.results.store.artifact_folder import claim, release
 from benchmark.results.store.database import Database
 from benchmark.results.write.recorder import Recorder
 from benchmark.scheduling.decisions.assignment import assign
+from benchmark.scheduling.decisions.cell_decisions import CellDecisions, name_of
 from benchmark.scheduling.decisions.reuse import Decision, decide
 from benchmark.scheduling.decisions.shared_stages import SharedStages
 from benchmark.scheduling.decisions.turns import turns
-from benchmark.scheduling.loop.context import RunContext, name_of
+from benchmark.scheduling.loop.context import RunContext
 from benchmark.scheduling.loop.loop import run_cells
 from benchmark.scheduling.loop.retrying_recorder import RetryingRecorder
 from benchmark.scheduling.processes.environment import require_backends
@@ -41,7 +42,7 @@ from benchmark.scheduling.processes.signals import StopSignals
 from benchmark.scheduling.processes.slots import slots_of
 from benchmark.scheduling.programs.freshness import refresh
 from benchmark.scheduling.run_options import GuardedObserver, Observer, RunOptions, RunSummary
-from benchmark.status import Cause, Status
+from benchmark.status import Status
 
 _OF_MACHINE = ("python_version", "os", "cpu_model", "cpu_cores", "memory_bytes", "gpu_driver", "boot_id")
 """Facts of the machine that a run records under the same names."""
@@ -103,15 +104,19 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
             with _exhaustion_named():
                 shared = SharedStages(plan.cells, begun_cells, assignment.again, options.artifacts_root)
                 in_turn = partial(turns, order=plan.order, report=plan.report)
-                run = RunContext(assignment, options, guarded, signals, retrying, known, shared, in_turn)
+                decider = CellDecisions(assignment, options, guarded, known, shared, retrying.block, in_turn)
+                run = RunContext(decider, assignment.run, options, guarded, signals, retrying, slots_of(options))
                 with contextlib.closing(run):
-                    remaining = Remaining(run.durations, run.unfinished_cells, lambda: run.slots.room)
+                    remaining = Remaining(decider.durations, run.unfinished_cells, lambda: run.slots.room)
                     guarded.tell("run_started", run_id, plan, assignment.idle, remaining)
-                    _tell_beginning(run, killed)
+                    if killed:
+                        run.note(f"ended {killed} worker processes that an earlier run had left")
+                    decider.tell_beginning()
                     run_cells(run)
+                    decider.tidy()
             if retrying.error is not None:
                 raise retrying.error
-            statuses = {**assignment.settled, **run.statuses}
+            statuses = {**assignment.settled, **decider.statuses}
             state, exit_code = _end_of(run, statuses.values())
             faults.point("report")
             recorder.finish_run(run_id, state, exit_code)
@@ -184,14 +189,6 @@ def _exhaustion_named() -> Iterator[None]:
         if named is None:
             raise
         raise named from error
-
-
-def _tell_beginning(run: RunContext, killed: int) -> None:
-    if killed:
-        run.note(f"ended {killed} worker processes that an earlier run had left")
-    for cell, reason in run.assignment.blocked:
-        run.recorder.block(cell, reason)
-        run.observer.tell("cell_finished", cell, Status.BLOCKED, Cause.PARENT, 0.0, reason)
 
 
 def _end_of(run: RunContext, statuses: Collection[str]) -> tuple[str, int]:

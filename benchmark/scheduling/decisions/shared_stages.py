@@ -104,6 +104,10 @@ class SharedStages:
                 members.rotate()
         return False
 
+    def clean(self, cell: Cell) -> tuple[int, ...]:
+        """The numbers of first stages whose state is there, with timings that count."""
+        return tuple(stages for stages, end in self._ends.get(cell.cell_id, {}).items() if self._stored.get(end))
+
     # ---- while it runs, and afterwards
 
     def hear(self, cell: Cell, event: Event, undisturbed: Callable[[], bool]) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 from benchmark import events, layout
 from benchmark.matrix.cell import Cell
 from benchmark.results.records import AttemptStart
+from benchmark.scheduling.decisions.cell_decisions import Beginning
 from benchmark.scheduling.decisions.verdicts import Evidence, Result
 from benchmark.scheduling.loop.disturbance import EpochWatch
 from benchmark.scheduling.loop.stall import StallDetector
@@ -38,6 +39,7 @@ class PendingLaunch:
     cell: Cell
     start: AttemptStart
     grant: Grant
+    beginning: Beginning
     launches: int = 0
 
 

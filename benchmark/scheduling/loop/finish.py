@@ -1,24 +1,23 @@
-"""What follows when an attempt or a cell is over: the verdict, the record, the retry, the children, the breaker."""
+"""What follows when an attempt is over: the verdict, the record, and the retry; what follows for its cell is decided elsewhere."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 
 from benchmark import layout
 from benchmark.control_groups import oom_kills
 from benchmark.events import Failed
 from benchmark.files import sha256_of
-from benchmark.matrix.cell import Cell
 from benchmark.results.records import PredictionRow
-from benchmark.scheduling.decisions.reuse import blocked_reason
-from benchmark.scheduling.decisions.verdicts import Verdict, judge, retries, top_frame
+from benchmark.scheduling.decisions.cell_decisions import Ending, name_of
+from benchmark.scheduling.decisions.verdicts import Verdict, judge, retries
 from benchmark.scheduling.loop.attempt import Attempt
-from benchmark.scheduling.loop.context import RunContext, name_of
+from benchmark.scheduling.loop.context import RunContext
 from benchmark.scheduling.loop.disturbance import in_words
 from benchmark.scheduling.processes.slots import Grant
-from benchmark.status import DISTURBED, Cause, Status, status_of
+from benchmark.status import DISTURBED, Cause, Status
 from benchmark.text import headline
 
 LOST_DEVICES = 2
@@ -29,7 +28,7 @@ def conclude(run: RunContext, attempt: Attempt) -> None:
     """Judges an attempt that is over, records it, and tries the cell again or settles it."""
     cell = attempt.cell
     run.meter.count_ended(attempt.process.exited)
-    run.shared_stages.end(cell)
+    run.decider.end_attempt(cell)
     run.cell_seconds[cell.cell_id] += time.monotonic() - attempt.started
     verdict = judge(attempt.evidence(oom_kills(), run.memory_bytes))
     run.failures[cell.cell_id, verdict.state] += 1
@@ -41,44 +40,19 @@ def conclude(run: RunContext, attempt: Attempt) -> None:
         if run.gpu_losses[attempt.grant.gpu] == LOST_DEVICES:
             run.slots.quarantine(attempt.grant.gpu)
             run.note(f"GPU {attempt.grant.gpu} was lost {LOST_DEVICES} times; nothing more runs on it in this run")
+    seconds = run.cell_seconds[cell.cell_id]
     if recorded is None:
         # Not in the database, so not true: the next run resumes it and is told everything again.
-        settle(run, cell, Status.INTERRUPTED, verdict.detail)
+        run.decider.settle(cell, Ending(Status.INTERRUPTED, verdict.detail, seconds))
     elif again and run.slots.possible(cell):
         run.note(f"{name_of(cell)} {verdict.state} ({verdict.detail}); it goes on from its last state")
-        run.queue.enqueue(cell)
+        run.decider.retry(cell)
     else:
-        if verdict.state == Status.COMPLETED:
-            for file in attempt.artifacts:
-                # what times again starts from recorded weights alone
-                if file.kind == "weights" and not run.options.retime:
-                    run.weights[cell.cell_id] = (attempt.directory / file.name, file.sha256)
-            run.durations.learn(cell, run.cell_seconds[cell.cell_id])
-        settle(run, cell, verdict.state, verdict.detail, attempt.error)
-        if run.stopped is None:
-            run.shared_stages.tidy(run.queue.unfinished, cell)
-    run.durations.forget(cell)
+        weights = [(attempt.directory / file.name, file.sha256) for file in attempt.artifacts if file.kind == "weights"]
+        kept = weights[-1] if weights else None
+        run.decider.settle(cell, Ending(verdict.state, verdict.detail, seconds, attempt.error, kept))
     if verdict.state == Cause.DEVICE_LOST:
         drop_impossible(run)
-
-
-def settle(run: RunContext, cell: Cell, state: str, detail: str | None, error: Failed | None = None) -> None:
-    """The cell is through for this run: its children become ready, stand, or are blocked."""
-    status, cause = status_of(state)
-    run.statuses[cell.cell_id] = status
-    run.observer.tell("cell_finished", cell, status, cause, run.cell_seconds[cell.cell_id], detail)
-    if status == Status.COMPLETED:
-        run.queue.finish(cell.cell_id)
-        # if a rerun parent produced identical weights, children that had finished from them keep their result
-        _, weights = run.weights.get(cell.cell_id, (None, None))
-        for child in run.queue.children(cell.cell_id):
-            if weights is not None and run.assignment.standing.get(child.cell_id) == weights:
-                settle(run, child, Status.COMPLETED, None)
-    else:
-        descendants = run.queue.drop(cell.cell_id)
-        if status != Status.INTERRUPTED:
-            _block(run, cell, status, descendants)
-    _find_reason_to_stop(run, cell, state, detail, error)
 
 
 def fail_unprepared(run: RunContext) -> None:
@@ -88,19 +62,19 @@ def fail_unprepared(run: RunContext) -> None:
         return
     for cell_ids, problem in unprepared:
         reason = headline(problem)
-        for cell in run.assignment.run:
-            if cell.cell_id in cell_ids and cell.cell_id in run.queue.unfinished:
+        for cell in list(run.decider.unfinished_cells()):
+            if cell.cell_id in cell_ids:
                 start = run.recorder.start_attempt(
                     cell,
                     isolation=run.launcher.isolation,
                     grant=Grant((), None),
                     neighbours=0,
-                    fresh=cell.cell_id in run.assignment.again,
+                    fresh=run.decider.beginning(cell).fresh,
                 )
                 if start is not None:
                     error = Failed(Cause.DATA_ERROR, "PreparationError", reason, problem)
                     run.recorder.finish_attempt(start.attempt_id, Verdict(Cause.DATA_ERROR, reason), error=error)
-                    settle(run, cell, Cause.DATA_ERROR, reason)
+                    run.decider.settle(cell, Ending(Cause.DATA_ERROR, reason))
 
 
 def interrupt_pending(run: RunContext) -> None:
@@ -110,15 +84,15 @@ def interrupt_pending(run: RunContext) -> None:
         run.recorder.finish_attempt(
             launch.start.attempt_id, Verdict(Cause.INTERRUPTED, "the run ended before it began")
         )
-        settle(run, launch.cell, Status.INTERRUPTED, None)
+        run.decider.settle(launch.cell, Ending(Status.INTERRUPTED))
 
 
 def drop_impossible(run: RunContext) -> None:
     """Cells for which no GPU is left stay pending; running ones still hold theirs."""
     busy = {attempt.cell.cell_id for attempt in run.running.values()}
-    for cell in run.assignment.run:
-        if cell.cell_id in run.queue.unfinished and cell.cell_id not in busy and not run.slots.possible(cell):
-            run.queue.drop(cell.cell_id)
+    for cell in list(run.decider.unfinished_cells()):
+        if cell.cell_id not in busy and not run.slots.possible(cell):
+            run.decider.leave_pending(cell)
             run.note(f"{name_of(cell)} stays pending: no GPU is left for it")
 
 
@@ -128,7 +102,7 @@ def disturbed_epochs(run: RunContext, attempt: Attempt) -> dict[int, str]:
     watch.judge()
     if attempt.grant.gpu is not None and run.slots.gpu_share > 1:
         watch.disturbed = dict.fromkeys([0, *watch.trained], "other cells may have used its GPU")
-    if run.shared_stages.is_disturbed(attempt.cell):
+    if run.decider.has_disturbed_stages(attempt.cell):
         watch.disturbed |= dict.fromkeys(watch.taken, "epochs that it shares were disturbed")
     return watch.disturbed
 
@@ -168,24 +142,3 @@ def _predictions(run: RunContext, attempt: Attempt) -> Iterator[PredictionRow]:
             run.note(f"{name_of(attempt.cell)}: its {split} predictions cannot be read: {error}")
         else:
             yield PredictionRow(predicted.examples, predicted.class_names, sha256, content, split)
-
-
-def _block(run: RunContext, parent: Cell, status: str, descendants: Collection[Cell]) -> None:
-    for cell in descendants:
-        if cell.cell_id in run.assignment.standing:
-            # nothing has been shown against its result
-            run.statuses[cell.cell_id] = Status.COMPLETED
-            continue
-        reason = blocked_reason(cell, status if cell.parent_cell_id == parent.cell_id else Status.BLOCKED)
-        run.recorder.block(cell, reason)
-        run.statuses[cell.cell_id] = Status.BLOCKED
-        run.observer.tell("cell_finished", cell, Status.BLOCKED, Cause.PARENT, 0.0, reason)
-
-
-def _find_reason_to_stop(run: RunContext, cell: Cell, state: str, detail: str | None, error: Failed | None) -> None:
-    place = (top_frame(error.traceback) if error is not None else "") or (detail or "")
-    run.breaker.witness(cell, state, place, time.monotonic())
-    if run.breaker.tripped is not None:
-        run.stop_reason = run.breaker.tripped
-    elif status_of(state)[0] == Status.FAILED and run.options.fail_fast:
-        run.stop_reason = f"{name_of(cell)} failed, and --fail-fast was given"

@@ -26,35 +26,43 @@ def run_cells(run: RunContext) -> None:
     Side effects: starts and kills processes, writes the database, calls the observer.
     """
     finish.drop_impossible(run)
-    while run.running or (run.stopped is None and run.queue.unfinished):
-        if run.stopped is None:
-            start_ready(run)
-        for key, _ in run.selector.select(_seconds_to_wait(run)):
-            if isinstance(key.data, Attempt):
-                _hear(run, key.data)
-            else:
-                key.data()
-        finish.fail_unprepared(run)
-        run.preparations.report(partial(run.observer.tell, "preparing"))
-        _obey_signals(run)
-        # during a pause for the database nobody was heard, which is no worker's fault
-        if not run.recorder.has_paused():
-            _enforce_limits(run)
-        run.recorder.flush()
-        reason = run.stop_reason if run.recorder.error is None else str(run.recorder.error)
-        if reason is not None:
-            _stop(run, reason)
+    while run.running or (run.stopped is None and run.decider.unfinished):
+        go_round(run)
+
+
+def go_round(run: RunContext, longest_seconds: float = IDLE_SECONDS) -> None:
+    """One turn of the loop: starts what can start, waits for the next thing to happen, and sees to it.
+
+    Args:
+        run: What runs attempts on this machine.
+        longest_seconds: How long to wait at most when nothing happens.
+    """
     if run.stopped is None:
-        run.shared_stages.tidy(run.queue.unfinished)
+        start_ready(run)
+    for key, _ in run.selector.select(_seconds_to_wait(run, longest_seconds)):
+        if isinstance(key.data, Attempt):
+            _hear(run, key.data)
+        else:
+            key.data()
+    finish.fail_unprepared(run)
+    run.preparations.report(partial(run.observer.tell, "preparing"))
+    _obey_signals(run)
+    # during a pause for the database nobody was heard, which is no worker's fault
+    if not run.recorder.has_paused():
+        _enforce_limits(run)
+    run.recorder.flush()
+    reason = run.decider.stop_reason if run.recorder.error is None else str(run.recorder.error)
+    if reason is not None:
+        stop(run, reason)
 
 
-def _seconds_to_wait(run: RunContext) -> float:
+def _seconds_to_wait(run: RunContext, longest_seconds: float) -> float:
     """Until the next moment at which there is something to do although nobody says anything."""
     if run.recorder.error is not None and run.stopped is None:
         # met while starting cells: nobody is going to say anything before the run stops for it
         return 0.0
     now = time.monotonic()
-    moments = [now + IDLE_SECONDS]
+    moments = [now + longest_seconds]
     moments += [
         attempt.deadline() if attempt.process.launched else attempt.started + LAUNCH_SECONDS
         for attempt in run.running.values()
@@ -93,16 +101,16 @@ def _hear_worker(run: RunContext, attempt: Attempt) -> bool:
         except ProtocolError as error:
             attempt.break_off(str(error), time.monotonic())
             break
-        run.shared_stages.hear(
+        run.decider.hear(
             attempt.cell,
             event,
+            time.monotonic() - attempt.started,
             lambda: not attempt.start.earlier_attempt_ids and not finish.disturbed_epochs(run, attempt),
         )
         if isinstance(event, Progress):
             run.observer.tell("progress", attempt.cell, event)
         elif isinstance(event, EpochFinished):
             attempt.watch.end_epoch(event)
-            run.durations.follow(attempt.cell, event, time.monotonic() - attempt.started)
             run.observer.tell("epoch", attempt.cell, event)
     return bool(said)
 
@@ -121,7 +129,7 @@ def _end(run: RunContext, attempt: Attempt) -> None:
 
 def _obey_signals(run: RunContext) -> None:
     if run.signals.count >= 1:
-        _stop(run, f"interrupted by {signal.Signals(run.signals.first or signal.SIGTERM).name}")
+        stop(run, f"interrupted by {signal.Signals(run.signals.first or signal.SIGTERM).name}")
     if run.signals.count >= 2 and not run.killed:
         run.killed = True
         run.note("killing what still runs")
@@ -141,11 +149,12 @@ def _enforce_limits(run: RunContext) -> None:
             _end(run, attempt)
 
 
-def _stop(run: RunContext, reason: str) -> None:
+def stop(run: RunContext, reason: str) -> None:
     """Starts nothing more, and asks what runs to save its state."""
     if run.stopped is not None:
         return
     run.stopped = reason
+    run.decider.stop()
     run.preparations.close()
     finish.interrupt_pending(run)
     if run.running:

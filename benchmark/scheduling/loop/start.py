@@ -38,7 +38,7 @@ def start_ready(run: RunContext) -> None:
         _launch(run, launch)
     while not run.pending and run.recorder.error is None:
         # The template first: its imports and the preparation of data then overlap.
-        chosen = run.queue.next(
+        chosen = run.decider.next(
             lambda cell: run.launcher.is_ready(cell) and run.preparations.is_ready(cell), run.slots.take
         )
         if chosen is None:
@@ -48,32 +48,32 @@ def start_ready(run: RunContext) -> None:
 
 def relaunch(run: RunContext, attempt: Attempt) -> None:
     """No guardian came of this attempt: its template died, or no process was left. It is not the cell's fault."""
-    launch = PendingLaunch(attempt.cell, attempt.start, attempt.grant, attempt.launches)
+    beginning = run.decider.beginning(attempt.cell)
+    launch = PendingLaunch(attempt.cell, attempt.start, attempt.grant, beginning, attempt.launches)
     run.pending.append(launch)
     if launch.launches >= LAUNCHES:
         _wait_for_processes(run, "its guardian ended before it began")
 
 
 def _begin(run: RunContext, cell: Cell, grant: Grant) -> None:
-    again = run.assignment.again
+    beginning = run.decider.beginning(cell)
     start = run.recorder.start_attempt(
         cell,
         isolation=run.launcher.isolation_of(cell),
         grant=grant,
         neighbours=len(run.running),
-        fresh=cell.cell_id in again,
+        fresh=beginning.fresh,
     )
     if start is None:
         run.slots.give(grant)
         return
-    again.discard(cell.cell_id)
-    run.shared_stages.start(cell)
-    _launch(run, PendingLaunch(cell, start, grant))
+    run.decider.begin(cell)
+    _launch(run, PendingLaunch(cell, start, grant, beginning))
 
 
 def _launch(run: RunContext, launch: PendingLaunch) -> None:
     """Gives the attempt its folder and its process; it stays pending when it cannot have them now."""
-    cell = launch.cell
+    cell, beginning = launch.cell, launch.beginning
     directory = _directory(run, cell, launch.start.attempt_id)
     problem = _make_directory(directory, run.options.artifacts_root)
     if problem is not None:
@@ -91,9 +91,9 @@ def _launch(run: RunContext, launch: PendingLaunch) -> None:
             every_state=run.options.every_state,
             attempt_id=launch.start.attempt_id,
             earlier_directories=[_directory(run, cell, number) for number in launch.start.earlier_attempt_ids],
-            parent_weights=run.weights.get(cell.parent_cell_id) if cell.parent_cell_id is not None else None,
-            shared_stages=run.shared_stages.folders(cell),
-            stored_stages=run.shared_stages.to_store(cell, run.queue.unfinished),
+            parent_weights=beginning.parent_weights,
+            shared_stages=beginning.shared_stages,
+            stored_stages=beginning.stored_stages,
         )
         process = run.launcher.launch(cell, order) if run.launcher.is_ready(cell) else None
     except OSError as error:
@@ -140,10 +140,9 @@ def _watch(run: RunContext, launch: PendingLaunch, directory: Path, process: Gua
         launches=launch.launches + 1,
     )
     run.running[attempt.attempt_id] = attempt
-    run.breaker.started = run.breaker.started or now
     process.listen(run.selector, attempt)
     if attempt.launches == 1:
-        run.observer.tell("cell_started", launch.cell, launch.start.number)
+        run.decider.launched(launch.cell, launch.start.number)
 
 
 def _strangers(run: RunContext, launch: PendingLaunch) -> str | None:
