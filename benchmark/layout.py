@@ -76,6 +76,9 @@ COMPRESSED = {"facts": ".json", "places": ".places.npy", "paths": ".paths", "pac
 """Endings of the files of images that stay compressed; see `training/data/compressed_images.py`."""
 FEATURES = "features.npy"
 
+EXECUTOR_LOG = "executor.log"
+"""What the library of an engine (`--executor`) writes, of the last run."""
+
 CACHE_LOCK = "in-use.lock"
 """Held by every command that uses the caches."""
 

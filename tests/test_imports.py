@@ -29,7 +29,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "matrix": {"errors", "events", "machine", "catalog"},
     "results": {"errors", "events", "machine", "matrix", "catalog"},
     "training": {"errors", "events", "machine", "matrix", "catalog"},
-    "testing": {"events", "matrix", "catalog", "training"},
+    "testing": {"errors", "events", "matrix", "catalog", "scheduling", "training"},
     "forecast": {"events", "machine", "matrix", "catalog"},
     "scheduling": {
         "control_groups",
@@ -70,6 +70,7 @@ FOLDER_MAY_IMPORT = {
     "training.programs": "augmenting data data.preparing networks process steps weights",
     "scheduling.processes": "run_options",
     "scheduling.decisions": "run_options",
+    "scheduling.executors": "processes",
     "scheduling.programs": "decisions run_options processes",
     "scheduling.loop": "decisions run_options processes programs",
     "reporting.statistics": "",

@@ -1,0 +1,1 @@
+"""Engines that place agents of ours on other computers: Ray, Slurm, those of installed packages."""
