@@ -15,7 +15,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from cli_workplace import typed
+from cli_workplace import Workplace, typed
 from PIL import Image
 from results_samples import cell
 
@@ -151,12 +151,29 @@ def variables(folder: Path, **more: str) -> dict[str, str]:
     return {**kept, **own, **more}
 
 
+SCRIPT = """\
+import sys
+sys.path.append({root!r})  # installed or not
+from benchmark.__main__ import main
+first, *rest = sys.argv
+for words in " ".join(rest).split(" then "):
+    sys.argv = [first, *words.split()]
+    try:
+        main()
+    except SystemExit as end:
+        if end.code:
+            raise
+"""
+
+
 def bench(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
-    """The console script, as it is installed: its folder, not that of the shell, stands first on the path."""
+    """The console script, as it is installed: its folder, not that of the shell, stands first on the path.
+
+    The word `then` stands between commands that are given to one process, up to the first that fails.
+    """
     script = folder.parent / "bin" / "bench"
     script.parent.mkdir(exist_ok=True)
-    root = f"import sys; sys.path.append({str(ROOT)!r})\n"  # installed or not
-    script.write_text(f"{root}from benchmark.__main__ import main\nsys.exit(main())\n")
+    script.write_text(SCRIPT.format(root=str(ROOT)))
     return subprocess.run(
         [sys.executable, script, *arguments], cwd=folder, env=variables(folder, **more), stdin=subprocess.DEVNULL,
         capture_output=True, text=True, timeout=240, check=False,
@@ -164,11 +181,9 @@ def bench(folder: Path, *arguments: str, **more: str) -> subprocess.CompletedPro
 
 
 def test_no_python_file_of_the_working_folder_is_run(work):
-    for arguments in (
-        ["run"], ["run", "--isolation", "spawn", "--rerun"], ["plan"], ["prepare"], ["reproduce", "seed=0"],
-        ["doctor"], ["report", "--figures", "figures"], ["why", "seed=0"], ["db", "check"],
-    ):  # fmt: skip
-        done = bench(work, *arguments, BENCH_TESTING="1")
+    verbs = "plan then prepare then reproduce seed=0 then doctor then report --figures figures then why seed=0"
+    for arguments in ("run", f"run --isolation spawn --rerun then {verbs} then db check"):
+        done = bench(work, *arguments.split(), BENCH_TESTING="1")
         assert done.returncode == 0, (arguments, done.stderr)
         assert not (work.parent / "WAS_RUN").exists(), (arguments, (work.parent / "WAS_RUN").read_text())
 
@@ -177,13 +192,16 @@ def test_no_python_file_of_the_working_folder_is_run(work):
     "shell",
     [
         {"PYTHONPATH": ":/opt"},
-        {"PYTHONPATH": "."},
-        {"PYTHONPATH": "/opt:./"},
-        {"PYTHONSAFEPATH": "1"},
-        {"PYTHONPATH": ""},
+        # of a worker's own path: test_no_search_path_names_the_working_folder
+        *(
+            pytest.param(shell, marks=pytest.mark.exhaustive)
+            for shell in (
+                {"PYTHONPATH": "."}, {"PYTHONPATH": "/opt:./"}, {"PYTHONSAFEPATH": "1"}, {"PYTHONPATH": ""},
+            )
+        ),
     ],
     ids=str,
-)
+)  # fmt: skip
 def test_a_relative_entry_of_pythonpath_is_none_of_a_worker(work, shell):
     # Python itself reads these for bench's own process, before bench has a say: here only workers would find them
     for namesake in work.iterdir():
@@ -202,13 +220,12 @@ def test_as_a_module_bench_leaves_the_working_folder_before_it_imports_anything(
     for name in loaded.split():
         (work / f"{name}.py").unlink(missing_ok=True)
     shutil.rmtree(work / "benchmark")
-    for verb in ("plan", "doctor"):
-        done = subprocess.run(
-            [sys.executable, "-m", "benchmark", verb], cwd=work, env=variables(work, PYTHONPATH=str(ROOT)),
-            capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
-        assert not (work.parent / "WAS_RUN").exists()
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmark", "doctor"], cwd=work, env=variables(work, PYTHONPATH=str(ROOT)),
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert not (work.parent / "WAS_RUN").exists()
 
 
 OBSOLETE = {
@@ -229,19 +246,19 @@ sys.exit(main())
 """
 
 
-def test_an_obsolete_backport_in_site_packages_stands_behind_the_standard_library(tmp_path):
+@pytest.mark.parametrize("isolation", ["fork", pytest.param("spawn", marks=pytest.mark.exhaustive)])
+def test_an_obsolete_backport_in_site_packages_stands_behind_the_standard_library(isolation, tmp_path):
     site = tmp_path / "site"
     (tmp_path / "matrix.toml").write_text(MATRIX)
     for name, text in OBSOLETE.items():
         (site / name).parent.mkdir(parents=True, exist_ok=True)
         (site / name).write_text(text)
     (site / "benchmark").symlink_to(ROOT / "benchmark")
-    for isolation in ("fork", "spawn"):
-        done = subprocess.run(
-            [sys.executable, "-I", "-c", INSTALLED_THERE, "run", "--isolation", isolation, "--rerun"], cwd=tmp_path,
-            env=variables(tmp_path / "x", BENCH_TESTING="1", SITE=str(site)), capture_output=True, text=True, check=False,
-        )  # fmt: skip
-        assert done.returncode == 0, done.stderr
+    done = subprocess.run(
+        [sys.executable, "-I", "-c", INSTALLED_THERE, "run", "--isolation", isolation], cwd=tmp_path,
+        env=variables(tmp_path / "x", BENCH_TESTING="1", SITE=str(site)), capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
 
 
 def test_a_process_runs_the_code_of_the_bench_that_started_it(tmp_path):
@@ -389,7 +406,7 @@ def test_all_foreign_influences_at_once_leave_the_digest_and_what_must_pass_is_r
     foreign |= {"PYTHONHASHSEED": "77", "PYTHONSTARTUP": "/nowhere/startup.py", "PYTHONUSERBASE": "/nowhere"}
     done = bench(work, "run", "--isolation", isolation, **foreign, LD_LIBRARY_PATH="/opt/foreign")
     assert done.returncode == 0, done.stderr
-    assert "LD_LIBRARY_PATH=/opt/foreign" in bench(work, "show", "seed=0").stdout
+    assert "LD_LIBRARY_PATH=/opt/foreign" in Workplace(work).call("show", "seed=0").stdout
     if isolation == "spawn":
         # with the environment of a worker that is spawned
         Image.new("L", (8, 8), 90).save(tmp_path / "image.png")

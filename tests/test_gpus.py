@@ -31,7 +31,10 @@ TWO = {"BENCH_TEST_GPUS": "A,B"}
 
 @pytest.fixture
 def run(tmp_path):
+    """A run in this process, which otherwise counts its GPUs once for all."""
+    machine._gpus.cache_clear()
     yield from running(tmp_path, MATRIX)
+    machine._gpus.cache_clear()
 
 
 def attempts(run):
@@ -47,8 +50,8 @@ def most_at_once(rows):
 
 
 def test_each_gpu_serves_one_cell_at_a_time_and_its_worker_sees_no_other(run):
-    done = run.bench("run", "--machine", "test", **TWO)
-    assert done.returncode == 0, done.stderr
+    done = run.call("run", "--machine", "test", **TWO)
+    assert done.exit_code == 0, done.stderr
     rows = attempts(run)
     assert {row[:2] for row in rows} <= {(0, "GPU-A"), (1, "GPU-B")}
     for gpu in {row[0] for row in rows}:
@@ -71,16 +74,16 @@ def test_cells_share_a_gpu_when_that_is_asked_for_and_their_timings_do_not_count
 
 
 def test_a_gpu_that_is_not_there_is_left_out_and_nothing_falls_back_to_the_cpu(run):
-    done = run.bench("plan", "--set", 'device="gpu:1"', BENCH_TEST_GPUS="A")
+    done = run.call("plan", "--set", 'device="gpu:1"', BENCH_TEST_GPUS="A")
     assert "this machine has 1 GPU" in done.stdout
     assert "0 cells" in done.stdout
 
 
 def test_a_lost_gpu_fails_its_cell_and_the_others_go_on_with_the_next_one(run):
-    first = run.bench("plan", "--format", "json", **TWO).stdout
+    first = run.call("plan", "--format", "json", **TWO).stdout
     lost = next(part for part in first.split('"') if len(part) == 20 and part.isalnum())
-    done = run.bench("run", "--machine", "test", "--jobs", "1", BENCH_FAULT=f"batch:2:lost@{lost}", **TWO)
-    assert done.returncode == 3, done.stderr
+    done = run.call("run", "--machine", "test", "--jobs", "1", BENCH_FAULT=f"batch:2:lost@{lost}", **TWO)
+    assert done.exit_code == 3, done.stderr
     assert "GPU 0 was lost 2 times; nothing more runs on it" in done.stderr
     statuses = dict(run.rows("select cell_id, coalesce(cause, status) from execution"))
     assert statuses.pop(lost) == "device_lost"
@@ -90,8 +93,8 @@ def test_a_lost_gpu_fails_its_cell_and_the_others_go_on_with_the_next_one(run):
 
 
 def test_a_gpu_without_memory_left_gives_its_cell_one_more_try(run):
-    done = run.bench("run", "--machine", "test", "--jobs", "1", BENCH_FAULT="batch:2:full_gpu", BENCH_TEST_GPUS="A")
-    assert done.returncode == 3
+    done = run.call("run", "--machine", "test", "--jobs", "1", BENCH_FAULT="batch:2:full_gpu", BENCH_TEST_GPUS="A")
+    assert done.exit_code == 3
     assert run.rows("select distinct cause from execution where status = 'failed'") == [("oom",)]
     assert [state for *_, state in attempts(run)][:2] == ["oom", "oom"]
 
@@ -135,7 +138,7 @@ def test_a_gpu_cell_whose_process_sees_no_gpu_fails_and_trains_nothing(backend, 
     if importlib.util.find_spec(backend) is None:
         pytest.skip(f"the extra [{backend}] is not installed")
     placed = job(cell(device="gpu", device_kind="gpu", backend=backend), tmp_path / "1", None, gpu=0)
-    ended = run_worker(placed, fresh=True, backend=backend, CUDA_VISIBLE_DEVICES="GPU-a1")
+    ended = run_worker(placed, backend=backend, CUDA_VISIBLE_DEVICES="GPU-a1")
     failed = ended.one(events.Failed)
     assert failed.cause == "device_lost"
     assert "the backend sees no GPU" in failed.message

@@ -187,8 +187,8 @@ def model(name: str, *words: str, **keys: Any) -> str:
 def test_strange_programs_end_their_own_cells_alone(tmp_path):
     models = "".join(model(name, "python", "strange.py", name) for name in ENDS)
     place = place_with(tmp_path, models, list(ENDS), strange=STRANGE)
-    done = place.run("run", "--allow-plugins", "--timeout", "6s", "--jobs", "4")
-    assert done.returncode == 3, done.stderr
+    done = place.call("run", "--allow-plugins", "--timeout", "6s", "--jobs", "4")
+    assert done.exit_code == 3, done.stderr
     found = {row["model"]: row for row in rows_of(place)}
     details = rows_of(place, "select model, detail from execution join cell using (cell_id)")
     detail = {row["model"]: row["detail"] or "" for row in details}
@@ -209,7 +209,7 @@ def test_strange_programs_end_their_own_cells_alone(tmp_path):
     assert found["good"]["test_loss"] == pytest.approx(np.log(10), abs=1e-6)
     assert found["good"]["test_log_loss"] is not None
 
-    shown = place.run("show", "model=exits_3").stdout
+    shown = place.call("show", "model=exits_3").stdout
     assert "ValueError: the last words" in shown
     assert "ünïcode ✓" in (place.directory / "results.artifacts" / logs_of(place, "no_epochs")).read_text("utf-8")
     # nobody is left behind, and nothing of what was only for the programs
@@ -286,8 +286,8 @@ def test_a_script_sees_what_a_network_would_and_its_answers_are_stored(tmp_path)
         'lockbox = 0.25\nseed = 3\nthreads = 2\nbackend = ["torch", "tensorflow"]',
         looks=LOOKS,
     )
-    done = place.run("run", "--allow-plugins", SECRET="hush", MKL_NUM_THREADS="7")
-    assert done.returncode == 0, done.stderr
+    done = place.call("run", "--allow-plugins", SECRET="hush", MKL_NUM_THREADS="7")
+    assert done.exit_code == 0, done.stderr
     seen = json.loads((place.directory / "seen.json").read_text())
     assert seen["arguments"] == ["--lr", "0.001", "two words", "[3, 5]", "{}", "3100", "true"]
     assert seen["cwd"] == str(place.directory)
@@ -322,14 +322,14 @@ def test_a_script_sees_what_a_network_would_and_its_answers_are_stored(tmp_path)
     assert counts["test"] == (15, pytest.approx(row["test_accuracy"]))
     assert {each["split"]: each["examples"] for each in rows_of(place, "select * from prediction")}["lockbox"] == 5
 
-    again = place.run("run", "--allow-plugins")
+    again = place.call("run", "--allow-plugins")
     assert "1 from earlier runs" in again.stderr
     place.write(LOOKS + "\n# another", "looks.py")
-    plan = json.loads(place.run("plan", "--format", "json").stdout)
+    plan = json.loads(place.call("plan", "--format", "json").stdout)
     assert plan["cells"][0]["cell_id"] != row["cell_id"]
-    why = place.run("why", plan["cells"][0]["cell_id"]).stdout
+    why = place.call("why", plan["cells"][0]["cell_id"]).stdout
     assert "architecture.code" in why
-    same = place.run("reproduce", row["cell_id"], "--allow-plugins")
+    same = place.call("reproduce", row["cell_id"], "--allow-plugins")
     assert "run again" in same.stderr + same.stdout
 
 
@@ -379,8 +379,8 @@ def test_a_script_that_was_stopped_goes_on_from_its_own_state_or_begins_anew_and
     run.communicate(timeout=60)
     assert run.returncode == (130 if ending == "stopped" else -signal.SIGKILL)
     wait_until(lambda: not [pid for pid in Path("/proc").glob("[0-9]*") if is_here(pid, place)])
-    done = place.run("run", "--allow-plugins")
-    assert done.returncode == 0, done.stderr
+    done = place.call("run", "--allow-plugins")
+    assert done.exit_code == 0, done.stderr
     attempts = rows_of(place, "select state, resumed_from_epoch, detail from attempt order by 1 desc")
     last = next(each for each in attempts if each["state"] == "completed")
     assert last["resumed_from_epoch"] == (2 if resumes else None)
@@ -515,7 +515,7 @@ def test_an_agreed_command_runs_and_one_of_others_does_not(tmp_path):
     digest = re.search(r'sha256 = "(\w+)"', place.call("run").stderr).group(1)
     (tmp_path / "config" / "bench").mkdir(parents=True)
     (tmp_path / "config" / "bench" / "trusted.toml").write_text(f'[[plugin]]\nsha256 = "{digest}"\n')
-    assert place.run("run", **config).returncode == 0
+    assert place.call("run", **config).exit_code == 0
     (place.directory / "strange.py").chmod(0o666)
     refused = place.call("run", "--rerun", "--allow-plugins")
     assert refused.exit_code == 2
@@ -527,8 +527,7 @@ def test_a_script_by_hand_says_what_is_missing_and_tells_nobody(tmp_path):
         [sys.executable, "-c", "from benchmark import cell; cell.train"], check=False, capture_output=True, text=True
     )
     assert "BENCH_CELL is not set" in done.stderr
-    done = subprocess.run([sys.executable, "-c", "from benchmark import cell; cell.epoch(train_loss=1)"], check=True)
-    assert done.returncode == 0
+    subprocess.run([sys.executable, "-c", "from benchmark import cell; cell.epoch(train_loss=1)"], check=True)
 
 
 ANSWERS_SEVERAL = """\
@@ -547,9 +546,9 @@ def test_a_script_answers_with_a_probability_for_each_of_several_labels(tmp_path
     models = model("right", "python", "several.py", "1") + model("logits", "python", "several.py", "7")
     head = '[matrix]\ndataset = "many"\nmodel = ["right", "logits"]\nstrategy = "scratch"\n[defaults]\nepochs = 1\n'
     place.write(f'{head}[dataset.many]\nsource = "npz:many.npz"\n{models}')
-    assert place.run("run", "--allow-plugins", "--jobs", "1").returncode == 3
+    assert place.call("run", "--allow-plugins", "--jobs", "1").exit_code == 3
     right, logits = sorted(rows_of(place), key=lambda row: row["model"], reverse=True)
     assert (right["status"], right["test_accuracy"], right["test_macro_f1"]) == ("completed", 1.0, 1.0)
     assert right["test_loss"] < 1e-6
     assert (logits["status"], logits["cause"]) == ("failed", "protocol")
-    assert "a probability from 0 to 1 for each label" in place.run("show", logits["cell_id"][:8]).stdout
+    assert "a probability from 0 to 1 for each label" in place.call("show", logits["cell_id"][:8]).stdout

@@ -9,7 +9,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from cli_workplace import ROOT, Workplace
+from cli_workplace import ROOT, Workplace, typed
 
 PAGE = (ROOT / "docs" / "script-cells.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```(\w+)\n(.*?)```", PAGE, re.DOTALL)
@@ -21,9 +21,9 @@ def followed(folder: Path, script: str) -> list[dict[str, object]]:
     place = Workplace(folder)
     place.write(SCRIPTS[script], script)
     place.write(MATRICES[script])
-    done = place.run("run", "--allow-plugins", "--select", "seed=0")
-    assert done.returncode == 0, done.stderr
-    return json.loads(place.run("query", "select * from results", "--format", "json").stdout)
+    done = place.call("run", "--allow-plugins", "--select", "seed=0")
+    assert done.exit_code == 0, done.stderr
+    return place.document("query", "select * from results")
 
 
 def test_every_script_of_the_page_is_tried_here():
@@ -78,11 +78,12 @@ def test_an_environment_without_tensorflow_and_keras_runs_scripts_and_leaves_net
     done = place.run("run", "--allow-plugins", "--select", "seed=0", **here)
     assert done.returncode == 0, done.stderr
     assert "1 completed" in done.stderr
-    plan = json.loads(place.run("plan", "--select", "seed=0", "--format", "json", **here).stdout)
-    assert "TensorFlow is not installed here; pip install tensorflow" in plan["left_out"][0]["reason"]
-    assert "small_forest" in place.run("report", **here).stdout
-    (row,) = json.loads(place.run("query", "select status from results", "--format", "json", **here).stdout)
-    assert row == {"status": "completed"}
+    asked = (["plan", "--select", "seed=0", "--format", "json"], ["report"], ["query", "select status from results"])
+    plan, report, found = typed(tmp_path, {**place.environment, **here}, *asked)
+    reason = json.loads(plan.stdout)["left_out"][0]["reason"]
+    assert "TensorFlow is not installed here; pip install tensorflow" in reason
+    assert "small_forest" in report.stdout
+    assert "completed" in found.stdout
 
 
 KERAS = """\
@@ -130,9 +131,9 @@ def test_callbacks_tell_the_epochs_of_their_trainers(tmp_path, library, script):
         '[matrix]\ndataset = "digits"\nmodel = "m"\nstrategy = "scratch"\n[defaults]\nepochs = 3\n'
         '[model.m]\ncommand = ["python", "train.py"]\n'
     )
-    done = place.run("run", "--allow-plugins")
-    assert done.returncode == 0, done.stderr
-    rows = json.loads(place.run("query", "select * from history", "--format", "json").stdout)
+    done = place.call("run", "--allow-plugins")
+    assert done.exit_code == 0, done.stderr
+    rows = place.document("query", "select * from history")
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert all(
         row[key] is not None for row in rows for key in ("train_loss", "val_loss", "val_accuracy", "learning_rate")
