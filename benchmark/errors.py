@@ -9,7 +9,8 @@
     │   ├── DiskError         4   the disk is full or gave an error, which may pass
     │   └── SchemaError       4   the database is older, newer, or not ours
     │       └── NewerRecordError  4  a recorded cell is newer
-    └── BusyError            75   another `bench run` holds this database
+    ├── BusyError            75   another `bench run` holds this database
+    └── NodeLostError        75   a computer of a cluster is no member of its run any more
 
 A message has four parts: what went wrong and where, what was expected, what was found, and the cure.
 """
@@ -118,6 +119,12 @@ class NewerRecordError(SchemaError):
 
 class BusyError(BenchError):
     """Another `bench run` holds this database."""
+
+    exit_code = 75
+
+
+class NodeLostError(BenchError):
+    """A computer of a cluster is no member of its run, or not any more: it may write nothing."""
 
     exit_code = 75
 

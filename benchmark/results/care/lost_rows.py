@@ -42,7 +42,7 @@ def missing(
         return {row[0] for row in connection.execute(f"SELECT {column} FROM {table}")}  # noqa: S608
 
     match table:
-        case "run" | "execution" | "attempt" | "artifact" | "look":
+        case "run" | "execution" | "attempt" | "artifact" | "look" | "node":
             there = ids(f"{table}_id")
             last = max([*there, highest.get(table, 0)], default=0)
             return _listed([number for number in range(1, last + 1) if number not in there])

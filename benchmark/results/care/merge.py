@@ -33,6 +33,8 @@ from benchmark.results.schema.tables import (
     epoch,
     execution,
     look,
+    message,
+    node,
     run,
     run_cell,
 )
@@ -44,8 +46,9 @@ from benchmark.status import FINAL, Cause, Status
 _RUN_IDENTITY = ("machine", "started_utc", "boot_id", "pid", "process_start_ticks", "command")
 """Columns that together differ between any two runs, and are equal for the same run in two files."""
 
-_HANDLED = {table.name for table in (run, cell, run_cell, execution, attempt, epoch, artifact, look, artifact_folder)}
-_OTHER_TABLES = tuple(table for table in TABLES if table.name not in _HANDLED)
+_NOT_MERGED = (artifact_folder, message)
+_HANDLED = (run, cell, run_cell, execution, attempt, epoch, artifact, look, node, *_NOT_MERGED)
+_OTHER_TABLES = tuple(table for table in TABLES if table not in _HANDLED)
 """Further tables whose rows belong to an execution and have its id in their key."""
 
 _CELLS_AT_ONCE = 500
@@ -91,6 +94,7 @@ def merge(destination: Database, source: Database, destination_root: Path, sourc
     with source.reading() as there, destination.transaction() as here:
         runs, new = _merge_runs(there, here, done)
         _merge_cells(there, here, runs, done)
+        _merge_nodes(there, here, runs, done)
         for old, number in new.items():
             rows = _rows(there, sa.select(run_cell).where(run_cell.c.run_id == old).order_by(run_cell.c.position))
             _insert_all(here, run_cell, [{**row, "run_id": number} for row in rows], done)
@@ -144,6 +148,18 @@ def _merge_cells(there: sa.Connection, here: sa.Connection, runs: Mapping[int, i
         for row in rows:
             row["first_run_id"] = runs[row["first_run_id"]]
         _insert_all(here, cell, rows, done)
+
+
+def _merge_nodes(there: sa.Connection, here: sa.Connection, runs: Mapping[int, int], done: Merge) -> None:
+    """Adds the nodes that took part in a run; none of them is a member of it here."""
+    identity = (node.c.run_id, node.c.name, node.c.joined_utc)
+    known = set(map(tuple, here.execute(sa.select(*identity))))
+    rows = []
+    for row in _rows(there, sa.select(node).order_by(node.c.node_id)):
+        row |= {"run_id": runs[row["run_id"]], "left_utc": row["left_utc"] or row["lease_until_utc"]}
+        if tuple(row[column.name] for column in identity) not in known:
+            rows.append({name: value for name, value in row.items() if name != "node_id"})
+    _insert_all(here, node, rows, done)
 
 
 def _merge_looks(

@@ -25,6 +25,7 @@ VERSION_TABLE = "schema_version"
 OUTCOMES = ("planned", "reused", "left_out")
 SPLITS = ("validation", "test", "lockbox")
 LOOKS = ("resolve", "judge", "lockbox")
+DIRECTIONS = ("order", "report")
 
 TEST_METRICS = {
     "test_balanced_accuracy": "Mean recall of the classes on the test images, 0..1.",
@@ -422,5 +423,51 @@ artifact_folder = sa.Table(
     _free_text("path", "Absolute path of the artifacts folder there.", nullable=False),
 )
 
-TABLES = (run, cell, run_cell, execution, attempt, epoch, artifact, prediction, look, artifact_folder)
+node = sa.Table(
+    "node",
+    metadata,
+    _key("node_id", "Number of the membership: a computer of a cluster, or a part of one, from when it joined a run."),
+    _refers("run_id", "run.run_id", "The run.", nullable=False, index=True),
+    _free_text("name", "Address or id that the cluster knows it by; `attempt.node` has it too.", nullable=False),
+    _free_text("host", "Name that the computer gives itself."),
+    _text("boot_id", "Which start of the computer it was."),
+    _free_text("os", "Operating system and its release."),
+    _free_text("cpu_model", "Model of the processor."),
+    _whole("cpu_cores", "Processors that it lends to the run."),
+    _big("memory_bytes", "Main memory in bytes."),
+    _free_text("gpu_names", "Names of the GPUs that it lends, separated by `, `; NULL without any."),
+    _free_text("gpu_driver", "Version of the GPU driver; NULL without one."),
+    _text("python_version", "Version of Python."),
+    _text("joined_utc", "When it joined (ISO 8601, UTC), by the clock of the database.", nullable=False),
+    _text(
+        "lease_until_utc", "Until when it may keep silent, by the same clock; later it counts as lost.", nullable=False
+    ),
+    _text("left_utc", "When it left, or was found lost, by the same clock; NULL while it is a member."),
+    _free_text("left_reason", "Why, in words."),
+    # two that go by one name could not be told apart by their attempts
+    sa.Index(
+        "ix_node_member",
+        "run_id",
+        "name",
+        unique=True,
+        sqlite_where=sa.text("left_utc IS NULL"),
+        postgresql_where=sa.text("left_utc IS NULL"),
+    ),
+    sqlite_autoincrement=True,
+)
+
+message = sa.Table(
+    "message",
+    metadata,
+    _key("message_id", "Number of the message, which is deleted when it is taken."),
+    _refers("run_id", "run.run_id", "The run.", nullable=False),
+    _refers("node_id", "node.node_id", "The node that it is for, or from.", nullable=False, index=True),
+    _text("direction", "`order` for the node, `report` for the scheduler.", nullable=False),
+    _whole("number", "Which of its sender's messages, rising: one that was sent again is taken once.", nullable=False),
+    _text("body", "What it says, as JSON.", nullable=False),
+    _one_of("direction", DIRECTIONS),
+    sqlite_autoincrement=True,
+)
+
+TABLES = (run, cell, run_cell, execution, attempt, epoch, artifact, prediction, look, artifact_folder, node, message)
 """All tables, each after those that its foreign keys refer to."""

@@ -11,7 +11,7 @@ from benchmark.files import sha256_of
 from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION, VERSION_TABLE, metadata
 
 TABLE_NAMES = tuple(metadata.tables)
-ADDED_TABLES = {2: {"look", "artifact_folder"}}
+ADDED_TABLES = {2: {"look", "artifact_folder", "node", "message"}}
 """By schema version: the tables that it was the first to have."""
 
 _FIRST_PROGRAMS = {

@@ -162,9 +162,19 @@ def _server_lock(location: Location, *, wait: bool) -> Iterator[None]:
             # PostgreSQL truncates application_name to 63 bytes
             label = f"bench {os.getpid()} {socket.gethostname()}"[:63]
             connection.exec_driver_sql("SELECT set_config('application_name', %s, false)", (label,))
-            yield
+            try:
+                yield
+            finally:
+                # the server notices the end of a session later; with a session that is gone the lock is gone too
+                with contextlib.suppress(sa.exc.DBAPIError):
+                    connection.scalar(sa.select(sa.func.pg_advisory_unlock(APPLICATION_ID, _SCHEMA_KEY)))
     finally:
         engine.dispose()
+
+
+def is_held(connection: sa.Connection) -> bool:
+    """Whether any session holds the lock of this database and schema on a server: whether a run is at work."""
+    return _server_holder(connection) is not None
 
 
 def _server_holder(connection: sa.Connection) -> Holder | None:

@@ -75,7 +75,8 @@ def cure_of(error: sa.exc.DBAPIError | sqlite3.Error) -> str | None:
         # raised by Python's driver itself, without an error code of SQLite
         code = sqlite3.SQLITE_CORRUPT if "decode to UTF-8" in str(original) else _code(original)
         return _SQLITE_CURES.get(code)
-    if isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
+    is_gone = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
+    if is_gone or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
         return "the server does not answer or has ended the connection. Check it, and run again"
     return None
 

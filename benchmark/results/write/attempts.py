@@ -11,6 +11,7 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmark.events import ArtifactWritten, ProtocolError
+from benchmark.results.cluster import nodes
 from benchmark.results.records import AttemptStart, PredictionRow, StaleAttempt
 from benchmark.results.schema.reproductions import is_reproduction
 from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
@@ -48,7 +49,7 @@ def start(
         earlier = list(connection.execute(tries))
     number = earlier[0].number + 1 if earlier else 1
     values = {"execution_id": execution_id, "run_id": run_id, "number": number}
-    values |= {"state": Status.RUNNING, "started_utc": now}
+    values |= {"state": Status.RUNNING, "started_utc": now, "fence": number if facts.get("node") else None}
     attempt_id = inserted_id(connection, attempt.insert().values(**values, **facts))
     spec = connection.scalar(sa.select(cell.c.spec).where(cell.c.cell_id == cell_id))
     keeps_last = spec is not None and json.loads(spec)["keep"] == "last"
@@ -125,6 +126,7 @@ def block(connection: sa.Connection, run_id: int, cell_id: str, machine: str, re
 def sweep(connection: sa.Connection, own_runs: Collection[int]) -> list[StaleAttempt]:
     """Ends the attempts, executions and runs that runs other than `own_runs` left open."""
     dead = sa.select(run.c.run_id).where(run.c.state == Status.RUNNING, run.c.run_id.not_in(own_runs)).scalar_subquery()
+    nodes.end_all(connection, dead, "its run was killed")
     stale = _stale(connection, dead)
     _close(connection, dead, Cause.ABANDONED, None)
     connection.execute(run.update().where(run.c.run_id.in_(dead)).values(state=Cause.ABANDONED))
@@ -134,6 +136,7 @@ def sweep(connection: sa.Connection, own_runs: Collection[int]) -> list[StaleAtt
 def finish_run(connection: sa.Connection, run_id: int, state: str, exit_code: int, now: str) -> None:
     """Ends a run, and the attempts and executions that it left open."""
     this = sa.select(run.c.run_id).where(run.c.run_id == run_id).scalar_subquery()
+    nodes.end_all(connection, this, "the run was over")
     _close(connection, this, Cause.INTERRUPTED, now)
     ended = {"state": state, "exit_code": exit_code, "finished_utc": now}
     connection.execute(run.update().where(run.c.run_id == run_id, run.c.state == Status.RUNNING).values(**ended))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from typing import Any
@@ -14,8 +14,10 @@ import sqlalchemy as sa
 from benchmark import events
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import LeftOut
+from benchmark.results.cluster.mailbox import Outbox
+from benchmark.results.cluster.nodes import Member, require_member
 from benchmark.results.records import AttemptStart, PredictionRow, StaleAttempt
-from benchmark.results.schema.tables import run
+from benchmark.results.schema.tables import node, run
 from benchmark.results.store.database import Database
 from benchmark.results.write import attempts, outcome, registration, running_attempt
 from benchmark.status import Status
@@ -44,6 +46,9 @@ class Recorder:
     Belongs to the process and thread that opened the database; one recorder for each database. Events of a worker are
     recorded only while its attempt is the running one: a late event of a replaced worker changes no row and is logged.
 
+    On a node of a cluster it is that of a `member`: the node and its lease are recorded with each attempt, and once the
+    node was declared lost every method that writes raises `NodeLostError` and changes nothing.
+
     Every method raises `StorageError` when the disk, the file or the server fails. What could not be written is kept in
     memory, so that the same call, or `flush`, may be tried again.
     """
@@ -52,10 +57,13 @@ class Recorder:
         self,
         database: Database,
         *,
+        member: Member | None = None,
         now: Callable[[], str] = utc_now,
         monotonic: Callable[[], float] = time.perf_counter,
     ) -> None:
         self._database = database
+        self._member = member
+        self._outbox = Outbox("report")
         self._now = now
         self._monotonic = monotonic
         self._running: dict[int, running_attempt.RunningAttempt] = {}
@@ -67,7 +75,7 @@ class Recorder:
         `facts` are the columns of `run` that are known when a run begins; `schema/tables.py` says what each means.
         """
         values = {"executor": "local", **facts, "state": Status.RUNNING, "started_utc": self._now()}
-        with self._database.transaction() as connection:
+        with self._writing() as connection:
             run_id = registration.inserted_id(connection, run.insert().values(**values))
         self._own_runs.add(run_id)
         return run_id
@@ -80,14 +88,14 @@ class Recorder:
         Returns:
             The attempts that were left running, so that the caller can end their processes.
         """
-        with self._database.transaction() as connection:
+        with self._writing() as connection:
             return attempts.sweep(connection, self._own_runs)
 
     def register(
         self, run_id: int, cells: Sequence[Cell], left_out: Sequence[LeftOut], reused: Collection[str]
     ) -> None:
         """Inserts the cells of a run, and the impossible combinations; `reused` are ids of cells that need no work."""
-        with self._database.transaction() as connection:
+        with self._writing() as connection:
             registration.insert_cells(connection, run_id, cells, left_out, reused)
 
     def start_attempt(
@@ -119,13 +127,16 @@ class Recorder:
             boot_id: The start of the computer that process ids belong to.
             fresh: Whether to begin a new execution.
         """
-        facts = {
+        facts: dict[str, Any] = {
             "isolation": isolation,
             "cores": " ".join(map(str, cores)) or None,
             "gpu": gpu,
             "neighbours": neighbours,
             "boot_id": boot_id,
         }
+        if self._member is not None:
+            lease = sa.select(node.c.lease_until_utc).where(node.c.node_id == self._member.node_id).scalar_subquery()
+            facts |= {"node": self._member.name, "lease_until_utc": lease}
         with self._writing() as connection:
             start, running = attempts.start(
                 connection, run_id, cell_id, machine, facts, fresh=fresh, now=self._now(), began=self._monotonic()
@@ -161,15 +172,26 @@ class Recorder:
             case _:
                 self._record_facts(running, event)
 
+    def post(self, bodies: Iterable[Any]) -> None:
+        """Reports to the scheduler of the run, in one transaction with the next write or `flush`.
+
+        Args:
+            bodies: The messages, in their order: values that JSON can hold.
+        """
+        assert self._member is not None, "only a node reports"
+        self._outbox.add(self._member.node_id, bodies)
+
     def flush(self, *, due_only: bool = False) -> None:
-        """Writes the pending epochs; with `due_only` only when one has waited for `WAIT_SECONDS`."""
+        """Writes pending epochs and messages; with `due_only` only when one has waited for `WAIT_SECONDS`."""
         wait = self.seconds_to_flush()
         if wait is not None and (wait <= 0 or not due_only):
             with self._writing():
                 pass
 
     def seconds_to_flush(self) -> float | None:
-        """Returns in how many seconds `flush` is due; None when nothing is pending."""
+        """Returns in how many seconds `flush` is due; None when nothing is pending. Messages do not wait."""
+        if self._outbox:
+            return 0.0
         oldest = min((running.pending_since for running in self._running.values() if running.pending), default=None)
         return None if oldest is None else oldest + WAIT_SECONDS - self._monotonic()
 
@@ -264,6 +286,7 @@ class Recorder:
         """Gives a transaction that first writes the pending epochs, so that the order of events is kept."""
         with_pending = [running for running in self._running.values() if running.pending]
         with self._database.transaction() as connection:
+            own_run = None if self._member is None else require_member(connection, self._member)
             for running in with_pending:
                 if not running_attempt.write_epochs(connection, running):
                     log.warning(
@@ -272,6 +295,9 @@ class Recorder:
                         len(running.pending),
                     )
             yield connection
+            if own_run is not None:
+                self._outbox.write(connection, own_run)
         # only after the commit: when the disk was full, they stay pending
         for running in with_pending:
             running.pending = []
+        self._outbox.clear()

@@ -114,6 +114,33 @@ def change_tables() -> None:
         *columns("host TEXT!, path TEXT!"),
         sa.PrimaryKeyConstraint("host", name=op.f("pk_artifact_folder")),
     )
+    create_cluster_tables()
+
+
+def create_cluster_tables() -> None:
+    op.create_table(
+        "node",
+        *columns("""
+            node_id INTEGER!, run_id INTEGER!, name TEXT!, host TEXT, boot_id TEXT, os TEXT, cpu_model TEXT,
+            cpu_cores INTEGER, memory_bytes BIGINT, gpu_names TEXT, gpu_driver TEXT, python_version TEXT,
+            joined_utc TEXT!, lease_until_utc TEXT!, left_utc TEXT, left_reason TEXT"""),
+        sa.ForeignKeyConstraint(["run_id"], ["run.run_id"], name=op.f("fk_node_run_id")),
+        sa.PrimaryKeyConstraint("node_id", name=op.f("pk_node")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_node_run_id"), "node", ["run_id"])
+    here = sa.text("left_utc IS NULL")
+    op.create_index("ix_node_member", "node", ["run_id", "name"], unique=True, sqlite_where=here, postgresql_where=here)
+    op.create_table(
+        "message",
+        *columns("message_id INTEGER!, run_id INTEGER!, node_id INTEGER!, direction TEXT!, number INTEGER!, body TEXT!"),
+        sa.CheckConstraint("direction IN ('order', 'report')", name=op.f("ck_message_direction")),
+        sa.ForeignKeyConstraint(["run_id"], ["run.run_id"], name=op.f("fk_message_run_id")),
+        sa.ForeignKeyConstraint(["node_id"], ["node.node_id"], name=op.f("fk_message_node_id")),
+        sa.PrimaryKeyConstraint("message_id", name=op.f("pk_message")),
+        sqlite_autoincrement=True,
+    )
+    op.create_index(op.f("ix_message_node_id"), "message", ["node_id"])
 
 
 def fill_cells() -> None:
