@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import re
+import sys
+
 import pytest
 from cli_workplace import Workplace
 
@@ -85,3 +89,26 @@ def test_doctor_imports_no_tensorflow(place):
     assert done.returncode == 0
     assert "| tensorflow" not in done.stderr
     assert "keras.src" not in done.stderr
+
+
+def test_each_command_of_the_matrix_is_looked_for_and_says_whether_it_may_run(place, tmp_path, monkeypatch):
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
+    place.write("", "train.py")
+    place.write(
+        '[matrix]\ndataset = "digits"\nmodel = ["known", "new", "absent"]\nstrategy = "scratch"\n'
+        '[model.known]\ncommand = ["python", "train.py"]\n[model.new]\ncommand = ["python", "train.py", "{seed}"]\n'
+        '[model.absent]\ncommand = ["no-such-program"]\n'
+    )
+    digest = re.findall(r'sha256 = "(\w+)"', place.call("run", "--select", "model=known").stderr)
+    (tmp_path / "bench").mkdir()
+    (tmp_path / "bench" / "trusted.toml").write_text(f'[[plugin]]\nsha256 = "{digest[0]}"\n')
+    done = place.call("doctor", "--format", "json")
+    found = {finding["name"]: finding for finding in json.loads(done.stdout) if finding["area"] == "commands"}
+    assert {name: finding["verdict"] for name, finding in found.items()} == {
+        "known": "good",
+        "new": "missing",
+        "absent": "bad",
+    }
+    assert done.exit_code == 2
+    assert found["known"]["value"] == f"{sys.executable}, trusted"
+    assert "there is no program no-such-program on PATH" in found["absent"]["cure"]

@@ -5,6 +5,7 @@ The pictures are made up in the true formats (see system_data.py), and everythin
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import subprocess
@@ -13,6 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from PIL import Image
 from system_data import environment
 
 pytestmark = [pytest.mark.tf, pytest.mark.exhaustive]
@@ -141,3 +143,42 @@ def test_weights_that_lie_in_a_folder_are_taken_from_there(desk, tmp_path):
     done = here.bench("prepare", "--offline", "--manual-dir", str(here.data / "keras" / "models"), **elsewhere)
     assert done.returncode == 0, done.stderr
     assert len(list((tmp_path / "keras" / "models").iterdir())) == 1
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("lightning") is None or importlib.util.find_spec("torchvision") is None,
+    reason="the extras [lightning] and [torchvision] are not installed",
+)
+@pytest.mark.timeout(600)
+def test_networks_of_lightning_from_data_to_pictures(desk):
+    here = desk("resnet18-transfer-lightning")
+    assert here.run().returncode == 2  # without consent
+    done = here.run("--allow-plugins")
+    assert done.returncode == 0, done.stdout + done.stderr
+    found = here.rows("cell_id, dataset, strategy, status, framework, optimizer, epochs, parent_cell_id, parameters")
+    assert len(found) == 6
+    assert {(row["status"], row["framework"], row["optimizer"], row["epochs"]) for row in found} == {
+        ("completed", "lightning", "own", 1)
+    }
+    cells = {(row["dataset"], row["strategy"]): row for row in found if row["parameters"] > 1_000_000}
+    child, parent = cells["cifar10", "from_imagenette"], cells["imagenette_rgb", "stopped"]
+    assert child["parent_cell_id"] == parent["cell_id"]
+    assert (
+        child["parameters"] == parent["parameters"] == cells["imagenette_grey", "stopped"]["parameters"] + 64 * 49 * 2
+    )
+
+    proof = here.run("--allow-plugins", "--set", "epochs=3", "--prove-resume", "strategy=augmented", "--format", "json")
+    assert json.loads(proof.stdout)["verdict"] == "identical", proof.stderr
+    assert json.loads(proof.stdout)["resumed_from_epoch"]
+
+    Image.linear_gradient("L").convert("RGB").save(here.folder / "picture.png")
+    for words in (["predict", child["cell_id"], "picture.png"], ["explain", child["cell_id"], "--allow-plugins"]):
+        told = here.bench(*words, "--allow-plugins", "--format", "json")
+        assert told.returncode == 0, told.stderr
+        assert json.loads(told.stdout)
+
+    report = here.bench("report", "--format", "markdown").stdout
+    assert "## Transfer: cifar10, lightning_resnet18" in report
+    lines = [line.split("|") for line in report.splitlines() if line.startswith(("| Imagenette, grey ", "| CIFAR-10 "))]
+    assert [line[3].strip() for line in lines] == ["published", "measured"] * 3
+    assert [line[-2].strip() for line in lines[::2]] == ["63.08", "56.40", "82.06"]

@@ -16,11 +16,14 @@ from benchmark.catalog.backends import installed_backends, trains_networks
 from benchmark.catalog.cache import default_cache_root, tfds_root
 from benchmark.catalog.facts import SOURCES
 from benchmark.catalog.keras_applications import PREFIX, PUBLISHED, keras_home
+from benchmark.cli.options import machine_kind
 from benchmark.errors import UserError
+from benchmark.matrix.load import load_matrix
 from benchmark.matrix.problems import Problems
 from benchmark.matrix.reading.plugins import entry_points, read_plugins
 from benchmark.matrix.reading.toml import parse_toml, read_text
-from benchmark.matrix.trust import exposure, trust_file, trusted_digests
+from benchmark.matrix.script_command import filled, program_of
+from benchmark.matrix.trust import exposure, plugin_trust, trust_file, trusted_digests
 from benchmark.results.store.engine import SQLITE_VERSION
 from benchmark.results.store.location import locate
 from benchmark.scheduling.processes.environment import ignored_variables
@@ -66,7 +69,8 @@ class Finding:
 
 def examine(database: str) -> list[Finding]:
     """All findings, in the order in which they are shown."""
-    return [*_machine(), *_versions(), *_shell(), *_files(database), *_datasets(), *_weights(), *_plugins()]
+    own = [*_plugins(), *_commands(layout.MATRIX)]
+    return [*_machine(), *_versions(), *_shell(), *_files(database), *_datasets(), *_weights(), *own]
 
 
 def _machine() -> Iterator[Finding]:
@@ -239,11 +243,38 @@ def _plugin_files(matrix: str, digests: frozenset[str]) -> Iterator[Finding]:
     except UserError:
         return  # no matrix here, or one that `bench plan` explains
     for file in read_plugins(document, Path.cwd(), Problems()).files:
-        if exposed := exposure(file.file):
-            cure = f"it is not run: chmod o-w {exposed}"
-            yield Finding("plug-ins", file.written, f"{exposed} can be written by anybody", "bad", cure)
-        elif file.sha256 in digests:
-            yield Finding("plug-ins", file.written, "trusted")
+        exposed = exposure(file.file)
+        yield _consent("plug-ins", file.written, "", file.sha256, trusted=file.sha256 in digests, exposed=exposed)
+
+
+def _commands(matrix: str) -> Iterator[Finding]:
+    """Models of the matrix in this folder that are commands: whether their programs can be started, and may be."""
+    try:
+        models = parse_toml(read_text(matrix), matrix).get("model")
+        if not isinstance(models, dict) or not any("command" in model for model in models.values()):
+            return
+        cells = load_matrix(matrix, machine_kind=machine_kind()).cells
+        commands = [
+            (cell, plugin_trust([cell])[0])
+            for cell in {cell.model: cell for cell in cells if cell.architecture.command is not None}.values()
+        ]
+    except (UserError, TypeError):
+        return  # likewise
+    for cell, trust in commands:
+        program, problem = program_of(filled(cell)[0], Path(cell.architecture.folder or ""))
+        if problem:
+            yield Finding("commands", cell.model, f"cannot be started: {trust.what}", "bad", problem)
         else:
-            cure = f'read it; then `bench run --allow-plugins`, or add sha256 = "{file.sha256}" to {trust_file()}'
-            yield Finding("plug-ins", file.written, "not trusted, so it is not run", "missing", cure)
+            place = f"{program}, "
+            yield _consent("commands", cell.model, place, trust.sha256, trusted=trust.trusted, exposed=trust.exposed)
+
+
+def _consent(area: str, name: str, what: str, sha256: str, *, trusted: bool, exposed: str) -> Finding:
+    """Whether a plug-in file or a command may run; `what` stands before the answer."""
+    if exposed:
+        cure = f"it is not run: chmod o-w {exposed}"
+        return Finding(area, name, f"{what}{exposed} can be written by anybody", "bad", cure)
+    if trusted:
+        return Finding(area, name, f"{what}trusted")
+    cure = f'read it; then `bench run --allow-plugins`, or add sha256 = "{sha256}" to {trust_file()}'
+    return Finding(area, name, f"{what}not trusted, so it is not run", "missing", cure)
