@@ -15,7 +15,8 @@ from training_cells import DIGITS, PARAMETERS, architecture, cell
 from benchmark.matrix.cell import Architecture
 from benchmark.training.networks.network import Network, build_network
 from benchmark.training.process.failures import DataError
-from benchmark.training.programs.explain import Explainer, main, upsample_map
+from benchmark.training.programs.class_evidence import Explainer, upsample_map
+from benchmark.training.programs.explain import main
 from benchmark.training.programs.prepare import prepare
 from benchmark.training.weights.weight_files import weight_arrays, write_weights
 

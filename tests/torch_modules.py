@@ -19,7 +19,7 @@ from benchmark.files import sha256_of
 from benchmark.matrix.cell import Architecture
 from benchmark.training.networks.network import build_network
 from benchmark.training.networks.plugin_models import PluginError
-from benchmark.training.programs.explain import ModuleExplainer
+from benchmark.training.programs.module_evidence import ModuleExplainer
 from benchmark.training.stages import set_trainable, stage_steps
 from benchmark.training.weights.weight_files import assign_weights, weight_arrays
 

@@ -12,7 +12,7 @@ import click
 
 from benchmark import layout, units
 from benchmark.cli.options import database_option, format_option, machine_option, verb
-from benchmark.cli.terminal import output, verbosity
+from benchmark.cli.terminal import output, streams, verbosity
 from benchmark.errors import NotFoundError, UserError
 from benchmark.files import temporary_folder
 from benchmark.text import one_line
@@ -85,7 +85,7 @@ def command(
         with open_database(database, mode="read") as opened:
             question = _question(opened, cell, images, machine, class_name, database)
         cell_id = question.trained.cell.cell_id
-        require_consent([question.trained.cell], "bench explain", allowed=allow_plugins, with_data=False)
+        require_consent([question.trained.cell], streams.command_line(), allowed=allow_plugins, with_data=False)
         place = folder or question.trained.weights.parent / "figures"
         named = "--output" if folder else "the folder of artifacts"
         rows, files = _explain(replace(question, allow_plugins=allow_plugins), place, named, keep=folder is None)

@@ -12,7 +12,7 @@ from benchmark import units
 from benchmark.catalog.source_files.image_folders import IMAGE_ENDINGS
 from benchmark.cli.cell_names import NAMES, short_id
 from benchmark.cli.options import database_option, format_option, machine_option, verb
-from benchmark.cli.terminal import output, verbosity
+from benchmark.cli.terminal import output, streams, verbosity
 from benchmark.errors import NotFoundError, UserError
 from benchmark.status import Status
 
@@ -73,7 +73,7 @@ def command(
     cells, images = _cells_and_images(cells_and_images)
     with open_database(database, mode="read") as opened:
         trained = _trained(opened, cells, machine, database)
-    require_consent([each.cell for each in trained], "bench predict", allowed=allow_plugins, with_data=False)
+    require_consent([each.cell for each in trained], streams.command_line(), allowed=allow_plugins, with_data=False)
     verbosity.inform(f"loading {units.plural(len(trained), 'cell')}")
     document = _document(predict(trained, images, views, allow_plugins=allow_plugins), images, views, top)
     if output_format == "json":

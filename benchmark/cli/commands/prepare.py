@@ -8,7 +8,7 @@ import click
 
 from benchmark import layout, units
 from benchmark.cli.options import MatrixRequest, matrix_options, verb
-from benchmark.cli.terminal import verbosity
+from benchmark.cli.terminal import streams, verbosity
 from benchmark.errors import UserError
 
 
@@ -32,7 +32,7 @@ def command(matrix: MatrixRequest, manual_dir: Path | None, offline: bool, allow
     from benchmark.scheduling.programs.preparation import prepare_all
 
     plan = matrix.load()
-    require_consent(plan.cells, "bench prepare", allowed=allow_plugins, with_models=False)
+    require_consent(plan.cells, streams.command_line(), allowed=allow_plugins, with_models=False)
     options = run_options(
         layout.DATABASE, None, offline=offline, manual_directory=manual_dir, allow_plugins=allow_plugins
     )

@@ -149,8 +149,9 @@ def build_network(
 def _module_network(
     architecture: Architecture, data: Data, images: Tensor, resized: Tensor, *, binary: bool, allowed: bool
 ) -> Network:
+    from benchmark.training.networks.module_checks import check_module, named_head
     from benchmark.training.networks.torch_hubs import hub_module
-    from benchmark.training.networks.torch_modules import ModuleLayer, check_module, named_head
+    from benchmark.training.networks.torch_modules import ModuleLayer
 
     scaling: Any = ()
     if architecture.name.startswith(PLUGIN):

@@ -13,22 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import keras
-import numpy as np
 import torch
-from numpy.typing import NDArray
 
-from benchmark.catalog.facts import LIGHTNING
-from benchmark.matrix.cell import Architecture, Data
-from benchmark.training.networks.plugin_models import HEAD_ATTRIBUTE
-from benchmark.training.process.failures import DataError
+from benchmark.training.networks.module_checks import check_logits, why_no_gradient
 from benchmark.training.process.plugin_code import PluginError
-
-GRAD_CAM_ATTRIBUTE = "bench_grad_cam"
-"""Attribute in which a module may name, or hold, the submodule whose activation Grad-CAM shows."""
-
-_SAMPLE_IMAGES = 2
-_TOLERANCE = 0.02
-"""How far the sum of what are taken for probabilities is from 1 at most."""
 
 
 def _register_no_variables(layer: Any) -> None:
@@ -140,9 +128,9 @@ class ModuleLayer(keras.layers.Layer):
         held = self._held
         try:
             logits = self._in_mode(lambda: held.module(self.scaled(images)), training=training)
-            _check_logits(logits, len(images), self._classes, held.place)
+            check_logits(logits, len(images), self._classes, held.place)
             if training and not logits.requires_grad:
-                raise PluginError(f"{held.place}: {_no_gradient(self.trainable_variables)}")
+                raise PluginError(f"{held.place}: {why_no_gradient(self.trainable_variables)}")
         except Exception as error:
             error._keras_call_info_injected = True  # type: ignore[attr-defined]  # noqa: SLF001  else Keras rewords it
             raise
@@ -211,149 +199,6 @@ class _Hidden(dict[str, list[Any]]):
     """A dictionary of variables that Keras does not track a second time."""
 
 
-def evidence_modules(module: torch.nn.Module) -> dict[str, torch.nn.Module]:
-    """The submodules whose activation Grad-CAM may show, by name: its convolutions, or the one that `bench_grad_cam` is.
-
-    Raises:
-        DataError: It names none.
-    """
-    named = getattr(module, GRAD_CAM_ATTRIBUTE, None)
-    parts = dict(module.named_modules())
-    if named is None:
-        return {name: part for name, part in parts.items() if isinstance(part, torch.nn.modules.conv._ConvNd)}  # noqa: SLF001
-    chosen = {name: part for name, part in parts.items() if part is named or name == named}
-    if not chosen:
-        known = ", ".join(filter(None, parts))
-        raise DataError(f"{GRAD_CAM_ATTRIBUTE}: expected a submodule ({known:.300}), found {named!r:.100}")
-    return chosen
-
-
-def watched_logits(
-    layer: ModuleLayer, images: Any, modules: Mapping[str, torch.nn.Module]
-) -> tuple[Any, tuple[str, NDArray[Any]] | None, Callable[[int], NDArray[Any]]]:
-    """The logits of one image, and the last activation with several positions that one of some submodules made.
-
-    Args:
-        layer: Of the module.
-        images: As it takes them, [1, h, w, c].
-        modules: By name.
-
-    Returns:
-        Logits [classes]; the submodule's name and its activation [h', w', k], or None; and the function that gives the
-        gradient of a class's logit by this activation.
-    """
-    outputs: list[tuple[str, Any]] = []
-    handles = [
-        part.register_forward_hook(lambda _part, _given, made, name=name: outputs.append((name, made)))
-        for name, part in modules.items()
-    ]
-    for tensor in layer.module.parameters():
-        tensor.requires_grad_(True)
-    try:
-        logits = layer.logits(images, training=False)[0]
-    finally:
-        for handle in handles:
-            handle.remove()
-    wide = [each for each in outputs if each[1].ndim == 4 and max(each[1].shape[2:]) > 1]
-    name, made = wide[-1] if wide else ("", None)
-
-    def gradient_of(label: int) -> NDArray[Any]:
-        assert made is not None
-        (gradient,) = torch.autograd.grad(logits[label], made, retain_graph=True, allow_unused=True)
-        return _positions_first(torch.zeros_like(made) if gradient is None else gradient)
-
-    return logits.detach(), None if made is None else (name, _positions_first(made)), gradient_of
-
-
-def _positions_first(activation: Any) -> NDArray[Any]:
-    """[1, k, h, w] as [h, w, k]."""
-    return np.asarray(activation.detach()[0].permute(1, 2, 0).cpu().numpy())
-
-
-def named_head(module: Any, parts: Mapping[str, Any], place: str) -> tuple[tuple[str, ...], str]:
-    """The names of the parts of the head, and that of the classifier, the last of them.
-
-    The head is what the module lists in `bench_head`, submodules with all below them; else its last part.
-
-    Raises:
-        PluginError: It lists what it does not have, or has no parameters.
-    """
-    if not parts:
-        raise PluginError(f"{place}: expected a module with parameters, found none to train")
-    named = getattr(module, HEAD_ATTRIBUTE, None)
-    if named is None:
-        last = list(parts)[-1]
-        return (last,), last
-    wanted = [named] if isinstance(named, str) else [str(name) for name in named]
-    unknown = [name for name in wanted if not any(_is_below(part, name) for part in parts)]
-    if unknown or not wanted:
-        raise PluginError(
-            f"{place}: expected {HEAD_ATTRIBUTE} to name submodules with parameters ({', '.join(parts)[:300]}), found "
-            f"{unknown or 'none'}"
-        )
-    head = tuple(part for part in parts if any(_is_below(part, name) for name in wanted))
-    return head, head[-1]
-
-
-def check_module(module: Any, architecture: Architecture, data: Data, place: str) -> None:
-    """Checks that what a plug-in returned gives logits, for a black and a patterned image.
-
-    Lazy modules get their parameters by this call.
-
-    Raises:
-        PluginError: It does not.
-    """
-    if not isinstance(module, torch.nn.Module) or isinstance(module, keras.layers.Layer):
-        raise PluginError(f"{place}: expected a torch.nn.Module to be returned, found {type(module).__name__}")
-    is_lightning = any(kind.__name__ == "LightningModule" for kind in type(module).__mro__)
-    if is_lightning != (architecture.framework == LIGHTNING):
-        wanted = "LightningModule" if architecture.framework == LIGHTNING else "torch.nn.Module"
-        raise PluginError(
-            f"{place}: expected a {wanted}, as its file looks, found {type(module).__name__}; import lightning in a file "
-            "whose function returns a LightningModule, and only there"
-        )
-    shape = (_SAMPLE_IMAGES, data.channels, data.image_size, data.image_size)
-    images = np.zeros(shape, dtype=np.float32)
-    images[1] = (np.arange(math.prod(shape[1:])).reshape(shape[1:]) % 256) / 255
-    device = keras.src.backend.torch.core.get_device()
-    with torch.no_grad():
-        logits = module.to(device).eval()(torch.from_numpy(images).to(device))
-    _check_logits(logits, _SAMPLE_IMAGES, data.num_classes, place)
-    values = logits.float().cpu().numpy().astype(np.float64)
-    if (values >= 0).all() and np.allclose(values.sum(axis=-1), 1, atol=_TOLERANCE):
-        raise PluginError(
-            f"{place}: expected logits, found {values[0][:4].round(4).tolist()} … with the sum 1: leave out the softmax at "
-            "the end of `forward`, the loss has it"
-        )
-
-
-def _check_logits(logits: Any, images: int, classes: int, place: str) -> None:
-    if not isinstance(logits, torch.Tensor):
-        kind = type(logits).__name__
-        raise PluginError(
-            f"{place}: expected `forward` to return logits, a tensor [{images}, {classes}], found {kind}; return the one "
-            "tensor that the classes are told by"
-        )
-    if tuple(logits.shape) != (images, classes):
-        raise PluginError(
-            f"{place}: expected logits of shape ({images}, {classes}), one for each class, found {tuple(logits.shape)}; "
-            "the function is told `num_classes`"
-        )
-
-
-def _no_gradient(learning: Sequence[Any]) -> str:
-    """Says why logits do not depend on the parameters of a stage."""
-    if not learning:
-        return (
-            "expected parameters to train, found that the module freezes all of this stage (requires_grad = False); "
-            "leave freezing to `train`"
-        )
-    return (
-        "expected logits that depend on what is trained, found a tensor without a gradient; in `forward` leave out "
-        "torch.no_grad(), torch.set_grad_enabled(False), .detach() and .data"
-    )
-
-
 def _named_tensors(module: torch.nn.Module) -> list[tuple[str, Any]]:
     """The entries of the module's `state_dict` that are tensors; of those that share one, the first."""
     seen: set[int] = set()
@@ -368,10 +213,6 @@ def _named_tensors(module: torch.nn.Module) -> list[tuple[str, Any]]:
 def _keeps_statistics(part: torch.nn.Module) -> bool:
     """Whether a submodule changes statistics of its own as it trains, as batch normalisation does."""
     return getattr(part, "running_mean", None) is not None
-
-
-def _is_below(part: str, name: str) -> bool:
-    return part == name or part.startswith(f"{name}.")
 
 
 def _per_channel(values: Sequence[float] | None, device: Any) -> Any:

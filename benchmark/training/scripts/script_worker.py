@@ -19,9 +19,6 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any, NoReturn
 
-import numpy as np
-from numpy.typing import NDArray
-
 from benchmark import events, faults, layout, machine
 from benchmark.catalog.prepared_size_limit import LIMIT_VARIABLE
 from benchmark.files import sha256_of, write_whole
@@ -30,11 +27,8 @@ from benchmark.status import Cause
 from benchmark.training.artifacts.prediction_file import pack_predictions
 from benchmark.training.data.compressed_images import CompressedImages
 from benchmark.training.data.dataset import Dataset, open_dataset
-from benchmark.training.evaluation import compute_scores
-from benchmark.training.losses import example_losses
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DataError, DivergedError, StopRequestedError, cause_of
-from benchmark.training.scripts.script_answers import read_probabilities
 from benchmark.training.scripts.script_epochs import ScriptEpochs
 from benchmark.training.scripts.script_lines import (
     EpochLine,
@@ -47,9 +41,7 @@ from benchmark.training.scripts.script_lines import (
 )
 from benchmark.training.scripts.script_order import ScriptError, checked_command, program_environment, write_cell_file
 from benchmark.training.scripts.script_process import ScriptProcess
-
-ACCURACY_TOLERANCE = 1e-3
-"""How far the test accuracy that a program counts may be from the one that follows from its probabilities."""
+from benchmark.training.scripts.script_results import results_of
 
 _PROGRESS_SECONDS = 0.2
 _SHOWN_LINES = 10
@@ -229,28 +221,9 @@ class _ScriptAttempt:
 
     def _conclude(self, finish: FinishLine, epochs: ScriptEpochs, dataset: Dataset, built: events.ModelBuilt) -> None:
         """Scores the answers of the program, and leaves what every worker leaves."""
-        began, classes, count = perf_counter(), self._cell.data.num_classes, len(epochs.history)
-        best = finish.best_epoch or count or None
-        if finish.best_epoch is not None and not 1 <= finish.best_epoch <= count:
-            raise ScriptProtocolError(
-                f"finish: best_epoch: expected an epoch from 1 to {count}, found {finish.best_epoch}"
-            )
-        answers: dict[str, NDArray[np.float32]] = {}
-        for split, key in (
-            ("test", "probabilities"),
-            ("validation", "validation_probabilities"),
-            ("lockbox", "lockbox_probabilities"),
-        ):
-            given, examples = getattr(finish, key), getattr(dataset, split)
-            if given is not None:
-                shape, multi_label = (len(examples), classes), self._cell.data.multi_label
-                answers[split] = read_probabilities(given, self._folder, key, shape, multi_label=multi_label)
-        scores = compute_scores(answers["test"], dataset.test.split.labels, example_losses(self._cell.stages[-1]))
-        if finish.test_accuracy is not None and abs(finish.test_accuracy - scores.accuracy) > ACCURACY_TOLERANCE:
-            raise ScriptProtocolError(
-                f"finish: test_accuracy = {finish.test_accuracy:.4f} was reported, but {scores.accuracy:.4f} follows from its "
-                "probabilities: are they in the order of the test images?"
-            )
+        began, count = perf_counter(), len(epochs.history)
+        results = results_of(finish, count, self._cell, dataset, self._folder)
+        scores, best = results.scores, results.best_epoch
         faults.point("evaluate")
         if finish.parameters is not None:
             trainable = finish.parameters if finish.trainable_parameters is None else finish.trainable_parameters
@@ -263,7 +236,7 @@ class _ScriptAttempt:
             "epochs": [asdict(epoch) for epoch in epochs.history],
         }
         self._write("history", layout.HISTORY, json.dumps(history, indent=1, allow_nan=False).encode())
-        for split, probabilities in answers.items():
+        for split, probabilities in results.answers.items():
             examples, name = getattr(dataset, split), layout.PREDICTIONS[split]
             content = pack_predictions(examples.split.indices, examples.split.labels, probabilities)
             self._write(Path(name).stem, name, content)
