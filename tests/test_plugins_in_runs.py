@@ -127,13 +127,14 @@ def test_when_everything_there_is_fails_alike_the_run_stops(place):
 
 
 @pytest.mark.parametrize("verb", ["predict", pytest.param("explain", marks=pytest.mark.exhaustive)])
-def test_consent_given_on_the_command_line_reaches_what_looks_at_pictures(place, verb):
+def test_consent_given_on_the_command_line_reaches_what_looks_at_pictures(place, verb, monkeypatch):
     assert run(place, "seeing", select="model=seeing,dataset=digits,strategy=scratch,seed=0").returncode == 0
     Image.new("L", (12, 12), 200).save(place.directory / "square.png")
     words = (verb, "model=seeing,strategy=scratch", "square.png")
+    monkeypatch.setattr("sys.argv", ["bench", *words])
     refused = place.call(*words)
     assert refused.exit_code == 2
-    assert f"bench {verb} --allow-plugins" in refused.stderr
+    assert f"bench {verb} model=seeing,strategy=scratch square.png --allow-plugins" in refused.stderr
     done = place.call(*words, "--allow-plugins", "--format", "json")
     assert done.exit_code == 0, done.stderr
     assert json.loads(done.stdout)["images"][0]["image"].endswith("square.png")
