@@ -111,6 +111,11 @@ def stages_folder(artifacts_root: Path) -> Path:
     return artifacts_root / "stages"
 
 
+def executor_folder(artifacts_root: Path) -> Path:
+    """Where an engine keeps files of its own, for this user alone."""
+    return artifacts_root / "executor"
+
+
 def arrays_in(directory: Path) -> tuple[str, ...]:
     """The names of the arrays of a prepared dataset, in the order of its fingerprint."""
     return (*ARRAYS, *(name for name in FURTHER_ARRAYS if any(array_files(directory, name))))

@@ -75,6 +75,7 @@ FOLDER_MAY_IMPORT = {
     "scheduling.executors": "processes",
     "scheduling.programs": "decisions run_options processes",
     "scheduling.loop": "decisions run_options processes programs",
+    "scheduling.cluster": "decisions executors loop processes run_options",
     "reporting.statistics": "",
     "reporting.rows": "statistics table",
     "reporting.predictions": "rows statistics",

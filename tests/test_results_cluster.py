@@ -117,7 +117,8 @@ def test_a_name_has_one_member_and_a_run_that_is_over_has_none(database, run_id)
 def test_messages_are_taken_once_in_order_and_together_with_what_they_tell(database, run_id):
     node_id, recorder = joined(database, run_id)
     scheduler, here = Mailbox(database, run_id), Mailbox(database, run_id, node_id)
-    scheduler.post(node_id, [{"run": CELL}, "stop"])
+    scheduler.add(node_id, [{"run": CELL}, "stop"])
+    scheduler.post()
     assert [one.body for one in here.take()] == [{"run": CELL}, "stop"]
     assert here.take() == scheduler.take() == []
 
@@ -182,7 +183,9 @@ class TestServer:
                 assert select.select([listener], [], [], 20)[0]
                 listener.drain()
             assert not select.select([here, there], [], [], 0)[0]
-            Mailbox(database, run_id).post(node_id, ["work"])
+            scheduler = Mailbox(database, run_id)
+            scheduler.add(node_id, ["work"])
+            scheduler.post()
             assert select.select([here, there], [], [], 20)[0] == [there]
             there.drain()
             recorder.post(["done"])

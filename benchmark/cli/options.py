@@ -66,11 +66,12 @@ class MatrixRequest:
     exclude: tuple[str, ...]
     overrides: tuple[str, ...]
 
-    def load(self, threads: Mapping[str, int] | None = None) -> Plan:
+    def load(self, threads: Mapping[str, int] | None = None, kind: MachineKind | None = None) -> Plan:
         """The plan for this machine.
 
         Args:
             threads: What `threads = "auto"` comes to, by speed key, beside what has been chosen on this machine before.
+            kind: What to plan for instead of this machine.
 
         Raises:
             UserError: The file is missing or wrong; all its problems are named.
@@ -82,7 +83,7 @@ class MatrixRequest:
             overrides=self.overrides,
             select=self.select,
             exclude=self.exclude,
-            machine_kind=machine_kind(threads),
+            machine_kind=kind or machine_kind(threads),
         )
 
 

@@ -6,7 +6,7 @@ import contextlib
 import os
 import time
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Hashable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -28,11 +28,15 @@ from benchmark.results.records import Recorded
 from benchmark.results.store.artifact_folder import claim, release
 from benchmark.results.store.database import Database
 from benchmark.results.write.recorder import Recorder
+from benchmark.scheduling.cluster.driver import ClusterRun, run_on_nodes
+from benchmark.scheduling.cluster.placement import data_key, room_of_nodes
 from benchmark.scheduling.decisions.assignment import assign
 from benchmark.scheduling.decisions.cell_decisions import CellDecisions, name_of
 from benchmark.scheduling.decisions.reuse import Decision, decide
 from benchmark.scheduling.decisions.shared_stages import SharedStages
 from benchmark.scheduling.decisions.turns import turns
+from benchmark.scheduling.executors.executor_registry import LOCAL
+from benchmark.scheduling.executors.separate_executor import SeparateExecutor
 from benchmark.scheduling.loop.context import RunContext
 from benchmark.scheduling.loop.loop import run_cells
 from benchmark.scheduling.loop.retrying_recorder import RetryingRecorder
@@ -48,7 +52,9 @@ _OF_MACHINE = ("python_version", "os", "cpu_model", "cpu_cores", "memory_bytes",
 """Facts of the machine that a run records under the same names."""
 
 
-def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Observer) -> RunSummary:
+def run_matrix(
+    plan: Plan, database: Database, options: RunOptions, observer: Observer, executor: SeparateExecutor | None = None
+) -> RunSummary:
     """Runs every cell of the plan that has no result yet, and tells the observer as it goes.
 
     The caller holds `lock_database` and has opened the database for writing.
@@ -58,6 +64,7 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
         database: Where everything is recorded; this is the only writer.
         options: How to run.
         observer: Whom to tell.
+        executor: The engine that places agents on the nodes of a cluster; None runs the cells here.
 
     Returns:
         How the run ended. Interrupted runs end here too, with exit code 130 or 143.
@@ -80,17 +87,25 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
     recorder = Recorder(database)
     killed = kill_leftovers(recorder.sweep())
     before = recorded(database, options.machine)
-    decisions = _decide(plan.cells, before, options, guarded)
+    # data that are not here are looked at where cells run
+    decisions = (
+        _decide(plan.cells, before, options, guarded)
+        if executor is None
+        else decide(plan.cells, before, options, compared=True)
+    )
     assignment = assign(plan.cells, decisions, before, options.artifacts_root, from_recorded=options.retime)
     for cell in assignment.run:
-        if trains(cell.backend):
+        if executor is None and trains(cell.backend):
             options.directories.of(cell.data)
 
     measured = totals(database, options.machine), efforts(database, options.machine)
     known = Durations(*measured, TrialStore(options.cache_root).find, starts(database, options.machine))
     to_train = [cell for cell in assignment.run if cell.cell_id not in assignment.idle]
-    forecast_seconds = run_seconds(to_train, known, slots_of(options).room)
-    run_id = recorder.begin_run(_facts(plan, options, forecast_seconds, database.path))
+    room = slots_of(options).room if executor is None else room_of_nodes(executor.slots(), options)
+    forecast_seconds = run_seconds(to_train, known, room)
+    run_id = recorder.begin_run(
+        {**_facts(plan, options, forecast_seconds, database.path), "executor": executor.name if executor else LOCAL}
+    )
     try:
         # a new database is known by its first run
         options = _with_own_folder(options, database)
@@ -105,14 +120,30 @@ def run_matrix(plan: Plan, database: Database, options: RunOptions, observer: Ob
                 shared = SharedStages(plan.cells, begun_cells, assignment.again, options.artifacts_root)
                 in_turn = partial(turns, order=plan.order, report=plan.report)
                 decider = CellDecisions(assignment, options, guarded, known, shared, retrying.block, in_turn)
-                run = RunContext(decider, assignment.run, options, guarded, signals, retrying, slots_of(options))
+                run: RunContext | ClusterRun
+                if executor is None:
+                    run = RunContext(decider, assignment.run, options, guarded, signals, retrying, slots_of(options))
+                else:
+                    run = ClusterRun(
+                        decider,
+                        executor,
+                        database,
+                        options,
+                        guarded,
+                        signals,
+                        retrying,
+                        _fingerprints(plan.cells, before),
+                    )
                 with contextlib.closing(run):
-                    remaining = Remaining(decider.durations, run.unfinished_cells, lambda: run.slots.room)
+                    remaining = Remaining(decider.durations, run.unfinished_cells, lambda: run.room)
                     guarded.tell("run_started", run_id, plan, assignment.idle, remaining)
                     if killed:
                         run.note(f"ended {killed} worker processes that an earlier run had left")
                     decider.tell_beginning()
-                    run_cells(run)
+                    if isinstance(run, ClusterRun):
+                        run_on_nodes(run)
+                    else:
+                        run_cells(run)
                     decider.tidy()
             if retrying.error is not None:
                 raise retrying.error
@@ -191,7 +222,17 @@ def _exhaustion_named() -> Iterator[None]:
         raise named from error
 
 
-def _end_of(run: RunContext, statuses: Collection[str]) -> tuple[str, int]:
+def _fingerprints(cells: Sequence[Cell], before: Recorded) -> dict[Hashable, str]:
+    """Of the data that finished cells have had."""
+    known = {}
+    for cell in cells:
+        state = before.states.get(cell.cell_id)
+        if state is not None and state.status == Status.COMPLETED and state.data_fingerprint is not None:
+            known[data_key(cell)] = state.data_fingerprint
+    return known
+
+
+def _end_of(run: RunContext | ClusterRun, statuses: Collection[str]) -> tuple[str, int]:
     """State and exit code of a run that was not broken off."""
     if run.signals.count:
         return Status.INTERRUPTED, run.signals.exit_code

@@ -33,6 +33,8 @@ MANY_CELLS = 10_000
 
 SHOWN_REASONS = 5
 
+SHORTEST_LEASE_SECONDS = 2
+
 
 @verb(
     "run",
@@ -55,7 +57,26 @@ SHOWN_REASONS = 5
     metavar="N",
     help="At most so many cells on one GPU at once; timings of more than one do not count.",
 )
-@click.option("--executor", type=click.Choice(["local"]), default="local", show_default=True, help="Where cells run.")
+@click.option(
+    "--executor",
+    default="local",
+    show_default=True,
+    metavar="NAME",
+    help="Where cells run: local, or on the nodes of a cluster: ray, slurm. A cluster needs PostgreSQL.",
+)
+@click.option("--artifacts", metavar="PATH", help="Folder for artifacts, which all nodes of a cluster can write.")
+@click.option(
+    "--lease",
+    type=Duration(),
+    envvar="BENCH_LEASE",
+    show_envvar=True,
+    default="60",
+    metavar="TIME",
+    help="How long a node may keep silent before its cells go on elsewhere.  [default: 60s; at least 2s]",
+)
+@click.option(
+    "--wait-for-nodes", type=Duration(), metavar="TIME", help="Wait so long for nodes that can run all cells."
+)
 @click.option("--name", metavar="TEXT", help="Name of this run, for lists and reports.")
 @click.option("--rerun", is_flag=True, help="Run finished cells again, as new executions.")
 @click.option(
@@ -94,6 +115,7 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     within --margin, or there are --max-seeds of them. The verdict holds however often one looked: every look is recorded,
     and reports say so.
     """
+    from benchmark.cli.runs.cluster_run import require_cluster, run_on_cluster
     from benchmark.cli.runs.retiming import compare_digests, retiming
     from benchmark.cli.runs.run_forecast import history, within_budget
     from benchmark.cli.runs.start_run import run_options, run_plan
@@ -109,9 +131,23 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     plan = matrix.load()
     confirmed, wait, dry_run = (given.pop(name) for name in ("yes_n_cells", "wait", "dry_run"))
     sides, most, margin, budget = (given.pop(name) for name in ("resolve", "max_seeds", "margin", "budget"))
-    del given["executor"]
+    executor, node_seconds = given.pop("executor"), given.pop("wait_for_nodes")
+    if given["lease"] < SHORTEST_LEASE_SECONDS:
+        raise UserError(f"--lease: expected at least {SHORTEST_LEASE_SECONDS} s, got {given['lease']:g} s")
+    on_cluster = require_cluster(executor, database)
+    if on_cluster and (given["retime"] or given["prove_resume"] or sides or budget is not None):
+        raise UserError(
+            f"--executor {executor}: --retime, --prove-resume, --resolve and --budget work on this computer alone"
+        )
     retime, proven = given.pop("retime"), given.pop("prove_resume")
-    options = run_options(database, machine, reads_only=dry_run, timeout_seconds=given.pop("timeout"), **given)
+    options = run_options(
+        database,
+        machine,
+        reads_only=dry_run,
+        timeout_seconds=given.pop("timeout"),
+        lease_seconds=given.pop("lease"),
+        **given,
+    )
     if proven is not None:
         from benchmark.cli.runs.resume_proof import prove_resume
 
@@ -129,6 +165,13 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
             code = run_plan(plan, database, options, wait=wait)
             compare_digests(database, options)
             return code
+    if on_cluster and not dry_run:
+
+        def check(plan: Plan) -> None:
+            _require_consent(plan, options)
+            confirm_size(plan, confirmed)
+
+        return run_on_cluster(matrix, plan, check, database, options, executor, wait=wait, node_seconds=node_seconds)
     if not dry_run:
         _require_consent(plan, options)
         plan = _with_threads(matrix, plan, database, options, wait=wait)

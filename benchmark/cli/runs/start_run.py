@@ -27,14 +27,18 @@ from benchmark.text import one_line
 if TYPE_CHECKING:
     from benchmark.cli.progress.board import Board
     from benchmark.cli.progress.live_display import LiveDisplay
+    from benchmark.scheduling.executors.separate_executor import SeparateExecutor
 
 
-def run_options(database: str, machine: str | None, *, reads_only: bool = False, **given: Any) -> RunOptions:
+def run_options(
+    database: str, machine: str | None, *, reads_only: bool = False, artifacts: str | None = None, **given: Any
+) -> RunOptions:
     """How a matrix is run: what was given, beside the places and the command line, which are found here.
 
     Args:
         database: Path or URL.
         machine: As given with `--machine`; None for the host name.
+        artifacts: Folder for artifacts; None for the one that belongs to the database.
         reads_only: Nothing will be written, so that a user without a home folder needs no cache.
         **given: Other fields of `RunOptions`.
 
@@ -51,7 +55,7 @@ def run_options(database: str, machine: str | None, *, reads_only: bool = False,
         cache_root = Path(os.devnull)
     return RunOptions(
         machine=machine or default_machine_name(),
-        artifacts_root=folder_of(database),
+        artifacts_root=folder_of(database) if artifacts is None else Path(artifacts).absolute(),
         cache_root=cache_root,
         command=streams.command_line(),
         **given,
@@ -72,7 +76,9 @@ def run_plan(plan: Plan, database: str, options: RunOptions, *, wait: bool = Fal
     return summary.exit_code
 
 
-def run_held(plan: Plan, database: str, options: RunOptions) -> tuple[RunSummary, Board]:
+def run_held(
+    plan: Plan, database: str, options: RunOptions, executor: SeparateExecutor | None = None
+) -> tuple[RunSummary, Board]:
     """As `run_plan`, for a caller that holds `lock_database` and says itself how it went."""
     from benchmark.scheduling.run import run_matrix
 
@@ -86,7 +92,7 @@ def run_held(plan: Plan, database: str, options: RunOptions) -> tuple[RunSummary
             "dim",
         )
     with open_database(database, mode="write") as opened, display() as shown:
-        summary = run_matrix(plan, opened, options, shown)
+        summary = run_matrix(plan, opened, options, shown, executor)
     return summary, shown.board
 
 

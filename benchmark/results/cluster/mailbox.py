@@ -115,14 +115,18 @@ class Mailbox:
                 new.append(Message(row.node_id, json.loads(row.body)))
         return new
 
-    def post(self, node_id: int, bodies: Iterable[Any]) -> None:
-        """Sends orders to a node, as the scheduler.
-
-        Raises:
-            StorageError: The database cannot be reached. The next call, also one without bodies, sends them.
-        """
+    def add(self, node_id: int, bodies: Iterable[Any]) -> None:
+        """Takes orders to a node, as the scheduler; `post` sends them."""
         assert self._outbox is not None, "a node reports through Recorder.post"
         self._outbox.add(node_id, bodies)
+
+    def post(self) -> None:
+        """Sends what was added, to all nodes in one transaction.
+
+        Raises:
+            StorageError: The database cannot be reached. The next call sends it.
+        """
+        assert self._outbox is not None, "a node reports through Recorder.post"
         with self._database.transaction() as connection:
             self._outbox.write(connection, self._run_id)
         self._outbox.clear()

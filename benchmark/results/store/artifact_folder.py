@@ -129,8 +129,6 @@ def claim(location: Location, connection: sa.Connection, root: Path) -> Path:
     identity = identity_of(connection)
     if identity is None:
         return root
-    if location.path is None:
-        root = _remembered(connection) or root
     folders = _folders_of(location, root, identity)
     folder, mark = next((each, mark) for each in folders if (mark := owner_mark(location, connection, each)))
     is_new = not folder.is_dir()
@@ -172,7 +170,9 @@ def owner_mark(location: Location, connection: sa.Connection, root: Path) -> Mar
         # salvaged, or restored: another first run, and the files are its own
         is_own = mark.database == mine.database and next(_registered(connection, root), None) is not None
     else:
-        is_own = mark is not None or not _folders(root) or _holds_own(connection, root)
+        is_own = (
+            mark is not None or not _folders(root) - {layout.executor_folder(root).name} or _holds_own(connection, root)
+        )
     if not is_own or _has_unknown(connection, folders) or (mark and _is_used_by_original(mark, location, root)):
         return None
     shared = mark.shared if mark else bool(folders) and _has_siblings(location, root)
@@ -220,11 +220,11 @@ def _write_mark(folder: Path, mark: Mark) -> None:
         write_whole(folder / layout.OWN_MARK, json.dumps(asdict(mark)).encode())
 
 
-def _folders(folder: Path) -> list[str]:
+def _folders(folder: Path) -> set[str]:
     """The names of the folders in one; links are none of ours."""
     with suppress(OSError), os.scandir(folder) as entries:
-        return [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
-    return []
+        return {entry.name for entry in entries if entry.is_dir(follow_symlinks=False)}
+    return set()
 
 
 def _attempt_folders(root: Path) -> list[tuple[str, int]]:

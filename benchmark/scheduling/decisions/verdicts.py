@@ -34,6 +34,7 @@ class Evidence:
         overdue: Which time limit it broke; None for none.
         missing: What is wrong with a file that it said it had written; None when nothing is.
         stopping: Whether the run had asked it to stop.
+        refused: Why the run would not have it; None when it would.
         oom_kills: Processes that the kernel killed for memory in our control group meanwhile.
         memory_bytes: Memory of the machine or of the control group.
     """
@@ -44,6 +45,7 @@ class Evidence:
     overdue: str | None = None
     missing: str | None = None
     stopping: bool = False
+    refused: str | None = None
     oom_kills: int = 0
     memory_bytes: int | None = None
 
@@ -59,6 +61,8 @@ class Verdict:
 def judge(evidence: Evidence) -> Verdict:
     """The state that the evidence means; a result that arrived is believed before anything that came after it."""
     result = evidence.result
+    if evidence.refused is not None:
+        return Verdict(Cause.DATA_ERROR, evidence.refused)
     if evidence.protocol is not None:
         return Verdict(Cause.PROTOCOL, f"the worker broke the protocol: {evidence.protocol}")
     if isinstance(result, Completed) and evidence.missing is not None:

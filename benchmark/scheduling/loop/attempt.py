@@ -56,6 +56,7 @@ class Attempt:
         protocol: What was wrong with a message of the worker; None while nothing was.
         overdue: Which time limit it broke; None for none.
         stopping: Whether the run asked it to stop.
+        refused: Why the run would not have it; None when it would.
         kill_at, force_at: When the worker, and when the whole group, is killed unless it is gone by then.
     """
 
@@ -73,6 +74,7 @@ class Attempt:
     protocol: str | None = None
     overdue: str | None = None
     stopping: bool = False
+    refused: str | None = None
     kill_at: float | None = None
     force_at: float | None = None
     artifacts: list[events.ArtifactWritten] = field(default_factory=list)
@@ -103,6 +105,11 @@ class Attempt:
     def break_off(self, reason: str, now: float) -> None:
         """The worker said something that cannot be: it is heard no more, and killed."""
         self.protocol = reason
+        self.kill(now)
+
+    def refuse(self, reason: str, now: float) -> None:
+        """The run will not have its result: it is killed."""
+        self.refused = reason
         self.kill(now)
 
     def _take_in(self, event: events.Event, now: float) -> None:
@@ -154,6 +161,7 @@ class Attempt:
             overdue=self.overdue,
             missing=None if self.protocol is not None else self._missing(),
             stopping=self.stopping,
+            refused=self.refused,
             oom_kills=oom_kills - self.oom_kills,
             memory_bytes=memory_bytes,
         )

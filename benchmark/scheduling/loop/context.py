@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 
 from benchmark import machine
+from benchmark.forecast.simulation import Room
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.decisions.cell_decisions import Decider
 from benchmark.scheduling.loop.attempt import Attempt, PendingLaunch
@@ -26,6 +27,7 @@ class RunContext:
     Attributes:
         decider: Which cell is next, and what follows from how one ends.
         slots: What cells run on.
+        pins_cores: Whether workers are pinned to the cores that are lent to them.
         selector: Everything that the loop waits for: pipes of attempts, templates, preparations, and signals. The data
             of a key is its `Attempt`, or a function that hears who became readable.
         unprepared: Cells whose data or weights could not be had, with the reason; `finish` empties it.
@@ -49,6 +51,8 @@ class RunContext:
         signals: StopSignals,
         recorder: RetryingRecorder,
         slots: Slots,
+        *,
+        pins_cores: bool = True,
     ) -> None:
         self.decider = decider
         self.options = options
@@ -56,6 +60,7 @@ class RunContext:
         self.signals = signals
         self.recorder = recorder
         self.slots = slots
+        self.pins_cores = pins_cores
         self.meter = DisturbanceMeter(self._pids, len(self.slots.cores))
         self.memory_bytes = machine.facts().memory_bytes
 
@@ -85,6 +90,11 @@ class RunContext:
         self.preparations.close()
         self.launcher.close()
         self.selector.close()
+
+    @property
+    def room(self) -> Room:
+        """All that there is to share, lent out or not."""
+        return self.slots.room
 
     def note(self, text: str) -> None:
         """Tells the user something in a line."""

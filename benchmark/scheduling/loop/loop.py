@@ -149,8 +149,8 @@ def _enforce_limits(run: RunContext) -> None:
             _end(run, attempt)
 
 
-def stop(run: RunContext, reason: str) -> None:
-    """Starts nothing more, and asks what runs to save its state."""
+def stop(run: RunContext, reason: str, grace_seconds: float | None = None) -> None:
+    """Starts nothing more, and asks what runs to save its state within `grace_seconds`, or those of the options."""
     if run.stopped is not None:
         return
     run.stopped = reason
@@ -161,4 +161,4 @@ def stop(run: RunContext, reason: str) -> None:
         running = plural(len(run.running), "running cell")
         run.note(f"{reason}: waiting for {running} to save their state")
     for attempt in run.running.values():
-        attempt.stop(time.monotonic(), run.options.grace_seconds)
+        attempt.stop(time.monotonic(), run.options.grace_seconds if grace_seconds is None else grace_seconds)

@@ -100,6 +100,10 @@ class RetryingRecorder:
         """Enters that a cell cannot run, because its parent has no weights."""
         self._write(lambda: self._recorder.block(self.run_id, cell, self._machine, reason))
 
+    def do(self, action: Callable[[], T]) -> T | None:
+        """Does something else with the database; None when nothing can be done with it any more."""
+        return self._write(action)
+
     def flush(self) -> None:
         """Writes short epochs that have waited long enough to be written together."""
         self._write(lambda: self._recorder.flush(due_only=True))

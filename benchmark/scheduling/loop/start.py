@@ -87,6 +87,7 @@ def _launch(run: RunContext, launch: PendingLaunch) -> None:
             directory,
             data_directory=run.preparations.directory(cell),
             isolation=run.launcher.isolation_of(cell),
+            pins_cores=run.pins_cores,
             allow_plugins=run.options.allow_plugins,
             every_state=run.options.every_state,
             attempt_id=launch.start.attempt_id,

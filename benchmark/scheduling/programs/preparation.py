@@ -119,8 +119,12 @@ class Preparations:
         self._tasks: dict[Hashable, _Task] = {}
         self._reported = 0.0
         for cell in cells:
-            for task in self._needs(cell):
-                task.cells.add(cell.cell_id)
+            self.add(cell)
+
+    def add(self, cell: Cell) -> None:
+        """What the cell needs is prepared as well."""
+        for task in self._needs(cell):
+            task.cells.add(cell.cell_id)
 
     def directory(self, cell: Cell) -> Path | None:
         """Where the prepared dataset of the cell lies; None for a backend that reads none."""

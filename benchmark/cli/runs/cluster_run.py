@@ -1,0 +1,136 @@
+"""`bench run --executor NAME`: the engine is asked which nodes there are, the matrix is planned for them, and run there."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Collection, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from benchmark import layout, units
+from benchmark.cli.options import MatrixRequest, machine_kind
+from benchmark.cli.progress.run_summary import conclude
+from benchmark.cli.runs.start_run import run_held
+from benchmark.cli.terminal import verbosity
+from benchmark.errors import UserError
+from benchmark.matrix.plan import MachineKind, Plan
+from benchmark.results.store.location import locate
+from benchmark.results.store.lock import lock_database
+from benchmark.scheduling.executors.executor_registry import LOCAL, require_executor
+from benchmark.scheduling.executors.protocol import Node
+from benchmark.scheduling.executors.separate_executor import SeparateExecutor, open_executor
+from benchmark.scheduling.run_options import RunOptions
+
+LOOK_SECONDS = 0.5
+"""How often is asked for nodes that are waited for."""
+
+
+def require_cluster(executor: str, database: str) -> bool:
+    """Whether cells run on other computers; refuses what cannot be before anything is started.
+
+    Raises:
+        UserError: The executor is unknown or not installed, or the database is a file, which other computers do not reach.
+    """
+    name = require_executor(executor)
+    if name == LOCAL:
+        return False
+    if locate(database).path is not None:
+        raise UserError(
+            f"--executor {name}: expected a PostgreSQL database, which all nodes can reach, got the file {database}: SQLite "
+            "works on one computer. Start a server (docs/cluster.md) and name it: "
+            "--db postgresql+psycopg://USER@HOST/DATABASE"
+        )
+    return True
+
+
+def run_on_cluster(
+    matrix: MatrixRequest,
+    plan: Plan,
+    check: Callable[[Plan], object],
+    database: str,
+    options: RunOptions,
+    executor: str,
+    *,
+    wait: bool,
+    node_seconds: float | None,
+) -> int:
+    """Runs a matrix on the nodes of a cluster.
+
+    Args:
+        matrix: Of the command line; it is planned once more, for the nodes that there are.
+        plan: As planned for this computer.
+        check: Refuses a plan that must not run.
+        database: URL of a server.
+        options: How to run.
+        executor: `NAME` or `NAME:ARGUMENT`.
+        wait: Whether to wait for another run that holds the database.
+        node_seconds: How long to wait for nodes on which every cell can run; None for not at all.
+
+    Returns:
+        The exit code.
+
+    Raises:
+        UserError: There is no such cluster, or no node on which any cell could run.
+
+    Side effects: everything that a run does; agents on the nodes, which have ended when this returns.
+    """
+    with (
+        lock_database(database, wait=wait),
+        opened_executor(executor, options.artifacts_root, plan) as opened,
+    ):
+        for_nodes = plan_for_nodes(matrix, opened, node_seconds)
+        check(for_nodes)
+        summary, board = run_held(for_nodes, database, options, opened)
+    conclude(board, summary, options.command, database)
+    return summary.exit_code
+
+
+@contextlib.contextmanager
+def opened_executor(executor: str, artifacts_root: Path, plan: Plan) -> Iterator[SeparateExecutor]:
+    """Opens an engine; its agents have ended afterwards."""
+    folder = layout.executor_folder(artifacts_root)
+    wants_gpus = any(cell.device != "cpu" for cell in plan.cells) or _needs_more(plan)
+    opened = open_executor(executor, folder.absolute(), wants_gpus=wants_gpus)
+    try:
+        yield opened
+    finally:
+        opened.close()
+
+
+def plan_for_nodes(matrix: MatrixRequest, executor: SeparateExecutor, node_seconds: float | None) -> Plan:
+    """The plan for the nodes that are there, or come in time.
+
+    Raises:
+        UserError: There is none, or none on which any cell could run.
+    """
+    until = time.monotonic() + (node_seconds or 0.0)
+    while True:
+        nodes = executor.slots()
+        plan = matrix.load(kind=kind_of(nodes)) if nodes else None
+        if (plan is not None and not _needs_more(plan)) or time.monotonic() >= until:
+            break
+        time.sleep(LOOK_SECONDS)
+    if plan is None:
+        raise UserError(
+            f"--executor {executor.name}: expected at least one node, there is none. Start one, or wait for it: "
+            "--wait-for-nodes 10m"
+        )
+    cores, gpus = sum(node.cores for node in nodes), sum(node.gpus for node in nodes)
+    has = f"{units.plural(len(nodes), 'node')}, {units.plural(cores, 'core')}, {units.plural(gpus, 'GPU')}"
+    verbosity.inform(f"{executor.name}: {has}")
+    if not plan.cells:
+        reasons = sorted({left.reason for left in plan.left_out})
+        raise UserError(f"{plan.path}: no cell can run on the nodes that are there ({has}): {'; '.join(reasons[:3])}")
+    return plan
+
+
+def kind_of(nodes: Collection[Node]) -> MachineKind:
+    """What a cell may ask for: all that some node has."""
+    here = machine_kind()
+    return replace(here, gpus=max(node.gpus for node in nodes), cores=max(node.cores for node in nodes))
+
+
+def _needs_more(plan: Plan) -> bool:
+    """Whether cells are left out for want of a GPU."""
+    return any("GPU" in left.reason for left in plan.left_out)

@@ -1,0 +1,1 @@
+"""Cells on many computers: the run's own process decides and places, an agent on each node runs attempts."""

@@ -1,0 +1,280 @@
+"""Entry point of a node agent: runs the cells that a run gives to one node, with template, guardian and worker as at home.
+
+    module_runner.py benchmark.scheduling.cluster.agent < order
+
+Its standard input begins with two lines of JSON: an `AgentOrder`, and what the engine has granted on this node. It stays
+open as long as the engine's own process for the agent lives. What workers tell is recorded by the agent itself; how cells
+end is reported to the run through the mailbox of the database.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import selectors
+import socket
+import sys
+import time
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from benchmark import machine
+from benchmark.catalog.cache import default_cache_root, fingerprint
+from benchmark.errors import BenchError, StorageError
+from benchmark.files import make_own_folder
+from benchmark.matrix.cell import Cell
+from benchmark.results.cluster import mailbox, nodes
+from benchmark.results.cluster.listener import Listener
+from benchmark.results.cluster.nodes import Member
+from benchmark.results.store.database import Database, open_database
+from benchmark.results.store.lock import is_held
+from benchmark.results.write.recorder import Recorder
+from benchmark.scheduling.cluster.lease_renewal import LeaseRenewal
+from benchmark.scheduling.cluster.messages import (
+    Kill,
+    Message,
+    Ready,
+    Refuse,
+    RunCell,
+    Stop,
+    Unfit,
+    body_of,
+    message_of,
+)
+from benchmark.scheduling.cluster.ordered_cells import OrderedCells
+from benchmark.scheduling.cluster.reporting_observer import ReportingObserver
+from benchmark.scheduling.executors.protocol import Granted
+from benchmark.scheduling.loop.context import RunContext
+from benchmark.scheduling.loop.loop import go_round, stop
+from benchmark.scheduling.loop.retrying_recorder import RetryingRecorder
+from benchmark.scheduling.processes.signals import StopSignals
+from benchmark.scheduling.processes.slots import Slots
+from benchmark.scheduling.run_options import GuardedObserver, RunOptions
+
+TURN_SECONDS = 1.0
+"""How often the agent looks round when nothing happens."""
+
+DRIVER_SECONDS = 10.0
+"""How long the lock of the run may be free before the run counts as dead."""
+
+_OPTIONS = (
+    "machine", "artifacts_root", "gpu_share", "retime", "timeout_seconds", "stall_seconds", "first_batch_seconds",
+    "grace_seconds", "isolation", "command", "offline", "manual_directory", "allow_plugins", "every_state",
+)  # fmt: skip
+"""Fields of `RunOptions` that hold on every node."""
+
+
+@dataclass(frozen=True, slots=True)
+class AgentOrder:
+    """What an agent is told when it is placed.
+
+    Attributes:
+        run_id: The run that it works for.
+        database: URL of the database, with its password.
+        node: The engine's name of the node.
+        lease_seconds: How long the node may keep silent.
+        options: Those of `_OPTIONS`, by name.
+        cache_root: Folder for prepared data; None for the usual one of the node.
+        folder: Working folder of the run, where relative paths of the matrix lead from.
+    """
+
+    run_id: int
+    database: str
+    node: str
+    lease_seconds: float
+    options: dict[str, Any]
+    cache_root: str | None
+    folder: str
+
+    def encode(self) -> str:
+        """The order as one line."""
+        return json.dumps(asdict(self))
+
+
+def order_for(node: str, run_id: int, database: str, options: RunOptions) -> AgentOrder:
+    """The order for the agent of a node."""
+    values = {name: getattr(options, name) for name in _OPTIONS}
+    values = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
+    cache_root = str(options.cache_root) if os.environ.get("BENCH_CACHE") else None
+    # the user has consented where the run was started
+    values["allow_plugins"] = True
+    return AgentOrder(run_id, database, node, options.lease_seconds, values, cache_root, str(Path.cwd()))
+
+
+def main(stdin: BinaryIO) -> int:
+    """Reads the order, joins the run, and serves it until it ends.
+
+    Returns:
+        The exit code of the process: 0 when it left in good order.
+    """
+    given = json.loads(stdin.readline())
+    order = AgentOrder(**{each.name: given[each.name] for each in fields(AgentOrder) if each.name in given})
+    grant = Granted.from_line(stdin.readline().decode())
+    with contextlib.suppress(OSError):
+        os.chdir(order.folder)
+    try:
+        with open_database(order.database, mode="write") as database:
+            return _serve(order, grant, database, stdin.fileno())
+    except BenchError as error:
+        sys.stderr.write(f"{error}\n")
+        return error.exit_code
+
+
+def _serve(order: AgentOrder, grant: Granted, database: Database, stdin: int) -> int:
+    cores = machine.available_cores()
+    count = grant.cores
+    # an engine may count more cores than there are, or than are left to this process: then nothing is pinned
+    pinned = count <= len(cores)
+    cores = cores[:count] if count <= len(cores) else tuple(range(count))
+    gpus = range(len(grant.gpus))
+    facts = machine.facts()
+    known = {
+        "host": grant.host or socket.gethostname(),
+        **{name: getattr(facts, name) for name in ("boot_id", "os", "cpu_model", "memory_bytes", "gpu_driver")},
+        "python_version": facts.python_version,
+        "cpu_cores": count,
+        "gpu_names": ", ".join(gpu.name for gpu in facts.gpus if gpu.index in gpus) or None,
+    }
+    node_id = nodes.join(database, order.run_id, order.node, known, order.lease_seconds)
+    recorder = Recorder(database, member=Member(node_id, order.node, order.lease_seconds))
+    agent = _Agent(order, database, node_id, recorder)
+    try:
+        agent.check_artifacts()
+        agent.post(Ready(order.node, count, len(gpus)))
+        recorder.flush()
+        agent.serve(Slots(cores, gpus, None, agent.options.gpu_share), stdin, pinned=pinned)
+    except BenchError as error:
+        agent.post(Unfit(order.node, str(error)))
+        raise
+    finally:
+        with contextlib.suppress(BenchError):
+            recorder.flush()
+            nodes.leave(database, node_id, agent.reason)
+    return 0
+
+
+class _Agent:
+    """One agent between joining a run and leaving it."""
+
+    def __init__(self, order: AgentOrder, database: Database, node_id: int, recorder: Recorder) -> None:
+        values = dict(order.options)
+        for name in ("artifacts_root", "manual_directory"):
+            values[name] = None if values[name] is None else Path(values[name])
+        root = default_cache_root() if order.cache_root is None else Path(order.cache_root)
+        self.options = RunOptions(cache_root=root, **values)
+        self.reason = "the run has ended"
+        self._order = order
+        self._database = database
+        self._node_id = node_id
+        self._recorder = recorder
+        self._orders = OrderedCells(self.post, self._fingerprint_of)
+        self._held = time.monotonic()
+        self._looked = 0.0
+
+    def post(self, message: Message) -> None:
+        """Reports something to the run, with the next that is written."""
+        self._recorder.post([body_of(message)])
+
+    def check_artifacts(self) -> None:
+        """Tries whether files of cells can be written here.
+
+        Raises:
+            StorageError: The folder of artifacts cannot be made or written on this node.
+        """
+        folder = self.options.artifacts_root
+        try:
+            make_own_folder(folder, adopt=True)
+            writable = os.access(folder, os.W_OK | os.X_OK)
+        except OSError as error:
+            raise StorageError(f"node {self._order.node}: {folder}: {_SHARED}, got: {error.strerror}") from error
+        if not writable:
+            raise StorageError(f"node {self._order.node}: {folder}: {_SHARED}; change its permissions")
+
+    def serve(self, slots: Slots, stdin: int, *, pinned: bool) -> None:
+        """Runs what the run orders, until it ends, dies, or will not have this node any more."""
+        order, location = self._order, self._database.location
+        observer = GuardedObserver(ReportingObserver(order.node, self.post))
+        with StopSignals() as signals, contextlib.ExitStack() as stack:
+            box = mailbox.Mailbox(self._database, order.run_id, self._node_id)
+            retrying = RetryingRecorder(self._recorder, order.run_id, self.options.machine, observer.note, signals.wait)
+            run = RunContext(self._orders, [], self.options, observer, signals, retrying, slots, pins_cores=pinned)
+            stack.enter_context(contextlib.closing(run))
+            listener = stack.enter_context(Listener(location, order.run_id, self._node_id))
+            renewal = stack.enter_context(LeaseRenewal(order.database, self._node_id, order.lease_seconds))
+            run.selector.register(stdin, selectors.EVENT_READ, lambda: self._hear_engine(run, stdin))
+            run.selector.register(listener.fileno(), selectors.EVENT_READ, lambda: self._wake(listener))
+            while True:
+                self._take_orders(run, box)
+                self._check(run, renewal)
+                if run.stopped is not None and not run.running:
+                    break
+                go_round(run, TURN_SECONDS)
+            self.reason = run.stopped
+
+    def _wake(self, listener: Listener) -> None:
+        listener.drain()
+        self._looked = 0.0
+
+    def _hear_engine(self, run: RunContext, stdin: int) -> None:
+        if not os.read(stdin, 1 << 12):
+            run.selector.unregister(stdin)
+            stop(run, "the engine has ended this agent")
+
+    def _take_orders(self, run: RunContext, box: mailbox.Mailbox) -> None:
+        now = time.monotonic()
+        if now - self._looked < TURN_SECONDS or run.recorder.error is not None:
+            return
+        self._looked = now
+        try:
+            orders = box.take()
+            with self._database.reading() as connection:
+                is_driven = is_held(connection)
+        except StorageError:
+            # while the server is away nobody knows whether the run is
+            self._held = now
+            return
+        self._held = now if is_driven else self._held
+        for order in orders:
+            self._obey(run, message_of(order.body))
+        if now - self._held > DRIVER_SECONDS:
+            stop(run, "the run that gave the orders has died")
+
+    def _obey(self, run: RunContext, message: Message) -> None:
+        match message:
+            case RunCell() if run.stopped is None:
+                run.preparations.add(self._orders.add(message))
+            case Refuse():
+                for attempt in run.running.values():
+                    if attempt.cell.cell_id == message.cell_id:
+                        attempt.refuse(message.reason, time.monotonic())
+            case Stop():
+                stop(run, message.reason, message.grace_seconds)
+            case Kill():
+                self._kill(run, "the run was ended by a second signal")
+            case _:
+                pass
+
+    def _check(self, run: RunContext, renewal: LeaseRenewal) -> None:
+        """Ends what runs when the run has given this node up."""
+        if renewal.is_fenced:
+            self._kill(run, "the run has given this node up")
+        elif renewal.is_expired:
+            stop(run, "the lease of this node could not be renewed")
+
+    def _kill(self, run: RunContext, reason: str) -> None:
+        stop(run, reason)
+        for attempt in run.running.values():
+            if attempt.force_at is None:
+                attempt.kill(time.monotonic())
+
+    def _fingerprint_of(self, cell: Cell) -> str | None:
+        return fingerprint(self.options.directories.of(cell.data))
+
+
+_SHARED = "expected a folder for artifacts that all nodes can write; name a shared one with --artifacts"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.stdin.buffer))

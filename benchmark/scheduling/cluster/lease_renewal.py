@@ -1,0 +1,65 @@
+"""Renews the lease of a node from a thread of its own: an epoch, or a busy database connection, may last longer than it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from typing import Self
+
+from benchmark.errors import StorageError
+from benchmark.results.cluster import nodes
+from benchmark.results.store.database import Database, open_database
+
+BEATS = 4
+"""How often a lease is renewed within its time."""
+
+
+class LeaseRenewal:
+    """Inside `with`, renews the lease of a node in the background, on a connection of its own.
+
+    Args:
+        database: URL of the database.
+        node_id: Of the node.
+        lease_seconds: How long a lease lasts.
+
+    Attributes:
+        is_fenced: Whether the run has declared this node lost.
+    """
+
+    def __init__(self, database: str, node_id: int, lease_seconds: float) -> None:
+        self._address = database
+        self._node_id = node_id
+        self._lease_seconds = lease_seconds
+        self._renewed = time.monotonic()
+        self._end = threading.Event()
+        self._thread = threading.Thread(target=self._beat, name="lease renewal", daemon=True)
+        self.is_fenced = False
+
+    @property
+    def is_expired(self) -> bool:
+        """Whether the lease could not be renewed for its whole time: the run may have given the cells to others."""
+        return time.monotonic() - self._renewed > self._lease_seconds
+
+    def __enter__(self) -> Self:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end.set()
+        self._thread.join(self._lease_seconds)
+
+    def _beat(self) -> None:
+        database: Database | None = None
+        while not self._end.wait(self._lease_seconds / BEATS):
+            begun = time.monotonic()
+            try:
+                # a database belongs to the thread that has opened it
+                database = database or open_database(self._address, mode="write")
+                self.is_fenced = not nodes.renew(database, self._node_id, self._lease_seconds)
+            except StorageError:
+                continue
+            if self.is_fenced:
+                break
+            self._renewed = begun
+        if database is not None:
+            database.close()

@@ -1,0 +1,217 @@
+"""What a run and its node agents say to each other: frozen dataclasses, each one JSON object in the mailbox of the database."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any
+
+from benchmark.events import Failed, from_line, to_line
+from benchmark.scheduling.decisions.cell_decisions import Beginning, Ending
+
+# ---- from the run to a node
+
+
+@dataclass(frozen=True, slots=True)
+class RunCell:
+    """Run a cell, all its attempts included; `cell` is `Cell.to_dict()`, the rest is its `Beginning`.
+
+    Attributes:
+        expected_fingerprint: What the data of the cell were on other nodes; None while no node has told.
+    """
+
+    cell: dict[str, Any]
+    fresh: bool = False
+    parent_weights: list[str] | None = None
+    shared_stages: dict[str, str] = field(default_factory=dict)
+    stored_stages: list[int] = field(default_factory=list)
+    clean_stages: list[int] = field(default_factory=list)
+    expected_fingerprint: str | None = None
+
+    @property
+    def beginning(self) -> Beginning:
+        """What the cell starts from."""
+        weights = self.parent_weights
+        return Beginning(
+            self.fresh,
+            None if weights is None else (Path(weights[0]), weights[1]),
+            {int(stages): Path(folder) for stages, folder in self.shared_stages.items()},
+            tuple(self.stored_stages),
+            tuple(self.clean_stages),
+        )
+
+
+def run_cell(cell: Mapping[str, Any], beginning: Beginning, expected_fingerprint: str | None) -> RunCell:
+    """The order for a cell, with paths as texts."""
+    weights = beginning.parent_weights
+    return RunCell(
+        dict(cell),
+        beginning.fresh,
+        None if weights is None else [str(weights[0]), weights[1]],
+        {str(stages): str(folder) for stages, folder in beginning.shared_stages.items()},
+        list(beginning.stored_stages),
+        list(beginning.clean_stages),
+        expected_fingerprint,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Refuse:
+    """End a running cell: its data are not those of the other nodes."""
+
+    cell_id: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """Start nothing more, save the states of what runs within `grace_seconds`, and leave."""
+
+    reason: str
+    grace_seconds: float
+
+
+@dataclass(frozen=True, slots=True)
+class Kill:
+    """Kill what runs, and leave."""
+
+
+# ---- from a node to the run
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """The agent of a node has begun: so many cores and GPUs are for cells."""
+
+    name: str
+    cores: int
+    gpus: int
+
+
+@dataclass(frozen=True, slots=True)
+class Unfit:
+    """The node of this name cannot run cells, and its agent leaves."""
+
+    name: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An attempt of a cell has its process; attempts count from 1 within the execution."""
+
+    cell_id: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What a worker has told, as the line of an event, `elapsed` seconds after the start of its attempt."""
+
+    cell_id: str
+    line: str
+    elapsed: float
+    undisturbed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class AttemptEnded:
+    """The cell does not run at the moment; it is tried again on its node, or `Settled` follows."""
+
+    cell_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Settled:
+    """The cell is through for this run; the fields are those of `Ending`, with the error as a line."""
+
+    cell_id: str
+    state: str
+    detail: str | None = None
+    seconds: float = 0.0
+    error: str | None = None
+    weights: list[str] | None = None
+
+    @property
+    def ending(self) -> Ending:
+        """How the cell has ended."""
+        error = None if self.error is None else from_line(self.error.encode())
+        weights = None if self.weights is None else (Path(self.weights[0]), self.weights[1])
+        return Ending(self.state, self.detail, self.seconds, error if isinstance(error, Failed) else None, weights)
+
+
+def settled(cell_id: str, ending: Ending) -> Settled:
+    """The report of a cell's end, with its path as a text."""
+    weights = ending.weights
+    return Settled(
+        cell_id,
+        ending.state,
+        ending.detail,
+        ending.seconds,
+        None if ending.error is None else to_line(ending.error).decode(),
+        None if weights is None else [str(weights[0]), weights[1]],
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class LeftPending:
+    """The cell cannot run on this node any more: it has no GPU left for it."""
+
+    cell_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """A line for the user."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Preparing:
+    """What the node prepares now, by name, and how far it has come in words."""
+
+    progress: dict[str, str]
+
+
+Message = (
+    RunCell
+    | Refuse
+    | Stop
+    | Kill
+    | Ready
+    | Unfit
+    | Begun
+    | Told
+    | AttemptEnded
+    | Settled
+    | LeftPending
+    | Said
+    | Preparing
+)
+
+_KINDS = {
+    kind.__name__: kind
+    for kind in (
+        *(RunCell, Refuse, Stop, Kill),
+        *(Ready, Unfit, Begun, Told, AttemptEnded, Settled, LeftPending, Said, Preparing),
+    )
+}
+
+
+def body_of(message: Message) -> dict[str, Any]:
+    """The message as a JSON object."""
+    return {"kind": type(message).__name__, **asdict(message)}
+
+
+def message_of(body: Mapping[str, Any]) -> Message:
+    """The message of a JSON object; fields that this version does not know are left aside.
+
+    Raises:
+        KeyError: It is of an unknown kind.
+    """
+    kind = _KINDS[body["kind"]]
+    names = {each.name for each in fields(kind)}
+    message: Message = kind(**{name: value for name, value in body.items() if name in names})
+    return message

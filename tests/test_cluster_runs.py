@@ -1,0 +1,266 @@
+"""Runs on many nodes: what must hold, seen from the command line, with stand-in nodes on this computer and a real server."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import time
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from cli_workplace import Workplace
+from waiting import wait_until
+
+from benchmark.results.store.database import open_database
+
+pytestmark = pytest.mark.postgres
+
+MATRIX = """
+[matrix]
+name = "on nodes"
+dataset = "digits"
+model = "simple_cnn"
+strategy = ["short", "long"]
+seed = [0, 1, 2]
+backend = "fake"
+
+[strategy.short]
+epochs = 3
+
+[strategy.long]
+extends = "short"
+epochs = 6
+"""
+
+pytestmark = [pytest.mark.postgres, pytest.mark.parametrize("target", ["postgresql"], indirect=True)]
+
+
+@dataclass
+class Cluster:
+    """A folder with a matrix, a database on a server, and `bench run` on stand-in nodes."""
+
+    place: Workplace
+    target: str
+
+    def run(self, *arguments: str, nodes: str = "2x2", **variables: str):
+        return self.place.run(*self.arguments(*arguments, nodes=nodes), **variables)
+
+    def start(self, *arguments: str, nodes: str = "2x2", **variables: str) -> subprocess.Popen[str]:
+        """A run that goes on while the test does; its words are in `run.log`."""
+        with (self.place.directory / "run.log").open("w") as log:
+            return subprocess.Popen(
+                self.place.command(*self.arguments(*arguments, nodes=nodes)),
+                cwd=self.place.directory,
+                env={**self.place.environment, **variables},
+                stdout=log,
+                stderr=log,
+                text=True,
+            )
+
+    def arguments(self, *arguments: str, nodes: str) -> list[str]:
+        return ["run", "--executor", f"simulated:{nodes}", "--db", self.target, *arguments]
+
+    @property
+    def log(self) -> str:
+        return (self.place.directory / "run.log").read_text()
+
+    def rows(self, query: str):
+        with open_database(self.target, mode="read") as opened, opened.reading() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+    def digests(self) -> dict[str, str]:
+        rows = self.rows("SELECT cell_id, digest FROM results WHERE status = 'completed'")
+        assert len({cell for cell, _ in rows}) == len(rows)
+        return dict(rows)
+
+
+@pytest.fixture
+def cluster(tmp_path, target):
+    place = Workplace(tmp_path)
+    place.write(MATRIX)
+    return Cluster(place, target)
+
+
+@pytest.fixture(scope="module")
+def at_home(tmp_path_factory):
+    """The digests of the same cells, run on one computer."""
+    place = Workplace(tmp_path_factory.mktemp("home"))
+    place.write(MATRIX)
+    assert place.run("run").returncode == 0
+    cells = json.loads(place.run("query", "SELECT cell_id, digest FROM results", "--format", "json").stdout)
+    return {row["cell_id"]: row["digest"] for row in cells}
+
+
+@dataclass(frozen=True)
+class Agent:
+    """The processes of one node: its agent, and the keeper that stands for the computer."""
+
+    node: str
+    pid: int
+    keeper: int
+
+    def both(self, number: int) -> None:
+        for pid in (self.keeper, self.pid):
+            os.kill(pid, number)
+
+    @property
+    def lives(self) -> bool:
+        return is_alive(self.pid) or is_alive(self.keeper)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def agents_of(run: subprocess.Popen[str], cluster: Cluster) -> dict[str, Agent]:
+    """The agents of a run, by node: the database says their processes' start, the system their parents."""
+    found = {}
+    for entry in Path("/proc").iterdir():
+        try:
+            words = (entry / "cmdline").read_bytes()
+            environment = (entry / "environ").read_bytes()
+            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+        except OSError:
+            continue
+        if b"benchmark.scheduling.cluster.agent" in words and str(cluster.place.directory).encode() in environment:
+            found[int(entry.name)] = parent
+    # an agent starts guardians and templates, whose command lines are others
+    return found
+
+
+def begun(cluster: Cluster, count: int):
+    """Waits until so many cells wait at the gate of their second epoch."""
+
+    def are_there() -> bool:
+        try:
+            return len(cluster.rows("SELECT 1 FROM epoch WHERE epoch = 1")) >= count
+        except Exception:  # noqa: BLE001  the run makes the tables
+            return False
+
+    wait_until(are_there)
+
+
+def test_cells_on_nodes_give_the_numbers_of_one_computer_to_the_bit(cluster, at_home):
+    done = cluster.run("--name", "first")
+    assert done.returncode == 0, done.stderr
+    assert cluster.digests() == at_home
+    nodes = Counter(node for (node,) in cluster.rows("SELECT node FROM results"))
+    assert set(nodes) == {"node-1", "node-2"}
+    assert cluster.rows("SELECT count(*) FROM attempt WHERE lease_until_utc IS NULL OR fence IS NULL") == [(0,)]
+    assert cluster.rows("SELECT executor FROM run") == [("simulated",)]
+    assert cluster.run().returncode == 0
+    assert cluster.digests() == at_home
+
+
+def test_cells_of_a_node_that_dies_go_on_elsewhere_within_ten_seconds(cluster, at_home, tmp_path):
+    gate = tmp_path / "gate"
+    run = cluster.start("--lease", "20s", BENCH_FAKE_GATE=f"2:{gate}")
+    begun(cluster, 4)
+    agent, keeper = next(iter(agents_of(run, cluster).items()))
+    os.kill(keeper, signal.SIGKILL)
+    os.kill(agent, signal.SIGKILL)
+    struck = time.monotonic()
+    wait_until(lambda: cluster.rows("SELECT 1 FROM node WHERE left_utc IS NOT NULL"))
+    gate.touch()
+    wait_until(lambda: cluster.rows("SELECT 1 FROM attempt WHERE number = 2"))
+    assert time.monotonic() - struck < 10
+    assert run.wait(120) == 0, cluster.log
+    assert cluster.digests() == at_home
+    assert "is lost" in cluster.log
+    assert cluster.rows("SELECT count(*) FROM attempt WHERE state = 'abandoned'") == [(2,)]
+
+
+def test_a_node_that_hangs_loses_its_cells_and_writes_nothing_when_it_wakes(cluster, at_home, tmp_path):
+    gate = tmp_path / "gate"
+    run = cluster.start("--lease", "2s", BENCH_FAKE_GATE=f"2:{gate}")
+    begun(cluster, 4)
+    agent, keeper = next(iter(agents_of(run, cluster).items()))
+    for pid in (keeper, agent):
+        os.kill(pid, signal.SIGSTOP)
+    wait_until(lambda: cluster.rows("SELECT 1 FROM node WHERE left_utc IS NOT NULL"))
+    gate.touch()
+    wait_until(lambda: len(cluster.digests()) == len(at_home))
+    before = cluster.rows("SELECT * FROM attempt ORDER BY attempt_id"), cluster.rows("SELECT * FROM epoch")
+    for pid in (keeper, agent):
+        try:
+            os.kill(pid, signal.SIGCONT)
+        except ProcessLookupError:
+            assert not is_alive(pid)
+    wait_until(lambda: not is_alive(agent))
+    assert run.wait(120) == 0, cluster.log
+    assert (cluster.rows("SELECT * FROM attempt ORDER BY attempt_id"), cluster.rows("SELECT * FROM epoch")) == before
+    assert cluster.digests() == at_home
+
+
+def test_when_the_run_is_killed_its_agents_end_and_the_next_run_goes_on(cluster, at_home, tmp_path):
+    gate = tmp_path / "gate"
+    run = cluster.start(BENCH_FAKE_GATE=f"2:{gate}")
+    begun(cluster, 4)
+    agents = agents_of(run, cluster)
+    run.kill()
+    run.wait()
+    killed = time.monotonic()
+    wait_until(lambda: not any(is_alive(pid) for pair in agents.items() for pid in pair))
+    assert time.monotonic() - killed < 20
+    gate.touch()
+    assert cluster.run().returncode == 0
+    assert cluster.digests() == at_home
+    resumed = cluster.rows("SELECT count(*) FROM attempt WHERE resumed_from_epoch = 1")
+    assert resumed == [(4,)]
+
+
+def test_ctrl_c_saves_states_on_all_nodes_and_ends_all_agents(cluster, at_home, tmp_path):
+    gate = tmp_path / "gate"
+    run = cluster.start(BENCH_FAKE_GATE=f"2:{gate}")
+    begun(cluster, 4)
+    agents = agents_of(run, cluster)
+    run.send_signal(signal.SIGINT)
+    assert run.wait(60) == 130, cluster.log
+    assert not any(is_alive(pid) for pair in agents.items() for pid in pair)
+    assert cluster.rows("SELECT DISTINCT state FROM attempt") == [("interrupted",)]
+    gate.touch()
+    assert cluster.run().returncode == 0
+    assert cluster.digests() == at_home
+    assert cluster.rows("SELECT count(*) FROM attempt WHERE resumed_from_epoch = 1") == [(4,)]
+
+
+def test_a_second_run_of_the_database_is_refused_at_once(cluster, tmp_path):
+    gate = tmp_path / "gate"
+    run = cluster.start(BENCH_FAKE_GATE=f"2:{gate}")
+    begun(cluster, 1)
+    second = cluster.run()
+    assert second.returncode == 75
+    assert "another bench run" in second.stderr
+    gate.touch()
+    assert run.wait(120) == 0
+
+
+def test_a_file_as_database_is_refused_before_anything_is_started(tmp_path, target):
+    place = Workplace(tmp_path)
+    place.write(MATRIX)
+    done = place.run("run", "--executor", "simulated:2x2")
+    assert (done.returncode, "PostgreSQL" in done.stderr) == (2, True)
+    assert not (tmp_path / "results.sqlite").exists()
+
+
+def test_cells_that_no_node_can_run_are_left_out_with_the_reason(cluster):
+    cluster.place.write(MATRIX.replace("seed = [0, 1, 2]", 'seed = 0\ndevice = ["cpu", "gpu"]'))
+    done = cluster.run()
+    assert done.returncode == 0, done.stderr
+    assert "2 left out" in done.stderr
+    none = cluster.run("--select", "device=gpu")
+    assert (none.returncode, "GPU" in none.stderr) == (2, True)
+
+
+def test_gpus_of_nodes_are_used_though_this_computer_has_none(cluster):
+    cluster.place.write(MATRIX.replace("seed = [0, 1, 2]", 'seed = [0, 1, 2]\ndevice = "gpu"'))
+    done = cluster.run(nodes="2x2x1")
+    assert done.returncode == 0, done.stderr
+    assert cluster.rows("SELECT DISTINCT gpu FROM attempt") == [(0,)]
