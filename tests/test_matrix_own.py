@@ -250,7 +250,7 @@ def test_parameters_are_any_plain_values_and_settings_stay_settings(tmp_path):
         (('["my.py"]', '["my.py", "."]'), "plugins.models[1]: expected a Python file that can be read"),
         (
             ("models =", "model ="),
-            "plugins.model: expected models, datasets, metrics or losses; did you mean 'models'?",
+            "plugins.model: expected models, datasets, metrics, losses or callbacks; did you mean 'models'?",
         ),
         (('["my.py"]', '["my.py", "same.py"]'), "expected one file of [plugins] that defines net"),
         (('["my.py"]', "[]"), "expected a function of a file of [plugins], or of an installed package"),

@@ -57,8 +57,15 @@ def matrix_with(word: str) -> str:
 
 
 def test_every_matrix_of_the_page_is_tried_here():
-    assert len(MATRICES) == 7
-    assert set(SCRIPTS) == {"make_images.py", "my_models.py", "my_data.py", "my_metrics.py", "my_losses.py"}
+    assert len(MATRICES) == 8
+    assert set(SCRIPTS) == {
+        "make_images.py",
+        "my_models.py",
+        "my_data.py",
+        "my_metrics.py",
+        "my_losses.py",
+        "my_callbacks.py",
+    }
 
 
 @pytest.mark.tf
@@ -120,6 +127,15 @@ def test_a_loss_is_trained_with(reader):
     assert done.exit_code == 0, done.stderr
     (row,) = reader.results()
     assert 0.5 < row["test_loss"] < 1
+
+
+@pytest.mark.tf
+@pytest.mark.exhaustive
+def test_callbacks_are_called(reader):
+    reader.write(matrix_with("my_callbacks.py"))
+    done = reader.call("run", "--set", "epochs=2", "--allow-plugins")
+    assert done.exit_code == 0, done.stderr
+    assert "3 completed" in done.stderr
 
 
 @pytest.mark.tf

@@ -76,7 +76,7 @@ VALUES: dict[str, tuple[Any, ...]] = {
 SINCE = {
     "split_seed", "weights_seed", "order_seed", "augment_seed", "folds", "fold", "lockbox", "validation", "groups", "schedule", "nesterov", "beta_1",
     "beta_2", "epsilon", "clip_norm", "clip_value", "gradient_accumulation", "resize",
-    "loss", "class_weights", "sampling", "mixup", "cutmix", "ema",
+    "loss", "class_weights", "sampling", "mixup", "cutmix", "ema", "callbacks",
 }  # fmt: skip
 """Settings that came after these matrices: with them the ids would say nothing; `test_seed_streams.py`,
 `test_matrix_schedule.py` and `test_matrix_optimizers.py` hold theirs."""

@@ -177,6 +177,8 @@ class Stage:
         loss: What training makes small, see `matrix/recipes/loss.py`: a name, or its parameters with `kind` among them.
         loss_code: Of a plug-in's loss, the sha256 of the file, or the package that offers it; else None.
         loss_file: The absolute path of that file.
+        callbacks: The user's own callbacks, in their order: names, or tables of arguments with `kind` among them.
+        callback_codes, callback_files: By name what their code is known by, and the absolute path of the file, if any.
         class_weights: What the loss of an image is multiplied with: `balanced`, or (class, weight) pairs sorted by name,
             1 for a class without one; None for 1.
         ema: Share of the average of weights that each update leaves; that average is what is scored and kept. None for
@@ -212,6 +214,9 @@ class Stage:
     ema: float | None = None
     loss_code: str | None = None
     loss_file: str | None = None
+    callbacks: tuple[str | Parameters, ...] = ()
+    callback_codes: Parameters = ()
+    callback_files: Parameters = ()
 
     @property
     def is_mixed(self) -> bool:
@@ -247,6 +252,8 @@ class Cell:
         save: What is written beside weights and history: `model`, `h5`, `architecture`.
         reuse_features: Whether the output of frozen layers is computed once for a stage, where it cannot change.
         share_stages: Whether first stages that other cells of a run have too are trained once for all of them.
+        metric_codes, metric_files: Of the user's own metrics that the cell monitors: by name, without `val_`, what their
+            code is known by, and the absolute path of the file, if any.
     """
 
     cell_id: str
@@ -276,6 +283,8 @@ class Cell:
     weights_seed: int | None = None
     order_seed: int | None = None
     augment_seed: int | None = None
+    metric_codes: Parameters = ()
+    metric_files: Parameters = ()
 
     @property
     def parent_cell_id(self) -> str | None:

@@ -27,6 +27,7 @@ _ENCODER = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=
 
 NEVER = frozenset(
     {"cell_id", "dataset", "model", "strategy", "strategy_label", "device", "location", "file", "folder", "loss_file"}
+    | {"metric_files", "callback_files"}
 )
 """Fields that do not determine results: names, the device as asked for, paths of files and folders."""
 

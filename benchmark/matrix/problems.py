@@ -30,10 +30,16 @@ _SHOWN_CHARACTERS = 80
 
 
 class Problems:
-    """The mistakes found so far."""
+    """The mistakes found so far.
+
+    Attributes:
+        own_metrics: Names of the metrics that plug-ins define, which `monitor` may name beside those of bench; None where
+            the syntax of a file does not show all of them.
+    """
 
     def __init__(self) -> None:
         self._entries: dict[tuple[KeyPath, str, str, str], None] = {}
+        self.own_metrics: frozenset[str] | None = frozenset()
 
     def __len__(self) -> int:
         return len(self._entries)

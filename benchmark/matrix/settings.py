@@ -11,6 +11,7 @@ from typing import Any, Literal
 
 from benchmark.catalog.backends import training_backends
 from benchmark.matrix.cell import STREAMS, Cell, is_table
+from benchmark.matrix.recipes.callback_list import CALLBACKS
 from benchmark.matrix.recipes.loss import BALANCED, CROSS_ENTROPY, LOSS, ClassWeights
 from benchmark.matrix.recipes.optimizers import OPTIMIZERS, optimizers_with
 from benchmark.matrix.recipes.schedule import Schedule
@@ -228,6 +229,10 @@ _TABLE = (
     Setting(
         "ema", "stage", OrFalse(Number(0, 1, above=True, below=True)), None,
         "average of the weights, of which each update leaves this share, such as 0.999; it is scored and kept",
+    ),
+    Setting(
+        "callbacks", "stage", CALLBACKS, (),
+        "your own [callbacks](your-own.md#a-callback), called while the stage is trained", shown_default="none",
     ),
 )  # fmt: skip
 

@@ -27,11 +27,11 @@ import platformdirs
 
 from benchmark import layout
 from benchmark.catalog.backends import trains
-from benchmark.catalog.facts import PLUGIN
 from benchmark.errors import UserError
 from benchmark.matrix.cell import Architecture, Cell
+from benchmark.matrix.own_functions import own_functions
 from benchmark.matrix.problems import quoted
-from benchmark.matrix.recipes.loss import loss_parameters
+from benchmark.matrix.reading.plugins import KINDS, one_of
 from benchmark.matrix.script_command import consent_digest, definition_keys, named_files, with_own_keys
 from benchmark.text import one_line
 
@@ -46,7 +46,7 @@ class PluginTrust:
         what: The file, or the command line.
         files: The file, or those that the command names.
         sha256: What the trust file knows it by.
-        models, datasets, metrics, losses: Names of the models, datasets, metrics and losses that need it.
+        models, datasets, metrics, losses, callbacks: Names of the models, datasets, … that need it.
         trusted: Whether its digest is in the trust file.
         exposed: The file or folder that others can write to; empty when none.
     """
@@ -60,6 +60,7 @@ class PluginTrust:
     exposed: str
     metrics: tuple[str, ...] = ()
     losses: tuple[str, ...] = ()
+    callbacks: tuple[str, ...] = ()
 
     @property
     def is_command(self) -> bool:
@@ -142,10 +143,9 @@ def plugin_trust(cells: Iterable[Cell], *, with_models: bool = True, with_data: 
             users[program]["model"].add(cell.model)
         if with_data and cell.data.file is not None and trains(cell.backend):
             users[cell.data.file, (Path(cell.data.file),), str(cell.data.code)]["dataset"].add(cell.dataset)
-        for stage in cell.stages if with_models and with_data and trains(cell.backend) else ():
-            if stage.loss_file is not None:
-                name = loss_parameters(stage.loss)[0].removeprefix(PLUGIN)
-                users[stage.loss_file, (Path(stage.loss_file),), str(stage.loss_code)]["loss"].add(name)
+        for own in own_functions(cell) if with_models and with_data and trains(cell.backend) else ():
+            if own.file is not None:
+                users[own.file, (Path(own.file),), own.code][one_of(own.kind)].add(own.name)
     digests = trusted_digests() if users else frozenset()
     return [
         PluginTrust(
@@ -156,7 +156,9 @@ def plugin_trust(cells: Iterable[Cell], *, with_models: bool = True, with_data: 
             tuple(sorted(names["dataset"])),
             digest in digests,
             next(filter(None, map(exposure, files)), ""),
+            metrics=tuple(sorted(names["metric"])),
             losses=tuple(sorted(names["loss"])),
+            callbacks=tuple(sorted(names["callback"])),
         )
         for (what, files, digest), names in users.items()
     ]
@@ -183,7 +185,7 @@ def require_consent(
         command: What the user typed; shown with `--allow-plugins` as one way to consent.
         allowed: Whether the user has given `--allow-plugins`.
         with_models: Whether their models will be built, or their commands run.
-        with_data: Whether their data will be prepared. Where both are, they are trained, with their losses.
+        with_data: Whether their data will be prepared. Where both are, they are trained, with their losses, metrics and callbacks.
 
     Raises:
         UserError: Some may not run; the message says how to trust them.
@@ -238,7 +240,7 @@ def _how_to_trust(untrusted: list[PluginTrust], command: str) -> str:
 
 def _users_of(plugin: PluginTrust) -> str:
     """Who needs a plug-in, in words."""
-    users = {"model": plugin.models, "dataset": plugin.datasets, "metric": plugin.metrics, "loss": plugin.losses}
+    users = {one_of(kind): getattr(plugin, kind) for kind in KINDS}
     return "; ".join(f"{kind} {', '.join(names)}" for kind, names in users.items() if names)
 
 

@@ -404,15 +404,21 @@ class Augmentation:
         return fields if fields is INVALID else tuple(sorted((k, v) for k, v in fields.items() if v != 0))
 
 
+VAL = "val_"
+METRICS = tuple(dict.fromkeys(("accuracy", "loss", *FURTHER_NAMES, *NAMES_OF_SEVERAL)))
+"""The metrics that bench computes of validation images."""
+
+
 @dataclass(frozen=True)
 class Monitor:
-    """`val_` and the name of a metric."""
+    """`val_` and the name of a metric, of bench or of a file of `[plugins] metrics`."""
 
-    expected: str = "val_ and a metric, such as val_accuracy, val_loss or val_macro_f1"
+    expected: str = "val_ and a metric, such as val_accuracy, val_loss or val_macro_f1, or one of [plugins] metrics"
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        names = [f"val_{name}" for name in dict.fromkeys(("accuracy", "loss", *FURTHER_NAMES, *NAMES_OF_SEVERAL))]
-        if isinstance(value, str) and value in names:
+        names = [f"{VAL}{name}" for name in (*METRICS, *sorted(problems.own_metrics or ()))]
+        is_unseen = problems.own_metrics is None and isinstance(value, str) and value.removeprefix(VAL).isidentifier()
+        if isinstance(value, str) and (value in names or (is_unseen and value.startswith(VAL))):
             return value
         return problems.add(path, self.expected, value, close_hint(value, names) or f"metrics are {', '.join(names)}")
 

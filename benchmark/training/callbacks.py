@@ -7,7 +7,7 @@ These are updated with each finished epoch, and their state can be saved and res
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from types import MappingProxyType
 from typing import Any, TypeAlias
 
@@ -40,19 +40,29 @@ def monitored(epoch: EpochFinished, monitor: str, metrics: Metrics) -> float | N
     return None if value is None or not math.isfinite(value) else float(value)
 
 
-def gain(epoch: EpochFinished, monitor: str, metrics: Metrics = MappingProxyType({})) -> float:
-    """The monitored value with the sign that makes larger better; minus infinity when there is none."""
+LOWER = frozenset(f"val_{name}" for name in LOWER_IS_BETTER)
+"""What bench has to monitor of which less is better."""
+
+
+def gain(
+    epoch: EpochFinished, monitor: str, metrics: Metrics = MappingProxyType({}), lower: Collection[str] = LOWER
+) -> float:
+    """The monitored value with the sign that makes larger better; minus infinity when there is none.
+
+    `lower` are the metrics of which less is better.
+    """
     value = monitored(epoch, monitor, metrics)
     if value is None:
         return -math.inf
-    return -value if monitor.removeprefix("val_") in LOWER_IS_BETTER else value
+    return -value if monitor in lower else value
 
 
 class PlateauCounter:
     """Counts epochs since `monitor` last improved by more than `min_delta`."""
 
-    def __init__(self, monitor: str, patience: int, min_delta: float = 0.0) -> None:
+    def __init__(self, monitor: str, patience: int, min_delta: float = 0.0, lower: Collection[str] = LOWER) -> None:
         self._monitor = monitor
+        self._lower = lower
         self._patience = patience
         self._min_delta = min_delta
         self._best = -math.inf
@@ -60,7 +70,7 @@ class PlateauCounter:
 
     def is_exhausted_after(self, epoch: EpochFinished, metrics: Metrics = MappingProxyType({})) -> bool:
         """Counts the next epoch; True when as many epochs as `patience` have passed without improvement."""
-        value = gain(epoch, self._monitor, metrics)
+        value = gain(epoch, self._monitor, metrics, self._lower)
         if value > self._best + self._min_delta:
             self._best, self._waited = value, 0
             return False
@@ -89,13 +99,13 @@ class StageCallbacks:
         stopped: Whether early stopping has ended the stage.
     """
 
-    def __init__(self, stage: Stage) -> None:
+    def __init__(self, stage: Stage, lower: Collection[str] = LOWER) -> None:
         self.learning_rate = stage.learning_rate
         self.stopped = False
         self._reduce = reduce = stage.reduce_learning_rate
         stop = stage.early_stopping
-        self._stop_patience = PlateauCounter(stop.monitor, stop.patience, stop.min_delta) if stop else None
-        self._reduce_patience = PlateauCounter(reduce.monitor, reduce.patience) if reduce else None
+        self._stop_patience = PlateauCounter(stop.monitor, stop.patience, stop.min_delta, lower) if stop else None
+        self._reduce_patience = PlateauCounter(reduce.monitor, reduce.patience, lower=lower) if reduce else None
 
     def update(self, epoch: EpochFinished, metrics: Metrics = MappingProxyType({})) -> None:
         """Decides after a finished epoch about the next one."""
@@ -138,9 +148,10 @@ class BestWeights:
         plain: What they are the average of, where they are one; else None.
     """
 
-    def __init__(self, keep: str, monitor: str) -> None:
+    def __init__(self, keep: str, monitor: str, lower: Collection[str] = LOWER) -> None:
         self._last = keep == "last"
         self._monitor = monitor
+        self._lower = lower
         self._best: tuple[float, float] | None = None
         self.epoch = 0
         self.weights: WeightArrays = {}
@@ -158,7 +169,7 @@ class BestWeights:
         The weights are kept without copying, so nobody may change them later.
         """
         rank = (
-            gain(epoch, self._monitor, metrics),
+            gain(epoch, self._monitor, metrics, self._lower),
             gain(epoch, "val_loss") if self._monitor in OF_EVENT else 0.0,
         )
         # without validation every rank is minus infinity: then each later epoch counts as better

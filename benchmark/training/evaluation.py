@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from benchmark.prediction_metrics import cross_entropies, predicted_classes, prediction_metrics
 from benchmark.training.data.dataset import ExampleSet, Images
 from benchmark.training.losses import ExampleLosses
+from benchmark.training.plugin_metrics import PluginMetric
 
 if TYPE_CHECKING:
     from benchmark.training.steps.base import Steps
@@ -35,17 +36,21 @@ def evaluate(
     losses: ExampleLosses = cross_entropies,
     *,
     further: bool = False,
+    own: Collection[PluginMetric] = (),
 ) -> Scores:
     """Scores of the current weights, with dropout and augmentation off; `further` metrics too where they are asked for.
 
-    The examples are not empty; `on_batch` is called after each batch and may raise to stop.
+    The examples are not empty; `on_batch` is called after each batch and may raise to stop. `own` are metrics of the user's.
     """
     probabilities, labels = predict(steps, examples, batch_size, on_batch), examples.split.labels
     scores = compute_scores(probabilities, labels, losses)
-    if not further or not math.isfinite(scores.loss):
+    if not math.isfinite(scores.loss):
         return scores
-    predicted = predicted_classes(probabilities, multi_label=labels.ndim == 2)
-    return replace(scores, further=prediction_metrics(labels, predicted, probabilities))
+    metrics: dict[str, float | None] = {each.name: each.value(labels, probabilities) for each in own}
+    if further:
+        predicted = predicted_classes(probabilities, multi_label=labels.ndim == 2)
+        metrics |= prediction_metrics(labels, predicted, probabilities)
+    return replace(scores, further=metrics)
 
 
 def predict(

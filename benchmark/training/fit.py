@@ -11,15 +11,25 @@ from time import perf_counter
 from typing import Any
 
 import keras
+from numpy.typing import NDArray
 
 from benchmark import faults
 from benchmark.events import CheckpointFailed, EpochFinished, Event, Progress, StageStarted, StageStored
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.artifacts.checkpoints import SharedEpochs, State, StateWriter
+from benchmark.training.artifacts.plain_values import NotPlainError
 from benchmark.training.artifacts.stored_stages import StoredStages
 from benchmark.training.augmenting.augmentation import reseed
 from benchmark.training.augmenting.mixing import mixed_batch
-from benchmark.training.callbacks import BestWeights, Metrics, StageCallbacks, WeightArrays, monitored, monitors_of
+from benchmark.training.callbacks import (
+    LOWER,
+    BestWeights,
+    Metrics,
+    StageCallbacks,
+    WeightArrays,
+    monitored,
+    monitors_of,
+)
 from benchmark.training.data.dataset import Dataset
 from benchmark.training.evaluation import Scores, evaluate
 from benchmark.training.features.feature_store import FeatureUse
@@ -27,9 +37,12 @@ from benchmark.training.features.frozen_features import Features, FeatureSource
 from benchmark.training.learning_rates import rate_after
 from benchmark.training.losses import example_losses
 from benchmark.training.networks.network import Network
+from benchmark.training.own_callbacks import StageHooks, load_callbacks
 from benchmark.training.plugin_losses import plugin_loss
+from benchmark.training.plugin_metrics import monitored_metrics
 from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DataError, DivergedError
+from benchmark.training.process.plugin_code import PluginError
 from benchmark.training.process.runtime import Runtime
 from benchmark.training.stages import epoch_positions, set_trainable, stage_steps, training_model
 from benchmark.training.steps.base import BatchResult, Steps
@@ -59,6 +72,10 @@ class _Sums:
         self.correct += int(result.correct)
         return math.isfinite(loss)
 
+    def means(self) -> dict[str, Any]:
+        """Loss and accuracy so far, as Keras names them."""
+        return {"loss": self.loss / self.examples, "accuracy": self.correct / self.examples}
+
 
 @dataclass(slots=True)
 class _Stage:
@@ -68,7 +85,9 @@ class _Stage:
         number: Counted from 1.
         model: What random states are set in: the core behind the augmentation, also where features are trained on.
         average: Of the weights, where it is what is scored and kept.
+        hooks: The user's own callbacks.
         fresh: Whether no epoch was trained yet, so that the first one includes tracing.
+        unkept: Whether a callback holds what no state can hold.
     """
 
     number: int
@@ -80,7 +99,9 @@ class _Stage:
     optimizer: Any
     steps: Steps
     average: WeightAverage | None
+    hooks: StageHooks
     fresh: bool = True
+    unkept: bool = False
 
     @property
     def is_scheduled(self) -> bool:
@@ -153,7 +174,11 @@ class Trainer:
         self._resume = resume
         self._allow_plugins = allow_plugins
         self.heartbeat = Heartbeat(emit)
-        self.best = BestWeights(cell.keep, cell.monitor)
+        self._metrics = monitored_metrics(cell, allowed=allow_plugins)
+        lower = LOWER.union(name for name, each in self._metrics.items() if not each.higher_is_better)
+        self._lower = lower
+        self._own_callbacks = [load_callbacks(stage, allowed=allow_plugins) for stage in cell.stages]
+        self.best = BestWeights(cell.keep, cell.monitor, lower)
         self._monitors = monitors_of(cell)
         self._steps = partial(stage_steps, cell, allow_plugins=allow_plugins)
         self.history: list[EpochFinished] = []
@@ -217,15 +242,29 @@ class Trainer:
         else:
             model, dataset = training_model(self._network, spec), self._images
             steps, optimizer = self._steps(spec, dataset, model, core)
-        callbacks, average = StageCallbacks(spec), WeightAverage(core, spec.ema) if spec.ema else None
+        callbacks = StageCallbacks(spec, self._lower)
+        hooks = StageHooks(self._own_callbacks[number - 1], core, optimizer, spec, callbacks)
+        if not (state and state.stage_done):
+            self._begin_hooks(hooks, number, spec, state)
+        average = WeightAverage(core, spec.ema) if spec.ema else None
         if state:
             for variable, array in zip(optimizer.variables, state.optimizer, strict=True):
                 variable.assign(array)
             callbacks.restore(state.callbacks)
             if average:
                 average.restore(state.averages)
-        self._stage = _Stage(number, spec, callbacks, dataset, features is not None, model, optimizer, steps, average)
+        self._stage = _Stage(
+            number, spec, callbacks, dataset, features is not None, model, optimizer, steps, average, hooks
+        )
         return self._stage
+
+    def _begin_hooks(self, hooks: StageHooks, number: int, spec: Stage, state: State | None) -> None:
+        params = {"epochs": spec.epochs, "steps": self._batches(spec), "verbose": 0, "stage": number}
+        cell = {"cell_id": self._cell.cell_id, "seed": self._cell.seed}
+        hooks.begin({**params, **cell}, self._cell.stream_seed("augment_seed"))
+        if state and hooks:
+            hooks.restore(state.callbacks["own"], state.callback_arrays)
+            assign_weights(self._network.core, state.weights)  # a callback may have changed some as it began
 
     def _features_of(self, number: int, spec: Stage, state: State | None) -> Features | None:
         if state and not state.on_features:
@@ -259,6 +298,9 @@ class Trainer:
         reseed(stage.model, self._cell.stream_seed("augment_seed"), epoch)
         if not stage.is_scheduled:
             stage.optimizer.learning_rate = stage.callbacks.learning_rate
+        hooks, hooks_began = stage.hooks, perf_counter()
+        hooks.epoch_begin(stage_epoch - 1, self._cell.stream_seed("augment_seed"), epoch)
+        hooks_seconds = perf_counter() - hooks_began
         sums, diverged_batch = self._train(stage, epoch, stage_epoch)
         began = perf_counter()
         validation = self._validate(stage, epoch) if not diverged_batch else None
@@ -272,8 +314,21 @@ class Trainer:
         if diverged_batch or (validation and not math.isfinite(validation.loss)):
             self._emit(row)
             raise DivergedError(epoch, diverged_batch or self._batches(stage.spec))
-        self._finish(stage, row, self._further(validation))
+        metrics = self._further(validation)
+        if hooks:
+            row = self._end_hooks(stage, row, validation, hooks_seconds)
+        self._finish(stage, row, metrics)
         stage.fresh = False
+
+    def _end_hooks(self, stage: _Stage, row: EpochFinished, validation: Scores | None, seconds: float) -> EpochFinished:
+        """Tells the user's own callbacks of an epoch; returns its row with the seconds that they took."""
+        began = perf_counter()
+        logs: dict[str, Any] = {"loss": row.train_loss, "accuracy": row.train_accuracy}
+        if validation:
+            further = {f"val_{name}": value for name, value in validation.further.items() if value is not None}
+            logs |= {"val_loss": validation.loss, "val_accuracy": validation.accuracy, **further}
+        stage.hooks.epoch_end(row.stage_epoch - 1, {**logs, "learning_rate": row.learning_rate})
+        return replace(row, seconds=row.seconds + seconds + perf_counter() - began)
 
     def _train(self, stage: _Stage, epoch: int, stage_epoch: int) -> tuple[_Sums, int]:
         """The sums of an epoch, and the first batch whose loss was not finite (0 when all were)."""
@@ -286,6 +341,7 @@ class Trainer:
         for batch, (images, labels) in enumerate(training.batches(batch_size, order), 1):
             received = perf_counter()
             sums.input_seconds += received - requested
+            stage.hooks.batch_begin(batch - 1)
             if stage.is_scheduled:
                 before = (stage_epoch - 1) * updates.per_epoch + updates.before(batch)
                 stage.optimizer.learning_rate = rate_after(stage.spec, before, updates.per_epoch)
@@ -293,13 +349,21 @@ class Trainer:
             result = stage.steps.train(*mixed, updates.share_of(batch), update=updates.follow(batch))
             if stage.average and updates.follow(batch):
                 stage.average.update()
-            # read one batch late, so that a GPU already works on the new batch meanwhile
-            if waiting and not sums.add(waiting):
-                return sums, batch - 1
-            waiting = result
+            if stage.hooks.wants_batches:
+                finite = sums.add(result)
+                stage.hooks.batch_end(batch - 1, sums.means())
+                if not finite:
+                    return sums, batch
+            else:
+                # read one batch late, so that a GPU already works on the new batch meanwhile
+                if waiting and not sums.add(waiting):
+                    return sums, batch - 1
+                waiting = result
             requested = perf_counter()
             sums.step_seconds += requested - received
             self.heartbeat.beat(stage.number, epoch, batch, batches)
+            if stage.hooks.stopped:
+                break
         received = perf_counter()
         finite = waiting is None or sums.add(waiting)
         sums.step_seconds += perf_counter() - received
@@ -309,22 +373,31 @@ class Trainer:
         examples, batches = stage.dataset.validation, self._batches(stage.spec)
         beat = partial(self.heartbeat.beat, stage.number, epoch, batches, batches)
         losses = example_losses(stage.spec, plugin_loss(self._cell, stage.spec, allowed=self._allow_plugins))
+        if not len(examples):
+            return None
+        further, own = bool(stage.hooks or self._monitors - self._metrics.keys()), self._metrics.values()
+        stage.hooks.test_begin()
         with stage.average.in_place() if stage.average else nullcontext():
-            if not len(examples):
-                return None
-            further = bool(self._monitors)
-            return evaluate(stage.steps, examples, stage.spec.batch_size, beat, losses, further=further)
+            scores = evaluate(stage.steps, examples, stage.spec.batch_size, beat, losses, further=further, own=own)
+        stage.hooks.test_end({"loss": scores.loss, "accuracy": scores.accuracy})
+        return scores
 
     def _further(self, validation: Scores | None) -> Metrics:
         """The further metrics that decide something.
 
         Raises:
             DataError: The validation images do not define one of them.
+            PluginError: One of the user's own is not defined.
         """
         if validation is None:
             return {}
         metrics = {name: validation.further.get(name.removeprefix("val_")) for name in sorted(self._monitors)}
         if undefined := [name for name, value in metrics.items() if value is None]:
+            if (own := self._metrics.get(undefined[0])) is not None:
+                raise PluginError(
+                    f"{own.place}: expected a finite number of {own.name}, which is monitored, in epoch {len(self.history) + 1}, "
+                    f"found none for the {len(self._images.validation)} validation images; return one, or monitor another metric"
+                )
             raise DataError(
                 f"{undefined[0]} is monitored and not defined on these {len(self._images.validation)} validation images: "
                 "it needs images of every class; take more train_examples or a larger validation_fraction, or monitor "
@@ -344,6 +417,10 @@ class Trainer:
         So an emitted epoch can be resumed from, or is computed again if its checkpoint was not due.
         """
         stage.callbacks.update(row, metrics)
+        stage.callbacks.stopped |= stage.hooks.stopped
+        is_over = stage.callbacks.stopped or row.stage_epoch == stage.spec.epochs
+        if is_over:
+            stage.hooks.end({})
         began = perf_counter()
         weights = weight_arrays(self._network.core)
         averages = stage.average.arrays() if stage.average else {}
@@ -352,25 +429,40 @@ class Trainer:
         )
         row = replace(row, improved=improved, monitored=monitored(row, self._cell.monitor, metrics))
         self.history.append(row)
-        state = self._state(stage, row, weights, averages)
-        try:
-            self._writer.offer(state)
-        except OSError as error:
-            self._emit(CheckpointFailed(row.epoch, f"{type(error).__name__}: {error}"))
-        stored = self._stored.offer(state)
+        state, stored = self._state(stage, row, weights, averages, is_over=is_over), None
+        if state is not None:
+            try:
+                self._writer.offer(state)
+            except OSError as error:
+                self._emit(CheckpointFailed(row.epoch, f"{type(error).__name__}: {error}"))
+            stored = self._stored.offer(state)
         faults.point("ckpt.done")
         self._emit(replace(row, checkpoint_seconds=perf_counter() - began))
         if stored is not None:
             self._emit(StageStored(stage.number, stored))
         faults.point("epoch.sent")
 
-    def _state(self, stage: _Stage, row: EpochFinished, weights: WeightArrays, averages: WeightArrays) -> State:
+    def _state(
+        self, stage: _Stage, row: EpochFinished, weights: WeightArrays, averages: WeightArrays, *, is_over: bool
+    ) -> State | None:
+        """The state after an epoch; None in a stage with a callback that holds what no state can hold, which is told once."""
+        arrays: list[NDArray[Any]] = []
+        own: dict[str, Any] = {}
+        try:
+            if stage.hooks and not is_over:
+                own = {"own": stage.hooks.state(arrays)}
+        except NotPlainError as error:
+            if not stage.unkept:
+                stage.unkept = True
+                reason = f"{error}: where stage {stage.number} is interrupted, it begins anew"
+                self._emit(CheckpointFailed(row.epoch, reason))
+            return None
         return State(
             cell_id=self._cell.cell_id,
             stage=stage.number,
             stage_epoch=row.stage_epoch,
-            stage_done=stage.callbacks.stopped or row.stage_epoch == stage.spec.epochs,
-            callbacks=stage.callbacks.state(),
+            stage_done=is_over,
+            callbacks={**stage.callbacks.state(), **own},
             best=self.best.state(),
             history=tuple(self.history),
             weights=weights,
@@ -382,6 +474,7 @@ class Trainer:
             shared=self._shared,
             averages=averages,
             best_plain=self.best.plain,
+            callback_arrays=arrays,
         )
 
 

@@ -10,6 +10,7 @@ from benchmark.matrix.cell import Stage
 from benchmark.matrix.problems import quoted
 from benchmark.matrix.recipes.loss import BINARY, is_binary
 from benchmark.matrix.recipes.optimizers import DECIDED_BY_MODULE, OPTIMIZERS, OWN_SETTINGS, optimizers_with
+from benchmark.matrix.values import METRICS, VAL
 from benchmark.prediction_metrics import FURTHER_NAMES, NAMES_OF_SEVERAL
 
 
@@ -52,7 +53,8 @@ def contradictions(
             yield from _of_several_labels(stage)
     yield from _between(stages, keep, monitor)
     known = NAMES_OF_SEVERAL if multi_label else FURTHER_NAMES
-    if monitor.removeprefix("val_") not in {"accuracy", "loss", *known}:
+    others = {*METRICS} - {"accuracy", "loss", *known}
+    if monitor.removeprefix(VAL) in others:
         images = "with several labels" if multi_label else "with one label"
         yield Contradiction("monitor", f"a metric of images {images}", monitor, f"metrics are {', '.join(known)}")
 

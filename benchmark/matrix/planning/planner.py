@@ -226,6 +226,7 @@ class Planner:
             *plan_notes.idle("exclude", self._exclude_hits),
             *plan_notes.idle("override", self._resolver.override_hits),
             *plan_notes.threads(models, self._resolver.machine.threads),
+            *self._resolver.remarks,
             *remarks_on(self.cells.values()),
             *plan_notes.crowded(
                 max((cell.threads for cell in self.cells.values()), default=0), self._resolver.machine.cores

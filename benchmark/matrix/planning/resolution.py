@@ -8,13 +8,13 @@ one `CellTemplate`; templates share their parts and the canonical JSON of these.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Hashable, Mapping
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmark.catalog.backends import backend_for, command_backend
-from benchmark.catalog.facts import KERAS, LIGHTNING, SOURCES
+from benchmark.catalog.facts import KERAS, LIGHTNING, PLUGIN, SOURCES
 from benchmark.matrix.cell import STREAMS, Architecture, Data, Parameters, Stage
 from benchmark.matrix.identity import canonical_json, identity_value, part_texts
 from benchmark.matrix.plan import MachineKind
@@ -39,12 +39,14 @@ from benchmark.matrix.reading.user_files import (
 )
 from benchmark.matrix.reading.validation_split import SPLITS_OFF
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, Origin
+from benchmark.matrix.recipes.callback_list import callback_arguments
 from benchmark.matrix.recipes.loss import BINARY, is_plugin_loss, loss_parameters
 from benchmark.matrix.recipes.optimizers import LEFT_TO_MODULE, with_normal_optimizer
 from benchmark.matrix.script_command import files_digest, named_files
 from benchmark.matrix.selection import Rule
 from benchmark.matrix.settings import CELL_SETTINGS, DATA_SETTINGS, DEFAULTS, SEEDS, STAGE_SETTINGS, common_or_list
 from benchmark.matrix.speed_key import ASSUMED_THREADS, AUTO, speed_key_of
+from benchmark.matrix.values import METRICS, VAL
 
 _KEPT_TEMPLATES = 20_000
 """The cache of templates is emptied at this size, so that memory stays bounded however many axes there are."""
@@ -105,7 +107,8 @@ class Resolver:
         self._library = library
         self._specification = specification
         self._plugins = plugins
-        self._losses: dict[str, tuple[PluginSource | None, tuple[Contradiction, ...]]] = {}
+        self._functions: dict[tuple[str, str], tuple[PluginSource | None, tuple[Contradiction, ...]]] = {}
+        self.remarks: dict[str, None] = {}
         self.machine = machine
         self._bases: dict[tuple[str, str, str], BaseSettings] = {}
         self._templates: dict[Hashable, tuple[CellTemplate, str | None]] = {}
@@ -189,7 +192,12 @@ class Resolver:
         data, data_json = self._data(base.dataset, values)
         architecture, architecture_json = self._architecture(base.model, values.get("dropout"))
         if architecture.command is not None:
-            values = {**values, "backend": command_backend()}
+            if any(stage["callbacks"] for stage in merged):
+                self.remarks[f"model {base.model.name}: a command trains by itself, so that no callback is called"] = (
+                    None
+                )
+            merged = [{**stage, "callbacks": ()} for stage in merged]
+            values = {**merged[0], "backend": command_backend()}
         if architecture.framework == LIGHTNING:
             merged = [{**stage, **LEFT_TO_MODULE} for stage in merged]
         stages = [self._stage(stage) for stage in merged]
@@ -198,7 +206,8 @@ class Resolver:
             settings = {**values, "device_kind": self._device_kind(values["device"])}
             speed_key = speed_key_of(data, architecture, [stage for stage, _ in stages], settings)
             values = {**values, "threads": self.machine.threads.get(speed_key, ASSUMED_THREADS)}
-        cell, cell_json = self._cell(values, "best" if data.has_validation else "last")
+        sources = {} if architecture.command is not None else self._metrics(merged)
+        cell, cell_json = self._cell(values, "best" if data.has_validation else "last", sources)
         stages_json = "[" + ",".join(text for _, text in stages) + "]"
         canonical = {**cell_json, "data": data_json, "architecture": architecture_json, "stages": stages_json}
         whole = tuple(stage for stage, _ in stages)
@@ -206,15 +215,19 @@ class Resolver:
             wrong = tuple(decided_twice(base.model.name, {**base.written, **assigned}))
         else:
             wrong = (
-                *(unknown for stage in whole for unknown in self._plugin_loss(stage.loss)[1]),
+                *(unknown for stage in whole for unknown in self._loss_source(stage.loss)[1]),
                 *contradictions(whole, keep=cell["keep"], monitor=cell["monitor"], multi_label=data.multi_label),
             )
+        wrong += tuple(unknown for stage in whole for name in stage.callbacks for unknown in self._callback(name)[1])
         return CellTemplate(data, architecture, whole, cell, "keep" in values, canonical, wrong, speed_key)
 
-    def _cell(self, values: Mapping[str, Any], keep: str) -> tuple[Mapping[str, Any], Mapping[str, str]]:
+    def _cell(
+        self, values: Mapping[str, Any], keep: str, metrics: Mapping[str, PluginSource]
+    ) -> tuple[Mapping[str, Any], Mapping[str, str]]:
         """Settings of the whole cell, and the canonical JSON of those that are part of its identity."""
         settings = {name: values[name] for name in _OF_ALL_SEEDS}
         settings["keep"] = values.get("keep", keep)
+        settings |= {"metric_codes": _codes(metrics), "metric_files": _files(metrics)}
         key = tuple(settings.values())
         if key not in self._cells:
             settings["device_kind"] = self._device_kind(settings["device"])
@@ -272,22 +285,47 @@ class Resolver:
 
     def _stage(self, values: Mapping[str, Any]) -> tuple[Stage, str]:
         settings = with_normal_optimizer({name: values[name] for name in STAGE_SETTINGS})
-        source, _ = self._plugin_loss(settings["loss"])
+        source, _ = self._loss_source(settings["loss"])
         if source:
             settings |= {"loss_code": source.code, "loss_file": source.file}
+        sources = {
+            callback_arguments(each)[0]: source for each in settings["callbacks"] if (source := self._callback(each)[0])
+        }
+        settings |= {"callback_codes": _codes(sources), "callback_files": _files(sources)}
         return self._part(("stage", *settings.values()), lambda: Stage(**settings))
 
-    def _plugin_loss(self, loss: str | Parameters) -> tuple[PluginSource | None, tuple[Contradiction, ...]]:
+    def _loss_source(self, loss: str | Parameters) -> tuple[PluginSource | None, tuple[Contradiction, ...]]:
         """Where the user's function of a loss comes from, and what is wrong with its name; nothing for losses of bench."""
         kind, _ = loss_parameters(loss)
-        if not is_plugin_loss(kind):
-            return None, ()
-        if kind not in self._losses:
+        return self._source(kind, "losses", "loss") if is_plugin_loss(kind) else (None, ())
+
+    def _callback(self, callback: str | Parameters) -> tuple[PluginSource | None, tuple[Contradiction, ...]]:
+        """Where a callback comes from, and what is wrong with its name."""
+        return self._source(PLUGIN + callback_arguments(callback)[0], "callbacks", "callbacks")
+
+    def _metrics(self, stages: Sequence[Mapping[str, Any]]) -> dict[str, PluginSource]:
+        """Where the user's own metrics come from that anything in a cell monitors, by name without `val_`."""
+        rules = (stage[key] for stage in stages for key in ("early_stopping", "reduce_learning_rate"))
+        monitors = [stages[0]["monitor"], *(rule.monitor for rule in rules if rule)]
+        own = sorted({monitor.removeprefix(VAL) for monitor in monitors} - {*METRICS})
+        return {name: source for name in own if (source := self._source(PLUGIN + name, "metrics", "monitor")[0])}
+
+    def _source(self, named: str, kind: str, setting: str) -> tuple[PluginSource | None, tuple[Contradiction, ...]]:
+        """Where a plug-in comes from that a setting names, and what is wrong with its name."""
+        if (named, kind) not in self._functions:
             problems = Problems()
-            source = self._plugins.source_of(kind, "losses", ("loss",), problems)
-            wrong = [Contradiction("loss", each.expected, kind, each.hint) for each in problems.located({})]
-            self._losses[kind] = source, tuple(wrong)
-        return self._losses[kind]
+            source = self._plugins.source_of(named, kind, (setting,), problems)
+            wrong = [Contradiction(setting, each.expected, named, each.hint) for each in problems.located({})]
+            self._functions[named, kind] = source, tuple(wrong)
+        return self._functions[named, kind]
+
+
+def _codes(sources: Mapping[str, PluginSource]) -> Parameters:
+    return tuple((name, source.code) for name, source in sorted(sources.items()))
+
+
+def _files(sources: Mapping[str, PluginSource]) -> Parameters:
+    return tuple((name, source.file) for name, source in sorted(sources.items()))
 
 
 def _with_validation(layer: Mapping[str, Any]) -> dict[str, Any]:

@@ -39,7 +39,8 @@ def common_stages(cells: Sequence[Cell]) -> dict[str, dict[int, Hashable]]:
 
     Returns:
         By cell id, for cells that share stages: the number of first stages, ascending, with a value that is equal for
-        all cells that share them. Cells with `share_stages = false`, and commands, are left out.
+        all cells that share them. Cells with `share_stages = false`, commands, and stages from the first one on that calls
+        the user's own callbacks are left out: these are called for each cell.
     """
     counts = Counter(value for cell in cells for _, value in _ends(cell))
     shared_by_cell: dict[str, dict[int, Hashable]] = {}
@@ -60,6 +61,8 @@ def _ends(cell: Cell) -> Iterator[tuple[int, int]]:
         return
     value = hash((_deciding(cell), _has_vectors(cell)))
     for number, stage in enumerate(cell.stages, 1):
+        if stage.callbacks:
+            return
         value = hash((value, stage))
         yield number, value
 

@@ -13,7 +13,7 @@ from benchmark.matrix.problems import Problems
 from benchmark.matrix.reading.definitions import Definition, Library, read_definitions
 from benchmark.matrix.reading.inheritance import merge_library
 from benchmark.matrix.reading.line_numbers import LineScanner
-from benchmark.matrix.reading.plugins import Plugins, read_plugins
+from benchmark.matrix.reading.plugins import Plugins, own_metrics, read_plugins
 from benchmark.matrix.reading.toml import parse_toml
 from benchmark.matrix.reading.user_files import located
 
@@ -21,6 +21,7 @@ from benchmark.matrix.reading.user_files import located
 def read_library(document: Mapping[str, Any], base: Path, problems: Problems) -> tuple[Library, Plugins]:
     """Reads and merges all definitions; `base` is the folder of the document, from which relative paths start."""
     plugins = read_plugins(document, base, problems)
+    problems.own_metrics = own_metrics(plugins)
     definitions = located(read_definitions(document, problems, builtin=False), base, plugins, problems)
     return merge_library(builtin_definitions(), definitions, problems), plugins
 

@@ -3,8 +3,9 @@
     [plugins]
     models   = ["my_models.py"]           # relative to the matrix file
     datasets = ["my_data.py"]
-    metrics  = ["my_metrics.py"]          # `my_score` is the column `test_my_score`
+    metrics  = ["my_metrics.py"]          # `my_score` is the column `test_my_score`, and monitor = "val_my_score"
     losses   = ["my_losses.py"]           # loss = "plugin:my_loss"
+    callbacks = ["my_callbacks.py"]       # callbacks = ["my_callback"]
 
     [model.my_net]
     architecture = "plugin:my_net"        # the function of that name
@@ -32,14 +33,14 @@ from benchmark.catalog.facts import PLUGIN
 from benchmark.files import sha256_of
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
 from benchmark.matrix.reading.plugin_frameworks import framework_of
-from benchmark.matrix.values import Choice, items_of
-from benchmark.prediction_metrics import FURTHER_NAMES
+from benchmark.matrix.values import METRICS, Choice, items_of
 
 KINDS = {
     "models": "a function that returns a model",
     "datasets": "a function that returns images and labels",
     "metrics": "a function that returns a number",
     "losses": "a function that returns losses",
+    "callbacks": "a callback: a class, a function or an object",
 }
 """The keys of `[plugins]`, and what their files define; entry points of the group `benchmark.KEY` offer the same."""
 
@@ -115,6 +116,13 @@ class Plugins:
         return None
 
 
+def own_metrics(plugins: Plugins) -> frozenset[str] | None:
+    """The names of all metrics that plug-ins define; None where the syntax of a file does not show them."""
+    names = [file.names for file in plugins.files if file.kind == "metrics"]
+    packaged = frozenset(point.name for point in entry_points("metrics"))
+    return None if None in names else packaged.union(*(each for each in names if each))
+
+
 def one_of(kind: str) -> str:
     """What a plug-in of a kind is, in a word."""
     return _SINGULAR.get(kind, kind.removesuffix("s"))
@@ -156,7 +164,7 @@ def _read(kind: str, item: Any, base: Path, path: KeyPath, problems: Problems, n
     if (mistake := _syntax_mistake(content)) is not None:
         notes.append(f"{item}:{mistake.lineno}: {mistake.msg}; the cells that need it would fail")
     names = defined_names(content)
-    if kind == "metrics" and (taken := sorted((names or frozenset()) & {"accuracy", "loss", *FURTHER_NAMES})):
+    if kind == "metrics" and (taken := sorted((defined_names(content, imported=False) or frozenset()) & {*METRICS})):
         problems.add(path, "metrics with names of their own", taken[0], "bench has a metric of that name: rename yours")
         return None
     return PluginFile(kind, item, file, sha256_of(content), names, content)
@@ -195,10 +203,16 @@ def _parsed(content: bytes) -> ast.Module:
         return ast.parse(content)
 
 
-def defined_names(content: bytes) -> frozenset[str] | None:
-    """Finds the names that Python source binds at its top level; None when it does not parse or imports `*`."""
+def defined_names(content: bytes, *, imported: bool = True) -> frozenset[str] | None:
+    """Finds the names that Python source binds at its top level; None when it does not parse or imports `*`.
+
+    What it imports alone is left out where `imported` is false.
+    """
     try:
-        names = frozenset(_bound(_parsed(content).body))
+        body = _parsed(content).body
+        names = frozenset(_bound(body))
+        if not imported:
+            names = frozenset(_bound([node for node in body if not isinstance(node, ast.Import | ast.ImportFrom)]))
     except (SyntaxError, ValueError, MemoryError, RecursionError):
         return None
     return None if "*" in names else names

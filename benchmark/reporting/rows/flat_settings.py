@@ -37,9 +37,9 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
         return {name: row[name] for name in COLUMNS if row.get(name) is not None}
     nested = {"data", "architecture", "weights", "stages"}
     cell, data = _whole(Cell, record), _whole(Data, record["data"])
-    stages = [_of_stage(_whole(Stage, stage)) for stage in record["stages"]]
+    stages = [with_lists(_shown(_whole(Stage, stage))) for stage in record["stages"]]
     return {
-        **{key: value for key, value in cell.items() if key not in NOT_SETTINGS | nested},
+        **{key: value for key, value in _shown(cell).items() if key not in NOT_SETTINGS | nested},
         **{key: value for key, value in data.items() if key not in {"num_classes", "fold"}},
         "architecture": record["architecture"]["name"],
         **dict(with_lists(record["architecture"]["parameters"])),
@@ -48,11 +48,17 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _of_stage(stage: Mapping[str, Any]) -> dict[str, Any]:
-    """The settings of a stage; of the code of the user's own loss as many digits as tell one from another."""
-    code = stage["loss_code"]
-    settings = {key: with_lists(value) for key, value in stage.items() if key != "loss_file"}
-    return {**settings, "loss_code": code if code is None or " " in code else code[:_DIGITS]}
+def _shown(part: Mapping[str, Any]) -> dict[str, Any]:
+    """A part without the paths of the user's own code; of its digests as many digits as tell one from another."""
+    shown = {key: value for key, value in part.items() if key not in {"loss_file", "metric_files", "callback_files"}}
+    for key in ("metric_codes", "callback_codes"):
+        if key in shown:
+            shown[key] = [[name, _short(code)] for name, code in shown[key]]
+    return {**shown, "loss_code": _short(shown["loss_code"])} if shown.get("loss_code") else shown
+
+
+def _short(code: str) -> str:
+    return code if " " in code else code[:_DIGITS]
 
 
 def settings_by_cell(rows: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, Any]]:

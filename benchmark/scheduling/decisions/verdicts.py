@@ -10,6 +10,7 @@ from types import MappingProxyType
 
 from benchmark.events import Completed, Diverged, Exited, Failed, Interrupted
 from benchmark.matrix.cell import Cell
+from benchmark.matrix.own_functions import own_functions
 from benchmark.status import Cause, Status
 
 RETRIES: Mapping[str, int] = MappingProxyType({Cause.CRASHED: 2, Cause.DEVICE_LOST: 2, Cause.OOM: 1, Cause.TIMEOUT: 1})
@@ -150,8 +151,8 @@ class Breaker:
 
 
 def own_code(cell: Cell) -> str | None:
-    """What identifies the user's own code that a cell trains with, of its model and its losses; None without any."""
-    codes = (cell.architecture.code, *(stage.loss_code for stage in cell.stages))
+    """What identifies the user's own code that a cell trains with, of its model, losses, …; None without any."""
+    codes = (cell.architecture.code, *(own.code for own in own_functions(cell)))
     return " ".join(dict.fromkeys(filter(None, codes))) or None
 
 

@@ -60,7 +60,7 @@ class State:
         stage: The stage of the last epoch, from 1.
         stage_epoch: The last epoch within its stage, from 1.
         stage_done: Whether that was the stage's last epoch.
-        callbacks: State of the stage's callbacks.
+        callbacks: State of the stage's callbacks, the user's own among them.
         best: State of `BestWeights`.
         history: All epochs so far, in order; not empty.
         weights: Of the core model, by variable path.
@@ -74,6 +74,7 @@ class State:
         averages: Averages of weights, by variable path; empty where the stage has none.
         best_plain: What the best weights are the average of, if they are one; the same object as `weights` when the last
             epoch is the kept one.
+        callback_arrays: Those that the user's own callbacks hold.
     """
 
     cell_id: str
@@ -92,6 +93,7 @@ class State:
     shared: SharedEpochs = field(default_factory=SharedEpochs)
     averages: dict[str, NDArray[Any]] = field(default_factory=dict, repr=False)
     best_plain: dict[str, NDArray[Any]] | None = field(default=None, repr=False)
+    callback_arrays: list[NDArray[Any]] = field(default_factory=list, repr=False)
 
     @property
     def epoch(self) -> int:
@@ -245,7 +247,7 @@ def _members(state: State) -> list[tuple[str, NDArray[Any]]]:
     members += [(f"average/{path}", array) for path, array in state.averages.items()]
     if state.best_plain is not None and state.best_plain is not state.weights:
         members += [(f"plain/{path}", array) for path, array in state.best_plain.items()]
-    return members
+    return members + [(f"callback/{index:05d}", array) for index, array in enumerate(state.callback_arrays)]
 
 
 def _header(state: State) -> dict[str, Any]:
@@ -276,6 +278,7 @@ def _state(header: dict[str, Any], arrays: dict[str, NDArray[Any]]) -> State:
         shared=SharedEpochs(**header.get("taken", {})),
         averages=_with_prefix("average/", arrays),
         best_plain=weights if header.get("plain_is_last") else _with_prefix("plain/", arrays) or None,
+        callback_arrays=list(_with_prefix("callback/", arrays).values()),
     )
 
 

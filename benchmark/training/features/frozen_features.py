@@ -162,12 +162,12 @@ class FeatureSource:
     def of_stage(self, network: Network, stage: Stage, dataset: Dataset, *, is_last: bool) -> Features | None:
         """Features for a stage whose trainable layers are set; None where it trains on images.
 
-        It does so where its images are augmented or mixed, it has only one epoch, no layer is frozen, dropout stands among the
+        It does so where its images are augmented or mixed, callbacks may change any layer, it has only one epoch, no layer is frozen, dropout stands among the
         frozen layers, the features are larger than may be kept, or writing them fails.
 
         The network has the weights that the stage begins with; behind the last stage the test set is evaluated.
         """
-        if not self._cell.reuse_features or stage.augment or stage.is_mixed or stage.epochs == 1:
+        if not self._cell.reuse_features or stage.augment or stage.is_mixed or stage.epochs == 1 or stage.callbacks:
             return None
         began = perf_counter()
         cut = find_cut(network)

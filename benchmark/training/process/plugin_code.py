@@ -56,7 +56,7 @@ def plugin_function(name: str, kind: str, code: str, file: str | None, *, allowe
         if function is None:
             own = sorted(key for key, value in vars(module).items() if callable(value) and not key.startswith("_"))
             raise PluginError(f"{where}: expected a function {name}, found {', '.join(own)[:300] or 'no function'}")
-    if not callable(function):
+    if not callable(function) and kind != "callbacks":
         raise PluginError(f"{where}: expected {name} to be {KINDS[kind]}, found {function!r:.80}")
     source = getattr(function, "__code__", None)
     return function, f"{where}:{source.co_firstlineno}" if source and source.co_filename == where else where
@@ -98,13 +98,19 @@ def _module(file: Path, digest: str, *, allowed: bool) -> ModuleType:
     if reason := refusal(str(file), [file], digest, allowed=allowed):
         raise PluginError(reason)
     name = f"bench_plugin_{digest[:12]}"
+    if (known := sys.modules.get(name)) is not None and known.__file__ == str(file):
+        return known  # one file may define several plug-ins of a cell
     spec = importlib.util.spec_from_file_location(name, file, loader=_BytesLoader(file, content))
     assert spec is not None
     module = importlib.util.module_from_spec(spec)
     sys.modules[name] = module
-    with naming_plugin_line(str(file), str(file)):
-        assert spec.loader is not None
-        spec.loader.exec_module(module)
+    try:
+        with naming_plugin_line(str(file), str(file)):
+            assert spec.loader is not None
+            spec.loader.exec_module(module)
+    except BaseException:
+        del sys.modules[name]
+        raise
     return module
 
 
