@@ -37,7 +37,7 @@ def test_every_field_of_a_cell_is_a_setting_or_comes_from_a_definition():
         "cell_id", "dataset", "model", "strategy", "strategy_label", "data", "architecture", "weights", "stages",
         "device_kind", "source", "classes", "num_classes", "location", "test_fraction", "class_names", "version",
         "background", "labels_file", "image_column", "label_column", "multi_label", "code", "file",
-        "loss_code", "loss_file",
+        "loss_code", "loss_file", "metric_codes", "metric_files", "callback_codes", "callback_files",
     }  # fmt: skip
     assert fields - definitions == set(SETTINGS) - {"dropout"}
     assert names_of("stage") == {field.name for field in dataclasses.fields(Stage)} - {"loss_code", "loss_file"}
