@@ -40,6 +40,10 @@ NAMES_OF_SEVERAL = (
 )
 """The same where an image may have several labels."""
 
+VAL = "val_"
+METRICS = tuple(dict.fromkeys(("accuracy", "loss", *FURTHER_NAMES, *NAMES_OF_SEVERAL)))
+"""All metrics of bench; with `VAL` before them what can be monitored."""
+
 LOWER_IS_BETTER = frozenset({"loss", "log_loss", "brier", "ece"})
 BINS = 15
 HALF = 0.5

@@ -69,7 +69,7 @@ FOLDER_MAY_IMPORT = {
     "training.features": "augmenting data networks process steps",
     "training.artifacts": "data features",
     "training.scripts": "artifacts data evaluation losses process",
-    "training.programs": "augmenting data data.preparing networks process steps weights",
+    "training.programs": "augmenting data data.preparing networks plugin_metrics process steps weights",
     "scheduling.processes": "run_options",
     "scheduling.decisions": "run_options",
     "scheduling.executors": "processes",

@@ -16,7 +16,7 @@ from typing import Any, Protocol
 from benchmark.catalog.backends import BACKENDS, runs_commands
 from benchmark.matrix.cell import EarlyStopping, Parameters, ReduceLearningRate
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, name_problem, nearest_hint, normal_name
-from benchmark.prediction_metrics import FURTHER_NAMES, NAMES_OF_SEVERAL
+from benchmark.prediction_metrics import METRICS, VAL
 
 LARGEST_INTEGER = 2**63 - 1
 
@@ -402,11 +402,6 @@ class Augmentation:
             return ()
         fields = read_table(value, path, problems, self.expected, AUGMENTATIONS)
         return fields if fields is INVALID else tuple(sorted((k, v) for k, v in fields.items() if v != 0))
-
-
-VAL = "val_"
-METRICS = tuple(dict.fromkeys(("accuracy", "loss", *FURTHER_NAMES, *NAMES_OF_SEVERAL)))
-"""The metrics that bench computes of validation images."""
 
 
 @dataclass(frozen=True)

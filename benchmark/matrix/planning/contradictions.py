@@ -10,8 +10,7 @@ from benchmark.matrix.cell import Stage
 from benchmark.matrix.problems import quoted
 from benchmark.matrix.recipes.loss import BINARY, is_binary
 from benchmark.matrix.recipes.optimizers import DECIDED_BY_MODULE, OPTIMIZERS, OWN_SETTINGS, optimizers_with
-from benchmark.matrix.values import METRICS, VAL
-from benchmark.prediction_metrics import FURTHER_NAMES, NAMES_OF_SEVERAL
+from benchmark.prediction_metrics import FURTHER_NAMES, METRICS, NAMES_OF_SEVERAL, VAL
 
 
 @dataclass(frozen=True, slots=True)

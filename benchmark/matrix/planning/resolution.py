@@ -46,7 +46,7 @@ from benchmark.matrix.script_command import files_digest, named_files
 from benchmark.matrix.selection import Rule
 from benchmark.matrix.settings import CELL_SETTINGS, DATA_SETTINGS, DEFAULTS, SEEDS, STAGE_SETTINGS, common_or_list
 from benchmark.matrix.speed_key import ASSUMED_THREADS, AUTO, speed_key_of
-from benchmark.matrix.values import METRICS, VAL
+from benchmark.prediction_metrics import METRICS, VAL
 
 _KEPT_TEMPLATES = 20_000
 """The cache of templates is emptied at this size, so that memory stays bounded however many axes there are."""

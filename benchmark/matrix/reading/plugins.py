@@ -33,7 +33,8 @@ from benchmark.catalog.facts import PLUGIN
 from benchmark.files import sha256_of
 from benchmark.matrix.problems import KeyPath, Problems, nearest_hint
 from benchmark.matrix.reading.plugin_frameworks import framework_of
-from benchmark.matrix.values import METRICS, Choice, items_of
+from benchmark.matrix.values import Choice, items_of
+from benchmark.prediction_metrics import METRICS
 
 KINDS = {
     "models": "a function that returns a model",

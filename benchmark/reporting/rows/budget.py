@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from benchmark.prediction_metrics import FURTHER_NAMES, LOWER_IS_BETTER, NAMES_OF_SEVERAL
+from benchmark.prediction_metrics import LOWER_IS_BETTER, METRICS, VAL
 from benchmark.reporting.rows.flat_settings import settings_of
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.status import Status
@@ -93,7 +93,7 @@ def best_epoch(row: ResultRow, epochs: Epochs) -> Mapping[str, Any]:
     if settings.get("keep", "best") == "last" or all(epoch["val_loss"] is None for epoch in epochs):
         return epochs[-1]
     monitor = settings.get("monitor", "val_accuracy")
-    if monitor.removeprefix("val_") not in {"accuracy", "loss", *FURTHER_NAMES, *NAMES_OF_SEVERAL}:
+    if monitor.removeprefix(VAL) not in METRICS:
         # which way a user's own metric is better is known where it was computed alone
         return next((epoch for epoch in reversed(epochs) if epoch["improved"]), epochs[-1])
     if monitor not in epochs[0]:
