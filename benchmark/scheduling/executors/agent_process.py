@@ -16,6 +16,7 @@ from dataclasses import asdict
 from benchmark.scheduling.executors import keeper
 from benchmark.scheduling.executors.protocol import AgentCommand, Granted
 from benchmark.scheduling.processes import module_runner
+from benchmark.scheduling.processes.environment import python_command
 from benchmark.scheduling.processes.pipes import LineReader
 
 _SAID_CHARACTERS = 500
@@ -75,7 +76,9 @@ class AgentProcess:
                 self.has_vanished = self._start_code == 0
                 self._ended = "the process that held it there was killed" if self.has_vanished else self._failure()
             if self._ended is not None:
-                self.close()
+                self.let_go()
+                self._reader.close()
+                self._errors.close()
         return self._ended
 
     def kill(self) -> None:
@@ -85,13 +88,11 @@ class AgentProcess:
             with contextlib.suppress(OSError):
                 os.write(self._life, keeper.KILL)
 
-    def close(self) -> None:
-        """Lets the agent go: its input closes, and it has `keeper.SAVING_SECONDS` to save and end."""
+    def let_go(self) -> None:
+        """Closes the agent's input: it has `keeper.SAVING_SECONDS` to save and end, and `poll` still tells of it."""
         if self._life >= 0:
             os.close(self._life)
             self._life = -1
-            self._reader.close()
-            self._errors.close()
 
     def _failure(self) -> str:
         self._errors.seek(0)
@@ -104,8 +105,10 @@ def _keeper_command() -> list[str]:
 
     That of this process is not taken over: an engine puts folders of its own, and the working folder, in front.
     """
-    runner = [module_runner.__file__] if module_runner.IMPORT_PATH in os.environ else ["-m"]
-    return [sys.executable, "-P", "-s", *runner, keeper.__name__]
+    if module_runner.IMPORT_PATH in os.environ:
+        return python_command(keeper.__name__)
+    # the user's own site-packages, too: on a cluster they are often all that a user may install into
+    return [sys.executable, "-P", "-m", keeper.__name__]
 
 
 def _write_whole(descriptor: int, content: bytes) -> None:

@@ -98,8 +98,9 @@ def main() -> None:
     """
     answers = os.dup(1)
     os.dup2(2, 1)
+    # heard and not ignored: what is ignored stays so in the processes that an engine starts
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTERM):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)
     orders = LineReader(os.dup(0))
     os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
     first: list[bytes] = []

@@ -150,8 +150,9 @@ def main() -> None:
         os._exit(0)
     os.setsid()
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    # heard and not ignored: what is ignored stays so in the agent
     for number in (signal.SIGINT, signal.SIGHUP, signal.SIGPIPE):
-        signal.signal(number, signal.SIG_IGN)
+        signal.signal(number, lambda *_: None)
     order = _read_line(0)
     if not order:
         return

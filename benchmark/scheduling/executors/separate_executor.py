@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import errors, layout
-from benchmark.errors import BenchError, UserError
+from benchmark.errors import BenchError, StorageError, UserError
 from benchmark.scheduling.executors.executor_registry import require_executor, split_name
 from benchmark.scheduling.executors.protocol import AgentCommand, ExecutorSettings, Node
 from benchmark.scheduling.processes.environment import base_environment, python_command
@@ -121,7 +121,7 @@ class SeparateExecutor:
         """Agents that have ended since the last call; all of them when the engine's process has.
 
         Raises:
-            BenchError: The engine is gone, and no agent was left to say it of.
+            BenchError: The engine is gone (`StorageError`) or broken, and no agent was left to say it of.
         """
         self._hear()
         if self._problem is not None and not self._ended and not self._alive:
@@ -164,8 +164,9 @@ class SeparateExecutor:
             self._is_ready = self._is_ready or "ready" in said
         if self._reader.closed and not self._is_lost:
             self._is_lost = True
-            self._problem = self._problem or BenchError(
-                f"--executor {self.name}: the connection to the engine is lost; see {self._log}"
+            self._problem = self._problem or StorageError(
+                f"--executor {self.name}: the engine is gone; nothing that was recorded is lost, and the same command goes on "
+                f"once it is there again; see {self._log}"
             )
             self._slots = ()
             for handle in sorted(self._alive):
