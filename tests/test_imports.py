@@ -283,6 +283,7 @@ def test_only_training_imports_keras_and_tensorflow():
         ({"sqlite3", "sqlalchemy", "alembic", "psycopg"}, {"results"}),
         ({"psutil", "pynvml", "cpuinfo"}, {"machine"}),
         ({"rich", "click"}, {"cli", "reporting"}),
+        ({"ray", "submitit"}, {"scheduling"}),
         ({"multiprocessing", "concurrent"}, set()),
     ],
     ids=lambda value: "+".join(sorted(value)) or "nobody",

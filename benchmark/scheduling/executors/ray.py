@@ -5,6 +5,7 @@ Ray only places and accounts. Its own retries are off, and nothing is uploaded: 
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
@@ -70,7 +71,7 @@ class RayExecutor:
             ray.init(
                 address=address or "auto",
                 log_to_driver=False,
-                logging_level="error",
+                logging_level=logging.ERROR,
                 namespace="benchmark-matrix",
                 _node_ip_address=os.environ.get("BENCH_RAY_NODE_IP") or None,
             )
@@ -84,9 +85,10 @@ class RayExecutor:
 
     def slots(self) -> Sequence[Node]:
         """Living nodes with a free processor, and those that hold an agent of ours."""
-        from ray._private.state import available_resources_per_node  # the public call sums over all nodes
+        from ray._private import state  # the public call sums over all nodes
 
-        free = available_resources_per_node()
+        by_node: Any = state.available_resources_per_node
+        free = by_node()
         held = {placed.ray_id: placed.node for placed in self._placed.values()}
         nodes = []
         for entry in self._ray.nodes():
