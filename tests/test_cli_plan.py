@@ -8,12 +8,18 @@ import json
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from cli_workplace import MATRIX, Workplace, children_seconds
 
 from benchmark.cli.runs.run_forecast import History, expect
 from benchmark.matrix.settings import SETTINGS
+from benchmark.scheduling.run_options import RunOptions
+
+
+def options_for(jobs=None):
+    return RunOptions("tester", Path("results.artifacts"), Path("cache"), jobs=jobs)
 
 
 @pytest.fixture
@@ -135,7 +141,7 @@ def effort(cell, seconds: float) -> dict:
 
 def test_a_machine_without_a_record_is_told_what_is_usual(monkeypatch):
     monkeypatch.setattr("benchmark.machine.available_cores", lambda: (0, 1))
-    found = expect(cells(), knowing(), None)
+    found = expect(cells(), knowing(), options_for())
     assert (found.known_cells, found.cells) == (0, len(cells()))
     assert 5 < found.wall_seconds < 120
     assert "no cell of these models has been measured on this machine yet" in "\n".join(found.in_words())
@@ -145,7 +151,7 @@ def test_like_cells_make_a_forecast(monkeypatch):
     monkeypatch.setattr("benchmark.machine.available_cores", lambda: (0, 1))
     some = [cell for cell in cells() if (cell.model, cell.dataset) == ("simple_cnn", "digits")]
     known = knowing(effort(cell, 10.0) for cell in (some[0], some[-1]))
-    found = expect(some, known, None)
+    found = expect(some, known, options_for())
     assert (found.cells, found.known_cells, found.work_seconds) == (6, 6, 60.0)
     assert found.wall_seconds == pytest.approx(34, abs=1)
     words = found.in_words()
@@ -153,20 +159,20 @@ def test_like_cells_make_a_forecast(monkeypatch):
     assert re.fullmatch(
         r"forecast: about 34 s, 2 cells at once, up to 2\.0 GiB of memory, \d\.\d MiB on the disk", words[0]
     )
-    assert expect(some, known, 1).wall_seconds == pytest.approx(64, abs=1)
+    assert expect(some, known, options_for(1)).wall_seconds == pytest.approx(64, abs=1)
 
 
 def test_a_budget_names_the_cells_that_fit(monkeypatch):
     monkeypatch.setattr("benchmark.machine.available_cores", lambda: (0, 1))
     some = [cell for cell in cells() if (cell.model, cell.dataset) == ("simple_cnn", "digits")]
     known = knowing([effort(some[0], 10.0), effort(some[-1], 20.0)])
-    found = expect(some, known, None, 30.0)
+    found = expect(some, known, options_for(), 30.0)
     # 26 s after the imports are enough for two long ones or four short ones
     assert {found.of_cell(cell.cell_id)["fits"] for cell in some[:3]} == {False}
     assert sum(found.of_cell(cell.cell_id)["fits"] for cell in some[3:]) == 2
     assert found.budget.shortest_first == 3
     assert found.in_words()[-1] == "  30 s are enough for 2 of 6 cells; with the shortest first for 3"
-    assert expect(some, known, None, 600.0).in_words()[-1] == "  all of it fits into 10:00 min"
+    assert expect(some, known, options_for(), 600.0).in_words()[-1] == "  all of it fits into 10:00 min"
 
 
 def test_the_plan_says_of_each_cell_what_it_will_take(place):
@@ -190,4 +196,4 @@ def test_a_run_says_how_good_its_forecast_was(place):
 
 
 def test_where_nothing_runs_nothing_is_forecast():
-    assert expect([], knowing(), None).in_words() == ["forecast: nothing to do"]
+    assert expect([], knowing(), options_for()).in_words() == ["forecast: nothing to do"]

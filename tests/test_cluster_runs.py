@@ -264,3 +264,25 @@ def test_gpus_of_nodes_are_used_though_this_computer_has_none(cluster):
     done = cluster.run(nodes="2x2x1")
     assert done.returncode == 0, done.stderr
     assert cluster.rows("SELECT DISTINCT gpu FROM attempt") == [(0,)]
+
+
+def test_a_plan_forecasts_with_the_nodes_that_are_there_and_places_nothing(cluster):
+    cluster.place.write(MATRIX.replace("seed = [0, 1, 2]", 'seed = [0, 1, 2]\ndevice = ["cpu", "gpu"]'))
+
+    def forecast(nodes):
+        options = ("--executor", f"simulated:{nodes}", "--db", cluster.target, "--format", "json")
+        return cluster.place.document(*("plan", *options[:-2]))
+
+    assert cluster.run("--select", "device=cpu").returncode == 0
+    plan = forecast("3x4")
+    assert (len(plan["cells"]), len(plan["left_out"])) == (6, 6)
+    assert forecast("1x1x1")["left_out"] == []
+    assert forecast("3x4x1")["forecast"]["jobs"] > forecast("1x1x1")["forecast"]["jobs"]
+    assert cluster.rows("SELECT count(*) FROM run") == [(1,)]
+
+
+def test_a_run_takes_what_fits_into_a_budget_on_the_nodes(cluster):
+    assert cluster.run("--select", "seed=0").returncode == 0
+    done = cluster.run("--budget", "1h")
+    assert done.returncode == 0, done.stderr
+    assert len(cluster.digests()) == 6

@@ -10,10 +10,13 @@ import sqlalchemy as sa
 from results_samples import MACHINE, PREDICTIONS, begin, cell, complete, epoch, set_up
 
 from benchmark.errors import NodeLostError, StorageError
+from benchmark.reporting.report import build_report
+from benchmark.reporting.rows.latest import with_environment
 from benchmark.results.cluster import nodes
 from benchmark.results.cluster.listener import Listener
 from benchmark.results.cluster.mailbox import Mailbox
 from benchmark.results.cluster.nodes import Member
+from benchmark.results.read.queries import results
 from benchmark.results.store.database import open_database
 from benchmark.results.store.lock import is_held, lock_database
 from benchmark.results.write.recorder import Recorder
@@ -251,3 +254,20 @@ def _await_lock(database):
             return
         threading.Event().wait(0.01)
     raise AssertionError("nobody waits for a lock")
+
+
+def test_what_ran_on_a_node_is_compared_as_measured_on_its_hardware(database, run_id):
+    for number, model in enumerate(("old processor", "new processor")):
+        name, one = f"n{number}", cell(number)
+        node_id = nodes.join(database, run_id, name, {**FACTS, "cpu_model": model}, 60.0)
+        recorder = Recorder(database, member=Member(node_id, name, 60.0))
+        start = recorder.start_attempt(run_id, one.cell_id, MACHINE)
+        set_up(recorder, start.attempt_id)
+        recorder.record(start.attempt_id, epoch(1))
+        complete(recorder, start.attempt_id, 1)
+    found = results(database, spec=True)
+    assert [(row["node"], row["cpu_model"]) for row in found] == [("n0", "old processor"), ("n1", "new processor")]
+    with_run = with_environment(found, [{"run_id": run_id, "cpu_model": "of the run's own computer", "os": "Linux"}])
+    (note,) = [note for note in build_report(with_run, [], None).notes if "made alike" in note]
+    assert "cpu_model (new processor, old processor)" in note
+    assert "own computer" not in note

@@ -189,6 +189,15 @@ def damage_named(database: str) -> Iterator[None]:
         raise damage.as_error(database) from error
 
 
+executor_option = click.option(
+    "--executor",
+    default="local",
+    show_default=True,
+    metavar="NAME",
+    help="Where cells run: local, or on the nodes of a cluster: ray, slurm. A cluster needs PostgreSQL.",
+)
+
+
 def machine_option(default: str) -> Callable[[Function], Function]:
     """`--machine`, the name that timings belong to; `default` says in words whose are taken without it."""
     return click.option(

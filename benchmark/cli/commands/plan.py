@@ -9,11 +9,13 @@ from benchmark.cli.options import (
     Duration,
     MatrixRequest,
     database_option,
+    executor_option,
     format_option,
     machine_option,
     matrix_options,
     verb,
 )
+from benchmark.errors import UserError
 
 
 @verb(
@@ -27,6 +29,7 @@ from benchmark.cli.options import (
 @matrix_options
 @database_option
 @machine_option("the host name")
+@executor_option
 @click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Forecast for so many cells at once.")
 @click.option(
     "--probe", is_flag=True, help="First try a cell of each kind that this machine has never run, for a few seconds."
@@ -38,6 +41,7 @@ def command(
     matrix: MatrixRequest,
     database: str,
     machine: str | None,
+    executor: str,
     jobs: int | None,
     probe: bool,
     budget: float | None,
@@ -50,15 +54,19 @@ def command(
 
     The forecast of time, memory and disk goes by what this machine has recorded: the same cell, cells like it, a trial
     of a few steps (--probe), or else what the network has to compute, at the speed recorded so far: right within a
-    factor of about two. With --budget the plan says which cells will have ended by then. With --resolve it says how many
+    factor of about two. With --executor it is that of the nodes that are there now. With --budget the plan says which cells will have ended by then. With --resolve it says how many
     pairs of seeds the comparison will about need, and shows these. Nothing is written but what --probe measures, which is
     kept in the cache; no database is made.
     """
+    from benchmark.cli.runs.cluster_run import look_at_cluster, require_cluster
     from benchmark.cli.runs.run_forecast import history
     from benchmark.cli.runs.start_run import run_options
     from benchmark.cli.texts.plan_text import show_plan
 
     plan = matrix.load()
+    on_cluster = require_cluster(executor, database)
+    if on_cluster and (probe or resolve):
+        raise UserError(f"--executor {executor}: --probe and --resolve try and count cells on this computer alone")
     options = run_options(database, machine, reads_only=not probe, jobs=jobs)
     if probe:
         from benchmark.cli.runs import measuring
@@ -69,6 +77,10 @@ def command(
         decisions = decide(plan.cells, known.recorded, options)
         measuring.probe([cell for cell in plan.cells if decisions[cell.cell_id].will_run], known, options)
     known, prospect = history(database, options), None
+    if on_cluster:
+        plan, room = look_at_cluster(matrix, plan, options, executor)
+        show_plan(plan, known, options, output_format, budget, room=room)
+        return
     if resolve:
         from benchmark.cli.runs.dispute import dispute_of
         from benchmark.cli.runs.resolve_forecast import prospect_of

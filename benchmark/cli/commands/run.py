@@ -15,6 +15,7 @@ from benchmark.cli.options import (
     Duration,
     MatrixRequest,
     database_option,
+    executor_option,
     format_option,
     machine_option,
     matrix_options,
@@ -57,13 +58,7 @@ SHORTEST_LEASE_SECONDS = 2
     metavar="N",
     help="At most so many cells on one GPU at once; timings of more than one do not count.",
 )
-@click.option(
-    "--executor",
-    default="local",
-    show_default=True,
-    metavar="NAME",
-    help="Where cells run: local, or on the nodes of a cluster: ray, slurm. A cluster needs PostgreSQL.",
-)
+@executor_option
 @click.option("--artifacts", metavar="PATH", help="Folder for artifacts, which all nodes of a cluster can write.")
 @click.option(
     "--lease",
@@ -115,7 +110,7 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     within --margin, or there are --max-seeds of them. The verdict holds however often one looked: every look is recorded,
     and reports say so.
     """
-    from benchmark.cli.runs.cluster_run import require_cluster, run_on_cluster
+    from benchmark.cli.runs.cluster_run import ClusterRequest, look_at_cluster, require_cluster, run_on_cluster
     from benchmark.cli.runs.retiming import compare_digests, retiming
     from benchmark.cli.runs.run_forecast import history, within_budget
     from benchmark.cli.runs.start_run import run_options, run_plan
@@ -135,10 +130,8 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     if given["lease"] < SHORTEST_LEASE_SECONDS:
         raise UserError(f"--lease: expected at least {SHORTEST_LEASE_SECONDS} s, got {given['lease']:g} s")
     on_cluster = require_cluster(executor, database)
-    if on_cluster and (given["retime"] or given["prove_resume"] or sides or budget is not None):
-        raise UserError(
-            f"--executor {executor}: --retime, --prove-resume, --resolve and --budget work on this computer alone"
-        )
+    if on_cluster and (given["retime"] or given["prove_resume"] or sides):
+        raise UserError(f"--executor {executor}: --retime, --prove-resume and --resolve work on this computer alone")
     retime, proven = given.pop("retime"), given.pop("prove_resume")
     options = run_options(
         database,
@@ -171,11 +164,15 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
             _require_consent(plan, options)
             confirm_size(plan, confirmed)
 
-        return run_on_cluster(matrix, plan, check, database, options, executor, wait=wait, node_seconds=node_seconds)
+        request = ClusterRequest(matrix, executor, node_seconds, budget)
+        return run_on_cluster(request, plan, check, database, options, wait=wait)
     if not dry_run:
         _require_consent(plan, options)
         plan = _with_threads(matrix, plan, database, options, wait=wait)
         confirm_size(plan, confirmed)
+    room = None
+    if on_cluster:
+        plan, room = look_at_cluster(matrix, plan, options, executor)
     known = history(database, options) if sides or dry_run or budget is not None else None
     if known is None:
         return run_plan(plan, database, options, wait=wait)
@@ -198,7 +195,7 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
         prospect = prospect_of(dispute, known, database, options, budget)
     if dry_run:
         obstacles = _obstacles(plan, options, confirmed)
-        show_plan(prospect.plan if prospect else plan, known, options, output_format, budget, obstacles, prospect)
+        show_plan(prospect.plan if prospect else plan, known, options, output_format, budget, obstacles, prospect, room)
         return 0
     assert budget is not None
     return run_plan(within_budget(plan, known, options, budget), database, options, wait=wait)

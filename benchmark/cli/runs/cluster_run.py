@@ -5,18 +5,21 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from benchmark import layout, units
 from benchmark.cli.options import MatrixRequest, machine_kind
 from benchmark.cli.progress.run_summary import conclude
+from benchmark.cli.runs.run_forecast import history, within_budget
 from benchmark.cli.runs.start_run import run_held
 from benchmark.cli.terminal import verbosity
 from benchmark.errors import UserError
+from benchmark.forecast.simulation import Room
 from benchmark.matrix.plan import MachineKind, Plan
 from benchmark.results.store.location import locate
 from benchmark.results.store.lock import lock_database
+from benchmark.scheduling.cluster.placement import room_of_nodes
 from benchmark.scheduling.executors.executor_registry import LOCAL, require_executor
 from benchmark.scheduling.executors.protocol import Node
 from benchmark.scheduling.executors.separate_executor import SeparateExecutor, open_executor
@@ -44,28 +47,41 @@ def require_cluster(executor: str, database: str) -> bool:
     return True
 
 
+@dataclass(frozen=True, slots=True)
+class ClusterRequest:
+    """What is to run on which cluster.
+
+    Attributes:
+        matrix: Of the command line; it is planned once more, for the nodes that there are.
+        executor: `NAME` or `NAME:ARGUMENT`.
+        node_seconds: How long to wait for nodes on which every cell can run; None for not at all.
+        budget_seconds: Run only what fits into it; None for all.
+    """
+
+    matrix: MatrixRequest
+    executor: str
+    node_seconds: float | None = None
+    budget_seconds: float | None = None
+
+
 def run_on_cluster(
-    matrix: MatrixRequest,
+    request: ClusterRequest,
     plan: Plan,
     check: Callable[[Plan], object],
     database: str,
     options: RunOptions,
-    executor: str,
     *,
     wait: bool,
-    node_seconds: float | None,
 ) -> int:
     """Runs a matrix on the nodes of a cluster.
 
     Args:
-        matrix: Of the command line; it is planned once more, for the nodes that there are.
+        request: What, and where.
         plan: As planned for this computer.
         check: Refuses a plan that must not run.
         database: URL of a server.
         options: How to run.
-        executor: `NAME` or `NAME:ARGUMENT`.
         wait: Whether to wait for another run that holds the database.
-        node_seconds: How long to wait for nodes on which every cell can run; None for not at all.
 
     Returns:
         The exit code.
@@ -77,13 +93,27 @@ def run_on_cluster(
     """
     with (
         lock_database(database, wait=wait),
-        opened_executor(executor, options.artifacts_root, plan) as opened,
+        opened_executor(request.executor, options.artifacts_root, plan) as opened,
     ):
-        for_nodes = plan_for_nodes(matrix, opened, node_seconds)
+        for_nodes = plan_for_nodes(request.matrix, opened, request.node_seconds)
         check(for_nodes)
+        if request.budget_seconds is not None:
+            room = room_of_nodes(opened.slots(), options)
+            known = history(database, options)
+            for_nodes = within_budget(for_nodes, known, options, request.budget_seconds, room)
         summary, board = run_held(for_nodes, database, options, opened)
     conclude(board, summary, options.command, database)
     return summary.exit_code
+
+
+def look_at_cluster(matrix: MatrixRequest, plan: Plan, options: RunOptions, executor: str) -> tuple[Plan, Room]:
+    """The plan for the nodes that are there now, and what these have; no agent is placed.
+
+    Raises:
+        UserError: There is no such cluster, or no node on which any cell could run.
+    """
+    with opened_executor(executor, options.artifacts_root, plan) as opened:
+        return plan_for_nodes(matrix, opened, None), room_of_nodes(opened.slots(), options)
 
 
 @contextlib.contextmanager

@@ -101,4 +101,4 @@ def seconds_to_do(plan: Plan, known: History, options: RunOptions) -> float:
     """Wall-clock seconds until all cells of a plan are done."""
     decisions = decide(plan.cells, known.recorded, options)
     to_do = [cell for cell in plan.cells if decisions[cell.cell_id].will_run]
-    return expect(to_do, known, options.jobs_at_once, gpu_share=options.gpu_share).wall_seconds
+    return expect(to_do, known, options).wall_seconds

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from benchmark import machine, units
+from benchmark import units
 from benchmark.errors import NotFoundError, UserError
 from benchmark.forecast.estimate import MEASURED, Durations, Estimate, run_seconds, work_of
 from benchmark.forecast.simulation import Room, ends
@@ -19,7 +19,7 @@ from benchmark.results.records import Recorded
 from benchmark.results.store.database import open_database
 from benchmark.results.store.location import locate
 from benchmark.scheduling.decisions.reuse import decide
-from benchmark.scheduling.processes.slots import Slots
+from benchmark.scheduling.processes.slots import slots_of
 from benchmark.scheduling.run_options import RunOptions
 
 
@@ -146,18 +146,23 @@ def history(database: str, options: RunOptions) -> History:
 
 
 def expect(
-    cells: Sequence[Cell], known: History, jobs: int | None, budget_seconds: float | None = None, *, gpu_share: int = 1
+    cells: Sequence[Cell],
+    known: History,
+    options: RunOptions,
+    budget_seconds: float | None = None,
+    *,
+    room: Room | None = None,
 ) -> Expectation:
     """What cells that will run are going to take.
 
     Args:
         cells: These cells.
         known: What this machine has recorded.
-        jobs: At most so many at once; None for as many as the cores allow.
+        options: How to run.
         budget_seconds: Ask also what can be done in this time.
-        gpu_share: At most so many on one GPU at once.
+        room: What there is for them; None for what this machine has.
     """
-    room = Slots(machine.available_cores(), range(machine.gpu_count()), jobs, gpu_share).room
+    room = room or slots_of(options).room
     estimates = {cell.cell_id: known.durations.estimate(cell) for cell in cells}
     peaks = sorted((estimate.peak_rss_bytes for estimate in estimates.values()), reverse=True)
     return Expectation(
@@ -181,15 +186,15 @@ def _budget(pending: Sequence[Cell], known: Durations, room: Room, seconds: floa
     return Budget(seconds, frozenset(fitting), sum(end <= left for end in short))
 
 
-def within_budget(plan: Plan, known: History, options: RunOptions, seconds: float) -> Plan:
-    """The plan without the cells that will not have ended by then.
+def within_budget(plan: Plan, known: History, options: RunOptions, seconds: float, room: Room | None = None) -> Plan:
+    """The plan without the cells that will not have ended by then; `room` as for `expect`.
 
     Raises:
         UserError: None will.
     """
     decisions = decide(plan.cells, known.recorded, options)
     to_do = [cell for cell in plan.cells if decisions[cell.cell_id].will_run]
-    expected = expect(to_do, known, options.jobs_at_once, seconds, gpu_share=options.gpu_share)
+    expected = expect(to_do, known, options, seconds, room=room)
     assert expected.budget is not None
     fitting = expected.budget.fitting
     if to_do and not fitting:

@@ -12,6 +12,7 @@ from benchmark.catalog.cache import data_notes
 from benchmark.cli.cell_names import NAMES, short_id
 from benchmark.cli.runs.run_forecast import Expectation, History, expect
 from benchmark.cli.terminal import output
+from benchmark.forecast.simulation import Room
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
 from benchmark.matrix.selection import NAME_KEYS
@@ -37,15 +38,16 @@ def show_plan(
     budget: float | None = None,
     obstacles: Iterable[str] = (),
     prospect: Prospect | None = None,
+    room: Room | None = None,
 ) -> None:
     """Print on stdout what a run with these options does with each cell of a plan, and a forecast.
 
     With a `budget` it says also what can be done in so many seconds; `obstacles` would end the run before it begins;
-    a `prospect` is what `--resolve` will about need.
+    a `prospect` is what `--resolve` will about need; `room` is what the nodes of a cluster have, instead of this machine.
     """
     decisions = decide(plan.cells, known.recorded, options)
     to_do = [cell for cell in plan.cells if decisions[cell.cell_id].will_run]
-    expected = expect(to_do, known, options.jobs_at_once, budget, gpu_share=options.gpu_share)
+    expected = expect(to_do, known, options, budget, room=room)
     remarkable = data_notes(dict.fromkeys(cell.data for cell in plan.cells), options.directories)
     notes = [*plan.notes, *remarkable, *obstacles, *_too_long(expected, options.timeout_seconds)]
     statuses = known.statuses

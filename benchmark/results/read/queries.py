@@ -16,7 +16,7 @@ from benchmark.results.read.cell_states import newest_executions
 from benchmark.results.read.rows import Row, fetch_rows, fetch_table, select_epochs, select_executions
 from benchmark.results.records import PredictionRow
 from benchmark.results.schema.reproductions import is_reproduction, is_retiming
-from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
+from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, node, prediction, run
 from benchmark.results.schema.views import HISTORY, RESULTS, columns_of, flag
 from benchmark.results.store.database import Database
 
@@ -31,6 +31,9 @@ _MORE_RESULTS = {
     **columns_of(execution, "evaluate_seconds peak_device_bytes steady_seconds_per_epoch disturbed_epochs"),
     "resumed": flag("resumed"),
 }
+
+HARDWARE_OF_NODES = ("os", "python_version", "cpu_model", "cpu_cores", "gpu_names", "gpu_driver")
+"""Columns of `node` that stand for those of `run` where a cell ran on a node of a cluster."""
 
 _SEEN_BY_WORKER = {
     column.name: sa.select(column)
@@ -75,7 +78,21 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
         lost = _lost_seconds(database, fetched)
         for row in fetched:
             row["lost_seconds"] = lost.get(row["execution_id"], 0.0)
+    _add_hardware_of_nodes(database, fetched)
     return fetched
+
+
+def _add_hardware_of_nodes(database: Database, rows: Iterable[Row]) -> None:
+    """What ran on a node of a cluster ran on its hardware, not on that of the computer where the run was started."""
+    on_nodes = [row for row in rows if row["node"] is not None]
+    if not on_nodes:
+        return
+    known = {
+        (each["run_id"], each["name"]): each for each in fetch_table(database, node, node.c.joined_utc.is_not(None))
+    }
+    for row in on_nodes:
+        facts = known.get((row["run_id"], row["node"]), {})
+        row.update({name: facts.get(name) for name in HARDWARE_OF_NODES})
 
 
 def _lost_seconds(database: Database, rows: Iterable[Row]) -> dict[int, float]:
