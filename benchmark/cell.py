@@ -9,7 +9,8 @@
     cell.finish(probabilities=model.predict_proba(cell.test[0]))    # [n_test, classes]
 
 `settings` holds every setting of the cell and the keys of the model's definition. `train`, `validation` (None without any) and
-`test` are pairs of memory-mapped images and their labels; `lockbox` has images alone, and is mostly None. `state` is a folder
+`test` are pairs of memory-mapped images and their labels, where images stay compressed of an object that decodes those which it is
+indexed with; `lockbox` has images alone, and is mostly None. `state` is a folder
 that the next attempt finds again, should this one be killed. docs/script-cells.md has the whole story.
 
 What is asked for is loaded when it is first asked for, so that importing this module takes no time. It needs NumPy alone.
@@ -209,13 +210,28 @@ def _arrays(name: str) -> Any:
     files = _record()["arrays"][name]
     if files is None:
         return None
-    images, indices = np.load(files["images"], mmap_mode="c"), np.load(files["indices"])
+    indices = np.load(files["indices"])
+    images = _stored_images(files)
     first = int(indices[0]) if len(indices) else 0
-    if len(indices) and int(indices[-1]) - first + 1 == len(indices) and (np.diff(indices) == 1).all():
+    if files["images"] is None:
+        images = images.at(indices)
+    elif len(indices) and int(indices[-1]) - first + 1 == len(indices) and (np.diff(indices) == 1).all():
         images = images[first : first + len(indices)]
     else:
         images = _picked(images, indices)
     return (images, np.load(files["labels"])) if "labels" in files else images
+
+
+def _stored_images(files: Mapping[str, Any]) -> Any:
+    """A whole prepared array: mapped into memory, or decoded where it is asked for."""
+    import numpy as np
+
+    if files["images"] is not None:
+        return np.load(files["images"], mmap_mode="c")
+    from benchmark.images.compressed_images import open_array
+
+    facts = Path(files["compressed"]["facts"])
+    return open_array(facts.parent, facts.name.removesuffix(layout.COMPRESSED["facts"]))
 
 
 def _picked(images: Any, indices: Any) -> Any:

@@ -93,6 +93,16 @@ def _shortened(line: str) -> str:
     return line if len(line) <= _SHOWN_CHARACTERS else f"{line[: _SHOWN_CHARACTERS - 1]}…"
 
 
+class DataError(BenchError):
+    """A dataset or a weights file is missing, damaged, or not what was expected. The message names the cure.
+
+    It is made of lines: names of files and classes are quoted in them, and none makes a line of its own.
+    """
+
+    def __init__(self, *lines: str) -> None:
+        super().__init__("\n".join(map(one_line, lines)))
+
+
 class CellsFailedError(BenchError):
     """Some cells failed, in this run or earlier and not retried."""
 

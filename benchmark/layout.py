@@ -73,7 +73,7 @@ ARRAYS = ("train_images", "train_labels", "test_images", "test_labels")
 FURTHER_ARRAYS = ("validation_images", "validation_labels", "train_groups", "test_groups")
 """Of some prepared datasets: the source's own validation split, and which group each image belongs to."""
 COMPRESSED = {"facts": ".json", "places": ".places.npy", "paths": ".paths", "packed": ".packed"}
-"""Endings of the files of images that stay compressed; see `training/data/compressed_images.py`."""
+"""Endings of the files of images that stay compressed; see `images/compressed_images.py`."""
 FEATURES = "features.npy"
 
 EXECUTOR_LOG = "executor.log"

@@ -22,6 +22,9 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
+WHOLE_BYTES = 4 << 20
+"""Up to this size, as halves, all probabilities of an execution are kept; see `training/artifacts/prediction_file.py`."""
+
 FURTHER_NAMES = (
     "balanced_accuracy", "macro_f1", "weighted_f1", "top5_accuracy", "auroc", "average_precision", "log_loss", "brier", "ece",
     "mcc", "kappa",

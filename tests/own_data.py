@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from benchmark.training.process.failures import DataError
+from benchmark.errors import DataError
 from benchmark.training.programs.prepare import prepare
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import pickle
 import shutil
 import signal
 import threading
+import zlib
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -20,17 +22,19 @@ from training_cells import DIGITS, cell, history, job, run_worker, stage
 
 from benchmark import events, layout
 from benchmark.catalog import prepared_size_limit
+from benchmark.catalog.cache import PreparedDirectories
 from benchmark.catalog.prepared_size_limit import why_too_large
-from benchmark.errors import UserError
+from benchmark.errors import DataError, UserError
 from benchmark.files import sha256_of
-from benchmark.training.data.compressed_images import CompressedImages, open_array
+from benchmark.images.compressed_images import CompressedImages, open_array
+from benchmark.reporting.figures.drawing.prepared_images import open_images
+from benchmark.reporting.figures.training_images import draw_training_images
 from benchmark.training.data.dataset import ExampleSet, open_dataset
 from benchmark.training.data.fingerprint import StreamedFingerprint, fingerprint_of
 from benchmark.training.data.preparing import decoding, sources
 from benchmark.training.data.preparing.sources import DatasetRequest, new_images, save_labels
 from benchmark.training.data.preparing.streamed_parts import PartWriter
 from benchmark.training.data.splits import Split
-from benchmark.training.process.failures import DataError
 from benchmark.training.programs.prepare import is_complete, prepare
 
 SMALL = "0.0000001"
@@ -117,6 +121,114 @@ def test_a_folder_takes_no_room_beside_itself(both):
     _, small = both("folder:own")
     assert sorted(path.suffix for path in small.glob("train_images*")) == [".json", ".npy", ".paths"]
     assert sum(path.stat().st_size for path in small.glob("train_images*")) < 3000
+
+
+@pytest.mark.parametrize(
+    "which",
+    [
+        3, -1, np.int64(2), slice(None), slice(2, 9, 3), slice(None, None, -1), [4, 1, 1], np.array([0, -2]), np.arange(0),
+        np.arange(6).reshape(2, 3), (3, slice(None), slice(2, 5), 0), (slice(0, 4), 2), ([1, 5], slice(1, 3)), (..., 0), None,
+        ([1, 2], [3, 4]), np.arange(12) % 2 == 0,
+    ],
+    ids=str,
+)  # fmt: skip
+def test_they_are_indexed_as_arrays_are(both, which):
+    whole, small = (open_array(directory, "train_images") for directory in both("folder:own", color="grey"))
+    whole, small = whole[:12], small.at(np.arange(12))
+    assert isinstance(small, CompressedImages)
+    got = small[which] if which is not None else np.asarray(small)
+    expected = whole[which] if which is not None else whole
+    assert got.dtype == expected.dtype
+    assert got.shape == expected.shape
+    assert (got == expected).all()
+
+
+def test_other_processes_open_them_themselves(both):
+    _, small = both("folder:own")
+    images = open_array(small, "train_images").at(np.array([4, 0, 2])).at(np.array([2, 0]))
+    content = pickle.dumps(images)
+    assert len(content) < 1000
+    assert (pickle.loads(content)[:] == open_array(small, "train_images")[[2, 4]]).all()
+    assert (images.shape, images.dtype, images.ndim, len(images)) == ((2, 12, 12, 3), np.uint8, 4, 2)
+    with pytest.raises(IndexError):
+        images[2]
+    assert sum(1 for _ in images) == 2
+
+
+SCRIPT = """\
+import json, os
+from pathlib import Path
+import numpy as np
+from benchmark import cell
+
+(images, labels), (test, _) = cell.train, cell.test
+same = [int(images[np.arange(len(images))[::-1]].sum(dtype=np.int64)), int(np.asarray(test).sum(dtype=np.int64))]
+kind = [type(images).__name__, images.shape[0] == len(labels), images.ndim, str(images.dtype)]
+kept = json.loads(Path(os.environ["BENCH_CELL"]).read_text())["arrays"]["train"]
+Path(cell.settings["file"]).write_text(json.dumps([same, kind, {**kept, "first": int(np.load(kept["indices"])[0])}, images[0].tolist()]))
+cell.epoch(train_loss=1.0)
+cell.finish(probabilities=np.full((len(test), len(cell.class_names)), 1 / len(cell.class_names)))
+"""
+COMMAND = """\
+[matrix]
+dataset = "own"
+strategy = "scratch"
+model = "script"
+[defaults]
+epochs = 1
+[dataset.own]
+image_size = 12
+color = "rgb"
+SOURCE
+[model.script]
+command = ["python", "look.py", "{file}"]
+file = "FILE"
+"""
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("source", ["folder", "npz"])
+def test_a_command_reads_images_that_stay_compressed_as_it_reads_arrays(tmp_path, folder, archive, source):
+    place = Workplace(tmp_path)
+    place.write(SCRIPT, "look.py")
+    seen = {}
+    for room in ("1", SMALL):
+        cache = {"BENCH_PREPARED_GIB": room, "BENCH_CACHE": str(tmp_path / f"cache{room}")}
+        own = 'source = "folder:own"' if source == "folder" else 'source = "npz:own.npz"\nnum_classes = 3'
+        place.write(COMMAND.replace("SOURCE", own).replace("FILE", f"{room}.json"))
+        done = place.run("run", "--allow-plugins", **cache)
+        assert done.returncode == 0, done.stderr
+        seen[room] = json.loads((tmp_path / f"{room}.json").read_text())
+    (whole, kind, _, first), (same, lazy, kept, own_first) = seen["1"], seen[SMALL]
+    assert (whole, first) == (same, own_first)
+    assert (kind[0], lazy) == ("memmap", ["CompressedImages", True, 4, "uint8"])
+    assert kept["images"] is None
+    # as the page for other languages describes it
+    facts = json.loads(Path(kept["compressed"]["facts"]).read_text())
+    places = np.load(kept["compressed"]["places"])
+    begin, end = places[kept["first"]][:2]
+    if source == "npz":
+        content = Path(kept["compressed"]["packed"]).read_bytes()[begin:end]
+        differences = np.frombuffer(zlib.decompress(content), np.uint8).reshape(facts["shape"][1:])
+        assert np.cumsum(differences, axis=1, dtype=np.uint8).tolist() == first
+    else:
+        path = Path(kept["compressed"]["paths"]).read_bytes()[begin:end].decode()
+        assert Path(path).stat().st_size == places[kept["first"]][2]
+        assert facts["resize"] == "squeeze"
+
+
+def test_figures_decode_the_pictures_that_they_show(both, tmp_path, folder):
+    _, small = both("folder:own")
+    data = dataclasses.replace(
+        DIGITS, source="folder:own", location=str(folder), image_size=12, color="rgb", num_classes=2
+    )
+    shown = open_images(data, tmp_path / "small")
+    assert isinstance(shown.training, CompressedImages)
+    assert PreparedDirectories(tmp_path / "small").of(data) == small
+    assert draw_training_images("own", shown).axes
+    (folder / "c0" / "0.jpg").unlink()
+    with pytest.raises(DataError, match=r"0\.jpg cannot be read any more"):
+        [shown.training[number] for number in range(len(shown.training))]
 
 
 @pytest.mark.parametrize("size", [1, 3, 100])

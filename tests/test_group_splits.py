@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.errors import DataError
 from benchmark.matrix.cell import Data
 from benchmark.training.data.splits import split_test, split_training
 from benchmark.training.data.stratification import sample_rows
-from benchmark.training.process.failures import DataError
 
 DATA = replace(Data("folder:own", None, 3, 16, "grey", None, None, 0.2), groups="site")
 

@@ -22,14 +22,15 @@ FOUNDATIONS = {"errors", "faults", "files", "layout", "prediction_metrics", "sta
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: {"errors"} - {name} for name in sorted(FOUNDATIONS)},
     "events": set(),
-    "cell": {"cell_callbacks"},
+    "cell": {"cell_callbacks", "images"},
     "cell_callbacks": set(),
     "control_groups": set(),
     "machine": {"control_groups"},
     "catalog": {"errors", "events", "machine"},
+    "images": {"errors", "machine", "catalog"},
     "matrix": {"errors", "events", "machine", "catalog"},
     "results": {"errors", "events", "machine", "matrix", "catalog"},
-    "training": {"errors", "events", "machine", "matrix", "catalog"},
+    "training": {"errors", "events", "machine", "matrix", "catalog", "images"},
     "testing": {"errors", "events", "matrix", "catalog", "scheduling", "training"},
     "forecast": {"events", "machine", "matrix", "catalog"},
     "scheduling": {
@@ -42,7 +43,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "results",
         "forecast",
     },
-    "reporting": {"errors", "events", "machine", "matrix", "catalog", "results"},
+    "reporting": {"errors", "events", "machine", "matrix", "catalog", "images", "results"},
     "cli": {"errors", "events", "machine", "matrix", "catalog", "results", "forecast", "scheduling", "reporting"},
 }
 # each folder may import these folders and modules of its own part; a module that stands directly in a part is held by

@@ -213,8 +213,8 @@ def test_weights_multiply_the_loss_of_an_image_and_balanced_ones_are_those_of_sc
     from sklearn.utils.class_weight import compute_class_weight
     from training_cells import stage
 
+    from benchmark.errors import DataError
     from benchmark.training.losses import build_loss, class_weights
-    from benchmark.training.process.failures import DataError
 
     labels = np.array([0, 0, 0, 1, 2, 2], dtype=np.int32)
     names = ("a", "b", "c")

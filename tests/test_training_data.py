@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from training_cells import DIGITS
 
+from benchmark.errors import DataError
 from benchmark.training.data.dataset import ExampleSet, epoch_order, open_dataset
 from benchmark.training.data.splits import Split
-from benchmark.training.process.failures import DataError
 from benchmark.training.programs.prepare import prepare
 
 

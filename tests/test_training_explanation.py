@@ -12,9 +12,9 @@ import pytest
 from keras import layers
 from training_cells import DIGITS, PARAMETERS, architecture, cell
 
+from benchmark.errors import DataError
 from benchmark.matrix.cell import Architecture
 from benchmark.training.networks.network import Network, build_network
-from benchmark.training.process.failures import DataError
 from benchmark.training.programs.class_evidence import Explainer, upsample_map
 from benchmark.training.programs.explain import main
 from benchmark.training.programs.prepare import prepare

@@ -12,8 +12,8 @@ import numpy as np
 import pytest
 from training_cells import DIGITS, architecture
 
+from benchmark.errors import DataError
 from benchmark.training.networks.network import build_network
-from benchmark.training.process.failures import DataError
 from benchmark.training.weights.hdf5 import extract_hdf5
 from benchmark.training.weights.weight_files import load_weights, read_weights, weight_arrays
 from tests.weights_files import FORMATS, randomised, write_legacy, written

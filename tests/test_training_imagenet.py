@@ -13,7 +13,7 @@ from threading import Thread
 import pytest
 
 from benchmark.catalog.keras_applications import PUBLISHED, PublishedWeights
-from benchmark.training.process.failures import DataError
+from benchmark.errors import DataError
 from benchmark.training.weights.imagenet import fetch, verified_content
 
 

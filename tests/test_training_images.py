@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
-from benchmark.training.data.images import decode_image, resize_image
-from benchmark.training.process.failures import DataError
+from benchmark.errors import DataError
+from benchmark.images.pictures import decode_image, resize_image
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from benchmark.training.process.failures import DataError
+from benchmark.errors import DataError
 from benchmark.training.process.offline import forbidden_network
 
 

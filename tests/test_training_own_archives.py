@@ -11,11 +11,11 @@ import numpy as np
 import pytest
 from own_data import prepared, refusal
 
+from benchmark.errors import DataError
+from benchmark.images.pictures import resize_array
 from benchmark.matrix.cell import Data
 from benchmark.scheduling.programs.preparation import _argument
 from benchmark.training.data.dataset import open_dataset
-from benchmark.training.data.images import resize_array
-from benchmark.training.process.failures import DataError
 from benchmark.training.programs.prepare import main, prepare
 
 X = np.arange(12 * 9 * 9, dtype=np.int64).reshape(12, 9, 9) % 256

@@ -22,15 +22,14 @@ from PIL import Image
 from benchmark.catalog import cache
 from benchmark.catalog.cache import PreparedDirectories, data_notes
 from benchmark.catalog.source_files.image_folders import class_content, folder_state
-from benchmark.errors import UserError
+from benchmark.errors import DataError, UserError
 from benchmark.files import is_own_folder, make_own_folder
+from benchmark.images.pictures import decode_image
 from benchmark.matrix.cell import Data
 from benchmark.reporting.figures.drawing.figure_files import make_folder
 from benchmark.scheduling.run_options import RunOptions
 from benchmark.training.data.dataset import open_dataset
-from benchmark.training.data.images import decode_image
 from benchmark.training.data.preparing import decoding
-from benchmark.training.process.failures import DataError
 from benchmark.training.programs.prepare import prepare
 
 # ---- folders

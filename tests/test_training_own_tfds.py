@@ -9,9 +9,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmark.training.data.compressed_images import CompressedImages, open_array
-from benchmark.training.data.images import resize_array
-from benchmark.training.process.failures import DataError
+from benchmark.errors import DataError
+from benchmark.images.compressed_images import CompressedImages, open_array
+from benchmark.images.pictures import resize_array
 from benchmark.training.programs.prepare import prepare
 
 
@@ -24,13 +24,20 @@ def build(
 
     def info(self):
         image = tfds.features.Image(shape=shape, encoding_format="png")
-        features = tfds.features.FeaturesDict({"image": image, "label": tfds.features.ClassLabel(names=["x", "y"])})
-        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("image", "label"))
+        label = (
+            {"labels": changes["labels"]}
+            if "labels" in changes
+            else {"label": tfds.features.ClassLabel(names=["x", "y"])}
+        )
+        features = tfds.features.FeaturesDict({"image": image, **label, **changes.get("more", {})})
+        return tfds.core.DatasetInfo(builder=self, features=features, supervised_keys=("image", *label))
 
     def examples(split):
         for number in range(counts[split]):
             image = changes["draw"](number) if "draw" in changes else np.full(shape, number, np.uint8)
-            yield f"{split}{number:03}", {"image": image, "label": -1 if split in unlabelled else number % 2}
+            label = {} if "labels" in changes else {"label": -1 if split in unlabelled else number % 2}
+            more = changes["values"](number) if "values" in changes else {}
+            yield f"{split}{number:03}", {"image": image, **label, **more}
 
     members = {
         "VERSION": tfds.core.Version(changes.get("version", "1.0.0")),
@@ -143,7 +150,7 @@ def test_a_tfds_dataset_without_a_test_set_is_split(tmp_path):
 def test_image_and_label_are_found_among_the_features(tmp_path):
     import tensorflow_datasets as tfds
 
-    from benchmark.training.data.preparing.tfds import _keys
+    from benchmark.training.data.preparing.tfds_features import feature_names
 
     class About:
         def __init__(self, features, supervised):
@@ -151,11 +158,14 @@ def test_image_and_label_are_found_among_the_features(tmp_path):
             self.features, self.supervised_keys = tfds.features.FeaturesDict(features), supervised
 
     image, label, text = tfds.features.Image(), tfds.features.ClassLabel(num_classes=3), tfds.features.Text()
-    assert _keys("x", About({"image": image, "label": label}, ("image", "label"))) == ("image", "label")
-    assert _keys("x", About({"photo": image, "kind": label, "text": text}, None)) == ("photo", "kind")
-    assert _keys("x", About({"image": image, "mask": image, "label": label}, ("image", "mask"))) == ("image", "label")
+    assert feature_names("x", About({"image": image, "label": label}, ("image", "label"))) == ("image", "label")
+    assert feature_names("x", About({"photo": image, "kind": label, "text": text}, None)) == ("photo", "kind")
+    assert feature_names("x", About({"image": image, "mask": image, "label": label}, ("image", "mask"))) == (
+        "image",
+        "label",
+    )
     with pytest.raises(DataError, match="does not hold images with one label each"):
-        _keys("x", About({"image": image, "text": text}, ("image", "text")))
+        feature_names("x", About({"image": image, "text": text}, ("image", "text")))
 
 
 @pytest.mark.tf

@@ -15,10 +15,10 @@ from training_archives import put_cifar10, put_imagenette
 
 from benchmark.catalog.cache import prepared_directory
 from benchmark.catalog.facts import SOURCES
+from benchmark.errors import DataError
 from benchmark.training.data.fingerprint import fingerprint_of
 from benchmark.training.data.preparing.digits import digits_arrays, enlarge
 from benchmark.training.data.preparing.tfds import prepare_tfds  # noqa: F401  imports no TensorFlow by itself
-from benchmark.training.process.failures import DataError
 from benchmark.training.programs.prepare import is_complete, prepare
 
 

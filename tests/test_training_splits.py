@@ -7,11 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.errors import DataError
 from benchmark.matrix.cell import Data
 from benchmark.matrix.planning.example_counts import class_counts
 from benchmark.training.data.splits import split_test, split_training
 from benchmark.training.data.stratification import stratified_sample
-from benchmark.training.process.failures import DataError
 
 DATA = Data("digits", None, 10, 16, "grey", None, None, 0.1)
 LABELS = np.random.default_rng(0).integers(0, 10, 1000)

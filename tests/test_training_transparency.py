@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw
 
-from benchmark.training.data.images import decode_image
+from benchmark.images.pictures import decode_image
 from benchmark.training.programs.prepare import prepare
 
 

@@ -8,8 +8,8 @@ import pytest
 from training_cells import DIGITS, architecture
 
 from benchmark.catalog.keras_applications import PUBLISHED, PublishedWeights
+from benchmark.errors import DataError
 from benchmark.training.networks.network import build_network
-from benchmark.training.process.failures import DataError
 from benchmark.training.weights.imagenet import verified_content
 from benchmark.training.weights.weight_files import (
     assign_weights,

@@ -87,7 +87,7 @@ def prepared_directory(
     Args:
         source: `digits`, `tfds:NAME`, `folder:PATH` or `npz:PATH`.
         image_size: Height and width in pixels that the cell asks for; see `facts.prepared_size`.
-        color: `grey` or `rgb`.
+        color: `grey`, `rgb`, or as `4-channel`.
         cache_root: See `default_cache_root`.
         state: See `source_state`; empty for a source without files of the user.
         resize: `squeeze`, `crop` or `pad`.

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark import units
+from benchmark.catalog.channels import channels_of
 from benchmark.catalog.facts import SOURCES, prepared_size
 from benchmark.catalog.source_files.image_folders import class_content, class_folders, find_layout
 from benchmark.catalog.source_files.npz_headers import array_facts
@@ -80,7 +81,7 @@ def room_note(data: Any, folder: Path) -> str | None:
         UserError: `BENCH_PREPARED_GIB` is no number.
     """
     side = prepared_size(data.source, data.image_size)
-    reason = why_too_large((_image_count(data) or 0) * side * side * (1 if data.color == "grey" else 3), folder)
+    reason = why_too_large((_image_count(data) or 0) * side * side * channels_of(data.color), folder)
     return None if reason is None else decoded_later(data.source, reason)
 
 

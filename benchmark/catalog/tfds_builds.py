@@ -5,8 +5,7 @@ from __future__ import annotations
 import json
 
 from benchmark.catalog.cache import tfds_root
-from benchmark.catalog.source_files.image_folders import TRAIN
-from benchmark.catalog.source_files.label_tables import TEST, VALIDATION
+from benchmark.catalog.source_files.split_names import TEST, sets_of
 
 _RECORD = "dataset_info.json"
 
@@ -24,5 +23,4 @@ def built_splits(name: str) -> frozenset[str] | None:
         named = {split["name"] for split in splits if any(int(length) for length in split.get("shardLengths", ["1"]))}
     except (IndexError, OSError, ValueError, KeyError, TypeError):
         return None
-    parts = {TRAIN} | ({TEST} if named & {"test", "validation"} else set())
-    return frozenset(parts | {VALIDATION} if {"test", "validation"} <= named else parts)
+    return sets_of(has_test=TEST in named, has_validation="validation" in named)

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from benchmark.catalog.backends import runs_commands, trains
 from benchmark.catalog.facts import ARCHITECTURES, SOURCES, architecture_facts, prepared_size
 from benchmark.matrix.cell import Cell, Data, Stage
+from benchmark.prediction_metrics import WHOLE_BYTES
 
 EARLY_STOPPED = 0.8
 """Share of its epochs that a stage with early stopping is expected to take."""
@@ -27,9 +28,6 @@ _UNKNOWN_EXAMPLES = 10_000
 
 _THREADS_EXPONENT = 0.45
 """Two threads do 1.35 times the work of one, as measured with Keras's `fit` on small networks."""
-
-_MOST_PREDICTIONS_BYTES = 4 << 20
-"""Of many images and classes the best probabilities alone are kept; see `training/artifacts/prediction_file.py`."""
 
 _RANDAUGMENT = 3200
 """Multiply-adds that a layer of RandAugment takes as long as, for each value of an image; other augmentation is not counted."""
@@ -220,7 +218,7 @@ def stored_bytes(cell: Cell) -> int:
         return 4096
     # an index, two labels and half-precision probabilities for each test image; a record of 400 characters an epoch
     predictions = examples_of(cell.data).test * (8 + 2 * cell.data.num_classes * (2 if cell.tta else 1))
-    predictions = min(predictions, _MOST_PREDICTIONS_BYTES)
+    predictions = min(predictions, WHOLE_BYTES)
     if runs_commands(cell.backend):
         return predictions + 400 * cell.epochs + 8192
     network = network_of(cell)

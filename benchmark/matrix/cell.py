@@ -12,6 +12,7 @@ from dataclasses import MISSING, asdict, dataclass, fields
 from functools import cache
 from typing import Any, Literal, TypeAlias, get_args
 
+from benchmark.catalog.channels import channels_of
 from benchmark.errors import NewerRecordError
 
 Parameters: TypeAlias = tuple[tuple[str, Any], ...]
@@ -31,7 +32,7 @@ class Data:
         classes: Labels of the source that are kept, in this order (the new labels are 0, 1, …); None keeps all.
         num_classes: How many classes the model tells apart.
         image_size: Height and width in pixels after resizing.
-        color: `grey` (one channel) or `rgb` (three).
+        color: `grey` (one channel), `rgb` (three), or as `4-channel`; see `catalog/channels.py`.
         train_examples: Training and validation examples together, stratified and seeded; None takes all.
         test_examples: Test examples, stratified and seeded; None takes all.
         validation_fraction: Share of the training examples set apart for validation, 0 ≤ fraction < 1; with `folds`
@@ -84,7 +85,8 @@ class Data:
 
     @property
     def channels(self) -> int:
-        return 1 if self.color == "grey" else 3
+        """How many the images have."""
+        return channels_of(self.color)
 
     @property
     def has_validation(self) -> bool:

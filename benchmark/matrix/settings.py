@@ -23,6 +23,7 @@ from benchmark.matrix.values import (
     REDUCE_LEARNING_RATE,
     Augmentation,
     BackendName,
+    Channels,
     Choice,
     Integer,
     Kind,
@@ -127,8 +128,9 @@ _TABLE = (
         "how images that are not square become so: squeezed, cropped to the middle, or whole between black bars",
     ),
     Setting(
-        "color", "data", Choice(("grey", "rgb")), UNSET,
-        "one channel or three; grey images become three equal channels", shown_default="of the dataset",
+        "color", "data", Channels(), UNSET,
+        "one channel or three; grey images become three equal channels; a number, such as 4, takes images of so many as they are",
+        shown_default="of the dataset",
     ),
     Setting(
         "train_examples", "data", Integer(1, word="all"), None,

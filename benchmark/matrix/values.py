@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol
 
 from benchmark.catalog.backends import BACKENDS, runs_commands
+from benchmark.catalog.channels import MOST_CHANNELS, color_named
 from benchmark.matrix.cell import EarlyStopping, Parameters, ReduceLearningRate
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, name_problem, nearest_hint, normal_name
 from benchmark.prediction_metrics import METRICS, VAL
@@ -168,6 +169,20 @@ class Choice:
         if isinstance(value, str) and value in self.options:
             return value
         return problems.add(path, self.expected, value, close_hint(value, self.options))
+
+
+@dataclass(frozen=True)
+class Channels(Choice):
+    """`grey`, `rgb`, or a number of channels, which is kept as a word of `catalog/channels.py`."""
+
+    options: tuple[str, ...] = ("grey", "rgb")
+
+    @property
+    def expected(self) -> str:
+        return f"{super().expected}, or a number of channels from 1 to {MOST_CHANNELS}"
+
+    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
+        return color_named(value) or super().read(value, path, problems)
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ import keras
 from numpy.typing import NDArray
 
 from benchmark import faults
+from benchmark.errors import DataError
 from benchmark.events import CheckpointFailed, EpochFinished, Event, Progress, StageStarted, StageStored
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.artifacts.checkpoints import SharedEpochs, State, StateWriter
@@ -41,7 +42,7 @@ from benchmark.training.own_callbacks import StageHooks, load_callbacks
 from benchmark.training.plugin_losses import plugin_loss
 from benchmark.training.plugin_metrics import monitored_metrics
 from benchmark.training.process import interrupt
-from benchmark.training.process.failures import DataError, DivergedError
+from benchmark.training.process.failures import DivergedError
 from benchmark.training.process.plugin_code import PluginError
 from benchmark.training.process.runtime import Runtime
 from benchmark.training.stages import epoch_positions, set_trainable, stage_steps, training_model

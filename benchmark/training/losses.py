@@ -16,11 +16,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.errors import DataError
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.matrix.recipes.loss import BINARY, FOCAL, loss_parameters, needs_vectors, unknown_class
 from benchmark.prediction_metrics import SMALLEST_PROBABILITY, cross_entropies
 from benchmark.training.plugin_losses import PluginLoss
-from benchmark.training.process.failures import DataError
 
 ExampleLosses: TypeAlias = Callable[[NDArray[Any], NDArray[Any]], NDArray[np.float64]]
 """Probabilities [n, classes] and labels [n] to the loss of each image [n]."""

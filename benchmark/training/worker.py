@@ -21,6 +21,7 @@ import numpy as np
 
 from benchmark import events, faults, layout, machine
 from benchmark.catalog.facts import PLUGIN
+from benchmark.errors import DataError
 from benchmark.files import sha256_of, write_whole
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.recipes.loss import is_binary
@@ -39,7 +40,7 @@ from benchmark.training.losses import example_losses, is_one_hot
 from benchmark.training.networks.network import Network, build_network
 from benchmark.training.plugin_losses import plugin_loss
 from benchmark.training.process import interrupt
-from benchmark.training.process.failures import DataError, DivergedError, StopRequestedError, cause_of
+from benchmark.training.process.failures import DivergedError, StopRequestedError, cause_of
 from benchmark.training.process.offline import forbid_network
 from benchmark.training.process.plugin_code import naming_plugin_line
 from benchmark.training.process.runtime import Runtime, peak_device_bytes, prepare_process, seed_process

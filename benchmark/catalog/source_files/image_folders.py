@@ -14,6 +14,7 @@ from __future__ import annotations
 import hashlib
 import os
 import unicodedata
+from abc import abstractmethod
 from array import array
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
@@ -24,11 +25,8 @@ from typing import overload
 
 from benchmark import faults
 from benchmark.catalog.source_files.absent_files import DVC
+from benchmark.catalog.source_files.split_names import TEST, TRAIN, VALIDATION_FOLDERS
 from benchmark.files import is_own_folder
-
-TRAIN = "train"
-TESTS = ("test", "val", "valid", "validation")
-"""Names for the folder of test images; the first existing one is used."""
 
 IMAGE_ENDINGS = (".jpg", ".jpeg", ".jpe", ".jfif", ".jif", ".pjpeg", ".pjp", ".png", ".apng")
 """Of JPEG and PNG files."""
@@ -59,7 +57,23 @@ class FoundFile:
         return self
 
 
-class FoundFiles(Sequence[FoundFile]):
+class FileSequence(Sequence[FoundFile]):
+    """Files that are made when they are asked for, by `file`."""
+
+    @overload
+    def __getitem__(self, index: int) -> FoundFile: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[FoundFile]: ...
+    def __getitem__(self, index: int | slice) -> FoundFile | list[FoundFile]:
+        numbers = range(len(self))[index]
+        return self.file(numbers) if isinstance(numbers, int) else [self.file(number) for number in numbers]
+
+    @abstractmethod
+    def file(self, number: int) -> FoundFile:
+        """The file of a number from 0 on."""
+
+
+class FoundFiles(FileSequence):
     """Files of one folder, looked up when the first of them is asked for: some 20 bytes of memory beside each name.
 
     Args:
@@ -77,14 +91,7 @@ class FoundFiles(Sequence[FoundFile]):
     def __len__(self) -> int:
         return len(self._ends)
 
-    @overload
-    def __getitem__(self, index: int) -> FoundFile: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[FoundFile]: ...
-    def __getitem__(self, index: int | slice) -> FoundFile | list[FoundFile]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(len(self))[index]]
-        number = range(len(self))[index]
+    def file(self, number: int) -> FoundFile:
         sizes, times = self._look()
         name = self._name(number)
         return FoundFile(self._path(name), name, sizes[number], times[number])
@@ -136,9 +143,9 @@ def find_layout(root: Path) -> FolderLayout:
     names = class_folders(root)
     if TRAIN not in names or not class_folders(root / TRAIN):
         return FolderLayout(root, None)
-    there = [name for name in TESTS if name in names and class_folders(root / name)]
+    there = [name for name in (TEST, *VALIDATION_FOLDERS) if name in names and class_folders(root / name)]
     test = there[0] if there else None
-    validation = there[1] if test == TESTS[0] and len(there) > 1 else None
+    validation = there[1] if test == TEST and len(there) > 1 else None
     unused = tuple(name for name in names if name not in {TRAIN, test, validation})
     return FolderLayout(root / TRAIN, root / test if test else None, root / validation if validation else None, unused)
 

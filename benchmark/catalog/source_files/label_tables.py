@@ -18,14 +18,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
-from benchmark.catalog.source_files.image_folders import TESTS, TRAIN, FoundFile, MissingFilesError, composed, some
+from benchmark.catalog.source_files.image_folders import FoundFile, MissingFilesError, composed, some
+from benchmark.catalog.source_files.split_names import TEST, TRAIN, VALIDATION, VALIDATION_FOLDERS, sets_of
 from benchmark.files import sha256_of
 
 FILE, LABELS, SPLIT = "file", ("label", "labels"), "split"
 BETWEEN_LABELS = ";"
-VALIDATION, TEST = "val", "test"
-SPLITS = (TRAIN, VALIDATION, TEST)
-_SPLITS_BY_NAME = {TRAIN: TRAIN, **dict.fromkeys(TESTS, VALIDATION), TEST: TEST}
+_SPLITS_BY_NAME = {TRAIN: TRAIN, **dict.fromkeys(VALIDATION_FOLDERS, VALIDATION), TEST: TEST}
 _FIELD_LIMIT = 1 << 20
 
 
@@ -43,7 +42,7 @@ class LabelTable:
         lines: Where each row begins in the file, from 1.
         files: Relative paths of the images.
         labels: Of each image, as they are written.
-        splits: Of each image, one of `SPLITS`; empty where the table has no such column.
+        splits: Of each image, one of `split_names.SPLITS`; empty where the table has no such column.
         groups: Of each image; empty where no column of groups was asked for.
     """
 
@@ -67,9 +66,8 @@ class LabelTable:
 
     @property
     def sides(self) -> frozenset[str]:
-        """Which of `SPLITS` there are; the test set is `test`, or `val` where there is none."""
-        there = frozenset(self.splits) or {TRAIN}
-        return frozenset(there if TEST in there or VALIDATION not in there else (there - {VALIDATION}) | {TEST})
+        """Which of `split_names.SPLITS` there are; the test set is `test`, or `val` where there is none."""
+        return sets_of(has_test=TEST in self.splits, has_validation=VALIDATION in self.splits)
 
     def place(self, row: int) -> str:
         """A row in a message."""

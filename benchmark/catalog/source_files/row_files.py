@@ -13,8 +13,9 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-VALIDATION_NAMES = ("validation", "val", "valid", "dev")
-SPLIT_NAMES = ("train", "test", *VALIDATION_NAMES)
+from benchmark.catalog.source_files.split_names import TEST, TRAIN, VALIDATION_ROWS
+
+SPLIT_NAMES = (TRAIN, TEST, *VALIDATION_ROWS)
 _RANGE = re.compile(r"\{(\d+)\.\.(\d+)\}")
 
 
@@ -35,7 +36,7 @@ def split_files(place: Path, ending: str) -> Mapping[str, Sequence[Path]]:
         splits.setdefault(_split_of(file, place) or "", []).append(file)
     unnamed = splits.pop("", [])
     if not splits:
-        return {"train": unnamed}
+        return {TRAIN: unnamed}
     if unnamed:
         raise ValueError(f"expected names that begin with a split ({', '.join(SPLIT_NAMES)}), found {unnamed[0]}")
     return splits

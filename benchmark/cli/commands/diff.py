@@ -13,6 +13,7 @@ import click
 from benchmark import units
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.terminal import output, streams, verbosity
+from benchmark.errors import DataError
 from benchmark.text import one_line
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ def _draw(diff: PredictionDiff, folder: Path, database: str) -> list[Path]:
         with closing(CacheUse(root, make=False)):
             prepared = images_of(row, partial(open_images, cache_root=root))
             figure = draw_changed_images(title, diff, prepared.test if diff.split == "test" else prepared.training)
-    except UndrawableError as error:
+    except (UndrawableError, DataError) as error:
         verbosity.inform(f"note: not drawn: {error}")
         return []
     files = save(figure, folder, name)

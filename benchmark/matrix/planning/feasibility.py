@@ -13,11 +13,15 @@ from benchmark.matrix.cell import Architecture, Cell, Data
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
 from benchmark.matrix.planning.example_counts import training_counts, untrained_problem
-from benchmark.matrix.problems import nearest_hint, quoted
-from benchmark.matrix.reading.user_files import ROW_KINDS, ImageFacts
+from benchmark.matrix.planning.source_limits import missing_in_source
+from benchmark.matrix.problems import quoted
+from benchmark.matrix.reading.user_files import ImageFacts
 from benchmark.matrix.recipes.loss import unknown_class
 from benchmark.matrix.recipes.schedule import schedule_parameters
 from benchmark.matrix.settings import json_value
+
+_OF_COLOURS = ("color_jitter", "grayscale", "randaugment")
+"""Augmentations of images of one or three channels."""
 
 _WEIGHTLESS = {"dropout", "stage_dropout"}
 """Parameters that do not change the shape of any weight."""
@@ -46,7 +50,7 @@ def _reasons(template: CellTemplate, origin: str, machine: MachineKind, seen: Im
     yield from _of_validation(template)
     yield from _of_learning_rates(template)
     yield from _of_optimizers(template)
-    yield from _of_source(template.data, seen)
+    yield from missing_in_source(template.data, seen)
     yield from _of_class_weights(template)
     yield from _of_counts(template.data)
 
@@ -95,8 +99,10 @@ def _of_network(template: CellTemplate, origin: str) -> Iterator[str]:
     if origin == "imagenet" and not facts.imagenet:
         have = "a network of Keras Applications (vgg16, resnet50, keras:NAME)"
         yield f'there are no ImageNet weights for {name}; use {have}, or weights = "none"'
-    elif origin == "imagenet" and template.data.color != "rgb":
+    elif origin == "imagenet" and template.data.color == "grey":
         yield 'ImageNet weights need three channels, these images are grey; set color = "rgb"'
+    elif origin == "imagenet" and template.data.color != "rgb":
+        yield f'ImageNet weights need three channels, these images have {template.data.channels}; use weights = "none"'
     layers = facts.backbone_layers(parameters)
     for stage in template.stages:
         last = int(stage.train.removeprefix("last:")) if stage.train.startswith("last:") else 0
@@ -119,7 +125,15 @@ def _of_command(template: CellTemplate, origin: str) -> Iterator[str]:
 
 def _of_augmentation(template: CellTemplate) -> Iterator[str]:
     size = prepared_size(template.data.source, template.data.image_size)
+    channels = template.data.channels
     for stage in template.stages:
+        if channels not in {1, 3} and (
+            name := next((each for each in _OF_COLOURS if dict(stage.augment).get(each)), None)
+        ):
+            yield (
+                f"augment.{name} changes colours, which images of {channels} channels do not have; leave it out for them: "
+                f"augment = {{ {name} = 0 }}"
+            )
         padding = dict(stage.augment).get("random_crop", 0)
         if padding >= size:
             yield (
@@ -139,29 +153,6 @@ def _of_validation(template: CellTemplate) -> Iterator[str]:
             yield f"early_stopping needs validation data; {cure}, or early_stopping = false"
         if stage.reduce_learning_rate is not None:
             yield f"reduce_learning_rate needs validation data; {cure}, or reduce_learning_rate = false"
-
-
-def _of_source(data: Data, seen: ImageFacts | None) -> Iterator[str]:
-    """What settings ask for that the source does not have, as far as it is known."""
-    splits = frozenset({"train", "test"}) if data.source in SOURCES else seen.splits if seen else None
-    if data.validation == "source" and splits is not None and "val" not in splits:
-        yield (
-            f'validation = "source", but {data.source} has no validation split beside its training and test images; set '
-            'validation = "split"'
-        )
-    columns = seen.columns if seen else ()
-    if data.source.partition(":")[0] in ROW_KINDS:
-        return  # columns are looked for when the images are prepared
-    if data.groups is not None and not columns:
-        yield (
-            f'groups = "{data.groups}", but {data.source} has no table with such a column; set groups = false, or give it a '
-            "labels_file"
-        )
-    elif data.groups is not None and data.groups.lower() not in {column.lower() for column in columns}:
-        hint = nearest_hint(data.groups, columns)
-        yield f'groups = "{data.groups}" is no column of its table, which has {", ".join(columns)[:200]}' + (
-            f"; {hint}" if hint else ""
-        )
 
 
 def _of_learning_rates(template: CellTemplate) -> Iterator[str]:

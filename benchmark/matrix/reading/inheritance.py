@@ -36,7 +36,7 @@ from benchmark.matrix.settings import SETTINGS
 
 _SOURCE = re.compile(r"tfds:[a-z0-9_]+(/[A-Za-z0-9_.-]+)?(:[0-9.]+)?|(folder|npz|plugin|parquet|hf|webdataset):[^\n]+")
 _FILES_ONLY = {
-    "class_names": (*FILE_KINDS, "hf", "plugin"),
+    "class_names": (*FILE_KINDS, "hf", "plugin", "tfds"),
     "version": FILE_KINDS,
     "background": ("folder", *ROW_KINDS),
     "labels_file": ("folder",),
@@ -174,10 +174,12 @@ def _check_users_keys(dataset: MergedDefinition, *, known: bool, problems: Probl
     own = dataset.own
     for key, kinds in _FILES_ONLY.items():
         if key in own and str(own["source"]).partition(":")[0] not in kinds:
-            homes = " and ".join(f"{kind}:{'NAME' if kind == 'plugin' else 'PATH'}" for kind in kinds)
+            homes = " and ".join(f"{kind}:{'NAME' if kind in {'plugin', 'tfds'} else 'PATH'}" for kind in kinds)
             problems.add(_place(dataset, key, "source"), f"no `{key}`, which is for {homes}")
     if known and "test_fraction" in own:
         problems.add(_place(dataset, "test_fraction"), f"no `test_fraction`: {own['source']} has a test set")
+    if known and "class_names" in own and str(own["source"]).startswith("tfds:"):
+        problems.add(_place(dataset, "class_names"), f"no `class_names`: {own['source']} has names of its own")
     names, count = own.get("class_names"), own.get("num_classes")
     if names and (len(names) < 2 or len(set(names)) < len(names)):
         problems.add(_place(dataset, "class_names"), "at least two names, each once", names)

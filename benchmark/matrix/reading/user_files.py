@@ -7,17 +7,19 @@ them as well.
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from benchmark.catalog.channels import are_channels_first, color_named
 from benchmark.catalog.facts import SCRIPT, TORCH
 from benchmark.catalog.source_files.absent_files import absence_of
-from benchmark.catalog.source_files.image_folders import TRAIN, class_folders, find_layout
-from benchmark.catalog.source_files.label_tables import TEST, VALIDATION, LabelTableError, read_label_table, table_path
+from benchmark.catalog.source_files.image_folders import class_folders, find_layout
+from benchmark.catalog.source_files.label_tables import LabelTableError, read_label_table, table_path
 from benchmark.catalog.source_files.npz_headers import array_facts, has_several_labels
-from benchmark.catalog.source_files.row_files import VALIDATION_NAMES, split_files
+from benchmark.catalog.source_files.row_files import split_files
+from benchmark.catalog.source_files.split_names import TEST, TRAIN, VALIDATION, VALIDATION_ROWS, sets_of
 from benchmark.catalog.tfds_builds import built_splits
 from benchmark.catalog.torch_models import TIMM, TORCHVISION
 from benchmark.matrix.problems import Problems
@@ -46,7 +48,7 @@ class ImageFacts:
         image_size: Height and width in pixels.
         multi_label: Whether images have several labels.
         splits: Which of `train`, `val` and `test` it has.
-        columns: Of its table of labels; empty without one.
+        columns: What `groups` may name: columns of its table of labels, arrays of an archive; empty without any.
         problem: Why nothing is known.
         mistake: What is wrong with a file that is there.
     """
@@ -136,8 +138,8 @@ def image_facts(own: Mapping[str, Any]) -> ImageFacts | None:
 
 def _folder_facts(place: Path) -> ImageFacts:
     layout = find_layout(place)
-    splits = {TRAIN} | ({TEST} if layout.test else set()) | ({VALIDATION} if layout.validation else set())
-    return ImageFacts(classes=len(class_folders(layout.train)), multi_label=False, splits=frozenset(splits))
+    splits = sets_of(has_test=bool(layout.test), has_validation=bool(layout.validation))
+    return ImageFacts(classes=len(class_folders(layout.train)), multi_label=False, splits=splits)
 
 
 def _row_splits(kind: str, place: Path) -> frozenset[str] | None:
@@ -149,9 +151,7 @@ def _row_splits(kind: str, place: Path) -> frozenset[str] | None:
         names = set(split_files(place, ".parquet" if kind == "parquet" else ".tar"))
     if names is None:
         return None
-    own = bool(names & set(VALIDATION_NAMES))
-    test = {TEST} if own or "test" in names else set()
-    return frozenset({TRAIN} | test | ({VALIDATION} if own and "test" in names else set()))
+    return sets_of(has_test=TEST in names, has_validation=not names.isdisjoint(VALIDATION_ROWS))
 
 
 def _table_facts(place: Path, own: Mapping[str, Any]) -> ImageFacts:
@@ -174,6 +174,10 @@ def _array_image_facts(place: Path, multi_label: bool | None) -> ImageFacts:
     images = arrays.get("x_train") or arrays.get("x")
     if images is None or len(images.shape) not in (3, 4):
         return ImageFacts(problem="no array x_train or x of images [n, h, w] or [n, h, w, c]")
+    if are_channels_first(images.shape):
+        return ImageFacts(
+            problem=f"images of the shape {images.shape}, whose channels stand first, where they should be last"
+        )
     height, width, *channels = images.shape[1:]
     labels, name = arrays.get("y_train") or arrays.get("y"), "y_train" if "y_train" in arrays else "y"
     several = labels is not None and len(labels.shape) == 2 and labels.shape[1] > 1
@@ -185,9 +189,18 @@ def _array_image_facts(place: Path, multi_label: bool | None) -> ImageFacts:
         classes=labels.shape[1] if labels is not None and several else None,
         multi_label=several,
         splits=frozenset(splits),
+        columns=_group_arrays(arrays),
         image_size=height if height == width and 8 <= height <= 1024 else None,
-        color={1: "grey", 3: "rgb"}.get(channels[0] if channels else 1),
+        color=color_named(channels[0] if channels else 1),
     )
+
+
+def _group_arrays(arrays: Collection[str]) -> tuple[str, ...]:
+    """What `groups` may name in an archive: `site` where there are `site_train` and `site_test`, or `site` beside `x`."""
+    if "x_train" not in arrays:
+        return tuple(sorted(set(arrays) - {"x", "y"}))
+    bases = {name.removesuffix("_train") for name in arrays if name.endswith("_train")} - {"x", "y"}
+    return tuple(sorted(base for base in bases if f"{base}_test" in arrays))
 
 
 def declared_classes(own: Mapping[str, Any]) -> int | None:

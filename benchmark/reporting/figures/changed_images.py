@@ -8,10 +8,10 @@ from typing import Any
 
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from numpy.typing import NDArray
 
+from benchmark.images.compressed_images import ImageArray
 from benchmark.reporting.figures.drawing import text_fitting
-from benchmark.reporting.figures.drawing.image_tiles import Tiling, draw_tile, prepare_axes
+from benchmark.reporting.figures.drawing.image_tiles import Tiling, channels_note, draw_tile, prepare_axes
 from benchmark.reporting.figures.drawing.style import SHEET_INCHES, SUBTITLE_POINTS, finish, sheet, styled
 from benchmark.reporting.figures.mistakes import percent
 from benchmark.reporting.predictions.image_changes import ChangedImage, PredictionDiff, SuspectImage
@@ -38,7 +38,7 @@ class _Section:
 
 
 @styled
-def draw_changed_images(title: str, diff: PredictionDiff, images: NDArray[Any]) -> Figure:
+def draw_changed_images(title: str, diff: PredictionDiff, images: ImageArray) -> Figure:
     """The images that were fixed and broken, those that all cells miss, and those whose label all models doubt.
 
     Args:
@@ -47,7 +47,7 @@ def draw_changed_images(title: str, diff: PredictionDiff, images: NDArray[Any]) 
         images: Of the prepared set [n, h, w, c], uint8.
     """
     sections = list(_sections(diff))
-    body = sheet(max(sum(each.inches for each in sections), 0.5), title, diff.sentence)
+    body = sheet(max(sum(each.inches for each in sections), 0.5), title, diff.sentence, channels_note(images.shape[-1]))
     if not sections:
         prepare_axes(axes := body.add_subplot(), Tiling(1, COLUMNS, 1, 0, 0))
         axes.text(0.5, 0.5, "no such image", transform=axes.transAxes, ha="center", va="center")
@@ -89,7 +89,7 @@ def _sections(diff: PredictionDiff) -> Iterator[_Section]:
             yield _Section(heading + more, tiles)
 
 
-def _draw(axes: Axes, section: _Section, images: NDArray[Any]) -> None:
+def _draw(axes: Axes, section: _Section, images: ImageArray) -> None:
     side = images.shape[1]
     pixels = side / _TILE_INCHES
     column_inches = SHEET_INCHES / COLUMNS

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from benchmark import units
 from benchmark.reporting.figures.drawing import text_fitting
-from benchmark.reporting.figures.drawing.image_tiles import Tiling, draw_tile, prepare_axes
+from benchmark.reporting.figures.drawing.image_tiles import Tiling, channels_note, draw_tile, prepare_axes
 from benchmark.reporting.figures.drawing.style import SHEET_INCHES, SMALL_POINTS, finish, sheet, styled
 from benchmark.reporting.figures.mistakes import percent
 from benchmark.reporting.predictions.stored_predictions import Predictions
@@ -136,6 +136,7 @@ def draw_overlays(title: str, explanation: StoredExplanation) -> Figure:
         f"{title}: Grad-CAM",
         f"n = {units.plural(len(images), 'image')}; layer {explanation.layer}, {height} x {width} positions, "
         "enlarged; bright: strongest evidence for the class within this map, not how sure the network was",
+        channels_note(images[0].image.shape[-1]),
     )
     axes = body.add_subplot()
     prepare_axes(axes, tiling)

@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from benchmark import units
 from benchmark.reporting.figures.confusion import describe_n
 from benchmark.reporting.figures.drawing import text_fitting
-from benchmark.reporting.figures.drawing.image_tiles import Tiling, draw_tile, prepare_axes
+from benchmark.reporting.figures.drawing.image_tiles import Tiling, channels_note, draw_tile, prepare_axes
 from benchmark.reporting.figures.drawing.prepared_images import PreparedImages
 from benchmark.reporting.figures.drawing.style import SHEET_INCHES, finish, sheet, styled
 from benchmark.reporting.predictions.stored_predictions import Predictions
@@ -72,6 +72,7 @@ def draw_mistakes(title: str, members: Sequence[Predictions], images: PreparedIm
         rows * (_TILE_INCHES + _CAPTION_INCHES) + 0.1,
         f"{title}: mistakes on the test data",
         _subtitle(len(mistakes), len(shown), members),
+        channels_note(images.data.channels),
     )
     axes = body.add_subplot()
     prepare_axes(axes, tiling)

@@ -11,6 +11,7 @@ from typing import Any
 from matplotlib.figure import Figure
 
 from benchmark import layout
+from benchmark.errors import DataError
 from benchmark.matrix.cell import Data
 from benchmark.reporting.figures.accuracy_by_time import draw_accuracy_by_time
 from benchmark.reporting.figures.class_counts import draw_class_counts
@@ -100,7 +101,7 @@ def draw_figures(
     for plan in planned:
         try:
             figure = plan.draw()
-        except UndrawableError as error:
+        except (UndrawableError, DataError) as error:  # a picture may have changed since it was prepared
             missing.append(MissingFigure(plan.kind, plan.title, str(error)))
             continue
         for path in save(figure, directory, plan.name):

@@ -6,7 +6,7 @@ import numpy as np
 from matplotlib.figure import Figure
 
 from benchmark.reporting.figures.drawing import text_fitting
-from benchmark.reporting.figures.drawing.image_tiles import join_images
+from benchmark.reporting.figures.drawing.image_tiles import channels_note, join_images
 from benchmark.reporting.figures.drawing.prepared_images import PreparedImages
 from benchmark.reporting.figures.drawing.style import SMALL_POINTS, finish, hide_frame, sheet, styled
 
@@ -27,14 +27,15 @@ def draw_training_images(name: str, images: PreparedImages) -> Figure:
     classes = list(range(len(images.class_names)))[:MOST_ROWS]
     rows = [_choose(images, label) for label in classes]
     size = images.side
-    colour = "grey" if images.data.channels == 1 else "colour"
+    channels = images.data.channels
+    colour = {1: "grey", 3: "colour"}.get(channels, f"{channels} channels")
     left_out = len(images.class_names) - len(classes)
     body = sheet(
         max(_BODY_INCHES / COLUMNS * len(classes), 0.5),
         f"{name}: training images",
         f"{COLUMNS} of each class at {size} x {size} pixels, {colour}; "
         f"n = {sum(images.counts.training) + sum(images.counts.validation):,} with the validation part",
-        [f"{left_out} more classes are not shown."] if left_out else [],
+        [*([f"{left_out} more classes are not shown."] if left_out else []), *channels_note(channels)],
     )
     axes = body.add_subplot()
     gap = max(1, round(size * 0.06))

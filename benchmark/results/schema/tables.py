@@ -146,7 +146,7 @@ cell = sa.Table(
     _whole("threads", "Threads of the worker.", nullable=False),
     _text("precision", "`float32`, `mixed_bfloat16` or `mixed_float16`.", nullable=False),
     _whole("image_size", "Height and width of the images in pixels.", nullable=False),
-    _text("color", "`grey` (1 channel) or `rgb` (3).", nullable=False),
+    _text("color", "`grey` (1 channel), `rgb` (3), or as `4-channel`.", nullable=False),
     _whole("batch_size", "Images in a batch, in the last stage."),
     _whole("epochs_planned", "Most epochs that all stages together can take.", nullable=False),
     _real("learning_rate", "Learning rate at the start of the last stage."),

@@ -32,10 +32,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.prediction_metrics import predicted_classes, prediction_metrics
-
-WHOLE_BYTES = 4 << 20
-"""Up to this size all probabilities are kept."""
+from benchmark.prediction_metrics import WHOLE_BYTES, predicted_classes, prediction_metrics
 
 _BEST_BYTES = 3_990_000
 """What arrays with a row for each image may take in a file with the best probabilities alone, of up to 200,000 images."""

@@ -2,7 +2,7 @@
 
 Batches are gathered in the training thread: that takes 10 µs to 2 ms for a batch of the images here, less than handing
 it over from a queue would, and on a GPU it overlaps with the step that still runs; images that stay compressed are decoded
-ahead by threads (`compressed_images.py`). No random state is consumed, so an epoch can be trained again after a restart,
+ahead by threads (`images/compressed_images.py`). No random state is consumed, so an epoch can be trained again after a restart,
 bit for bit.
 """
 
@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 
 from benchmark import layout
 from benchmark.catalog.facts import prepared_size
+from benchmark.errors import DataError
+from benchmark.images.compressed_images import ImageArray, batches_of, open_array
 from benchmark.matrix.cell import Data
-from benchmark.training.data.compressed_images import ImageArray, batches_of, open_array
 from benchmark.training.data.fingerprint import check_unchanged
 from benchmark.training.data.splits import Split, of_classes, split_test, split_training
 from benchmark.training.data.stratification import Indices
-from benchmark.training.process.failures import DataError
 
 Images = NDArray[np.uint8]
 _ORDER_STREAM = 3

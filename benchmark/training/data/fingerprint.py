@@ -11,9 +11,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import layout
+from benchmark.errors import DataError
 from benchmark.files import sha256_of
-from benchmark.training.data.compressed_images import CompressedImages, open_array
-from benchmark.training.process.failures import DataError
+from benchmark.images.compressed_images import CompressedImages, open_array
 
 _AT_ONCE = 64
 """So many compressed images are decoded at once."""

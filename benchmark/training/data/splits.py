@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.errors import DataError
 from benchmark.matrix.cell import Data
 from benchmark.matrix.planning.example_counts import untrained_problem
 from benchmark.training.data.stratification import (
@@ -23,7 +24,6 @@ from benchmark.training.data.stratification import (
     sample_groups,
     stratified_sample,
 )
-from benchmark.training.process.failures import DataError
 
 Labels = NDArray[Any]
 

@@ -32,9 +32,9 @@ from benchmark import layout, machine
 from benchmark.catalog.cache import default_cache_root
 from benchmark.catalog.facts import PLUGIN
 from benchmark.files import sha256_of
+from benchmark.images.compressed_images import ImageArray, batches_of
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.augmenting.augmentation import SEED_STATE
-from benchmark.training.data.compressed_images import ImageArray, batches_of
 from benchmark.training.data.dataset import Dataset, ExampleSet
 from benchmark.training.data.fingerprint import sha256_of_arrays
 from benchmark.training.data.splits import Split

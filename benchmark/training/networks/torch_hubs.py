@@ -45,7 +45,7 @@ def _torchvision(name: str, data: Data, dropout: float | None, options: dict[str
     builder = models.get_model_builder(name)
     if name in {"googlenet", "inception_v3"}:
         # what the published weights of both were trained with; the usual initialisation takes half a minute
-        options = {"aux_logits": False, "transform_input": True, "init_weights": False, **options}
+        options = {"aux_logits": False, "transform_input": data.channels == 3, "init_weights": False, **options}
     if name.startswith("vit_"):
         options = {"image_size": data.image_size, **options}
     if name.startswith("maxvit"):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from benchmark.errors import BenchError
+from benchmark.errors import BenchError, DataError
 from benchmark.status import Cause
-from benchmark.text import one_line
 
 EXIT_DATA_ERROR = 3
 """Exit status of the programs in `training/programs` where they report a `DataError`."""
@@ -13,16 +12,6 @@ _MEMORY_CLASSES = frozenset({"MemoryError", "ResourceExhaustedError", "OutOfMemo
 _MEMORY_WORDS = ("RESOURCE_EXHAUSTED", "out of memory", "OOM when allocating")
 _DEVICE_WORDS = ("CUDA_ERROR_", "cudaError", "device lost", "Device lost", "CUDNN_STATUS_EXECUTION_FAILED", "XID")
 _BACKEND_MODULES = ("tensorflow", "jax", "jaxlib", "torch")
-
-
-class DataError(BenchError):
-    """A dataset or a weights file is missing, damaged, or not what was expected. The message names the cure.
-
-    It is made of lines: names of files and classes are quoted in them, and none makes a line of its own.
-    """
-
-    def __init__(self, *lines: str) -> None:
-        super().__init__("\n".join(map(one_line, lines)))
 
 
 class DeviceError(BenchError):

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-from benchmark.training.process.failures import DataError
+from benchmark.errors import DataError
 
 _LOCAL_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
 _depth = 0

@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from benchmark.errors import DataError
 from benchmark.files import write_whole
-from benchmark.training.process.failures import EXIT_DATA_ERROR, DataError
+from benchmark.training.process.failures import EXIT_DATA_ERROR
 from benchmark.training.process.plugin_code import PluginError
 
 

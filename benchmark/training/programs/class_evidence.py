@@ -15,8 +15,8 @@ import numpy as np
 from keras import layers
 from numpy.typing import NDArray
 
+from benchmark.errors import DataError
 from benchmark.training.networks.network import LayerGraph, Network, layer_graph
-from benchmark.training.process.failures import DataError
 from benchmark.training.steps.dispatch import scores_of
 
 Map = NDArray[np.float32]

@@ -29,18 +29,16 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.catalog.facts import prepared_size
+from benchmark.errors import DataError
 from benchmark.files import write_whole
 from benchmark.matrix.cell import Cell
 from benchmark.training.data.dataset import Dataset, open_dataset
-from benchmark.training.data.images import WHITE, decode_image
 from benchmark.training.networks.network import ModuleNetwork, Network
-from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbid_network
 from benchmark.training.process.runtime import prepare_process
 from benchmark.training.programs.answering import run_program
 from benchmark.training.programs.class_evidence import ClassEvidence, Explainer, upsample_map
-from benchmark.training.programs.predict import trained_network
+from benchmark.training.programs.predict import file_pixels, trained_network
 
 if TYPE_CHECKING:
     from benchmark.training.programs.module_evidence import ModuleExplainer
@@ -78,10 +76,7 @@ def _input_images(request: Mapping[str, Any], cell: Cell) -> list[_InputImage]:
         if dataset is not None and name.startswith(TEST):
             images.append(_test_image(name, dataset))
         else:
-            data = cell.data
-            size = prepared_size(data.source, data.image_size)
-            pixels = decode_image(Path(name), size, data.channels, data.background or WHITE, data.resize).pixels
-            images.append(_InputImage(Path(name).name, pixels, None))
+            images.append(_InputImage(Path(name).name, file_pixels(Path(name), cell.data), None))
     return images
 
 

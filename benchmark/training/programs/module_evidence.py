@@ -10,9 +10,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from benchmark.errors import DataError
 from benchmark.training.networks.network import ModuleNetwork
 from benchmark.training.networks.torch_modules import ModuleLayer
-from benchmark.training.process.failures import DataError
 from benchmark.training.programs.class_evidence import ClassEvidence, as_array, grad_cam
 
 GRAD_CAM_ATTRIBUTE = "bench_grad_cam"

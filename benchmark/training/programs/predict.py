@@ -23,11 +23,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.catalog.facts import prepared_size
-from benchmark.matrix.cell import Cell
+from benchmark.errors import DataError
+from benchmark.images.pictures import WHITE, decode_image, has_transparency
+from benchmark.matrix.cell import Cell, Data
 from benchmark.matrix.recipes.loss import is_binary
 from benchmark.training.augmenting.test_time_augmentation import ViewGenerator, average_views
 from benchmark.training.data.dataset import Images
-from benchmark.training.data.images import WHITE, decode_image
 from benchmark.training.networks.network import Network, build_network
 from benchmark.training.process.offline import forbid_network
 from benchmark.training.process.runtime import prepare_process, seed_process
@@ -63,6 +64,28 @@ def trained_network(cell: Cell, weights: Path, sha256: str, *, allow_plugins: bo
     return network, names
 
 
+def file_pixels(path: Path, data: Data) -> NDArray[np.uint8]:
+    """A picture as the images are that a cell was trained on, [h, w, c].
+
+    Raises:
+        DataError: It cannot be read, or pictures do not hold such channels.
+    """
+    if data.channels not in {1, 3}:
+        _check_channels(path, data)
+    size = prepared_size(data.source, data.image_size)
+    return decode_image(path, size, data.channels, data.background or WHITE, data.resize).pixels
+
+
+def _check_channels(path: Path, data: Data) -> None:
+    """Refuses a picture for a network of images of so many channels; a fourth one may be what is opaque in it."""
+    holds_arrays = data.source.partition(":")[0] in {"npz", "plugin"}
+    if data.channels != 4 or (holds_arrays and not has_transparency(path)):
+        raise DataError(
+            f"{path}: expected a picture with the {data.channels} channels of the images that the cell was trained on, found fewer; "
+            "JPEG and PNG hold one or three, and PNG a fourth. Images of its test set are known by `test:N` (`bench explain`)"
+        )
+
+
 def predict_images(network: Network, images: Images, views: int, seed: int) -> NDArray[np.float32]:
     """Probabilities [n, classes] of images [n, h, w, c] with values 0..255, averaged over `views` augmented views and the plain one."""
     predict_all = partial(_in_batches, network.core, images)
@@ -83,13 +106,13 @@ def _answer(request: Mapping[str, Any]) -> list[dict[str, Any]]:
     cells = [replace(Cell.from_dict(item["cell"]), device_kind="cpu") for item in request["cells"]]
     forbid_network()
     prepare_process(replace(cells[0], threads=max(cell.threads for cell in cells)), None)
-    images: dict[tuple[int, int, str, str], Images] = {}
+    images: dict[tuple[Any, ...], Images] = {}
     answers = []
     for cell, item in zip(cells, request["cells"], strict=True):
         data = cell.data
-        form = prepared_size(data.source, data.image_size), data.channels, data.background or WHITE, data.resize
+        form = prepared_size(data.source, data.image_size), data.channels, data.background, data.resize, data.source
         if form not in images:
-            images[form] = np.stack([decode_image(Path(path), *form).pixels for path in request["images"]])
+            images[form] = np.stack([file_pixels(Path(path), data) for path in request["images"]])
         network, names = trained_network(
             cell, Path(item["weights"]), item["sha256"], allow_plugins=request["allow_plugins"]
         )

@@ -9,7 +9,7 @@ A prepared dataset is a folder that is written whole or not at all:
     meta.json         source, sizes, class names, notes, versions, and the fingerprint: sha256 of the arrays
 
 Where decoded images would take too much (`catalog/prepared_size_limit.py`), they stay compressed, and other files stand in the place
-of their array: `training/data/compressed_images.py`. The fingerprint is of the decoded images all the same.
+of their array: `images/compressed_images.py`. The fingerprint is of the decoded images all the same.
 
 As a program, `python -m benchmark.training.programs.prepare '{"source": …, "image_size": …, "color": …, "cache_root": …}'`
 prints `{"directory": …, "fingerprint": …}` and exits 0, or prints `{"error": …}` and exits 3. Optional keys:
@@ -50,9 +50,10 @@ from benchmark.catalog.cache import (
 from benchmark.catalog.facts import prepared_size
 from benchmark.catalog.prepared_size_limit import decoded_later, why_too_large
 from benchmark.catalog.source_files.image_folders import looking_once, some
+from benchmark.errors import DataError
 from benchmark.files import make_own_folder, publish_folder, sha256_of
+from benchmark.images.compressed_images import open_array
 from benchmark.matrix.reading.definitions import SOURCE_FORMS
-from benchmark.training.data.compressed_images import open_array
 from benchmark.training.data.fingerprint import StreamedFingerprint, fingerprint_of, modified_ns, stored_files
 from benchmark.training.data.preparing.class_folders import prepare_folder
 from benchmark.training.data.preparing.digits import prepare_digits
@@ -62,7 +63,7 @@ from benchmark.training.data.preparing.row_sources import prepare_rows
 from benchmark.training.data.preparing.sources import CHANGED_FILES, DatasetRequest, SourceSummary
 from benchmark.training.data.preparing.tfds import available, prepare_tfds
 from benchmark.training.data.stratification import image_counts
-from benchmark.training.process.failures import EXIT_DATA_ERROR, DataError
+from benchmark.training.process.failures import EXIT_DATA_ERROR
 from benchmark.training.weights.imagenet import fetch
 
 _RECORDED_PACKAGES = ("numpy", "pillow", "scikit-learn", "tensorflow", "tensorflow-datasets")
@@ -88,7 +89,7 @@ def prepare(source: str, image_size: int, color: str, cache_root: str | os.PathL
     Args:
         source: `digits`, `tfds:NAME`, `folder:PATH` or `npz:PATH`.
         image_size: Height and width in pixels, of sources that are kept in this size.
-        color: `grey` or `rgb`.
+        color: `grey`, `rgb`, or as `4-channel`.
         cache_root: Root of the cache.
         **where_from: The further fields of `DatasetRequest`.
 

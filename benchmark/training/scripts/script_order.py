@@ -15,6 +15,7 @@ from benchmark.catalog.facts import prepared_size
 from benchmark.errors import BenchError
 from benchmark.events import Job
 from benchmark.files import write_whole
+from benchmark.images.compressed_images import CompressedImages
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.script_command import (
     consent_digest,
@@ -114,15 +115,19 @@ def write_cell_file(cell: Cell, job: Job, dataset: Dataset, earlier_epochs: int)
 
 
 def _arrays(name: str, examples: ExampleSet, job: Job, folder: Path, cell: Cell) -> dict[str, Any] | None:
-    """Where a set of images lies: the whole prepared array, and which of its images belong to the set."""
+    """Where a set of images lies: the whole prepared array, or what it is compressed in, and which of its images belong to the set."""
     if not len(examples) and name != "train":
         return None
     own = name == "validation" and cell.data.validation == "source"
     part = "validation" if own else "train" if name in {"train", "validation"} else "test"
-    images = layout.array_file(Path(job.data_directory or ""), f"{part}_images")
+    prepared = Path(job.data_directory or "")
+    images: dict[str, Any] = {"images": str(layout.array_file(prepared, f"{part}_images"))}
+    if isinstance(examples.images, CompressedImages):
+        kept = {what: layout.compressed_file(prepared, f"{part}_images", what) for what in layout.COMPRESSED}
+        images = {"images": None, "compressed": {what: str(file) for what, file in kept.items() if file.exists()}}
     indices, labels = (layout.array_file(folder, f"{name}_{what}") for what in ("indices", "labels"))
     np.save(indices, examples.split.indices)
-    files: dict[str, Any] = {"images": str(images), "indices": str(indices), "count": len(examples)}
+    files: dict[str, Any] = {**images, "indices": str(indices), "count": len(examples)}
     if name != "lockbox":  # nobody sees the labels of what is locked away
         np.save(labels, examples.split.labels.astype(np.int64))
         files["labels"] = str(labels)

@@ -20,15 +20,14 @@ from time import perf_counter
 from typing import Any, NoReturn
 
 from benchmark import events, faults, layout, machine
-from benchmark.catalog.prepared_size_limit import LIMIT_VARIABLE
+from benchmark.errors import DataError
 from benchmark.files import sha256_of, write_whole
 from benchmark.matrix.cell import Cell
 from benchmark.status import Cause
 from benchmark.training.artifacts.prediction_file import pack_predictions
-from benchmark.training.data.compressed_images import CompressedImages
 from benchmark.training.data.dataset import Dataset, open_dataset
 from benchmark.training.process import interrupt
-from benchmark.training.process.failures import DataError, DivergedError, StopRequestedError, cause_of
+from benchmark.training.process.failures import DivergedError, StopRequestedError, cause_of
 from benchmark.training.scripts.script_epochs import ScriptEpochs
 from benchmark.training.scripts.script_lines import (
     EpochLine,
@@ -119,13 +118,6 @@ class _ScriptAttempt:
             raise DataError("the job names no prepared dataset; run `bench prepare`")
         seed = cell.stream_seed("split_seed")
         dataset = open_dataset(Path(self._job.data_directory), cell.data, seed, one_hot=False)
-        if any(
-            isinstance(each.images, CompressedImages) for each in (dataset.training, dataset.validation, dataset.test)
-        ):
-            raise DataError(
-                f"{cell.data.source}: a command reads decoded images, and these stay compressed, for they would take more than "
-                f"{LIMIT_VARIABLE} or the disk allows. Raise {LIMIT_VARIABLE}, delete {self._job.data_directory}, and run again"
-            )
         shutil.rmtree(self._folder, ignore_errors=True)
         self._folder.mkdir()
         epochs = ScriptEpochs(self._job, len(cell.stages), dataset, self._emit)

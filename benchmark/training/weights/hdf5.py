@@ -19,9 +19,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.catalog.source_files.npz_headers import DAMAGE
+from benchmark.errors import DataError
 from benchmark.training.networks.graph import PREDICTIONS
 from benchmark.training.networks.network import Network
-from benchmark.training.process.failures import DataError
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 

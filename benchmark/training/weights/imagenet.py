@@ -18,8 +18,8 @@ from typing import Any, BinaryIO
 
 from benchmark.catalog.keras_applications import PUBLISHED, PublishedWeights
 from benchmark.catalog.torch_models import TIMM, TORCHVISION_WEIGHTS
+from benchmark.errors import DataError
 from benchmark.files import appearing
-from benchmark.training.process.failures import DataError
 from benchmark.training.weights.timm_hub import timm_file
 
 _LOGGER = logging.getLogger(__name__)

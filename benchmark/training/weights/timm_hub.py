@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.catalog.torch_models import TIMM
-from benchmark.training.process.failures import DataError
+from benchmark.errors import DataError
 
 _FILE = "model.safetensors"
 

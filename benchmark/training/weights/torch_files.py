@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
+from benchmark.errors import DataError
 from benchmark.training.callbacks import WeightArrays
 from benchmark.training.networks.network import Network
-from benchmark.training.process.failures import DataError
 
 _WRAPPERS = ("state_dict", "model_state_dict", "model", "net", "state_dict_ema", "model_ema")
 """Keys below which training scripts put the `state_dict` in a checkpoint."""

@@ -17,11 +17,11 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.errors import DataError
 from benchmark.files import sha256_of, write_whole
 from benchmark.training.callbacks import WeightArrays
 from benchmark.training.networks.applications import correct_normalization, normalization_layers
 from benchmark.training.networks.network import ModuleNetwork, Network
-from benchmark.training.process.failures import DataError
 from benchmark.training.weights.hdf5 import arrays_by_path, extract_hdf5
 from benchmark.training.weights.torch_files import torch_arrays
 

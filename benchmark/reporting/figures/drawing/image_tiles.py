@@ -58,12 +58,26 @@ def prepare_axes(axes: Axes, tiling: Tiling) -> None:
 
 
 def draw_tile(axes: Axes, image: NDArray[Any], tiling: Tiling, row: int, column: int) -> None:
-    """Draw one image [h, w] or [h, w, 1 or 3], uint8 or 0..1, as a tile."""
+    """Draw one image [h, w] or [h, w, c], uint8 or 0..1, as a tile; of more than three channels the first three."""
     left, top = tiling.corner(row, column)
     extent = (left, left + tiling.side, top + tiling.side, top)
-    pixels = image[..., 0] if image.ndim == 3 and image.shape[-1] == 1 else image
+    shown = visible(image) if image.ndim == 3 else image
+    pixels = shown[..., 0] if shown.ndim == 3 and shown.shape[-1] == 1 else shown
     top_value = 255 if pixels.dtype == np.uint8 else 1.0
     axes.imshow(pixels, cmap="gray", vmin=0, vmax=top_value, extent=extent, interpolation="auto")
+
+
+def visible(image: NDArray[Any]) -> NDArray[Any]:
+    """What can be shown of an image [h, w, c]: three channels as red, green and blue, or one as grey."""
+    return image[..., : 3 if image.shape[-1] >= 3 else 1]
+
+
+def channels_note(channels: int) -> list[str]:
+    """Says which channels of images are shown, where not all of them are."""
+    if channels in {1, 3}:
+        return []
+    what = "the first three, as red, green and blue" if channels > 3 else "the first"
+    return [f"Of the {channels} channels of the images {what}."]
 
 
 def join_images(images: Sequence[Sequence[NDArray[np.uint8]]], gap: int, columns: int) -> NDArray[np.uint8]:
@@ -79,5 +93,5 @@ def join_images(images: Sequence[Sequence[NDArray[np.uint8]]], gap: int, columns
     for number, row in enumerate(images):
         for place, image in enumerate(row):
             top, left = number * (height + gap), place * (width + gap)
-            sheet[top : top + height, left : left + width] = image  # grey is broadcast over the colours
+            sheet[top : top + height, left : left + width] = visible(image)  # grey is broadcast over the colours
     return sheet

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from benchmark import layout
 from benchmark.catalog.cache import PreparedDirectories
-from benchmark.catalog.prepared_size_limit import LIMIT_VARIABLE
+from benchmark.images.compressed_images import ImageArray, open_array
 from benchmark.matrix.cell import Data
 from benchmark.matrix.planning.example_counts import ClassCounts, class_counts
 from benchmark.reporting.figures.drawing.figure_files import UndrawableError
@@ -24,7 +24,7 @@ class PreparedImages:
 
     Attributes:
         data: The data settings of the cell.
-        training, test: Images [n, h, w, c] uint8 of the whole source, in memory maps.
+        training, test: Images [n, h, w, c] uint8 of the whole source, in memory maps, or decoded one by one.
         training_labels, test_labels: The cell's class of each, counted from 0; -1 where the cell leaves the class out.
         class_names: Of the cell's classes, in order.
         fingerprint: Of the prepared arrays, as their `meta.json` records it.
@@ -32,9 +32,9 @@ class PreparedImages:
     """
 
     data: Data
-    training: NDArray[np.uint8]
+    training: ImageArray
     training_labels: NDArray[np.int64]
-    test: NDArray[np.uint8]
+    test: ImageArray
     test_labels: NDArray[np.int64]
     class_names: tuple[str, ...]
     fingerprint: str
@@ -71,16 +71,11 @@ def open_images(data: Data, cache_root: Path) -> PreparedImages:
             f"its images ({data.source}, {data.image_size} pixels, {data.color}) are not in the cache {cache_root}; "
             "make them with: bench prepare"
         )
-    if not all(layout.array_file(directory, f"{part}_images").exists() for part in ("train", "test")):
-        raise UndrawableError(
-            f"its images ({data.source}, {data.image_size} pixels, {data.color}) stay compressed, for decoded they would take "
-            f"more than {LIMIT_VARIABLE} or the disk allows, and figures show decoded ones"
-        )
     try:
         meta = json.loads((directory / layout.META).read_text(encoding="utf-8"))
-        training, training_labels, test, test_labels = (
-            np.load(layout.array_file(directory, name), mmap_mode="r", allow_pickle=False)
-            for name in ("train_images", "train_labels", "test_images", "test_labels")
+        training, test = (open_array(directory, f"{part}_images") for part in ("train", "test"))
+        training_labels, test_labels = (
+            np.load(layout.array_file(directory, f"{part}_labels")) for part in ("train", "test")
         )
         validation_labels = None
         if data.validation == "source":

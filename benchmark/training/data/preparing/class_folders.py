@@ -6,12 +6,12 @@ from bisect import bisect_right
 from collections.abc import Sequence
 from itertools import accumulate
 from pathlib import Path
-from typing import overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.catalog.source_files.image_folders import (
+    FileSequence,
     FolderLayout,
     FoundFile,
     FoundFiles,
@@ -22,21 +22,22 @@ from benchmark.catalog.source_files.image_folders import (
     find_layout,
     some,
 )
+from benchmark.errors import DataError
 from benchmark.training.data.preparing.decoding import write_images
 from benchmark.training.data.preparing.labelled_files import prepare_labelled_files
 from benchmark.training.data.preparing.sources import (
     NO_VALIDATION,
     DatasetRequest,
     SourceSummary,
+    cause_of_absence,
     hold_out_test,
     save_labels,
 )
-from benchmark.training.process.failures import DataError
 
 _SHOWN = 5
 
 
-class _ImageFiles(Sequence[FoundFile]):
+class _ImageFiles(FileSequence):
     """Image files of several folders: of 1.28 million each has to take few bytes.
 
     Args:
@@ -65,14 +66,8 @@ class _ImageFiles(Sequence[FoundFile]):
     def __len__(self) -> int:
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, index: int) -> FoundFile: ...
-    @overload
-    def __getitem__(self, index: slice) -> list[FoundFile]: ...
-    def __getitem__(self, index: int | slice) -> FoundFile | list[FoundFile]:
-        if isinstance(index, slice):
-            return [self[each] for each in range(len(self))[index]]
-        row = int(self._rows[index])
+    def file(self, number: int) -> FoundFile:
+        row = int(self._rows[number])
         folder = bisect_right(self._ends, row)
         return self._folders[folder][row - (self._ends[folder - 1] if folder else 0)]
 
@@ -104,8 +99,9 @@ def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
             "path (relative ones start at the matrix file)"
         ) from error
     except OSError as error:
-        where = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
-        raise DataError(f"{request.source}: the folder of class folders {root} cannot be read: {where}") from error
+        raise DataError(
+            f"{request.source}: the folder of class folders {root} cannot be read: {cause_of_absence(error)}"
+        ) from error
     if test is None:
         kept, held_out = hold_out_test(training.labels, request, names)
         training, test = training.at(kept), training.at(held_out)

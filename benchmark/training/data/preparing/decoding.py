@@ -17,8 +17,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.catalog.source_files.image_folders import some
+from benchmark.errors import DataError
+from benchmark.images.pictures import WHITE, DecodedImage, decode_image
 from benchmark.layout import compressed_file
-from benchmark.training.data.images import WHITE, DecodedImage, decode_image
 from benchmark.training.data.preparing.sources import (
     CHANGED_FILES,
     DatasetRequest,
@@ -26,7 +27,6 @@ from benchmark.training.data.preparing.sources import (
     save_places,
     why_compressed,
 )
-from benchmark.training.process.failures import DataError
 
 log = logging.getLogger(__name__)
 
@@ -179,7 +179,7 @@ def _kill(children: Sequence[int]) -> None:
 
 
 def name_images(files: Sequence[ImageFile], part: str, request: DatasetRequest, directory: Path) -> NDArray[np.uint8]:
-    """Writes down where the images of a part are, by which they are decoded while training; see `compressed_images.py`.
+    """Writes down where the images of a part are, by which they are decoded while training; see `images/compressed_images.py`.
 
     Each is decoded once, for the fingerprint of the dataset. Returns what has become of each, as `decode_images`.
 

@@ -13,9 +13,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.errors import DataError
 from benchmark.training.data.preparing.sources import DatasetRequest, SourceSummary, new_images, save_labels
 from benchmark.training.data.stratification import stratified_sample
-from benchmark.training.process.failures import DataError
 
 TEST_EXAMPLES = 360
 

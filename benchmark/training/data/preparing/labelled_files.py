@@ -9,26 +9,25 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.catalog.source_files.image_folders import TRAIN, composed, some
+from benchmark.catalog.source_files.image_folders import composed, some
 from benchmark.catalog.source_files.label_tables import (
-    SPLITS,
-    TEST,
-    VALIDATION,
     LabelTable,
     LabelTableError,
     listed_files,
     read_label_table,
     table_path,
 )
+from benchmark.catalog.source_files.split_names import SPLITS, TEST, TRAIN, VALIDATION
+from benchmark.errors import DataError
 from benchmark.training.data.preparing.decoding import write_images
 from benchmark.training.data.preparing.sources import (
     NO_VALIDATION,
     DatasetRequest,
     SourceSummary,
+    cause_of_absence,
     hold_out_test,
     save_labels,
 )
-from benchmark.training.process.failures import DataError
 
 
 def prepare_labelled_files(request: DatasetRequest, directory: Path) -> SourceSummary:
@@ -54,8 +53,7 @@ def prepare_labelled_files(request: DatasetRequest, directory: Path) -> SourceSu
             "labels_file (relative to the folder of images) or the path (relative to the matrix file)"
         ) from error
     except OSError as error:
-        where = f"{error.filename}: {error.strerror}" if error.strerror else str(error)
-        raise DataError(f"{request.source}: {where}") from error
+        raise DataError(f"{request.source}: {cause_of_absence(error)}") from error
     names = given or table.class_names
     if len(names) < 2:
         raise DataError(f"{request.source}: expected at least two classes in {table.path}, found {some(names)}")

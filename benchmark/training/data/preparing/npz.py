@@ -1,10 +1,11 @@
 """Checks and prepares a user's `.npz` archive.
 
 `x_train`, `y_train`, `x_test`, `y_test`, or `x` and `y` alone, of which a share of each class is split off for the test
-set; and `x_val`, `y_val` for the source's own validation split. Images are [n, h, w], [n, h, w, 1] or [n, h, w, 3]:
+set; and `x_val`, `y_val` for the source's own validation split. Images are [n, h, w] or [n, h, w, c]:
 integers 0..255, or floats 0..1 or 0..255. Integers are never scaled. Of floats each array tells by its brightest value
 which of both it is; `x_train` and `x_test` must agree. Labels are integers [n] from 0, or rows of 0 and 1 [n, classes]
-where an image may have several.
+where an image may have several. With `groups = "NAME"` the arrays `NAME_train`, `NAME_test` (and `NAME_val`), or `NAME`
+beside `x`, hold a text or an integer for each image.
 """
 
 from __future__ import annotations
@@ -19,16 +20,18 @@ from numpy.typing import NDArray
 
 from benchmark.catalog.source_files.absent_files import absence_of
 from benchmark.catalog.source_files.npz_headers import DAMAGE
-from benchmark.training.data.images import resize_array
+from benchmark.errors import DataError
+from benchmark.images.pictures import resize_array
+from benchmark.training.data.preparing.image_groups import group_text, numbered_groups
 from benchmark.training.data.preparing.sources import (
     NO_VALIDATION,
     DatasetRequest,
     SourceSummary,
+    check_channels,
     hold_out_test,
     new_images,
     save_labels,
 )
-from benchmark.training.process.failures import DataError
 
 _OVERSHOOT = 0.1
 """How far floats 0..1 may lie outside that range, and are clipped: resampling (cubic, Lanczos) overshoots at edges by less."""
@@ -38,6 +41,7 @@ _DARK = 32
 
 _SPLIT, _WHOLE = ("x_train", "y_train", "x_test", "y_test"), ("x", "y")
 _OWN_VALIDATION = ("x_val", "y_val")
+_IMAGES, _LABELS = ("x", "x_train", "x_test", "x_val"), ("y", "y_train", "y_test", "y_val")
 
 Arrays = dict[str, NDArray[Any]]
 
@@ -49,8 +53,8 @@ def prepare_npz(request: DatasetRequest, directory: Path) -> SourceSummary:
         DataError: The archive is missing, damaged, or holds other arrays; nothing in it is executed.
     """
     arrays = _read(request)
-    images = {name: _images(request, name, array) for name, array in arrays.items() if name.startswith("x")}
-    labels = {name: _labels(request, name, array) for name, array in arrays.items() if name.startswith("y")}
+    images = {name: _images(request, name, array) for name, array in arrays.items() if name in _IMAGES}
+    labels = {name: _labels(request, name, array) for name, array in arrays.items() if name in _LABELS}
     for name, array in images.items():
         count = len(labels[name.replace("x", "y", 1)])
         if len(array) != count:
@@ -61,14 +65,19 @@ def prepare_npz(request: DatasetRequest, directory: Path) -> SourceSummary:
     _check_scales_agree(request, scales)
     notes = [note for name, array in images.items() if (note := _note_on_dark(request, name, array, scales[name]))]
     names = _class_names(request, _class_count(request, labels))
+    groups = numbered_groups({name: _groups(request, name, arrays) for name in arrays if name in _IMAGES}, request)
     if "x" in images:
-        kept, held_out = hold_out_test(labels["y"], request, names)
-        images = {"x_train": images["x"][kept], "x_test": images["x"][held_out]}
-        labels = {"y_train": labels["y"][kept], "y_test": labels["y"][held_out]}
+        positions = hold_out_test(labels["y"], request, names, groups.get("x"))
+        for ending, chosen in zip(("train", "test"), positions, strict=True):
+            images[f"x_{ending}"], labels[f"y_{ending}"] = images["x"][chosen], labels["y"][chosen]
+            if groups:
+                groups[f"x_{ending}"] = groups["x"][chosen]
     for part, ending in {"train": "train", "test": "test", "validation": "val"}.items():
-        if f"x_{ending}" in images:
-            scale = scales.get(f"x_{ending}") or scales.get("x") or 1
-            _write(directory, part, images[f"x_{ending}"], labels[f"y_{ending}"], request, scale)
+        if (name := f"x_{ending}") in images:
+            scale = scales.get(name) or scales.get("x") or 1
+            own_groups = groups.get(name) if part != "validation" else None
+            _write(directory, part, images[name], request, scale)
+            save_labels(directory, part, labels[f"y_{ending}"], own_groups)
     return SourceSummary(names, tuple(notes))
 
 
@@ -91,6 +100,13 @@ def _read(request: DatasetRequest) -> Arrays:
                     expected = f"the arrays {' and '.join(_OWN_VALIDATION)}"
                     raise DataError(NO_VALIDATION.format(source=request.source, expected=expected))
                 keys += _OWN_VALIDATION
+            if request.groups is not None:
+                keys += tuple(_group_array(request.groups, key) for key in keys if key in _IMAGES)
+                if missing := [key for key in keys if key not in archive.files]:
+                    raise DataError(
+                        f'{path}: expected the array {missing[0]}, because groups = "{request.groups}", found '
+                        f"{', '.join(archive.files)[:300]}; save it, one value for each image, or set groups = false"
+                    )
             return {key: archive[key] for key in keys}
     except FileNotFoundError as error:
         raise DataError(
@@ -105,8 +121,9 @@ def _images(request: DatasetRequest, name: str, array: NDArray[Any]) -> NDArray[
     """Checks images and adds the axis of channels where it is missing, [n, h, w, c]; values stay as they are."""
     shaped = array[..., None] if array.ndim == 3 else array
     where = f"{request.location}: {name}"
-    if shaped.ndim != 4 or shaped.shape[-1] not in (1, 3) or 0 in shaped.shape:
+    if shaped.ndim != 4 or 0 in shaped.shape:
         raise DataError(f"{where}: expected images [n, h, w], [n, h, w, 1] or [n, h, w, 3], found shape {array.shape}")
+    check_channels(array, where, request, before="n, ")
     if array.dtype.kind not in "uif":
         hint = "; save x * numpy.uint8(255)" if array.dtype.kind == "b" else ""
         raise DataError(f"{where}: expected integers 0..255 or floats, found {array.dtype}{hint}")
@@ -197,6 +214,26 @@ def _rows(array: NDArray[Any], where: str) -> NDArray[np.uint8]:
     return array.astype(np.uint8)
 
 
+def _group_array(groups: str, images: str) -> str:
+    """The name of the array with the groups of an array of images: `site_train` of `x_train`."""
+    return groups + images.removeprefix("x")
+
+
+def _groups(request: DatasetRequest, name: str, arrays: Arrays) -> list[str]:
+    """The group of each image of an array; empty where no groups are asked for."""
+    if request.groups is None:
+        return []
+    own = _group_array(request.groups, name)
+    array = arrays[own]
+    values = array[:, 0] if array.ndim == 2 and array.shape[1] == 1 else array
+    if values.ndim != 1 or values.dtype.kind not in "uibUS" or len(values) != len(arrays[name]):
+        raise DataError(
+            f"{request.location}: {own}: expected integers or texts [{len(arrays[name])}], the group of each image, found "
+            f"{array.dtype} of shape {array.shape}"
+        )
+    return [group_text(value) for value in values.tolist()]
+
+
 def _class_count(request: DatasetRequest, labels: Mapping[str, NDArray[Any]]) -> int:
     if not request.multi_label:
         return max(int(array.max()) for array in labels.values()) + 1
@@ -217,12 +254,9 @@ def _class_names(request: DatasetRequest, count: int) -> list[str]:
     return list(request.class_names)
 
 
-def _write(
-    directory: Path, part: str, images: NDArray[Any], labels: NDArray[Any], request: DatasetRequest, scale: int
-) -> None:
+def _write(directory: Path, part: str, images: NDArray[Any], request: DatasetRequest, scale: int) -> None:
     array = new_images(directory, part, len(images), request)
     for index, image in enumerate(images):
         eight_bits = image if image.dtype == np.uint8 else np.rint(image * float(scale)).clip(0, 255).astype(np.uint8)
         array[index] = resize_array(eight_bits, request.image_size, request.channels, request.resize)
     array.flush()
-    save_labels(directory, part, labels)

@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.catalog.source_files.image_folders import composed, some
+from benchmark.errors import DataError
 from benchmark.training.data.preparing.sources import DatasetRequest
-from benchmark.training.process.failures import DataError
 
 _LARGEST = 65535
 

@@ -18,11 +18,13 @@ from typing import Any
 import numpy as np
 
 from benchmark.catalog.source_files.image_folders import some
-from benchmark.catalog.source_files.row_files import VALIDATION_NAMES, split_files
-from benchmark.training.data.images import WHITE, decode_image, resize_array
-from benchmark.training.data.preparing.sources import NO_VALIDATION, DatasetRequest, SourceSummary
+from benchmark.catalog.source_files.row_files import split_files
+from benchmark.catalog.source_files.split_names import VALIDATION_ROWS
+from benchmark.errors import DataError
+from benchmark.images.pictures import WHITE, decode_image, resize_array
+from benchmark.training.data.preparing.image_groups import group_text
+from benchmark.training.data.preparing.sources import NO_VALIDATION, DatasetRequest, SourceSummary, check_channels
 from benchmark.training.data.preparing.streamed_parts import PartWriter, finish_parts
-from benchmark.training.process.failures import DataError
 from benchmark.training.process.offline import forbidden_network
 
 _IMAGE_COLUMNS, _LABEL_COLUMNS = ("image", "img"), ("label", "labels")
@@ -60,14 +62,7 @@ def prepare_rows(request: DatasetRequest, directory: Path) -> SourceSummary:
     for part, name in names.items():
         with PartWriter(directory, part, request) as writer:
             for row in source.splits[name]():
-                group = None
-                if request.groups is not None and part != "validation":
-                    if row.group is None:
-                        raise DataError(
-                            f"{row.place}: expected a value of {request.groups}, the column of groups, found none"
-                        )
-                    group = str(row.group)
-                writer.add(_pixels(row, request), row.label, group)
+                writer.add(_pixels(row, request), row.label, _group(row, request))
         parts[part] = writer
     return finish_parts(parts, request, directory, source.class_names, notes)
 
@@ -76,7 +71,7 @@ def _names_of_parts(splits: Mapping[str, Any], request: DatasetRequest) -> tuple
     """Which split is for which part, and what is to be said of others."""
     if "train" not in splits:
         raise DataError(f"{request.source}: expected a split train, found {some(list(splits)) or 'none'}")
-    validation = next((name for name in VALIDATION_NAMES if name in splits), None)
+    validation = next((name for name in VALIDATION_ROWS if name in splits), None)
     test = "test" if "test" in splits else validation
     names = {"train": "train", **({"test": test} if test else {})}
     if request.validation == "source":
@@ -87,6 +82,17 @@ def _names_of_parts(splits: Mapping[str, Any], request: DatasetRequest) -> tuple
         names["validation"] = validation
     unused = sorted(splits.keys() - set(names.values()))
     return names, [f"{request.source}: the split {name} is not used" for name in unused]
+
+
+def _group(row: ImageRow, request: DatasetRequest) -> str | None:
+    if request.groups is None:
+        return None
+    if row.group is None:
+        raise DataError(f"{row.place}: expected a value of {request.groups}, the column of groups, found none")
+    try:
+        return group_text(row.group)
+    except ValueError as error:
+        raise DataError(f"{row.place}: {request.groups}: {error}") from error
 
 
 def _pixels(row: ImageRow, request: DatasetRequest) -> Any:
@@ -112,10 +118,11 @@ def _pixels(row: ImageRow, request: DatasetRequest) -> Any:
         else array
     )
     shaped = array[..., None] if array.ndim == 2 else array
-    if array.dtype != np.uint8 or shaped.ndim != 3 or shaped.shape[-1] not in {1, 3}:
+    if array.dtype != np.uint8 or shaped.ndim != 3:
         raise DataError(
             f"{row.place}: expected bytes of a JPEG or PNG, or an array [h, w] or [h, w, c] 0..255, found {array.dtype} {array.shape}"
         )
+    check_channels(array, row.place, request)
     return resize_array(shaped, request.image_size, request.channels, request.resize)
 
 

@@ -16,12 +16,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.catalog.channels import are_channels_first, channels_of, is_convertible
 from benchmark.catalog.prepared_size_limit import why_too_large
+from benchmark.errors import DataError
+from benchmark.images.compressed_images import packed
 from benchmark.layout import array_file, arrays_in, compressed_file
-from benchmark.training.data.compressed_images import packed
 from benchmark.training.data.fingerprint import StreamedFingerprint
 from benchmark.training.data.stratification import sample_groups, sample_rows
-from benchmark.training.process.failures import DataError
 
 CHANGED_FILES = "the files changed while they were read; run again when they rest"
 
@@ -39,7 +40,7 @@ class DatasetRequest:
     Attributes:
         source: `digits`, `tfds:NAME`, `folder:PATH` or `npz:PATH`.
         image_size: Height and width in pixels.
-        color: `grey` or `rgb`.
+        color: `grey`, `rgb`, or as `4-channel`; see `catalog/channels.py`.
         offline: Whether downloads are forbidden.
         manual_directory: A folder that holds the source's original archives, or None.
         data_directory: Where TFDS keeps its datasets, or None for its default.
@@ -50,7 +51,7 @@ class DatasetRequest:
         validation, groups, labels_file, image_column, label_column, multi_label, code, file: As the `Data` of a cell has them.
         allow_plugins: Whether the user has allowed plug-ins to run; else their digest must stand in the trust file.
         processes: How many processes may decode images.
-        resize: What makes squares of images that are none, see `images.resize_image`.
+        resize: What makes squares of images that are none, see `images/pictures.py` `resize_image`.
         stream: Is told images that are not kept decoded.
     """
 
@@ -79,13 +80,38 @@ class DatasetRequest:
 
     @property
     def channels(self) -> int:
-        """1 for grey, 3 for RGB."""
-        return 1 if self.color == "grey" else 3
+        """How many the prepared images have: 1 for grey, 3 for RGB."""
+        return channels_of(self.color)
 
     @property
     def shape(self) -> tuple[int, int, int]:
         """(h, w, c) of the prepared images."""
         return (self.image_size, self.image_size, self.channels)
+
+
+def check_channels(array: NDArray[Any], where: str, request: DatasetRequest, *, before: str = "") -> None:
+    """Checks that an image [h, w, c], or images [n, h, w, c], have the channels that `color` asks for, or such as become them.
+
+    Args:
+        array: As the source gives it, where one channel may have no axis.
+        where: Of which array it is said.
+        request: With the wanted channels.
+        before: Axes before the height in a message: `n, `.
+
+    Raises:
+        DataError: They have other channels.
+    """
+    is_bare = array.ndim == before.count(",") + 2
+    channels, wanted = 1 if is_bare else array.shape[-1], request.channels
+    if is_convertible(channels, wanted):
+        return
+    shape = f"[{before}h, w"
+    expected = f"{shape}], {shape}, 1] or {shape}, 3]" if is_convertible(1, wanted) else f"{shape}, {wanted}]"
+    cure = f"set color = {channels} to take them as they are"
+    if before and are_channels_first(array.shape):
+        cure = "channels come last: save x.transpose(0, 2, 3, 1)"
+    found = f"shape {array.shape}" if before else f"{array.dtype} of shape {array.shape}"
+    raise DataError(f"{where}: expected images {expected}, found {found}; {cure}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,6 +125,11 @@ class SourceSummary:
 
     class_names: list[str]
     notes: tuple[str, ...] = ()
+
+
+def cause_of_absence(error: OSError) -> str:
+    """What the system says about a file that cannot be read, and which one it is."""
+    return f"{error.filename}: {error.strerror}" if error.strerror else str(error)
 
 
 def new_images(
@@ -180,7 +211,7 @@ class ImagePacker:
 
 
 def save_places(directory: Path, name: str, places: NDArray[np.int64], facts: dict[str, Any]) -> None:
-    """Writes where compressed images are, and what else decides their pixels; see `compressed_images.py`."""
+    """Writes where compressed images are, and what else decides their pixels; see `images/compressed_images.py`."""
     np.save(compressed_file(directory, name, "places"), places)
     compressed_file(directory, name, "facts").write_text(json.dumps(facts), encoding="utf-8")
 

@@ -20,9 +20,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark.catalog.prepared_size_limit import why_too_large
+from benchmark.errors import DataError
+from benchmark.images.compressed_images import open_array
 from benchmark.layout import array_file, array_files
-from benchmark.training.data.compressed_images import open_array
 from benchmark.training.data.preparing.decoding import PROGRESS_SECONDS
+from benchmark.training.data.preparing.image_groups import numbered_groups
 from benchmark.training.data.preparing.raw_labels import encoded_labels
 from benchmark.training.data.preparing.sources import (
     DatasetRequest,
@@ -33,7 +35,6 @@ from benchmark.training.data.preparing.sources import (
     new_images,
     save_labels,
 )
-from benchmark.training.process.failures import DataError
 
 _LOGGER = logging.getLogger(__name__)
 _HEADER_BYTES = 128
@@ -147,7 +148,7 @@ def finish_parts(
         if not writer.labels:
             raise DataError(f"{request.source}: expected images in the split {part}, found none")
     labels, names = encoded_labels({part: writer.labels for part, writer in parts.items()}, known, request)
-    groups = _numbered({part: writer.groups for part, writer in parts.items()}, request)
+    groups = numbered_groups({part: writer.groups for part, writer in parts.items()}, request)
     if "test" in parts:
         if request.test_fraction is not None:
             notes = (*notes, f"{request.source}: test_fraction is not used, for there is a test set")
@@ -183,19 +184,3 @@ def split_off_test(
         array.flush()
         save_labels(directory, part, labels[positions], None if groups is None else groups[positions])
     shutil.rmtree(whole)
-
-
-def _numbered(groups: Mapping[str, Sequence[str]], request: DatasetRequest) -> dict[str, NDArray[Any]]:
-    """The number of each image's group, by part; none of them may be in two parts."""
-    if request.groups is None:
-        return {}
-    homes: dict[str, str] = {}
-    for part, values in groups.items():
-        for value in values:
-            if homes.setdefault(value, part) != part:
-                raise DataError(
-                    f"{request.source}: the group {value!r} of `{request.groups}` is in {homes[value]} and in {part}: expected "
-                    "each group in one split; set groups = false, or correct the splits"
-                )
-    names = sorted(homes)
-    return {part: np.searchsorted(names, values) for part, values in groups.items()}

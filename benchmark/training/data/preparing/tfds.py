@@ -1,7 +1,7 @@
 """Prepares datasets of TensorFlow Datasets: its builders download, verify and prepare them, images are decoded here.
 
 Images of other sizes are resized bilinearly with antialiasing to a square. Grey is the luma of ITU-R BT.601, as
-`tf.image.rgb_to_grayscale` has it.
+`tf.image.rgb_to_grayscale` has it. Several labels an image are a sequence of class labels, or numbers 0 and 1, one for each class.
 """
 
 from __future__ import annotations
@@ -16,13 +16,23 @@ from typing import Any
 
 import numpy as np
 from filelock import FileLock
+from numpy.typing import NDArray
 
 from benchmark import layout
+from benchmark.catalog.channels import is_convertible
 from benchmark.catalog.facts import SOURCES
+from benchmark.errors import DataError
 from benchmark.files import sha256_of
-from benchmark.training.data.preparing.sources import NO_VALIDATION, DatasetRequest, SourceSummary, new_images
+from benchmark.training.data.preparing.image_groups import group_text, numbered_groups
+from benchmark.training.data.preparing.sources import (
+    NO_VALIDATION,
+    DatasetRequest,
+    SourceSummary,
+    new_images,
+    save_labels,
+)
 from benchmark.training.data.preparing.streamed_parts import split_off_test
-from benchmark.training.process.failures import DataError
+from benchmark.training.data.preparing.tfds_features import NO_LABEL, TfdsFeatures
 from benchmark.training.process.offline import forbidden_network
 
 _CONFIGS = {"imagenette": "imagenette/160px-v2"}
@@ -43,20 +53,27 @@ def prepare_tfds(request: DatasetRequest, directory: Path) -> SourceSummary:
     """
     builder = available(request, directory.parent)
     name = request.source.removeprefix("tfds:")
-    _check_channels(name, builder)
+    features = TfdsFeatures.of(name, builder, request)
+    _check_channels(name, features, request)
+    labels: dict[str, NDArray[Any]] = {}
+    groups: dict[str, list[str]] = {}
     with _readable(builder):
-        test, notes = _test_split(name, builder)
+        test, notes = _test_split(name, builder, features)
         for part, split in (
             ("train", "train"),
             ("test", test),
             ("validation", _own_validation(builder, test, request)),
         ):
             if split is not None:
-                _write_split(builder, split, part, request, directory)
+                labels[part], groups[part] = _write_split(builder, features, split, part, request, directory)
+                save_labels(directory, part, labels[part])
+    numbers = numbered_groups(groups, request)
     known = SOURCES.get(request.source)
-    names = list(known.class_names) if known else list(builder.info.features[_keys(name, builder)[1]].names)
+    names = list(known.class_names) if known else features.class_names(request)
+    for part in numbers.keys() - {"validation"}:
+        save_labels(directory, part, labels[part], numbers[part])
     if test is None:
-        split_off_test(directory, np.load(layout.array_file(directory, "train_labels")), request, names)
+        split_off_test(directory, labels["train"], request, names, numbers.get("train"))
     return SourceSummary(names, notes)
 
 
@@ -139,41 +156,18 @@ def _downloads(builder: Any) -> dict[str, Any]:
     return {url: info for url, info in infos.items() if url.endswith(ending)} or infos
 
 
-def _keys(name: str, builder: Any) -> tuple[str, str]:
-    """Names of the features that hold the image and its label."""
-    import tensorflow_datasets as tfds
-
-    features = builder.info.features
-    images = _features_of(features, tfds.features.Image)
-    labels = _features_of(features, tfds.features.ClassLabel)
-    keys = builder.info.supervised_keys
-    if keys and keys[0] in images and keys[1] in labels:
-        return keys[0], keys[1]
-    chosen = [
-        usual if usual in candidates else candidates[0] if len(candidates) == 1 else None
-        for usual, candidates in (("image", images), ("label", labels))
-    ]
-    if chosen[0] is None or chosen[1] is None:
-        raise DataError(
-            f"the TFDS dataset {name!r} does not hold images with one label each: its features are {features!s:.300}"
-        )
-    return chosen[0], chosen[1]
+def _check_channels(name: str, features: TfdsFeatures, request: DatasetRequest) -> None:
+    channels = features.channels
+    if is_convertible(channels, request.channels):
+        return
+    expected = "1 (grey) or 3 (RGB)" if request.channels in {1, 3} else f"{request.channels}, as color says"
+    raise DataError(
+        f"the images of the TFDS dataset {name!r} have {channels} channels: expected {expected}. Set color = {channels}, build it "
+        'with such images, or write these as files of 1 or 3 channels (`source = "folder:PATH"` or "npz:PATH")'
+    )
 
 
-def _features_of(features: Any, kind: type) -> list[str]:
-    return [key for key, feature in dict(features).items() if isinstance(feature, kind)]
-
-
-def _check_channels(name: str, builder: Any) -> None:
-    channels = builder.info.features[_keys(name, builder)[0]].shape[-1] or 3
-    if channels not in {1, 3}:
-        raise DataError(
-            f"the images of the TFDS dataset {name!r} have {channels} channels: expected 1 (grey) or 3 (RGB). Build it "
-            'with such images, or write these as files of 1 or 3 channels (`source = "folder:PATH"` or "npz:PATH")'
-        )
-
-
-def _test_split(name: str, builder: Any) -> tuple[str | None, tuple[str, ...]]:
+def _test_split(name: str, builder: Any, features: TfdsFeatures) -> tuple[str | None, tuple[str, ...]]:
     """The split that serves as the test set, and what is to be said of others; None where no split has labels."""
     splits = builder.info.splits
     if "train" not in splits:
@@ -181,7 +175,7 @@ def _test_split(name: str, builder: Any) -> tuple[str | None, tuple[str, ...]]:
     there = [split for split in ("test", "validation") if split in splits and splits[split].num_examples]
     unlabelled = []
     for split in there:
-        if _has_labels(name, builder, split):
+        if _has_labels(builder, features, split):
             break
         unlabelled.append(split)
     else:
@@ -203,63 +197,76 @@ def _own_validation(builder: Any, test: str | None, request: DatasetRequest) -> 
     return "validation"
 
 
-def _has_labels(name: str, builder: Any, split: str) -> bool:
-    """Whether each example of a split has a label; images are not decoded."""
+def _has_labels(builder: Any, features: TfdsFeatures, split: str) -> bool:
+    """Whether each example of a split has a label, or none of its several labels is missing; images are not decoded."""
     import tensorflow_datasets as tfds
 
-    key = _keys(name, builder)[1]
+    key = features.label
     examples = builder.as_dataset(split=split, decoders=tfds.decode.PartialDecoding({key: True}))
-    labels = (batch[key] for batch in examples.batch(_BATCH).as_numpy_iterator())
-    return all((batch >= 0).all() for batch in labels)
+    # sequences of several lengths make no batch
+    batches = examples if features.is_sequence else examples.batch(_BATCH)
+    return all((example[key] >= 0).all() for example in batches.as_numpy_iterator())
 
 
-def _write_split(builder: Any, split: str, part: str, request: DatasetRequest, directory: Path) -> None:
+def _write_split(
+    builder: Any, features: TfdsFeatures, split: str, part: str, request: DatasetRequest, directory: Path
+) -> tuple[NDArray[Any], list[str]]:
+    """Writes the images of a split; returns its labels, [n] or rows of 0 and 1 [n, classes], and the groups of its images."""
     import tensorflow as tf
     import tensorflow_datasets as tfds
 
-    image_key, label_key = _keys(builder.name, builder)
     encoded = builder.as_dataset(
         split=split,
-        decoders={image_key: tfds.decode.SkipDecoding()},
+        decoders={features.image: tfds.decode.SkipDecoding()},
         # one file after another, so that the order does not depend on the number of threads
         # (https://www.tensorflow.org/datasets/determinism)
         read_config=tfds.ReadConfig(try_autocache=False, interleave_cycle_length=1),
     )
-    channels = builder.info.features[image_key].shape[-1] or 3
+    channels = features.channels
 
     def decoded(example: Any) -> Any:
-        image = tf.io.decode_image(example[image_key], channels=channels, expand_animations=False)
+        image = tf.io.decode_image(example[features.image], channels=channels, expand_animations=False)
         image.set_shape((None, None, channels))
         image = tf.cast(image, tf.float32)
         if channels != request.channels:
             image = (tf.image.rgb_to_grayscale if channels == 3 else tf.image.grayscale_to_rgb)(image)
         image = _square(image, request.image_size, request.resize)
-        return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8), example[label_key]
+        group = example[features.group] if features.group else 0
+        return tf.cast(tf.round(tf.clip_by_value(image, 0.0, 255.0)), tf.uint8), features.label_of(example), group
 
     count = builder.info.splits[split].num_examples
     images = new_images(directory, part, count, request)
-    labels = np.full(count, -1, dtype=np.int32)
+    kind, missing = (np.int32, -1) if features.classes is None else (np.uint8, NO_LABEL)
+    labels = np.full((count, features.classes) if features.classes else count, missing, dtype=kind)
+    groups: list[str] = []
     filled = 0
-    for x, y in encoded.map(decoded, num_parallel_calls=tf.data.AUTOTUNE).batch(_BATCH).prefetch(2).as_numpy_iterator():
+    examples = encoded.map(decoded, num_parallel_calls=tf.data.AUTOTUNE).batch(_BATCH).prefetch(2)
+    for x, y, names in examples.as_numpy_iterator():
         images[filled : filled + len(x)] = x
         labels[filled : filled + len(x)] = y
+        groups += [group_text(value) for value in names] if features.group else []
         filled += len(x)
         _LOGGER.info("decoded %d of %d images of %s", filled, count, split)
     if filled != count:
         raise DataError(
             f"{builder.data_path} holds {filled} of {count} examples of {split}; delete it, `bench prepare`"
         )
-    if labels.size and labels.min() < 0:
+    if features.classes and (labels[labels != NO_LABEL] > 1).any():
+        raise DataError(
+            f"the split {split} of the TFDS dataset {builder.name!r}: expected 0 or 1 for each class in {features.label}, found other "
+            "numbers; leave out multi_label where an image has one label"
+        )
+    if labels.size and (labels == missing).any():
         raise DataError(
             f"the split {split} of the TFDS dataset {builder.name!r} has images without a label: expected a label for "
             'each. Build it without them, or take labelled files (`source = "folder:PATH"` or "npz:PATH")'
         )
     images.flush()
-    np.save(layout.array_file(directory, f"{part}_labels"), labels)
+    return labels, groups
 
 
 def _square(image: Any, size: int, resize: str) -> Any:
-    """A float image [h, w, c] as a square [size, size, c], as `images.resize_image` has it."""
+    """A float image [h, w, c] as a square [size, size, c], as `images/pictures.py` `resize_image` has it."""
     import tensorflow as tf
 
     if resize == "squeeze":

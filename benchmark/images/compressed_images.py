@@ -27,8 +27,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from benchmark import layout, machine
-from benchmark.training.data.images import decode_image
-from benchmark.training.process.failures import DataError
+from benchmark.errors import DataError
+from benchmark.images.pictures import decode_image
 
 BATCHES_AHEAD = 3
 """So many batches are decoded, or being decoded, while one is trained on."""
@@ -40,29 +40,73 @@ Pixels = NDArray[np.uint8]
 
 
 class CompressedImages:
-    """An array of images [n, h, w, c], 0..255, that is decoded a few images at a time.
+    """An array of images [n, h, w, c], 0..255, of which those are decoded that are asked for.
+
+    It is indexed as an array of NumPy is, and `numpy.asarray` makes one of it, decoding all.
 
     Args:
-        shape: (n, h, w, c).
+        shape: (n, h, w, c) of all images that are stored.
         decode: Writes the pixels of an image, by its number, into an array [h, w, c]; called from several threads.
+        stored: Folder and name of the array, by which another process opens it; None where none can.
+        numbers: Which of the stored images these are, [m]; None for all.
     """
 
     dtype = np.dtype(np.uint8)
+    ndim = 4
 
-    def __init__(self, shape: tuple[int, ...], decode: Callable[[int, Pixels], None]) -> None:
-        self.shape = shape
+    def __init__(
+        self,
+        shape: tuple[int, ...],
+        decode: Callable[[int, Pixels], None],
+        stored: tuple[Path, str] | None = None,
+        numbers: NDArray[np.int64] | None = None,
+    ) -> None:
+        self.shape = shape if numbers is None else (len(numbers), *shape[1:])
+        self._whole = shape
         self._decode = decode
+        self._stored = stored
+        self._numbers = numbers
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, which: Any) -> Pixels:
-        """The image [h, w, c] of a number, or those [b, h, w, c] of a slice or an array of numbers."""
+        """The image [h, w, c] of a number, those [b, h, w, c] of a slice or an array of numbers, or parts of their pixels."""
+        if isinstance(which, tuple):
+            return self._part(which)
         numbers = np.arange(len(self))[which]
         pixels: Pixels = np.empty((*np.shape(numbers), *self.shape[1:]), np.uint8)
-        for number, place in zip(np.atleast_1d(numbers).tolist(), pixels.reshape(-1, *self.shape[1:]), strict=True):
-            self._decode(number, place)
+        for number, place in zip(np.ravel(numbers).tolist(), pixels.reshape(-1, *self.shape[1:]), strict=True):
+            self.decode(number, place)
         return pixels
+
+    def _part(self, which: tuple[Any, ...]) -> Pixels:
+        """Of `images[3, :, :, 0]` and the like: no more images are decoded than the first index asks for."""
+        first, *others = which
+        if first is Ellipsis or first is None or not all(isinstance(each, int | slice) for each in others):
+            part: Pixels = self[:][which]
+            return part
+        images = self[first]
+        return images[(slice(None),) * (images.ndim - 3) + tuple(others)]
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> NDArray[Any]:
+        """All images, decoded."""
+        if copy is False:
+            raise ValueError(
+                "images that stay compressed cannot become an array without a copy: expected copy=None or True"
+            )
+        return np.asarray(self[:], dtype)
+
+    def __reduce__(self) -> Any:
+        """So that processes beside this one open the files themselves, such as those of a loader of PyTorch."""
+        if self._stored is None:
+            return super().__reduce__()
+        return _opened_again, (*self._stored, self._numbers)
+
+    def at(self, numbers: NDArray[np.int64]) -> CompressedImages:
+        """Some of these images, by their numbers [m], as another such array."""
+        own = np.asarray(numbers if self._numbers is None else self._numbers[numbers], np.int64)
+        return CompressedImages(self._whole, self._decode, self._stored, own)
 
     def batches(self, order: Iterable[NDArray[np.int64]]) -> Generator[Pixels]:
         """The images [b, h, w, c] of each array of numbers, the next ones decoded meanwhile.
@@ -96,7 +140,7 @@ class CompressedImages:
 
     def decode(self, number: int, pixels: Pixels) -> None:
         """Writes an image into an array [h, w, c]."""
-        self._decode(number, pixels)
+        self._decode(number if self._numbers is None else int(self._numbers[number]), pixels)
 
 
 ImageArray: TypeAlias = Pixels | CompressedImages
@@ -163,7 +207,14 @@ def open_array(directory: Path, name: str) -> NDArray[Any] | CompressedImages:
     content = layout.compressed_file(directory, name, how)
     stored: Pixels = np.memmap(content, np.uint8, "r") if content.stat().st_size else np.empty(0, np.uint8)
     decode = _decode_file if how == "paths" else _decode_packed
-    return CompressedImages(shape, partial(decode, np.asarray(stored), np.asarray(places), **facts))
+    return CompressedImages(shape, partial(decode, np.asarray(stored), np.asarray(places), **facts), (directory, name))
+
+
+def _opened_again(directory: Path, name: str, numbers: NDArray[np.int64] | None) -> Any:
+    images = open_array(directory, name)
+    return (
+        images if numbers is None else images.at(numbers) if isinstance(images, CompressedImages) else images[numbers]
+    )
 
 
 def _decode_file(

@@ -18,12 +18,18 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import ExifTags, Image, ImageFile, ImageOps
 
+from benchmark.catalog.channels import is_convertible
 from benchmark.catalog.source_files.absent_files import absence_of
-from benchmark.training.process.failures import DataError
+from benchmark.errors import DataError
 
 FORMATS = ("JPEG", "PNG")
 WHITE = "#ffffff"
 """What transparent pictures are shown on unless their dataset says otherwise: as browsers and viewers do."""
+
+_MODES = {1: "L", 3: "RGB"}
+"""What Pillow calls images of so many channels that become each other."""
+
+_WITH_ALPHA = 4
 
 _FILTER = Image.Resampling.BILINEAR
 
@@ -63,7 +69,7 @@ def decode_image(
     Args:
         path: Of a JPEG or PNG file, or its content.
         image_size: Height and width of the result in pixels.
-        channels: 1 for grey, 3 for RGB.
+        channels: 1 for grey, 3 for RGB, 4 for RGB with what is opaque as a fourth channel, which nothing is mixed with.
         background: What is transparent is shown on this colour, `#rrggbb`.
         resize: See `resize_image`.
 
@@ -76,6 +82,9 @@ def decode_image(
             warnings.simplefilter("error", Image.DecompressionBombWarning)
             with Image.open(path, formats=FORMATS) as opened:
                 _scale_transparent_color(opened)
+                if channels == _WITH_ALPHA:
+                    layers = np.asarray(_eight_bits(_upright(opened)).convert("RGBA"))
+                    return DecodedImage(resize_array(layers, image_size, channels, resize), is_transparent=False)
                 flat, is_transparent = _flattened(_eight_bits(_upright(opened)), background)
                 return DecodedImage(resize_image(flat, image_size, channels, resize), is_transparent)
     except Exception as error:  # whatever a decoder of strange bytes raises, the file must be named
@@ -84,8 +93,20 @@ def decode_image(
         raise DataError(f"{path} cannot be read as JPEG or PNG: {reason:.200}") from error
 
 
+def has_transparency(path: Path) -> bool:
+    """Whether a picture has a fourth channel, or a colour that is transparent; False where it cannot be read."""
+    try:
+        with Image.open(path, formats=FORMATS) as opened:
+            return opened.has_transparency_data
+    except (OSError, ValueError, SyntaxError):
+        return False
+
+
 def resize_image(image: Image.Image, image_size: int, channels: int, resize: str = "squeeze") -> NDArray[np.uint8]:
     """Converts an image to an array [image_size, image_size, channels] with values 0..255; 1 channel is grey, 3 are RGB.
+
+    Raises:
+        ValueError: Pictures have no such number of channels.
 
     Args:
         image: Of any shape and mode.
@@ -94,7 +115,9 @@ def resize_image(image: Image.Image, image_size: int, channels: int, resize: str
         resize: What happens to an image that is not square: `squeeze` changes its proportions, `crop` takes the middle,
             `pad` puts black bars at two sides.
     """
-    coloured, size = image.convert("L" if channels == 1 else "RGB"), (image_size, image_size)
+    if channels not in _MODES:
+        raise ValueError(f"expected {channels} channels, which pictures do not have")
+    coloured, size = image.convert(_MODES[channels]), (image_size, image_size)
     if coloured.size != size:
         coloured = _SQUARES[resize](coloured, size)
     return np.asarray(coloured, dtype=np.uint8).reshape(image_size, image_size, channels)
@@ -116,7 +139,17 @@ def _contained(image: Image.Image, size: tuple[int, int]) -> Image.Image:
 def resize_array(
     image: NDArray[np.uint8], image_size: int, channels: int, resize: str = "squeeze"
 ) -> NDArray[np.uint8]:
-    """As `resize_image`, for an array [h, w, c] of one or three channels."""
+    """As `resize_image`, for an array [h, w, c]; where it has neither one nor three channels, it keeps them, each for itself.
+
+    Raises:
+        ValueError: It has other channels than are asked for.
+    """
+    if not is_convertible(image.shape[-1], channels):
+        raise ValueError(f"expected {channels} channels, found {image.shape[-1]}")
+    if channels not in _MODES:
+        return np.concatenate(
+            [resize_array(image[..., [each]], image_size, 1, resize) for each in range(channels)], axis=-1
+        )
     picture: Any = image[..., 0] if image.shape[-1] == 1 else image
     return resize_image(Image.fromarray(np.ascontiguousarray(picture)), image_size, channels, resize)
 

@@ -1,0 +1,1 @@
+"""Pixels: picture files decoded and made squares, and arrays of images that stay compressed."""
