@@ -55,6 +55,9 @@ AGENT = "benchmark.scheduling.cluster.agent"
 TURN_SECONDS = 0.5
 """How often the run looks after its nodes when nothing is reported."""
 
+GATHER_SECONDS = 0.05
+"""How long reports are gathered before they are looked at: each look is a transaction."""
+
 PLACEMENTS = 3
 """How often an agent is placed on a node that it does not come from, or that it leaves at once."""
 
@@ -126,6 +129,7 @@ class ClusterRun:
         self.kill_at: float | None = None
         self.looked_at_engine = 0.0
         self.looked_at_leases = 0.0
+        self.looked_at_reports = 0.0
         self.selector = selectors.DefaultSelector()
         self.selector.register(signals.fd, selectors.EVENT_READ, signals.drain)
         self.mailbox = Mailbox(database, self.run_id)
@@ -174,6 +178,8 @@ def run_on_nodes(run: ClusterRun) -> None:
             _give_cells(run)
         for key, _ in run.selector.select(TURN_SECONDS):
             key.data()
+        # reports that come one after another are taken together
+        run.signals.wait(max(0.0, run.looked_at_reports + GATHER_SECONDS - time.monotonic()))
         _take_reports(run)
         _look_after_leases(run)
         _obey_signals(run)
@@ -279,6 +285,7 @@ def _send(run: ClusterRun, orders: Sequence[tuple[int, Message]]) -> None:
 
 
 def _take_reports(run: ClusterRun) -> None:
+    run.looked_at_reports = time.monotonic()
     for report in run.recorder.do(run.mailbox.take) or ():
         message = message_of(report.body)
         member = run.members.get(report.node_id)

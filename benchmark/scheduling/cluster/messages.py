@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +202,8 @@ _KINDS = {
 
 def body_of(message: Message) -> dict[str, Any]:
     """The message as a JSON object."""
-    return {"kind": type(message).__name__, **asdict(message)}
+    # not `asdict`, which copies everything below: an order holds a whole cell
+    return {"kind": type(message).__name__, **{each.name: getattr(message, each.name) for each in fields(message)}}
 
 
 def message_of(body: Mapping[str, Any]) -> Message:
