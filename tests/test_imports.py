@@ -87,7 +87,7 @@ FOLDER_MAY_IMPORT = {
     "reporting.figures": "figures.drawing notation predictions rows statistics table tables writers",
     "cli.terminal": "cell_names",
     "cli.progress": "cell_names terminal",
-    "cli.runs": "cell_lookup cell_names options progress terminal",
+    "cli.runs": "cell_lookup cell_names options own_metrics progress terminal",
     "cli.texts": "cell_lookup cell_names runs terminal",
     "cli.commands": "campaign cell_lookup cell_names doctor_checks figure_option garbage_collection judging_options options own_metrics progress report_section runs terminal texts verb_group",
 }

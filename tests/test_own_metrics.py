@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shutil
+import sqlite3
 
 import numpy as np
 import pytest
@@ -75,7 +77,7 @@ def place(tmp_path):
 
 
 def test_a_metric_of_ones_own_is_a_column_once_its_file_is_trusted(place):
-    refused = place.call(*ASKED)
+    refused = place.call(*ASKED, "--metric", "test_g_mean")
     assert refused.exit_code == 2
     assert "my_metrics.py (metric g_mean)" in refused.stderr
     assert "bench report --allow-plugins" in refused.stderr
@@ -87,6 +89,42 @@ def test_a_metric_of_ones_own_is_a_column_once_its_file_is_trusted(place):
     accuracy = row["test_accuracy"]["mean"] if isinstance(row["test_accuracy"], dict) else row["test_accuracy"]
     assert wrong / 359 == pytest.approx(1 - accuracy, abs=0.2)
     assert 0 < row["test_g_mean"]["mean"] <= 1
+
+
+def test_a_report_leaves_out_what_it_may_not_run_and_says_so(place):
+    shown = place.call(*ASKED)
+    assert shown.exit_code == 0, shown.stderr
+    (note,) = [note for note in json.loads(shown.stdout)["notes"] if "test_g_mean" in note]
+    assert "my_metrics.py is not trusted" in note
+    assert "bench report --allow-plugins" in note
+
+
+def test_a_metric_of_ones_own_decides_where_report_names_it_first(place):
+    path = place.directory / "matrix.toml"
+    with contextlib.closing(sqlite3.connect(place.directory / "r.sqlite")) as connection, connection:
+        connection.execute("update run set matrix_path = ?, matrix_text = ?", (str(path), path.read_text()))
+    cells = ",dataset=digits,model=simple_cnn"
+    sides = (
+        f"strategy=scratch{cells}",
+        f"strategy=regularized{cells}",
+        "--db",
+        "r.sqlite",
+        "--machine",
+        "reference",
+        "--format",
+        "json",
+    )
+    judge = ("judge", *sides, "--campaign", "mine")
+    refused = place.call(*judge)
+    assert refused.exit_code == 2
+    assert "my_metrics.py (metric g_mean)" in refused.stderr
+    answer = json.loads(place.call(*judge, "--allow-plugins").stdout)
+    compare = ("compare", *sides, "--allow-plugins", "--metric", "test_g_mean", "--fail-if", "worse:0.9")
+    gate = place.call(*compare)
+    assert gate.exit_code == 0, gate.stderr
+    rows = [row for row in json.loads(gate.stdout)["tables"][0]["rows"] if row["metric"] == "test g mean"]
+    assert rows[-1]["difference"]["mean"] == pytest.approx(answer["difference"])
+    assert answer["n"] > 1
 
 
 @pytest.mark.parametrize(

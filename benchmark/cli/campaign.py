@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 from benchmark.cli.cell_lookup import selected_results, stored_predictions
+from benchmark.cli.own_metrics import main_metric, with_own_metrics
 from benchmark.cli.report_section import report_section
 from benchmark.errors import NotFoundError
 from benchmark.reporting.comparing.compare import Comparison, compare_selections
@@ -27,7 +29,14 @@ Row = dict[str, Any]
 
 
 def judged(
-    opened: Database, a: str, b: str, campaign: str, machine: str | None, margin: float | None
+    opened: Database,
+    a: str,
+    b: str,
+    campaign: str,
+    machine: str | None,
+    margin: float | None,
+    *,
+    allow_plugins: bool = False,
 ) -> dict[str, Any]:
     """The verdict on B in a campaign: the recorded one for results that it has judged before, else a new look.
 
@@ -38,8 +47,13 @@ def judged(
         campaign: Its name.
         machine: Whose results; None for that of A's newest.
         margin: What counts as equivalent; None takes `[report]`'s.
+        allow_plugins: Whether a metric of the user's own may run.
+
+    Raises:
+        UserError: It may not, and decides.
     """
-    comparison, margin = _compared(opened, a, b, machine, margin, lambda rows: rows, "test")
+    asked = _Asked((a, b), campaign, machine, margin, allow_plugins)
+    comparison, margin = _compared(opened, asked, lambda rows: rows, "test")
     earlier = looks(opened, "judge", campaign)
     look = next((each for each in earlier if each.executions == comparison.executions), None)
     is_recorded = look is not None
@@ -58,7 +72,14 @@ def judged(
 
 
 def lockbox_opened(
-    opened: Database, a: str, b: str, campaign: str, machine: str | None, margin: float | None
+    opened: Database,
+    a: str,
+    b: str,
+    campaign: str,
+    machine: str | None,
+    margin: float | None,
+    *,
+    allow_plugins: bool = False,
 ) -> dict[str, Any]:
     """The verdict on B by the images of the lockbox, once for each campaign; later the recorded one, whatever A and B are.
 
@@ -78,7 +99,8 @@ def lockbox_opened(
             prints.update(str(row["data_fingerprint"]) for row in scored)
             return scored
 
-        comparison, margin = _compared(opened, a, b, machine, margin, on_lockbox, "lockbox")
+        asked = _Asked((a, b), campaign, machine, margin, allow_plugins)
+        comparison, margin = _compared(opened, asked, on_lockbox, "lockbox")
         others = [
             f"campaign {each.campaign} ({each.looked_utc})"
             for each in openings
@@ -96,11 +118,18 @@ def lockbox_opened(
 
 
 def _on_lockbox(opened: Database, rows: Iterable[Row]) -> list[Row]:
-    """The results with the accuracy on the lockbox in place of that on the test images; without one they are left out."""
+    """The results with the accuracy on the lockbox in place of that on the test images; without one they are left out.
+
+    Other metrics of the test images are taken out, so that they are computed of the lockbox where they are needed.
+    """
     rows = list(rows)
     answers = stored_predictions(opened, "lockbox")([row["execution_id"] for row in rows])
     scored = [
-        {**row, "test_accuracy": _accuracy(found), "test_examples": len(found.labels)}
+        {
+            **{name: None if name.startswith("test_") else value for name, value in row.items()},
+            "test_accuracy": _accuracy(found),
+            "test_examples": len(found.labels),
+        }
         for row in rows
         if (found := answers.get(row["execution_id"])) is not None
     ]
@@ -116,21 +145,37 @@ def _accuracy(found: Predictions) -> float:
     return float((found.predicted == found.labels).mean())
 
 
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """What the command line asks; see `judged`."""
+
+    sides: tuple[str, str]
+    campaign: str
+    machine: str | None
+    margin: float | None
+    allow_plugins: bool
+
+
 def _compared(
-    opened: Database,
-    a: str,
-    b: str,
-    machine: str | None,
-    margin: float | None,
-    change: Callable[[list[Row]], list[Row]],
-    split: str,
+    opened: Database, asked: _Asked, change: Callable[[list[Row]], list[Row]], split: str
 ) -> tuple[Comparison, float | None]:
     """The comparison of B with A, and the margin that holds for it."""
-    runs = list(all_runs(opened).values())
-    first, second = (with_environment(change(selected_results(opened, [side])), runs) for side in (a, b))
-    asked = judging(report_section(opened, machine=machine), (), margin)
-    loaded = stored_predictions(opened, split)
-    return compare_selections(first, second, machine=machine, judging=asked, predictions=loaded), asked.margin
+    runs, spec = list(all_runs(opened).values()), report_section(opened, machine=asked.machine)
+    loaded, command = (
+        stored_predictions(opened, split),
+        f"bench judge {' '.join(asked.sides)} --campaign {asked.campaign}",
+    )
+    measured = [
+        with_own_metrics(
+            with_environment(change(selected_results(opened, [side])), runs),
+            main_metric(spec), spec, loaded, command, allowed=asked.allow_plugins,
+        )
+        for side in asked.sides
+    ]  # fmt: skip
+    wanted = judging(spec, (), asked.margin, own=measured[0].metrics)
+    first, second = (side.rows for side in measured)
+    compared = compare_selections(first, second, machine=asked.machine, judging=wanted, predictions=loaded)
+    return compared, wanted.margin
 
 
 def _recorded(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +12,7 @@ from benchmark.errors import BenchError, UserError
 from benchmark.files import temporary_folder
 from benchmark.matrix.reading.plugins import entry_point, package_code
 from benchmark.matrix.report_spec import ReportSpec
-from benchmark.matrix.trust import require_consent_to_metrics
+from benchmark.matrix.trust import refusal, require_consent_to_metrics
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.rows.metrics import METRICS, Metric
 from benchmark.status import Status
@@ -22,6 +23,25 @@ LIMIT_SECONDS = 120.0
 _COLUMN = "test_"
 
 
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """Rows of results with the user's own metrics as columns.
+
+    Attributes:
+        metrics: Those that were computed.
+        notes: Which of `[report]` are left out, and why.
+    """
+
+    rows: list[Mapping[str, Any]]
+    metrics: tuple[Metric, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
+def main_metric(spec: ReportSpec | None) -> tuple[str, ...]:
+    """The column that `[report]` says decides; nothing where it says none."""
+    return spec.metrics[:1] if spec else ()
+
+
 def with_own_metrics(
     rows: Sequence[Mapping[str, Any]],
     asked: Sequence[str],
@@ -30,19 +50,21 @@ def with_own_metrics(
     command: str,
     *,
     allowed: bool,
-) -> tuple[list[Mapping[str, Any]], tuple[Metric, ...]]:
-    """Rows of results with the user's own metrics, and these metrics; unchanged where none is asked for.
+) -> Measured:
+    """Rows of results with the user's own metrics; unchanged where none is asked for.
 
     Args:
         rows: Of results.
-        asked: Columns that the command line asks for; where there are none, those of `[report]` count.
+        asked: Columns that the command line asks for, or that decide; where there are none, those of `[report]` count as
+            far as they may run.
         spec: `[report]` of the matrix, and its plug-ins.
         load: Reads stored predictions.
         command: What the user typed, for messages.
         allowed: Whether the user has given `--allow-plugins`.
 
     Raises:
-        UserError: A metric may not run, cannot be loaded, or does not return a number; the message says where.
+        UserError: A metric that is asked for may not run, or one cannot be loaded, or does not return a number; the
+            message says where.
 
     Side effects:
         Starts a process, which runs the user's files.
@@ -50,8 +72,14 @@ def with_own_metrics(
     spec = spec or ReportSpec()
     columns = [name for name in asked or spec.metrics if name not in METRICS and name.startswith(_COLUMN)]
     metrics = [each for column in dict.fromkeys(columns) if (each := _source(column, spec)) is not None]
+    refused = [] if asked else [each for each in metrics if each["file"] and _refusal(each, allowed=allowed)]
+    notes = [
+        f"{_COLUMN}{each['name']} of [report] is left out: {_refusal(each, allowed=allowed)}; to see it: {command} --allow-plugins"
+        for each in refused
+    ]
+    metrics = [each for each in metrics if each not in refused]
     if not metrics:
-        return [dict(row) for row in rows], ()
+        return Measured([dict(row) for row in rows], notes=tuple(notes))
     users: dict[tuple[str, str], list[str]] = {}
     for each in metrics:
         if each["file"] is not None:
@@ -72,7 +100,12 @@ def with_own_metrics(
         )
         for metric, answer in zip(metrics, answers, strict=True)
     )
-    return [{**row, **by_execution.get(row["execution_id"], {})} for row in rows], own
+    return Measured([{**row, **by_execution.get(row["execution_id"], {})} for row in rows], own, tuple(notes))
+
+
+def _refusal(metric: Mapping[str, Any], *, allowed: bool) -> str:
+    """Why a metric may not run; empty where it may."""
+    return refusal(metric["file"], [Path(metric["file"])], metric["code"], allowed=allowed)
 
 
 def _source(column: str, spec: ReportSpec) -> dict[str, Any] | None:

@@ -79,8 +79,8 @@ def command(
             with_own_metrics(side, metrics, spec, load, f"bench compare {a} {b}", allowed=allow_plugins)
             for side in (first, second)
         ]
-        (first, own), (second, _) = sides
-        judged = judging(spec, metrics, margin, own=own)
+        (first, second), notes = (side.rows for side in sides), sides[0].notes
+        judged = judging(spec, metrics, margin, own=sides[0].metrics)
         if gate is not None and gate.word == "not-equivalent" and judged.margin is None:
             raise UserError("--fail-if not-equivalent: expected --margin, which says what counts as equivalent")
         comparison = compare_selections(
@@ -94,7 +94,7 @@ def command(
             named=parse_selection([a, b]).keys,
         )
     timed = note_on_noise(comparison.report.machine) if judged.main.is_timing else ()
-    notes = (*comparison.report.notes, *timed)
+    notes = (*comparison.report.notes, *notes, *timed)
     print_report(replace(comparison.report, notes=notes, created_utc=utc_now()), output_format)
     code = strict_code(comparison.report.suspects) if strict else 0
     if gate is None:

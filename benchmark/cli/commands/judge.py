@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from benchmark.cli.judging_options import margin_option
+from benchmark.cli.judging_options import allow_metrics_option, margin_option
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.terminal.output import write_json_line, write_line
 from benchmark.text import one_line
@@ -29,6 +29,7 @@ from benchmark.text import one_line
     is_flag=True,
     help="Judge by the images that `lockbox` set apart: once for each campaign, at its end.",
 )
+@allow_metrics_option
 @click.option("--wait", is_flag=True, help="Wait while a run holds the database, instead of ending with 75.")
 @format_option("table", "json")
 def command(
@@ -39,6 +40,7 @@ def command(
     machine: str | None,
     margin: float | None,
     open_lockbox: bool,
+    allow_plugins: bool,
     wait: bool,
     output_format: str,
 ) -> int:
@@ -47,6 +49,9 @@ def command(
     All verdicts of a campaign together are false with a probability of at most 5 %, however many ideas it has: each
     spends part of that, a little less than the one before. The same results are judged once; asked again, the recorded
     answer is given and nothing is spent. With more seeds it is a new look.
+
+    What decides is the first metric of `[report]`, one of your own too (with --allow-plugins, unless its file is trusted for good),
+    else test accuracy.
 
     Ends with 0 when B is better, 10 when it is worse or equivalent, 11 when that is not resolved, and 12 when the two
     cannot be compared. `--format json` prints one line.
@@ -64,7 +69,8 @@ def command(
     # there must be results before a lock file is made
     open_database(database, mode="read").close()
     with lock_database(database, wait=wait), open_database(database, mode="write") as opened:
-        answer = (lockbox_opened if open_lockbox else judged)(opened, a, b, campaign, machine, margin)
+        ask = lockbox_opened if open_lockbox else judged
+        answer = ask(opened, a, b, campaign, machine, margin, allow_plugins=allow_plugins)
     _print(answer, output_format)
     return EXIT_CODES[answer["verdict"]]
 

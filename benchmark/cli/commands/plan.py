@@ -87,7 +87,9 @@ def command(
         from benchmark.cli.runs.seed_pairs import parse_sides
 
         sides = parse_sides(resolve)
-        dispute = dispute_of(matrix, plan, sides, known, options, most=max_seeds, margin=margin, database=database)
+        dispute = dispute_of(
+            matrix, plan, sides, known, options, most=max_seeds, margin=margin, database=database, only_plans=True
+        )
         prospect = prospect_of(dispute, known, database, options, budget)
         plan = prospect.plan
     show_plan(plan, known, options, output_format, budget, prospect=prospect)

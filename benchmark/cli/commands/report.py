@@ -184,9 +184,10 @@ def _build(
         last = ([run for run in asked if not is_reproducing(run["name"])] or asked)[-1:]
         planned = planned_cells(opened, last[0]["run_id"]) if last else []
         load, spec = stored_predictions(opened), report_section(opened, matrix, machine)
-        rows, own = with_own_metrics(rows, metrics, spec, load, "bench report", allowed=allow_plugins)
+        measured = with_own_metrics(rows, metrics, spec, load, "bench report", allowed=allow_plugins)
+        rows = measured.rows
         options = ReportOptions(
-            own_metrics=own,
+            own_metrics=measured.metrics,
             machine=machine,
             last_machine=last[0]["machine"] if last else None,
             tables=tuple(tables),
@@ -208,6 +209,7 @@ def _build(
             rows, shown, spec, options, runs=runs, predictions=load, parents=parents, looks=looks(opened, "resolve"),
             epochs=epochs, commits=partial(commits_between, Path.cwd()),
         )  # fmt: skip
+        report = replace(report, notes=(*report.notes, *measured.notes))
         if figures is None:
             return report
         from benchmark.cli.figure_option import with_figures

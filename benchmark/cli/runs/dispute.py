@@ -8,6 +8,7 @@ from functools import cache, partial
 
 from benchmark.cli.cell_lookup import stored_predictions
 from benchmark.cli.options import MatrixRequest
+from benchmark.cli.own_metrics import main_metric, with_own_metrics
 from benchmark.cli.runs.run_forecast import History
 from benchmark.cli.runs.seed_pairs import SeedPair, candidate_seeds, pair_at
 from benchmark.files import sha256_of
@@ -40,6 +41,7 @@ class Dispute:
         pairs: At most as many as may be added, the cheapest first; those that are done already cost nothing.
         most: How many pairs there may be.
         judging: The metric and the margin.
+        allow_plugins: Whether that metric may run where it is one of the user's own.
     """
 
     sides: tuple[str, str]
@@ -48,6 +50,7 @@ class Dispute:
     pairs: tuple[SeedPair, ...]
     most: int
     judging: Judging
+    allow_plugins: bool = False
 
     def plan_of(self, pairs: Sequence[SeedPair]) -> Plan:
         """A plan of these pairs alone."""
@@ -65,13 +68,18 @@ def dispute_of(
     most: int,
     margin: float | None,
     database: str,
+    only_plans: bool = False,
 ) -> Dispute:
     """What `--resolve` asks, with its pairs of seeds in the order in which they are added.
 
+    A plan runs no metric of the user's own: where `only_plans`, another one is planned for.
+
     Raises:
-        UserError: A side means no cell, or both mean the same.
+        UserError: A side means no cell, or both mean the same; or a metric of the user's own decides and may not run.
     """
-    judged = judging(plan.report, (), margin)
+    spec, allowed = None if only_plans else plan.report, options.allow_plugins
+    own = with_own_metrics((), main_metric(spec), spec, lambda _: {}, options.command, allowed=allowed).metrics
+    judged = judging(plan.report, (), margin, own=own)
     pair = cache(partial(pair_at, matrix, sides))
     first = pair(0)
     names = {(cell.dataset, cell.model, cell.strategy) for cell in first.cells if cell.cell_id in first.a | first.b}
@@ -88,7 +96,7 @@ def dispute_of(
     pairs.sort(key=lambda pair: (not pair.is_done(known.statuses), round(costs[pair.seed], 3)))
     text = "|".join([*sorted(first.a), "against", *sorted(first.b), judged.main.key])
     identity = sha256_of(text.encode())[:16]
-    return Dispute(sides, identity, plan, tuple(pairs[:most]), most, judged)
+    return Dispute(sides, identity, plan, tuple(pairs[:most]), most, judged, options.allow_plugins)
 
 
 def _recorded_seeds(database: str, known: History, machine: str, names: Collection[tuple[str, str, str]]) -> list[int]:
@@ -111,7 +119,11 @@ def compared(opened: Database, dispute: Dispute, pairs: Sequence[SeedPair], mach
             frozenset().union(*(pair.b for pair in pairs)),
         )
     )
-    return compare_selections(a, b, machine=machine, judging=dispute.judging, predictions=stored_predictions(opened))
+    load, spec, main = stored_predictions(opened), dispute.plan.report, dispute.judging.main.key
+    a, b = (
+        with_own_metrics(side, (main,), spec, load, "bench run", allowed=dispute.allow_plugins).rows for side in (a, b)
+    )
+    return compare_selections(a, b, machine=machine, judging=dispute.judging, predictions=load)
 
 
 def earlier_looks(opened: Database, dispute: Dispute, machine: str) -> list[LookRow]:
