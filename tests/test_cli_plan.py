@@ -197,3 +197,14 @@ def test_a_run_says_how_good_its_forecast_was(place):
 
 def test_where_nothing_runs_nothing_is_forecast():
     assert expect([], knowing(), options_for()).in_words() == ["forecast: nothing to do"]
+
+
+def test_settings_and_epochs_of_stages_are_shown_as_a_matrix_writes_them(tmp_path):
+    place = Workplace(tmp_path)
+    place.write(
+        '[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "s"\nloss = [{ kind = "focal", gamma = 1 }, "cross_entropy"]\n'
+        '[strategy.s]\n[[strategy.s.stage]]\ntrain = "head"\nepochs = 2\n[[strategy.s.stage]]\nepochs = 2\n'
+    )
+    shown = place.call("plan").stdout
+    assert '{gamma = 1.0, kind = "focal"}' in shown
+    assert shown.count("2+2") == 2

@@ -9,9 +9,10 @@ import pytest
 from scheduling_plans import fake_cell
 
 from benchmark.events import ModelBuilt, Tried
+from benchmark.forecast.cost import augmenting_seconds, cost_of
 from benchmark.forecast.estimate import Durations
 from benchmark.forecast.thread_choice import choose, keep_choice, machine_rate, steps_together, stored_choices
-from benchmark.forecast.trial_store import StageTrial, Trial, TrialStore
+from benchmark.forecast.trial_store import StageTrial, Trial, TrialStore, seconds_by
 from benchmark.layout import OWN_MARK
 from benchmark.matrix.cell import Architecture
 
@@ -116,6 +117,18 @@ def test_a_trial_is_found_for_cells_of_its_kind_only(tmp_path):
         cell(architecture=replace(SMALL, name="resnet18")),
     ):
         assert store.find(other) is None
+
+
+def test_a_trial_tells_the_time_of_another_augmentation_by_what_that_usually_takes():
+    (stage,) = cell().stages
+    heavy = cell(stages=(replace(stage, augment=(("randaugment", (("layers", 2), ("magnitude", 0.3))),)),))
+    extra = cost_of(heavy).total() - cost_of(cell()).total()
+    assert extra > 0
+    assert seconds_by(TRIAL, heavy) - seconds_by(TRIAL, cell()) == pytest.approx(extra)
+    tried = replace(
+        TRIAL, stages=(replace(TRIAL.stages[0], augmenting_seconds=augmenting_seconds(heavy.stages[0], heavy)),)
+    )
+    assert seconds_by(tried, heavy) == pytest.approx(seconds_by(TRIAL, cell()))
 
 
 def test_a_trial_made_with_other_libraries_is_not_used(tmp_path, monkeypatch):

@@ -11,6 +11,8 @@ from benchmark.catalog.torch_models import TORCHVISION_MODELS, TORCHVISION_WEIGH
 from benchmark.errors import MatrixError
 from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
+from benchmark.training.process.failures import DataError
+from benchmark.training.weights.timm_hub import timm_file
 
 needs_both = pytest.mark.skipif(
     importlib.util.find_spec("torchvision") is None or importlib.util.find_spec("timm") is None,
@@ -62,6 +64,14 @@ def test_files_of_the_hub_tell_the_beginning_of_their_digest(monkeypatch, tmp_pa
     assert (published.algorithm, published.digest) == ("sha256", "f37072fd")
     assert published.path == tmp_path / "hub" / "checkpoints" / "resnet18-f37072fd.pth"
     assert published.url == "https://download.pytorch.org/models/resnet18-f37072fd.pth"
+
+
+@needs_both
+@pytest.mark.tf
+@pytest.mark.exhaustive
+def test_a_mistyped_name_of_timm_has_a_nearest_one_where_its_weights_are_asked_for():
+    with pytest.raises(DataError, match=r"timm:resnet19: expected a network that timm .* has; did you mean 'resnet18'"):
+        timm_file("timm:resnet19")
 
 
 @needs_both

@@ -261,8 +261,9 @@ needs_lightning = pytest.mark.skipif(
 )
 
 
-def light_plan(line=""):
-    return load_matrix("matrix.toml", LIGHT_MATRIX % line, machine_kind=MachineKind(0, 2))
+def light_plan(line="", models='["mine", "simple_cnn"]'):
+    text = (LIGHT_MATRIX % line).replace('["mine", "simple_cnn"]', models)
+    return load_matrix("matrix.toml", text, machine_kind=MachineKind(0, 2))
 
 
 def test_what_a_lightning_module_decides_is_recorded_as_its_own():
@@ -284,9 +285,15 @@ def test_what_a_lightning_module_decides_is_recorded_as_its_own():
 )
 def test_what_a_lightning_module_decides_is_refused_in_the_matrix(line, where):
     with pytest.raises(MatrixError) as refused:
-        light_plan(line)
+        light_plan(line, '"mine"')
     assert where in str(refused.value)
     assert "a LightningModule, which decides it itself" in str(refused.value)
+
+
+def test_defaults_are_for_the_other_models_of_a_matrix_and_the_plan_says_so():
+    plan = light_plan("[defaults]\nlearning_rate = 0.1")
+    assert {each.model: each.stages[0].learning_rate for each in plan.cells} == {"mine": 0.0, "simple_cnn": 0.1}
+    assert any("learning_rate of [defaults] is left aside" in note for note in plan.notes)
 
 
 def test_other_models_keep_their_settings_beside_a_lightning_module():

@@ -42,6 +42,18 @@ def short_id(cell_id: str) -> str:
 def _short(value: object) -> str:
     if isinstance(value, float):
         return f"{value:g}"
+    if isinstance(value, dict) and "kind" in value:
+        arguments = ", ".join(f"{key}={_short(item)}" for key, item in value.items() if key != "kind")
+        return f"{value['kind']}({arguments})"
     if isinstance(value, dict):
         return "+".join(value) or "off"
-    return str(value)
+    if isinstance(value, list):
+        return ",".join(map(_short, value))
+    return "none" if value is None else str(value)
+
+
+def setting_text(value: object) -> str:
+    """A setting as a matrix writes it: `{kind = "focal", gamma = 1}`, and a single text without quotes."""
+    from benchmark.matrix.problems import toml_text
+
+    return value if isinstance(value, str) else toml_text(value)

@@ -143,7 +143,7 @@ def cost_of(cell: Cell) -> CellCost:
         updates = (
             steps * learning_parameters(stage, network) * speed.update / faster * (1 + _AVERAGED * bool(stage.ema))
         )
-        augmentation = examples.training * augmenting_multiply_adds(stage, cell.data) * speed.multiply_add / faster
+        augmentation = examples.training * augmenting_seconds(stage, cell)
         training = batches(examples.training, stage.batch_size, passes) + updates + augmentation
         validation = batches(examples.validation, stage.batch_size, 1)
         return StageCost(network.layers * passes * speed.trace, speed.epoch + training + validation, _epochs(stage))
@@ -181,11 +181,12 @@ def _relative_width(filters: tuple[int, ...], usual: tuple[int, ...], *, shrink:
     return work(filters) / work(usual) if usual else 1.0
 
 
-def augmenting_multiply_adds(stage: Stage, data: Data) -> float:
-    """What augmenting an image takes as long as."""
+def augmenting_seconds(stage: Stage, cell: Cell) -> float:
+    """Seconds that augmenting an image takes in a stage of a cell that trains a network, at the usual speed."""
     randaugment = dict(dict(stage.augment).get("randaugment", ()))
-    values = prepared_size(data.source, data.image_size) ** 2 * data.channels
-    return float(_RANDAUGMENT * randaugment.get("layers", 0) * values)
+    values = prepared_size(cell.data.source, cell.data.image_size) ** 2 * cell.data.channels
+    multiply_adds = _RANDAUGMENT * randaugment.get("layers", 0) * values
+    return float(multiply_adds * SPEEDS[cell.device_kind].multiply_add / math.pow(cell.threads, _THREADS_EXPONENT))
 
 
 def learning_share(stage: Stage, network: NetworkCost) -> float:

@@ -20,7 +20,7 @@ from benchmark.catalog.backends import BACKENDS, trains, trains_networks
 from benchmark.catalog.facts import SOURCES
 from benchmark.events import ModelBuilt, Tried
 from benchmark.files import make_own_folder, read_record, sha256_of, write_whole
-from benchmark.forecast.cost import SPEEDS, Examples, cost_of, examples_of
+from benchmark.forecast.cost import SPEEDS, Examples, augmenting_seconds, cost_of, examples_of
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.identity import canonical_json
 from benchmark.matrix.speed_key import speed_key_of_cell
@@ -30,11 +30,12 @@ FORMAT = 1
 
 @dataclass(frozen=True, slots=True)
 class StageTrial:
-    """One stage: see `events.Tried`."""
+    """One stage: see `events.Tried`. `augmenting_seconds` are what augmenting an image takes of that at the usual speed."""
 
     tracing_seconds: float
     step_seconds: float
     predict_seconds: float
+    augmenting_seconds: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,11 +61,13 @@ Find = Callable[[Cell], Trial | None]
 """What is known of trials of a cell's kind."""
 
 
-def trial_of(built: ModelBuilt, tried: Tried, peak_rss_bytes: int) -> Trial:
-    """What a worker has told of a trial of all stages of its cell."""
+def trial_of(cell: Cell, built: ModelBuilt, tried: Tried, peak_rss_bytes: int) -> Trial:
+    """What a worker has told of a trial of all stages of a cell."""
+    augmenting = [augmenting_seconds(stage, cell) if trains(cell.backend) else 0.0 for stage in cell.stages]
+    measured = tried.tracing_seconds, tried.step_seconds, tried.predict_seconds
     return Trial(
         setup_seconds=built.setup_seconds,
-        stages=tuple(map(StageTrial, tried.tracing_seconds, tried.step_seconds, tried.predict_seconds)),
+        stages=tuple(map(StageTrial, *measured, augmenting)),
         peak_rss_bytes=peak_rss_bytes,
         training=built.train_examples,
         validation=built.validation_examples,
@@ -77,7 +80,7 @@ def seconds_by(trial: Trial, cell: Cell) -> float:
 
     Args:
         trial: Of a cell with as many stages.
-        cell: May have other data and epochs than the one that was tried; another augmentation is taken for the same.
+        cell: May have other data, epochs and augmentation than the one that was tried.
     """
     speed = SPEEDS[cell.device_kind if trains(cell.backend) else "none"]
     # of users' own data the trial alone has counted the examples
@@ -86,7 +89,10 @@ def seconds_by(trial: Trial, cell: Cell) -> float:
     seconds = trial.setup_seconds + speed.start
     for stage, planned, tried in zip(cell.stages, cost_of(cell).stages, trial.stages, strict=True):
         images = examples.training * tried.step_seconds + examples.validation * tried.predict_seconds
-        seconds += tried.tracing_seconds + planned.epochs * (images / stage.batch_size + speed.epoch)
+        # what its augmentation takes longer than that of the cell that was tried
+        longer = augmenting_seconds(stage, cell) - tried.augmenting_seconds if trains(cell.backend) else 0.0
+        epoch = images / stage.batch_size + examples.training * longer + speed.epoch
+        seconds += tried.tracing_seconds + planned.epochs * max(epoch, speed.epoch)
     if trains(cell.backend):
         seconds += examples.test / cell.stages[-1].batch_size * (1 + cell.tta) * trial.stages[-1].predict_seconds
     return seconds
@@ -161,7 +167,8 @@ def _trial(record: Mapping[str, Any]) -> Trial:
         KeyError, TypeError, ValueError: It did not.
     """
     names = [field.name for field in fields(StageTrial)]
-    stages = tuple(StageTrial(*(_seconds(one[name]) for name in names)) for one in record["stages"])
+    # trials of earlier versions do not tell the last one
+    stages = tuple(StageTrial(*(_seconds(one[name]) for name in names if name in one)) for one in record["stages"])
     counts = [int(_seconds(record[name])) for name in ("peak_rss_bytes", "training", "validation", "test")]
     return Trial(_seconds(record["setup_seconds"]), stages, *counts)
 

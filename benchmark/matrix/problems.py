@@ -93,11 +93,12 @@ def quoted(text: str) -> str:
 
 def shown_value(value: Any) -> str:
     """Writes a value as TOML, cut to a readable length."""
-    text = _toml_text(value)
+    text = toml_text(value)
     return text if len(text) <= _SHOWN_CHARACTERS else text[: _SHOWN_CHARACTERS - 1] + "…"
 
 
-def _toml_text(value: Any) -> str:
+def toml_text(value: Any) -> str:
+    """Writes a value as TOML in one line; of long lists and tables the first twenty items."""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, str):
@@ -107,10 +108,10 @@ def _toml_text(value: Any) -> str:
         # (https://docs.python.org/3/library/stdtypes.html#integer-string-conversion-length-limitation)
         return str(value) if value.bit_length() <= 256 else f"an integer of {value.bit_length()} bits"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(_toml_text(item) for item in value[:20]) + "]"
+        return "[" + ", ".join(toml_text(item) for item in value[:20]) + "]"
     if isinstance(value, Mapping):
         items = list(value.items())[:20]
-        return "{" + ", ".join(f"{_key_text(str(key))} = {_toml_text(item)}" for key, item in items) + "}"
+        return "{" + ", ".join(f"{_key_text(str(key))} = {toml_text(item)}" for key, item in items) + "}"
     return quotable(str(value))
 
 

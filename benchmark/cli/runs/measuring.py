@@ -187,7 +187,7 @@ def _keep_trial(options: RunOptions, outcome: TrialOutcome) -> None:
     assert outcome.built is not None
     assert outcome.tried is not None
     assert outcome.exited is not None
-    trial = trial_of(outcome.built, outcome.tried, outcome.exited.peak_rss_bytes)
+    trial = trial_of(outcome.cell, outcome.built, outcome.tried, outcome.exited.peak_rss_bytes)
     try:
         TrialStore(options.cache_root).keep(outcome.cell, trial)
     except OSError as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark import units
 from benchmark.catalog.cache import data_notes
-from benchmark.cli.cell_names import NAMES, short_id
+from benchmark.cli.cell_names import NAMES, setting_text, short_id
 from benchmark.cli.runs.run_forecast import Expectation, History, expect
 from benchmark.cli.terminal import output
 from benchmark.forecast.simulation import Room
@@ -118,7 +118,9 @@ def _print(
     if len(plan.cells) > SHOWN_CELLS:
         output.write_table(_grouped(plan, decisions, expected), GROUP_COLUMNS)
     elif plan.cells:
-        output.write_table(list(rows), _columns(plan, expected))
+        epochs = ["+".join(str(stage.epochs) for stage in cell.stages) for cell in plan.cells]
+        shown = [{**row, "epochs": text} for row, text in zip(rows, epochs, strict=True)]
+        output.write_table(shown, _columns(plan, expected))
     for reason, count in Counter(left.reason for left in plan.left_out).items():
         output.write_line(f"left out: {units.plural(count, 'cell')}: {reason}")
     for text in lines:
@@ -181,16 +183,11 @@ def _columns(plan: Plan, expected: Expectation) -> list[output.Column]:
     return [
         output.Column("cell_id", "cell", show=short_id, style="dim"),
         *output.NAME_COLUMNS,
-        *(output.Column(axis) for axis in plan.axes if axis not in NAMES),
-        output.Column("epochs", right=True, show=epochs_in_words),
+        *(output.Column(axis, show=setting_text) for axis in plan.axes if axis not in {*NAMES, "epochs"}),
+        output.Column("epochs", right=True),
         output.Column("decision"),
         FORECAST,
         output.Column("forecast_basis", "by", style="dim"),
         *fits,
         output.Column("parent_cell_id", "starts from", show=short_id, style="dim"),
     ]
-
-
-def epochs_in_words(epochs: Any) -> str:
-    """`10`, or `3+2` for stages of different length."""
-    return "+".join(map(str, epochs)) if isinstance(epochs, list) else str(epochs)

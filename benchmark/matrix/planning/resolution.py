@@ -76,7 +76,7 @@ class BaseSettings:
         excludes: The exclude rules that may match these names, reduced to their other terms, with their positions in
             the file.
         overrides: The overrides that may match these names, likewise.
-        written: The settings of stages that the user's definitions and `[defaults]` write.
+        written: The settings that the user's definitions write for these cells; those of `[defaults]` are for all cells.
     """
 
     dataset: MergedDefinition
@@ -141,11 +141,7 @@ class Resolver:
             tuple(dict(ChainMap(_with_validation(user), *users[::-1], {**builtin, **own})) for own, user in layers),
             tuple((n, rule) for n, rule in excludes if rule is not None),
             tuple((n, Override(when, override.changes)) for n, override, when in overrides if when is not None),
-            {
-                key: value
-                for layer in (self._specification.defaults, d.user[0], m.user[0], *s.user)
-                for key, value in layer.items()
-            },
+            {key: value for layer in (d.user[0], m.user[0], *s.user) for key, value in layer.items()},
         )
 
     def place_of(self, strategy: str, key: str) -> KeyPath:
@@ -212,7 +208,7 @@ class Resolver:
         canonical = {**cell_json, "data": data_json, "architecture": architecture_json, "stages": stages_json}
         whole = tuple(stage for stage, _ in stages)
         if architecture.framework == LIGHTNING:
-            wrong = tuple(decided_twice(base.model.name, {**base.written, **assigned}))
+            wrong = self._decided_twice(base, assigned)
         else:
             wrong = (
                 *(unknown for stage in whole for unknown in self._loss_source(stage.loss)[1]),
@@ -220,6 +216,21 @@ class Resolver:
             )
         wrong += tuple(unknown for stage in whole for name in stage.callbacks for unknown in self._callback(name)[1])
         return CellTemplate(data, architecture, whole, cell, "keep" in values, canonical, wrong, speed_key)
+
+    def _decided_twice(self, base: BaseSettings, assigned: Mapping[str, Any]) -> tuple[Contradiction, ...]:
+        """What is written for a LightningModule that it decides itself.
+
+        `[defaults]` are for the other models of the matrix, which is remarked on; where there are none, they are for it.
+        """
+        name, defaults, axes = base.model.name, self._specification.defaults, self._specification.axes
+        models = {row[axis.keys.index("model")] for axis in axes if "model" in axis.keys for row in axis.rows}
+        models.update(model for row in self._specification.includes for model in row.get("model", ()))
+        if all(self._library["model"][model].own.get(FRAMEWORK) == LIGHTNING for model in models):
+            return tuple(decided_twice(name, {**defaults, **base.written, **assigned}))
+        if idle := [each.key for each in decided_twice(name, defaults)]:
+            remark = f"{', '.join(idle)} of [defaults] {'is' if len(idle) == 1 else 'are'} left aside"
+            self.remarks[f"model {name}: {remark}: a LightningModule decides that itself"] = None
+        return tuple(decided_twice(name, {**base.written, **assigned}))
 
     def _cell(
         self, values: Mapping[str, Any], keep: str, metrics: Mapping[str, PluginSource]

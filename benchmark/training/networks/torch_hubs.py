@@ -60,12 +60,8 @@ def _torchvision(name: str, data: Data, dropout: float | None, options: dict[str
 
 def _timm(name: str, data: Data, dropout: float | None, options: dict[str, Any]) -> tuple[Any, Any, Any]:
     timm = library("timm")
-    if not timm.is_model(name.partition(".")[0]):
-        near = difflib.get_close_matches(name.partition(".")[0], timm.list_models(), n=1)
-        raise PluginError(
-            f"timm:{name}: expected a network that timm {timm.__version__} has"
-            + ((near and f"; did you mean {near[0]!r}?") or "")
-        )
+    if unknown := unknown_network(name):
+        raise PluginError(unknown)
     if dropout is not None:
         options = {"drop_rate": dropout, **options}
     known = timm.get_pretrained_cfg(name, allow_unregistered=True)
@@ -75,6 +71,17 @@ def _timm(name: str, data: Data, dropout: float | None, options: dict[str, Any])
     )
     own = module.pretrained_cfg
     return module, own["mean"], own["std"]
+
+
+def unknown_network(name: str) -> str:
+    """Says that timm has no network of a name, which has no prefix, and which is the nearest; empty where it has one."""
+    timm = library("timm")
+    architecture = name.partition(".")[0]
+    if timm.is_model(architecture):
+        return ""
+    near = difflib.get_close_matches(architecture, timm.list_models(), n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return f"{TIMM}{name}: expected a network that timm {timm.__version__} has{hint}"
 
 
 def library(name: str) -> Any:

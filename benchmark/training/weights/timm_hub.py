@@ -26,6 +26,10 @@ def timm_file(name: str, *, offline: bool = True) -> Path:
         from huggingface_hub import hf_hub_download
     except ImportError as error:
         raise DataError(f"timm is not installed here ({error}); pip install 'benchmark-matrix[timm]'") from error
+    from benchmark.training.networks.torch_hubs import unknown_network
+
+    if unknown := unknown_network(name.removeprefix(TIMM)):
+        raise DataError(unknown)
     published: Any = timm.get_pretrained_cfg(name.removeprefix(TIMM))
     repository = published.hf_hub_id if published else None
     if not repository:
