@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import csv
 import io
 import json
-import shutil
+import sqlite3
 from dataclasses import replace
 
 import pytest
-from cli_workplace import MATRIX, Workplace
+from cli_workplace import MATRIX, Workplace, copied_place, finished_place
 from results_samples import cell, predictions
 
 from benchmark.cli.commands.explain import _check_against
@@ -19,23 +20,14 @@ from benchmark.scheduling.programs.inference import CellPrediction
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory) -> Workplace:
-    place = Workplace(tmp_path_factory.mktemp("finished"))
-    place.write(MATRIX)
-    done = place.call("run")
-    assert done.exit_code == 0, done.stderr
-    return place
+    return finished_place(tmp_path_factory.mktemp("finished"), MATRIX)
 
 
 @pytest.fixture
 def place(finished, tmp_path, monkeypatch) -> Workplace:
     """The same with a picture; its cells say that they are real, and are answered for without a process."""
-    shutil.copytree(finished.directory, tmp_path, dirs_exist_ok=True)
-    import sqlite3
-
-    connection = sqlite3.connect(tmp_path / "results.sqlite")
-    connection.execute("""update cell set spec = replace(spec, '"fake"', '"tensorflow"')""")
-    connection.commit()
-    connection.close()
+    place = copied_place(finished, tmp_path)
+    say_that_they_are_real(place)
     (tmp_path / "one.png").write_bytes(b"")
 
     def predict(trained, images, views, *, allow_plugins):
@@ -44,7 +36,13 @@ def place(finished, tmp_path, monkeypatch) -> Workplace:
         return [CellPrediction(one.cell, names, [row] * len(images)) for one, row in zip(trained, rows, strict=True)]
 
     monkeypatch.setattr(inference, "predict", predict)
-    return Workplace(tmp_path)
+    return place
+
+
+def say_that_they_are_real(place: Workplace) -> None:
+    with contextlib.closing(sqlite3.connect(place.directory / "results.sqlite")) as connection:
+        connection.execute("""update cell set spec = replace(spec, '"fake"', '"tensorflow"')""")
+        connection.commit()
 
 
 def test_a_cell_says_what_it_sees(place):
@@ -105,6 +103,42 @@ def test_a_rehearsal_predicts_nothing(finished, tmp_path):
     done = finished.call("predict", "seed=0,strategy=regularized", "x.png")
     assert done.exit_code == 2
     assert "its backend (fake) trains no network to predict with" in done.stderr
+
+
+OWN = """\
+[matrix]
+dataset = "digits"
+model = "own"
+strategy = "scratch"
+backend = "fake"
+epochs = 1
+[model.own]
+architecture = "plugin:net"
+[plugins]
+models = ["my.py"]
+"""
+
+
+def test_consent_given_on_the_command_line_reaches_what_looks_at_pictures(tmp_path, monkeypatch):
+    """A process that is given it builds such a network in test_training_prediction.py."""
+    place = Workplace(tmp_path)
+    place.write("def net(**_): ...", "my.py")
+    place.write(OWN)
+    (tmp_path / "one.png").write_bytes(b"")
+    assert place.call("run", "--allow-plugins").exit_code == 0
+    say_that_they_are_real(place)
+    given = []
+
+    def predict(trained, images, views, *, allow_plugins):
+        given.append(allow_plugins)
+        return [CellPrediction(one.cell, ("cat", "dog"), [[0.3, 0.7]]) for one in trained]
+
+    monkeypatch.setattr(inference, "predict", predict)
+    refused = place.call("predict", "model=own", "one.png")
+    assert (refused.exit_code, "bench predict --allow-plugins" in refused.stderr) == (2, True)
+    assert not given
+    done = place.call("predict", "model=own", "one.png", "--allow-plugins")
+    assert (done.exit_code, given) == (0, [True]), done.stderr
 
 
 def test_weights_that_are_gone_name_the_cure(place):

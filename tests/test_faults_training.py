@@ -65,10 +65,15 @@ def cache(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def clean(tmp_path_factory, cache):
-    with contextlib.contextmanager(running)(tmp_path_factory.mktemp("clean"), MATRIX) as run:
-        done = bench(run, cache)
-        assert done.returncode == 0, done.stderr
-        return numbers(run)
+    """What undisturbed cells of these seeds come to."""
+
+    def come_to(seeds: list[int]) -> dict[int, tuple]:
+        with contextlib.contextmanager(running)(tmp_path_factory.mktemp("clean"), MATRIX) as run:
+            done = bench(run, cache, *chosen(seeds))
+            assert done.returncode == 0, done.stderr
+            return numbers(run)
+
+    return come_to
 
 
 @pytest.fixture
@@ -91,18 +96,28 @@ def numbers(run: Run) -> dict[int, tuple]:
     return {seed: facts for seed, *facts in rows}
 
 
-def faults(run: Run, seeds) -> str:
-    plan = json.loads(run.bench("plan", "--format", "json").stdout)
+def chosen(seeds: list[int]) -> list[str]:
+    return [part for seed in seeds for part in ("--select", f"seed={seed}")]
+
+
+def faults(run: Run, seeds: list[int]) -> str:
+    plan = json.loads(run.call("plan", "--format", "json").stdout)
     cells = {cell["seed"]: cell["cell_id"] for cell in plan["cells"]}
     return ",".join(f"{FAULTS[seed]}@{cells[seed]}" for seed in seeds)
 
 
 @pytest.mark.parametrize(
-    ("isolation", "seeds"), [("fork", [0, 1, 2]), pytest.param("spawn", [1, 3], marks=pytest.mark.exhaustive)]
+    ("isolation", "seeds"),
+    [
+        ("fork", [1, 2]),
+        # at every point in one process: test_training_worker.py
+        pytest.param("fork", [0, 3], marks=pytest.mark.exhaustive),
+        pytest.param("spawn", [1, 3], marks=pytest.mark.exhaustive),
+    ],
 )
 def test_a_killed_cell_goes_on_to_the_same_bits(run, clean, cache, isolation, seeds):
     """The undisturbed cells were forked: so both ways of making a worker give the same bits, whatever came before."""
-    options = ("--isolation", isolation, *(part for seed in seeds for part in ("--select", f"seed={seed}")))
+    options = ("--isolation", isolation, *chosen(seeds))
     mark = {"BENCH_FAULT": faults(run, seeds), "BENCH_FAULT_MARK": str(run.folder / "struck")}
     done = bench(run, cache, *options, **mark)
     assert done.returncode == 0, done.stderr
@@ -110,17 +125,39 @@ def test_a_killed_cell_goes_on_to_the_same_bits(run, clean, cache, isolation, se
     assert states == [("completed", len(seeds)), ("crashed", len(seeds))]
     assert run.rows("select count(*) > 0 from attempt where resumed_from_epoch > 0") == [(1,)]
     assert run.rows("select distinct isolation from attempt") == [(isolation,)]
-    assert numbers(run) == {seed: clean[seed] for seed in seeds}
+    assert numbers(run) == clean(seeds)
     assert run.rows("select count(*) from execution where resumed and timing_valid") == [(0,)]
 
 
-def test_data_that_vanish_in_mid_run_end_the_cells_that_need_them(tmp_path, cache):
-    with contextlib.contextmanager(running)(tmp_path / "run", MATRIX) as run:
-        own = {"BENCH_CACHE": shutil.copytree(cache["BENCH_CACHE"], tmp_path / "cache").as_posix()}
-        options = ("run", "--machine", "test", "--jobs", "1", "--select", "seed=0", "--select", "seed=1")
-        process = run.start(*options, **own)
+SCRIPTS = """\
+[matrix]
+dataset = "digits"
+model = "own"
+strategy = "scratch"
+seed = [0, 1]
+[model.own]
+command = ["python", "own.py"]
+"""
+WAITS = """\
+import time
+from pathlib import Path
+from benchmark import cell
+images = cell.test[0]
+cell.epoch(train_loss=1.0)
+while not Path("gone").exists():
+    time.sleep(0.01)
+cell.finish(probabilities=[[0.1] * 10] * len(images))
+"""
+
+
+def test_data_that_vanish_in_mid_run_end_the_cells_that_need_them(tmp_path):
+    """That a network ends so too: test_training_worker.py."""
+    with contextlib.contextmanager(running)(tmp_path / "run", SCRIPTS) as run:
+        (run.folder / "own.py").write_text(WAITS)
+        process = run.start("run", "--machine", "test", "--jobs", "1", "--allow-plugins")
         run.wait_for("select count(*) > 0 from epoch")
-        shutil.rmtree(own["BENCH_CACHE"])
+        shutil.rmtree(run.folder / "cache")
+        (run.folder / "gone").touch()
         _, stderr = process.communicate(timeout=250)
         assert process.returncode == 3, stderr
         rows = run.rows("select state, detail from attempt order by attempt_id")

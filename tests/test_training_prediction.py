@@ -12,6 +12,7 @@ from training_cells import architecture, cell, job, run_worker
 from benchmark import events
 from benchmark.errors import BenchError, UserError
 from benchmark.files import sha256_of
+from benchmark.matrix.cell import Architecture
 from benchmark.scheduling.programs import inference
 from benchmark.scheduling.programs.inference import Trained, predict
 from benchmark.training.process.failures import EXIT_DATA_ERROR
@@ -26,6 +27,14 @@ OTHER = cell(
     precision="mixed_bfloat16",
     stages=(replace(cell().stages[0], epochs=1),),
 )
+
+
+OWN = """\
+import keras
+def net(input_shape, num_classes):
+    return keras.Sequential([keras.Input(input_shape), keras.layers.Rescaling(1 / 255), keras.layers.Flatten(),
+                             keras.layers.Dense(num_classes, activation="softmax")])
+"""
 
 
 @pytest.fixture(scope="module")
@@ -43,6 +52,17 @@ def trained(digits, tmp_path_factory):
         assert run.one(events.Completed)
         found.append(Trained(one, directory / "weights.npz", sha256_of(directory / "weights.npz")))
     return found
+
+
+@pytest.fixture(scope="module")
+def plugged(digits, tmp_path_factory):
+    """A finished cell of a user's own model."""
+    folder = tmp_path_factory.mktemp("plugged")
+    (folder / "my.py").write_text(OWN)
+    model = Architecture("plugin:net", (), sha256_of(folder / "my.py"), str(folder / "my.py"))
+    own = replace(OTHER, cell_id="eeee56789abcdef01234", architecture=model, precision="float32")
+    assert run_worker(job(own, folder / "1", digits, allow_plugins=True)).one(events.Completed)
+    return Trained(own, folder / "1" / "weights.npz", sha256_of(folder / "1" / "weights.npz"))
 
 
 @pytest.fixture(scope="module")
@@ -72,15 +92,16 @@ def in_this_process(tmp_path, monkeypatch):
     monkeypatch.setattr(inference, "ask", ask)
 
 
-def test_pictures_of_the_test_set_give_the_recorded_predictions(trained, images, tmp_path):
+def test_pictures_of_the_test_set_give_the_recorded_predictions(trained, plugged, images, tmp_path):
     wide = Image.fromarray(np.random.default_rng(0).integers(0, 256, (30, 50), dtype=np.uint8))
     wide.save(tmp_path / "wide.png")
     ImageOps.fit(wide, (16, 16), Image.Resampling.BILINEAR).save(tmp_path / "middle.png")
     first = trained[0]
     cropped = replace(first.cell, cell_id="0" * 20, data=replace(first.cell.data, resize="crop"))
     crops = replace(first, cell=cropped)
-    *plain, cropping = predict([*trained, crops], [*images, tmp_path / "wide.png", tmp_path / "middle.png"])
-    for one, found in zip(trained, plain, strict=True):
+    pictures = [*images, tmp_path / "wide.png", tmp_path / "middle.png"]
+    *plain, cropping = predict([*trained, plugged, crops], pictures, allow_plugins=True)
+    for one, found in zip([*trained, plugged], plain, strict=True):
         with np.load(one.weights.with_name("predictions.npz")) as stored:
             assert np.allclose(found.probabilities[:5], stored["probabilities"][:5], atol=5e-3)
         assert found.class_names == tuple("0123456789")

@@ -69,25 +69,17 @@ def test_every_matrix_of_the_page_is_tried_here():
 
 
 @pytest.mark.tf
-def test_a_folder_of_images_is_trained_on_and_what_changes_in_it_is_noticed(reader):
+def test_a_folder_of_images_is_trained_on(reader):
+    """That what changes in it is noticed: test_decisions.py."""
+    (reader.directory / "pictures" / "odd" / "notes.txt").write_text("no picture")
     reader.write(matrix_with("[dataset.parity]"))
     done = reader.short("--select", "seed=0,model=simple_cnn")
     assert done.exit_code == 0, done.stderr
     assert "1 completed" in done.stderr
-    rows = reader.results()
-    assert {row["dataset"] for row in rows} == {"parity"}
-    assert all(0.4 <= row["test_accuracy"] <= 1 for row in rows)
-
-    (reader.directory / "pictures" / "odd" / "001.png").touch()
-    assert "1 completed (1 from earlier runs)" in reader.short("--select", "seed=0,model=simple_cnn").stderr
-
-    (reader.directory / "pictures" / "odd" / "001.png").unlink()
-    (reader.directory / "pictures" / "odd" / "notes.txt").write_text("one fewer")
-    again = reader.short("--select", "seed=0,model=simple_cnn")
-    assert "its data have changed" in again.stderr
-    assert "1 skipped, hidden or neither JPEG nor PNG by their ending: odd/notes.txt" in again.stderr
-    assert "1 completed" in again.stderr
-    assert "from earlier runs" not in again.stderr
+    assert "1 skipped, hidden or neither JPEG nor PNG by their ending: odd/notes.txt" in done.stderr
+    (row,) = reader.results()
+    assert row["dataset"] == "parity"
+    assert 0.4 <= row["test_accuracy"] <= 1
 
 
 def test_a_table_of_labels_is_planned_with(reader):
@@ -101,6 +93,7 @@ def test_a_table_of_labels_is_planned_with(reader):
 
 
 @pytest.mark.tf
+@pytest.mark.exhaustive  # prepared below; prepared arrays are trained on wherever they come from, as those of the folder are
 def test_an_archive_is_trained_on(reader):
     reader.write(matrix_with("npz:digits.npz"))
     done = reader.call("run", "--set", "epochs=20")
@@ -121,6 +114,7 @@ def test_a_dataset_of_tfds_that_bench_does_not_know_is_trained_on(reader):
 
 
 @pytest.mark.tf
+@pytest.mark.exhaustive  # below, together with a model
 def test_a_loss_is_trained_with(reader):
     reader.write(matrix_with("plugin:power_loss"))
     done = reader.short("--allow-plugins", "--select", "loss=plugin:power_loss")
@@ -139,8 +133,10 @@ def test_callbacks_are_called(reader):
 
 
 @pytest.mark.tf
-def test_a_model_needs_consent_and_then_is_a_model_like_any_other(reader):
-    reader.write(matrix_with("plugin:my_net"))
+def test_a_model_and_a_loss_need_consent_and_then_are_like_any_other(reader):
+    losses = 'losses = ["my_losses.py"]\nmodels = '
+    text = matrix_with("plugin:my_net").replace("[matrix]\n", '[matrix]\nloss = "plugin:power_loss"\n')
+    reader.write(text.replace("models = ", losses))
     planned = reader.call("plan", "--format", "json")
     # two models x (2 datasets x 2 strategies)
     assert len(json.loads(planned.stdout)["cells"]) == 8
@@ -156,9 +152,10 @@ def test_a_model_needs_consent_and_then_is_a_model_like_any_other(reader):
     trust.parent.mkdir(parents=True)
     trust.write_text(entry)
     assert "my_models.py             trusted" in reader.call("doctor").stdout
-    done = reader.short("--set", "train_examples=300", "--select", "model=my_net")
+    done = reader.short("--set", "train_examples=300", "--select", "model=my_net,strategy=gentle,dataset=digits_high")
     assert done.exit_code == 0, done.stderr
-    assert "4 completed" in done.stderr
+    # with the cell whose weights it begins with
+    assert "2 completed" in done.stderr
 
     # another content is another program, and needs consent of its own
     with (reader.directory / "my_models.py").open("a") as file:
@@ -166,12 +163,12 @@ def test_a_model_needs_consent_and_then_is_a_model_like_any_other(reader):
     assert "have not trusted yet" in reader.short("--set", "train_examples=300").stderr
 
 
-@pytest.mark.parametrize(("word", "cells"), [('labels_file = "labels.csv"', 1), ("plugin:halves", 1)])
-def test_a_table_of_labels_and_a_loader_are_prepared(reader, word, cells):
+@pytest.mark.parametrize("word", ['labels_file = "labels.csv"', "plugin:halves", "npz:digits.npz"])
+def test_a_table_of_labels_a_loader_and_an_archive_are_prepared(reader, word):
     reader.write(next(code for code in MATRICES if word in code))
-    assert f"{cells} cell" in reader.call("plan").stdout
-    done = reader.run("prepare", "--allow-plugins")
-    assert (done.returncode, "1 dataset ready" in done.stderr) == (0, True), done.stderr
+    assert "1 cell" in reader.call("plan").stdout
+    done = reader.call("prepare", "--allow-plugins")
+    assert (done.exit_code, "1 dataset ready" in done.stderr) == (0, True), done.stderr
 
 
 def test_lists_show_what_the_matrix_adds(reader):
