@@ -235,6 +235,7 @@ def test_a_wrong_duration_of_trials_is_a_mistake_with_a_cure(place):
 
 
 @pytest.mark.tf
+@pytest.mark.exhaustive  # what the worker of a trial does: test_training_trial.py
 def test_a_real_network_is_tried_on_its_data(place):
     place.matrix(1)
     small = ("--set", "backend=tensorflow", "--set", "train_examples=300", "--select", "seed=0")

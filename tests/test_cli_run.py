@@ -31,8 +31,8 @@ def place(tmp_path) -> Workplace:
 
 
 def test_a_run_says_what_it_does_and_what_to_do_next(place):
-    done = place.run("run")
-    assert done.returncode == 0, done.stderr
+    done = place.call("run")
+    assert done.exit_code == 0, done.stderr
     assert done.stdout == ""
     assert "matrix.toml: 14 cells, 1 left out" in done.stderr
     assert done.stderr.count(": completed in ") == 14
@@ -45,8 +45,8 @@ def test_a_run_says_what_it_does_and_what_to_do_next(place):
 
 
 def test_quiet_says_nothing_when_all_is_well(place):
-    done = place.run("run", "-q", "--select", ONE_CELL)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    done = place.call("run", "-q", "--select", ONE_CELL)
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "")
 
 
 def test_failed_cells_end_with_3_now_and_until_they_are_retried(place):
@@ -117,7 +117,9 @@ def wait_for_epochs(place: Workplace, count: int) -> None:
     wait_until(recorded, f"{count} epochs are recorded")
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "code"), [(signal.SIGINT, 130), pytest.param(signal.SIGTERM, 143, marks=pytest.mark.exhaustive)]
+)
 def test_a_stopped_run_says_how_to_go_on(place, number, code):
     environment = {**place.environment, "BENCH_FAKE_GATE": f"2:{place.directory / 'never'}"}
     running = subprocess.Popen(
@@ -164,7 +166,7 @@ def on_a_terminal(place: Workplace, *arguments: str, columns: int = 80, **variab
     return written.decode(errors="replace"), running.wait()
 
 
-@pytest.mark.parametrize("columns", [60, 100])
+@pytest.mark.parametrize("columns", [60, pytest.param(100, marks=pytest.mark.exhaustive)])
 def test_a_terminal_gets_a_live_display(place, columns):
     text, code = on_a_terminal(
         place, "run", "--select", "seed=0,model=simple_cnn", columns=columns, BENCH_FAKE_EPOCH_SECONDS="0.15"

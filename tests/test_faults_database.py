@@ -82,7 +82,7 @@ def test_of_a_damaged_wal_the_first_transactions_survive_whole(casualty):
     assert len(left) > 10
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", [0, *(pytest.param(seed, marks=pytest.mark.exhaustive) for seed in (1, 2, 3))])
 def test_after_a_damaged_wal_the_next_run_goes_on(casualty, clean, tmp_path, seed):
     _, wal = casualty.damaged(Random(seed))
     finish(casualty.revive(tmp_path, wal), clean)
@@ -232,7 +232,9 @@ def as_nobody(run: Run, *arguments: str) -> tuple[int, str]:
     return os.waitstatus_to_exitcode(status), output.read_text(errors="replace").replace("\0", "")
 
 
-@pytest.mark.parametrize("writable", ["nothing", "folder", "all but artifacts"])
+@pytest.mark.parametrize(
+    "writable", ["nothing", pytest.param("folder", marks=pytest.mark.exhaustive), "all but artifacts"]
+)
 def test_what_cannot_be_written_is_said_before_anything_is_trained_and_can_be_read(public, writable):
     if writable != "nothing":
         public.folder.chmod(0o777)
@@ -342,6 +344,7 @@ def test_one_file_by_a_hard_link_is_refused_while_a_run_writes_it(run, clean):
     run.check(clean)
 
 
+@pytest.mark.exhaustive  # a link and a hard link, above: both ways in which one file is told from another
 def test_one_file_by_a_bind_mount_is_refused(run):
     elsewhere = run.folder / "elsewhere"
     elsewhere.mkdir()
@@ -364,7 +367,15 @@ def test_one_file_by_a_bind_mount_is_refused(run):
 # ---- 31: the file is taken away
 
 
-@pytest.mark.parametrize("how", ["deleted", "replaced", "without its wal", "with its folder"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        "deleted",
+        pytest.param("replaced", marks=pytest.mark.exhaustive),
+        pytest.param("without its wal", marks=pytest.mark.exhaustive),
+        "with its folder",
+    ],
+)
 def test_a_file_that_is_taken_away_stops_the_run_and_what_it_held_is_saved(run, clean, how, tmp_path_factory):
     elsewhere = tmp_path_factory.mktemp("elsewhere")
     process = run.start(**run.held(), TMPDIR=str(elsewhere))

@@ -166,11 +166,11 @@ def test_several_labels_are_learned_and_scored(folder, backend):
         pytest.importorskip(backend)
     place = Workplace(folder)
     place.write(matrix("learning_rate = 3e-3\nlabel_smoothing = 0.1").replace("epochs = 2", "epochs = 3"))
-    done = place.run("run", "--set", f"backend={backend}", "--set", "tta=1")
-    assert done.returncode == 0, done.stderr
+    done = place.call("run", "--set", f"backend={backend}", "--set", "tta=1")
+    assert done.exit_code == 0, done.stderr
     (row,) = place.document("query", "select * from results")
     assert row["test_accuracy"] == row["test_subset_accuracy"]
     assert row["test_loss"] == pytest.approx(row["test_log_loss"], abs=2e-3)
     assert 0 < row["test_map"] <= 1
     assert row["test_kappa"] is row["test_ece"] is None
-    assert place.run("report").returncode == place.run("show", row["cell_id"][:8]).returncode == 0
+    assert place.call("report").exit_code == place.call("show", row["cell_id"][:8]).exit_code == 0

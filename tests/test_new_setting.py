@@ -98,19 +98,25 @@ def test_a_new_setting_written_at_its_default_is_the_same_cell_as_without(newer,
     assert by_id(plan).keys() == without.keys()
 
 
-@pytest.mark.parametrize(
-    ("written", "shown", "change"),
-    [
-        ("gradient_noise=0.5", 0.5, ("stages[0].gradient_noise", 0.0, 0.5)),
-        ("distortion={ zoom = 0.1 }", {"zoom": 0.1}, ("stages[0].distortion", [], [["zoom", 0.1]])),
-        ("sharpness=sharp", "sharp", ("data.sharpness", "plain", "sharp")),
-        ("echo_seed=7", 7, ("echo_seed", None, 7)),
-    ],
-)
-def test_a_new_setting_that_asks_for_something_is_another_cell_and_why_names_it(
-    written, shown, change, newer, recorded
-):
-    plan, why = documents(recorded, newer, ("plan", "--set", written), ("why", FIRST, "--set", written))
+WRITTEN = {
+    "gradient_noise=0.5": (0.5, ("stages[0].gradient_noise", 0.0, 0.5)),
+    "distortion={ zoom = 0.1 }": ({"zoom": 0.1}, ("stages[0].distortion", [], [["zoom", 0.1]])),
+    "sharpness=sharp": ("sharp", ("data.sharpness", "plain", "sharp")),
+    "echo_seed=7": (7, ("echo_seed", None, 7)),
+}
+
+
+@pytest.fixture(scope="module")
+def asked(newer, recorded) -> dict[str, list[dict]]:
+    """What the newer version plans with each of these, and says of a cell."""
+    commands = [(*words, "--set", written) for written in WRITTEN for words in (("plan",), ("why", FIRST))]
+    said = iter(documents(recorded, newer, *commands))
+    return {written: [next(said), next(said)] for written in WRITTEN}
+
+
+@pytest.mark.parametrize("written", WRITTEN)
+def test_a_new_setting_that_asks_for_something_is_another_cell_and_why_names_it(written, asked, recorded):
+    (shown, change), (plan, why) = WRITTEN[written], asked[written]
     cells = by_id(plan)
     assert not cells.keys() & {cell_id for (cell_id,) in recorded.rows("select cell_id from cell")}
     assert [cell[written.partition("=")[0]] for cell in cells.values()] == [shown] * len(cells)

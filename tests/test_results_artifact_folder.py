@@ -23,7 +23,7 @@ epochs = 2
 """
 
 ALIKE = [
-    ("run.2026-01", "run.2026-02"),
+    pytest.param("run.2026-01", "run.2026-02", marks=pytest.mark.exhaustive),
     ("x.db", "x.sqlite"),
     pytest.param("x.1", "x", marks=pytest.mark.exhaustive),
     pytest.param("x", "x.sqlite", marks=pytest.mark.exhaustive),
@@ -86,8 +86,15 @@ def test_a_database_that_is_begun_anew_leaves_the_files_of_the_one_before_alone(
     assert is_whole(place, "results.sqlite")
 
 
-@pytest.mark.parametrize("marked", [True, False])
-@pytest.mark.parametrize("keeps", [True, False])
+@pytest.mark.parametrize(
+    ("keeps", "marked"),
+    [
+        (True, True),
+        pytest.param(True, False, marks=pytest.mark.exhaustive),
+        pytest.param(False, True, marks=pytest.mark.exhaustive),
+        (False, False),
+    ],
+)
 def test_moved_or_copied_with_its_folder_a_database_finds_its_files(keeps, marked, place):
     run(place, "one.sqlite")
     if not marked:
@@ -217,7 +224,7 @@ def test_an_older_backup_never_touches_what_came_after_it(how, place):
     assert len(list(place.directory.glob("*.artifacts"))) == 3, "it has its folder again"
 
 
-@pytest.mark.parametrize("steps", [1, 2])
+@pytest.mark.parametrize("steps", [pytest.param(1, marks=pytest.mark.exhaustive), 2])
 def test_copies_that_share_a_folder_by_a_link_part_when_they_go_their_own_ways(steps, place):
     run(place, "results.sqlite")
     shared = (place.directory / "results.artifacts").rename(place.directory / "shared")

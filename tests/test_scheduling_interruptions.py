@@ -43,7 +43,7 @@ def finish(run: Run, clean: dict[str, str]) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        "expand:1",
+        pytest.param("expand:1", marks=pytest.mark.exhaustive),
         pytest.param("launch:1", marks=pytest.mark.exhaustive),
         "launch:2",
         pytest.param("commit:1", marks=pytest.mark.exhaustive),
@@ -158,6 +158,7 @@ def test_a_template_that_cannot_import_is_not_forked(run, clean):
     run.check(clean)
 
 
+@pytest.mark.exhaustive  # test_scheduling_loop.py
 def test_spawned_workers_give_the_same_numbers(run, clean):
     done = run.call("run", "--machine", "test", "--isolation", "spawn")
     assert done.exit_code == 0, done.stderr

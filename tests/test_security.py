@@ -57,8 +57,8 @@ def hostile(tmp_path_factory) -> Workplace:
     place = Workplace(tmp_path_factory.mktemp("place") / "inner")
     place.directory.mkdir()
     place.write(hostile_matrix())
-    done = place.run("run", "--name", "<script>[/]\u202e", BENCH_MACHINE="<i>mach[/]ine</i>")
-    assert done.returncode == 0, done.stderr[-2000:]
+    done = place.call("run", "--name", "<script>[/]\u202e", BENCH_MACHINE="<i>mach[/]ine</i>")
+    assert done.exit_code == 0, done.stderr[-2000:]
     assert_harmless(done.stdout + done.stderr)
     return place
 

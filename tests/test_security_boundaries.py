@@ -101,7 +101,14 @@ def test_a_link_in_the_place_of_a_cells_folder_is_not_followed(tmp_path):
     assert list(target.iterdir()) == []
 
 
-@pytest.mark.parametrize("path", ["../../precious.npz", "{absolute}", "x/../../precious.npz"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "../../precious.npz",
+        pytest.param("{absolute}", marks=pytest.mark.exhaustive),
+        pytest.param("x/../../precious.npz", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_recorded_path_that_leads_out_is_neither_taken_nor_deleted(path, tmp_path):
     place = Workplace(tmp_path / "inner")
     place.directory.mkdir()
@@ -229,7 +236,7 @@ def test_files_obey_the_umask(mask, forbidden, tmp_path):
     place.write('[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "scratch"\nbackend = "fake"\n')
     before = os.umask(mask)
     try:
-        assert place.run("run").returncode == 0
+        assert place.call("run").exit_code == 0
         assert place.call("report", "--output", "report.html").exit_code == 0
         assert place.call("db", "backup", "copy.sqlite").exit_code == 0
         assert place.call("db", "export", "out").exit_code == 0

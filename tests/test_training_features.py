@@ -170,16 +170,20 @@ def test_the_timings_say_what_was_spent_and_what_was_saved(undisturbed, repeated
 @pytest.mark.parametrize(
     ("changes", "features"),
     [
-        ({"stages": (stage(train="head", epochs=3, batch_size=32, learning_rate=0.01),)}, "reused"),
+        pytest.param(
+            {"stages": (stage(train="head", epochs=3, batch_size=32, learning_rate=0.01),)},
+            "reused",
+            marks=pytest.mark.exhaustive,
+        ),
         ({"data": replace(PARENT.data, validation_fraction=0.3)}, "reused"),
         ({"data": replace(PARENT.data, train_examples=None, test_examples=None), "seed": 1}, "computed"),
         ({"stages": (stage(train="last:2", epochs=2),)}, "computed"),
-        ({"threads": 2}, "computed"),
+        pytest.param({"threads": 2}, "computed", marks=pytest.mark.exhaustive),
         pytest.param({"precision": "mixed_bfloat16"}, "computed", marks=pytest.mark.exhaustive),
         ({"stages": (stage(train="head", epochs=2, augment=(("flip", "horizontal"),)),)}, "none"),
         pytest.param({"stages": (stage(train="head", epochs=2, mixup=0.2),)}, "none", marks=pytest.mark.exhaustive),
-        ({"stages": (stage(train="head", epochs=1),)}, "none"),
-        ({"stages": (stage(train="all", epochs=2),)}, "none"),
+        pytest.param({"stages": (stage(train="head", epochs=1),)}, "none", marks=pytest.mark.exhaustive),
+        pytest.param({"stages": (stage(train="all", epochs=2),)}, "none", marks=pytest.mark.exhaustive),
     ],
     ids=[
         "batch and rate",
@@ -229,7 +233,7 @@ def test_seeds_share_the_features_of_all_examples(digits, parent, tmp_path):
     ("faults", "evicted"),
     [
         pytest.param("kill-in-epoch:1", False, marks=pytest.mark.exhaustive),
-        ("kill-after-epoch:2", False),
+        pytest.param("kill-after-epoch:2", False, marks=pytest.mark.exhaustive),
         ("kill-in-epoch:4", True),
         pytest.param("stop-after-epoch:4", True, marks=pytest.mark.exhaustive),
     ],
@@ -288,7 +292,7 @@ def test_sigterm_is_obeyed_while_features_are_computed(digits, parent, tmp_path)
     "trouble",
     [
         {"BENCH_FEATURES_GIB": "0"},
-        {"BENCH_FEATURES_GIB": "0.00001"},
+        pytest.param({"BENCH_FEATURES_GIB": "0.00001"}, marks=pytest.mark.exhaustive),
         {"BENCH_TESTING": "1", "BENCH_FAULT": "features:2:enospc"},
     ],
     ids=["switched off", "no room", "disk full"],

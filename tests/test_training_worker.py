@@ -316,7 +316,7 @@ def test_a_missing_dataset_is_a_data_error_that_names_bench_prepare(tmp_path):
     assert failed.told[-1].traceback
 
 
-@pytest.mark.parametrize("precision", ["mixed_bfloat16", "mixed_float16"])
+@pytest.mark.parametrize("precision", ["mixed_bfloat16", pytest.param("mixed_float16", marks=pytest.mark.exhaustive)])
 def test_precision_is_observed_on_the_model(precision, digits, tmp_path):
     low = cell(precision=precision, data=replace(cell().data, train_examples=100))
     run = run_worker(job(low, tmp_path / "1", digits), faults="kill-after-epoch:1")
