@@ -51,21 +51,24 @@ def test_the_text_of_a_plugin_tells_what_its_models_are_written_in(source, frame
     assert framework_of(source.encode(), "net") == framework
 
 
-MATRIX = f"""
+MATRIX = """
 [matrix]
 dataset = "digits"
-model = ["mine", "simple_cnn"]
+model = {models}
 strategy = "scratch"
-%s
+{line}
 [plugins]
-models = ["{FILE}"]
+models = ["{file}"]
 [model.mine]
-architecture = "plugin:good"
+architecture = "plugin:{name}"
 """
 
 
-def plan_of(line="", backends=("tensorflow", "torch", "jax")):
-    return load_matrix("matrix.toml", MATRIX % line, machine_kind=MachineKind(0, 2, backends=backends))
+def plan_of(
+    line="", backends=("tensorflow", "torch", "jax"), *, file=FILE, name="good", models='["mine", "simple_cnn"]'
+):
+    text = MATRIX.format(line=line, file=file, name=name, models=models)
+    return load_matrix("matrix.toml", text, machine_kind=MachineKind(0, 2, backends=backends))
 
 
 def test_a_module_runs_in_pytorch_where_no_backend_is_named():
@@ -245,25 +248,13 @@ def test_a_module_learns_as_the_same_network_in_keras_does(tmp_path):
 
 
 LIGHT = FILE.with_name("light_modules.py")
-LIGHT_MATRIX = f"""
-[matrix]
-dataset = "digits"
-model = ["mine", "simple_cnn"]
-strategy = "scratch"
-%s
-[plugins]
-models = ["{LIGHT}"]
-[model.mine]
-architecture = "plugin:Light"
-"""
 needs_lightning = pytest.mark.skipif(
     importlib.util.find_spec("lightning") is None, reason="the extra [lightning] is not installed"
 )
 
 
 def light_plan(line="", models='["mine", "simple_cnn"]'):
-    text = (LIGHT_MATRIX % line).replace('["mine", "simple_cnn"]', models)
-    return load_matrix("matrix.toml", text, machine_kind=MachineKind(0, 2))
+    return plan_of(line, None, file=LIGHT, name="Light", models=models)
 
 
 def test_what_a_lightning_module_decides_is_recorded_as_its_own():

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark import layout, units
+from benchmark.catalog.image_names import SHOWN_BY_DEFAULT, TEST
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.terminal import output, streams, verbosity
 from benchmark.errors import NotFoundError, UserError
@@ -22,9 +23,7 @@ if TYPE_CHECKING:
     from benchmark.results.store.database import Database
     from benchmark.scheduling.programs.grad_cam import Question
 
-TEST = "test:"
 MOST_IMAGES = 24
-SHOWN_BY_DEFAULT = 6
 
 COLUMNS = (
     output.Column("image"),

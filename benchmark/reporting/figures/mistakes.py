@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from matplotlib.figure import Figure
 
 from benchmark import units
+from benchmark.catalog.image_names import TEST
 from benchmark.reporting.figures.confusion import describe_n
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.image_tiles import Tiling, channels_note, draw_tile, prepare_axes
@@ -94,7 +95,7 @@ def _caption(mistake: Mistake, members: Sequence[Predictions], inches: float) ->
         text_fitting.cut(f"true: {names[mistake.label]}", _POINTS, inches),
         text_fitting.cut(f"said: {names[mistake.predicted]}", _POINTS, inches),
         text_fitting.cut(f"{percent(mistake.confidence)} sure{of_seeds}", _POINTS, inches),
-        text_fitting.cut(f"test:{mistake.index}", _POINTS, inches),
+        text_fitting.cut(f"{TEST}{mistake.index}", _POINTS, inches),
     ]
 
 

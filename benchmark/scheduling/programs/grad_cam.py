@@ -9,6 +9,7 @@ from typing import Any
 
 from benchmark.catalog.backends import BACKENDS
 from benchmark.catalog.facts import KERAS
+from benchmark.catalog.image_names import TEST
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.processes.environment import python_command
 from benchmark.scheduling.programs.inference import Trained, ask, check_images
@@ -50,13 +51,13 @@ def explain(question: Question, result: Path) -> list[dict[str, Any]]:
 
     Side effects: starts a process, and ends it when it is interrupted.
     """
-    check_images([Path(name) for name in question.images if not name.startswith("test:")])
+    check_images([Path(name) for name in question.images if not name.startswith(TEST)])
     trained = question.trained
     request = {
         "cell": trained.cell.to_dict(),
         "weights": str(trained.weights.absolute()),
         "sha256": trained.sha256,
-        "images": [name if name.startswith("test:") else str(Path(name).absolute()) for name in question.images],
+        "images": [name if name.startswith(TEST) else str(Path(name).absolute()) for name in question.images],
         "class_name": question.class_name,
         "data_directory": question.data_directory and str(question.data_directory.absolute()),
         "data_fingerprint": question.data_fingerprint,

@@ -29,6 +29,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.catalog.image_names import SHOWN_BY_DEFAULT, TEST
 from benchmark.errors import DataError
 from benchmark.files import write_whole
 from benchmark.matrix.cell import Cell
@@ -42,9 +43,6 @@ from benchmark.training.programs.predict import file_pixels, trained_network
 
 if TYPE_CHECKING:
     from benchmark.training.programs.module_evidence import ModuleExplainer
-
-TEST = "test:"
-SHOWN_BY_DEFAULT = 6
 
 
 @dataclass(frozen=True, slots=True)
