@@ -2,6 +2,9 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
+# processes that share the tests; more than cores may pay, because many tests wait: make test TEST_PROCESSES=3
+TEST_PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -q -n $(TEST_PROCESSES)
 
 .PHONY: run test soak lint docs reference perf clean
 
@@ -11,7 +14,7 @@ run: $(VENV)/.installed
 	case $$status in 0|3) $(BIN)/bench report;; esac; exit $$status
 
 test: lint
-	$(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder
+	$(PYTEST) --dist loadfile --no-loadscope-reorder
 
 # faults by the hundred: kills, damaged databases, a thousand forks; about half an hour on two quiet cores
 soak: $(VENV)/.installed-test
@@ -19,11 +22,11 @@ soak: $(VENV)/.installed-test
 
 # what needs neither TensorFlow nor a process of its own: for every save
 test-fast: $(VENV)/.installed-test
-	$(BIN)/python -m pytest -q -n 2 -m "not (tf or slow or postgres or process or exhaustive)"
+	$(PYTEST) -m "not (tf or slow or postgres or process or exhaustive)"
 
 # the same and what takes minutes: every preset on made-up data in the true formats
 test-all: lint
-	HYPOTHESIS_PROFILE=varied $(BIN)/python -m pytest -q -n 2 --dist loadfile --no-loadscope-reorder -m ""
+	HYPOTHESIS_PROFILE=varied $(PYTEST) --dist loadfile --no-loadscope-reorder -m ""
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

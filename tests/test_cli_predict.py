@@ -134,10 +134,12 @@ def test_consent_given_on_the_command_line_reaches_what_looks_at_pictures(tmp_pa
         return [CellPrediction(one.cell, ("cat", "dog"), [[0.3, 0.7]]) for one in trained]
 
     monkeypatch.setattr(inference, "predict", predict)
-    refused = place.call("predict", "model=own", "one.png")
-    assert (refused.exit_code, "bench predict --allow-plugins" in refused.stderr) == (2, True)
+    words = ("predict", "model=own", "one.png")
+    monkeypatch.setattr("sys.argv", ["bench", *words])
+    refused = place.call(*words)
+    assert (refused.exit_code, "bench predict model=own one.png --allow-plugins" in refused.stderr) == (2, True)
     assert not given
-    done = place.call("predict", "model=own", "one.png", "--allow-plugins")
+    done = place.call(*words, "--allow-plugins")
     assert (done.exit_code, given) == (0, [True]), done.stderr
 
 
