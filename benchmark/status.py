@@ -65,7 +65,7 @@ class Cause(StrEnum):
     DEVICE_LOST = "device_lost"
     INTERRUPTED = "interrupted"
     ABANDONED = "abandoned"
-    """The run that had begun it was killed."""
+    """The run that had begun it was killed, or its node was lost."""
     PARENT = "parent"
     """Of a blocked cell alone: no attempt was made."""
     PROTOCOL = "protocol"

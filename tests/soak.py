@@ -1,4 +1,5 @@
-"""Hours of faults in minutes: `make soak`, or `python tests/soak.py --kills 50 --wals 40 --forks 0` for a taste.
+"""Hours of faults in minutes: `make soak`, or `python tests/soak.py --kills 50 --wals 40 --forks 0` for a taste;
+`python tests/soak.py --cluster 15` for those of a cluster.
 
 Kills the scheduler, the template, guardians and workers of real runs at seeded random moments, damages the `-wal` files
 that killed runs leave, starts twenty runs at once on one database, and forks a thousand real TensorFlow cells of one
@@ -29,6 +30,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parent), str(Path(__file__).resolve
 # benchmark reads it when it is imported
 os.environ["BENCH_TESTING"] = "1"
 
+from cluster_soak import soak_cluster  # noqa: E402
 from harness import Run, running  # noqa: E402  run as a script, by name
 from wal_damage import Casualty  # noqa: E402
 
@@ -278,12 +280,19 @@ def main() -> int:
     parser.add_argument("--starts", type=int, default=20)
     parser.add_argument("--stops", type=int, default=20)
     parser.add_argument("--forks", type=int, default=1000)
+    parser.add_argument("--cluster", type=float, default=0.0, metavar="MINUTES", help="faults on stand-in nodes, alone")
+    parser.add_argument("--cells", type=int, default=150, help="in each round on stand-in nodes")
     parser.add_argument("--lanes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=20)
     wanted = parser.parse_args()
     tally = Tally()
     with tempfile.TemporaryDirectory(prefix="soak-") as name:
         folder = Path(name)
+        if wanted.cluster:
+            counts, broken, cells = soak_cluster(folder, wanted.cluster, wanted.cells // 5, wanted.seed)
+            print(f"{counts.total()} faults while {cells} cells were trained on nodes: {dict(counts)}")
+            print("\n".join(broken or ["every cell was completed exactly once, with the digest of an undisturbed run"]))
+            return int(bool(broken))
         if wanted.kills:
             begun = time.perf_counter()
             soak_kills(folder / "kills", wanted.kills, wanted.lanes, wanted.seed, tally)

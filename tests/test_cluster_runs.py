@@ -3,21 +3,14 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 import time
 from collections import Counter
-from dataclasses import dataclass
-from pathlib import Path
 
 import pytest
 from cli_workplace import Workplace
+from simulated_cluster import Cluster, begun, stand_ins
 from waiting import wait_until
-
-from benchmark.results.store.database import open_database
-
-pytestmark = pytest.mark.postgres
 
 MATRIX = """
 [matrix]
@@ -39,45 +32,6 @@ epochs = 6
 pytestmark = [pytest.mark.postgres, pytest.mark.parametrize("target", ["postgresql"], indirect=True)]
 
 
-@dataclass
-class Cluster:
-    """A folder with a matrix, a database on a server, and `bench run` on stand-in nodes."""
-
-    place: Workplace
-    target: str
-
-    def run(self, *arguments: str, nodes: str = "2x2", **variables: str):
-        return self.place.run(*self.arguments(*arguments, nodes=nodes), **variables)
-
-    def start(self, *arguments: str, nodes: str = "2x2", **variables: str) -> subprocess.Popen[str]:
-        """A run that goes on while the test does; its words are in `run.log`."""
-        with (self.place.directory / "run.log").open("w") as log:
-            return subprocess.Popen(
-                self.place.command(*self.arguments(*arguments, nodes=nodes)),
-                cwd=self.place.directory,
-                env={**self.place.environment, **variables},
-                stdout=log,
-                stderr=log,
-                text=True,
-            )
-
-    def arguments(self, *arguments: str, nodes: str) -> list[str]:
-        return ["run", "--executor", f"simulated:{nodes}", "--db", self.target, *arguments]
-
-    @property
-    def log(self) -> str:
-        return (self.place.directory / "run.log").read_text()
-
-    def rows(self, query: str):
-        with open_database(self.target, mode="read") as opened, opened.reading() as connection:
-            return [tuple(row) for row in connection.exec_driver_sql(query)]
-
-    def digests(self) -> dict[str, str]:
-        rows = self.rows("SELECT cell_id, digest FROM results WHERE status = 'completed'")
-        assert len({cell for cell, _ in rows}) == len(rows)
-        return dict(rows)
-
-
 @pytest.fixture
 def cluster(tmp_path, target):
     place = Workplace(tmp_path)
@@ -93,58 +47,6 @@ def at_home(tmp_path_factory):
     assert place.run("run").returncode == 0
     cells = json.loads(place.run("query", "SELECT cell_id, digest FROM results", "--format", "json").stdout)
     return {row["cell_id"]: row["digest"] for row in cells}
-
-
-@dataclass(frozen=True)
-class Agent:
-    """The processes of one node: its agent, and the keeper that stands for the computer."""
-
-    node: str
-    pid: int
-    keeper: int
-
-    def both(self, number: int) -> None:
-        for pid in (self.keeper, self.pid):
-            os.kill(pid, number)
-
-    @property
-    def lives(self) -> bool:
-        return is_alive(self.pid) or is_alive(self.keeper)
-
-
-def is_alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except OSError:
-        return False
-
-
-def agents_of(run: subprocess.Popen[str], cluster: Cluster) -> dict[str, Agent]:
-    """The agents of a run, by node: the database says their processes' start, the system their parents."""
-    found = {}
-    for entry in Path("/proc").iterdir():
-        try:
-            words = (entry / "cmdline").read_bytes()
-            environment = (entry / "environ").read_bytes()
-            parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-        except OSError:
-            continue
-        if b"benchmark.scheduling.cluster.agent" in words and str(cluster.place.directory).encode() in environment:
-            found[int(entry.name)] = parent
-    # an agent starts guardians and templates, whose command lines are others
-    return found
-
-
-def begun(cluster: Cluster, count: int):
-    """Waits until so many cells wait at the gate of their second epoch."""
-
-    def are_there() -> bool:
-        try:
-            return len(cluster.rows("SELECT 1 FROM epoch WHERE epoch = 1")) >= count
-        except Exception:  # noqa: BLE001  the run makes the tables
-            return False
-
-    wait_until(are_there)
 
 
 def test_cells_on_nodes_give_the_numbers_of_one_computer_to_the_bit(cluster, at_home):
@@ -163,9 +65,7 @@ def test_cells_of_a_node_that_dies_go_on_elsewhere_within_ten_seconds(cluster, a
     gate = tmp_path / "gate"
     run = cluster.start("--lease", "20s", BENCH_FAKE_GATE=f"2:{gate}")
     begun(cluster, 4)
-    agent, keeper = next(iter(agents_of(run, cluster).items()))
-    os.kill(keeper, signal.SIGKILL)
-    os.kill(agent, signal.SIGKILL)
+    stand_ins(cluster)[0].signal(signal.SIGKILL)
     struck = time.monotonic()
     wait_until(lambda: cluster.rows("SELECT 1 FROM node WHERE left_utc IS NOT NULL"))
     gate.touch()
@@ -181,19 +81,14 @@ def test_a_node_that_hangs_loses_its_cells_and_writes_nothing_when_it_wakes(clus
     gate = tmp_path / "gate"
     run = cluster.start("--lease", "2s", BENCH_FAKE_GATE=f"2:{gate}")
     begun(cluster, 4)
-    agent, keeper = next(iter(agents_of(run, cluster).items()))
-    for pid in (keeper, agent):
-        os.kill(pid, signal.SIGSTOP)
+    hung = stand_ins(cluster)[0]
+    hung.signal(signal.SIGSTOP)
     wait_until(lambda: cluster.rows("SELECT 1 FROM node WHERE left_utc IS NOT NULL"))
     gate.touch()
     wait_until(lambda: len(cluster.digests()) == len(at_home))
     before = cluster.rows("SELECT * FROM attempt ORDER BY attempt_id"), cluster.rows("SELECT * FROM epoch")
-    for pid in (keeper, agent):
-        try:
-            os.kill(pid, signal.SIGCONT)
-        except ProcessLookupError:
-            assert not is_alive(pid)
-    wait_until(lambda: not is_alive(agent))
+    hung.signal(signal.SIGCONT)
+    wait_until(lambda: hung.agent not in cluster.processes())
     assert run.wait(120) == 0, cluster.log
     assert (cluster.rows("SELECT * FROM attempt ORDER BY attempt_id"), cluster.rows("SELECT * FROM epoch")) == before
     assert cluster.digests() == at_home
@@ -203,11 +98,10 @@ def test_when_the_run_is_killed_its_agents_end_and_the_next_run_goes_on(cluster,
     gate = tmp_path / "gate"
     run = cluster.start(BENCH_FAKE_GATE=f"2:{gate}")
     begun(cluster, 4)
-    agents = agents_of(run, cluster)
     run.kill()
     run.wait()
     killed = time.monotonic()
-    wait_until(lambda: not any(is_alive(pid) for pair in agents.items() for pid in pair))
+    wait_until(lambda: not cluster.processes())
     assert time.monotonic() - killed < 20
     gate.touch()
     assert cluster.run().returncode == 0
@@ -220,10 +114,9 @@ def test_ctrl_c_saves_states_on_all_nodes_and_ends_all_agents(cluster, at_home, 
     gate = tmp_path / "gate"
     run = cluster.start(BENCH_FAKE_GATE=f"2:{gate}")
     begun(cluster, 4)
-    agents = agents_of(run, cluster)
     run.send_signal(signal.SIGINT)
     assert run.wait(60) == 130, cluster.log
-    assert not any(is_alive(pid) for pair in agents.items() for pid in pair)
+    assert not cluster.processes()
     assert cluster.rows("SELECT DISTINCT state FROM attempt") == [("interrupted",)]
     gate.touch()
     assert cluster.run().returncode == 0

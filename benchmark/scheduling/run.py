@@ -28,7 +28,8 @@ from benchmark.results.records import Recorded
 from benchmark.results.store.artifact_folder import claim, release
 from benchmark.results.store.database import Database
 from benchmark.results.write.recorder import Recorder
-from benchmark.scheduling.cluster.driver import ClusterRun, run_on_nodes
+from benchmark.scheduling.cluster.cluster_context import ClusterRun
+from benchmark.scheduling.cluster.driver import run_on_nodes
 from benchmark.scheduling.cluster.placement import data_key, room_of_nodes
 from benchmark.scheduling.decisions.assignment import assign
 from benchmark.scheduling.decisions.cell_decisions import CellDecisions, name_of

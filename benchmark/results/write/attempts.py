@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from benchmark.events import ArtifactWritten, ProtocolError
 from benchmark.results.cluster import nodes
+from benchmark.results.cluster.database_clock import DatabaseTime
 from benchmark.results.records import AttemptStart, PredictionRow, StaleAttempt
 from benchmark.results.schema.reproductions import is_reproduction
 from benchmark.results.schema.tables import artifact, attempt, cell, epoch, execution, prediction, run
@@ -121,6 +122,15 @@ def block(connection: sa.Connection, run_id: int, cell_id: str, machine: str, re
         connection.execute(execution.update().where(this).values(status=Status.BLOCKED, run_id=run_id, **values))
     else:
         _insert_execution(connection, run_id, cell_id, machine, Status.BLOCKED, **values)
+
+
+def give_up(connection: sa.Connection, run_id: int, cell_id: str, machine: str, cause: str, reason: str) -> None:
+    """Marks the newest execution of a cell as failed, unless it is final or an attempt of it runs."""
+    newest = _newest_execution(connection, run_id, cell_id, machine)
+    if newest is not None and newest.status in {Status.PENDING, Status.INTERRUPTED}:
+        values = {"status": Status.FAILED, "cause": cause, "detail": reason, "finished_utc": DatabaseTime()}
+        this = execution.c.execution_id == newest.execution_id
+        connection.execute(execution.update().where(this).values(**values))
 
 
 def sweep(connection: sa.Connection, own_runs: Collection[int]) -> list[StaleAttempt]:

@@ -245,6 +245,11 @@ class Recorder:
         with self._writing() as connection:
             attempts.block(connection, run_id, cell.cell_id, machine, reason)
 
+    def give_up(self, run_id: int, cell: Cell, machine: str, cause: str, reason: str) -> None:
+        """Records that a cell has failed whose attempts were all ended from outside."""
+        with self._writing() as connection:
+            attempts.give_up(connection, run_id, cell.cell_id, machine, cause, reason)
+
     def finish_run(self, run_id: int, state: str, exit_code: int) -> None:
         """Ends a run; executions that were to be tried again become `interrupted`."""
         with self._writing() as connection:

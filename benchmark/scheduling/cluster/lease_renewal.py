@@ -9,6 +9,7 @@ from typing import Self
 from benchmark.errors import StorageError
 from benchmark.results.cluster import nodes
 from benchmark.results.store.database import Database, open_database
+from benchmark.scheduling.loop.retrying_recorder import PATIENCE_SECONDS
 
 BEATS = 4
 """How often a lease is renewed within its time."""
@@ -37,8 +38,12 @@ class LeaseRenewal:
 
     @property
     def is_expired(self) -> bool:
-        """Whether the lease could not be renewed for its whole time: the run may have given the cells to others."""
-        return time.monotonic() - self._renewed > self._lease_seconds
+        """Whether the lease could not be renewed for so long that nobody waits any more.
+
+        A server that is away takes the lease with it, however short that is: then the run waits as its nodes do. Whether
+        it has given the cells to others meanwhile, because only this node was cut off, is found out at the first answer.
+        """
+        return time.monotonic() - self._renewed > max(self._lease_seconds, PATIENCE_SECONDS)
 
     def __enter__(self) -> Self:
         self._thread.start()

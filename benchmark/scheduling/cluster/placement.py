@@ -24,6 +24,7 @@ class WorkingNode:
         cells: The cells that it was given and that have not ended, by cell id, with what they hold.
         finished: Ids of cells that have ended there: their weights and stages may still be in its memory.
         known: Keys of the data and networks that it has had.
+        is_leaving: Whether its agent ends its cells by itself, and takes no more.
     """
 
     node_id: int
@@ -32,6 +33,7 @@ class WorkingNode:
     cells: dict[str, tuple[Cell, Grant]] = field(default_factory=dict)
     finished: set[str] = field(default_factory=set)
     known: set[Hashable] = field(default_factory=set)
+    is_leaving: bool = False
 
     def give_back(self, cell_id: str) -> None:
         """The cell does not run there any more."""

@@ -100,6 +100,10 @@ class RetryingRecorder:
         """Enters that a cell cannot run, because its parent has no weights."""
         self._write(lambda: self._recorder.block(self.run_id, cell, self._machine, reason))
 
+    def give_up(self, cell: Cell, cause: str, reason: str) -> None:
+        """Enters that a cell has failed, though none of its attempts could say so."""
+        self._write(lambda: self._recorder.give_up(self.run_id, cell, self._machine, cause, reason))
+
     def do(self, action: Callable[[], T]) -> T | None:
         """Does something else with the database; None when nothing can be done with it any more."""
         return self._write(action)

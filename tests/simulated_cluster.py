@@ -1,0 +1,127 @@
+"""`bench run` on stand-in nodes of this computer and a real server, and the processes that stand for each node."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+
+from cli_workplace import Workplace
+from waiting import wait_until
+
+from benchmark.results.store.database import open_database
+
+
+@dataclass
+class Cluster:
+    """A folder with a matrix, a database on a server, and `bench run` on stand-in nodes."""
+
+    place: Workplace
+    target: str
+
+    def run(self, *arguments: str, nodes: str = "2x2", **variables: str):
+        return self.place.run(*self.arguments(*arguments, nodes=nodes), **variables)
+
+    def start(self, *arguments: str, nodes: str = "2x2", **variables: str) -> subprocess.Popen[str]:
+        """A run that goes on while the test does; its words are in `run.log`."""
+        with (self.place.directory / "run.log").open("w") as log:
+            return subprocess.Popen(
+                self.place.command(*self.arguments(*arguments, nodes=nodes)),
+                cwd=self.place.directory,
+                env={**self.place.environment, **variables},
+                stdout=log,
+                stderr=log,
+                text=True,
+            )
+
+    def arguments(self, *arguments: str, nodes: str) -> list[str]:
+        return ["run", "--executor", f"simulated:{nodes}", "--db", self.target, *arguments]
+
+    @property
+    def log(self) -> str:
+        return (self.place.directory / "run.log").read_text()
+
+    def rows(self, query: str):
+        with open_database(self.target, mode="read") as opened, opened.reading() as connection:
+            return [tuple(row) for row in connection.exec_driver_sql(query)]
+
+    def processes(self) -> list[int]:
+        """All processes of runs in this folder, on the nodes too; zombies are left out."""
+        mark, found = f"BENCH_CACHE={self.place.directory}/cache".encode(), []
+        for pid in pids():
+            with contextlib.suppress(OSError):
+                if pid != os.getpid() and mark in Path(f"/proc/{pid}/environ").read_bytes():
+                    found.append(pid)
+        return found
+
+    def digests(self) -> dict[str, str]:
+        rows = self.rows("SELECT cell_id, digest FROM results WHERE status = 'completed'")
+        assert len({cell for cell, _ in rows}) == len(rows)
+        return dict(rows)
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@dataclass(frozen=True)
+class StandIn:
+    """The processes of a stand-in node: its keeper, the agent, and all that the agent has started."""
+
+    keeper: int
+    agent: int
+
+    def processes(self) -> list[int]:
+        """All of them that live now, the keeper first."""
+        parents = {pid: parent_of(pid) for pid in pids()}
+        found = [self.keeper]
+        for pid in found:
+            found += [child for child, parent in parents.items() if parent == pid]
+        return found
+
+    def signal(self, number: int) -> None:
+        """As a computer that dies (SIGKILL), hangs (SIGSTOP), or wakes up again (SIGCONT)."""
+        for pid in self.processes():
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+
+def pids() -> list[int]:
+    return [int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdigit()]
+
+
+def parent_of(pid: int) -> int:
+    """The process that has started another; 0 when that is gone."""
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
+def stand_ins(cluster: Cluster) -> list[StandIn]:
+    """The nodes that have an agent now."""
+    found = []
+    for pid in cluster.processes():
+        with contextlib.suppress(OSError):
+            if b"benchmark.scheduling.cluster.agent" in Path(f"/proc/{pid}/cmdline").read_bytes():
+                keeper = parent_of(pid)
+                if b"keeper" in Path(f"/proc/{keeper}/cmdline").read_bytes():
+                    found.append(StandIn(keeper, pid))
+    return found
+
+
+def begun(cluster: Cluster, count: int):
+    """Waits until so many cells wait at the gate of their second epoch."""
+
+    def are_there() -> bool:
+        try:
+            return len(cluster.rows("SELECT 1 FROM epoch WHERE epoch = 1")) >= count
+        except Exception:  # noqa: BLE001  the run makes the tables
+            return False
+
+    wait_until(are_there)
