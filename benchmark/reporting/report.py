@@ -99,9 +99,11 @@ def build_report(
     notes += [*note_on_other_machines(rows, machine), *note_on_mixtures(groups), *note_on_untested(shown.tested)]
     notes += [*_note_on_intervals(groups, comparisons), *note_on_families(comparisons)]
     notes += note_on_looks([number for group in groups for number in group.execution_ids], looks)
+    images = {row["data_fingerprint"] for group in groups for row in group.cells if row.get("data_fingerprint")}
     return Report(
-        tuple(tables), tuple(dict.fromkeys(notes)), machine, runs=run_ids(groups), suspects=suspects(comparisons)
-    )
+        tuple(tables), tuple(dict.fromkeys(notes)), machine, runs=run_ids(groups), suspects=suspects(comparisons),
+        fingerprints=tuple(sorted(images)),
+    )  # fmt: skip
 
 
 def _check(options: ReportOptions) -> None:

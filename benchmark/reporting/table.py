@@ -150,6 +150,7 @@ class Report:
         suspects: Compared pairs that differ in what nobody asked to compare, in words.
         missing_figures: Those that could not be drawn.
         runs: Ids of the runs of which results are shown, ascending.
+        fingerprints: Of the prepared images that these are results of, sorted.
         created_utc: When it was made, in ISO 8601; None where nobody said so.
     """
 
@@ -161,6 +162,7 @@ class Report:
     figures: tuple[FigureFile, ...] | None = None
     suspects: tuple[str, ...] = ()
     missing_figures: tuple[MissingFigure, ...] = ()
+    fingerprints: tuple[str, ...] = ()
 
 
 class Footnotes:

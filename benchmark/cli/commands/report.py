@@ -120,10 +120,13 @@ def command(
         from benchmark.results.store.reference import RESULTS
 
         database, machine = str(RESULTS), None
+    from benchmark.catalog.cache import default_cache_root
+    from benchmark.catalog.repeated_images import repeated_notes
     from benchmark.results.write.recorder import utc_now
 
     report = replace(_build(database, machine, figures, **shown), created_utc=utc_now())
-    quoted = replace(report, notes=(*report.notes, *note_on_noise(report.machine)))
+    local = *repeated_notes(default_cache_root(), report.fingerprints), *note_on_noise(report.machine)
+    quoted = replace(report, notes=(*report.notes, *local))
     file = output or check
     chosen = output_format or (format_of_file(file) if file else DEFAULT)
     if check is not None:

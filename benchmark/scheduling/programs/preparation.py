@@ -16,6 +16,7 @@ from benchmark.catalog.backends import trains
 from benchmark.catalog.cache import options_of, remarks
 from benchmark.catalog.cache_lock import CacheUse
 from benchmark.catalog.facts import prepared_size
+from benchmark.catalog.repeated_images import repeated_note
 from benchmark.events import Exited
 from benchmark.files import temporary_folder
 from benchmark.matrix.cell import Cell, Data
@@ -284,7 +285,7 @@ def _tell_remarks(task: _Task, note: Callable[[str], None]) -> None:
     """Says once what was remarked upon when a dataset was prepared, now or in an earlier run."""
     if task.directory is not None and not task.told:
         task.told = True
-        for remark in remarks(task.directory):
+        for remark in [*remarks(task.directory), *repeated_note(task.directory)]:
             note(remark)
 
 

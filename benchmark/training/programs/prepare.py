@@ -49,6 +49,7 @@ from benchmark.catalog.cache import (
 )
 from benchmark.catalog.facts import prepared_size
 from benchmark.catalog.prepared_size_limit import decoded_later, why_too_large
+from benchmark.catalog.repeated_images import REPEATED
 from benchmark.catalog.source_files.image_folders import looking_once, some
 from benchmark.errors import DataError
 from benchmark.files import make_own_folder, publish_folder, sha256_of
@@ -62,6 +63,7 @@ from benchmark.training.data.preparing.plugin_data import prepare_plugin
 from benchmark.training.data.preparing.row_sources import prepare_rows
 from benchmark.training.data.preparing.sources import CHANGED_FILES, DatasetRequest, SourceSummary
 from benchmark.training.data.preparing.tfds import available, prepare_tfds
+from benchmark.training.data.repeated_images_count import repeated_test_images
 from benchmark.training.data.stratification import image_counts
 from benchmark.training.process.failures import EXIT_DATA_ERROR
 from benchmark.training.weights.imagenet import fetch
@@ -175,6 +177,7 @@ def _meta(request: DatasetRequest, directory: Path, content: SourceSummary) -> d
         "shapes": shapes,
         "file_bytes": {key: file.stat().st_size for key, file in files.items()},
         "modified_ns": modified_ns(directory),
+        **({REPEATED: repeated} if (repeated := repeated_test_images(directory)) is not None else {}),
         **({"file_sha256": {key: sha256_of(file) for key, file in files.items()}} if compressed else {}),
         "fingerprint": request.stream.hexdigest() if request.stream and compressed else fingerprint_of(directory),
         "versions": {"python": platform.python_version(), **machine.package_versions(_RECORDED_PACKAGES)},

@@ -76,7 +76,7 @@ def channels_note(channels: int) -> list[str]:
     """Says which channels of images are shown, where not all of them are."""
     if channels in {1, 3}:
         return []
-    what = "the first three, as red, green and blue" if channels > 3 else "the first"
+    what = "the first three are shown, as red, green and blue" if channels > 3 else "the first is shown"
     return [f"Of the {channels} channels of the images {what}."]
 
 

@@ -1,0 +1,28 @@
+"""Counts the test images of a prepared dataset that stand in its training set as well, pixel for pixel."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from benchmark.images.compressed_images import CompressedImages, open_array
+
+_DIGEST_BYTES = 8
+"""Of each image: among millions of images two different ones share a digest with a probability of about one in a million."""
+
+
+def repeated_test_images(directory: Path) -> int | None:
+    """How many test images equal a training image; None where images stay compressed, of which all would be decoded for it."""
+    training, test = (open_array(directory, f"{part}_images") for part in ("train", "test"))
+    if isinstance(training, CompressedImages) or isinstance(test, CompressedImages):
+        return None
+    return int(np.isin(_digests(test), _digests(training)).sum())
+
+
+def _digests(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    """A number for each image [n], equal for equal ones."""
+    content = (hashlib.blake2b(image.tobytes(), digest_size=_DIGEST_BYTES).digest() for image in images)
+    return np.frombuffer(b"".join(content), np.uint64)
