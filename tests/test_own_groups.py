@@ -171,7 +171,7 @@ def test_a_feature_of_a_tfds_dataset_names_groups(tmp_path):
         values=lambda number: {"site": number},
     )
     wish["data_directory"] = str(place)
-    assert "the group '0' of `site` is in train and in test, as 7 more are" in refusal(
+    assert "of `site` is in train and in test, as 7 more are" in refusal(
         None, tmp_path, source="tfds:own_shapes", **wish
     )
 

@@ -46,7 +46,7 @@ class TfdsFeatures:
         features = dict(builder.info.features)
         if request.groups is not None and request.groups not in features:
             raise DataError(
-                f'{request.source}: groups = "{request.groups}", but there is no such feature; found {", ".join(features)[:300]}; '
+                f'{request.source}: groups = "{request.groups}", but there is no such feature; found {", ".join(sorted(features))[:300]}; '
                 "correct the name, or set groups = false"
             )
         classes = None
