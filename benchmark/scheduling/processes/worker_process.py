@@ -7,6 +7,7 @@ spawn   module_runner.py benchmark.scheduling.processes.worker_process EVENTS_FD
 from __future__ import annotations
 
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -66,7 +67,10 @@ def work(order: Order, events: int) -> NoReturn:
 
 def _attempt(job: Job, backend: str, emit: Callable[[Event], None]) -> int:
     try:
-        code: int = importlib.import_module(BACKENDS[backend].entry).main(job, emit)
+        entry = importlib.import_module(BACKENDS[backend].entry)
+        # as in the template: what the imports left stays to the end, and Keras has it looked through once an attempt
+        gc.freeze()
+        code: int = entry.main(job, emit)
     except BaseException as error:  # noqa: BLE001  the last place where anything can be said about it
         text = traceback.format_exc()
         sys.stderr.write(text)
