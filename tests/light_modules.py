@@ -63,4 +63,51 @@ class Lossless(Light):
 
 class WithTrainer(Light):
     def training_step(self, batch, batch_idx):
-        return super().training_step(batch, batch_idx) * self.trainer.world_size
+        return super().training_step(batch, batch_idx) * len(self.trainer.datamodule)
+
+
+class Planning(Light):
+    """Asks its Trainer how far training goes, and changes by epoch and by step."""
+
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.01, momentum=0.9)
+        steps = self.trainer.estimated_stepping_batches
+        assert steps == self.trainer.max_epochs * self.trainer.num_training_batches
+        schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, max_lr=0.01, total_steps=steps)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_train_start(self):
+        self.started = torch.rand(1)  # draws a number, after a kill once more
+
+    def training_step(self, batch, batch_idx):
+        assert self.global_step == self.current_epoch * self.trainer.num_training_batches + batch_idx
+        return super().training_step(batch, batch_idx) * (2 if self.current_epoch == 1 else 1)
+
+    def on_train_batch_end(self, outputs, batch, batch_idx):
+        self.fc.bias.mul_(0.99)
+
+
+class EveryOther(Light):
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.01)
+        schedule = torch.optim.lr_scheduler.StepLR(optimizer, 1, gamma=0.5)
+        return [optimizer], [{"scheduler": schedule, "frequency": 2}]
+
+
+class WatchingAccuracy(Light):
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.01)
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer, "max", patience=0, threshold=10.0)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "monitor": "valid/acc"}}
+
+
+class WatchingElse(Light):
+    def configure_optimizers(self):
+        optimizer = torch.optim.SGD(self.parameters(), lr=0.01)
+        schedule = torch.optim.lr_scheduler.ReduceLROnPlateau(optimizer)
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "monitor": "val_f1"}}
+
+
+class OwnStep(Light):
+    def optimizer_step(self, *args, **kwargs):
+        super().optimizer_step(*args, **kwargs)

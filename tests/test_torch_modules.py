@@ -298,7 +298,7 @@ def test_other_models_keep_their_settings_beside_a_lightning_module():
 @needs_lightning
 @pytest.mark.tf
 @pytest.mark.exhaustive
-@pytest.mark.parametrize("name", ["Light", "ByStep", "Watching"])
+@pytest.mark.parametrize("name", ["Light", "ByStep", "Watching", "Planning", "EveryOther", "WatchingAccuracy"])
 def test_a_lightning_module_trains_by_its_own_schedule_and_resumes_to_the_same_bits(tmp_path, name):
     data = prepare("digits", 16, "grey", tmp_path / "cache")
     known = Architecture(f"plugin:{name}", (), sha256_of(LIGHT), str(LIGHT), framework=LIGHTNING)
@@ -311,6 +311,8 @@ def test_a_lightning_module_trains_by_its_own_schedule_and_resumes_to_the_same_b
     rates = [epoch.learning_rate for epoch in clean.epochs()]
     assert rates[0] == pytest.approx(0.01, rel=0.9)
     assert rates[-1] < rates[0]
+    if name == "EveryOther":
+        assert rates == [0.01, 0.01, 0.005, 0.005]
     assert clean.epochs()[-1].train_accuracy > 0.2
     weights = sha256_of(tmp_path / "a" / "weights.npz")
     dying = run(wanted, "torch", tmp_path / "b", data, allow_plugins=True, faults="kill-in-epoch:4")
@@ -330,7 +332,9 @@ def test_a_lightning_module_trains_by_its_own_schedule_and_resumes_to_the_same_b
         ("Manual", "expected automatic optimization, found manual"),
         ("Several", "expected one optimizer, found 2"),
         ("Lossless", "expected the loss, a tensor"),
-        ("WithTrainer", "Trainer"),
+        ("WithTrainer", "self.trainer.datamodule: bench trains this module without a Trainer"),
+        ("WatchingElse", "expected monitor to be val_loss, val_accuracy, train_loss or train_accuracy, found 'val_f1'"),
+        ("OwnStep", "found optimizer_step of its own, which a Trainer calls: leave it out"),
     ],
 )
 def test_what_needs_a_trainer_is_said(tmp_path, name, words):

@@ -47,7 +47,7 @@ from benchmark.training.process.plugin_code import PluginError
 from benchmark.training.process.runtime import Runtime
 from benchmark.training.stages import epoch_positions, set_trainable, stage_steps, training_model
 from benchmark.training.steps.base import BatchResult, Steps
-from benchmark.training.updates import Updates
+from benchmark.training.updates import Updates, updates_of
 from benchmark.training.weight_average import WeightAverage
 from benchmark.training.weights.weight_files import array_copy, assign_weights, weight_arrays
 
@@ -296,6 +296,7 @@ class Trainer:
 
     def _run_epoch(self, stage: _Stage, stage_epoch: int) -> None:
         epoch = len(self.history) + 1
+        stage.steps.begin_epoch(stage_epoch)
         reseed(stage.model, self._cell.stream_seed("augment_seed"), epoch)
         if not stage.is_scheduled:
             stage.optimizer.learning_rate = stage.callbacks.learning_rate
@@ -309,7 +310,7 @@ class Trainer:
         if stage.is_scheduled:
             per_epoch = self._updates(stage.spec).per_epoch
             rate = rate_after(stage.spec, stage_epoch * per_epoch, per_epoch)
-        own_rate = stage.steps.end_epoch(validation.loss if validation else None)
+        own_rate = stage.steps.end_epoch(_values(sums, validation))
         rate = rate if own_rate is None else own_rate
         row = _row(stage, epoch, stage_epoch, sums, validation, rate, perf_counter() - began)
         if diverged_batch or (validation and not math.isfinite(validation.loss)):
@@ -407,10 +408,10 @@ class Trainer:
         return metrics
 
     def _batches(self, spec: Stage) -> int:
-        return math.ceil(len(self._images.training) / spec.batch_size)
+        return self._updates(spec).batches
 
     def _updates(self, spec: Stage) -> Updates:
-        return Updates(self._batches(spec), spec.gradient_accumulation)
+        return updates_of(spec, len(self._images.training))
 
     def _finish(self, stage: _Stage, row: EpochFinished, metrics: Metrics) -> None:
         """Updates callbacks, writes the checkpoint, then emits the epoch, in this order.
@@ -477,6 +478,12 @@ class Trainer:
             best_plain=self.best.plain,
             callback_arrays=arrays,
         )
+
+
+def _values(sums: _Sums, validation: Scores | None) -> dict[str, float]:
+    """What schedules of a network's own may watch of an epoch."""
+    values = {f"train_{name}": value for name, value in sums.means().items()}
+    return {**values, **({"val_loss": validation.loss, "val_accuracy": validation.accuracy} if validation else {})}
 
 
 def _row(

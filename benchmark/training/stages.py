@@ -21,6 +21,7 @@ from benchmark.training.networks.network import Network
 from benchmark.training.plugin_losses import plugin_loss
 from benchmark.training.steps.base import Steps
 from benchmark.training.steps.dispatch import compiled_steps
+from benchmark.training.updates import updates_of
 
 _NOT_DECAYED = ["bias", "gamma", "beta"]
 """Biases, and scale and offset of normalisation, are excepted from weight decay, as is usual."""
@@ -122,8 +123,10 @@ def stage_steps(
     """Steps that train `model` as a stage asks and predict with `core`, and their optimizer; see `compiled_steps`."""
     if cell.architecture.framework == LIGHTNING:
         from benchmark.training.steps.lightning import LightningSteps
+        from benchmark.training.steps.trainer_stand_in import TrainerStandIn
 
-        own = LightningSteps(model, core)
+        updates = updates_of(stage, len(dataset.training))
+        own = LightningSteps(model, core, TrainerStandIn(stage.epochs, updates.batches, updates.per_epoch))
         return own, own.optimizer
     one_hot = is_one_hot(cell)
     weights = class_weights(stage, dataset.training.split.labels, dataset.class_names, cell.data.source)

@@ -69,6 +69,7 @@ class _Trial:
         """Seconds of tracing, a step and a prediction, and the ends of the steps; see `events.Tried`."""
         began = monotonic()
         steps = self._steps()
+        steps.begin_epoch(1)
         batches = self._batches()
         images, labels = next(batches)
         float(steps.train(images, labels).loss)  # waits for it

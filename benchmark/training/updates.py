@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from benchmark.matrix.cell import Stage
+
 
 @dataclass(frozen=True, slots=True)
 class Updates:
@@ -33,3 +35,8 @@ class Updates:
     def follow(self, batch: int) -> bool:
         """Whether the update is made with this batch, which is its last."""
         return batch == self.batches or batch % self.gathered == 0
+
+
+def updates_of(stage: Stage, examples: int) -> Updates:
+    """Those of an epoch of a stage on so many training images."""
+    return Updates(math.ceil(examples / stage.batch_size), stage.gradient_accumulation)

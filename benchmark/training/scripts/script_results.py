@@ -64,6 +64,7 @@ def results_of(finish: FinishLine, epochs: int, cell: Cell, dataset: Dataset, fo
     if finish.test_accuracy is not None and abs(finish.test_accuracy - scores.accuracy) > ACCURACY_TOLERANCE:
         raise ScriptProtocolError(
             f"finish: test_accuracy = {finish.test_accuracy:.4f} was reported, but {scores.accuracy:.4f} follows from its "
-            "probabilities: are they in the order of the test images?"
+            "probabilities: are they in the order of the test images? Where a model predicts by other numbers than its probabilities, as "
+            "scikit-learn's SVC does, leave test_accuracy out"
         )
     return ScriptResults(answers, scores, finish.best_epoch or epochs or None)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias
 
@@ -37,8 +37,15 @@ class Steps(Protocol):
             update: False where later batches belong to the same update, for which the gradient is kept.
         """
 
-    def end_epoch(self, loss: float | None) -> float | None:  # noqa: ARG002  for steps with a schedule of their own
-        """Called after each epoch with its validation loss; the learning rate that it had, where the network decides it."""
+    def begin_epoch(self, number: int) -> None:
+        """Called before each epoch of a stage, counted from 1."""
+
+    def end_epoch(self, values: Mapping[str, float]) -> float | None:  # noqa: ARG002  for steps with schedules of their own
+        """Called after each epoch; the learning rate that it had, where the network decides it.
+
+        Args:
+            values: `train_loss` and `train_accuracy` of it, `val_loss` and `val_accuracy` where there are validation images.
+        """
         return None
 
     def predict(self, images: NDArray[Any]) -> NDArray[np.float32]:
