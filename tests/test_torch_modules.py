@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib.util
+import math
 import re
 import subprocess
 from dataclasses import replace
 from pathlib import Path
+from statistics import mean, stdev
 
 import pytest
 from cli_workplace import Workplace
@@ -237,14 +239,18 @@ def test_a_module_learns_as_the_same_network_in_keras_does(tmp_path):
     data = prepare("digits", 16, "grey", tmp_path / "cache")
     twin = replace(GOOD, name="plugin:twin", parameters=())
     images = replace(cell().data, train_examples=1000, test_examples=300)
-    accuracies = {}
-    for name, known in (("torch", twin), ("keras", cell().architecture)):
-        stages = (stage(epochs=20, learning_rate=3e-3),)
-        wanted = cell(architecture=known, stages=stages, backend="torch", data=images)
-        done = run(wanted, "torch", tmp_path / name, data, allow_plugins=True)
-        accuracies[name] = done.one(events.Evaluated).test_accuracy
-    assert min(accuracies.values()) > 0.85, accuracies
-    assert abs(accuracies["torch"] - accuracies["keras"]) < 0.08, accuracies
+    accuracies = {"torch": [], "tensorflow": []}
+    for seed in range(3):
+        for backend, known in (("torch", twin), ("tensorflow", cell().architecture)):
+            stages = (stage(epochs=15, learning_rate=3e-3),)
+            wanted = cell(architecture=known, stages=stages, backend=backend, data=images, seed=seed)
+            done = run(wanted, backend, tmp_path / f"{backend}{seed}", data, allow_plugins=True)
+            accuracies[backend].append(done.one(events.Evaluated).test_accuracy)
+    means = {backend: mean(values) for backend, values in accuracies.items()}
+    assert min(means.values()) > 0.85, accuracies
+    # of one seed: what seeds change, and at least what 300 test images leave open
+    noise = max(*map(stdev, accuracies.values()), math.sqrt(0.9 * 0.1 / 300))
+    assert abs(means["torch"] - means["tensorflow"]) < 2 * noise * math.sqrt(2 / 3), accuracies
 
 
 LIGHT = FILE.with_name("light_modules.py")

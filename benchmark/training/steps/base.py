@@ -39,6 +39,7 @@ class Steps(Protocol):
 
     def begin_epoch(self, number: int) -> None:
         """Called before each epoch of a stage, counted from 1."""
+        del number  # for steps that follow it
 
     def end_epoch(self, values: Mapping[str, float]) -> float | None:  # noqa: ARG002  for steps with schedules of their own
         """Called after each epoch; the learning rate that it had, where the network decides it.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import keras
 import numpy as np
@@ -42,7 +42,7 @@ class LightningSteps(Steps):
     def __init__(self, model: keras.Model, core: keras.Model, trainer: TrainerStandIn) -> None:
         layer: ModuleLayer = core.layers[-1]
         self._model, self._layer, self._trainer = model, layer, trainer
-        self._module: Any = layer.module
+        self._module = cast(Any, layer.module)
         self._predict = forward_pass(core)
         _check(self._module)
         self._module.trainer = trainer
