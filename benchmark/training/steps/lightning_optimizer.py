@@ -17,7 +17,7 @@ from benchmark.training.process.plugin_code import PluginError
 
 
 @dataclass(frozen=True, slots=True)
-class Schedule:
+class OwnSchedule:
     """A schedule and when it moves.
 
     Attributes:
@@ -49,7 +49,7 @@ class OwnOptimizer:
         variables: What is saved and restored.
     """
 
-    def __init__(self, optimizer: Any, schedules: list[Schedule]) -> None:
+    def __init__(self, optimizer: Any, schedules: list[OwnSchedule]) -> None:
         self.optimizer, self._schedules = optimizer, schedules
         optimizer.zero_grad()
         self.variables = [_Bytes(self)]
@@ -137,12 +137,12 @@ def configured(module: Any) -> OwnOptimizer:
     return OwnOptimizer(optimizers[0], [_schedule(one, place) for one in listed if one is not None])
 
 
-def _schedule(written: Any, place: str) -> Schedule:
+def _schedule(written: Any, place: str) -> OwnSchedule:
     entry = written if isinstance(written, dict) else {"scheduler": written}
     scheduler, frequency = entry["scheduler"], int(entry.get("frequency") or 1)
     if not isinstance(scheduler, torch.optim.lr_scheduler.ReduceLROnPlateau):
-        return Schedule(scheduler, entry.get("interval") == "step", frequency, None)
-    return Schedule(scheduler, by_step=False, frequency=frequency, watched=_watched(entry.get("monitor"), place))
+        return OwnSchedule(scheduler, entry.get("interval") == "step", frequency, None)
+    return OwnSchedule(scheduler, by_step=False, frequency=frequency, watched=_watched(entry.get("monitor"), place))
 
 
 def _watched(monitor: Any, place: str) -> str:
