@@ -20,6 +20,7 @@ from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.stage_keys import common_stages
 from benchmark.matrix.trust import require_consent
+from benchmark.reporting.rows.groups import varying_settings
 from benchmark.training.artifacts.plain_values import NotPlainError, pack, unpack
 from benchmark.training.callbacks import StageCallbacks
 from benchmark.training.own_callbacks import StageHooks, load_callbacks
@@ -285,3 +286,12 @@ def test_a_fault_of_a_callback_fails_the_attempt_with_its_line_and_a_loss_that_i
     diverging = cell(stages=(calling(tmp_path, "TerminateOnNaN", code=KERAS),))
     run = run_worker(job(diverging, tmp_path / "2", digits, allow_plugins=True), faults="nan-loss:3")
     assert run.one(Diverged).batch == 3
+
+
+def test_codes_are_a_column_of_reports_where_callbacks_of_one_name_differ():
+    def group(callbacks: list[str], code: str) -> SimpleNamespace:
+        codes = [[name, code] for name in callbacks]
+        return SimpleNamespace(names=("a", "b", "c"), settings={"callbacks": callbacks, "callback_codes": codes})
+
+    assert varying_settings([group([], ""), group(["early"], "1")]) == ["callbacks"]
+    assert varying_settings([group(["early"], "1"), group(["early"], "2")]) == ["callback_codes"]

@@ -161,8 +161,19 @@ def run_ids(groups: Iterable[Group]) -> tuple[int, ...]:
     return tuple(sorted(number for number in known if number is not None))
 
 
+_NAMED_BY = {
+    "loss_code": ("loss",),
+    "callback_codes": ("callbacks",),
+    "metric_codes": ("monitor", "early_stopping", "reduce_learning_rate"),
+}
+"""The settings that name what codes of the user's own are of: what differs in name has other code without saying."""
+
+
 def varying_settings(groups: Iterable[Group]) -> list[str]:
-    """Names of the settings that differ between groups of the same dataset, model and strategy, in recorded order."""
+    """Names of the settings that differ between groups of the same dataset, model and strategy, in recorded order.
+
+    Codes of the user's own functions are among them where functions of one name differ.
+    """
     by_names: dict[tuple[str, str, str], list[Group]] = {}
     for group in groups:
         if group.settings:
@@ -171,7 +182,9 @@ def varying_settings(groups: Iterable[Group]) -> list[str]:
     names = dict.fromkeys(name for groups in several for group in groups for name in group.settings)
 
     def varies(name: str, groups: Iterable[Group]) -> bool:
-        return len({value_key(group.settings.get(name)) for group in groups}) > 1
+        named = [(*(value_key(group.settings.get(each)) for each in _NAMED_BY.get(name, ())),) for group in groups]
+        values = [value_key(group.settings.get(name)) for group in groups]
+        return len({*zip(named, values, strict=True)}) > len({*named})
 
     return [name for name in names if any(varies(name, groups) for groups in several)]
 
