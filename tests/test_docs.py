@@ -37,13 +37,17 @@ PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md")), *sorted((R
 
 @dataclass(frozen=True)
 class Block:
-    """A fenced piece of a page; `runs` says that it is about the committed results, and so can be run."""
+    """A fenced piece of a page; `runs` says that it is about the committed results, and so can be run.
+
+    Of `sketched` ones, below `<!-- no run -->`, nothing is run: they need computers that are not here.
+    """
 
     path: Path
     line: int
     language: str
     code: str
     runs: bool
+    sketched: bool
 
 
 def blocks(*languages: str) -> list:
@@ -59,7 +63,8 @@ def blocks(*languages: str) -> list:
                 if language in languages:
                     runs = "results.sqlite" in code
                     where = f"{path.relative_to(ROOT)}:{start + 1}"
-                    found.append(pytest.param(Block(path, start + 1, language, code, runs), id=where))
+                    sketched = start > 0 and lines[start - 1] == "<!-- no run -->"
+                    found.append(pytest.param(Block(path, start + 1, language, code, runs, sketched), id=where))
                 start = None
     return found
 
@@ -164,7 +169,8 @@ VERDICTS = {"judge": {10, 11, 12}}
 
 def documented(*words: str, without: Iterable[str] = ()) -> list[list[str]]:
     """The commands of all pages, each once and in order: those that have one of these words, or none of `without`."""
-    code = [block.values[0].code for block in blocks("bash", "sh", "shell", "console")]
+    every = [block.values[0] for block in blocks("bash", "sh", "shell", "console")]
+    code = [block.code for block in every if not block.sketched]
     lines = {shlex.join(line): line for line in bench_lines("\n".join(code))}
     return [line for line in lines.values() if (set(words) & set(line) if words else not set(without) & set(line))]
 

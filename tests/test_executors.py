@@ -5,22 +5,28 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import signal
+import socket
 import subprocess
 import sys
 import time
+import tomllib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+import slurm_standin
 from ray_cluster import RayCluster
 from waiting import wait_until
 
-from benchmark.errors import UserError
+from benchmark.errors import BenchError, UserError
 from benchmark.scheduling.executors.executor_registry import executor_names, require_executor
-from benchmark.scheduling.executors.protocol import AgentCommand, Node
+from benchmark.scheduling.executors.protocol import AgentCommand, ExecutorSettings, Node
+from benchmark.scheduling.executors.ray import RayExecutor, why_no_connection
 from benchmark.scheduling.executors.separate_executor import SeparateExecutor, open_executor
+from benchmark.scheduling.executors.slurm import JobSettings, SlurmExecutor, read_settings
 
 TESTS = Path(__file__).resolve().parent
 
@@ -30,13 +36,14 @@ def needs(library: str, extra: str) -> pytest.MarkDecorator:
     return pytest.mark.skipif(missing, reason=f"{library} is not installed: pip install 'benchmark-matrix[{extra}]'")
 
 
-def on_every_engine(*, ray_always: bool = False) -> pytest.MarkDecorator:
-    """Ray takes seconds to start: one test of it is enough for every day."""
-    with_ray = [pytest.mark.ray, needs("ray", "ray"), *([] if ray_always else [pytest.mark.exhaustive])]
+def on_every_engine(*, always: bool = False) -> pytest.MarkDecorator:
+    """One test of those that take their time to start is enough for every day."""
+    rarely = [] if always else [pytest.mark.exhaustive]
     engines = [
         "simulated",
-        pytest.param("slurm", marks=needs("submitit", "slurm")),
-        pytest.param("ray", marks=with_ray),
+        pytest.param("slurm", marks=[needs("submitit", "slurm"), *rarely]),
+        pytest.param("submitit", marks=[needs("submitit", "slurm"), *rarely]),
+        pytest.param("ray", marks=[needs("ray", "ray"), pytest.mark.ray, *rarely]),
     ]
     return pytest.mark.parametrize("engine", engines, indirect=True, scope="module")
 
@@ -53,13 +60,15 @@ def ray_cluster() -> Iterator[RayCluster]:
 
 
 @pytest.fixture(scope="module")
-def engine(request) -> Iterator[tuple[str, dict[str, str]]]:
+def engine(request, tmp_path_factory) -> Iterator[tuple[str, dict[str, str]]]:
     """What follows `--executor`, and the variables that go with it; two nodes each."""
     path = {"PYTHONPATH": os.pathsep.join((str(TESTS.parent), str(TESTS)))}
     if request.param == "ray":
         yield "ray", {**path, **request.getfixturevalue("ray_cluster").environment}
-    elif request.param == "slurm":
+    elif request.param == "submitit":
         yield "slurm:nodes=2,cpus=2", {**path, "BENCH_SUBMITIT": "local"}
+    elif request.param == "slurm":
+        yield "slurm:nodes=2,cpus=2", {**path, **slurm_standin.install(tmp_path_factory.mktemp("slurm") / "bin")}
     else:
         yield "simulated:2x2", path
 
@@ -185,7 +194,7 @@ sys.stdin.read()
 """
 
 
-@on_every_engine(ray_always=True)
+@on_every_engine(always=True)
 def test_agents_save_and_end_when_the_run_is_killed(engine, tmp_path):
     driver = subprocess.Popen(
         [sys.executable, "-c", DRIVER, engine[0], str(tmp_path)], env={**os.environ, **engine[1]}, stdin=subprocess.PIPE
@@ -228,3 +237,138 @@ def test_the_local_one_takes_no_argument():
 def test_stand_in_nodes_are_counted(argument, tmp_path):
     with pytest.raises(UserError, match="NODESxCPUS"):
         open_executor(f"simulated:{argument}", tmp_path)
+
+
+# ---- an engine of one's own
+
+
+PAGE = (TESTS.parent / "docs" / "cluster.md").read_text(encoding="utf-8")
+BLOCKS = {
+    text.partition("\n")[0].removeprefix("# "): text
+    for _, text in re.findall(r"```(python|toml)\n(.*?)```", PAGE, re.DOTALL)
+}
+SSH = """#!/bin/sh
+host=$1
+shift
+[ "$host" != nowhere ] || { echo "no route to host" >&2; exit 255; }
+case "$*" in nproc) echo 2;; *) PATH="$BIN:$PATH" exec sh -c "exec $*";; esac
+"""
+
+
+@pytest.fixture
+def ssh(tmp_path, monkeypatch) -> None:
+    """The package of the page, installed, and an `ssh` that stays on this computer."""
+    site, tools = tmp_path / "site", tmp_path / "tools"
+    about = site / "bench_ssh-1.0.dist-info"
+    about.mkdir(parents=True)
+    tools.mkdir()
+    described = tomllib.loads(BLOCKS["pyproject.toml"])["project"]
+    ((name, target),) = described["entry-points"]["benchmark.executors"].items()
+    (about / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {described['name']}\nVersion: 1.0\n")
+    (about / "entry_points.txt").write_text(f"[benchmark.executors]\n{name} = {target}\n")
+    (site / "bench_ssh.py").write_text(BLOCKS["bench_ssh.py"])
+    (tools / "ssh").write_text(SSH)
+    (tools / "ssh").chmod(0o755)
+    (tools / "python3").symlink_to(sys.executable)
+    monkeypatch.syspath_prepend(str(site))
+    monkeypatch.setenv("PATH", f"{tools}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("BIN", str(Path(sys.executable).parent))
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join((str(TESTS.parent), str(TESTS))))
+
+
+def test_the_engine_of_the_page_places_and_ends_agents(ssh, tmp_path):
+    assert executor_names()[-1] == "ssh"
+    with opened(("ssh:alice+bob", {}), tmp_path) as engine:
+        assert [(node.name, node.cores) for node in engine.executor.slots()] == [("alice", 2), ("bob", 2)]
+        handles = [engine.submit(node) for node in engine.executor.slots()]
+        engine.wait_for_agents(2)
+        engine.executor.cancel(handles[0])
+        assert engine.wait_for_end(handles[0]) == "it was killed by SIGKILL"
+        third = engine.submit(engine.executor.slots()[0], exit=1)
+        assert engine.wait_for_end(third) == "it ended with exit code 1: a reason to end"
+
+
+def test_what_an_engine_of_ones_own_refuses_is_said_in_a_line(ssh, tmp_path):
+    with pytest.raises(UserError, match=r"^--executor ssh: ssh does not reach nowhere: no route to host$"):
+        open_executor("ssh:nowhere", tmp_path)
+    site = tmp_path / "site" / "bench_ssh.py"
+    site.write_text("import nothing_of_this_name\n")
+    with pytest.raises(
+        UserError, match=r"bench_ssh:SshExecutor cannot be imported: No module named 'nothing_of_this_name'"
+    ):
+        open_executor("ssh:alice", tmp_path)
+    site.write_text("def SshExecutor(settings):\n    raise ZeroDivisionError('oh')\n")
+    with pytest.raises(BenchError, match=r"^--executor ssh: ZeroDivisionError: oh; see .*executor.log$"):
+        open_executor("ssh:alice", tmp_path)
+
+
+# ---- settings
+
+
+@pytest.mark.parametrize(
+    ("argument", "message"),
+    [
+        ("nodes", "expected slurm:KEY=VALUE"),
+        ("node=2", r"slurm:node: expected one of nodes, .*did you mean 'nodes'\?"),
+        ("nodes=0", "slurm:nodes: expected a number of at least 1, got '0'"),
+        ("cpus=two", "slurm:cpus: expected a number of at least 1, got 'two'"),
+        ("gpus=-1", "slurm:gpus: expected a number of at least 0"),
+        ("memory=lots", "slurm:memory: expected a size such as 16G, got 'lots'"),
+        ("time=tomorrow", "slurm:time: expected a time such as 90m, 4h or 1d"),
+        ("nodes=1,nodes=2", "it stands twice"),
+    ],
+)
+def test_a_wrong_setting_of_slurm_is_named(argument, message):
+    with pytest.raises(UserError, match=message):
+        read_settings(argument)
+
+
+def test_settings_of_slurm_are_read():
+    settings = read_settings("partition=gpu, nodes=4,cpus=08,gpus=0,memory=16GiB,time=4h,qos=high")
+    assert settings == JobSettings(4, 8, 0, "16G", 240, {"partition": "gpu", "qos": "high"})
+    assert settings.memory_bytes == 16 << 30
+    assert read_settings("") == JobSettings(options={})
+    assert read_settings("time=90").time_minutes == 1
+
+
+@needs("submitit", "slurm")
+def test_a_computer_without_slurm_is_told_what_to_do(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(UserError, match="there is no Slurm on this computer"):
+        SlurmExecutor(ExecutorSettings("", tmp_path))
+    monkeypatch.setenv("BENCH_SUBMITIT", "laptop")
+    with pytest.raises(UserError, match="BENCH_SUBMITIT: expected slurm or local, got 'laptop'"):
+        SlurmExecutor(ExecutorSettings("", tmp_path))
+
+
+@needs("submitit", "slurm")
+def test_slurm_is_asked_for_what_the_settings_say(tmp_path, monkeypatch):
+    for name, value in slurm_standin.install(tmp_path / "bin").items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(sys, "executable", "/bin/true")  # what the job runs is not the question here
+    executor = SlurmExecutor(ExecutorSettings("cpus=8,gpus=2,memory=16G,time=4h,account=lab", tmp_path / "engine"))
+    (node,) = executor.slots()
+    assert node == Node("slurm-1", 8, 2, 16 << 30)
+    executor.submit(node, AgentCommand("standin_agent", "{}"))
+    script = (tmp_path / "bin" / "jobs" / "1.script").read_text()
+    for line in ("cpus-per-task=8", "gpus-per-node=2", "mem=16G", "time=240", "account=lab", "no-requeue", "nodes=1"):
+        assert f"#SBATCH --{line}\n" in script
+    assert "srun" in script
+    assert "--cpus-per-task=8 /bin/true -P" in script
+    assert (tmp_path / "engine" / "submitit").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265", "head", "head:", ":6379"])
+def test_an_address_that_is_none_of_ray_is_refused(address, tmp_path, monkeypatch):
+    monkeypatch.setenv("RAY_ADDRESS", address)
+    with pytest.raises(UserError, match=r"RAY_ADDRESS is .*: expected HOST:PORT"):
+        RayExecutor(ExecutorSettings("", tmp_path))
+
+
+def test_a_ray_that_does_not_answer_is_named_with_the_way_to_start_one(tmp_path, monkeypatch):
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("RAY_ADDRESS", f"127.0.0.1:{nobody.getsockname()[1]}")
+        with pytest.raises(UserError, match=r"no Ray answers at .*ray start --head"):
+            RayExecutor(ExecutorSettings("", tmp_path))
+    assert "ray start --head" in why_no_connection("", ConnectionError("Could not find any running Ray instance."))

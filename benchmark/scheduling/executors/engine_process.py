@@ -19,6 +19,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from benchmark import layout
 from benchmark.errors import BenchError
 from benchmark.scheduling.executors.executor_registry import make_executor
 from benchmark.scheduling.executors.protocol import AgentCommand, Executor, ExecutorSettings, Node
@@ -120,7 +121,10 @@ def main() -> None:
     except Exception as error:  # noqa: BLE001  the run says it
         traceback.print_exc()
         is_ours = isinstance(error, BenchError)
-        said = {"error": str(error) if is_ours else f"{type(error).__name__}: {error}", "class": type(error).__name__}
+        text = (
+            str(error) if is_ours else f"{type(error).__name__}: {error}; see {settings.folder / layout.EXECUTOR_LOG}"
+        )
+        said = {"error": text, "class": type(error).__name__}
         (process or EngineProcess(None, answers)).say(said)  # type: ignore[arg-type]
     sys.stdout.flush()
     sys.stderr.flush()

@@ -25,6 +25,9 @@ PLACE_SECONDS = 20.0
 END_SECONDS = 3.0
 """An actor that has not ended its agent after so long is killed itself."""
 
+FREE_SECONDS = 3.0
+"""So long after the end of an agent its node counts as free, although Ray may still say that it is taken."""
+
 CONNECT_SECONDS = 5.0
 
 _START = (
@@ -63,8 +66,6 @@ class RayExecutor:
         address = settings.argument or os.environ.get("RAY_ADDRESS", "")
         _require_address(address)
         os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-        # the note that Ray will no longer hide GPUs from tasks that asked for none
-        os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
         import ray
 
         try:
@@ -76,12 +77,14 @@ class RayExecutor:
                 _node_ip_address=os.environ.get("BENCH_RAY_NODE_IP") or None,
             )
         except Exception as error:
-            raise UserError(_why_no_connection(address, error)) from error
+            raise UserError(why_no_connection(address, error)) from error
         # Ray's own types know `remote` in a part of its forms only
         self._ray: Any = ray
         self._wants_gpus = settings.wants_gpus
         self._names: dict[str, str] = {}
         self._placed: dict[str, _Placed] = {}
+        self._freed: dict[str, tuple[Node, float]] = {}
+        """Nodes whose agents have ended, and until when Ray may not know yet that they are free."""
 
     def slots(self) -> Sequence[Node]:
         """Living nodes with a free processor, and those that hold an agent of ours."""
@@ -89,21 +92,18 @@ class RayExecutor:
 
         by_node: Any = state.available_resources_per_node
         free = by_node()
-        held = {placed.ray_id: placed.node for placed in self._placed.values()}
-        nodes = []
-        for entry in self._ray.nodes():
-            ray_id = entry["NodeID"]
-            if not entry["Alive"]:
-                continue
-            node = held.get(ray_id) or self._node(entry, free.get(ray_id, {}))
-            if node.cores:
-                nodes.append(node)
-        return sorted(nodes, key=lambda node: node.name)
+        self._freed = {ray_id: freed for ray_id, freed in self._freed.items() if freed[1] > _now()}
+        held = {ray_id: node for ray_id, (node, _) in self._freed.items()}
+        held |= {placed.ray_id: placed.node for placed in self._placed.values()}
+        alive = {entry["NodeID"]: entry for entry in self._ray.nodes() if entry["Alive"]}
+        self._names = {ray_id: name for ray_id, name in self._names.items() if ray_id in alive or ray_id in held}
+        nodes = [held.get(ray_id) or self._node(entry, free.get(ray_id, {})) for ray_id, entry in alive.items()]
+        return sorted((node for node in nodes if node.cores), key=lambda node: node.name)
 
     def _node(self, entry: Mapping[str, Any], free: Mapping[str, float]) -> Node:
         address, ray_id = entry["NodeManagerAddress"], entry["NodeID"]
         if ray_id not in self._names:
-            # two nodes on one computer, or one that has come back: its id tells them apart
+            # of several nodes on one computer all but the first have their ids in their names
             taken = address in self._names.values()
             self._names[ray_id] = f"{address}-{ray_id[:8]}" if taken else address
         gpus = int(free.get("GPU", 0)) if self._wants_gpus else 0
@@ -143,6 +143,7 @@ class RayExecutor:
             if why is not None:
                 ended[handle] = why
                 del self._placed[handle]
+                self._freed[placed.ray_id] = placed.node, _now() + FREE_SECONDS
                 self._ray.kill(placed.actor)
         return ended
 
@@ -196,14 +197,16 @@ def _require_address(address: str) -> None:
         raise UserError(f"no Ray answers at {address} ({error}); {_START}") from error
 
 
-def _why_no_connection(address: str, error: Exception) -> str:
+def why_no_connection(address: str, error: Exception) -> str:
+    """What `ray.init` means, and the cure."""
     first = str(error).strip().partition("\n")[0]
     if isinstance(error, ConnectionError) and not address:
         return f"no Ray runs on this computer; {_START}"
     at = f" at {address}" if address else ""
     cure = "this computer must be a node of the cluster: `ray start --address=HOST:PORT` makes it one"
+    token = "; RAY_AUTH_TOKEN must be that of the cluster" if os.environ.get("RAY_AUTH_MODE") else ""
     node = "; BENCH_RAY_NODE_IP says which address it has there, as on loopback addresses"
-    return f"cannot join the Ray{at}: {first}. {cure}{node}"
+    return f"cannot join the Ray{at}: {first.rstrip('.')}. {cure}{node}{token}"
 
 
 def _in_words(error: Exception) -> str:

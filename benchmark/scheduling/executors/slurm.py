@@ -26,6 +26,9 @@ from benchmark.scheduling.executors.slurm_node import hold
 STATE_SECONDS = 5.0
 """How often Slurm is asked for the states of all jobs at once; submitit itself would wait for up to ten minutes."""
 
+END_SECONDS = 3.0
+"""A job that has not ended its agent after so long is ended itself."""
+
 _PASSED_ON = ("partition", "account", "qos", "constraint", "gres", "exclude", "nodelist", "reservation")
 """Settings that go to `sbatch` as they are."""
 _KEYS = ("nodes", "cpus", "gpus", "memory", "time", *_PASSED_ON)
@@ -113,6 +116,7 @@ class SlurmExecutor:
         self._slots = [Node(name, cpus, self._settings.gpus, self._settings.memory_bytes) for name in names]
         self._jobs: dict[str, Any] = {}
         self._asked_at = 0.0
+        self._end_until: dict[str, float] = {}
         folder = settings.folder / "submitit"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         folder.chmod(0o700)
@@ -151,29 +155,35 @@ class SlurmExecutor:
 
     def poll(self) -> Mapping[str, str]:
         """Jobs that have ended: by what they have left, or by what Slurm says."""
-        is_time = time.monotonic() > self._asked_at + STATE_SECONDS
-        if is_time and self._jobs:
-            self._asked_at = time.monotonic()
-            if not _is_local():
-                next(iter(self._jobs.values())).watcher.update()
+        now = time.monotonic()
+        if self._jobs and not _is_local() and now > self._asked_at + STATE_SECONDS:
+            self._asked_at = now
+            next(iter(self._jobs.values())).watcher.update()
         ended = {}
         for handle, job in list(self._jobs.items()):
-            if (why := _why_ended(job)) is not None:
+            why = _why_ended(job)
+            if why is None and now > self._end_until.get(handle, now):
+                _signal(job, "KILL")
+                job.cancel(check=False)
+                why = "it was ended"
+            if why is not None:
                 ended[handle] = why
                 del self._jobs[handle]
         return ended
 
     def cancel(self, handle: str) -> None:
-        """Ends a job at once, or takes it out of Slurm's queue."""
-        if (job := self._jobs.get(handle)) is not None:
-            if not _is_local():
-                subprocess.run(["scancel", "--signal=KILL", job.job_id], check=False, capture_output=True)
-            job.cancel(check=False)
+        """Has a job end its agent at once; the job itself is ended soon, if it does not obey or waits for its turn."""
+        if (job := self._jobs.get(handle)) is not None and handle not in self._end_until:
+            self._end_until[handle] = time.monotonic() + END_SECONDS
+            _signal(job, "INT")
 
     def close(self) -> None:
         """Ends all jobs."""
         for handle in self._jobs:
             self.cancel(handle)
+        while self._jobs:
+            self.poll()
+            time.sleep(0.05)
 
     def let_go(self) -> None:
         """The run is gone: jobs that wait leave the queue, agents that run save and end."""
@@ -182,6 +192,14 @@ class SlurmExecutor:
                 os.kill(int(job.job_id), signal.SIGTERM)
             else:
                 job.cancel(check=False)
+
+
+def _signal(job: Any, name: str) -> None:
+    """Signals the processes of a job that runs."""
+    if _is_local():
+        job.cancel()
+    else:
+        subprocess.run(["scancel", f"--signal={name}", job.job_id], check=False, capture_output=True)
 
 
 def _is_local() -> bool:
@@ -199,6 +217,8 @@ def _sbatch_parameters(settings: JobSettings, cpus: int) -> dict[str, Any]:
         "time": settings.time_minutes,
         "nodes": 1,
         "cpus_per_task": cpus,
+        # since Slurm 22.05 srun does not take it over from sbatch
+        "srun_args": [f"--cpus-per-task={cpus}"],
         "additional_parameters": options,
     }
     if settings.gpus:
