@@ -66,8 +66,8 @@ class RayCluster:
         """What a driver on this computer needs."""
         return {**self.secrets, "RAY_ADDRESS": f"{HEAD}:{self.port}", "BENCH_RAY_NODE_IP": HEAD}
 
-    def start(self, cpus: int, *options: str) -> RayNode:
-        """Starts the head, or one more node."""
+    def start(self, cpus: int, *options: str, **variables: str) -> RayNode:
+        """Starts the head, or one more node, whose processes have the variables."""
         node = RayNode(f"127.0.0.{len(self.nodes) + 2}", uuid.uuid4().hex)
         own = ["--head", f"--port={self.port}", "--include-dashboard=false", f"--temp-dir={self.folder}"]
         place = [f"--address={HEAD}:{self.port}"] if self.nodes else own
@@ -79,7 +79,14 @@ class RayCluster:
                 *(sys.executable, "-m", "ray.scripts.scripts", "start", *place, "--disable-usage-stats"),
                 *(f"--node-ip-address={node.address}", f"--num-cpus={cpus}", *options),
             ],
-            env={**kept, **self.secrets, "BENCH_NODE_MARK": node.mark, "BENCH_TESTING": "1", "PYTHONPATH": path},
+            env={
+                **kept,
+                **self.secrets,
+                "BENCH_NODE_MARK": node.mark,
+                "BENCH_TESTING": "1",
+                "PYTHONPATH": path,
+                **variables,
+            },
             check=True,
             capture_output=True,
             timeout=60,

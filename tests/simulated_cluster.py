@@ -1,14 +1,14 @@
-"""`bench run` on stand-in nodes of this computer and a real server, and the processes that stand for each node."""
+"""`bench run` on nodes and a real server; where nodes are stand-ins, the processes that stand for each of them."""
 
 from __future__ import annotations
 
 import contextlib
 import os
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from cli_workplace import Workplace
+from cli_workplace import ROOT, Workplace
 from waiting import wait_until
 
 from benchmark.results.store.database import open_database
@@ -16,28 +16,35 @@ from benchmark.results.store.database import open_database
 
 @dataclass
 class Cluster:
-    """A folder with a matrix, a database on a server, and `bench run` on stand-in nodes."""
+    """A folder with a matrix, a database on a server, and `bench run` on nodes: stand-ins, or those of another engine.
+
+    Attributes:
+        engine: What follows `--executor`.
+        variables: What the driver needs for it.
+    """
 
     place: Workplace
     target: str
+    engine: str = "simulated:2x2"
+    variables: dict[str, str] = field(default_factory=dict)
 
-    def run(self, *arguments: str, nodes: str = "2x2", **variables: str):
-        return self.place.run(*self.arguments(*arguments, nodes=nodes), **variables)
+    def run(self, *arguments: str, **variables: str):
+        return self.place.run(*self.arguments(*arguments), **{**self.variables, **variables})
 
-    def start(self, *arguments: str, nodes: str = "2x2", **variables: str) -> subprocess.Popen[str]:
+    def start(self, *arguments: str, **variables: str) -> subprocess.Popen[str]:
         """A run that goes on while the test does; its words are in `run.log`."""
         with (self.place.directory / "run.log").open("w") as log:
             return subprocess.Popen(
-                self.place.command(*self.arguments(*arguments, nodes=nodes)),
+                self.place.command(*self.arguments(*arguments)),
                 cwd=self.place.directory,
-                env={**self.place.environment, **variables},
+                env={**self.place.environment, **self.variables, **variables},
                 stdout=log,
                 stderr=log,
                 text=True,
             )
 
-    def arguments(self, *arguments: str, nodes: str) -> list[str]:
-        return ["run", "--executor", f"simulated:{nodes}", "--db", self.target, *arguments]
+    def arguments(self, *arguments: str) -> list[str]:
+        return ["run", "--executor", self.engine, "--db", self.target, *arguments]
 
     @property
     def log(self) -> str:
@@ -48,11 +55,12 @@ class Cluster:
             return [tuple(row) for row in connection.exec_driver_sql(query)]
 
     def processes(self) -> list[int]:
-        """All processes of runs in this folder, on the nodes too; zombies are left out."""
+        """All processes of ours that runs in this folder have, on nodes too, where these were started with its cache."""
         mark, found = f"BENCH_CACHE={self.place.directory}/cache".encode(), []
         for pid in pids():
             with contextlib.suppress(OSError):
-                if pid != os.getpid() and mark in Path(f"/proc/{pid}/environ").read_bytes():
+                is_ours = b"benchmark" in Path(f"/proc/{pid}/cmdline").read_bytes().replace(str(ROOT).encode(), b"")
+                if is_ours and pid != os.getpid() and mark in Path(f"/proc/{pid}/environ").read_bytes():
                     found.append(pid)
         return found
 

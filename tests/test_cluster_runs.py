@@ -154,7 +154,8 @@ def test_cells_that_no_node_can_run_are_left_out_with_the_reason(cluster):
 
 def test_gpus_of_nodes_are_used_though_this_computer_has_none(cluster):
     cluster.place.write(MATRIX.replace("seed = [0, 1, 2]", 'seed = [0, 1, 2]\ndevice = "gpu"'))
-    done = cluster.run(nodes="2x2x1")
+    cluster.engine = "simulated:2x2x1"
+    done = cluster.run()
     assert done.returncode == 0, done.stderr
     assert cluster.rows("SELECT DISTINCT gpu FROM attempt") == [(0,)]
 

@@ -191,7 +191,10 @@ def made_by_call(kind: str) -> list[str]:
         ("Job", ["scheduling/processes/worker_order.py"]),
         ("RunOptions", ["cli/runs/start_run.py", "scheduling/cluster/agent.py"]),
     ],
-    ids=["what a worker is given, trials as well as cells", "what a run is asked to do, and what a node was told of it"],
+    ids=[
+        "what a worker is given, trials as well as cells",
+        "what a run is asked to do, and what a node was told of it",
+    ],
 )
 def test_one_module_makes(kind, places):
     assert made_by_call(kind) == places

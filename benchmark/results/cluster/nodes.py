@@ -51,6 +51,22 @@ class MemberNode:
     lease_until_utc: str
 
 
+def address_for_node(address: str, lease_seconds: float) -> str:
+    """The address of the database for all connections of a node.
+
+    One that is frozen in the middle of a transaction would hold what it has locked for ever, its own row too, and with it
+    whoever wants to declare it lost: the server ends such a session in half the time of the lease.
+    """
+    url = sa.make_url(address)
+    given = url.query.get("options", ())
+    milliseconds = max(1, round(lease_seconds * 500))
+    options = [
+        *([given] if isinstance(given, str) else given),
+        f"-c idle_in_transaction_session_timeout={milliseconds}",
+    ]
+    return url.update_query_dict({"options": " ".join(options)}).render_as_string(hide_password=False)
+
+
 def join(database: Database, run_id: int, name: str, facts: Mapping[str, Any], lease_seconds: float) -> int:
     """Makes a node a member of a run; returns its number.
 

@@ -16,7 +16,7 @@ import selectors
 import socket
 import sys
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -111,6 +111,7 @@ def main(stdin: BinaryIO) -> int:
     """
     given = json.loads(stdin.readline())
     order = AgentOrder(**{each.name: given[each.name] for each in fields(AgentOrder) if each.name in given})
+    order = replace(order, database=nodes.address_for_node(order.database, order.lease_seconds))
     grant = Granted.from_line(stdin.readline().decode())
     with contextlib.suppress(OSError):
         os.chdir(order.folder)

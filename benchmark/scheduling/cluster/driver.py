@@ -70,7 +70,7 @@ def _look_after_engine(run: ClusterRun) -> None:
         for handle, reason in ended.items():
             if (placed := run.placed.pop(handle, None)) is not None:
                 _hear_of_end(run, placed, reason)
-    if run.stopped is not None:
+    if run.stopped is not None or not run.decider.unfinished:
         return
     taken = {placed.node.name for placed in run.placed.values()}
     for node in run.executor.slots():
@@ -174,6 +174,9 @@ def _dismiss(run: ClusterRun) -> None:
         run.send([(node_id, Stop("the run has ended", run.options.grace_seconds)) for node_id in run.members])
     for cell in run.given:
         run.decider.settle(cell, Ending(Cause.INTERRUPTED, "its node did not answer any more"))
+    for handle, placed in run.placed.items():
+        if placed.member is None:
+            run.executor.cancel(handle)
     until = time.monotonic() + LEAVING_SECONDS
     while run.placed and time.monotonic() < until:
         for handle in run.executor.poll():
