@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import glob
+import io
 import os
 import re
 import shutil
@@ -189,11 +190,13 @@ def read_record(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def sha256_of(content: bytes | Path) -> str:
+def sha256_of(content: bytes | Path | io.BufferedIOBase) -> str:
     """The digest of some bytes, or of a file's content, in hex; a file is read in pieces, and may raise `OSError`."""
     import hashlib
 
     if isinstance(content, bytes):
         return hashlib.sha256(content).hexdigest()
+    if not isinstance(content, Path):
+        return hashlib.file_digest(content, "sha256").hexdigest()
     with content.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

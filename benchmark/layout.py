@@ -21,6 +21,8 @@
       features/<key>/                     features.npy, meta.json: what frozen layers made of images
       compiled/<processor>-<threads>/     programs of JAX
       in-use.lock                         held while a command uses the caches
+      artifacts/<url>/                    copies of artifacts that lie below a URL, and pictures made of them
+      scratch/<random>/                   what a run whose artifacts go to a URL is working at
       trials/                             <digest>.json: a measured trial; threads-<digest>.json: a choice of threads
       noise.json                          what `bench doctor --noise` has measured, by machine
 
@@ -51,6 +53,8 @@ LOG, OLD_LOG = "log.txt", "log.old.txt"
 STATE, PREVIOUS_STATE = "state.npz", "state.previous.npz"
 SCRIPT, SCRIPT_STATE, SCRIPT_EPOCHS = "script", "state", "epochs.jsonl"
 """Of a command: what it is told and answers with, the folder for its own states, and the epochs that it told."""
+SCRIPT_ARCHIVE = "script-state.zip"
+"""States and epochs of a command in one file, where artifacts lie below a URL."""
 SCRIPT_CELL, SCRIPT_EVENTS = "cell.json", "events"
 """In the first of these: what it is told, and the named pipe for its lines."""
 WEIGHTS = "weights.npz"
@@ -82,7 +86,7 @@ EXECUTOR_LOG = "executor.log"
 CACHE_LOCK = "in-use.lock"
 """Held by every command that uses the caches."""
 
-CACHES = ("prepared", "features", "compiled")
+CACHES = ("prepared", "features", "compiled", "artifacts", "scratch")
 """Folders of the cache that `bench gc --caches` may empty."""
 
 
@@ -140,6 +144,16 @@ def array_file(directory: Path, name: str) -> Path:
 def prepared_folder(cache_root: str | os.PathLike[str]) -> Path:
     """The folder of all prepared datasets."""
     return Path(cache_root) / "prepared"
+
+
+def copies_folder(cache_root: str | os.PathLike[str], digest: str) -> Path:
+    """The folder of copies of the artifacts that lie below the URL of this digest."""
+    return Path(cache_root) / "artifacts" / digest
+
+
+def scratch_folder(cache_root: str | os.PathLike[str]) -> Path:
+    """The folder of what runs work at whose artifacts go to a URL."""
+    return Path(cache_root) / "scratch"
 
 
 def features_folder(cache_root: str | os.PathLike[str]) -> Path:

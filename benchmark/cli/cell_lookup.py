@@ -17,7 +17,7 @@ from benchmark.reporting.predictions.stored_predictions import LoadPredictions, 
 from benchmark.reporting.rows.budget import LoadEpochs
 from benchmark.reporting.rows.latest import cell_of
 from benchmark.results.read import queries
-from benchmark.results.store.artifact_folder import folder_of
+from benchmark.results.store.artifact_place import place_of
 from benchmark.results.store.database import Database
 from benchmark.scheduling.programs.inference import Trained
 from benchmark.status import Status
@@ -180,8 +180,9 @@ def trained_cell(detail: queries.CellDetail, machine: str | None, target: str) -
     kept = [
         row for row in detail.artifacts if (row["execution_id"], row["kind"]) == (newest["execution_id"], "weights")
     ]
-    root = folder_of(target).resolve()
-    path = (root / kept[-1]["path"]).resolve() if kept else root
+    place = place_of(target)
+    root = place.root.resolve()
+    path = place.local(kept[-1]["path"], kept[-1]["sha256"]).resolve() if kept else root
     if not kept or not path.is_relative_to(root) or not path.is_file():
         raise NotFoundError(
             f"CELL {short_id(cell_id)}: its weights are not here: expected {path}. The reference results and copies of a "

@@ -18,7 +18,7 @@ from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import cell_of
 from benchmark.reporting.table import FigureFile, Report
 from benchmark.reporting.tables.transfer import TransferPair
-from benchmark.results.store.artifact_folder import folder_of
+from benchmark.results.store.artifact_place import place_of
 from benchmark.results.store.database import Database
 
 NAMED_IN_NOTE = 4
@@ -50,7 +50,7 @@ def with_figures(
         epochs=recorded_epochs(database),
         predictions=stored_predictions(database),
         cache_root=default_cache_root(),
-        artifacts_root=folder_of(target),
+        artifacts_root=place_of(target).root,
     )
     with closing(CacheUse(sources.cache_root, make=False)):
         written, missing = draw_figures(plan_figures(sources), folder, lambda path: verbosity.inform(f"wrote {path}"))
@@ -60,7 +60,7 @@ def with_figures(
     for reason, titles in reasons.items():
         more = f" and {len(titles) - NAMED_IN_NOTE} more" if len(titles) > NAMED_IN_NOTE else ""
         verbosity.inform(f"note: not drawn: {'; '.join(titles[:NAMED_IN_NOTE])}{more}: {reason}")
-    record_figures(written, folder_of(target))
+    record_figures(written, place_of(target).root)
     return replace(report, figures=tuple(written), missing_figures=tuple(missing))
 
 

@@ -26,6 +26,7 @@ from benchmark.results.read.cell_states import recorded
 from benchmark.results.read.durations import efforts, starts, totals
 from benchmark.results.records import Recorded
 from benchmark.results.store.artifact_folder import claim, release
+from benchmark.results.store.artifact_place import claim_url, release_url
 from benchmark.results.store.database import Database
 from benchmark.results.write.recorder import Recorder
 from benchmark.scheduling.cluster.cluster_context import ClusterRun
@@ -41,6 +42,7 @@ from benchmark.scheduling.executors.separate_executor import SeparateExecutor
 from benchmark.scheduling.loop.context import RunContext
 from benchmark.scheduling.loop.loop import run_cells
 from benchmark.scheduling.loop.retrying_recorder import RetryingRecorder
+from benchmark.scheduling.loop.scratch import scratch_folder
 from benchmark.scheduling.processes.environment import require_backends
 from benchmark.scheduling.processes.leftover_processes import kill_leftovers
 from benchmark.scheduling.processes.signals import StopSignals
@@ -77,12 +79,22 @@ def run_matrix(
     Side effects: starts and ends processes, writes the database and the artifacts folder, and handles SIGINT, SIGTERM
     and SIGHUP while it runs. Nothing that it started is alive when it returns or raises.
     """
+    if executor is not None or options.artifacts_url is None:
+        return _run_matrix(plan, database, options, observer, executor)
+    # files are made here, and go to the URL from here
+    with scratch_folder(options.cache_root) as scratch:
+        return _run_matrix(plan, database, replace(options, artifacts_root=scratch), observer, None)
+
+
+def _run_matrix(
+    plan: Plan, database: Database, options: RunOptions, observer: Observer, executor: SeparateExecutor | None
+) -> RunSummary:
     begun = time.monotonic()
     guarded = GuardedObserver(observer)
     faults.point("expand")
     require_backends(plan.cells)
-    _check_folder(options.artifacts_root)
-    options = _with_own_folder(options, database)
+    _check_place(options)
+    options = _with_own_place(options, database)
 
     # what earlier runs have left: processes are ended, results are reused
     recorder = Recorder(database)
@@ -109,7 +121,7 @@ def run_matrix(
     )
     try:
         # a new database is known by its first run
-        options = _with_own_folder(options, database)
+        options = _with_own_place(options, database)
         recorder.register(run_id, plan.cells, plan.left_out, assignment.reused)
         # until here Ctrl-C ends the command at once, for there is nothing to save; from here on stop signals are counted
         with StopSignals() as signals:
@@ -118,7 +130,7 @@ def run_matrix(
             retrying = RetryingRecorder(recorder, run_id, options.machine, guarded.note, signals.wait)
             begun_cells = {name for name, state in before.states.items() if state.epochs} - assignment.again
             with _exhaustion_named():
-                shared = SharedStages(plan.cells, begun_cells, assignment.again, options.artifacts_root)
+                shared = SharedStages(plan.cells, begun_cells, assignment.again, options.artifacts_root, options.store)
                 in_turn = partial(turns, order=plan.order, report=plan.report)
                 decider = CellDecisions(assignment, options, guarded, known, shared, retrying.block, in_turn)
                 run: RunContext | ClusterRun
@@ -153,7 +165,10 @@ def run_matrix(
             faults.point("report")
             recorder.finish_run(run_id, state, exit_code)
             with database.reading() as connection:
-                release(database.location, connection, options.artifacts_root)
+                if options.artifacts_url is None:
+                    release(database.location, connection, options.artifacts_root)
+                else:
+                    release_url(database.location, connection, options.artifacts_url)
     except BaseException as error:
         # a lock that has ended the run is not waited for once more
         database.busy_timeout.is_hurried = lambda: True
@@ -171,12 +186,16 @@ def run_matrix(
     return summary
 
 
-def _check_folder(folder: Path) -> None:
-    """Makes the artifacts folder, before anything is trained for nothing.
+def _check_place(options: RunOptions) -> None:
+    """Makes the artifacts folder, or tries the URL, before anything is trained for nothing.
 
     Raises:
         StorageError: It cannot be made, or not be written.
     """
+    folder = options.artifacts_root
+    if options.store is not None:
+        options.store.check()
+        return
     try:
         make_own_folder(folder, adopt=True)
     except OSError as error:
@@ -187,7 +206,11 @@ def _check_folder(folder: Path) -> None:
         raise StorageError(f"{folder}: expected a folder for artifacts that can be written; change its permissions")
 
 
-def _with_own_folder(options: RunOptions, database: Database) -> RunOptions:
+def _with_own_place(options: RunOptions, database: Database) -> RunOptions:
+    if options.artifacts_url is not None:
+        with database.transaction() as connection:
+            url = claim_url(database.location, connection, options.artifacts_url)
+        return replace(options, artifacts_url=url)
     with database.reading() if database.path is not None else database.transaction() as connection:
         root = claim(database.location, connection, options.artifacts_root)
     return options if root == options.artifacts_root else replace(options, artifacts_root=root)

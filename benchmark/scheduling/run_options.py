@@ -12,6 +12,7 @@ from benchmark.catalog.cache import PreparedDirectories
 from benchmark.events import EpochFinished, Progress
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
+from benchmark.results.store.artifact_store import ArtifactStore, store_of
 
 log = logging.getLogger(__name__)
 
@@ -27,7 +28,8 @@ class RunOptions:
 
     Attributes:
         machine: The name that timings belong to; finished cells are reused on the same machine only.
-        artifacts_root: Holds `<cell_id>/<attempt_id>/…`.
+        artifacts_root: Holds `<cell_id>/<attempt_id>/…`; of a URL what is worked at, or copies.
+        artifacts_url: Where artifacts go from there; None where the folder is their place.
         cache_root: Holds the prepared datasets.
         name: Of the run, for people; None for none.
         jobs: At most so many cells at once; None takes as many as the cores allow.
@@ -76,12 +78,18 @@ class RunOptions:
     manual_directory: Path | None = None
     allow_plugins: bool = False
     every_state: bool = False
+    artifacts_url: str | None = None
     lease_seconds: float = 60.0
     templates: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     directories: PreparedDirectories = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         object.__setattr__(self, "directories", PreparedDirectories(self.cache_root))
+
+    @property
+    def store(self) -> ArtifactStore | None:
+        """What is below the URL of artifacts; None without one."""
+        return None if self.artifacts_url is None else store_of(self.artifacts_url)
 
     @property
     def jobs_at_once(self) -> int | None:

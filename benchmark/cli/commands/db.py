@@ -43,7 +43,7 @@ def check(database: str, output_format: str) -> int:
     Ends with 4 when something is wrong. Nothing is changed.
     """
     from benchmark.results.care.check import check_database
-    from benchmark.results.store.artifact_folder import folder_of
+    from benchmark.results.store.artifact_place import place_of
     from benchmark.results.store.database import open_database
     from benchmark.results.store.location import locate
     from benchmark.results.store.reference import is_reference
@@ -51,7 +51,8 @@ def check(database: str, output_format: str) -> int:
     # they come without their artifacts, which is no damage
     reference = is_reference(locate(database).path)
     with open_database(database, mode="read") as opened:
-        findings = check_database(opened, None if reference else folder_of(database))
+        place = place_of(database)
+        findings = check_database(opened, None) if reference else check_database(opened, place.root, place.store)
     if reference:
         verbosity.inform(f"note: {database} holds the reference results, which come without their files of artifacts")
     rows = [asdict(finding) for finding in findings]
@@ -133,7 +134,7 @@ def merge(target: str, sources: Sequence[str], output_format: str) -> None:
     """
     from benchmark.results.care.check import require_sound
     from benchmark.results.care.merge import merge as add
-    from benchmark.results.store.artifact_folder import folder_of
+    from benchmark.results.store.artifact_place import place_of
     from benchmark.results.store.database import open_database
     from benchmark.results.store.location import locate
     from benchmark.results.store.lock import lock_database
@@ -145,7 +146,8 @@ def merge(target: str, sources: Sequence[str], output_format: str) -> None:
                 raise UserError(f"{source}: expected another database than the one it is merged into")
             with damage_named(source), open_database(source, mode="read") as opened:
                 require_sound(opened)
-                done = add(destination, opened, layout.artifacts_folder(destination.path), folder_of(source))
+                place = place_of(source)
+                done = add(destination, opened, layout.artifacts_folder(destination.path), place.root, place.url)
             rows.append({"source": opened.display_name, **done.added, "renewed": done.renewed, "files": done.files})
             _note_left_out(opened.display_name, done)
     output.write_rows(rows, [Column(key, right=key != "source") for key in rows[0]], output_format)

@@ -201,7 +201,7 @@ def _draw(diff: PredictionDiff, folder: Path, database: str) -> list[Path]:
     from benchmark.reporting.figures.report_figures import images_of
     from benchmark.reporting.rows.latest import cell_of
     from benchmark.reporting.table import FigureFile
-    from benchmark.results.store.artifact_folder import folder_of
+    from benchmark.results.store.artifact_place import place_of
 
     groups = [group for pair in diff.pairs for group in pair]
     row = groups[0].cells[0]
@@ -221,5 +221,5 @@ def _draw(diff: PredictionDiff, folder: Path, database: str) -> list[Path]:
     for path in files:
         verbosity.inform(f"wrote {path}")
     cells = tuple(cell_id for group in groups for cell_id in group.cell_ids)
-    record_figures([FigureFile("diff", title, cells, path) for path in files], folder_of(database))
+    record_figures([FigureFile("diff", title, cells, path) for path in files], place_of(database).root)
     return files

@@ -76,7 +76,7 @@ def command(
     from benchmark.cli.figure_option import record_figures
     from benchmark.matrix.trust import require_consent
     from benchmark.reporting.table import FigureFile
-    from benchmark.results.store.artifact_folder import folder_of
+    from benchmark.results.store.artifact_place import place_of
     from benchmark.results.store.database import open_database
 
     _check(images)
@@ -88,7 +88,7 @@ def command(
         place = folder or question.trained.weights.parent / "figures"
         named = "--output" if folder else "the folder of artifacts"
         rows, files = _explain(replace(question, allow_plugins=allow_plugins), place, named, keep=folder is None)
-    record_figures([FigureFile("explanation", "Grad-CAM", (cell_id,), path) for path in files], folder_of(database))
+    record_figures([FigureFile("explanation", "Grad-CAM", (cell_id,), path) for path in files], place_of(database).root)
     if output_format == "json":
         output.write_json({"cell_id": cell_id, "images": rows, "figures": [str(path) for path in files]})
     else:

@@ -35,7 +35,9 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
     from benchmark.catalog.cache import default_cache_root
     from benchmark.catalog.cache_lock import unused_caches
     from benchmark.results.care.garbage import cache_garbage, find_garbage
-    from benchmark.results.store.artifact_folder import folder_of
+    from benchmark.results.care.stored_garbage import find_stored_garbage
+    from benchmark.results.store.artifact_place import place_of
+    from benchmark.results.store.artifact_store import store_of
     from benchmark.results.store.database import open_database
     from benchmark.results.store.lock import lock_database
 
@@ -44,14 +46,19 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
             held.enter_context(lock_database(database))
         if delete and caches:
             held.enter_context(unused_caches(default_cache_root()))
+        place = place_of(database)
         with open_database(database, mode="read") as opened:
-            garbage = find_garbage(opened, folder_of(database))
+            store = place.store
+            garbage = find_garbage(opened, place.root) if store is None else find_stored_garbage(opened, store)
         if caches:
             garbage = [*garbage, *cache_garbage(default_cache_root())]
         if delete:
             for item in garbage:
-                _delete(item.path, is_orphan=item.kind == "orphan")
-    rows = [{"kind": item.kind, "path": str(item.path), "size_bytes": item.size_bytes} for item in garbage]
+                if item.url is not None:
+                    store_of(item.url).remove([item.path.as_posix()])
+                else:
+                    _delete(item.path, is_orphan=item.kind == "orphan")
+    rows = [{"kind": item.kind, "path": item.shown, "size_bytes": item.size_bytes} for item in garbage]
     if rows or output_format != "table":
         output.write_rows(rows, COLUMNS, output_format)
     total = f"{units.plural(len(garbage), 'thing')}, {units.size(sum(item.size_bytes for item in garbage))}"

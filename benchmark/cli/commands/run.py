@@ -59,7 +59,11 @@ SHORTEST_LEASE_SECONDS = 2
     help="At most so many cells on one GPU at once; timings of more than one do not count.",
 )
 @executor_option
-@click.option("--artifacts", metavar="PATH", help="Folder for artifacts, which all nodes of a cluster can write.")
+@click.option(
+    "--artifacts",
+    metavar="PLACE",
+    help="Folder or URL for artifacts, such as s3://bucket/folder, which all nodes of a cluster can write.",
+)
 @click.option(
     "--lease",
     type=Duration(),

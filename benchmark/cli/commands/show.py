@@ -54,7 +54,7 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
     from benchmark.reporting.rows.latest import cell_of
     from benchmark.reporting.rows.phases import phases_of
     from benchmark.results.read.runs import all_runs
-    from benchmark.results.store.artifact_folder import folder_of
+    from benchmark.results.store.artifact_place import place_of
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
@@ -85,7 +85,7 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
         # those that `bench report --figures` and `bench explain` left, where they still are
         "figures": [
             {"kind": figure.kind, "title": figure.title, "path": str(figure.path)}
-            for figure in figures_of(folder_of(database), detail.cell["cell_id"])
+            for figure in figures_of(place_of(database).root, detail.cell["cell_id"])
         ],
         "executions": detail.executions,
     }

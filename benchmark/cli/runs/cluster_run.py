@@ -6,7 +6,6 @@ import contextlib
 import time
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass, replace
-from pathlib import Path
 
 from benchmark import layout, units
 from benchmark.cli.options import MatrixRequest, machine_kind
@@ -93,7 +92,7 @@ def run_on_cluster(
     """
     with (
         lock_database(database, wait=wait),
-        opened_executor(request.executor, options.artifacts_root, plan) as opened,
+        opened_executor(request.executor, options, plan) as opened,
     ):
         for_nodes = plan_for_nodes(request.matrix, opened, request.node_seconds)
         check(for_nodes)
@@ -112,14 +111,16 @@ def look_at_cluster(matrix: MatrixRequest, plan: Plan, options: RunOptions, exec
     Raises:
         UserError: There is no such cluster, or no node on which any cell could run.
     """
-    with opened_executor(executor, options.artifacts_root, plan) as opened:
+    with opened_executor(executor, options, plan) as opened:
         return plan_for_nodes(matrix, opened, None), room_of_nodes(opened.slots(), options)
 
 
 @contextlib.contextmanager
-def opened_executor(executor: str, artifacts_root: Path, plan: Plan) -> Iterator[SeparateExecutor]:
+def opened_executor(executor: str, options: RunOptions, plan: Plan) -> Iterator[SeparateExecutor]:
     """Opens an engine; its agents have ended afterwards."""
-    folder = layout.executor_folder(artifacts_root)
+    # no engine keeps its own files below a URL
+    root = layout.artifacts_folder(None) if options.artifacts_url is not None else options.artifacts_root
+    folder = layout.executor_folder(root)
     wants_gpus = any(cell.device != "cpu" for cell in plan.cells) or _needs_more(plan)
     opened = open_executor(executor, folder.absolute(), wants_gpus=wants_gpus)
     try:

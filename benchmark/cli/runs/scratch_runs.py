@@ -76,6 +76,7 @@ def scratch_runs(options: RunOptions) -> Iterator[ScratchRuns]:
     """A temporary database with its artifacts; both are deleted at the end. Prepared data are taken from the cache."""
     with tempfile.TemporaryDirectory(prefix="bench-") as folder:
         path = Path(folder, layout.DATABASE)
-        how = replace(options, artifacts_root=layout.artifacts_folder(path), exclusive=True, rerun=False, name=None)
+        root = layout.artifacts_folder(path)
+        how = replace(options, artifacts_root=root, artifacts_url=None, exclusive=True, rerun=False, name=None)
         with open_database(str(path), mode="write") as database:
             yield ScratchRuns(database, how)

@@ -16,7 +16,7 @@ from benchmark.cli.terminal import streams, verbosity
 from benchmark.errors import UserError
 from benchmark.machine import default_machine_name
 from benchmark.matrix.plan import Plan
-from benchmark.results.store.artifact_folder import folder_of
+from benchmark.results.store.artifact_place import place_named, place_of
 from benchmark.results.store.database import open_database
 from benchmark.results.store.location import locate
 from benchmark.results.store.lock import lock_database
@@ -38,7 +38,7 @@ def run_options(
     Args:
         database: Path or URL.
         machine: As given with `--machine`; None for the host name.
-        artifacts: Folder for artifacts; None for the one that belongs to the database.
+        artifacts: Folder or URL for artifacts; None for the place that belongs to the database.
         reads_only: Nothing will be written, so that a user without a home folder needs no cache.
         **given: Other fields of `RunOptions`.
 
@@ -53,9 +53,11 @@ def run_options(
             raise
         # nothing lies there
         cache_root = Path(os.devnull)
+    place = place_of(database) if artifacts is None else place_named(artifacts)
     return RunOptions(
         machine=machine or default_machine_name(),
-        artifacts_root=folder_of(database) if artifacts is None else Path(artifacts).absolute(),
+        artifacts_root=place.root,
+        artifacts_url=place.url,
         cache_root=cache_root,
         command=streams.command_line(),
         **given,

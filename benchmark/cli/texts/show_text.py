@@ -196,14 +196,14 @@ def _table_of_used(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column])
 
 
 def _artifacts(artifacts: Sequence[Mapping[str, Any]], database: str) -> None:
-    from benchmark.results.store.artifact_folder import folder_of
+    from benchmark.results.store.artifact_place import place_of
 
     if artifacts:
         _section("artifacts")
     width = max((len(row["kind"]) for row in artifacts), default=0)
-    root = folder_of(database)
+    place = place_of(database)
     for row in artifacts:
-        output.write_line(f"  {row['kind']:<{width}}  {root / row['path']}  {units.size(row['size_bytes'])}")
+        output.write_line(f"  {row['kind']:<{width}}  {place.shown(row['path'])}  {units.size(row['size_bytes'])}")
 
 
 def _log_and_traceback(attempts: Sequence[Mapping[str, Any]]) -> None:

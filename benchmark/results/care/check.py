@@ -20,6 +20,7 @@ from benchmark.results.care.invalid_values import invalid_values
 from benchmark.results.schema.nan_values import null_to_nan
 from benchmark.results.schema.tables import artifact, attempt, epoch, execution, prediction
 from benchmark.results.store import journal_mode
+from benchmark.results.store.artifact_store import ArtifactStore
 from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.engine import connect_sqlite
 from benchmark.results.write.result_digest import execution_digest
@@ -53,12 +54,13 @@ class Damage:
         )
 
 
-def check_database(database: Database, artifacts_root: Path | None) -> list[Damage]:
+def check_database(database: Database, artifacts_root: Path | None, store: ArtifactStore | None = None) -> list[Damage]:
     """Checks the file's pages, its values, references, digests and predictions, and the artifacts' sha256.
 
     Args:
         database: An open database.
         artifacts_root: The artifacts folder; None to leave artifacts out.
+        store: What is below the URL of artifacts, if they are there.
 
     Returns:
         All damage; empty when there is none.
@@ -77,7 +79,9 @@ def check_database(database: Database, artifacts_root: Path | None) -> list[Dama
             return damages
         damages += _check_digests(connection)
         damages += _check_predictions(connection)
-        if artifacts_root is not None:
+        if store is not None:
+            damages += _check_stored(connection, store)
+        elif artifacts_root is not None:
             damages += _check_artifacts(connection, artifacts_root)
     return damages
 
@@ -143,6 +147,21 @@ def _check_artifacts(connection: sa.Connection, root: Path) -> Iterator[Damage]:
         problem = artifact_problem(root, row.path, row.sha256, row.size_bytes)
         if problem:
             yield Damage("artifact", row.path, problem)
+
+
+def _check_stored(connection: sa.Connection, store: ArtifactStore) -> Iterator[Damage]:
+    files = store.files()
+    for row in connection.execute(sa.select(artifact).order_by(artifact.c.artifact_id)):
+        file = files.get(row.path)
+        if file is None:
+            problem = "is missing"
+        elif file.size_bytes != row.size_bytes:
+            problem = f"expected {row.size_bytes} bytes, got {file.size_bytes}"
+        elif (actual := store.sha256(row.path)) != row.sha256:
+            problem = f"expected the sha256 {row.sha256}, got {actual}"
+        else:
+            continue
+        yield Damage("artifact", f"{store.url}/{row.path}", problem)
 
 
 def require_sound(database: Database) -> None:

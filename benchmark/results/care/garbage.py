@@ -28,9 +28,9 @@ from benchmark.status import FINAL, Status
 OLD_SECONDS = 24 * 3600.0
 """Temporary copies of the database are garbage only at this age: a younger one may be in the making."""
 
-_STATES = (layout.STATE, layout.PREVIOUS_STATE, layout.SCRIPT_EPOCHS)
+STATES = (layout.STATE, layout.PREVIOUS_STATE, layout.SCRIPT_EPOCHS)
 _STATE_FOLDERS = (layout.SCRIPT_STATE, layout.SCRIPT)
-_LOGS = (layout.LOG, layout.OLD_LOG)
+LOGS = (layout.LOG, layout.OLD_LOG)
 _COPIES, _SALVAGES = ".{name}.*.part*", ".salvage-*.partial"
 
 
@@ -44,15 +44,24 @@ class Garbage:
             `cache` (can be made again).
         path: Absolute, or relative to the working directory as the artifacts folder is.
         size_bytes: Of the file, or of all files in the folder.
+        url: Below which `path` leads; None of what lies on this computer.
     """
 
     kind: str
     path: Path
     size_bytes: int
+    url: str | None = None
+
+    @property
+    def shown(self) -> str:
+        """Where it is, in words."""
+        return str(self.path) if self.url is None else f"{self.url}/{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
-class _Owner:
+class Owner:
+    """Whose the folder of an attempt is."""
+
     cell_id: str
     running: bool
     may_resume: bool
@@ -70,14 +79,15 @@ def find_garbage(database: Database, root: Path) -> list[Garbage]:
     """
     with database.reading() as connection:
         _require_own(database, connection, root)
-        owners = _owners(connection)
+        owners = owners_of(connection)
         files: defaultdict[int, set[str]] = defaultdict(set)
         for attempt_id, path in connection.execute(sa.select(artifact.c.attempt_id, artifact.c.path)):
             files[attempt_id].add(path)
-    return [*_in_folder(root, owners, files), *_merges(root), *_stages(root, owners), *_beside(database.path)]
+    return [*_in_folder(root, owners, files), *_merges(root), *_stages(root, owners), *beside_database(database.path)]
 
 
-def _owners(connection: sa.Connection) -> dict[int, _Owner]:
+def owners_of(connection: sa.Connection) -> dict[int, Owner]:
+    """Of each attempt in the database, its cell and whether it runs or may be resumed."""
     newest = newest_executions()
     rows = connection.execute(
         sa.select(attempt.c.attempt_id, execution.c.cell_id, attempt.c.state, execution.c.status, newest.c.execution_id)
@@ -85,12 +95,12 @@ def _owners(connection: sa.Connection) -> dict[int, _Owner]:
         .outerjoin(newest, newest.c.execution_id == execution.c.execution_id)
     )
     return {
-        attempt_id: _Owner(cell_id, state == Status.RUNNING, status not in FINAL and latest is not None)
+        attempt_id: Owner(cell_id, state == Status.RUNNING, status not in FINAL and latest is not None)
         for attempt_id, cell_id, state, status, latest in rows
     }
 
 
-def _in_folder(root: Path, owners: dict[int, _Owner], files: dict[int, set[str]]) -> Iterator[Garbage]:
+def _in_folder(root: Path, owners: dict[int, Owner], files: dict[int, set[str]]) -> Iterator[Garbage]:
     needed = {path.rpartition("/")[0] for paths in files.values() for path in paths}
     for cell_folder in _folders(root):
         if not layout.CELL_FOLDER.fullmatch(cell_folder.name):
@@ -106,7 +116,7 @@ def _in_folder(root: Path, owners: dict[int, _Owner], files: dict[int, set[str]]
                 yield from _in_attempt(root, folder, owner, files[int(folder.name)])
 
 
-def _in_attempt(root: Path, folder: Path, owner: _Owner, registered: set[str]) -> Iterator[Garbage]:
+def _in_attempt(root: Path, folder: Path, owner: Owner, registered: set[str]) -> Iterator[Garbage]:
     for drawn in sorted((folder / layout.EXPLANATION).parent.glob(".*")):
         if is_partial(drawn.name) and drawn.is_file():
             yield Garbage("temporary", drawn, drawn.lstat().st_size)
@@ -119,14 +129,14 @@ def _in_attempt(root: Path, folder: Path, owner: _Owner, registered: set[str]) -
         size = entry.stat(follow_symlinks=False).st_size
         if is_partial(entry.name):
             yield Garbage("temporary", path, size)
-        elif entry.name in _STATES:
+        elif entry.name in STATES:
             if not owner.may_resume:
                 yield Garbage("state", path, size)
-        elif entry.name not in _LOGS and not owner.may_resume:
+        elif entry.name not in LOGS and not owner.may_resume:
             yield Garbage("orphan", path, size)
 
 
-def _stages(root: Path, owners: dict[int, _Owner]) -> Iterator[Garbage]:
+def _stages(root: Path, owners: dict[int, Owner]) -> Iterator[Garbage]:
     """States of shared stages that an interrupted run has left."""
     place = layout.stages_folder(root)
     if place.is_symlink() or any(owner.running or owner.may_resume for owner in owners.values()):
@@ -143,7 +153,8 @@ def _merges(root: Path) -> Iterator[Garbage]:
             yield Garbage("temporary", folder, size_of(folder))
 
 
-def _beside(path: Path | None) -> Iterator[Garbage]:
+def beside_database(path: Path | None) -> Iterator[Garbage]:
+    """Incomplete copies that killed processes have left beside a database's file."""
     if path is None:
         return
     copies = path.parent.glob(_COPIES.format(name=glob.escape(path.name)))

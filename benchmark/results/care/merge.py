@@ -21,7 +21,7 @@ import sqlalchemy as sa
 
 from benchmark import faults
 from benchmark.errors import StorageError
-from benchmark.files import being_written, publish_into, sync
+from benchmark.files import being_written, publish_into, sync, temporary_folder
 from benchmark.results.care.check import artifact_problem
 from benchmark.results.read.rows import Row
 from benchmark.results.schema.tables import (
@@ -39,7 +39,10 @@ from benchmark.results.schema.tables import (
     run_cell,
 )
 from benchmark.results.store.artifact_folder import claim
+from benchmark.results.store.artifact_place import ArtifactPlace, claim_url
+from benchmark.results.store.artifact_store import store_of
 from benchmark.results.store.database import Database
+from benchmark.results.store.remembered_places import EVERY_HOST, remembered
 from benchmark.results.write.registration import inserted_id
 from benchmark.status import FINAL, Cause, Status
 
@@ -75,14 +78,17 @@ class Merge:
     doubled: int = 0
 
 
-def merge(destination: Database, source: Database, destination_root: Path, source_root: Path) -> Merge:
+def merge(
+    destination: Database, source: Database, destination_root: Path, source_root: Path, source_url: str | None = None
+) -> Merge:
     """Adds the rows and artifacts of another database that this one does not have.
 
     Args:
         destination: Open for writing.
         source: Open for reading.
         destination_root: The artifacts folder of the destination by its name; files are copied into the one it has.
-        source_root: The artifacts folder of the source.
+        source_root: The artifacts folder of the source, or that of copies.
+        source_url: Where its artifacts are, if not in a folder.
 
     Returns:
         What was added.
@@ -98,15 +104,23 @@ def merge(destination: Database, source: Database, destination_root: Path, sourc
         for old, number in new.items():
             rows = _rows(there, sa.select(run_cell).where(run_cell.c.run_id == old).order_by(run_cell.c.position))
             _insert_all(here, run_cell, [{**row, "run_id": number} for row in rows], done)
-        claimed = cache(partial(claim, destination.location, here, destination_root))
+        place = ArtifactPlace(source_root, source_url)
+        url = remembered(here).get(EVERY_HOST)
         with contextlib.ExitStack() as stack:
+            claimed = cache(
+                partial(claim, destination.location, here, destination_root)
+                if url is None
+                else lambda: Path(stack.enter_context(temporary_folder()))
+            )
             aside = cache(
                 lambda: stack.enter_context(being_written(claimed() / f".merge-{os.urandom(4).hex()}.partial"))
             )
-            executions = _Executions(there, here, runs, done, partial(_copy_file, source_root, aside)).merge()
+            executions = _Executions(there, here, runs, done, partial(_copy_file, place, aside)).merge()
             _merge_looks(there, here, runs, executions, done)
-            if done.files:
+            if done.files and url is None:
                 _publish(aside(), claimed())
+            elif done.files and url is not None:
+                _put_there(aside(), claim_url(destination.location, here, url))
     return done
 
 
@@ -302,21 +316,31 @@ def _begins_with(longer: Sequence[tuple[Any, ...]], shorter: Sequence[tuple[Any,
     )
 
 
-def _copy_file(source: Path, destination: Callable[[], Path], path: str, row: Mapping[str, Any]) -> bool:
+def _copy_file(source: ArtifactPlace, destination: Callable[[], Path], path: str, row: Mapping[str, Any]) -> bool:
     """Copies an artifact to the path of its new row; False when it is not as it was recorded."""
-    if artifact_problem(source, path, row["sha256"], row["size_bytes"]) is not None:
+    if source.url is not None:
+        with contextlib.suppress(StorageError):
+            source.local(path, row["sha256"])
+    if artifact_problem(source.root, path, row["sha256"], row["size_bytes"]) is not None:
         return False
     target = destination() / row["path"]
     if not target.resolve().is_relative_to(destination().resolve()):
         return False
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / path, target)
+        shutil.copyfile(source.root / path, target)
         faults.point("write")
         sync(target)
     except OSError as error:
         raise StorageError(f"{target}: cannot be written: {error.strerror}. Nothing was merged") from error
     return True
+
+
+def _put_there(aside: Path, url: str) -> None:
+    """Puts the copied files below the URL of the destination."""
+    for path in aside.rglob("*"):
+        if path.is_file():
+            store_of(url).put(path, path.relative_to(aside).as_posix())
 
 
 def _publish(aside: Path, folder: Path) -> None:

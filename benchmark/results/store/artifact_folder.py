@@ -33,14 +33,15 @@ import sqlalchemy as sa
 from benchmark import layout, machine
 from benchmark.errors import BenchError, StorageError
 from benchmark.files import make_own_folder, sha256_of, write_whole
-from benchmark.results.schema.tables import APPLICATION_ID, artifact, artifact_folder, attempt, execution, run
+from benchmark.results.schema.tables import APPLICATION_ID, artifact, attempt, execution, run
 from benchmark.results.store.database import open_database
 from benchmark.results.store.engine import connect_sqlite
 from benchmark.results.store.location import Location, locate
+from benchmark.results.store.remembered_places import remember, remembered_folder
 
 log = logging.getLogger(__name__)
 
-_IDENTITY_DIGITS = 8
+IDENTITY_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +71,7 @@ def identity_of(connection: sa.Connection) -> str | None:
 
 
 def folder_of(target: str | os.PathLike[str]) -> Path:
-    """The artifacts folder of a database, to read from; it need not exist.
+    """The artifacts folder of a database, to read from; it need not exist. `artifact_place.place_of` knows URLs too.
 
     A copy of a database that has no folder of its own reads one in which its files are: each file is verified.
     """
@@ -79,7 +80,7 @@ def folder_of(target: str | os.PathLike[str]) -> Path:
     if location.path is None:
         try:
             with open_database(target, mode="read") as database, database.reading() as connection:
-                return _remembered(connection) or root
+                return remembered_folder(connection) or root
         except BenchError:
             return root
     if not any(root.parent.glob(f"{glob.escape(_stem(location, root))}-*{root.suffix}")):
@@ -93,20 +94,6 @@ def folder_of(target: str | os.PathLike[str]) -> Path:
             return next(chain(owned, with_files), root)
     except BenchError:
         return root
-
-
-def _remembered(connection: sa.Connection) -> Path | None:
-    """The folder that this computer has had for a server's database; None where it has none, or it is gone."""
-    here = artifact_folder.c.host == machine.default_machine_name()
-    path = connection.scalar(sa.select(artifact_folder.c.path).where(here))
-    return Path(path) if path is not None and Path(path).is_dir() else None
-
-
-def _remember(connection: sa.Connection, folder: Path) -> None:
-    row = {"host": machine.default_machine_name(), "path": str(folder.absolute())}
-    here = artifact_folder.c.host == row["host"]
-    if connection.execute(artifact_folder.update().where(here).values(**row)).rowcount == 0:
-        connection.execute(artifact_folder.insert().values(**row))
 
 
 def claim(location: Location, connection: sa.Connection, root: Path) -> Path:
@@ -144,7 +131,7 @@ def claim(location: Location, connection: sa.Connection, root: Path) -> Path:
             f"{error.filename or folder}: expected a folder for artifacts that can be written, got: {error.strerror}"
         ) from error
     if location.path is None:
-        _remember(connection, folder)
+        remember(connection, machine.default_machine_name(), str(folder.absolute()))
     return folder
 
 
@@ -154,7 +141,7 @@ def release(location: Location, connection: sa.Connection, folder: Path) -> None
     newest = sa.select(attempt.c.attempt_id, attempt.c.started_utc).order_by(attempt.c.attempt_id.desc()).limit(1)
     with suppress(OSError):
         if mark is not None and (row := connection.execute(newest).first()) is not None:
-            _write_mark(folder, replace(mark, database=_name(location), newest=(row[0], row[1])))
+            _write_mark(folder, replace(mark, database=name_of(location), newest=(row[0], row[1])))
 
 
 def owner_mark(location: Location, connection: sa.Connection, root: Path) -> Mark | None:
@@ -162,7 +149,7 @@ def owner_mark(location: Location, connection: sa.Connection, root: Path) -> Mar
     mark = _read_mark(root)
     # before the database is read: a run that goes on records an attempt, and then makes its folder
     folders = _attempt_folders(root) if mark is None or mark.newest is None else []
-    mine = Mark(identity_of(connection) or "", _name(location))
+    mine = Mark(identity_of(connection) or "", name_of(location))
     if mark is not None and mark.newest is not None:
         known = connection.scalar(sa.select(attempt.c.started_utc).where(attempt.c.attempt_id == mark.newest[0]))
         is_own = known == mark.newest[1]
@@ -173,7 +160,7 @@ def owner_mark(location: Location, connection: sa.Connection, root: Path) -> Mar
         is_own = (
             mark is not None or not _folders(root) - {layout.executor_folder(root).name} or _holds_own(connection, root)
         )
-    if not is_own or _has_unknown(connection, folders) or (mark and _is_used_by_original(mark, location, root)):
+    if not is_own or has_unknown(connection, folders) or (mark and _is_used_by_original(mark, location, root)):
         return None
     shared = mark.shared if mark else bool(folders) and _has_siblings(location, root)
     return replace(mine, shared=shared, newest=mark.newest if mark else None)
@@ -182,14 +169,14 @@ def owner_mark(location: Location, connection: sa.Connection, root: Path) -> Mar
 def foreign_owner(location: Location, root: Path) -> str:
     """Says why a folder that has no `owner_mark` is not the database's own."""
     mark = _read_mark(root)
-    if mark is None or mark.database == _name(location):
+    if mark is None or mark.database == name_of(location):
         return "attempts that this database does not know have used it"
     return f"it belongs to the database {mark.database}"
 
 
 def _folders_of(location: Location, root: Path, identity: str) -> list[Path]:
     """The folders that the database may have: those that are there, and last one that is not."""
-    stem = f"{_stem(location, root)}-{identity[:_IDENTITY_DIGITS]}"
+    stem = f"{_stem(location, root)}-{identity[:IDENTITY_DIGITS]}"
     made = [root] if root.is_dir() else []
     for end in chain([""], (f"-{number}" for number in count(2))):
         folder = root.with_name(f"{stem}{end}{root.suffix}")
@@ -203,7 +190,8 @@ def _stem(location: Location, root: Path) -> str:
     return root.stem if location.path is None else location.path.name
 
 
-def _name(location: Location) -> str:
+def name_of(location: Location) -> str:
+    """What a mark calls a database."""
     return location.name if location.path is None else location.path.name
 
 
@@ -233,7 +221,7 @@ def _attempt_folders(root: Path) -> list[tuple[str, int]]:
     return [(cell, int(name)) for cell in cells for name in _folders(root / cell) if name.isdecimal()]
 
 
-def _has_unknown(connection: sa.Connection, folders: Collection[tuple[str, int]]) -> bool:
+def has_unknown(connection: sa.Connection, folders: Collection[tuple[str, int]]) -> bool:
     """Whether an attempt has left a folder that the database has not made, or will make another time.
 
     A number below the newest may be missing: an execution that a merge has renewed.

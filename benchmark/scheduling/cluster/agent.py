@@ -16,12 +16,12 @@ import selectors
 import socket
 import sys
 import time
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
 from benchmark import machine
-from benchmark.catalog.cache import default_cache_root, fingerprint
+from benchmark.catalog.cache import fingerprint
 from benchmark.errors import BenchError, StorageError
 from benchmark.files import make_own_folder
 from benchmark.matrix.cell import Cell
@@ -31,6 +31,7 @@ from benchmark.results.cluster.nodes import Member
 from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.lock import is_held
 from benchmark.results.write.recorder import Recorder
+from benchmark.scheduling.cluster.agent_order import AgentOrder, own_scratch
 from benchmark.scheduling.cluster.lease_renewal import LeaseRenewal
 from benchmark.scheduling.cluster.messages import (
     Kill,
@@ -59,49 +60,6 @@ TURN_SECONDS = 1.0
 DRIVER_SECONDS = 10.0
 """How long the lock of the run may be free before the run counts as dead."""
 
-_OPTIONS = (
-    "machine", "artifacts_root", "gpu_share", "retime", "timeout_seconds", "stall_seconds", "first_batch_seconds",
-    "grace_seconds", "isolation", "command", "offline", "manual_directory", "allow_plugins", "every_state",
-)  # fmt: skip
-"""Fields of `RunOptions` that hold on every node."""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentOrder:
-    """What an agent is told when it is placed.
-
-    Attributes:
-        run_id: The run that it works for.
-        database: URL of the database, with its password.
-        node: The engine's name of the node.
-        lease_seconds: How long the node may keep silent.
-        options: Those of `_OPTIONS`, by name.
-        cache_root: Folder for prepared data; None for the usual one of the node.
-        folder: Working folder of the run, where relative paths of the matrix lead from.
-    """
-
-    run_id: int
-    database: str
-    node: str
-    lease_seconds: float
-    options: dict[str, Any]
-    cache_root: str | None
-    folder: str
-
-    def encode(self) -> str:
-        """The order as one line."""
-        return json.dumps(asdict(self))
-
-
-def order_for(node: str, run_id: int, database: str, options: RunOptions) -> AgentOrder:
-    """The order for the agent of a node."""
-    values = {name: getattr(options, name) for name in _OPTIONS}
-    values = {name: str(value) if isinstance(value, Path) else value for name, value in values.items()}
-    cache_root = str(options.cache_root) if os.environ.get("BENCH_CACHE") else None
-    # the user has consented where the run was started
-    values["allow_plugins"] = True
-    return AgentOrder(run_id, database, node, options.lease_seconds, values, cache_root, str(Path.cwd()))
-
 
 def main(stdin: BinaryIO) -> int:
     """Reads the order, joins the run, and serves it until it ends.
@@ -115,9 +73,11 @@ def main(stdin: BinaryIO) -> int:
     grant = Granted.from_line(stdin.readline().decode())
     with contextlib.suppress(OSError):
         os.chdir(order.folder)
+    for name, value in order.environment.items():
+        os.environ.setdefault(name, value)
     try:
-        with open_database(order.database, mode="write") as database:
-            return _serve(order, grant, database, stdin.fileno())
+        with open_database(order.database, mode="write") as database, own_scratch(order) as own:
+            return _serve(own, grant, database, stdin.fileno())
     except BenchError as error:
         sys.stderr.write(f"{error}\n")
         return error.exit_code
@@ -163,14 +123,13 @@ class _Agent:
         values = dict(order.options)
         for name in ("artifacts_root", "manual_directory"):
             values[name] = None if values[name] is None else Path(values[name])
-        root = default_cache_root() if order.cache_root is None else Path(order.cache_root)
-        self.options = RunOptions(cache_root=root, **values)
+        self.options = RunOptions(cache_root=order.root_of_cache, **values)
         self.reason = "the run has ended"
         self._order = order
         self._database = database
         self._node_id = node_id
         self._recorder = recorder
-        self._orders = OrderedCells(self.post, self._fingerprint_of)
+        self._orders = OrderedCells(self.post, self.options.artifacts_root.absolute(), self._fingerprint_of)
         self._held = time.monotonic()
         self._looked = 0.0
 
@@ -182,9 +141,15 @@ class _Agent:
         """Tries whether files of cells can be written here.
 
         Raises:
-            StorageError: The folder of artifacts cannot be made or written on this node.
+            StorageError: The folder of artifacts cannot be made or written on this node, or the URL not be used from it.
         """
-        folder = self.options.artifacts_root
+        folder, store = self.options.artifacts_root, self.options.store
+        if store is not None:
+            try:
+                store.check()
+            except StorageError as error:
+                raise StorageError(f"node {self._order.node}: {error}") from error
+            return
         try:
             make_own_folder(folder, adopt=True)
             writable = os.access(folder, os.W_OK | os.X_OK)
@@ -209,7 +174,7 @@ class _Agent:
             while True:
                 self._take_orders(run, box)
                 self._check(run, renewal)
-                if run.stopped is not None and not run.running:
+                if run.stopped is not None and not run.is_busy:
                     break
                 go_round(run, TURN_SECONDS)
             self.reason = run.stopped
@@ -269,6 +234,7 @@ class _Agent:
         for attempt in run.running.values():
             if attempt.force_at is None:
                 attempt.kill(time.monotonic())
+        run.abandon_copies()
 
     def _fingerprint_of(self, cell: Cell) -> str | None:
         return fingerprint(self.options.directories.of(cell.data))

@@ -76,6 +76,7 @@ class ClusterRun:
         assert url is not None
         self.address = url.render_as_string(hide_password=False)
         self.options = options
+        self.root = options.artifacts_root.absolute()
         self.observer = observer
         self.signals = signals
         self.recorder = recorder

@@ -7,7 +7,7 @@ import time
 
 from benchmark.matrix.cell import Cell
 from benchmark.results.cluster import nodes
-from benchmark.scheduling.cluster.agent import order_for
+from benchmark.scheduling.cluster.agent_order import order_for
 from benchmark.scheduling.cluster.cluster_context import PLACEMENTS, ClusterRun, PlacedAgent
 from benchmark.scheduling.cluster.messages import Kill, Message, Stop, run_cell
 from benchmark.scheduling.cluster.node_losses import is_suspect, lose_node, lose_stranger
@@ -109,7 +109,7 @@ def _give_cells(run: ClusterRun) -> None:
 
     while (chosen := run.decider.next(lambda _: True, take)) is not None:
         cell, (member, _) = chosen
-        order = run_cell(cell.to_dict(), run.decider.beginning(cell), run.fingerprints.get(data_key(cell)))
+        order = run_cell(cell.to_dict(), run.decider.beginning(cell), run.fingerprints.get(data_key(cell)), run.root)
         run.decider.begin(cell)
         orders.append((member.node_id, order))
     run.send(orders)

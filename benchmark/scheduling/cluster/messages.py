@@ -17,6 +17,8 @@ from benchmark.scheduling.decisions.cell_decisions import Beginning, Ending
 class RunCell:
     """Run a cell, all its attempts included; `cell` is `Cell.to_dict()`, the rest is its `Beginning`.
 
+    Paths are relative to the folder of artifacts, which may have another place on each node.
+
     Attributes:
         expected_fingerprint: What the data of the cell were on other nodes; None while no node has told.
     """
@@ -29,27 +31,26 @@ class RunCell:
     clean_stages: list[int] = field(default_factory=list)
     expected_fingerprint: str | None = None
 
-    @property
-    def beginning(self) -> Beginning:
-        """What the cell starts from."""
+    def beginning(self, root: Path) -> Beginning:
+        """What the cell starts from, on a node whose folder of artifacts is `root`."""
         weights = self.parent_weights
         return Beginning(
             self.fresh,
-            None if weights is None else (Path(weights[0]), weights[1]),
-            {int(stages): Path(folder) for stages, folder in self.shared_stages.items()},
+            None if weights is None else (root / weights[0], weights[1]),
+            {int(stages): root / folder for stages, folder in self.shared_stages.items()},
             tuple(self.stored_stages),
             tuple(self.clean_stages),
         )
 
 
-def run_cell(cell: Mapping[str, Any], beginning: Beginning, expected_fingerprint: str | None) -> RunCell:
-    """The order for a cell, with paths as texts."""
+def run_cell(cell: Mapping[str, Any], beginning: Beginning, expected_fingerprint: str | None, root: Path) -> RunCell:
+    """The order for a cell, with paths as texts below `root`, the folder of artifacts here."""
     weights = beginning.parent_weights
     return RunCell(
         dict(cell),
         beginning.fresh,
-        None if weights is None else [str(weights[0]), weights[1]],
-        {str(stages): str(folder) for stages, folder in beginning.shared_stages.items()},
+        None if weights is None else [_below(weights[0], root), weights[1]],
+        {str(stages): _below(folder, root) for stages, folder in beginning.shared_stages.items()},
         list(beginning.stored_stages),
         list(beginning.clean_stages),
         expected_fingerprint,
@@ -124,7 +125,7 @@ class AttemptEnded:
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The cell is through for this run; the fields are those of `Ending`, with the error as a line."""
+    """The cell is through for this run; the fields are those of `Ending`, with the error as a line, and a path as in `RunCell`."""
 
     cell_id: str
     state: str
@@ -133,16 +134,15 @@ class Settled:
     error: str | None = None
     weights: list[str] | None = None
 
-    @property
-    def ending(self) -> Ending:
-        """How the cell has ended."""
+    def ending(self, root: Path) -> Ending:
+        """How the cell has ended, where the folder of artifacts is `root`."""
         error = None if self.error is None else from_line(self.error.encode())
-        weights = None if self.weights is None else (Path(self.weights[0]), self.weights[1])
+        weights = None if self.weights is None else (root / self.weights[0], self.weights[1])
         return Ending(self.state, self.detail, self.seconds, error if isinstance(error, Failed) else None, weights)
 
 
-def settled(cell_id: str, ending: Ending) -> Settled:
-    """The report of a cell's end, with its path as a text."""
+def settled(cell_id: str, ending: Ending, root: Path) -> Settled:
+    """The report of a cell's end, with its path as a text below `root`, the folder of artifacts here."""
     weights = ending.weights
     return Settled(
         cell_id,
@@ -150,8 +150,13 @@ def settled(cell_id: str, ending: Ending) -> Settled:
         ending.detail,
         ending.seconds,
         None if ending.error is None else to_line(ending.error).decode(),
-        None if weights is None else [str(weights[0]), weights[1]],
+        None if weights is None else [_below(weights[0], root), weights[1]],
     )
+
+
+def _below(path: Path, root: Path) -> str:
+    """A path as it holds on other computers too: relative to the folder of artifacts where it lies in that."""
+    return str(path.relative_to(root) if path.is_relative_to(root) else path)
 
 
 @dataclass(frozen=True, slots=True)

@@ -70,7 +70,7 @@ def _states(run: ClusterRun) -> dict[str, CellState]:
 def _go_on(run: ClusterRun, cell: Cell, state: CellState | None) -> None:
     """What follows for a cell whose node was lost: its end, if it was recorded before, or another node."""
     if state is not None and state.run_id == run.run_id and state.status in _ENDED:
-        weights = kept_weights(state.artifacts, run.options.artifacts_root)
+        weights = kept_weights(state.artifacts, run.root)
         ended = state.status if state.status in {Status.COMPLETED, Status.DIVERGED} else state.cause or Cause.CRASHED
         run.decider.settle(cell, Ending(ended, state.detail, state.total_seconds or 0.0, weights=weights))
     elif run.stopped is not None:

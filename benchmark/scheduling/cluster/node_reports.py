@@ -87,7 +87,7 @@ def _hear_of_cell(run: ClusterRun, member: WorkingNode, cell: Cell, message: Mes
                 member.is_leaving = True
             else:
                 member.give_back(cell.cell_id)
-                run.decider.settle(cell, message.ending)
+                run.decider.settle(cell, message.ending(run.root))
         case _:
             pass
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import TypeVar
 
 from benchmark.events import (
@@ -40,6 +41,7 @@ class OrderedCells:
 
     Args:
         post: Sends a report to the run.
+        root: The folder of artifacts on this node.
         fingerprint_of: That of the prepared data of a cell on this node; None while it is unknown.
 
     Attributes:
@@ -47,7 +49,10 @@ class OrderedCells:
         stop_reason: Always None: the run decides.
     """
 
-    def __init__(self, post: Callable[[Message], None], fingerprint_of: Callable[[Cell], str | None]) -> None:
+    def __init__(
+        self, post: Callable[[Message], None], root: Path, fingerprint_of: Callable[[Cell], str | None]
+    ) -> None:
+        self._root = root
         self._post = post
         self._fingerprint_of = fingerprint_of
         self._expected_fingerprints: dict[str, str] = {}
@@ -62,7 +67,7 @@ class OrderedCells:
         """Takes in the order for a cell, which is ready from now on."""
         cell = Cell.from_dict(order.cell)
         self._cells[cell.cell_id] = cell
-        self._beginnings[cell.cell_id] = order.beginning
+        self._beginnings[cell.cell_id] = order.beginning(self._root)
         if order.expected_fingerprint is not None:
             self._expected_fingerprints[cell.cell_id] = order.expected_fingerprint
         self.unfinished.add(cell.cell_id)
@@ -114,7 +119,7 @@ class OrderedCells:
 
     def settle(self, cell: Cell, ending: Ending) -> None:
         self._forget(cell)
-        self._post(settled(cell.cell_id, ending))
+        self._post(settled(cell.cell_id, ending, self._root))
 
     def leave_pending(self, cell: Cell) -> None:
         self._forget(cell)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +13,7 @@ from benchmark.catalog.cache import fingerprint, user_files
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell
 from benchmark.results.records import ArtifactRow, CellState, Recorded
+from benchmark.results.store.artifact_store import ArtifactStore, StoredFile
 from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import FINAL, Cause, Outlook, Status
 
@@ -96,6 +97,16 @@ class _Evidence:
     options: RunOptions
     compared: bool
     fingerprints: dict[Path, str | None] = field(default_factory=dict)
+    stored: list[Mapping[str, StoredFile]] = field(default_factory=list)
+
+    def artifacts_problem(self, state: CellState) -> str | None:
+        """What is wrong with the files of a finished execution; None when nothing is. A URL is listed once."""
+        store = self.options.store
+        if store is None:
+            return artifacts_problem(state, self.options.artifacts_root)
+        if not self.stored:
+            self.stored.append(store.files())
+        return _stored_problem(state, store, self.stored[0])
 
     def fingerprint(self, directory: Path) -> str | None:
         if directory not in self.fingerprints:
@@ -126,7 +137,7 @@ def _alone(cell: Cell, evidence: _Evidence, *, is_needed: bool) -> Decision:
         return Decision(again, f"{history}, and --retry-failed tries it again")
     if state.status == Status.FAILED:
         return Decision(Outlook.SETTLED, f"{history}; `bench run --retry-failed` tries it again")
-    if (problem := artifacts_problem(state, options.artifacts_root)) is not None:
+    if (problem := evidence.artifacts_problem(state)) is not None:
         return Decision(Outlook.RUNS, f"{history}, but {problem}", fresh=True)
     if is_needed and state.status == Status.COMPLETED and kept_weights(state.artifacts, options.artifacts_root) is None:
         return Decision(
@@ -141,14 +152,14 @@ def _retimed(cell: Cell, evidence: _Evidence) -> Decision:
     state, parent = states[cell.cell_id], states.get(cell.parent_cell_id or "")
     if cell.cell_id not in options.rerun_cells:
         return Decision(Outlook.REUSED, f"{history_of(state)}, and its timings are not asked for")
-    if parent is not None and (problem := _lost_weights(parent, options.artifacts_root)) is not None:
+    if parent is not None and (problem := _lost_weights(parent, evidence)) is not None:
         return Decision(Outlook.SETTLED, f"{history_of(state)}, and cannot be timed again: {problem}")
     return Decision(Outlook.RUNS, f"{history_of(state)}, and its timings were disturbed", fresh=True)
 
 
-def _lost_weights(state: CellState, root: Path) -> str | None:
-    kept = kept_weights(state.artifacts, root) is not None
-    problem = artifacts_problem(state, root) if kept else "none were kept"
+def _lost_weights(state: CellState, evidence: _Evidence) -> str | None:
+    kept = kept_weights(state.artifacts, evidence.options.artifacts_root) is not None
+    problem = evidence.artifacts_problem(state) if kept else "none were kept"
     return problem and f"the weights that it starts from are gone: {problem}"
 
 
@@ -235,8 +246,7 @@ def artifacts_problem(state: CellState, root: Path) -> str | None:
 
     A file of the recorded size that was not touched after the execution had finished is not read.
     """
-    finished = state.finished_utc and datetime.fromisoformat(state.finished_utc).timestamp()
-    finished_ns = round(finished * 1000) * 1_000_000 if finished else 0
+    finished_ns = round(_finished(state) * 1000) * 1_000_000
     inside: dict[Path, bool] = {}
     for artifact in state.artifacts:
         path = root / artifact.path
@@ -249,6 +259,24 @@ def artifacts_problem(state: CellState, root: Path) -> str | None:
         if (damage := _damage(path, artifact, finished_ns)) is not None:
             return f"{artifact.path} {damage}"
     return None
+
+
+def _stored_problem(state: CellState, store: ArtifactStore, files: Mapping[str, StoredFile]) -> str | None:
+    """As `artifacts_problem`, of files below a URL."""
+    for artifact in state.artifacts:
+        file = files.get(artifact.path)
+        if file is None:
+            return f"{artifact.path} is not at {store.url}"
+        if file.size_bytes != artifact.size_bytes:
+            return f"{artifact.path} has another size than recorded"
+        if file.written > _finished(state) and store.sha256(artifact.path) != artifact.sha256:
+            return f"{artifact.path} has another digest than recorded"
+    return None
+
+
+def _finished(state: CellState) -> float:
+    """When an execution has finished, in seconds since 1970; 0 if it has not."""
+    return datetime.fromisoformat(state.finished_utc).timestamp() if state.finished_utc else 0.0
 
 
 def _damage(path: Path, artifact: ArtifactRow, finished_ns: int) -> str | None:

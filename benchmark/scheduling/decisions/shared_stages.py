@@ -17,6 +17,7 @@ from benchmark import layout
 from benchmark.events import Evaluated, Event, StagesTaken, StageStarted, StageStored
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.planning.stage_keys import common_stages, stage_key
+from benchmark.results.store.artifact_store import ArtifactStore
 
 
 class SharedStages:
@@ -27,11 +28,18 @@ class SharedStages:
         begun: Ids of cells that have epochs of their own to go on from, and so wait for nobody.
         fresh: Ids of cells that are to be trained anew: what earlier runs have left of their stages is deleted.
         artifacts_root: Of the database.
+        store: What is below the URL of artifacts; None where the folder is their place.
     """
 
     def __init__(
-        self, cells: Sequence[Cell], begun: Collection[str], fresh: Collection[str], artifacts_root: Path
+        self,
+        cells: Sequence[Cell],
+        begun: Collection[str],
+        fresh: Collection[str],
+        artifacts_root: Path,
+        store: ArtifactStore | None = None,
     ) -> None:
+        self._store = store
         self._ends = common_stages(cells)  # of each cell the end of the fewest stages first
         self._begun = set(begun)
         self._root = layout.stages_folder(artifacts_root.absolute())
@@ -45,11 +53,11 @@ class SharedStages:
         self._unavailable_stages: set[Hashable] = set()
         self._unclean: set[str] = set()
         self._folders: dict[Hashable, Path] = {}
-        if self._root.exists():
+        if self._root.exists() or (fresh and store is not None):
             for cell in cells:
                 if cell.cell_id in fresh:
                     for folder in self.folders(cell).values():
-                        shutil.rmtree(folder, ignore_errors=True)
+                        self._remove(folder)
 
     # ---- before a cell starts
 
@@ -154,10 +162,15 @@ class SharedStages:
         ends = self._ends.get(cell.cell_id, {}).values() if cell is not None else self._folders
         done = [end for end in ends if end in self._folders and not self._is_needed(end, unfinished)]
         for end in done:
-            shutil.rmtree(self._folders.pop(end), ignore_errors=True)
+            self._remove(self._folders.pop(end))
         if cell is None:
             with suppress(OSError):  # not there, or not empty
                 self._root.rmdir()
+
+    def _remove(self, folder: Path) -> None:
+        shutil.rmtree(folder, ignore_errors=True)
+        if self._store is not None:
+            self._store.remove_below(folder.relative_to(self._root.parent).as_posix())
 
     def _release(self, cell: Cell, stages: int) -> None:
         for number, end in self._ends.get(cell.cell_id, {}).items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -34,6 +35,7 @@ class PendingLaunch:
 
     Attributes:
         launches: How often it was launched in vain.
+        is_brought: Whether what it starts from has been fetched, where artifacts lie below a URL.
     """
 
     cell: Cell
@@ -41,6 +43,7 @@ class PendingLaunch:
     grant: Grant
     beginning: Beginning
     launches: int = 0
+    is_brought: bool = False
 
 
 @dataclass(slots=True)
@@ -51,12 +54,15 @@ class Attempt:
         started: Monotonic seconds.
         watch: What disturbs its epochs.
         oom_kills: Processes killed for memory when it began.
+        earlier: Folders of earlier attempts of its execution, newest first.
+        stages: Folders of the states at the ends of stages that it shares, by the number of stages.
         launches: How often it was launched; more than once when no guardian came of it before.
         result: The worker's last word.
         protocol: What was wrong with a message of the worker; None while nothing was.
         overdue: Which time limit it broke; None for none.
         stopping: Whether the run asked it to stop.
         refused: Why the run would not have it; None when it would.
+        uncopied: Why a file that it has written is not below the URL of artifacts; None while nothing went wrong.
         kill_at, force_at: When the worker, and when the whole group, is killed unless it is gone by then.
     """
 
@@ -69,12 +75,15 @@ class Attempt:
     started: float
     watch: EpochWatch
     oom_kills: int
+    stages: Mapping[int, Path] = field(default_factory=dict)
+    earlier: Sequence[Path] = ()
     launches: int = 1
     result: Result | None = None
     protocol: str | None = None
     overdue: str | None = None
     stopping: bool = False
     refused: str | None = None
+    uncopied: str | None = None
     kill_at: float | None = None
     force_at: float | None = None
     artifacts: list[events.ArtifactWritten] = field(default_factory=list)
@@ -167,6 +176,8 @@ class Attempt:
         )
 
     def _missing(self) -> str | None:
+        if self.uncopied is not None:
+            return self.uncopied
         for artifact in self.artifacts:
             try:
                 size = (self.directory / artifact.name).stat().st_size

@@ -12,6 +12,8 @@ from benchmark.forecast.simulation import Room
 from benchmark.matrix.cell import Cell
 from benchmark.scheduling.decisions.cell_decisions import Decider
 from benchmark.scheduling.loop.attempt import Attempt, PendingLaunch
+from benchmark.scheduling.loop.attempt_files import AttemptFiles
+from benchmark.scheduling.loop.copies import Copies
 from benchmark.scheduling.loop.disturbance import DisturbanceMeter
 from benchmark.scheduling.loop.retrying_recorder import RetryingRecorder
 from benchmark.scheduling.processes.launcher import Launcher
@@ -37,6 +39,7 @@ class RunContext:
         failed_launches: How often that was so since a process could be made last.
         cell_seconds: Seconds of all attempts of a cell in this run, by cell id.
         failures: How often a cell has ended in a state, by cell id and state.
+        copies: What takes files to the URL of artifacts and fetches them; None where a folder is their place.
         gpu_losses: How often each GPU was lost.
         stopped: Why no more cells are started; None while they are.
         killed: Whether a second signal has had all workers killed.
@@ -77,6 +80,11 @@ class RunContext:
 
         self.selector = selectors.DefaultSelector()
         self.selector.register(signals.fd, selectors.EVENT_READ, signals.drain)
+        self.copies = None
+        if options.store is not None:
+            self.copies = Copies(
+                AttemptFiles(options.store, options.artifacts_root.absolute()), self.selector, recorder.record
+            )
         self.launcher = Launcher(options.isolation, self.selector, self.note, options.templates)
         self.preparations = Preparations(
             cells, options, self.selector, lambda affected, problem: self.unprepared.append((affected, problem))
@@ -89,7 +97,19 @@ class RunContext:
         self.running.clear()
         self.preparations.close()
         self.launcher.close()
+        if self.copies is not None:
+            self.copies.close()
         self.selector.close()
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether an attempt runs, or files are still copied."""
+        return bool(self.running) or (self.copies is not None and self.copies.is_busy)
+
+    def abandon_copies(self) -> None:
+        """Waits for no file that is being copied any more."""
+        if self.copies is not None:
+            self.copies.abandon()
 
     @property
     def room(self) -> Room:

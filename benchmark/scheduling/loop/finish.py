@@ -8,12 +8,13 @@ from dataclasses import replace
 
 from benchmark import layout
 from benchmark.control_groups import oom_kills
+from benchmark.errors import StorageError
 from benchmark.events import Failed
 from benchmark.files import sha256_of
 from benchmark.results.records import PredictionRow
 from benchmark.scheduling.decisions.cell_decisions import Ending, name_of
 from benchmark.scheduling.decisions.verdicts import Verdict, judge, retries
-from benchmark.scheduling.loop.attempt import Attempt
+from benchmark.scheduling.loop.attempt import Attempt, PendingLaunch
 from benchmark.scheduling.loop.context import RunContext
 from benchmark.scheduling.loop.disturbance import in_words
 from benchmark.scheduling.processes.slots import Grant
@@ -41,6 +42,8 @@ def conclude(run: RunContext, attempt: Attempt) -> None:
             run.slots.quarantine(attempt.grant.gpu)
             run.note(f"GPU {attempt.grant.gpu} was lost {LOST_DEVICES} times; nothing more runs on it in this run")
     seconds = run.cell_seconds[cell.cell_id]
+    if run.copies is not None and recorded and verdict.state == Status.COMPLETED:
+        run.copies.forget_states([attempt.directory, *attempt.earlier])
     if recorded is None:
         # Not in the database, so not true: the next run resumes it and is told everything again.
         run.decider.settle(cell, Ending(Status.INTERRUPTED, verdict.detail, seconds))
@@ -77,6 +80,16 @@ def fail_unprepared(run: RunContext) -> None:
                     run.decider.settle(cell, Ending(Cause.DATA_ERROR, reason))
 
 
+def fail_launch(run: RunContext, launch: PendingLaunch, reason: str) -> None:
+    """An attempt for which what it starts from could not be fetched ends before it has a process."""
+    error = Failed(Cause.FAILED, StorageError.__name__, reason, "")
+    verdict = Verdict(Cause.FAILED, reason)
+    run.decider.end_attempt(launch.cell)
+    run.recorder.finish_attempt(launch.start.attempt_id, verdict, error=error)
+    run.slots.give(launch.grant)
+    run.decider.settle(launch.cell, Ending(verdict.state, reason, error=error))
+
+
 def interrupt_pending(run: RunContext) -> None:
     """Attempts that still wait for a process will get none in this run."""
     pending, run.pending = run.pending, []
@@ -89,7 +102,7 @@ def interrupt_pending(run: RunContext) -> None:
 
 def drop_impossible(run: RunContext) -> None:
     """Cells for which no GPU is left stay pending; running ones still hold theirs."""
-    busy = {attempt.cell.cell_id for attempt in run.running.values()}
+    busy = {attempt.cell.cell_id for attempt in run.running.values()} | (run.copies.cells if run.copies else set())
     for cell in list(run.decider.unfinished_cells()):
         if cell.cell_id not in busy and not run.slots.possible(cell):
             run.decider.leave_pending(cell)

@@ -26,7 +26,7 @@ def run_cells(run: RunContext) -> None:
     Side effects: starts and kills processes, writes the database, calls the observer.
     """
     finish.drop_impossible(run)
-    while run.running or (run.stopped is None and run.decider.unfinished):
+    while run.is_busy or (run.stopped is None and run.decider.unfinished):
         go_round(run)
 
 
@@ -101,12 +101,17 @@ def _hear_worker(run: RunContext, attempt: Attempt) -> bool:
         except ProtocolError as error:
             attempt.break_off(str(error), time.monotonic())
             break
-        run.decider.hear(
+        hear = partial(
+            run.decider.hear,
             attempt.cell,
             event,
             time.monotonic() - attempt.started,
             lambda: not attempt.start.earlier_attempt_ids and not finish.disturbed_epochs(run, attempt),
         )
+        if run.copies is None:
+            hear()
+        else:
+            run.copies.hear(attempt, event, hear)
         if isinstance(event, Progress):
             run.observer.tell("progress", attempt.cell, event)
         elif isinstance(event, EpochFinished):
@@ -123,8 +128,10 @@ def _end(run: RunContext, attempt: Attempt) -> None:
     del run.running[attempt.attempt_id]
     if attempt.process.launched is None and run.stopped is None:
         relaunch(run, attempt)
-    else:
+    elif run.copies is None:
         finish.conclude(run, attempt)
+    else:
+        run.copies.finish(attempt, partial(finish.conclude, run, attempt))
 
 
 def _obey_signals(run: RunContext) -> None:
@@ -135,6 +142,7 @@ def _obey_signals(run: RunContext) -> None:
         run.note("killing what still runs")
         for attempt in run.running.values():
             attempt.kill(time.monotonic())
+        run.abandon_copies()
 
 
 def _enforce_limits(run: RunContext) -> None:

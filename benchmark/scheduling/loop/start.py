@@ -13,6 +13,7 @@ from benchmark.matrix.cell import Cell
 from benchmark.scheduling.loop.attempt import Attempt, PendingLaunch
 from benchmark.scheduling.loop.context import RunContext
 from benchmark.scheduling.loop.disturbance import EpochWatch
+from benchmark.scheduling.loop.finish import fail_launch, interrupt_pending
 from benchmark.scheduling.loop.stall import StallDetector
 from benchmark.scheduling.processes.guarded_process import GuardedProcess
 from benchmark.scheduling.processes.slots import Grant
@@ -49,7 +50,7 @@ def start_ready(run: RunContext) -> None:
 def relaunch(run: RunContext, attempt: Attempt) -> None:
     """No guardian came of this attempt: its template died, or no process was left. It is not the cell's fault."""
     beginning = run.decider.beginning(attempt.cell)
-    launch = PendingLaunch(attempt.cell, attempt.start, attempt.grant, beginning, attempt.launches)
+    launch = PendingLaunch(attempt.cell, attempt.start, attempt.grant, beginning, attempt.launches, is_brought=True)
     run.pending.append(launch)
     if launch.launches >= LAUNCHES:
         _wait_for_processes(run, "its guardian ended before it began")
@@ -80,6 +81,10 @@ def _launch(run: RunContext, launch: PendingLaunch) -> None:
         run.pending.append(launch)
         run.recorder.error = StorageError(problem)
         return
+    earlier = [_directory(run, cell, number) for number in launch.start.earlier_attempt_ids]
+    if run.copies is not None and not launch.is_brought:
+        run.copies.bring(launch, earlier, partial(_take_in, run, launch))
+        return
     try:
         order = worker_order(
             cell,
@@ -91,7 +96,7 @@ def _launch(run: RunContext, launch: PendingLaunch) -> None:
             allow_plugins=run.options.allow_plugins,
             every_state=run.options.every_state,
             attempt_id=launch.start.attempt_id,
-            earlier_directories=[_directory(run, cell, number) for number in launch.start.earlier_attempt_ids],
+            earlier_directories=earlier,
             parent_weights=beginning.parent_weights,
             shared_stages=beginning.shared_stages,
             stored_stages=beginning.stored_stages,
@@ -105,6 +110,17 @@ def _launch(run: RunContext, launch: PendingLaunch) -> None:
         run.pending.append(launch)
     else:
         _watch(run, launch, directory, process)
+
+
+def _take_in(run: RunContext, launch: PendingLaunch, error: StorageError | None) -> None:
+    """What an attempt starts from is here, or cannot be had."""
+    launch.is_brought = True
+    if error is not None and run.stopped is None:
+        fail_launch(run, launch, str(error))
+        return
+    run.pending.append(launch)
+    if run.stopped is not None:
+        interrupt_pending(run)
 
 
 def _make_directory(directory: Path, root: Path) -> str | None:
@@ -138,6 +154,8 @@ def _watch(run: RunContext, launch: PendingLaunch, directory: Path, process: Gua
         started=now,
         watch=EpochWatch(run.meter.read(), run.meter, partial(_strangers, run, launch)),
         oom_kills=oom_kills(),
+        stages=launch.beginning.shared_stages,
+        earlier=[_directory(run, launch.cell, number) for number in launch.start.earlier_attempt_ids],
         launches=launch.launches + 1,
     )
     run.running[attempt.attempt_id] = attempt
