@@ -8,7 +8,7 @@ import sys
 import time
 from pathlib import Path
 
-NAMES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "RAY_AUTH_TOKEN", "BENCH_EXTRA")
+NAMES = ("CUDA_VISIBLE_DEVICES", "OMP_NUM_THREADS", "RAY_AUTH_TOKEN", "BENCH_EXTRA", "BENCH_OF_RUN", "BENCH_DB")
 
 if __name__ == "__main__":
     order, granted = json.loads(sys.stdin.readline()), json.loads(sys.stdin.readline())

@@ -125,7 +125,9 @@ def is_alive(pid: int) -> bool:
 
 
 @on_every_engine()
-def test_agents_run_on_every_node_and_end_with_the_engine(engine, tmp_path):
+def test_agents_run_on_every_node_and_end_with_the_engine(engine, tmp_path, monkeypatch):
+    monkeypatch.setenv("BENCH_OF_RUN", "1")
+    monkeypatch.setenv("BENCH_DB", "postgresql://user:secret@server/results")
     with opened(engine, tmp_path) as opened_engine:
         nodes = opened_engine.executor.slots()
         assert len({node.name for node in nodes}) == len(nodes) == 2
@@ -133,13 +135,9 @@ def test_agents_run_on_every_node_and_end_with_the_engine(engine, tmp_path):
             opened_engine.submit(node)
         agents = opened_engine.wait_for_agents(2)
         assert sorted(agent["granted"]["cores"] for agent in agents) == sorted(node.cores for node in nodes)
-        # the node's own variables, and those of the order; what engines set for what they start is none of them
-        expected = {
-            "CUDA_VISIBLE_DEVICES": "-1",
-            "OMP_NUM_THREADS": None,
-            "RAY_AUTH_TOKEN": None,
-            "BENCH_EXTRA": "extra",
-        }
+        # the node's own variables, the run's own of bench, those of the command; none that engines set for what they start
+        none = dict.fromkeys(("OMP_NUM_THREADS", "RAY_AUTH_TOKEN", "BENCH_DB"))
+        expected = {"CUDA_VISIBLE_DEVICES": "-1", "BENCH_EXTRA": "extra", "BENCH_OF_RUN": "1", **none}
         assert [agent["environment"] for agent in agents] == [expected] * 2
         # a node that holds an agent of ours is still told
         wait_until(

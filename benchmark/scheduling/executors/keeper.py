@@ -35,6 +35,8 @@ _LOOK_SECONDS = 0.2
 _TAIL_BYTES = 4096
 _ENGINES_OWN = ("RAY_", "SUBMITIT_")
 """Beginnings of the names of variables that engines set for what they start, a token among them."""
+_KEPT_BACK = {*THREAD_VARIABLES, "BENCH_DB"}
+"""The database of an agent stands in its order."""
 
 
 def agent_environment(inherited: Mapping[str, str], extra: Mapping[str, str], granted: Granted) -> dict[str, str]:
@@ -46,9 +48,7 @@ def agent_environment(inherited: Mapping[str, str], extra: Mapping[str, str], gr
         granted: The GPUs that the agent sees.
     """
     own = {
-        name: value
-        for name, value in inherited.items()
-        if name not in THREAD_VARIABLES and not name.startswith(_ENGINES_OWN)
+        name: value for name, value in inherited.items() if name not in _KEPT_BACK and not name.startswith(_ENGINES_OWN)
     }
     path = {IMPORT_PATH: base_environment(inherited, "script")[IMPORT_PATH]}
     return {**own, **extra, **path, "CUDA_VISIBLE_DEVICES": ",".join(granted.gpus) or "-1"}

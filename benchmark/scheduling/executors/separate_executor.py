@@ -10,7 +10,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,8 @@ from benchmark.scheduling.processes.pipes import LineReader
 
 OPEN_SECONDS = 120.0
 CLOSE_SECONDS = 10.0
+_OF_THIS_COMPUTER = {"BENCH_DB", "BENCH_CACHE", "BENCH_RAY_NODE_IP", IMPORT_PATH}
+"""Variables of bench that say nothing about other computers; the order of an agent has what it needs of them."""
 _MODULE = "benchmark.scheduling.executors.engine_process"
 
 
@@ -110,7 +112,8 @@ class SeparateExecutor:
         return self._slots
 
     def submit(self, node: Node, agent: AgentCommand) -> str:
-        """Orders an agent; if it cannot be placed, `poll` says so."""
+        """Orders an agent; if it cannot be placed, `poll` says so. Variables of bench that hold here hold there, too."""
+        agent = replace(agent, environment={**_variables_of_run(), **agent.environment})
         self._last_handle += 1
         handle = str(self._last_handle)
         self._alive.add(handle)
@@ -176,6 +179,12 @@ class SeparateExecutor:
         if handle in self._alive:
             self._alive.discard(handle)
             self._ended[handle] = why
+
+
+def _variables_of_run() -> dict[str, str]:
+    """Those of bench, which the user has set for the whole run."""
+    names = (name for name in os.environ if name.startswith("BENCH_") and name not in _OF_THIS_COMPUTER)
+    return {name: os.environ[name] for name in names}
 
 
 def _as_error(name: str, text: str) -> BenchError:
