@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,15 +13,13 @@ import click
 from benchmark.cli.garbage_collection import paused_collection
 from benchmark.cli.judging_options import allow_metrics_option, judging_options, strict_code
 from benchmark.cli.options import Duration, database_option, machine_option, selection_options, verb
-from benchmark.cli.runs.noise_floor import note_on_noise
 from benchmark.cli.terminal import verbosity
 from benchmark.cli.terminal.output import FILE_COLUMNS, print_report
-from benchmark.errors import BusyError, StorageError, UserError
+from benchmark.errors import UserError
 from benchmark.reporting.tables.registry import TABLES
 from benchmark.reporting.writers.formats import DEFAULT, FORMATS, format_of_file, render
 
 if TYPE_CHECKING:
-    from benchmark.matrix.report_spec import ReportSpec
     from benchmark.reporting.table import Report
 
 
@@ -120,13 +115,11 @@ def command(
         from benchmark.results.store.reference import RESULTS
 
         database, machine = str(RESULTS), None
-    from benchmark.catalog.cache import default_cache_root
-    from benchmark.catalog.repeated_images import repeated_notes
+    from benchmark.cli.recorded_report import recorded_report, with_local_notes
     from benchmark.results.write.recorder import utc_now
 
-    report = replace(_build(database, machine, figures, **shown), created_utc=utc_now())
-    local = *repeated_notes(default_cache_root(), report.fingerprints), *note_on_noise(report.machine)
-    quoted = replace(report, notes=(*report.notes, *local))
+    report = replace(recorded_report(database, machine, figures, **shown), created_utc=utc_now())
+    quoted = with_local_notes(report)
     file = output or check
     chosen = output_format or (format_of_file(file) if file else DEFAULT)
     if check is not None:
@@ -142,102 +135,6 @@ def command(
     else:
         print_report(report, chosen)
     return strict_code(report.suspects) if strict else 0
-
-
-def _build(
-    database: str,
-    machine: str | None,
-    figures: Path | None,
-    *,
-    matrix: str | None,
-    select: Sequence[str],
-    exclude: Sequence[str],
-    tables: Sequence[str],
-    last_run: bool,
-    ensembles: bool,
-    metrics: Sequence[str],
-    margin: float | None,
-    baseline: str | None,
-    seconds: float | None,
-    epoch: int | None,
-    target: float | None,
-    allow_plugins: bool,
-) -> Report:
-    from benchmark.cli.cell_lookup import check_machine, recorded_epochs, selected_results, stored_predictions
-    from benchmark.cli.own_metrics import with_own_metrics
-    from benchmark.cli.report_section import report_section
-    from benchmark.machine import commits_between
-    from benchmark.reporting.report import build_report, shown_groups
-    from benchmark.reporting.rows.budget import TrainingBudget
-    from benchmark.reporting.tables.shown import ReportOptions
-    from benchmark.reporting.tables.transfer import shown_transfers
-    from benchmark.results.read import queries
-    from benchmark.results.read.looks import looks
-    from benchmark.results.read.runs import all_runs, planned_cells
-    from benchmark.results.schema.reproductions import is_reproducing
-    from benchmark.results.store.database import open_database
-    from benchmark.results.write.stored_metrics import has_unfilled
-
-    with contextlib.ExitStack() as afterwards, open_database(database, mode="read") as opened:
-        runs = list(all_runs(opened).values())
-        rows: Sequence[Mapping[str, Any]] = selected_results(opened, select, exclude)
-        check_machine(rows, machine)
-        # what only checks or times others is not the run that a report is about
-        asked = [run for run in runs if machine is None or run["machine"] == machine]
-        last = ([run for run in asked if not is_reproducing(run["name"])] or asked)[-1:]
-        planned = planned_cells(opened, last[0]["run_id"]) if last else []
-        load, spec = stored_predictions(opened), report_section(opened, matrix, machine)
-        measured = with_own_metrics(rows, metrics, spec, load, "bench report", allowed=allow_plugins)
-        rows = measured.rows
-        options = ReportOptions(
-            own_metrics=measured.metrics,
-            machine=machine,
-            last_machine=last[0]["machine"] if last else None,
-            tables=tuple(tables),
-            only_run=last_run,
-            ensembles=ensembles,
-            metrics=tuple(metrics),
-            margin=margin,
-            baseline=baseline,
-            budget=TrainingBudget(seconds or math.inf, epoch or math.inf) if seconds or epoch else None,
-            target=target,
-        )
-        shown = [] if select or exclude else planned
-        epochs = recorded_epochs(opened)
-        # of an older file a copy is read, and it stays as it is
-        if _needs_metrics(metrics, spec) and opened.contents is opened.location and has_unfilled(opened):
-            afterwards.callback(_fill_metrics, database)
-        parents = queries.results(opened, spec=True) if select or exclude else ()
-        report = build_report(
-            rows, shown, spec, options, runs=runs, predictions=load, parents=parents, looks=looks(opened, "resolve"),
-            epochs=epochs, commits=partial(commits_between, Path.cwd()),
-        )  # fmt: skip
-        report = replace(report, notes=(*report.notes, *measured.notes))
-        if figures is None:
-            return report
-        from benchmark.cli.figure_option import with_figures
-
-        groups = shown_groups(rows, shown, options, epochs)[1]
-        return with_figures(report, groups, shown_transfers(groups, spec), figures, opened, database)
-
-
-def _needs_metrics(metrics: Sequence[str], spec: ReportSpec | None) -> bool:
-    """Whether a report shows metrics that older results have no figures of."""
-    from benchmark.reporting.rows.metrics import FURTHER_METRICS
-
-    shown = metrics or (spec.metrics if spec else ())
-    return not {metric.key for metric in FURTHER_METRICS}.isdisjoint(shown)
-
-
-def _fill_metrics(database: str) -> None:
-    """Stores what this report had to compute, as `bench db upgrade` does, so that the next one need not.
-
-    Where a run holds the database, or nobody may write it, it is computed again.
-    """
-    from benchmark.results.write.stored_metrics import fill_database
-
-    with contextlib.suppress(BusyError, StorageError):
-        fill_database(database)
 
 
 def _compare_with(file: Path, reports: Sequence[Report], output_format: str) -> int:
