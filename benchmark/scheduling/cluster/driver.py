@@ -80,6 +80,8 @@ def _look_after_engine(run: ClusterRun) -> None:
             handle = run.executor.submit(node, AgentCommand(AGENT, order.encode()))
             run.placed[handle] = PlacedAgent(node)
     if not run.placed and not run.members:
+        # where that is because the engine is gone, it says so itself
+        run.executor.poll()
         _stop(run, "no node of the cluster is left that could run cells")
 
 

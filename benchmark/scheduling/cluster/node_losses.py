@@ -38,7 +38,8 @@ def lose_node(run: ClusterRun, member: WorkingNode, reason: str) -> None:
     if not cells:
         return
     if run.stopped is None:
-        run.note(f"node {member.name} is lost ({reason}): {plural(len(cells), 'cell')} go on elsewhere")
+        what = "has left" if member.is_leaving else "is lost"
+        run.note(f"node {member.name} {what} ({reason}): {plural(len(cells), 'cell')} to go on elsewhere")
     states = run.recorder.do(lambda: _states(run)) or {}
     for cell in cells:
         run.started.pop(cell.cell_id, None)
