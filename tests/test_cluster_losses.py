@@ -25,7 +25,7 @@ from benchmark.results.schema.tables import node
 from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.lock import lock_database
 from benchmark.results.write.recorder import Recorder
-from benchmark.scheduling.cluster.agent import AgentOrder
+from benchmark.scheduling.cluster.agent_order import AgentOrder
 from benchmark.scheduling.cluster.messages import (
     Begun,
     Message,
