@@ -55,7 +55,10 @@ from benchmark.scheduling.processes.slots import Slots
 from benchmark.scheduling.run_options import GuardedObserver, RunOptions
 
 TURN_SECONDS = 1.0
-"""How often the agent looks round when nothing happens."""
+"""How often the agent checks its lease when nothing happens."""
+
+LOOK_SECONDS = 2.5
+"""How often it looks for orders, and whether its run lives, when nothing wakes it."""
 
 DRIVER_SECONDS = 10.0
 """How long the lock of the run may be free before the run counts as dead."""
@@ -190,7 +193,7 @@ class _Agent:
 
     def _take_orders(self, run: RunContext, box: mailbox.Mailbox) -> None:
         now = time.monotonic()
-        if now - self._looked < TURN_SECONDS or run.recorder.error is not None:
+        if now - self._looked < LOOK_SECONDS or run.recorder.error is not None:
             return
         self._looked = now
         try:
