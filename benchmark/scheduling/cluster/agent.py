@@ -26,8 +26,8 @@ from benchmark.errors import BenchError, StorageError
 from benchmark.files import make_own_folder
 from benchmark.matrix.cell import Cell
 from benchmark.results.cluster import mailbox, nodes
-from benchmark.results.cluster.listener import Listener
 from benchmark.results.cluster.nodes import Member
+from benchmark.results.cluster.shared_listener import SharedListener
 from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.lock import is_held
 from benchmark.results.write.recorder import Recorder
@@ -163,40 +163,38 @@ class _Agent:
 
     def serve(self, slots: Slots, stdin: int, *, pinned: bool) -> None:
         """Runs what the run orders, until it ends, dies, or will not have this node any more."""
-        order, location = self._order, self._database.location
+        order = self._order
         observer = GuardedObserver(ReportingObserver(order.node, self.post))
         with StopSignals() as signals, contextlib.ExitStack() as stack:
             box = mailbox.Mailbox(self._database, order.run_id, self._node_id)
             retrying = RetryingRecorder(self._recorder, order.run_id, self.options.machine, observer.note, signals.wait)
             run = RunContext(self._orders, [], self.options, observer, signals, retrying, slots, pins_cores=pinned)
             stack.enter_context(contextlib.closing(run))
-            listener = stack.enter_context(Listener(location, order.run_id, self._node_id))
+            listener = SharedListener(self._database, run.selector, order.run_id, self._node_id)
+            stack.callback(listener.close)
             renewal = stack.enter_context(LeaseRenewal(order.database, self._node_id, order.lease_seconds))
             run.selector.register(stdin, selectors.EVENT_READ, lambda: self._hear_engine(run, stdin))
-            run.selector.register(listener.fileno(), selectors.EVENT_READ, lambda: self._wake(listener))
             while True:
-                self._take_orders(run, box)
+                self._take_orders(run, box, listener)
                 self._check(run, renewal)
                 if run.stopped is not None and not run.is_busy:
                     break
                 go_round(run, TURN_SECONDS)
             self.reason = run.stopped
 
-    def _wake(self, listener: Listener) -> None:
-        listener.drain()
-        self._looked = 0.0
-
     def _hear_engine(self, run: RunContext, stdin: int) -> None:
         if not os.read(stdin, 1 << 12):
             run.selector.unregister(stdin)
             stop(run, "the engine has ended this agent")
 
-    def _take_orders(self, run: RunContext, box: mailbox.Mailbox) -> None:
+    def _take_orders(self, run: RunContext, box: mailbox.Mailbox, listener: SharedListener) -> None:
         now = time.monotonic()
-        if now - self._looked < LOOK_SECONDS or run.recorder.error is not None:
+        if run.recorder.error is not None:
             return
-        self._looked = now
         try:
+            if not listener.was_woken() and now - self._looked < LOOK_SECONDS:
+                return
+            self._looked = now
             orders = box.take()
             with self._database.reading() as connection:
                 is_driven = is_held(connection)

@@ -8,7 +8,7 @@ from typing import Self
 
 from benchmark.errors import StorageError
 from benchmark.results.cluster import nodes
-from benchmark.results.store.database import Database, open_database
+from benchmark.results.store.database import open_database
 from benchmark.scheduling.loop.retrying_recorder import PATIENCE_SECONDS
 
 BEATS = 4
@@ -54,17 +54,14 @@ class LeaseRenewal:
         self._thread.join(self._lease_seconds)
 
     def _beat(self) -> None:
-        database: Database | None = None
         while not self._end.wait(self._lease_seconds / BEATS):
             begun = time.monotonic()
             try:
-                # a database belongs to the thread that has opened it
-                database = database or open_database(self._address, mode="write")
-                self.is_fenced = not nodes.renew(database, self._node_id, self._lease_seconds)
+                # a database belongs to the thread that has opened it; the server's connections are few, so none is kept
+                with open_database(self._address, mode="write") as database:
+                    self.is_fenced = not nodes.renew(database, self._node_id, self._lease_seconds)
             except StorageError:
                 continue
             if self.is_fenced:
-                break
+                return
             self._renewed = begun
-        if database is not None:
-            database.close()
