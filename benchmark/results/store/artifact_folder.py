@@ -116,6 +116,9 @@ def claim(location: Location, connection: sa.Connection, root: Path) -> Path:
     identity = identity_of(connection)
     if identity is None:
         return root
+    if location.path is None and root == layout.artifacts_folder(None):
+        # nobody has named one
+        root = remembered_folder(connection) or root
     folders = _folders_of(location, root, identity)
     folder, mark = next((each, mark) for each in folders if (mark := owner_mark(location, connection, each)))
     is_new = not folder.is_dir()
