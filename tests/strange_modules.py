@@ -33,12 +33,16 @@ def flat(input_shape, num_classes):
 
 
 def twin(input_shape, num_classes):
-    """The catalogue's `simple_cnn` with filters 8 and 16, 16 units and dropout 0.25."""
-    return nn.Sequential(
+    """The catalogue's `simple_cnn` with filters 8 and 16, 16 units and dropout 0.25, with the initial weights of Keras."""
+    side = ((input_shape[1] - 2) // 2 - 2) // 2
+    module = nn.Sequential(
         *(nn.Conv2d(input_shape[0], 8, 3), nn.ReLU(), nn.MaxPool2d(2)),
         *(nn.Conv2d(8, 16, 3), nn.ReLU(), nn.MaxPool2d(2)),
-        *(nn.Flatten(), nn.LazyLinear(16), nn.ReLU(), nn.Dropout(0.25), nn.Linear(16, num_classes)),
+        *(nn.Flatten(), nn.Linear(16 * side**2, 16), nn.ReLU(), nn.Dropout(0.25), nn.Linear(16, num_classes)),
     )
+    for name, parameter in module.named_parameters():
+        nn.init.zeros_(parameter) if name.endswith("bias") else nn.init.xavier_uniform_(parameter)
+    return module
 
 
 class Averages(nn.Module):

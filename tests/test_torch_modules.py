@@ -242,7 +242,7 @@ def test_a_module_learns_as_the_same_network_in_keras_does(tmp_path):
     accuracies = {"torch": [], "tensorflow": []}
     for seed in range(3):
         for backend, known in (("torch", twin), ("tensorflow", cell().architecture)):
-            stages = (stage(epochs=15, learning_rate=3e-3),)
+            stages = (stage(epochs=20, learning_rate=3e-3),)
             wanted = cell(architecture=known, stages=stages, backend=backend, data=images, seed=seed)
             done = run(wanted, backend, tmp_path / f"{backend}{seed}", data, allow_plugins=True)
             accuracies[backend].append(done.one(events.Evaluated).test_accuracy)
