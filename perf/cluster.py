@@ -1,11 +1,12 @@
 """Cells that train nothing on a cluster of stand-in nodes: what each costs the run, the database, and nobody else.
 
+    python perf/cluster.py --read 1000000
     python perf/cluster.py [--cells 10000] [--few 200] [--nodes 50] [--cpus 4] [--database URL]
 
 All nodes are on this computer, so that the wall time says how fast it starts processes; what counts is the CPU time and
 the memory of the run's own process, how long it takes until every node has its cells, and what the database does for each
-cell. The marginal cost is that of `--cells` less that of `--few`, for each cell between.
-Without `--database` a server of the test package is started.
+cell. The marginal cost is that of `--cells` less that of `--few`, for each cell between. With `--read` it is `bench report` that is
+measured, over a server's database of so many epochs. Without `--database` a server of the test package is started.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from perf_clock import run
+import scale
+from perf_clock import middle, run
 from perf_notes import append_result
 
 MATRIX = """
@@ -123,6 +125,23 @@ def measure(url: str, cells: int, nodes: int, cpus: int) -> Cost:
         )
 
 
+def read(url: str, cells: int, epochs: int) -> None:
+    """What `bench report` takes over a server's database of so many epochs."""
+    ask(url, "DROP SCHEMA public CASCADE; CREATE SCHEMA public")
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        made = scale.write_matrix(folder, cells)
+        scale.fill(folder, epochs // made, url)
+        ask(url, "ANALYZE")
+        spent = middle([scale.bench(folder, "report", "--db", url) for _ in range(3)])
+    append_result(
+        "cluster report",
+        f"{made} cells, {made * (epochs // made)} epochs in PostgreSQL: report **{spent.wall:.1f} s wall**, {spent.cpu:.1f} s CPU, "
+        f"{spent.memory >> 20} MiB",
+        f"python perf/cluster.py --read {epochs}",
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--cells", type=int, default=10_000)
@@ -130,7 +149,12 @@ def main() -> None:
     parser.add_argument("--nodes", type=int, default=50)
     parser.add_argument("--cpus", type=int, default=4)
     parser.add_argument("--database", default=os.environ.get("BENCH_TEST_DATABASE_URL"))
+    parser.add_argument("--read", type=int, metavar="EPOCHS", help="measure bench report over so many epochs instead")
     given = parser.parse_args()
+    if given.read:
+        with server(given.database) as url:
+            read(url, given.cells, given.read)
+        return
     with server(given.database) as url:
         few, many = (measure(url, cells, given.nodes, given.cpus) for cells in (given.few, given.cells))
     between = many.cells - few.cells

@@ -49,8 +49,8 @@ def repeated(rounds: int, action) -> Spent:
     return middle([action() for _ in range(rounds)])
 
 
-def fill(folder: Path, epochs_of_cell: int) -> None:
-    """A database in which every cell of the matrix has completed, written in bulk."""
+def fill(folder: Path, epochs_of_cell: int, target: str | Path | None = None) -> None:
+    """A database, at `target` or in the folder, in which every cell of the matrix has completed, written in bulk."""
     from benchmark.matrix.load import load_matrix
     from benchmark.matrix.plan import MachineKind
     from benchmark.results.schema import tables
@@ -58,7 +58,7 @@ def fill(folder: Path, epochs_of_cell: int) -> None:
     from benchmark.results.write.recorder import Recorder
 
     plan = load_matrix(folder / "matrix.toml", machine_kind=MachineKind(gpus=0, cores=2))
-    with open_database(folder / "results.sqlite", mode="write") as database:
+    with open_database(target or folder / "results.sqlite", mode="write") as database:
         recorder = Recorder(database)
         run_id = recorder.begin_run({"machine": MACHINE, "matrix_path": "matrix.toml", "matrix_text": plan.text})
         recorder.register(run_id, plan.cells, plan.left_out, ())
