@@ -1,6 +1,6 @@
-"""Stands in for the commands of Slurm: `sbatch` starts the job here at once, `scancel` ends it, `sacct` knows its state.
+"""Stands in for the commands of Slurm: `sbatch` starts the job here at once, `scancel` ends it, `squeue` knows those that run.
 
-slurm_standin.py sbatch FILE | srun OPTIONS COMMAND… | scancel [--signal=NAME] JOB | sacct …
+slurm_standin.py sbatch FILE | srun OPTIONS COMMAND… | scancel [--signal=NAME] JOB | squeue …
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-COMMANDS = ("sbatch", "srun", "scancel", "sacct")
+COMMANDS = ("sbatch", "srun", "scancel", "squeue")
 WITH_VALUE = {"--output", "--error"}
 
 
@@ -53,14 +53,10 @@ def main(command: str, arguments: list[str]) -> None:
         with contextlib.suppress(ProcessLookupError):
             os.killpg(int((jobs / f"{arguments[-1]}.pid").read_text()), number)
     else:
-        print("JobID|State|NodeList")
         for file in jobs.glob("*.pid"):
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(int(file.read_text()), 0)
-                state = "RUNNING"
-            except ProcessLookupError:
-                state = "FAILED"
-            print(f"{file.stem}|{state}|n1")
+                print(file.stem)
 
 
 if __name__ == "__main__":

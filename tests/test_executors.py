@@ -21,12 +21,15 @@ import slurm_standin
 from ray_cluster import RayCluster
 from waiting import wait_until
 
+import benchmark
 from benchmark.errors import BenchError, UserError
 from benchmark.scheduling.executors.executor_registry import executor_names, require_executor
-from benchmark.scheduling.executors.protocol import AgentCommand, ExecutorSettings, Node
+from benchmark.scheduling.executors.protocol import AgentCommand, ExecutorSettings, Granted, Node
 from benchmark.scheduling.executors.ray import RayExecutor, why_no_connection
+from benchmark.scheduling.executors.ray_node import AgentHolder
 from benchmark.scheduling.executors.separate_executor import SeparateExecutor, open_executor
-from benchmark.scheduling.executors.slurm import JobSettings, SlurmExecutor, read_settings
+from benchmark.scheduling.executors.slurm import SlurmExecutor
+from benchmark.scheduling.executors.slurm_settings import JobSettings, read_settings
 
 TESTS = Path(__file__).resolve().parent
 
@@ -313,6 +316,7 @@ def test_what_an_engine_of_ones_own_refuses_is_said_in_a_line(ssh, tmp_path):
         ("gpus=-1", "slurm:gpus: expected a number of at least 0"),
         ("memory=lots", "slurm:memory: expected a size such as 16G, got 'lots'"),
         ("time=tomorrow", "slurm:time: expected a time such as 90m, 4h or 1d"),
+        ("time=90", "slurm:time: expected at least 5m, .* got '90'"),
         ("nodes=1,nodes=2", "it stands twice"),
     ],
 )
@@ -326,7 +330,7 @@ def test_settings_of_slurm_are_read():
     assert settings == JobSettings(4, 8, 0, "16G", 240, {"partition": "gpu", "qos": "high"})
     assert settings.memory_bytes == 16 << 30
     assert read_settings("") == JobSettings(options={})
-    assert read_settings("time=90").time_minutes == 1
+    assert read_settings("time=1d").time_minutes == 1440
 
 
 @needs("submitit", "slurm")
@@ -356,6 +360,17 @@ def test_slurm_is_asked_for_what_the_settings_say(tmp_path, monkeypatch):
     assert (tmp_path / "engine" / "submitit").stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.exhaustive
+@needs("submitit", "slurm")
+def test_a_job_that_slurm_has_lost_is_told(tmp_path):
+    variables = slurm_standin.install(tmp_path / "bin")
+    with opened(("slurm:cpus=1", {**variables, "PYTHONPATH": str(TESTS)}), tmp_path) as engine:
+        handle = engine.submit(engine.executor.slots()[0])
+        engine.wait_for_agents(1)
+        os.killpg(int((tmp_path / "bin" / "jobs" / "1.pid").read_text()), signal.SIGKILL)
+        assert engine.wait_for_end(handle).startswith("its job 1 is gone")
+
+
 @pytest.mark.parametrize("address", ["ray://head:10001", "http://head:8265", "head", "head:", ":6379"])
 def test_an_address_that_is_none_of_ray_is_refused(address, tmp_path, monkeypatch):
     monkeypatch.setenv("RAY_ADDRESS", address)
@@ -370,3 +385,10 @@ def test_a_ray_that_does_not_answer_is_named_with_the_way_to_start_one(tmp_path,
         with pytest.raises(UserError, match=r"no Ray answers at .*ray start --head"):
             RayExecutor(ExecutorSettings("", tmp_path))
     assert "ray start --head" in why_no_connection("", ConnectionError("Could not find any running Ray instance."))
+
+
+def test_a_node_with_another_version_is_told_with_both():
+    why = AgentHolder().hold(AgentCommand("standin_agent", "{}"), Granted(1), "9.9")
+    assert why.startswith(
+        f"this node has benchmark-matrix {benchmark.__version__}, but 9.9 where `bench run` was started"
+    )

@@ -26,11 +26,11 @@ class AgentHolder:
             granted: All that it gets except the GPUs.
             version: Of the package on the computer of the run.
         """
-        import ray
-
         if version != benchmark.__version__:
             here, there = f"benchmark-matrix {benchmark.__version__}", f"{version} where `bench run` was started"
             return f"this node has {here}, but {there}: install the same version on all nodes"
+        import ray
+
         gpus = ray.get_runtime_context().get_accelerator_ids().get("GPU", [])
         self._agent = start_agent(agent, replace(granted, gpus=tuple(map(str, gpus))))
         while (ended := self._agent.poll()) is None:

@@ -6,94 +6,30 @@ A job that ends, at its time limit for example, leaves its place free, and the r
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
 from typing import Any
 
 from benchmark import machine
 from benchmark.errors import UserError
-from benchmark.matrix.problems import nearest_hint
 from benchmark.scheduling.executors.protocol import AgentCommand, ExecutorSettings, Granted, Node
 from benchmark.scheduling.executors.slurm_node import hold
+from benchmark.scheduling.executors.slurm_settings import JobSettings, read_settings
 
-STATE_SECONDS = 5.0
-"""How often Slurm is asked for the states of all jobs at once; submitit itself would wait for up to ten minutes."""
+QUEUE_SECONDS = 4.0
+"""How often Slurm's queue is read, for all jobs at once. `sacct`, which submitit asks, knows nothing without accounting."""
+
+MISSES = 2
+"""A job that is missing from the queue so often, and has left no result, has ended: files on a network may be late."""
 
 END_SECONDS = 3.0
 """A job that has not ended its agent after so long is ended itself."""
-
-_PASSED_ON = ("partition", "account", "qos", "constraint", "gres", "exclude", "nodelist", "reservation")
-"""Settings that go to `sbatch` as they are."""
-_KEYS = ("nodes", "cpus", "gpus", "memory", "time", *_PASSED_ON)
-_UNITS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400}
-_SIZES = {"M": 1 << 20, "G": 1 << 30, "T": 1 << 40}
-
-
-@dataclass(frozen=True, slots=True)
-class JobSettings:
-    """What is asked of Slurm, from `--executor slurm:KEY=VALUE,…`.
-
-    Attributes:
-        nodes: How many jobs at once.
-        cpus: Processors of each job; None for one, or for all of this computer where jobs run here.
-        gpus: GPUs of each job.
-        memory: Of each job, as Slurm takes it, such as `16G`; None for Slurm's default.
-        time_minutes: After so long Slurm ends a job; cells go on in the next one.
-        options: Further options of `sbatch`.
-    """
-
-    nodes: int = 1
-    cpus: int | None = None
-    gpus: int = 0
-    memory: str | None = None
-    time_minutes: int = 60
-    options: Mapping[str, str] | None = None
-
-    @property
-    def memory_bytes(self) -> int | None:
-        """None where nothing is asked for."""
-        return None if self.memory is None else int(self.memory[:-1]) * _SIZES[self.memory[-1]]
-
-
-def read_settings(argument: str) -> JobSettings:
-    """Reads what follows `slurm:`.
-
-    Raises:
-        UserError: A key is unknown or stands twice, or its value is none of its kind.
-    """
-    given: dict[str, str] = {}
-    for part in filter(None, argument.split(",")):
-        key, equals, value = (text.strip() for text in part.partition("="))
-        if not equals or not value:
-            raise UserError(f"expected slurm:KEY=VALUE,…, such as slurm:partition=gpu,nodes=2,cpus=8, got {part!r}")
-        if key not in _KEYS or key in given:
-            more = "it stands twice" if key in given else nearest_hint(key, _KEYS)
-            raise UserError(f"slurm:{key}: expected one of {', '.join(_KEYS)}, each once; {more}")
-        given[key] = value
-
-    def matched(key: str, pattern: str, expected: str) -> re.Match[str] | None:
-        if key not in given:
-            return None
-        if (match := re.fullmatch(pattern, given[key])) is None:
-            raise UserError(f"slurm:{key}: expected {expected}, got {given[key]!r}")
-        return match
-
-    settings = JobSettings(options={key: value for key, value in given.items() if key in _PASSED_ON})
-    for key, least in {"nodes": 1, "cpus": 1, "gpus": 0}.items():
-        if number := matched(key, rf"0*[{least}-9]\d{{0,5}}", f"a number of at least {least}"):
-            settings = replace(settings, **{key: int(number[0])})  # type: ignore[arg-type]
-    if memory := matched("memory", r"([1-9]\d{0,6})([MGT])i?B?", "a size such as 16G"):
-        settings = replace(settings, memory=memory[1] + memory[2])
-    if limit := matched("time", r"(\d{1,7})([smhd]?)", "a time such as 90m, 4h or 1d"):
-        settings = replace(settings, time_minutes=max(1, int(limit[1]) * _UNITS[limit[2]] // 60))
-    return settings
 
 
 class SlurmExecutor:
@@ -116,6 +52,7 @@ class SlurmExecutor:
         self._slots = [Node(name, cpus, self._settings.gpus, self._settings.memory_bytes) for name in names]
         self._jobs: dict[str, Any] = {}
         self._asked_at = 0.0
+        self._misses: Counter[str] = Counter()
         self._end_until: dict[str, float] = {}
         folder = settings.folder / "submitit"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -156,12 +93,13 @@ class SlurmExecutor:
     def poll(self) -> Mapping[str, str]:
         """Jobs that have ended: by what they have left, or by what Slurm says."""
         now = time.monotonic()
-        if self._jobs and not _is_local() and now > self._asked_at + STATE_SECONDS:
+        if self._jobs and not _is_local() and now > self._asked_at + QUEUE_SECONDS:
             self._asked_at = now
-            next(iter(self._jobs.values())).watcher.update()
+            if (queued := queued_jobs()) is not None:
+                self._misses.update(self._jobs.keys() - queued)
         ended = {}
         for handle, job in list(self._jobs.items()):
-            why = _why_ended(job)
+            why = _why_ended(job, is_gone=job.done() if _is_local() else self._misses[handle] >= MISSES)
             if why is None and now > self._end_until.get(handle, now):
                 _signal(job, "KILL")
                 job.cancel(check=False)
@@ -228,15 +166,22 @@ def _sbatch_parameters(settings: JobSettings, cpus: int) -> dict[str, Any]:
     return chosen
 
 
-def _why_ended(job: Any) -> str | None:
+def queued_jobs() -> set[str] | None:
+    """This user's jobs that wait or run; None when Slurm does not answer."""
+    command = ["squeue", "--user", str(os.getuid()), "--noheader", "--format=%A"]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
+    return set(done.stdout.split()) if done.returncode == 0 else None
+
+
+def _why_ended(job: Any, *, is_gone: bool) -> str | None:
     if job.paths.result_pickle.exists():
         if (error := job.exception()) is None:
             return str(job.result())
         lines = [line for line in str(error).splitlines() if line.strip() and not line.startswith("---")]
         return f"its job {job.job_id} failed: {next((line for line in lines if 'Error' in line), lines[0])[:300]}"
-    if job.done():
+    if is_gone:
         said = ""
         with suppress(Exception):
             said = (job.stderr() or "").strip().splitlines()[-1]
-        return f"its job {job.job_id} ended as {job.state}" + (f": {said[:300]}" if said else "")
+        return f"its job {job.job_id} is gone" + (f": {said[:300]}" if said else "")
     return None
