@@ -7,6 +7,7 @@
     ├── CellsFailedError      3   some cells failed
     ├── StorageError          4   database or disk
     │   ├── DiskError         4   the disk is full or gave an error, which may pass
+    │   ├── ServerError       4   the server does not answer, which may pass
     │   └── SchemaError       4   the database is older, newer, or not ours
     │       └── NewerRecordError  4  a recorded cell is newer
     ├── BusyError            75   another `bench run` holds this database
@@ -117,6 +118,10 @@ class StorageError(BenchError):
 
 class DiskError(StorageError):
     """The disk is full or gave an error while the database was written; the same write may succeed later."""
+
+
+class ServerError(StorageError):
+    """The database server does not answer, or has ended the connection; it may answer later."""
 
 
 class SchemaError(StorageError):

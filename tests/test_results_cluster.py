@@ -18,7 +18,8 @@ from benchmark.results.cluster.mailbox import Mailbox
 from benchmark.results.cluster.nodes import Member
 from benchmark.results.read.queries import results
 from benchmark.results.store.database import open_database
-from benchmark.results.store.lock import is_held, lock_database
+from benchmark.results.store.lock import lock_database
+from benchmark.results.store.server_lock import is_held
 from benchmark.results.write.recorder import Recorder
 
 FACTS = {"host": "a", "cpu_cores": 4, "memory_bytes": 1 << 34}

@@ -15,7 +15,7 @@ from typing import Any
 import benchmark
 from benchmark import faults, machine
 from benchmark.catalog.backends import trains
-from benchmark.errors import CellsFailedError, StorageError, exhaustion
+from benchmark.errors import BusyError, CellsFailedError, NodeLostError, StorageError, exhaustion
 from benchmark.files import make_own_folder
 from benchmark.forecast.estimate import Durations, run_seconds
 from benchmark.forecast.remaining import Remaining
@@ -163,8 +163,8 @@ def _run_matrix(
             statuses = {**assignment.settled, **decider.statuses}
             state, exit_code = _end_of(run, statuses.values())
             faults.point("report")
-            recorder.finish_run(run_id, state, exit_code)
-            with database.reading() as connection:
+            retrying.finish_run(state, exit_code)
+            with contextlib.suppress(StorageError), database.reading() as connection:
                 if options.artifacts_url is None:
                     release(database.location, connection, options.artifacts_root)
                 else:
@@ -174,7 +174,7 @@ def _run_matrix(
         database.busy_timeout.is_hurried = lambda: True
         asked = isinstance(error, KeyboardInterrupt)
         # the database says so itself to the next run, which finds this one unfinished
-        with contextlib.suppress(StorageError):
+        with contextlib.suppress(StorageError, BusyError, NodeLostError):
             recorder.finish_run(
                 run_id, Status.INTERRUPTED if asked else Status.FAILED, 130 if asked else getattr(error, "exit_code", 1)
             )

@@ -13,7 +13,7 @@ from benchmark.errors import UserError
 from benchmark.results.store import journal_mode
 from benchmark.results.store.database import Database
 from benchmark.results.store.engine import connect_sqlite
-from benchmark.results.store.storage_errors import cure_of, storage_errors
+from benchmark.results.store.storage_errors import storage_errors, storage_problem
 
 QueryResult = tuple[list[str], list[tuple[Any, ...]]]
 """Names of the columns, and the rows."""
@@ -75,11 +75,11 @@ def _sqlite(connection: sqlite3.Connection, sql: str, limit_seconds: float) -> Q
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode == sqlite3.SQLITE_INTERRUPT:
             raise _too_long(limit_seconds) from error
-        if cure_of(error) is not None:
+        if storage_problem(error) is not None:
             raise
         raise UserError(f"query: {_reason(error)}. {_CURE}") from error
     except (sqlite3.Error, sqlite3.Warning, ValueError) as error:
-        if isinstance(error, sqlite3.DatabaseError) and cure_of(error) is not None:
+        if isinstance(error, sqlite3.DatabaseError) and storage_problem(error) is not None:
             raise
         raise UserError(f"query: {_reason(error)}. {_CURE}") from error
 

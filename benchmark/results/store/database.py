@@ -19,11 +19,12 @@ from typing import Literal, Self
 import sqlalchemy as sa
 
 from benchmark import faults
-from benchmark.errors import NotFoundError, StorageError
+from benchmark.errors import NotFoundError, ServerError, StorageError
 from benchmark.results.schema import versions
 from benchmark.results.store import journal_mode
 from benchmark.results.store.engine import BusyTimeout, connect_sqlite, copy_into, reading_engine, writing_engine
 from benchmark.results.store.location import Location, check_file, check_writable, inode_of, locate, side_file
+from benchmark.results.store.server_lock import lock_of
 from benchmark.results.store.storage_errors import storage_errors
 from benchmark.results.store.upgrade import UpgradedCopy, upgrade_held, upgraded_copy
 
@@ -68,6 +69,7 @@ class Database:
         self._inodes = {file: inode for file in files if (inode := inode_of(file)) is not None}
         self._lost: StorageError | None = None
         self._warned_of_wal = False
+        self._server_lock = lock_of(location) if writable else None
 
     @contextmanager
     def reading(self) -> Iterator[sa.Connection]:
@@ -90,11 +92,15 @@ class Database:
         Raises:
             StorageError: The disk is full, the file is locked, or it was deleted or replaced since it was opened. In
                 the last case everything recorded is saved to a new file beside it, which the message names.
+            ServerError: The server does not answer. The commit may have been done all the same, and its answer lost.
+            BusyError: The lock of a server's database was lost, and another run has it now.
         """
         self._check_owner()
         if self._lost is not None:
             raise self._lost
-        with storage_errors(self.display_name, self.path), self.engine.connect() as connection:
+        if self._server_lock is not None:
+            self._server_lock.keep()
+        with self._server_watched(), storage_errors(self.display_name, self.path), self.engine.connect() as connection:
             with connection.begin():
                 yield connection
                 # an INSERT into a deleted or renamed file succeeds silently (https://sqlite.org/howtocorrupt.html, 2.4)
@@ -125,6 +131,15 @@ class Database:
 
     def _check_owner(self) -> None:
         assert os.getpid() == self._owner, "a database connection must not be used in a forked process"
+
+    @contextmanager
+    def _server_watched(self) -> Iterator[None]:
+        try:
+            yield
+        except ServerError:
+            if self._server_lock is not None:
+                self._server_lock.doubt()
+            raise
 
     def _is_replaced(self) -> bool:
         return any(inode_of(file) != inode for file, inode in self._inodes.items())

@@ -182,12 +182,42 @@ def _postgresql(location: Location, *, read_only: bool) -> sa.Engine:
         raise UserError(
             "PostgreSQL needs its driver. Install it with: pip install 'benchmark-matrix[postgres]'"
         ) from error
-    value = location.url.query.get("options", ())
+    given = location.url.query
+    value = given.get("options", ())
     options = [value] if isinstance(value, str) else list(value)
     if read_only:
         options.append("-c default_transaction_read_only=on")
-    return sa.create_engine(
-        location.url,
-        pool_size=1,
-        connect_args={"application_name": "bench", "connect_timeout": 10, "options": " ".join(options)},
-    )
+    arguments: dict[str, Any] = {name: setting for name, setting in _PATIENCE.items() if name not in given}
+    arguments |= {"application_name": "bench", "options": " ".join(options)}
+    engine = sa.create_engine(location.url, pool_size=1, connect_args=arguments)
+    sa.event.listen(engine, "checkin", _note_use)
+    sa.event.listen(engine, "checkout", partial(_refuse_dead, engine))
+    return engine
+
+
+_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 20,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 10_000,
+}
+"""When a server that keeps silent counts as gone: seconds, the last one milliseconds, where the address has no such words
+(https://www.postgresql.org/docs/current/libpq-connect.html#LIBPQ-PARAMKEYWORDS)."""
+
+_UNUSED_SECONDS = 1.0
+"""A connection that was not used for so long is asked whether the server is still there."""
+
+
+def _note_use(_connection: Any, record: Any) -> None:
+    record.info["used"] = time.monotonic()
+
+
+def _refuse_dead(engine: sa.Engine, connection: Any, record: Any, _proxy: Any) -> None:
+    """A server that was started anew meanwhile is no error: another connection takes the place of the dead one."""
+    if time.monotonic() - record.info.get("used", time.monotonic()) < _UNUSED_SECONDS:
+        return
+    try:
+        engine.dialect.do_ping(connection)
+    except engine.dialect.loaded_dbapi.Error as error:
+        raise sa.exc.DisconnectionError from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -10,7 +11,7 @@ from pathlib import Path
 import sqlalchemy as sa
 
 from benchmark import machine
-from benchmark.errors import DiskError, StorageError
+from benchmark.errors import DiskError, ServerError, StorageError
 from benchmark.results.store.location import side_file
 
 _SQLITE_CURES = {
@@ -34,6 +35,49 @@ _SQLITE_CURES = {
 
 _DISK = {sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR}
 
+_NO_ANSWER = (
+    "the server does not answer or has ended the connection. Check that it runs, and the host and port of the address; "
+    "nothing that was recorded is lost"
+)
+_REFUSED_CONNECTIONS: tuple[tuple[str, type[StorageError], str], ...] = (
+    (
+        r"failed to resolve host|translate host name",
+        ServerError,
+        "no computer of that name is known. Check the host in the address",
+    ),
+    (
+        r'role ".*" does not exist|password|authentication|pg_hba',
+        StorageError,
+        "the server refuses the user or the password. Check both in the address; a password may stand in ~/.pgpass instead",
+    ),
+    (
+        r'database ".*" does not exist',
+        StorageError,
+        "the server has no such database. Check the name in the address, or make it with: createdb NAME",
+    ),
+)
+"""What a server, or the driver, says when no connection comes about; there is no error code then."""
+
+_SERVER_CURES: dict[str, tuple[type[StorageError], str]] = {
+    "53100": (
+        DiskError,
+        "the disk of the server is full. Nothing that was recorded is lost; free some space and run again",
+    ),
+    "53300": (
+        ServerError,
+        "the server has no connection left. Close programs that use it, or raise its max_connections",
+    ),
+    "25006": (
+        ServerError,
+        "the server takes no changes: it may be a copy of another one. Give the address of that one",
+    ),
+    "42501": (
+        StorageError,
+        "the user may not do this. Let the owner of the database say: GRANT ALL ON SCHEMA public TO the user",
+    ),
+}
+"""By the error code of PostgreSQL (https://www.postgresql.org/docs/current/errcodes-appendix.html)."""
+
 
 @contextmanager
 def storage_errors(name: str, path: Path | None = None) -> Iterator[None]:
@@ -47,38 +91,48 @@ def storage_errors(name: str, path: Path | None = None) -> Iterator[None]:
 
     Raises:
         DiskError: The disk is full or gave an error.
+        ServerError: The server does not answer.
         StorageError: Any other error of storage, with the driver's words and the cure.
     """
     try:
         yield
     except (sa.exc.DBAPIError, sqlite3.Error) as error:
-        cure = cure_of(error)
-        if cure is None:
+        problem = storage_problem(error)
+        if problem is None:
             raise
+        kind, cure = problem
         original = error.orig if isinstance(error, sa.exc.DBAPIError) else error
-        kind = DiskError if _code(original) in _DISK else StorageError
         is_locked = _code(original) == sqlite3.SQLITE_BUSY
         holders = machine.lock_holders([path, side_file(path, "-shm")]) if path is not None and is_locked else []
         held_by = f"; held by {', '.join(holders)}" if holders else ""
         cure = cure.replace("FILE", f"'{name}'")
-        raise kind(f"{name}: {cure} ({str(original).strip()}{held_by})") from error
+        said = " ".join(str(original).split())
+        raise kind(f"{name}: {cure} ({said}{held_by})") from error
     except UnicodeDecodeError as error:
         # where the schema itself is damaged, the driver fails to decode its own error message
         cure = _SQLITE_CURES[sqlite3.SQLITE_CORRUPT].replace("FILE", f"'{name}'")
         raise StorageError(f"{name}: {cure} ({error})") from error
 
 
-def cure_of(error: sa.exc.DBAPIError | sqlite3.Error) -> str | None:
-    """Describes the cause and the cure of a driver's error; None when it is not about storage."""
+def storage_problem(error: sa.exc.DBAPIError | sqlite3.Error) -> tuple[type[StorageError], str] | None:
+    """The kind of a driver's error, and its cause and cure in words; None when it is not about storage."""
     original = error.orig if isinstance(error, sa.exc.DBAPIError) else error
     if isinstance(original, sqlite3.Error):
         # raised by Python's driver itself, without an error code of SQLite
         code = sqlite3.SQLITE_CORRUPT if "decode to UTF-8" in str(original) else _code(original)
-        return _SQLITE_CURES.get(code)
+        cure = _SQLITE_CURES.get(code)
+        return None if cure is None else (DiskError if code in _DISK else StorageError, cure)
+    state = getattr(original, "sqlstate", None)
+    if state in _SERVER_CURES:
+        return _SERVER_CURES[state]
     is_gone = isinstance(error, sa.exc.DBAPIError) and error.connection_invalidated
-    if is_gone or isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
-        return "the server does not answer or has ended the connection. Check it, and run again"
-    return None
+    if not is_gone and not isinstance(error, sa.exc.OperationalError | sa.exc.InterfaceError):
+        return None
+    if state is None:
+        for said, kind, cure in _REFUSED_CONNECTIONS:
+            if re.search(said, str(original)):
+                return kind, cure
+    return ServerError, _NO_ANSWER
 
 
 def _code(error: object) -> int:

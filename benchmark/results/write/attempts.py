@@ -36,22 +36,31 @@ def start(
     fresh: bool,
     now: str,
     began: float,
+    known: Collection[int] = (),
 ) -> tuple[AttemptStart, RunningAttempt]:
-    """Inserts an attempt as running, in the cell's newest execution or a new one."""
+    """Inserts an attempt as running, in the cell's newest execution or a new one.
+
+    One that is there already, but not `known`, was inserted by this caller before: the answer to the commit was lost
+    with the connection to the server. It is taken for the one that is asked for.
+    """
     newest = _newest_execution(connection, run_id, cell_id, machine)
-    if newest is None or fresh or newest.status in FINAL:
+    attempt_id: int | None = None
+    if newest is not None and newest.status == Status.RUNNING:
+        attempt_id = _unheard_of(connection, run_id, newest.execution_id, facts, known)
+    if attempt_id is not None:
+        execution_id, earlier = newest.execution_id, _tries(connection, newest.execution_id)[1:]
+    elif newest is None or fresh or newest.status in FINAL:
         execution_id = _insert_execution(connection, run_id, cell_id, machine, Status.RUNNING, started_utc=now)
-        earlier: list[Any] = []
+        earlier = []
     else:
         execution_id = newest.execution_id
         _continue(connection, run_id, execution_id, now)
-        tries = sa.select(attempt.c.attempt_id, attempt.c.run_id, attempt.c.number)
-        tries = tries.where(attempt.c.execution_id == execution_id).order_by(attempt.c.number.desc())
-        earlier = list(connection.execute(tries))
+        earlier = _tries(connection, execution_id)
     number = earlier[0].number + 1 if earlier else 1
-    values = {"execution_id": execution_id, "run_id": run_id, "number": number}
-    values |= {"state": Status.RUNNING, "started_utc": now, "fence": number if facts.get("node") else None}
-    attempt_id = inserted_id(connection, attempt.insert().values(**values, **facts))
+    if attempt_id is None:
+        values = {"execution_id": execution_id, "run_id": run_id, "number": number}
+        values |= {"state": Status.RUNNING, "started_utc": now, "fence": number if facts.get("node") else None}
+        attempt_id = inserted_id(connection, attempt.insert().values(**values, **facts))
     spec = connection.scalar(sa.select(cell.c.spec).where(cell.c.cell_id == cell_id))
     keeps_last = spec is not None and json.loads(spec)["keep"] == "last"
     running = RunningAttempt(attempt_id, execution_id, run_id, cell_id, keeps_last, began)
@@ -61,8 +70,23 @@ def start(
     return AttemptStart(attempt_id, execution_id, number, tuple(row.attempt_id for row in earlier)), running
 
 
-def insert_artifact(connection: sa.Connection, running: RunningAttempt, event: ArtifactWritten) -> None:
-    """Inserts or updates the row of a file that the attempt wrote.
+def _tries(connection: sa.Connection, execution_id: int) -> list[Any]:
+    """The attempts at an execution, newest first."""
+    tries = sa.select(attempt.c.attempt_id, attempt.c.run_id, attempt.c.number)
+    tries = tries.where(attempt.c.execution_id == execution_id).order_by(attempt.c.number.desc())
+    return list(connection.execute(tries))
+
+
+def _unheard_of(
+    connection: sa.Connection, run_id: int, execution_id: int, facts: Mapping[str, Any], known: Collection[int]
+) -> int | None:
+    mine = (attempt.c.run_id == run_id) & attempt.c.node.is_not_distinct_from(facts.get("node"))
+    running = (attempt.c.execution_id == execution_id) & (attempt.c.state == Status.RUNNING)
+    return connection.scalar(sa.select(attempt.c.attempt_id).where(running, mine, attempt.c.attempt_id.not_in(known)))
+
+
+def check_artifact(event: ArtifactWritten) -> None:
+    """Refuses a file that is none of the attempt's.
 
     Raises:
         ProtocolError: The name leads out of the attempt's folder.
@@ -72,7 +96,11 @@ def insert_artifact(connection: sa.Connection, running: RunningAttempt, event: A
         raise ProtocolError(
             f"ArtifactWritten.name: expected a path inside the attempt's folder, got {event.name!r:.80}"
         )
-    path = f"{running.cell_id}/{running.attempt_id}/{name}"
+
+
+def insert_artifact(connection: sa.Connection, running: RunningAttempt, event: ArtifactWritten) -> None:
+    """Inserts or updates the row of a file that the attempt wrote."""
+    path = f"{running.cell_id}/{running.attempt_id}/{PurePosixPath(event.name)}"
     facts = {"kind": event.kind, "sha256": event.sha256, "size_bytes": event.size_bytes}
     same = (artifact.c.attempt_id == running.attempt_id) & (artifact.c.path == path)
     if connection.execute(artifact.update().where(same).values(**facts)).rowcount == 0:

@@ -139,20 +139,44 @@ class Recorder:
             facts |= {"node": self._member.name, "lease_until_utc": lease}
         with self._writing() as connection:
             start, running = attempts.start(
-                connection, run_id, cell_id, machine, facts, fresh=fresh, now=self._now(), began=self._monotonic()
+                *(connection, run_id, cell_id, machine, facts),
+                fresh=fresh,
+                now=self._now(),
+                began=self._monotonic(),
+                known=self._running,
             )
         self._running[start.attempt_id] = running
         return start
 
-    def record(self, attempt_id: int, event: events.Event) -> None:
-        """Enter what a worker told. Epochs are in the database on return unless they are very short (see `flush`)."""
+    @staticmethod
+    def check(event: events.Event) -> None:
+        """Refuses an event that cannot be recorded.
+
+        Raises:
+            ProtocolError: It names a file outside of the attempt's folder.
+        """
+        if isinstance(event, events.ArtifactWritten):
+            attempts.check_artifact(event)
+
+    def record(self, attempt_id: int, event: events.Event, *, hold: bool = False) -> None:
+        """Enter what a worker told. Epochs are in the database on return unless they are very short (see `flush`).
+
+        Args:
+            attempt_id: From `start_attempt`.
+            event: The event.
+            hold: Whether an epoch waits for the next write in any case.
+
+        Raises:
+            ProtocolError: As `check`.
+        """
+        self.check(event)
         running = self._running.get(attempt_id)
         if running is None:
             log.warning("attempt %d has ended; its late %s was not recorded", attempt_id, type(event).__name__)
             return
         match event:
             case events.EpochFinished():
-                self._record_epoch(running, event)
+                self._record_epoch(running, event, hold=hold)
             case events.Evaluated():
                 running.kept.update({name: getattr(event, name) for name in outcome.TEST_METRICS})
                 running.kept["best_epoch"] = event.best_epoch
@@ -187,6 +211,11 @@ class Recorder:
         if wait is not None and (wait <= 0 or not due_only):
             with self._writing():
                 pass
+
+    @property
+    def pending_epochs(self) -> int:
+        """How many epochs are not in the database yet."""
+        return sum(len(running.pending) for running in self._running.values())
 
     def seconds_to_flush(self) -> float | None:
         """Returns in how many seconds `flush` is due; None when nothing is pending. Messages do not wait."""
@@ -256,7 +285,9 @@ class Recorder:
             attempts.finish_run(connection, run_id, state, exit_code, self._now())
         self._own_runs.discard(run_id)
 
-    def _record_epoch(self, running: running_attempt.RunningAttempt, event: events.EpochFinished) -> None:
+    def _record_epoch(
+        self, running: running_attempt.RunningAttempt, event: events.EpochFinished, *, hold: bool
+    ) -> None:
         if not running.pending:
             running.pending_since = self._monotonic()
         warning = running.add_epoch(event)
@@ -264,7 +295,7 @@ class Recorder:
             log.warning("cell %s, attempt %d: %s", running.cell_id, running.attempt_id, warning)
         waited = self._monotonic() - running.pending_since
         may_wait = event.seconds < SHORT_EPOCH_SECONDS and waited < WAIT_SECONDS and len(running.pending) < WAIT_ROWS
-        if running.pending and not may_wait:
+        if running.pending and not may_wait and not hold:
             with self._writing():
                 pass
 

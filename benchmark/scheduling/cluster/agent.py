@@ -29,7 +29,7 @@ from benchmark.results.cluster import mailbox, nodes
 from benchmark.results.cluster.nodes import Member
 from benchmark.results.cluster.shared_listener import SharedListener
 from benchmark.results.store.database import Database, open_database
-from benchmark.results.store.lock import is_held
+from benchmark.results.store.server_lock import is_held
 from benchmark.results.write.recorder import Recorder
 from benchmark.scheduling.cluster.agent_order import AgentOrder, own_scratch
 from benchmark.scheduling.cluster.lease_renewal import LeaseRenewal
@@ -62,6 +62,9 @@ LOOK_SECONDS = 2.5
 
 DRIVER_SECONDS = 10.0
 """How long the lock of the run may be free before the run counts as dead."""
+
+LEAVING_SECONDS = 5.0
+"""How long an agent whose cells have ended waits for a server that is away, to say so."""
 
 
 def main(stdin: BinaryIO) -> int:
@@ -174,10 +177,13 @@ class _Agent:
             stack.callback(listener.close)
             renewal = stack.enter_context(LeaseRenewal(order.database, self._node_id, order.lease_seconds))
             run.selector.register(stdin, selectors.EVENT_READ, lambda: self._hear_engine(run, stdin))
+            ended = time.monotonic()
             while True:
                 self._take_orders(run, box, listener)
                 self._check(run, renewal)
-                if run.stopped is not None and not run.is_busy:
+                if run.stopped is None or run.is_busy:
+                    ended = time.monotonic()
+                elif not run.recorder.is_waiting or time.monotonic() - ended > LEAVING_SECONDS:
                     break
                 go_round(run, TURN_SECONDS)
             self.reason = run.stopped

@@ -136,12 +136,13 @@ def _look_after_leases(run: ClusterRun) -> None:
     if now - run.looked_at_leases < min(1.0, run.options.lease_seconds / 8):
         return
     run.looked_at_leases = now
+    over = run.recorder.do(lambda: nodes.expired(run.database, run.run_id)) or ()
     if run.recorder.has_paused():
-        # while the server was away no node could renew its lease
+        # while the server was away, maybe until just now, no node could renew its lease
         run.recorder.do(lambda: nodes.extend_all(run.database, run.run_id, run.options.lease_seconds))
         return
     reason = f"it has not been heard of for {run.options.lease_seconds:g} s"
-    for node in run.recorder.do(lambda: nodes.expired(run.database, run.run_id)) or ():
+    for node in over:
         if (member := run.members.get(node.node_id)) is not None:
             lose_node(run, member, reason)
         else:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 
 from benchmark import layout
 from benchmark.control_groups import oom_kills
 from benchmark.errors import StorageError
 from benchmark.events import Failed
 from benchmark.files import sha256_of
-from benchmark.results.records import PredictionRow
+from benchmark.matrix.cell import Cell
+from benchmark.results.records import AttemptStart, PredictionRow
 from benchmark.scheduling.decisions.cell_decisions import Ending, name_of
 from benchmark.scheduling.decisions.verdicts import Verdict, judge, retries
 from benchmark.scheduling.loop.attempt import Attempt, PendingLaunch
@@ -34,7 +36,12 @@ def conclude(run: RunContext, attempt: Attempt) -> None:
     verdict = judge(attempt.evidence(oom_kills(), run.memory_bytes))
     run.failures[cell.cell_id, verdict.state] += 1
     again = run.stopped is None and retries(verdict.state, run.failures[cell.cell_id, verdict.state])
-    recorded = _record(run, attempt, verdict, again=again)
+    _record(run, attempt, verdict, partial(_concluded, run, attempt, verdict, again), again=again)
+
+
+def _concluded(run: RunContext, attempt: Attempt, verdict: Verdict, again: bool, recorded: bool | None) -> None:
+    """The end of an attempt is recorded, maybe long after it was over; None when nothing can be recorded any more."""
+    cell = attempt.cell
     run.slots.give(attempt.grant)
     if verdict.state == Cause.DEVICE_LOST and attempt.grant.gpu is not None:
         run.gpu_losses[attempt.grant.gpu] += 1
@@ -60,24 +67,30 @@ def conclude(run: RunContext, attempt: Attempt) -> None:
 
 def fail_unprepared(run: RunContext) -> None:
     """Cells whose data or weights could not be prepared end here, each with an attempt that says so."""
+    if run.recorder.is_waiting:
+        return
     unprepared, run.unprepared = run.unprepared, []
     if run.stopped is not None:
         return
     for cell_ids, problem in unprepared:
-        reason = headline(problem)
         for cell in list(run.decider.unfinished_cells()):
             if cell.cell_id in cell_ids:
-                start = run.recorder.start_attempt(
+                run.recorder.start_attempt(
                     cell,
+                    partial(_fail, run, cell, problem),
                     isolation=run.launcher.isolation,
                     grant=Grant((), None),
                     neighbours=0,
                     fresh=run.decider.beginning(cell).fresh,
                 )
-                if start is not None:
-                    error = Failed(Cause.DATA_ERROR, "PreparationError", reason, problem)
-                    run.recorder.finish_attempt(start.attempt_id, Verdict(Cause.DATA_ERROR, reason), error=error)
-                    run.decider.settle(cell, Ending(Cause.DATA_ERROR, reason))
+
+
+def _fail(run: RunContext, cell: Cell, problem: str, start: AttemptStart | None) -> None:
+    if start is not None and cell.cell_id in run.decider.unfinished:
+        reason = headline(problem)
+        error = Failed(Cause.DATA_ERROR, "PreparationError", reason, problem)
+        run.recorder.finish_attempt(start.attempt_id, Verdict(Cause.DATA_ERROR, reason), error=error)
+        run.decider.settle(cell, Ending(Cause.DATA_ERROR, reason))
 
 
 def fail_launch(run: RunContext, launch: PendingLaunch, reason: str) -> None:
@@ -120,15 +133,18 @@ def disturbed_epochs(run: RunContext, attempt: Attempt) -> dict[int, str]:
     return watch.disturbed
 
 
-def _record(run: RunContext, attempt: Attempt, verdict: Verdict, *, again: bool) -> bool | None:
+def _record(
+    run: RunContext, attempt: Attempt, verdict: Verdict, then: Callable[[bool | None], object], *, again: bool
+) -> None:
     completed = verdict.state == Status.COMPLETED
     disturbed = disturbed_epochs(run, attempt)
     if completed and disturbed:
         epochs = (*attempt.watch.taken, *attempt.watch.trained)
         verdict = replace(verdict, detail=f"{DISTURBED}{in_words(disturbed, epochs)}")
-    return run.recorder.finish_attempt(
+    run.recorder.finish_attempt(
         attempt.attempt_id,
         verdict,
+        then,
         exited=attempt.process.exited,
         error=attempt.error,
         log_tail=None if completed else attempt.log_tail(),

@@ -26,7 +26,7 @@ def run_cells(run: RunContext) -> None:
     Side effects: starts and kills processes, writes the database, calls the observer.
     """
     finish.drop_impossible(run)
-    while run.is_busy or (run.stopped is None and run.decider.unfinished):
+    while run.is_busy or run.recorder.is_waiting or (run.stopped is None and run.decider.unfinished):
         go_round(run)
 
 
@@ -39,18 +39,23 @@ def go_round(run: RunContext, longest_seconds: float = IDLE_SECONDS) -> None:
     """
     if run.stopped is None:
         start_ready(run)
-    for key, _ in run.selector.select(_seconds_to_wait(run, longest_seconds)):
-        if isinstance(key.data, Attempt):
-            _hear(run, key.data)
-        else:
-            key.data()
+    if run.recorder.is_full:
+        run.signals.wait(_seconds_to_wait(run, longest_seconds))
+    else:
+        for key, _ in run.selector.select(_seconds_to_wait(run, longest_seconds)):
+            if isinstance(key.data, Attempt):
+                _hear(run, key.data)
+            else:
+                key.data()
     finish.fail_unprepared(run)
     run.preparations.report(partial(run.observer.tell, "preparing"))
     _obey_signals(run)
-    # during a pause for the database nobody was heard, which is no worker's fault
+    # while the database is tried again, or too much waits for it, nobody is heard, which is no worker's fault
     if not run.recorder.has_paused():
         _enforce_limits(run)
-    run.recorder.flush()
+    run.recorder.flush(is_hurried=run.signals.count > 0 and (not run.running or run.recorder.is_full))
+    if run.stopped is not None:
+        finish.interrupt_pending(run)
     reason = run.decider.stop_reason if run.recorder.error is None else str(run.recorder.error)
     if reason is not None:
         stop(run, reason)

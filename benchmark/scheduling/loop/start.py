@@ -10,6 +10,8 @@ from benchmark import layout, machine
 from benchmark.control_groups import oom_kills
 from benchmark.errors import StorageError
 from benchmark.matrix.cell import Cell
+from benchmark.results.records import AttemptStart
+from benchmark.scheduling.decisions.cell_decisions import Beginning
 from benchmark.scheduling.loop.attempt import Attempt, PendingLaunch
 from benchmark.scheduling.loop.context import RunContext
 from benchmark.scheduling.loop.disturbance import EpochWatch
@@ -37,7 +39,7 @@ def start_ready(run: RunContext) -> None:
     pending, run.pending = run.pending, []
     for launch in pending:
         _launch(run, launch)
-    while not run.pending and run.recorder.error is None:
+    while not run.pending and run.recorder.error is None and not run.recorder.is_waiting:
         # The template first: its imports and the preparation of data then overlap.
         chosen = run.decider.next(
             lambda cell: run.launcher.is_ready(cell) and run.preparations.is_ready(cell), run.slots.take
@@ -58,18 +60,27 @@ def relaunch(run: RunContext, attempt: Attempt) -> None:
 
 def _begin(run: RunContext, cell: Cell, grant: Grant) -> None:
     beginning = run.decider.beginning(cell)
-    start = run.recorder.start_attempt(
+    run.recorder.start_attempt(
         cell,
+        partial(_begun, run, cell, grant, beginning),
         isolation=run.launcher.isolation_of(cell),
         grant=grant,
         neighbours=len(run.running),
         fresh=beginning.fresh,
     )
+
+
+def _begun(run: RunContext, cell: Cell, grant: Grant, beginning: Beginning, start: AttemptStart | None) -> None:
+    """The attempt is recorded, maybe long after it was asked for; None when nothing can be recorded any more."""
     if start is None:
         run.slots.give(grant)
         return
     run.decider.begin(cell)
-    _launch(run, PendingLaunch(cell, start, grant, beginning))
+    launch = PendingLaunch(cell, start, grant, beginning)
+    if run.stopped is None:
+        _launch(run, launch)
+    else:
+        run.pending.append(launch)
 
 
 def _launch(run: RunContext, launch: PendingLaunch) -> None:

@@ -1,0 +1,274 @@
+"""A database server that goes away while it is written, and comes back: nothing is lost and nothing doubled."""
+
+from __future__ import annotations
+
+import threading
+import time
+from contextlib import contextmanager
+
+import pytest
+from cli_workplace import Workplace
+from scheduling_plans import fake_cell, plan_of
+from scheduling_runs import Listener, Place
+from server_proxy import Proxy, refusing_server
+
+from benchmark.errors import BusyError, ServerError, StorageError
+from benchmark.results.store.database import Database, open_database
+from benchmark.results.store.lock import lock_database
+from benchmark.results.store.server_lock import is_held
+from benchmark.scheduling.loop import retrying_recorder
+from benchmark.scheduling.run import run_matrix
+
+CELLS = [fake_cell(seed=seed, epochs=8) for seed in range(3)]
+EPOCHS = "SELECT cell_id, epoch FROM history ORDER BY cell_id, epoch"
+DIGESTS = "SELECT cell_id, digest FROM results WHERE status = 'completed' ORDER BY cell_id"
+WHOLE = [(cell.cell_id, epoch) for cell in sorted(CELLS, key=lambda cell: cell.cell_id) for epoch in range(1, 9)]
+MATRIX = '[matrix]\ndataset = "digits"\nmodel = "simple_cnn"\nstrategy = "scratch"\nbackend = "fake"\n'
+
+on_a_server = pytest.mark.parametrize("target", ["postgresql"], indirect=True)
+
+
+def rows(target, sql):
+    with open_database(target, mode="read") as database, database.reading() as connection:
+        return [tuple(row) for row in connection.exec_driver_sql(sql)]
+
+
+def run_cells(target, folder, cells, listener=None, **options):
+    place = Place(folder)
+    listener = listener or Listener()
+    with lock_database(target), open_database(target, mode="write") as database:
+        return run_matrix(plan_of(cells), database, place.options(**options), listener), listener
+
+
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory):
+    place = Place(tmp_path_factory.mktemp("undisturbed"))
+    place.run(CELLS)
+    return place.rows(DIGESTS)
+
+
+@pytest.fixture(autouse=True)
+def impatient(monkeypatch):
+    monkeypatch.setattr(retrying_recorder, "FIRST_PAUSE_SECONDS", 0.02)
+
+
+class Struck(Listener):
+    """Does something when the first epoch was told, and counts what is told from then on until it is over."""
+
+    def __init__(self, strike):
+        super().__init__()
+        self._strike = strike
+        self.is_struck = False
+
+    def epoch(self, cell, event):
+        self.told.append(("epoch", cell, event))
+        if not self.is_struck:
+            self.is_struck = True
+            self._strike()
+
+
+def test_commits_whose_answers_are_lost_are_neither_lost_nor_doubled(target, tmp_path, monkeypatch, undisturbed):
+    """Every transaction of the run is committed, and then its answer lost: all of them are done twice."""
+    commit, is_deaf = Database.transaction, False
+
+    @contextmanager
+    def deaf(self):
+        nonlocal is_deaf
+        with commit(self) as connection:
+            yield connection
+        is_deaf = not is_deaf
+        if is_deaf:
+            raise ServerError("the answer is lost")
+
+    listener = Listener()
+    listener.run_started = lambda *_: monkeypatch.setattr(Database, "transaction", deaf)
+    summary, _ = run_cells(target, tmp_path, CELLS, listener)
+    assert summary.exit_code == 0
+    assert rows(target, EPOCHS) == WHOLE
+    assert rows(target, DIGESTS) == undisturbed
+    assert rows(target, "SELECT count(*), min(state) FROM attempt") == [(3, "completed")]
+    assert rows(target, "SELECT count(*) FROM execution") == [(3,)]
+    assert rows(target, "SELECT state, exit_code FROM run") == [("completed", 0)]
+
+
+def test_when_too_much_waits_nobody_is_heard_until_it_is_written(target, tmp_path, monkeypatch, undisturbed):
+    monkeypatch.setattr(retrying_recorder, "MOST_WAITING_EPOCHS", 5)
+    commit, away, most = Database.transaction, [], []
+
+    @contextmanager
+    def transaction(self):
+        if away and time.monotonic() < away[0]:
+            raise ServerError("away")
+        with commit(self) as connection:
+            yield connection
+
+    listener = Struck(lambda: away.append(time.monotonic() + 1.0))
+    listener.progress = lambda *_: most.append(len(listener.of("epoch")))
+    monkeypatch.setattr(Database, "transaction", transaction)
+    summary, _ = run_cells(target, tmp_path, CELLS, listener)
+    assert summary.exit_code == 0
+    assert rows(target, EPOCHS) == WHOLE
+    assert rows(target, DIGESTS) == undisturbed
+
+
+@pytest.mark.postgres
+@on_a_server
+class TestAway:
+    @pytest.fixture
+    def proxy(self, server):
+        proxy = Proxy(server)
+        yield proxy
+        proxy.close()
+
+    def test_workers_go_on_and_are_heard_while_the_server_is_away(
+        self, target, proxy, tmp_path, monkeypatch, undisturbed
+    ):
+        monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.06")
+        heard = []
+
+        def mend():
+            heard.append(len(listener.of("epoch")))
+            proxy.mend()
+
+        def cut():
+            proxy.cut()
+            threading.Timer(1.5, mend).start()
+
+        listener = Struck(cut)
+        summary, _ = run_cells(proxy.url(target), tmp_path, CELLS, listener, jobs=2)
+        assert summary.exit_code == 0
+        assert heard[0] > 5
+        assert "the server does not answer" in listener.notes
+        assert "trying again for 60 s" in listener.notes
+        assert "the run goes on" in listener.notes
+        assert rows(target, EPOCHS) == WHOLE
+        assert rows(target, DIGESTS) == undisturbed
+        assert rows(target, "SELECT count(*) FROM attempt") == [(3,)]
+
+    def test_connections_that_are_dropped_again_and_again_cost_nothing(
+        self, target, tmp_path, monkeypatch, undisturbed
+    ):
+        monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.06")
+        over = threading.Event()
+
+        def drop():
+            with open_database(target, mode="write") as database:
+                while not over.wait(0.4):
+                    with database.engine.begin() as connection:
+                        connection.exec_driver_sql(
+                            "SELECT pg_terminate_backend(pid) FROM pg_stat_activity "
+                            "WHERE pid <> pg_backend_pid() AND starts_with(application_name, 'bench')"
+                        )
+
+        dropping = threading.Thread(target=drop)
+        try:
+            summary, _ = run_cells(target, tmp_path, CELLS, Struck(dropping.start))
+        finally:
+            over.set()
+            dropping.join()
+        assert summary.exit_code == 0
+        assert rows(target, EPOCHS) == WHOLE
+        assert rows(target, DIGESTS) == undisturbed
+        assert rows(target, "SELECT count(*) FROM attempt") == [(3,)]
+
+    def test_a_server_that_stays_away_ends_the_run_with_4_and_the_next_one_goes_on(
+        self, target, proxy, tmp_path, monkeypatch, undisturbed
+    ):
+        monkeypatch.setenv("BENCH_FAKE_EPOCH_SECONDS", "0.06")
+        monkeypatch.setattr(retrying_recorder, "PATIENCE_SECONDS", 0.5)
+        with pytest.raises(ServerError, match="the server does not answer") as caught:
+            run_cells(proxy.url(target), tmp_path, CELLS, Struck(proxy.cut))
+        assert caught.value.exit_code == 4
+        monkeypatch.delenv("BENCH_FAKE_EPOCH_SECONDS")
+        summary, _ = run_cells(target, tmp_path, CELLS)
+        assert summary.exit_code == 0
+        assert rows(target, EPOCHS) == WHOLE
+        assert rows(target, DIGESTS) == undisturbed
+        assert max(rows(target, "SELECT resumed_from_epoch FROM attempt WHERE resumed_from_epoch IS NOT NULL"))[0] > 1
+
+
+@pytest.mark.postgres
+@on_a_server
+class TestLock:
+    @pytest.fixture
+    def proxy(self, server):
+        proxy = Proxy(server)
+        yield proxy
+        proxy.close()
+
+    def end_sessions(self, target):
+        with open_database(target, mode="write") as database, database.engine.begin() as connection:
+            connection.exec_driver_sql(
+                "SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND pid <> pg_backend_pid()"
+            )
+
+    def held(self, target):
+        with open_database(target, mode="read") as database, database.reading() as connection:
+            return is_held(connection)
+
+    def test_it_is_taken_again_before_the_next_write(self, target):
+        with lock_database(target), open_database(target, mode="write") as database:
+            self.end_sessions(target)
+            assert not self.held(target)
+            with database.transaction():
+                assert self.held(target)
+        assert not self.held(target)
+
+    def test_when_another_run_has_it_nothing_is_written_any_more(self, target):
+        with lock_database(target), open_database(target, mode="write") as database:
+            self.end_sessions(target)
+            with lock_database(f"{target}&application_name=other"):
+                with pytest.raises(BusyError, match="another bench run holds") as caught, database.transaction():
+                    pytest.fail("it was written")
+                assert caught.value.exit_code == 75
+
+    def test_our_own_session_that_the_server_still_believes_in_does_not_keep_us_out(self, target, proxy):
+        way = proxy.url(target)
+        with lock_database(way), open_database(way, mode="write") as database:
+            proxy.cut(server_notices=False)
+            proxy.mend()
+            assert self.held(target)
+            with pytest.raises(ServerError), database.transaction() as connection:
+                connection.exec_driver_sql("SELECT 1")
+            with database.transaction() as connection:
+                connection.exec_driver_sql("SELECT 1")
+            assert self.held(target)
+
+
+@pytest.mark.postgres
+@on_a_server
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"database": "nobody"}, "the server has no such database"),
+        ({"host": "nobody.invalid", "query": {}}, "no computer of that name is known"),
+        ({"host": "127.0.0.1", "port": 1, "query": {}}, "the server does not answer"),
+        ({"username": "nobody"}, "the server refuses the user or the password"),
+    ],
+    ids=lambda value: "" if isinstance(value, str) else next(iter(value)),
+)
+def test_a_server_that_cannot_be_used_is_named_in_one_line_with_the_cure(target, tmp_path, change, said):
+    import sqlalchemy as sa
+
+    address = sa.make_url(target).set(password="canary", **change).render_as_string(hide_password=False)
+    check_refusal(Workplace(tmp_path), address, said)
+
+
+def test_a_wrong_password_is_named_as_such(tmp_path):
+    pytest.importorskip("psycopg")
+    listener, port = refusing_server('password authentication failed for user "me"')
+    with listener:
+        check_refusal(
+            Workplace(tmp_path), f"postgresql://me:canary@127.0.0.1:{port}/db", "refuses the user or the pass"
+        )
+
+
+def check_refusal(place, address, said):
+    place.write(MATRIX)
+    for command in ("run", "report"):
+        done = place.call(command, "--db", address)
+        assert done.exit_code == StorageError.exit_code, done.stderr
+        assert said in done.stderr
+        assert "postgresql://" in done.stderr
+        assert "canary" not in done.stdout + done.stderr
+        assert len(done.stderr.strip().splitlines()) == 1
