@@ -22,6 +22,7 @@ VERBS = {
     "compare": "Compare two selections of results, paired.",
     "diff": "Show the images that one selection fixed and the other broke.",
     "judge": "Judge one idea of a search within the search's error budget.",
+    "forget": "Leave results out of reports from now on; nothing is deleted.",
     "why": "Say why a cell ran again, or would.",
     "reproduce": "Run a cell again and say whether it came out the same.",
     "query": "Ask the database one reading SQL statement.",

@@ -85,7 +85,7 @@ def with_own_metrics(
         if each["file"] is not None:
             users.setdefault((each["file"], each["code"]), []).append(each["name"])
     require_consent_to_metrics(users, command, allowed=allowed)
-    completed = [row["execution_id"] for row in rows if row["status"] == Status.COMPLETED]
+    completed = [row["execution_id"] for row in rows if row["status"] == Status.COMPLETED and not row.get("forgotten")]
     executions, answers = _measured(metrics, completed, load, allowed=allowed)
     values = {f"{_COLUMN}{metric['name']}": answer["values"] for metric, answer in zip(metrics, answers, strict=True)}
     by_execution = {

@@ -15,6 +15,7 @@ from benchmark.reporting.predictions.further_metrics import with_further_metrics
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.predictions.tested_datasets import note_on_untested, stored_test_sets
 from benchmark.reporting.rows.budget import LoadEpochs, within
+from benchmark.reporting.rows.forgotten import Remembered, note_on_forgotten, remember, without_forgotten
 from benchmark.reporting.rows.grouping import group_cells
 from benchmark.reporting.rows.groups import Group, run_ids, varying_settings
 from benchmark.reporting.rows.latest import (
@@ -77,12 +78,12 @@ def build_report(
     spec = report_spec or ReportSpec()
     judged = _judging(spec, options)
     rows = with_further_metrics(with_environment(rows, runs), judged.metrics, predictions)
-    machine, latest = _latest(rows, options)
-    groups = _groups(machine, latest, run_cells, options, epochs)
-    known = (
-        latest_executions([row for row in (*parents, *rows) if row.get("machine") == machine]) if parents else latest
-    )
-    executions = {row["cell_id"]: row for row in known}
+    machine, remembered = _latest(rows, run_cells, options)
+    groups = _groups(machine, remembered, run_cells, options, epochs)
+    here = [row for row in (*parents, *rows) if row.get("machine") == machine]
+    known = latest_executions(here) if parents or options.only_run else ()
+    executions = {row["cell_id"]: row for row in (*known, *remembered.left_out, *remembered.latest)}
+    rows = without_forgotten(rows)
     shown = Shown(
         groups, executions, spec, options, predictions,
         varying=varying_settings(groups), recorded=rows, epochs=epochs, commits=commits,
@@ -96,6 +97,7 @@ def build_report(
     for kind in wanted:
         more, remarks = kind.build(shown)
         tables, notes = tables + more, notes + remarks
+    notes += note_on_forgotten(len(remembered.left_out), remembered.older)
     notes += [*note_on_other_machines(rows, machine), *note_on_mixtures(groups), *note_on_untested(shown.tested)]
     notes += [*_note_on_intervals(groups, comparisons), *note_on_families(comparisons)]
     notes += note_on_looks([number for group in groups for number in group.execution_ids], looks)
@@ -161,29 +163,38 @@ def shown_groups(
     epochs: LoadEpochs = lambda _: {},
 ) -> tuple[str | None, list[Group]]:
     """The machine of a report, and the groups of its latest executions there; arguments as of `build_report`."""
-    machine, latest = _latest(rows, options)
-    return machine, _groups(machine, latest, run_cells, options, epochs)
+    machine, remembered = _latest(rows, run_cells, options)
+    return machine, _groups(machine, remembered, run_cells, options, epochs)
 
 
-def _latest(rows: Sequence[ResultRow], options: ReportOptions) -> tuple[str | None, list[ResultRow]]:
+def _latest(
+    rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]], options: ReportOptions
+) -> tuple[str | None, Remembered]:
     machine = choose_machine(rows, options.machine, options.last_machine)
-    return machine, latest_executions([row for row in rows if row.get("machine") == machine])
+    here = [row for row in rows if row.get("machine") == machine]
+    if options.only_run:
+        ids = {cell.get("cell_id") for cell in _planned(machine, run_cells, options)}
+        here = [row for row in here if row["cell_id"] in ids]
+    return machine, remember(here)
+
+
+def _planned(
+    machine: str | None, run_cells: Sequence[Mapping[str, Any]], options: ReportOptions
+) -> Sequence[Mapping[str, Any]]:
+    return run_cells if options.last_machine in {None, machine} else ()
 
 
 def _groups(
     machine: str | None,
-    latest: list[ResultRow],
+    remembered: Remembered,
     run_cells: Sequence[Mapping[str, Any]],
     options: ReportOptions,
     epochs: LoadEpochs,
 ) -> list[Group]:
-    planned = run_cells if options.last_machine in {None, machine} else ()
-    if options.only_run:
-        ids = {cell.get("cell_id") for cell in planned}
-        latest = [row for row in latest if row["cell_id"] in ids]
+    latest = remembered.latest
     if options.budget is not None:
         latest = within(options.budget, latest, epochs)
-    return group_cells(latest, planned)
+    return group_cells(latest, _planned(machine, run_cells, options), remembered.left_out)
 
 
 def _note_on_intervals(groups: Sequence[Group], comparisons: Comparisons) -> list[str]:

@@ -112,8 +112,12 @@ def _recorded_seeds(database: str, known: History, machine: str, names: Collecti
 def compared(opened: Database, dispute: Dispute, pairs: Sequence[SeedPair], machine: str) -> Comparison:
     """B against A over these pairs."""
     runs = list(all_runs(opened).values())
-    a, b = (
-        with_environment(results(opened, spec=True, machine=machine, cell_id=sorted(ids)), runs)
+    sides = (
+        # a run takes no notice of `bench forget`: a pair that is done is not done again
+        [
+            {**row, "forgotten": 0}
+            for row in with_environment(results(opened, spec=True, machine=machine, cell_id=sorted(ids)), runs)
+        ]
         for ids in (
             frozenset().union(*(pair.a for pair in pairs)),
             frozenset().union(*(pair.b for pair in pairs)),
@@ -121,7 +125,7 @@ def compared(opened: Database, dispute: Dispute, pairs: Sequence[SeedPair], mach
     )
     load, spec, main = stored_predictions(opened), dispute.plan.report, dispute.judging.main.key
     a, b = (
-        with_own_metrics(side, (main,), spec, load, "bench run", allowed=dispute.allow_plugins).rows for side in (a, b)
+        with_own_metrics(side, (main,), spec, load, "bench run", allowed=dispute.allow_plugins).rows for side in sides
     )
     return compare_selections(a, b, machine=machine, judging=dispute.judging, predictions=load)
 

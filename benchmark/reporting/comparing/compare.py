@@ -14,6 +14,7 @@ from benchmark.reporting.comparing.matching import Matched, are_the_same, match_
 from benchmark.reporting.comparing.timed_turns import runs_of
 from benchmark.reporting.predictions.further_metrics import with_further_metrics
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
+from benchmark.reporting.rows.forgotten import without_forgotten
 from benchmark.reporting.rows.groups import Pair, apart, resolution, run_ids
 from benchmark.reporting.rows.latest import ResultRow, note_on_other_machines
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
@@ -107,7 +108,7 @@ def compare_selections(
     table = Table("compare", "B against A", _COLUMNS, tuple(rows), footnotes=footnotes.texts, notes=notes_on(matched))
     notes = [] if machine_a == machine_b else [f"A was measured on machine {machine_a}, B on {machine_b}."]
     for side, selected, chosen in (("A", first, machine_a), ("B", second, machine_b)):
-        notes += [f"{side}: {text}" for text in note_on_other_machines(selected, chosen)]
+        notes += [f"{side}: {text}" for text in note_on_other_machines(without_forgotten(selected), chosen)]
     notes += note_on_families(matched.comparisons)
     executions = _executions(matched.comparable or matched.pairs)
     notes += note_on_looks([number for side in executions for number in side], looks)

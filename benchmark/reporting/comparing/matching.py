@@ -9,9 +9,10 @@ from typing import Any
 from benchmark import units
 from benchmark.errors import NotFoundError
 from benchmark.reporting.comparing.differences import Comparisons
+from benchmark.reporting.rows.forgotten import Remembered, note_on_forgotten, remember
 from benchmark.reporting.rows.grouping import group_cells
 from benchmark.reporting.rows.groups import Group, Pair, apart, partner, setting_key, varying_settings
-from benchmark.reporting.rows.latest import ResultRow, choose_machine, latest_executions
+from benchmark.reporting.rows.latest import ResultRow, choose_machine
 from benchmark.reporting.rows.missing_results import reasons
 
 NAMES = ("dataset", "model", "strategy")
@@ -19,13 +20,18 @@ NAMES = ("dataset", "model", "strategy")
 
 @dataclass(frozen=True, slots=True)
 class Matched:
-    """Matched groups of both sides, with those that have no partner, the machines, and the judged differences."""
+    """Matched groups of both sides, with those that have no partner, the machines, and the judged differences.
+
+    Attributes:
+        forgotten: A note on the cells that were forgotten, where there are any.
+    """
 
     pairs: list[Pair]
     alone_a: list[Group]
     alone_b: list[Group]
     machines: tuple[str | None, str | None]
     comparisons: Comparisons = field(default_factory=Comparisons)
+    forgotten: Sequence[str] = ()
 
     @property
     def comparable(self) -> list[Pair]:
@@ -38,27 +44,33 @@ def match_selections(first: Sequence[ResultRow], second: Sequence[ResultRow], ma
     Raises:
         NotFoundError: A selection matches nothing, or nothing in A can be matched with anything in B.
     """
-    groups_a, machine_a = _groups("A", first, machine)
+    groups_a, machine_a, a = _groups("A", first, machine)
     is_common = any(row.get("machine") == machine_a for row in second)
-    groups_b, machine_b = _groups("B", second, machine or (machine_a if is_common else None))
+    groups_b, machine_b, b = _groups("B", second, machine or (machine_a if is_common else None))
     pairs, alone_a, alone_b = _match(groups_a, groups_b)
     if not pairs:
         raise NotFoundError(
             "A and B: expected cells that agree in all but what is compared (dataset, model or strategy); "
             f"found {len(groups_a)} groups in A and {len(groups_b)} in B that share none; widen a selection"
         )
-    return Matched(pairs, alone_a, alone_b, (machine_a, machine_b))
+    forgotten = note_on_forgotten(len(a.cell_ids | b.cell_ids), a.older + b.older)
+    return Matched(pairs, alone_a, alone_b, (machine_a, machine_b), forgotten=forgotten)
 
 
-def _groups(side: str, rows: Sequence[ResultRow], machine: str | None) -> tuple[list[Group], str | None]:
+def _groups(side: str, rows: Sequence[ResultRow], machine: str | None) -> tuple[list[Group], str | None, Remembered]:
     chosen = choose_machine(rows, machine, None)
     here = [row for row in rows if row.get("machine") == chosen]
-    # where nothing but reproductions was selected, they were meant
-    groups = group_cells(latest_executions(here) or latest_executions([{**row, "is_reproduction": 0} for row in here]))
+    if all(row.get("is_reproduction") for row in here):
+        # where nothing but reproductions was selected, they were meant
+        here = [{**row, "is_reproduction": 0} for row in here]
+    remembered = remember(here)
+    groups = group_cells(remembered.latest, (), remembered.left_out)
     if not groups:
         where = f" on machine {chosen}" if chosen else ""
-        raise NotFoundError(f"selection {side} matches no result{where}; `bench list cells` shows what there is")
-    return groups, chosen
+        forgotten = "".join(f": {text}" for text in note_on_forgotten(len(remembered.left_out)))
+        cure = forgotten or "; `bench list cells` shows what there is"
+        raise NotFoundError(f"selection {side} matches no result{where}{cure}")
+    return groups, chosen, remembered
 
 
 def _match(first: Sequence[Group], second: Sequence[Group]) -> tuple[list[Pair], list[Group], list[Group]]:
@@ -110,6 +122,7 @@ def notes_on(matched: Matched) -> tuple[str, ...]:
         if alone:
             names = "; ".join(dict.fromkeys(map(named, alone)))
             notes.append(f"Left out of {side}, without a counterpart: {units.plural(len(alone), 'group')}: {names}.")
+    notes += matched.forgotten
     both = [{number for pair in matched.pairs for number in pair[side].execution_ids} for side in (0, 1)]
     if shared := both[0] & both[1]:
         notes.append(

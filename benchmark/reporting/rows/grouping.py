@@ -17,17 +17,20 @@ from benchmark.text import uncolored
 LONGEST_REASON = 300
 
 
-def group_cells(rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]] = ()) -> list[Group]:
+def group_cells(
+    rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]] = (), left_out: Sequence[ResultRow] = ()
+) -> list[Group]:
     """Group rows, and the cells that a run planned beside them, in the order of the matrix where it is known.
 
     Args:
         rows: One for each cell, of one machine.
         run_cells: The cells of a run; cells without a row are pending, others were left out with a reason.
+        left_out: Rows of further cells, which are not shown and not pending; others may start from them.
     """
-    settings = settings_by_cell(rows)
+    settings = settings_by_cell([*left_out, *rows])
     places = {cell["cell_id"]: index for index, cell in enumerate(run_cells) if cell.get("cell_id")}
     seeds = _seeds(rows, settings)
-    parts = sorted(_by_settings(rows, settings, seeds), key=lambda part: _place(part[0], places))
+    parts = sorted(_by_settings(rows, settings, seeds, left_out), key=lambda part: _place(part[0], places))
     grown = [_finished_part(part, settings[part[0]["cell_id"]], seeds, variant) for part, variant in parts]
     _add_unstarted(grown, [cell for cell in run_cells if cell.get("cell_id") not in settings])
     return [part.group() for part in grown]
@@ -65,14 +68,17 @@ class _Part:
 
 
 def _by_settings(
-    rows: Sequence[ResultRow], settings: Mapping[str, Mapping[str, Any]], seeds: Mapping[int, Mapping[str, int]]
+    rows: Sequence[ResultRow],
+    settings: Mapping[str, Mapping[str, Any]],
+    seeds: Mapping[int, Mapping[str, int]],
+    left_out: Sequence[ResultRow],
 ) -> list[tuple[list[ResultRow], int]]:
     """Rows with equal names and settings, their own and their ancestors'; each part with its number as a variant.
 
     Two cells may agree in all that and in their seeds, for example the same cell under another `training_version`. They
     become different variants, the newest first, because results of different programs are never averaged.
     """
-    cells = {row["cell_id"]: row for row in rows}
+    cells = {row["cell_id"]: row for row in (*left_out, *rows)}
     # of the same record the same key: cells of a group share theirs
     keys = {id(record): key_of(record) for record in {id(each): each for each in settings.values()}.values()}
     keys_of_cells = {cell_id: keys[id(record)] for cell_id, record in settings.items()}
