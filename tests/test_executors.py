@@ -30,6 +30,7 @@ from benchmark.scheduling.executors.ray_node import AgentHolder
 from benchmark.scheduling.executors.separate_executor import SeparateExecutor, open_executor
 from benchmark.scheduling.executors.slurm import SlurmExecutor
 from benchmark.scheduling.executors.slurm_settings import JobSettings, read_settings
+from benchmark.testing.simulated_nodes import SimulatedExecutor
 
 TESTS = Path(__file__).resolve().parent
 
@@ -44,7 +45,7 @@ def on_every_engine(*, always: bool = False) -> pytest.MarkDecorator:
     rarely = [] if always else [pytest.mark.exhaustive]
     engines = [
         "simulated",
-        pytest.param("slurm", marks=[needs("submitit", "slurm"), *rarely]),
+        pytest.param("slurm", marks=[needs("submitit", "slurm"), pytest.mark.exhaustive]),
         pytest.param("submitit", marks=[needs("submitit", "slurm"), *rarely]),
         pytest.param("ray", marks=[needs("ray", "ray"), pytest.mark.ray, *rarely]),
     ]
@@ -237,7 +238,7 @@ def test_the_local_one_takes_no_argument():
 @pytest.mark.parametrize("argument", ["", "2", "0x2", "2x0", "axb", "2x2x"])
 def test_stand_in_nodes_are_counted(argument, tmp_path):
     with pytest.raises(UserError, match="NODESxCPUS"):
-        open_executor(f"simulated:{argument}", tmp_path)
+        SimulatedExecutor(ExecutorSettings(argument, tmp_path))
 
 
 # ---- an engine of one's own
