@@ -253,6 +253,7 @@ class TestOnNodes:
     def cluster(self, place, target):
         return Cluster(place, target)
 
+    @pytest.mark.exhaustive
     def test_cells_of_a_lost_node_go_on_elsewhere_from_their_states(self, cluster, bucket, tmp_path):
         home = cluster.place.run("run", "--db", "home.sqlite")
         assert home.returncode == 0

@@ -110,6 +110,7 @@ def test_when_the_run_is_killed_its_agents_end_and_the_next_run_goes_on(cluster,
     assert resumed == [(4,)]
 
 
+@pytest.mark.exhaustive
 def test_ctrl_c_saves_states_on_all_nodes_and_ends_all_agents(cluster, at_home, tmp_path):
     gate = tmp_path / "gate"
     run = cluster.start(BENCH_FAKE_GATE=f"2:{gate}")
@@ -124,6 +125,7 @@ def test_ctrl_c_saves_states_on_all_nodes_and_ends_all_agents(cluster, at_home, 
     assert cluster.rows("SELECT count(*) FROM attempt WHERE resumed_from_epoch = 1") == [(4,)]
 
 
+@pytest.mark.exhaustive
 def test_a_second_run_of_the_database_is_refused_at_once(cluster, tmp_path):
     gate = tmp_path / "gate"
     run = cluster.start(BENCH_FAKE_GATE=f"2:{gate}")
@@ -143,6 +145,7 @@ def test_a_file_as_database_is_refused_before_anything_is_started(tmp_path, targ
     assert not (tmp_path / "results.sqlite").exists()
 
 
+@pytest.mark.exhaustive
 def test_cells_that_no_node_can_run_are_left_out_with_the_reason(cluster):
     cluster.place.write(MATRIX.replace("seed = [0, 1, 2]", 'seed = 0\ndevice = ["cpu", "gpu"]'))
     done = cluster.run()
@@ -152,6 +155,7 @@ def test_cells_that_no_node_can_run_are_left_out_with_the_reason(cluster):
     assert (none.returncode, "GPU" in none.stderr) == (2, True)
 
 
+@pytest.mark.exhaustive
 def test_gpus_of_nodes_are_used_though_this_computer_has_none(cluster):
     cluster.place.write(MATRIX.replace("seed = [0, 1, 2]", 'seed = [0, 1, 2]\ndevice = "gpu"'))
     cluster.engine = "simulated:2x2x1"
@@ -160,6 +164,7 @@ def test_gpus_of_nodes_are_used_though_this_computer_has_none(cluster):
     assert cluster.rows("SELECT DISTINCT gpu FROM attempt") == [(0,)]
 
 
+@pytest.mark.exhaustive
 def test_a_plan_forecasts_with_the_nodes_that_are_there_and_places_nothing(cluster):
     cluster.place.write(MATRIX.replace("seed = [0, 1, 2]", 'seed = [0, 1, 2]\ndevice = ["cpu", "gpu"]'))
 
@@ -175,6 +180,7 @@ def test_a_plan_forecasts_with_the_nodes_that_are_there_and_places_nothing(clust
     assert cluster.rows("SELECT count(*) FROM run") == [(1,)]
 
 
+@pytest.mark.exhaustive
 def test_a_run_takes_what_fits_into_a_budget_on_the_nodes(cluster):
     assert cluster.run("--select", "seed=0").returncode == 0
     done = cluster.run("--budget", "1h")

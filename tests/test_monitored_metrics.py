@@ -110,6 +110,7 @@ def monitoring(folder: Path, name: str, **changes: object) -> Cell:
     return replace(cell(monitor=f"val_{name}"), **own, **changes)
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tf
 def test_fewer_mistakes_are_better_where_the_metric_says_so_and_resuming_changes_no_bit(digits, tmp_path):
     rule = stage(
