@@ -250,16 +250,15 @@ def test_a_missing_bucket_and_wrong_credentials_are_named_with_the_cure(place, b
 @everywhere
 class TestOnNodes:
     @pytest.fixture
-    def cluster(self, place, target):
-        return Cluster(place, target)
+    def cluster(self, place, target, bucket):
+        return Cluster(place, target, "simulated:2x1", bucket.variables)
 
     @pytest.mark.exhaustive
     def test_cells_of_a_lost_node_go_on_elsewhere_from_their_states(self, cluster, bucket, tmp_path):
         home = cluster.place.run("run", "--db", "home.sqlite")
         assert home.returncode == 0
         gate = tmp_path / "gate"
-        variables = {**bucket.variables, "BENCH_FAKE_GATE": f"3:{gate}"}
-        run = cluster.start("--artifacts", bucket.url, nodes="2x1", **variables)
+        run = cluster.start("--artifacts", bucket.url, BENCH_FAKE_GATE=f"3:{gate}")
         begun(cluster, 2)
         wait_until(lambda: sum(name.endswith("state.npz") for name in bucket.names()) == 2)
         stand_ins(cluster)[0].signal(signal.SIGKILL)
@@ -277,9 +276,9 @@ class TestOnNodes:
     @pytest.mark.exhaustive
     def test_children_begin_on_any_node_from_their_parents_weights(self, cluster, bucket):
         cluster.place.write(CHAINED)
-        done = cluster.run("--artifacts", bucket.url, "--select", "strategy=parent", nodes="2x1", **bucket.variables)
+        done = cluster.run("--artifacts", bucket.url, "--select", "strategy=parent")
         assert done.returncode == 0, done.stderr
-        done = cluster.run(nodes="2x1", **bucket.variables)
+        done = cluster.run()
         assert done.returncode == 0, done.stderr
         assert len(cluster.digests()) == 4
         assert {node for (node,) in cluster.rows("SELECT node FROM attempt")} == {"node-1", "node-2"}

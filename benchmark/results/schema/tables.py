@@ -419,8 +419,8 @@ look = sa.Table(
 artifact_folder = sa.Table(
     "artifact_folder",
     metadata,
-    sa.Column("host", sa.Text, primary_key=True, doc="Name of a computer that has run cells of this database."),
-    _free_text("path", "Absolute path of the artifacts folder there.", nullable=False),
+    sa.Column("host", sa.Text, primary_key=True, doc="Name of a computer that has run cells of this database; `*` for all of them."),
+    _free_text("path", "Absolute path of the artifacts folder there, or a URL.", nullable=False),
 )
 
 node = sa.Table(
