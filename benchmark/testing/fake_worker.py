@@ -45,6 +45,13 @@ from benchmark.events import (
 )
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell, Stream
+from benchmark.testing.fake_data import (
+    EXAMPLES,
+    data_fingerprint,
+    locked_examples,
+    training_examples,
+    validation_examples,
+)
 from benchmark.testing.fake_state import (
     PARAMETERS,
     FakeState,
@@ -63,7 +70,6 @@ from benchmark.training.process.failures import DivergedError, StopRequestedErro
 Emit = Callable[[Event], None]
 
 BATCHES = 4
-EXAMPLES = 256
 _LEAST_TRIED = 3
 
 
@@ -96,7 +102,7 @@ def main(job: Job, emit: Emit) -> int:
 def _try_out(job: Job, cell: Cell, seconds: float, emit: Emit, begun: float) -> None:
     """The same as `training/trial.py`, with steps as long as the epochs say."""
     _build(job, cell, emit, begun)
-    training = _training_examples(cell)
+    training = training_examples(cell)
     step = _epoch_seconds(cell) * cell.stages[job.trial_stages[-1] - 1].batch_size / training
     emit(Progress(job.trial_stages[-1], 1, 0, BATCHES))
     ends = [time.monotonic()]
@@ -140,7 +146,7 @@ def _build(job: Job, cell: Cell, emit: Emit, begun: float) -> None:
         digest = sha256_of(Path(job.parent_weights))
         if digest != job.parent_weights_sha256:
             raise ValueError(f"{job.parent_weights}: expected sha256 {job.parent_weights_sha256}, got {digest}")
-    validation = _validation_examples(cell)
+    validation = validation_examples(cell)
     seconds = time.perf_counter() - begun
     emit(
         ModelBuilt(
@@ -148,8 +154,8 @@ def _build(job: Job, cell: Cell, emit: Emit, begun: float) -> None:
             PARAMETERS,
             EXAMPLES - validation,
             validation,
-            EXAMPLES - _locked_examples(cell),
-            "fake",
+            EXAMPLES - locked_examples(cell),
+            data_fingerprint(),
             digest,
             "float64",
             seconds,
@@ -263,8 +269,8 @@ def _finish(job: Job, cell: Cell, state: FakeState, emit: Emit, begun: float) ->
     loss, accuracy = _measure(state.weights)
     views = {"tta_accuracy": accuracy, "tta_loss": loss} if cell.tta else {}
     emit(Evaluated(accuracy, loss, state.best.epoch, 0.0, **views))
-    images, locked = np.arange(EXAMPLES), _locked_examples(cell)
-    splits = {"test": images[locked:], "validation": images[_training_examples(cell) :], "lockbox": images[:locked]}
+    images, locked = np.arange(EXAMPLES), locked_examples(cell)
+    splits = {"test": images[locked:], "validation": images[training_examples(cell) :], "lockbox": images[:locked]}
     answers = {layout.PREDICTIONS[split]: images for split, images in splits.items() if len(images)}
     files = {name: (_predictions(cell, accuracy, images), "prediction") for name, images in answers.items()}
     for name, (content, place) in {layout.WEIGHTS: (packed_arrays(weights=state.weights), "artifact"), **files}.items():
@@ -277,19 +283,6 @@ def _finish(job: Job, cell: Cell, state: FakeState, emit: Emit, begun: float) ->
     faults.point("complete")
     fit_seconds = sum(epoch.seconds for epoch in state.history)
     emit(Completed(len(state.history), fit_seconds, time.perf_counter() - begun))
-
-
-def _locked_examples(cell: Cell) -> int:
-    return round(EXAMPLES * cell.data.lockbox)
-
-
-def _training_examples(cell: Cell) -> int:
-    return EXAMPLES - _validation_examples(cell)
-
-
-def _validation_examples(cell: Cell) -> int:
-    share = 0.1 if cell.data.validation == "source" else cell.data.validation_fraction
-    return round(EXAMPLES * share)
 
 
 def _predictions(cell: Cell, accuracy: float, images: NDArray[np.int64]) -> bytes:

@@ -419,7 +419,12 @@ look = sa.Table(
 artifact_folder = sa.Table(
     "artifact_folder",
     metadata,
-    sa.Column("host", sa.Text, primary_key=True, doc="Name of a computer that has run cells of this database; `*` for all of them."),
+    sa.Column(
+        "host",
+        sa.Text,
+        primary_key=True,
+        doc="Name of a computer that has run cells of this database; `*` for all of them.",
+    ),
     _free_text("path", "Absolute path of the artifacts folder there, or a URL.", nullable=False),
 )
 

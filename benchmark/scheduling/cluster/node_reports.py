@@ -112,5 +112,7 @@ def _hear_worker(run: ClusterRun, member: WorkingNode, cell: Cell, message: Told
     elif isinstance(event, ModelBuilt):
         known = run.fingerprints.setdefault(data_key(cell), event.data_fingerprint)
         if known != event.data_fingerprint:
-            reason = other_data(known, event.data_fingerprint)
-            run.send([(member.node_id, Refuse(cell.cell_id, f"node {member.name}: {reason}"))])
+            reason = f"node {member.name}: {other_data(known, event.data_fingerprint)}"
+            # a very short cell may have come to its end before it hears of this
+            run.note(reason)
+            run.send([(member.node_id, Refuse(cell.cell_id, reason))])
