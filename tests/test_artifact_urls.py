@@ -50,6 +50,61 @@ weights = { dataset = "digits", strategy = "parent" }
 """
 
 
+SHARING = """
+[matrix]
+dataset = "digits"
+model = "simple_cnn"
+strategy = ["short", "long"]
+seed = 0
+backend = "fake"
+
+[[strategy.short.stage]]
+epochs = 3
+[[strategy.short.stage]]
+epochs = 2
+
+[[strategy.long.stage]]
+epochs = 3
+[[strategy.long.stage]]
+epochs = 4
+"""
+
+SCRIPT = """
+import time
+from pathlib import Path
+
+import numpy as np
+
+from benchmark import cell
+
+kept, gate = cell.state / "epoch.npy", Path("GATE")
+done = int(np.load(kept)) if kept.exists() else 0
+if done:
+    cell.resume(done)
+for epoch in range(done + 1, 6):
+    while epoch == 4 and not gate.exists():
+        time.sleep(0.05)
+    np.save(kept, epoch)
+    cell.epoch(val_accuracy=epoch / 10)
+images, _ = cell.test
+cell.finish(probabilities=np.full((len(images), 10), 0.1))
+"""
+
+SCRIPTED = """
+[matrix]
+dataset = "digits"
+model = "own"
+strategy = "scratch"
+seed = 0
+
+[model.own]
+command = ["python", "own.py"]
+
+[defaults]
+epochs = 5
+"""
+
+
 @dataclass
 class Bucket:
     """A place for artifacts, and the environment in which it is reached."""
@@ -179,6 +234,31 @@ def test_a_run_that_was_killed_goes_on_from_the_states_that_are_there(place, buc
 
 
 @pytest.mark.exhaustive
+@pytest.mark.tf
+@everywhere
+def test_a_script_finds_the_states_that_it_had_saved_before_the_run_was_killed(place, bucket, tmp_path):
+    gate = tmp_path / "gate"
+    place.write(SCRIPT.replace("GATE", str(gate)), "own.py")
+    place.write(SCRIPTED)
+    run = subprocess.Popen(
+        place.command("run", "--allow-plugins", "--artifacts", bucket.url),
+        cwd=place.directory,
+        env=place.environment,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    wait_until(lambda: any(name.endswith("script-state.zip") for name in bucket.names()))
+    run.kill()
+    run.wait()
+    gate.touch()
+    done = place.run("run", "--allow-plugins")
+    assert done.returncode == 0, done.stderr
+    (resumed,) = rows(place, "SELECT resumed_from_epoch FROM attempt WHERE number = 2")
+    assert resumed[0] in {1, 2, 3}
+    assert not any("state" in name for name in bucket.names())
+
+
+@pytest.mark.exhaustive
 @everywhere
 def test_cells_begin_from_weights_that_an_earlier_run_has_left_there(place, bucket):
     place.write(CHAINED)
@@ -272,6 +352,15 @@ class TestOnNodes:
         assert cluster.rows("SELECT host, path FROM artifact_folder") == [("*", bucket.url)]
         assert cluster.place.call("db", "check", "--db", cluster.target).exit_code == 0
         assert "never-shown" not in cluster.log
+
+    @pytest.mark.exhaustive
+    def test_a_stage_that_cells_share_is_trained_once_for_all_nodes(self, cluster, bucket):
+        cluster.place.write(SHARING)
+        done = cluster.run("--artifacts", bucket.url)
+        assert done.returncode == 0, done.stderr
+        assert {node for (node,) in cluster.rows("SELECT node FROM attempt")} == {"node-1", "node-2"}
+        assert cluster.rows("SELECT count(DISTINCT seconds) FROM epoch WHERE epoch <= 3") == [(3,)]
+        assert not any(name.startswith("stages/") for name in bucket.names())
 
     @pytest.mark.exhaustive
     def test_children_begin_on_any_node_from_their_parents_weights(self, cluster, bucket):

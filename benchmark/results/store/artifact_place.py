@@ -33,7 +33,7 @@ from benchmark.results.store.artifact_folder import (
     name_of,
 )
 from benchmark.results.store.artifact_store import ArtifactStore, store_of
-from benchmark.results.store.artifact_url import is_url
+from benchmark.results.store.artifact_url import checked_url, is_url
 from benchmark.results.store.database import open_database
 from benchmark.results.store.engine import connect_sqlite
 from benchmark.results.store.location import Location, locate
@@ -85,9 +85,10 @@ class ArtifactPlace:
 
 def place_named(place: str) -> ArtifactPlace:
     """The place that is named with `--artifacts`; raises `UserError` for a URL that cannot be one."""
-    if not is_url(place):
-        return ArtifactPlace(Path(place).absolute())
-    url = store_of(place).url
+    return _place_below(checked_url(place)) if is_url(place) else ArtifactPlace(Path(place).absolute())
+
+
+def _place_below(url: str) -> ArtifactPlace:
     return ArtifactPlace(layout.copies_folder(default_cache_root(), sha256_of(url.encode())[:16]), url)
 
 
@@ -96,14 +97,14 @@ def place_of(target: str | os.PathLike[str]) -> ArtifactPlace:
     location = locate(target)
     if location.path is not None:
         url = _remembered_in_file(location)
-        return ArtifactPlace(folder_of(target)) if url is None else place_named(url)
+        return ArtifactPlace(folder_of(target)) if url is None else _place_below(url)
     try:
         with open_database(target, mode="read") as database, database.reading() as connection:
             url = remembered(connection).get(EVERY_HOST)
             folder = remembered_folder(connection)
     except BenchError:
         return ArtifactPlace(layout.artifacts_folder(None))
-    return place_named(url) if url is not None else ArtifactPlace(folder or layout.artifacts_folder(None))
+    return _place_below(url) if url is not None else ArtifactPlace(folder or layout.artifacts_folder(None))
 
 
 def _remembered_in_file(location: Location) -> str | None:

@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, TypeVar
 
 from benchmark import faults
-from benchmark.errors import StorageError
+from benchmark.errors import StorageError, UserError
 from benchmark.files import appearing, sha256_of
 from benchmark.results.store.artifact_url import checked_url, cure_for
 from benchmark.text import one_line, without_passwords
@@ -52,12 +52,12 @@ def store_of(url: str) -> ArtifactStore:
 class ArtifactStore:
     """Files below a URL; names are relative to it, with `/` between their parts.
 
-    All methods raise `StorageError` with the URL and the cure when they fail; those that write or read try again first,
-    for a server may be away for a moment.
+    All methods raise `StorageError` with the URL and the cure when they fail, after having tried again, for a server may be
+    away for a moment; and `UserError` where the URL cannot be used on this computer at all (see `checked_url`).
     """
 
     def __init__(self, url: str) -> None:
-        self.url = checked_url(url)
+        self.url = url.rstrip("/")
 
     def check(self) -> None:
         """Tries whether files can be written, read and deleted."""
@@ -171,6 +171,7 @@ class ArtifactStore:
 
     @functools.cached_property
     def _opened(self) -> tuple[Any, str]:
+        checked_url(self.url)
         import fsspec
 
         protocol = self.url.partition("://")[0]
@@ -210,7 +211,7 @@ class ArtifactStore:
         for number in range(_TRIES):
             try:
                 return act()
-            except StorageError:
+            except (StorageError, UserError):
                 raise
             except Exception as error:
                 cure = cure_for(error, self.url)

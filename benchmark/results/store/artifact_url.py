@@ -33,8 +33,10 @@ def checked_url(url: str) -> str:
         UserError: Other computers could not read there, it holds a password, or the package for it is missing.
     """
     protocol, _, rest = url.partition("://")
-    if "::" in url or not rest.strip("/"):
-        raise UserError(f"--artifacts: expected a folder or a URL such as s3://bucket/folder, got {_shown(url)}")
+    if "::" in url or "?" in url or not rest.strip("/"):
+        # what follows a question mark may be a key
+        shown = _shown(url.partition("?")[0])
+        raise UserError(f"--artifacts: expected a folder or a URL such as s3://bucket/folder, alone, got {shown}")
     if "@" in rest.partition("/")[0] and protocol not in {"abfs", "abfss"} and ":" in rest.partition("@")[0]:
         raise UserError(
             f"--artifacts: expected a URL without a password, got {protocol}://…@{_shown(rest.partition('@')[2])}. Give the "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import zipfile
 from collections.abc import Sequence
 from contextlib import suppress
@@ -96,8 +97,10 @@ class AttemptFiles:
         finally:
             aside.unlink(missing_ok=True)
 
-    def remove_states(self, directories: Sequence[Path]) -> None:
-        """Deletes the states of attempts."""
+    def forget(self, directories: Sequence[Path]) -> None:
+        """Deletes the states of attempts, and the folders that they worked in: a run may be longer than the disk is large."""
+        for directory in directories:
+            shutil.rmtree(directory, ignore_errors=True)
         self._store.remove([f"{self._name(directory)}/{name}" for directory in directories for name in _STATES])
 
     def _name(self, path: Path) -> str:

@@ -145,9 +145,9 @@ class Copies:
             self._upload(uploads, lambda: self._files.put(log), lambda _: None)
         self._look_after(uploads)
 
-    def forget_states(self, directories: Sequence[Path]) -> None:
-        """Deletes the states of a finished cell; what cannot be deleted is left to `bench gc`."""
-        self._aside.do(lambda: self._files.remove_states(directories), lambda _: None)
+    def forget(self, directories: Sequence[Path]) -> None:
+        """Deletes the states of a finished cell and its folders here; what cannot be deleted is left to `bench gc`."""
+        self._aside.do(lambda: self._files.forget(directories), lambda _: None)
 
     def _put(self, uploads: _Uploads, path: Path) -> None:
         def note(error: StorageError | None) -> None:

@@ -50,7 +50,7 @@ def _concluded(run: RunContext, attempt: Attempt, verdict: Verdict, again: bool,
             run.note(f"GPU {attempt.grant.gpu} was lost {LOST_DEVICES} times; nothing more runs on it in this run")
     seconds = run.cell_seconds[cell.cell_id]
     if run.copies is not None and recorded and verdict.state == Status.COMPLETED:
-        run.copies.forget_states([attempt.directory, *attempt.earlier])
+        run.copies.forget([attempt.directory, *attempt.earlier])
     if recorded is None:
         # Not in the database, so not true: the next run resumes it and is told everything again.
         run.decider.settle(cell, Ending(Status.INTERRUPTED, verdict.detail, seconds))
