@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import shutil
@@ -12,8 +13,10 @@ from pathlib import Path
 
 import pytest
 from cli_workplace import Workplace
-from simulated_cluster import Cluster, begun, parent_of, stand_ins
+from simulated_cluster import Cluster, begun, parent_of, pids, stand_ins
 from waiting import wait_until
+
+from benchmark.results.store.database import open_database
 
 pytestmark = [
     pytest.mark.postgres,
@@ -155,6 +158,24 @@ def test_nodes_that_cannot_write_artifacts_any_more_say_so_and_the_next_run_goes
     done = cluster.run("--retry-failed")
     assert done.returncode == 0, done.stderr
     assert cluster.digests() == at_home
+
+
+def test_a_server_that_stands_still_for_longer_than_the_lease_makes_nobody_lost(cluster, gate, at_home):
+    run = cluster.start("--lease", "2s", BENCH_FAKE_GATE=f"2:{gate}")
+    begun(cluster, 4)
+    with open_database(cluster.target, mode="read") as database, database.reading() as connection:
+        server = parent_of(connection.exec_driver_sql("SELECT pg_backend_pid()").scalar_one())
+    assert server > 1
+    for number in (signal.SIGSTOP, signal.SIGCONT):
+        for pid in [server, *(pid for pid in pids() if parent_of(pid) == server)]:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, number)
+        if number == signal.SIGSTOP:
+            time.sleep(6)
+    gate.touch()
+    assert run.wait(120) == 0, cluster.log
+    assert cluster.digests() == at_home
+    assert cluster.rows("SELECT count(*) FROM attempt") == [(len(at_home),)]
 
 
 SHIM = """

@@ -24,6 +24,9 @@ AGENT = "benchmark.scheduling.cluster.agent"
 TURN_SECONDS = 0.5
 """How often the run looks after its nodes when nothing is reported."""
 
+BLIND_SECONDS = 2.0
+"""A run that has not looked at leases for so long, or for half of one, does not judge by what it sees then."""
+
 GATHER_SECONDS = 0.05
 """How long reports are gathered before they are looked at: each look is a transaction."""
 
@@ -132,12 +135,14 @@ def _nodes_for(run: ClusterRun, cell: Cell) -> list[WorkingNode]:
 
 
 def _look_after_leases(run: ClusterRun) -> None:
-    now = time.monotonic()
-    if now - run.looked_at_leases < min(1.0, run.options.lease_seconds / 8):
+    now, before = time.monotonic(), run.looked_at_leases
+    if now - before < min(1.0, run.options.lease_seconds / 8):
         return
     run.looked_at_leases = now
     over = run.recorder.do(lambda: nodes.expired(run.database, run.run_id)) or ()
-    if run.recorder.has_paused():
+    # it was stopped itself, or has waited for an answer of the server: so may the nodes have
+    was_blind = time.monotonic() - before > max(BLIND_SECONDS, run.options.lease_seconds / 2)
+    if run.recorder.has_paused() or was_blind:
         # while the server was away, maybe until just now, no node could renew its lease
         run.recorder.do(lambda: nodes.extend_all(run.database, run.run_id, run.options.lease_seconds))
         return
