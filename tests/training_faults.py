@@ -46,16 +46,16 @@ def after(event: Any) -> None:
 
 
 def _signal_in_epoch(epoch: int, number: int) -> None:
-    from benchmark.training import fit
+    from benchmark.training import heartbeat
 
-    beat = fit.Heartbeat.beat
+    beat = heartbeat.Heartbeat.beat
 
     def beat_and_die(self: Any, stage: int, at: int, batch: int, batches: int) -> None:
         if at == epoch and batch == 2:
             os.kill(os.getpid(), number)
         beat(self, stage, at, batch, batches)
 
-    fit.Heartbeat.beat = beat_and_die
+    heartbeat.Heartbeat.beat = beat_and_die
 
 
 def _signal_at_piece(piece: int, number: int) -> None:
@@ -71,9 +71,9 @@ def _signal_at_piece(piece: int, number: int) -> None:
 
 
 def _ask_network() -> None:
-    from benchmark.training import fit
+    from benchmark.training import heartbeat
 
-    fit.Heartbeat.beat = lambda *_: socket.create_connection(("192.0.2.1", 80), timeout=5)
+    heartbeat.Heartbeat.beat = lambda *_: socket.create_connection(("192.0.2.1", 80), timeout=5)
 
 
 def _never_write() -> None:

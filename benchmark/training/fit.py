@@ -5,17 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from contextlib import nullcontext
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from time import perf_counter
 from typing import Any
 
-import keras
 from numpy.typing import NDArray
 
 from benchmark import faults
 from benchmark.errors import DataError
-from benchmark.events import CheckpointFailed, EpochFinished, Event, Progress, StageStarted, StageStored
+from benchmark.events import CheckpointFailed, EpochFinished, Event, StageStarted, StageStored
 from benchmark.matrix.cell import Cell, Stage
 from benchmark.training.artifacts.checkpoints import SharedEpochs, State, StateWriter
 from benchmark.training.artifacts.plain_values import NotPlainError
@@ -32,19 +31,21 @@ from benchmark.training.callbacks import (
     monitors_of,
 )
 from benchmark.training.data.dataset import Dataset
+from benchmark.training.epoch_sums import EpochSums, epoch_row, watched_values
 from benchmark.training.evaluation import Scores, evaluate
 from benchmark.training.features.feature_store import FeatureUse
 from benchmark.training.features.frozen_features import Features, FeatureSource
+from benchmark.training.heartbeat import Heartbeat
 from benchmark.training.learning_rates import rate_after
 from benchmark.training.losses import example_losses
 from benchmark.training.networks.network import Network
 from benchmark.training.own_callbacks import StageHooks, load_callbacks
 from benchmark.training.plugin_losses import plugin_loss
 from benchmark.training.plugin_metrics import monitored_metrics
-from benchmark.training.process import interrupt
 from benchmark.training.process.failures import DivergedError
 from benchmark.training.process.plugin_code import PluginError
 from benchmark.training.process.runtime import Runtime
+from benchmark.training.running_stage import RunningStage
 from benchmark.training.stages import epoch_positions, set_trainable, stage_steps, training_model
 from benchmark.training.steps.base import BatchResult, Steps
 from benchmark.training.updates import Updates, updates_of
@@ -52,83 +53,6 @@ from benchmark.training.weight_average import WeightAverage
 from benchmark.training.weights.weight_files import array_copy, assign_weights, weight_arrays
 
 Emit = Callable[[Event], object]
-_PROGRESS_EVERY_SECONDS = 0.2
-
-
-@dataclass(slots=True)
-class _Sums:
-    """Sums over the batches of an epoch; the times are wall-clock seconds."""
-
-    examples: int = 0
-    loss: float = 0.0
-    correct: int = 0
-    input_seconds: float = 0.0
-    step_seconds: float = 0.0
-
-    def add(self, result: BatchResult) -> bool:
-        """Waits for the result of a batch and adds it; False when its loss is NaN or infinite."""
-        loss = float(result.loss)
-        self.examples += result.examples
-        self.loss += loss * result.examples
-        self.correct += int(result.correct)
-        return math.isfinite(loss)
-
-    def means(self) -> dict[str, Any]:
-        """Loss and accuracy so far, as Keras names them."""
-        return {"loss": self.loss / self.examples, "accuracy": self.correct / self.examples}
-
-
-@dataclass(slots=True)
-class _Stage:
-    """A stage that is being trained, on images or on the features of its frozen layers.
-
-    Attributes:
-        number: Counted from 1.
-        model: What random states are set in: the core behind the augmentation, also where features are trained on.
-        average: Of the weights, where it is what is scored and kept.
-        hooks: The user's own callbacks.
-        fresh: Whether no epoch was trained yet, so that the first one includes tracing.
-        unkept: Whether a callback holds what no state can hold.
-    """
-
-    number: int
-    spec: Stage
-    callbacks: StageCallbacks
-    dataset: Dataset
-    on_features: bool
-    model: keras.Model
-    optimizer: Any
-    steps: Steps
-    average: WeightAverage | None
-    hooks: StageHooks
-    fresh: bool = True
-    unkept: bool = False
-
-    @property
-    def is_scheduled(self) -> bool:
-        """Whether the learning rate is set anew before each update, and not by the callbacks."""
-        return self.spec.schedule != "constant"
-
-
-class Heartbeat:
-    """Emits `Progress` from the training thread, at most five times a second, and obeys SIGTERM between batches."""
-
-    def __init__(self, emit: Emit) -> None:
-        self._emit = emit
-        self._emitted_at = -math.inf
-
-    def beat(self, stage: int, epoch: int, batch: int, batches: int) -> None:
-        """Reports that work goes on; all numbers count from 1.
-
-        Raises:
-            StopRequestedError: SIGTERM came.
-        """
-        faults.point("batch")
-        interrupt.check()
-        now = perf_counter()
-        if now - self._emitted_at >= _PROGRESS_EVERY_SECONDS:
-            self._emitted_at = now
-            self._emit(Progress(stage, epoch, batch, batches))
 
 
 class Trainer:
@@ -183,7 +107,7 @@ class Trainer:
         self._monitors = monitors_of(cell)
         self._steps = partial(stage_steps, cell, allow_plugins=allow_plugins)
         self.history: list[EpochFinished] = []
-        self._stage: _Stage | None = None
+        self._stage: RunningStage | None = None
         self.features = FeatureUse()
         self._shared = SharedEpochs()
 
@@ -233,7 +157,7 @@ class Trainer:
         for epoch in self.history:
             self._emit(replace(epoch, replayed=True))
 
-    def _begin(self, number: int, spec: Stage, state: State | None) -> _Stage:
+    def _begin(self, number: int, spec: Stage, state: State | None) -> RunningStage:
         set_trainable(self._network, spec.train)
         core, features = self._network.core, self._features_of(number, spec, state)
         if features:
@@ -254,7 +178,7 @@ class Trainer:
             callbacks.restore(state.callbacks)
             if average:
                 average.restore(state.averages)
-        self._stage = _Stage(
+        self._stage = RunningStage(
             number, spec, callbacks, dataset, features is not None, model, optimizer, steps, average, hooks
         )
         return self._stage
@@ -279,7 +203,7 @@ class Trainer:
             self.features = self.features.plus(repeated if state else features.use)
         return features
 
-    def _run_stage(self, stage: _Stage) -> None:
+    def _run_stage(self, stage: RunningStage) -> None:
         faults.point("stage")
         self._emit_started(stage)
         done = sum(epoch.stage == stage.number for epoch in self.history)
@@ -288,13 +212,13 @@ class Trainer:
             if stage.callbacks.stopped:
                 break
 
-    def _emit_started(self, stage: _Stage) -> None:
+    def _emit_started(self, stage: RunningStage) -> None:
         trainable = sum(math.prod(variable.shape) for variable in self._network.core.trainable_variables)
         used, shared = self.features, self._shared
         origin = (used.how, used.seconds, used.alone_seconds, shared.epochs, shared.seconds)
         self._emit(StageStarted(stage.number, stage.spec.epochs, trainable, *origin))
 
-    def _run_epoch(self, stage: _Stage, stage_epoch: int) -> None:
+    def _run_epoch(self, stage: RunningStage, stage_epoch: int) -> None:
         epoch = len(self.history) + 1
         stage.steps.begin_epoch(stage_epoch)
         reseed(stage.model, self._cell.stream_seed("augment_seed"), epoch)
@@ -310,9 +234,11 @@ class Trainer:
         if stage.is_scheduled:
             per_epoch = self._updates(stage.spec).per_epoch
             rate = rate_after(stage.spec, stage_epoch * per_epoch, per_epoch)
-        own_rate = stage.steps.end_epoch(_values(sums, validation))
+        own_rate = stage.steps.end_epoch(watched_values(sums, validation))
         rate = rate if own_rate is None else own_rate
-        row = _row(stage, epoch, stage_epoch, sums, validation, rate, perf_counter() - began)
+        row = epoch_row(
+            stage.number, epoch, stage_epoch, sums, validation, rate, perf_counter() - began, traced=stage.fresh
+        )
         if diverged_batch or (validation and not math.isfinite(validation.loss)):
             self._emit(row)
             raise DivergedError(epoch, diverged_batch or self._batches(stage.spec))
@@ -322,7 +248,9 @@ class Trainer:
         self._finish(stage, row, metrics)
         stage.fresh = False
 
-    def _end_hooks(self, stage: _Stage, row: EpochFinished, validation: Scores | None, seconds: float) -> EpochFinished:
+    def _end_hooks(
+        self, stage: RunningStage, row: EpochFinished, validation: Scores | None, seconds: float
+    ) -> EpochFinished:
         """Tells the user's own callbacks of an epoch; returns its row with the seconds that they took."""
         began = perf_counter()
         logs: dict[str, Any] = {"loss": row.train_loss, "accuracy": row.train_accuracy}
@@ -332,11 +260,11 @@ class Trainer:
         stage.hooks.epoch_end(row.stage_epoch - 1, {**logs, "learning_rate": row.learning_rate})
         return replace(row, seconds=row.seconds + seconds + perf_counter() - began)
 
-    def _train(self, stage: _Stage, epoch: int, stage_epoch: int) -> tuple[_Sums, int]:
+    def _train(self, stage: RunningStage, epoch: int, stage_epoch: int) -> tuple[EpochSums, int]:
         """The sums of an epoch, and the first batch whose loss was not finite (0 when all were)."""
         training, batch_size = stage.dataset.training, stage.spec.batch_size
         order = epoch_positions(self._cell, stage.spec, training, epoch)
-        batches, updates, sums = self._batches(stage.spec), self._updates(stage.spec), _Sums()
+        batches, updates, sums = self._batches(stage.spec), self._updates(stage.spec), EpochSums()
         augment_seed = self._cell.stream_seed("augment_seed")
         waiting: BatchResult | None = None
         requested = perf_counter()
@@ -371,7 +299,7 @@ class Trainer:
         sums.step_seconds += perf_counter() - received
         return sums, 0 if finite else batches
 
-    def _validate(self, stage: _Stage, epoch: int) -> Scores | None:
+    def _validate(self, stage: RunningStage, epoch: int) -> Scores | None:
         examples, batches = stage.dataset.validation, self._batches(stage.spec)
         beat = partial(self.heartbeat.beat, stage.number, epoch, batches, batches)
         losses = example_losses(stage.spec, plugin_loss(self._cell, stage.spec, allowed=self._allow_plugins))
@@ -413,7 +341,7 @@ class Trainer:
     def _updates(self, spec: Stage) -> Updates:
         return updates_of(spec, len(self._images.training))
 
-    def _finish(self, stage: _Stage, row: EpochFinished, metrics: Metrics) -> None:
+    def _finish(self, stage: RunningStage, row: EpochFinished, metrics: Metrics) -> None:
         """Updates callbacks, writes the checkpoint, then emits the epoch, in this order.
 
         So an emitted epoch can be resumed from, or is computed again if its checkpoint was not due.
@@ -445,7 +373,7 @@ class Trainer:
         faults.point("epoch.sent")
 
     def _state(
-        self, stage: _Stage, row: EpochFinished, weights: WeightArrays, averages: WeightArrays, *, is_over: bool
+        self, stage: RunningStage, row: EpochFinished, weights: WeightArrays, averages: WeightArrays, *, is_over: bool
     ) -> State | None:
         """The state after an epoch; None in a stage with a callback that holds what no state can hold, which is told once."""
         arrays: list[NDArray[Any]] = []
@@ -478,39 +406,3 @@ class Trainer:
             best_plain=self.best.plain,
             callback_arrays=arrays,
         )
-
-
-def _values(sums: _Sums, validation: Scores | None) -> dict[str, float]:
-    """What schedules of a network's own may watch of an epoch."""
-    values = {f"train_{name}": value for name, value in sums.means().items()}
-    return {**values, **({"val_loss": validation.loss, "val_accuracy": validation.accuracy} if validation else {})}
-
-
-def _row(
-    stage: _Stage,
-    epoch: int,
-    stage_epoch: int,
-    sums: _Sums,
-    validation: Scores | None,
-    learning_rate: float,
-    validation_seconds: float,
-) -> EpochFinished:
-    spent = sums.input_seconds + sums.step_seconds
-    return EpochFinished(
-        stage=stage.number,
-        epoch=epoch,
-        stage_epoch=stage_epoch,
-        train_accuracy=sums.correct / sums.examples,
-        train_loss=sums.loss / sums.examples,
-        val_accuracy=validation.accuracy if validation else None,
-        val_loss=validation.loss if validation else None,
-        learning_rate=learning_rate,
-        seconds=spent + validation_seconds,
-        input_seconds=sums.input_seconds,
-        step_seconds=sums.step_seconds,
-        validation_seconds=validation_seconds if validation else 0.0,
-        checkpoint_seconds=0.0,
-        images_per_second=sums.examples / spent,
-        traced=stage.fresh,
-        improved=False,
-    )
