@@ -121,17 +121,33 @@ def salvage(source: str, target: str, output_format: str) -> None:
     )
 
 
-@verb("merge", "bench db merge all.sqlite laptop.sqlite server/results.sqlite", group=command)
-@click.argument("target", type=click.Path())
-@click.argument("sources", type=click.Path(), nargs=-1, required=True)
+@verb(
+    "merge",
+    "bench db merge all.sqlite laptop.sqlite server/results.sqlite",
+    "bench db merge laptop.sqlite --db all.sqlite",
+    group=command,
+)
+@click.argument("databases", type=click.Path(), nargs=-1, required=True, metavar="[TARGET] SOURCES...")
+@click.option("--db", "target", metavar="PATH|URL", help="TARGET, where it is not the first of the databases.")
 @format_option()
-def merge(target: str, sources: Sequence[str], output_format: str) -> None:
+def merge(databases: Sequence[str], target: str | None, output_format: str) -> None:
     """Add to the database TARGET what the databases SOURCES hold, such as the results of other machines.
 
-    TARGET is made when it is not there; SOURCES are left as they are. What was merged before is not added again, and an
-    execution that has gone on since takes the place of its older self. Artifacts are copied when their files lie beside
-    their database.
+    Each is a path or a URL. TARGET is made when it is not there; SOURCES are left as they are. What was merged before is
+    not added again, and an execution that has gone on since takes the place of its older self. Artifacts are copied when
+    their files lie beside their database.
     """
+    if target is None:
+        target, *databases = databases
+    if not databases:
+        raise UserError(
+            "db merge: expected the database to merge into and one or more to merge, got one. Name both, or the first "
+            "with --db"
+        )
+    _merge(target, databases, output_format)
+
+
+def _merge(target: str, sources: Sequence[str], output_format: str) -> None:
     from benchmark.results.care.check import require_sound
     from benchmark.results.care.merge import merge as add
     from benchmark.results.store.artifact_place import place_of
