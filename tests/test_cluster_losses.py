@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import selectors
 import signal
 import threading
 import time
@@ -15,12 +16,14 @@ import pytest
 from results_samples import MACHINE, begin, complete, epoch, set_up
 from scheduling_plans import fake_cell, plan_of
 from scheduling_runs import Listener, Place
+from server_proxy import Proxy
 
 from benchmark.errors import BenchError, StorageError
 from benchmark.matrix.cell import Cell
 from benchmark.results.cluster import nodes
 from benchmark.results.cluster.mailbox import Mailbox
 from benchmark.results.cluster.nodes import Member
+from benchmark.results.cluster.shared_listener import SharedListener
 from benchmark.results.schema.tables import node
 from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.lock import lock_database
@@ -373,3 +376,23 @@ def test_a_node_that_freezes_in_the_middle_of_anything_it_writes_can_be_declared
                 freeze_while_it_is_declared_lost(frozen)
             assert not nodes.renew(frozen, node_id, lease_seconds)
     assert rows_of(target, "SELECT host, left_reason FROM node") == [(None, "it has not been heard of")]
+
+
+def test_a_node_that_cannot_reach_the_server_is_told_so_and_hears_of_messages_when_it_can_again(server, target):
+    way = Proxy(server)
+    try:
+        with open_database(way.url(target), mode="write") as database, selectors.DefaultSelector() as selector:
+            listener = SharedListener(database, selector, 1, 1)
+            assert listener.was_woken()
+            assert not listener.was_woken()
+            way.cut()
+            for key, _ in selector.select(10):
+                key.data()
+            # the first time it may find out only when it gives the connection back
+            with pytest.raises(StorageError):
+                [listener.was_woken() for _ in range(2)]
+            way.mend()
+            assert listener.was_woken()
+            listener.close()
+    finally:
+        way.close()

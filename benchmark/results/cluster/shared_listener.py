@@ -16,6 +16,7 @@ import sqlalchemy as sa
 from benchmark.results.cluster.mailbox import channel
 from benchmark.results.store.database import Database
 from benchmark.results.store.engine import driver_connection
+from benchmark.results.store.storage_errors import storage_errors
 
 
 class SharedListener:
@@ -46,7 +47,7 @@ class SharedListener:
             StorageError: The server does not answer.
         """
         # no transaction is begun for this
-        with self._database.engine.connect() as connection:
+        with storage_errors(self._database.display_name), self._database.engine.connect() as connection:
             driver = driver_connection(connection)
         if driver is not self._connection:
             with self._database.transaction() as connection:

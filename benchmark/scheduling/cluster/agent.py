@@ -197,6 +197,10 @@ class _Agent:
         now = time.monotonic()
         if run.recorder.error is not None:
             return
+        if run.recorder.is_waiting:
+            # it tries again by itself: one who waits for a server that is away is enough
+            self._held = now
+            return
         try:
             if not listener.was_woken() and now - self._looked < LOOK_SECONDS:
                 return
