@@ -8,20 +8,21 @@ one `CellTemplate`; templates share their parts and the canonical JSON of these.
 from __future__ import annotations
 
 from collections import ChainMap
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 from benchmark.catalog.backends import backend_for, command_backend
-from benchmark.catalog.facts import KERAS, LIGHTNING, PLUGIN, SOURCES
-from benchmark.matrix.cell import STREAMS, Architecture, Data, Parameters, Stage
+from benchmark.catalog.facts import KERAS, LIGHTNING, SOURCES
+from benchmark.matrix.cell import STREAMS, Architecture, Data, Stage
 from benchmark.matrix.identity import canonical_json, identity_value, part_texts
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.planning.cell_template import CellTemplate
 from benchmark.matrix.planning.contradictions import Contradiction, contradictions, decided_twice
 from benchmark.matrix.planning.feasibility import impossible
-from benchmark.matrix.problems import KeyPath, Problems
+from benchmark.matrix.planning.named_functions import NamedFunctions, codes_of, files_of
+from benchmark.matrix.problems import KeyPath
 from benchmark.matrix.reading.definitions import Library, MergedDefinition
 from benchmark.matrix.reading.plugins import Plugins, PluginSource
 from benchmark.matrix.reading.specification import Override, Specification
@@ -40,13 +41,12 @@ from benchmark.matrix.reading.user_files import (
 from benchmark.matrix.reading.validation_split import SPLITS_OFF
 from benchmark.matrix.reading.weight_origins import NO_WEIGHTS, Origin
 from benchmark.matrix.recipes.callback_list import callback_arguments
-from benchmark.matrix.recipes.loss import BINARY, is_plugin_loss, loss_parameters
+from benchmark.matrix.recipes.loss import BINARY
 from benchmark.matrix.recipes.optimizers import LEFT_TO_MODULE, with_normal_optimizer
 from benchmark.matrix.script_command import files_digest, named_files
 from benchmark.matrix.selection import Rule
 from benchmark.matrix.settings import CELL_SETTINGS, DATA_SETTINGS, DEFAULTS, SEEDS, STAGE_SETTINGS, common_or_list
 from benchmark.matrix.speed_key import ASSUMED_THREADS, AUTO, speed_key_of
-from benchmark.prediction_metrics import METRICS, VAL
 
 _KEPT_TEMPLATES = 20_000
 """The cache of templates is emptied at this size, so that memory stays bounded however many axes there are."""
@@ -106,8 +106,7 @@ class Resolver:
     def __init__(self, library: Library, specification: Specification, plugins: Plugins, machine: MachineKind) -> None:
         self._library = library
         self._specification = specification
-        self._plugins = plugins
-        self._functions: dict[tuple[str, str], tuple[PluginSource | None, tuple[Contradiction, ...]]] = {}
+        self._functions = NamedFunctions(plugins)
         self.remarks: dict[str, None] = {}
         self.machine = machine
         self._bases: dict[tuple[str, str, str], BaseSettings] = {}
@@ -202,7 +201,7 @@ class Resolver:
             settings = {**values, "device_kind": self._device_kind(values["device"])}
             speed_key = speed_key_of(data, architecture, [stage for stage, _ in stages], settings)
             values = {**values, "threads": self.machine.threads.get(speed_key, ASSUMED_THREADS)}
-        sources = {} if architecture.command is not None else self._metrics(merged)
+        sources = {} if architecture.command is not None else self._functions.of_metrics(merged)
         cell, cell_json = self._cell(values, "best" if data.has_validation else "last", sources)
         stages_json = "[" + ",".join(text for _, text in stages) + "]"
         canonical = {**cell_json, "data": data_json, "architecture": architecture_json, "stages": stages_json}
@@ -211,10 +210,12 @@ class Resolver:
             wrong = self._decided_twice(base, assigned)
         else:
             wrong = (
-                *(unknown for stage in whole for unknown in self._loss_source(stage.loss)[1]),
+                *(unknown for stage in whole for unknown in self._functions.of_loss(stage.loss)[1]),
                 *contradictions(whole, keep=cell["keep"], monitor=cell["monitor"], multi_label=data.multi_label),
             )
-        wrong += tuple(unknown for stage in whole for name in stage.callbacks for unknown in self._callback(name)[1])
+        wrong += tuple(
+            unknown for stage in whole for name in stage.callbacks for unknown in self._functions.of_callback(name)[1]
+        )
         return CellTemplate(data, architecture, whole, cell, "keep" in values, canonical, wrong, speed_key)
 
     def _decided_twice(self, base: BaseSettings, assigned: Mapping[str, Any]) -> tuple[Contradiction, ...]:
@@ -238,7 +239,7 @@ class Resolver:
         """Settings of the whole cell, and the canonical JSON of those that are part of its identity."""
         settings = {name: values[name] for name in _OF_ALL_SEEDS}
         settings["keep"] = values.get("keep", keep)
-        settings |= {"metric_codes": _codes(metrics), "metric_files": _files(metrics)}
+        settings |= {"metric_codes": codes_of(metrics), "metric_files": files_of(metrics)}
         key = tuple(settings.values())
         if key not in self._cells:
             settings["device_kind"] = self._device_kind(settings["device"])
@@ -296,47 +297,16 @@ class Resolver:
 
     def _stage(self, values: Mapping[str, Any]) -> tuple[Stage, str]:
         settings = with_normal_optimizer({name: values[name] for name in STAGE_SETTINGS})
-        source, _ = self._loss_source(settings["loss"])
+        source, _ = self._functions.of_loss(settings["loss"])
         if source:
             settings |= {"loss_code": source.code, "loss_file": source.file}
         sources = {
-            callback_arguments(each)[0]: source for each in settings["callbacks"] if (source := self._callback(each)[0])
+            callback_arguments(each)[0]: source
+            for each in settings["callbacks"]
+            if (source := self._functions.of_callback(each)[0])
         }
-        settings |= {"callback_codes": _codes(sources), "callback_files": _files(sources)}
+        settings |= {"callback_codes": codes_of(sources), "callback_files": files_of(sources)}
         return self._part(("stage", *settings.values()), lambda: Stage(**settings))
-
-    def _loss_source(self, loss: str | Parameters) -> tuple[PluginSource | None, tuple[Contradiction, ...]]:
-        """Where the user's function of a loss comes from, and what is wrong with its name; nothing for losses of bench."""
-        kind, _ = loss_parameters(loss)
-        return self._source(kind, "losses", "loss") if is_plugin_loss(kind) else (None, ())
-
-    def _callback(self, callback: str | Parameters) -> tuple[PluginSource | None, tuple[Contradiction, ...]]:
-        """Where a callback comes from, and what is wrong with its name."""
-        return self._source(PLUGIN + callback_arguments(callback)[0], "callbacks", "callbacks")
-
-    def _metrics(self, stages: Sequence[Mapping[str, Any]]) -> dict[str, PluginSource]:
-        """Where the user's own metrics come from that anything in a cell monitors, by name without `val_`."""
-        rules = (stage[key] for stage in stages for key in ("early_stopping", "reduce_learning_rate"))
-        monitors = [stages[0]["monitor"], *(rule.monitor for rule in rules if rule)]
-        own = sorted({monitor.removeprefix(VAL) for monitor in monitors} - {*METRICS})
-        return {name: source for name in own if (source := self._source(PLUGIN + name, "metrics", "monitor")[0])}
-
-    def _source(self, named: str, kind: str, setting: str) -> tuple[PluginSource | None, tuple[Contradiction, ...]]:
-        """Where a plug-in comes from that a setting names, and what is wrong with its name."""
-        if (named, kind) not in self._functions:
-            problems = Problems()
-            source = self._plugins.source_of(named, kind, (setting,), problems)
-            wrong = [Contradiction(setting, each.expected, named, each.hint) for each in problems.located({})]
-            self._functions[named, kind] = source, tuple(wrong)
-        return self._functions[named, kind]
-
-
-def _codes(sources: Mapping[str, PluginSource]) -> Parameters:
-    return tuple((name, source.code) for name, source in sorted(sources.items()))
-
-
-def _files(sources: Mapping[str, PluginSource]) -> Parameters:
-    return tuple((name, source.file) for name, source in sorted(sources.items()))
 
 
 def _with_validation(layer: Mapping[str, Any]) -> dict[str, Any]:
