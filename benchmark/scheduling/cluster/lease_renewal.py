@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import threading
 import time
 from typing import Self
@@ -54,7 +55,8 @@ class LeaseRenewal:
         self._thread.join(self._lease_seconds)
 
     def _beat(self) -> None:
-        while not self._end.wait(self._lease_seconds / BEATS):
+        # agents that were placed together do not all connect at the same moment
+        while not self._end.wait(self._lease_seconds / BEATS * random.uniform(0.6, 1.0)):
             begun = time.monotonic()
             try:
                 # a database belongs to the thread that has opened it; the server's connections are few, so none is kept
