@@ -51,9 +51,10 @@ perf: $(VENV)/.installed
 	$(BIN)/python perf/full_size.py
 	$(BIN)/python perf/tour.py --select seed=0
 
-# regenerates the pages under docs/commands and the tables that are made from the code
+# regenerates the pages under docs/commands, the tables that are made from the code and those of the reference results
 docs: $(VENV)/.installed-test
 	$(BIN)/python -m tests.generate_docs
+	$(BIN)/bench report --update README.md
 
 # the committed reference results of the default matrix, in the package and in the repository's results.sqlite
 reference: $(VENV)/.installed
@@ -62,6 +63,7 @@ reference: $(VENV)/.installed
 	$(BIN)/bench run --matrix matrix.toml --db build/reference.sqlite --machine reference --name reference
 	cp build/reference.sqlite benchmark/results/reference.sqlite
 	cp build/reference.sqlite results.sqlite
+	$(BIN)/bench report --update README.md
 
 $(VENV)/bin/python:
 	$(PYTHON) -m venv $(VENV)

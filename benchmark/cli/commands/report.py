@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from benchmark import units
 from benchmark.cli.garbage_collection import paused_collection
 from benchmark.cli.judging_options import allow_metrics_option, judging_options, strict_code
 from benchmark.cli.options import Duration, database_option, machine_option, selection_options, verb
 from benchmark.cli.terminal import verbosity
 from benchmark.cli.terminal.output import FILE_COLUMNS, print_report
-from benchmark.errors import UserError
+from benchmark.errors import BenchError, UserError
 from benchmark.reporting.tables.registry import TABLES
 from benchmark.reporting.writers.formats import DEFAULT, FORMATS, format_of_file, render
 
@@ -83,7 +83,13 @@ if TYPE_CHECKING:
     "--check",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Only say whether FILE, an earlier --output, still shows what the database holds.",
+    help="Only say whether FILE, an earlier --output or a page with markers, still shows what the database holds.",
+)
+@click.option(
+    "--update",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Write the tables between the markers of a Markdown file anew, and leave the rest of it as it is.",
 )
 @paused_collection()
 def command(
@@ -94,6 +100,7 @@ def command(
     output: Path | None,
     figures: Path | None,
     check: Path | None,
+    update: Path | None,
     strict: bool,
     **shown: Any,
 ) -> int:
@@ -104,22 +111,18 @@ def command(
 
     Several seeds are shown as mean ± 95 % interval with their number; failed and left-out cells stay, with their
     reason. Without --machine the machine of the last run is shown. With --check the exit code is 2 when FILE is out of
-    date.
+    date, and stderr says where.
+
+    A Markdown file may hold tables between a line `<!-- bench: report ARGUMENTS -->` and a line `<!-- end bench -->`:
+    --check compares these, and --update writes them anew. ARGUMENTS are options of this command; paths in them start at
+    the file.
     """
-    for written, option in ((output, "--output writes a file"), (figures, "--figures writes files")):
-        if written is not None and check is not None:
-            raise UserError(f"{option} and --check only compares one; give one of them")
-    if shown["seconds"] and shown["epoch"]:
-        raise UserError("--at and --at-epoch are two budgets; give one of them")
-    if reference:
-        from benchmark.results.store.reference import RESULTS
-
-        database, machine = str(RESULTS), None
-    from benchmark.cli.recorded_report import recorded_report, with_local_notes
-    from benchmark.results.write.recorder import utc_now
-
-    report = replace(recorded_report(database, machine, figures, **shown), created_utc=utc_now())
-    quoted = with_local_notes(report)
+    _check_files(output, figures, check, update)
+    if check is not None or update is not None:
+        done = _marked(check, update, (database, machine), strict=strict, allow_plugins=shown["allow_plugins"])
+        if done is not None:
+            return done
+    quoted, report = _reports(database, machine, figures, reference=reference, **shown)
     file = output or check
     chosen = output_format or (format_of_file(file) if file else DEFAULT)
     if check is not None:
@@ -137,20 +140,126 @@ def command(
     return strict_code(report.suspects) if strict else 0
 
 
+def _check_files(output: Path | None, figures: Path | None, check: Path | None, update: Path | None) -> None:
+    if check is not None and update is not None:
+        raise UserError("--update writes a file and --check only compares one; give one of them")
+    looked_at = "--check only compares one" if check is not None else "--update writes tables of one"
+    for written, option in ((output, "--output writes a file"), (figures, "--figures writes files")):
+        if written is not None and (check is not None or update is not None):
+            raise UserError(f"{option} and {looked_at}; give one of them")
+
+
+def _reports(
+    database: str, machine: str | None, figures: Path | None = None, *, reference: bool, **shown: Any
+) -> tuple[Report, Report]:
+    """The report with what this computer alone knows, and without."""
+    from benchmark.cli.recorded_report import recorded_report, with_local_notes
+    from benchmark.results.write.recorder import utc_now
+
+    if shown["seconds"] and shown["epoch"]:
+        raise UserError("--at and --at-epoch are two budgets; give one of them")
+    if reference:
+        from benchmark.results.store.reference import RESULTS
+
+        database, machine = str(RESULTS), None
+    report = replace(recorded_report(database, machine, figures, **shown), created_utc=utc_now())
+    return with_local_notes(report), report
+
+
+def _marked(
+    check: Path | None, update: Path | None, default: tuple[str, str | None], *, strict: bool, allow_plugins: bool
+) -> int | None:
+    """Check or update the tables between the markers of a file; None where one to be checked has none."""
+    from benchmark.cli import marked_tables
+
+    file, option = (check, "--check") if check is not None else (update, "--update")
+    assert file is not None
+    cure = f"write it with: bench report --output {file}"
+    text = marked_tables.read_text(file, option, cure)
+    regions = marked_tables.regions(file, text)
+    if not regions:
+        if check is not None:
+            return None
+        raise UserError(
+            f"--update {file}: expected markers, found none: write a line {marked_tables.BEGIN} and below it a line "
+            f"{marked_tables.END} where tables are to stand, or the whole file with: bench report --output {file}"
+        )
+    _refuse_beside_markers(file)
+    asked = [_arguments(f"{file}:{region.line}", region.words, file.parent, default) for region in regions]
+    changes, suspects = [], list[str]()
+    for region, (output_format, is_strict, options) in zip(regions, asked, strict=True):
+        try:
+            reports = _reports(**options, allow_plugins=allow_plugins)
+        except BenchError as error:
+            error.args = (f"{file}:{region.line}: {error}",)
+            raise
+        changes.append((region, marked_tables.region_texts(region, reports, output_format)))
+        suspects += reports[0].suspects if strict or is_strict else ()
+    new, changed = marked_tables.with_regions(text, changes)
+    numbers = ", ".join(str(region.line) for region in changed)
+    where = f"{len(changed)} of {units.plural(len(regions), 'marker')} (line{'s' * (len(changed) > 1)} {numbers})"
+    if not changed:
+        verbosity.inform(f"{file} is up to date")
+    elif update is not None:
+        marked_tables.replace_text(file, text, new)
+        verbosity.inform(f"updated {file}: {where}")
+    else:
+        marked_tables.say_difference(file, text, new)
+        raise UserError(f"{file} is out of date: {where}; write it anew with: bench report --update {file}")
+    return strict_code(suspects)
+
+
+BESIDE_MARKERS = {"database", "machine", "check", "update", "strict", "allow_plugins", "quiet", "verbose", "debug"}
+"""Options that mean something beside a file whose markers say what is shown."""
+NOT_IN_MARKERS = {"output", "check", "update", "figures", "allow_plugins", "quiet", "verbose", "debug", "help"}
+
+
+def _refuse_beside_markers(file: Path) -> None:
+    context = click.get_current_context()
+    for parameter in context.command.params:
+        source = context.get_parameter_source(parameter.name or "")
+        if source is click.core.ParameterSource.COMMANDLINE and parameter.name not in BESIDE_MARKERS:
+            raise UserError(
+                f"{file} has markers, which say what its tables show: expected no {parameter.opts[0]} beside it; write "
+                "it into a marker"
+            )
+
+
+def _arguments(
+    place: str, words: Sequence[str], folder: Path, default: tuple[str, str | None]
+) -> tuple[str | None, bool, dict[str, Any]]:
+    """The format, `--strict` and other options that a marker asks for; `default` has database and machine for those without.
+
+    Raises:
+        UserError: They are none of `bench report`, or have no place in a marker.
+    """
+    allowed = [parameter for parameter in command.params if parameter.name not in NOT_IN_MARKERS]
+    try:
+        context = click.Command("report", params=allowed, add_help_option=False).make_context("report", list(words))
+    except click.UsageError as error:
+        refused = {name for each in command.params if each.name in NOT_IN_MARKERS for name in each.opts}
+        named = getattr(error, "option_name", None)
+        has_no_place = f"{named} has no place in a marker, which says what its tables show"
+        raise UserError(f"{place}: {has_no_place if named in refused else error.format_message()}") from error
+    options = dict(context.params)
+    for name, value in zip(("database", "machine"), default, strict=True):
+        if context.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE:
+            options[name] = value
+        elif name == "database" and "://" not in options[name]:
+            options[name] = str(folder / options[name])
+    if options["matrix"] is not None:
+        options["matrix"] = str(folder / options["matrix"])
+    return options.pop("output_format"), options.pop("strict"), options
+
+
 def _compare_with(file: Path, reports: Sequence[Report], output_format: str) -> int:
     """Whether a file is one of these reports: with what this computer knows of itself, or without."""
-    try:
-        shown = file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise UserError(
-            f"--check {file}: cannot be read: {error}; write it with: bench report --output {file}"
-        ) from error
-    if any(_undated(shown) == _undated(render(report, output_format, width=FILE_COLUMNS)) for report in reports):
+    from benchmark.cli.marked_tables import read_text, say_difference, undated
+
+    shown = read_text(file, "--check", f"write it with: bench report --output {file}").replace("\r\n", "\n")
+    right = [render(report, output_format, width=FILE_COLUMNS) for report in reports]
+    if any(undated(shown) == undated(each) for each in right):
         verbosity.inform(f"{file} is up to date")
         return 0
+    say_difference(file, shown, right[0])
     raise UserError(f"{file} is out of date; write it anew with: bench report --output {file}")
-
-
-def _undated(text: str) -> str:
-    """The text of a report without the lines of a JSON document that say when and by which version it was made."""
-    return re.sub(r'^  "(created_utc|package_version|schema_version)": .*\n', "", text, flags=re.MULTILINE)

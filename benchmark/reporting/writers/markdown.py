@@ -24,10 +24,18 @@ def render(report: Report, page: Page) -> str:
     """The report as one Markdown document."""
     parts = ["# Report" + (f": machine {escape(report.machine)}" if report.machine else "")]
     for table in report.tables:
-        parts += _table(table)
+        parts += _table(table, 2)
     if report.notes:
         parts += ["## Notes", _list(report.notes)]
     return encodable("\n\n".join(parts) + "\n", page.encoding)
+
+
+def render_part(report: Report, level: int) -> str:
+    """The report as a part of another page: without a title, its tables below headings of a level from 1 to 6."""
+    parts = [part for table in report.tables for part in _table(table, level)]
+    measured = [f"Measured on machine {report.machine}."] if report.machine else []
+    notes = [*measured, *report.notes]
+    return "\n\n".join([*parts, *(["Notes:", _list(notes)] if notes else [])]) + "\n"
 
 
 def escape(text: str) -> str:
@@ -39,8 +47,8 @@ def escape(text: str) -> str:
     return _BLOCK_START.sub(r"\1\2\\\3", safe)
 
 
-def _table(table: Table) -> list[str]:
-    parts = [f"## {escape(table.title)}"]
+def _table(table: Table, level: int) -> list[str]:
+    parts = [f"{'#' * level} {escape(table.title)}"]
     if table.rows:
         parts.append(_grid(table))
     notes = [*footnotes(table), *table.notes]
