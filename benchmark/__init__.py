@@ -1,8 +1,59 @@
-"""bench: a benchmark-matrix orchestrator for image classifiers, with a results database."""
+"""bench: a benchmark-matrix orchestrator for image classifiers, with a results database.
+
+In Python, `benchmark.results(db)`, `.history(db)`, `.predictions(db)`, `.report(db)` and `.compare(a, b, db)` give what is
+recorded as pandas DataFrames; `.learning_curves(db)` and `.accuracy_by_time(db)` draw it. See docs/python.md.
+"""
 
 import os
+import sys
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
+
+import benchmark.results
+
+if TYPE_CHECKING:
+    from benchmark.frames.plots import accuracy_by_time, learning_curves
+    from benchmark.frames.report_frames import compare, report
+    from benchmark.frames.view_frames import history, predictions
+
+    __all__ = ["accuracy_by_time", "compare", "history", "learning_curves", "predictions", "report"]
 
 __version__ = "0.1.0"
+
+_IMPORTED_LATE = {
+    "accuracy_by_time": "benchmark.frames.plots",
+    "compare": "benchmark.frames.report_frames",
+    "history": "benchmark.frames.view_frames",
+    "learning_curves": "benchmark.frames.plots",
+    "predictions": "benchmark.frames.view_frames",
+    "report": "benchmark.frames.report_frames",
+}
+"""Functions by the module that has them: pandas is imported by the first call, never by `import benchmark`."""
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _IMPORTED_LATE:
+        raise AttributeError(f"module 'benchmark' has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(_IMPORTED_LATE[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_IMPORTED_LATE})
+
+
+class _CallableModule(ModuleType):
+    """The part `benchmark.results`, which has the name of the function that reads the view `results`, and so is both."""
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """`benchmark.frames.view_frames.results`."""
+        from benchmark.frames.view_frames import results
+
+        return results(*args, **kwargs)
+
+
+sys.modules["benchmark.results"].__class__ = _CallableModule
 
 if os.environ.get("BENCH_TESTING") == "1":
     import benchmark.testing  # noqa: F401  registers what tests need, in every process of a run

@@ -45,6 +45,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     },
     "reporting": {"errors", "events", "machine", "matrix", "catalog", "images", "results"},
     "cli": {"errors", "events", "machine", "matrix", "catalog", "results", "forecast", "scheduling", "reporting"},
+    "frames": {"errors", "matrix", "results", "reporting", "cli"},
 }
 # each folder may import these folders and modules of its own part; a module that stands directly in a part is held by
 # the tests against circles alone

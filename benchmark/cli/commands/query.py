@@ -13,7 +13,7 @@ from benchmark.cli.terminal import output
 
 @verb(
     "query",
-    'bench query "select model, avg(test_accuracy) from results group by model"',
+    'bench query "select model, strategy, seed, test_accuracy from results where is_latest = 1"',
     'bench query --format csv "select * from history" > history.csv',
 )
 @click.argument("sql")

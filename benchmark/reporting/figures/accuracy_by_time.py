@@ -9,6 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from benchmark.errors import UserError
 from benchmark.reporting.figures.curves import plain_log_ticks
 from benchmark.reporting.figures.drawing import style, text_fitting
 from benchmark.reporting.rows.groups import Group
@@ -64,35 +65,52 @@ def draw_accuracy_by_time(dataset: str, groups: Sequence[Group], varying: Sequen
         notes,
     )
     axes = body.add_subplot()
-    axes.set_xlabel("fit time (s)")
-    axes.set_ylabel("test accuracy (fraction)")
     if not points:
         axes.set_axis_off()
         axes.text(0.5, 0.5, "no timing", transform=axes.transAxes, ha="center", va="center")
         return style.finish(body)
+    _draw_points(axes, points)
+    handles = [_handle(point, style.SHEET_INCHES / columns - 0.6) for point in points]
+    body.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=1.5)
+    return style.finish(body)
+
+
+def plot_accuracy_by_time(axes: Axes, groups: Sequence[Group], varying: Sequence[str] = ()) -> None:
+    """The same on axes of the caller's, with a legend on them; groups without a timing are left out.
+
+    Raises:
+        UserError: None of the groups has one.
+    """
+    points, _ = _points(groups, varying)
+    if not points:
+        raise UserError("accuracy by time: none of these cells has a timing")
+    _draw_points(axes, points)
+    axes.legend(handles=[_handle(point, style.SHEET_INCHES - 0.6) for point in points], fontsize="small")
+
+
+def _draw_points(axes: Axes, points: Sequence[GroupPoint]) -> None:
+    axes.set_xlabel("fit time (s)")
+    axes.set_ylabel("test accuracy (fraction)")
     for point in points:
         _draw_point(axes, point)
     _scale_axes(axes, points)
-    handles = []
-    for point in points:
-        n = f" (n = {point.accuracy.n}"
-        n += ")" if point.seconds.n == point.accuracy.n else f", {point.seconds.n} timed)"
-        room = style.SHEET_INCHES / columns - 0.6 - text_fitting.width(n, style.SMALL_POINTS)
-        label = text_fitting.cut(point.label, style.SMALL_POINTS, room) + n
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color=point.color,
-                marker=point.marker,
-                markerfacecolor="none" if point.invalid else None,
-                markersize=6,
-                linestyle="none",
-                label=label,
-            )
-        )
-    body.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=1.5)
-    return style.finish(body)
+
+
+def _handle(point: GroupPoint, room_inches: float) -> Line2D:
+    """The marker of a group in the legend, with as much of its name as there is room for, and n."""
+    n = f" (n = {point.accuracy.n}"
+    n += ")" if point.seconds.n == point.accuracy.n else f", {point.seconds.n} timed)"
+    room = room_inches - text_fitting.width(n, style.SMALL_POINTS)
+    return Line2D(
+        [],
+        [],
+        color=point.color,
+        marker=point.marker,
+        markerfacecolor="none" if point.invalid else None,
+        markersize=6,
+        linestyle="none",
+        label=text_fitting.cut(point.label, style.SMALL_POINTS, room) + n,
+    )
 
 
 def _points(groups: Sequence[Group], varying: Sequence[str]) -> tuple[list[GroupPoint], list[str]]:

@@ -25,6 +25,7 @@ from benchmark.reporting.figures.mistakes import draw_mistakes
 from benchmark.reporting.figures.training_images import draw_training_images
 from benchmark.reporting.figures.transfer_curves import TransferSide, draw_transfer
 from benchmark.reporting.predictions.stored_predictions import Predictions
+from benchmark.reporting.rows.budget import LoadEpochs
 from benchmark.reporting.rows.groups import Group, varying_settings, where
 from benchmark.reporting.rows.latest import ResultRow, cell_of
 from benchmark.reporting.rows.metrics import TEST_ACCURACY
@@ -136,14 +137,14 @@ def _of_datasets(sources: FigureSources) -> Iterator[PlannedFigure]:
 def _of_group(sources: FigureSources, group: Group, title: str) -> Iterator[PlannedFigure]:
     cells = group.cell_ids
     drawings: dict[str, Callable[[], Figure]] = {
-        "curves": lambda: _draw_curves(sources, group, title, _numbered(group)),
+        "curves": lambda: _draw_curves(sources, group, title, numbered(group)),
         "confusion": lambda: draw_confusion(title, _predictions(sources, group)),
         "mistakes": lambda: _draw_mistakes(sources, group, title),
     }
     for kind, draw in drawings.items():
         name = file_stem(kind, *group.names, distinction=cells[0][:8])
         yield PlannedFigure(kind, name, f"{kind} of {title}", cells, draw)
-    for seed, row in _numbered(group):
+    for seed, row in numbered(group):
         cell_id = row["cell_id"]
         # of several attempts that were explained, the newest explanation
         files = [path for path in sources.artifacts_root.glob(f"{cell_id}/*/{layout.EXPLANATION}") if path.is_file()]
@@ -169,7 +170,7 @@ def _of_unfinished(sources: FigureSources, group: Group, title: str) -> Iterator
 def _transfer(sources: FigureSources, fine: Group, scratch: Group, place: str) -> PlannedFigure:
     def side(group: Group) -> TransferSide:
         accuracies = list(group.values(TEST_ACCURACY).values())
-        return TransferSide(group.strategy, _seed_curves(sources, _numbered(group)), accuracies)
+        return TransferSide(group.strategy, seed_curves(sources.epochs, numbered(group)), accuracies)
 
     cells = fine.cell_ids + scratch.cell_ids
     return PlannedFigure(
@@ -205,7 +206,7 @@ def _draw_ranking(place: RankedPlace) -> Figure:
     return draw_critical_difference(f"{place.title}, test accuracy", place.methods, ranking, len(place.scores))
 
 
-def _numbered(group: Group) -> list[tuple[int, ResultRow]]:
+def numbered(group: Group) -> list[tuple[int, ResultRow]]:
     """The rows of all cells of a group, each with its seed."""
     return [(seed, row) for seed in group.completed for row in group.cells_of(seed)]
 
@@ -213,11 +214,16 @@ def _numbered(group: Group) -> list[tuple[int, ResultRow]]:
 def _draw_curves(sources: FigureSources, group: Group, title: str, rows: Sequence[tuple[int, ResultRow]]) -> Figure:
     _, row = rows[0]
     trained = [stage.train for stage in cell_of(row).stages] if row.get("spec") else []
-    return draw_curves(title, _seed_curves(sources, rows), trained, reasons(group))
+    return draw_curves(title, seed_curves(sources.epochs, rows), trained, reasons(group))
 
 
-def _seed_curves(sources: FigureSources, rows: Sequence[tuple[int, ResultRow]]) -> list[SeedCurve]:
-    epochs = sources.epochs([row["execution_id"] for _, row in rows])
+def seed_curves(load: LoadEpochs, rows: Sequence[tuple[int, ResultRow]]) -> list[SeedCurve]:
+    """The epochs of rows with their seeds; those without any are left out.
+
+    Raises:
+        UndrawableError: None has any.
+    """
+    epochs = load([row["execution_id"] for _, row in rows])
     curves = [
         SeedCurve(seed, epochs[row["execution_id"]], row.get("best_epoch"))
         for seed, row in rows

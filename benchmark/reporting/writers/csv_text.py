@@ -51,24 +51,22 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def render(report: Report, page: Page) -> str:
     """The report as CSV text with bare line feeds."""
-    tables = [
-        (
-            table,
-            [_record(table, kinds, row, number) for kinds in [_kinds(table)] for number, row in enumerate(table.rows)],
-        )
-        for table in report.tables
-    ]
+    rows = [record for table in report.tables for record in records(table)]
     header: dict[str, None] = {"table": None}
-    for _, records in tables:
-        for record in records:
-            header.update(dict.fromkeys(record))
+    for record in rows:
+        header.update(dict.fromkeys(record))
     header["remark"] = header.pop("remark", None)
     stream = StringIO()
     writer = csv.DictWriter(stream, list(header), lineterminator="\n", restval="")
     writer.writeheader()
-    for _, records in tables:
-        writer.writerows({key: _field(value) for key, value in record.items()} for record in records)
+    writer.writerows({key: _field(value) for key, value in record.items()} for record in rows)
     return encodable(stream.getvalue(), page.encoding)
+
+
+def records(table: Table) -> list[dict[str, Field]]:
+    """The rows of a table by the columns that they have in CSV, with text as it is."""
+    kinds = _kinds(table)
+    return [_record(table, kinds, row, number) for number, row in enumerate(table.rows)]
 
 
 def _kinds(table: Table) -> dict[str, list[type]]:

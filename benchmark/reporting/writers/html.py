@@ -43,12 +43,23 @@ def render(report: Report, _page: Page) -> str:
     ET.SubElement(head, "style").text = _STYLE
     body = ET.SubElement(html, "body")
     ET.SubElement(body, "h1").text = title
+    _add_content(body, report)
+    return "<!DOCTYPE html>\n" + ET.tostring(html, encoding="unicode", method="html") + "\n"
+
+
+def fragment(report: Report) -> str:
+    """The tables and notes alone, in the style of the page that they become part of, such as a notebook."""
+    part = ET.Element("div")
+    _add_content(part, report)
+    return ET.tostring(part, encoding="unicode", method="html")
+
+
+def _add_content(body: ET.Element, report: Report) -> None:
     for table in report.tables:
         _add_table(body, table)
     if report.notes:
         ET.SubElement(body, "h2").text = "Notes"
         _add_list(body, report.notes)
-    return "<!DOCTYPE html>\n" + ET.tostring(html, encoding="unicode", method="html") + "\n"
 
 
 def _add_table(body: ET.Element, table: Table) -> None:

@@ -23,7 +23,7 @@ from benchmark.reporting.writers.page import Page
 from benchmark.results.schema.tables import SCHEMA_VERSION
 from benchmark.status import Status
 
-_FIELDS: dict[type, tuple[str, ...]] = {
+FIELDS: dict[type, tuple[str, ...]] = {
     Measurement: ("mean", "half_width", "low", "high", "sd", "n", "values"),
     Difference: (
         "mean", "difference", "low", "high", "half_width", "n", "method", "p", "adjusted_p", "comparisons", "sign_flip_p",
@@ -31,7 +31,7 @@ _FIELDS: dict[type, tuple[str, ...]] = {
     ),
 }  # fmt: skip
 
-_READ = {kind: attrgetter(*names) for kind, names in _FIELDS.items()}
+_READ = {kind: attrgetter(*names) for kind, names in FIELDS.items()}
 
 _SURELY_FINITE = 1e300
 
@@ -95,7 +95,7 @@ def _row(table: Table, row: Row) -> dict[str, Any]:
 def _value(value: Value) -> Any:
     if isinstance(value, Measurement | Difference):
         kind = type(value)
-        fields = dict(zip(_FIELDS[kind], _READ[kind](value), strict=True))
+        fields = dict(zip(FIELDS[kind], _READ[kind](value), strict=True))
         # the rest follows from these two; no comparison with NaN holds
         if not abs(value.mean) + (value.half_width or 0.0) < _SURELY_FINITE:
             fields = _finite(fields)

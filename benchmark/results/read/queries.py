@@ -123,12 +123,12 @@ def history(database: Database, execution_ids: Iterable[int]) -> list[Row]:
     rows = select_epochs(HISTORY | columns_of(epoch, "traced improved"))
     return [
         row
-        for ids in _in_batches(execution_ids)
+        for ids in in_batches(execution_ids)
         for row in fetch_rows(database, rows.where(epoch.c.execution_id.in_(ids)))
     ]
 
 
-def _in_batches(execution_ids: Iterable[int]) -> Iterator[list[int]]:
+def in_batches(execution_ids: Iterable[int]) -> Iterator[list[int]]:
     """Few enough ids at once for one statement: SQLite limits its parameters (https://sqlite.org/limits.html, 9)."""
     ids = sorted(set(execution_ids))
     return (ids[first : first + _IDS_AT_ONCE] for first in range(0, len(ids), _IDS_AT_ONCE))
@@ -146,7 +146,7 @@ def predictions(database: Database, execution_ids: Iterable[int], split: str = "
         row["execution_id"]: PredictionRow(
             row["examples"], tuple(json.loads(row["class_names"])), row["sha256"], row["content"], split
         )
-        for ids in _in_batches(execution_ids)
+        for ids in in_batches(execution_ids)
         for row in fetch_table(database, prediction, prediction.c.execution_id.in_(ids) & (prediction.c.split == split))
     }
 

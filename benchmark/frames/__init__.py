@@ -1,0 +1,1 @@
+"""Results in Python: DataFrames and axes for notebooks. `import benchmark` imports none of it before it is used."""

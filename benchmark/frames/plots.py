@@ -1,0 +1,134 @@
+"""Recorded results drawn onto axes of matplotlib: learning curves, and accuracy against training time."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from benchmark.cli.cell_lookup import check_machine, recorded_epochs, selected_results
+from benchmark.cli.recorded_report import last_run_of
+from benchmark.errors import NotFoundError
+from benchmark.frames.asked import Target, Texts, listed, machine_named, opened
+from benchmark.reporting.report import shown_groups
+from benchmark.reporting.rows.groups import Group, varying_settings
+from benchmark.reporting.tables.shown import ReportOptions
+from benchmark.results.read.runs import all_runs
+from benchmark.results.store.database import Database
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+
+def learning_curves(
+    db: Target = None,
+    *,
+    metric: str = "val_accuracy",
+    select: Texts = (),
+    exclude: Texts = (),
+    machine: str | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw a metric by epoch, a colour for each group: thin lines are seeds, thick ones their mean, rings kept epochs.
+
+    Args:
+        db: Path or URL of the database; by default that of the command line: `BENCH_DB`, or `results.sqlite` here.
+        metric: `val_accuracy`, `val_loss`, `train_accuracy` or `train_loss`.
+        select: As `--select`; one or several.
+        exclude: As `--exclude`.
+        machine: Whose results; by default `BENCH_MACHINE`, else the machine of the last run.
+        axes: What to draw on; by default those of a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        UserError: There is no database, or no completed cell in it that is asked for.
+        StorageError: It cannot be read.
+    """
+    with opened(db) as database, _drawing():
+        from benchmark.reporting.figures.compared_curves import plot_curves
+        from benchmark.reporting.figures.report_figures import numbered, seed_curves
+
+        groups, varying = _groups(database, select, exclude, machine)
+        load, labels = recorded_epochs(database), _labels(groups, varying)
+        curves = {label: seed_curves(load, numbered(group)) for label, group in zip(labels, groups, strict=True)}
+        axes = axes or _new_axes()
+        plot_curves(axes, curves, metric)
+        return axes
+
+
+def accuracy_by_time(
+    db: Target = None,
+    *,
+    select: Texts = (),
+    exclude: Texts = (),
+    machine: str | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw test accuracy against fit seconds: a point for each group with 95 % intervals both ways, small ones for seeds.
+
+    Groups whose timings do not count are hollow, and those without any are left out; what is drawn is of one dataset, so
+    that of several one is to be selected. Arguments and errors as of `learning_curves`.
+
+    Raises:
+        UserError: The cells are of several datasets, too.
+    """
+    with opened(db) as database, _drawing():
+        from benchmark.reporting.figures.accuracy_by_time import plot_accuracy_by_time
+
+        groups, varying = _groups(database, select, exclude, machine)
+        datasets = list(dict.fromkeys(group.dataset for group in groups))
+        if len(datasets) > 1:
+            raise NotFoundError(
+                f"accuracy by time: expected cells of one dataset, found {', '.join(datasets)}; "
+                f'take one with: select="dataset={datasets[0]}"'
+            )
+        axes = axes or _new_axes()
+        plot_accuracy_by_time(axes, groups, varying)
+        return axes
+
+
+def _groups(database: Database, select: Texts, exclude: Texts, machine: str | None) -> tuple[list[Group], list[str]]:
+    """The groups of a report that have a result, and the settings that tell groups of the same names apart."""
+    asked, rows = machine_named(machine), selected_results(database, listed(select), listed(exclude))
+    check_machine(rows, asked)
+    last = last_run_of(list(all_runs(database).values()), asked)
+    options = ReportOptions(machine=asked, last_machine=last["machine"] if last else None)
+    groups = [group for group in shown_groups(rows, (), options)[1] if group.completed]
+    if not groups:
+        raise NotFoundError(
+            f"{database.display_name}: expected completed cells to draw, found none; begin with: bench run"
+        )
+    return groups, varying_settings(groups)
+
+
+def _labels(groups: Sequence[Group], varying: Sequence[str]) -> list[str]:
+    """What tells the groups apart: those of dataset, model and strategy that differ, and the settings that vary."""
+    differ = [place for place in range(3) if len({group.names[place] for group in groups}) > 1] or [2]
+    return [", ".join([*(group.names[place] for place in differ), *group.describe(varying)]) for group in groups]
+
+
+@contextmanager
+def _drawing() -> Iterator[None]:
+    """Use the figures of reports without a trace: they keep matplotlib from the user's settings, which are wanted here."""
+    names = ("MATPLOTLIBRC", "MPLBACKEND")
+    kept = {name: os.environ[name] for name in names if name in os.environ}
+    import matplotlib as mpl
+
+    try:
+        import benchmark.reporting.figures  # noqa: F401
+    finally:
+        for name in names:
+            os.environ.pop(name, None)
+        os.environ.update(kept)
+    # a `$` in a name is a dollar sign
+    with mpl.rc_context({"text.parse_math": False, "text.usetex": False}):
+        yield
+
+
+def _new_axes() -> Axes:
+    from matplotlib import pyplot as plt
+
+    return plt.subplots()[1]

@@ -1,0 +1,53 @@
+"""Reads the views that users read, of some executions or of all, a part at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import sqlalchemy as sa
+
+from benchmark.results.read.queries import in_batches
+from benchmark.results.schema.views import VIEWS
+from benchmark.results.store.database import Database
+
+_ROWS_AT_ONCE = 20_000
+_ORDER = {
+    "results": ("execution_id",),
+    "history": ("execution_id", "epoch"),
+    "predictions": ("execution_id", "split", "image"),
+}
+
+
+def view_types(view: str) -> dict[str, type]:
+    """The columns of a view with the Python types of their values; a flag is a number."""
+    return {name: column.type.python_type for name, column in VIEWS[view].items()}
+
+
+def view_rows(
+    database: Database,
+    view: str,
+    execution_ids: Iterable[int] | None = None,
+    columns: Sequence[str] = (),
+) -> Iterator[Sequence[sa.Row[Any]]]:
+    """Reads the rows of a view in the order of their executions; NaN is NULL, as it is stored.
+
+    Args:
+        database: Open for reading.
+        view: `results`, `history` or `predictions`.
+        execution_ids: Whose rows; None reads all.
+        columns: Which; none reads all, in the order of the view.
+
+    Yields:
+        Lists of rows.
+    """
+    table = sa.table(view, *map(sa.column, VIEWS[view]))
+    rows = sa.select(*table.c[tuple(columns or VIEWS[view])]).order_by(*table.c[_ORDER[view]])
+    statements = (
+        [rows]
+        if execution_ids is None
+        else (rows.where(table.c.execution_id.in_(ids)) for ids in in_batches(execution_ids))
+    )
+    with database.reading() as connection:
+        for statement in statements:
+            yield from connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(statement).partitions()

@@ -1,0 +1,76 @@
+# ---
+# jupyter:
+#   jupytext:
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#   kernelspec:
+#     display_name: Python 3
+#     name: python3
+# ---
+
+# %% [markdown]
+# # A first look at recorded results
+#
+# A notebook as a plain script: Jupyter opens it with [Jupytext](https://jupytext.readthedocs.io), VS Code and PyCharm as it
+# is, and `python docs/notebook.py` runs it. It reads `results.sqlite` in the working folder, or the database that `BENCH_DB`
+# names: in a new clone those are the reference results of the default matrix.
+
+# %%
+import benchmark
+
+report = benchmark.report()
+report  # as `bench report` writes it
+
+# %% [markdown]
+# Every table of the report is a DataFrame.
+
+# %%
+summary = report["summary"]
+columns = ["dataset", "model", "strategy", "n", "test_accuracy_mean", "test_accuracy_half_width"]
+summary[columns].sort_values("test_accuracy_mean", ascending=False)
+
+# %% [markdown]
+# ## Is one strategy better than the other?
+#
+# Ask for a verdict, do not read it off two means: pairs of seeds, corrected for the number of comparisons.
+
+# %%
+comparison = benchmark.compare("strategy=scratch", "strategy=regularized")
+print(comparison.attrs["verdict"])
+comparison[["metric", "a_cells", "b_cells", "difference", "low", "high", "adjusted_p", "verdict"]]
+
+# %% [markdown]
+# ## The rows themselves
+#
+# One row for each execution. Only the latest ones of one machine may be averaged, and only over seeds.
+
+# %%
+results = benchmark.results(machine=report.machine, latest=True)
+accuracy = results.groupby(["dataset", "model", "strategy"], observed=True)["test_accuracy"]
+accuracy.agg(["mean", "std", "count"])
+
+# %%
+history = benchmark.history(select="dataset=digits", machine=report.machine, latest=True)
+last = history.sort_values("epoch").groupby("execution_id").tail(1)
+(last["train_accuracy"] - last["val_accuracy"]).describe()  # how much better on what it was trained on
+
+# %% [markdown]
+# Which digits are taken for which, over all seeds of one model?
+
+# %%
+predictions = benchmark.predictions(select="dataset=digits,model=simple_cnn,strategy=scratch", latest=True)
+tested = predictions[(predictions["split"] == "test") & (predictions["machine"] == report.machine)]
+tested.pivot_table(index="label", columns="predicted", values="image", aggfunc="count", fill_value=0)
+
+# %% [markdown]
+# ## Figures
+#
+# Each function draws on axes of yours, or on new ones, and returns them.
+
+# %%
+from matplotlib import pyplot as plt  # noqa: E402
+
+figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4), layout="constrained")
+benchmark.learning_curves(select="dataset=digits,model=resnet18", axes=left).set_title("resnet18 on digits")
+benchmark.accuracy_by_time(select="dataset=digits", axes=right).set_title("digits")
