@@ -121,6 +121,7 @@ def test_runs_and_all_rows_take_no_notice(place):
     before = [typed(place, *words).stdout for words in asked]
     typed(place, "forget", "dataset=digits")
     assert [typed(place, *words).stdout for words in asked] == before
+    assert "; forgotten: reports leave it out" in typed(place, "show", "seed=0,model=resnet18,strategy=scratch").stdout
     assert place.document("query", "select dataset, forgotten from results where forgotten = 1 group by 1, 2") == [
         {"dataset": "digits", "forgotten": 1}
     ]
@@ -161,10 +162,13 @@ def test_what_matches_nothing_ends_with_2_and_what_was_meant(words, said, place)
 
 def test_it_waits_its_turn_like_all_that_writes(place):
     with lock_database(place.directory / "results.sqlite"):
-        assert place.call("forget", "seed=0").exit_code == 75
+        busy = place.call("forget", "seed=0")
+        assert (busy.exit_code, busy.stdout) == (75, "")
     assert place.call("forget", "seed=0", "--db", "nowhere.sqlite").exit_code == 2
     assert not (place.directory / "nowhere.sqlite.lock").exists()
     assert place.call("forget", "seed=0", "--db", str(RESULTS)).exit_code == 2
+    elsewhere = place.call("forget", "seed=0", "--db", "./results.sqlite")
+    assert "to bring back: bench forget --undo seed=0 --db ./results.sqlite" in elsewhere.stderr
 
 
 @pytest.mark.parametrize(("answer", "more", "forgotten"), [("y\n", [], 12), ("\n", [], 0), ("", ["-y"], 12)])

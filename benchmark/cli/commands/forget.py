@@ -65,27 +65,40 @@ def command(selections: tuple[str, ...], undo: bool, yes: bool, database: str, o
     with open_database(database, mode="read") as opened:
         matching = _matching(opened, selections)
     changed = [row for row in matching if bool(row["forgotten"]) == undo]
-    shown = [
-        {column.key: row[column.key] for column in COLUMNS} | {"execution_id": row["execution_id"]} for row in changed
-    ]
-    if output_format != "table":
-        output.write_rows(shown, COLUMNS, output_format)
-    elif changed:
-        output.write_table(shown[:LISTED], COLUMNS)
-        if len(shown) > LISTED:
-            output.write_line(f"and {len(shown) - LISTED:,} more, in --format json and csv")
     if not changed:
+        _print(changed, output_format)
         verbosity.inform(_nothing_to_do(matching if selections else (), undo=undo))
         return
-    if not yes and not undo and sys.stdin.isatty() and not _agreed(changed):
-        verbosity.inform("nothing was changed")
-        return
+    asks = not yes and not undo and sys.stdin.isatty()
+    if asks:
+        _print(changed, output_format)
+        if not _agreed(changed):
+            verbosity.inform("nothing was changed")
+            return
     _mark(database, changed, undo=undo)
+    if not asks:
+        _print(changed, output_format)
     if undo:
         verbosity.inform(f"{_counted(changed)} {'counts' if len(changed) == 1 else 'count'} again")
     else:
-        back = shlex.join(["bench", "forget", "--undo", *selections])
+        back = shlex.join(["bench", "forget", "--undo", *selections, *_typed_database(database)])
         verbosity.inform(f"left out of reports from now on: {_counted(changed)}; to bring back: {back}")
+
+
+def _print(rows: Sequence[Row], output_format: str) -> None:
+    shown = [{name: row[name] for name in (*(column.key for column in COLUMNS), "execution_id")} for row in rows]
+    if output_format != "table":
+        output.write_rows(shown, COLUMNS, output_format)
+    elif shown:
+        output.write_table(shown[:LISTED], COLUMNS)
+    if output_format == "table" and len(shown) > LISTED:
+        output.write_line(f"and {len(shown) - LISTED:,} more, in --format json and csv")
+
+
+def _typed_database(database: str) -> list[str]:
+    """`--db` as it was typed, for a command that is quoted."""
+    source = click.get_current_context().get_parameter_source("database")
+    return ["--db", database] if source is click.core.ParameterSource.COMMANDLINE else []
 
 
 def _matching(opened: Database, selections: Sequence[str]) -> list[dict[str, Any]]:

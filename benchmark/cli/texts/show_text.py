@@ -118,7 +118,8 @@ def print_cell(record: Mapping[str, Any], database: str) -> None:
 def _outcome(execution: Mapping[str, Any]) -> str:
     status = with_cause(execution["status"], execution["cause"])
     detail = f": {headline(execution['detail'])}" if execution.get("detail") else ""
-    return f"{status} in run {execution['run_id']} on {execution['machine']}{detail}"
+    forgotten = "; forgotten: reports leave it out" if execution.get("forgotten") else ""
+    return f"{status} in run {execution['run_id']} on {execution['machine']}{detail}{forgotten}"
 
 
 def _lines(text: str) -> None:
