@@ -218,9 +218,10 @@ class TestLock:
         with lock_database(target), open_database(target, mode="write") as database:
             self.end_sessions(target)
             with lock_database(f"{target}&application_name=other"):
-                with pytest.raises(BusyError, match="another bench run holds") as caught, database.transaction():
-                    pytest.fail("it was written")
-                assert caught.value.exit_code == 75
+                for _ in range(3):
+                    with pytest.raises(BusyError, match="another bench run holds") as caught, database.transaction():
+                        pytest.fail("it was written")
+                    assert caught.value.exit_code == 75
 
     def test_our_own_session_that_the_server_still_believes_in_does_not_keep_us_out(self, target, proxy):
         way = proxy.url(target)

@@ -112,6 +112,8 @@ class ServerLock:
                     connection.scalar(sa.select(sa.func.pg_terminate_backend(row.pid)))
                     wait = time.monotonic() < ghost_until
                 if not wait:
+                    # what is left is a session without the lock
+                    self._drop()
                     raise busy(self._location, _holder(row))
                 time.sleep(POLL_SECONDS)
             connection.execute(sa.select(*(sa.func.set_config(*each, False) for each in settings.items())))

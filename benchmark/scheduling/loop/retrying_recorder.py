@@ -31,7 +31,8 @@ PATIENCE_SECONDS = 60.0
 """How long a disk or a server has to recover before it ends the run."""
 
 FIRST_PAUSE_SECONDS = 0.25
-LONGEST_PAUSE_SECONDS = 4.0
+LONGEST_PAUSE_SECONDS = 1.0
+"""A server that is back is written to before another run takes its lock."""
 
 MOST_WAITING_EPOCHS = 10_000
 """With so many in memory nobody is heard any more: workers go on until their pipes are full, and then wait."""
