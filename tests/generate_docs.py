@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from benchmark.cli.main import bench
+from benchmark.matrix.json_schema.document_schema import schema_text
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ROOT / "docs" / "commands"
@@ -32,6 +33,7 @@ def pages() -> dict[Path, str]:
     for path in (ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))):
         if path.exists() and REGION.search(text := path.read_text(encoding="utf-8")):
             found[path] = REGION.sub(lambda region: region[1] + TABLES[region["name"]]() + region[3], text)
+    found[ROOT / "docs" / "matrix.schema.json"] = schema_text()
     return found
 
 

@@ -10,6 +10,7 @@ from benchmark.cli.verb_group import VerbGroup
 
 VERBS = {
     "init": "Write a commented matrix.toml to start from.",
+    "schema": "Print the JSON Schema of matrix.toml, for editors.",
     "plan": "Show what `bench run` would do, and how long it would take.",
     "prepare": "Download and prepare the datasets that a matrix needs.",
     "run": "Run the matrix: finished cells are skipped, unfinished ones go on.",

@@ -20,6 +20,8 @@ from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, na
 from benchmark.prediction_metrics import METRICS, VAL
 
 LARGEST_INTEGER = 2**63 - 1
+TEXT_LIMIT = 4096
+"""Characters of a text that is no name, such as one with a path in it."""
 
 
 class Kind(Protocol):
@@ -117,31 +119,42 @@ def _number_hint(value: Any) -> str:
 
 @dataclass(frozen=True)
 class Checked:
-    """Values that `convert` brings into their normal form; for any other it returns `INVALID`."""
+    """Values that `convert` brings into their normal form, `INVALID` for any other; `schema` is their JSON Schema."""
 
     expected: str
     convert: Callable[[Any], Any]
+    schema: Mapping[str, Any]
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         normal = self.convert(value)
         return problems.add(path, self.expected, value) if normal is INVALID else normal
 
 
-BOOLEAN = Checked("true or false", lambda value: value if isinstance(value, bool) else INVALID)
+BOOLEAN = Checked(
+    "true or false", lambda value: value if isinstance(value, bool) else INVALID, schema={"type": "boolean"}
+)
 
 
 def pattern(regex: str, expected: str) -> Checked:
     """A text that matches a regular expression."""
-    return Checked(expected, lambda value: value if _is_text(value) and re.fullmatch(regex, value) else INVALID)
+    return Checked(
+        expected,
+        lambda value: value if _is_text(value) and re.fullmatch(regex, value) else INVALID,
+        schema={"type": "string", "pattern": f"^({regex})$"},
+    )
 
 
 def printable_text(expected: str) -> Checked:
     """A text that is kept as it is, such as one with a path in it."""
-    return Checked(expected, lambda value: value if _is_text(value) and value and value.isprintable() else INVALID)
+    return Checked(
+        expected,
+        lambda value: value if _is_text(value) and value and value.isprintable() else INVALID,
+        schema={"type": "string", "minLength": 1, "maxLength": TEXT_LIMIT},
+    )
 
 
 def _is_text(value: Any) -> bool:
-    return isinstance(value, str) and len(value) <= 4096
+    return isinstance(value, str) and len(value) <= TEXT_LIMIT
 
 
 def _color(value: Any) -> Any:
@@ -151,7 +164,11 @@ def _color(value: Any) -> Any:
     return INVALID
 
 
-COLOR = Checked('"white", "black", or a colour such as "#e0e0e0"', _color)
+COLOR = Checked(
+    '"white", "black", or a colour such as "#e0e0e0"',
+    _color,
+    schema={"anyOf": [{"enum": ["white", "black"]}, {"type": "string", "pattern": "^#[0-9A-Fa-f]{6}$"}]},
+)
 """White, which is the default everywhere, is None."""
 
 
@@ -274,7 +291,17 @@ def _words(value: Any) -> Any:
     return tuple(texts) if fits and len(texts) <= 1000 else INVALID
 
 
-COMMAND = Checked('a list of texts, program and arguments, such as ["python", "train.py"]', _words)
+COMMAND = Checked(
+    'a list of texts, program and arguments, such as ["python", "train.py"]',
+    _words,
+    schema={
+        "type": "array",
+        "items": {"type": "string", "maxLength": TEXT_LIMIT},
+        "prefixItems": [{"type": "string", "minLength": 1}],
+        "minItems": 1,
+        "maxItems": 1000,
+    },
+)
 
 
 @dataclass(frozen=True)
