@@ -175,6 +175,8 @@ class Striker:
         self.way.cut(server_notices=self.random.random() < 0.5)
         time.sleep(self.random.choice((0.5, 2.0, 2 * LEASE_SECONDS)))
         self.way.mend()
+        time.sleep(1.0)
+        self.way.notice()
         return True
 
 

@@ -51,6 +51,13 @@ class Proxy:
                     with contextlib.suppress(OSError):
                         end.shutdown(socket.SHUT_RDWR)
 
+    def notice(self) -> None:
+        """The server finds out that those are gone in whom it believed on, as its keepalives do after a while."""
+        ghosts, self._ghosts = self._ghosts, []
+        for ghost in ghosts:
+            with contextlib.suppress(OSError):
+                ghost.shutdown(socket.SHUT_RDWR)
+
     def close(self) -> None:
         """Ends all that goes this way."""
         self.cut()
