@@ -90,6 +90,13 @@ def test_comparisons_leave_it_out_too(place):
     assert json.loads(judged.stdout)["n"] == 2
 
 
+def test_where_all_is_forgotten_no_run_is_asked_for(place):
+    typed(place, "forget", "machine=reference")
+    rows, notes, document = summary(place)
+    assert (rows, notes) == ([], [f"36 cells are {NOTE}"])
+    assert "No result is left to show." in json.dumps(document)
+
+
 def test_figures_are_of_the_same_results_as_the_report(place):
     typed(place, "forget", "seed=0")
     with open_database(place.directory / "results.sqlite", mode="read") as opened:
@@ -214,3 +221,23 @@ def test_a_server_forgets_and_remembers_too(target, tmp_path):
     assert "1 cell is left out because it was forgotten" in typed(place, "report", "--db", target).stdout
     assert typed(place, "forget", "--undo", "--db", target).stderr == "1 result of 1 cell counts again\n"
     assert "forgotten" not in typed(place, "report", "--db", target).stdout
+
+
+@pytest.mark.exhaustive
+def test_a_run_until_it_is_decided_takes_no_notice(tmp_path):
+    place = Workplace(tmp_path)
+    place.write(
+        '[matrix]\ndataset = "digits_low"\nmodel = "simple_cnn"\nstrategy = ["short", "long"]\nseed = [0, 1, 2]\n'
+        'backend = "fake"\n[strategy.short]\nepochs = 2\n[strategy.long]\nepochs = 9\n'
+    )
+    first = place.document("run", "--resolve", "short,long")
+    typed(place, "forget", "strategy=long")
+    again = place.document("run", "--resolve", "short,long")
+    assert (again["verdict"], again["n"], again["looks"]) == (first["verdict"], first["n"], first["looks"])
+    typed(place, "run", "--rerun", "--select", "seed=0,strategy=long")
+    typed(place, "forget", "--undo")
+    newest = place.document("query", "select max(run_id) as run from results")[0]["run"]
+    typed(place, "forget", f"run={newest}")
+    said = "1 cell shows an earlier result because the latest was forgotten; bench forget --undo"
+    assert said in typed(place, "report").stdout
+    assert said in typed(place, "compare", "strategy=short", "strategy=long").stdout

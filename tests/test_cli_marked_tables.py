@@ -9,9 +9,11 @@ from pathlib import Path
 
 import pytest
 from cli_workplace import Workplace
+from hypothesis import given, reject
+from hypothesis import strategies as st
 
 from benchmark.cli import marked_tables, recorded_report
-from benchmark.cli.marked_tables import regions
+from benchmark.cli.marked_tables import regions, with_regions
 from benchmark.errors import UserError
 from benchmark.results.store.reference import RESULTS
 
@@ -182,6 +184,34 @@ def test_broken_markers_are_refused_with_their_line(text, said):
 )  # fmt: skip
 def test_what_only_speaks_of_markers_is_none(text):
     assert regions(Path("f.md"), text) == []
+
+
+LINES = st.sampled_from(
+    ["text", "", " ", "# one", "### three", "```", "~~~", "a\tb\x0c\u2028c", "é±", "<!-- other -->"]
+)
+BETWEEN = st.lists(st.sampled_from(["", "old", "# old", "```", "right"]))
+MARKED = BETWEEN.map(lambda lines: ["<!-- bench: report -->", *lines, "<!-- end bench -->"])
+
+
+@given(st.lists(st.one_of(LINES.map(lambda line: [line]), MARKED)), st.sampled_from(["\n", "\r\n"]), st.booleans())
+def test_whatever_a_page_holds_only_regions_change_and_only_once(parts, ending, ends):
+    text = ending.join(line for part in parts for line in part) + ending * ends
+    try:
+        found = regions(Path("f.md"), text)
+    except UserError:
+        # a fence that nothing closes took one of two markers for an example
+        reject()
+    new, changed = with_regions(text, [(region, ["right\n"]) for region in found])
+    again = regions(Path("f.md"), new)
+    assert (len(again), with_regions(new, [(region, ["right\n"]) for region in again])) == (len(found), (new, []))
+    assert [region.level for region in again] == [region.level for region in found]
+    before, after = (
+        [line for number, line in enumerate(page.split("\n")) if not any(r.line <= number < r.end for r in marked)]
+        for page, marked in ((text, found), (new, again))
+    )
+    assert before == after
+    assert new.count("\n") == new.count(ending)
+    assert len(changed) <= len(found)
 
 
 def test_a_page_without_markers_is_compared_whole_and_cannot_be_updated(place):

@@ -12,7 +12,7 @@ import click
 from benchmark import units
 from benchmark.cli.garbage_collection import paused_collection
 from benchmark.cli.judging_options import allow_metrics_option, judging_options, strict_code
-from benchmark.cli.options import Duration, database_option, machine_option, selection_options, verb
+from benchmark.cli.options import Duration, damage_named, database_option, machine_option, selection_options, verb
 from benchmark.cli.terminal import verbosity
 from benchmark.cli.terminal.output import FILE_COLUMNS, print_report
 from benchmark.errors import BenchError, UserError
@@ -189,7 +189,8 @@ def _marked(
     changes, suspects = [], list[str]()
     for region, (output_format, is_strict, options) in zip(regions, asked, strict=True):
         try:
-            reports = _reports(**options, allow_plugins=allow_plugins)
+            with damage_named(options["database"]):
+                reports = _reports(**options, allow_plugins=allow_plugins)
         except BenchError as error:
             error.args = (f"{file}:{region.line}: {error}",)
             raise

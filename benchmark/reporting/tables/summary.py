@@ -120,7 +120,7 @@ def summary_table(shown: Shown, ensembles: Sequence[Ensemble] = ()) -> Table:
         *note_on_phases(groups),
     ]
     if not groups:
-        notes.append("No results yet: `bench run` makes them.")
+        notes.append("No result is left to show." if shown.executions else "No results yet: `bench run` makes them.")
     if has_views:
         notes.append(
             "TTA is the average over an image and randomly flipped and rotated views of it, on the same test images."
