@@ -28,6 +28,7 @@ from benchmark.results.schema.tables import node
 from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.lock import lock_database
 from benchmark.results.write.recorder import Recorder
+from benchmark.scheduling.cluster import driver
 from benchmark.scheduling.cluster.agent_order import AgentOrder
 from benchmark.scheduling.cluster.messages import (
     Begun,
@@ -275,6 +276,34 @@ def test_an_agent_that_dies_before_it_is_ready_does_not_keep_its_name_from_the_n
     assert summary.exit_code == 0, listener.notes
     assert time.monotonic() - begun < 60
     assert rows("SELECT left_reason FROM node ORDER BY node_id")[0] == ("it was killed by SIGKILL",)
+
+
+def test_a_node_that_was_given_up_is_tried_again_later(run, monkeypatch):
+    def fail_at_first(agent):
+        tries.append(agent.node_id)
+        if len(tries) <= 4:
+            return "it ended with exit code 4: the folder of artifacts is not there"
+        agent.ready()
+        for cell_id in agent.orders():
+            agent.finish(cell_id)
+            agent.say(Settled(cell_id, "completed"))
+            is_done.set()
+        return "exit code 0"
+
+    def wait_for_it(agent):
+        agent.ready()
+        for cell_id in agent.orders():
+            assert is_done.wait(60)
+            agent.finish(cell_id)
+            agent.say(Settled(cell_id, "completed"))
+        return "exit code 0"
+
+    tries: list[int] = []
+    is_done = threading.Event()
+    monkeypatch.setattr(driver, "PLACE_AGAIN_SECONDS", 0.8)
+    summary, listener, _ = run([FIRST, SECOND], {"mended": fail_at_first, "works": wait_for_it}, cores=1)
+    assert summary.exit_code == 0, listener.notes
+    assert len(tries) == 5
 
 
 def test_an_agent_that_hangs_before_it_is_ready_loses_its_place_with_its_lease(run):

@@ -51,6 +51,7 @@ class ClusterRun:
         placed: Agents by the engine's handle.
         members: Nodes with an agent that has joined, by number.
         placements: How often an agent was placed on a node in vain, by its name.
+        placed_at: Monotonic seconds when one was placed there last.
         losses: How many nodes were lost while they ran a cell, by cell id.
         started: Monotonic seconds since when a cell has been running.
         preparing: What nodes prepare, by their numbers.
@@ -85,6 +86,7 @@ class ClusterRun:
         self.placed: dict[str, PlacedAgent] = {}
         self.members: dict[int, WorkingNode] = {}
         self.placements: Counter[str] = Counter()
+        self.placed_at: dict[str, float] = {}
         self.losses: Counter[str] = Counter()
         self.started: dict[str, float] = {}
         self.preparing: dict[int, dict[str, str]] = {}

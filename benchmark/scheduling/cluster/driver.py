@@ -24,6 +24,9 @@ AGENT = "benchmark.scheduling.cluster.agent"
 TURN_SECONDS = 0.5
 """How often the run looks after its nodes when nothing is reported."""
 
+PLACE_AGAIN_SECONDS = 300.0
+"""After so long a node on which agents were placed in vain gets one more: what kept them from it may be mended."""
+
 BLIND_SECONDS = 2.0
 """A run that has not looked at leases for so long, or for half of one, does not judge by what it sees then."""
 
@@ -77,8 +80,10 @@ def _look_after_engine(run: ClusterRun) -> None:
         return
     taken = {placed.node.name for placed in run.placed.values()}
     for node in run.executor.slots():
-        if node.name not in taken and run.placements[node.name] < PLACEMENTS:
+        in_vain = run.placements[node.name] >= PLACEMENTS
+        if node.name not in taken and not (in_vain and now < run.placed_at[node.name] + PLACE_AGAIN_SECONDS):
             run.placements[node.name] += 1
+            run.placed_at[node.name] = now
             order = order_for(node.name, run.run_id, run.address, run.options)
             handle = run.executor.submit(node, AgentCommand(AGENT, order.encode()))
             run.placed[handle] = PlacedAgent(node)
