@@ -273,7 +273,7 @@ def test_uploads_that_fail_are_tried_again_and_then_fail_their_attempt(place, bu
     done = place.run("run", "--artifacts", bucket.url, BENCH_FAULT="upload:2:raise:OSError")
     assert (done.returncode, len(digests(place))) == (0, 2), done.stderr
     place.write(MATRIX.replace("seed = [0, 1]", "seed = 2"))
-    never = ",".join(f"upload:{number}:raise:OSError" for number in range(1, 60))
+    never = ",".join(f"upload:{number}:raise:OSError" for number in range(1, 200))
     done = place.run("run", BENCH_FAULT=never)
     assert done.returncode == 3
     assert f"artifact: {bucket.url}: " in done.stderr

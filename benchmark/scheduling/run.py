@@ -26,7 +26,7 @@ from benchmark.results.read.cell_states import recorded
 from benchmark.results.read.durations import efforts, starts, totals
 from benchmark.results.records import Recorded
 from benchmark.results.store.artifact_folder import claim, release
-from benchmark.results.store.artifact_place import claim_url, release_url
+from benchmark.results.store.artifact_place import claim_url, release_url, remember_folder
 from benchmark.results.store.database import Database
 from benchmark.results.write.recorder import Recorder
 from benchmark.scheduling.cluster.cluster_context import ClusterRun
@@ -213,6 +213,8 @@ def _with_own_place(options: RunOptions, database: Database) -> RunOptions:
         return replace(options, artifacts_url=url)
     with database.reading() if database.path is not None else database.transaction() as connection:
         root = claim(database.location, connection, options.artifacts_root)
+    if database.path is not None:
+        remember_folder(database, root)
     return options if root == options.artifacts_root else replace(options, artifacts_root=root)
 
 

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import sqlalchemy as sa
 
-from benchmark import layout
+from benchmark import layout, machine
 from benchmark.catalog.cache import default_cache_root
 from benchmark.errors import BenchError, StorageError
 from benchmark.files import sha256_of
@@ -34,7 +34,7 @@ from benchmark.results.store.artifact_folder import (
 )
 from benchmark.results.store.artifact_store import ArtifactStore, store_of
 from benchmark.results.store.artifact_url import checked_url, is_url
-from benchmark.results.store.database import open_database
+from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.engine import connect_sqlite
 from benchmark.results.store.location import Location, locate
 from benchmark.results.store.remembered_places import EVERY_HOST, remember, remembered, remembered_folder
@@ -96,27 +96,40 @@ def place_of(target: str | os.PathLike[str]) -> ArtifactPlace:
     """The place of a database's artifacts, to read from; it need not exist."""
     location = locate(target)
     if location.path is not None:
-        url = _remembered_in_file(location)
-        return ArtifactPlace(folder_of(target)) if url is None else _place_below(url)
+        places = _remembered_in_file(location)
+        folder = places.get(machine.default_machine_name())
+        if (url := places.get(EVERY_HOST)) is not None:
+            return _place_below(url)
+        return ArtifactPlace(Path(folder) if folder is not None and Path(folder).is_dir() else folder_of(target))
     try:
         with open_database(target, mode="read") as database, database.reading() as connection:
             url = remembered(connection).get(EVERY_HOST)
-            folder = remembered_folder(connection)
+            own = remembered_folder(connection)
     except BenchError:
         return ArtifactPlace(layout.artifacts_folder(None))
-    return _place_below(url) if url is not None else ArtifactPlace(folder or layout.artifacts_folder(None))
+    return _place_below(url) if url is not None else ArtifactPlace(own or layout.artifacts_folder(None))
 
 
-def _remembered_in_file(location: Location) -> str | None:
-    """The URL that a database in a file has; None for none, and where it cannot be read, which others say."""
+def remember_folder(database: Database, folder: Path) -> None:
+    """Has a database in a file remember its folder, where that is none beside it, or it has had another place before."""
+    assert database.path is not None
+    host, path = machine.default_machine_name(), str(folder.absolute())
+    with database.reading() as connection:
+        places = remembered(connection)
+    if places.get(host) != path and (places or folder.absolute().parent != database.path.parent):
+        with database.transaction() as connection:
+            remember(connection, host, path)
+
+
+def _remembered_in_file(location: Location) -> dict[str, str]:
+    """The places that a database in a file remembers; none where it cannot be read, which others say."""
     if location.path is None or not location.path.is_file():
-        return None
+        return {}
     try:
         with closing(connect_sqlite(location, "ro", immutable=journal_mode.is_frozen(location.path))) as connection:
-            row = connection.execute("SELECT path FROM artifact_folder WHERE host = ?", (EVERY_HOST,)).fetchone()
+            return dict(connection.execute("SELECT host, path FROM artifact_folder"))
     except (sqlite3.Error, OSError):
-        return None
-    return None if row is None else str(row[0])
+        return {}
 
 
 # ---- whose it is

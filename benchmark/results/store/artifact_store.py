@@ -27,7 +27,9 @@ T = TypeVar("T")
 _WHOLE_BY_THEMSELVES = frozenset({"s3", "gcs", "abfs"})
 """What is put there appears at once, under its name: no file of another name has to be renamed."""
 
-_TRIES = 4
+_TRIES, _TRIES_OF_FILES = 4, 7
+"""How often something is tried; files of attempts for about a minute, for what they cost would be lost."""
+
 _PAUSE_SECONDS = 0.5
 """Before the second try; it doubles with each."""
 
@@ -85,7 +87,7 @@ class ArtifactStore:
             if not self._is_whole:
                 self._fs.mv(aside, target)
 
-        self._try(f"{name} cannot be written", copy)
+        self._try(f"{name} cannot be written", copy, _TRIES_OF_FILES)
 
     def get(self, name: str, target: Path, sha256: str | None = None) -> None:
         """Copies a file from there to `target`, whole or not at all, verified where its digest is known."""
@@ -97,7 +99,7 @@ class ArtifactStore:
                 if sha256 is not None and (actual := sha256_of(aside)) != sha256:
                     raise OSError(f"expected the sha256 {sha256}, found {actual}")
 
-        self._try(f"{name} cannot be read", copy)
+        self._try(f"{name} cannot be read", copy, _TRIES_OF_FILES)
 
     def write(self, name: str, content: bytes) -> None:
         """Makes a small file of this content."""
@@ -207,15 +209,15 @@ class ArtifactStore:
         if self._is_whole:
             self._fs.ls(self._root.partition("/")[0], detail=False)
 
-    def _try(self, what: str, act: Callable[[], T]) -> T:
-        for number in range(_TRIES):
+    def _try(self, what: str, act: Callable[[], T], tries: int = _TRIES) -> T:
+        for number in range(tries):
             try:
                 return act()
             except (StorageError, UserError):
                 raise
             except Exception as error:
                 cure = cure_for(error, self.url)
-                if cure is not None or number == _TRIES - 1:
+                if cure is not None or number == tries - 1:
                     reason = without_passwords(one_line(str(error) or type(error).__name__))[:500]
                     advice = cure or "Is the server there, and its address right (AWS_ENDPOINT_URL)? Then run again"
                     raise StorageError(f"{self.url}: {what}: {reason.rstrip('.')}. {advice}") from error

@@ -17,6 +17,9 @@ from benchmark.results.store.artifact_store import ArtifactStore, StoredFile
 from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import FINAL, Cause, Outlook, Status
 
+CLOCK_SECONDS = 60.0
+"""How far the clock of an object store may be ahead: files below a URL are read only when they were written later than that."""
+
 
 @dataclass(frozen=True, slots=True)
 class Decision:
@@ -265,11 +268,9 @@ def _stored_problem(state: CellState, store: ArtifactStore, files: Mapping[str, 
     """As `artifacts_problem`, of files below a URL."""
     for artifact in state.artifacts:
         file = files.get(artifact.path)
-        if file is None:
-            return f"{artifact.path} is not at {store.url}"
-        if file.size_bytes != artifact.size_bytes:
-            return f"{artifact.path} has another size than recorded"
-        if file.written > _finished(state) and store.sha256(artifact.path) != artifact.sha256:
+        if file is None or file.size_bytes != artifact.size_bytes:
+            return f"{artifact.path} is not at {store.url} with the size that was recorded"
+        if file.written > _finished(state) + CLOCK_SECONDS and store.sha256(artifact.path) != artifact.sha256:
             return f"{artifact.path} has another digest than recorded"
     return None
 
