@@ -163,12 +163,18 @@ def edited(db: Path, copy: Path, *statements: str) -> Path:
     return copy
 
 
-def test_what_is_forgotten_is_not_among_the_latest(db, tmp_path):
-    copy = edited(db, tmp_path / "copy.sqlite", "update execution set forgotten = 1 where execution_id = 3")
+def test_what_is_forgotten_is_not_among_the_latest(place, db, tmp_path):
+    """Execution 10 ran the cell of execution 2 again; 3 is the only one of its cell on this machine."""
+    forgotten = "update execution set forgotten = 1 where execution_id in (3, 10)"
+    copy = edited(db, tmp_path / "copy.sqlite", forgotten)
     marked = benchmark.results(copy).set_index("execution_id")["forgotten"]
-    assert marked.to_dict() == {number: number == 3 for number in range(1, 11)}
+    assert marked.to_dict() == {number: number in {3, 10} for number in range(1, 11)}
     before, after = (set(benchmark.results(each, latest=True)["execution_id"]) for each in (db, copy))
-    assert before - after == {3}
+    (again,) = after - before
+    assert before - after == {3, 10}
+    cells = benchmark.results(copy).set_index("execution_id")["cell_id"]
+    assert cells[again] == cells[10]
+    assert benchmark.report(copy)["summary"]["n"].sum() == len(benchmark.results(copy, latest=True, machine="tester"))
 
 
 def test_every_setting_becomes_a_column_when_asked_for(db):

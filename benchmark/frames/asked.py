@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 from benchmark import layout
 from benchmark.cli.cell_lookup import check_machine, selected_results
 from benchmark.cli.options import damage_named
-from benchmark.results.read.view_rows import view_rows
+from benchmark.reporting.rows.forgotten import remember
 from benchmark.results.store.database import Database, open_database
 
 Target: TypeAlias = str | os.PathLike[str] | None
@@ -57,7 +57,7 @@ class Asked:
         select: Expressions such as `model=resnet*,seed=0`; a union.
         exclude: Likewise, what to leave out.
         machine: Those of this machine alone; None takes all.
-        latest: The newest of each cell and machine alone, without what `bench forget` leaves out.
+        latest: Of each cell and machine the one that reports count: the newest that is not forgotten and came to an end.
     """
 
     select: Texts = ()
@@ -66,28 +66,14 @@ class Asked:
     latest: bool = False
 
     def executions(self, database: Database) -> list[int] | None:
-        """Their ids, ascending; None where all are meant.
+        """Their ids; None where all are meant.
 
         Raises:
             UserError: There are results, but none that match; or an expression is wrong.
         """
         if not (self.select or self.exclude or self.machine or self.latest):
             return None
-        rows = self._candidates(database)
+        rows: Sequence[Mapping[str, Any]] = selected_results(database, listed(self.select), listed(self.exclude))
         check_machine(rows, self.machine)
-        return [
-            row["execution_id"]
-            for row in rows
-            if self.machine in {None, row["machine"]}
-            and (not self.latest or (row["is_latest"] and not row["forgotten"]))
-        ]
-
-    def _candidates(self, database: Database) -> Sequence[Mapping[str, Any]]:
-        if self.select or self.exclude:
-            return selected_results(database, listed(self.select), listed(self.exclude))
-        columns = ("execution_id", "machine", "is_latest", "forgotten")
-        return [
-            dict(zip(columns, row, strict=True))
-            for part in view_rows(database, "results", columns=columns)
-            for row in part
-        ]
+        rows = [row for row in rows if self.machine in {None, row["machine"]}]
+        return [row["execution_id"] for row in (remember(rows).latest if self.latest else rows)]

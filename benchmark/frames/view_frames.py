@@ -24,14 +24,15 @@ def results(
 ) -> pd.DataFrame:
     """The view `results`: a row for each execution of a cell, oldest first.
 
-    Only rows of one machine with `is_latest` may be averaged: `latest=True` and `machine=` leave the others out.
+    Only rows of one machine with `is_latest` may be averaged, over their seeds: `latest=True` and `machine=` leave others out.
 
     Args:
         db: Path or URL of the database; by default that of the command line: `BENCH_DB`, or `results.sqlite` here.
         select: As `--select`: `"model=resnet*,seed=0"`, or several of these, of which any may match.
         exclude: Likewise, as `--exclude`.
         machine: The results of this machine alone.
-        latest: Only the newest execution of each cell on each machine, none that `bench forget` leaves out.
+        latest: Only the execution of each cell and machine that reports count: the newest, unless it is forgotten, or still
+            goes on where an earlier one is complete.
         settings: Add a column for every other setting of the cells; one that stages differ in is a list.
 
     Returns:

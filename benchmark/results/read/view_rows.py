@@ -28,7 +28,6 @@ def view_rows(
     database: Database,
     view: str,
     execution_ids: Iterable[int] | None = None,
-    columns: Sequence[str] = (),
 ) -> Iterator[Sequence[sa.Row[Any]]]:
     """Reads the rows of a view in the order of their executions; NaN is NULL, as it is stored.
 
@@ -36,13 +35,12 @@ def view_rows(
         database: Open for reading.
         view: `results`, `history` or `predictions`.
         execution_ids: Whose rows; None reads all.
-        columns: Which; none reads all, in the order of the view.
 
     Yields:
         Lists of rows.
     """
     table = sa.table(view, *map(sa.column, VIEWS[view]))
-    rows = sa.select(*table.c[tuple(columns or VIEWS[view])]).order_by(*table.c[_ORDER[view]])
+    rows = sa.select(table).order_by(*table.c[_ORDER[view]])
     statements = (
         [rows]
         if execution_ids is None
