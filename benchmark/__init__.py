@@ -9,14 +9,14 @@ import sys
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-import benchmark.results
-
 if TYPE_CHECKING:
     from benchmark.frames.plots import accuracy_by_time, learning_curves
     from benchmark.frames.report_frames import compare, report
-    from benchmark.frames.view_frames import history, predictions
+    from benchmark.frames.view_frames import history, predictions, results
 
-    __all__ = ["accuracy_by_time", "compare", "history", "learning_curves", "predictions", "report"]
+    __all__ = ["accuracy_by_time", "compare", "history", "learning_curves", "predictions", "report", "results"]
+else:
+    import benchmark.results
 
 __version__ = "0.1.0"
 
