@@ -354,10 +354,13 @@ class TestOnNodes:
         assert "never-shown" not in cluster.log
 
     @pytest.mark.exhaustive
-    def test_a_stage_that_cells_share_is_trained_once_for_all_nodes(self, cluster, bucket):
+    def test_a_stage_that_cells_share_is_trained_once_for_all_nodes(self, cluster, bucket, tmp_path):
         cluster.place.write(SHARING)
-        done = cluster.run("--artifacts", bucket.url)
-        assert done.returncode == 0, done.stderr
+        gate = tmp_path / "gate"
+        run = cluster.start("--artifacts", bucket.url, BENCH_FAKE_GATE=f"5:{gate}")
+        begun(cluster, 2)
+        gate.touch()
+        assert run.wait(120) == 0, cluster.log
         assert {node for (node,) in cluster.rows("SELECT node FROM attempt")} == {"node-1", "node-2"}
         assert cluster.rows("SELECT count(DISTINCT seconds) FROM epoch WHERE epoch <= 3") == [(3,)]
         assert not any(name.startswith("stages/") for name in bucket.names())
