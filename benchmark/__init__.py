@@ -47,7 +47,7 @@ class _CallableModule(ModuleType):
     """The part `benchmark.results`, which has the name of the function that reads the view `results`, and so is both."""
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        """`benchmark.frames.view_frames.results`."""
+        """The view `results` as a DataFrame: `help(benchmark.frames.view_frames.results)` describes the arguments."""
         from benchmark.frames.view_frames import results
 
         return results(*args, **kwargs)
