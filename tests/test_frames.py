@@ -373,27 +373,18 @@ def test_the_import_is_light_and_quick(tmp_path):
     assert not loaded & {"pandas", "numpy", "matplotlib", "sqlalchemy", "click", "rich", "tensorflow", "keras"}
 
 
-def test_a_module_of_the_same_name_is_the_function_too(tmp_path):
-    """`benchmark.results` is a part of the program as well, whoever imports it first."""
+def test_a_program_has_the_function_and_the_module_of_one_name_and_keeps_its_backend(tmp_path):
+    """Jupyter names its backend in a variable, which the figures of reports take away when they are imported."""
     shutil.copy(RESULTS, tmp_path / "results.sqlite")
     code = """
+import os; os.environ["MPLBACKEND"] = "svg"
 import benchmark.results.store.location as location
 import benchmark
 from benchmark import results
 assert callable(location.locate)
 print(len(results()), len(benchmark.results()), "history" in dir(benchmark), hasattr(benchmark, "nothing"))
-"""
-    assert outside(code, tmp_path).split() == ["36", "36", "True", "False"]
-
-
-def test_a_notebook_keeps_its_backend(tmp_path):
-    """Jupyter names its backend in a variable, which the figures of reports take away when they are imported."""
-    shutil.copy(RESULTS, tmp_path / "results.sqlite")
-    code = """
-import os; os.environ["MPLBACKEND"] = "svg"
-import benchmark
 benchmark.learning_curves(select="dataset=digits")
 import matplotlib
 print(os.environ["MPLBACKEND"], matplotlib.get_backend(), os.environ.get("MATPLOTLIBRC"))
 """
-    assert outside(code, tmp_path).split() == ["svg", "svg", "None"]
+    assert outside(code, tmp_path).split() == ["36", "36", "True", "False", "svg", "svg", "None"]
