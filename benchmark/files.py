@@ -112,6 +112,39 @@ def write_whole(
             content(file)
 
 
+@contextlib.contextmanager
+def appearing_folder(folder: Path) -> Iterator[Path]:
+    """Gives a folder of bench's own to fill aside, which becomes `folder` when the block ends well.
+
+    Args:
+        folder: The folder to appear; parents that are missing are made.
+
+    Raises:
+        FileExistsError: Something is there already; an empty folder gives way.
+        OSError: The disk is full or not writable; the folder aside is removed again.
+
+    Side effects:
+        Syncs all files to disk.
+    """
+    if folder.is_symlink() or (folder.exists() and not (folder.is_dir() and not any(folder.iterdir()))):
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder))
+    make_own_folder(folder.parent)
+    with being_written(folder.with_name(f".{folder.name}.{os.urandom(4).hex()}.partial")) as aside:
+        make_own_folder(aside)
+        yield aside
+        faults.point("write")
+        for path in (*aside.rglob("*"), aside):
+            sync(path)
+        try:
+            # of two folders, a rename refuses to replace one that has been filled meanwhile
+            aside.rename(folder)
+        except OSError as error:
+            if error.errno in {errno.ENOTEMPTY, errno.EEXIST, errno.ENOTDIR}:
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(folder)) from error
+            raise
+    sync(folder.parent)
+
+
 def publish_folder(aside: Path, folder: Path) -> None:
     """Gives a folder that was filled aside its name, in the place of one that is there; raises `OSError`."""
     for path in aside.iterdir():

@@ -80,6 +80,7 @@ WRITING = [
     as_others(("db", "backup", "copy.sqlite"), "write:1:deep"),
     (("db", "export", "exported"), "write:2:deep"),
     as_others(("db", "export", "exported"), "write:1:hang"),
+    as_others(("db", "export", "exported", "--to", "parquet"), "write:1:deep"),
     as_others(("db", "salvage", "results.sqlite", "rescued.sqlite"), "write:1:deep"),
     (("db", "merge", "all.sqlite", "results.sqlite"), "write:2:deep"),
     as_others(("db", "merge", "all.sqlite", "results.sqlite"), "write:2:hang"),

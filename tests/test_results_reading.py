@@ -27,7 +27,7 @@ from benchmark.events import (
 )
 from benchmark.matrix.plan import LeftOut
 from benchmark.results.care.check import check_database
-from benchmark.results.care.export import exported
+from benchmark.results.export.exported_tables import exported
 from benchmark.results.read import durations, queries, runs, user_query
 from benchmark.results.read.looks import looks
 from benchmark.results.records import LookRow

@@ -5,17 +5,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from benchmark import layout, units
-from benchmark.cli.options import CONTEXT, damage_named, database_option, format_option, verb
+from benchmark.cli.options import CONTEXT, damage_named, database_option, format_option, selection_options, verb
 from benchmark.cli.terminal import output, streams, verbosity
 from benchmark.cli.terminal.output import Column
 from benchmark.cli.verb_group import SuggestingGroup
-from benchmark.errors import StorageError, UserError
-from benchmark.files import make_own_folder
+from benchmark.errors import UserError
 
 if TYPE_CHECKING:
     from benchmark.results.care.merge import Merge
@@ -27,6 +26,8 @@ SAVED_COLUMNS = (
     Column("lost", "known to be lost", right=True),
     Column("which"),
 )
+
+EXPORTED_TO = ("parquet", "csv", "json", "tensorboard", "mlflow")
 
 
 @click.group("db", cls=SuggestingGroup, context_settings=CONTEXT)
@@ -184,26 +185,49 @@ def _note_left_out(source: str, done: Merge) -> None:
         )
 
 
-@verb("export", "bench db export exported --format json", group=command)
+@verb(
+    "export",
+    "bench db export exported --format json",
+    "bench db export exported --to parquet --latest --select model=resnet*",
+    "bench db export runs --to tensorboard",
+    group=command,
+)
 @click.argument("folder", type=click.Path(path_type=Path))
+@click.option(
+    "--to",
+    "target",
+    type=click.Choice(EXPORTED_TO),
+    help="Write a new FOLDER of typed tables, or for a tracker of experiments; what is there is never replaced.",
+)
+@click.option(
+    "--format",
+    "output_format",
+    type=click.Choice(("csv", "json")),
+    help="Write text files into FOLDER, in the place of those of an earlier export.  [default: csv]",
+)
+@click.option("--predictions", is_flag=True, help="Also write the view `predictions`, a row for each image.")
+@click.option(
+    "--latest", is_flag=True, help="Only the newest execution of each cell on each machine, if not forgotten."
+)
+@click.option("--machine", metavar="NAME", help="Only executions on this machine.  [default: all]")
+@selection_options
 @database_option
-@format_option("csv", "json", default="csv")
-def export(folder: Path, database: str, output_format: str) -> None:
-    """Write the views `results` and `history` and all cells to files in FOLDER, one each, as CSV or JSON.
+def export(folder: Path, database: str, target: str | None, output_format: str | None, **asked: Any) -> None:
+    """Write executions and their epochs to files in FOLDER, for other programs to read.
 
-    Files of an earlier export are replaced, each whole or not at all.
+    As CSV or JSON: the views `results` and `history` and all cells. As Parquet: the views, with the types of their
+    columns. For TensorBoard: a folder of events for each execution. For MLflow: a store `mlflow.db` with a run for each
+    execution; see it with: mlflow ui --backend-store-uri sqlite:///FOLDER/mlflow.db
+
+    With --to, FOLDER appears when everything is written, or not at all. Files of --format appear one by one, each whole
+    or not at all.
     """
-    from benchmark.results.care.export import exported
-    from benchmark.results.store.database import open_database
+    from benchmark.cli.exporting import Wanted, refresh_files, write_folder
 
-    try:
-        make_own_folder(folder)
-        with open_database(database, mode="read") as opened:
-            for name, (columns, rows) in exported(opened).items():
-                path = folder / f"{name}.{output_format}"
-                output.save_rows(path, columns, rows(), output_format)
-                verbosity.inform(f"wrote {path}")
-    except OSError as error:
-        raise StorageError(
-            f"{error.filename or folder}: cannot be written: {error.strerror}. Give another folder, or make room"
-        ) from error
+    if target and output_format:
+        raise UserError("--to and --format: expected one of them; --to csv and --to json write a new folder")
+    wanted = Wanted(**asked)
+    if target:
+        write_folder(folder, database, target, wanted)
+    else:
+        refresh_files(folder, database, output_format or "csv", wanted)

@@ -1,1 +1,1 @@
-"""Looking after a database: check, salvage, merge, export, and files that belong to nothing."""
+"""Looking after a database: check, salvage, merge, and files that belong to nothing."""

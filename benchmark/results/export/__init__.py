@@ -1,0 +1,1 @@
+"""What other programs read: rows as tables, Parquet files, events of TensorBoard, runs of MLflow."""

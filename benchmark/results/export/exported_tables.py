@@ -1,0 +1,67 @@
+"""Reads the views and the cells row by row for `bench db export`, so that they need not fit into memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+
+import sqlalchemy as sa
+
+from benchmark.results.read.rows import Row, select_epochs, select_executions
+from benchmark.results.schema.nan_values import NAN_COLUMN, null_to_nan
+from benchmark.results.schema.tables import cell, execution
+from benchmark.results.schema.views import HISTORY, PREDICTIONS, RESULTS
+from benchmark.results.store.database import Database
+
+_ROWS_AT_ONCE = 2000
+_IDS_AT_ONCE = 1000
+
+
+def exported(
+    database: Database, chosen: Mapping[int, str] | None = None, *, predictions: bool = False
+) -> dict[str, tuple[list[str], Callable[[], Iterator[Row]]]]:
+    """Returns for each exported table its columns, and a function that yields its rows.
+
+    `results`, `history` and `predictions` have the columns of the views, with NaN restored; `cells` has every setting of
+    each cell in `spec`, as a dictionary.
+
+    Args:
+        database: Open for reading.
+        chosen: The executions to export, with the id of each one's cell; None exports all, and cells that have none.
+        predictions: Whether `predictions` is among the tables.
+    """
+    view = sa.table("predictions", *map(sa.column, PREDICTIONS))
+    statements: dict[str, tuple[sa.Select[Any], Any]] = {
+        "results": (select_executions(RESULTS), execution.c.execution_id),
+        "history": (select_epochs(HISTORY), execution.c.execution_id),
+        "cells": (sa.select(cell).order_by(cell.c.cell_id), None),
+    }
+    if predictions:
+        ordered = sa.select(view).order_by(view.c.execution_id, view.c.split, view.c.image)
+        statements["predictions"] = (ordered, view.c.execution_id)
+    return {
+        name: (
+            [column for column in statement.selected_columns.keys() if column != NAN_COLUMN],  # noqa: SIM118
+            lambda statement=statement, key=key: _rows(database, statement, key, chosen),  # type: ignore[misc]
+        )
+        for name, (statement, key) in statements.items()
+    }
+
+
+def _rows(database: Database, statement: sa.Select[Any], key: Any, chosen: Mapping[int, str] | None) -> Iterator[Row]:
+    cells = None if chosen is None else set(chosen.values())
+    parts = [statement]
+    if chosen is not None and key is not None:
+        ids = sorted(chosen)
+        # SQLite limits the parameters of a statement
+        starts = range(0, len(ids), _IDS_AT_ONCE)
+        parts = [statement.where(key.in_(ids[start : start + _IDS_AT_ONCE])) for start in starts]
+    with database.reading() as connection:
+        for part in parts:
+            for row in map(null_to_nan, connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(part).mappings()):
+                if cells is not None and row["cell_id"] not in cells:
+                    continue
+                if "spec" in row:
+                    row["spec"] = json.loads(row["spec"])
+                yield row
