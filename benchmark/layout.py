@@ -81,6 +81,7 @@ COMPRESSED = {"facts": ".json", "places": ".places.npy", "paths": ".paths", "pac
 FEATURES = "features.npy"
 
 EXECUTOR_LOG = "executor.log"
+MLFLOW_STORE = "mlflow.db"
 """What the library of an engine (`--executor`) writes, of the last run."""
 
 CACHE_LOCK = "in-use.lock"

@@ -8,13 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from benchmark import units
+from benchmark import layout, units
 from benchmark.cli.cell_lookup import selected_results
 from benchmark.cli.terminal import output, verbosity
 from benchmark.errors import StorageError, UserError
 from benchmark.files import appearing_folder, make_own_folder
 from benchmark.results.export.exported_tables import exported
-from benchmark.results.export.mlflow_store import STORE, write_store
+from benchmark.results.export.mlflow_store import write_store
 from benchmark.results.export.parquet_files import write_parquet
 from benchmark.results.export.recorded_runs import recorded_runs
 from benchmark.results.export.tensorboard_events import write_events
@@ -101,7 +101,7 @@ def write_folder(folder: Path, database: str, target: str, wanted: Wanted) -> No
         for name in names:
             verbosity.inform(f"wrote {folder / name}")
     if target == "mlflow":
-        verbosity.inform(f"  mlflow ui --backend-store-uri sqlite:///{folder / STORE}")
+        verbosity.inform(f"  mlflow ui --backend-store-uri sqlite:///{folder / layout.MLFLOW_STORE}")
 
 
 def _write(aside: Path, home: Path, database: Database, target: str, wanted: Wanted) -> list[str]:
@@ -119,7 +119,7 @@ def _write(aside: Path, home: Path, database: Database, target: str, wanted: Wan
     if target == "tensorboard":
         return [write_events(aside, run).name for run in runs]
     write_store(aside, runs, home)
-    return [STORE]
+    return [layout.MLFLOW_STORE]
 
 
 def _write_texts(

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.files import sha256_of, temporary_folder
+from benchmark.layout import MLFLOW_STORE
 from benchmark.results.export.recorded_runs import FIGURES, RecordedRun
 from benchmark.status import Status
 
-STORE = "mlflow.db"
 _STATUSES = {
     Status.COMPLETED: "FINISHED",
     Status.DIVERGED: "FINISHED",
@@ -49,7 +49,7 @@ def write_store(folder: Path, runs: Iterable[RecordedRun], home: Path) -> None:
         logging.getLogger(name).setLevel(logging.ERROR)
     # MLflow takes the path as a part of a URL, where some characters mean something else
     with temporary_folder() as aside:
-        store = Path(aside) / STORE
+        store = Path(aside) / MLFLOW_STORE
         client = MlflowClient(tracking_uri=f"sqlite:///{store}")
         experiments: dict[str, str] = {}
         artifacts = (home / "artifacts").as_uri()
@@ -61,7 +61,7 @@ def write_store(folder: Path, runs: Iterable[RecordedRun], home: Path) -> None:
                     there.experiment_id if there else client.create_experiment(name, artifact_location=artifacts)
                 )
             _write_run(client, experiments[name], run)
-        shutil.move(store, folder / STORE)
+        shutil.move(store, folder / MLFLOW_STORE)
 
 
 def _write_run(client: Any, experiment: str, run: RecordedRun) -> None:
