@@ -81,8 +81,10 @@ COMPRESSED = {"facts": ".json", "places": ".places.npy", "paths": ".paths", "pac
 FEATURES = "features.npy"
 
 EXECUTOR_LOG = "executor.log"
-MLFLOW_STORE = "mlflow.db"
 """What the library of an engine (`--executor`) writes, of the last run."""
+
+MLFLOW_STORE = "mlflow.db"
+"""In the folder that `bench db export --to mlflow` makes."""
 
 CACHE_LOCK = "in-use.lock"
 """Held by every command that uses the caches."""

@@ -13,6 +13,7 @@ from benchmark.cli.cell_lookup import selected_results
 from benchmark.cli.terminal import output, verbosity
 from benchmark.errors import StorageError, UserError
 from benchmark.files import appearing_folder, make_own_folder
+from benchmark.reporting.rows.forgotten import remember
 from benchmark.results.export.exported_tables import exported
 from benchmark.results.export.mlflow_store import write_store
 from benchmark.results.export.parquet_files import write_parquet
@@ -47,7 +48,9 @@ class Wanted:
             UserError: There are results, but none that match; or an expression is wrong.
         """
         rows = selected_results(database, self.select, self.exclude, machine=self.machine)
-        return [row for row in rows if not self.latest or (row["is_latest"] and not row["forgotten"])]
+        # reports give a row the timings of another execution where its own do not count; here it keeps them
+        counted = {row["execution_id"] for row in remember(rows).latest} if self.latest else None
+        return rows if counted is None else [row for row in rows if row["execution_id"] in counted]
 
     def chosen(self, database: Database) -> dict[int, str] | None:
         """The ids of these executions and their cells; None where everything is asked for."""

@@ -188,8 +188,7 @@ def _note_left_out(source: str, done: Merge) -> None:
 @verb(
     "export",
     "bench db export exported --format json",
-    "bench db export exported --to parquet --latest --select model=resnet*",
-    "bench db export runs --to tensorboard",
+    "bench db export tables --to parquet --latest --select model=simple_cnn",
     group=command,
 )
 @click.argument("folder", type=click.Path(path_type=Path))
@@ -206,9 +205,7 @@ def _note_left_out(source: str, done: Merge) -> None:
     help="Write text files into FOLDER, in the place of those of an earlier export.  [default: csv]",
 )
 @click.option("--predictions", is_flag=True, help="Also write the view `predictions`, a row for each image.")
-@click.option(
-    "--latest", is_flag=True, help="Only the newest execution of each cell on each machine, if not forgotten."
-)
+@click.option("--latest", is_flag=True, help="Of each cell and machine only the execution that reports count.")
 @click.option("--machine", metavar="NAME", help="Only executions on this machine.  [default: all]")
 @selection_options
 @database_option

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmark.results.read.queries import in_batches
 from benchmark.results.read.rows import Row, select_epochs, select_executions
 from benchmark.results.schema.nan_values import NAN_COLUMN, null_to_nan
 from benchmark.results.schema.tables import cell, execution
@@ -15,7 +16,6 @@ from benchmark.results.schema.views import HISTORY, PREDICTIONS, RESULTS
 from benchmark.results.store.database import Database
 
 _ROWS_AT_ONCE = 2000
-_IDS_AT_ONCE = 1000
 
 
 def exported(
@@ -53,10 +53,7 @@ def _rows(database: Database, statement: sa.Select[Any], key: Any, chosen: Mappi
     cells = None if chosen is None else set(chosen.values())
     parts = [statement]
     if chosen is not None and key is not None:
-        ids = sorted(chosen)
-        # SQLite limits the parameters of a statement
-        starts = range(0, len(ids), _IDS_AT_ONCE)
-        parts = [statement.where(key.in_(ids[start : start + _IDS_AT_ONCE])) for start in starts]
+        parts = [statement.where(key.in_(ids)) for ids in in_batches(chosen)]
     with database.reading() as connection:
         for part in parts:
             for row in map(null_to_nan, connection.execution_options(yield_per=_ROWS_AT_ONCE).execute(part).mappings()):
