@@ -13,6 +13,8 @@ MAY_SLEEP = {
     "waiting.py": "the one place",
     "cluster_soak.py": "the same on the nodes of a cluster",
     "standin_agent.py": "a program that tests place on nodes, where it waits to be ended",
+    "test_cluster_faults.py": "a run that is stopped, or a node that is cut off, for longer than a lease",
+    "test_cluster_losses.py": "a node that comes back again and again",
     "test_ray_cluster_runs.py": "a node that hangs for longer than its lease, a server that is away for a minute",
     "soak.py": "strikes at moments by chance, for half an hour; no part of `make test`",
     "test_scheduling_interruptions.py": "the same in small, left out by `make test`",
