@@ -185,6 +185,15 @@ def test_what_cannot_be_exported_is_refused_with_the_cure(place, monkeypatch, ar
     assert not (place.directory / "out").exists()
 
 
+def test_a_package_that_is_broken_is_named_with_the_cure(place, monkeypatch):
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    monkeypatch.delattr("pyarrow.parquet", raising=False)
+    done = place.call("db", "export", "out", "--to", "parquet")
+    assert done.exit_code == 2
+    assert "pip install --upgrade pyarrow" in done.stderr
+    assert not (place.directory / "out").exists()
+
+
 def test_a_database_without_results_is_exported_as_empty_tables(tmp_path):
     import pandas as pd
 

@@ -83,9 +83,7 @@ def write_folder(folder: Path, database: str, target: str, wanted: Wanted) -> No
         StorageError: The folder cannot be written, or the database not be read.
         UserError: Something is there already, a package is missing, or nothing in the database matches.
     """
-    package, install = PACKAGES.get(target, ("", ""))
-    if package and importlib.util.find_spec(package) is None:
-        raise UserError(f"--to {target}: {package} is not installed here; pip install {install}")
+    _require_package(target)
     if wanted.predictions and target not in {"parquet", *TEXT_FILES}:
         raise UserError(f"--predictions: expected --to parquet, csv or json, got {target}, which has no rows of images")
     # `.` has no name to write aside by
@@ -98,6 +96,11 @@ def write_folder(folder: Path, database: str, target: str, wanted: Wanted) -> No
         raise UserError(f"{folder}: expected a path where nothing is, found {kind}. Give another path") from error
     except OSError as error:
         raise _unwritable(folder, error) from error
+    except ImportError as error:
+        package, install = PACKAGES.get(target, ("Python", "benchmark-matrix"))
+        raise UserError(
+            f"--to {target}: {package} cannot be imported here ({error!s:.200}); pip install --upgrade {install}"
+        ) from error
     if target == "tensorboard":
         verbosity.inform(f"wrote {units.plural(len(names), 'folder')} to {folder}\n  tensorboard --logdir {folder}")
     else:
@@ -105,6 +108,17 @@ def write_folder(folder: Path, database: str, target: str, wanted: Wanted) -> No
             verbosity.inform(f"wrote {folder / name}")
     if target == "mlflow":
         verbosity.inform(f"  mlflow ui --backend-store-uri sqlite:///{folder / layout.MLFLOW_STORE}")
+
+
+def _require_package(target: str) -> None:
+    package, install = PACKAGES.get(target, ("", ""))
+    try:
+        if not package or importlib.util.find_spec(package) is not None:
+            return
+    except ImportError:
+        # what finds modules may refuse this one
+        pass
+    raise UserError(f"--to {target}: {package} is not installed here; pip install {install}")
 
 
 def _write(aside: Path, home: Path, database: Database, target: str, wanted: Wanted) -> list[str]:

@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
+from benchmark.errors import StorageError
 from benchmark.files import sha256_of, temporary_folder
 from benchmark.layout import MLFLOW_STORE
 from benchmark.results.export.recorded_runs import FIGURES, RecordedRun
@@ -39,28 +40,34 @@ def write_store(folder: Path, runs: Iterable[RecordedRun], home: Path) -> None:
 
     Raises:
         OSError: It cannot be written.
+        StorageError: MLflow refuses to go on, such as where the folder of temporary files is full.
     """
     # nothing of this is anybody else's: MLflow would tell its makers what is used
     os.environ.update(MLFLOW_DISABLE_TELEMETRY="true", DO_NOT_TRACK="true")
     os.environ.setdefault("MLFLOW_LOGGING_LEVEL", "ERROR")
     from mlflow import MlflowClient
+    from mlflow.exceptions import MlflowException
 
     for name in ("mlflow", "alembic"):
         logging.getLogger(name).setLevel(logging.ERROR)
+    artifacts = (home / "artifacts").as_uri()
     # MLflow takes the path as a part of a URL, where some characters mean something else
     with temporary_folder() as aside:
         store = Path(aside) / MLFLOW_STORE
-        client = MlflowClient(tracking_uri=f"sqlite:///{store}")
-        experiments: dict[str, str] = {}
-        artifacts = (home / "artifacts").as_uri()
-        for run in runs:
-            name = _short(run.matrix_name)
-            if name not in experiments:
-                there = client.get_experiment_by_name(name)
-                experiments[name] = (
-                    there.experiment_id if there else client.create_experiment(name, artifact_location=artifacts)
-                )
-            _write_run(client, experiments[name], run)
+        try:
+            client = MlflowClient(tracking_uri=f"sqlite:///{store}")
+            experiments: dict[str, str] = {}
+            for run in runs:
+                name = _short(run.matrix_name)
+                if name not in experiments:
+                    there = client.get_experiment_by_name(name)
+                    made = None if there else client.create_experiment(name, artifact_location=artifacts)
+                    experiments[name] = made or there.experiment_id
+                _write_run(client, experiments[name], run)
+        except MlflowException as error:
+            raise StorageError(
+                f"{store}: MLflow cannot write it ({error!s:.300}). Make room, or name another folder in TMPDIR"
+            ) from error
         shutil.move(store, folder / MLFLOW_STORE)
 
 
