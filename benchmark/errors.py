@@ -21,12 +21,16 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from benchmark.text import one_line
 
 _SHOWN_PROBLEMS = 20
 """How many mistakes of a matrix are shown at once; the others are counted."""
 _SHOWN_CHARACTERS = 1500
+_EXCERPT_CHARACTERS = 72
+COMMAND_LINE = "the command line"
+"""Stands for the file of a mistake in an option."""
 
 
 INTERRUPTED_EXIT_CODES = frozenset({130, 143})
@@ -37,6 +41,10 @@ class BenchError(Exception):
     """Base of all errors that end a command with a message instead of a traceback."""
 
     exit_code = 1
+
+    def explained(self) -> str:
+        """The message as a terminal shows it: with the lines of a file that it is about, where it has such."""
+        return str(self)
 
 
 class UserError(BenchError):
@@ -60,6 +68,7 @@ class Problem:
         line: Line in the file, counted from 1; None for a value from the command line.
         column: Column in that line, counted from 1; known for syntax errors only.
         hint: The nearest known name or another cure; may be empty.
+        excerpt: The line itself, where the column is known.
     """
 
     where: str
@@ -68,13 +77,28 @@ class Problem:
     line: int | None = None
     column: int | None = None
     hint: str = ""
+    excerpt: str = ""
+
+    @property
+    def is_typed(self) -> bool:
+        """Whether it is about an option of the command line, and not about the file."""
+        return self.line is None and self.where.startswith("--")
 
     def describe(self, path: str) -> str:
-        """`path:line:column: where: expected …, got …; hint` in one line."""
-        place = ":".join(str(part) for part in (path, self.line, self.column) if part is not None)
+        """`path:line:column: where: expected …, got …; hint` in one line; `path` is the file that it may be in."""
+        file = COMMAND_LINE if self.is_typed else path
+        place = ":".join(str(part) for part in (file, self.line, self.column) if part is not None)
         got = f", got {self.found}" if self.found else ""
         hint = f"; {self.hint}" if self.hint else ""
         return f"{place}: {self.where}: expected {self.expected}{got}{hint}"
+
+    def pointer(self) -> list[str]:
+        """The line of the file and a caret below the column, cut to what fits a terminal; nothing where it is unknown."""
+        if not self.excerpt.strip() or self.column is None or len(self.excerpt) >= _SHOWN_CHARACTERS:
+            return []
+        first = max(0, self.column - 1 - _EXCERPT_CHARACTERS // 2)
+        shown = one_line(self.excerpt.replace("\t", " "))[first : first + _EXCERPT_CHARACTERS]
+        return [f"    {shown}", f"    {' ' * (self.column - 1 - first)}^"]
 
 
 class MatrixError(UserError):
@@ -85,9 +109,19 @@ class MatrixError(UserError):
         self.problems = tuple(problems)
         lines = [_shortened(one_line(f"  {problem.describe(path)}")) for problem in self.problems[:_SHOWN_PROBLEMS]]
         total = len(self.problems)
-        count = one_line(f"{total:,} problem{'s' if total != 1 else ''} in {path}")
+        typed = {problem.is_typed for problem in self.problems}
+        place = " and ".join(
+            text for key, text in ((False, f"in {path}"), (True, f"on {COMMAND_LINE}")) if key in typed
+        )
+        count = one_line(f"{total:,} problem{'s' if total != 1 else ''} {place}")
         more = [f"  … and {total - len(lines):,} more; mend these first"] if total > len(lines) else []
         super().__init__("\n".join([count, *lines, *more]))
+
+    def explained(self) -> str:
+        count, *lines = str(self).split("\n")
+        pointers = [problem.pointer() for problem in self.problems[: len(lines)]]
+        shown = [part for line, pointer in zip_longest(lines, pointers, fillvalue=()) for part in (line, *pointer)]
+        return "\n".join([count, *map(str, shown)])
 
 
 def _shortened(line: str) -> str:

@@ -14,7 +14,7 @@ from cli_workplace import ROOT, Workplace, children_seconds
 from click.testing import CliRunner
 
 from benchmark import __version__
-from benchmark.cli.main import VERBS, bench
+from benchmark.cli.main import SECTIONS, VERBS, bench
 from benchmark.cli.terminal import error_exit
 from benchmark.cli.verb_group import VerbGroup
 from benchmark.errors import BusyError, CellsFailedError, MatrixError, Problem, StorageError
@@ -31,7 +31,7 @@ def failing(error: BaseException, *arguments: str):
     def fail() -> None:
         raise error
 
-    group = VerbGroup("bench", verbs={"fail": ("unused", "Fail.")})
+    group = VerbGroup("bench", sections={"Fail": {"fail": "Fail."}})
     group.get_command = lambda _context, _name: click.Command("fail", callback=fail, params=[DEBUG])
     return CliRunner().invoke(group, ["fail", *arguments], prog_name="bench")
 
@@ -90,6 +90,87 @@ def test_help_has_a_short_form_everywhere(verb, option, place):
     assert (done.exit_code, done.stderr) == (0, "")
 
 
+def test_help_groups_the_verbs_below_headings(place):
+    lines = [line.strip() for line in place.call("--help").stdout.splitlines()]
+    headings = [lines.index(f"{heading}:") for heading in SECTIONS]
+    assert headings == sorted(headings)
+    assert lines[headings[0] + 1].startswith("init ")
+
+
+@pytest.mark.parametrize("words", [["run"], ["db"], ["db", "check"], []])
+def test_help_of_a_verb_is_the_help_that_its_option_prints(words, place):
+    assert place.call("help", *words).stdout == place.call(*words, "--help").stdout
+
+
+@pytest.mark.parametrize(
+    ("line", "offered", "left_out"),
+    [
+        ("bench ", {"run", "report", "completion"}, {"--debug"}),
+        ("bench re", {"report", "reproduce"}, {"run"}),
+        ("bench db ", {"check", "export"}, {"run"}),
+        ("bench report --f", {"--format", "--figures"}, {"--output"}),
+        ("bench report --format ", {"table", "markdown", "latex"}, {"--output"}),
+        ("bench plan --format j", {"json"}, {"csv"}),
+        ("bench init --preset ", {"default", "all"}, set()),
+        ("bench list ", {"cells", "models"}, set()),
+        ("bench help ru", {"run"}, {"report"}),
+        ("bench nothing --f", set(), {"run"}),
+    ],
+)
+def test_a_shell_completes_verbs_options_and_choices(line, offered, left_out):
+    words = line.split()
+    at = len(words) - (not line.endswith(" "))
+    environment = {"_BENCH_COMPLETE": "bash_complete", "COMP_WORDS": line, "COMP_CWORD": str(at)}
+    done = CliRunner().invoke(bench, [], prog_name="bench", env=environment)
+    assert (done.exit_code, done.stderr) == (0, "")
+    said = {text.partition(",")[2] for text in done.stdout.splitlines()}
+    assert offered <= said
+    assert not left_out & said
+
+
+@pytest.mark.parametrize("option", ["--matrix", "--db"])
+def test_a_shell_completes_paths_of_files(option):
+    environment = {"_BENCH_COMPLETE": "bash_complete", "COMP_WORDS": f"bench plan {option} a", "COMP_CWORD": "3"}
+    assert CliRunner().invoke(bench, [], prog_name="bench", env=environment).stdout == "file,a\n"
+
+
+COMPLETED = """
+import os, sys
+os.environ |= {"_BENCH_COMPLETE": "bash_complete", "COMP_WORDS": "bench re", "COMP_CWORD": "1"}
+try:
+    from benchmark.cli.main import bench
+    bench(prog_name="bench")
+finally:
+    assert not [name for name in sys.modules if name.startswith("benchmark.cli.commands.")]
+"""
+
+
+def test_no_verb_is_imported_to_complete_its_name():
+    done = subprocess.run([sys.executable, "-c", COMPLETED], capture_output=True, text=True, check=False, cwd=ROOT)
+    assert (done.returncode, done.stdout, done.stderr) == (0, "plain,report\nplain,reproduce\n", "")
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_what_completes_is_printed_for_each_shell(shell, place):
+    done = place.call("completion", shell)
+    assert f"_BENCH_COMPLETE={shell}_complete" in done.stdout
+    assert "bench" in done.stdout
+
+
+def test_bash_itself_completes_with_it(place):
+    script = place.call("completion", "bash").stdout
+    tries = "COMP_WORDS=(bench li); COMP_CWORD=1; _bench_completion bench; echo ${COMPREPLY[@]}"
+    path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", f"{script}\n{tries}"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PATH": path},
+    )
+    assert done.stdout == "list\n"
+
+
 def test_no_command_is_a_usage_error_with_help(place):
     done = place.call()
     assert done.exit_code == 2
@@ -102,7 +183,13 @@ def test_no_command_is_a_usage_error_with_help(place):
         (["rum"], "did you mean 'run'?"),
         (["stats"], "did you mean 'status'?"),
         (["db", "chek"], "did you mean 'check'?"),
-        (["plan", "--formt"], "--format"),
+        (["plan", "--formt"], "no such option '--formt'; did you mean '--format'?"),
+        (["plan", "--xyzzy"], "known options: --matrix, --select, "),
+        (["plan", "--format", "jsn"], "expected table, json or csv, got 'jsn'; did you mean 'json'?"),
+        (["list", "cels"], "did you mean 'cells'?"),
+        (["completion", "bsh"], "did you mean 'bash'?"),
+        (["help", "rum"], "did you mean 'run'?"),
+        (["help", "db", "chek"], "did you mean 'check'?"),
         (["xyzzy"], "known commands: init, plan"),
     ],
 )

@@ -90,7 +90,7 @@ def test_a_mistake_in_a_schedule_is_told_with_its_cure(written, told):
     ("lines", "options", "where"),
     [
         ('schedule = "cosine"\nreduce_learning_rate = 2\n', (), "m:6: defaults.schedule"),
-        ("reduce_learning_rate = 2\n", ("schedule=cosine",), "m: --set schedule"),
+        ("reduce_learning_rate = 2\n", ("schedule=cosine",), "the command line: --set schedule"),
         ('reduce_learning_rate = 2\n[strategy.scratch]\nextends = "scratch"\nschedule = "cosine"\n', (), "m:9: strategy.scratch.schedule"),
     ],
 )  # fmt: skip

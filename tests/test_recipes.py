@@ -77,7 +77,7 @@ def test_a_new_output_format_is_a_module_and_a_row(bench, tmp_path):
 
 def test_a_new_verb_is_a_module_and_its_summary(bench):
     verbs, page, listed = bench("Add a verb", files=2)("--help", "machines --help", "machines --format json")
-    assert "  machines   List the machines" in verbs
+    assert "  machines    List the machines" in verbs
     assert "Examples:\n    bench machines --format json" in page
     assert json.loads(listed)[0]["machine"] == "reference"
 

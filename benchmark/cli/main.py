@@ -8,30 +8,47 @@ from benchmark import __version__
 from benchmark.cli.options import COMMON_OPTIONS, CONTEXT
 from benchmark.cli.verb_group import VerbGroup
 
-VERBS = {
+PLANNING = {
     "init": "Write a commented matrix.toml to start from.",
-    "schema": "Print the JSON Schema of matrix.toml, for editors.",
     "plan": "Show what `bench run` would do, and how long it would take.",
     "prepare": "Download and prepare the datasets that a matrix needs.",
     "run": "Run the matrix: finished cells are skipped, unfinished ones go on.",
     "status": "Show the progress of the current or last run.",
+    "schema": "Print the JSON Schema of matrix.toml, for editors.",
+}
+LOOKING = {
     "list": "List cells, runs, datasets, models, strategies or presets.",
     "show": "Show everything about one cell.",
+    "why": "Say why a cell ran again, or would.",
     "predict": "Say what trained cells see on pictures.",
     "explain": "Show where in an image a trained cell saw the evidence.",
+    "query": "Ask the database one reading SQL statement.",
+}
+COMPARING = {
     "report": "Print comparison tables of the recorded results.",
     "compare": "Compare two selections of results, paired.",
     "diff": "Show the images that one selection fixed and the other broke.",
     "judge": "Judge one idea of a search within the search's error budget.",
-    "forget": "Leave results out of reports from now on; nothing is deleted.",
-    "why": "Say why a cell ran again, or would.",
     "reproduce": "Run a cell again and say whether it came out the same.",
-    "query": "Ask the database one reading SQL statement.",
+    "forget": "Leave results out of reports from now on; nothing is deleted.",
+}
+LOOKING_AFTER = {
+    "doctor": "Check whether this machine is ready: devices, versions, caches, data.",
     "db": "Look after the database: check, upgrade, back up, salvage, merge, export.",
     "gc": "Show or delete the files that nothing needs any more.",
-    "doctor": "Check devices, versions, caches and data of this machine.",
+    "completion": "Print what makes a shell complete commands and options.",
+    "help": "Show the help of a command.",
 }
-"""For each verb its summary; the verb itself is `command` in `commands/VERB.py`, imported when it is called."""
+SECTIONS = {
+    "Plan and run": PLANNING,
+    "Look at results": LOOKING,
+    "Compare": COMPARING,
+    "Look after the machine and the database": LOOKING_AFTER,
+}
+"""The verbs, each with its summary, below the headings of `bench --help`. The verb itself is `command` in
+`commands/VERB.py`, imported when it is called."""
+
+VERBS = {name: summary for verbs in SECTIONS.values() for name, summary in verbs.items()}
 
 EPILOG = """\b
 Start with two commands:
@@ -43,7 +60,7 @@ Exit codes: 0 all good, 1 a defect of bench, 2 usage or matrix, 3 cells failed,
 4 database or disk, 75 another run holds the database, 130/143 interrupted."""
 
 
-@click.group(cls=VerbGroup, verbs=VERBS, epilog=EPILOG, context_settings=CONTEXT)
+@click.group(cls=VerbGroup, sections=SECTIONS, epilog=EPILOG, context_settings=CONTEXT)
 @click.version_option(__version__, prog_name="bench")
 def bench() -> None:
     """Benchmark matrices of image classifiers: one file in, honest comparison tables out."""

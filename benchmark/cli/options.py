@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
+from click.shell_completion import CompletionItem
 
 from benchmark import layout
 from benchmark.cli.terminal import verbosity
+from benchmark.cli.terminal.usage_text import NamedChoice
 from benchmark.errors import BenchError, UserError
 
 if TYPE_CHECKING:
@@ -35,10 +37,10 @@ COMMON_OPTIONS = (
         is_flag=True,
         expose_value=False,
         callback=_change_verbosity,
-        help="Say only errors and data.",
+        help="Print only errors and results.",
     ),
     click.Option(
-        ["-v", "--verbose"], count=True, expose_value=False, callback=_change_verbosity, help="Say more; repeatable."
+        ["-v", "--verbose"], count=True, expose_value=False, callback=_change_verbosity, help="Print more; repeatable."
     ),
     click.Option(["--debug"], is_flag=True, expose_value=False, help="Print a traceback with an error."),
 )
@@ -52,6 +54,9 @@ def verb(name: str, *lines: str, group: click.Group | None = None) -> Callable[[
     def decorate(function: Callable[..., Any]) -> click.Command:
         command = (group.command if group else click.command)(name, context_settings=CONTEXT, epilog=epilog)(function)
         command.params += COMMON_OPTIONS
+        for parameter in command.params:
+            if type(parameter.type) is click.Choice:
+                parameter.type = NamedChoice(parameter.type.choices)
         return command
 
     return decorate
@@ -103,6 +108,12 @@ def machine_kind(threads: Mapping[str, int] | None = None) -> MachineKind:
     return MachineKind(machine.gpu_count(), machine.cpu_cores(), decided, installed_backends())
 
 
+def complete_path(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[CompletionItem]:
+    """Lets the shell complete the path of a file, in an option that may be something else as well."""
+    del context, parameter
+    return [CompletionItem(incomplete, type="file")]
+
+
 class Duration(click.ParamType[float]):
     """Seconds, or a number with a unit: `90`, `45s`, `15m`, `2h`."""
 
@@ -119,7 +130,15 @@ class Duration(click.ParamType[float]):
 def matrix_options(function: Function) -> Function:
     """`--matrix`, `--select`, `--exclude`, `--set`, handed on as `matrix: MatrixRequest`."""
 
-    @click.option("--matrix", "path", default=layout.MATRIX, show_default=True, metavar="PATH", help="Matrix file.")
+    @click.option(
+        "--matrix",
+        "path",
+        default=layout.MATRIX,
+        show_default=True,
+        metavar="PATH",
+        shell_complete=complete_path,
+        help="Matrix file.",
+    )
     @_select
     @_exclude
     @click.option(
@@ -157,6 +176,7 @@ def database_option(function: Function) -> Function:
         show_default=True,
         show_envvar=True,
         metavar="PATH|URL",
+        shell_complete=complete_path,
         help="Results database: an SQLite file or a PostgreSQL URL.",
     )
     @functools.wraps(function)

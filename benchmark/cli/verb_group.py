@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import difflib
 import importlib
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, cast
 
 import click
+from click.shell_completion import CompletionItem
 
 from benchmark.cli.terminal import error_exit, streams
+from benchmark.cli.terminal.usage_text import near_names
 from benchmark.text import printable
 
 
@@ -22,9 +23,9 @@ class SuggestingGroup(click.Group):
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         known = self.list_commands(ctx)
-        if args[0] not in known and not args[0].startswith("-"):
-            near = difflib.get_close_matches(args[0], known, n=1, cutoff=0.5)
-            cure = f"did you mean {near[0]!r}?" if near else f"known commands: {', '.join(known)}"
+        # while a shell completes a line, the line is not finished
+        if args[0] not in known and not args[0].startswith("-") and not ctx.resilient_parsing:
+            cure = near_names(args[0], known, "commands")
             raise click.UsageError(f"no such command {printable(args[0])!r}; {cure}", ctx)
         return super().resolve_command(ctx, args)
 
@@ -33,12 +34,14 @@ class VerbGroup(SuggestingGroup):
     """The root: its commands live in modules of their own, and every failure ends in `error_exit`.
 
     Args:
-        verbs: For each command its one-line help, which `--help` shows without importing the command's module.
+        sections: By heading, for each command its one-line help, which `--help` shows without importing the command's
+            module.
     """
 
-    def __init__(self, *args: Any, verbs: Mapping[str, str] | None = None, **kwargs: Any) -> None:
+    def __init__(self, *args: Any, sections: Mapping[str, Mapping[str, str]] | None = None, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.verbs = dict(verbs or {})
+        self.sections = dict(sections or {})
+        self.verbs = {name: summary for verbs in self.sections.values() for name, summary in verbs.items()}
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         del ctx
@@ -56,8 +59,17 @@ class VerbGroup(SuggestingGroup):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         del ctx
+        widest = max(map(len, self.verbs))
         with formatter.section("Commands"):
-            formatter.write_dl(list(self.verbs.items()))
+            for heading, verbs in self.sections.items():
+                with formatter.section(heading):
+                    # as wide in every section, so that all summaries stand below each other
+                    formatter.write_dl([(name.ljust(widest), summary) for name, summary in verbs.items()])
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """The verbs and options that begin so; no verb is imported for it."""
+        verbs = [CompletionItem(name, help=text) for name, text in self.verbs.items() if name.startswith(incomplete)]
+        return [*verbs, *click.Command.shell_complete(self, ctx, incomplete)]
 
     def main(self, args: Sequence[str] | None = None, *rest: Any, **extra: Any) -> Any:
         """Run one command line and end the process with its exit code.

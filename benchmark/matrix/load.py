@@ -158,6 +158,8 @@ def _check_folds(planner: Planner, specification: Specification, problems: Probl
 def _nothing_left(specification: Specification, select: Sequence[str], exclude: Sequence[str]) -> Problem:
     if select or exclude:
         asked = " ".join([*(f"--select {text}" for text in select), *(f"--exclude {text}" for text in exclude)])
-        return Problem("selection", "at least one cell of the matrix", f"none by {asked[:200]!r}")
+        return Problem(
+            "--select" if select else "--exclude", "at least one cell of the matrix", f"none by {asked[:200]!r}"
+        )
     where = "matrix.exclude" if specification.excludes else "matrix"
     return Problem(where, "at least one cell", "none", hint="the rules of [[matrix.exclude]] drop all of them")

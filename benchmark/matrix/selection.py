@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.errors import UserError
-from benchmark.matrix.problems import Problems, name_problem, nearest_hint, normal_name, path_text, quoted
+from benchmark.matrix.problems import Problems, close_hint, name_problem, normal_name, path_text, quoted
 from benchmark.matrix.settings import SETTINGS, json_value
 
 NAME_KEYS = ("dataset", "model", "strategy")
@@ -134,7 +134,7 @@ def _parse_term(term: str, expression: str) -> tuple[str, tuple[str, ...]]:
     if not equals or not key or not text:
         raise UserError(f"selection {shown}: expected key=value[,key=value], got {quoted(term[:80])}")
     if key not in KEYS:
-        hint = nearest_hint(key, KEYS)
+        hint = "; ".join(filter(None, [close_hint(key, KEYS), f"known keys: {', '.join(KEYS)}"]))
         raise UserError(f"selection {shown}: expected a known key, got {quoted(key[:80])}; {hint}")
     # a name may contain a bar or a star itself: the whole text is tried first
     parts = [part.strip() for part in text.split("|") if part.strip()]

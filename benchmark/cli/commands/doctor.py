@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
+from benchmark import layout, units
 from benchmark.cli.options import database_option, format_option, machine_option, verb
 from benchmark.cli.terminal import output, streams
 from benchmark.text import one_line
+
+if TYPE_CHECKING:
+    from benchmark.cli.doctor_checks import Finding
 
 _NOISE_STYLES = {True: "bold green", False: "bold yellow"}
 MARKS = {"good": ("✓", "green"), "note": ("·", "dim"), "missing": ("-", "yellow"), "bad": ("✗", "red")}
@@ -34,7 +41,9 @@ MARKS = {"good": ("✓", "green"), "note": ("·", "dim"), "missing": ("-", "yell
 def command(
     database: str, machine: str | None, noise: bool, runs: int, overrides: tuple[str, ...], output_format: str
 ) -> int:
-    """Check devices, threads, versions, caches, data sets, weights and disk space of this machine.
+    """Check whether this machine is ready: devices, threads, versions, caches, datasets, weights and disk space.
+
+    The first lines say whether it is, what is missing and what to do; below them stands all that was looked at.
 
     Ends with 2 when something is wrong that must be cured before `bench run`. What is missing but can be fetched is
     no fault.
@@ -53,6 +62,10 @@ def command(
         output.write_rows([asdict(finding) for finding in findings], [], output_format)
     else:
         console = streams.out()
+        ready = not any(finding.verdict == "bad" for finding in findings)
+        for number, text in enumerate(_summary(findings, Path(layout.MATRIX).exists())):
+            style = ("bold green" if ready else "bold red") if number == 0 else "default"
+            console.print(Text(one_line(text), style=style), soft_wrap=True)
         area = ""
         for finding in findings:
             if finding.area != area:
@@ -65,6 +78,21 @@ def command(
                 line.append(f"\n      {one_line(finding.cure)}", style=style)
             console.print(line, soft_wrap=True)
     return 2 if any(finding.verdict == "bad" for finding in findings) else 0
+
+
+def _summary(findings: Sequence[Finding], has_matrix: bool) -> list[str]:
+    """Whether this machine is ready, what must be cured, what is missing, and what to do next; then an empty line."""
+    bad = [finding for finding in findings if finding.verdict == "bad"]
+    missing = [finding.name for finding in findings if finding.verdict == "missing"]
+    lines = ["Ready." if not bad else f"Not ready: {units.plural(len(bad), 'problem')} to cure before `bench run`."]
+    lines += [f"  {finding.name}: {finding.value}; {finding.cure}" for finding in bad]
+    if missing:
+        lines += [f"Not downloaded yet: {', '.join(missing)}.", "  `bench prepare` fetches what a matrix needs."]
+    if not bad:
+        lines += [
+            "Next: `bench plan` shows what a run would do." if has_matrix else "Next: `bench init` writes a matrix."
+        ]
+    return [*lines, ""]
 
 
 def _measure(database: str, machine: str | None, runs: int, overrides: tuple[str, ...], output_format: str) -> int:

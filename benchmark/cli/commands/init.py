@@ -7,10 +7,17 @@ from pathlib import Path
 import click
 
 from benchmark import layout
-from benchmark.cli.options import verb
+from benchmark.cli.options import complete_path, verb
 from benchmark.cli.terminal import verbosity
 from benchmark.errors import UserError
 from benchmark.files import write_whole
+
+
+def _complete_preset(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    from benchmark.catalog.bundled_files import preset_names
+
+    del context, parameter
+    return [name for name in preset_names() if name.startswith(incomplete)]
 
 
 @verb("init", "bench init", "bench init --preset default --matrix experiments/first.toml")
@@ -19,9 +26,18 @@ from benchmark.files import write_whole
     default="default",
     show_default=True,
     metavar="NAME",
+    shell_complete=_complete_preset,
     help="What to start from; see `bench list presets`.",
 )
-@click.option("--matrix", "path", default=layout.MATRIX, show_default=True, metavar="PATH", help="File to write.")
+@click.option(
+    "--matrix",
+    "path",
+    default=layout.MATRIX,
+    show_default=True,
+    metavar="PATH",
+    shell_complete=complete_path,
+    help="File to write.",
+)
 def command(preset: str, path: str) -> None:
     """Write a commented matrix.toml to start from; a file that exists is never overwritten."""
     from benchmark.catalog.bundled_files import preset_plugin, preset_text

@@ -14,9 +14,11 @@ from benchmark.cli.terminal import output
 @verb(
     "query",
     'bench query "select model, strategy, seed, test_accuracy from results where is_latest = 1"',
+    "bench query --schema",
     'bench query --format csv "select * from history" > history.csv',
 )
-@click.argument("sql")
+@click.argument("sql", required=False)
+@click.option("--schema", is_flag=True, help="Print the views and tables instead: every column with what it means.")
 @database_option
 @format_option()
 @click.option(
@@ -27,12 +29,21 @@ from benchmark.cli.terminal import output
     show_default=True,
     help="Give up after so many seconds.",
 )
-def command(sql: str, database: str, output_format: str, limit_seconds: float) -> None:
+@click.pass_context
+def command(
+    context: click.Context, sql: str | None, schema: bool, database: str, output_format: str, limit_seconds: float
+) -> None:
     """Ask the database one reading SQL statement.
 
     SQL is one statement that only reads; `-` takes it from standard input. The views `results` (one row for each
-    execution of a cell) and `history` (one row for each epoch) are made for questions.
+    execution of a cell) and `history` (one row for each epoch) are made for questions; --schema says what all views and
+    tables hold, and needs no database.
     """
+    if schema:
+        _print_schema(output_format)
+        return
+    if sql is None:
+        raise click.UsageError("expected an SQL statement, or --schema, which says what can be asked", context)
     from benchmark.results.read.user_query import read_only_query
     from benchmark.results.store.database import open_database
 
@@ -47,3 +58,18 @@ def command(sql: str, database: str, output_format: str, limit_seconds: float) -
     numeric = {name for name in unique if known[name] and all(isinstance(value, int | float) for value in known[name])}
     columns = [output.Column(name, name, show=units.number, right=name in numeric) for name in unique]
     output.write_rows(records, columns, output_format, empty="no rows")
+
+
+def _print_schema(output_format: str) -> None:
+    from benchmark.results.read.described_columns import described_columns
+
+    rows = described_columns()
+    if output_format != "table":
+        output.write_rows(rows, [output.Column(name) for name in rows[0]], output_format)
+        return
+    for table in dict.fromkeys(row["table"] for row in rows):
+        columns = [row for row in rows if row["table"] == table]
+        output.write_line(f"{columns[0]['kind']} {table}", "bold")
+        for row in columns:
+            output.write_line(f"  {row['column']:<24} {row['type'].lower():<10} {row['meaning']}")
+        output.write_line("")

@@ -18,6 +18,7 @@ import sys
 import click
 
 from benchmark.cli.terminal import interruption, streams
+from benchmark.cli.terminal.usage_text import usage_text
 from benchmark.errors import FULL_DISK, BenchError, exhaustion
 
 
@@ -39,10 +40,10 @@ def exit_code_for(error: BaseException, *, debug: bool) -> int:
             error.show()
         else:
             streams.say(context.get_usage())
-            _complain(f"{error.format_message()}\n  `{context.command_path} --help` lists what is allowed")
+            _complain(f"{usage_text(error)}\n  `{context.command_path} --help` lists what is allowed")
         return error.exit_code
     if isinstance(error, BenchError):
-        _complain(str(error))
+        _complain(error.explained())
         return error.exit_code
     if isinstance(error, OSError) and error.errno in FULL_DISK | {errno.EIO}:
         _complain(

@@ -11,6 +11,7 @@ from typing import Any
 
 from benchmark.errors import MatrixError, NotFoundError, Problem
 from benchmark.matrix.reading.line_numbers import DEPTH_LIMIT, LineScanner
+from benchmark.matrix.reading.toml_mistakes import in_words
 from benchmark.text import one_line
 
 SIZE_LIMIT_BYTES = 1 << 20
@@ -102,7 +103,11 @@ def _syntax_problem(message: str, text: str) -> Problem:
         line, column = text.count("\n") + 1, len(text) - text.rfind("\n")
     else:
         line, column = int(match["line"]), int(match["column"])
-    return Problem("syntax", "TOML", _PLACE.sub("", message)[:200], line, column)
+    said = _PLACE.sub("", message)[:200]
+    expected, cure = in_words(said)
+    hint = f"{cure} ({said})" if cure else said
+    excerpt = text.removeprefix("\ufeff").split("\n")[line - 1].rstrip("\r")
+    return Problem("syntax", expected, "", line, column, hint, excerpt)
 
 
 def _value_problem(message: str, text: str) -> Problem:

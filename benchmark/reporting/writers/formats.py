@@ -38,11 +38,28 @@ FORMATS: Mapping[str, Format] = {
 }
 """All formats, by their name for `--format`, in the order in which they are offered."""
 
+_OF_TEXTS = (".txt",)
+"""Endings of files for people, in the format of the terminal."""
+
 
 def format_of_file(path: Path) -> str:
-    """Name of the format that the ending of a file asks for."""
+    """Name of the format that the ending of a file asks for; without an ending, or with `.txt`, the one for people.
+
+    Raises:
+        UserError: No format has this ending.
+    """
     ending = path.suffix.lower()
-    return next((name for name, known in FORMATS.items() if ending in known.endings), DEFAULT)
+    for name, known in FORMATS.items():
+        if ending in known.endings:
+            return name
+    # of a folder or a database `save` says why nothing is written there
+    if ending in {"", *_OF_TEXTS} or path.is_dir() or layout.is_of_database(path.name):
+        return DEFAULT
+    endings = [ending for known in FORMATS.values() for ending in known.endings]
+    raise UserError(
+        f"{path}: expected a file that ends in {', '.join([*endings, *_OF_TEXTS])}, got {path.suffix!r}; "
+        f"or name the format: --format {DEFAULT}"
+    )
 
 
 def render(

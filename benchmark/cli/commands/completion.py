@@ -1,0 +1,33 @@
+"""`bench completion SHELL`: what makes a shell complete the names of verbs, options and choices."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+from click.shell_completion import ShellComplete, get_completion_class
+
+from benchmark.cli.options import verb
+
+_VARIABLE = "_BENCH_COMPLETE"
+"""The environment variable by which the shell asks; click derives it from the name of the program."""
+
+
+@verb(
+    "completion",
+    """echo 'eval "$(bench completion bash)"' >> ~/.bashrc""",
+    """echo 'eval "$(bench completion zsh)"' >> ~/.zshrc""",
+    "bench completion fish > ~/.config/fish/completions/bench.fish",
+)
+@click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
+@click.pass_context
+def command(context: click.Context, shell: str) -> None:
+    """Print what makes SHELL complete the names of commands, options and choices, and the paths of files.
+
+    To have it in every new shell, type the line of your shell below once. Bash needs version 4.4 or newer; in zsh,
+    compinit must come before it.
+    """
+    kind = get_completion_class(shell)
+    assert kind is not None
+    # not `source` of the class itself: that of bash starts bash to ask for its version
+    sys.stdout.write(ShellComplete.source(kind(context.find_root().command, {}, "bench", _VARIABLE)))

@@ -1,0 +1,32 @@
+"""`bench help VERB`: the same as `bench VERB --help`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from benchmark.cli.options import verb
+
+
+def _complete_verb(context: click.Context, parameter: click.Parameter, incomplete: str) -> list[str]:
+    del parameter
+    root = context.find_root()
+    assert isinstance(root.command, click.Group)
+    return [name for name in root.command.list_commands(root) if name.startswith(incomplete)]
+
+
+@verb("help", "bench help run", "bench help db export")
+@click.argument("words", nargs=-1, metavar="[VERB]...", shell_complete=_complete_verb)
+@click.pass_context
+def command(context: click.Context, words: tuple[str, ...]) -> None:
+    """Show the help of a command, the same as `bench VERB --help`; without one all commands."""
+    asked = context.find_root()
+    for word in words:
+        if not isinstance(asked.command, click.Group):
+            raise click.UsageError(f"`{asked.command_path}` has no commands of its own, got {word!r}", context)
+        name, found, _ = asked.command.resolve_command(asked, [word])
+        if name is None or found is None:
+            raise click.UsageError(f"expected a command, got {word!r}", context)
+        asked = found.context_class(found, parent=asked, info_name=name, **found.context_settings)
+    sys.stdout.write(f"{asked.get_help()}\n")
