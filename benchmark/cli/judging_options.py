@@ -46,7 +46,7 @@ def resolve_options(function: Function) -> Function:
         default=20,
         show_default=True,
         metavar="N",
-        help="With --resolve: at most so many pairs of seeds.",
+        help="With --resolve: at most this many pairs of seeds.",
     )(margin_option(function))
     return click.option(
         "--resolve",

@@ -19,10 +19,10 @@ PLANNING = {
 LOOKING = {
     "list": "List cells, runs, datasets, models, strategies or presets.",
     "show": "Show everything about one cell.",
-    "why": "Say why a cell ran again, or would.",
-    "predict": "Say what trained cells see on pictures.",
-    "explain": "Show where in an image a trained cell saw the evidence.",
-    "query": "Ask the database one reading SQL statement.",
+    "why": "Explain why a cell ran again, or would.",
+    "predict": "Predict the classes of pictures with trained cells.",
+    "explain": "Show which parts of an image a prediction rests on.",
+    "query": "Run one read-only SQL statement on the database.",
 }
 COMPARING = {
     "report": "Print comparison tables of the recorded results.",

@@ -142,7 +142,7 @@ def matrix_options(function: Function) -> Function:
     @_select
     @_exclude
     @click.option(
-        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Overrule a setting in every cell; repeatable."
+        "--set", "overrides", multiple=True, metavar="KEY=VALUE", help="Override a setting in every cell; repeatable."
     )
     @functools.wraps(function)
     def with_matrix(*args: Any, path: str, select: Any, exclude: Any, overrides: Any, **others: Any) -> Any:
@@ -157,7 +157,7 @@ _select = click.option(
     metavar="EXPR",
     help="Only cells that match, such as model=resnet*,seed=0; repeatable (union).",
 )
-_exclude = click.option("--exclude", multiple=True, metavar="EXPR", help="Not the cells that match; repeatable.")
+_exclude = click.option("--exclude", multiple=True, metavar="EXPR", help="Leave out the cells that match; repeatable.")
 
 
 def selection_options(function: Function) -> Function:
@@ -233,7 +233,7 @@ def worker_options(which: str) -> Callable[[Function], Function]:
     """`--isolation`, `--offline` and `--allow-plugins`: how `which` (each, the) worker is made, and what it may do."""
 
     def decorate(function: Function) -> Function:
-        trust = "Let the Python files of [plugins] run that you have not trusted for good."
+        trust = "Allow the Python files of [plugins] to run that you have not trusted permanently."
         function = click.option("--allow-plugins", is_flag=True, help=trust)(function)
         function = click.option("--offline", is_flag=True, help="Never download anything.")(function)
         return click.option(

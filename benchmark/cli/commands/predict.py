@@ -59,7 +59,7 @@ def command(
     top: int,
     output_format: str,
 ) -> None:
-    """Say what trained cells see on pictures, with their confidence.
+    """Predict the classes of pictures with trained cells, and say how confident they are.
 
     CELL is the beginning of a cell's id, or a selection such as model=resnet18,seed=0 and then every finished cell that
     it matches. The probabilities of several cells are averaged; they must tell the same classes apart. IMAGE is a PNG

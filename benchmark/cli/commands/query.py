@@ -27,13 +27,13 @@ from benchmark.cli.terminal import output
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
-    help="Give up after so many seconds.",
+    help="Give up after this many seconds.",
 )
 @click.pass_context
 def command(
     context: click.Context, sql: str | None, schema: bool, database: str, output_format: str, limit_seconds: float
 ) -> None:
-    """Ask the database one reading SQL statement.
+    """Run one read-only SQL statement on the database.
 
     SQL is one statement that only reads; `-` takes it from standard input. The views `results` (one row for each
     execution of a cell) and `history` (one row for each epoch) are made for questions; --schema says what all views and

@@ -49,9 +49,9 @@ if TYPE_CHECKING:
     "seconds",
     type=Duration(),
     metavar="TIME",
-    help="What each cell had come to after so much training: 60s, 5m; of the recorded epochs.",
+    help="Results of each cell after this much training, such as 60s or 5m, from its recorded epochs.",
 )
-@click.option("--at-epoch", "epoch", type=click.IntRange(1), metavar="N", help="Likewise after so many epochs.")
+@click.option("--at-epoch", "epoch", type=click.IntRange(1), metavar="N", help="The same, after this many epochs.")
 @click.option(
     "--target",
     type=click.FloatRange(0, 1),

@@ -48,7 +48,10 @@ SHORTEST_LEASE_SECONDS = 2
 @database_option
 @machine_option("the host name")
 @click.option(
-    "--jobs", type=click.IntRange(min=1), metavar="N", help="At most so many cells at once.  [default: as cores allow]"
+    "--jobs",
+    type=click.IntRange(min=1),
+    metavar="N",
+    help="Run at most this many cells at once.  [default: as cores allow]",
 )
 @click.option(
     "--gpu-share",

@@ -33,7 +33,7 @@ def change(context: click.Context, steps: int) -> None:
 
 
 def is_quiet() -> bool:
-    """Whether only errors and data are wanted."""
+    """Whether only errors and results are wanted."""
     context = click.get_current_context(silent=True)
     return context is not None and context.meta.get(_KEY, 0) < 0
 
