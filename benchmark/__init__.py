@@ -4,12 +4,14 @@ In Python, `benchmark.results(db)`, `.history(db)`, `.predictions(db)`, `.report
 recorded as pandas DataFrames; `.learning_curves(db)` and `.accuracy_by_time(db)` draw it. See docs/python.md.
 """
 
+# nothing but what every interpreter has imported already: with `python -m benchmark` the working folder is still searched
 import os
 import sys
-from types import ModuleType
-from typing import TYPE_CHECKING, Any
 
+TYPE_CHECKING = False
 if TYPE_CHECKING:
+    from typing import Any
+
     from benchmark.frames.plots import accuracy_by_time, learning_curves
     from benchmark.frames.report_frames import compare, report
     from benchmark.frames.view_frames import history, predictions, results
@@ -31,7 +33,7 @@ _IMPORTED_LATE = {
 """Functions by the module that has them: pandas is imported by the first call, never by `import benchmark`."""
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> "Any":
     if name not in _IMPORTED_LATE:
         raise AttributeError(f"module 'benchmark' has no attribute {name!r}")
     from importlib import import_module
@@ -43,10 +45,10 @@ def __dir__() -> list[str]:
     return sorted({*globals(), *_IMPORTED_LATE})
 
 
-class _CallableModule(ModuleType):
+class _CallableModule(type(sys)):  # type: ignore[misc] # the type of modules
     """The part `benchmark.results`, which has the name of the function that reads the view `results`, and so is both."""
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, *args: "Any", **kwargs: "Any") -> "Any":
         """The view `results` as a DataFrame: `help(benchmark.frames.view_frames.results)` describes the arguments."""
         from benchmark.frames.view_frames import results
 
