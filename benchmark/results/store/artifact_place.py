@@ -36,7 +36,7 @@ from benchmark.results.store.artifact_store import ArtifactStore, store_of
 from benchmark.results.store.artifact_url import checked_url, is_url
 from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.engine import connect_sqlite
-from benchmark.results.store.location import Location, locate
+from benchmark.results.store.location import Location, locate, side_file
 from benchmark.results.store.remembered_places import EVERY_HOST, remember, remembered, remembered_folder
 
 log = logging.getLogger(__name__)
@@ -125,8 +125,10 @@ def _remembered_in_file(location: Location) -> dict[str, str]:
     """The places that a database in a file remembers; none where it cannot be read, which others say."""
     if location.path is None or not location.path.is_file():
         return {}
+    # where no -wal file is, none must be made: whoever opens the database next says that it is missing
+    immutable = journal_mode.is_frozen(location.path) or not side_file(location.path, "-wal").exists()
     try:
-        with closing(connect_sqlite(location, "ro", immutable=journal_mode.is_frozen(location.path))) as connection:
+        with closing(connect_sqlite(location, "ro", immutable=immutable)) as connection:
             return dict(connection.execute("SELECT host, path FROM artifact_folder"))
     except (sqlite3.Error, OSError):
         return {}
