@@ -2,8 +2,8 @@
 PYTHON ?= python3
 VENV   ?= .venv
 BIN    := $(VENV)/bin
-# processes that share the tests; more than cores may pay, because many tests wait: make test TEST_PROCESSES=3
-TEST_PROCESSES ?= 2
+# processes that share the tests: one more than the cores of a small machine, because many tests wait
+TEST_PROCESSES ?= 3
 PYTEST := $(BIN)/python -m pytest -q -n $(TEST_PROCESSES)
 
 .PHONY: run test soak lint docs reference perf clean

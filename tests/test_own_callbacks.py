@@ -253,6 +253,7 @@ def resumed_alike(spec, digits, folder: Path, backend: str = "tensorflow") -> tu
     return whole, stopped, resumed
 
 
+@pytest.mark.exhaustive
 @pytest.mark.tf
 def test_callbacks_of_keras_train_and_resume_to_the_same_bits(digits, tmp_path):
     whole, _, _ = resumed_alike(calling(tmp_path, *OFTEN, code=KERAS, epochs=8), digits, tmp_path)
