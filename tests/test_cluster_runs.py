@@ -77,6 +77,7 @@ def test_cells_of_a_node_that_dies_go_on_elsewhere_within_ten_seconds(cluster, a
     assert cluster.rows("SELECT count(*) FROM attempt WHERE state = 'abandoned'") == [(2,)]
 
 
+@pytest.mark.exhaustive
 def test_a_node_that_hangs_loses_its_cells_and_writes_nothing_when_it_wakes(cluster, at_home, tmp_path):
     gate = tmp_path / "gate"
     run = cluster.start("--lease", "2s", BENCH_FAKE_GATE=f"2:{gate}")

@@ -75,7 +75,13 @@ def assert_same_bits(run, directory, undisturbed):
     assert ours == expected
 
 
-@pytest.mark.parametrize("one", [SPOILT, WHOLE], ids=["best in shared stage", "whole cell"])
+@pytest.mark.parametrize(
+    "one",
+    [
+        pytest.param(SPOILT, id="best in shared stage"),
+        pytest.param(WHOLE, id="whole cell", marks=pytest.mark.exhaustive),
+    ],
+)
 def test_a_cell_that_begins_with_the_stage_of_another_comes_to_the_bits_of_its_own_training(
     one, stages, alone, digits, tmp_path
 ):

@@ -49,7 +49,7 @@ INTRICATE = cell(
 )
 
 # within a stage and between the two; every other epoch only by `make test-all`
-USUAL_KILLS = {(2, "in-epoch"), (3, "after-epoch")}
+USUAL_KILLS = {(2, "in-epoch")}
 KILLS = [
     pytest.param(epoch, place, marks=() if (epoch, place) in USUAL_KILLS else pytest.mark.exhaustive)
     for epoch in range(1, 6)
@@ -174,6 +174,7 @@ def test_a_schedule_moves_the_rate_from_step_to_step_and_an_epoch_tells_what_it_
     assert [epoch.learning_rate for epoch in runs[1.0].epochs()] == pytest.approx([1e-12, 1e-12])
 
 
+@pytest.mark.exhaustive
 def test_gathered_gradients_and_the_moments_of_an_optimizer_go_on_to_the_same_bits(digits, tmp_path):
     # five batches in an epoch: two updates of two batches, and one of what is left
     gathering = stage(
@@ -426,6 +427,7 @@ def test_the_same_cell_draws_the_same_views_again(rich, digits, tmp_path):
     assert sha256_of(tmp_path / "1" / "predictions.npz") == sha256_of(rich[1] / "predictions.npz")
 
 
+@pytest.mark.exhaustive
 def test_saved_files_are_artifacts_and_load_to_the_same_predictions(rich, digits):
     run, directory = rich
     files = {artifact.kind: artifact.name for artifact in run.all(events.ArtifactWritten)}
