@@ -48,7 +48,7 @@ INTRICATE = cell(
     ),
 )
 
-# within a stage and between the two; every other epoch only by `make test-all`
+# within a stage; every other moment only by `make test-all`
 USUAL_KILLS = {(2, "in-epoch")}
 KILLS = [
     pytest.param(epoch, place, marks=() if (epoch, place) in USUAL_KILLS else pytest.mark.exhaustive)
