@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 from dataclasses import dataclass, field
@@ -12,6 +13,34 @@ from cli_workplace import ROOT, Workplace
 from waiting import wait_until
 
 from benchmark.results.store.database import open_database
+
+CHAINED = """
+[matrix]
+name = "parents and children on nodes"
+dataset = "digits_low"
+model = "simple_cnn"
+strategy = ["short", "long"]
+seed = [0, 1, 2]
+backend = "fake"
+
+[[matrix.include]]
+dataset = "digits"
+strategy = "continued"
+model = "simple_cnn"
+seed = [0, 1, 2]
+
+[strategy.short]
+epochs = 3
+
+[strategy.long]
+extends = "short"
+epochs = 6
+
+[strategy.continued]
+epochs = 3
+weights = { dataset = "digits_low", strategy = "short" }
+"""
+"""Cells of which some start from the weights of others."""
 
 
 @dataclass
@@ -133,3 +162,13 @@ def begun(cluster: Cluster, count: int):
             return False
 
     wait_until(are_there)
+
+
+def digests_at_home(folder: Path, matrix: str) -> dict[str, str]:
+    """The digests of the cells of a matrix, run on one computer in a folder of their own."""
+    place = Workplace(folder)
+    place.write(matrix)
+    done = place.run("run")
+    assert done.returncode == 0, done.stderr
+    cells = json.loads(place.run("query", "SELECT cell_id, digest FROM results", "--format", "json").stdout)
+    return {row["cell_id"]: row["digest"] for row in cells}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import os
 import shutil
 import signal
@@ -13,7 +12,7 @@ from pathlib import Path
 
 import pytest
 from cli_workplace import Workplace
-from simulated_cluster import Cluster, begun, parent_of, pids, stand_ins
+from simulated_cluster import CHAINED, Cluster, begun, digests_at_home, parent_of, pids, stand_ins
 from waiting import wait_until
 
 from benchmark.results.store.database import open_database
@@ -24,39 +23,12 @@ pytestmark = [
     pytest.mark.parametrize("target", ["postgresql"], indirect=True),
 ]
 
-MATRIX = """
-[matrix]
-name = "hostile moments"
-dataset = "digits_low"
-model = "simple_cnn"
-strategy = ["short", "long"]
-seed = [0, 1, 2]
-backend = "fake"
-
-[[matrix.include]]
-dataset = "digits"
-strategy = "continued"
-model = "simple_cnn"
-seed = [0, 1, 2]
-
-[strategy.short]
-epochs = 3
-
-[strategy.long]
-extends = "short"
-epochs = 6
-
-[strategy.continued]
-epochs = 3
-weights = { dataset = "digits_low", strategy = "short" }
-"""
-
 
 @pytest.fixture
 def cluster(tmp_path, target):
     place = Workplace(tmp_path / "place")
     place.directory.mkdir()
-    place.write(MATRIX)
+    place.write(CHAINED)
     cluster = Cluster(place, target)
     yield cluster
     for pid in cluster.processes():
@@ -71,11 +43,7 @@ def gate(tmp_path):
 @pytest.fixture(scope="module")
 def at_home(tmp_path_factory):
     """The digests of the same cells, run on one computer."""
-    place = Workplace(tmp_path_factory.mktemp("home"))
-    place.write(MATRIX)
-    assert place.run("run").returncode == 0
-    cells = json.loads(place.run("query", "SELECT cell_id, digest FROM results", "--format", "json").stdout)
-    return {row["cell_id"]: row["digest"] for row in cells}
+    return digests_at_home(tmp_path_factory.mktemp("home"), CHAINED)
 
 
 def process_of(cluster: Cluster, run: subprocess.Popen[str], module: str) -> int:

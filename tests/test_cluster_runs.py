@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import signal
 import time
 from collections import Counter
 
 import pytest
 from cli_workplace import Workplace
-from simulated_cluster import Cluster, begun, stand_ins
+from simulated_cluster import Cluster, begun, digests_at_home, stand_ins
 from waiting import wait_until
 
 MATRIX = """
@@ -42,11 +41,7 @@ def cluster(tmp_path, target):
 @pytest.fixture(scope="module")
 def at_home(tmp_path_factory):
     """The digests of the same cells, run on one computer."""
-    place = Workplace(tmp_path_factory.mktemp("home"))
-    place.write(MATRIX)
-    assert place.run("run").returncode == 0
-    cells = json.loads(place.run("query", "SELECT cell_id, digest FROM results", "--format", "json").stdout)
-    return {row["cell_id"]: row["digest"] for row in cells}
+    return digests_at_home(tmp_path_factory.mktemp("home"), MATRIX)
 
 
 def test_cells_on_nodes_give_the_numbers_of_one_computer_to_the_bit(cluster, at_home):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -16,7 +15,7 @@ import sqlalchemy as sa
 from cli_workplace import Workplace
 from ray_cluster import RayCluster, RayNode
 from server_proxy import Proxy
-from simulated_cluster import Cluster, begun
+from simulated_cluster import CHAINED, Cluster, begun, digests_at_home
 from waiting import wait_until
 
 pytest.importorskip("ray", reason="ray is not installed: pip install 'benchmark-matrix[ray]'")
@@ -27,33 +26,6 @@ pytestmark = [
     pytest.mark.timeout(600),
     pytest.mark.parametrize("target", ["postgresql"], indirect=True),
 ]
-
-MATRIX = """
-[matrix]
-name = "on Ray"
-dataset = "digits_low"
-model = "simple_cnn"
-strategy = ["short", "long"]
-seed = [0, 1, 2]
-backend = "fake"
-
-[[matrix.include]]
-dataset = "digits"
-strategy = "continued"
-model = "simple_cnn"
-seed = [0, 1, 2]
-
-[strategy.short]
-epochs = 3
-
-[strategy.long]
-extends = "short"
-epochs = 6
-
-[strategy.continued]
-epochs = 3
-weights = { dataset = "digits_low", strategy = "short" }
-"""
 
 DOUBLED = "SELECT execution_id FROM epoch GROUP BY execution_id HAVING count(*) != max(epoch) OR min(epoch) != 1"
 
@@ -113,7 +85,7 @@ def ways(server) -> Iterator[list[Proxy]]:
 def runs(tmp_path, target, ways) -> Iterator[RayRuns]:
     place = Workplace(tmp_path / "place")
     place.directory.mkdir()
-    place.write(MATRIX)
+    place.write(CHAINED)
     ray = RayCluster()
     # which way a process goes is said by its variables
     url = sa.make_url(target)
@@ -139,16 +111,7 @@ def runs(tmp_path, target, ways) -> Iterator[RayRuns]:
 @pytest.fixture(scope="module")
 def at_home(tmp_path_factory):
     """The digests of the same cells, run on one computer."""
-    return digests_at_home(tmp_path_factory.mktemp("home"), MATRIX)
-
-
-def digests_at_home(folder: Path, matrix: str) -> dict[str, str]:
-    place = Workplace(folder)
-    place.write(matrix)
-    done = place.run("run")
-    assert done.returncode == 0, done.stderr
-    cells = json.loads(place.run("query", "SELECT cell_id, digest FROM results", "--format", "json").stdout)
-    return {row["cell_id"]: row["digest"] for row in cells}
+    return digests_at_home(tmp_path_factory.mktemp("home"), CHAINED)
 
 
 def is_left(cluster: Cluster, name: str) -> bool:

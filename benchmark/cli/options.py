@@ -127,18 +127,23 @@ class Duration(click.ParamType[float]):
         return seconds
 
 
-def matrix_options(function: Function) -> Function:
-    """`--matrix`, `--select`, `--exclude`, `--set`, handed on as `matrix: MatrixRequest`."""
-
-    @click.option(
+def matrix_path_option(what: str) -> Callable[[Function], Function]:
+    """`--matrix`, handed on as `path`; `what` is its help."""
+    return click.option(
         "--matrix",
         "path",
         default=layout.MATRIX,
         show_default=True,
         metavar="PATH",
         shell_complete=complete_path,
-        help="Matrix file.",
+        help=what,
     )
+
+
+def matrix_options(function: Function) -> Function:
+    """`--matrix`, `--select`, `--exclude`, `--set`, handed on as `matrix: MatrixRequest`."""
+
+    @matrix_path_option("Matrix file.")
     @_select
     @_exclude
     @click.option(

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from benchmark import layout
-from benchmark.cli.options import complete_path, verb
+from benchmark.cli.options import matrix_path_option, verb
 from benchmark.cli.terminal import verbosity
 from benchmark.errors import UserError
 from benchmark.files import write_whole
@@ -29,15 +29,7 @@ def _complete_preset(context: click.Context, parameter: click.Parameter, incompl
     shell_complete=_complete_preset,
     help="What to start from; see `bench list presets`.",
 )
-@click.option(
-    "--matrix",
-    "path",
-    default=layout.MATRIX,
-    show_default=True,
-    metavar="PATH",
-    shell_complete=complete_path,
-    help="File to write.",
-)
+@matrix_path_option("File to write.")
 def command(preset: str, path: str) -> None:
     """Write a commented matrix.toml to start from; a file that exists is never overwritten."""
     from benchmark.catalog.bundled_files import preset_plugin, preset_text
