@@ -83,7 +83,7 @@ FOLDER_MAY_IMPORT = {
     "reporting.statistics": "",
     "reporting.rows": "statistics table",
     "reporting.predictions": "rows statistics",
-    "reporting.comparing": "predictions rows statistics table",
+    "reporting.comparing": "notation predictions rows statistics table",
     "reporting.tables": "comparing notation predictions rows statistics table",
     "reporting.writers": "notation statistics table",
     "reporting.figures.drawing": "",

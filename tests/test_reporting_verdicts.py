@@ -13,7 +13,7 @@ from benchmark.reporting.statistics.families import judge, simultaneous_half_wid
 from benchmark.reporting.statistics.intervals import FRACTION, measure
 from benchmark.reporting.statistics.mean_difference import compare
 from benchmark.reporting.statistics.proportions import fisher_p, mcnemar, wilson
-from benchmark.reporting.statistics.seeds_and_images import over_seeds_and_images
+from benchmark.reporting.statistics.seeds_and_images import ADVICE, over_seeds_and_images
 
 
 def by_seed(values, first=0):
@@ -235,7 +235,7 @@ def test_the_parts_add_up_and_say_what_would_help():
     a, b = right_or_wrong(generator, 10, 100, of_seeds=0.0, of_images=2.0)
     found = over_seeds_and_images(b - a)
     assert math.hypot(found.seeds, found.images) == pytest.approx(found.half_width)
-    assert found.advice == "more seeds will not help, more test images would"
+    assert ADVICE[found.narrowed_by] == "more seeds will not help, more test images would"
     a, b = right_or_wrong(generator, 5, 2000, of_seeds=2.0, of_images=0.0)
     assert over_seeds_and_images(a, b).advice == "more test images will not help, more seeds would"
 

@@ -1,16 +1,21 @@
-"""Builds a report, tables and notes, from database rows: `build_report`."""
+"""Builds a report, tables and notes, from database rows: `build_report`.
+
+What the tables come to in at most three sentences is made by `answer.answer`, and stands in `Report.answer`.
+"""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from benchmark.errors import UserError
 from benchmark.matrix.report_spec import ReportSpec
+from benchmark.reporting.answer import answer
 from benchmark.reporting.comparing.audit import note_on_mixtures
 from benchmark.reporting.comparing.differences import Comparisons, Judging, judge_pairs, note_on_families, suspects
-from benchmark.reporting.comparing.look_remarks import note_on_looks
+from benchmark.reporting.comparing.look_remarks import LOOKED, note_on_looks
 from benchmark.reporting.predictions.further_metrics import with_further_metrics
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.predictions.tested_datasets import note_on_untested, stored_test_sets
@@ -73,7 +78,7 @@ def build_report(
     if options.budget is not None:
         predictions = lambda _: {}  # noqa: E731
     wanted = [
-        kind for name, kind in TABLES.items() if name in options.tables or (not options.tables and not kind.on_request)
+        name for name, kind in TABLES.items() if name in options.tables or (not options.tables and not kind.on_request)
     ]
     spec = report_spec or ReportSpec()
     judged = _judging(spec, options)
@@ -89,21 +94,22 @@ def build_report(
         varying=varying_settings(groups), recorded=rows, epochs=epochs, commits=commits,
         tested=stored_test_sets(groups, predictions),
     )  # fmt: skip
-    pairs = [pair for kind in wanted for pair in kind.judged(shown)]
-    comparisons = judge_pairs(pairs, judged, predictions)
+    pairs = {name: list(TABLES[name].judged(shown)) for name in wanted}
+    comparisons = judge_pairs(itertools.chain(*pairs.values()), judged, predictions)
     shown = replace(shown, comparisons=comparisons)
     tables: list[Table] = []
     notes = _note_on_budget(options)
-    for kind in wanted:
-        more, remarks = kind.build(shown)
+    for name in wanted:
+        more, remarks = TABLES[name].build(shown)
         tables, notes = tables + more, notes + remarks
     notes += note_on_forgotten(len(remembered.left_out), remembered.older)
     notes += [*note_on_other_machines(rows, machine), *note_on_mixtures(groups), *note_on_untested(shown.tested)]
     notes += [*_note_on_intervals(groups, comparisons), *note_on_families(comparisons)]
-    notes += note_on_looks([number for group in groups for number in group.execution_ids], looks)
+    looked = note_on_looks([number for group in groups for number in group.execution_ids], looks)
+    notes += looked
     images = {row["data_fingerprint"] for group in groups for row in group.cells if row.get("data_fingerprint")}
     return Report(
-        tuple(tables), tuple(dict.fromkeys(notes)), machine, runs=run_ids(groups), suspects=suspects(comparisons),
+        tuple(tables), answer(shown, pairs, machine, [LOOKED] if looked else ()), tuple(dict.fromkeys(notes)), machine, runs=run_ids(groups), suspects=suspects(comparisons),
         fingerprints=tuple(sorted(images)),
     )  # fmt: skip
 

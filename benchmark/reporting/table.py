@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Literal, Self, TypeAlias
 
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
@@ -49,6 +49,23 @@ class Qualified:
 
 Value: TypeAlias = str | int | float | Measurement | Difference | Tally | Published | Qualified | None
 """A cell of a table; None is written as `-`, a truth value as `yes` or `no`."""
+
+
+class Advised(str):
+    """A note, and what a reader at a terminal can do about it: papers and pages print the note alone.
+
+    Attributes:
+        advice: Sentences that name commands or options.
+    """
+
+    __slots__ = ("advice",)
+    advice: str
+
+    def __new__(cls, note: str, advice: str) -> Self:
+        """Make the note with its advice; an empty note is advice alone, and stands at a terminal only."""
+        made = super().__new__(cls, note)
+        made.advice = advice
+        return made
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +161,7 @@ class Report:
 
     Attributes:
         tables: In the order to print.
+        answer: What they come to, in at most three sentences (`answer.answer`).
         notes: What a reader must know to judge all tables.
         machine: Whose results these are; None where the results name none.
         figures: The figures that were drawn; None where no figures were asked for.
@@ -155,6 +173,7 @@ class Report:
     """
 
     tables: tuple[Table, ...]
+    answer: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     machine: str | None = None
     runs: tuple[int, ...] = ()

@@ -116,7 +116,7 @@ def compare_selections(
     verdict = (overall and overall.verdict) or (NOT_RESOLVED if matched.comparable else NOT_COMPARABLE)
     return Comparison(
         Report(
-            (table,), tuple(notes), machine_a, suspects=suspects(matched.comparisons, named),
+            (table,), (), tuple(notes), machine_a, suspects=suspects(matched.comparisons, named),
             runs=run_ids(group for pair in matched.pairs for group in pair),
         ),
         verdict, overall, tuple(filter(None, judged)), judging.main, _gaps(matched, judging.main, parents),

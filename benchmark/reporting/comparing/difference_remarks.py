@@ -43,7 +43,10 @@ def with_remarks(
         *on_robust(result),
         *images.remarks,
     )
-    return replace(result, remarks=remarks, other_settings=audited.settings, over_images=images.interval)
+    return replace(
+        result, remarks=remarks, other_settings=audited.settings, over_images=images.interval,
+        narrowed_by=images.narrowed_by,
+    )  # fmt: skip
 
 
 def _on_audit(audited: Audit, metric: Metric) -> Iterable[str]:

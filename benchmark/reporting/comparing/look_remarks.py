@@ -13,6 +13,8 @@ SKEWED_LOOKS = (
     "still false"
 )
 
+LOOKED = "n was chosen by looking, for which the notes allow"
+
 
 def on_looks(made: Sequence[LookRow]) -> str:
     """`looking 9 times, alpha spent 0.045`."""

@@ -13,7 +13,7 @@ from benchmark.reporting.rows.metrics import TEST_ACCURACY, in_words
 from benchmark.reporting.statistics.intervals import Interval
 from benchmark.reporting.statistics.mean_difference import pairs_by_seed
 from benchmark.reporting.statistics.proportions import mcnemar
-from benchmark.reporting.statistics.seeds_and_images import over_seeds_and_images
+from benchmark.reporting.statistics.seeds_and_images import ADVICE, over_seeds_and_images
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,11 +30,13 @@ class ImageEvidence:
         interval: Over seeds and test images, second minus first; None where predictions do not allow it.
         remarks: What a reader should know of it.
         problem: Why the two cannot be compared; empty where they can.
+        narrowed_by: More of what would make the interval narrower; empty without one.
     """
 
     interval: Interval | None = None
     remarks: tuple[str, ...] = ()
     problem: str = ""
+    narrowed_by: str = ""
 
 
 def image_evidence(
@@ -83,9 +85,10 @@ def _evidence(first: Group, second: Group, loaded: Mapping[int, Predictions]) ->
         return ImageEvidence()
     half, seeds, images = (in_words(each, TEST_ACCURACY) for each in (result.half_width, result.seeds, result.images))
     text = (
-        f"± {half} over seeds and test images (seeds {seeds.split()[0]}, images {images.split()[0]}): {result.advice}"
+        f"± {half} over seeds and test images (seeds {seeds.split()[0]}, images {images.split()[0]}): "
+        f"{ADVICE[result.narrowed_by]}"
     )
-    return ImageEvidence(result.interval, (text,))
+    return ImageEvidence(result.interval, (text,), narrowed_by=result.narrowed_by)
 
 
 def _is_right(member: Predictions) -> NDArray[Any]:

@@ -69,14 +69,19 @@ def name_seeds(seeds: Collection[int], of: str = "seed") -> str:
     return f"{of.replace('_', ' ')}{'s' if len(seeds) > 1 else ''} {listed}"
 
 
-def note_on_incomplete(groups: Sequence[Group]) -> list[str]:
-    """A note that counts the cells without a result, by what became of them; none where all have one."""
+def incomplete(groups: Sequence[Group]) -> list[str]:
+    """Counts the cells without a result, by what became of them; nothing where all have one."""
     counts = Counter(missing.what for group in groups for missing in group.missing)
     if not counts:
         return []
     total = sum(group.planned for group in groups)
     listed = ", ".join(f"{count} {what}" for what, count in counts.items())
-    return [f"{counts.total()} of {total} cells have no result: {listed}. Means are of those that completed."]
+    return [f"{counts.total()} of {total} cells have no result: {listed}"]
+
+
+def note_on_incomplete(groups: Sequence[Group]) -> list[str]:
+    """A note that counts the cells without a result; none where all have one."""
+    return [f"{text}. Means are of those that completed." for text in incomplete(groups)]
 
 
 def note_on_repetitions(groups: Sequence[Group]) -> list[str]:

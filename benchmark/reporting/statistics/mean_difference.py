@@ -71,6 +71,7 @@ class Difference:
         robust: What outliers cannot move, of all seeds of both sides; None with fewer than ten on either.
         margin: What counts as equivalent, in the unit of the metric; None where nobody named one.
         over_images: The 95 % interval over seeds and test images; None where predictions do not allow it.
+        narrowed_by: More of what would make that interval narrower (`seeds_and_images.ADVICE`); empty without one.
         remarks: What a reader must know beside it.
         other_settings: The settings in which the two sides differ, in words.
     """
@@ -90,6 +91,7 @@ class Difference:
     robust: Robust | None = None
     margin: float | None = None
     over_images: Interval | None = None
+    narrowed_by: str = ""
     remarks: tuple[str, ...] = ()
     other_settings: tuple[str, ...] = ()
 

@@ -26,6 +26,14 @@ _MOSTLY = 0.75
 
 _LEAST_OF_IMAGES = 0.75
 
+SEEDS, IMAGES, BOTH = "seeds", "images", "both"
+ADVICE = {
+    SEEDS: "more test images will not help, more seeds would",
+    IMAGES: "more seeds will not help, more test images would",
+    BOTH: "more seeds and more test images would both help",
+}
+"""What would make an interval narrower, in words."""
+
 
 @dataclass(frozen=True, slots=True)
 class SeedsAndImages:
@@ -50,14 +58,12 @@ class SeedsAndImages:
         return Interval(self.mean - self.half_width, self.mean + self.half_width)
 
     @property
-    def advice(self) -> str:
-        """What would make the interval narrower, in words."""
+    def narrowed_by(self) -> str:
+        """More of what would make the interval narrower: of `ADVICE`."""
         share = (self.images / self.half_width) ** 2 if self.half_width else 0.5
         if share >= _MOSTLY:
-            return "more seeds will not help, more test images would"
-        if share <= 1 - _MOSTLY:
-            return "more test images will not help, more seeds would"
-        return "more seeds and more test images would both help"
+            return IMAGES
+        return SEEDS if share <= 1 - _MOSTLY else BOTH
 
 
 def over_seeds_and_images(*sides: NDArray[Any]) -> SeedsAndImages | None:

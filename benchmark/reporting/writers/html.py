@@ -55,6 +55,8 @@ def fragment(report: Report) -> str:
 
 
 def _add_content(body: ET.Element, report: Report) -> None:
+    for text in report.answer:
+        ET.SubElement(body, "p").text = plain(text)
     for table in report.tables:
         _add_table(body, table)
     if report.notes:

@@ -1,4 +1,4 @@
-"""Writes a report as one JSON document with raw numbers: what it was made of, `tables` and `notes`.
+"""Writes a report as one JSON document with raw numbers: what it was made of, `answer`, `tables` and `notes`.
 
 Reports with figures have `figures` and `missing_figures` too.
 
@@ -49,6 +49,7 @@ def render(report: Report, _page: Page) -> str:
         "machine": report.machine,
         "runs": list(report.runs),
         "package_version": __version__,
+        "answer": list(report.answer),
         "tables": [_table(table) for table in report.tables],
         "notes": list(report.notes),
     }

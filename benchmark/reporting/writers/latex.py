@@ -31,6 +31,7 @@ _ROWS = 40
 def render(report: Report, _page: Page) -> str:
     """The tables of a report as LaTeX, folded where they are wider or longer than a page, the notes below the last part."""
     parts = ["% needs \\usepackage{booktabs} and \\usepackage{graphicx}"]
+    parts += ["\n".join(map(escape, report.answer))] if report.answer else []
     parts += [part for table in report.tables for part in _parts(table)]
     if report.notes:
         parts.append("\n\n".join(escape(note) for note in report.notes))

@@ -23,6 +23,7 @@ _BLOCK_START = re.compile(r"^(\s*)(\d*)((?<!\d)(?:[#=]|[-+](?=[\s-]|$))|(?<=\d)[
 def render(report: Report, page: Page) -> str:
     """The report as one Markdown document."""
     parts = ["# Report" + (f": machine {escape(report.machine)}" if report.machine else "")]
+    parts += _answer(report)
     for table in report.tables:
         parts += _table(table, 2)
     if report.notes:
@@ -35,7 +36,11 @@ def render_part(report: Report, level: int) -> str:
     parts = [part for table in report.tables for part in _table(table, level)]
     measured = [f"Measured on machine {report.machine}."] if report.machine else []
     notes = [*measured, *report.notes]
-    return "\n\n".join([*parts, *(["Notes:", _list(notes)] if notes else [])]) + "\n"
+    return "\n\n".join([*_answer(report), *parts, *(["Notes:", _list(notes)] if notes else [])]) + "\n"
+
+
+def _answer(report: Report) -> list[str]:
+    return ["  \n".join(map(escape, report.answer))] if report.answer else []
 
 
 def escape(text: str) -> str:

@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.style import Style, StyleType
 from rich.text import Text
 
-from benchmark.reporting.table import Report, Table
+from benchmark.reporting.table import Advised, Report, Table
 from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, text_of
 from benchmark.reporting.writers.page import Page
 from benchmark.reporting.writers.panels import GAP, Panel, TextColumn, fold, total
@@ -22,6 +22,8 @@ from benchmark.text import can_encode, encodable, plain
 NARROWEST = 24
 WIDEST_PROSE = 110
 _STYLES = {"better": "green", "worse": "red", "not resolved": "yellow"}
+
+_DIM = Style(dim=True)
 
 
 def render(report: Report, page: Page) -> str:
@@ -40,8 +42,10 @@ def render(report: Report, page: Page) -> str:
         legacy_windows=False,
         _environ={},
     )
+    if report.answer:
+        _print_prose(console, report.answer, encoding, style="")
     for index, table in enumerate(report.tables):
-        if index:
+        if index or report.answer:
             console.print()
         _print_table(console, table, encoding)
     notes = [f"Measured on machine {report.machine}.", *report.notes] if report.machine else report.notes
@@ -103,7 +107,7 @@ def _print_grid(console: Console, panel: Panel, encoding: str) -> None:
         shown = [title[offset] if (offset := index - height + len(title)) >= 0 else "" for title in titles]
         console.print(_line(panel, [Text(text, Style(bold=True)) for text in shown]))
     rule = "─" if can_encode("─", encoding) else "-"
-    console.print(Text(rule * total([width for _, width in panel]), Style(dim=True)))
+    console.print(Text(rule * total([width for _, width in panel]), _DIM))
     for number in range(len(panel[0][0].texts)):
         heading = panel[0][0].headings.get(number)
         if heading is not None:
@@ -144,9 +148,10 @@ def _print_records(console: Console, columns: Sequence[TextColumn], rows: int) -
         console.print()
 
 
-def _print_prose(console: Console, texts: Iterable[str], encoding: str) -> None:
+def _print_prose(console: Console, texts: Iterable[str], encoding: str, *, style: StyleType = _DIM) -> None:
     for text in texts:
-        safe = encodable(plain(text), encoding)
+        whole = " ".join(filter(None, [text, text.advice if isinstance(text, Advised) else ""]))
+        safe = encodable(plain(whole), encoding)
         lines = textwrap.wrap(safe, min(console.width, WIDEST_PROSE), subsequent_indent="  ")
         for line in lines:
-            console.print(Text(line, Style(dim=True)), overflow="fold")
+            console.print(Text(line, style), overflow="fold")

@@ -1,0 +1,187 @@
+"""Sentences on judged differences: a single one in full, several counted by their verdicts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from benchmark import units
+from benchmark.reporting.comparing.difference_remarks import cannot_see, verdict_cell
+from benchmark.reporting.notation import written
+from benchmark.reporting.rows.metrics import Metric
+from benchmark.reporting.statistics.intervals import Measurement
+from benchmark.reporting.statistics.mean_difference import (
+    BETTER,
+    EQUIVALENT,
+    FEW_PAIRS,
+    NOT_COMPARABLE,
+    NOT_RESOLVED,
+    WORSE,
+    Difference,
+)
+from benchmark.reporting.statistics.seeds_and_images import ADVICE, IMAGES
+
+Named: TypeAlias = tuple[str, Difference | None]
+"""The name of a pair, and its difference; None where a side has no result."""
+
+MOST_NAMED = 3
+DECIDED = (BETTER, WORSE, EQUIVALENT)
+_NO_RESULT = "no result"
+_REASONS = ("no verdict: ", "not comparable: ")
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """Differences that answer one question: whether `subject` is better than `reference`.
+
+    Attributes:
+        subject: The side from which the other is subtracted, in words.
+        reference: The other side.
+        pairs: The differences, each with its name; of a single one the name may be empty.
+        noun: What one of several is called.
+        span: What the several are of, in words; may be empty.
+    """
+
+    subject: str
+    reference: str
+    pairs: tuple[Named, ...]
+    noun: str = "comparison"
+    span: str = ""
+
+    @property
+    def full_names(self) -> list[Named]:
+        """The pairs by names that stand alone."""
+        if len(self.pairs) > 1:
+            return list(self.pairs)
+        return [(f"{self.subject} against {self.reference}{_on(name)}", each) for name, each in self.pairs]
+
+
+def verdict_sentence(questions: Sequence[Question], metric: Metric) -> str:
+    """What came of the questions, in one sentence without its full stop; empty without any."""
+    clauses = [_single(each, metric) if len(each.pairs) == 1 else _several(each, metric) for each in questions]
+    return f"In {metric.title} {'; '.join(clauses)}" if clauses else ""
+
+
+def open_points(questions: Sequence[Question], metric: Metric) -> list[str]:
+    """What is not resolved, with what would resolve it, and what resolved verdicts rest on: parts of a sentence."""
+    named = [pair for question in questions for pair in question.full_names]
+    judged = [(name, each) for name, each in named if each is not None]
+    unresolved = [(name, each) for name, each in judged if each.verdict == NOT_RESOLVED]
+    points = [_unresolved(unresolved, metric)] if unresolved else []
+    few = [each for _, each in judged if each.verdict in DECIDED and each.half_width is not None and each.n < FEW_PAIRS]
+    if few:
+        subject = "the verdict rests" if len(few) == len(judged) == 1 else "resolved verdicts rest"
+        points.append(f"{subject} on normality, which fewer than six seeds cannot show")
+    return points
+
+
+def needs_seeds(questions: Sequence[Question]) -> bool:
+    """Whether something is not resolved that more seeds may resolve."""
+    every = [each for question in questions for _, each in question.pairs if each is not None]
+    return any(each.verdict == NOT_RESOLVED and each.narrowed_by != IMAGES for each in every)
+
+
+def figure(value: Measurement | Difference, metric: Metric) -> str:
+    """A number as its table writes it, with its n: `+0.432 ± 0.079, n=3`."""
+    return f"{written(value, metric.kind, known_n=value.n)}, n={value.n}"
+
+
+def listed(names: Iterable[str], last: str = " and ") -> str:
+    """Names as a text: `a, b and c`."""
+    several = list(names)
+    return last.join(filter(None, [", ".join(several[:-1]), *several[-1:]]))
+
+
+def sentence(text: str) -> str:
+    """A text with a capital and a full stop; empty where it is."""
+    return f"{text[0].upper()}{text[1:]}{'' if text.endswith('.') else '.'}" if text else ""
+
+
+def _single(question: Question, metric: Metric) -> str:
+    ((name, each),) = question.pairs
+    subject, reference, on = question.subject, question.reference, _on(name)
+    if each is None:
+        return f"{subject} cannot be compared with {reference}{on}, because a side has no result"
+    number = figure(each, metric)
+    if each.verdict == NOT_COMPARABLE:
+        return f"{subject} and {reference}{on} are {NOT_COMPARABLE}: {_reason(each)}"
+    if each.verdict is None:
+        return f"{subject} against {reference}{on} has no verdict ({number}): {_reason(each)}"
+    if each.verdict == NOT_RESOLVED:
+        return f"whether {subject} is better or worse than {reference}{on} is {NOT_RESOLVED} ({number})"
+    return f"{subject} is {_relation(each, metric, reference)}{on} ({number})"
+
+
+def _several(question: Question, metric: Metric) -> str:
+    by_verdict: dict[str, list[Named]] = {}
+    for pair in question.pairs:
+        by_verdict.setdefault(_verdict(pair[1]), []).append(pair)
+    total, noun = len(question.pairs), units.plural(len(question.pairs), question.noun)
+    parts: list[str] = []
+    for verdict in DECIDED:
+        if pairs := by_verdict.pop(verdict, []):
+            example = next(each for _, each in pairs if each is not None)
+            share = str(len(pairs)) if parts else f"{len(pairs)} of {noun}{question.span}"
+            if len(pairs) == total:
+                share = f"all {noun}{question.span}"
+            relation = verdict if parts and verdict != EQUIVALENT else _relation(example, metric, question.reference)
+            parts.append(f"{relation} in {share} ({_figures(pairs, metric)})")
+    rest = [f"{len(pairs)} {_be(verdict, len(pairs))}" for verdict, pairs in by_verdict.items()]
+    if parts:
+        decided = f"{question.subject} is {listed(parts, ', ' if rest else ' and ')}"
+        return listed([decided, *rest], ", and ")
+    return f"of {noun} of {question.subject} with {question.reference}{question.span} {listed(rest)}"
+
+
+def _figures(pairs: Sequence[Named], metric: Metric) -> str:
+    """A single number with its name; of several the smallest and the largest."""
+    known = sorted(((name, each) for name, each in pairs if each is not None), key=lambda pair: abs(pair[1].mean))
+    if len(known) == 1:
+        return f"{known[0][0]}: {figure(known[0][1], metric)}"
+    return f"{figure(known[0][1], metric)}, to {figure(known[-1][1], metric)}"
+
+
+def _unresolved(pairs: Sequence[tuple[str, Difference]], metric: Metric) -> str:
+    advices = {_advice(each) for _, each in pairs}
+    advice = advices.pop() if len(advices) == 1 else "more seeds would help most of them"
+    if len(pairs) == 1:
+        name, each = pairs[0]
+        ruled_out = cannot_see(each, metric).partition(";")[0]
+        return f"{NOT_RESOLVED}: {name}, where {ruled_out}; {advice}"
+    names = [f"{name} ({figure(each, metric)})" for name, each in pairs[:MOST_NAMED]]
+    more = [f"{len(pairs) - MOST_NAMED} more"] if len(pairs) > MOST_NAMED else []
+    return f"{NOT_RESOLVED}: {listed([*names, *more])}; {advice}"
+
+
+def _advice(each: Difference) -> str:
+    return ADVICE.get(each.narrowed_by, "more seeds would help")
+
+
+def _verdict(each: Difference | None) -> str:
+    return _NO_RESULT if each is None else each.verdict or "no verdict"
+
+
+def _be(verdict: str, count: int) -> str:
+    """`is not resolved`, `have no verdict`."""
+    verbs = ("has", "have") if verdict.startswith("no ") else ("is", "are")
+    return f"{verbs[count > 1]} {verdict}"
+
+
+def _relation(each: Difference, metric: Metric, reference: str) -> str:
+    if each.verdict == EQUIVALENT:
+        within = verdict_cell(each, metric)
+        return f"{written(within, 'verdict').replace(EQUIVALENT, f'{EQUIVALENT} to {reference}', 1)}"
+    return f"{each.verdict} than {reference}"
+
+
+def _reason(each: Difference) -> str:
+    for text in each.remarks:
+        for start in _REASONS:
+            if text.startswith(start):
+                return text.removeprefix(start)
+    return each.remarks[0] if each.remarks else "nothing is judged in it"
+
+
+def _on(name: str) -> str:
+    return f" on {name}" if name else ""
