@@ -10,7 +10,7 @@ from typing import TypeAlias
 
 from benchmark import units
 from benchmark.reporting.comparing.verdict_sentences import (
-    Question,
+    OpenQuestion,
     figure,
     listed,
     needs_seeds,
@@ -94,27 +94,27 @@ def _seeds(groups: Sequence[Group]) -> str:
     return name_seeds(seeds, kinds.pop() if len(kinds) == 1 else "seed")
 
 
-def _questions(shown: Shown, pairs: Pairs) -> list[Question]:
+def _questions(shown: Shown, pairs: Pairs) -> list[OpenQuestion]:
     """What the tables ask, in the order in which they stand."""
     makers = {"summary": _of_baseline, "transfer": _of_transfers, "progression": _of_steps}
     made = [makers[name](shown, several) for name, several in pairs.items() if name in makers]
     return [each for each in made if each.pairs]
 
 
-def _of_baseline(shown: Shown, pairs: Sequence[tuple[Group | None, Group | None]]) -> Question:
+def _of_baseline(shown: Shown, pairs: Sequence[tuple[Group | None, Group | None]]) -> OpenQuestion:
     names = {group.strategy for _, group in pairs if group}
     named = [(f"{second.strategy} on {where(second, shown.varying)}", pair) for pair in pairs if (second := pair[1])]
     return _question(shown, named, names.pop() if len(names) == 1 else "a strategy", f"the baseline {shown.baseline}")
 
 
-def _of_transfers(shown: Shown, pairs: Sequence[tuple[Group | None, Group | None]]) -> Question:
+def _of_transfers(shown: Shown, pairs: Sequence[tuple[Group | None, Group | None]]) -> OpenQuestion:
     sides = [{group.strategy for group in side if group} for side in zip(*pairs, strict=True)] or [set(), set()]
     scratch, fine = (f" ({side.pop()})" if len(side) == 1 else "" for side in sides)
     named = [(where(second, shown.varying), pair) for pair in pairs if (second := pair[1])]
     return _question(shown, named, f"fine-tuning{fine}", f"training from scratch{scratch}")
 
 
-def _of_steps(shown: Shown, pairs: Sequence[tuple[Group | None, Group | None]]) -> Question:
+def _of_steps(shown: Shown, pairs: Sequence[tuple[Group | None, Group | None]]) -> OpenQuestion:
     whole = [(first, second) for first, second in pairs if first and second]
     if len(whole) == 1:
         first, second = whole[0]
@@ -137,13 +137,13 @@ def _question(
     subject: str,
     reference: str,
     noun: str = "comparison",
-) -> Question:
+) -> OpenQuestion:
     metric = shown.comparisons.judging.main
     differences = [(name, shown.comparisons.between(*pair, metric)) for name, pair in named]
     if len(differences) == 1 and len({group.names[:2] for group in shown.groups}) == 1:
         # there is one place alone, which the first sentence names
         differences = [("", differences[0][1])]
-    return Question(subject, reference, tuple(differences), noun)
+    return OpenQuestion(subject, reference, tuple(differences), noun)
 
 
 def _measured(groups: Sequence[Group], metric: Metric, varying: Sequence[str]) -> str:
@@ -173,7 +173,7 @@ def _range(
     return f"mean {metric.title} is from {texts[0]} to {texts[-1]}"
 
 
-def _advice(questions: Sequence[Question], groups: Sequence[Group]) -> str:
+def _advice(questions: Sequence[OpenQuestion], groups: Sequence[Group]) -> str:
     """What can be typed to resolve more."""
     if needs_seeds(questions):
         return "`bench run --resolve A,B` adds seeds until a comparison is decided."

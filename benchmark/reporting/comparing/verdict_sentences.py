@@ -32,7 +32,7 @@ _REASONS = ("no verdict: ", "not comparable: ")
 
 
 @dataclass(frozen=True, slots=True)
-class Question:
+class OpenQuestion:
     """Differences that answer one question: whether `subject` is better than `reference`.
 
     Attributes:
@@ -57,13 +57,13 @@ class Question:
         return [(f"{self.subject} against {self.reference}{_on(name)}", each) for name, each in self.pairs]
 
 
-def verdict_sentence(questions: Sequence[Question], metric: Metric) -> str:
+def verdict_sentence(questions: Sequence[OpenQuestion], metric: Metric) -> str:
     """What came of the questions, in one sentence without its full stop; empty without any."""
     clauses = [_single(each, metric) if len(each.pairs) == 1 else _several(each, metric) for each in questions]
     return f"In {metric.title} {'; '.join(clauses)}" if clauses else ""
 
 
-def open_points(questions: Sequence[Question], metric: Metric) -> list[str]:
+def open_points(questions: Sequence[OpenQuestion], metric: Metric) -> list[str]:
     """What is not resolved, with what would resolve it, and what resolved verdicts rest on: parts of a sentence."""
     named = [pair for question in questions for pair in question.full_names]
     judged = [(name, each) for name, each in named if each is not None]
@@ -76,7 +76,7 @@ def open_points(questions: Sequence[Question], metric: Metric) -> list[str]:
     return points
 
 
-def needs_seeds(questions: Sequence[Question]) -> bool:
+def needs_seeds(questions: Sequence[OpenQuestion]) -> bool:
     """Whether something is not resolved that more seeds may resolve."""
     every = [each for question in questions for _, each in question.pairs if each is not None]
     return any(each.verdict == NOT_RESOLVED and each.narrowed_by != IMAGES for each in every)
@@ -98,7 +98,7 @@ def sentence(text: str) -> str:
     return f"{text[0].upper()}{text[1:]}{'' if text.endswith('.') else '.'}" if text else ""
 
 
-def _single(question: Question, metric: Metric) -> str:
+def _single(question: OpenQuestion, metric: Metric) -> str:
     ((name, each),) = question.pairs
     subject, reference, on = question.subject, question.reference, _on(name)
     if each is None:
@@ -113,7 +113,7 @@ def _single(question: Question, metric: Metric) -> str:
     return f"{subject} is {_relation(each, metric, reference)}{on} ({number})"
 
 
-def _several(question: Question, metric: Metric) -> str:
+def _several(question: OpenQuestion, metric: Metric) -> str:
     by_verdict: dict[str, list[Named]] = {}
     for pair in question.pairs:
         by_verdict.setdefault(_verdict(pair[1]), []).append(pair)
