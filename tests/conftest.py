@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from hypothesis import settings
 from results_targets import database, fresh_file, server, target  # noqa: F401  fixtures for all
+from s3_standin import s3_server  # noqa: F401
 
 STARTS_PROCESSES = re.compile(
     r"^(from|import) (subprocess|harness|scheduling_runs|cli_workplace|training_nursery|multiprocessing)\b",

@@ -13,14 +13,15 @@ import sqlalchemy as sa
 class Proxy:
     """Listens on this computer alone and hands on what comes, until it is `cut`, and again after `mend`."""
 
-    def __init__(self, url: sa.URL) -> None:
+    def __init__(self, url: sa.URL, host: str = "127.0.0.1") -> None:
         self._server = url
+        self.host = host
         self._listener: socket.socket | None = None
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
         self._made: list[socket.socket] = []
         self._ghosts: list[socket.socket] = []
         self._lock = threading.Lock()
-        with socket.create_server(("127.0.0.1", 0)) as found:
+        with socket.create_server((host, 0)) as found:
             self.port = found.getsockname()[1]
         self.mend()
 
@@ -28,12 +29,12 @@ class Proxy:
         """The address of a database of the server, by this way."""
         url = sa.make_url(target)
         rest = {name: value for name, value in url.query.items() if name != "host"}
-        url = url.set(host="127.0.0.1", port=self.port, query=rest)
+        url = url.set(host=self.host, port=self.port, query=rest)
         return url.render_as_string(hide_password=False)
 
     def mend(self) -> None:
         """Lets connections through."""
-        self._listener = socket.create_server(("127.0.0.1", self.port), reuse_port=True)
+        self._listener = socket.create_server((self.host, self.port), reuse_port=True)
         threading.Thread(target=self._accept, args=(self._listener,), daemon=True).start()
 
     def cut(self, *, server_notices: bool = True) -> None:

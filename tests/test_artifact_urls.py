@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import shutil
 import signal
 import subprocess
@@ -118,24 +117,6 @@ class Bucket:
 
     def names(self) -> set[str]:
         return {name for name in self.store.files() if not name.startswith(".")}
-
-
-@pytest.fixture(scope="session")
-def s3_server():
-    """A stand-in for S3 on this computer."""
-    pytest.importorskip("s3fs", reason="needs s3fs: pip install 'benchmark-matrix[s3]'")
-    server = pytest.importorskip("moto.server", reason="needs moto: pip install 'moto[server]'")
-    logging.getLogger("werkzeug").setLevel(logging.ERROR)
-    running = server.ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
-    running.start()
-    host, port = running.get_host_and_port()
-    yield {
-        "AWS_ENDPOINT_URL": f"http://{host}:{port}",
-        "AWS_ACCESS_KEY_ID": "tester",
-        "AWS_SECRET_ACCESS_KEY": "never-shown",
-        "AWS_DEFAULT_REGION": "us-east-1",
-    }
-    running.stop()
 
 
 @pytest.fixture

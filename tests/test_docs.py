@@ -39,7 +39,8 @@ PAGES = [*(ROOT / name for name in ("README.md", "CONTRIBUTING.md")), *sorted((R
 class Block:
     """A fenced piece of a page; `runs` says that it is about the committed results, and so can be run.
 
-    Of `sketched` ones, below `<!-- no run -->`, nothing is run: they need computers that are not here.
+    Of `sketched` ones nothing is run here: those below `<!-- no run -->`, and those of docs/cluster.md, which
+    tests/test_cluster_page.py types.
     """
 
     path: Path
@@ -63,7 +64,7 @@ def blocks(*languages: str) -> list:
                 if language in languages:
                     runs = "results.sqlite" in code
                     where = f"{path.relative_to(ROOT)}:{start + 1}"
-                    sketched = start > 0 and lines[start - 1] == "<!-- no run -->"
+                    sketched = path.name == "cluster.md" or (start > 0 and lines[start - 1] == "<!-- no run -->")
                     found.append(pytest.param(Block(path, start + 1, language, code, runs, sketched), id=where))
                 start = None
     return found
