@@ -13,7 +13,7 @@ import re
 import socket
 import subprocess
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
 from importlib import metadata
@@ -122,8 +122,21 @@ def facts() -> MachineFacts:
 
 
 def library_variables() -> str:
-    """Those of `LIBRARY_VARIABLES` that are set, as a shell writes them; empty for none."""
-    return " ".join(f"{name}={os.environ[name]}" for name in LIBRARY_VARIABLES if os.environ.get(name))
+    """Those of `LIBRARY_VARIABLES` that this process was started with, as a shell writes them; empty for none."""
+    started_with = environment_at_start()
+    return " ".join(f"{name}={started_with[name]}" for name in LIBRARY_VARIABLES if started_with.get(name))
+
+
+def environment_at_start() -> Mapping[str, str]:
+    """The variables that this process, or the one it was forked from, was started with; those of now without `/proc`.
+
+    The loader read no others, and libraries write to `os.environ`: OpenCV puts a folder of its own into `LD_LIBRARY_PATH`.
+    """
+    try:
+        entries = Path("/proc/self/environ").read_bytes().split(b"\0")
+    except OSError:
+        return os.environ
+    return dict(os.fsdecode(entry).split("=", 1) for entry in entries if b"=" in entry)
 
 
 def device_with_libraries(device: str) -> str:

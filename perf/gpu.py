@@ -1,10 +1,11 @@
 """Cells on a GPU: what is recorded, whether they resume exactly, how they share the card, and how fast they are.
 
-    python perf/gpu.py [--minutes 8] [--backends torch jax tensorflow] [--models simple_cnn resnet18 resnet50]
+    python perf/gpu.py [--minutes 8] [--backends torch jax tensorflow] [--parts speed resume share]
+                       [--models simple_cnn resnet18 resnet50 tv_resnet18]
 
 For each installed backend that sees the card: the MNIST CNN, ResNet18 and ResNet50 in float32 and mixed_bfloat16, images
 per second beside plain Keras on the same card and beside plain PyTorch (ResNets need torchvision), one side after the
-other; then a cell that is killed and resumed (`run --prove-resume`), and two cells at once (`run --gpu-share 2`). The
+other, and torchvision's ResNet18 as a cell, which is a module of PyTorch on both sides; then a cell that is killed and resumed (`run --prove-resume`), and two cells at once (`run --gpu-share 2`). The
 parts are ordered by weight: what no longer fits into the minutes is named and left out. `--device cpu --small` goes the
 same way without a card, to try the script itself.
 """
@@ -31,13 +32,18 @@ from perf_notes import append_result
 ROOT = Path(__file__).resolve().parent.parent
 BACKENDS = ("torch", "jax", "tensorflow")
 PRECISIONS = ("float32", "mixed_bfloat16")
+PARTS = ("speed", "resume", "share")
 EPOCHS = 3
 """The first is left out: it holds tracing and compilation."""
 
 
 @dataclass(frozen=True)
 class Network:
-    """A network that is measured: its names in bench and in torchvision (None: written here), and its images."""
+    """A network that is measured: its names in bench and in torchvision (None: written here), and its images.
+
+    Attributes:
+        is_module: Whether the cell trains the module of torchvision itself, which the torch backend alone can.
+    """
 
     title: str
     model: str
@@ -46,14 +52,16 @@ class Network:
     channels: int
     examples: int
     batch: int
+    is_module: bool = False
 
 
 NETWORKS = (
     Network("MNIST CNN", "simple_cnn", None, 28, 1, 40_960, 128),
-    Network("ResNet18", "resnet18", "resnet18", 32, 3, 20_480, 128),
+    Network("ResNet18", "resnet18", "resnet18", 32, 3, 10_240, 128),
     Network("ResNet50", "resnet50", "resnet50", 224, 3, 1_536, 64),
+    Network("torchvision's ResNet18", "tv_resnet18", "resnet18", 32, 3, 10_240, 128, is_module=True),
 )
-SMALL = {"simple_cnn": (28, 512), "resnet18": (32, 128), "resnet50": (32, 64)}
+SMALL = {"simple_cnn": (28, 512), "resnet18": (32, 128), "resnet50": (32, 64), "tv_resnet18": (32, 128)}
 
 MATRIX = """
 [matrix]
@@ -77,6 +85,9 @@ source = "npz:{data}"
 num_classes = 10
 image_size = {size}
 color = "{color}"
+
+[model.tv_resnet18]
+architecture = "torchvision:resnet18"
 """
 
 
@@ -210,7 +221,8 @@ def recorded_text(row: Mapping[str, object]) -> str:
     peak = row["peak_device_bytes"]
     memory = "no memory peak" if peak is None else f"{float(peak) / 2**20:.0f} MiB at most"  # type: ignore[arg-type]
     rate = "" if row["rate"] is None else f"{row['rate']:.0f} images/s, "
-    return f"{rate}on {row['device_name']}, {row['status']}{' ' + str(row['cause']) if row['cause'] else ''}, {row['compute_dtype']}, {memory}"
+    device = str(row["device_name"]).partition(", with ")[0]
+    return f"{rate}on {device}, {row['status']}{' ' + str(row['cause']) if row['cause'] else ''}, {row['compute_dtype']}, {memory}"
 
 
 def measured_speeds(
@@ -218,13 +230,15 @@ def measured_speeds(
 ) -> Iterator[str]:
     """A text for each backend and precision: ours, plain Keras, plain PyTorch, in turn."""
     plain_torch = {}
-    for backend in backends:
+    for backend in backends if not network.is_module else backends.keys() & {"torch"}:
         if not budget.allows(f"{network.title} on {backend}", 40):
             continue
         rows, _ = bench.run(bench.matrix(network, backend, f"{network.model}-{backend}"))
         for row in rows:
             precision = str(row["precision"])
-            keras_rate = plain_rate("keras", backend, network, precision, options, budget)
+            keras_rate = None
+            if not network.is_module:
+                keras_rate = plain_rate("keras", backend, network, precision, options, budget)
             if precision not in plain_torch and "torch" in backends:
                 plain_torch[precision] = plain_rate("torch", "torch", network, precision, options, budget)
             others = {"plain Keras": keras_rate, "plain PyTorch": plain_torch.get(precision)}
@@ -375,14 +389,15 @@ def measure(options: argparse.Namespace) -> None:
     first, *others = networks(options)
     for network in (first, *others):
         write_images(folder, network)
-    for text in measured_speeds(bench, first, backends, options, budget):
+    speeds = "speed" in options.parts
+    for text in measured_speeds(bench, first, backends, options, budget) if speeds else ():
         note(text)
-    for backend in backends:
+    for backend in backends if "resume" in options.parts else ():
         note(resumed_text(bench, first, backend, folder, budget))
-    for network in others:
+    for network in others if speeds else ():
         for text in measured_speeds(bench, network, backends, options, budget):
             note(text)
-    for backend in backends:
+    for backend in backends if "share" in options.parts else ():
         note(shared_text(bench, first, backend, budget))
     if budget.left_out:
         print(f"left out after {options.minutes} minutes: " + "; ".join(budget.left_out))
@@ -393,6 +408,7 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, default=8.0)
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=list(BACKENDS))
     parser.add_argument("--models", nargs="+", choices=SMALL, default=list(SMALL))
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
     parser.add_argument("--device", default="gpu")
     parser.add_argument("--small", action="store_true")
     parser.add_argument("--side", choices=SIDES, help=argparse.SUPPRESS)

@@ -75,7 +75,7 @@ def test_datasets_and_weights_that_are_there_are_found(place, tmp_path, monkeypa
 def test_what_workers_do_not_see_of_the_shell_is_named(place, tmp_path, monkeypatch):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", "0")
     monkeypatch.setenv("LD_PRELOAD", "")
-    monkeypatch.setenv("LD_LIBRARY_PATH", "/opt/cuda")
+    monkeypatch.setattr(machine, "environment_at_start", lambda: {"LD_LIBRARY_PATH": "/opt/cuda"})
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     (tmp_path / "keras.json").write_text("{}")
     findings = {finding.name: finding for finding in doctor_checks.examine("results.sqlite") if finding.area == "shell"}

@@ -14,7 +14,6 @@ from benchmark.catalog import keras_applications
 from benchmark.catalog.facts import prepared_size
 from benchmark.errors import BenchError
 from benchmark.events import Job
-from benchmark.files import write_whole
 from benchmark.images.compressed_images import CompressedImages
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.script_command import (
@@ -110,7 +109,8 @@ def write_cell_file(cell: Cell, job: Job, dataset: Dataset, earlier_epochs: int)
         "earlier_epochs": earlier_epochs,
     }
     path = folder / layout.SCRIPT_CELL
-    write_whole(path, json.dumps(record, indent=1, allow_nan=False).encode())
+    # not synced: only the program that is started next reads it
+    path.write_text(json.dumps(record, indent=1, allow_nan=False), encoding="utf-8")
     return path
 
 

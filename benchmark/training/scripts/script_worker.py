@@ -11,6 +11,7 @@ from __future__ import annotations
 import faulthandler
 import json
 import math
+import mmap  # noqa: F401  with `numpy.ma`: what NumPy imports on demand is imported before the fork, once for all cells
 import os
 import shutil
 import signal
@@ -18,6 +19,8 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from time import perf_counter
 from typing import Any, NoReturn
+
+import numpy.ma  # noqa: F401  `numpy.unique` asks for it: 10 ms
 
 from benchmark import events, faults, layout, machine
 from benchmark.errors import DataError
