@@ -19,7 +19,7 @@ from cli_workplace import Workplace
 
 import benchmark
 from benchmark.errors import NotFoundError, StorageError, UserError
-from benchmark.frames.column_types import NAMES
+from benchmark.frames.column_types import CATEGORIES
 from benchmark.reporting.figures.compared_curves import QUANTITIES
 from benchmark.results.schema.views import VIEWS
 from benchmark.results.store.database import open_database
@@ -97,7 +97,7 @@ def test_types_do_not_hang_on_the_rows(name, db, target):
 
 def check_types(frame):
     types = frame.dtypes.astype(str)
-    assert {column for column in types.index if types[column] == "category"} == NAMES & {*frame.columns}
+    assert {column for column in types.index if types[column] == "category"} == CATEGORIES & {*frame.columns}
     times = [column for column in frame.columns if column.endswith("_utc")]
     assert {types[column] for column in times} <= {"datetime64[ns, UTC]"}
     assert {types[column] for column in {"is_latest", "forgotten"} & {*frame.columns}} <= {"bool"}

@@ -7,11 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-NAMES = frozenset({
-    "run_name", "machine", "dataset", "model", "strategy", "backend", "device", "precision", "status", "cause", "node",
-    "color", "optimizer", "train", "framework", "split",
-})  # fmt: skip
-"""Columns with few different texts, which are categories."""
+from benchmark.results.schema.views import CATEGORIES, FLAGS, FLAGS_WITH_GAPS
 
 _ALWAYS_THERE = frozenset(
     {"execution_id", "run_id", "seed", "epoch", "stage", "stage_epoch", "image", "label", "predicted"}
@@ -21,13 +17,11 @@ _TIME: Any = "datetime64[ns, UTC]"
 
 def type_of(name: str, values: type) -> Any:
     """The type of a column of a view, by its name and the Python type of its values."""
-    if name in {"is_latest", "forgotten"}:
-        return "bool"
-    if name == "timing_valid":
-        return "boolean"
+    if name in FLAGS:
+        return "boolean" if name in FLAGS_WITH_GAPS else "bool"
     if name.endswith("_utc"):
         return _TIME
-    if name in NAMES:
+    if name in CATEGORIES:
         return "category"
     if values is int:
         return "int64" if name in _ALWAYS_THERE else "Int64"
@@ -52,7 +46,7 @@ def as_type(values: Sequence[Any] | pd.Series[Any], kind: Any) -> pd.Series[Any]
 def fitting(name: str, values: Sequence[Any]) -> pd.Series[Any]:
     """Values as a column of the type that fits all of them; tables and lists stay what they are."""
     kinds = {type(value) for value in values if value is not None}
-    if name in NAMES and kinds <= {str}:
+    if name in CATEGORIES and kinds <= {str}:
         return as_type(values, "category")
     if not kinds or kinds == {bool}:
         return pd.Series(values, dtype="boolean" if kinds else "object")

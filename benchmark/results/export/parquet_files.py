@@ -10,12 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from benchmark.results.read.rows import Row
-from benchmark.results.schema.views import VIEWS
+from benchmark.results.schema.views import CATEGORIES, FLAGS, VIEWS
 
 _ROWS_AT_ONCE = 20_000
-_FLAGS = {"is_latest", "timing_valid", "forgotten"}
-_NO_CATEGORIES = {"cell_id", "parent_cell_id", "package_version", "git_commit", "digest"}
-"""Texts of which a table has many different ones."""
 
 
 def write_parquet(path: Path, view: str, rows: Iterator[Row]) -> None:
@@ -43,7 +40,7 @@ def write_parquet(path: Path, view: str, rows: Iterator[Row]) -> None:
 def _type_of(name: str, values: type) -> Any:
     import pyarrow as pa
 
-    if name in _FLAGS:
+    if name in FLAGS:
         return pa.bool_()
     if name.endswith("_utc"):
         return pa.timestamp("ns", tz="UTC")
@@ -51,13 +48,13 @@ def _type_of(name: str, values: type) -> Any:
         return pa.int64()
     if values is float:
         return pa.float64()
-    return pa.string() if name in _NO_CATEGORIES else pa.dictionary(pa.int32(), pa.string())
+    return pa.dictionary(pa.int32(), pa.string()) if name in CATEGORIES else pa.string()
 
 
 def _value(name: str, value: Any) -> Any:
     if value is None:
         return None
-    if name in _FLAGS:
+    if name in FLAGS:
         return bool(value)
     return datetime.fromisoformat(value) if name.endswith("_utc") else value
 

@@ -110,3 +110,15 @@ COMPUTED = {
     "node": attempt.c.node.doc,
 }
 """The meaning of columns that are no column of a table."""
+
+FLAGS_WITH_GAPS = frozenset({"timing_valid"})
+"""Columns of 0, 1 or NULL that mean yes, no and unknown."""
+
+FLAGS = FLAGS_WITH_GAPS | {"is_latest", "forgotten"}
+"""Columns of 0 and 1 that mean no and yes."""
+
+CATEGORIES = frozenset({
+    "run_name", "machine", "dataset", "model", "strategy", "backend", "device", "precision", "status", "cause", "node",
+    "color", "optimizer", "train", "framework", "split",
+})  # fmt: skip
+"""Columns with few different texts."""
