@@ -71,6 +71,11 @@ def curve(seed: int = 0, stages=(4,), best: int | None = 3, *, validated: bool =
             "train_loss": 2.0 / epoch + 0.01 * seed,
             "val_accuracy": 1 - 0.9 / epoch - 0.01 * seed if validated else None,
             "val_loss": 2.2 / epoch + 0.05 * seed if validated else None,
+            "input_seconds": 0.1,
+            "step_seconds": 1.0 + (epoch == 1),
+            "validation_seconds": 0.2,
+            "checkpoint_seconds": 0.05,
+            "traced": int(epoch == 1),
         }
         for epoch, stage in enumerate(numbers, 1)
     ]

@@ -87,7 +87,7 @@ FOLDER_MAY_IMPORT = {
     "reporting.tables": "comparing notation predictions rows statistics table",
     "reporting.writers": "notation statistics table",
     "reporting.figures.drawing": "",
-    "reporting.figures": "figures.drawing notation predictions rows statistics table tables writers",
+    "reporting.figures": "comparing figures.drawing notation predictions rows statistics table tables writers",
     "cli.terminal": "cell_names",
     "cli.progress": "cell_names terminal",
     "cli.runs": "cell_lookup cell_names options own_metrics progress terminal",

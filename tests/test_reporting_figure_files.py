@@ -15,7 +15,8 @@ from benchmark.matrix.report_spec import TransferSpec
 from benchmark.reporting.figures.curves import draw_curves
 from benchmark.reporting.figures.drawing.figure_files import file_stem, make_folder, save, slug
 from benchmark.reporting.figures.figure_index import add_figures, figures_of
-from benchmark.reporting.figures.report_figures import FigureSources, draw_figures, plan_figures
+from benchmark.reporting.figures.figure_sources import FigureSources
+from benchmark.reporting.figures.report_figures import draw_figures, plan_figures
 from benchmark.reporting.rows.grouping import group_cells
 from benchmark.reporting.table import FigureFile
 from benchmark.reporting.tables.transfer import transfer_pairs
@@ -43,7 +44,18 @@ def test_a_report_draws_every_kind_of_figure_and_names_each_file(tmp_path):
     (tmp_path / "out").mkdir()
     written, left_out = draw_figures(plan_figures(sources(tmp_path)), tmp_path / "out", told.append)
     kinds = {entry.kind for entry in written}
-    assert kinds == {"samples", "labels", "curves", "confusion", "mistakes", "time", "transfer"}
+    assert kinds == {
+        "samples",
+        "labels",
+        "curves",
+        "confusion",
+        "mistakes",
+        "time",
+        "transfer",
+        "comparison",
+        "heat",
+        "phases",
+    }
     assert not left_out
     assert told == [entry.path for entry in written] == [path for path in told if path.is_file()]
     assert len({path.name.lower() for path in told}) == len(told) == len(list((tmp_path / "out").iterdir()))
@@ -54,7 +66,7 @@ def test_what_cannot_be_drawn_is_named_with_its_cure(tmp_path):
     bare = sources(tmp_path, cache_root=tmp_path / "elsewhere", predictions=lambda _: {}, epochs=lambda _: {})
     (tmp_path / "out").mkdir()
     written, left_out = draw_figures(plan_figures(bare), tmp_path / "out", lambda _: None)
-    assert {entry.kind for entry in written} == {"time"}
+    assert {entry.kind for entry in written} == {"time", "heat"}
     reasons = {each.kind: each.reason for each in left_out}
     assert "bench prepare" in reasons["samples"]
     assert "bench prepare" in reasons["labels"]

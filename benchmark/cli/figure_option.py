@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from benchmark.catalog.cache import default_cache_root
 from benchmark.catalog.cache_lock import CacheUse
 from benchmark.cli.cell_lookup import recorded_epochs, stored_predictions
+from benchmark.cli.past_forecasts import forecasts_of
 from benchmark.cli.terminal import verbosity
-from benchmark.reporting.figures.drawing.figure_files import make_folder
+from benchmark.reporting.figures.drawing.figure_files import DrawnFigure, make_folder
 from benchmark.reporting.figures.figure_index import add_figures
-from benchmark.reporting.figures.report_figures import FigureSources, draw_figures, plan_figures
-from benchmark.reporting.rows.groups import Group
+from benchmark.reporting.figures.figure_sources import FigureSources
+from benchmark.reporting.figures.report_figures import draw_figures, drawn, plan_figures
 from benchmark.reporting.rows.latest import cell_of
-from benchmark.reporting.table import FigureFile, Report
-from benchmark.reporting.tables.transfer import TransferPair
+from benchmark.reporting.table import FigureFile, MissingFigure, Report
+from benchmark.reporting.tables.shown import Shown
+from benchmark.reporting.tables.transfer import shown_transfers
 from benchmark.results.store.artifact_place import place_of
 from benchmark.results.store.database import Database
 
 NAMED_IN_NOTE = 4
 
 
-def with_figures(
-    report: Report,
-    groups: Sequence[Group],
-    transfers: Sequence[TransferPair],
-    folder: Path,
-    database: Database,
-    target: str,
-) -> Report:
+def with_figures(report: Report, shown: Shown, folder: Path, database: Database, target: str) -> Report:
     """Draw the figures of a report into a folder; returns the report with them.
 
     The folder is made where it is missing; `target` is the database as it was named.
@@ -42,16 +38,9 @@ def with_figures(
 
     Side effects: writes PNG and SVG files, and the index beside the artifacts; names each file on stderr.
     """
-    rows = [row for group in groups for row in group.cells[:1] if row.get("spec")]
+    rows = [row for group in shown.groups for row in group.cells[:1] if row.get("spec")]
     make_folder(folder, "--figures", {cell_of(row).data.location for row in rows})
-    sources = FigureSources(
-        groups=groups,
-        transfers=transfers,
-        epochs=recorded_epochs(database),
-        predictions=stored_predictions(database),
-        cache_root=default_cache_root(),
-        artifacts_root=place_of(target).root,
-    )
+    sources = sources_of(shown, database, target)
     with closing(CacheUse(sources.cache_root, make=False)):
         written, missing = draw_figures(plan_figures(sources), folder, lambda path: verbosity.inform(f"wrote {path}"))
     reasons: dict[str, list[str]] = {}
@@ -62,6 +51,30 @@ def with_figures(
         verbosity.inform(f"note: not drawn: {'; '.join(titles[:NAMED_IN_NOTE])}{more}: {reason}")
     record_figures(written, place_of(target).root)
     return replace(report, figures=tuple(written), missing_figures=tuple(missing))
+
+
+def sources_of(shown: Shown, database: Database, target: str) -> FigureSources:
+    """What the figures of a report are drawn from; they need the database open, which was named as `target`."""
+    return FigureSources(
+        groups=shown.groups,
+        transfers=shown_transfers(shown.groups, shown.spec),
+        epochs=recorded_epochs(database),
+        predictions=stored_predictions(database),
+        cache_root=default_cache_root(),
+        artifacts_root=place_of(target).root,
+        comparisons=shown.comparisons,
+        forecasts=partial(forecasts_of, shown, database),
+    )
+
+
+def drawn_figures(shown: Shown, database: Database, target: str) -> Iterator[DrawnFigure | MissingFigure]:
+    """The figures of a report one after the other, for a page; each is drawn when it is asked for.
+
+    `inline_svg` writes one into HTML; its title is `plan.title`, its text for who cannot see it `alternative`.
+    """
+    sources = sources_of(shown, database, target)
+    with closing(CacheUse(sources.cache_root, make=False)):
+        yield from drawn(plan_figures(sources))
 
 
 def record_figures(written: Sequence[FigureFile], root: Path) -> None:

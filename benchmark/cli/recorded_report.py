@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -19,24 +19,36 @@ from benchmark.cli.runs.noise_floor import note_on_noise
 from benchmark.errors import BusyError, StorageError
 from benchmark.machine import commits_between
 from benchmark.matrix.report_spec import ReportSpec
-from benchmark.reporting.report import build_report, shown_groups
+from benchmark.reporting.report import build_shown
 from benchmark.reporting.rows.budget import TrainingBudget
 from benchmark.reporting.rows.metrics import FURTHER_METRICS
 from benchmark.reporting.table import Report
-from benchmark.reporting.tables.shown import ReportOptions
-from benchmark.reporting.tables.transfer import shown_transfers
+from benchmark.reporting.tables.shown import ReportOptions, Shown
 from benchmark.results.read import queries
 from benchmark.results.read.looks import looks
 from benchmark.results.read.runs import all_runs, planned_cells
 from benchmark.results.schema.reproductions import is_reproducing
-from benchmark.results.store.database import open_database
+from benchmark.results.store.database import Database, open_database
 from benchmark.results.write.stored_metrics import fill_database, has_unfilled
 
 
-def recorded_report(
+def recorded_report(database: str, machine: str | None, figures: Path | None = None, **asked: Any) -> Report:
+    """Build the report of a database, a path or URL; arguments and errors as of `opened_report`.
+
+    Side effects: those of `opened_report`; draws `figures` into this folder.
+    """
+    with opened_report(database, machine, **asked) as (report, shown, opened):
+        if figures is None:
+            return report
+        from benchmark.cli.figure_option import with_figures
+
+        return with_figures(report, shown, figures, opened, database)
+
+
+@contextlib.contextmanager
+def opened_report(
     database: str,
     machine: str | None,
-    figures: Path | None = None,
     *,
     matrix: str | None = None,
     select: Sequence[str] = (),
@@ -51,14 +63,16 @@ def recorded_report(
     epoch: int | None = None,
     target: float | None = None,
     allow_plugins: bool = False,
-) -> Report:
-    """Build the report of a database, a path or URL; the arguments are the options of `bench report`.
+) -> Iterator[tuple[Report, Shown, Database]]:
+    """The report of a database, what it was made from, and the database, which stays open for its figures.
+
+    The arguments are the options of `bench report`.
 
     Raises:
         UserError: There is no database, or nothing in it that is asked for.
         StorageError: It cannot be read.
 
-    Side effects: stores further metrics that it had to compute, where nothing holds the database; writes `figures`.
+    Side effects: stores further metrics that it had to compute, where nothing holds the database.
     """
     with contextlib.ExitStack() as afterwards, open_database(database, mode="read") as opened:
         runs = list(all_runs(opened).values())
@@ -82,23 +96,17 @@ def recorded_report(
             budget=TrainingBudget(seconds or math.inf, epoch or math.inf) if seconds or epoch else None,
             target=target,
         )
-        shown = [] if select or exclude else planned
+        planned_here = [] if select or exclude else planned
         epochs = recorded_epochs(opened)
         # of an older file a copy is read, and it stays as it is
         if _needs_metrics(metrics, spec) and opened.contents is opened.location and has_unfilled(opened):
             afterwards.callback(_fill_metrics, database)
         parents = queries.results(opened, spec=True) if select or exclude else ()
-        report = build_report(
-            rows, shown, spec, options, runs=runs, predictions=load, parents=parents, looks=looks(opened, "resolve"),
+        report, shown = build_shown(
+            rows, planned_here, spec, options, runs=runs, predictions=load, parents=parents, looks=looks(opened, "resolve"),
             epochs=epochs, commits=partial(commits_between, Path.cwd()),
         )  # fmt: skip
-        report = replace(report, notes=(*report.notes, *measured.notes))
-        if figures is None:
-            return report
-        from benchmark.cli.figure_option import with_figures
-
-        groups = shown_groups(rows, shown, options, epochs)[1]
-        return with_figures(report, groups, shown_transfers(groups, spec), figures, opened, database)
+        yield replace(report, notes=(*report.notes, *measured.notes)), shown, opened
 
 
 def last_run_of(runs: Sequence[Mapping[str, Any]], machine: str | None) -> Mapping[str, Any] | None:

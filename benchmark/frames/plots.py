@@ -49,7 +49,7 @@ def learning_curves(
     """
     with opened(db) as database, _drawing():
         from benchmark.reporting.figures.compared_curves import plot_curves
-        from benchmark.reporting.figures.report_figures import numbered, seed_curves
+        from benchmark.reporting.figures.figure_sources import numbered, seed_curves
 
         groups, varying = _groups(database, select, exclude, machine)
         load, labels = recorded_epochs(database), _labels(groups, varying)

@@ -39,7 +39,12 @@ from benchmark.results.records import LookRow
 _TEST = ("test_", "tta_")
 
 
-def build_report(
+def build_report(*rows_and_cells: Any, **known: Any) -> Report:
+    """Build the tables and notes that `options` asks for; arguments and errors as of `build_shown`."""
+    return build_shown(*rows_and_cells, **known)[0]
+
+
+def build_shown(
     rows: Sequence[ResultRow],
     run_cells: Sequence[Mapping[str, Any]],
     report_spec: ReportSpec | None,
@@ -51,8 +56,8 @@ def build_report(
     looks: Sequence[LookRow] = (),
     epochs: LoadEpochs = lambda _: {},
     commits: Callable[[str, str], Sequence[str]] = lambda *_: (),
-) -> Report:
-    """Build the tables and notes that `options` asks for.
+) -> tuple[Report, Shown]:
+    """Build the tables and notes that `options` asks for, and what they were made from, which figures show too.
 
     Args:
         rows: Executions: the columns of the view `results`, and where known `execution_id`, `detail`,
@@ -108,10 +113,12 @@ def build_report(
     looked = note_on_looks([number for group in groups for number in group.execution_ids], looks)
     notes += looked
     images = {row["data_fingerprint"] for group in groups for row in group.cells if row.get("data_fingerprint")}
-    return Report(
-        tuple(tables), answer(shown, pairs, machine, [LOOKED] if looked else ()), tuple(dict.fromkeys(notes)), machine, runs=run_ids(groups), suspects=suspects(comparisons),
+    report = Report(
+        tuple(tables), answer(shown, pairs, machine, [LOOKED] if looked else ()), tuple(dict.fromkeys(notes)), machine,
+        runs=run_ids(groups), suspects=suspects(comparisons),
         fingerprints=tuple(sorted(images)),
     )  # fmt: skip
+    return report, shown
 
 
 def _check(options: ReportOptions) -> None:

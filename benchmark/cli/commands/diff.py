@@ -198,7 +198,7 @@ def _draw(diff: PredictionDiff, folder: Path, database: str) -> list[Path]:
     from benchmark.reporting.figures.changed_images import draw_changed_images
     from benchmark.reporting.figures.drawing.figure_files import UndrawableError, file_stem, make_folder, save
     from benchmark.reporting.figures.drawing.prepared_images import open_images
-    from benchmark.reporting.figures.report_figures import images_of
+    from benchmark.reporting.figures.figure_sources import images_of
     from benchmark.reporting.rows.latest import cell_of
     from benchmark.reporting.table import FigureFile
     from benchmark.results.store.artifact_place import place_of

@@ -1,7 +1,8 @@
-"""Draws test accuracy against training time, a point for each group; hollow where no timing is valid."""
+"""Draws accuracy against training time, a point for each group, with the Pareto front; hollow where no timing is valid."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -12,95 +13,123 @@ from matplotlib.lines import Line2D
 from benchmark.errors import UserError
 from benchmark.reporting.figures.curves import plain_log_ticks
 from benchmark.reporting.figures.drawing import style, text_fitting
+from benchmark.reporting.figures.group_lines import fitting_labels, legend_columns, legend_inches
 from benchmark.reporting.rows.groups import Group
-from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY
-from benchmark.reporting.statistics.intervals import Measurement, measure
+from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, Metric
+from benchmark.reporting.statistics.intervals import Measurement
+from benchmark.reporting.tables.pareto import means_of, pareto_front
 
 LOG_RATIO = 8.0
 """Times that differ by more than this are drawn on a logarithmic scale."""
 
 _BODY_INCHES = 3.0
-_EMPTY_INCHES = 0.7
-_LEGEND_LINE = 0.145
+_FRONT = "Pareto front of the means: none of the others is as good in less time"
 
 
 @dataclass(frozen=True, slots=True)
 class GroupPoint:
     """One group in the figure: its marker, the mean and interval of both quantities, and why its timing is not valid.
 
-    `seeds` has the seconds and the accuracy of each seed that has both.
+    `seeds` has the seconds and the score of each seed that has both.
     """
 
     label: str
     color: str
     marker: str
     seconds: Measurement
-    accuracy: Measurement
+    score: Measurement
     invalid: str = ""
     seeds: tuple[tuple[float, float], ...] = ()
 
 
 @style.styled
-def draw_accuracy_by_time(dataset: str, groups: Sequence[Group], varying: Sequence[str] = ()) -> Figure:
+def draw_accuracy_by_time(
+    dataset: str, groups: Sequence[Group], varying: Sequence[str] = (), metric: Metric = TEST_ACCURACY
+) -> Figure:
     """One point for each group: mean of the seeds with 95 % intervals both ways, and a small one for each seed.
 
     Args:
         dataset: On which all groups were tested.
         groups: Those without a valid timing are drawn hollow; those without any are named below the figure instead.
         varying: Settings that tell groups of the same names apart.
+        metric: What is drawn against time.
     """
-    points, untimed = _points(groups, varying)
-    columns = 2 if len(points) > 3 else 1
-    lines = -(-len(points) // columns)
+    points, untimed = _points(groups, varying, metric)
     notes = []
     if untimed:
         names = "; ".join(untimed)
         notes = [f"Without a timing, and so not shown: {names}."]
     if invalid := dict.fromkeys(point.invalid for point in points if point.invalid):
         notes.append(f"Hollow: no valid timing ({'; '.join(invalid)}).")
+    if any(point.score.n == 1 for point in points):
+        notes.append("A point with n = 1 is one seed, and has no interval.")
+    front = _front(groups, metric)
+    notes += [f"Dashed: {_FRONT}."] if front else []
     body = style.sheet(
-        _BODY_INCHES + _LEGEND_LINE * lines if points else _EMPTY_INCHES,
-        f"{dataset}: test accuracy against time",
+        _BODY_INCHES + legend_inches(len(points)),
+        f"{dataset}: {metric.title} against time",
         "mean over the seeds, bars: 95 % interval from two seeds on; small dots: seeds; training with validation",
         notes,
     )
     axes = body.add_subplot()
-    if not points:
-        axes.set_axis_off()
-        axes.text(0.5, 0.5, "no timing", transform=axes.transAxes, ha="center", va="center")
-        return style.finish(body)
-    _draw_points(axes, points)
-    handles = [_handle(point, style.SHEET_INCHES / columns - 0.6) for point in points]
-    body.legend(handles=handles, loc="outside lower center", ncols=columns, handlelength=1.5)
+    _draw_points(axes, points, metric, front)
+    labels = fitting_labels([point.label for point in points], [_n(point) for point in points])
+    handles = [_handle(point, label) for point, label in zip(points, labels, strict=True)]
+    body.legend(handles=handles, loc="outside lower center", ncols=legend_columns(len(points)), handlelength=1.5)
     return style.finish(body)
 
 
-def plot_accuracy_by_time(axes: Axes, groups: Sequence[Group], varying: Sequence[str] = ()) -> None:
+def plot_accuracy_by_time(
+    axes: Axes, groups: Sequence[Group], varying: Sequence[str] = (), metric: Metric = TEST_ACCURACY
+) -> None:
     """The same on axes of the caller's, with a legend on them; groups without a timing are left out.
 
     Raises:
         UserError: None of the groups has one.
     """
-    points, _ = _points(groups, varying)
+    points, _ = _points(groups, varying, metric)
     if not points:
-        raise UserError("accuracy by time: none of these cells has a timing")
-    _draw_points(axes, points)
-    axes.legend(handles=[_handle(point, style.SHEET_INCHES - 0.6) for point in points], fontsize="small")
+        raise UserError(f"accuracy by time: none of these cells has a timing and a {metric.title}")
+    _draw_points(axes, points, metric, _front(groups, metric))
+    handles = [_handle(point, text_fitting.legible(point.label) + _n(point)) for point in points]
+    axes.legend(handles=handles, fontsize="small")
 
 
-def _draw_points(axes: Axes, points: Sequence[GroupPoint]) -> None:
+def timed_groups(groups: Sequence[Group], metric: Metric) -> list[Group]:
+    """The groups that have a point: a timing, valid or not, and the metric."""
+    return [group for group in groups if group.measured(FIT_SECONDS)[0] and group.measured(metric)[0]]
+
+
+def _front(groups: Sequence[Group], metric: Metric) -> list[tuple[float, float]]:
+    """Seconds and score along the Pareto front, the fastest first; empty where nothing can be beaten."""
+    means = means_of(groups, metric, FIT_SECONDS)
+    places = [known for group in pareto_front(groups, metric, FIT_SECONDS) if (known := means[group])]
+    return [(seconds, score) for score, seconds in places] if sum(map(bool, means.values())) > 1 else []
+
+
+def _draw_points(
+    axes: Axes, points: Sequence[GroupPoint], metric: Metric, front: Sequence[tuple[float, float]]
+) -> None:
     axes.set_xlabel("fit time (s)")
-    axes.set_ylabel("test accuracy (fraction)")
+    axes.set_ylabel(f"{metric.title}{' (fraction)' if metric.kind == 'accuracy' else ''}")
     for point in points:
         _draw_point(axes, point)
-    _scale_axes(axes, points)
+    if front:
+        end = max([point.seconds.mean for point in points if not point.invalid], default=front[-1][0])
+        x, y = zip(*front, (end, front[-1][1]), strict=True)
+        axes.plot(
+            x, y, drawstyle="steps-post", color=style.GREY, linestyle="dashed", linewidth=0.9, zorder=0.5, gid="front"
+        )
+    _scale_axes(axes, points, metric)
 
 
-def _handle(point: GroupPoint, room_inches: float) -> Line2D:
-    """The marker of a group in the legend, with as much of its name as there is room for, and n."""
-    n = f" (n = {point.accuracy.n}"
-    n += ")" if point.seconds.n == point.accuracy.n else f", {point.seconds.n} timed)"
-    room = room_inches - text_fitting.width(n, style.SMALL_POINTS)
+def _n(point: GroupPoint) -> str:
+    timed = "" if point.seconds.n == point.score.n else f", {point.seconds.n} timed"
+    return f" (n = {point.score.n}{timed})"
+
+
+def _handle(point: GroupPoint, label: str) -> Line2D:
+    """The marker of a group in the legend."""
     return Line2D(
         [],
         [],
@@ -109,11 +138,11 @@ def _handle(point: GroupPoint, room_inches: float) -> Line2D:
         markerfacecolor="none" if point.invalid else None,
         markersize=6,
         linestyle="none",
-        label=text_fitting.cut(point.label, style.SMALL_POINTS, room) + n,
+        label=label,
     )
 
 
-def _points(groups: Sequence[Group], varying: Sequence[str]) -> tuple[list[GroupPoint], list[str]]:
+def _points(groups: Sequence[Group], varying: Sequence[str], metric: Metric) -> tuple[list[GroupPoint], list[str]]:
     has_own_colors = len(groups) <= len(style.PALETTE)
     colors: dict[str, str] = {}
     used: dict[str, int] = {}
@@ -121,14 +150,12 @@ def _points(groups: Sequence[Group], varying: Sequence[str]) -> tuple[list[Group
     untimed: list[str] = []
     for group in groups:
         label = ", ".join([group.model, group.strategy, *group.describe(varying)])
-        timed, invalid = group.marked_values(FIT_SECONDS)
-        seconds = measure(timed.values())
-        scores = group.values(TEST_ACCURACY)
-        accuracy = measure(scores.values())
+        timed, scores = group.marked_values(FIT_SECONDS)[0], group.values(metric)
+        (seconds, invalid), score = group.measured(FIT_SECONDS), group.measured(metric)[0]
         color = colors.setdefault(
             label if has_own_colors else group.model, style.PALETTE[len(colors) % len(style.PALETTE)]
         )
-        if seconds is None or accuracy is None:
+        if seconds is None or score is None:
             untimed.append(label)
             continue
         # groups of one colour differ in the marker; with colours of their own the markers change all the same
@@ -136,7 +163,7 @@ def _points(groups: Sequence[Group], varying: Sequence[str]) -> tuple[list[Group
         used[color] = used.get(color, 0) + 1
         marker = style.MARKERS[number % len(style.MARKERS)]
         seeds = tuple((timed[seed], scores[seed]) for seed in timed if seed in scores)
-        points.append(GroupPoint(label, color, marker, seconds, accuracy, invalid, seeds))
+        points.append(GroupPoint(label, color, marker, seconds, score, invalid, seeds))
     return points, untimed
 
 
@@ -145,9 +172,9 @@ def _draw_point(axes: Axes, point: GroupPoint) -> None:
         axes.plot(*zip(*point.seeds, strict=True), ".", color=point.color, markersize=3, alpha=0.6, zorder=1)
     axes.errorbar(
         point.seconds.mean,
-        point.accuracy.mean,
+        point.score.mean,
         xerr=_error_bar(point.seconds, least=point.seconds.mean * 0.02),
-        yerr=_error_bar(point.accuracy, least=0.0),
+        yerr=_error_bar(point.score),
         color=point.color,
         marker=point.marker,
         markerfacecolor="none" if point.invalid else None,
@@ -158,14 +185,14 @@ def _draw_point(axes: Axes, point: GroupPoint) -> None:
     )
 
 
-def _error_bar(measured: Measurement, *, least: float) -> list[list[float]] | None:
-    """Lengths below and above the mean; the lower end stays at or above `least`, the smallest possible value."""
-    if measured.half_width is None:
+def _error_bar(measured: Measurement, *, least: float = -math.inf) -> list[list[float]] | None:
+    """Lengths below and above the mean, within what the quantity can be; the lower end stays at or above `least`."""
+    if measured.low is None or measured.high is None or not math.isfinite(measured.mean):
         return None
-    return [[min(measured.half_width, measured.mean - least)], [measured.half_width]]
+    return [[measured.mean - max(measured.low, least)], [measured.high - measured.mean]]
 
 
-def _scale_axes(axes: Axes, points: Sequence[GroupPoint]) -> None:
+def _scale_axes(axes: Axes, points: Sequence[GroupPoint], metric: Metric) -> None:
     means = [point.seconds.mean for point in points]
     axes.grid(visible=True)
     if min(means) > 0 and max(means) > LOG_RATIO * min(means):
@@ -174,6 +201,7 @@ def _scale_axes(axes: Axes, points: Sequence[GroupPoint]) -> None:
         plain_log_ticks(axes, "x")
     else:
         axes.set_xlim(left=0)
-    low, high = axes.get_ylim()
-    # an interval may reach beyond 0..1, which no accuracy does
-    axes.set_ylim(max(low, -0.02), min(high, 1.02))
+    if metric.kind == "accuracy":
+        low, high = axes.get_ylim()
+        # room for markers at the ends, and none for what no accuracy can be
+        axes.set_ylim(max(low, -0.02), min(high, 1.02))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
@@ -17,12 +17,10 @@ from numpy.typing import NDArray
 from benchmark import units
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.style import BLUE, GREY, SMALL_POINTS, VERMILLION, finish, sheet, styled
+from benchmark.reporting.figures.group_lines import DASHED
 
 LOG_RATIO = 30.0
 """A loss that falls by more than this is drawn on a logarithmic scale."""
-
-DASHED = (0, (4, 1.5))
-"""A line style of matplotlib: offset, then lengths of dash and gap, in widths of the line."""
 
 _BODY_INCHES = 2.6
 _PANEL_INCHES = 2.55
@@ -68,7 +66,7 @@ def draw_curves(
         trained: What each stage trains (`head`, `last:30`, `all`).
         notes: Why seeds are missing.
     """
-    body = sheet(_BODY_INCHES + 0.3, f"{title}: training", _subtitle(curves), notes)
+    body = sheet(_BODY_INCHES + 0.3, f"{title}: training", _subtitle(curves), [*note_on_means([curves]), *notes])
     panels = body.subplots(1, 2)
     has_validation = any(np.isfinite(curve.values("val_loss")).any() for curve in curves)
     for axes, quantity in zip(panels, ("accuracy", "loss"), strict=True):
@@ -97,18 +95,48 @@ def draw_lines(axes: Axes, curves: Sequence[SeedCurve], key: str, color: str, *,
             marker="." if len(curve.epochs) == 1 else "",
         )
     if several:
-        common = min(len(curve.epochs) for curve in curves)
-        mean = np.mean([curve.values(key)[:common] for curve in curves], axis=0)
+        draw_mean(axes, curves, key, color, style)
+
+
+def draw_mean(axes: Axes, curves: Sequence[SeedCurve], key: str, color: str, dashes: Any) -> None:
+    """The mean of all seeds up to the last epoch that all of them have, with a bar at its end where some go on."""
+    common = epochs_of_all(curves)
+    mean = finite(np.mean([curve.values(key)[:common] for curve in curves], axis=0))
+    numbers = curves[0].numbers[:common]
+    axes.plot(
+        numbers,
+        mean,
+        color=color,
+        linestyle=dashes,
+        linewidth=1.9,
+        marker="o" if common == 1 else "",
+        markersize=4,
+        gid="mean",
+    )
+    if mean_ends_early(curves):
         axes.plot(
-            curves[0].numbers[:common],
-            finite(mean),
-            color=color,
-            linestyle=style,
-            linewidth=1.9,
-            marker="o" if common == 1 else "",
-            markersize=4,
-            gid="mean",
-        )
+            numbers[-1:], mean[-1:], color=color, marker="|", markersize=11, markeredgewidth=1.9, linestyle="none",
+            gid="mean-end",
+        )  # fmt: skip
+
+
+def epochs_of_all(curves: Sequence[SeedCurve]) -> int:
+    """How many epochs each of the seeds has."""
+    return min(len(curve.epochs) for curve in curves)
+
+
+def mean_ends_early(curves: Sequence[SeedCurve]) -> bool:
+    """Whether some seeds go on after the first has ended, so that a mean of all of them cannot."""
+    return len({len(curve.epochs) for curve in curves}) > 1
+
+
+def note_on_means(groups: Iterable[Sequence[SeedCurve]]) -> list[str]:
+    """Says what the bar at the end of a mean is, where there is one."""
+    if not any(map(mean_ends_early, groups)):
+        return []
+    return [
+        "A bar ends a mean where the first of its seeds ended: beyond it would be the mean of the others. Thin lines go on."
+    ]
 
 
 def finite(values: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,8 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmark.reporting.figures.curves import DASHED, SeedCurve, draw_lines, finish_axes, mark_kept
+from benchmark.reporting.figures.curves import SeedCurve, draw_lines, finish_axes, mark_kept, note_on_means
 from benchmark.reporting.figures.drawing import style, text_fitting
+from benchmark.reporting.figures.group_lines import DASHED
 from benchmark.reporting.notation import written
 from benchmark.reporting.statistics.intervals import measure
 
@@ -43,6 +44,7 @@ def draw_transfer(title: str, fine_tuned: TransferSide, scratch: TransferSide) -
         _BODY_INCHES + 0.45,
         f"{title}: fine-tuned against from scratch",
         f"{part} data by epoch; thin: one seed, thick: mean of seeds, ring: kept epoch",
+        note_on_means([fine_tuned.curves, scratch.curves]),
     )
     for axes, quantity in zip(body.subplots(1, 2), ("accuracy", "loss"), strict=True):
         for side, color in reversed(sides):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import COSTS, FIT_SECONDS, METRICS, Metric
@@ -15,7 +15,7 @@ from benchmark.reporting.tables.shown import Part, Shown
 def pareto(shown: Shown) -> Part:
     """All groups with their accuracy and cost; `front` is true where no group of the same dataset is better in both."""
     quality, cost = _metrics(shown)
-    means = {group: _means(group, quality, cost) for group in shown.groups}
+    means, front = means_of(shown.groups, quality, cost), pareto_front(shown.groups, quality, cost)
     varying, footnotes = shown.varying, Footnotes()
     rows = []
     for group in sorted(shown.groups, key=lambda group: (_order(shown.groups)[group.dataset], _cost(means[group]))):
@@ -27,7 +27,7 @@ def pareto(shown: Shown) -> Part:
             "n": Tally(len(group.completed), group.planned),
             quality.key: measured[quality.key][0],
             cost.key: measured[cost.key][0],
-            "front": _is_on_front(group, means, quality),
+            "front": None if means[group] is None else group in front,
         }
         unclear = [f"no valid timing: {invalid}"] if invalid else []
         rows.append(
@@ -57,8 +57,12 @@ def _order(groups: Sequence[Group]) -> dict[str, int]:
     return {name: place for place, name in enumerate(dict.fromkeys(group.dataset for group in groups))}
 
 
+def means_of(groups: Sequence[Group], quality: Metric, cost: Metric) -> dict[Group, tuple[float, float] | None]:
+    """Mean quality and cost of each group; None where one is missing, or no timing is valid."""
+    return {group: _means(group, quality, cost) for group in groups}
+
+
 def _means(group: Group, quality: Metric, cost: Metric) -> tuple[float, float] | None:
-    """Mean quality and cost; None where one is missing, or no timing is valid."""
     sides = [list(group.values(metric).values()) for metric in (quality, cost)]
     if not all(sides):
         return None
@@ -70,13 +74,17 @@ def _cost(means: tuple[float, float] | None) -> float:
     return float("inf") if means is None else means[1]
 
 
-def _is_on_front(group: Group, means: Mapping[Group, tuple[float, float] | None], quality: Metric) -> bool | None:
-    own = means[group]
-    if own is None:
-        return None
+def pareto_front(groups: Sequence[Group], quality: Metric, cost: Metric) -> list[Group]:
+    """The groups that no other of their dataset beats in both means, the cheapest of each dataset first."""
+    known = {group: means for group, means in means_of(groups, quality, cost).items() if means is not None}
     sign = 1 if quality.higher_is_better else -1
-    return not any(
-        sign * other[0] >= sign * own[0] and other[1] <= own[1] and other != own
-        for rival, other in means.items()
-        if other is not None and rival.dataset == group.dataset
-    )
+    front = [
+        group
+        for group, own in known.items()
+        if not any(
+            sign * other[0] >= sign * own[0] and other[1] <= own[1] and other != own
+            for rival, other in known.items()
+            if rival.dataset == group.dataset
+        )
+    ]
+    return sorted(front, key=lambda group: (_order(groups)[group.dataset], known[group][1]))

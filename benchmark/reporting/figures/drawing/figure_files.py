@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.backends.backend_svg import FigureCanvasSVG
 from matplotlib.figure import Figure
 
 from benchmark.errors import StorageError, UserError
 from benchmark.files import is_own_folder, make_own_folder, sha256_of, write_whole
-from benchmark.reporting.figures.drawing.style import styled
+from benchmark.reporting.figures.drawing.style import DOTS_PER_INCH, styled
 
 _LONGEST_SLUG = 40
+_LONGEST_SETTINGS = 80
 METADATA: dict[str, dict[str, None]] = {"png": {"Software": None}, "svg": {"Date": None, "Creator": None}}
 """By format, what is left out: dates and the version of matplotlib would make equal figures differ."""
 
@@ -24,7 +28,7 @@ class PlannedFigure:
     """A figure that a report wants.
 
     Attributes:
-        kind: `samples`, `labels`, `curves`, `confusion`, `mistakes`, `time`, `transfer`, `diff` or `explanation`.
+        kind: Such as `curves`; docs/figures.md lists them.
         name: Of its files, without an ending; safe on every file system.
         title: What it shows, in words.
         cells: Ids of the cells that it shows.
@@ -38,6 +42,21 @@ class PlannedFigure:
     draw: Callable[[], Figure]
 
 
+@dataclass(frozen=True, slots=True)
+class DrawnFigure:
+    """A figure that was drawn, for a folder or for a page.
+
+    Attributes:
+        plan: What it was planned as: kind, name, title, cells.
+        figure: The figure; it is laid out, so that PNG and SVG are alike.
+        alternative: What it shows, for who cannot see it: title, n, what is measured how, and what stands below it.
+    """
+
+    plan: PlannedFigure
+    figure: Figure
+    alternative: str
+
+
 class UndrawableError(Exception):
     """What a figure needs is missing; the message names the cure."""
 
@@ -47,20 +66,45 @@ def slug(name: str) -> str:
     readable = re.sub(r"[^a-z0-9_]+", "-", name.lower())[:_LONGEST_SLUG].strip("-_")
     if readable == name:
         return readable
-    digest = sha256_of(name.encode("utf-8", "surrogatepass"))[:6]
-    return "-".join(filter(None, [readable, digest]))
+    return "-".join(filter(None, [readable, _digest(name)]))
 
 
-def file_stem(kind: str, *names: str, distinction: str = "") -> str:
-    """The name of a figure's files without their ending: `curves-digits-simple_cnn-scratch-aac72af9`."""
-    return "-".join(filter(None, [kind, *map(slug, names), distinction]))
+def file_stem(kind: str, *names: str, settings: Sequence[str] = (), distinction: str = "") -> str:
+    """The name of a figure's files without their ending: `curves-digits-simple_cnn-scratch-learning_rate-0.01-aac72af9`.
+
+    Args:
+        kind: Of the figure.
+        names: Of what it shows.
+        settings: Those that tell it from others of these names, in words.
+        distinction: The end of the name.
+    """
+    return "-".join(filter(None, [kind, *map(slug, names), _settings_slug(settings), distinction]))
+
+
+def _settings_slug(settings: Sequence[str]) -> str:
+    """Settings as part of a file name; no two texts give one, as with `slug`, but a point within a number stays."""
+    whole = "-".join(settings).lower()
+    readable = re.sub(r"[^a-z0-9_.]+|(?<!\d)\.|\.(?!\d)", "-", whole)
+    short = readable[:_LONGEST_SETTINGS].strip("-_.")
+    # what only lacks its spaces needs no hash
+    is_plain = short == re.sub(r" +", "-", "-".join(settings))
+    return short if is_plain else "-".join(filter(None, [short, _digest("-".join(settings))]))
+
+
+def _digest(name: str) -> str:
+    return sha256_of(name.encode("utf-8", "surrogatepass"))[:6]
 
 
 @styled
 def encode(figure: Figure, file_format: str) -> bytes:
     """The figure in one of the formats of `METADATA`; text in an SVG stays text."""
     buffer = io.BytesIO()
-    figure.savefig(buffer, format=file_format, metadata=METADATA[file_format])
+    # `savefig` draws everything once more beforehand, for layouts; these figures are laid out
+    # Any: the stubs of matplotlib leave its canvases untyped
+    canvas: Any = (FigureCanvasAgg if file_format == "png" else FigureCanvasSVG)(figure)
+    (canvas.print_png if file_format == "png" else canvas.print_svg)(buffer, metadata=METADATA[file_format])
+    figure.set_dpi(DOTS_PER_INCH)  # SVG is drawn at 72
+    FigureCanvasAgg(figure)
     return buffer.getvalue()
 
 

@@ -77,7 +77,9 @@ def style() -> Iterator[None]:
     with mpl.rc_context():
         mpl.rcdefaults()
         mpl.rcParams.update(_SETTINGS)
-        mpl.rcParams["font.family"] = text_fitting.font_families()
+        # a reader's machine without the first font takes one that looks like it
+        mpl.rcParams["font.family"] = "sans-serif"
+        mpl.rcParams["font.sans-serif"] = text_fitting.font_families()
         yield
 
 
@@ -106,6 +108,9 @@ def sheet(body_inches: float, title: str, subtitle: str, notes: Sequence[str] = 
     foot = [line for note in notes for line in _lines(note, SMALL_POINTS, room, 6)]
     heights = (_height(head), body_inches, _height(foot))
     figure = Figure(figsize=(SHEET_INCHES, sum(heights)))
+    figure.set_label(
+        " ".join(text_fitting.legible(part).rstrip(".") + "." for part in (title, subtitle, *notes) if part)
+    )
     FigureCanvasAgg(figure)
     figure.set_layout_engine(
         ConstrainedLayoutEngine(w_pad=MARGIN_INCHES, h_pad=MARGIN_INCHES / 2, wspace=0.03, hspace=0.0)
@@ -125,10 +130,16 @@ def finish(body: SubFigure) -> Figure:
     """The whole figure, laid out once and then fixed, so that PNG and SVG have the same layout."""
     figure = body.get_figure(root=True)
     assert isinstance(figure, Figure)
-    for _ in range(2):  # images with square pixels find their place in the second pass
+    # images with square pixels find their place in the second pass
+    for _ in range(2 if any(axes.get_aspect() != "auto" for axes in figure.axes) else 1):
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
+
+
+def alternative_of(figure: Figure) -> str:
+    """What a figure of `sheet` shows, in words."""
+    return str(figure.get_label())
 
 
 def _height(lines: Sequence[_Line]) -> float:

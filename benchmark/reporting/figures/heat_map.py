@@ -1,0 +1,178 @@
+"""Draws a metric of all groups as a heat map: a row for each dataset and model, a column for each strategy."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.colors import ListedColormap, Normalize
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+from benchmark.reporting.figures.drawing import style, text_fitting
+from benchmark.reporting.notation import number, written
+from benchmark.reporting.rows.groups import Group
+from benchmark.reporting.rows.metrics import Metric
+from benchmark.reporting.statistics.intervals import Measurement
+
+MOST_ROWS = 60
+"""With more rows a picture is longer than two pages."""
+_MOST_COLUMNS = 40
+
+_LINE_INCHES = 0.22
+_NAME_INCHES = 2.0
+_BAR_INCHES = 0.75
+_DARK = 0.55
+"""From this share of the scale on text is white."""
+
+Place = tuple[str, ...]
+"""Dataset, model and varying settings of a row."""
+
+
+@style.styled
+def draw_heat_map(title: str, metric: Metric, groups: Sequence[Group], varying: Sequence[str] = ()) -> Figure:
+    """The mean of each group as a shade and, where there is room, as a number with its 95 % interval.
+
+    Args:
+        title: What the groups have in common.
+        metric: What is shown.
+        groups: Those without a value say why.
+        varying: Settings that tell groups of the same names apart; they stand with the model.
+    """
+    places, strategies, fields = _fields(groups, varying)
+    left_out = len({_place(group, varying) for group in groups}) - len(places)
+    names = _row_names(places)
+    body = style.sheet(
+        _LINE_INCHES * len(places) + 0.9,
+        f"{title}: {metric.title}",
+        f"mean over the seeds, ± 95 % interval where there is room; {_direction(metric)}",
+        [f"{left_out} further rows are left out; --select takes some of them."] if left_out > 0 else [],
+    )
+    plot_fields(body.add_subplot(), metric, places, names, strategies, fields)
+    return style.finish(body)
+
+
+def plot_heat_map(axes: Axes, metric: Metric, groups: Sequence[Group], varying: Sequence[str] = ()) -> None:
+    """The same on axes of the caller's."""
+    places, strategies, fields = _fields(groups, varying)
+    plot_fields(axes, metric, places, _row_names(places), strategies, fields)
+
+
+def plot_fields(
+    axes: Axes,
+    metric: Metric,
+    places: Sequence[Place],
+    names: Sequence[str],
+    strategies: Sequence[str],
+    fields: Mapping[tuple[Place, str], Group],
+) -> None:
+    """Draw all fields onto axes, with their names, a colour bar, and lines between datasets."""
+    values = np.full((len(places), len(strategies)), np.nan)
+    measured: dict[tuple[int, int], Measurement] = {}
+    for (row, place), (column, strategy) in _all(places, strategies):
+        group = fields.get((place, strategy))
+        known = group.measured(metric)[0] if group else None
+        if known is not None:
+            measured[row, column], values[row, column] = known, known.mean
+    finite = values[np.isfinite(values)]
+    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
+    scale = Normalize(low, high if high > low else low + 1)
+    shades = axes.imshow(np.ma.masked_invalid(values), cmap=_shades(), norm=scale, aspect="auto")
+    column_inches = (style.SHEET_INCHES - _NAME_INCHES - _BAR_INCHES) / len(strategies)
+    _name_axes(axes, names, strategies, column_inches)
+    write = _writer(list(measured.values()), metric, column_inches * 0.94)
+    for (row, place), (column, strategy) in _all(places, strategies):
+        if (row, column) in measured:
+            text = write(measured[row, column])
+            dark = scale(values[row, column]) > _DARK
+            _write(axes, row, column, text, "white" if dark else "black")
+        elif (place, strategy) in fields:
+            axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#e8e8e8", linewidth=0))
+            _write(axes, row, column, _why(fields[place, strategy], column_inches * 0.94), style.GREY)
+    for row in range(1, len(places)):
+        if places[row][0] != places[row - 1][0]:
+            axes.axhline(row - 0.5, color=style.GREY, linewidth=1.0)
+    figure = axes.get_figure(root=False)
+    assert figure is not None
+    bar = figure.colorbar(shades, ax=axes, pad=0.02, fraction=0.08, format=lambda value, _: f"{value:g}")
+    bar.set_label(f"{metric.title}{f' ({metric.unit})' if metric.unit else ''}", fontsize=style.LABEL_POINTS)
+    bar.outline.set_visible(False)
+
+
+def _shades() -> ListedColormap:
+    """Blues of which the lightest is no white: white is where nothing was to be measured."""
+    return ListedColormap(colormaps["Blues"](np.linspace(0.12, 1, 256)))
+
+
+def _fields(
+    groups: Sequence[Group], varying: Sequence[str]
+) -> tuple[list[Place], list[str], dict[tuple[Place, str], Group]]:
+    """Rows, columns, and the group of each field that has one; groups of a dataset stay together."""
+    of_dataset: dict[str, dict[Place, None]] = {}
+    for group in groups:
+        of_dataset.setdefault(group.dataset, {})[_place(group, varying)] = None
+    places = [place for several in of_dataset.values() for place in several][:MOST_ROWS]
+    strategies = list(dict.fromkeys(group.strategy for group in groups))[:_MOST_COLUMNS]
+    # of several groups with equal names and settings the newest stands first
+    fields = {(_place(group, varying), group.strategy): group for group in reversed(groups)}
+    return places, strategies, fields
+
+
+def _place(group: Group, varying: Sequence[str]) -> Place:
+    return group.dataset, group.model, *group.describe(varying)
+
+
+def _row_names(places: Sequence[Place]) -> list[str]:
+    """The names of rows without what is the same in all; dataset and model are named in every row."""
+    several = [number for number in range(2) if len({place[number] for place in places}) > 1] or [1]
+    texts = [", ".join([*(place[number] for number in several), *place[2:]]) for place in places]
+    return text_fitting.cut_distinct(texts, style.SMALL_POINTS, _NAME_INCHES)
+
+
+def _all(places: Sequence[Place], strategies: Sequence[str]) -> list[tuple[tuple[int, Place], tuple[int, str]]]:
+    return [(row, column) for row in enumerate(places) for column in enumerate(strategies)]
+
+
+def _name_axes(axes: Axes, names: Sequence[str], strategies: Sequence[str], column_inches: float) -> None:
+    room = max(column_inches * 0.94, 1.2)
+    labels = text_fitting.cut_distinct(list(strategies), style.SMALL_POINTS, room)
+    upright = all(text_fitting.width(label, style.SMALL_POINTS) < column_inches * 0.94 for label in labels)
+    axes.set_xticks(range(len(labels)), labels, rotation=0 if upright else 90)
+    axes.set_yticks(range(len(names)), names)
+    axes.xaxis.tick_top()
+    style.hide_frame(axes)
+
+
+def _writer(measured: Sequence[Measurement], metric: Metric, inches: float) -> Callable[[Measurement], str]:
+    """The longest way of writing that fits into all fields: with interval, the mean alone, or nothing."""
+
+    def whole(value: Measurement) -> str:
+        return written(value, metric.kind, known_n=value.n)
+
+    def mean(value: Measurement) -> str:
+        return number(value.mean, metric.kind)
+
+    for way in (whole, mean):
+        if all(text_fitting.width(way(each), style.SMALL_POINTS) <= inches for each in measured):
+            return way
+    return lambda _: ""
+
+
+def _why(group: Group, inches: float) -> str:
+    """Why a group has no value, in a word or two, where there is room for it."""
+    what = group.missing[0].what if group.missing else "-"
+    choices = (what, what.partition(" (")[0], "-")
+    return next((text for text in choices if text_fitting.width(text, style.SMALL_POINTS) <= inches), "")
+
+
+def _write(axes: Axes, row: int, column: int, text: str, color: str) -> None:
+    if text:
+        axes.text(column, row, text, ha="center", va="center", fontsize=style.SMALL_POINTS, color=color)
+
+
+def _direction(metric: Metric) -> str:
+    if metric.higher_is_better is None:
+        return "darker is more"
+    return "darker is more, which is better" if metric.higher_is_better else "darker is more, which is worse"
