@@ -26,17 +26,29 @@ _MISLEADING = (
 )
 ASCII_FORMS = {
     "\u00b1": "+/-",  # plus or minus
+    "\u00b5": "u",  # micro
+    "\u00b7": "-",  # middle dot
     "\u00d7": "x",  # times
+    "\u0394": "d",  # difference
     "\u2013": "-",  # en dash
     "\u2014": "-",  # em dash
     "\u2018": "'",
     "\u2019": "'",
     "\u201c": '"',
     "\u201d": '"',
+    "\u2022": "*",  # bullet
     "\u2026": "...",
+    "\u2190": "<-",
     "\u2192": "->",
+    "\u2212": "-",  # minus
     "\u2264": "<=",
     "\u2265": ">=",
+    "\u2500": "-",  # a line
+    "\u2501": "-",
+    "\u25b6": ">",
+    "\u2713": "ok",  # check mark
+    "\u2717": "x",  # ballot x
+    **{chr(0x2581 + height): form for height, form in enumerate("_.-=+*%#")},  # bars of a curve
 }
 """What typography becomes where only ASCII can be shown."""
 

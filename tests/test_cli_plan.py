@@ -207,4 +207,4 @@ def test_settings_and_epochs_of_stages_are_shown_as_a_matrix_writes_them(tmp_pat
     )
     shown = place.call("plan").stdout
     assert '{gamma = 1.0, kind = "focal"}' in shown
-    assert shown.count("2+2") == 2
+    assert "epochs 2+2" in shown

@@ -60,7 +60,7 @@ def check(database: str, output_format: str) -> int:
     if rows or output_format != "table":
         output.write_rows(rows, [output.Column(key) for key in (rows[0] if rows else {})], output_format)
     else:
-        streams.out().print("good: nothing wrong was found")
+        output.write_line("good: nothing wrong was found")
     return 4 if rows else 0
 
 

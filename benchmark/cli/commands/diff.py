@@ -12,9 +12,8 @@ import click
 
 from benchmark import units
 from benchmark.cli.options import database_option, format_option, machine_option, verb
-from benchmark.cli.terminal import output, streams, verbosity
+from benchmark.cli.terminal import output, verbosity
 from benchmark.errors import DataError
-from benchmark.text import one_line
 
 if TYPE_CHECKING:
     from benchmark.reporting.predictions.image_changes import ChangedImage, PredictionDiff, SuspectImage
@@ -159,7 +158,7 @@ def _document(diff: PredictionDiff) -> dict[str, Any]:
 
 def _print(diff: PredictionDiff) -> None:
     for line in _lines(diff):
-        streams.out().print(one_line(line))
+        output.write_line(line)
     for name, rows in _lists(diff).items():
         output.write_line()
         if not rows:
@@ -173,7 +172,7 @@ def _print(diff: PredictionDiff) -> None:
     if diff.notes:
         output.write_line()
     for note in diff.notes:
-        streams.out().print(one_line(note))
+        output.write_line(note)
 
 
 def _with_counts(row: Mapping[str, Any]) -> dict[str, Any]:

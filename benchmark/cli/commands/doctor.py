@@ -11,13 +11,16 @@ import click
 
 from benchmark import layout, units
 from benchmark.cli.options import database_option, format_option, machine_option, verb
-from benchmark.cli.terminal import output, streams
-from benchmark.text import one_line
+from benchmark.cli.terminal import output
 
 if TYPE_CHECKING:
     from benchmark.cli.doctor_checks import Finding
 
 _NOISE_STYLES = {True: "bold green", False: "bold yellow"}
+COLUMNS = (
+    output.Column("name", "", style=lambda row: str(row["style"])),
+    output.Column("value", ""),
+)
 MARKS = {"good": ("✓", "green"), "note": ("·", "dim"), "missing": ("-", "yellow"), "bad": ("✗", "red")}
 
 
@@ -53,31 +56,24 @@ def command(
     """
     if noise:
         return _measure(database, machine, runs, overrides, output_format)
-    from rich.text import Text
-
     from benchmark.cli.doctor_checks import examine
 
     findings = examine(database)
     if output_format != "table":
         output.write_rows([asdict(finding) for finding in findings], [], output_format)
     else:
-        console = streams.out()
         ready = not any(finding.verdict == "bad" for finding in findings)
         for number, text in enumerate(_summary(findings, Path(layout.MATRIX).exists())):
-            style = ("bold green" if ready else "bold red") if number == 0 else "default"
-            console.print(Text(one_line(text), style=style), soft_wrap=True)
-        area = ""
-        for finding in findings:
-            if finding.area != area:
-                area = finding.area
-                console.print(Text(area, style="bold"))
-            mark, style = MARKS[finding.verdict]
-            line = Text(f"  {mark} ", style=style)
-            line.append(f"{finding.name:<24} {one_line(finding.value)}", style="default")
-            if finding.cure:
-                line.append(f"\n      {one_line(finding.cure)}", style=style)
-            console.print(line, soft_wrap=True)
+            output.write_line(text, ("bold green" if ready else "bold red") if number == 0 else None)
+        output.write_table([row for finding in findings for row in _rows(finding)], COLUMNS, under="area")
     return 2 if any(finding.verdict == "bad" for finding in findings) else 0
+
+
+def _rows(finding: Finding) -> list[dict[str, str]]:
+    """A finding as a row of the list, and below it the cure, where there is one."""
+    mark, style = MARKS[finding.verdict]
+    row = {"area": finding.area, "name": f"{mark} {finding.name}", "value": finding.value, "style": style}
+    return [row, *([{**row, "name": "", "value": finding.cure}] if finding.cure else [])]
 
 
 def _summary(findings: Sequence[Finding], has_matrix: bool) -> list[str]:

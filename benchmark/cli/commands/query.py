@@ -10,6 +10,8 @@ from benchmark import units
 from benchmark.cli.options import database_option, format_option, verb
 from benchmark.cli.terminal import output
 
+SCHEMA_COLUMNS = (output.Column("column"), output.Column("type", show=str.lower), output.Column("meaning"))
+
 
 @verb(
     "query",
@@ -67,9 +69,5 @@ def _print_schema(output_format: str) -> None:
     if output_format != "table":
         output.write_rows(rows, [output.Column(name) for name in rows[0]], output_format)
         return
-    for table in dict.fromkeys(row["table"] for row in rows):
-        columns = [row for row in rows if row["table"] == table]
-        output.write_line(f"{columns[0]['kind']} {table}", "bold")
-        for row in columns:
-            output.write_line(f"  {row['column']:<24} {row['type'].lower():<10} {row['meaning']}")
-        output.write_line("")
+    shown = [{**row, "under": f"{row['kind']} {row['table']}"} for row in rows]
+    output.write_table(shown, SCHEMA_COLUMNS, under="under")

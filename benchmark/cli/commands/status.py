@@ -17,15 +17,16 @@ from benchmark.cli.terminal.output import NAME_COLUMNS, Column
 from benchmark.errors import NotFoundError, UserError
 from benchmark.results.read.alive import is_alive
 from benchmark.status import READING_ORDER, UNFINISHED, Status
-from benchmark.text import headline, one_line
+from benchmark.text import headline
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.text import Text
 
     from benchmark.results.read.runs import RunProgress
 
 FOLLOW_SECONDS = 1.0
 SHOWN_FAILURES = 10
+BAR_COLUMNS = 24
 
 RUNNING_COLUMNS = (
     Column("cell_id", Status.RUNNING, show=short_id, style="dim"),
@@ -35,7 +36,7 @@ RUNNING_COLUMNS = (
 )
 
 FAILED_COLUMNS = (
-    Column("cell_id", Status.FAILED, show=short_id, style="red"),
+    Column("cell_id", "cell", show=short_id, style="red"),
     *NAME_COLUMNS,
     Column("cause"),
     Column("detail", show=headline),
@@ -64,7 +65,7 @@ def command(database: str, run_id: int | None, follow: bool, output_format: str)
         known = {"run": progress.run, "alive": alive, "counts": progress.counts}
         output.write_json({**known, Status.RUNNING: progress.running, "cells": progress.cells})
     else:
-        streams.out().print(picture(progress, alive=alive))
+        streams.out().print(picture(progress, alive=alive), soft_wrap=True)
 
 
 def _load(database: str, run_id: int | None) -> tuple[RunProgress, bool]:
@@ -102,31 +103,27 @@ def _follow(load: Callable[[], tuple[RunProgress, bool]]) -> None:
         time.sleep(FOLLOW_SECONDS)
 
 
-def picture(progress: RunProgress, *, alive: bool) -> RenderableType:
-    """The whole answer as rich draws it."""
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
+def picture(progress: RunProgress, *, alive: bool) -> Text:
+    """The whole answer."""
     from rich.text import Text
 
-    parts: list[RenderableType] = [Text(one_line(_headline(progress.run, alive=alive)), style="bold")]
     total = sum(count for status, count in progress.counts.items() if status != Status.SKIPPED)
     done = total - sum(progress.counts.get(status, 0) for status in UNFINISHED)
-    line = Table.grid(padding=(0, 1))
-    line.add_column(width=24)
-    line.add_row(
-        ProgressBar(total=max(total, 1), completed=done, complete_style="cyan"),
-        Text(f"{done}/{total} cells: {_counts(progress)}"),
-    )
-    parts.append(line)
+    bar = "━" * (BAR_COLUMNS * done // max(total, 1))
+    parts = [
+        output.sentence(_headline(progress.run, alive=alive), "bold"),
+        output.sentence(f"{bar} {done}/{total} cells: {_counts(progress)}".lstrip()),
+    ]
     if progress.running and alive:
         parts.append(output.table([_running(row) for row in progress.running], RUNNING_COLUMNS))
     failed = [row for row in progress.cells if row["status"] in {Status.FAILED, Status.BLOCKED}]
     if failed:
         parts.append(output.table(failed[:SHOWN_FAILURES], FAILED_COLUMNS))
     if len(failed) > SHOWN_FAILURES:
-        parts.append(Text(f"and {len(failed) - SHOWN_FAILURES} more; `bench list cells --select status=failed`"))
-    return Group(*parts)
+        parts.append(
+            output.sentence(f"and {len(failed) - SHOWN_FAILURES} more; `bench list cells --select status=failed`")
+        )
+    return Text("\n").join(parts)
 
 
 def _headline(run: Mapping[str, Any], *, alive: bool) -> str:

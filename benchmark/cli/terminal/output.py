@@ -9,30 +9,27 @@ import json
 import math
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from benchmark import units
 from benchmark.cli.cell_names import NAMES
 from benchmark.cli.terminal import streams
 from benchmark.files import appearing
 from benchmark.status import Status
-from benchmark.text import json_printable, one_line
+from benchmark.text import encodable, json_printable, one_line
 
 if TYPE_CHECKING:
-    from rich.console import RenderableType
+    from rich.text import Text
 
     from benchmark.reporting.table import Report
     from benchmark.reporting.writers.panels import TextColumn
 
 Row = Mapping[str, Any]
 
-_GAP = 3
-"""Between two columns of a table that rich draws."""
-
 FILE_COLUMNS = 110
-"""Width of a report that goes to a file or another program."""
+"""Width of tables that go to a file or another program, unless `COLUMNS` says another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +38,24 @@ class Column:
 
     Attributes:
         key: Where the value stands in a row.
-        title: Heading; the key when empty.
+        title: Heading; the key where there is none. Two columns with empty titles are a list of names and values.
         show: Makes text of a value that is not None.
         right: Whether numbers are lined up at the right.
-        style: Of the whole column.
+        style: Of the whole column, or of each row.
+        stays: Whether it is a column even where all its cells are the same.
+        heads: Whether it may become a heading above the rows that share its value, where the terminal is narrow.
     """
 
     key: str
-    title: str = ""
+    title: str | None = None
     show: Callable[[Any], str] = str
     right: bool = False
-    style: str = ""
+    style: str | Callable[[Row], str] = ""
+    stays: bool = False
+    heads: bool = False
 
 
-NAME_COLUMNS = tuple(Column(name, right=name == "seed") for name in NAMES)
+NAME_COLUMNS = tuple(Column(name, right=name == "seed", heads=name in {"dataset", "model"}) for name in NAMES)
 
 
 def write_rows(rows: Sequence[Row], columns: Sequence[Column], output_format: str, *, empty: str = "") -> None:
@@ -77,8 +78,21 @@ def write_rows(rows: Sequence[Row], columns: Sequence[Column], output_format: st
 
 
 def write_line(text: str = "", style: str | None = None) -> None:
-    """Print one line, never wrapped by us; what users wrote in it can neither steer the terminal nor begin another."""
-    streams.out().print(one_line(text), style=style, soft_wrap=True)
+    """Print a sentence as `sentence` has it."""
+    streams.out().print(sentence(text, style), soft_wrap=True)
+
+
+def sentence(text: str, style: str | None = None) -> Text:
+    """A sentence, broken between words where the terminal ends.
+
+    What users wrote in it can neither steer the terminal nor begin a line of its own.
+    """
+    from rich.text import Text
+
+    from benchmark.reporting.writers.text_table import wrap
+
+    lines = wrap(encodable(one_line(text), encoding()), streams.out().width, "  ", whole_words=True)
+    return Text("\n".join(lines), style or "")
 
 
 def write_json(document: Any) -> None:
@@ -155,68 +169,54 @@ def write_csv_rows(rows: Iterator[Row]) -> None:
         write_csv(list(first), itertools.chain([first], rows))
 
 
-def write_table(rows: Sequence[Row], columns: Sequence[Column], title: str | None = None) -> None:
-    """A table as wide as the terminal allows; a wider one is folded into several with the first column in each."""
-    streams.out().print(table(rows, columns, title))
+def write_table(rows: Sequence[Row], columns: Sequence[Column], title: str = "", *, under: str | None = None) -> None:
+    """Print a table as wide as the terminal allows, by the writer of reports; `under` is as of `table`."""
+    streams.out().print(table(rows, columns, title, under=under), soft_wrap=True)
 
 
-def table(rows: Sequence[Row], columns: Sequence[Column], title: str | None = None) -> RenderableType:
-    """The rows as rich tables without markup; words, numbers and ids stay whole where anything else can give way."""
-    from rich.cells import cell_len
-    from rich.console import Group
+def table(rows: Sequence[Row], columns: Sequence[Column], title: str = "", *, under: str | None = None) -> Text:
+    """The lines of a table.
 
-    from benchmark.reporting.writers.panels import TextColumn, fold, total
-
-    width = streams.out().width
-    texts = [
-        TextColumn(
-            one_line(column.title or column.key.replace("_", " ")),
-            tuple(_shown(row.get(column.key), column) for row in rows),
-            is_number=column.right or column.key.endswith("_id"),
-            is_verdict=False,
-            identifies=column is columns[0],
-        )
-        for column in columns
-    ]
-    natural = [max(column.natural, cell_len(column.title)) for column in texts]
-    fits = total(natural, _GAP) <= width or len(columns) < 2
-    panels = [list(zip(texts, natural, strict=True))] if fits else fold(texts, width, _GAP)
-    if not panels:
-        return _records(texts, len(rows))
-    positions = {id(column): number for number, column in enumerate(texts)}
-    drawn = [
-        _panel([(columns[positions[id(text)]], text, width) for text, width in panel], rows, title) for panel in panels
-    ]
-    # a blank line between two
-    return Group(*[part for each in drawn for part in ("", each)][1:])
-
-
-def _panel(panel: Sequence[tuple[Column, TextColumn, int]], rows: Sequence[Row], title: str | None) -> RenderableType:
-    from rich import box
-    from rich.table import Table
+    Args:
+        rows: At least one.
+        columns: In the order to print.
+        title: Stands above it.
+        under: The key whose values stand as headings above the rows that share them.
+    """
     from rich.text import Text
 
-    drawn = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left", pad_edge=False, show_edge=False)
-    for column, text, width in panel:
-        justify: Literal["left", "right"] = "right" if column.right else "left"
-        style = column.style or None
-        drawn.add_column(Text(text.title), justify=justify, style=style, overflow="fold", width=width)
-    for number, row in enumerate(rows):
-        status_style = STATUS_STYLES.get(str(row.get("status")), "")
-        styles = [status_style if column.key == "status" else "" for column, _, _ in panel]
-        drawn.add_row(*(Text(text.texts[number], style) for (_, text, _), style in zip(panel, styles, strict=True)))
-    return drawn
+    from benchmark.reporting.writers.text_table import table_lines, under_headings
+
+    texts = [_text_column(rows, column) for column in columns]
+    texts[0] = replace(texts[0], identifies=True)
+    if under is not None:
+        texts = under_headings(texts, [one_line(str(row[under])) for row in rows])
+    return Text("\n").join(table_lines(texts, width(), encoding(), one_line(title)))
 
 
-def _records(columns: Sequence[TextColumn], rows: int) -> RenderableType:
-    """Each row as lines `name: value`, for a terminal too narrow for any table."""
-    from rich.text import Text
+def _text_column(rows: Sequence[Row], column: Column) -> TextColumn:
+    from benchmark.reporting.writers.panels import TextColumn
 
-    lines = [
-        "\n".join(f"{column.title}: {column.texts[number]}" for column in columns if column.texts[number])
-        for number in range(rows)
-    ]
-    return Text("\n\n".join(lines), overflow="fold")
+    style = column.style or ("" if column.key != "status" else lambda row: STATUS_STYLES.get(row["status"], ""))
+    return TextColumn(
+        one_line(column.key.replace("_", " ") if column.title is None else column.title),
+        tuple(_shown(row.get(column.key), column) for row in rows),
+        is_number=column.right,
+        styles=(style,) * len(rows) if isinstance(style, str) else tuple(map(style, rows)),
+        stays=column.stays,
+        heads=column.heads,
+    )
+
+
+def width() -> int:
+    """The width of tables on stdout: of the terminal, or what `COLUMNS` says, or of a file."""
+    columns = streams.out().width
+    return FILE_COLUMNS if columns == streams.UNBOUNDED_COLUMNS else columns
+
+
+def encoding() -> str:
+    """What stdout can show."""
+    return sys.stdout.encoding or "ascii"
 
 
 def print_report(report: Report, output_format: str) -> None:
@@ -224,10 +224,8 @@ def print_report(report: Report, output_format: str) -> None:
     from benchmark.reporting.writers.formats import render
 
     console = streams.out()
-    width = console.width if console.is_terminal else min(console.width, FILE_COLUMNS)
     color = console.is_terminal and not console.no_color
-    text = render(report, output_format, width=width, color=color, encoding=sys.stdout.encoding or "ascii")
-    sys.stdout.write(text)
+    sys.stdout.write(render(report, output_format, width=width(), color=color, encoding=encoding()))
 
 
 STATUS_STYLES = {

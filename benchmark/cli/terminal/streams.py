@@ -22,21 +22,11 @@ if TYPE_CHECKING:
     from rich.console import Console
 
 UNBOUNDED_COLUMNS = 10_000
-"""Width of a stream that is no terminal: a file or another program wants whole lines."""
+"""Width of a stream that is no terminal, unless `COLUMNS` says another: sentences stay whole lines there."""
 
-_ASCII = {
-    **ASCII_FORMS,
-    "·": "-",
-    "←": "<-",
-    "✓": "ok",
-    "✗": "x",
-    "Δ": "d",
-    "µ": "u",
-    "\N{MINUS SIGN}": "-",
-    "•": "*",
-    "▶": ">",
-    **dict(zip("▁▂▃▄▅▆▇█", "_.-=+*%#", strict=True)),
-}
+DUMB_COLUMNS = 80
+DUMB_LINES = 25
+"""Of a terminal that does not say how large it is."""
 
 
 def prepare() -> None:
@@ -69,7 +59,7 @@ def _nowhere() -> TextIO:
 
 def _to_ascii(error: UnicodeError) -> tuple[str, int]:
     assert isinstance(error, UnicodeEncodeError)
-    return "".join(_ASCII.get(character, "?") for character in error.object[error.start : error.end]), error.end
+    return "".join(ASCII_FORMS.get(character, "?") for character in error.object[error.start : error.end]), error.end
 
 
 def wants_ascii() -> bool:
@@ -98,17 +88,29 @@ def _console(*, stderr: bool) -> Console:
             # rich would end the process with 1, our code for a defect
             raise BrokenPipeError
 
-    interactive = (sys.stderr if stderr else sys.stdout).isatty()
-    claimed = os.environ.get("COLUMNS", "")
+    stream = sys.stderr if stderr else sys.stdout
+    is_dumb = os.environ.get("TERM", "").lower() in {"dumb", "unknown"}
     return PipeAwareConsole(
         stderr=stderr,
-        width=None if interactive else (claimed.isdecimal() and int(claimed)) or UNBOUNDED_COLUMNS,
+        # rich follows a terminal that grows or shrinks, and takes a dumb one for 80 columns, whatever it has
+        width=None if stream.isatty() and not is_dumb else _columns(stream),
+        height=DUMB_LINES if is_dumb else None,
         force_terminal=True if os.environ.get("CLICOLOR_FORCE", "0") != "0" else None,
         no_color=True if "NO_COLOR" in os.environ or os.environ.get("CLICOLOR") == "0" else None,
         markup=False,
         emoji=False,
         highlight=False,
     )
+
+
+def _columns(stream: TextIO) -> int:
+    claimed = os.environ.get("COLUMNS", "")
+    if claimed.isdecimal() and int(claimed):
+        return int(claimed)
+    try:
+        return os.get_terminal_size(stream.fileno()).columns or DUMB_COLUMNS
+    except (OSError, ValueError):
+        return UNBOUNDED_COLUMNS
 
 
 _shared: list[Console] = []

@@ -187,7 +187,7 @@ def _columns(plan: Plan, expected: Expectation) -> list[output.Column]:
         output.Column("epochs", right=True),
         output.Column("decision"),
         FORECAST,
-        output.Column("forecast_basis", "by", style="dim"),
+        output.Column("forecast_basis", "forecast by", style="dim"),
         *fits,
         output.Column("parent_cell_id", "starts from", show=short_id, style="dim"),
     ]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -40,6 +39,8 @@ EPOCH_COLUMNS = (
     Column("images_per_second", "img/s", show=lambda value: f"{value:.0f}", right=True),
     Column("remark"),
 )
+
+PAIR = (Column("name", ""), Column("value", ""))
 
 CONFUSION_CLASSES = 20
 """With more classes the matrix is wider than a terminal; `bench report --table confusion` folds it."""
@@ -105,10 +106,7 @@ def print_cell(record: Mapping[str, Any], database: str) -> None:
         _table_of_used(record["attempts"], ATTEMPT_COLUMNS)
         _pairs("environment", record["environment"])
         _artifacts(record["artifacts"], database)
-        if record["figures"]:
-            _section("figures")
-        for row in record["figures"]:
-            output.write_line(f"  {row['kind']:<11} {row['path']}")
+        _list("figures", [(row["kind"], row["path"]) for row in record["figures"]])
         _log_and_traceback(record["attempts"])
     if len(record["executions"]) > 1:
         _section("all executions")
@@ -124,20 +122,26 @@ def _outcome(execution: Mapping[str, Any]) -> str:
 
 def _lines(text: str) -> None:
     """Foreign text of several lines, indented: none of them can be taken for one of ours."""
-    streams.out().print(textwrap.indent(printable(text), "  "), soft_wrap=True)
+    lines = (f"  {line}".rstrip() for line in printable(text).split("\n"))
+    streams.out().print("\n".join(lines), soft_wrap=True)
 
 
 def _section(title: str) -> None:
-    streams.out().print(f"\n{title}", style="bold")
+    output.write_line()
+    output.write_line(title, "bold")
 
 
 def _pairs(title: str, values: Mapping[str, Any]) -> None:
-    """Names and values in two columns; what is not known is left out."""
-    _section(title)
-    known = {key: value for key, value in values.items() if value is not None}
-    width = max(map(len, known), default=0)
-    for key, value in known.items():
-        output.write_line(f"  {key:<{width}}  {_readable(key, value)}")
+    """Names and values; what is not known is left out."""
+    _list(title, [(key, _readable(key, value)) for key, value in values.items() if value is not None])
+
+
+def _list(title: str, pairs: Sequence[tuple[str, str]]) -> None:
+    if pairs:
+        output.write_line()
+        output.write_table(
+            [{"section": title, "name": key, "value": value} for key, value in pairs], PAIR, under="section"
+        )
 
 
 def _readable(key: str, value: Any) -> str:
@@ -159,13 +163,18 @@ def _readable(key: str, value: Any) -> str:
 def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any], first: str) -> None:
     if not epochs:
         return
-    _section("epochs")
+    curves = []
     for name in CURVES:
         values = [row[name] for row in epochs]
         if len({value for value in values if value is not None}) > 1:
             known = None not in {values[0], values[-1]}
             ends = f"{units.number(values[0])} to {units.number(values[-1])}" if known else ""
-            output.write_line(f"  {name:<14} {sparkline(values, 40)}  {ends}")
+            curves.append((name, f"{sparkline(values, min(40, output.width() // 2))}  {ends}"))
+    _list("epochs", curves)
+    if curves:
+        output.write_line()
+    else:
+        _section("epochs")
     rows = []
     for row in epochs:
         is_shared = row["epoch"] <= (execution.get("shared_epochs") or 0)
@@ -183,7 +192,7 @@ def _classes(classes: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[
     names = [scores["name"] for scores in classes]
     if len(names) <= CONFUSION_CLASSES:
         _section("confusion, true classes as rows and predicted ones as columns")
-        columns = [Column(str(index), name, right=True) for index, name in enumerate(names)]
+        columns = [Column(str(index), name, right=True, stays=True) for index, name in enumerate(names)]
         rows = [
             {"true": name, **{str(index): count or None for index, count in enumerate(row)}}
             for name, row in zip(names, confusion, strict=True)
@@ -199,12 +208,11 @@ def _table_of_used(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column])
 def _artifacts(artifacts: Sequence[Mapping[str, Any]], database: str) -> None:
     from benchmark.results.store.artifact_place import place_of
 
-    if artifacts:
-        _section("artifacts")
-    width = max((len(row["kind"]) for row in artifacts), default=0)
     place = place_of(database)
-    for row in artifacts:
-        output.write_line(f"  {row['kind']:<{width}}  {place.shown(row['path'])}  {units.size(row['size_bytes'])}")
+    _list(
+        "artifacts",
+        [(row["kind"], f"{place.shown(row['path'])}  {units.size(row['size_bytes'])}") for row in artifacts],
+    )
 
 
 def _log_and_traceback(attempts: Sequence[Mapping[str, Any]]) -> None:

@@ -1,7 +1,8 @@
-"""Folds a wide table into panels that fit the width of a terminal."""
+"""Divides the columns of a wide table among panels that fit a width."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TypeAlias
@@ -9,7 +10,9 @@ from typing import TypeAlias
 from rich.cells import cell_len
 
 GAP = 2
-NARROWEST_TEXT = 8
+NARROWEST_TEXT = 16
+"""No text is wrapped at less than this."""
+_UNITS = r"(?:%|s|ms|min|h|B|[KMGT]iB)(?!\w)"
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,19 +20,26 @@ class TextColumn:
     """A column of a table as texts.
 
     Attributes:
-        title: Its heading, which may wrap between words.
+        title: Its heading, which may wrap between words; empty where the table has no headings.
         texts: Its cells, one for each row.
-        is_number, is_verdict: What it holds.
+        is_number: Aligned at the right; never wrapped.
+        is_verdict: Never wrapped.
         identifies: Whether it is repeated in every panel.
         headings: Lines to print before a row, across all columns, by the number of the row.
+        styles: Of each cell, as rich names them; none where it is empty.
+        stays: Whether it is a column even where all its cells are the same.
+        heads: Whether rows that share its value may stand under it as a heading, where that saves a panel.
     """
 
     title: str
     texts: tuple[str, ...]
-    is_number: bool
-    is_verdict: bool
-    identifies: bool
+    is_number: bool = False
+    is_verdict: bool = False
+    identifies: bool = False
     headings: Mapping[int, str] = field(default_factory=dict)
+    styles: tuple[str, ...] = ()
+    stays: bool = False
+    heads: bool = False
 
     @property
     def natural(self) -> int:
@@ -39,20 +49,26 @@ class TextColumn:
     @property
     def wrapped(self) -> int:
         """The width at which cells wrap between words only. Numbers and verdicts never wrap."""
-        if self.is_number or self.is_verdict or self.headings:
-            return self.natural
-        return max([1, self._title_word, *(cell_len(word) for text in self.texts for word in text.split())])
-
-    @property
-    def least(self) -> int:
-        """The smallest width at which the column is readable."""
-        if self.is_number or self.is_verdict:
-            return self.natural
-        return min(self.wrapped, max(NARROWEST_TEXT, self._title_word))
+        natural = self.natural
+        if self.is_number or self.is_verdict or natural <= NARROWEST_TEXT:
+            return natural
+        indents = (len(text) - len(text.lstrip()) for text in self.texts)
+        longest = max(indent + longest_word(text) for indent, text in zip(indents, self.texts, strict=True))
+        return max(NARROWEST_TEXT, self._title_word, longest)
 
     @property
     def _title_word(self) -> int:
-        return max((cell_len(word) for word in self.title.split()), default=1)
+        return longest_word(self.title)
+
+
+def words(text: str) -> list[str]:
+    """The words of a text, between which a line may end; a number, its interval and its unit are one."""
+    return re.split(rf"(?<!\u00b1)(?<!\+/-)(?:(?<!\d)\s+|\s+(?!{_UNITS}))(?!\u00b1|\+/-)", text.strip())
+
+
+def longest_word(text: str) -> int:
+    """In cells of a terminal."""
+    return max(map(cell_len, words(text)))
 
 
 Panel: TypeAlias = list[tuple[TextColumn, int]]
@@ -62,34 +78,39 @@ Panel: TypeAlias = list[tuple[TextColumn, int]]
 def fold(columns: Sequence[TextColumn], width: int, gap: int = GAP) -> list[Panel]:
     """Divide columns among panels of at most this width; the identifying columns are in every panel.
 
-    Texts keep their full width unless wrapping them between words saves a panel; they are broken inside a word only
-    where nothing else fits.
+    Headings wrap where all columns then fit side by side. Texts keep their full width unless wrapping them between words
+    saves a panel; nothing is ever broken inside a word.
 
     Returns:
         No panels when not even the identifying columns and one other fit.
     """
-    whole = _fill(columns, width, gap, [column.natural for column in columns])
-    wrapped = _fill(columns, width, gap, [column.wrapped for column in columns])
-    broken = _fill(columns, width, gap, [column.least for column in columns])
-    return min(filter(None, (whole, wrapped)), key=len, default=broken)
+    natural = [column.natural for column in columns]
+    titled = [max(least, cell_len(column.title)) for column, least in zip(columns, natural, strict=True)]
+    if total(titled, gap) <= width:
+        return [list(zip(columns, titled, strict=True))]
+    best: list[Panel] = []
+    for least in (natural, [column.wrapped for column in columns]):
+        panels = _fill(columns, width, gap, least)
+        if panels and (not best or len(panels) < len(best)):
+            best = [
+                _widened([(columns[each], least[each], natural[each]) for each in panel], width, gap)
+                for panel in panels
+            ]
+    return best
 
 
-def _fill(columns: Sequence[TextColumn], width: int, gap: int, least: Sequence[int]) -> list[Panel]:
+def _fill(columns: Sequence[TextColumn], width: int, gap: int, least: Sequence[int]) -> list[list[int]]:
     """Fill panels one after another; none when a column does not fit beside the identifying ones."""
     names = [index for index, column in enumerate(columns) if column.identifies]
     panels: list[list[int]] = []
-    for index, column in enumerate(columns):
-        if column.identifies:
-            continue
+    for index in [index for index, column in enumerate(columns) if not column.identifies]:
         if panels and total([least[each] for each in (*panels[-1], index)], gap) <= width:
             panels[-1].append(index)
         elif total([least[each] for each in (*names, index)], gap) <= width:
             panels.append([*names, index])
         else:
             return []
-    return [
-        _widened([columns[each] for each in panel], [least[each] for each in panel], width, gap) for panel in panels
-    ]
+    return panels or ([names] if total([least[each] for each in names], gap) <= width else [])
 
 
 def total(widths: Sequence[int], gap: int = GAP) -> int:
@@ -97,12 +118,12 @@ def total(widths: Sequence[int], gap: int = GAP) -> int:
     return sum(widths) + gap * (len(widths) - 1)
 
 
-def _widened(columns: Sequence[TextColumn], least: Sequence[int], width: int, gap: int) -> Panel:
-    """Columns with their least widths, widened where they lack most of their natural width, as far as there is room."""
-    widths = list(least)
+def _widened(columns: Sequence[tuple[TextColumn, int, int]], width: int, gap: int) -> Panel:
+    """Columns, their least and natural widths: widened where they lack most of the latter, as far as there is room."""
+    widths = [least for _, least, _ in columns]
     for _ in range(width - total(widths, gap)):
-        lacks = [column.natural - given for column, given in zip(columns, widths, strict=True)]
+        lacks = [natural - given for (_, _, natural), given in zip(columns, widths, strict=True)]
         if max(lacks) <= 0:
             break
         widths[lacks.index(max(lacks))] += 1
-    return list(zip(columns, widths, strict=True))
+    return [(column, given) for (column, _, _), given in zip(columns, widths, strict=True)]
