@@ -10,8 +10,8 @@ from typing import TypeAlias
 from rich.cells import cell_len
 
 GAP = 2
-NARROWEST_TEXT = 16
-"""No text is wrapped at less than this."""
+READABLE_TEXT = 16
+"""A text is wrapped at less than this only where that saves a panel."""
 _UNITS = r"(?:%|s|ms|min|h|B|[KMGT]iB)(?!\w)"
 
 
@@ -49,12 +49,11 @@ class TextColumn:
     @property
     def wrapped(self) -> int:
         """The width at which cells wrap between words only. Numbers and verdicts never wrap."""
-        natural = self.natural
-        if self.is_number or self.is_verdict or natural <= NARROWEST_TEXT:
-            return natural
+        if self.is_number or self.is_verdict:
+            return self.natural
         indents = (len(text) - len(text.lstrip()) for text in self.texts)
-        longest = max(indent + longest_word(text) for indent, text in zip(indents, self.texts, strict=True))
-        return max(NARROWEST_TEXT, self._title_word, longest)
+        longest = (indent + longest_word(text) for indent, text in zip(indents, self.texts, strict=True))
+        return max([1, self._title_word, *longest])
 
     @property
     def _title_word(self) -> int:
@@ -89,7 +88,9 @@ def fold(columns: Sequence[TextColumn], width: int, gap: int = GAP) -> list[Pane
     if total(titled, gap) <= width:
         return [list(zip(columns, titled, strict=True))]
     best: list[Panel] = []
-    for least in (natural, [column.wrapped for column in columns]):
+    wrapped = [column.wrapped for column in columns]
+    readable = [max(least, min(whole, READABLE_TEXT)) for least, whole in zip(wrapped, natural, strict=True)]
+    for least in (natural, readable, wrapped):
         panels = _fill(columns, width, gap, least)
         if panels and (not best or len(panels) < len(best)):
             best = [

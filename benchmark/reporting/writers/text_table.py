@@ -9,7 +9,7 @@ from itertools import zip_longest
 from rich.cells import cell_len, chop_cells
 from rich.text import Text
 
-from benchmark.reporting.writers.panels import GAP, NARROWEST_TEXT, Panel, TextColumn, fold, longest_word, total, words
+from benchmark.reporting.writers.panels import GAP, READABLE_TEXT, Panel, TextColumn, fold, longest_word, total, words
 from benchmark.text import can_encode, encodable
 
 NARROWEST = 24
@@ -194,7 +194,7 @@ def _list(names: TextColumn, values: TextColumn, width: int) -> Iterator[Text]:
     for number, (name, value) in enumerate(zip(names.texts, values.texts, strict=True)):
         style = names.styles[number] if names.styles else ""
         yield from _styled(wrap(names.headings.get(number, ""), width), "bold")
-        if room >= max(NARROWEST_TEXT, longest_word(value)):
+        if room >= max(READABLE_TEXT, longest_word(value)):
             for texts in zip_longest([name], wrap(value, room) or [""], fillvalue=""):
                 yield _line(panel, GAP, texts, [style, ""])
         else:
