@@ -126,6 +126,7 @@ def test_a_retiming_gives_its_timings_and_nothing_else():
         again(epochs=3),
         again(is_retiming=0),
         again(machine="home"),
+        again(cpu_model="that of another node"),
     ],
 )
 def test_only_a_valid_retiming_of_the_same_work_counts(other):

@@ -64,19 +64,19 @@ def verb(name: str, *lines: str, group: click.Group | None = None) -> Callable[[
 
 @dataclass(frozen=True, slots=True)
 class MatrixRequest:
-    """Which cells of which matrix a command is about."""
+    """Which cells of which matrix a command is about; `kind` is what to plan for, None for this machine."""
 
     path: str
     select: tuple[str, ...]
     exclude: tuple[str, ...]
     overrides: tuple[str, ...]
+    kind: MachineKind | None = None
 
-    def load(self, threads: Mapping[str, int] | None = None, kind: MachineKind | None = None) -> Plan:
-        """The plan for this machine.
+    def load(self, threads: Mapping[str, int] | None = None) -> Plan:
+        """The plan for this machine, or for what has been said instead.
 
         Args:
             threads: What `threads = "auto"` comes to, by speed key, beside what has been chosen on this machine before.
-            kind: What to plan for instead of this machine.
 
         Raises:
             UserError: The file is missing or wrong; all its problems are named.
@@ -88,7 +88,7 @@ class MatrixRequest:
             overrides=self.overrides,
             select=self.select,
             exclude=self.exclude,
-            machine_kind=kind or machine_kind(threads),
+            machine_kind=self.kind or machine_kind(threads),
         )
 
 

@@ -19,6 +19,7 @@ from benchmark.errors import BusyError, CellsFailedError, NodeLostError, Storage
 from benchmark.files import make_own_folder
 from benchmark.forecast.estimate import Durations, run_seconds
 from benchmark.forecast.remaining import Remaining
+from benchmark.forecast.simulation import Room
 from benchmark.forecast.trial_store import TrialStore
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
@@ -114,7 +115,7 @@ def _run_matrix(
     measured = totals(database, options.machine), efforts(database, options.machine)
     known = Durations(*measured, TrialStore(options.cache_root).find, starts(database, options.machine))
     to_train = [cell for cell in assignment.run if cell.cell_id not in assignment.idle]
-    room = slots_of(options).room if executor is None else room_of_nodes(executor.slots(), options)
+    room = room_of(options, executor)
     forecast_seconds = run_seconds(to_train, known, room)
     run_id = recorder.begin_run(
         {**_facts(plan, options, forecast_seconds, database.path), "executor": executor.name if executor else LOCAL}
@@ -184,6 +185,11 @@ def _run_matrix(
     summary = RunSummary(run_id, dict(counts), assignment.reused, exit_code, run.stopped, seconds, forecast_seconds)
     guarded.tell("run_finished", summary)
     return summary
+
+
+def room_of(options: RunOptions, executor: SeparateExecutor | None) -> Room:
+    """What cells can share now: on the nodes of a cluster, or here."""
+    return slots_of(options).room if executor is None else room_of_nodes(executor.slots(), options)
 
 
 def _check_place(options: RunOptions) -> None:

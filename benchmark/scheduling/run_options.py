@@ -34,7 +34,7 @@ class RunOptions:
         name: Of the run, for people; None for none.
         jobs: At most so many cells at once; None takes as many as the cores allow.
         gpu_share: At most so many cells on one GPU at once; timings of more than one do not count.
-        exclusive: One cell at a time, so that timings have no neighbours.
+        exclusive: One cell at a time on each computer, so that timings have no neighbours.
         rerun: Run finished cells again, as new executions.
         rerun_cells: Ids of cells that are run again, whatever `rerun` says.
         retime: Cells that run again do so for their timings alone; all start from weights that are there.
@@ -92,9 +92,14 @@ class RunOptions:
         return None if self.artifacts_url is None else store_of(self.artifacts_url)
 
     @property
+    def is_alone(self) -> bool:
+        """Whether each cell has a computer for itself."""
+        return self.exclusive or self.retime
+
+    @property
     def jobs_at_once(self) -> int | None:
-        """At most so many cells at once; None for as many as the cores allow."""
-        return 1 if self.exclusive or self.retime else self.jobs
+        """At most so many cells at once on this computer; None for as many as the cores allow."""
+        return 1 if self.is_alone else self.jobs
 
 
 @dataclass(frozen=True, slots=True)

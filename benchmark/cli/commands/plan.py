@@ -58,15 +58,15 @@ def command(
     pairs of seeds the comparison will about need, and shows these. Nothing is written but what --probe measures, which is
     kept in the cache; no database is made.
     """
-    from benchmark.cli.runs.cluster_run import look_at_cluster, require_cluster
+    from benchmark.cli.runs.cluster_run import opened_cluster, require_cluster
     from benchmark.cli.runs.run_forecast import history
     from benchmark.cli.runs.start_run import run_options
     from benchmark.cli.texts.plan_text import show_plan
 
     plan = matrix.load()
     on_cluster = require_cluster(executor, database)
-    if on_cluster and (probe or resolve):
-        raise UserError(f"--executor {executor}: --probe and --resolve try and count cells on this computer alone")
+    if on_cluster and probe:
+        raise UserError(f"--executor {executor}: --probe tries cells on this computer alone; leave one of them out")
     options = run_options(database, machine, reads_only=not probe, jobs=jobs)
     if probe:
         from benchmark.cli.runs import measuring
@@ -76,11 +76,10 @@ def command(
         known = history(database, options)
         decisions = decide(plan.cells, known.recorded, options)
         measuring.probe([cell for cell in plan.cells if decisions[cell.cell_id].will_run], known, options)
-    known, prospect = history(database, options), None
+    known, prospect, room = history(database, options), None, None
     if on_cluster:
-        plan, room = look_at_cluster(matrix, plan, options, executor)
-        show_plan(plan, known, options, output_format, budget, room=room)
-        return
+        with opened_cluster(executor, matrix, plan, options) as opened:
+            matrix, plan, room = opened.matrix, opened.plan, opened.room
     if resolve:
         from benchmark.cli.runs.dispute import dispute_of
         from benchmark.cli.runs.resolve_forecast import prospect_of
@@ -90,6 +89,6 @@ def command(
         dispute = dispute_of(
             matrix, plan, sides, known, options, most=max_seeds, margin=margin, database=database, only_plans=True
         )
-        prospect = prospect_of(dispute, known, database, options, budget)
+        prospect = prospect_of(dispute, known, database, options, budget, room)
         plan = prospect.plan
-    show_plan(plan, known, options, output_format, budget, prospect=prospect)
+    show_plan(plan, known, options, output_format, budget, prospect=prospect, room=room)

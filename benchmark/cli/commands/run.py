@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass, fields
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -26,6 +28,7 @@ from benchmark.cli.terminal import output
 from benchmark.errors import UserError
 
 if TYPE_CHECKING:
+    from benchmark.cli.runs.cluster_run import OpenedCluster
     from benchmark.matrix.plan import Plan
     from benchmark.scheduling.run_options import RunOptions
 
@@ -94,7 +97,9 @@ SHORTEST_LEASE_SECONDS = 2
 @click.option("--retry-failed", is_flag=True, help="Go on with cells that failed earlier.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first cell that fails.")
 @click.option("--timeout", type=Duration(), metavar="TIME", help="Longest time of one attempt: 90, 45s, 15m, 2h.")
-@click.option("--exclusive", is_flag=True, help="One cell at a time, so that timings have no neighbours.")
+@click.option(
+    "--exclusive", is_flag=True, help="One cell at a time on each computer, so that timings have no neighbours."
+)
 @worker_options("each")
 @click.option("--wait", is_flag=True, help="Wait while another run holds the database, instead of ending with 75.")
 @resolve_options
@@ -117,33 +122,36 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
     within --margin, or there are --max-seeds of them. The verdict holds however often one looked: every look is recorded,
     and reports say so.
     """
-    from benchmark.cli.runs.cluster_run import ClusterRequest, look_at_cluster, require_cluster, run_on_cluster
-    from benchmark.cli.runs.retiming import compare_digests, retiming
-    from benchmark.cli.runs.run_forecast import history, within_budget
-    from benchmark.cli.runs.start_run import run_options, run_plan
-    from benchmark.cli.texts.plan_text import show_plan
+    from benchmark.cli.runs.cluster_run import opened_cluster, require_cluster
+    from benchmark.cli.runs.start_run import run_options
     from benchmark.results.schema.reproductions import is_reproducing
+    from benchmark.results.store.lock import lock_database
 
     if given["retime"] and (given["rerun"] or given["retry_failed"]):
         raise UserError("--retime runs finished cells for their timings alone; leave --rerun and --retry-failed out")
+    if given["retime"] and given["resolve"]:
+        raise UserError("--retime runs finished cells alone; leave --resolve out")
+    if given["resolve"] and given["rerun"]:
+        raise UserError("--resolve: it adds seeds to what there is; leave --rerun out")
     if is_reproducing(given["name"]):
         raise UserError(
             f"--name {given['name']!r}: expected another name: so begin those of runs that check or time others"
         )
     plan = matrix.load()
-    confirmed, wait, dry_run = (given.pop(name) for name in ("yes_n_cells", "wait", "dry_run"))
-    sides, most, margin, budget = (given.pop(name) for name in ("resolve", "max_seeds", "margin", "budget"))
-    executor, node_seconds = given.pop("executor"), given.pop("wait_for_nodes")
+    asked = _RunRequest(*(given.pop(each.name) for each in fields(_RunRequest)))
+    executor, node_seconds, proven = (given.pop(name) for name in ("executor", "wait_for_nodes", "prove_resume"))
     if given["lease"] < SHORTEST_LEASE_SECONDS:
         raise UserError(f"--lease: expected at least {SHORTEST_LEASE_SECONDS} s, got {given['lease']:g} s")
     on_cluster = require_cluster(executor, database)
-    if on_cluster and (given["retime"] or given["prove_resume"] or sides):
-        raise UserError(f"--executor {executor}: --retime, --prove-resume and --resolve work on this computer alone")
-    retime, proven = given.pop("retime"), given.pop("prove_resume")
+    if on_cluster and proven:
+        raise UserError(
+            f"--executor {executor}: --prove-resume kills its cell on this computer, in a temporary place; leave --executor out: "
+            "nodes run the same workers, so that what it proves holds there, too"
+        )
     options = run_options(
         database,
         machine,
-        reads_only=dry_run,
+        reads_only=asked.dry_run,
         timeout_seconds=given.pop("timeout"),
         lease_seconds=given.pop("lease"),
         **given,
@@ -153,59 +161,85 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
 
         _require_consent(plan, options)
         return prove_resume(plan, proven, options, output_format)
-    if retime:
-        if sides:
-            raise UserError("--retime runs finished cells alone; leave --resolve out")
+    if not on_cluster:
+        return _run(asked, matrix, plan, database, options, output_format)
+    # no agent of this run is placed beside those of another one
+    lock = nullcontext() if asked.dry_run else lock_database(database, wait=asked.wait)
+    with lock, opened_cluster(executor, matrix, plan, options, node_seconds) as opened:
+        return _run(asked, opened.matrix, opened.plan, database, options, output_format, opened)
+
+
+@dataclass(frozen=True, slots=True)
+class _RunRequest:
+    """Options of this command that say what is done, and not how cells are run."""
+
+    resolve: tuple[str, ...]
+    max_seeds: int
+    margin: float | None
+    budget: float | None
+    retime: bool
+    dry_run: bool
+    wait: bool
+    yes_n_cells: int | None
+
+
+def _run(
+    asked: _RunRequest,
+    matrix: MatrixRequest,
+    plan: Plan,
+    database: str,
+    options: RunOptions,
+    output_format: str,
+    cluster: OpenedCluster | None = None,
+) -> int:
+    """Does it here, or on the nodes of a cluster for which the plan is."""
+    from benchmark.cli.runs.retiming import compare_digests, retiming
+    from benchmark.cli.runs.run_forecast import history, within_budget
+    from benchmark.cli.runs.start_run import run_plan
+    from benchmark.cli.texts.plan_text import show_plan
+
+    room, executor = (None, None) if cluster is None else (cluster.room, cluster.executor)
+    run = partial(run_plan, database=database, wait=asked.wait, executor=executor)
+    if asked.retime:
         again = retiming(plan, database, options)
         if again is None:
             return 0
         plan, options = again
-        if not dry_run:
+        if not asked.dry_run:
             _require_consent(plan, options)
-            code = run_plan(plan, database, options, wait=wait)
+            code = run(plan, options=options)
             compare_digests(database, options)
             return code
-    if on_cluster and not dry_run:
-
-        def check(plan: Plan) -> None:
-            _require_consent(plan, options)
-            confirm_size(plan, confirmed)
-
-        request = ClusterRequest(matrix, executor, node_seconds, budget)
-        return run_on_cluster(request, plan, check, database, options, wait=wait)
-    if not dry_run:
+    if not asked.dry_run:
         _require_consent(plan, options)
-        plan = _with_threads(matrix, plan, database, options, wait=wait)
-        confirm_size(plan, confirmed)
-    room = None
-    if on_cluster:
-        plan, room = look_at_cluster(matrix, plan, options, executor)
-    known = history(database, options) if sides or dry_run or budget is not None else None
-    if known is None:
-        return run_plan(plan, database, options, wait=wait)
-    prospect = None
-    if sides:
+        if cluster is None:
+            plan = _with_threads(matrix, plan, database, options, wait=asked.wait)
+        confirm_size(plan, asked.yes_n_cells)
+    if not (asked.resolve or asked.dry_run or asked.budget is not None):
+        return run(plan, options=options)
+    known, prospect = history(database, options), None
+    if asked.resolve:
         from benchmark.cli.runs.dispute import dispute_of
         from benchmark.cli.runs.resolve_forecast import prospect_of
         from benchmark.cli.runs.resolving import resolve
         from benchmark.cli.runs.seed_pairs import parse_sides
 
-        if options.rerun:
-            raise UserError("--resolve: it adds seeds to what there is; leave --rerun out")
+        sides = parse_sides(asked.resolve)
         dispute = dispute_of(
-            matrix, plan, parse_sides(sides), known, options, most=most, margin=margin, database=database
+            matrix, plan, sides, known, options, most=asked.max_seeds, margin=asked.margin, database=database
         )
-        if not dry_run:
-            answer = resolve(dispute, database, options, budget=budget, wait=wait)
+        if not asked.dry_run:
+            answer = resolve(dispute, database, options, budget=asked.budget, wait=asked.wait, executor=executor)
             _print_answer(answer.record(dispute), answer.lines(dispute), output_format)
             return answer.exit_code
-        prospect = prospect_of(dispute, known, database, options, budget)
-    if dry_run:
-        obstacles = _obstacles(plan, options, confirmed)
-        show_plan(prospect.plan if prospect else plan, known, options, output_format, budget, obstacles, prospect, room)
+        prospect = prospect_of(dispute, known, database, options, asked.budget, room)
+        plan = prospect.plan
+    if asked.dry_run:
+        obstacles = _obstacles(plan, options, asked.yes_n_cells)
+        show_plan(plan, known, options, output_format, asked.budget, obstacles, prospect, room)
         return 0
-    assert budget is not None
-    return run_plan(within_budget(plan, known, options, budget), database, options, wait=wait)
+    assert asked.budget is not None
+    return run(within_budget(plan, known, options, asked.budget, room), options=options)
 
 
 def _with_threads(matrix: MatrixRequest, plan: Plan, database: str, options: RunOptions, *, wait: bool) -> Plan:

@@ -4,20 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from benchmark import layout, units
 from benchmark.cli.options import MatrixRequest, machine_kind
-from benchmark.cli.progress.run_summary import conclude
-from benchmark.cli.runs.run_forecast import history, within_budget
-from benchmark.cli.runs.start_run import run_held
 from benchmark.cli.terminal import verbosity
 from benchmark.errors import UserError
 from benchmark.forecast.simulation import Room
 from benchmark.matrix.plan import MachineKind, Plan
 from benchmark.results.store.location import locate
-from benchmark.results.store.lock import lock_database
 from benchmark.scheduling.cluster.placement import room_of_nodes
 from benchmark.scheduling.executors.executor_registry import LOCAL, require_executor
 from benchmark.scheduling.executors.protocol import Node
@@ -47,76 +43,45 @@ def require_cluster(executor: str, database: str) -> bool:
 
 
 @dataclass(frozen=True, slots=True)
-class ClusterRequest:
-    """What is to run on which cluster.
+class OpenedCluster:
+    """A cluster whose nodes are known, and what is to run there.
 
     Attributes:
-        matrix: Of the command line; it is planned once more, for the nodes that there are.
-        executor: `NAME` or `NAME:ARGUMENT`.
-        node_seconds: How long to wait for nodes on which every cell can run; None for not at all.
-        budget_seconds: Run only what fits into it; None for all.
+        executor: The engine.
+        matrix: As it was asked for, to be planned for these nodes.
+        plan: Its plan for them.
+        room: What they have when it is looked at.
     """
 
+    executor: SeparateExecutor
     matrix: MatrixRequest
-    executor: str
-    node_seconds: float | None = None
-    budget_seconds: float | None = None
-
-
-def run_on_cluster(
-    request: ClusterRequest,
-    plan: Plan,
-    check: Callable[[Plan], object],
-    database: str,
-    options: RunOptions,
-    *,
-    wait: bool,
-) -> int:
-    """Runs a matrix on the nodes of a cluster.
-
-    Args:
-        request: What, and where.
-        plan: As planned for this computer.
-        check: Refuses a plan that must not run.
-        database: URL of a server.
-        options: How to run.
-        wait: Whether to wait for another run that holds the database.
-
-    Returns:
-        The exit code.
-
-    Raises:
-        UserError: There is no such cluster, or no node on which any cell could run.
-
-    Side effects: everything that a run does; agents on the nodes, which have ended when this returns.
-    """
-    with (
-        lock_database(database, wait=wait),
-        opened_executor(request.executor, options, plan) as opened,
-    ):
-        for_nodes = plan_for_nodes(request.matrix, opened, request.node_seconds)
-        check(for_nodes)
-        if request.budget_seconds is not None:
-            room = room_of_nodes(opened.slots(), options)
-            known = history(database, options)
-            for_nodes = within_budget(for_nodes, known, options, request.budget_seconds, room)
-        summary, board = run_held(for_nodes, database, options, opened)
-    conclude(board, summary, options.command, database)
-    return summary.exit_code
-
-
-def look_at_cluster(matrix: MatrixRequest, plan: Plan, options: RunOptions, executor: str) -> tuple[Plan, Room]:
-    """The plan for the nodes that are there now, and what these have; no agent is placed.
-
-    Raises:
-        UserError: There is no such cluster, or no node on which any cell could run.
-    """
-    with opened_executor(executor, options, plan) as opened:
-        return plan_for_nodes(matrix, opened, None), room_of_nodes(opened.slots(), options)
+    plan: Plan
+    room: Room
 
 
 @contextlib.contextmanager
-def opened_executor(executor: str, options: RunOptions, plan: Plan) -> Iterator[SeparateExecutor]:
+def opened_cluster(
+    executor: str, matrix: MatrixRequest, plan: Plan, options: RunOptions, node_seconds: float | None = None
+) -> Iterator[OpenedCluster]:
+    """Opens an engine and plans a matrix for its nodes; no agent is placed yet, and all have ended afterwards.
+
+    Args:
+        executor: `NAME` or `NAME:ARGUMENT`.
+        matrix: Of the command line.
+        plan: As planned for this computer.
+        options: How to run.
+        node_seconds: How long to wait for nodes on which every cell can run; None for not at all.
+
+    Raises:
+        UserError: There is no such cluster, or no node on which any cell could run.
+    """
+    with _opened_executor(executor, options, plan) as opened:
+        asked, planned = _plan_for_nodes(matrix, opened, node_seconds)
+        yield OpenedCluster(opened, asked, planned, room_of_nodes(opened.slots(), options))
+
+
+@contextlib.contextmanager
+def _opened_executor(executor: str, options: RunOptions, plan: Plan) -> Iterator[SeparateExecutor]:
     """Opens an engine; its agents have ended afterwards."""
     # no engine keeps its own files below a URL
     root = layout.artifacts_folder(None) if options.artifacts_url is not None else options.artifacts_root
@@ -129,8 +94,10 @@ def opened_executor(executor: str, options: RunOptions, plan: Plan) -> Iterator[
         opened.close()
 
 
-def plan_for_nodes(matrix: MatrixRequest, executor: SeparateExecutor, node_seconds: float | None) -> Plan:
-    """The plan for the nodes that are there, or come in time.
+def _plan_for_nodes(
+    matrix: MatrixRequest, executor: SeparateExecutor, node_seconds: float | None
+) -> tuple[MatrixRequest, Plan]:
+    """The plan for the nodes that are there, or come in time; the request, which has them from then on.
 
     Raises:
         UserError: There is none, or none on which any cell could run.
@@ -138,7 +105,8 @@ def plan_for_nodes(matrix: MatrixRequest, executor: SeparateExecutor, node_secon
     until = time.monotonic() + (node_seconds or 0.0)
     while True:
         nodes = executor.slots()
-        plan = matrix.load(kind=kind_of(nodes)) if nodes else None
+        matrix = replace(matrix, kind=_kind_of(nodes) if nodes else None)
+        plan = matrix.load() if nodes else None
         if (plan is not None and not _needs_more(plan)) or time.monotonic() >= until:
             break
         time.sleep(LOOK_SECONDS)
@@ -153,10 +121,10 @@ def plan_for_nodes(matrix: MatrixRequest, executor: SeparateExecutor, node_secon
     if not plan.cells:
         reasons = sorted({left.reason for left in plan.left_out})
         raise UserError(f"{plan.path}: no cell can run on the nodes that are there ({has}): {'; '.join(reasons[:3])}")
-    return plan
+    return matrix, plan
 
 
-def kind_of(nodes: Collection[Node]) -> MachineKind:
+def _kind_of(nodes: Collection[Node]) -> MachineKind:
     """What a cell may ask for: all that some node has."""
     here = machine_kind()
     return replace(here, gpus=max(node.gpus for node in nodes), cores=max(node.cores for node in nodes))

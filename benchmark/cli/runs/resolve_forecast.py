@@ -9,6 +9,7 @@ from typing import Any
 from benchmark import units
 from benchmark.cli.runs.dispute import Dispute, compared, earlier_looks, verdict_of
 from benchmark.cli.runs.run_forecast import History, expect
+from benchmark.forecast.simulation import Room
 from benchmark.matrix.plan import Plan
 from benchmark.reporting.statistics import sequential
 from benchmark.reporting.statistics.mean_difference import NOT_RESOLVED
@@ -77,8 +78,15 @@ class Prospect:
         return lines
 
 
-def prospect_of(dispute: Dispute, known: History, database: str, options: RunOptions, budget: float | None) -> Prospect:
-    """What `dispute` will about need; writes nothing."""
+def prospect_of(
+    dispute: Dispute,
+    known: History,
+    database: str,
+    options: RunOptions,
+    budget: float | None,
+    room: Room | None = None,
+) -> Prospect:
+    """What `dispute` will about need; `room` as for `expect`. Writes nothing."""
     done = [pair for pair in dispute.pairs if pair.is_done(known.statuses)]
     effect, margin, pilot, verdict = 1.0, None, 0, NOT_RESOLVED
     if done:
@@ -93,12 +101,12 @@ def prospect_of(dispute: Dispute, known: History, database: str, options: RunOpt
     need = sequential.needed_pairs(effect, dispute.most, margin=margin, already=len(done))
     pairs = len(done) if verdict != NOT_RESOLVED else max(round(need.pairs), len(done))
     plan = dispute.plan_of(dispute.pairs[:pairs])
-    seconds = 0.0 if verdict != NOT_RESOLVED else seconds_to_do(plan, known, options)
+    seconds = 0.0 if verdict != NOT_RESOLVED else seconds_to_do(plan, known, options, room)
     return Prospect(dispute, verdict, pairs, need.decided, need.fixed, pilot, effect, plan, seconds, budget)
 
 
-def seconds_to_do(plan: Plan, known: History, options: RunOptions) -> float:
-    """Wall-clock seconds until all cells of a plan are done."""
+def seconds_to_do(plan: Plan, known: History, options: RunOptions, room: Room | None = None) -> float:
+    """Wall-clock seconds until all cells of a plan are done; `room` as for `expect`."""
     decisions = decide(plan.cells, known.recorded, options)
     to_do = [cell for cell in plan.cells if decisions[cell.cell_id].will_run]
-    return expect(to_do, known, options).wall_seconds
+    return expect(to_do, known, options, room=room).wall_seconds

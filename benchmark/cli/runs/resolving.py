@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Collection, Mapping
+from contextlib import nullcontext
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +18,7 @@ from benchmark.cli.runs.seed_pairs import SeedPair
 from benchmark.cli.runs.start_run import run_held
 from benchmark.cli.terminal import verbosity
 from benchmark.errors import INTERRUPTED_EXIT_CODES, CellsFailedError
+from benchmark.forecast.simulation import Room
 from benchmark.reporting.comparing.look_remarks import SKEWED_LOOKS, on_looks
 from benchmark.reporting.rows.missing_results import name_seeds
 from benchmark.reporting.statistics import sequential
@@ -24,8 +26,9 @@ from benchmark.reporting.statistics.mean_difference import NOT_RESOLVED
 from benchmark.results.records import LookRow
 from benchmark.results.store.lock import lock_database
 from benchmark.scheduling.decisions.reuse import decide
+from benchmark.scheduling.executors.separate_executor import SeparateExecutor
 from benchmark.scheduling.processes.launcher import kept_templates
-from benchmark.scheduling.processes.slots import slots_of
+from benchmark.scheduling.run import room_of
 from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import Status
 from benchmark.text import one_line
@@ -78,15 +81,22 @@ class Answer:
 
 
 def resolve(
-    dispute: Dispute, database: str, options: RunOptions, *, budget: float | None = None, wait: bool = False
+    dispute: Dispute,
+    database: str,
+    options: RunOptions,
+    *,
+    budget: float | None = None,
+    wait: bool = False,
+    executor: SeparateExecutor | None = None,
 ) -> Answer:
-    """Runs pairs of seeds until a look decides, there are no more, or the time is over.
+    """Runs pairs of seeds until a look decides, there are no more, or the time is over; `executor` as for `run_plan`.
 
     Side effects: everything that a run does, and a row of the table `look` for each look.
     """
     begun, tried, run_id = time.monotonic(), set[int](), None
     exit_code, remarks = 0, []
-    with lock_database(database, wait=wait), kept_templates() as templates:
+    lock = lock_database(database, wait=wait) if executor is None else nullcontext()
+    with lock, kept_templates() as templates:
         # its imports take longer than many a batch
         options = replace(options, templates=templates)
         while True:
@@ -98,14 +108,15 @@ def resolve(
                 verbosity.inform(one_line(_progress(made[-1], verdict, dispute)))
             if verdict != NOT_RESOLVED or exit_code in INTERRUPTED_EXIT_CODES:
                 break
-            batch = _next_pairs(dispute, known, options, tried, len(done))
+            room = room_of(options, executor)
+            batch = _next_pairs(dispute, known, options, room, tried, len(done))
             if batch and budget is not None:
                 left = budget - (time.monotonic() - begun)
-                batch, remark = _within(batch, dispute, known, options, left)
+                batch, remark = _within(batch, dispute, known, options, room, left)
                 remarks += [remark] if remark else []
             if not batch:
                 break
-            summary, board = run_held(dispute.plan_of(batch), database, options)
+            summary, board = run_held(dispute.plan_of(batch), database, options, executor)
             run_id, exit_code = summary.run_id, summary.exit_code
             tried |= {pair.seed for pair in batch}
             if exit_code:
@@ -123,7 +134,7 @@ def resolve(
 
 
 def _next_pairs(
-    dispute: Dispute, known: History, options: RunOptions, tried: Collection[int], done: int
+    dispute: Dispute, known: History, options: RunOptions, room: Room, tried: Collection[int], done: int
 ) -> list[SeedPair]:
     """The pairs to run next: as many as keep all jobs busy, and enough for a first look."""
     cells = {cell.cell_id: cell for pair in dispute.pairs for cell in pair.cells}
@@ -138,16 +149,16 @@ def _next_pairs(
     if not runnable:
         return []
     width = max(sum(decisions[cell.cell_id].will_run for cell in runnable[0].cells), 1)
-    at_once = max(slots_of(options).room.jobs // width, 1)
+    at_once = max(room.jobs // width, 1)
     return runnable[: max(at_once, sequential.FIRST_LOOK - done)]
 
 
 def _within(
-    batch: list[SeedPair], dispute: Dispute, known: History, options: RunOptions, left: float
+    batch: list[SeedPair], dispute: Dispute, known: History, options: RunOptions, room: Room, left: float
 ) -> tuple[list[SeedPair], str]:
     """As many pairs of a batch as fit into the seconds that are left; why none does."""
     for count in range(len(batch), 0, -1):
-        seconds = seconds_to_do(dispute.plan_of(batch[:count]), known, options)
+        seconds = seconds_to_do(dispute.plan_of(batch[:count]), known, options, room)
         if seconds <= left:
             return batch[:count], ""
     return [], f"the budget ends here: the next pair of seeds takes about {units.seconds(seconds)}"

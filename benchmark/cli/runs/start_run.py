@@ -64,16 +64,25 @@ def run_options(
     )
 
 
-def run_plan(plan: Plan, database: str, options: RunOptions, *, wait: bool = False) -> int:
+def run_plan(
+    plan: Plan, database: str, options: RunOptions, *, wait: bool = False, executor: SeparateExecutor | None = None
+) -> int:
     """Run a plan under the display that suits stderr, and say how it went.
+
+    Args:
+        plan: The cells.
+        database: Path or URL.
+        options: How to run.
+        wait: Whether to wait for another run that holds the database.
+        executor: The engine of a cluster, whose caller holds `lock_database`; None runs the cells here.
 
     Returns:
         The exit code.
 
     Side effects: everything that a run does; see `benchmark/scheduling/run.py`.
     """
-    with lock_database(database, wait=wait):
-        summary, board = run_held(plan, database, options)
+    with lock_database(database, wait=wait) if executor is None else nullcontext():
+        summary, board = run_held(plan, database, options, executor)
     conclude(board, summary, options.command, database)
     return summary.exit_code
 

@@ -89,13 +89,18 @@ TIMINGS = (
 """The columns that are taken from an execution that timed a result again; accuracies and all others never are."""
 
 
+_SPEED = ("cpu_model", "gpu_names")
+"""What timings depend on, of the hardware of a node."""
+
+
 def with_timings(result: ResultRow, retimed: Sequence[ResultRow]) -> ResultRow:
     """The row of a result with the timings that count: its own, else those of the newest that timed it again.
 
     Args:
         result: The execution whose numbers count.
         retimed: Later or earlier executions of `bench run --retime` of the same cell and machine, oldest first. One counts
-            that began after the result, has valid timings, and trained as many epochs.
+            that began after the result, has valid timings, trained as many epochs, and ran on the same hardware: nodes of
+            a cluster may differ.
     """
     if result["status"] != Status.COMPLETED or has_valid_timing(result):
         return result
@@ -105,7 +110,7 @@ def with_timings(result: ResultRow, retimed: Sequence[ResultRow]) -> ResultRow:
         if (row.get("execution_id") or 0) > (result.get("execution_id") or 0)
         and row["status"] == Status.COMPLETED
         and has_valid_timing(row)
-        and row.get("epochs") == result.get("epochs")
+        and all(row.get(name) == result.get(name) for name in ("epochs", *_SPEED))
     ]
     if not later:
         return result

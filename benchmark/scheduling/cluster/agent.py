@@ -109,7 +109,7 @@ def _serve(order: AgentOrder, grant: Granted, database: Database, stdin: int) ->
     agent = _Agent(order, database, node_id, recorder)
     try:
         agent.check_artifacts()
-        agent.post(Ready(order.node, count, len(gpus)))
+        agent.post(Ready(order.node, count, len(gpus), facts.boot_id or str(known["host"])))
         recorder.flush()
         agent.serve(Slots(cores, gpus, None, agent.options.gpu_share), stdin, pinned=pinned)
     except BenchError as error:

@@ -110,7 +110,7 @@ def _hear_of_end(run: ClusterRun, placed: PlacedAgent, reason: str) -> None:
 
 def _give_cells(run: ClusterRun) -> None:
     orders: list[tuple[int, Message]] = []
-    most = run.options.jobs_at_once
+    most = run.options.jobs
 
     def take(cell: Cell) -> tuple[WorkingNode, Grant] | None:
         if most is not None and len(run.given) >= most:
@@ -127,6 +127,9 @@ def _give_cells(run: ClusterRun) -> None:
 
 def _nodes_for(run: ClusterRun, cell: Cell) -> list[WorkingNode]:
     """Nodes that may take the cell: one that may have brought down others is alone on its node."""
+    if run.options.is_alone:
+        busy = {member.computer for member in run.members.values() if member.cells}
+        return [member for member in run.members.values() if not member.is_leaving and member.computer not in busy]
     if is_suspect(run, cell.cell_id):
         return [member for member in run.members.values() if not member.cells and not member.is_leaving]
     return [

@@ -83,11 +83,16 @@ class Kill:
 
 @dataclass(frozen=True, slots=True)
 class Ready:
-    """The agent of a node has begun: so many cores and GPUs are for cells."""
+    """The agent of a node has begun: so many cores and GPUs are for cells.
+
+    Attributes:
+        computer: The same for nodes on one computer; empty where it is the node's own.
+    """
 
     name: str
     cores: int
     gpus: int
+    computer: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -45,10 +45,11 @@ def take_reports(run: ClusterRun) -> None:
 
 
 def _join(run: ClusterRun, node_id: int, message: Ready) -> None:
+    computer = message.computer or message.name
     slots = Slots(range(message.cores), range(message.gpus), None, run.options.gpu_share)
     for placed in run.placed.values():
         if placed.node.name == message.name and placed.member is None:
-            placed.member = run.members[node_id] = WorkingNode(node_id, message.name, slots)
+            placed.member = run.members[node_id] = WorkingNode(node_id, message.name, computer, slots)
             run.note(f"node {message.name} is ready: {plural(message.cores, 'core')}, {plural(message.gpus, 'GPU')}")
             return
 

@@ -20,6 +20,7 @@ class WorkingNode:
     Attributes:
         node_id: Its number in the database.
         name: The engine's name of it.
+        computer: The same for nodes that are parts of one computer.
         slots: What is free there, as far as the run has given it cells.
         cells: The cells that it was given and that have not ended, by cell id, with what they hold.
         finished: Ids of cells that have ended there: their weights and stages may still be in its memory.
@@ -29,6 +30,7 @@ class WorkingNode:
 
     node_id: int
     name: str
+    computer: str
     slots: Slots
     cells: dict[str, tuple[Cell, Grant]] = field(default_factory=dict)
     finished: set[str] = field(default_factory=set)
@@ -77,5 +79,6 @@ def place(cell: Cell, members: Iterable[WorkingNode]) -> tuple[WorkingNode, Gran
 def room_of_nodes(nodes: Collection[Node], options: RunOptions) -> Room:
     """All that nodes have to share between cells."""
     cores = sum(node.cores for node in nodes)
-    jobs = cores if options.jobs_at_once is None else options.jobs_at_once
+    most = len({node.host or node.name for node in nodes}) if options.is_alone else cores
+    jobs = most if options.jobs is None else min(options.jobs, most)
     return Room(cores, jobs, sum(node.gpus for node in nodes) * options.gpu_share)
