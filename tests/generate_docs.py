@@ -5,6 +5,7 @@ Run it as `make docs`, or `python -m tests.generate_docs`.
 
 from __future__ import annotations
 
+import ast
 import inspect
 import re
 import sys
@@ -34,6 +35,7 @@ def pages() -> dict[Path, str]:
         if path.exists() and REGION.search(text := path.read_text(encoding="utf-8")):
             found[path] = REGION.sub(lambda region: region[1] + TABLES[region["name"]]() + region[3], text)
     found[ROOT / "docs" / "matrix.schema.json"] = schema_text()
+    found[ROOT / "docs" / "api.md"] = "\n".join([NOTE, *api_page()])
     return found
 
 
@@ -121,6 +123,69 @@ def database_views() -> str:
             lines.append(f"| `{key}` | {one.type} | {_escaped(COMPUTED.get(key) or one.doc or '')} |")
         lines.append("")
     return "\n".join(lines)
+
+
+API = {
+    "benchmark": (
+        "Recorded results as DataFrames, and figures as axes: [Python and notebooks](python.md) tells how they are used.",
+        "frames/view_frames.py results history predictions",
+        "frames/report_frames.py report compare",
+        "frames/plots.py learning_curves accuracy_by_time",
+    ),
+    "benchmark.cell": (
+        "What a script that runs as a cell imports; [Scripts as cells](script-cells.md) has the whole story.",
+        "cell.py epoch resume progress finish keras_callback lightning_callback hugging_face_callback",
+    ),
+    "benchmark.errors": (
+        "What all of these may raise, and with which code a command ends by it.",
+        "errors.py BenchError UserError NotFoundError MatrixError DataError CellsFailedError StorageError BusyError",
+    ),
+}
+"""Modules that people import: what they are for, and their functions and classes by the file that defines them."""
+SECTION = re.compile(r"^(Args|Returns|Raises|Side effects):$", re.MULTILINE)
+ARGUMENT = re.compile(r"^    (?P<name>[\w*]+): (?P<meaning>(?:.*)(?:\n {8,}.*)*)", re.MULTILINE)
+
+
+def api_page() -> Iterator[str]:
+    """The functions and classes that people import, from their source: nothing heavy is imported for it."""
+    yield from ("# Python API", "", "What is not on this page may change from one version to the next.", "")
+    for module, (about, *files) in API.items():
+        yield from (f"## `{module}`", "", about, "")
+        for path, *names in map(str.split, files):
+            tree = ast.parse((ROOT / "benchmark" / path).read_text(encoding="utf-8"))
+            defined = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef | ast.ClassDef)}
+            for name in names:
+                yield from _definition(module, defined[name])
+
+
+def _definition(module: str, node: ast.FunctionDef | ast.ClassDef) -> Iterator[str]:
+    summary, *sections = SECTION.split(ast.get_docstring(node) or "")
+    yield from (f"### `{module}.{node.name}`", "")
+    if isinstance(node, ast.FunctionDef):
+        yield from ("```python", *_signature(node), "```", "")
+    elif bases := ", ".join(f"`{ast.unparse(base)}`" for base in node.bases if ast.unparse(base) != "Exception"):
+        yield from (f"A {bases}.", "")
+    yield from (summary.strip(), "")
+    for title, text in zip(sections[::2], sections[1::2], strict=True):
+        listed = [(one["name"], " ".join(one["meaning"].split())) for one in ARGUMENT.finditer(text)]
+        if title in {"Args", "Raises"} and listed:
+            yield from (f"| {'argument' if title == 'Args' else 'raises'} | meaning |", "|---|---|")
+            yield from (f"| `{name}` | {_escaped(meaning)} |" for name, meaning in listed)
+        else:
+            yield f"**{title}:** {' '.join(text.split())}"
+        yield ""
+
+
+def _signature(node: ast.FunctionDef) -> Iterator[str]:
+    """The head of a function, on several lines where one would be too long."""
+    # of these functions no default holds a comma followed by a blank
+    arguments = [one.replace("=", " = ") if ": " in one else one for one in ast.unparse(node.args).split(", ")]
+    returned = ast.unparse(node.returns) if node.returns else "None"
+    line = f"def {node.name}({', '.join(arguments)}) -> {returned}: ..."
+    if len(line) <= 100:
+        yield line
+    else:
+        yield from (f"def {node.name}(", *(f"    {one}," for one in arguments), f") -> {returned}: ...")
 
 
 TABLES = {"settings": settings_table, "tables": database_tables, "views": database_views}

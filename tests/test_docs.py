@@ -15,6 +15,7 @@ from pathlib import Path
 import click
 import pytest
 from cli_workplace import Workplace
+from followed_pages import FOLLOWED
 from PIL import Image
 
 from benchmark.cli.main import VERBS, bench
@@ -169,9 +170,12 @@ VERDICTS = {"judge": {10, 11, 12}}
 
 
 def documented(*words: str, without: Iterable[str] = ()) -> list[list[str]]:
-    """The commands of all pages, each once and in order: those that have one of these words, or none of `without`."""
+    """The commands of all pages, each once and in order: those that have one of these words, or none of `without`.
+
+    Pages that are followed from top to bottom have matrices of their own: tests/test_docs_followed.py.
+    """
     every = [block.values[0] for block in blocks("bash", "sh", "shell", "console")]
-    code = [block.code for block in every if not block.sketched]
+    code = [block.code for block in every if not block.sketched and block.path not in FOLLOWED]
     lines = {shlex.join(line): line for line in bench_lines("\n".join(code))}
     return [line for line in lines.values() if (set(words) & set(line) if words else not set(without) & set(line))]
 
@@ -304,8 +308,9 @@ def test_matrices_in_pages_are_valid(block):
     from benchmark.matrix.load import load_matrix
     from benchmark.matrix.plan import MachineKind
 
-    # these need files beside them; tests/test_your_own.py and tests/test_torch_modules.py run them
-    if "[matrix]" in block.code and block.path.name not in {"your-own.md", "torch.md"}:
+    # these need files beside them; tests/test_your_own.py, test_torch_modules.py and test_docs_followed.py run them
+    needing = {ROOT / "docs" / "your-own.md", ROOT / "docs" / "torch.md", *FOLLOWED}
+    if "[matrix]" in block.code and block.path not in needing:
         where = f"{block.path.name}:{block.line}"
         assert load_matrix(where, block.code, machine_kind=MachineKind(gpus=0, cores=2)).cells
 
