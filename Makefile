@@ -6,7 +6,7 @@ BIN    := $(VENV)/bin
 TEST_PROCESSES ?= 3
 PYTEST := $(BIN)/python -m pytest -q -n $(TEST_PROCESSES)
 
-.PHONY: run test soak lint docs reference perf clean
+.PHONY: run test soak lint docs pictures reference perf clean
 
 run: $(VENV)/.installed
 	@# 3: some cells failed; the report says which
@@ -25,7 +25,7 @@ test-fast: $(VENV)/.installed-test
 	$(PYTEST) -m "not (tf or slow or postgres or process or exhaustive)"
 
 # the same and what takes minutes: every preset on made-up data in the true formats
-test-all: lint
+test-all: lint $(VENV)/.installed-docs
 	HYPOTHESIS_PROFILE=varied $(PYTEST) --dist loadfile --no-loadscope-reorder -m ""
 
 lint: $(VENV)/.installed-test
@@ -51,10 +51,16 @@ perf: $(VENV)/.installed
 	$(BIN)/python perf/full_size.py
 	$(BIN)/python perf/tour.py --select seed=0
 
-# regenerates the pages under docs/commands, the tables that are made from the code and those of the reference results
-docs: $(VENV)/.installed-test
+# regenerates the pages and tables that are made from the code and from the reference results, then the site of all pages
+docs: $(VENV)/.installed-docs
 	$(BIN)/python -m tests.generate_docs
 	$(BIN)/bench report --update README.md
+	$(BIN)/python -m sphinx -q -W --keep-going -c docs -d build/trees . build/site
+	@echo build/site/index.html
+
+# the pictures of the tutorial, by doing what it says; looks best on a quiet machine with Chromium
+pictures: $(VENV)/.installed-test
+	$(BIN)/python -m tests.make_tutorial_pictures
 
 # the committed reference results of the default matrix, in the package and in the repository's results.sqlite
 reference: $(VENV)/.installed
@@ -75,6 +81,10 @@ $(VENV)/.installed: pyproject.toml constraints.txt | $(VENV)/bin/python
 $(VENV)/.installed-test: pyproject.toml constraints.txt | $(VENV)/bin/python
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test]'
 	touch $@ $(VENV)/.installed
+
+$(VENV)/.installed-docs: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[test,docs]'
+	touch $@ $(VENV)/.installed-test $(VENV)/.installed
 
 clean:
 	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -133,6 +133,18 @@ def test_the_matrices_of_the_page_run(tmp_path):
         assert done.returncode == 0, done.stderr
 
 
+@needs_torch
+@pytest.mark.tf
+@pytest.mark.exhaustive
+def test_the_modules_of_the_page_learn(tmp_path):
+    place = Workplace(tmp_path)
+    place.write(next(code for code in followed(tmp_path) if "plugin:SmallNet" in code))
+    done = place.run("run", "--allow-plugins", "--select", "model=small_net")
+    assert done.returncode == 0, done.stderr
+    (row,) = place.document("query", "select test_accuracy from results")
+    assert row["test_accuracy"] > 0.85
+
+
 @pytest.fixture(scope="module")
 def answers():
     return answer_of("torch_modules.py", "torch")

@@ -163,6 +163,16 @@ def test_a_model_and_a_loss_need_consent_and_then_are_like_any_other(reader):
     assert "have not trusted yet" in reader.short("--set", "train_examples=300").stderr
 
 
+@pytest.mark.tf
+@pytest.mark.exhaustive
+def test_the_models_of_the_page_learn(reader):
+    reader.write(matrix_with("plugin:my_net"))
+    done = reader.call("run", "--allow-plugins")
+    assert done.exit_code == 0, done.stderr
+    # five classes each
+    assert [row for row in reader.results() if row["test_accuracy"] < 0.85] == []
+
+
 @pytest.mark.parametrize("word", ['labels_file = "labels.csv"', "plugin:halves", "npz:digits.npz"])
 def test_a_table_of_labels_a_loader_and_an_archive_are_prepared(reader, word):
     reader.write(next(code for code in MATRICES if word in code))
