@@ -179,7 +179,9 @@ def _definition(module: str, node: ast.FunctionDef | ast.ClassDef) -> Iterator[s
 def _signature(node: ast.FunctionDef) -> Iterator[str]:
     """The head of a function, on several lines where one would be too long."""
     # of these functions no default holds a comma followed by a blank
-    arguments = [one.replace("=", " = ") if ": " in one else one for one in ast.unparse(node.args).split(", ")]
+    arguments = [
+        one.replace("=", " = ").replace("'", '"') if ": " in one else one for one in ast.unparse(node.args).split(", ")
+    ]
     returned = ast.unparse(node.returns) if node.returns else "None"
     line = f"def {node.name}({', '.join(arguments)}) -> {returned}: ..."
     if len(line) <= 100:

@@ -6,6 +6,7 @@ It trains for a minute. The page of the report is drawn by a headless Chromium, 
 from __future__ import annotations
 
 import fcntl
+import io
 import os
 import pty
 import re
@@ -68,7 +69,7 @@ def typed(command: str, folder: Path, variables: dict[str, str]) -> Screen:
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(folder)
-        os.execvpe("bash", ["bash", "-c", command], variables)  # noqa: S606, S607
+        os.execvpe("bash", ["bash", "-c", command], variables)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
     screen, written = Screen(), b""
     try:
@@ -87,10 +88,13 @@ def typed(command: str, folder: Path, variables: dict[str, str]) -> Screen:
 
 def draw_terminal(command: str, lines: list[str], path: Path) -> None:
     """Draw a terminal with a command and its answer as an SVG file."""
-    console = Console(record=True, width=COLUMNS, file=open(os.devnull, "w"), force_terminal=True)  # noqa: SIM115
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
     console.print(Text(f"$ {command}", style="bold"))
     for line in lines:
-        console.print(Text.from_ansi(line.rstrip()), soft_wrap=True)
+        text = Text.from_ansi(line)
+        text.rstrip()
+        for piece in text.divide(range(COLUMNS, len(text), COLUMNS)) or [text]:
+            console.print(piece)
     svg = console.export_svg(title=path.stem.removeprefix("tutorial-"), unique_id=path.stem)
     path.write_text(REMOTE_FONTS.sub("", svg), encoding="utf-8")
 
@@ -122,8 +126,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         variables = environment(folder, TERM="xterm-256color", BENCH_MACHINE="tutorial")
-        for name in ("COLUMNS", "LINES", "NO_COLOR"):
-            variables.pop(name, None)
+        for unwanted in ("COLUMNS", "LINES", "NO_COLOR"):
+            variables.pop(unwanted, None)
         for step in steps(PAGE):
             if step.name:
                 save(step, folder)

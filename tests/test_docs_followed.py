@@ -72,4 +72,6 @@ def test_the_tutorial_shows_pictures_of_its_own_commands():
     made = (ROOT / "tests" / "make_tutorial_pictures.py").read_text(encoding="utf-8")
     assert all(name.partition(".")[0] in made for name in shown)
     # nothing is fetched when they are looked at
-    assert not [path for path in PICTURES.glob("*.svg") if re.search(r"url\(.?https?:", path.read_text(encoding="utf-8"))]
+    assert not [
+        path for path in PICTURES.glob("*.svg") if re.search(r"url\(.?https?:", path.read_text(encoding="utf-8"))
+    ]
