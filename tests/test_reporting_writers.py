@@ -8,8 +8,6 @@ import io
 import json
 import math
 import re
-import shutil
-import subprocess
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -23,7 +21,6 @@ from benchmark.errors import StorageError, UserError
 from benchmark.reporting.report import build_report
 from benchmark.reporting.statistics.intervals import measure
 from benchmark.reporting.table import Report, Row, Table, TableColumn
-from benchmark.reporting.tables.shown import ReportOptions
 from benchmark.reporting.writers.formats import FORMATS, format_of_file, render, save
 from benchmark.reporting.writers.markdown import escape
 from benchmark.text import encodable, plain
@@ -291,23 +288,3 @@ def test_every_format_of_the_register_is_offered_and_described(verb):
     described = re.findall(r"^\| `(\w+)` \|", (DOCS / "report.md").read_text().partition("## Formats")[2], re.MULTILINE)
     assert list(offered) == list(FORMATS)
     assert set(described) >= set(FORMATS)
-
-
-PREAMBLE = "\\documentclass{article}\n\\usepackage{booktabs}\n\\usepackage{graphicx}\n\\begin{document}\n"
-
-
-@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX is installed")
-@pytest.mark.parametrize(
-    "name", ["plain", 'a "quoted" name \N{MULTIPLICATION SIGN} → ≤', "x" * 200, "\\input{x} $y_{z$ #&%~^|<>[]", "é ü ñ"]
-)
-def test_latex_compiles_as_documented_and_fits_its_page(name, tmp_path):
-    rows = [row(model=f"{name} {number}", strategy=name, seed=seed) for number in range(30) for seed in range(3)]
-    text = render(build_report(rows, [], None, ReportOptions()), "latex")
-    (tmp_path / "report.tex").write_text(f"{PREAMBLE}{text}\\end{{document}}\n", encoding="utf-8")
-    command = ["pdflatex", "-interaction=nonstopmode", "-halt-on-error", "-no-shell-escape", "report.tex"]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, check=False, timeout=60)
-    log = done.stdout.decode("utf-8", "replace")
-    assert done.returncode == 0, log[-2000:]
-    tables = [float(width) for width in re.findall(r"Overfull .hbox .([0-9.]+)pt too wide", log)]
-    assert max(tables, default=0) < 1, log
-    assert "Float too large" not in log

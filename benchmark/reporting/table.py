@@ -80,6 +80,7 @@ class TableColumn:
         identifies: Whether it tells rows apart; such columns are repeated when a wide table is folded.
         n: From how many seeds its numbers are, where that is the same in all rows; shown in its heading.
         heads: Whether rows that share its value may stand under it as a heading, to save width.
+        rank: Where a page of a paper is too narrow for all columns, the highest go first; those of rank 0 stay.
     """
 
     key: str
@@ -89,6 +90,7 @@ class TableColumn:
     identifies: bool = False
     n: int | None = None
     heads: bool = False
+    rank: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,12 +102,14 @@ class Row:
         marks: Footnotes (positions in `Table.footnotes`) by the key of the cell that they belong to.
         kind: What the numbers of this row are, where the metrics are rows; None leaves it to the columns.
         remark: The text of all footnotes of the row, for CSV and JSON, where rows stand alone.
+        best: Keys of the cells that are better than all that they are compared with, where every difference is resolved.
     """
 
     cells: Mapping[str, Value]
     marks: Mapping[str, tuple[int, ...]] = field(default_factory=dict)
     kind: Kind | None = None
     remark: str = ""
+    best: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True, slots=True)

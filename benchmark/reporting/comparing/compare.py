@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from benchmark import units
-from benchmark.reporting.comparing.difference_remarks import on_reach, on_robust, verdict_cell
+from benchmark.reporting.comparing.difference_remarks import better_side, on_reach, on_robust, verdict_cell
 from benchmark.reporting.comparing.differences import Judging, difference_of, judge_pairs, note_on_families, suspects
 from benchmark.reporting.comparing.look_remarks import note_on_looks
 from benchmark.reporting.comparing.matching import Matched, are_the_same, match_selections, named, notes_on
@@ -197,7 +197,7 @@ def _row(
         **{key: [text] for key, text in invalid.items()}, difference=result.remarks if result else ()
     )
     remark = "; ".join(filter(None, [*dict.fromkeys(invalid.values()), result.remark if result else ""]))
-    return Row(cells, marks, metric.kind, remark)
+    return Row(cells, marks, metric.kind, remark, better_side(result, "a", "b"))
 
 
 def _gaps(matched: Matched, metric: Metric, parents: Collection[str]) -> tuple[str, ...]:

@@ -14,10 +14,12 @@ from benchmark.reporting.rows.missing_results import note_on_losses
 from benchmark.reporting.statistics.equivalence import detectable, ruled_out
 from benchmark.reporting.statistics.intervals import ALPHA
 from benchmark.reporting.statistics.mean_difference import (
+    BETTER,
     EQUIVALENT,
     FEW_PAIRS,
     NOT_COMPARABLE,
     NOT_RESOLVED,
+    WORSE,
     Difference,
 )
 from benchmark.reporting.table import Qualified, Value
@@ -126,6 +128,12 @@ def cannot_see(result: Difference, metric: Metric) -> str:
         f"more than {in_words(excluded, metric)} either way is ruled out; n={result.n} shows "
         f"{in_words(shown, metric)} in 80 % of cases"
     )
+
+
+def better_side(result: Difference | None, first: str, second: str) -> frozenset[str]:
+    """The name of the side that is resolved to be better, first or second; else nothing."""
+    better = {BETTER: [second], WORSE: [first]}.get(result.verdict or "", []) if result else []
+    return frozenset(better)
 
 
 def verdict_cell(result: Difference | None, metric: Metric) -> Value:

@@ -17,7 +17,14 @@ from benchmark.reporting.rows.groups import Group, Pair, apart, resolution, valu
 from benchmark.reporting.rows.metrics import FURTHER_METRICS, TEST_ACCURACY, Metric
 from benchmark.reporting.statistics.families import judge
 from benchmark.reporting.statistics.intervals import measure
-from benchmark.reporting.statistics.mean_difference import NOT_COMPARABLE, Difference, compare, widened_difference
+from benchmark.reporting.statistics.mean_difference import (
+    BETTER,
+    NOT_COMPARABLE,
+    WORSE,
+    Difference,
+    compare,
+    widened_difference,
+)
 from benchmark.reporting.statistics.timings import compare_timings
 
 
@@ -63,6 +70,24 @@ class Comparisons:
     def audit(self, first: Group, second: Group) -> Audit:
         """What the two differ in beside their results."""
         return self.audits.get((first, second)) or audit(first, second)
+
+    def resolved_best(self, groups: Sequence[Group], metric: Metric) -> Group | None:
+        """The one of several groups that is better than each other, by verdicts on the two or on groups between them."""
+        for group in groups if len(groups) > 1 else ():
+            beaten, newest = {group}, {group}
+            while newest:
+                newest = {other for each in newest for other in self._worse_than(each, metric)} - beaten
+                beaten |= newest
+            if beaten.issuperset(groups):
+                return group
+        return None
+
+    def _worse_than(self, group: Group, metric: Metric) -> Iterable[Group]:
+        for ((first, second), key), each in self.judged.items():
+            if key == metric.key and group in {first, second}:
+                better = {BETTER: second, WORSE: first}.get(each.verdict or "")
+                if better is group:
+                    yield first if better is second else second
 
 
 def difference(first: Group | None, second: Group | None, metric: Metric) -> Difference | None:

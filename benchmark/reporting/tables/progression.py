@@ -61,8 +61,9 @@ def _table(chain: Sequence[Group | None], versions: Sequence[str], shown: Shown)
     footnotes, main = Footnotes(), shown.comparisons.judging.main
     metrics = METRICS if main in METRICS else (*METRICS, main)
     steps = [None, *(shown.comparisons.between(*step, main) for step in pairwise(chain))]
+    best = shown.comparisons.resolved_best([group for group in chain if group is not None], main)
     rows = [
-        _row(version, group, step, metrics, main, footnotes)
+        _row(version, group, step, metrics, main, footnotes, is_best=group is not None and group is best)
         for version, group, step in zip(versions, chain, steps, strict=True)
     ]
     known = next(group for group in chain if group is not None)
@@ -70,7 +71,12 @@ def _table(chain: Sequence[Group | None], versions: Sequence[str], shown: Shown)
         TableColumn("version", "version", "text", identifies=True),
         TableColumn("n", "n", "count", identifies=True),
         TableColumn("label", "what it is", "text"),
-        *(TableColumn(metric.key, metric.title, metric.kind) for metric in metrics),
+        *(
+            TableColumn(
+                metric.key, metric.title, metric.kind, rank=(metric is not main) * (2 - (metric is VAL_ACCURACY))
+            )
+            for metric in metrics
+        ),
         TableColumn("change", f"change in {main.title}", main.kind),
         TableColumn("verdict", "verdict", "verdict"),
     )
@@ -92,6 +98,8 @@ def _row(
     metrics: Sequence[Metric],
     main: Metric,
     footnotes: Footnotes,
+    *,
+    is_best: bool,
 ) -> Row:
     missing = ["no such cell in this database"] if group is None else reasons(group)
     cells: dict[str, Value] = {
@@ -103,7 +111,8 @@ def _row(
         "verdict": verdict_cell(step, main),
     }
     marks = footnotes.marks(n=missing, change=step.remarks if step else ())
-    return Row(cells, marks, remark="; ".join(filter(None, [*missing, step.remark if step else ""])))
+    remark = "; ".join(filter(None, [*missing, step.remark if step else ""]))
+    return Row(cells, marks, remark=remark, best=frozenset([main.key] if is_best else ()))
 
 
 def _greatest_return(

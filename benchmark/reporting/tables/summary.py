@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 from benchmark.errors import NotFoundError
 from benchmark.reporting.comparing.difference_remarks import verdict_cell
+from benchmark.reporting.comparing.differences import Comparisons, Judging
 from benchmark.reporting.predictions.ensembles import Ensemble, requested_ensembles, seed_ensembles
 from benchmark.reporting.rows.flat_settings import describe
 from benchmark.reporting.rows.groups import Group, Pair, partners
 from benchmark.reporting.rows.metrics import (
+    EPOCHS,
+    FIT_SECONDS,
+    PARAMETERS,
     RATE,
     SUMMARY_METRICS,
     TEST_ACCURACY,
+    TEST_LOSS,
     TTA_ACCURACY,
     TTA_LOSS,
     VAL_ACCURACY,
@@ -29,10 +35,13 @@ from benchmark.reporting.rows.missing_results import (
 from benchmark.reporting.rows.phases import note_on_phases
 from benchmark.reporting.statistics.intervals import Measurement, measure
 from benchmark.reporting.statistics.mean_difference import Difference
-from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
+from benchmark.reporting.table import Advised, Footnotes, Row, Table, TableColumn, Tally, Value
 from benchmark.reporting.tables.largest_class import LargestClass, largest_classes, no_better, notes_on_largest_classes
 from benchmark.reporting.tables.place_columns import place_cells, place_columns
 from benchmark.reporting.tables.shown import Part, Shown
+
+_IN_PAPERS = (TEST_ACCURACY, PARAMETERS, FIT_SECONDS, TEST_LOSS, TTA_ACCURACY, TTA_LOSS, VAL_ACCURACY, EPOCHS)
+"""The metrics that stay the longest where a page is too narrow for all."""
 
 
 def summary(shown: Shown) -> Part:
@@ -88,15 +97,19 @@ def summary_table(shown: Shown, ensembles: Sequence[Ensemble] = ()) -> Table:
     metrics += [metric for metric in shown.comparisons.judging.metrics if metric not in metrics]
     footnotes = Footnotes()
     largest = largest_classes(shown.tested)
+    best = _best(groups, shown.comparisons)
     rows = [
-        _row(
-            group,
-            varying,
-            metrics,
-            footnotes,
-            main,
-            shown.comparisons.between(baselines.get(group), group, main),
-            largest.get(group.dataset),
+        replace(
+            _row(
+                group,
+                varying,
+                metrics,
+                footnotes,
+                main,
+                shown.comparisons.between(baselines.get(group), group, main),
+                largest.get(group.dataset),
+            ),
+            best=frozenset(best.get(group, ())),
         )
         for group in groups
     ]
@@ -104,7 +117,12 @@ def summary_table(shown: Shown, ensembles: Sequence[Ensemble] = ()) -> Table:
     columns = (
         *place_columns(varying),
         TableColumn("n", "n", "count", identifies=True),
-        *(TableColumn(metric.key, metric.title, metric.kind, metric.unit) for metric in metrics),
+        *(
+            TableColumn(
+                metric.key, metric.title, metric.kind, metric.unit, rank=_rank(metric, shown.comparisons.judging)
+            )
+            for metric in metrics
+        ),
     )
     if shown.baseline is not None:
         columns += (
@@ -120,13 +138,34 @@ def summary_table(shown: Shown, ensembles: Sequence[Ensemble] = ()) -> Table:
         *note_on_phases(groups),
     ]
     if not groups:
-        notes.append("No result is left to show." if shown.executions else "No results yet: `bench run` makes them.")
+        none = "No result is left to show."
+        notes.append(none if shown.executions else Advised("No results yet.", "`bench run` makes them."))
     if has_views:
         notes.append(
             "TTA is the average over an image and randomly flipped and rotated views of it, on the same test images."
         )
     notes += _note_on_ensembles(ensembles)
     return Table("summary", "Summary", columns, tuple(rows), footnotes=footnotes.texts, notes=tuple(notes))
+
+
+def _rank(metric: Metric, judging: Judging) -> int:
+    if metric in {TEST_ACCURACY, *judging.metrics}:
+        return 0
+    return _IN_PAPERS.index(metric) if metric in _IN_PAPERS else len(_IN_PAPERS) + SUMMARY_METRICS.index(metric)
+
+
+def _best(groups: Sequence[Group], comparisons: Comparisons) -> dict[Group, list[str]]:
+    """The judged metrics, by the group that is resolved to be the best of its dataset and model in them."""
+    places: dict[tuple[str, str], list[Group]] = {}
+    for group in groups:
+        places.setdefault(group.names[:2], []).append(group)
+    found: dict[Group, list[str]] = {}
+    for of_place in places.values():
+        for metric in comparisons.judging.metrics:
+            best = comparisons.resolved_best(of_place, metric)
+            if best is not None:
+                found.setdefault(best, []).append(metric.key)
+    return found
 
 
 def _row(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from benchmark.matrix.report_spec import ReportSpec, TransferSpec
-from benchmark.reporting.comparing.difference_remarks import verdict_cell
+from benchmark.reporting.comparing.difference_remarks import better_side, verdict_cell
 from benchmark.reporting.rows.groups import Group, partners, varying_settings, where
 from benchmark.reporting.rows.metrics import (
     EPOCHS,
@@ -179,7 +179,7 @@ def _row(metric: Metric, pair: TransferPair, difference: Difference | None, foot
     footnoted = footnotes.marks(**marks)
     marks["difference"] = [difference.remark] if difference and difference.remark else []
     remark = "; ".join(dict.fromkeys(text for each in marks.values() for text in each))
-    return Row(cells, footnoted, metric.kind, remark)
+    return Row(cells, footnoted, metric.kind, remark, better_side(difference, "scratch", "fine_tuned"))
 
 
 def _notes(pair: TransferPair, shown: Shown, users: Mapping[str, int]) -> tuple[str, ...]:

@@ -16,12 +16,17 @@ def kind_of(row: Row, column: TableColumn) -> Kind:
 
 def text_of(row: Row, column: TableColumn) -> str:
     """The text of a cell, with the letters of its footnotes: `2/3 (a)`."""
+    text = unmarked_text(row, column)
+    marks = row.marks.get(column.key)
+    return f"{text} ({', '.join(letter(mark) for mark in marks)})" if marks else text
+
+
+def unmarked_text(row: Row, column: TableColumn) -> str:
+    """The text of a cell, without the letters of its footnotes."""
     known_n = column.n
     if known_n is None:
         known_n = next((value.completed for value in row.cells.values() if isinstance(value, Tally)), None)
-    text = plain(written(row.cells.get(column.key), kind_of(row, column), known_n=known_n))
-    marks = row.marks.get(column.key)
-    return f"{text} ({', '.join(letter(mark) for mark in marks)})" if marks else text
+    return plain(written(row.cells.get(column.key), kind_of(row, column), known_n=known_n))
 
 
 def heading(column: TableColumn) -> str:
