@@ -55,6 +55,7 @@ exclude_patterns = [
     path.name for path in ROOT.iterdir() if path.name not in {"docs", "perf", "CONTRIBUTING.md", "CHANGELOG.md"}
 ]
 nitpicky = True
+smartquotes = False  # `--select` is to stay what it is
 myst_heading_anchors = 6
 
 html_theme = "furo"
