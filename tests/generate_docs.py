@@ -127,8 +127,10 @@ def database_views() -> str:
 
 API = {
     "benchmark": (
-        "Recorded results as DataFrames, and figures as axes: [Python and notebooks](python.md) tells how they are used. "
-        "`Target` is a path or URL, or `None`; `Texts` is one text, or several in a list.",
+        (
+            "Recorded results as DataFrames, and figures as axes: [Python and notebooks](python.md) tells how they are used. "
+            "`Target` is a path or URL, or `None`; `Texts` is one text, or several in a list."
+        ),
         "frames/view_frames.py results history predictions",
         "frames/report_frames.py report compare",
         "frames/plots.py learning_curves accuracy_by_time",
