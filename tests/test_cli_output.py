@@ -21,9 +21,9 @@ ROWS = [{"name": "resnet[v2]", "accuracy": 0.5}, {"name": "net[/]", "accuracy": 
 COLUMNS = [output.Column("name"), output.Column("accuracy", right=True, show=units.fraction)]
 
 
-def rendered(rows, columns, width=80) -> str:
-    console = Console(file=io.StringIO(), width=width, markup=True, no_color=True)
-    console.print(output.table(rows, columns))
+def rendered(rows, columns) -> str:
+    console = Console(file=io.StringIO(), markup=True, no_color=True)
+    console.print(output.table(rows, columns), soft_wrap=True)
     return console.file.getvalue()
 
 
@@ -32,15 +32,38 @@ def test_names_are_printed_verbatim(name):
     assert name in rendered([{"name": name}], [output.Column("name")])
 
 
+def test_long_names_are_folded_and_not_cut(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "40")
+    lines = rendered([{"name": "x" * 100, "accuracy": 0.5}], COLUMNS).splitlines()
+    assert sum(line.count("x") for line in lines) == 100
+    assert max(map(len, lines)) == 40
+
+
+@pytest.mark.parametrize(
+    ("claimed", "columns"), [("200", 200), ("40", 40), ("", output.FILE_COLUMNS), ("abc", output.FILE_COLUMNS)]
+)
+def test_a_pipe_is_as_wide_as_a_page_unless_columns_says_another(claimed, columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", claimed)
+    assert output.width() == columns
+
+
+def test_sentences_end_between_words_and_are_whole_lines_in_a_pipe(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "20")
+    output.write_line("  left out: 3 cells, see /a/long/path/of/a/file")
+    monkeypatch.delenv("COLUMNS")
+    output.write_line("word " * 50)
+    assert capsys.readouterr().out.splitlines() == [
+        "  left out: 3 cells,",
+        "    see",
+        "    /a/long/path/of/a/file",
+        ("word " * 50).rstrip(),
+    ]
+
+
 def test_control_characters_are_shown_and_not_obeyed():
     text = rendered([{"name": "a\x1b[31mb\x07\u202ec"}], [output.Column("name")])
     assert "\x1b" not in text
     assert "a\\x1b[31mb\\x07\\u202ec" in text
-
-
-def test_long_names_are_folded_and_not_cut():
-    text = rendered([{"name": "x" * 100, "accuracy": 0.5}], COLUMNS, width=40)
-    assert text.count("x") == 100
 
 
 def test_json_is_one_strict_document_without_nan(capsys):

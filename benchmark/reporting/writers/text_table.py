@@ -15,6 +15,9 @@ from benchmark.text import can_encode, encodable
 NARROWEST = 24
 """A table is never narrower than it needs to be readable, whatever the terminal says."""
 
+SHORTEST_PART = 7
+"""Of a word that is too long for a line: as many digits as tell an id."""
+
 
 def table_lines(columns: Sequence[TextColumn], width: int, encoding: str, title: str = "") -> Iterator[Text]:
     """The lines of a table, none of them wider than the width or with blanks at its end.
@@ -33,9 +36,8 @@ def table_lines(columns: Sequence[TextColumn], width: int, encoding: str, title:
     """
     width = max(width, NARROWEST)
     columns = [_encoded(column, encoding) for column in columns]
-    if not any(column.title for column in columns):
-        names, values = columns
-        yield from _list(names, values, width)
+    if [column.title for column in columns] == ["", ""]:
+        yield from _list(columns[0], columns[1], width)
         return
     constant, varying = _divided(columns)
     varying, panels, gap = _arranged(varying, width)
@@ -80,7 +82,10 @@ def wrap(text: str, width: int, hang: str = "", *, whole_words: bool = False) ->
             lines.append(line)
         line = hang + word
         while cell_len(line) > width and not whole_words:
-            lines.append(chop_cells(line, width)[0])
+            fitting = chop_cells(line, width)[0]
+            # names within a path, and what hyphens join, stay whole where they can
+            end = max(fitting.rfind("/"), fitting.rfind("-")) + 1
+            lines.append(line[: end if end >= len(hang) + SHORTEST_PART else len(fitting)])
             line = hang + line[len(lines[-1]) :]
     return [*lines, line]
 
@@ -153,7 +158,7 @@ def _grid(panel: Panel, gap: int, rule: str, width: int) -> Iterator[Text]:
     yield Text(rule * total([width for _, width in panel], gap), "dim")
     headings = panel[0][0].headings
     for number in range(len(panel[0][0].texts)):
-        yield from _styled(wrap(headings.get(number, ""), width), "bold")
+        yield from _styled(wrap(headings.get(number, ""), width, "  "), "bold")
         styles = [column.styles[number] if column.styles else "" for column, _ in panel]
         # more than one line where a text wraps
         for texts in zip_longest(*(wrap(column.texts[number], width) or [""] for column, width in panel), fillvalue=""):
@@ -177,13 +182,13 @@ def _records(columns: Sequence[TextColumn], width: int) -> Iterator[Text]:
     for number in range(len(columns[0].texts)):
         if number and number not in headings:
             yield Text()
-        yield from _styled(wrap(headings.get(number, ""), width), "bold")
+        yield from _styled(wrap(headings.get(number, ""), width, "  "), "bold")
         for column in columns:
-            text = column.texts[number].strip()
+            text = column.texts[number].strip() or "-"
             line = f"{column.title}: {text}"
             if column.is_number and cell_len(line) > width:
                 yield from map(Text, [*wrap(f"{column.title}:", width, "  "), *wrap(f"  {text}", width)])
-            elif text:
+            else:
                 yield from map(Text, wrap(line, width, "  "))
 
 
@@ -193,7 +198,7 @@ def _list(names: TextColumn, values: TextColumn, width: int) -> Iterator[Text]:
     panel = [(names, names.natural), (values, room)]
     for number, (name, value) in enumerate(zip(names.texts, values.texts, strict=True)):
         style = names.styles[number] if names.styles else ""
-        yield from _styled(wrap(names.headings.get(number, ""), width), "bold")
+        yield from _styled(wrap(names.headings.get(number, ""), width, "  "), "bold")
         if room >= max(READABLE_TEXT, longest_word(value)):
             for texts in zip_longest([name], wrap(value, room) or [""], fillvalue=""):
                 yield _line(panel, GAP, texts, [style, ""])
