@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 
 def seconds(value: float) -> str:
@@ -53,3 +54,9 @@ def fraction(value: float) -> str:
 def plural(count: int, noun: str) -> str:
     """`1 cell`, `2,000 cells`."""
     return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
+def listed(texts: Iterable[str], last: str = " and ") -> str:
+    """`a, b and c`."""
+    several = list(texts)
+    return last.join(filter(None, [", ".join(several[:-1]), *several[-1:]]))

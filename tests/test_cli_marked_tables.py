@@ -88,8 +88,9 @@ def test_tables_are_written_between_the_markers_and_nowhere_else(ending, place):
 def test_a_number_that_was_changed_is_shown_as_a_diff_and_only_its_table_is_written_anew(place):
     place.asked("--update")
     right = place.read()
-    assert right.count(b"0.967 ") == 1
-    wrong = right.replace(b"0.967 ", b"0.997 ").replace(b'"created_utc": "2', b'"created_utc": "1')
+    number = "0.967 ± 0.021 |".encode()
+    assert right.count(number) == 1
+    wrong = right.replace(number, number.replace(b"67", b"97")).replace(b'"created_utc": "2', b'"created_utc": "1')
     (place.directory / "README.md").write_bytes(wrong)
     said = place.asked("--check", 2).splitlines()
     assert said[0].startswith("--- README.md")

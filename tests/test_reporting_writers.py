@@ -50,7 +50,7 @@ def report_with(name):
     cells = {"dataset": name, "strategy": name, "label": name, "test_accuracy": measure([0.5, -0.25])}
     rows = (Row(cells, {"label": (0,)}, remark=name), Row({**cells, "dataset": "other"}))
     table = Table("summary", f"Summary of {name}", columns, rows, {"about": name}, (f"why {name}",), (name,))
-    return Report((table,), (name,), (name,), name)
+    return Report((table,), (name,), name, answer=(f"{name} is better.", name))
 
 
 NAMES = st.sampled_from(HOSTILE) | st.text(max_size=40) | st.text("|`<[*_\n\\#-+=@\x1b'\"&>~$:/w. ", max_size=20)

@@ -15,6 +15,7 @@ from benchmark.matrix.report_spec import ReportSpec
 from benchmark.matrix.trust import refusal, require_consent_to_metrics
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.rows.metrics import METRICS, Metric
+from benchmark.reporting.table import Advised
 from benchmark.status import Status
 
 LIMIT_SECONDS = 120.0
@@ -74,8 +75,9 @@ def with_own_metrics(
     metrics = [each for column in dict.fromkeys(columns) if (each := _source(column, spec)) is not None]
     refused = [] if asked else [each for each in metrics if each["file"] and _refusal(each, allowed=allowed)]
     notes = [
-        f"{_COLUMN}{each['name']} of [report] is left out: {_refusal(each, allowed=allowed)}; to see it: {command} --allow-plugins"
+        Advised(f"{note}.", f"{note}; to see it: {command} --allow-plugins")
         for each in refused
+        if (note := f"{_COLUMN}{each['name']} of [report] is left out: {_refusal(each, allowed=allowed)}")
     ]
     metrics = [each for each in metrics if each not in refused]
     if not metrics:

@@ -68,6 +68,7 @@ def recorded_comparison(
             parents=queries.parents(opened),
             looks=looks(opened, "resolve"),
             named=parse_selection([a, b]).keys,
+            selections=(a, b),
         )
     timed = note_on_noise(comparison.report.machine) if judged.main.is_timing else ()
     report = replace(comparison.report, notes=(*comparison.report.notes, *notes, *timed))

@@ -17,7 +17,7 @@ from benchmark.frames.column_types import fitting
 from benchmark.matrix.report_spec import margin_of
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
-from benchmark.reporting.table import Qualified, Report, Row, Table
+from benchmark.reporting.table import Advised, Qualified, Report, Row, Table
 from benchmark.reporting.writers.csv_text import records
 from benchmark.reporting.writers.formats import render
 from benchmark.reporting.writers.html import fragment
@@ -53,6 +53,7 @@ class ReportFrames(Mapping[str, pd.DataFrame]):
 
     Attributes:
         tables: All tables in order, each with `name`, `title`, `notes` and `footnotes` in its `attrs`.
+        answer: What they come to, in at most three sentences.
         notes: What a reader must know to judge them.
         machine: Whose results these are.
         runs: The ids of the runs that they are of.
@@ -61,7 +62,8 @@ class ReportFrames(Mapping[str, pd.DataFrame]):
     def __init__(self, report: Report) -> None:
         self._report = report
         self.tables = TableFrames(map(_table_frame, report.tables))
-        self.notes, self.machine, self.runs = report.notes, report.machine, report.runs
+        self.answer, self.notes = report.answer, tuple(Advised.shown(report.notes))
+        self.machine, self.runs = report.machine, report.runs
 
     def __getitem__(self, name: str) -> pd.DataFrame:
         """The table of a name.
@@ -173,7 +175,8 @@ def compare(
     shown = comparison.report
     frame.attrs = {
         "verdict": comparison.verdict,
-        "notes": [*table.notes, *shown.notes],
+        "answer": list(shown.answer),
+        "notes": Advised.shown([*table.notes, *shown.notes]),
         "machine": shown.machine,
         "runs": list(shown.runs),
     }
@@ -197,7 +200,7 @@ def _table_frame(table: Table) -> pd.DataFrame:
     frame.attrs = {
         "name": table.name,
         "title": table.title,
-        "notes": list(table.notes),
+        "notes": Advised.shown(table.notes),
         "footnotes": list(table.footnotes),
     }
     return frame

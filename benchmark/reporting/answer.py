@@ -5,59 +5,74 @@ All of it is of the tables' own values: no statistic is computed here.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from shlex import quote
 from typing import TypeAlias
 
 from benchmark import units
 from benchmark.reporting.comparing.verdict_sentences import (
     OpenQuestion,
+    all_of,
     figure,
-    listed,
-    needs_seeds,
+    figures,
+    may_resolve_with_seeds,
     open_points,
     sentence,
     verdict_sentence,
 )
-from benchmark.reporting.rows.flat_settings import describe
-from benchmark.reporting.rows.groups import Group, where
+from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import VAL_ACCURACY, Metric
-from benchmark.reporting.rows.missing_results import incomplete, name_seeds
+from benchmark.reporting.rows.missing_results import incomplete
+from benchmark.reporting.rows.scope import NAMES, scope
 from benchmark.reporting.statistics.intervals import Measurement
-from benchmark.reporting.table import Advised
+from benchmark.reporting.table import Advised, Table
 from benchmark.reporting.tables.shown import Shown
+from benchmark.units import listed
 
 Pairs: TypeAlias = Mapping[str, Sequence[tuple[Group | None, Group | None]]]
 """The pairs of groups that tables judge, by the name of the table, the subtracted group first."""
 
 _MOST_NAMED = 5
+_PLACE = ("dataset", "model")
 _NOT_JUDGED = "no row is judged against another"
 
 
-def answer(shown: Shown, pairs: Pairs, machine: str | None, further: Sequence[str] = ()) -> tuple[str, ...]:
+def answer(
+    shown: Shown, pairs: Pairs, tables: Sequence[Table], machine: str | None, further: Sequence[str] = ()
+) -> tuple[str, ...]:
     """At most three sentences: what was compared, the verdict with its number, and what is not resolved.
 
     Args:
         shown: What the tables are made from.
-        pairs: What they judge.
+        pairs: What they judge, by the names of all of them.
+        tables: Those of the report.
         machine: Whose results these are.
         further: What else is to be said of what is not resolved, as parts of a sentence.
 
     Returns:
-        The sentences; none where nothing is shown.
+        The sentences; where no cell is shown the one that says so.
     """
     groups, metric = _groups(shown, pairs), shown.comparisons.judging.main
     if not groups:
-        return ()
+        return (_nothing(shown),)
     questions = _questions(shown, pairs)
-    verdict = verdict_sentence(questions, metric) or _measured(groups, metric, shown.varying)
-    points = [*open_points(questions, metric), *further, *incomplete(groups)]
-    if not questions and len(groups) > 1:
-        points.insert(0, _NOT_JUDGED)
-    last = sentence("; ".join(points))
-    advice = _advice(questions, groups)
-    return tuple(
-        filter(None, [_scope(groups, shown, machine), sentence(verdict), Advised(last, advice) if advice else last])
-    )
+    verdict, points = next((table.answer for table in tables if table.answer), ""), list[str]()
+    if any(each for question in questions for _, each in question.pairs):
+        verdict, points = verdict_sentence(questions, metric), open_points(questions, metric)
+    elif not verdict and (questions or any(column.key == metric.key for table in tables for column in table.columns)):
+        verdict = _measured(groups, metric, shown.varying)
+        points = [] if len(groups) == 1 or questions else [_NOT_JUDGED]
+    last = sentence("; ".join([*points, *further, *incomplete(groups)]))
+    advice = _advice(shown, questions) if points else ""
+    sentences = [_scope(groups, shown, machine), sentence(verdict), Advised(last, f"{last} {advice}".rstrip())]
+    return tuple(filter(None, sentences))
+
+
+def _nothing(shown: Shown) -> str:
+    if shown.executions:
+        return "No result is left to show."
+    return Advised("No results yet.", "No results yet: `bench run` makes them.")
 
 
 def _groups(shown: Shown, pairs: Pairs) -> list[Group]:
@@ -70,28 +85,11 @@ def _groups(shown: Shown, pairs: Pairs) -> list[Group]:
 
 def _scope(groups: Sequence[Group], shown: Shown, machine: str | None) -> str:
     """What the report is about: how many cells of what, measured where."""
-    cells = sum(group.planned for group in groups)
-    names = [_named(kind, [getattr(group, kind) for group in groups]) for kind in ("dataset", "model", "strategy")]
-    names += [_named(name, [describe(group.settings.get(name)) for group in groups]) for name in shown.varying]
-    names.append(_seeds(groups))
-    measured = f" measured on machine {machine}" if machine else ""
+    cells = units.plural(sum(group.planned for group in groups), "cell")
+    others = {row.get("machine") for row in shown.recorded} - {machine}
+    measured = f" on machine {machine}{' alone' if others else ''}" if machine else ""
     budget = f", by {shown.options.budget}" if shown.options.budget else ""
-    return f"{units.plural(cells, 'cell')}{measured}{budget}: {'; '.join(names)}."
-
-
-def _named(kind: str, names: Iterable[str]) -> str:
-    """`dataset digits`, `models a, b and c`, `7 strategies`."""
-    distinct = list(dict.fromkeys(names))
-    several = f"{kind[:-1]}ies" if kind.endswith("y") else f"{kind}s"
-    if len(distinct) > _MOST_NAMED:
-        return f"{len(distinct)} {several}"
-    return f"{several if len(distinct) > 1 else kind} {listed(distinct)}".replace("_", " ", kind.count("_"))
-
-
-def _seeds(groups: Sequence[Group]) -> str:
-    kinds = {group.repetitions.of for group in groups}
-    seeds = {seed for group in groups for seed in [*group.completed, *(each.seed for each in group.missing)]}
-    return name_seeds(seeds, kinds.pop() if len(kinds) == 1 else "seed")
+    return f"{cells}{measured}{budget}: {scope(groups, shown.varying)}."
 
 
 def _questions(shown: Shown, pairs: Pairs) -> list[OpenQuestion]:
@@ -103,80 +101,93 @@ def _questions(shown: Shown, pairs: Pairs) -> list[OpenQuestion]:
 
 def _of_baseline(shown: Shown, pairs: Sequence[tuple[Group | None, Group | None]]) -> OpenQuestion:
     names = {group.strategy for _, group in pairs if group}
-    named = [(f"{second.strategy} on {where(second, shown.varying)}", pair) for pair in pairs if (second := pair[1])]
-    return _question(shown, named, names.pop() if len(names) == 1 else "a strategy", f"the baseline {shown.baseline}")
+    strategy = names.pop() if len(names) == 1 else ""
+    telling = _PLACE if strategy else NAMES
+    return _question(shown, pairs, strategy or "a strategy", f"the baseline {shown.baseline}", telling)
 
 
 def _of_transfers(shown: Shown, pairs: Sequence[tuple[Group | None, Group | None]]) -> OpenQuestion:
     sides = [{group.strategy for group in side if group} for side in zip(*pairs, strict=True)] or [set(), set()]
     scratch, fine = (f" ({side.pop()})" if len(side) == 1 else "" for side in sides)
-    named = [(where(second, shown.varying), pair) for pair in pairs if (second := pair[1])]
-    return _question(shown, named, f"fine-tuning{fine}", f"training from scratch{scratch}")
+    return _question(shown, pairs, f"fine-tuning{fine}", f"training from scratch{scratch}", _PLACE if fine else NAMES)
 
 
 def _of_steps(shown: Shown, pairs: Sequence[tuple[Group | None, Group | None]]) -> OpenQuestion:
     whole = [(first, second) for first, second in pairs if first and second]
     if len(whole) == 1:
-        first, second = whole[0]
-        return _question(shown, [(where(second, shown.varying), whole[0])], second.strategy, first.strategy)
-    places = {where(second, shown.varying) for _, second in whole}
+        return _question(shown, whole, whole[0][1].strategy, whole[0][0].strategy)
+    asked = _question(shown, whole, "a version", "the one before it")
+    steps = [f"{first.strategy} to {second.strategy}" for first, second in whole]
     named = [
-        (
-            f"{first.strategy} to {second.strategy}"
-            + (f" on {where(second, shown.varying)}" if len(places) > 1 else ""),
-            (first, second),
-        )
-        for first, second in whole
+        (f"{step} on {place}" if place else step, each) for step, (place, each) in zip(steps, asked.pairs, strict=True)
     ]
-    return _question(shown, named, "a version", "the one before it", "step")
+    return replace(asked, pairs=tuple(named), noun="step")
 
 
 def _question(
     shown: Shown,
-    named: Sequence[tuple[str, tuple[Group | None, Group | None]]],
+    pairs: Sequence[tuple[Group | None, Group | None]],
     subject: str,
     reference: str,
-    noun: str = "comparison",
+    names: Sequence[str] = _PLACE,
 ) -> OpenQuestion:
+    """The question that pairs answer, each named by what tells its second group from others."""
     metric = shown.comparisons.judging.main
-    differences = [(name, shown.comparisons.between(*pair, metric)) for name, pair in named]
-    if len(differences) == 1 and len({group.names[:2] for group in shown.groups}) == 1:
-        # there is one place alone, which the first sentence names
-        differences = [("", differences[0][1])]
-    return OpenQuestion(subject, reference, tuple(differences), noun)
+    # of a single pair the place is said where the report has several, else where the pairs have
+    others = shown.groups if len(pairs) == 1 else [group for pair in pairs for group in pair if group]
+    named = tuple(
+        (_name(second, others, shown.varying, names), shown.comparisons.between(first, second, metric))
+        for first, second in pairs
+        if second
+    )
+    return OpenQuestion(subject, reference, named)
 
 
 def _measured(groups: Sequence[Group], metric: Metric, varying: Sequence[str]) -> str:
     """What was measured, where nothing is judged: of several groups the least and the greatest mean."""
     known = _values(groups, metric)
     if not known and (other := _values(groups, VAL_ACCURACY)):
-        return f"No cell has a value of {metric.title}; {_range(groups, other, VAL_ACCURACY, varying)}"
-    return _range(groups, known, metric, varying) if known else f"No cell has a valid {metric.title} yet"
+        return f"no cell has a value of {metric.title}; {_range(groups, other, VAL_ACCURACY, varying)}"
+    valid = "valid " * metric.is_timing
+    return _range(groups, known, metric, varying) if known else f"no cell has a {valid}value of {metric.title}"
 
 
 def _values(groups: Sequence[Group], metric: Metric) -> list[tuple[Group, Measurement]]:
+    """The groups with a value of a metric, in the order of their means."""
     measured = [(group, *group.measured(metric)) for group in groups]
-    return [(group, value) for group, value, invalid in measured if value is not None and not invalid]
+    known = [(group, value) for group, value, invalid in measured if value is not None and not invalid]
+    return sorted(known, key=lambda pair: pair[1].mean)
 
 
 def _range(
     groups: Sequence[Group], known: Sequence[tuple[Group, Measurement]], metric: Metric, varying: Sequence[str]
 ) -> str:
-    ordered = sorted(known, key=lambda pair: pair[1].mean)
-    texts = [f"{figure(value, metric)} ({group.strategy} on {where(group, varying)})" for group, value in ordered]
-    if len(groups) == 1:
-        alone = ordered[0][1]
-        without = ", so without an interval" if alone.half_width is None else ""
-        return f"{metric.title} is {figure(alone, metric)}{without}"
-    if len(texts) == 1:
-        return f"{metric.title} is {texts[0]}, and of the other rows not known"
-    return f"mean {metric.title} is from {texts[0]} to {texts[-1]}"
+    (least, low), (_, high) = known[0], known[-1]
+    if len(known) == 1:
+        where = f" ({_name(least, groups, varying)}); no other row has a value" if len(groups) > 1 else ""
+        alone = ", so without an interval" if low.half_width is None else ""
+        return f"{metric.title} is {figure(low, metric)}{alone}{where}"
+    if figures(low, high, metric) == figure(low, metric):
+        return f"mean {metric.title} is {figure(low, metric)} in {all_of(len(known), 'row')}"
+    texts = [f"{figure(value, metric)} ({_name(group, groups, varying)})" for group, value in (known[0], known[-1])]
+    return f"mean {metric.title} is {listed(texts) if len(known) == 2 else f'from {texts[0]} to {texts[1]}'}"
 
 
-def _advice(questions: Sequence[OpenQuestion], groups: Sequence[Group]) -> str:
+def _name(group: Group, groups: Sequence[Group], varying: Sequence[str], names: Sequence[str] = NAMES) -> str:
+    """What tells a group from others, such as `cifar, simple_cnn, threads 2`; empty where nothing of it varies."""
+    telling = [name for name in names if len({getattr(each, name) for each in groups}) > 1]
+    return ", ".join([*(getattr(group, name) for name in telling), *group.describe(varying)])
+
+
+def _advice(shown: Shown, questions: Sequence[OpenQuestion]) -> str:
     """What can be typed to resolve more."""
-    if needs_seeds(questions):
-        return "`bench run --resolve A,B` adds seeds until a comparison is decided."
-    if not questions and len(groups) > 1:
+    if not questions:
         return "`bench compare A B` judges two of them, `bench report --baseline STRATEGY` all against one."
-    return ""
+    main = shown.comparisons.judging.main
+    open_pairs = [
+        f"{first.strategy},{second.strategy}"
+        for ((first, second), key), each in shown.comparisons.judged.items()
+        if key == main.key and first.strategy != second.strategy and may_resolve_with_seeds(each)
+    ]
+    example = f"`bench run --resolve {quote(open_pairs[0])}` adds seeds until it is decided" if open_pairs else ""
+    return example and (f"{example}." if len(open_pairs) == 1 else f"{example}, and so for the others.")

@@ -31,6 +31,7 @@ from benchmark.reporting.rows.latest import (
     with_environment,
 )
 from benchmark.reporting.rows.metrics import COSTS, METRICS, TEST_ACCURACY, Metric, metric_named
+from benchmark.reporting.shared_notes import collected, common_remarks, notes_on_verdicts, without_footnotes
 from benchmark.reporting.table import Report, Table
 from benchmark.reporting.tables.registry import TABLES
 from benchmark.reporting.tables.shown import ReportOptions, Shown
@@ -107,6 +108,9 @@ def build_shown(
     for name in wanted:
         more, remarks = TABLES[name].build(shown)
         tables, notes = tables + more, notes + remarks
+    common = common_remarks(comparisons.judged.values())
+    tables, shared = collected([without_footnotes(each, common) for each in tables])
+    notes += [*shared, *notes_on_verdicts(common)]
     notes += note_on_forgotten(len(remembered.left_out), remembered.older)
     notes += [*note_on_other_machines(rows, machine), *note_on_mixtures(groups), *note_on_untested(shown.tested)]
     notes += [*_note_on_intervals(groups, comparisons), *note_on_families(comparisons)]
@@ -114,8 +118,8 @@ def build_shown(
     notes += looked
     images = {row["data_fingerprint"] for group in groups for row in group.cells if row.get("data_fingerprint")}
     report = Report(
-        tuple(tables), answer(shown, pairs, machine, [LOOKED] if looked else ()), tuple(dict.fromkeys(notes)), machine,
-        runs=run_ids(groups), suspects=suspects(comparisons),
+        tuple(tables), tuple(dict.fromkeys(notes)), machine,
+        answer=answer(shown, pairs, tables, machine, [LOOKED] if looked else ()), runs=run_ids(groups), suspects=suspects(comparisons),
         fingerprints=tuple(sorted(images)),
     )  # fmt: skip
     return report, shown

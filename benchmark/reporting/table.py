@@ -52,20 +52,28 @@ Value: TypeAlias = str | int | float | Measurement | Difference | Tally | Publis
 
 
 class Advised(str):
-    """A note, and what a reader at a terminal can do about it: papers and pages print the note alone.
+    """A note that says more at a terminal: what to type there. Papers and pages get the note alone.
 
     Attributes:
-        advice: Sentences that name commands or options.
+        at_terminal: What a terminal shows in its place, and JSON among its notes.
     """
 
-    __slots__ = ("advice",)
-    advice: str
+    __slots__ = ("at_terminal",)
+    at_terminal: str
 
-    def __new__(cls, note: str, advice: str) -> Self:
-        """Make the note with its advice; an empty note is advice alone, and stands at a terminal only."""
+    def __new__(cls, note: str, at_terminal: str = "") -> Self:
         made = super().__new__(cls, note)
-        made.advice = advice
+        made.at_terminal = at_terminal or note
         return made
+
+    @staticmethod
+    def shown(notes: Iterable[str]) -> list[str]:
+        """Notes as a terminal shows them."""
+        return [note.at_terminal if isinstance(note, Advised) else note for note in notes]
+
+    def behind(self, start: str) -> Advised:
+        """The same behind another text."""
+        return Advised(f"{start}{self}", f"{start}{self.at_terminal}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,6 +131,8 @@ class Table:
         about: What holds for the whole table, by name, such as its dataset; a column each in CSV.
         footnotes: The texts of marked cells, mostly why a seed has no result.
         notes: What a reader must know to judge the table.
+        answer: What it comes to, as a sentence that a report may begin with; for tables on request.
+        people: The columns that people see, where these are others: `columns` are those of programs.
     """
 
     name: str
@@ -132,6 +142,8 @@ class Table:
     about: Mapping[str, str] = field(default_factory=dict)
     footnotes: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
+    answer: str = ""
+    people: tuple[TableColumn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +177,6 @@ class Report:
 
     Attributes:
         tables: In the order to print.
-        answer: What they come to, in at most three sentences (`answer.answer`).
         notes: What a reader must know to judge all tables.
         machine: Whose results these are; None where the results name none.
         figures: The figures that were drawn; None where no figures were asked for.
@@ -174,10 +185,10 @@ class Report:
         runs: Ids of the runs of which results are shown, ascending.
         fingerprints: Of the prepared images that these are results of, sorted.
         created_utc: When it was made, in ISO 8601; None where nobody said so.
+        answer: What the tables come to, in at most three sentences: every writer begins with them (`answer.answer`).
     """
 
     tables: tuple[Table, ...]
-    answer: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
     machine: str | None = None
     runs: tuple[int, ...] = ()
@@ -186,6 +197,7 @@ class Report:
     suspects: tuple[str, ...] = ()
     missing_figures: tuple[MissingFigure, ...] = ()
     fingerprints: tuple[str, ...] = ()
+    answer: tuple[str, ...] = ()
 
 
 class Footnotes:

@@ -14,6 +14,7 @@ from benchmark.catalog.cache import default_cache_root
 from benchmark.cli.terminal import verbosity
 from benchmark.errors import UserError
 from benchmark.files import read_record, write_whole
+from benchmark.reporting.table import Advised
 
 if TYPE_CHECKING:
     from benchmark.cli.runs.scratch_runs import Executed
@@ -57,14 +58,14 @@ class NoiseFloor:
     disturbed_runs: int
     cell: str
 
-    def in_words(self) -> str:
-        """One sentence for reports."""
+    def in_words(self, source: str = "bench doctor --noise, ") -> str:
+        """One sentence for reports, with its source before the date."""
         same = "came to the same bits" if self.deterministic else "did NOT come to the same numbers"
         scatter = "unknown" if self.seconds_sd_percent is None else f"{self.seconds_sd_percent:.1f} %"
         touched = f", {self.disturbed_runs} of them disturbed" if self.disturbed_runs else ""
         return (
             f"{self.runs} runs of one cell with one seed {same}; their seconds scatter by {scatter} (standard deviation"
-            f"{touched}; bench doctor --noise, {self.measured_utc[:10]})"
+            f"{touched}; {source}{self.measured_utc[:10]})"
         )
 
 
@@ -137,4 +138,7 @@ def known_noise(machine: str | None) -> NoiseFloor | None:
 def note_on_noise(machine: str | None) -> tuple[str, ...]:
     """The sentence with which a report on a machine quotes its noise floor; none where it was not measured."""
     floor = known_noise(machine)
-    return () if floor is None else (f"Noise floor of machine {floor.machine}: {floor.in_words()}.",)
+    if floor is None:
+        return ()
+    note = f"Noise floor of machine {floor.machine}: "
+    return (Advised(f"{note}{floor.in_words('measured ')}.", f"{note}{floor.in_words()}."),)

@@ -7,9 +7,10 @@ from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 from benchmark import units
+from benchmark.reporting.comparing.comparison_answer import comparison_answer, pair_names
 from benchmark.reporting.comparing.difference_remarks import better_side, on_reach, on_robust, verdict_cell
 from benchmark.reporting.comparing.differences import Judging, difference_of, judge_pairs, note_on_families, suspects
-from benchmark.reporting.comparing.look_remarks import note_on_looks
+from benchmark.reporting.comparing.look_remarks import LOOKED, note_on_looks
 from benchmark.reporting.comparing.matching import Matched, are_the_same, match_selections, named, notes_on
 from benchmark.reporting.comparing.timed_turns import runs_of
 from benchmark.reporting.predictions.further_metrics import with_further_metrics
@@ -19,8 +20,9 @@ from benchmark.reporting.rows.groups import Pair, apart, resolution, run_ids
 from benchmark.reporting.rows.latest import ResultRow, note_on_other_machines
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, TEST_LOSS, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import lost
+from benchmark.reporting.shared_notes import common_remarks, notes_on_verdicts
 from benchmark.reporting.statistics.families import judge
-from benchmark.reporting.statistics.intervals import measure
+from benchmark.reporting.statistics.intervals import Measurement, measure
 from benchmark.reporting.statistics.mean_difference import NOT_COMPARABLE, NOT_RESOLVED, Difference
 from benchmark.reporting.statistics.timings import compare_timings
 from benchmark.reporting.table import Footnotes, Report, Row, Table, TableColumn, Value
@@ -37,6 +39,15 @@ _COLUMNS = (
     TableColumn("p", "p", "p"),
     TableColumn("verdict", "B is", "verdict"),
 )
+_PEOPLE = (
+    TableColumn("metric", "metric", "text", identifies=True, heads=True),
+    TableColumn("pair", "pair", "text", identifies=True),
+    TableColumn("a_mean", "mean of A", "accuracy"),
+    TableColumn("b_mean", "mean of B", "accuracy"),
+    TableColumn("difference", "B - A", "accuracy"),
+    TableColumn("verdict", "B is", "verdict"),
+)
+"""What people see of it, in one table of 80 columns: A and B are named once, by the answer above it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +85,7 @@ def compare_selections(
     looks: Sequence[LookRow] = (),
     parents: Collection[str] = (),
     named: Collection[str] = (),
+    selections: tuple[str, str] | None = None,
 ) -> Comparison:
     """Compare selection B with selection A; differences are B minus A.
 
@@ -90,6 +102,7 @@ def compare_selections(
         looks: Those of `bench run --resolve`, oldest first.
         parents: Ids of cells that others start from: where A has nothing else, no counterpart in B is expected.
         named: The keys of the two selections: settings among them are meant to differ.
+        selections: Those of A and B, as they were typed.
 
     Raises:
         NotFoundError: A selection matches nothing, or nothing in A can be matched with anything in B.
@@ -100,23 +113,29 @@ def compare_selections(
     machine_a, machine_b = matched.machines
     matched = replace(matched, comparisons=judge_pairs(matched.pairs, judging, predictions))
     footnotes, rows = Footnotes(), []
+    common = common_remarks(matched.comparisons.judged.values())
     overall: Difference | None = None
     for metric in dict.fromkeys((*METRICS, *judging.metrics)):
-        pair_rows, result = _rows(metric, matched, footnotes)
+        pair_rows, result = _rows(metric, matched, footnotes, common)
         rows += pair_rows
         overall = result if metric == judging.main else overall
-    table = Table("compare", "B against A", _COLUMNS, tuple(rows), footnotes=footnotes.texts, notes=notes_on(matched))
+    table = Table(
+        "compare", "B against A", _COLUMNS, tuple(rows), footnotes=footnotes.texts, notes=notes_on(matched),
+        people=_for_people(rows),
+    )  # fmt: skip
     notes = [] if machine_a == machine_b else [f"A was measured on machine {machine_a}, B on {machine_b}."]
     for side, selected, chosen in (("A", first, machine_a), ("B", second, machine_b)):
-        notes += [f"{side}: {text}" for text in note_on_other_machines(without_forgotten(selected), chosen)]
-    notes += note_on_families(matched.comparisons)
+        notes += [text.behind(f"{side}: ") for text in note_on_other_machines(without_forgotten(selected), chosen)]
+    notes += [*notes_on_verdicts(common), *note_on_families(matched.comparisons)]
     executions = _executions(matched.comparable or matched.pairs)
-    notes += note_on_looks([number for side in executions for number in side], looks)
+    looked = note_on_looks([number for side in executions for number in side], looks)
+    notes += looked
+    answer = comparison_answer(matched, overall, judging.main, selections, [LOOKED] if looked else ())
     judged = [matched.comparisons.between(*pair, judging.main) for pair in matched.pairs]
     verdict = (overall and overall.verdict) or (NOT_RESOLVED if matched.comparable else NOT_COMPARABLE)
     return Comparison(
         Report(
-            (table,), (), tuple(notes), machine_a, suspects=suspects(matched.comparisons, named),
+            (table,), tuple(notes), machine_a, answer=answer, suspects=suspects(matched.comparisons, named),
             runs=run_ids(group for pair in matched.pairs for group in pair),
         ),
         verdict, overall, tuple(filter(None, judged)), judging.main, _gaps(matched, judging.main, parents),
@@ -124,20 +143,38 @@ def compare_selections(
     )  # fmt: skip
 
 
+def _for_people(rows: Sequence[Row]) -> tuple[TableColumn, ...]:
+    """Their columns, with the n that all differences share; of a single pair without its name, which stands above."""
+    counts = {value.n for row in rows if isinstance(value := row.cells["difference"], Difference)}
+    n = counts.pop() if len(counts) == 1 else None
+    columns = [replace(each, n=n) if each.key == "difference" else each for each in _PEOPLE]
+    if any(row.cells["pair"] for row in rows):
+        return tuple(columns)
+    return tuple(replace(each, heads=False) for each in columns if each.key != "pair")
+
+
 def _executions(pairs: Sequence[Pair]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     a, b = (tuple(sorted({number for pair in pairs for number in pair[side].execution_ids})) for side in (0, 1))
     return a, b
 
 
-def _rows(metric: Metric, matched: Matched, footnotes: Footnotes) -> tuple[list[Row], Difference | None]:
-    """A row for each pair and one for all together, and the difference that the verdict is about."""
+def _rows(
+    metric: Metric, matched: Matched, footnotes: Footnotes, common: Collection[str]
+) -> tuple[list[Row], Difference | None]:
+    """A row for each pair and one for all together, and the difference that the verdict is about.
+
+    Remarks that all differences have in `common` get no footnotes.
+    """
     judged = [matched.comparisons.between(*pair, metric) for pair in matched.pairs]
     rows = []
-    for pair, result in zip(matched.pairs, judged, strict=True):
+    names = pair_names(matched.pairs)
+    for pair, name, result in zip(matched.pairs, names, judged, strict=True):
         measured = [group.measured(metric) for group in pair]
         sides = dict(zip("ab", (value for value, _ in measured), strict=True))
         invalid = {key: f"no valid timing: {why}" for key, (_, why) in zip("ab", measured, strict=True) if why}
-        rows.append(_row(metric, [named(group) for group in pair], sides, result, footnotes, invalid))
+        rows.append(
+            _row(metric, [*(named(group) for group in pair), name], sides, result, (footnotes, common), invalid)
+        )
     if len(judged) == 1:
         return rows, judged[0]
     comparable = matched.comparable
@@ -153,7 +190,7 @@ def _rows(metric: Metric, matched: Matched, footnotes: Footnotes) -> tuple[list[
     sides = {
         key: measure(side.values(), step=step, bounds=metric.bounds) for key, side in zip("ab", means, strict=True)
     }
-    return [*rows, _row(metric, [count] * 2, sides, overall, footnotes)], overall
+    return [*rows, _row(metric, [count] * 3, sides, overall, (footnotes, common))], overall
 
 
 def _overall(
@@ -181,23 +218,27 @@ def _row(
     names: Sequence[str],
     sides: Mapping[str, Value],
     result: Difference | None,
-    footnotes: Footnotes,
+    noted: tuple[Footnotes, Collection[str]],
     invalid: Mapping[str, str] = MappingProxyType({}),
 ) -> Row:
     cells: dict[str, Value] = {
         "metric": metric.title,
         "a_cells": names[0],
         "b_cells": names[1],
+        "pair": names[2],
         **sides,
+        **{f"{key}_mean": side.mean for key, side in sides.items() if isinstance(side, Measurement)},
         "difference": result,
         "p": result.adjusted_p if result else None,
         "verdict": verdict_cell(result, metric),
     }
-    marks = footnotes.marks(
-        **{key: [text] for key, text in invalid.items()}, difference=result.remarks if result else ()
-    )
+    unsure = {f"{key}{ending}": [text] for key, text in invalid.items() for ending in ("", "_mean")}
+    footnotes, common = noted
+    remarks = [text for text in (result.remarks if result else ()) if text not in common]
+    marks = footnotes.marks(**unsure, difference=["; ".join(remarks)] if remarks else ())
     remark = "; ".join(filter(None, [*dict.fromkeys(invalid.values()), result.remark if result else ""]))
-    return Row(cells, marks, metric.kind, remark, better_side(result, "a", "b"))
+    best = better_side(result, "a", "b") | better_side(result, "a_mean", "b_mean")
+    return Row(cells, marks, metric.kind, remark, best)
 
 
 def _gaps(matched: Matched, metric: Metric, parents: Collection[str]) -> tuple[str, ...]:

@@ -28,6 +28,8 @@ MARGIN_OF_SKEWED = (
     "skewed: margins are judged by t alone, which with a long tail on one side errs in up to a quarter of cases"
 )
 
+RESTS_ON_NORMALITY = "rests on normality, which fewer than six seeds cannot show"
+
 
 def with_remarks(
     result: Difference | None, pair: Pair, metric: Metric, audited: Audit, images: ImageEvidence | None = None
@@ -97,7 +99,7 @@ def on_skew(result: Difference) -> list[str]:
     """What a verdict rests on where the shape of the differences matters."""
     remarks = []
     if result.n < FEW_PAIRS:
-        remarks.append("rests on normality: fewer than six seeds cannot show it")
+        remarks.append(RESTS_ON_NORMALITY)
         if result.looks_skewed:
             remarks.append("these look skewed: where one side has a long tail, one such verdict in six is false")
     elif result.is_skewed:

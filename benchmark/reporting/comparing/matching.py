@@ -67,7 +67,7 @@ def _groups(side: str, rows: Sequence[ResultRow], machine: str | None) -> tuple[
     groups = group_cells(remembered.latest, (), remembered.left_out)
     if not groups:
         where = f" on machine {chosen}" if chosen else ""
-        forgotten = "".join(f": {text}" for text in note_on_forgotten(len(remembered.left_out)))
+        forgotten = "".join(f": {text.at_terminal}" for text in note_on_forgotten(len(remembered.left_out)))
         cure = forgotten or "; `bench list cells` shows what there is"
         raise NotFoundError(f"selection {side} matches no result{where}{cure}")
     return groups, chosen, remembered
@@ -111,10 +111,13 @@ def named(group: Group) -> str:
 def notes_on(matched: Matched) -> tuple[str, ...]:
     """What a reader must know of the matched groups: what differs, what is missing or left out, what both sides share."""
     notes: list[str] = []
-    for a, b in matched.pairs:
-        differs = matched.comparisons.audit(a, b)
-        other = [*differs.settings, *differs.prevents, *differs.marks]
-        if other:
+    found = [matched.comparisons.audit(*pair) for pair in matched.pairs]
+    differ = [[*each.settings, *each.prevents, *each.marks] for each in found]
+    common = [text for text in differ[0] if all(text in each for each in differ)] if len(differ) > 1 else []
+    if common:
+        notes.append(f"All pairs differ in {'; '.join(common)}.")
+    for (a, b), texts in zip(matched.pairs, differ, strict=True):
+        if other := [text for text in texts if text not in common]:
             notes.append(f"{named(a)} and {named(b)} differ in {'; '.join(other)}.")
         for group in (a, b):
             notes += [f"{named(group)}: {text}." for text in reasons(group)]

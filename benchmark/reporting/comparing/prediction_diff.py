@@ -17,6 +17,7 @@ from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.statistics.churn import NOT_ASKED, Stratum, consistency, disagreement, flips_by_seeds
 from benchmark.reporting.statistics.label_doubts import doubt_labels
 from benchmark.reporting.statistics.mean_difference import pairs_by_seed
+from benchmark.reporting.table import Advised
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -74,7 +75,7 @@ def diff_selections(
         consistency=consistency(right, strata) if strata else None,
         missed_by_all=_missed(answers),
         doubted_labels=_doubted(answers),
-        notes=(*_on_cells(matched, dealt, answers, split), *answers.notes, *notes_on(matched)),
+        notes=(*_on_cells(matched, dealt, answers, split), *answers.notes, *Advised.shown(notes_on(matched))),
     )
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from benchmark import units
-from benchmark.reporting.comparing.difference_remarks import cannot_see, verdict_cell
+from benchmark.reporting.comparing.difference_remarks import RESTS_ON_NORMALITY, cannot_see, verdict_cell
 from benchmark.reporting.notation import written
 from benchmark.reporting.rows.metrics import Metric
+from benchmark.reporting.rows.missing_results import OF_SURVIVORS
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import (
     BETTER,
@@ -21,6 +21,7 @@ from benchmark.reporting.statistics.mean_difference import (
     Difference,
 )
 from benchmark.reporting.statistics.seeds_and_images import ADVICE, IMAGES
+from benchmark.units import listed, plural
 
 Named: TypeAlias = tuple[str, Difference | None]
 """The name of a pair, and its difference; None where a side has no result."""
@@ -40,21 +41,26 @@ class OpenQuestion:
         reference: The other side.
         pairs: The differences, each with its name; of a single one the name may be empty.
         noun: What one of several is called.
-        span: What the several are of, in words; may be empty.
+        over: What stands before the name of a single one.
     """
 
     subject: str
     reference: str
     pairs: tuple[Named, ...]
     noun: str = "comparison"
-    span: str = ""
+    over: str = "on"
 
     @property
     def full_names(self) -> list[Named]:
         """The pairs by names that stand alone."""
         if len(self.pairs) > 1:
             return list(self.pairs)
-        return [(f"{self.subject} against {self.reference}{_on(name)}", each) for name, each in self.pairs]
+        return [(f"{self.subject} against {self.reference}{self.place}", each) for _, each in self.pairs]
+
+    @property
+    def place(self) -> str:
+        """Where the single one is, as the end of a clause; empty where it has no name."""
+        return f" {self.over} {self.pairs[0][0]}" if self.pairs[0][0] else ""
 
 
 def verdict_sentence(questions: Sequence[OpenQuestion], metric: Metric) -> str:
@@ -68,18 +74,19 @@ def open_points(questions: Sequence[OpenQuestion], metric: Metric) -> list[str]:
     named = [pair for question in questions for pair in question.full_names]
     judged = [(name, each) for name, each in named if each is not None]
     unresolved = [(name, each) for name, each in judged if each.verdict == NOT_RESOLVED]
-    points = [_unresolved(unresolved, metric)] if unresolved else []
-    few = [each for _, each in judged if each.verdict in DECIDED and each.half_width is not None and each.n < FEW_PAIRS]
-    if few:
-        subject = "the verdict rests" if len(few) == len(judged) == 1 else "resolved verdicts rest"
-        points.append(f"{subject} on normality, which fewer than six seeds cannot show")
+    points = [_unresolved(unresolved, metric, alone=len(judged) == 1)] if unresolved else []
+    decided = [each for _, each in judged if each.verdict in DECIDED and each.half_width is not None]
+    every = "the verdict" if len(decided) == len(judged) == 1 else "every resolved verdict"
+    if any(each.n < FEW_PAIRS for each in decided):
+        points.append(f"{every} {RESTS_ON_NORMALITY}")
+    if any(text.startswith(OF_SURVIVORS) for each in decided for text in each.remarks):
+        points.append(f"where seeds were lost the verdict is {OF_SURVIVORS}")
     return points
 
 
-def needs_seeds(questions: Sequence[OpenQuestion]) -> bool:
-    """Whether something is not resolved that more seeds may resolve."""
-    every = [each for question in questions for _, each in question.pairs if each is not None]
-    return any(each.verdict == NOT_RESOLVED and each.narrowed_by != IMAGES for each in every)
+def may_resolve_with_seeds(each: Difference) -> bool:
+    """Whether a difference is not resolved, and more seeds may resolve it."""
+    return each.verdict == NOT_RESOLVED and each.narrowed_by != IMAGES
 
 
 def figure(value: Measurement | Difference, metric: Metric) -> str:
@@ -87,10 +94,12 @@ def figure(value: Measurement | Difference, metric: Metric) -> str:
     return f"{written(value, metric.kind, known_n=value.n)}, n={value.n}"
 
 
-def listed(names: Iterable[str], last: str = " and ") -> str:
-    """Names as a text: `a, b and c`."""
-    several = list(names)
-    return last.join(filter(None, [", ".join(several[:-1]), *several[-1:]]))
+def figures(first: Measurement | Difference, last: Measurement | Difference, metric: Metric) -> str:
+    """Two numbers as a range, or one where they look alike: `+0.036 ± 0.010 to +0.069 ± 0.015, n=4`."""
+    texts = [figure(each, metric) for each in (first, last)]
+    if texts[0] == texts[1]:
+        return texts[0]
+    return f"{texts[0].removesuffix(f', n={last.n}')} to {texts[1]}"
 
 
 def sentence(text: str) -> str:
@@ -99,8 +108,8 @@ def sentence(text: str) -> str:
 
 
 def _single(question: OpenQuestion, metric: Metric) -> str:
-    ((name, each),) = question.pairs
-    subject, reference, on = question.subject, question.reference, _on(name)
+    ((_, each),) = question.pairs
+    subject, reference, on = question.subject, question.reference, question.place
     if each is None:
         return f"{subject} cannot be compared with {reference}{on}, because a side has no result"
     number = figure(each, metric)
@@ -117,21 +126,28 @@ def _several(question: OpenQuestion, metric: Metric) -> str:
     by_verdict: dict[str, list[Named]] = {}
     for pair in question.pairs:
         by_verdict.setdefault(_verdict(pair[1]), []).append(pair)
-    total, noun = len(question.pairs), units.plural(len(question.pairs), question.noun)
+    noun, whole = plural(len(question.pairs), question.noun), all_of(len(question.pairs), question.noun)
     parts: list[str] = []
     for verdict in DECIDED:
         if pairs := by_verdict.pop(verdict, []):
             example = next(each for _, each in pairs if each is not None)
-            share = str(len(pairs)) if parts else f"{len(pairs)} of {noun}{question.span}"
-            if len(pairs) == total:
-                share = f"all {noun}{question.span}"
+            share = str(len(pairs)) if parts else f"{len(pairs)} of {noun}"
             relation = verdict if parts and verdict != EQUIVALENT else _relation(example, metric, question.reference)
-            parts.append(f"{relation} in {share} ({_figures(pairs, metric)})")
-    rest = [f"{len(pairs)} {_be(verdict, len(pairs))}" for verdict, pairs in by_verdict.items()]
+            in_all = len(pairs) == len(question.pairs)
+            parts.append(f"{relation} in {whole if in_all else share} ({_figures(pairs, metric)})")
+    rest = [f"{len(pairs)} {_be(verdict, pairs)}" for verdict, pairs in by_verdict.items()]
     if parts:
         decided = f"{question.subject} is {listed(parts, ', ' if rest else ' and ')}"
         return listed([decided, *rest], ", and ")
-    return f"of {noun} of {question.subject} with {question.reference}{question.span} {listed(rest)}"
+    sides = f"of {question.subject} with {question.reference}"
+    if len(by_verdict) == 1:
+        return f"{whole} {sides} {rest[0].partition(' ')[2]}"
+    return f"of {noun} {sides} {listed(rest)}"
+
+
+def all_of(count: int, noun: str) -> str:
+    """`both pairs`, `all 3 pairs`."""
+    return f"both {noun}s" if count == 2 else f"all {plural(count, noun)}"
 
 
 def _figures(pairs: Sequence[Named], metric: Metric) -> str:
@@ -139,19 +155,19 @@ def _figures(pairs: Sequence[Named], metric: Metric) -> str:
     known = sorted(((name, each) for name, each in pairs if each is not None), key=lambda pair: abs(pair[1].mean))
     if len(known) == 1:
         return f"{known[0][0]}: {figure(known[0][1], metric)}"
-    return f"{figure(known[0][1], metric)}, to {figure(known[-1][1], metric)}"
+    return figures(known[0][1], known[-1][1], metric)
 
 
-def _unresolved(pairs: Sequence[tuple[str, Difference]], metric: Metric) -> str:
+def _unresolved(pairs: Sequence[tuple[str, Difference]], metric: Metric, *, alone: bool) -> str:
     advices = {_advice(each) for _, each in pairs}
     advice = advices.pop() if len(advices) == 1 else "more seeds would help most of them"
     if len(pairs) == 1:
         name, each = pairs[0]
         ruled_out = cannot_see(each, metric).partition(";")[0]
-        return f"{NOT_RESOLVED}: {name}, where {ruled_out}; {advice}"
+        return f"{ruled_out}; {advice}" if alone else f"{NOT_RESOLVED} is {name}, where {ruled_out}: {advice}"
     names = [f"{name} ({figure(each, metric)})" for name, each in pairs[:MOST_NAMED]]
     more = [f"{len(pairs) - MOST_NAMED} more"] if len(pairs) > MOST_NAMED else []
-    return f"{NOT_RESOLVED}: {listed([*names, *more])}; {advice}"
+    return f"{NOT_RESOLVED} are {listed([*names, *more])}: {advice}"
 
 
 def _advice(each: Difference) -> str:
@@ -162,10 +178,12 @@ def _verdict(each: Difference | None) -> str:
     return _NO_RESULT if each is None else each.verdict or "no verdict"
 
 
-def _be(verdict: str, count: int) -> str:
-    """`is not resolved`, `have no verdict`."""
+def _be(verdict: str, pairs: Sequence[Named]) -> str:
+    """`is not resolved`, `have no verdict: ` and the reason where it is the same for all."""
     verbs = ("has", "have") if verdict.startswith("no ") else ("is", "are")
-    return f"{verbs[count > 1]} {verdict}"
+    reasons = {_reason(each) for _, each in pairs if each and each.verdict in {None, NOT_COMPARABLE}}
+    why = f" ({reasons.pop()})" if len(reasons) == 1 else ""
+    return f"{verbs[len(pairs) > 1]} {verdict}{why}"
 
 
 def _relation(each: Difference, metric: Metric, reference: str) -> str:
@@ -179,9 +197,5 @@ def _reason(each: Difference) -> str:
     for text in each.remarks:
         for start in _REASONS:
             if text.startswith(start):
-                return text.removeprefix(start)
+                return text.removeprefix(start).partition(";")[0]
     return each.remarks[0] if each.remarks else "nothing is judged in it"
-
-
-def _on(name: str) -> str:
-    return f" on {name}" if name else ""

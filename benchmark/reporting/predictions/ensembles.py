@@ -23,6 +23,7 @@ from benchmark.reporting.predictions.stored_predictions import (
 from benchmark.reporting.rows.flat_settings import settings_of
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import cell_of
+from benchmark.reporting.table import Advised
 
 _ON_AVERAGES = "ensembles average them as if the other classes shared the rest"
 
@@ -59,7 +60,7 @@ def requested_ensembles(
         if isinstance(result, Ensemble):
             ensembles.append(result)
         else:
-            notes.append(f"Ensemble {spec.label or ' or '.join(spec.cells)}: {result}.")
+            notes.append(result.behind(f"Ensemble {spec.label or ' or '.join(spec.cells)}: "))
     return ensembles, notes
 
 
@@ -85,24 +86,25 @@ def _selected(groups: Sequence[Group], spec: EnsembleSpec) -> list[Group]:
     return chosen
 
 
-def _ensemble(groups: Sequence[Group], label: str, load: LoadPredictions) -> Ensemble | str:
+def _ensemble(groups: Sequence[Group], label: str, load: LoadPredictions) -> Ensemble | Advised:
     """The ensemble, or the reason why there is none, in words."""
     rows = [row for group in groups for row in group.cells]
     if len(rows) < 2:
-        return f"expected several finished cells, found {len(rows)}"
+        return Advised(f"expected several finished cells, found {len(rows)}.")
     loaded = load(row["execution_id"] for row in rows)
     unrecorded = len(rows) - len(loaded)
     if unrecorded:
-        return f"{unrecorded} of its {len(rows)} cells have no test predictions; record them with: bench run --rerun"
+        reason = f"{unrecorded} of its {len(rows)} cells have no test predictions"
+        return Advised(f"{reason}.", f"{reason}; record them with: bench run --rerun.")
     if not share_test_set(list(loaded.values())):
-        return "its cells were not tested on the same images and classes"
+        return Advised("its cells were not tested on the same images and classes.")
     # of several groups the cells of every seed that all have, of one group all cells
     common = sorted(set.intersection(*(set(group.completed) for group in groups)))
     teams = (
         [[row for group in groups for row in group.cells_of(seed)] for seed in common] if len(groups) > 1 else [rows]
     )
     if not teams:
-        return "its groups have no seed in common"
+        return Advised("its groups have no seed in common.")
     has_other_loss = any(settings_of(row).get("loss", CROSS_ENTROPY) != CROSS_ENTROPY for row in rows)
     values = [_scores([loaded[row["execution_id"]] for row in team]) for team in teams]
     if has_other_loss:  # the loss of an average is known for the cross-entropy alone

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from benchmark import units
 from benchmark.reporting.rows.latest import ResultRow, latest_executions
+from benchmark.reporting.table import Advised
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ def remember(rows: Sequence[ResultRow]) -> Remembered:
     return Remembered(latest, left_out, len(replaced) - len(left_out))
 
 
-def note_on_forgotten(left_out: int, older: int = 0) -> list[str]:
+def note_on_forgotten(left_out: int, older: int = 0) -> list[Advised]:
     """The one note of a report or comparison on what was forgotten; none where nothing was.
 
     Args:
@@ -63,4 +64,4 @@ def note_on_forgotten(left_out: int, older: int = 0) -> list[str]:
         said.append(
             f"{units.plural(older, 'cell')} {'shows' if older == 1 else 'show'} an earlier result because the latest was forgotten"
         )
-    return [f"{'; '.join(said)}; bench forget --undo"] if said else []
+    return [Advised(f"{'; '.join(said)}.", f"{'; '.join(said)}; bench forget --undo")] if said else []

@@ -15,6 +15,7 @@ from benchmark.machine import libraries_of
 from benchmark.matrix.cell import Cell
 from benchmark.reporting.rows.audited_fields import AUDITED
 from benchmark.reporting.rows.metrics import has_valid_timing
+from benchmark.reporting.table import Advised
 from benchmark.status import UNFINISHED, Status
 
 ResultRow: TypeAlias = Mapping[str, Any]
@@ -123,7 +124,7 @@ def timed_in(row: ResultRow) -> Any:
     return row.get("timing_run_id") or row.get("run_id")
 
 
-def note_on_other_machines(rows: Sequence[ResultRow], machine: str | None) -> list[str]:
+def note_on_other_machines(rows: Sequence[ResultRow], machine: str | None) -> list[Advised]:
     """A note that counts the results of other machines, which the tables leave out; none where there are none."""
     counts: dict[str, set[str]] = {}
     for row in rows:
@@ -132,4 +133,5 @@ def note_on_other_machines(rows: Sequence[ResultRow], machine: str | None) -> li
     if not counts:
         return []
     others = ", ".join(f"{name} ({units.plural(len(cells), 'cell')})" for name, cells in counts.items())
-    return [f"These are the results of machine {machine} alone. The database also holds: {others}; see --machine."]
+    note = f"These are the results of machine {machine} alone. The database also holds: {others}"
+    return [Advised(f"{note}.", f"{note}; see --machine.")]

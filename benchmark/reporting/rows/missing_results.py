@@ -10,6 +10,9 @@ from benchmark.reporting.rows.metrics import FIT_SECONDS, has_valid_timing
 from benchmark.reporting.rows.repetitions import Repetitions
 from benchmark.reporting.statistics.proportions import fisher_p, wilson
 from benchmark.status import UNFINISHED
+from benchmark.units import listed, plural
+
+OF_SURVIVORS = "of the survivors alone, which may flatter"
 
 _MOST_NAMED = 4
 
@@ -48,9 +51,7 @@ def note_on_losses(first: Group, second: Group) -> list[str]:
     if not lost(first) and not lost(second):
         return []
     p = fisher_p(*((len(group.completed), lost(group)) for group in (first, second)))
-    text = (
-        f"of the survivors alone, which may flatter: {success(second)} seeds came to a result against {success(first)}"
-    )
+    text = f"{OF_SURVIVORS}: {success(second)} seeds came to a result against {success(first)}"
     return [f"{text}, Fisher's exact p = {p:.3g}"]
 
 
@@ -65,8 +66,7 @@ def name_seeds(seeds: Collection[int], of: str = "seed") -> str:
     parts: list[str] = []
     for run in runs:
         parts += [f"{run[0]}-{run[-1]}"] if len(run) > 2 else [str(seed) for seed in run]
-    listed = parts[0] if len(parts) == 1 else f"{', '.join(parts[:-1])} and {parts[-1]}"
-    return f"{of.replace('_', ' ')}{'s' if len(seeds) > 1 else ''} {listed}"
+    return f"{of.replace('_', ' ')}{'s' if len(seeds) > 1 else ''} {listed(parts)}"
 
 
 def incomplete(groups: Sequence[Group]) -> list[str]:
@@ -75,8 +75,8 @@ def incomplete(groups: Sequence[Group]) -> list[str]:
     if not counts:
         return []
     total = sum(group.planned for group in groups)
-    listed = ", ".join(f"{count} {what}" for what, count in counts.items())
-    return [f"{counts.total()} of {total} cells have no result: {listed}"]
+    each = ", ".join(f"{count} {what}" for what, count in counts.items())
+    return [f"{counts.total()} of {plural(total, 'cell')} {'has' if counts.total() == 1 else 'have'} no result: {each}"]
 
 
 def note_on_incomplete(groups: Sequence[Group]) -> list[str]:

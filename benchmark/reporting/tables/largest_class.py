@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 from benchmark.reporting.predictions.stored_predictions import Predictions
 from benchmark.reporting.statistics.intervals import Measurement
+from benchmark.reporting.table import Advised
 
 _SAYS_MUCH = 0.1
 """By how much its share must exceed that of equal classes to be worth a note."""
@@ -46,12 +47,15 @@ def largest_classes(tested: Mapping[str, Predictions]) -> dict[str, LargestClass
 
 def notes_on_largest_classes(largest: Mapping[str, LargestClass]) -> list[str]:
     """Names the largest class of each dataset where it is much larger than others."""
-    return [
-        f"{dataset}: the largest class is {each.in_words}, the test accuracy of a network that always names it; "
-        "test_balanced_accuracy and test_macro_f1 (--metric) count all classes alike."
-        for dataset, each in largest.items()
-        if each.share - 1 / each.classes >= _SAYS_MUCH
-    ]
+    notes: list[str] = []
+    for dataset, each in largest.items():
+        if each.share - 1 / each.classes >= _SAYS_MUCH:
+            note = (
+                f"{dataset}: the largest class is {each.in_words}, the test accuracy of a network that always names it"
+            )
+            others, end = "test_balanced_accuracy and test_macro_f1", "count all classes alike."
+            notes.append(Advised(f"{note}; {others} {end}", f"{note}; {others} (--metric) {end}"))
+    return notes
 
 
 def no_better(measured: Measurement | None, largest: LargestClass | None) -> list[str]:

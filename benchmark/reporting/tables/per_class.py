@@ -10,7 +10,7 @@ from typing import TypeAlias
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions, Predictions
 from benchmark.reporting.rows.groups import Group, varying_settings
 from benchmark.reporting.statistics.intervals import FRACTION, measure
-from benchmark.reporting.table import Row, Table, TableColumn, Value
+from benchmark.reporting.table import Advised, Row, Table, TableColumn, Value
 from benchmark.reporting.tables.shown import Part, Shown
 
 Counts: TypeAlias = Mapping[tuple[int, int], int]
@@ -91,7 +91,8 @@ def note_on_unrecorded(shown: Shown) -> list[str]:
     missing = total - sum(len(shown.load(group.execution_ids)) for group in shown.groups)
     if not missing:
         return []
-    return [f"{missing} of {total} results have no test predictions; record them with: bench run --rerun"]
+    note = f"{missing} of {total} results have no test predictions"
+    return [Advised(f"{note}.", f"{note}; record them with: bench run --rerun")]
 
 
 def groups_with_predictions(

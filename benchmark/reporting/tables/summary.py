@@ -35,7 +35,7 @@ from benchmark.reporting.rows.missing_results import (
 from benchmark.reporting.rows.phases import note_on_phases
 from benchmark.reporting.statistics.intervals import Measurement, measure
 from benchmark.reporting.statistics.mean_difference import Difference
-from benchmark.reporting.table import Advised, Footnotes, Row, Table, TableColumn, Tally, Value
+from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
 from benchmark.reporting.tables.largest_class import LargestClass, largest_classes, no_better, notes_on_largest_classes
 from benchmark.reporting.tables.place_columns import place_cells, place_columns
 from benchmark.reporting.tables.shown import Part, Shown
@@ -137,9 +137,6 @@ def summary_table(shown: Shown, ensembles: Sequence[Ensemble] = ()) -> Table:
         *notes_on_largest_classes(largest),
         *note_on_phases(groups),
     ]
-    if not groups:
-        none = "No result is left to show."
-        notes.append(none if shown.executions else Advised("No results yet.", "`bench run` makes them."))
     if has_views:
         notes.append(
             "TTA is the average over an image and randomly flipped and rotated views of it, on the same test images."

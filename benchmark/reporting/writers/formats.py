@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from importlib import import_module
 from pathlib import Path
 
@@ -21,10 +21,12 @@ class Format:
     Attributes:
         writer: The module here whose `render(report, page)` gives the report as a text that ends with a line break.
         endings: Of the files that are written in it when no format is named, lower case.
+        is_data: Whether programs read it, which get all columns.
     """
 
     writer: str
     endings: tuple[str, ...] = ()
+    is_data: bool = False
 
 
 DEFAULT = "table"
@@ -32,8 +34,8 @@ FORMATS: Mapping[str, Format] = {
     DEFAULT: Format("terminal"),
     "markdown": Format("markdown", (".md",)),
     "html": Format("html", (".html", ".htm")),
-    "csv": Format("csv_text", (".csv",)),
-    "json": Format("json_document", (".json",)),
+    "csv": Format("csv_text", (".csv",), is_data=True),
+    "json": Format("json_document", (".json",), is_data=True),
     "latex": Format("latex", (".tex",)),
 }
 """All formats, by their name for `--format`, in the order in which they are offered."""
@@ -74,6 +76,10 @@ def render(
         raise UserError(f"--format: expected one of {', '.join(FORMATS)}, got {output_format!r}")
     # a writer is imported when it is called, so that one format does not wait for the libraries of another
     writer = import_module(f"benchmark.reporting.writers.{FORMATS[output_format].writer}")
+    if not FORMATS[output_format].is_data:
+        report = replace(
+            report, tables=tuple(replace(each, columns=each.people or each.columns) for each in report.tables)
+        )
     text: str = writer.render(report, Page(width, color, encoding))
     return text
 

@@ -18,7 +18,7 @@ from typing import Any
 from benchmark import __version__
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
-from benchmark.reporting.table import Published, Qualified, Report, Row, Table, Tally, Value
+from benchmark.reporting.table import Advised, Published, Qualified, Report, Row, Table, Tally, Value
 from benchmark.reporting.writers.page import Page
 from benchmark.results.schema.tables import SCHEMA_VERSION
 from benchmark.status import Status
@@ -51,7 +51,7 @@ def render(report: Report, _page: Page) -> str:
         "package_version": __version__,
         "answer": list(report.answer),
         "tables": [_table(table) for table in report.tables],
-        "notes": list(report.notes),
+        "notes": Advised.shown(report.notes),
     }
     if report.figures is not None:
         document["figures"] = [{**asdict(figure), "path": str(figure.path)} for figure in report.figures]
@@ -83,7 +83,7 @@ def _table(table: Table) -> dict[str, Any]:
         ],
         "rows": [_row(table, row) for row in table.rows],
         "footnotes": list(table.footnotes),
-        "notes": list(table.notes),
+        "notes": Advised.shown(table.notes),
     }
 
 

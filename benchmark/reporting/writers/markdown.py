@@ -40,7 +40,7 @@ def render_part(report: Report, level: int) -> str:
 
 
 def _answer(report: Report) -> list[str]:
-    return ["  \n".join(map(escape, report.answer))] if report.answer else []
+    return [" ".join(map(escape, report.answer))] if report.answer else []
 
 
 def escape(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from io import StringIO
 
@@ -20,6 +21,10 @@ WIDEST_PROSE = 110
 _STYLES = {"better": "green", "worse": "red", "not resolved": "yellow"}
 
 _DIM = Style(dim=True)
+_INSEPARABLE = re.compile(r"`[^`]{1,40}`")
+"""What no line is broken within: a short command."""
+_KEPT = "\ue000"
+"""Stands for a space that stays: a character that nobody uses, as wide as a space."""
 
 
 def render(report: Report, page: Page) -> str:
@@ -80,7 +85,8 @@ def _text_column(table: Table, column: TableColumn) -> TextColumn:
 
 
 def _print_prose(console: Console, texts: Iterable[str], encoding: str, *, style: StyleType = _DIM) -> None:
-    for text in texts:
-        whole = " ".join(filter(None, [text, text.advice if isinstance(text, Advised) else ""]))
-        for line in wrap(encodable(plain(whole), encoding), min(console.width, WIDEST_PROSE), "  "):
-            console.print(Text(line, style), soft_wrap=True)
+    for text in Advised.shown(texts):
+        safe = encodable(plain(text), encoding)
+        together = _INSEPARABLE.sub(lambda match: match[0].replace(" ", _KEPT), safe)
+        for line in wrap(together, min(console.width, WIDEST_PROSE), "  "):
+            console.print(Text(line.replace(_KEPT, " "), style), soft_wrap=True)
