@@ -24,7 +24,7 @@ from benchmark.reporting.comparing.verdict_sentences import (
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import incomplete
-from benchmark.reporting.rows.scope import NAMES, scope
+from benchmark.reporting.rows.scope import NAMES, scope, telling_name
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.table import Advised, Table
 from benchmark.reporting.tables.shown import Shown
@@ -57,7 +57,7 @@ def answer(
     if not groups:
         return (_nothing(shown),)
     questions = _questions(shown, pairs)
-    verdict, points = next((table.answer for table in tables if table.answer), ""), list[str]()
+    verdict, points = "; ".join(filter(None, (table.answer for table in tables))), list[str]()
     if any(each for question in questions for _, each in question.pairs):
         verdict, points = verdict_sentence(questions, metric), open_points(questions, metric)
     elif not verdict and (questions or any(column.key == metric.key for table in tables for column in table.columns)):
@@ -136,7 +136,7 @@ def _question(
     # of a single pair the place is said where the report has several, else where the pairs have
     others = shown.groups if len(pairs) == 1 else [group for pair in pairs for group in pair if group]
     named = tuple(
-        (_name(second, others, shown.varying, names), shown.comparisons.between(first, second, metric))
+        (telling_name(second, others, shown.varying, names), shown.comparisons.between(first, second, metric))
         for first, second in pairs
         if second
     )
@@ -164,19 +164,15 @@ def _range(
 ) -> str:
     (least, low), (_, high) = known[0], known[-1]
     if len(known) == 1:
-        where = f" ({_name(least, groups, varying)}); no other row has a value" if len(groups) > 1 else ""
+        where = f" ({telling_name(least, groups, varying)}); no other row has a value" if len(groups) > 1 else ""
         alone = ", so without an interval" if low.half_width is None else ""
         return f"{metric.title} is {figure(low, metric)}{alone}{where}"
     if figures(low, high, metric) == figure(low, metric):
-        return f"mean {metric.title} is {figure(low, metric)} in {all_of(len(known), 'row')}"
-    texts = [f"{figure(value, metric)} ({_name(group, groups, varying)})" for group, value in (known[0], known[-1])]
+        return f"mean {metric.title} is {figure(low, metric)}, in {all_of(len(known), 'row')}"
+    texts = [
+        f"{figure(value, metric)} ({telling_name(group, groups, varying)})" for group, value in (known[0], known[-1])
+    ]
     return f"mean {metric.title} is {listed(texts) if len(known) == 2 else f'from {texts[0]} to {texts[1]}'}"
-
-
-def _name(group: Group, groups: Sequence[Group], varying: Sequence[str], names: Sequence[str] = NAMES) -> str:
-    """What tells a group from others, such as `cifar, simple_cnn, threads 2`; empty where nothing of it varies."""
-    telling = [name for name in names if len({getattr(each, name) for each in groups}) > 1]
-    return ", ".join([*(getattr(group, name) for name in telling), *group.describe(varying)])
 
 
 def _advice(shown: Shown, questions: Sequence[OpenQuestion]) -> str:

@@ -78,12 +78,14 @@ def _pairs(matched: Matched) -> str:
 def _scope(matched: Matched, groups: Sequence[Group], selections: tuple[str, str] | None) -> str:
     a, b = (f" ({text})" for text in selections) if selections else ("", "")
     shared = [name for name in NAMES if all(getattr(x, name) == getattr(y, name) for x, y in matched.pairs)]
-    machines = dict.fromkeys(matched.machines)
-    measured = f", on {' and '.join(f'machine {each}' for each in reversed(machines) if each)}"
+    machine_a, machine_b = matched.machines
+    measured = f", on machine {machine_a}" if machine_a else ""
+    if machine_a != machine_b:
+        measured = f", B on machine {machine_b} and A on machine {machine_a}"
     counts = [sum(pair[side].planned for pair in matched.pairs) for side in (1, 0)]
     cells = f"{counts[0]} against {plural(counts[1], 'cell')}"
     where = scope(groups, (), shared)
-    return f"B{b} is compared with A{a}, {cells}{measured if any(machines) else ''}: {where}."
+    return f"B{b} is compared with A{a}, {cells}{measured}: {where}."
 
 
 def _alone(matched: Matched) -> list[str]:

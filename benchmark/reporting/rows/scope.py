@@ -29,6 +29,12 @@ def scope(groups: Sequence[Group], varying: Sequence[str], names: Sequence[str] 
     return "; ".join([*parts, name_seeds(seeds, kinds.pop() if len(kinds) == 1 else "seed")])
 
 
+def telling_name(group: Group, groups: Sequence[Group], varying: Sequence[str], names: Sequence[str] = NAMES) -> str:
+    """What tells a group from others, such as `cifar, simple_cnn, threads 2`; empty where nothing of it varies."""
+    telling = [name for name in names if len({getattr(each, name) for each in groups}) > 1]
+    return ", ".join([*(getattr(group, name) for name in telling), *group.describe(varying)])
+
+
 def _named(kind: str, names: Iterable[str]) -> str:
     """`dataset digits`, `models a, b and c`, `7 strategies`."""
     distinct, kind = list(dict.fromkeys(names)), kind.replace("_", " ")

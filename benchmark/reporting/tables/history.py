@@ -68,9 +68,10 @@ def history(shown: Shown) -> Part:
         TableColumn("commits", "commits", "text"),
     )
     rows = [_row(level, metric, varying, shown, footnotes) for level in levels]
-    return [
-        Table("history", "History", columns, tuple(rows), footnotes=footnotes.texts, notes=_notes(metric, searched))
-    ], []
+    notes = _notes(metric, searched)
+    steps_found = sum(bool(level.is_step) for level in levels)
+    told = f"{metric.title} has {plural(steps_found, 'step')} in {searched} series" if searched else notes[0]
+    return [Table("history", "History", columns, tuple(rows), footnotes=footnotes.texts, notes=notes, answer=told)], []
 
 
 def _notes(metric: Metric, searched: int) -> tuple[str, ...]:
@@ -79,7 +80,7 @@ def _notes(metric: Metric, searched: int) -> tuple[str, ...]:
     return (
         (
             f"A step is the first run of a new level of {metric.title}: the largest t of all ways to cut the runs of a group in two, "
-            f"against its distribution without a step; a false one in at most 5 % of reports ({plural(searched, 'series')} together)."
+            f"against its distribution without a step; a false one in at most 5 % of reports ({searched} series together)."
         ),
     )
 

@@ -110,14 +110,20 @@ def _ranks(place: RankedPlace, metric: Metric) -> Table:
         tuple(rows),
         {"of": place.title, "metric": metric.key},
         notes=tuple(_notes(place, ranking)),
+        answer=_test(place, ranking, f" of {place.title}"),
     )
+
+
+def _test(place: RankedPlace, ranking: Ranking, of: str = "") -> str:
+    verdict = "differ" if ranking.p < ALPHA else "are not shown to differ"
+    return f"Over these {len(place.scores)} datasets the methods{of} {verdict} (Iman and Davenport's F, p = {ranking.p:.3g})"
 
 
 def _notes(place: RankedPlace, ranking: Ranking) -> list[str]:
     count = len(place.scores)
-    verdict = "differ" if ranking.p < ALPHA else "are not shown to differ"
-    test = f"Over these {count} datasets the methods {verdict} (Iman and Davenport's F, p = {ranking.p:.3g})."
-    notes = [f"{test} Ranks are of the means over seeds, 1 is the best; ties share a rank and are not corrected for."]
+    notes = [
+        f"{_test(place, ranking)}. Ranks are of the means over seeds, 1 is the best; ties share a rank and are not corrected for."
+    ]
     if count < FEWEST_DATASETS:
         notes.append(f"This is about these {count} datasets: so few say little of others.")
     if ranking.p < ALPHA:

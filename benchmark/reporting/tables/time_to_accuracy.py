@@ -95,7 +95,12 @@ def _table(dataset: str, groups: _Curves, target: float, varying: Sequence[str])
     few = [f"Fewer than {FEW_PAIRS} cells: the interval covers less than 95 %."]
     notes = (note, *(few if any(1 < len(begun) < FEW_PAIRS for begun in groups.values()) else []))
     title = f"Time to a validation accuracy of {fraction(target)} on {dataset}"
-    return Table("time", title, columns, tuple(rows), {"target": f"{target:.6g}"}, footnotes.texts, notes)
+    reached = [(row.cells["reached"], row.cells["n"]) for row in rows]
+    told = (
+        f"a validation accuracy of {fraction(target)} is reached on {dataset} by "
+        f"{sum(int(str(count)) for count, _ in reached)} of {plural(sum(int(str(n)) for _, n in reached), 'cell')}"
+    )
+    return Table("time", title, columns, tuple(rows), {"target": f"{target:.6g}"}, footnotes.texts, notes, answer=told)
 
 
 def _row(
