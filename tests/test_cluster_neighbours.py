@@ -17,12 +17,16 @@ pytestmark = [pytest.mark.postgres, pytest.mark.parametrize("target", ["postgres
 @pytest.mark.parametrize("how", ["exclusive", "retime"])
 def test_each_cell_has_a_computer_for_itself_and_all_computers_work(run, how):  # noqa: F811
     lock, now, most = threading.Lock(), Counter(), Counter()
-    # each waits for one on the other computer
-    both = threading.Barrier(2, timeout=60)
+    # each cell waits for one on the other computer, which comes after both nodes of the first
+    both, is_there = threading.Barrier(2, timeout=60), threading.Barrier(3, timeout=60)
 
     def on(computer):
         def work(agent: Agent) -> str:
-            agent.say(Ready(agent.name, 2, 0, computer))
+            if computer == "two":
+                is_there.wait()
+            agent.say(Ready(agent.name, 1, 0, computer))
+            if computer == "one":
+                is_there.wait()
             for cell_id in agent.orders():
                 with lock:
                     now[computer] += 1
@@ -30,17 +34,27 @@ def test_each_cell_has_a_computer_for_itself_and_all_computers_work(run, how):  
                 both.wait()
                 with lock:
                     now[computer] -= 1
-                agent.finish(cell_id)
-                agent.say(Settled(cell_id, "completed"))
+                finish(agent, cell_id)
             return "exit code 0"
 
         return work
 
+    def alone(agent: Agent) -> str:
+        agent.ready()
+        for cell_id in agent.orders():
+            finish(agent, cell_id)
+        return "exit code 0"
+
+    def finish(agent: Agent, cell_id: str) -> None:
+        agent.finish(cell_id)
+        agent.say(Settled(cell_id, "completed"))
+
     cells = [fake_cell(seed=seed) for seed in range(4)]
-    options = {} if how == "exclusive" else {"rerun_cells": frozenset(cell.cell_id for cell in cells)}
+    options = {"exclusive": True}
     if how == "retime":
-        assert run(cells, {"first": on("one"), "second": on("two")}, exclusive=True)[0].exit_code == 0
+        assert run(cells, {"alone": alone})[0].exit_code == 0
+        options = {"retime": True, "rerun_cells": frozenset(cell.cell_id for cell in cells)}
     scripts = {"first": on("one"), "second": on("one"), "other": on("two")}
-    summary, listener, _ = run(cells, scripts, **{how: True}, **options)
+    summary, listener, _ = run(cells, scripts, cores=1, **options)
     assert summary.exit_code == 0, listener.notes
     assert most == {"one": 1, "two": 1}
