@@ -51,7 +51,10 @@ FIRST, SECOND = fake_cell(seed=0), fake_cell(seed=1)
 class Agent:
     """An agent between joining a run and its end, without any process."""
 
-    def __init__(self, order: AgentOrder, database: Database, cores: int, cancelled: threading.Event) -> None:
+    def __init__(
+        self, order: AgentOrder, database: Database, cores: int, cancelled: threading.Event, leaving: set[str]
+    ) -> None:
+        self.leaving = leaving
         self.name, self.run_id, self._cores, self._cancelled = order.node, order.run_id, cores, cancelled
         self.node_id = nodes.join(database, order.run_id, order.node, {}, order.lease_seconds)
         self.recorder = Recorder(database, member=Member(self.node_id, order.node, order.lease_seconds))
@@ -105,9 +108,10 @@ class ScriptedEngine:
         self._ended: dict[str, str] = {}
         self._cancelled: dict[str, threading.Event] = {}
         self._threads: list[threading.Thread] = []
+        self._leaving: set[str] = set()
 
     def slots(self) -> list[Node]:
-        return [Node(name, self._cores) for name in self._scripts]
+        return [Node(name, self._cores, is_leaving=name in self._leaving) for name in self._scripts]
 
     def submit(self, node, agent) -> str:
         handle = str(len(self._threads))
@@ -120,7 +124,8 @@ class ScriptedEngine:
     def _play(self, handle: str, order: AgentOrder) -> None:
         try:
             with open_database(order.database, mode="write") as database:
-                why = self._scripts[order.node](Agent(order, database, self._cores, self._cancelled[handle]))
+                agent = Agent(order, database, self._cores, self._cancelled[handle], self._leaving)
+                why = self._scripts[order.node](agent)
         except BenchError as error:
             why = str(error)
         self._ended[handle] = why

@@ -230,6 +230,21 @@ def test_a_node_that_joins_takes_cells_and_one_that_is_shut_down_gives_them_back
     runs.check(at_home)
 
 
+def test_a_node_that_ray_drains_saves_its_cells_which_go_on_elsewhere(runs, at_home):
+    run = runs.start("--lease", "60s")
+    begun(runs.cluster, 4)
+    drained = runs.ray.nodes[1]
+    runs.ray.drain(drained)
+    wait_until(lambda: is_left(runs.cluster, drained.address), "the node has left")
+    runs.gate.touch()
+    assert run.wait(120) == 0, runs.cluster.log
+    assert f"node {drained.address} is taken away by the engine" in runs.cluster.log
+    runs.check(at_home)
+    of_node = f"SELECT state, count(*) FROM attempt WHERE node = '{drained.address}' GROUP BY state"
+    assert runs.cluster.rows(of_node) == [("interrupted", 2)]
+    assert runs.cluster.rows("SELECT count(*) FROM attempt WHERE resumed_from_epoch = 1") == [(2,)]
+
+
 REAL = """
 [matrix]
 name = "real cells on nodes"

@@ -104,7 +104,7 @@ def _plan_for_nodes(
     """
     until = time.monotonic() + (node_seconds or 0.0)
     while True:
-        nodes = executor.slots()
+        nodes = [node for node in executor.slots() if not node.is_leaving]
         matrix = replace(matrix, kind=_kind_of(nodes) if nodes else None)
         plan = matrix.load() if nodes else None
         if (plan is not None and not _needs_more(plan)) or time.monotonic() >= until:

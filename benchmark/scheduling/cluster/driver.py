@@ -80,6 +80,9 @@ def _look_after_engine(run: ClusterRun) -> None:
         return
     taken = {placed.node.name for placed in run.placed.values()}
     for node in run.executor.slots():
+        if node.is_leaving:
+            _send_away(run, node.name)
+            continue
         in_vain = run.placements[node.name] >= PLACEMENTS
         if node.name not in taken and not (in_vain and now < run.placed_at[node.name] + PLACE_AGAIN_SECONDS):
             run.placements[node.name] += 1
@@ -91,6 +94,16 @@ def _look_after_engine(run: ClusterRun) -> None:
         # where that is because the engine is gone, it says so itself
         run.executor.poll()
         _stop(run, "no node of the cluster is left that could run cells")
+
+
+def _send_away(run: ClusterRun, name: str) -> None:
+    """Has the agent of a node that the engine takes away save and leave, while there is time."""
+    for placed in run.placed.values():
+        if placed.node.name == name and placed.member is not None and not placed.member.is_leaving:
+            placed.member.is_leaving = True
+            run.note(f"node {name} is taken away by the engine: its cells save their states and go on elsewhere")
+            stop = Stop("the engine takes this node away", run.options.grace_seconds)
+            run.send([(placed.member.node_id, stop)])
 
 
 def _hear_of_end(run: ClusterRun, placed: PlacedAgent, reason: str) -> None:

@@ -77,7 +77,8 @@ def place(cell: Cell, members: Iterable[WorkingNode]) -> tuple[WorkingNode, Gran
 
 
 def room_of_nodes(nodes: Collection[Node], options: RunOptions) -> Room:
-    """All that nodes have to share between cells."""
+    """All that nodes have to share between cells; those that are taken away have nothing."""
+    nodes = [node for node in nodes if not node.is_leaving]
     cores = sum(node.cores for node in nodes)
     most = len({node.host or node.name for node in nodes}) if options.is_alone else cores
     jobs = most if options.jobs is None else min(options.jobs, most)

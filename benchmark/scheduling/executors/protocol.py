@@ -24,6 +24,7 @@ class Node:
         gpus: How many GPUs an agent there is given.
         memory_bytes: How much memory an agent there is given; None where the engine does not say.
         host: The computer's name or address, where the engine knows it and it is not the name.
+        is_leaving: Whether the engine takes it away soon: no agent is placed there any more, and one that is saves and ends.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Node:
     gpus: int = 0
     memory_bytes: int | None = None
     host: str = ""
+    is_leaving: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,8 +9,8 @@ import logging
 import os
 import socket
 import time
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import benchmark
@@ -98,7 +98,9 @@ class RayExecutor:
         alive = {entry["NodeID"]: entry for entry in self._ray.nodes() if entry["Alive"]}
         self._names = {ray_id: name for ray_id, name in self._names.items() if ray_id in alive or ray_id in held}
         nodes = [held.get(ray_id) or self._node(entry, free.get(ray_id, {})) for ray_id, entry in alive.items()]
-        return sorted((node for node in nodes if node.cores), key=lambda node: node.name)
+        names = {self._names[ray_id] for ray_id in _draining() if ray_id in self._names}
+        nodes = [replace(node, is_leaving=node.name in names) for node in nodes if node.cores]
+        return sorted(nodes, key=lambda node: node.name)
 
     def _node(self, entry: Mapping[str, Any], free: Mapping[str, float]) -> Node:
         address, ray_id = entry["NodeManagerAddress"], entry["NodeID"]
@@ -178,6 +180,19 @@ class RayExecutor:
 
     def _is_ready(self, reference: Any) -> bool:
         return bool(self._ray.wait([reference], timeout=0)[0])
+
+
+def _draining() -> Collection[str]:
+    """Ids of nodes that Ray drains: spot instances with notice, nodes that an autoscaler takes away.
+
+    Nothing public tells of them; where a version of Ray does not say so here, they count as dead once they are gone.
+    """
+    try:
+        from ray._private.state import state
+
+        return tuple(state.get_draining_nodes())
+    except Exception:  # noqa: BLE001  whatever another version makes of it
+        return ()
 
 
 def _now() -> float:
