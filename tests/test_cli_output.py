@@ -47,6 +47,12 @@ def test_a_pipe_is_as_wide_as_a_page_unless_columns_says_another(claimed, column
     assert output.width() == columns
 
 
+def test_columns_in_which_nothing_stands_are_left_out_unless_they_stay():
+    rows = [{"name": "a", "cause": None, "x": None}, {"name": "b", "cause": "", "x": None}]
+    columns = [output.Column("name"), output.Column("cause"), output.Column("x", stays=True)]
+    assert rendered(rows, columns).split()[:2] == ["name", "x"]
+
+
 def test_sentences_end_between_words_and_are_whole_lines_in_a_pipe(monkeypatch, capsys):
     monkeypatch.setenv("COLUMNS", "20")
     output.write_line("  left out: 3 cells, see /a/long/path/of/a/file")

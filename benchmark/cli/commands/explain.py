@@ -28,7 +28,7 @@ MOST_IMAGES = 24
 COLUMNS = (
     output.Column("image"),
     output.Column("label", "true class"),
-    output.Column("prediction"),
+    output.Column("prediction", stays=True),
     output.Column("confidence", show=units.fraction, right=True),
     output.Column("class", "explained"),
     output.Column("peak", "strongest at (row, column)", show=lambda place: f"{place[0]}, {place[1]}"),

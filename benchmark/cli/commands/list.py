@@ -39,7 +39,7 @@ RUN_COLUMNS = (
     Column("name"),
     Column("machine"),
     Column("matrix_path", "matrix"),
-    Column("started_utc", "started (UTC)", show=lambda text: str(text)[:16].replace("T", " ")),
+    Column("started_utc", "started (UTC)", show=lambda text: str(text)[:16].replace("T", " "), right=True),
     Column("state"),
     Column("planned", right=True),
     Column("reused", right=True),

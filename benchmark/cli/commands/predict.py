@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 COLUMNS = (
     output.Column("image"),
-    output.Column("prediction"),
+    output.Column("prediction", stays=True),
     output.Column("confidence", show=units.fraction, right=True),
     output.Column("agreeing_cells", "cells that agree", right=True),
     output.Column("then"),

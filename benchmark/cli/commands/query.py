@@ -58,7 +58,11 @@ def command(
     records = [dict(zip(unique, row, strict=True)) for row in rows]
     known = {name: [record[name] for record in records if record[name] is not None] for name in unique}
     numeric = {name for name in unique if known[name] and all(isinstance(value, int | float) for value in known[name])}
-    columns = [output.Column(name, name, show=units.number, right=name in numeric) for name in unique]
+    columns = [
+        # a column that was asked for is shown, whatever stands in it
+        output.Column(name, name, show=units.number, right=name in numeric, stays=not known[name])
+        for name in unique
+    ]
     output.write_rows(records, columns, output_format, empty="no rows")
 
 

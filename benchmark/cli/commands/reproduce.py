@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 DIFFERENT_EXIT_CODE = 3
 STYLES = {"identical": "bold green", "within seed noise": "bold yellow", "different": "bold red"}
 
-CHANGE_COLUMNS = tuple(map(output.Column, ("area", "name", "before", "now")))
+CHANGE_COLUMNS = tuple(output.Column(key, stays=True) for key in ("area", "name", "before", "now"))
 ROW_COLUMNS = tuple(map(output.Column, ("cell_id", "verdict", "reason", "difference", "spread", "seeds", "changed")))
 SHOWN = (
     "execution_id", "run_id", "machine", "status", "cause", "detail", "epochs", "test_accuracy", "test_loss", "digest",

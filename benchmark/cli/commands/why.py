@@ -14,7 +14,11 @@ from benchmark.cli.terminal import output
 from benchmark.cli.terminal.output import Column
 from benchmark.errors import NotFoundError
 
-CHANGE_COLUMNS = (Column("key"), Column("recorded", show=units.number), Column("now", show=units.number))
+CHANGE_COLUMNS = (
+    Column("key"),
+    Column("recorded", show=units.number, stays=True),
+    Column("now", show=units.number, stays=True),
+)
 EXECUTION_COLUMNS = (
     Column("execution_id", "execution", right=True),
     Column("machine"),

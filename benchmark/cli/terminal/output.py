@@ -42,7 +42,7 @@ class Column:
         show: Makes text of a value that is not None.
         right: Whether numbers are lined up at the right.
         style: Of the whole column, or of each row.
-        stays: Whether it is a column even where all its cells are the same.
+        stays: Whether it is a column even where all its cells are the same, or empty.
         heads: Whether it may become a heading above the rows that share its value, where the terminal is narrow.
     """
 
@@ -55,11 +55,11 @@ class Column:
     heads: bool = False
 
 
-NAME_COLUMNS = tuple(Column(name, right=name == "seed", heads=name in {"dataset", "model"}) for name in NAMES)
+NAME_COLUMNS = tuple(Column(name, right=name == "seed", heads=name != "seed") for name in NAMES)
 
 
 def write_rows(rows: Sequence[Row], columns: Sequence[Column], output_format: str, *, empty: str = "") -> None:
-    """Print rows; `json` and `csv` carry every key of them, the table only its columns.
+    """Print rows; `json` and `csv` carry every key of them, the table only those of its columns that hold anything.
 
     Args:
         rows: All with the same keys.
@@ -179,7 +179,7 @@ def table(rows: Sequence[Row], columns: Sequence[Column], title: str = "", *, un
 
     Args:
         rows: At least one.
-        columns: In the order to print.
+        columns: In the order to print; one in which nothing stands is left out.
         title: Stands above it.
         under: The key whose values stand as headings above the rows that share them.
     """
@@ -187,7 +187,8 @@ def table(rows: Sequence[Row], columns: Sequence[Column], title: str = "", *, un
 
     from benchmark.reporting.writers.text_table import table_lines, under_headings
 
-    texts = [_text_column(rows, column) for column in columns]
+    used = [each for each in columns if each.stays or any(row.get(each.key) not in (None, "") for row in rows)]
+    texts = [_text_column(rows, column) for column in used]
     texts[0] = replace(texts[0], identifies=True)
     if under is not None:
         texts = under_headings(texts, [one_line(str(row[under])) for row in rows])

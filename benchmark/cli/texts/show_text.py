@@ -103,7 +103,7 @@ def print_cell(record: Mapping[str, Any], database: str) -> None:
         _epochs(record["epochs"], execution, "with the start" if is_command else "traced")
         _classes(record["classes"], record["confusion"])
         _section("attempts")
-        _table_of_used(record["attempts"], ATTEMPT_COLUMNS)
+        output.write_table(record["attempts"], ATTEMPT_COLUMNS)
         _pairs("environment", record["environment"])
         _artifacts(record["artifacts"], database)
         _list("figures", [(row["kind"], row["path"]) for row in record["figures"]])
@@ -180,7 +180,7 @@ def _epochs(epochs: Sequence[Mapping[str, Any]], execution: Mapping[str, Any], f
         is_shared = row["epoch"] <= (execution.get("shared_epochs") or 0)
         remarks = {"kept": row["epoch"] == execution["best_epoch"], "shared": is_shared, first: row["traced"]}
         rows.append({**row, "remark": ", ".join(remark for remark, holds in remarks.items() if holds)})
-    _table_of_used(rows, EPOCH_COLUMNS)
+    output.write_table(rows, EPOCH_COLUMNS)
 
 
 def _classes(classes: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[int]]) -> None:
@@ -198,11 +198,6 @@ def _classes(classes: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[
             for name, row in zip(names, confusion, strict=True)
         ]
         output.write_table(rows, [Column("true", "true class", style="bold"), *columns])
-
-
-def _table_of_used(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column]) -> None:
-    used = [column for column in columns if any(row.get(column.key) not in {None, ""} for row in rows)]
-    output.write_table(rows, used)
 
 
 def _artifacts(artifacts: Sequence[Mapping[str, Any]], database: str) -> None:

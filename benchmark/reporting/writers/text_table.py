@@ -122,25 +122,24 @@ def _is_constant(column: TextColumn) -> bool:
 
 def _arranged(columns: list[TextColumn], width: int) -> tuple[list[TextColumn], list[Panel], int]:
     """The columns as they are drawn, their panels (none where each row becomes lines), and the gap between two columns."""
-    if not columns[0].texts:
-        return columns, [], GAP
-    panels = fold(columns, width)
-    if len(panels) == 1:
-        return columns, panels, GAP
-    tight = fold(columns, width, 1)
-    if len(tight) == 1:
-        return columns, tight, 1
-    if len(columns[0].texts) == 1:
-        return columns, [], GAP
+    rows = len(columns[0].texts)
+    best: tuple[list[TextColumn], list[Panel], int] = columns, [], GAP
+    if not rows:
+        return best
     heads = [column for column in columns if column.heads]
-    headings = [_named(heads, number) for number in range(len(columns[0].texts))]
-    others = [column for column in columns if not column.heads]
-    if heads and others:
-        below = under_headings(others, headings)
-        folded = fold(below, width)
-        if folded and (not panels or len(folded) < len(panels)) and 2 * len(below[0].headings) <= len(headings):
-            return below, folded, GAP
-    return columns, panels, GAP
+    for count in range(len(heads) + 1):
+        others = [column for column in columns if column not in heads[:count]]
+        if count and others:
+            others = under_headings(others, [_named(heads[:count], number) for number in range(rows)])
+        if not others or 2 * len(others[0].headings) > rows:
+            break
+        for gap in (GAP, 1):
+            panels = fold(others, width, gap)
+            if len(panels) == 1:
+                return others, panels, gap
+            if rows > 1 and gap == GAP and panels and (not best[1] or len(panels) < len(best[1])):
+                best = others, panels, gap
+    return best
 
 
 def _styled(lines: Iterable[str], style: str) -> Iterator[Text]:
