@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-FOLLOWED = (ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "how-to").glob("*.md")))
+DOCS = ROOT / "docs"
+FOLLOWED = (DOCS / "index.md", DOCS / "tutorial.md", *sorted((DOCS / "how-to").glob("*.md")))
 """Pages that can be followed from top to bottom, each in an empty folder."""
 
 BLOCK = re.compile(

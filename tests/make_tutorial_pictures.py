@@ -31,7 +31,7 @@ COLUMNS, ROWS = 80, 60
 TERMINALS = {
     "bench plan": "tutorial-plan",
     "bench run": "tutorial-run",
-    "bench report --table summary": "tutorial-report",
+    "bench report": "tutorial-report",
     "bench run --resolve scratch,moved --max-seeds 20": "tutorial-resolve",
 }
 """Commands of the page by the name of the picture of their terminal."""
@@ -139,7 +139,7 @@ def main() -> None:
                     draw_terminal(command, lines, PICTURES / f"{TERMINALS[command]}.svg")
                 sys.stdout.write(f"{shlex.quote(command)}\n")
         draw_page(folder / "report.html", PICTURES / "tutorial-page.png")
-        (curves,) = (folder / "pictures").glob("curves-*moved*.png")
+        (curves,) = (folder / "pictures").glob("comparison-*.png")
         shrink(curves, PICTURES / "tutorial-curves.png", 800)
 
 
