@@ -16,6 +16,7 @@ import click
 
 from benchmark.cli.main import bench
 from benchmark.matrix.json_schema.document_schema import schema_text
+from benchmark.reporting import report_schema
 
 ROOT = Path(__file__).resolve().parent.parent
 COMMANDS = ROOT / "docs" / "commands"
@@ -35,6 +36,7 @@ def pages() -> dict[Path, str]:
         if path.exists() and REGION.search(text := path.read_text(encoding="utf-8")):
             found[path] = REGION.sub(lambda region: region[1] + TABLES[region["name"]]() + region[3], text)
     found[ROOT / "docs" / "matrix.schema.json"] = schema_text()
+    found[ROOT / "docs" / "report.schema.json"] = report_schema.schema_text()
     found[ROOT / "docs" / "api.md"] = "\n".join([NOTE, *api_page()])
     return found
 

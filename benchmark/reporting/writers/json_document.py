@@ -1,6 +1,6 @@
 """Writes a report as one JSON document with raw numbers: what it was made of, `answer`, `tables` and `notes`.
 
-Reports with figures have `figures` and `missing_figures` too.
+Reports with figures have `figures` and `missing_figures` too. What stands where: `reporting/report_schema.py`.
 
 JSON has no NaN and no infinity: such a number becomes null, and its object names it under `nonfinite`. All text is
 ASCII with escapes, so that no control character or direction mark reaches a terminal. A row of a table is one line.
@@ -20,8 +20,10 @@ from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Advised, Published, Qualified, Report, Row, Table, Tally, Value
 from benchmark.reporting.writers.page import Page
-from benchmark.results.schema.tables import SCHEMA_VERSION
 from benchmark.status import Status
+
+DOCUMENT_VERSION = 2
+"""Raised when a field of the document goes or gets another meaning; a new field leaves it as it is."""
 
 FIELDS: dict[type, tuple[str, ...]] = {
     Measurement: ("mean", "half_width", "low", "high", "sd", "n", "values"),
@@ -44,7 +46,7 @@ _on_one_line = json.JSONEncoder(allow_nan=False).encode
 def render(report: Report, _page: Page) -> str:
     """The report as JSON text."""
     document: dict[str, Any] = {
-        "schema_version": SCHEMA_VERSION,
+        "schema_version": DOCUMENT_VERSION,
         "created_utc": report.created_utc,
         "machine": report.machine,
         "runs": list(report.runs),

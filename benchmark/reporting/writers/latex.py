@@ -24,8 +24,8 @@ PREAMBLE = (r"\usepackage{booktabs}", r"\usepackage{graphicx}")
 BEST = "Bold: better than all that it is compared with here, each difference resolved."
 
 _INDENT = 1.0
-_CAPTION = 1.5
-"""Lines of a table that a line of its caption takes, whose letters are larger."""
+_CAPTION = 1.25
+"""How much larger the letters of a caption are than those of the table."""
 _FLOATS = 12
 """LaTeX holds back a limited number of floats."""
 
@@ -74,7 +74,7 @@ def _floats(table: Table, labels: _Labels) -> Iterator[str]:
     notes += filter(None, map(_prose, table.notes))
     width = ONE_COLUMN if layout.is_narrow else TEXT
     constants = f" ({', '.join(shared)})" if shared else ""
-    above = _CAPTION * math.ceil(width_of(short(table.title) + constants) / width)
+    above = _CAPTION * math.ceil(_CAPTION * width_of(short(table.title) + constants) / width)
     pages: list[tuple[list[PaperColumn], Sequence[Sequence[str]], list[Line]]] = []
     for panel in layout.panels:
         cells = list(zip(*(cells_of(column, layout.cap, letters) for column in panel), strict=True))

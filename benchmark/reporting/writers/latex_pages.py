@@ -11,7 +11,7 @@ from benchmark.reporting.writers.latex_cells import PaperColumn, title_lines
 from benchmark.reporting.writers.latex_layout import ONE_COLUMN
 from benchmark.reporting.writers.latex_text import width_of
 
-PAGE = 40.0
+PAGE = 39.0
 """Lines of `\\footnotesize` that fit a page of `article`, the fewest of 10 to 12 points, less some for rules."""
 _HEADING = 0.5
 """The space above a heading, in lines."""

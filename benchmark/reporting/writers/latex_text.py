@@ -59,7 +59,7 @@ _LIKE_LATIN = dict(
 _WIDTHS = {
     character: width
     for width, characters in {
-        0.28: "!',.:;[]`il| ", 0.31: "fj", 0.36: "-I_", 0.39: "()rt", 0.4: "s", 0.45: "cez", 0.5: '"$*/0123456789\\^ago{}~',
+        0.28: "!',.:;[]`il|", 0.31: "fj", 0.36: "-I_ ", 0.39: "()rt", 0.4: "s", 0.45: "cez", 0.5: '"$*/0123456789\\^ago{}~',
         0.53: "kqvxyJ", 0.56: "Sbdhnpu?", 0.66: "ZLF", 0.75: "EPBCTwRAHNUVXY", 0.85: "D&+=@KOQG<>#%m", 1.04: "MW",
     }.items()
     for character in characters
@@ -140,5 +140,5 @@ def _width(character: str) -> float:
 
 
 def _breakable(word: str) -> str:
-    parts = re.findall(r"[^-_/.,=:+]{1,12}[-_/.,=:+]*|[-_/.,=:+]+", word)
+    parts = re.findall(r"[^-_/.,=:+]{1,6}[-_/.,=:+]*|[-_/.,=:+]+", word)
     return _BREAK.join(parts)
