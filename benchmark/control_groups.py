@@ -20,21 +20,57 @@ MEMBERSHIP = Path("/proc/self/cgroup")
 
 def cpu_quota() -> float | None:
     """How many processors' time the narrowest group around this process may use; None for no limit."""
+    narrowest = _narrowest_for_cpu()
+    return None if narrowest is None else narrowest[0]
+
+
+def cpu_use() -> tuple[float, float] | None:
+    """Processors' time that the narrowest group may use, as `cpu_quota`, and the seconds that its processes have used."""
+    narrowest = _narrowest_for_cpu()
+    if narrowest is None:
+        return None
+    quota, group = narrowest
+    counts = dict(line.split() for line in _text(group / "cpu.stat").splitlines() if len(line.split()) == 2)
+    nanoseconds = _text(group / "cpuacct.usage")
+    if "usage_usec" in counts:
+        return quota, int(counts["usage_usec"]) / 1e6
+    return (quota, int(nanoseconds) / 1e9) if nanoseconds.isdecimal() else None
+
+
+def _narrowest_for_cpu() -> tuple[float, Path] | None:
     quotas = []
     for group in _groups("cpu"):
         quota, _, period = _text(group / "cpu.max").partition(" ")
         if not quota:
             quota, period = _text(group / "cpu.cfs_quota_us"), _text(group / "cpu.cfs_period_us")
         if quota.isdecimal() and period.isdecimal() and int(period):
-            quotas.append(int(quota) / int(period))
+            quotas.append((int(quota) / int(period), group))
     return min(quotas, default=None)
 
 
 def memory_limit_bytes() -> int | None:
     """The smallest limit on memory around this process, in bytes; None for no limit."""
-    groups = _groups("memory")
-    limits = [_text(group / name) for group in groups for name in ("memory.max", "memory.limit_in_bytes")]
-    return min((int(limit) for limit in limits if limit.isdecimal()), default=None)
+    narrowest = _narrowest_for_memory()
+    return None if narrowest is None else narrowest[0]
+
+
+def memory_use() -> tuple[int, int] | None:
+    """The limit as `memory_limit_bytes`, and the bytes that its group uses; files that could be dropped are not counted."""
+    narrowest = _narrowest_for_memory()
+    if narrowest is None:
+        return None
+    limit, group = narrowest
+    counts = dict(line.split() for line in _text(group / "memory.stat").splitlines() if len(line.split()) == 2)
+    used = _text(group / "memory.current") or _text(group / "memory.usage_in_bytes")
+    dropped = counts.get("inactive_file", counts.get("total_inactive_file", "0"))
+    return (limit, max(int(used) - int(dropped), 0)) if used.isdecimal() else None
+
+
+def _narrowest_for_memory() -> tuple[int, Path] | None:
+    limits = [
+        (_text(group / name), group) for group in _groups("memory") for name in ("memory.max", "memory.limit_in_bytes")
+    ]
+    return min(((int(limit), group) for limit, group in limits if limit.isdecimal()), default=None)
 
 
 def throttled_seconds() -> float:

@@ -165,6 +165,11 @@ def available_cores() -> tuple[int, ...]:
     return tuple(cores) if quota is None else tuple(cores[: max(1, int(quota))])
 
 
+def gpus() -> tuple[Gpu, ...]:
+    """The GPUs that this process may use; none without a driver."""
+    return _gpus()[0]
+
+
 def gpu_count() -> int:
     """How many GPUs this process may use; 0 without a driver."""
     return len(_gpus()[0])

@@ -44,7 +44,7 @@ ASCII_FORMS = {
     "\u2264": "<=",
     "\u2265": ">=",
     "\u2500": "-",  # a line
-    "\u2501": "-",
+    "\u2501": "=",  # a thick one
     "\u25b6": ">",
     "\u2713": "ok",  # check mark
     "\u2717": "x",  # ballot x

@@ -9,14 +9,19 @@ from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from benchmark.cli.progress.board import Board
-from benchmark.cli.progress.live_display import LiveDisplay, Picture
+from benchmark.cli.progress.frame import Paper, frame
+from benchmark.cli.progress.live_display import LiveDisplay
+from benchmark.cli.progress.machine_text import machine_text
 from benchmark.cli.progress.plain_log import PlainLog
 from benchmark.cli.terminal import streams
-from benchmark.events import EpochFinished, Progress, Resumed, StageStarted
+from benchmark.events import EpochFinished, Evaluated, ModelBuilt, Progress, Resumed, StageStarted, Started
 from benchmark.matrix.cell import Architecture, Cell, Data, Stage, Weights
+from benchmark.text import encodable
+from benchmark.utilization import Utilization
 
 
 class Clock:
@@ -61,8 +66,8 @@ def epoch(number: int, stage: int = 1, val_accuracy: float | None = 0.875) -> Ep
     )
 
 
-def plan_of(*cells: Cell):
-    return SimpleNamespace(cells=cells, axes=(), path="matrix.toml", notes=(), left_out=())
+def plan_of(*cells: Cell, axes: tuple[str, ...] = ()):
+    return SimpleNamespace(cells=cells, axes=axes)
 
 
 @pytest.fixture
@@ -76,9 +81,7 @@ def board(clock) -> Board:
 
 
 def drawn(board: Board, width: int, height: int = 24) -> str:
-    console = Console(file=io.StringIO(), width=width, height=height, force_terminal=False, no_color=True)
-    console.print(Picture(board))
-    return console.file.getvalue()
+    return "\n".join(line.plain for line in frame(board, Paper(width, height)))
 
 
 def test_what_is_being_prepared_is_drawn_above_the_cells_and_said_in_the_log(board, clock):
@@ -153,22 +156,133 @@ def test_without_a_forecast_the_pace_so_far_tells_the_time_left(board, clock):
     assert board.left_seconds == pytest.approx(30)
 
 
-@pytest.mark.parametrize("width", [40, 60, 80, 100, 160])
-def test_the_picture_fits_the_terminal(board, clock, width):
-    cells = [cell("a"), cell("b", model="a_model_with_a_name_that_is_much_too_long_for_any_terminal")]
-    board.begin(plan_of(*cells, cell("c")), (), lambda: 90.0)
-    for one in cells:
+LONG = "a_model_with_a_name_that_is_much_too_long_for_any_terminal"
+
+
+@pytest.mark.parametrize("width", [8, 20, 40, 60, 80, 100, 160])
+@pytest.mark.parametrize("height", [1, 2, 3, 5, 24])
+def test_the_picture_fits_the_terminal(board, clock, width, height):
+    cells = [cell("a"), cell("b", model=LONG), cell("d", model="双子座" * 30)]
+    board.begin(plan_of(*cells, cell("c"), axes=("model", "seed")), (), lambda: 90.0)
+    for one in cells[:2]:
         board.start(one)
         board.see(one, epoch(1))
         board.see(one, Progress(1, 2, 3, 10))
+    board.start(cells[2])
     clock.now += 5
-    lines = drawn(board, width).splitlines()
-    assert len(lines) == 3
-    assert all(len(line) <= width for line in lines)
-    assert "2/4" in lines[0]
-    assert ".875" in lines[0]
-    assert "0/3 cells" in lines[-1]
-    assert "1:25" in lines[-1]
+    lines = frame(board, Paper(width, height), FULL)
+    assert len(lines) <= max(height - 1, 1)
+    assert all(cell_len(line.plain) <= width for line in lines)
+    if width >= 40 and height == 24:
+        texts = [line.plain for line in lines]
+        assert texts[0].split()[:2] == ["cell", "epoch"]
+        assert "2/4" in texts[1]
+        assert ".875" in texts[1]
+        assert "0/4 cells" in texts[-2]
+        assert "1:25" in texts[-2]
+        assert texts[-1].startswith("CPU 98 %")
+
+
+FULL = Utilization(0.98, 3 << 30, 16 << 30, 2, 0.45, 3 << 30, 160 << 30)
+
+
+def test_the_computer_is_one_line_with_what_fits_of_it():
+    assert machine_text(FULL, 75) == "CPU 98 % · memory 3.0/16 GiB · 2 GPUs 45 % 3.0/160 GiB"
+    assert machine_text(FULL, 50) == "CPU 98 % · memory 3.0/16 GiB · 2 GPUs 45 %"
+    assert machine_text(FULL, 35) == "CPU 98 % · memory 3.0/16 GiB"
+    assert machine_text(Utilization(None, None, None), 75) == ""
+    assert machine_text(Utilization(0.5, None, None), 75) == "CPU 50 %"
+
+
+def test_a_row_has_all_that_is_known_of_a_running_cell(board, clock):
+    one = cell(epochs=20, stages=3)
+    board.begin(plan_of(one, axes=("strategy", "seed")), (), lambda: None)
+    board.start(one)
+    board.see(one, StageStarted(1, 20, 1000))
+    board.see(one, replace(epoch(7), traced=False, seconds=2.0, checkpoint_seconds=0.5, images_per_second=1234.5))
+    board.see(one, Progress(1, 8, 1, 10))
+    clock.now += 10
+    heading, row, _ = drawn(board, 80).split("\n")
+    assert heading.split() == ["cell", "stage", "epoch", "val", "images/s", "left"]
+    # 53 epochs of 2.5 s, less the 10 s that have gone
+    assert re.sub("[━─]+ *", "", row).split() == ["scratch", "seed", "0", "1/3", "8/60", "0.875", "1,234", "2:02"]
+
+
+def test_the_time_left_is_that_of_the_middle_epoch_of_this_stage_without_tracing(board, clock):
+    one = cell(epochs=10)
+    board.begin(plan_of(one), (), lambda: None)
+    running = board.start(one)
+    assert running.left_seconds(clock.now) is None
+    for number, seconds, traced in [(1, 60.0, True), (2, 1.0, False), (3, 9.0, False), (4, 1.0, False)]:
+        board.see(one, replace(epoch(number), seconds=seconds, traced=traced, checkpoint_seconds=0.0))
+    assert running.left_seconds(clock.now + 2) == pytest.approx(4)
+
+
+def test_the_scheduler_is_asked_how_long_the_stages_to_come_will_take(board, clock):
+    class Forecast:
+        def __call__(self) -> float:
+            return 500.0
+
+        def of_cell(self, cell_id: str) -> float:
+            return 300.0
+
+    one = cell(stages=2)
+    board.begin(plan_of(one), (), Forecast())
+    running = board.start(one)
+    board.see(one, epoch(1))
+    assert running.left_seconds(clock.now) == pytest.approx(300)
+    board.see(one, epoch(5, stage=2))
+    assert running.left_seconds(clock.now) == pytest.approx(3 * 1.1)
+
+
+def test_before_its_first_epoch_a_cell_says_what_it_waits_for(board):
+    one = cell()
+    board.begin(plan_of(one, axes=("seed",)), (), lambda: None)
+    board.starting = ("tensorflow",)
+    assert drawn(board, 80).startswith("starting TensorFlow\n")
+    board.starting = ()
+    board.start(one)
+    steps = [
+        ("starting TensorFlow", Started("2", "3", 1, "cpu")),
+        ("loading data and model", ModelBuilt(1, 1, 9, 1, 1, "f", None, "float32", 0.5)),
+        ("in epoch 1", Progress(1, 1, 3, 10)),
+        ("batch 3/10", epoch(4)),
+        ("testing", Evaluated(0.8125, 0.5, 4, 0.1)),
+        ("saving", None),
+    ]
+    for words, event in steps:
+        assert drawn(board, 80).split("\n")[-2].endswith(words)
+        if event is not None:
+            board.see(one, event)
+
+
+def test_the_score_is_the_one_that_decides(board):
+    one = replace(cell(), monitor="val_macro_f1")
+    board.begin(plan_of(one), (), lambda: None)
+    board.start(one)
+    board.see(one, replace(epoch(1), monitored=0.7))
+    heading, row, _ = drawn(board, 80).split("\n")
+    assert "val_macro_f1" in heading
+    assert "0.700" in row
+    board.running[one.cell_id].epoch = 0
+
+
+def test_cells_on_nodes_stand_with_their_nodes(board):
+    one = cell()
+    board.begin(plan_of(one, axes=("seed",)), (), lambda: None)
+    board.start(one)
+    board.place(one, "10.0.0.7")
+    board.see(one, epoch(1))
+    heading, row, _ = drawn(board, 60).split("\n")
+    assert heading.split()[:2] == ["cell", "node"]
+    assert row.split()[:4] == ["seed", "0", "10.0.0.7", "1/4"]
+
+
+def test_names_that_are_too_long_keep_both_ends(board):
+    one = cell(model=LONG)
+    board.begin(plan_of(one, axes=("model", "seed")), (), lambda: None)
+    board.start(one)
+    assert re.match(r"a_model\w+\.\.\.\w+ seed 0  starting TensorFlow$", drawn(board, 60).split("\n")[0])
 
 
 def test_more_cells_than_lines_are_counted(board):
@@ -176,33 +290,31 @@ def test_more_cells_than_lines_are_counted(board):
     board.begin(plan_of(*cells), (), lambda: None)
     for one in cells:
         board.start(one)
+        board.see(one, epoch(1))
     text = drawn(board, 100, height=8)
-    assert len(text.splitlines()) == 5
-    assert "+6 running" in text
-
-
-def test_wide_pictures_name_the_stage(board):
-    one = cell(stages=2)
-    board.begin(plan_of(one), (), lambda: None)
-    board.start(one)
-    board.see(one, epoch(5, stage=2))
-    assert "stage 2/2 epoch 5/8" in drawn(board, 120)
+    assert len(text.splitlines()) == 7
+    assert "+5 running" in text
+    # without a heading where there is no room for anything
+    assert "+8 running" in drawn(board, 100, height=4)
 
 
 def test_without_validation_the_training_numbers_are_shown(board):
-    one = cell()
-    board.begin(plan_of(one), (), lambda: None)
+    one, two = cell("a"), cell("b")
+    board.begin(plan_of(one, two), (), lambda: None)
     board.start(one)
     board.see(one, epoch(1, val_accuracy=None))
-    assert "train 0.750" in drawn(board, 80)
+    assert re.search(r"train .*\n.* 0\.750", drawn(board, 80))
+    board.start(two)
+    board.see(two, epoch(1))
+    assert re.search(r"score .*\n.*train 0\.750 .*\n.* val 0\.875", drawn(board, 80))
 
 
-def test_a_loss_that_is_not_a_number_is_drawn(board):
+def test_a_score_that_is_not_a_number_is_drawn(board):
     one = cell()
     board.begin(plan_of(one), (), lambda: None)
     board.start(one)
     board.see(one, epoch(1, val_accuracy=float("nan")))
-    assert "val nan" in drawn(board, 120)
+    assert "nan" in drawn(board, 120)
 
 
 def test_ascii_terminals_get_an_ascii_picture(board):
@@ -210,9 +322,10 @@ def test_ascii_terminals_get_an_ascii_picture(board):
     board.begin(plan_of(one), (), lambda: None)
     board.start(one)
     board.see(one, epoch(1))
-    stream = io.TextIOWrapper(io.BytesIO(), encoding="ascii", errors="strict")
-    Console(file=stream, width=80, no_color=True).print(Picture(board))
-    stream.flush()
+    board.counts["completed"] = 3
+    lines = frame(board, Paper(60, 24, lambda text: encodable(text, "ascii")), FULL)
+    assert all(line.plain.isascii() and len(line.plain) <= 60 for line in lines)
+    assert "ok3 ==" in lines[-2].plain
 
 
 def told(display, cells) -> None:
@@ -222,6 +335,7 @@ def told(display, cells) -> None:
         display.cell_started(one, 1)
         display.progress(one, Progress(1, 1, 1, 10))
         display.epoch(one, epoch(1))
+    display.progress(cells[0], Evaluated(0.8125, 0.5, 1, 0.1))
     display.note("the disk is nearly [full]")
     display.cell_finished(cells[0], "completed", None, 12.5, None)
     display.cell_finished(cells[1], "failed", "oom", 3.0, "Traceback\nMemoryError: no [/] more")
@@ -233,7 +347,7 @@ def test_the_live_display_leaves_one_line_for_each_finished_cell(board):
     with LiveDisplay(console, board) as display:
         told(display, [cell("a"), cell("b", model="net[/]")])
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", console.file.getvalue())
-    assert "✓ digits simple_cnn scratch seed 0  completed  val 0.875  12 s" in text
+    assert "✓ digits simple_cnn scratch seed 0  completed  test 0.812  12 s" in text
     assert "✗ digits net[/] scratch seed 0  failed (oom)" in text
     assert "MemoryError: no [/] more" in text
     assert "the disk is nearly [full]" in text
@@ -249,7 +363,7 @@ def test_the_plain_log_has_one_line_for_what_happened(board, clock):
         "digits simple_cnn scratch seed 0: started",
         "digits net[/] scratch seed 0: started",
         "the disk is nearly [full]",
-        f"[1/2] digits simple_cnn scratch seed 0: completed in 12 s, {last}",
+        f"[1/2] digits simple_cnn scratch seed 0: completed in 12 s, test_accuracy 0.812, {last}",
         f"[2/2] digits net[/] scratch seed 0: failed (oom) in 3.0 s, {last}: MemoryError: no [/] more",
     ]
 

@@ -26,6 +26,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "cell_callbacks": set(),
     "control_groups": set(),
     "machine": {"control_groups"},
+    "utilization": {"control_groups", "machine"},
     "catalog": {"errors", "events", "machine"},
     "images": {"errors", "machine", "catalog"},
     "matrix": {"errors", "events", "machine", "catalog"},
@@ -44,7 +45,18 @@ MAY_IMPORT: dict[str, set[str]] = {
         "forecast",
     },
     "reporting": {"errors", "events", "machine", "matrix", "catalog", "images", "results"},
-    "cli": {"errors", "events", "machine", "matrix", "catalog", "results", "forecast", "scheduling", "reporting"},
+    "cli": {
+        "errors",
+        "events",
+        "machine",
+        "matrix",
+        "catalog",
+        "results",
+        "forecast",
+        "scheduling",
+        "reporting",
+        "utilization",
+    },
     "frames": {"errors", "matrix", "results", "reporting", "cli"},
 }
 # each folder may import these folders and modules of its own part; a module that stands directly in a part is held by
@@ -285,7 +297,7 @@ def test_only_training_imports_keras_and_tensorflow():
     [
         ({"tomllib"}, {"matrix"}),
         ({"sqlite3", "sqlalchemy", "alembic", "psycopg"}, {"results"}),
-        ({"psutil", "pynvml", "cpuinfo"}, {"machine"}),
+        ({"psutil", "pynvml", "cpuinfo"}, {"machine", "utilization"}),
         ({"rich", "click"}, {"cli", "reporting"}),
         ({"ray", "submitit"}, {"scheduling"}),
         ({"multiprocessing", "concurrent"}, set()),

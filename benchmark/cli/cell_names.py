@@ -16,12 +16,11 @@ def cell_label(cell: Cell, axes: Sequence[str] = ()) -> str:
     return one_line(f"{cell.dataset} {cell.model} {cell.strategy} seed {cell.seed}{_settings(cell, axes)}")
 
 
-def brief_label(cell: Cell, axes: Sequence[str]) -> str:
-    """The model and whatever else tells the cells of a matrix apart, for narrow places."""
-    dataset = f"{cell.dataset} " if "dataset" in axes else ""
-    strategy = f" {cell.strategy}" if "strategy" in axes else ""
-    seed = f" seed {cell.seed}" if "seed" in axes else ""
-    return one_line(f"{dataset}{cell.model}{strategy}{seed}{_settings(cell, axes)}")
+def varying_names(cell: Cell, axes: Sequence[str]) -> str:
+    """What tells the cell apart from the others of its matrix, for narrow places; the model where nothing does."""
+    names = {"dataset": cell.dataset, "model": cell.model, "strategy": cell.strategy, "seed": f"seed {cell.seed}"}
+    shown = [text for name, text in names.items() if name in axes]
+    return one_line(f"{' '.join(shown)}{_settings(cell, axes)}".strip() or cell.model)
 
 
 def _settings(cell: Cell, axes: Sequence[str]) -> str:

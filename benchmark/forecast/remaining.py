@@ -174,16 +174,27 @@ class Remaining:
         self._room = room
         self._answer: float | None = None
         self._next_time = 0.0
+        self._cell_ends: dict[str, float] = {}
 
     def __call__(self) -> float | None:
         # A large matrix is summed up again only so often that it does not cost more than 2 % of a core.
         begun = time.monotonic()
         if begun >= self._next_time:
             cells = list(self._work())
-            work = [work_of(cell, self._running.left(cell, spent), running=spent is not None) for cell, spent in cells]
+            left = [self._running.left(cell, spent) for cell, spent in cells]
+            work = [
+                work_of(cell, more, running=spent is not None) for (cell, spent), more in zip(cells, left, strict=True)
+            ]
             self._answer = max(ends(work, self._room()).values(), default=0.0)
             if all(spent is None for _, spent in cells):
                 self._answer += self._running.start_seconds(cell for cell, _ in cells)
             now = time.monotonic()
+            going = ((cell, more) for (cell, spent), more in zip(cells, left, strict=True) if spent is not None)
+            self._cell_ends = {cell.cell_id: now + more for cell, more in going}
             self._next_time = now + 50 * (now - begun)
         return self._answer
+
+    def of_cell(self, cell_id: str) -> float | None:
+        """Seconds that a cell still needs, as the last answer had it; None for one that did not run then."""
+        end = self._cell_ends.get(cell_id)
+        return None if end is None else max(end - time.monotonic(), 0.0)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeAlias
 
 from benchmark.catalog.cache import PreparedDirectories
-from benchmark.events import EpochFinished, Progress
+from benchmark.events import EpochFinished, Evaluated, ModelBuilt, Progress, StageStarted, Started
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
 from benchmark.results.store.artifact_store import ArtifactStore, store_of
@@ -20,6 +20,9 @@ Isolation: TypeAlias = Literal["auto", "fork", "spawn"]
 
 Forecast: TypeAlias = Callable[[], float | None]
 """Seconds that the run still needs, as far as is known at the time of the call; None while nothing is known."""
+
+Step: TypeAlias = Started | ModelBuilt | StageStarted | Progress | Evaluated
+"""What shows how far a cell is, beside the ends of its epochs. Of a cell on another computer some are not reported."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,7 +139,10 @@ class Observer(Protocol):
     def cell_started(self, cell: Cell, attempt: int) -> None:
         """An attempt has its process; attempts count from 1 within the execution."""
 
-    def progress(self, cell: Cell, event: Progress) -> None: ...
+    def placed(self, cell: Cell, node: str) -> None:
+        """The running cell is on this computer of a cluster."""
+
+    def progress(self, cell: Cell, event: Step) -> None: ...
 
     def epoch(self, cell: Cell, event: EpochFinished) -> None: ...
 
@@ -145,6 +151,9 @@ class Observer(Protocol):
 
     def preparing(self, progress: Mapping[str, str]) -> None:
         """What is being prepared now, by name, and how far it has come in words (maybe none)."""
+
+    def starting(self, backends: Sequence[str]) -> None:
+        """The backends that are being imported now, for all cells together."""
 
     def note(self, text: str) -> None: ...
 

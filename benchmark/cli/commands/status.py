@@ -3,28 +3,37 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from benchmark import units
+from benchmark import machine, units
 from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import database_option, format_option, verb
 from benchmark.cli.terminal import output, streams
 from benchmark.cli.terminal.output import NAME_COLUMNS, Column
 from benchmark.errors import NotFoundError, UserError
-from benchmark.results.read.alive import is_alive
+from benchmark.results.read.alive import is_alive, is_unheld
+from benchmark.scheduling.executors.executor_registry import LOCAL
 from benchmark.status import READING_ORDER, UNFINISHED, Status
 from benchmark.text import headline
 
 if TYPE_CHECKING:
     from rich.text import Text
 
+    from benchmark.cli.progress.live_display import LiveDisplay
+    from benchmark.cli.progress.plain_log import PlainLog
     from benchmark.results.read.runs import RunProgress
+    from benchmark.results.store.database import Database
 
 FOLLOW_SECONDS = 1.0
+
+UNHELD_SECONDS = 60.0
+"""A run on another computer whose lock nobody has held for so long has died without a word."""
+
 SHOWN_FAILURES = 10
 BAR_COLUMNS = 24
 
@@ -56,9 +65,10 @@ def command(database: str, run_id: int | None, follow: bool, output_format: str)
     if follow and output_format != "table":
         raise UserError("--follow shows a table; leave out --format, or ask again and again with --format json")
     if follow:
-        _follow(lambda: _load(database, run_id))
+        _follow(database, run_id)
         return
-    progress, alive = _load(database, run_id)
+    with _open(database) as opened:
+        progress, alive = _load(opened, database, run_id)
     if output_format == "csv":
         output.write_rows(progress.cells, [Column("cell_id")], "csv")
     elif output_format == "json":
@@ -68,39 +78,65 @@ def command(database: str, run_id: int | None, follow: bool, output_format: str)
         streams.out().print(picture(progress, alive=alive), soft_wrap=True)
 
 
-def _load(database: str, run_id: int | None) -> tuple[RunProgress, bool]:
-    """The progress of the run, and whether its process is there."""
-    from benchmark.results.read.runs import run_progress
+def _open(database: str) -> AbstractContextManager[Database]:
     from benchmark.results.store.database import open_database
 
-    with open_database(database, mode="read") as opened:
-        progress = run_progress(opened, run_id)
+    return open_database(database, mode="read")
+
+
+def _load(opened: Database, database: str, run_id: int | None) -> tuple[RunProgress, bool]:
+    """The progress of the run, and whether its process is there."""
+    from benchmark.results.read.runs import run_progress
+
+    progress = run_progress(opened, run_id)
     if progress is None:
         raise NotFoundError(f"{database}: no run yet; begin one with: bench run")
-    return progress, is_alive(progress.run, served="://" in database and not database.startswith("sqlite"))
+    return progress, is_alive(progress.run, served=opened.path is None)
 
 
-def _follow(load: Callable[[], tuple[RunProgress, bool]]) -> None:
-    """Show the progress anew until the run ends; Ctrl-C ends the showing, not the run."""
-    console = streams.out()
-    if console.is_terminal and not console.is_dumb_terminal:
-        from rich.live import Live
+def _follow(database: str, run_id: int | None) -> None:
+    """Show the run as it shows itself until it ends; Ctrl-C ends the showing, not the run."""
+    with _open(database) as opened:
+        progress, alive = _load(opened, database, run_id)
+    if alive:
+        run_id = progress.run["run_id"]
+        is_here = progress.run["boot_id"] == machine.boot_id() and progress.run["executor"] == LOCAL
+        with _display(has_machine=is_here) as shown:
+            shown.note(f"{_name(progress.run)}: Ctrl-C ends this view, and leaves the run alone")
+            _watch(shown, database, progress)
+        with _open(database) as opened:
+            progress, _ = _load(opened, database, run_id)
+    streams.out().print(picture(progress, alive=False), soft_wrap=True)
 
-        progress, alive = load()
-        with Live(picture(progress, alive=alive), console=console, auto_refresh=False) as live:
-            while alive:
-                time.sleep(FOLLOW_SECONDS)
-                progress, alive = load()
-                live.update(picture(progress, alive=alive), refresh=True)
-        return
-    shown = ""
+
+def _watch(shown: LiveDisplay | PlainLog, database: str, progress: RunProgress) -> None:
+    from benchmark.cli.progress.followed_run import FollowedRun
+    from benchmark.results.read.runs import run_row
+
+    followed, held_at = None, time.monotonic()
     while True:
-        progress, alive = load()
-        if shown != (shown := _counts(progress)):
-            console.print(f"{time.strftime('%H:%M:%S')} {shown}", soft_wrap=True)
-        if not alive:
+        # opened anew each time: a run that ends takes the files beside its database away, which nobody may hold
+        with _open(database) as opened:
+            followed = followed or FollowedRun(shown, opened, progress)
+            followed.look(opened)
+            alive = is_alive(run_row(opened, progress.run["run_id"]), served=opened.path is None)
+            if not is_unheld(opened):
+                held_at = time.monotonic()
+        if not alive or time.monotonic() - held_at > UNHELD_SECONDS:
             return
         time.sleep(FOLLOW_SECONDS)
+
+
+def _display(*, has_machine: bool) -> AbstractContextManager[LiveDisplay | PlainLog]:
+    """What `bench run` would show on stderr, here on stdout."""
+    console = streams.out()
+    if streams.can_draw(console):
+        from benchmark.cli.progress.live_display import LiveDisplay
+
+        return LiveDisplay(console, has_machine=has_machine)
+    from benchmark.cli.progress.plain_log import PlainLog
+
+    return nullcontext(PlainLog(write=output.write_line))
 
 
 def picture(progress: RunProgress, *, alive: bool) -> Text:
@@ -127,7 +163,6 @@ def picture(progress: RunProgress, *, alive: bool) -> Text:
 
 
 def _headline(run: Mapping[str, Any], *, alive: bool) -> str:
-    name = f" {run['name']!r}" if run["name"] else ""
     state = run["state"]
     if state == Status.RUNNING and not alive:
         state = "died without a word; `bench run` goes on from where it was"
@@ -135,7 +170,12 @@ def _headline(run: Mapping[str, Any], *, alive: bool) -> str:
         state = f"{state} in {_time_between(run['started_utc'], run['finished_utc'])}"
     elif state == Status.RUNNING:
         state = f"running for {_time_between(run['started_utc'])}"
-    return f"run {run['run_id']}{name} on {run['machine']}: {state}"
+    return f"{_name(run)}: {state}"
+
+
+def _name(run: Mapping[str, Any]) -> str:
+    name = f" {run['name']!r}" if run["name"] else ""
+    return f"run {run['run_id']}{name} on {run['machine']}"
 
 
 def _counts(progress: RunProgress) -> str:

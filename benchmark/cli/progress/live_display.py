@@ -1,183 +1,131 @@
-"""The live display of a run: one line for each running cell, one for the whole. Draws on stderr, on terminals only."""
+"""The live display of a run, on terminals only: finished cells above, what runs below (`frame`)."""
 
 from __future__ import annotations
 
 import contextlib
+import time
 from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, Self
 
-from rich.console import Console, ConsoleOptions, Group, RenderResult
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.console import Console
 from rich.text import Text
 
 from benchmark import units
-from benchmark.cli.progress.board import Board, FinishedCell, RunningCell
+from benchmark.cli.progress.board import Board, FinishedCell, Planned
+from benchmark.cli.progress.fitting import width_of
+from benchmark.cli.progress.frame import MARKS, Paper, frame
+from benchmark.cli.progress.live_region import LiveRegion
 from benchmark.cli.terminal.streams import messages_through
-from benchmark.events import EpochFinished, Event
+from benchmark.events import EpochFinished
 from benchmark.matrix.cell import Cell
 from benchmark.status import Status, with_cause
-from benchmark.text import headline, one_line
+from benchmark.text import encodable, headline, one_line
+from benchmark.utilization import Utilization, UtilizationMeter
 
 if TYPE_CHECKING:
-    from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.run_options import Forecast, RunSummary
+    from benchmark.scheduling.run_options import Forecast, RunSummary, Step
 
-MARKS: dict[str, tuple[str, str]] = {
-    Status.COMPLETED: ("✓", "green"),
-    Status.FAILED: ("✗", "red"),
-    Status.DIVERGED: ("~", "yellow"),
-    Status.BLOCKED: ("-", "yellow"),
-}
-REFRESH_PER_SECOND = 4
-WIDE_COLUMNS = 96
-NARROW_COLUMNS = 70
-
-
-class Picture:
-    """The board as rich draws it; laid out anew at each refresh, so that it follows the size of the terminal."""
-
-    def __init__(self, board: Board) -> None:
-        self.board = board
-
-    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        room = max(console.height - 4, 1)
-        running = list(self.board.running.values())
-        yield Group(
-            *(_preparing(name, words) for name, words in self.board.preparing.items()),
-            *self._cells(running[:room], options.max_width),
-            *([self._whole(len(running) - room, options.max_width)] if self.board.total else []),
-        )
-
-    def _cells(self, running: Sequence[RunningCell], width: int) -> list[Table]:
-        if not running:
-            return []
-        grid = Table.grid(padding=(0, 1), expand=True)
-        grid.add_column(ratio=1, no_wrap=True, overflow="ellipsis")
-        grid.add_column(no_wrap=True, justify="right")
-        grid.add_column(width=20 if width >= WIDE_COLUMNS else 8)
-        grid.add_column(no_wrap=True)
-        if width >= NARROW_COLUMNS:
-            grid.add_column(no_wrap=True, justify="right", style="dim")
-        for cell in running:
-            elapsed = [units.clock(self.board.clock() - cell.started)] if width >= NARROW_COLUMNS else []
-            grid.add_row(
-                Text(one_line(cell.brief)), _epoch(cell, width), _bar(cell.share), _numbers(cell.last, width), *elapsed
-            )
-        return [grid]
-
-    def _whole(self, hidden: int, width: int) -> Table:
-        grid = Table.grid(padding=(0, 1), expand=True)
-        grid.add_column(no_wrap=True)
-        grid.add_column(ratio=1, max_width=40)
-        grid.add_column(no_wrap=True)
-        board = self.board
-        counts = Text(f"{board.done}/{board.total} cells", style="bold")
-        for status, (mark, style) in MARKS.items():
-            if board.counts[status]:
-                counts.append(f" {mark}{board.counts[status]}", style=style)
-        if hidden > 0:
-            counts.append(f" (+{hidden} running)", style="dim")
-        about = " · about " if width >= NARROW_COLUMNS else " ~"
-        left = "" if (seconds := board.left_seconds) is None else f"{about}{units.clock(seconds)} left"
-        grid.add_row(counts, _bar(board.share), Text(units.clock(board.elapsed) + left))
-        return grid
+METER_SECONDS = 2.0
+"""How often is looked at how busy the computer is."""
 
 
 class LiveDisplay:
-    """An observer of the scheduler that keeps a `Picture` on the terminal; finished cells are printed above it.
+    """An observer of the scheduler that keeps the `frame` of a board on the terminal; finished cells are printed above it.
 
-    Side effects: a thread of rich redraws the picture a few times a second between `run_started` and `run_finished`.
+    Args:
+        console: Of the terminal.
+        board: Of the run.
+        has_machine: Whether cells run on this computer, so that it is shown how busy it is.
+
+    Side effects: a thread redraws a few times a second between `run_started` and `run_finished`.
     """
 
-    def __init__(self, console: Console, board: Board | None = None) -> None:
+    def __init__(self, console: Console, board: Board | None = None, *, has_machine: bool = True) -> None:
         self.board = board or Board()
+        self.console = console
+        self.region = LiveRegion(console, self._lines)
         self._stack = contextlib.ExitStack()
-        self.live = Live(
-            Picture(self.board),
-            console=console,
-            refresh_per_second=REFRESH_PER_SECOND,
-            transient=True,
-            redirect_stdout=False,
-        )
+        self._meter = _SlowMeter() if has_machine else None
 
     def __enter__(self) -> Self:
-        self._stack.enter_context(messages_through(self.live.console))
-        self._stack.callback(self.live.stop)
+        self._stack.enter_context(messages_through(self.region))
+        self._stack.callback(self.region.stop)
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stack.close()
 
-    def run_started(self, run_id: int, plan: Plan, idle: Collection[str], forecast: Forecast) -> None:
+    def _lines(self, width: int, height: int) -> Sequence[Text]:
+        paper = Paper(width, height, lambda text: encodable(text, self.console.encoding))
+        # cells on other computers say nothing of this one
+        is_here = self._meter is not None and not any(each.node for each in list(self.board.running.values()))
+        return frame(self.board, paper, self._meter.read() if self._meter is not None and is_here else None)
+
+    def run_started(self, run_id: int, plan: Planned, idle: Collection[str], forecast: Forecast) -> None:
         del run_id
         self.board.begin(plan, idle, forecast)
-        self.live.start()
+        self.region.start()
 
     def cell_started(self, cell: Cell, attempt: int) -> None:
         del attempt
         self.board.start(cell)
 
-    def progress(self, cell: Cell, event: Event) -> None:
+    def placed(self, cell: Cell, node: str) -> None:
+        self.board.place(cell, node)
+
+    def progress(self, cell: Cell, event: Step) -> None:
         self.board.see(cell, event)
 
-    epoch = progress
+    def epoch(self, cell: Cell, event: EpochFinished) -> None:
+        self.board.see(cell, event)
 
     def cell_finished(self, cell: Cell, status: str, cause: str | None, seconds: float, detail: str | None) -> None:
-        self.live.console.print(_ended(self.board.finish(cell, status, cause, seconds, detail)), soft_wrap=True)
+        ended = self.board.finish(cell, status, cause, seconds, detail)
+        self.region.print(_ended(ended, self.console.width), soft_wrap=True)
 
     def preparing(self, progress: Mapping[str, str]) -> None:
         self.board.preparing = progress
         # before a run begins too: data of finished cells may have to be prepared before they can be compared
-        self.live.start()
+        self.region.start()
+
+    def starting(self, backends: Sequence[str]) -> None:
+        self.board.starting = backends
 
     def note(self, text: str) -> None:
-        self.live.console.print(Text(one_line(text), style="dim"), soft_wrap=True)
+        # between words, where a terminal would break them in the middle
+        self.region.print(Text(one_line(text), style="dim"))
 
     def run_finished(self, summary: RunSummary) -> None:
         del summary
-        self.live.stop()
+        self.region.stop()
 
 
-def _preparing(name: str, words: str) -> Text:
-    text = f"preparing {name}: {words}" if words else f"preparing {name}"
-    return Text(one_line(text), style="dim", no_wrap=True, overflow="ellipsis")
+class _SlowMeter:
+    """How busy the computer is, read at most every `METER_SECONDS`, by whoever draws."""
+
+    def __init__(self) -> None:
+        self._meter: UtilizationMeter | None = None
+        self._read_at = 0.0
+        self._last: Utilization | None = None
+
+    def read(self) -> Utilization | None:
+        now = time.monotonic()
+        if self._meter is None:
+            self._meter, self._read_at = UtilizationMeter(), now
+        elif now - self._read_at >= METER_SECONDS or self._last is None:
+            self._last, self._read_at = self._meter.read(), now
+        return self._last
 
 
-def _bar(share: float) -> ProgressBar:
-    return ProgressBar(total=1.0, completed=share, complete_style="cyan", finished_style="green")
-
-
-def _epoch(running: RunningCell, width: int) -> Text:
-    if not running.epoch:
-        return Text("starting", style="dim")
-    text = f"{running.epoch}/{running.cell.epochs}"
-    if width >= WIDE_COLUMNS:
-        stages = len(running.cell.stages)
-        text = (f"stage {running.stage}/{stages} " if stages > 1 else "") + f"epoch {text}"
-    return Text(text)
-
-
-def _numbers(last: EpochFinished | None, width: int) -> Text:
-    if last is None:
-        return Text("")
-    where, accuracy, loss = "val", last.val_accuracy, last.val_loss
-    if accuracy is None:
-        where, accuracy, loss = "train", last.train_accuracy, last.train_loss
-    texts = [f"{where} {accuracy:.3f}"] if accuracy is not None else []
-    if loss is not None and (width >= WIDE_COLUMNS or not texts):
-        texts.append(f"loss {units.number(loss)}")
-    return Text(" ".join(texts))
-
-
-def _ended(ended: FinishedCell) -> Text:
+def _ended(ended: FinishedCell, width: int) -> Text:
+    """`✓ digits simple_cnn scratch seed 0  completed  test 0.953  12 s`; in two lines where one is too narrow."""
     mark, style = MARKS.get(ended.status, ("·", "dim"))
+    test = [f"test {ended.test_accuracy:.3f}"] if ended.test_accuracy is not None else []
+    rest = "  ".join([with_cause(ended.status, ended.cause), *test])
+    seconds = units.seconds(ended.seconds)
     text = Text(f"{mark} ", style=style).append(one_line(ended.label), style="default")
-    text.append(f"  {with_cause(ended.status, ended.cause)}")
-    if ended.last is not None:
-        text.append(f"  {_numbers(ended.last, 0)}", style="default")
-    text.append(f"  {units.seconds(ended.seconds)}", style="dim")
+    text.append("  " if width_of(f"{text.plain}  {rest}  {seconds}") <= width else "\n    ")
+    text.append(rest).append(f"  {seconds}", style="dim")
     if ended.detail and ended.status != Status.COMPLETED:
         text.append(f"\n    {one_line(headline(ended.detail))}", style="dim")
     return text

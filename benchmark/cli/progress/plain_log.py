@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from benchmark import units
-from benchmark.cli.progress.board import Board
+from benchmark.cli.cell_names import cell_label
+from benchmark.cli.progress.board import Board, Planned, starting
 from benchmark.cli.terminal import verbosity
-from benchmark.events import EpochFinished, Event
+from benchmark.events import EpochFinished
 from benchmark.matrix.cell import Cell
 from benchmark.status import Status, with_cause
 from benchmark.text import headline, one_line
 
 if TYPE_CHECKING:
-    from benchmark.matrix.plan import Plan
-    from benchmark.scheduling.run_options import Forecast, RunSummary
+    from benchmark.scheduling.run_options import Forecast, RunSummary, Step
 
 LINE_SECONDS = 2.0
 """The least time between two lines about a cell's epochs, or a preparation: thousands of short epochs must not fill a log."""
@@ -30,7 +30,7 @@ class PlainLog:
         self.write = write
         self._line_written_at: dict[str, float] = {}
 
-    def run_started(self, run_id: int, plan: Plan, idle: Collection[str], forecast: Forecast) -> None:
+    def run_started(self, run_id: int, plan: Planned, idle: Collection[str], forecast: Forecast) -> None:
         self.board.begin(plan, idle, forecast)
         left = self.board.left_seconds
         expected = "" if left is None else f", about {units.seconds(left)}"
@@ -42,7 +42,11 @@ class PlainLog:
         self._line(f"{running.label}: started{again}")
         self._line_written_at[cell.cell_id] = self.board.clock()
 
-    def progress(self, cell: Cell, event: Event) -> None:
+    def placed(self, cell: Cell, node: str) -> None:
+        self.board.place(cell, node)
+        self._line(f"{cell_label(cell, self.board.axes)}: on node {node}")
+
+    def progress(self, cell: Cell, event: Step) -> None:
         self.board.see(cell, event)
 
     def epoch(self, cell: Cell, event: EpochFinished) -> None:
@@ -61,11 +65,12 @@ class PlainLog:
         ended = self.board.finish(cell, status, cause, seconds, detail)
         place = f"[{self.board.done}/{self.board.total}]"
         last = f", {_epoch_line(cell, ended.last)}" if ended.last else ""
+        test = "" if ended.test_accuracy is None else f", test_accuracy {ended.test_accuracy:.3f}"
         text = f": {headline(detail)}" if detail and status != Status.COMPLETED else ""
         left = self.board.left_seconds if self.board.expected_end is not None else None
         time_left = f"; about {units.seconds(left)} left" if left and self.board.done < self.board.total else ""
         self._line(
-            f"{place} {ended.label}: {with_cause(status, cause)} in {units.seconds(seconds)}{last}{text}{time_left}"
+            f"{place} {ended.label}: {with_cause(status, cause)} in {units.seconds(seconds)}{test}{last}{text}{time_left}"
         )
 
     def preparing(self, progress: Mapping[str, str]) -> None:
@@ -74,6 +79,11 @@ class PlainLog:
             if text and now - self._line_written_at.setdefault(name, now) >= LINE_SECONDS:
                 self._line_written_at[name] = now
                 self._line(f"{name}: {one_line(text)}")
+
+    def starting(self, backends: Sequence[str]) -> None:
+        self.board.starting = backends
+        for backend in backends:
+            self._line(starting(backend))
 
     def note(self, text: str) -> None:
         self._line(text)

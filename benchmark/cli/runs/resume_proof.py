@@ -24,7 +24,7 @@ from benchmark.results.read.rows import fetch_table
 from benchmark.results.schema.tables import attempt
 from benchmark.results.store.database import Database
 from benchmark.results.write.result_digest import EPOCH_FIELDS, RESULT_FIELDS, exact
-from benchmark.scheduling.run_options import Observer, RunOptions
+from benchmark.scheduling.run_options import Observer, RunOptions, Step
 from benchmark.status import Status
 
 NOT_IDENTICAL = 3
@@ -60,9 +60,9 @@ class _Killer:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._inner, name)
 
-    def progress(self, cell: Cell, event: Progress) -> None:
+    def progress(self, cell: Cell, event: Step) -> None:
         self._inner.progress(cell, event)
-        if event.epoch > self._after:
+        if isinstance(event, Progress) and event.epoch > self._after:
             self._strike(cell, event.epoch)
 
     def epoch(self, cell: Cell, event: EpochFinished) -> None:

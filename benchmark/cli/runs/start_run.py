@@ -110,7 +110,7 @@ def run_held(
 def display() -> AbstractContextManager[LiveDisplay | PlainLog]:
     """What shows how work goes on: a picture on a terminal, lines elsewhere."""
     console = streams.err()
-    if console.is_terminal and not console.is_dumb_terminal and not verbosity.is_quiet():
+    if streams.can_draw(console) and not verbosity.is_quiet():
         from benchmark.cli.progress.live_display import LiveDisplay
 
         return LiveDisplay(console)

@@ -53,6 +53,7 @@ def _end_after(wake_up: int) -> None:
         pass
     _asked.set()
     time.sleep(GRACE_SECONDS)
+    streams.take_away_live_lines(GRACE_SECONDS)
     console = streams.err()
     if console.is_terminal:
         console.show_cursor()

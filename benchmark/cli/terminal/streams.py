@@ -14,7 +14,7 @@ import shlex
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Protocol, TextIO
 
 from benchmark.text import ASCII_FORMS, printable, without_passwords
 
@@ -113,18 +113,36 @@ def _columns(stream: TextIO) -> int:
         return UNBOUNDED_COLUMNS
 
 
-_shared: list[Console] = []
-"""The console that draws a live display on stderr: whatever else is said must pass through it, or it breaks the picture."""
+class LiveLines(Protocol):
+    """Lines that are drawn on a terminal all the time: whatever else is said must pass through it, or it breaks them."""
+
+    def print(self, *texts: Any, **options: Any) -> None: ...
+
+    def stop(self, *, patience_seconds: float = -1) -> None: ...
+
+
+_shared: list[LiveLines] = []
 
 
 @contextlib.contextmanager
-def messages_through(console: Console) -> Iterator[None]:
-    """Let `say` use this console meanwhile."""
-    _shared.append(console)
+def messages_through(region: LiveLines) -> Iterator[None]:
+    """Let `say` use this region meanwhile."""
+    _shared.append(region)
     try:
         yield
     finally:
-        _shared.remove(console)
+        _shared.remove(region)
+
+
+def take_away_live_lines(patience_seconds: float) -> None:
+    """Erase what a live display shows: this process is about to end without another word."""
+    for region in _shared:
+        region.stop(patience_seconds=patience_seconds)
+
+
+def can_draw(console: Console) -> bool:
+    """Whether a console is a terminal on which lines can be drawn anew; colour may be forced on one that is not."""
+    return console.is_terminal and not console.is_dumb_terminal and console.file.isatty()
 
 
 def say(text: str = "", style: str | None = None) -> None:
@@ -132,8 +150,8 @@ def say(text: str = "", style: str | None = None) -> None:
     from rich.text import Text
 
     try:
-        console = _shared[-1] if _shared else err()
-        console.print(Text(readable(text), style=style or ""), soft_wrap=True)
+        place = _shared[-1] if _shared else err()
+        place.print(Text(readable(text), style=style or ""), soft_wrap=True)
     except OSError:
         # nobody reads it any more, or the disk that it goes to is full: no reason to end a run
         mute(sys.stderr)

@@ -108,10 +108,20 @@ def run_progress(database: Database, run_id: int | None = None) -> RunProgress |
         if not newest:
             return None
         run_id = newest[0]["run_id"]
-    owner = _run(database, run_id)
-    del owner["matrix_text"]
+    owner = run_row(database, run_id)
     cells = run_cells(database, run_id)
     return RunProgress(owner, dict(Counter(row["status"] for row in cells)), cells, _running(database, run_id))
+
+
+def run_row(database: Database, run_id: int) -> Row:
+    """Reads a run, without the text of its matrix.
+
+    Raises:
+        NotFoundError: There is no such run.
+    """
+    owner = _run(database, run_id)
+    del owner["matrix_text"]
+    return owner
 
 
 def _running(database: Database, run_id: int) -> list[Row]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 import time
 
 from benchmark.matrix.cell import Cell
@@ -15,9 +14,9 @@ from benchmark.scheduling.cluster.node_reports import take_reports
 from benchmark.scheduling.cluster.placement import WorkingNode, data_key, place
 from benchmark.scheduling.decisions.cell_decisions import Ending
 from benchmark.scheduling.executors.protocol import AgentCommand
+from benchmark.scheduling.processes.signals import waiting_for
 from benchmark.scheduling.processes.slots import Grant
 from benchmark.status import Cause
-from benchmark.units import plural
 
 AGENT = "benchmark.scheduling.cluster.agent"
 
@@ -177,14 +176,14 @@ def _look_after_leases(run: ClusterRun) -> None:
 
 def _obey_signals(run: ClusterRun) -> None:
     if run.signals.count >= 1:
-        _stop(run, f"interrupted by {signal.Signals(run.signals.first or signal.SIGTERM).name}")
+        _stop(run, run.signals.reason, hint=run.signals.hint)
     if run.signals.count >= 2 and run.given:
         run.note("killing what still runs")
         run.send([(node_id, Kill()) for node_id in run.members])
         run.kill_at = min(run.kill_at or float("inf"), time.monotonic() + LEAVING_SECONDS)
 
 
-def _stop(run: ClusterRun, reason: str) -> None:
+def _stop(run: ClusterRun, reason: str, *, hint: str = "") -> None:
     """Gives out nothing more, and asks all nodes to save the states of their cells."""
     if run.stopped is not None:
         return
@@ -193,7 +192,7 @@ def _stop(run: ClusterRun, reason: str) -> None:
     grace = run.options.grace_seconds
     run.kill_at = time.monotonic() + grace + LEAVING_SECONDS
     if run.given:
-        run.note(f"{reason}: waiting for {plural(len(run.given), 'running cell')} to save their state")
+        run.note(f"{reason}: {waiting_for(len(run.given))}{hint}")
     run.send([(node_id, Stop(reason, grace)) for node_id in run.members])
 
 

@@ -25,6 +25,7 @@ from benchmark.scheduling.cluster.ordered_cells import other_data
 from benchmark.scheduling.cluster.placement import WorkingNode, data_key
 from benchmark.scheduling.decisions.cell_decisions import name_of
 from benchmark.scheduling.processes.slots import Slots
+from benchmark.scheduling.run_options import Step
 from benchmark.status import Cause
 from benchmark.units import plural
 
@@ -72,6 +73,7 @@ def _hear_of_cell(run: ClusterRun, member: WorkingNode, cell: Cell, message: Mes
             run.started[cell.cell_id] = time.monotonic()
             run.placements[member.name] = 0
             run.decider.launched(cell, message.number)
+            run.observer.tell("placed", cell, member.name)
         case Told():
             _hear_worker(run, member, cell, message)
         case AttemptEnded():
@@ -104,8 +106,9 @@ def _give_back(run: ClusterRun, cell: Cell) -> None:
 
 def _hear_worker(run: ClusterRun, member: WorkingNode, cell: Cell, message: Told) -> None:
     event = from_line(message.line.encode())
-    if isinstance(event, Progress):
+    if isinstance(event, Step):
         run.observer.tell("progress", cell, event)
+    if isinstance(event, Progress):
         return
     run.decider.hear(cell, event, message.elapsed, lambda: message.undisturbed)
     if isinstance(event, EpochFinished):

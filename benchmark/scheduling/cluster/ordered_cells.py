@@ -32,7 +32,7 @@ from benchmark.status import Cause
 
 T = TypeVar("T")
 
-_OF_STAGES = (StagesTaken, StageStored, StageStarted, Evaluated)
+_OF_STAGES = (StagesTaken, StageStored, StageStarted)
 """What matters to cells that have stages in common."""
 
 
@@ -104,7 +104,7 @@ class OrderedCells:
         shares = bool(self._beginnings[cell.cell_id].shared_stages)
         if isinstance(event, StagesTaken) and event.stages not in self._beginnings[cell.cell_id].clean_stages:
             self._unclean.add(cell.cell_id)
-        if isinstance(event, EpochFinished | ModelBuilt) or (shares and isinstance(event, _OF_STAGES)):
+        if isinstance(event, EpochFinished | ModelBuilt | Evaluated) or (shares and isinstance(event, _OF_STAGES)):
             clean = isinstance(event, StageStored) and undisturbed()
             self._post(Told(cell.cell_id, to_line(event).decode(), elapsed, clean))
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 
 from benchmark.events import EpochFinished, Progress, to_line
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
 from benchmark.scheduling.cluster.messages import Message, Preparing, Said, Told
-from benchmark.scheduling.run_options import Forecast, RunSummary
+from benchmark.scheduling.run_options import Forecast, RunSummary, Step
 
 PROGRESS_SECONDS = 2.0
 """How often the progress within an epoch is reported."""
@@ -37,15 +37,19 @@ class ReportingObserver:
             self._preparing = dict(progress)
             self._post(Preparing(dict(progress)))
 
-    def progress(self, cell: Cell, event: Progress) -> None:
+    def progress(self, cell: Cell, event: Step) -> None:
         now = time.monotonic()
-        if now - self._reported.get(cell.cell_id, 0.0) >= PROGRESS_SECONDS:
+        if isinstance(event, Progress) and now - self._reported.get(cell.cell_id, 0.0) >= PROGRESS_SECONDS:
             self._reported[cell.cell_id] = now
             self._post(Told(cell.cell_id, to_line(event).decode(), 0.0))
 
     def run_started(self, run_id: int, plan: Plan, idle: Collection[str], forecast: Forecast) -> None: ...
 
+    def starting(self, backends: Sequence[str]) -> None: ...
+
     def cell_started(self, cell: Cell, attempt: int) -> None: ...
+
+    def placed(self, cell: Cell, node: str) -> None: ...
 
     def epoch(self, cell: Cell, event: EpochFinished) -> None: ...
 

@@ -77,6 +77,7 @@ class RunContext:
         self.gpu_losses: Counter[int] = Counter()
         self.stopped: str | None = None
         self.killed = False
+        self._starting: tuple[str, ...] = ()
 
         self.selector = selectors.DefaultSelector()
         self.selector.register(signals.fd, selectors.EVENT_READ, signals.drain)
@@ -119,6 +120,13 @@ class RunContext:
     def note(self, text: str) -> None:
         """Tells the user something in a line."""
         self.observer.note(text)
+
+    def tell_starting(self) -> None:
+        """Tells the observer when a backend is being imported, and when it has been."""
+        starting = self.launcher.starting
+        if starting != self._starting:
+            self._starting = starting
+            self.observer.tell("starting", starting)
 
     def unfinished_cells(self) -> Iterator[tuple[Cell, float | None]]:
         """Cells that have no result yet, parents first, with the seconds that they have been running; None for not yet."""

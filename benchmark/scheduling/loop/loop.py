@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import signal
 import time
 from functools import partial
 
-from benchmark.events import EpochFinished, Launched, Progress, ProtocolError
+from benchmark.events import EpochFinished, Launched, ProtocolError
 from benchmark.scheduling.loop import finish
 from benchmark.scheduling.loop.attempt import Attempt
 from benchmark.scheduling.loop.context import RunContext
 from benchmark.scheduling.loop.start import relaunch, start_ready
+from benchmark.scheduling.processes.signals import waiting_for
 from benchmark.scheduling.programs.preparation import PROGRESS_SECONDS
-from benchmark.units import plural
+from benchmark.scheduling.run_options import Step
 
 IDLE_SECONDS = 30.0
 
@@ -49,6 +49,7 @@ def go_round(run: RunContext, longest_seconds: float = IDLE_SECONDS) -> None:
                 key.data()
     finish.fail_unprepared(run)
     run.preparations.report(partial(run.observer.tell, "preparing"))
+    run.tell_starting()
     _obey_signals(run)
     # while the database is tried again, or too much waits for it, nobody is heard, which is no worker's fault
     if not run.recorder.has_paused():
@@ -117,7 +118,7 @@ def _hear_worker(run: RunContext, attempt: Attempt) -> bool:
             hear()
         else:
             run.copies.hear(attempt, event, hear)
-        if isinstance(event, Progress):
+        if isinstance(event, Step):
             run.observer.tell("progress", attempt.cell, event)
         elif isinstance(event, EpochFinished):
             attempt.watch.end_epoch(event)
@@ -141,7 +142,7 @@ def _end(run: RunContext, attempt: Attempt) -> None:
 
 def _obey_signals(run: RunContext) -> None:
     if run.signals.count >= 1:
-        stop(run, f"interrupted by {signal.Signals(run.signals.first or signal.SIGTERM).name}")
+        stop(run, run.signals.reason, hint=run.signals.hint)
     if run.signals.count >= 2 and not run.killed:
         run.killed = True
         run.note("killing what still runs")
@@ -162,7 +163,7 @@ def _enforce_limits(run: RunContext) -> None:
             _end(run, attempt)
 
 
-def stop(run: RunContext, reason: str, grace_seconds: float | None = None) -> None:
+def stop(run: RunContext, reason: str, grace_seconds: float | None = None, *, hint: str = "") -> None:
     """Starts nothing more, and asks what runs to save its state within `grace_seconds`, or those of the options."""
     if run.stopped is not None:
         return
@@ -171,7 +172,6 @@ def stop(run: RunContext, reason: str, grace_seconds: float | None = None) -> No
     run.preparations.close()
     finish.interrupt_pending(run)
     if run.running:
-        running = plural(len(run.running), "running cell")
-        run.note(f"{reason}: waiting for {running} to save their state")
+        run.note(f"{reason}: {waiting_for(len(run.running))}{hint}")
     for attempt in run.running.values():
         attempt.stop(time.monotonic(), run.options.grace_seconds if grace_seconds is None else grace_seconds)

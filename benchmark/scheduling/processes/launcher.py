@@ -70,6 +70,11 @@ class Launcher:
         """Of the templates."""
         return [template.pid for template in self._templates.values()]
 
+    @property
+    def starting(self) -> tuple[str, ...]:
+        """Backends whose template is not ready yet."""
+        return tuple(name for name, template in self._templates.items() if template.state == "starting")
+
     def launch(self, cell: Cell, order: Order) -> GuardedProcess | None:
         """Makes a guardian and its worker, as `isolation_of` says; None when no template took the order.
 

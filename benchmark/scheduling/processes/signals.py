@@ -10,7 +10,14 @@ import threading
 from types import FrameType
 from typing import Any, Self
 
+from benchmark.units import plural
+
 STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+
+
+def waiting_for(cells: int) -> str:
+    """What a run does that was asked to stop, in words."""
+    return f"waiting for {plural(cells, 'running cell')} to save {'its' if cells == 1 else 'their'} state"
 
 
 class StopSignals:
@@ -34,6 +41,16 @@ class StopSignals:
     @property
     def exit_code(self) -> int:
         return 130 if self.first == signal.SIGINT else 143
+
+    @property
+    def reason(self) -> str:
+        """Why the run stops, in words, once a signal has come."""
+        return f"interrupted by {signal.Signals(self.first or signal.SIGTERM).name}"
+
+    @property
+    def hint(self) -> str:
+        """What is to be known at the first signal about a second one."""
+        return f"; {'Ctrl-C again' if self.first == signal.SIGINT else 'a second signal'} kills what still runs"
 
     def __enter__(self) -> Self:
         # Python delivers signals to the main thread only; elsewhere the caller's handlers stay.
