@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pty
 import re
-import select
 import signal
 import sqlite3
 import subprocess
@@ -142,49 +140,6 @@ def test_the_reader_of_the_log_may_leave(place):
     )  # fmt: skip
     assert done.stdout == "code 0\n"
     assert {row["status"] for row in place.document("list", "cells")} == {"completed"}
-
-
-def on_a_terminal(place: Workplace, *arguments: str, columns: int = 80, **variables: str) -> tuple[str, int]:
-    """What a command writes to a terminal, and its exit code."""
-    ours, theirs = pty.openpty()
-    environment = {**place.environment, "TERM": "xterm-256color", "COLUMNS": str(columns), "LINES": "24", **variables}
-    running = subprocess.Popen(
-        place.command(*arguments), cwd=place.directory, env=environment, stdin=theirs, stdout=theirs, stderr=theirs
-    )
-    os.close(theirs)
-    written = b""
-    while True:
-        ready, _, _ = select.select([ours], [], [], 0.2)
-        try:
-            chunk = os.read(ours, 65536) if ready else b""
-        except OSError:  # Linux says EIO when the other side is gone
-            break
-        written += chunk
-        if not chunk and running.poll() is not None:
-            break
-    os.close(ours)
-    return written.decode(errors="replace"), running.wait()
-
-
-@pytest.mark.parametrize("columns", [60, pytest.param(100, marks=pytest.mark.exhaustive)])
-def test_a_terminal_gets_a_live_display(place, columns):
-    text, code = on_a_terminal(
-        place, "run", "--select", "seed=0,model=simple_cnn", columns=columns, BENCH_FAKE_EPOCH_SECONDS="0.15"
-    )
-    assert code == 0
-    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
-    assert re.search(r"\d/4 ", plain)
-    assert re.search(r"[1-4]/4 cells", plain)
-    assert "✓ digits simple_cnn scratch seed 0  completed" in plain
-    assert plain.count("\x07") == 0
-    assert "4 completed in" in plain
-
-
-def test_a_dumb_terminal_gets_the_plain_log(place):
-    text, code = on_a_terminal(place, "run", "--select", ONE_CELL, TERM="dumb")
-    assert code == 0
-    assert "\x1b" not in text
-    assert text.count(": completed in") == 1
 
 
 def test_a_run_of_which_every_cell_is_left_out_is_refused_with_the_reasons(tmp_path):
