@@ -55,12 +55,13 @@ FAILED_COLUMNS = (
 @verb("status", "bench status", "bench status --follow")
 @database_option
 @click.option("--run", "run_id", type=int, metavar="N", help="Of this run; see `bench list runs`.  [default: the last]")
-@click.option("--follow", is_flag=True, help="Keep showing it until the run ends.")
+@click.option("--follow", is_flag=True, help="Show what `bench run` shows in its own terminal, until the run ends.")
 @format_option()
 def command(database: str, run_id: int | None, follow: bool, output_format: str) -> None:
     """Show the progress of the current or last run, read from the database, from any terminal.
 
-    CSV has one row for each cell of the run.
+    --follow works on every computer that reaches the database; Ctrl-C ends it and leaves the run alone. CSV has one row
+    for each cell of the run.
     """
     if follow and output_format != "table":
         raise UserError("--follow shows a table; leave out --format, or ask again and again with --format json")
