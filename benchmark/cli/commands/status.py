@@ -40,12 +40,12 @@ BAR_COLUMNS = 24
 RUNNING_COLUMNS = (
     Column("cell_id", Status.RUNNING, show=short_id, style="dim"),
     *NAME_COLUMNS,
-    Column("epoch", right=True),
-    Column("since"),
+    Column("epoch", right=True, stays=True),
+    Column("since", stays=True),
 )
 
 FAILED_COLUMNS = (
-    Column("cell_id", "cell", show=short_id, style="red"),
+    Column("cell_id", Status.FAILED, show=short_id, style="red"),
     *NAME_COLUMNS,
     Column("cause"),
     Column("detail", show=headline),
@@ -152,10 +152,10 @@ def picture(progress: RunProgress, *, alive: bool) -> Text:
         output.sentence(f"{bar} {done}/{total} cells: {_counts(progress)}".lstrip()),
     ]
     if progress.running and alive:
-        parts.append(output.table([_running(row) for row in progress.running], RUNNING_COLUMNS))
+        parts += [Text(), output.table([_running(row) for row in progress.running], RUNNING_COLUMNS)]
     failed = [row for row in progress.cells if row["status"] in {Status.FAILED, Status.BLOCKED}]
     if failed:
-        parts.append(output.table(failed[:SHOWN_FAILURES], FAILED_COLUMNS))
+        parts += [Text(), output.table(failed[:SHOWN_FAILURES], FAILED_COLUMNS)]
     if len(failed) > SHOWN_FAILURES:
         parts.append(
             output.sentence(f"and {len(failed) - SHOWN_FAILURES} more; `bench list cells --select status=failed`")
