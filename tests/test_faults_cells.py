@@ -16,7 +16,7 @@ from scheduling_plans import fake_cell
 from scheduling_runs import Listener, Place
 from waiting import wait_until
 
-from benchmark import machine
+from benchmark import machine_load
 from benchmark.results.read.cell_states import recorded
 from benchmark.results.read.queries import results
 from benchmark.results.read.runs import all_runs
@@ -279,7 +279,7 @@ def _facts(name: str):
 
 def test_a_suspend_is_no_stall_and_its_timing_does_not_count(place, monkeypatch):
     """The boot clock runs ahead of the monotonic one by an hour while the cell trains."""
-    real, asked = machine.load_sample, []
+    real, asked = machine_load.load_sample, []
 
     def sample():
         from dataclasses import replace
@@ -288,7 +288,7 @@ def test_a_suspend_is_no_stall_and_its_timing_does_not_count(place, monkeypatch)
         now = real()
         return replace(now, boottime_seconds=now.boottime_seconds + 3600 * (len(asked) > 1))
 
-    monkeypatch.setattr(machine, "load_sample", sample)
+    monkeypatch.setattr(machine_load, "load_sample", sample)
     assert place.run([OTHER]).exit_code == 0
     assert place.attempts() == [("completed", "timing disturbed: the machine slept for 3600 s")]
     assert place.rows("select timing_valid from execution") == [(0,)]

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = ROOT / "benchmark"
 
 # importable by everything
-FOUNDATIONS = {"errors", "faults", "files", "layout", "prediction_metrics", "status", "text", "units"}
+FOUNDATIONS = {"errors", "faults", "files", "git_repository", "layout", "prediction_metrics", "status", "text", "units"}
 # each part may import itself, the foundations, and those named here; docs/architecture.md draws the same table
 MAY_IMPORT: dict[str, set[str]] = {
     **{name: {"errors"} - {name} for name in sorted(FOUNDATIONS)},
@@ -27,11 +27,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     "control_groups": set(),
     "machine": {"control_groups"},
     "utilization": {"control_groups", "machine"},
+    "machine_load": {"control_groups", "machine"},
     "catalog": {"errors", "events", "machine"},
     "images": {"errors", "machine", "catalog"},
     "matrix": {"errors", "events", "machine", "catalog"},
     "results": {"errors", "events", "machine", "matrix", "catalog"},
-    "training": {"errors", "events", "machine", "matrix", "catalog", "images"},
+    "training": {"errors", "events", "machine", "machine_load", "matrix", "catalog", "images"},
     "testing": {"errors", "events", "matrix", "catalog", "scheduling", "training"},
     "forecast": {"events", "machine", "matrix", "catalog"},
     "scheduling": {
@@ -39,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors",
         "events",
         "machine",
+        "machine_load",
         "matrix",
         "catalog",
         "results",
@@ -49,6 +51,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "errors",
         "events",
         "machine",
+        "machine_load",
         "matrix",
         "catalog",
         "results",
@@ -312,7 +315,7 @@ def test_each_door_has_one_key(modules, owner):
 
 # what others than scheduling start, each for one question, and wait for
 ASKS_A_PROCESS = {
-    "benchmark.machine": "git",
+    "benchmark.git_repository": "git",
     "benchmark.results.care.sqlite_shell": "sqlite3, to recover a damaged file",
     "benchmark.training.data.preparing.decoding": "copies of itself, to decode images on several cores",
     "benchmark.training.scripts.script_process": "the command of a cell, in the group of its worker",

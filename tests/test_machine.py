@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from benchmark import machine
-from benchmark.machine import LoadSample, disturbance
+from benchmark import machine, machine_load
+from benchmark.git_repository import git_state
+from benchmark.machine_load import LoadSample, disturbance
 
 
 def sample(at: float, *, slept: float = 0.0, busy: float | None = 0.0, steal: float = 0.0) -> LoadSample:
@@ -47,7 +48,7 @@ def test_the_libraries_of_a_process_are_those_it_was_started_with_whatever_was_i
 
 
 def test_git_state_outside_a_repository_is_unknown(tmp_path):
-    assert machine.git_state(tmp_path) == (None, None)
+    assert git_state(tmp_path) == (None, None)
 
 
 def test_git_state_knows_the_commit_and_whether_tracked_files_changed(tmp_path):
@@ -59,12 +60,12 @@ def test_git_state_knows_the_commit_and_whether_tracked_files_changed(tmp_path):
     (tmp_path / "a").write_text("1")
     git("add", "a")
     git("commit", "-m", "one")
-    commit, dirty = machine.git_state(tmp_path)
+    commit, dirty = git_state(tmp_path)
     assert commit is not None
     assert len(commit) == 40
     assert dirty is False
     (tmp_path / "a").write_text("2")
-    assert machine.git_state(tmp_path) == (commit, True)
+    assert git_state(tmp_path) == (commit, True)
 
 
 def test_a_quiet_machine_disturbs_nothing():
@@ -89,6 +90,6 @@ def test_a_machine_without_proc_is_never_called_disturbed(busy):
 
 
 def test_load_samples_move_forward():
-    first, second = machine.load_sample(), machine.load_sample()
+    first, second = machine_load.load_sample(), machine_load.load_sample()
     assert second.monotonic_seconds >= first.monotonic_seconds
     assert first.busy_seconds is None or second.busy_seconds >= first.busy_seconds

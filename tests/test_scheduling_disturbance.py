@@ -12,8 +12,8 @@ from results_samples import begin, cell, complete, epoch, set_up
 from scheduling_plans import fake_cell
 from scheduling_runs import Place
 
-from benchmark import control_groups, machine
-from benchmark.machine import LoadSample, disturbance
+from benchmark import control_groups, machine, machine_load
+from benchmark.machine_load import LoadSample, disturbance
 from benchmark.results.store.database import open_database
 from benchmark.scheduling.loop import disturbance as watching
 from benchmark.scheduling.loop.disturbance import in_words
@@ -37,7 +37,7 @@ def samples(monkeypatch, *hot: int) -> None:
         looks[0] += 1
         return LoadSample(float(now), float(now), None, None, heat_events=sum(at <= now for at in hot))
 
-    monkeypatch.setattr(machine, "load_sample", load_sample)
+    monkeypatch.setattr(machine_load, "load_sample", load_sample)
 
 
 def timing(place: Place) -> tuple[bool, list[int], float, str]:
@@ -179,7 +179,9 @@ def test_reasons_name_the_epochs_that_they_touched():
 
 def test_cells_side_by_side_share_a_reading(monkeypatch):
     looks = []
-    monkeypatch.setattr(machine, "load_sample", lambda: looks.append(1) or LoadSample(time.monotonic(), 0.0, 0.0, 0.0))
+    monkeypatch.setattr(
+        machine_load, "load_sample", lambda: looks.append(1) or LoadSample(time.monotonic(), 0.0, 0.0, 0.0)
+    )
     meter = watching.DisturbanceMeter(lambda: (), cores=2)
     first = meter.read()
     assert meter.read(at_most_old=60.0) is first

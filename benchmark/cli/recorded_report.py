@@ -17,7 +17,7 @@ from benchmark.cli.own_metrics import with_own_metrics
 from benchmark.cli.report_section import report_section
 from benchmark.cli.runs.noise_floor import note_on_noise
 from benchmark.errors import BusyError, StorageError
-from benchmark.machine import commits_between
+from benchmark.git_repository import commits_between
 from benchmark.matrix.report_spec import ReportSpec
 from benchmark.reporting.report import build_shown
 from benchmark.reporting.rows.budget import TrainingBudget

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import benchmark
-from benchmark import faults, machine
+from benchmark import faults, git_repository, machine
 from benchmark.catalog.backends import trains
 from benchmark.errors import BusyError, CellsFailedError, NodeLostError, StorageError, exhaustion
 from benchmark.files import make_own_folder
@@ -275,7 +275,7 @@ def _end_of(run: RunContext | ClusterRun, statuses: Collection[str]) -> tuple[st
 
 def _facts(plan: Plan, options: RunOptions, forecast_seconds: float | None, database: Path | None) -> dict[str, Any]:
     here = machine.facts()
-    commit, dirty = machine.git_state(Path.cwd(), apart_from=database)
+    commit, dirty = git_repository.git_state(Path.cwd(), apart_from=database)
     versions = machine.package_versions(["tensorflow", "keras", "numpy"])
     return {
         "machine": options.machine,

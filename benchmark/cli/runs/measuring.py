@@ -7,7 +7,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from benchmark import layout, machine, units
+from benchmark import layout, machine, machine_load, units
 from benchmark.catalog.backends import runs_commands
 from benchmark.cli.options import MatrixRequest
 from benchmark.cli.runs.run_forecast import History, history
@@ -127,11 +127,11 @@ def _measure_rates(
     """
     rates, copies, problem, disturbed = {}, {}, "", ""
     for count in counts:
-        before = machine.load_sample()
+        before = machine_load.load_sample()
         outcomes = runner.try_together(replace(cell, threads=count), stage, TOGETHER * trial_seconds())
         exits = [outcome.exited for outcome in outcomes if outcome.exited is not None]
         own = sum(exited.user_seconds + exited.system_seconds for exited in exits)
-        disturbed = machine.disturbance(before, machine.load_sample(), own, machine.cpu_cores()) or disturbed
+        disturbed = machine_load.disturbance(before, machine_load.load_sample(), own, machine.cpu_cores()) or disturbed
         if problems := [outcome.problem for outcome in outcomes if outcome.problem]:
             problem = problems[0]
             continue

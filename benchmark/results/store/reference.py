@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from benchmark import layout, machine
+from benchmark import git_repository, layout
 from benchmark.errors import UserError
 from benchmark.results.store.location import Location, side_file
 
@@ -43,7 +43,7 @@ def begin_anew(location: Location) -> bool:
     # a journal beside it means that another program is in the middle of changing it
     if path is None or not is_reference(path) or any(side_file(path, end).exists() for end in ("-wal", "-journal")):
         return False
-    machine.keep_from_git(path)
+    git_repository.keep_from_git(path)
     path.unlink()
     return True
 

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
-from benchmark import machine
+from benchmark import machine_load
 from benchmark.events import EpochFinished, Exited
-from benchmark.machine import LoadSample
+from benchmark.machine_load import LoadSample
 
 RESOLUTION_SECONDS = 0.05
 """The kernel counts in ticks of 10 ms, for every process and every core: less than a few of them says nothing."""
@@ -48,8 +48,8 @@ class DisturbanceMeter:
         """The load now, or as it was at most so many seconds ago."""
         if self._last is not None and time.monotonic() - self._last.load.monotonic_seconds < at_most_old:
             return self._last
-        own = time.process_time() + machine.processor_ticks(self._pids()) / os.sysconf("SC_CLK_TCK")
-        self._last = LoadReading(machine.load_sample(), self._ended_seconds + own)
+        own = time.process_time() + machine_load.processor_ticks(self._pids()) / os.sysconf("SC_CLK_TCK")
+        self._last = LoadReading(machine_load.load_sample(), self._ended_seconds + own)
         return self._last
 
     def count_ended(self, exited: Exited | None) -> None:
@@ -60,7 +60,7 @@ class DisturbanceMeter:
     def disturbance(self, before: LoadReading, after: LoadReading) -> str | None:
         """Why a timing between two readings cannot be trusted; None when nothing disturbed it."""
         own = after.own_seconds - before.own_seconds + RESOLUTION_SECONDS
-        return machine.disturbance(before.load, after.load, own, self._cores)
+        return machine_load.disturbance(before.load, after.load, own, self._cores)
 
 
 @dataclass(slots=True)

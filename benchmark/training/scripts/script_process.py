@@ -18,7 +18,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Self
 
-from benchmark import machine
+from benchmark import machine_load
 from benchmark.training.process import interrupt
 from benchmark.training.scripts.script_lines import LINE_LIMIT_BYTES, ScriptProtocolError
 
@@ -165,7 +165,7 @@ class ScriptProcess:
         now = time.monotonic()
         if now - self._looked_at < SIGN_SECONDS:
             return False
-        before, self._ticks, self._looked_at = self._ticks, machine.processor_ticks([self._process.pid]), now
+        before, self._ticks, self._looked_at = self._ticks, machine_load.processor_ticks([self._process.pid]), now
         return self._ticks - before >= _BUSY_TICKS or sys.platform != "linux"
 
 
