@@ -14,6 +14,7 @@ from benchmark.reporting.rows.metrics import has_valid_timing
 from benchmark.reporting.tables.shown import Shown
 from benchmark.results.read.runs import all_runs
 from benchmark.results.store.database import Database
+from benchmark.status import Status
 
 
 def forecasts_of(shown: Shown, database: Database) -> list[Forecast]:
@@ -66,7 +67,9 @@ def _learn(durations: Durations, row: Mapping[str, Any]) -> None:
 def _of_runs(rows: list[Mapping[str, Any]], ids: set[int], database: Database) -> list[Forecast]:
     runs = all_runs(database)
     shown = [runs[number] for number in sorted({row["run_id"] for row in rows if row["execution_id"] in ids})]
-    done = [run for run in shown if run["state"] == "completed" and run["forecast_seconds"] and run["finished_utc"]]
+    done = [
+        run for run in shown if run["state"] == Status.COMPLETED and run["forecast_seconds"] and run["finished_utc"]
+    ]
     return [
         Forecast(run["forecast_seconds"], seconds, RUN)
         for run in done

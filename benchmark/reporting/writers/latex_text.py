@@ -71,7 +71,7 @@ _LONG_WORD = 20
 """Longer words may be broken where text wraps."""
 _LONGEST_WORD = 120
 _LONGEST_CELL = 200
-_BREAK = "\u200b"
+_BREAK = "\x1f"
 """`plain` has left none of these: here it stands for a place where a line may break."""
 
 
