@@ -95,9 +95,7 @@ def test_one_sentence_is_over_all_transfer_tables():
     assert ", worse in 1 (set2: -0.03" in report.answer[1]
     assert report.answer[1].endswith(", and 2 are not resolved.")
     assert report.answer[2].startswith("Not resolved are set3 (+0.00")
-    assert report.answer[2].at_terminal.endswith(
-        "`bench run --resolve scratch,fine` adds seeds until it is decided, and so for the others."
-    )
+    assert report.answer[2].at_terminal.endswith("`bench run --resolve scratch,fine` adds seeds until it is decided.")
 
 
 def test_a_single_transfer_is_told_in_full():

@@ -22,7 +22,7 @@ from benchmark.reporting.comparing.verdict_sentences import (
     verdict_sentence,
 )
 from benchmark.reporting.rows.groups import Group
-from benchmark.reporting.rows.metrics import VAL_ACCURACY, Metric
+from benchmark.reporting.rows.metrics import TEST_ACCURACY, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import incomplete
 from benchmark.reporting.rows.scope import NAMES, scope, telling_name
 from benchmark.reporting.statistics.intervals import Measurement
@@ -180,10 +180,15 @@ def _advice(shown: Shown, questions: Sequence[OpenQuestion]) -> str:
     if not questions:
         return "`bench compare A B` judges two of them, `bench report --baseline STRATEGY` all against one."
     main = shown.comparisons.judging.main
-    open_pairs = [
+    if main.key != TEST_ACCURACY.key:
+        # what `bench run` judges where nothing else is asked for
+        return ""
+    named = dict.fromkeys(
         f"{first.strategy},{second.strategy}"
         for ((first, second), key), each in shown.comparisons.judged.items()
         if key == main.key and first.strategy != second.strategy and may_resolve_with_seeds(each)
-    ]
-    example = f"`bench run --resolve {quote(open_pairs[0])}` adds seeds until it is decided" if open_pairs else ""
-    return example and (f"{example}." if len(open_pairs) == 1 else f"{example}, and so for the others.")
+    )
+    if not named:
+        return ""
+    others = ", and so for the others" if len(named) > 1 else ""
+    return f"`bench run --resolve {quote(next(iter(named)))}` adds seeds until it is decided{others}."

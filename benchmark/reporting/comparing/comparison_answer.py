@@ -15,7 +15,7 @@ from benchmark.reporting.comparing.verdict_sentences import (
     verdict_sentence,
 )
 from benchmark.reporting.rows.groups import Group, Pair, varying_settings
-from benchmark.reporting.rows.metrics import Metric
+from benchmark.reporting.rows.metrics import TEST_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import incomplete
 from benchmark.reporting.rows.scope import scope
 from benchmark.reporting.statistics.mean_difference import Difference
@@ -47,7 +47,9 @@ def comparison_answer(
     points = [*open_points([whole], metric), *further, *incomplete(groups), *_alone(matched)]
     last = sentence("; ".join(points))
     advice = ""
-    if selections and overall is not None and may_resolve_with_seeds(overall):
+    # what `bench run` judges where nothing else is asked for
+    is_default = metric.key == TEST_ACCURACY.key
+    if selections and is_default and overall is not None and may_resolve_with_seeds(overall):
         resolve = " ".join(f"--resolve {quote(each)}" for each in selections)
         advice = f"`bench run {resolve}` adds seeds until it is decided."
     verdict = sentence(verdict_sentence(asked, metric))

@@ -26,6 +26,7 @@ from benchmark.units import listed, plural
 Named: TypeAlias = tuple[str, Difference | None]
 """The name of a pair, and its difference; None where a side has no result."""
 
+COMPARISON = "comparison"
 MOST_NAMED = 3
 DECIDED = (BETTER, WORSE, EQUIVALENT)
 _NO_RESULT = "no result"
@@ -40,14 +41,14 @@ class OpenQuestion:
         subject: The side from which the other is subtracted, in words.
         reference: The other side.
         pairs: The differences, each with its name; of a single one the name may be empty.
-        noun: What one of several is called.
+        noun: What one of several is called; other names than the usual one say themselves what is compared.
         over: What stands before the name of a single one.
     """
 
     subject: str
     reference: str
     pairs: tuple[Named, ...]
-    noun: str = "comparison"
+    noun: str = COMPARISON
     over: str = "on"
 
     @property
@@ -139,10 +140,10 @@ def _several(question: OpenQuestion, metric: Metric) -> str:
     if parts:
         decided = f"{question.subject} is {listed(parts, ', ' if rest else ' and ')}"
         return listed([decided, *rest], ", and ")
-    sides = f"of {question.subject} with {question.reference}"
+    sides = f" of {question.subject} with {question.reference}" if question.noun == COMPARISON else ""
     if len(by_verdict) == 1:
-        return f"{whole} {sides} {rest[0].partition(' ')[2]}"
-    return f"of {noun} {sides} {listed(rest)}"
+        return f"{whole}{sides} {rest[0].partition(' ')[2]}"
+    return f"of {noun}{sides} {listed(rest)}"
 
 
 def all_of(count: int, noun: str) -> str:
