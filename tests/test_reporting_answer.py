@@ -16,7 +16,7 @@ from benchmark.reporting.comparing.compare import compare_selections
 from benchmark.reporting.report import build_report
 from benchmark.reporting.tables.shown import ReportOptions
 from benchmark.reporting.writers.formats import FORMATS, render
-from tests.reporting_samples import SPEC, left_out, planned, row, tour
+from tests.reporting_samples import SPEC, left_out, planned, row, spec_of, tour
 
 STEPS = ReportSpec(progression=(("v1", "v2", "v3", "v4"),))
 GAINS = (0.05, 0.04, -0.03, 0.001, 0.06, 0.07, 0.0)
@@ -225,7 +225,7 @@ def sides(gains):
 def test_a_comparison_names_its_selections_and_judges_the_average_first():
     scope, verdict, *_ = compared(*sides(GAINS), selections=("strategy=scratch", "strategy=fine")).answer
     assert scope.startswith(
-        "B (strategy=fine) is compared with A (strategy=scratch), 28 against 28 cells, on machine lab:"
+        "B (strategy=fine) is compared with A (strategy=scratch), 28 cells against as many, on machine lab:"
     )
     assert scope.endswith("7 datasets; model simple_cnn; seeds 0-3.")
     assert verdict.startswith("In test accuracy B is better than A over all 7 pairs (+0.0")
@@ -254,6 +254,18 @@ def test_programs_get_all_columns_of_a_comparison():
     assert all(list(each) == [*keys, "kind", "remark"] for each in table["rows"])
 
 
+def test_pairs_are_named_by_what_differs_between_them():
+    """Also where a setting that varies is unknown to some of the groups."""
+    a = [row("plain", seed, changes={"dropout": share}) for share in (0.1, 0.2) for seed in range(3)]
+    bare = spec_of("digits", "x", "plain", 0, {}) | {"architecture": {"name": "x", "parameters": []}}
+    a += [{**row("plain", seed, model="x"), "spec": json.dumps({**bare, "seed": seed})} for seed in range(3)]
+    b = [{**each, "strategy": "wide", "cell_id": f"b{each['cell_id']}"} for each in a]
+    (table,) = compared(a, b).tables
+    assert [each.cells["pair"] for each in table.rows if each.cells["metric"] == "test accuracy"] == [
+        "simple_cnn, dropout 0.1", "simple_cnn, dropout 0.2", "x, dropout none", "all 3",
+    ]  # fmt: skip
+
+
 def test_what_all_pairs_differ_in_is_said_once():
     a = [row("plain", seed, model=model) for model in ("x", "y") for seed in range(3)]
     b = [row("wide", seed, 0.96, model=model, changes={"batch_size": 32}) for model in ("x", "y") for seed in range(3)]
@@ -273,3 +285,17 @@ def test_a_footnote_of_some_verdicts_stays_with_them():
     text = render(report_of(rows), "markdown")
     assert "(a) rests on normality" in text
     assert "Every verdict" not in text
+
+
+TYPED = ("see --machine", "bench forget --undo", "bench run --rerun", "`bench run`", "`bench compare")
+
+
+@pytest.mark.parametrize("output_format", FORMATS)
+def test_what_can_be_typed_stands_at_a_terminal_and_among_the_notes_of_json_alone(output_format):
+    rows = [row(seed=0), row("other", seed=1, changes={"dropout": 0.4}), row(seed=2, forgotten=1), row(machine="home")]
+    reports = [
+        report_of(rows, options=ReportOptions(machine="lab", tables=tables)) for tables in (("summary",), ("classes",))
+    ]
+    text = " ".join("".join(render(each, output_format, width=200) for each in [*reports, report_of([])]).split())
+    expected = {"table": TYPED, "json": TYPED[:3]}.get(output_format, ())
+    assert [each for each in TYPED if each in text] == list(expected)

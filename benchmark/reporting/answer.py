@@ -10,7 +10,6 @@ from dataclasses import replace
 from shlex import quote
 from typing import TypeAlias
 
-from benchmark import units
 from benchmark.reporting.comparing.verdict_sentences import (
     OpenQuestion,
     all_of,
@@ -23,8 +22,8 @@ from benchmark.reporting.comparing.verdict_sentences import (
 )
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, VAL_ACCURACY, Metric
-from benchmark.reporting.rows.missing_results import incomplete
-from benchmark.reporting.rows.scope import NAMES, scope, telling_name
+from benchmark.reporting.rows.missing_results import incomplete, planned
+from benchmark.reporting.rows.scope import NAMES, name_in, scope, telling
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.table import Advised, Table
 from benchmark.reporting.tables.shown import Shown
@@ -33,7 +32,6 @@ from benchmark.units import listed
 Pairs: TypeAlias = Mapping[str, Sequence[tuple[Group | None, Group | None]]]
 """The pairs of groups that tables judge, by the name of the table, the subtracted group first."""
 
-_MOST_NAMED = 5
 _PLACE = ("dataset", "model")
 _NOT_JUDGED = "no row is judged against another"
 
@@ -85,11 +83,10 @@ def _groups(shown: Shown, pairs: Pairs) -> list[Group]:
 
 def _scope(groups: Sequence[Group], shown: Shown, machine: str | None) -> str:
     """What the report is about: how many cells of what, measured where."""
-    cells = units.plural(sum(group.planned for group in groups), "cell")
     others = {row.get("machine") for row in shown.recorded} - {machine}
     measured = f" on machine {machine}{' alone' if others else ''}" if machine else ""
     budget = f", by {shown.options.budget}" if shown.options.budget else ""
-    return f"{cells}{measured}{budget}: {scope(groups, shown.varying)}."
+    return f"{planned(groups)}{measured}{budget}: {scope(groups, shown.varying)}."
 
 
 def _questions(shown: Shown, pairs: Pairs) -> list[OpenQuestion]:
@@ -135,8 +132,9 @@ def _question(
     metric = shown.comparisons.judging.main
     # of a single pair the place is said where the report has several, else where the pairs have
     others = shown.groups if len(pairs) == 1 else [group for pair in pairs for group in pair if group]
+    told = telling(others, names)
     named = tuple(
-        (telling_name(second, others, shown.varying, names), shown.comparisons.between(first, second, metric))
+        (name_in(second, told, shown.varying), shown.comparisons.between(first, second, metric))
         for first, second in pairs
         if second
     )
@@ -163,15 +161,14 @@ def _range(
     groups: Sequence[Group], known: Sequence[tuple[Group, Measurement]], metric: Metric, varying: Sequence[str]
 ) -> str:
     (least, low), (_, high) = known[0], known[-1]
+    names = telling(groups)
     if len(known) == 1:
-        where = f" ({telling_name(least, groups, varying)}); no other row has a value" if len(groups) > 1 else ""
+        where = f" ({name_in(least, names, varying)}); no other row has a value" if len(groups) > 1 else ""
         alone = ", so without an interval" if low.half_width is None else ""
         return f"{metric.title} is {figure(low, metric)}{alone}{where}"
     if figures(low, high, metric) == figure(low, metric):
         return f"mean {metric.title} is {figure(low, metric)}, in {all_of(len(known), 'row')}"
-    texts = [
-        f"{figure(value, metric)} ({telling_name(group, groups, varying)})" for group, value in (known[0], known[-1])
-    ]
+    texts = [f"{figure(value, metric)} ({name_in(group, names, varying)})" for group, value in (known[0], known[-1])]
     return f"mean {metric.title} is {listed(texts) if len(known) == 2 else f'from {texts[0]} to {texts[1]}'}"
 
 

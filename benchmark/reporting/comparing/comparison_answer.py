@@ -14,9 +14,10 @@ from benchmark.reporting.comparing.verdict_sentences import (
     sentence,
     verdict_sentence,
 )
+from benchmark.reporting.rows.flat_settings import describe
 from benchmark.reporting.rows.groups import Group, Pair, varying_settings
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, Metric
-from benchmark.reporting.rows.missing_results import incomplete
+from benchmark.reporting.rows.missing_results import incomplete, planned
 from benchmark.reporting.rows.scope import scope
 from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Advised
@@ -61,7 +62,7 @@ def comparison_answer(
 def pair_names(pairs: Sequence[Pair]) -> list[str]:
     """A name for each pair: what differs between the pairs, of names and settings."""
     varying = varying_settings([a for a, _ in pairs])
-    parts = [[*_names(pair), *pair[0].describe(varying)] for pair in pairs]
+    parts = [[*_names(pair), *(f"{name} {describe(pair[0].settings.get(name))}" for name in varying)] for pair in pairs]
     # what all have in common tells none apart
     told = [index for index, values in enumerate(zip(*parts, strict=True)) if len(set(values)) > 1]
     return [", ".join(each[index] for index in told) for each in parts]
@@ -84,8 +85,8 @@ def _scope(matched: Matched, groups: Sequence[Group], selections: tuple[str, str
     measured = f", on machine {machine_a}" if machine_a else ""
     if machine_a != machine_b:
         measured = f", B on machine {machine_b} and A on machine {machine_a}"
-    counts = [sum(pair[side].planned for pair in matched.pairs) for side in (1, 0)]
-    cells = f"{counts[0]} against {plural(counts[1], 'cell')}"
+    b_cells, a_cells = (planned(pair[side] for pair in matched.pairs) for side in (1, 0))
+    cells = f"{b_cells} against {a_cells.partition(' ')[0] if a_cells != b_cells else 'as many'}"
     where = scope(groups, (), shared)
     return f"B{b} is compared with A{a}, {cells}{measured}: {where}."
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import FIT_SECONDS, has_valid_timing
@@ -69,14 +69,20 @@ def name_seeds(seeds: Collection[int], of: str = "seed") -> str:
     return f"{of.replace('_', ' ')}{'s' if len(seeds) > 1 else ''} {listed(parts)}"
 
 
+def planned(groups: Iterable[Group]) -> str:
+    """How many cells groups have, those without a result too: `30 cells`; `6 repetitions` where one is a mean of several."""
+    groups = list(groups)
+    noun = "repetition" if any(group.repetitions.averaged for group in groups) else "cell"
+    return plural(sum(group.planned for group in groups), noun)
+
+
 def incomplete(groups: Sequence[Group]) -> list[str]:
     """Counts the cells without a result, by what became of them; nothing where all have one."""
     counts = Counter(missing.what for group in groups for missing in group.missing)
     if not counts:
         return []
-    total = sum(group.planned for group in groups)
-    each = ", ".join(f"{count} {what}" for what, count in counts.items())
-    return [f"{counts.total()} of {plural(total, 'cell')} {'has' if counts.total() == 1 else 'have'} no result: {each}"]
+    total, each = counts.total(), ", ".join(f"{count} {what}" for what, count in counts.items())
+    return [f"{total} of {planned(groups)} {'has' if total == 1 else 'have'} no result: {each}"]
 
 
 def note_on_incomplete(groups: Sequence[Group]) -> list[str]:

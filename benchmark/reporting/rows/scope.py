@@ -29,10 +29,14 @@ def scope(groups: Sequence[Group], varying: Sequence[str], names: Sequence[str] 
     return "; ".join([*parts, name_seeds(seeds, kinds.pop() if len(kinds) == 1 else "seed")])
 
 
-def telling_name(group: Group, groups: Sequence[Group], varying: Sequence[str], names: Sequence[str] = NAMES) -> str:
-    """What tells a group from others, such as `cifar, simple_cnn, threads 2`; empty where nothing of it varies."""
-    telling = [name for name in names if len({getattr(each, name) for each in groups}) > 1]
-    return ", ".join([*(getattr(group, name) for name in telling), *group.describe(varying)])
+def telling(groups: Sequence[Group], names: Sequence[str] = NAMES) -> list[str]:
+    """Which of the names tell groups from one another."""
+    return [name for name in names if len({getattr(each, name) for each in groups}) > 1]
+
+
+def name_in(group: Group, names: Sequence[str], varying: Sequence[str]) -> str:
+    """A group by what tells it from others (`telling`), such as `cifar, simple_cnn, threads 2`; may be empty."""
+    return ", ".join([*(getattr(group, name) for name in names), *group.describe(varying)])
 
 
 def _named(kind: str, names: Iterable[str]) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import COSTS, FIT_SECONDS, METRICS, Metric
 from benchmark.reporting.rows.missing_results import reasons
-from benchmark.reporting.rows.scope import telling_name
+from benchmark.reporting.rows.scope import name_in, telling
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
 from benchmark.reporting.tables.place_columns import place_cells, place_columns
 from benchmark.reporting.tables.shown import Part, Shown
@@ -47,7 +47,8 @@ def pareto(shown: Shown) -> Part:
         f"On the front is what no other row of its dataset beats: none has as good a {quality.title} for fewer "
         f"{cost.title}, nor a better one for as many. It goes by means, so that neighbours may change places by chance."
     )
-    best = [telling_name(group, shown.groups, varying) for group in shown.groups if group in front]
+    names = telling(shown.groups)
+    best = [name_in(group, names, varying) for group in shown.groups if group in front]
     named = f": {'; '.join(best)}" if len(best) <= _MOST_NAMED else ""
     return [
         Table(
