@@ -111,6 +111,16 @@ def test_a_report_is_not_written_to_a_file_of_an_unknown_ending(place):
     assert not (place.directory / "report.xyz").exists()
 
 
+def test_a_folder_gets_a_file_for_each_table_as_csv_and_is_refused_otherwise(place):
+    done = place.call("report", "--reference", "--output", "tables/", "--format", "csv")
+    assert (done.exit_code, done.stdout) == (0, "")
+    names = {path.name for path in (place.directory / "tables").iterdir()}
+    assert names == {"summary.csv", "transfer.csv", "progression.csv"}
+    for words in (["--output", "other/"], ["--output", "other/", "--format", "json"]):
+        assert place.call("report", "--reference", *words).exit_code == 2
+    assert not (place.directory / "other").exists()
+
+
 def test_doctor_begins_with_whether_the_machine_is_ready(place, monkeypatch):
     first, *others = place.call("doctor").stdout.splitlines()
     assert first == "Ready."

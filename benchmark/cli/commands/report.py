@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -72,7 +73,12 @@ if TYPE_CHECKING:
     type=click.Choice(tuple(FORMATS)),
     help="[default: by the ending of --output, else table]",
 )
-@click.option("--output", type=click.Path(path_type=Path), metavar="FILE", help="Write to a file, whole or not at all.")
+@click.option(
+    "--output",
+    type=click.Path(),
+    metavar="FILE",
+    help="Write to a file, whole or not at all; with --format csv and a slash at the end to a folder, a file for each table.",
+)
 @click.option(
     "--figures",
     type=click.Path(path_type=Path),
@@ -97,7 +103,7 @@ def command(
     machine: str | None,
     reference: bool,
     output_format: str | None,
-    output: Path | None,
+    output: str | None,
     figures: Path | None,
     check: Path | None,
     update: Path | None,
@@ -123,24 +129,34 @@ def command(
         if done is not None:
             return done
     quoted, report = _reports(database, machine, figures, reference=reference, **shown)
-    file = output or check
+    file = Path(output) if output else check
     chosen = output_format or (format_of_file(file) if file else DEFAULT)
     if check is not None:
         return _compare_with(check, (quoted, report), chosen)
     report = quoted
     if output is not None:
-        from benchmark.reporting.writers.formats import save
-        from benchmark.results.store.location import locate
-
-        path = locate(database).path
-        save(render(report, chosen, width=FILE_COLUMNS), output, protected=[path] if path else [])
-        verbosity.inform(f"wrote {output}")
+        _write(report, chosen, output, database)
     else:
         print_report(report, chosen)
     return strict_code(report.suspects) if strict else 0
 
 
-def _check_files(output: Path | None, figures: Path | None, check: Path | None, update: Path | None) -> None:
+def _write(report: Report, output_format: str, output: str, database: str) -> None:
+    """Write the report to a file, or its tables to a folder, which is there or whose name ends in a slash."""
+    from benchmark.reporting.writers.formats import save, save_tables
+    from benchmark.results.store.location import locate
+
+    path, database_path = Path(output), locate(database).path
+    protected = [database_path] if database_path else []
+    if output.endswith(("/", os.sep)) or (output_format == "csv" and path.is_dir()):
+        written = save_tables(report, output_format, path, protected=protected)
+        verbosity.inform(f"wrote {', '.join(map(str, written)) or 'nothing: the report has no table'}")
+    else:
+        save(render(report, output_format, width=FILE_COLUMNS), path, protected=protected)
+        verbosity.inform(f"wrote {output}")
+
+
+def _check_files(output: str | None, figures: Path | None, check: Path | None, update: Path | None) -> None:
     if check is not None and update is not None:
         raise UserError("--update writes a file and --check only compares one; give one of them")
     looked_at = "--check only compares one" if check is not None else "--update writes tables of one"

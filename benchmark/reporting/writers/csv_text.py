@@ -1,7 +1,7 @@
 """Writes a report as CSV: one header, raw numbers, a line for each row of each table.
 
 The header is the union of the columns of all tables, so that `pandas.read_csv` takes the whole file; the first column
-names the table, and columns that a table does not have are empty. A measurement becomes `…_mean`, `…_half_width` and
+names the table, and columns that a table does not have are empty. `files` gives each table a file of its own. A measurement becomes `…_mean`, `…_half_width` and
 `…_n`, a difference also `…_p` (corrected), `…_sign_flip_p` and `…_method`; a published figure becomes `…_published`.
 """
 
@@ -51,7 +51,28 @@ _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 def render(report: Report, page: Page) -> str:
     """The report as CSV text with bare line feeds."""
-    rows = [record for table in report.tables for record in records(table)]
+    return _text(report.tables, page)
+
+
+def files(report: Report, page: Page) -> dict[str, str]:
+    """The texts of one file for each table, by their names: `summary.csv`.
+
+    Tables of a name that have the same columns, such as several transfers, share a file; others are numbered
+    (`time-2.csv`).
+    """
+    alike: dict[str, dict[tuple[str, ...], list[Table]]] = {}
+    for table in report.tables:
+        columns = (*table.about, *(column.key for column in table.columns))
+        alike.setdefault(table.name, {}).setdefault(columns, []).append(table)
+    return {
+        f"{name}{'' if number == 1 else f'-{number}'}.csv": _text(tables, page)
+        for name, groups in alike.items()
+        for number, tables in enumerate(groups.values(), start=1)
+    }
+
+
+def _text(tables: Sequence[Table], page: Page) -> str:
+    rows = [record for table in tables for record in records(table)]
     header: dict[str, None] = {"table": None}
     for record in rows:
         header.update(dict.fromkeys(record))

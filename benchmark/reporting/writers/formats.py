@@ -84,6 +84,39 @@ def render(
     return text
 
 
+def save_tables(report: Report, output_format: str, folder: Path, *, protected: Iterable[Path] = ()) -> list[Path]:
+    """Write each table of a report to a file of its own in a folder, which is made where there is none.
+
+    Returns:
+        The files; others in the folder stay as they are.
+
+    Raises:
+        UserError: The format has no such files, or something else than a folder is there.
+        StorageError: The disk does not let us.
+    """
+    if output_format != "csv":
+        raise UserError(
+            f"--output {folder}/: expected a file, got a folder; name a file inside it, or write each table to a file of its "
+            "own with --format csv"
+        )
+    from benchmark.reporting.writers.csv_text import files
+
+    if folder.exists() and not folder.is_dir():
+        raise UserError(
+            f"--output {folder}/: expected a folder, found a file; leave out the slash at its end to replace it"
+        )
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise StorageError(
+            f"cannot make the folder {folder}: {error.strerror or error}; give another --output"
+        ) from error
+    texts = {folder / name: text for name, text in files(report, Page()).items()}
+    for path, text in texts.items():
+        save(text, path, protected=protected)
+    return list(texts)
+
+
 def save(text: str, path: Path, *, protected: Iterable[Path] = ()) -> None:
     """Write a report to a file in UTF-8: aside first, then renamed, so that an old report stays until the new is whole.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import unicodedata
 from functools import lru_cache
@@ -140,5 +141,7 @@ def _width(character: str) -> float:
 
 
 def _breakable(word: str) -> str:
-    parts = re.findall(r"[^-_/.,=:+]{1,6}[-_/.,=:+]*|[-_/.,=:+]+", word)
-    return _BREAK.join(parts)
+    """The word with places for breaks behind signs, and within long runs of other characters."""
+    parts = re.findall(r"[^-_/.,=:+]+[-_/.,=:+]*|[-_/.,=:+]+", word)
+    pieces = [re.findall(".{1,6}", part) if len(part) > _LONG_WORD else [part] for part in parts]
+    return _BREAK.join(itertools.chain.from_iterable(pieces))
