@@ -49,8 +49,11 @@ def repeated(rounds: int, action) -> Spent:
     return middle([action() for _ in range(rounds)])
 
 
-def fill(folder: Path, epochs_of_cell: int, target: str | Path | None = None) -> None:
-    """A database, at `target` or in the folder, in which every cell of the matrix has completed, written in bulk."""
+def fill(folder: Path, epochs_of_cell: int, target: str | Path | None = None, log: str | None = None) -> None:
+    """A database, at `target` or in the folder, in which every cell of the matrix has completed, written in bulk.
+
+    A `log` is that of every attempt.
+    """
     from benchmark.matrix.load import load_matrix
     from benchmark.matrix.plan import MachineKind
     from benchmark.results.schema import tables
@@ -68,7 +71,7 @@ def fill(folder: Path, epochs_of_cell: int, target: str | Path | None = None) ->
                 connection.execute(
                     tables.execution.insert(), [execution(run_id, number, cell) for number, cell in some]
                 )
-                connection.execute(tables.attempt.insert(), [attempt(run_id, number) for number, _ in some])
+                connection.execute(tables.attempt.insert(), [attempt(run_id, number, log) for number, _ in some])
                 rows = [epoch(run_id, number, at) for number, _ in some for at in range(1, epochs_of_cell + 1)]
                 connection.execute(tables.epoch.insert(), rows)
             # only now: epochs of a finished execution cannot be added to
@@ -90,9 +93,9 @@ def execution(run_id: int, number: int, cell) -> dict[str, object]:
     }  # fmt: skip
 
 
-def attempt(run_id: int, number: int) -> dict[str, object]:
+def attempt(run_id: int, number: int, log: str | None = None) -> dict[str, object]:
     return {
-        "attempt_id": number, "execution_id": number, "run_id": run_id, "number": 1, "state": "completed",
+        "attempt_id": number, "execution_id": number, "run_id": run_id, "number": 1, "state": "completed", "log_tail": log,
         "started_utc": "2026-01-01T00:00:00.000Z", "finished_utc": "2026-01-01T00:00:02.500Z",
     }  # fmt: skip
 

@@ -314,14 +314,14 @@ DOCUMENTS = [
     ["plan", "--format", "json"],
     ["plan", "--format", "json", "--db", "none.sqlite"],
     ["report", "--format", "json"],
-    ["report", "--format", "html"],
+    ["report", "--format", "html", "--no-pictures"],
     ["compare", "strategy=scratch", "strategy=regularized", "--format", "json"],
     ["list", "cells", "--format", "json"],
     ["list", "cells", "--format", "csv"],
     ["report", "--figures", "pictures", "--select", "model=simple_cnn,dataset=digits", "--format", "json"],
 ]
 
-CREATED = re.compile(r'"created_utc": "[^"]*"')
+CREATED = re.compile(r'"created_utc": "[^"]*"|<time .*</time>')
 
 
 def documents(folder: Path, foreign: dict[str, str]) -> tuple[list[str], dict[str, str]]:

@@ -33,7 +33,7 @@ _MARKER = re.compile(r"\s*(?P<words>.*?)\s*-->\s*")
 _ENDS = re.compile(r" {0,3}<!--\s*end bench\s*-->\s*")
 _FENCE = re.compile(r" {0,3}(?P<fence>`{3,}|~{3,})(?P<rest>.*)")
 _HEADING = re.compile(r" {0,3}(?P<signs>#{1,6})\s")
-_MADE = re.compile(r'^  "(created_utc|package_version|schema_version)": .*\n', re.MULTILINE)
+_MADE = re.compile(r'^(  "(created_utc|package_version|schema_version)": |<div class="made">).*\n', re.MULTILINE)
 _LANGUAGES = {"table": "text"}
 
 LONGEST_DIFF = 4000
@@ -173,7 +173,7 @@ def _stripped(text: str) -> str:
 
 
 def undated(text: str) -> str:
-    """The text of a report without the lines of a JSON document that say when and by which version it was made."""
+    """The text of a report without the lines of a JSON document or a page that say when and by which version it was made."""
     return _MADE.sub("", text)
 
 

@@ -32,17 +32,32 @@ from benchmark.results.store.database import Database, open_database
 from benchmark.results.write.stored_metrics import fill_database, has_unfilled
 
 
-def recorded_report(database: str, machine: str | None, figures: Path | None = None, **asked: Any) -> Report:
+def recorded_report(
+    database: str,
+    machine: str | None,
+    figures: Path | None = None,
+    *,
+    page: bool = False,
+    pictures: bool = True,
+    **asked: Any,
+) -> Report:
     """Build the report of a database, a path or URL; arguments and errors as of `opened_report`.
+
+    With `page` it holds what an HTML page shows beside tables, with or without `pictures`.
 
     Side effects: those of `opened_report`; draws `figures` into this folder.
     """
-    with opened_report(database, machine, **asked) as (report, shown, opened):
-        if figures is None:
-            return report
-        from benchmark.cli.figure_option import with_figures
+    with opened_report(database, machine, **asked) as (tables, shown, opened):
+        report = tables
+        if figures is not None:
+            from benchmark.cli.figure_option import with_figures
 
-        return with_figures(report, shown, figures, opened, database)
+            report = with_figures(report, shown, figures, opened, database)
+        if page:
+            from benchmark.cli.report_page import with_page
+
+            report = with_page(report, shown, opened, database, draw=pictures)
+        return report
 
 
 @contextlib.contextmanager

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
+from benchmark.reporting.page_content import PageContent
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
 
@@ -186,6 +187,7 @@ class Report:
         fingerprints: Of the prepared images that these are results of, sorted.
         created_utc: When it was made, in ISO 8601; None where nobody said so.
         answer: What the tables come to, in at most three sentences: every writer begins with them (`answer.answer`).
+        page: What a page shows beside the tables; None where no page was asked for.
     """
 
     tables: tuple[Table, ...]
@@ -198,6 +200,7 @@ class Report:
     missing_figures: tuple[MissingFigure, ...] = ()
     fingerprints: tuple[str, ...] = ()
     answer: tuple[str, ...] = ()
+    page: PageContent | None = None
 
 
 class Footnotes:

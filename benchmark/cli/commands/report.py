@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     "bench report --format markdown --output report.md",
     "bench report --select model=resnet* --table summary",
     "bench report --at 60s",
+    "bench report --output report.html",
     "bench report --figures pictures",
 )
 @database_option
@@ -85,6 +86,7 @@ if TYPE_CHECKING:
     metavar="FOLDER",
     help="Also draw pictures, as PNG and SVG files in this folder.",
 )
+@click.option("--no-pictures", is_flag=True, help="Leave the pictures out of an HTML page, which saves their time.")
 @click.option(
     "--check",
     type=click.Path(path_type=Path),
@@ -128,9 +130,9 @@ def command(
         done = _marked(check, update, (database, machine), strict=strict, allow_plugins=shown["allow_plugins"])
         if done is not None:
             return done
-    quoted, report = _reports(database, machine, figures, reference=reference, **shown)
     file = Path(output) if output else check
     chosen = output_format or (format_of_file(file) if file else DEFAULT)
+    quoted, report = _reports(database, machine, figures, reference=reference, page=chosen == "html", **shown)
     if check is not None:
         return _compare_with(check, (quoted, report), chosen)
     report = quoted
@@ -166,7 +168,13 @@ def _check_files(output: str | None, figures: Path | None, check: Path | None, u
 
 
 def _reports(
-    database: str, machine: str | None, figures: Path | None = None, *, reference: bool, **shown: Any
+    database: str,
+    machine: str | None,
+    figures: Path | None = None,
+    *,
+    reference: bool,
+    no_pictures: bool = False,
+    **shown: Any,
 ) -> tuple[Report, Report]:
     """The report with what this computer alone knows, and without."""
     from benchmark.cli.recorded_report import recorded_report, with_local_notes
@@ -178,7 +186,9 @@ def _reports(
         from benchmark.results.store.reference import RESULTS
 
         database, machine = str(RESULTS), None
-    report = replace(recorded_report(database, machine, figures, **shown), created_utc=utc_now())
+    report = replace(
+        recorded_report(database, machine, figures, pictures=not no_pictures, **shown), created_utc=utc_now()
+    )
     return with_local_notes(report), report
 
 
@@ -228,7 +238,18 @@ def _marked(
 
 BESIDE_MARKERS = {"database", "machine", "check", "update", "strict", "allow_plugins", "quiet", "verbose", "debug"}
 """Options that mean something beside a file whose markers say what is shown."""
-NOT_IN_MARKERS = {"output", "check", "update", "figures", "allow_plugins", "quiet", "verbose", "debug", "help"}
+NOT_IN_MARKERS = {
+    "output",
+    "check",
+    "update",
+    "figures",
+    "no_pictures",
+    "allow_plugins",
+    "quiet",
+    "verbose",
+    "debug",
+    "help",
+}
 
 
 def _refuse_beside_markers(file: Path) -> None:

@@ -1,99 +1,195 @@
-"""Writes a report as one self-contained HTML page without scripts, fonts or links.
+"""Writes a report as one HTML page that needs nothing from outside: tables, figures and cells, with one script and style.
 
-The page is built as a tree and serialised, so that text can never become markup; its content security policy forbids
-running scripts and loading anything.
+Every text passes `plain` and is escaped by the templates, so that no name becomes markup; the page's policy allows the
+script and the style of `templates/` by their hashes, and nothing else.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from xml.etree import ElementTree as ET
+import base64
+import math
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cache
+from importlib import resources
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from benchmark.reporting.table import Report, Row, Table, TableColumn
+from benchmark.files import sha256_of
+from benchmark.reporting.page_content import CellPart, Epochs, PageContent
+from benchmark.reporting.statistics.intervals import Measurement
+from benchmark.reporting.statistics.mean_difference import Difference
+from benchmark.reporting.table import Published, Qualified, Report, Row, Table, TableColumn, Tally, Value
 from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, text_of
+from benchmark.reporting.writers.curve_svg import chart
 from benchmark.reporting.writers.page import Page
-from benchmark.text import plain
+from benchmark.text import plain, printable
 
-_POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
-_STYLE = """
-:root { color-scheme: light dark; }
-body { font: 15px/1.5 system-ui, sans-serif; margin: 2rem auto; max-width: 80rem; padding: 0 1rem; }
-h1 { font-size: 1.5rem; } h2 { font-size: 1.15rem; margin-top: 2.5rem; }
-.wide { overflow-x: auto; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
-th, td { padding: .3rem .8rem; text-align: left; white-space: nowrap; }
-th { border-bottom: 2px solid; vertical-align: bottom; } td { border-bottom: 1px solid #8884; }
-.number { text-align: right; } .better { color: #1a7f37; } .worse { color: #cf222e; } .not-resolved { color: #9a6700; }
-@media (prefers-color-scheme: dark) {
-  .better { color: #3fb950; } .worse { color: #ff7b72; } .not-resolved { color: #d29922; }
-}
-ul { padding-left: 1.2rem; font-size: .9rem; max-width: 60rem; }
-"""
+if TYPE_CHECKING:
+    from jinja2 import Environment
+    from markupsafe import Markup
+
+MOST_VERDICTS = 12
+"""So many are listed at the top of a page; all stand in the tables."""
+_JUDGED = {"better", "worse", "equivalent", "not resolved", "not comparable"}
+
+
+class Field(NamedTuple):
+    """A cell of a table: its text, what it is sorted by, and its classes."""
+
+    text: str
+    sort: str = ""
+    style: str = ""
+
+
+class VerdictLine(NamedTuple):
+    """A verdict in words."""
+
+    about: str
+    figure: str
+    verdict: str
 
 
 def render(report: Report, _page: Page) -> str:
     """The report as a whole HTML document in UTF-8."""
-    html = ET.Element("html", lang="en")
-    head = ET.SubElement(html, "head")
-    ET.SubElement(head, "meta", charset="utf-8")
-    ET.SubElement(head, "meta", {"http-equiv": "Content-Security-Policy", "content": _POLICY})
-    ET.SubElement(head, "meta", name="viewport", content="width=device-width, initial-scale=1")
-    title = "Report" + (f": machine {plain(report.machine)}" if report.machine else "")
-    ET.SubElement(head, "title").text = title
-    ET.SubElement(head, "style").text = _STYLE
-    body = ET.SubElement(html, "body")
-    ET.SubElement(body, "h1").text = title
-    _add_content(body, report)
-    return "<!DOCTYPE html>\n" + ET.tostring(html, encoding="unicode", method="html") + "\n"
+    environment = _environment()
+    style, script = _text("page.css"), _text("page.js")
+    content = report.page or PageContent()
+    document = environment.get_template("page.html").render(
+        report=report,
+        page=content,
+        title=_title(report, content),
+        policy=_markup(
+            f"default-src 'none'; img-src data:; style-src {_hash(style)}; script-src {_hash(script)}; "
+            "base-uri 'none'; form-action 'none'"
+        ),
+        style=_markup(style),
+        script=_markup(script),
+        verdicts=list(_verdicts(report.tables)),
+        most_verdicts=MOST_VERDICTS,
+    )
+    return document.strip() + "\n"
 
 
 def fragment(report: Report) -> str:
     """The tables and notes alone, in the style of the page that they become part of, such as a notebook."""
-    part = ET.Element("div")
-    _add_content(part, report)
-    return ET.tostring(part, encoding="unicode", method="html")
+    return _environment().get_template("fragment.html").render(report=report).strip()
 
 
-def _add_content(body: ET.Element, report: Report) -> None:
-    for text in report.answer:
-        ET.SubElement(body, "p").text = plain(text)
-    for table in report.tables:
-        _add_table(body, table)
-    if report.notes:
-        ET.SubElement(body, "h2").text = "Notes"
-        _add_list(body, report.notes)
+@cache
+def _environment() -> Environment:
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=PackageLoader("benchmark.reporting.writers"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        # what is markup already is left as it is
+        finalize=lambda value: plain(value) if isinstance(value, str) and not isinstance(value, Markup) else value,
+    )
+    environment.globals.update(
+        fields=_fields, heading=heading, is_number=is_number, footnotes=footnotes, epoch_rows=_epoch_rows, chart=chart,
+        picture=Markup, cell_fields=_cell_fields, percent=_percent,
+    )  # fmt: skip
+    environment.filters.update(lines=lambda text: Markup.escape(printable(text)), minute=_minute)
+    return environment
 
 
-def _add_table(body: ET.Element, table: Table) -> None:
-    ET.SubElement(body, "h2").text = plain(table.title)
-    if table.rows:
-        grid = ET.SubElement(ET.SubElement(body, "div", {"class": "wide"}), "table")
-        line = ET.SubElement(ET.SubElement(grid, "thead"), "tr")
-        for column in table.columns:
-            ET.SubElement(line, "th", _class("number" if is_number(column) else "")).text = plain(heading(column))
-        lines = ET.SubElement(grid, "tbody")
+def _markup(text: str) -> Markup:
+    from markupsafe import Markup
+
+    return Markup(text)  # noqa: S704  our own words, style and script
+
+
+@cache
+def _text(name: str) -> str:
+    folder = resources.files("benchmark.reporting.writers") / "templates"
+    # a browser takes the hash of what stands between the tags
+    return folder.joinpath(name).read_text(encoding="utf-8")
+
+
+def _hash(text: str) -> str:
+    return f"'sha256-{base64.b64encode(bytes.fromhex(sha256_of(text.encode()))).decode()}'"
+
+
+def _title(report: Report, content: PageContent) -> str:
+    if content.name:
+        return content.name
+    return "Report" + (f": machine {report.machine}" if report.machine else "")
+
+
+def _minute(utc: str) -> str:
+    return f"{utc[:10]} {utc[11:16]} UTC"
+
+
+def _percent(count: int, of: int) -> str:
+    return f"{100 * count / of:.1f} %" if of else "-"
+
+
+def _verdicts(tables: Iterable[Table]) -> Iterator[VerdictLine]:
+    """All verdicts of a report, each with what it is about and its number."""
+    for table in tables:
+        judged = [column for column in table.columns if column.kind == "verdict"]
         for row in table.rows:
-            _add_row(lines, table.columns, row)
-    _add_list(body, [*footnotes(table), *table.notes])
+            for column in judged:
+                verdict = text_of(row, column)
+                if any(verdict.startswith(word) for word in _JUDGED):
+                    named = [text_of(row, each) for each in table.columns if each.identifies and not is_number(each)]
+                    yield VerdictLine(f"{table.title}: {', '.join(named)}", _difference(row, table.columns), verdict)
 
 
-def _add_row(lines: ET.Element, columns: Iterable[TableColumn], row: Row) -> None:
-    line = ET.SubElement(lines, "tr")
-    for column in columns:
-        text = text_of(row, column)
-        name = "number" if is_number(column) else ""
-        if column.kind == "verdict" and text in {"better", "worse", "not resolved"}:
-            name = text.replace(" ", "-")
-        ET.SubElement(line, "td", _class(name)).text = text
+def _difference(row: Row, columns: Sequence[TableColumn]) -> str:
+    unmarked = replace(row, marks={})
+    return next((text_of(unmarked, each) for each in columns if isinstance(row.cells.get(each.key), Difference)), "")
 
 
-def _class(name: str) -> dict[str, str]:
-    return {"class": name} if name else {}
+def _fields(table: Table, row: Row) -> list[Field]:
+    return [_field(row, column) for column in table.columns]
 
 
-def _add_list(body: ET.Element, texts: Iterable[str]) -> None:
-    listed = [plain(text) for text in texts]
-    if listed:
-        items = ET.SubElement(body, "ul")
-        for text in listed:
-            ET.SubElement(items, "li").text = text
+def _field(row: Row, column: TableColumn) -> Field:
+    text = text_of(row, column)
+    classes = ["number"] if is_number(column) else ["text"]
+    if column.identifies:
+        classes.append("name")
+    if column.kind == "verdict":
+        classes += ["verdict", *(word.replace(" ", "-") for word in sorted(_JUDGED) if text.startswith(word))]
+    return Field(text, sort_key(row.cells.get(column.key), column), " ".join(classes))
+
+
+def sort_key(value: Value, column: TableColumn) -> str:
+    """What a script sorts a cell by: a number as text; empty where that is the text itself."""
+    match value:
+        case Measurement():
+            number: Any = max(value.values) if column.kind == "bytes" else value.mean
+        case Difference():
+            number = value.mean
+        case Tally():
+            number = value.completed
+        case Published():
+            number = value.value
+        case Qualified() | str() | None:
+            return ""
+        case _:
+            number = value
+    return repr(float(number)) if isinstance(number, int | float) and math.isfinite(number) else ""
+
+
+def _cell_fields(cell: CellPart) -> Iterator[Field]:
+    for value, text in cell.values:
+        is_text = isinstance(value, str)
+        sort = repr(value) if isinstance(value, float) and math.isfinite(value) else ""
+        yield Field(text, sort, "text" if is_text else "number")
+
+
+def _epoch_rows(epochs: Epochs) -> Markup:
+    """The rows of a history: numbers alone, of which a page may have a hundred thousand."""
+    kept = ' class="kept"'
+    return _markup(
+        "\n".join(
+            f"<tr{kept if number == epochs.kept else ''}><td>{'</td><td>'.join(row)}</td></tr>"
+            for number, row in enumerate(epochs.rows)
+        )
+    )

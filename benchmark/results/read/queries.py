@@ -128,6 +128,15 @@ def history(database: Database, execution_ids: Iterable[int]) -> list[Row]:
     ]
 
 
+def newest_attempts(database: Database, execution_ids: Iterable[int]) -> dict[int, Row]:
+    """Reads the newest attempt of each execution, by the id of the execution."""
+    return {
+        row["execution_id"]: row
+        for ids in in_batches(execution_ids)
+        for row in fetch_table(database, attempt, attempt.c.execution_id.in_(ids))
+    }
+
+
 def in_batches(execution_ids: Iterable[int]) -> Iterator[list[int]]:
     """Few enough ids at once for one statement: SQLite limits its parameters (https://sqlite.org/limits.html, 9)."""
     ids = sorted(set(execution_ids))
