@@ -267,6 +267,12 @@ def test_report_has_its_formats(finished, output_format):
     assert "regularized" in done.stdout.replace("\\", "")
 
 
+def test_report_shows_what_is_selected_of_the_last_run(finished):
+    document = finished.document("report", "--last-run", "--select", "seed=0")
+    assert document["answer"] != ["No result is left to show."]
+    assert document["tables"][0]["rows"]
+
+
 def test_report_prints_one_table_when_asked(finished):
     tables = finished.document("report", "--table", "progression")["tables"]
     assert tables

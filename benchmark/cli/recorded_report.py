@@ -111,7 +111,8 @@ def opened_report(
             budget=TrainingBudget(seconds or math.inf, epoch or math.inf) if seconds or epoch else None,
             target=target,
         )
-        planned_here = [] if select or exclude else planned
+        selected = {row["cell_id"] for row in rows} if last_run else set()
+        planned_here = [cell for cell in planned if cell["cell_id"] in selected] if select or exclude else planned
         epochs = recorded_epochs(opened)
         # of an older file a copy is read, and it stays as it is
         if _needs_metrics(metrics, spec) and opened.contents is opened.location and has_unfilled(opened):
