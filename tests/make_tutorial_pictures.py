@@ -5,8 +5,10 @@ It trains for a minute. The page of the report is drawn by a headless Chromium, 
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import io
+import itertools
 import os
 import pty
 import re
@@ -19,15 +21,17 @@ import tempfile
 import termios
 from pathlib import Path
 
+import pyte
 from PIL import Image
 from rich.console import Console
+from rich.style import Style
 from rich.text import Text
 
 from tests.followed_pages import ROOT, environment, save, steps
 
 PAGE = ROOT / "docs" / "tutorial.md"
 PICTURES = ROOT / "docs" / "pictures"
-COLUMNS, ROWS = 80, 60
+COLUMNS, ROWS = 80, 80
 TERMINALS = {
     "bench plan": "tutorial-plan",
     "bench run": "tutorial-run",
@@ -37,64 +41,53 @@ TERMINALS = {
 """Commands of the page by the name of the picture of their terminal."""
 IN_THE_MIDDLE = "bench run"
 """Of this one the display while it works is shown."""
-CONTROL = re.compile(r"\x1b\[(?P<number>[\d;?]*)(?P<kind>[A-Za-z])|[\r\n]|[^\x1b\r\n]+")
+LIVE = "cell "
+"""How the heading of that display begins."""
 REMOTE_FONTS = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
+COLORS = {"brown": "yellow", "brightbrown": "bright_yellow", "brightblack": "bright_black", "default": None}
+"""Names of colours in pyte by those in rich, where they are others."""
 
 
-class Screen:
-    """What a terminal shows, of the sequences that bench writes: lines are erased before they are written anew."""
-
-    def __init__(self) -> None:
-        self.lines, self.row = [""], 0
-        self.frames: list[list[str]] = []
-
-    def write(self, text: str) -> None:
-        """Take what a program writes; what it shows before a line is erased is a frame."""
-        for part in CONTROL.finditer(text):
-            kind = part["kind"]
-            if kind == "A":
-                self.frames.append([line for line in self.lines if line.strip()])
-                self.row = max(0, self.row - int(part["number"] or 1))
-            elif kind == "K":
-                self.lines[self.row] = ""
-            elif part[0] == "\n":
-                self.row += 1
-                self.lines += [""] * (self.row == len(self.lines))
-            elif (kind is None and part[0] != "\r") or kind == "m":
-                self.lines[self.row] += part[0]
-
-
-def typed(command: str, folder: Path, variables: dict[str, str]) -> Screen:
-    """Type a command into a terminal of our own, and wait for its end."""
+def typed(command: str, folder: Path, variables: dict[str, str]) -> list[list[Text]]:
+    """Type a command into a terminal of our own: what it has shown, one screen after the other."""
     child, terminal = pty.fork()
     if child == 0:
         os.chdir(folder)
         os.execvpe("bash", ["bash", "-c", command], variables)
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", ROWS, COLUMNS, 0, 0))
-    screen, written = Screen(), b""
-    try:
-        while read := os.read(terminal, 65536):
-            written += read
-            # a character may arrive in two pieces
-            text = written.decode("utf-8", errors="ignore")
-            written = written[len(text.encode()) :]
-            screen.write(text)
-    except OSError:
-        pass  # this is how Linux says that the other end is closed
+    screen = pyte.Screen(COLUMNS, ROWS)
+    stream, shown = pyte.ByteStream(screen), []
+    # Linux says EIO when the other side is gone
+    with contextlib.suppress(OSError):
+        while written := os.read(terminal, 65536):
+            stream.feed(written)
+            shown.append(_lines(screen))
     _, status = os.waitpid(child, 0)
-    assert os.waitstatus_to_exitcode(status) == 0, f"{command}: {screen.lines}"
-    return screen
+    assert os.waitstatus_to_exitcode(status) == 0, f"{command}: {screen.display}"
+    return shown
 
 
-def draw_terminal(command: str, lines: list[str], path: Path) -> None:
+def _lines(screen: pyte.Screen) -> list[Text]:
+    """What is on a screen, with its colours."""
+    lines = []
+    for number in range(ROWS):
+        row, line = screen.buffer[number], Text()
+        chars = [row[place] for place in range(COLUMNS)]
+        for (color, bold), alike in itertools.groupby(chars, key=lambda char: (char.fg, char.bold)):
+            line.append("".join(char.data for char in alike), Style(color=COLORS.get(color, color), bold=bold))
+        line.rstrip()
+        lines.append(line)
+    while lines and not lines[-1]:
+        lines.pop()
+    return lines
+
+
+def draw_terminal(command: str, lines: list[Text], path: Path) -> None:
     """Draw a terminal with a command and its answer as an SVG file."""
-    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True)
+    console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text(f"$ {command}", style="bold"))
     for line in lines:
-        text = Text.from_ansi(line)
-        text.rstrip()
-        for piece in text.divide(range(COLUMNS, len(text), COLUMNS)) or [text]:
-            console.print(piece)
+        console.print(line)
     svg = console.export_svg(title=path.stem.removeprefix("tutorial-"), unique_id=path.stem)
     path.write_text(REMOTE_FONTS.sub("", svg), encoding="utf-8")
 
@@ -132,10 +125,10 @@ def main() -> None:
             if step.name:
                 save(step, folder)
             for command in () if step.name or step.sketched else step.code.splitlines():
-                screen = typed(command, folder, variables)
+                shown = typed(command, folder, variables)
                 if command in TERMINALS:
-                    frames = screen.frames
-                    lines = frames[len(frames) * 2 // 3] if command == IN_THE_MIDDLE else screen.lines
+                    live = [lines for lines in shown if any(line.plain.startswith(LIVE) for line in lines)]
+                    lines = live[len(live) * 2 // 3] if command == IN_THE_MIDDLE else shown[-1]
                     draw_terminal(command, lines, PICTURES / f"{TERMINALS[command]}.svg")
                 sys.stdout.write(f"{shlex.quote(command)}\n")
         draw_page(folder / "report.html", PICTURES / "tutorial-page.png")
