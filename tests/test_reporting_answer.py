@@ -201,7 +201,8 @@ def test_every_format_begins_with_it_and_only_a_terminal_says_what_to_type(outpu
     text = " ".join(render(report, output_format, width=300).split())
     before, told, _ = text.partition("in 4 of 7 comparisons")
     assert told
-    assert "Transfer" not in before
+    # of the page what a browser shows, and before it the contents
+    assert "from scratch (n=4)" not in before
     assert ("--resolve" in text) == (output_format == "table")
 
 
