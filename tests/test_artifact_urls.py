@@ -355,3 +355,21 @@ class TestOnNodes:
         assert done.returncode == 0, done.stderr
         assert len(cluster.digests()) == 4
         assert {node for (node,) in cluster.rows("SELECT node FROM attempt")} == {"node-1", "node-2"}
+
+
+@pytest.mark.exhaustive
+@pytest.mark.postgres
+@pytest.mark.parametrize("target", ["postgresql"], indirect=True)
+@on_s3
+def test_jobs_of_submitit_give_the_numbers_of_one_computer_with_their_files_there(place, target, bucket):
+    pytest.importorskip("submitit", reason="submitit is not installed: pip install 'benchmark-matrix[slurm]'")
+    place.write(CHAINED)
+    cluster = Cluster(place, target, "slurm:nodes=2,cpus=1", {**bucket.variables, "BENCH_SUBMITIT": "local"})
+    done = cluster.run("--artifacts", bucket.url)
+    assert done.returncode == 0, done.stderr
+    assert place.run("run", "--db", "home.sqlite").returncode == 0
+    at_home = place.document("query", "SELECT cell_id, digest FROM results", "--db", "home.sqlite")
+    assert cluster.digests() == {row["cell_id"]: row["digest"] for row in at_home}
+    assert {node for (node,) in cluster.rows("SELECT node FROM attempt")} == {"local-1", "local-2"}
+    assert sum(name.endswith("weights.npz") or "weights" in name for name in bucket.names()) >= len(at_home)
+    assert "never-shown" not in done.stderr
