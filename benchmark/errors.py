@@ -19,6 +19,7 @@ A message has four parts: what went wrong and where, what was expected, what was
 from __future__ import annotations
 
 import errno
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import zip_longest
@@ -180,6 +181,14 @@ class NodeLostError(BenchError):
 
 FULL_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS}
 _EXHAUSTED = FULL_DISK | {errno.EMFILE, errno.ENFILE, errno.EAGAIN, errno.ENOMEM}
+
+
+_WITHOUT_ROOM = tuple(os.strerror(number) for number in (errno.ENOSPC, errno.EDQUOT, errno.EROFS))
+
+
+def says_full_disk(text: str) -> bool:
+    """Whether an error says in words that a disk takes no more: HDF5 and others hand on the words, and not the number."""
+    return any(words in text for words in _WITHOUT_ROOM)
 
 
 def exhaustion(error: BaseException) -> StorageError | None:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import json
 import shutil
 import signal
+import sqlite3
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
@@ -262,6 +265,26 @@ def test_uploads_that_fail_are_tried_again_and_then_fail_their_attempt(place, bu
     assert "checkpoint_failed at epoch 4: epoch" in str(notes), notes
     assert place.run("run", "--retry-failed").returncode == 0
     assert len(digests(place)) == 3
+
+
+@pytest.mark.exhaustive
+def test_lost_rows_are_made_again_by_the_files_that_are_there(place, bucket):
+    assert place.run("run", "--artifacts", bucket.url).returncode == 0
+    cells = rows(place, "SELECT cell_id FROM execution ORDER BY execution_id")
+    with contextlib.closing(sqlite3.connect(place.directory / "results.sqlite")) as connection:
+        for (name,) in connection.execute("SELECT name FROM sqlite_schema WHERE type = 'trigger'").fetchall():
+            connection.execute(f"DROP TRIGGER {name}")
+        connection.execute("DELETE FROM execution")
+        connection.execute("DELETE FROM artifact")
+        connection.commit()
+    saved = place.run("db", "salvage", "results.sqlite", "new.sqlite", "--format", "json")
+    tables = {table["table"]: table["rebuilt"] for table in json.loads(saved.stdout)}
+    assert tables["execution"] == len(cells), saved.stderr
+    found = place.document("query", "SELECT cell_id FROM execution ORDER BY execution_id", "--db", "new.sqlite")
+    assert [tuple(row.values()) for row in found] == cells
+    # the place is remembered
+    assert place.run("run", "--db", "new.sqlite").returncode == 0
+    assert place.run("db", "check", "--db", "new.sqlite").returncode == 0
 
 
 @pytest.mark.exhaustive

@@ -128,6 +128,21 @@ def test_nodes_that_cannot_write_artifacts_any_more_say_so_and_the_next_run_goes
     assert cluster.digests() == at_home
 
 
+@pytest.mark.parametrize("point", ["artifact:1", "stage:1"])
+def test_a_node_whose_disk_is_full_leaves_and_its_cells_go_on_elsewhere(cluster, gate, at_home, tmp_path, point):
+    once = str(tmp_path / "fault")
+    run = cluster.start(BENCH_FAKE_GATE=f"2:{gate}", BENCH_FAULT=f"{point}:enospc", BENCH_FAULT_MARK=once)
+    begun(cluster, 2)
+    wait_until(lambda: point != "stage:1" or cluster.rows("SELECT 1 FROM node WHERE left_utc IS NOT NULL"))
+    gate.touch()
+    assert run.wait(120) == 0, cluster.log
+    assert "leaves: OSError: [Errno 28] No space left on device. Make room on it" in cluster.log
+    assert cluster.digests() == at_home
+    assert cluster.rows("SELECT count(*) FROM node") == [(2,)]
+    ended = dict(cluster.rows("SELECT state, count(*) FROM attempt GROUP BY state"))
+    assert ended.keys() == {"completed", "interrupted"}
+
+
 def test_a_server_that_stands_still_for_longer_than_the_lease_makes_nobody_lost(cluster, gate, at_home):
     run = cluster.start("--lease", "2s", BENCH_FAKE_GATE=f"2:{gate}")
     begun(cluster, 4)

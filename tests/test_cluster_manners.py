@@ -9,7 +9,7 @@ import pytest
 from scheduling_plans import fake_cell
 from test_cluster_losses import Agent, run  # noqa: F401  a fixture
 
-from benchmark.scheduling.cluster.messages import Ready, Settled
+from benchmark.scheduling.cluster.messages import Ready, Settled, Unfit
 from benchmark.status import Cause
 
 pytestmark = [pytest.mark.postgres, pytest.mark.parametrize("target", ["postgresql"], indirect=True)]
@@ -92,3 +92,25 @@ def test_a_node_that_the_engine_takes_away_is_asked_to_save_and_gets_nothing_mor
     by_node = "SELECT node, state, count(*) FROM attempt GROUP BY node, state ORDER BY node"
     assert rows(by_node) == [("leaves", "interrupted", 1), ("stays", "completed", 3)]
     assert rows("SELECT count(*) FROM node WHERE name = 'leaves'") == [(1,)]
+
+
+def test_a_cell_for_which_no_disk_has_room_fails_after_three_nodes_and_the_others_complete(run):  # noqa: F811
+    large, small = fake_cell(seed=0), fake_cell(seed=1)
+
+    def have_little_room(agent: Agent) -> str:
+        agent.ready()
+        for cell_id in agent.orders():
+            if cell_id == small.cell_id:
+                finish(agent, cell_id)
+                continue
+            agent.recorder.finish_attempt(agent.begin(cell_id), state=Cause.INTERRUPTED)
+            agent.say(Settled(cell_id, Cause.INTERRUPTED), Unfit(agent.name, "the disk is full", cell_id))
+            break
+        return "exit code 0"
+
+    summary, listener, _ = run([large, small], dict.fromkeys("abcd", have_little_room), cores=1)
+    assert summary.exit_code == 3
+    reason = "3 nodes had no room on their disks for it; the last one ran nothing else"
+    assert listener.ends()[large.cell_id] == ("failed", "failed")
+    assert listener.ends()[small.cell_id] == ("completed", None)
+    assert [detail for cell, *_, detail in listener.of("cell_finished") if cell == large] == [reason]

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import sqlite3
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
 from benchmark import layout
 from benchmark.errors import BenchError
+from benchmark.results.store.artifact_store import store_of
+from benchmark.results.store.remembered_places import EVERY_HOST
 from benchmark.status import Cause, Status
+
+log = logging.getLogger(__name__)
 
 UNKNOWN_TIME = "1970-01-01T00:00:00.000Z"
 """The value of a lost date and time in a column that must not be NULL."""
@@ -77,7 +82,7 @@ def rebuild(connection: sqlite3.Connection, artifacts: Path) -> dict[str, int]:
 
     Args:
         connection: Of the new database, with foreign keys off.
-        artifacts: The artifacts folder of the damaged database.
+        artifacts: The artifacts folder of the damaged database, where it does not remember a URL.
 
     Returns:
         The number of rebuilt rows, by the tables in which rows can be.
@@ -119,9 +124,9 @@ def _rebuild_executions(connection: sqlite3.Connection, artifacts: Path) -> int:
         "UNION SELECT execution_id, attempt_id, NULL FROM artifact) AS named "
         "WHERE named.execution_id NOT IN (SELECT execution_id FROM execution) GROUP BY named.execution_id"
     ).fetchall()
-    rebuilt = 0
+    rebuilt, cells_with = 0, _cells_with_files(connection, artifacts)
     for execution_id, attempt_id, first_run, last_run in lost:
-        cell_id = _cell_of(connection, execution_id, attempt_id, artifacts)
+        cell_id = _cell_of(connection, execution_id, cells_with(attempt_id))
         if cell_id is None or first_run is None:
             continue
         connection.execute(
@@ -132,16 +137,47 @@ def _rebuild_executions(connection: sqlite3.Connection, artifacts: Path) -> int:
             (execution_id, cell_id, first_run, last_run, Status.INTERRUPTED, Cause.ABANDONED, execution_id, last_run),
         )
         rebuilt += 1
+        # it goes on from its last state, and predicts anew
+        if _has_table(connection, "prediction"):
+            connection.execute("DELETE FROM prediction WHERE execution_id = ?", (execution_id,))
     return rebuilt
 
 
-def _cell_of(connection: sqlite3.Connection, execution_id: int, attempt_id: int, artifacts: Path) -> str | None:
-    """The cell of an execution, by the folder of its files."""
+def _has_table(connection: sqlite3.Connection, name: str) -> bool:
+    """Whether the database's version has a table."""
+    return connection.execute("SELECT 1 FROM sqlite_schema WHERE name = ?", (name,)).fetchone() is not None
+
+
+def _cells_with_files(connection: sqlite3.Connection, artifacts: Path) -> Callable[[int], Sequence[str]]:
+    """Which cells have left files of an attempt: in the folder, or below the URL that the database remembers."""
+    place = None
+    if _has_table(connection, "artifact_folder"):
+        place = connection.execute("SELECT path FROM artifact_folder WHERE host = ?", (EVERY_HOST,)).fetchone()
+    if place is None:
+        return lambda attempt_id: [folder.parent.name for folder in artifacts.glob(f"*/{attempt_id}")]
+
+    @cache
+    def by_attempt() -> Mapping[str, set[str]]:
+        found: dict[str, set[str]] = {}
+        try:
+            names = store_of(place[0]).files()
+        except BenchError as error:
+            log.warning("the files of lost executions cannot be looked up: %s", error)
+            return found
+        for name in names:
+            cell_id, attempt_id, *_ = (*name.split("/"), "")
+            found.setdefault(attempt_id, set()).add(cell_id)
+        return found
+
+    return lambda attempt_id: sorted(by_attempt().get(str(attempt_id), ()))
+
+
+def _cell_of(connection: sqlite3.Connection, execution_id: int, cells: Sequence[str]) -> str | None:
+    """The cell of an execution, by its artifacts, or as the only one that has left files."""
     recorded = connection.execute("SELECT path FROM artifact WHERE execution_id = ?", (execution_id,)).fetchone()
     if recorded is not None:
         return str(recorded[0]).partition("/")[0]
-    folders = list(artifacts.glob(f"*/{attempt_id}"))
-    return folders[0].parent.name if len(folders) == 1 else None
+    return cells[0] if len(cells) == 1 else None
 
 
 def _rebuild_attempts(connection: sqlite3.Connection) -> int:

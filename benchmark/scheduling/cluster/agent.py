@@ -22,7 +22,7 @@ from typing import BinaryIO
 
 from benchmark import machine
 from benchmark.catalog.cache import fingerprint
-from benchmark.errors import BenchError, StorageError
+from benchmark.errors import BenchError, StorageError, exhaustion
 from benchmark.files import make_own_folder
 from benchmark.matrix.cell import Cell
 from benchmark.results.cluster import mailbox, nodes
@@ -112,9 +112,12 @@ def _serve(order: AgentOrder, grant: Granted, database: Database, stdin: int) ->
         agent.post(Ready(order.node, count, len(gpus), facts.boot_id or str(known["host"])))
         recorder.flush()
         agent.serve(Slots(cores, gpus, None, agent.options.gpu_share), stdin, pinned=pinned)
-    except BenchError as error:
-        agent.post(Unfit(order.node, str(error)))
-        raise
+    except (BenchError, OSError, MemoryError) as error:
+        named = error if isinstance(error, BenchError) else exhaustion(error)
+        if named is None:
+            raise
+        agent.post(Unfit(order.node, str(error) if named is error else f"node {order.node}: {named}"))
+        raise named from error
     finally:
         with contextlib.suppress(BenchError):
             recorder.flush()
@@ -234,11 +237,15 @@ class _Agent:
                 pass
 
     def _check(self, run: RunContext, renewal: LeaseRenewal) -> None:
-        """Ends what runs when the run has given this node up."""
+        """Ends what runs when the run has given this node up, or this node itself."""
         if renewal.is_fenced:
             self._kill(run, "the run has given this node up")
         elif renewal.is_expired:
             stop(run, "the lease of this node could not be renewed")
+        elif self._orders.without_room is not None and run.stopped is None:
+            cell_id, reason = self._orders.without_room
+            self.post(Unfit(self._order.node, f"node {self._order.node} leaves: {reason}. Make room on it", cell_id))
+            stop(run, f"a disk of this node is full: {reason}")
 
     def _kill(self, run: RunContext, reason: str) -> None:
         stop(run, reason)

@@ -52,7 +52,8 @@ class ClusterRun:
         members: Nodes with an agent that has joined, by number.
         placements: How often an agent was placed on a node in vain, by its name.
         placed_at: Monotonic seconds when one was placed there last.
-        losses: How many nodes were lost while they ran a cell, by cell id.
+        losses: How many nodes were lost, or had no room on their disks, while they ran a cell, by cell id.
+        without_room: Ids of the cells for which nodes had none.
         started: Monotonic seconds since when a cell has been running.
         preparing: What nodes prepare, by their numbers.
         stopped: Why nothing more is given out; None while it is.
@@ -88,6 +89,7 @@ class ClusterRun:
         self.placements: Counter[str] = Counter()
         self.placed_at: dict[str, float] = {}
         self.losses: Counter[str] = Counter()
+        self.without_room: set[str] = set()
         self.started: dict[str, float] = {}
         self.preparing: dict[int, dict[str, str]] = {}
         self.stopped: str | None = None

@@ -97,10 +97,11 @@ class Ready:
 
 @dataclass(frozen=True, slots=True)
 class Unfit:
-    """The node of this name cannot run cells, and its agent leaves."""
+    """The node of this name cannot run cells, and its agent leaves; `cell_id` is that of the cell that showed it."""
 
     name: str
     reason: str
+    cell_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

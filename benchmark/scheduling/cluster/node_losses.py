@@ -79,9 +79,14 @@ def _go_on(run: ClusterRun, cell: Cell, state: CellState | None) -> None:
     elif run.losses[cell.cell_id] < LOSSES:
         run.decider.retry(cell)
     else:
-        reason = f"{LOSSES} nodes were lost while they ran it; the last one ran nothing else"
-        run.recorder.give_up(cell, Cause.CRASHED, reason)
-        run.decider.settle(cell, Ending(Cause.CRASHED, reason))
+        is_large = cell.cell_id in run.without_room
+        what = "had no room on their disks for it" if is_large else "were lost while they ran it"
+        cause, reason = (
+            Cause.FAILED if is_large else Cause.CRASHED,
+            f"{LOSSES} nodes {what}; the last one ran nothing else",
+        )
+        run.recorder.give_up(cell, cause, reason)
+        run.decider.settle(cell, Ending(cause, reason))
 
 
 _ENDED = frozenset({Status.COMPLETED, Status.DIVERGED, Status.FAILED})

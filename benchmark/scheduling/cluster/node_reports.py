@@ -41,6 +41,10 @@ def take_reports(run: ClusterRun) -> None:
         elif isinstance(message, Unfit):
             run.note(message.reason)
             run.placements[message.name] = PLACEMENTS
+            run.placed_at[message.name] = time.monotonic()
+            if message.cell_id:
+                run.losses[message.cell_id] += 1
+                run.without_room.add(message.cell_id)
         elif member is not None:
             _hear(run, member, message)
 

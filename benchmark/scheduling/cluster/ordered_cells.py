@@ -47,6 +47,7 @@ class OrderedCells:
     Attributes:
         unfinished: Ids of the cells that were ordered and have not ended.
         stop_reason: Always None: the run decides.
+        without_room: A cell for which a disk of this node had no room, and in which words; None while there is none.
     """
 
     def __init__(
@@ -62,6 +63,7 @@ class OrderedCells:
         self._unclean: set[str] = set()
         self.unfinished: set[str] = set()
         self.stop_reason: str | None = None
+        self.without_room: tuple[str, str] | None = None
 
     def add(self, order: RunCell) -> Cell:
         """Takes in the order for a cell, which is ready from now on."""
@@ -124,6 +126,10 @@ class OrderedCells:
     def leave_pending(self, cell: Cell) -> None:
         self._forget(cell)
         self._post(LeftPending(cell.cell_id))
+
+    def give_back(self, cell: Cell, reason: str) -> bool:
+        self.without_room = self.without_room or (cell.cell_id, reason)
+        return True
 
     def unfinished_cells(self) -> Iterator[Cell]:
         return iter([cell for cell_id, cell in self._cells.items() if cell_id in self.unfinished])

@@ -104,6 +104,9 @@ class Decider(Protocol):
     def leave_pending(self, cell: Cell) -> None:
         """The cell cannot run here, and stays as it is."""
 
+    def give_back(self, cell: Cell, reason: str) -> bool:
+        """Hands on a cell for which a disk of this computer has no room; False where there is no other computer."""
+
     def unfinished_cells(self) -> Iterator[Cell]:
         """Cells that have no result yet, parents first."""
 
@@ -237,6 +240,10 @@ class CellDecisions:
 
     def leave_pending(self, cell: Cell) -> None:
         self._queue.drop(cell.cell_id)
+
+    def give_back(self, cell: Cell, reason: str) -> bool:
+        del cell, reason
+        return False
 
     def unfinished_cells(self) -> Iterator[Cell]:
         return (cell for cell in self.assignment.run if cell.cell_id in self.unfinished)

@@ -9,7 +9,7 @@ from functools import partial
 
 from benchmark import layout
 from benchmark.control_groups import oom_kills
-from benchmark.errors import StorageError
+from benchmark.errors import StorageError, says_full_disk
 from benchmark.events import Failed
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell
@@ -33,7 +33,7 @@ def conclude(run: RunContext, attempt: Attempt) -> None:
     run.meter.count_ended(attempt.process.exited)
     run.decider.end_attempt(cell)
     run.cell_seconds[cell.cell_id] += time.monotonic() - attempt.started
-    verdict = judge(attempt.evidence(oom_kills(), run.memory_bytes))
+    verdict = _given_back(run, cell, judge(attempt.evidence(oom_kills(), run.memory_bytes)))
     run.failures[cell.cell_id, verdict.state] += 1
     again = run.stopped is None and retries(verdict.state, run.failures[cell.cell_id, verdict.state])
     _record(run, attempt, verdict, partial(_concluded, run, attempt, verdict, again), again=again)
@@ -65,6 +65,14 @@ def _concluded(run: RunContext, attempt: Attempt, verdict: Verdict, again: bool,
         drop_impossible(run)
 
 
+def _given_back(run: RunContext, cell: Cell, verdict: Verdict) -> Verdict:
+    """The verdict; where a disk of this node has no room it is not the fault of the cell, which goes on elsewhere."""
+    detail = verdict.detail or ""
+    if verdict.state not in {Cause.FAILED, Cause.DATA_ERROR} or not says_full_disk(detail):
+        return verdict
+    return Verdict(Cause.INTERRUPTED, detail) if run.decider.give_back(cell, detail) else verdict
+
+
 def fail_unprepared(run: RunContext) -> None:
     """Cells whose data or weights could not be prepared end here, each with an attempt that says so."""
     if run.recorder.is_waiting:
@@ -89,14 +97,15 @@ def _fail(run: RunContext, cell: Cell, problem: str, start: AttemptStart | None)
     if start is not None and cell.cell_id in run.decider.unfinished:
         reason = headline(problem)
         error = Failed(Cause.DATA_ERROR, "PreparationError", reason, problem)
-        run.recorder.finish_attempt(start.attempt_id, Verdict(Cause.DATA_ERROR, reason), error=error)
-        run.decider.settle(cell, Ending(Cause.DATA_ERROR, reason))
+        verdict = _given_back(run, cell, Verdict(Cause.DATA_ERROR, reason))
+        run.recorder.finish_attempt(start.attempt_id, verdict, error=error)
+        run.decider.settle(cell, Ending(verdict.state, reason))
 
 
 def fail_launch(run: RunContext, launch: PendingLaunch, reason: str) -> None:
     """An attempt for which what it starts from could not be fetched ends before it has a process."""
     error = Failed(Cause.FAILED, StorageError.__name__, reason, "")
-    verdict = Verdict(Cause.FAILED, reason)
+    verdict = _given_back(run, launch.cell, Verdict(Cause.FAILED, reason))
     run.decider.end_attempt(launch.cell)
     run.recorder.finish_attempt(launch.start.attempt_id, verdict, error=error)
     run.slots.give(launch.grant)
