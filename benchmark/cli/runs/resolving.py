@@ -167,7 +167,7 @@ def _within(
 def _progress(look: LookRow, verdict: str, dispute: Dispute) -> str:
     ends = "" if look.low is None else f" ({look.low:+.4f} to {look.high:+.4f})"
     difference = "" if look.difference is None else f", B - A = {look.difference:+.4f}{ends}"
-    return f"{look.n} of at most {dispute.most} pairs of seeds{difference}: {verdict}"
+    return f"{look.n} of at most {dispute.most} pairs{difference}: {verdict}"
 
 
 def _lost(dispute: Dispute, statuses: Mapping[str, str], tried: Collection[int]) -> list[SeedPair]:
