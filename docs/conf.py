@@ -18,6 +18,7 @@ PARTS = {
         "docs/how-to/own-data",
         "docs/how-to/own-model",
         "docs/how-to/gpu",
+        "docs/how-to/watch-a-run",
         "docs/how-to/ci",
         "docs/how-to/read-the-database",
         "docs/how-to/paper-table",
