@@ -1,7 +1,8 @@
 """bench: a benchmark-matrix orchestrator for image classifiers, with a results database.
 
 In Python, `benchmark.results(db)`, `.history(db)`, `.predictions(db)`, `.report(db)` and `.compare(a, b, db)` give what is
-recorded as pandas DataFrames; `.learning_curves(db)` and `.accuracy_by_time(db)` draw it. See docs/python.md.
+recorded as pandas DataFrames; `.learning_curves(db)`, `.accuracy_by_time(db)`, `.heat_map(db)`, `.effect_sizes(db)`,
+`.time_by_phase(db)` and `.forecasts(db)` draw it. See docs/python.md.
 """
 
 # nothing but what every interpreter has imported already: with `python -m benchmark` the working folder is still searched
@@ -12,23 +13,40 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from benchmark.frames.plots import accuracy_by_time, learning_curves
+    from benchmark.frames.plots import learning_curves
     from benchmark.frames.report_frames import compare, report
+    from benchmark.frames.report_plots import accuracy_by_time, effect_sizes, forecasts, heat_map, time_by_phase
     from benchmark.frames.view_frames import history, predictions, results
 
-    __all__ = ["accuracy_by_time", "compare", "history", "learning_curves", "predictions", "report", "results"]
+    __all__ = [
+        "accuracy_by_time",
+        "compare",
+        "effect_sizes",
+        "forecasts",
+        "heat_map",
+        "history",
+        "learning_curves",
+        "predictions",
+        "report",
+        "results",
+        "time_by_phase",
+    ]
 else:
     import benchmark.results
 
 __version__ = "0.1.0"
 
 _IMPORTED_LATE = {
-    "accuracy_by_time": "benchmark.frames.plots",
+    "accuracy_by_time": "benchmark.frames.report_plots",
     "compare": "benchmark.frames.report_frames",
+    "effect_sizes": "benchmark.frames.report_plots",
+    "forecasts": "benchmark.frames.report_plots",
+    "heat_map": "benchmark.frames.report_plots",
     "history": "benchmark.frames.view_frames",
     "learning_curves": "benchmark.frames.plots",
     "predictions": "benchmark.frames.view_frames",
     "report": "benchmark.frames.report_frames",
+    "time_by_phase": "benchmark.frames.report_plots",
 }
 """Functions by the module that has them: pandas is imported by the first call, never by `import benchmark`."""
 

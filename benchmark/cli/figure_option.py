@@ -14,8 +14,9 @@ from benchmark.cli.cell_lookup import recorded_epochs, stored_predictions
 from benchmark.cli.past_forecasts import forecasts_of
 from benchmark.cli.terminal import verbosity
 from benchmark.reporting.figures.drawing.figure_files import DrawnFigure, make_folder
-from benchmark.reporting.figures.figure_index import add_figures
+from benchmark.reporting.figures.figure_index import add_figures, figures_in
 from benchmark.reporting.figures.figure_sources import FigureSources
+from benchmark.reporting.figures.folder_page import write_page
 from benchmark.reporting.figures.report_figures import draw_figures, drawn, plan_figures
 from benchmark.reporting.rows.latest import cell_of
 from benchmark.reporting.table import FigureFile, MissingFigure, Report
@@ -36,7 +37,7 @@ def with_figures(report: Report, shown: Shown, folder: Path, database: Database,
         UserError: The folder is a file.
         StorageError: The disk is full, or writing is not allowed.
 
-    Side effects: writes PNG and SVG files, and the index beside the artifacts; names each file on stderr.
+    Side effects: writes PNG and SVG files, a page of all in the folder, and the index beside the artifacts; names each file on stderr.
     """
     rows = [row for group in shown.groups for row in group.cells[:1] if row.get("spec")]
     make_folder(folder, "--figures", {cell_of(row).data.location for row in rows})
@@ -49,7 +50,10 @@ def with_figures(report: Report, shown: Shown, folder: Path, database: Database,
     for reason, titles in reasons.items():
         more = f" and {len(titles) - NAMED_IN_NOTE} more" if len(titles) > NAMED_IN_NOTE else ""
         verbosity.inform(f"note: not drawn: {'; '.join(titles[:NAMED_IN_NOTE])}{more}: {reason}")
-    record_figures(written, place_of(target).root)
+    root = sources.artifacts_root
+    record_figures(written, root)
+    here = {figure.path.name: figure for figure in (*figures_in(root, folder), *written)}
+    verbosity.inform(f"wrote {write_page(folder, here.values(), missing)}")
     return replace(report, figures=tuple(written), missing_figures=tuple(missing))
 
 

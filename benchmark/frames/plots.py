@@ -1,9 +1,9 @@
-"""Recorded results drawn onto axes of matplotlib: learning curves, and accuracy against training time."""
+"""Learning curves drawn onto axes of matplotlib, and what all such functions do around their drawing."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -30,7 +30,7 @@ def learning_curves(
     machine: str | None = None,
     axes: Axes | None = None,
 ) -> Axes:
-    """Draw a metric by epoch, a colour for each group: thin lines are seeds, thick ones their mean, rings kept epochs.
+    """Draw a metric by epoch, a line for the mean of each group and a band from its lowest to its highest seed.
 
     Args:
         db: Path or URL of the database; by default that of the command line: `BENCH_DB`, or `results.sqlite` here.
@@ -47,46 +47,16 @@ def learning_curves(
         UserError: There is no database, or no completed cell in it that is asked for.
         StorageError: It cannot be read.
     """
-    with opened(db) as database, _drawing():
+    with opened(db) as database, drawing():
         from benchmark.reporting.figures.compared_curves import plot_curves
         from benchmark.reporting.figures.figure_sources import numbered, seed_curves
+        from benchmark.reporting.figures.group_lines import labels_of
 
         groups, varying = _groups(database, select, exclude, machine)
-        load, labels = recorded_epochs(database), _labels(groups, varying)
+        load, labels = recorded_epochs(database), labels_of(groups, varying)
         curves = {label: seed_curves(load, numbered(group)) for label, group in zip(labels, groups, strict=True)}
-        axes = axes or _new_axes()
+        axes = axes or new_axes()
         plot_curves(axes, curves, metric)
-        return axes
-
-
-def accuracy_by_time(
-    db: Target = None,
-    *,
-    select: Texts = (),
-    exclude: Texts = (),
-    machine: str | None = None,
-    axes: Axes | None = None,
-) -> Axes:
-    """Draw test accuracy against fit seconds: a point for each group with 95 % intervals both ways, small ones for seeds.
-
-    Groups whose timings do not count are hollow, and those without any are left out; what is drawn is of one dataset, so
-    that of several one is to be selected. Arguments and errors as of `learning_curves`.
-
-    Raises:
-        UserError: The cells are of several datasets, too.
-    """
-    with opened(db) as database, _drawing():
-        from benchmark.reporting.figures.accuracy_by_time import plot_accuracy_by_time
-
-        groups, varying = _groups(database, select, exclude, machine)
-        datasets = list(dict.fromkeys(group.dataset for group in groups))
-        if len(datasets) > 1:
-            raise NotFoundError(
-                f"accuracy by time: expected cells of one dataset, found {', '.join(datasets)}; "
-                f'take one with: select="dataset={datasets[0]}"'
-            )
-        axes = axes or _new_axes()
-        plot_accuracy_by_time(axes, groups, varying)
         return axes
 
 
@@ -104,14 +74,8 @@ def _groups(database: Database, select: Texts, exclude: Texts, machine: str | No
     return groups, varying_settings(groups)
 
 
-def _labels(groups: Sequence[Group], varying: Sequence[str]) -> list[str]:
-    """What tells the groups apart: those of dataset, model and strategy that differ, and the settings that vary."""
-    differ = [place for place in range(3) if len({group.names[place] for group in groups}) > 1] or [2]
-    return [", ".join([*(group.names[place] for place in differ), *group.describe(varying)]) for group in groups]
-
-
 @contextmanager
-def _drawing() -> Iterator[None]:
+def drawing() -> Iterator[None]:
     """Use the figures of reports without a trace: they keep matplotlib from the user's settings, which are wanted here."""
     names = ("MATPLOTLIBRC", "MPLBACKEND")
     kept = {name: os.environ[name] for name in names if name in os.environ}
@@ -128,7 +92,8 @@ def _drawing() -> Iterator[None]:
         yield
 
 
-def _new_axes() -> Axes:
+def new_axes() -> Axes:
+    """The axes of a new figure of pyplot, which a notebook shows."""
     from matplotlib import pyplot as plt
 
-    return plt.subplots()[1]
+    return plt.subplots(layout="constrained")[1]

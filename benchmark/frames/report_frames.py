@@ -126,7 +126,7 @@ def report(
     with damage_named(name), paused_collection():
         built = recorded_report(
             name, machine_named(machine), select=listed(select), exclude=listed(exclude), tables=listed(tables),
-            metrics=listed(metrics), margin=_margin(margin), baseline=baseline, last_run=last_run, ensembles=ensembles,
+            metrics=listed(metrics), margin=margin_named(margin), baseline=baseline, last_run=last_run, ensembles=ensembles,
             matrix=matrix, allow_plugins=allow_plugins,
         )  # fmt: skip
         return ReportFrames(with_local_notes(built))
@@ -166,7 +166,7 @@ def compare(
     with damage_named(name), paused_collection():
         comparison = recorded_comparison(
             name, a, b, machine_named(machine),
-            metrics=listed(metrics), margin=_margin(margin), allow_plugins=allow_plugins,
+            metrics=listed(metrics), margin=margin_named(margin), allow_plugins=allow_plugins,
         )  # fmt: skip
     (table,) = comparison.report.tables
     frame = _frame([_compared(row) for row in table.rows])
@@ -183,7 +183,12 @@ def compare(
     return frame
 
 
-def _margin(margin: float | str | None) -> float | None:
+def margin_named(margin: float | str | None) -> float | None:
+    """The margin that a call names; None where it names none.
+
+    Raises:
+        UserError: It is none.
+    """
     known = None if margin is None else margin_of(str(margin))
     if margin is not None and known is None:
         raise UserError(

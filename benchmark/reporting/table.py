@@ -155,12 +155,14 @@ class FigureFile:
         kind, title: As of `figures.drawing.figure_files.PlannedFigure`.
         cells: Ids of the cells that it shows.
         path: The file.
+        alternative: What it shows, for who cannot see it; empty where that was not recorded.
     """
 
     kind: str
     title: str
     cells: tuple[str, ...]
     path: Path
+    alternative: str = ""
 
 
 @dataclass(frozen=True, slots=True)

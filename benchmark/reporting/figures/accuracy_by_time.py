@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from benchmark.errors import UserError
 from benchmark.reporting.figures.curves import plain_log_ticks
 from benchmark.reporting.figures.drawing import style, text_fitting
-from benchmark.reporting.figures.group_lines import fitting_labels, legend_columns, legend_inches
+from benchmark.reporting.figures.group_lines import legend_below
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, Metric
 from benchmark.reporting.statistics.intervals import Measurement
@@ -23,6 +23,8 @@ LOG_RATIO = 8.0
 """Times that differ by more than this are drawn on a logarithmic scale."""
 
 _BODY_INCHES = 3.0
+_MANY = 10
+"""With more points the lines of their intervals are thinner: they lie on each other."""
 _FRONT = "Pareto front of the means: none of the others is as good in less time"
 
 
@@ -65,17 +67,17 @@ def draw_accuracy_by_time(
         notes.append("A point with n = 1 is one seed, and has no interval.")
     front = _front(groups, metric)
     notes += [f"Dashed: {_FRONT}."] if front else []
+    legend = legend_below([point.label for point in points], [_n(point) for point in points])
     body = style.sheet(
-        _BODY_INCHES + legend_inches(len(points)),
+        _BODY_INCHES + legend.inches,
         f"{dataset}: {metric.title} against time",
         "mean over the seeds, bars: 95 % interval from two seeds on; small dots: seeds; training with validation",
         notes,
     )
     axes = body.add_subplot()
     _draw_points(axes, points, metric, front)
-    labels = fitting_labels([point.label for point in points], [_n(point) for point in points])
-    handles = [_handle(point, label) for point, label in zip(points, labels, strict=True)]
-    body.legend(handles=handles, loc="outside lower center", ncols=legend_columns(len(points)), handlelength=1.5)
+    handles = [_handle(point, label) for point, label in zip(points, legend.labels, strict=True)]
+    body.legend(handles=handles, loc="outside lower center", ncols=legend.columns, handlelength=1.5)
     return style.finish(body)
 
 
@@ -113,7 +115,7 @@ def _draw_points(
     axes.set_xlabel("fit time (s)")
     axes.set_ylabel(f"{metric.title}{' (fraction)' if metric.kind == 'accuracy' else ''}")
     for point in points:
-        _draw_point(axes, point)
+        _draw_point(axes, point, elinewidth=1.0 if len(points) <= _MANY else 0.6)
     if front:
         end = max([point.seconds.mean for point in points if not point.invalid], default=front[-1][0])
         x, y = zip(*front, (end, front[-1][1]), strict=True)
@@ -143,7 +145,9 @@ def _handle(point: GroupPoint, label: str) -> Line2D:
 
 
 def _points(groups: Sequence[Group], varying: Sequence[str], metric: Metric) -> tuple[list[GroupPoint], list[str]]:
-    has_own_colors = len(groups) <= len(style.PALETTE)
+    models = [group.model for group in groups]
+    by_model = len(groups) > len(style.PALETTE) >= len(set(models))
+    by_model = by_model and max(map(models.count, models)) <= len(style.MARKERS)
     colors: dict[str, str] = {}
     used: dict[str, int] = {}
     points: list[GroupPoint] = []
@@ -152,14 +156,12 @@ def _points(groups: Sequence[Group], varying: Sequence[str], metric: Metric) -> 
         label = ", ".join([group.model, group.strategy, *group.describe(varying)])
         timed, scores = group.marked_values(FIT_SECONDS)[0], group.values(metric)
         (seconds, invalid), score = group.measured(FIT_SECONDS), group.measured(metric)[0]
-        color = colors.setdefault(
-            label if has_own_colors else group.model, style.PALETTE[len(colors) % len(style.PALETTE)]
-        )
+        color = colors.setdefault(group.model if by_model else label, style.PALETTE[len(colors) % len(style.PALETTE)])
         if seconds is None or score is None:
             untimed.append(label)
             continue
-        # groups of one colour differ in the marker; with colours of their own the markers change all the same
-        number = len(points) if has_own_colors else used.get(color, 0)
+        # groups of one model have one colour where that goes; else markers change with colours, 84 times before one returns
+        number = used.get(color, 0) if by_model else len(points)
         used[color] = used.get(color, 0) + 1
         marker = style.MARKERS[number % len(style.MARKERS)]
         seeds = tuple((timed[seed], scores[seed]) for seed in timed if seed in scores)
@@ -167,7 +169,7 @@ def _points(groups: Sequence[Group], varying: Sequence[str], metric: Metric) -> 
     return points, untimed
 
 
-def _draw_point(axes: Axes, point: GroupPoint) -> None:
+def _draw_point(axes: Axes, point: GroupPoint, elinewidth: float) -> None:
     if len(point.seeds) > 1:
         axes.plot(*zip(*point.seeds, strict=True), ".", color=point.color, markersize=3, alpha=0.6, zorder=1)
     axes.errorbar(
@@ -179,7 +181,7 @@ def _draw_point(axes: Axes, point: GroupPoint) -> None:
         marker=point.marker,
         markerfacecolor="none" if point.invalid else None,
         markersize=6,
-        elinewidth=1.0,
+        elinewidth=elinewidth,
         capsize=2,
         linestyle="none",
     )

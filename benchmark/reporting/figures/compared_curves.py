@@ -22,9 +22,7 @@ from benchmark.reporting.figures.curves import (
 from benchmark.reporting.figures.drawing import style, text_fitting
 from benchmark.reporting.figures.group_lines import (
     GroupLook,
-    fitting_labels,
-    legend_columns,
-    legend_inches,
+    legend_below,
     look_of,
 )
 
@@ -48,17 +46,18 @@ def draw_compared_curves(title: str, groups: Mapping[str, Sequence[SeedCurve]], 
     """
     everything = [curve for curves in groups.values() for curve in curves]
     prefix = "val" if all(np.isfinite(curve.values("val_loss")).any() for curve in everything) else "train"
+    legend = legend_below(list(groups), [f" (n = {len(curves)})" for curves in groups.values()])
+    lines = "line: mean of the seeds, band: from the lowest to the highest seed"
     body = style.sheet(
-        _BODY_INCHES + legend_inches(len(groups)),
+        _BODY_INCHES + legend.inches,
         f"{title}: learning curves",
-        f"{_PARTS[prefix]} data by epoch; line: mean of the seeds, band: from the lowest to the highest seed",
+        f"{_PARTS[prefix]} data by epoch; {lines if len(everything) > len(groups) else 'one seed each'}",
         [*_note_on_one_seed(groups), *note_on_means(groups.values()), *notes],
     )
     for axes, quantity in zip(body.subplots(1, 2), ("accuracy", "loss"), strict=True):
         _draw_groups(axes, groups, f"{prefix}_{quantity}")
-    labels = fitting_labels(list(groups), [f" (n = {len(curves)})" for curves in groups.values()])
     body.legend(
-        handles=_handles(labels), loc="outside lower center", ncols=legend_columns(len(labels)), handlelength=2.8,
+        handles=_handles(legend.labels), loc="outside lower center", ncols=legend.columns, handlelength=2.8,
         columnspacing=1.4,
     )  # fmt: skip
     return style.finish(body)

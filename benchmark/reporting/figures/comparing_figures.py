@@ -8,6 +8,7 @@ from functools import partial
 from matplotlib.figure import Figure
 
 from benchmark import units
+from benchmark.reporting.comparing.differences import Comparisons
 from benchmark.reporting.figures.accuracy_by_time import draw_accuracy_by_time, timed_groups
 from benchmark.reporting.figures.compared_curves import draw_compared_curves
 from benchmark.reporting.figures.critical_difference import draw_critical_difference
@@ -15,7 +16,7 @@ from benchmark.reporting.figures.curves import SeedCurve
 from benchmark.reporting.figures.drawing.figure_files import PlannedFigure, UndrawableError, file_stem
 from benchmark.reporting.figures.effect_sizes import MOST_ROWS as MOST_EFFECTS
 from benchmark.reporting.figures.effect_sizes import Effect, draw_effects
-from benchmark.reporting.figures.figure_sources import FigureSources, numbered, seed_curves
+from benchmark.reporting.figures.figure_sources import FigureSources, drawable_curves, numbered
 from benchmark.reporting.figures.forecast_accuracy import draw_forecasts
 from benchmark.reporting.figures.group_lines import MOST_TOLD_APART, labels_of
 from benchmark.reporting.figures.heat_map import MOST_ROWS, draw_heat_map
@@ -96,24 +97,35 @@ def _common(groups: Sequence[Group]) -> str:
 
 
 def _effects(sources: FigureSources, varying: Sequence[str], metric: Metric) -> Iterator[PlannedFigure]:
-    judged = {pair: each for (pair, key), each in sources.comparisons.judged.items() if key == metric.key}
-    by_dataset: dict[str, dict[Pair, Difference]] = {}
-    for pair, each in judged.items():
-        by_dataset.setdefault(pair[1].dataset, {})[pair] = each
-    pages = {(): judged} if len(judged) <= MOST_EFFECTS else {(name,): part for name, part in by_dataset.items()}
-    for names, part in pages.items():
-        if len(part) > 1:
-            shown = dict(sorted(part.items(), key=lambda item: -abs(item[1].mean))[:MOST_EFFECTS])
-            left_out = len(part) - len(shown)
-            notes = [f"{units.plural(left_out, 'smaller difference')} not shown."] if left_out else []
-            groups = [group for pair in part for group in pair]
-            what, labels = _effect_labels(list(part), varying)
-            effects = [
-                Effect(label, each) for (pair, each), label in zip(part.items(), labels, strict=True) if pair in shown
-            ]
-            draw = partial(draw_effects, what, metric, effects, notes)
+    judged = _judged(sources.comparisons)
+    parts: dict[tuple[str, ...], list[Pair]] = {(): list(judged)}
+    if len(judged) > MOST_EFFECTS:
+        parts = {(name,): [] for name in dict.fromkeys(pair[1].dataset for pair in judged)}
+        for pair in judged:
+            parts[pair[1].dataset,].append(pair)
+    for names, pairs in parts.items():
+        if len(pairs) > 1:
+            what, labels = _effect_labels(pairs, varying)
+            effects = [Effect(label, judged[pair]) for pair, label in zip(pairs, labels, strict=True)]
+            largest = sorted(effects, key=lambda each: -abs(each.difference.mean))[:MOST_EFFECTS]
+            left_out = len(effects) - len(largest)
+            notes = [f"Not shown: {units.plural(left_out, 'smaller difference')}."] if left_out else []
+            draw = partial(draw_effects, what, metric, [each for each in effects if each in largest], notes)
             title = f"differences in {metric.title} with intervals, {what}"
+            groups = [group for pair in pairs for group in pair]
             yield _planned("effects", [*names, *_named(metric)], title, groups, draw)
+
+
+def _judged(comparisons: Comparisons) -> dict[Pair, Difference]:
+    metric = comparisons.judging.main
+    return {pair: each for (pair, key), each in comparisons.judged.items() if key == metric.key}
+
+
+def judged_effects(comparisons: Comparisons, varying: Sequence[str]) -> tuple[str, list[Effect]]:
+    """All differences that a report judges in its first metric, and what they have in common."""
+    judged = _judged(comparisons)
+    what, labels = _effect_labels(list(judged), varying) if judged else ("", [])
+    return what, [Effect(label, each) for label, each in zip(labels, judged.values(), strict=True)]
 
 
 def _effect_labels(pairs: Sequence[Pair], varying: Sequence[str]) -> tuple[str, list[str]]:
@@ -153,9 +165,9 @@ def _draw_compared_curves(
     curves: dict[str, list[SeedCurve]] = {}
     for group, label in zip(shown, labels, strict=True):
         try:
-            curves[label] = seed_curves(load, numbered(group))
+            curves[label] = drawable_curves(load, numbered(group))
         except UndrawableError:
-            notes.append(f"No epoch is recorded of {label}.")
+            notes.append(f"Not shown: {label}, of which less than two epochs are recorded.")
     if len(curves) < 2:
         raise UndrawableError("the epochs of less than two of its groups are recorded")
     return draw_compared_curves(title, curves, notes)
@@ -168,14 +180,14 @@ def _best(groups: Sequence[Group], metric: Metric) -> tuple[list[Group], list[st
     sign = 1 if metric.higher_is_better else -1
     known = {group: measured for group in groups if (measured := group.measured(metric)[0])}
     best = sorted(known, key=lambda group: -sign * known[group].mean)[:MOST_TOLD_APART]
-    note = f"The {len(best)} best of {len(groups)} in {metric.title}; --select takes others."
+    note = f"The {len(best)} best of {len(groups)} groups in {metric.title} are shown."
     return [group for group in groups if group in best], [note]
 
 
 def _transfer(sources: FigureSources, fine: Group, scratch: Group, varying: Sequence[str]) -> PlannedFigure:
     def side(group: Group) -> TransferSide:
         accuracies = list(group.values(TEST_ACCURACY).values())
-        return TransferSide(group.strategy, seed_curves(sources.epochs, numbered(group)), accuracies)
+        return TransferSide(group.strategy, drawable_curves(sources.epochs, numbered(group)), accuracies)
 
     place, cells = where(fine, varying), fine.cell_ids + scratch.cell_ids
     return PlannedFigure(
@@ -213,7 +225,7 @@ def _draw_phases(load: LoadEpochs, title: str, groups: Sequence[Group], varying:
         raise UndrawableError("the epochs of less than two of its groups are recorded")
     longest = dict(sorted(phases.items(), key=lambda item: -sum(item[1].values()))[:MOST_BARS])
     left_out = len(phases) - len(longest)
-    notes = [f"{units.plural(left_out, 'group')} that took less not shown."] if left_out else []
+    notes = [f"Not shown: {units.plural(left_out, 'group')} that took less time."] if left_out else []
     return draw_time_by_phase(title, {label: each for label, each in phases.items() if label in longest}, notes)
 
 

@@ -35,7 +35,7 @@ _LOOKS = {
     None: (style.GREY, "D"),
 }
 _ROW_INCHES = 0.21
-_NAME_INCHES = 2.3
+_NAME_INCHES = 2.8
 _WIDEST = 3.0
 """An interval that reaches this many times further than the points and half of the intervals goes beyond the axis."""
 
@@ -70,14 +70,13 @@ def draw_effects(title: str, metric: Metric, effects: Sequence[Effect], notes: S
     plot_effects(axes, metric, effects)
     labels = text_fitting.cut_distinct([each.label for each in effects], style.SMALL_POINTS, _NAME_INCHES)
     axes.set_yticks(range(len(effects)), labels)
-    known = [verdict for verdict in _LOOKS if any(each.difference.verdict == verdict for each in effects)]
-    handles = [_handle(verdict) for verdict in known]
+    handles = _handles(effects)
     body.legend(handles=handles, loc="outside lower center", ncols=len(handles), columnspacing=1.4)
     return style.finish(body)
 
 
-def plot_effects(axes: Axes, metric: Metric, effects: Sequence[Effect]) -> None:
-    """Draw the rows onto axes, the first at the top, with the numbers at their right."""
+def plot_effects(axes: Axes, metric: Metric, effects: Sequence[Effect], *, legend: bool = False) -> None:
+    """Draw the rows onto axes, the first at the top, with the numbers at their right, and a legend where it is asked for."""
     differences = [each.difference for each in effects]
     low, high = _limits(differences)
     for margin in {each.margin for each in differences if each.margin}:
@@ -93,13 +92,15 @@ def plot_effects(axes: Axes, metric: Metric, effects: Sequence[Effect]) -> None:
         range(len(effects)), [written(each, metric.kind, known_n=_common_n(effects)) for each in differences]
     )
     for side in (axes, right):
-        side.tick_params(axis="y", length=0, labelsize=style.SMALL_POINTS)
+        side.tick_params(axis="y", length=0, pad=6, labelsize=style.SMALL_POINTS)
     right.spines[:].set_visible(False)
     axes.spines["left"].set_visible(False)
     unit = " (fraction)" if metric.kind == "accuracy" else f" ({metric.unit})" if metric.unit else ""
     way = {True: ", right is better", False: ", left is better", None: ""}[metric.higher_is_better]
     axes.set_xlabel(f"difference in {metric.title}{unit}{way}")
     axes.grid(visible=True, axis="x")
+    if legend:
+        axes.legend(handles=_handles(effects), fontsize="small")
 
 
 def _common_n(effects: Sequence[Effect]) -> int | None:
@@ -153,6 +154,11 @@ def _notes(effects: Sequence[Effect], low: float, high: float) -> list[str]:
     return notes
 
 
-def _handle(verdict: str | None) -> Line2D:
-    color, marker = _LOOKS[verdict]
-    return Line2D([], [], color=color, marker=marker, markersize=5.5, linewidth=1.5, label=verdict or "not judged")
+def _handles(effects: Sequence[Effect]) -> list[Line2D]:
+    """The verdicts that there are, for a legend."""
+    verdicts = {each.difference.verdict for each in effects}
+    return [
+        Line2D([], [], color=color, marker=marker, markersize=5.5, linewidth=1.5, label=verdict or "not judged")
+        for verdict, (color, marker) in _LOOKS.items()
+        if verdict in verdicts
+    ]

@@ -23,6 +23,12 @@ def figures_of(artifacts_root: Path, cell_id: str) -> list[FigureFile]:
     return sorted(figures, key=lambda figure: (figure.kind, str(figure.path)))
 
 
+def figures_in(artifacts_root: Path, folder: Path) -> list[FigureFile]:
+    """The existing figures that lie in a folder, of whatever report."""
+    place = Path(os.path.abspath(folder))  # noqa: PTH100
+    return [figure for figure in _read(artifacts_root) if figure.path.parent == place and figure.path.is_file()]
+
+
 def add_figures(artifacts_root: Path, figures: Iterable[FigureFile]) -> None:
     """Add figures to the index, replacing what it says of the same files.
 
@@ -52,7 +58,10 @@ def _read(root: Path) -> Sequence[FigureFile]:
     try:
         records = json.loads((root / layout.FIGURES).read_text(encoding="utf-8"))["figures"]
         return [
-            FigureFile(each["kind"], each["title"], tuple(each["cells"]), folder / each["path"]) for each in records
+            FigureFile(
+                each["kind"], each["title"], tuple(each["cells"]), folder / each["path"], each.get("alternative", "")
+            )
+            for each in records
         ]
     except (OSError, ValueError, KeyError, TypeError):
         return []

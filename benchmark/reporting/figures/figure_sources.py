@@ -78,6 +78,18 @@ def seed_curves(load: LoadEpochs, rows: Sequence[tuple[int, ResultRow]]) -> list
     return curves
 
 
+def drawable_curves(load: LoadEpochs, rows: Sequence[tuple[int, ResultRow]]) -> list[SeedCurve]:
+    """The same, for a picture of lines.
+
+    Raises:
+        UndrawableError: None has two epochs.
+    """
+    curves = seed_curves(load, rows)
+    if max(len(curve.epochs) for curve in curves) == 1:
+        raise UndrawableError("one epoch of it is recorded, and a single point is no curve")
+    return curves
+
+
 def images_of(row: ResultRow, open_data: Callable[[Data], PreparedImages]) -> PreparedImages:
     """The images that the cell of a row saw; `open_data` opens those of some data settings.
 
@@ -95,6 +107,9 @@ def images_of(row: ResultRow, open_data: Callable[[Data], PreparedImages]) -> Pr
 def predictions_of(sources: FigureSources, group: Group) -> list[Predictions]:
     """The predictions of each seed; those with other classes than the first are left out."""
     recorded = sources.predictions(group.execution_ids)
+    row = group.cells[0]
+    if not recorded and row.get("spec") and cell_of(row).data.multi_label:
+        raise UndrawableError("its images have several labels each, and this figure speaks of one")
     if not recorded:
         raise UndrawableError(
             "no test predictions of it are recorded; record them with: bench run --rerun"

@@ -72,15 +72,15 @@ def draw_forecasts(title: str, forecasts: Sequence[Forecast]) -> Figure:
 
 
 def in_words(forecasts: Sequence[Forecast]) -> str:
-    """How good the forecasts were: `half of them within a factor of 1.2`."""
+    """How good the forecasts were: `median error: a factor of 1.2`."""
     factor = math.exp(median(abs(math.log(each.actual / each.expected)) for each in forecasts))
-    return f"half of them were within a factor of {factor:.2g}"
+    return f"median error: a factor of {factor:.3g}"
 
 
 def plot_forecasts(axes: Axes, forecasts: Sequence[Forecast]) -> None:
     """Draw the points onto axes, with a legend on them."""
     ends = [value for each in forecasts for value in (each.expected, each.actual)]
-    low, high = min(ends) / 1.5, max(ends) * 1.5
+    low, high = min(ends) / 2, max(ends) * 2
     axes.set_xscale("log")
     axes.set_yscale("log")
     for factor, line in ((1.0, "solid"), (0.5, "dotted"), (2.0, "dotted")):

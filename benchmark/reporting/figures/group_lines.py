@@ -16,7 +16,10 @@ _DASHES: tuple[Any, ...] = ("solid", DASHED, (0, (1, 1.3)), (0, (6, 1.5, 1, 1.5)
 MOST_TOLD_APART = 20
 """Of more lines in one picture than this nobody can say which is which."""
 
-LEGEND_LINE_INCHES = 0.145
+_LEGEND_LINE_INCHES = 0.145
+_HANDLE_INCHES = 0.75
+_MOST_LINES = 24
+"""A legend with more names has two columns, though long names must be cut for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,20 +44,29 @@ def labels_of(groups: Sequence[Group], varying: Sequence[str]) -> list[str]:
     return [", ".join(each or [group.strategy]) for each, group in zip(names, groups, strict=True)]
 
 
-def legend_columns(count: int) -> int:
-    """In how many columns the names of so many groups stand below a figure."""
-    return 1 if count <= 3 else 2
+@dataclass(frozen=True, slots=True)
+class LegendBelow:
+    """The names of groups below a figure: as they fit there, in how many columns, and the height that they need."""
+
+    labels: tuple[str, ...]
+    columns: int
+
+    @property
+    def inches(self) -> float:
+        return _LEGEND_LINE_INCHES * -(-len(self.labels) // self.columns) + 0.1
 
 
-def legend_inches(count: int) -> float:
-    """The height of a legend of so many groups, below a figure."""
-    return LEGEND_LINE_INCHES * -(-count // legend_columns(count)) + 0.1
+def legend_below(labels: Sequence[str], more: Sequence[str]) -> LegendBelow:
+    """Arrange a legend: in two columns where there are many names, or all are short.
 
-
-def fitting_labels(labels: Sequence[str], more: Sequence[str] = ()) -> list[str]:
-    """Names of groups shortened for a legend below a figure, each with what stands behind it, such as ` (n = 3)`."""
-    room = style.SHEET_INCHES / legend_columns(len(labels)) - 0.75
-    behind = list(more) or [""] * len(labels)
-    room -= max(text_fitting.width(each, style.SMALL_POINTS) for each in behind)
+    Args:
+        labels: What the groups are called.
+        more: What stands behind each name, such as ` (n = 3)`.
+    """
+    behind = max(text_fitting.width(each, style.SMALL_POINTS) for each in more)
+    longest = max(text_fitting.width(text_fitting.legible(label), style.SMALL_POINTS) for label in labels)
+    fits = longest + behind <= style.SHEET_INCHES / 2 - _HANDLE_INCHES
+    columns = 2 if len(labels) > 3 and (fits or len(labels) > _MOST_LINES) else 1
+    room = style.SHEET_INCHES / columns - _HANDLE_INCHES - behind
     short = text_fitting.cut_distinct(list(labels), style.SMALL_POINTS, room)
-    return [label + each for label, each in zip(short, behind, strict=True)]
+    return LegendBelow(tuple(label + each for label, each in zip(short, more, strict=True)), columns)

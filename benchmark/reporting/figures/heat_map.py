@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from matplotlib import colormaps
@@ -10,6 +11,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import ListedColormap, Normalize
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
 
 from benchmark.reporting.figures.drawing import style, text_fitting
 from benchmark.reporting.notation import number, written
@@ -23,7 +25,9 @@ _MOST_COLUMNS = 40
 
 _LINE_INCHES = 0.22
 _NAME_INCHES = 2.0
-_BAR_INCHES = 0.75
+_BAR_INCHES, _HEADING_INCHES = 0.75, 1.2
+_LEAST_SPAN = 0.02
+"""The scale of shades is at least as long: of accuracies in their unit, of others as a part of the largest."""
 _DARK = 0.55
 """From this share of the scale on text is white."""
 
@@ -44,11 +48,12 @@ def draw_heat_map(title: str, metric: Metric, groups: Sequence[Group], varying: 
     places, strategies, fields = _fields(groups, varying)
     left_out = len({_place(group, varying) for group in groups}) - len(places)
     names = _row_names(places)
+    heading = _Heading.of(strategies, names)
     body = style.sheet(
-        _LINE_INCHES * len(places) + 0.9,
+        max(_LINE_INCHES * len(places), 0.5) + 0.25 + heading.inches,
         f"{title}: {metric.title}",
         f"mean over the seeds, ± 95 % interval where there is room; {_direction(metric)}",
-        [f"{left_out} further rows are left out; --select takes some of them."] if left_out > 0 else [],
+        [f"Not shown: {left_out} further rows."] if left_out > 0 else [],
     )
     plot_fields(body.add_subplot(), metric, places, names, strategies, fields)
     return style.finish(body)
@@ -76,13 +81,11 @@ def plot_fields(
         known = group.measured(metric)[0] if group else None
         if known is not None:
             measured[row, column], values[row, column] = known, known.mean
-    finite = values[np.isfinite(values)]
-    low, high = (finite.min(), finite.max()) if len(finite) else (0.0, 1.0)
-    scale = Normalize(low, high if high > low else low + 1)
+    scale = _scale(values[np.isfinite(values)], metric)
     shades = axes.imshow(np.ma.masked_invalid(values), cmap=_shades(), norm=scale, aspect="auto")
-    column_inches = (style.SHEET_INCHES - _NAME_INCHES - _BAR_INCHES) / len(strategies)
-    _name_axes(axes, names, strategies, column_inches)
-    write = _writer(list(measured.values()), metric, column_inches * 0.94)
+    room = _column_inches(strategies, names)
+    _name_axes(axes, names, _Heading.of(strategies, names))
+    write = _writer(list(measured.values()), metric, room)
     for (row, place), (column, strategy) in _all(places, strategies):
         if (row, column) in measured:
             text = write(measured[row, column])
@@ -90,15 +93,22 @@ def plot_fields(
             _write(axes, row, column, text, "white" if dark else "black")
         elif (place, strategy) in fields:
             axes.add_patch(Rectangle((column - 0.5, row - 0.5), 1, 1, facecolor="#e8e8e8", linewidth=0))
-            _write(axes, row, column, _why(fields[place, strategy], column_inches * 0.94), style.GREY)
+            _write(axes, row, column, _why(fields[place, strategy], room), style.GREY)
     for row in range(1, len(places)):
         if places[row][0] != places[row - 1][0]:
             axes.axhline(row - 0.5, color=style.GREY, linewidth=1.0)
     figure = axes.get_figure(root=False)
     assert figure is not None
     bar = figure.colorbar(shades, ax=axes, pad=0.02, fraction=0.08, format=lambda value, _: f"{value:g}")
-    bar.set_label(f"{metric.title}{f' ({metric.unit})' if metric.unit else ''}", fontsize=style.LABEL_POINTS)
     bar.outline.set_visible(False)
+
+
+def _scale(values: NDArray[np.float64], metric: Metric) -> Normalize:
+    """From the lowest to the highest value, and not less than would be seen as a difference where there is hardly any."""
+    low, high = (values.min(), values.max()) if len(values) else (0.0, 1.0)
+    least = _LEAST_SPAN if metric.kind == "accuracy" else _LEAST_SPAN * max(abs(low), abs(high)) or 1.0
+    beyond = max(least - (high - low), 0.0) / 2
+    return Normalize(low - beyond, high + beyond)
 
 
 def _shades() -> ListedColormap:
@@ -135,11 +145,30 @@ def _all(places: Sequence[Place], strategies: Sequence[str]) -> list[tuple[tuple
     return [(row, column) for row in enumerate(places) for column in enumerate(strategies)]
 
 
-def _name_axes(axes: Axes, names: Sequence[str], strategies: Sequence[str], column_inches: float) -> None:
-    room = max(column_inches * 0.94, 1.2)
-    labels = text_fitting.cut_distinct(list(strategies), style.SMALL_POINTS, room)
-    upright = all(text_fitting.width(label, style.SMALL_POINTS) < column_inches * 0.94 for label in labels)
-    axes.set_xticks(range(len(labels)), labels, rotation=0 if upright else 90)
+@dataclass(frozen=True, slots=True)
+class _Heading:
+    """The names of the columns as they fit: beside each other where possible, else upright; and the height they need."""
+
+    labels: tuple[str, ...]
+    is_upright: bool
+    inches: float
+
+    @classmethod
+    def of(cls, strategies: Sequence[str], names: Sequence[str]) -> _Heading:
+        room = _column_inches(strategies, names)
+        labels = text_fitting.cut_distinct(list(strategies), style.SMALL_POINTS, max(room, _HEADING_INCHES))
+        longest = max(text_fitting.width(label, style.SMALL_POINTS) for label in labels)
+        return cls(tuple(labels), longest > room, longest + 0.1 if longest > room else 0.2)
+
+
+def _column_inches(strategies: Sequence[str], names: Sequence[str]) -> float:
+    """The room for text within a column, beside the names of the rows."""
+    longest = max(text_fitting.width(name, style.SMALL_POINTS) for name in names)
+    return 0.94 * (style.SHEET_INCHES - longest - 0.2 - _BAR_INCHES) / len(strategies)
+
+
+def _name_axes(axes: Axes, names: Sequence[str], heading: _Heading) -> None:
+    axes.set_xticks(range(len(heading.labels)), heading.labels, rotation=90 if heading.is_upright else 0)
     axes.set_yticks(range(len(names)), names)
     axes.xaxis.tick_top()
     style.hide_frame(axes)

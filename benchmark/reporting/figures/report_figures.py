@@ -26,10 +26,10 @@ from benchmark.reporting.figures.drawing.prepared_images import PreparedImages
 from benchmark.reporting.figures.drawing.style import alternative_of
 from benchmark.reporting.figures.figure_sources import (
     FigureSources,
+    drawable_curves,
     images_of,
     numbered,
     predictions_of,
-    seed_curves,
 )
 from benchmark.reporting.figures.grad_cam_overlays import draw_overlays, read_explanation
 from benchmark.reporting.figures.mistakes import draw_mistakes
@@ -89,7 +89,7 @@ def draw_figures(
             continue
         plan = each.plan
         for path in save(each.figure, directory, plan.name):
-            files.append(FigureFile(plan.kind, plan.title, plan.cells, path))
+            files.append(FigureFile(plan.kind, plan.title, plan.cells, path, each.alternative))
             on_written(path)
     return files, missing
 
@@ -155,7 +155,7 @@ def _of_unfinished(
 def _draw_curves(sources: FigureSources, group: Group, title: str, rows: Sequence[tuple[int, ResultRow]]) -> Figure:
     _, row = rows[0]
     trained = [stage.train for stage in cell_of(row).stages] if row.get("spec") else []
-    return draw_curves(title, seed_curves(sources.epochs, rows), trained, reasons(group))
+    return draw_curves(title, drawable_curves(sources.epochs, rows), trained, reasons(group))
 
 
 def _draw_mistakes(sources: FigureSources, group: Group, title: str) -> Figure:

@@ -108,9 +108,7 @@ def sheet(body_inches: float, title: str, subtitle: str, notes: Sequence[str] = 
     foot = [line for note in notes for line in _lines(note, SMALL_POINTS, room, 6)]
     heights = (_height(head), body_inches, _height(foot))
     figure = Figure(figsize=(SHEET_INCHES, sum(heights)))
-    figure.set_label(
-        " ".join(text_fitting.legible(part).rstrip(".") + "." for part in (title, subtitle, *notes) if part)
-    )
+    figure.set_label(" ".join(_sentence(part) for part in (title, subtitle, *notes) if part))
     FigureCanvasAgg(figure)
     figure.set_layout_engine(
         ConstrainedLayoutEngine(w_pad=MARGIN_INCHES, h_pad=MARGIN_INCHES / 2, wspace=0.03, hspace=0.0)
@@ -135,6 +133,10 @@ def finish(body: SubFigure) -> Figure:
         figure.draw_without_rendering()
     figure.set_layout_engine("none")
     return figure
+
+
+def _sentence(text: str) -> str:
+    return text_fitting.legible(text).rstrip(".") + "."
 
 
 def alternative_of(figure: Figure) -> str:
