@@ -58,8 +58,9 @@ docs: $(VENV)/.installed-docs
 	$(BIN)/python -m sphinx -q -W --keep-going -c docs -d build/trees . build/site
 	@echo build/site/index.html
 
-# the pictures of the tutorial, by doing what it says; looks best on a quiet machine with Chromium
+# the pictures of the tutorial, by doing what it says, and those of docs/figures.md; looks best on a quiet machine with Chromium
 pictures: $(VENV)/.installed-test
+	$(BIN)/python -m tests.make_figure_pictures
 	$(BIN)/python -m tests.make_tutorial_pictures
 
 # the committed reference results of the default matrix, in the package and in the repository's results.sqlite

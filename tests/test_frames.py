@@ -328,6 +328,32 @@ def test_figures_refuse_what_they_cannot_draw(db):
     assert "dataset=digits" in the_message(lambda: benchmark.accuracy_by_time(RESULTS))
 
 
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("heat_map", {"metric": "test_loss"}),
+        ("effect_sizes", {"baseline": "scratch", "margin": "0.5pp"}),
+        ("time_by_phase", {}),
+        ("forecasts", {}),
+    ],
+)
+def test_what_a_report_compares_is_drawn_on_the_axes_that_are_given(name, asked, db):
+    from matplotlib.figure import Figure
+
+    axes = Figure().add_subplot()
+    assert getattr(benchmark, name)(RESULTS if name == "forecasts" else db, axes=axes, **asked) is axes
+    axes.figure.draw_without_rendering()
+    if name == "effect_sizes":
+        table = benchmark.report(db, baseline="scratch", margin="0.5pp", tables="summary")["summary"]
+        numbers = table["difference_mean"].dropna().tolist()
+        drawn = [
+            float(line.get_xdata()[0])
+            for line in axes.lines
+            if line.get_marker() in "^vsoXD" and len(line.get_xdata()) == 1
+        ]
+        assert sorted(drawn) == pytest.approx(sorted(numbers))
+
+
 def test_accuracy_by_time_leaves_the_settings_of_matplotlib_alone(db, monkeypatch):
     from matplotlib import pyplot as plt
 

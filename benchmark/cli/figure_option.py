@@ -24,6 +24,7 @@ from benchmark.reporting.tables.shown import Shown
 from benchmark.reporting.tables.transfer import shown_transfers
 from benchmark.results.store.artifact_place import place_of
 from benchmark.results.store.database import Database
+from benchmark.results.store.reference import RESULTS
 
 NAMED_IN_NOTE = 4
 
@@ -50,9 +51,12 @@ def with_figures(report: Report, shown: Shown, folder: Path, database: Database,
     for reason, titles in reasons.items():
         more = f" and {len(titles) - NAMED_IN_NOTE} more" if len(titles) > NAMED_IN_NOTE else ""
         verbosity.inform(f"note: not drawn: {'; '.join(titles[:NAMED_IN_NOTE])}{more}: {reason}")
-    root = sources.artifacts_root
-    record_figures(written, root)
-    here = {figure.path.name: figure for figure in (*figures_in(root, folder), *written)}
+    earlier: list[FigureFile] = []
+    # nothing is written beside the reference results, which lie within the package
+    if target != str(RESULTS):
+        record_figures(written, sources.artifacts_root)
+        earlier = figures_in(sources.artifacts_root, folder)
+    here = {figure.path.name: figure for figure in (*earlier, *written)}
     verbosity.inform(f"wrote {write_page(folder, here.values(), missing)}")
     return replace(report, figures=tuple(written), missing_figures=tuple(missing))
 

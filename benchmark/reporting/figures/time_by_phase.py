@@ -15,7 +15,7 @@ from benchmark.reporting.rows.phases import PHASES
 MOST_BARS = 45
 """With more bars a picture is longer than a page."""
 
-_COLORS: Mapping[str, str] = {
+_COLORS: Mapping[str, str] = {  # light and dark by turns, for who sees no colours
     "start": style.GREEN,
     "tracing": style.ORANGE,
     "input": style.VERMILLION,
@@ -25,9 +25,6 @@ _COLORS: Mapping[str, str] = {
     "evaluation": style.BLACK,
     "rest": "#b0b0b0",
 }
-_HATCHES: Mapping[str, str] = {"tracing": "////", "input": "xxxx", "validation": "....", "checkpoint": "\\\\\\\\"}
-"""Neighbours differ in more than their colour."""
-
 _BAR_INCHES = 0.2
 _NAME_INCHES = 2.4
 
@@ -91,7 +88,7 @@ def _stack(axes: Axes, bars: Sequence[Phases]) -> None:
         widths = [max(each.get(phase, 0.0), 0.0) for each in bars]
         if any(widths):
             axes.barh(
-                range(len(bars)), widths, left=left, height=0.72, color=color, hatch=_HATCHES.get(phase, ""),
+                range(len(bars)), widths, left=left, height=0.72, color=color,
                 edgecolor="white", linewidth=0.4,
             )  # fmt: skip
             left = [a + b for a, b in zip(left, widths, strict=True)]
@@ -107,9 +104,4 @@ def _shown_phases(groups: Mapping[str, Phases]) -> list[str]:
 
 
 def _handles(phases: Sequence[str]) -> list[Patch]:
-    return [
-        Patch(
-            facecolor=_COLORS[name], hatch=_HATCHES.get(name, ""), edgecolor="white", linewidth=0.4, label=PHASES[name]
-        )
-        for name in phases
-    ]
+    return [Patch(facecolor=_COLORS[name], edgecolor="white", linewidth=0.4, label=PHASES[name]) for name in phases]
