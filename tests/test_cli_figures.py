@@ -52,7 +52,7 @@ def test_show_lists_the_figures_that_exist(place):
     listed = place.document("show", CELL)["figures"]
     assert {"curves", "comparison", "heat", "time", "phases"} <= {figure["kind"] for figure in listed}
     assert all(Path(figure["path"]).is_file() for figure in listed)
-    assert listed[0]["path"] in place.call("show", CELL).stdout.replace("\n", "")
+    assert listed[0]["path"] in "".join(place.call("show", CELL).stdout.split())
     Path(listed[0]["path"]).unlink()
     assert listed[0]["path"] not in {figure["path"] for figure in place.document("show", CELL)["figures"]}
 

@@ -133,7 +133,7 @@ def effect_sizes(
             )
         axes = axes or new_axes()
         plot_effects(axes, shown.comparisons.judging.main, effects, legend=True)
-        axes.set_title(legible(what))
+        axes.set_title(legible(what)).set_parse_math(False)
         return axes
 
 
