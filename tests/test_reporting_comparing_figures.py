@@ -10,7 +10,7 @@ from xml.etree import ElementTree as ET
 
 import numpy as np
 import pytest
-from figure_samples import SVG, check_files, check_texts, curve
+from figure_samples import check_files, check_texts, curve
 from matplotlib.container import ErrorbarContainer
 
 from benchmark.cli.past_forecasts import _of_cells
@@ -272,18 +272,16 @@ def test_a_figure_within_a_page_keeps_its_colours_and_shares_no_id_with_others()
     first = shown_in_a_page()
     text = inline_svg(first)
     root = ET.fromstring(text)
-    assert not list(root.iter(f"{SVG}style"))
-    assert not list(root.iter(f"{SVG}script"))
+    assert not {"style", "script"} & {each.tag for each in root.iter()}
     ids = [each.get("id") for each in root.iter() if each.get("id")]
     assert len(ids) == len(set(ids))
     assert all(name.startswith("phases-x--") for name in ids)
     references = set(re.findall(r"url\(#([^)]+)\)", text)) | set(re.findall(r'href="#([^"]+)"', text))
     assert references
     assert references <= set(ids)
-    assert "fill: #" in text or 'fill="#' in text
     assert re.search(r"#e69f00", text, re.IGNORECASE)
-    assert root.find(f"{SVG}title").text == first.plan.title
-    assert root.find(f"{SVG}desc").text == first.alternative
+    assert root.find("title").text == first.plan.title
+    assert root.find("desc").text == first.alternative
     assert root.get("role") == "img"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import replace
 from functools import partial
@@ -13,13 +13,13 @@ from benchmark.catalog.cache_lock import CacheUse
 from benchmark.cli.cell_lookup import recorded_epochs, stored_predictions
 from benchmark.cli.past_forecasts import forecasts_of
 from benchmark.cli.terminal import verbosity
-from benchmark.reporting.figures.drawing.figure_files import DrawnFigure, make_folder
+from benchmark.reporting.figures.drawing.figure_files import make_folder
 from benchmark.reporting.figures.figure_index import add_figures, figures_in
 from benchmark.reporting.figures.figure_sources import FigureSources
 from benchmark.reporting.figures.folder_page import write_page
-from benchmark.reporting.figures.report_figures import draw_figures, drawn, plan_figures
+from benchmark.reporting.figures.report_figures import draw_figures, plan_figures
 from benchmark.reporting.rows.latest import cell_of
-from benchmark.reporting.table import FigureFile, MissingFigure, Report
+from benchmark.reporting.table import FigureFile, Report
 from benchmark.reporting.tables.shown import Shown
 from benchmark.reporting.tables.transfer import shown_transfers
 from benchmark.results.store.artifact_place import place_of
@@ -73,16 +73,6 @@ def sources_of(shown: Shown, database: Database, target: str) -> FigureSources:
         comparisons=shown.comparisons,
         forecasts=partial(forecasts_of, shown, database),
     )
-
-
-def drawn_figures(shown: Shown, database: Database, target: str) -> Iterator[DrawnFigure | MissingFigure]:
-    """The figures of a report one after the other, for a page; each is drawn when it is asked for.
-
-    `inline_svg` writes one into HTML; its title is `plan.title`, its text for who cannot see it `alternative`.
-    """
-    sources = sources_of(shown, database, target)
-    with closing(CacheUse(sources.cache_root, make=False)):
-        yield from drawn(plan_figures(sources))
 
 
 def record_figures(written: Sequence[FigureFile], root: Path) -> None:

@@ -92,6 +92,13 @@ def drawing() -> Iterator[None]:
         yield
 
 
+def as_text(axes: Axes) -> Axes:
+    """The axes with a `$` in names as a dollar sign: their title and first ticks may have been made before `drawing`."""
+    for text in (axes.title, *axes.get_xticklabels(), *axes.get_yticklabels()):
+        text.set_parse_math(False)
+    return axes
+
+
 def new_axes() -> Axes:
     """The axes of a new figure of pyplot, which a notebook shows."""
     from matplotlib import pyplot as plt

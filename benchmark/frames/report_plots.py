@@ -11,7 +11,7 @@ from benchmark.cli.options import damage_named
 from benchmark.cli.recorded_report import opened_report
 from benchmark.errors import NotFoundError
 from benchmark.frames.asked import Target, Texts, database_named, listed, machine_named
-from benchmark.frames.plots import drawing, new_axes
+from benchmark.frames.plots import as_text, drawing, new_axes
 from benchmark.frames.report_frames import margin_named
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.tables.shown import Shown
@@ -50,7 +50,7 @@ def accuracy_by_time(
             )
         axes = axes or new_axes()
         plot_accuracy_by_time(axes, groups, shown.varying, shown.comparisons.judging.main)
-        return axes
+        return as_text(axes)
 
 
 def heat_map(
@@ -85,7 +85,7 @@ def heat_map(
         axes = axes or new_axes()
         plot_heat_map(axes, shown.comparisons.judging.main, shown.groups, shown.varying)
         axes.set_title(shown.comparisons.judging.main.title)
-        return axes
+        return as_text(axes)
 
 
 def effect_sizes(
@@ -133,8 +133,8 @@ def effect_sizes(
             )
         axes = axes or new_axes()
         plot_effects(axes, shown.comparisons.judging.main, effects, legend=True)
-        axes.set_title(legible(what)).set_parse_math(False)
-        return axes
+        axes.set_title(legible(what))
+        return as_text(axes)
 
 
 def time_by_phase(
@@ -155,7 +155,7 @@ def time_by_phase(
             raise NotFoundError("time by phase: expected cells with recorded epochs, found none")
         axes = axes or new_axes()
         plot_phases(axes, phases, legend=True)
-        return axes
+        return as_text(axes)
 
 
 def forecasts(
@@ -176,7 +176,7 @@ def forecasts(
             raise NotFoundError("forecasts: expected cells that were timed undisturbed, found none")
         axes = axes or new_axes()
         plot_forecasts(axes, points)
-        return axes
+        return as_text(axes)
 
 
 @contextmanager
