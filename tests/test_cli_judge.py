@@ -136,7 +136,7 @@ def test_a_worn_out_test_set_is_said(place):
     expected = np.sqrt(0.95 * 0.05 / 10_000) * 2.0428
     assert answer["test_set"]["too_good"] == pytest.approx(expected, rel=0.02)
     assert (
-        "this test set has judged 30 strategies in 3 runs; the best of 30 is about 0.45 points too good"
+        "30 strategies were evaluated on this test set in 3 runs; the best of 30 looks about 0.45 points too good"
         in answer["reasons"]
     )
 
@@ -195,7 +195,7 @@ def test_the_lockbox_is_in_no_score_until_it_is_opened_once(place):
     swapped = place.call("judge", "strategy=b", "strategy=a", *arguments[2:], "search")
     assert {**json.loads(swapped.stdout), "recorded": False} == first
     other = json.loads(place.call("judge", *arguments, "other").stdout)
-    assert "no longer untouched: campaign search" in " ".join(other["reasons"])
+    assert "no longer unseen: campaign search" in " ".join(other["reasons"])
     with open_database(place.directory / "results.sqlite", mode="read") as opened:
         assert [look.campaign for look in looks(opened, "lockbox")] == ["search", "other"]
     assert place.call("judge", "strategy=a", "strategy=b", "--campaign", "search").exit_code == 0

@@ -209,7 +209,7 @@ def test_a_cell_comes_out_identical_as_a_new_execution(place):
 def test_a_childs_parent_gives_its_kept_weights_and_does_not_run(place):
     done = place.call("reproduce", CHILD)
     assert done.exit_code == 0, done.stderr
-    assert done.stdout.startswith("identical: every recorded number is equal to the bit")
+    assert done.stdout.startswith("identical: every recorded number is identical to the last bit")
     assert execute(place, "SELECT strategy, count(*) FROM execution JOIN cell USING (cell_id) GROUP BY 1") == [
         ("continued", 2), ("scratch", 3),
     ]  # fmt: skip

@@ -451,7 +451,7 @@ color = "rgb"
 def test_the_plan_says_what_will_be_decoded_while_training_and_why(tmp_path, folder, monkeypatch):
     place = Workplace(tmp_path)
     place.write(MATRIX)
-    said = "its images stay compressed and are decoded while training, for decoded they would take"
+    said = "its images stay compressed and are decoded while training, because decoded they would take"
     assert said not in place.call("plan").output
     monkeypatch.setenv("BENCH_PREPARED_GIB", "0.000008")
     assert f"folder:own: {said}" not in place.call("plan").output

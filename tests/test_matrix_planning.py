@@ -84,7 +84,7 @@ def test_two_names_of_one_content_are_one_cell_with_a_note():
 def test_settings_that_change_nothing_merge_with_a_note():
     plan = plan_of(TWO.replace("v1", "augmented") + "momentum = [0, 0.9]\n")
     assert len(plan.cells) == 8
-    assert any("differ in nothing that decides the numbers" in note for note in plan.notes)
+    assert any("differ in nothing that affects the numbers" in note for note in plan.notes)
 
 
 def test_rules_that_match_nothing_are_noted():

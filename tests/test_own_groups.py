@@ -225,7 +225,7 @@ def test_several_labels_of_a_tfds_dataset_are_rows_of_0_and_1(tmp_path, kind, co
     assert stated == (["0", "1", "2"] if kind in {"row", "truth values"} else names)
     if kind == "sequence" and "test" in counts:
         told = refusal(None, tmp_path, source="tfds:own_shapes", **{**wish, "multi_label": False})
-        assert "set multi_label = true, for labels holds several" in told
+        assert "set multi_label = true, because labels holds several" in told
 
 
 @pytest.mark.tf

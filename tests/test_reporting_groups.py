@@ -140,7 +140,7 @@ def test_on_a_busy_machine_seconds_are_marked_with_what_disturbed_them():
 
 
 @pytest.mark.parametrize(
-    ("train", "marks"), [("head", ["trains head: no speed of training the whole network"]), ("all", [])]
+    ("train", "marks"), [("head", ["trains head alone: not the speed of training the whole network"]), ("all", [])]
 )
 def test_images_per_second_of_a_part_of_the_network_are_marked(train, marks):
     table = summary_table(Shown(group_cells([row(seed=seed, changes={"train": train}) for seed in range(2)])))

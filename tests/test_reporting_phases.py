@@ -84,4 +84,4 @@ def test_the_note_names_models_with_another_bottleneck():
 def test_the_note_says_what_sharing_saved():
     (note,) = note_on_phases([group("m"), group("m", total_seconds=8.0, shared_seconds=12.0)])
     assert note.startswith("Where the time went, 40 s of work in 2 cells: ")
-    assert note.endswith(" 12 s of that were not spent: another cell had trained these stages.")
+    assert note.endswith(" 12 s of that were saved: another cell had trained these stages.")

@@ -39,7 +39,7 @@ def test_a_stream_that_varies_under_one_seed_is_what_is_repeated():
     assert group.repetitions.held == ("split_seed", "order_seed", "augment_seed")
     (note,) = note_on_repetitions([group])
     assert note == (
-        "n counts values of weights_seed, ± leaves out what split_seed, order_seed, augment_seed would change, "
+        "n counts values of weights_seed, ± does not include the effect of split_seed, order_seed, augment_seed, "
         "the same in all of them."
     )
 
@@ -74,7 +74,7 @@ def test_folds_are_averaged_within_a_seed():
     assert (group.repetitions.averaged, group.repetitions.held, group.planned) == (("fold",), (), 2)
     assert only(rows[:5]).planned == 1
     assert note_on_repetitions([only(rows[:5])]) == [
-        "n counts values of seed, each of them a mean over fold, which are no independent repetitions."
+        "n counts values of seed, each of them a mean over fold, which are not independent repetitions."
     ]
 
 

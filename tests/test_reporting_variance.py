@@ -151,7 +151,7 @@ def test_seeds_crossed_with_one_stream_say_what_goes_together():
     (table,) = json.loads(report(grid(seeds=range(4))))["tables"]
     rows = {row["source"]: row for row in table["rows"]}
     assert rows["split_seed"]["remark"] == "with order_seed and augment_seed"
-    assert rows["order_seed"]["remark"] == "goes with split_seed: in its share"
+    assert rows["order_seed"]["remark"] == "varies with split_seed: part of its share"
 
 
 @pytest.mark.parametrize("output", ["table", "markdown", "html", "csv", "latex"])

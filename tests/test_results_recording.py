@@ -309,7 +309,7 @@ class TestRecording:
         set_up(old, start.attempt_id)
         assert not old.finish_attempt(start.attempt_id, state="completed")
         assert queries.cell_detail(database, cell().cell_id) == before
-        assert "not the running one any more; 1 late epochs were not recorded" in caplog.text
+        assert "no longer the running one; 1 late epochs were not recorded" in caplog.text
 
 
 class TestResuming:

@@ -345,7 +345,7 @@ def test_a_script_that_was_stopped_goes_on_from_its_own_state_or_begins_anew_and
     attempts = rows_of(place, "select state, resumed_from_epoch, detail from attempt order by 1 desc")
     last = next(each for each in attempts if each["state"] == "completed")
     assert last["resumed_from_epoch"] == (2 if resumes else None)
-    assert ("begun anew" in (last["detail"] or "")) is not resumes
+    assert ("started again" in (last["detail"] or "")) is not resumes
     history = rows_of(place, "select epoch, train_loss, run_id from history")
     assert [row["train_loss"] for row in history] == [1 / epoch for epoch in range(1, 5)]
     assert [row["run_id"] for row in history] == ([1, 1, 2, 2] if resumes else [2, 2, 2, 2])

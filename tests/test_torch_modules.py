@@ -302,7 +302,7 @@ def test_what_a_lightning_module_decides_is_refused_in_the_matrix(line, where):
 def test_defaults_are_for_the_other_models_of_a_matrix_and_the_plan_says_so():
     plan = light_plan("[defaults]\nlearning_rate = 0.1")
     assert {each.model: each.stages[0].learning_rate for each in plan.cells} == {"mine": 0.0, "simple_cnn": 0.1}
-    assert any("learning_rate of [defaults] is left aside" in note for note in plan.notes)
+    assert any("learning_rate of [defaults] is not used" in note for note in plan.notes)
 
 
 def test_other_models_keep_their_settings_beside_a_lightning_module():

@@ -251,7 +251,7 @@ def test_a_class_can_be_asked_for(place, monkeypatch):
         ({"images": ["test:-1"]}, "not tested on such an image"),
         ({"images": ["/nowhere.png"]}, "/nowhere.png cannot be read"),
         ({"data_directory": None}, "bench prepare"),
-        ({"data_fingerprint": "another"}, "another one than the cell was tested on"),
+        ({"data_fingerprint": "another"}, "not the one that the cell was tested on"),
         ({"sha256": "0" * 64}, "changed or damaged"),
     ],
 )

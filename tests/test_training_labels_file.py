@@ -56,7 +56,7 @@ def test_a_column_split_says_what_each_image_is_for_and_class_names_number_the_l
     assert brightness(arrays, "train") == [10, 12, 14]
     assert brightness(arrays, "test") == [11, 13, 15]
     assert arrays["train_labels"].tolist() == arrays["test_labels"].tolist() == [1, 0, 2]
-    assert "folder:own: test_fraction is not used, for there is a split test" in meta["notes"]
+    assert "folder:own: test_fraction is not used, because there is a split test" in meta["notes"]
 
 
 @pytest.mark.parametrize(

@@ -94,7 +94,7 @@ def test_integers_are_never_scaled_but_nearly_black_ones_are_said(tmp_path, dtyp
     arrays, meta = prepared(packed(tmp_path, x=binary, y=Y), tmp_path, "npz:own.npz", image_size=9)
     assert set(np.unique(arrays["train_images"])) == {0, 1}
     assert meta["notes"] == [
-        "npz:own.npz: x is nearly black, for its brightest value is 1 of 255; if that is meant to be white, save x * (255 / 1)"
+        "npz:own.npz: x is nearly black: its brightest value is 1 of 255; if that is meant to be white, save x * (255 / 1)"
     ]
 
 

@@ -72,7 +72,7 @@ def test_folders_of_training_and_test_images_are_taken_as_they_are(tmp_path, nam
     assert arrays["test_labels"].tolist() == [1]
     assert meta["notes"] == [
         "folder:own: the folder other is not used",
-        f"folder:own: test_fraction is not used, for there is a folder {name}",
+        f"folder:own: test_fraction is not used, because there is a folder {name}",
         "folder:own: no test image of a, so that nothing can be measured there",
     ]
 

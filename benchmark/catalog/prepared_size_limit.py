@@ -87,7 +87,7 @@ def room_note(data: Any, folder: Path) -> str | None:
 
 def decoded_later(source: str, reason: str) -> str:
     """The note on a dataset whose images are not kept decoded."""
-    return f"{source}: its images stay compressed and are decoded while training, for decoded they {reason}"
+    return f"{source}: its images stay compressed and are decoded while training, because decoded they {reason}"
 
 
 def _image_count(data: Any) -> int | None:

@@ -137,7 +137,7 @@ def _check(options: ReportOptions) -> None:
     if at_the_end:
         raise UserError(
             f"{at_the_end[0]}: expected something that is recorded in every epoch, for --at and --at-epoch; test data are "
-            "looked at once, when a cell ends"
+            "evaluated once, at the end of a cell"
         )
 
 
@@ -151,9 +151,7 @@ def _judging(spec: ReportSpec, options: ReportOptions) -> Judging:
 def _note_on_budget(options: ReportOptions) -> list[str]:
     if options.budget is None:
         return []
-    what = (
-        f"What each cell had come to by {options.budget}, from its recorded epochs: the figures of the best until then."
-    )
+    what = f"What each cell had reached by {options.budget}: the figures of its best recorded epoch until then."
     return [f"{what} Nothing was trained or tested for this."]
 
 

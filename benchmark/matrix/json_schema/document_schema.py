@@ -134,7 +134,7 @@ def _matrix() -> Schema:
     words = {
         "name": _described(dict(NAME), "name", "recorded with each run"),
         "on_invalid": _described(
-            schema_of(Choice(("skip", "error"))), "on_invalid", "what becomes of impossible combinations; default: skip"
+            schema_of(Choice(("skip", "error"))), "on_invalid", "what happens to impossible combinations; default: skip"
         ),
         "order": _described(schema_of(Choice(ORDERS)), "order", "in which order cells run"),
     }
@@ -214,7 +214,7 @@ def _report() -> Schema:
         {"type": "number", "exclusiveMinimum": 0}, {"type": "string", "pattern": "^[0-9.eE+_\\s-]+(pp)?\\s*$"}
     )
     parts = {
-        "baseline": (strategy, "the strategy with which the summary compares all others"),
+        "baseline": (strategy, "the strategy that the summary compares all others with"),
         "margin": (margin, 'what counts as equivalent, in the unit of the metric, or in points such as "0.5pp"'),
         "metrics": (some(TEXT), "the columns of results that get verdicts; default: test_accuracy"),
         "transfer": (

@@ -26,7 +26,7 @@ def merged(counts: Mapping[tuple[Names, Names], int]) -> Sequence[str]:
     for (kept, dropped), count in counts.items():
         result = f"merged into {combination(*kept)}, which is the same under another name"
         if kept == dropped:
-            result = "merged: they differ in nothing that decides the numbers"
+            result = "merged: they differ in nothing that affects the numbers"
         notes.append(f"{units.plural(count, 'cell')} of {combination(*dropped)} {result}")
     return _shortened(notes)
 

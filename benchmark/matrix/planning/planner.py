@@ -219,7 +219,7 @@ class Planner:
         return (
             *plan_notes.merged(self._merged),
             *plan_notes.on_parents(
-                self._returned, "excluded or not selected, but back because others need them as parents"
+                self._returned, "excluded or not selected, but kept because others need them as parents"
             ),
             *plan_notes.on_parents(added - self._returned, "added as parents"),
             *plan_notes.replaced(self._replaced()),

@@ -229,7 +229,7 @@ class Resolver:
         if all(self._library["model"][model].own.get(FRAMEWORK) == LIGHTNING for model in models):
             return tuple(decided_twice(name, {**defaults, **base.written, **assigned}))
         if idle := [each.key for each in decided_twice(name, defaults)]:
-            remark = f"{', '.join(idle)} of [defaults] {'is' if len(idle) == 1 else 'are'} left aside"
+            remark = f"{', '.join(idle)} of [defaults] {'is' if len(idle) == 1 else 'are'} not used"
             self.remarks[f"model {name}: {remark}: a LightningModule decides that itself"] = None
         return tuple(decided_twice(name, {**base.written, **assigned}))
 

@@ -180,7 +180,11 @@ def note_on_mixtures(groups: Sequence[Group]) -> list[str]:
         if values:
             shown = ", ".join(values[:4]) + (f" and {len(values) - 4} more" if len(values) > 4 else "")
             mixed.append(f"{column.name} ({shown})")
-    notes = [f"Not all results were made alike; they differ in {'; '.join(mixed)}."] if mixed else []
+    notes = (
+        [f"Not all results were produced under the same conditions; they differ in {'; '.join(mixed)}."]
+        if mixed
+        else []
+    )
     return [*notes, *_on_mixed_data(groups)]
 
 
@@ -191,4 +195,4 @@ def _on_mixed_data(groups: Sequence[Group]) -> Iterable[str]:
         if mixed:
             names = "; ".join(" ".join(group.names) for group in mixed[:_MOST_VALUES])
             more = f" and {len(mixed) - _MOST_VALUES} more" if len(mixed) > _MOST_VALUES else ""
-            yield f"Means over results on other data, which differ in {name}: {names}{more}."
+            yield f"Some means are over results on different data, which differ in {name}: {names}{more}."

@@ -24,9 +24,7 @@ from benchmark.reporting.statistics.mean_difference import (
 )
 from benchmark.reporting.table import Qualified, Value
 
-MARGIN_OF_SKEWED = (
-    "skewed: margins are judged by t alone, which with a long tail on one side errs in up to a quarter of cases"
-)
+MARGIN_OF_SKEWED = "skewed: margins are judged by the t test alone, which errs in up to a quarter of cases where one side has a long tail"
 
 RESTS_ON_NORMALITY = "rests on normality, which fewer than six seeds cannot show"
 
@@ -63,7 +61,7 @@ def _on_audit(audited: Audit, metric: Metric) -> Iterable[str]:
 def _on_pairing(result: Difference, pair: Pair, metric: Metric) -> list[str]:
     a, b = (group.values(metric) for group in apart(*pair))
     if result.half_width is None:
-        return ["one pair of seeds has no interval and decides nothing"]
+        return ["a single pair of seeds gives no interval and no verdict"]
     if result.method == "unpaired":
         return ["not paired: the seeds of the two sides do not match (Welch's test)"]
     if metric.is_timing and (together := timed_together(pair) & a.keys() & b.keys()):
@@ -87,7 +85,7 @@ def on_reach(result: Difference, metric: Metric) -> list[str]:
         remarks.append(f"the difference is resolved, and within ±{in_words(result.margin or 0.0, metric)}")
     if result.verdict == NOT_RESOLVED and result.comparisons > 1 and abs(result.mean) > result.half_width:
         remarks.append(
-            f"its own interval leaves 0 out, but among {result.comparisons} comparisons one such may come by chance "
+            f"its own interval excludes 0, but among {result.comparisons} comparisons that can happen by chance "
             f"(Holm over {result.comparisons}: p = {p:.3f})"
         )
     if result.verdict == NOT_RESOLVED:
@@ -125,9 +123,9 @@ def cannot_see(result: Difference, metric: Metric) -> str:
     """What a difference that is not resolved rules out, and what its n could have shown."""
     excluded, shown = ruled_out(result), detectable(result)
     if excluded is None or shown is None:
-        return "one pair of seeds rules nothing out"
+        return "a single pair of seeds rules nothing out"
     return (
-        f"more than {in_words(excluded, metric)} either way is ruled out; n={result.n} shows "
+        f"more than {in_words(excluded, metric)} either way is ruled out; n={result.n} would detect "
         f"{in_words(shown, metric)} in 80 % of cases"
     )
 

@@ -203,8 +203,8 @@ def _unjudged(each: Difference, audited: Audit, losses: str) -> Difference:
         remark = f"not comparable: {losses}; compare test_log_loss"
         return replace(each, verdict=NOT_COMPARABLE, adjusted_p=None, remarks=(remark,))
     reason = (
-        "no verdict: the two sides did not take turns in one run, so that a drift of the machine would count; see `order` "
-        "in the matrix"
+        "no verdict: the two sides did not take turns in one run, so that drift of the machine would look like a difference; "
+        "see `order` in the matrix"
     )
     return replace(each, adjusted_p=None, remarks=(reason,))
 

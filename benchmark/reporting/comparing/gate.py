@@ -69,7 +69,7 @@ def decide(comparison: Comparison, gate: Gate) -> Outcome:
     against = [each.verdict for each in comparison.pairs if each.verdict in {BETTER, WORSE} - {wanted}]
     return Outcome(
         wanted == BETTER or not against,
-        (f"B is {wanted} on average, but {against[0]} at single places",) if against else (),
+        (f"B is {wanted} on average, but {against[0]} in some places",) if against else (),
     )
 
 

@@ -9,11 +9,11 @@ from benchmark import units
 from benchmark.results.records import LookRow
 
 SKEWED_LOOKS = (
-    "skewed: each look asks t and Hall's transformation; where one side has a long tail, one such verdict in five is "
+    "skewed: each look uses both t and Hall's transformation; where one side has a long tail, one such verdict in five is "
     "still false"
 )
 
-LOOKED = "n was chosen by looking, for which the notes allow"
+LOOKED = "n was chosen by looking, which the notes account for"
 
 
 def on_looks(made: Sequence[LookRow]) -> str:
@@ -37,7 +37,7 @@ def note_on_looks(executions: Collection[int], looks: Sequence[LookRow]) -> list
         if all(shown.intersection(side) for side in last.executions):
             ends = "" if last.low is None else f" ({last.low:+.4f} to {last.high:+.4f})"
             notes.append(
-                f"{last.b} against {last.a}: n was chosen by {on_looks(made)}; the verdict that allows for it is "
+                f"{last.b} against {last.a}: n was chosen by {on_looks(made)}; the verdict that accounts for it is "
                 f"{last.verdict}{ends}, with n = {last.n}."
             )
     return notes

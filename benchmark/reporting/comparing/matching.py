@@ -128,9 +128,7 @@ def notes_on(matched: Matched) -> tuple[str, ...]:
     notes += matched.forgotten
     both = [{number for pair in matched.pairs for number in pair[side].execution_ids} for side in (0, 1)]
     if shared := both[0] & both[1]:
-        notes.append(
-            f"A and B share {units.plural(len(shared), 'result')}, which cannot differ from themselves and take no part in differences."
-        )
+        notes.append(f"A and B share {units.plural(len(shared), 'result')}, which are left out of the differences.")
     return tuple(dict.fromkeys(notes))
 
 

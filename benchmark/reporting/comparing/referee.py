@@ -79,7 +79,7 @@ def open_lockbox(comparison: Comparison, others: Sequence[str], margin: float | 
         margin: What counts as equivalent.
     """
     ruling = _ruling(comparison, ALPHA, 1, margin, "the lockbox is opened once for each campaign, at 0.05")
-    worn = tuple(f"no longer untouched: {other} has opened this lockbox before" for other in others)
+    worn = tuple(f"no longer unseen: {other} has opened this lockbox before" for other in others)
     return replace(ruling, reasons=(*ruling.reasons, *worn))
 
 
@@ -106,6 +106,6 @@ def _verdict(comparison: Comparison, difference: Difference, alpha: float, margi
     if p >= alpha:
         return NOT_RESOLVED, f"p = {p:.2g} is not below {alpha:.2g}: {cannot_see(difference, metric)}"
     if any(remark.startswith(OF_SURVIVORS) for remark in difference.remarks):
-        return NOT_RESOLVED, "seeds were lost, and survivors alone prove nothing; see: bench run --retry-failed"
+        return NOT_RESOLVED, "seeds were lost, and the survivors alone prove nothing; see: bench run --retry-failed"
     verdict = BETTER if (difference.mean > 0) == metric.higher_is_better else WORSE
     return verdict, f"p = {p:.2g} is below {alpha:.2g}: by {in_words(abs(difference.mean), metric)}"

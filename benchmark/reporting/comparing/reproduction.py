@@ -88,16 +88,16 @@ def _judge(
     before: Mapping[str, Any], now: Mapping[str, Any], difference: float | None, spread: float | None
 ) -> tuple[str, str]:
     if now["digest"] is not None and now["digest"] == before["digest"]:
-        return IDENTICAL, "every recorded number is equal to the bit"
+        return IDENTICAL, "every recorded number is identical to the last bit"
     if now["status"] != before["status"]:
         return DIFFERENT, f"it was {before['status']} before and is {now['status']} now"
     if difference is None or not math.isfinite(difference):
         return DIFFERENT, "there is no test accuracy to compare"
     if difference == 0:
-        return WITHIN_NOISE, "the test accuracy is equal, other numbers are not"
-    moved = f"the test accuracy moved by {difference:+.4f}"
+        return WITHIN_NOISE, "the test accuracy is equal, but other numbers are not"
+    moved = f"the test accuracy changed by {difference:+.4f}"
     if spread is None:
-        return DIFFERENT, f"{moved}, and with fewer than two seeds nobody knows how much is noise"
+        return DIFFERENT, f"{moved}, and with fewer than two seeds the noise is not known"
     if abs(difference) <= spread:
-        return WITHIN_NOISE, f"{moved}, its seeds spread by ±{spread:.4f}"
+        return WITHIN_NOISE, f"{moved}; its seeds spread by ±{spread:.4f}"
     return DIFFERENT, f"{moved}, more than its seeds spread (±{spread:.4f})"

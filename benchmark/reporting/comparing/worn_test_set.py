@@ -34,8 +34,8 @@ class Wear:
     @property
     def text(self) -> str:
         return (
-            f"this test set has judged {self.strategies} strategies in "
-            f"{units.plural(self.runs, 'run')}; the best of {self.strategies} is about "
+            f"{self.strategies} strategies were evaluated on this test set in "
+            f"{units.plural(self.runs, 'run')}; the best of {self.strategies} looks about "
             f"{in_words(self.too_good, TEST_ACCURACY)} too good"
         )
 

@@ -100,7 +100,7 @@ def images_of(row: ResultRow, open_data: Callable[[Data], PreparedImages]) -> Pr
         raise UndrawableError("the settings of its cells are not known")
     images = open_data(cell_of(row).data)
     if row.get("data_fingerprint") not in {None, images.fingerprint}:
-        raise UndrawableError("the prepared dataset in the cache is another one than its cells were tested on")
+        raise UndrawableError("the prepared dataset in the cache is not the one that its cells were tested on")
     return images
 
 

@@ -15,7 +15,7 @@ from benchmark.reporting.statistics.churn import NOT_ASKED
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-_ON_DOUBTS = "labels are doubted as if the other classes shared the rest"
+_ON_DOUBTS = "doubted labels take the rest as shared equally by the other classes"
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import cell_of
 from benchmark.reporting.table import Advised
 
-_ON_AVERAGES = "ensembles average them as if the other classes shared the rest"
+_ON_AVERAGES = "ensembles take the rest as shared equally by the other classes"
 
 
 @dataclass(frozen=True, slots=True)

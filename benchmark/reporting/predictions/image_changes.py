@@ -88,12 +88,12 @@ class PredictionDiff:
 
     @property
     def sentence(self) -> str:
-        """What was fixed and broken, and whether it is more than luck."""
+        """What was fixed and broken, and whether it is more than chance."""
         a, b = self.seeds
         noun = "seed" if len(self.pairs) == 1 else "cell"
         seeds = f"most of {a} {noun}s" if a == b else f"most of {a} and {b} {noun}s"
         seeds = f"a single {noun}" if a == b == 1 else seeds
-        alone = "" if self.by_seeds is None else f"; seeds alone would make about {self.by_seeds:.1f} of each"
+        alone = "" if self.by_seeds is None else f"; seeds alone would change about {self.by_seeds:.1f} of each"
         return (
             f"B fixed {len(self.fixed)} of {units.plural(self.images, f'{self.split} image')} and broke "
             f"{len(self.broken)} by {seeds}{alone}: {self._conclusion}."
@@ -102,10 +102,10 @@ class PredictionDiff:
     @property
     def _conclusion(self) -> str:
         if self.consistency is None:
-            return "whether that is more than luck cannot be told from these seeds"
+            return "these seeds cannot tell whether that is more than chance"
         p, least_p = self.consistency.p, self.consistency.least_p
         if p <= ALPHA:
-            return f"that is more than luck (p = {p:.2g})"
+            return f"that is more than chance (p = {p:.2g})"
         if least_p > ALPHA:
-            return f"whether that is more than luck so few seeds cannot tell (p = {p:.2g}, never below {least_p:.2g})"
-        return f"that is no more than luck may make (p = {p:.2g})"
+            return f"so few seeds cannot tell whether that is more than chance (p = {p:.2g}, never below {least_p:.2g})"
+        return f"that is no more than chance can explain (p = {p:.2g})"

@@ -48,7 +48,7 @@ def image_evidence(
         try:
             loaded = load({number for pair in some for group in pair for number in group.execution_ids})
         except StorageError as error:
-            yield from ((pair, ImageEvidence(remarks=(f"test images are left aside: {error}",))) for pair in some)
+            yield from ((pair, ImageEvidence(remarks=(f"test images are not used: {error}",))) for pair in some)
         else:
             yield from ((pair, _evidence(*pair, loaded)) for pair in some)
 

@@ -51,7 +51,7 @@ def note_on_losses(first: Group, second: Group) -> list[str]:
     if not lost(first) and not lost(second):
         return []
     p = fisher_p(*((len(group.completed), lost(group)) for group in (first, second)))
-    text = f"{OF_SURVIVORS}: {success(second)} seeds came to a result against {success(first)}"
+    text = f"{OF_SURVIVORS}: {success(second)} seeds completed, against {success(first)}"
     return [f"{text}, Fisher's exact p = {p:.3g}"]
 
 
@@ -109,11 +109,11 @@ def note_on_repetitions(groups: Sequence[Group]) -> list[str]:
 def _on_repetitions(how: Repetitions) -> Iterator[str]:
     yield f"n counts values of {how.of}"
     if how.averaged:
-        yield f"each of them a mean over {' and '.join(how.averaged)}, which are no independent repetitions"
+        yield f"each of them a mean over {' and '.join(how.averaged)}, which are not independent repetitions"
     if how.crossed:
-        yield f"± adds what {' and '.join(how.crossed)} changes"
+        yield f"± includes the effect of {' and '.join(how.crossed)}"
     if how.held:
-        yield f"± leaves out what {', '.join(how.held)} would change, the same in all of them"
+        yield f"± does not include the effect of {', '.join(how.held)}, the same in all of them"
 
 
 def note_on_timings(groups: Sequence[Group]) -> list[str]:

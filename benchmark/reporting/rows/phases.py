@@ -139,6 +139,6 @@ def note_on_phases(groups: Sequence[Group]) -> list[str]:
             others.setdefault(most, []).append(model)
     more = [f" Most of {' and '.join(models)} is {most}." for most, models in others.items()]
     if shared:
-        more.append(f" {shared:.3g} s of that were not spent: another cell had trained these stages.")
+        more.append(f" {shared:.3g} s of that were saved: another cell had trained these stages.")
     work = f"{sum(everything.values()):.3g} s of work in {units.plural(count, 'cell')}"
     return [f"Where the time went, {work}: {in_words(everything)}.{''.join(more)}"]

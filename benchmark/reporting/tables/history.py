@@ -76,11 +76,11 @@ def history(shown: Shown) -> Part:
 
 def _notes(metric: Metric, searched: int) -> tuple[str, ...]:
     if not searched:
-        return (f"Steps are looked for from {SHORTEST_SERIES} runs of a group on.",)
+        return (f"Steps are searched for in groups of at least {SHORTEST_SERIES} runs.",)
     return (
         (
-            f"A step is the first run of a new level of {metric.title}: the largest t of all ways to cut the runs of a group in two, "
-            f"against its distribution without a step; a false one in at most 5 % of reports ({searched} series together)."
+            f"A step is the first run of a new level of {metric.title}: the largest t over all ways to split the runs of a group in two, "
+            f"against its distribution without a step. At most 5 % of reports show a false one ({searched} series together)."
         ),
     )
 

@@ -43,11 +43,11 @@ def _cost(chains: Sequence[Sequence[ResultRow]], users: Mapping[str, int]) -> st
     text = "The seconds of fine-tuning leave out the training of the cell it starts from"
     valid = [chain for chain in chains if all(has_valid_timing(row) and row.get("fit_seconds") for row in chain)]
     if not valid:
-        return f"{text}: how much that took is not known, for none of its timings is valid."
+        return f"{text}: how long that took is not known, because none of its timings is valid."
     whole = number(sum(map(_seconds, valid)) / len(valid), "seconds")
     shares = [_shared_seconds(chain, users) for chain in valid]
     share = number(sum(shares) / len(shares), "seconds")
-    amortised = f", {share} s more where all cells that start from it share that" if share != whole else ""
+    amortised = f", {share} s more where it is shared among all cells that start from it" if share != whole else ""
     left_out = f"; {len(chains) - len(valid)} of {len(chains)} are left out, whose timings are not valid"
     return f"{text}: {whole} s more (mean){amortised}{left_out if len(valid) < len(chains) else ''}."
 

@@ -44,8 +44,8 @@ def pareto(shown: Shown) -> Part:
         TableColumn("front", "front", "text"),
     )
     note = (
-        f"On the front is what no other row of its dataset beats: none has as good a {quality.title} for fewer "
-        f"{cost.title}, nor a better one for as many. It goes by means, so that neighbours may change places by chance."
+        f"A row is on the front where no other row of its dataset has as good a {quality.title} for fewer {cost.title}, or a "
+        "better one for as many. These are means: neighbours may change places by chance."
     )
     names = telling(shown.groups)
     best = [name_in(group, names, varying) for group in shown.groups if group in front]

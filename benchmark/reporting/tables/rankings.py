@@ -125,7 +125,7 @@ def _notes(place: RankedPlace, ranking: Ranking) -> list[str]:
         f"{_test(place, ranking)}. Ranks are of the means over seeds, 1 is the best; ties share a rank and are not corrected for."
     ]
     if count < FEWEST_DATASETS:
-        notes.append(f"This is about these {count} datasets: so few say little of others.")
+        notes.append(f"This holds for these {count} datasets; so few say little about others.")
     if ranking.p < ALPHA:
         sets = [
             " and ".join(place.methods[index] for index in members)
@@ -136,7 +136,7 @@ def _notes(place: RankedPlace, ranking: Ranking) -> list[str]:
             f"Mean ranks that differ by more than {ranking.critical_difference:.2f} are resolved (Nemenyi). Not told apart: {apart}."
         )
     if place.incomplete:
-        notes.append(f"Left out, for not all methods have a result there: {', '.join(place.incomplete)}.")
+        notes.append(f"Left out, because not all methods have a result there: {', '.join(place.incomplete)}.")
     return notes
 
 

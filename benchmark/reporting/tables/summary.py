@@ -185,7 +185,7 @@ def _row(
     if TEST_ACCURACY.key in values:
         texts[TEST_ACCURACY.key] += no_better(values[TEST_ACCURACY.key], largest)
     if values.get(RATE.key) and (trained := _partly_trained(group)):
-        texts[RATE.key].append(f"trains {trained}: no speed of training the whole network")
+        texts[RATE.key].append(f"trains {trained} alone: not the speed of training the whole network")
     cells: dict[str, Value] = {
         **place_cells(group, varying),
         "n": Tally(len(group.completed), group.planned),

@@ -88,9 +88,9 @@ def _table(dataset: str, groups: _Curves, target: float, varying: Sequence[str])
         TableColumn("high", "high", "seconds", "s"),
     )
     note = (
-        f"Seconds until a cell's validation accuracy is {fraction(target)} or more for the first time, loading left out; the "
-        "median is Kaplan and Meier's with its 95 % interval. A cell that did not arrive is censored at its last epoch, "
-        "whatever ended it. `-` is a median that fewer than half reached, or a bound that the data do not set."
+        f"Seconds until a cell's validation accuracy first reaches {fraction(target)}, without loading; the median is Kaplan and "
+        "Meier's estimate with its 95 % interval. A cell that does not reach it is censored at its last epoch, whatever ended "
+        "it. `-` is a median that fewer than half reached, or a bound that the data do not determine."
     )
     few = [f"Fewer than {FEW_PAIRS} cells: the interval covers less than 95 %."]
     notes = (note, *(few if any(1 < len(begun) < FEW_PAIRS for begun in groups.values()) else []))
@@ -137,9 +137,8 @@ _CROSSINGS = (
     TableColumn("leads", "then leads", "text"),
 )
 _ON_CROSSINGS = (
-    "When the mean validation accuracies of two groups were equal for the last time, with lines between epochs, and all times "
-    "at which a test at 5 % cannot tell them apart. `-` is no crossing in the time that all of both were watched, or an "
-    "open end."
+    "The last time at which the mean validation accuracies of two groups are equal, interpolated between epochs, and all times "
+    "at which a test at 5 % cannot tell them apart. `-` is no crossing while all cells of both were running, or an open end."
 )
 
 

@@ -54,7 +54,7 @@ def _table(group: Group, metric: Metric, varying: Sequence[str]) -> Table | None
     folds = ", each the mean of its folds" if "fold" in group.repetitions.averaged else ""
     note = (
         f"Shares of the variance of {metric.title} over {len(values)} combinations of seeds{folds}, with 95 % intervals. "
-        "The rest is what the sources do together."
+        "The rest is what the sources do in combination."
     )
     if not parts.shares and not parts.confounded:
         note = f"All {len(values)} values of {metric.title} are equal: there is no variance to divide."
@@ -88,13 +88,13 @@ def _note(source: str, found: Decomposition, levels: int | None) -> str:
     if levels == 1:
         return "the same in all"
     if source in found.within_rest:
-        return "another in each: in the rest"
+        return "different in each: part of the rest"
     if first is not None:
-        return f"goes with {first}: in its share"
+        return f"varies with {first}: part of its share"
     if found.confounded:
         return "cannot be told apart here: cross the axes" if source in (*found.confounded, REST) else ""
     if source == REST and found.shares and all(each.source != REST for each in found.shares):
-        return "in each share; further seeds in which all differ would tell it apart"
+        return "part of each share; more seeds in which all differ would separate it"
     if together.get(source):
         return f"with {' and '.join(together[source])}"
     return ""

@@ -133,6 +133,4 @@ def _rows(cursor: Any) -> list[tuple[Any, ...]]:
 
 
 def _too_long(limit_seconds: float) -> UserError:
-    return UserError(
-        f"query: took longer than {limit_seconds:g} seconds and was broken off. Ask for less, or add LIMIT"
-    )
+    return UserError(f"query: took longer than {limit_seconds:g} seconds and was stopped. Ask for less, or add LIMIT")

@@ -107,12 +107,12 @@ run = sa.Table(
     _text("executor", "What places the processes: `local`.", nullable=False),
     _whole("jobs", "Most cells that may run at once; NULL when the resources alone decide."),
     _text("started_utc", "When the run began (ISO 8601, UTC).", nullable=False),
-    _text("finished_utc", "When the run ended (ISO 8601, UTC); NULL while it runs, and when it never said so."),
-    _text("state", "`running`, `completed`, `interrupted`, `failed` or `abandoned` (it died).", nullable=False),
-    _whole("exit_code", "Exit code of the command; NULL while it runs, and when it never said so."),
+    _text("finished_utc", "When the run ended (ISO 8601, UTC); NULL while it runs, and when it was killed."),
+    _text("state", "`running`, `completed`, `interrupted`, `failed` or `abandoned` (it was killed).", nullable=False),
+    _whole("exit_code", "Exit code of the command; NULL while it runs, and when it was killed."),
     _text("package_version", "Version of bench."),
     _free_text("git_commit", "Commit of the folder that the run was started in; NULL outside a repository."),
-    _flag("git_dirty", "Whether that folder had uncommitted changes, the database left aside."),
+    _flag("git_dirty", "Whether that folder had uncommitted changes, the database not counted."),
     _text("python_version", "Version of Python."),
     _text("backend_version", "Version of TensorFlow."),
     _text("keras_version", "Version of Keras."),
@@ -126,7 +126,9 @@ run = sa.Table(
     _whole("pid", "Process id of the command."),
     _text("boot_id", "Which start of the computer that process id belongs to."),
     _big("process_start_ticks", "When that process began, in clock ticks since the computer started."),
-    _real("forecast_seconds", "How long the run was expected to take when it began; NULL when nothing was to do."),
+    _real(
+        "forecast_seconds", "How long the run was expected to take when it began; NULL when there was nothing to do."
+    ),
     _one_of("state", RUN_STATES),
     sqlite_autoincrement=True,
 )
@@ -184,7 +186,7 @@ execution = sa.Table(
     _refers("cell_id", "cell.cell_id", "The cell.", nullable=False),
     _text("machine", "Name of the computer that the timings belong to.", nullable=False),
     _refers("first_run_id", "run.run_id", "Run that began it.", nullable=False),
-    _refers("run_id", "run.run_id", "Run in which it last moved.", nullable=False, index=True),
+    _refers("run_id", "run.run_id", "Run in which it last changed.", nullable=False, index=True),
     _text(
         "status",
         "`pending` (waits for another try), `running`, `completed`, `failed`, `diverged`, `blocked` "
@@ -228,8 +230,8 @@ execution = sa.Table(
     _real("evaluate_seconds", "Evaluation on the test set."),
     _real("total_seconds", "All attempts that the result was made in, from their first line to their last."),
     _real("images_per_second", "Training images over input and step seconds of the epochs without tracing."),
-    _big("peak_rss_bytes", "Most main memory of the worker in bytes."),
-    _big("peak_device_bytes", "Most GPU memory in bytes; NULL on the CPU."),
+    _big("peak_rss_bytes", "Peak main memory of the worker in bytes."),
+    _big("peak_device_bytes", "Peak GPU memory in bytes; NULL on the CPU."),
     _flag(
         "timing_valid",
         "Whether the timings may be compared: completed in one go, enough epochs undisturbed (half of the steady ones, and "
@@ -238,14 +240,16 @@ execution = sa.Table(
     ),
     _flag("resumed", "Whether the last attempt went on from an earlier one's state.", nullable=False),
     _text("started_utc", "When it began (ISO 8601, UTC); NULL for a blocked one."),
-    _text("finished_utc", "When it came to an end (ISO 8601, UTC); NULL while it can go on."),
+    _text("finished_utc", "When it ended (ISO 8601, UTC); NULL while it can go on."),
     _text("package_version", "Version of bench."),
     _text("git_commit", "Commit of the folder that the run was started in."),
     _text("digest", "sha256 of the cell id, the epochs' metrics and the kept results; no timings."),
     *(_real(name, doc) for name, doc in TEST_METRICS.items()),
     _flag("forgotten", "Whether reports leave it out.", nullable=False, server_default=sa.false()),
     _real("steady_seconds_per_epoch", "Median seconds of the undisturbed epochs without tracing; NULL without one."),
-    _text("disturbed_epochs", "Epochs whose timings other load disturbed, as a JSON list; NULL where nobody watched."),
+    _text(
+        "disturbed_epochs", "Epochs whose timings other load disturbed, as a JSON list; NULL where it was not measured."
+    ),
     _real(
         "plain_test_accuracy", "Fraction 0..1 on the test images with the weights that `ema` averages; NULL without it."
     ),
@@ -284,7 +288,7 @@ attempt = sa.Table(
     _free_text(
         "device_name", "Device that was computed on, as the worker saw it, and variables that chose libraries for it."
     ),
-    _whole("resumed_from_epoch", "Last epoch of the state it went on from; NULL when it began anew."),
+    _whole("resumed_from_epoch", "Last epoch of the state it went on from; NULL when it began from scratch."),
     _whole("last_epoch", "Last epoch that it trained; NULL when none."),
     _whole("exit_code", "Exit code of the worker."),
     _whole("signal", "Signal that ended the worker; 0 for none."),
@@ -294,14 +298,14 @@ attempt = sa.Table(
     _free_text("log_tail", "The last of what the worker printed."),
     _real("user_seconds", "Processor time in user mode."),
     _real("system_seconds", "Processor time in the kernel."),
-    _big("peak_rss_bytes", "Most main memory of the worker in bytes."),
+    _big("peak_rss_bytes", "Peak main memory of the worker in bytes."),
     _real("total_seconds", "From the worker's first line to its last, or as the scheduler saw it."),
     _flag("disturbed", "Whether other load disturbed the timings."),
     _free_text("node", "Computer of a cluster that it ran on; NULL on the computer of the run itself."),
     _text("lease_until_utc", "Until when that node may keep silent (ISO 8601, UTC); NULL without a cluster."),
     _big("fence", "Number that tells this hold of the cell from earlier ones; NULL without a cluster."),
     _text("started_utc", "When it began (ISO 8601, UTC).", nullable=False),
-    _text("finished_utc", "When it ended (ISO 8601, UTC); NULL while it runs, and when nobody saw its end."),
+    _text("finished_utc", "When it ended (ISO 8601, UTC); NULL while it runs, and when its end was not seen."),
     _one_of("state", ATTEMPT_STATES),
     sa.UniqueConstraint("execution_id", "number"),
     # at most one attempt of an execution can be running: a second scheduler, or a defect in this one, fails here

@@ -113,7 +113,7 @@ def warn_of_long_wal(location: Location) -> bool:
     if size <= LONG_WAL_BYTES:
         return False
     log.warning(
-        "%s-wal has grown to %d MiB, because another program has been reading the database for long without an end. "
+        "%s-wal has grown to %d MiB, because another program has kept reading the database for a long time. "
         "Nothing is lost, and the file is emptied when the run ends; close that program to save the space",
         location.name,
         size >> 20,

@@ -142,7 +142,7 @@ def check_file(path: Path, name: str) -> bool:
         if artifacts.is_dir() and any(not entry.name.startswith(".") for entry in artifacts.iterdir()):
             raise StorageError(
                 f"{name}: the file is empty, but {artifacts.name} beside it is not: its results were lost, not never "
-                f"made. Put a backup in its place, or move {artifacts.name} away to begin anew"
+                f"made. Put a backup in its place, or move {artifacts.name} away to start afresh"
             )
     return status.st_size > 0
 

@@ -28,7 +28,7 @@ _SQLITE_CURES = {
     sqlite3.SQLITE_READONLY: "the file cannot be written. Change its permissions, or give another path with --db",
     sqlite3.SQLITE_IOERR: "the disk gave an error while it was read or written. Nothing that was recorded is lost; "
     "check the disk and its free space, and run again",
-    sqlite3.SQLITE_INTERRUPT: "reading it took far longer than its size explains, and was broken off. A file from somebody "
+    sqlite3.SQLITE_INTERRUPT: "reading it took far longer than its size explains, and was stopped. A file from somebody "
     "else may have been made to do that; ask for less, or with a time limit: bench query --timeout 60",
     sqlite3.SQLITE_PERM: "access is denied. Change its permissions, or give another path with --db",
 }

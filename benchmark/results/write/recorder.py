@@ -315,7 +315,7 @@ class Recorder:
             updated = not attempt or running_attempt.update_attempt(connection, running, attempt)
             updated = updated and (not execution or running_attempt.update_execution(connection, running, execution))
         if not updated:
-            log.warning("attempt %d is not the running one any more; a late word was not recorded", running.attempt_id)
+            log.warning("attempt %d is no longer the running one; a late message was not recorded", running.attempt_id)
 
     @contextmanager
     def _writing(self) -> Iterator[sa.Connection]:
@@ -326,7 +326,7 @@ class Recorder:
             for running in with_pending:
                 if not running_attempt.write_epochs(connection, running):
                     log.warning(
-                        "attempt %d is not the running one any more; %d late epochs were not recorded",
+                        "attempt %d is no longer the running one; %d late epochs were not recorded",
                         running.attempt_id,
                         len(running.pending),
                     )

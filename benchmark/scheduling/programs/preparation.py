@@ -248,7 +248,7 @@ class Preparations:
             # a TFDS dataset that was built only now has another one
             task.directory = self._options.directories.of(task.data)
         if done and task.directory is not None and not (task.directory / layout.META).exists():
-            problem = f"the files of {task.name} changed when the run had begun; run again when they rest"
+            problem = f"the files of {task.name} changed when the run had begun; run again when nothing writes to them"
         task.state = Status.FAILED if problem else Status.COMPLETED
         if problem:
             self._failed(task.cells, problem)

@@ -136,7 +136,7 @@ class FeatureStore:
             self._make(request, make, {request.key, *pinned}, began)
             computed = self._open(request)
         if computed is None:
-            raise OSError(f"the features just written into {self._root / request.key} are not there any more")
+            raise OSError(f"the features just written into {self._root / request.key} are no longer there")
         return CachedArray(computed.array, computed=True, seconds=perf_counter() - began)
 
     def _open(self, request: ArrayRequest) -> CachedArray | None:

@@ -87,12 +87,12 @@ def check_logits(logits: Any, images: int, classes: int, place: str) -> None:
         kind = type(logits).__name__
         raise PluginError(
             f"{place}: expected `forward` to return logits, a tensor [{images}, {classes}], found {kind}; return the one "
-            "tensor that the classes are told by"
+            "tensor that tells the classes apart"
         )
     if tuple(logits.shape) != (images, classes):
         raise PluginError(
             f"{place}: expected logits of shape ({images}, {classes}), one for each class, found {tuple(logits.shape)}; "
-            "the function is told `num_classes`"
+            "the function is given `num_classes`"
         )
 
 

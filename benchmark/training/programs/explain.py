@@ -84,7 +84,7 @@ def _dataset(request: Mapping[str, Any], cell: Cell) -> Dataset:
     dataset = open_dataset(Path(request["data_directory"]), cell.data, cell.stream_seed("split_seed"), one_hot=False)
     if request["data_fingerprint"] not in {None, dataset.fingerprint}:
         raise DataError(
-            "the prepared dataset in the cache is another one than the cell was tested on: expected the fingerprint "
+            "the prepared dataset in the cache is not the one that the cell was tested on: expected the fingerprint "
             f"{request['data_fingerprint']}, found {dataset.fingerprint}; explain image files instead"
         )
     return dataset

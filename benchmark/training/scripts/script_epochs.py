@@ -76,9 +76,7 @@ class ScriptEpochs:
         if self.history or not self.count.begun:
             return
         if self._earlier and self.count.resumed_from is None:
-            note = (
-                f"begun anew: the command went on from none of the {len(self._earlier)} epochs of the attempts before"
-            )
+            note = f"started again: the command resumed none of the {len(self._earlier)} epochs of the attempts before"
             self._emit(events.CheckpointFailed(0, note))
         elif self.count.resumed_from is not None:
             self._emit(events.Resumed(self.count.resumed_from))
@@ -108,7 +106,7 @@ class ScriptEpochs:
         self.count.follow(line)
         if not len(self._dataset.validation) and (line.val_loss is not None or line.val_accuracy is not None):
             raise ScriptProtocolError(
-                "epoch: expected no val_loss and val_accuracy, for this cell has no validation images"
+                "epoch: expected no val_loss and val_accuracy, because this cell has no validation images"
             )
         now = perf_counter()
         seconds = now - self._epoch_began if line.seconds is None else line.seconds

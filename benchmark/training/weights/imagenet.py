@@ -113,7 +113,9 @@ def _keep(name: str, published: PublishedWeights, open_source: Callable[[], Bina
             if published.digest is not None and not digest.hexdigest().startswith(published.digest):
                 raise DataError(f"{source} is {digest.hexdigest()}, expected {published.stamp}; nothing was kept of it")
     except (OSError, http.client.HTTPException) as error:
-        raise DataError(f"the ImageNet weights of {name} could not be had ({error}); {_cure(published)}") from error
+        raise DataError(
+            f"the ImageNet weights of {name} could not be downloaded ({error}); {_cure(published)}"
+        ) from error
 
 
 def _pieces(incoming: Any) -> Iterator[bytes]:

@@ -39,6 +39,6 @@ def timm_file(name: str, *, offline: bool = True) -> Path:
     except Exception as error:
         reason = str(error).partition("\n")[0]
         raise DataError(
-            f"the weights of {name} could not be had ({reason:.300}); run `bench prepare` with a network, or bring them "
+            f"the weights of {name} could not be downloaded ({reason:.300}); run `bench prepare` with a network, or bring them "
             f"with `hf download {repository} {_FILE}` into the same HF_HOME"
         ) from error

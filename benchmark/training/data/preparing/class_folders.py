@@ -109,7 +109,7 @@ def prepare_folder(request: DatasetRequest, directory: Path) -> SourceSummary:
     unused = [*folders.unused, *([folders.validation.name] if folders.validation and not validation else [])]
     notes += [f"{request.source}: the folder {name} is not used" for name in sorted(unused)]
     if folders.test and request.test_fraction is not None:
-        notes.append(f"{request.source}: test_fraction is not used, for there is a folder {folders.test.name}")
+        notes.append(f"{request.source}: test_fraction is not used, because there is a folder {folders.test.name}")
     parts = {"train": training, "test": test, **({"validation": validation} if validation else {})}
     for part, files in parts.items():
         save_labels(directory, part, files.labels)

@@ -168,7 +168,7 @@ def _check_end(status: int) -> None:
         code = os.waitstatus_to_exitcode(status)
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with {code}"
         raise DataError(
-            f"a process that decoded images {how}, maybe for want of memory; nothing was kept, so run again"
+            f"a process that decoded images {how}, perhaps for lack of memory; nothing was kept, so run again"
         )
 
 

@@ -101,7 +101,7 @@ def _parts(
     else:
         parts["test"] = rows[test_split]
         if request.test_fraction is not None:
-            notes.append(f"{request.source}: test_fraction is not used, for there is a split {test_split}")
+            notes.append(f"{request.source}: test_fraction is not used, because there is a split {test_split}")
     own = rows[VALIDATION] if test_split == TEST else rows[VALIDATION][:0]
     if request.validation == "source":
         if not len(own):

@@ -178,7 +178,7 @@ def _note_on_dark(request: DatasetRequest, name: str, array: NDArray[Any], scale
     if scale != 1 or not 0 < high < _DARK:
         return None
     return (
-        f"{request.source}: {name} is nearly black, for its brightest value is {high:g} of 255; if that is meant to be white, "
+        f"{request.source}: {name} is nearly black: its brightest value is {high:g} of 255; if that is meant to be white, "
         f"save x * (255 / {high:g})"
     )
 

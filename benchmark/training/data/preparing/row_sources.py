@@ -167,7 +167,7 @@ def _open_parquet(request: DatasetRequest) -> RowSource:
                             )
                             number += 1
             except (pa.ArrowException, OSError) as error:
-                raise DataError(f"{path} cannot be read as Parquet: {error!s:.200}; make it anew") from error
+                raise DataError(f"{path} cannot be read as Parquet: {error!s:.200}; write it again") from error
 
     return RowSource({name: partial(rows, paths) for name, paths in files.items()}, names)
 
@@ -290,7 +290,7 @@ def _samples(path: Path, request: DatasetRequest) -> Iterator[ImageRow]:
                 key = (folder, stem)
                 sample[f".{ending.lower()}"] = file.read()
     except (tarfile.TarError, OSError, EOFError) as error:
-        raise DataError(f"{path} cannot be read as a tar file: {error!s:.200}; make it anew") from error
+        raise DataError(f"{path} cannot be read as a tar file: {error!s:.200}; write it again") from error
     if key is not None:
         yield from _row(path, "/".join(filter(None, key)), sample, request)
 

@@ -24,7 +24,7 @@ from benchmark.layout import array_file, arrays_in, compressed_file
 from benchmark.training.data.fingerprint import StreamedFingerprint
 from benchmark.training.data.stratification import sample_groups, sample_rows
 
-CHANGED_FILES = "the files changed while they were read; run again when they rest"
+CHANGED_FILES = "the files changed while they were read; run again when nothing writes to them"
 
 NO_VALIDATION = '{source}: expected {expected} for validation = "source", found none; set validation = "split"'
 """Why a source without a validation split of its own is refused."""

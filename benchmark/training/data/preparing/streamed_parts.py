@@ -151,7 +151,7 @@ def finish_parts(
     groups = numbered_groups({part: writer.groups for part, writer in parts.items()}, request)
     if "test" in parts:
         if request.test_fraction is not None:
-            notes = (*notes, f"{request.source}: test_fraction is not used, for there is a test set")
+            notes = (*notes, f"{request.source}: test_fraction is not used, because there is a test set")
         for part, each in labels.items():
             save_labels(directory, part, each, None if part == "validation" else groups.get(part))
     else:

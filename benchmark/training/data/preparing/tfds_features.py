@@ -108,7 +108,7 @@ def feature_names(name: str, builder: Any, *, multi_label: bool = False) -> tupl
         for usual, candidates in ((("image",), images), (("label", "labels"), labels))
     ]
     if chosen[0] is None or chosen[1] is None:
-        cure = f"; set multi_label = true, for {several[0]} holds several" if several and not labels else ""
+        cure = f"; set multi_label = true, because {several[0]} holds several" if several and not labels else ""
         raise DataError(
             f"the TFDS dataset {name!r} does not hold images with one label each: its features are {features!s:.300}{cure}"
         )
