@@ -93,7 +93,7 @@ def test_images_of_another_dataset_are_never_shown_as_mistakes(tmp_path):
     rows = [{**row("scratch", 0, 0.9), "data_fingerprint": "another"}]
     _, left_out = draw_figures(plan_figures(replace(made, groups=group_cells(rows))), tmp_path, lambda _: None)
     assert [each.kind for each in left_out] == ["mistakes"]
-    assert "another one" in left_out[0].reason
+    assert "not the one" in left_out[0].reason
 
 
 # ---- files

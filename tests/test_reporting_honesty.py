@@ -249,7 +249,7 @@ def test_below_six_pairs_the_row_says_on_what_it_rests():
 def test_what_is_not_resolved_says_what_it_rules_out_and_what_it_could_have_shown():
     found = compared(side("a", (0.80, 0.82, 0.81)), side("b", (0.81, 0.80, 0.82)))
     assert found.verdict == "not resolved"
-    assert "points either way is ruled out; n=3 shows" in main_row(found).remark
+    assert "points either way is ruled out; n=3 would detect" in main_row(found).remark
 
 
 def test_equivalence_is_written_with_its_margin_and_told_to_programs_as_a_word():
@@ -550,7 +550,7 @@ def test_what_the_weights_cost_is_said_whether_their_cells_are_shown_or_not(sele
 
 
 def test_a_cost_is_never_quoted_from_disturbed_timings():
-    assert "not known, for none of its timings is valid" in lineage(timing_valid=False)
+    assert "not known, because none of its timings is valid" in lineage(timing_valid=False)
 
 
 def test_metrics_of_fractions_stay_fractions():

@@ -85,7 +85,7 @@ def test_churn_is_the_share_of_images_on_which_two_seeds_disagree():
     assert found.churn_between == pytest.approx(3 * 0.1 / 9)
     one = diff({0: said(a[0])}, {0: said(a[1])})
     assert (one.churn, one.by_seeds, one.consistency) == (None, None, None)
-    assert "cannot be told" in one.sentence
+    assert "cannot tell" in one.sentence
 
 
 def test_seeds_without_a_partner_or_predictions_are_named_and_take_no_part():

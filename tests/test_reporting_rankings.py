@@ -91,7 +91,7 @@ def test_a_margin_makes_draws():
 
 def test_few_datasets_are_named_and_get_no_verdict():
     ranks, pairs = rankings(results(TABLE_6[:5])).tables
-    assert "about these 5 datasets" in " ".join(ranks.notes)
+    assert "holds for these 5 datasets" in " ".join(ranks.notes)
     assert {each.cells["verdict"] for each in pairs.rows} == {None}
     assert signed_rank_p([0.1] * 5) is None
     assert signed_rank_p([0.1, 0.2, 0.3, 0.4, 0.5, 0.6]) == pytest.approx(2**-5)

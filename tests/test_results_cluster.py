@@ -269,6 +269,6 @@ def test_what_ran_on_a_node_is_compared_as_measured_on_its_hardware(database, ru
     found = results(database, spec=True)
     assert [(row["node"], row["cpu_model"]) for row in found] == [("n0", "old processor"), ("n1", "new processor")]
     with_run = with_environment(found, [{"run_id": run_id, "cpu_model": "of the run's own computer", "os": "Linux"}])
-    (note,) = [note for note in build_report(with_run, [], None).notes if "made alike" in note]
+    (note,) = [note for note in build_report(with_run, [], None).notes if "same conditions" in note]
     assert "cpu_model (new processor, old processor)" in note
     assert "own computer" not in note
