@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from cli_workplace import Workplace
+from simulated_cluster import Cluster
 from terminal_screen import Terminal, frame_of
 
 MATRIX = """
@@ -161,3 +162,23 @@ def test_forced_colour_draws_no_picture_into_a_file(place):
     assert done.returncode == 0
     assert "\x1b[?25l" not in done.stderr
     assert done.stderr.count(": completed in") == 1
+
+
+@pytest.mark.exhaustive
+@pytest.mark.postgres
+@pytest.mark.parametrize("target", ["postgresql"], indirect=True)
+def test_cells_on_nodes_are_shown_with_their_nodes_here_and_from_elsewhere(place, target):
+    cluster = Cluster(place, target)
+    terminal = Terminal(place, *cluster.arguments(), columns=100, **held(place))
+    lines = terminal.wait_for(lambda text: {*re.findall(r"seed \d +(node-\d) +[23]/4", text)} == {"node-1", "node-2"})
+    assert frame_of(lines)[0].split()[:2] == ["cell", "node"]
+    assert not any(line.startswith("CPU") for line in lines)
+    elsewhere = Terminal(place, "status", "--follow", "--db", target, columns=100)
+    followed = elsewhere.wait_for(lambda text: {*re.findall(r"seed \d +(node-\d) +2/4", text)} == {"node-1", "node-2"})
+    assert frame_of(followed)[0].split()[:2] == ["cell", "node"]
+    let_go(place)
+    for each in (terminal, elsewhere):
+        code, left = each.end()
+        assert code == 0
+        assert sum("completed  test" in line for line in left) == 6
+        assert "6 completed" in "\n".join(left)

@@ -57,9 +57,7 @@ class LiveDisplay:
 
     def _lines(self, width: int, height: int) -> Sequence[Text]:
         paper = Paper(width, height, lambda text: encodable(text, self.console.encoding))
-        # cells on other computers say nothing of this one
-        is_here = self._meter is not None and not any(each.node for each in list(self.board.running.values()))
-        return frame(self.board, paper, self._meter.read() if self._meter is not None and is_here else None)
+        return frame(self.board, paper, None if self._meter is None else self._meter.read())
 
     def run_started(self, run_id: int, plan: Planned, idle: Collection[str], forecast: Forecast) -> None:
         del run_id

@@ -102,16 +102,16 @@ def run_held(
             f"note: {database} held the reference results and now begins anew; `bench report --reference` shows them",
             "dim",
         )
-    with open_database(database, mode="write") as opened, display() as shown:
+    with open_database(database, mode="write") as opened, display(has_machine=executor is None) as shown:
         summary = run_matrix(plan, opened, options, shown, executor)
     return summary, shown.board
 
 
-def display() -> AbstractContextManager[LiveDisplay | PlainLog]:
-    """What shows how work goes on: a picture on a terminal, lines elsewhere."""
+def display(*, has_machine: bool = True) -> AbstractContextManager[LiveDisplay | PlainLog]:
+    """What shows how work goes on, and on this computer how busy it is: a picture on a terminal, lines elsewhere."""
     console = streams.err()
     if streams.can_draw(console) and not verbosity.is_quiet():
         from benchmark.cli.progress.live_display import LiveDisplay
 
-        return LiveDisplay(console)
+        return LiveDisplay(console, has_machine=has_machine)
     return nullcontext(PlainLog())
