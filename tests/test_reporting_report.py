@@ -85,14 +85,14 @@ def test_that_one_backend_is_not_another_is_no_mixture_of_versions():
         for backend, version in (("tensorflow", "2.21.0"), ("jax", "0.10.2"))
         for seed in range(2)
     ]
-    assert not any("made alike" in note for note in build_report(rows, [], None).notes)
+    assert not any("same conditions" in note for note in build_report(rows, [], None).notes)
     rows[0] = {**rows[0], "backend_version": "2.20.0"}
     assert "differ in backend_version (2.20.0, 2.21.0)." in " ".join(build_report(rows, [], None).notes)
 
 
 def test_variables_that_chose_libraries_are_said_where_they_differ_and_devices_are_not():
     rows = [row(seed=0, device_name="cpu"), row(seed=1, device_name="NVIDIA H100")]
-    assert not any("made alike" in note for note in build_report(rows, [], None).notes)
+    assert not any("same conditions" in note for note in build_report(rows, [], None).notes)
     rows[1] = {**rows[1], "device_name": "NVIDIA H100, with LD_PRELOAD=/opt/fast.so"}
     notes = " ".join(build_report(rows, [], None).notes)
     assert "differ in libraries (LD_PRELOAD=/opt/fast.so, none preloaded)." in notes
