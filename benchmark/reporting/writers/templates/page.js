@@ -175,8 +175,8 @@ class Chart {
     this.board = htmlNode("div", {}, place);
     this.legend = htmlNode("div", { class: "legend" }, place);
     this.tip = htmlNode("div", { class: "tip", hidden: "" }, place);
-    this.off = null;
-    this.title = title;
+    this.chosen = new Map();
+    this.places = new Map();
   }
   choice(label, options, chosen) {
     const select = htmlNode("select", {}, htmlNode("label", {}, this.choices, `${label} `));
@@ -194,31 +194,33 @@ class Chart {
   }
   /* which groups are drawn: the first ones, until somebody says otherwise */
   shown(names) {
-    const known = names.join("\n");
-    if (this.names !== known) {
-      this.names = known;
-      this.off = new Set(names.slice(MOST_SHOWN));
-    }
+    for (const name of names) if (!this.places.has(name)) this.places.set(name, this.places.size);
+    const drawn = names.filter((name, place) => this.chosen.get(name) ?? place < MOST_SHOWN);
     this.legend.replaceChildren();
     if (names.length > 1) {
-      for (const [label, off] of [["all", []], ["none", names]]) {
-        htmlNode("button", { type: "button" }, this.legend, label).addEventListener("click", () => { this.off = new Set(off); this.draw(); });
+      for (const [label, on] of [["all", true], ["none", false]]) {
+        htmlNode("button", { type: "button" }, this.legend, label).addEventListener("click", () => {
+          for (const name of names) this.chosen.set(name, on);
+          this.draw();
+        });
       }
     }
     names.forEach((name, place) => {
-      const button = htmlNode("button", { type: "button", "aria-pressed": String(!this.off.has(name)) }, this.legend);
+      const on = drawn.includes(name);
+      const button = htmlNode("button", { type: "button", "aria-pressed": String(on) }, this.legend);
       const sample = svgNode("svg", { viewBox: "0 0 24 12", "aria-hidden": "true" }, button);
-      svgNode("line", { x1: 0, y1: 6, x2: 24, y2: 6, "stroke-width": 4, ...this.look(place) }, sample);
+      svgNode("line", { x1: 0, y1: 6, x2: 24, y2: 6, "stroke-width": 4, ...this.look(name) }, sample);
       button.append(` ${name}`);
       button.addEventListener("click", () => {
-        this.off.has(name) ? this.off.delete(name) : this.off.add(name);
+        this.chosen.set(name, !on);
         this.draw();
         this.legend.querySelectorAll("button")[place + 2]?.focus();
       });
     });
-    return names.filter((name) => !this.off.has(name));
+    return drawn;
   }
-  look(place) {
+  look(name) {
+    const place = this.places.get(name);
     return { stroke: COLOURS[place % COLOURS.length], "stroke-dasharray": DASHES[Math.floor(place / COLOURS.length) % DASHES.length] };
   }
   axes(x, y, words, named) {
@@ -347,7 +349,7 @@ if (cells) {
     const points = [];
     const draws = (row) => sy.draws(number(row, metric)) && (!across || sx.draws(xOf(row)));
     for (const name of shown) {
-      const look = this.look(names.indexOf(name));
+      const look = this.look(name);
       const own = groups.get(name).filter((row) => drawn.includes(row) && draws(row));
       for (const [, part] of grouped(own, (row) => (across ? nameOf(row) : String(xOf(row))))) {
         const y = sy(mean(part.map((row) => number(row, metric))));
@@ -406,7 +408,7 @@ if (cells) {
       const path = (points) => points.filter(([x, y]) => sx.draws(x) && sy.draws(y)).map(([x, y]) => `${sx(x).toFixed(1)},${sy(y).toFixed(1)}`).join(" ");
       const hovered = [];
       for (const name of shown) {
-        const look = this.look(names.indexOf(name)), own = lines.filter((line) => line.name === name);
+        const look = this.look(name), own = lines.filter((line) => line.name === name);
         const byEpoch = this.x.value === "epoch" && own.length > 1;
         for (const line of own) {
           svgNode("polyline", { points: path(line.points), fill: "none", ...look, "stroke-width": byEpoch ? 1 : 2, "stroke-opacity": byEpoch ? 0.35 : 1 }, svg);
