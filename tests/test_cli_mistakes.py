@@ -76,6 +76,30 @@ def test_a_mistake_on_the_command_line_is_not_blamed_on_the_matrix(options, wher
     assert "matrix.toml" not in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        ("run --jobs x", "--jobs: expected a whole number of at least 1, got 'x'"),
+        ("run --jobs 0", "--jobs: expected a whole number of at least 1, got '0'"),
+        ("run --gpu-share 99", "--gpu-share: expected a whole number from 1 to 64, got '99'"),
+        ("run --timeout 5y", "--timeout: expected seconds above zero, such as 90, 45s, 15m or 2h, got '5y'"),
+        ("run --lease 0", "--lease or BENCH_LEASE: expected seconds above zero"),
+        ("run --jobs", "--jobs: expected a value, got none"),
+        ("run more words", "expected no more arguments, got 'more words'"),
+        ("show", "CELL: expected a value, got none"),
+        ("judge a b", "--campaign: expected a value, got none"),
+        ("report --format xls", "--format: expected table, markdown, html, csv, json or latex, got 'xls'"),
+        ("prepare --manual-dir none", "--manual-dir: expected a folder that exists, got 'none'"),
+        ("compare a b --margin 0", "--margin: expected a number above 0"),
+    ],
+)
+def test_whatever_is_typed_wrongly_is_answered_in_one_voice(words, said, place):
+    done = place.call(*words.split())
+    assert done.exit_code == 2
+    assert f"error: {said}" in done.stderr.replace("Error: ", "error: ")
+    assert "Invalid value" not in done.stderr
+
+
 def test_mistakes_in_both_places_are_told_at_once(place):
     (place.directory / "matrix.toml").write_text(f"{MATRIX}epochs = 0\n")
     done = place.call("plan", "--set", "epocs=3")

@@ -15,7 +15,7 @@ from click.shell_completion import CompletionItem
 
 from benchmark import layout
 from benchmark.cli.terminal import verbosity
-from benchmark.cli.terminal.usage_text import NamedChoice
+from benchmark.cli.terminal.usage_text import NamedChoice, shown
 from benchmark.errors import BenchError, UserError
 
 if TYPE_CHECKING:
@@ -123,7 +123,7 @@ class Duration(click.ParamType[float]):
         match = re.fullmatch(r"(\d+(?:\.\d+)?)\s*([smh]?)", str(value))
         seconds = float(match[1]) * {"": 1, "s": 1, "m": 60, "h": 3600}[match[2]] if match else 0.0
         if seconds <= 0:
-            self.fail(f"{value!r} is no duration above zero; write seconds, or 45s, 15m, 2h", param, ctx)
+            self.fail(f"expected seconds above zero, such as 90, 45s, 15m or 2h, got {shown(str(value))}", param, ctx)
         return seconds
 
 

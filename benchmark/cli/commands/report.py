@@ -16,6 +16,7 @@ from benchmark.cli.judging_options import allow_metrics_option, judging_options,
 from benchmark.cli.options import Duration, damage_named, database_option, machine_option, selection_options, verb
 from benchmark.cli.terminal import verbosity
 from benchmark.cli.terminal.output import FILE_COLUMNS, print_report
+from benchmark.cli.terminal.usage_text import usage_text
 from benchmark.errors import BenchError, UserError
 from benchmark.reporting.tables.registry import TABLES
 from benchmark.reporting.writers.formats import DEFAULT, FORMATS, format_of_file, render
@@ -278,7 +279,7 @@ def _arguments(
         refused = {name for each in command.params if each.name in NOT_IN_MARKERS for name in each.opts}
         named = getattr(error, "option_name", None)
         has_no_place = f"{named} has no place in a marker, which says what its tables show"
-        raise UserError(f"{place}: {has_no_place if named in refused else error.format_message()}") from error
+        raise UserError(f"{place}: {has_no_place if named in refused else usage_text(error)}") from error
     options = dict(context.params)
     for name, value in zip(("database", "machine"), default, strict=True):
         if context.get_parameter_source(name) is not click.core.ParameterSource.COMMANDLINE:

@@ -16,7 +16,7 @@ from benchmark.cli.options import database_option, format_option, verb
 from benchmark.cli.terminal import output, streams
 from benchmark.cli.terminal.output import NAME_COLUMNS, Column
 from benchmark.errors import NotFoundError, UserError
-from benchmark.results.read.alive import is_alive, is_unheld
+from benchmark.results.read.alive import is_alive
 from benchmark.scheduling.executors.executor_registry import LOCAL
 from benchmark.status import READING_ORDER, UNFINISHED, Status
 from benchmark.text import headline
@@ -112,6 +112,7 @@ def _follow(database: str, run_id: int | None) -> None:
 
 def _watch(shown: LiveDisplay | PlainLog, database: str, progress: RunProgress) -> None:
     from benchmark.cli.progress.followed_run import FollowedRun
+    from benchmark.results.read.run_at_work import is_unheld
     from benchmark.results.read.runs import run_row
 
     followed, held_at = None, time.monotonic()

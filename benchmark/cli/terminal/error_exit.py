@@ -1,6 +1,6 @@
 """The one place where an exception becomes a message and an exit code.
 
-click.ClickException   2   usage: click's own wording
+click.ClickException   2   usage, in the words of `usage_text`
 BenchError             its own `exit_code`
 KeyboardInterrupt    130, and whatever follows from it
 BrokenPipeError        0   the reader of our data has seen enough
@@ -36,11 +36,14 @@ def exit_code_for(error: BaseException, *, debug: bool) -> int:
         streams.say("".join(traceback.format_exception(error)).rstrip())
     if isinstance(error, click.ClickException):
         context = error.ctx if isinstance(error, click.UsageError) else None
-        if isinstance(error, click.exceptions.NoArgsIsHelpError) or context is None:
+        if isinstance(error, click.exceptions.NoArgsIsHelpError):
             error.show()
-        else:
+            return error.exit_code
+        if context is not None:
             streams.say(context.get_usage())
-            _complain(f"{usage_text(error)}\n  `{context.command_path} --help` lists what is allowed")
+        _complain(
+            f"{usage_text(error)}\n  `{context.command_path if context else 'bench'} --help` lists what is allowed"
+        )
         return error.exit_code
     if isinstance(error, BenchError):
         _complain(error.explained())

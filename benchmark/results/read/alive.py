@@ -6,17 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from benchmark import machine
-from benchmark.results.store.database import Database
-from benchmark.results.store.server_lock import is_held
 from benchmark.status import Status
-
-
-def is_unheld(database: Database) -> bool:
-    """Whether no run holds the lock of a database on a server; a run takes it again when its session has ended, so ask twice."""
-    if database.path is not None:
-        return False
-    with database.reading() as connection:
-        return not is_held(connection)
 
 
 def is_alive(run: Mapping[str, Any], *, served: bool) -> bool:

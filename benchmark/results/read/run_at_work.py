@@ -12,6 +12,7 @@ from benchmark.results.schema.nan_values import NAN_COLUMN
 from benchmark.results.schema.tables import attempt, cell, epoch, execution, run_cell
 from benchmark.results.schema.views import columns_of
 from benchmark.results.store.database import Database
+from benchmark.results.store.server_lock import is_held
 from benchmark.status import Status
 
 EPOCH_COLUMNS = tuple(column.name for column in epoch.c if column.name not in {"execution_id", "attempt_id", "run_id"})
@@ -72,6 +73,14 @@ def specs_of(database: Database, cell_ids: Collection[str]) -> dict[str, str]:
     """Reads cells as JSON, by their ids."""
     rows = select_columns(columns_of(cell, "cell_id spec")).where(cell.c.cell_id.in_(cell_ids))
     return {row["cell_id"]: row["spec"] for row in fetch_rows(database, rows)}
+
+
+def is_unheld(database: Database) -> bool:
+    """Whether no run holds the lock of a database on a server; a run takes it again when its session has ended, so ask twice."""
+    if database.path is not None:
+        return False
+    with database.reading() as connection:
+        return not is_held(connection)
 
 
 def _with_newest_epoch(columns: dict[str, Any], source: Any) -> sa.Select[Any]:
