@@ -47,7 +47,7 @@ def _expectation(error: click.BadParameter) -> str:
     """What was expected and what was found; click's own words where they are not known."""
     message = error.message
     if found := re.fullmatch(r"'(.*)' is not a valid \w+( range)?\.|(\S+) is not in the range .*", message, re.DOTALL):
-        return f"expected {_number(error.param and error.param.type)}, got {shown(found[1] or found[3] or '')}"
+        return f"expected {_number(None if error.param is None else error.param.type)}, got {shown(found[1] or found[3] or '')}"
     if found := re.fullmatch(r"(File|Directory|Path) '(.*)' does not exist\.", message, re.DOTALL):
         kind = {"File": "a file", "Directory": "a folder"}.get(found[1], "a path")
         return f"expected {kind} that exists, got {shown(found[2])}"
