@@ -197,6 +197,6 @@ def test_a_trained_cell_is_explained_and_drawn(tmp_path):
     drawn = json.loads(place.run("report", "--figures", "pictures", "--format", "json").stdout)
     assert not drawn["missing_figures"]
     kinds = {figure["kind"] for figure in drawn["figures"]}
-    assert kinds == {"samples", "labels", "curves", "confusion", "mistakes", "explanation", "time"}
+    assert kinds == {"samples", "labels", "curves", "confusion", "mistakes", "explanation"}
     shown = json.loads(place.run("show", "seed=0", "--format", "json").stdout)
     assert {figure["kind"] for figure in shown["figures"]} == kinds

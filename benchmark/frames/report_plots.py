@@ -148,9 +148,11 @@ def time_by_phase(
     """Draw where the time of the cells of each group went, as stacked bars; arguments and errors as of `heat_map`."""
     with _shown(db, select, exclude, machine) as (shown, _):
         from benchmark.reporting.figures.comparing_figures import mean_phases
+        from benchmark.reporting.figures.group_lines import labels_of
         from benchmark.reporting.figures.time_by_phase import plot_phases
 
-        phases = mean_phases(shown.epochs, _completed(shown), shown.varying)
+        groups = _completed(shown)
+        phases = mean_phases(shown.epochs, groups, labels_of(groups, shown.varying))
         if not phases:
             raise NotFoundError("time by phase: expected cells with recorded epochs, found none")
         axes = axes or new_axes()

@@ -13,7 +13,7 @@ from matplotlib.lines import Line2D
 from benchmark.errors import UserError
 from benchmark.reporting.figures.curves import plain_log_ticks
 from benchmark.reporting.figures.drawing import style, text_fitting
-from benchmark.reporting.figures.group_lines import legend_below
+from benchmark.reporting.figures.group_lines import LEGEND_NAME_INCHES, GroupNames, legend_below
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, Metric
 from benchmark.reporting.statistics.intervals import Measurement
@@ -23,6 +23,8 @@ LOG_RATIO = 8.0
 """Times that differ by more than this are drawn on a logarithmic scale."""
 
 _BODY_INCHES = 3.0
+MOST_POINTS = 40
+"""With more points nobody finds one in the legend."""
 _MANY = 10
 """With more points the lines of their intervals are thinner: they lie on each other."""
 _FRONT = "Pareto front of the means: none of the others is as good in less time"
@@ -46,7 +48,11 @@ class GroupPoint:
 
 @style.styled
 def draw_accuracy_by_time(
-    dataset: str, groups: Sequence[Group], varying: Sequence[str] = (), metric: Metric = TEST_ACCURACY
+    dataset: str,
+    groups: Sequence[Group],
+    varying: Sequence[str] = (),
+    metric: Metric = TEST_ACCURACY,
+    more_notes: Sequence[str] = (),
 ) -> Figure:
     """One point for each group: mean of the seeds with 95 % intervals both ways, and a small one for each seed.
 
@@ -55,12 +61,13 @@ def draw_accuracy_by_time(
         groups: Those without a valid timing are drawn hollow; those without any are named below the figure instead.
         varying: Settings that tell groups of the same names apart.
         metric: What is drawn against time.
+        more_notes: What is not shown.
     """
-    points, untimed = _points(groups, varying, metric)
-    notes = []
+    names = GroupNames.of(groups, varying, inches=LEGEND_NAME_INCHES, places=(1, 2))
+    points, untimed = _points(groups, names.labels, metric)
+    notes = [*names.notes, *more_notes]
     if untimed:
-        names = "; ".join(untimed)
-        notes = [f"Without a timing, and so not shown: {names}."]
+        notes.append(f"Without a timing, and so not shown: {'; '.join(untimed)}.")
     if invalid := dict.fromkeys(point.invalid for point in points if point.invalid):
         notes.append(f"Hollow: no valid timing ({'; '.join(invalid)}).")
     if any(point.score.n == 1 for point in points):
@@ -89,7 +96,8 @@ def plot_accuracy_by_time(
     Raises:
         UserError: None of the groups has one.
     """
-    points, _ = _points(groups, varying, metric)
+    names = GroupNames.of(groups, varying, inches=math.inf, places=(1, 2))
+    points, _ = _points(groups, names.labels, metric)
     if not points:
         raise UserError(f"accuracy by time: none of these cells has a timing and a {metric.title}")
     _draw_points(axes, points, metric, _front(groups, metric))
@@ -144,7 +152,7 @@ def _handle(point: GroupPoint, label: str) -> Line2D:
     )
 
 
-def _points(groups: Sequence[Group], varying: Sequence[str], metric: Metric) -> tuple[list[GroupPoint], list[str]]:
+def _points(groups: Sequence[Group], labels: Sequence[str], metric: Metric) -> tuple[list[GroupPoint], list[str]]:
     models = [group.model for group in groups]
     by_model = len(groups) > len(style.PALETTE) >= len(set(models))
     by_model = by_model and max(map(models.count, models)) <= len(style.MARKERS)
@@ -152,8 +160,7 @@ def _points(groups: Sequence[Group], varying: Sequence[str], metric: Metric) -> 
     used: dict[str, int] = {}
     points: list[GroupPoint] = []
     untimed: list[str] = []
-    for group in groups:
-        label = ", ".join([group.model, group.strategy, *group.describe(varying)])
+    for group, label in zip(groups, labels, strict=True):
         timed, scores = group.marked_values(FIT_SECONDS)[0], group.values(metric)
         (seconds, invalid), score = group.measured(FIT_SECONDS), group.measured(metric)[0]
         color = colors.setdefault(group.model if by_model else label, style.PALETTE[len(colors) % len(style.PALETTE)])

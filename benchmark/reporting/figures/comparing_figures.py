@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 
 from benchmark import units
 from benchmark.reporting.comparing.differences import Comparisons
-from benchmark.reporting.figures.accuracy_by_time import draw_accuracy_by_time, timed_groups
+from benchmark.reporting.figures.accuracy_by_time import MOST_POINTS, draw_accuracy_by_time, timed_groups
 from benchmark.reporting.figures.compared_curves import draw_compared_curves
 from benchmark.reporting.figures.critical_difference import draw_critical_difference
 from benchmark.reporting.figures.curves import SeedCurve
@@ -17,17 +17,18 @@ from benchmark.reporting.figures.drawing.figure_files import PlannedFigure, Undr
 from benchmark.reporting.figures.effect_sizes import MOST_ROWS as MOST_EFFECTS
 from benchmark.reporting.figures.effect_sizes import Effect, draw_effects
 from benchmark.reporting.figures.figure_sources import FigureSources, drawable_curves, numbered
-from benchmark.reporting.figures.forecast_accuracy import draw_forecasts
-from benchmark.reporting.figures.group_lines import MOST_TOLD_APART, labels_of
+from benchmark.reporting.figures.forecast_accuracy import RUN, draw_forecasts
+from benchmark.reporting.figures.group_lines import LEGEND_NAME_INCHES, MOST_TOLD_APART, GroupNames
 from benchmark.reporting.figures.heat_map import MOST_ROWS, draw_heat_map
-from benchmark.reporting.figures.time_by_phase import MOST_BARS, draw_time_by_phase
+from benchmark.reporting.figures.time_by_phase import MOST_BARS, NAME_INCHES, draw_time_by_phase
 from benchmark.reporting.figures.transfer_curves import TransferSide, draw_transfer
 from benchmark.reporting.rows.budget import LoadEpochs
 from benchmark.reporting.rows.groups import Group, Pair, where
-from benchmark.reporting.rows.metrics import TEST_ACCURACY, Metric
+from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, Metric
 from benchmark.reporting.rows.phases import phases_of
 from benchmark.reporting.statistics.intervals import mean_of
 from benchmark.reporting.statistics.mean_difference import Difference
+from benchmark.reporting.tables.pareto import pareto_front
 from benchmark.reporting.tables.rankings import RankedPlace, ranked_places, ranking_of
 
 _TOGETHER = 7
@@ -153,35 +154,47 @@ def _compared_curves(sources: FigureSources, varying: Sequence[str], metric: Met
                 parts.setdefault((dataset, group.model), []).append(group)
         for names, groups in parts.items():
             if len(groups) > 1:
-                draw = partial(_draw_compared_curves, sources.epochs, ", ".join(names), groups, varying, metric)
-                yield _planned("comparison", names, f"learning curves of {', '.join(names)}", groups, draw)
+                # what all have in common is named once
+                what = ", ".join(name for place in range(3) if (name := _only(group.names[place] for group in groups)))
+                draw = partial(_draw_compared_curves, sources.epochs, what, groups, varying, metric)
+                yield _planned("comparison", names, f"learning curves of {what}", groups, draw)
+
+
+def _only(names: Iterable[str]) -> str:
+    """The name that there is; nothing where there are several."""
+    known = set(names)
+    return known.pop() if len(known) == 1 else ""
 
 
 def _draw_compared_curves(
     load: LoadEpochs, title: str, groups: Sequence[Group], varying: Sequence[str], metric: Metric
 ) -> Figure:
-    shown, notes = _best(groups, metric)
-    labels = labels_of(shown, varying)
+    shown, notes = _best(groups, metric, MOST_TOLD_APART)
+    names = GroupNames.of(groups, varying, inches=LEGEND_NAME_INCHES)
+    labels = dict(zip(groups, names.labels, strict=True))
     curves: dict[str, list[SeedCurve]] = {}
-    for group, label in zip(shown, labels, strict=True):
+    for group in shown:
         try:
-            curves[label] = drawable_curves(load, numbered(group))
+            curves[labels[group]] = drawable_curves(load, numbered(group))
         except UndrawableError:
-            notes.append(f"Not shown: {label}, of which less than two epochs are recorded.")
+            notes.append(f"Not shown: {labels[group]}, of which less than two epochs are recorded.")
     if len(curves) < 2:
         raise UndrawableError("the epochs of less than two of its groups are recorded")
-    return draw_compared_curves(title, curves, notes)
+    return draw_compared_curves(title, curves, [*names.notes, *notes])
 
 
-def _best(groups: Sequence[Group], metric: Metric) -> tuple[list[Group], list[str]]:
-    """As many groups as can be told apart, the best in a metric, in their order, and a note on the others."""
-    if len(groups) <= MOST_TOLD_APART:
+def _best(
+    groups: Sequence[Group], metric: Metric, most: int, always: Sequence[Group] = ()
+) -> tuple[list[Group], list[str]]:
+    """As many groups as a picture can hold, the best in a metric, in their order, and a note on the others."""
+    if len(groups) <= most:
         return list(groups), []
     sign = 1 if metric.higher_is_better else -1
     known = {group: measured for group in groups if (measured := group.measured(metric)[0])}
-    best = sorted(known, key=lambda group: -sign * known[group].mean)[:MOST_TOLD_APART]
-    note = f"The {len(best)} best of {len(groups)} groups in {metric.title} are shown."
-    return [group for group in groups if group in best], [note]
+    best = [*always, *sorted(known, key=lambda group: -sign * known[group].mean)]
+    kept = list(dict.fromkeys(best))[:most]
+    note = f"The {len(kept)} best of {len(groups)} groups in {metric.title} are shown."
+    return [group for group in groups if group in kept], [note]
 
 
 def _transfer(sources: FigureSources, fine: Group, scratch: Group, varying: Sequence[str]) -> PlannedFigure:
@@ -205,7 +218,8 @@ def _accuracy_by_time(groups: Sequence[Group], varying: Sequence[str], metric: M
     for dataset, several in _by_dataset(groups).items():
         tested = [group for group in several if group.completed]
         if len(timed_groups(tested, metric)) > 1:
-            draw = partial(draw_accuracy_by_time, dataset, tested, varying, metric)
+            shown, notes = _best(tested, metric, MOST_POINTS, pareto_front(tested, metric, FIT_SECONDS))
+            draw = partial(draw_accuracy_by_time, dataset, shown, varying, metric, notes)
             title = f"{metric.title} against time on {dataset}"
             yield _planned("time", [dataset, *_named(metric)], title, tested, draw)
 
@@ -220,19 +234,22 @@ def _time_by_phase(sources: FigureSources, varying: Sequence[str]) -> Iterator[P
 
 
 def _draw_phases(load: LoadEpochs, title: str, groups: Sequence[Group], varying: Sequence[str]) -> Figure:
-    phases = mean_phases(load, groups, varying)
+    names = GroupNames.of(groups, varying, inches=NAME_INCHES)
+    phases = mean_phases(load, groups, names.labels)
     if len(phases) < 2:
         raise UndrawableError("the epochs of less than two of its groups are recorded")
     longest = dict(sorted(phases.items(), key=lambda item: -sum(item[1].values()))[:MOST_BARS])
     left_out = len(phases) - len(longest)
     notes = [f"Not shown: {units.plural(left_out, 'group')} that took less time."] if left_out else []
-    return draw_time_by_phase(title, {label: each for label, each in phases.items() if label in longest}, notes)
+    return draw_time_by_phase(
+        title, {label: each for label, each in phases.items() if label in longest}, [*names.notes, *notes]
+    )
 
 
-def mean_phases(load: LoadEpochs, groups: Sequence[Group], varying: Sequence[str]) -> dict[str, dict[str, float]]:
+def mean_phases(load: LoadEpochs, groups: Sequence[Group], labels: Sequence[str]) -> dict[str, dict[str, float]]:
     """Mean seconds by phase over the cells of each group, by its label; groups without recorded epochs are left out."""
     means = {}
-    for group, label in zip(groups, labels_of(groups, varying), strict=True):
+    for group, label in zip(groups, labels, strict=True):
         epochs = load(group.execution_ids)
         known = [phases_of(row, epochs.get(row["execution_id"], ())) for row in group.cells]
         if known := [phases for phases in known if phases]:
@@ -242,7 +259,9 @@ def mean_phases(load: LoadEpochs, groups: Sequence[Group], varying: Sequence[str
 
 def _forecasts(sources: FigureSources) -> Iterator[PlannedFigure]:
     forecasts = sources.forecasts()
-    if len(forecasts) > 1:
+    runs = sum(each.basis == RUN for each in forecasts)
+    # a run of one cell says what the cell does
+    if max(runs, len(forecasts) - runs) > 1:
         what = _common(sources.groups)
         yield _planned(
             "forecast", [], "forecast against actual time", sources.groups, partial(draw_forecasts, what, forecasts)

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from benchmark.reporting.figures.drawing import style, text_fitting
+from benchmark.reporting.rows.flat_settings import describe
 from benchmark.reporting.rows.groups import Group
 
 DASHED = (0, (4, 1.5))
@@ -18,7 +20,10 @@ MOST_TOLD_APART = 20
 
 _LEGEND_LINE_INCHES = 0.145
 _HANDLE_INCHES = 0.75
-_MOST_LINES = 24
+_NAMES = ("dataset", "model", "strategy")
+LEGEND_NAME_INCHES = 2.0
+"""Names up to this width stand in two columns below a figure."""
+_MOST_LINES = 40
 """A legend with more names has two columns, though long names must be cut for that."""
 
 
@@ -39,9 +44,47 @@ def look_of(number: int) -> GroupLook:
 
 def labels_of(groups: Sequence[Group], varying: Sequence[str]) -> list[str]:
     """What tells groups apart: those of dataset, model and strategy that differ, and the settings that vary."""
-    differ = [place for place in range(3) if len({group.names[place] for group in groups}) > 1]
-    names = [[group.names[place] for place in differ] + group.describe(varying) for group in groups]
-    return [", ".join(each or [group.strategy]) for each, group in zip(names, groups, strict=True)]
+    return list(GroupNames.of(groups, varying, inches=math.inf).labels)
+
+
+@dataclass(frozen=True, slots=True)
+class GroupNames:
+    """What groups are called in a picture.
+
+    Attributes:
+        labels: One for each group; of settings the values alone where names would leave no room for them.
+        notes: What the parts of such a label are.
+    """
+
+    labels: tuple[str, ...]
+    notes: tuple[str, ...] = ()
+
+    @classmethod
+    def of(
+        cls, groups: Sequence[Group], varying: Sequence[str], *, inches: float, places: Sequence[int] = ()
+    ) -> GroupNames:
+        """Name groups.
+
+        Args:
+            groups: Of one picture.
+            varying: Settings that tell groups of the same names apart.
+            inches: The room that the picture has for a name.
+            places: Which of dataset, model and strategy are named; by default those that differ.
+        """
+        differ = [place for place in range(3) if len({group.names[place] for group in groups}) > 1]
+        shown = list(places) or differ
+        names = [[group.names[place] for place in shown] for group in groups]
+        whole = [", ".join([*each, *group.describe(varying)]) for each, group in zip(names, groups, strict=True)]
+        whole = [label or group.strategy for label, group in zip(whole, groups, strict=True)]
+        widest = max(
+            (text_fitting.width(text_fitting.legible(label), style.SMALL_POINTS) for label in whole), default=0
+        )
+        if widest <= inches or not varying:
+            return cls(tuple(whole))
+        values = [[describe(group.settings.get(name)) for name in varying] for group in groups]
+        parts = [*(_NAMES[place] for place in shown), *varying]
+        note = f"Names are {', '.join(part.replace('_', ' ') for part in parts)}."
+        return cls(tuple(", ".join([*a, *b]) for a, b in zip(names, values, strict=True)), (note,))
 
 
 @dataclass(frozen=True, slots=True)

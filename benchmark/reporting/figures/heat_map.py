@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from matplotlib import colormaps
@@ -14,6 +14,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from benchmark.reporting.figures.drawing import style, text_fitting
+from benchmark.reporting.figures.group_lines import GroupNames
 from benchmark.reporting.notation import number, written
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import Metric
@@ -24,7 +25,7 @@ MOST_ROWS = 60
 _MOST_COLUMNS = 40
 
 _LINE_INCHES = 0.22
-_NAME_INCHES = 2.0
+_NAME_INCHES = 2.4
 _BAR_INCHES, _HEADING_INCHES = 0.75, 1.2
 _LEAST_SPAN = 0.02
 """The scale of shades is at least as long: of accuracies in their unit, of others as a part of the largest."""
@@ -46,23 +47,26 @@ def draw_heat_map(title: str, metric: Metric, groups: Sequence[Group], varying: 
         varying: Settings that tell groups of the same names apart; they stand with the model.
     """
     places, strategies, fields = _fields(groups, varying)
-    left_out = len({_place(group, varying) for group in groups}) - len(places)
-    names = _row_names(places)
-    heading = _Heading.of(strategies, names)
+    left_out = {
+        "further rows": len({_place(group, varying) for group in groups}) - len(places),
+        "further strategies": len({group.strategy for group in groups}) - len(strategies),
+    }
+    names = _row_names(fields, places, varying)
+    heading = _Heading.of(strategies, names.labels)
     body = style.sheet(
         max(_LINE_INCHES * len(places), 0.5) + 0.25 + heading.inches,
         f"{title}: {metric.title}",
         f"mean over the seeds, ± 95 % interval where there is room; {_direction(metric)}",
-        [f"Not shown: {left_out} further rows."] if left_out > 0 else [],
+        [*names.notes, *(f"Not shown: {count} {what}." for what, count in left_out.items() if count)],
     )
-    plot_fields(body.add_subplot(), metric, places, names, strategies, fields)
+    plot_fields(body.add_subplot(), metric, places, names.labels, strategies, fields)
     return style.finish(body)
 
 
 def plot_heat_map(axes: Axes, metric: Metric, groups: Sequence[Group], varying: Sequence[str] = ()) -> None:
     """The same on axes of the caller's."""
     places, strategies, fields = _fields(groups, varying)
-    plot_fields(axes, metric, places, _row_names(places), strategies, fields)
+    plot_fields(axes, metric, places, _row_names(fields, places, varying).labels, strategies, fields)
 
 
 def plot_fields(
@@ -134,11 +138,14 @@ def _place(group: Group, varying: Sequence[str]) -> Place:
     return group.dataset, group.model, *group.describe(varying)
 
 
-def _row_names(places: Sequence[Place]) -> list[str]:
-    """The names of rows without what is the same in all; dataset and model are named in every row."""
-    several = [number for number in range(2) if len({place[number] for place in places}) > 1] or [1]
-    texts = [", ".join([*(place[number] for number in several), *place[2:]]) for place in places]
-    return text_fitting.cut_distinct(texts, style.SMALL_POINTS, _NAME_INCHES)
+def _row_names(
+    fields: Mapping[tuple[Place, str], Group], places: Sequence[Place], varying: Sequence[str]
+) -> GroupNames:
+    """The names of rows without the dataset where it is the same in all."""
+    groups = {place: group for (place, _), group in fields.items()}
+    shown = (0, 1) if len({place[0] for place in places}) > 1 else (1,)
+    names = GroupNames.of([groups[place] for place in places], varying, inches=_NAME_INCHES, places=shown)
+    return replace(names, labels=tuple(text_fitting.cut_distinct(list(names.labels), style.SMALL_POINTS, _NAME_INCHES)))
 
 
 def _all(places: Sequence[Place], strategies: Sequence[str]) -> list[tuple[tuple[int, Place], tuple[int, str]]]:

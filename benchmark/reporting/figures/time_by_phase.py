@@ -26,7 +26,8 @@ _COLORS: Mapping[str, str] = {  # light and dark by turns, for who sees no colou
     "rest": "#b0b0b0",
 }
 _BAR_INCHES = 0.2
-_NAME_INCHES = 2.4
+NAME_INCHES = 2.4
+"""The room for the name of a bar."""
 
 Phases = Mapping[str, float]
 """Seconds by phase, with the keys of `PHASES`."""
@@ -50,7 +51,7 @@ def draw_time_by_phase(title: str, groups: Mapping[str, Phases], notes: Sequence
     )
     seconds, shares = body.subplots(1, 2, sharey=True)
     plot_phases(seconds, groups)
-    labels = text_fitting.cut_distinct(list(groups), style.SMALL_POINTS, _NAME_INCHES)
+    labels = text_fitting.cut_distinct(list(groups), style.SMALL_POINTS, NAME_INCHES)
     seconds.set_yticks(range(len(groups)), labels)
     _stack(shares, [_shares(phases) for phases in groups.values()])
     shares.set_xlim(0, 1)
