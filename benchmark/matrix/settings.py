@@ -82,11 +82,11 @@ _TABLE = (
     ),
     Setting(
         "threads", "cell", Integer(1, 4096, word=AUTO, meaning=AUTO), 1,
-        "intra-op and inter-op threads of the worker; auto takes what this machine, kept busy, was measured to do most with",
+        "intra-op and inter-op threads of the worker; auto takes the number with which this machine, fully loaded, trains fastest",
     ),
     Setting(
         "precision", "cell", Choice(("float32", "mixed_bfloat16", "mixed_float16")), "float32",
-        "what the network computes in; its weights and the last layer stay float32",
+        "type that the network computes in; its weights and the last layer stay float32",
     ),
     Setting(
         "device", "cell", pattern("auto|cpu|gpu|gpu:[0-9]{1,4}", "auto, cpu, gpu or gpu:N"), "auto",
@@ -99,7 +99,7 @@ _TABLE = (
     ),
     Setting("monitor", "cell", MONITOR, "val_accuracy", "what decides which epoch is the best"),
     Setting("labels", "cell", Choice(("integer", "one_hot")), "integer", "how the labels are given to the loss"),
-    Setting("deterministic", "cell", BOOLEAN, True, "whether operations must repeat bit for bit"),
+    Setting("deterministic", "cell", BOOLEAN, True, "whether operations must be reproducible bit for bit"),
     Setting(
         "reuse_features", "cell", BOOLEAN, True,
         "whether the output of frozen layers is computed once and kept where it cannot change: images neither augmented nor mixed, "
@@ -107,7 +107,7 @@ _TABLE = (
     ),
     Setting(
         "share_stages", "cell", BOOLEAN, True,
-        "whether first stages that cells of a run have in common are trained once, and the others begin where they end",
+        "whether first stages that cells of a run have in common are trained once, and continued by the others",
     ),
     Setting(
         "tta", "cell", Integer(0, 64), 0,
@@ -142,11 +142,11 @@ _TABLE = (
     ),
     Setting(
         "validation_fraction", "data", Number(0, 1, below=True), 0.1,
-        "share of the training examples set apart for validation; seeded; of no effect with `folds`",
+        "share of the training examples set apart for validation; seeded; no effect with `folds`",
     ),
     Setting(
         "validation", "data", Choice(("split", "source")), "split",
-        "split takes the validation set off the training examples; source takes the source's own, where it has one",
+        "split takes the validation set from the training examples; source uses the source's own, where it has one",
     ),
     Setting(
         "groups", "data", OrFalse(Name("a column of the table of labels")), None,
@@ -174,24 +174,24 @@ _TABLE = (
         "train", "stage", pattern("head|all|last:[1-9][0-9]{0,5}", "head, last:N or all"), "all",
         "which layers learn: the head, the head and the last N layers of the backbone, or all",
     ),
-    Setting("epochs", "stage", Integer(1, 1_000_000), 10, "at most so many epochs"),
+    Setting("epochs", "stage", Integer(1, 1_000_000), 10, "at most this many epochs"),
     Setting("batch_size", "stage", Integer(1, 1_000_000), 64, "images in a batch"),
     Setting("optimizer", "stage", Choice(tuple(OPTIMIZERS)), "adam", "how the weights are updated"),
     Setting("learning_rate", "stage", Number(0, 1000, above=True), 1e-3, "learning rate at the start of the stage; of a schedule the highest"),
-    Setting("momentum", "stage", Number(0, 1, below=True), 0.0, "of sgd and rmsprop; the others have none"),
+    Setting("momentum", "stage", Number(0, 1, below=True), 0.0, "of sgd and rmsprop; other optimizers have none"),
     Setting("weight_decay", "stage", Number(0, 1), 0.0, "decoupled weight decay; 0 for none"),
-    Setting("label_smoothing", "stage", Number(0, 1, below=True), 0.0, "share of the label spread over all"),
+    Setting("label_smoothing", "stage", Number(0, 1, below=True), 0.0, "share of the label spread over all classes"),
     Setting(
         "augment", "stage", Augmentation(), (),
         "random transformations of the training images; rotation is a fraction of a turn",
     ),
-    Setting("early_stopping", "stage", EARLY_STOPPING, None, "end the stage when the monitored value stands still"),
+    Setting("early_stopping", "stage", EARLY_STOPPING, None, "end the stage when the monitored value stops improving"),
     Setting(
         "reduce_learning_rate", "stage", REDUCE_LEARNING_RATE, None,
-        "multiply the learning rate by `factor` when the monitored value stands still",
+        "multiply the learning rate by `factor` when the monitored value stops improving",
     ),
-    Setting("schedule", "stage", Schedule(), "constant", "how the learning rate goes from step to step"),
-    Setting("nesterov", "stage", BOOLEAN, False, "whether the momentum of sgd looks ahead"),
+    Setting("schedule", "stage", Schedule(), "constant", "how the learning rate changes from step to step"),
+    Setting("nesterov", "stage", BOOLEAN, False, "whether sgd uses Nesterov momentum"),
     *(
         Setting(
             name, "stage", OrFalse(Number(0, 1, above=name == "epsilon", below=name != "epsilon")), None,
@@ -200,26 +200,26 @@ _TABLE = (
         for name, meaning in (
             ("beta_1", "decay of the first moment"),
             ("beta_2", "decay of the second moment"),
-            ("epsilon", "what keeps the division apart from zero"),
+            ("epsilon", "term added to the divisor"),
         )
     ),
     Setting(
         "clip_norm", "stage", OrFalse(Number(0, above=True)), None,
-        "largest norm of all gradients together, which are scaled down to it",
+        "largest norm of all gradients together; larger ones are scaled down to it",
     ),
     Setting(
         "clip_value", "stage", OrFalse(Number(0, above=True)), None,
-        "largest absolute value in a gradient; what is beyond is cut off",
+        "largest absolute value in a gradient; larger ones are clipped",
     ),
     Setting(
         "gradient_accumulation", "stage", Integer(1, 65536), 1,
-        "of how many batches an update takes the mean gradient; schedules count updates",
+        "number of batches whose mean gradient makes one update; schedules count updates",
     ),
-    Setting("loss", "stage", LOSS, CROSS_ENTROPY, "what training makes small; see [losses](#losses)"),
-    Setting("class_weights", "stage", ClassWeights(), None, "what the loss of an image is multiplied with, by its class"),
+    Setting("loss", "stage", LOSS, CROSS_ENTROPY, "what training minimises; see [losses](#losses)"),
+    Setting("class_weights", "stage", ClassWeights(), None, "factor of the loss of an image, by its class"),
     Setting(
         "sampling", "stage", OrFalse(Choice((BALANCED,))), None,
-        "balanced draws the images of an epoch, as many as there are, so that each class is as likely as any other",
+        "balanced draws the images of an epoch, as many as there are, so that all classes are equally likely",
     ),
     *(
         Setting(name, "stage", Number(0), 0.0, f"{meaning}; alpha of the Beta distribution of their shares, 0 for none")
@@ -230,7 +230,7 @@ _TABLE = (
     ),
     Setting(
         "ema", "stage", OrFalse(Number(0, 1, above=True, below=True)), None,
-        "average of the weights, of which each update leaves this share, such as 0.999; it is scored and kept",
+        "moving average of the weights, which keeps this share of itself at each update, such as 0.999; it is scored and kept",
     ),
     Setting(
         "callbacks", "stage", CALLBACKS, (),
