@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import os
 import sys
 
 import pytest
@@ -45,6 +46,17 @@ def test_long_names_are_folded_and_not_cut(monkeypatch):
 def test_a_pipe_is_as_wide_as_a_page_unless_columns_says_another(claimed, columns, monkeypatch):
     monkeypatch.setenv("COLUMNS", claimed)
     assert output.width() == columns
+
+
+@pytest.mark.parametrize("term", ["dumb", "xterm-256color"])
+def test_a_terminal_is_as_wide_as_it_is(term, monkeypatch):
+    terminal = io.StringIO()
+    terminal.isatty = lambda: True
+    terminal.fileno = lambda: 1
+    monkeypatch.setattr(sys, "stdout", terminal)
+    monkeypatch.setattr("os.get_terminal_size", lambda *_: os.terminal_size((47, 24)))
+    monkeypatch.setenv("TERM", term)
+    assert output.width() == 47
 
 
 def test_columns_in_which_nothing_stands_are_left_out_unless_they_stay():

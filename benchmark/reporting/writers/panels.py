@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TypeAlias
 
 from rich.cells import cell_len
@@ -15,7 +16,7 @@ READABLE_TEXT = 16
 _UNITS = r"(?:%|s|ms|min|h|B|[KMGT]iB)(?!\w)"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class TextColumn:
     """A column of a table as texts.
 
@@ -41,12 +42,12 @@ class TextColumn:
     stays: bool = False
     heads: bool = False
 
-    @property
+    @cached_property
     def natural(self) -> int:
         """The width at which no cell wraps."""
         return max([1, self._title_word, *map(cell_len, self.texts)])
 
-    @property
+    @cached_property
     def wrapped(self) -> int:
         """The width at which cells wrap between words only. Numbers and verdicts never wrap."""
         if self.is_number or self.is_verdict:
@@ -67,7 +68,7 @@ def words(text: str) -> list[str]:
 
 def longest_word(text: str) -> int:
     """In cells of a terminal."""
-    return max(map(cell_len, words(text)))
+    return max(map(cell_len, words(text))) if " " in text else cell_len(text)
 
 
 Panel: TypeAlias = list[tuple[TextColumn, int]]

@@ -7,7 +7,7 @@ from dataclasses import replace
 from itertools import zip_longest
 
 from rich.cells import cell_len, chop_cells
-from rich.text import Text
+from rich.text import Span, Text
 
 from benchmark.reporting.writers.panels import GAP, READABLE_TEXT, Panel, TextColumn, fold, longest_word, total, words
 from benchmark.text import can_encode, encodable
@@ -165,14 +165,16 @@ def _grid(panel: Panel, gap: int, rule: str, width: int) -> Iterator[Text]:
 
 
 def _line(panel: Panel, gap: int, texts: Sequence[str], styles: Sequence[str]) -> Text:
-    parts: list[tuple[str, str]] = []
+    plain = ""
+    spans = []
     for (column, width), text, style in zip(panel, texts, styles, strict=True):
         space = " " * (width - cell_len(text))
-        before, after = (space, " " * gap) if column.is_number else ("", space + " " * gap)
-        parts += [(before, ""), (text, style), (after, "")]
-    line = Text.assemble(*parts)
-    line.rstrip()
-    return line
+        before, after = (space, "") if column.is_number else ("", space)
+        begin = len(plain) + len(before)
+        plain += f"{before}{text}{after}{' ' * gap}"
+        if style and text:
+            spans.append(Span(begin, begin + len(text), style))
+    return Text(plain.rstrip(), spans=spans)
 
 
 def _records(columns: Sequence[TextColumn], width: int) -> Iterator[Text]:
