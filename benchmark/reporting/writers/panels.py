@@ -13,7 +13,7 @@ from rich.cells import cell_len
 GAP = 2
 READABLE_TEXT = 16
 """A text is wrapped at less than this only where that saves a panel."""
-_UNITS = r"(?:%|s|ms|min|h|B|[KMGT]iB)(?!\w)"
+_UNITS = r"(?:%|s|ms|min|h|B|[KMGT]iB)(?=[,;.:)]*(?:\s|\Z))"
 
 
 @dataclass(frozen=True)

@@ -84,9 +84,10 @@ def wrap(text: str, width: int, hang: str = "", *, whole_words: bool = False) ->
         while cell_len(line) > width and not whole_words:
             fitting = chop_cells(line, width)[0]
             # names within a path, and what hyphens join, stay whole where they can
-            end = max(fitting.rfind("/"), fitting.rfind("-")) + 1
-            lines.append(line[: end if end >= len(hang) + SHORTEST_PART else len(fitting)])
-            line = hang + line[len(lines[-1]) :]
+            end = max(map(fitting.rfind, "/- ")) + 1
+            end = end if end >= len(hang) + SHORTEST_PART else len(fitting)
+            lines.append(line[:end].rstrip())
+            line = hang + line[end:].lstrip()
     return [*lines, line]
 
 
