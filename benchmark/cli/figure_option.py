@@ -19,7 +19,7 @@ from benchmark.reporting.figures.figure_sources import FigureSources
 from benchmark.reporting.figures.folder_page import write_page
 from benchmark.reporting.figures.report_figures import draw_figures, plan_figures
 from benchmark.reporting.rows.latest import cell_of
-from benchmark.reporting.table import FigureFile, Report
+from benchmark.reporting.table import FigureFile, MissingFigure, Report
 from benchmark.reporting.tables.shown import Shown
 from benchmark.reporting.tables.transfer import shown_transfers
 from benchmark.results.store.artifact_place import place_of
@@ -51,14 +51,29 @@ def with_figures(report: Report, shown: Shown, folder: Path, database: Database,
     for reason, titles in reasons.items():
         more = f" and {len(titles) - NAMED_IN_NOTE} more" if len(titles) > NAMED_IN_NOTE else ""
         verbosity.inform(f"note: not drawn: {'; '.join(titles[:NAMED_IN_NOTE])}{more}: {reason}")
-    earlier: list[FigureFile] = []
     # nothing is written beside the reference results, which lie within the package
-    if target != str(RESULTS):
-        record_figures(written, sources.artifacts_root)
-        earlier = figures_in(sources.artifacts_root, folder)
+    root = None if target == str(RESULTS) else sources.artifacts_root
+    finish_folder(folder, written, missing, root)
+    return replace(report, figures=tuple(written), missing_figures=tuple(missing))
+
+
+def finish_folder(
+    folder: Path, written: Sequence[FigureFile], missing: Sequence[MissingFigure], root: Path | None
+) -> None:
+    """Enter the figures of a folder in the index beside the artifacts, and write the folder's page.
+
+    Args:
+        folder: Where they were drawn.
+        written: Its new files.
+        missing: What could not be drawn.
+        root: The folder of the database's artifacts; None where there is none to be written in.
+    """
+    earlier: list[FigureFile] = []
+    if root is not None:
+        record_figures(written, root)
+        earlier = figures_in(root, folder)
     here = {figure.path.name: figure for figure in (*earlier, *written)}
     verbosity.inform(f"wrote {write_page(folder, here.values(), missing)}")
-    return replace(report, figures=tuple(written), missing_figures=tuple(missing))
 
 
 def sources_of(shown: Shown, database: Database, target: str) -> FigureSources:

@@ -193,10 +193,11 @@ def _lines(diff: PredictionDiff) -> Iterator[str]:
 def _draw(diff: PredictionDiff, folder: Path, database: str) -> list[Path]:
     from benchmark.catalog.cache import default_cache_root
     from benchmark.catalog.cache_lock import CacheUse
-    from benchmark.cli.figure_option import record_figures
+    from benchmark.cli.figure_option import finish_folder
     from benchmark.reporting.figures.changed_images import draw_changed_images
     from benchmark.reporting.figures.drawing.figure_files import UndrawableError, file_stem, make_folder, save
     from benchmark.reporting.figures.drawing.prepared_images import open_images
+    from benchmark.reporting.figures.drawing.style import alternative_of
     from benchmark.reporting.figures.figure_sources import images_of
     from benchmark.reporting.rows.latest import cell_of
     from benchmark.reporting.table import FigureFile
@@ -220,5 +221,7 @@ def _draw(diff: PredictionDiff, folder: Path, database: str) -> list[Path]:
     for path in files:
         verbosity.inform(f"wrote {path}")
     cells = tuple(cell_id for group in groups for cell_id in group.cell_ids)
-    record_figures([FigureFile("diff", title, cells, path) for path in files], place_of(database).root)
+    words = alternative_of(figure)
+    written = [FigureFile("diff", title, cells, path, words) for path in files]
+    finish_folder(folder, written, [], place_of(database).root)
     return files
