@@ -34,7 +34,7 @@ def margin_option(function: Function) -> Function:
         "--margin",
         callback=_margin,
         metavar="M",
-        help="Differences surely within ±M are `equivalent`: in the unit of the metric, or in points: 0.5pp.",
+        help="Differences certainly within ±M count as equivalent; in the unit of the metric, or in points: 0.5pp.",
     )(function)
 
 
@@ -52,21 +52,21 @@ def resolve_options(function: Function) -> Function:
         "--resolve",
         multiple=True,
         metavar="A,B",
-        help="Add pairs of seeds of two strategies until it is decided which is better; twice with a selection each.",
+        help="Add pairs of seeds of two strategies until the comparison is decided; give it twice for two selections.",
     )(function)
 
 
 def judging_options(function: Function) -> Function:
     """Adds `--metric`, `--margin` and `--strict`."""
     for option in (
-        click.option("--strict", is_flag=True, help="End with 3 when compared rows were not made alike; names them."),
+        click.option("--strict", is_flag=True, help="Exit with 3 if compared rows were not made alike, and name them."),
         margin_option,
         click.option(
             "--metric",
             "metrics",
             multiple=True,
             metavar="COLUMN",
-            help="Column of results that gets a verdict; repeatable.  [default: test_accuracy]",
+            help="Column of the results to judge; repeatable.  [default: test_accuracy]",
         ),
     ):
         function = option(function)
@@ -75,7 +75,11 @@ def judging_options(function: Function) -> Function:
 
 def allow_metrics_option(function: Function) -> Function:
     """Adds `--allow-plugins`."""
-    return click.option("--allow-plugins", is_flag=True, help="Let the files of [plugins] metrics run.")(function)
+    return click.option(
+        "--allow-plugins",
+        is_flag=True,
+        help="Run the files in [plugins] metrics even if you have not trusted them permanently.",
+    )(function)
 
 
 def strict_code(suspects: Sequence[str]) -> int:

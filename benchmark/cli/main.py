@@ -12,7 +12,7 @@ PLANNING = {
     "init": "Write a commented matrix.toml to start from.",
     "plan": "Show what `bench run` would do, and how long it would take.",
     "prepare": "Download and prepare the datasets that a matrix needs.",
-    "run": "Run the matrix: finished cells are skipped, unfinished ones go on.",
+    "run": "Run the matrix: finished cells are skipped, interrupted ones continue.",
     "status": "Show the progress of the current or last run.",
     "schema": "Print the JSON Schema of matrix.toml, for editors.",
 }
@@ -20,8 +20,8 @@ LOOKING = {
     "list": "List cells, runs, datasets, models, strategies or presets.",
     "show": "Show everything about one cell.",
     "why": "Explain why a cell ran again, or would.",
-    "predict": "Predict the classes of pictures with trained cells.",
-    "explain": "Show which parts of an image a prediction rests on.",
+    "predict": "Predict the classes of images with trained cells.",
+    "explain": "Show which parts of an image a prediction is based on.",
     "query": "Run one read-only SQL statement on the database.",
 }
 COMPARING = {
@@ -29,21 +29,21 @@ COMPARING = {
     "compare": "Compare two selections of results, paired.",
     "diff": "Show the images that one selection fixed and the other broke.",
     "judge": "Judge one idea of a search within the search's error budget.",
-    "reproduce": "Run a cell again and say whether it came out the same.",
+    "reproduce": "Run a cell again and check whether the result is the same.",
     "forget": "Leave results out of reports from now on; nothing is deleted.",
 }
 LOOKING_AFTER = {
     "doctor": "Check whether this machine is ready: devices, versions, caches, data.",
-    "db": "Look after the database: check, upgrade, back up, salvage, merge, export.",
-    "gc": "Show or delete the files that nothing needs any more.",
-    "completion": "Print what makes a shell complete commands and options.",
+    "db": "Maintain the database: check, upgrade, back up, salvage, merge, export.",
+    "gc": "Show or delete files that are no longer needed.",
+    "completion": "Print the script for shell completion.",
     "help": "Show the help of a command.",
 }
 SECTIONS = {
     "Plan and run": PLANNING,
     "Look at results": LOOKING,
     "Compare": COMPARING,
-    "Look after the machine and the database": LOOKING_AFTER,
+    "Maintain the machine and the database": LOOKING_AFTER,
 }
 """The verbs, each with its summary, below the headings of `bench --help`. The verb itself is `command` in
 `commands/VERB.py`, imported when it is called."""

@@ -42,7 +42,7 @@ COMMON_OPTIONS = (
     click.Option(
         ["-v", "--verbose"], count=True, expose_value=False, callback=_change_verbosity, help="Print more; repeatable."
     ),
-    click.Option(["--debug"], is_flag=True, expose_value=False, help="Print a traceback with an error."),
+    click.Option(["--debug"], is_flag=True, expose_value=False, help="Print the traceback of an error."),
 )
 """Options of every command."""
 
@@ -219,7 +219,7 @@ executor_option = click.option(
     default="local",
     show_default=True,
     metavar="NAME",
-    help="Where cells run: local, or on the nodes of a cluster: ray, slurm. A cluster needs PostgreSQL.",
+    help="Where cells run: local, or ray or slurm for the nodes of a cluster, which needs PostgreSQL.",
 )
 
 
@@ -238,7 +238,7 @@ def worker_options(which: str) -> Callable[[Function], Function]:
     """`--isolation`, `--offline` and `--allow-plugins`: how `which` (each, the) worker is made, and what it may do."""
 
     def decorate(function: Function) -> Function:
-        trust = "Allow the Python files of [plugins] to run that you have not trusted permanently."
+        trust = "Run the Python files in [plugins] even if you have not trusted them permanently."
         function = click.option("--allow-plugins", is_flag=True, help=trust)(function)
         function = click.option("--offline", is_flag=True, help="Never download anything.")(function)
         return click.option(
@@ -246,19 +246,19 @@ def worker_options(which: str) -> Callable[[Function], Function]:
             type=click.Choice(["auto", "fork", "spawn"]),
             default="auto",
             show_default=True,
-            help=f"How {which} worker process is made.",
+            help=f"How {which} worker process is started.",
         )(function)
 
     return decorate
 
 
-def format_option(*formats: str, default: str = "table", what: str = "data are") -> Callable[[Function], Function]:
-    """`--format`, with `table`, `json` and `csv` unless others are named; `what` is printed, with its verb."""
+def format_option(*formats: str, default: str = "table", what: str = "the output") -> Callable[[Function], Function]:
+    """`--format`, with `table`, `json` and `csv` unless others are named; `what` is printed."""
     return click.option(
         "--format",
         "output_format",
         type=click.Choice(formats or ("table", "json", "csv")),
         default=default,
         show_default=True,
-        help=f"How {what} printed on stdout.",
+        help=f"Format of {what} on stdout.",
     )

@@ -30,9 +30,9 @@ from benchmark.text import one_line
 @click.option(
     "--fail-if",
     metavar="CONDITION",
-    help="End with 3 when B is `worse`, or may be worse by M (`worse:M`), is `not-better`, `not-equivalent` or `better`.",
+    help="Exit with 3 if B is `worse`, may be worse by M (`worse:M`), or is `not-better`, `not-equivalent` or `better`.",
 )
-@format_option(*FORMATS, what="the table is")
+@format_option(*FORMATS, what="the table")
 @paused_collection()
 def command(
     a: str,
@@ -49,10 +49,10 @@ def command(
     """Compare selection B with selection A: effect, interval, verdict; differences are B minus A.
 
     What both selections share (dataset, model, strategy) is held equal; cells are matched by their settings and paired
-    by seed. `run=N` and `run=NAME` select the results that ended in that run, also when newer ones exist: that compares
-    two runs cell by cell.
+    by seed. `run=N` and `run=NAME` select the results that ended in that run, even if newer ones exist, so that two
+    runs can be compared cell by cell.
 
-    A gate (--fail-if) passes on evidence alone: it fails where B has no result, and where nothing can be compared.
+    A gate (--fail-if) needs evidence to pass: it fails if B has no result or nothing can be compared.
     """
     from benchmark.cli.recorded_comparison import recorded_comparison
     from benchmark.reporting.comparing.gate import decide, parse_gate

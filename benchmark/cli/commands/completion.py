@@ -22,10 +22,10 @@ _VARIABLE = "_BENCH_COMPLETE"
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @click.pass_context
 def command(context: click.Context, shell: str) -> None:
-    """Print what makes SHELL complete the names of commands, options and choices, and the paths of files.
+    """Print the script that makes SHELL complete commands, options, choices and paths.
 
-    To have it in every new shell, type the line of your shell below once. Bash needs version 4.4 or newer; in zsh,
-    compinit must come before it.
+    To enable it in every new shell, run the line for your shell below once. Bash needs version 4.4 or newer; in zsh,
+    compinit must run before it.
     """
     kind = get_completion_class(shell)
     assert kind is not None

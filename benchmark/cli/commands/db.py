@@ -32,16 +32,16 @@ EXPORTED_TO = ("parquet", "csv", "json", "tensorboard", "mlflow")
 
 @click.group("db", cls=SuggestingGroup, context_settings=CONTEXT)
 def command() -> None:
-    """Look after the database: check it, upgrade it, copy it, save what a damaged one holds, merge several, export it."""
+    """Maintain the database: check it, upgrade it, back it up, salvage a damaged one, merge several, export it."""
 
 
 @verb("check", group=command)
 @database_option
 @format_option()
 def check(database: str, output_format: str) -> int:
-    """Check the database against damage: structure, references, digests of results, files of artifacts.
+    """Check the database for damage: structure, references, digests of results, files of artifacts.
 
-    Ends with 4 when something is wrong. Nothing is changed.
+    The exit code is 4 if something is wrong. Nothing is changed.
     """
     from benchmark.results.care.check import check_database
     from benchmark.results.store.artifact_place import place_of
@@ -67,9 +67,9 @@ def check(database: str, output_format: str) -> int:
 @verb("upgrade", group=command)
 @database_option
 def upgrade(database: str) -> None:
-    """Bring an older database to this version's schema; a backup is left beside it.
+    """Upgrade an older database to the schema of this version; a backup is left beside it.
 
-    Test metrics that it has no figures of are computed from its stored predictions.
+    Missing test metrics are computed from its stored predictions.
     """
     from benchmark.results.store.upgrade import upgrade_database
     from benchmark.results.write.stored_metrics import fill_database
@@ -89,7 +89,7 @@ def upgrade(database: str) -> None:
 @click.argument("target", type=click.Path(path_type=Path))
 @database_option
 def backup(target: Path, database: str) -> None:
-    """Copy the database to TARGET, also while a run writes; a file that exists is not overwritten."""
+    """Copy the database to TARGET, even while a run writes to it; a file that exists is not overwritten."""
     from benchmark.results.store.backup import backup as copy
     from benchmark.results.store.database import open_database
 
@@ -105,9 +105,9 @@ def backup(target: Path, database: str) -> None:
 def salvage(source: str, target: str, output_format: str) -> None:
     """Write all that can still be read of a damaged database SOURCE to a new one, TARGET.
 
-    SOURCE is left as it is, and nothing is ever overwritten. Rows are read by the `.recover` of the sqlite3 shell where
-    one that can do it is installed, otherwise from the file's pages. Those that others belong to are made again where
-    the rest tells what they said. What is known to be lost is listed.
+    SOURCE is not changed, and nothing is ever overwritten. Rows are read by the `.recover` command of the sqlite3 shell
+    if one that has it is installed, otherwise from the pages of the file. Missing rows that others refer to are rebuilt
+    where the others say enough. What is known to be lost is listed.
     """
     from benchmark.results.care.salvage import salvage as save
 
@@ -129,13 +129,13 @@ def salvage(source: str, target: str, output_format: str) -> None:
     group=command,
 )
 @click.argument("databases", type=click.Path(), nargs=-1, required=True, metavar="[TARGET] SOURCES...")
-@click.option("--db", "target", metavar="PATH|URL", help="TARGET, where it is not the first of the databases.")
+@click.option("--db", "target", metavar="PATH|URL", help="TARGET, if it is not the first argument.")
 @format_option()
 def merge(databases: Sequence[str], target: str | None, output_format: str) -> None:
     """Add to the database TARGET what the databases SOURCES hold, such as the results of other machines.
 
-    Each is a path or a URL. TARGET is made when it is not there; SOURCES are left as they are. What was merged before is
-    not added again, and an execution that has gone on since takes the place of its older self. Artifacts are copied when
+    Each is a path or a URL. TARGET is created if it does not exist; SOURCES are not changed. What was merged before is
+    not added again, and an execution that has continued since then replaces its earlier state. Artifacts are copied if
     their files lie beside their database.
     """
     if target is None:
@@ -196,16 +196,16 @@ def _note_left_out(source: str, done: Merge) -> None:
     "--to",
     "target",
     type=click.Choice(EXPORTED_TO),
-    help="Write a new FOLDER of typed tables, or for a tracker of experiments; what is there is never replaced.",
+    help="Write typed tables, or files for an experiment tracker, to a new FOLDER; nothing is ever replaced.",
 )
 @click.option(
     "--format",
     "output_format",
     type=click.Choice(("csv", "json")),
-    help="Write text files into FOLDER, in the place of those of an earlier export.  [default: csv]",
+    help="Write text files to FOLDER, replacing those of an earlier export.  [default: csv]",
 )
-@click.option("--predictions", is_flag=True, help="Also write the view `predictions`, a row for each image.")
-@click.option("--latest", is_flag=True, help="Of each cell and machine only the execution that reports count.")
+@click.option("--predictions", is_flag=True, help="Also export the view `predictions`, one row per image.")
+@click.option("--latest", is_flag=True, help="Export only the execution of each cell and machine that reports use.")
 @click.option("--machine", metavar="NAME", help="Only executions on this machine.  [default: all]")
 @selection_options
 @database_option

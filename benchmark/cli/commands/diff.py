@@ -57,25 +57,26 @@ SUSPECT = (
     type=click.Choice(["test", "validation"]),
     default="test",
     show_default=True,
-    help="The images to look at.",
+    help="Which images to compare.",
 )
 @click.option(
     "--figures",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Also draw these images, as a PNG and an SVG file in this folder.",
+    help="Also draw these images, as one PNG and one SVG file in this folder.",
 )
 @format_option()
 def command(
     a: str, b: str, database: str, machine: str | None, split: str, figures: Path | None, output_format: str
 ) -> None:
-    """Show the images that selection B fixed and those that it broke, against what seeds alone change.
+    """Show the images that selection B fixed and those that it broke, compared with what seeds alone change.
 
     An image is fixed when most seeds of A get it wrong and most seeds of B right, and broken the other way round. The
-    first sentence says how many images seeds alone would have fixed and broken, and whether there is more to it. Then
-    come the images that all cells of A and B miss, and those whose label all models doubt: labels worth a look.
+    first sentence says how many images seeds alone would have fixed and broken, and whether there is more to it. The
+    images that all cells of A and B get wrong follow, and those whose label all models doubt: such labels are worth a
+    check.
 
-    Selections are matched and paired as by `bench compare`. Stored predictions are read, nothing is trained.
+    Selections are matched and paired as in `bench compare`. Stored predictions are read; nothing is trained.
     """
     from benchmark.cli.cell_lookup import selected_results, stored_predictions
     from benchmark.reporting.comparing.prediction_diff import diff_selections

@@ -28,17 +28,22 @@ MARKS = {"good": ("✓", "green"), "note": ("·", "dim"), "missing": ("-", "yell
 @database_option
 @machine_option("the host name")
 @click.option(
-    "--noise", is_flag=True, help="Run one small cell several times with one seed; reports quote what it shows."
+    "--noise", is_flag=True, help="Run one small cell several times with the same seed; reports quote the outcome."
 )
 @click.option(
-    "--runs", type=click.IntRange(2, 100), default=5, show_default=True, metavar="N", help="How often, with --noise."
+    "--runs",
+    type=click.IntRange(2, 100),
+    default=5,
+    show_default=True,
+    metavar="N",
+    help="With --noise: how many times.",
 )
 @click.option(
     "--set",
     "overrides",
     multiple=True,
     metavar="KEY=VALUE",
-    help="A setting of that cell, such as device=gpu; repeatable.",
+    help="With --noise: a setting of the cell, such as device=gpu; repeatable.",
 )
 @format_option()
 def command(
@@ -46,13 +51,14 @@ def command(
 ) -> int:
     """Check whether this machine is ready: devices, threads, versions, caches, datasets, weights and disk space.
 
-    The first lines say whether it is, what is missing and what to do; below them stands all that was looked at.
+    The first lines say whether it is ready, what is missing and what to do; everything that was checked follows.
 
-    Ends with 2 when something is wrong that must be cured before `bench run`. What is missing but can be fetched is
-    no fault.
+    The exit code is 2 if something must be fixed before `bench run`. What is missing but can be downloaded is no
+    problem.
 
-    With --noise one small cell runs several times with one seed instead: whether this machine comes to the same bits, and
-    how far its seconds scatter. That is kept in the cache, and reports on this machine quote it.
+    With --noise, one small cell runs several times with the same seed instead, which shows whether this machine gives
+    the same result to the bit and how much its timings vary. The outcome is kept in the cache, and reports on this
+    machine quote it.
     """
     if noise:
         return _measure(database, machine, runs, overrides, output_format)

@@ -45,15 +45,19 @@ COLUMNS = (
 @click.argument("images", nargs=-1, metavar="[IMAGE]...")
 @database_option
 @machine_option("any")
-@click.option("--class", "class_name", metavar="NAME", help="Explain this class.  [default: what the network says]")
+@click.option("--class", "class_name", metavar="NAME", help="Explain this class.  [default: the predicted class]")
 @click.option(
     "--output",
     "folder",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Write the pictures there.  [default: the folder of the cell's artifacts]",
+    help="Write the pictures to this folder.  [default: the folder of the cell's artifacts]",
 )
-@click.option("--allow-plugins", is_flag=True, help="Let the plug-in file that the cell's model comes from run.")
+@click.option(
+    "--allow-plugins",
+    is_flag=True,
+    help="Run the plug-in file of the cell's model even if you have not trusted it permanently.",
+)
 @format_option()
 def command(
     cell: str,
@@ -65,11 +69,11 @@ def command(
     allow_plugins: bool,
     output_format: str,
 ) -> None:
-    """Show where in an image a trained cell saw the evidence for its answer: Grad-CAM overlays, as PNG and SVG.
+    """Show which parts of an image the prediction of a trained cell is based on: Grad-CAM overlays, as PNG and SVG.
 
-    CELL is the beginning of a cell's id, or a selection that matches one cell. IMAGE is a PNG or JPEG file, or test:N,
-    an image of the cell's test set by the number that pictures of its mistakes show. Without IMAGE a few test images
-    are explained: the mistakes that the cell was surest of, and right answers.
+    CELL is the beginning of a cell's id, or a selection that matches one cell. IMAGE is a PNG or JPEG file, or test:N
+    for an image of the cell's test set; the pictures of its mistakes show these numbers. Without IMAGE a few test
+    images are explained: the most confident mistakes of the cell, and correct predictions.
     """
     from benchmark.catalog.cache import default_cache_root
     from benchmark.catalog.cache_lock import CacheUse

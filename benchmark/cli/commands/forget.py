@@ -43,20 +43,19 @@ LISTED = 20
     "bench forget --undo",
 )
 @click.argument("selections", nargs=-1, metavar="[SELECTION…]")
-@click.option("--undo", is_flag=True, help="Let them count again: those that match, or without a SELECTION all.")
-@click.option("-y", "--yes", is_flag=True, help="Do not ask. Nobody is asked who is not at a terminal, either.")
+@click.option("--undo", is_flag=True, help="Bring back the results that match, or all of them without a SELECTION.")
+@click.option("-y", "--yes", is_flag=True, help="Do not ask for confirmation; without a terminal bench never asks.")
 @database_option
 @format_option()
 def command(selections: tuple[str, ...], undo: bool, yes: bool, database: str, output_format: str) -> None:
-    """Leave results out of reports from now on: of a broken run, a wrong dataset, a bug that is mended.
+    """Leave results out of reports from now on, such as those of a broken run, a wrong dataset or a fixed bug.
 
-    SELECTION is a selection such as model=resnet18,seed=2 or run=1, or the beginning of a cell's id. What matches is
-    left out of `bench report` with its figures, `compare`, `diff` and `judge`, whose notes count it. What is recorded
-    for these cells later counts, and where an earlier result of a cell does not match, that one is shown.
+    SELECTION is a selection such as model=resnet18,seed=2 or run=1, or the beginning of a cell's id. Results that match
+    are left out of `bench report` with its figures, `compare`, `diff` and `judge`, whose notes count them. Results that
+    are recorded later count, and if an earlier result of a cell does not match, that one is shown.
 
     Nothing is deleted: all rows stay, with `results.forgotten` = 1, and --undo brings them back. `bench run`, `plan`,
-    `why` and `status` take no notice, so that a forgotten cell is not trained again; for that there is `bench run
-    --rerun`.
+    `why` and `status` ignore this, so a forgotten cell is not trained again; `bench run --rerun` does that.
     """
     from benchmark.results.store.database import open_database
 

@@ -22,15 +22,15 @@ COLUMNS = (Column("kind"), Column("path"), Column("size_bytes", "size", show=uni
 @click.option(
     "--delete/--dry-run", "delete", default=False, show_default=True, help="Delete the files, or only show them."
 )
-@click.option("--caches", is_flag=True, help="Also the caches of all databases, which are made again when needed.")
+@click.option("--caches", is_flag=True, help="Include the caches of all databases, which are rebuilt when needed.")
 @format_option()
 def command(database: str, delete: bool, caches: bool, output_format: str) -> None:
-    """Show the files that nothing needs any more, with their sizes, and delete them with --delete.
+    """Show the files that are no longer needed, with their sizes; --delete deletes them.
 
-    Files of attempts that a merge has replaced, states of cells that will not be resumed, half-written files. Files
-    that are registered in the database, logs, and whatever bench did not make are never touched. Where a later state of
-    the database, or another one, has used the folder as well, nothing is deleted (2). Caches are
-    shared by all databases: while any command uses them, nothing is deleted (75).
+    These are files of attempts that a merge has replaced, states of cells that will not be resumed, and half-written
+    files. Files that are registered in the database, logs, and whatever bench did not create are never touched. If a
+    later state of the database, or another database, has used the folder too, nothing is deleted (exit code 2). Caches
+    are shared by all databases: while any command uses them, nothing is deleted (75).
     """
     from benchmark.catalog.cache import default_cache_root
     from benchmark.catalog.cache_lock import unused_caches

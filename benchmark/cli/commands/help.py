@@ -20,7 +20,7 @@ def _complete_verb(context: click.Context, parameter: click.Parameter, incomplet
 @click.argument("words", nargs=-1, metavar="[VERB]...", shell_complete=_complete_verb)
 @click.pass_context
 def command(context: click.Context, words: tuple[str, ...]) -> None:
-    """Show the help of a command, the same as `bench VERB --help`; without one all commands."""
+    """Show the help of a command, like `bench VERB --help`; without VERB, list all commands."""
     asked = context.find_root()
     for word in words:
         if not isinstance(asked.command, click.Group):

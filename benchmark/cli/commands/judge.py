@@ -27,10 +27,10 @@ from benchmark.text import one_line
 @click.option(
     "--open-lockbox",
     is_flag=True,
-    help="Judge by the images that `lockbox` set apart: once for each campaign, at its end.",
+    help="Judge by the images that `lockbox` set apart; once per campaign, at its end.",
 )
 @allow_metrics_option
-@click.option("--wait", is_flag=True, help="Wait while a run holds the database, instead of ending with 75.")
+@click.option("--wait", is_flag=True, help="Wait while a run uses the database, instead of exiting with 75.")
 @format_option("table", "json")
 def command(
     a: str,
@@ -46,18 +46,18 @@ def command(
 ) -> int:
     """Judge whether selection B is better than selection A, as one idea of a campaign.
 
-    All verdicts of a campaign together are false with a probability of at most 5 %, however many ideas it has: each
-    spends part of that, a little less than the one before. The same results are judged once; asked again, the recorded
-    answer is given and nothing is spent. With more seeds it is a new look.
+    The probability that any verdict of a campaign is false is at most 5 %, however many ideas it has: each verdict
+    spends part of this budget, a little less than the one before. The same results are judged only once; asking again
+    gives the recorded answer and spends nothing. More seeds make a new look.
 
-    What decides is the first metric of `[report]`, one of your own too (with --allow-plugins, unless its file is trusted for good),
-    else test accuracy.
+    The first metric of `[report]` decides, or else test accuracy. It may be a metric of your own (with --allow-plugins,
+    unless its file is trusted permanently).
 
-    Ends with 0 when B is better, 10 when it is worse or equivalent, 11 when that is not resolved, and 12 when the two
+    The exit code is 0 if B is better, 10 if it is worse or equivalent, 11 if that is not resolved, and 12 if the two
     cannot be compared. `--format json` prints one line.
 
-    `lockbox = 0.2` in `[dataset.NAME]` sets a fifth of the test images apart: they are in no score until --open-lockbox
-    compares the two on them. That is recorded; a second opening gives the recorded answer.
+    `lockbox = 0.2` in `[dataset.NAME]` sets a fifth of the test images apart: they count in no score until
+    --open-lockbox compares the two on them. That is recorded; opening it again gives the recorded answer.
     """
     from benchmark.cli.campaign import judged, lockbox_opened
     from benchmark.reporting.comparing.referee import EXIT_CODES

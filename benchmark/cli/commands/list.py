@@ -96,7 +96,7 @@ def command(
 ) -> None:
     """List what is recorded (cells, runs) or what a matrix can name (datasets, models, strategies, presets).
 
-    For cells the newest execution on each machine is shown; --select, --exclude and --machine are for cells.
+    Of each cell the newest execution on each machine is listed; --select, --exclude and --machine apply to cells only.
     """
     if kind in NAMED_COLUMNS:
         from benchmark.matrix import listing

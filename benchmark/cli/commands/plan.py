@@ -30,11 +30,13 @@ from benchmark.errors import UserError
 @database_option
 @machine_option("the host name")
 @executor_option
-@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Forecast for so many cells at once.")
+@click.option("--jobs", type=click.IntRange(min=1), metavar="N", help="Forecast for this many cells at once.")
 @click.option(
-    "--probe", is_flag=True, help="First try a cell of each kind that this machine has never run, for a few seconds."
+    "--probe", is_flag=True, help="First try one cell of each kind that this machine has never run, for a few seconds."
 )
-@click.option("--budget", type=Duration(), metavar="TIME", help="Say which cells fit into it: 90, 45s, 15m, 2h.")
+@click.option(
+    "--budget", type=Duration(), metavar="TIME", help="Show which cells fit into this time, such as 45s, 15m or 2h."
+)
 @resolve_options
 @format_option()
 def command(
@@ -50,13 +52,14 @@ def command(
     margin: float | None,
     output_format: str,
 ) -> None:
-    """Show what `bench run` would do: cells, what is done already, what is left out and why, and a forecast.
+    """Show what `bench run` would do: the cells, what is already done, what is left out and why, and a forecast.
 
-    The forecast of time, memory and disk goes by what this machine has recorded: the same cell, cells like it, a trial
-    of a few steps (--probe), or else what the network has to compute, at the speed recorded so far: right within a
-    factor of about two. With --executor it is that of the nodes that are there now. With --budget the plan says which cells will have ended by then. With --resolve it says how many
-    pairs of seeds the comparison will about need, and shows these. Nothing is written but what --probe measures, which is
-    kept in the cache; no database is made.
+    The forecast of time, memory and disk space is based on what this machine has recorded: the same cell, similar cells
+    or a short trial (--probe). Without these it is estimated from what the network has to compute, at the speed
+    recorded so far, which is right within a factor of about two. With --executor it is the forecast for the nodes that
+    are there now. With --budget the plan says which cells will have ended by then. With --resolve it shows about how
+    many pairs of seeds the comparison will need, and which. Nothing is written except the measurements of --probe,
+    which are kept in the cache; no database is created.
     """
     from benchmark.cli.runs.cluster_run import opened_cluster, require_cluster
     from benchmark.cli.runs.run_forecast import history

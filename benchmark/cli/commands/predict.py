@@ -45,10 +45,21 @@ COLUMNS = (
     default=0,
     show_default=True,
     metavar="N",
-    help="Average over N randomly flipped and rotated views of each image, beside the image itself.",
+    help="Average over each image and N randomly flipped and rotated views of it.",
 )
-@click.option("--allow-plugins", is_flag=True, help="Let the plug-in files that the cells' models come from run.")
-@click.option("--top", type=click.IntRange(1), default=3, show_default=True, help="How many classes of each image.")
+@click.option(
+    "--allow-plugins",
+    is_flag=True,
+    help="Run the plug-in files of the cells' models even if you have not trusted them permanently.",
+)
+@click.option(
+    "--top",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    metavar="N",
+    help="Show this many classes for each image.",
+)
 @format_option()
 def command(
     cells_and_images: Sequence[str],
@@ -59,12 +70,12 @@ def command(
     top: int,
     output_format: str,
 ) -> None:
-    """Predict the classes of pictures with trained cells, and say how confident they are.
+    """Predict the classes of images with trained cells, and how confident they are.
 
-    CELL is the beginning of a cell's id, or a selection such as model=resnet18,seed=0 and then every finished cell that
-    it matches. The probabilities of several cells are averaged; they must tell the same classes apart. IMAGE is a PNG
-    or JPEG file of any size, which is resized and coloured like the cell's own data. The kept weights are verified by
-    their digest and loaded as arrays; nothing in them is executed.
+    CELL is the beginning of a cell's id, or a selection such as model=resnet18,seed=0, which takes every finished cell
+    that matches. The probabilities of several cells are averaged; they must have the same classes. IMAGE is a PNG or
+    JPEG file of any size, which is resized and coloured like the cell's own data. The weights are verified by their
+    digest and loaded as arrays; nothing in them is executed.
     """
     from benchmark.matrix.trust import require_consent
     from benchmark.results.store.database import open_database

@@ -18,14 +18,18 @@ from benchmark.errors import UserError
     "--manual-dir",
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     metavar="FOLDER",
-    help="Take original files that you put here, instead of downloading them; their digests are verified.",
+    help="Use original files from this folder instead of downloading them; their digests are verified.",
 )
-@click.option("--offline", is_flag=True, help="Never download anything: only prepare what is here already.")
-@click.option("--allow-plugins", is_flag=True, help="Let the plug-in files that datasets come from run.")
+@click.option("--offline", is_flag=True, help="Never download anything; prepare only what is already here.")
+@click.option(
+    "--allow-plugins",
+    is_flag=True,
+    help="Run the plug-in files of datasets even if you have not trusted them permanently.",
+)
 def command(matrix: MatrixRequest, manual_dir: Path | None, offline: bool, allow_plugins: bool) -> None:
     """Download and prepare the datasets and ImageNet weights that a matrix needs, into the caches that all runs share.
 
-    `bench run` does the same for what is missing; this makes it a step of its own, for machines that train offline.
+    `bench run` prepares what is missing by itself; this command does it in advance, for machines that train offline.
     """
     from benchmark.cli.runs.start_run import display, run_options
     from benchmark.matrix.trust import require_consent

@@ -20,7 +20,7 @@ SCHEMA_COLUMNS = (output.Column("column"), output.Column("type", show=str.lower)
     'bench query --format csv "select * from history" > history.csv',
 )
 @click.argument("sql", required=False)
-@click.option("--schema", is_flag=True, help="Print the views and tables instead: every column with what it means.")
+@click.option("--schema", is_flag=True, help="Print the views and tables instead, with the meaning of every column.")
 @database_option
 @format_option()
 @click.option(
@@ -29,6 +29,7 @@ SCHEMA_COLUMNS = (output.Column("column"), output.Column("type", show=str.lower)
     type=click.FloatRange(min=0, min_open=True),
     default=60.0,
     show_default=True,
+    metavar="SECONDS",
     help="Give up after this many seconds.",
 )
 @click.pass_context
@@ -37,9 +38,9 @@ def command(
 ) -> None:
     """Run one read-only SQL statement on the database.
 
-    SQL is one statement that only reads; `-` takes it from standard input. The views `results` (one row for each
-    execution of a cell) and `history` (one row for each epoch) are made for questions; --schema says what all views and
-    tables hold, and needs no database.
+    SQL is one statement that only reads; `-` reads it from standard input. Start with the views `results` (one row per
+    execution of a cell) and `history` (one row per epoch); --schema describes all views and tables, and needs no
+    database.
     """
     if schema:
         _print_schema(output_format)

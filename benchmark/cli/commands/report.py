@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     "bench report --figures pictures",
 )
 @database_option
-@click.option("--matrix", metavar="PATH", help="Take [report] from this file.  [default: as it was in the last run]")
+@click.option("--matrix", metavar="PATH", help="Read [report] from this file.  [default: as it was in the last run]")
 @machine_option("that of the last run")
 @selection_options
 @click.option(
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     "tables",
     type=click.Choice(tuple(TABLES)),
     multiple=True,
-    help=f"Only this table; repeatable. These come only so: {', '.join(n for n, kind in TABLES.items() if kind.on_request)}.",
+    help=f"Print only this table; repeatable. Printed only on request: {', '.join(n for n, kind in TABLES.items() if kind.on_request)}.",
 )
 @judging_options
 @allow_metrics_option
@@ -52,53 +52,59 @@ if TYPE_CHECKING:
     "seconds",
     type=Duration(),
     metavar="TIME",
-    help="Results of each cell after this much training, such as 60s or 5m, from its recorded epochs.",
+    help="Show the result of each cell after this much training time, such as 60s or 5m.",
 )
-@click.option("--at-epoch", "epoch", type=click.IntRange(1), metavar="N", help="The same, after this many epochs.")
+@click.option(
+    "--at-epoch",
+    "epoch",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Show the result of each cell after this many epochs.",
+)
 @click.option(
     "--target",
     type=click.FloatRange(0, 1),
     metavar="X",
-    help="Validation accuracy for `--table time`.  [default: one that all rows reach on average]",
+    help="Validation accuracy to reach in `--table time`.  [default: one that all rows reach on average]",
 )
-@click.option("--baseline", metavar="STRATEGY", help="Compare every row of the summary with this strategy's.")
+@click.option("--baseline", metavar="STRATEGY", help="Compare every row of the summary with this strategy.")
 @click.option("--ensembles", is_flag=True, help="Add rows for the averaged predictions of each row's seeds.")
 @click.option(
     "--reference",
     is_flag=True,
-    help="The reference results of the default matrix, which come with bench, instead of the database.",
+    help="Show the reference results of the default matrix, which come with bench, instead of the database.",
 )
-@click.option("--last-run", is_flag=True, help="Only the cells of the last run.")
+@click.option("--last-run", is_flag=True, help="Show only the cells of the last run.")
 @click.option(
     "--format",
     "output_format",
     type=click.Choice(tuple(FORMATS)),
-    help="[default: by the ending of --output, else table]",
+    help="Format of the report.  [default: by the ending of --output, else table]",
 )
 @click.option(
     "--output",
     type=click.Path(),
     metavar="FILE",
-    help="Write to a file, whole or not at all; with --format csv and a slash at the end to a folder, a file for each table.",
+    help="Write to a file; with --format csv and a slash at the end to a folder, one file for each table.",
 )
 @click.option(
     "--figures",
     type=click.Path(path_type=Path),
     metavar="FOLDER",
-    help="Also draw pictures, as PNG and SVG files in this folder.",
+    help="Also draw the figures, as PNG and SVG files in this folder.",
 )
-@click.option("--no-pictures", is_flag=True, help="Leave the pictures out of an HTML page, which saves their time.")
+@click.option("--no-pictures", is_flag=True, help="Leave the figures out of an HTML page, which makes it faster.")
 @click.option(
     "--check",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Only say whether FILE, an earlier --output or a page with markers, still shows what the database holds.",
+    help="Only check whether FILE, an earlier --output or a page with markers, still agrees with the database.",
 )
 @click.option(
     "--update",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Write the tables between the markers of a Markdown file anew, and leave the rest of it as it is.",
+    help="Rewrite the tables between the markers of a Markdown file, and leave the rest of it unchanged.",
 )
 @paused_collection()
 def command(
@@ -115,16 +121,16 @@ def command(
 ) -> int:
     """Print comparison tables of the recorded results: summary, transfer and progression.
 
-    Per-class figures and confusion matrices are printed for `--table classes` and `--table confusion`, one table for
+    Per-class figures and confusion matrices are printed with `--table classes` and `--table confusion`, one table for
     each row of the summary.
 
-    Several seeds are shown as mean ± 95 % interval with their number; failed and left-out cells stay, with their
-    reason. Without --machine the machine of the last run is shown. With --check the exit code is 2 when FILE is out of
-    date, and stderr says where.
+    Results of several seeds are shown as mean ± 95 % interval with the number of seeds; failed and left-out cells are
+    listed with the reason. Without --machine the machine of the last run is shown. With --check the exit code is 2 if
+    FILE is out of date, and stderr shows where.
 
     A Markdown file may hold tables between a line `<!-- bench: report ARGUMENTS -->` and a line `<!-- end bench -->`:
-    --check compares these, and --update writes them anew. ARGUMENTS are options of this command; paths in them start at
-    the file.
+    --check compares them, and --update rewrites them. ARGUMENTS are options of this command; paths in them are relative
+    to the file.
     """
     _check_files(output, figures, check, update)
     if check is not None or update is not None:

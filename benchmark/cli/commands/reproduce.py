@@ -49,12 +49,12 @@ def command(
     allow_plugins: bool,
     output_format: str,
 ) -> int:
-    """Run a cell again from what the database knows of it, and say whether it came out the same.
+    """Run a cell again from its record in the database, and check whether the result is the same.
 
     CELL is the beginning of a cell's id, or a selection that matches one cell. It runs as a new execution, as with
-    --rerun; a parent's kept weights are taken as they are. The answer is `identical` (equal to the bit), `within seed
-    noise` (the test accuracy moved by no more than two of its own seeds differ in 95 %) or `different`, with what has
-    changed: code, versions, hardware, data, settings. Ends with 3 when it is different.
+    --rerun, from the kept weights of its parent. The answer is `identical` (equal to the bit), `within seed noise` (the
+    test accuracy differs by no more than that of two of its seeds in 95 % of cases) or `different`, with what has
+    changed: code, versions, hardware, data, settings. The exit code is 3 if it is different.
     """
     from benchmark.cli.runs.start_run import run_options, run_plan
     from benchmark.machine import default_machine_name

@@ -62,13 +62,13 @@ SHORTEST_LEASE_SECONDS = 2
     default=1,
     show_default=True,
     metavar="N",
-    help="At most so many cells on one GPU at once; timings of more than one do not count.",
+    help="Run at most this many cells on one GPU at once; timings of cells that share a GPU do not count.",
 )
 @executor_option
 @click.option(
     "--artifacts",
     metavar="PLACE",
-    help="Folder or URL for artifacts, such as s3://bucket/folder, which all nodes of a cluster can write.",
+    help="Folder or URL for artifacts, such as s3://bucket/folder; all nodes of a cluster must be able to write to it.",
 )
 @click.option(
     "--lease",
@@ -77,50 +77,59 @@ SHORTEST_LEASE_SECONDS = 2
     show_envvar=True,
     default="60",
     metavar="TIME",
-    help="How long a node may keep silent before its cells go on elsewhere.  [default: 60s; at least 2s]",
+    help="How long a node may be silent before its cells continue elsewhere.  [default: 60s; at least 2s]",
 )
 @click.option(
-    "--wait-for-nodes", type=Duration(), metavar="TIME", help="Wait so long for nodes that can run all cells."
+    "--wait-for-nodes", type=Duration(), metavar="TIME", help="Wait up to this long for nodes that can run all cells."
 )
 @click.option("--name", metavar="TEXT", help="Name of this run, for lists and reports.")
 @click.option("--rerun", is_flag=True, help="Run finished cells again, as new executions.")
 @click.option(
     "--retime",
     is_flag=True,
-    help="Only run finished cells whose timings do not count once more, one at a time, for their timings alone.",
+    help="Run finished cells whose timings do not count once more, one at a time, only to time them.",
 )
 @click.option(
     "--prove-resume",
     metavar="CELL",
-    help="Only run CELL (an id's beginning, or a selection) whole and once killed, in a temporary place, and compare.",
+    help="Run only CELL, once in full and once killed and resumed, in a temporary folder, and compare the results.",
 )
-@click.option("--retry-failed", is_flag=True, help="Go on with cells that failed earlier.")
+@click.option("--retry-failed", is_flag=True, help="Try again cells that failed earlier.")
 @click.option("--fail-fast", is_flag=True, help="Stop at the first cell that fails.")
-@click.option("--timeout", type=Duration(), metavar="TIME", help="Longest time of one attempt: 90, 45s, 15m, 2h.")
 @click.option(
-    "--exclusive", is_flag=True, help="One cell at a time on each computer, so that timings have no neighbours."
+    "--timeout", type=Duration(), metavar="TIME", help="Time limit of one attempt, such as 90, 45s, 15m or 2h."
+)
+@click.option(
+    "--exclusive",
+    is_flag=True,
+    help="Run one cell at a time on each computer, so that no other cell disturbs its timings.",
 )
 @worker_options("each")
-@click.option("--wait", is_flag=True, help="Wait while another run holds the database, instead of ending with 75.")
+@click.option("--wait", is_flag=True, help="Wait while another run uses the database, instead of exiting with 75.")
 @resolve_options
-@click.option("--budget", type=Duration(), metavar="TIME", help="Run only what fits into it: 90, 45s, 15m, 2h.")
-@click.option("--dry-run", is_flag=True, help="Only show what would be done with these options.")
+@click.option(
+    "--budget",
+    type=Duration(),
+    metavar="TIME",
+    help="Run only the cells that fit into this time, such as 45s, 15m or 2h.",
+)
+@click.option("--dry-run", is_flag=True, help="Show what would be done with these options, and do nothing.")
 @click.option(
     "--yes-n-cells",
     type=int,
     metavar="N",
-    help=f"Confirm a matrix of more than {MANY_CELLS:,} cells by its number of cells.",
+    help=f"Confirm a matrix of more than {MANY_CELLS:,} cells by giving its number of cells.",
 )
 @format_option()
 def command(matrix: MatrixRequest, database: str, machine: str | None, output_format: str, **given: Any) -> int:
-    """Run the matrix: finished cells are skipped, unfinished ones go on where they stopped.
+    """Run the matrix: finished cells are skipped, interrupted ones continue where they stopped.
 
-    Ctrl-C stops gracefully: running cells save their state, and the next `bench run` goes on. Progress goes to stderr;
-    `--format` is for `--dry-run` and `--resolve`.
+    Ctrl-C stops the run cleanly: running cells save their state, and the next `bench run` continues from there. A
+    second Ctrl-C kills them. Progress goes to stderr; --format applies to --dry-run, --resolve and --prove-resume.
 
-    With --resolve pairs of seeds of two strategies are added, the cheapest first, until one is better, they are equivalent
-    within --margin, or there are --max-seeds of them. The verdict holds however often one looked: every look is recorded,
-    and reports say so.
+    With --resolve, pairs of seeds of two strategies are added, the cheapest first, until one is better, both are
+    equivalent within --margin, or --max-seeds is reached. The verdict holds however often you look: every look is
+    recorded, and reports mention it.
     """
     from benchmark.cli.runs.cluster_run import opened_cluster, require_cluster
     from benchmark.cli.runs.start_run import run_options

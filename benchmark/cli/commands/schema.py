@@ -11,8 +11,8 @@ from benchmark.cli.options import verb
 def command() -> None:
     """Print the JSON Schema (draft 2020-12) of matrix.toml.
 
-    Editors complete and check a matrix with it. It takes what `bench plan` takes and refuses unknown keys, wrong types
-    and values out of range; whether names exist is left to `bench plan`.
+    Editors use it to complete and check a matrix. It accepts what `bench plan` accepts, and rejects unknown keys, wrong
+    types and values out of range; only `bench plan` checks whether names exist.
     """
     from benchmark.matrix.json_schema.document_schema import schema_text
 

@@ -34,7 +34,7 @@ def command(cell: str, database: str, machine: str | None, output_format: str) -
     """Show everything about one cell: settings, epochs, classes, attempts, environment, artifacts, log and traceback.
 
     CELL is the beginning of a cell's id (four digits or more), or a selection that matches one cell. Of several
-    executions the newest is shown in full, on --machine if one is named. CSV has one row for each epoch.
+    executions the newest is shown in full, or the newest on --machine. CSV has one row per epoch.
     """
     record = _load(database, cell, machine)
     if output_format == "json":

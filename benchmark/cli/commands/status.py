@@ -54,7 +54,9 @@ FAILED_COLUMNS = (
 
 @verb("status", "bench status", "bench status --follow")
 @database_option
-@click.option("--run", "run_id", type=int, metavar="N", help="Of this run; see `bench list runs`.  [default: the last]")
+@click.option(
+    "--run", "run_id", type=int, metavar="N", help="Show this run; see `bench list runs`.  [default: the last]"
+)
 @click.option("--follow", is_flag=True, help="Show what `bench run` shows in its own terminal, until the run ends.")
 @format_option()
 def command(database: str, run_id: int | None, follow: bool, output_format: str) -> None:

@@ -39,10 +39,11 @@ ROW_COLUMNS = tuple(
 @machine_option("the host name")
 @format_option()
 def command(cell: str, matrix: MatrixRequest, database: str, machine: str | None, output_format: str) -> None:
-    """Say why a cell ran again, or what the next `bench run` would do with it and why.
+    """Explain why a cell ran again, or what the next `bench run` would do with it and why.
 
-    CELL is the beginning of a cell's id, or a selection that matches one cell, of the matrix or else of the database.
-    When no cell like it was recorded, the nearest ones with the same names are shown, with the keys that have changed.
+    CELL is the beginning of a cell's id, or a selection that matches one cell of the matrix or, failing that, of the
+    database. If the cell was never recorded, the most similar cells with the same names are shown, with the settings
+    that differ.
     """
     from benchmark.cli.runs.start_run import run_options
     from benchmark.cli.texts.why_text import why
