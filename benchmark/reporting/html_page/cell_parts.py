@@ -175,7 +175,12 @@ def _epochs(rows: Sequence[Mapping[str, Any]], best: int | None, most: int) -> E
     known = [
         each
         for each in _HISTORY
-        if any(row.get(each[0]) is not None for row in rows) and (each[0] != "stage" or len(stages) > 1)
+        if any(row.get(each[0]) is not None for row in rows)
+        and (each[0] != "stage" or len(stages) > 1)
+        and (
+            each[0] != "monitored"
+            or any(row["monitored"] not in {row["val_accuracy"], row["val_loss"]} for row in rows)
+        )
     ]
     shown = [row for place, row in enumerate(rows) if _is_shown(place, len(rows), most) or row["epoch"] == best]
     return Epochs(

@@ -30,6 +30,8 @@ if TYPE_CHECKING:
 
 MOST_VERDICTS = 12
 """So many are listed at the top of a page; all stand in the tables."""
+LONGEST_WORD = 28
+"""A longer word is broken, wherever it must be: it would push the numbers out of sight."""
 _JUDGED = {"better", "worse", "equivalent", "not resolved", "not comparable"}
 
 
@@ -91,7 +93,7 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         fields=_fields, heading=heading, is_number=is_number, footnotes=footnotes, epoch_rows=_epoch_rows, chart=chart,
-        picture=Markup, cell_fields=_cell_fields, percent=_percent,
+        picture=Markup, cell_fields=_cell_fields, percent=_percent, is_long=is_long,
     )  # fmt: skip
     environment.filters.update(lines=lambda text: Markup.escape(printable(text)), minute=_minute)
     return environment
@@ -140,6 +142,11 @@ def _verdicts(tables: Iterable[Table]) -> Iterator[VerdictLine]:
                     yield VerdictLine(f"{table.title}: {', '.join(named)}", _difference(row, table.columns), verdict)
 
 
+def is_long(text: str) -> bool:
+    """Whether a text has a word that must be broken."""
+    return any(len(word) > LONGEST_WORD for word in text.split())
+
+
 def _difference(row: Row, columns: Sequence[TableColumn]) -> str:
     unmarked = replace(row, marks={})
     return next((text_of(unmarked, each) for each in columns if isinstance(row.cells.get(each.key), Difference)), "")
@@ -154,6 +161,8 @@ def _field(row: Row, column: TableColumn) -> Field:
     classes = ["number"] if is_number(column) else ["text"]
     if column.identifies:
         classes.append("name")
+    if classes[0] == "text" and is_long(text):
+        classes.append("long")
     if column.kind == "verdict":
         classes += ["verdict", *(word.replace(" ", "-") for word in sorted(_JUDGED) if text.startswith(word))]
     return Field(text, sort_key(row.cells.get(column.key), column), " ".join(classes))

@@ -347,6 +347,7 @@ if (cells) {
       { values: drawn.map(xOf), log: this.logX.checked }, { values: drawn.map((row) => number(row, metric)), log: this.logY.checked },
       { title: `${metric.title} against ${across ? across.title : this.x.value} of ${drawn.length} cells`, x: across?.title ?? "", y: metric.title }, places);
     const points = [];
+    const half = places && places.length > 1 ? Math.min(12, (sx(1) - sx(0)) * 0.35) : 12;
     const draws = (row) => sy.draws(number(row, metric)) && (!across || sx.draws(xOf(row)));
     for (const name of shown) {
       const look = this.look(name);
@@ -354,7 +355,7 @@ if (cells) {
       for (const [, part] of grouped(own, (row) => (across ? nameOf(row) : String(xOf(row))))) {
         const y = sy(mean(part.map((row) => number(row, metric))));
         const x = sx(mean(part.map(xOf)));
-        if (part.length > 1 && Number.isFinite(x) && Number.isFinite(y)) svgNode("line", { x1: x - 12, x2: x + 12, y1: y, y2: y, "stroke-width": 3, stroke: look.stroke }, svg);
+        if (part.length > 1 && Number.isFinite(x) && Number.isFinite(y)) svgNode("line", { x1: x - half, x2: x + half, y1: y, y2: y, "stroke-width": 3, stroke: look.stroke }, svg);
       }
       for (const row of own) {
         const [x, y] = [sx(xOf(row)), sy(number(row, metric))];
@@ -413,6 +414,7 @@ if (cells) {
         for (const line of own) {
           svgNode("polyline", { points: path(line.points), fill: "none", ...look, "stroke-width": byEpoch ? 1 : 2, "stroke-opacity": byEpoch ? 0.35 : 1 }, svg);
           for (const [x, y] of line.points) {
+            if (line.points.length === 1 && sx.draws(x) && sy.draws(y)) svgNode("circle", { cx: sx(x), cy: sy(y), r: 3, fill: look.stroke }, svg);
             if (sx.draws(x) && sy.draws(y)) hovered.push({ x: sx(x), y: sy(y), words: `${wordsOf(line.row)}\n${titles.get(this.x.value)} ${short(x)}: ${short(y)}`, link: linkOf(line.row) });
           }
         }
@@ -431,6 +433,40 @@ if (cells) {
     charts.push(curves);
   } else {
     document.getElementById("curves").remove();
+  }
+  /* ---- marked cells side by side: what differs between them */
+  const beside = htmlNode("div", { class: "beside" });
+  cells.parentNode.before(beside);
+  const settingsOf = (row) => {
+    const part = document.getElementById(linkOf(row).slice(1));
+    const found = new Map(all("tr.changed", part).map((each) => [each.cells[0].textContent, each.cells[1].textContent]));
+    const others = part.querySelector(".defaults")?.textContent.split(": ").slice(1).join(": ") ?? "";
+    for (const each of others.split("; ").filter((text) => text.includes(" = "))) found.set(...each.trim().split(/ = (.*)/s).slice(0, 2));
+    return found;
+  };
+  const setBeside = () => {
+    const rows = [...body.rows].filter((row) => row.cells[0].querySelector("input").checked);
+    beside.replaceChildren();
+    if (!rows.length) return;
+    if (rows.length === 1) return htmlNode("p", {}, beside, "Mark another cell to see what differs between them.");
+    const settings = rows.map(settingsOf);
+    const lines = [...new Set(settings.flatMap((each) => [...each.keys()]))].map((name) => [name, settings.map((each) => each.get(name) ?? "-")]);
+    for (const each of columns.slice(1)) lines.push([each.title, rows.map((row) => row.cells[each.index].textContent.trim())]);
+    const table = htmlNode("table", { class: "plain" }, htmlNode("div", { class: "wide", tabindex: 0 }, beside));
+    htmlNode("caption", {}, table, "Marked cells side by side");
+    const head = table.createTHead().insertRow();
+    for (const text of ["what differs", ...rows.map(wordsOf)]) htmlNode("th", { scope: "col" }, head, text);
+    const lower = table.createTBody();
+    for (const [name, values] of lines.filter(([, values]) => new Set(values).size > 1)) {
+      const line = lower.insertRow();
+      htmlNode("th", { scope: "row" }, line, name);
+      for (const value of values) htmlNode("td", {}, line, value);
+    }
+  };
+  for (const row of body.rows) {
+    const box = htmlNode("input", { type: "checkbox", "aria-label": `Mark cell ${row.cells[0].textContent.trim()}` });
+    box.addEventListener("change", setBeside);
+    row.cells[0].prepend(box, " ");
   }
   document.getElementById("explore").hidden = false;
   cells.addEventListener("filtered", () => {
