@@ -86,7 +86,8 @@ def draw_terminal(command: str, lines: list[Text], path: Path) -> None:
     """Draw a terminal with a command and its answer as an SVG file."""
     console = Console(record=True, width=COLUMNS, file=io.StringIO(), force_terminal=True, color_system="truecolor")
     console.print(Text(f"$ {command}", style="bold"))
-    for line in lines:
+    # rich cuts the feet of the letters of the last line
+    for line in [*lines, ""]:
         console.print(line)
     svg = console.export_svg(title=path.stem.removeprefix("tutorial-"), unique_id=path.stem)
     path.write_text(REMOTE_FONTS.sub("", svg), encoding="utf-8")
