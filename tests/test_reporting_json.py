@@ -35,6 +35,7 @@ def closed(schema):
     return {"additionalProperties": False, **inner} if "properties" in inner and "type" in inner else inner
 
 
+FIXTURES = Path(__file__).parent / "fixtures"
 VALIDATOR = jsonschema.Draft202012Validator(closed(report_schema()))
 
 
@@ -86,6 +87,16 @@ def test_reports_of_every_state_are_valid():
     figures = (FigureFile("curves", "Curves", ("0a",), Path("a.png")),)
     reports.append(replace(reports[0], figures=figures, missing_figures=(MissingFigure("x", "y", "z"),)))
     assert [problems(report) for report in reports] == [[]] * len(reports)
+
+
+@pytest.mark.parametrize("name", ["report.json", "compare.json"])
+def test_what_the_commands_print_is_valid(name):
+    document = json.loads((FIXTURES / "unmoved" / "outputs" / name).read_text("utf-8"))
+    assert [error.message[:200] for error in VALIDATOR.iter_errors(document)] == []
+
+
+def test_the_published_schema_is_the_one_of_the_code():
+    assert json.loads((FIXTURES.parent.parent / "docs" / "report.schema.json").read_text("utf-8")) == report_schema()
 
 
 @given(st.lists(st.floats(), min_size=1, max_size=4), st.floats())
