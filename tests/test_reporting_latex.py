@@ -111,7 +111,7 @@ def test_the_reference_results_fit_every_paper_without_being_made_smaller(argume
 def test_latex_is_ascii_with_balanced_braces_and_as_many_cells_in_every_row(name):
     text = render(report_with(name), "latex")
     assert text.isascii()
-    bare = re.sub(r"\\[\\{}%&#$_]", "", text)
+    bare = re.sub(r"\\[\\{}%&#$_]", "", re.sub("^%.*$", "", text, flags=re.MULTILINE))
     assert bare.count("{") == bare.count("}")
     assert len({len(cells) for cells in cells_of(text)}) == 1
     # what is left of these marks an accent or a power
@@ -209,6 +209,20 @@ def test_notes_name_the_footnotes_of_shown_columns_alone():
     text = render(Report((Table("t", "t", columns, rows, footnotes=("why one", "why two")),)), "latex")
     assert r"\textsuperscript{a} why two" in text
     assert "why one" not in text
+
+
+def test_a_single_table_is_one_float_with_the_answer_as_comments():
+    report = forty("strategy_0")
+    text = render(replace(report, tables=report.tables[:1]), "latex")
+    comments, _, rest = text.partition("\n\n")
+    assert all(line.startswith("% ") for line in comments.splitlines())
+    assert comments.startswith("% 120 cells")
+    rows, _ = tour()
+    text = render(build_report(rows[:3], [], None), "latex").split("\n\n", 1)[1]
+    assert text.startswith("\\begin{table")
+    assert re.search(r"\\end\{table\*?\}\n$", text)
+    assert rest.startswith("\\begin{table")
+    assert "t interval" in text
 
 
 def test_no_advice_for_a_terminal_reaches_a_paper():

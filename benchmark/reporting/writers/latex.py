@@ -16,8 +16,9 @@ from benchmark.reporting.table import Report, Table
 from benchmark.reporting.writers.latex_cells import PaperColumn, cells_of, letters_of, paper_columns, title_of
 from benchmark.reporting.writers.latex_layout import ONE_COLUMN, TEXT, Layout, lay_out, without_constants
 from benchmark.reporting.writers.latex_pages import PAGE, Line, height_of, lines_of, pages_of
-from benchmark.reporting.writers.latex_text import escape, short, width_of
+from benchmark.reporting.writers.latex_text import escape, printed, short, width_of
 from benchmark.reporting.writers.page import Page
+from benchmark.text import encodable
 
 PREAMBLE = (r"\usepackage{booktabs}", r"\usepackage{graphicx}")
 """What a document needs before `\begin{document}`."""
@@ -31,16 +32,19 @@ _FLOATS = 12
 
 
 def render(report: Report, _page: Page) -> str:
-    """The tables of a report as LaTeX in ASCII, the notes of a table below it, those of the report at the end."""
-    parts = ["\n".join(f"% {line}" for line in ("The preamble needs:", *PREAMBLE))]
-    answer = "\n".join(map(_prose, report.answer))
-    parts += [rf"{{\sloppy\noindent {answer}\par}}"] if answer else []
+    """The tables of a report as LaTeX in ASCII, with the answer as comments and the notes of a table below it.
+
+    What holds for all tables stands at the end, or below the table where there is one alone.
+    """
+    comments = [*report.answer, "The preamble needs:", *PREAMBLE]
+    parts = ["\n".join(f"% {encodable(printed(line), 'ascii')}" for line in comments)]
     labels = _Labels()
-    floats = [part for table in report.tables for part in _floats(table, labels)]
+    notes = [*filter(None, map(_prose, report.notes))]
+    further, last = (notes, []) if len(report.tables) == 1 else ([], notes)
+    floats = [part for table in report.tables for part in _floats(table, labels, further)]
     for start in range(0, len(floats), _FLOATS):
         parts += [*([r"\clearpage"] if start else []), *floats[start : start + _FLOATS]]
-    notes = [*filter(None, map(_prose, report.notes))]
-    return "\n\n".join([*parts, *([_paragraphs(notes)] if notes else [])]) + "\n"
+    return "\n\n".join([*parts, *([_paragraphs(last)] if last else [])]) + "\n"
 
 
 class _Labels:
@@ -58,9 +62,11 @@ class _Labels:
         return f"tab:{label}"
 
 
-def _floats(table: Table, labels: _Labels) -> Iterator[str]:
+def _floats(table: Table, labels: _Labels, further: Sequence[str]) -> Iterator[str]:
+    """The floats of a table, with its notes and `further` ones below the last."""
     if not table.rows:
-        yield _paragraphs([f"{escape(short(table.title), wraps=True)}.", *filter(None, map(_prose, table.notes))])
+        title = f"{escape(short(table.title), wraps=True)}."
+        yield _paragraphs([title, *filter(None, map(_prose, table.notes)), *further])
         return
     columns, shared = without_constants(paper_columns(table))
     lines, columns = lines_of(columns)
@@ -71,7 +77,7 @@ def _floats(table: Table, labels: _Labels) -> Iterator[str]:
     shown = {id(column) for panel in layout.panels for column in panel}
     if any(any(column.best) for column in columns if id(column) in shown):
         notes.append(BEST)
-    notes += filter(None, map(_prose, table.notes))
+    notes += [*filter(None, map(_prose, table.notes)), *further]
     width = ONE_COLUMN if layout.is_narrow else TEXT
     constants = f" ({', '.join(shared)})" if shared else ""
     above = _CAPTION * math.ceil(_CAPTION * width_of(short(table.title) + constants) / width)

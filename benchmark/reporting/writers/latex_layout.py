@@ -29,7 +29,7 @@ def without_constants(columns: Sequence[PaperColumn]) -> tuple[list[PaperColumn]
     shared = [
         f"n = {column.texts[0]}" if column.column.key == "n" else f"{column.title} {column.texts[0]}"
         for column, is_same in zip(columns, same, strict=True)
-        if is_same
+        if is_same and column.texts[0] != "-"
     ]
     kept = [column for column, is_same in zip(columns, same, strict=True) if not is_same]
     counted = [column for column in kept if any(number["n"] for number in column.numbers if number)]
