@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
@@ -212,6 +213,16 @@ def test_a_single_epoch_is_no_curve():
     )
     missing = [each for each in drawn(plan_figures(sources)) if isinstance(each, MissingFigure)]
     assert "single point" in next(each.reason for each in missing if each.kind == "curves")
+
+
+def test_of_images_with_several_labels_it_is_said_why_a_picture_of_one_is_not_drawn():
+    made = row("scratch", 0, 0.9)
+    spec = json.loads(made["spec"])
+    several = {**made, "spec": json.dumps({**spec, "data": {**spec["data"], "multi_label": True}})}
+    sources = FigureSources(group_cells([several]), (), lambda _: {}, lambda _: {}, **AT_ZERO)
+    reasons = {each.kind: each.reason for each in drawn(plan_figures(sources)) if isinstance(each, MissingFigure)}
+    assert "several labels" in reasons["confusion"]
+    assert "several labels" in reasons["mistakes"]
 
 
 def test_file_names_tell_the_settings_that_vary():
