@@ -13,7 +13,9 @@ from hypothesis import strategies as st
 
 from benchmark.matrix.report_spec import ReportSpec
 from benchmark.reporting.comparing.compare import compare_selections
+from benchmark.reporting.comparing.differences import Judging
 from benchmark.reporting.report import build_report
+from benchmark.reporting.rows.metrics import METRICS
 from benchmark.reporting.tables.shown import ReportOptions
 from benchmark.reporting.writers.formats import FORMATS, render
 from tests.reporting_samples import SPEC, left_out, planned, row, spec_of, tour
@@ -246,6 +248,40 @@ def test_a_comparison_is_one_table_of_80_columns(gains):
     assert not [line for line in lines if "(1 of" in line or len(line) > 80]
     (heading,) = [line for line in lines if line.endswith("B is")]
     assert "B - A (n=4)" in heading
+
+
+def test_the_same_results_on_both_sides_are_called_that():
+    a, _ = sides(GAINS[:2])
+    _, verdict, *_ = compare_selections(numbered(a), numbered(a)).report.answer
+    assert verdict == (
+        "In test accuracy B cannot be compared with A over both pairs, because the results are the same on both sides; "
+        "both pairs are the same on both sides."
+    )
+
+
+def test_timings_that_do_not_count_are_called_that():
+    a, b = ([{**each, "timing_valid": 0} for each in side] for side in sides(GAINS[:1]))
+    judging = Judging((METRICS["fit_seconds"],))
+    assert "because a side has no valid timing" in compared(a, b, judging=judging).answer[1]
+    options = ReportOptions(metrics=("fit_seconds",), tables=("summary",))
+    assert answer_of([*a, *b], options=options)[1] == "No cell has a valid value of fit seconds."
+    pareto = answer_of([*a, *b], options=ReportOptions(tables=("pareto",)))[1]
+    assert pareto.startswith("No row is on the front: none has both a value of test accuracy and a valid value of fit ")
+
+
+@pytest.mark.parametrize("more", [",seed=0|1|2|3", ",machine=lab", ",run=1"])
+def test_what_resolve_cannot_take_is_not_advised(more):
+    selections = (f"strategy=scratch{more}", f"strategy=fine{more}")
+    *_, last = compared(*sides((0.001,)), selections=selections).answer
+    assert last.endswith("more seeds would help.")
+    assert "--resolve" not in last.at_terminal
+
+
+def test_other_machines_that_both_sides_have_are_named_once():
+    a, b = sides(GAINS[:1])
+    a, b = ([*side, *({**each, "machine": "home"} for each in side)] for side in (a, b))
+    notes = [note for note in compared(a, b, machine="lab").notes if "alone" in note]
+    assert [note.partition(":")[0] for note in notes] == ["A and B"]
 
 
 def test_programs_get_all_columns_of_a_comparison():

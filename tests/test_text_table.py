@@ -14,7 +14,7 @@ from benchmark.reporting.writers.text_table import table_lines, under_headings, 
 from benchmark.text import encodable
 
 WIDTHS = st.integers(40, 200)
-WORDS = st.text("abcxyzABC-_./é日本語🎉", min_size=1, max_size=18)
+WORDS = st.text("abcxyzABC-_./é日本語🎉", min_size=1, max_size=18).filter(lambda word: word != "-")
 TEXTS = st.lists(WORDS, max_size=6).map(" ".join)
 IDS = st.text("0123456789abcdef", min_size=7, max_size=64)
 NUMBERS = st.floats(-1e9, 1e9).map(lambda value: f"{value:.4g} ± {abs(value) / 7:.2g}")
@@ -49,6 +49,15 @@ def test_no_line_is_too_wide_and_no_word_is_broken_or_lost(columns, width, encod
         for cell in map(partial(encodable, encoding=encoding), (column.title, *column.texts)):
             whole = [cell] if column.is_number and cell in column.texts else cell.split()
             assert all(word in text if cell_len(word) <= width - 4 else word[:7] in text for word in whole)
+
+
+def test_a_column_in_which_nothing_is_known_is_in_no_heading():
+    columns = [
+        TextColumn("cell", ("a", "b"), identifies=True),
+        TextColumn("front", ("-", "-")),
+        TextColumn("n", ("1", "1")),
+    ]
+    assert drawn(columns, 80)[0] == "n 1"
 
 
 @pytest.mark.parametrize("width", [40, 80, 200])

@@ -10,6 +10,7 @@ from dataclasses import replace
 from shlex import quote
 from typing import TypeAlias
 
+from benchmark.reporting.comparing.matching import absent
 from benchmark.reporting.comparing.verdict_sentences import (
     OpenQuestion,
     all_of,
@@ -138,13 +139,16 @@ def _question(
         for first, second in pairs
         if second
     )
-    return OpenQuestion(subject, reference, named)
+    why = absent(
+        (pair for pair, (_, each) in zip((p for p in pairs if p[1]), named, strict=True) if each is None), metric
+    )
+    return OpenQuestion(subject, reference, named, absent=why)
 
 
 def _measured(groups: Sequence[Group], metric: Metric, varying: Sequence[str]) -> str:
     """What was measured, where nothing is judged: of several groups the least and the greatest mean."""
     known = _values(groups, metric)
-    if not known and (other := _values(groups, VAL_ACCURACY)):
+    if not known and not metric.is_timing and (other := _values(groups, VAL_ACCURACY)):
         return f"no cell has a value of {metric.title}; {_range(groups, other, VAL_ACCURACY, varying)}"
     valid = "valid " * metric.is_timing
     return _range(groups, known, metric, varying) if known else f"no cell has a {valid}value of {metric.title}"

@@ -124,8 +124,12 @@ def compare_selections(
         people=_for_people(rows),
     )  # fmt: skip
     notes = [] if machine_a == machine_b else [f"A was measured on machine {machine_a}, B on {machine_b}."]
-    for side, selected, chosen in (("A", first, machine_a), ("B", second, machine_b)):
-        notes += [text.behind(f"{side}: ") for text in note_on_other_machines(without_forgotten(selected), chosen)]
+    elsewhere = [
+        note_on_other_machines(without_forgotten(selected), chosen)
+        for selected, chosen in ((first, machine_a), (second, machine_b))
+    ]
+    sides = [("A and B", elsewhere[0])] if elsewhere[0] == elsewhere[1] else zip("AB", elsewhere, strict=True)
+    notes += [text.behind(f"{side}: ") for side, texts in sides for text in texts]
     notes += [*notes_on_verdicts(common), *note_on_families(matched.comparisons)]
     executions = _executions(matched.comparable or matched.pairs)
     looked = note_on_looks([number for side in executions for number in side], looks)

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from shlex import quote
 
-from benchmark.reporting.comparing.matching import NAMES, Matched
+from benchmark.matrix.selection import parse_selection
+from benchmark.matrix.settings import SETTINGS
+from benchmark.reporting.comparing.matching import NAMES, Matched, absent
 from benchmark.reporting.comparing.verdict_sentences import (
     OpenQuestion,
     all_of,
@@ -18,6 +20,7 @@ from benchmark.reporting.rows.flat_settings import describe
 from benchmark.reporting.rows.groups import Group, Pair, varying_settings
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import incomplete, planned
+from benchmark.reporting.rows.repetitions import REPEATED
 from benchmark.reporting.rows.scope import scope
 from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Advised
@@ -42,15 +45,22 @@ def comparison_answer(
     """
     groups = [group for pair in matched.pairs for group in pair]
     pairs = [matched.comparisons.between(*pair, metric) for pair in matched.pairs]
-    whole = OpenQuestion("B", "A", (("" if len(pairs) == 1 else _pairs(matched), overall),), over="over")
-    single = OpenQuestion("B", "A", tuple(zip(pair_names(matched.pairs), pairs, strict=True)), "pair")
+    why = absent((pair for pair, each in zip(matched.pairs, pairs, strict=True) if each is None), metric)
+    whole = OpenQuestion("B", "A", (("" if len(pairs) == 1 else _pairs(matched), overall),), over="over", absent=why)
+    single = OpenQuestion("B", "A", tuple(zip(pair_names(matched.pairs), pairs, strict=True)), "pair", absent=why)
     asked = [whole, single] if len(pairs) > 1 else [whole]
     points = [*open_points([whole], metric), *further, *incomplete(groups), *_alone(matched)]
     last = sentence("; ".join(points))
     advice = ""
     # what `bench run` judges where nothing else is asked for
     is_default = metric.key == TEST_ACCURACY.key
-    if selections and is_default and overall is not None and may_resolve_with_seeds(overall):
+    if (
+        selections
+        and _leave_seeds_open(selections)
+        and is_default
+        and overall is not None
+        and may_resolve_with_seeds(overall)
+    ):
         resolve = " ".join(f"--resolve {quote(each)}" for each in selections)
         advice = f"`bench run {resolve}` adds seeds until it is decided."
     verdict = sentence(verdict_sentence(asked, metric))
@@ -73,9 +83,14 @@ def _names(pair: Pair) -> list[str]:
     return [a if a == b else f"{a} against {b}" for a, b in both]
 
 
+def _leave_seeds_open(selections: tuple[str, str]) -> bool:
+    """Whether `bench run --resolve` takes the selections: they name what a matrix does, and no seeds."""
+    return parse_selection(selections).keys <= {*NAMES, *SETTINGS} - {*REPEATED}
+
+
 def _pairs(matched: Matched) -> str:
     whole, comparable = all_of(len(matched.pairs), "pair"), len(matched.comparable)
-    return whole if comparable == len(matched.pairs) else f"{whole}, {comparable} comparable"
+    return whole if comparable in {0, len(matched.pairs)} else f"{whole}, {comparable} comparable"
 
 
 def _scope(matched: Matched, groups: Sequence[Group], selections: tuple[str, str] | None) -> str:

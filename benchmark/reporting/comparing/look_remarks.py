@@ -13,7 +13,7 @@ SKEWED_LOOKS = (
     "still false"
 )
 
-LOOKED = "n was chosen by looking, which the notes account for"
+LOOKED = "the number of seeds was chosen by looking, which the notes account for"
 
 
 def on_looks(made: Sequence[LookRow]) -> str:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from benchmark import units
 from benchmark.errors import NotFoundError
 from benchmark.reporting.comparing.differences import Comparisons
+from benchmark.reporting.comparing.verdict_sentences import NO_RESULT
 from benchmark.reporting.rows.forgotten import Remembered, note_on_forgotten, remember
 from benchmark.reporting.rows.grouping import group_cells
 from benchmark.reporting.rows.groups import Group, Pair, apart, partner, setting_key, varying_settings
 from benchmark.reporting.rows.latest import ResultRow, choose_machine
+from benchmark.reporting.rows.metrics import Metric
 from benchmark.reporting.rows.missing_results import reasons
 
 NAMES = ("dataset", "model", "strategy")
@@ -130,6 +132,20 @@ def notes_on(matched: Matched) -> tuple[str, ...]:
     if shared := both[0] & both[1]:
         notes.append(f"A and B share {units.plural(len(shared), 'result')}, which are left out of the differences.")
     return tuple(dict.fromkeys(notes))
+
+
+def absent(pairs: Iterable[tuple[Group | None, Group | None]], metric: Metric) -> str:
+    """Why pairs have no difference in a metric, as `OpenQuestion.absent` says it."""
+    reasons = {_absent(*pair, metric) for pair in pairs}
+    return reasons.pop() if len(reasons) == 1 else NO_RESULT
+
+
+def _absent(a: Group | None, b: Group | None, metric: Metric) -> str:
+    if a is None or b is None or not (a.completed and b.completed):
+        return NO_RESULT
+    if are_the_same(a, b):
+        return "the same on both sides"
+    return "no valid timing" if metric.is_timing else f"no value of {metric.title}"
 
 
 def are_the_same(a: Group, b: Group) -> bool:

@@ -94,7 +94,14 @@ def _ruling(comparison: Comparison, alpha: float, number: int, margin: float | N
     verdict, why = _verdict(comparison, difference, alpha, margin)
     ends = difference.mean - difference.reach(-1, 1 - alpha), difference.mean + difference.reach(1, 1 - alpha)
     skewed = [_SKEWED] if difference.looks_skewed else []
-    return Ruling(verdict, alpha, number, *ends, difference.p, tuple(dict.fromkeys((why, budget, *skewed, *more))))
+    return Ruling(
+        verdict,
+        alpha,
+        number,
+        *ends,
+        difference.p,
+        tuple(dict.fromkeys((why, budget, *skewed, *(text for text in more if text not in why)))),
+    )
 
 
 def _verdict(comparison: Comparison, difference: Difference, alpha: float, margin: float | None) -> tuple[str, str]:

@@ -29,7 +29,7 @@ Named: TypeAlias = tuple[str, Difference | None]
 COMPARISON = "comparison"
 MOST_NAMED = 3
 DECIDED = (BETTER, WORSE, EQUIVALENT)
-_NO_RESULT = "no result"
+NO_RESULT = "no result"
 _REASONS = ("no verdict: ", "not comparable: ")
 
 
@@ -43,6 +43,7 @@ class OpenQuestion:
         pairs: The differences, each with its name; of a single one the name may be empty.
         noun: What one of several is called; other names than the usual one say themselves what is compared.
         over: What stands before the name of a single one.
+        absent: What pairs without a difference have, or are: `no result`, `the same on both sides`.
     """
 
     subject: str
@@ -50,6 +51,7 @@ class OpenQuestion:
     pairs: tuple[Named, ...]
     noun: str = COMPARISON
     over: str = "on"
+    absent: str = NO_RESULT
 
     @property
     def full_names(self) -> list[Named]:
@@ -112,7 +114,12 @@ def _single(question: OpenQuestion, metric: Metric) -> str:
     ((_, each),) = question.pairs
     subject, reference, on = question.subject, question.reference, question.place
     if each is None:
-        return f"{subject} cannot be compared with {reference}{on}, because a side has no result"
+        why = (
+            f"a side has {question.absent}"
+            if question.absent.startswith("no ")
+            else f"the results are {question.absent}"
+        )
+        return f"{subject} cannot be compared with {reference}{on}, because {why}"
     number = figure(each, metric)
     if each.verdict == NOT_COMPARABLE:
         return f"{subject} and {reference}{on} are {NOT_COMPARABLE}: {_reason(each)}"
@@ -126,7 +133,7 @@ def _single(question: OpenQuestion, metric: Metric) -> str:
 def _several(question: OpenQuestion, metric: Metric) -> str:
     by_verdict: dict[str, list[Named]] = {}
     for pair in question.pairs:
-        by_verdict.setdefault(_verdict(pair[1]), []).append(pair)
+        by_verdict.setdefault(_verdict(pair[1], question.absent), []).append(pair)
     noun, whole = plural(len(question.pairs), question.noun), all_of(len(question.pairs), question.noun)
     parts: list[str] = []
     for verdict in DECIDED:
@@ -175,8 +182,8 @@ def _advice(each: Difference) -> str:
     return ADVICE.get(each.narrowed_by, "more seeds would help")
 
 
-def _verdict(each: Difference | None) -> str:
-    return _NO_RESULT if each is None else each.verdict or "no verdict"
+def _verdict(each: Difference | None, absent: str) -> str:
+    return absent if each is None else each.verdict or "no verdict"
 
 
 def _be(verdict: str, pairs: Sequence[Named]) -> str:

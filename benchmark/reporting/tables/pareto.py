@@ -49,13 +49,21 @@ def pareto(shown: Shown) -> Part:
     )
     names = telling(shown.groups)
     best = [name_in(group, names, varying) for group in shown.groups if group in front]
-    named = f": {'; '.join(best)}" if len(best) <= _MOST_NAMED else ""
     return [
         Table(
             "pareto", f"Pareto front: {quality.title} against {cost.title}", columns, tuple(rows),
-            footnotes=footnotes.texts, notes=(note,), answer=f"On the front are {len(best)} of {plural(len(rows), 'row')}{named}",
+            footnotes=footnotes.texts, notes=(note,), answer=_told(best, rows, quality, cost),
         )
     ], []  # fmt: skip
+
+
+def _told(best: Sequence[str], rows: Sequence[Row], quality: Metric, cost: Metric) -> str:
+    """The front in a sentence."""
+    if not best:
+        valid = "valid " * cost.is_timing
+        return f"no row is on the front: none has both a value of {quality.title} and a {valid}value of {cost.title}"
+    named = f": {'; '.join(best)}" if len(best) <= _MOST_NAMED and all(best) else ""
+    return f"on the front {'is' if len(best) == 1 else 'are'} {len(best)} of {plural(len(rows), 'row')}{named}"
 
 
 def _metrics(shown: Shown) -> tuple[Metric, Metric]:

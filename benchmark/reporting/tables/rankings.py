@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
 
+from benchmark.reporting.comparing.verdict_sentences import sentence
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import Metric
 from benchmark.reporting.statistics.families import holm
@@ -116,13 +117,13 @@ def _ranks(place: RankedPlace, metric: Metric) -> Table:
 
 def _test(place: RankedPlace, ranking: Ranking, of: str = "") -> str:
     verdict = "differ" if ranking.p < ALPHA else "are not shown to differ"
-    return f"Over these {len(place.scores)} datasets the methods{of} {verdict} (Iman and Davenport's F, p = {ranking.p:.3g})"
+    return f"over these {len(place.scores)} datasets the methods{of} {verdict} (Iman and Davenport's F, p = {ranking.p:.3g})"
 
 
 def _notes(place: RankedPlace, ranking: Ranking) -> list[str]:
     count = len(place.scores)
     notes = [
-        f"{_test(place, ranking)}. Ranks are of the means over seeds, 1 is the best; ties share a rank and are not corrected for."
+        f"{sentence(_test(place, ranking))} Ranks are of the means over seeds, 1 is the best; ties share a rank and are not corrected for."
     ]
     if count < FEWEST_DATASETS:
         notes.append(f"This holds for these {count} datasets; so few say little about others.")

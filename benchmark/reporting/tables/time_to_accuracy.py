@@ -83,7 +83,7 @@ def _table(dataset: str, groups: _Curves, target: float, varying: Sequence[str])
         TableColumn("n", "n", "count", identifies=True),
         TableColumn("reached", "reached", "count"),
         TableColumn("censored", "censored", "count"),
-        TableColumn("median", "median", "seconds", "s"),
+        TableColumn("median", "median seconds", "seconds", "s"),
         TableColumn("low", "low", "seconds", "s"),
         TableColumn("high", "high", "seconds", "s"),
     )

@@ -106,6 +106,7 @@ def _divided(columns: Sequence[TextColumn]) -> tuple[str, list[TextColumn]]:
     if len(constant) == len(columns):
         constant = []
     varying = [column for column in columns if column not in constant]
+    constant = [column for column in constant if column.texts[0] != "-"]
     if not any(column.identifies for column in varying):
         varying[0] = replace(varying[0], identifies=True)
     return _named(constant, 0), varying
