@@ -87,7 +87,9 @@ def plot_curves(axes: Axes, groups: Mapping[str, Sequence[SeedCurve]], quantity:
 
 
 def _draw_groups(axes: Axes, groups: Mapping[str, Sequence[SeedCurve]], quantity: str) -> None:
-    for number, curves in enumerate(groups.values()):
+    # a group that shares its first epochs with a longer one lies on it, so that both are seen
+    longest_first = sorted(enumerate(groups.values()), key=lambda item: (-epochs_of_all(item[1]), -item[0]))
+    for number, curves in longest_first:
         _draw_group(axes, curves, quantity, look_of(number), alpha=0.18 if len(groups) <= _MANY else 0.08)
     part, _, name = quantity.partition("_")
     finish_axes(axes, name, [curve for curves in groups.values() for curve in curves])
