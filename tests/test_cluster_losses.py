@@ -40,7 +40,7 @@ from benchmark.scheduling.cluster.messages import (
     body_of,
     message_of,
 )
-from benchmark.scheduling.executors.protocol import Node
+from benchmark.scheduling.executors.protocol import Demand, Node
 from benchmark.scheduling.run import run_matrix
 
 pytestmark = [pytest.mark.postgres, pytest.mark.parametrize("target", ["postgresql"], indirect=True)]
@@ -109,6 +109,7 @@ class ScriptedEngine:
         self._cancelled: dict[str, threading.Event] = {}
         self._threads: list[threading.Thread] = []
         self._leaving: set[str] = set()
+        self.wanted: list[tuple[Demand, ...]] = []
 
     def slots(self) -> list[Node]:
         return [Node(name, self._cores, is_leaving=name in self._leaving) for name in self._scripts]
@@ -130,6 +131,9 @@ class ScriptedEngine:
             why = str(error)
         self._ended[handle] = why
         os.write(self._write, b"\0")
+
+    def want(self, needs) -> None:
+        self.wanted.append(tuple(needs))
 
     def poll(self) -> dict[str, str]:
         with suppress(BlockingIOError):

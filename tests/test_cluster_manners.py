@@ -7,9 +7,12 @@ from collections import Counter
 
 import pytest
 from scheduling_plans import fake_cell
+from scheduling_runs import Place
 from test_cluster_losses import Agent, run  # noqa: F401  a fixture
 
 from benchmark.scheduling.cluster.messages import Ready, Settled, Unfit
+from benchmark.scheduling.cluster.placement import demands_of
+from benchmark.scheduling.executors.protocol import Demand
 from benchmark.status import Cause
 
 pytestmark = [pytest.mark.postgres, pytest.mark.parametrize("target", ["postgresql"], indirect=True)]
@@ -114,3 +117,29 @@ def test_a_cell_for_which_no_disk_has_room_fails_after_three_nodes_and_the_other
     assert listener.ends()[large.cell_id] == ("failed", "failed")
     assert listener.ends()[small.cell_id] == ("completed", None)
     assert [detail for cell, *_, detail in listener.of("cell_finished") if cell == large] == [reason]
+
+
+@pytest.mark.parametrize("patience", [0.0, 60.0])
+def test_a_run_whose_last_node_goes_waits_for_another_as_long_as_it_was_told(run, patience):  # noqa: F811
+    def leave_once(agent: Agent) -> str:
+        agent.ready()
+        if agent.leaving or has_left.is_set():
+            return work(agent)
+        has_left.set()
+        agent.leaving.add(agent.name)
+        list(agent.orders())
+        # the engine has another one in its place a while later
+        threading.Timer(0.2, agent.leaving.clear).start()
+        return "exit code 0"
+
+    has_left = threading.Event()
+    summary, listener, _ = run([fake_cell()], {"only": leave_once}, node_seconds=patience)
+    assert summary.exit_code == (0 if patience else 3), listener.notes
+    assert summary.stopped == (None if patience else "no node of the cluster is left that could run cells")
+
+
+def test_an_engine_is_told_what_the_cells_that_are_left_need(tmp_path, target):
+    cells = [fake_cell(seed=0), fake_cell(seed=1), fake_cell(seed=2, threads=4), fake_cell(seed=3, device="gpu")]
+    options = Place(tmp_path).options()
+    assert set(demands_of(cells, options)) == {Demand(2, 1, 0), Demand(1, 4, 0), Demand(1, 1, 1)}
+    assert sum(demand.count for demand in demands_of(cells, Place(tmp_path).options(jobs=2))) == 2

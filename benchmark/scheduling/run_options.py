@@ -54,6 +54,7 @@ class RunOptions:
         allow_plugins: Let plug-ins run that the trust file does not name.
         every_state: Write the state of a cell after each of its epochs, and not as often as is cheap.
         lease_seconds: How long a node of a cluster may keep silent before its cells are given to others.
+        node_seconds: How long a run waits for another node when none is left.
         templates: Template processes by backend that outlive a run, for a command of several runs, which ends them itself
             (`launcher.kept_templates`); None ends them with the run.
         directories: Finds prepared datasets, and looks at each source of the user once for the whole command.
@@ -83,6 +84,7 @@ class RunOptions:
     every_state: bool = False
     artifacts_url: str | None = None
     lease_seconds: float = 60.0
+    node_seconds: float = 0.0
     templates: dict[str, Any] | None = field(default=None, repr=False, compare=False)
     directories: PreparedDirectories = field(init=False, repr=False, compare=False)
 

@@ -80,7 +80,10 @@ SHORTEST_LEASE_SECONDS = 2
     help="How long a node may be silent before its cells continue elsewhere.  [default: 60s; at least 2s]",
 )
 @click.option(
-    "--wait-for-nodes", type=Duration(), metavar="TIME", help="Wait up to this long for nodes that can run all cells."
+    "--wait-for-nodes",
+    type=Duration(),
+    metavar="TIME",
+    help="Wait up to this long for nodes that can run all cells, and for another one when none is left.",
 )
 @click.option("--name", metavar="TEXT", help="Name of this run, for lists and reports.")
 @click.option("--rerun", is_flag=True, help="Run finished cells again, as new executions.")
@@ -163,6 +166,7 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
         reads_only=asked.dry_run,
         timeout_seconds=given.pop("timeout"),
         lease_seconds=given.pop("lease"),
+        node_seconds=node_seconds or 0.0,
         **given,
     )
     if proven is not None:

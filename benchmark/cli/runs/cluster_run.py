@@ -14,9 +14,9 @@ from benchmark.errors import UserError
 from benchmark.forecast.simulation import Room
 from benchmark.matrix.plan import MachineKind, Plan
 from benchmark.results.store.location import locate
-from benchmark.scheduling.cluster.placement import room_of_nodes
+from benchmark.scheduling.cluster.placement import demands_of, room_of_nodes
 from benchmark.scheduling.executors.executor_registry import LOCAL, require_executor
-from benchmark.scheduling.executors.protocol import Node
+from benchmark.scheduling.executors.protocol import Demand, Node
 from benchmark.scheduling.executors.separate_executor import SeparateExecutor, open_executor
 from benchmark.scheduling.run_options import RunOptions
 
@@ -76,6 +76,8 @@ def opened_cluster(
         UserError: There is no such cluster, or no node on which any cell could run.
     """
     with _opened_executor(executor, options, plan) as opened:
+        if node_seconds:
+            opened.want(_demands_of_plan(plan, options))
         asked, planned = _plan_for_nodes(matrix, opened, node_seconds)
         yield OpenedCluster(opened, asked, planned, room_of_nodes(opened.slots(), options))
 
@@ -122,6 +124,12 @@ def _plan_for_nodes(
         reasons = sorted({left.reason for left in plan.left_out})
         raise UserError(f"{plan.path}: no cell can run on the nodes that are there ({has}): {'; '.join(reasons[:3])}")
     return matrix, plan
+
+
+def _demands_of_plan(plan: Plan, options: RunOptions) -> tuple[Demand, ...]:
+    """What all cells need at the same time, those that this computer has no GPU for too."""
+    lacking = sum("GPU" in left.reason for left in plan.left_out)
+    return (*demands_of(plan.cells, options), *([Demand(lacking, 1, 1)] if lacking else []))
 
 
 def _kind_of(nodes: Collection[Node]) -> MachineKind:

@@ -94,6 +94,8 @@ class ClusterRun:
         self.preparing: dict[int, dict[str, str]] = {}
         self.stopped: str | None = None
         self.kill_at: float | None = None
+        self.had_nodes_at = time.monotonic()
+        self.asked_at = 0.0
         self.looked_at_engine = 0.0
         self.looked_at_leases = 0.0
         self.looked_at_reports = 0.0

@@ -11,7 +11,7 @@ from benchmark.scheduling.cluster.cluster_context import PLACEMENTS, ClusterRun,
 from benchmark.scheduling.cluster.messages import Kill, Message, Stop, run_cell
 from benchmark.scheduling.cluster.node_losses import is_suspect, lose_node, lose_stranger
 from benchmark.scheduling.cluster.node_reports import take_reports
-from benchmark.scheduling.cluster.placement import WorkingNode, data_key, place
+from benchmark.scheduling.cluster.placement import WorkingNode, data_key, demands_of, place
 from benchmark.scheduling.decisions.cell_decisions import Ending
 from benchmark.scheduling.executors.protocol import AgentCommand
 from benchmark.scheduling.processes.signals import waiting_for
@@ -25,6 +25,9 @@ TURN_SECONDS = 0.5
 
 PLACE_AGAIN_SECONDS = 300.0
 """After so long a node on which agents were placed in vain gets one more: what kept them from it may be mended."""
+
+ASK_SECONDS = 5.0
+"""How often it is looked whether there are too few nodes."""
 
 BLIND_SECONDS = 2.0
 """A run that has not looked at leases for so long, or for half of one, does not judge by what it sees then."""
@@ -89,10 +92,26 @@ def _look_after_engine(run: ClusterRun) -> None:
             order = order_for(node.name, run.run_id, run.address, run.options)
             handle = run.executor.submit(node, AgentCommand(AGENT, order.encode()))
             run.placed[handle] = PlacedAgent(node)
-    if not run.placed and not run.members:
+    _ask_for_nodes(run, now)
+    if run.placed or run.members:
+        run.had_nodes_at = now
+    elif now >= run.had_nodes_at + run.options.node_seconds:
         # where that is because the engine is gone, it says so itself
         run.executor.poll()
         _stop(run, "no node of the cluster is left that could run cells")
+
+
+def _ask_for_nodes(run: ClusterRun, now: float) -> None:
+    """Tells an engine that can get more nodes what the cells that are left could use, where there are too few."""
+    if now < run.asked_at + ASK_SECONDS:
+        return
+    run.asked_at = now
+    demands, room = demands_of(run.decider.unfinished_cells(), run.options), run.room
+    cores, gpus = (
+        sum(demand.count * demand.cores for demand in demands),
+        sum(demand.count * demand.gpus for demand in demands),
+    )
+    run.executor.want(demands if cores > room.cores or gpus > room.gpus else ())
 
 
 def _send_away(run: ClusterRun, name: str) -> None:

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Collection, Hashable, Iterable
 from dataclasses import dataclass, field
+from itertools import islice
 
 from benchmark.catalog.cache import options_of
 from benchmark.forecast.simulation import Room
 from benchmark.matrix.cell import Cell
-from benchmark.scheduling.executors.protocol import Node
+from benchmark.scheduling.executors.protocol import Demand, Node
 from benchmark.scheduling.processes.slots import Grant, Slots
 from benchmark.scheduling.run_options import RunOptions
+
+MOST_WANTED = 1000
+"""For so many cells at once an engine is asked for nodes, at most."""
 
 
 @dataclass(slots=True)
@@ -74,6 +79,13 @@ def place(cell: Cell, members: Iterable[WorkingNode]) -> tuple[WorkingNode, Gran
             member.known |= {data, network}
             return member, grant
     return None
+
+
+def demands_of(cells: Iterable[Cell], options: RunOptions) -> tuple[Demand, ...]:
+    """What these cells need at the same time; of very many the first ones tell enough."""
+    most = MOST_WANTED if options.jobs is None else min(MOST_WANTED, options.jobs)
+    shapes = Counter((cell.threads, int(cell.device_kind == "gpu")) for cell in islice(cells, most))
+    return tuple(Demand(count, *shape) for shape, count in sorted(shapes.items()))
 
 
 def room_of_nodes(nodes: Collection[Node], options: RunOptions) -> Room:

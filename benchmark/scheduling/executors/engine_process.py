@@ -22,7 +22,7 @@ from typing import Any
 from benchmark import layout
 from benchmark.errors import BenchError
 from benchmark.scheduling.executors.executor_registry import make_executor
-from benchmark.scheduling.executors.protocol import AgentCommand, Executor, ExecutorSettings, Node
+from benchmark.scheduling.executors.protocol import AgentCommand, Demand, Executor, ExecutorSettings, Node
 from benchmark.scheduling.processes.pipes import LineReader
 
 _LOOK_SECONDS = 0.25
@@ -49,7 +49,7 @@ class EngineProcess:
             self.say({"slots": slots})
 
     def obey(self, order: Mapping[str, Any]) -> None:
-        """Carries out one order: `submit` or `cancel`."""
+        """Carries out one order: `submit`, `cancel` or `want`."""
         if "submit" in order:
             try:
                 own = self._executor.submit(Node(**order["node"]), AgentCommand(**order["agent"]))
@@ -64,6 +64,12 @@ class EngineProcess:
                     self._executor.cancel(own)
                 except Exception:  # noqa: BLE001
                     traceback.print_exc()
+
+        elif "want" in order and (want := getattr(self._executor, "want", None)) is not None:
+            try:
+                want([Demand(**demand) for demand in order["want"]])
+            except Exception:  # noqa: BLE001
+                traceback.print_exc()
 
     def say(self, said: Mapping[str, Any]) -> None:
         """One line to the run.

@@ -95,8 +95,20 @@ class ExecutorSettings:
     wants_gpus: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Demand:
+    """So many cells that have no result yet could run at the same time, each with so many processors and GPUs."""
+
+    count: int
+    cores: int
+    gpus: int
+
+
 class Executor(Protocol):
     """An engine. `open_executor` runs it in a process of its own, where its calls may take their time.
+
+    One that can get more nodes may have a sixth verb, `want(demands)`: it is told a sequence of `Demand` when the nodes that are
+    there are too few, whenever that changes, and an empty one when they are enough.
 
     A verb that cannot do its work raises a `UserError` or `StorageError` with a message that names the cure.
     """

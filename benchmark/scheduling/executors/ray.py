@@ -15,7 +15,8 @@ from typing import Any
 
 import benchmark
 from benchmark.errors import UserError
-from benchmark.scheduling.executors.protocol import AgentCommand, ExecutorSettings, Granted, Node
+from benchmark.scheduling.executors.protocol import AgentCommand, Demand, ExecutorSettings, Granted, Node
+from benchmark.scheduling.executors.ray_autoscaler import ask_for_room, has_autoscaler
 from benchmark.scheduling.executors.ray_node import AgentHolder
 from benchmark.units import plural
 
@@ -29,6 +30,9 @@ FREE_SECONDS = 3.0
 """So long after the end of an agent its node counts as free, although Ray may still say that it is taken."""
 
 CONNECT_SECONDS = 5.0
+
+ASK_SECONDS = 5.0
+"""How often it is looked whether there is an autoscaler while nodes are too few."""
 
 _START = (
     "start one with `ray start --head` here, and with `ray start --address=HOST:6379` on each further computer; RAY_ADDRESS "
@@ -81,6 +85,9 @@ class RayExecutor:
         # Ray's own types know `remote` in a part of its forms only
         self._ray: Any = ray
         self._wants_gpus = settings.wants_gpus
+        self._demands: Sequence[Demand] = ()
+        self._has_asked = False
+        self._looked_at = 0.0
         self._names: dict[str, str] = {}
         self._placed: dict[str, _Placed] = {}
         self._freed: dict[str, tuple[Node, float]] = {}
@@ -139,6 +146,7 @@ class RayExecutor:
 
     def poll(self) -> Mapping[str, str]:
         """Agents that have ended, by themselves or with their node."""
+        self._ask()
         ended = {}
         for handle, placed in list(self._placed.items()):
             why = self._why_ended(placed)
@@ -168,8 +176,28 @@ class RayExecutor:
             placed.actor.end.remote()
             placed.end_until = _now() + END_SECONDS if placed.has_begun else _now()
 
+    def want(self, demands: Sequence[Demand]) -> None:
+        """Asks the autoscaler for nodes, where there is one; asks for nothing any more when none are needed."""
+        if self._has_asked:
+            ask_for_room(demands)
+        self._has_asked = self._has_asked and bool(demands)
+        self._demands, self._looked_at = demands, 0.0
+
+    def _ask(self) -> None:
+        # the autoscaler of a cluster that was started just now takes a while until it can be seen
+        if self._demands and not self._has_asked and _now() > self._looked_at + ASK_SECONDS:
+            self._looked_at = _now()
+            if has_autoscaler():
+                ask_for_room(self._demands)
+                self._has_asked = True
+
+    def let_go(self) -> None:
+        """The run is gone: nothing is asked for any more."""
+        self.want(())
+
     def close(self) -> None:
         """Ends all agents and leaves the cluster."""
+        self.want(())
         for handle in list(self._placed):
             self.cancel(handle)
         until = _now() + END_SECONDS

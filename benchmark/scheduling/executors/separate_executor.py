@@ -17,7 +17,7 @@ from typing import Any
 from benchmark import errors, layout
 from benchmark.errors import BenchError, StorageError, UserError
 from benchmark.scheduling.executors.executor_registry import require_executor, split_name
-from benchmark.scheduling.executors.protocol import AgentCommand, ExecutorSettings, Node
+from benchmark.scheduling.executors.protocol import AgentCommand, Demand, ExecutorSettings, Node
 from benchmark.scheduling.processes.environment import base_environment, python_command
 from benchmark.scheduling.processes.module_runner import IMPORT_PATH
 from benchmark.scheduling.processes.pipes import LineReader
@@ -65,6 +65,7 @@ class SeparateExecutor:
         self._ended: dict[str, str] = {}
         self._alive: set[str] = set()
         self._last_handle = 0
+        self._wanted: tuple[Demand, ...] = ()
         self._is_ready = False
         self._is_lost = False
         self._problem: BenchError | None = None
@@ -135,6 +136,12 @@ class SeparateExecutor:
     def cancel(self, handle: str) -> None:
         """Orders the end of an agent."""
         self._send({"cancel": handle})
+
+    def want(self, demands: Sequence[Demand]) -> None:
+        """Tells an engine that can get more nodes what they are needed for."""
+        if tuple(demands) != self._wanted:
+            self._wanted = tuple(demands)
+            self._send({"want": [asdict(demand) for demand in demands]})
 
     def close(self) -> None:
         """Ends all agents and the engine's process; waits a few seconds for both."""
