@@ -156,6 +156,12 @@ def test_ids_are_distinct_and_nothing_carries_a_style_or_a_handler(page, tree):
     assert not [name for name in names if name == "style" or name.startswith("on")]
 
 
+def test_a_comparison_is_such_a_page_too(place):
+    text = place.call("compare", "strategy=scratch", "strategy=regularized", "--format", "html").stdout
+    assert Tree(text).all("h1")[0][2] == "rehearsal <&>"
+    assert text.index('class="answer"') < text.index("<table")
+
+
 def test_a_page_of_named_tables_has_these_alone(place):
     text = place.call("report", "--format", "html", "--table", "summary").stdout
     assert text.count("<table") == 1

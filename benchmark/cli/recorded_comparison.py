@@ -12,6 +12,7 @@ from benchmark.cli.runs.noise_floor import note_on_noise
 from benchmark.errors import UserError
 from benchmark.matrix.selection import parse_selection
 from benchmark.reporting.comparing.compare import Comparison, compare_selections
+from benchmark.reporting.page_content import PageContent
 from benchmark.reporting.report import judging
 from benchmark.reporting.rows.latest import with_environment
 from benchmark.results.read import queries
@@ -71,5 +72,7 @@ def recorded_comparison(
             selections=(a, b),
         )
     timed = note_on_noise(comparison.report.machine) if judged.main.is_timing else ()
-    report = replace(comparison.report, notes=(*comparison.report.notes, *notes, *timed))
+    names = [run["matrix_name"] for run in runs if run["run_id"] in comparison.report.runs and run["matrix_name"]]
+    head = PageContent(names[-1] if names else "")
+    report = replace(comparison.report, notes=(*comparison.report.notes, *notes, *timed), page=head)
     return replace(comparison, report=report)

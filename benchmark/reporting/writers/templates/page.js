@@ -199,7 +199,7 @@ class Chart {
     this.legend.replaceChildren();
     if (names.length > 1) {
       for (const [label, on] of [["all", true], ["none", false]]) {
-        htmlNode("button", { type: "button" }, this.legend, label).addEventListener("click", () => {
+        htmlNode("button", { type: "button", class: "whole" }, this.legend, label).addEventListener("click", () => {
           for (const name of names) this.chosen.set(name, on);
           this.draw();
         });
