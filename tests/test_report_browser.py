@@ -5,11 +5,16 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from cli_workplace import ROOT, Workplace
+from test_reporting_writers import report_with
 from test_security import hostile  # noqa: F401  a fixture
+
+from benchmark.reporting.page_content import CellPart, CellSetting, Measure, MistakenImage, Mistakes, PageContent
+from benchmark.reporting.writers.formats import render
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 pytestmark = pytest.mark.skipif(CHROMIUM is None, reason="needs Chromium: apt-get install chromium")
@@ -265,6 +270,30 @@ def test_hostile_names_stay_text(browser, hostile_page, width):
     assert tab.complaints == []
     assert tab.locator("script").count() == 1
     assert tab.locator("marquee, iframe, img[onerror], svg[onload]").count() == 0
+
+
+@pytest.mark.exhaustive
+@pytest.mark.parametrize("width", WIDTHS)
+def test_names_of_ten_thousand_characters_push_nothing_out_of_sight(browser, tmp_path, width):
+    name = "x" * 5000 + "</script><b>" + "y" * 5000
+    part = CellPart(
+        "a" * 20, (name, name, name), "0", "completed", "completed", ((0.5, "0.5"),),
+        settings=(CellSetting("epochs", name, "10", is_changed=True), CellSetting("loss", name)),
+        environment=(("command", name),), log=name, traceback=name,
+        mistakes=Mistakes(1, 2, ((name, name, 1),), (MistakenImage(1, name, name, "50 %"),)),
+    )  # fmt: skip
+    parts = part, replace(part, cell_id="b" * 20, names=("digits", "שלום", "\u202eevil"))
+    content = PageContent(name, (("machine", name),), (Measure("test_accuracy", "test accuracy"),), parts)
+    (tmp_path / "page.html").write_text(
+        render(replace(report_with(name), answer=(name,), page=content), "html"), encoding="utf-8"
+    )
+    tab = opened(browser, tmp_path / "page.html", width)
+    tab.evaluate("document.querySelectorAll('details').forEach((each) => { each.open = true; })")
+    tab.evaluate("document.getElementById('explore').scrollIntoView()")
+    tab.wait_for_selector("#scatter circle")
+    assert tab.evaluate(OUT_OF_REACH) == []
+    assert tab.complaints == []
+    assert tab.locator("main b:not(.defaults b)").count() == 0
 
 
 @pytest.mark.exhaustive

@@ -173,7 +173,7 @@ class Chart {
     htmlNode("h3", {}, place, title);
     this.choices = htmlNode("div", { class: "choices" }, place);
     this.board = htmlNode("div", {}, place);
-    this.legend = htmlNode("div", { class: "legend" }, place);
+    this.legend = htmlNode("div", { class: "legend", tabindex: 0, role: "group", "aria-label": "Groups" }, place);
     this.tip = htmlNode("div", { class: "tip", hidden: "" }, place);
     this.chosen = new Map();
     this.places = new Map();
