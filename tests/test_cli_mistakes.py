@@ -153,6 +153,6 @@ def test_doctor_begins_with_whether_the_machine_is_ready(place, monkeypatch):
     done = place.call("doctor")
     assert done.exit_code == 2
     first, second, *_ = done.stdout.splitlines()
-    assert first == "Not ready: 1 problem to cure before `bench run`."
+    assert first == "Not ready: 1 problem to fix before `bench run`."
     assert second.startswith("  keras: ")
     assert "pip install 'keras>=99'" in second

@@ -55,7 +55,7 @@ def test_the_noise_of_a_machine_is_measured_kept_and_quoted(place):
     assert json.loads((place.directory / "cache" / "noise.json").read_text())["tester"]["runs"] == 3
     assert not list(place.directory.glob("results*"))
     assert place.call("run").exit_code == 0
-    sentence = "Noise floor of machine tester: 3 runs of one cell with one seed came to the same bits"
+    sentence = "Noise floor of machine tester: 3 runs of one cell with one seed gave the same bits"
     assert sentence in " ".join(place.call("report").stdout.split())
     a, b = "dataset=digits,strategy=scratch", "dataset=digits,strategy=continued"
     assert sentence in " ".join(place.call("compare", a, b, "--metric", "fit_seconds").stdout.split())

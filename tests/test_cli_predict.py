@@ -158,7 +158,7 @@ def test_cells_of_other_classes_are_not_averaged(place, monkeypatch):
     monkeypatch.setattr(inference, "predict", predict)
     done = place.call("predict", "seed=0,strategy=regularized", "one.png")
     assert done.exit_code == 2
-    assert "only cells that tell the same classes apart can be averaged" in done.stderr
+    assert "only cells with the same classes can be averaged" in done.stderr
 
 
 def test_classes_and_confusion_are_shown_and_reported(finished):

@@ -84,7 +84,7 @@ def test_what_was_timed_again_is_done(place):
 def test_other_numbers_are_said_aloud_and_change_no_accuracy(place):
     change(place, "UPDATE execution SET digest = 'other', test_accuracy = 0.123 WHERE execution_id = 2")
     done = place.call("run", "--retime", "--name", "evening")
-    assert "came to other numbers when it was timed again" in done.stderr
+    assert "gave other numbers when it was timed again" in done.stderr
     assert done.stderr.count("WARNING") == 1
     assert rows(place, "select test_accuracy from results where execution_id = 2 and is_latest") == [(0.123,)]
     assert rows(place, "select name from run order by run_id desc limit 1") == [("retime evening",)]

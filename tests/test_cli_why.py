@@ -72,7 +72,7 @@ def test_a_finished_cell_is_reused_and_says_where_it_finished(finished):
 def test_a_changed_setting_is_named_with_both_values(place):
     change(place, "epochs = 4", "epochs = 5\nbatch_size = 32")
     answer = place.document("why", FIRST)
-    assert (answer["decision"], answer["reason"]) == ("runs", "no cell like it was ever recorded")
+    assert (answer["decision"], answer["reason"]) == ("runs", "no such cell was ever recorded")
     assert answer["nearest"][0]["changed"] == [
         {"key": "stages[0].batch_size", "recorded": 64, "now": 32},
         {"key": "stages[0].epochs", "recorded": 4, "now": 5},
@@ -170,7 +170,7 @@ def test_a_cell_that_the_matrix_has_no_more_says_what_became_of_it(place):
 def test_without_a_database_every_cell_of_the_matrix_runs(tmp_path):
     place = Workplace(tmp_path)
     place.write(MATRIX)
-    assert place.document("why", FIRST)["reason"] == "no cell like it was ever recorded"
+    assert place.document("why", FIRST)["reason"] == "no such cell was ever recorded"
     assert not (tmp_path / "results.sqlite").exists()
     assert place.call("why", "ffffffff").exit_code == 2
 

@@ -91,7 +91,7 @@ def test_a_node_that_the_engine_takes_away_is_asked_to_save_and_gets_nothing_mor
     )
     assert summary.exit_code == 0, listener.notes
     assert len(given) == 1
-    assert "node leaves is taken away by the engine: its cells save their states and go on elsewhere" in listener.notes
+    assert "node leaves is removed by the engine: its cells save their states and continue elsewhere" in listener.notes
     by_node = "SELECT node, state, count(*) FROM attempt GROUP BY node, state ORDER BY node"
     assert rows(by_node) == [("leaves", "interrupted", 1), ("stays", "completed", 3)]
     assert rows("SELECT count(*) FROM node WHERE name = 'leaves'") == [(1,)]
@@ -113,7 +113,7 @@ def test_a_cell_for_which_no_disk_has_room_fails_after_three_nodes_and_the_other
 
     summary, listener, _ = run([large, small], dict.fromkeys("abcd", have_little_room), cores=1)
     assert summary.exit_code == 3
-    reason = "3 nodes had no room on their disks for it; the last one ran nothing else"
+    reason = "3 nodes had no disk space for it; the last one ran nothing else"
     assert listener.ends()[large.cell_id] == ("failed", "failed")
     assert listener.ends()[small.cell_id] == ("completed", None)
     assert [detail for cell, *_, detail in listener.of("cell_finished") if cell == large] == [reason]

@@ -167,7 +167,7 @@ STATES = {
     "never run": State(
         nothing,
         all_of("runs", "waits", "waits", "runs"),
-        said=(("other", "no cell like it was ever recorded"), ("child", "its parent cell")),
+        said=(("other", "no such cell was ever recorded"), ("child", "its parent cell")),
     ),
     "a parent that comes back though it was not selected": State(
         nothing, {"parent": "runs", "child": "waits"}, options=("--select", "strategy=continued")
@@ -311,7 +311,7 @@ def test_a_cell_that_is_running_is_waited_for_and_resumes_when_it_was_interrupte
         wait_until(lambda: process.poll() is not None or attempts_begun(place))
         assert process.poll() is None
         said = said_by(place, "plan")
-        assert said["other"] == (True, "waits", "run 1 is at work on it")
+        assert said["other"] == (True, "waits", "run 1 is running it")
         process.send_signal(signal.SIGINT)
     said = said_by(place, "plan")
     assert said["other"] == (True, "resumes", "it was interrupted in run 1")

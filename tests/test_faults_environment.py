@@ -386,7 +386,7 @@ def test_libraries_that_are_upgraded_in_mid_run_are_said_and_the_template_import
     assert (
         time.monotonic() - began < PATIENCE_SECONDS
     )  # the new template is started at once, and not when the loop next looks up
-    assert listener.notes.count("installed libraries have changed while this run went on (keras 3.14)") == 1
+    assert listener.notes.count("installed libraries have changed during this run (keras 3.14)") == 1
     assert "died" not in listener.notes
     assert place.rows("select distinct isolation from attempt") == [("fork",)]
 

@@ -58,7 +58,10 @@ def test_ctrl_c_takes_the_picture_away_and_says_what_a_second_one_does(place):
     text = "\n".join(lines)
     assert code == 130, text
     assert terminal.shows_cursor
-    assert "interrupted by SIGINT: waiting for 2 running cells to save their state; Ctrl-C\nagain kills" in text
+    assert (
+        "interrupted by SIGINT: waiting for 2 running cells to save their state; press\nCtrl-C again to kill them"
+        in text
+    )
     assert not re.search(rf"{ROW}|^cell |━|CPU|\^C", text, re.MULTILINE), "nothing of the picture is left"
     assert text.count("interrupted  ") == 2
     assert lines[-1] == "  bench run --jobs 2   goes on from here"

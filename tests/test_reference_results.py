@@ -88,7 +88,7 @@ def test_before_the_first_run_everything_can_be_read_and_nothing_is_wrong(clone)
     for command in (["report"], ["report", "--reference"], ["status"], ["list", "cells"], ["show", cell_id], ["plan"]):
         assert clone.call(*command).exit_code == 0, command
     checked = clone.call("db", "check")
-    assert (checked.exit_code, checked.stdout) == (0, "good: nothing wrong was found\n")
+    assert (checked.exit_code, checked.stdout) == (0, "OK: no damage was found\n")
     assert "the reference results, which come without their files" in checked.stderr
     refused = clone.call("explain", cell_id)
     assert refused.exit_code == 2
@@ -99,7 +99,7 @@ def test_before_the_first_run_everything_can_be_read_and_nothing_is_wrong(clone)
 def test_make_run_leaves_git_with_nothing_to_say_and_the_results_are_of_this_machine_alone(clone):
     done = clone.make("run")
     assert done.returncode == 0, done.stderr
-    assert "held the reference results and now begins anew" in done.stderr
+    assert "held the reference results and now starts empty" in done.stderr
     assert "reference" not in done.stdout
     assert clone.rows("select machine, status from results") == [(default_machine_name(), "completed")]
     assert clone.git("status", "--porcelain") == ""

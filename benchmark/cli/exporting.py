@@ -93,7 +93,7 @@ def write_folder(folder: Path, database: str, target: str, wanted: Wanted) -> No
             names = _write(aside, home, opened, target, wanted)
     except FileExistsError as error:
         kind = "a folder that is not empty" if home.is_dir() and not home.is_symlink() else "a file"
-        raise UserError(f"{folder}: expected a path where nothing is, found {kind}. Give another path") from error
+        raise UserError(f"{folder}: expected a path that does not exist, found {kind}. Give another path") from error
     except OSError as error:
         raise _unwritable(folder, error) from error
     except ImportError as error:

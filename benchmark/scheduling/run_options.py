@@ -180,5 +180,5 @@ class GuardedObserver:
                 # The terminal or the pipe has gone away.
                 self.silenced = error
             except Exception as error:
-                log.exception("the display failed; the run goes on without it")
+                log.exception("the display failed; the run continues without it")
                 self.silenced = error

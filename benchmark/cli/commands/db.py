@@ -60,7 +60,7 @@ def check(database: str, output_format: str) -> int:
     if rows or output_format != "table":
         output.write_rows(rows, [output.Column(key) for key in (rows[0] if rows else {})], output_format)
     else:
-        output.write_line("good: nothing wrong was found")
+        output.write_line("OK: no damage was found")
     return 4 if rows else 0
 
 
@@ -82,7 +82,7 @@ def upgrade(database: str) -> None:
         saved = f"; backup: {done.backup}" if done.backup else ""
         streams.say(f"upgraded from schema version {done.old} to {done.new}{saved}")
     if filled:
-        streams.say(f"computed the further test metrics of {units.plural(filled, 'execution')} from stored predictions")
+        streams.say(f"computed the missing test metrics of {units.plural(filled, 'execution')} from stored predictions")
 
 
 @verb("backup", group=command)
@@ -118,7 +118,7 @@ def salvage(source: str, target: str, output_format: str) -> None:
     verbosity.inform(f"wrote {target}, read {how}: " + ("nothing was lost" if saved.complete else damage))
     verbosity.inform(
         f"  bench db check --db {target}   says which results have changed\n"
-        f"  to go on with it, put it in the place of {source}: its artifacts are found by that name"
+        f"  to continue with it, move it to {source}: its artifacts are found by that name"
     )
 
 

@@ -86,10 +86,10 @@ def _summary(findings: Sequence[Finding], has_matrix: bool) -> list[str]:
     """Whether this machine is ready, what must be cured, what is missing, and what to do next; then an empty line."""
     bad = [finding for finding in findings if finding.verdict == "bad"]
     missing = [finding.name for finding in findings if finding.verdict == "missing"]
-    lines = ["Ready." if not bad else f"Not ready: {units.plural(len(bad), 'problem')} to cure before `bench run`."]
+    lines = ["Ready." if not bad else f"Not ready: {units.plural(len(bad), 'problem')} to fix before `bench run`."]
     lines += [f"  {finding.name}: {finding.value}; {finding.cure}" for finding in bad]
     if missing:
-        lines += [f"Not downloaded yet: {', '.join(missing)}.", "  `bench prepare` fetches what a matrix needs."]
+        lines += [f"Not downloaded yet: {', '.join(missing)}.", "  `bench prepare` downloads what a matrix needs."]
     if not bad:
         lines += [
             "Next: `bench plan` shows what a run would do." if has_matrix else "Next: `bench init` writes a matrix."

@@ -61,7 +61,7 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
     rows = [{"kind": item.kind, "path": item.shown, "size_bytes": item.size_bytes} for item in garbage]
     if rows or output_format != "table":
         output.write_rows(rows, COLUMNS, output_format)
-    total = f"{units.plural(len(garbage), 'thing')}, {units.size(sum(item.size_bytes for item in garbage))}"
+    total = f"{units.plural(len(garbage), 'item')}, {units.size(sum(item.size_bytes for item in garbage))}"
     if not garbage:
         verbosity.inform("nothing to delete")
     elif delete:

@@ -139,8 +139,7 @@ def _document(predicted: Sequence[CellPrediction], images: Sequence[Path], views
         if other.class_names != names:
             raise UserError(
                 f"CELL {short_id(other.cell.cell_id)}: expected the classes of {short_id(predicted[0].cell.cell_id)} "
-                f"({_some(names)}), found {_some(other.class_names)}; only cells that tell the same classes apart can "
-                "be averaged"
+                f"({_some(names)}), found {_some(other.class_names)}; only cells with the same classes can be averaged"
             )
     return {
         "cells": [{name: getattr(each.cell, name) for name in ("cell_id", *NAMES)} for each in predicted],

@@ -46,7 +46,7 @@ def command(
         _print_schema(output_format)
         return
     if sql is None:
-        raise click.UsageError("expected an SQL statement, or --schema, which says what can be asked", context)
+        raise click.UsageError("expected an SQL statement, or --schema, which describes the views and tables", context)
     from benchmark.results.read.user_query import read_only_query
     from benchmark.results.store.database import open_database
 

@@ -147,7 +147,7 @@ def command(matrix: MatrixRequest, database: str, machine: str | None, output_fo
         raise UserError("--resolve: it adds seeds to what there is; leave --rerun out")
     if is_reproducing(given["name"]):
         raise UserError(
-            f"--name {given['name']!r}: expected another name: so begin those of runs that check or time others"
+            f"--name {given['name']!r}: expected another name: names of runs that check or time others begin so"
         )
     plan = matrix.load()
     asked = _RunRequest(*(given.pop(each.name) for each in fields(_RunRequest)))
@@ -305,11 +305,9 @@ def confirm_size(plan: Plan, confirmed: int | None) -> None:
         more = [f"and {len(reasons) - len(shown)} more reasons"] if len(reasons) > len(shown) else []
         raise UserError(f"{plan.path}: expected at least one cell, all are left out: {'; '.join([*shown, *more])}")
     if confirmed is not None and confirmed != count:
-        raise UserError(
-            f"--yes-n-cells says {confirmed} cells, {plan.path} has {count}; look at `bench plan` once more"
-        )
+        raise UserError(f"--yes-n-cells says {confirmed} cells, {plan.path} has {count}; check with `bench plan`")
     if count > MANY_CELLS and confirmed is None:
         raise UserError(
-            f"{plan.path} has {count} cells, more than {MANY_CELLS}; if that is meant, add --yes-n-cells {count}, "
+            f"{plan.path} has {count} cells, more than {MANY_CELLS}; if you mean that, add --yes-n-cells {count}, "
             "or take fewer with --select"
         )

@@ -66,7 +66,7 @@ def command(database: str, run_id: int | None, follow: bool, output_format: str)
     for each cell of the run.
     """
     if follow and output_format != "table":
-        raise UserError("--follow shows a table; leave out --format, or ask again and again with --format json")
+        raise UserError("--follow shows a table; leave out --format, or call it repeatedly with --format json")
     if follow:
         _follow(database, run_id)
         return
@@ -169,7 +169,7 @@ def picture(progress: RunProgress, *, alive: bool) -> Text:
 def _headline(run: Mapping[str, Any], *, alive: bool) -> str:
     state = run["state"]
     if state == Status.RUNNING and not alive:
-        state = "died without a word; `bench run` goes on from where it was"
+        state = "ended unexpectedly; `bench run` continues from where it stopped"
     elif run["finished_utc"] is not None:
         state = f"{state} in {_time_between(run['started_utc'], run['finished_utc'])}"
     elif state == Status.RUNNING:

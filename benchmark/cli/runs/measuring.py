@@ -102,7 +102,7 @@ def _measure_threads(cells: Mapping[str, Cell], durations: Durations, options: R
                 f"  {_kind_in_words(cell)}: threads = {chosen[speed_key]} (images a second by threads: {by_threads})"
             )
             if measured["disturbed"]:
-                cure = f"for a surer choice delete {layout.trials_folder(options.cache_root)} when the machine is quiet"
+                cure = f"for a more reliable choice delete {layout.trials_folder(options.cache_root)} when the machine is idle"
                 verbosity.inform(f"  note: {measured['disturbed']} meanwhile; {cure}, and measure again", "yellow")
             _keep_choice(options, speed_key, chosen[speed_key], measured)
     return chosen

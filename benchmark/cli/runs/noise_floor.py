@@ -60,7 +60,7 @@ class NoiseFloor:
 
     def in_words(self, source: str = "bench doctor --noise, ") -> str:
         """One sentence for reports, with its source before the date."""
-        same = "came to the same bits" if self.deterministic else "did NOT come to the same numbers"
+        same = "gave the same bits" if self.deterministic else "did NOT give the same numbers"
         scatter = "unknown" if self.seconds_sd_percent is None else f"{self.seconds_sd_percent:.1f} %"
         touched = f", {self.disturbed_runs} of them disturbed" if self.disturbed_runs else ""
         return (

@@ -199,7 +199,7 @@ def _print(proof: Proof, output_format: str) -> None:
         output.write_line(f"identical: {where}, and every number is the same to the bit", "bold green")
         return
     if proof.verdict == "not killed":
-        output.write_line("not killed: the cell was over before it could be struck; give it more epochs", "bold yellow")
+        output.write_line("not killed: the cell ended before it could be killed; give it more epochs", "bold yellow")
         return
     output.write_line(f"different: {where}", "bold red")
     for line in proof.differences[:SHOWN_DIFFERENCES]:

@@ -45,12 +45,12 @@ def compare_digests(database: str, options: RunOptions) -> list[str]:
     differing = [row["cell_id"] for row in latest_executions(rows) if _differs(row, rows)]
     for cell_id in differing:
         verbosity.inform(
-            f"WARNING: cell {short_id(cell_id)} came to other numbers when it was timed again: its digests differ. Its "
+            f"WARNING: cell {short_id(cell_id)} gave other numbers when it was timed again: its digests differ. Its "
             "accuracies stay those of the result; see: bench reproduce, bench doctor --noise",
             "bold red",
         )
     timed = sum(has_valid_timing(row) for row in latest_executions(rows))
-    rest = "" if timed == len(options.rerun_cells) else "; run --retime once more when this machine is quiet"
+    rest = "" if timed == len(options.rerun_cells) else "; run --retime once more when this machine is idle"
     verbosity.inform(f"{timed} of {units.plural(len(options.rerun_cells), 'cell')} have timings that count now{rest}")
     return differing
 

@@ -99,7 +99,7 @@ def run_held(
         verbosity.inform(one_line(f"note: {note}"), "dim")
     if begin_anew(locate(database)):
         verbosity.inform(
-            f"note: {database} held the reference results and now begins anew; `bench report --reference` shows them",
+            f"note: {database} held the reference results and now starts empty; `bench report --reference` shows them",
             "dim",
         )
     with open_database(database, mode="write") as opened, display(has_machine=executor is None) as shown:

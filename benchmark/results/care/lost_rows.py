@@ -137,7 +137,7 @@ def _rebuild_executions(connection: sqlite3.Connection, artifacts: Path) -> int:
             (execution_id, cell_id, first_run, last_run, Status.INTERRUPTED, Cause.ABANDONED, execution_id, last_run),
         )
         rebuilt += 1
-        # it goes on from its last state, and predicts anew
+        # it continues from its last saved state, and predicts anew
         if _has_table(connection, "prediction"):
             connection.execute("DELETE FROM prediction WHERE execution_id = ?", (execution_id,))
     return rebuilt

@@ -99,7 +99,7 @@ def salvage(source: str | os.PathLike[str], destination: str | os.PathLike[str])
     if not old.path.is_file():
         raise NotFoundError(f"{old.name}: expected a damaged database to read, found no file")
     if os.path.lexists(new.path):
-        raise UserError(f"{new.name}: expected a path where nothing is, found a file. Give another path")
+        raise UserError(f"{new.name}: expected a path that does not exist, found a file. Give another path")
     check_writable(new.path, new.name)
     with _locked(old), storage_errors(new.name), appearing(new.path) as aside:
         try:

@@ -22,7 +22,7 @@ def backup(database: Database, destination: str | os.PathLike[str]) -> Path:
     if database.path is None:
         raise UserError(f"{database.display_name}: only files are copied here. Use PostgreSQL's own tool: pg_dump")
     if path.exists() or path.is_symlink():
-        raise UserError(f"{path}: expected a path where nothing is, found a file. Give another path")
+        raise UserError(f"{path}: expected a path that does not exist, found a file. Give another path")
     with storage_errors(str(path)), database.engine.connect() as connection:
         copy_into(connection, path)
     return path

@@ -119,8 +119,8 @@ def _send_away(run: ClusterRun, name: str) -> None:
     for placed in run.placed.values():
         if placed.node.name == name and placed.member is not None and not placed.member.is_leaving:
             placed.member.is_leaving = True
-            run.note(f"node {name} is taken away by the engine: its cells save their states and go on elsewhere")
-            stop = Stop("the engine takes this node away", run.options.grace_seconds)
+            run.note(f"node {name} is removed by the engine: its cells save their states and continue elsewhere")
+            stop = Stop("the engine removes this node", run.options.grace_seconds)
             run.send([(placed.member.node_id, stop)])
 
 
@@ -185,7 +185,7 @@ def _look_after_leases(run: ClusterRun) -> None:
         # while the server was away, maybe until just now, no node could renew its lease
         run.recorder.do(lambda: nodes.extend_all(run.database, run.run_id, run.options.lease_seconds))
         return
-    reason = f"it has not been heard of for {run.options.lease_seconds:g} s"
+    reason = f"it has been silent for {run.options.lease_seconds:g} s"
     for node in over:
         if (member := run.members.get(node.node_id)) is not None:
             lose_node(run, member, reason)
@@ -220,7 +220,7 @@ def _dismiss(run: ClusterRun) -> None:
     if run.stopped is None:
         run.send([(node_id, Stop("the run has ended", run.options.grace_seconds)) for node_id in run.members])
     for cell in run.given:
-        run.decider.settle(cell, Ending(Cause.INTERRUPTED, "its node did not answer any more"))
+        run.decider.settle(cell, Ending(Cause.INTERRUPTED, "its node no longer answered"))
     for handle, placed in run.placed.items():
         if placed.member is None:
             run.executor.cancel(handle)

@@ -39,7 +39,7 @@ def lose_node(run: ClusterRun, member: WorkingNode, reason: str) -> None:
         return
     if run.stopped is None:
         what = "has left" if member.is_leaving else "is lost"
-        run.note(f"node {member.name} {what} ({reason}): {plural(len(cells), 'cell')} to go on elsewhere")
+        run.note(f"node {member.name} {what} ({reason}): {plural(len(cells), 'cell')} will continue elsewhere")
     states = run.recorder.do(lambda: _states(run)) or {}
     for cell in cells:
         run.started.pop(cell.cell_id, None)
@@ -80,7 +80,7 @@ def _go_on(run: ClusterRun, cell: Cell, state: CellState | None) -> None:
         run.decider.retry(cell)
     else:
         is_large = cell.cell_id in run.without_room
-        what = "had no room on their disks for it" if is_large else "were lost while they ran it"
+        what = "had no disk space for it" if is_large else "were lost while they ran it"
         cause, reason = (
             Cause.FAILED if is_large else Cause.CRASHED,
             f"{LOSSES} nodes {what}; the last one ran nothing else",

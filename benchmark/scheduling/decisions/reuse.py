@@ -126,16 +126,16 @@ def _alone(cell: Cell, evidence: _Evidence, *, is_needed: bool) -> Decision:
             reason = f"it was run on {', '.join(machines)} only, and timings belong to a machine"
         else:
             planned = cell.cell_id in recorded.cell_ids
-            reason = "it was planned and never begun" if planned else "no cell like it was ever recorded"
+            reason = "it was planned but never started" if planned else "no such cell was ever recorded"
         return Decision(Outlook.RUNS, reason)
     history = history_of(state)
     again = Outlook.RESUMES if state.attempts else Outlook.RUNS
     if state.status == Status.RUNNING and state.run_id == recorded.live_run:
-        return Decision(Outlook.WAITS, f"run {state.run_id} is at work on it")
+        return Decision(Outlook.WAITS, f"run {state.run_id} is running it")
     if state.status not in {*FINAL, Status.FAILED}:
         return Decision(again, history)
     if options.rerun or cell.cell_id in options.rerun_cells:
-        return Decision(Outlook.RUNS, f"{history}, and it was asked for once more", fresh=True)
+        return Decision(Outlook.RUNS, f"{history}, and it was requested again", fresh=True)
     if state.status == Status.FAILED and options.retry_failed:
         return Decision(again, f"{history}, and --retry-failed tries it again")
     if state.status == Status.FAILED:
@@ -180,7 +180,7 @@ def _by_data(cell: Cell, state: CellState, evidence: _Evidence) -> Decision:
     if now is not None or files is None:
         return reused
     if evidence.compared or not files.exists():
-        return replace(reused, reason=f"{history}, and its data cannot be looked at any more", unprepared=True)
+        return replace(reused, reason=f"{history}, and its data can no longer be checked", unprepared=True)
     # a folder of prepared arrays is named by the files' names, sizes and times: older files have another one
     others = directory.parent.glob(f"{directory.name.rpartition('-')[0]}-*")
     if any(evidence.fingerprint(other) == state.data_fingerprint for other in others):
@@ -196,7 +196,7 @@ def _below(cell: Cell, own: Decision, parent: Decision, evidence: _Evidence, *, 
     if own.outlook is Outlook.REUSED:
         return _result_below(cell, own, parent, evidence, changed=changed)
     if parent.is_open:
-        reason = f"{own.reason}; its parent cell {parent_id} {'runs' if parent.will_run else 'is looked at'} first"
+        reason = f"{own.reason}; its parent cell {parent_id} {'runs' if parent.will_run else 'is checked'} first"
         return replace(own, outlook=Outlook.WAITS if own.outlook is Outlook.RUNS else own.outlook, reason=reason)
     status = Status.BLOCKED if parent.outlook is Outlook.BLOCKED else evidence.recorded.states[parent_id].status
     return own if status == Status.COMPLETED else Decision(Outlook.BLOCKED, blocked_reason(cell, status))
@@ -217,7 +217,7 @@ def _result_below(cell: Cell, own: Decision, parent: Decision, evidence: _Eviden
     if changed and parent.will_run:
         reason = f"{history}, but its parent cell {parent_id} runs first and is expected to come to other weights"
         return Decision(Outlook.WAITS, reason, fresh=True, stands_with=began, other_weights=True)
-    reason = f"{history}; its parent cell {parent_id} is looked at first, and the result stands if its weights do"
+    reason = f"{history}; its parent cell {parent_id} is checked first, and the result stands if its weights do"
     return replace(own, reason=reason, fresh=True, stands_with=began)
 
 
@@ -238,7 +238,7 @@ def history_of(state: CellState) -> str:
 def blocked_reason(cell: Cell, status: str) -> str:
     """Why a cell cannot run, when its parent has ended with `status`."""
     verb = "ended as" if status in {Status.FAILED, Status.DIVERGED} else "is"
-    return f"its parent cell {cell.parent_cell_id} {verb} {status}, and so has no weights to give"
+    return f"its parent cell {cell.parent_cell_id} {verb} {status}, so it has no weights to pass on"
 
 
 # ---- files

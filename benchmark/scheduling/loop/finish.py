@@ -55,7 +55,7 @@ def _concluded(run: RunContext, attempt: Attempt, verdict: Verdict, again: bool,
         # Not in the database, so not true: the next run resumes it and is told everything again.
         run.decider.settle(cell, Ending(Status.INTERRUPTED, verdict.detail, seconds))
     elif again and run.slots.possible(cell):
-        run.note(f"{name_of(cell)} {verdict.state} ({verdict.detail}); it goes on from its last state")
+        run.note(f"{name_of(cell)} {verdict.state} ({verdict.detail}); it continues from its last saved state")
         run.decider.retry(cell)
     else:
         weights = [(attempt.directory / file.name, file.sha256) for file in attempt.artifacts if file.kind == "weights"]

@@ -257,7 +257,7 @@ class RetryingRecorder:
         except StorageError as error:
             self._give_up(error)
         else:
-            self._note("the database can be written again; the run goes on")
+            self._note("the database can be written again; the run continues")
 
     def _write_first(self, *, answers: bool) -> Any:
         """Does the first action that waits; epochs that follow each other become one transaction, once the database answers."""

@@ -131,7 +131,7 @@ class Launcher:
         if self._templates[backend].versions == versions:
             return False
         now = ", ".join(f"{name} {version}" for name, version in sorted(versions.items())) or "none is left"
-        self._note(f"installed libraries have changed while this run went on ({now}): cells from here on use them")
+        self._note(f"installed libraries have changed during this run ({now}): cells from here on use them")
         self._remove(backend)
         self._start_template(backend)
         return True

@@ -50,7 +50,7 @@ class StopSignals:
     @property
     def hint(self) -> str:
         """What is to be known at the first signal about a second one."""
-        return f"; {'Ctrl-C again' if self.first == signal.SIGINT else 'a second signal'} kills what still runs"
+        return "; press Ctrl-C again to kill them" if self.first == signal.SIGINT else "; a second signal kills them"
 
     def __enter__(self) -> Self:
         # Python delivers signals to the main thread only; elsewhere the caller's handlers stay.

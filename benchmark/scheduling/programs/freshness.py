@@ -25,4 +25,4 @@ def refresh(cells: Iterable[Cell], options: RunOptions, observer: GuardedObserve
     cells = [replace(cell, weights=Weights("none")) for cell in cells]
     problems, _, _ = prepare_all(cells, options, observer.note, partial(observer.tell, "preparing"))
     for problem in problems:
-        observer.note(f"finished results are taken as they are, for their data cannot be looked at: {problem}")
+        observer.note(f"finished results are reused as they are, because their data cannot be checked: {problem}")

@@ -123,9 +123,7 @@ def ask(
         except (OSError, ValueError) as error:
             by = f" by {signal_name(exited.signal)}" if exited is not None and exited.signal else ""
             words = log_tail(log, _LOG_TAIL_BYTES).decode(errors="replace").strip()
-            raise BenchError(
-                f"the process that should have answered was ended{by} without an answer" + (words and f":\n{words}")
-            ) from error
+            raise BenchError(f"the process was ended{by} before it answered" + (words and f":\n{words}")) from error
     if isinstance(answer, dict):
         raise UserError(str(answer["error"]))
     return list(answer)

@@ -268,7 +268,7 @@ class Preparations:
             return f"preparing {task.name} was ended by {signal_name(exited.signal)}\n{words}"
         if (problem := _said(words.rpartition("\n")[2], "error")) is not None:
             return problem
-        reason = headline(words) or "without a word; try: bench prepare"
+        reason = headline(words) or "without a message; try: bench prepare"
         return f"preparing {task.name} failed: {reason}\n{words}"
 
 

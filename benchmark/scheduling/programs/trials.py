@@ -85,7 +85,7 @@ class _RunningTrial:
                 timings = (event.tracing_seconds, event.step_seconds, event.predict_seconds)
                 sound = all(len(seconds) == len(self.stages) for seconds in timings) and len(event.step_ends) > 1
                 if not sound or not all(0 <= value < math.inf for one in (*timings, event.step_ends) for value in one):
-                    raise ProtocolError("a trial took no time that can be")
+                    raise ProtocolError("a trial reported impossible times")
                 self.outcome.tried = event
             elif isinstance(event, Failed):
                 self.outcome.problem = event.message or event.error_type
