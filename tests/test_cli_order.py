@@ -10,7 +10,7 @@ import sqlite3
 import pytest
 from cli_workplace import Workplace
 
-from benchmark import machine
+from benchmark import machine_load
 
 MATRIX = """
 [matrix]
@@ -48,7 +48,7 @@ def begun(place: Workplace) -> list[tuple[str, int]]:
 def test_sides_that_took_turns_have_a_verdict_on_seconds_and_others_have_none(
     tmp_path, monkeypatch, order, report, takes_turns
 ):
-    monkeypatch.setattr(machine, "disturbance", lambda *_: None)
+    monkeypatch.setattr(machine_load, "disturbance", lambda *_: None)
     place = Workplace(tmp_path)
     ids = planned(place)
     assert planned(place, order, report) == ids

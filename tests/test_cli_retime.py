@@ -9,7 +9,7 @@ import sqlite3
 import pytest
 from cli_workplace import Workplace
 
-from benchmark import machine
+from benchmark import machine_load
 
 MATRIX = """
 [matrix]
@@ -30,7 +30,7 @@ weights = { strategy = "scratch" }
 @pytest.fixture
 def place(tmp_path, monkeypatch) -> Workplace:
     """Four finished cells on a quiet machine: the timings of the children and of one parent do not count."""
-    monkeypatch.setattr(machine, "disturbance", lambda *_: None)
+    monkeypatch.setattr(machine_load, "disturbance", lambda *_: None)
     place = Workplace(tmp_path)
     place.write(MATRIX)
     assert place.call("run").exit_code == 0
