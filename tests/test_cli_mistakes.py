@@ -156,3 +156,9 @@ def test_doctor_begins_with_whether_the_machine_is_ready(place, monkeypatch):
     assert first == "Not ready: 1 problem to fix before `bench run`."
     assert second.startswith("  keras: ")
     assert "pip install 'keras>=99'" in second
+
+
+def test_an_option_that_shares_only_its_dashes_is_not_near(tmp_path):
+    done = Workplace(tmp_path).call("report", "--reprt")
+    assert "did you mean" not in done.stderr
+    assert "known options: --db," in done.stderr

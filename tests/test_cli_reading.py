@@ -173,6 +173,13 @@ def test_runs_have_their_names_and_counts(finished):
     assert "[first]" in finished.call("list", "runs").stdout
 
 
+def test_a_run_whose_process_is_gone_has_died(copy):
+    with closing(sqlite3.connect(copy.directory / "results.sqlite")) as connection, connection:
+        connection.execute("update run set state = 'running', finished_utc = null, process_start_ticks = -1")
+    assert "died" in copy.call("list", "runs").stdout.replace(",", "").split()
+    assert copy.document("list", "runs")[0]["state"] == "running"
+
+
 def test_status_counts_the_cells_of_the_run(finished):
     document = finished.document("status")
     assert document["counts"] == {"completed": 14, "skipped": 1}

@@ -66,7 +66,9 @@ def read_text(file: Path, option: str, cure: str) -> str:
     try:
         return file.read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"{option} {file}: cannot be read: {error}; {cure}") from error
+        raise UserError(
+            f"{option} {file}: cannot be read: {getattr(error, 'strerror', None) or error}; {cure}"
+        ) from error
 
 
 def regions(file: Path, text: str) -> list[Region]:

@@ -68,8 +68,10 @@ def _number(kind: click.ParamType[Any] | None) -> str:
 
 def near_names(name: str, known: Sequence[str], what: str) -> str:
     """The nearest known name, or all of them where none is near; `what` they are, in the plural."""
-    near = difflib.get_close_matches(name, known, n=1, cutoff=0.5)
-    return f"did you mean {near[0]!r}?" if near else f"known {what}: {', '.join(known)}"
+    # the dashes that all options begin with make none of them near
+    words = {each.lstrip("-"): each for each in known}
+    near = difflib.get_close_matches(name.lstrip("-"), words, n=1, cutoff=0.5)
+    return f"did you mean {words[near[0]]!r}?" if near else f"known {what}: {', '.join(known)}"
 
 
 def alternatives(words: Iterable[str]) -> str:
