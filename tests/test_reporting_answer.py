@@ -250,6 +250,14 @@ def test_a_comparison_is_one_table_of_80_columns(gains):
     assert "B - A (n=4)" in heading
 
 
+@pytest.mark.parametrize("name", ["transfer", "progression", "published"])
+def test_a_table_that_is_asked_for_in_vain_says_so(name):
+    notes = report_of([row(), row(seed=1)], options=ReportOptions(tables=(name,))).notes
+    assert (
+        f"{name.capitalize()}: nothing to show here; `{name}` in [report] of the matrix says what is wanted." in notes
+    )
+
+
 def test_the_same_results_on_both_sides_are_called_that():
     a, _ = sides(GAINS[:2])
     _, verdict, *_ = compare_selections(numbered(a), numbered(a)).report.answer

@@ -107,6 +107,10 @@ def build_shown(
     notes = _note_on_budget(options)
     for name in wanted:
         more, remarks = TABLES[name].build(shown)
+        if name in options.tables and not more and not remarks:
+            remarks = [
+                f"{name.capitalize()}: nothing to show here; `{name}` in [report] of the matrix says what is wanted."
+            ]
         tables, notes = tables + more, notes + remarks
     common = common_remarks(comparisons.judged.values())
     tables, shared = collected([without_footnotes(each, common) for each in tables])
