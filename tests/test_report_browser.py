@@ -26,6 +26,7 @@ OUT_OF_REACH = """() => {
   const box = (node) => node.getBoundingClientRect();
   const inner = document.documentElement.clientWidth;
   if (document.documentElement.scrollWidth > inner) wrong.push(`the page scrolls sideways: ${document.documentElement.scrollWidth} > ${inner}`);
+  const isHeld = (cell) => getComputedStyle(cell).position === "sticky" && getComputedStyle(cell).left !== "auto";
   const scrolls = (node) => /auto|scroll/.test(getComputedStyle(node).overflowX);
   for (const node of document.querySelectorAll("h1, h2, h3, p, li, dt, dd, td, th, label, output, figcaption, summary, caption + * , pre")) {
     const at = box(node);
@@ -36,7 +37,7 @@ OUT_OF_REACH = """() => {
     if (holder && holder !== node && holder.matches("div.wide, pre.wide") && holder.tabIndex !== 0) wrong.push(`${node.tagName} scrolls without a keyboard`);
   }
   for (const row of document.querySelectorAll("tr")) {
-    const cells = [...row.cells].filter((cell) => getComputedStyle(cell).position !== "sticky" && box(cell).width);
+    const cells = [...row.cells].filter((cell) => !isHeld(cell) && box(cell).width);
     for (let place = 1; place < cells.length; place++) {
       if (box(cells[place - 1]).right > box(cells[place]).left + 1) wrong.push(`${cells[place].textContent} lies over its neighbour`);
     }
@@ -50,7 +51,7 @@ OUT_OF_REACH = """() => {
   for (const table of document.querySelectorAll("div.wide > table")) {
     const row = table.tBodies[0].rows[0], room = table.parentNode.clientWidth;
     if (!row || !room || table.parentNode.scrollWidth <= room) continue;
-    const held = [...row.cells].filter((cell) => getComputedStyle(cell).position === "sticky").reduce((sum, cell) => sum + box(cell).width, 0);
+    const held = [...row.cells].filter(isHeld).reduce((sum, cell) => sum + box(cell).width, 0);
     if (held > room * 0.6) wrong.push(`names cover ${held} of ${room}`);
   }
   return wrong;

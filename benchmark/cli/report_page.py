@@ -10,7 +10,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from benchmark import layout
+from benchmark import layout, units
+from benchmark.cli.terminal import verbosity
 from benchmark.errors import DataError
 from benchmark.reporting.html_page.cell_parts import CellSources, cell_parts, in_order, measures, rows_of
 from benchmark.reporting.page_content import Mistakes, PageContent, Pairs
@@ -29,6 +30,9 @@ if TYPE_CHECKING:
 _LOG_BYTES = 16_384
 MOST_ILLUSTRATED = 100
 """Where there are more cells, their mistakes are listed without pictures."""
+
+FEW_FIGURES = 20
+"""More take seconds, of which a person is told."""
 
 _VERSIONS = {
     "bench": "package_version", "Python": "python_version", "Keras": "keras_version", "NumPy": "numpy_version",
@@ -58,7 +62,7 @@ def with_page(report: Report, shown: Shown, database: Database, target: str, *, 
     from benchmark.catalog.cache_lock import CacheUse
     from benchmark.cli.figure_option import sources_of
     from benchmark.reporting.figures.report_figures import plan_figures
-    from benchmark.reporting.html_page.page_pictures import draw_pictures
+    from benchmark.reporting.html_page.page_pictures import MOST_PICTURES, draw_pictures
 
     figures = sources_of(shown, database, target)
     columns = measures(rows, shown.varying)
@@ -71,7 +75,12 @@ def with_page(report: Report, shown: Shown, database: Database, target: str, *, 
     )
     with closing(CacheUse(figures.cache_root, make=False)):
         cells = tuple(cell_parts(groups, columns, sources))
-        pictures, undrawn = draw_pictures(plan_figures(figures)) if draw else ((), ())
+        planned = list(plan_figures(figures)) if draw else []
+        if len(planned) > FEW_FIGURES:
+            verbosity.inform(
+                f"drawing {units.plural(min(len(planned), MOST_PICTURES), 'figure')}; --no-pictures leaves them out"
+            )
+        pictures, undrawn = draw_pictures(planned)
     return replace(report, page=replace(content, columns=columns, cells=cells, pictures=pictures, undrawn=undrawn))
 
 

@@ -78,8 +78,7 @@ function keepNames() {
   for (const [table, lefts, fits] of kept) {
     for (const row of table.rows) {
       for (let place = 1; place < lefts.length; place++) {
-        const style = row.cells[place].style;
-        [style.position, style.left] = fits ? ["sticky", `${lefts[place]}px`] : ["", ""];
+        row.cells[place].style.setProperty("--left", `${lefts[place]}px`);
         row.cells[place].classList.toggle("kept-name", fits);
       }
     }
@@ -483,6 +482,7 @@ if (cells) {
   watch.observe(document.getElementById("explore"));
   addEventListener("beforeprint", redraw);
 }
-keepNames();
+/* once the page is there to be read */
+requestAnimationFrame(() => setTimeout(keepNames));
 openTarget();
 })();
