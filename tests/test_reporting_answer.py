@@ -344,3 +344,13 @@ def test_what_can_be_typed_stands_at_a_terminal_and_among_the_notes_of_json_alon
     text = " ".join("".join(render(each, output_format, width=200) for each in [*reports, report_of([])]).split())
     expected = {"table": TYPED, "json": TYPED[:3]}.get(output_format, ())
     assert [each for each in TYPED if each in text] == list(expected)
+
+
+@pytest.mark.parametrize("name", ["classes", "confusion", "calibration"])
+def test_no_run_is_advised_for_predictions_that_images_with_several_labels_cannot_have(name):
+    made = row()
+    spec = json.loads(made["spec"]) if isinstance(made["spec"], str) else made["spec"]
+    several = {**made, "spec": json.dumps({**spec, "data": {**spec["data"], "multi_label": True}})}
+    notes = report_of([several], options=ReportOptions(tables=(name,))).notes
+    assert "1 of 1 results are of images with several labels, and this table speaks of one." in notes
+    assert not any("have no test predictions" in note for note in notes)

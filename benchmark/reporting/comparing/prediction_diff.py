@@ -13,7 +13,7 @@ from benchmark.reporting.predictions.answers import Answers, most_named, read_an
 from benchmark.reporting.predictions.image_changes import ChangedImage, PredictionDiff, SuspectImage
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.rows.groups import Group
-from benchmark.reporting.rows.latest import ResultRow
+from benchmark.reporting.rows.latest import ResultRow, has_several_labels
 from benchmark.reporting.statistics.churn import NOT_ASKED, Stratum, consistency, disagreement, flips_by_seeds
 from benchmark.reporting.statistics.label_doubts import doubt_labels
 from benchmark.reporting.statistics.mean_difference import pairs_by_seed
@@ -96,6 +96,8 @@ def _check(matched: Matched) -> None:
 
 def _unrecorded(matched: Matched, side: int, split: str) -> str:
     group = matched.pairs[0][side]
+    if has_several_labels(group.cells[0]):
+        return f"A and B: expected one class an image, found several labels an image in {group.dataset}; compare the cells with: bench compare"
     selection = f"dataset={group.dataset},model={group.model},strategy={group.strategy}"
     what = f"no {split} predictions of {'AB'[side]} ({named(group)}) are recorded"
     return f"{what}; record them with: bench run --rerun --select {selection}"

@@ -16,7 +16,7 @@ from benchmark.reporting.figures.forecast_accuracy import Forecast
 from benchmark.reporting.predictions.stored_predictions import Predictions
 from benchmark.reporting.rows.budget import LoadEpochs
 from benchmark.reporting.rows.groups import Group
-from benchmark.reporting.rows.latest import ResultRow, cell_of
+from benchmark.reporting.rows.latest import ResultRow, cell_of, has_several_labels
 from benchmark.reporting.tables.transfer import TransferPair
 
 
@@ -108,7 +108,7 @@ def predictions_of(sources: FigureSources, group: Group) -> list[Predictions]:
     """The predictions of each seed; those with other classes than the first are left out."""
     recorded = sources.predictions(group.execution_ids)
     row = group.cells[0]
-    if not recorded and row.get("spec") and cell_of(row).data.multi_label:
+    if not recorded and has_several_labels(row):
         raise UndrawableError("its images have several labels each, and this figure speaks of one")
     if not recorded:
         raise UndrawableError(

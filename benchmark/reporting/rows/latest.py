@@ -28,6 +28,13 @@ def cell_of(row: ResultRow) -> Cell:
     return Cell.from_dict({"cell_id": row["cell_id"], **(json.loads(spec) if isinstance(spec, str) else spec)})
 
 
+def has_several_labels(row: ResultRow) -> bool:
+    """Whether an image of the row's data may have several labels; where the `spec` is not known, no."""
+    spec = row.get("spec") or {}
+    spec = json.loads(spec) if isinstance(spec, str) else spec
+    return bool(spec.get("data", {}).get("multi_label"))
+
+
 def with_environment(rows: Sequence[ResultRow], runs: Sequence[Mapping[str, Any]]) -> list[ResultRow]:
     """The rows with the versions and hardware of their run added; columns that a row has itself stay.
 

@@ -9,6 +9,7 @@ from typing import TypeAlias
 
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions, Predictions
 from benchmark.reporting.rows.groups import Group, varying_settings
+from benchmark.reporting.rows.latest import has_several_labels
 from benchmark.reporting.statistics.intervals import FRACTION, measure
 from benchmark.reporting.table import Advised, Row, Table, TableColumn, Value
 from benchmark.reporting.tables.shown import Part, Shown
@@ -86,13 +87,18 @@ def confusion(shown: Shown) -> Part:
 
 
 def note_on_unrecorded(shown: Shown) -> list[str]:
-    """A note that counts the results without recorded predictions; none where all have them."""
-    total = sum(len(group.cells) for group in shown.groups)
-    missing = total - sum(len(shown.load(group.execution_ids)) for group in shown.groups)
-    if not missing:
-        return []
+    """Notes that count the results without recorded predictions, and those that have none of one class an image."""
+    groups = [group for group in shown.groups if group.cells]
+    several = sum(len(group.cells) for group in groups if has_several_labels(group.cells[0]))
+    total = sum(len(group.cells) for group in groups)
+    missing = total - several - sum(len(shown.load(group.execution_ids)) for group in groups)
+    notes = [f"{several} of {total} results are of images with several labels, and this table speaks of one."] * (
+        several > 0
+    )
+    if missing <= 0:
+        return notes
     note = f"{missing} of {total} results have no test predictions"
-    return [Advised(f"{note}.", f"{note}; record them with: bench run --rerun")]
+    return [*notes, Advised(f"{note}.", f"{note}; record them with: bench run --rerun")]
 
 
 def groups_with_predictions(
