@@ -74,7 +74,7 @@ def test_every_command_that_compares_or_searches_answers_on_a_server(target, tmp
     call("report", "--metric", "test_macro_f1")
     assert "nothing to do" in call("db", "upgrade")
     forget_metrics(target)
-    assert "computed the further test metrics" in call("db", "upgrade")
+    assert "computed the missing test metrics" in call("db", "upgrade")
 
 
 @pytest.mark.postgres

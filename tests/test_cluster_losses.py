@@ -330,7 +330,7 @@ def test_an_agent_that_hangs_before_it_is_ready_loses_its_place_with_its_lease(r
     tries: list[int] = []
     summary, listener, rows = run([FIRST], {"n": hang_at_first}, lease_seconds=2.0)
     assert summary.exit_code == 0, listener.notes
-    assert "has not been heard of for 2 s" in rows("SELECT left_reason FROM node ORDER BY node_id")[0][0]
+    assert "has been silent for 2 s" in rows("SELECT left_reason FROM node ORDER BY node_id")[0][0]
 
 
 def test_cells_of_a_node_that_leaves_by_itself_go_on_once_it_has_and_nobody_is_blamed(run):

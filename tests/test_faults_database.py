@@ -160,7 +160,7 @@ def test_a_disk_that_gets_room_again_costs_a_pause_and_nothing_else(place, opene
     filler = Filler(opened)
     filler.note = lambda text: (filler.told.append(("note", text)), "trying again" in text and filler.limit(10_000))
     assert place.run(CELLS, filler).exit_code == 0
-    assert "the run goes on" in filler.notes
+    assert "the run continues" in filler.notes
     assert place.digests() == undisturbed.digests()
     assert place.rows("select count(*) from attempt") == [(len(CELLS),)]
 

@@ -140,7 +140,7 @@ class TestAway:
         assert heard[0] > 5
         assert "the server does not answer" in listener.notes
         assert "trying again for 60 s" in listener.notes
-        assert "the run goes on" in listener.notes
+        assert "the run continues" in listener.notes
         assert rows(target, EPOCHS) == WHOLE
         assert rows(target, DIGESTS) == undisturbed
         assert rows(target, "SELECT count(*) FROM attempt") == [(3,)]
