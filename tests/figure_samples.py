@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from benchmark.matrix.cell import Data
-from benchmark.reporting.figures.curves import SeedCurve
 from benchmark.reporting.figures.drawing.figure_files import encode
 from benchmark.reporting.figures.drawing.prepared_images import PreparedImages
+from benchmark.reporting.figures.groups.curves import SeedCurve
 from benchmark.reporting.predictions.stored_predictions import Predictions
 
 SVG = "{http://www.w3.org/2000/svg}"

@@ -22,9 +22,9 @@ from training_cells import DIGITS
 from benchmark.catalog.channels import color_named
 from benchmark.images.compressed_images import open_array
 from benchmark.images.pictures import resize_array
-from benchmark.reporting.figures.grad_cam_overlays import overlay
-from benchmark.reporting.figures.mistakes import draw_mistakes
-from benchmark.reporting.figures.training_images import draw_training_images
+from benchmark.reporting.figures.images.grad_cam_overlays import overlay
+from benchmark.reporting.figures.images.mistakes import draw_mistakes
+from benchmark.reporting.figures.images.training_images import draw_training_images
 from benchmark.training.programs.prepare import prepare
 
 MATRIX = """\

@@ -28,7 +28,7 @@ from benchmark.errors import DataError, UserError
 from benchmark.files import sha256_of
 from benchmark.images.compressed_images import CompressedImages, open_array
 from benchmark.reporting.figures.drawing.prepared_images import open_images
-from benchmark.reporting.figures.training_images import draw_training_images
+from benchmark.reporting.figures.images.training_images import draw_training_images
 from benchmark.training.data.dataset import ExampleSet, open_dataset
 from benchmark.training.data.fingerprint import StreamedFingerprint, fingerprint_of
 from benchmark.training.data.preparing import decoding, sources

@@ -131,7 +131,7 @@ def test_text_is_made_safe_in_one_place():
 MAY_COUNT = {
     "units.py": "the one place",
     "errors.py": "imports nothing of the package",
-    "reporting/figures/curves.py": "`s` is the name of a square for matplotlib",
+    "reporting/figures/groups/curves.py": "`s` is the name of a square for matplotlib",
     "reporting/rows/missing_results.py": "a noun before the numbers that it counts",
 }
 

@@ -16,20 +16,20 @@ from matplotlib.container import ErrorbarContainer
 
 from benchmark.cli.past_forecasts import _of_cells
 from benchmark.reporting.comparing.differences import Judging, judge_pairs
-from benchmark.reporting.figures.accuracy_by_time import draw_accuracy_by_time
-from benchmark.reporting.figures.compared_curves import draw_compared_curves
-from benchmark.reporting.figures.curves import draw_curves
 from benchmark.reporting.figures.drawing.figure_files import DrawnFigure, PlannedFigure
 from benchmark.reporting.figures.drawing.inline_svg import inline_svg
 from benchmark.reporting.figures.drawing.style import alternative_of
-from benchmark.reporting.figures.effect_sizes import Effect, draw_effects
 from benchmark.reporting.figures.figure_sources import FigureSources
 from benchmark.reporting.figures.folder_page import write_page
-from benchmark.reporting.figures.forecast_accuracy import RUN, Forecast, draw_forecasts
-from benchmark.reporting.figures.group_lines import MOST_TOLD_APART, look_of
-from benchmark.reporting.figures.heat_map import draw_heat_map
+from benchmark.reporting.figures.groups.accuracy_by_time import draw_accuracy_by_time
+from benchmark.reporting.figures.groups.compared_curves import draw_compared_curves
+from benchmark.reporting.figures.groups.curves import draw_curves
+from benchmark.reporting.figures.groups.effect_sizes import Effect, draw_effects
+from benchmark.reporting.figures.groups.forecast_accuracy import RUN, Forecast, draw_forecasts
+from benchmark.reporting.figures.groups.group_lines import MOST_TOLD_APART, look_of
+from benchmark.reporting.figures.groups.heat_map import draw_heat_map
+from benchmark.reporting.figures.groups.time_by_phase import draw_time_by_phase
 from benchmark.reporting.figures.report_figures import drawn, plan_figures
-from benchmark.reporting.figures.time_by_phase import draw_time_by_phase
 from benchmark.reporting.rows.grouping import group_cells
 from benchmark.reporting.rows.metrics import FIT_SECONDS, METRICS, TEST_ACCURACY, TEST_LOSS
 from benchmark.reporting.rows.phases import PHASES

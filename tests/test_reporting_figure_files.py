@@ -12,10 +12,10 @@ from benchmark import layout
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.errors import StorageError, UserError
 from benchmark.matrix.report_spec import TransferSpec
-from benchmark.reporting.figures.curves import draw_curves
 from benchmark.reporting.figures.drawing.figure_files import file_stem, make_folder, save, slug
 from benchmark.reporting.figures.figure_index import add_figures, figures_of
 from benchmark.reporting.figures.figure_sources import FigureSources
+from benchmark.reporting.figures.groups.curves import draw_curves
 from benchmark.reporting.figures.report_figures import draw_figures, plan_figures
 from benchmark.reporting.rows.grouping import group_cells
 from benchmark.reporting.table import FigureFile

@@ -15,15 +15,16 @@ from matplotlib.figure import Figure
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.matrix.cell import Data
 from benchmark.matrix.planning.example_counts import class_counts, stratified_shares
-from benchmark.reporting.figures.accuracy_by_time import draw_accuracy_by_time
-from benchmark.reporting.figures.changed_images import draw_changed_images
-from benchmark.reporting.figures.class_counts import draw_class_counts
-from benchmark.reporting.figures.confusion import MOST_FIELDS, draw_confusion
-from benchmark.reporting.figures.curves import draw_curves
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.figure_files import UndrawableError, encode
 from benchmark.reporting.figures.drawing.prepared_images import open_images
-from benchmark.reporting.figures.grad_cam_overlays import (
+from benchmark.reporting.figures.groups.accuracy_by_time import draw_accuracy_by_time
+from benchmark.reporting.figures.groups.curves import draw_curves
+from benchmark.reporting.figures.groups.transfer_curves import TransferSide, draw_transfer
+from benchmark.reporting.figures.images.changed_images import draw_changed_images
+from benchmark.reporting.figures.images.class_counts import draw_class_counts
+from benchmark.reporting.figures.images.confusion import MOST_FIELDS, draw_confusion
+from benchmark.reporting.figures.images.grad_cam_overlays import (
     EvidenceMap,
     ExplainedImage,
     StoredExplanation,
@@ -31,9 +32,8 @@ from benchmark.reporting.figures.grad_cam_overlays import (
     overlay,
     worth_explaining,
 )
-from benchmark.reporting.figures.mistakes import draw_mistakes, find_mistakes, percent
-from benchmark.reporting.figures.training_images import draw_training_images
-from benchmark.reporting.figures.transfer_curves import TransferSide, draw_transfer
+from benchmark.reporting.figures.images.mistakes import draw_mistakes, find_mistakes, percent
+from benchmark.reporting.figures.images.training_images import draw_training_images
 from benchmark.reporting.predictions.image_changes import ChangedImage, PredictionDiff, SuspectImage
 from benchmark.reporting.predictions.stored_predictions import Predictions
 from benchmark.reporting.rows.grouping import group_cells

@@ -18,8 +18,8 @@ from benchmark.reporting.statistics.intervals import measure
 from benchmark.reporting.table import Report, Row, Table, TableColumn
 from benchmark.reporting.tables.shown import ReportOptions
 from benchmark.reporting.writers.formats import render
-from benchmark.reporting.writers.latex import PREAMBLE
-from benchmark.reporting.writers.latex_text import escape
+from benchmark.reporting.writers.latex.latex import PREAMBLE
+from benchmark.reporting.writers.latex.latex_text import escape
 from tests.reporting_samples import SPEC, row, tour
 from tests.test_reporting_writers import HOSTILE, report_with
 

@@ -10,7 +10,7 @@ from figure_samples import drawn_texts
 from reporting_samples import row
 from scipy import stats
 
-from benchmark.reporting.figures.critical_difference import draw_critical_difference
+from benchmark.reporting.figures.groups.critical_difference import draw_critical_difference
 from benchmark.reporting.report import build_report
 from benchmark.reporting.statistics.ranks import alike, rank, signed_rank_p
 from benchmark.reporting.tables.shown import ReportOptions

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.errors import NewerRecordError
 from benchmark.forecast.estimate import Durations
-from benchmark.reporting.figures.forecast_accuracy import RUN, Forecast
+from benchmark.reporting.figures.groups.forecast_accuracy import RUN, Forecast
 from benchmark.reporting.rows.latest import cell_of
 from benchmark.reporting.rows.metrics import has_valid_timing
 from benchmark.reporting.tables.shown import Shown

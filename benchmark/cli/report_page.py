@@ -131,7 +131,7 @@ def _log(root: Path, row: ResultRow, attempt: Mapping[str, Any]) -> str:
 def _mistakes(figures: FigureSources, row: ResultRow, *, illustrated: bool) -> Mistakes | None:
     from benchmark.reporting.figures.drawing.figure_files import UndrawableError
     from benchmark.reporting.figures.figure_sources import images_of
-    from benchmark.reporting.figures.mistakes import percent
+    from benchmark.reporting.figures.images.mistakes import percent
     from benchmark.reporting.html_page.cell_mistakes import mistakes_of
 
     known = figures.predictions([row["execution_id"]]).get(row["execution_id"])

@@ -48,9 +48,9 @@ def learning_curves(
         StorageError: It cannot be read.
     """
     with opened(db) as database, drawing():
-        from benchmark.reporting.figures.compared_curves import plot_curves
         from benchmark.reporting.figures.figure_sources import numbered, seed_curves
-        from benchmark.reporting.figures.group_lines import labels_of
+        from benchmark.reporting.figures.groups.compared_curves import plot_curves
+        from benchmark.reporting.figures.groups.group_lines import labels_of
 
         groups, varying = _groups(database, select, exclude, machine)
         load, labels = recorded_epochs(database), labels_of(groups, varying)

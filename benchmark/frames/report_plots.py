@@ -39,7 +39,7 @@ def accuracy_by_time(
         UserError: The cells are of several datasets, too.
     """
     with _shown(db, select, exclude, machine, metrics=(metric,)) as (shown, _):
-        from benchmark.reporting.figures.accuracy_by_time import plot_accuracy_by_time
+        from benchmark.reporting.figures.groups.accuracy_by_time import plot_accuracy_by_time
 
         groups = _completed(shown)
         datasets = list(dict.fromkeys(group.dataset for group in groups))
@@ -80,7 +80,7 @@ def heat_map(
         StorageError: The database cannot be read.
     """
     with _shown(db, select, exclude, machine, metrics=(metric,)) as (shown, _):
-        from benchmark.reporting.figures.heat_map import plot_heat_map
+        from benchmark.reporting.figures.groups.heat_map import plot_heat_map
 
         axes = axes or new_axes()
         plot_heat_map(axes, shown.comparisons.judging.main, shown.groups, shown.varying)
@@ -124,7 +124,7 @@ def effect_sizes(
     with _shown(db, select, exclude, machine, **more) as (shown, _):
         from benchmark.reporting.figures.comparing_figures import judged_effects
         from benchmark.reporting.figures.drawing.text_fitting import legible
-        from benchmark.reporting.figures.effect_sizes import plot_effects
+        from benchmark.reporting.figures.groups.effect_sizes import plot_effects
 
         what, effects = judged_effects(shown.comparisons, shown.varying)
         if not effects:
@@ -148,8 +148,8 @@ def time_by_phase(
     """Draw where the time of the cells of each group went, as stacked bars; arguments and errors as of `heat_map`."""
     with _shown(db, select, exclude, machine) as (shown, _):
         from benchmark.reporting.figures.comparing_figures import mean_phases
-        from benchmark.reporting.figures.group_lines import labels_of
-        from benchmark.reporting.figures.time_by_phase import plot_phases
+        from benchmark.reporting.figures.groups.group_lines import labels_of
+        from benchmark.reporting.figures.groups.time_by_phase import plot_phases
 
         groups = _completed(shown)
         phases = mean_phases(shown.epochs, groups, labels_of(groups, shown.varying))
@@ -171,7 +171,7 @@ def forecasts(
     """Draw what cells and runs took against what was expected of them; arguments and errors as of `heat_map`."""
     with _shown(db, select, exclude, machine) as (shown, database):
         from benchmark.cli.past_forecasts import forecasts_of
-        from benchmark.reporting.figures.forecast_accuracy import plot_forecasts
+        from benchmark.reporting.figures.groups.forecast_accuracy import plot_forecasts
 
         points = forecasts_of(shown, database)
         if not points:

@@ -112,7 +112,7 @@ def _question(
 ) -> Question:
     from benchmark.catalog.cache import PreparedDirectories, default_cache_root
     from benchmark.cli.cell_lookup import find_cell, stored_predictions, trained_cell
-    from benchmark.reporting.figures.grad_cam_overlays import worth_explaining
+    from benchmark.reporting.figures.images.grad_cam_overlays import worth_explaining
     from benchmark.scheduling.programs.grad_cam import Question
 
     trained, execution = trained_cell(find_cell(database, text), machine, target)
@@ -143,7 +143,7 @@ def _check_against(predictions: Predictions, images: Sequence[str], class_name: 
 def _explain(question: Question, place: Path, named: str, *, keep: bool) -> tuple[list[dict[str, Any]], list[Path]]:
     """What was found, and the files; `keep` leaves the maps beside them, for `bench report --figures`."""
     from benchmark.reporting.figures.drawing.figure_files import file_stem, make_folder, save
-    from benchmark.reporting.figures.grad_cam_overlays import draw_overlays, read_explanation
+    from benchmark.reporting.figures.images.grad_cam_overlays import draw_overlays, read_explanation
     from benchmark.scheduling.programs.grad_cam import explain
 
     cell = question.trained.cell

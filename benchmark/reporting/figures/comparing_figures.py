@@ -9,19 +9,19 @@ from matplotlib.figure import Figure
 
 from benchmark import units
 from benchmark.reporting.comparing.differences import Comparisons
-from benchmark.reporting.figures.accuracy_by_time import MOST_POINTS, draw_accuracy_by_time, timed_groups
-from benchmark.reporting.figures.compared_curves import draw_compared_curves
-from benchmark.reporting.figures.critical_difference import draw_critical_difference
-from benchmark.reporting.figures.curves import SeedCurve
 from benchmark.reporting.figures.drawing.figure_files import PlannedFigure, UndrawableError, file_stem
-from benchmark.reporting.figures.effect_sizes import MOST_ROWS as MOST_EFFECTS
-from benchmark.reporting.figures.effect_sizes import Effect, draw_effects
 from benchmark.reporting.figures.figure_sources import FigureSources, drawable_curves, numbered
-from benchmark.reporting.figures.forecast_accuracy import RUN, draw_forecasts
-from benchmark.reporting.figures.group_lines import LEGEND_NAME_INCHES, MOST_TOLD_APART, GroupNames
-from benchmark.reporting.figures.heat_map import MOST_ROWS, draw_heat_map
-from benchmark.reporting.figures.time_by_phase import MOST_BARS, NAME_INCHES, draw_time_by_phase
-from benchmark.reporting.figures.transfer_curves import TransferSide, draw_transfer
+from benchmark.reporting.figures.groups.accuracy_by_time import MOST_POINTS, draw_accuracy_by_time, timed_groups
+from benchmark.reporting.figures.groups.compared_curves import draw_compared_curves
+from benchmark.reporting.figures.groups.critical_difference import draw_critical_difference
+from benchmark.reporting.figures.groups.curves import SeedCurve
+from benchmark.reporting.figures.groups.effect_sizes import MOST_ROWS as MOST_EFFECTS
+from benchmark.reporting.figures.groups.effect_sizes import Effect, draw_effects
+from benchmark.reporting.figures.groups.forecast_accuracy import RUN, draw_forecasts
+from benchmark.reporting.figures.groups.group_lines import LEGEND_NAME_INCHES, MOST_TOLD_APART, GroupNames
+from benchmark.reporting.figures.groups.heat_map import MOST_ROWS, draw_heat_map
+from benchmark.reporting.figures.groups.time_by_phase import MOST_BARS, NAME_INCHES, draw_time_by_phase
+from benchmark.reporting.figures.groups.transfer_curves import TransferSide, draw_transfer
 from benchmark.reporting.rows.budget import LoadEpochs
 from benchmark.reporting.rows.groups import Group, Pair, where
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, Metric

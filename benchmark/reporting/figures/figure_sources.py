@@ -9,10 +9,10 @@ from typing import Any
 
 from benchmark.matrix.cell import Data
 from benchmark.reporting.comparing.differences import Comparisons
-from benchmark.reporting.figures.curves import SeedCurve
 from benchmark.reporting.figures.drawing.figure_files import UndrawableError
 from benchmark.reporting.figures.drawing.prepared_images import PreparedImages, open_images
-from benchmark.reporting.figures.forecast_accuracy import Forecast
+from benchmark.reporting.figures.groups.curves import SeedCurve
+from benchmark.reporting.figures.groups.forecast_accuracy import Forecast
 from benchmark.reporting.predictions.stored_predictions import Predictions
 from benchmark.reporting.rows.budget import LoadEpochs
 from benchmark.reporting.rows.groups import Group

@@ -11,10 +11,7 @@ from matplotlib.figure import Figure
 from benchmark import layout
 from benchmark.errors import DataError
 from benchmark.matrix.cell import Data
-from benchmark.reporting.figures.class_counts import draw_class_counts
 from benchmark.reporting.figures.comparing_figures import plan_comparing
-from benchmark.reporting.figures.confusion import draw_confusion
-from benchmark.reporting.figures.curves import draw_curves
 from benchmark.reporting.figures.drawing.figure_files import (
     DrawnFigure,
     PlannedFigure,
@@ -31,9 +28,12 @@ from benchmark.reporting.figures.figure_sources import (
     numbered,
     predictions_of,
 )
-from benchmark.reporting.figures.grad_cam_overlays import draw_overlays, read_explanation
-from benchmark.reporting.figures.mistakes import draw_mistakes
-from benchmark.reporting.figures.training_images import draw_training_images
+from benchmark.reporting.figures.groups.curves import draw_curves
+from benchmark.reporting.figures.images.class_counts import draw_class_counts
+from benchmark.reporting.figures.images.confusion import draw_confusion
+from benchmark.reporting.figures.images.grad_cam_overlays import draw_overlays, read_explanation
+from benchmark.reporting.figures.images.mistakes import draw_mistakes
+from benchmark.reporting.figures.images.training_images import draw_training_images
 from benchmark.reporting.rows.groups import Group, varying_settings, where
 from benchmark.reporting.rows.latest import ResultRow, cell_of
 from benchmark.reporting.rows.missing_results import reasons

@@ -36,7 +36,7 @@ FORMATS: Mapping[str, Format] = {
     "html": Format("html", (".html", ".htm")),
     "csv": Format("csv_text", (".csv",), is_data=True),
     "json": Format("json_document", (".json",), is_data=True),
-    "latex": Format("latex", (".tex",)),
+    "latex": Format("latex.latex", (".tex",)),
 }
 """All formats, by their name for `--format`, in the order in which they are offered."""
 

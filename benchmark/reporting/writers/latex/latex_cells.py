@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from benchmark.reporting.table import Table, TableColumn, letter
 from benchmark.reporting.writers.cell_text import heading, is_number, unmarked_text
-from benchmark.reporting.writers.latex_text import escape, short, width_of
+from benchmark.reporting.writers.latex.latex_text import escape, short, width_of
 
 _MARK = 0.4
 """Em that the letter of a footnote takes."""

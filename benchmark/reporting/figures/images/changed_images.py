@@ -13,7 +13,7 @@ from benchmark.images.compressed_images import ImageArray
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.image_tiles import Tiling, channels_note, draw_tile, prepare_axes
 from benchmark.reporting.figures.drawing.style import SHEET_INCHES, SUBTITLE_POINTS, finish, sheet, styled
-from benchmark.reporting.figures.mistakes import percent
+from benchmark.reporting.figures.images.mistakes import percent
 from benchmark.reporting.predictions.image_changes import ChangedImage, PredictionDiff, SuspectImage
 
 COLUMNS, MOST_ROWS = 5, 2

@@ -7,9 +7,9 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from benchmark.reporting.writers.latex_cells import PaperColumn, title_lines
-from benchmark.reporting.writers.latex_layout import ONE_COLUMN
-from benchmark.reporting.writers.latex_text import width_of
+from benchmark.reporting.writers.latex.latex_cells import PaperColumn, title_lines
+from benchmark.reporting.writers.latex.latex_layout import ONE_COLUMN
+from benchmark.reporting.writers.latex.latex_text import width_of
 
 PAGE = 39.0
 """Lines of `\\footnotesize` that fit a page of `article`, the fewest of 10 to 12 points, less some for rules."""

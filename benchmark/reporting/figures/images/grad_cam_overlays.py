@@ -21,7 +21,7 @@ from benchmark import units
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.image_tiles import Tiling, channels_note, draw_tile, prepare_axes
 from benchmark.reporting.figures.drawing.style import SHEET_INCHES, SMALL_POINTS, finish, sheet, styled
-from benchmark.reporting.figures.mistakes import percent
+from benchmark.reporting.figures.images.mistakes import percent
 from benchmark.reporting.predictions.stored_predictions import Predictions
 
 COLUMNS = 3

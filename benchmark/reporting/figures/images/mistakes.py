@@ -9,11 +9,11 @@ from matplotlib.figure import Figure
 
 from benchmark import units
 from benchmark.catalog.image_names import TEST
-from benchmark.reporting.figures.confusion import describe_n
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.image_tiles import Tiling, channels_note, draw_tile, prepare_axes
 from benchmark.reporting.figures.drawing.prepared_images import PreparedImages
 from benchmark.reporting.figures.drawing.style import SHEET_INCHES, finish, sheet, styled
+from benchmark.reporting.figures.images.confusion import describe_n
 from benchmark.reporting.predictions.stored_predictions import Predictions
 
 COLUMNS, MOST_ROWS = 5, 4

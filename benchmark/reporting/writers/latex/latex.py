@@ -13,10 +13,10 @@ import re
 from collections.abc import Iterator, Sequence
 
 from benchmark.reporting.table import Report, Table
-from benchmark.reporting.writers.latex_cells import PaperColumn, cells_of, letters_of, paper_columns, title_of
-from benchmark.reporting.writers.latex_layout import ONE_COLUMN, TEXT, Layout, lay_out, without_constants
-from benchmark.reporting.writers.latex_pages import PAGE, Line, height_of, lines_of, pages_of
-from benchmark.reporting.writers.latex_text import escape, printed, short, width_of
+from benchmark.reporting.writers.latex.latex_cells import PaperColumn, cells_of, letters_of, paper_columns, title_of
+from benchmark.reporting.writers.latex.latex_layout import ONE_COLUMN, TEXT, Layout, lay_out, without_constants
+from benchmark.reporting.writers.latex.latex_pages import PAGE, Line, height_of, lines_of, pages_of
+from benchmark.reporting.writers.latex.latex_text import escape, printed, short, width_of
 from benchmark.reporting.writers.page import Page
 from benchmark.text import encodable
 

@@ -11,9 +11,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.errors import UserError
-from benchmark.reporting.figures.curves import plain_log_ticks
 from benchmark.reporting.figures.drawing import style, text_fitting
-from benchmark.reporting.figures.group_lines import LEGEND_NAME_INCHES, GroupNames, legend_below
+from benchmark.reporting.figures.groups.curves import plain_log_ticks
+from benchmark.reporting.figures.groups.group_lines import LEGEND_NAME_INCHES, GroupNames, legend_below
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, Metric
 from benchmark.reporting.statistics.intervals import Measurement

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 from benchmark import units
 from benchmark.reporting.figures.drawing import text_fitting
 from benchmark.reporting.figures.drawing.style import BLUE, GREY, SMALL_POINTS, VERMILLION, finish, sheet, styled
-from benchmark.reporting.figures.group_lines import DASHED
+from benchmark.reporting.figures.groups.group_lines import DASHED
 
 LOG_RATIO = 30.0
 """A loss that falls by more than this is drawn on a logarithmic scale."""

@@ -10,8 +10,8 @@ from statistics import median
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from benchmark.reporting.figures.curves import plain_log_ticks
 from benchmark.reporting.figures.drawing import style
+from benchmark.reporting.figures.groups.curves import plain_log_ticks
 
 RUN = "whole run, as it was forecast"
 """The basis of the forecast of a run."""

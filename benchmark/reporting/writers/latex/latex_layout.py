@@ -7,7 +7,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from benchmark.reporting.writers.latex_cells import PaperColumn
+from benchmark.reporting.writers.latex.latex_cells import PaperColumn
 
 ONE_COLUMN = 23.5
 """Em of `\\footnotesize` in a column of a two-column `article`, the narrowest of A4 and letter paper at 10 and 11 points."""

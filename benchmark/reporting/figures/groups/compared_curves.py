@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
 from benchmark.errors import UserError
-from benchmark.reporting.figures.curves import (
+from benchmark.reporting.figures.drawing import style, text_fitting
+from benchmark.reporting.figures.groups.curves import (
     SeedCurve,
     draw_mean,
     epochs_of_all,
@@ -19,8 +20,7 @@ from benchmark.reporting.figures.curves import (
     mean_ends_early,
     note_on_means,
 )
-from benchmark.reporting.figures.drawing import style, text_fitting
-from benchmark.reporting.figures.group_lines import (
+from benchmark.reporting.figures.groups.group_lines import (
     GroupLook,
     legend_below,
     look_of,

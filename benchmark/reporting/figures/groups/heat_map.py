@@ -14,7 +14,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
 
 from benchmark.reporting.figures.drawing import style, text_fitting
-from benchmark.reporting.figures.group_lines import GroupNames
+from benchmark.reporting.figures.groups.group_lines import GroupNames
 from benchmark.reporting.notation import number, written
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import Metric

@@ -9,9 +9,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from benchmark.reporting.figures.curves import SeedCurve, draw_lines, finish_axes, mark_kept, note_on_means
 from benchmark.reporting.figures.drawing import style, text_fitting
-from benchmark.reporting.figures.group_lines import DASHED
+from benchmark.reporting.figures.groups.curves import SeedCurve, draw_lines, finish_axes, mark_kept, note_on_means
+from benchmark.reporting.figures.groups.group_lines import DASHED
 from benchmark.reporting.notation import written
 from benchmark.reporting.statistics.intervals import measure
 

@@ -1,0 +1,1 @@
+"""Figures of groups of seeds: curves, and what compares groups with each other."""

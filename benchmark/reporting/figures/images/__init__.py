@@ -1,0 +1,1 @@
+"""Figures of images and classes: counts, confusion, mistakes, overlays."""

@@ -1,0 +1,1 @@
+"""Tables for papers in LaTeX: text and its width, cells, the layout that fits a page, pages."""
