@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from benchmark import machine
 from benchmark.events import ArtifactWritten, Completed, EpochFinished, Evaluated, Exited, Launched, ModelBuilt, Started
 from benchmark.matrix.cell import Architecture, Cell, Data, Stage, Weights
 from benchmark.results.records import PredictionRow
@@ -24,6 +25,7 @@ FACTS = {
     "matrix_path": "m.toml",
     "matrix_text": "[matrix]\n",
     "package_version": "1.2.3",
+    "boot_id": machine.boot_id(),
 }
 EXITED = Exited(0, 0, 300_000_000, 2.5, 0.25)
 

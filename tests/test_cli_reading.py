@@ -180,6 +180,28 @@ def test_a_run_whose_process_is_gone_has_died(copy):
     assert copy.document("list", "runs")[0]["state"] == "running"
 
 
+def test_all_commands_say_that_what_a_dead_run_left_open_is_interrupted(copy):
+    file = copy.directory / "results.sqlite"
+    with closing(sqlite3.connect(file)) as connection, connection:
+        for (trigger,) in connection.execute("select name from sqlite_master where type = 'trigger'").fetchall():
+            connection.execute(f"drop trigger {trigger}")
+        connection.execute("update run set state = 'running', finished_utc = null, process_start_ticks = -1")
+        connection.execute("update attempt set state = 'running' where execution_id = 1")
+        connection.execute("update execution set status = 'running' where execution_id = 1")
+    assert "13 completed, 1 interrupted, 1 left out" in copy.call("status").stdout
+    assert ": died; `bench run` continues" in copy.call("status").stdout
+    (open_cell,) = (row for row in copy.document("list", "cells") if row["status"] != "completed")
+    assert (open_cell["status"], open_cell["cause"]) == ("interrupted", "abandoned")
+    report, page = (copy.call("report", "--format", name).stdout for name in ("table", "html"))
+    assert "1 interrupted (abandoned)" in report
+    assert "interrupted (abandoned)" in page
+    shown = copy.document("show", open_cell["cell_id"])
+    assert (shown["execution"]["status"], shown["attempts"][-1]["state"]) == ("interrupted", "abandoned")
+    assert not [text for text in (report, page, copy.call("status").stdout) if "1 running" in text]
+    with closing(sqlite3.connect(file)) as connection:
+        assert connection.execute("select status from execution where execution_id = 1").fetchone() == ("running",)
+
+
 def test_status_counts_the_cells_of_the_run(finished):
     document = finished.document("status")
     assert document["counts"] == {"completed": 14, "skipped": 1}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +13,6 @@ from benchmark.cli.cell_names import short_id
 from benchmark.cli.options import database_option, format_option, machine_option, selection_options, verb
 from benchmark.cli.terminal import output
 from benchmark.cli.terminal.output import NAME_COLUMNS, Column
-from benchmark.status import Status
 
 
 def _each_stage(value: Any) -> str:
@@ -77,14 +76,6 @@ NAMED_COLUMNS = {
 """What the tables show; `--format json` and `csv` have all that is known."""
 
 
-def _as_it_is(run: Mapping[str, Any], *, served: bool) -> dict[str, Any]:
-    """A run with the state that people are shown: one whose process is gone has died, whatever it recorded last."""
-    from benchmark.results.read.alive import is_alive
-
-    died = run["state"] == Status.RUNNING and not is_alive(run, served=served)
-    return {**run, "state": "died" if died else run["state"]}
-
-
 @verb("list", "bench list cells --select model=resnet*,status=failed", "bench list runs", "bench list models")
 @click.argument("kind", type=click.Choice(("cells", "runs", *NAMED_COLUMNS)))
 @click.option(
@@ -120,6 +111,7 @@ def command(
         return
     from benchmark.cli.cell_lookup import selected_results
     from benchmark.reporting.rows.repetitions import REPEATED, seeds_of, with_streams
+    from benchmark.results.read.alive import shown_state
     from benchmark.results.read.runs import all_runs
     from benchmark.results.store.database import open_database
 
@@ -127,7 +119,7 @@ def command(
         if kind == "runs":
             rows = list(all_runs(opened).values())
             if output_format == "table":
-                rows = [_as_it_is(row, served=opened.path is None) for row in rows]
+                rows = [{**row, "state": shown_state(row, served=opened.path is None)} for row in rows]
             output.write_rows(rows, RUN_COLUMNS, output_format, empty="no runs yet")
             return
         selected = selected_results(opened, select, exclude, newest=True, may_be_none=True, machine=machine)

@@ -16,7 +16,7 @@ from benchmark.cli.options import database_option, format_option, verb
 from benchmark.cli.terminal import output, streams
 from benchmark.cli.terminal.output import NAME_COLUMNS, Column
 from benchmark.errors import NotFoundError, UserError
-from benchmark.results.read.alive import is_alive
+from benchmark.results.read.alive import DIED, is_alive
 from benchmark.scheduling.executors.executor_registry import LOCAL
 from benchmark.status import READING_ORDER, UNFINISHED, Status
 from benchmark.text import headline
@@ -169,7 +169,7 @@ def picture(progress: RunProgress, *, alive: bool) -> Text:
 def _headline(run: Mapping[str, Any], *, alive: bool) -> str:
     state = run["state"]
     if state == Status.RUNNING and not alive:
-        state = "ended unexpectedly; `bench run` continues from where it stopped"
+        state = f"{DIED}; `bench run` continues from where it stopped"
     elif run["finished_utc"] is not None:
         state = f"{state} in {_time_between(run['started_utc'], run['finished_utc'])}"
     elif state == Status.RUNNING:

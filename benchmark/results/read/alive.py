@@ -1,23 +1,65 @@
-"""Whether the process of a recorded run is still there."""
+"""Whether the process of a recorded run is still there, and how what it left open is shown where it is not.
+
+Readers change nothing: the next `bench run` records what is shown here (`results/write/attempts.py`).
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benchmark import machine
-from benchmark.status import Status
+from benchmark.results.read.rows import Row, fetch_rows, select_columns
+from benchmark.results.schema.tables import run
+from benchmark.results.schema.views import columns_of
+from benchmark.results.store.database import Database
+from benchmark.status import Cause, Status
+
+DIED = "died"
+"""How people are shown the state of a run that recorded no end and whose process is gone."""
 
 
-def is_alive(run: Mapping[str, Any], *, served: bool) -> bool:
+def is_alive(row: Mapping[str, Any], *, served: bool) -> bool:
     """Whether the process of a run that calls itself running is there.
 
     Args:
-        run: Its row.
+        row: That of the run.
         served: Whether the database is on a server: then the run may be on another computer, and is taken at its word.
     """
-    if run["state"] != Status.RUNNING:
+    if row["state"] != Status.RUNNING:
         return False
-    if run["boot_id"] != machine.boot_id():
+    if row["boot_id"] != machine.boot_id():
         return served
-    return run["pid"] is None or bool(machine.process_start_ticks(run["pid"]) == run["process_start_ticks"])
+    return row["pid"] is None or bool(machine.process_start_ticks(row["pid"]) == row["process_start_ticks"])
+
+
+def shown_state(row: Mapping[str, Any], *, served: bool) -> str:
+    """The state of a run that people are shown: `died` where its process is gone, whatever it recorded last."""
+    return DIED if row["state"] == Status.RUNNING and not is_alive(row, served=served) else str(row["state"])
+
+
+def dead_runs(database: Database) -> frozenset[int]:
+    """Reads the ids of the runs that died: what they left open runs no more."""
+    rows = select_columns(columns_of(run, "run_id state boot_id pid process_start_ticks"))
+    open_runs = fetch_rows(database, rows.where(run.c.state == Status.RUNNING))
+    return frozenset(row["run_id"] for row in open_runs if not is_alive(row, served=database.path is None))
+
+
+def close_executions(rows: Iterable[Row], dead: frozenset[int], run_id: str = "run_id") -> None:
+    """Changes the rows of executions that `dead` runs left open to what they have come to: interrupted.
+
+    Args:
+        rows: They have `status` and `cause`.
+        dead: As of `dead_runs`.
+        run_id: The column that has the run of the execution.
+    """
+    for row in rows:
+        if row[run_id] in dead and row["status"] in {Status.RUNNING, Status.PENDING}:
+            row.update(status=Status.INTERRUPTED, cause=Cause.ABANDONED)
+
+
+def close_attempts(rows: Iterable[Row], dead: frozenset[int]) -> None:
+    """Likewise the rows of attempts."""
+    for row in rows:
+        if row["run_id"] in dead and row["state"] == Status.RUNNING:
+            row["state"] = Cause.ABANDONED

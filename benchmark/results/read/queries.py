@@ -12,6 +12,7 @@ import sqlalchemy as sa
 
 from benchmark import layout
 from benchmark.errors import NotFoundError, UserError
+from benchmark.results.read.alive import close_attempts, close_executions, dead_runs
 from benchmark.results.read.cell_states import newest_executions
 from benchmark.results.read.rows import Row, fetch_rows, fetch_table, select_epochs, select_executions
 from benchmark.results.records import PredictionRow
@@ -58,7 +59,7 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
         **filters: The value that a column must have, or a list or set of values.
 
     Returns:
-        Rows in the order in which the executions began.
+        Rows in the order in which the executions began; what runs that died left open is interrupted.
 
     Raises:
         UserError: A filter names no column.
@@ -74,6 +75,7 @@ def results(database: Database, *, newest: bool = False, spec: bool = False, **f
             raise UserError(f"results have no column {name!r}; they have {', '.join(columns)}")
         rows = rows.where(_matches(columns[name], wanted))
     fetched = fetch_rows(database, rows)
+    close_executions(fetched, dead_runs(database))
     if spec:
         lost = _lost_seconds(database, fetched)
         for row in fetched:
@@ -197,11 +199,15 @@ def cell_detail(database: Database, id_prefix: str) -> CellDetail:
     row = _cell(database, id_prefix)
     executions = fetch_table(database, execution, execution.c.cell_id == row["cell_id"])
     ids = [row["execution_id"] for row in executions]
+    attempts = fetch_table(database, attempt, attempt.c.execution_id.in_(ids))
+    dead = dead_runs(database)
+    close_executions(executions, dead)
+    close_attempts(attempts, dead)
     checks = sa.select(execution.c.execution_id).where(execution.c.execution_id.in_(ids), is_reproduction())
     return CellDetail(
         row,
         executions,
-        fetch_table(database, attempt, attempt.c.execution_id.in_(ids)),
+        attempts,
         fetch_table(database, epoch, epoch.c.execution_id.in_(ids)),
         fetch_table(database, artifact, artifact.c.execution_id.in_(ids)),
         frozenset(row["execution_id"] for row in fetch_rows(database, checks)),

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from benchmark.errors import NotFoundError
+from benchmark.results.read.alive import close_executions, dead_runs
 from benchmark.results.read.cell_states import newest_executions
 from benchmark.results.read.rows import Row, fetch_rows, fetch_table, select_columns
 from benchmark.results.schema.reproductions import is_reproducing
@@ -56,7 +57,10 @@ def run_cells(database: Database, run_id: int) -> list[Row]:
         .where(run_cell.c.run_id == run_id)
         .order_by(run_cell.c.position)
     )
-    return [_with_status(row, going=owner["state"] == Status.RUNNING) for row in fetch_rows(database, rows)]
+    fetched, dead = fetch_rows(database, rows), dead_runs(database)
+    going = owner["state"] == Status.RUNNING and run_id not in dead
+    close_executions(fetched, dead, run_id="moved_in")
+    return [_with_status(row, going=going) for row in fetched]
 
 
 def planned_cells(database: Database, run_id: int) -> list[Row]:
