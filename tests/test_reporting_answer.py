@@ -173,6 +173,19 @@ def test_results_of_other_machines_are_left_out_of_it():
     assert answer_of(rows)[0].startswith("1 cell on machine lab alone:")
 
 
+def test_the_history_of_all_machines_is_said_to_be_of_all():
+    rows = [row(seed=seed, machine=name, run_id=run) for run, name in enumerate(("lab", "home"), 1) for seed in (0, 1)]
+    report = report_of(rows, options=ReportOptions(tables=("history",)))
+    assert report.answer[0].startswith("4 cells on machines home and lab: dataset digits;")
+    assert {each.cells["machine"] for each in report.tables[0].rows} == {"home", "lab"}
+    assert "alone" not in str(report.notes)
+    home = report_of(rows, options=ReportOptions(tables=("history",), machine="home"))
+    assert home.answer[0].startswith("2 cells on machine home alone:")
+    both = report_of(rows, options=ReportOptions(tables=("summary", "history")))
+    assert both.answer[0].startswith("2 cells on machine home alone:")
+    assert "The history has the results of machines home and lab." in both.tables[1].notes
+
+
 @settings(max_examples=40)
 @given(
     gains=st.lists(st.sampled_from([-0.05, 0.0, 0.001, 0.05]), min_size=1, max_size=5),

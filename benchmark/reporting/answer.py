@@ -24,7 +24,7 @@ from benchmark.reporting.comparing.verdict_sentences import (
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, VAL_ACCURACY, Metric
 from benchmark.reporting.rows.missing_results import incomplete, planned
-from benchmark.reporting.rows.scope import NAMES, name_in, scope, telling
+from benchmark.reporting.rows.scope import NAMES, name_in, named, scope, telling
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.table import Advised, Table
 from benchmark.reporting.tables.shown import Shown
@@ -38,7 +38,7 @@ _NOT_JUDGED = "no row is judged against another"
 
 
 def answer(
-    shown: Shown, pairs: Pairs, tables: Sequence[Table], machine: str | None, further: Sequence[str] = ()
+    shown: Shown, pairs: Pairs, tables: Sequence[Table], machines: Sequence[str], further: Sequence[str] = ()
 ) -> tuple[str, ...]:
     """At most three sentences: what was compared, the verdict with its number, and what is not resolved.
 
@@ -46,7 +46,7 @@ def answer(
         shown: What the tables are made from.
         pairs: What they judge, by the names of all of them.
         tables: Those of the report.
-        machine: Whose results these are.
+        machines: Whose results these are.
         further: What else is to be said of what is not resolved, as parts of a sentence.
 
     Returns:
@@ -64,7 +64,7 @@ def answer(
         points = [] if len(groups) == 1 or questions else [_NOT_JUDGED]
     last = sentence("; ".join([*points, *further, *incomplete(groups)]))
     advice = _advice(shown, questions) if points else ""
-    sentences = [_scope(groups, shown, machine), sentence(verdict), Advised(last, f"{last} {advice}".rstrip())]
+    sentences = [_scope(groups, shown, machines), sentence(verdict), Advised(last, f"{last} {advice}".rstrip())]
     return tuple(filter(None, sentences))
 
 
@@ -82,10 +82,10 @@ def _groups(shown: Shown, pairs: Pairs) -> list[Group]:
     return list(shown.groups)
 
 
-def _scope(groups: Sequence[Group], shown: Shown, machine: str | None) -> str:
+def _scope(groups: Sequence[Group], shown: Shown, machines: Sequence[str]) -> str:
     """What the report is about: how many cells of what, measured where."""
-    others = {row.get("machine") for row in shown.recorded} - {machine}
-    measured = f" on machine {machine}{' alone' if others else ''}" if machine else ""
+    others = {row.get("machine") for row in shown.recorded}.difference(machines)
+    measured = f" on {named('machine', machines)}{' alone' if others else ''}" if machines else ""
     budget = f", by {shown.options.budget}" if shown.options.budget else ""
     return f"{planned(groups)}{measured}{budget}: {scope(groups, shown.varying)}."
 

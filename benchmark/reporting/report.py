@@ -116,14 +116,19 @@ def build_shown(
     tables, shared = collected([without_footnotes(each, common) for each in tables])
     notes += [*shared, *notes_on_verdicts(common)]
     notes += note_on_forgotten(len(remembered.left_out), remembered.older)
-    notes += [*note_on_other_machines(rows, machine), *note_on_mixtures(groups), *note_on_untested(shown.tested)]
+    machines, about = [machine] if machine else [], groups
+    if options.machine is None and all(TABLES[name].of_all_machines for name in wanted):
+        machines, about = _of_all_machines(rows, run_cells, options, epochs)
+    else:
+        notes += note_on_other_machines(rows, machine)
+    notes += [*note_on_mixtures(groups), *note_on_untested(shown.tested)]
     notes += [*_note_on_intervals(groups, comparisons), *note_on_families(comparisons)]
     looked = note_on_looks([number for group in groups for number in group.execution_ids], looks)
     notes += looked
     images = {row["data_fingerprint"] for group in groups for row in group.cells if row.get("data_fingerprint")}
     report = Report(
-        tuple(tables), tuple(dict.fromkeys(notes)), machine,
-        answer=answer(shown, pairs, tables, machine, [LOOKED] if looked else ()), runs=run_ids(groups), suspects=suspects(comparisons),
+        tuple(tables), tuple(dict.fromkeys(notes)), machine if len(machines) < 2 else None,
+        answer=answer(replace(shown, groups=about), pairs, tables, machines, [LOOKED] if looked else ()), runs=run_ids(groups), suspects=suspects(comparisons),
         fingerprints=tuple(sorted(images)),
     )  # fmt: skip
     return report, shown
@@ -214,6 +219,15 @@ def _groups(
     if options.budget is not None:
         latest = within(options.budget, latest, epochs)
     return group_cells(latest, _planned(machine, run_cells, options), remembered.left_out)
+
+
+def _of_all_machines(
+    rows: Sequence[ResultRow], run_cells: Sequence[Mapping[str, Any]], options: ReportOptions, epochs: LoadEpochs
+) -> tuple[list[str], list[Group]]:
+    """The machines that have results, and the groups of each of them."""
+    machines = sorted({row["machine"] for row in rows if row.get("machine")})
+    asked = [replace(options, machine=each) for each in machines]
+    return machines, [group for each in asked for group in shown_groups(rows, run_cells, each, epochs)[1]]
 
 
 def _note_on_intervals(groups: Sequence[Group], comparisons: Comparisons) -> list[str]:

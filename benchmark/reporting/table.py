@@ -181,7 +181,7 @@ class Report:
     Attributes:
         tables: In the order to print.
         notes: What a reader must know to judge all tables.
-        machine: Whose results these are; None where the results name none.
+        machine: Whose results these are; None where the results name none, or are of several.
         figures: The figures that were drawn; None where no figures were asked for.
         suspects: Compared pairs that differ in what nobody asked to compare, in words.
         missing_figures: Those that could not be drawn.

@@ -22,8 +22,8 @@ def scope(groups: Sequence[Group], varying: Sequence[str], names: Sequence[str] 
         varying: The settings that tell groups of the same names apart.
         names: Which of `NAMES` to name.
     """
-    parts = [_named(kind, (getattr(group, kind) for group in groups)) for kind in names]
-    parts += [_named(name, (describe(group.settings.get(name)) for group in groups)) for name in varying]
+    parts = [named(kind, (getattr(group, kind) for group in groups)) for kind in names]
+    parts += [named(name, (describe(group.settings.get(name)) for group in groups)) for name in varying]
     kinds = {group.repetitions.of for group in groups}
     seeds = {seed for group in groups for seed in [*group.completed, *(each.seed for each in group.missing)]}
     return "; ".join([*parts, name_seeds(seeds, kinds.pop() if len(kinds) == 1 else "seed")])
@@ -39,7 +39,7 @@ def name_in(group: Group, names: Sequence[str], varying: Sequence[str]) -> str:
     return ", ".join([*(getattr(group, name) for name in names), *group.describe(varying)])
 
 
-def _named(kind: str, names: Iterable[str]) -> str:
+def named(kind: str, names: Iterable[str]) -> str:
     """`dataset digits`, `models a, b and c`, `7 strategies`."""
     distinct, kind = list(dict.fromkeys(names)), kind.replace("_", " ")
     several = f"{kind[:-1]}ies" if kind.endswith("y") else kind if kind.endswith("s") else f"{kind}s"

@@ -13,6 +13,7 @@ from benchmark.reporting.rows.grouping import group_cells, natural
 from benchmark.reporting.rows.groups import Group, resolution, varying_settings
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import Metric
+from benchmark.reporting.rows.scope import named
 from benchmark.reporting.statistics.change_points import SHORTEST_SERIES, steps
 from benchmark.reporting.statistics.intervals import mean_of
 from benchmark.reporting.table import Footnotes, Row, Table, TableColumn, Tally, Value
@@ -68,10 +69,12 @@ def history(shown: Shown) -> Part:
         TableColumn("commits", "commits", "text"),
     )
     rows = [_row(level, metric, varying, shown, footnotes) for level in levels]
+    machines = dict.fromkeys(str(row.cells["machine"]) for row in rows)
     notes = _notes(metric, searched)
+    of_all = (f"The history has the results of {named('machine', machines)}.",) if len(machines) > 1 else ()
     steps_found = sum(bool(level.is_step) for level in levels)
     told = f"{metric.title} has {plural(steps_found, 'step')} in {searched} series" if searched else notes[0]
-    return [Table("history", "History", columns, tuple(rows), footnotes=footnotes.texts, notes=notes, answer=told)], []
+    return [Table("history", "History", columns, tuple(rows), footnotes=footnotes.texts, notes=notes + of_all, answer=told)], []
 
 
 def _notes(metric: Metric, searched: int) -> tuple[str, ...]:

@@ -23,6 +23,7 @@ class TableKind:
             none. They are judged as one family with those of the other tables, before any is built.
         on_request: Whether it is shown only when it is asked for by name.
         of_the_end: Whether it shows what is measured at the end of a cell alone, so that no budget can be asked of it.
+        of_all_machines: Whether it shows the results of all machines where none was asked for.
     """
 
     module: str
@@ -30,6 +31,7 @@ class TableKind:
     pairs: str = ""
     on_request: bool = False
     of_the_end: bool = False
+    of_all_machines: bool = False
 
     def build(self, shown: Shown) -> Part:
         """The tables, and notes for the report's end."""
@@ -54,7 +56,7 @@ TABLES: Mapping[str, TableKind] = {
     "pareto": TableKind("pareto", "pareto", on_request=True),
     "time": TableKind("time_to_accuracy", "time_to_accuracy", on_request=True, of_the_end=True),
     "variance": TableKind("variance", "variance", on_request=True),
-    "history": TableKind("history", "history", on_request=True, of_the_end=True),
+    "history": TableKind("history", "history", on_request=True, of_the_end=True, of_all_machines=True),
     "calibration": TableKind("calibration", "calibration", on_request=True, of_the_end=True),
     "classes": TableKind("per_class", "classes", on_request=True, of_the_end=True),
     "confusion": TableKind("per_class", "confusion", on_request=True, of_the_end=True),
