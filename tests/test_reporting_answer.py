@@ -173,12 +173,27 @@ def test_results_of_other_machines_are_left_out_of_it():
     assert answer_of(rows)[0].startswith("1 cell on machine lab alone:")
 
 
+def test_where_no_cell_has_a_result_it_is_said_why_and_no_empty_column_is_shown():
+    why = {"status": "failed", "cause": "oom", "detail": "the worker was killed."}
+    rows = [row(name, seed, None, **why) for name in ("plain", "wide") for seed in (0, 1)]
+    report = report_of(rows, ReportSpec(baseline="plain"))
+    assert report.answer[1:] == ("No cell has a result; all 4 failed (oom): the worker was killed.",)
+    text = render(report, "table", width=80)
+    assert "(1 of" not in text
+    assert "accuracy" not in text
+    assert "test_accuracy" in render(report, "csv")
+    rows[0] |= {"cause": None, "status": "diverged", "detail": "the loss was NaN"}
+    rows[1] |= {"detail": "too large"}
+    second = report_of(rows).answer[1]
+    assert second.startswith("No cell has a result; 1 diverged: the loss was NaN; 3 failed (oom), mostly: the worker")
+
+
 def test_the_history_of_all_machines_is_said_to_be_of_all():
     rows = [row(seed=seed, machine=name, run_id=run) for run, name in enumerate(("lab", "home"), 1) for seed in (0, 1)]
     report = report_of(rows, options=ReportOptions(tables=("history",)))
     assert report.answer[0].startswith("4 cells on machines home and lab: dataset digits;")
     assert {each.cells["machine"] for each in report.tables[0].rows} == {"home", "lab"}
-    assert "alone" not in str(report.notes)
+    assert (report.machine, "alone" in str(report.notes)) == (None, False)
     home = report_of(rows, options=ReportOptions(tables=("history",), machine="home"))
     assert home.answer[0].startswith("2 cells on machine home alone:")
     both = report_of(rows, options=ReportOptions(tables=("summary", "history")))

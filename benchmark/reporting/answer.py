@@ -23,7 +23,7 @@ from benchmark.reporting.comparing.verdict_sentences import (
 )
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, VAL_ACCURACY, Metric
-from benchmark.reporting.rows.missing_results import incomplete, planned
+from benchmark.reporting.rows.missing_results import incomplete, planned, without_any
 from benchmark.reporting.rows.scope import NAMES, name_in, named, scope, telling
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.table import Advised, Table
@@ -57,12 +57,15 @@ def answer(
         return (_nothing(shown),)
     questions = _questions(shown, pairs)
     verdict, points = "; ".join(filter(None, (table.answer for table in tables))), list[str]()
+    missing = incomplete(groups)
     if any(each for question in questions for _, each in question.pairs):
         verdict, points = verdict_sentence(questions, metric), open_points(questions, metric)
+    elif not any(group.completed for group in groups):
+        verdict, missing = without_any(groups), []
     elif not verdict and (questions or any(column.key == metric.key for table in tables for column in table.columns)):
         verdict = _measured(groups, metric, shown.varying)
         points = [] if len(groups) == 1 or questions else [_NOT_JUDGED]
-    last = sentence("; ".join([*points, *further, *incomplete(groups)]))
+    last = sentence("; ".join([*points, *further, *missing]))
     advice = _advice(shown, questions) if points else ""
     sentences = [_scope(groups, shown, machines), sentence(verdict), Advised(last, f"{last} {advice}".rstrip())]
     return tuple(filter(None, sentences))

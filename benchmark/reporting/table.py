@@ -6,7 +6,7 @@ Writers decide how a cell looks: widths, escapes, digits.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal, Self, TypeAlias
 
@@ -234,6 +234,18 @@ def without_empty(tables: Iterable[Table]) -> tuple[list[Table], list[str]]:
         else:
             notes.append(f"{table.title}: no results yet.")
     return kept, notes
+
+
+def for_people(table: Table) -> Table:
+    """The table with the columns that people see: those meant for them, without those in which nothing stands."""
+    columns = table.people or table.columns
+    marked = {key for row in table.rows for key in row.marks}
+    kept = tuple(
+        each
+        for each in columns
+        if each.identifies or each.key in marked or any(row.cells.get(each.key) is not None for row in table.rows)
+    )
+    return replace(table, columns=kept if table.rows else columns)
 
 
 def letter(position: int) -> str:

@@ -85,6 +85,19 @@ def incomplete(groups: Sequence[Group]) -> list[str]:
     return [f"{total} of {planned(groups)} {'has' if total == 1 else 'have'} no result: {each}"]
 
 
+def without_any(groups: Sequence[Group]) -> str:
+    """Where no cell has a result, what became of them and why: `no cell has a result; all 3 diverged: the loss was NaN`."""
+    reasons: dict[str, Counter[str]] = {}
+    for missing in (each for group in groups for each in group.missing):
+        reasons.setdefault(missing.what, Counter())[missing.reason.rstrip(".")] += 1
+    parts = []
+    for what, counts in reasons.items():
+        ((reason, _),) = counts.most_common(1)
+        mostly = ", mostly" * (len(counts) > 1)
+        parts.append(f"{counts.total()} {what}" + (f"{mostly}: {reason}" if reason else ""))
+    return f"no cell has a result; {'all ' * (len(parts) == 1)}{'; '.join(parts)}"
+
+
 def note_on_incomplete(groups: Sequence[Group]) -> list[str]:
     """A note that counts the cells without a result; none where all have one."""
     return [f"{text}. Means are of those that completed." for text in incomplete(groups)]

@@ -74,7 +74,9 @@ def history(shown: Shown) -> Part:
     of_all = (f"The history has the results of {named('machine', machines)}.",) if len(machines) > 1 else ()
     steps_found = sum(bool(level.is_step) for level in levels)
     told = f"{metric.title} has {plural(steps_found, 'step')} in {searched} series" if searched else notes[0]
-    return [Table("history", "History", columns, tuple(rows), footnotes=footnotes.texts, notes=notes + of_all, answer=told)], []
+    return [
+        Table("history", "History", columns, tuple(rows), footnotes=footnotes.texts, notes=notes + of_all, answer=told)
+    ], []
 
 
 def _notes(metric: Metric, searched: int) -> tuple[str, ...]:

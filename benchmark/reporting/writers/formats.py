@@ -10,7 +10,7 @@ from pathlib import Path
 from benchmark import layout
 from benchmark.errors import StorageError, UserError
 from benchmark.files import write_whole
-from benchmark.reporting.table import Report
+from benchmark.reporting.table import Report, for_people
 from benchmark.reporting.writers.page import Page
 
 
@@ -77,9 +77,7 @@ def render(
     # a writer is imported when it is called, so that one format does not wait for the libraries of another
     writer = import_module(f"benchmark.reporting.writers.{FORMATS[output_format].writer}")
     if not FORMATS[output_format].is_data:
-        report = replace(
-            report, tables=tuple(replace(each, columns=each.people or each.columns) for each in report.tables)
-        )
+        report = replace(report, tables=tuple(map(for_people, report.tables)))
     text: str = writer.render(report, Page(width, color, encoding))
     return text
 
