@@ -175,7 +175,7 @@ def test_results_of_other_machines_are_left_out_of_it():
 
 def test_where_no_cell_has_a_result_it_is_said_why_and_no_empty_column_is_shown():
     why = {"status": "failed", "cause": "oom", "detail": "the worker was killed."}
-    rows = [row(name, seed, None, **why) for name in ("plain", "wide") for seed in (0, 1)]
+    rows = [row(name, seed, None, salt=name, **why) for name in ("plain", "wide") for seed in (0, 1)]
     report = report_of(rows, ReportSpec(baseline="plain"))
     assert report.answer[1:] == ("No cell has a result; all 4 failed (oom): the worker was killed.",)
     text = render(report, "table", width=80)
