@@ -188,6 +188,21 @@ def test_where_no_cell_has_a_result_it_is_said_why_and_no_empty_column_is_shown(
     assert second.startswith("No cell has a result; 1 diverged: the loss was NaN; 3 failed (oom), mostly: the worker")
 
 
+def test_what_is_counted_as_not_resolved_is_not_listed_again():
+    verdict, rest = answer_of(transfers((0.001, 0.0, 0.001)))[1:]
+    assert "all 3 comparisons of fine-tuning (fine) with training from scratch (scratch) are not resolved (" in verdict
+    assert verdict.endswith(", n=4).")
+    assert rest.startswith("More seeds would help")
+
+
+def test_a_note_names_the_sides_of_a_pair_by_what_tells_them_apart():
+    a = [row("plain", seed, 0.9, changes={"dropout": 0.1}) for seed in range(3)]
+    b = [row("wide", seed, 0.9, changes={"dropout": 0.2}) for seed in range(3)]
+    assert "plain and wide differ in dropout 0.1 against 0.2." in compared(a, b).tables[0].notes
+    b = [row("plain", seed, 0.9, changes={"dropout": 0.2}) for seed in range(3)]
+    assert "A and B differ in dropout 0.1 against 0.2." in compared(a, b).tables[0].notes
+
+
 def test_the_history_of_all_machines_is_said_to_be_of_all():
     rows = [row(seed=seed, machine=name, run_id=run) for run, name in enumerate(("lab", "home"), 1) for seed in (0, 1)]
     report = report_of(rows, options=ReportOptions(tables=("history",)))

@@ -16,6 +16,7 @@ from benchmark.reporting.rows.groups import Group, Pair, apart, partner, setting
 from benchmark.reporting.rows.latest import ResultRow, choose_machine
 from benchmark.reporting.rows.metrics import Metric
 from benchmark.reporting.rows.missing_results import reasons
+from benchmark.reporting.rows.scope import name_in, telling
 
 NAMES = ("dataset", "model", "strategy")
 
@@ -118,11 +119,12 @@ def notes_on(matched: Matched) -> tuple[str, ...]:
     common = [text for text in differ[0] if all(text in each for each in differ)] if len(differ) > 1 else []
     if common:
         notes.append(f"All pairs differ in {'; '.join(common)}.")
-    for (a, b), texts in zip(matched.pairs, differ, strict=True):
+    for (a, b), sides, texts in zip(matched.pairs, _names_of(matched.pairs), differ, strict=True):
         if other := [text for text in texts if text not in common]:
-            notes.append(f"{named(a)} and {named(b)} differ in {'; '.join(other)}.")
-        for group in (a, b):
-            notes += [f"{named(group)}: {text}." for text in reasons(group)]
+            notes.append(f"{_both(*sides)} differ in {'; '.join(other)}.")
+        for side, group, name in zip("AB", (a, b), sides, strict=True):
+            of_side = name if sides[0] != sides[1] else ", ".join(filter(None, [side, name]))
+            notes += [f"{of_side}: {text}." for text in reasons(group)]
     for side, alone in (("A", matched.alone_a), ("B", matched.alone_b)):
         if alone:
             names = "; ".join(dict.fromkeys(map(named, alone)))
@@ -132,6 +134,19 @@ def notes_on(matched: Matched) -> tuple[str, ...]:
     if shared := both[0] & both[1]:
         notes.append(f"A and B share {units.plural(len(shared), 'result')}, which are left out of the differences.")
     return tuple(dict.fromkeys(notes))
+
+
+def _names_of(pairs: Sequence[Pair]) -> list[tuple[str, str]]:
+    """The names of both sides of each pair, by what tells them from one another and from other pairs; they may be empty."""
+    told, varying = telling([group for pair in pairs for group in pair]), varying_settings([a for a, _ in pairs])
+    return [(name_in(a, told, varying), name_in(b, told, varying)) for a, b in pairs]
+
+
+def _both(a: str, b: str) -> str:
+    """Both sides of a pair as a subject; settings alone tell those of one name apart, and stand behind."""
+    if a != b:
+        return f"{a} and {b}"
+    return f"{a}: A and B" if a else "A and B"
 
 
 def absent(pairs: Iterable[tuple[Group | None, Group | None]], metric: Metric) -> str:

@@ -76,8 +76,9 @@ def open_points(questions: Sequence[OpenQuestion], metric: Metric) -> list[str]:
     """What is not resolved, with what would resolve it, and what resolved verdicts rest on: parts of a sentence."""
     named = [pair for question in questions for pair in question.full_names]
     judged = [(name, each) for name, each in named if each is not None]
+    counted = [pair for question in questions if _is_open(question) for pair in question.full_names]
     unresolved = [(name, each) for name, each in judged if each.verdict == NOT_RESOLVED]
-    points = [_unresolved(unresolved, metric, alone=len(judged) == 1)] if unresolved else []
+    points = [_unresolved(unresolved, metric, counted, alone=len(judged) == 1)] if unresolved else []
     decided = [each for _, each in judged if each.verdict in DECIDED and each.half_width is not None]
     every = "the verdict" if len(decided) == len(judged) == 1 else "every resolved verdict"
     if any(each.n < FEW_PAIRS for each in decided):
@@ -149,7 +150,8 @@ def _several(question: OpenQuestion, metric: Metric) -> str:
         return listed([decided, *rest], ", and ")
     sides = f" of {question.subject} with {question.reference}" if question.noun == COMPARISON else ""
     if len(by_verdict) == 1:
-        return f"{whole}{sides} {rest[0].partition(' ')[2]}"
+        numbers = f" ({_figures(question.pairs, metric)})" if _is_open(question) else ""
+        return f"{whole}{sides} {rest[0].partition(' ')[2]}{numbers}"
     return f"of {noun}{sides} {listed(rest)}"
 
 
@@ -166,9 +168,20 @@ def _figures(pairs: Sequence[Named], metric: Metric) -> str:
     return figures(known[0][1], known[-1][1], metric)
 
 
-def _unresolved(pairs: Sequence[tuple[str, Difference]], metric: Metric, *, alone: bool) -> str:
+def _is_open(question: OpenQuestion) -> bool:
+    """Whether all of several differences are not resolved, which the verdict says of them together."""
+    return len(question.pairs) > 1 and all(each and each.verdict == NOT_RESOLVED for _, each in question.pairs)
+
+
+def _unresolved(
+    pairs: Sequence[tuple[str, Difference]], metric: Metric, counted: Sequence[Named], *, alone: bool
+) -> str:
+    """What is not resolved, but for the pairs that the verdict has counted already, and what would help."""
     advices = {_advice(each) for _, each in pairs}
     advice = advices.pop() if len(advices) == 1 else "more seeds would help most of them"
+    pairs = [pair for pair in pairs if pair not in counted]
+    if not pairs:
+        return advice
     if len(pairs) == 1:
         name, each = pairs[0]
         ruled_out = cannot_see(each, metric).partition(";")[0]
