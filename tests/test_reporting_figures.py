@@ -15,7 +15,7 @@ from matplotlib.figure import Figure
 from benchmark.catalog.cache import PreparedDirectories
 from benchmark.matrix.cell import Data
 from benchmark.matrix.planning.example_counts import class_counts, stratified_shares
-from benchmark.reporting.figures.drawing import text_fitting
+from benchmark.reporting.figures.drawing import style, text_fitting
 from benchmark.reporting.figures.drawing.figure_files import UndrawableError, encode
 from benchmark.reporting.figures.drawing.prepared_images import open_images
 from benchmark.reporting.figures.groups.accuracy_by_time import draw_accuracy_by_time
@@ -451,3 +451,21 @@ def test_an_overlay_is_brightest_where_the_evidence_is():
     mixed = overlay(np.full((4, 4, 3), 60, np.uint8), evidence)
     assert mixed.shape == (4, 4, 3)
     assert np.unravel_index(mixed.sum(axis=-1).argmax(), (4, 4)) == (1, 2)
+
+
+def test_names_that_leave_no_room_are_shortened_and_nothing_is_warned_of(recwarn):
+    names = [letter * 190 for letter in "ab"]
+
+    @style.styled
+    def drawn():
+        body = style.sheet(1.5, "two names", "n = 1")
+        axes = body.add_subplot()
+        axes.barh([0, 1], [1, 2])
+        axes.set_yticks([0, 1], names)
+        return axes, style.finish(body)
+
+    axes, figure = drawn()
+    assert [label.get_text()[-1] for label in axes.get_yticklabels()] == ["…", "…"]
+    assert axes.get_window_extent().width > figure.bbox.width / 2
+    assert all(name in style.alternative_of(figure) for name in names)
+    assert not recwarn.list

@@ -6,6 +6,7 @@ kinds of colour blindness can tell apart. Yellow is left out: a thin yellow line
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import wraps
@@ -13,10 +14,12 @@ from typing import Any, ParamSpec, TypeAlias, TypeVar
 
 import matplotlib as mpl
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure, SubFigure
 from matplotlib.gridspec import GridSpec
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.ticker import FixedFormatter, FuncFormatter
 
 from benchmark.reporting.figures.drawing import text_fitting
 
@@ -33,6 +36,9 @@ SHEET_INCHES = 6.4
 MARGIN_INCHES = 0.08
 TITLE_POINTS, SUBTITLE_POINTS, LABEL_POINTS, SMALL_POINTS = 10.0, 8.5, 8.5, 7.5
 DOTS_PER_INCH = 160
+
+_SHORT_NAME_INCHES = 1.5
+"""Of names that left no room for what is drawn."""
 
 _LINE_INCHES = 1.35 / 72
 """Height of a line of text, in inches for each point of its size."""
@@ -125,14 +131,38 @@ def _lines(text: str, points: float, room: float, most_lines: int, *, bold: bool
 
 
 def finish(body: SubFigure) -> Figure:
-    """The whole figure, laid out once and then fixed, so that PNG and SVG have the same layout."""
+    """The whole figure, laid out once and then fixed, so that PNG and SVG have the same layout.
+
+    Where names leave no room for what is drawn, they are shortened, and stand in full in the alternative text.
+    """
     figure = body.get_figure(root=True)
     assert isinstance(figure, Figure)
-    # images with square pixels find their place in the second pass
-    for _ in range(2 if any(axes.get_aspect() != "auto" for axes in figure.axes) else 1):
-        figure.draw_without_rendering()
+    if not _lay_out(figure):
+        full = [text for axes in figure.axes for axis in (axes.xaxis, axes.yaxis) for text in _shorten(axis)]
+        figure.set_label(" ".join([alternative_of(figure), *map(_sentence, full)]))
+        _lay_out(figure)
     figure.set_layout_engine("none")
     return figure
+
+
+def _lay_out(figure: Figure) -> bool:
+    """Whether there is room for all; what matplotlib warns of, no user could change."""
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        # images with square pixels find their place in the second pass
+        for _ in range(2 if any(axes.get_aspect() != "auto" for axes in figure.axes) else 1):
+            figure.draw_without_rendering()
+    return not any("axes sizes collapsed" in str(each.message) for each in caught)
+
+
+def _shorten(axis: Axis) -> list[str]:
+    """Shortens the names along an axis; returns those that were too long."""
+    if not isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):
+        return []
+    full = [label.get_text() for label in axis.get_ticklabels()]
+    short = text_fitting.cut_distinct(full, SMALL_POINTS, _SHORT_NAME_INCHES)
+    axis.set_ticks(axis.get_ticklocs(), short)
+    return [text for text, shown in zip(full, short, strict=True) if text != shown]
 
 
 def _sentence(text: str) -> str:
