@@ -20,11 +20,13 @@ class Measure:
         key: Column of the view `results`, or the name of a setting.
         title: Its heading.
         is_number: Whether it holds numbers.
+        screen_only: Whether paper has no room for it; the parts of cells tell it, too.
     """
 
     key: str
     title: str
     is_number: bool = True
+    screen_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,7 @@ from benchmark.reporting.rows.flat_settings import describe
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import ResultRow, cell_of
 from benchmark.reporting.rows.metrics import (
+    FIT_SECONDS,
     METRICS,
     SUMMARY_METRICS,
     TEST_ACCURACY,
@@ -76,9 +77,10 @@ def measures(rows: Sequence[ResultRow], varying: Sequence[str]) -> tuple[Measure
     """The columns of the table of cells: settings that vary, and all metrics that any row has."""
     ordered = [*_FIRST, *(metric for metric in SUMMARY_METRICS if metric not in _FIRST), *METRICS.values()]
     metrics = [metric for metric in dict.fromkeys(ordered) if any(row.get(metric.key) is not None for row in rows)]
+    on_paper = {*metrics[:1], FIT_SECONDS}
     return (
-        *(Measure(name, name.replace("_", " "), is_number=False) for name in varying),
-        *(Measure(metric.key, metric.title) for metric in metrics),
+        *(Measure(name, name.replace("_", " "), is_number=False, screen_only=True) for name in varying),
+        *(Measure(metric.key, metric.title, screen_only=metric not in on_paper) for metric in metrics),
     )
 
 

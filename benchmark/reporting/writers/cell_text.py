@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from benchmark.reporting.notation import written
 from benchmark.reporting.table import Kind, Row, Table, TableColumn, Tally, letter
+from benchmark.reporting.writers.panels import TextColumn
 from benchmark.text import plain
 
 
@@ -39,6 +40,18 @@ def heading(column: TableColumn) -> str:
 def is_number(column: TableColumn) -> bool:
     """Whether a column holds numbers, which are aligned right."""
     return column.kind not in {"text", "verdict"}
+
+
+def text_column(table: Table, column: TableColumn) -> TextColumn:
+    """A column as texts, to be laid out by their widths."""
+    return TextColumn(
+        heading(column),
+        tuple(text_of(row, column) for row in table.rows),
+        is_number(column),
+        is_verdict=column.kind == "verdict",
+        identifies=column.identifies,
+        stays=column.kind != "text",
+    )
 
 
 def footnotes(table: Table) -> list[str]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import base64
 import math
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import cache
@@ -15,13 +16,14 @@ from importlib import resources
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from benchmark.files import sha256_of
-from benchmark.reporting.page_content import CellPart, Epochs, PageContent
+from benchmark.reporting.page_content import CellPart, Epochs, Measure, PageContent
 from benchmark.reporting.statistics.intervals import Measurement
 from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.table import Published, Qualified, Report, Row, Table, TableColumn, Tally, Value
 from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, text_of
 from benchmark.reporting.writers.curve_svg import chart
 from benchmark.reporting.writers.page import Page
+from benchmark.reporting.writers.paper import paper_parts
 from benchmark.text import plain, printable
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ MOST_VERDICTS = 12
 """So many are listed at the top of a page; all stand in the tables."""
 LONGEST_WORD = 28
 """A longer word is broken, wherever it must be: it would push the numbers out of sight."""
+_INTERVAL = re.compile(r"(?:[+\u2212-]?[\d.,]+ )?± [\d.,]*\d")
 _JUDGED = {"better", "worse", "equivalent", "not resolved", "not comparable"}
 
 
@@ -93,9 +96,10 @@ def _environment() -> Environment:
     )
     environment.globals.update(
         fields=_fields, heading=heading, is_number=is_number, footnotes=footnotes, epoch_rows=_epoch_rows, chart=chart,
-        picture=Markup, cell_fields=_cell_fields, percent=_percent, is_long=is_long,
+        picture=Markup, cell_fields=_cell_fields, percent=_percent, is_long=is_long, telling=_telling,
+        most_distinct=most_distinct, paper_parts=paper_parts,
     )  # fmt: skip
-    environment.filters.update(lines=lambda text: Markup.escape(printable(text)), minute=_minute)
+    environment.filters.update(lines=lambda text: Markup.escape(printable(text)), minute=_minute, whole=_whole)
     return environment
 
 
@@ -126,6 +130,13 @@ def _minute(utc: str) -> str:
     return f"{utc[:10]} {utc[11:16]} UTC"
 
 
+def _whole(text: str) -> Markup:
+    """A text as markup, in which no line ends within a number and its interval."""
+    from markupsafe import Markup
+
+    return _markup(_INTERVAL.sub(r'<span class="result">\g<0></span>', str(Markup.escape(plain(text)))))
+
+
 def _percent(count: int, of: int) -> str:
     return f"{100 * count / of:.1f} %" if of else "-"
 
@@ -152,15 +163,30 @@ def _difference(row: Row, columns: Sequence[TableColumn]) -> str:
     return next((text_of(unmarked, each) for each in columns if isinstance(row.cells.get(each.key), Difference)), "")
 
 
-def _fields(table: Table, row: Row) -> list[Field]:
-    return [_field(row, column) for column in table.columns]
+def _fields(table: Table, row: Row, telling: int) -> list[Field]:
+    return [_field(row, column, tells=place == telling) for place, column in enumerate(table.columns)]
 
 
-def _field(row: Row, column: TableColumn) -> Field:
+def _telling(table: Table) -> int:
+    """The place of the column that tells rows apart best."""
+    names = [place for place, column in enumerate(table.columns) if column.identifies and not is_number(column)]
+    rows = [[text_of(row, table.columns[place]) for place in names] for row in table.rows]
+    return names[most_distinct(rows)] if names else 0
+
+
+def most_distinct(rows: Iterable[Sequence[str]]) -> int:
+    """The place at which rows of names differ most, the last of several."""
+    distinct = [len(set(names)) for names in zip(*rows, strict=True)]
+    return max(range(len(distinct)), key=lambda place: (distinct[place], place), default=0)
+
+
+def _field(row: Row, column: TableColumn, *, tells: bool) -> Field:
     text = text_of(row, column)
     classes = ["number"] if is_number(column) else ["text"]
     if column.identifies:
         classes.append("name")
+    if tells:
+        classes.append("tells")
     if classes[0] == "text" and is_long(text):
         classes.append("long")
     if column.kind == "verdict":
@@ -186,11 +212,11 @@ def sort_key(value: Value, column: TableColumn) -> str:
     return repr(float(number)) if isinstance(number, int | float) and math.isfinite(number) else ""
 
 
-def _cell_fields(cell: CellPart) -> Iterator[Field]:
-    for value, text in cell.values:
-        is_text = isinstance(value, str)
+def _cell_fields(cell: CellPart, columns: Sequence[Measure]) -> Iterator[Field]:
+    for (value, text), column in zip(cell.values, columns, strict=True):
+        style = "text" if isinstance(value, str) else "number"
         sort = repr(value) if isinstance(value, float) and math.isfinite(value) else ""
-        yield Field(text, sort, "text" if is_text else "number")
+        yield Field(text, sort, f"{style} more" if column.screen_only else style)
 
 
 def _epoch_rows(epochs: Epochs) -> Markup:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from dataclasses import replace
 from io import StringIO
 
 from rich.console import Console
@@ -11,7 +12,7 @@ from rich.style import Style, StyleType
 from rich.text import Text
 
 from benchmark.reporting.table import Advised, Report, Table, TableColumn
-from benchmark.reporting.writers.cell_text import footnotes, heading, is_number, text_of
+from benchmark.reporting.writers.cell_text import footnotes, text_column
 from benchmark.reporting.writers.page import Page
 from benchmark.reporting.writers.panels import TextColumn
 from benchmark.reporting.writers.text_table import NARROWEST, table_lines, under_headings, wrap
@@ -72,16 +73,10 @@ def _print_table(console: Console, table: Table, encoding: str) -> None:
 
 
 def _text_column(table: Table, column: TableColumn) -> TextColumn:
-    texts = tuple(text_of(row, column) for row in table.rows)
-    return TextColumn(
-        heading(column),
-        texts,
-        is_number(column),
-        is_verdict=column.kind == "verdict",
-        identifies=column.identifies,
-        styles=tuple(_STYLES.get(text, "") for text in texts) if column.kind == "verdict" else (),
-        stays=column.kind != "text",
-    )
+    texts = text_column(table, column)
+    if column.kind != "verdict":
+        return texts
+    return replace(texts, styles=tuple(_STYLES.get(text, "") for text in texts.texts))
 
 
 def _print_prose(console: Console, texts: Iterable[str], encoding: str, *, style: StyleType = _DIM) -> None:

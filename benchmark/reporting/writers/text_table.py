@@ -39,7 +39,7 @@ def table_lines(columns: Sequence[TextColumn], width: int, encoding: str, title:
     if [column.title for column in columns] == ["", ""]:
         yield from _list(columns[0], columns[1], width)
         return
-    constant, varying = _divided(columns)
+    constant, varying = divided(columns)
     varying, panels, gap = _arranged(varying, width)
     rule = "─" if can_encode("─", encoding) else "-"
     for number, panel in enumerate(panels or [[]], start=1):
@@ -100,7 +100,7 @@ def _encoded(column: TextColumn, encoding: str) -> TextColumn:
     )
 
 
-def _divided(columns: Sequence[TextColumn]) -> tuple[str, list[TextColumn]]:
+def divided(columns: Sequence[TextColumn]) -> tuple[str, list[TextColumn]]:
     """What is the same in all rows, as `dataset mnist, backend torch`, and the other columns, one of which identifies."""
     constant = [column for column in columns if _is_constant(column)]
     if len(constant) == len(columns):

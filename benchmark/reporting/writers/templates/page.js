@@ -63,7 +63,7 @@ for (const button of all("button[data-saves]")) {
   });
 }
 
-/* the columns that name a row stand beside each other while the numbers go under them, where there is room */
+/* the columns that name a row stay beside each other while the numbers go under them, where there is room */
 function keepNames() {
   const kept = [];
   for (const table of all("div.wide > table[id]")) {
@@ -71,15 +71,18 @@ function keepNames() {
     if (box.scrollWidth <= box.clientWidth) continue;
     const names = [...table.tHead.rows[0].cells].filter((cell, place) => cell.classList.contains("name") && cell.cellIndex === place);
     const widths = names.map((cell) => cell.offsetWidth);
-    const lefts = widths.map((_, place) => widths.slice(0, place).reduce((a, b) => a + b, 0));
-    kept.push([table, lefts, widths.reduce((a, b) => a + b, 0) < box.clientWidth * 0.45]);
+    const sum = (from, to) => widths.slice(from, to).reduce((a, b) => a + b, 0);
+    /* where not all have room, the last ones; where not even what tells rows apart has it beside others, that alone */
+    const first = widths.findIndex((_, place) => sum(place) < box.clientWidth * 0.58);
+    const tells = names.findIndex((cell) => cell.classList.contains("tells"));
+    kept.push([table, widths.map((_, place) => (first >= 0 && first <= tells && place >= first ? sum(first, place) : null))]);
   }
   /* all widths are read before anything is moved: a page is laid out once */
-  for (const [table, lefts, fits] of kept) {
+  for (const [table, lefts] of kept) {
     for (const row of table.rows) {
-      for (let place = 1; place < lefts.length; place++) {
-        row.cells[place].style.setProperty("--left", `${lefts[place]}px`);
-        row.cells[place].classList.toggle("kept-name", fits);
+      for (const [place, left] of lefts.entries()) {
+        row.cells[place].style.setProperty("--left", `${left ?? 0}px`);
+        row.cells[place].classList.toggle("kept-name", left !== null);
       }
     }
   }
@@ -100,8 +103,22 @@ function openTarget() {
   }
 }
 addEventListener("hashchange", openTarget);
+/* parts of a wide table for paper have the order and the rows of the one on the screen */
+const twins = new Map();
+for (const table of all(".screen > table")) {
+  const bodies = all(":scope > .paper tbody", table.closest("section"));
+  for (const [place, row] of [...table.tBodies[0].rows].entries()) twins.set(row, bodies.map((body) => body.rows[place]));
+}
 let closed = [];
 addEventListener("beforeprint", () => {
+  for (const table of all(".screen > table")) {
+    for (const row of table.tBodies[0].rows) {
+      for (const twin of twins.get(row)) {
+        twin.hidden = row.hidden;
+        twin.parentNode.append(twin);
+      }
+    }
+  }
   closed = all("details:not([open])");
   for (const each of closed) each.open = true;
 });
@@ -223,7 +240,7 @@ class Chart {
     return { stroke: COLOURS[place % COLOURS.length], "stroke-dasharray": DASHES[Math.floor(place / COLOURS.length) % DASHES.length] };
   }
   axes(x, y, words, named) {
-    const width = Math.max(this.board.clientWidth, 260), height = Math.min(420, Math.max(260, width * 0.45));
+    const width = onPaper ? 340 : Math.max(this.board.clientWidth, 260), height = Math.min(420, Math.max(260, width * 0.45));
     const longest = named ? Math.max(...named.map((name) => name.length), 1) : 0;
     const turned = named && named.length * Math.min(longest, 24) * 6.5 > width - 90;
     const foot = turned ? Math.min(longest, 26) * 4.2 + 24 : 44;
@@ -296,6 +313,7 @@ class Chart {
 
 const cells = document.getElementById("rows-cells");
 const charts = [];
+let onPaper = false;
 const redraw = () => { for (const chart of charts) chart.draw(); };
 const mean = (values) => values.reduce((a, b) => a + b, 0) / values.length;
 
@@ -480,7 +498,7 @@ if (cells) {
     }
   }, { rootMargin: "400px" });
   watch.observe(document.getElementById("explore"));
-  addEventListener("beforeprint", redraw);
+  for (const event of ["beforeprint", "afterprint"]) addEventListener(event, () => { onPaper = event === "beforeprint"; redraw(); });
 }
 /* once the page is there to be read */
 requestAnimationFrame(() => setTimeout(keepNames));
