@@ -179,14 +179,14 @@ def test_a_run_leaves_its_files_there_alone_and_every_command_finds_them(place, 
     other = elsewhere(place, tmp_path)
     assert other.call("db", "check").exit_code == 0
     (cell, *_) = digests(place)
-    assert f"{bucket.url}/{cell}/" in other.call("show", cell).stdout
+    assert f"{bucket.url}/{cell}/" in other.call("show", cell, COLUMNS="300").stdout
     assert [cell["will_run"] for cell in other.document("plan")["cells"]] == [False, False]
     assert other.call("gc").exit_code == 0
     assert other.call("db", "merge", "all.sqlite", "results.sqlite").exit_code == 0
     assert other.call("db", "check", "--db", "all.sqlite").exit_code == 0
     lost = next(name for name in bucket.names() if name.startswith(cell) and name.endswith("weights.npz"))
     bucket.store.remove([lost])
-    damaged = other.call("db", "check")
+    damaged = other.call("db", "check", COLUMNS="300")
     assert (damaged.exit_code, f"{bucket.url}/{lost}" in damaged.stdout) == (4, True)
     assert sum(cell["will_run"] for cell in other.document("plan")["cells"]) == 1
 

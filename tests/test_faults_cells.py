@@ -239,6 +239,7 @@ _LABELS = {
     "benchmark/results/store/lock.py",
     "benchmark/results/store/database.py",
     "benchmark/cli/commands/status.py",
+    "benchmark/cli/progress/followed_run.py",
     "benchmark/results/care/garbage.py",
 }
 """Where wall time is written down or shown for people, and where it is compared with the times that files carry."""

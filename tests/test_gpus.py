@@ -10,7 +10,7 @@ from scheduling_plans import fake_cell
 from scheduling_runs import Place
 from training_cells import cell, job, run_worker
 
-from benchmark import events, machine
+from benchmark import events, machine, machine_load
 from benchmark.events import EpochFinished
 from benchmark.scheduling.processes.environment import forks_safely, template_environment, worker_environment
 
@@ -62,7 +62,7 @@ def test_each_gpu_serves_one_cell_at_a_time_and_its_worker_sees_no_other(run):
 def test_cells_share_a_gpu_when_that_is_asked_for_and_their_timings_do_not_count(tmp_path, monkeypatch):
     monkeypatch.setenv("BENCH_TESTING", "1")
     monkeypatch.setattr(machine, "gpu_count", lambda: 1)
-    monkeypatch.setattr(machine, "disturbance", lambda *_: None)
+    monkeypatch.setattr(machine_load, "disturbance", lambda *_: None)
     place = Place(tmp_path)
     cells = [fake_cell(device="gpu", seed=seed, epochs=20) for seed in (0, 1)]
     assert place.run(cells[:1]).exit_code == 0

@@ -41,9 +41,9 @@ def test_versions_come_without_importing_and_missing_packages_are_left_out():
 
 @pytest.mark.skipif(sys.platform != "linux", reason="there is /proc on Linux only")
 def test_the_libraries_of_a_process_are_those_it_was_started_with_whatever_was_imported_since():
-    told = "from benchmark import machine; import os; os.environ['LD_LIBRARY_PATH'] = '/cv2/lib64'; print(machine.library_variables())"
+    code = "from benchmark import machine; import os; os.environ['LD_LIBRARY_PATH'] = '/cv2/lib64'; print(machine.library_variables())"
     around = {**os.environ, "LD_LIBRARY_PATH": "/opt/cuda"}
-    done = subprocess.run([sys.executable, "-c", told], env=around, check=True, capture_output=True, text=True)
+    done = subprocess.run([sys.executable, "-c", code], env=around, check=True, capture_output=True, text=True)
     assert done.stdout.strip() == "LD_LIBRARY_PATH=/opt/cuda"
 
 

@@ -54,7 +54,7 @@ def test_an_excluded_cell_comes_back_as_a_parent_and_the_plan_says_so():
         ("digits_high", "simple_cnn", "from_low_digits", 0),
         ("digits_high", "simple_cnn", "scratch", 0),
     ]
-    assert any("back because others need them as parents" in note for note in plan.notes)
+    assert any("kept because others need them as parents" in note for note in plan.notes)
 
 
 def test_parents_stand_before_their_children_and_the_rest_in_the_order_of_the_matrix():

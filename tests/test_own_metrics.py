@@ -132,7 +132,7 @@ def test_a_metric_of_ones_own_decides_where_report_names_it_first(place):
     [
         ("text", "expected text to return a number, found str"),
         ("divided", "ZeroDivisionError: division by zero"),
-        ("crashing", "metric crashing: the process that should have answered was ended by SIGABRT"),
+        ("crashing", "metric crashing: the process was ended by SIGABRT before it answered"),
         ("hanging", "metric hanging: the process was ended: it gave no answer within 2 s"),
         ("lacking", "metric: expected one of"),
     ],

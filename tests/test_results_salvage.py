@@ -286,7 +286,7 @@ def test_whatever_was_damaged_what_is_written_holds_together_and_was_there_befor
 def test_nothing_is_ever_overwritten_and_nothing_half_is_left(damaged, tmp_path):
     target = tmp_path / "new.sqlite"
     target.write_text("mine")
-    with pytest.raises(UserError, match="nothing is"):
+    with pytest.raises(UserError, match="expected a path that does not exist, found a file"):
         salvage(damaged, target)
     assert target.read_text() == "mine"
     damaged.write_bytes(random.Random(1).randbytes(20 * PAGE))

@@ -146,5 +146,5 @@ def test_a_file_that_is_no_picture_is_refused_in_words(trained, tmp_path, in_thi
 def test_a_process_that_dies_is_told_of_with_its_last_words(trained, images, monkeypatch):
     code = "import os, sys; print('so long', flush=True); os.kill(os.getpid(), 9)"
     monkeypatch.setattr(inference, "COMMAND", (sys.executable, "-c", code))
-    with pytest.raises(BenchError, match=r"ended by SIGKILL without an answer:\nso long"):
+    with pytest.raises(BenchError, match=r"ended by SIGKILL before it answered:\nso long"):
         predict(trained[:1], images)
