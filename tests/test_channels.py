@@ -218,7 +218,7 @@ def test_cells_of_four_channels_are_trained_shown_explained_and_ask_for_such_pic
     cells = place.document("list", "cells")
     assert {cell["color"] for cell in place.document("plan")["cells"]} == {"4-channel"}
     assert len(cells) == 2
-    report = place.run("report", "--figures", "figures")
+    report = place.run("report", "--figures", "figures", "--select", "model=simple_cnn")
     assert report.returncode == 0
     assert list((tmp_path / "figures").glob("samples*.png"))
     explained = place.run("explain", "model=simple_cnn", "--output", "why")
