@@ -16,7 +16,6 @@ from benchmark.cli.options import database_option, format_option, verb
 from benchmark.cli.terminal import output, streams
 from benchmark.cli.terminal.output import NAME_COLUMNS, Column
 from benchmark.errors import NotFoundError, UserError
-from benchmark.results.read.alive import DIED, is_alive
 from benchmark.scheduling.executors.executor_registry import LOCAL
 from benchmark.status import READING_ORDER, UNFINISHED, Status
 from benchmark.text import headline
@@ -89,6 +88,7 @@ def _open(database: str) -> AbstractContextManager[Database]:
 
 def _load(opened: Database, database: str, run_id: int | None) -> tuple[RunProgress, bool]:
     """The progress of the run, and whether its process is there."""
+    from benchmark.results.read.alive import is_alive
     from benchmark.results.read.runs import run_progress
 
     progress = run_progress(opened, run_id)
@@ -114,6 +114,7 @@ def _follow(database: str, run_id: int | None) -> None:
 
 def _watch(shown: LiveDisplay | PlainLog, database: str, progress: RunProgress) -> None:
     from benchmark.cli.progress.followed_run import FollowedRun
+    from benchmark.results.read.alive import is_alive
     from benchmark.results.read.run_at_work import is_unheld
     from benchmark.results.read.runs import run_row
 
@@ -167,6 +168,8 @@ def picture(progress: RunProgress, *, alive: bool) -> Text:
 
 
 def _headline(run: Mapping[str, Any], *, alive: bool) -> str:
+    from benchmark.results.read.alive import DIED
+
     state = run["state"]
     if state == Status.RUNNING and not alive:
         state = f"{DIED}; `bench run` continues from where it stopped"
