@@ -273,8 +273,7 @@ def test_two_computers_with_ray(session, at_home):
     session.computers["node-1"].variables |= ray_is_at(session)
     *first, last = SESSIONS["two computers"]
     session.type(*first)
-    # it tells of a new node only after a while
-    assert " node_" in session.said["4. The cluster"]
+    # `ray status` tells of nodes only after a while; that both are there is seen by where cells ran
     assert session.digests() == at_home
     assert session.nodes() == list(COMPUTERS.values())
     for name in ("results.sqlite", "copy.sqlite"):
