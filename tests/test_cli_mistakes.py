@@ -54,6 +54,16 @@ def test_a_long_line_is_shown_around_the_caret(place):
     assert shown[caret.index("^")] == "x"
 
 
+@pytest.mark.parametrize(
+    ("text", "words"), [("name = 'mine", "expected a closing quote"), ("name = '''mine", "expected closing quotes")]
+)
+def test_a_text_that_ends_with_the_file_is_told_which_quotes_it_lacks(text, words, place):
+    (place.directory / "matrix.toml").write_text(f"{MATRIX}{text}")
+    said = place.call("plan").stderr.splitlines()[1]
+    assert words in said
+    assert ("three quotes" in said) == ("'''" in text)
+
+
 def test_a_message_of_toml_that_is_not_known_is_told_as_it_is():
     assert in_words("something new") == ("TOML", "")
 

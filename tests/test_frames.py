@@ -11,6 +11,7 @@ import subprocess
 import sys
 from contextlib import closing
 from pathlib import Path
+from types import SimpleNamespace
 
 import matplotlib as mpl
 import pandas as pd
@@ -20,6 +21,7 @@ from cli_workplace import Workplace
 import benchmark
 from benchmark.errors import NotFoundError, StorageError, UserError
 from benchmark.frames.column_types import CATEGORIES
+from benchmark.frames.plots import completed_of
 from benchmark.reporting.figures.groups.compared_curves import QUANTITIES
 from benchmark.results.schema.views import VIEWS
 from benchmark.results.store.database import open_database
@@ -301,6 +303,11 @@ def test_a_missing_or_broken_database_is_told(tmp_path):
     with pytest.raises(StorageError, match="broken"):
         benchmark.report(tmp_path / "broken.sqlite")
     assert "0.5pp" in the_message(lambda: benchmark.report(RESULTS, margin="half a point"))
+
+
+def test_where_nothing_can_be_drawn_the_database_is_named_without_its_password():
+    server = SimpleNamespace(display_name="postgresql://me:***@host/results")
+    assert the_message(lambda: completed_of([], server)).startswith(f"{server.display_name}: expected completed cells")
 
 
 def test_nan_and_infinity_are_in_the_frame(db, tmp_path):

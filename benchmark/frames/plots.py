@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -66,12 +66,22 @@ def _groups(database: Database, select: Texts, exclude: Texts, machine: str | No
     check_machine(rows, asked)
     last = last_run_of(list(all_runs(database).values()), asked)
     options = ReportOptions(machine=asked, last_machine=last["machine"] if last else None)
-    groups = [group for group in shown_groups(rows, (), options)[1] if group.completed]
-    if not groups:
+    groups = completed_of(shown_groups(rows, (), options)[1], database)
+    return groups, varying_settings(groups)
+
+
+def completed_of(groups: Iterable[Group], database: Database) -> list[Group]:
+    """Those groups that can be drawn.
+
+    Raises:
+        NotFoundError: There are none.
+    """
+    completed = [group for group in groups if group.completed]
+    if not completed:
         raise NotFoundError(
             f"{database.display_name}: expected completed cells to draw, found none; begin with: bench run"
         )
-    return groups, varying_settings(groups)
+    return completed
 
 
 @contextmanager

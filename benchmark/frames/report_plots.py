@@ -11,9 +11,8 @@ from benchmark.cli.options import damage_named
 from benchmark.cli.recorded_report import opened_report
 from benchmark.errors import NotFoundError
 from benchmark.frames.asked import Target, Texts, database_named, listed, machine_named
-from benchmark.frames.plots import as_text, drawing, new_axes
+from benchmark.frames.plots import as_text, completed_of, drawing, new_axes
 from benchmark.frames.report_frames import margin_named
-from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.tables.shown import Shown
 from benchmark.results.store.database import Database
 
@@ -38,10 +37,10 @@ def accuracy_by_time(
     Raises:
         UserError: The cells are of several datasets, too.
     """
-    with _shown(db, select, exclude, machine, metrics=(metric,)) as (shown, _):
+    with _shown(db, select, exclude, machine, metrics=(metric,)) as (shown, database):
         from benchmark.reporting.figures.groups.accuracy_by_time import plot_accuracy_by_time
 
-        groups = _completed(shown)
+        groups = completed_of(shown.groups, database)
         datasets = list(dict.fromkeys(group.dataset for group in groups))
         if len(datasets) > 1:
             raise NotFoundError(
@@ -146,12 +145,12 @@ def time_by_phase(
     axes: Axes | None = None,
 ) -> Axes:
     """Draw where the time of the cells of each group went, as stacked bars; arguments and errors as of `heat_map`."""
-    with _shown(db, select, exclude, machine) as (shown, _):
+    with _shown(db, select, exclude, machine) as (shown, database):
         from benchmark.reporting.figures.comparing_figures import mean_phases
         from benchmark.reporting.figures.groups.group_lines import labels_of
         from benchmark.reporting.figures.groups.time_by_phase import plot_phases
 
-        groups = _completed(shown)
+        groups = completed_of(shown.groups, database)
         phases = mean_phases(shown.epochs, groups, labels_of(groups, shown.varying))
         if not phases:
             raise NotFoundError("time by phase: expected cells with recorded epochs, found none")
@@ -194,10 +193,5 @@ def _shown(
         opened_report(name, machine_named(machine), **asked) as (_, shown, database),
         drawing(),
     ):
-        if not _completed(shown):
-            raise NotFoundError(f"{name}: expected completed cells to draw, found none; begin with: bench run")
+        completed_of(shown.groups, database)
         yield shown, database
-
-
-def _completed(shown: Shown) -> list[Group]:
-    return [group for group in shown.groups if group.completed]

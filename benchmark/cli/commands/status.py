@@ -16,7 +16,6 @@ from benchmark.cli.options import database_option, format_option, verb
 from benchmark.cli.terminal import output, streams
 from benchmark.cli.terminal.output import NAME_COLUMNS, Column
 from benchmark.errors import NotFoundError, UserError
-from benchmark.scheduling.executors.executor_registry import LOCAL
 from benchmark.status import READING_ORDER, UNFINISHED, Status
 from benchmark.text import headline
 
@@ -99,6 +98,8 @@ def _load(opened: Database, database: str, run_id: int | None) -> tuple[RunProgr
 
 def _follow(database: str, run_id: int | None) -> None:
     """Show the run as it shows itself until it ends; Ctrl-C ends the showing, not the run."""
+    from benchmark.scheduling.executors.executor_registry import LOCAL
+
     with _open(database) as opened:
         progress, alive = _load(opened, database, run_id)
     if alive:

@@ -37,7 +37,7 @@ _WORDS: Mapping[str, tuple[str, str]] = {
         "it was written in one line above: add the key there",
     ),
     r"Unterminated string": ("a closing quote", ""),
-    r"Expected ['\"]{3,}": ("closing quotes", "a text in three quotes ends with three"),
+    r"Expected ['\"]{5}": ("closing quotes", "a text in three quotes ends with three"),
     r"Expected [\"']{3}": ("a closing quote", ""),
     r"Illegal character '(\\n|\\r)'": ("a closing quote on the same line", ""),
     r"Found invalid character .*": ("no control characters", "remove it"),
