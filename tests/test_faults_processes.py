@@ -102,10 +102,15 @@ def _environ(folder: Path) -> bytes:
 
 
 class Interrupter(Listener):
-    """Asks the run to stop as soon as a cell has finished an epoch."""
+    """Asks the run to stop as soon as a cell has finished an epoch, and no longer listens."""
+
+    def __init__(self, place: Place) -> None:
+        super().__init__()
+        self._struck = place.folder / "struck.0"
 
     def epoch(self, cell, event):
         if event.epoch == 1:
+            wait_until(self._struck.exists)
             os.kill(os.getpid(), signal.SIGTERM)
 
 
@@ -115,7 +120,7 @@ class Interrupter(Listener):
 def test_a_worker_that_ignores_the_end_is_killed_when_its_grace_is_over(place, monkeypatch, fault):
     monkeypatch.setenv("BENCH_FAULT", f"batch:5:{fault}")
     monkeypatch.setenv("BENCH_FAULT_MARK", str(place.folder / "struck"))
-    assert place.run([VICTIM], Interrupter(), grace_seconds=0.5).exit_code == 143
+    assert place.run([VICTIM], Interrupter(place), grace_seconds=0.5).exit_code == 143
     assert place.attempts() == [("interrupted", "asked to stop; it ended without saving a newer state")]
     monkeypatch.delenv("BENCH_FAULT")
     assert place.run([VICTIM]).exit_code == 0
