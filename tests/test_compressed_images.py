@@ -34,6 +34,7 @@ from benchmark.training.data.fingerprint import StreamedFingerprint, fingerprint
 from benchmark.training.data.preparing import decoding, sources
 from benchmark.training.data.preparing.sources import DatasetRequest, new_images, save_labels
 from benchmark.training.data.preparing.streamed_parts import PartWriter
+from benchmark.training.data.repeated_images_count import image_digest
 from benchmark.training.data.splits import Split
 from benchmark.training.programs.prepare import is_complete, prepare
 
@@ -342,9 +343,11 @@ def test_images_decoded_by_several_processes_come_in_order(tmp_path, monkeypatch
     for processes in (1, 3):
         request = DatasetRequest("folder:own", 8, "grey", processes=processes)
         states = np.zeros(len(files), np.uint8) if processes == 1 else shared(len(files))
-        pixels = np.concatenate([each.copy() for each in decoding.decode_in_order(files, states, request)])
+        digests = shared(len(files), np.uint64)
+        pixels = np.concatenate([each.copy() for each in decoding.decode_in_order(files, states, digests, request)])
         assert pixels[:, 0, 0, 0].tolist() == list(range(len(files)))
         assert states.tolist() == [decoding.DECODED] * len(files)
+        assert digests.tolist() == [image_digest(each) for each in pixels]
 
 
 def test_a_process_that_dies_while_it_decodes_is_an_error(tmp_path, monkeypatch):
@@ -357,9 +360,9 @@ def test_a_process_that_dies_while_it_decodes_is_an_error(tmp_path, monkeypatch)
         os.kill(os.getpid(), signal.SIGKILL)
 
     monkeypatch.setattr(decoding, "_decode_into", killed)
-    files = in_order(tmp_path)
+    files, request = in_order(tmp_path), DatasetRequest("folder:own", 8, "grey", processes=2)
     with pytest.raises(DataError, match="was ended by SIGKILL"):
-        list(decoding.decode_in_order(files, shared(len(files)), DatasetRequest("folder:own", 8, "grey", processes=2)))
+        list(decoding.decode_in_order(files, shared(len(files)), shared(len(files), np.uint64), request))
 
 
 def in_order(root):
@@ -368,10 +371,10 @@ def in_order(root):
     return sorted(os.scandir(root), key=lambda entry: entry.name)
 
 
-def shared(count):
+def shared(count, kind=np.uint8):
     import mmap
 
-    return np.frombuffer(mmap.mmap(-1, count), np.uint8)
+    return np.frombuffer(mmap.mmap(-1, count * np.dtype(kind).itemsize), kind)
 
 
 @pytest.mark.parametrize("order", [[0, 1, 2, 3], [3, 2, 1, 0]])

@@ -2,26 +2,38 @@
 
 from __future__ import annotations
 
+import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmark.files import sha256_of
 from benchmark.images.compressed_images import CompressedImages, open_array
 
-_DIGITS = 16
-"""Of the digest of each image, 64 bits: among millions of images two different ones share a digest with a probability of about one in a million."""
+_BYTES = 8
+"""Of the digest of each image: among millions of images two different ones share a digest with a probability of about one in a million."""
 
 
-def repeated_test_images(directory: Path) -> int | None:
-    """How many test images equal a training image; None where images stay compressed, of which all would be decoded for it."""
-    training, test = (open_array(directory, f"{part}_images") for part in ("train", "test"))
-    if isinstance(training, CompressedImages) or isinstance(test, CompressedImages):
-        return None
-    return int(np.isin(_digests(test), _digests(training)).sum())
+def repeated_test_images(directory: Path, digests: Mapping[str, NDArray[np.uint64]]) -> int:
+    """How many test images equal a training image.
+
+    Args:
+        directory: Of the prepared dataset.
+        digests: By the names of arrays whose images stay compressed, `image_digest` of each image [n], taken when it was
+            decoded or packed: nothing is decoded for this.
+    """
+    training, test = (_digests(directory, f"{part}_images", digests) for part in ("train", "test"))
+    return int(np.isin(test, training).sum())
 
 
-def _digests(images: NDArray[np.uint8]) -> NDArray[np.uint64]:
-    """A number for each image [n], equal for equal ones."""
-    return np.fromiter((int(sha256_of(image.tobytes())[:_DIGITS], 16) for image in images), np.uint64, len(images))
+def _digests(directory: Path, name: str, known: Mapping[str, NDArray[np.uint64]]) -> NDArray[np.uint64]:
+    images = open_array(directory, name)
+    if isinstance(images, CompressedImages):
+        return known[name]
+    return np.fromiter(map(image_digest, images), np.uint64, len(images))
+
+
+def image_digest(pixels: NDArray[np.uint8]) -> int:
+    """A number of 64 bits for an image [h, w, c], equal for equal ones."""
+    return int.from_bytes(hashlib.sha256(np.ascontiguousarray(pixels).data).digest()[:_BYTES], "big")

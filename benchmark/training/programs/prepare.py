@@ -177,7 +177,7 @@ def _meta(request: DatasetRequest, directory: Path, content: SourceSummary) -> d
         "shapes": shapes,
         "file_bytes": {key: file.stat().st_size for key, file in files.items()},
         "modified_ns": modified_ns(directory),
-        **({REPEATED: repeated} if (repeated := repeated_test_images(directory)) is not None else {}),
+        REPEATED: repeated_test_images(directory, request.digests),
         **({"file_sha256": {key: sha256_of(file) for key, file in files.items()}} if compressed else {}),
         "fingerprint": request.stream.hexdigest() if request.stream and compressed else fingerprint_of(directory),
         "versions": {"python": platform.python_version(), **machine.package_versions(_RECORDED_PACKAGES)},

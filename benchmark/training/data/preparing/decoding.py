@@ -11,7 +11,7 @@ import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,9 @@ from benchmark.training.data.preparing.sources import (
     save_places,
     why_compressed,
 )
+from benchmark.training.data.repeated_images_count import image_digest
+
+Number = TypeVar("Number", bound=np.integer[Any])
 
 log = logging.getLogger(__name__)
 
@@ -128,7 +131,7 @@ def decode_images(
 
     Side effects: starts processes, which are gone afterwards.
     """
-    states = np.frombuffer(mmap.mmap(-1, max(len(files), 1)), np.uint8, len(files))
+    states = _shared(len(files), np.uint8)
     count = max(1, min(request.processes, len(files) // IMAGES_FOR_A_PROCESS))
 
     def decode(rank: int) -> None:
@@ -194,9 +197,10 @@ def name_images(files: Sequence[ImageFile], part: str, request: DatasetRequest, 
             begin += paths.write(path)
     facts = {"shape": shape, "how": "paths", "background": request.background or WHITE, "resize": request.resize}
     save_places(directory, name, places, facts)
-    states = np.frombuffer(mmap.mmap(-1, max(len(files), 1)), np.uint8, len(files))
+    states, digests = _shared(len(files), np.uint8), _shared(len(files), np.uint64)
+    request.digests[name] = digests
     shown, first = time.monotonic(), 0
-    for images in decode_in_order(files, states, request):
+    for images in decode_in_order(files, states, digests, request):
         if request.stream is not None:
             request.stream.add(name, shape, first, images)
         first += len(images)
@@ -207,7 +211,7 @@ def name_images(files: Sequence[ImageFile], part: str, request: DatasetRequest, 
 
 
 def decode_in_order(
-    files: Sequence[ImageFile], states: NDArray[np.uint8], request: DatasetRequest
+    files: Sequence[ImageFile], states: NDArray[np.uint8], digests: NDArray[np.uint64], request: DatasetRequest
 ) -> Iterator[NDArray[np.uint8]]:
     """Decodes files on several cores; yields some images [b, h, w, c] at a time, in the order of the files.
 
@@ -216,6 +220,7 @@ def decode_in_order(
     Args:
         files: JPEG and PNG files, as they were found.
         states: Shared memory; is told what has become of each image [n].
+        digests: Shared memory; is told `image_digest` of each [n].
         request: The size, the colours, and how many processes may work.
 
     Raises:
@@ -233,7 +238,9 @@ def decode_in_order(
 
     def decode(task: int) -> None:
         for row, index in enumerate(range(tasks[task], min(tasks[task] + size, len(files)))):
-            states[index] = _decode_into(places[task % room, row], files[index], request)
+            pixels = places[task % room, row]
+            states[index] = _decode_into(pixels, files[index], request)
+            digests[index] = image_digest(pixels)
 
     orders, ends = os.pipe(), os.pipe()
 
@@ -280,6 +287,11 @@ def _finished(pipe: int, children: list[int]) -> set[int]:
     return {
         int.from_bytes(numbers[start : start + _NUMBER_BYTES], "big") for start in range(0, len(numbers), _NUMBER_BYTES)
     }
+
+
+def _shared(count: int, kind: type[Number]) -> NDArray[Number]:
+    """Numbers [count], all 0, which forked processes write for each other."""
+    return np.frombuffer(mmap.mmap(-1, max(count, 1) * np.dtype(kind).itemsize), kind, count)
 
 
 def _has_changed(file: ImageFile) -> bool:

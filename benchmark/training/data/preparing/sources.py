@@ -9,7 +9,7 @@ import json
 import math
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from benchmark.errors import DataError
 from benchmark.images.compressed_images import packed
 from benchmark.layout import array_file, arrays_in, compressed_file
 from benchmark.training.data.fingerprint import StreamedFingerprint
+from benchmark.training.data.repeated_images_count import image_digest
 from benchmark.training.data.stratification import sample_groups, sample_rows
 
 CHANGED_FILES = "the files changed while they were read; run again when nothing writes to them"
@@ -53,6 +54,7 @@ class DatasetRequest:
         processes: How many processes may decode images.
         resize: What makes squares of images that are none, see `images/pictures.py` `resize_image`.
         stream: Is told images that are not kept decoded.
+        digests: Takes the digests of such images [n], by the name of their array; see `repeated_images_count.py`.
     """
 
     source: str
@@ -77,6 +79,7 @@ class DatasetRequest:
     processes: int = 1
     resize: str = "squeeze"
     stream: StreamedFingerprint | None = None
+    digests: dict[str, NDArray[np.uint64]] = field(default_factory=dict, compare=False)
 
     @property
     def channels(self) -> int:
@@ -143,7 +146,7 @@ def new_images(
         OSError: There is no room: writing a mapped page that a full disk has no room for would end the process.
     """
     if why_compressed(directory, count, request):
-        return ImagePacker(directory, f"{part}_images", (count, *request.shape), request.stream)
+        return ImagePacker(directory, f"{part}_images", (count, *request.shape), request, request.stream)
     return decoded_images(directory, part, count, request)
 
 
@@ -178,14 +181,23 @@ class ImagePacker:
         directory: Of the prepared dataset.
         name: Of the array that it stands for.
         shape: (n, h, w, c).
-        stream: Is told the images.
+        request: Takes the digests of the images.
+        stream: Is told the images; None where nobody knows yet how many there are.
     """
 
-    def __init__(self, directory: Path, name: str, shape: tuple[int, ...], stream: StreamedFingerprint | None) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        name: str,
+        shape: tuple[int, ...],
+        request: DatasetRequest,
+        stream: StreamedFingerprint | None,
+    ) -> None:
         self._directory, self._name = directory, name
-        self._stream = stream
+        self._request, self._stream = request, stream
         self._file = compressed_file(directory, name, "packed").open("wb")
         self._places = np.zeros((shape[0], 2), np.int64)
+        self._digests = np.zeros(shape[0], np.uint64)
         self.shape = shape
 
     def __setitem__(self, which: int | slice, pixels: NDArray[np.uint8]) -> None:
@@ -195,18 +207,21 @@ class ImagePacker:
             begin = self._file.tell()
             self._file.write(packed(image))
             self._places[number] = begin, self._file.tell()
+            self._digests[number] = image_digest(image)
             if self._stream is not None:
                 self._stream.add(self._name, self.shape, number, image[None])
 
     def resize(self, count: int) -> None:
         """Makes room for so many images, or ends after as many."""
-        kept = self._places[:count]
-        self._places = np.concatenate([kept, np.zeros((count - len(kept), 2), np.int64)])
+        more = max(count - len(self._places), 0)
+        self._places = np.pad(self._places[:count], ((0, more), (0, 0)))
+        self._digests = np.pad(self._digests[:count], (0, more))
         self.shape = (count, *self.shape[1:])
 
     def flush(self) -> None:
         """Finishes the array."""
         self._file.close()
+        self._request.digests[self._name] = self._digests
         save_places(self._directory, self._name, self._places, {"shape": self.shape, "how": "packed"})
 
 

@@ -50,7 +50,8 @@ class PartWriter:
     """
 
     def __init__(self, directory: Path, part: str, request: DatasetRequest) -> None:
-        self._shape, self._part, self._told = request.shape, part, time.monotonic()
+        self._request, self._shape = request, request.shape
+        self._part, self._told = part, time.monotonic()
         self._directory = directory
         self._file = array_file(directory, f"{part}_images").open("wb")
         self._file.write(bytes(_HEADER_BYTES))
@@ -89,7 +90,7 @@ class PartWriter:
         self._end()
         name = f"{self._part}_images"
         decoded = open_array(self._directory, name)
-        self._packer = ImagePacker(self._directory, name, (len(self.labels), *self._shape), None)
+        self._packer = ImagePacker(self._directory, name, (len(self.labels), *self._shape), self._request, None)
         for number in range(len(self.labels)):
             self._packer[number] = decoded[number]
         array_file(self._directory, name).unlink()
