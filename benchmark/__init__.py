@@ -13,9 +13,15 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from typing import Any
 
-    from benchmark.frames.plots import learning_curves
+    from benchmark.frames.plots import (
+        accuracy_by_time,
+        effect_sizes,
+        forecasts,
+        heat_map,
+        learning_curves,
+        time_by_phase,
+    )
     from benchmark.frames.report_frames import compare, report
-    from benchmark.frames.report_plots import accuracy_by_time, effect_sizes, forecasts, heat_map, time_by_phase
     from benchmark.frames.view_frames import history, predictions, results
 
     __all__ = [
@@ -37,16 +43,16 @@ else:
 __version__ = "0.1.0"
 
 _IMPORTED_LATE = {
-    "accuracy_by_time": "benchmark.frames.report_plots",
+    "accuracy_by_time": "benchmark.frames.plots",
     "compare": "benchmark.frames.report_frames",
-    "effect_sizes": "benchmark.frames.report_plots",
-    "forecasts": "benchmark.frames.report_plots",
-    "heat_map": "benchmark.frames.report_plots",
+    "effect_sizes": "benchmark.frames.plots",
+    "forecasts": "benchmark.frames.plots",
+    "heat_map": "benchmark.frames.plots",
     "history": "benchmark.frames.view_frames",
     "learning_curves": "benchmark.frames.plots",
     "predictions": "benchmark.frames.view_frames",
     "report": "benchmark.frames.report_frames",
-    "time_by_phase": "benchmark.frames.report_plots",
+    "time_by_phase": "benchmark.frames.plots",
 }
 """Functions by the module that has them: pandas is imported by the first call, never by `import benchmark`."""
 

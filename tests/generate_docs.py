@@ -135,8 +135,7 @@ API = {
         ),
         "frames/view_frames.py results history predictions",
         "frames/report_frames.py report compare",
-        "frames/plots.py learning_curves",
-        "frames/report_plots.py accuracy_by_time heat_map effect_sizes time_by_phase forecasts",
+        "frames/plots.py learning_curves accuracy_by_time heat_map effect_sizes time_by_phase forecasts",
     ),
     "benchmark.cell": (
         "What a script that runs as a cell imports; [Scripts as cells](script-cells.md) has the whole story.",

@@ -12,7 +12,7 @@ from cli_workplace import Workplace
 from results_samples import MACHINE, begin, cell, epoch
 
 from benchmark.events import Completed, Evaluated, Launched, ModelBuilt, Started
-from benchmark.results.read.looks import looks
+from benchmark.results.looks import looks
 from benchmark.results.store.database import open_database
 from benchmark.results.store.lock import lock_database
 

@@ -7,7 +7,7 @@ import json
 import pytest
 from cli_workplace import Workplace
 
-from benchmark.results.read.looks import looks
+from benchmark.results.looks import looks
 from benchmark.results.read.queries import results
 from benchmark.results.store.database import open_database
 

@@ -21,7 +21,7 @@ from cli_workplace import Workplace
 import benchmark
 from benchmark.errors import NotFoundError, StorageError, UserError
 from benchmark.frames.column_types import CATEGORIES
-from benchmark.frames.plots import completed_of
+from benchmark.frames.drawing_axes import completed_of
 from benchmark.reporting.figures.groups.compared_curves import QUANTITIES
 from benchmark.results.schema.views import VIEWS
 from benchmark.results.store.database import open_database

@@ -28,8 +28,8 @@ from benchmark.events import (
 from benchmark.matrix.plan import LeftOut
 from benchmark.results.care.check import check_database
 from benchmark.results.export.exported_tables import exported
+from benchmark.results.looks import looks, record_look
 from benchmark.results.read import durations, queries, runs, user_query
-from benchmark.results.read.looks import looks
 from benchmark.results.records import LookRow
 from benchmark.results.schema.tables import (
     attempt,
@@ -40,7 +40,6 @@ from benchmark.results.schema.tables import (
 from benchmark.results.schema.tables import epoch as epoch_table
 from benchmark.results.schema.views import HISTORY, RESULTS, VIEWS
 from benchmark.results.store.database import open_database
-from benchmark.results.write.look_entry import record_look
 
 LEFT_OUT = LeftOut("mnist", "vgg16", "scratch", 0, "vgg16 needs images of 32 pixels; set image_size = 32")
 

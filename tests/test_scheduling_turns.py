@@ -8,7 +8,7 @@ from functools import partial
 import pytest
 from scheduling_plans import fake_cell
 
-from benchmark.matrix.order import ORDERS
+from benchmark.matrix.plan import ORDERS
 from benchmark.matrix.report_spec import ReportSpec, TransferSpec
 from benchmark.scheduling.decisions.queue import CellQueue
 from benchmark.scheduling.decisions.turns import turns

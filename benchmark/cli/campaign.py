@@ -18,12 +18,11 @@ from benchmark.reporting.report import judging
 from benchmark.reporting.rows.latest import with_environment
 from benchmark.reporting.statistics.intervals import ALPHA
 from benchmark.reporting.statistics.sequential import campaign_spent
-from benchmark.results.read.looks import looks
+from benchmark.results.looks import looks, record_look
 from benchmark.results.read.queries import results
 from benchmark.results.read.runs import all_runs
 from benchmark.results.records import LookRow
 from benchmark.results.store.database import Database
-from benchmark.results.write.look_entry import record_look
 
 Row = dict[str, Any]
 

@@ -15,8 +15,8 @@ from benchmark.reporting.comparing.compare import Comparison, compare_selections
 from benchmark.reporting.page_content import PageContent
 from benchmark.reporting.report import judging
 from benchmark.reporting.rows.latest import with_environment
+from benchmark.results.looks import looks
 from benchmark.results.read import queries
-from benchmark.results.read.looks import looks
 from benchmark.results.read.runs import all_runs
 from benchmark.results.store.database import open_database
 

@@ -24,8 +24,8 @@ from benchmark.reporting.rows.budget import TrainingBudget
 from benchmark.reporting.rows.metrics import FURTHER_METRICS
 from benchmark.reporting.table import Report
 from benchmark.reporting.tables.shown import ReportOptions, Shown
+from benchmark.results.looks import looks
 from benchmark.results.read import queries
-from benchmark.results.read.looks import looks
 from benchmark.results.read.runs import all_runs, planned_cells
 from benchmark.results.schema.reproductions import is_reproducing
 from benchmark.results.store.database import Database, open_database

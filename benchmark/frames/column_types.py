@@ -7,25 +7,22 @@ from typing import Any
 
 import pandas as pd
 
-from benchmark.results.schema.views import CATEGORIES, FLAGS, FLAGS_WITH_GAPS
+from benchmark.results.schema.views import CATEGORIES, FLAGS_WITH_GAPS, Kind, kind_of
 
 _ALWAYS_THERE = frozenset(
     {"execution_id", "run_id", "seed", "epoch", "stage", "stage_epoch", "image", "label", "predicted"}
 )
 _TIME: Any = "datetime64[ns, UTC]"
+_TYPES: dict[Kind, Any] = {
+    "flag": "bool", "time": _TIME, "category": "category", "integer": "Int64", "real": "float64", "text": "string",
+}  # fmt: skip
 
 
 def type_of(name: str, values: type) -> Any:
     """The type of a column of a view, by its name and the Python type of its values."""
-    if name in FLAGS:
-        return "boolean" if name in FLAGS_WITH_GAPS else "bool"
-    if name.endswith("_utc"):
-        return _TIME
-    if name in CATEGORIES:
-        return "category"
-    if values is int:
-        return "int64" if name in _ALWAYS_THERE else "Int64"
-    return "float64" if values is float else "string"
+    if name in FLAGS_WITH_GAPS:
+        return "boolean"
+    return "int64" if name in _ALWAYS_THERE and values is int else _TYPES[kind_of(name, values)]
 
 
 def as_type(values: Sequence[Any] | pd.Series[Any], kind: Any) -> pd.Series[Any]:

@@ -1,20 +1,20 @@
-"""Learning curves drawn onto axes of matplotlib, and what all such functions do around their drawing."""
+"""What a report shows drawn onto axes of matplotlib: curves, accuracy against time, differences, all groups, phases, forecasts."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from benchmark.cli.cell_lookup import check_machine, recorded_epochs, selected_results
-from benchmark.cli.recorded_report import last_run_of
+from benchmark.cli.garbage_collection import paused_collection
+from benchmark.cli.options import damage_named
+from benchmark.cli.recorded_report import opened_report
 from benchmark.errors import NotFoundError
-from benchmark.frames.asked import Target, Texts, listed, machine_named, opened
-from benchmark.reporting.report import shown_groups
-from benchmark.reporting.rows.groups import Group, varying_settings
-from benchmark.reporting.tables.shown import ReportOptions
-from benchmark.results.read.runs import all_runs
+from benchmark.frames.asked import Target, Texts, database_named, listed, machine_named
+from benchmark.frames.drawing_axes import as_text, completed_of, drawing, new_axes
+from benchmark.frames.report_frames import margin_named
+from benchmark.reporting.rows.groups import varying_settings
+from benchmark.reporting.tables.shown import Shown
 from benchmark.results.store.database import Database
 
 if TYPE_CHECKING:
@@ -47,70 +47,193 @@ def learning_curves(
         UserError: There is no database, or no completed cell in it that is asked for.
         StorageError: It cannot be read.
     """
-    with opened(db) as database, drawing():
+    with _shown(db, select, exclude, machine) as (shown, database):
         from benchmark.reporting.figures.figure_sources import numbered, seed_curves
         from benchmark.reporting.figures.groups.compared_curves import plot_curves
         from benchmark.reporting.figures.groups.group_lines import labels_of
 
-        groups, varying = _groups(database, select, exclude, machine)
-        load, labels = recorded_epochs(database), labels_of(groups, varying)
-        curves = {label: seed_curves(load, numbered(group)) for label, group in zip(labels, groups, strict=True)}
+        groups = completed_of(shown.groups, database)
+        labels = labels_of(groups, varying_settings(groups))
+        curves = {
+            label: seed_curves(shown.epochs, numbered(group)) for label, group in zip(labels, groups, strict=True)
+        }
         axes = axes or new_axes()
         plot_curves(axes, curves, metric)
         return axes
 
 
-def _groups(database: Database, select: Texts, exclude: Texts, machine: str | None) -> tuple[list[Group], list[str]]:
-    """The groups of a report that have a result, and the settings that tell groups of the same names apart."""
-    asked, rows = machine_named(machine), selected_results(database, listed(select), listed(exclude))
-    check_machine(rows, asked)
-    last = last_run_of(list(all_runs(database).values()), asked)
-    options = ReportOptions(machine=asked, last_machine=last["machine"] if last else None)
-    groups = completed_of(shown_groups(rows, (), options)[1], database)
-    return groups, varying_settings(groups)
+def accuracy_by_time(
+    db: Target = None,
+    *,
+    metric: str = "test_accuracy",
+    select: Texts = (),
+    exclude: Texts = (),
+    machine: str | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw a metric against fit seconds: a point for each group with 95 % intervals both ways, and the Pareto front.
 
-
-def completed_of(groups: Iterable[Group], database: Database) -> list[Group]:
-    """Those groups that can be drawn.
+    Groups whose timings do not count are hollow, and those without any are left out; what is drawn is of one dataset, so
+    that of several one is to be selected. Arguments and errors as of `heat_map`.
 
     Raises:
-        NotFoundError: There are none.
+        UserError: The cells are of several datasets, too.
     """
-    completed = [group for group in groups if group.completed]
-    if not completed:
-        raise NotFoundError(
-            f"{database.display_name}: expected completed cells to draw, found none; begin with: bench run"
-        )
-    return completed
+    with _shown(db, select, exclude, machine, metrics=(metric,)) as (shown, database):
+        from benchmark.reporting.figures.groups.accuracy_by_time import plot_accuracy_by_time
+
+        groups = completed_of(shown.groups, database)
+        datasets = list(dict.fromkeys(group.dataset for group in groups))
+        if len(datasets) > 1:
+            raise NotFoundError(
+                f"accuracy by time: expected cells of one dataset, found {', '.join(datasets)}; "
+                f'take one with: select="dataset={datasets[0]}"'
+            )
+        axes = axes or new_axes()
+        plot_accuracy_by_time(axes, groups, shown.varying, shown.comparisons.judging.main)
+        return as_text(axes)
+
+
+def heat_map(
+    db: Target = None,
+    *,
+    metric: str = "test_accuracy",
+    select: Texts = (),
+    exclude: Texts = (),
+    machine: str | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw the mean of each group as a field: a row for each dataset and model, a column for each strategy.
+
+    Args:
+        db: Path or URL of the database; by default that of the command line: `BENCH_DB`, or `results.sqlite` here.
+        metric: A column of results that `--metric` takes, such as `test_macro_f1`.
+        select: As `--select`; one or several.
+        exclude: As `--exclude`.
+        machine: Whose results; by default `BENCH_MACHINE`, else the machine of the last run.
+        axes: What to draw on; by default those of a new figure.
+
+    Returns:
+        The axes.
+
+    Raises:
+        UserError: There is no database, no such metric, or no completed cell that is asked for.
+        StorageError: The database cannot be read.
+    """
+    with _shown(db, select, exclude, machine, metrics=(metric,)) as (shown, _):
+        from benchmark.reporting.figures.groups.heat_map import plot_heat_map
+
+        axes = axes or new_axes()
+        plot_heat_map(axes, shown.comparisons.judging.main, shown.groups, shown.varying)
+        axes.set_title(shown.comparisons.judging.main.title)
+        return as_text(axes)
+
+
+def effect_sizes(
+    db: Target = None,
+    *,
+    metric: str = "test_accuracy",
+    baseline: str | None = None,
+    margin: float | str | None = None,
+    matrix: str | None = None,
+    select: Texts = (),
+    exclude: Texts = (),
+    machine: str | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw the differences that `bench report` judges as a forest plot: each with its 95 % interval and its verdict.
+
+    Args:
+        db: As of `heat_map`.
+        metric: Likewise.
+        baseline: As `--baseline`: the strategy to compare all others with.
+        margin: As `--margin`: differences surely within it are `equivalent`; a number, or points such as `"0.5pp"`.
+        matrix: As `--matrix`: the file that `[report]` is taken from.
+        select: As of `heat_map`.
+        exclude: Likewise.
+        machine: Likewise.
+        axes: Likewise.
+
+    Returns:
+        The axes.
+
+    Raises:
+        UserError: As of `heat_map`; or the report compares nothing.
+        StorageError: The database cannot be read.
+    """
+    more = {"metrics": (metric,), "baseline": baseline, "margin": margin_named(margin), "matrix": matrix}
+    with _shown(db, select, exclude, machine, **more) as (shown, _):
+        from benchmark.reporting.figures.comparing_figures import judged_effects
+        from benchmark.reporting.figures.drawing.text_fitting import legible
+        from benchmark.reporting.figures.groups.effect_sizes import plot_effects
+
+        what, effects = judged_effects(shown.comparisons, shown.varying)
+        if not effects:
+            raise NotFoundError(
+                'effect sizes: expected differences that the report judges, found none; name one side with: baseline="…"'
+            )
+        axes = axes or new_axes()
+        plot_effects(axes, shown.comparisons.judging.main, effects, legend=True)
+        axes.set_title(legible(what))
+        return as_text(axes)
+
+
+def time_by_phase(
+    db: Target = None,
+    *,
+    select: Texts = (),
+    exclude: Texts = (),
+    machine: str | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw where the time of the cells of each group went, as stacked bars; arguments and errors as of `heat_map`."""
+    with _shown(db, select, exclude, machine) as (shown, database):
+        from benchmark.reporting.figures.comparing_figures import mean_phases
+        from benchmark.reporting.figures.groups.group_lines import labels_of
+        from benchmark.reporting.figures.groups.time_by_phase import plot_phases
+
+        groups = completed_of(shown.groups, database)
+        phases = mean_phases(shown.epochs, groups, labels_of(groups, shown.varying))
+        if not phases:
+            raise NotFoundError("time by phase: expected cells with recorded epochs, found none")
+        axes = axes or new_axes()
+        plot_phases(axes, phases, legend=True)
+        return as_text(axes)
+
+
+def forecasts(
+    db: Target = None,
+    *,
+    select: Texts = (),
+    exclude: Texts = (),
+    machine: str | None = None,
+    axes: Axes | None = None,
+) -> Axes:
+    """Draw what cells and runs took against what was expected of them; arguments and errors as of `heat_map`."""
+    with _shown(db, select, exclude, machine) as (shown, database):
+        from benchmark.cli.past_forecasts import forecasts_of
+        from benchmark.reporting.figures.groups.forecast_accuracy import plot_forecasts
+
+        points = forecasts_of(shown, database)
+        if not points:
+            raise NotFoundError("forecasts: expected cells that were timed undisturbed, found none")
+        axes = axes or new_axes()
+        plot_forecasts(axes, points)
+        return as_text(axes)
 
 
 @contextmanager
-def drawing() -> Iterator[None]:
-    """Use the figures of reports without a trace: they keep matplotlib from the user's settings, which are wanted here."""
-    names = ("MATPLOTLIBRC", "MPLBACKEND")
-    kept = {name: os.environ[name] for name in names if name in os.environ}
-    import matplotlib as mpl
-
-    try:
-        import benchmark.reporting.figures  # noqa: F401
-    finally:
-        for name in names:
-            os.environ.pop(name, None)
-        os.environ.update(kept)
-    # a `$` in a name is a dollar sign
-    with mpl.rc_context({"text.parse_math": False, "text.usetex": False}):
-        yield
-
-
-def as_text(axes: Axes) -> Axes:
-    """The axes with a `$` in names as a dollar sign: their title and first ticks may have been made before `drawing`."""
-    for text in (axes.title, *axes.get_xticklabels(), *axes.get_yticklabels()):
-        text.set_parse_math(False)
-    return axes
-
-
-def new_axes() -> Axes:
-    """The axes of a new figure of pyplot, which a notebook shows."""
-    from matplotlib import pyplot as plt
-
-    return plt.subplots(layout="constrained")[1]
+def _shown(
+    db: Target, select: Texts, exclude: Texts, machine: str | None, **more: Any
+) -> Iterator[tuple[Shown, Database]]:
+    """What the report shows that these arguments ask for, with at least one completed cell, ready to be drawn."""
+    name = database_named(db)
+    asked = {"select": listed(select), "exclude": listed(exclude), **more}
+    with (
+        damage_named(name),
+        paused_collection(),
+        opened_report(name, machine_named(machine), **asked) as (_, shown, database),
+        drawing(),
+    ):
+        completed_of(shown.groups, database)
+        yield shown, database

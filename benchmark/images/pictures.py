@@ -102,7 +102,7 @@ def has_transparency(path: Path) -> bool:
         return False
 
 
-def resize_image(image: Image.Image, image_size: int, channels: int, resize: str = "squeeze") -> NDArray[np.uint8]:
+def resize_image(image: Image.Image, image_size: int, channels: int, resize: str) -> NDArray[np.uint8]:
     """Converts an image to an array [image_size, image_size, channels] with values 0..255; 1 channel is grey, 3 are RGB.
 
     Raises:

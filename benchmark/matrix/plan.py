@@ -4,10 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal, TypeAlias, get_args
 
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.order import Order
 from benchmark.matrix.report_spec import ReportSpec
+
+Order: TypeAlias = Literal["longest", "interleaved", "random"]
+"""The words of `order` in `[matrix]`; `scheduling/decisions/turns.py` says what each means."""
+
+ORDERS: tuple[Order, ...] = get_args(Order)
 
 
 @dataclass(frozen=True, slots=True)

@@ -182,13 +182,12 @@ def search_path(path: str | None = None) -> str:
     return path if first and Path(first).parent == folder else f"{folder}{os.pathsep}{path}"
 
 
-def program_of(name: str, folder: Path, path: str | None = None) -> tuple[str | None, str]:
+def program_of(name: str, folder: Path) -> tuple[str | None, str]:
     """Finds the program that the first word of a command names.
 
     Args:
         name: A path, from the matrix's folder when it is relative, or a name that is looked for on `PATH`.
         folder: Of the matrix.
-        path: What to take for `PATH`; None for that of this process.
 
     Returns:
         Its absolute path, or None and what is wrong.
@@ -196,7 +195,7 @@ def program_of(name: str, folder: Path, path: str | None = None) -> tuple[str | 
     if name in PYTHON:
         return sys.executable, ""
     if os.sep not in name:
-        found = shutil.which(name, path=search_path(path))
+        found = shutil.which(name, path=search_path())
         return (found, "") if found else (None, f"there is no program {name} on PATH")
     place = folder / name
     if not place.is_file():

@@ -68,7 +68,7 @@ class PlateauCounter:
         self._best = -math.inf
         self._waited = 0
 
-    def is_exhausted_after(self, epoch: EpochFinished, metrics: Metrics = MappingProxyType({})) -> bool:
+    def is_exhausted_after(self, epoch: EpochFinished, metrics: Metrics) -> bool:
         """Counts the next epoch; True when as many epochs as `patience` have passed without improvement."""
         value = gain(epoch, self._monitor, metrics, self._lower)
         if value > self._best + self._min_delta:

@@ -37,7 +37,7 @@ def try_stages(
     seconds: float,
     emit: Callable[[Event], object],
     *,
-    allow_plugins: bool = False,
+    allow_plugins: bool,
 ) -> Tried:
     """Times the stages `numbers` (counted from 1), each for `seconds` or until SIGTERM comes.
 

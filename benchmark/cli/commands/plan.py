@@ -94,4 +94,4 @@ def command(
         )
         prospect = prospect_of(dispute, known, database, options, budget, room)
         plan = prospect.plan
-    show_plan(plan, known, options, output_format, budget, prospect=prospect, room=room)
+    show_plan(plan, known, options, output_format, budget=budget, prospect=prospect, room=room)

@@ -68,7 +68,7 @@ def command(
 
 
 def _print_schema(output_format: str) -> None:
-    from benchmark.results.read.described_columns import described_columns
+    from benchmark.results.read.user_query import described_columns
 
     rows = described_columns()
     if output_format != "table":

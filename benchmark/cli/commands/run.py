@@ -249,7 +249,16 @@ def _run(
         plan = prospect.plan
     if asked.dry_run:
         obstacles = _obstacles(plan, options, asked.yes_n_cells)
-        show_plan(plan, known, options, output_format, asked.budget, obstacles, prospect, room)
+        show_plan(
+            plan,
+            known,
+            options,
+            output_format,
+            budget=asked.budget,
+            prospect=prospect,
+            room=room,
+            obstacles=obstacles,
+        )
         return 0
     assert asked.budget is not None
     return run(within_budget(plan, known, options, asked.budget, room), options=options)

@@ -19,12 +19,11 @@ from benchmark.reporting.report import judging
 from benchmark.reporting.rows.latest import with_environment
 from benchmark.reporting.statistics import sequential
 from benchmark.reporting.statistics.mean_difference import NOT_COMPARABLE, NOT_RESOLVED
-from benchmark.results.read.looks import looks
+from benchmark.results.looks import looks, record_look
 from benchmark.results.read.queries import results
 from benchmark.results.read.runs import all_runs
 from benchmark.results.records import LookRow
 from benchmark.results.store.database import Database, open_database
-from benchmark.results.write.look_entry import record_look
 from benchmark.scheduling.decisions.reuse import decide
 from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import Status

@@ -69,7 +69,7 @@ class NoiseFloor:
         )
 
 
-def measure_noise(options: RunOptions, runs: int, overrides: Sequence[str] = ()) -> NoiseFloor | int:
+def measure_noise(options: RunOptions, runs: int, overrides: Sequence[str]) -> NoiseFloor | int:
     """Runs the small cell and keeps what comes of it in the cache.
 
     Args:

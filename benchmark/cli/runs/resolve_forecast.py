@@ -84,7 +84,7 @@ def prospect_of(
     database: str,
     options: RunOptions,
     budget: float | None,
-    room: Room | None = None,
+    room: Room | None,
 ) -> Prospect:
     """What `dispute` will about need; `room` as for `expect`. Writes nothing."""
     done = [pair for pair in dispute.pairs if pair.is_done(known.statuses)]
@@ -105,7 +105,7 @@ def prospect_of(
     return Prospect(dispute, verdict, pairs, need.decided, need.fixed, pilot, effect, plan, seconds, budget)
 
 
-def seconds_to_do(plan: Plan, known: History, options: RunOptions, room: Room | None = None) -> float:
+def seconds_to_do(plan: Plan, known: History, options: RunOptions, room: Room | None) -> float:
     """Wall-clock seconds until all cells of a plan are done; `room` as for `expect`."""
     decisions = decide(plan.cells, known.recorded, options)
     to_do = [cell for cell in plan.cells if decisions[cell.cell_id].will_run]

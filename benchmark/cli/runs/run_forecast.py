@@ -186,7 +186,7 @@ def _budget(pending: Sequence[Cell], known: Durations, room: Room, seconds: floa
     return Budget(seconds, frozenset(fitting), sum(end <= left for end in short))
 
 
-def within_budget(plan: Plan, known: History, options: RunOptions, seconds: float, room: Room | None = None) -> Plan:
+def within_budget(plan: Plan, known: History, options: RunOptions, seconds: float, room: Room | None) -> Plan:
     """The plan without the cells that will not have ended by then; `room` as for `expect`.
 
     Raises:

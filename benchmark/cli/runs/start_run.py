@@ -88,7 +88,7 @@ def run_plan(
 
 
 def run_held(
-    plan: Plan, database: str, options: RunOptions, executor: SeparateExecutor | None = None
+    plan: Plan, database: str, options: RunOptions, executor: SeparateExecutor | None
 ) -> tuple[RunSummary, Board]:
     """As `run_plan`, for a caller that holds `lock_database` and says itself how it went."""
     from benchmark.scheduling.run import run_matrix

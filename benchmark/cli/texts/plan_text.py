@@ -35,10 +35,11 @@ def show_plan(
     known: History,
     options: RunOptions,
     output_format: str,
-    budget: float | None = None,
+    *,
+    budget: float | None,
+    prospect: Prospect | None,
+    room: Room | None,
     obstacles: Iterable[str] = (),
-    prospect: Prospect | None = None,
-    room: Room | None = None,
 ) -> None:
     """Print on stdout what a run with these options does with each cell of a plan, and a forecast.
 

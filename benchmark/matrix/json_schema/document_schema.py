@@ -20,7 +20,7 @@ from benchmark.matrix.json_schema.value_schemas import (
     some,
     table,
 )
-from benchmark.matrix.order import ORDERS
+from benchmark.matrix.plan import ORDERS
 from benchmark.matrix.reading.definitions import OWN_KEYS, STAGE_LIMIT
 from benchmark.matrix.reading.library import builtin_definitions
 from benchmark.matrix.reading.plugins import KINDS

@@ -27,7 +27,7 @@ _WEIGHTLESS = {"dropout", "stage_dropout"}
 """Parameters that do not change the shape of any weight."""
 
 
-def impossible(template: CellTemplate, origin: str, machine: MachineKind, seen: ImageFacts | None = None) -> str | None:
+def impossible(template: CellTemplate, origin: str, machine: MachineKind, seen: ImageFacts | None) -> str | None:
     """Returns the first reason why cells of this template cannot run on this machine; None when they can.
 
     Args:

@@ -240,7 +240,7 @@ def entry_points(kind: str = "models") -> Sequence[metadata.EntryPoint]:
     return tuple(metadata.entry_points(group=f"benchmark.{kind}"))
 
 
-def entry_point(name: str, kind: str = "models") -> metadata.EntryPoint | None:
+def entry_point(name: str, kind: str) -> metadata.EntryPoint | None:
     """Returns what an installed package offers of a kind under this name, if there is any."""
     return next((point for point in entry_points(kind) if point.name == name), None)
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from benchmark.errors import UserError
-from benchmark.matrix.order import ORDERS, Order
+from benchmark.matrix.plan import ORDERS, Order
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, nearest_hint, normal_name
 from benchmark.matrix.reading.definitions import LISTINGS, Library
 from benchmark.matrix.reading.published import read_published

@@ -32,7 +32,7 @@ def comparison_answer(
     overall: Difference | None,
     metric: Metric,
     selections: tuple[str, str] | None,
-    further: Sequence[str] = (),
+    further: Sequence[str],
 ) -> tuple[str, ...]:
     """At most three sentences: what was compared, the verdict with its number, and what is not resolved.
 

@@ -11,7 +11,7 @@ Sources:
 
 from __future__ import annotations
 
-from benchmark.reporting.statistics.intervals import ALPHA, CONFIDENCE, t_quantile
+from benchmark.reporting.statistics.intervals import CONFIDENCE, t_quantile
 from benchmark.reporting.statistics.mean_difference import Difference
 
 POWER = 0.8
@@ -47,14 +47,14 @@ def upper_bound(difference: Difference) -> float | None:
     return difference.mean + t_quantile(difference.freedom, CONFIDENCE) * difference.error
 
 
-def detectable(difference: Difference, *, power: float = POWER, alpha: float = ALPHA) -> float | None:
-    """The true difference that so many seeds with this spread resolve with this power; None without an interval."""
+def detectable(difference: Difference) -> float | None:
+    """The true difference that so many seeds with this spread resolve with this `POWER`; None without an interval."""
     if difference.half_width is None or difference.freedom is None:
         return None
     from scipy.special import nctdtrinc
 
     # the chance to err on the far side is left out: at this power it is nothing
-    noncentrality = nctdtrinc(difference.freedom, 1 - power, t_quantile(difference.freedom, 1 - alpha / 2))
+    noncentrality = nctdtrinc(difference.freedom, 1 - POWER, t_quantile(difference.freedom))
     return float(noncentrality) * difference.half_width / t_quantile(difference.freedom)
 
 

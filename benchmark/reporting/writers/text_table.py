@@ -19,7 +19,7 @@ SHORTEST_PART = 7
 """Of a word that is too long for a line: as many digits as tell an id."""
 
 
-def table_lines(columns: Sequence[TextColumn], width: int, encoding: str, title: str = "") -> Iterator[Text]:
+def table_lines(columns: Sequence[TextColumn], width: int, encoding: str, title: str) -> Iterator[Text]:
     """The lines of a table, none of them wider than the width or with blanks at its end.
 
     Columns whose cells are all the same stand in a line above it. What does not fit side by side is divided among several

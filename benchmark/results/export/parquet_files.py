@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import itertools
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from benchmark.results.read.rows import Row
-from benchmark.results.schema.views import CATEGORIES, FLAGS, VIEWS
+from benchmark.results.schema.views import VIEWS, Kind, kind_of
 
 _ROWS_AT_ONCE = 20_000
 
@@ -29,42 +29,37 @@ def write_parquet(path: Path, view: str, rows: Iterator[Row]) -> None:
     import pyarrow as pa
     from pyarrow import parquet
 
-    types = {name: _type_of(name, column.type.python_type) for name, column in VIEWS[view].items()}
-    schema = pa.schema(list(types.items()), metadata={b"pandas": _pandas_types(types)})
+    kinds = {name: kind_of(name, column.type.python_type) for name, column in VIEWS[view].items()}
+    types = {
+        "flag": pa.bool_(),
+        "time": pa.timestamp("ns", tz="UTC"),
+        "category": pa.dictionary(pa.int32(), pa.string()),
+        "integer": pa.int64(),
+        "real": pa.float64(),
+        "text": pa.string(),
+    }
+    columns = [(name, types[kind]) for name, kind in kinds.items()]
+    whole = [name for name, kind in kinds.items() if kind == "integer"]
+    schema = pa.schema(columns, metadata={b"pandas": _pandas_types(whole)})
     with parquet.ParquetWriter(path, schema) as writer:
         while part := list(itertools.islice(rows, _ROWS_AT_ONCE)):
-            columns = [pa.array([_value(name, row[name]) for row in part], kind) for name, kind in types.items()]
-            writer.write_table(pa.Table.from_arrays(columns, schema=schema))
+            arrays = [pa.array([_value(kinds[name], row[name]) for row in part], of) for name, of in columns]
+            writer.write_table(pa.Table.from_arrays(arrays, schema=schema))
 
 
-def _type_of(name: str, values: type) -> Any:
-    import pyarrow as pa
-
-    if name in FLAGS:
-        return pa.bool_()
-    if name.endswith("_utc"):
-        return pa.timestamp("ns", tz="UTC")
-    if values is int:
-        return pa.int64()
-    if values is float:
-        return pa.float64()
-    return pa.dictionary(pa.int32(), pa.string()) if name in CATEGORIES else pa.string()
-
-
-def _value(name: str, value: Any) -> Any:
+def _value(kind: Kind, value: Any) -> Any:
     if value is None:
         return None
-    if name in FLAGS:
+    if kind == "flag":
         return bool(value)
-    return datetime.fromisoformat(value) if name.endswith("_utc") else value
+    return datetime.fromisoformat(value) if kind == "time" else value
 
 
-def _pandas_types(types: Mapping[str, Any]) -> bytes:
+def _pandas_types(whole: Iterable[str]) -> bytes:
     """What pandas reads whole numbers as, which would become fractions where one is missing.
 
     The form: https://pandas.pydata.org/docs/development/developer.html
     """
-    whole = [name for name, kind in types.items() if str(kind) == "int64"]
     columns = [
         {"name": name, "field_name": name, "pandas_type": "int64", "numpy_type": "Int64", "metadata": None}
         for name in whole

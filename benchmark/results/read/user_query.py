@@ -1,4 +1,4 @@
-"""Runs one SQL statement of the user for `bench query`: it can only read, and has limits of time and size."""
+"""Runs one SQL statement of the user for `bench query`: it can only read, and has limits of time and size; and tells what there is to ask."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 import sqlalchemy as sa
 
 from benchmark.errors import UserError
+from benchmark.results.schema.tables import TABLES
+from benchmark.results.schema.views import COMPUTED, VIEWS
 from benchmark.results.store import journal_mode
 from benchmark.results.store.database import Database
 from benchmark.results.store.engine import connect_sqlite
@@ -134,3 +136,21 @@ def _rows(cursor: Any) -> list[tuple[Any, ...]]:
 
 def _too_long(limit_seconds: float) -> UserError:
     return UserError(f"query: took longer than {limit_seconds:g} seconds and was stopped. Ask for less, or add LIMIT")
+
+
+def described_columns() -> list[dict[str, str]]:
+    """A row for each column of the views and tables that users may ask, with `table`, `kind` (view or table), `column`, `type` and `meaning`; views come first."""
+    views = [
+        (name, "view", key, column.type, COMPUTED.get(key) or getattr(column, "doc", None) or "")
+        for name, columns in VIEWS.items()
+        for key, column in columns.items()
+    ]
+    tables = [
+        (table.name, "table", column.name, column.type, column.doc or "")
+        for table in TABLES
+        for column in table.columns
+    ]
+    return [
+        {"table": name, "kind": kind, "column": key, "type": str(of), "meaning": doc}
+        for name, kind, key, of, doc in (*views, *tables)
+    ]

@@ -27,7 +27,7 @@ def view_types(view: str) -> dict[str, type]:
 def view_rows(
     database: Database,
     view: str,
-    execution_ids: Iterable[int] | None = None,
+    execution_ids: Iterable[int] | None,
 ) -> Iterator[Sequence[sa.Row[Any]]]:
     """Reads the rows of a view in the order of their executions; NaN is NULL, as it is stored.
 

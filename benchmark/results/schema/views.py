@@ -5,7 +5,7 @@ The SQL of the views is in the migrations; a test compares it with this module. 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import sqlalchemy as sa
 
@@ -122,3 +122,19 @@ CATEGORIES = frozenset({
     "color", "optimizer", "train", "framework", "split",
 })  # fmt: skip
 """Columns with few different texts."""
+
+Kind: TypeAlias = Literal["flag", "time", "category", "integer", "real", "text"]
+"""What the values of a column are, for programs that have types for them."""
+
+
+def kind_of(name: str, values: type) -> Kind:
+    """What a column holds, by its name and the Python type of its values."""
+    if name in FLAGS:
+        return "flag"
+    if name.endswith("_utc"):
+        return "time"
+    if name in CATEGORIES:
+        return "category"
+    if values is int:
+        return "integer"
+    return "real" if values is float else "text"

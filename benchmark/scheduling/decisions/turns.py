@@ -12,7 +12,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import TypeAlias
 
 from benchmark.matrix.cell import Cell
-from benchmark.matrix.order import Order
+from benchmark.matrix.plan import Order
 from benchmark.matrix.report_spec import ReportSpec
 from benchmark.matrix.settings import SEEDS
 

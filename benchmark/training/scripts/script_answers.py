@@ -20,7 +20,7 @@ _TABLES = {"csv": ",", "tsv": "\t", "txt": None}
 
 
 def read_probabilities(
-    given: str | list[Any], folder: Path, name: str, shape: tuple[int, int], *, multi_label: bool = False
+    given: str | list[Any], folder: Path, name: str, shape: tuple[int, int], *, multi_label: bool
 ) -> NDArray[np.float32]:
     """Reads and checks the probabilities of a set of images.
 

@@ -71,9 +71,9 @@ def arrays_by_path(content: bytes, network: Network) -> Arrays:
     """
     try:
         with h5py.File(io.BytesIO(content), "r") as file:
-            is_legacy_model = "model_weights" in file and not _has_texts(file, "layer_names")
+            is_legacy_model = "model_weights" in file and not _has_layers(file)
             root = file["model_weights"] if is_legacy_model else file
-            pairs = _legacy_pairs(root, network) if _has_texts(root, "layer_names") else _pairs(root, network)
+            pairs = _legacy_pairs(root, network) if _has_layers(root) else _pairs(root, network)
             return _read(pairs)
     except (OSError, KeyError, RuntimeError, ValueError, TypeError, AttributeError) as error:
         raise DataError(f"no weights file of Keras, or a damaged one: {' '.join(str(error).split()):.300}") from error
@@ -82,8 +82,8 @@ def arrays_by_path(content: bytes, network: Network) -> Arrays:
 # ---- the legacy layout: a group for each layer, in the order of an attribute
 
 
-def _has_texts(group: Any, name: str) -> bool:
-    return name in group.attrs or f"{name}0" in group.attrs
+def _has_layers(group: Any) -> bool:
+    return "layer_names" in group.attrs or "layer_names0" in group.attrs
 
 
 def _texts(group: Any, name: str) -> list[str]:

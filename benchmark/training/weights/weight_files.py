@@ -94,7 +94,7 @@ def read_weights(path: Path, sha256: str | None = None, network: Network | None 
     return parse_weights(content, str(path), network)
 
 
-def parse_weights(content: bytes, source: str, network: Network | None = None) -> WeightsFile:
+def parse_weights(content: bytes, source: str, network: Network | None) -> WeightsFile:
     """As `read_weights`, for the content of a file; `source` names it in messages."""
     digest = sha256_of(content)
     try:

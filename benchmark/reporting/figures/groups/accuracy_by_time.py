@@ -88,9 +88,7 @@ def draw_accuracy_by_time(
     return style.finish(body)
 
 
-def plot_accuracy_by_time(
-    axes: Axes, groups: Sequence[Group], varying: Sequence[str] = (), metric: Metric = TEST_ACCURACY
-) -> None:
+def plot_accuracy_by_time(axes: Axes, groups: Sequence[Group], varying: Sequence[str], metric: Metric) -> None:
     """The same on axes of the caller's, with a legend on them; groups without a timing are left out.
 
     Raises:

@@ -63,7 +63,7 @@ def draw_heat_map(title: str, metric: Metric, groups: Sequence[Group], varying: 
     return style.finish(body)
 
 
-def plot_heat_map(axes: Axes, metric: Metric, groups: Sequence[Group], varying: Sequence[str] = ()) -> None:
+def plot_heat_map(axes: Axes, metric: Metric, groups: Sequence[Group], varying: Sequence[str]) -> None:
     """The same on axes of the caller's."""
     places, strategies, fields = _fields(groups, varying)
     plot_fields(axes, metric, places, _row_names(fields, places, varying).labels, strategies, fields)

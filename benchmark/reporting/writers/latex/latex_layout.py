@@ -64,7 +64,7 @@ class Layout:
     left_out: tuple[str, ...] = ()
 
 
-def lay_out(columns: Sequence[PaperColumn], indent: float = 0.0) -> Layout:
+def lay_out(columns: Sequence[PaperColumn], indent: float) -> Layout:
     """Columns that fit a page; those with a rank make way, the highest first.
 
     Args:

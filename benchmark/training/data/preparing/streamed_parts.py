@@ -167,7 +167,7 @@ def split_off_test(
     labels: NDArray[Any],
     request: DatasetRequest,
     names: Sequence[str],
-    groups: NDArray[Any] | None = None,
+    groups: NDArray[Any] | None,
 ) -> None:
     """Divides the images of all examples, which lie where those of the training set belong, into training and test.
 
