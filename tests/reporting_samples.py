@@ -32,11 +32,13 @@ def spec_of(dataset: str, model: str, strategy: str, seed: int, changes: Mapping
             "source": "digits", "classes": None, "num_classes": 10, "image_size": changes.get("image_size", 16),
             "color": "grey", "train_examples": None, "test_examples": None, "validation_fraction": 0.1,
         },
-        "architecture": {"name": model, "parameters": [["dropout", changes.get("dropout", 0.25)]]},
+        "architecture": changes.get(
+            "architecture", {"name": model, "parameters": [["dropout", changes.get("dropout", 0.25)]]}
+        ),
         "weights": {
             "origin": changes.get("weights", "none"), "path": None, "parent_cell_id": changes.get("parent_cell_id"),
         },
-        "stages": [stage],
+        "stages": [{**stage, **{key: changes[key] for key in ("loss", "loss_code") if key in changes}}],
         "keep": "best", "monitor": "val_accuracy", "labels": "integer", "threads": changes.get("threads", 1),
         "precision": "float32", "backend": changes.get("backend", "tensorflow"), "device": "auto", "device_kind": "cpu", "deterministic": True,
     }  # fmt: skip

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from benchmark.matrix.cell import Cell
+from benchmark.matrix.identity import cell_id_of
+from benchmark.reporting.rows.code_versions import notes_on_versions
 from benchmark.reporting.rows.flat_settings import describe, differing, settings_of
 from benchmark.reporting.rows.grouping import group_cells, natural
 from benchmark.reporting.rows.groups import varying_settings
@@ -40,7 +45,61 @@ def test_cells_that_share_even_their_seed_are_told_apart():
     rows = [row(test=0.8, salt="old", execution_id=1), row(test=0.9, salt="new", execution_id=2)]
     groups = group_cells(rows)
     assert len(groups) == 2
+    versions = {group.settings["variant"]: group.values(TEST_ACCURACY) for group in groups}
+    assert versions == {"newest": {0: 0.9}, "2, older": {0: 0.8}}
     assert varying_settings(groups) == ["variant"]
+
+
+def test_a_seed_of_an_earlier_training_version_is_not_averaged_with_those_of_today():
+    old = [row(test=0.8, seed=seed, salt="old", execution_id=seed) for seed in (0, 1)]
+    new = row(test=0.9, seed=0, execution_id=5)
+    record = json.loads(new["spec"])
+    new["cell_id"] = cell_id_of(Cell.from_dict(record))
+    versions = {group.settings["variant"]: group.values(TEST_ACCURACY) for group in group_cells([*old, new])}
+    assert versions == {"newest": {0: 0.9}, "2, older": {0: 0.8, 1: 0.8}}
+
+
+def coded(code, seed, execution_id, **changes):
+    """A cell of a command whose files have this code."""
+    architecture = {"name": "script", "parameters": [], "code": code * 8, "command": ["python", "my train.py"]}
+    return row(
+        model="mine", seed=seed, salt=code, execution_id=execution_id, changes={"architecture": architecture, **changes}
+    )
+
+
+def test_versions_of_a_script_are_never_averaged_and_the_newest_is_named():
+    """Also where not all seeds were run again."""
+    rows = [coded("a1", 0, 1), coded("a1", 1, 2), coded("b2", 0, 3), coded("b2", 1, 4), coded("c3", 1, 5)]
+    groups = group_cells(rows)
+    assert {(group.settings["model_code"], *group.completed) for group in groups} == {
+        ("a1a1a1a1", 0, 1),
+        ("b2b2b2b2", 0, 1),
+        ("c3c3c3c3", 1),
+    }
+    assert varying_settings(groups) == ["model_code"]
+    assert groups[0].settings["command"] == "python 'my train.py'"
+    (note,) = notes_on_versions(groups)
+    assert note.endswith(
+        "of digits mine scratch, the newest first: model_code c3c3c3c3; model_code b2b2b2b2; model_code a1a1a1a1."
+    )
+
+
+def test_one_note_names_all_whose_code_has_the_same_versions():
+    rows = [
+        row(strategy, seed, salt=code, execution_id=number, changes={"loss": "plugin:mine", "loss_code": code * 32})
+        for number, code in enumerate(("a1", "b2"))
+        for strategy in ("one", "two")
+        for seed in (0, 1)
+    ]
+    (note,) = notes_on_versions(group_cells(rows))
+    assert note == (
+        "Versions of the code of digits simple_cnn one, digits simple_cnn two, the newest first: loss_code b2b2b2b2; loss_code a1a1a1a1."
+    )
+
+
+def test_code_under_other_names_is_no_version():
+    rows = [coded("a1", 0, 1), coded("b2", 0, 2, batch_size=32), row(seed=0)]
+    assert notes_on_versions(group_cells(rows)) == []
 
 
 def test_children_of_different_parents_are_different_groups():

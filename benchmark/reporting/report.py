@@ -20,6 +20,7 @@ from benchmark.reporting.predictions.further_metrics import with_further_metrics
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.predictions.tested_datasets import note_on_untested, stored_test_sets
 from benchmark.reporting.rows.budget import LoadEpochs, within
+from benchmark.reporting.rows.code_versions import notes_on_versions
 from benchmark.reporting.rows.forgotten import Remembered, note_on_forgotten, remember, without_forgotten
 from benchmark.reporting.rows.grouping import group_cells
 from benchmark.reporting.rows.groups import Group, run_ids, varying_settings
@@ -121,7 +122,7 @@ def build_shown(
         machines, about = _of_all_machines(rows, run_cells, options, epochs)
     else:
         notes += note_on_other_machines(rows, machine)
-    notes += [*note_on_mixtures(groups), *note_on_untested(shown.tested)]
+    notes += [*notes_on_versions(groups), *note_on_mixtures(groups), *note_on_untested(shown.tested)]
     notes += [*_note_on_intervals(groups, comparisons), *note_on_families(comparisons)]
     looked = note_on_looks([number for group in groups for number in group.execution_ids], looks)
     notes += looked

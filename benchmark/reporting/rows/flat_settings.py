@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from benchmark.matrix.cell import Cell, Data, Stage, defaults_of, is_table
 from benchmark.matrix.identity import with_lists
 from benchmark.matrix.settings import SEEDS, common_or_list
+
+CODES = ("data_code", "model_code", "loss_code", "callback_codes", "metric_codes")
+"""Settings that say which version of the user's own code it is; None or empty without any."""
 
 NOT_SETTINGS = frozenset({"cell_id", "dataset", "model", "strategy", "strategy_label", *SEEDS, "device"})
 """Keys of a cell that are not settings: names, seeds, and how the device was asked for (`device_kind` counts)."""
@@ -40,12 +44,20 @@ def settings_of(row: Mapping[str, Any]) -> dict[str, Any]:
     stages = [with_lists(_shown(_whole(Stage, stage))) for stage in record["stages"]]
     return {
         **{key: value for key, value in _shown(cell).items() if key not in NOT_SETTINGS | nested},
-        **{key: value for key, value in data.items() if key not in {"num_classes", "fold"}},
+        **{key: value for key, value in data.items() if key not in {"num_classes", "fold", "code", "file"}},
+        **({"data_code": _short(data["code"])} if data.get("code") else {}),
         "architecture": record["architecture"]["name"],
+        **_program(record["architecture"]),
         **dict(with_lists(record["architecture"]["parameters"])),
         "weights": record["weights"]["path"] or record["weights"]["origin"],
         **{key: common_or_list(stage[key] for stage in stages) for key in (stages[0] if stages else ())},
     }
+
+
+def _program(architecture: Mapping[str, Any]) -> dict[str, str]:
+    """Of a plug-in its code, of a command its line and the code of the files that it names; nothing of networks of bench."""
+    code, command = architecture.get("code"), architecture.get("command")
+    return {**({"command": shlex.join(command)} if command else {}), **({"model_code": _short(code)} if code else {})}
 
 
 def _shown(part: Mapping[str, Any]) -> dict[str, Any]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from benchmark.matrix.cell import Cell
+from benchmark.matrix.identity import cell_id_of
 from benchmark.reporting.rows.flat_settings import key_of, settings_by_cell, settings_of
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import ResultRow
@@ -73,23 +76,44 @@ def _by_settings(
     seeds: Mapping[int, Mapping[str, int]],
     left_out: Sequence[ResultRow],
 ) -> list[tuple[list[ResultRow], int]]:
-    """Rows with equal names and settings, their own and their ancestors'; each part with its number as a variant.
+    """Rows with equal names and settings, their own and their ancestors'; each part with its number as a variant, 0 for the only one.
 
-    Two cells may agree in all that and in their seeds, for example the same cell under another `training_version`. They
-    become different variants, the newest first, because results of different programs are never averaged.
+    Two cells may agree in all that and in their seeds: the same cell under another `training_version`. They become
+    different variants, the newest first, because results of different programs are never averaged.
     """
     cells = {row["cell_id"]: row for row in (*left_out, *rows)}
     # of the same record the same key: cells of a group share theirs
     keys = {id(record): key_of(record) for record in {id(each): each for each in settings.values()}.values()}
     keys_of_cells = {cell_id: keys[id(record)] for cell_id, record in settings.items()}
-    parts: dict[tuple[Any, ...], list[ResultRow]] = {}
-    variants: dict[tuple[Any, ...], int] = {}
+    alike: dict[tuple[str, ...], list[ResultRow]] = {}
     for row in sorted(rows, key=lambda row: -(row.get("execution_id") or 0)):
-        key = tuple(_lineage(row, cells, keys_of_cells))
-        own = tuple(seeds[id(row)].items())
-        variant = variants[*key, own] = variants.get((*key, own), 0) + 1
-        parts.setdefault((*key, variant), []).append(row)
-    return [(part, key[-1]) for key, part in parts.items()]
+        alike.setdefault(tuple(_lineage(row, cells, keys_of_cells)), []).append(row)
+    return [part for several in alike.values() for part in _variants(several, seeds)]
+
+
+def _variants(
+    rows: Sequence[ResultRow], seeds: Mapping[int, Mapping[str, int]]
+) -> Iterable[tuple[list[ResultRow], int]]:
+    """Rows that agree in all but their seeds, newest first, as parts without a seed twice; 0 numbers the only part, 1 the newest."""
+    own = {id(row): tuple(seeds[id(row)].items()) for row in rows}
+    if len({*own.values()}) == len(rows):
+        return [([*rows], 0)]
+    earlier = {id(row): _is_of_earlier_version(row) for row in rows}
+    least = 1 if all(earlier.values()) else 2
+    parts: dict[int, list[ResultRow]] = {}
+    last: dict[tuple[Any, ...], int] = {}
+    for row in sorted(rows, key=lambda row: earlier[id(row)]):
+        seed = own[id(row)]
+        last[seed] = max(last.get(seed, 0) + 1, least if earlier[id(row)] else 1)
+        parts.setdefault(last[seed], []).append(row)
+    return [(part, number) for number, part in sorted(parts.items())]
+
+
+def _is_of_earlier_version(row: ResultRow) -> bool:
+    """Whether the cell would have another id today: of one and the same program all seeds have ids of that program."""
+    spec = row.get("spec") or {}
+    record = json.loads(spec) if isinstance(spec, str) else spec
+    return bool(record) and cell_id_of(Cell.from_dict(record)) != row["cell_id"]
 
 
 def _lineage(row: ResultRow, cells: Mapping[str, ResultRow], keys: Mapping[str, str]) -> Iterable[str]:
@@ -106,7 +130,7 @@ def _finished_part(
     rows: Sequence[ResultRow], settings: Mapping[str, Any], seeds: Mapping[int, Mapping[str, int]], variant: int
 ) -> _Part:
     newest = max(rows, key=lambda row: row.get("run_id") or 0)
-    settings = {**settings, "variant": variant} if variant > 1 else settings
+    settings = {**settings, "variant": "newest" if variant == 1 else f"{variant}, older"} if variant else settings
     return _Part(
         newest, settings, [CellOutcome(seeds[id(row)], _result(row)) for row in rows], newest.get("run_id") or 0
     )

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, TypeAlias
 
-from benchmark.reporting.rows.flat_settings import agree, describe, value_key
+from benchmark.reporting.rows.flat_settings import CODES, agree, describe, value_key
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import Metric, invalid_timing, value_of
 from benchmark.reporting.rows.repetitions import Missing, Repetitions, seeds_of, with_streams
@@ -69,8 +69,11 @@ class Group:
         return [row["execution_id"] for row in self.cells]
 
     def describe(self, varying: Sequence[str]) -> list[str]:
-        """The settings of these names that the group has, in words: `threads 2`."""
-        return [f"{name} {describe(self.settings[name])}" for name in varying if name in self.settings]
+        """The settings of these names that the group has, in words, `threads 2`; of codes those that there are."""
+        return [f"{name} {describe(self.settings[name])}" for name in varying if self._has(name)]
+
+    def _has(self, name: str) -> bool:
+        return name in self.settings and bool(name not in CODES or self.settings[name])
 
     def values(self, metric: Metric) -> dict[int, float]:
         """The metric by seed, of the seeds that completed and have it."""
@@ -162,6 +165,8 @@ def run_ids(groups: Iterable[Group]) -> tuple[int, ...]:
 
 
 _NAMED_BY = {
+    "data_code": ("source",),
+    "model_code": ("architecture", "command"),
     "loss_code": ("loss",),
     "callback_codes": ("callbacks",),
     "metric_codes": ("monitor", "early_stopping", "reduce_learning_rate"),
