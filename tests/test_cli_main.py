@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -100,6 +102,26 @@ def test_help_groups_the_verbs_below_headings(place):
 @pytest.mark.parametrize("words", [["run"], ["db"], ["db", "check"], []])
 def test_help_of_a_verb_is_the_help_that_its_option_prints(words, place):
     assert place.call("help", *words).stdout == place.call(*words, "--help").stdout
+
+
+def typed(commands: str) -> list[str]:
+    """The words that a shell makes of commands."""
+    return [" ".join(word.split()) for word in shlex.split(commands.replace("\\\n", ""))]
+
+
+@pytest.mark.parametrize("columns", [40, 80])
+def test_help_is_as_wide_as_the_terminal_and_breaks_no_word(columns, monkeypatch):
+    monkeypatch.setenv("COLUMNS", str(columns))
+    for name in VERBS:
+        command = bench.get_command(click.Context(bench), name)
+        shown = CliRunner().invoke(bench, [name, "--help"]).stdout
+        assert not [line for line in shown.splitlines() if len(line) > columns and len(line.rstrip(" \\").split()) > 1]
+        words = set(re.split(r"[\s|]+", shown))
+        options = {option for each in command.params if isinstance(each, click.Option) for option in each.opts}
+        assert options <= {word.rstrip(",") for word in words}
+        # whatever is typed as it is printed is what was meant
+        examples = shown.partition("Examples:\n")[2]
+        assert typed(examples) == typed((command.epilog or "").partition("Examples:\n")[2])
 
 
 @pytest.mark.parametrize(

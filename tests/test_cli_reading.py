@@ -14,6 +14,7 @@ import pytest
 from cli_workplace import MATRIX, Workplace
 from rich.cells import cell_len
 
+import benchmark
 from benchmark.reporting.writers.formats import FORMATS
 from benchmark.results.read.alive import is_alive
 
@@ -173,11 +174,13 @@ def test_runs_have_their_names_and_counts(finished):
     assert "[first]" in finished.call("list", "runs").stdout
 
 
-def test_a_run_whose_process_is_gone_has_died(copy):
+def test_a_run_whose_process_is_gone_is_abandoned_in_every_format(copy):
     with closing(sqlite3.connect(copy.directory / "results.sqlite")) as connection, connection:
         connection.execute("update run set state = 'running', finished_utc = null, process_start_ticks = -1")
-    assert "died" in copy.call("list", "runs").stdout.replace(",", "").split()
-    assert copy.document("list", "runs")[0]["state"] == "running"
+    assert "abandoned" in copy.call("list", "runs").stdout.replace(",", "").split()
+    assert copy.document("list", "runs")[0]["state"] == "abandoned"
+    status = copy.document("status")
+    assert (status["run"]["state"], status["alive"], status["running"]) == ("abandoned", False, [])
 
 
 def test_all_commands_say_that_what_a_dead_run_left_open_is_interrupted(copy):
@@ -189,7 +192,7 @@ def test_all_commands_say_that_what_a_dead_run_left_open_is_interrupted(copy):
         connection.execute("update attempt set state = 'running' where execution_id = 1")
         connection.execute("update execution set status = 'running' where execution_id = 1")
     assert "13 completed, 1 interrupted, 1 left out" in copy.call("status").stdout
-    assert ": died; `bench run` continues" in copy.call("status").stdout
+    assert ": abandoned, its process is gone; `bench run` continues" in copy.call("status").stdout
     (open_cell,) = (row for row in copy.document("list", "cells") if row["status"] != "completed")
     assert (open_cell["status"], open_cell["cause"]) == ("interrupted", "abandoned")
     report, page = (copy.call("report", "--format", name).stdout for name in ("table", "html"))
@@ -198,6 +201,11 @@ def test_all_commands_say_that_what_a_dead_run_left_open_is_interrupted(copy):
     shown = copy.document("show", open_cell["cell_id"])
     assert (shown["execution"]["status"], shown["attempts"][-1]["state"]) == ("interrupted", "abandoned")
     assert not [text for text in (report, page, copy.call("status").stdout) if "1 running" in text]
+    frame = benchmark.results(file, select=f"cell_id={open_cell['cell_id']}")
+    assert frame[["status", "cause"]].to_numpy().tolist() == [["interrupted", "abandoned"]]
+    assert copy.call("db", "export", "exported").exit_code == 0
+    with (copy.directory / "exported" / "results.csv").open() as exported:
+        assert [row["status"] for row in csv.DictReader(exported)].count("interrupted") == 1
     with closing(sqlite3.connect(file)) as connection:
         assert connection.execute("select status from execution where execution_id = 1").fetchone() == ("running",)
 

@@ -55,7 +55,6 @@ Start with two commands:
   bench init
   bench run
 
-\b
 Exit codes: 0 all good, 1 a defect of bench, 2 usage or matrix, 3 cells failed,
 4 database or disk, 75 another run holds the database, 130/143 interrupted."""
 

@@ -15,6 +15,7 @@ from click.shell_completion import CompletionItem
 
 from benchmark import layout
 from benchmark.cli.terminal import verbosity
+from benchmark.cli.terminal.help_text import HelpContext
 from benchmark.cli.terminal.usage_text import NamedChoice, shown
 from benchmark.errors import BenchError, UserError
 
@@ -53,6 +54,7 @@ def verb(name: str, *lines: str, group: click.Group | None = None) -> Callable[[
 
     def decorate(function: Callable[..., Any]) -> click.Command:
         command = (group.command if group else click.command)(name, context_settings=CONTEXT, epilog=epilog)(function)
+        command.context_class = HelpContext
         command.params += COMMON_OPTIONS
         for parameter in command.params:
             if type(parameter.type) is click.Choice:

@@ -12,12 +12,15 @@ import click
 from click.shell_completion import CompletionItem
 
 from benchmark.cli.terminal import error_exit, streams
+from benchmark.cli.terminal.help_text import HelpContext
 from benchmark.cli.terminal.usage_text import near_names
 from benchmark.text import printable
 
 
 class SuggestingGroup(click.Group):
     """A group that answers an unknown command with the nearest known one."""
+
+    context_class = HelpContext
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

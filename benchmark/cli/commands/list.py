@@ -111,15 +111,12 @@ def command(
         return
     from benchmark.cli.cell_lookup import selected_results
     from benchmark.reporting.rows.repetitions import REPEATED, seeds_of, with_streams
-    from benchmark.results.read.alive import shown_state
     from benchmark.results.read.runs import all_runs
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:
         if kind == "runs":
             rows = list(all_runs(opened).values())
-            if output_format == "table":
-                rows = [{**row, "state": shown_state(row, served=opened.path is None)} for row in rows]
             output.write_rows(rows, RUN_COLUMNS, output_format, empty="no runs yet")
             return
         selected = selected_results(opened, select, exclude, newest=True, may_be_none=True, machine=machine)

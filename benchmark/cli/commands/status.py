@@ -16,7 +16,7 @@ from benchmark.cli.options import database_option, format_option, verb
 from benchmark.cli.terminal import output, streams
 from benchmark.cli.terminal.output import NAME_COLUMNS, Column
 from benchmark.errors import NotFoundError, UserError
-from benchmark.status import READING_ORDER, UNFINISHED, Status
+from benchmark.status import READING_ORDER, UNFINISHED, Cause, Status
 from benchmark.text import headline
 
 if TYPE_CHECKING:
@@ -87,13 +87,12 @@ def _open(database: str) -> AbstractContextManager[Database]:
 
 def _load(opened: Database, database: str, run_id: int | None) -> tuple[RunProgress, bool]:
     """The progress of the run, and whether its process is there."""
-    from benchmark.results.read.alive import is_alive
     from benchmark.results.read.runs import run_progress
 
     progress = run_progress(opened, run_id)
     if progress is None:
         raise NotFoundError(f"{database}: no run yet; begin one with: bench run")
-    return progress, is_alive(progress.run, served=opened.path is None)
+    return progress, progress.run["state"] == Status.RUNNING
 
 
 def _follow(database: str, run_id: int | None) -> None:
@@ -115,7 +114,6 @@ def _follow(database: str, run_id: int | None) -> None:
 
 def _watch(shown: LiveDisplay | PlainLog, database: str, progress: RunProgress) -> None:
     from benchmark.cli.progress.followed_run import FollowedRun
-    from benchmark.results.read.alive import is_alive
     from benchmark.results.read.run_at_work import is_unheld
     from benchmark.results.read.runs import run_row
 
@@ -125,7 +123,7 @@ def _watch(shown: LiveDisplay | PlainLog, database: str, progress: RunProgress) 
         with _open(database) as opened:
             followed = followed or FollowedRun(shown, opened, progress)
             followed.look(opened)
-            alive = is_alive(run_row(opened, progress.run["run_id"]), served=opened.path is None)
+            alive = run_row(opened, progress.run["run_id"])["state"] == Status.RUNNING
             if not is_unheld(opened):
                 held_at = time.monotonic()
         if not alive or time.monotonic() - held_at > UNHELD_SECONDS:
@@ -153,7 +151,7 @@ def picture(progress: RunProgress, *, alive: bool) -> Text:
     done = total - sum(progress.counts.get(status, 0) for status in UNFINISHED)
     bar = "━" * (BAR_COLUMNS * done // max(total, 1))
     parts = [
-        output.sentence(_headline(progress.run, alive=alive), "bold"),
+        output.sentence(_headline(progress.run, alive=alive, is_done=done == total), "bold"),
         output.sentence(f"{bar} {done}/{total} cells: {_counts(progress)}".lstrip()),
     ]
     if progress.running and alive:
@@ -168,12 +166,11 @@ def picture(progress: RunProgress, *, alive: bool) -> Text:
     return Text("\n").join(parts)
 
 
-def _headline(run: Mapping[str, Any], *, alive: bool) -> str:
-    from benchmark.results.read.alive import DIED
-
+def _headline(run: Mapping[str, Any], *, alive: bool, is_done: bool) -> str:
     state = run["state"]
-    if state == Status.RUNNING and not alive:
-        state = f"{DIED}; `bench run` continues from where it stopped"
+    if state == Cause.ABANDONED or (state == Status.RUNNING and not alive):
+        state = f"{Cause.ABANDONED}, its process is gone"
+        state += "" if is_done else "; `bench run` continues from where it stopped"
     elif run["finished_utc"] is not None:
         state = f"{state} in {_time_between(run['started_utc'], run['finished_utc'])}"
     elif state == Status.RUNNING:

@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmark.results.read.alive import close_executions, dead_runs
 from benchmark.results.read.queries import in_batches
 from benchmark.results.read.rows import Row, select_epochs, select_executions
 from benchmark.results.schema.nan_values import NAN_COLUMN, null_to_nan
@@ -51,7 +52,7 @@ def exported(
 
 def _rows(database: Database, statement: sa.Select[Any], key: Any, chosen: Mapping[int, str] | None) -> Iterator[Row]:
     cells = None if chosen is None else set(chosen.values())
-    parts = [statement]
+    parts, dead = [statement], dead_runs(database)
     if chosen is not None and key is not None:
         parts = [statement.where(key.in_(ids)) for ids in in_batches(chosen)]
     with database.reading() as connection:
@@ -61,4 +62,6 @@ def _rows(database: Database, statement: sa.Select[Any], key: Any, chosen: Mappi
                     continue
                 if "spec" in row:
                     row["spec"] = json.loads(row["spec"])
+                if "status" in row:
+                    close_executions([row], dead)
                 yield row

@@ -5,8 +5,10 @@ Readers change nothing: the next `bench run` records what is shown here (`result
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
+
+import sqlalchemy as sa
 
 from benchmark import machine
 from benchmark.results.read.rows import Row, fetch_rows, select_columns
@@ -14,9 +16,6 @@ from benchmark.results.schema.tables import run
 from benchmark.results.schema.views import columns_of
 from benchmark.results.store.database import Database
 from benchmark.status import Cause, Status
-
-DIED = "died"
-"""How people are shown the state of a run that recorded no end and whose process is gone."""
 
 
 def is_alive(row: Mapping[str, Any], *, served: bool) -> bool:
@@ -33,9 +32,11 @@ def is_alive(row: Mapping[str, Any], *, served: bool) -> bool:
     return row["pid"] is None or bool(machine.process_start_ticks(row["pid"]) == row["process_start_ticks"])
 
 
-def shown_state(row: Mapping[str, Any], *, served: bool) -> str:
-    """The state of a run that people are shown: `died` where its process is gone, whatever it recorded last."""
-    return DIED if row["state"] == Status.RUNNING and not is_alive(row, served=served) else str(row["state"])
+def close_runs(rows: Iterable[Row], *, served: bool) -> None:
+    """Changes the rows of runs whose process is gone to what they have come to: abandoned; `served` as of `is_alive`."""
+    for row in rows:
+        if row["state"] == Status.RUNNING and not is_alive(row, served=served):
+            row["state"] = Cause.ABANDONED
 
 
 def dead_runs(database: Database) -> frozenset[int]:
@@ -46,7 +47,7 @@ def dead_runs(database: Database) -> frozenset[int]:
 
 
 def close_executions(rows: Iterable[Row], dead: frozenset[int], run_id: str = "run_id") -> None:
-    """Changes the rows of executions that `dead` runs left open to what they have come to: interrupted.
+    """Likewise the rows of executions that `dead` runs left open to what they have come to: interrupted.
 
     Args:
         rows: They have `status` and `cause`.
@@ -56,6 +57,18 @@ def close_executions(rows: Iterable[Row], dead: frozenset[int], run_id: str = "r
     for row in rows:
         if row[run_id] in dead and row["status"] in {Status.RUNNING, Status.PENDING}:
             row.update(status=Status.INTERRUPTED, cause=Cause.ABANDONED)
+
+
+def closed_columns(results: sa.TableClause, dead: frozenset[int]) -> Iterator[sa.ColumnElement[Any]]:
+    """The columns of the view `results` for a query, with what `close_executions` does to its rows."""
+    is_open = results.c.run_id.in_(dead) & results.c.status.in_((Status.RUNNING, Status.PENDING))
+    closed = {"status": Status.INTERRUPTED, "cause": Cause.ABANDONED}
+    for column in results.c:
+        yield (
+            sa.case((is_open, closed[column.name]), else_=column).label(column.name)
+            if column.name in closed
+            else column
+        )
 
 
 def close_attempts(rows: Iterable[Row], dead: frozenset[int]) -> None:

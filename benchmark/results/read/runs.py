@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import sqlalchemy as sa
 
 from benchmark.errors import NotFoundError
-from benchmark.results.read.alive import close_executions, dead_runs
+from benchmark.results.read.alive import close_executions, close_runs, dead_runs
 from benchmark.results.read.cell_states import newest_executions
 from benchmark.results.read.rows import Row, fetch_rows, fetch_table, select_columns
 from benchmark.results.schema.reproductions import is_reproducing
@@ -22,12 +22,17 @@ _LARGEST_ID = (1 << 31) - 1
 
 
 def all_runs(database: Database) -> dict[int, Row]:
-    """Reads all runs by their id, oldest first, without the text of their matrix, with the number of cells of each outcome."""
+    """Reads all runs by their id, oldest first, without the text of their matrix, with the number of cells of each outcome.
+
+    A run that recorded no end and whose process is gone is `abandoned`.
+    """
     counts = {outcome: sa.func.count().filter(run_cell.c.outcome == outcome) for outcome in OUTCOMES}
     columns = {column.name: column for column in run.c if column.name != "matrix_text"}
     joined = run.outerjoin(run_cell, run_cell.c.run_id == run.c.run_id)
     rows = select_columns({**columns, **counts}).select_from(joined).group_by(run.c.run_id).order_by(run.c.run_id)
-    return {row["run_id"]: row for row in fetch_rows(database, rows)}
+    fetched = fetch_rows(database, rows)
+    close_runs(fetched, served=database.path is None)
+    return {row["run_id"]: row for row in fetched}
 
 
 def run_cells(database: Database, run_id: int) -> list[Row]:
@@ -57,10 +62,9 @@ def run_cells(database: Database, run_id: int) -> list[Row]:
         .where(run_cell.c.run_id == run_id)
         .order_by(run_cell.c.position)
     )
-    fetched, dead = fetch_rows(database, rows), dead_runs(database)
-    going = owner["state"] == Status.RUNNING and run_id not in dead
-    close_executions(fetched, dead, run_id="moved_in")
-    return [_with_status(row, going=going) for row in fetched]
+    fetched = fetch_rows(database, rows)
+    close_executions(fetched, dead_runs(database), run_id="moved_in")
+    return [_with_status(row, going=owner["state"] == Status.RUNNING) for row in fetched]
 
 
 def planned_cells(database: Database, run_id: int) -> list[Row]:
@@ -88,7 +92,7 @@ class RunProgress:
     """The progress of a run.
 
     Attributes:
-        run: Its row, without the text of the matrix.
+        run: Its row, without the text of the matrix; `abandoned` where it recorded no end and its process is gone.
         counts: Number of cells by status; those left out count as `skipped`.
         cells: The rows of `run_cells`.
         running: Attempts that run now: `attempt_id`, `number`, `cell_id`, `dataset`, `model`, `strategy`, `seed`,
@@ -114,11 +118,12 @@ def run_progress(database: Database, run_id: int | None = None) -> RunProgress |
         run_id = newest[0]["run_id"]
     owner = run_row(database, run_id)
     cells = run_cells(database, run_id)
-    return RunProgress(owner, dict(Counter(row["status"] for row in cells)), cells, _running(database, run_id))
+    running = _running(database, run_id) if owner["state"] == Status.RUNNING else []
+    return RunProgress(owner, dict(Counter(row["status"] for row in cells)), cells, running)
 
 
 def run_row(database: Database, run_id: int) -> Row:
-    """Reads a run, without the text of its matrix.
+    """Reads a run, without the text of its matrix; its state as of `all_runs`.
 
     Raises:
         NotFoundError: There is no such run.
@@ -149,4 +154,5 @@ def _run(database: Database, run_id: int) -> Row:
     rows = fetch_table(database, run, run.c.run_id == run_id) if abs(run_id) <= _LARGEST_ID else []
     if not rows:
         raise NotFoundError(f"run {run_id}: {database.display_name} has no such run; see: bench list runs")
+    close_runs(rows, served=database.path is None)
     return rows[0]

@@ -7,6 +7,7 @@ from typing import Any
 
 import sqlalchemy as sa
 
+from benchmark.results.read.alive import closed_columns, dead_runs
 from benchmark.results.read.queries import in_batches
 from benchmark.results.schema.views import VIEWS
 from benchmark.results.store.database import Database
@@ -31,6 +32,8 @@ def view_rows(
 ) -> Iterator[Sequence[sa.Row[Any]]]:
     """Reads the rows of a view in the order of their executions; NaN is NULL, as it is stored.
 
+    What a run left open whose process is gone is interrupted, as everywhere.
+
     Args:
         database: Open for reading.
         view: `results`, `history` or `predictions`.
@@ -40,7 +43,8 @@ def view_rows(
         Lists of rows.
     """
     table = sa.table(view, *map(sa.column, VIEWS[view]))
-    rows = sa.select(table).order_by(*table.c[_ORDER[view]])
+    columns = closed_columns(table, dead_runs(database)) if view == "results" else table.c
+    rows = sa.select(*columns).order_by(*table.c[_ORDER[view]])
     statements = (
         [rows]
         if execution_ids is None
