@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from benchmark.files import sha256_of
 from benchmark.images.compressed_images import CompressedImages, open_array
 
 _BYTES = 8
@@ -36,4 +36,4 @@ def _digests(directory: Path, name: str, known: Mapping[str, NDArray[np.uint64]]
 
 def image_digest(pixels: NDArray[np.uint8]) -> int:
     """A number of 64 bits for an image [h, w, c], equal for equal ones."""
-    return int.from_bytes(hashlib.sha256(np.ascontiguousarray(pixels).data).digest()[:_BYTES], "big")
+    return int(sha256_of(pixels.tobytes())[: 2 * _BYTES], 16)
