@@ -17,8 +17,8 @@ from simulated_cluster import Cluster, begun, stand_ins
 from waiting import wait_until
 
 from benchmark.errors import BenchError
-from benchmark.results.store.artifact_store import ArtifactStore
-from benchmark.results.store.artifact_url import checked_url
+from benchmark.results.artifacts.artifact_store import ArtifactStore
+from benchmark.results.artifacts.artifact_url import checked_url
 
 pytest.importorskip("fsspec", reason="needs fsspec, which tensorflow-datasets brings")
 

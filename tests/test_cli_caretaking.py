@@ -140,7 +140,7 @@ def test_gc_takes_caches_only_when_asked_and_refuses_while_a_run_goes_on(place):
 @pytest.mark.parametrize(
     ("arguments", "reader"),
     [
-        (("report", "--figures", "drawn"), "benchmark.cli.figure_option.draw_figures"),
+        (("report", "--figures", "drawn"), "benchmark.cli.reports.figure_option.draw_figures"),
         (("explain", "seed=0"), "benchmark.cli.commands.explain._question"),
     ],
 )

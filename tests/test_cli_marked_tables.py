@@ -12,8 +12,8 @@ from cli_workplace import Workplace
 from hypothesis import given, reject
 from hypothesis import strategies as st
 
-from benchmark.cli import marked_tables, recorded_report
-from benchmark.cli.marked_tables import regions, with_regions
+from benchmark.cli.reports import marked_tables, recorded_report
+from benchmark.cli.reports.marked_tables import regions, with_regions
 from benchmark.errors import UserError
 from benchmark.results.store.reference import RESULTS
 

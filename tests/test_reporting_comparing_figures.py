@@ -14,7 +14,7 @@ import pytest
 from figure_samples import check_files, check_texts, curve
 from matplotlib.container import ErrorbarContainer
 
-from benchmark.cli.past_forecasts import _of_cells
+from benchmark.cli.reports.past_forecasts import _of_cells
 from benchmark.reporting.comparing.differences import Judging, judge_pairs
 from benchmark.reporting.figures.drawing.figure_files import DrawnFigure, PlannedFigure
 from benchmark.reporting.figures.drawing.inline_svg import inline_svg

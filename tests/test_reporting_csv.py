@@ -7,7 +7,7 @@ import csv
 import pandas as pd
 import pytest
 
-from benchmark.cli.recorded_report import recorded_report
+from benchmark.cli.reports.recorded_report import recorded_report
 from benchmark.errors import UserError
 from benchmark.reporting.report import build_report
 from benchmark.reporting.table import Report, Row, Table, TableColumn

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmark.cli.recorded_comparison import recorded_comparison
-from benchmark.cli.recorded_report import recorded_report
+from benchmark.cli.reports.recorded_comparison import recorded_comparison
+from benchmark.cli.reports.recorded_report import recorded_report
 from benchmark.reporting.report import build_report
 from benchmark.reporting.report_schema import report_schema
 from benchmark.reporting.statistics.intervals import measure

@@ -21,6 +21,7 @@ from results_targets import administer
 
 from benchmark import layout
 from benchmark.errors import BusyError, SchemaError
+from benchmark.results.artifacts.artifact_folder import claim, folder_of
 from benchmark.results.read import user_query
 from benchmark.results.schema.migrate import migrate
 from benchmark.results.schema.tables import (
@@ -34,7 +35,6 @@ from benchmark.results.schema.tables import epoch as epoch_table
 from benchmark.results.schema.versions import tables_of
 from benchmark.results.schema.views import HISTORY, RESULTS, VIEWS
 from benchmark.results.store import lock
-from benchmark.results.store.artifact_folder import claim, folder_of
 from benchmark.results.store.database import open_database
 from benchmark.results.store.lock import lock_database
 from benchmark.results.store.upgrade import upgrade_database

@@ -15,8 +15,8 @@ from results_samples import MACHINE, begin, cell, complete, epoch, set_up
 from benchmark import layout
 from benchmark.catalog.cache_lock import unused_caches
 from benchmark.errors import BusyError, UserError
+from benchmark.results.artifacts.artifact_folder import claim
 from benchmark.results.care.garbage import OLD_SECONDS, cache_garbage, find_garbage
-from benchmark.results.store.artifact_folder import claim
 from benchmark.results.store.database import open_database
 
 

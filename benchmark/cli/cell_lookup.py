@@ -16,8 +16,8 @@ from benchmark.matrix.settings import cell_settings
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions, Predictions, decode
 from benchmark.reporting.rows.budget import LoadEpochs
 from benchmark.reporting.rows.latest import cell_of
+from benchmark.results.artifacts.artifact_place import place_of
 from benchmark.results.read import queries
-from benchmark.results.store.artifact_place import place_of
 from benchmark.results.store.database import Database
 from benchmark.scheduling.programs.inference import Trained
 from benchmark.status import Status

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from benchmark.cli.garbage_collection import paused_collection
 from benchmark.cli.options import damage_named
-from benchmark.cli.recorded_report import opened_report
+from benchmark.cli.reports.recorded_report import opened_report
 from benchmark.errors import NotFoundError
 from benchmark.frames.asked import Target, Texts, database_named, listed, machine_named
 from benchmark.frames.drawing_axes import as_text, completed_of, drawing, new_axes
@@ -211,7 +211,7 @@ def forecasts(
 ) -> Axes:
     """Draw what cells and runs took against what was expected of them; arguments and errors as of `heat_map`."""
     with _shown(db, select, exclude, machine) as (shown, database):
-        from benchmark.cli.past_forecasts import forecasts_of
+        from benchmark.cli.reports.past_forecasts import forecasts_of
         from benchmark.reporting.figures.groups.forecast_accuracy import plot_forecasts
 
         points = forecasts_of(shown, database)

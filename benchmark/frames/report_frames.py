@@ -9,8 +9,8 @@ import pandas as pd
 
 from benchmark.cli.garbage_collection import paused_collection
 from benchmark.cli.options import damage_named
-from benchmark.cli.recorded_comparison import recorded_comparison
-from benchmark.cli.recorded_report import recorded_report, with_local_notes
+from benchmark.cli.reports.recorded_comparison import recorded_comparison
+from benchmark.cli.reports.recorded_report import recorded_report, with_local_notes
 from benchmark.errors import UserError
 from benchmark.frames.asked import Target, Texts, database_named, listed, machine_named
 from benchmark.frames.column_types import fitting

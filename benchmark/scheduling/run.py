@@ -23,11 +23,11 @@ from benchmark.forecast.simulation import Room
 from benchmark.forecast.trial_store import TrialStore
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
+from benchmark.results.artifacts.artifact_folder import claim, release
+from benchmark.results.artifacts.artifact_place import claim_url, release_url, remember_folder
 from benchmark.results.read.cell_states import recorded
 from benchmark.results.read.durations import efforts, starts, totals
 from benchmark.results.records import Recorded
-from benchmark.results.store.artifact_folder import claim, release
-from benchmark.results.store.artifact_place import claim_url, release_url, remember_folder
 from benchmark.results.store.database import Database
 from benchmark.results.write.recorder import Recorder
 from benchmark.scheduling.cluster.cluster_context import ClusterRun

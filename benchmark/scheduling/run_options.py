@@ -12,7 +12,7 @@ from benchmark.catalog.cache import PreparedDirectories
 from benchmark.events import EpochFinished, Evaluated, ModelBuilt, Progress, StageStarted, Started
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.plan import Plan
-from benchmark.results.store.artifact_store import ArtifactStore, store_of
+from benchmark.results.artifacts.artifact_store import ArtifactStore, store_of
 
 log = logging.getLogger(__name__)
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import click
 
 from benchmark.cli.garbage_collection import paused_collection
-from benchmark.cli.judging_options import NOT_PASSED, allow_metrics_option, judging_options, strict_code
 from benchmark.cli.options import database_option, format_option, machine_option, verb
+from benchmark.cli.reports.judging_options import NOT_PASSED, allow_metrics_option, judging_options, strict_code
 from benchmark.cli.terminal import streams
 from benchmark.cli.terminal.output import print_report
 from benchmark.reporting.writers.formats import FORMATS
@@ -54,7 +54,7 @@ def command(
 
     A gate (--fail-if) needs evidence to pass: it fails if B has no result or nothing can be compared.
     """
-    from benchmark.cli.recorded_comparison import recorded_comparison
+    from benchmark.cli.reports.recorded_comparison import recorded_comparison
     from benchmark.reporting.comparing.gate import decide, parse_gate
     from benchmark.results.write.recorder import utc_now
 

@@ -43,8 +43,8 @@ def check(database: str, output_format: str) -> int:
 
     The exit code is 4 if something is wrong. Nothing is changed.
     """
+    from benchmark.results.artifacts.artifact_place import place_of
     from benchmark.results.care.check import check_database
-    from benchmark.results.store.artifact_place import place_of
     from benchmark.results.store.database import open_database
     from benchmark.results.store.location import locate
     from benchmark.results.store.reference import is_reference
@@ -149,9 +149,9 @@ def merge(databases: Sequence[str], target: str | None, output_format: str) -> N
 
 
 def _merge(target: str, sources: Sequence[str], output_format: str) -> None:
+    from benchmark.results.artifacts.artifact_place import place_of
     from benchmark.results.care.check import require_sound
     from benchmark.results.care.merge import merge as add
-    from benchmark.results.store.artifact_place import place_of
     from benchmark.results.store.database import open_database
     from benchmark.results.store.location import locate
     from benchmark.results.store.lock import lock_database

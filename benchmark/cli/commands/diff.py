@@ -194,7 +194,7 @@ def _lines(diff: PredictionDiff) -> Iterator[str]:
 def _draw(diff: PredictionDiff, folder: Path, database: str) -> list[Path]:
     from benchmark.catalog.cache import default_cache_root
     from benchmark.catalog.cache_lock import CacheUse
-    from benchmark.cli.figure_option import finish_folder
+    from benchmark.cli.reports.figure_option import finish_folder
     from benchmark.reporting.figures.drawing.figure_files import UndrawableError, file_stem, make_folder, save
     from benchmark.reporting.figures.drawing.prepared_images import open_images
     from benchmark.reporting.figures.drawing.style import alternative_of
@@ -202,7 +202,7 @@ def _draw(diff: PredictionDiff, folder: Path, database: str) -> list[Path]:
     from benchmark.reporting.figures.images.changed_images import draw_changed_images
     from benchmark.reporting.rows.latest import cell_of
     from benchmark.reporting.table import FigureFile
-    from benchmark.results.store.artifact_place import place_of
+    from benchmark.results.artifacts.artifact_place import place_of
 
     groups = [group for pair in diff.pairs for group in pair]
     row = groups[0].cells[0]

@@ -77,10 +77,10 @@ def command(
     """
     from benchmark.catalog.cache import default_cache_root
     from benchmark.catalog.cache_lock import CacheUse
-    from benchmark.cli.figure_option import record_figures
+    from benchmark.cli.reports.figure_option import record_figures
     from benchmark.matrix.trust import require_consent
     from benchmark.reporting.table import FigureFile
-    from benchmark.results.store.artifact_place import place_of
+    from benchmark.results.artifacts.artifact_place import place_of
     from benchmark.results.store.database import open_database
 
     _check(images)

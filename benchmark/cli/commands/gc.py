@@ -34,10 +34,10 @@ def command(database: str, delete: bool, caches: bool, output_format: str) -> No
     """
     from benchmark.catalog.cache import default_cache_root
     from benchmark.catalog.cache_lock import unused_caches
+    from benchmark.results.artifacts.artifact_place import place_of
+    from benchmark.results.artifacts.artifact_store import store_of
     from benchmark.results.care.garbage import cache_garbage, find_garbage
     from benchmark.results.care.stored_garbage import find_stored_garbage
-    from benchmark.results.store.artifact_place import place_of
-    from benchmark.results.store.artifact_store import store_of
     from benchmark.results.store.database import open_database
     from benchmark.results.store.lock import lock_database
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import click
 
-from benchmark.cli.judging_options import allow_metrics_option, margin_option
 from benchmark.cli.options import database_option, format_option, machine_option, verb
+from benchmark.cli.reports.judging_options import allow_metrics_option, margin_option
 from benchmark.cli.terminal.output import write_json_line, write_line
 from benchmark.text import one_line
 
@@ -59,7 +59,7 @@ def command(
     `lockbox = 0.2` in `[dataset.NAME]` sets a fifth of the test images apart: they count in no score until
     --open-lockbox compares the two on them. That is recorded; opening it again gives the recorded answer.
     """
-    from benchmark.cli.campaign import judged, lockbox_opened
+    from benchmark.cli.reports.campaign import judged, lockbox_opened
     from benchmark.reporting.comparing.referee import EXIT_CODES
     from benchmark.results.store.database import open_database
     from benchmark.results.store.lock import lock_database

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import click
 
-from benchmark.cli.judging_options import resolve_options
 from benchmark.cli.options import (
     Duration,
     MatrixRequest,
@@ -15,6 +14,7 @@ from benchmark.cli.options import (
     matrix_options,
     verb,
 )
+from benchmark.cli.reports.judging_options import resolve_options
 from benchmark.errors import UserError
 
 

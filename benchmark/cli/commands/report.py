@@ -12,8 +12,8 @@ import click
 
 from benchmark import units
 from benchmark.cli.garbage_collection import paused_collection
-from benchmark.cli.judging_options import allow_metrics_option, judging_options, strict_code
 from benchmark.cli.options import Duration, damage_named, database_option, machine_option, selection_options, verb
+from benchmark.cli.reports.judging_options import allow_metrics_option, judging_options, strict_code
 from benchmark.cli.terminal import verbosity
 from benchmark.cli.terminal.output import FILE_COLUMNS, print_report
 from benchmark.cli.terminal.usage_text import usage_text
@@ -184,7 +184,7 @@ def _reports(
     **shown: Any,
 ) -> tuple[Report, Report]:
     """The report with what this computer alone knows, and without."""
-    from benchmark.cli.recorded_report import recorded_report, with_local_notes
+    from benchmark.cli.reports.recorded_report import recorded_report, with_local_notes
     from benchmark.results.write.recorder import utc_now
 
     if shown["seconds"] and shown["epoch"]:
@@ -203,7 +203,7 @@ def _marked(
     check: Path | None, update: Path | None, default: tuple[str, str | None], *, strict: bool, allow_plugins: bool
 ) -> int | None:
     """Check or update the tables between the markers of a file; None where one to be checked has none."""
-    from benchmark.cli import marked_tables
+    from benchmark.cli.reports import marked_tables
 
     file, option = (check, "--check") if check is not None else (update, "--update")
     assert file is not None
@@ -299,7 +299,7 @@ def _arguments(
 
 def _compare_with(file: Path, reports: Sequence[Report], output_format: str) -> int:
     """Whether a file is one of these reports: with what this computer knows of itself, or without."""
-    from benchmark.cli.marked_tables import read_text, say_difference, undated
+    from benchmark.cli.reports.marked_tables import read_text, say_difference, undated
 
     shown = read_text(file, "--check", f"write it with: bench report --output {file}").replace("\r\n", "\n")
     right = [render(report, output_format, width=FILE_COLUMNS) for report in reports]

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from benchmark import units
-from benchmark.cli.judging_options import resolve_options
 from benchmark.cli.options import (
     Duration,
     MatrixRequest,
@@ -24,6 +23,7 @@ from benchmark.cli.options import (
     verb,
     worker_options,
 )
+from benchmark.cli.reports.judging_options import resolve_options
 from benchmark.cli.terminal import output
 from benchmark.errors import UserError
 

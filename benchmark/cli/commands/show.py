@@ -53,8 +53,8 @@ def _load(database: str, text: str, machine: str | None) -> dict[str, Any]:
     from benchmark.reporting.figures.figure_index import figures_of
     from benchmark.reporting.rows.latest import cell_of
     from benchmark.reporting.rows.phases import phases_of
+    from benchmark.results.artifacts.artifact_place import place_of
     from benchmark.results.read.runs import all_runs
-    from benchmark.results.store.artifact_place import place_of
     from benchmark.results.store.database import open_database
 
     with open_database(database, mode="read") as opened:

@@ -16,7 +16,7 @@ from benchmark.cli.terminal import streams, verbosity
 from benchmark.errors import UserError
 from benchmark.machine import default_machine_name
 from benchmark.matrix.plan import Plan
-from benchmark.results.store.artifact_place import place_named, place_of
+from benchmark.results.artifacts.artifact_place import place_named, place_of
 from benchmark.results.store.database import open_database
 from benchmark.results.store.location import locate
 from benchmark.results.store.lock import lock_database

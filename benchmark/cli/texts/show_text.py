@@ -201,7 +201,7 @@ def _classes(classes: Sequence[Mapping[str, Any]], confusion: Sequence[Sequence[
 
 
 def _artifacts(artifacts: Sequence[Mapping[str, Any]], database: str) -> None:
-    from benchmark.results.store.artifact_place import place_of
+    from benchmark.results.artifacts.artifact_place import place_of
 
     place = place_of(database)
     _list(

@@ -16,11 +16,11 @@ import sqlalchemy as sa
 from benchmark import faults
 from benchmark.errors import BenchError, StorageError
 from benchmark.files import sha256_of
+from benchmark.results.artifacts.artifact_store import ArtifactStore
 from benchmark.results.care.invalid_values import invalid_values
 from benchmark.results.schema.nan_values import null_to_nan
 from benchmark.results.schema.tables import artifact, attempt, epoch, execution, prediction
 from benchmark.results.store import journal_mode
-from benchmark.results.store.artifact_store import ArtifactStore
 from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.engine import connect_sqlite
 from benchmark.results.write.result_digest import execution_digest

@@ -19,9 +19,9 @@ import sqlalchemy as sa
 from benchmark import layout
 from benchmark.errors import UserError
 from benchmark.files import is_partial
+from benchmark.results.artifacts.artifact_folder import foreign_owner, owner_mark
 from benchmark.results.read.cell_states import newest_executions
 from benchmark.results.schema.tables import artifact, attempt, execution
-from benchmark.results.store.artifact_folder import foreign_owner, owner_mark
 from benchmark.results.store.database import Database
 from benchmark.status import FINAL, Status
 

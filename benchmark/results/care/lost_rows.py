@@ -13,8 +13,8 @@ from typing import Any
 
 from benchmark import layout
 from benchmark.errors import BenchError
-from benchmark.results.store.artifact_store import store_of
-from benchmark.results.store.remembered_places import EVERY_HOST
+from benchmark.results.artifacts.artifact_store import store_of
+from benchmark.results.artifacts.remembered_places import EVERY_HOST
 from benchmark.status import Cause, Status
 
 log = logging.getLogger(__name__)

@@ -22,6 +22,10 @@ import sqlalchemy as sa
 from benchmark import faults
 from benchmark.errors import StorageError
 from benchmark.files import being_written, publish_into, sync, temporary_folder
+from benchmark.results.artifacts.artifact_folder import claim
+from benchmark.results.artifacts.artifact_place import ArtifactPlace, claim_url
+from benchmark.results.artifacts.artifact_store import store_of
+from benchmark.results.artifacts.remembered_places import EVERY_HOST, remembered
 from benchmark.results.care.check import artifact_problem
 from benchmark.results.read.rows import Row
 from benchmark.results.schema.tables import (
@@ -38,11 +42,7 @@ from benchmark.results.schema.tables import (
     run,
     run_cell,
 )
-from benchmark.results.store.artifact_folder import claim
-from benchmark.results.store.artifact_place import ArtifactPlace, claim_url
-from benchmark.results.store.artifact_store import store_of
 from benchmark.results.store.database import Database
-from benchmark.results.store.remembered_places import EVERY_HOST, remembered
 from benchmark.results.write.registration import inserted_id
 from benchmark.status import FINAL, Cause, Status
 

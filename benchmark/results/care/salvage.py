@@ -18,13 +18,13 @@ from typing import Any
 
 from benchmark.errors import NotFoundError, SchemaError, StorageError, UserError
 from benchmark.files import appearing
+from benchmark.results.artifacts.artifact_folder import folder_of
 from benchmark.results.care.invalid_values import text_problem
 from benchmark.results.care.lost_rows import UNKNOWN_TIME, drop_dangling_rows, missing, named_cells, rebuild
 from benchmark.results.care.pages import DamagedError, PageFile, Record, page_file
 from benchmark.results.care.sqlite_shell import Script, recovered
 from benchmark.results.schema.tables import APPLICATION_ID, SCHEMA_VERSION
 from benchmark.results.schema.versions import check_version, tables_of
-from benchmark.results.store.artifact_folder import folder_of
 from benchmark.results.store.engine import connect_sqlite, writing_engine
 from benchmark.results.store.location import Location, check_writable, locate
 from benchmark.results.store.lock import lock_database

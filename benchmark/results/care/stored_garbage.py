@@ -11,10 +11,10 @@ import sqlalchemy as sa
 from benchmark import layout
 from benchmark.errors import UserError
 from benchmark.files import is_partial
+from benchmark.results.artifacts.artifact_place import is_own_url
+from benchmark.results.artifacts.artifact_store import ArtifactStore, StoredFile
 from benchmark.results.care.garbage import LOGS, STATES, Garbage, Owner, beside_database, owners_of
 from benchmark.results.schema.tables import artifact
-from benchmark.results.store.artifact_place import is_own_url
-from benchmark.results.store.artifact_store import ArtifactStore, StoredFile
 from benchmark.results.store.database import Database
 
 

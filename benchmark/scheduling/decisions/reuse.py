@@ -12,8 +12,8 @@ from benchmark.catalog.backends import trains
 from benchmark.catalog.cache import fingerprint, user_files
 from benchmark.files import sha256_of
 from benchmark.matrix.cell import Cell
+from benchmark.results.artifacts.artifact_store import ArtifactStore, StoredFile
 from benchmark.results.records import ArtifactRow, CellState, Recorded
-from benchmark.results.store.artifact_store import ArtifactStore, StoredFile
 from benchmark.scheduling.run_options import RunOptions
 from benchmark.status import FINAL, Cause, Outlook, Status
 

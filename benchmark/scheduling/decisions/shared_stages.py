@@ -17,7 +17,7 @@ from benchmark import layout
 from benchmark.events import Evaluated, Event, StagesTaken, StageStarted, StageStored
 from benchmark.matrix.cell import Cell
 from benchmark.matrix.planning.stage_keys import common_stages, stage_key
-from benchmark.results.store.artifact_store import ArtifactStore
+from benchmark.results.artifacts.artifact_store import ArtifactStore
 
 
 class SharedStages:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from benchmark import layout
 from benchmark.errors import StorageError
-from benchmark.results.store.artifact_store import ArtifactStore
+from benchmark.results.artifacts.artifact_store import ArtifactStore
 from benchmark.scheduling.decisions.cell_decisions import Beginning
 
 EARLIER_STATES = 2

@@ -60,7 +60,7 @@ def with_page(report: Report, shown: Shown, database: Database, target: str, *, 
     if shown.options.tables:
         return replace(report, page=content)
     from benchmark.catalog.cache_lock import CacheUse
-    from benchmark.cli.figure_option import sources_of
+    from benchmark.cli.reports.figure_option import sources_of
     from benchmark.reporting.figures.report_figures import plan_figures
     from benchmark.reporting.html_page.page_pictures import MOST_PICTURES, draw_pictures
 

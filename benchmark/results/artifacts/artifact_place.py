@@ -22,9 +22,7 @@ from benchmark import layout, machine
 from benchmark.catalog.cache import default_cache_root
 from benchmark.errors import BenchError, StorageError
 from benchmark.files import sha256_of
-from benchmark.results.schema.tables import attempt
-from benchmark.results.store import journal_mode
-from benchmark.results.store.artifact_folder import (
+from benchmark.results.artifacts.artifact_folder import (
     IDENTITY_DIGITS,
     Mark,
     folder_of,
@@ -32,12 +30,14 @@ from benchmark.results.store.artifact_folder import (
     identity_of,
     name_of,
 )
-from benchmark.results.store.artifact_store import ArtifactStore, store_of
-from benchmark.results.store.artifact_url import checked_url, is_url
+from benchmark.results.artifacts.artifact_store import ArtifactStore, store_of
+from benchmark.results.artifacts.artifact_url import checked_url, is_url
+from benchmark.results.artifacts.remembered_places import EVERY_HOST, remember, remembered, remembered_folder
+from benchmark.results.schema.tables import attempt
+from benchmark.results.store import journal_mode
 from benchmark.results.store.database import Database, open_database
 from benchmark.results.store.engine import connect_sqlite
 from benchmark.results.store.location import Location, locate, side_file
-from benchmark.results.store.remembered_places import EVERY_HOST, remember, remembered, remembered_folder
 
 log = logging.getLogger(__name__)
 

@@ -14,7 +14,7 @@ from benchmark.catalog.cache import default_cache_root
 from benchmark.catalog.repeated_images import repeated_notes
 from benchmark.cli.cell_lookup import check_machine, recorded_epochs, selected_results, stored_predictions
 from benchmark.cli.own_metrics import with_own_metrics
-from benchmark.cli.report_section import report_section
+from benchmark.cli.reports.report_section import report_section
 from benchmark.cli.runs.noise_floor import note_on_noise
 from benchmark.errors import BusyError, StorageError
 from benchmark.git_repository import commits_between
@@ -50,11 +50,11 @@ def recorded_report(
     with opened_report(database, machine, **asked) as (tables, shown, opened):
         report = tables
         if figures is not None:
-            from benchmark.cli.figure_option import with_figures
+            from benchmark.cli.reports.figure_option import with_figures
 
             report = with_figures(report, shown, figures, opened, database)
         if page:
-            from benchmark.cli.report_page import with_page
+            from benchmark.cli.reports.report_page import with_page
 
             report = with_page(report, shown, opened, database, draw=pictures)
         return report

@@ -8,7 +8,7 @@ from typing import Any
 
 from benchmark.cli.cell_lookup import selected_results, stored_predictions
 from benchmark.cli.own_metrics import main_metric, with_own_metrics
-from benchmark.cli.report_section import report_section
+from benchmark.cli.reports.report_section import report_section
 from benchmark.errors import NotFoundError
 from benchmark.reporting.comparing.compare import Comparison, compare_selections
 from benchmark.reporting.comparing.referee import Ruling, open_lockbox, rule

@@ -11,7 +11,7 @@ from pathlib import Path
 from benchmark.catalog.cache import default_cache_root
 from benchmark.catalog.cache_lock import CacheUse
 from benchmark.cli.cell_lookup import recorded_epochs, stored_predictions
-from benchmark.cli.past_forecasts import forecasts_of
+from benchmark.cli.reports.past_forecasts import forecasts_of
 from benchmark.cli.terminal import verbosity
 from benchmark.reporting.figures.drawing.figure_files import make_folder
 from benchmark.reporting.figures.figure_index import add_figures, figures_in
@@ -22,7 +22,7 @@ from benchmark.reporting.rows.latest import cell_of
 from benchmark.reporting.table import FigureFile, MissingFigure, Report
 from benchmark.reporting.tables.shown import Shown
 from benchmark.reporting.tables.transfer import shown_transfers
-from benchmark.results.store.artifact_place import place_of
+from benchmark.results.artifacts.artifact_place import place_of
 from benchmark.results.store.database import Database
 from benchmark.results.store.reference import RESULTS
 

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 from benchmark import faults
 from benchmark.errors import StorageError, UserError
 from benchmark.files import appearing, sha256_of
-from benchmark.results.store.artifact_url import checked_url, cure_for
+from benchmark.results.artifacts.artifact_url import checked_url, cure_for
 from benchmark.text import one_line, without_passwords
 
 T = TypeVar("T")

@@ -33,11 +33,11 @@ import sqlalchemy as sa
 from benchmark import layout, machine
 from benchmark.errors import BenchError, StorageError
 from benchmark.files import make_own_folder, sha256_of, write_whole
+from benchmark.results.artifacts.remembered_places import remember, remembered_folder
 from benchmark.results.schema.tables import APPLICATION_ID, artifact, attempt, execution, run
 from benchmark.results.store.database import open_database
 from benchmark.results.store.engine import connect_sqlite
 from benchmark.results.store.location import Location, locate
-from benchmark.results.store.remembered_places import remember, remembered_folder
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from benchmark.cli.cell_lookup import selected_results, stored_predictions
 from benchmark.cli.own_metrics import with_own_metrics
-from benchmark.cli.report_section import report_section
+from benchmark.cli.reports.report_section import report_section
 from benchmark.cli.runs.noise_floor import note_on_noise
 from benchmark.errors import UserError
 from benchmark.matrix.selection import parse_selection
