@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
@@ -47,3 +48,23 @@ def begin_before_attempt(database, run_id, seconds):
         first = connection.execute(sa.select(attempt.c.started_utc).where(attempt.c.run_id == run_id)).scalar_one()
         begun = "once" if seconds is None else (datetime.fromisoformat(first) - timedelta(seconds=seconds)).isoformat()
         connection.execute(sa.update(run).where(run.c.run_id == run_id).values(started_utc=begun))
+
+
+def test_cells_that_differ_in_more_than_their_seeds_are_not_averaged(tmp_path):
+    """Whatever it is: columns for it or none, as for a command or a callback."""
+
+    def commanded(seed, *command):
+        plain = cell(seed)
+        own = replace(plain.architecture, name="script", parameters=(), command=command)
+        return replace(plain, architecture=own, cell_id=f"{len(command[-1])}{plain.cell_id[1:]}")
+
+    cells = [commanded(seed, "python", name) for name in ("a.py", "bcd.py") for seed in (0, 1)]
+    with open_database(tmp_path / "r.sqlite", mode="write") as database:
+        recorder, run_id = begin(database, cells)
+        for one in cells:
+            run_cell(recorder, run_id, one)
+        rows = durations.efforts(database, MACHINE)
+    assert [(row["executions"], Cell.from_dict(json.loads(row["spec"])).architecture.command[-1]) for row in rows] == [
+        (2, "a.py"),
+        (2, "bcd.py"),
+    ]

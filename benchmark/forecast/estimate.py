@@ -2,7 +2,9 @@
 
 For each cell the nearest thing that is known counts: the same cell; cells of the same shape (all but the seed); cells
 of the same kind (the same network and batches), by how much more or less the cell has to do; a trial of that kind
-(`trial_store.py`); and else the usual seconds (`cost.py`), times one scale: the median of recorded to usual seconds.
+(`trial_store.py`); another version of a plug-in or command; and else the usual seconds (`cost.py`), times one scale: the
+median of recorded to usual seconds. Cells of the same kind with the same callbacks, losses and metrics of the user's own
+come first; what such code takes is unknown until it has run.
 """
 
 from __future__ import annotations
@@ -17,12 +19,14 @@ from typing import Any, Literal, TypeAlias
 from benchmark.catalog.backends import BACKENDS, runs_commands
 from benchmark.errors import NewerRecordError
 from benchmark.forecast.cost import stored_bytes, usual_peak_bytes
-from benchmark.forecast.shapes import Shape, Shapes
+from benchmark.forecast.shapes import Shape, Shapes, own_code
 from benchmark.forecast.simulation import Room, Work, ends
 from benchmark.forecast.trial_store import Find, Trial, seconds_by
 from benchmark.matrix.cell import Cell
 
-Basis: TypeAlias = Literal["same cell", "same shape", "same model", "trial", "cost model", "usual", "unknown"]
+Basis: TypeAlias = Literal[
+    "same cell", "same shape", "same model", "trial", "other code", "cost model", "usual", "unknown"
+]
 
 MEASURED: frozenset[Basis] = frozenset({"same cell", "same shape", "same model", "trial"})
 """What an estimate may follow from when this machine has recorded a cell of the same model, or tried one."""
@@ -46,14 +50,18 @@ class Estimate:
         peak_rss_bytes: Most main memory of its process.
         disk_bytes: What it leaves on the disk.
         basis: What the seconds follow from: `same cell`, `same shape`, `same model`, a `trial`, the `cost model` of
-            this machine, or the `usual` speed elsewhere; of a command that has not run here yet they are `unknown`, and
+            this machine, or the `usual` speed elsewhere; `other code` is the same model with other callbacks, losses or
+            metrics of the user's own or none, or an earlier version of it; of a command that has not run here yet they are `unknown`, and
             a guess stands for them.
+        without_own_code: Whether the cell has callbacks, losses or metrics of the user's own that the seconds take no notice of,
+            because no cell of its model has run here.
     """
 
     seconds: float
     peak_rss_bytes: int
     disk_bytes: int
     basis: Basis
+    without_own_code: bool = False
 
 
 class Durations:
@@ -95,17 +103,18 @@ class Durations:
 
     def _take_in(self, row: Mapping[str, Any]) -> None:
         """An average over like executions."""
-        if not row["total_seconds"] or not row["epochs"]:
+        if not row["total_seconds"]:
             return
         try:
             cell = Cell.from_dict(json.loads(row["spec"]))
         except NewerRecordError:
             return
-        self.learn(cell, row["total_seconds"], row["epochs"], row.get("shared_seconds") or 0.0)
+        self.learn(cell, row["total_seconds"], row["epochs"] or None, row.get("shared_seconds") or 0.0)
         if row["peak_rss_bytes"]:
             shape = self.shapes.of(cell)
             self._memory_scales[shape.group].append(row["peak_rss_bytes"] / usual_peak_bytes(cell))
-            self._peaks[shape.kind] = max(self._peaks.get(shape.kind, 0), row["peak_rss_bytes"])
+            for key in (shape.kind, shape.any_version):
+                self._peaks[key] = max(self._peaks.get(key, 0), row["peak_rss_bytes"])
 
     def learn(self, cell: Cell, seconds: float, epochs: float | None = None, shared_seconds: float = 0.0) -> None:
         """Takes in how long a cell took.
@@ -120,8 +129,8 @@ class Durations:
         shape = self.shapes.of(cell)
         self._of_shape[shape].append(seconds)
         scale = (seconds + shared_seconds) / shape.cost.total(epochs)
-        self._scales[shape.kind].append(scale)
-        self._scales[shape.group].append(scale)
+        for key in (shape.program, shape.kind, shape.any_version, shape.group):
+            self._scales[key].append(scale)
         self._answers.clear()
 
     # ---- telling
@@ -143,18 +152,22 @@ class Durations:
         if shape in self._of_shape:
             return median(self._of_shape[shape]), "same shape"
         scaled = self._scale(shape) * shape.cost.total()
-        if shape.kind in self._scales:
+        if shape.program in self._scales:
             return scaled, "same model"
+        if shape.kind in self._scales:
+            return scaled, "other code"
+        if (trial := self._trial(cell, shape)) is not None:
+            return seconds_by(trial, cell), "other code" if own_code(cell) else "trial"
+        if shape.any_version in self._scales:
+            return scaled, "other code"
         if runs_commands(cell.backend):
             return shape.cost.total(), "unknown"
-        trial = self._trial(cell, shape)
-        if trial is not None:
-            return seconds_by(trial, cell), "trial"
         return scaled, "cost model" if shape.group in self._scales else "usual"
 
     def _scale(self, shape: Shape) -> float:
-        """Recorded to usual seconds: of cells of this kind, or else of all like devices."""
-        scales = self._scales.get(shape.kind) or self._scales.get(shape.group)
+        """Recorded to usual seconds: of the cells nearest to these, or else of all like devices."""
+        nearest = (shape.program, shape.kind, shape.any_version, shape.group)
+        scales = next((self._scales[key] for key in nearest if key in self._scales), None)
         return median(scales) if scales else 1.0
 
     def _trial(self, cell: Cell, shape: Shape) -> Trial | None:
@@ -165,7 +178,8 @@ class Durations:
     def estimate(self, cell: Cell) -> Estimate:
         """All that can be said of the cell beforehand."""
         seconds, basis = self.expected(cell)
-        return Estimate(seconds, self._peak_bytes(cell), stored_bytes(cell), basis)
+        without = basis in {"cost model", "usual"} and bool(own_code(cell))
+        return Estimate(seconds, self._peak_bytes(cell), stored_bytes(cell), basis, without)
 
     def _peak_bytes(self, cell: Cell) -> int:
         shape = self.shapes.of(cell)
@@ -174,6 +188,8 @@ class Durations:
         trial = self._trial(cell, shape)
         if trial is not None and trial.peak_rss_bytes:
             return trial.peak_rss_bytes
+        if shape.any_version in self._peaks:
+            return self._peaks[shape.any_version]
         return round(usual_peak_bytes(cell) * median(self._memory_scales.get(shape.group) or [1.0]))
 
     def start_seconds(self, cells: Iterable[Cell]) -> float:
@@ -191,12 +207,20 @@ class Durations:
         return spent.index(max(spent)) + 1
 
     def is_measured(self, cell: Cell) -> bool:
-        """Whether any cell of its kind, itself included, has been measured on this machine."""
+        """Whether any cell of its kind with its own code, itself included, has been measured on this machine."""
+        return cell.cell_id in self._cells or self.program_of(cell) in self._scales
+
+    def are_steps_measured(self, cell: Cell) -> bool:
+        """Whether any cell of its kind has been measured on this machine: more a trial could not tell."""
         return cell.cell_id in self._cells or self.kind_of(cell) in self._scales
 
     def kind_of(self, cell: Cell) -> Hashable:
-        """Equal for cells that differ only in names, seeds, amount of data, epochs and augmentation."""
+        """Equal for cells that differ only in names, seeds, amount of data, epochs, augmentation, callbacks and the like."""
         return self.shapes.of(cell).kind
+
+    def program_of(self, cell: Cell) -> Hashable:
+        """Equal for cells of one kind with the same code of the user's own."""
+        return self.shapes.of(cell).program
 
 
 def pioneers(cells: Iterable[Cell], durations: Durations) -> set[str]:
@@ -209,7 +233,7 @@ def pioneers(cells: Iterable[Cell], durations: Durations) -> set[str]:
     first: dict[Hashable, str] = {}
     for cell in cells:
         if cell.parent_cell_id not in ids and not durations.is_measured(cell):
-            first.setdefault(durations.kind_of(cell), cell.cell_id)
+            first.setdefault(durations.program_of(cell), cell.cell_id)
     return set(first.values())
 
 

@@ -128,16 +128,16 @@ class Running:
         if self._now.is_measured(cell):
             return self._now.seconds(cell)
         expected, basis = self._known.expected(cell)
-        if basis not in MEASURED and (scale := self._running_scale(self._known.kind_of(cell))):
+        if basis not in MEASURED and (scale := self._running_scale(self._known.program_of(cell))):
             return expected * scale
         return expected * self._paces[basis in MEASURED].factor
 
-    def _running_scale(self, kind: Hashable) -> float | None:
-        """How many times as long as expected the running cells of a kind take; None when none tells yet."""
+    def _running_scale(self, program: Hashable) -> float | None:
+        """How many times as long as expected the running cells of a program take; None when none tells yet."""
         scales = [
             running.total(running.expected) / running.expected
             for running in self._running.values()
-            if running.shape.kind == kind and running.steady and not running.resumed
+            if running.shape.program == program and running.steady and not running.resumed
         ]
         return median(scales) if scales else None
 

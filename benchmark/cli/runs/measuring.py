@@ -165,7 +165,7 @@ def probe(cells: Sequence[Cell], known: History, options: RunOptions) -> None:
     durations, store = known.durations, TrialStore(options.cache_root)
     first: dict[Hashable, Cell] = {}
     for cell in cells:
-        if not durations.is_measured(cell):
+        if not durations.are_steps_measured(cell):
             first.setdefault(durations.kind_of(cell), cell)
     kinds = [cell for cell in first.values() if store.find(cell) is None and _may_run(cell, options)]
     if not kinds:

@@ -110,13 +110,21 @@ class Expectation:
             f"{units.size(self.disk_bytes)} on the disk",
         ]
         lines = [f"forecast: {', '.join(words)}"]
-        guessed = sum(estimate.basis == "unknown" for estimate in self.estimates.values())
-        unknown = self.cells - self.known_cells - guessed
-        if unknown:
+        estimates = self.estimates.values()
+        bases = Counter(estimate.basis for estimate in estimates)
+        if unknown := bases["cost model"] + bases["usual"]:
             some = f"{unknown:,} of {units.plural(self.cells, 'cell')} are of models that have not"
             which = "no cell of these models has" if unknown == self.cells else some
-            lines.append(f"  {which} been measured on this machine yet: within a factor of about two")
-        if guessed:
+            without = any(estimate.without_own_code for estimate in estimates)
+            beside = ", without your own callbacks, losses and metrics" if without else ""
+            lines.append(f"  {which} been measured on this machine yet: within a factor of about two{beside}")
+        if other := bases["other code"]:
+            which = f"{other:,} of {units.plural(self.cells, 'cell')}"
+            lines.append(
+                f"  the forecast of {which} is that of the same models with other code of yours (callbacks, losses, metrics, "
+                "an earlier version): what the change takes is not counted"
+            )
+        if guessed := bases["unknown"]:
             lines.append(
                 f"  how long {units.plural(guessed, 'command')} will take is unknown until one has run here: a guess"
             )

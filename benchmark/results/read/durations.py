@@ -12,12 +12,17 @@ from benchmark.results.schema.tables import attempt, cell, execution, run
 from benchmark.results.store.database import Database
 from benchmark.status import Status
 
+_SEED = sa.literal('"seed": ').concat(cell.c.seed.cast(sa.String)).concat(",")
+_BESIDE_SEED = sa.func.replace(
+    sa.func.replace(sa.func.replace(cell.c.spec, cell.c.cell_id, ""), sa.func.coalesce(cell.c.parent_cell_id, "-"), ""),
+    _SEED,
+    "",
+)
 _SIMILAR_BY = (
-    *cell.c["backend", "device_kind", "precision", "threads", "image_size", "color", "batch_size", "epochs_planned"],
-    *cell.c["optimizer", "strategy"],
+    _BESIDE_SEED,
     *execution.c["parameters", "trainable_parameters", "train_examples", "validation_examples", "test_examples"],
 )
-"""Executions with equal values in these columns take about the same time."""
+"""Executions with equal values take about the same time: of cells that differ in the seed and their parents alone."""
 
 _MEANS = ("epochs", "setup_seconds", "first_epoch_seconds", "fit_seconds", "shared_seconds", "total_seconds")
 
@@ -35,7 +40,7 @@ def totals(database: Database, machine: str) -> list[Row]:
 
 
 def efforts(database: Database, machine: str) -> list[Row]:
-    """Mean durations of the completed executions on a machine, one row for all with equal `_SIMILAR_BY` columns.
+    """Mean durations of the completed executions on a machine, one row for all with equal `_SIMILAR_BY`.
 
     Columns: `executions` (their number), the means `epochs`, `setup_seconds`, `first_epoch_seconds`, `fit_seconds`,
     `shared_seconds` and `total_seconds`, the largest `peak_rss_bytes`, and `spec`, the newest of these cells as JSON.

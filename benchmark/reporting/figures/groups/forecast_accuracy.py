@@ -19,6 +19,7 @@ RUN = "whole run, as it was forecast"
 _LOOKS = {
     "same shape": (style.BLUE, "o"),
     "same model": (style.GREEN, "s"),
+    "other code": (style.SKY, "P"),
     "cost model": (style.ORANGE, "^"),
     "usual": (style.VERMILLION, "v"),
     "unknown": (style.PURPLE, "X"),
@@ -27,6 +28,7 @@ _LOOKS = {
 _WORDS = {
     "same shape": "from cells that differ in the seed",
     "same model": "from other cells of the model",
+    "other code": "from the model with other code of yours",
     "cost model": "from other models on this machine",
     "usual": "from the usual speed elsewhere",
     "unknown": "a guess: a command's first time",
