@@ -8,12 +8,11 @@ from hypothesis import strategies as st
 
 from benchmark.matrix.cell import EarlyStopping, ReduceLearningRate
 from benchmark.matrix.problems import INVALID, Problems
+from benchmark.matrix.recipes.augmentations import Augmentation
+from benchmark.matrix.recipes.patience import EARLY_STOPPING, REDUCE_LEARNING_RATE
 from benchmark.matrix.settings import SETTINGS
 from benchmark.matrix.values import (
     BOOLEAN,
-    EARLY_STOPPING,
-    REDUCE_LEARNING_RATE,
-    Augmentation,
     Choice,
     Integer,
     ListOf,

@@ -15,7 +15,7 @@ from benchmark.matrix.cell import Cell, EarlyStopping, ReduceLearningRate
 from benchmark.matrix.load import load_matrix
 from benchmark.matrix.plan import MachineKind
 from benchmark.matrix.trust import require_consent
-from benchmark.reporting.rows.budget import best_epoch
+from benchmark.reporting.rows.training_budget import best_epoch
 
 CODE = """\
 from sklearn.metrics import log_loss

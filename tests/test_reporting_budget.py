@@ -10,7 +10,7 @@ from reporting_samples import row as sample
 
 from benchmark.errors import UserError
 from benchmark.reporting.report import build_report
-from benchmark.reporting.rows.budget import TrainingBudget
+from benchmark.reporting.rows.training_budget import TrainingBudget
 from benchmark.reporting.statistics.curve_crossing import crossing
 from benchmark.reporting.statistics.survival import median_time
 from benchmark.reporting.tables.shown import ReportOptions

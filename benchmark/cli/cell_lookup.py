@@ -14,8 +14,8 @@ from benchmark.matrix.cell import Cell
 from benchmark.matrix.selection import NAME_KEYS, Selection, parse_selection
 from benchmark.matrix.settings import cell_settings
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions, Predictions, decode
-from benchmark.reporting.rows.budget import LoadEpochs
 from benchmark.reporting.rows.latest import cell_of
+from benchmark.reporting.rows.training_budget import LoadEpochs
 from benchmark.results.artifacts.artifact_place import place_of
 from benchmark.results.read import queries
 from benchmark.results.store.database import Database

@@ -11,17 +11,15 @@ from typing import Any, Literal
 
 from benchmark.catalog.backends import training_backends
 from benchmark.matrix.cell import STREAMS, Cell, is_table
+from benchmark.matrix.recipes.augmentations import Augmentation
 from benchmark.matrix.recipes.callback_list import CALLBACKS
 from benchmark.matrix.recipes.loss import BALANCED, CROSS_ENTROPY, LOSS, ClassWeights
 from benchmark.matrix.recipes.optimizers import OPTIMIZERS, optimizers_with
+from benchmark.matrix.recipes.patience import EARLY_STOPPING, MONITOR, REDUCE_LEARNING_RATE
 from benchmark.matrix.recipes.schedule import Schedule
 from benchmark.matrix.speed_key import AUTO
 from benchmark.matrix.values import (
     BOOLEAN,
-    EARLY_STOPPING,
-    MONITOR,
-    REDUCE_LEARNING_RATE,
-    Augmentation,
     BackendName,
     Channels,
     Choice,

@@ -15,9 +15,8 @@ from typing import Any, Protocol
 
 from benchmark.catalog.backends import BACKENDS, runs_commands
 from benchmark.catalog.channels import MOST_CHANNELS, color_named
-from benchmark.matrix.cell import EarlyStopping, Parameters, ReduceLearningRate
+from benchmark.matrix.cell import Parameters
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, close_hint, name_problem, nearest_hint, normal_name
-from benchmark.prediction_metrics import METRICS, VAL
 
 LARGEST_INTEGER = 2**63 - 1
 TEXT_LIMIT = 4096
@@ -58,7 +57,7 @@ class Integer:
             return self.meaning
         if is_integer(value) and self.minimum <= value <= self.maximum:
             return value
-        return problems.add(path, self.expected, value, _number_hint(value))
+        return problems.add(path, self.expected, value, number_hint(value))
 
 
 @dataclass(frozen=True)
@@ -80,7 +79,7 @@ class Number:
         number = _as_float(value)
         if number is not None and self._allows(number):
             return number + 0.0  # -0.0 becomes 0.0
-        return problems.add(path, self.expected, value, _number_hint(value))
+        return problems.add(path, self.expected, value, number_hint(value))
 
     def _allows(self, number: float) -> bool:
         low = number > self.minimum if self.above else number >= self.minimum
@@ -99,7 +98,7 @@ class OrFalse:
 
     def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
         normal = None if value is False else self.kind.read(value, path, Problems())
-        return problems.add(path, self.expected, value, _number_hint(value)) if normal is INVALID else normal
+        return problems.add(path, self.expected, value, number_hint(value)) if normal is INVALID else normal
 
 
 def _as_float(value: Any) -> float | None:
@@ -111,7 +110,8 @@ def _as_float(value: Any) -> float | None:
         return None
 
 
-def _number_hint(value: Any) -> str:
+def number_hint(value: Any) -> str:
+    """The cure of a number that was written as a text."""
     if isinstance(value, str) and re.fullmatch(r"\s*[-+]?[0-9.][0-9_.eE+-]*\s*", value):
         return "write numbers without quotes"
     return ""
@@ -394,112 +394,6 @@ class NameOrTable:
         written = {"kind": value} if isinstance(value, str) else dict(value)
         kind = written.pop("kind")
         return kind, {**{name: default for name, (_, default) in self.parameters[kind].items()}, **written}
-
-
-@dataclass(frozen=True)
-class RandAugmentation:
-    """A magnitude, or a table of `layers` (2) and `magnitude` (0.3); 0, which is also false, where nothing is done."""
-
-    expected: str = "a magnitude from 0 to 1, or a table of layers, magnitude"
-
-    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        if value is False:
-            return 0
-        if not isinstance(value, dict):
-            normal = _MAGNITUDE.read(value, path, Problems())
-            if normal is INVALID:
-                return problems.add(path, self.expected, value, _number_hint(value))
-            value = {"magnitude": normal}
-        fields = read_table(value, path, problems, self.expected, {"layers": Integer(0, 16), "magnitude": _MAGNITUDE})
-        if fields is INVALID:
-            return INVALID
-        table = {"layers": 2, "magnitude": 0.3, **fields}
-        return tuple(sorted(table.items())) if all(table.values()) else 0
-
-
-_MAGNITUDE = Number(0, 1)
-AUGMENTATIONS: dict[str, Kind] = {
-    "flip": Choice(("horizontal", "vertical", "both")),
-    "rotation": Number(0, 1),
-    "zoom": Number(0, 1),
-    "translation": Number(0, 1),
-    "contrast": Number(0, 1),
-    "brightness": Number(0, 1),
-    "color_jitter": Number(0, 1),
-    "grayscale": Number(0, 1),
-    "erase": Number(0, 1),
-    "random_crop": Integer(0, 1024),
-    "randaugment": RandAugmentation(),
-}
-
-
-@dataclass(frozen=True)
-class Augmentation:
-    """A table of random transformations; one of strength 0 is left out."""
-
-    expected: str = f"false, or a table of {', '.join(AUGMENTATIONS)}"
-
-    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        if value is False:
-            return ()
-        fields = read_table(value, path, problems, self.expected, AUGMENTATIONS)
-        return fields if fields is INVALID else tuple(sorted((k, v) for k, v in fields.items() if v != 0))
-
-
-@dataclass(frozen=True)
-class Monitor:
-    """`val_` and the name of a metric, of bench or of a file of `[plugins] metrics`."""
-
-    expected: str = "val_ and a metric, such as val_accuracy, val_loss or val_macro_f1, or one of [plugins] metrics"
-
-    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        names = [f"{VAL}{name}" for name in (*METRICS, *sorted(problems.own_metrics or ()))]
-        is_unseen = problems.own_metrics is None and isinstance(value, str) and value.removeprefix(VAL).isidentifier()
-        if isinstance(value, str) and (value in names or (is_unseen and value.startswith(VAL))):
-            return value
-        return problems.add(path, self.expected, value, close_hint(value, names) or f"metrics are {', '.join(names)}")
-
-
-MONITOR = Monitor()
-PATIENCE = Integer(0, 1_000_000)
-
-
-@dataclass(frozen=True)
-class Patience:
-    """false, a patience in epochs, or a table with `patience` and other fields, each with a default."""
-
-    make: type[EarlyStopping | ReduceLearningRate]
-    fields: tuple[tuple[str, Kind], ...]
-    defaults: tuple[tuple[str, Any], ...]
-
-    @property
-    def expected(self) -> str:
-        return f"false, a patience in epochs (integer ≥ 0), or a table of {', '.join(dict(self.fields))}"
-
-    def read(self, value: Any, path: KeyPath, problems: Problems) -> Any:
-        if value is False:
-            return None
-        if is_integer(value) and 0 <= value <= PATIENCE.maximum:
-            value = {"patience": value}
-        fields = read_table(value, path, problems, self.expected, dict(self.fields), needed=("patience",))
-        return fields if fields is INVALID else self.make(**{**dict(self.defaults), **fields})
-
-
-EARLY_STOPPING = Patience(
-    EarlyStopping,
-    (("monitor", MONITOR), ("patience", PATIENCE), ("min_delta", Number(0))),
-    (("monitor", "val_loss"), ("min_delta", 0.0)),
-)
-REDUCE_LEARNING_RATE = Patience(
-    ReduceLearningRate,
-    (
-        ("monitor", MONITOR),
-        ("factor", Number(0, 1, above=True, below=True)),
-        ("patience", PATIENCE),
-        ("min_learning_rate", Number(0)),
-    ),
-    (("monitor", "val_loss"), ("factor", 0.5), ("min_learning_rate", 0.0)),
-)
 
 
 def items_of(value: Any, path: KeyPath) -> list[tuple[Any, KeyPath]]:

@@ -19,7 +19,6 @@ from benchmark.reporting.comparing.look_remarks import LOOKED, note_on_looks
 from benchmark.reporting.predictions.further_metrics import with_further_metrics
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions
 from benchmark.reporting.predictions.tested_datasets import note_on_untested, stored_test_sets
-from benchmark.reporting.rows.budget import LoadEpochs, within
 from benchmark.reporting.rows.code_versions import notes_on_versions
 from benchmark.reporting.rows.forgotten import Remembered, note_on_forgotten, remember, without_forgotten
 from benchmark.reporting.rows.grouping import group_cells
@@ -32,6 +31,7 @@ from benchmark.reporting.rows.latest import (
     with_environment,
 )
 from benchmark.reporting.rows.metrics import COSTS, METRICS, TEST_ACCURACY, Metric, metric_named
+from benchmark.reporting.rows.training_budget import LoadEpochs, within
 from benchmark.reporting.shared_notes import collected, common_remarks, notes_on_verdicts, without_footnotes
 from benchmark.reporting.table import Report, Table
 from benchmark.reporting.tables.registry import TABLES

@@ -20,8 +20,8 @@ from benchmark.errors import BusyError, StorageError
 from benchmark.git_repository import commits_between
 from benchmark.matrix.report_spec import ReportSpec
 from benchmark.reporting.report import build_shown
-from benchmark.reporting.rows.budget import TrainingBudget
 from benchmark.reporting.rows.metrics import FURTHER_METRICS
+from benchmark.reporting.rows.training_budget import TrainingBudget
 from benchmark.reporting.table import Report
 from benchmark.reporting.tables.shown import ReportOptions, Shown
 from benchmark.results.looks import looks

@@ -24,7 +24,7 @@ from benchmark.matrix.plan import ORDERS
 from benchmark.matrix.reading.definitions import OWN_KEYS, STAGE_LIMIT
 from benchmark.matrix.reading.library import builtin_definitions
 from benchmark.matrix.reading.plugins import KINDS
-from benchmark.matrix.reading.published import METRICS
+from benchmark.matrix.reading.report_keys import METRICS
 from benchmark.matrix.settings import SETTINGS, STAGE_SETTINGS, Setting
 from benchmark.matrix.values import BOOLEAN, COMMAND, Choice, Number
 

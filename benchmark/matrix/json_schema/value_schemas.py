@@ -14,25 +14,22 @@ from typing import Any, TypeAlias
 from benchmark.catalog.channels import MOST_CHANNELS
 from benchmark.catalog.facts import PLUGIN
 from benchmark.matrix.problems import NAME_LIMIT
+from benchmark.matrix.recipes.augmentations import AUGMENTATIONS, Augmentation, RandAugmentation
 from benchmark.matrix.recipes.callback_list import Callbacks
 from benchmark.matrix.recipes.loss import BALANCED, ClassWeights, Loss
+from benchmark.matrix.recipes.patience import Monitor, Patience
 from benchmark.matrix.recipes.schedule import Schedule
 from benchmark.matrix.values import (
-    AUGMENTATIONS,
-    Augmentation,
     Channels,
     Checked,
     Choice,
     Integer,
     Kind,
     ListOf,
-    Monitor,
     Name,
     NameOrTable,
     Number,
     OrFalse,
-    Patience,
-    RandAugmentation,
     WordList,
 )
 from benchmark.prediction_metrics import METRICS, VAL

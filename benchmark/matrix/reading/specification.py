@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from benchmark.errors import UserError
 from benchmark.matrix.plan import ORDERS, Order
 from benchmark.matrix.problems import INVALID, KeyPath, Problems, nearest_hint, normal_name
 from benchmark.matrix.reading.definitions import LISTINGS, Library
-from benchmark.matrix.reading.published import read_published
+from benchmark.matrix.reading.report_keys import read_report
 from benchmark.matrix.reading.validation_split import check_validation_split, single_values
-from benchmark.matrix.report_spec import EnsembleSpec, ReportSpec, TransferSpec, margin_of
-from benchmark.matrix.selection import NAME_KEYS, Rule, is_glob, parse_selection, typed
+from benchmark.matrix.report_spec import ReportSpec
+from benchmark.matrix.selection import NAME_KEYS, Rule, is_glob, typed
 from benchmark.matrix.settings import SETTINGS
 from benchmark.matrix.values import Choice, Kind, Name, items_of, read_fields
 
@@ -103,7 +102,7 @@ class SpecificationReader:
             overrides=tuple(self._overrides(matrix)),
             defaults=self._settings(self._table("defaults"), ("defaults",)),
             assigned=self._assigned(overrides),
-            report=self._report(),
+            report=read_report(self._table("report"), {name: self._kinds[name] for name in NAME_KEYS}, self._problems),
             notes=tuple(self._notes),
         )
 
@@ -278,90 +277,6 @@ class SpecificationReader:
                 assigned[key] = self._kinds[key].read(typed(value), (f"--set {key}",), self._problems)
         check_validation_split(single_values(assigned), ("--set",), self._problems)
         return assigned
-
-    def _report(self) -> ReportSpec:
-        table, path = self._table("report"), ("report",)
-        names = {family: self._kinds[family] for family in NAME_KEYS}
-        readers: dict[str, Callable[[Any, KeyPath], Any]] = {
-            "transfer": self._transfer,
-            "progression": self._progression,
-            "ensemble": self._ensemble,
-            "published": lambda item, place: read_published(item, place, self._problems, names),
-        }
-        single: dict[str, Callable[[Any, KeyPath], Any]] = {
-            "baseline": lambda value, place: names["strategy"].read(value, place, self._problems),
-            "margin": self._margin,
-            "metrics": self._metrics,
-        }
-        for key in table:
-            if key not in {*readers, *single}:
-                known = (*readers, *single)
-                self._problems.add((*path, key), Choice(known).expected, hint=nearest_hint(key, known))
-        parts: dict[str, Any] = {key: read(table[key], (*path, key)) for key, read in single.items() if key in table}
-        for key, read in readers.items():
-            value = table.get(key, [])
-            if not isinstance(value, list):
-                expected = "a list of lists" if key == "progression" else "a list of tables"
-                self._problems.add((*path, key), expected, value)
-                continue
-            items = [read(item, (*path, key, number)) for number, item in enumerate(value)]
-            parts[key] = tuple(item for item in items if item is not None)
-        return ReportSpec(**parts)
-
-    def _margin(self, value: Any, path: KeyPath) -> float | None:
-        margin = None if isinstance(value, bool) else margin_of(str(value))
-        if margin is None:
-            self._problems.add(path, 'a number above 0 in the unit of the metric, or points such as "0.5pp"', value)
-        return margin
-
-    def _metrics(self, value: Any, path: KeyPath) -> tuple[str, ...]:
-        names = value if isinstance(value, list) else [value]
-        if not names or not all(isinstance(name, str) and name for name in names):
-            self._problems.add(path, 'a column of results such as "test_accuracy", or a list of them', value)
-            return ()
-        return tuple(names)
-
-    def _transfer(self, item: Any, path: KeyPath) -> TransferSpec | None:
-        if not isinstance(item, dict):
-            self._problems.add(path, "a table such as { fine_tuned = STRATEGY, scratch = STRATEGY }", item)
-            return None
-        families = {"fine_tuned": "strategy", "scratch": "strategy", "dataset": "dataset", "model": "model"}
-        names: dict[str, Any] = {}
-        for key, value in item.items():
-            if key in families:
-                names[key] = self._kinds[families[key]].read(value, (*path, key), self._problems)
-            else:
-                self._problems.add(
-                    (*path, key), "fine_tuned, scratch, dataset or model", hint=nearest_hint(key, families)
-                )
-        for key in ("fine_tuned", "scratch"):
-            if key not in item:
-                self._problems.add((*path, key), "the name of a strategy; it is missing")
-                return None
-        return TransferSpec(**names)
-
-    def _ensemble(self, item: Any, path: KeyPath) -> EnsembleSpec | None:
-        if not isinstance(item, dict) or "cells" not in item:
-            self._problems.add(path, 'a table such as { cells = "model=simple_cnn|resnet18,dataset=digits" }', item)
-            return None
-        for key in item.keys() - {"cells", "label"}:
-            self._problems.add((*path, key), "cells or label", hint=nearest_hint(key, ("cells", "label")))
-        label = Name().read(item["label"], (*path, "label"), self._problems) if "label" in item else ""
-        expressions = [expression for expression, _ in items_of(item["cells"], path)]
-        if not expressions or not all(isinstance(expression, str) for expression in expressions):
-            self._problems.add((*path, "cells"), "a selection such as model=resnet*, or a list of them", item["cells"])
-            return None
-        try:
-            parse_selection(expressions)
-        except UserError as error:
-            self._problems.add((*path, "cells"), "a selection as for --select", item["cells"], str(error))
-        return EnsembleSpec(tuple(expressions), str(label))
-
-    def _progression(self, item: Any, path: KeyPath) -> tuple[str, ...] | None:
-        if not isinstance(item, list) or len(item) < 2:
-            self._problems.add(path, "a list of at least two strategies", item)
-            return None
-        return tuple(self._kinds["strategy"].read(name, place, self._problems) for name, place in items_of(item, path))
 
 
 @dataclass(frozen=True)

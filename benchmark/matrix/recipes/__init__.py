@@ -1,1 +1,1 @@
-"""Settings of a recipe with forms of their own: losses, optimizers, schedules."""
+"""Settings with forms of their own: augmentations, callbacks, losses, optimizers, patience, schedules."""

@@ -22,10 +22,10 @@ from benchmark.reporting.figures.groups.group_lines import LEGEND_NAME_INCHES, M
 from benchmark.reporting.figures.groups.heat_map import MOST_ROWS, draw_heat_map
 from benchmark.reporting.figures.groups.time_by_phase import MOST_BARS, NAME_INCHES, draw_time_by_phase
 from benchmark.reporting.figures.groups.transfer_curves import TransferSide, draw_transfer
-from benchmark.reporting.rows.budget import LoadEpochs
 from benchmark.reporting.rows.groups import Group, Pair, where
 from benchmark.reporting.rows.metrics import FIT_SECONDS, TEST_ACCURACY, Metric
 from benchmark.reporting.rows.phases import phases_of
+from benchmark.reporting.rows.training_budget import LoadEpochs
 from benchmark.reporting.statistics.intervals import mean_of
 from benchmark.reporting.statistics.mean_difference import Difference
 from benchmark.reporting.tables.pareto import pareto_front

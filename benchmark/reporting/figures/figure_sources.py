@@ -14,9 +14,9 @@ from benchmark.reporting.figures.drawing.prepared_images import PreparedImages, 
 from benchmark.reporting.figures.groups.curves import SeedCurve
 from benchmark.reporting.figures.groups.forecast_accuracy import Forecast
 from benchmark.reporting.predictions.stored_predictions import Predictions
-from benchmark.reporting.rows.budget import LoadEpochs
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import ResultRow, cell_of, has_several_labels
+from benchmark.reporting.rows.training_budget import LoadEpochs
 from benchmark.reporting.tables.transfer import TransferPair
 
 

@@ -11,7 +11,6 @@ from benchmark import units
 from benchmark.matrix.settings import DEFAULTS, SETTINGS, cell_settings
 from benchmark.reporting.notation import number
 from benchmark.reporting.page_content import CellPart, CellSetting, Chart, Epochs, Measure, Mistakes, Pairs
-from benchmark.reporting.rows.budget import LoadEpochs
 from benchmark.reporting.rows.flat_settings import describe
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import ResultRow, cell_of
@@ -25,6 +24,7 @@ from benchmark.reporting.rows.metrics import (
     Metric,
     value_of,
 )
+from benchmark.reporting.rows.training_budget import LoadEpochs
 from benchmark.reporting.table import Kind
 from benchmark.status import with_cause
 from benchmark.text import headline

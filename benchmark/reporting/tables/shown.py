@@ -9,10 +9,10 @@ from typing import TypeAlias
 from benchmark.matrix.report_spec import ReportSpec
 from benchmark.reporting.comparing.differences import Comparisons
 from benchmark.reporting.predictions.stored_predictions import LoadPredictions, Predictions
-from benchmark.reporting.rows.budget import LoadEpochs, TrainingBudget
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import TEST_ACCURACY, VAL_ACCURACY, Metric
+from benchmark.reporting.rows.training_budget import LoadEpochs, TrainingBudget
 from benchmark.reporting.table import Table
 
 Part: TypeAlias = tuple[list[Table], list[str]]

@@ -6,10 +6,10 @@ import math
 from collections.abc import Mapping, Sequence
 from itertools import combinations
 
-from benchmark.reporting.rows.budget import Epochs
 from benchmark.reporting.rows.groups import Group
 from benchmark.reporting.rows.latest import ResultRow
 from benchmark.reporting.rows.metrics import has_valid_timing
+from benchmark.reporting.rows.training_budget import Epochs
 from benchmark.reporting.statistics.curve_crossing import Curve, crossing
 from benchmark.reporting.statistics.mean_difference import FEW_PAIRS
 from benchmark.reporting.statistics.survival import median_time

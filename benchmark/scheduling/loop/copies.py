@@ -17,9 +17,9 @@ from typing import Any
 from benchmark import layout
 from benchmark.errors import StorageError
 from benchmark.events import ArtifactWritten, CheckpointFailed, EpochFinished, Event, StageStored
-from benchmark.scheduling.loop.aside import Aside, Then
 from benchmark.scheduling.loop.attempt import Attempt, PendingLaunch
 from benchmark.scheduling.loop.attempt_files import AttemptFiles
+from benchmark.scheduling.loop.background_work import Aside, Then
 
 SHARE_OF_TIME = 0.25
 """States are put there no more often than that this share of the time goes by with it."""
